@@ -1,0 +1,50 @@
+# `make` lists the targets. The only things needed beforehand: Python 3.11 or newer with venv and pip,
+# and a package index that pip can reach (pip's own settings apply).
+#
+# On Linux the plain index gives torch with CUDA. Who has no use for it: CONTRIBUTING.md, "Torch
+# without CUDA".
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format clean $(VENV)
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[.a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  make .venv    install everything, exact versions, into .venv"
+	@echo "Another Python: make PYTHON=python3.12 test. Options of a command: make demo ARGS='--seed 1'."
+
+$(VENV): $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("cuecard needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
+		-e '.[compare,dev]' -c constraints.txt
+	@touch $@
+
+demo: $(STAMP)  ## the main job on the built-in model and data; leaves runs/demo
+	$(BIN)/cuecard demo $(ARGS)
+
+lint: $(STAMP)  ## ruff, formatting, mypy strict, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The last line of the output is pytest's own closing line.
+test: lint  ## lint, then every test with coverage; ARGS go to pytest
+	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+
+format: $(STAMP)  ## rewrite the code as ruff wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment and every tool's leftovers; runs and the cache stay
+	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* \
+		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,17 @@
+"""Prompt artefacts: kilobytes that are checked before they are believed."""
+
+from cuecard.artifacts.export import FORMS, export
+from cuecard.artifacts.fingerprints import check_backbone
+from cuecard.artifacts.manifest import SCHEMA_VERSION, Manifest
+from cuecard.artifacts.peft_form import import_peft
+from cuecard.artifacts.prompt import Prompt
+
+__all__ = [
+    "FORMS",
+    "SCHEMA_VERSION",
+    "Manifest",
+    "Prompt",
+    "check_backbone",
+    "export",
+    "import_peft",
+]

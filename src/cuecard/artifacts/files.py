@@ -1,0 +1,124 @@
+"""The file names of an artefact, and writing them so that a reader never sees a half of one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from cuecard.errors import ArtifactError
+
+MANIFEST_FILE = "prompt.json"
+TENSOR_FILE = "adapter_model.safetensors"
+PEFT_FILE = "adapter_config.json"
+OWN_FILES = frozenset({MANIFEST_FILE, TENSOR_FILE, PEFT_FILE})
+
+
+def publish_folder(folder: Path, contents: Mapping[str, bytes], *, overwrite: bool) -> None:
+    """Put a folder with these files in place in one step.
+
+    The files are written to a hidden sibling, flushed to disk and renamed, so the target is never
+    there in part. Overwriting takes two renames; if the second fails, the first is undone.
+
+    Raises:
+        ArtifactError: the folder cannot be written, is not empty (without overwrite), or holds
+            files that no artefact has (with overwrite).
+    """
+    staged = _sibling(folder)
+    try:
+        _check_replaceable(folder, overwrite)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staged.mkdir()
+        for name, content in contents.items():
+            _write_flushed(staged / name, content)
+        _swap(staged, folder)
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def publish_file(path: Path, content: bytes, *, overwrite: bool) -> None:
+    """Put one file in place in one step.
+
+    Raises:
+        ArtifactError: the file exists (without overwrite), is not a plain file, or cannot be
+            written.
+    """
+    staged = _sibling(path)
+    try:
+        _check_file_replaceable(path, overwrite)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_flushed(staged, content)
+        os.replace(staged, path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):  # it is not there: renamed, or never made
+            staged.unlink()
+
+
+def _check_file_replaceable(path: Path, overwrite: bool) -> None:
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise ArtifactError("cannot write over something that is no plain file", where=str(path))
+    if path.exists() and not overwrite:
+        raise ArtifactError("the file exists already", where=str(path), hint="allow overwriting")
+
+
+def _check_replaceable(folder: Path, overwrite: bool) -> None:
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise ArtifactError(
+            "cannot write a folder here: a link or file is in the way", where=str(folder)
+        )
+    found = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    if found and not overwrite:
+        raise ArtifactError(
+            "the folder is not empty",
+            where=str(folder),
+            got=", ".join(sorted(found)[:5]),
+            hint="choose another folder or allow overwriting",
+        )
+    if foreign := found - OWN_FILES:
+        raise ArtifactError(
+            "will not overwrite a folder that holds other files than a prompt's",
+            where=str(folder),
+            got=", ".join(sorted(foreign)[:5]),
+            hint="choose another folder",
+        )
+
+
+def _swap(staged: Path, folder: Path) -> None:
+    """Rename staged to folder; what was there comes back if the rename fails."""
+    old = _sibling(folder)
+    if folder.exists():
+        folder.rename(old)
+    try:
+        staged.rename(folder)
+    except BaseException:
+        if old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_flushed(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sibling(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def _cannot_write(path: Path, error: OSError) -> ArtifactError:
+    return ArtifactError(
+        "could not write; nothing was left behind",
+        where=str(path),
+        got=error.strerror or error,
+        hint="check the folder's permissions and the disk's free space",
+    )

@@ -1,0 +1,46 @@
+"""Does this prompt belong to this backbone?"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from cuecard.artifacts.manifest import Manifest
+from cuecard.errors import WrongBackboneError
+from cuecard.types import Backbone, Fingerprint
+
+_WIDTHS = ("hidden_size", "num_layers", "vocab_size")
+_MEANING = {
+    "config": "another architecture",
+    "tokenizer": "another tokenizer",
+    "embeddings": "other input embeddings",
+    "weights": "other inner weights",
+}
+
+
+def check_backbone(manifest: Manifest, backbone: Backbone, where: str | None = None) -> None:
+    """Refuse a backbone that differs in any part from the one the prompt was made for.
+
+    Raises:
+        WrongBackboneError: names every part that differs.
+    """
+    entry = manifest.backbone
+    widths = [
+        f"{name} {getattr(backbone, name)} instead of {getattr(entry, name)}"
+        for name in _WIDTHS
+        if getattr(backbone, name) != getattr(entry, name)
+    ]
+    # A fingerprint reads the whole embedding matrix; other widths have settled it already.
+    found = entry.fingerprint if widths else backbone.fingerprint
+    parts = [
+        f"{_MEANING[field.name]} ({field.name})"
+        for field in fields(Fingerprint)
+        if getattr(found, field.name) != getattr(entry.fingerprint, field.name)
+    ]
+    if widths or parts:
+        raise WrongBackboneError(
+            "the prompt was made for another backbone",
+            where=where,
+            got=f"{backbone.name}: {', '.join(widths + parts)}",
+            expected=entry.name,
+            hint="load the backbone named above, unchanged",
+        )

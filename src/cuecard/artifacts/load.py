@@ -1,0 +1,249 @@
+"""Strict reading of files that somebody else may have written.
+
+A file is read once, through one handle, after it is known to be a plain file of a sane size; the
+checks then run on those bytes. Nothing here unpickles, evaluates or follows a path from a file.
+The tensor format is https://github.com/huggingface/safetensors: an 8-byte little-endian header
+length, a JSON header, then the raw tensors.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import stat
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cuecard.errors import ArtifactError
+
+TENSOR_NAME = "prompt_embeddings"
+MAX_JSON_BYTES = 1 << 20
+MAX_HEADER_BYTES = 1 << 20
+MAX_TENSOR_BYTES = 1 << 30
+MAX_VECTORS = 4096
+MAX_HIDDEN_SIZE = 1 << 16
+_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
+
+
+def read_plain_file(folder: Path, name: str, max_bytes: int) -> bytes:
+    """The bytes of `folder/name`, which must be a plain file, not a link, within max_bytes.
+
+    Raises:
+        ArtifactError: the file is missing, a link, not a plain file, too large or unreadable.
+    """
+    path = folder / name
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise _missing(folder, name) from None
+    except OSError as error:
+        raise ArtifactError("cannot read the file", where=str(path), got=error.strerror) from error
+    if stat.S_ISLNK(mode):
+        raise ArtifactError(
+            "a prompt's file is a link; links are not followed",
+            where=str(path),
+            expected="a plain file inside the folder",
+            hint="copy the folder with its links resolved (cp -rL)",
+        )
+    if not stat.S_ISREG(mode):
+        raise ArtifactError("not a plain file", where=str(path), expected="a plain file")
+    try:
+        # O_NOFOLLOW: the file may have become a link since the look above.
+        with os.fdopen(os.open(path, _OPEN_FLAGS), "rb") as file:
+            content = file.read(max_bytes + 1)
+    except OSError as error:
+        raise ArtifactError("cannot read the file", where=str(path), got=error.strerror) from error
+    if len(content) > max_bytes:
+        raise ArtifactError(
+            "the file is too large for a prompt",
+            where=str(path),
+            got=f"{path.stat().st_size} bytes",
+            expected=f"at most {max_bytes} bytes",
+        )
+    return content
+
+
+def parse_json(content: bytes, where: str) -> dict[str, Any]:
+    """One JSON object, in UTF-8, with finite numbers and no key twice.
+
+    Raises:
+        ArtifactError: anything else.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            names = [name for name, _ in pairs]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise ArtifactError("a JSON key stands twice", where=where, got=", ".join(twice[:5]))
+        return found
+
+    def finite(text: str) -> float:
+        number = float(text)
+        if not math.isfinite(number):
+            raise ArtifactError("a number in the JSON is not finite", where=where, got=text)
+        return number
+
+    try:
+        value = json.loads(
+            content.decode("utf-8"),
+            object_pairs_hook=unique,
+            parse_constant=finite,
+            parse_float=finite,
+        )
+    except UnicodeDecodeError as error:
+        raise ArtifactError("the JSON is not UTF-8", where=where, got=error.reason) from error
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError("broken JSON", where=where, got=error) from error
+    if not isinstance(value, dict):
+        raise ArtifactError("not a JSON object", where=where, got=type(value).__name__)
+    return value
+
+
+def parse_vectors(content: bytes, where: str, dtypes: Collection[str] = ("F32",)) -> Tensor:
+    """The one tensor of a prompt's safetensors file.
+
+    Args:
+        content: the whole file.
+        where: the file's path, for messages.
+        dtypes: the safetensors dtypes to accept, of F32, F16 and BF16.
+
+    Returns:
+        [P, H] float32, finite, on the CPU.
+
+    Raises:
+        ArtifactError: truncated or padded file, oversized or broken header, other tensors, other
+            dtype, rank or size, NaN or infinity.
+    """
+    header, data = _split_header(content, where)
+    dtype, shape, offsets = _only_tensor(header, where)
+    if dtype not in dtypes:
+        raise ArtifactError(
+            "a tensor of the wrong type", where=where, got=dtype, expected=" or ".join(dtypes)
+        )
+    _check_shape(shape, where)
+    size = shape[0] * shape[1] * _DTYPES[dtype].itemsize
+    if offsets != [0, size]:
+        raise ArtifactError(
+            "the tensor's place does not match its shape",
+            where=where,
+            got=offsets,
+            expected=[0, size],
+        )
+    if len(data) != size:
+        raise ArtifactError(
+            "the file is cut short" if len(data) < size else "the file has bytes after the tensor",
+            where=where,
+            got=f"{len(data)} tensor bytes",
+            expected=f"{size}",
+        )
+    vectors = torch.frombuffer(bytearray(data), dtype=_DTYPES[dtype]).reshape(shape).float()
+    check_finite(vectors, where)
+    return vectors
+
+
+def check_finite(vectors: Tensor, where: str) -> None:
+    """Raises ArtifactError if any number is NaN or infinite."""
+    if nan := int(vectors.isnan().sum()):
+        raise ArtifactError("the prompt's vectors contain NaN", where=where, got=f"{nan} of them")
+    if infinite := int(vectors.isinf().sum()):
+        raise ArtifactError(
+            "the prompt's vectors contain infinity", where=where, got=f"{infinite} of them"
+        )
+
+
+def _split_header(content: bytes, where: str) -> tuple[dict[str, Any], bytes]:
+    if content.startswith(_PICKLE_STARTS):
+        raise ArtifactError(
+            "a pickle where safetensors belong; pickles can run code and are never opened",
+            where=where,
+            expected="a safetensors file",
+        )
+    if len(content) < 8:
+        raise ArtifactError(
+            "the file is cut short", where=where, got=f"{len(content)} bytes", expected="a header"
+        )
+    length = int.from_bytes(content[:8], "little")
+    if length > MAX_HEADER_BYTES:
+        raise ArtifactError(
+            "the header claims to be too large",
+            where=where,
+            got=f"{length} bytes",
+            expected=f"at most {MAX_HEADER_BYTES} bytes",
+        )
+    if length > len(content) - 8:
+        raise ArtifactError(
+            "the file is cut short inside its header",
+            where=where,
+            got=f"{len(content)} bytes",
+            expected=f"at least {length + 8} bytes",
+        )
+    return parse_json(content[8 : 8 + length], f"{where} (header)"), content[8 + length :]
+
+
+def _only_tensor(header: dict[str, Any], where: str) -> tuple[str, list[Any], list[Any]]:
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise ArtifactError("broken metadata in the header", where=where, expected="text values")
+    if set(header) != {TENSOR_NAME}:
+        raise ArtifactError(
+            "the file does not hold exactly the prompt's tensor",
+            where=where,
+            got=", ".join(sorted(header)[:5]) or "no tensor",
+            expected=TENSOR_NAME,
+        )
+    entry = header[TENSOR_NAME]
+    if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise ArtifactError(
+            "broken tensor entry in the header",
+            where=where,
+            got=entry,
+            expected="dtype, shape and data_offsets",
+        )
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or not isinstance(shape, list) or not isinstance(offsets, list):
+        raise ArtifactError("broken tensor entry in the header", where=where, got=entry)
+    return dtype, shape, offsets
+
+
+def _check_shape(shape: list[Any], where: str) -> None:
+    limits = (MAX_VECTORS, MAX_HIDDEN_SIZE)
+    if len(shape) != 2:
+        raise ArtifactError(
+            "the tensor is not a matrix",
+            where=where,
+            got=f"shape {shape}",
+            expected="[vectors, hidden size]",
+        )
+    for size, limit in zip(shape, limits, strict=True):
+        if type(size) is not int or not 1 <= size <= limit:
+            raise ArtifactError(
+                "the tensor's shape is out of bounds",
+                where=where,
+                got=f"shape {shape}",
+                expected=f"1 to {limits[0]} vectors of 1 to {limits[1]} numbers",
+            )
+
+
+def _missing(folder: Path, name: str) -> ArtifactError:
+    hint = None
+    if not folder.exists():
+        return ArtifactError("no such prompt folder", where=str(folder))
+    if not folder.is_dir():
+        return ArtifactError("not a prompt folder", where=str(folder), expected="a folder")
+    if (folder / "prompt" / name).is_file():
+        hint = f"did you mean {folder / 'prompt'}?"
+    elif (folder / "adapter_config.json").is_file() and name == "prompt.json":
+        hint = "this looks like an adapter made by PEFT: import it with the task it was made for"
+    elif (folder / "adapter_model.bin").exists():
+        hint = "pickled weights (.bin) are never opened; save the adapter again as safetensors"
+    return ArtifactError(
+        "a file of the prompt is missing", where=str(folder), expected=name, hint=hint
+    )

@@ -1,0 +1,214 @@
+"""What a prompt folder says about itself: `prompt.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+
+from cuecard.artifacts.load import MAX_HIDDEN_SIZE, MAX_JSON_BYTES, MAX_VECTORS, parse_json
+from cuecard.errors import ArtifactError
+from cuecard.types import Slot
+
+SCHEMA_VERSION: Final = 1
+MAX_TEST_VECTORS = 64
+MAX_TEST_TOKENS = 1 << 14
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+TokenId = Annotated[int, Field(ge=0)]
+DtypeName = Literal["float64", "float32", "bfloat16", "float16"]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class FingerprintEntry(_Part):
+    """`cuecard.types.Fingerprint` as JSON."""
+
+    config: Sha256
+    tokenizer: Sha256
+    embeddings: Sha256
+    weights: Sha256
+
+
+class BackboneEntry(_Part):
+    """The model that a prompt was made for.
+
+    Attributes:
+        name: what its maker called it; a label for people, never opened as a path.
+    """
+
+    name: str
+    fingerprint: FingerprintEntry
+    hidden_size: int = Field(ge=1, le=MAX_HIDDEN_SIZE)
+    num_layers: int = Field(ge=1)
+    vocab_size: int = Field(ge=1)
+
+
+class TensorEntry(_Part):
+    """One tensor: the SHA-256 of its little-endian bytes, its shape and its type."""
+
+    sha256: Sha256
+    shape: tuple[
+        Annotated[int, Field(ge=1, le=MAX_VECTORS)], Annotated[int, Field(ge=1, le=MAX_HIDDEN_SIZE)]
+    ]
+    dtype: Literal["F32"]
+
+
+class Expected(_Part):
+    """Log-probabilities, over the whole vocabulary, of a few tokens at one read."""
+
+    token_ids: tuple[TokenId, ...] = Field(min_length=1, max_length=4096)
+    logprobs: tuple[FiniteFloat, ...] = Field(min_length=1, max_length=4096)
+
+
+class TestVector(_Part):
+    """An input and the scores that the prompt gave for it when it was saved.
+
+    Attributes:
+        context: token ids.
+        slot: how many of them come before the prompt.
+        read: "next": the token after the context is scored.
+        dtype: the backbone's type then, such as "float32".
+    """
+
+    __test__ = False  # pytest: not a test class
+
+    context: tuple[TokenId, ...] = Field(min_length=1, max_length=MAX_TEST_TOKENS)
+    slot: int = Field(ge=0)
+    read: Literal["next"] = "next"
+    expected: Expected
+    dtype: DtypeName
+
+
+class Manifest(_Part):
+    """Everything about a prompt but its numbers.
+
+    Attributes:
+        method: the method's name, such as "prompt-tuning".
+        method_config: the method's settings.
+        slot: where the vectors go, before or after the context.
+        task: the task's settings (`cuecard.tasks.TaskSpec` as JSON).
+        backbone: the model it was made for.
+        data_hash: SHA-256 of the training data; empty where unknown.
+        seed: the run's seed; None where unknown.
+        metrics: measured values, with their intervals; no timings, so that equal runs give equal
+            digests.
+        prior: label -> log-prior that was measured for calibration.
+        test_vectors: checked whenever the prompt is loaded onto its backbone.
+        tensors: by name.
+        adapter_config_sha256: of `adapter_config.json`; None where PEFT has no such form and the
+            file must not be there (the suffix slot).
+        created_with: versions of the software; not part of the digest.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    method: str
+    method_config: dict[str, JsonValue]
+    slot: Slot
+    task: dict[str, JsonValue]
+    backbone: BackboneEntry
+    data_hash: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    seed: int | None = None
+    metrics: dict[str, JsonValue] = {}
+    prior: dict[str, FiniteFloat] | None = None
+    test_vectors: tuple[TestVector, ...] = Field(min_length=1, max_length=MAX_TEST_VECTORS)
+    tensors: dict[str, TensorEntry]
+    adapter_config_sha256: Sha256 | None = None
+    created_with: dict[str, str] = {}
+
+    @field_validator("method_config", "task", "metrics")
+    @classmethod
+    def _finite(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        json.dumps(value, allow_nan=False)  # raises ValueError on NaN and infinity
+        return value
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the canonical JSON of everything but `created_with`.
+
+        The tensors' own digests are in it, so it stands for their bytes too.
+        """
+        content = self.model_dump(mode="json", exclude={"created_with"})
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+    def to_bytes(self) -> bytes:
+        """The content of `prompt.json`, with the digest beside the fields.
+
+        Raises:
+            ArtifactError: it would be too large to be loaded again.
+        """
+        document = {"digest": self.digest, **self.model_dump(mode="json")}
+        content = (json.dumps(document, indent=1, allow_nan=False) + "\n").encode("ascii")
+        if len(content) > MAX_JSON_BYTES:
+            raise ArtifactError(
+                "the manifest is too large to save",
+                got=f"{len(content)} bytes",
+                expected=f"at most {MAX_JSON_BYTES} bytes",
+                hint="store fewer metrics or test vectors",
+            )
+        return content
+
+    @classmethod
+    def from_bytes(cls, content: bytes, where: str) -> Manifest:
+        """Read `prompt.json`.
+
+        Raises:
+            ArtifactError: broken JSON, another schema version, missing, unknown or wrong fields, or
+                content that does not match its digest.
+        """
+        document = parse_json(content, where)
+        found = document.get("schema_version")
+        if found != SCHEMA_VERSION or isinstance(found, bool):
+            raise ArtifactError(
+                "an unknown schema version",
+                where=where,
+                got=found if found is not None else "none",
+                expected=SCHEMA_VERSION,
+                hint="load it with the version of cuecard that made it, or a newer one",
+            )
+        digest = document.pop("digest", None)
+        manifest = _validated(document, where)
+        if digest != manifest.digest:
+            raise ArtifactError(
+                "the manifest was altered: its content does not match its digest",
+                where=where,
+                got=manifest.digest,
+                expected=digest if digest is not None else "a digest",
+            )
+        return manifest
+
+
+def _validated(document: dict[str, Any], where: str) -> Manifest:
+    try:
+        # Through JSON: strict mode takes a JSON array for a tuple, but not a Python list.
+        return Manifest.model_validate_json(json.dumps(document))
+    except ValidationError as error:
+        raise ArtifactError(
+            "the manifest has a wrong field", where=where, got=first_problem(error)
+        ) from error
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first of pydantic's complaints in one line: the field, what is wrong, what was found."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']} (got {first['input']!r:.100})"
+
+
+def software_versions() -> dict[str, str]:
+    """Versions of what makes a prompt, for `created_with`."""
+    found = {"python": platform.python_version()}
+    for name in ("cuecard", "torch", "transformers"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # run from a source tree that is not installed
+            found[name] = "source"
+    return found

@@ -1,0 +1,95 @@
+"""What identifies a backbone, whatever precision it is loaded in and whichever version loads it.
+
+The digests are taken from values, not from files: the architecture's numbers, the tokenizer's
+vocabulary and behaviour, the embedding matrix, and a sample of every other parameter. Values are
+rounded to bfloat16 first, so that one model loaded in float32 and in bfloat16 has one fingerprint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cuecard.types import Fingerprint
+
+# Numbers that change a model's answers without changing the shape of its weights.
+_STRUCTURE = (
+    "vocab_size",
+    "hidden_size",
+    "n_embd",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "intermediate_size",
+    "hidden_act",
+    "activation_function",
+    "rms_norm_eps",
+    "layer_norm_eps",
+    "layer_norm_epsilon",
+    "sliding_window",
+    "tie_word_embeddings",
+    "final_logit_softcapping",
+    "attn_logit_softcapping",
+    "logit_scale",
+    "logits_scaling",
+)
+_PROBES = ("The quick brown fox", " déjà vu 1234", "\n\tif x:\n", "naïve 東京 🙂")
+_SAMPLE = 1024
+
+
+def fingerprint_of(model: Any, tokenizer: Any) -> Fingerprint:
+    """The fingerprint of a transformers model and its tokenizer."""
+    embedding = model.get_input_embeddings().weight
+    return Fingerprint(
+        config=_digest_config(model.config.get_text_config()),
+        tokenizer=_digest_tokenizer(tokenizer),
+        embeddings=_sha256(_as_bytes(embedding)),
+        weights=_digest_weights(model),
+    )
+
+
+def _digest_config(config: Any) -> str:
+    known: dict[str, Any] = {"model_type": config.model_type}
+    known |= {name: getattr(config, name, None) for name in _STRUCTURE}
+    # transformers 5 holds in one mapping what 4 held in three settings.
+    rope = dict(getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", 0) or {})
+    for name in ("rope_theta", "partial_rotary_factor"):
+        rope.setdefault(name, getattr(config, name, None))
+    rope.setdefault("rope_type", "default")
+    known["rope"] = {key: value for key, value in rope.items() if value is not None}
+    return _sha256(json.dumps(known, sort_keys=True, default=str).encode())
+
+
+def _digest_tokenizer(tokenizer: Any) -> str:
+    parts = {
+        "vocabulary": sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]),
+        "special": sorted(str(token) for token in tokenizer.all_special_tokens),
+        "chat_template": tokenizer.chat_template or "",
+        "probes": [tokenizer(text)["input_ids"] for text in _PROBES],
+    }
+    return _sha256(json.dumps(parts, sort_keys=True, ensure_ascii=True).encode())
+
+
+def _digest_weights(model: Any) -> str:
+    """Evenly spaced values of every parameter: a fine-tuned copy differs, a reloaded one does not."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(model.named_parameters()):
+        flat = tensor.detach().flatten()
+        step = max(1, flat.numel() // _SAMPLE)
+        total.update(f"{name} {tuple(tensor.shape)}".encode())
+        total.update(_as_bytes(flat[::step][:_SAMPLE]))
+    return total.hexdigest()
+
+
+def _as_bytes(tensor: Tensor) -> bytes:
+    rounded = tensor.detach().to("cpu", torch.bfloat16).contiguous()
+    return rounded.flatten().view(torch.int16).numpy().tobytes()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

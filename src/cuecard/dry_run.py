@@ -1,0 +1,127 @@
+"""What a recipe would do, without training: sizes, lengths, balance, steps, memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from cuecard.backbones import CausalBackbone
+from cuecard.catalogue import Progress
+from cuecard.names import load_backbone
+from cuecard.recipe import Recipe
+from cuecard.tasks import batches_by_length
+from cuecard.tasks.splits import SplitReport
+from cuecard.training.loss import resolve_loss
+from cuecard.training.train import new_method
+
+# Values kept per token and layer for the backward pass, in hidden sizes: the attention's four
+# projections, the MLP's three of about three hidden sizes each, norms and residuals.
+_KEPT_PER_LAYER = 20
+_BINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A dry run.
+
+    Attributes:
+        recipe: with every default written out.
+        folder: where the run would go.
+        backbone_parameters, trained_parameters: counts.
+        prompt_bytes: the prompt as float32.
+        prompt_length: vectors per request.
+        loss: the loss that would be used.
+        rows: split -> rows.
+        labels: label -> training rows.
+        lengths: (from, to, rows) of the training rows' context tokens.
+        truncated: training rows that lose tokens to max_length.
+        steps, steps_per_epoch, epochs: of the training.
+        tokens_per_step: mean tokens in a step's batches, padding included, the prompt once.
+        weight_bytes, activation_bytes: memory of the backbone, and a rough peak above it.
+        data: what was done to the data.
+    """
+
+    recipe: Recipe
+    folder: Path
+    backbone_parameters: int
+    trained_parameters: int
+    prompt_bytes: int
+    prompt_length: int
+    loss: str
+    rows: dict[str, int]
+    labels: dict[str, int]
+    lengths: tuple[tuple[int, int, int], ...]
+    truncated: int
+    steps: int
+    steps_per_epoch: int
+    epochs: float
+    tokens_per_step: float
+    weight_bytes: int
+    activation_bytes: int
+    data: SplitReport
+
+
+def dry_run(recipe: Recipe, *, progress: Progress | None = None) -> Plan:
+    """Resolve a recipe down to its numbers; writes nothing and trains nothing.
+
+    Raises:
+        CuecardError: whatever the run itself would refuse.
+    """
+    task = recipe.read_task(progress)
+    method = recipe.read_method()
+    backbone = load_backbone(
+        recipe.backbone, dtype=recipe.dtype, device=recipe.device, progress=progress
+    )
+    config = recipe.training
+    trained = new_method(backbone, task.spec, method, config.seed)
+    vectors = trained.injection().vectors
+    rows = [task.spec.encode(r, backbone.tokenizer, method.slot) for r in task.train]
+    lengths = [len(row.context) + len(row.target) for row in rows]
+    batches = batches_by_length(lengths, config.batch_rows, config.batch_tokens, config.seed, 0)
+    padded = [len(batch) * max(lengths[i] for i in batch) + len(vectors) for batch in batches]
+    per_epoch = max(1, len(batches) // config.accumulation)
+    return Plan(
+        recipe=recipe,
+        folder=recipe.folder,
+        backbone_parameters=sum(p.numel() for p in backbone.model.parameters()),
+        trained_parameters=sum(p.numel() for p in trained.parameters()),
+        prompt_bytes=vectors.numel() * 4,
+        prompt_length=len(vectors),
+        loss=resolve_loss(config.loss, task.spec, backbone),
+        rows={"train": len(rows), "validation": len(task.validation), "test": len(task.test)},
+        labels=dict(Counter(str(r.target) for r in task.train).most_common())
+        if task.spec.labels
+        else {},
+        lengths=_histogram([len(row.context) for row in rows]),
+        truncated=sum(row.cut > 0 for row in rows),
+        steps=config.steps,
+        steps_per_epoch=per_epoch,
+        epochs=config.steps / per_epoch,
+        tokens_per_step=sum(padded) / len(padded) * config.accumulation,
+        weight_bytes=_bytes_of(backbone),
+        activation_bytes=_activations(backbone, max(padded)),
+        data=task.report,
+    )
+
+
+def _histogram(lengths: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
+    low, high = min(lengths), max(lengths)
+    width = max(1, -(-(high - low + 1) // _BINS))
+    counts = Counter((length - low) // width for length in lengths)
+    last = max(counts)
+    return tuple(
+        (low + i * width, low + (i + 1) * width - 1, counts.get(i, 0)) for i in range(last + 1)
+    )
+
+
+def _bytes_of(backbone: CausalBackbone) -> int:
+    return sum(p.numel() * p.element_size() for p in backbone.model.parameters())
+
+
+def _activations(backbone: CausalBackbone, tokens: int) -> int:
+    size = torch.finfo(backbone.dtype).bits // 8
+    return tokens * backbone.num_layers * backbone.hidden_size * _KEPT_PER_LAYER * size

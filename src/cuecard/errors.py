@@ -1,0 +1,115 @@
+"""The exception tree.
+
+    CuecardError                 what, where, got, expected, hint; exit code 2
+    ├── ConfigError              an option, a recipe key or a combination that cannot be used
+    ├── DataError                a file or a row of the user's data
+    │   └── TemplateError        a template or its fields
+    ├── CatalogueError           a name, a download or a conversion
+    │   └── ChecksumError        bytes that are not the published ones
+    ├── BackboneError            a model that cannot be loaded or used
+    │   └── FrozenError          a backbone that changed during training
+    ├── ArtifactError            a prompt folder that cannot be trusted or read
+    │   └── WrongBackboneError   a prompt made for another model
+    ├── TrainingError            a run that cannot start, go on or resume
+    └── Interrupted              Ctrl-C after the checkpoint is on disk; exit code 130
+
+Every error a user can cause is one of these; the command line prints it without a traceback.
+"""
+
+from __future__ import annotations
+
+
+class CuecardError(Exception):
+    """An error that says what is wrong, where, what was found and what was expected.
+
+    Args:
+        what: one sentence, without the place.
+        where: the place: a file, a file and row, an option.
+        got: what was found there.
+        expected: what would have been accepted.
+        hint: what to do next.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        got: object = None,
+        expected: object = None,
+        hint: str | None = None,
+    ) -> None:
+        self.what = what
+        self.where = where
+        self.got = None if got is None else str(got)
+        self.expected = None if expected is None else str(expected)
+        self.hint = hint
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        parts = (
+            ("where", self.where),
+            ("got", self.got),
+            ("expected", self.expected),
+            ("hint", self.hint),
+        )
+        return "\n".join([self.what, *(f"  {name}: {value}" for name, value in parts if value)])
+
+    def to_dict(self) -> dict[str, str | None]:
+        """The same as a flat mapping, for `--json`."""
+        return {
+            "error": type(self).__name__,
+            "what": self.what,
+            "where": self.where,
+            "got": self.got,
+            "expected": self.expected,
+            "hint": self.hint,
+        }
+
+
+class ConfigError(CuecardError):
+    """An option, a recipe key or a combination that cannot be used."""
+
+
+class DataError(CuecardError):
+    """A file or a row of the user's data that cannot be used."""
+
+
+class TemplateError(DataError):
+    """A template that names an unknown field or cannot be parsed."""
+
+
+class CatalogueError(CuecardError):
+    """A catalogue name, a download or a conversion that failed."""
+
+
+class ChecksumError(CatalogueError):
+    """Bytes that are not the published ones."""
+
+
+class BackboneError(CuecardError):
+    """A model that cannot be found, loaded or used for what was asked."""
+
+
+class FrozenError(BackboneError):
+    """A backbone whose parameters changed although nothing may change them."""
+
+
+class ArtifactError(CuecardError):
+    """A prompt folder that cannot be trusted or read."""
+
+
+class WrongBackboneError(ArtifactError):
+    """A prompt made for another backbone than the one given."""
+
+
+class TrainingError(CuecardError):
+    """A run that cannot start, go on or resume."""
+
+
+class Interrupted(CuecardError):  # noqa: N818 - not a fault: the user asked for it
+    """The user stopped the run; the checkpoint is on disk."""
+
+    exit_code = 130

@@ -1,0 +1,148 @@
+"""A run's figures. matplotlib's own objects and the Agg canvas: no global state, no display."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from cuecard.errors import ConfigError
+
+_BLUE, _ORANGE, _GREY = "#2563a8", "#c8571b", "#9aa4b0"
+
+# Beyond this many labels the numbers inside the cells cannot be read any more.
+_MOST_WRITTEN = 20
+
+
+def loss_figure(
+    rows: Iterable[Mapping[str, Any]],
+    path: str | Path,
+    *,
+    loss_key: str = "loss",
+    score_key: str = "validation_accuracy",
+    score_name: str = "validation accuracy",
+) -> Path:
+    """Training loss (left axis) and validation score (right axis) over steps, as a PNG.
+
+    Args:
+        rows: a run's log; a row with `step` and `loss_key` is a point of the loss, one with `step`
+            and `score_key` a point of the score, and every other row is passed over.
+
+    Raises:
+        ConfigError: no row has a step and a loss.
+    """
+    kept = [row for row in rows if row.get("step") is not None]
+    losses = [(row["step"], row[loss_key]) for row in kept if row.get(loss_key) is not None]
+    scores = [(row["step"], row[score_key]) for row in kept if row.get(score_key) is not None]
+    if not losses:
+        raise ConfigError(
+            "the log has no loss to draw", got=f"{len(kept)} rows with a step", expected=loss_key
+        )
+    figure, axes = _blank((7.0, 4.0))
+    steps, values = _columns(losses)
+    axes.plot(steps, values, color=_GREY, linewidth=0.8, alpha=0.7)
+    axes.plot(steps, _smooth(values), color=_BLUE, linewidth=1.8, label="training loss")
+    axes.set_xlabel("step")
+    axes.set_ylabel("training loss (nats per target token)", color=_BLUE)
+    axes.set_ylim(bottom=0.0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    handles, names = axes.get_legend_handles_labels()
+    if scores:
+        right = axes.twinx()
+        at, heights = _columns(scores)
+        right.plot(at, heights, color=_ORANGE, marker="o", markersize=4, label=score_name)
+        right.set_ylabel(score_name, color=_ORANGE)
+        right.spines["top"].set_visible(False)
+        more, more_names = right.get_legend_handles_labels()
+        handles, names = [*handles, *more], [*names, *more_names]
+    axes.legend(
+        handles, names, loc="upper center", bbox_to_anchor=(0.5, 1.13), ncols=2, frameon=False
+    )
+    return _write(figure, path)
+
+
+def confusion_figure(
+    confusion: Sequence[Sequence[int]], labels: Sequence[str], path: str | Path
+) -> Path:
+    """A confusion matrix as a PNG: rows are the truth, colours the share of the row.
+
+    Args:
+        confusion: [L][L] counts.
+        labels: the names of rows and columns.
+
+    Raises:
+        ConfigError: a matrix that is not square in the labels.
+    """
+    counts = np.asarray(confusion, dtype=np.float64)
+    size = len(labels)
+    if counts.shape != (size, size) or size == 0:
+        raise ConfigError(
+            "the confusion matrix does not fit the labels",
+            got=f"shape {counts.shape}",
+            expected=f"({size}, {size})",
+        )
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1.0)
+    width = min(12.0, 3.2 + 0.75 * size)
+    figure, axes = _blank((width + 0.8, width))
+    image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
+    names = [_short(label) for label in labels]
+    slanted = size > 4 or max(map(len, names)) > 10
+    axes.set_xticks(
+        range(size), names, rotation=45 if slanted else 0, ha="right" if slanted else "center"
+    )
+    axes.set_yticks(range(size), names)
+    axes.set_xlabel("answer")
+    axes.set_ylabel("truth")
+    figure.colorbar(image, ax=axes, label="share of the truth", fraction=0.046, pad=0.04)
+    for row in range(size if size <= _MOST_WRITTEN else 0):
+        for column in range(size):
+            axes.text(
+                column,
+                row,
+                f"{int(counts[row, column])}",
+                ha="center",
+                va="center",
+                color="white" if shares[row, column] > 0.55 else "black",
+            )
+    return _write(figure, path)
+
+
+def _blank(size: tuple[float, float]) -> tuple[Figure, Any]:
+    figure = Figure(figsize=size, dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.spines["top"].set_visible(False)
+    return figure, axes
+
+
+def _write(figure: Figure, path: str | Path) -> Path:
+    place = Path(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(place, format="png")
+    return place
+
+
+def _columns(points: Sequence[tuple[Any, Any]]) -> tuple[list[float], list[float]]:
+    ordered = sorted((float(x), float(y)) for x, y in points)
+    return [x for x, _ in ordered], [y for _, y in ordered]
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    """An exponential mean over about a twentieth of the run, unbiased at its start."""
+    keep = 1.0 - 1.0 / max(1.0, len(values) / 20.0)
+    smoothed, total, weight = [], 0.0, 0.0
+    for value in values:
+        total, weight = keep * total + (1.0 - keep) * value, keep * weight + (1.0 - keep)
+        smoothed.append(total / weight)
+    return smoothed
+
+
+def _short(label: str, most: int = 24) -> str:
+    # A dollar sign would start matplotlib's own mathematics.
+    shown = label if len(label) <= most else label[: most - 1] + "…"
+    return shown.replace("$", r"\$")

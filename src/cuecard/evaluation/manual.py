@@ -1,0 +1,213 @@
+"""Prompts written by hand: a template, an instruction, demonstrations.
+
+A hand-written prompt is a task with another template, so `predict` serves it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cuecard.errors import ConfigError
+from cuecard.evaluation.evaluate import prompt_tokens
+from cuecard.tasks.spec import TaskSpec
+from cuecard.tasks.template import Template, escape
+from cuecard.tasks.tokens import defuse, special_texts
+from cuecard.types import Record, Tokenizer
+
+# More labels than this make a list that is longer than most texts.
+_MOST_LISTED = 30
+
+
+@dataclass(frozen=True, slots=True)
+class ManualPrompt:
+    """A prompt written by hand.
+
+    Attributes:
+        name: what reports call it.
+        template: the record's part, with `{field}` gaps; demonstrations repeat it.
+        instruction: what stands once before everything, as plain text.
+        chat: whether all of it is a user's message for the chat template.
+        system: the chat's system message.
+        words: label -> word, where it differs from the task's.
+        demonstrations: solved records, shown between instruction and record.
+    """
+
+    name: str
+    template: str
+    instruction: str = ""
+    chat: bool = False
+    system: str | None = None
+    words: Mapping[str, str] | None = None
+    demonstrations: tuple[Record, ...] = ()
+
+    def to_spec(
+        self, spec: TaskSpec, tokenizer: Tokenizer, max_positions: int | None = None
+    ) -> TaskSpec:
+        """The task asked in this prompt's words.
+
+        The context may be longer by what this prompt is longer than the task's own template, so
+        that no record is cut because of it, as far as `max_positions` allows.
+
+        Raises:
+            ConfigError: no chat template, or a prompt that leaves no room for a record.
+        """
+        words = dict(self.words if self.words is not None else spec.words)
+        specials = special_texts(tokenizer)
+        shown = [self._show(record, words, specials) for record in self.demonstrations]
+        text = "".join([escape(self.instruction), *(f"{escape(s)}\n\n" for s in shown)])
+        settings = spec.model_dump() | {
+            "template": text + self.template,
+            "chat": self.chat,
+            "system": self.system,
+            "words": words,
+        }
+        # Measured with room for anything; the task's own length would refuse a long prompt.
+        roomy = TaskSpec(**(settings | {"max_length": 1_000_000}))
+        bare = prompt_tokens(roomy, tokenizer)
+        length = spec.max_length + max(0, bare - prompt_tokens(spec, tokenizer))
+        if max_positions is not None:
+            length = min(length, max_positions - _answer_tokens(roomy, tokenizer))
+        if length <= bare:
+            raise ConfigError(
+                "the hand-written prompt leaves no room for a record",
+                where=self.name,
+                got=f"{bare} tokens",
+                expected=f"fewer than {length}",
+                hint="fewer or shorter demonstrations",
+            )
+        return TaskSpec(**(settings | {"max_length": length}))
+
+    def _show(self, record: Record, words: Mapping[str, str], specials: tuple[str, ...]) -> str:
+        fields = {name: defuse(text, specials) for name, text in record.fields.items()}
+        text = Template(self.template).render(fields)
+        target = str(record.target)
+        answer = defuse(words.get(target, target), specials).strip()
+        return f"{text}{'' if text[-1:].isspace() else ' '}{answer}"
+
+
+def default_manual_prompts(spec: TaskSpec, *, chat: bool = True) -> list[ManualPrompt]:
+    """Zero-shot prompts for any task, from its template, fields and label words.
+
+    Args:
+        chat: whether to include prompts in the chat template.
+    """
+    own = ManualPrompt("template", spec.template, chat=spec.chat, system=spec.system)
+    fields = _field_lines(spec)
+    if spec.kind == "text-to-text":
+        short = "Reply with the answer only.\n\n"
+        plain = [
+            own,
+            ManualPrompt("input and output", f"{fields}\nOutput:"),
+            ManualPrompt("instruction", spec.template, instruction="Complete the last line.\n\n"),
+        ]
+        talk = [
+            ManualPrompt("chat", spec.template, chat=True),
+            ManualPrompt("chat, answer only", spec.template, instruction=short, chat=True),
+        ]
+        return plain + (talk if chat else [])
+    options = _options(spec)
+    one = f"Decide which of these fits: {options}.\n\n"
+    reply = f"Is the following {options}? Answer with one word only.\n\n"
+    plain = [
+        own,
+        ManualPrompt("instruction", spec.template, instruction=one),
+        ManualPrompt("question", f"{fields}\nQuestion: Is this {escape(options)}?\nAnswer:"),
+        ManualPrompt("statement", f"{fields}\nOverall, this is"),
+    ]
+    talk = [ManualPrompt("chat", spec.template, instruction=reply, chat=True)]
+    large = {label: _large(spec.words.get(label, label)) for label in spec.labels}
+    if len(set(large.values())) == len(large):
+        talk.append(ManualPrompt("chat, capitals", spec.template, reply, chat=True, words=large))
+    return plain + (talk if chat else [])
+
+
+def with_demonstrations(
+    manual: ManualPrompt,
+    train: Sequence[Record],
+    ks: Sequence[int],
+    spec: TaskSpec,
+    seed: int,
+    *,
+    draws: int = 1,
+) -> list[ManualPrompt]:
+    """The same prompt with k solved training records, for each k and each of `draws` draws.
+
+    Records come from the shorter half of each label's, the labels in turn.
+
+    Raises:
+        ConfigError: a k below one or above the number of usable training records.
+    """
+    groups = _short_ones(train, spec)
+    most = sum(map(len, groups))
+    prompts = []
+    for k in ks:
+        if not 1 <= k <= most:
+            raise ConfigError(
+                "so many demonstrations cannot be shown",
+                where=manual.name,
+                got=k,
+                expected=f"1 to {most}, the shorter half of the training records",
+            )
+        for draw in range(draws):
+            rng = np.random.default_rng((seed, k, draw))
+            chosen = _in_turn(groups, k, rng)
+            name = f"{manual.name}, {k} demonstrations" + (f" #{draw + 1}" if draws > 1 else "")
+            prompts.append(replace(manual, name=name, demonstrations=chosen))
+    return prompts
+
+
+def _answer_tokens(spec: TaskSpec, tokenizer: Tokenizer) -> int:
+    if spec.kind == "text-to-text":
+        return int(spec.max_new_tokens)
+    return max(map(len, spec.continuations(tokenizer)))
+
+
+def _field_lines(spec: TaskSpec) -> str:
+    names = spec.field_names
+    return "\n".join(f"{name.replace('_', ' ').capitalize()}: {{{name}}}" for name in names)
+
+
+def _options(spec: TaskSpec) -> str:
+    """ "negative, neutral or positive"; the words themselves, in the labels' order."""
+    words = [spec.words.get(label, label) for label in spec.labels]
+    if len(words) > _MOST_LISTED:
+        words = [*words[: _MOST_LISTED - 1], "something else"]
+    return f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _large(word: str) -> str:
+    return word[:1].upper() + word[1:]
+
+
+def _short_ones(train: Sequence[Record], spec: TaskSpec) -> list[list[Record]]:
+    """The shorter half of each label's records (of all records, for texts), at least one each."""
+    groups: dict[str, list[Record]] = {label: [] for label in spec.labels}
+    for record in train:
+        if record.target is not None:
+            groups.setdefault(record.target if spec.labels else "", []).append(record)
+
+    def length(record: Record) -> int:
+        return sum(len(record.fields.get(name, "")) for name in spec.field_names)
+
+    return [
+        sorted(group, key=length)[: (len(group) + 1) // 2] for group in groups.values() if group
+    ]
+
+
+def _in_turn(
+    groups: Sequence[Sequence[Record]], k: int, rng: np.random.Generator
+) -> tuple[Record, ...]:
+    """k records, the groups in turn and in random order, each group's records shuffled."""
+    piles = [
+        [groups[g][i] for i in rng.permutation(len(groups[g]))]
+        for g in rng.permutation(len(groups))
+    ]
+    chosen: list[Record] = []
+    while len(chosen) < k:
+        for pile in piles:
+            if pile and len(chosen) < k:
+                chosen.append(pile.pop())
+    return tuple(chosen)

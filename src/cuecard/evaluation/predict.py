@@ -1,0 +1,269 @@
+"""What a backbone answers under a prompt: label scores, or generated text.
+
+A label's score is the summed log-probability of its word's tokens after the context, under the
+softmax over the whole vocabulary; `normalize: length` divides it by the number of tokens.
+Calibrated scores have a prior taken off: what the labels get on average over unlabelled rows
+(batch calibration, Zhou et al. 2023, arXiv:2309.17249) or on inputs without content (Zhao et al.
+2021, arXiv:2102.09690).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cuecard.errors import ConfigError
+from cuecard.tasks.batching import collate, ordered_batches
+from cuecard.tasks.spec import TaskSpec
+from cuecard.types import Backbone, Encoded, Injection, Prediction, Record, Slot
+
+BATCH_ROWS = 32
+
+# Zhao et al.'s stand-ins for an input that says nothing.
+CONTENT_FREE = ("N/A", "", "[MASK]")
+
+OnRows = Callable[[int], None]
+
+
+def predict(
+    backbone: Backbone,
+    spec: TaskSpec,
+    records: Sequence[Record],
+    injection: Injection | None = None,
+    *,
+    slot: Slot = "prefix",
+    batch_rows: int = BATCH_ROWS,
+    token_budget: int | None = None,
+    prior: Mapping[str, float] | None = None,
+    stop: str | None = None,
+    on_rows: OnRows | None = None,
+) -> list[Prediction]:
+    """One prediction per record, in the records' order. Targets are not looked at.
+
+    Args:
+        injection: the prompt; None for the template alone.
+        slot: where the prompt stands.
+        batch_rows: the most rows in a forward pass.
+        token_budget: the most rows times longest row in a forward pass; None for no limit.
+        prior: label -> log-prior, taken off the scores (classification only).
+        stop: a text that ends an answer (text-to-text only); the end token always does.
+        on_rows: called with the number of records just finished.
+
+    Raises:
+        ConfigError: a prior for a text-to-text task or not for exactly the task's labels.
+        TemplateError: a record without a field of the template.
+        BackboneError: a row that does not fit the backbone.
+    """
+    rows = [spec.encode(replace(r, target=None), backbone.tokenizer, slot) for r in records]
+    if spec.kind == "text-to-text":
+        if prior is not None:
+            raise ConfigError("a prior needs labels", where="prior", expected="a classification")
+        texts = _generate(backbone, spec, rows, injection, batch_rows, token_budget, on_rows)
+        answers = [cut_answer(text, stop) for text in texts]
+        return [Prediction(i, answer, {}, {}) for i, answer in enumerate(answers)]
+    words = spec.continuations(backbone.tokenizer)
+    with torch.inference_mode():
+        if all(len(word) == 1 for word in words):
+            firsts = [word[0] for word in words]
+            scores = _score_next(
+                backbone, rows, firsts, injection, batch_rows, token_budget, on_rows
+            )
+        else:
+            scores = _score_words(
+                backbone, rows, words, injection, batch_rows, token_budget, on_rows
+            )
+    if spec.normalize == "length":
+        scores = scores / torch.tensor([len(word) for word in words], dtype=torch.float64)
+    raw = _as_predictions(scores.numpy(), spec.labels)
+    return raw if prior is None else calibrate(raw, prior)
+
+
+def calibrate(predictions: Sequence[Prediction], prior: Mapping[str, float]) -> list[Prediction]:
+    """The same predictions with a log-prior taken off their scores, and answers to match.
+
+    Raises:
+        ConfigError: a prior that does not name exactly the predictions' labels.
+    """
+    if not predictions:
+        return []
+    labels = tuple(predictions[0].scores)
+    if set(labels) != set(prior):
+        raise ConfigError(
+            "the prior is not for these labels",
+            where="prior",
+            got=", ".join(sorted(prior)) or "(none)",
+            expected=", ".join(sorted(labels)) or "no prior: these are texts",
+        )
+    scores = np.asarray([[p.scores[label] - prior[label] for label in labels] for p in predictions])
+    return _as_predictions(scores, labels)
+
+
+def batch_prior(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """label -> log of its mean probability over predictions that are not calibrated.
+
+    Raises:
+        ConfigError: no predictions, or predictions of texts.
+    """
+    if not predictions or not predictions[0].scores:
+        raise ConfigError(
+            "a prior needs scored labels",
+            where="prior",
+            got=f"{len(predictions)} predictions",
+            expected="one or more of a classification",
+        )
+    labels = tuple(predictions[0].scores)
+    logs = _log_softmax(np.asarray([[p.scores[label] for label in labels] for p in predictions]))
+    mean = np.logaddexp.reduce(logs, axis=0) - np.log(len(logs))
+    return {label: float(value) for label, value in zip(labels, mean, strict=True)}
+
+
+def label_prior(
+    backbone: Backbone,
+    spec: TaskSpec,
+    records: Sequence[Record],
+    injection: Injection | None = None,
+    *,
+    slot: Slot = "prefix",
+    batch_rows: int = BATCH_ROWS,
+    token_budget: int | None = None,
+    on_rows: OnRows | None = None,
+) -> dict[str, float]:
+    """The batch-calibration prior of a prompt over unlabelled records, for `predict`.
+
+    Raises:
+        ConfigError: no records, or a text-to-text task.
+    """
+    predictions = predict(
+        backbone,
+        spec,
+        records,
+        injection,
+        slot=slot,
+        batch_rows=batch_rows,
+        token_budget=token_budget,
+        on_rows=on_rows,
+    )
+    return batch_prior(predictions)
+
+
+def content_free_prior(
+    backbone: Backbone,
+    spec: TaskSpec,
+    injection: Injection | None = None,
+    *,
+    slot: Slot = "prefix",
+) -> dict[str, float]:
+    """The prior of a prompt on inputs that say nothing, for `predict`.
+
+    Raises:
+        ConfigError: a text-to-text task.
+    """
+    blanks = [Record(dict.fromkeys(spec.field_names, text), None) for text in CONTENT_FREE]
+    # A template that is its field alone has no token to read after when the field is empty.
+    usable = [record for record in blanks if spec.encode(record, backbone.tokenizer).context]
+    return label_prior(backbone, spec, usable, injection, slot=slot)
+
+
+def cut_answer(text: str, stop: str | None) -> str:
+    """An answer without surrounding space and without what follows the first `stop`."""
+    answer = text.strip()
+    return answer if stop is None else answer.split(stop, 1)[0].strip()
+
+
+def _score_next(
+    backbone: Backbone,
+    rows: Sequence[Encoded],
+    firsts: Sequence[int],
+    injection: Injection | None,
+    batch_rows: int,
+    token_budget: int | None,
+    on_rows: OnRows | None,
+) -> Tensor:
+    """Log-probabilities [n, L] of single tokens: one row and one read per record."""
+    scores = torch.zeros(len(rows), len(firsts), dtype=torch.float64)
+    lengths = [len(row.context) for row in rows]
+    for chosen in ordered_batches(lengths, batch_rows, token_budget):
+        batch = collate([(rows[i], ()) for i in chosen], read="next")
+        logits = backbone.forward(batch, injection)
+        logs = (logits[:, list(firsts)] - logits.logsumexp(-1, keepdim=True)).double()
+        scores[chosen] = logs.cpu()
+        if on_rows is not None:
+            on_rows(len(chosen))
+    return scores
+
+
+def _score_words(
+    backbone: Backbone,
+    rows: Sequence[Encoded],
+    words: Sequence[Sequence[int]],
+    injection: Injection | None,
+    batch_rows: int,
+    token_budget: int | None,
+    on_rows: OnRows | None,
+) -> Tensor:
+    """Summed log-probabilities [n, L] of words of any length: one row per record and label."""
+    pairs = [(row, label) for row in range(len(rows)) for label in range(len(words))]
+    scores = torch.zeros(len(rows), len(words), dtype=torch.float64)
+    left = [len(words)] * len(rows)
+    lengths = [len(rows[row].context) + len(words[label]) - 1 for row, label in pairs]
+    for chosen in ordered_batches(lengths, batch_rows, token_budget):
+        here = [pairs[i] for i in chosen]
+        batch = collate([(rows[row], words[label]) for row, label in here]).to(backbone.device)
+        logits = backbone.forward(batch, injection)
+        logs = -nn.functional.cross_entropy(logits, batch.target_ids, reduction="none").double()
+        sums = torch.zeros(len(here), dtype=torch.float64, device=logs.device)
+        sums = sums.index_add(0, batch.read_rows, logs)
+        for (row, label), total in zip(here, sums.tolist(), strict=True):
+            scores[row, label] = total
+            left[row] -= 1
+        finished = sum(left[row] == 0 for row in {row for row, _ in here})
+        if on_rows is not None and finished:
+            on_rows(finished)
+    return scores
+
+
+def _generate(
+    backbone: Backbone,
+    spec: TaskSpec,
+    rows: Sequence[Encoded],
+    injection: Injection | None,
+    batch_rows: int,
+    token_budget: int | None,
+    on_rows: OnRows | None,
+) -> list[str]:
+    texts = [""] * len(rows)
+    end = backbone.tokenizer.eos_token_id
+    lengths = [len(row.context) + spec.max_new_tokens for row in rows]
+    for chosen in ordered_batches(lengths, batch_rows, token_budget):
+        answers = backbone.generate(
+            [rows[i].context for i in chosen],
+            [rows[i].slot for i in chosen],
+            injection,
+            spec.max_new_tokens,
+            () if end is None else (int(end),),
+        )
+        for i, ids in zip(chosen, answers, strict=True):
+            texts[i] = str(backbone.tokenizer.decode(ids, skip_special_tokens=True))
+        if on_rows is not None:
+            on_rows(len(chosen))
+    return texts
+
+
+def _as_predictions(scores: NDArray[np.float64], labels: Sequence[str]) -> list[Prediction]:
+    shares = np.exp(_log_softmax(scores)) if len(scores) else scores
+    predictions = []
+    for index, (row, share) in enumerate(zip(scores.tolist(), shares.tolist(), strict=True)):
+        by_label = dict(zip(labels, row, strict=True))
+        answer = max(by_label, key=by_label.__getitem__)  # of equals, the first label
+        probabilities = dict(zip(labels, share, strict=True))
+        predictions.append(Prediction(index, answer, by_label, probabilities))
+    return predictions
+
+
+def _log_softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))

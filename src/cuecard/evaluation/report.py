@@ -1,0 +1,161 @@
+"""A run's report: one table of prompts, written as JSON for machines and Markdown for people."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from cuecard.types import Interval
+
+CLASSIFICATION_COLUMNS = (
+    "prompt",
+    "accuracy",
+    "macro-F1",
+    "95% interval",
+    "prompt tokens/request",
+    "bytes/task",
+    "seconds",
+)
+TEXT_COLUMNS = ("prompt", "exact match", "token F1", *CLASSIFICATION_COLUMNS[3:])
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One prompt in the table.
+
+    Attributes:
+        prompt: what it is called.
+        score: accuracy, or exact match of texts; a share.
+        second: macro-F1, or token F1 of texts; a share.
+        interval: of the score; None where there are too few rows for one.
+        prompt_tokens: tokens per request besides the record's own text.
+        bytes_per_task: what one more task costs on disk.
+        seconds: wall time to answer the test rows; None where nothing was run.
+    """
+
+    prompt: str
+    score: float
+    second: float
+    interval: Interval | None
+    prompt_tokens: int
+    bytes_per_task: int
+    seconds: float | None
+
+    def cells(self) -> tuple[str, ...]:
+        """The row as text, one string per column."""
+        return (
+            self.prompt,
+            f"{self.score:.3f}",
+            f"{self.second:.3f}",
+            "-" if self.interval is None else f"{self.interval.low:.3f} - {self.interval.high:.3f}",
+            f"{self.prompt_tokens:,}",
+            f"{self.bytes_per_task:,}",
+            "-" if self.seconds is None else f"{self.seconds:.1f}",
+        )
+
+
+def rich_table(
+    rows: Sequence[Row],
+    *,
+    title: str | None = None,
+    columns: Sequence[str] = CLASSIFICATION_COLUMNS,
+) -> Table:
+    """The table for a terminal; the last row, the one to look at, is bold."""
+    table = Table(title=title, title_justify="left")
+    for position, column in enumerate(columns):
+        table.add_column(column, justify="right" if position else "left", overflow="fold")
+    for position, row in enumerate(rows):
+        table.add_row(
+            *(cell.replace("[", r"\[") for cell in row.cells()),
+            style="bold" if position == len(rows) - 1 else None,
+        )
+    return table
+
+
+def markdown_table(rows: Sequence[Row], *, columns: Sequence[str] = CLASSIFICATION_COLUMNS) -> str:
+    """The table as Markdown, ending in a line break."""
+    lines = [
+        _line(columns),
+        _line(["---", *("---:" for _ in columns[1:])]),
+        *(_line(row.cells()) for row in rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_json(report: Mapping[str, Any], path: str | Path) -> Path:
+    """Write a report as JSON, whole or not at all.
+
+    Intervals become [low, high], other dataclasses mappings, arrays lists, paths their text, and
+    numbers that JSON has no name for null.
+    """
+    text = json.dumps(plain(report), indent=2, ensure_ascii=False, allow_nan=False)
+    return write_text(text + "\n", path)
+
+
+def write_markdown(
+    path: str | Path,
+    *,
+    title: str,
+    rows: Sequence[Row],
+    columns: Sequence[str] = CLASSIFICATION_COLUMNS,
+    notes: Sequence[str] = (),
+    figures: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a report as Markdown: a title, the table, notes as a list, figures by relative path."""
+    parts = [f"# {title}\n", markdown_table(rows, columns=columns)]
+    if notes:
+        parts.append("".join(f"- {note}\n" for note in notes))
+    parts.extend(f"![{caption}]({file})\n" for caption, file in (figures or {}).items())
+    return write_text("\n".join(parts), path)
+
+
+def write_text(text: str, path: str | Path) -> Path:
+    """Write UTF-8 text under a temporary name beside `path`, then rename it there."""
+    place = Path(path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp's files are for their owner alone; a report is an ordinary file.
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(name).chmod(0o666 & ~mask)
+        os.replace(name, place)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return place
+
+
+def plain(value: Any) -> Any:
+    """A value as what JSON knows: mappings, lists, text, finite numbers, booleans and null."""
+    if isinstance(value, Interval):
+        return [plain(value.low), plain(value.high)]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in cells) + " |"

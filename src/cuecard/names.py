@@ -1,0 +1,69 @@
+"""What a user calls a model or a data set -> the thing itself."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from cuecard.backbones import CausalBackbone, load_causal
+from cuecard.backbones.loading import Precision
+from cuecard.catalogue import (
+    BACKBONES,
+    Progress,
+    backbone_folder,
+    dataset_file,
+    is_catalogue_name,
+)
+from cuecard.errors import BackboneError
+
+
+def load_backbone(
+    name: str | Path,
+    *,
+    dtype: Precision = "auto",
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> CausalBackbone:
+    """Load a frozen backbone by catalogue name, local folder or hub id, in this order.
+
+    Args:
+        dtype: "fp32", "bf16" or "auto" (bf16 where the processor multiplies it fast).
+        device: a torch device, or "auto".
+        progress: called with (what, done, total) while the catalogue fetches and converts.
+
+    Raises:
+        BackboneError: nothing of that name, or a model that cannot be used.
+        CatalogueError: a catalogue backbone that cannot be fetched.
+    """
+    known = str(name)
+    if known in BACKBONES:
+        folder = backbone_folder(known, progress)
+        return load_causal(folder, name=known, dtype=dtype, device=device)
+    if not Path(name).exists():
+        near = difflib.get_close_matches(known, BACKBONES, 1, 0.6)
+        if near or _cannot_be_hub_id(known):
+            raise BackboneError(
+                "unknown backbone",
+                where="backbone",
+                got=known,
+                expected="a catalogue name, a local folder or a hub id (owner/name)",
+                hint=f"did you mean {near[0]}?" if near else "`cuecard backbones` lists the names",
+            )
+    return load_causal(name, dtype=dtype, device=device)
+
+
+def data_source(name: str | Path, progress: Progress | None = None) -> str | Path:
+    """A catalogue dataset's file, fetched if need be; any other name or path as it is.
+
+    Raises:
+        CatalogueError: a catalogue dataset that cannot be fetched.
+    """
+    known = str(name)
+    if is_catalogue_name(known) and known not in BACKBONES and not Path(name).exists():
+        return dataset_file(known, progress=progress)
+    return name
+
+
+def _cannot_be_hub_id(name: str) -> bool:
+    """Something that looks like a path that is not there, or has no hub id's form."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name or " " in name

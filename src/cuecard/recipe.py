@@ -1,0 +1,275 @@
+"""A run in one piece: data, task, backbone, method and training, as a YAML file or flags say it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from cuecard.artifacts import Prompt
+from cuecard.backbones.loading import Precision
+from cuecard.catalogue import Progress
+from cuecard.errors import ConfigError, TrainingError
+from cuecard.evaluation.report import write_text
+from cuecard.methods import PromptTuning
+from cuecard.methods.prompt_tuning import Init
+from cuecard.names import data_source, load_backbone
+from cuecard.settings import parse_settings
+from cuecard.tasks import Task
+from cuecard.training.config import TrainConfig
+from cuecard.training.log import Observer
+from cuecard.training.prove import Proof, prove, write_proof
+from cuecard.training.train import Run, method_settings, train
+from cuecard.types import Backbone, Slot
+
+FILE = "recipe.yaml"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataRecipe(_Section):
+    """Where the records are; see `Task.from_file`."""
+
+    path: str
+    text_field: str | None = None
+    label_field: str = "label"
+    validation: str | None = None
+    test: str | None = None
+    split_field: str | None = None
+    split: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    limit: int | None = Field(default=None, ge=1)
+
+
+class TaskRecipe(_Section):
+    """What is asked; see `TaskSpec`."""
+
+    kind: Literal["classification", "text-to-text"] = "classification"
+    template: str | None = None
+    labels: tuple[str, ...] | None = None
+    words: dict[str, str] = Field(default_factory=dict)
+    chat: bool = False
+    system: str | None = None
+    max_length: int = Field(default=512, gt=0)
+    normalize: Literal["none", "length"] = "none"
+    max_new_tokens: int = Field(default=64, gt=0)
+
+
+class MethodRecipe(_Section):
+    """What is trained; see `PromptTuning`. `prompt` is a prompt's folder here."""
+
+    name: str = "prompt-tuning"
+    length: int | None = Field(default=None, ge=1, le=1000)
+    init: Init = "text"
+    text: str | None = None
+    prompt: str | None = None
+    slot: Slot = "prefix"
+
+
+class Recipe(_Section):
+    """Everything a run depends on.
+
+    Attributes:
+        backbone: a catalogue name, a local folder or a hub id.
+        compare: whether to compare with hand-written prompts on the test rows.
+        demonstrations: how many solved rows the in-context prompts show.
+        out: the run's folder; runs/ and the data's name by default.
+    """
+
+    data: DataRecipe
+    task: TaskRecipe = TaskRecipe()
+    backbone: str = "smollm2-135m-instruct"
+    dtype: Precision = "auto"
+    device: str = "auto"
+    method: MethodRecipe = MethodRecipe()
+    training: TrainConfig = TrainConfig()
+    compare: bool = True
+    demonstrations: tuple[int, ...] = (4,)
+    out: str | None = None
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], where: str = "the recipe") -> Recipe:
+        """Check a nested mapping.
+
+        Raises:
+            ConfigError: an unknown key, with the nearest valid one, or a value that does not fit.
+        """
+        return parse_settings(cls, values, where)
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        if self.out:
+            return Path(self.out)
+        name = Path(self.data.path).stem or Path(self.data.path).name
+        return Path("runs") / name.replace(" ", "-")
+
+    def to_yaml(self) -> str:
+        """The recipe with every default written out."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def read_task(self, progress: Progress | None = None) -> Task:
+        """The task with its data.
+
+        Raises:
+            DataError: the data cannot be used.
+            ConfigError: settings that contradict each other.
+        """
+        data, task = self.data, self.task
+        return Task.from_file(
+            data_source(data.path, progress),
+            template=task.template,
+            labels=task.labels,
+            text_field=data.text_field,
+            label_field=data.label_field,
+            validation=data.validation,
+            test=data.test,
+            split_field=data.split_field,
+            kind=task.kind,
+            seed=self.training.seed,
+            split=data.split,
+            limit=data.limit,
+            chat=task.chat,
+            system=task.system,
+            words=task.words,
+            max_length=task.max_length,
+            normalize=task.normalize,
+            max_new_tokens=task.max_new_tokens,
+        )
+
+    def read_method(self) -> PromptTuning:
+        """The method's settings, with the vectors of the prompt to start from.
+
+        Raises:
+            ArtifactError: that prompt cannot be read.
+            ConfigError: settings that contradict each other.
+        """
+        settings = self.method.model_dump(exclude={"name", "prompt"})
+        if self.method.prompt is not None:
+            settings["prompt"] = Prompt.load(prompt_folder(self.method.prompt)).vectors
+        return method_settings(self.method.name, settings)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a recipe led to.
+
+    Attributes:
+        task, backbone: what it was run on.
+        run: the trained prompt and its scores.
+        proof: the comparison; None without test rows or with `compare: false`.
+    """
+
+    task: Task
+    backbone: Backbone
+    run: Run
+    proof: Proof | None
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """A YAML file as a nested mapping, not yet checked.
+
+    Raises:
+        ConfigError: no such file, no YAML, or no mapping.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("the recipe cannot be read", where=str(path), got=str(error)) from error
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        got = " ".join(str(error).split())
+        raise ConfigError("the recipe is not YAML", where=str(path), got=got) from error
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise ConfigError(
+            "the recipe is not a mapping",
+            where=str(path),
+            got=type(found).__name__,
+            expected=f"keys among {', '.join(sorted(Recipe.model_fields))}",
+        )
+    return found
+
+
+def run_recipe(
+    recipe: Recipe,
+    *,
+    observer: Observer | None = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+) -> Outcome:
+    """Train, test and compare as the recipe says; the run's folder holds everything.
+
+    A folder with a run of the same recipe is gone on with.
+
+    Args:
+        overwrite: start again where the folder holds another run.
+
+    Raises:
+        CuecardError: see `Task.from_file`, `load_backbone`, `train` and `prove`.
+    """
+    task = recipe.read_task(progress)
+    method = recipe.read_method()
+    backbone = load_backbone(
+        recipe.backbone, dtype=recipe.dtype, device=recipe.device, progress=progress
+    )
+    folder = _claim(recipe, overwrite)
+    run = train(backbone, task, method, recipe.training, folder=folder, observer=observer)
+    proof = None
+    if recipe.compare and task.test:
+        shown = tuple(k for k in recipe.demonstrations if k <= len(task.train) // 2)
+        proof = prove(backbone, task, run, demonstrations=shown, observer=observer)
+        write_proof(proof, task, run, folder, title=folder.name)
+    return Outcome(task, backbone, run, proof)
+
+
+def resume(folder: str | Path, **options: Any) -> Outcome:
+    """Go on with the run in a folder; options as in `run_recipe`.
+
+    Raises:
+        TrainingError: there is no run.
+    """
+    path = Path(folder) / FILE
+    if not path.is_file():
+        raise TrainingError(
+            "there is no run to go on with", where=str(folder), got=f"no {FILE}", expected="a run"
+        )
+    values = read_recipe(path) | {"out": str(folder)}
+    return run_recipe(Recipe.parse(values, str(path)), **options)
+
+
+def prompt_folder(path: str | Path) -> Path:
+    """The prompt's folder of a run, or the path itself."""
+    inner = Path(path) / "prompt"
+    return inner if (inner / "prompt.json").is_file() else Path(path)
+
+
+def _claim(recipe: Recipe, overwrite: bool) -> Path:
+    """Make the run's folder and leave the recipe there, unless another run has it."""
+    folder = recipe.folder
+    stated = folder / FILE
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(
+            "the run's folder is a file", where=str(folder), expected="a new name: --out"
+        )
+    if overwrite:
+        for name in ("checkpoint.pt", "log.jsonl", FILE):
+            (folder / name).unlink(missing_ok=True)
+    if stated.is_file():
+        before = Recipe.parse(read_recipe(stated), str(stated))
+        same = {"compare", "demonstrations", "out", "device"}
+        if before.model_dump(exclude=same) != recipe.model_dump(exclude=same):
+            raise ConfigError(
+                "the folder holds a run of another recipe",
+                where=str(folder),
+                got="other settings than these",
+                expected="a folder of its own",
+                hint="choose another --out, or start again with --overwrite",
+            )
+    write_text(recipe.to_yaml(), stated)
+    return folder

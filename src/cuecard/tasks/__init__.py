@@ -1,0 +1,33 @@
+"""What is learnt: records, templates, labels and splits. Knows nothing of models."""
+
+from cuecard.tasks.batching import batches_by_length, collate, ordered_batches
+from cuecard.tasks.readers import read_records, read_splits
+from cuecard.tasks.splits import (
+    SplitReport,
+    Splits,
+    content_hash,
+    remove_duplicates,
+    split_records,
+)
+from cuecard.tasks.task import SpecOptions, Task, TaskSpec
+from cuecard.tasks.template import Template, escape
+from cuecard.tasks.verbalizer import Verbalizer
+
+__all__ = [
+    "SpecOptions",
+    "SplitReport",
+    "Splits",
+    "Task",
+    "TaskSpec",
+    "Template",
+    "Verbalizer",
+    "batches_by_length",
+    "collate",
+    "content_hash",
+    "escape",
+    "ordered_batches",
+    "read_records",
+    "read_splits",
+    "remove_duplicates",
+    "split_records",
+]

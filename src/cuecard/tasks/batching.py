@@ -1,0 +1,130 @@
+"""Encoded rows -> batches: what goes together, and the tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+
+from cuecard.errors import ConfigError
+from cuecard.types import Batch, Encoded
+
+MEGABATCH = 16
+"""How many batches are shuffled together before they are grouped by length."""
+
+NO_TARGET = -100
+
+
+def collate(
+    rows: Sequence[tuple[Encoded, Sequence[int]]],
+    pad_id: int = 0,
+    read: Literal["targets", "next"] = "targets",
+) -> Batch:
+    """Tensors for one forward pass, padded on the right.
+
+    Args:
+        rows: each row's encoded record and the continuation to read.
+        pad_id: what fills the padding; the mask keeps it from mattering.
+        read: "targets" feeds the context and all of the continuation but its last token, and
+            reads every token of the continuation; "next" feeds the context alone and reads once,
+            right after it, whatever the continuation.
+
+    Raises:
+        ConfigError: no rows, a row without a token, or "targets" with an empty continuation.
+    """
+    if not rows:
+        raise ConfigError("a batch needs rows", where="collate", got=0, expected="one or more")
+    inputs: list[tuple[int, ...]] = []
+    reads: list[tuple[int, int, int]] = []
+    for row, (encoded, continuation) in enumerate(rows):
+        start = len(encoded.context)
+        if read == "next":
+            inputs.append(encoded.context)
+            reads.append((row, start, NO_TARGET))
+            continue
+        inputs.append((*encoded.context, *continuation[:-1]))
+        reads.extend((row, start + step, token) for step, token in enumerate(continuation))
+        if not continuation:
+            raise ConfigError(
+                "a row has nothing to read",
+                where=f"row {row} of the batch",
+                got="an empty continuation",
+                expected="the ids of a label's word or of a target text",
+            )
+    width = max(map(len, inputs))
+    input_ids = torch.full((len(rows), width), pad_id, dtype=torch.int64)
+    mask = torch.zeros((len(rows), width), dtype=torch.int64)
+    for row, ids in enumerate(inputs):
+        if not ids:
+            raise ConfigError(
+                "a row has no tokens", where=f"row {row} of the batch", got=0, expected="a context"
+            )
+        input_ids[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
+        mask[row, : len(ids)] = 1
+    columns = torch.tensor(reads, dtype=torch.int64).T.contiguous()
+    slot = torch.tensor([encoded.slot for encoded, _ in rows], dtype=torch.int64)
+    return Batch(input_ids, mask, slot, columns[0], columns[1], columns[2])
+
+
+def batches_by_length(
+    lengths: Sequence[int],
+    rows_per_batch: int,
+    token_budget: int | None,
+    seed: int,
+    epoch: int,
+) -> list[list[int]]:
+    """One epoch's batches for training: random, yet rows of a batch are of similar length.
+
+    All rows are shuffled, grouped by length within stretches of `MEGABATCH` batches, and the
+    batches shuffled. A pure function of its arguments; every index comes exactly once.
+
+    Args:
+        lengths: each row's tokens.
+        rows_per_batch: the most rows in a batch.
+        token_budget: the most rows times longest row in a batch; a row longer than that is
+            alone. None for no limit.
+        seed, epoch: what the order depends on.
+    """
+    _check(rows_per_batch, token_budget)
+    rng = np.random.default_rng((seed, epoch))
+    shuffled = rng.permutation(len(lengths)).tolist()
+    stretch = rows_per_batch * MEGABATCH
+    batches: list[list[int]] = []
+    for start in range(0, len(shuffled), stretch):
+        group = sorted(shuffled[start : start + stretch], key=lambda index: -lengths[index])
+        batches.extend(_cut(group, lengths, rows_per_batch, token_budget))
+    return [batches[place] for place in rng.permutation(len(batches)).tolist()]
+
+
+def ordered_batches(
+    lengths: Sequence[int], rows_per_batch: int, token_budget: int | None = None
+) -> list[list[int]]:
+    """Batches for evaluation: longest first, so that what does not fit fails at once."""
+    _check(rows_per_batch, token_budget)
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    return _cut(order, lengths, rows_per_batch, token_budget)
+
+
+def _cut(
+    order: Sequence[int], lengths: Sequence[int], rows_per_batch: int, token_budget: int | None
+) -> list[list[int]]:
+    """Split an order that goes from long to short, so a batch's first row is its longest."""
+    batches: list[list[int]] = []
+    for index in order:
+        current = batches[-1] if batches else []
+        too_many = len(current) >= rows_per_batch
+        if current and token_budget is not None:
+            too_many |= (len(current) + 1) * lengths[current[0]] > token_budget
+        if current and not too_many:
+            current.append(index)
+        else:
+            batches.append([index])
+    return batches
+
+
+def _check(rows_per_batch: int, token_budget: int | None) -> None:
+    for name, value in (("rows_per_batch", rows_per_batch), ("token_budget", token_budget)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} must be positive", where=name, got=value, expected="1 up")

@@ -1,0 +1,63 @@
+"""JSON lines and JSON lists."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cuecard.errors import DataError
+from cuecard.tasks.tables import Row, Table, place
+from cuecard.tasks.text_files import read_text
+
+
+def read_json(path: Path) -> Table:
+    """A `.jsonl` or `.ndjson` file, or a `.json` file of lines or of one list.
+
+    A row's number is its line, in a list its place.
+
+    Raises:
+        DataError: a line that is not JSON, or a row that is not an object.
+    """
+    text = read_text(path)
+    if path.suffix.lower() == ".json" and text.lstrip().startswith("["):
+        items = list(enumerate(_parse(text, str(path), None), start=1))
+    else:
+        # Not splitlines: that also splits at characters JSON allows inside a string.
+        lines = enumerate(text.split("\n"), start=1)
+        items = [
+            (number, _parse(line, str(path), number)) for number, line in lines if line.strip()
+        ]
+    rows: list[Row] = []
+    for number, item in items:
+        if not isinstance(item, dict):
+            raise DataError(
+                "a row that is not an object",
+                where=place(str(path), number),
+                got=repr(item)[:60],
+                expected='an object such as {"text": "...", "label": "..."}',
+            )
+        rows.append((number, item))
+    return Table(str(path), None, rows)
+
+
+def _parse(text: str, source: str, number: int | None) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        row = error.lineno if number is None else number
+        message = f"{error.msg} at column {error.colno}"
+        raise _invalid(message, place(source, row)) from error
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits, or thousands of brackets.
+        where = source if number is None else place(source, number)
+        raise _invalid(str(error), where) from error
+
+
+def _invalid(got: str, where: str) -> DataError:
+    return DataError(
+        "invalid JSON",
+        where=where,
+        got=got,
+        expected="one JSON object a line, or in a .json file one list of objects",
+    )

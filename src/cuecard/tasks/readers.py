@@ -1,0 +1,200 @@
+"""A file, a folder or a hub name -> checked records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cuecard.errors import DataError
+from cuecard.tasks.dataset_sets import (
+    is_unlabelled,
+    load_folder,
+    load_hub,
+    looks_like_hub_name,
+    set_table,
+)
+from cuecard.tasks.delimited import read_delimited
+from cuecard.tasks.json_files import read_json
+from cuecard.tasks.parquet_files import read_parquet
+from cuecard.tasks.splits import SPLITS
+from cuecard.tasks.tables import Table, Wanted, place, records
+from cuecard.tasks.template import nearest
+from cuecard.types import Record, Split
+
+READERS: dict[str, Callable[[Path, Wanted], Table]] = {
+    ".csv": lambda path, _: read_delimited(path),
+    ".tsv": lambda path, _: read_delimited(path),
+    ".jsonl": lambda path, _: read_json(path),
+    ".ndjson": lambda path, _: read_json(path),
+    ".json": lambda path, _: read_json(path),
+    ".parquet": read_parquet,
+}
+
+_SPLIT_NAMES: dict[str, Split] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+
+
+def read_records(
+    source: str | Path,
+    *,
+    fields: Sequence[str],
+    target_field: str | None,
+    split: str | None = None,
+    limit: int | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> list[Record]:
+    """Read one list of records.
+
+    Args:
+        source: a .csv, .tsv, .jsonl, .ndjson, .json or .parquet file, a folder made by
+            `datasets.save_to_disk`, or the name of a data set on the hub.
+        fields: the fields each record needs.
+        target_field: the column of the label; None leaves the labels unread.
+        split: which part of a folder or hub set; needed where there is more than one.
+        limit: read the first so many rows.
+        columns: field -> the column it is read from, where that is not its own name.
+
+    Raises:
+        DataError: nothing there, a wrong column, or a row that cannot be used, with its number.
+    """
+    wanted = Wanted(fields, target_field, columns or {})
+    table = _file_table(source, wanted)
+    if table is not None:
+        if split is not None:
+            raise _no_parts(source, split)
+        return records(table, wanted, limit)
+    parts = _load_parts(source)
+    name = next(iter(parts)) if split is None and len(parts) == 1 else split
+    if name not in parts:
+        raise DataError(
+            "the data set has no such part" if split else "the data set has more than one part",
+            where=str(source),
+            got=split,
+            expected=f"one of {', '.join(parts)}",
+            hint=nearest(split, parts) if split else "name the split to read",
+        )
+    return records(set_table(parts[name], _part_name(source, name), wanted), wanted, limit)
+
+
+def read_splits(
+    source: str | Path,
+    *,
+    fields: Sequence[str],
+    target_field: str | None,
+    split_field: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> dict[Split, list[Record]]:
+    """Read the records a source holds for training, validation and test.
+
+    Parts of a folder or hub set are known by name ("dev" is validation); other parts, and parts
+    without a single label, are left out. A file is all training unless `split_field` names the
+    column that says where each row belongs.
+
+    Raises:
+        DataError: as `read_records`; also a split's name that is unknown, or no training rows.
+    """
+    wanted = Wanted(fields, target_field, columns or {})
+    table = _file_table(source, wanted if split_field is None else _with(wanted, split_field))
+    if table is not None:
+        if split_field is None:
+            return {"train": records(table, wanted)}
+        return _by_field(table, wanted, split_field)
+    parts = _load_parts(source)
+    if split_field is not None:
+        if len(parts) != 1:
+            raise _no_parts(source, split_field, "it has parts of its own")
+        name, part = next(iter(parts.items()))
+        both = _with(wanted, split_field)
+        return _by_field(set_table(part, _part_name(source, name), both), wanted, split_field)
+    found: dict[Split, list[Record]] = {}
+    for name, part in parts.items():
+        known = _SPLIT_NAMES.get(name.lower())
+        if known is None or known in found or is_unlabelled(part, target_field):
+            continue
+        found[known] = records(set_table(part, _part_name(source, name), wanted), wanted)
+    return _with_train(found, str(source), ", ".join(parts))
+
+
+def _file_table(source: str | Path, wanted: Wanted) -> Table | None:
+    """A file's table; None where the source is a folder or can be a hub name."""
+    path = Path(source)
+    reader = READERS.get(path.suffix.lower())
+    if path.is_file() and reader is not None:
+        return reader(path, wanted)
+    if path.is_dir() or (reader is None and not path.exists() and looks_like_hub_name(str(source))):
+        return None
+    if path.is_file():
+        raise DataError(
+            "an unknown kind of file",
+            where=str(path),
+            got=repr(path.suffix),
+            expected=", ".join(READERS),
+        )
+    there = path.parent.iterdir() if path.parent.is_dir() else ()
+    raise DataError(
+        "there is no such file",
+        where=str(path),
+        got="nothing there",
+        expected="a file, a folder or the name of a data set on the hub",
+        hint=nearest(path.name, [other.name for other in there]),
+    )
+
+
+def _load_parts(source: str | Path) -> dict[str, Any]:
+    path = Path(source)
+    return load_folder(path) if path.is_dir() else load_hub(str(source))
+
+
+def _with(wanted: Wanted, split_field: str) -> Wanted:
+    """Also the split's column, read as one more field."""
+    return Wanted((*wanted.fields, split_field), wanted.target, wanted.columns)
+
+
+def _by_field(table: Table, wanted: Wanted, split_field: str) -> dict[Split, list[Record]]:
+    key = split_field
+    found: dict[Split, list[Record]] = {}
+    for record in records(table, _with(wanted, split_field)):
+        known = _SPLIT_NAMES.get(record.fields[key].strip().lower())
+        if known is None:
+            raise DataError(
+                "an unknown split",
+                where=f"{place(record.source, record.row)}, column {split_field!r}",
+                got=repr(record.fields[key]),
+                expected=", ".join(SPLITS),
+                hint=nearest(record.fields[key], SPLITS),
+            )
+        fields = {name: record.fields[name] for name in wanted.fields}
+        kept = Record(fields, record.target, record.source, record.row)
+        found.setdefault(known, []).append(kept)
+    return _with_train(found, table.source, ", ".join(found))
+
+
+def _with_train(
+    found: dict[Split, list[Record]], source: str, got: str
+) -> dict[Split, list[Record]]:
+    if "train" not in found:
+        raise DataError(
+            "there are no training rows", where=source, got=got, expected="a split 'train'"
+        )
+    return found
+
+
+def _part_name(source: str | Path, name: str) -> str:
+    return f"{source} ({name})"
+
+
+def _no_parts(source: str | Path, split: str, got: str = "a single file") -> DataError:
+    return DataError(
+        f"the source cannot be split by {split!r}",
+        where=str(source),
+        got=got,
+        expected="a `datasets` folder or hub set with parts, or a file with a split column",
+    )

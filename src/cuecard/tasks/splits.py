@@ -1,0 +1,206 @@
+"""Which record belongs to training, validation or test: decided by its content alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, get_args
+
+from cuecard.errors import ConfigError
+from cuecard.types import Record, Split
+
+SPLITS: tuple[Split, ...] = get_args(Split)
+Fractions = tuple[float, float, float]
+
+MAX_LABELS = 200
+"""More different targets than this are texts, not labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Records by what they are for."""
+
+    train: tuple[Record, ...] = ()
+    validation: tuple[Record, ...] = ()
+    test: tuple[Record, ...] = ()
+
+    def items(self) -> tuple[tuple[Split, tuple[Record, ...]], ...]:
+        """The three splits by name."""
+        return ("train", self.train), ("validation", self.validation), ("test", self.test)
+
+
+@dataclass(frozen=True, slots=True)
+class SplitReport:
+    """What was done to the data, and what is left.
+
+    Attributes:
+        rows: rows by split.
+        labels: rows by split and label; empty where the targets are texts.
+        repeated_in_train: training rows dropped because an earlier one says the same.
+        train_in_held_out: training rows dropped because validation or test holds their text.
+        validation_in_test: validation rows dropped because the test holds their text.
+        conflicting: texts that stand with more than one target.
+        conflict_examples: where the first of them are, as "file, row 3 and file, row 9".
+        cut_from_train: the splits that were cut from the training rows by content hash.
+        data_hash: SHA-256 over every split's fields and targets in order.
+    """
+
+    rows: Mapping[Split, int]
+    labels: Mapping[Split, Mapping[str, int]]
+    repeated_in_train: int
+    train_in_held_out: int
+    validation_in_test: int
+    conflicting: int
+    conflict_examples: tuple[str, ...]
+    cut_from_train: tuple[Split, ...]
+    data_hash: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON-able values."""
+        return asdict(self)
+
+
+def content_hash(record: Record, fields: Sequence[str] | None = None) -> str:
+    """SHA-256 of a record's texts: NFC, runs of whitespace as one space, case kept.
+
+    The target is not part of it: the same text with two labels is one content.
+
+    Args:
+        record: the record.
+        fields: which fields count; all by default.
+    """
+    names = sorted(record.fields) if fields is None else fields
+    texts = [" ".join(unicodedata.normalize("NFC", record.fields[name]).split()) for name in names]
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+
+
+def split_records(records: Sequence[Record], fractions: Fractions, seed: int = 0) -> Splits:
+    """Split by content hash.
+
+    Duplicates land in the same split, and a record's split depends on nothing but its content,
+    the fractions and the seed: not on the order, nor on the other records.
+
+    Args:
+        records: what to split.
+        fractions: the expected parts of train, validation and test.
+        seed: another seed is another split.
+
+    Raises:
+        ConfigError: fractions that are negative or do not sum to 1.
+    """
+    if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ConfigError(
+            "the split's fractions cannot be used",
+            where="split",
+            got=", ".join(f"{part:g}" for part in fractions),
+            expected="three parts of train, validation and test that sum to 1",
+        )
+    chosen: dict[Split, list[Record]] = {name: [] for name in SPLITS}
+    for record in records:
+        at = _uniform(content_hash(record), f"split:{seed}")
+        if at < fractions[0]:
+            chosen["train"].append(record)
+        elif at < fractions[0] + fractions[1] or fractions[2] == 0:
+            chosen["validation" if fractions[1] > 0 else "train"].append(record)
+        else:
+            chosen["test"].append(record)
+    return Splits(*(tuple(chosen[name]) for name in SPLITS))
+
+
+def remove_duplicates(
+    train: Sequence[Record],
+    validation: Sequence[Record],
+    test: Sequence[Record],
+    cut_from_train: Sequence[Split] = (),
+) -> tuple[Splits, SplitReport]:
+    """Take out of training what validation or test holds, and out of validation what test holds.
+
+    Rows of the test are never touched. A training row that repeats an earlier one, target
+    included, goes too; the same text with another target stays and is reported.
+    """
+    hashes = {id(r): content_hash(r) for rows in (train, validation, test) for r in rows}
+    in_test = {hashes[id(record)] for record in test}
+    held_out = in_test | {hashes[id(record)] for record in validation}
+    kept_validation = tuple(r for r in validation if hashes[id(r)] not in in_test)
+    apart = [record for record in train if hashes[id(record)] not in held_out]
+    first: dict[tuple[str, str | None], Record] = {}
+    for record in apart:
+        first.setdefault((hashes[id(record)], record.target), record)
+    conflicts = _conflicts([*train, *validation, *test], hashes)
+    splits = Splits(tuple(first.values()), kept_validation, tuple(test))
+    report = SplitReport(
+        rows={},
+        labels={},
+        repeated_in_train=len(apart) - len(first),
+        train_in_held_out=len(train) - len(apart),
+        validation_in_test=len(validation) - len(kept_validation),
+        conflicting=len(conflicts),
+        conflict_examples=tuple(conflicts[:5]),
+        cut_from_train=tuple(cut_from_train),
+        data_hash="",
+    )
+    return splits, _recount(report, splits)
+
+
+def limit_train(
+    splits: Splits, report: SplitReport, limit: int, seed: int
+) -> tuple[Splits, SplitReport]:
+    """Keep at most so many training rows, chosen by content hash, in their order."""
+    if limit < 1:
+        raise ConfigError("the limit leaves no rows", where="limit", got=limit, expected="1 up")
+    if len(splits.train) <= limit:
+        return splits, report
+    draw = [_uniform(content_hash(record), f"limit:{seed}") for record in splits.train]
+    chosen = sorted(sorted(range(len(draw)), key=draw.__getitem__)[:limit])
+    splits = replace(splits, train=tuple(splits.train[index] for index in chosen))
+    return splits, _recount(report, splits)
+
+
+def data_hash(splits: Splits) -> str:
+    """SHA-256 over every split's fields and targets, exactly and in order."""
+    digest = hashlib.sha256()
+    for name, rows in splits.items():
+        digest.update(f"{name}\n".encode())
+        for record in rows:
+            line = json.dumps([sorted(record.fields.items()), record.target])
+            digest.update(f"{line}\n".encode())
+    return digest.hexdigest()
+
+
+def _recount(report: SplitReport, splits: Splits) -> SplitReport:
+    counts = {
+        name: Counter(r.target for r in rows if r.target is not None)
+        for name, rows in splits.items()
+    }
+    texts = any(len(counter) > MAX_LABELS for counter in counts.values())
+    return replace(
+        report,
+        rows={name: len(rows) for name, rows in splits.items()},
+        labels={} if texts else {name: dict(sorted(c.items())) for name, c in counts.items()},
+        data_hash=data_hash(splits),
+    )
+
+
+def _conflicts(rows: Sequence[Record], hashes: Mapping[int, str]) -> list[str]:
+    """One line for each text with more than one target: where two of its targets stand."""
+    first: dict[str, Record] = {}
+    found: dict[str, str] = {}
+    for record in rows:
+        if record.target is None:
+            continue
+        content = hashes[id(record)]
+        other = first.setdefault(content, record)
+        if other.target != record.target:
+            places = f"{other.source}, row {other.row} and {record.source}, row {record.row}"
+            found.setdefault(content, places)
+    return list(found.values())
+
+
+def _uniform(content: str, salt: str) -> float:
+    """A number in [0, 1) that depends on nothing but the content and the salt."""
+    drawn = hashlib.sha256(f"{salt}:{content}".encode()).digest()[:8]
+    return int.from_bytes(drawn, "big") / 2**64

@@ -1,0 +1,180 @@
+"""Rows of named values, wherever they come from, and what makes a record of one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from cuecard.errors import DataError
+from cuecard.tasks.template import nearest
+from cuecard.types import Record
+
+Row = tuple[int, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A source of rows, read once.
+
+    Attributes:
+        source: the file, folder or hub name.
+        columns: the columns' names; None where each row brings its own.
+        rows: row number, as an editor shows it, and the row's values.
+        class_names: column -> the names of its class numbers.
+    """
+
+    source: str
+    columns: tuple[str, ...] | None
+    rows: Iterable[Row]
+    class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to take from each row.
+
+    Attributes:
+        fields: the record's fields.
+        target: the column of the label; None to leave the labels unread.
+        columns: field -> the column it is read from, where that is not its own name.
+    """
+
+    fields: Sequence[str]
+    target: str | None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    def column(self, name: str) -> str:
+        """The column a field is read from."""
+        return self.columns.get(name, name)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """All columns to read, each once."""
+        names = [self.column(name) for name in self.fields]
+        return tuple(dict.fromkeys([*names, self.target] if self.target is not None else names))
+
+
+def records(table: Table, wanted: Wanted, limit: int | None = None) -> list[Record]:
+    """The table's first rows as records, every one checked.
+
+    Raises:
+        DataError: no such column, no rows, or a row with an empty text, a missing label or a
+            value that is not text.
+    """
+    if table.columns is not None:
+        require_columns(wanted.needed, table.columns, table.source)
+    found = list(islice(_records(table, wanted), limit))
+    if not found:
+        raise DataError(
+            "there are no rows", where=table.source, got="0 rows", expected="one or more"
+        )
+    return found
+
+
+def require_columns(needed: Iterable[str], columns: Iterable[str], where: str) -> None:
+    """Raise DataError where a needed column is not among the columns."""
+    there = list(columns)
+    for name in needed:
+        if name not in there:
+            raise DataError(
+                f"there is no column {name!r}",
+                where=where,
+                got=f"columns {', '.join(map(repr, there)) or '(none)'}",
+                expected=f"a column {name!r}",
+                hint=nearest(name, there) or _other_delimiter(there),
+            )
+
+
+def place(source: str, row: int) -> str:
+    """A file and row as errors name them."""
+    return f"{source}, row {row}"
+
+
+def as_text(value: object, where: str) -> str | None:
+    """A cell as text; None where it is missing. Numbers as a person writes them: 1, not 1.0."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, (int, float)):
+        return str(value)
+    if not isinstance(value, str):
+        raise DataError(
+            "a value that is not text",
+            where=where,
+            got=type(value).__name__,
+            expected="a string, a number, true or false",
+        )
+    return _checked(value, where)
+
+
+def _records(table: Table, wanted: Wanted) -> Iterator[Record]:
+    for number, values in table.rows:
+        where = place(table.source, number)
+        if table.columns is None:
+            require_columns(wanted.needed, values, where)
+        fields = {name: _field(values, wanted.column(name), where) for name in wanted.fields}
+        target = None if wanted.target is None else _target(table, values, wanted.target, where)
+        yield Record(fields, target, table.source, number)
+
+
+def _field(values: Mapping[str, Any], column: str, where: str) -> str:
+    text = as_text(values[column], f"{where}, column {column!r}")
+    if text is None or not text.strip():
+        raise DataError(
+            "an empty text",
+            where=f"{where}, column {column!r}",
+            got="nothing" if text is None else repr(text[:20]),
+            expected="some text",
+            hint="remove the row",
+        )
+    return text
+
+
+def _target(table: Table, values: Mapping[str, Any], column: str, where: str) -> str:
+    value = values[column]
+    names = table.class_names.get(column)
+    if names is not None and isinstance(value, int):
+        value = names[value] if 0 <= value < len(names) else None
+    text = as_text(value, f"{where}, column {column!r}")
+    if text is None or not text.strip():
+        raise DataError(
+            "a missing label",
+            where=f"{where}, column {column!r}",
+            got="nothing",
+            expected="a label",
+            hint="label the row or remove it",
+        )
+    return text.strip()
+
+
+def _checked(text: str, where: str) -> str:
+    if "\0" in text:
+        raise DataError(
+            "a NUL character in a text", where=where, got=r"'\x00'", expected="readable text"
+        )
+    if not text.isascii():
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise DataError(
+                "half of a character in a text",
+                where=where,
+                got=repr(text[error.start : error.end]),
+                expected="whole Unicode characters",
+            ) from error
+    return text
+
+
+def _other_delimiter(columns: Sequence[str]) -> str | None:
+    marks = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
+    if len(columns) == 1:
+        for mark, name in marks.items():
+            if mark in columns[0]:
+                return f"the columns look separated by {name}; use commas in .csv, tabs in .tsv"
+    return None

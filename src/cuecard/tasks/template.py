@@ -1,0 +1,150 @@
+"""A text with named gaps: `"Review: {text}\\nSentiment:"`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cached_property
+
+from cuecard.errors import TemplateError
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of a template: its own words, or the name of a field."""
+
+    text: str
+    is_field: bool
+
+
+@dataclass(frozen=True)
+class Template:
+    """A template with `{field}` gaps; `{{` and `}}` stand for the braces themselves.
+
+    A gap is a plain name: attributes, indexes, conversions and format specs are refused, so that
+    a template from a file can reach nothing but the record's fields.
+
+    Args:
+        text: the template.
+        chat: whether the text is a user's message for the tokenizer's chat template.
+        system: the chat's system message, taken as it stands.
+
+    Raises:
+        TemplateError: a stray brace, a gap that is no plain name, or no gap at all.
+
+    >>> Template("Review: {text}\\nSentiment:").render({"text": "a gem"})
+    'Review: a gem\\nSentiment:'
+    """
+
+    text: str
+    chat: bool = False
+    system: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.fields:
+            raise TemplateError(
+                "the template names no field",
+                where="template",
+                got=repr(self.text),
+                expected="at least one gap such as {text}",
+            )
+
+    @cached_property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The template's words and fields in order."""
+        return tuple(_parse(self.text))
+
+    @cached_property
+    def fields(self) -> tuple[str, ...]:
+        """The fields' names in the order of their first use."""
+        return tuple(dict.fromkeys(piece.text for piece in self.pieces if piece.is_field))
+
+    @property
+    def ends_with_field(self) -> bool:
+        """Whether the last thing in the template is a field."""
+        return self.pieces[-1].is_field
+
+    def count(self, name: str) -> int:
+        """How often the template uses a field."""
+        return sum(piece.is_field and piece.text == name for piece in self.pieces)
+
+    def render(self, fields: Mapping[str, str]) -> str:
+        """Fill the gaps.
+
+        Raises:
+            TemplateError: a field the template needs is not there.
+        """
+        self.check(fields)
+        return "".join(fields[p.text] if p.is_field else p.text for p in self.pieces)
+
+    def check(self, fields: Iterable[str]) -> None:
+        """Raise TemplateError where a field the template needs is not among these names."""
+        for name in self.fields:
+            if name not in fields:
+                raise TemplateError(
+                    f"the template needs the field {name!r}",
+                    where=f"template {self.text!r}",
+                    got=f"fields {', '.join(sorted(fields)) or '(none)'}",
+                    expected=f"fields {', '.join(self.fields)}",
+                    hint=nearest(name, fields),
+                )
+
+
+def escape(text: str) -> str:
+    """Text that a template renders as it stands: its braces doubled."""
+    return text.replace("{", "{{").replace("}", "}}")
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """A hint that names the most similar of the names, or None where none is similar."""
+    by_lower = {other.lower(): other for other in names}
+    close = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
+    return f"did you mean {by_lower[close[0]]!r}?" if close else None
+
+
+def _parse(text: str) -> list[Piece]:
+    pieces: list[Piece] = []
+    words: list[str] = []
+    at = 0
+    while at < len(text):
+        char = text[at]
+        if text[at : at + 2] in ("{{", "}}"):
+            words.append(char)
+            at += 2
+        elif char == "{":
+            end = text.find("}", at)
+            name = _field_name(text, at, end)
+            if words:
+                pieces.append(Piece("".join(words), is_field=False))
+                words = []
+            pieces.append(Piece(name, is_field=True))
+            at = end + 1
+        elif char == "}":
+            raise _broken("a closing brace without an opening one", text, at, "}")
+        else:
+            words.append(char)
+            at += 1
+    if words:
+        pieces.append(Piece("".join(words), is_field=False))
+    return pieces
+
+
+def _field_name(text: str, start: int, end: int) -> str:
+    if end < 0:
+        raise _broken("an opening brace without a closing one", text, start, text[start:][:40])
+    name = text[start + 1 : end]
+    if not name.isidentifier():
+        raise _broken("a gap that is not a plain name", text, start, text[start : end + 1][:60])
+    return name
+
+
+def _broken(what: str, text: str, at: int, got: str) -> TemplateError:
+    line = text.count("\n", 0, at) + 1
+    column = at - (text.rfind("\n", 0, at) + 1) + 1
+    return TemplateError(
+        f"the template has {what}",
+        where=f"template, line {line}, column {column}",
+        got=repr(got),
+        expected="gaps such as {text}; {{ and }} for the braces themselves",
+    )

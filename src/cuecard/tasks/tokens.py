@@ -1,0 +1,57 @@
+"""Text to token ids, the same way for every tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from cuecard.types import Tokenizer
+
+
+def plain_ids(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
+    """The ids of the text alone, without the tokenizer's own additions."""
+    return tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def leading_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The ids the tokenizer itself puts before every text: its BOS, or nothing."""
+    probe = "a"
+    alone = plain_ids(tokenizer, probe)
+    usual = tuple(tokenizer(probe, verbose=False)["input_ids"])
+    for start in range(len(usual) - len(alone) + 1):
+        if usual[start : start + len(alone)] == alone:
+            return usual[:start]
+    return ()
+
+
+def continuation_ids(tokenizer: Tokenizer, text: str, after_space: bool) -> tuple[int, ...]:
+    """The ids of a text that goes on from a context.
+
+    The text gets a leading space unless the context ends with whitespace. It is read after an
+    anchor that is then taken off, since some tokenizers put a space of their own before any text.
+    """
+    anchor, piece = ("\n", text) if after_space else (":", f" {text}")
+    head = plain_ids(tokenizer, anchor)
+    whole = plain_ids(tokenizer, anchor + piece)
+    if whole[: len(head)] == head:
+        return whole[len(head) :]
+    return plain_ids(tokenizer, piece)
+
+
+def special_texts(tokenizer: Tokenizer) -> tuple[str, ...]:
+    """The texts the tokenizer reads as control tokens, longest first."""
+    found: set[str] = set(getattr(tokenizer, "all_special_tokens", ()))
+    added: dict[int, Any] = getattr(tokenizer, "added_tokens_decoder", {})
+    found.update(token.content for token in added.values() if token.special)
+    return tuple(sorted((text for text in found if len(text) > 1), key=lambda t: (-len(t), t)))
+
+
+def defuse(text: str, specials: Iterable[str]) -> str:
+    """The text with every control token in it broken by a space, so that it is read as text.
+
+    Data must not be able to end a chat turn or open a new one.
+    """
+    for special in specials:
+        if special in text:
+            text = text.replace(special, f"{special[0]} {special[1:]}")
+    return text

@@ -1,0 +1,85 @@
+"""Checkpoints: everything a run needs to go on, replaced in one step."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cuecard.errors import TrainingError
+
+FILE = "checkpoint.pt"
+
+
+@dataclass
+class Checkpoint:
+    """The state of a run after `step` steps.
+
+    Attributes:
+        step: optimiser steps done.
+        epoch, position: the next batch's epoch and place in it.
+        method, optimizer: their state.
+        best: the method's state at the best validation, with its step and score.
+        waited: validations since the best one.
+        lr: the peak learning rate, once it is chosen.
+        log_bytes: how long the log was; what was written later is dropped on resuming.
+        key: what the run was started with; another key does not resume it.
+    """
+
+    key: str
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    method: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    best: dict[str, Any] = field(default_factory=dict)
+    best_step: int = -1
+    best_score: tuple[float, ...] = ()
+    waited: int = 0
+    lr: float | None = None
+    log_bytes: int = 0
+    cpu_seconds: float = 0.0
+    wall_seconds: float = 0.0
+
+    def save(self, folder: Path) -> None:
+        """Write to a side file, flush it to disk, put it in place."""
+        side = folder / f"{FILE}.{os.getpid()}.part"
+        with side.open("wb") as file:
+            torch.save(asdict(self), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(side, folder / FILE)
+
+    @classmethod
+    def load(cls, folder: Path, key: str) -> Checkpoint | None:
+        """The folder's checkpoint, or None where there is none.
+
+        Raises:
+            TrainingError: a damaged file, or one of a run with other settings, data or backbone.
+        """
+        path = folder / FILE
+        if not path.exists():
+            return None
+        try:
+            found = cls(**torch.load(path, weights_only=True, map_location="cpu"))
+        except (OSError, RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as error:
+            raise TrainingError(
+                "the checkpoint cannot be read",
+                where=str(path),
+                got=str(error).split("\n")[0],
+                expected="a checkpoint of this version of cuecard",
+                hint="delete it to start the run again",
+            ) from error
+        if found.key != key:
+            raise TrainingError(
+                "the checkpoint belongs to a run with other settings, data or backbone",
+                where=str(path),
+                got=f"key {found.key[:12]}",
+                expected=f"key {key[:12]}",
+                hint="choose another run folder, or start again with --overwrite",
+            )
+        return found

@@ -1,0 +1,60 @@
+"""How to train, apart from what and on what."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Optimizer = Literal["adamw", "adafactor"]
+Schedule = Literal["constant", "linear", "cosine"]
+LossKind = Literal["auto", "labels", "tokens"]
+
+
+class TrainConfig(BaseModel):
+    """Settings of a run. The defaults suit a small model and a few thousand rows.
+
+    Attributes:
+        steps: optimiser steps at most.
+        batch_rows: rows per forward pass.
+        batch_tokens: also limit a batch's rows times its longest row; None for no limit.
+        accumulation: forward passes per optimiser step.
+        optimizer: "adamw", or "adafactor" as in Lester et al. (2021): no parameter scaling, no
+            relative step.
+        lr: the learning rate; None takes the optimiser's own (adafactor: the paper's 0.3; adamw:
+            a share of the embedding table's RMS); "auto" tries a few on the validation rows.
+        weight_decay: None takes 0 for adamw and the paper's 1e-5 for adafactor.
+        schedule: what the learning rate does after the warm-up.
+        warmup: steps of linear warm-up.
+        clip: the largest gradient norm; 0 switches clipping off.
+        loss: "tokens" is the cross-entropy of the target's tokens over the vocabulary, as in the
+            paper; "labels" is the cross-entropy among the label words, which needs labels of one
+            token; "auto" takes "labels" where it can.
+        eval_every: steps between validations; None spreads ten over the run.
+        patience: validations without a better score before the run stops; 0 never stops.
+        checkpoint_every: steps between checkpoints.
+        seed: of the init and of the order of the rows.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(default=300, ge=1)
+    batch_rows: int = Field(default=16, ge=1)
+    batch_tokens: int | None = Field(default=None, ge=1)
+    accumulation: int = Field(default=1, ge=1)
+    optimizer: Optimizer = "adamw"
+    lr: float | Literal["auto"] | None = None
+    weight_decay: float | None = Field(default=None, ge=0)
+    schedule: Schedule = "cosine"
+    warmup: int = Field(default=10, ge=0)
+    clip: float = Field(default=1.0, ge=0)
+    loss: LossKind = "auto"
+    eval_every: int | None = Field(default=None, ge=1)
+    patience: int = Field(default=0, ge=0)
+    checkpoint_every: int = Field(default=20, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+    @property
+    def validate_every(self) -> int:
+        """Steps between validations."""
+        return self.eval_every or max(1, self.steps // 10)

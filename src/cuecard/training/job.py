@@ -1,0 +1,22 @@
+"""What a run trains on: the same for every method, learning rate and start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cuecard.tasks import TaskSpec
+from cuecard.training.config import TrainConfig
+from cuecard.training.loss import Resolved
+from cuecard.types import Backbone, Encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A backbone, the encoded training rows, and how to learn from them."""
+
+    backbone: Backbone
+    spec: TaskSpec
+    rows: Sequence[Encoded]
+    config: TrainConfig
+    loss: Resolved

@@ -1,0 +1,64 @@
+"""The loss, on targets alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cuecard.errors import ConfigError
+from cuecard.tasks import TaskSpec, collate
+from cuecard.training.config import LossKind
+from cuecard.types import Backbone, Encoded, Injection
+
+Resolved = Literal["labels", "tokens"]
+
+
+def resolve_loss(kind: LossKind, spec: TaskSpec, backbone: Backbone) -> Resolved:
+    """ "auto" -> "labels" where every label word is one token, else "tokens".
+
+    Raises:
+        ConfigError: "labels" for a task whose labels cannot be told by one token.
+    """
+    possible = spec.kind == "classification" and all(
+        len(ids) == 1 for ids in spec.continuations(backbone.tokenizer)
+    )
+    if kind == "labels" and not possible:
+        raise ConfigError(
+            "the loss 'labels' needs a classification whose label words are one token each",
+            where="loss",
+            got=f"{spec.kind} with words {', '.join(spec.verbalizer.words.values()) or '(none)'}",
+            expected="other words, or the loss 'tokens'",
+        )
+    if kind == "auto":
+        return "labels" if possible else "tokens"
+    return kind
+
+
+def batch_loss(
+    backbone: Backbone,
+    spec: TaskSpec,
+    rows: Sequence[Encoded],
+    injection: Injection,
+    kind: Resolved,
+) -> tuple[Tensor, int]:
+    """The summed loss of a batch and the number of targets it sums over.
+
+    "tokens": sum over target tokens of -log p(token | context, prompt, earlier target tokens).
+    "labels": sum over rows of -log softmax over the label words' logits at the gold label.
+    """
+    batch = collate(
+        [(row, row.target) for row in rows], read="next" if kind == "labels" else "targets"
+    )
+    logits = backbone.forward(batch, injection)
+    if kind == "tokens":
+        targets = batch.target_ids.to(logits.device)
+        return functional.cross_entropy(logits, targets, reduction="sum"), len(targets)
+    words = [ids[0] for ids in spec.continuations(backbone.tokenizer)]
+    gold = [words.index(row.target[0]) for row in rows]
+    chosen = logits[:, torch.tensor(words, device=logits.device)]
+    target = torch.tensor(gold, device=logits.device)
+    return functional.cross_entropy(chosen, target, reduction="sum"), len(rows)

@@ -1,0 +1,76 @@
+"""Optimisers and learning rates of a few vectors beside a frozen table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.optimization import Adafactor
+
+from cuecard.errors import ConfigError
+from cuecard.training.config import TrainConfig
+
+# A step of Adam moves a coordinate by about lr. Embedding tables differ in scale by a factor of
+# ten, so the rate is a share of the table's RMS; LoRA's 1e-4 would look like "it does not learn".
+_ADAMW_SHARE = 0.07
+_ADAFACTOR_LR = 0.3
+
+
+def default_lr(config: TrainConfig, embeddings: Tensor) -> float:
+    """The learning rate where the user gave none."""
+    if config.optimizer == "adafactor":
+        return _ADAFACTOR_LR
+    return float(f"{_ADAMW_SHARE * rms(embeddings):.3g}")
+
+
+def rms(table: Tensor) -> float:
+    """Root mean square of all entries."""
+    return math.sqrt(float(table.detach().float().pow(2).mean()))
+
+
+def make_optimizer(
+    config: TrainConfig, lr: float, parameters: Iterable[nn.Parameter]
+) -> torch.optim.Optimizer:
+    """The optimiser over the method's parameters alone.
+
+    Raises:
+        ConfigError: a learning rate that is not a positive number.
+    """
+    if not (math.isfinite(lr) and lr > 0):
+        raise ConfigError(
+            "the learning rate must be a positive number", where="lr", got=lr, expected="> 0"
+        )
+    decay = config.weight_decay
+    if config.optimizer == "adafactor":
+        adafactor: torch.optim.Optimizer = Adafactor(
+            parameters,
+            lr=lr,
+            scale_parameter=False,
+            relative_step=False,
+            warmup_init=False,
+            weight_decay=1e-5 if decay is None else decay,
+        )
+        return adafactor
+    return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay or 0.0)
+
+
+def lr_at(step: int, lr: float, config: TrainConfig) -> float:
+    """The learning rate of a step counted from 0: a pure function, so resuming needs no state."""
+    if step < config.warmup:
+        return lr * (step + 1) / config.warmup
+    if config.schedule == "constant":
+        return lr
+    left = 1 - (step - config.warmup) / max(1, config.steps - config.warmup)
+    if config.schedule == "linear":
+        return lr * max(left, 0.0)
+    return lr * 0.5 * (1 - math.cos(math.pi * min(max(left, 0.0), 1.0)))
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group this learning rate."""
+    group: dict[str, Any]
+    for group in optimizer.param_groups:
+        group["lr"] = lr

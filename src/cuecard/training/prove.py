@@ -1,0 +1,253 @@
+"""What a prompt buys: beside the majority class and the best prompts written by hand.
+
+Hand-written prompts are chosen on validation rows; each chosen one sees the test rows once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cuecard.errors import DataError
+from cuecard.evaluation.baselines import Choice, majority, select_manual
+from cuecard.evaluation.evaluate import PRIMARY, Evaluation, Gain, evaluate, gain
+from cuecard.evaluation.figures import confusion_figure, loss_figure
+from cuecard.evaluation.manual import ManualPrompt, default_manual_prompts, with_demonstrations
+from cuecard.evaluation.report import (
+    CLASSIFICATION_COLUMNS,
+    TEXT_COLUMNS,
+    Row,
+    write_json,
+    write_markdown,
+)
+from cuecard.tasks import Task
+from cuecard.training.log import Observer, read_log
+from cuecard.training.train import Run
+from cuecard.types import Backbone, Record
+
+_SECOND = {"classification": "macro_f1", "text-to-text": "token_f1"}
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The comparison on the test rows.
+
+    Attributes:
+        rows: the table, the prompt last.
+        columns: its headings.
+        report: the same and more, as JSON knows it.
+    """
+
+    rows: tuple[Row, ...]
+    columns: tuple[str, ...]
+    report: Mapping[str, Any]
+
+
+def prove(
+    backbone: Backbone,
+    task: Task,
+    run: Run,
+    *,
+    manual: Sequence[ManualPrompt] | None = None,
+    demonstrations: Sequence[int] = (4,),
+    selection_rows: int = 300,
+    observer: Observer | None = None,
+) -> Proof:
+    """Compare a run's prompt with the majority class and the best hand-written prompts.
+
+    Args:
+        manual: zero-shot candidates; made from the task by default.
+        demonstrations: how many solved training rows the in-context candidates show; none of
+            them leaves the in-context comparison out.
+        selection_rows: how many validation rows the hand-written prompts are chosen on.
+        observer: called with an event per candidate and per test.
+
+    Raises:
+        DataError: the task has no test rows.
+    """
+    if run.test is None:
+        raise DataError("there are no test rows to prove anything on", expected="a test split")
+    tell = observer or (lambda event: None)
+    chosen_on = task.validation[:selection_rows]
+    candidates = list(manual or default_manual_prompts(task.spec))
+    contestants: dict[str, tuple[Choice, Evaluation]] = {}
+    zero_shot = _select(backbone, task, chosen_on, candidates, tell)
+    contestants["manual"] = zero_shot, _test(backbone, task, zero_shot, tell)
+    if demonstrations:
+        shown = [
+            prompt
+            for base in _plain_first(candidates, zero_shot)
+            for prompt in with_demonstrations(base, task.train, demonstrations, task.spec, 0)
+        ]
+        in_context = _select(backbone, task, chosen_on, shown, tell)
+        contestants["in_context"] = in_context, _test(backbone, task, in_context, tell)
+    most = majority(task.spec, task.train, task.test)
+    gains = {name: gain(run.test, found) for name, (_, found) in contestants.items()}
+    columns = CLASSIFICATION_COLUMNS if task.spec.kind == "classification" else TEXT_COLUMNS
+    return Proof(
+        rows=_rows(task, run, most, contestants),
+        columns=columns,
+        report=_report(backbone, task, run, most, contestants, gains),
+    )
+
+
+def write_proof(proof: Proof, task: Task, run: Run, folder: Path, title: str) -> None:
+    """Leave `report.json`, `report.md`, `predictions.jsonl` and the figures in a run's folder."""
+    assert run.test is not None
+    figures = {"Loss and validation score over steps": "figures/training.png"}
+    loss_figure(read_log(folder), folder / "figures" / "training.png")
+    if task.spec.kind == "classification":
+        figures["Confusion matrix on the test rows"] = "figures/confusion.png"
+        confusion_figure(
+            run.test.metrics["confusion"], task.spec.labels, folder / "figures" / "confusion.png"
+        )
+    run.test.save_predictions(folder / "predictions.jsonl")
+    write_json(proof.report, folder / "report.json")
+    write_markdown(
+        folder / "report.md",
+        title=title,
+        rows=proof.rows,
+        columns=proof.columns,
+        notes=_notes(proof.report),
+        figures=figures,
+    )
+
+
+def _select(
+    backbone: Backbone,
+    task: Task,
+    rows: Sequence[Record],
+    candidates: Sequence[ManualPrompt],
+    tell: Observer,
+) -> Choice:
+    return select_manual(
+        backbone,
+        task.spec,
+        rows,
+        candidates,
+        on_trial=lambda trial: tell(
+            {
+                "event": "candidate",
+                "name": trial.name,
+                "variant": trial.variant,
+                "score": trial.score,
+            }
+        ),
+    )
+
+
+def _test(backbone: Backbone, task: Task, choice: Choice, tell: Observer) -> Evaluation:
+    tell({"event": "baseline", "name": choice.manual.name, "variant": choice.variant})
+    return evaluate(backbone, choice.spec, task.test, prior=choice.prior, stop=choice.stop)
+
+
+def _plain_first(candidates: Sequence[ManualPrompt], best: Choice) -> list[ManualPrompt]:
+    """Demonstrations are shown in the task's own template and in the best zero-shot prompt's."""
+    first = candidates[0]
+    return [first] if best.manual == first else [first, best.manual]
+
+
+def _rows(
+    task: Task, run: Run, most: Evaluation, contestants: Mapping[str, tuple[Choice, Evaluation]]
+) -> tuple[Row, ...]:
+    second = _SECOND[task.spec.kind]
+
+    def row(name: str, found: Evaluation, size: int, seconds: float | None) -> Row:
+        return Row(
+            prompt=name,
+            score=found.score,
+            second=float(found.metrics[second]),
+            interval=found.ci95.get(found.primary),
+            prompt_tokens=found.tokens_per_request,
+            bytes_per_task=size,
+            seconds=seconds,
+        )
+
+    assert run.test is not None
+    rows = [row("majority class", most, 0, None)]
+    for choice, found in contestants.values():
+        read = "" if choice.variant == "plain" else f" ({choice.variant})"
+        size = len(choice.spec.template.encode())
+        rows.append(row(f"by hand: {choice.manual.name}{read}", found, size, found.seconds))
+    method = run.prompt.manifest.method
+    rows.append(row(f"trained: {method}", run.test, run.prompt.nbytes, run.test.seconds))
+    return tuple(rows)
+
+
+def _report(
+    backbone: Backbone,
+    task: Task,
+    run: Run,
+    most: Evaluation,
+    contestants: Mapping[str, tuple[Choice, Evaluation]],
+    gains: Mapping[str, Gain],
+) -> dict[str, Any]:
+    assert run.test is not None
+    primary = PRIMARY[task.spec.kind]
+    report: dict[str, Any] = {
+        "test_rows": len(task.test),
+        "train_rows": len(task.train),
+        "validation_rows": len(task.validation),
+        "metric": primary,
+        "majority": _numbers(most),
+        "prompt": _numbers(run.test) | {"confusion": run.test.metrics.get("confusion")},
+        "prompt_bytes": run.prompt.nbytes,
+        "train_cpu_seconds": run.cpu_seconds,
+        "train_seconds": run.seconds,
+        "steps": run.steps,
+        "best_step": run.best_step,
+        "lr": run.lr,
+        "seed": run.prompt.manifest.seed,
+        "backbone": backbone.name,
+        "fingerprint": backbone.fingerprint,
+        "digest": run.prompt.digest,
+        "data": task.report,
+        "alarm": run.alarm,
+    }
+    names = {"manual": "gain", "in_context": "gain_in_context"}
+    for key, (choice, found) in contestants.items():
+        report[key] = _numbers(found) | {
+            "name": choice.manual.name,
+            "variant": choice.variant,
+            "template": choice.spec.template,
+            "chat": choice.spec.chat,
+            "candidates": choice.table,
+            "skipped": choice.skipped,
+        }
+        report[names[key]] = gains[key].value
+        report[f"{names[key]}_ci95"] = gains[key].ci95
+    return report
+
+
+def _numbers(found: Evaluation) -> dict[str, Any]:
+    kept = {k: v for k, v in found.metrics.items() if k != "confusion"}
+    return kept | {
+        "ci95": found.ci95.get(found.primary),
+        "intervals": found.ci95,
+        "tokens_per_request": found.tokens_per_request,
+        "seconds": found.seconds,
+    }
+
+
+def _notes(report: Mapping[str, Any]) -> list[str]:
+    notes = [
+        f"{report['test_rows']:,} test rows, touched once; everything was chosen on "
+        f"{report['validation_rows']:,} validation rows.",
+    ]
+    for name, against in (("gain", "best zero-shot"), ("gain_in_context", "best in-context")):
+        if name in report:
+            low, high = report[f"{name}_ci95"].low, report[f"{name}_ci95"].high
+            notes.append(
+                f"Gain over the {against} prompt: {report[name]:+.3f}, "
+                f"paired 95% interval {low:+.3f} to {high:+.3f}."
+            )
+    notes.append(
+        f"Trained in {report['steps']} steps, {report['train_cpu_seconds']:,.0f} CPU-seconds; "
+        f"best at step {report['best_step']}; learning rate {report['lr']:.3g}; "
+        f"seed {report['seed']}."
+    )
+    if report["alarm"]:
+        notes.append(f"Warning: {report['alarm']}.")
+    return notes

@@ -1,0 +1,312 @@
+"""Train a prompt for a task on a frozen backbone: the three axes meet here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cuecard.artifacts import Prompt
+from cuecard.errors import ConfigError, DataError, FrozenError
+from cuecard.evaluation.evaluate import Evaluation, evaluate
+from cuecard.evaluation.report import plain
+from cuecard.methods import METHODS, PromptTuning
+from cuecard.tasks import Task, TaskSpec, collate
+from cuecard.training.checkpoint import Checkpoint
+from cuecard.training.config import TrainConfig
+from cuecard.training.job import Job
+from cuecard.training.log import Observer, RunLog
+from cuecard.training.loop import run_loop
+from cuecard.training.loss import resolve_loss
+from cuecard.training.lr_sweep import sweep_lr
+from cuecard.training.optim import default_lr
+from cuecard.training.validation import Validation, validate
+from cuecard.types import Backbone, Encoded, InitContext, Method
+
+# The sweep compares rates, which takes fewer rows than choosing a step.
+_SWEEP_ROWS = 200
+# A prompt this close to always giving one answer has learnt nothing.
+_MARGIN = 0.01
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        prompt: the prompt of the best validation step, with its metrics.
+        validation: its validation score and loss.
+        test: its evaluation on the sealed test rows; None where the task has none.
+        lr: the peak learning rate that was used.
+        steps, best_step: how far it went, and where the prompt comes from.
+        cpu_seconds, seconds: of the training, validations included, over all its sittings.
+        alarm: what looks wrong, in a sentence; None if nothing does.
+        folder: the run's folder; None if nothing was kept.
+    """
+
+    prompt: Prompt
+    validation: Validation
+    test: Evaluation | None
+    lr: float
+    steps: int
+    best_step: int
+    cpu_seconds: float
+    seconds: float
+    alarm: str | None
+    folder: Path | None
+
+
+def train(
+    backbone: Backbone,
+    task: Task,
+    method: PromptTuning | None = None,
+    config: TrainConfig | None = None,
+    *,
+    folder: str | Path | None = None,
+    observer: Observer | None = None,
+) -> Run:
+    """Train on the task's training rows, select on validation, evaluate once on the test rows.
+
+    A folder that holds a checkpoint of the same run is gone on with, to the same last bit.
+
+    Args:
+        method: the method's settings; prompt tuning by default.
+        config: how to train.
+        folder: where the log, the checkpoint and the prompt go; None keeps nothing.
+        observer: called with every event of the log.
+
+    Raises:
+        DataError: no training or no validation rows.
+        TrainingError: it diverged, or the folder belongs to another run.
+        FrozenError: the backbone changed.
+        Interrupted: Ctrl-C; the checkpoint is saved.
+    """
+    method, config = method or PromptTuning(), config or TrainConfig()
+    for name in ("train", "validation"):
+        if not getattr(task, name):
+            raise DataError(f"the task has no {name} rows", got=0, expected="at least one")
+    place = None if folder is None else Path(folder)
+    if place is not None:
+        place.mkdir(parents=True, exist_ok=True)
+    key = run_key(backbone, task, method, config)
+    state = (None if place is None else Checkpoint.load(place, key)) or Checkpoint(key=key)
+    log = RunLog(place, observer, keep_bytes=state.log_bytes)
+    spec = task.spec
+    rows = [spec.encode(record, backbone.tokenizer, method.slot) for record in task.train]
+    frozen = _Frozen(backbone, rows[0])
+    job = Job(backbone, spec, rows, config, resolve_loss(config.loss, spec, backbone))
+
+    def make() -> Method:
+        return new_method(backbone, spec, method, config.seed)
+
+    def look(at: Method, limit: int | None = None) -> Validation:
+        return validate(backbone, spec, task.validation[:limit], at.injection(), method.slot)
+
+    trained = make()
+    if state.lr is None:
+        _log_start(log, job, task, method)
+        state.lr = (
+            sweep_lr(job, make, lambda at: look(at, _SWEEP_ROWS), log)
+            if config.lr == "auto"
+            else config.lr or default_lr(config, backbone.embeddings)
+        )
+    state = run_loop(
+        job,
+        trained,
+        lr=state.lr,
+        validate=lambda: look(trained),
+        state=state,
+        log=log,
+        folder=place,
+    )
+    frozen.check()
+    return _finish(job, task, method, trained, state, log, place)
+
+
+def run_key(backbone: Backbone, task: Task, method: PromptTuning, config: TrainConfig) -> str:
+    """What two sittings of one run have in common: settings, data, backbone, precision."""
+    start = None if method.prompt is None else _hash_tensor(method.prompt)
+    parts = {
+        "method": {"name": method.name, "start": start, **method.model_dump(mode="json")},
+        "config": config.model_dump(mode="json", exclude={"checkpoint_every"}),
+        "task": task.spec.model_dump(mode="json"),
+        "data": task.report.data_hash,
+        "backbone": asdict(backbone.fingerprint),
+        "precision": str(backbone.dtype),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def method_settings(name: str, settings: Mapping[str, Any]) -> PromptTuning:
+    """A method's settings by its name.
+
+    Raises:
+        ConfigError: an unknown method.
+    """
+    if name not in METHODS:
+        raise ConfigError(
+            "unknown method", where="method", got=name, expected=", ".join(sorted(METHODS))
+        )
+    return METHODS[name](**settings)
+
+
+def new_method(backbone: Backbone, spec: TaskSpec, method: PromptTuning, seed: int) -> Method:
+    """A method's first parameters for a task on a backbone: the same for the same seed.
+
+    Raises:
+        ConfigError: an init that this backbone or task cannot give.
+    """
+    return method.build(_init_context(backbone, spec, seed))
+
+
+def _init_context(backbone: Backbone, spec: TaskSpec, seed: int) -> InitContext:
+    tokenizer = backbone.tokenizer
+    classification = spec.kind == "classification"
+
+    def encode(text: str) -> list[int]:
+        return [int(i) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+    return InitContext(
+        embeddings=backbone.embeddings,
+        encode=encode,
+        special_ids=frozenset(int(i) for i in getattr(tokenizer, "all_special_ids", ())),
+        labels=spec.continuations(tokenizer) if classification else (),
+        text=_about(spec),
+        generator=torch.Generator().manual_seed(seed),
+        num_layers=backbone.num_layers,
+    )
+
+
+def _about(spec: TaskSpec) -> str:
+    fields = " and ".join(name.replace("_", " ") for name in spec.field_names)
+    if spec.kind == "text-to-text":
+        return f"Read the {fields} and write the {spec.target_field.replace('_', ' ')}.\n\n"
+    words = [spec.words.get(label, label) for label in spec.labels]
+    return f"Classify the {fields} as {', '.join(words[:-1])} or {words[-1]}.\n\n"
+
+
+class _Frozen:
+    """The proof that training leaves the backbone as it was: its bytes and its answers."""
+
+    def __init__(self, backbone: Backbone, probe: Encoded) -> None:
+        self._backbone, self._probe = backbone, collate([(probe, ())], read="next")
+        self._digest, self._answer = backbone.digest(), self._ask()
+
+    def _ask(self) -> Tensor:
+        with torch.no_grad():
+            return self._backbone.forward(self._probe, None)
+
+    def check(self) -> None:
+        same_bytes = self._backbone.digest() == self._digest
+        if not same_bytes or not torch.equal(self._ask(), self._answer):
+            raise FrozenError(
+                "the backbone changed during training",
+                where=self._backbone.name,
+                got="other answers" if same_bytes else "other parameters",
+                expected="the same bytes and bit-identical answers",
+            )
+
+
+def _log_start(log: RunLog, job: Job, task: Task, method: PromptTuning) -> None:
+    log.write(
+        "start",
+        backbone=job.backbone.name,
+        device=str(job.backbone.device),
+        dtype=str(job.backbone.dtype).removeprefix("torch."),
+        method=method.name,
+        steps=job.config.steps,
+        rows={name: len(getattr(task, name)) for name in ("train", "validation", "test")},
+        truncated=sum(row.cut > 0 for row in job.rows),
+        loss=job.loss,
+        config=job.config.model_dump(mode="json"),
+    )
+
+
+def _finish(
+    job: Job,
+    task: Task,
+    method: PromptTuning,
+    trained: Method,
+    state: Checkpoint,
+    log: RunLog,
+    folder: Path | None,
+) -> Run:
+    best = Validation.of_score(state.best_score)
+    injection = trained.injection()
+    vectors = injection.vectors.detach()
+    test = None
+    if task.test:
+        log.write("test", rows=len(task.test))
+        test = evaluate(
+            job.backbone, job.spec, task.test, injection, slot=method.slot, seed=job.config.seed
+        )
+    metrics: dict[str, Any] = {
+        "validation": {"rows": len(task.validation), "loss": best.loss, "accuracy": best.accuracy}
+    }
+    if test is not None:
+        metrics["test"] = {
+            "rows": len(task.test),
+            test.primary: test.score,
+            "ci95": plain(test.ci95),
+        }
+    prompt = Prompt.create(
+        vectors,
+        backbone=job.backbone,
+        spec=job.spec,
+        method=method.name,
+        method_config=method.model_dump(mode="json"),
+        slot=method.slot,
+        data_hash=task.report.data_hash,
+        seed=job.config.seed,
+        metrics=metrics,
+    )
+    if folder is not None:
+        prompt.save(folder / "prompt", overwrite=True)
+    alarm = _alarm(task, best)
+    log.write(
+        "done",
+        step=state.step,
+        best_step=state.best_step,
+        lr=state.lr,
+        digest=prompt.digest,
+        cpu_seconds=round(state.cpu_seconds, 2),
+        seconds=round(state.wall_seconds, 2),
+        alarm=alarm,
+        **({} if test is None else {"test": test.score}),
+    )
+    return Run(
+        prompt=prompt,
+        validation=best,
+        test=test,
+        lr=float(state.lr or 0.0),
+        steps=state.step,
+        best_step=state.best_step,
+        cpu_seconds=state.cpu_seconds,
+        seconds=state.wall_seconds,
+        alarm=alarm,
+        folder=folder,
+    )
+
+
+def _alarm(task: Task, best: Validation) -> str | None:
+    """A prompt that answers no better than the most common label has not learnt the task."""
+    if best.accuracy is None:
+        return None
+    gold = [record.target for record in task.validation]
+    majority = max(gold.count(label) for label in set(gold)) / len(gold)
+    if best.accuracy > majority + _MARGIN:
+        return None
+    return (
+        f"validation accuracy {best.accuracy:.3f} is no better than always giving the most common "
+        f"label ({majority:.3f}); try --lr auto, another init, or more rows"
+    )
+
+
+def _hash_tensor(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.detach().float().cpu().contiguous().numpy().tobytes()).hexdigest()

@@ -1,0 +1,84 @@
+"""Scoring a prompt on the validation rows while it is being trained."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from cuecard.evaluation.predict import predict
+from cuecard.tasks import TaskSpec, ordered_batches
+from cuecard.training.loss import batch_loss
+from cuecard.types import Backbone, Injection, Record, Slot
+
+_ROWS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """One look at the validation rows.
+
+    Attributes:
+        loss: mean negative log-likelihood of the gold label among the labels, or of the target's
+            tokens for text-to-text.
+        accuracy: share of right answers; None for text-to-text.
+        commonest: the share of the answer given most often; None for text-to-text.
+    """
+
+    loss: float
+    accuracy: float | None = None
+    commonest: float | None = None
+
+    @property
+    def score(self) -> tuple[float, ...]:
+        """What selection compares, larger is better: accuracy, and the loss between equals."""
+        return (-self.loss,) if self.accuracy is None else (self.accuracy, -self.loss)
+
+    @classmethod
+    def of_score(cls, score: tuple[float, ...]) -> Validation:
+        """What a score was made of, without the commonest answer's share."""
+        *accuracy, loss = score
+        return cls(loss=-loss, accuracy=accuracy[0] if accuracy else None)
+
+
+def validate(
+    backbone: Backbone,
+    spec: TaskSpec,
+    records: Sequence[Record],
+    injection: Injection,
+    slot: Slot,
+) -> Validation:
+    """Score an injection on labelled rows."""
+    if spec.kind == "text-to-text":
+        return Validation(loss=_token_loss(backbone, spec, records, injection, slot))
+    predictions = predict(backbone, spec, records, injection, slot=slot, batch_rows=_ROWS)
+    gold = [record.target or "" for record in records]
+    pairs = list(zip(predictions, gold, strict=True))
+    nll = [-math.log(max(p.probabilities[label], 1e-12)) for p, label in pairs]
+    answers = Counter(p.answer for p in predictions)
+    return Validation(
+        loss=math.fsum(nll) / len(nll),
+        accuracy=sum(p.answer == label for p, label in pairs) / len(pairs),
+        commonest=answers.most_common(1)[0][1] / len(pairs),
+    )
+
+
+def _token_loss(
+    backbone: Backbone,
+    spec: TaskSpec,
+    records: Sequence[Record],
+    injection: Injection,
+    slot: Slot,
+) -> float:
+    rows = [spec.encode(record, backbone.tokenizer, slot) for record in records]
+    lengths = [len(row.context) + len(row.target) for row in rows]
+    total, count = 0.0, 0
+    with torch.inference_mode():
+        for batch in ordered_batches(lengths, _ROWS):
+            chosen = [rows[index] for index in batch]
+            loss, targets = batch_loss(backbone, spec, chosen, injection, "tokens")
+            total, count = total + float(loss), count + targets
+    return total / count

@@ -1,0 +1,89 @@
+"""The forms for other engines."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file
+
+from cuecard.artifacts import FORMS, Prompt, export
+from cuecard.errors import ArtifactError, ConfigError
+
+
+def test_npy_is_the_plain_array(prompt: Prompt, tmp_path: Path) -> None:
+    path = export(prompt, tmp_path / "deep" / "p.npy", "npy")
+    found = np.load(path, allow_pickle=False)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, prompt.vectors.numpy())
+
+
+def test_safetensors_is_read_with_numpy_alone(prompt: Prompt, tmp_path: Path) -> None:
+    path = export(prompt, str(tmp_path / "p.safetensors"), "safetensors")
+    assert np.array_equal(load_file(path)["prompt_embeddings"], prompt.vectors.numpy())
+    with safe_open(path, "numpy") as file:
+        metadata = file.metadata()
+    assert metadata["digest"] == prompt.digest
+    assert metadata["slot"] == "prefix"
+    assert metadata["backbone"] == "tiny-llama"
+
+
+def test_peft_is_the_adapter_alone(prompt: Prompt, folder: Path, tmp_path: Path) -> None:
+    path = export(prompt, tmp_path / "adapter", "peft")
+    assert {entry.name for entry in path.iterdir()} == {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+    for entry in path.iterdir():
+        assert entry.read_bytes() == (folder / entry.name).read_bytes()
+    config = json.loads((path / "adapter_config.json").read_bytes())
+    assert (config["num_virtual_tokens"], config["token_dim"], config["num_layers"]) == (5, 32, 2)
+
+
+def test_a_suffix_prompt_has_no_peft_form(make_prompt: Any, tmp_path: Path) -> None:
+    suffix = make_prompt("suffix")
+    with pytest.raises(ConfigError, match="PEFT cannot hold"):
+        export(suffix, tmp_path / "adapter", "peft")
+    assert list(tmp_path.iterdir()) == []
+    path = export(suffix, tmp_path / "p.safetensors", "safetensors")
+    with safe_open(path, "numpy") as file:
+        assert file.metadata()["slot"] == "suffix"
+
+
+def test_unknown_form_lists_the_known_ones(prompt: Prompt, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="peft or npy or safetensors"):
+        export(prompt, tmp_path / "p", "pickle")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_taken_path_is_kept_unless_told(
+    prompt: Prompt, make_prompt: Any, tmp_path: Path, form: str
+) -> None:
+    def content() -> dict[str, bytes]:
+        return {str(p): p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+
+    export(prompt, tmp_path / "out", form)
+    before = content()
+    other = make_prompt(vectors=prompt.vectors + 1)
+    with pytest.raises(ArtifactError, match=r"exists already|not empty"):
+        export(other, tmp_path / "out", form)
+    assert content() == before
+    export(other, tmp_path / "out", form, overwrite=True)
+    assert content().keys() == before.keys()
+    assert content() != before
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_failing_write_leaves_nothing(
+    prompt: Prompt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ArtifactError, match="No space left"):
+        export(prompt, tmp_path / "out", form)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,69 @@
+"""What holds for every test: no network but loopback, one thread, no hub, no surprises."""
+
+from __future__ import annotations
+
+import os
+
+# Before transformers and tokenizers are imported: they read these once. Subprocesses inherit them.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import ipaddress
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+# Tiny models gain nothing from more, and sums keep one order.
+torch.set_num_threads(1)
+
+# A busy machine is slow, which is no fault of the code under test; one that checks proposed changes
+# must say the same each time.
+settings.register_profile(
+    "cuecard",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("cuecard")
+
+
+def _is_here(host: Any) -> bool:
+    """Whether a host is this machine, or an address that no look-up is needed for."""
+    if host in (None, "", b"", "localhost", b"localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _guard(call: Any) -> Any:
+    def guarded(self: socket.socket, address: Any, *rest: Any) -> Any:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not _is_here(address[0]):
+            pytest.fail(f"a test tried to reach the network: {address!r}")
+        return call(self, address, *rest)
+
+    return guarded
+
+
+def _guard_lookup(call: Any) -> Any:
+    def guarded(host: Any, *rest: Any, **options: Any) -> Any:
+        if not _is_here(host):
+            pytest.fail(f"a test tried to look up a host: {host!r}")
+        return call(host, *rest, **options)
+
+    return guarded
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network() -> Iterator[None]:
+    """Fail at once, in a way that no `except Exception` hides, when a test leaves the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, name, _guard(getattr(socket.socket, name)))
+        patch.setattr(socket, "getaddrinfo", _guard_lookup(socket.getaddrinfo))
+        yield

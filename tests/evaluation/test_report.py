@@ -1,0 +1,117 @@
+import io
+import json
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from cuecard.evaluation.report import (
+    TEXT_COLUMNS,
+    Row,
+    markdown_table,
+    plain,
+    rich_table,
+    write_json,
+    write_markdown,
+    write_text,
+)
+from cuecard.types import Interval
+
+ROWS = [
+    Row("majority [all]", 0.5, 1 / 3, Interval(0.48, 0.52), 0, 0, None),
+    Row("soft | prompt", 0.875, 0.8749, None, 23, 46080, 12.345),
+]
+
+
+def test_markdown_table_by_hand():
+    head, *lines = markdown_table(ROWS).splitlines()
+    names = (
+        "prompt | accuracy | macro-F1 | 95% interval | prompt tokens/request | bytes/task | seconds"
+    )
+    assert head == f"| {names} |"
+    assert lines == [
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| majority [all] | 0.500 | 0.333 | 0.480 - 0.520 | 0 | 0 | - |",
+        r"| soft \| prompt | 0.875 | 0.875 | - | 23 | 46,080 | 12.3 |",
+    ]
+
+
+def test_rich_table_shows_every_cell():
+    stream = io.StringIO()
+    Console(file=stream, width=160).print(rich_table(ROWS, title="test rows"))
+    shown = stream.getvalue()
+    for cell in [*ROWS[0].cells(), *ROWS[1].cells(), "macro-F1", "test rows"]:
+        assert cell in shown
+
+
+def test_text_tasks_have_their_own_columns():
+    assert "exact match" in markdown_table(ROWS, columns=TEXT_COLUMNS).splitlines()[0]
+
+
+def test_json_round_trip(tmp_path):
+    report = {
+        "gain": Interval(0.1, 0.2),
+        "row": ROWS[1],
+        "array": np.arange(3),
+        "scalar": np.float32(0.5),
+        "nan": float("nan"),
+        "path": Path("runs") / "demo",
+        "flags": (True, None),
+        7: "é",
+    }
+    loaded = json.loads(write_json(report, tmp_path / "deep" / "report.json").read_text("utf-8"))
+    assert loaded["gain"] == [0.1, 0.2]
+    assert loaded["row"]["prompt_tokens"] == 23
+    assert loaded["array"] == [0, 1, 2]
+    assert loaded["scalar"] == 0.5
+    assert loaded["nan"] is None
+    assert loaded["path"] == str(Path("runs") / "demo")
+    assert loaded["flags"] == [True, None]
+    assert loaded["7"] == "é"
+
+
+def test_markdown_report(tmp_path):
+    path = write_markdown(
+        tmp_path / "report.md",
+        title="Run",
+        rows=ROWS,
+        notes=["2,000 test rows"],
+        figures={"loss over steps": "loss.png"},
+    )
+    text = path.read_text("utf-8")
+    assert text.startswith("# Run\n\n| prompt |")
+    assert "\n- 2,000 test rows\n" in text
+    assert text.endswith("![loss over steps](loss.png)\n")
+
+
+def test_a_failed_write_leaves_the_old_report_and_nothing_else(tmp_path, monkeypatch):
+    path = write_text("old", tmp_path / "report.md")
+
+    def broken(source, target):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", broken)
+    with pytest.raises(OSError, match="disk full"):
+        write_text("new", path)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["report.md"]
+
+
+def test_a_value_json_cannot_hold_writes_nothing(tmp_path):
+    with pytest.raises(TypeError):
+        write_json({"x": object()}, tmp_path / "report.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_has_ordinary_permissions(tmp_path):
+    ordinary = tmp_path / "ordinary"
+    ordinary.write_text("x")
+    written = write_text("x", tmp_path / "report.md")
+    assert stat.S_IMODE(written.stat().st_mode) == stat.S_IMODE(ordinary.stat().st_mode)
+
+
+def test_plain_keeps_what_is_plain():
+    assert plain({"a": [1, 2.5, "x", False, None]}) == {"a": [1, 2.5, "x", False, None]}

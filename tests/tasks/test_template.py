@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cuecard.errors import TemplateError
+from cuecard.tasks.template import Template, escape, nearest
+
+NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,6}", fullmatch=True)
+
+
+def test_fields_come_in_the_order_of_first_use() -> None:
+    template = Template("{b} and {a}, again {b}")
+    assert template.fields == ("b", "a")
+    assert (template.count("b"), template.count("a")) == (2, 1)
+
+
+def test_doubled_braces_are_braces() -> None:
+    assert Template("{{{text}}} {{x}}").render({"text": "a"}) == "{a} {x}"
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "got"),
+    [
+        ("a {text.upper}", "line 1, column 3", "{text.upper}"),
+        ("a\nbc {text[0]}", "line 2, column 4", "{text[0]}"),
+        ("{text!r}", "column 1", "{text!r}"),
+        ("{text:>9}", "column 1", "{text:>9}"),
+        ("{}", "column 1", "{}"),
+        ("{0}", "column 1", "{0}"),
+        ("{ text }", "column 1", "{ text }"),
+        ("{text", "column 1", "{text"),
+        ("{text} }", "column 8", "}"),
+        ("{te{xt}", "column 1", "{te{xt}"),
+    ],
+)
+def test_anything_but_a_plain_name_is_refused(text: str, place: str, got: str) -> None:
+    with pytest.raises(TemplateError) as caught:
+        Template(text)
+    assert place in str(caught.value.where)
+    assert caught.value.got == repr(got)
+
+
+@pytest.mark.parametrize("text", ["", "no gap", "{{text}}"])
+def test_a_template_needs_a_field(text: str) -> None:
+    with pytest.raises(TemplateError, match="names no field"):
+        Template(text)
+
+
+def test_a_missing_field_names_the_nearest() -> None:
+    with pytest.raises(TemplateError) as caught:
+        Template("{text}\n").render({"Texts": "a", "label": "b"})
+    assert caught.value.hint == "did you mean 'Texts'?"
+    assert caught.value.got == "fields Texts, label"
+
+
+def test_nothing_near_is_no_hint() -> None:
+    assert nearest("text", ["label", "id"]) is None
+
+
+@given(st.text(), st.text(), NAMES, st.text())
+def test_words_and_values_come_through_as_they_are(
+    before: str, after: str, name: str, value: str
+) -> None:
+    template = Template(escape(before) + "{" + name + "}" + escape(after))
+    assert template.render({name: value}) == before + value + after
+    assert template.fields == (name,)
+
+
+@given(st.text(alphabet="{}a .![]:\n", max_size=12))
+def test_any_text_parses_or_says_where_it_does_not(text: str) -> None:
+    try:
+        template = Template(text)
+    except TemplateError as error:
+        assert error.where is not None
+    else:
+        assert template.render(dict.fromkeys(template.fields, "")).count("{") <= text.count("{")

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from cuecard.errors import ConfigError
+from cuecard.tasks.verbalizer import Verbalizer
+
+
+def test_words_stand_for_labels_in_order(tokenizer: PreTrainedTokenizerFast) -> None:
+    verbalizer = Verbalizer({"0": "negative", "1": " positive "})
+    assert verbalizer.labels == ("0", "1")
+    ids = verbalizer.continuations(tokenizer, False)
+    assert [tokenizer.decode(word) for word in ids] == [" negative", " positive"]
+    bare = verbalizer.continuations(tokenizer, True)
+    assert [tokenizer.decode(word) for word in bare] == ["negative", "positive"]
+
+
+@pytest.mark.parametrize("word", ["", "  \n"])
+def test_a_word_needs_tokens(tokenizer: PreTrainedTokenizerFast, word: str) -> None:
+    with pytest.raises(ConfigError, match="no tokens") as caught:
+        Verbalizer({"a": "x", "b": word}).continuations(tokenizer, False)
+    assert "'b'" in str(caught.value.where)
+
+
+def test_two_labels_cannot_share_a_word(tokenizer: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(ConfigError, match="same word") as caught:
+        Verbalizer({"a": "good", "b": "good "}).continuations(tokenizer, False)
+    assert "'a' and 'b'" in str(caught.value.where)
+
+
+def test_a_word_that_begins_another_is_reported(tokenizer: PreTrainedTokenizerFast) -> None:
+    verbalizer = Verbalizer({"yes": "zz", "very": "zz top", "no": "qq"})
+    assert verbalizer.prefix_conflicts(tokenizer, False) == (("yes", "very"),)
+    assert Verbalizer({"a": "zz", "b": "qq"}).prefix_conflicts(tokenizer, False) == ()
