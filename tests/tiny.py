@@ -27,6 +27,7 @@ _LINES = [
     "one of the best films of the year , warm and funny and true .",
     "Review: Sentiment: Text: Label: positive negative neutral great terrible",
     "the quick brown fox jumps over the lazy dog 0123456789",
+    *["it is good and not bad : good for one , bad for none"] * 9,
 ]
 _CHAT = (
     "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
@@ -78,9 +79,9 @@ CONFIGS: dict[str, Any] = {
     ),
     "qwen2": lambda: Qwen2Config(**_sizes(num_key_value_heads=2)),
     "qwen3": lambda: Qwen3Config(**_sizes(num_key_value_heads=2, head_dim=8)),
-    "mistral-sliding": lambda: MistralConfig(**_sizes(num_key_value_heads=2, sliding_window=6)),
+    "mistral-sliding": lambda: MistralConfig(**_sizes(num_key_value_heads=2, sliding_window=16)),
     "gemma2-softcap": lambda: Gemma2Config(
-        **_sizes(num_key_value_heads=2, head_dim=8, sliding_window=8)
+        **_sizes(num_key_value_heads=2, head_dim=8, sliding_window=16)
     ),
     "bloom-alibi": lambda: BloomConfig(
         vocab_size=384, hidden_size=32, n_layer=2, n_head=4, **_ends()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer as RawTokenizer
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
+
+from cuecard.errors import CuecardError
 
 LINES = [
     "Review: a gem of a film, funny and warm\nSentiment: positive\n",
@@ -62,6 +65,19 @@ def bos_tokenizer() -> PreTrainedTokenizerFast:
 @pytest.fixture(scope="session")
 def chat_tokenizer() -> PreTrainedTokenizerFast:
     return build(bos=True, chat=True)
+
+
+@pytest.fixture(scope="session")
+def attempt() -> Callable[[Callable[[], Any]], Any]:
+    """Call something; give back what it returns, or the error a user would see."""
+
+    def _attempt(call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except CuecardError as error:
+            return error
+
+    return _attempt
 
 
 @pytest.fixture

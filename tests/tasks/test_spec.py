@@ -61,6 +61,10 @@ def test_an_unknown_setting_names_the_nearest() -> None:
     assert caught.value.hint == "did you mean 'max_length'?"
 
 
+def test_the_fields_are_the_templates() -> None:
+    assert REVIEW.field_names == ("text",)
+
+
 def test_a_broken_template_is_refused() -> None:
     with pytest.raises(TemplateError):
         TaskSpec.parse(settings_with(template="{text"))

@@ -92,7 +92,9 @@ def test_parts_must_sum_to_one(parts: Fractions) -> None:
 
 def test_what_is_held_out_leaves_training() -> None:
     train = [record("a"), record("b"), record("b"), record("c "), record("d"), record("d", "z")]
-    splits, report = remove_duplicates(train, [record("e"), record("c")], [record("a"), record("E")])
+    splits, report = remove_duplicates(
+        train, [record("e"), record("c")], [record("a"), record("E")]
+    )
     assert texts(splits.train) == ["b", "d", "d"]
     assert texts(splits.validation) == ["e", "c"]
     assert texts(splits.test) == ["a", "E"]
@@ -113,6 +115,8 @@ def test_a_text_with_two_targets_is_reported_with_its_places() -> None:
     _, report = remove_duplicates([record("a", "x", 3)], [record("a", "y", 9)], [record("b")])
     assert report.conflicting == 1
     assert report.conflict_examples == ("f.csv, row 3 and f.csv, row 9",)
+    _, report = remove_duplicates([record("a", None), record("a", "x")], [], [])
+    assert report.conflicting == 0
 
 
 def test_many_targets_are_texts_and_not_counted() -> None:

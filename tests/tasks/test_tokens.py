@@ -16,20 +16,23 @@ from cuecard.tasks.tokens import (
 )
 
 
-@pytest.fixture(scope="module")
-def metaspace() -> PreTrainedTokenizerFast:
-    """A tokenizer that, as SentencePiece's, puts a space of its own before any text."""
+def make_metaspace(across_words: bool) -> PreTrainedTokenizerFast:
     raw = RawTokenizer(models.BPE(unk_token="<unk>"))
-    raw.normalizer = normalizers.Sequence(
-        [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
-    )
-    raw.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+    raw.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    if not across_words:
+        raw.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
     raw.decoder = decoders.Metaspace()
     trainer = trainers.BpeTrainer(
         vocab_size=60, special_tokens=["<unk>"], show_progress=False, initial_alphabet=["\n", ":"]
     )
-    raw.train_from_iterator(["a: positive", "b: negative"] * 9, trainer)
+    raw.train_from_iterator([": positive", "a: positive", "b: negative"] * 9, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>")
+
+
+@pytest.fixture(scope="module")
+def metaspace() -> PreTrainedTokenizerFast:
+    """A tokenizer that, as SentencePiece's, puts a space of its own before any text."""
+    return make_metaspace(across_words=False)
 
 
 def test_leading_ids_are_what_the_tokenizer_adds(
@@ -51,6 +54,13 @@ def test_context_and_continuation_are_the_whole_texts_ids(
     whole = plain_ids(metaspace, context + ("" if space else " ") + "positive")
     joined = plain_ids(metaspace, context) + continuation_ids(metaspace, "positive", space)
     assert joined == whole
+
+
+def test_where_the_anchor_merges_with_the_text_the_text_is_read_alone() -> None:
+    merging = make_metaspace(across_words=True)
+    assert len(plain_ids(merging, ": positive")) == 1
+    ids = continuation_ids(merging, "positive", False)
+    assert merging.decode(ids).strip() == "positive"
 
 
 def test_control_tokens_in_data_are_read_as_text(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -73,6 +73,8 @@ class CausalBackbone:
         accepted = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in accepted
         self._can_share = True
+        cache = DynamicCache(config=model.config)
+        self._slides = any(getattr(layer, "is_sliding", False) for layer in cache.layers)
         self.counts: dict[str, int] = {}
         self.reset_counts()
 
@@ -154,7 +156,8 @@ class CausalBackbone:
         for row, context in enumerate(contexts):
             ids[row, : len(context)] = torch.tensor(context, device=self.device)
         plan = NOTHING_SHARED
-        if self._can_share:
+        # Rows end together, so padding stands behind the shared part; a window would count it.
+        if self._can_share and not self._slides:
             plan = plan_sharing(ids, lengths, slot, lengths, len(vectors))
         cache, plan, shared = self._run_shared(ids, slot, vectors, plan)
         inserted = vectors[:0] if plan.prompt else vectors

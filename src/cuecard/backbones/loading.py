@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -49,7 +50,7 @@ def load_causal(
     try:
         model = AutoModelForCausalLM.from_pretrained(str(source), dtype=kind)
         tokenizer: Any = AutoTokenizer.from_pretrained(str(source))
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise BackboneError(
             "the backbone cannot be loaded",
             where=str(source),

@@ -20,7 +20,6 @@ from cuecard.catalogue.progress import Progress, silent
 from cuecard.errors import CatalogueError, ChecksumError
 
 _POLL_SECONDS = 0.2
-_ATTEMPTS = 2
 _UNREACHABLE = ("Retrying (Retry", "Connection", "timed out", "SSLError", "ProxyError")
 _MISMATCH = "DO NOT MATCH THE HASHES"
 _RETRY = "a broken transfer or a changed mirror; try again, or use another package index"
@@ -47,23 +46,18 @@ def fetch(package: Package, *, progress: Progress | None = None) -> Path:
     """
     show = progress or silent
     target = package_path(package)
-    label = f"Downloading {package.name} {package.version}"
-    with locked(target, lambda: show(f"Waiting for another process: {label}", 0, 0)):
+    with locked(target, lambda: show(f"Waiting for another process: {package.filename}", 0, 0)):
         if target.is_file():
             if sha256_of(target) == package.sha256:
                 return target
             target.unlink()
         require_room(target, package.size)
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                with workspace(target) as room:
-                    _download(package, room, lambda done: show(label, done, package.size))
-                    publish(_checked(package, room), target)
-                return target
-            except CatalogueError:
-                if attempt == _ATTEMPTS:
-                    raise
-    raise AssertionError("the loop above returns or raises")
+        try:
+            _download_into_place(package, target, show)
+        except CatalogueError:
+            # A transfer may break once; what fails twice will fail again.
+            _download_into_place(package, target, show)
+    return target
 
 
 def probe_index(package: Package, seconds: float = 30.0) -> str | None:
@@ -84,6 +78,14 @@ def probe_index(package: Package, seconds: float = 30.0) -> str | None:
     if done.returncode != 0:
         return _reason(done.stderr)
     return None if package.version in done.stdout else f"no version {package.version}"
+
+
+def _download_into_place(package: Package, target: Path, show: Progress) -> None:
+    label = f"Downloading {package.name} {package.version}"
+    with workspace(target) as room:
+        _download(package, room, lambda done: show(label, done, package.size))
+        publish(_checked(package, room), target)
+    show(label, package.size, package.size)
 
 
 def _download(package: Package, room: Path, show: Callable[[int], None]) -> None:

@@ -62,7 +62,8 @@ def convert_llama(gguf: Path, folder: Path, progress: Progress, label: str) -> N
     _write_tokenizer(file, folder)
     tensors = {}
     for done, name in enumerate(file.shapes, start=1):
-        tensors[_new_name(file, name)] = _weights(file, name)
+        place = _new_name(file, name)
+        tensors[place] = _weights(file, name)
         progress(label, done, len(file.shapes))
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
 

@@ -23,4 +23,4 @@ def console() -> Console:
 
 def print_json(value: Any) -> None:
     """Print a value as one JSON object, on standard output."""
-    print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False))
+    typer.echo(json.dumps(plain(value), ensure_ascii=False, allow_nan=False))

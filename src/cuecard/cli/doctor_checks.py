@@ -114,11 +114,7 @@ def check_memory(free: float) -> Check:
 
 def check_disk(root: Path) -> Check:
     """Whether the cache's disk has room for the catalogue entries that are not there yet."""
-    missing = [
-        entry
-        for entry in _entries()
-        if find_damage(entry_folder(entry), entry) is not None
-    ]
+    missing = [entry for entry in _entries() if find_damage(entry_folder(entry), entry) is not None]
     needed = sum(2 * entry.folder_bytes + entry.package.size for entry in missing)
     place = next(folder for folder in (root, *root.parents) if folder.exists())
     free = shutil.disk_usage(place).free

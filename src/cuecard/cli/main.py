@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _tell(error, as_json="--json" in words)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+        typer.echo("stopped", err=True)
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -61,6 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _tell(error: CuecardError, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(error.to_dict(), ensure_ascii=False))
+        typer.echo(json.dumps(error.to_dict(), ensure_ascii=False))
     else:
-        print(f"cuecard: {error}", file=sys.stderr)
+        typer.echo(f"cuecard: {error}", err=True)

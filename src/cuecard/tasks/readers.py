@@ -18,7 +18,7 @@ from cuecard.tasks.delimited import read_delimited
 from cuecard.tasks.json_files import read_json
 from cuecard.tasks.parquet_files import read_parquet
 from cuecard.tasks.splits import SPLITS
-from cuecard.tasks.tables import Table, Wanted, place, records
+from cuecard.tasks.tables import Table, Wanted, record_place, records
 from cuecard.tasks.template import nearest
 from cuecard.types import Record, Split
 
@@ -166,7 +166,7 @@ def _by_field(table: Table, wanted: Wanted, split_field: str) -> dict[Split, lis
         if known is None:
             raise DataError(
                 "an unknown split",
-                where=f"{place(record.source, record.row)}, column {split_field!r}",
+                where=f"{record_place(record)}, column {split_field!r}",
                 got=repr(record.fields[key]),
                 expected=", ".join(SPLITS),
                 hint=nearest(record.fields[key], SPLITS),

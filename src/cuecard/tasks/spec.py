@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cuecard.errors import ConfigError, DataError
 from cuecard.tasks.encoding import Encoder
+from cuecard.tasks.tables import record_place
 from cuecard.tasks.template import Template, nearest
 from cuecard.tasks.tokens import continuation_ids
 from cuecard.tasks.verbalizer import Verbalizer
@@ -194,7 +195,7 @@ def unknown_label(record: Record, labels: tuple[str, ...]) -> DataError:
     """The error for a record whose label is not in the list."""
     return DataError(
         "a label that is not in the list",
-        where=f"{record.source}, row {record.row}" if record.source else f"row {record.row}",
+        where=record_place(record),
         got=repr(record.target),
         expected=f"one of {', '.join(map(repr, labels))}",
         hint=nearest(record.target or "", labels),

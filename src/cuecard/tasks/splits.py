@@ -78,6 +78,17 @@ def content_hash(record: Record, fields: Sequence[str] | None = None) -> str:
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
+def check_fractions(fractions: Sequence[float]) -> None:
+    """Raise ConfigError where the parts are not three, are negative or do not sum to 1."""
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ConfigError(
+            "the split's fractions cannot be used",
+            where="split",
+            got=", ".join(f"{part:g}" for part in fractions),
+            expected="three parts for train, validation and test that sum to 1",
+        )
+
+
 def split_records(records: Sequence[Record], fractions: Fractions, seed: int = 0) -> Splits:
     """Split by content hash.
 
@@ -92,13 +103,7 @@ def split_records(records: Sequence[Record], fractions: Fractions, seed: int = 0
     Raises:
         ConfigError: fractions that are negative or do not sum to 1.
     """
-    if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
-        raise ConfigError(
-            "the split's fractions cannot be used",
-            where="split",
-            got=", ".join(f"{part:g}" for part in fractions),
-            expected="three parts of train, validation and test that sum to 1",
-        )
+    check_fractions(fractions)
     chosen: dict[Split, list[Record]] = {name: [] for name in SPLITS}
     for record in records:
         at = _uniform(content_hash(record), f"split:{seed}")

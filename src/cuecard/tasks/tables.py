@@ -93,6 +93,11 @@ def place(source: str, row: int) -> str:
     return f"{source}, row {row}"
 
 
+def record_place(record: Record) -> str | None:
+    """Where a record came from; None for one made in memory."""
+    return place(record.source, record.row) if record.source else None
+
+
 def as_text(value: object, where: str) -> str | None:
     """A cell as text; None where it is missing. Numbers as a person writes them: 1, not 1.0."""
     if value is None or (isinstance(value, float) and math.isnan(value)):

@@ -16,10 +16,12 @@ from cuecard.tasks.splits import (
     Fractions,
     SplitReport,
     Splits,
+    check_fractions,
     limit_train,
     remove_duplicates,
     split_records,
 )
+from cuecard.tasks.tables import Wanted, record_place
 from cuecard.tasks.template import Template
 from cuecard.types import Record, Split
 
@@ -96,31 +98,8 @@ class Task:
         """
         text = template if template is not None else _default_template(kind)
         fields = Template(text).fields
-        columns = _columns(fields, text_field)
-        given = read_splits(
-            path,
-            fields=fields,
-            target_field=label_field,
-            split_field=split_field,
-            columns=columns,
-        )
-        own: tuple[tuple[Split, str | Path | None], ...] = (
-            ("validation", validation),
-            ("test", test),
-        )
-        for name, file in own:
-            if file is None:
-                continue
-            if name in given:
-                raise ConfigError(
-                    f"there are two {name} sets",
-                    where=name,
-                    got=str(file),
-                    expected=f"a file of its own or a part of {path}, not both",
-                )
-            given[name] = read_records(
-                file, fields=fields, target_field=label_field, columns=columns
-            )
+        wanted = Wanted(fields, label_field, _columns(fields, text_field))
+        given = _read(path, {"validation": validation, "test": test}, split_field, wanted)
         if kind == "classification" and labels is None:
             labels = find_labels(given["train"], str(path))
         words = options.pop("words", None)
@@ -158,6 +137,7 @@ class Task:
             DataError: a record without a target, a label that is not in the list, no rows left.
             TemplateError: a record without a field the template needs.
         """
+        check_fractions(split)
         given: Mapping[Split, Sequence[Record]] = (
             records if isinstance(records, Mapping) else {"train": records}
         )
@@ -177,6 +157,31 @@ class Task:
                     hint="give more rows, another seed, or a file for each split",
                 )
         return cls(spec, splits.train, splits.validation, splits.test, report)
+
+
+def _read(
+    path: str | Path,
+    own: Mapping[Split, str | Path | None],
+    split_field: str | None,
+    wanted: Wanted,
+) -> dict[Split, list[Record]]:
+    """What the source holds for each split, and what the splits' own files hold."""
+    fields, target, columns = wanted.fields, wanted.target, wanted.columns
+    given = read_splits(
+        path, fields=fields, target_field=target, split_field=split_field, columns=columns
+    )
+    for name, file in own.items():
+        if file is None:
+            continue
+        if name in given:
+            raise ConfigError(
+                f"there are two {name} sets",
+                where=name,
+                got=str(file),
+                expected=f"a file of its own or a part of {path}, not both",
+            )
+        given[name] = read_records(file, fields=fields, target_field=target, columns=columns)
+    return given
 
 
 def find_labels(records: Iterable[Record], where: str) -> tuple[str, ...]:
@@ -213,7 +218,7 @@ def check_records(spec: TaskSpec, records: Iterable[Record]) -> None:
         if record.target is None:
             raise DataError(
                 "a record without a target",
-                where=f"{record.source}, row {record.row}" if record.source else None,
+                where=record_place(record),
                 got="nothing",
                 expected="a label" if known else "a text",
             )

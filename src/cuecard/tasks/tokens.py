@@ -18,10 +18,8 @@ def leading_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
     probe = "a"
     alone = plain_ids(tokenizer, probe)
     usual = tuple(tokenizer(probe, verbose=False)["input_ids"])
-    for start in range(len(usual) - len(alone) + 1):
-        if usual[start : start + len(alone)] == alone:
-            return usual[:start]
-    return ()
+    starts = range(len(usual) - len(alone) + 1)
+    return usual[: next((at for at in starts if usual[at : at + len(alone)] == alone), 0)]
 
 
 def continuation_ids(tokenizer: Tokenizer, text: str, after_space: bool) -> tuple[int, ...]:

@@ -37,11 +37,13 @@ class Proof:
     Attributes:
         rows: the table, the prompt last.
         columns: its headings.
+        notes: sentences about gains and training.
         report: the same and more, as JSON knows it.
     """
 
     rows: tuple[Row, ...]
     columns: tuple[str, ...]
+    notes: tuple[str, ...]
     report: Mapping[str, Any]
 
 
@@ -86,10 +88,12 @@ def prove(
     most = majority(task.spec, task.train, task.test)
     gains = {name: gain(run.test, found) for name, (_, found) in contestants.items()}
     columns = CLASSIFICATION_COLUMNS if task.spec.kind == "classification" else TEXT_COLUMNS
+    report = _report(backbone, task, run, most, contestants, gains)
     return Proof(
         rows=_rows(task, run, most, contestants),
         columns=columns,
-        report=_report(backbone, task, run, most, contestants, gains),
+        notes=_notes(report),
+        report=report,
     )
 
 
@@ -110,7 +114,7 @@ def write_proof(proof: Proof, task: Task, run: Run, folder: Path, title: str) ->
         title=title,
         rows=proof.rows,
         columns=proof.columns,
-        notes=_notes(proof.report),
+        notes=proof.notes,
         figures=figures,
     )
 
@@ -218,6 +222,10 @@ def _report(
         }
         report[names[key]] = gains[key].value
         report[f"{names[key]}_ci95"] = gains[key].ci95
+    # Which hand-written prompt is the best of all is a choice too, and made on validation rows.
+    strongest = max(contestants, key=lambda key: contestants[key][0].score)
+    report["best_by_hand"] = strongest
+    report["gain_best_by_hand_ci95"] = gains[strongest].ci95
     return report
 
 
@@ -231,7 +239,7 @@ def _numbers(found: Evaluation) -> dict[str, Any]:
     }
 
 
-def _notes(report: Mapping[str, Any]) -> list[str]:
+def _notes(report: Mapping[str, Any]) -> tuple[str, ...]:
     notes = [
         f"{report['test_rows']:,} test rows, touched once; everything was chosen on "
         f"{report['validation_rows']:,} validation rows.",
@@ -250,4 +258,4 @@ def _notes(report: Mapping[str, Any]) -> list[str]:
     )
     if report["alarm"]:
         notes.append(f"Warning: {report['alarm']}.")
-    return notes
+    return tuple(notes)

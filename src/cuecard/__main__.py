@@ -1,0 +1,5 @@
+"""`python -m cuecard` is `cuecard`."""
+
+from cuecard.cli.main import main
+
+main()

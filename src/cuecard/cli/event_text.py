@@ -1,0 +1,97 @@
+"""What a run's events say to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Event = Mapping[str, Any]
+
+# From this share on, answering is hardly more than always giving one label.
+_ONE_ANSWER = 0.98
+
+
+def event_text(event: Event) -> str | None:
+    """One event of a run's log in a line or two; None for events that are not told."""
+    write = _TEXTS.get(event["event"])
+    return None if write is None else write(event)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: "48 s", "3 min 05 s", "2 h 10 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _start(event: Event) -> str:
+    rows = ", ".join(f"{count:,} {name}" for name, count in event["rows"].items())
+    text = (
+        f"Training {event['method']} on {event['backbone']} ({event['device']}, {event['dtype']}): "
+        f"{rows} rows, {event['steps']:,} steps"
+    )
+    if event["truncated"]:
+        text += f"\n{event['truncated']:,} training rows are longer than the limit and were cut"
+    return text
+
+
+def _resume(event: Event) -> str:
+    return f"Going on after step {event['step']:,} of {event['steps']:,}"
+
+
+def _lr(event: Event) -> str:
+    loss = "diverged" if event["loss"] is None else f"validation loss {event['loss']:.4f}"
+    return f"Learning rate {event['lr']:.3g}: {loss} after {event['steps']} steps"
+
+
+def _validation(event: Event) -> str:
+    accuracy, share = event["validation_accuracy"], event["commonest"]
+    shown = "" if accuracy is None else f"accuracy {accuracy:.3f}, "
+    best = ", best so far" if event["best"] else ""
+    text = f"Step {event['step']:,}: validation {shown}loss {event['validation_loss']:.4f}{best}"
+    if share is not None and share >= _ONE_ANSWER:
+        text += f"\n  {share:.0%} of its answers are one and the same label"
+    return text
+
+
+def _test(event: Event) -> str:
+    return f"Testing on {event['rows']:,} rows, for the only time"
+
+
+def _done(event: Event) -> str:
+    text = (
+        f"Trained in {duration(event['seconds'])} ({event['cpu_seconds']:,.0f} CPU-seconds): "
+        f"the prompt is of step {event['best_step']:,} of {event['step']:,}, "
+        f"learning rate {event['lr']:.3g}"
+    )
+    if "test" in event:
+        text += f", test score {event['test']:.3f}"
+    return text if event["alarm"] is None else f"{text}\nWarning: {event['alarm']}"
+
+
+def _candidate(event: Event) -> str:
+    return f"  {_manual(event)}: {event['score']:.3f} on validation rows"
+
+
+def _baseline(event: Event) -> str:
+    return f"Testing the best of them, {_manual(event)}"
+
+
+def _manual(event: Event) -> str:
+    variant = "" if event["variant"] == "plain" else f" ({event['variant']})"
+    return f"by hand: {event['name']}{variant}"
+
+
+_TEXTS: Mapping[str, Callable[[Event], str]] = {
+    "start": _start,
+    "resume": _resume,
+    "lr": _lr,
+    "validation": _validation,
+    "test": _test,
+    "done": _done,
+    "candidate": _candidate,
+    "baseline": _baseline,
+}

@@ -1,0 +1,89 @@
+"""Options that several commands share, and how their texts are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cuecard.backbones.loading import Precision
+from cuecard.errors import ConfigError
+
+PromptPath = Annotated[
+    Path,
+    typer.Argument(metavar="PROMPT", help="A run's folder, or a prompt's.", show_default=False),
+]
+BackboneName = Annotated[
+    str | None,
+    typer.Option(
+        "--backbone",
+        metavar="NAME",
+        help="Catalogue name, local folder or hub id.  [the one that the prompt names]",
+        show_default=False,
+    ),
+]
+Dtype = Annotated[Precision, typer.Option("--dtype", help="The numbers to compute in.")]
+Device = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")
+]
+TextField = Annotated[
+    str | None,
+    typer.Option(
+        "--text-field", metavar="COLUMN", help="Column of the text.  [text]", show_default=False
+    ),
+]
+LabelField = Annotated[
+    str | None,
+    typer.Option(
+        "--label-field",
+        metavar="COLUMN",
+        help="Column of the label.  [the one it was trained with]",
+        show_default=False,
+    ),
+]
+Part = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        metavar="NAME",
+        help="The part of a saved or hub data set to read.",
+        show_default=False,
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, help="Read the first so many rows.", show_default=False),
+]
+BatchRows = Annotated[int, typer.Option("--batch-rows", min=1, help="Rows per forward pass.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what is there.", show_default=False)
+]
+
+
+def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
+    """NAME=VALUE texts as a mapping.
+
+    Raises:
+        ConfigError: a text without a name or an equals sign, or a name given twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise ConfigError("not of the form NAME=VALUE", where=option, got=text)
+        if name in found:
+            raise ConfigError("a name given twice", where=option, got=name, expected="each once")
+        found[name] = value
+    return found
+
+
+def listed(text: str | None) -> tuple[str, ...]:
+    """A comma-separated text as its parts."""
+    return () if text is None else tuple(part.strip() for part in text.split(","))
+
+
+def unescaped(text: str) -> str:
+    r"""A template as typed in a shell: the two characters \n are a line break."""
+    return text.replace("\\n", "\n")

@@ -1,0 +1,144 @@
+"""A command's rows: labelled ones to score, or texts to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cuecard.errors import ConfigError, DataError
+from cuecard.tasks import TaskSpec, read_records
+from cuecard.tasks.plain_lines import STDIN, is_plain, read_lines
+from cuecard.tasks.template import nearest
+from cuecard.types import Record
+
+
+def columns_for(fields: Sequence[str], text_field: str | None) -> dict[str, str]:
+    """Which field is read from the text column: the only one, or the one called text.
+
+    Raises:
+        ConfigError: several fields and none of them called text.
+    """
+    if text_field is None:
+        return {}
+    if len(fields) == 1:
+        return {fields[0]: text_field}
+    if "text" in fields:
+        return {"text": text_field}
+    raise ConfigError(
+        "a text column for a template without {text}",
+        where="--text-field",
+        got=text_field,
+        expected=f"no --text-field: the template reads the columns {', '.join(fields)}",
+    )
+
+
+def labelled_rows(
+    spec: TaskSpec,
+    source: str | Path,
+    *,
+    text_field: str | None,
+    label_field: str | None,
+    split: str | None,
+    limit: int | None,
+) -> list[Record]:
+    """The rows of a source, with their targets, as a task asks for them.
+
+    Raises:
+        DataError: a source or a row that cannot be used.
+        ConfigError: a text column that no field is read from.
+    """
+    return read_records(
+        source,
+        fields=spec.field_names,
+        target_field=label_field or spec.target_field,
+        split=split,
+        limit=limit,
+        columns=columns_for(spec.field_names, text_field),
+    )
+
+
+def typed_rows(spec: TaskSpec, texts: Sequence[str], given: dict[str, str]) -> list[Record]:
+    """Records of texts typed as arguments, and of fields given by name, the same for each text.
+
+    Raises:
+        ConfigError: fields that are unknown, missing, or too many for the texts.
+        DataError: an empty text.
+    """
+    left = open_fields(spec, given)
+    if texts and len(left) != 1:
+        raise ConfigError(
+            "a text needs one field to stand for",
+            where="TEXT",
+            got=f"{len(texts)} texts for {', '.join(left) or 'no field'}",
+            expected="one field that no --field gives",
+            hint=f"the template's fields are {', '.join(spec.field_names)}",
+        )
+    if not texts and left:
+        raise ConfigError(
+            "there is nothing to answer",
+            where="cuecard predict",
+            got="no text",
+            expected=f"a text, a --file, or --field {left[0]}=...",
+        )
+    records = [Record({**given, left[0]: text}, None) for text in texts] or [Record(given, None)]
+    for number, record in enumerate(records, 1):
+        for name, text in record.fields.items():
+            if not text.strip():
+                raise DataError("an empty text", where=f"text {number}, field {name!r}", got="''")
+    return records
+
+
+def file_rows(
+    spec: TaskSpec,
+    source: str,
+    given: dict[str, str],
+    *,
+    text_field: str | None,
+    split: str | None,
+    limit: int | None,
+) -> list[Record]:
+    """Records of a data file, or of a plain one with a text per line; fields by name beside it.
+
+    Raises:
+        DataError: a file or a row that cannot be used.
+        ConfigError: fields that are unknown, or too many for lines of text.
+    """
+    left = open_fields(spec, given)
+    if source == STDIN or is_plain(Path(source)):
+        if len(left) != 1:
+            raise ConfigError(
+                "a line needs one field to stand for",
+                where=source,
+                got=f"the fields {', '.join(left) or '(none)'}",
+                expected="one field that no --field gives",
+                hint="use a CSV or JSON lines file with a column for each",
+            )
+        found = read_lines(source, left[0], limit=limit)
+    else:
+        found = read_records(
+            source,
+            fields=left,
+            target_field=None,
+            split=split,
+            limit=limit,
+            columns=columns_for(left, text_field),
+        )
+    return [Record({**r.fields, **given}, r.target, r.source, r.row) for r in found]
+
+
+def open_fields(spec: TaskSpec, given: dict[str, str]) -> tuple[str, ...]:
+    """The template's fields that are not given by name.
+
+    Raises:
+        ConfigError: a name that is no field of the template.
+    """
+    for name in given:
+        if name not in spec.field_names:
+            raise ConfigError(
+                "the template has no such field",
+                where="--field",
+                got=name,
+                expected=", ".join(spec.field_names),
+                hint=nearest(name, spec.field_names),
+            )
+    return tuple(name for name in spec.field_names if name not in given)

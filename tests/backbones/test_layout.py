@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import torch
+
+from cuecard.backbones.layout import NOTHING_SHARED, align_left, lay_out, plan_sharing
+from cuecard.types import Batch
+
+
+def test_align_left_drops_padding_on_either_side() -> None:
+    ids = torch.tensor([[0, 0, 5, 6], [7, 8, 9, 0], [1, 2, 3, 4]])
+    mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 0], [1, 1, 1, 1]])
+    none = torch.zeros(0, dtype=torch.long)
+    aligned, lengths = align_left(Batch(ids, mask, none, none, none, none))
+    assert lengths.tolist() == [2, 3, 4]
+    assert [row[:n].tolist() for row, n in zip(aligned, lengths, strict=True)] == [
+        [5, 6],
+        [7, 8, 9],
+        [1, 2, 3, 4],
+    ]
+
+
+def plan(rows: list[list[int]], slot: list[int], read: list[int], prompt: int) -> tuple[int, bool]:
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    lengths = torch.tensor([len(row) for row in rows])
+    found = plan_sharing(ids, lengths, torch.tensor(slot), torch.tensor(read), prompt)
+    return found.tokens, found.prompt
+
+
+def test_a_prefix_prompt_and_the_common_words_behind_it_are_shared() -> None:
+    rows = [[1, 2, 3, 9], [1, 2, 3, 8, 7]]
+    assert plan(rows, [0, 0], [4, 5], 100) == (3, True)
+
+
+def test_a_suffix_prompt_leaves_the_common_words_shared() -> None:
+    rows = [[*range(1, 81), 5], [*range(1, 81), 6, 7]]
+    assert plan(rows, [81, 82], [81, 82], 20) == (80, False)
+
+
+def test_an_infix_prompt_inside_the_common_words_is_shared() -> None:
+    rows = [[1, 2, 3, 9], [1, 2, 3, 8]]
+    assert plan(rows, [2, 2], [4, 4], 100) == (3, True)
+
+
+def test_the_token_before_the_first_read_stays_with_its_row() -> None:
+    rows = [[1, 2, 3, 4], [1, 2, 3, 4]]
+    assert plan(rows, [0, 0], [4, 4], 100) == (3, True)
+    assert plan(rows, [0, 0], [2, 4], 100) == (1, True)
+
+
+def test_nothing_is_shared_where_it_cannot_pay() -> None:
+    same = torch.tensor([[1, 2, 3]])
+    one = torch.tensor([3])
+    assert plan_sharing(same, one, torch.tensor([0]), one, 500) is NOTHING_SHARED
+    assert plan([[1, 2], [1, 3]], [0, 0], [2, 2], 4) == (0, False)
+
+
+def test_a_read_right_behind_the_prompt_shares_nothing() -> None:
+    assert plan([[1, 2], [1, 3]], [0, 0], [0, 2], 400) == (0, False)
+
+
+def test_rows_open_places_at_the_slot() -> None:
+    lengths, slot = torch.tensor([3, 1]), torch.tensor([1, 1])
+    rows = lay_out(lengths, slot, 2, "right")
+    assert rows.mask.tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+    assert rows.is_prompt.tolist() == [
+        [False, True, True, False, False],
+        [False, True, True, False, False],
+    ]
+    assert rows.token_index[0].tolist()[0] == 0 and rows.token_index[0].tolist()[3:] == [1, 2]
+    assert rows.prompt_index[0, 1:3].tolist() == [0, 1]
+    left = lay_out(lengths, slot, 2, "left")
+    assert left.mask.tolist() == [[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]]
+    assert left.is_prompt[1].tolist() == [False, False, False, True, True]

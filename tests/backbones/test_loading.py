@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from cuecard.backbones.loading import choose_device, choose_dtype, load_causal
+from cuecard.errors import BackboneError
+from tiny import tiny_backbone, tiny_model, tiny_tokenizer
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A local folder in the hub's layout."""
+    tiny_model().save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_a_folder_in_hub_layout_loads(folder: Path) -> None:
+    backbone = load_causal(folder, dtype="fp32", device="cpu")
+    assert backbone.fingerprint == tiny_backbone().fingerprint
+    assert (backbone.hidden_size, backbone.num_layers, backbone.vocab_size) == (32, 2, 384)
+    assert backbone.name == str(folder)
+
+
+def test_precisions(folder: Path) -> None:
+    assert load_causal(folder, dtype="bf16", device="cpu").dtype == torch.bfloat16
+    assert load_causal(folder, dtype="fp32", device="cpu").dtype == torch.float32
+    assert choose_dtype("auto", torch.device("cpu")) in (torch.float32, torch.bfloat16)
+
+
+def test_a_folder_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match=r"no config\.json"):
+        load_causal(tmp_path)
+
+
+def test_a_hub_id_that_cannot_be_reached() -> None:
+    with pytest.raises(BackboneError, match="hub id") as caught:
+        load_causal("nobody/nothing-of-this-name")
+    assert "cuecard backbones" in str(caught.value)
+
+
+def test_a_folder_without_a_tokenizer(folder: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / name).unlink()
+    with pytest.raises(BackboneError):
+        load_causal(folder)
+
+
+def test_damaged_weights(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(BackboneError, match="cannot be loaded"):
+        load_causal(folder)
+
+
+def test_devices() -> None:
+    assert choose_device("cpu").type == "cpu"
+    for unknown in ("gpu", "cuda:99"):
+        with pytest.raises(BackboneError, match="device"):
+            choose_device(unknown)
+    with pytest.raises(BackboneError, match="precision"):
+        choose_dtype("int3", torch.device("cpu"))  # type: ignore[arg-type]
