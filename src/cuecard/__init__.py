@@ -1,11 +1,11 @@
 """cuecard: adapt one frozen language model to many tasks with prompts of a few kilobytes.
 
-    import cuecard
+import cuecard
 
-    backbone = cuecard.load_backbone("smollm2-135m-instruct")
-    task = cuecard.Task.from_file("reviews.csv", template="Review: {text}\\nSentiment:")
-    run = cuecard.train(backbone, task, cuecard.PromptTuning(length=20, init="text"))
-    run.prompt.save("reviews")
+backbone = cuecard.load_backbone("smollm2-135m-instruct")
+task = cuecard.Task.from_file("reviews.csv", template="Review: {text}\\nSentiment:")
+run = cuecard.train(backbone, task, cuecard.PromptTuning(length=20, init="text"))
+run.prompt.save("reviews")
 """
 
 from importlib.metadata import version

@@ -40,7 +40,7 @@ def load_backbone(
         folder = backbone_folder(known, progress)
         return load_causal(folder, name=known, dtype=dtype, device=device)
     if not Path(name).exists():
-        near = difflib.get_close_matches(known, BACKBONES, 1, 0.6)
+        near = difflib.get_close_matches(known.lower(), BACKBONES, 1, 0.6)
         if near or _cannot_be_hub_id(known):
             raise BackboneError(
                 "unknown backbone",

@@ -140,7 +140,7 @@ def test_loss_of_long_targets_is_the_plain_one(name: str, kind: str) -> None:
 
 
 def test_saved_is_loaded(name: str, kind: str, tmp_path: Path) -> None:
-    backbone, config, method = made(name, kind)
+    backbone, config, _ = made(name, kind)
     run = train(backbone, review_task(40), config, TrainConfig(steps=2), folder=tmp_path)
     again = Prompt.load(tmp_path / "prompt", backbone)
     assert torch.equal(again.vectors, run.prompt.vectors)

@@ -25,7 +25,7 @@ TEXTS = [
     "the lazy dog will gag over and over and over again",
 ]
 RECORDS = [Record({"text": text}, None, "t.csv", i + 2) for i, text in enumerate(TEXTS)]
-ONE_TOKEN = {"negative": "dog", "positive": "gag"}
+ONE_TOKEN = {"negative": "bad", "positive": "good"}
 MANY_TOKENS = {"negative": "utterly dreadful", "positive": "positive", "mixed": "so so !"}
 
 

@@ -69,7 +69,9 @@ class CausalBackbone:
         config = model.config.get_text_config()
         self.num_layers = int(config.num_hidden_layers)
         self.max_positions = int(getattr(config, "max_position_embeddings", 0) or 2048)
-        self._attention = config._attn_implementation
+        capped = getattr(config, "attn_logit_softcapping", None) is not None
+        # Not every release of transformers caps attention scores in both implementations.
+        self._may_go_eager = config._attn_implementation == "sdpa" and not capped
         accepted = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in accepted
         self._can_share = True
@@ -275,7 +277,7 @@ class CausalBackbone:
         return self.model(use_cache=cache is not None, **options)
 
     def _choose_attention(self, queries: int, keys: int) -> None:
-        if self.device.type != "cpu" or self._attention != "sdpa":
+        if self.device.type != "cpu" or not self._may_go_eager:
             return
         wanted = "eager" if queries * keys <= _EAGER_SCORES else "sdpa"
         if self.model.config.get_text_config()._attn_implementation != wanted:

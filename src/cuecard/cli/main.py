@@ -15,6 +15,7 @@ from cuecard.cli.demo import demo
 from cuecard.cli.doctor import doctor
 from cuecard.cli.evaluate import evaluate
 from cuecard.cli.export import export
+from cuecard.cli.import_prompt import import_prompt
 from cuecard.cli.inspect import inspect
 from cuecard.cli.predict import predict
 from cuecard.cli.train import train
@@ -35,6 +36,7 @@ for name, command in (
     ("predict", predict),
     ("inspect", inspect),
     ("export", export),
+    ("import", import_prompt),
     ("backbones", backbones),
     ("doctor", doctor),
 ):

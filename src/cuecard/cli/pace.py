@@ -29,7 +29,7 @@ class Pace:
         self._since = 0.0
         self._steps = 0
         self._loss = 0.0
-        self._score = ""
+        self._score = self._best = ""
 
     def update(self, event: Mapping[str, Any]) -> None:
         """Take in one event of the run's log."""
@@ -49,10 +49,10 @@ class Pace:
         accuracy, loss = event["validation_accuracy"], event["validation_loss"]
         score = f"loss {loss:.3f}" if accuracy is None else f"{accuracy:.3f}"
         if event["best"]:
-            self._best = f"{score} *"
-            self._score = self._best
+            self._best, self._score = score, f"{score} *"
         else:
-            self._score = f"{score} (* {self._best.removesuffix(' *')})"
+            # On resuming the best one may be of an earlier sitting.
+            self._score = f"{score}, {self._best} *" if self._best else score
 
     @property
     def loss(self) -> str:
@@ -81,4 +81,6 @@ class Pace:
 
     def __str__(self) -> str:
         of = "" if self.total is None else f"/{self.total:,}"
-        return f"Step {self.step:,}{of}: loss {self.loss}, {self.rate:.2f} steps/s, {self.left} left"
+        return (
+            f"Step {self.step:,}{of}: loss {self.loss}, {self.rate:.2f} steps/s, {self.left} left"
+        )

@@ -25,7 +25,6 @@ from cuecard.cli.event_text import event_text
 from cuecard.cli.pace import Pace
 
 _EVERY = 10  # steps between two plain lines
-_TENTHS = 10  # plain lines of a download
 # What goes on after an event of this name, for as long as nothing else is heard.
 _NEXT = {
     "start": "validating",
@@ -144,8 +143,17 @@ def fetch_progress(*, json: bool = False, out: Console | None = None) -> Iterato
 
 
 @contextmanager
-def rows_progress(what: str, total: int, *, json: bool = False) -> Iterator[Callable[[int], None]]:
-    """A callback that is told how many more rows are done, shown as `fetch_progress` does."""
+def rows_progress(
+    what: str, total: int, *, json: bool = False, least: int = 0
+) -> Iterator[Callable[[int], None] | None]:
+    """A callback that is told how many more rows are done, shown as `fetch_progress` does.
+
+    Args:
+        least: with fewer rows nothing is shown, and there is no callback.
+    """
+    if total < least:
+        yield None
+        return
     with fetch_progress(json=json) as show:
         done = 0
 
@@ -166,15 +174,16 @@ class _Meter:
         self._bar: Progress | None = None
         self._what = ""
         self._tenth = -1
+        self._finished = False
 
     def __call__(self, what: str, done: int, total: int) -> None:
         if what != self._what:
             self.stop()
-            self._what, self._tenth = what, -1
+            self._what, self._tenth, self._finished = what, -1, False
         if self._out.is_interactive and not self._json and total > 0:
             self._draw(what, done, total)
             return
-        tenth = _TENTHS * min(done, total) // total if total > 0 else 0
+        tenth = 10 * min(done, total) // total if total > 0 else 0
         if tenth > self._tenth:
             self._tenth = tenth
             self._tell(what, done, total)
@@ -186,6 +195,9 @@ class _Meter:
             self._bar = None
 
     def _draw(self, what: str, done: int, total: int) -> None:
+        if self._finished and done >= total:
+            return
+        self._finished = done >= total
         if self._bar is None:
             self._bar = Progress(
                 TextColumn("{task.description}"),
@@ -197,7 +209,7 @@ class _Meter:
             self._bar.add_task(what, total=total)
             self._bar.start()
         self._bar.update(self._bar.task_ids[0], completed=done)
-        if done >= total:
+        if self._finished:
             self.stop()
 
     def _tell(self, what: str, done: int, total: int) -> None:
@@ -205,5 +217,5 @@ class _Meter:
             event = {"event": "progress", "what": what, "done": done, "total": total}
             typer.echo(json_module.dumps(event, ensure_ascii=False), err=True)
             return
-        share = f": {_TENTHS * self._tenth}%" if total > 0 else ""
+        share = f": {10 * self._tenth}%" if total > 0 else ""
         self._out.print(f"{what}{share}", markup=False)

@@ -21,8 +21,10 @@ def print_outcome(outcome: Outcome, out: Console) -> None:
     elif run.test is not None:
         out.print(f"{run.test.primary} {run.test.score:.3f} on {len(run.test.records):,} test rows")
     else:
-        accuracy = run.validation.accuracy
-        shown = f"loss {run.validation.loss:.4f}" if accuracy is None else f"accuracy {accuracy:.3f}"
+        seen = run.validation
+        shown = (
+            f"loss {seen.loss:.4f}" if seen.accuracy is None else f"accuracy {seen.accuracy:.3f}"
+        )
         out.print(f"validation {shown}; there were no test rows")
     if run.alarm:
         out.print(f"Warning: {run.alarm}", style="yellow", markup=False)

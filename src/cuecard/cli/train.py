@@ -51,16 +51,12 @@ def train(
         bool | None, typer.Option("--chat", help="Put the template into the chat format.")
     ] = None,
     max_length: Annotated[int | None, typer.Option(help="The most input tokens.")] = None,
-    backbone: Annotated[
-        Text, typer.Option(help="Catalogue name, local folder or hub id.")
-    ] = None,
+    backbone: Annotated[Text, typer.Option(help="Catalogue name, local folder or hub id.")] = None,
     dtype: Annotated[Text, typer.Option(help="auto, fp32 or bf16.")] = None,
     device: Annotated[Text, typer.Option(help="auto, cpu, cuda, cuda:N.")] = None,
     method: Annotated[Text, typer.Option(help="prompt-tuning.")] = None,
     length: Annotated[int | None, typer.Option(help="Prompt vectors, 1 to 1,000.")] = None,
-    init: Annotated[
-        Text, typer.Option(help="text, vocabulary, labels, random or prompt.")
-    ] = None,
+    init: Annotated[Text, typer.Option(help="text, vocabulary, labels, random or prompt.")] = None,
     init_text: Annotated[Text, typer.Option(help="The text to start from.")] = None,
     init_prompt: Annotated[Text, typer.Option(help="A prompt's folder to start from.")] = None,
     slot: Annotated[Text, typer.Option(help="prefix or suffix.")] = None,

@@ -79,7 +79,7 @@ def train(
         method: the method's settings; prompt tuning by default.
         config: how to train.
         folder: where the log, the checkpoint and the prompt go; None keeps nothing.
-        observer: called with every event of the log.
+        observer: called with every event of the log, and with "resume" where a run goes on.
 
     Raises:
         DataError: no training or no validation rows.
@@ -116,6 +116,9 @@ def train(
             if config.lr == "auto"
             else config.lr or default_lr(config, backbone.embeddings)
         )
+    elif observer is not None:
+        # Not for the log, which is the same whether a run was interrupted or not.
+        observer({"event": "resume", "step": state.step, "steps": config.steps})
     state = run_loop(
         job,
         trained,

@@ -1,0 +1,56 @@
+"""`cuecard backbones`: the models of the catalogue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from cuecard.catalogue import BACKBONES, BackboneEntry
+from cuecard.catalogue.manifest import find_damage
+from cuecard.catalogue.resolve import entry_folder
+from cuecard.cli.console import Json, console, print_json
+
+
+def backbones(as_json: Json = False) -> None:
+    """List the catalogue's models: what they are, how large, and whether they are here already.
+
+    A local folder or a hub id serves as a backbone too.
+
+    Example: cuecard backbones --json
+
+    Exit codes: 0 done.
+    """
+    entries = [_facts(entry) for entry in BACKBONES.values()]
+    if as_json:
+        print_json({"backbones": entries})
+        return
+    table = Table()
+    for name in ("name", "what", "size", "licence", "here"):
+        table.add_column(name, overflow="fold")
+    for entry in entries:
+        size = (
+            f"{entry['parameters'] / 1e6:,.0f}M parameters, "
+            f"{entry['download_bytes'] / 1e6:,.0f} MB to fetch, "
+            f"{entry['folder_bytes'] / 1e6:,.0f} MB on disk"
+        )
+        here = "yes" if entry["cached"] else "on first use"
+        cells = (entry["name"], entry["description"], size, entry["license"], here)
+        table.add_row(*(escape(str(cell)) for cell in cells))
+    console().print(table)
+
+
+def _facts(entry: BackboneEntry) -> dict[str, Any]:
+    folder = entry_folder(entry)
+    return {
+        "name": entry.name,
+        "description": entry.description,
+        "parameters": entry.parameters,
+        "download_bytes": entry.package.size,
+        "folder_bytes": entry.folder_bytes,
+        "license": entry.license,
+        "source": entry.source,
+        "cached": find_damage(folder, entry) is None,
+        "folder": folder,
+    }

@@ -1,0 +1,96 @@
+"""`cuecard import`: a prompt-tuning adapter that PEFT made, as a prompt with its task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cuecard.artifacts import import_peft
+from cuecard.cli.console import Json, print_json
+from cuecard.cli.options import Device, Dtype, Overwrite, listed, pairs, unescaped
+from cuecard.cli.progress import fetch_progress
+from cuecard.names import load_backbone
+from cuecard.tasks import TaskSpec
+from cuecard.tasks.spec import Kind
+
+
+def import_prompt(
+    adapter: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ADAPTER",
+            help="A folder that PEFT's save_pretrained wrote.",
+            show_default=False,
+        ),
+    ],
+    dest: Annotated[
+        Path,
+        typer.Argument(metavar="DEST", help="The prompt's new folder.", show_default=False),
+    ],
+    backbone: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The adapter's base model: catalogue name, local folder or hub id.",
+            show_default=False,
+        ),
+    ],
+    template: Annotated[
+        str,
+        typer.Option(
+            help=r"The text that it was trained behind, such as '{text}\nLabel:'.",
+            show_default=False,
+        ),
+    ],
+    labels: Annotated[
+        str | None, typer.Option(help="The labels, separated by commas.", show_default=False)
+    ] = None,
+    word: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL=WORD",
+            help="The word that stands for a label; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    kind: Annotated[Kind, typer.Option(help="What it answers with.")] = "classification",
+    chat: Annotated[
+        bool, typer.Option("--chat", help="The template is a message in the chat format.")
+    ] = False,
+    label_field: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Column of the label in data files.")
+    ] = "label",
+    max_length: Annotated[int, typer.Option(min=1, help="The most input tokens.")] = 512,
+    overwrite: Overwrite = False,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Make a prompt of a PEFT prompt-tuning adapter, bound to a task and a backbone from then on.
+
+    Example: cuecard import adapter prompts/reviews --backbone smollm2-135m-instruct
+    --template 'Review: {text}\\nSentiment:' --labels negative,positive
+
+    Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
+    """
+    spec = TaskSpec.parse(
+        {
+            "kind": kind,
+            "template": unescaped(template),
+            "labels": listed(labels),
+            "words": pairs(word or (), "--word"),
+            "chat": chat,
+            "target_field": label_field,
+            "max_length": max_length,
+        }
+    )
+    with fetch_progress(json=as_json) as progress:
+        model = load_backbone(backbone, dtype=dtype, device=device, progress=progress)
+    prompt = import_peft(adapter, model, spec)
+    folder = prompt.save(dest, overwrite=overwrite)
+    if as_json:
+        print_json({"folder": folder, "digest": prompt.digest, "bytes": prompt.nbytes})
+    else:
+        typer.echo(f"prompt  {folder}  ({len(prompt.vectors)} vectors, {prompt.nbytes:,} bytes)")

@@ -1,0 +1,65 @@
+"""`cuecard inspect`: what a prompt is, where it comes from, and which words it is near to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from cuecard.artifacts import Prompt
+from cuecard.artifacts.nearest import Neighbours, nearest_words
+from cuecard.cli.console import Json, console, print_json
+from cuecard.cli.opening import find_prompt, open_prompt
+from cuecard.cli.options import BackboneName, Device, Dtype, PromptPath
+from cuecard.cli.progress import fetch_progress
+from cuecard.cli.prompt_view import print_prompt
+
+
+def inspect(
+    prompt: PromptPath,
+    words: Annotated[
+        int, typer.Option(min=1, max=50, help="How many nearest words to name per vector.")
+    ] = 3,
+    no_words: Annotated[
+        bool, typer.Option("--no-words", help="Leave the words out; no backbone is loaded.")
+    ] = False,
+    backbone: BackboneName = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Show a prompt's size, task, provenance and metrics, and the words nearest to its vectors.
+
+    With the words the backbone is loaded, and the prompt is checked against it.
+
+    Example: cuecard inspect runs/reviews --no-words
+
+    Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
+    """
+    near: list[Neighbours] | None = None
+    if no_words:
+        place = find_prompt(prompt)
+        opened = Prompt.load(place.folder)
+    else:
+        with fetch_progress(json=as_json) as progress:
+            opened, model, place = open_prompt(
+                prompt, backbone, dtype=dtype, device=device, progress=progress
+            )
+        near = nearest_words(opened.vectors, model, words)
+    if as_json:
+        print_json(_facts(opened, near) | {"folder": place.folder})
+    else:
+        print_prompt(opened, near, place.folder, console())
+
+
+def _facts(prompt: Prompt, near: list[Neighbours] | None) -> dict[str, Any]:
+    manifest = prompt.manifest.model_dump(mode="json", exclude={"test_vectors"})
+    vectors, width = prompt.vectors.shape
+    return {
+        "digest": prompt.digest,
+        "bytes": prompt.nbytes,
+        "vectors": vectors,
+        "width": width,
+        **manifest,
+        "nearest": near,
+    }

@@ -1,0 +1,45 @@
+"""Files that a command leaves where the user says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cuecard.errors import ConfigError
+
+
+def check_place(path: Path | None, option: str) -> None:
+    """Refuse a place where no file can be, before any work is done for it.
+
+    Raises:
+        ConfigError: a folder is there, or a file where its folder should be.
+    """
+    if path is None:
+        return
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.is_dir() or not above.is_dir():
+        raise ConfigError(
+            "no file can be written here",
+            where=option,
+            got=f"{path if path.is_dir() else above} is a {'folder' if path.is_dir() else 'file'}",
+            expected="a file's name in a folder",
+        )
+
+
+@contextmanager
+def writing(path: Path, option: str) -> Iterator[None]:
+    """Turn what the system says against a file into an error for its option.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            "the file cannot be written",
+            where=f"{option} {path}",
+            got=error.strerror or str(error),
+            hint="check the folder's permissions and the disk's free space",
+        ) from error

@@ -1,0 +1,143 @@
+"""`cuecard predict`: what a prompt answers to new texts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cuecard.cli.console import Json, console, print_json
+from cuecard.cli.opening import open_prompt
+from cuecard.cli.options import (
+    BackboneName,
+    BatchRows,
+    Device,
+    Dtype,
+    Limit,
+    Part,
+    PromptPath,
+    TextField,
+    pairs,
+)
+from cuecard.cli.output import check_place, writing
+from cuecard.cli.progress import fetch_progress, rows_progress
+from cuecard.cli.rows import file_rows, typed_rows
+from cuecard.errors import ConfigError
+from cuecard.evaluation import predict as run_prediction
+from cuecard.evaluation.answers import answer_rows, save_answers
+from cuecard.names import data_source
+from cuecard.types import Prediction, Record
+
+_FEW = 50  # so many rows are soon answered, and need no progress
+
+
+def predict(
+    prompt: PromptPath,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TEXT", help="Texts to answer.", show_default=False),
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="A data file, a plain file with a text per line, or - for standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A field of the template, for every text; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    text_field: TextField = None,
+    split: Part = None,
+    limit: Limit = None,
+    predictions_out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the answers as JSON lines.", show_default=False),
+    ] = None,
+    backbone: BackboneName = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    batch_rows: BatchRows = 32,
+    as_json: Json = False,
+) -> None:
+    """Answer new texts: each one's label with its probability, or the text that is produced.
+
+    Where the output is no terminal: a line per text with answer, probability and text, separated
+    by tabs.
+
+    Example: cuecard predict runs/reviews "a gob of drivel" "warm, funny and true"
+
+    Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
+    """
+    if file is not None and texts:
+        raise ConfigError(
+            "texts and a file", where="--file", got=f"{len(texts)} texts and {file}", expected="one"
+        )
+    check_place(predictions_out, "--predictions-out")
+    given = pairs(field or (), "--field")
+    with fetch_progress(json=as_json) as progress:
+        opened, model, place = open_prompt(
+            prompt, backbone, dtype=dtype, device=device, progress=progress
+        )
+        source = None if file is None else str(data_source(file, progress))
+    spec = opened.spec
+    if source is None:
+        records = typed_rows(spec, texts or (), given)
+    else:
+        column = text_field or place.text_field
+        records = file_rows(spec, source, given, text_field=column, split=split, limit=limit)
+    with rows_progress("Answering", len(records), json=as_json, least=_FEW) as more:
+        answers = run_prediction(
+            model,
+            spec,
+            records,
+            opened.injection(),
+            slot=opened.manifest.slot,
+            prior=opened.manifest.prior,
+            batch_rows=batch_rows,
+            on_rows=more,
+        )
+    if predictions_out is not None:
+        with writing(predictions_out, "--predictions-out"):
+            save_answers(records, answers, predictions_out)
+    if as_json:
+        rows = answer_rows(records, answers)
+        print_json({"digest": opened.digest, "backbone": model.name, "predictions": rows})
+    elif predictions_out is None:
+        _print_answers(records, answers, console())
+    else:
+        typer.echo(f"{len(answers):,} answers in {predictions_out}")
+
+
+def _print_answers(records: Sequence[Record], answers: Sequence[Prediction], out: Console) -> None:
+    rows = [
+        (answer.answer, _probability(answer), " | ".join(record.fields.values()))
+        for record, answer in zip(records, answers, strict=True)
+    ]
+    if not out.is_terminal:
+        for row in rows:
+            sys.stdout.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
+        return
+    table = Table()
+    table.add_column("answer", style="bold", overflow="fold")
+    table.add_column("probability", justify="right")
+    table.add_column("text", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    out.print(table)
+
+
+def _probability(answer: Prediction) -> str:
+    return f"{answer.probabilities[answer.answer]:.3f}" if answer.probabilities else "-"

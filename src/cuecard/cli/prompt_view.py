@@ -1,0 +1,103 @@
+"""A prompt as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cuecard.artifacts import Prompt
+from cuecard.artifacts.nearest import Neighbours
+
+_SHORT = 12  # characters of a digest
+
+
+def print_prompt(
+    prompt: Prompt, near: Sequence[Neighbours] | None, folder: Path, out: Console
+) -> None:
+    """Print what the manifest says, and the nearest words if they are known."""
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")
+    for name, value in _facts(prompt, folder):
+        facts.add_row(name, escape(value))
+    out.print(facts)
+    if near is not None:
+        out.print()
+        out.print(_words(near))
+
+
+def _facts(prompt: Prompt, folder: Path) -> list[tuple[str, str]]:
+    manifest, spec = prompt.manifest, prompt.spec
+    vectors, width = prompt.vectors.shape
+    entry = manifest.backbone
+    print_of = ", ".join(f"{k} {v[:_SHORT]}" for k, v in entry.fingerprint.model_dump().items())
+    words = [
+        label if spec.words.get(label, label) == label else f"{label} (says {spec.words[label]!r})"
+        for label in spec.labels
+    ]
+    settings = {k: v for k, v in manifest.method_config.items() if v is not None}
+    return [
+        ("folder", str(folder)),
+        ("digest", prompt.digest),
+        ("size", f"{vectors} vectors of {width}, {prompt.nbytes:,} bytes"),
+        ("method", f"{manifest.method} {json.dumps(settings, ensure_ascii=False)}"),
+        ("slot", manifest.slot),
+        ("task", f"{spec.kind}{', in the chat format' if spec.chat else ''}"),
+        ("template", json.dumps(spec.template, ensure_ascii=False)),
+        ("labels", ", ".join(words) or f"(texts: {spec.target_field})"),
+        ("backbone", f"{entry.name}: {entry.num_layers} layers, {entry.vocab_size:,} tokens"),
+        ("fingerprint", print_of),
+        *_metrics(manifest.metrics),
+        ("calibration", "none" if manifest.prior is None else json.dumps(manifest.prior)),
+        ("data", manifest.data_hash or "unknown"),
+        ("seed", "unknown" if manifest.seed is None else str(manifest.seed)),
+        ("made with", ", ".join(f"{k} {v}" for k, v in manifest.created_with.items())),
+    ]
+
+
+def _metrics(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A line per set of rows, or per value where it is no such set."""
+    if not metrics:
+        return [("metrics", "none")]
+    return [
+        (name, _numbers(value) if isinstance(value, Mapping) else json.dumps(value))
+        for name, value in metrics.items()
+    ]
+
+
+def _numbers(values: Mapping[str, Any]) -> str:
+    found = values.get("ci95")
+    intervals: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    parts = []
+    for name, value in values.items():
+        if name == "ci95" and isinstance(value, Mapping):
+            continue
+        shown = f"{value:.4g}" if isinstance(value, float) else json.dumps(value)
+        parts.append(f"{name} {shown}{_interval(intervals.get(name))}")
+    # Intervals of values that the manifest does not hold themselves.
+    parts += [f"{k}{_interval(v)}" for k, v in intervals.items() if k not in values]
+    return ", ".join(parts)
+
+
+def _interval(bounds: object) -> str:
+    match bounds:
+        case [float() | int() as low, float() | int() as high]:
+            return f" (95% interval {low:.3f} - {high:.3f})"
+    return ""
+
+
+def _words(near: Sequence[Neighbours]) -> Table:
+    table = Table()
+    for name in ("vector", "length", "of a word's"):
+        table.add_column(name, justify="right")
+    table.add_column("nearest words by cosine", overflow="fold")
+    for number, one in enumerate(near, 1):
+        words = "  ".join(f"{word!r} {cosine:.2f}" for word, cosine in one.words)
+        table.add_row(str(number), f"{one.norm:.3f}", f"{one.relative_norm:.2f}x", escape(words))
+    return table

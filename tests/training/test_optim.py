@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from cuecard.training.config import TrainConfig
+from cuecard.training.optim import default_lr, lr_at, make_optimizer, rms, set_lr
+
+
+def test_default_rates_follow_the_table() -> None:
+    table = torch.randn(1000, 16) * 0.02
+    small = default_lr(TrainConfig(), table)
+    assert default_lr(TrainConfig(), table * 10) == pytest.approx(10 * small, rel=1e-2)
+    assert small < rms(table)
+    assert default_lr(TrainConfig(optimizer="adafactor"), table) == 0.3
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_schedules(schedule: str) -> None:
+    config = TrainConfig.model_validate({"steps": 100, "warmup": 10, "schedule": schedule})
+    rates = [lr_at(step, 0.5, config) for step in range(100)]
+    assert rates[0] == pytest.approx(0.05) and rates[9] == pytest.approx(0.5)
+    assert max(rates) == pytest.approx(0.5)
+    middle, end = {
+        "constant": (0.5, 0.5),
+        "linear": (0.25, 0.5 * (1 - 89 / 90)),
+        "cosine": (0.25, 0.5 * 0.5 * (1 - math.cos(math.pi / 90))),
+    }[schedule]
+    assert rates[55] == pytest.approx(middle)
+    assert rates[99] == pytest.approx(end)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+def test_optimisers_lower_a_quadratic(name: str) -> None:
+    at = torch.nn.Parameter(torch.ones(4, 8))
+    optimizer = make_optimizer(TrainConfig.model_validate({"optimizer": name}), 0.1, [at])
+    for _ in range(50):
+        optimizer.zero_grad()
+        at.pow(2).sum().backward()
+        optimizer.step()
+    assert float(at.detach().abs().max()) < 0.2
+    set_lr(optimizer, 0.0)
+    before = at.detach().clone()
+    at.pow(2).sum().backward()
+    optimizer.step()
+    torch.testing.assert_close(at.detach(), before)

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cuecard.errors import DataError
+from cuecard.methods import PromptTuning
+from cuecard.training import TrainConfig, prove, train
+from cuecard.training.prove import write_proof
+from reviews import review_task, title_task
+from tiny import tiny_backbone
+
+NEEDED = (
+    "test_rows",
+    "gain_ci95",
+    "gain_in_context_ci95",
+    "prompt_bytes",
+    "train_cpu_seconds",
+    "seed",
+    "backbone",
+    "digest",
+)
+
+
+def test_the_report_holds_what_was_measured(tmp_path: Path) -> None:
+    backbone, task = tiny_backbone(), review_task(150)
+    run = train(backbone, task, PromptTuning(length=8), TrainConfig(steps=40), folder=tmp_path)
+    seen: list[dict[str, Any]] = []
+    proof = prove(backbone, task, run, observer=seen.append)
+    write_proof(proof, task, run, tmp_path, "reviews")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert set(NEEDED) <= set(report)
+    assert report["test_rows"] == len(task.test)
+    assert run.test is not None
+    for name in ("majority", "manual", "in_context", "prompt"):
+        assert 0 <= report[name]["accuracy"] <= 1
+        low, high = report[name]["ci95"]
+        assert low <= report[name]["accuracy"] <= high
+    assert report["prompt"]["accuracy"] == run.test.score
+    assert report["gain"] == pytest.approx(run.test.score - report["manual"]["accuracy"])
+    assert report["gain_ci95"][0] <= report["gain"] <= report["gain_ci95"][1]
+    assert len(report["manual"]["candidates"]) >= 9
+    assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == len(task.test)
+    markdown = (tmp_path / "report.md").read_text()
+    assert "trained: prompt-tuning" in markdown and "paired 95% interval" in markdown
+    for figure in ("training.png", "confusion.png"):
+        assert (tmp_path / "figures" / figure).read_bytes().startswith(b"\x89PNG")
+    # Each contestant sees the test rows once.
+    assert sum(event["event"] == "baseline" for event in seen) == 2
+
+
+def test_text_to_text_is_proved_by_exact_match(tmp_path: Path) -> None:
+    backbone, task = tiny_backbone(), title_task()
+    run = train(backbone, task, PromptTuning(length=8), TrainConfig(steps=5), folder=tmp_path)
+    proof = prove(backbone, task, run, demonstrations=())
+    write_proof(proof, task, run, tmp_path, "titles")
+    assert proof.report["metric"] == "exact_match"
+    assert "in_context" not in proof.report
+    assert len(proof.rows) == 3 and proof.columns[1] == "exact match"
+    assert not (tmp_path / "figures" / "confusion.png").exists()
+
+
+def test_without_test_rows_nothing_is_proved() -> None:
+    backbone, task = tiny_backbone(), replace(review_task(60), test=())
+    run = train(backbone, task, PromptTuning(length=4), TrainConfig(steps=1))
+    with pytest.raises(DataError, match="no test rows"):
+        prove(backbone, task, run)

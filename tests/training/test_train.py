@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cuecard.errors import ConfigError, DataError, FrozenError, TrainingError
+from cuecard.methods import PromptTuning
+from cuecard.training import TrainConfig, train
+from cuecard.training.train import method_settings
+from reviews import LONG_SPEC, review_task, title_task
+from tiny import tiny_backbone
+
+METHOD = PromptTuning(length=8, init="random")
+
+
+def events(found: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    return [event for event in found if event["event"] == name]
+
+
+def test_it_learns_what_can_be_learnt() -> None:
+    run = train(tiny_backbone(), review_task(200), METHOD, TrainConfig(steps=80))
+    assert run.test is not None
+    assert run.test.score >= 0.75
+    assert run.alarm is None
+
+
+def test_labels_of_several_tokens_learn_too() -> None:
+    seen: list[dict[str, Any]] = []
+    task, config = review_task(200, LONG_SPEC), TrainConfig(steps=60)
+    run = train(tiny_backbone(), task, METHOD, config, observer=seen.append)
+    first = events(seen, "step")[0]
+    assert first["targets"] >= 16 * min(
+        map(len, task.spec.continuations(tiny_backbone().tokenizer))
+    )
+    assert events(seen, "step")[-1]["loss"] < 0.7 * first["loss"]
+    assert run.test is not None and run.test.metrics["accuracy"] == run.test.score
+
+
+def test_text_to_text_lowers_its_loss() -> None:
+    seen: list[dict[str, Any]] = []
+    run = train(tiny_backbone(), title_task(), METHOD, TrainConfig(steps=40), observer=seen.append)
+    losses = [event["validation_loss"] for event in events(seen, "validation")]
+    assert losses[-1] < losses[0] - 0.3
+    assert run.validation.accuracy is None
+    assert run.test is not None
+    assert set(run.test.vectors) == {"exact_match", "token_f1", "rouge_l"}
+
+
+def test_accumulation_is_a_larger_batch() -> None:
+    task = review_task(60)
+    whole = TrainConfig(steps=1, batch_rows=8, warmup=0, clip=0)
+    parts = whole.model_copy(update={"batch_rows": 4, "accumulation": 2})
+    # One epoch's first 8 rows in one batch or in two: the same rows only if there are just 8.
+    eight = replace(task, train=task.train[:8])
+    one = train(tiny_backbone(), eight, METHOD, whole)
+    two = train(tiny_backbone(), eight, METHOD, parts)
+    torch.testing.assert_close(one.prompt.vectors, two.prompt.vectors, atol=1e-6, rtol=1e-4)
+
+
+def test_the_best_step_is_kept() -> None:
+    seen: list[dict[str, Any]] = []
+    config = TrainConfig(steps=30, eval_every=3, lr=0.5, schedule="constant")
+    run = train(tiny_backbone(), review_task(), METHOD, config, observer=seen.append)
+    looks = events(seen, "validation")
+    best = max(looks, key=lambda e: (e["validation_accuracy"], -e["validation_loss"]))
+    assert run.best_step == best["step"]
+    assert run.validation.accuracy == best["validation_accuracy"]
+
+
+def test_patience_stops_early() -> None:
+    config = TrainConfig(steps=200, eval_every=2, patience=2, lr=1e-9)
+    run = train(tiny_backbone(), review_task(60), METHOD, config)
+    assert run.steps <= 10
+
+
+def test_lr_auto_tries_a_few_and_shows_them() -> None:
+    seen: list[dict[str, Any]] = []
+    config = TrainConfig(steps=5, lr="auto")
+    run = train(tiny_backbone(), review_task(60), METHOD, config, observer=seen.append)
+    tried = events(seen, "lr")
+    assert len(tried) == 3
+    assert run.lr == min(tried, key=lambda e: e["loss"])["lr"]
+
+
+def test_adafactor_takes_the_papers_rate() -> None:
+    run = train(
+        tiny_backbone(), review_task(60), METHOD, TrainConfig(steps=2, optimizer="adafactor")
+    )
+    assert run.lr == 0.3
+
+
+def test_divergence_is_an_error_and_the_checkpoint_stays(tmp_path: Path) -> None:
+    config = TrainConfig(steps=50, lr=2e38, clip=0, warmup=0, schedule="constant")
+    with pytest.raises(TrainingError, match="diverged"):
+        train(tiny_backbone(), review_task(60), METHOD, config, folder=tmp_path)
+    assert (tmp_path / "checkpoint.pt").is_file()
+    assert not (tmp_path / "prompt").exists()
+
+
+def test_a_backbone_that_changes_is_caught() -> None:
+    backbone = tiny_backbone()
+
+    def meddle(event: dict[str, Any]) -> None:
+        if event["event"] == "step":
+            with torch.no_grad():
+                next(backbone.model.parameters()).view(-1)[5] += 1e-4
+
+    with pytest.raises(FrozenError, match="changed during training"):
+        train(backbone, review_task(60), METHOD, TrainConfig(steps=2), observer=meddle)
+
+
+def test_the_alarm_rings_where_nothing_was_learnt() -> None:
+    task = review_task(100)
+    shuffled = replace(
+        task,
+        validation=tuple(
+            replace(r, fields={"text": "same"}, row=i) for i, r in enumerate(task.validation)
+        ),
+    )
+    run = train(tiny_backbone(), shuffled, METHOD, TrainConfig(steps=3))
+    assert run.alarm is not None and "most common label" in run.alarm
+
+
+def test_missing_rows_are_refused() -> None:
+    task = review_task(60)
+    for name in ("train", "validation"):
+        with pytest.raises(DataError, match=f"no {name} rows"):
+            train(tiny_backbone(), replace(task, **{name: ()}), METHOD)
+    run = train(tiny_backbone(), replace(task, test=()), METHOD, TrainConfig(steps=1))
+    assert run.test is None and "test" not in run.prompt.manifest.metrics
+
+
+def test_wrong_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match="unknown method"):
+        method_settings("prompt_tuning", {})
+    with pytest.raises(ConfigError, match="label words are one token each"):
+        train(tiny_backbone(), review_task(60, LONG_SPEC), METHOD, TrainConfig(loss="labels"))
+    with pytest.raises(ConfigError, match="positive number"):
+        train(tiny_backbone(), review_task(60), METHOD, TrainConfig(lr=-1.0))
+
+
+def test_forward_calls_are_counted() -> None:
+    """One shared and one row pass per step: a lost optimisation changes this count."""
+    backbone = tiny_backbone()
+    config = TrainConfig(steps=4, eval_every=4, batch_rows=8)
+    seen: list[tuple[str, dict[str, int]]] = []
+
+    def count(event: dict[str, Any]) -> None:
+        seen.append((event["event"], dict(backbone.counts)))
+        backbone.reset_counts()
+
+    method = PromptTuning(length=40, init="random")
+    train(backbone, review_task(60), method, config, observer=count)
+    steps = [counts for name, counts in seen if name == "step"]
+    assert [counts["calls"] for counts in steps] == [2] * 4
+    assert all(counts["logits"] in range(1, 9) for counts in steps)
