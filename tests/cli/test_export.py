@@ -1,0 +1,71 @@
+"""`cuecard export` and `cuecard import`: out to other forms, and in from PEFT's."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+
+import cuecard as library
+from command_line import Call
+
+
+def test_forms(cuecard: Call, run: Path, tmp_path: Path) -> None:
+    prompt = library.Prompt.load(run / "prompt")
+    wanted = prompt.vectors.numpy()
+    for form, name in (("npy", "p.npy"), ("safetensors", "p.safetensors"), ("peft", "p")):
+        done = cuecard("export", run, tmp_path / name, "--form", form, "--json")
+        assert done.code == 0
+        assert done.json == {
+            "path": str(tmp_path / name),
+            "form": form,
+            "digest": prompt.digest,
+            "bytes": 512,
+        }
+    assert np.array_equal(np.load(tmp_path / "p.npy"), wanted)
+    for path in (tmp_path / "p.safetensors", tmp_path / "p" / "adapter_model.safetensors"):
+        assert np.array_equal(load_file(path)["prompt_embeddings"], wanted)
+
+
+def test_a_taken_place(cuecard: Call, run: Path, tmp_path: Path) -> None:
+    place = tmp_path / "p.npy"
+    place.write_text("mine")
+    done = cuecard("export", run, place, "--form", "npy")
+    assert done.code == 2 and "exists already" in done.err and place.read_text() == "mine"
+    again = cuecard("export", run, place, "--form", "npy", "--overwrite")
+    assert again.code == 0 and again.out == f"npy: {place}\n"
+    assert np.load(place).shape == (4, 32)
+
+
+def test_there_and_back(cuecard: Call, run: Path, backbone: Path, tmp_path: Path) -> None:
+    cuecard("export", run, tmp_path / "adapter")
+    words = ("--backbone", backbone, "--template", r"Review: {text}\nSentiment:")
+    labels = ("--labels", "negative, positive", "--word", "negative=bad", "--word", "positive=good")
+    done = cuecard("import", tmp_path / "adapter", tmp_path / "back", *words, *labels)
+    assert done.code == 0 and "4 vectors, 512 bytes" in done.out
+    before, after = (library.Prompt.load(p) for p in (run / "prompt", tmp_path / "back"))
+    assert torch.equal(before.vectors, after.vectors)
+    assert after.spec == before.spec
+    answers = [
+        cuecard("predict", place, "good", "--backbone", backbone).out
+        for place in (run, tmp_path / "back")
+    ]
+    assert answers[0] == answers[1]
+
+
+def test_imports_that_cannot_be(cuecard: Call, run: Path, backbone: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    cuecard("export", run, adapter)
+    words = ("--backbone", backbone, "--template", "{text}:", "--labels")
+    one = cuecard("import", adapter, tmp_path / "new", *words, "positive")
+    assert one.code == 2 and "too few labels" in one.err
+    bad = cuecard("import", adapter, tmp_path / "new", *words, "a,b", "--word", "c=d")
+    assert bad.code == 2 and "a word for a label that does not exist" in bad.err
+    shutil.copy(adapter / "adapter_config.json", tmp_path)
+    empty = cuecard("import", tmp_path, tmp_path / "new", *words, "a,b")
+    assert empty.code == 2 and "adapter_model.safetensors" in empty.err
+    assert not (tmp_path / "new").exists()
+    assert cuecard("import", adapter, tmp_path / "new").code == 2  # options that must be given

@@ -1,0 +1,161 @@
+"""`cuecard predict`: texts, files, fields; answers for people and machines."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cuecard as library
+from command_line import Call
+
+
+def feed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+@pytest.fixture(scope="session")
+def expected(run: Path, backbone: Path) -> Any:
+    """What the library answers."""
+    model = library.load_backbone(backbone)
+    prompt = library.Prompt.load(run / "prompt", model)
+    records = [library.Record({"text": text}, None) for text in ("good fine", "bad\tpoor")]
+    return library.predict(model, prompt.spec, records, prompt.injection())
+
+
+def test_texts(cuecard: Call, run: Path, expected: Any) -> None:
+    done = cuecard("predict", run, "good fine", "bad\tpoor")
+    assert (done.code, done.err) == (0, "")
+    first, second = (line.split("\t") for line in done.out.splitlines())
+    assert first == [
+        expected[0].answer,
+        f"{expected[0].probabilities[expected[0].answer]:.3f}",
+        "good fine",
+    ]
+    assert second[2] == "bad poor"  # a tab in a text does not make a column
+
+
+def test_json(cuecard: Call, run: Path, expected: Any) -> None:
+    found = cuecard("predict", run, "good fine", "bad\tpoor", "--json").json
+    assert found["digest"] == library.Prompt.load(run / "prompt").digest
+    for row, prediction in zip(found["predictions"], expected, strict=True):
+        assert row["answer"] == prediction.answer
+        assert row["probabilities"] == pytest.approx(dict(prediction.probabilities))
+        assert row["scores"] == pytest.approx(dict(prediction.scores))
+    assert found["predictions"][1]["fields"] == {"text": "bad\tpoor"}
+
+
+def test_on_a_terminal_a_table(
+    cuecard: Call, run: Path, monkeypatch: pytest.MonkeyPatch, expected: Any
+) -> None:
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    shown = cuecard("predict", run, "good [bold]fine").out
+    assert "probability" in shown
+    assert "good [bold]fine" in shown  # a text is not markup
+
+
+def test_the_prompts_own_folder(cuecard: Call, run: Path) -> None:
+    by_run, by_prompt = (
+        cuecard("predict", place, "good", "--json").json for place in (run, run / "prompt")
+    )
+    assert by_run == by_prompt
+
+
+def test_a_prompt_alone_does_not_choose_what_is_opened(
+    cuecard: Call, run: Path, backbone: Path, tmp_path: Path
+) -> None:
+    alone = shutil.copytree(run / "prompt", tmp_path / "alone")
+    done = cuecard("predict", alone, "good")
+    assert done.code == 2 and done.out == ""
+    assert "names from a file are not followed" in done.err and "--backbone" in done.err
+    given = cuecard("predict", alone, "good", "--backbone", backbone)
+    assert given.code == 0 and given.out == cuecard("predict", run, "good").out
+
+
+def test_a_data_file(cuecard: Call, run: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "answers.jsonl"
+    words = ("--file", data, "--limit", 60, "--predictions-out", out)
+    done = cuecard("predict", run, *words)  # its text column is known from the run
+    assert done.code == 0 and done.out == f"60 answers in {out}\n"
+    assert "Answering: 100%" in done.err
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["row"] for row in rows] == list(range(2, 62))
+    assert rows[0]["source"] == str(data)
+    assert rows[0]["answer"] in rows[0]["probabilities"]
+
+
+def test_lines_of_text(
+    cuecard: Call, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_bytes(b"good\r\nbad, poor\r\n")
+    by_file = cuecard("predict", run, "--file", path)
+    feed(monkeypatch, b"good\nbad, poor")
+    by_input = cuecard("predict", run, "--file", "-")
+    assert by_file.out == by_input.out == cuecard("predict", run, "good", "bad, poor").out
+    assert by_file.out.count("\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("fed", "message"),
+    [
+        (b"good\n\nbad", "standard input, row 2"),
+        (b"good\nb\xff", "byte 0xff at offset 6"),
+        (b"", "there are no rows"),
+        (b"go\0od", "NUL"),
+    ],
+)
+def test_lines_that_cannot_be_used(
+    cuecard: Call, run: Path, monkeypatch: pytest.MonkeyPatch, fed: bytes, message: str
+) -> None:
+    feed(monkeypatch, fed)
+    done = cuecard("predict", run, "--file", "-")
+    assert done.code == 2 and message in done.err and done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "there is nothing to answer"),
+        (("",), "an empty text"),
+        (("good", "--file", "x.csv"), "texts and a file"),
+        (("--file", "nowhere.csv"), "there is no such file"),
+        (("good", "--field", "txt=bad"), "did you mean 'text'?"),
+        (("good", "--field", "text"), "not of the form NAME=VALUE"),
+        (("good", "--field", "text=bad"), "a text needs one field"),
+        (("good", "--field", "text=a", "--field", "text=b"), "a name given twice"),
+        (("good", "--predictions-out", "."), "no file can be written here"),
+        (("good", "--backbone", "smollm2-135m-instrukt"), "did you mean smollm2-135m-instruct?"),
+        (("good", "--device", "toaster"), "this device cannot be used"),
+    ],
+)
+def test_mistakes(cuecard: Call, run: Path, words: tuple[str, ...], message: str) -> None:
+    done = cuecard("predict", run, *words)
+    assert done.code == 2
+    assert message in done.err
+    assert done.out == "" and "Traceback" not in done.err
+
+
+def test_a_mistake_as_json(cuecard: Call, run: Path) -> None:
+    done = cuecard("predict", run, "--json")
+    assert done.code == 2
+    assert done.json["error"] == "ConfigError" and done.err == ""
+
+
+def test_fields_by_name(cuecard: Call, run: Path) -> None:
+    by_name = cuecard("predict", run, "--field", "text=good fine")
+    assert by_name.out == cuecard("predict", run, "good fine").out
+
+
+def test_no_prompt_there(cuecard: Call, tmp_path: Path, run: Path) -> None:
+    assert "no such prompt folder" in cuecard("predict", tmp_path / "none", "good").err
+    started = tmp_path / "started"
+    started.mkdir()
+    shutil.copy(run / "recipe.yaml", started)
+    done = cuecard("predict", started, "good")
+    assert done.code == 2 and f"--resume {started}" in done.err

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cuecard.dry_run import dry_run
+from cuecard.errors import ArtifactError, BackboneError, ConfigError, DataError, TrainingError
+from cuecard.names import data_source, load_backbone
+from cuecard.recipe import Recipe, prompt_folder, read_recipe, resume, run_recipe
+from reviews import reviews
+from tiny import tiny_model, tiny_tokenizer
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a backbone in hub layout and a CSV."""
+    tiny_model().save_pretrained(tmp_path / "backbone")
+    tiny_tokenizer().save_pretrained(tmp_path / "backbone")
+    rows = [f"{r.fields['text']},{r.target}" for r in reviews(150)]
+    (tmp_path / "reviews.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def recipe(**changes: Any) -> Recipe:
+    values: dict[str, Any] = {
+        "data": {"path": "reviews.csv"},
+        "task": {
+            "template": "Review: {text}\nSentiment:",
+            "words": {"negative": "bad", "positive": "good"},
+        },
+        "backbone": "./backbone",
+        "dtype": "fp32",
+        "training": {"steps": 4, "batch_rows": 8},
+    }
+    return Recipe.parse(values | changes)
+
+
+def test_a_recipe_runs_and_goes_on(home: Path) -> None:
+    outcome = run_recipe(recipe())
+    folder = home / "runs" / "reviews"
+    assert outcome.proof is not None
+    report = json.loads((folder / "report.json").read_text())
+    assert report["digest"] == outcome.run.prompt.digest
+    again = resume(folder)
+    assert again.run.prompt.digest == outcome.run.prompt.digest
+    assert prompt_folder(folder) == folder / "prompt"
+    assert prompt_folder(folder / "prompt") == folder / "prompt"
+
+
+def test_what_is_written_can_be_read(home: Path) -> None:
+    first = recipe(out="runs/x", compare=False)
+    run_recipe(first)
+    written = read_recipe(home / "runs/x/recipe.yaml")
+    assert Recipe.parse(written) == first
+    assert yaml.safe_load(first.to_yaml()) == written
+
+
+def test_a_folder_keeps_its_recipe(home: Path) -> None:
+    run_recipe(recipe(compare=False))
+    other = recipe(compare=False, training={"steps": 5, "batch_rows": 8})
+    with pytest.raises(ConfigError, match="another recipe"):
+        run_recipe(other)
+    assert run_recipe(other, overwrite=True).run.steps == 5
+
+
+def test_a_prompt_can_start_from_another(home: Path) -> None:
+    first = run_recipe(recipe(out="a", compare=False, method={"length": 6}))
+    start = {"init": "prompt", "prompt": "a"}
+    second = recipe(out="b", compare=False, method=start)
+    assert second.read_method().prompt is not None
+    run = run_recipe(second).run
+    assert run.prompt.vectors.shape == first.run.prompt.vectors.shape
+    with pytest.raises(ArtifactError):
+        recipe(method={"init": "prompt", "prompt": "nowhere"}).read_method()
+
+
+def test_a_dry_run_counts_and_writes_nothing(home: Path) -> None:
+    before = sorted(home.rglob("*"))
+    plan = dry_run(recipe(method={"length": 10}))
+    assert sorted(home.rglob("*")) == before
+    assert plan.trained_parameters == 10 * 32 and plan.prompt_bytes == 10 * 32 * 4
+    assert sum(plan.rows.values()) == 150
+    assert sum(plan.labels.values()) == plan.rows["train"]
+    assert sum(count for *_, count in plan.lengths) == plan.rows["train"]
+    assert plan.truncated == 0
+    short = recipe(task={"template": "{text}", "max_length": 4})
+    assert dry_run(short).truncated > 0
+    assert plan.steps_per_epoch == -(-plan.rows["train"] // 8)
+    assert plan.loss == "labels" and plan.weight_bytes == 4 * plan.backbone_parameters
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"dta": {}}, "did you mean data"),
+        ({"data": {"path": "x", "lable_field": "y"}}, "did you mean label_field"),
+        ({"data": {"path": "x"}, "training": {"stepz": 3}}, "did you mean steps"),
+        ({"data": {"path": "x"}, "training": {"steps": 0}}, "greater than or equal to 1"),
+        ({"data": {"path": "x"}, "method": {"length": 1001}}, "less than or equal to 1000"),
+        ({"data": {"path": "x"}, "method": {"init": "zeros"}}, "vocabulary"),
+        ({}, "Field required"),
+    ],
+)
+def test_a_typo_names_the_key(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Recipe.parse(values, "recipe.yaml")
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "1: 2\n", ""])
+def test_what_is_no_recipe(tmp_path: Path, text: str) -> None:
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(ConfigError, match="recipe"):
+        read_recipe(tmp_path / "recipe.yaml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_recipe(tmp_path / "none.yaml")
+
+
+def test_bad_input_leaves_no_folder(home: Path) -> None:
+    for wrong, error in (
+        (recipe(data={"path": "reviews.csv", "label_field": "labl"}), DataError),
+        (recipe(backbone="./nothing"), BackboneError),
+        (recipe(backbone="smollm2-135-instruct"), BackboneError),
+        (recipe(method={"name": "prompt-tunning"}), ConfigError),
+    ):
+        with pytest.raises(error):
+            run_recipe(wrong)
+    assert not (home / "runs").exists()
+    with pytest.raises(TrainingError, match="no run to go on with"):
+        resume(home / "runs")
+    (home / "file").write_text("")
+    with pytest.raises(ConfigError, match="is a file"):
+        run_recipe(recipe(out="file"))
+
+
+def test_names(home: Path) -> None:
+    assert load_backbone("backbone", dtype="fp32").name == "backbone"
+    assert data_source("reviews.csv") == "reviews.csv"
+    with pytest.raises(BackboneError, match="did you mean smollm2-135m-instruct"):
+        load_backbone("SmolLM2-135M-Instrct")
+    with pytest.raises(BackboneError, match="lists the names"):
+        load_backbone("../elsewhere")
