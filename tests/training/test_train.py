@@ -139,8 +139,9 @@ def test_wrong_settings_are_refused() -> None:
         method_settings("prompt_tuning", {})
     with pytest.raises(ConfigError, match="label words are one token each"):
         train(tiny_backbone(), review_task(60, LONG_SPEC), METHOD, TrainConfig(loss="labels"))
-    with pytest.raises(ConfigError, match="positive number"):
-        train(tiny_backbone(), review_task(60), METHOD, TrainConfig(lr=-1.0))
+    for lr in (-1.0, 0.0):
+        with pytest.raises(ConfigError, match="positive number"):
+            train(tiny_backbone(), review_task(60), METHOD, TrainConfig(lr=lr))
 
 
 def test_forward_calls_are_counted() -> None:

@@ -52,30 +52,78 @@ def run_loop(
         TrainingError: the loss became infinite or undefined.
     """
     config = job.config
-    optimizer = make_optimizer(config, lr, method.parameters())
-    if state.method:
-        method.load_state_dict(state.method)
-        optimizer.load_state_dict(state.optimizer)
-    order = _Order(job.rows, config, state)
-    cpu, wall = time.process_time() - state.cpu_seconds, time.monotonic() - state.wall_seconds
+    sitting = _Sitting(job, method, lr, state, log, folder)
+    with _interrupts() as interrupted:
+        if state.best_step < 0:
+            sitting.look(validate())
+            sitting.checkpoint()
+        while state.step < config.steps and not (0 < config.patience <= state.waited):
+            sitting.step(lr)
+            last = state.step == config.steps
+            if state.step % config.validate_every == 0 or last:
+                sitting.look(validate())
+            if state.step % config.checkpoint_every == 0 or last or interrupted.is_set():
+                sitting.checkpoint()
+            if interrupted.is_set():
+                raise _stopped(state, config, folder)
+    sitting.checkpoint()
+    method.load_state_dict(state.best)
+    return state
 
-    def checkpoint() -> None:
-        state.epoch, state.position = order.epoch, order.position
-        state.method, state.optimizer = deepcopy(method.state_dict()), optimizer.state_dict()
-        state.cpu_seconds, state.wall_seconds = time.process_time() - cpu, time.monotonic() - wall
-        state.log_bytes = log.size()
-        if folder is not None:
-            state.save(folder)
 
-    def look() -> None:
-        seen = validate()
+class _Sitting:
+    """One process's part of a run: the optimiser, the order of the rows, the clocks."""
+
+    def __init__(
+        self,
+        job: Job,
+        method: Method,
+        lr: float,
+        state: Checkpoint,
+        log: RunLog,
+        folder: Path | None,
+    ) -> None:
+        self._job, self._method, self._state = job, method, state
+        self._log, self._folder = log, folder
+        self._optimizer = make_optimizer(job.config, lr, method.parameters())
+        if state.method:
+            method.load_state_dict(state.method)
+            self._optimizer.load_state_dict(state.optimizer)
+        self._order = _Order(job.rows, job.config, state)
+        self._cpu = time.process_time() - state.cpu_seconds
+        self._wall = time.monotonic() - state.wall_seconds
+
+    def step(self, lr: float) -> None:
+        """One optimiser step, logged."""
+        state, config = self._state, self._job.config
+        started = time.monotonic()
+        now = lr_at(state.step, lr, config)
+        set_lr(self._optimizer, now)
+        micro = [self._order.take() for _ in range(config.accumulation)]
+        loss, norm, targets = _step(self._job, micro, self._method, self._optimizer)
+        if not math.isfinite(loss):
+            raise _diverged(state, loss, now)
+        state.step += 1
+        self._log.write(
+            "step",
+            step=state.step,
+            loss=loss,
+            lr=now,
+            grad_norm=norm,
+            targets=targets,
+            seconds=round(time.monotonic() - started, 4),
+        )
+
+    def look(self, seen: Validation) -> None:
+        """Keep the method if it is the best so far."""
+        state = self._state
         better = state.best_step < 0 or seen.score > state.best_score
         if better:
-            state.best, state.best_step = deepcopy(method.state_dict()), state.step
+            state.best, state.best_step = deepcopy(self._method.state_dict()), state.step
             state.best_score, state.waited = seen.score, 0
         else:
             state.waited += 1
-        log.write(
+        self._log.write(
             "validation",
             step=state.step,
             validation_loss=seen.loss,
@@ -84,38 +132,17 @@ def run_loop(
             best=better,
         )
 
-    with _interrupts() as interrupted:
-        if state.step == 0 and state.best_step < 0:
-            look()
-            checkpoint()
-        while state.step < config.steps and not (0 < config.patience <= state.waited):
-            started = time.monotonic()
-            now = lr_at(state.step, lr, config)
-            set_lr(optimizer, now)
-            micro = [order.take() for _ in range(config.accumulation)]
-            loss, norm, targets = _step(job, micro, method, optimizer)
-            if not math.isfinite(loss):
-                raise _diverged(state, loss, now)
-            state.step += 1
-            log.write(
-                "step",
-                step=state.step,
-                loss=loss,
-                lr=now,
-                grad_norm=norm,
-                targets=targets,
-                seconds=round(time.monotonic() - started, 4),
-            )
-            if state.step % config.validate_every == 0 or state.step == config.steps:
-                look()
-            if state.step % config.checkpoint_every == 0 or state.step == config.steps:
-                checkpoint()
-            if interrupted.is_set():
-                checkpoint()
-                raise _stopped(state, config, folder)
-    checkpoint()
-    method.load_state_dict(state.best)
-    return state
+    def checkpoint(self) -> None:
+        """Put everything a later sitting needs into the state, and the state on disk."""
+        state = self._state
+        state.epoch, state.position = self._order.epoch, self._order.position
+        state.method = deepcopy(self._method.state_dict())
+        state.optimizer = self._optimizer.state_dict()
+        state.cpu_seconds = time.process_time() - self._cpu
+        state.wall_seconds = time.monotonic() - self._wall
+        state.log_bytes = self._log.size()
+        if self._folder is not None:
+            state.save(self._folder)
 
 
 def _step(

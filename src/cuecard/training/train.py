@@ -111,14 +111,11 @@ def train(
     trained = make()
     if state.lr is None:
         _log_start(log, job, task, method)
-        state.lr = (
-            sweep_lr(job, make, lambda at: look(at, _SWEEP_ROWS), log)
-            if config.lr == "auto"
-            else config.lr or default_lr(config, backbone.embeddings)
-        )
-    elif observer is not None:
-        # Not for the log, which is the same whether a run was interrupted or not.
-        observer({"event": "resume", "step": state.step, "steps": config.steps})
+        if config.lr == "auto":
+            state.lr = sweep_lr(job, make, lambda at: look(at, _SWEEP_ROWS), log)
+        else:
+            given = config.lr is not None
+            state.lr = config.lr if given else default_lr(config, backbone.embeddings)
     state = run_loop(
         job,
         trained,
@@ -241,49 +238,25 @@ def _finish(
     folder: Path | None,
 ) -> Run:
     best = Validation.of_score(state.best_score)
-    injection = trained.injection()
-    vectors = injection.vectors.detach()
+    injection, seed = trained.injection(), job.config.seed
     test = None
     if task.test:
         log.write("test", rows=len(task.test))
-        test = evaluate(
-            job.backbone, job.spec, task.test, injection, slot=method.slot, seed=job.config.seed
-        )
-    metrics: dict[str, Any] = {
-        "validation": {"rows": len(task.validation), "loss": best.loss, "accuracy": best.accuracy}
-    }
-    if test is not None:
-        metrics["test"] = {
-            "rows": len(task.test),
-            test.primary: test.score,
-            "ci95": plain(test.ci95),
-        }
+        test = evaluate(job.backbone, job.spec, task.test, injection, slot=method.slot, seed=seed)
     prompt = Prompt.create(
-        vectors,
+        injection.vectors.detach(),
         backbone=job.backbone,
         spec=job.spec,
         method=method.name,
         method_config=method.model_dump(mode="json"),
         slot=method.slot,
         data_hash=task.report.data_hash,
-        seed=job.config.seed,
-        metrics=metrics,
+        seed=seed,
+        metrics=_metrics(task, best, test),
     )
     if folder is not None:
         prompt.save(folder / "prompt", overwrite=True)
-    alarm = _alarm(task, best)
-    log.write(
-        "done",
-        step=state.step,
-        best_step=state.best_step,
-        lr=state.lr,
-        digest=prompt.digest,
-        cpu_seconds=round(state.cpu_seconds, 2),
-        seconds=round(state.wall_seconds, 2),
-        alarm=alarm,
-        **({} if test is None else {"test": test.score}),
-    )
-    return Run(
+    run = Run(
         prompt=prompt,
         validation=best,
         test=test,
@@ -292,8 +265,33 @@ def _finish(
         best_step=state.best_step,
         cpu_seconds=state.cpu_seconds,
         seconds=state.wall_seconds,
-        alarm=alarm,
+        alarm=_alarm(task, best),
         folder=folder,
+    )
+    _log_end(log, run)
+    return run
+
+
+def _metrics(task: Task, best: Validation, test: Evaluation | None) -> dict[str, Any]:
+    """What the prompt's folder says of its worth; no clocks, which would change its digest."""
+    seen = {"rows": len(task.validation), "loss": best.loss, "accuracy": best.accuracy}
+    if test is None:
+        return {"validation": seen}
+    found = {"rows": len(task.test), test.primary: test.score, "ci95": plain(test.ci95)}
+    return {"validation": seen, "test": found}
+
+
+def _log_end(log: RunLog, run: Run) -> None:
+    log.write(
+        "done",
+        step=run.steps,
+        best_step=run.best_step,
+        lr=run.lr,
+        digest=run.prompt.digest,
+        cpu_seconds=round(run.cpu_seconds, 2),
+        seconds=round(run.seconds, 2),
+        alarm=run.alarm,
+        **({} if run.test is None else {"test": run.test.score}),
     )
 
 
