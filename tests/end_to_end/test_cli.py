@@ -98,7 +98,7 @@ def test_a_recipe_and_its_typos(home: Path, cuecard: Run) -> None:
 @pytest.mark.parametrize(
     ("change", "words", "said"),
     [
-        (None, ("--text-field", "txt"), ("txt", "text, label", "tickets.csv")),
+        (None, ("--text-field", "txt"), ("'txt'", "'text', 'label'", "tickets.csv")),
         ("only one cell\n", (), ("row 182",)),
         ("no label here,\n", (), ("row 182", "label")),
         (None, ("--backbone", "smollm3"), ("unknown backbone", "smollm3")),

@@ -61,14 +61,20 @@ def test_accumulation_is_a_larger_batch() -> None:
     torch.testing.assert_close(one.prompt.vectors, two.prompt.vectors, atol=1e-6, rtol=1e-4)
 
 
-def test_the_best_step_is_kept() -> None:
+@pytest.mark.parametrize("select", ["loss", "accuracy"])
+def test_the_best_step_is_kept(select: Any) -> None:
     seen: list[dict[str, Any]] = []
-    config = TrainConfig(steps=30, eval_every=3, lr=0.5, schedule="constant")
+    config = TrainConfig(steps=30, eval_every=3, lr=0.5, schedule="constant", select=select)
     run = train(tiny_backbone(), review_task(), METHOD, config, observer=seen.append)
     looks = events(seen, "validation")
-    best = max(looks, key=lambda e: (e["validation_accuracy"], -e["validation_loss"]))
+    by = {
+        "loss": lambda e: (-e["validation_loss"], e["validation_accuracy"]),
+        "accuracy": lambda e: (e["validation_accuracy"], -e["validation_loss"]),
+    }
+    best = max(looks, key=by[select])
     assert run.best_step == best["step"]
     assert run.validation.accuracy == best["validation_accuracy"]
+    assert run.validation.loss == best["validation_loss"]
 
 
 def test_patience_stops_early() -> None:

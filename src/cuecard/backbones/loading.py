@@ -28,7 +28,7 @@ def load_causal(
 
     Args:
         source: a local folder in the hub's layout, or a hub id.
-        name: what to call it in reports and artefacts; the source by default.
+        name: what to call it in reports and artefacts; the folder's name or the hub id by default.
         dtype: "fp32", "bf16" or "auto" (bf16 where the processor multiplies it fast).
         device: a torch device, or "auto" (CUDA, then Apple's MPS, then the CPU).
 
@@ -68,7 +68,9 @@ def load_causal(
             got=type(tokenizer).__name__,
             expected="a tokenizer.json",
         )
-    return CausalBackbone(model.to(where), tokenizer, name or str(source))
+    # A folder's own name, since its path would tell of this machine in every saved prompt.
+    known = name or (local.resolve().name if local.exists() else str(source))
+    return CausalBackbone(model.to(where), tokenizer, known)
 
 
 def choose_device(device: str) -> torch.device:

@@ -76,7 +76,12 @@ def demo_recipe(out: str, seed: int, quick: bool) -> Recipe:
             },
             "backbone": "smollm2-135m-instruct",
             "method": {"text": START},
-            "training": {"steps": 40 if quick else 256, "lr": 0.01, "eval_every": 20 if quick else 128, "seed": seed},
+            "training": {
+                "steps": 40 if quick else 256,
+                "lr": 0.01,
+                "eval_every": 20 if quick else 128,
+                "seed": seed,
+            },
             "demonstrations": [4] if quick else [4, 8],
             "out": out,
         }

@@ -26,8 +26,6 @@ def print_outcome(outcome: Outcome, out: Console) -> None:
             f"loss {seen.loss:.4f}" if seen.accuracy is None else f"accuracy {seen.accuracy:.3f}"
         )
         out.print(f"validation {shown}; there were no test rows")
-    if run.alarm:
-        out.print(f"Warning: {run.alarm}", style="yellow", markup=False)
     out.print(f"\nprompt  {run.folder}/prompt  ({run.prompt.nbytes:,} bytes)", markup=False)
     out.print(f'use it  cuecard predict {run.folder} "some text"', markup=False)
 

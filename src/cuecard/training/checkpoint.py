@@ -23,7 +23,7 @@ class Checkpoint:
         step: optimiser steps done.
         epoch, position: the next batch's epoch and place in it.
         method, optimizer: their state.
-        best: the method's state at the best validation, with its step and score.
+        best: the method's state at the best validation, with its step, score, loss and accuracy.
         waited: validations since the best one.
         lr: the peak learning rate, once it is chosen.
         log_bytes: how long the log was; what was written later is dropped on resuming.
@@ -39,6 +39,8 @@ class Checkpoint:
     best: dict[str, Any] = field(default_factory=dict)
     best_step: int = -1
     best_score: tuple[float, ...] = ()
+    best_loss: float = 0.0
+    best_accuracy: float | None = None
     waited: int = 0
     lr: float | None = None
     log_bytes: int = 0

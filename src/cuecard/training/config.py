@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Optimizer = Literal["adamw", "adafactor"]
 Schedule = Literal["constant", "linear", "cosine"]
 LossKind = Literal["auto", "labels", "tokens"]
+Select = Literal["loss", "accuracy"]
 
 
 class TrainConfig(BaseModel):
@@ -30,6 +31,8 @@ class TrainConfig(BaseModel):
         loss: "tokens" is the cross-entropy of the target's tokens over the vocabulary, as in the
             paper; "labels" is the cross-entropy among the label words, which needs labels of one
             token; "auto" takes "labels" where it can.
+        select: what chooses the best step on the validation rows. The loss sees how sure every
+            answer is, so that a few hundred rows tell steps apart which their accuracy cannot.
         eval_every: steps between validations; None spreads ten over the run.
         patience: validations without a better score before the run stops; 0 never stops.
         checkpoint_every: steps between checkpoints.
@@ -49,6 +52,7 @@ class TrainConfig(BaseModel):
     warmup: int = Field(default=10, ge=0)
     clip: float = Field(default=1.0, ge=0)
     loss: LossKind = "auto"
+    select: Select = "loss"
     eval_every: int | None = Field(default=None, ge=1)
     patience: int = Field(default=0, ge=0)
     checkpoint_every: int = Field(default=20, ge=1)

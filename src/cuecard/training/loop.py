@@ -117,10 +117,12 @@ class _Sitting:
     def look(self, seen: Validation) -> None:
         """Keep the method if it is the best so far."""
         state = self._state
-        better = state.best_step < 0 or seen.score > state.best_score
+        score = seen.score(self._job.config.select)
+        better = state.best_step < 0 or score > state.best_score
         if better:
             state.best, state.best_step = deepcopy(self._method.state_dict()), state.step
-            state.best_score, state.waited = seen.score, 0
+            state.best_score, state.waited = score, 0
+            state.best_loss, state.best_accuracy = seen.loss, seen.accuracy
         else:
             state.waited += 1
         self._log.write(

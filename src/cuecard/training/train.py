@@ -117,6 +117,9 @@ def train(
             state.lr = default_lr(config, backbone.embeddings)
         else:
             state.lr = config.lr
+    elif observer is not None:
+        # Not for the log, which is the same whether a run was interrupted or not.
+        observer({"event": "resume", "step": state.step, "steps": config.steps})
     state = run_loop(
         job,
         trained,
@@ -238,7 +241,7 @@ def _finish(
     log: RunLog,
     folder: Path | None,
 ) -> Run:
-    best = Validation.of_score(state.best_score)
+    best = Validation(loss=state.best_loss, accuracy=state.best_accuracy)
     injection, seed = trained.injection(), job.config.seed
     test = None
     if task.test:

@@ -11,6 +11,7 @@ import torch
 
 from cuecard.evaluation.predict import predict
 from cuecard.tasks import TaskSpec, ordered_batches
+from cuecard.training.config import Select
 from cuecard.training.loss import batch_loss
 from cuecard.types import Backbone, Injection, Record, Slot
 
@@ -32,16 +33,12 @@ class Validation:
     accuracy: float | None = None
     commonest: float | None = None
 
-    @property
-    def score(self) -> tuple[float, ...]:
-        """What selection compares, larger is better: accuracy, and the loss between equals."""
-        return (-self.loss,) if self.accuracy is None else (self.accuracy, -self.loss)
-
-    @classmethod
-    def of_score(cls, score: tuple[float, ...]) -> Validation:
-        """What a score was made of, without the commonest answer's share."""
-        *accuracy, loss = score
-        return cls(loss=-loss, accuracy=accuracy[0] if accuracy else None)
+    def score(self, select: Select) -> tuple[float, ...]:
+        """What selection compares, larger is better; the other one decides between equals."""
+        if self.accuracy is None:
+            return (-self.loss,)
+        by_loss = (-self.loss, self.accuracy)
+        return by_loss if select == "loss" else by_loss[::-1]
 
 
 def validate(
