@@ -14,6 +14,7 @@ from cuecard.tasks.splits import (
     Splits,
     content_hash,
     data_hash,
+    draw_rows,
     limit_train,
     remove_duplicates,
     split_records,
@@ -156,3 +157,14 @@ def test_the_data_hash_sees_targets_and_splits() -> None:
     one, two = (record("a"),), (record("a", "b"),)
     hashes = {data_hash(Splits(*parts)) for parts in ((one,), (two,), ((), one), ((), (), one))}
     assert len(hashes) == 4
+
+
+def test_drawn_rows_are_of_every_label_though_the_file_is_sorted_by_it() -> None:
+    records = [Record({"text": f"row {n}"}, "ab"[n >= 100]) for n in range(200)]
+    drawn = draw_rows(records, 60, "salt")
+    assert len(drawn) == 60
+    assert sum(record.target == "a" for record in drawn) == pytest.approx(30, abs=12)
+    assert [records.index(r) for r in drawn] == sorted(records.index(r) for r in drawn)
+    again = draw_rows(records[::-1], 60, "salt")
+    assert sorted(texts(again)) == sorted(texts(drawn))
+    assert draw_rows(records, 999, "salt") == tuple(records)

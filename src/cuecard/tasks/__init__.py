@@ -6,6 +6,7 @@ from cuecard.tasks.splits import (
     SplitReport,
     Splits,
     content_hash,
+    draw_rows,
     remove_duplicates,
     split_records,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "batches_by_length",
     "collate",
     "content_hash",
+    "draw_rows",
     "escape",
     "ordered_batches",
     "read_records",

@@ -159,10 +159,18 @@ def limit_train(
         raise ConfigError("the limit leaves no rows", where="limit", got=limit, expected="1 up")
     if len(splits.train) <= limit:
         return splits, report
-    draw = [_uniform(content_hash(record), f"limit:{seed}") for record in splits.train]
-    chosen = sorted(sorted(range(len(draw)), key=draw.__getitem__)[:limit])
-    splits = replace(splits, train=tuple(splits.train[index] for index in chosen))
+    splits = replace(splits, train=draw_rows(splits.train, limit, f"limit:{seed}"))
     return splits, _recount(report, splits)
+
+
+def draw_rows(records: Sequence[Record], count: int, salt: str) -> tuple[Record, ...]:
+    """At most so many records, chosen by content hash, in their order.
+
+    The first ones would not do: files are often sorted by label.
+    """
+    draw = [_uniform(content_hash(record), salt) for record in records]
+    chosen = sorted(sorted(range(len(draw)), key=draw.__getitem__)[:count])
+    return tuple(records[index] for index in chosen)
 
 
 def data_hash(splits: Splits) -> str:

@@ -22,7 +22,7 @@ from cuecard.evaluation.report import (
     write_json,
     write_markdown,
 )
-from cuecard.tasks import Task
+from cuecard.tasks import Task, draw_rows
 from cuecard.training.log import Observer, read_log
 from cuecard.training.train import Run
 from cuecard.types import Backbone, Record
@@ -72,7 +72,7 @@ def prove(
     if run.test is None:
         raise DataError("there are no test rows to prove anything on", expected="a test split")
     tell = observer or (lambda event: None)
-    chosen_on = task.validation[:selection_rows]
+    chosen_on = draw_rows(task.validation, selection_rows, "by hand")
     candidates = list(manual or default_manual_prompts(task.spec))
     contestants: dict[str, tuple[Choice, Evaluation]] = {}
     zero_shot = _select(backbone, task, chosen_on, candidates, tell)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from cuecard.errors import ConfigError, DataError, FrozenError
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.report import plain
 from cuecard.methods import METHODS, PromptTuning
-from cuecard.tasks import Task, TaskSpec, collate
+from cuecard.tasks import Task, TaskSpec, collate, draw_rows
 from cuecard.training.checkpoint import Checkpoint
 from cuecard.training.config import TrainConfig
 from cuecard.training.job import Job
@@ -27,7 +27,7 @@ from cuecard.training.loss import resolve_loss
 from cuecard.training.lr_sweep import sweep_lr
 from cuecard.training.optim import default_lr
 from cuecard.training.validation import Validation, validate
-from cuecard.types import Backbone, Encoded, InitContext, Method
+from cuecard.types import Backbone, Encoded, InitContext, Method, Record
 
 # The sweep compares rates, which takes fewer rows than choosing a step.
 _SWEEP_ROWS = 200
@@ -105,14 +105,15 @@ def train(
     def make() -> Method:
         return new_method(backbone, spec, method, config.seed)
 
-    def look(at: Method, limit: int | None = None) -> Validation:
-        return validate(backbone, spec, task.validation[:limit], at.injection(), method.slot)
+    def look(at: Method, rows: Sequence[Record] = task.validation) -> Validation:
+        return validate(backbone, spec, rows, at.injection(), method.slot)
 
     trained = make()
     if state.lr is None:
         _log_start(log, job, task, method)
         if config.lr == "auto":
-            state.lr = sweep_lr(job, make, lambda at: look(at, _SWEEP_ROWS), log)
+            few = draw_rows(task.validation, _SWEEP_ROWS, "lr")
+            state.lr = sweep_lr(job, make, lambda at: look(at, few), log)
         elif config.lr is None:
             state.lr = default_lr(config, backbone.embeddings)
         else:
