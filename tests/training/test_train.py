@@ -33,9 +33,7 @@ def test_labels_of_several_tokens_learn_too() -> None:
     task, config = review_task(200, LONG_SPEC), TrainConfig(steps=60)
     run = train(tiny_backbone(), task, METHOD, config, observer=seen.append)
     first = events(seen, "step")[0]
-    assert first["targets"] >= 16 * min(
-        map(len, task.spec.continuations(tiny_backbone().tokenizer))
-    )
+    assert first["targets"] >= 8 * min(map(len, task.spec.continuations(tiny_backbone().tokenizer)))
     assert events(seen, "step")[-1]["loss"] < 0.7 * first["loss"]
     assert run.test is not None and run.test.metrics["accuracy"] == run.test.score
 

@@ -77,9 +77,10 @@ def demo_recipe(out: str, seed: int, quick: bool) -> Recipe:
             "backbone": "smollm2-135m-instruct",
             "method": {"text": START},
             "training": {
-                "steps": 40 if quick else 256,
+                "steps": 40 if quick else 350,
+                "batch_rows": 8,
                 "lr": 0.01,
-                "eval_every": 20 if quick else 128,
+                "eval_every": 20 if quick else 175,
                 "seed": seed,
             },
             "demonstrations": [4] if quick else [4, 8],

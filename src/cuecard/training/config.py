@@ -17,7 +17,7 @@ class TrainConfig(BaseModel):
 
     Attributes:
         steps: optimiser steps at most.
-        batch_rows: rows per forward pass.
+        batch_rows: rows per forward pass; small ones learn more from the same rows (LOG.md).
         batch_tokens: also limit a batch's rows times its longest row; None for no limit.
         accumulation: forward passes per optimiser step.
         optimizer: "adamw", or "adafactor" as in Lester et al. (2021): no parameter scaling, no
@@ -42,7 +42,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(default=300, ge=1)
-    batch_rows: int = Field(default=16, ge=1)
+    batch_rows: int = Field(default=8, ge=1)
     batch_tokens: int | None = Field(default=None, ge=1)
     accumulation: int = Field(default=1, ge=1)
     optimizer: Optimizer = "adamw"
