@@ -40,7 +40,13 @@ def test_labels_of_several_tokens_learn_too() -> None:
 
 def test_text_to_text_lowers_its_loss() -> None:
     seen: list[dict[str, Any]] = []
-    run = train(tiny_backbone(), title_task(), METHOD, TrainConfig(steps=40), observer=seen.append)
+    run = train(
+        tiny_backbone(),
+        title_task(),
+        METHOD,
+        TrainConfig(steps=60, batch_rows=16),
+        observer=seen.append,
+    )
     losses = [event["validation_loss"] for event in events(seen, "validation")]
     assert losses[-1] < losses[0] - 0.3
     assert run.validation.accuracy is None
