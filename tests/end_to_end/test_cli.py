@@ -101,7 +101,7 @@ def test_a_recipe_and_its_typos(home: Path, cuecard: Run) -> None:
         (None, ("--text-field", "txt"), ("'txt'", "'text', 'label'", "tickets.csv")),
         ("only one cell\n", (), ("row 182",)),
         ("no label here,\n", (), ("row 182", "label")),
-        (None, ("--backbone", "smollm3"), ("unknown backbone", "smollm3")),
+        (None, ("--backbone", "smollm3"), ("cannot be loaded", "smollm3", "cuecard backbones")),
         (None, ("--backbone", "smollm2-135m-instrukt"), ("did you mean smollm2-135m-instruct",)),
         (None, ("--labels", "billing,bug"), ("question", "row")),
         (None, ("--template", "Text: {txt}"), ("txt",)),

@@ -11,14 +11,18 @@ from rich.console import Console
 
 from cuecard.evaluation.report import plain
 
+_WIDE = 132  # where nobody said how wide the output is
+
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON object instead of text.", show_default=False)
 ]
 
 
 def console() -> Console:
-    """Standard output; colours and redrawing only on a terminal."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Standard output; colours and redrawing only on a terminal, wide lines elsewhere."""
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, soft_wrap=True, width=_WIDE)
 
 
 def print_json(value: Any) -> None:

@@ -73,7 +73,13 @@ def rich_table(
     """The table for a terminal; the last row, the one to look at, is bold."""
     table = Table(title=title, title_justify="left")
     for position, column in enumerate(columns):
-        table.add_column(column, justify="right" if position else "left", overflow="fold")
+        first = position == 0
+        table.add_column(
+            column,
+            justify="left" if first else "right",
+            overflow="fold",
+            min_width=24 if first else None,
+        )
     for position, row in enumerate(rows):
         table.add_row(
             *(cell.replace("[", r"\[") for cell in row.cells()),
