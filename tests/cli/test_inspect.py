@@ -19,7 +19,7 @@ def test_facts(cuecard: Call, run: Path, backbone: Path) -> None:
         '"init": "vocabulary"',
         r'"Review: {text}\nSentiment:"',
         "negative (says 'bad'), positive (says 'good')",
-        str(backbone),
+        backbone.name,
         prompt.manifest.backbone.fingerprint.embeddings[:12],
         prompt.manifest.data_hash,
         "(95% interval 0.",
