@@ -194,7 +194,6 @@ class InitContext:
         labels: the token ids of the task's label words; empty for text-to-text.
         text: a sentence about the task, for a prompt that starts from text.
         generator: the only source of randomness.
-        num_layers: the backbone's depth.
     """
 
     embeddings: Tensor
@@ -203,7 +202,6 @@ class InitContext:
     labels: tuple[tuple[int, ...], ...]
     text: str
     generator: torch.Generator
-    num_layers: int
 
 
 class Method(Protocol):

@@ -17,7 +17,7 @@ def context(
 ) -> InitContext:
     encode: Callable[[str], list[int]] = lambda words: [ord(c) for c in words]  # noqa: E731
     generator = torch.Generator().manual_seed(seed)
-    return InitContext(TABLE, encode, frozenset({0, 1, 2}), labels, text, generator, 2)
+    return InitContext(TABLE, encode, frozenset({0, 1, 2}), labels, text, generator)
 
 
 def vectors(config: PromptTuning, of: InitContext | None = None) -> torch.Tensor:

@@ -58,7 +58,7 @@ def test_contradictory_settings_are_refused(changes: dict[str, Any], where: str)
 def test_an_unknown_setting_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="unknown setting") as caught:
         TaskSpec.parse(settings_with(max_lenght=3))
-    assert caught.value.hint == "did you mean 'max_length'?"
+    assert caught.value.hint == "did you mean max_length?"
 
 
 def test_the_fields_are_the_templates() -> None:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cuecard.errors import ConfigError, DataError
+from cuecard.settings import parse_settings
 from cuecard.tasks.encoding import Encoder
 from cuecard.tasks.tables import record_place
 from cuecard.tasks.template import Template, nearest
@@ -92,19 +93,7 @@ class TaskSpec(BaseModel):
         Raises:
             ConfigError: an unknown name, with the nearest one, or a value of the wrong kind.
         """
-        try:
-            return cls(**settings)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(map(str, first["loc"]))
-            unknown = first["type"] == "extra_forbidden"
-            raise ConfigError(
-                "an unknown setting of the task" if unknown else "a setting that cannot be used",
-                where=f"task, {name}",
-                got=repr(first["input"]),
-                expected=f"one of {', '.join(cls.model_fields)}" if unknown else first["msg"],
-                hint=nearest(name, cls.model_fields) if unknown else None,
-            ) from error
+        return parse_settings(cls, settings, "task")
 
     @property
     def parsed(self) -> Template:

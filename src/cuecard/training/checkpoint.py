@@ -49,7 +49,7 @@ class Checkpoint:
 
     def save(self, folder: Path) -> None:
         """Write to a side file, flush it to disk, put it in place."""
-        side = folder / f"{FILE}.{os.getpid()}.part"
+        side = folder / f"{FILE}.part"  # one name, so that a killed run leaves at most one behind
         with side.open("wb") as file:
             torch.save(asdict(self), file)
             file.flush()

@@ -184,7 +184,6 @@ def _init_context(backbone: Backbone, spec: TaskSpec, seed: int) -> InitContext:
         labels=spec.continuations(tokenizer) if classification else (),
         text=_about(spec),
         generator=torch.Generator().manual_seed(seed),
-        num_layers=backbone.num_layers,
     )
 
 
