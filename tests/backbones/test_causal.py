@@ -7,6 +7,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 from cuecard.backbones import CausalBackbone
+from cuecard.backbones.packing import Packing
 from cuecard.errors import BackboneError
 from cuecard.tasks import collate
 from cuecard.types import Batch, Encoded, InputTokens
@@ -20,22 +21,74 @@ def batch_of(contexts: list[list[int]]) -> Batch:
 ROWS = [[10 + i, 11, *range(20, 20 + i)] for i in range(1, 9)]
 
 
-def test_the_prompt_runs_once_and_logits_are_computed_where_they_are_read() -> None:
+def test_the_prompt_runs_once_nothing_is_padded_and_logits_are_computed_where_they_are_read() -> (
+    None
+):
     backbone = tiny_backbone()
     backbone.forward(batch_of(ROWS), InputTokens(torch.randn(50, 32)))
-    widest = max(map(len, ROWS))
-    assert backbone.counts == {"calls": 2, "tokens": 50 + len(ROWS) * widest, "logits": len(ROWS)}
+    tokens = 50 + sum(map(len, ROWS))
+    assert backbone.counts == {"calls": 1, "tokens": tokens, "logits": len(ROWS)}
 
 
 def test_a_common_beginning_runs_once_without_a_prompt_too() -> None:
     backbone = tiny_backbone()
     header = list(range(30, 70))
     backbone.forward(batch_of([header + row for row in ROWS]), None)
-    widest = max(map(len, ROWS))
-    assert backbone.counts["tokens"] == len(header) + len(ROWS) * widest
+    assert backbone.counts["tokens"] == len(header) + sum(map(len, ROWS))
 
 
-def test_sliding_windows_shorter_than_the_prompt_are_not_shared() -> None:
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_every_architecture_packs_unless_it_has_attention_of_its_own(kind: str) -> None:
+    backbone = tiny_backbone(kind)
+    backbone.forward(batch_of(ROWS), InputTokens(torch.randn(50, 32)))
+    assert backbone.counts["calls"] == (2 if kind == "bloom-alibi" else 1)
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("slot", ["prefix", "suffix"])
+def test_padded_rows_give_what_packed_rows_give(
+    kind: str, slot: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = tiny_backbone(kind)
+    at = [0 if slot == "prefix" else len(row) for row in ROWS]
+    rows = [(Encoded(tuple(c), (), s), (7, 8)) for c, s in zip(ROWS, at, strict=True)]
+    found = []
+    for longest in (512, 0):
+        monkeypatch.setattr("cuecard.backbones.causal._PACKED_LENGTH", longest)
+        prompt = torch.randn(30, 32, generator=torch.Generator().manual_seed(0))
+        logits = backbone.forward(collate(rows), InputTokens(prompt.requires_grad_(True)))
+        logits.log_softmax(-1)[:, 5].sum().backward()
+        found.append((logits.detach(), prompt.grad))
+    torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-4)
+
+
+def test_the_model_is_its_owners_again_after_a_packed_call() -> None:
+    backbone = tiny_backbone()
+    ids = torch.tensor([[5, 6, 7, 8]])
+    before = backbone.model(ids).logits
+    backbone.forward(batch_of(ROWS), InputTokens(torch.randn(50, 32)))
+    assert torch.equal(backbone.model(ids).logits, before)
+
+
+def test_a_model_that_answers_otherwise_when_packed_is_run_padded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prompt = InputTokens(torch.randn(50, 32))
+    expected = tiny_backbone().forward(batch_of(ROWS), prompt)
+    monkeypatch.setattr("cuecard.backbones.packing.Packing.positions", _all_the_same)
+    backbone = tiny_backbone()
+    torch.testing.assert_close(backbone.forward(batch_of(ROWS), prompt), expected)
+    assert backbone.counts["calls"] == 2
+
+
+def _all_the_same(packing: Packing) -> torch.Tensor:
+    return torch.zeros(1, packing.shared + int(packing.lengths.sum()), dtype=torch.long)
+
+
+def test_sliding_windows_shorter_than_the_prompt_are_not_broadcast(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cuecard.backbones.causal._PACKED_LENGTH", 0)
     backbone = tiny_backbone("mistral-sliding")
     prompt = InputTokens(torch.randn(30, 32))
     backbone.forward(batch_of(ROWS), prompt)

@@ -104,9 +104,16 @@ def test_adafactor_takes_the_papers_rate() -> None:
 
 
 def test_divergence_is_an_error_and_the_checkpoint_stays(tmp_path: Path) -> None:
-    config = TrainConfig(steps=50, lr=3e37, clip=0, warmup=0, schedule="constant")
-    with pytest.raises(TrainingError, match="diverged"):
-        train(tiny_backbone(), review_task(60), METHOD, config, folder=tmp_path)
+    backbone = tiny_backbone()
+
+    def blow_up(event: dict[str, Any]) -> None:
+        if event["event"] == "step" and event["step"] == 3:
+            with torch.no_grad():
+                backbone.model.get_output_embeddings().weight.fill_(torch.inf)
+
+    config = TrainConfig(steps=50, checkpoint_every=2)
+    with pytest.raises(TrainingError, match=r"(?s)diverged.*step 4"):
+        train(backbone, review_task(60), METHOD, config, folder=tmp_path, observer=blow_up)
     assert (tmp_path / "checkpoint.pt").is_file()
     assert not (tmp_path / "prompt").exists()
 
@@ -155,7 +162,7 @@ def test_wrong_settings_are_refused() -> None:
 
 
 def test_forward_calls_are_counted() -> None:
-    """One shared and one row pass per step: a lost optimisation changes this count."""
+    """One pass per step that holds the prompt once: a lost optimisation changes this count."""
     backbone = tiny_backbone()
     config = TrainConfig(steps=4, eval_every=4, batch_rows=8)
     seen: list[tuple[str, dict[str, int]]] = []
@@ -167,5 +174,8 @@ def test_forward_calls_are_counted() -> None:
     method = PromptTuning(length=40, init="random")
     train(backbone, review_task(60), method, config, observer=count)
     steps = [counts for name, counts in seen if name == "step"]
-    assert [counts["calls"] for counts in steps] == [2] * 4
+    assert [counts["calls"] for counts in steps] == [1] * 4
     assert all(counts["logits"] in range(1, 9) for counts in steps)
+    task = review_task(60)
+    lengths = [len(task.spec.encode(row, backbone.tokenizer).context) for row in task.train]
+    assert all(counts["tokens"] <= 40 + 8 * max(lengths) for counts in steps)

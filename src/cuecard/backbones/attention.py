@@ -1,0 +1,255 @@
+"""Attention over a packed sequence, given to transformers as an attention function of our own.
+
+Scores against the shared part are one product over all rows, with keys and values as they are:
+neither rows nor key heads are copied. Only [W, W] scores of a row with itself go row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface
+
+from cuecard.backbones.packing import Packing
+
+NAME = "cuecard_packed"
+
+# Probabilities larger than this are computed again in the backward pass instead of kept.
+_KEEP_BYTES = 4 * 2**20
+
+
+class UnpackableError(Exception):
+    """A model asks of attention what a packed sequence does not give it."""
+
+
+class _Pass:
+    """One forward pass over a packed sequence, and how many layers asked for attention in it."""
+
+    def __init__(self, packing: Packing) -> None:
+        self.packing, self.count = packing, 0
+
+
+_PASS: ContextVar[_Pass | None] = ContextVar("packed pass", default=None)
+
+
+@contextmanager
+def packed(packing: Packing) -> Iterator[_Pass]:
+    """Say what the sequence that the model is about to run is made of."""
+    token = _PASS.set(running := _Pass(packing))
+    try:
+        yield running
+    finally:
+        _PASS.reset(token)
+
+
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention as transformers asks for it: query [1, H, N, D], key and value [1, K, N, D].
+
+    Returns:
+        [1, N, H, D] and None, since probabilities are not kept.
+
+    Raises:
+        UnpackableError: anything that changes scores in a way not known here.
+    """
+    running = _PASS.get()
+    strange = [name for name in ("s_aux", "position_bias", "alibi") if kwargs.get(name) is not None]
+    if running is None or strange or attention_mask is not None or dropout or len(query) != 1:
+        raise UnpackableError(", ".join(strange) or "no packed sequence")
+    running.count += 1
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    window, cap = sliding_window or 0, softcap or 0.0
+    out = _Packed.apply(query, key, value, running.packing, scale, window, cap)  # type: ignore[no-untyped-call]
+    return out, None
+
+
+AttentionInterface.register(NAME, attend)
+
+
+class _Packed(torch.autograd.Function):
+    """softmax(scale * q k^T + mask) v, written out with its gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        packing: Packing,
+        scale: float,
+        window: int,
+        cap: float,
+    ) -> Tensor:
+        parts = _Parts(query, key, value, packing, scale, window, cap)
+        probabilities = parts.probabilities()
+        size = sum(p.numel() * p.element_size() for p in probabilities)
+        ctx.parts, ctx.kept = parts, probabilities if size <= _KEEP_BYTES else None
+        return parts.outputs(*probabilities)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        parts: _Parts = ctx.parts
+        found = parts.gradients(grads[0], *(ctx.kept or parts.probabilities()))
+        return (*found, None, None, None, None)
+
+
+class _Parts:
+    """Queries, keys and values in the order in which they are multiplied.
+
+    Sizes: H query heads, K key heads, G = H / K, D per head; S, B, W as in `Packing`. Of the shared
+    part: first_q [K, G * S, D], first_k and first_v [K, S, D]; of the rows: q [K, B * G * W, D],
+    k and v [K * B, W, D].
+    """
+
+    def __init__(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        packing: Packing,
+        scale: float,
+        window: int,
+        cap: float,
+    ) -> None:
+        self._packing, self._scale, self._cap = packing, scale, cap
+        self._window = window if 0 < window < packing.shared + packing.width else 0
+        self._h, self._k = query.shape[1], key.shape[1]
+        self._g, self._s = self._h // self._k, packing.shared
+        self._heads = packing.heads(self._h, self._k)
+        first, own = self._split(query, self._h)
+        self.first_q = self._by_key_head(first, self._g)
+        self.q = own.index_select(0, self._heads.queries).view(self._k, -1, own.shape[-1])
+        first, own = self._split(key, self._k)
+        self.first_k = self._by_key_head(first, 1)
+        self.k = self._gather_keys(own)
+        first, own = self._split(value, self._k)
+        self.first_v = self._by_key_head(first, 1)
+        self.v = self._gather_keys(own)
+
+    def probabilities(self) -> tuple[Tensor, Tensor]:
+        """Of the shared part [K, G * S, S], and of the rows [K, B * G * W, S + W]."""
+        first, rows = self._scores()
+        causal = self._packing.causal(self._window, rows.dtype)
+        first.view(self._h, self._s, self._s).add_(causal.first)
+        by_place = rows.view(-1, self._packing.width, rows.shape[-1])
+        if self._window:
+            by_place.add_(causal.rows)
+        else:
+            by_place[..., self._s :].add_(causal.rows[:, self._s :])
+        return _softmax(first), _softmax(rows)
+
+    def outputs(self, first: Tensor, rows: Tensor) -> Tensor:
+        """[1, N, H, D] from the probabilities."""
+        shared, own = self._cut(rows)
+        out = torch.bmm(shared, self.first_v)
+        out.view(*own.shape[:2], -1).baddbmm_(own, self.v)
+        return self._joined(torch.bmm(first, self.first_v), out, self._h, self._heads.queries_back)
+
+    def gradients(self, grad: Tensor, first: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of query, key and value, for the output's gradient [1, N, H, D]."""
+        grad = grad.transpose(1, 2)
+        first_grad, own_grad = self._split(grad, self._h)
+        first_grad = self._by_key_head(first_grad, self._g)
+        own_grad = own_grad.index_select(0, self._heads.queries)
+        # Places that hold nothing were filled with some token's query: it has no say here.
+        own_grad = own_grad.index_fill_(0, self._heads.padding, 0).view(self._k, -1, grad.shape[-1])
+        shared, own = self._cut(rows)
+        by_row = own_grad.view(*own.shape[:2], -1)
+        first_v = torch.bmm(first.mT, first_grad).baddbmm_(shared.mT, own_grad)
+        v = torch.bmm(own.mT, by_row)
+        d_first = torch.bmm(first_grad, self.first_v.mT)
+        d_rows = self._beside(torch.bmm(own_grad, self.first_v.mT), torch.bmm(by_row, self.v.mT))
+        d_first, d_rows = self._through_softmax((d_first, d_rows), (first, rows))
+        d_shared, d_own = self._cut(d_rows)
+        q_by_row = self.q.view(*own.shape[:2], -1)
+        first_q = torch.bmm(d_first, self.first_k)
+        q = torch.bmm(d_shared, self.first_k)
+        q.view(*own.shape[:2], -1).baddbmm_(d_own, self.k)
+        first_k = torch.bmm(d_first.mT, self.first_q).baddbmm_(d_shared.mT, self.q)
+        k = torch.bmm(d_own.mT, q_by_row)
+        back = self._heads
+        return (
+            self._joined(first_q, q, self._h, back.queries_back).transpose(1, 2),
+            self._joined(first_k, k, self._k, back.keys_back).transpose(1, 2),
+            self._joined(first_v, v, self._k, back.keys_back).transpose(1, 2),
+        )
+
+    def _scores(self) -> tuple[Tensor, Tensor]:
+        """Scaled and capped, not yet masked."""
+        first = torch.bmm(self.first_q, self.first_k.mT)
+        by_row = self.q.view(self.k.shape[0], -1, self.q.shape[-1])
+        rows = self._beside(torch.bmm(self.q, self.first_k.mT), torch.bmm(by_row, self.k.mT))
+        for scores in (first, rows):
+            scores.mul_(self._scale)
+            if self._cap:
+                scores.div_(self._cap).tanh_().mul_(self._cap)
+        return first, rows
+
+    def _through_softmax(
+        self, grads: tuple[Tensor, Tensor], probabilities: tuple[Tensor, Tensor]
+    ) -> list[Tensor]:
+        found = [
+            torch._softmax_backward_data(grad, p, -1, p.dtype).mul_(self._scale)
+            for grad, p in zip(grads, probabilities, strict=True)
+        ]
+        if self._cap:
+            for grad, capped in zip(found, self._scores(), strict=True):
+                grad.mul_(1 - (capped / self._cap) ** 2)
+        return found
+
+    def _split(self, tensor: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+        """[1, heads, N, D] as rows of D, by token and head: the shared part's, the rows' own."""
+        flat = tensor[0].transpose(0, 1).reshape(-1, tensor.shape[-1])
+        return flat[: self._s * heads], flat[self._s * heads :]
+
+    def _by_key_head(self, flat: Tensor, group: int) -> Tensor:
+        """[S * K * group, D] -> [K, group * S, D]"""
+        size = flat.shape[-1]
+        by_head = flat.view(self._s, self._k, group, size).permute(1, 2, 0, 3)
+        return by_head.reshape(self._k, group * self._s, size)
+
+    def _gather_keys(self, own: Tensor) -> Tensor:
+        """[R * K, D] -> [K * B, W, D]"""
+        gathered = own.index_select(0, self._heads.keys)
+        return gathered.view(-1, self._packing.width, own.shape[-1])
+
+    def _beside(self, shared: Tensor, own: Tensor) -> Tensor:
+        """[K, B * G * W, S] and [K * B, G * W, W] -> [K, B * G * W, S + W]"""
+        return torch.cat([shared, own.view(*shared.shape[:2], -1)], -1)
+
+    def _cut(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The inverse. Copies: the products that follow are slow on strided rows."""
+        own = rows[..., self._s :].reshape(self.k.shape[0], -1, self._packing.width)
+        return rows[..., : self._s].contiguous(), own
+
+    def _joined(self, first: Tensor, own: Tensor, heads: int, back: Tensor) -> Tensor:
+        """[K, G * S, D] and the rows' places -> [1, N, heads, D]"""
+        size = first.shape[-1]
+        shared = (
+            first.view(self._k, heads // self._k, self._s, size)
+            .permute(2, 0, 1, 3)
+            .reshape(-1, size)
+        )
+        own = own.reshape(-1, size).index_select(0, back)
+        return torch.cat([shared, own]).view(1, -1, heads, size)
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    # In float32 as transformers does; on a CPU that is also twice as fast as softmax in bfloat16.
+    wide = torch.promote_types(scores.dtype, torch.float32)
+    return scores.softmax(-1, dtype=wide).to(scores.dtype)

@@ -1,0 +1,104 @@
+"""Packed attention against the formula in float64, its gradient against finite differences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cuecard.backbones.attention import UnpackableError, attend, packed
+from cuecard.backbones.packing import Packing
+
+LENGTHS = [3, 1, 2]
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "nothing shared": {"shared": 0},
+    "one key head": {"keys": 1},
+    "as many key heads": {"keys": 4},
+    "window": {"sliding_window": 2},
+    "wide window": {"sliding_window": 99},
+    "capped": {"softcap": 1.5},
+    "capped window": {"softcap": 1.5, "sliding_window": 3},
+    "scaled": {"scaling": 0.31},
+    "values of another size": {"value_size": 3},
+}
+
+
+def inputs(shared: int, keys: int, value_size: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    total = shared + sum(LENGTHS)
+    sizes = [(4, 5), (keys, 5), (keys, value_size)]
+    return [
+        torch.randn(1, heads, total, size, generator=generator, dtype=torch.float64)
+        for heads, size in sizes
+    ]
+
+
+def formula(
+    query: Tensor, key: Tensor, value: Tensor, shared: int, options: dict[str, Any]
+) -> Tensor:
+    """Row by row: the shared part and the row, causal."""
+    group = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(group, 1), value.repeat_interleave(group, 1)
+    scale = options.get("scaling", query.shape[-1] ** -0.5)
+    outs, start = [], shared
+    for row, length in enumerate([0, *LENGTHS]):
+        own = torch.arange(start, start + length)
+        start += length
+        seen = torch.cat([torch.arange(shared), own])
+        scores = query[0][:, seen] @ key[0][:, seen].mT * scale
+        if cap := options.get("softcap"):
+            scores = cap * (scores / cap).tanh()
+        ahead = torch.arange(len(seen))[None] - torch.arange(len(seen))[:, None]
+        hidden = (ahead > 0) | (ahead <= -options.get("sliding_window", 10**6))
+        out = scores.masked_fill(hidden, -torch.inf).softmax(-1) @ value[0][:, seen]
+        outs.append(out.transpose(0, 1)[shared if row else 0 :])
+    return torch.cat(outs)[None]
+
+
+@pytest.mark.parametrize("keep", [0, 10**9])
+@pytest.mark.parametrize("case", CASES)
+def test_values_and_gradients(case: str, keep: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cuecard.backbones.attention._KEEP_BYTES", keep)
+    options = dict(CASES[case])
+    shared, keys = options.pop("shared", 2), options.pop("keys", 2)
+    tensors = inputs(shared, keys, options.pop("value_size", 5))
+    packing = Packing.of(shared, torch.tensor(LENGTHS))
+
+    def ours(*given: Tensor) -> Tensor:
+        with packed(packing):
+            return attend(None, *given, None, **options)[0]
+
+    torch.testing.assert_close(ours(*tensors), formula(*tensors, shared, options))
+    assert torch.autograd.gradcheck(ours, [t.requires_grad_(True) for t in tensors])
+
+
+def test_the_gradient_is_the_formulas_whatever_the_layout() -> None:
+    tensors = inputs(2, 2, 5)
+    packing = Packing.of(2, torch.tensor(LENGTHS))
+    grads = []
+    for transposed in (False, True):
+        given = [t.clone().requires_grad_(True) for t in tensors]
+        seen = [t.transpose(1, 2).contiguous().transpose(1, 2) for t in given]
+        with packed(packing):
+            out = attend(None, *(seen if transposed else given), None)[0]
+        out.sin().sum().backward()
+        grads.append([t.grad for t in given])
+    torch.testing.assert_close(grads[0], grads[1])
+
+
+@pytest.mark.parametrize(
+    "options", [{"s_aux": torch.zeros(4)}, {"dropout": 0.1}, {"attention_mask": torch.ones(1)}]
+)
+def test_what_is_not_known_is_refused(options: dict[str, Any]) -> None:
+    tensors = inputs(2, 2, 5)
+    mask = options.pop("attention_mask", None)
+    with packed(Packing.of(2, torch.tensor(LENGTHS))), pytest.raises(UnpackableError):
+        attend(None, *tensors, mask, **options)
+
+
+def test_it_works_for_nobody_else() -> None:
+    with pytest.raises(UnpackableError, match="no packed sequence"):
+        attend(None, *inputs(2, 2, 5), None)

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers.models.gemma2.modeling_gemma2 import Gemma2RMSNorm
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+from cuecard.backbones.norms import FusedNorms, RmsNorm
+
+
+def norm(dtype: torch.dtype = torch.float32) -> LlamaRMSNorm:
+    module = LlamaRMSNorm(24, eps=1e-5).to(dtype)
+    with torch.no_grad():
+        module.weight.normal_(1.0, 0.5, generator=torch.Generator().manual_seed(0))
+    return module.requires_grad_(False)
+
+
+def test_gradient_is_the_modules_own() -> None:
+    module = norm()
+    x = torch.randn(3, 7, 24, requires_grad=True)
+    grad = torch.randn(3, 7, 24)
+    (theirs,) = torch.autograd.grad(module(x), x, grad)
+    (ours,) = torch.autograd.grad(RmsNorm.apply(x, module.weight, 1e-5), x, grad)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_found_by_what_they_do() -> None:
+    other = Gemma2RMSNorm(24)
+    with torch.no_grad():
+        other.weight.normal_()
+    plain = nn.LayerNorm(24, bias=False)
+    twice = nn.Sequential(norm(), norm(torch.bfloat16), other, plain)
+    assert len(FusedNorms(twice)) == 2
+
+
+def test_the_model_keeps_its_own_forward() -> None:
+    module = nn.Sequential(norm())
+    fused = FusedNorms(module)
+    x = torch.randn(2, 24, requires_grad=True)
+    with fused.running():
+        assert "RmsNorm" in str(module(x).grad_fn)
+    assert "RmsNorm" not in str(module(x).grad_fn)
+    assert len(FusedNorms(module)) == 1
