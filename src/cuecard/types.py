@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -135,6 +136,16 @@ class Tokenizer(Protocol):
     def apply_chat_template(self, conversation: Any, **options: Any) -> Any: ...
 
 
+class KeptInputs(Protocol):
+    """Inputs whose keys and values are computed once: how many tokens, and bytes when all are."""
+
+    @property
+    def tokens(self) -> int: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+
 class Backbone(Protocol):
     """A frozen model.
 
@@ -142,7 +153,8 @@ class Backbone(Protocol):
         name: what the user called it.
         hidden_size, num_layers, vocab_size, max_positions: its widths.
         embeddings: [V, H] the input embedding matrix, detached.
-        counts: running totals since `reset_counts`: forward tokens, logits computed, calls.
+        counts: running totals since `reset_counts`: forward tokens, logits computed, calls, and
+            tokens whose keys and values were remembered.
     """
 
     name: str
@@ -174,6 +186,12 @@ class Backbone(Protocol):
         stop_ids: Sequence[int] = (),
     ) -> list[list[int]]:
         """Greedy continuations, without the stop token, one per context."""
+        ...
+
+    def remember(
+        self, inputs: Sequence[tuple[int, ...]], file: Path | None = None
+    ) -> KeptInputs | None:
+        """Compute the keys and values of what stands before a prompt once, from now on."""
         ...
 
     def reset_counts(self) -> None: ...

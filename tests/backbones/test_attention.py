@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cuecard.backbones.attention import UnpackableError, attend, packed
-from cuecard.backbones.packing import Packing
+from cuecard.backbones.packing import Packing, Past
 
 LENGTHS = [3, 1, 2]
 CASES: dict[str, dict[str, Any]] = {
@@ -87,6 +87,39 @@ def test_the_gradient_is_the_formulas_whatever_the_layout() -> None:
         out.sin().sum().backward()
         grads.append([t.grad for t in given])
     torch.testing.assert_close(grads[0], grads[1])
+
+
+@pytest.mark.parametrize("options", [{}, {"sliding_window": 3}, {"softcap": 1.5}])
+def test_a_past_is_what_the_same_tokens_in_the_row_would_be(options: dict[str, Any]) -> None:
+    """Rows of 3, 1 and 2 own tokens behind 2, 4 and 1 earlier ones, against whole rows."""
+    pasts = [2, 4, 1]
+    generator = torch.Generator().manual_seed(1)
+    whole = [p + n for p, n in zip(pasts, LENGTHS, strict=True)]
+    query, key, value = (
+        torch.randn(1, heads, sum(whole), 5, generator=generator, dtype=torch.float64)
+        for heads in (4, 2, 2)
+    )
+    with packed(Packing.of(0, torch.tensor(whole))):
+        expected = attend(None, query, key, value, None, **options)[0]
+    starts = [sum(whole[:row]) for row in range(3)]
+    own = [
+        i for s, p, n in zip(starts, pasts, LENGTHS, strict=True) for i in range(s + p, s + p + n)
+    ]
+    kept = torch.zeros(2, 2, 3, 4, 5, dtype=torch.float64)
+    for row, (start, past) in enumerate(zip(starts, pasts, strict=True)):
+        kept[0, :, row, :past] = key[0, :, start : start + past]
+        kept[1, :, row, :past] = value[0, :, start : start + past]
+    before = Past(torch.tensor(pasts), [(kept[0].flatten(0, 1), kept[1].flatten(0, 1))])
+    packing = Packing.of(0, torch.tensor(LENGTHS), before)
+
+    def ours(*given: Tensor) -> Tensor:
+        with packed(packing):
+            return attend(None, *given, None, **options)[0]
+
+    tensors = [t[:, :, own].clone().requires_grad_(True) for t in (query, key, value)]
+    torch.testing.assert_close(ours(*tensors), expected[:, own])
+    assert packing.positions().tolist() == [[2, 3, 4, 4, 1, 2]]
+    assert torch.autograd.gradcheck(ours, tensors)
 
 
 @pytest.mark.parametrize(

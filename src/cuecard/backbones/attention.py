@@ -30,17 +30,21 @@ class UnpackableError(Exception):
 class _Pass:
     """One forward pass over a packed sequence, and how many layers asked for attention in it."""
 
-    def __init__(self, packing: Packing) -> None:
-        self.packing, self.count = packing, 0
+    def __init__(self, packing: Packing, seen: list[tuple[Tensor, Tensor]] | None) -> None:
+        self.packing, self.count, self.seen = packing, 0, seen
 
 
 _PASS: ContextVar[_Pass | None] = ContextVar("packed pass", default=None)
 
 
 @contextmanager
-def packed(packing: Packing) -> Iterator[_Pass]:
-    """Say what the sequence that the model is about to run is made of."""
-    token = _PASS.set(running := _Pass(packing))
+def packed(packing: Packing, seen: list[tuple[Tensor, Tensor]] | None = None) -> Iterator[_Pass]:
+    """Say what the sequence that the model is about to run is made of.
+
+    Args:
+        seen: gets every layer's keys and values [1, K, N, D].
+    """
+    token = _PASS.set(running := _Pass(packing, seen))
     try:
         yield running
     finally:
@@ -71,10 +75,14 @@ def attend(
     strange = [name for name in ("s_aux", "position_bias", "alibi") if kwargs.get(name) is not None]
     if running is None or strange or attention_mask is not None or dropout or len(query) != 1:
         raise UnpackableError(", ".join(strange) or "no packed sequence")
+    past = running.packing.past
+    before = None if past is None else past.layers[running.count]
     running.count += 1
+    if running.seen is not None:
+        running.seen.append((key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     window, cap = sliding_window or 0, softcap or 0.0
-    out = _Packed.apply(query, key, value, running.packing, scale, window, cap)  # type: ignore[no-untyped-call]
+    out = _Packed.apply(query, key, value, running.packing, before, scale, window, cap)  # type: ignore[no-untyped-call]
     return out, None
 
 
@@ -91,11 +99,12 @@ class _Packed(torch.autograd.Function):
         key: Tensor,
         value: Tensor,
         packing: Packing,
+        before: tuple[Tensor, Tensor] | None,
         scale: float,
         window: int,
         cap: float,
     ) -> Tensor:
-        parts = _Parts(query, key, value, packing, scale, window, cap)
+        parts = _Parts(query, key, value, packing, before, scale, window, cap)
         probabilities = parts.probabilities()
         size = sum(p.numel() * p.element_size() for p in probabilities)
         ctx.parts, ctx.kept = parts, probabilities if size <= _KEEP_BYTES else None
@@ -105,15 +114,15 @@ class _Packed(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         parts: _Parts = ctx.parts
         found = parts.gradients(grads[0], *(ctx.kept or parts.probabilities()))
-        return (*found, None, None, None, None)
+        return (*found, None, None, None, None, None)
 
 
 class _Parts:
     """Queries, keys and values in the order in which they are multiplied.
 
-    Sizes: H query heads, K key heads, G = H / K, D per head; S, B, W as in `Packing`. Of the shared
-    part: first_q [K, G * S, D], first_k and first_v [K, S, D]; of the rows: q [K, B * G * W, D],
-    k and v [K * B, W, D].
+    Sizes: H query heads, K key heads, G = H / K, D per head; S, B, W as in `Packing`; U = T + W
+    keys of a row, its past counted in. Of the shared part: first_q [K, G * S, D], first_k and
+    first_v [K, S, D]; of the rows: q [K, B * G * W, D], k and v [K * B, U, D].
     """
 
     def __init__(
@@ -122,12 +131,14 @@ class _Parts:
         key: Tensor,
         value: Tensor,
         packing: Packing,
+        before: tuple[Tensor, Tensor] | None,
         scale: float,
         window: int,
         cap: float,
     ) -> None:
         self._packing, self._scale, self._cap = packing, scale, cap
-        self._window = window if 0 < window < packing.shared + packing.width else 0
+        earlier = packing.shared + (0 if packing.past is None else packing.past.width)
+        self._window = window if 0 < window < earlier + packing.width else 0
         self._h, self._k = query.shape[1], key.shape[1]
         self._g, self._s = self._h // self._k, packing.shared
         self._heads = packing.heads(self._h, self._k)
@@ -140,17 +151,18 @@ class _Parts:
         first, own = self._split(value, self._k)
         self.first_v = self._by_key_head(first, 1)
         self.v = self._gather_keys(own)
+        if before is not None:
+            self.k = torch.cat([before[0], self.k], 1)
+            self.v = torch.cat([before[1], self.v], 1)
 
     def probabilities(self) -> tuple[Tensor, Tensor]:
-        """Of the shared part [K, G * S, S], and of the rows [K, B * G * W, S + W]."""
+        """Of the shared part [K, G * S, S], and of the rows [K, B * G * W, S + U]."""
         first, rows = self._scores()
         causal = self._packing.causal(self._window, rows.dtype)
         first.view(self._h, self._s, self._s).add_(causal.first)
-        by_place = rows.view(-1, self._packing.width, rows.shape[-1])
-        if self._window:
-            by_place.add_(causal.rows)
-        else:
-            by_place[..., self._s :].add_(causal.rows[:, self._s :])
+        by_place = rows.view(self._k, self._packing.rows, self._g, self._packing.width, -1)
+        seen_by_all = 0 if self._window else self._s
+        by_place[..., seen_by_all:].add_(causal.rows[..., seen_by_all:])
         return _softmax(first), _softmax(rows)
 
     def outputs(self, first: Tensor, rows: Tensor) -> Tensor:
@@ -171,7 +183,8 @@ class _Parts:
         shared, own = self._cut(rows)
         by_row = own_grad.view(*own.shape[:2], -1)
         first_v = torch.bmm(first.mT, first_grad).baddbmm_(shared.mT, own_grad)
-        v = torch.bmm(own.mT, by_row)
+        width = self._packing.width  # a past gets no gradient
+        v = torch.bmm(own[..., -width:].mT, by_row)
         d_first = torch.bmm(first_grad, self.first_v.mT)
         d_rows = self._beside(torch.bmm(own_grad, self.first_v.mT), torch.bmm(by_row, self.v.mT))
         d_first, d_rows = self._through_softmax((d_first, d_rows), (first, rows))
@@ -181,7 +194,7 @@ class _Parts:
         q = torch.bmm(d_shared, self.first_k)
         q.view(*own.shape[:2], -1).baddbmm_(d_own, self.k)
         first_k = torch.bmm(d_first.mT, self.first_q).baddbmm_(d_shared.mT, self.q)
-        k = torch.bmm(d_own.mT, q_by_row)
+        k = torch.bmm(d_own[..., -width:].mT, q_by_row)
         back = self._heads
         return (
             self._joined(first_q, q, self._h, back.queries_back).transpose(1, 2),
@@ -229,12 +242,12 @@ class _Parts:
         return gathered.view(-1, self._packing.width, own.shape[-1])
 
     def _beside(self, shared: Tensor, own: Tensor) -> Tensor:
-        """[K, B * G * W, S] and [K * B, G * W, W] -> [K, B * G * W, S + W]"""
+        """[K, B * G * W, S] and [K * B, G * W, U] -> [K, B * G * W, S + U]"""
         return torch.cat([shared, own.view(*shared.shape[:2], -1)], -1)
 
     def _cut(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The inverse. Copies: the products that follow are slow on strided rows."""
-        own = rows[..., self._s :].reshape(self.k.shape[0], -1, self._packing.width)
+        own = rows[..., self._s :].reshape(self.k.shape[0], -1, self.k.shape[1])
         return rows[..., : self._s].contiguous(), own
 
     def _joined(self, first: Tensor, own: Tensor, heads: int, back: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from transformers import DynamicCache
 from cuecard.backbones.attention import NAME as PACKED
 from cuecard.backbones.attention import UnpackableError, packed
 from cuecard.backbones.fingerprint import fingerprint_of
+from cuecard.backbones.input_cache import InputCache, Shape
 from cuecard.backbones.layout import (
     NOTHING_SHARED,
     Sharing,
@@ -42,6 +44,9 @@ _EAGER_SCORES = 256 * 256
 # A packed sequence has its scores as plain products too. Rows of 532 take 16% less time packed than
 # padded behind SDPA, rows of 1,044 take twice as much.
 _PACKED_LENGTH = 640
+
+# What the bits of kept keys and values depend on besides the backbone and the order of sums.
+_BITS = f"torch {torch.__version__}, format 1"
 
 
 class CausalBackbone:
@@ -87,6 +92,7 @@ class CausalBackbone:
         self._can_share = True
         self._can_pack: bool | None = None
         self._norms = FusedNorms(self.model)
+        self.inputs: InputCache | None = None
         cache = DynamicCache(config=model.config)
         self._slides = any(getattr(layer, "is_sliding", False) for layer in cache.layers)
         self.counts: dict[str, int] = {}
@@ -94,7 +100,7 @@ class CausalBackbone:
 
     def reset_counts(self) -> None:
         """Set the running totals to zero."""
-        self.counts = {"calls": 0, "tokens": 0, "logits": 0}
+        self.counts = {"calls": 0, "tokens": 0, "logits": 0, "remembered": 0}
 
     @cached_property
     def embeddings(self) -> Tensor:
@@ -128,8 +134,12 @@ class CausalBackbone:
         ids, lengths = align_left(batch)
         self._check_length(int(lengths.max()) + len(vectors))
         rows = _Rows(ids, lengths, batch.slot, batch.read_rows, batch.read_at)
-        packs = self._packs(int(lengths.max()) + len(vectors))
-        logits = self._run_packed(rows, vectors) if packs else self._run_padded(rows, vectors)
+        if not self._packs(int(lengths.max()) + len(vectors)):
+            logits = self._run_padded(rows, vectors)
+        elif self.inputs is not None and len(vectors) and rows.are_in(self.inputs):
+            logits = self._run_behind(self.inputs, rows, vectors)
+        else:
+            logits = self._run_packed(rows, vectors)
         self.counts["logits"] += logits.shape[0]
         return logits.float()
 
@@ -147,7 +157,8 @@ class CausalBackbone:
             return False
         ids = torch.arange(8, device=self.device).view(2, 4) % self.vocab_size
         lengths, slot = torch.tensor([[4, 3], [0, 0]], device=self.device)
-        rows = _Rows(ids, lengths, slot, torch.tensor([0, 1]), torch.tensor([4, 3]))
+        both = torch.arange(2, device=self.device)
+        rows = _Rows(ids, lengths, slot, both, lengths)
         vectors, counts = self.embeddings[:40], dict(self.counts)
         with torch.no_grad():
             plain = self._run_padded(rows, vectors).float()
@@ -161,26 +172,86 @@ class CausalBackbone:
         return bool((found - plain).abs().max() <= tolerance)
 
     def _run_packed(self, rows: _Rows, vectors: Tensor) -> Tensor:
-        """Logits [N, V] from one sequence that holds what is shared, and then every row."""
+        """Logits [N, V] from one sequence that holds the shared part and every row once."""
         plan = rows.plan(len(vectors))
         shared = self._embed_shared(rows.ids, rows.slot, vectors, plan)[0]
         inserted = vectors[:0] if plan.prompt else vectors
         embeds, mask = self._embed_rows(rows.ids, rows.lengths, rows.slot, inserted, plan, "right")
         packing = Packing.of(len(shared), mask.sum(1))
-        stream = torch.cat([shared, embeds[packing.mask]])[None]
+        stream = torch.cat([shared, embeds[packing.mask]])
         at = packing.starts[rows.read_rows] + rows.reads(plan, len(vectors))
+        return self._run_stream(stream, packing, at)
+
+    def _run_behind(self, inputs: InputCache, rows: _Rows, vectors: Tensor) -> Tensor:
+        """Logits [N, V] where everything before the prompt is remembered."""
+        tail = rows.from_slot()
+        past = inputs.past(rows.inputs(), self.device)
+        embeds, mask = self._embed_rows(
+            tail.ids, tail.lengths, tail.slot, vectors, NOTHING_SHARED, "right"
+        )
+        packing = Packing.of(0, mask.sum(1), past)
+        at = packing.starts[rows.read_rows] + tail.read_at + len(vectors) - 1
+        self.counts["remembered"] += int(past.lengths.sum())
+        return self._run_stream(embeds[packing.mask], packing, at)
+
+    def _run_stream(
+        self,
+        stream: Tensor,
+        packing: Packing,
+        at: Tensor,
+        seen: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> Tensor:
+        """Logits [N, V] at places `at` of a packed sequence of embeddings [N, H]."""
         options = {"position_ids": packing.positions(), "use_cache": False}
         before = self._own_attention
         self._set_attention(PACKED)
         try:
-            with packed(packing) as layers, self._norms.running(), self._read_at(at * 0, at):
-                logits: Tensor = self._call(stream, **options).logits[0]
+            with packed(packing, seen) as layers, self._norms.running(), self._read_at(at * 0, at):
+                logits: Tensor = self._call(stream[None], **options).logits[0]
         finally:
             # The model is the caller's too, and knows nothing of packing.
             self._set_attention(before)
         if layers.count != self.num_layers:
             raise UnpackableError(f"{layers.count} of {self.num_layers} layers asked for attention")
         return logits
+
+    def remember(
+        self, inputs: Sequence[tuple[int, ...]], file: Path | None = None
+    ) -> InputCache | None:
+        """Compute the keys and values of what stands before a prompt once, and keep them.
+
+        Tasks on the same inputs, one after the other, use what the first one left.
+
+        Args:
+            inputs: the token ids before the slot, one per row; without any, nothing is kept.
+            file: keep them there instead of in memory.
+
+        Returns:
+            The cache; None for a backbone whose rows cannot be packed.
+        """
+        kept = [ids for ids in inputs if 0 < len(ids) <= _PACKED_LENGTH]
+        if self.inputs is not None and self.inputs.is_of(kept, file):
+            return self.inputs
+        self.inputs = None
+        if not kept or not self._packs(1):
+            return None
+        probe = self._keys_and_values(kept[:1])
+        shape = Shape(probe.shape[1], probe.shape[3], probe.shape[4], probe.dtype)
+        key = f"{self.fingerprint}|{_BITS}"
+        self.inputs = InputCache(kept, shape, self._keys_and_values, file=file, key=key)
+        return self.inputs
+
+    @torch.no_grad()
+    def _keys_and_values(self, inputs: Sequence[tuple[int, ...]]) -> Tensor:
+        """[tokens, L, 2, K, D] of inputs that are run once, one behind the other."""
+        lengths = torch.tensor([len(ids) for ids in inputs], device=self.device)
+        flat = torch.tensor([token for ids in inputs for token in ids], device=self.device)
+        seen: list[tuple[Tensor, Tensor]] = []
+        nothing = lengths[:0]
+        stream = torch.as_tensor(self._embed(flat))
+        self._run_stream(stream, Packing.of(0, lengths), nothing, seen)
+        layers = torch.stack([torch.cat(layer) for layer in seen])  # [L, 2, K, N, D]
+        return layers.permute(3, 0, 1, 2, 4).contiguous().cpu()
 
     def _run_padded(self, rows: _Rows, vectors: Tensor) -> Tensor:
         """Logits [N, V] from padded rows behind the keys and values of what is shared."""
@@ -388,6 +459,28 @@ class _Rows:
         if plan.prompt:
             return at
         return at + prompt_length * (self.read_at >= self.slot[self.read_rows])
+
+    def inputs(self) -> list[tuple[int, ...]]:
+        """The token ids before each row's slot."""
+        pairs = zip(self.ids.tolist(), self.slot.tolist(), strict=True)
+        return [tuple(ids[:slot]) for ids, slot in pairs]
+
+    def are_in(self, cache: InputCache) -> bool:
+        """Whether all that stands before the slots is kept, and nothing is read in it."""
+        behind = bool((self.read_at >= self.slot[self.read_rows]).all())
+        return behind and all(ids in cache for ids in self.inputs())
+
+    def from_slot(self) -> _Rows:
+        """What begins at the slot."""
+        width = max(1, int((self.lengths - self.slot).max()))
+        place = self.slot[:, None] + torch.arange(width, device=self.ids.device)
+        return _Rows(
+            self.ids.gather(1, place.clamp(max=self.ids.shape[1] - 1)),
+            self.lengths - self.slot,
+            torch.zeros_like(self.slot),
+            self.read_rows,
+            self.read_at - self.slot[self.read_rows],
+        )
 
 
 def _is_plain(cache: Any, length: int) -> bool:

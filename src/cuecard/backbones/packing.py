@@ -8,6 +8,7 @@ layer but attention works token by token, so nothing in it is padded and nothing
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -34,12 +35,30 @@ class Heads:
 
 
 @dataclass(frozen=True, slots=True)
+class Past:
+    """Keys and values of each row's earlier tokens, computed before and not trained through.
+
+    Attributes:
+        lengths: [B] earlier tokens per row.
+        layers: per layer, keys and values [K * B, T, D], filled up behind each row's last.
+    """
+
+    lengths: Tensor
+    layers: Sequence[tuple[Tensor, Tensor]]
+
+    @property
+    def width(self) -> int:
+        """T."""
+        return int(self.layers[0][0].shape[1])
+
+
+@dataclass(frozen=True, slots=True)
 class Causal:
     """What is added to scores: 0 where a key may be seen, -inf elsewhere.
 
     Attributes:
         first: [S, S] of the shared part.
-        rows: [W, S + W] of a row's own tokens.
+        rows: [W, S + W] of a row's own tokens; [B, 1, W, S + T + W] where rows have a past.
     """
 
     first: Tensor
@@ -55,21 +74,23 @@ class Packing:
         lengths: [B] own tokens per row.
         starts: [B] where each row begins in the stream.
         mask: [B, W] bool, True where a padded row has a token.
+        past: what stands before each row instead of a shared part; S is 0 then.
     """
 
     shared: int
     lengths: Tensor
     starts: Tensor
     mask: Tensor
+    past: Past | None = None
     _heads: dict[tuple[int, int], Heads] = field(default_factory=dict)
     _causal: dict[tuple[int, torch.dtype], Causal] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, shared: int, lengths: Tensor) -> Packing:
-        """Rows of `lengths` [B] behind `shared` positions."""
+    def of(cls, shared: int, lengths: Tensor, past: Past | None = None) -> Packing:
+        """Rows of `lengths` [B] behind `shared` positions, or each behind its own past."""
         width = int(lengths.max())
         mask = torch.arange(width, device=lengths.device) < lengths[:, None]
-        return cls(shared, lengths, shared + lengths.cumsum(0) - lengths, mask)
+        return cls(shared, lengths, shared + lengths.cumsum(0) - lengths, mask, past)
 
     @property
     def rows(self) -> int:
@@ -85,6 +106,8 @@ class Packing:
         """[1, N] every token's position in its own row, the shared part counted in."""
         device = self.mask.device
         place = torch.arange(self.width, device=device).expand_as(self.mask)
+        if self.past is not None:
+            place = place + self.past.lengths[:, None]
         own = self.shared + place[self.mask]
         return torch.cat([torch.arange(self.shared, device=device), own])[None]
 
@@ -100,13 +123,21 @@ class Packing:
         known = self._causal.get((window, dtype))
         if known is None:
             place = torch.arange(self.shared + self.width, device=self.mask.device)
-            ahead = place[None] - place[:, None]
-            hidden = (ahead > 0) | (ahead <= -window) if window else ahead > 0
-            bias = torch.zeros(hidden.shape, dtype=dtype, device=place.device)
-            bias = bias.masked_fill(hidden, -torch.inf)
-            first = bias[: self.shared, : self.shared]
-            known = self._causal[window, dtype] = Causal(first, bias[self.shared :])
+            bias = _bias(place, place, window, dtype)
+            rows = bias[self.shared :] if self.past is None else self._behind(window, dtype)
+            known = Causal(bias[: self.shared, : self.shared], rows)
+            self._causal[window, dtype] = known
         return known
+
+    def _behind(self, window: int, dtype: torch.dtype) -> Tensor:
+        """[B, 1, W, T + W] what a row's own tokens see of its past and of themselves."""
+        assert self.past is not None
+        device, lengths = self.mask.device, self.past.lengths[:, None]
+        before = torch.arange(self.past.width, device=device).expand(self.rows, -1)
+        # What fills a short past up is put out of sight, behind every token.
+        before = before.masked_fill(before >= lengths, 2**31)
+        own = lengths + torch.arange(self.width, device=device)
+        return _bias(own, torch.cat([before, own], 1), window, dtype)[:, None]
 
     def _gathers(self, heads: int, kv_heads: int) -> Heads:
         device, group = self.mask.device, heads // kv_heads
@@ -126,6 +157,14 @@ class Packing:
             ),
             padding=(~real_queries).nonzero().flatten(),
         )
+
+
+def _bias(queries: Tensor, keys: Tensor, window: int, dtype: torch.dtype) -> Tensor:
+    """[..., Q, K] 0 or -inf, from positions [..., Q] and [..., K]."""
+    ahead = keys[..., None, :] - queries[..., None]
+    hidden = (ahead > 0) | (ahead <= -window) if window else ahead > 0
+    zeros = torch.zeros(hidden.shape, dtype=dtype, device=queries.device)
+    return zeros.masked_fill(hidden, -torch.inf)
 
 
 def _inverse(index: Tensor, real: Tensor, size: int) -> Tensor:

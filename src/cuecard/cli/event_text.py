@@ -38,6 +38,14 @@ def _start(event: Event) -> str:
     return text
 
 
+def _inputs(event: Event) -> str:
+    if event["place"] == "recompute":
+        return "The inputs before the prompt are computed in every epoch"
+    size = f"{event['tokens']:,} tokens, {event['bytes'] / 2**20:,.0f} MiB"
+    place = _PLACES[event["place"]]
+    return f"The inputs before the prompt are computed once and kept in {place} ({size})"
+
+
 def _resume(event: Event) -> str:
     return f"Going on after step {event['step']:,} of {event['steps']:,}"
 
@@ -85,9 +93,12 @@ def _manual(event: Event) -> str:
     return f"by hand: {event['name']}{variant}"
 
 
+_PLACES = {"memory": "memory", "disk": "the run's folder"}
+
 _TEXTS: Mapping[str, Callable[[Event], str]] = {
     "start": _start,
     "resume": _resume,
+    "inputs": _inputs,
     "lr": _lr,
     "validation": _validation,
     "test": _test,

@@ -26,6 +26,7 @@ class Checkpoint:
         best: the method's state at the best validation, with its step, score, loss and accuracy.
         waited: validations since the best one.
         lr: the peak learning rate, once it is chosen.
+        inputs: where the frozen inputs' keys and values are kept, once it is chosen.
         log_bytes: how long the log was; what was written later is dropped on resuming.
         key: what the run was started with; another key does not resume it.
     """
@@ -43,6 +44,7 @@ class Checkpoint:
     best_accuracy: float | None = None
     waited: int = 0
     lr: float | None = None
+    inputs: str | None = None
     log_bytes: int = 0
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0

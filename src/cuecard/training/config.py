@@ -10,6 +10,7 @@ Optimizer = Literal["adamw", "adafactor"]
 Schedule = Literal["constant", "linear", "cosine"]
 LossKind = Literal["auto", "labels", "tokens"]
 Select = Literal["loss", "accuracy"]
+Inputs = Literal["auto", "memory", "disk", "recompute"]
 
 
 class TrainConfig(BaseModel):
@@ -36,6 +37,9 @@ class TrainConfig(BaseModel):
         eval_every: steps between validations; None spreads ten over the run.
         patience: validations without a better score before the run stops; 0 never stops.
         checkpoint_every: steps between checkpoints.
+        inputs: where the keys and values of the inputs are kept if the prompt stands behind them
+            (slot "suffix"), so that they are computed once and not in every epoch; "auto" takes
+            memory, then the run's folder, as far as there is room, else computes them every time.
         seed: of the init and of the order of the rows.
     """
 
@@ -56,6 +60,7 @@ class TrainConfig(BaseModel):
     eval_every: int | None = Field(default=None, ge=1)
     patience: int = Field(default=0, ge=0)
     checkpoint_every: int = Field(default=20, ge=1)
+    inputs: Inputs = "auto"
     seed: int = Field(default=0, ge=0)
 
     @property

@@ -20,6 +20,7 @@ from cuecard.methods import METHODS, PromptTuning
 from cuecard.tasks import Task, TaskSpec, collate, draw_rows
 from cuecard.training.checkpoint import Checkpoint
 from cuecard.training.config import TrainConfig
+from cuecard.training.inputs import remember_inputs
 from cuecard.training.job import Job
 from cuecard.training.log import Observer, RunLog
 from cuecard.training.loop import run_loop
@@ -109,8 +110,13 @@ def train(
         return validate(backbone, spec, rows, at.injection(), method.slot)
 
     trained = make()
+    again = [spec.encode(record, backbone.tokenizer, method.slot) for record in task.validation]
+    kept = remember_inputs(backbone, [*rows, *again], config.inputs, place, state.inputs)
+    state.inputs = str(kept["place"])
     if state.lr is None:
         _log_start(log, job, task, method)
+        if method.slot == "suffix":
+            log.write("inputs", **kept)
         if config.lr == "auto":
             few = draw_rows(task.validation, _SWEEP_ROWS, "lr")
             state.lr = sweep_lr(job, make, lambda at: look(at, few), log)

@@ -1,0 +1,202 @@
+"""Keys and values of frozen inputs: computed once, used in every epoch and by every task.
+
+Where the prompt stands behind the input (slot "suffix"), nothing about the input changes while the
+prompt is trained. Inputs are computed in groups that depend on the list of inputs alone, so that a
+run that was killed finds the same bits again.
+
+A file of a cache on disk is `header | groups`; a group counts once its checksum stands in the
+header's table and is right. Anything else in the file is computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cuecard.backbones.packing import Past
+
+Place = Literal["memory", "disk"]
+Compute = Callable[[Sequence[tuple[int, ...]]], Tensor]
+
+# Groups fill the processor well and are still computed in a moment.
+_GROUP_TOKENS = 512
+_ABSENT = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What one token's keys and values are: layers L, key heads K, size D, and their type."""
+
+    layers: int
+    heads: int
+    size: int
+    dtype: torch.dtype
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes per token."""
+        return 2 * self.layers * self.heads * self.size * self.dtype.itemsize
+
+
+class InputCache:
+    """Keys and values of a fixed list of inputs, filled as they are asked for.
+
+    Args:
+        inputs: token ids; equal ones are kept once.
+        shape: of what is kept per token.
+        compute: a group of inputs -> [tokens, L, 2, K, D], one behind the other.
+        file: where they are kept; None keeps them in memory.
+        key: what else they depend on (the backbone); a file made with another one is made anew.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[tuple[int, ...]],
+        shape: Shape,
+        compute: Compute,
+        *,
+        file: Path | None = None,
+        key: str = "",
+    ) -> None:
+        self._shape, self._compute = shape, compute
+        self._groups = _grouped(inputs)
+        self._at: dict[tuple[int, ...], tuple[int, int]] = {}
+        self._starts = []
+        total = 0
+        for number, group in enumerate(self._groups):
+            self._starts.append(total)
+            for ids in group:
+                self._at[ids] = (number, total)
+                total += len(ids)
+        self._total, self.hits, self.misses = total, 0, 0
+        self._store = _Store(file, self._key(key), len(self._groups), total, shape)
+        self._trusted = [False] * len(self._groups)
+
+    @property
+    def place(self) -> Place:
+        """Where the keys and values are kept."""
+        return "memory" if self._store.file is None else "disk"
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all inputs."""
+        return self._total
+
+    @property
+    def nbytes(self) -> int:
+        """How much they are when all are there."""
+        return self._total * self._shape.token_bytes
+
+    def is_of(self, inputs: Sequence[tuple[int, ...]], file: Path | None) -> bool:
+        """Whether it is the cache of just these inputs, in this place."""
+        return self._store.file == file and self._at.keys() == set(inputs)
+
+    def __contains__(self, ids: tuple[int, ...]) -> bool:
+        return ids in self._at
+
+    def past(self, inputs: Sequence[tuple[int, ...]], device: torch.device) -> Past:
+        """What stands before rows with these inputs.
+
+        Raises:
+            KeyError: an input that is not in the list.
+        """
+        found = [self._row(ids) for ids in inputs]
+        lengths = torch.tensor([len(ids) for ids in inputs])
+        width = int(lengths.max())
+        shape = self._shape
+        rows = torch.zeros(
+            shape.layers, 2, shape.heads, len(inputs), width, shape.size, dtype=shape.dtype
+        )
+        for number, row in enumerate(found):
+            rows[:, :, :, number, : len(row)] = row.permute(1, 2, 3, 0, 4)
+        kept = rows.to(device).flatten(2, 3)
+        return Past(lengths.to(device), [(layer[0], layer[1]) for layer in kept])
+
+    def _row(self, ids: tuple[int, ...]) -> Tensor:
+        """[t, L, 2, K, D]"""
+        group, start = self._at[ids]
+        if not self._trusted[group]:
+            self._trusted[group] = self._store.intact(group, *self._span(group))
+            if not self._trusted[group]:
+                self.misses += 1
+                self._store.put(group, self._span(group)[0], self._compute(self._groups[group]))
+                self._trusted[group] = True
+        self.hits += 1
+        return self._store.values[start : start + len(ids)]
+
+    def _span(self, group: int) -> tuple[int, int]:
+        start = self._starts[group]
+        return start, start + sum(map(len, self._groups[group]))
+
+    def _key(self, key: str) -> str:
+        total = hashlib.sha256(f"{key}|{self._shape}".encode())
+        for group in self._groups:
+            total.update(json.dumps(group).encode())
+        return total.hexdigest()
+
+
+class _Store:
+    """The values [tokens, L, 2, K, D] and a checksum per group, in memory or in one file."""
+
+    def __init__(self, file: Path | None, key: str, groups: int, tokens: int, shape: Shape) -> None:
+        self.file = file
+        size = (tokens, shape.layers, 2, shape.heads, shape.size)
+        if file is None:
+            self._sums = np.full(groups, _ABSENT, dtype=np.int64)
+            self.values = torch.empty(size, dtype=shape.dtype)
+            return
+        header = key.encode()
+        begin = len(header) + groups * 8
+        begin += -begin % 64
+        length = begin + tokens * shape.token_bytes
+        fresh = not _is_of(file, header, length)
+        if fresh:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("wb") as handle:
+                handle.write(header + np.full(groups, _ABSENT, dtype=np.int64).tobytes())
+                handle.truncate(length)
+        self._sums = np.memmap(file, np.int64, "r+", len(header), (groups,))
+        values: NDArray[np.uint8] = np.memmap(file, np.uint8, "r+", begin, (length - begin,))
+        self.values = torch.from_numpy(values).view(shape.dtype).view(size)
+
+    def intact(self, group: int, start: int, end: int) -> bool:
+        known = int(self._sums[group])
+        return known != _ABSENT and known == self._sum(start, end)
+
+    def put(self, group: int, start: int, values: Tensor) -> None:
+        self.values[start : start + len(values)] = values
+        # The checksum comes last: what a kill leaves half written does not count.
+        self._sums[group] = self._sum(start, start + len(values))
+
+    def _sum(self, start: int, end: int) -> int:
+        return zlib.crc32(self.values[start:end].view(torch.uint8).numpy().data)
+
+
+def _grouped(inputs: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
+    """Inputs of similar length together, a group's tokens about `_GROUP_TOKENS`."""
+    groups: list[list[tuple[int, ...]]] = []
+    room = 0
+    for ids in sorted(set(inputs), key=lambda ids: (len(ids), ids)):
+        if not groups or room < len(ids):
+            groups.append([])
+            room = _GROUP_TOKENS
+        groups[-1].append(ids)
+        room -= len(ids)
+    return groups
+
+
+def _is_of(file: Path, header: bytes, length: int) -> bool:
+    if not file.is_file() or file.stat().st_size != length:
+        return False
+    with file.open("rb") as handle:
+        return handle.read(len(header)) == header

@@ -1,0 +1,59 @@
+"""Where the inputs in front of a late prompt are remembered: chosen once per run, and shown."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from cuecard.training.config import Inputs
+from cuecard.types import Backbone, Encoded
+
+Place = Literal["memory", "disk", "recompute"]
+FILE = "inputs.bin"
+
+# How much of what is free a cache may take.
+_SHARE = 0.25
+
+
+def choose_place(wanted: Inputs, nbytes: int, folder: Path | None) -> Place:
+    """Memory, then disk, as far as there is room; else the inputs are run every time."""
+    if wanted != "auto":
+        return "memory" if wanted == "disk" and folder is None else wanted
+    if nbytes <= _SHARE * psutil.virtual_memory().available:
+        return "memory"
+    if folder is not None and nbytes <= _SHARE * shutil.disk_usage(folder).free:
+        return "disk"
+    return "recompute"
+
+
+def remember_inputs(
+    backbone: Backbone,
+    rows: Sequence[Encoded],
+    wanted: Inputs,
+    folder: Path | None,
+    chosen: str | None = None,
+) -> dict[str, int | str]:
+    """Let the backbone keep what stands before the rows' slots.
+
+    Args:
+        rows: those that are run again and again.
+        chosen: the place an earlier sitting of the run chose; it is kept to, since keys and
+            values that are computed with other rows differ in their last bits.
+
+    Returns:
+        The place, the tokens kept and their bytes.
+    """
+    inputs = [row.context[: row.slot] for row in rows]
+    cache = backbone.remember(inputs)
+    if cache is None:
+        return {"place": "recompute", "tokens": 0, "bytes": 0}
+    place = chosen or choose_place(wanted, cache.nbytes, folder)
+    if place == "recompute":
+        backbone.remember(())
+    elif place == "disk" and folder is not None:
+        cache = backbone.remember(inputs, folder / FILE) or cache
+    return {"place": place, "tokens": cache.tokens, "bytes": cache.nbytes}

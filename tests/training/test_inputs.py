@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cuecard.cli.event_text import event_text
+from cuecard.methods import PromptTuning
+from cuecard.training import TrainConfig, train
+from cuecard.training.inputs import choose_place
+from reviews import review_task
+from tiny import tiny_backbone
+
+LATE = PromptTuning(length=4, init="random", slot="suffix")
+HUGE = 2**60
+
+
+def test_memory_then_disk_then_neither(tmp_path: Path) -> None:
+    assert choose_place("auto", 1000, tmp_path) == "memory"
+    assert choose_place("auto", HUGE, tmp_path) == "recompute"
+    assert choose_place("disk", HUGE, tmp_path) == "disk"
+    assert choose_place("disk", 1000, None) == "memory"
+    assert choose_place("recompute", 1, tmp_path) == "recompute"
+
+
+def test_what_does_not_fit_in_memory_goes_to_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        available = 100
+
+    monkeypatch.setattr("psutil.virtual_memory", Full)
+    assert choose_place("auto", 1000, tmp_path) == "disk"
+    assert choose_place("auto", 1000, None) == "recompute"
+
+
+@pytest.mark.parametrize("place", ["memory", "disk", "recompute"])
+def test_a_late_prompt_runs_its_inputs_once(place: Any, tmp_path: Path) -> None:
+    backbone, task = tiny_backbone(), review_task(60)
+    config = TrainConfig(steps=20, batch_rows=8, eval_every=10, inputs=place)
+    events: list[dict[str, Any]] = []
+    ran: list[int] = []
+
+    def observe(event: dict[str, Any]) -> None:
+        events.append(event)
+        if event["event"] == "step":
+            ran.append(backbone.counts["tokens"])
+            backbone.reset_counts()
+
+    run = train(backbone, task, LATE, config, folder=tmp_path, observer=observe)
+    (told,) = [event for event in events if event["event"] == "inputs"]
+    assert told["place"] == place
+    text = event_text(told)
+    assert text is not None and ("every epoch" in text) == (place == "recompute")
+    assert (tmp_path / "inputs.bin").exists() == (place == "disk")
+    last = ran[-5:]  # all inputs were seen by then; a validation comes after every tenth step
+    assert (max(last) <= 8 * 4) == (place != "recompute")
+    assert run.prompt.vectors.shape[0] == 4
+
+
+def test_places_give_the_same_prompt_and_a_second_task_computes_nothing() -> None:
+    backbone, task = tiny_backbone(), review_task(60)
+    first = train(backbone, task, LATE, TrainConfig(steps=12, inputs="memory"))
+    assert backbone.inputs is not None
+    misses = backbone.inputs.misses
+    assert misses > 0
+    again = train(backbone, task, LATE, TrainConfig(steps=12, inputs="memory"))
+    assert again.prompt.digest == first.prompt.digest
+    assert backbone.inputs.misses == misses
+
+
+def test_disk_and_memory_hold_the_same_bits(tmp_path: Path) -> None:
+    task, digests = review_task(60), []
+    for place in ("memory", "disk", "disk"):
+        config = TrainConfig(steps=12, inputs=place)  # type: ignore[arg-type]
+        folder = tmp_path / f"{len(digests)}"
+        folder.mkdir()
+        if len(digests) == 2:  # finds the file that another process left
+            (folder / "inputs.bin").write_bytes((tmp_path / "1" / "inputs.bin").read_bytes())
+        digests.append(train(tiny_backbone(), task, LATE, config, folder=folder).prompt.digest)
+    assert len(set(digests)) == 1
