@@ -50,7 +50,27 @@ def test_the_report_holds_what_was_measured(tmp_path: Path) -> None:
     for figure in ("training.png", "confusion.png"):
         assert (tmp_path / "figures" / figure).read_bytes().startswith(b"\x89PNG")
     # Each contestant sees the test rows once.
-    assert sum(event["event"] == "baseline" for event in seen) == 2
+    by_hand = {"manual", "manual_calibrated", "in_context"} & set(report)
+    assert sum(event["event"] == "baseline" for event in seen) == len(by_hand)
+    assert report["best_by_hand"] in by_hand
+
+
+def test_calibrated_and_written_prompts_are_compared_apart() -> None:
+    """Plain answers of a backbone that always says one thing are worse than calibrated ones."""
+    backbone, task = tiny_backbone(), review_task(150)
+    run = train(backbone, task, PromptTuning(length=8), TrainConfig(steps=2))
+    report = prove(backbone, task, run, demonstrations=()).report
+    assert report["manual"]["variant"] == "plain"
+    scores = {(t.name, t.variant): t.score for t in report["manual"]["candidates"]}
+    best = {
+        kind: max(s for (_, v), s in scores.items() if (v == "plain") == kind)
+        for kind in (True, False)
+    }
+    assert scores[report["manual"]["name"], "plain"] == best[True]
+    assert ("manual_calibrated" in report) == (best[False] > best[True])
+    if "manual_calibrated" in report:
+        low, high = report["gain_calibrated_ci95"].low, report["gain_calibrated_ci95"].high
+        assert low <= report["gain_calibrated"] <= high
 
 
 def test_text_to_text_is_proved_by_exact_match(tmp_path: Path) -> None:

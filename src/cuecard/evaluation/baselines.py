@@ -61,6 +61,7 @@ class Choice:
         score: its validation score.
         table: every trial, in the order tried.
         skipped: name -> why a candidate could not be used.
+        as_written: the best one without calibration or any other reading; None if it is this one.
     """
 
     manual: ManualPrompt
@@ -71,6 +72,7 @@ class Choice:
     score: float
     table: tuple[Trial, ...]
     skipped: Mapping[str, str]
+    as_written: Choice | None = None
 
 
 def select_manual(
@@ -93,6 +95,7 @@ def select_manual(
     table: list[Trial] = []
     skipped: dict[str, str] = {}
     best: Choice | None = None
+    plain: Choice | None = None
     for manual in candidates:
         try:
             asked = manual.to_spec(spec, backbone.tokenizer, backbone.max_positions)
@@ -107,15 +110,19 @@ def select_manual(
             table.append(trial)
             if on_trial is not None:
                 on_trial(trial)
+            choice = Choice(manual, asked, variant, prior, stop, score, (), {})
             if best is None or score > best.score:
-                best = Choice(manual, asked, variant, prior, stop, score, (), {})
+                best = choice
+            if variant == "plain" and (plain is None or score > plain.score):
+                plain = choice
     if best is None:
         raise ConfigError(
             "no hand-written prompt can be used",
             got="; ".join(f"{name}: {why}" for name, why in skipped.items()) or "no candidates",
             expected="at least one",
         )
-    return replace(best, table=tuple(table), skipped=skipped)
+    other = None if best.variant == "plain" else plain
+    return replace(best, table=tuple(table), skipped=skipped, as_written=other)
 
 
 def majority(

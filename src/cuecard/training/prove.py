@@ -6,7 +6,7 @@ Hand-written prompts are chosen on validation rows; each chosen one sees the tes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,17 @@ from cuecard.training.log import Observer, read_log
 from cuecard.training.train import Run
 from cuecard.types import Backbone, Record
 
+# Contestants by their name in the report -> what the prompt's gain over them is called there.
+_GAINS = {
+    "manual": "gain",
+    "manual_calibrated": "gain_calibrated",
+    "in_context": "gain_in_context",
+}
+_AGAINST = {
+    "manual": "best zero-shot",
+    "manual_calibrated": "best calibrated zero-shot",
+    "in_context": "best in-context",
+}
 _SECOND = {"classification": "macro_f1", "text-to-text": "token_f1"}
 
 
@@ -76,7 +87,12 @@ def prove(
     candidates = list(manual or default_manual_prompts(task.spec))
     contestants: dict[str, tuple[Choice, Evaluation]] = {}
     zero_shot = _select(backbone, task, chosen_on, candidates, tell)
-    contestants["manual"] = zero_shot, _test(backbone, task, zero_shot, tell)
+    if task.spec.kind == "classification" and zero_shot.as_written is not None:
+        written = replace(zero_shot.as_written, table=zero_shot.table, skipped=zero_shot.skipped)
+        contestants["manual"] = written, _test(backbone, task, written, tell)
+        contestants["manual_calibrated"] = zero_shot, _test(backbone, task, zero_shot, tell)
+    else:
+        contestants["manual"] = zero_shot, _test(backbone, task, zero_shot, tell)
     if demonstrations:
         shown = [
             prompt
@@ -210,7 +226,6 @@ def _report(
         "data": task.report,
         "alarm": run.alarm,
     }
-    names = {"manual": "gain", "in_context": "gain_in_context"}
     for key, (choice, found) in contestants.items():
         report[key] = _numbers(found) | {
             "name": choice.manual.name,
@@ -220,8 +235,8 @@ def _report(
             "candidates": choice.table,
             "skipped": choice.skipped,
         }
-        report[names[key]] = gains[key].value
-        report[f"{names[key]}_ci95"] = gains[key].ci95
+        report[_GAINS[key]] = gains[key].value
+        report[f"{_GAINS[key]}_ci95"] = gains[key].ci95
     # Which hand-written prompt is the best of all is a choice too, and made on validation rows.
     strongest = max(contestants, key=lambda key: contestants[key][0].score)
     report["best_by_hand"] = strongest
@@ -244,7 +259,8 @@ def _notes(report: Mapping[str, Any]) -> tuple[str, ...]:
         f"{report['test_rows']:,} test rows, touched once; everything was chosen on "
         f"{report['validation_rows']:,} validation rows.",
     ]
-    for name, against in (("gain", "best zero-shot"), ("gain_in_context", "best in-context")):
+    for key, against in _AGAINST.items():
+        name = _GAINS[key]
         if name in report:
             low, high = report[f"{name}_ci95"].low, report[f"{name}_ci95"].high
             notes.append(
