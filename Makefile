@@ -11,11 +11,11 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format clean $(VENV)
+.PHONY: help demo test bench-training lint format clean $(VENV)
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[.a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  make .venv    install everything, exact versions, into .venv"
+	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  make .venv           install everything, exact versions, into .venv"
 	@echo "Another Python: make PYTHON=python3.12 test. Options of a command: make demo ARGS='--seed 1'."
 
 $(VENV): $(STAMP)
@@ -39,6 +39,9 @@ lint: $(STAMP)  ## ruff, formatting, mypy strict, import layers
 # The last line of the output is pytest's own closing line.
 test: lint  ## lint, then every test with coverage; ARGS go to pytest
 	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+
+bench-training: $(STAMP)  ## steps and time to accuracy against PEFT; about 20 minutes
+	$(BIN)/python -m benchmarks.training $(ARGS)
 
 format: $(STAMP)  ## rewrite the code as ruff wants it
 	$(BIN)/ruff check --fix .

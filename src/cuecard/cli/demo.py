@@ -77,10 +77,10 @@ def demo_recipe(out: str, seed: int, quick: bool) -> Recipe:
             "backbone": "smollm2-135m-instruct",
             "method": {"text": START},
             "training": {
-                "steps": 40 if quick else 400,
+                "steps": 40 if quick else 500,
                 "batch_rows": 8,
                 "lr": 0.01,
-                "eval_every": 20 if quick else 200,
+                "eval_every": 20 if quick else 250,
                 "seed": seed,
             },
             "demonstrations": [4] if quick else [4, 8],

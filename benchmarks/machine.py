@@ -1,0 +1,69 @@
+"""What was measured on: the processor, its matrix rate, the versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+
+def machine() -> dict[str, Any]:
+    """The processor, its cores and the threads in use."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0].split(":", 1)[1].strip() if names else cpu
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 2),
+        "bf16_gflop_per_cpu_s": round(matrix_rate(torch.bfloat16)),
+        "fp32_gflop_per_cpu_s": round(matrix_rate(torch.float32)),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The packages that decide speed."""
+    return {name: version(name) for name in ("cuecard", "torch", "transformers", "peft")}
+
+
+def matrix_rate(dtype: torch.dtype, size: int = 1024) -> float:
+    """GFLOP per CPU-second of a square matrix product."""
+    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+    rates = []
+    for _ in range(7):
+        cpu, _ = timed(lambda: [a @ b for _ in range(4)])
+        rates.append(4 * 2 * size**3 / cpu / 1e9)
+    return median(rates)
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, float]:
+    """CPU-seconds and wall seconds of one call."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def alternate(
+    contestants: dict[str, Callable[[], Any]], rounds: int
+) -> dict[str, dict[str, float]]:
+    """Median CPU and wall seconds per call, contestants taking turns; the first is not kept."""
+    seen: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
+    for turn in range(rounds + 1):
+        for name, work in contestants.items():
+            taken = timed(work)
+            if turn:
+                seen[name].append(taken)
+    return {
+        name: {"cpu_s": median(c for c, _ in pairs), "wall_s": median(w for _, w in pairs)}
+        for name, pairs in seen.items()
+    }

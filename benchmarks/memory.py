@@ -1,0 +1,31 @@
+"""Peak memory of training steps above what the process held before them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+
+
+def peak_bytes(step: Callable[[], Any], times: int = 2) -> int:
+    """Bytes that steps add to the process's resident memory at their peak, sampled every 2 ms."""
+    process = psutil.Process()
+    before = peak = int(process.memory_info().rss)
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.002):
+            peak = max(peak, int(process.memory_info().rss))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        for _ in range(times):
+            step()
+    finally:
+        done.set()
+        watcher.join()
+    return peak - before

@@ -1,0 +1,174 @@
+"""Training steps and time to accuracy against PEFT: `make bench-training`.
+
+Contestants take turns in one process; a case's numbers are medians of CPU time. Peak memory is
+taken in a process of its own per contestant. Everything goes to benchmarks/results/training.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.accuracy import review_task, time_to_accuracy
+from benchmarks.contestants import Contestant, Ours, Peft, linear_flops
+from benchmarks.machine import alternate, machine, versions
+from benchmarks.memory import peak_bytes
+from cuecard import CausalBackbone, load_backbone
+from cuecard.backbones.loading import Precision
+from cuecard.tasks import batches_by_length
+from cuecard.types import Encoded
+
+NAMES: tuple[Contestant, ...] = ("ours", "peft_fp32", "peft_bf16")
+BATCHES = 8
+RESULTS = Path(__file__).parent / "results" / "training.json"
+BACKBONE = "smollm2-135m-instruct"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A batch's shape: rows B, tokens T (0: those of real reviews), prompt vectors P."""
+
+    name: str
+    rows: int
+    tokens: int
+    prompt: int
+    late: bool = False
+
+
+CASES = (
+    Case("B16 T32 P20", 16, 32, 20),
+    Case("B16 T32 P100", 16, 32, 100),
+    Case("B8 T256 P20 suffix, inputs cached", 8, 256, 20, late=True),
+    Case("ragged reviews B16 P20", 16, 0, 20),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the cases and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default=BACKBONE, help="a name, a folder or a hub id")
+    parser.add_argument("--rounds", type=int, default=7, help="kept steps per case")
+    parser.add_argument("--only", help="cases whose name contains this")
+    parser.add_argument("--seeds", type=int, default=3, help="of time to accuracy; 0 leaves it out")
+    parser.add_argument("--peft-steps", type=int, default=150, help="of PEFT's run to accuracy")
+    parser.add_argument("--reviews", help="labelled rows; the catalogue's reviews by default")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--peak", nargs=2, metavar=("CASE", "CONTESTANT"), help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.peak:
+        case = next(case for case in CASES if case.name == options.peak[0])
+        print(peak_bytes(_steps(case, options, options.peak[1])[0]))
+        return 0
+    about = {"machine": machine(), "versions": versions()}
+    found: list[dict[str, Any]] = []
+    for case in CASES:
+        if options.only is None or options.only in case.name:
+            rate = about["machine"]["bf16_gflop_per_cpu_s"]
+            found.append(measure(case, options, rate) | about)
+            print(_line(found[-1]), flush=True)
+    if options.seeds:
+        found.append(
+            time_to_accuracy(
+                options.backbone,
+                options.reviews,
+                seeds=options.seeds,
+                peft_steps=options.peft_steps,
+            )
+            | about
+        )
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(found, indent=2) + "\n")
+    print(f"wrote {options.out}")
+    return 0
+
+
+def measure(case: Case, options: argparse.Namespace, rate: float) -> dict[str, Any]:
+    """One case: seconds per step of every contestant, and their peak memory."""
+    work: dict[str, Callable[[], Any]] = {}
+    backbones: dict[str, Any] = {}
+    for name in NAMES:
+        work[name], backbones[name] = _steps(case, options, name)
+    for _ in range(BATCHES):  # fills the cache of a late prompt, and settles what is settled once
+        work["ours"]()
+    backbones["ours"].reset_counts()
+    for _ in range(BATCHES):
+        work["ours"]()
+    tokens = backbones["ours"].counts["tokens"] // BATCHES
+    taken = alternate(work, options.rounds)
+    ours = taken["ours"]["cpu_s"]
+    return {
+        "name": case.name,
+        **{f"{name}_{unit}": taken[name][unit] for name in NAMES for unit in ("cpu_s", "wall_s")},
+        "ratio_fp32": taken["peft_fp32"]["cpu_s"] / ours,
+        "ratio_bf16": taken["peft_bf16"]["cpu_s"] / ours,
+        "ours_tokens": tokens,
+        "gemm_share": linear_flops(backbones["ours"].model, tokens) / 1e9 / rate / ours,
+        "ours_peak_bytes": _peak(case, "ours", options),
+        "peft_peak_bytes": _peak(case, "peft_fp32", options),
+        "peft_bf16_peak_bytes": _peak(case, "peft_bf16", options),
+    }
+
+
+def _steps(
+    case: Case, options: argparse.Namespace, contestant: str
+) -> tuple[Callable[[], Any], Any]:
+    """A step that can be called again and again, batch after batch, and its backbone."""
+    precision: Precision = "fp32" if contestant == "peft_fp32" else "bf16"
+    backbone = load_backbone(options.backbone, dtype=precision)
+    batches = _batches(case, backbone, options.reviews)
+    start = backbone.embeddings[200 : 200 + case.prompt].float().clone()
+    turn = itertools.count()
+    side: Ours | Peft
+    if contestant == "ours":
+        side = Ours(backbone, start)
+        if case.late:
+            backbone.remember([row.context for batch in batches for row in batch])
+    else:
+        side = Peft(backbone.model, start)
+    return lambda: side.step(batches[next(turn) % len(batches)]), backbone
+
+
+def _batches(case: Case, backbone: CausalBackbone, reviews: str | None) -> list[list[Encoded]]:
+    if not case.tokens:
+        task = review_task(reviews, 0)
+        rows = [task.spec.encode(record, backbone.tokenizer) for record in task.train]
+        lengths = [len(row.context) for row in rows]
+        chosen = batches_by_length(lengths, case.rows, None, 0, 0)[:BATCHES]
+        return [[rows[index] for index in batch] for batch in chosen]
+    generator = torch.Generator().manual_seed(0)
+    size = min(backbone.vocab_size, 40_000)
+    ids = torch.randint(4, size, (case.rows, case.tokens + 1), generator=generator).tolist()
+    slot = case.tokens if case.late else 0
+    return [[Encoded(tuple(row[:-1]), (row[-1],), slot) for row in ids]]
+
+
+def _peak(case: Case, contestant: str, options: argparse.Namespace) -> int:
+    command = [sys.executable, "-m", "benchmarks.training", "--backbone", options.backbone]
+    command += ["--peak", case.name, contestant]
+    command += ["--reviews", options.reviews] if options.reviews else []
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return int(done.stdout.split()[-1])
+
+
+def _line(found: dict[str, Any]) -> str:
+    return (
+        f"{found['name']}: {found['ours_cpu_s']:.2f} CPU-s a step, PEFT fp32 "
+        f"{found['ratio_fp32']:.1f}x, bf16 {found['ratio_bf16']:.1f}x; "
+        f"{found['gemm_share']:.0%} of the matrix rate; peak "
+        f"{found['ours_peak_bytes'] / 2**20:.0f} MiB against "
+        f"{found['peft_peak_bytes'] / 2**20:.0f} and "
+        f"{found['peft_bf16_peak_bytes'] / 2**20:.0f}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
