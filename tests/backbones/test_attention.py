@@ -105,11 +105,11 @@ def test_a_past_is_what_the_same_tokens_in_the_row_would_be(options: dict[str, A
     own = [
         i for s, p, n in zip(starts, pasts, LENGTHS, strict=True) for i in range(s + p, s + p + n)
     ]
-    kept = torch.zeros(2, 2, 3, 4, 5, dtype=torch.float64)
+    kept = torch.zeros(2, 2, 3, 4 + 3, 5, dtype=torch.float64)  # room for 3 own ones
     for row, (start, past) in enumerate(zip(starts, pasts, strict=True)):
         kept[0, :, row, :past] = key[0, :, start : start + past]
         kept[1, :, row, :past] = value[0, :, start : start + past]
-    before = Past(torch.tensor(pasts), [(kept[0].flatten(0, 1), kept[1].flatten(0, 1))])
+    before = Past(torch.tensor(pasts), [(kept[0].flatten(0, 1), kept[1].flatten(0, 1))], 3)
     packing = Packing.of(0, torch.tensor(LENGTHS), before)
 
     def ours(*given: Tensor) -> Tensor:

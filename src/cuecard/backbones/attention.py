@@ -152,8 +152,8 @@ class _Parts:
         self.first_v = self._by_key_head(first, 1)
         self.v = self._gather_keys(own)
         if before is not None:
-            self.k = torch.cat([before[0], self.k], 1)
-            self.v = torch.cat([before[1], self.v], 1)
+            self.k = _behind(before[0], self.k)
+            self.v = _behind(before[1], self.v)
 
     def probabilities(self) -> tuple[Tensor, Tensor]:
         """Of the shared part [K, G * S, S], and of the rows [K, B * G * W, S + U]."""
@@ -260,6 +260,12 @@ class _Parts:
         )
         own = own.reshape(-1, size).index_select(0, back)
         return torch.cat([shared, own]).view(1, -1, heads, size)
+
+
+def _behind(past: Tensor, own: Tensor) -> Tensor:
+    """[K * B, T + W, D]: own keys or values [K * B, W, D] in the room behind the past ones."""
+    past[:, -own.shape[1] :] = own
+    return past
 
 
 def _softmax(scores: Tensor) -> Tensor:

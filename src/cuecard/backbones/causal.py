@@ -185,10 +185,10 @@ class CausalBackbone:
     def _run_behind(self, inputs: InputCache, rows: _Rows, vectors: Tensor) -> Tensor:
         """Logits [N, V] where everything before the prompt is remembered."""
         tail = rows.from_slot()
-        past = inputs.past(rows.inputs(), self.device)
         embeds, mask = self._embed_rows(
             tail.ids, tail.lengths, tail.slot, vectors, NOTHING_SHARED, "right"
         )
+        past = inputs.past(rows.inputs(), self.device, room=mask.shape[1])
         packing = Packing.of(0, mask.sum(1), past)
         at = packing.starts[rows.read_rows] + tail.read_at + len(vectors) - 1
         self.counts["remembered"] += int(past.lengths.sum())
@@ -236,22 +236,21 @@ class CausalBackbone:
         if not kept or not self._packs(1):
             return None
         probe = self._keys_and_values(kept[:1])
-        shape = Shape(probe.shape[1], probe.shape[3], probe.shape[4], probe.dtype)
+        shape = Shape(probe.shape[0], probe.shape[2], probe.shape[4], probe.dtype)
         key = f"{self.fingerprint}|{_BITS}"
         self.inputs = InputCache(kept, shape, self._keys_and_values, file=file, key=key)
         return self.inputs
 
     @torch.no_grad()
     def _keys_and_values(self, inputs: Sequence[tuple[int, ...]]) -> Tensor:
-        """[tokens, L, 2, K, D] of inputs that are run once, one behind the other."""
+        """[L, 2, K, tokens, D] of inputs that are run once, one behind the other."""
         lengths = torch.tensor([len(ids) for ids in inputs], device=self.device)
         flat = torch.tensor([token for ids in inputs for token in ids], device=self.device)
         seen: list[tuple[Tensor, Tensor]] = []
         nothing = lengths[:0]
         stream = torch.as_tensor(self._embed(flat))
         self._run_stream(stream, Packing.of(0, lengths), nothing, seen)
-        layers = torch.stack([torch.cat(layer) for layer in seen])  # [L, 2, K, N, D]
-        return layers.permute(3, 0, 1, 2, 4).contiguous().cpu()
+        return torch.stack([torch.cat(layer) for layer in seen]).cpu()
 
     def _run_padded(self, rows: _Rows, vectors: Tensor) -> Tensor:
         """Logits [N, V] from padded rows behind the keys and values of what is shared."""

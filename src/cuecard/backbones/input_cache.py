@@ -54,7 +54,7 @@ class InputCache:
     Args:
         inputs: token ids; equal ones are kept once.
         shape: of what is kept per token.
-        compute: a group of inputs -> [tokens, L, 2, K, D], one behind the other.
+        compute: a group of inputs -> [L, 2, K, tokens, D], one behind the other.
         file: where they are kept; None keeps them in memory.
         key: what else they depend on (the backbone); a file made with another one is made anew.
     """
@@ -104,8 +104,11 @@ class InputCache:
     def __contains__(self, ids: tuple[int, ...]) -> bool:
         return ids in self._at
 
-    def past(self, inputs: Sequence[tuple[int, ...]], device: torch.device) -> Past:
+    def past(self, inputs: Sequence[tuple[int, ...]], device: torch.device, room: int = 0) -> Past:
         """What stands before rows with these inputs.
+
+        Args:
+            room: places left behind every past for the row's own keys and values.
 
         Raises:
             KeyError: an input that is not in the list.
@@ -114,16 +117,17 @@ class InputCache:
         lengths = torch.tensor([len(ids) for ids in inputs])
         width = int(lengths.max())
         shape = self._shape
-        rows = torch.zeros(
-            shape.layers, 2, shape.heads, len(inputs), width, shape.size, dtype=shape.dtype
-        )
+        sizes = (shape.layers, 2, shape.heads, len(inputs), width + room, shape.size)
+        rows = torch.empty(sizes, dtype=shape.dtype)
         for number, row in enumerate(found):
-            rows[:, :, :, number, : len(row)] = row.permute(1, 2, 3, 0, 4)
+            length = row.shape[3]
+            rows[:, :, :, number, :length] = row
+            rows[:, :, :, number, length:width] = 0
         kept = rows.to(device).flatten(2, 3)
-        return Past(lengths.to(device), [(layer[0], layer[1]) for layer in kept])
+        return Past(lengths.to(device), [(layer[0], layer[1]) for layer in kept], room)
 
     def _row(self, ids: tuple[int, ...]) -> Tensor:
-        """[t, L, 2, K, D]"""
+        """[L, 2, K, t, D]"""
         group, start = self._at[ids]
         if not self._trusted[group]:
             self._trusted[group] = self._store.intact(group, *self._span(group))
@@ -132,7 +136,7 @@ class InputCache:
                 self._store.put(group, self._span(group)[0], self._compute(self._groups[group]))
                 self._trusted[group] = True
         self.hits += 1
-        return self._store.values[start : start + len(ids)]
+        return self._store.values[:, :, :, start : start + len(ids)]
 
     def _span(self, group: int) -> tuple[int, int]:
         start = self._starts[group]
@@ -146,11 +150,11 @@ class InputCache:
 
 
 class _Store:
-    """The values [tokens, L, 2, K, D] and a checksum per group, in memory or in one file."""
+    """The values [L, 2, K, tokens, D] and a checksum per group, in memory or in one file."""
 
     def __init__(self, file: Path | None, key: str, groups: int, tokens: int, shape: Shape) -> None:
         self.file = file
-        size = (tokens, shape.layers, 2, shape.heads, shape.size)
+        size = (shape.layers, 2, shape.heads, tokens, shape.size)
         if file is None:
             self._sums = np.full(groups, _ABSENT, dtype=np.int64)
             self.values = torch.empty(size, dtype=shape.dtype)
@@ -174,12 +178,14 @@ class _Store:
         return known != _ABSENT and known == self._sum(start, end)
 
     def put(self, group: int, start: int, values: Tensor) -> None:
-        self.values[start : start + len(values)] = values
+        end = start + values.shape[3]
+        self.values[:, :, :, start:end] = values
         # The checksum comes last: what a kill leaves half written does not count.
-        self._sums[group] = self._sum(start, start + len(values))
+        self._sums[group] = self._sum(start, end)
 
     def _sum(self, start: int, end: int) -> int:
-        return zlib.crc32(self.values[start:end].view(torch.uint8).numpy().data)
+        values = self.values[:, :, :, start:end].contiguous()
+        return zlib.crc32(values.view(torch.uint8).numpy().data)
 
 
 def _grouped(inputs: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:

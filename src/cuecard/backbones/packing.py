@@ -40,16 +40,18 @@ class Past:
 
     Attributes:
         lengths: [B] earlier tokens per row.
-        layers: per layer, keys and values [K * B, T, D], filled up behind each row's last.
+        layers: per layer, keys and values [K * B, T + room, D], filled up behind each row's last.
+        room: places at the end that attention writes the rows' own keys and values to.
     """
 
     lengths: Tensor
     layers: Sequence[tuple[Tensor, Tensor]]
+    room: int = 0
 
     @property
     def width(self) -> int:
         """T."""
-        return int(self.layers[0][0].shape[1])
+        return int(self.layers[0][0].shape[1]) - self.room
 
 
 @dataclass(frozen=True, slots=True)
