@@ -29,7 +29,8 @@ from cuecard.types import Encoded
 
 NAMES: tuple[Contestant, ...] = ("ours", "peft_fp32", "peft_bf16")
 BATCHES = 8
-RESULTS = Path(__file__).parent / "results" / "training.json"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "training.json"
 BACKBONE = "smollm2-135m-instruct"
 
 
@@ -155,7 +156,7 @@ def _peak(case: Case, contestant: str, options: argparse.Namespace) -> int:
     command = [sys.executable, "-m", "benchmarks.training", "--backbone", options.backbone]
     command += ["--peak", case.name, contestant]
     command += ["--reviews", options.reviews] if options.reviews else []
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
     return int(done.stdout.split()[-1])
 
 

@@ -1,0 +1,80 @@
+"""The benchmark runs from end to end on a tiny backbone; its numbers are nobody's concern here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from benchmarks.machine import alternate
+from benchmarks.memory import peak_bytes
+from benchmarks.tables import PAGE, RESULTS, training_table, updated
+from benchmarks.training import main
+from reviews import reviews
+from tiny import tiny_model, tiny_tokenizer
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+
+NUMBERS = (
+    "ours_cpu_s",
+    "peft_fp32_cpu_s",
+    "peft_bf16_cpu_s",
+    "ratio_fp32",
+    "ratio_bf16",
+    "gemm_share",
+    "peft_peak_bytes",
+)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("benchmark")
+    tiny_model().save_pretrained(folder / "model")
+    tiny_tokenizer().save_pretrained(folder / "model")
+    lines = [
+        "text,label",
+        *(f'"{r.fields["text"]} {i}",{r.target}' for i, r in enumerate(reviews(200))),
+    ]
+    (folder / "reviews.csv").write_text("\n".join(lines) + "\n")
+    out = folder / "results" / "training.json"
+    options = ["--backbone", str(folder / "model"), "--reviews", str(folder / "reviews.csv")]
+    options += ["--rounds", "1", "--seeds", "1", "--peft-steps", "20", "--only", "B16 T32 P20"]
+    assert main([*options, "--out", str(out)]) == 0
+    found: list[dict[str, Any]] = json.loads(out.read_text())
+    return found
+
+
+def test_a_case_holds_its_numbers(results: list[dict[str, Any]]) -> None:
+    case, accuracy = results
+    assert case["name"] == "B16 T32 P20"
+    assert all(case[name] > 0 for name in NUMBERS)
+    assert case["ratio_fp32"] == pytest.approx(case["peft_fp32_cpu_s"] / case["ours_cpu_s"])
+    assert case["ours_tokens"] == 20 + 16 * 32  # the prompt once, no padding
+    assert {"cpu", "bf16_gflop_per_cpu_s"} <= set(case["machine"])
+    assert set(case["versions"]) == {"cuecard", "torch", "transformers", "peft"}
+    assert [run["precision"] for run in accuracy["runs"]] == ["fp32", "bf16"]
+    assert all(0 <= run["accuracy"] <= 1 for run in accuracy["runs"])
+
+
+def test_the_table_is_made_of_them(results: list[dict[str, Any]]) -> None:
+    table = training_table(results)
+    assert f"| B16 T32 P20 | {results[0]['ours_cpu_s']:.2f} (" in table
+    page = updated("a\n<!-- benchmarks/results/training.json -->\nold\n<!-- end -->\nb", results)
+    assert "old" not in page and page.startswith("a\n") and page.endswith("\nb")
+
+
+def test_the_page_shows_the_stored_results() -> None:
+    page = PAGE.read_text()
+    assert updated(page, json.loads(RESULTS.read_text())) == page
+
+
+def test_contestants_take_turns() -> None:
+    turns: list[str] = []
+    found = alternate({name: lambda name=name: turns.append(name) for name in "ab"}, rounds=3)
+    assert turns == list("ab" * 4)
+    assert set(found) == {"a", "b"} and set(found["a"]) == {"cpu_s", "wall_s"}
+
+
+def test_peak_memory_is_above_what_was_there() -> None:
+    assert peak_bytes(lambda: bytearray(64 * 2**20).find(b"x")) >= 48 * 2**20
