@@ -165,7 +165,9 @@ class Backbone(Protocol):
     num_layers: int
     vocab_size: int
     max_positions: int
-    counts: dict[str, int]
+
+    @property
+    def counts(self) -> dict[str, int]: ...
 
     @property
     def embeddings(self) -> Tensor: ...

@@ -5,7 +5,8 @@ from torch import nn
 from transformers.models.gemma2.modeling_gemma2 import Gemma2RMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from cuecard.backbones.norms import FusedNorms, RmsNorm
+from cuecard.backbones.fused import Fused
+from cuecard.backbones.norms import RmsNorm, rms_norm
 
 
 def norm(dtype: torch.dtype = torch.float32) -> LlamaRMSNorm:
@@ -30,14 +31,14 @@ def test_found_by_what_they_do() -> None:
         other.weight.normal_()
     plain = nn.LayerNorm(24, bias=False)
     twice = nn.Sequential(norm(), norm(torch.bfloat16), other, plain)
-    assert len(FusedNorms(twice)) == 2
+    assert len(Fused(twice, [rms_norm])) == 2
 
 
 def test_the_model_keeps_its_own_forward() -> None:
     module = nn.Sequential(norm())
-    fused = FusedNorms(module)
+    fused = Fused(module, [rms_norm])
     x = torch.randn(2, 24, requires_grad=True)
     with fused.running():
         assert "RmsNorm" in str(module(x).grad_fn)
     assert "RmsNorm" not in str(module(x).grad_fn)
-    assert len(FusedNorms(module)) == 1
+    assert len(Fused(module, [rms_norm])) == 1

@@ -1,0 +1,87 @@
+"""A frozen model as everything here calls it: embeddings in, logits at the reads out, counted."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from cuecard.errors import BackboneError
+
+
+class FrozenModel:
+    """A causal language model without gradients of its own.
+
+    Args:
+        model: any transformers causal LM; its parameters are frozen here.
+        name: what the user called it.
+
+    Raises:
+        BackboneError: the model has no input embedding or no LM head.
+    """
+
+    def __init__(self, model: Any, name: str) -> None:
+        self.model = model.eval()
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(False)
+        self.embed: nn.Module = model.get_input_embeddings()
+        self.head: nn.Module = model.get_output_embeddings()
+        if self.embed is None or self.head is None:
+            raise BackboneError(
+                "this model cannot be used as a causal backbone",
+                where=name,
+                got=f"{type(model).__name__} without an input embedding or an LM head",
+                expected="a causal language model (AutoModelForCausalLM)",
+            )
+        weight = self.embed.weight
+        assert isinstance(weight, Tensor)
+        self.device, self.dtype = weight.device, weight.dtype
+        self.config = model.config.get_text_config()
+        self.layers = int(self.config.num_hidden_layers)
+        self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        self.own_attention = str(self.config._attn_implementation)
+        self.counts: dict[str, int] = {}
+        self.reset_counts()
+
+    def reset_counts(self) -> None:
+        """Set the running totals to zero."""
+        self.counts = {"calls": 0, "tokens": 0, "logits": 0, "remembered": 0}
+
+    def call(self, embeds: Tensor, **options: Any) -> Any:
+        """One forward pass over [B, W, H]."""
+        self.counts["calls"] += 1
+        self.counts["tokens"] += embeds.shape[0] * embeds.shape[1]
+        return self.model(inputs_embeds=embeds, **options)
+
+    def new_cache(self) -> Any:
+        """An empty cache of keys and values that fits the model."""
+        return DynamicCache(config=self.model.config)
+
+    def set_attention(self, wanted: str) -> None:
+        """Choose transformers' attention implementation for the calls that follow."""
+        if self.config._attn_implementation != wanted:
+            self.model.set_attn_implementation(wanted)
+
+    @contextmanager
+    def read_at(self, rows: Tensor, at: Tensor) -> Iterator[None]:
+        """Give the LM head only the hidden states that are read: [1, N, H] for [B, W, H]."""
+
+        def select(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (inputs[0][rows, at][None], *inputs[1:])
+
+        handle = self.head.register_forward_pre_hook(select)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    def embeddings(self, vocab_size: int) -> Tensor:
+        """[V, H] what the embedding layer gives for every id, with the layer's own scaling."""
+        with torch.inference_mode(False), torch.no_grad():
+            ids = torch.arange(vocab_size, device=self.device)
+            return torch.as_tensor(self.embed(ids)).detach()

@@ -1,0 +1,45 @@
+"""Gated MLPs with the gate's gradient written out: two tensors kept for it instead of three."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cuecard.backbones.fused import does_the_same
+
+_PARTS = ("gate_proj", "up_proj", "down_proj")
+
+
+class SwiGlu(torch.autograd.Function):
+    """silu(gate) * up, elementwise (Shazeer, 2020, arXiv:2002.05202)."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        return functional.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, Tensor]:
+        gate, up = ctx.saved_tensors
+        through = torch.ops.aten.silu_backward(grads[0] * up, gate)
+        return through, functional.silu(gate).mul_(grads[0])
+
+
+def gated_mlp(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
+    """The module's own products around `SwiGlu`, if that gives the same; else None."""
+    parts = [getattr(module, name, None) for name in _PARTS]
+    gate, up, down = parts
+    if not (isinstance(gate, nn.Linear) and isinstance(up, nn.Linear)):
+        return None
+    if not isinstance(down, nn.Linear):
+        return None
+
+    def forward(x: Tensor) -> Tensor:
+        gated = SwiGlu.apply(gate(x), up(x))  # type: ignore[no-untyped-call]
+        return torch.as_tensor(down(gated))
+
+    return forward if does_the_same(module, forward, gate.weight) else None

@@ -1,0 +1,83 @@
+"""A batch as one packed sequence: what is shared, then every row, nothing padded or run twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cuecard.backbones.attention import NAME, UnpackableError, packed
+from cuecard.backbones.frozen import FrozenModel
+from cuecard.backbones.fused import Fused
+from cuecard.backbones.gates import gated_mlp
+from cuecard.backbones.input_cache import InputCache
+from cuecard.backbones.layout import NOTHING_SHARED
+from cuecard.backbones.norms import rms_norm
+from cuecard.backbones.packing import Packing
+from cuecard.backbones.rows import Rows, embed_rows, embed_shared
+
+
+class PackedRun:
+    """Runs batches as packed sequences, with attention, norms and gates of our own."""
+
+    def __init__(self, frozen: FrozenModel) -> None:
+        self._frozen = frozen
+        self._fused = Fused(frozen.model, (rms_norm, gated_mlp))
+
+    def logits(self, rows: Rows, vectors: Tensor) -> Tensor:
+        """[N, V] at the rows' reads.
+
+        Raises:
+            UnpackableError: the model asks of attention what a packed sequence does not give it.
+        """
+        plan = rows.plan(len(vectors))
+        shared = embed_shared(self._frozen.embed, rows, vectors, plan)[0]
+        embeds, mask = embed_rows(self._frozen.embed, rows, vectors, plan, "right")
+        packing = Packing.of(len(shared), mask.sum(1))
+        stream = torch.cat([shared, embeds[packing.mask]])
+        at = packing.starts[rows.read_rows] + rows.reads(plan, len(vectors))
+        return self._run(stream, packing, at)
+
+    def behind(self, inputs: InputCache, rows: Rows, vectors: Tensor) -> Tensor:
+        """[N, V] where everything before the prompt is remembered."""
+        tail = rows.from_slot()
+        embeds, mask = embed_rows(self._frozen.embed, tail, vectors, NOTHING_SHARED, "right")
+        past = inputs.past(rows.inputs(), self._frozen.device, room=mask.shape[1])
+        packing = Packing.of(0, mask.sum(1), past)
+        at = packing.starts[rows.read_rows] + tail.read_at + len(vectors) - 1
+        self._frozen.counts["remembered"] += int(past.lengths.sum())
+        return self._run(embeds[packing.mask], packing, at)
+
+    @torch.no_grad()
+    def keys_and_values(self, inputs: Sequence[tuple[int, ...]]) -> Tensor:
+        """[L, 2, K, tokens, D] of inputs that are run once, one behind the other."""
+        device = self._frozen.device
+        lengths = torch.tensor([len(ids) for ids in inputs], device=device)
+        flat = torch.tensor([token for ids in inputs for token in ids], device=device)
+        seen: list[tuple[Tensor, Tensor]] = []
+        stream = torch.as_tensor(self._frozen.embed(flat))
+        self._run(stream, Packing.of(0, lengths), lengths[:0], seen)
+        return torch.stack([torch.cat(layer) for layer in seen]).cpu()
+
+    def _run(
+        self,
+        stream: Tensor,
+        packing: Packing,
+        at: Tensor,
+        seen: list[tuple[Tensor, Tensor]] | None = None,
+    ) -> Tensor:
+        """Logits [N, V] at places `at` of a packed sequence of embeddings [N, H]."""
+        frozen = self._frozen
+        positions = packing.positions()
+        frozen.set_attention(NAME)
+        try:
+            with packed(packing, seen) as layers, self._fused.running(), frozen.read_at(at * 0, at):
+                found = frozen.call(stream[None], position_ids=positions, use_cache=False)
+        finally:
+            # The model is the caller's too, and knows nothing of packing.
+            frozen.set_attention(frozen.own_attention)
+        if layers.count != frozen.layers:
+            raise UnpackableError(f"{layers.count} of {frozen.layers} layers asked for attention")
+        logits: Tensor = found.logits[0]
+        return logits
