@@ -12,9 +12,10 @@ from typing import Any
 
 from cuecard.errors import DataError
 from cuecard.evaluation.baselines import Choice, majority, select_manual
-from cuecard.evaluation.evaluate import PRIMARY, Evaluation, Gain, evaluate, gain
+from cuecard.evaluation.evaluate import PRIMARY, Evaluation, Gain, evaluate, gain, score_predictions
 from cuecard.evaluation.figures import confusion_figure, loss_figure
 from cuecard.evaluation.manual import ManualPrompt, default_manual_prompts, with_demonstrations
+from cuecard.evaluation.predict import calibrate
 from cuecard.evaluation.report import (
     CLASSIFICATION_COLUMNS,
     TEXT_COLUMNS,
@@ -89,8 +90,14 @@ def prove(
     zero_shot = _select(backbone, task, chosen_on, candidates, tell)
     if task.spec.kind == "classification" and zero_shot.as_written is not None:
         written = replace(zero_shot.as_written, table=zero_shot.table, skipped=zero_shot.skipped)
-        contestants["manual"] = written, _test(backbone, task, written, tell)
-        contestants["manual_calibrated"] = zero_shot, _test(backbone, task, zero_shot, tell)
+        found = _test(backbone, task, written, tell)
+        contestants["manual"] = written, found
+        contestants["manual_calibrated"] = (
+            zero_shot,
+            _calibrated(task, found, zero_shot)
+            if zero_shot.manual == written.manual
+            else _test(backbone, task, zero_shot, tell),
+        )
     else:
         contestants["manual"] = zero_shot, _test(backbone, task, zero_shot, tell)
     if demonstrations:
@@ -161,6 +168,18 @@ def _select(
 def _test(backbone: Backbone, task: Task, choice: Choice, tell: Observer) -> Evaluation:
     tell({"event": "baseline", "name": choice.manual.name, "variant": choice.variant})
     return evaluate(backbone, choice.spec, task.test, prior=choice.prior, stop=choice.stop)
+
+
+def _calibrated(task: Task, found: Evaluation, choice: Choice) -> Evaluation:
+    """The same answers to the same prompt, read with the choice's prior."""
+    assert choice.prior is not None
+    return score_predictions(
+        choice.spec,
+        task.test,
+        calibrate(found.predictions, choice.prior),
+        seconds=found.seconds,
+        tokens_per_request=found.tokens_per_request,
+    )
 
 
 def _plain_first(candidates: Sequence[ManualPrompt], best: Choice) -> list[ManualPrompt]:
