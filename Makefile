@@ -11,11 +11,11 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench-training lint format clean $(VENV)
+.PHONY: help demo test bench-training bench-training-gpu lint format clean $(VENV)
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "  make .venv           install everything, exact versions, into .venv"
+	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  make .venv               install everything, exact versions, into .venv"
 	@echo "Another Python: make PYTHON=python3.12 test. Options of a command: make demo ARGS='--seed 1'."
 
 $(VENV): $(STAMP)
@@ -42,6 +42,9 @@ test: lint  ## lint, then every test with coverage; ARGS go to pytest
 
 bench-training: $(STAMP)  ## steps and time to accuracy against PEFT; about 20 minutes
 	$(BIN)/python -m benchmarks.training $(ARGS)
+
+bench-training-gpu: $(STAMP)  ## the same with an 8B backbone on a GPU; ARGS=--smoke: a tiny one
+	$(BIN)/python -m benchmarks.training_gpu $(ARGS)
 
 format: $(STAMP)  ## rewrite the code as ruff wants it
 	$(BIN)/ruff check --fix .

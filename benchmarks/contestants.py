@@ -59,7 +59,8 @@ class Peft:
     def step(self, rows: Sequence[Encoded]) -> float:
         """The same rows, padded to the longest; labels at the target alone."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.model(**padded(rows)).loss
+        given = {k: v.to(self.vectors.device) for k, v in padded(rows).items()}
+        loss = self.model(**given).loss
         loss.backward()
         self.optimizer.step()
         return float(loss.detach())

@@ -30,6 +30,12 @@ def test_the_prompt_runs_once_nothing_is_padded_and_logits_are_computed_where_th
     assert backbone.counts == {"calls": 1, "tokens": tokens, "logits": len(ROWS), "remembered": 0}
 
 
+def test_two_rows_share_a_prompt_of_one_vector() -> None:
+    backbone = tiny_backbone()
+    backbone.forward(batch_of([[5, 6, 7], [6, 7]]), InputTokens(torch.randn(1, 32)))
+    assert backbone.counts["tokens"] == 1 + 3 + 2
+
+
 def test_a_common_beginning_runs_once_without_a_prompt_too() -> None:
     backbone = tiny_backbone()
     header = list(range(30, 70))

@@ -13,7 +13,7 @@ from cuecard.types import Batch
 Side = Literal["left", "right"]
 
 # Running the common part apart costs a forward pass of its own; below this it does not pay.
-_WORTH_SHARING = 64
+APART = 64
 
 
 def align_left(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -44,12 +44,20 @@ NOTHING_SHARED = Sharing(tokens=0, prompt=False)
 
 
 def plan_sharing(
-    ids: Tensor, lengths: Tensor, slot: Tensor, read_at: Tensor, prompt_length: int
+    ids: Tensor,
+    lengths: Tensor,
+    slot: Tensor,
+    read_at: Tensor,
+    prompt_length: int,
+    worth: int = APART,
 ) -> Sharing:
     """Decide what runs once: the prompt if every row has it in one place, and common first tokens.
 
     Each row keeps the tokens from the first one that differs, and at least the one whose output
     the earliest read needs.
+
+    Args:
+        worth: nothing is shared that spares fewer positions.
     """
     rows = ids.shape[0]
     room = min(int(lengths.min()), int(read_at.min())) - 1 if read_at.numel() else -1
@@ -63,7 +71,7 @@ def plan_sharing(
     if prompt_length > 0 and not prompt:
         tokens = min(tokens, first)
     shared = tokens + (prompt_length if prompt else 0)
-    if shared * (rows - 1) < _WORTH_SHARING:
+    if shared * (rows - 1) < worth:
         return NOTHING_SHARED
     return Sharing(tokens=tokens, prompt=prompt)
 

@@ -31,7 +31,7 @@ class PackedRun:
         Raises:
             UnpackableError: the model asks of attention what a packed sequence does not give it.
         """
-        plan = rows.plan(len(vectors))
+        plan = rows.plan(len(vectors), worth=1)  # sharing costs nothing here
         shared = embed_shared(self._frozen.embed, rows, vectors, plan)[0]
         embeds, mask = embed_rows(self._frozen.embed, rows, vectors, plan, "right")
         packing = Packing.of(len(shared), mask.sum(1))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cuecard.backbones.input_cache import InputCache
-from cuecard.backbones.layout import Sharing, Side, lay_out, plan_sharing
+from cuecard.backbones.layout import APART, Sharing, Side, lay_out, plan_sharing
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,9 @@ class Rows:
     read_rows: Tensor
     read_at: Tensor
 
-    def plan(self, prompt_length: int) -> Sharing:
+    def plan(self, prompt_length: int, worth: int = APART) -> Sharing:
         """What runs once."""
-        return plan_sharing(self.ids, self.lengths, self.slot, self.read_at, prompt_length)
+        return plan_sharing(self.ids, self.lengths, self.slot, self.read_at, prompt_length, worth)
 
     def reads(self, plan: Sharing, prompt_length: int) -> Tensor:
         """[N] which of a row's own positions gives each read's logits."""
