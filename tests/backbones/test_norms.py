@@ -42,3 +42,28 @@ def test_the_model_keeps_its_own_forward() -> None:
         assert "RmsNorm" in str(module(x).grad_fn)
     assert "RmsNorm" not in str(module(x).grad_fn)
     assert len(Fused(module, [rms_norm])) == 1
+
+
+def test_the_gradient_leaves_its_input_as_it_was() -> None:
+    """In float32 the upcast is no copy, so nothing may be written to it."""
+    x, module = torch.randn(3, 24, requires_grad=True), norm()
+    before = x.detach().clone()
+    out = RmsNorm.apply(x, module.weight, 1e-5).sum()
+    first = torch.autograd.grad(out, x, retain_graph=True)
+    assert torch.equal(x, before)
+    assert torch.equal(torch.autograd.grad(out, x)[0], first[0])
+
+
+class _Asking(nn.Module):
+    """Has a norm's looks, but wants more than one input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(24)), 1e-5
+
+    def forward(self, x: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
+        return x * gate
+
+
+def test_what_cannot_be_tried_is_left_alone() -> None:
+    assert len(Fused(_Asking(), [rms_norm])) == 0

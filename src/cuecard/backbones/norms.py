@@ -33,7 +33,7 @@ class RmsNorm(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None, None]:
         x, weight, scale = ctx.saved_tensors
         grad = (grads[0] * weight).float()
-        unit = x.float().mul_(scale)
+        unit = x.float() * scale
         along = (grad * unit).mean(-1, keepdim=True)
         return grad.sub_(unit.mul_(along)).mul_(scale).to(x.dtype), None, None
 
