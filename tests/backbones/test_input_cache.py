@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cuecard.backbones import CausalBackbone
-from cuecard.backbones.input_cache import InputCache
+from cuecard.backbones.input_cache import InputCache, Shape
 from cuecard.tasks import collate
 from cuecard.types import Batch, Encoded, InputTokens
 from tiny import CONFIGS, tiny_backbone
@@ -93,6 +93,25 @@ def test_the_bits_do_not_depend_on_who_asks_first() -> None:
         torch.equal(a, b)
         for a, b in zip(answers(one, batch()), answers(other, batch()), strict=True)
     )
+
+
+def test_no_room_is_taken_before_the_first_use() -> None:
+    """So that what does not fit in memory can still go to disk, or be computed every time."""
+    shape = Shape(layers=10**5, heads=10**5, size=10**5, dtype=torch.float32)
+    cache = InputCache(INPUTS, shape, lambda group: torch.zeros(0))
+    assert cache.nbytes == sum(map(len, INPUTS)) * 8 * 10**15
+
+
+def test_a_cache_that_evaluation_began_goes_on_in_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cuecard.backbones.input_cache._GROUP_TOKENS", 8)  # several groups
+    backbone = tiny_backbone()
+    remembered(backbone)
+    with torch.inference_mode():
+        backbone.forward(batch(order=(0,)), InputTokens(prompt().detach()))
+    expected = answers(tiny_backbone(), batch())
+    torch.testing.assert_close(answers(backbone, batch()), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_file_serves_the_next_process(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -81,30 +82,38 @@ def attend(
     if running.seen is not None:
         running.seen.append((key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    window, cap = sliding_window or 0, softcap or 0.0
-    out = _Packed.apply(query, key, value, running.packing, before, scale, window, cap)  # type: ignore[no-untyped-call]
-    return out, None
+    layer = _Layer(running.packing, before, scale, sliding_window or 0, softcap or 0.0)
+    return _Packed.apply(query, key, value, layer), None  # type: ignore[no-untyped-call]
 
 
 AttentionInterface.register(NAME, attend)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """What a layer attends over, and how.
+
+    Attributes:
+        packing: where everything stands.
+        before: keys and values of the rows' past [K * B, T + W, D], if they have one.
+        scale: of the scores.
+        window: positions a token sees, itself counted in; 0 is all.
+        cap: of the scores, softly; 0 is none.
+    """
+
+    packing: Packing
+    before: tuple[Tensor, Tensor] | None
+    scale: float
+    window: int
+    cap: float
 
 
 class _Packed(torch.autograd.Function):
     """softmax(scale * q k^T + mask) v, written out with its gradient."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        packing: Packing,
-        before: tuple[Tensor, Tensor] | None,
-        scale: float,
-        window: int,
-        cap: float,
-    ) -> Tensor:
-        parts = _Parts(query, key, value, packing, before, scale, window, cap)
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layer: _Layer) -> Tensor:
+        parts = _Parts(query, key, value, layer)
         probabilities = parts.probabilities()
         size = sum(p.numel() * p.element_size() for p in probabilities)
         ctx.parts, ctx.kept = parts, probabilities if size <= _KEEP_BYTES else None
@@ -114,7 +123,7 @@ class _Packed(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         parts: _Parts = ctx.parts
         found = parts.gradients(grads[0], *(ctx.kept or parts.probabilities()))
-        return (*found, None, None, None, None, None)
+        return (*found, None)
 
 
 class _Parts:
@@ -125,18 +134,9 @@ class _Parts:
     first_v [K, S, D]; of the rows: q [K, B * G * W, D], k and v [K * B, U, D].
     """
 
-    def __init__(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        packing: Packing,
-        before: tuple[Tensor, Tensor] | None,
-        scale: float,
-        window: int,
-        cap: float,
-    ) -> None:
-        self._packing, self._scale, self._cap = packing, scale, cap
+    def __init__(self, query: Tensor, key: Tensor, value: Tensor, layer: _Layer) -> None:
+        packing, window = layer.packing, layer.window
+        self._packing, self._scale, self._cap = packing, layer.scale, layer.cap
         earlier = packing.shared + (0 if packing.past is None else packing.past.width)
         self._window = window if 0 < window < earlier + packing.width else 0
         self._h, self._k = query.shape[1], key.shape[1]
@@ -151,9 +151,9 @@ class _Parts:
         first, own = self._split(value, self._k)
         self.first_v = self._by_key_head(first, 1)
         self.v = self._gather_keys(own)
-        if before is not None:
-            self.k = _behind(before[0], self.k)
-            self.v = _behind(before[1], self.v)
+        if layer.before is not None:
+            self.k = _behind(layer.before[0], self.k)
+            self.v = _behind(layer.before[1], self.v)
 
     def probabilities(self) -> tuple[Tensor, Tensor]:
         """Of the shared part [K, G * S, S], and of the rows [K, B * G * W, S + U]."""

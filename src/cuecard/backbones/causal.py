@@ -99,14 +99,18 @@ class CausalBackbone:
         longest = int(lengths.max()) + len(vectors)
         self._check_length(longest)
         rows = Rows(ids, lengths, batch.slot, batch.read_rows, batch.read_at)
-        if not self._packs(longest):
-            logits = self._padded.logits(rows, vectors)
-        elif self.inputs is not None and len(vectors) and rows.are_in(self.inputs):
-            logits = self._packed.behind(self.inputs, rows, vectors)
-        else:
-            logits = self._packed.logits(rows, vectors)
+        logits = self._logits(rows, vectors, longest)
         self.counts["logits"] += logits.shape[0]
         return logits.float()
+
+    def _logits(self, rows: Rows, vectors: Tensor, longest: int) -> Tensor:
+        if not self._packs(longest):
+            return self._padded.logits(rows, vectors)
+        if self.inputs is not None and len(vectors):
+            kept = rows.kept_in(self.inputs)
+            if kept is not None:
+                return self._packed.behind(self.inputs, kept, rows, vectors)
+        return self._packed.logits(rows, vectors)
 
     def remember(
         self, inputs: Sequence[tuple[int, ...]], file: Path | None = None
@@ -149,8 +153,10 @@ class CausalBackbone:
         ids = torch.arange(8, device=self.device).view(2, 4) % self.vocab_size
         lengths, slot = torch.tensor([[4, 3], [0, 0]], device=self.device)
         rows = Rows(ids, lengths, slot, torch.arange(2, device=self.device), lengths)
-        vectors, counts = self.embeddings[:40], dict(self.counts)
+        counts = dict(self.counts)
+        some = torch.arange(40, device=self.device) % self.vocab_size
         with torch.no_grad():
+            vectors = torch.as_tensor(self._frozen.embed(some))
             plain = self._padded.logits(rows, vectors).float()
             try:
                 found = self._packed.logits(rows, vectors).float()

@@ -15,6 +15,7 @@ import json
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -79,13 +80,18 @@ class InputCache:
                 self._at[ids] = (number, total)
                 total += len(ids)
         self._total, self.hits, self.misses = total, 0, 0
-        self._store = _Store(file, self._key(key), len(self._groups), total, shape)
+        self._file, self._name = file, key
         self._trusted = [False] * len(self._groups)
+
+    @cached_property
+    def _store(self) -> _Store:
+        """Room for all of it, taken on the first use: until then it may turn out to be too much."""
+        return _Store(self._file, self._key(), len(self._groups), self._total, self._shape)
 
     @property
     def place(self) -> Place:
         """Where the keys and values are kept."""
-        return "memory" if self._store.file is None else "disk"
+        return "memory" if self._file is None else "disk"
 
     @property
     def tokens(self) -> int:
@@ -99,7 +105,7 @@ class InputCache:
 
     def is_of(self, inputs: Sequence[tuple[int, ...]], file: Path | None) -> bool:
         """Whether it is the cache of just these inputs, in this place."""
-        return self._store.file == file and self._at.keys() == set(inputs)
+        return self._file == file and self._at.keys() == set(inputs)
 
     def __contains__(self, ids: tuple[int, ...]) -> bool:
         return ids in self._at
@@ -142,8 +148,8 @@ class InputCache:
         start = self._starts[group]
         return start, start + sum(map(len, self._groups[group]))
 
-    def _key(self, key: str) -> str:
-        total = hashlib.sha256(f"{key}|{self._shape}".encode())
+    def _key(self) -> str:
+        total = hashlib.sha256(f"{self._name}|{self._shape}".encode())
         for group in self._groups:
             total.update(json.dumps(group).encode())
         return total.hexdigest()
@@ -153,11 +159,11 @@ class _Store:
     """The values [L, 2, K, tokens, D] and a checksum per group, in memory or in one file."""
 
     def __init__(self, file: Path | None, key: str, groups: int, tokens: int, shape: Shape) -> None:
-        self.file = file
         size = (shape.layers, 2, shape.heads, tokens, shape.size)
         if file is None:
             self._sums = np.full(groups, _ABSENT, dtype=np.int64)
-            self.values = torch.empty(size, dtype=shape.dtype)
+            with torch.inference_mode(False):  # to be written to in training too
+                self.values = torch.empty(size, dtype=shape.dtype)
             return
         header = key.encode()
         begin = len(header) + groups * 8
@@ -171,7 +177,8 @@ class _Store:
                 handle.truncate(length)
         self._sums = np.memmap(file, np.int64, "r+", len(header), (groups,))
         values: NDArray[np.uint8] = np.memmap(file, np.uint8, "r+", begin, (length - begin,))
-        self.values = torch.from_numpy(values).view(shape.dtype).view(size)
+        with torch.inference_mode(False):
+            self.values = torch.from_numpy(values).view(shape.dtype).view(size)
 
     def intact(self, group: int, start: int, end: int) -> bool:
         known = int(self._sums[group])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -23,7 +24,11 @@ class PackedRun:
 
     def __init__(self, frozen: FrozenModel) -> None:
         self._frozen = frozen
-        self._fused = Fused(frozen.model, (rms_norm, gated_mlp))
+
+    @cached_property
+    def _fused(self) -> Fused:
+        """Found out on the first run: a model that cannot be packed need not be tried."""
+        return Fused(self._frozen.model, (rms_norm, gated_mlp))
 
     def logits(self, rows: Rows, vectors: Tensor) -> Tensor:
         """[N, V] at the rows' reads.
@@ -39,11 +44,13 @@ class PackedRun:
         at = packing.starts[rows.read_rows] + rows.reads(plan, len(vectors))
         return self._run(stream, packing, at)
 
-    def behind(self, inputs: InputCache, rows: Rows, vectors: Tensor) -> Tensor:
-        """[N, V] where everything before the prompt is remembered."""
+    def behind(
+        self, cache: InputCache, inputs: Sequence[tuple[int, ...]], rows: Rows, vectors: Tensor
+    ) -> Tensor:
+        """[N, V] where everything before the prompt, the rows' inputs, is remembered."""
         tail = rows.from_slot()
         embeds, mask = embed_rows(self._frozen.embed, tail, vectors, NOTHING_SHARED, "right")
-        past = inputs.past(rows.inputs(), self._frozen.device, room=mask.shape[1])
+        past = cache.past(inputs, self._frozen.device, room=mask.shape[1])
         packing = Packing.of(0, mask.sum(1), past)
         at = packing.starts[rows.read_rows] + tail.read_at + len(vectors) - 1
         self._frozen.counts["remembered"] += int(past.lengths.sum())

@@ -37,10 +37,12 @@ class Rows:
         pairs = zip(self.ids.tolist(), self.slot.tolist(), strict=True)
         return [tuple(ids[:slot]) for ids, slot in pairs]
 
-    def are_in(self, cache: InputCache) -> bool:
-        """Whether all that stands before the slots is kept, and nothing is read in it."""
-        behind = bool((self.read_at >= self.slot[self.read_rows]).all())
-        return behind and all(ids in cache for ids in self.inputs())
+    def kept_in(self, cache: InputCache) -> list[tuple[int, ...]] | None:
+        """What stands before the slots, if all of it is kept and nothing is read in it."""
+        if bool((self.read_at < self.slot[self.read_rows]).any()):
+            return None
+        inputs = self.inputs()
+        return inputs if all(ids in cache for ids in inputs) else None
 
     def from_slot(self) -> Rows:
         """What begins at the slot."""

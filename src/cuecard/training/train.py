@@ -110,12 +110,14 @@ def train(
         return validate(backbone, spec, rows, at.injection(), method.slot)
 
     trained = make()
-    again = [spec.encode(record, backbone.tokenizer, method.slot) for record in task.validation]
-    kept = remember_inputs(backbone, [*rows, *again], config.inputs, place, state.inputs)
-    state.inputs = str(kept["place"])
+    kept: dict[str, int | str] = {}
+    if method.slot == "suffix":
+        again = [spec.encode(record, backbone.tokenizer, method.slot) for record in task.validation]
+        kept = remember_inputs(backbone, [*rows, *again], config.inputs, place, state.inputs)
+        state.inputs = str(kept["place"])
     if state.lr is None:
         _log_start(log, job, task, method)
-        if method.slot == "suffix":
+        if kept:
             log.write("inputs", **kept)
         if config.lr == "auto":
             few = draw_rows(task.validation, _SWEEP_ROWS, "lr")
