@@ -46,10 +46,11 @@ def time_to_accuracy(
     ]
     found: dict[str, Any] = {"name": "time to accuracy", "peft_steps": peft_steps, "runs": runs}
     for precision in ("fp32", "bf16"):
-        reached = [r for r in runs if r["precision"] == precision and r["ours_cpu_s"] is not None]
+        here = [run for run in runs if run["precision"] == precision]
+        # A seed that never gets there would flatter the others' mean: then there is no ratio.
         found[f"ratio_{precision}"] = (
-            mean(r["ours_cpu_s"] for r in reached) / mean(r["peft_cpu_s"] for r in reached)
-            if reached
+            mean(run["ours_cpu_s"] for run in here) / mean(run["peft_cpu_s"] for run in here)
+            if all(run["ours_cpu_s"] is not None for run in here)
             else None
         )
     return found

@@ -22,6 +22,7 @@ from benchmarks.accuracy import review_task, time_to_accuracy
 from benchmarks.contestants import Contestant, Ours, Peft, linear_flops
 from benchmarks.machine import alternate, machine, versions
 from benchmarks.memory import peak_bytes
+from benchmarks.tables import RESULTS, ROOT
 from cuecard import CausalBackbone, load_backbone
 from cuecard.backbones.loading import Precision
 from cuecard.tasks import batches_by_length
@@ -29,8 +30,6 @@ from cuecard.types import Encoded
 
 NAMES: tuple[Contestant, ...] = ("ours", "peft_fp32", "peft_bf16")
 BATCHES = 8
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "training.json"
 BACKBONE = "smollm2-135m-instruct"
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from benchmarks.contestants import Ours, Peft, linear_flops
 from benchmarks.machine import versions
@@ -121,14 +121,9 @@ def make_backbone(shape: Shape, device: torch.device) -> CausalBackbone:
         num_key_value_heads=shape.kv_heads,
         max_position_embeddings=8192,
     )
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.bfloat16)
-    try:
-        with torch.device(device), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model = LlamaForCausalLM(config)
-    finally:
-        torch.set_default_dtype(before)
+    with torch.device(device), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     core = Tokenizer(WordLevel({"<unk>": 0}, unk_token="<unk>"))
     return CausalBackbone(model, PreTrainedTokenizerFast(tokenizer_object=core), "random llama")
 

@@ -121,8 +121,10 @@ def select_manual(
             got="; ".join(f"{name}: {why}" for name, why in skipped.items()) or "no candidates",
             expected="at least one",
         )
-    other = None if best.variant == "plain" else plain
-    return replace(best, table=tuple(table), skipped=skipped, as_written=other)
+    best = replace(best, table=tuple(table), skipped=skipped)
+    if plain is None or best.variant == "plain":
+        return best
+    return replace(best, as_written=replace(plain, table=best.table, skipped=skipped))
 
 
 def majority(

@@ -6,7 +6,7 @@ Hand-written prompts are chosen on validation rows; each chosen one sees the tes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,11 @@ from cuecard.training.log import Observer, read_log
 from cuecard.training.train import Run
 from cuecard.types import Backbone, Record
 
-# Contestants by their name in the report -> what the prompt's gain over them is called there.
+# Contestants by their name in the report -> the prompt's gain over them there, and in words.
 _GAINS = {
-    "manual": "gain",
-    "manual_calibrated": "gain_calibrated",
-    "in_context": "gain_in_context",
-}
-_AGAINST = {
-    "manual": "best zero-shot",
-    "manual_calibrated": "best calibrated zero-shot",
-    "in_context": "best in-context",
+    "manual": ("gain", "best zero-shot"),
+    "manual_calibrated": ("gain_calibrated", "best calibrated zero-shot"),
+    "in_context": ("gain_in_context", "best in-context"),
 }
 _SECOND = {"classification": "macro_f1", "text-to-text": "token_f1"}
 
@@ -89,7 +84,7 @@ def prove(
     contestants: dict[str, tuple[Choice, Evaluation]] = {}
     zero_shot = _select(backbone, task, chosen_on, candidates, tell)
     if task.spec.kind == "classification" and zero_shot.as_written is not None:
-        written = replace(zero_shot.as_written, table=zero_shot.table, skipped=zero_shot.skipped)
+        written = zero_shot.as_written
         found = _test(backbone, task, written, tell)
         contestants["manual"] = written, found
         contestants["manual_calibrated"] = (
@@ -254,8 +249,9 @@ def _report(
             "candidates": choice.table,
             "skipped": choice.skipped,
         }
-        report[_GAINS[key]] = gains[key].value
-        report[f"{_GAINS[key]}_ci95"] = gains[key].ci95
+        name, _ = _GAINS[key]
+        report[name] = gains[key].value
+        report[f"{name}_ci95"] = gains[key].ci95
     # Which hand-written prompt is the best of all is a choice too, and made on validation rows.
     strongest = max(contestants, key=lambda key: contestants[key][0].score)
     report["best_by_hand"] = strongest
@@ -278,8 +274,7 @@ def _notes(report: Mapping[str, Any]) -> tuple[str, ...]:
         f"{report['test_rows']:,} test rows, touched once; everything was chosen on "
         f"{report['validation_rows']:,} validation rows.",
     ]
-    for key, against in _AGAINST.items():
-        name = _GAINS[key]
+    for name, against in _GAINS.values():
         if name in report:
             low, high = report[f"{name}_ci95"].low, report[f"{name}_ci95"].high
             notes.append(
