@@ -1,24 +1,33 @@
-"""CPU time until a validation accuracy is reached: PEFT's run, then ours to the same figure."""
+"""CPU time until a validation accuracy is reached: PEFT's run, then ours to the same figure.
+
+Both start from the same text. PEFT trains as its users do (batches of 16, cross-entropy over the
+vocabulary), we as `cuecard train` does by default (batches of 8, cross-entropy over the labels).
+PEFT's run is made in bf16; what it takes in fp32 is reckoned from steps on the same batches, since
+three whole runs would take most of an hour.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 import torch
 
 from benchmarks.contestants import SPEC, Ours, Peft
-from cuecard import Task, load_backbone
+from cuecard import Task, TrainConfig, load_backbone
 from cuecard.evaluation.predict import predict
 from cuecard.names import data_source
 from cuecard.tasks import batches_by_length, draw_rows
+from cuecard.training.optim import default_lr
 from cuecard.types import Backbone, Encoded, InputTokens, Record
 
-ROWS, BATCH, LENGTH, LOOK_EVERY = 2000, 16, 20, 10
-PEFT_LR, OUR_LR = 3e-3, 1e-2
+ROWS, LENGTH, LOOK_EVERY = 2000, 20, 10
+PEFT_BATCH, OUR_BATCH = 16, TrainConfig().batch_rows
+PEFT_LR = 3e-3
+FP32_STEPS = 4
 
 
 @cache
@@ -39,53 +48,50 @@ def time_to_accuracy(
     name: str, reviews: str | None, *, seeds: int, peft_steps: int
 ) -> dict[str, Any]:
     """Per seed: what PEFT reaches in its run and after how long we reach the same."""
-    runs = [
-        _one_seed(name, reviews, seed, peft_steps, precision)
-        for seed in range(seeds)
-        for precision in ("fp32", "bf16")
-    ]
+    runs = [_one_seed(name, reviews, seed, peft_steps) for seed in range(seeds)]
     found: dict[str, Any] = {"name": "time to accuracy", "peft_steps": peft_steps, "runs": runs}
+    # A seed that never gets there would flatter the others' mean: then there is no ratio.
+    arrived = all(run["ours_cpu_s"] is not None for run in runs)
     for precision in ("fp32", "bf16"):
-        here = [run for run in runs if run["precision"] == precision]
-        # A seed that never gets there would flatter the others' mean: then there is no ratio.
+        peft = mean(run[f"peft_{precision}_cpu_s"] for run in runs)
         found[f"ratio_{precision}"] = (
-            mean(run["ours_cpu_s"] for run in here) / mean(run["peft_cpu_s"] for run in here)
-            if all(run["ours_cpu_s"] is not None for run in here)
-            else None
+            mean(run["ours_cpu_s"] for run in runs) / peft if arrived else None
         )
     return found
 
 
-def _one_seed(
-    name: str, reviews: str | None, seed: int, steps: int, precision: Any
-) -> dict[str, Any]:
+def _one_seed(name: str, reviews: str | None, seed: int, steps: int) -> dict[str, Any]:
     task = review_task(reviews, seed)
     judge = load_backbone(name, dtype="bf16")
     rows = [task.spec.encode(record, judge.tokenizer) for record in task.train]
     seen = draw_rows(task.validation, 400, "benchmark")
-    batches = _order(rows, seed, steps)
+    batches = _order(rows, seed, steps, PEFT_BATCH)
     text = judge.tokenizer.encode("Is this review positive or negative? " * 5)[:LENGTH]
     start = judge.embeddings[torch.tensor(text)].float()
-    peft = Peft(load_backbone(name, dtype=precision).model, start, PEFT_LR)
+    peft = Peft(load_backbone(name, dtype="bf16").model, start, PEFT_LR)
     peft_cpu = sum(_cpu(peft.step, batch) for batch in batches)
     goal = accuracy(judge, peft.vectors.detach().float(), seen)
-    ours = Ours(judge, start, OUR_LR)
+    wide = Peft(load_backbone(name, dtype="fp32").model, start, PEFT_LR)
+    spread = batches[:: max(1, steps // FP32_STEPS)]
+    wide_cpu = median(_cpu(wide.step, batch) / _cpu(peft.step, batch) for batch in spread)
+    ours = Ours(judge, start, default_lr(TrainConfig(), judge.embeddings), "labels")
     spent, reached = 0.0, None
-    for step, batch in enumerate(batches, 1):
+    for step, batch in enumerate(_order(rows, seed, 2 * steps, OUR_BATCH), 1):
         spent += _cpu(ours.step, batch)
         if step % LOOK_EVERY == 0 and accuracy(judge, ours.vectors.detach(), seen) >= goal:
             reached = spent
             break
     print(
-        f"seed {seed}, PEFT {precision}: {goal:.3f} after {peft_cpu:.0f} CPU-s; ours after "
+        f"seed {seed}, PEFT: {goal:.3f} after {peft_cpu:.0f} CPU-s in bf16; ours after "
         f"{'never' if reached is None else f'{reached:.0f}'} ({step} steps)",
         flush=True,
     )
     return {
         "seed": seed,
-        "precision": precision,
         "accuracy": goal,
-        "peft_cpu_s": peft_cpu,
+        "start_accuracy": accuracy(judge, start, seen),
+        "peft_bf16_cpu_s": peft_cpu,
+        "peft_fp32_cpu_s": wide_cpu * peft_cpu,
         "ours_cpu_s": reached,
         "ours_steps": step,
     }
@@ -98,12 +104,12 @@ def accuracy(backbone: Backbone, vectors: torch.Tensor, rows: Sequence[Record]) 
     return sum(right) / len(right)
 
 
-def _order(rows: Sequence[Encoded], seed: int, steps: int) -> list[list[Encoded]]:
+def _order(rows: Sequence[Encoded], seed: int, steps: int, size: int) -> list[list[Encoded]]:
     lengths = [len(row.context) for row in rows]
     batches: list[list[Encoded]] = []
     epoch = 0
     while len(batches) < steps:
-        order = batches_by_length(lengths, BATCH, None, seed, epoch)
+        order = batches_by_length(lengths, size, None, seed, epoch)
         batches += [[rows[index] for index in batch] for batch in order]
         epoch += 1
     return batches[:steps]

@@ -10,7 +10,7 @@ from peft import PromptTuningConfig, get_peft_model
 from torch import Tensor
 
 from cuecard.tasks import TaskSpec
-from cuecard.training.loss import batch_loss
+from cuecard.training.loss import Resolved, batch_loss
 from cuecard.types import Backbone, Encoded, InputTokens
 
 SPEC = TaskSpec(
@@ -22,16 +22,18 @@ Contestant = Literal["ours", "peft_fp32", "peft_bf16"]
 class Ours:
     """A prompt [P, H] in float32 on a backbone that is shared and frozen."""
 
-    def __init__(self, backbone: Backbone, start: Tensor, lr: float = 1e-3) -> None:
-        self.backbone = backbone
+    def __init__(
+        self, backbone: Backbone, start: Tensor, lr: float = 1e-3, loss: Resolved = "tokens"
+    ) -> None:
+        self.backbone, self.loss = backbone, loss
         self.vectors = start.clone().requires_grad_(True)
         self.optimizer = torch.optim.AdamW([self.vectors], lr=lr, weight_decay=0.0)
 
     def step(self, rows: Sequence[Encoded]) -> float:
-        """Forward, backward and update over the vocabulary's cross-entropy."""
+        """Forward, backward and update."""
         self.optimizer.zero_grad(set_to_none=True)
         injection = InputTokens(self.vectors)
-        loss, count = batch_loss(self.backbone, SPEC, rows, injection, "tokens")
+        loss, count = batch_loss(self.backbone, SPEC, rows, injection, self.loss)
         (loss / count).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return float(loss.detach()) / count

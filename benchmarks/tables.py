@@ -11,6 +11,9 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "speed.md"
 RESULTS = ROOT / "benchmarks" / "results" / "training.json"
 BEGIN, END = "<!-- benchmarks/results/training.json -->", "<!-- end -->"
+FIGURE = "<!-- figure of benchmarks/results/training.json -->"
+
+_MARKS, _WIDTH = "█▓▒░·", 60
 
 
 def main() -> int:
@@ -20,10 +23,31 @@ def main() -> int:
 
 
 def updated(page: str, results: list[dict[str, Any]]) -> str:
-    """The page with the table of these results between its marks."""
-    before, rest = page.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    return f"{before}{BEGIN}\n{training_table(results)}\n{END}{after}"
+    """The page with the table and the figure of these results between their marks."""
+    for begin, text in ((BEGIN, training_table(results)), (FIGURE, shares_figure(results))):
+        before, rest = page.split(begin, 1)
+        after = rest.split(END, 1)[1]
+        page = f"{before}{begin}\n{text}\n{END}{after}"
+    return page
+
+
+def shares_figure(results: list[dict[str, Any]]) -> str:
+    """A bar per case: where a step's time goes, and what PEFT in bf16 needs beside it."""
+    cases = [result for result in results if "ours_time_shares" in result]
+    kinds = list(cases[0]["ours_time_shares"])
+    lines = [f"{mark} {kind}" for mark, kind in zip(_MARKS, kinds, strict=True)]
+    for case in cases:
+        bar = ""
+        filled = 0.0
+        for mark, share in zip(_MARKS, case["ours_time_shares"].values(), strict=True):
+            filled += share * _WIDTH
+            bar += mark * (round(filled) - len(bar))
+        products = case["ours_time_shares"][kinds[0]]
+        bound = case["ratio_bf16"] / products
+        lines += ["", case["name"], f"{bar}  {products:.0%} {kinds[0]}"]
+        lines += [f"{'':{_WIDTH}}  PEFT bf16 takes {case['ratio_bf16']:.1f}x; with nothing but"]
+        lines[-1] += f" these products it would be {bound:.1f}x"
+    return "\n".join(["```text", *lines, "```"])
 
 
 def training_table(results: list[dict[str, Any]]) -> str:
@@ -54,10 +78,16 @@ def _accuracy_lines(results: list[dict[str, Any]]) -> list[str]:
         for precision in ("fp32", "bf16")
         if result[f"ratio_{precision}"]
     ]
-    seeds = len({run["seed"] for run in result["runs"]})
+    runs = result["runs"]
+    per_seed = ", ".join(
+        f"{run['accuracy']:.3f} in {run['peft_bf16_cpu_s']:.0f} and "
+        f"{'never' if run['ours_cpu_s'] is None else format(run['ours_cpu_s'], '.0f')}"
+        for run in runs
+    )
     return [
         f"CPU time until cuecard has the validation accuracy that PEFT has after its "
-        f"{result['peft_steps']} steps, {seeds} seed(s), reviews: {'; '.join(ratios)}.",
+        f"{result['peft_steps']} steps, {len(runs)} seed(s), reviews: {'; '.join(ratios)} "
+        f"(accuracy, CPU-s of PEFT in bf16 and ours: {per_seed}).",
         "",
     ]
 

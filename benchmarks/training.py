@@ -21,7 +21,8 @@ import torch
 from benchmarks.accuracy import review_task, time_to_accuracy
 from benchmarks.contestants import Contestant, Ours, Peft, linear_flops
 from benchmarks.machine import alternate, machine, versions
-from benchmarks.memory import peak_bytes
+from benchmarks.memory import peak_bytes, touch
+from benchmarks.shares import shares
 from benchmarks.tables import RESULTS, ROOT
 from cuecard import CausalBackbone, load_backbone
 from cuecard.backbones.loading import Precision
@@ -66,7 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.peak:
         case = next(case for case in CASES if case.name == options.peak[0])
-        print(peak_bytes(_steps(case, options, options.peak[1])[0]))
+        step, backbone = _steps(case, options, options.peak[1])
+        touch(backbone.model)
+        print(peak_bytes(step))
         return 0
     about = {"machine": machine(), "versions": versions()}
     found: list[dict[str, Any]] = []
@@ -112,6 +115,7 @@ def measure(case: Case, options: argparse.Namespace, rate: float) -> dict[str, A
         "ratio_bf16": taken["peft_bf16"]["cpu_s"] / ours,
         "ours_tokens": tokens,
         "gemm_share": linear_flops(backbones["ours"].model, tokens) / 1e9 / rate / ours,
+        "ours_time_shares": shares(work["ours"]),
         "ours_peak_bytes": _peak(case, "ours", options),
         "peft_peak_bytes": _peak(case, "peft_fp32", options),
         "peft_bf16_peak_bytes": _peak(case, "peft_bf16", options),

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.machine import alternate
 from benchmarks.memory import peak_bytes
-from benchmarks.tables import PAGE, RESULTS, training_table, updated
+from benchmarks.tables import BEGIN, END, FIGURE, PAGE, RESULTS, training_table, updated
 from benchmarks.training import main
 from reviews import reviews
 from tiny import tiny_model, tiny_tokenizer
@@ -55,15 +55,20 @@ def test_a_case_holds_its_numbers(results: list[dict[str, Any]]) -> None:
     assert case["ours_tokens"] == 20 + 16 * 32  # the prompt once, no padding
     assert {"cpu", "bf16_gflop_per_cpu_s"} <= set(case["machine"])
     assert set(case["versions"]) == {"cuecard", "torch", "transformers", "peft"}
-    assert [run["precision"] for run in accuracy["runs"]] == ["fp32", "bf16"]
+    assert sum(case["ours_time_shares"].values()) == pytest.approx(1)
+    assert all(share > 0 for share in case["ours_time_shares"].values())
+    assert [run["seed"] for run in accuracy["runs"]] == [0]
     assert all(0 <= run["accuracy"] <= 1 for run in accuracy["runs"])
+    assert all(run["peft_fp32_cpu_s"] > 0 for run in accuracy["runs"])
 
 
 def test_the_table_is_made_of_them(results: list[dict[str, Any]]) -> None:
     table = training_table(results)
     assert f"| B16 T32 P20 | {results[0]['ours_cpu_s']:.2f} (" in table
-    page = updated("a\n<!-- benchmarks/results/training.json -->\nold\n<!-- end -->\nb", results)
-    assert "old" not in page and page.startswith("a\n") and page.endswith("\nb")
+    page = updated(f"a\n{BEGIN}\nold\n{END}\nb\n{FIGURE}\nold\n{END}\nc", results)
+    assert "old" not in page and page.startswith("a\n") and page.endswith("\nc")
+    (bar,) = [line for line in page.splitlines() if line.endswith("products with the weights")][1:]
+    assert len(bar.split("  ")[0]) == 60
 
 
 def test_the_page_shows_the_stored_results() -> None:
