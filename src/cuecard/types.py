@@ -179,6 +179,10 @@ class Backbone(Protocol):
         """Logits [N, V] float32 at the batch's reads, with gradients to the injection alone."""
         ...
 
+    def forward_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Tensor]:
+        """Each part's logits as if it were run alone, to rounding; in one pass where possible."""
+        ...
+
     def generate(
         self,
         contexts: Sequence[Sequence[int]],

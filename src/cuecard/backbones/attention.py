@@ -6,7 +6,7 @@ neither rows nor key heads are copied. Only [W, W] scores of a row with itself g
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -29,23 +29,29 @@ class UnpackableError(Exception):
 
 
 class _Pass:
-    """One forward pass over a packed sequence, and how many layers asked for attention in it."""
+    """One forward pass over packed sequences, and how many layers asked for attention in it."""
 
-    def __init__(self, packing: Packing, seen: list[tuple[Tensor, Tensor]] | None) -> None:
-        self.packing, self.count, self.seen = packing, 0, seen
+    def __init__(
+        self, packings: Sequence[Packing], seen: list[tuple[Tensor, Tensor]] | None
+    ) -> None:
+        self.packings, self.count, self.seen = packings, 0, seen
+        self.sizes = [packing.tokens for packing in packings] if len(packings) > 1 else []
 
 
 _PASS: ContextVar[_Pass | None] = ContextVar("packed pass", default=None)
 
 
 @contextmanager
-def packed(packing: Packing, seen: list[tuple[Tensor, Tensor]] | None = None) -> Iterator[_Pass]:
+def packed(
+    *packings: Packing, seen: list[tuple[Tensor, Tensor]] | None = None
+) -> Iterator[_Pass]:
     """Say what the sequence that the model is about to run is made of.
 
     Args:
+        packings: of the parts that stand one behind the other and do not see each other.
         seen: gets every layer's keys and values [1, K, N, D].
     """
-    token = _PASS.set(running := _Pass(packing, seen))
+    token = _PASS.set(running := _Pass(packings, seen))
     try:
         yield running
     finally:
@@ -76,14 +82,22 @@ def attend(
     strange = [name for name in ("s_aux", "position_bias", "alibi") if kwargs.get(name) is not None]
     if running is None or strange or attention_mask is not None or dropout or len(query) != 1:
         raise UnpackableError(", ".join(strange) or "no packed sequence")
-    past = running.packing.past
-    before = None if past is None else past.layers[running.count]
+    number = running.count
     running.count += 1
     if running.seen is not None:
         running.seen.append((key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    layer = _Layer(running.packing, before, scale, sliding_window or 0, softcap or 0.0)
-    return _Packed.apply(query, key, value, layer), None  # type: ignore[no-untyped-call]
+
+    def part(packing: Packing, *of: Tensor) -> Tensor:
+        before = None if packing.past is None else packing.past.layers[number]
+        layer = _Layer(packing, before, scale, sliding_window or 0, softcap or 0.0)
+        found: Tensor = _Packed.apply(*of, layer)  # type: ignore[no-untyped-call]
+        return found
+
+    if not running.sizes:
+        return part(running.packings[0], query, key, value), None
+    cut = [tensor.split(running.sizes, 2) for tensor in (query, key, value)]
+    return torch.cat([part(*of) for of in zip(running.packings, *cut, strict=True)], 1), None
 
 
 AttentionInterface.register(NAME, attend)

@@ -21,7 +21,7 @@ from cuecard.backbones.fingerprint import fingerprint_of
 from cuecard.backbones.frozen import FrozenModel
 from cuecard.backbones.input_cache import InputCache, Shape
 from cuecard.backbones.layout import align_left
-from cuecard.backbones.packed import PackedRun
+from cuecard.backbones.packed import PackedRun, Segment
 from cuecard.backbones.padded import PaddedRun
 from cuecard.backbones.rows import Rows
 from cuecard.errors import BackboneError
@@ -93,24 +93,44 @@ class CausalBackbone:
         Raises:
             BackboneError: the rows and the prompt together are longer than the model's positions.
         """
-        batch = batch.to(self.device)
-        vectors = self._vectors(injection)
-        ids, lengths = align_left(batch)
-        longest = int(lengths.max()) + len(vectors)
-        self._check_length(longest)
-        rows = Rows(ids, lengths, batch.slot, batch.read_rows, batch.read_at)
-        logits = self._logits(rows, vectors, longest)
-        self.counts["logits"] += logits.shape[0]
-        return logits.float()
+        return self.forward_many([(batch, injection)])[0]
 
-    def _logits(self, rows: Rows, vectors: Tensor, longest: int) -> Tensor:
-        if not self._packs(longest):
-            return self._padded.logits(rows, vectors)
+    def forward_many(self, parts: Sequence[tuple[Batch, InputTokens | None]]) -> list[Tensor]:
+        """Every part's logits [N, V] float32, as if each were run alone, to rounding.
+
+        All parts that can be packed run as one sequence, in one forward pass.
+
+        Raises:
+            BackboneError: rows and their prompt are together longer than the model's positions.
+        """
+        logits: dict[int, Tensor] = {}
+        segments: dict[int, Segment] = {}
+        for number, (batch, injection) in enumerate(parts):
+            rows, vectors = self._rows(batch), self._vectors(injection)
+            longest = int(rows.lengths.max()) + len(vectors)
+            self._check_length(longest)
+            if self._packs(longest):
+                segments[number] = self._laid_out(rows, vectors)
+            else:
+                logits[number] = self._padded.logits(rows, vectors)
+        if segments:
+            found = self._packed.logits(list(segments.values()))
+            reads = [len(segment.at) for segment in segments.values()]
+            logits.update(zip(segments, found.split(reads), strict=True))
+        self.counts["logits"] += sum(map(len, logits.values()))
+        return [logits[number].float() for number in range(len(parts))]
+
+    def _rows(self, batch: Batch) -> Rows:
+        batch = batch.to(self.device)
+        ids, lengths = align_left(batch)
+        return Rows(ids, lengths, batch.slot, batch.read_rows, batch.read_at)
+
+    def _laid_out(self, rows: Rows, vectors: Tensor) -> Segment:
         if self.inputs is not None and len(vectors):
             kept = rows.kept_in(self.inputs)
             if kept is not None:
-                return self._packed.behind(self.inputs, kept, rows, vectors)
-        return self._packed.logits(rows, vectors)
+                return self._packed.lay_out_behind(self.inputs, kept, rows, vectors)
+        return self._packed.lay_out(rows, vectors)
 
     def remember(
         self, inputs: Sequence[tuple[int, ...]], file: Path | None = None
@@ -159,7 +179,7 @@ class CausalBackbone:
             vectors = torch.as_tensor(self._frozen.embed(some))
             plain = self._padded.logits(rows, vectors).float()
             try:
-                found = self._packed.logits(rows, vectors).float()
+                found = self._packed.logits([self._packed.lay_out(rows, vectors)]).float()
             except (UnpackableError, TypeError, ValueError):
                 return False
             finally:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -19,6 +21,15 @@ from cuecard.backbones.packing import Packing
 from cuecard.backbones.rows import Rows, embed_rows, embed_shared
 
 
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A batch laid out: its embeddings [N, H], their places, and where logits are read."""
+
+    stream: Tensor
+    packing: Packing
+    at: Tensor
+
+
 class PackedRun:
     """Runs batches as packed sequences, with attention, norms and gates of our own."""
 
@@ -30,31 +41,27 @@ class PackedRun:
         """Found out on the first run: a model that cannot be packed need not be tried."""
         return Fused(self._frozen.model, (rms_norm, gated_mlp))
 
-    def logits(self, rows: Rows, vectors: Tensor) -> Tensor:
-        """[N, V] at the rows' reads.
-
-        Raises:
-            UnpackableError: the model asks of attention what a packed sequence does not give it.
-        """
+    def lay_out(self, rows: Rows, vectors: Tensor) -> Segment:
+        """What all rows share, then every row."""
         plan = rows.plan(len(vectors), worth=1)  # sharing costs nothing here
         shared = embed_shared(self._frozen.embed, rows, vectors, plan)[0]
         embeds, mask = embed_rows(self._frozen.embed, rows, vectors, plan, "right")
         packing = Packing.of(len(shared), mask.sum(1))
         stream = torch.cat([shared, embeds[packing.mask]])
         at = packing.starts[rows.read_rows] + rows.reads(plan, len(vectors))
-        return self._run(stream, packing, at)
+        return Segment(stream, packing, at)
 
-    def behind(
+    def lay_out_behind(
         self, cache: InputCache, inputs: Sequence[tuple[int, ...]], rows: Rows, vectors: Tensor
-    ) -> Tensor:
-        """[N, V] where everything before the prompt, the rows' inputs, is remembered."""
+    ) -> Segment:
+        """The rows from the prompt on; everything before it, their inputs, is remembered."""
         tail = rows.from_slot()
         embeds, mask = embed_rows(self._frozen.embed, tail, vectors, NOTHING_SHARED, "right")
         past = cache.past(inputs, self._frozen.device, room=mask.shape[1])
         packing = Packing.of(0, mask.sum(1), past)
         at = packing.starts[rows.read_rows] + tail.read_at + len(vectors) - 1
         self._frozen.counts["remembered"] += int(past.lengths.sum())
-        return self._run(embeds[packing.mask], packing, at)
+        return Segment(embeds[packing.mask], packing, at)
 
     @torch.no_grad()
     def keys_and_values(self, inputs: Sequence[tuple[int, ...]]) -> Tensor:
@@ -64,22 +71,30 @@ class PackedRun:
         flat = torch.tensor([token for ids in inputs for token in ids], device=device)
         seen: list[tuple[Tensor, Tensor]] = []
         stream = torch.as_tensor(self._frozen.embed(flat))
-        self._run(stream, Packing.of(0, lengths), lengths[:0], seen)
+        self.logits([Segment(stream, Packing.of(0, lengths), lengths[:0])], seen)
         return torch.stack([torch.cat(layer) for layer in seen]).cpu()
 
-    def _run(
-        self,
-        stream: Tensor,
-        packing: Packing,
-        at: Tensor,
-        seen: list[tuple[Tensor, Tensor]] | None = None,
+    def logits(
+        self, segments: Sequence[Segment], seen: list[tuple[Tensor, Tensor]] | None = None
     ) -> Tensor:
-        """Logits [N, V] at places `at` of a packed sequence of embeddings [N, H]."""
+        """[N, V] at the segments' reads, one segment behind the other, in one forward pass.
+
+        Args:
+            seen: gets every layer's keys and values.
+
+        Raises:
+            UnpackableError: the model asks of attention what a packed sequence does not give it.
+        """
         frozen = self._frozen
-        positions = packing.positions()
+        stream, positions, at = _joined(segments)
+        packings = [segment.packing for segment in segments]
         frozen.set_attention(NAME)
         try:
-            with packed(packing, seen) as layers, self._fused.running(), frozen.read_at(at * 0, at):
+            with (
+                packed(*packings, seen=seen) as layers,
+                self._fused.running(),
+                frozen.read_at(at * 0, at),
+            ):
                 found = frozen.call(stream[None], position_ids=positions, use_cache=False)
         finally:
             # The model is the caller's too, and knows nothing of packing.
@@ -88,3 +103,16 @@ class PackedRun:
             raise UnpackableError(f"{layers.count} of {frozen.layers} layers asked for attention")
         logits: Tensor = found.logits[0]
         return logits
+
+
+def _joined(segments: Sequence[Segment]) -> tuple[Tensor, Tensor, Tensor]:
+    """Embeddings [N, H], positions [1, N] and reads of the segments as one stream."""
+    if len(segments) == 1:
+        (only,) = segments
+        return only.stream, only.packing.positions(), only.at
+    starts = [0, *accumulate(len(segment.stream) for segment in segments)]
+    return (
+        torch.cat([segment.stream for segment in segments]),
+        torch.cat([segment.packing.positions() for segment in segments], 1),
+        torch.cat([segment.at + start for segment, start in zip(segments, starts, strict=False)]),
+    )

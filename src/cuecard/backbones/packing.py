@@ -104,6 +104,11 @@ class Packing:
         """W."""
         return self.mask.shape[1]
 
+    @property
+    def tokens(self) -> int:
+        """S + R, the stream's length."""
+        return self.shared + int(self.lengths.sum())
+
     def positions(self) -> Tensor:
         """[1, N] every token's position in its own row, the shared part counted in."""
         device = self.mask.device
