@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on, replaced in one step."""
+"""Checkpoints: everything one or more runs need to go on, replaced in one step."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ FILE = "checkpoint.pt"
 
 
 @dataclass
-class Checkpoint:
-    """The state of a run after `step` steps.
+class State:
+    """What one prompt in training has come to after `step` steps.
 
     Attributes:
         step: optimiser steps done.
@@ -26,12 +26,13 @@ class Checkpoint:
         best: the method's state at the best validation, with its step, score, loss and accuracy.
         waited: validations since the best one.
         lr: the peak learning rate, once it is chosen.
-        inputs: where the frozen inputs' keys and values are kept, once it is chosen.
+        looks: every validation so far: its step, and what is minimised.
+        ended: why it trains no more: "steps", "patience", "pruned", "diverged"; None while it does.
+        error: what it ended with, if that is an error's fields.
         log_bytes: how long the log was; what was written later is dropped on resuming.
-        key: what the run was started with; another key does not resume it.
+        cpu_seconds, wall_seconds: its share of what was spent on it and others together.
     """
 
-    key: str
     step: int = 0
     epoch: int = 0
     position: int = 0
@@ -44,10 +45,31 @@ class Checkpoint:
     best_accuracy: float | None = None
     waited: int = 0
     lr: float | None = None
-    inputs: str | None = None
+    looks: list[tuple[int, float]] = field(default_factory=list)
+    ended: str | None = None
+    error: dict[str, str | None] | None = None
     log_bytes: int = 0
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
+
+
+@dataclass
+class Checkpoint:
+    """Runs that are trained together; a run on its own is a list of one.
+
+    Attributes:
+        key: what they were started with; another key does not resume them.
+        runs: their states.
+        rounds: passes in which one or more of them made a step.
+        inputs: where the frozen inputs' keys and values are kept, once it is chosen.
+        notes: what else who started them needs to go on, by run.
+    """
+
+    key: str
+    runs: list[State] = field(default_factory=list)
+    rounds: int = 0
+    inputs: str | None = None
+    notes: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, folder: Path) -> None:
         """Write to a side file, flush it to disk, put it in place."""
@@ -70,6 +92,7 @@ class Checkpoint:
             return None
         try:
             found = cls(**torch.load(path, weights_only=True, map_location="cpu"))
+            found.runs = [State(**state) for state in found.runs]  # type: ignore[arg-type]
         except (OSError, RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as error:
             raise TrainingError(
                 "the checkpoint cannot be read",

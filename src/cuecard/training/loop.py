@@ -1,197 +1,119 @@
-"""The training loop: read top to bottom."""
+"""The training loop, for one prompt or for many on one backbone: read top to bottom."""
 
 from __future__ import annotations
 
-import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
 from pathlib import Path
 
 import torch
 
-from cuecard.errors import Interrupted, TrainingError
-from cuecard.tasks import batches_by_length
+from cuecard.errors import Interrupted
 from cuecard.training.checkpoint import Checkpoint
-from cuecard.training.config import TrainConfig
-from cuecard.training.job import Job
-from cuecard.training.log import RunLog
-from cuecard.training.loss import batch_loss
-from cuecard.training.optim import lr_at, make_optimizer, set_lr
-from cuecard.training.validation import Validation
-from cuecard.types import Encoded, Method
+from cuecard.training.loss import batch_losses
+from cuecard.training.member import Member
 
 
 def run_loop(
-    job: Job,
-    method: Method,
+    members: list[Member],
+    checkpoint: Checkpoint,
     *,
-    lr: float,
-    validate: Callable[[], Validation],
-    state: Checkpoint,
-    log: RunLog,
     folder: Path | None,
-) -> Checkpoint:
-    """Train until the last step or until patience runs out; the method ends at its best step.
+    every: int,
+    stopped: Callable[[], Interrupted],
+    more: Callable[[], None] = lambda: None,
+) -> None:
+    """Train every member to its end; each one's method then holds its best step.
+
+    All members that are not at their end make each step together, in one pass of the backbone,
+    each with its own rows, prompt, optimiser and schedule. What happens to one is nothing to the
+    others: it may end earlier, or diverge.
 
     Args:
-        job: the backbone, the rows and the settings.
-        lr: the peak learning rate.
-        validate: scores the method as it is now.
-        state: where to start; fresh, or read from the folder.
+        members: on one backbone; their states are the checkpoint's.
         folder: where checkpoints go; None keeps none.
-
-    Returns:
-        The last state; its `best` is what the method holds now.
+        every: rounds between checkpoints.
+        stopped: what to raise after Ctrl-C.
+        more: called before every round; it may add members and their states. What it adds may
+            depend on the members' states alone, or a resumed run ends otherwise.
 
     Raises:
         Interrupted: Ctrl-C, after a checkpoint.
-        TrainingError: the loss became infinite or undefined.
     """
-    config = job.config
-    sitting = _Sitting(job, method, lr, state, log, folder)
+
+    def save() -> None:
+        for member in members:
+            member.gather()
+        if folder is not None:
+            checkpoint.save(folder)
+
+    clock = _Clock()
     with _interrupts() as interrupted:
-        if state.best_step < 0:
-            sitting.look(validate())
-            sitting.checkpoint()
-        while state.step < config.steps and not (0 < config.patience <= state.waited):
-            sitting.step(lr)
-            last = state.step == config.steps
-            if state.step % config.validate_every == 0 or last:
-                sitting.look(validate())
-            if state.step % config.checkpoint_every == 0 or last or interrupted.is_set():
-                sitting.checkpoint()
+        while True:
+            more()
+            running = [member for member in members if not member.over]
+            if not running:
+                break
+            fresh = [member for member in running if not member.begun]
+            _look(fresh, clock)
+            if fresh:
+                save()
+                running = [member for member in running if not member.over]
+            if running:
+                _step(running, clock)
+                checkpoint.rounds += 1
+            _look([member for member in running if member.due and not member.over], clock)
+            ended = any(member.over for member in running)
+            if checkpoint.rounds % every == 0 or ended or interrupted.is_set():
+                save()
             if interrupted.is_set():
-                raise _stopped(state, config, folder)
-    sitting.checkpoint()
-    method.load_state_dict(state.best)
-    return state
+                raise stopped()
+    save()
+    for member in members:
+        member.keep_best()
 
 
-class _Sitting:
-    """One process's part of a run: the optimiser, the order of the rows, the clocks."""
-
-    def __init__(
-        self,
-        job: Job,
-        method: Method,
-        lr: float,
-        state: Checkpoint,
-        log: RunLog,
-        folder: Path | None,
-    ) -> None:
-        self._job, self._method, self._state = job, method, state
-        self._log, self._folder = log, folder
-        self._optimizer = make_optimizer(job.config, lr, method.parameters())
-        if state.method:
-            method.load_state_dict(state.method)
-            self._optimizer.load_state_dict(state.optimizer)
-        self._order = _Order(job.rows, job.config, state)
-        self._cpu = time.process_time() - state.cpu_seconds
-        self._wall = time.monotonic() - state.wall_seconds
-
-    def step(self, lr: float) -> None:
-        """One optimiser step, logged."""
-        state, config = self._state, self._job.config
-        started = time.monotonic()
-        now = lr_at(state.step, lr, config)
-        set_lr(self._optimizer, now)
-        micro = [self._order.take() for _ in range(config.accumulation)]
-        loss, norm, targets = _step(self._job, micro, self._method, self._optimizer)
-        if not math.isfinite(loss):
-            raise _diverged(state, loss, now)
-        state.step += 1
-        self._log.write(
-            "step",
-            step=state.step,
-            loss=loss,
-            lr=now,
-            grad_norm=norm,
-            targets=targets,
-            seconds=round(time.monotonic() - started, 4),
-        )
-
-    def look(self, seen: Validation) -> None:
-        """Keep the method if it is the best so far."""
-        state = self._state
-        score = seen.score(self._job.config.select)
-        better = state.best_step < 0 or score > state.best_score
-        if better:
-            state.best, state.best_step = deepcopy(self._method.state_dict()), state.step
-            state.best_score, state.waited = score, 0
-            state.best_loss, state.best_accuracy = seen.loss, seen.accuracy
-        else:
-            state.waited += 1
-        self._log.write(
-            "validation",
-            step=state.step,
-            validation_loss=seen.loss,
-            validation_accuracy=seen.accuracy,
-            commonest=seen.commonest,
-            best=better,
-        )
-
-    def checkpoint(self) -> None:
-        """Put everything a later sitting needs into the state, and the state on disk."""
-        state = self._state
-        state.epoch, state.position = self._order.epoch, self._order.position
-        state.method = deepcopy(self._method.state_dict())
-        state.optimizer = self._optimizer.state_dict()
-        state.cpu_seconds = time.process_time() - self._cpu
-        state.wall_seconds = time.monotonic() - self._wall
-        state.log_bytes = self._log.size()
-        if self._folder is not None:
-            state.save(self._folder)
+def _step(members: Sequence[Member], clock: _Clock) -> None:
+    """One optimiser step of each member, over one or more batches."""
+    started = time.monotonic()
+    batches = [member.begin_step() for member in members]
+    for number in range(max(map(len, batches))):
+        asking = [
+            (member, member.part(micro[number]))
+            for member, micro in zip(members, batches, strict=True)
+            if number < len(micro)
+        ]
+        losses = batch_losses(members[0].job.backbone, [part for _, part in asking])
+        shares = [m.share(loss) for (m, _), loss in zip(asking, losses, strict=True)]
+        # Each depends on its own member's parameters alone, so that their sum has each one's
+        # gradient.
+        torch.stack(shares).sum().backward()  # type: ignore[no-untyped-call]
+    for member in members:
+        member.end_step(time.monotonic() - started)
+    clock.charge(members)
 
 
-def _step(
-    job: Job, micro: Sequence[Sequence[Encoded]], method: Method, optimizer: torch.optim.Optimizer
-) -> tuple[float, float, int]:
-    """One optimiser step over one or more batches; the loss is the mean over all their targets."""
-    optimizer.zero_grad(set_to_none=True)
-    per_row = [1 if job.loss == "labels" else len(row.target) for rows in micro for row in rows]
-    targets = sum(per_row)
-    total = 0.0
-    for rows in micro:
-        loss, _ = batch_loss(job.backbone, job.spec, rows, method.injection(), job.loss)
-        (loss / targets).backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
-    norm = torch.nn.utils.clip_grad_norm_(method.parameters(), job.config.clip or math.inf)
-    if math.isfinite(total) and bool(torch.isfinite(norm)):
-        optimizer.step()
-    else:
-        total = math.nan
-    return total / targets, float(norm), targets
+def _look(members: Sequence[Member], clock: _Clock) -> None:
+    for member in members:
+        member.look()
+        clock.charge([member])
 
 
-class _Order:
-    """The endless sequence of batches; epoch and position say exactly where it stands."""
+class _Clock:
+    """Shares out the seconds since it was last asked."""
 
-    def __init__(self, rows: Sequence[Encoded], config: TrainConfig, state: Checkpoint) -> None:
-        self._rows, self._config = rows, config
-        self._lengths = [len(row.context) + len(row.target) for row in rows]
-        self.epoch, self.position = state.epoch, state.position
-        self._batches = self._shuffle()
+    def __init__(self) -> None:
+        self._cpu, self._wall = time.process_time(), time.monotonic()
 
-    def _shuffle(self) -> list[list[int]]:
-        return batches_by_length(
-            self._lengths,
-            self._config.batch_rows,
-            self._config.batch_tokens,
-            self._config.seed,
-            self.epoch,
-        )
-
-    def take(self) -> list[Encoded]:
-        if self.position >= len(self._batches):
-            self.epoch, self.position = self.epoch + 1, 0
-            self._batches = self._shuffle()
-        batch = self._batches[self.position]
-        self.position += 1
-        return [self._rows[index] for index in batch]
+    def charge(self, members: Sequence[Member]) -> None:
+        """To these members alike."""
+        cpu, wall = time.process_time(), time.monotonic()
+        for member in members:
+            member.spend((cpu - self._cpu) / len(members), (wall - self._wall) / len(members))
+        self._cpu, self._wall = cpu, wall
 
 
 @contextmanager
@@ -214,21 +136,12 @@ def _interrupts() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def _stopped(state: Checkpoint, config: TrainConfig, folder: Path | None) -> Interrupted:
+def stopped_run(checkpoint: Checkpoint, steps: int, folder: Path | None) -> Interrupted:
+    """What a run on its own ends with after Ctrl-C."""
     return Interrupted(
-        f"stopped after step {state.step} of {config.steps}",
+        f"stopped after step {checkpoint.runs[0].step} of {steps}",
         where=None if folder is None else str(folder),
         hint="nothing was kept"
         if folder is None
         else f"the checkpoint is saved; go on with: cuecard train --resume {folder}",
-    )
-
-
-def _diverged(state: Checkpoint, loss: float, lr: float) -> TrainingError:
-    return TrainingError(
-        "the training diverged",
-        where=f"step {state.step + 1}",
-        got=f"loss {loss} at a learning rate of {lr:.3g}",
-        expected="a finite loss",
-        hint="lower --lr, or try --lr auto",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn import functional
 from cuecard.errors import ConfigError
 from cuecard.tasks import TaskSpec, collate
 from cuecard.training.config import LossKind
-from cuecard.types import Backbone, Encoded, Injection
+from cuecard.types import Backbone, Batch, Encoded, Injection, Tokenizer
 
 Resolved = Literal["labels", "tokens"]
 
@@ -38,6 +39,16 @@ def resolve_loss(kind: LossKind, spec: TaskSpec, backbone: Backbone) -> Resolved
     return kind
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A batch of one prompt: its task, rows, injection, and the kind of loss."""
+
+    spec: TaskSpec
+    rows: Sequence[Encoded]
+    injection: Injection
+    kind: Resolved
+
+
 def batch_loss(
     backbone: Backbone,
     spec: TaskSpec,
@@ -45,20 +56,38 @@ def batch_loss(
     injection: Injection,
     kind: Resolved,
 ) -> tuple[Tensor, int]:
-    """The summed loss of a batch and the number of targets it sums over.
+    """The summed loss of a batch and the number of targets it sums over."""
+    (loss,) = batch_losses(backbone, [Part(spec, rows, injection, kind)])
+    return loss, len(rows) if kind == "labels" else sum(len(row.target) for row in rows)
+
+
+def batch_losses(backbone: Backbone, parts: Sequence[Part]) -> list[Tensor]:
+    """The summed loss of each of several prompts' batches, in one forward pass.
 
     "tokens": sum over target tokens of -log p(token | context, prompt, earlier target tokens).
     "labels": sum over rows of -log softmax over the label words' logits at the gold label.
     """
-    batch = collate(
-        [(row, row.target) for row in rows], read="next" if kind == "labels" else "targets"
-    )
-    logits = backbone.forward(batch, injection)
-    if kind == "tokens":
+    batches = [
+        collate(
+            [(row, row.target) for row in part.rows],
+            read="next" if part.kind == "labels" else "targets",
+        )
+        for part in parts
+    ]
+    injections = [part.injection for part in parts]
+    found = backbone.forward_many(list(zip(batches, injections, strict=True)))
+    return [
+        _loss(part, batch, logits, backbone.tokenizer)
+        for part, batch, logits in zip(parts, batches, found, strict=True)
+    ]
+
+
+def _loss(part: Part, batch: Batch, logits: Tensor, tokenizer: Tokenizer) -> Tensor:
+    if part.kind == "tokens":
         targets = batch.target_ids.to(logits.device)
-        return functional.cross_entropy(logits, targets, reduction="sum"), len(targets)
-    words = [ids[0] for ids in spec.continuations(backbone.tokenizer)]
-    gold = [words.index(row.target[0]) for row in rows]
+        return functional.cross_entropy(logits, targets, reduction="sum")
+    words = [ids[0] for ids in part.spec.continuations(tokenizer)]
+    gold = [words.index(row.target[0]) for row in part.rows]
     chosen = logits[:, torch.tensor(words, device=logits.device)]
     target = torch.tensor(gold, device=logits.device)
-    return functional.cross_entropy(chosen, target, reduction="sum"), len(rows)
+    return functional.cross_entropy(chosen, target, reduction="sum")

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from cuecard.errors import TrainingError
-from cuecard.training.checkpoint import Checkpoint
+from cuecard.training.checkpoint import Checkpoint, State
 from cuecard.training.job import Job
 from cuecard.training.log import RunLog
-from cuecard.training.loop import run_loop
+from cuecard.training.loop import run_loop, stopped_run
+from cuecard.training.member import Member
 from cuecard.training.optim import default_lr
 from cuecard.training.validation import Validation
 from cuecard.types import Method
@@ -25,7 +26,7 @@ def sweep_lr(
     validate: Callable[[Method], Validation],
     log: RunLog,
 ) -> float:
-    """Train a few steps at each of a few rates from one start; the lowest validation loss wins.
+    """Train a few steps at a few rates, all in one pass; the lowest validation loss wins.
 
     Args:
         make: makes the method anew, always the same.
@@ -36,15 +37,30 @@ def sweep_lr(
     """
     steps = min(_STEPS, job.config.steps)
     short = job.config.model_copy(
-        update={"steps": steps, "eval_every": steps, "warmup": 2, "schedule": "constant"}
+        update={
+            "steps": steps,
+            "eval_every": steps,
+            "warmup": 2,
+            "schedule": "constant",
+            "select": "loss",
+        }
     )
     base = default_lr(job.config, job.backbone.embeddings)
+    rates = [float(f"{base * factor:.3g}") for factor in _FACTORS]
     start = validate(make())
+    members = [_member(replace(job, config=short), make(), lr, start, validate) for lr in rates]
+    checkpoint = Checkpoint(key="", runs=[member.state for member in members])
+    run_loop(
+        members,
+        checkpoint,
+        folder=None,
+        every=steps,
+        stopped=lambda: stopped_run(checkpoint, steps, None),
+    )
     tried: dict[float, float] = {}
-    for lr in (float(f"{base * factor:.3g}") for factor in _FACTORS):
-        loss = _loss_after(replace(job, config=short), make(), lr, start, validate)
-        tried[lr] = loss
-        log.write("lr", lr=lr, loss=loss if math.isfinite(loss) else None, steps=steps)
+    for lr, state in zip(rates, checkpoint.runs, strict=True):
+        tried[lr] = math.inf if state.error else state.looks[-1][1]
+        log.write("lr", lr=lr, loss=None if state.error else tried[lr], steps=steps)
     best = min(tried, key=lambda lr: tried[lr])
     if not math.isfinite(tried[best]):
         raise TrainingError(
@@ -56,29 +72,17 @@ def sweep_lr(
     return best
 
 
-def _loss_after(
+def _member(
     job: Job,
     method: Method,
     lr: float,
     start: Validation,
     validate: Callable[[Method], Validation],
-) -> float:
-    seen: list[Validation] = []
+) -> Member:
+    """One rate's run; the start, the same for all rates, was validated before."""
+    state = State()
 
     def look() -> Validation:
-        seen.append(validate(method) if seen else start)
-        return seen[-1]
+        return validate(method) if state.looks else start
 
-    try:
-        run_loop(
-            job,
-            method,
-            lr=lr,
-            validate=look,
-            state=Checkpoint(key=""),
-            log=RunLog(None),
-            folder=None,
-        )
-    except TrainingError:
-        return math.inf
-    return seen[-1].loss
+    return Member(job, method, lr, look, state, RunLog(None))

@@ -18,14 +18,15 @@ from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.report import plain
 from cuecard.methods import METHODS, PromptTuning
 from cuecard.tasks import Task, TaskSpec, collate, draw_rows
-from cuecard.training.checkpoint import Checkpoint
+from cuecard.training.checkpoint import Checkpoint, State
 from cuecard.training.config import TrainConfig
 from cuecard.training.inputs import remember_inputs
 from cuecard.training.job import Job
 from cuecard.training.log import Observer, RunLog
-from cuecard.training.loop import run_loop
+from cuecard.training.loop import run_loop, stopped_run
 from cuecard.training.loss import resolve_loss
 from cuecard.training.lr_sweep import sweep_lr
+from cuecard.training.member import Member
 from cuecard.training.optim import default_lr
 from cuecard.training.validation import Validation, validate
 from cuecard.types import Backbone, Encoded, InitContext, Method, Record
@@ -96,7 +97,10 @@ def train(
     if place is not None:
         place.mkdir(parents=True, exist_ok=True)
     key = run_key(backbone, task, method, config)
-    state = (None if place is None else Checkpoint.load(place, key)) or Checkpoint(key=key)
+    checkpoint = (None if place is None else Checkpoint.load(place, key)) or Checkpoint(
+        key=key, runs=[State()]
+    )
+    (state,) = checkpoint.runs
     log = RunLog(place, observer, keep_bytes=state.log_bytes)
     spec = task.spec
     rows = [spec.encode(record, backbone.tokenizer, method.slot) for record in task.train]
@@ -113,8 +117,8 @@ def train(
     kept: dict[str, int | str] = {}
     if method.slot == "suffix":
         again = [spec.encode(record, backbone.tokenizer, method.slot) for record in task.validation]
-        kept = remember_inputs(backbone, [*rows, *again], config.inputs, place, state.inputs)
-        state.inputs = str(kept["place"])
+        kept = remember_inputs(backbone, [*rows, *again], config.inputs, place, checkpoint.inputs)
+        checkpoint.inputs = str(kept["place"])
     if state.lr is None:
         _log_start(log, job, task, method)
         if kept:
@@ -129,15 +133,15 @@ def train(
     elif observer is not None:
         # Not for the log, which is the same whether a run was interrupted or not.
         observer({"event": "resume", "step": state.step, "steps": config.steps})
-    state = run_loop(
-        job,
-        trained,
-        lr=state.lr,
-        validate=lambda: look(trained),
-        state=state,
-        log=log,
+    member = Member(job, trained, state.lr, lambda: look(trained), state, log)
+    run_loop(
+        [member],
+        checkpoint,
         folder=place,
+        every=config.checkpoint_every,
+        stopped=lambda: stopped_run(checkpoint, config.steps, place),
     )
+    member.raise_if_diverged()
     frozen.check()
     return _finish(job, task, method, trained, state, log, place)
 
@@ -245,7 +249,7 @@ def _finish(
     task: Task,
     method: PromptTuning,
     trained: Method,
-    state: Checkpoint,
+    state: State,
     log: RunLog,
     folder: Path | None,
 ) -> Run:

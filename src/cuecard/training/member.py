@@ -1,0 +1,183 @@
+"""One prompt in training: its rows, its optimiser, its log, and what it has come to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+
+import torch
+
+from cuecard.errors import TrainingError
+from cuecard.training.checkpoint import State
+from cuecard.training.job import Job
+from cuecard.training.log import RunLog
+from cuecard.training.loss import Part
+from cuecard.training.optim import lr_at, make_optimizer, set_lr
+from cuecard.training.order import Order
+from cuecard.training.validation import Validation
+from cuecard.types import Encoded, Method
+
+Prune = Callable[[State], bool]
+
+
+class Member:
+    """One of the prompts that `run_loop` trains together.
+
+    Args:
+        job: the backbone, the rows and the settings.
+        method: what is trained.
+        lr: the peak learning rate.
+        validate: scores the method as it is now.
+        state: where to start; fresh, or from a checkpoint.
+        prune: asked after a validation whether going on is not worth it.
+
+    Raises:
+        ConfigError: a learning rate that is not a positive number.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        method: Method,
+        lr: float,
+        validate: Callable[[], Validation],
+        state: State,
+        log: RunLog,
+        prune: Prune | None = None,
+    ) -> None:
+        self.job, self.method, self.state, self.lr = job, method, state, lr
+        self._validate, self._log, self._prune = validate, log, prune
+        self._optimizer = make_optimizer(job.config, lr, method.parameters())
+        if state.method:
+            method.load_state_dict(state.method)
+            self._optimizer.load_state_dict(state.optimizer)
+        self._order = Order(job.rows, job.config, state)
+        self._targets, self._now, self._loss = 0, lr, 0.0
+
+    @property
+    def over(self) -> bool:
+        """Whether it trains no more."""
+        return self.state.ended is not None
+
+    @property
+    def begun(self) -> bool:
+        """Whether its start has been validated."""
+        return self.state.best_step >= 0
+
+    @property
+    def due(self) -> bool:
+        """Whether this step is one to validate at."""
+        config, step = self.job.config, self.state.step
+        return step % config.validate_every == 0 or step == config.steps
+
+    def begin_step(self) -> list[list[Encoded]]:
+        """The next step's batches; gradients are cleared and the learning rate is set."""
+        config = self.job.config
+        self._now, self._loss = lr_at(self.state.step, self.lr, config), 0.0
+        set_lr(self._optimizer, self._now)
+        self._optimizer.zero_grad(set_to_none=True)
+        micro = [self._order.take() for _ in range(config.accumulation)]
+        single = self.job.loss == "labels"
+        self._targets = sum(1 if single else len(row.target) for rows in micro for row in rows)
+        return micro
+
+    def part(self, rows: Sequence[Encoded]) -> Part:
+        """What one batch of it asks of the backbone."""
+        return Part(self.job.spec, rows, self.method.injection(), self.job.loss)
+
+    def share(self, loss: torch.Tensor) -> torch.Tensor:
+        """A batch's summed loss as its share of the mean over all the step's targets."""
+        self._loss += float(loss.detach())
+        return loss / self._targets
+
+    def end_step(self, seconds: float) -> None:
+        """Clip, step and log; a loss or gradient that is not finite ends this run alone."""
+        state, loss = self.state, self._loss / self._targets
+        clip = self.job.config.clip or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(self.method.parameters(), clip)
+        if not (math.isfinite(loss) and bool(torch.isfinite(norm))):
+            error = _diverged(state, loss if math.isfinite(norm) else math.nan, self._now)
+            state.ended, state.error = "diverged", error.to_dict()
+            return
+        self._optimizer.step()
+        state.step += 1
+        self._log.write(
+            "step",
+            step=state.step,
+            loss=loss,
+            lr=self._now,
+            grad_norm=float(norm),
+            targets=self._targets,
+            seconds=round(seconds, 4),
+        )
+
+    def look(self) -> None:
+        """Validate; keep the method if it is the best so far; see whether to go on."""
+        state, config = self.state, self.job.config
+        seen = self._validate()
+        score = seen.score(config.select)
+        better = state.best_step < 0 or score > state.best_score
+        if better:
+            state.best, state.best_step = deepcopy(self.method.state_dict()), state.step
+            state.best_score, state.waited = score, 0
+            state.best_loss, state.best_accuracy = seen.loss, seen.accuracy
+        else:
+            state.waited += 1
+        state.looks.append((state.step, -score[0]))
+        self._log.write(
+            "validation",
+            step=state.step,
+            validation_loss=seen.loss,
+            validation_accuracy=seen.accuracy,
+            commonest=seen.commonest,
+            best=better,
+        )
+        if state.step >= config.steps:
+            state.ended = "steps"
+        elif 0 < config.patience <= state.waited:
+            state.ended = "patience"
+        elif self._prune is not None and self._prune(state):
+            state.ended = "pruned"
+
+    def gather(self) -> None:
+        """Put everything a later sitting needs into the state."""
+        state = self.state
+        state.epoch, state.position = self._order.epoch, self._order.position
+        state.log_bytes = self._log.size()
+        # What has ended needs its best alone.
+        state.method = {} if self.over else deepcopy(self.method.state_dict())
+        state.optimizer = {} if self.over else self._optimizer.state_dict()
+
+    def spend(self, cpu: float, wall: float) -> None:
+        """Count seconds as spent on this run."""
+        self.state.cpu_seconds += cpu
+        self.state.wall_seconds += wall
+
+    def keep_best(self) -> None:
+        """Let the method hold its best step."""
+        self.method.load_state_dict(self.state.best)
+
+    def raise_if_diverged(self) -> None:
+        """
+        Raises:
+            TrainingError: the loss became infinite or undefined.
+        """
+        if self.state.error is not None:
+            raise as_error(self.state.error)
+
+
+def as_error(fields: dict[str, str | None]) -> TrainingError:
+    """The error that a state keeps."""
+    names = ("where", "got", "expected", "hint")
+    return TrainingError(str(fields["what"]), **{name: fields[name] for name in names})  # type: ignore[arg-type]
+
+
+def _diverged(state: State, loss: float, lr: float) -> TrainingError:
+    return TrainingError(
+        "the training diverged",
+        where=f"step {state.step + 1}",
+        got=f"loss {loss} at a learning rate of {lr:.3g}",
+        expected="a finite loss",
+        hint="lower --lr, or try --lr auto",
+    )
