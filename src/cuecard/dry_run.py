@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from cuecard.backbones import CausalBackbone
 from cuecard.catalogue import Progress
 from cuecard.names import load_backbone
@@ -16,11 +14,9 @@ from cuecard.recipe import Recipe
 from cuecard.tasks import batches_by_length
 from cuecard.tasks.splits import SplitReport
 from cuecard.training.loss import resolve_loss
+from cuecard.training.memory import activation_bytes
 from cuecard.training.train import new_method
 
-# Values kept per token and layer for the backward pass, in hidden sizes: the attention's four
-# projections, the MLP's three of about three hidden sizes each, norms and residuals.
-_KEPT_PER_LAYER = 20
 _BINS = 10
 
 
@@ -103,7 +99,7 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None) -> Plan:
         epochs=config.steps / per_epoch,
         tokens_per_step=sum(padded) / len(padded) * config.accumulation,
         weight_bytes=_bytes_of(backbone),
-        activation_bytes=_activations(backbone, max(padded)),
+        activation_bytes=activation_bytes(backbone, max(padded)),
         data=task.report,
     )
 
@@ -121,7 +117,3 @@ def _histogram(lengths: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
 def _bytes_of(backbone: CausalBackbone) -> int:
     return sum(p.numel() * p.element_size() for p in backbone.model.parameters())
 
-
-def _activations(backbone: CausalBackbone, tokens: int) -> int:
-    size = torch.finfo(backbone.dtype).bits // 8
-    return tokens * backbone.num_layers * backbone.hidden_size * _KEPT_PER_LAYER * size

@@ -62,6 +62,7 @@ class Checkpoint:
         runs: their states.
         rounds: passes in which one or more of them made a step.
         inputs: where the frozen inputs' keys and values are kept, once it is chosen.
+        together: how many are trained in one pass, once it is chosen.
         notes: what else who started them needs to go on, by run.
     """
 
@@ -69,6 +70,7 @@ class Checkpoint:
     runs: list[State] = field(default_factory=list)
     rounds: int = 0
     inputs: str | None = None
+    together: int | None = None
     notes: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, folder: Path) -> None:

@@ -104,7 +104,7 @@ def train(
     log = RunLog(place, observer, keep_bytes=state.log_bytes)
     spec = task.spec
     rows = [spec.encode(record, backbone.tokenizer, method.slot) for record in task.train]
-    frozen = _Frozen(backbone, rows[0])
+    frozen = Unchanged(backbone, rows[0])
     job = Job(backbone, spec, rows, config, resolve_loss(config.loss, spec, backbone))
 
     def make() -> Method:
@@ -120,7 +120,7 @@ def train(
         kept = remember_inputs(backbone, [*rows, *again], config.inputs, place, checkpoint.inputs)
         checkpoint.inputs = str(kept["place"])
     if state.lr is None:
-        _log_start(log, job, task, method)
+        log_start(log, job, task, method)
         if kept:
             log.write("inputs", **kept)
         if config.lr == "auto":
@@ -143,7 +143,7 @@ def train(
     )
     member.raise_if_diverged()
     frozen.check()
-    return _finish(job, task, method, trained, state, log, place)
+    return finish_run(job, task, method, trained, state, log, place)
 
 
 def run_key(backbone: Backbone, task: Task, method: PromptTuning, config: TrainConfig) -> str:
@@ -207,7 +207,7 @@ def _about(spec: TaskSpec) -> str:
     return f"Classify the {fields} as {', '.join(words[:-1])} or {words[-1]}.\n\n"
 
 
-class _Frozen:
+class Unchanged:
     """The proof that training leaves the backbone as it was: its bytes and its answers."""
 
     def __init__(self, backbone: Backbone, probe: Encoded) -> None:
@@ -219,6 +219,10 @@ class _Frozen:
             return self._backbone.forward(self._probe, None)
 
     def check(self) -> None:
+        """
+        Raises:
+            FrozenError: other bytes, or other answers.
+        """
         same_bytes = self._backbone.digest() == self._digest
         if not same_bytes or not torch.equal(self._ask(), self._answer):
             raise FrozenError(
@@ -229,7 +233,10 @@ class _Frozen:
             )
 
 
-def _log_start(log: RunLog, job: Job, task: Task, method: PromptTuning) -> None:
+def log_start(
+    log: RunLog, job: Job, task: Task, method: PromptTuning, **more: Any
+) -> None:
+    """The first event of a run's log."""
     log.write(
         "start",
         backbone=job.backbone.name,
@@ -241,10 +248,11 @@ def _log_start(log: RunLog, job: Job, task: Task, method: PromptTuning) -> None:
         truncated=sum(row.cut > 0 for row in job.rows),
         loss=job.loss,
         config=job.config.model_dump(mode="json"),
+        **more,
     )
 
 
-def _finish(
+def finish_run(
     job: Job,
     task: Task,
     method: PromptTuning,
@@ -253,6 +261,7 @@ def _finish(
     log: RunLog,
     folder: Path | None,
 ) -> Run:
+    """Test a method at its best step on the sealed rows, once, and save its prompt."""
     best = Validation(loss=state.best_loss, accuracy=state.best_accuracy)
     injection, seed = trained.injection(), job.config.seed
     test = None

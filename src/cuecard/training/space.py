@@ -1,0 +1,206 @@
+"""What a sweep tries: lists of values and ranges, by a recipe's keys."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cuecard.errors import ConfigError
+from cuecard.settings import parse_settings
+from cuecard.training.config import TrainConfig
+
+Settings = dict[str, Any]
+Method = TypeVar("Method", bound=BaseModel)
+
+# What all trials share: how they are kept, and what they are compared by.
+_SHARED = {"checkpoint_every", "inputs", "select"}
+_TRIALS = 20
+
+
+class SweepConfig(BaseModel):
+    """What to try, and how.
+
+    Attributes:
+        grid: key -> values, such as {"lr": [0.003, 0.01], "method.init": ["text", "random"]}.
+        ranges: key -> "low..high" or "low..high:log", whole numbers for whole numbers; for "tpe".
+        search: "grid" tries every combination of `grid`; "tpe" has Optuna's tree-structured Parzen
+            estimator (Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011)
+            propose trials, from `ranges` and from `grid` as choices.
+        trials: how many for "tpe", per task; 20 by default.
+        prune: end trials early that are worse than the median of the finished ones at the same step
+            (Optuna's median pruner); by default with "tpe" alone.
+        together: how many are trained in one pass; by default what fits in memory, 8 at most.
+        seed: of the proposals.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    ranges: dict[str, str] = Field(default_factory=dict)
+    search: Literal["grid", "tpe"] = "grid"
+    trials: int | None = Field(default=None, ge=1)
+    prune: bool | None = None
+    together: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+    @property
+    def prunes(self) -> bool:
+        """Whether trials may be ended early."""
+        return self.search == "tpe" if self.prune is None else self.prune
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers from `low` to `high`, whole ones if both are; `log`: evenly over their logarithms."""
+
+    low: float
+    high: float
+    log: bool
+
+
+Axis = tuple[Any, ...] | Range
+
+
+class Space:
+    """A sweep's keys, checked against a method's and the training's settings.
+
+    Args:
+        method, config: what every trial starts from.
+
+    Raises:
+        ConfigError: an unknown key, with the nearest valid one; a value or range that cannot be
+            used; nothing to try.
+    """
+
+    def __init__(self, sweep: SweepConfig, method: BaseModel, config: TrainConfig) -> None:
+        self._method, self._config = method, config
+        self.axes: dict[str, Axis] = {}
+        for name, values in sweep.grid.items():
+            if not values:
+                raise ConfigError("a list without values", where=f"--grid {name}")
+            self._add(name, tuple(values))
+        for name, text in sweep.ranges.items():
+            self._add(name, parse_range(name, text))
+        if not self.axes:
+            raise ConfigError(
+                "there is nothing to sweep", where="the sweep", expected='--grid "lr=0.003,0.01"'
+            )
+        if sweep.search == "grid" and (sweep.ranges or sweep.trials):
+            raise ConfigError(
+                "a grid is tried in full",
+                where="search grid",
+                got="a range" if sweep.ranges else f"trials {sweep.trials}",
+                expected="lists of values alone, or search tpe",
+            )
+        # A grid's combinations, or the corners of a space: what is wrong is told before all work.
+        self.combinations = list(self._product())
+        for settings in self.combinations:
+            self.applied(settings)
+        self.total = (
+            len(self.combinations) if sweep.search == "grid" else sweep.trials or _TRIALS
+        )
+
+    def applied(self, settings: Settings) -> tuple[Any, TrainConfig]:
+        """The method's and the training's settings of one trial.
+
+        Raises:
+            ConfigError: values that do not fit.
+        """
+        parts: dict[str, Settings] = {"method": {}, "training": {}}
+        for key, value in settings.items():
+            section, name = key.split(".", 1)
+            parts[section][name] = value
+        config = _changed(self._config, parts["training"])
+        if config.lr == "auto":
+            raise ConfigError(
+                "a sweep chooses learning rates itself",
+                where="training.lr",
+                got="auto",
+                expected="a number, or rates to try: --grid lr=0.003,0.01",
+            )
+        return _changed(self._method, parts["method"]), config
+
+    def _add(self, name: str, axis: Axis) -> None:
+        key = self._key(name)
+        if key in self.axes:
+            raise ConfigError("a key given twice", where="the sweep", got=key, expected="once")
+        self.axes[key] = axis
+
+    def _key(self, name: str) -> str:
+        """The full key for `training.lr` or `lr`."""
+        sections = {"training": self._config, "method": self._method}
+        keys = [
+            f"{section}.{field}"
+            for section, model in sections.items()
+            for field, info in type(model).model_fields.items()
+            if field not in _SHARED and not info.exclude
+        ]
+        found = [key for key in keys if name in (key, key.split(".", 1)[1])]
+        if len(found) == 1:
+            return found[0]
+        short = {key.split(".", 1)[1]: key for key in keys}
+        near = difflib.get_close_matches(name, [*keys, *short], 1, 0.5)
+        raise ConfigError(
+            "this key fits more than one setting" if found else "an unknown setting",
+            where="the sweep",
+            got=name,
+            expected=", ".join(found or keys),
+            hint=f"did you mean {near[0]}?" if near and not found else None,
+        )
+
+    def _product(self) -> list[Settings]:
+        lists = [
+            (axis.low, axis.high) if isinstance(axis, Range) else axis
+            for axis in self.axes.values()
+        ]
+        return [dict(zip(self.axes, values, strict=True)) for values in itertools.product(*lists)]
+
+
+def parse_range(name: str, text: str) -> Range:
+    """ "1e-3..1e-1:log" as a range.
+
+    Raises:
+        ConfigError: another form, or a low end that is not below the high one.
+    """
+    ends, _, scale = text.partition(":")
+    low, dots, high = ends.partition("..")
+    numbers = [parse_value(low), parse_value(high)]
+    good = bool(dots) and scale in ("", "log") and all(_is_number(n) for n in numbers)
+    if not good or not numbers[0] < numbers[1] or (scale and numbers[0] <= 0):
+        raise ConfigError(
+            "this is no range",
+            where=f"--range {name}",
+            got=text,
+            expected="low..high or low..high:log, low below high, and above 0 for log",
+        )
+    return Range(numbers[0], numbers[1], scale == "log")
+
+
+def parse_value(text: str) -> Any:
+    """A value as typed: a whole number, a number, none, true, false, or a text."""
+    word = text.strip()
+    known = {"none": None, "true": True, "false": False}
+    if word.lower() in known:
+        return known[word.lower()]
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return word
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _changed(model: Method, changes: Mapping[str, Any]) -> Method:
+    """A copy with some settings changed, checked as a whole."""
+    values = {name: getattr(model, name) for name in type(model).model_fields} | dict(changes)
+    return parse_settings(type(model), values, "the sweep")

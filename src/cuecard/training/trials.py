@@ -1,0 +1,128 @@
+"""A sweep's trials: what each was and came to, as a table, JSON and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cuecard.evaluation.report import write_json, write_text
+from cuecard.training.checkpoint import State
+from cuecard.training.space import Settings
+from cuecard.training.train import Run
+
+JSON, MARKDOWN = "sweep.json", "sweep.md"
+COLUMNS = ("trial", "settings", "validation loss", "accuracy", "best step", "steps", "end", "s")
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One trial.
+
+    Attributes:
+        number: its place in the order of starts.
+        task: its task's name; empty where there is one task.
+        settings: what it changed, by full key.
+        loss, accuracy: at its best validation.
+        best_step, steps: of that, and in all.
+        ended: "steps", "patience", "pruned", "diverged"; None while it runs.
+        error: what it diverged with.
+        seconds, cpu_seconds: its share of the passes it was in.
+    """
+
+    number: int
+    task: str
+    settings: Settings
+    loss: float
+    accuracy: float | None
+    best_step: int
+    steps: int
+    ended: str | None
+    error: Mapping[str, str | None] | None
+    seconds: float
+    cpu_seconds: float
+
+    @classmethod
+    def of(cls, number: int, task: str, settings: Settings, state: State) -> Trial:
+        """From what the checkpoint keeps."""
+        return cls(
+            number=number,
+            task=task,
+            settings=settings,
+            loss=state.best_loss,
+            accuracy=state.best_accuracy,
+            best_step=state.best_step,
+            steps=state.step,
+            ended=state.ended,
+            error=state.error,
+            seconds=round(state.wall_seconds, 2),
+            cpu_seconds=round(state.cpu_seconds, 2),
+        )
+
+    def cells(self) -> tuple[str, ...]:
+        """The trial as text, one string per column."""
+        return (
+            f"{self.task} {self.number}".strip(),
+            told(self.settings),
+            f"{self.loss:.4f}",
+            "-" if self.accuracy is None else f"{self.accuracy:.3f}",
+            f"{self.best_step:,}",
+            f"{self.steps:,}",
+            self.ended or "running",
+            f"{self.seconds:.1f}",
+        )
+
+
+def told(settings: Settings) -> str:
+    """Settings in a line, by short keys."""
+    parts = [
+        f"{key.split('.', 1)[1]} {f'{value:.3g}' if isinstance(value, float) else value}"
+        for key, value in settings.items()
+    ]
+    return ", ".join(parts)
+
+
+def write_trials(
+    folder: Path, trials: Sequence[Trial], runs: Mapping[str, Run], best: Mapping[str, int]
+) -> None:
+    """Leave `sweep.json` and `sweep.md` in a sweep's folder."""
+    report: dict[str, Any] = {
+        "trials": trials,
+        "best": [
+            {
+                "task": task,
+                "trial": number,
+                "folder": runs[task].folder,
+                "digest": runs[task].prompt.digest,
+                "validation": runs[task].validation,
+                "test": _tested(runs[task]),
+            }
+            for task, number in best.items()
+        ],
+    }
+    write_json(report, folder / JSON)
+    lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
+    lines += [_line(trial.cells()) for trial in trials]
+    notes = [
+        f"- Chosen{f' for {task}' if task else ''} on validation rows: trial {number} "
+        f"({told(trials[number].settings)}). {_test_note(runs[task])}"
+        for task, number in best.items()
+    ]
+    write_text("\n".join([f"# {folder.name}", "", *lines, "", *notes, ""]), folder / MARKDOWN)
+
+
+def _tested(run: Run) -> dict[str, Any] | None:
+    found = run.test
+    return None if found is None else {found.primary: found.score, "ci95": found.ci95}
+
+
+def _test_note(run: Run) -> str:
+    if run.test is None:
+        return "There were no test rows."
+    rows = len(run.test.records)
+    return f"On {rows:,} test rows, touched by it alone and once: {run.test.score:.3f}."
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in cells) + " |"
