@@ -18,8 +18,9 @@ from cuecard.evaluation.predict import predict
 from cuecard.methods import METHODS, PromptTuning
 from cuecard.names import data_source, load_backbone
 from cuecard.recipe import Recipe, run_recipe
+from cuecard.sweep_recipe import SweepRecipe, run_sweep
 from cuecard.tasks import Task, TaskSpec
-from cuecard.training import Proof, Run, TrainConfig, prove, train
+from cuecard.training import Proof, Run, Sweep, SweepConfig, TrainConfig, prove, sweep, train
 from cuecard.types import Interval, Prediction, Record
 
 __version__ = version("cuecard")
@@ -37,6 +38,9 @@ __all__ = [
     "Recipe",
     "Record",
     "Run",
+    "Sweep",
+    "SweepConfig",
+    "SweepRecipe",
     "Task",
     "TaskSpec",
     "TrainConfig",
@@ -48,5 +52,7 @@ __all__ = [
     "predict",
     "prove",
     "run_recipe",
+    "run_sweep",
+    "sweep",
     "train",
 ]

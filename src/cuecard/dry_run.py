@@ -116,4 +116,3 @@ def _histogram(lengths: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
 
 def _bytes_of(backbone: CausalBackbone) -> int:
     return sum(p.numel() * p.element_size() for p in backbone.model.parameters())
-

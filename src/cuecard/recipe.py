@@ -34,7 +34,7 @@ class _Section(BaseModel):
 
 
 class DataRecipe(_Section):
-    """Where the records are; see `Task.from_file`."""
+    """Where the records are; see `Task.from_file`. `split_seed` is training.seed by default."""
 
     path: str
     text_field: str | None = None
@@ -43,6 +43,7 @@ class DataRecipe(_Section):
     test: str | None = None
     split_field: str | None = None
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    split_seed: int | None = Field(default=None, ge=0)
     limit: int | None = Field(default=None, ge=1)
 
 
@@ -131,7 +132,7 @@ class Recipe(_Section):
             test=data.test,
             split_field=data.split_field,
             kind=task.kind,
-            seed=self.training.seed,
+            seed=self.training.seed if data.split_seed is None else data.split_seed,
             split=data.split,
             limit=data.limit,
             chat=task.chat,

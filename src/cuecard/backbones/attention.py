@@ -42,9 +42,7 @@ _PASS: ContextVar[_Pass | None] = ContextVar("packed pass", default=None)
 
 
 @contextmanager
-def packed(
-    *packings: Packing, seen: list[tuple[Tensor, Tensor]] | None = None
-) -> Iterator[_Pass]:
+def packed(*packings: Packing, seen: list[tuple[Tensor, Tensor]] | None = None) -> Iterator[_Pass]:
     """Say what the sequence that the model is about to run is made of.
 
     Args:
@@ -96,7 +94,7 @@ def attend(
 
     if not running.sizes:
         return part(running.packings[0], query, key, value), None
-    cut = [tensor.split(running.sizes, 2) for tensor in (query, key, value)]
+    cut = [torch.split(tensor, running.sizes, 2) for tensor in (query, key, value)]
     return torch.cat([part(*of) for of in zip(running.packings, *cut, strict=True)], 1), None
 
 

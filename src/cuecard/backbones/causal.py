@@ -116,7 +116,7 @@ class CausalBackbone:
         if segments:
             found = self._packed.logits(list(segments.values()))
             reads = [len(segment.at) for segment in segments.values()]
-            logits.update(zip(segments, found.split(reads), strict=True))
+            logits.update(zip(segments, torch.split(found, reads), strict=True))
         self.counts["logits"] += sum(map(len, logits.values()))
         return [logits[number].float() for number in range(len(parts))]
 

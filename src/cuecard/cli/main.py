@@ -18,6 +18,7 @@ from cuecard.cli.export import export
 from cuecard.cli.import_prompt import import_prompt
 from cuecard.cli.inspect import inspect
 from cuecard.cli.predict import predict
+from cuecard.cli.sweep import sweep
 from cuecard.cli.train import train
 from cuecard.errors import CuecardError
 
@@ -32,6 +33,7 @@ app = typer.Typer(
 for name, command in (
     ("demo", demo),
     ("train", train),
+    ("sweep", sweep),
     ("eval", evaluate),
     ("predict", predict),
     ("inspect", inspect),

@@ -3,6 +3,19 @@
 from cuecard.training.config import TrainConfig
 from cuecard.training.log import Observer, read_log
 from cuecard.training.prove import Proof, prove
+from cuecard.training.space import SweepConfig
+from cuecard.training.sweep import Sweep, sweep
 from cuecard.training.train import Run, train
 
-__all__ = ["Observer", "Proof", "Run", "TrainConfig", "prove", "read_log", "train"]
+__all__ = [
+    "Observer",
+    "Proof",
+    "Run",
+    "Sweep",
+    "SweepConfig",
+    "TrainConfig",
+    "prove",
+    "read_log",
+    "sweep",
+    "train",
+]

@@ -170,7 +170,7 @@ class Member:
 def as_error(fields: dict[str, str | None]) -> TrainingError:
     """The error that a state keeps."""
     names = ("where", "got", "expected", "hint")
-    return TrainingError(str(fields["what"]), **{name: fields[name] for name in names})  # type: ignore[arg-type]
+    return TrainingError(str(fields["what"]), **{name: fields[name] for name in names})
 
 
 def _diverged(state: State, loss: float, lr: float) -> TrainingError:

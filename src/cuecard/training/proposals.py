@@ -30,9 +30,7 @@ class Seen:
     state: State
 
 
-def propose(
-    axes: Mapping[str, Axis], seen: Sequence[Seen], *, total: int, seed: int
-) -> Settings:
+def propose(axes: Mapping[str, Axis], seen: Sequence[Seen], *, total: int, seed: int) -> Settings:
     """The next trial's settings, by a tree-structured Parzen estimator.
 
     Args:
@@ -53,9 +51,7 @@ def propose(
     return {key: found[key] for key in axes}
 
 
-def should_prune(
-    axes: Mapping[str, Axis], others: Sequence[Seen], own: Seen, steps: int
-) -> bool:
+def should_prune(axes: Mapping[str, Axis], others: Sequence[Seen], own: Seen, steps: int) -> bool:
     """Whether a trial is worse than the median of the finished ones at the same step.
 
     Args:
@@ -94,9 +90,7 @@ def _optuna() -> Any:
     return optuna
 
 
-def _study(
-    optuna: Any, axes: Mapping[str, Axis], seen: Sequence[Seen], **options: Any
-) -> Any:
+def _study(optuna: Any, axes: Mapping[str, Axis], seen: Sequence[Seen], **options: Any) -> Any:
     study = optuna.create_study(direction="minimize", **options)
     distributions = _distributions(optuna, axes)
     for trial in seen:

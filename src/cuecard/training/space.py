@@ -102,9 +102,7 @@ class Space:
         self.combinations = list(self._product())
         for settings in self.combinations:
             self.applied(settings)
-        self.total = (
-            len(self.combinations) if sweep.search == "grid" else sweep.trials or _TRIALS
-        )
+        self.total = len(self.combinations) if sweep.search == "grid" else sweep.trials or _TRIALS
 
     def applied(self, settings: Settings) -> tuple[Any, TrainConfig]:
         """The method's and the training's settings of one trial.

@@ -136,7 +136,6 @@ class _Group:
         self._encoded: dict[tuple[str, Slot], list[Encoded]] = {}
         self._prepare(config)
         self._members: list[Member] = []
-        self._reported = 0
 
     def _prepare(self, config: TrainConfig) -> None:
         """Encode, remember inputs and choose how many go together."""
@@ -164,7 +163,6 @@ class _Group:
         )
         for number in range(len(state.runs)):
             self._members.append(self._member(number))
-        self._reported = self._done()
         run_loop(
             self._members,
             state,
@@ -256,15 +254,12 @@ class _Group:
 
     def _report(self) -> None:
         """Tell of trials that have ended since the last time."""
-        if self._done() == self._reported:
-            return
         for number in range(len(self._members)):
             note = self._state.notes[number]
             if self._members[number].over and not note.get("told"):
                 note["told"] = True
                 trial = self._trial(number)
                 self._tell({"event": "trial_done", "trial": number, **_fields(trial)})
-        self._reported = self._done()
 
     def _done(self) -> int:
         return sum(state.ended is not None for state in self._state.runs)

@@ -233,9 +233,7 @@ class Unchanged:
             )
 
 
-def log_start(
-    log: RunLog, job: Job, task: Task, method: PromptTuning, **more: Any
-) -> None:
+def log_start(log: RunLog, job: Job, task: Task, method: PromptTuning, **more: Any) -> None:
     """The first event of a run's log."""
     log.write(
         "start",

@@ -1,0 +1,218 @@
+"""The flags that say what a recipe says, for every command that takes one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from cuecard.errors import ConfigError
+from cuecard.recipe import Recipe, read_recipe
+
+Text = str | None
+
+
+class Given:
+    """What was given of a recipe: flags, nested as the recipe is, and a file."""
+
+    def __init__(self, flags: dict[str, Any], file: Path | None) -> None:
+        self._flags, self._file = _given(flags), file
+
+    def refuse(self, what: str) -> None:
+        """For a command that takes its settings from a folder.
+
+        Raises:
+            ConfigError: something was given.
+        """
+        if self._flags or self._file:
+            raise ConfigError(
+                f"{what} goes on with its own settings",
+                where="--resume",
+                got=", ".join(self._flags) or str(self._file),
+                expected="--resume alone",
+            )
+
+    def recipe(self, command: str) -> Recipe:
+        """The checked recipe; flags win over the file.
+
+        Raises:
+            ConfigError: no data, an unknown key, or a value that does not fit.
+        """
+        base = {} if self._file is None else read_recipe(self._file)
+        values = _merged(base, self._flags)
+        if "path" not in values.get("data", {}):
+            raise ConfigError(
+                "there is no data", where=command, expected="a file, or a recipe with data"
+            )
+        return Recipe.parse(values, "the command line" if self._file is None else str(self._file))
+
+
+def takes_recipe(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the recipe's flags; its first parameter gets them as `Given`."""
+    shared, own = _parameters(_flags), _parameters(command)[1:]
+
+    @wraps(command)
+    def call(**options: Any) -> None:
+        given = _flags(**{p.name: options.pop(p.name) for p in shared})
+        command(given, **options)
+
+    parameters = [*shared, *own]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in parameters}
+    del call.__wrapped__  # or its own signature would be read
+    return call
+
+
+def _parameters(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """As `inspect` gives them, all by keyword and with annotations that are no texts."""
+    hints = get_type_hints(function, include_extras=True)
+    return [
+        p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[p.name])
+        for p in inspect.signature(function).parameters.values()
+    ]
+
+
+def _flags(
+    data: Annotated[
+        Text,
+        typer.Argument(
+            help="CSV, TSV, JSONL or Parquet file, a saved datasets folder, a catalogue "
+            "dataset, or a hub set's name.",
+            show_default=False,
+        ),
+    ] = None,
+    recipe: Annotated[
+        Path | None, typer.Option(help="A YAML recipe; flags given beside it win.")
+    ] = None,
+    text_field: Annotated[Text, typer.Option(help="Column of {text}.  [text]")] = None,
+    label_field: Annotated[Text, typer.Option(help="Column of the label.  [label]")] = None,
+    validation: Annotated[Text, typer.Option(help="A file with the validation rows.")] = None,
+    test: Annotated[Text, typer.Option(help="A file with the test rows.")] = None,
+    split_field: Annotated[Text, typer.Option(help="Column that names each row's split.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Use at most this many training rows.")] = None,
+    kind: Annotated[Text, typer.Option(help="classification or text-to-text.")] = None,
+    template: Annotated[
+        Text, typer.Option(help=r"The input's text, such as 'Review: {text}\nSentiment:'.")
+    ] = None,
+    labels: Annotated[Text, typer.Option(help="The labels, separated by commas.")] = None,
+    word: Annotated[
+        list[str] | None, typer.Option(help="LABEL=WORD: the word that stands for a label.")
+    ] = None,
+    chat: Annotated[
+        bool | None, typer.Option("--chat", help="Put the template into the chat format.")
+    ] = None,
+    max_length: Annotated[int | None, typer.Option(help="The most input tokens.")] = None,
+    backbone: Annotated[Text, typer.Option(help="Catalogue name, local folder or hub id.")] = None,
+    dtype: Annotated[Text, typer.Option(help="auto, fp32 or bf16.")] = None,
+    device: Annotated[Text, typer.Option(help="auto, cpu, cuda, cuda:N.")] = None,
+    method: Annotated[Text, typer.Option(help="prompt-tuning.")] = None,
+    length: Annotated[int | None, typer.Option(help="Prompt vectors, 1 to 1,000.")] = None,
+    init: Annotated[Text, typer.Option(help="text, vocabulary, labels, random or prompt.")] = None,
+    init_text: Annotated[Text, typer.Option(help="The text to start from.")] = None,
+    init_prompt: Annotated[Text, typer.Option(help="A prompt's folder to start from.")] = None,
+    slot: Annotated[Text, typer.Option(help="prefix or suffix.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    batch_rows: Annotated[int | None, typer.Option(help="Rows per forward pass.")] = None,
+    batch_tokens: Annotated[
+        int | None, typer.Option(help="The most rows times longest row of a forward pass.")
+    ] = None,
+    lr: Annotated[Text, typer.Option(help="A number, or auto for a short sweep.")] = None,
+    optimizer: Annotated[Text, typer.Option(help="adamw or adafactor.")] = None,
+    loss: Annotated[Text, typer.Option(help="auto, labels or tokens.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many validations without a gain.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the init, the order and the split.")] = None,
+    out: Annotated[Text, typer.Option(help="The run's folder.  [runs/DATA]")] = None,
+    compare: Annotated[
+        bool | None,
+        typer.Option("--compare/--no-compare", help="Compare with hand-written prompts."),
+    ] = None,
+) -> Given:
+    flags = {
+        "data": {
+            "path": data,
+            "text_field": text_field,
+            "label_field": label_field,
+            "validation": validation,
+            "test": test,
+            "split_field": split_field,
+            "limit": limit,
+        },
+        "task": {
+            "kind": kind,
+            "template": None if template is None else template.replace("\\n", "\n"),
+            "labels": None if labels is None else [x.strip() for x in labels.split(",")],
+            "words": _words(word),
+            "chat": chat,
+            "max_length": max_length,
+        },
+        "backbone": backbone,
+        "dtype": dtype,
+        "device": device,
+        "method": {
+            "name": method,
+            "length": length,
+            "init": init or ("prompt" if init_prompt else None),
+            "text": init_text,
+            "prompt": init_prompt,
+            "slot": slot,
+        },
+        "training": {
+            "steps": steps,
+            "batch_rows": batch_rows,
+            "batch_tokens": batch_tokens,
+            "lr": _rate(lr),
+            "optimizer": optimizer,
+            "loss": loss,
+            "patience": patience,
+            "seed": seed,
+        },
+        "compare": compare,
+        "out": out,
+    }
+    return Given(flags, recipe)
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    """The flags that were given, nested as the recipe is."""
+    kept: dict[str, Any] = {}
+    for name, value in flags.items():
+        inner = _given(value) if isinstance(value, dict) else value
+        if inner is not None and inner != {}:
+            kept[name] = inner
+    return kept
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in over.items():
+        below = merged.get(name)
+        both = isinstance(value, dict) and isinstance(below, dict)
+        merged[name] = _merged(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _words(texts: list[str] | None) -> dict[str, str]:
+    words = {}
+    for text in texts or []:
+        label, equals, word = text.partition("=")
+        if not (label and equals and word):
+            raise ConfigError("a word is not given as LABEL=WORD", where="--word", got=text)
+        words[label] = word
+    return words
+
+
+def _rate(text: str | None) -> float | str | None:
+    if text is None or text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(
+            "the learning rate is not a number", where="--lr", got=text, expected="0.01 or auto"
+        ) from None

@@ -1,0 +1,181 @@
+"""How a sweep shows itself while it runs, and what it led to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from cuecard.cli.console import console, print_json
+from cuecard.cli.event_text import event_text
+from cuecard.evaluation.report import plain, rich_table
+from cuecard.sweep_recipe import SweepOutcome
+from cuecard.training.trials import COLUMNS, told
+
+_EVERY = 100  # steps of any trial between two plain lines
+
+
+class SweepView:
+    """Shows a sweep's events: `with SweepView() as view: sweep(..., observer=view)`.
+
+    On a terminal a bar over the trials, and a line for each that ends; elsewhere lines alone.
+
+    Args:
+        json: print each event as a JSON object instead.
+        out: where to; standard output by default.
+        clock: seconds from anywhere.
+    """
+
+    def __init__(
+        self,
+        *,
+        json: bool = False,
+        out: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._json, self._out, self._clock = json, out or console(), clock
+        self._bar: Progress | None = None
+        self._total = self._done = self._steps = 0
+        self._running: set[int] = set()
+        self._best: tuple[float, int] | None = None
+        self._since = clock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._clear()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Show one event."""
+        if self._json:
+            print_json(event)
+            return
+        if event["event"] == "sweep":
+            self._begin(event)
+        elif "trial" in event:
+            self._take(event)
+        else:
+            self._clear()
+            text = event_text(event)
+            if text is not None:
+                self._out.print(text, markup=False)
+
+    def __str__(self) -> str:
+        rate = self._steps / max(self._clock() - self._since, 1e-9)
+        best = "" if self._best is None else f", best loss {self._best[0]:.4f} (#{self._best[1]})"
+        return (
+            f"{self._done} of {self._total} trials done, {len(self._running)} running: "
+            f"{self._steps:,} steps, {rate:.2f} steps/s{best}"
+        )
+
+    def _begin(self, event: dict[str, Any]) -> None:
+        self._total, self._done = event["trials"], event["done"]
+        self._since = self._clock()
+        going = f"going on after {self._done} of " if event["started"] else ""
+        self._out.print(
+            f"Sweep: {going}{self._total} trials, up to {event['together']} in one pass",
+            markup=False,
+        )
+
+    def _take(self, event: dict[str, Any]) -> None:
+        kind, number = event["event"], event["trial"]
+        if kind == "trial_done":
+            self._running.discard(number)
+            self._done += 1
+            self._out.print(_ending(event), markup=False)
+        else:
+            self._running.add(number)
+        if kind == "step":
+            self._steps += 1
+        elif kind == "validation":
+            seen = (event["validation_loss"], number)
+            self._best = seen if self._best is None else min(self._best, seen)
+        if self._out.is_interactive:
+            self._draw()
+        elif kind == "step" and self._steps % _EVERY == 0:
+            self._out.print(str(self), markup=False)
+
+    def _draw(self) -> None:
+        if self._bar is None:
+            self._bar = Progress(
+                BarColumn(bar_width=20),
+                TextColumn("{task.description}"),
+                console=self._out,
+                transient=True,
+            )
+            self._bar.add_task("", total=self._total)
+            self._bar.start()
+        task = self._bar.task_ids[0]
+        self._bar.update(task, completed=self._done, description=str(self))
+
+    def _clear(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _ending(event: dict[str, Any]) -> str:
+    accuracy = "" if event["accuracy"] is None else f"accuracy {event['accuracy']:.3f}, "
+    ends = {"pruned": "pruned", "diverged": "diverged", "patience": "no better for a while"}
+    end = ends.get(event["ended"])
+    return (
+        f"#{event['trial']} {told(event['settings'])}: {accuracy}loss {event['loss']:.4f} "
+        f"at step {event['best_step']:,} of {event['steps']:,}{f', {end}' if end else ''}"
+    )
+
+
+def print_sweep(outcome: SweepOutcome, out: Console) -> None:
+    """Print the table of trials, what was chosen, and where everything lies."""
+    found = outcome.sweep
+    table = Table(title="Trials", title_justify="left")
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column in COLUMNS[:2] else "right")
+    for trial in found.trials:
+        bold = "bold" if trial.number == found.best.number else None
+        table.add_row(*(cell.replace("[", r"\[") for cell in trial.cells()), style=bold)
+    out.print()
+    out.print(table)
+    run = found.run
+    out.print(f"chosen on validation rows: #{found.best.number} {told(found.best.settings)}")
+    if outcome.proof is not None:
+        out.print(rich_table(outcome.proof.rows, columns=outcome.proof.columns))
+        for note in outcome.proof.notes:
+            out.print(note, markup=False)
+    elif run.test is not None:
+        out.print(f"{run.test.primary} {run.test.score:.3f} on {len(run.test.records):,} test rows")
+    out.print(f"\ntable   {found.folder}/sweep.md", markup=False)
+    out.print(f"prompt  {run.folder}/prompt  ({run.prompt.nbytes:,} bytes)", markup=False)
+    out.print(f'use it  cuecard predict {run.folder} "some text"', markup=False)
+
+
+def sweep_summary(outcome: SweepOutcome) -> dict[str, Any]:
+    """The same as one JSON object."""
+    found, run = outcome.sweep, outcome.sweep.run
+    summary: dict[str, Any] = {
+        "event": "result",
+        "folder": found.folder,
+        "run": run.folder,
+        "trials": found.trials,
+        "together": found.together,
+        "best": found.best.number,
+        "settings": found.best.settings,
+        "digest": run.prompt.digest,
+        "validation": run.validation,
+        "alarm": run.alarm,
+    }
+    if run.test is not None:
+        summary["test"] = run.test.to_dict()
+    if outcome.proof is not None:
+        summary["report"] = outcome.proof.report
+    return dict(plain(summary))
