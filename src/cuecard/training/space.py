@@ -114,7 +114,7 @@ class Space:
         for key, value in settings.items():
             section, name = key.split(".", 1)
             parts[section][name] = value
-        config = _changed(self._config, parts["training"])
+        config = _changed(self._config, parts["training"], "training")
         if config.lr == "auto":
             raise ConfigError(
                 "a sweep chooses learning rates itself",
@@ -122,7 +122,7 @@ class Space:
                 got="auto",
                 expected="a number, or rates to try: --grid lr=0.003,0.01",
             )
-        return _changed(self._method, parts["method"]), config
+        return _changed(self._method, parts["method"], "method"), config
 
     def _add(self, name: str, axis: Axis) -> None:
         key = self._key(name)
@@ -198,7 +198,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _changed(model: Method, changes: Mapping[str, Any]) -> Method:
+def _changed(model: Method, changes: Mapping[str, Any], section: str) -> Method:
     """A copy with some settings changed, checked as a whole."""
     values = {name: getattr(model, name) for name in type(model).model_fields} | dict(changes)
-    return parse_settings(type(model), values, "the sweep")
+    return parse_settings(type(model), values, f"the sweep, {section}")
