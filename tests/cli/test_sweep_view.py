@@ -20,7 +20,7 @@ def events() -> list[dict[str, Any]]:
     """Those of a real sweep with a trial that diverges."""
     found: list[dict[str, Any]] = []
     space = SweepConfig(grid={"lr": (0.01, 0.1, 1e30)})
-    config = TrainConfig(steps=60, batch_rows=4, weight_decay=1e3, warmup=0)
+    config = TrainConfig(steps=60, batch_rows=4, weight_decay=1.0, warmup=0)
     method = PromptTuning(length=4, init="random")
     sweep(tiny_backbone(), review_task(60), space, method, config, observer=found.append)
     return found

@@ -212,7 +212,7 @@ def test_a_finished_sweep_is_not_trained_again(tmp_path: Path) -> None:
 
 def test_trials_that_diverge_are_told_and_not_chosen() -> None:
     space = SweepConfig(grid={"lr": (0.05, 1e30)})
-    config = CONFIG.model_copy(update={"weight_decay": 1e3, "warmup": 0})
+    config = CONFIG.model_copy(update={"weight_decay": 1.0, "warmup": 0})
     found = sweep(tiny_backbone(), review_task(60), space, METHOD, config)
     assert [t.ended for t in found.trials] == ["steps", "diverged"] and found.best.number == 0
     assert found.trials[1].error is not None and "diverged" in str(found.trials[1].error["what"])

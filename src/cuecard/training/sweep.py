@@ -147,7 +147,8 @@ class _Group:
             self._remember(config)
         if self._state.together is None:
             tokens = config.batch_rows * max(len(row.context) + len(row.target) for row in first)
-            self._state.together = sweep.together or fit_together(backbone, tokens)
+            wanted = sweep.together or fit_together(backbone, tokens)
+            self._state.together = min(wanted, self._total)
 
     def train(self) -> None:
         """Run all trials to their ends."""
