@@ -75,12 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     backbone = load_backbone(options.backbone)
     task = review_task(options.reviews, 0)
     rows = [task.spec.encode(record, backbone.tokenizer) for record in task.train]
-    found = [measure(backbone, rows, count, options) for count in COUNTS]
-    for case in found:
+    found = []
+    for count in COUNTS:
+        found.append(case := measure(backbone, rows, count, options))
         print(
-            f"{case['prompts']} prompts: {case['together_cpu_s']:.3f} CPU-s a prompt and step "
+            f"{count} prompts: {case['together_cpu_s']:.3f} CPU-s a prompt and step "
             f"({case['together_wall_s']:.3f} s) in one pass, {case['alone_cpu_s']:.3f} "
-            f"({case['alone_wall_s']:.3f} s) one after the other"
+            f"({case['alone_wall_s']:.3f} s) one after the other",
+            flush=True,
         )
     if options.out is not None:
         options.out.write_text(json.dumps({"cases": found, "machine": machine()}, indent=2) + "\n")
