@@ -96,6 +96,21 @@ def test_lr_auto_tries_a_few_and_shows_them() -> None:
     assert run.lr == min(tried, key=lambda e: e["loss"])["lr"]
 
 
+def test_lr_auto_is_one_pass_per_step_for_all_its_rates() -> None:
+    backbone = tiny_backbone()
+    passes: list[int] = []
+
+    def count(event: dict[str, Any]) -> None:
+        if event["event"] in ("start", "lr"):
+            passes.append(backbone.counts["calls"])
+            backbone.reset_counts()
+
+    config = TrainConfig(steps=5, lr="auto")
+    train(backbone, review_task(60), METHOD, config, observer=count)
+    # Five steps; the start that the rates share and each one's end are validated in a pass each.
+    assert passes[1:] == [5 + 1 + 3, 0, 0]
+
+
 def test_adafactor_takes_the_papers_rate() -> None:
     run = train(
         tiny_backbone(), review_task(60), METHOD, TrainConfig(steps=2, optimizer="adafactor")
