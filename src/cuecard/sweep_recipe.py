@@ -21,7 +21,8 @@ from cuecard.tasks import Task
 from cuecard.training.log import Observer
 from cuecard.training.prove import Proof, prove, write_proof
 from cuecard.training.space import Space, SweepConfig
-from cuecard.training.sweep import Sweep, sweep
+from cuecard.training.sweep import sweep
+from cuecard.training.trials import Sweep
 
 FILE = "sweep.yaml"
 

@@ -4,8 +4,9 @@ from cuecard.training.config import TrainConfig
 from cuecard.training.log import Observer, read_log
 from cuecard.training.prove import Proof, prove
 from cuecard.training.space import SweepConfig
-from cuecard.training.sweep import Sweep, sweep
+from cuecard.training.sweep import sweep
 from cuecard.training.train import Run, train
+from cuecard.training.trials import Sweep
 
 __all__ = [
     "Observer",

@@ -2,65 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from cuecard.errors import DataError, Interrupted, TrainingError
+from cuecard.errors import DataError
 from cuecard.methods import PromptTuning
 from cuecard.tasks import Task
-from cuecard.training.checkpoint import Checkpoint, State
 from cuecard.training.config import TrainConfig
-from cuecard.training.inputs import remember_inputs
-from cuecard.training.job import Job
-from cuecard.training.log import FILE as LOG
-from cuecard.training.log import Observer, RunLog
-from cuecard.training.loop import run_loop
-from cuecard.training.loss import resolve_loss
-from cuecard.training.member import Member
-from cuecard.training.memory import fit_together
-from cuecard.training.optim import default_lr
-from cuecard.training.proposals import Seen, check_installed, propose, should_prune
-from cuecard.training.space import Settings, Space, SweepConfig
-from cuecard.training.train import Run, Unchanged, finish_run, log_start, new_method, run_key
-from cuecard.training.trials import Trial, write_trials
-from cuecard.training.validation import Validation, validate
-from cuecard.types import Backbone, Encoded, Slot
-
-TRIALS, BEST = "trials", "best"
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A finished sweep.
-
-    Attributes:
-        trials: all of them, in the order of their starts.
-        runs: each task's chosen trial as a run, the only one that saw the test rows.
-        chosen: each task's chosen trial's number.
-        together: how many were trained in one pass at most.
-        folder: its folder; None if nothing was kept.
-    """
-
-    trials: tuple[Trial, ...]
-    runs: Mapping[str, Run]
-    chosen: Mapping[str, int]
-    together: int
-    folder: Path | None
-
-    @property
-    def best(self) -> Trial:
-        """The chosen trial of the first task."""
-        return self.trials[next(iter(self.chosen.values()))]
-
-    @property
-    def run(self) -> Run:
-        """The chosen run of the first task."""
-        return next(iter(self.runs.values()))
+from cuecard.training.group import Group
+from cuecard.training.log import Observer
+from cuecard.training.space import SweepConfig
+from cuecard.training.trials import Sweep
+from cuecard.types import Backbone
 
 
 def sweep(
@@ -94,7 +47,7 @@ def sweep(
     """
     named = {"": tasks} if isinstance(tasks, Task) else dict(tasks)
     _check_rows(named)
-    group = _Group(
+    group = Group(
         backbone,
         named,
         space,
@@ -107,226 +60,6 @@ def sweep(
     return group.finish()
 
 
-class _Group:
-    """The trials of one sweep: which there are, which run, what they came to."""
-
-    def __init__(
-        self,
-        backbone: Backbone,
-        tasks: Mapping[str, Task],
-        sweep: SweepConfig,
-        method: PromptTuning,
-        config: TrainConfig,
-        folder: Path | None,
-        tell: Observer,
-    ) -> None:
-        self._backbone, self._tasks, self._sweep = backbone, tasks, sweep
-        self._space = Space(sweep, method, config)
-        if sweep.search == "tpe" or sweep.prunes:
-            check_installed()
-        self._every = config.checkpoint_every
-        self._folder, self._tell = folder, tell
-        self._names = list(tasks)
-        self._total = self._space.total * len(tasks)
-        key = _key([run_key(backbone, task, method, config) for task in tasks.values()], sweep)
-        self._state = Checkpoint(key=key)
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._state = Checkpoint.load(folder, key) or self._state
-        self._encoded: dict[tuple[str, Slot], list[Encoded]] = {}
-        self._prepare(config)
-        self._members: list[Member] = []
-
-    def _prepare(self, config: TrainConfig) -> None:
-        """Encode, remember inputs and choose how many go together."""
-        backbone, sweep = self._backbone, self._sweep
-        slots: set[Slot] = {self._space.applied(s)[0].slot for s in self._space.combinations}
-        first = self._rows(self._names[0], min(slots))
-        self._unchanged = Unchanged(backbone, first[0])
-        if "suffix" in slots:
-            self._remember(config)
-        if self._state.together is None:
-            tokens = config.batch_rows * max(len(row.context) + len(row.target) for row in first)
-            wanted = sweep.together or fit_together(backbone, tokens)
-            self._state.together = min(wanted, self._total)
-
-    def train(self) -> None:
-        """Run all trials to their ends."""
-        state = self._state
-        self._tell(
-            {
-                "event": "sweep",
-                "trials": self._total,
-                "together": state.together,
-                "done": self._done(),
-                "started": len(state.runs),
-            }
-        )
-        for number in range(len(state.runs)):
-            self._members.append(self._member(number))
-        run_loop(
-            self._members,
-            state,
-            folder=self._folder,
-            every=self._every,
-            stopped=self._stopped,
-            more=self._more,
-        )
-        self._report()
-        self._unchanged.check()
-
-    def finish(self) -> Sweep:
-        """Test and save what validation has chosen."""
-        chosen = {name: self._choose(name) for name in self._names}
-        runs = {name: self._finish(name, number) for name, number in chosen.items()}
-        trials = tuple(self._trial(number) for number in range(self._total))
-        if self._folder is not None:
-            write_trials(self._folder, trials, runs, chosen)
-        return Sweep(trials, runs, chosen, self._state.together or 1, self._folder)
-
-    def _more(self) -> None:
-        """Start trials while there is room beside those that run."""
-        self._report()
-        room = (self._state.together or 1) - sum(not member.over for member in self._members)
-        for number in range(len(self._members), self._total)[: max(room, 0)]:
-            self._state.notes.append({"settings": self._propose(number)})
-            self._state.runs.append(State())
-            self._members.append(self._member(number))
-
-    def _propose(self, number: int) -> Settings:
-        name, count = self._task_of(number), number // len(self._names)
-        if self._sweep.search == "grid":
-            return self._space.combinations[count]
-        seen = self._seen(name)
-        return propose(self._space.axes, seen, total=self._space.total, seed=self._sweep.seed)
-
-    def _member(self, number: int) -> Member:
-        """A trial as it stands, with its log."""
-        state, name = self._state.runs[number], self._task_of(number)
-        settings: Settings = self._state.notes[number]["settings"]
-        task, (method, config) = self._tasks[name], self._space.applied(settings)
-        place = self._trial_folder(number)
-        if place is not None:
-            place.mkdir(parents=True, exist_ok=True)
-        log = RunLog(place, self._observer_of(number), keep_bytes=state.log_bytes)
-        rows = self._rows(name, method.slot)
-        loss = resolve_loss(config.loss, task.spec, self._backbone)
-        job = Job(self._backbone, task.spec, rows, config, loss)
-        made = new_method(self._backbone, task.spec, method, config.seed)
-        if state.lr is None:
-            state.lr = _rate(config, self._backbone)
-            log_start(log, job, task, method, settings=settings, task_name=name)
-
-        def look() -> Validation:
-            records = task.validation
-            return validate(self._backbone, task.spec, records, made.injection(), method.slot)
-
-        def prune(own: State) -> bool:
-            others = self._seen(name, but=number)
-            return should_prune(self._space.axes, others, Seen(settings, own), config.steps)
-
-        return Member(job, made, state.lr, look, state, log, prune if self._sweep.prunes else None)
-
-    def _choose(self, name: str) -> int:
-        numbers = [n for n in range(self._total) if self._task_of(n) == name]
-        sound = [n for n in numbers if self._state.runs[n].ended != "diverged"]
-        if not sound:
-            raise TrainingError(
-                "every trial of the sweep diverged",
-                where=f"task {name}" if name else None,
-                got=self._state.runs[numbers[0]].error,
-                hint="try smaller learning rates",
-            )
-        return max(sound, key=lambda n: (self._state.runs[n].best_score, -n))
-
-    def _finish(self, name: str, number: int) -> Run:
-        place = self._folder if self._folder is None else self._folder / BEST / name
-        kept = 0
-        if place is not None:
-            place.mkdir(parents=True, exist_ok=True)
-            source = self._trial_folder(number)
-            assert source is not None
-            shutil.copyfile(source / LOG, place / LOG)
-            kept = (place / LOG).stat().st_size
-        member, task = self._members[number], self._tasks[name]
-        method, _ = self._space.applied(self._state.notes[number]["settings"])
-        log = RunLog(place, self._tell, keep_bytes=kept)
-        return finish_run(member.job, task, method, member.method, member.state, log, place)
-
-    def _report(self) -> None:
-        """Tell of trials that have ended since the last time."""
-        for number in range(len(self._members)):
-            note = self._state.notes[number]
-            if self._members[number].over and not note.get("told"):
-                note["told"] = True
-                trial = self._trial(number)
-                self._tell({"event": "trial_done", "trial": number, **_fields(trial)})
-
-    def _done(self) -> int:
-        return sum(state.ended is not None for state in self._state.runs)
-
-    def _trial(self, number: int) -> Trial:
-        settings = self._state.notes[number]["settings"]
-        return Trial.of(number, self._task_of(number), settings, self._state.runs[number])
-
-    def _seen(self, name: str, but: int | None = None) -> list[Seen]:
-        pairs = zip(self._state.notes, self._state.runs, strict=True)
-        return [
-            Seen(note["settings"], state)
-            for number, (note, state) in enumerate(pairs)
-            if number != but and self._task_of(number) == name
-        ]
-
-    def _task_of(self, number: int) -> str:
-        return self._names[number % len(self._names)]
-
-    def _rows(self, name: str, slot: Slot) -> list[Encoded]:
-        if (name, slot) not in self._encoded:
-            task = self._tasks[name]
-            self._encoded[name, slot] = [
-                task.spec.encode(record, self._backbone.tokenizer, slot) for record in task.train
-            ]
-        return self._encoded[name, slot]
-
-    def _remember(self, config: TrainConfig) -> None:
-        rows = [row for name in self._names for row in self._rows(name, "suffix")]
-        for task in self._tasks.values():
-            tokenizer = self._backbone.tokenizer
-            rows += [task.spec.encode(record, tokenizer, "suffix") for record in task.validation]
-        chosen = self._state.inputs
-        kept = remember_inputs(self._backbone, rows, config.inputs, self._folder, chosen)
-        self._state.inputs = str(kept["place"])
-        if chosen is None:
-            self._tell({"event": "inputs", **kept})
-
-    def _observer_of(self, number: int) -> Observer:
-        return lambda event: self._tell({**event, "trial": number})
-
-    def _trial_folder(self, number: int) -> Path | None:
-        return None if self._folder is None else self._folder / TRIALS / f"{number:03d}"
-
-    def _stopped(self) -> Interrupted:
-        place = self._folder
-        return Interrupted(
-            f"stopped with {self._done()} of {self._total} trials at their end",
-            where=None if place is None else str(place),
-            hint="nothing was kept"
-            if place is None
-            else f"the checkpoint is saved; go on with: cuecard sweep --resume {place}",
-        )
-
-
-def _rate(config: TrainConfig, backbone: Backbone) -> float:
-    if isinstance(config.lr, float | int):
-        return float(config.lr)
-    return default_lr(config, backbone.embeddings)
-
-
-def _fields(trial: Trial) -> dict[str, Any]:
-    names = ("task", "settings", "loss", "accuracy", "best_step", "steps", "ended", "seconds")
-    return {name: getattr(trial, name) for name in names}
-
-
 def _check_rows(tasks: Mapping[str, Task]) -> None:
     if not tasks:
         raise DataError("a sweep needs a task", got=0, expected="one or more")
@@ -337,8 +70,3 @@ def _check_rows(tasks: Mapping[str, Task]) -> None:
                 raise DataError(
                     f"the task has no {name} rows", where=where, got=0, expected="at least one"
                 )
-
-
-def _key(runs: list[str], sweep: SweepConfig) -> str:
-    parts = [*runs, sweep.model_dump(mode="json")]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -74,6 +74,35 @@ class Trial:
         )
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """A finished sweep.
+
+    Attributes:
+        trials: all of them, in the order of their starts.
+        runs: each task's chosen trial as a run, the only one that saw the test rows.
+        chosen: each task's chosen trial's number.
+        together: how many were trained in one pass at most.
+        folder: its folder; None if nothing was kept.
+    """
+
+    trials: tuple[Trial, ...]
+    runs: Mapping[str, Run]
+    chosen: Mapping[str, int]
+    together: int
+    folder: Path | None
+
+    @property
+    def best(self) -> Trial:
+        """The chosen trial of the first task."""
+        return self.trials[next(iter(self.chosen.values()))]
+
+    @property
+    def run(self) -> Run:
+        """The chosen run of the first task."""
+        return next(iter(self.runs.values()))
+
+
 def told(settings: Settings) -> str:
     """Settings in a line, by short keys."""
     parts = [
