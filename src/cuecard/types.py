@@ -112,12 +112,14 @@ class Fingerprint:
         tokenizer: vocabulary, special tokens, chat template and the ids of a few probe texts.
         embeddings: the input embedding matrix, rounded to bfloat16.
         weights: a sample of every other parameter, rounded to bfloat16.
+        quantize: the quantised form of these weights, such as "int8"; no digest.
     """
 
     config: str
     tokenizer: str
     embeddings: str
     weights: str
+    quantize: str = "none"
 
 
 @runtime_checkable

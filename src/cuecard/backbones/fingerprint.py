@@ -3,6 +3,10 @@
 The digests are taken from values, not from files: the architecture's numbers, the tokenizer's
 vocabulary and behaviour, the embedding matrix, and a sample of every other parameter. Values are
 rounded to bfloat16 first, so that one model loaded in float32 and in bfloat16 has one fingerprint.
+
+A quantised form has a fingerprint of its own, over its codes. Its answers differ from the plain
+model's by more than rounding, so neither a prompt's measured scores nor its test vectors would hold
+on the other form; and a form may come from a file that no longer knows the plain weights.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cuecard.backbones.quantize import form_of, weights_by_name
 from cuecard.types import Fingerprint
 
 # Numbers that change a model's answers without changing the shape of its weights.
@@ -50,6 +55,7 @@ def fingerprint_of(model: Any, tokenizer: Any) -> Fingerprint:
         tokenizer=_digest_tokenizer(tokenizer),
         embeddings=_sha256(_as_bytes(embedding)),
         weights=_digest_weights(model),
+        quantize=form_of(model),
     )
 
 
@@ -79,7 +85,7 @@ def _digest_tokenizer(tokenizer: Any) -> str:
 def _digest_weights(model: Any) -> str:
     """Evenly spaced values of every parameter: a fine-tuned copy differs, a reload does not."""
     total = hashlib.sha256()
-    for name, tensor in sorted(model.named_parameters()):
+    for name, tensor in weights_by_name(model):
         flat = tensor.detach().flatten()
         step = max(1, flat.numel() // _SAMPLE)
         total.update(f"{name} {tuple(tensor.shape)}".encode())

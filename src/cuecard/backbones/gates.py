@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cuecard.backbones.fused import does_the_same
+from cuecard.backbones.quantized import QuantizedLinear
 
 _PARTS = ("gate_proj", "up_proj", "down_proj")
 
@@ -32,11 +33,9 @@ class SwiGlu(torch.autograd.Function):
 def gated_mlp(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
     """The module's own products around `SwiGlu`, if that gives the same; else None."""
     parts = [getattr(module, name, None) for name in _PARTS]
-    gate, up, down = parts
-    if not (isinstance(gate, nn.Linear) and isinstance(up, nn.Linear)):
+    if not all(isinstance(part, nn.Linear | QuantizedLinear) for part in parts):
         return None
-    if not isinstance(down, nn.Linear):
-        return None
+    gate, up, down = cast("list[nn.Module]", parts)
 
     def forward(x: Tensor) -> Tensor:
         gated = SwiGlu.apply(gate(x), up(x))  # type: ignore[no-untyped-call]

@@ -11,6 +11,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from cuecard.backbones.causal import CausalBackbone
+from cuecard.backbones.quantize import (
+    Quantize,
+    bitsandbytes_options,
+    check_quantize,
+    quantize_linears,
+)
 from cuecard.errors import BackboneError
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -23,6 +29,7 @@ def load_causal(
     name: str | None = None,
     dtype: Precision = "auto",
     device: str = "auto",
+    quantize: Quantize = "none",
 ) -> CausalBackbone:
     """Load a causal language model and freeze it.
 
@@ -31,11 +38,15 @@ def load_causal(
         name: what to call it in reports and artefacts; the folder's name or the hub id by default.
         dtype: "fp32", "bf16" or "auto" (bf16 where the processor multiplies it fast).
         device: a torch device, or "auto" (CUDA, then Apple's MPS, then the CPU).
+        quantize: hold the linear layers' weights in 8 bits ("int8", "llm-int8") or 4 ("int4",
+            "nf4"); see `backbones/quantize.py`.
 
     Raises:
-        BackboneError: nothing there, not a causal language model, no fast tokenizer.
+        BackboneError: nothing there, not a causal language model, no fast tokenizer, or a form
+            that cannot be had here.
     """
     where = choose_device(device)
+    check_quantize(quantize, where)
     kind = choose_dtype(dtype, where)
     local = Path(source)
     if local.exists() and not (local / "config.json").is_file():
@@ -48,7 +59,8 @@ def load_causal(
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(source), dtype=kind)
+        options = bitsandbytes_options(quantize, kind, where)
+        model = AutoModelForCausalLM.from_pretrained(str(source), dtype=kind, **options)
         tokenizer: Any = AutoTokenizer.from_pretrained(str(source))
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise BackboneError(
@@ -70,7 +82,10 @@ def load_causal(
         )
     # A folder's own name, since its path would tell of this machine in every saved prompt.
     known = name or (local.resolve().name if local.exists() else str(source))
-    return CausalBackbone(model.to(where), tokenizer, known)
+    if quantize in ("int8", "int4"):
+        quantize_linears(model, quantize)
+    # bitsandbytes has put its models where they belong, and lets nobody move them.
+    return CausalBackbone(model if options else model.to(where), tokenizer, known)
 
 
 def choose_device(device: str) -> torch.device:
