@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cuecard.backbones import CausalBackbone
+from cuecard.backbones.quantized import weight_bytes, weight_count
 from cuecard.catalogue import Progress
-from cuecard.names import load_backbone
 from cuecard.recipe import Recipe
 from cuecard.tasks import batches_by_length
 from cuecard.tasks.splits import SplitReport
@@ -69,9 +69,7 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None) -> Plan:
     """
     task = recipe.read_task(progress)
     method = recipe.read_method()
-    backbone = load_backbone(
-        recipe.backbone, dtype=recipe.dtype, device=recipe.device, progress=progress
-    )
+    backbone = recipe.load_backbone(progress)
     config = recipe.training
     trained = new_method(backbone, task.spec, method, config.seed)
     vectors = trained.injection().vectors
@@ -83,7 +81,7 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None) -> Plan:
     return Plan(
         recipe=recipe,
         folder=recipe.folder,
-        backbone_parameters=sum(p.numel() for p in backbone.model.parameters()),
+        backbone_parameters=weight_count(backbone.model),
         trained_parameters=sum(p.numel() for p in trained.parameters()),
         prompt_bytes=vectors.numel() * 4,
         prompt_length=len(vectors),
@@ -98,7 +96,7 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None) -> Plan:
         steps_per_epoch=per_epoch,
         epochs=config.steps / per_epoch,
         tokens_per_step=sum(padded) / len(padded) * config.accumulation,
-        weight_bytes=_bytes_of(backbone),
+        weight_bytes=weight_bytes(backbone.model),
         activation_bytes=activation_bytes(backbone, max(padded)),
         data=task.report,
     )
@@ -114,5 +112,5 @@ def _histogram(lengths: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
     )
 
 
-def _bytes_of(backbone: CausalBackbone) -> int:
-    return sum(p.numel() * p.element_size() for p in backbone.model.parameters())
+        weight_bytes=weight_bytes(backbone.model),
+        activation_bytes=activation_bytes(backbone, max(padded)),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cuecard.backbones import CausalBackbone, load_causal
 from cuecard.backbones.loading import Precision
+from cuecard.backbones.quantize import Quantize
 from cuecard.catalogue import (
     BACKBONES,
     Progress,
@@ -22,6 +23,7 @@ def load_backbone(
     *,
     dtype: Precision = "auto",
     device: str = "auto",
+    quantize: Quantize = "none",
     progress: Progress | None = None,
 ) -> CausalBackbone:
     """Load a frozen backbone by catalogue name, local folder or hub id, in this order.
@@ -29,6 +31,8 @@ def load_backbone(
     Args:
         dtype: "fp32", "bf16" or "auto" (bf16 where the processor multiplies it fast).
         device: a torch device, or "auto".
+        quantize: hold the linear layers' weights in 8 or 4 bits: "int8" and "int4" anywhere, with
+            the extra `quant`; "nf4" and "llm-int8" on CUDA, with bitsandbytes.
         progress: called with (what, done, total) while the catalogue fetches and converts.
 
     Raises:
@@ -38,7 +42,7 @@ def load_backbone(
     known = str(name)
     if known in BACKBONES:
         folder = backbone_folder(known, progress)
-        return load_causal(folder, name=known, dtype=dtype, device=device)
+        return load_causal(folder, name=known, dtype=dtype, device=device, quantize=quantize)
     if not Path(name).exists():
         near = difflib.get_close_matches(known.lower(), BACKBONES, 1, 0.6)
         if near or _cannot_be_hub_id(known):
@@ -49,7 +53,7 @@ def load_backbone(
                 expected="a catalogue name, a local folder or a hub id (owner/name)",
                 hint=f"did you mean {near[0]}?" if near else "`cuecard backbones` lists the names",
             )
-    return load_causal(name, dtype=dtype, device=device)
+    return load_causal(name, dtype=dtype, device=device, quantize=quantize)
 
 
 def data_source(name: str | Path, progress: Progress | None = None) -> str | Path:

@@ -11,7 +11,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from cuecard.artifacts import Prompt
+from cuecard.backbones import CausalBackbone
 from cuecard.backbones.loading import Precision
+from cuecard.backbones.quantize import Quantize
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, TrainingError
 from cuecard.evaluation.report import write_text
@@ -77,6 +79,7 @@ class Recipe(_Section):
 
     Attributes:
         backbone: a catalogue name, a local folder or a hub id.
+        quantize: the form its linear layers' weights are held in; see `load_backbone`.
         compare: whether to compare with hand-written prompts on the test rows.
         demonstrations: how many solved rows the in-context prompts show.
         out: the run's folder; runs/ and the data's name by default.
@@ -86,6 +89,7 @@ class Recipe(_Section):
     task: TaskRecipe = TaskRecipe()
     backbone: str = "smollm2-135m-instruct"
     dtype: Precision = "auto"
+    quantize: Quantize = "none"
     device: str = "auto"
     method: MethodRecipe = MethodRecipe()
     training: TrainConfig = TrainConfig()
@@ -141,6 +145,21 @@ class Recipe(_Section):
             max_length=task.max_length,
             normalize=task.normalize,
             max_new_tokens=task.max_new_tokens,
+        )
+
+    def load_backbone(self, progress: Progress | None = None) -> CausalBackbone:
+        """The backbone.
+
+        Raises:
+            BackboneError: it cannot be had, or not like this.
+            CatalogueError: a catalogue backbone that cannot be fetched.
+        """
+        return load_backbone(
+            self.backbone,
+            dtype=self.dtype,
+            device=self.device,
+            quantize=self.quantize,
+            progress=progress,
         )
 
     def read_method(self) -> PromptTuning:
@@ -216,9 +235,7 @@ def run_recipe(
     """
     task = recipe.read_task(progress)
     method = recipe.read_method()
-    backbone = load_backbone(
-        recipe.backbone, dtype=recipe.dtype, device=recipe.device, progress=progress
-    )
+    backbone = recipe.load_backbone(progress)
     folder = _claim(recipe, overwrite)
     run = train(backbone, task, method, recipe.training, folder=folder, observer=observer)
     proof = None

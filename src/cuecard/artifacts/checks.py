@@ -36,6 +36,7 @@ def describe_backbone(backbone: Backbone) -> BackboneEntry:
             tokenizer=found.tokenizer,
             embeddings=found.embeddings,
             weights=found.weights,
+            quantize=found.quantize,
         ),
         hidden_size=backbone.hidden_size,
         num_layers=backbone.num_layers,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from cuecard.artifacts.manifest import Manifest
+from cuecard.artifacts.manifest import FingerprintEntry, Manifest
 from cuecard.errors import WrongBackboneError
 from cuecard.types import Backbone, Fingerprint
 
@@ -14,6 +14,7 @@ _MEANING = {
     "tokenizer": "another tokenizer",
     "embeddings": "other input embeddings",
     "weights": "other inner weights",
+    "quantize": "another quantised form",
 }
 
 
@@ -36,6 +37,15 @@ def check_backbone(manifest: Manifest, backbone: Backbone, where: str | None = N
         for field in fields(Fingerprint)
         if getattr(found, field.name) != getattr(entry.fingerprint, field.name)
     ]
+    made, given = entry.fingerprint.quantize, found.quantize
+    if made != given and not widths and _only_the_form_differs(entry.fingerprint, found):
+        raise WrongBackboneError(
+            f"the prompt was made on {_form(made)} of this model",
+            where=where,
+            got=f"{backbone.name}: {_form(given)}",
+            expected=f"{entry.name}: {_form(made)}",
+            hint=f"load it with quantize={made!r} (--quantize {made}), or train on this form",
+        )
     if widths or parts:
         raise WrongBackboneError(
             "the prompt was made for another backbone",
@@ -44,3 +54,12 @@ def check_backbone(manifest: Manifest, backbone: Backbone, where: str | None = N
             expected=entry.name,
             hint="load the backbone named above, unchanged",
         )
+
+
+def _only_the_form_differs(one: FingerprintEntry, other: FingerprintEntry | Fingerprint) -> bool:
+    same = ("config", "tokenizer", "embeddings")
+    return all(getattr(one, name) == getattr(other, name) for name in same)
+
+
+def _form(quantize: str) -> str:
+    return "the plain form" if quantize == "none" else f"the {quantize} form"

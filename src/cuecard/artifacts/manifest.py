@@ -35,6 +35,8 @@ class FingerprintEntry(_Part):
     tokenizer: Sha256
     embeddings: Sha256
     weights: Sha256
+    # Left out where plain, so that plain prompts' digests are those of the schema's first days.
+    quantize: str = Field(default="none", exclude_if=lambda form: form == "none")
 
 
 class BackboneEntry(_Part):

@@ -9,8 +9,6 @@ at the reads alone, so the head costs little, and its errors would go straight i
 
 from __future__ import annotations
 
-import importlib
-import logging
 from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
@@ -19,6 +17,7 @@ from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 from transformers.pytorch_utils import Conv1D
 
+from cuecard.backbones._torchao import quantization as torchao
 from cuecard.backbones.quantized import Form, QuantizedLinear, quantized_buffers
 from cuecard.errors import BackboneError
 
@@ -111,6 +110,11 @@ def form_of(model: Any) -> str:
     return str(getattr(config, "quant_method", "unknown"))
 
 
+def loadable_form(name: str) -> Quantize:
+    """The form of this name; "none" where we quantise nothing, as for a folder of AWQ weights."""
+    return next((form for form in get_args(Quantize) if form == name), "none")
+
+
 def weights_by_name(model: nn.Module) -> list[tuple[str, Tensor]]:
     """Every weight as it is held, sorted by name."""
     return sorted([*model.named_parameters(), *quantized_buffers(model).items()])
@@ -123,33 +127,22 @@ def _group(form: Form, width: int) -> int:
 
 
 def _quantized(form: Form, weight: Tensor, module: Any, group: int) -> QuantizedLinear:
-    ao = _torchao()
     # Rounded to bfloat16 first: a model loaded in float32 and in bfloat16 gets the same codes.
     exact = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
     exact.weight = nn.Parameter(weight.detach().to(torch.bfloat16).float(), requires_grad=False)
     holder = nn.Sequential(exact)
     if form == "int8":
-        ao.quantize_(holder, ao.Int8WeightOnlyConfig(set_inductor_config=False))
+        torchao.quantize_(holder, torchao.Int8WeightOnlyConfig(set_inductor_config=False))
     else:
-        config = ao.IntxWeightOnlyConfig(
+        config = torchao.IntxWeightOnlyConfig(
             weight_dtype=torch.int4,
-            granularity=ao.PerGroup(group),
-            mapping_type=ao.MappingType.ASYMMETRIC,
+            granularity=torchao.PerGroup(group),
+            mapping_type=torchao.MappingType.ASYMMETRIC,
         )
-        ao.quantize_(holder, config)
+        torchao.quantize_(holder, config)
     found: Any = exact.weight
     if form == "int8":
         parts = found.qdata, found.scale, None
     else:  # torchao has -8 to 7
         parts = found.qdata + 8, found.scale, (found.zero_point + 8).to(torch.int8)
     return QuantizedLinear(form, *parts, module.bias, weight.dtype)
-
-
-def _torchao() -> Any:
-    """torchao, which tells of every kernel for another device that it cannot load."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        return importlib.import_module("torchao.quantization")
-    finally:
-        logging.disable(before)

@@ -17,6 +17,7 @@ from cuecard.cli.options import (
     BatchRows,
     Device,
     Dtype,
+    Form,
     LabelField,
     Limit,
     Part,
@@ -81,6 +82,7 @@ def evaluate(
     backbone: BackboneName = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
+    quantize: Form = None,
     batch_rows: BatchRows = 32,
     as_json: Json = False,
 ) -> None:
@@ -94,7 +96,12 @@ def evaluate(
     check_place(out, "--out")
     with fetch_progress(json=as_json) as progress:
         opened, model, place = open_prompt(
-            prompt, backbone, dtype=dtype, device=device, progress=progress
+            prompt,
+            backbone,
+            dtype=dtype,
+            device=device,
+            quantize=quantize,
+            progress=progress,
         )
         source = data_source(data, progress)
     records = labelled_rows(

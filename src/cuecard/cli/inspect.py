@@ -10,7 +10,7 @@ from cuecard.artifacts import Prompt
 from cuecard.artifacts.nearest import Neighbours, nearest_words
 from cuecard.cli.console import Json, console, print_json
 from cuecard.cli.opening import find_prompt, open_prompt
-from cuecard.cli.options import BackboneName, Device, Dtype, PromptPath
+from cuecard.cli.options import BackboneName, Device, Dtype, Form, PromptPath
 from cuecard.cli.progress import fetch_progress
 from cuecard.cli.prompt_view import print_prompt
 
@@ -26,6 +26,7 @@ def inspect(
     backbone: BackboneName = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
+    quantize: Form = None,
     as_json: Json = False,
 ) -> None:
     """Show a prompt's size, task, provenance and metrics, and the words nearest to its vectors.
@@ -43,7 +44,12 @@ def inspect(
     else:
         with fetch_progress(json=as_json) as progress:
             opened, model, place = open_prompt(
-                prompt, backbone, dtype=dtype, device=device, progress=progress
+                prompt,
+                backbone,
+                dtype=dtype,
+                device=device,
+                quantize=quantize,
+                progress=progress,
             )
         near = nearest_words(opened.vectors, model, words)
     if as_json:

@@ -8,6 +8,7 @@ from pathlib import Path
 from cuecard.artifacts import Prompt
 from cuecard.backbones import CausalBackbone
 from cuecard.backbones.loading import Precision
+from cuecard.backbones.quantize import Quantize, loadable_form
 from cuecard.catalogue import BACKBONES, Progress
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.names import load_backbone
@@ -60,12 +61,14 @@ def open_prompt(
     *,
     dtype: Precision = "auto",
     device: str = "auto",
+    quantize: Quantize | None = None,
     progress: Progress | None = None,
 ) -> tuple[Prompt, CausalBackbone, Place]:
     """Read a prompt and load the backbone it was made for; all checks are run.
 
     Args:
         backbone: what to load; by default what the prompt names.
+        quantize: in which form; by default the one that the prompt was made on.
 
     Raises:
         ArtifactError: a prompt that cannot be trusted, or not on this backbone.
@@ -76,7 +79,8 @@ def open_prompt(
     # The files first: a broken prompt is told before a model is fetched and loaded.
     alone = Prompt.load(place.folder)
     name = backbone or backbone_name(alone, place)
-    model = load_backbone(name, dtype=dtype, device=device, progress=progress)
+    form = quantize or loadable_form(alone.manifest.backbone.fingerprint.quantize)
+    model = load_backbone(name, dtype=dtype, device=device, quantize=form, progress=progress)
     return Prompt.load(place.folder, model), model, place
 
 

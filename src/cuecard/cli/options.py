@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cuecard.backbones.loading import Precision
+from cuecard.backbones.quantize import Quantize
 from cuecard.errors import ConfigError
 
 PromptPath = Annotated[
@@ -25,6 +26,14 @@ BackboneName = Annotated[
     ),
 ]
 Dtype = Annotated[Precision, typer.Option("--dtype", help="The numbers to compute in.")]
+Form = Annotated[
+    Quantize | None,
+    typer.Option(
+        "--quantize",
+        help="How the backbone's weights are held.  [as the prompt was made on]",
+        show_default=False,
+    ),
+]
 Device = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")
 ]

@@ -19,6 +19,7 @@ from cuecard.cli.options import (
     BatchRows,
     Device,
     Dtype,
+    Form,
     Limit,
     Part,
     PromptPath,
@@ -69,6 +70,7 @@ def predict(
     backbone: BackboneName = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
+    quantize: Form = None,
     batch_rows: BatchRows = 32,
     as_json: Json = False,
 ) -> None:
@@ -89,7 +91,12 @@ def predict(
     given = pairs(field or (), "--field")
     with fetch_progress(json=as_json) as progress:
         opened, model, place = open_prompt(
-            prompt, backbone, dtype=dtype, device=device, progress=progress
+            prompt,
+            backbone,
+            dtype=dtype,
+            device=device,
+            quantize=quantize,
+            progress=progress,
         )
         source = None if file is None else str(data_source(file, progress))
     spec = opened.spec

@@ -108,6 +108,9 @@ def _flags(
     max_length: Annotated[int | None, typer.Option(help="The most input tokens.")] = None,
     backbone: Annotated[Text, typer.Option(help="Catalogue name, local folder or hub id.")] = None,
     dtype: Annotated[Text, typer.Option(help="auto, fp32 or bf16.")] = None,
+    quantize: Annotated[
+        Text, typer.Option(help="Hold its weights as int8, int4, nf4 or llm-int8.")
+    ] = None,
     device: Annotated[Text, typer.Option(help="auto, cpu, cuda, cuda:N.")] = None,
     method: Annotated[Text, typer.Option(help="prompt-tuning.")] = None,
     length: Annotated[int | None, typer.Option(help="Prompt vectors, 1 to 1,000.")] = None,
@@ -153,6 +156,7 @@ def _flags(
         },
         "backbone": backbone,
         "dtype": dtype,
+        "quantize": quantize,
         "device": device,
         "method": {
             "name": method,
