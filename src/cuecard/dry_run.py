@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cuecard.backbones import CausalBackbone
 from cuecard.backbones.quantized import weight_bytes, weight_count
 from cuecard.catalogue import Progress
 from cuecard.recipe import Recipe
 from cuecard.tasks import batches_by_length
 from cuecard.tasks.splits import SplitReport
+from cuecard.training.activations import choose_activations, largest_batch
 from cuecard.training.loss import resolve_loss
-from cuecard.training.memory import activation_bytes
 from cuecard.training.train import new_method
 
 _BINS = 10
@@ -38,6 +37,7 @@ class Plan:
         steps, steps_per_epoch, epochs: of the training.
         tokens_per_step: mean tokens in a step's batches, padding included, the prompt once.
         weight_bytes, activation_bytes: memory of the backbone, and a rough peak above it.
+        activations: "keep" or "recompute".
         data: what was done to the data.
     """
 
@@ -58,6 +58,7 @@ class Plan:
     tokens_per_step: float
     weight_bytes: int
     activation_bytes: int
+    activations: str
     data: SplitReport
 
 
@@ -77,6 +78,9 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None) -> Plan:
     lengths = [len(row.context) + len(row.target) for row in rows]
     batches = batches_by_length(lengths, config.batch_rows, config.batch_tokens, config.seed, 0)
     padded = [len(batch) * max(lengths[i] for i in batch) + len(vectors) for batch in batches]
+    activations = choose_activations(
+        config.activations, backbone, largest_batch(lengths, len(vectors), config)
+    )
     per_epoch = max(1, len(batches) // config.accumulation)
     return Plan(
         recipe=recipe,
@@ -97,7 +101,8 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None) -> Plan:
         epochs=config.steps / per_epoch,
         tokens_per_step=sum(padded) / len(padded) * config.accumulation,
         weight_bytes=weight_bytes(backbone.model),
-        activation_bytes=activation_bytes(backbone, max(padded)),
+        activation_bytes=activations.nbytes,
+        activations=activations.how,
         data=task.report,
     )
 
@@ -110,7 +115,3 @@ def _histogram(lengths: Sequence[int]) -> tuple[tuple[int, int, int], ...]:
     return tuple(
         (low + i * width, low + (i + 1) * width - 1, counts.get(i, 0)) for i in range(last + 1)
     )
-
-
-        weight_bytes=weight_bytes(backbone.model),
-        activation_bytes=activation_bytes(backbone, max(padded)),

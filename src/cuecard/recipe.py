@@ -280,7 +280,8 @@ def _claim(recipe: Recipe, overwrite: bool) -> Path:
             (folder / name).unlink(missing_ok=True)
     if stated.is_file():
         before = Recipe.parse(read_recipe(stated), str(stated))
-        same = {"compare", "demonstrations", "out", "device"}
+        same: dict[str, Any] = dict.fromkeys(("compare", "demonstrations", "out", "device"), True)
+        same["training"] = {"activations"}
         if before.model_dump(exclude=same) != recipe.model_dump(exclude=same):
             raise ConfigError(
                 "the folder holds a run of another recipe",

@@ -148,6 +148,17 @@ class KeptInputs(Protocol):
     def nbytes(self) -> int: ...
 
 
+@runtime_checkable
+class Recomputes(Protocol):
+    """A backbone that can do without most activations.
+
+    Attributes:
+        recompute: whether layers run again in the backward pass instead of keeping theirs.
+    """
+
+    recompute: bool
+
+
 class Backbone(Protocol):
     """A frozen model.
 

@@ -28,28 +28,34 @@ class UnpackableError(Exception):
     """A model asks of attention what a packed sequence does not give it."""
 
 
-class _Pass:
+class Pass:
     """One forward pass over packed sequences, and how many layers asked for attention in it."""
 
     def __init__(
-        self, packings: Sequence[Packing], seen: list[tuple[Tensor, Tensor]] | None
+        self,
+        packings: Sequence[Packing],
+        seen: list[tuple[Tensor, Tensor]] | None,
+        first: int,
     ) -> None:
-        self.packings, self.count, self.seen = packings, 0, seen
+        self.packings, self.count, self.seen = packings, first, seen
         self.sizes = [packing.tokens for packing in packings] if len(packings) > 1 else []
 
 
-_PASS: ContextVar[_Pass | None] = ContextVar("packed pass", default=None)
+_PASS: ContextVar[Pass | None] = ContextVar("packed pass", default=None)
 
 
 @contextmanager
-def packed(*packings: Packing, seen: list[tuple[Tensor, Tensor]] | None = None) -> Iterator[_Pass]:
+def packed(
+    *packings: Packing, seen: list[tuple[Tensor, Tensor]] | None = None, first: int = 0
+) -> Iterator[Pass]:
     """Say what the sequence that the model is about to run is made of.
 
     Args:
         packings: of the parts that stand one behind the other and do not see each other.
         seen: gets every layer's keys and values [1, K, N, D].
+        first: the layer that will be the first to ask for attention.
     """
-    token = _PASS.set(running := _Pass(packings, seen))
+    token = _PASS.set(running := Pass(packings, seen, first))
     try:
         yield running
     finally:
@@ -127,15 +133,24 @@ class _Packed(torch.autograd.Function):
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layer: _Layer) -> Tensor:
         parts = _Parts(query, key, value, layer)
         probabilities = parts.probabilities()
+        out = parts.outputs(*probabilities)
         size = sum(p.numel() * p.element_size() for p in probabilities)
-        ctx.parts, ctx.kept = parts, probabilities if size <= _KEEP_BYTES else None
-        return parts.outputs(*probabilities)
+        # By autograd, so that it may as well drop them and have them computed again.
+        ctx.parts, held = parts, parts.release()
+        ctx.save_for_backward(*held, *(probabilities if size <= _KEEP_BYTES else ()))
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         parts: _Parts = ctx.parts
-        found = parts.gradients(grads[0], *(ctx.kept or parts.probabilities()))
+        saved = ctx.saved_tensors  # asked for once: that runs a layer again
+        parts.hold(saved[: len(_HELD)])
+        found = parts.gradients(grads[0], *(saved[len(_HELD) :] or parts.probabilities()))
+        parts.release()
         return (*found, None)
+
+
+_HELD = ("first_q", "q", "first_k", "own_k", "first_v", "own_v")
 
 
 class _Parts:
@@ -143,11 +158,19 @@ class _Parts:
 
     Sizes: H query heads, K key heads, G = H / K, D per head; S, B, W as in `Packing`; U = T + W
     keys of a row, its past counted in. Of the shared part: first_q [K, G * S, D], first_k and
-    first_v [K, S, D]; of the rows: q [K, B * G * W, D], k and v [K * B, U, D].
+    first_v [K, S, D]; of the rows: q [K, B * G * W, D], own_k and own_v [K * B, W, D], and k and v
+    [K * B, U, D], which begin with the past.
     """
 
+    first_q: Tensor
+    q: Tensor
+    first_k: Tensor
+    own_k: Tensor
+    first_v: Tensor
+    own_v: Tensor
+
     def __init__(self, query: Tensor, key: Tensor, value: Tensor, layer: _Layer) -> None:
-        packing, window = layer.packing, layer.window
+        packing, window, self._before = layer.packing, layer.window, layer.before
         self._packing, self._scale, self._cap = packing, layer.scale, layer.cap
         earlier = packing.shared + (0 if packing.past is None else packing.past.width)
         self._window = window if 0 < window < earlier + packing.width else 0
@@ -155,17 +178,29 @@ class _Parts:
         self._g, self._s = self._h // self._k, packing.shared
         self._heads = packing.heads(self._h, self._k)
         first, own = self._split(query, self._h)
-        self.first_q = self._by_key_head(first, self._g)
-        self.q = own.index_select(0, self._heads.queries).view(self._k, -1, own.shape[-1])
+        first_q = self._by_key_head(first, self._g)
+        q = own.index_select(0, self._heads.queries).view(self._k, -1, own.shape[-1])
         first, own = self._split(key, self._k)
-        self.first_k = self._by_key_head(first, 1)
-        self.k = self._gather_keys(own)
+        first_k, own_k = self._by_key_head(first, 1), self._gather_keys(own)
         first, own = self._split(value, self._k)
-        self.first_v = self._by_key_head(first, 1)
-        self.v = self._gather_keys(own)
-        if layer.before is not None:
-            self.k = _behind(layer.before[0], self.k)
-            self.v = _behind(layer.before[1], self.v)
+        first_v, own_v = self._by_key_head(first, 1), self._gather_keys(own)
+        self.hold((first_q, q, first_k, own_k, first_v, own_v))
+
+    def hold(self, tensors: Sequence[Tensor]) -> None:
+        """Take the tensors that `release` gave."""
+        for name, tensor in zip(_HELD, tensors, strict=True):
+            setattr(self, name, tensor)
+        self.k, self.v = self.own_k, self.own_v
+        if self._before is not None:
+            self.k = _behind(self._before[0], self.own_k)
+            self.v = _behind(self._before[1], self.own_v)
+
+    def release(self) -> list[Tensor]:
+        """Let go of the tensors: those in the order of `_HELD`."""
+        held = [getattr(self, name) for name in _HELD]
+        for name in (*_HELD, "k", "v"):
+            delattr(self, name)
+        return held
 
     def probabilities(self) -> tuple[Tensor, Tensor]:
         """Of the shared part [K, G * S, S], and of the rows [K, B * G * W, S + U]."""

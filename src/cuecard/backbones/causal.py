@@ -23,6 +23,7 @@ from cuecard.backbones.input_cache import InputCache, Shape
 from cuecard.backbones.layout import align_left
 from cuecard.backbones.packed import PackedRun, Segment
 from cuecard.backbones.padded import PaddedRun
+from cuecard.backbones.recompute import decoder_layers
 from cuecard.backbones.rows import Rows
 from cuecard.errors import BackboneError
 from cuecard.types import Batch, Fingerprint, InputTokens, Tokenizer
@@ -63,6 +64,17 @@ class CausalBackbone:
     def counts(self) -> dict[str, int]:
         """Running totals since `reset_counts`."""
         return self._frozen.counts
+
+    @property
+    def recompute(self) -> bool:
+        """Whether layers run again in the backward pass instead of keeping their activations."""
+        return self._frozen.recompute
+
+    @recompute.setter
+    def recompute(self, wanted: bool) -> None:
+        if wanted:
+            decoder_layers(self.model, self.num_layers)
+        self._frozen.recompute = wanted
 
     def reset_counts(self) -> None:
         """Set the running totals to zero."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from cuecard.backbones.recompute import Again, decoder_layers, recomputing
 from cuecard.errors import BackboneError
 
 
@@ -45,6 +46,7 @@ class FrozenModel:
         self.layers = int(self.config.num_hidden_layers)
         self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         self.own_attention = str(self.config._attn_implementation)
+        self.recompute = False
         self.counts: dict[str, int] = {}
         self.reset_counts()
 
@@ -52,11 +54,21 @@ class FrozenModel:
         """Set the running totals to zero."""
         self.counts = {"calls": 0, "tokens": 0, "logits": 0, "remembered": 0}
 
-    def call(self, embeds: Tensor, **options: Any) -> Any:
-        """One forward pass over [B, W, H]."""
+    def call(self, embeds: Tensor, again: Again, **options: Any) -> Any:
+        """One forward pass over [B, W, H].
+
+        Args:
+            again: what must surround a layer that is run again in the backward pass.
+        """
         self.counts["calls"] += 1
         self.counts["tokens"] += embeds.shape[0] * embeds.shape[1]
-        return self.model(inputs_embeds=embeds, **options)
+        with self._layers(again):
+            return self.model(inputs_embeds=embeds, **options)
+
+    def _layers(self, again: Again) -> AbstractContextManager[None]:
+        if not (self.recompute and torch.is_grad_enabled()):
+            return nullcontext()
+        return recomputing(decoder_layers(self.model, self.layers), again)
 
     def new_cache(self) -> Any:
         """An empty cache of keys and values that fits the model."""
@@ -66,6 +78,16 @@ class FrozenModel:
         """Choose transformers' attention implementation for the calls that follow."""
         if self.config._attn_implementation != wanted:
             self.model.set_attn_implementation(wanted)
+
+    @contextmanager
+    def attending(self, wanted: str) -> Iterator[None]:
+        """Choose transformers' attention implementation for a while."""
+        before = str(self.config._attn_implementation)
+        self.set_attention(wanted)
+        try:
+            yield
+        finally:
+            self.set_attention(before)
 
     @contextmanager
     def read_at(self, rows: Tensor, at: Tensor) -> Iterator[None]:

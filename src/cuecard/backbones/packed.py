@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -10,7 +11,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from cuecard.backbones.attention import NAME, UnpackableError, packed
+from cuecard.backbones.attention import NAME, Pass, UnpackableError, packed
 from cuecard.backbones.frozen import FrozenModel
 from cuecard.backbones.fused import Fused
 from cuecard.backbones.gates import gated_mlp
@@ -88,22 +89,34 @@ class PackedRun:
         frozen = self._frozen
         stream, positions, at = _joined(segments)
         packings = [segment.packing for segment in segments]
-        frozen.set_attention(NAME)
-        try:
-            with (
-                packed(*packings, seen=seen) as layers,
-                self._fused.running(),
-                frozen.read_at(at * 0, at),
-            ):
-                found = frozen.call(stream[None], position_ids=positions, use_cache=False)
-        finally:
-            # The model is the caller's too, and knows nothing of packing.
-            frozen.set_attention(frozen.own_attention)
+        with self._ready(packings, seen) as layers, frozen.read_at(at * 0, at):
+            found = frozen.call(
+                stream[None],
+                lambda place: self._ready(packings, first=place),
+                position_ids=positions,
+                use_cache=False,
+            )
         if layers.count != frozen.layers:
             raise UnpackableError(f"{layers.count} of {frozen.layers} layers asked for attention")
         logits: Tensor = found.logits[0]
         return logits
 
+    @contextmanager
+    def _ready(
+        self,
+        packings: Sequence[Packing],
+        seen: list[tuple[Tensor, Tensor]] | None = None,
+        first: int = 0,
+    ) -> Iterator[Pass]:
+        """The model runs packed sequences, from layer `first` on, with modules of ours."""
+        frozen = self._frozen
+        frozen.set_attention(NAME)
+        try:
+            with packed(*packings, seen=seen, first=first) as layers, self._fused.running():
+                yield layers
+        finally:
+            # The model is the caller's too, and knows nothing of packing.
+            frozen.set_attention(frozen.own_attention)
 
 def _joined(segments: Sequence[Segment]) -> tuple[Tensor, Tensor, Tensor]:
     """Embeddings [N, H], positions [1, N] and reads of the segments as one stream."""

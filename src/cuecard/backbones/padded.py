@@ -56,8 +56,14 @@ class PaddedRun:
             options["position_ids"] = positions[:, -embeds.shape[1] :]
         if cache is not None:
             options["past_key_values"] = cache
-        self._frozen.set_attention(self._attention(embeds.shape[1] * mask.shape[1]))
-        return self._frozen.call(embeds, use_cache=cache is not None, **options)
+        attention = self._attention(embeds.shape[1] * mask.shape[1])
+        self._frozen.set_attention(attention)
+        return self._frozen.call(
+            embeds,
+            lambda _: self._frozen.attending(attention),
+            use_cache=cache is not None,
+            **options,
+        )
 
     def _prepared(
         self, rows: Rows, vectors: Tensor, plan: Sharing, side: Side

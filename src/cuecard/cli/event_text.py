@@ -46,6 +46,11 @@ def _inputs(event: Event) -> str:
     return f"The inputs before the prompt are computed once and kept in {place} ({size})"
 
 
+def _activations(event: Event) -> str:
+    now, kept = (f"{event[name] / 2**20:,.0f} MiB" for name in ("nbytes", "kept_nbytes"))
+    return f"Layers run again in the backward pass: about {now} instead of {kept}"
+
+
 def _resume(event: Event) -> str:
     return f"Going on after step {event['step']:,} of {event['steps']:,}"
 
@@ -99,6 +104,7 @@ _TEXTS: Mapping[str, Callable[[Event], str]] = {
     "start": _start,
     "resume": _resume,
     "inputs": _inputs,
+    "activations": _activations,
     "lr": _lr,
     "validation": _validation,
     "test": _test,

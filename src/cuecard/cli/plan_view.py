@@ -34,7 +34,8 @@ def print_plan(plan: Plan, out: Console) -> None:
         (
             "memory",
             f"{plan.weight_bytes / 2**20:,.0f} MiB weights, about "
-            f"{plan.activation_bytes / 2**20:,.0f} MiB above them",
+            f"{plan.activation_bytes / 2**20:,.0f} MiB above them"
+            + (", layers run again" if plan.activations == "recompute" else ""),
         ),
     ):
         facts.add_row(name, value)

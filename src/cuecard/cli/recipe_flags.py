@@ -129,6 +129,9 @@ def _flags(
     patience: Annotated[
         int | None, typer.Option(help="Stop after so many validations without a gain.")
     ] = None,
+    activations: Annotated[
+        Text, typer.Option(help="auto, keep or recompute: what the backward pass needs.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the init, the order and the split.")] = None,
     out: Annotated[Text, typer.Option(help="The run's folder.  [runs/DATA]")] = None,
     compare: Annotated[
@@ -174,6 +177,7 @@ def _flags(
             "optimizer": optimizer,
             "loss": loss,
             "patience": patience,
+            "activations": activations,
             "seed": seed,
         },
         "compare": compare,

@@ -10,6 +10,7 @@ Optimizer = Literal["adamw", "adafactor"]
 Schedule = Literal["constant", "linear", "cosine"]
 LossKind = Literal["auto", "labels", "tokens"]
 Select = Literal["loss", "accuracy"]
+Activations = Literal["auto", "keep", "recompute"]
 Inputs = Literal["auto", "memory", "disk", "recompute"]
 
 
@@ -40,6 +41,9 @@ class TrainConfig(BaseModel):
         inputs: where the keys and values of the inputs are kept if the prompt stands behind them
             (slot "suffix"), so that they are computed once and not in every epoch; "auto" takes
             memory, then the run's folder, as far as there is room, else computes them every time.
+        activations: what the backward pass needs is kept, or every layer keeps its input alone and
+            runs again (activation checkpointing): a third more time for a fraction of the memory,
+            and the same bits. "auto" recomputes where keeping takes over half of what is free.
         seed: of the init and of the order of the rows.
     """
 
@@ -61,6 +65,7 @@ class TrainConfig(BaseModel):
     patience: int = Field(default=0, ge=0)
     checkpoint_every: int = Field(default=20, ge=1)
     inputs: Inputs = "auto"
+    activations: Activations = "auto"
     seed: int = Field(default=0, ge=0)
 
     @property

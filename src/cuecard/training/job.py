@@ -13,10 +13,15 @@ from cuecard.types import Backbone, Encoded
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A backbone, the encoded training rows, and how to learn from them."""
+    """A backbone, the encoded training rows, and how to learn from them.
+
+    Attributes:
+        recompute: whether activations are computed again instead of kept.
+    """
 
     backbone: Backbone
     spec: TaskSpec
     rows: Sequence[Encoded]
     config: TrainConfig
     loss: Resolved
+    recompute: bool = False

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from cuecard.errors import Interrupted
+from cuecard.training.activations import recomputing
 from cuecard.training.checkpoint import Checkpoint
 from cuecard.training.loss import batch_losses
 from cuecard.training.member import Member
@@ -80,17 +81,20 @@ def _step(members: Sequence[Member], clock: _Clock) -> None:
     """One optimiser step of each member, over one or more batches."""
     started = time.monotonic()
     batches = [member.begin_step() for member in members]
+    backbone = members[0].job.backbone
+    recompute = any(member.job.recompute for member in members)
     for number in range(max(map(len, batches))):
         asking = [
             (member, member.part(micro[number]))
             for member, micro in zip(members, batches, strict=True)
             if number < len(micro)
         ]
-        losses = batch_losses(members[0].job.backbone, [part for _, part in asking])
-        shares = [m.share(loss) for (m, _), loss in zip(asking, losses, strict=True)]
-        # Each depends on its own member's parameters alone, so that their sum has each one's
-        # gradient.
-        torch.stack(shares).sum().backward()  # type: ignore[no-untyped-call]
+        with recomputing(backbone, recompute):
+            losses = batch_losses(backbone, [part for _, part in asking])
+            shares = [m.share(loss) for (m, _), loss in zip(asking, losses, strict=True)]
+            # Each depends on its own member's parameters alone, so that their sum has each one's
+            # gradient.
+            torch.stack(shares).sum().backward()  # type: ignore[no-untyped-call]
     for member in members:
         member.end_step(time.monotonic() - started)
     clock.charge(members)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.report import plain
 from cuecard.methods import METHODS, PromptTuning
 from cuecard.tasks import Task, TaskSpec, collate, draw_rows
+from cuecard.training.activations import Choice, choose_activations, largest_batch
 from cuecard.training.checkpoint import Checkpoint, State
 from cuecard.training.config import TrainConfig
 from cuecard.training.inputs import remember_inputs
@@ -114,6 +115,8 @@ def train(
         return validate(backbone, spec, rows, at.injection(), method.slot)
 
     trained = make()
+    activations = choose_for(job, trained)
+    job = replace(job, recompute=activations.how == "recompute")
     kept: dict[str, int | str] = {}
     if method.slot == "suffix":
         again = [spec.encode(record, backbone.tokenizer, method.slot) for record in task.validation]
@@ -123,6 +126,8 @@ def train(
         log_start(log, job, task, method)
         if kept:
             log.write("inputs", **kept)
+        if job.recompute:
+            log.write("activations", **asdict(activations))
         if config.lr == "auto":
             few = draw_rows(task.validation, _SWEEP_ROWS, "lr")
             state.lr = sweep_lr(job, make, lambda at: look(at, few), log)
@@ -148,10 +153,12 @@ def train(
 
 def run_key(backbone: Backbone, task: Task, method: PromptTuning, config: TrainConfig) -> str:
     """What two sittings of one run have in common: settings, data, backbone, precision."""
+    # What changes neither the prompt nor a bit of its gradients.
+    unlike = {"checkpoint_every", "activations"}
     start = None if method.prompt is None else _hash_tensor(method.prompt)
     parts = {
         "method": {"name": method.name, "start": start, **method.model_dump(mode="json")},
-        "config": config.model_dump(mode="json", exclude={"checkpoint_every"}),
+        "config": config.model_dump(mode="json", exclude=unlike),
         "task": task.spec.model_dump(mode="json"),
         "data": task.report.data_hash,
         "backbone": asdict(backbone.fingerprint),
@@ -231,6 +238,13 @@ class Unchanged:
                 got="other answers" if same_bytes else "other parameters",
                 expected="the same bytes and bit-identical answers",
             )
+
+
+def choose_for(job: Job, method: Method) -> Choice:
+    """What a run does with its activations."""
+    lengths = [len(row.context) + len(row.target) for row in job.rows]
+    tokens = largest_batch(lengths, len(method.injection().vectors), job.config)
+    return choose_activations(job.config.activations, job.backbone, tokens)
 
 
 def log_start(log: RunLog, job: Job, task: Task, method: PromptTuning, **more: Any) -> None:
