@@ -41,4 +41,4 @@ def gated_mlp(module: nn.Module) -> Callable[[Tensor], Tensor] | None:
         gated = SwiGlu.apply(gate(x), up(x))  # type: ignore[no-untyped-call]
         return torch.as_tensor(down(gated))
 
-    return forward if does_the_same(module, forward, gate.weight) else None
+    return forward if does_the_same(module, forward, torch.as_tensor(gate.weight)) else None

@@ -135,7 +135,7 @@ def _quantized(form: Form, weight: Tensor, module: Any, group: int) -> Quantized
         torchao.quantize_(holder, torchao.Int8WeightOnlyConfig(set_inductor_config=False))
     else:
         config = torchao.IntxWeightOnlyConfig(
-            weight_dtype=torch.int4,
+            weight_dtype=torch.int4,  # type: ignore[attr-defined]
             granularity=torchao.PerGroup(group),
             mapping_type=torchao.MappingType.ASYMMETRIC,
         )

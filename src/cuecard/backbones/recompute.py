@@ -37,7 +37,8 @@ def decoder_layers(model: nn.Module, count: int) -> list[nn.Module]:
             got=f"no list of {count} modules",
             hint="activations: keep",
         )
-    return list(max(lists, key=lambda found: sum(1 for _ in found.modules())))
+    sizes = [len(list(found.modules())) for found in lists]
+    return list(lists[sizes.index(max(sizes))])
 
 
 @contextmanager

@@ -123,11 +123,9 @@ def train(
         kept = remember_inputs(backbone, [*rows, *again], config.inputs, place, checkpoint.inputs)
         checkpoint.inputs = str(kept["place"])
     if state.lr is None:
-        log_start(log, job, task, method)
+        log_start(log, job, task, method, activations)
         if kept:
             log.write("inputs", **kept)
-        if job.recompute:
-            log.write("activations", **asdict(activations))
         if config.lr == "auto":
             few = draw_rows(task.validation, _SWEEP_ROWS, "lr")
             state.lr = sweep_lr(job, make, lambda at: look(at, few), log)
@@ -247,8 +245,15 @@ def choose_for(job: Job, method: Method) -> Choice:
     return choose_activations(job.config.activations, job.backbone, tokens)
 
 
-def log_start(log: RunLog, job: Job, task: Task, method: PromptTuning, **more: Any) -> None:
-    """The first event of a run's log."""
+def log_start(
+    log: RunLog,
+    job: Job,
+    task: Task,
+    method: PromptTuning,
+    activations: Choice,
+    **more: Any,
+) -> None:
+    """The first events of a run's log."""
     log.write(
         "start",
         backbone=job.backbone.name,
@@ -262,6 +267,8 @@ def log_start(log: RunLog, job: Job, task: Task, method: PromptTuning, **more: A
         config=job.config.model_dump(mode="json"),
         **more,
     )
+    if job.recompute:
+        log.write("activations", **asdict(activations))
 
 
 def finish_run(
