@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench-training bench-training-gpu lint format clean $(VENV)
+.PHONY: help demo test bench-training bench-training-gpu bench-precision lint format clean $(VENV)
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("cuecard needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; name another: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check \
-		-e '.[compare,search,dev]' -c constraints.txt
+		-e '.[compare,quant,search,dev]' -c constraints.txt
 	@touch $@
 
 demo: $(STAMP)  ## the main job on the built-in model and data; leaves runs/demo
@@ -45,6 +45,9 @@ bench-training: $(STAMP)  ## steps and time to accuracy against PEFT; about 20 m
 
 bench-training-gpu: $(STAMP)  ## the same with an 8B backbone on a GPU; ARGS=--smoke: a tiny one
 	$(BIN)/python -m benchmarks.training_gpu $(ARGS)
+
+bench-precision: $(STAMP)  ## fp32, bf16, int8 and int4 backbones: quality, memory, time; about 15 minutes
+	$(BIN)/python -m benchmarks.precision $(ARGS)
 
 format: $(STAMP)  ## rewrite the code as ruff wants it
 	$(BIN)/ruff check --fix .

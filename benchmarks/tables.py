@@ -10,24 +10,25 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "speed.md"
 RESULTS = ROOT / "benchmarks" / "results" / "training.json"
+PRECISION = ROOT / "benchmarks" / "results" / "precision.json"
 BEGIN, END = "<!-- benchmarks/results/training.json -->", "<!-- end -->"
 FIGURE = "<!-- figure of benchmarks/results/training.json -->"
+BEGIN_PRECISION = "<!-- benchmarks/results/precision.json -->"
 
 _MARKS, _WIDTH = "█▓▒░·", 60
 
 
 def main() -> int:
-    """Rewrite the page's table."""
-    PAGE.write_text(updated(PAGE.read_text(), json.loads(RESULTS.read_text())))
+    """Rewrite the page's tables."""
+    page = updated(PAGE.read_text(), json.loads(RESULTS.read_text()))
+    PAGE.write_text(updated_precision(page, stored_precision()))
     return 0
 
 
 def updated(page: str, results: list[dict[str, Any]]) -> str:
     """The page with the table and the figure of these results between their marks."""
     for begin, text in ((BEGIN, training_table(results)), (FIGURE, shares_figure(results))):
-        before, rest = page.split(begin, 1)
-        after = rest.split(END, 1)[1]
-        page = f"{before}{begin}\n{text}\n{END}{after}"
+        page = _replaced(page, begin, text)
     return page
 
 
@@ -50,6 +51,23 @@ def shares_figure(results: list[dict[str, Any]]) -> str:
     return "\n".join(["```text", *lines, "```"])
 
 
+def updated_precision(page: str, results: list[dict[str, Any]]) -> str:
+    """The page with the table of backbones' forms between its marks."""
+    return _replaced(page, BEGIN_PRECISION, precision_table(results))
+
+
+def stored_precision() -> list[dict[str, Any]]:
+    """What was measured of backbones' forms; empty before it was."""
+    found: list[dict[str, Any]] = json.loads(PRECISION.read_text()) if PRECISION.exists() else []
+    return found
+
+
+def _replaced(page: str, begin: str, table: str) -> str:
+    before, rest = page.split(begin, 1)
+    after = rest.split(END, 1)[1]
+    return f"{before}{begin}\n{table}\n{END}{after}"
+
+
 def training_table(results: list[dict[str, Any]]) -> str:
     """Markdown: a line per case, then what it was measured on."""
     cases = [result for result in results if "ratio_bf16" in result and "ours_cpu_s" in result]
@@ -66,6 +84,44 @@ def training_table(results: list[dict[str, Any]]) -> str:
             f"| {case['gemm_share']:.0%} | {', '.join(f'{peak:,.0f}' for peak in peaks)} |"
         )
     return "\n".join([*lines, "", *_accuracy_lines(results), _about(cases[0])])
+
+
+def precision_table(results: list[dict[str, Any]]) -> str:
+    """Markdown: a line per form of the backbone, then what it was measured on."""
+    if not results:
+        return "Not measured yet."
+    lines = [
+        "| form | validation loss | minus fp32 | validation accuracy | minus fp32 | CPU-s a step "
+        "| weights, MiB | peak with them, MiB |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for found in results:
+        peak = found["weight_bytes"] + found["peak_bytes"]
+        quality = [
+            _interval(found[name], digits)
+            for name, digits in (
+                ("loss", 4),
+                ("loss_minus_fp32", 4),
+                ("accuracy", 3),
+                ("accuracy_minus_fp32", 3),
+            )
+        ]
+        lines.append(
+            f"| {found['name']} | {' | '.join(quality)} | {found['cpu_s']:.2f} "
+            f"| {found['weight_bytes'] / 2**20:,.0f} | {peak / 2**20:,.0f} |"
+        )
+    one = results[0]
+    about = (
+        f"{one['backbone']}, {one['steps']} steps of 8 reviews, 20 vectors, "
+        f"{one['validation_rows']} validation rows, {len(one['seeds'])} seed(s): "
+        "means with 95% intervals across seeds (Student's t)."
+    )
+    return "\n".join([*lines, "", about, "", _about(one)])
+
+
+def _interval(found: dict[str, Any], digits: int) -> str:
+    mean, half = found["mean"], found["half_width"]
+    return f"{mean:.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}")
 
 
 def _accuracy_lines(results: list[dict[str, Any]]) -> list[str]:

@@ -21,4 +21,7 @@ def _quietly(name: str) -> Any:
         logging.disable(before)
 
 
-quantization: Any = _quietly("torchao.quantization") if find_spec("torchao") else None
+quantization: Any = None
+if find_spec("torchao"):
+    quantization = _quietly("torchao.quantization")
+    _quietly("transformers.integrations.torchao")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,15 @@ from cuecard.training.memory import fit_together
 from cuecard.training.optim import default_lr
 from cuecard.training.proposals import Seen, check_installed, propose, should_prune
 from cuecard.training.space import Settings, Space, SweepConfig
-from cuecard.training.train import Run, Unchanged, finish_run, log_start, new_method, run_key
+from cuecard.training.train import (
+    Run,
+    Unchanged,
+    choose_for,
+    finish_run,
+    log_start,
+    new_method,
+    run_key,
+)
 from cuecard.training.trials import Sweep, Trial, write_trials
 from cuecard.training.validation import Validation, validate
 from cuecard.types import Backbone, Encoded, Slot
@@ -139,9 +148,11 @@ class Group:
         loss = resolve_loss(config.loss, task.spec, self._backbone)
         job = Job(self._backbone, task.spec, rows, config, loss)
         made = new_method(self._backbone, task.spec, method, config.seed)
+        activations = choose_for(job, made)
+        job = replace(job, recompute=activations.how == "recompute")
         if state.lr is None:
             state.lr = _rate(config, self._backbone)
-            log_start(log, job, task, method, settings=settings, task_name=name)
+            log_start(log, job, task, method, activations, settings=settings, task_name=name)
 
         def look() -> Validation:
             records = task.validation

@@ -1,0 +1,138 @@
+"""What a backbone's precision costs: fp32, bf16, int8 and int4: `make bench-precision`.
+
+Every form trains prompts from the same seeds on the same reviews. Steps are timed with the forms
+taking turns in one process; peak memory is taken in a process of its own per form. Everything goes
+to benchmarks/results/precision.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from scipy.stats import t as student
+
+from benchmarks.accuracy import review_task
+from benchmarks.contestants import Ours
+from benchmarks.machine import alternate, machine, versions
+from benchmarks.memory import peak_bytes
+from benchmarks.tables import PRECISION, ROOT
+from cuecard import CausalBackbone, PromptTuning, TrainConfig, load_backbone, train
+from cuecard.backbones.loading import Precision
+from cuecard.backbones.quantize import Quantize
+from cuecard.backbones.quantized import weight_bytes
+from cuecard.tasks import batches_by_length
+
+FORMS: dict[str, tuple[Precision, Quantize]] = {
+    "fp32": ("fp32", "none"),
+    "bf16": ("bf16", "none"),
+    "int8": ("bf16", "int8"),
+    "int4": ("bf16", "int4"),
+}
+ROWS, LENGTH, BATCHES = 8, 20, 8
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure the forms and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default="smollm2-135m-instruct")
+    parser.add_argument("--reviews", help="labelled rows; the catalogue's reviews by default")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=7, help="kept steps when timing")
+    parser.add_argument("--forms", default=",".join(FORMS), help="fp32 is always measured")
+    parser.add_argument("--out", type=Path, default=PRECISION)
+    parser.add_argument("--peak", metavar="FORM", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.peak:
+        print(peak_bytes(_steps(_load(options.peak, options), options)))
+        return 0
+    names = [name for name in FORMS if name == "fp32" or name in options.forms.split(",")]
+    backbones = {name: _load(name, options) for name in names}
+    found = {name: _quality(name, backbones[name], options) for name in names}
+    taken = alternate({n: _steps(b, options) for n, b in backbones.items()}, options.rounds)
+    about = {"machine": machine(), "versions": versions()}
+    for name, result in found.items():
+        for score in ("loss", "accuracy"):
+            pairs = zip(result["runs"], found["fp32"]["runs"], strict=True)
+            differences = [run[score] - plain[score] for run, plain in pairs]
+            result[score] = interval([run[score] for run in result["runs"]])
+            result[f"{score}_minus_fp32"] = interval(differences)
+        result |= taken[name] | about
+        result["weight_bytes"] = weight_bytes(backbones[name].model)
+        result["peak_bytes"] = _peak(name, options)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(list(found.values()), indent=2) + "\n")
+    print(f"wrote {options.out}")
+    return 0
+
+
+def interval(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean, and half the 95% interval's width (Student's t); None for a single value."""
+    count = len(values)
+    if count < 2:
+        return {"mean": values[0], "half_width": None}
+    wide = float(student.ppf(0.975, count - 1)) * stdev(values) / math.sqrt(count)
+    return {"mean": mean(values), "half_width": wide}
+
+
+def _quality(name: str, backbone: CausalBackbone, options: argparse.Namespace) -> dict[str, Any]:
+    """Prompts trained on this form, a run per seed."""
+    task = review_task(options.reviews, 0)
+    runs = []
+    for seed in range(options.seeds):
+        config = TrainConfig(
+            steps=options.steps, batch_rows=ROWS, eval_every=options.steps, seed=seed
+        )
+        # Each seed with vectors of its own: a text's start would be the same for all.
+        method = PromptTuning(length=LENGTH, init="vocabulary")
+        run = train(backbone, task, method, config)
+        seen = run.validation
+        runs.append({"seed": seed, "loss": seen.loss, "accuracy": seen.accuracy})
+        print(
+            f"{name}, seed {seed}: loss {seen.loss:.4f}, accuracy {seen.accuracy:.3f}", flush=True
+        )
+    return {
+        "name": name,
+        "backbone": backbone.name,
+        "steps": options.steps,
+        "seeds": list(range(options.seeds)),
+        "validation_rows": len(task.validation),
+        "runs": runs,
+    }
+
+
+def _load(name: str, options: argparse.Namespace) -> CausalBackbone:
+    dtype, quantize = FORMS[name]
+    return load_backbone(options.backbone, dtype=dtype, quantize=quantize)
+
+
+def _steps(backbone: CausalBackbone, options: argparse.Namespace) -> Callable[[], Any]:
+    """A step that can be called again and again, batch after batch."""
+    task = review_task(options.reviews, 0)
+    rows = [task.spec.encode(record, backbone.tokenizer) for record in task.train]
+    order = batches_by_length([len(row.context) for row in rows], ROWS, None, 0, 0)[:BATCHES]
+    batches = itertools.cycle([[rows[index] for index in batch] for batch in order])
+    start = backbone.embeddings[torch.arange(200, 200 + LENGTH)].float().clone()
+    side = Ours(backbone, start)
+    return lambda: side.step(next(batches))
+
+
+def _peak(name: str, options: argparse.Namespace) -> int:
+    command = [sys.executable, "-m", "benchmarks.precision", "--backbone", options.backbone]
+    command += ["--peak", name] + (["--reviews", options.reviews] if options.reviews else [])
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+    return int(done.stdout.split()[-1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
