@@ -32,8 +32,9 @@ def test_every_form_holds_its_numbers(results: list[dict[str, Any]]) -> None:
     assert (plain["name"], small["name"]) == ("fp32", "int4")
     assert small["weight_bytes"] < plain["weight_bytes"]
     assert plain["loss_minus_fp32"] == {"mean": 0, "half_width": 0}
-    expected = [run["loss"] - other["loss"] for run, other in zip(small["runs"], plain["runs"])]
-    assert small["loss_minus_fp32"]["mean"] == pytest.approx(sum(expected) / 2)
+    pairs = zip(small["runs"], plain["runs"], strict=True)
+    expected = sum(run["loss"] - other["loss"] for run, other in pairs) / 2
+    assert small["loss_minus_fp32"]["mean"] == pytest.approx(expected)
     for found in results:
         assert found["cpu_s"] > 0 and found["peak_bytes"] >= 0 and found["seeds"] == [0, 1]
 

@@ -212,3 +212,11 @@ def test_limits_of_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
     files.update({"cpu.max": "max 100000", "memory.max": "max"})
     assert 1 <= usable_cores() <= psutil.cpu_count()
     assert usable_memory() > 2000.0
+
+
+def test_quantised_forms_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_checks, "find_spec", lambda name: object())
+    assert doctor_checks.check_quantization().detail.startswith("int8, int4 (torchao)")
+    monkeypatch.setattr(doctor_checks, "find_spec", lambda name: None)
+    bare = doctor_checks.check_quantization()
+    assert bare.ok and bare.detail == "none" and "cuecard[quant]" in str(bare.hint)

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -58,6 +59,7 @@ def checks(*, online: bool = False) -> list[Check]:
         check_python(sys.version_info[:2]),
         check_torch(torch.get_num_threads(), usable_cores()),
         check_precision(),
+        check_quantization(),
         check_accelerator(),
         check_memory(usable_memory()),
         check_disk(cache_root()),
@@ -90,6 +92,17 @@ def check_precision() -> Check:
     detail = f"{platform.machine()}, {capability}, bfloat16 {'in hardware' if fast else 'emulated'}"
     hint = None if fast else "fp32 is the faster choice on this processor, and what auto takes"
     return Check("Processor", True, detail, hint)
+
+
+def check_quantization() -> Check:
+    """Which forms of 8 and 4 bits a backbone can be loaded in; always ok, they are extras."""
+    forms = {"torchao": "int8, int4", "bitsandbytes": "nf4, llm-int8"}
+    there = {name: find_spec(name) is not None for name in forms}
+    if not torch.cuda.is_available():
+        there["bitsandbytes"] = False
+    found = [f"{forms[name]} ({name})" for name, usable in there.items() if usable]
+    hint = None if there["torchao"] else "for int8 and int4: pip install 'cuecard[quant]'"
+    return Check("Quantisation", True, "; ".join(found) or "none", hint)
 
 
 def check_accelerator() -> Check:
