@@ -30,7 +30,17 @@ from cuecard.cli.doctor_checks import (
     usable_memory,
 )
 
-NAMES = ["Python", "torch", "Processor", "Accelerator", "Memory", "Disk", "Cache", "Packages"]
+NAMES = [
+    "Python",
+    "torch",
+    "Processor",
+    "Quantisation",
+    "Accelerator",
+    "Memory",
+    "Disk",
+    "Cache",
+    "Packages",
+]
 
 
 @pytest.fixture(autouse=True)
