@@ -24,7 +24,7 @@ from scipy.stats import t as student
 from benchmarks.accuracy import review_task
 from benchmarks.contestants import Ours
 from benchmarks.machine import alternate, machine, versions
-from benchmarks.memory import peak_bytes
+from benchmarks.memory import peak_bytes, touch
 from benchmarks.tables import PRECISION, ROOT
 from cuecard import CausalBackbone, PromptTuning, TrainConfig, load_backbone, train
 from cuecard.backbones.loading import Precision
@@ -54,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--peak", metavar="FORM", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.peak:
-        print(peak_bytes(_steps(_load(options.peak, options), options)))
+        backbone = _load(options.peak, options)
+        touch(backbone.model)
+        print(peak_bytes(_steps(backbone, options)))
         return 0
     names = [name for name in FORMS if name == "fp32" or name in options.forms.split(",")]
     backbones = {name: _load(name, options) for name in names}
