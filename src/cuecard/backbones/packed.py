@@ -118,6 +118,7 @@ class PackedRun:
             # The model is the caller's too, and knows nothing of packing.
             frozen.set_attention(frozen.own_attention)
 
+
 def _joined(segments: Sequence[Segment]) -> tuple[Tensor, Tensor, Tensor]:
     """Embeddings [N, H], positions [1, N] and reads of the segments as one stream."""
     if len(segments) == 1:
