@@ -1,4 +1,4 @@
-"""`cuecard sweep` in a process of its own, on the real built-in backbone."""
+"""`cuecard sweep` in a process of its own, on a tiny backbone in a folder."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from command_line import save_tiny
 from tickets import Run, tickets
 
-pytestmark = [pytest.mark.slow, pytest.mark.integration]
+pytestmark = pytest.mark.integration
 
 
 def test_stopped_killed_and_gone_on_with(
     cuecard: Run, environment: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "tickets.csv").write_text(tickets())
-    words = ["sweep", "tickets.csv", "--steps", "12", "--batch-rows", "4", "--no-compare"]
+    save_tiny(tmp_path / "tiny")
+    words = ["sweep", "tickets.csv", "--steps", "300", "--batch-rows", "4", "--no-compare"]
+    words += ["--backbone", "tiny", "--length", "4", "--init", "random"]
     words += ["--grid", "lr=0.003,0.03", "--grid", "seed=0,1", "--together", "3"]
     out = tmp_path / "runs" / "tickets-sweep"
     for number, words_now in ((signal.SIGINT, words), (signal.SIGKILL, ["sweep", "--resume", out])):
@@ -37,7 +40,7 @@ def test_stopped_killed_and_gone_on_with(
         log = out / "trials" / ("001" if number == signal.SIGINT else "003") / "log.jsonl"
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline and not (
-            log.exists() and '"step": 4,' in log.read_text()
+            log.exists() and '"step": 30,' in log.read_text()
         ):
             time.sleep(0.05)
         os.kill(child.pid, number)
@@ -61,4 +64,4 @@ def test_stopped_killed_and_gone_on_with(
     assert json.loads(said)
     (tmp_path / "more.csv").write_text(tickets(60).replace("this week", "last week"))
     assert "accuracy" in cuecard("eval", best, "more.csv", cwd=tmp_path).stdout
-    assert "smollm2-135m-instruct" in cuecard("inspect", best, cwd=tmp_path).stdout
+    assert "tiny" in cuecard("inspect", best, cwd=tmp_path).stdout
