@@ -119,6 +119,14 @@ def test_tpe_proposes_and_prunes(tmp_path: Path) -> None:
     assert all(t.ended == "steps" for t in whole.trials)
 
 
+def test_a_grid_prunes_when_asked() -> None:
+    better_first = {**GRID.grid, "lr": (0.1, 0.01)}
+    found = run(GRID.model_copy(update={"prune": True, "grid": better_first}))
+    pruned = [t for t in found.trials if t.ended == "pruned"]
+    assert pruned and all(t.number >= 3 and t.steps < 12 for t in pruned)
+    assert found.best.ended == "steps"
+
+
 class _Killed(Exception):
     """Stands for a death between two lines of code."""
 
