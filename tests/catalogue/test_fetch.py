@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
+import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cuecard.catalogue.fetch import fetch, package_path, probe_index
+from cuecard.catalogue.fetch import _downloaded, fetch, package_path, probe_index
 from cuecard.errors import CatalogueError, ChecksumError
 
 
@@ -46,6 +48,28 @@ def test_progress_while_it_grows(index: Any, make_package: Any) -> None:
     fetch(package, progress=lambda what, done, total: seen.append(done))
     assert seen == sorted(seen)
     assert len({done for done in seen if 0 < done < len(wheel)}) >= 1
+
+
+def test_folders_that_go_while_they_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.whl").write_bytes(b"12345")
+    done = threading.Event()
+
+    def come_and_go() -> None:
+        while not done.is_set():
+            inner = tmp_path / "pip" / "unpack" / "deep"
+            inner.mkdir(parents=True)
+            (inner / "b.whl").write_bytes(b"123")
+            shutil.rmtree(tmp_path / "pip")
+
+    mover = threading.Thread(target=come_and_go)
+    mover.start()
+    try:
+        counts = {_downloaded(tmp_path) for _ in range(2000)}
+    finally:
+        done.set()
+        mover.join()
+    assert counts <= {5, 8} and 5 in counts
 
 
 def test_corrupted_download_is_removed(index: Any, reviews: Any, cache: Path) -> None:

@@ -197,9 +197,12 @@ def _environment(room: Path | None = None) -> dict[str, str]:
 def _downloaded(room: Path) -> int:
     """Bytes of the file so far: pip writes it among its temporary files and moves it at the end."""
     total = 0
-    for path in room.glob("*/**/*.whl"):
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:
-            continue  # moved between the listing and the question
+    # os.walk passes over folders that pip removes meanwhile; Path.glob does not.
+    for folder, _, names in os.walk(room):
+        for name in names:
+            if name.endswith(".whl"):
+                try:
+                    total += (Path(folder) / name).stat().st_size
+                except FileNotFoundError:
+                    continue  # moved between the listing and the question
     return total
