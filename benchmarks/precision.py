@@ -1,4 +1,4 @@
-"""What a backbone's precision costs: fp32, bf16, int8 and int4: `make bench-precision`.
+"""What a backbone's precision costs, and a late prompt: `make bench-precision`.
 
 Every form trains prompts from the same seeds on the same reviews. Steps are timed with the forms
 taking turns in one process; peak memory is taken in a process of its own per form. Everything goes
@@ -32,14 +32,16 @@ from cuecard.backbones.loading import Precision
 from cuecard.backbones.quantize import Quantize
 from cuecard.backbones.quantized import weight_bytes
 from cuecard.tasks import batches_by_length, draw_rows
+from cuecard.types import Slot
 
-FORMS: dict[str, tuple[Precision, Quantize]] = {
-    "fp32": ("fp32", "none"),
-    "bf16": ("bf16", "none"),
-    "int8": ("bf16", "int8"),
-    "int4": ("bf16", "int4"),
+FORMS: dict[str, tuple[Precision, Quantize, Slot]] = {
+    "fp32": ("fp32", "none", "prefix"),
+    "bf16": ("bf16", "none", "prefix"),
+    "int8": ("bf16", "int8", "prefix"),
+    "int4": ("bf16", "int4", "prefix"),
+    "bf16 late": ("bf16", "none", "suffix"),
 }
-ROWS, LENGTH, BATCHES, SEEN = 8, 20, 8, 400
+ROWS, LENGTH, BATCHES, SEEN = 8, 20, 8, 256
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--backbone", default="smollm2-135m-instruct")
     parser.add_argument("--reviews", help="labelled rows; the catalogue's reviews by default")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=7, help="kept steps when timing")
     parser.add_argument("--forms", default=",".join(FORMS), help="fp32 is always measured")
     parser.add_argument("--out", type=Path, default=PRECISION)
@@ -57,12 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.peak:
         backbone = _load(options.peak, options)
         touch(backbone.model)
-        print(peak_bytes(_steps(backbone, options)))
+        print(peak_bytes(_steps(options.peak, backbone, options)))
         return 0
     names = [name for name in FORMS if name == "fp32" or name in options.forms.split(",")]
     backbones = {name: _load(name, options) for name in names}
     found = {name: _quality(name, backbones[name], options) for name in names}
-    taken = alternate({n: _steps(b, options) for n, b in backbones.items()}, options.rounds)
+    taken = alternate({n: _steps(n, b, options) for n, b in backbones.items()}, options.rounds)
     about = {"machine": machine(), "versions": versions()}
     for name, result in found.items():
         for score in ("loss", "accuracy"):
@@ -99,7 +101,7 @@ def _quality(name: str, backbone: CausalBackbone, options: argparse.Namespace) -
             steps=options.steps, batch_rows=ROWS, eval_every=options.steps, seed=seed
         )
         # Each seed with vectors of its own: a text's start would be the same for all.
-        method = PromptTuning(length=LENGTH, init="vocabulary")
+        method = PromptTuning(length=LENGTH, init="vocabulary", slot=FORMS[name][2])
         run = train(backbone, task, method, config)
         seen = run.validation
         runs.append({"seed": seed, "loss": seen.loss, "accuracy": seen.accuracy})
@@ -117,16 +119,19 @@ def _quality(name: str, backbone: CausalBackbone, options: argparse.Namespace) -
 
 
 def _load(name: str, options: argparse.Namespace) -> CausalBackbone:
-    dtype, quantize = FORMS[name]
+    dtype, quantize, _ = FORMS[name]
     return load_backbone(options.backbone, dtype=dtype, quantize=quantize)
 
 
-def _steps(backbone: CausalBackbone, options: argparse.Namespace) -> Callable[[], Any]:
+def _steps(name: str, backbone: CausalBackbone, options: argparse.Namespace) -> Callable[[], Any]:
     """A step that can be called again and again, batch after batch."""
-    task = review_task(options.reviews, 0)
-    rows = [task.spec.encode(record, backbone.tokenizer) for record in task.train]
+    task, slot = review_task(options.reviews, 0), FORMS[name][2]
+    rows = [task.spec.encode(record, backbone.tokenizer, slot) for record in task.train]
     order = batches_by_length([len(row.context) for row in rows], ROWS, None, 0, 0)[:BATCHES]
-    batches = itertools.cycle([[rows[index] for index in batch] for batch in order])
+    chosen = [[rows[index] for index in batch] for batch in order]
+    if slot == "suffix":
+        backbone.remember([row.context for batch in chosen for row in batch])
+    batches = itertools.cycle(chosen)
     start = backbone.embeddings[torch.arange(200, 200 + LENGTH)].float().clone()
     side = Ours(backbone, start)
     return lambda: side.step(next(batches))

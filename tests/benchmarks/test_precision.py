@@ -21,15 +21,16 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     lines = [f'"{r.fields["text"]} {i}",{r.target}' for i, r in enumerate(reviews(200))]
     (folder / "reviews.csv").write_text("\n".join(["text,label", *lines]) + "\n")
     options = ["--backbone", str(folder / "model"), "--reviews", str(folder / "reviews.csv")]
-    options += ["--rounds", "1", "--seeds", "2", "--steps", "3", "--forms", "int4"]
+    options += ["--rounds", "1", "--seeds", "2", "--steps", "3", "--forms", "int4,bf16 late"]
     assert main([*options, "--out", str(folder / "out.json")]) == 0
     found: list[dict[str, Any]] = json.loads((folder / "out.json").read_text())
     return found
 
 
 def test_every_form_holds_its_numbers(results: list[dict[str, Any]]) -> None:
-    plain, small = results
-    assert (plain["name"], small["name"]) == ("fp32", "int4")
+    plain, small, late = results
+    assert [r["name"] for r in results] == ["fp32", "int4", "bf16 late"]
+    assert late["loss"]["mean"] != plain["loss"]["mean"]
     assert small["weight_bytes"] < plain["weight_bytes"]
     assert plain["loss_minus_fp32"] == {"mean": 0, "half_width": 0}
     pairs = zip(small["runs"], plain["runs"], strict=True)
