@@ -17,12 +17,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-Slot = Literal["prefix", "suffix"]
+Slot = Literal["prefix", "suffix", "infix"]
+Need = Literal["input-tokens", "token-shifts", "prefix-kv", "layer-tokens"]
 Split = Literal["train", "validation", "test"]
 
 
@@ -50,7 +51,8 @@ class Encoded:
     Attributes:
         context: the rendered template, cut to length.
         target: the continuation to learn; empty where it is not known.
-        slot: how many context tokens come before the prompt: 0 (prefix) or len(context) (suffix).
+        slot: how many context tokens come before the prompt: 0 (prefix), len(context) (suffix), or
+            those before the template's `{prompt}` (infix).
         cut: how many tokens of the fields were cut away.
     """
 
@@ -95,12 +97,82 @@ class InputTokens:
 
     Attributes:
         vectors: [P, H] float32; P may be 0.
+        shifts: [S, H] float32, added to the embeddings of each row's first S tokens by their place
+            in the row, the prompt not counted (DePT); None for none.
+    """
+
+    vectors: Tensor
+    shifts: Tensor | None = None
+
+    @property
+    def length(self) -> int:
+        """P: positions that the injection takes of every request."""
+        return self.vectors.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixKV:
+    """An injection of keys and values that every token attends to, in front of the input.
+
+    The input's positions begin behind them, as if P tokens had been run and their keys and values
+    kept.
+
+    Attributes:
+        keys_values: [L, 2, K, P, D] float32: per layer keys, rotated for positions 0 to P - 1 where
+            a model rotates them, and values; K key heads (not query heads), D per head.
+    """
+
+    keys_values: Tensor
+
+    @classmethod
+    def of_matrix(cls, matrix: Tensor, layers: int, key_heads: int) -> PrefixKV:
+        """From [P, L * 2 * K * D], as PEFT lays them out."""
+        by_layer = matrix.reshape(len(matrix), layers, 2, key_heads, -1)
+        return cls(by_layer.permute(1, 2, 3, 0, 4))
+
+    @property
+    def matrix(self) -> Tensor:
+        """The same as [P, L * 2 * K * D]."""
+        return self.keys_values.permute(3, 0, 1, 2, 4).flatten(1)
+
+    @property
+    def length(self) -> int:
+        """P."""
+        return self.keys_values.shape[3]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTokens:
+    """An injection of vectors at each row's slot, anew at every layer's input.
+
+    Attributes:
+        vectors: [L, P, H] float32; the first layer's stand among the input embeddings, the others
+            replace what the layer before made of their places.
     """
 
     vectors: Tensor
 
+    @property
+    def length(self) -> int:
+        """P."""
+        return self.vectors.shape[1]
 
-Injection = InputTokens
+
+Injection = InputTokens | PrefixKV | LayerTokens
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """What a model makes of vectors among its input embeddings.
+
+    Attributes:
+        hidden: [L, T, H] what each layer takes in; the first is the vectors themselves.
+        keys_values: [L, 2, K, T, D] each layer's keys and values; None for a model that keeps none
+            of one shape (recurrent layers, compressed keys).
+    """
+
+    hidden: Tensor
+    keys_values: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +260,14 @@ class Backbone(Protocol):
     @property
     def fingerprint(self) -> Fingerprint: ...
 
+    def lacks(self, need: Need) -> str | None:
+        """Why this backbone cannot take what a method needs, in a few words; None if it can."""
+        ...
+
+    def states(self, vectors: Tensor) -> States:
+        """What the layers make of vectors [T, H] alone, float32 and without gradients."""
+        ...
+
     def forward(self, batch: Batch, injection: Injection | None) -> Tensor:
         """Logits [N, V] float32 at the batch's reads, with gradients to the injection alone."""
         ...
@@ -231,6 +311,7 @@ class InitContext:
         labels: the token ids of the task's label words; empty for text-to-text.
         text: a sentence about the task, for a prompt that starts from text.
         generator: the only source of randomness.
+        states: vectors [T, H] among the input embeddings -> what the backbone makes of them.
     """
 
     embeddings: Tensor
@@ -239,6 +320,19 @@ class InitContext:
     labels: tuple[tuple[int, ...], ...]
     text: str
     generator: torch.Generator
+    states: Callable[[Tensor], States]
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterGroup:
+    """Parameters that learn at one rate.
+
+    Attributes:
+        lr: their peak learning rate; None takes the run's, which suits vectors among embeddings.
+    """
+
+    parameters: tuple[torch.nn.Parameter, ...]
+    lr: float | None = None
 
 
 class Method(Protocol):
@@ -246,8 +340,16 @@ class Method(Protocol):
 
     def parameters(self) -> Iterable[torch.nn.Parameter]: ...
 
+    def groups(self) -> Sequence[ParameterGroup]:
+        """The same parameters by learning rate."""
+        ...
+
     def injection(self) -> Injection:
         """The injection, with gradients to this method's parameters."""
+        ...
+
+    def penalty(self) -> Tensor | None:
+        """A scalar that training adds to the loss; None for none."""
         ...
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -256,12 +358,26 @@ class Method(Protocol):
 
 
 class MethodConfig(Protocol):
-    """A method's settings; `build` makes the method."""
+    """A method's settings; `build` makes the method.
+
+    Attributes:
+        name: what users call the method.
+        needs: what its injection asks of a backbone.
+        prompt: a trained prompt's tensor to start from, which `model_dump` leaves out.
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[tuple[Need, ...]]
 
     @property
     def slot(self) -> Slot: ...
 
+    @property
+    def prompt(self) -> Tensor | None: ...
+
     def build(self, context: InitContext) -> Method: ...
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)

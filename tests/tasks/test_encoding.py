@@ -152,3 +152,65 @@ def test_share_is_cutting_single_tokens_from_the_longest(
     assert sum(kept.values()) <= max(0, room)
     more = sum(min(length, level + 1) for length in lengths.values())
     assert kept == lengths or more > room
+
+
+INFIX = Template("Review: {text}\n{prompt} Sentiment:")
+
+
+def test_the_prompt_stands_at_its_place(bos_tokenizer: PreTrainedTokenizerFast) -> None:
+    context = Encoder(INFIX, bos_tokenizer, 64, infix=True)({"text": "a gem"})
+    assert context.text == "Review: a gem\n Sentiment:"
+    assert bos_tokenizer.decode(context.ids[: context.before]) == "<|bos|>Review: a gem\n"
+    assert bos_tokenizer.decode(context.ids[context.before :]) == " Sentiment:"
+    whole = Encoder(INFIX, bos_tokenizer, 64)({"text": "a gem"})
+    assert whole.text == context.text and whole.before == 0
+    assert whole.ids == tuple(bos_tokenizer.encode(whole.text))
+
+
+@pytest.mark.parametrize("template", ["{prompt}Review: {text}", "Review: {text}{prompt}"])
+def test_the_prompt_at_an_end(tokenizer: PreTrainedTokenizerFast, template: str) -> None:
+    context = Encoder(Template(template), tokenizer, 64, infix=True)({"text": "a gem"})
+    assert context.before == (0 if template.startswith("{prompt}") else len(context.ids))
+    assert tokenizer.decode(context.ids) == "Review: a gem"
+
+
+@given(st.text(max_size=400), st.text(max_size=400), st.integers(8, 40))
+@settings(max_examples=60, deadline=None)
+def test_cutting_leaves_the_prompts_neighbours_alone(
+    tokenizer: PreTrainedTokenizerFast, first: str, second: str, length: int
+) -> None:
+    template = Template("Q: {first}\n=>{prompt}<= {second}\nA:")
+    encoder = Encoder(template, tokenizer, max(length, encoder_room(tokenizer)), infix=True)
+    context = encoder({"first": first, "second": second})
+    before = tokenizer.decode(context.ids[: context.before])
+    after = tokenizer.decode(context.ids[context.before :])
+    assert before.endswith("\n=>") and after.startswith("<= ") and after.endswith("\nA:")
+    assert len(context.ids) <= encoder.max_length
+
+
+def encoder_room(tokenizer: PreTrainedTokenizerFast) -> int:
+    return len(tokenizer.encode("Q: \n=>")) + len(tokenizer.encode("<= \nA:")) + 1
+
+
+def test_data_cannot_move_the_prompt(tokenizer: PreTrainedTokenizerFast) -> None:
+    encoder = Encoder(INFIX, tokenizer, 64, infix=True)
+    assert encoder({"text": "a\ue000 gem"}) == encoder({"text": "a gem"})
+    assert encoder({"text": "{prompt}"}).text == "Review: {prompt}\n Sentiment:"
+
+
+def test_a_chat_keeps_the_prompts_place(chat_tokenizer: PreTrainedTokenizerFast) -> None:
+    template = Template("{text} {prompt}?", chat=True)
+    context = Encoder(template, chat_tokenizer, 64, infix=True)({"text": "a gem"})
+    assert chat_tokenizer.decode(context.ids[: context.before]).endswith("user\na gem ")
+    assert chat_tokenizer.decode(context.ids[context.before :]).startswith("?<|end|>")
+
+
+def test_an_infix_needs_a_place(
+    tokenizer: PreTrainedTokenizerFast, chat_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    with pytest.raises(ConfigError, match="does not say where the prompt stands"):
+        Encoder(REVIEW, tokenizer, 64, infix=True)
+    drops = PreTrainedTokenizerFast(tokenizer_object=chat_tokenizer.backend_tokenizer)
+    drops.chat_template = "always the same"
+    with pytest.raises(ConfigError, match="does not keep the prompt's place"):
+        Encoder(Template("{text}{prompt}", chat=True), drops, 64, infix=True)

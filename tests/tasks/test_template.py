@@ -79,3 +79,16 @@ def test_any_text_parses_or_says_where_it_does_not(attempt: Attempt, text: str) 
         assert found.where is not None
     else:
         assert found.render(dict.fromkeys(found.fields, "")).count("{") <= text.count("{")
+
+
+def test_the_prompts_gap_is_no_field() -> None:
+    template = Template("{prompt} {text} {{prompt}}")
+    assert template.fields == ("text",) and template.has_prompt and not template.prompt_is_late
+    assert template.render({"text": "a"}) == " a {prompt}"
+    assert template.render({"text": "a"}, prompt="*") == "* a {prompt}"
+    assert Template("{text}{prompt}").prompt_is_late
+    assert not Template("{text}{prompt}").ends_with_field
+    with pytest.raises(TemplateError, match="more than one place"):
+        Template("{prompt}{text}{prompt}")
+    with pytest.raises(TemplateError, match="stands for the prompt, not for a column"):
+        Template("{prompt}")

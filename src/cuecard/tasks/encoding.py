@@ -9,9 +9,12 @@ from typing import Any
 from jinja2.exceptions import TemplateError as JinjaError
 
 from cuecard.errors import ConfigError
-from cuecard.tasks.template import Template
-from cuecard.tasks.tokens import defuse, leading_ids, plain_ids, special_texts
+from cuecard.tasks.template import PROMPT, Template
+from cuecard.tasks.tokens import defuse, ids_after, leading_ids, plain_ids, special_texts
 from cuecard.types import Tokenizer
+
+_MARK = "\ue000"
+"""Where the prompt stands while a text is put together: a code point that is nobody's character."""
 
 SURELY_LONG = 16
 """Characters per token that few texts reach; above it, encoding the whole first is a waste."""
@@ -25,11 +28,13 @@ class Context:
         text: the exact text, after cutting; without the tokenizer's own BOS.
         ids: its token ids, with the BOS where the tokenizer adds one itself.
         cut: how many tokens of the fields were cut away.
+        before: how many of the ids come before the prompt's place, if it was asked for; else 0.
     """
 
     text: str
     ids: tuple[int, ...]
     cut: int
+    before: int = 0
 
 
 class Encoder:
@@ -39,13 +44,24 @@ class Encoder:
         template: what surrounds the fields.
         tokenizer: the backbone's tokenizer; a chat template needs one of its own.
         max_length: the most tokens a context may have.
+        infix: whether the text is parted at the template's `{prompt}`, and both parts are read on
+            their own. Only fields are ever cut, so its neighbours in the template stay.
 
     Raises:
-        ConfigError: no chat template, one that refuses the messages, or a template that alone
-            fills the length.
+        ConfigError: no chat template, one that refuses the messages, a template that alone fills
+            the length, or one without a place for the prompt.
     """
 
-    def __init__(self, template: Template, tokenizer: Tokenizer, max_length: int) -> None:
+    def __init__(
+        self, template: Template, tokenizer: Tokenizer, max_length: int, *, infix: bool = False
+    ) -> None:
+        if infix and not template.has_prompt:
+            raise ConfigError(
+                "the template does not say where the prompt stands",
+                where="slot infix",
+                got=repr(template.text),
+                expected=f"a template with {{{PROMPT}}}",
+            )
         if template.chat and not tokenizer.chat_template:
             raise ConfigError(
                 "the backbone's tokenizer has no chat template",
@@ -56,10 +72,12 @@ class Encoder:
         self.template = template
         self.tokenizer = tokenizer
         self.max_length = max_length
+        self._mark = _MARK if infix else ""
         self._specials = special_texts(tokenizer)
         self._leading = () if template.chat else leading_ids(tokenizer)
-        self.ends_with_space = self._text(dict.fromkeys(template.fields, "x"))[-1:].isspace()
-        self._bare = len(self._ids(self._text(dict.fromkeys(template.fields, ""))))
+        some = self._text(dict.fromkeys(template.fields, "x")).replace(self._mark, "")
+        self.ends_with_space = some[-1:].isspace()
+        self._bare = len(self._ids(self._text(dict.fromkeys(template.fields, "")))[0])
         if self._bare >= max_length:
             raise ConfigError(
                 "the template alone fills the context",
@@ -71,12 +89,14 @@ class Encoder:
     def __call__(self, fields: Mapping[str, str]) -> Context:
         """Render, encode, and cut the longest fields from their ends where it is too long."""
         self.template.check(fields)
-        texts = {n: defuse(fields[n], self._specials) for n in self.template.fields}
+        texts = {
+            n: defuse(fields[n].replace(_MARK, ""), self._specials) for n in self.template.fields
+        }
         if sum(map(len, texts.values())) < SURELY_LONG * self.max_length:
             text = self._text(texts)
-            ids = self._ids(text)
+            ids, before = self._ids(text)
             if len(ids) <= self.max_length:
-                return Context(text, ids, 0)
+                return Context(self._unmarked(text), ids, 0, before)
         return self._cut(texts)
 
     def _cut(self, texts: Mapping[str, str]) -> Context:
@@ -89,14 +109,14 @@ class Encoder:
         while True:
             kept = share(lengths, counts, room)
             text = self._text({n: _head(texts[n], encoded[n], kept[n]) for n in needed})
-            ids = self._ids(text)
+            ids, before = self._ids(text)
             if len(ids) <= self.max_length:
                 gone = sum(counts[name] * (lengths[name] - kept[name]) for name in needed)
-                return Context(text, ids, gone)
+                return Context(self._unmarked(text), ids, gone, before)
             room -= len(ids) - self.max_length
 
     def _text(self, fields: Mapping[str, str]) -> str:
-        text = self.template.render(fields)
+        text = self.template.render(fields, self._mark)
         if self.template.ends_with_field:
             # What follows brings its own space.
             text = text.rstrip()
@@ -119,8 +139,24 @@ class Encoder:
             ) from error
         return str(rendered)
 
-    def _ids(self, text: str) -> tuple[int, ...]:
-        return self._leading + plain_ids(self.tokenizer, text)
+    def _unmarked(self, text: str) -> str:
+        return text.replace(_MARK, "") if self._mark else text
+
+    def _ids(self, text: str) -> tuple[tuple[int, ...], int]:
+        """The text's ids, and how many of them come before the mark."""
+        if not self._mark:
+            return self._leading + plain_ids(self.tokenizer, text), 0
+        before, mark, after = text.partition(_MARK)
+        if not mark or _MARK in after:
+            raise ConfigError(
+                "the tokenizer's chat template does not keep the prompt's place",
+                where="slot infix",
+                got=f"{text.count(_MARK)} places",
+                expected="one",
+                hint="use another slot, or chat: false",
+            )
+        head = self._leading + (plain_ids(self.tokenizer, before) if before else ())
+        return head + (ids_after(self.tokenizer, after) if after else ()), len(head)
 
     def _encode_field(self, text: str) -> Any:
         return self.tokenizer(

@@ -25,7 +25,8 @@ class TaskSpec(BaseModel):
 
     Attributes:
         kind: "classification" (the model says one of the labels' words) or "text-to-text".
-        template: the context, with `{field}` gaps.
+        template: the context, with `{field}` gaps, and `{prompt}` where a prompt of the slot
+            "infix" stands.
         chat: whether the template is a user's message for the tokenizer's chat template.
         system: the chat's system message.
         labels: the labels in order; empty for text-to-text.
@@ -119,14 +120,16 @@ class TaskSpec(BaseModel):
         Raises:
             TemplateError: a field the template needs is missing.
             DataError: a label that is not in the list.
-            ConfigError: a tokenizer that does not fit the task.
+            ConfigError: a tokenizer that does not fit the task, or the slot "infix" for a template
+                without `{prompt}`.
         """
         bound = _bind(self, tokenizer)
-        context = bound.encoder(record.fields)
+        context = (bound.infix if slot == "infix" else bound.encoder)(record.fields)
+        places = {"prefix": 0, "suffix": len(context.ids), "infix": context.before}
         return Encoded(
             context=context.ids,
             target=bound.target(record),
-            slot=0 if slot == "prefix" else len(context.ids),
+            slot=places[slot],
             cut=context.cut,
         )
 
@@ -156,10 +159,19 @@ class _Bound:
         self.tokenizer = tokenizer
         self.encoder = Encoder(spec.parsed, tokenizer, spec.max_length)
         self._words: dict[str, tuple[int, ...]] = {}
+        self._infix: Encoder | None = None
         if spec.kind == "classification":
             after_space = self.encoder.ends_with_space
             ids = spec.verbalizer.continuations(tokenizer, after_space)
             self._words = dict(zip(spec.labels, ids, strict=True))
+
+    @property
+    def infix(self) -> Encoder:
+        """The encoder that keeps the prompt's place in the template."""
+        if self._infix is None:
+            spec = self.spec
+            self._infix = Encoder(spec.parsed, self.tokenizer, spec.max_length, infix=True)
+        return self._infix
 
     def words(self) -> tuple[tuple[int, ...], ...]:
         if self.spec.kind != "classification":

@@ -9,6 +9,9 @@ from functools import cached_property
 
 from cuecard.errors import TemplateError
 
+PROMPT = "prompt"
+"""The gap that stands for the prompt itself, wherever it is; no record has a field of this name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -22,6 +25,9 @@ class Piece:
 class Template:
     """A template with `{field}` gaps; `{{` and `}}` stand for the braces themselves.
 
+    `{prompt}` is no field: it marks where the prompt stands for the slot "infix", and is nothing
+    otherwise.
+
     A gap is a plain name: attributes, indexes, conversions and format specs are refused, so that
     a template from a file can reach nothing but the record's fields.
 
@@ -31,7 +37,8 @@ class Template:
         system: the chat's system message, taken as it stands.
 
     Raises:
-        TemplateError: a stray brace, a gap that is no plain name, or no gap at all.
+        TemplateError: a stray brace, a gap that is no plain name, no gap at all, or `{prompt}`
+            twice.
 
     >>> Template("Review: {text}\\nSentiment:").render({"text": "a gem"})
     'Review: a gem\\nSentiment:'
@@ -48,6 +55,16 @@ class Template:
                 where="template",
                 got=repr(self.text),
                 expected="at least one gap such as {text}",
+                hint=f"{{{PROMPT}}} stands for the prompt, not for a column"
+                if self.has_prompt
+                else None,
+            )
+        if self.count(PROMPT) > 1:
+            raise TemplateError(
+                "the template has more than one place for the prompt",
+                where="template",
+                got=repr(self.text),
+                expected=f"{{{PROMPT}}} once",
             )
 
     @cached_property
@@ -58,25 +75,41 @@ class Template:
     @cached_property
     def fields(self) -> tuple[str, ...]:
         """The fields' names in the order of their first use."""
-        return tuple(dict.fromkeys(piece.text for piece in self.pieces if piece.is_field))
+        names = (piece.text for piece in self.pieces if piece.is_field)
+        return tuple(dict.fromkeys(name for name in names if name != PROMPT))
+
+    @property
+    def has_prompt(self) -> bool:
+        """Whether the template says where the prompt stands."""
+        return self.count(PROMPT) > 0
+
+    @property
+    def prompt_is_late(self) -> bool:
+        """Whether a field comes before the prompt's place."""
+        names = [piece.text for piece in self.pieces if piece.is_field]
+        return PROMPT in names and names[0] != PROMPT
 
     @property
     def ends_with_field(self) -> bool:
         """Whether the last thing in the template is a field."""
-        return self.pieces[-1].is_field
+        return self.pieces[-1].is_field and self.pieces[-1].text != PROMPT
 
     def count(self, name: str) -> int:
         """How often the template uses a field."""
         return sum(piece.is_field and piece.text == name for piece in self.pieces)
 
-    def render(self, fields: Mapping[str, str]) -> str:
+    def render(self, fields: Mapping[str, str], prompt: str = "") -> str:
         """Fill the gaps.
+
+        Args:
+            prompt: what `{prompt}` becomes.
 
         Raises:
             TemplateError: a field the template needs is not there.
         """
         self.check(fields)
-        return "".join(fields[p.text] if p.is_field else p.text for p in self.pieces)
+        known = {**fields, PROMPT: prompt}
+        return "".join(known[p.text] if p.is_field else p.text for p in self.pieces)
 
     def check(self, fields: Iterable[str]) -> None:
         """Raise TemplateError where a field the template needs is not among these names."""

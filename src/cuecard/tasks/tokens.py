@@ -28,12 +28,16 @@ def continuation_ids(tokenizer: Tokenizer, text: str, after_space: bool) -> tupl
     The text gets a leading space unless the context ends with whitespace. It is read after an
     anchor that is then taken off, since some tokenizers put a space of their own before any text.
     """
-    anchor, piece = ("\n", text) if after_space else (":", f" {text}")
+    return ids_after(tokenizer, text) if after_space else ids_after(tokenizer, f" {text}", ":")
+
+
+def ids_after(tokenizer: Tokenizer, text: str, anchor: str = "\n") -> tuple[int, ...]:
+    """The ids of a text as it stands after an anchor, without a space of the tokenizer's own."""
     head = plain_ids(tokenizer, anchor)
-    whole = plain_ids(tokenizer, anchor + piece)
+    whole = plain_ids(tokenizer, anchor + text)
     if whole[: len(head)] == head:
         return whole[len(head) :]
-    return plain_ids(tokenizer, piece)
+    return plain_ids(tokenizer, text)
 
 
 def special_texts(tokenizer: Tokenizer) -> tuple[str, ...]:
