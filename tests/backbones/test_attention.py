@@ -135,3 +135,29 @@ def test_what_is_not_known_is_refused(options: dict[str, Any]) -> None:
 def test_it_works_for_nobody_else() -> None:
     with pytest.raises(UnpackableError, match="no packed sequence"):
         attend(None, *inputs(2, 2, 5), None)
+
+
+@pytest.mark.parametrize("shared", [0, 2])
+@pytest.mark.parametrize("options", [{}, {"sliding_window": 3}, {"softcap": 1.5}])
+def test_a_prefix_is_what_as_many_shared_tokens_would_be(
+    options: dict[str, Any], shared: int
+) -> None:
+    """Keys and values in front of everything, with no queries of their own."""
+    ahead = 3
+    query, key, value = inputs(ahead + shared, 2, 5)
+    with packed(Packing.of(ahead + shared, torch.tensor(LENGTHS))):
+        expected = attend(None, query, key, value, None, **options)[0]
+
+    def ours(prefix: Tensor, *given: Tensor) -> Tensor:
+        packing = Packing.of(shared, torch.tensor(LENGTHS), prefix=prefix)
+        assert packing.positions()[0, 0] == ahead
+        with packed(packing):
+            return attend(None, *given, None, **options)[0]
+
+    prefix = torch.stack([key[0, :, :ahead], value[0, :, :ahead]])[None]
+    given = [
+        t.clone().requires_grad_(True)
+        for t in (prefix, *(x[:, :, ahead:] for x in (query, key, value)))
+    ]
+    torch.testing.assert_close(ours(*given), expected[:, ahead:])
+    assert torch.autograd.gradcheck(ours, given)

@@ -92,10 +92,11 @@ def attend(
         running.seen.append((key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
 
-    def part(packing: Packing, *of: Tensor) -> Tensor:
+    def part(packing: Packing, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         before = None if packing.past is None else packing.past.layers[number]
+        key, value = _behind_prefix(packing, number, key, value)
         layer = _Layer(packing, before, scale, sliding_window or 0, softcap or 0.0)
-        found: Tensor = _Packed.apply(*of, layer)  # type: ignore[no-untyped-call]
+        found: Tensor = _Packed.apply(query, key, value, layer)  # type: ignore[no-untyped-call]
         return found
 
     if not running.sizes:
@@ -105,6 +106,16 @@ def attend(
 
 
 AttentionInterface.register(NAME, attend)
+
+
+def _behind_prefix(
+    packing: Packing, number: int, key: Tensor, value: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Keys and values [1, K, P + N, D] with the prefix of a layer in front, if there is one."""
+    if packing.prefix is None:
+        return key, value
+    prefix = packing.prefix[number].to(key.dtype)
+    return torch.cat([prefix[None, 0], key], 2), torch.cat([prefix[None, 1], value], 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +167,11 @@ _HELD = ("first_q", "q", "first_k", "own_k", "first_v", "own_v")
 class _Parts:
     """Queries, keys and values in the order in which they are multiplied.
 
-    Sizes: H query heads, K key heads, G = H / K, D per head; S, B, W as in `Packing`; U = T + W
-    keys of a row, its past counted in. Of the shared part: first_q [K, G * S, D], first_k and
-    first_v [K, S, D]; of the rows: q [K, B * G * W, D], own_k and own_v [K * B, W, D], and k and v
-    [K * B, U, D], which begin with the past.
+    Sizes: H query heads, K key heads, G = H / K, D per head; S, B, W as in `Packing`; F = P + S
+    keys that all rows see, the prefix counted in; U = T + W keys of a row, its past counted in. Of
+    the shared part: first_q [K, G * S, D], first_k and first_v [K, F, D]; of the rows: q
+    [K, B * G * W, D], own_k and own_v [K * B, W, D], and k and v [K * B, U, D], which begin with
+    the past.
     """
 
     first_q: Tensor
@@ -172,18 +184,19 @@ class _Parts:
     def __init__(self, query: Tensor, key: Tensor, value: Tensor, layer: _Layer) -> None:
         packing, window, self._before = layer.packing, layer.window, layer.before
         self._packing, self._scale, self._cap = packing, layer.scale, layer.cap
-        earlier = packing.shared + (0 if packing.past is None else packing.past.width)
+        self._f = packing.ahead + packing.shared
+        earlier = self._f + (0 if packing.past is None else packing.past.width)
         self._window = window if 0 < window < earlier + packing.width else 0
         self._h, self._k = query.shape[1], key.shape[1]
         self._g, self._s = self._h // self._k, packing.shared
         self._heads = packing.heads(self._h, self._k)
-        first, own = self._split(query, self._h)
-        first_q = self._by_key_head(first, self._g)
+        first, own = self._split(query, self._h, self._s)
+        first_q = self._by_key_head(first, self._g, self._s)
         q = own.index_select(0, self._heads.queries).view(self._k, -1, own.shape[-1])
-        first, own = self._split(key, self._k)
-        first_k, own_k = self._by_key_head(first, 1), self._gather_keys(own)
-        first, own = self._split(value, self._k)
-        first_v, own_v = self._by_key_head(first, 1), self._gather_keys(own)
+        first, own = self._split(key, self._k, self._f)
+        first_k, own_k = self._by_key_head(first, 1, self._f), self._gather_keys(own)
+        first, own = self._split(value, self._k, self._f)
+        first_v, own_v = self._by_key_head(first, 1, self._f), self._gather_keys(own)
         self.hold((first_q, q, first_k, own_k, first_v, own_v))
 
     def hold(self, tensors: Sequence[Tensor]) -> None:
@@ -203,12 +216,12 @@ class _Parts:
         return held
 
     def probabilities(self) -> tuple[Tensor, Tensor]:
-        """Of the shared part [K, G * S, S], and of the rows [K, B * G * W, S + U]."""
+        """Of the shared part [K, G * S, F], and of the rows [K, B * G * W, F + U]."""
         first, rows = self._scores()
         causal = self._packing.causal(self._window, rows.dtype)
-        first.view(self._h, self._s, self._s).add_(causal.first)
+        first.view(self._h, self._s, self._f).add_(causal.first)
         by_place = rows.view(self._k, self._packing.rows, self._g, self._packing.width, -1)
-        seen_by_all = 0 if self._window else self._s
+        seen_by_all = 0 if self._window else self._f
         by_place[..., seen_by_all:].add_(causal.rows[..., seen_by_all:])
         return _softmax(first), _softmax(rows)
 
@@ -217,13 +230,14 @@ class _Parts:
         shared, own = self._cut(rows)
         out = torch.bmm(shared, self.first_v)
         out.view(*own.shape[:2], -1).baddbmm_(own, self.v)
-        return self._joined(torch.bmm(first, self.first_v), out, self._h, self._heads.queries_back)
+        shared_out = torch.bmm(first, self.first_v)
+        return self._joined(shared_out, out, self._h, self._s, self._heads.queries_back)
 
     def gradients(self, grad: Tensor, first: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of query, key and value, for the output's gradient [1, N, H, D]."""
         grad = grad.transpose(1, 2)
-        first_grad, own_grad = self._split(grad, self._h)
-        first_grad = self._by_key_head(first_grad, self._g)
+        first_grad, own_grad = self._split(grad, self._h, self._s)
+        first_grad = self._by_key_head(first_grad, self._g, self._s)
         own_grad = own_grad.index_select(0, self._heads.queries)
         # Places that hold nothing were filled with some token's query: it has no say here.
         own_grad = own_grad.index_fill_(0, self._heads.padding, 0).view(self._k, -1, grad.shape[-1])
@@ -244,9 +258,9 @@ class _Parts:
         k = torch.bmm(d_own[..., -width:].mT, q_by_row)
         back = self._heads
         return (
-            self._joined(first_q, q, self._h, back.queries_back).transpose(1, 2),
-            self._joined(first_k, k, self._k, back.keys_back).transpose(1, 2),
-            self._joined(first_v, v, self._k, back.keys_back).transpose(1, 2),
+            self._joined(first_q, q, self._h, self._s, back.queries_back).transpose(1, 2),
+            self._joined(first_k, k, self._k, self._f, back.keys_back).transpose(1, 2),
+            self._joined(first_v, v, self._k, self._f, back.keys_back).transpose(1, 2),
         )
 
     def _scores(self) -> tuple[Tensor, Tensor]:
@@ -272,16 +286,16 @@ class _Parts:
                 grad.mul_(1 - (capped / self._cap) ** 2)
         return found
 
-    def _split(self, tensor: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-        """[1, heads, N, D] as rows of D, by token and head: the shared part's, the rows' own."""
+    def _split(self, tensor: Tensor, heads: int, shared: int) -> tuple[Tensor, Tensor]:
+        """[1, heads, N, D] as rows of D, by token and head: the shared ones', the rows' own."""
         flat = tensor[0].transpose(0, 1).reshape(-1, tensor.shape[-1])
-        return flat[: self._s * heads], flat[self._s * heads :]
+        return flat[: shared * heads], flat[shared * heads :]
 
-    def _by_key_head(self, flat: Tensor, group: int) -> Tensor:
-        """[S * K * group, D] -> [K, group * S, D]"""
+    def _by_key_head(self, flat: Tensor, group: int, shared: int) -> Tensor:
+        """[shared * K * group, D] -> [K, group * shared, D]"""
         size = flat.shape[-1]
-        by_head = flat.view(self._s, self._k, group, size).permute(1, 2, 0, 3)
-        return by_head.reshape(self._k, group * self._s, size)
+        by_head = flat.view(shared, self._k, group, size).permute(1, 2, 0, 3)
+        return by_head.reshape(self._k, group * shared, size)
 
     def _gather_keys(self, own: Tensor) -> Tensor:
         """[R * K, D] -> [K * B, W, D]"""
@@ -289,24 +303,20 @@ class _Parts:
         return gathered.view(-1, self._packing.width, own.shape[-1])
 
     def _beside(self, shared: Tensor, own: Tensor) -> Tensor:
-        """[K, B * G * W, S] and [K * B, G * W, U] -> [K, B * G * W, S + U]"""
+        """[K, B * G * W, F] and [K * B, G * W, U] -> [K, B * G * W, F + U]"""
         return torch.cat([shared, own.view(*shared.shape[:2], -1)], -1)
 
     def _cut(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The inverse. Copies: the products that follow are slow on strided rows."""
-        own = rows[..., self._s :].reshape(self.k.shape[0], -1, self.k.shape[1])
-        return rows[..., : self._s].contiguous(), own
+        own = rows[..., self._f :].reshape(self.k.shape[0], -1, self.k.shape[1])
+        return rows[..., : self._f].contiguous(), own
 
-    def _joined(self, first: Tensor, own: Tensor, heads: int, back: Tensor) -> Tensor:
-        """[K, G * S, D] and the rows' places -> [1, N, heads, D]"""
+    def _joined(self, first: Tensor, own: Tensor, heads: int, shared: int, back: Tensor) -> Tensor:
+        """[K, G * shared, D] and the rows' places -> [1, N, heads, D]"""
         size = first.shape[-1]
-        shared = (
-            first.view(self._k, heads // self._k, self._s, size)
-            .permute(2, 0, 1, 3)
-            .reshape(-1, size)
-        )
+        by_place = first.view(self._k, heads // self._k, shared, size).permute(2, 0, 1, 3)
         own = own.reshape(-1, size).index_select(0, back)
-        return torch.cat([shared, own]).view(1, -1, heads, size)
+        return torch.cat([by_place.reshape(-1, size), own]).view(1, -1, heads, size)
 
 
 def _behind(past: Tensor, own: Tensor) -> Tensor:

@@ -11,22 +11,31 @@ import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from cuecard.backbones.attention import UnpackableError
 from cuecard.backbones.fingerprint import fingerprint_of
 from cuecard.backbones.frozen import FrozenModel
+from cuecard.backbones.injected import Injected, Widths, injected
 from cuecard.backbones.input_cache import InputCache, Shape
 from cuecard.backbones.layout import align_left
 from cuecard.backbones.packed import PackedRun, Segment
-from cuecard.backbones.padded import PaddedRun
+from cuecard.backbones.padded import Padded, PaddedRun
 from cuecard.backbones.recompute import decoder_layers
 from cuecard.backbones.rows import Rows
+from cuecard.backbones.trials import Trials
 from cuecard.errors import BackboneError
-from cuecard.types import Batch, Fingerprint, InputTokens, Tokenizer
+from cuecard.types import (
+    Batch,
+    Fingerprint,
+    Injection,
+    Need,
+    PrefixKV,
+    States,
+    Tokenizer,
+)
 
 # A packed sequence has its scores as plain products. Rows of 532 take 16% less time packed than
 # padded behind SDPA, rows of 1,044 take twice as much.
@@ -48,6 +57,10 @@ class CausalBackbone:
         BackboneError: the model has no input embedding or no LM head.
     """
 
+    takes: ClassVar[frozenset[Need]] = frozenset(
+        {"input-tokens", "token-shifts", "prefix-kv", "layer-tokens"}
+    )
+
     def __init__(self, model: Any, tokenizer: Tokenizer, name: str) -> None:
         self.name, self.model, self.tokenizer = name, model, tokenizer
         self._frozen = FrozenModel(model, name)
@@ -57,7 +70,7 @@ class CausalBackbone:
         positions = getattr(self._frozen.config, "max_position_embeddings", 0)
         self.max_positions = int(positions or 2048)
         self._padded, self._packed = PaddedRun(self._frozen), PackedRun(self._frozen)
-        self._can_pack: bool | None = None
+        self._trials = Trials(self._frozen, self._padded, self._packed, self._injected, self.states)
         self.inputs: InputCache | None = None
 
     @property
@@ -99,7 +112,13 @@ class CausalBackbone:
             total.update(memoryview(flat.view(torch.uint8).numpy()))
         return total.hexdigest()
 
-    def forward(self, batch: Batch, injection: InputTokens | None) -> Tensor:
+    def lacks(self, need: Need) -> str | None:
+        """Why this backbone cannot take what a method needs; None if it can."""
+        if need not in self.takes:
+            return f"a causal language model does not take {need}"
+        return self._trials.lacks(need)
+
+    def forward(self, batch: Batch, injection: Injection | None) -> Tensor:
         """Logits [N, V] float32 at the batch's reads.
 
         Raises:
@@ -107,7 +126,7 @@ class CausalBackbone:
         """
         return self.forward_many([(batch, injection)])[0]
 
-    def forward_many(self, parts: Sequence[tuple[Batch, InputTokens | None]]) -> list[Tensor]:
+    def forward_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Tensor]:
         """Every part's logits [N, V] float32, as if each were run alone, to rounding.
 
         All parts that can be packed run as one sequence, in one forward pass.
@@ -118,13 +137,13 @@ class CausalBackbone:
         logits: dict[int, Tensor] = {}
         segments: dict[int, Segment] = {}
         for number, (batch, injection) in enumerate(parts):
-            rows, vectors = self._rows(batch), self._vectors(injection)
-            longest = int(rows.lengths.max()) + len(vectors)
+            rows = self._rows(batch, injection)
+            longest = int(rows.lengths.max()) + rows.length + rows.given.ahead
             self._check_length(longest)
             if self._packs(longest):
-                segments[number] = self._laid_out(rows, vectors)
+                segments[number] = self._laid_out(rows)
             else:
-                logits[number] = self._padded.logits(rows, vectors)
+                logits[number] = self._padded.logits(rows)
         if segments:
             found = self._packed.logits(list(segments.values()))
             reads = [len(segment.at) for segment in segments.values()]
@@ -132,17 +151,18 @@ class CausalBackbone:
         self.counts["logits"] += sum(map(len, logits.values()))
         return [logits[number].float() for number in range(len(parts))]
 
-    def _rows(self, batch: Batch) -> Rows:
+    def _rows(self, batch: Batch, injection: Injection | None) -> Rows:
         batch = batch.to(self.device)
         ids, lengths = align_left(batch)
-        return Rows(ids, lengths, batch.slot, batch.read_rows, batch.read_at)
+        given = self._injected(injection)
+        return Rows(ids, lengths, batch.slot, batch.read_rows, batch.read_at, given)
 
-    def _laid_out(self, rows: Rows, vectors: Tensor) -> Segment:
-        if self.inputs is not None and len(vectors):
+    def _laid_out(self, rows: Rows) -> Segment:
+        if self.inputs is not None:
             kept = rows.kept_in(self.inputs)
             if kept is not None:
-                return self._packed.lay_out_behind(self.inputs, kept, rows, vectors)
-        return self._packed.lay_out(rows, vectors)
+                return self._packed.lay_out_behind(self.inputs, kept, rows)
+        return self._packed.lay_out(rows)
 
     def remember(
         self, inputs: Sequence[tuple[int, ...]], file: Path | None = None
@@ -172,39 +192,14 @@ class CausalBackbone:
 
     def _packs(self, length: int) -> bool:
         """Whether rows up to this length run as one packed sequence."""
-        if length > _PACKED_LENGTH:
-            return False
-        if self._can_pack is None:
-            self._can_pack = self._try_packing()
-        return self._can_pack
-
-    def _try_packing(self) -> bool:
-        """Whether packed rows get the answers they get alone: some models bring their attention."""
-        if not self._frozen.takes_positions:
-            return False
-        ids = torch.arange(8, device=self.device).view(2, 4) % self.vocab_size
-        lengths, slot = torch.tensor([[4, 3], [0, 0]], device=self.device)
-        rows = Rows(ids, lengths, slot, torch.arange(2, device=self.device), lengths)
-        counts = dict(self.counts)
-        some = torch.arange(40, device=self.device) % self.vocab_size
-        with torch.no_grad():
-            vectors = torch.as_tensor(self._frozen.embed(some))
-            plain = self._padded.logits(rows, vectors).float()
-            try:
-                found = self._packed.logits([self._packed.lay_out(rows, vectors)]).float()
-            except (UnpackableError, TypeError, ValueError):
-                return False
-            finally:
-                self.counts.update(counts)
-        tolerance = (1e-3 if self.dtype == torch.float32 else 0.05) * float(plain.abs().max())
-        return bool((found - plain).abs().max() <= tolerance)
+        return length <= _PACKED_LENGTH and self._trials.packs
 
     @torch.inference_mode()
     def generate(
         self,
         contexts: Sequence[Sequence[int]],
         slots: Sequence[int],
-        injection: InputTokens | None,
+        injection: Injection | None,
         max_new_tokens: int,
         stop_ids: Sequence[int] = (),
     ) -> list[list[int]]:
@@ -218,35 +213,62 @@ class CausalBackbone:
         Raises:
             BackboneError: a row with its prompt and answer is longer than the model's positions.
         """
-        vectors = self._vectors(injection)
+        given = self._injected(injection)
+        lengths_seen = set(map(len, contexts))
+        if given.ahead and self._padded.slides and len(lengths_seen) > 1:
+            # Padding would stand behind the prefix, and a window would count it.
+            return self._generate_apart(contexts, slots, injection, max_new_tokens, stop_ids)
         lengths = torch.tensor([len(c) for c in contexts], device=self.device)
-        self._check_length(int(lengths.max()) + len(vectors) + max_new_tokens)
+        taken = len(given.vectors) + given.ahead
+        self._check_length(int(lengths.max()) + taken + max_new_tokens)
         slot = torch.tensor(list(slots), device=self.device)
         ids = torch.zeros(len(contexts), int(lengths.max()), dtype=torch.long, device=self.device)
         for row, context in enumerate(contexts):
             ids[row, : len(context)] = torch.tensor(context, device=self.device)
-        rows = Rows(ids, lengths, slot, torch.arange(len(ids), device=self.device), lengths)
-        embeds, mask, cache = self._padded.prefill(rows, vectors)
-        return self._decode(embeds, mask, cache, max_new_tokens, self._stops(stop_ids))
+        every = torch.arange(len(ids), device=self.device)
+        rows = Rows(ids, lengths, slot, every, lengths, given)
+        return self._decode(rows, max_new_tokens, self._stops(stop_ids))
 
-    def _decode(
-        self, embeds: Tensor, mask: Tensor, cache: Any, max_new_tokens: int, stops: Tensor
+    def _generate_apart(
+        self,
+        contexts: Sequence[Sequence[int]],
+        slots: Sequence[int],
+        injection: Injection | None,
+        max_new_tokens: int,
+        stop_ids: Sequence[int],
     ) -> list[list[int]]:
-        rows = torch.arange(len(embeds), device=self.device)
-        alive = torch.ones(len(embeds), dtype=torch.bool, device=self.device)
-        answers: list[list[int]] = [[] for _ in range(len(embeds))]
-        for _ in range(max_new_tokens):
-            last = torch.full_like(rows, embeds.shape[1] - 1)
-            with self._frozen.read_at(rows, last):
-                logits = self._padded.run(embeds, mask, cache).logits[0]
+        """Rows of one length at a time."""
+        answers: dict[int, list[int]] = {}
+        for length in sorted(set(map(len, contexts))):
+            chosen = [row for row, context in enumerate(contexts) if len(context) == length]
+            found = self.generate(
+                [contexts[row] for row in chosen],
+                [slots[row] for row in chosen],
+                injection,
+                max_new_tokens,
+                stop_ids,
+            )
+            answers.update(zip(chosen, found, strict=True))
+        return [answers[row] for row in range(len(contexts))]
+
+    def _decode(self, rows: Rows, max_new_tokens: int, stops: Tensor) -> list[list[int]]:
+        padded, every = self._padded.prefill(rows), rows.read_rows
+        alive = torch.ones(len(every), dtype=torch.bool, device=self.device)
+        answers: list[list[int]] = [[] for _ in every]
+        for step in range(max_new_tokens):
+            last = torch.full_like(every, padded.embeds.shape[1] - 1)
+            with self._frozen.read_at(every, last):
+                logits = self._padded.run(padded).logits[0]
             token = logits.argmax(-1)
             alive = alive & ~torch.isin(token, stops)
             for row in alive.nonzero().flatten().tolist():
                 answers[row].append(int(token[row]))
             if not bool(alive.any()):
                 break
-            embeds = torch.as_tensor(self._frozen.embed(token[:, None]))
-            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], 1)
+            place = (rows.lengths + step)[:, None]
+            embeds = rows.embed(self._frozen.embed, token[:, None], place)
+            mask = torch.cat([padded.mask, torch.ones_like(padded.mask[:, :1])], 1)
+            padded = Padded(embeds, mask, padded.cache)
         return answers
 
     def _stops(self, stop_ids: Sequence[int]) -> Tensor:
@@ -256,17 +278,39 @@ class CausalBackbone:
         known += ends if isinstance(ends, list) else [ends]
         return torch.tensor(sorted({int(i) for i in known if i is not None}), device=self.device)
 
-    def _vectors(self, injection: InputTokens | None) -> Tensor:
-        if injection is None:
-            return torch.zeros(0, self.hidden_size, device=self.device, dtype=self.dtype)
-        if injection.vectors.ndim != 2 or injection.vectors.shape[1] != self.hidden_size:
+    def _injected(self, injection: Injection | None) -> Injected:
+        widths = Widths(self.num_layers, self.hidden_size)
+        if isinstance(injection, PrefixKV):
+            widths = Widths(self.num_layers, self.hidden_size, *self.key_shape)
+        return injected(injection, widths, self.device, self.dtype, self.name)
+
+    @property
+    def key_shape(self) -> tuple[int, int]:
+        """K key heads and their size D.
+
+        Raises:
+            BackboneError: the model keeps no plain keys and values.
+        """
+        found = self._trials.key_shape
+        if found is None:
             raise BackboneError(
-                "the prompt's vectors do not fit this backbone",
+                "this model keeps no keys and values of one shape",
                 where=self.name,
-                got=f"shape {tuple(injection.vectors.shape)}",
-                expected=f"shape (P, {self.hidden_size})",
+                got=type(self.model).__name__,
             )
-        return injection.vectors.to(self.device, self.dtype)
+        return found
+
+    def states(self, vectors: Tensor) -> States:
+        """What the layers make of vectors [T, H] alone, float32 and without gradients.
+
+        Raises:
+            BackboneError: a model that does not keep plain keys and values.
+        """
+        counts = dict(self.counts)
+        run = self._packed if self._packs(len(vectors)) else self._padded
+        found = run.states(vectors.to(self.device, self.dtype))
+        self.counts.update(counts)
+        return found
 
     def _check_length(self, length: int) -> None:
         if length > self.max_positions:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from cuecard.backbones.deep import Deep, replacing
 from cuecard.backbones.recompute import Again, decoder_layers, recomputing
 from cuecard.errors import BackboneError
 
@@ -42,6 +44,7 @@ class FrozenModel:
         weight = self.embed.weight
         assert isinstance(weight, Tensor)
         self.device, self.dtype = weight.device, weight.dtype
+        self.words = int(weight.shape[0])
         self.config = model.config.get_text_config()
         self.layers = int(self.config.num_hidden_layers)
         self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
@@ -78,6 +81,19 @@ class FrozenModel:
         """Choose transformers' attention implementation for the calls that follow."""
         if self.config._attn_implementation != wanted:
             self.model.set_attn_implementation(wanted)
+
+    @cached_property
+    def decoder_layers(self) -> list[nn.Module]:
+        """The layers in their order.
+
+        Raises:
+            BackboneError: they cannot be found.
+        """
+        return decoder_layers(self.model, self.layers)
+
+    def replacing(self, given: Sequence[Deep]) -> AbstractContextManager[None]:
+        """Let layers take given vectors in, in the calls that follow."""
+        return replacing(self.decoder_layers, given) if given else nullcontext()
 
     @contextmanager
     def attending(self, wanted: str) -> Iterator[None]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cuecard.backbones.attention import NAME, Pass, UnpackableError, packed
+from cuecard.backbones.deep import Deep, states_of, watching
 from cuecard.backbones.frozen import FrozenModel
 from cuecard.backbones.fused import Fused
 from cuecard.backbones.gates import gated_mlp
@@ -20,15 +21,21 @@ from cuecard.backbones.layout import NOTHING_SHARED
 from cuecard.backbones.norms import rms_norm
 from cuecard.backbones.packing import Packing
 from cuecard.backbones.rows import Rows, embed_rows, embed_shared
+from cuecard.types import States
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A batch laid out: its embeddings [N, H], their places, and where logits are read."""
+    """A batch laid out: its embeddings [N, H], their places, and where logits are read.
+
+    Attributes:
+        deep: vectors that layers take in at some places; None for none.
+    """
 
     stream: Tensor
     packing: Packing
     at: Tensor
+    deep: Deep | None = None
 
 
 class PackedRun:
@@ -42,27 +49,36 @@ class PackedRun:
         """Found out on the first run: a model that cannot be packed need not be tried."""
         return Fused(self._frozen.model, (rms_norm, gated_mlp))
 
-    def lay_out(self, rows: Rows, vectors: Tensor) -> Segment:
+    def lay_out(self, rows: Rows) -> Segment:
         """What all rows share, then every row."""
-        plan = rows.plan(len(vectors), worth=1)  # sharing costs nothing here
-        shared = embed_shared(self._frozen.embed, rows, vectors, plan)[0]
-        embeds, mask = embed_rows(self._frozen.embed, rows, vectors, plan, "right")
-        packing = Packing.of(len(shared), mask.sum(1))
-        stream = torch.cat([shared, embeds[packing.mask]])
-        at = packing.starts[rows.read_rows] + rows.reads(plan, len(vectors))
-        return Segment(stream, packing, at)
+        plan = rows.plan(worth=1)  # sharing costs nothing here
+        shared, deep = embed_shared(self._frozen.embed, rows, plan)
+        embeds, mask, own = embed_rows(self._frozen.embed, rows, plan, "right")
+        packing = Packing.of(shared.shape[1], mask.sum(1), prefix=rows.given.prefix)
+        stream = torch.cat([shared[0], embeds[packing.mask]])
+        at = packing.starts[rows.read_rows] + rows.reads(plan)
+        return Segment(stream, packing, at, deep or _packed_places(own, packing))
 
     def lay_out_behind(
-        self, cache: InputCache, inputs: Sequence[tuple[int, ...]], rows: Rows, vectors: Tensor
+        self, cache: InputCache, inputs: Sequence[tuple[int, ...]], rows: Rows
     ) -> Segment:
         """The rows from the prompt on; everything before it, their inputs, is remembered."""
         tail = rows.from_slot()
-        embeds, mask = embed_rows(self._frozen.embed, tail, vectors, NOTHING_SHARED, "right")
+        embeds, mask, own = embed_rows(self._frozen.embed, tail, NOTHING_SHARED, "right")
         past = cache.past(inputs, self._frozen.device, room=mask.shape[1])
         packing = Packing.of(0, mask.sum(1), past)
-        at = packing.starts[rows.read_rows] + tail.read_at + len(vectors) - 1
+        at = packing.starts[rows.read_rows] + tail.read_at + rows.length - 1
         self._frozen.counts["remembered"] += int(past.lengths.sum())
-        return Segment(embeds[packing.mask], packing, at)
+        return Segment(embeds[packing.mask], packing, at, _packed_places(own, packing))
+
+    @torch.no_grad()
+    def states(self, vectors: Tensor) -> States:
+        """What the layers make of vectors [T, H] alone."""
+        kept: list[tuple[Tensor, Tensor]] = []
+        packing = Packing.of(0, torch.tensor([len(vectors)], device=vectors.device))
+        with watching(self._frozen.decoder_layers) as seen:
+            self.logits([Segment(vectors, packing, packing.starts[:0])], kept)
+        return states_of(vectors, seen, kept)
 
     @torch.no_grad()
     def keys_and_values(self, inputs: Sequence[tuple[int, ...]]) -> Tensor:
@@ -89,7 +105,11 @@ class PackedRun:
         frozen = self._frozen
         stream, positions, at = _joined(segments)
         packings = [segment.packing for segment in segments]
-        with self._ready(packings, seen) as layers, frozen.read_at(at * 0, at):
+        with (
+            self._ready(packings, seen) as layers,
+            frozen.read_at(at * 0, at),
+            frozen.replacing(_joined_deep(segments)),
+        ):
             found = frozen.call(
                 stream[None],
                 lambda place: self._ready(packings, first=place),
@@ -117,6 +137,21 @@ class PackedRun:
         finally:
             # The model is the caller's too, and knows nothing of packing.
             frozen.set_attention(frozen.own_attention)
+
+
+def _packed_places(deep: Deep | None, packing: Packing) -> Deep | None:
+    """Places in padded rows [B, W] as places in the stream."""
+    if deep is None:
+        return None
+    stream = packing.shared + packing.mask.flatten().cumsum(0) - 1
+    return Deep(deep.layers, stream[deep.at], deep.index)
+
+
+def _joined_deep(segments: Sequence[Segment]) -> list[Deep]:
+    """Every segment's layer vectors at their places in the one stream."""
+    starts = accumulate((len(segment.stream) for segment in segments), initial=0)
+    pairs = zip(segments, starts, strict=False)
+    return [segment.deep.behind(start) for segment, start in pairs if segment.deep is not None]
 
 
 def _joined(segments: Sequence[Segment]) -> tuple[Tensor, Tensor, Tensor]:

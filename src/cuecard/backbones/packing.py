@@ -59,8 +59,8 @@ class Causal:
     """What is added to scores: 0 where a key may be seen, -inf elsewhere.
 
     Attributes:
-        first: [S, S] of the shared part.
-        rows: [W, S + W] of a row's own tokens; [B, 1, W, S + T + W] where rows have a past.
+        first: [S, P + S] of the shared part.
+        rows: [W, P + S + W] of a row's own tokens; [B, 1, W, S + T + W] where rows have a past.
     """
 
     first: Tensor
@@ -77,6 +77,8 @@ class Packing:
         starts: [B] where each row begins in the stream.
         mask: [B, W] bool, True where a padded row has a token.
         past: what stands before each row instead of a shared part; S is 0 then.
+        prefix: [L, 2, K, P, D] keys and values in front of everything, trained through; with none P
+            is 0.
     """
 
     shared: int
@@ -84,15 +86,22 @@ class Packing:
     starts: Tensor
     mask: Tensor
     past: Past | None = None
+    prefix: Tensor | None = None
     _heads: dict[tuple[int, int], Heads] = field(default_factory=dict)
     _causal: dict[tuple[int, torch.dtype], Causal] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, shared: int, lengths: Tensor, past: Past | None = None) -> Packing:
+    def of(
+        cls,
+        shared: int,
+        lengths: Tensor,
+        past: Past | None = None,
+        prefix: Tensor | None = None,
+    ) -> Packing:
         """Rows of `lengths` [B] behind `shared` positions, or each behind its own past."""
         width = int(lengths.max())
         mask = torch.arange(width, device=lengths.device) < lengths[:, None]
-        return cls(shared, lengths, shared + lengths.cumsum(0) - lengths, mask, past)
+        return cls(shared, lengths, shared + lengths.cumsum(0) - lengths, mask, past, prefix)
 
     @property
     def rows(self) -> int:
@@ -105,18 +114,23 @@ class Packing:
         return self.mask.shape[1]
 
     @property
+    def ahead(self) -> int:
+        """P, the keys in front of the stream."""
+        return 0 if self.prefix is None else int(self.prefix.shape[3])
+
+    @property
     def tokens(self) -> int:
         """S + R, the stream's length."""
         return self.shared + int(self.lengths.sum())
 
     def positions(self) -> Tensor:
-        """[1, N] every token's position in its own row, the shared part counted in."""
+        """[1, N] every token's position in its own row, all in front of it counted in."""
         device = self.mask.device
         place = torch.arange(self.width, device=device).expand_as(self.mask)
         if self.past is not None:
             place = place + self.past.lengths[:, None]
         own = self.shared + place[self.mask]
-        return torch.cat([torch.arange(self.shared, device=device), own])[None]
+        return self.ahead + torch.cat([torch.arange(self.shared, device=device), own])[None]
 
     def heads(self, heads: int, kv_heads: int) -> Heads:
         """The gathers for `heads` query heads over `kv_heads` key heads."""
@@ -129,10 +143,11 @@ class Packing:
         """The masks for a sliding window of so many positions; 0 is no window."""
         known = self._causal.get((window, dtype))
         if known is None:
-            place = torch.arange(self.shared + self.width, device=self.mask.device)
+            seen = self.ahead + self.shared
+            place = torch.arange(seen + self.width, device=self.mask.device)
             bias = _bias(place, place, window, dtype)
-            rows = bias[self.shared :] if self.past is None else self._behind(window, dtype)
-            known = Causal(bias[: self.shared, : self.shared], rows)
+            rows = bias[seen:] if self.past is None else self._behind(window, dtype)
+            known = Causal(bias[self.ahead : seen, :seen], rows)
             self._causal[window, dtype] = known
         return known
 
