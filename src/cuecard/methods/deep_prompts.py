@@ -1,0 +1,69 @@
+"""Deep prompts: vectors at the prompt's places anew at every layer's input.
+
+Formula: layer l takes [P^l; x^l] where prompt tuning gives it what layer l - 1 made of P^{l-1}.
+Paper: Jia et al., "Visual Prompt Tuning" (ECCV 2022), section 3.1, "VPT-Deep", here on text.
+Reference code: KMnP/vpt, `src/models/vit_prompt/vit.py`.
+
+The first layer's vectors are those of an init of prompt tuning; each other layer starts with what
+the backbone makes of them alone there, so that an early prompt begins as prompt tuning does.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from cuecard.methods.start import StartSettings
+from cuecard.types import InitContext, LayerTokens, Need, ParameterGroup
+
+
+class DeepPrompts(StartSettings):
+    """Settings of deep prompts.
+
+    Attributes:
+        slot: "prefix" or "infix". Behind everything, what a layer made of the prompt would be
+            replaced before anything has seen it, and only the last layer's vectors would matter.
+        layers_lr: the peak learning rate of all layers' vectors but the first's, since hidden
+            states are larger than embeddings; None takes the run's.
+    """
+
+    name: ClassVar[str] = "deep-prompts"
+    about: ClassVar[str] = "vectors at the prompt's places, anew in every layer"
+    needs: ClassVar[tuple[Need, ...]] = ("layer-tokens",)
+
+    slot: Literal["prefix", "infix"] = "prefix"
+    layers_lr: float | None = Field(default=0.01, gt=0, allow_inf_nan=False)
+
+    def build(self, context: InitContext) -> LayerPrompts:
+        """Make every layer's vectors.
+
+        Raises:
+            ConfigError: an init that this backbone or task cannot give.
+        """
+        first = self.start(context)
+        return LayerPrompts(first, context.states(first).hidden[1:], self.layers_lr)
+
+
+class LayerPrompts(nn.Module):
+    """The first layer's vectors [P, H] and the others' [L - 1, P, H] in float32."""
+
+    def __init__(self, first: Tensor, others: Tensor, lr: float | None) -> None:
+        super().__init__()
+        self._lr = lr
+        self.first = nn.Parameter(first.float())
+        self.others = nn.Parameter(others.to(first.device).float().contiguous())
+
+    def groups(self) -> tuple[ParameterGroup, ...]:
+        """The first layer's vectors at the run's rate, the others at their own."""
+        return ParameterGroup((self.first,)), ParameterGroup((self.others,), self._lr)
+
+    def injection(self) -> LayerTokens:
+        """Every layer's vectors [L, P, H]."""
+        return LayerTokens(torch.cat([self.first[None], self.others]))
+
+    def penalty(self) -> Tensor | None:
+        """None."""
+        return None

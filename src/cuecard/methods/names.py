@@ -1,0 +1,54 @@
+"""The methods by name. A new one is a file beside this one and a line in `METHODS`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from cuecard.errors import ConfigError
+from cuecard.methods.deep_prompts import DeepPrompts
+from cuecard.methods.dept import DePT
+from cuecard.methods.p_tuning import PTuning
+from cuecard.methods.p_tuning_v2 import PTuningV2
+from cuecard.methods.prefix_tuning import PrefixTuning
+from cuecard.methods.prompt_tuning import PromptTuning
+from cuecard.methods.residual import ResidualPromptTuning
+from cuecard.methods.settings import MethodSettings
+from cuecard.methods.wayward import Wayward
+from cuecard.settings import parse_settings
+
+METHODS: dict[str, type[MethodSettings]] = {
+    "prompt-tuning": PromptTuning,
+    "p-tuning": PTuning,
+    "residual": ResidualPromptTuning,
+    "dept": DePT,
+    "wayward": Wayward,
+    "prefix-tuning": PrefixTuning,
+    "p-tuning-v2": PTuningV2,
+    "deep-prompts": DeepPrompts,
+}
+
+
+def method_settings(
+    name: str, settings: Mapping[str, Any], where: str = "method"
+) -> MethodSettings:
+    """A method's settings by its name.
+
+    Args:
+        where: what to call the source in an error.
+
+    Raises:
+        ConfigError: an unknown method or setting, with the nearest one, or a value that does not
+            fit.
+    """
+    if name not in METHODS:
+        near = get_close_matches(str(name).replace("_", "-"), METHODS, 1, 0.5)
+        raise ConfigError(
+            "unknown method",
+            where=where,
+            got=name,
+            expected=", ".join(sorted(METHODS)),
+            hint=f"did you mean {near[0]}?" if near else None,
+        )
+    return parse_settings(METHODS[name], settings, f"{where} ({name})")

@@ -1,0 +1,61 @@
+"""P-tuning v2: free keys and values in front of the input, in every layer.
+
+Formula: in layer l, softmax(q [P_k^l; K]^T / sqrt D) [P_v^l; V], with P_k, P_v in R^{L x K x P x D}
+trained as they are.
+Paper: Liu et al., "P-Tuning v2: Prompt Tuning Can Be Comparable to Fine-tuning Universally Across
+Scales and Tasks" (ACL 2022), section 3.2. Reference code: THUDM/P-tuning-v2,
+`model/prefix_encoder.py`. K counts key heads, not query heads (grouped-query attention).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from cuecard.methods.prefix_start import PrefixSettings
+from cuecard.types import InitContext, ParameterGroup, PrefixKV
+
+
+class PTuningV2(PrefixSettings):
+    """Settings of P-tuning v2.
+
+    Attributes:
+        values_lr: the peak learning rate of keys and values, which are larger than embeddings;
+            None takes the run's.
+    """
+
+    name: ClassVar[str] = "p-tuning-v2"
+    about: ClassVar[str] = "keys and values in front of the input, in every layer"
+
+    values_lr: float | None = Field(default=0.01, gt=0, allow_inf_nan=False)
+
+    def build(self, context: InitContext) -> FreePrefix:
+        """Make the keys and values.
+
+        Raises:
+            ConfigError: an init that this backbone or task cannot give.
+        """
+        return FreePrefix(self.start(context), self.values_lr)
+
+
+class FreePrefix(nn.Module):
+    """Keys and values [L, 2, K, P, D] in float32."""
+
+    def __init__(self, keys_values: Tensor, lr: float | None) -> None:
+        super().__init__()
+        self._lr = lr
+        self.keys_values = nn.Parameter(keys_values.contiguous())
+
+    def groups(self) -> tuple[ParameterGroup, ...]:
+        """One rate."""
+        return (ParameterGroup((self.keys_values,), self._lr),)
+
+    def injection(self) -> PrefixKV:
+        """The keys and values as they are."""
+        return PrefixKV(self.keys_values)
+
+    def penalty(self) -> Tensor | None:
+        """None."""
+        return None

@@ -1,0 +1,41 @@
+"""What the settings of every method have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from cuecard.types import InitContext, Method, Need, Slot
+
+
+class MethodSettings(BaseModel):
+    """Settings of a method; `cuecard.types.MethodConfig` as a checked model.
+
+    Attributes:
+        name: what users call the method.
+        about: what is trained, in a few words.
+        needs: what its injection asks of a backbone.
+        prompt: a trained prompt's tensor to start from.
+        slot: "prefix" (before the input), "suffix" (between the input and the answer), or "infix"
+            (at the template's `{prompt}`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    name: ClassVar[str]
+    about: ClassVar[str]
+    needs: ClassVar[tuple[Need, ...]] = ("input-tokens",)
+
+    prompt: Tensor | None = Field(default=None, exclude=True, repr=False)
+    slot: Slot = "prefix"
+
+    @abstractmethod
+    def build(self, context: InitContext) -> Method:
+        """Make the method's first parameters.
+
+        Raises:
+            ConfigError: an init that this backbone or task cannot give.
+        """

@@ -1,0 +1,169 @@
+"""Where vectors start: settings and inits that every method of input tokens shares.
+
+Lester, Al-Rfou, Constant, "The Power of Scale for Parameter-Efficient Prompt Tuning" (EMNLP 2021),
+section 3.2 (random, sampled vocabulary, class labels), and SPoT (Vu et al. 2022) for a start from
+another prompt. The random init is scaled to the embedding table's RMS: a unit normal beside
+embeddings of 0.02 is why public random inits often do not learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from cuecard.errors import ConfigError
+from cuecard.methods.settings import MethodSettings
+from cuecard.types import InitContext
+
+Init = Literal["random", "vocabulary", "text", "labels", "prompt"]
+
+MAX_LENGTH = 1000
+_LENGTH = 20  # of inits that have no length of their own
+
+# Lester et al. sample from the 5,000 most common tokens; ids are roughly sorted by frequency.
+_COMMON = 5000
+
+
+class StartSettings(MethodSettings):
+    """Settings of a method whose vectors start somewhere among the embeddings.
+
+    Attributes:
+        length: how many vectors, 1 to 1,000; None takes the init text's own length, or 20.
+        init: where they start. "random": normal with the embedding table's RMS. "vocabulary":
+            sampled without replacement from common tokens. "text": the embeddings of `text`,
+            repeated or cut to the length. "labels": the mean of each label's tokens, the rest
+            from the vocabulary. "prompt": a trained prompt's vectors, given as `prompt`.
+        text: the text of the "text" init; by default a sentence made from the task.
+        prompt: the [P, H] rows of the "prompt" init.
+    """
+
+    length: int | None = Field(default=None, ge=1, le=MAX_LENGTH)
+    init: Init = "text"
+    text: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> StartSettings:
+        missing = self.init == "prompt" and self.prompt is None
+        for init, value in (("text", self.text), ("prompt", self.prompt)):
+            if missing or (self.init != init and value is not None):
+                raise ConfigError(
+                    "the init and what it starts from do not go together",
+                    where=f"method {self.name}, init",
+                    got=f"init={self.init!r} with {init} {'missing' if missing else 'given'}",
+                    expected="init='text' for a text, init='prompt' for a prompt",
+                )
+        return self
+
+    def start(self, context: InitContext) -> Tensor:
+        """[P, H] float32 on the embeddings' device: a copy of nothing.
+
+        Raises:
+            ConfigError: an init that this backbone or task cannot give.
+        """
+        table = context.embeddings.detach().float().cpu()
+        vectors = _INITS[self.init](self, context, table)
+        return vectors.to(context.embeddings.device).clone()
+
+
+def text_ids(name: str, text: str | None, length: int | None, context: InitContext) -> list[int]:
+    """The token ids of an init text, by default the task's, repeated or cut to the length.
+
+    Args:
+        name: the method's, for messages.
+
+    Raises:
+        ConfigError: a text without tokens, or one that is too long.
+    """
+    text = context.text if text is None else text
+    ids = context.encode(text)
+    if not ids:
+        raise ConfigError(
+            "the init text has no tokens",
+            where=f"method {name}, text",
+            got=repr(text),
+            expected="a text of at least one token",
+        )
+    length = length or len(ids)
+    if length > MAX_LENGTH:
+        raise ConfigError(
+            "the init text is too long for a prompt",
+            where=f"method {name}, text",
+            got=f"{length} tokens",
+            expected=f"at most {MAX_LENGTH:,} tokens, or a length to cut it to",
+        )
+    return (ids * (length // len(ids) + 1))[:length]
+
+
+def rms(table: Tensor) -> Tensor:
+    """Root mean square of all entries: the scale of a vector among embeddings."""
+    return table.pow(2).mean().sqrt()
+
+
+def _text(settings: StartSettings, context: InitContext, table: Tensor) -> Tensor:
+    ids = text_ids(settings.name, settings.text, settings.length, context)
+    return table[torch.tensor(ids)]
+
+
+def _random(settings: StartSettings, context: InitContext, table: Tensor) -> Tensor:
+    size = settings.length or _LENGTH, table.shape[1]
+    return torch.randn(*size, generator=context.generator) * rms(table)
+
+
+def _vocabulary(settings: StartSettings, context: InitContext, table: Tensor) -> Tensor:
+    return _sample(settings.length or _LENGTH, settings, context, table)
+
+
+def _sample(count: int, settings: StartSettings, context: InitContext, table: Tensor) -> Tensor:
+    common = [i for i in range(len(table)) if i not in context.special_ids][: max(_COMMON, count)]
+    if len(common) < count:
+        raise ConfigError(
+            "the vocabulary is smaller than the prompt",
+            where=f"method {settings.name}, length",
+            got=count,
+            expected=f"at most {len(common)}",
+        )
+    order = torch.randperm(len(common), generator=context.generator)[:count]
+    return table[torch.tensor(common)[order]]
+
+
+def _labels(settings: StartSettings, context: InitContext, table: Tensor) -> Tensor:
+    if not context.labels:
+        raise ConfigError(
+            "the init 'labels' needs a task with labels",
+            where=f"method {settings.name}, init",
+            got="a text-to-text task",
+            expected="random, vocabulary, text or prompt",
+        )
+    length = settings.length or _LENGTH
+    means = [table[torch.tensor(ids)].mean(0) for ids in context.labels]
+    rest = _sample(max(0, length - len(means)), settings, context, table)
+    return torch.cat([torch.stack(means), rest])[:length]
+
+
+def _prompt(settings: StartSettings, context: InitContext, table: Tensor) -> Tensor:
+    assert settings.prompt is not None
+    given = settings.prompt.detach().float().cpu()
+    if given.ndim != 2 or given.shape[1] != table.shape[1]:
+        raise ConfigError(
+            "the prompt to start from does not fit this backbone",
+            where=f"method {settings.name}, prompt",
+            got=f"shape {tuple(given.shape)}",
+            expected=f"shape (P, {table.shape[1]})",
+        )
+    length = settings.length or len(given)
+    if length <= len(given):
+        return given[:length]
+    return torch.cat([given, _sample(length - len(given), settings, context, table)])
+
+
+_INITS: dict[Init, Callable[[StartSettings, InitContext, Tensor], Tensor]] = {
+    "random": _random,
+    "vocabulary": _vocabulary,
+    "text": _text,
+    "labels": _labels,
+    "prompt": _prompt,
+}
