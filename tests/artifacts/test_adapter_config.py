@@ -4,14 +4,17 @@ import json
 from dataclasses import fields
 from pathlib import Path
 
+import torch
 from peft import PeftConfig, PromptTuningConfig
 from peft.utils.peft_types import PeftType, TaskType
 
 from cuecard.artifacts.adapter_config import adapter_config
 
+ROWS = {"prompt_embeddings": torch.ones(5, 32)}
+
 
 def test_peft_reads_it_as_its_own(tmp_path: Path) -> None:
-    content = adapter_config("prefix", length=5, hidden_size=32, num_layers=2, backbone="tiny")
+    content = adapter_config("prefix", ROWS, num_layers=2, backbone="tiny")
     assert content is not None
     (tmp_path / "adapter_config.json").write_bytes(content)
     found = PeftConfig.from_pretrained(str(tmp_path))
@@ -25,4 +28,9 @@ def test_peft_reads_it_as_its_own(tmp_path: Path) -> None:
 
 
 def test_peft_has_no_suffix() -> None:
-    assert adapter_config("suffix", length=5, hidden_size=32, num_layers=2, backbone="x") is None
+    assert adapter_config("suffix", ROWS, num_layers=2, backbone="x") is None
+
+
+def test_peft_has_no_shifts() -> None:
+    shifted = {**ROWS, "token_shifts": torch.ones(3, 32)}
+    assert adapter_config("prefix", shifted, num_layers=2, backbone="x") is None

@@ -10,7 +10,7 @@ from safetensors.torch import load as torch_load
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.checks import (
     check_peft_file,
-    check_tensor,
+    check_tensors,
     describe_backbone,
     describe_tensor,
     tensor_file,
@@ -20,7 +20,7 @@ from cuecard.errors import ArtifactError
 
 
 def test_tensor_entry_is_the_digest_of_the_files_last_bytes(prompt: Prompt) -> None:
-    content = tensor_file(prompt.vectors, {"format": "pt"})
+    content = tensor_file(prompt.tensors, {"format": "pt"})
     entry = describe_tensor(prompt.vectors)
     assert entry.sha256 == hashlib.sha256(content[-prompt.nbytes :]).hexdigest()
     assert entry.shape == (5, 32)
@@ -45,7 +45,7 @@ def test_tensor_for_another_width_than_the_backbones(prompt: Prompt) -> None:
         update={"tensors": {"prompt_embeddings": describe_tensor(wide)}}
     )
     with pytest.raises(ArtifactError, match="another shape") as caught:
-        check_tensor(forged, wide, "x")
+        check_tensors(forged, {"prompt_embeddings": wide}, "x")
     assert "hidden size of 32" in str(caught.value.expected)
 
 

@@ -54,7 +54,7 @@ def test_a_suffix_prompt_has_no_peft_form(make_prompt: Any, tmp_path: Path) -> N
 
 
 def test_unknown_form_lists_the_known_ones(prompt: Prompt, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="peft or npy or safetensors"):
+    with pytest.raises(ConfigError, match="peft-multitask or npy or safetensors"):
         export(prompt, tmp_path / "p", "pickle")
 
 

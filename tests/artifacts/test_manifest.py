@@ -23,6 +23,8 @@ def test_digest_covers_everything_but_the_versions(prompt: Prompt) -> None:
     manifest = prompt.manifest
     assert manifest.model_copy(update={"created_with": {"torch": "9"}}).digest == manifest.digest
     changes: dict[str, Any] = {
+        "injection": "layer-tokens",
+        "key_heads": 2,
         "method": "other",
         "method_config": {},
         "slot": "suffix",

@@ -72,7 +72,6 @@ def test_half_precision_is_widened(
     "changes",
     [
         {"peft_type": "LORA"},
-        {"peft_type": "PREFIX_TUNING"},
         {"peft_type": None},
         {"peft_type": ["PROMPT_TUNING"]},
         {"task_type": "SEQ_2_SEQ_LM"},

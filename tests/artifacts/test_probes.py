@@ -20,7 +20,7 @@ def test_they_hold_the_scores_of_label_words_and_top_tokens(
     prompt: Prompt, backbone: CausalBackbone, spec: TaskSpec
 ) -> None:
     probes = default_probes(spec, backbone, "prefix")
-    rows = next_logprobs(backbone, prompt.vectors, probes)
+    rows = next_logprobs(backbone, prompt.injection(), probes)
     words = [ids[0] for ids in spec.continuations(backbone.tokenizer)]
     for vector, probe, row in zip(prompt.manifest.test_vectors, probes, rows, strict=True):
         assert vector.context == probe.context
@@ -100,7 +100,7 @@ def test_another_precision_is_within_its_tolerance(prompt: Prompt, folder: Path)
     Prompt.load(folder, half)
     expected = json.loads((folder / "prompt.json").read_bytes())["test_vectors"][0]["expected"]
     found = next_logprobs(
-        half, prompt.vectors, [Encoded(prompt.manifest.test_vectors[0].context, (), 0)]
+        half, prompt.injection(), [Encoded(prompt.manifest.test_vectors[0].context, (), 0)]
     )
     off = (found[0][expected["token_ids"]] - torch.tensor(expected["logprobs"])).abs().max()
     assert TOLERANCE["float32"] < float(off) <= TOLERANCE["bfloat16"]

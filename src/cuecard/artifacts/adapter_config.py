@@ -1,36 +1,89 @@
 """`adapter_config.json`, by which PEFT reads a prompt folder as its own.
 
-PEFT's PROMPT_TUNING puts the vectors before the first token, so only the prefix slot has this form.
+PREFIX_TUNING holds keys and values [P, L * 2 * K * D]: `token_dim` is K * D and
+`num_attention_heads` K, both of key heads (grouped-query attention).
+
+PEFT's PROMPT_TUNING puts the vectors before the first token, so only the prefix slot has this form,
+and it knows of no shifts. Every method whose injection is plain vectors takes it, P-tuning too; the
+same vectors as P_TUNING or MULTITASK_PROMPT_TUNING are exports. They have traps: with
+`inference_mode` off, P_TUNING builds a fresh encoder and runs the finished vectors through it a
+second time; MULTITASK_PROMPT_TUNING wants `task_ids` with every call.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any, Literal
 
+from torch import Tensor
+
+from cuecard.artifacts.load import TENSOR_NAME
 from cuecard.types import Slot
+
+PeftType = Literal["PROMPT_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "PREFIX_TUNING"]
+
+# PEFT must not look for a tokenizer or a text before it reads the vectors.
+_NO_INIT = {
+    "prompt_tuning_init": "RANDOM",
+    "prompt_tuning_init_text": None,
+    "tokenizer_name_or_path": None,
+}
+# One task of rank one.
+_ONE_TASK = {
+    "num_ranks": 1,
+    "num_tasks": 1,
+    "prompt_tuning_init_state_dict_path": None,
+    "prompt_tuning_init_task": 0,
+}
 
 
 def adapter_config(
-    slot: Slot, *, length: int, hidden_size: int, num_layers: int, backbone: str
+    slot: Slot,
+    tensors: Mapping[str, Tensor],
+    *,
+    num_layers: int,
+    backbone: str,
+    key_heads: int | None = None,
+    peft_type: PeftType | None = None,
 ) -> bytes | None:
-    """The content of `adapter_config.json`, or None where PEFT has no such form."""
-    if slot != "prefix":
+    """The content of `adapter_config.json`, or None where PEFT has no such form.
+
+    Args:
+        key_heads: of keys and values; None for vectors.
+        peft_type: by default PREFIX_TUNING for keys and values, PROMPT_TUNING for vectors.
+    """
+    usual: PeftType = "PROMPT_TUNING" if key_heads is None else "PREFIX_TUNING"
+    peft_type = peft_type or usual
+    possible = slot == "prefix" and set(tensors) == {TENSOR_NAME}
+    if not possible or (key_heads is None) is (peft_type == "PREFIX_TUNING"):
         return None
+    length, hidden_size = tensors[TENSOR_NAME].shape
+    if key_heads is not None:
+        hidden_size //= num_layers * 2
+    own: dict[PeftType, dict[str, Any]] = {
+        "PROMPT_TUNING": _NO_INIT,
+        "P_TUNING": {
+            "encoder_dropout": 0.0,
+            "encoder_hidden_size": hidden_size,
+            "encoder_num_layers": 2,
+            "encoder_reparameterization_type": "MLP",
+        },
+        "MULTITASK_PROMPT_TUNING": _NO_INIT | _ONE_TASK,
+        "PREFIX_TUNING": {"encoder_hidden_size": hidden_size, "prefix_projection": False},
+    }
     content = {
         "base_model_name_or_path": backbone,
         "inference_mode": True,
-        # PEFT fills this in from the base model; prompt tuning does not depend on it.
-        "num_attention_heads": None,
+        # Key heads for keys and values. Else PEFT fills it in, and nothing depends on it.
+        "num_attention_heads": key_heads,
         "num_layers": num_layers,
         "num_transformer_submodules": 1,
         "num_virtual_tokens": length,
-        "peft_type": "PROMPT_TUNING",
-        # RANDOM: PEFT must not look for a tokenizer or a text before it reads the vectors.
-        "prompt_tuning_init": "RANDOM",
-        "prompt_tuning_init_text": None,
+        "peft_type": peft_type,
         "revision": None,
         "task_type": "CAUSAL_LM",
         "token_dim": hidden_size,
-        "tokenizer_name_or_path": None,
+        **own[peft_type],
     }
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode("ascii")

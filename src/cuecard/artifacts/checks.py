@@ -13,7 +13,7 @@ from safetensors.numpy import save as safetensors_bytes
 from torch import Tensor
 
 from cuecard.artifacts.files import PEFT_FILE
-from cuecard.artifacts.load import MAX_JSON_BYTES, TENSOR_NAME, check_finite, read_plain_file
+from cuecard.artifacts.load import MAX_JSON_BYTES, check_finite, read_plain_file
 from cuecard.artifacts.manifest import (
     BackboneEntry,
     FingerprintEntry,
@@ -21,6 +21,7 @@ from cuecard.artifacts.manifest import (
     TensorEntry,
     first_problem,
 )
+from cuecard.artifacts.tensors import NAMES
 from cuecard.errors import ArtifactError, CuecardError
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone
@@ -44,45 +45,68 @@ def describe_backbone(backbone: Backbone) -> BackboneEntry:
     )
 
 
-def describe_tensor(vectors: Tensor) -> TensorEntry:
-    """The manifest's entry for the vectors."""
-    rows, width = vectors.shape
+def describe_tensor(tensor: Tensor) -> TensorEntry:
+    """The manifest's entry for a tensor."""
     return TensorEntry(
-        sha256=hashlib.sha256(_little_endian(vectors).tobytes()).hexdigest(),
-        shape=(rows, width),
+        sha256=hashlib.sha256(_little_endian(tensor).tobytes()).hexdigest(),
+        shape=tuple(tensor.shape),
         dtype="F32",
     )
 
 
-def tensor_file(vectors: Tensor, metadata: Mapping[str, str]) -> bytes:
-    """A safetensors file with the vectors, under the name that PEFT gives them."""
-    return safetensors_bytes({TENSOR_NAME: _little_endian(vectors)}, dict(metadata))
+def tensor_file(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file with these tensors."""
+    plain = {name: _little_endian(tensor) for name, tensor in tensors.items()}
+    return safetensors_bytes(plain, dict(metadata))
 
 
-def check_tensor(manifest: Manifest, vectors: Tensor, where: str) -> None:
-    """The vectors are finite, and the ones whose digest and shape the manifest holds."""
-    if set(manifest.tensors) != {TENSOR_NAME}:
+def check_tensors(manifest: Manifest, tensors: Mapping[str, Tensor], where: str) -> None:
+    """The tensors are finite, and the ones whose digests and shapes the manifest holds."""
+    check_names(manifest, where)
+    for name, tensor in tensors.items():
+        entry = manifest.tensors[name]
+        check_finite(tensor, where)
+        if tuple(tensor.shape) != entry.shape or not _fits(manifest, entry.shape):
+            raise ArtifactError(
+                "the tensor has another shape than the manifest says",
+                where=where,
+                got=tuple(tensor.shape),
+                expected=f"{entry.shape}, for a hidden size of {manifest.backbone.hidden_size}, "
+                f"{manifest.backbone.num_layers} layers and {manifest.key_heads or 'no'} key heads",
+            )
+        if (found := describe_tensor(tensor).sha256) != entry.sha256:
+            raise ArtifactError(
+                "the tensor was altered: its bytes do not match the manifest",
+                where=where,
+                got=found,
+                expected=entry.sha256,
+            )
+
+
+def _fits(manifest: Manifest, shape: tuple[int, ...]) -> bool:
+    """Whether a tensor of this shape can be what the manifest says it is."""
+    layers, hidden = manifest.backbone.num_layers, manifest.backbone.hidden_size
+    if manifest.injection == "prefix-kv":
+        return shape[-1] % (layers * 2 * (manifest.key_heads or 1)) == 0
+    if manifest.injection == "layer-tokens":
+        return shape[0] == layers and shape[-1] == hidden
+    return shape[-1] == hidden
+
+
+def check_names(manifest: Manifest, where: str) -> None:
+    """The manifest names the tensors of its kind of prompt."""
+    needed, allowed = NAMES[manifest.injection]
+    names = set(manifest.tensors)
+    with_heads = manifest.injection == "prefix-kv"
+    if not needed <= names <= needed | allowed or with_heads is not (
+        manifest.key_heads is not None
+    ):
         raise ArtifactError(
             "the manifest does not describe exactly the prompt's tensor",
             where=where,
-            got=", ".join(sorted(manifest.tensors)[:5]) or "no tensor",
-            expected=TENSOR_NAME,
-        )
-    entry = manifest.tensors[TENSOR_NAME]
-    check_finite(vectors, where)
-    if tuple(vectors.shape) != entry.shape or entry.shape[1] != manifest.backbone.hidden_size:
-        raise ArtifactError(
-            "the tensor has another shape than the manifest says",
-            where=where,
-            got=tuple(vectors.shape),
-            expected=f"{entry.shape}, for a hidden size of {manifest.backbone.hidden_size}",
-        )
-    if (found := describe_tensor(vectors).sha256) != entry.sha256:
-        raise ArtifactError(
-            "the tensor was altered: its bytes do not match the manifest",
-            where=where,
-            got=found,
-            expected=entry.sha256,
+            got=", ".join(sorted(names)[:5]) or "no tensor",
+            expected=f"{', '.join(sorted(needed))}"
+            + (" and key_heads" if with_heads else ", without key_heads"),
         )
 
 
@@ -95,7 +119,7 @@ def check_peft_file(manifest: Manifest, folder: Path) -> None:
             raise ArtifactError(
                 "an adapter configuration that does not belong to this prompt",
                 where=path,
-                hint=f"PEFT has no {manifest.slot} slot; remove the file",
+                hint="PEFT has no form for this kind of prompt; remove the file",
             )
         return
     content = read_plain_file(folder, PEFT_FILE, MAX_JSON_BYTES)
@@ -119,5 +143,5 @@ def check_task(manifest: Manifest, where: str) -> None:
         ) from error
 
 
-def _little_endian(vectors: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return np.ascontiguousarray(vectors.detach().numpy(), dtype="<f4")
+def _little_endian(tensor: Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.ascontiguousarray(tensor.detach().numpy(), dtype="<f4")

@@ -8,10 +8,15 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from cuecard.artifacts.adapter_config import PeftType
 from cuecard.artifacts.checks import tensor_file
 from cuecard.artifacts.files import PEFT_FILE, TENSOR_FILE, publish_file, publish_folder
+from cuecard.artifacts.load import TENSOR_NAME
 from cuecard.artifacts.prompt import Prompt
+from cuecard.artifacts.tensors import TASK_COLUMNS, TASK_ROWS
 from cuecard.errors import ConfigError
 
 
@@ -19,10 +24,11 @@ def export(prompt: Prompt, path: str | Path, form: str, *, overwrite: bool = Fal
     """Write a prompt for another engine, in one step.
 
     Args:
-        path: the file to write; for "peft" the folder.
-        form: one of FORMS. "npy": the [P, H] float32 array alone. "safetensors": the same with its
+        path: the file to write; for the adapters the folder.
+        form: one of FORMS. "npy": the [P, H] float32 array alone. "safetensors": all arrays with
             digest, slot, method and backbone as metadata, readable with numpy alone. "peft": an
-            adapter without cuecard's own manifest.
+            adapter without cuecard's own manifest; "peft-p-tuning" and "peft-multitask": the same
+            vectors as PEFT's P_TUNING and MULTITASK_PROMPT_TUNING, see `adapter_config`.
         overwrite: replace what is there.
 
     Returns:
@@ -42,6 +48,14 @@ def export(prompt: Prompt, path: str | Path, form: str, *, overwrite: bool = Fal
 
 
 def _write_npy(prompt: Prompt, path: Path, overwrite: bool) -> None:
+    if set(prompt.tensors) != {TENSOR_NAME}:
+        raise ConfigError(
+            "one array cannot hold this prompt",
+            where="form",
+            got=", ".join(prompt.tensors),
+            expected=f"{TENSOR_NAME} alone",
+            hint="export it as safetensors",
+        )
     buffer = io.BytesIO()
     np.save(buffer, prompt.vectors.numpy(), allow_pickle=False)
     publish_file(path, buffer.getvalue(), overwrite=overwrite)
@@ -55,23 +69,51 @@ def _write_safetensors(prompt: Prompt, path: Path, overwrite: bool) -> None:
         "backbone": prompt.manifest.backbone.name,
         "backbone_embeddings_sha256": prompt.manifest.backbone.fingerprint.embeddings,
     }
-    publish_file(path, tensor_file(prompt.vectors, metadata), overwrite=overwrite)
+    publish_file(path, tensor_file(prompt.tensors, metadata), overwrite=overwrite)
 
 
 def _write_peft(prompt: Prompt, path: Path, overwrite: bool) -> None:
-    config = prompt.adapter_config()
+    _write_adapter(prompt, path, overwrite, None, {})
+
+
+def _write_p_tuning(prompt: Prompt, path: Path, overwrite: bool) -> None:
+    _write_adapter(prompt, path, overwrite, "P_TUNING", {})
+
+
+def _write_multitask(prompt: Prompt, path: Path, overwrite: bool) -> None:
+    """One task whose factors are ones: the shared prompt as it is."""
+    length, width = prompt.vectors.shape
+    factors = {TASK_COLUMNS: torch.ones(1, length, 1), TASK_ROWS: torch.ones(1, 1, width)}
+    _write_adapter(prompt, path, overwrite, "MULTITASK_PROMPT_TUNING", factors)
+
+
+def _write_adapter(
+    prompt: Prompt,
+    path: Path,
+    overwrite: bool,
+    peft_type: PeftType | None,
+    more: Mapping[str, Tensor],
+) -> None:
+    config = prompt.adapter_config(peft_type)
     if config is None:
         raise ConfigError(
             "PEFT cannot hold this prompt",
             where="form",
-            got=f"the {prompt.manifest.slot} slot",
-            expected="the prefix slot",
-            hint="export it as npy or safetensors",
+            got=f"{prompt.manifest.injection} ({', '.join(prompt.tensors)}) in the "
+            f"{prompt.manifest.slot} slot",
+            expected=f"{TENSOR_NAME} alone in the prefix slot; keys and values as peft",
+            hint="export it as safetensors",
         )
-    tensor = tensor_file(prompt.vectors, {"format": "pt"})
-    publish_folder(path, {PEFT_FILE: config, TENSOR_FILE: tensor}, overwrite=overwrite)
+    tensors = tensor_file({**prompt.tensors, **more}, {"format": "pt"})
+    publish_folder(path, {PEFT_FILE: config, TENSOR_FILE: tensors}, overwrite=overwrite)
 
 
 FORMS: Mapping[str, Callable[[Prompt, Path, bool], None]] = MappingProxyType(
-    {"peft": _write_peft, "npy": _write_npy, "safetensors": _write_safetensors}
+    {
+        "peft": _write_peft,
+        "peft-p-tuning": _write_p_tuning,
+        "peft-multitask": _write_multitask,
+        "npy": _write_npy,
+        "safetensors": _write_safetensors,
+    }
 )

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ MAX_HEADER_BYTES = 1 << 20
 MAX_TENSOR_BYTES = 1 << 30
 MAX_VECTORS = 4096
 MAX_HIDDEN_SIZE = 1 << 16
+MAX_WIDTH = 1 << 20  # of keys and values of all layers side by side
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
@@ -108,45 +109,62 @@ def parse_json(content: bytes, where: str) -> dict[str, Any]:
 
 
 def parse_vectors(content: bytes, where: str, dtypes: Collection[str] = ("F32",)) -> Tensor:
-    """The one tensor of a prompt's safetensors file.
+    """The [P, H] float32 tensor of a safetensors file that holds a prompt's vectors alone.
+
+    Raises:
+        ArtifactError: as `parse_tensors`.
+    """
+    return parse_tensors(content, where, {TENSOR_NAME: 2}, dtypes)[TENSOR_NAME]
+
+
+def parse_tensors(
+    content: bytes, where: str, ranks: Mapping[str, int], dtypes: Collection[str] = ("F32",)
+) -> dict[str, Tensor]:
+    """The tensors of a prompt's safetensors file.
 
     Args:
         content: the whole file.
         where: the file's path, for messages.
+        ranks: the tensors that must be there, and no other, with their numbers of axes.
         dtypes: the safetensors dtypes to accept, of F32, F16 and BF16.
 
     Returns:
-        [P, H] float32, finite, on the CPU.
+        By name, float32, finite, on the CPU.
 
     Raises:
         ArtifactError: truncated or padded file, oversized or broken header, other tensors, other
             dtype, rank or size, NaN or infinity.
     """
     header, data = _split_header(content, where)
-    dtype, shape, offsets = _only_tensor(header, where)
-    if dtype not in dtypes:
+    entries = _entries(header, where, ranks)
+    found, end = {}, 0
+    for name, (dtype, shape, offsets) in entries.items():
+        if dtype not in dtypes:
+            raise ArtifactError(
+                "a tensor of the wrong type", where=where, got=dtype, expected=" or ".join(dtypes)
+            )
+        _check_shape(shape, where, ranks[name])
+        start, end = end, end + math.prod(shape) * _DTYPES[dtype].itemsize
+        if offsets != [start, end]:
+            raise ArtifactError(
+                "the tensor's place does not match its shape",
+                where=where,
+                got=offsets,
+                expected=[start, end],
+            )
+        flat = bytearray(data[start:end])
+        if len(flat) == end - start:  # else the file is too short, which is said below
+            found[name] = torch.frombuffer(flat, dtype=_DTYPES[dtype]).reshape(shape).float()
+    if len(data) != end:
         raise ArtifactError(
-            "a tensor of the wrong type", where=where, got=dtype, expected=" or ".join(dtypes)
-        )
-    _check_shape(shape, where)
-    size = shape[0] * shape[1] * _DTYPES[dtype].itemsize
-    if offsets != [0, size]:
-        raise ArtifactError(
-            "the tensor's place does not match its shape",
-            where=where,
-            got=offsets,
-            expected=[0, size],
-        )
-    if len(data) != size:
-        raise ArtifactError(
-            "the file is cut short" if len(data) < size else "the file has bytes after the tensor",
+            "the file is cut short" if len(data) < end else "the file has bytes after the tensor",
             where=where,
             got=f"{len(data)} tensor bytes",
-            expected=f"{size}",
+            expected=f"{end}",
         )
-    vectors = torch.frombuffer(bytearray(data), dtype=_DTYPES[dtype]).reshape(shape).float()
-    check_finite(vectors, where)
-    return vectors
+    for tensor in found.values():
+        check_finite(tensor, where)
+    return found
 
 
 def check_finite(vectors: Tensor, where: str) -> None:
@@ -188,18 +206,25 @@ def _split_header(content: bytes, where: str) -> tuple[dict[str, Any], bytes]:
     return parse_json(content[8 : 8 + length], f"{where} (header)"), content[8 + length :]
 
 
-def _only_tensor(header: dict[str, Any], where: str) -> tuple[str, list[Any], list[Any]]:
+def _entries(
+    header: dict[str, Any], where: str, names: Collection[str]
+) -> dict[str, tuple[str, list[Any], list[Any]]]:
+    """Type, shape and place of each tensor, in the order of their places."""
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise ArtifactError("broken metadata in the header", where=where, expected="text values")
-    if set(header) != {TENSOR_NAME}:
+    if set(header) != set(names):
         raise ArtifactError(
-            "the file does not hold exactly the prompt's tensor",
+            f"the file does not hold exactly the prompt's tensor{'s' * (len(names) > 1)}",
             where=where,
             got=", ".join(sorted(header)[:5]) or "no tensor",
-            expected=TENSOR_NAME,
+            expected=", ".join(names),
         )
-    entry = header[TENSOR_NAME]
+    found = {name: _entry(header[name], where) for name in names}
+    return dict(sorted(found.items(), key=lambda item: _begin(item[1][2])))
+
+
+def _entry(entry: Any, where: str) -> tuple[str, list[Any], list[Any]]:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise ArtifactError(
             "broken tensor entry in the header",
@@ -213,22 +238,26 @@ def _only_tensor(header: dict[str, Any], where: str) -> tuple[str, list[Any], li
     return dtype, shape, offsets
 
 
-def _check_shape(shape: list[Any], where: str) -> None:
-    limits = (MAX_VECTORS, MAX_HIDDEN_SIZE)
-    if len(shape) != 2:
+def _begin(offsets: list[Any]) -> int:
+    return offsets[0] if offsets and type(offsets[0]) is int else 0
+
+
+def _check_shape(shape: list[Any], where: str, rank: int) -> None:
+    if len(shape) != rank:
         raise ArtifactError(
-            "the tensor is not a matrix",
+            "the tensor is not a matrix" if rank == 2 else "a tensor with other axes",
             where=where,
             got=f"shape {shape}",
-            expected="[vectors, hidden size]",
+            expected="[vectors, hidden size]" if rank == 2 else f"{rank} axes",
         )
+    limits = (MAX_VECTORS,) * (rank - 1) + (MAX_WIDTH,)
     for size, limit in zip(shape, limits, strict=True):
         if type(size) is not int or not 1 <= size <= limit:
             raise ArtifactError(
                 "the tensor's shape is out of bounds",
                 where=where,
                 got=f"shape {shape}",
-                expected=f"1 to {limits[0]} vectors of 1 to {limits[1]} numbers",
+                expected=f"1 to {limits[0]} vectors of 1 to {limits[-1]} numbers",
             )
 
 

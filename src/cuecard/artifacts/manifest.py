@@ -10,7 +10,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
-from cuecard.artifacts.load import MAX_HIDDEN_SIZE, MAX_JSON_BYTES, MAX_VECTORS, parse_json
+from cuecard.artifacts.load import MAX_HIDDEN_SIZE, MAX_JSON_BYTES, MAX_WIDTH, parse_json
+from cuecard.artifacts.tensors import Kind
 from cuecard.errors import ArtifactError
 from cuecard.types import Slot
 
@@ -57,9 +58,7 @@ class TensorEntry(_Part):
     """One tensor: the SHA-256 of its little-endian bytes, its shape and its type."""
 
     sha256: Sha256
-    shape: tuple[
-        Annotated[int, Field(ge=1, le=MAX_VECTORS)], Annotated[int, Field(ge=1, le=MAX_HIDDEN_SIZE)]
-    ]
+    shape: tuple[Annotated[int, Field(ge=1, le=MAX_WIDTH)], ...] = Field(min_length=2, max_length=3)
     dtype: Literal["F32"]
 
 
@@ -95,7 +94,9 @@ class Manifest(_Part):
     Attributes:
         method: the method's name, such as "prompt-tuning".
         method_config: the method's settings.
-        slot: where the vectors go, before or after the context.
+        injection: what kind of thing the tensors are.
+        key_heads: of keys and values; None for other kinds.
+        slot: where the vectors go: before, after, or at a place in the context.
         task: the task's settings (`cuecard.tasks.TaskSpec` as JSON).
         backbone: the model it was made for.
         data_hash: SHA-256 of the training data; empty where unknown.
@@ -113,6 +114,9 @@ class Manifest(_Part):
     schema_version: Literal[1] = SCHEMA_VERSION
     method: str
     method_config: dict[str, JsonValue]
+    # Left out where plain, so that such prompts' digests are those of the schema's first days.
+    injection: Kind = Field(default="input-tokens", exclude_if=lambda kind: kind == "input-tokens")
+    key_heads: int | None = Field(default=None, ge=1, exclude_if=lambda heads: heads is None)
     slot: Slot
     task: dict[str, JsonValue]
     backbone: BackboneEntry

@@ -1,4 +1,9 @@
-"""Adapters made by PEFT (https://github.com/huggingface/peft), prompt tuning on causal models.
+"""Adapters made by PEFT (https://github.com/huggingface/peft) for causal models, as prompts.
+
+PROMPT_TUNING and P_TUNING hold the vectors that reach the model, the latter what its encoder made
+of them; PREFIX_TUNING holds keys and values [P, L * 2 * K * D]. MULTITASK_PROMPT_TUNING holds a
+shared prompt P* and factors u_k, v_k for each task k; what reaches the model is P* o (u_k v_k)
+(Wang et al. 2023, arXiv:2303.02861, section 3.1).
 
 The other way needs no code: a saved prompt folder with the prefix slot is such an adapter.
 """
@@ -7,20 +12,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from torch import Tensor
 
 from cuecard.artifacts.files import PEFT_FILE, TENSOR_FILE
 from cuecard.artifacts.load import (
     MAX_JSON_BYTES,
     MAX_TENSOR_BYTES,
+    TENSOR_NAME,
     parse_json,
-    parse_vectors,
+    parse_tensors,
     read_plain_file,
 )
 from cuecard.artifacts.prompt import Prompt
-from cuecard.errors import ArtifactError, WrongBackboneError
+from cuecard.artifacts.tensors import TASK_COLUMNS, TASK_ROWS
+from cuecard.errors import ArtifactError, ConfigError, WrongBackboneError
 from cuecard.tasks.spec import TaskSpec
-from cuecard.types import Backbone, Encoded
+from cuecard.types import Backbone, Encoded, Injection, InputTokens, PrefixKV
+
+_DTYPES = ("F32", "F16", "BF16")
+_PLAIN = {TENSOR_NAME: 2}
+_RANKS: Mapping[str, Mapping[str, int]] = {
+    "PROMPT_TUNING": _PLAIN,
+    "P_TUNING": _PLAIN,
+    "PREFIX_TUNING": _PLAIN,
+    "MULTITASK_PROMPT_TUNING": {TASK_COLUMNS: 3, TASK_ROWS: 3, **_PLAIN},
+}
+
+
+# Where not plain prompt tuning. What made a prefix of PEFT's is not to be seen in it.
+_METHODS = {"P_TUNING": "p-tuning", "PREFIX_TUNING": "p-tuning-v2"}
 
 
 def import_peft(
@@ -28,6 +50,7 @@ def import_peft(
     backbone: Backbone,
     spec: TaskSpec,
     *,
+    task: int | Literal["shared"] | None = None,
     metrics: Mapping[str, Any] | None = None,
     probes: Sequence[Encoded] = (),
 ) -> Prompt:
@@ -40,23 +63,32 @@ def import_peft(
         folder: with `adapter_config.json` and `adapter_model.safetensors` (F32, F16 or BF16).
         backbone: the adapter's base model.
         spec: the task that it was trained for.
+        task: of a multitask adapter, the number of the task, or "shared" for the shared prompt
+            without any task's factors, to start a new one from; may be left out with one task.
 
     Raises:
+        ConfigError: no such task, or a task of an adapter that has none.
         WrongBackboneError: the adapter's widths are not the backbone's.
         ArtifactError: another kind of adapter, pickled weights, or a broken file.
     """
     folder = Path(folder)
     config = parse_json(read_plain_file(folder, PEFT_FILE, MAX_JSON_BYTES), str(folder / PEFT_FILE))
     _check_kind(config, folder)
+    kind = str(config["peft_type"])
     content = read_plain_file(folder, TENSOR_FILE, MAX_TENSOR_BYTES)
-    vectors = parse_vectors(content, str(folder / TENSOR_FILE), ("F32", "F16", "BF16"))
-    _check_widths(config, tuple(vectors.shape), backbone, folder)
+    found = parse_tensors(content, str(folder / TENSOR_FILE), _RANKS[kind], _DTYPES)
+    made = _of_task(found, task, folder)
+    injection: Injection = InputTokens(made)
+    if kind == "PREFIX_TUNING":
+        injection = _prefix(config, made, backbone, folder)
+    else:
+        _check_widths(config, tuple(made.shape), backbone, folder)
     return Prompt.create(
-        vectors,
+        injection,
         backbone=backbone,
         spec=spec,
-        method="prompt-tuning",
-        method_config={"length": len(vectors), "slot": "prefix"},
+        method=_METHODS.get(kind, "prompt-tuning"),
+        method_config={"length": len(made), "slot": "prefix"},
         slot="prefix",
         metrics=metrics,
         probes=probes,
@@ -64,9 +96,66 @@ def import_peft(
     )
 
 
+def _of_task(
+    found: Mapping[str, Tensor], task: int | Literal["shared"] | None, folder: Path
+) -> Tensor:
+    """[P, H] what reaches the model for one task."""
+    shared = found[TENSOR_NAME]
+    columns, rows = found.get(TASK_COLUMNS), found.get(TASK_ROWS)
+    if columns is None or rows is None:
+        if task is not None:
+            raise ConfigError(
+                "a task of an adapter that has none", where=str(folder), got=task, expected="none"
+            )
+        return shared
+    sizes = len(rows), shared.shape[0], rows.shape[1]
+    if tuple(columns.shape) != sizes or rows.shape[2] != shared.shape[1]:
+        raise ArtifactError(
+            "the adapter's factors do not fit its prompt",
+            where=str(folder),
+            got=f"{tuple(columns.shape)} and {tuple(rows.shape)}",
+            expected=f"[tasks, {shared.shape[0]}, rank] and [tasks, rank, {shared.shape[1]}]",
+        )
+    if task == "shared":
+        return shared
+    number = 0 if task is None and len(rows) == 1 else task
+    if number is None or not 0 <= number < len(rows):
+        raise ConfigError(
+            "a multitask adapter needs one of its tasks",
+            where=str(folder),
+            got="no task" if number is None else number,
+            expected=f"0 to {len(rows) - 1}, or shared",
+        )
+    return shared * (columns[number] @ rows[number])
+
+
+def _prefix(
+    config: Mapping[str, Any], matrix: Tensor, backbone: Backbone, folder: Path
+) -> PrefixKV:
+    """Keys and values, if they are of the backbone's sizes."""
+    if (kept := backbone.states(backbone.embeddings[:1]).keys_values) is None:
+        raise WrongBackboneError(
+            "keys and values for a backbone that keeps none", where=str(folder), got=backbone.name
+        )
+    heads, size = kept.shape[2], kept.shape[4]
+    claimed = tuple(
+        config.get(name)
+        for name in ("num_virtual_tokens", "num_layers", "num_attention_heads", "token_dim")
+    )
+    own = len(matrix), backbone.num_layers, heads, heads * size
+    if matrix.shape[1] != own[1] * 2 * own[3] or claimed != own:
+        raise WrongBackboneError(
+            "the adapter's keys and values do not fit the backbone",
+            where=str(folder),
+            got=f"shape {tuple(matrix.shape)}; positions, layers, key heads, width {claimed}",
+            expected=f"{backbone.name}: shape ({own[0]}, {own[1] * 2 * own[3]}); {own}",
+        )
+    return PrefixKV.of_matrix(matrix, own[1], heads)
+
+
 def _check_kind(config: Mapping[str, Any], folder: Path) -> None:
     wanted: dict[str, tuple[Any, ...]] = {
-        "peft_type": ("PROMPT_TUNING",),
+        "peft_type": tuple(_RANKS),
         "task_type": ("CAUSAL_LM", None),
         "num_transformer_submodules": (1, None),
         # Other trained modules would be lost without a word.
@@ -78,7 +167,7 @@ def _check_kind(config: Mapping[str, Any], folder: Path) -> None:
                 "this kind of adapter cannot be imported",
                 where=f"{folder / PEFT_FILE}: {name}",
                 got=config.get(name),
-                expected=f"{accepted[0]}: prompt tuning of a causal language model",
+                expected=f"{' or '.join(map(str, accepted))}: a prompt for a causal model",
             )
 
 

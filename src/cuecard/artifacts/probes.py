@@ -22,7 +22,7 @@ from cuecard.artifacts.manifest import (
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.tasks.batching import collate
 from cuecard.tasks.spec import TaskSpec
-from cuecard.types import Backbone, Encoded, InputTokens, Record, Slot
+from cuecard.types import Backbone, Encoded, Injection, Record, Slot
 
 TOP_TOKENS = 5
 # Largest difference of a log-probability that rounding explains, by the coarser of the two types.
@@ -48,7 +48,7 @@ def default_probes(spec: TaskSpec, backbone: Backbone, slot: Slot) -> list[Encod
 
 
 def make_test_vectors(
-    backbone: Backbone, spec: TaskSpec, vectors: Tensor, probes: Sequence[Encoded]
+    backbone: Backbone, spec: TaskSpec, injection: Injection, probes: Sequence[Encoded]
 ) -> tuple[TestVector, ...]:
     """Score the token after each probe: the label words' first tokens and the most likely ones.
 
@@ -64,7 +64,7 @@ def make_test_vectors(
     words: list[int] = []
     if spec.kind == "classification":
         words = [ids[0] for ids in spec.continuations(backbone.tokenizer)]
-    scores = next_logprobs(backbone, vectors, probes)
+    scores = next_logprobs(backbone, injection, probes)
     made = []
     for probe, row in zip(probes, scores, strict=True):
         top = row.topk(min(TOP_TOKENS, len(row))).indices.tolist()
@@ -81,7 +81,9 @@ def make_test_vectors(
     return tuple(made)
 
 
-def check_test_vectors(manifest: Manifest, vectors: Tensor, backbone: Backbone, where: str) -> None:
+def check_test_vectors(
+    manifest: Manifest, injection: Injection, backbone: Backbone, where: str
+) -> None:
     """Run the test vectors and compare.
 
     Raises:
@@ -90,7 +92,7 @@ def check_test_vectors(manifest: Manifest, vectors: Tensor, backbone: Backbone, 
     for index, vector in enumerate(manifest.test_vectors):
         _check_well_formed(vector, backbone, f"{where}: test vector {index}")
     probes = [Encoded(v.context, (), v.slot) for v in manifest.test_vectors]
-    scores = next_logprobs(backbone, vectors, probes)
+    scores = next_logprobs(backbone, injection, probes)
     for index, (vector, row) in enumerate(zip(manifest.test_vectors, scores, strict=True)):
         found = row[list(vector.expected.token_ids)]
         off = (found - torch.tensor(vector.expected.logprobs)).abs().max().item()
@@ -123,11 +125,11 @@ def _check_well_formed(vector: TestVector, backbone: Backbone, where: str) -> No
         )
 
 
-def next_logprobs(backbone: Backbone, vectors: Tensor, probes: Sequence[Encoded]) -> Tensor:
+def next_logprobs(backbone: Backbone, injection: Injection, probes: Sequence[Encoded]) -> Tensor:
     """[N, V] float32 log-probabilities of the token after each probe, on the CPU."""
     batch = collate([(probe, ()) for probe in probes], read="next").to(backbone.device)
     with torch.inference_mode():
-        logits = backbone.forward(batch, InputTokens(vectors.to(backbone.device)))
+        logits = backbone.forward(batch, injection)
     return logits.float().log_softmax(-1).cpu()
 
 

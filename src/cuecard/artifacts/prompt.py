@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from cuecard.artifacts.adapter_config import adapter_config
+from cuecard.artifacts.adapter_config import PeftType, adapter_config
 from cuecard.artifacts.checks import (
+    check_names,
     check_peft_file,
     check_task,
-    check_tensor,
+    check_tensors,
     describe_backbone,
     describe_tensor,
     tensor_file,
@@ -28,14 +28,15 @@ from cuecard.artifacts.load import (
     MAX_TENSOR_BYTES,
     TENSOR_NAME,
     check_finite,
-    parse_vectors,
+    parse_tensors,
     read_plain_file,
 )
 from cuecard.artifacts.manifest import Manifest, first_problem, software_versions
 from cuecard.artifacts.probes import check_test_vectors, default_probes, make_test_vectors
+from cuecard.artifacts.tensors import LAYERS_NAME, RANKS, injection_of, kind_of, tensors_of
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.tasks.spec import TaskSpec
-from cuecard.types import Backbone, Encoded, InputTokens, Slot
+from cuecard.types import Backbone, Encoded, Injection, InputTokens, LayerTokens, PrefixKV, Slot
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,17 +44,17 @@ class Prompt:
     """A prompt as it is saved, loaded and served. Make one with `create` or `load`.
 
     Attributes:
-        vectors: [P, H] float32 on the CPU.
+        tensors: its numbers by name, float32 on the CPU.
         manifest: everything else.
     """
 
-    vectors: Tensor
+    tensors: Mapping[str, Tensor]
     manifest: Manifest
 
     @classmethod
     def create(
         cls,
-        vectors: Tensor,
+        injection: Injection | Tensor,
         *,
         backbone: Backbone,
         spec: TaskSpec,
@@ -67,10 +68,10 @@ class Prompt:
         probes: Sequence[Encoded] = (),
         created_with: Mapping[str, str] | None = None,
     ) -> Prompt:
-        """Make a prompt from trained vectors, and its test vectors by running the backbone.
+        """Make a prompt from what was trained, and its test vectors by running the backbone.
 
         Args:
-            vectors: [P, H], any float type and device; copied.
+            injection: any float type and device; copied. A tensor [P, H] is an `InputTokens`.
             metrics: anything that is finite JSON; no timings (they would change the digest).
             probes: inputs of the test vectors, stored in the artefact as token ids; by default two
                 fixed sentences in the task's template.
@@ -80,16 +81,27 @@ class Prompt:
             ArtifactError: vectors of a wrong shape, or NaN or infinity among them.
             ConfigError: settings or metrics that cannot be stored.
         """
-        kept = vectors.detach().to("cpu", torch.float32, copy=True).contiguous()
-        _check_new(kept, backbone)
+        given = InputTokens(injection) if isinstance(injection, Tensor) else injection
+        kept, kind = tensors_of(given), kind_of(given)
+        key_heads = given.keys_values.shape[2] if isinstance(given, PrefixKV) else None
+        _check_new(given, kept, backbone)
+        plain = injection_of(kept, kind, layers=backbone.num_layers, key_heads=key_heads)
         tests = make_test_vectors(
-            backbone, spec, kept, probes or default_probes(spec, backbone, slot)
+            backbone, spec, plain, probes or default_probes(spec, backbone, slot)
         )
-        peft = _peft_bytes(slot, kept, backbone.num_layers, backbone.name)
+        peft = adapter_config(
+            slot,
+            kept,
+            num_layers=backbone.num_layers,
+            backbone=backbone.name,
+            key_heads=key_heads,
+        )
         try:
             manifest = Manifest(
                 method=method,
                 method_config=dict(method_config),
+                injection=kind,
+                key_heads=key_heads,
                 slot=slot,
                 task=spec.model_dump(mode="json"),
                 backbone=describe_backbone(backbone),
@@ -98,7 +110,7 @@ class Prompt:
                 metrics=dict(metrics or {}),
                 prior=None if prior is None else dict(prior),
                 test_vectors=tests,
-                tensors={TENSOR_NAME: describe_tensor(kept)},
+                tensors={name: describe_tensor(tensor) for name, tensor in kept.items()},
                 adapter_config_sha256=None if peft is None else hashlib.sha256(peft).hexdigest(),
                 created_with={**software_versions(), **(created_with or {})},
             )
@@ -127,15 +139,17 @@ class Prompt:
             read_plain_file(folder, MANIFEST_FILE, MAX_JSON_BYTES), manifest_path
         )
         check_task(manifest, manifest_path)
+        check_names(manifest, manifest_path)
         check_peft_file(manifest, folder)
         if backbone is not None:
             check_backbone(manifest, backbone, str(folder))
         content = read_plain_file(folder, TENSOR_FILE, MAX_TENSOR_BYTES)
-        vectors = parse_vectors(content, tensor_path)
-        check_tensor(manifest, vectors, tensor_path)
+        tensors = parse_tensors(content, tensor_path, {n: RANKS[n] for n in manifest.tensors})
+        check_tensors(manifest, tensors, tensor_path)
+        prompt = cls(tensors, manifest)
         if backbone is not None and check_vectors:
-            check_test_vectors(manifest, vectors, backbone, manifest_path)
-        return cls(vectors, manifest)
+            check_test_vectors(manifest, prompt.injection(), backbone, manifest_path)
+        return prompt
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write the folder in one step: it is there whole, or as it was before.
@@ -147,10 +161,10 @@ class Prompt:
                 longer are the ones the manifest describes.
         """
         folder = Path(folder).absolute()
-        check_tensor(self.manifest, self.vectors, "the prompt in memory")
+        check_tensors(self.manifest, self.tensors, "the prompt in memory")
         contents = {
             MANIFEST_FILE: self.manifest.to_bytes(),
-            TENSOR_FILE: tensor_file(self.vectors, {"format": "pt"}),
+            TENSOR_FILE: tensor_file(self.tensors, {"format": "pt"}),
         }
         peft = self.adapter_config()
         if peft is not None:
@@ -163,18 +177,41 @@ class Prompt:
         """The same prompt with other metrics, and so with another digest."""
         document = {**self.manifest.model_dump(), "metrics": dict(metrics)}
         try:
-            return Prompt(self.vectors, Manifest.model_validate(document))
+            return Prompt(self.tensors, Manifest.model_validate(document))
         except ValidationError as error:
             raise _cannot_store(error) from error
 
-    def injection(self) -> InputTokens:
+    def injection(self) -> Injection:
         """What a backbone takes."""
-        return InputTokens(self.vectors)
+        manifest = self.manifest
+        return injection_of(
+            self.tensors,
+            manifest.injection,
+            layers=manifest.backbone.num_layers,
+            key_heads=manifest.key_heads,
+        )
 
-    def adapter_config(self) -> bytes | None:
-        """The content of PEFT's `adapter_config.json`; None for a slot that PEFT does not have."""
+    def adapter_config(self, peft_type: PeftType | None = None) -> bytes | None:
+        """The content of PEFT's `adapter_config.json`; None for what PEFT does not have."""
         entry = self.manifest.backbone
-        return _peft_bytes(self.manifest.slot, self.vectors, entry.num_layers, entry.name)
+        return adapter_config(
+            self.manifest.slot,
+            self.tensors,
+            num_layers=entry.num_layers,
+            backbone=entry.name,
+            key_heads=self.manifest.key_heads,
+            peft_type=peft_type,
+        )
+
+    @property
+    def vectors(self) -> Tensor:
+        """[P, H] the vectors among the input embeddings: for deep prompts the first layer's.
+
+        Keys and values of a prefix have none: for them the matrix that is saved.
+        """
+        if LAYERS_NAME in self.tensors:
+            return self.tensors[LAYERS_NAME][0]
+        return self.tensors[TENSOR_NAME]
 
     @property
     def spec(self) -> TaskSpec:
@@ -188,8 +225,8 @@ class Prompt:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the vectors: what one more task costs to store and to hold."""
-        return self.vectors.numel() * self.vectors.element_size()
+        """Bytes of the tensors: what one more task costs to store and to hold."""
+        return sum(t.numel() * t.element_size() for t in self.tensors.values())
 
     def _is_saved_in(self, folder: Path) -> bool:
         if not (folder / MANIFEST_FILE).is_file():
@@ -200,22 +237,19 @@ class Prompt:
             return False
 
 
-def _peft_bytes(slot: Slot, vectors: Tensor, num_layers: int, backbone: str) -> bytes | None:
-    length, width = vectors.shape
-    return adapter_config(
-        slot, length=length, hidden_size=width, num_layers=num_layers, backbone=backbone
-    )
-
-
-def _check_new(vectors: Tensor, backbone: Backbone) -> None:
-    if vectors.ndim != 2 or len(vectors) < 1 or vectors.shape[1] != backbone.hidden_size:
-        raise ArtifactError(
-            "the vectors do not fit the backbone",
-            where=backbone.name,
-            got=f"shape {tuple(vectors.shape)}",
-            expected=f"shape (1 or more, {backbone.hidden_size})",
-        )
-    check_finite(vectors, "the trained vectors")
+def _check_new(given: Injection, tensors: Mapping[str, Tensor], backbone: Backbone) -> None:
+    """The numbers are finite and, as far as can be seen here, of the backbone's sizes."""
+    for tensor in tensors.values():
+        fits = tensor.ndim == RANKS[TENSOR_NAME] or isinstance(given, LayerTokens)
+        own_width = isinstance(given, PrefixKV) or tensor.shape[-1] == backbone.hidden_size
+        if not fits or not tensor.numel() or not own_width:
+            raise ArtifactError(
+                "the vectors do not fit the backbone",
+                where=backbone.name,
+                got=f"shape {tuple(tensor.shape)}",
+                expected=f"shape (1 or more, {backbone.hidden_size})",
+            )
+        check_finite(tensor, "the trained vectors")
 
 
 def _cannot_store(error: ValidationError) -> ConfigError:

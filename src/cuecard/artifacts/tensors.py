@@ -1,0 +1,73 @@
+"""An injection as named tensors in a file, and back.
+
+The names and layouts are those that PEFT gives them where it has the kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cuecard.artifacts.load import TENSOR_NAME
+from cuecard.types import Injection, InputTokens, LayerTokens, PrefixKV
+
+Kind = Literal["input-tokens", "prefix-kv", "layer-tokens"]
+
+SHIFTS_NAME, LAYERS_NAME = "token_shifts", "layer_embeddings"
+
+# PEFT's names of a multitask prompt's factors, [tasks, P, rank] and [tasks, rank, H].
+TASK_COLUMNS, TASK_ROWS = "prefix_task_cols", "prefix_task_rows"
+
+RANKS: Mapping[str, int] = MappingProxyType({TENSOR_NAME: 2, SHIFTS_NAME: 2, LAYERS_NAME: 3})
+
+# A kind's tensors: those it must have, and those it may have.
+NAMES: Mapping[Kind, tuple[frozenset[str], frozenset[str]]] = MappingProxyType(
+    {
+        "input-tokens": (frozenset({TENSOR_NAME}), frozenset({SHIFTS_NAME})),
+        "prefix-kv": (frozenset({TENSOR_NAME}), frozenset()),
+        "layer-tokens": (frozenset({LAYERS_NAME}), frozenset()),
+    }
+)
+
+
+def kind_of(injection: Injection) -> Kind:
+    """What a manifest calls this kind of injection."""
+    if isinstance(injection, PrefixKV):
+        return "prefix-kv"
+    return "layer-tokens" if isinstance(injection, LayerTokens) else "input-tokens"
+
+
+def tensors_of(injection: Injection) -> dict[str, Tensor]:
+    """Float32 copies on the CPU, by name. Keys and values are [P, L * 2 * K * D], as PEFT's."""
+    if isinstance(injection, PrefixKV):
+        found = {TENSOR_NAME: injection.matrix}
+    elif isinstance(injection, LayerTokens):
+        found = {LAYERS_NAME: injection.vectors}
+    else:
+        found = {TENSOR_NAME: injection.vectors}
+        if injection.shifts is not None:
+            found[SHIFTS_NAME] = injection.shifts
+    return {
+        name: tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
+        for name, tensor in found.items()
+    }
+
+
+def injection_of(
+    tensors: Mapping[str, Tensor], kind: Kind, *, layers: int, key_heads: int | None
+) -> Injection:
+    """What a backbone takes.
+
+    Args:
+        layers: L.
+        key_heads: K; None for a kind without keys.
+    """
+    if kind == "layer-tokens":
+        return LayerTokens(tensors[LAYERS_NAME])
+    if kind == "prefix-kv":
+        return PrefixKV.of_matrix(tensors[TENSOR_NAME], layers, key_heads or 1)
+    return InputTokens(tensors[TENSOR_NAME], tensors.get(SHIFTS_NAME))
