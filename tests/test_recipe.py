@@ -103,6 +103,11 @@ def test_a_dry_run_counts_and_writes_nothing(home: Path) -> None:
         ({"data": {"path": "x"}, "training": {"steps": 0}}, "greater than or equal to 1"),
         ({"data": {"path": "x"}, "method": {"length": 1001}}, "less than or equal to 1000"),
         ({"data": {"path": "x"}, "method": {"init": "zeros"}}, "vocabulary"),
+        ({"data": {"path": "x"}, "method": {"name": "prompt_tunning"}}, "mean prompt-tuning"),
+        ({"data": {"path": "x"}, "method": {"name": "p-tuning", "hiden": 8}}, "mean hidden"),
+        ({"data": {"path": "x"}, "method": {"hidden": 8}}, "an unknown setting"),
+        ({"data": {"path": "x"}, "method": {"prompt": 3}}, "no folder"),
+        ({"data": {"path": "x"}, "method": {"prompt": "a"}}, "do not go together"),
         ({}, "Field required"),
     ],
 )
@@ -125,7 +130,6 @@ def test_bad_input_leaves_no_folder(home: Path) -> None:
         (recipe(data={"path": "reviews.csv", "label_field": "labl"}), DataError),
         (recipe(backbone="./nothing"), BackboneError),
         (recipe(backbone="smollm2-135-instruct"), BackboneError),
-        (recipe(method={"name": "prompt-tunning"}), ConfigError),
     ):
         with pytest.raises(error):
             run_recipe(wrong)

@@ -15,7 +15,17 @@ from cuecard.backbones import CausalBackbone
 from cuecard.errors import CuecardError
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.predict import predict
-from cuecard.methods import METHODS, PromptTuning
+from cuecard.methods import (
+    METHODS,
+    DeepPrompts,
+    DePT,
+    PrefixTuning,
+    PromptTuning,
+    PTuning,
+    PTuningV2,
+    ResidualPromptTuning,
+    Wayward,
+)
 from cuecard.names import data_source, load_backbone
 from cuecard.recipe import Recipe, run_recipe
 from cuecard.sweep_recipe import SweepRecipe, run_sweep
@@ -29,14 +39,20 @@ __all__ = [
     "METHODS",
     "CausalBackbone",
     "CuecardError",
+    "DePT",
+    "DeepPrompts",
     "Evaluation",
     "Interval",
+    "PTuning",
+    "PTuningV2",
     "Prediction",
+    "PrefixTuning",
     "Prompt",
     "PromptTuning",
     "Proof",
     "Recipe",
     "Record",
+    "ResidualPromptTuning",
     "Run",
     "Sweep",
     "SweepConfig",
@@ -44,6 +60,7 @@ __all__ = [
     "Task",
     "TaskSpec",
     "TrainConfig",
+    "Wayward",
     "data_source",
     "evaluate",
     "export",

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cuecard.artifacts.tensors import tensors_of
 from cuecard.backbones.quantized import weight_bytes, weight_count
 from cuecard.catalogue import Progress
 from cuecard.recipe import Recipe
 from cuecard.tasks import batches_by_length
 from cuecard.tasks.splits import SplitReport
 from cuecard.training.activations import choose_activations, largest_batch
+from cuecard.training.capabilities import check_needs, check_slot
 from cuecard.training.loss import resolve_loss
 from cuecard.training.train import new_method
 
@@ -72,14 +74,16 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None) -> Plan:
     method = recipe.read_method()
     backbone = recipe.load_backbone(progress)
     config = recipe.training
+    check_needs(backbone, method)
+    check_slot(method, task.spec)
     trained = new_method(backbone, task.spec, method, config.seed)
-    vectors = trained.injection().vectors
+    injection = trained.injection()
     rows = [task.spec.encode(r, backbone.tokenizer, method.slot) for r in task.train]
     lengths = [len(row.context) + len(row.target) for row in rows]
     batches = batches_by_length(lengths, config.batch_rows, config.batch_tokens, config.seed, 0)
-    padded = [len(batch) * max(lengths[i] for i in batch) + len(vectors) for batch in batches]
+    padded = [len(batch) * max(lengths[i] for i in batch) + injection.length for batch in batches]
     activations = choose_activations(
-        config.activations, backbone, largest_batch(lengths, len(vectors), config)
+        config.activations, backbone, largest_batch(lengths, injection.length, config)
     )
     per_epoch = max(1, len(batches) // config.accumulation)
     return Plan(
@@ -87,8 +91,8 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None) -> Plan:
         folder=recipe.folder,
         backbone_parameters=weight_count(backbone.model),
         trained_parameters=sum(p.numel() for p in trained.parameters()),
-        prompt_bytes=vectors.numel() * 4,
-        prompt_length=len(vectors),
+        prompt_bytes=sum(t.nbytes for t in tensors_of(injection).values()),
+        prompt_length=injection.length,
         loss=resolve_loss(config.loss, task.spec, backbone),
         rows={"train": len(rows), "validation": len(task.validation), "test": len(task.test)},
         labels=dict(Counter(str(r.target) for r in task.train).most_common())

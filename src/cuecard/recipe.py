@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cuecard.artifacts import Prompt
 from cuecard.backbones import CausalBackbone
@@ -17,18 +18,20 @@ from cuecard.backbones.quantize import Quantize
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, TrainingError
 from cuecard.evaluation.report import write_text
-from cuecard.methods import PromptTuning
-from cuecard.methods.prompt_tuning import Init
+from cuecard.methods import MethodSettings, PromptTuning, method_settings
 from cuecard.names import data_source, load_backbone
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig
 from cuecard.training.log import Observer
 from cuecard.training.prove import Proof, prove, write_proof
-from cuecard.training.train import Run, method_settings, train
-from cuecard.types import Backbone, Slot
+from cuecard.training.train import Run, train
+from cuecard.types import Backbone
 
 FILE = "recipe.yaml"
+
+# Stands for a prompt whose folder has not been read yet.
+_ANY_PROMPT = torch.zeros(1, 1)
 
 
 class _Section(BaseModel):
@@ -63,23 +66,14 @@ class TaskRecipe(_Section):
     max_new_tokens: int = Field(default=64, gt=0)
 
 
-class MethodRecipe(_Section):
-    """What is trained; see `PromptTuning`. `prompt` is a prompt's folder here."""
-
-    name: str = "prompt-tuning"
-    length: int | None = Field(default=None, ge=1, le=1000)
-    init: Init = "text"
-    text: str | None = None
-    prompt: str | None = None
-    slot: Slot = "prefix"
-
-
 class Recipe(_Section):
     """Everything a run depends on.
 
     Attributes:
         backbone: a catalogue name, a local folder or a hub id.
         quantize: the form its linear layers' weights are held in; see `load_backbone`.
+        method: the method's `name` and its settings, see `cuecard methods`; a `prompt` to start
+            from is a prompt's folder here.
         compare: whether to compare with hand-written prompts on the test rows.
         demonstrations: how many solved rows the in-context prompts show.
         out: the run's folder; runs/ and the data's name by default.
@@ -91,11 +85,34 @@ class Recipe(_Section):
     dtype: Precision = "auto"
     quantize: Quantize = "none"
     device: str = "auto"
-    method: MethodRecipe = MethodRecipe()
+    method: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     training: TrainConfig = TrainConfig()
     compare: bool = True
     demonstrations: tuple[int, ...] = (4,)
     out: str | None = None
+
+    @field_validator("method")
+    @classmethod
+    def _complete_method(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Every default written out.
+
+        Raises:
+            ConfigError: an unknown method or setting, with the nearest one.
+        """
+        name = values.get("name", PromptTuning.name)
+        given = {k: v for k, v in values.items() if k != "name"}
+        start = given.pop("prompt", None)
+        if start is not None:
+            if not isinstance(start, str):
+                raise ConfigError(
+                    "a start that is no folder",
+                    where="the recipe, method.prompt",
+                    got=repr(start),
+                    expected="a prompt's or a run's folder",
+                )
+            given["prompt"] = _ANY_PROMPT  # read when it is needed
+        checked = method_settings(name, given, "the recipe, method")
+        return {"name": name, **checked.model_dump(mode="json"), "prompt": start}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str = "the recipe") -> Recipe:
@@ -162,17 +179,18 @@ class Recipe(_Section):
             progress=progress,
         )
 
-    def read_method(self) -> PromptTuning:
-        """The method's settings, with the vectors of the prompt to start from.
+    def read_method(self) -> MethodSettings:
+        """The method's settings, with the numbers of the prompt to start from.
 
         Raises:
             ArtifactError: that prompt cannot be read.
             ConfigError: settings that contradict each other.
         """
-        settings = self.method.model_dump(exclude={"name", "prompt"})
-        if self.method.prompt is not None:
-            settings["prompt"] = Prompt.load(prompt_folder(self.method.prompt)).vectors
-        return method_settings(self.method.name, settings)
+        settings = {k: v for k, v in self.method.items() if k not in ("name", "prompt")}
+        start = self.method["prompt"]
+        if start is not None:
+            settings["prompt"] = Prompt.load(prompt_folder(start)).vectors
+        return method_settings(self.method["name"], settings, "the recipe, method")
 
 
 @dataclass(frozen=True)

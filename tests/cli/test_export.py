@@ -45,7 +45,7 @@ def test_there_and_back(cuecard: Call, run: Path, backbone: Path, tmp_path: Path
     words = ("--backbone", backbone, "--template", r"Review: {text}\nSentiment:")
     labels = ("--labels", "negative, positive", "--word", "negative=bad", "--word", "positive=good")
     done = cuecard("import", tmp_path / "adapter", tmp_path / "back", *words, *labels)
-    assert done.code == 0 and "4 vectors, 512 bytes" in done.out
+    assert done.code == 0 and "4 positions, 512 bytes" in done.out
     before, after = (library.Prompt.load(p) for p in (run / "prompt", tmp_path / "back"))
     assert torch.equal(before.vectors, after.vectors)
     assert after.spec == before.spec

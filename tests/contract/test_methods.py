@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from cuecard.artifacts import Prompt
-from cuecard.methods import PromptTuning
-from cuecard.tasks import collate
+from cuecard.methods import (
+    DeepPrompts,
+    DePT,
+    PrefixTuning,
+    PromptTuning,
+    PTuning,
+    PTuningV2,
+    ResidualPromptTuning,
+    Wayward,
+)
+from cuecard.tasks import TaskSpec, collate
 from cuecard.training import TrainConfig, train
 from cuecard.training.loss import batch_loss
 from cuecard.training.train import new_method
-from cuecard.types import Backbone, Batch, Encoded, InputTokens, Method
+from cuecard.types import (
+    Backbone,
+    Batch,
+    Encoded,
+    InputTokens,
+    LayerTokens,
+    Method,
+    PrefixKV,
+    Record,
+)
 from reviews import LONG_SPEC, SPEC, review_task, reviews
 from tiny import CONFIGS, tiny_backbone
 
@@ -24,6 +44,23 @@ METHODS: dict[str, Callable[[], Any]] = {
     "prompt-tuning, prefix": lambda: PromptTuning(length=5, init="random"),
     "prompt-tuning, suffix": lambda: PromptTuning(length=5, init="labels", slot="suffix"),
     "prompt-tuning, long prefix": lambda: PromptTuning(length=40, init="vocabulary"),
+    "prompt-tuning, infix": lambda: PromptTuning(length=5, init="random", slot="infix"),
+    "p-tuning, mlp": lambda: PTuning(length=5, init="random"),
+    "p-tuning, lstm": lambda: PTuning(length=5, init="vocabulary", encoder="lstm", hidden=24),
+    "residual": lambda: ResidualPromptTuning(length=5, init="random", bottleneck=16),
+    "residual, separate": lambda: ResidualPromptTuning(
+        length=5, init="random", bottleneck=8, separate=True, layer_norm=True, slot="suffix"
+    ),
+    "dept, prefix": lambda: DePT(length=5, init="random", rank=4, tokens=6),
+    "dept, suffix": lambda: DePT(length=5, init="random", rank=4, tokens=60, slot="suffix"),
+    "prefix-tuning": lambda: PrefixTuning(length=5, init="zero", hidden=8),
+    "prefix-tuning, text": lambda: PrefixTuning(length=40, text="good or bad", hidden=48),
+    "p-tuning-v2, random": lambda: PTuningV2(length=5, init="random"),
+    "p-tuning-v2, zero": lambda: PTuningV2(length=20, init="zero"),
+    "deep-prompts, prefix": lambda: DeepPrompts(length=5, init="random"),
+    "deep-prompts, long prefix": lambda: DeepPrompts(length=40, init="vocabulary"),
+    "deep-prompts, infix": lambda: DeepPrompts(length=5, init="labels", slot="infix"),
+    "wayward": lambda: Wayward(length=5, text="good or bad"),
 }
 pytestmark = [
     pytest.mark.parametrize("kind", CONFIGS),
@@ -31,14 +68,30 @@ pytestmark = [
 ]
 
 
-def rows_of(slot: str, spec: Any = SPEC) -> list[Encoded]:
+def spec_for(slot: str, spec: TaskSpec = SPEC) -> TaskSpec:
+    if slot != "infix":
+        return spec
+    return spec.model_copy(update={"template": "Review: {text}\n{prompt}Sentiment:"})
+
+
+def rows_of(slot: str, spec: TaskSpec = SPEC) -> list[Encoded]:
+    spec = spec_for(slot, spec)
     tokenizer = tiny_backbone().tokenizer
     return [spec.encode(record, tokenizer, slot) for record in reviews(6)]
 
 
 def made(name: str, kind: str) -> tuple[Backbone, Any, Method]:
     backbone, config = tiny_backbone(kind), METHODS[name]()
-    return backbone, config, new_method(backbone, SPEC, config, seed=1)
+    return backbone, config, moved(new_method(backbone, SPEC, config, seed=1))
+
+
+def moved(method: Method) -> Method:
+    """The same method away from where it starts: some of a start's parameters are zero."""
+    generator = torch.Generator().manual_seed(9)
+    with torch.no_grad():
+        for parameter in method.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return method
 
 
 def next_logits(backbone: Backbone, rows: list[Encoded], method: Method) -> Tensor:
@@ -50,22 +103,63 @@ def next_logits(backbone: Backbone, rows: list[Encoded], method: Method) -> Tens
 def test_shapes(name: str, kind: str) -> None:
     backbone, config, method = made(name, kind)
     injection = method.injection()
-    assert isinstance(injection, InputTokens)
-    assert injection.vectors.shape == (config.length, backbone.hidden_size)
-    assert injection.vectors.dtype == torch.float32
+    assert injection.length == config.length
+    if isinstance(injection, PrefixKV):
+        assert injection.keys_values.dtype == torch.float32
+        assert injection.keys_values.shape[:2] == (backbone.num_layers, 2)
+    else:
+        deep = (backbone.num_layers,) if isinstance(injection, LayerTokens) else ()
+        assert injection.vectors.shape == (*deep, config.length, backbone.hidden_size)
+        assert injection.vectors.dtype == torch.float32
     logits = next_logits(backbone, rows_of(config.slot), method)
     assert logits.shape == (6, backbone.vocab_size) and logits.dtype == torch.float32
 
 
 def test_only_the_injection_gets_gradients(name: str, kind: str) -> None:
     backbone, config, method = made(name, kind)
-    loss, count = batch_loss(backbone, SPEC, rows_of(config.slot), method.injection(), "tokens")
+    # A short row: behind a long one the last layer's sliding window does not reach the prompt.
+    short = Record({"text": "a"}, "positive")
+    rows = [spec_for(config.slot).encode(short, backbone.tokenizer, config.slot)]
+    rows += rows_of(config.slot)
+    loss, count = batch_loss(backbone, SPEC, rows, method.injection(), "tokens")
     loss.backward()
-    assert count == len(rows_of(config.slot))
+    assert count == len(rows)
     for parameter in method.parameters():
         assert parameter.grad is not None and bool((parameter.grad != 0).any())
+    grouped = [parameter for group in method.groups() for parameter in group.parameters]
+    assert {id(p) for p in grouped} == {id(p) for p in method.parameters()}
+    assert len(grouped) == len({id(p) for p in grouped})
     for parameter in backbone.model.parameters():  # type: ignore[attr-defined]
         assert parameter.grad is None and not parameter.requires_grad
+
+
+def test_recomputed_activations_give_the_same_gradients(name: str, kind: str) -> None:
+    backbone, config, method = made(name, kind)
+    found = []
+    for recompute in (False, True):
+        backbone.recompute = recompute  # type: ignore[attr-defined]
+        rows = rows_of(config.slot)
+        loss, _ = batch_loss(backbone, SPEC, rows, method.injection(), "tokens")
+        found.append(torch.autograd.grad(loss, list(method.parameters())))
+    for kept, again in zip(*found, strict=True):
+        assert torch.equal(kept, again)
+
+
+def test_beside_another_prompt_in_one_pass(name: str, kind: str) -> None:
+    backbone, config, method = made(name, kind)
+    batch = collate([(row, ()) for row in rows_of(config.slot)], read="next")
+    other = collate([(row, ()) for row in rows_of("prefix")[:3]], read="next")
+    vectors = torch.randn(4, 32, generator=torch.Generator().manual_seed(3))
+    parts = [
+        (other, InputTokens(vectors)),
+        (batch, method.injection()),
+        (other, None),
+        (batch, method.injection()),
+    ]
+    with torch.no_grad():
+        alone = [backbone.forward(*part) for part in parts]
+        for found, expected in zip(backbone.forward_many(parts), alone, strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_backbone_is_the_same_after_training(name: str, kind: str) -> None:
@@ -74,7 +168,9 @@ def test_backbone_is_the_same_after_training(name: str, kind: str) -> None:
     batch = collate([(row, ()) for row in rows_of("prefix")], read="next")
     with torch.no_grad():
         answers = backbone.forward(batch, None)
-    train(backbone, review_task(40), METHODS[name](), TrainConfig(steps=3, batch_rows=4))
+    config = METHODS[name]()
+    task = review_task(40, spec_for(config.slot))
+    train(backbone, task, config, TrainConfig(steps=3, batch_rows=4))
     with torch.no_grad():
         assert torch.equal(backbone.forward(batch, None), answers)
     assert backbone.digest() == digest
@@ -107,15 +203,89 @@ def test_same_as_the_plain_formula(name: str, kind: str) -> None:
     rows = rows_of(config.slot)
     ours = next_logits(backbone, rows, method)
     for row, logits in zip(rows, ours, strict=True):
-        embeds = model.get_input_embeddings()(torch.tensor([row.context]))
-        parts = [
-            embeds[:, : row.slot],
-            method.injection().vectors[None].detach(),
-            embeds[:, row.slot :],
-        ]
         with torch.no_grad():
-            plain = model(inputs_embeds=torch.cat(parts, 1)).logits[0, -1]
+            plain = plain_logits(model, row, (), method)[-1]
         torch.testing.assert_close(logits, plain, atol=1e-4, rtol=1e-4)
+
+
+def plain_logits(model: Any, row: Encoded, target: tuple[int, ...], method: Method) -> Tensor:
+    """[T, V] a row's logits behind the injection, without the injection's own places at the end."""
+    injection = method.injection()
+    embeds = model.get_input_embeddings()(torch.tensor([row.context + target]))[0]
+    if isinstance(injection, PrefixKV):
+        return behind_prefix(model, embeds, injection)
+    if isinstance(injection, LayerTokens):
+        vectors = injection.vectors[0]
+    else:
+        vectors = injection.vectors
+        if injection.shifts is not None:
+            count = min(len(injection.shifts), len(embeds))
+            embeds = torch.cat([embeds[:count] + injection.shifts[:count], embeds[count:]])
+    embeds = torch.cat([embeds[: row.slot], vectors, embeds[row.slot :]])[None]
+    deep = injection.vectors if isinstance(injection, LayerTokens) else None
+    with stamped(model, deep, slice(row.slot, row.slot + len(vectors))):
+        logits: Tensor = model(inputs_embeds=embeds).logits[0]
+    return logits
+
+
+def behind_prefix(model: Any, embeds: Tensor, injection: PrefixKV) -> Tensor:
+    cache = DynamicCache(config=model.config)
+    for layer, (keys, values) in enumerate(injection.keys_values):
+        cache.update(keys[None], values[None], layer)
+    mask = torch.ones(1, injection.length + len(embeds), dtype=torch.long)
+    found: Tensor = model(
+        inputs_embeds=embeds[None], past_key_values=cache, attention_mask=mask
+    ).logits[0]
+    return found
+
+
+@contextmanager
+def stamped(model: Any, layers: Tensor | None, places: slice) -> Iterator[None]:
+    """Let every layer but the first find given vectors at some places."""
+    if layers is None:
+        yield
+        return
+    lists = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList)]
+    found = next(m for m in lists if len(m) == len(layers))
+
+    def stamp(number: int) -> Any:
+        def hook(_: Any, args: Any, options: Any) -> Any:
+            hidden = (args[0] if args else options["hidden_states"]).clone()
+            hidden[:, places] = layers[number]
+            if args:
+                return (hidden, *args[1:]), options
+            return args, {**options, "hidden_states": hidden}
+
+        return hook
+
+    handles = [
+        m.register_forward_pre_hook(stamp(number), with_kwargs=True)
+        for number, m in enumerate(found)
+        if number
+    ]
+    yield
+    for handle in handles:
+        handle.remove()
+
+
+def test_nothing_runs_twice(name: str, kind: str) -> None:
+    """The speed's counts: one pass, an early prompt once for all rows, logits at the reads."""
+    backbone, config, method = made(name, kind)
+    rows = rows_of(config.slot)
+    own = sum(len(row.context) for row in rows)
+    length = method.injection().length
+    packs = backbone.remember([(5, 6)]) is not None
+    backbone.remember(())
+    backbone.reset_counts()
+    next_logits(backbone, rows, method)
+    counts = backbone.counts
+    assert counts["logits"] == len(rows)
+    if packs:
+        assert counts["calls"] == 1
+        times = 1 if config.slot == "prefix" else len(rows)
+        if "prefix-kv" in config.needs:
+            times = 0  # its positions are never run
+        assert counts["tokens"] <= own + length * times
 
 
 def test_loss_of_long_targets_is_the_plain_one(name: str, kind: str) -> None:
@@ -126,36 +296,48 @@ def test_loss_of_long_targets_is_the_plain_one(name: str, kind: str) -> None:
         loss, count = batch_loss(backbone, LONG_SPEC, rows, method.injection(), "tokens")
         plain = torch.zeros(())
         for row in rows:
-            embed = model.get_input_embeddings()
-            context, target = torch.tensor([row.context]), torch.tensor([row.target])
-            vectors = method.injection().vectors[None]
-            before, after = context[:, : row.slot], context[:, row.slot :]
-            parts = [embed(before), vectors, embed(after), embed(target)]
-            logits = model(inputs_embeds=torch.cat(parts, 1)).logits[0].double()
-            first = len(row.context) + vectors.shape[1]
-            logs = logits[first - 1 : first - 1 + len(row.target)].log_softmax(-1)
-            plain -= logs.gather(1, target.T).sum()
+            logits = plain_logits(model, row, row.target, method).double()
+            logs = logits[-len(row.target) - 1 : -1].log_softmax(-1)
+            plain -= logs.gather(1, torch.tensor([row.target]).T).sum()
     assert count == sum(len(row.target) for row in rows) > len(rows)
     torch.testing.assert_close(loss.double(), plain.double(), atol=1e-4, rtol=1e-5)
 
 
 def test_saved_is_loaded(name: str, kind: str, tmp_path: Path) -> None:
     backbone, config, _ = made(name, kind)
-    run = train(backbone, review_task(40), config, TrainConfig(steps=2), folder=tmp_path)
+    task = review_task(40, spec_for(config.slot))
+    run = train(backbone, task, config, TrainConfig(steps=2), folder=tmp_path)
     again = Prompt.load(tmp_path / "prompt", backbone)
-    assert torch.equal(again.vectors, run.prompt.vectors)
+    for name, tensor in run.prompt.tensors.items():
+        assert torch.equal(again.tensors[name], tensor)
     assert again.digest == run.prompt.digest
     assert again.manifest == run.prompt.manifest
 
 
+def test_generation_goes_on_as_the_plain_formula(name: str, kind: str) -> None:
+    backbone, config, method = made(name, kind)
+    model: Any = backbone.model  # type: ignore[attr-defined]
+    rows = rows_of(config.slot)
+    with torch.no_grad():
+        texts = [row.context for row in rows]
+        ours = backbone.generate(texts, [row.slot for row in rows], method.injection(), 4)
+        for row, answer in zip(rows, ours, strict=True):
+            said: tuple[int, ...] = ()
+            for token in answer:
+                logits = plain_logits(model, row, said, method)[-1]
+                assert logits[token] >= logits.max() - 1e-3
+                said += (token,)
+
+
 def test_same_seed_same_prompt(name: str, kind: str) -> None:
-    config = TrainConfig(steps=4, batch_rows=4, seed=3)
-    runs = [train(tiny_backbone(kind), review_task(40), METHODS[name](), config) for _ in range(2)]
-    assert runs[0].prompt.digest == runs[1].prompt.digest
-    other = train(
-        tiny_backbone(kind), review_task(40), METHODS[name](), config.model_copy(update={"seed": 4})
-    )
-    assert other.prompt.digest != runs[0].prompt.digest
+    method = METHODS[name]()
+    task = review_task(40, spec_for(method.slot))
+    seeds = (3, 3, 4)
+    runs = [
+        train(tiny_backbone(kind), task, method, TrainConfig(steps=4, batch_rows=4, seed=seed))
+        for seed in seeds
+    ]
+    assert runs[0].prompt.digest == runs[1].prompt.digest != runs[2].prompt.digest
 
 
 def pad(batch: Batch, side: str, extra: int) -> Batch:

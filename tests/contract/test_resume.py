@@ -16,17 +16,18 @@ import pytest
 import torch
 
 from cuecard.errors import CuecardError, Interrupted, TrainingError
-from cuecard.methods import PromptTuning
+from cuecard.methods import PromptTuning, method_settings
 from cuecard.training import TrainConfig, read_log, train
-from reviews import review_task
+from cuecard.training.train import new_method
+from reviews import SPEC, review_task
 from tiny import tiny_backbone
 
 CONFIG = TrainConfig(steps=12, batch_rows=4, eval_every=3, checkpoint_every=2)
 
 
-def run(folder: Path | None, observer: Any = None, **changes: Any) -> Any:
+def run(folder: Path | None, observer: Any = None, method: Any = None, **changes: Any) -> Any:
     config = CONFIG.model_copy(update=changes)
-    method = PromptTuning(length=4, init="random")
+    method = method or PromptTuning(length=4, init="random")
     return train(tiny_backbone(), review_task(60), method, config, folder=folder, observer=observer)
 
 
@@ -58,6 +59,40 @@ def test_dying_at_a_random_event(tmp_path: Path, seed: int, optimizer: str) -> N
     assert timeless(tmp_path / "cut") == timeless(tmp_path / "whole")
 
 
+METHODS: dict[str, dict[str, Any]] = {
+    "p-tuning": {"encoder": "lstm", "length": 4, "init": "random"},
+    "residual": {"bottleneck": 8, "layer_norm": True, "length": 4, "init": "random"},
+    "dept": {"rank": 2, "tokens": 6, "length": 4, "init": "random"},
+    "wayward": {"text": "good or bad", "gamma": 0.1},
+    "prefix-tuning": {"length": 4, "hidden": 8},
+    "p-tuning-v2": {"length": 4, "init": "random"},
+    "deep-prompts": {"length": 4, "init": "random"},
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_goes_on_with_the_same_bits(tmp_path: Path, name: str) -> None:
+    method = method_settings(name, METHODS[name])
+    whole = run(tmp_path / "whole", method=method)
+
+    def die(event: dict[str, Any]) -> None:
+        if event["event"] == "step" and event["step"] == 7:
+            raise _Killed
+
+    with pytest.raises(_Killed):
+        run(tmp_path / "cut", die, method=method)
+    cut = run(tmp_path / "cut", method=method)
+    assert cut.prompt.digest == whole.prompt.digest
+    assert timeless(tmp_path / "cut") == timeless(tmp_path / "whole")
+    first, second = (
+        torch.load(tmp_path / folder / "checkpoint.pt", weights_only=True)["runs"][0]["best"]
+        for folder in ("cut", "whole")
+    )
+    # Everything, not just what is folded from it.
+    assert set(first) == set(new_method(tiny_backbone(), SPEC, method, 0).state_dict())
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
 def timeless(folder: Path) -> list[dict[str, Any]]:
     clocks = {"seconds", "cpu_seconds"}
     return [{k: v for k, v in row.items() if k not in clocks} for row in read_log(folder)]
@@ -71,7 +106,7 @@ torch.set_num_threads(1)
 from pathlib import Path
 from cuecard.methods import PromptTuning
 from cuecard.training import TrainConfig, train
-from reviews import review_task
+from reviews import SPEC, review_task
 from tiny import tiny_backbone
 config = TrainConfig.model_validate_json(sys.argv[2])
 train(tiny_backbone(), review_task(60), PromptTuning(length=4, init="random"), config,

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from cuecard.training.config import TrainConfig
-from cuecard.training.optim import default_lr, lr_at, make_optimizer, rms, set_lr
+from cuecard.training.optim import default_lr, lr_share, make_optimizer, rms, set_lr
+from cuecard.types import ParameterGroup
 
 
 def test_default_rates_follow_the_table() -> None:
@@ -20,7 +21,7 @@ def test_default_rates_follow_the_table() -> None:
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
 def test_schedules(schedule: str) -> None:
     config = TrainConfig.model_validate({"steps": 100, "warmup": 10, "schedule": schedule})
-    rates = [lr_at(step, 0.5, config) for step in range(100)]
+    rates = [0.5 * lr_share(step, config) for step in range(100)]
     assert rates[0] == pytest.approx(0.05) and rates[9] == pytest.approx(0.5)
     assert max(rates) == pytest.approx(0.5)
     middle, end = {
@@ -35,7 +36,9 @@ def test_schedules(schedule: str) -> None:
 @pytest.mark.parametrize("name", ["adamw", "adafactor"])
 def test_optimisers_lower_a_quadratic(name: str) -> None:
     at = torch.nn.Parameter(torch.ones(4, 8))
-    optimizer = make_optimizer(TrainConfig.model_validate({"optimizer": name}), 0.1, [at])
+    optimizer = make_optimizer(
+        TrainConfig.model_validate({"optimizer": name}), 0.1, [ParameterGroup((at,))]
+    )
     for _ in range(50):
         optimizer.zero_grad()
         at.pow(2).sum().backward()
@@ -46,3 +49,17 @@ def test_optimisers_lower_a_quadratic(name: str) -> None:
     at.pow(2).sum().backward()
     optimizer.step()
     torch.testing.assert_close(at.detach(), before)
+
+
+def test_groups_learn_at_their_own_rates() -> None:
+    first, second = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
+    groups = [ParameterGroup((first,)), ParameterGroup((second,), 0.001)]
+    optimizer = make_optimizer(TrainConfig(), 0.1, groups)
+    for share, expected in ((1.0, [0.1, 0.001]), (0.5, [0.05, 0.0005])):
+        set_lr(optimizer, share)
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(expected)
+    set_lr(optimizer, 1.0)
+    (first.sum() + second.sum()).backward()
+    optimizer.step()
+    torch.testing.assert_close(first.detach(), torch.full((2,), 0.9))
+    torch.testing.assert_close(second.detach(), torch.full((2,), 0.999))

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from cuecard.errors import ConfigError, DataError, FrozenError, TrainingError
-from cuecard.methods import PromptTuning
+from cuecard.methods import PromptTuning, method_settings
 from cuecard.training import TrainConfig, train
-from cuecard.training.train import method_settings
-from reviews import LONG_SPEC, review_task, title_task
+from reviews import LONG_SPEC, SPEC, review_task, title_task
 from tiny import tiny_backbone
 
 METHOD = PromptTuning(length=8, init="random")
@@ -194,3 +193,21 @@ def test_forward_calls_are_counted() -> None:
     task = review_task(60)
     lengths = [len(task.spec.encode(row, backbone.tokenizer).context) for row in task.train]
     assert all(counts["tokens"] <= 40 + 8 * max(lengths) for counts in steps)
+
+
+def test_template_and_slot_must_agree() -> None:
+    infix = SPEC.model_copy(update={"template": "{prompt}Review: {text}"})
+    for spec, slot in ((infix, "prefix"), (SPEC, "infix")):
+        method = METHOD.model_copy(update={"slot": slot})
+        with pytest.raises(ConfigError, match="do not agree on where the prompt stands"):
+            train(tiny_backbone(), review_task(60, spec), method, TrainConfig(steps=1))
+
+
+def test_an_infix_prompt_behind_a_field_remembers_its_inputs() -> None:
+    for template, remembered in (("{text}{prompt} =", True), ("So: {prompt}{text} =", False)):
+        backbone = tiny_backbone()
+        spec = SPEC.model_copy(update={"template": template})
+        method = METHOD.model_copy(update={"slot": "infix"})
+        run = train(backbone, review_task(60, spec), method, TrainConfig(steps=2))
+        assert (backbone.inputs is not None) is remembered
+        assert run.prompt.manifest.slot == "infix" and run.prompt.adapter_config() is None

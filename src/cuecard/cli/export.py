@@ -13,7 +13,7 @@ from cuecard.cli.console import Json, print_json
 from cuecard.cli.opening import find_prompt
 from cuecard.cli.options import Overwrite, PromptPath
 
-Form = Literal["peft", "npy", "safetensors"]
+Form = Literal["peft", "peft-p-tuning", "peft-multitask", "npy", "safetensors"]
 
 
 def export(

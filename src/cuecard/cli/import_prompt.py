@@ -1,9 +1,9 @@
-"""`cuecard import`: a prompt-tuning adapter that PEFT made, as a prompt with its task."""
+"""`cuecard import`: an adapter that PEFT made, as a prompt with its task."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,6 +11,7 @@ from cuecard.artifacts import import_peft
 from cuecard.cli.console import Json, print_json
 from cuecard.cli.options import Device, Dtype, Overwrite, listed, pairs, unescaped
 from cuecard.cli.progress import fetch_progress
+from cuecard.errors import ConfigError
 from cuecard.names import load_backbone
 from cuecard.tasks import TaskSpec
 from cuecard.tasks.spec import Kind
@@ -63,12 +64,22 @@ def import_prompt(
         str, typer.Option(metavar="COLUMN", help="Column of the label in data files.")
     ] = "label",
     max_length: Annotated[int, typer.Option(min=1, help="The most input tokens.")] = 512,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Of a multitask adapter: the task, or shared for the prompt that tasks share.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     dtype: Dtype = "auto",
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Make a prompt of a PEFT prompt-tuning adapter, bound to a task and a backbone from then on.
+    """Make a prompt of a PEFT adapter, bound to a task and a backbone from then on.
+
+    PROMPT_TUNING, P_TUNING, PREFIX_TUNING and MULTITASK_PROMPT_TUNING of causal models are read.
 
     Example: cuecard import adapter prompts/reviews --backbone smollm2-135m-instruct
     --template 'Review: {text}\\nSentiment:' --labels negative,positive
@@ -88,9 +99,22 @@ def import_prompt(
     )
     with fetch_progress(json=as_json) as progress:
         model = load_backbone(backbone, dtype=dtype, device=device, progress=progress)
-    prompt = import_peft(adapter, model, spec)
+    prompt = import_peft(adapter, model, spec, task=_task(task))
     folder = prompt.save(dest, overwrite=overwrite)
     if as_json:
         print_json({"folder": folder, "digest": prompt.digest, "bytes": prompt.nbytes})
     else:
-        typer.echo(f"prompt  {folder}  ({len(prompt.vectors)} vectors, {prompt.nbytes:,} bytes)")
+        typer.echo(
+            f"prompt  {folder}  ({prompt.injection().length} positions, {prompt.nbytes:,} bytes)"
+        )
+
+
+def _task(text: str | None) -> int | Literal["shared"] | None:
+    if text is None or text == "shared":
+        return None if text is None else "shared"
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(
+            "the task is not a number", where="--task", got=text, expected="0, or shared"
+        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -38,7 +39,7 @@ def inspect(
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
     near: list[Neighbours] | None = None
-    if no_words:
+    if no_words or not _has_vectors(prompt):
         place = find_prompt(prompt)
         opened = Prompt.load(place.folder)
     else:
@@ -56,6 +57,11 @@ def inspect(
         print_json(_facts(opened, near) | {"folder": place.folder})
     else:
         print_prompt(opened, near, place.folder, console())
+
+
+def _has_vectors(path: Path) -> bool:
+    """Whether the prompt has vectors among words' embeddings: keys and values have none."""
+    return Prompt.load(find_prompt(path).folder).manifest.injection != "prefix-kv"
 
 
 def _facts(prompt: Prompt, near: list[Neighbours] | None) -> dict[str, Any]:

@@ -13,10 +13,13 @@ import typer
 from cuecard.cli.backbones import backbones
 from cuecard.cli.demo import demo
 from cuecard.cli.doctor import doctor
+from cuecard.cli.ensemble import ensemble
 from cuecard.cli.evaluate import evaluate
 from cuecard.cli.export import export
 from cuecard.cli.import_prompt import import_prompt
 from cuecard.cli.inspect import inspect
+from cuecard.cli.methods import methods
+from cuecard.cli.nearest import nearest
 from cuecard.cli.predict import predict
 from cuecard.cli.sweep import sweep
 from cuecard.cli.train import train
@@ -37,8 +40,11 @@ for name, command in (
     ("eval", evaluate),
     ("predict", predict),
     ("inspect", inspect),
+    ("ensemble", ensemble),
+    ("nearest", nearest),
     ("export", export),
     ("import", import_prompt),
+    ("methods", methods),
     ("backbones", backbones),
     ("doctor", doctor),
 ):

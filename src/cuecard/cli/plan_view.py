@@ -20,7 +20,7 @@ def print_plan(plan: Plan, out: Console) -> None:
         ("backbone", f"{plan.backbone_parameters:,} parameters, frozen"),
         (
             "prompt",
-            f"{plan.prompt_length} vectors, {plan.trained_parameters:,} trained parameters, "
+            f"{plan.prompt_length} positions, {plan.trained_parameters:,} trained parameters, "
             f"{plan.prompt_bytes:,} bytes",
         ),
         ("loss", plan.loss),

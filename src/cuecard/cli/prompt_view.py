@@ -13,6 +13,7 @@ from rich.table import Table
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.nearest import Neighbours
+from cuecard.artifacts.tensors import SHIFTS_NAME
 
 _SHORT = 12  # characters of a digest
 
@@ -34,7 +35,6 @@ def print_prompt(
 
 def _facts(prompt: Prompt, folder: Path) -> list[tuple[str, str]]:
     manifest, spec = prompt.manifest, prompt.spec
-    vectors, width = prompt.vectors.shape
     entry = manifest.backbone
     print_of = ", ".join(f"{k} {v[:_SHORT]}" for k, v in entry.fingerprint.model_dump().items())
     words = [
@@ -45,7 +45,7 @@ def _facts(prompt: Prompt, folder: Path) -> list[tuple[str, str]]:
     return [
         ("folder", str(folder)),
         ("digest", prompt.digest),
-        ("size", f"{vectors} vectors of {width}, {prompt.nbytes:,} bytes"),
+        ("size", f"{_size(prompt)}, {prompt.nbytes:,} bytes"),
         ("method", f"{manifest.method} {json.dumps(settings, ensure_ascii=False)}"),
         ("slot", manifest.slot),
         ("task", f"{spec.kind}{', in the chat format' if spec.chat else ''}"),
@@ -59,6 +59,19 @@ def _facts(prompt: Prompt, folder: Path) -> list[tuple[str, str]]:
         ("seed", "unknown" if manifest.seed is None else str(manifest.seed)),
         ("made with", ", ".join(f"{k} {v}" for k, v in manifest.created_with.items())),
     ]
+
+
+def _size(prompt: Prompt) -> str:
+    """What the tensors are, in words."""
+    rows, width = prompt.vectors.shape
+    manifest, layers = prompt.manifest, prompt.manifest.backbone.num_layers
+    if manifest.injection == "prefix-kv":
+        each = width // (2 * layers)
+        return f"keys and values of {rows} positions, {each} each in {layers} layers"
+    if manifest.injection == "layer-tokens":
+        return f"{rows} vectors of {width} in {layers} layers"
+    shifts = prompt.tensors.get(SHIFTS_NAME)
+    return f"{rows} vectors of {width}" + ("" if shifts is None else f", {len(shifts)} shifts")
 
 
 def _metrics(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
+import yaml
 
+from cuecard.cli.options import pairs
 from cuecard.errors import ConfigError
 from cuecard.recipe import Recipe, read_recipe
 
@@ -20,7 +22,7 @@ class Given:
     """What was given of a recipe: flags, nested as the recipe is, and a file."""
 
     def __init__(self, flags: dict[str, Any], file: Path | None) -> None:
-        self._flags, self._file = _given(flags), file
+        self._flags, self._file = flags, file
 
     def refuse(self, what: str) -> None:
         """For a command that takes its settings from a folder.
@@ -112,12 +114,22 @@ def _flags(
         Text, typer.Option(help="Hold its weights as int8, int4, nf4 or llm-int8.")
     ] = None,
     device: Annotated[Text, typer.Option(help="auto, cpu, cuda, cuda:N.")] = None,
-    method: Annotated[Text, typer.Option(help="prompt-tuning.")] = None,
+    method: Annotated[Text, typer.Option(help="See `cuecard methods`.  [prompt-tuning]")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="SECTION.NAME=VALUE",
+            help="Any setting of a recipe, such as method.hidden=256; may be repeated.",
+        ),
+    ] = None,
     length: Annotated[int | None, typer.Option(help="Prompt vectors, 1 to 1,000.")] = None,
     init: Annotated[Text, typer.Option(help="text, vocabulary, labels, random or prompt.")] = None,
     init_text: Annotated[Text, typer.Option(help="The text to start from.")] = None,
     init_prompt: Annotated[Text, typer.Option(help="A prompt's folder to start from.")] = None,
-    slot: Annotated[Text, typer.Option(help="prefix or suffix.")] = None,
+    slot: Annotated[
+        Text, typer.Option(help="prefix, suffix, or infix: at {prompt} in the template.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
     batch_rows: Annotated[int | None, typer.Option(help="Rows per forward pass.")] = None,
     batch_tokens: Annotated[
@@ -183,7 +195,7 @@ def _flags(
         "compare": compare,
         "out": out,
     }
-    return Given(flags, recipe)
+    return Given(_merged(_set(settings or ()), _given(flags)), recipe)
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:
@@ -203,6 +215,24 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(below, dict)
         merged[name] = _merged(below, value) if both else value  # type: ignore[arg-type]
     return merged
+
+
+def _set(texts: Iterable[str]) -> dict[str, Any]:
+    """SECTION.NAME=VALUE texts, nested as the recipe is; values are YAML."""
+    found: dict[str, Any] = {}
+    for name, text in pairs(texts, "--set").items():
+        *sections, last = name.split(".")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(
+                "a value that is no YAML", where="--set", got=f"{name}={text}", expected="8 or true"
+            ) from error
+        nested: dict[str, Any] = {last: value}
+        for section in reversed(sections):
+            nested = {section: nested}
+        found = _merged(found, nested)
+    return found
 
 
 def _words(texts: list[str] | None) -> dict[str, str]:

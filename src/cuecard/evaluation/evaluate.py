@@ -234,7 +234,7 @@ def prompt_tokens(spec: TaskSpec, tokenizer: Tokenizer, injection: Injection | N
     """Positions per request besides the record's text: prompt vectors and template tokens."""
     empty = Record(dict.fromkeys(spec.field_names, ""), None)
     bare = len(spec.encode(empty, tokenizer).context)
-    return bare + (0 if injection is None else injection.vectors.shape[0])
+    return bare + (0 if injection is None else injection.length)
 
 
 def _check_targets(records: Sequence[Record], spec: TaskSpec) -> list[str]:

@@ -79,7 +79,7 @@ def predict(
             )
     if spec.normalize == "length":
         scores = scores / torch.tensor([len(word) for word in words], dtype=torch.float64)
-    raw = _as_predictions(scores.numpy(), spec.labels)
+    raw = as_predictions(scores.numpy(), spec.labels)
     return raw if prior is None else calibrate(raw, prior)
 
 
@@ -100,7 +100,7 @@ def calibrate(predictions: Sequence[Prediction], prior: Mapping[str, float]) -> 
             expected=", ".join(sorted(labels)) or "no prior: these are texts",
         )
     scores = np.asarray([[p.scores[label] - prior[label] for label in labels] for p in predictions])
-    return _as_predictions(scores, labels)
+    return as_predictions(scores, labels)
 
 
 def batch_prior(predictions: Sequence[Prediction]) -> dict[str, float]:
@@ -254,7 +254,8 @@ def _generate(
     return texts
 
 
-def _as_predictions(scores: NDArray[np.float64], labels: Sequence[str]) -> list[Prediction]:
+def as_predictions(scores: NDArray[np.float64], labels: Sequence[str]) -> list[Prediction]:
+    """Scores [n, L] of labels as predictions."""
     shares = np.exp(_log_softmax(scores)) if len(scores) else scores
     predictions = []
     for index, (row, share) in enumerate(zip(scores.tolist(), shares.tolist(), strict=True)):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cuecard.errors import Interrupted, TrainingError
-from cuecard.methods import PromptTuning
+from cuecard.methods import MethodSettings
 from cuecard.tasks import Task
+from cuecard.training.capabilities import check_needs, check_slot, is_late
 from cuecard.training.checkpoint import Checkpoint, State
 from cuecard.training.config import TrainConfig
 from cuecard.training.inputs import remember_inputs
@@ -50,7 +51,7 @@ class Group:
         backbone: Backbone,
         tasks: Mapping[str, Task],
         sweep: SweepConfig,
-        method: PromptTuning,
+        method: MethodSettings,
         config: TrainConfig,
         folder: Path | None,
         tell: Observer,
@@ -75,11 +76,18 @@ class Group:
     def _prepare(self, config: TrainConfig) -> None:
         """Encode, remember inputs and choose how many go together."""
         backbone, sweep = self._backbone, self._sweep
-        slots: set[Slot] = {self._space.applied(s)[0].slot for s in self._space.combinations}
-        first = self._rows(self._names[0], min(slots))
+        methods = [self._space.applied(s)[0] for s in self._space.combinations]
+        late: set[Slot] = set()
+        for method in methods:
+            check_needs(backbone, method)
+            for task in self._tasks.values():
+                check_slot(method, task.spec)
+                if is_late(method, task.spec):
+                    late.add(method.slot)
+        first = self._rows(self._names[0], min(method.slot for method in methods))
         self._unchanged = Unchanged(backbone, first[0])
-        if "suffix" in slots:
-            self._remember(config)
+        if late:
+            self._remember(config, sorted(late))
         if self._state.together is None:
             tokens = config.batch_rows * max(len(row.context) + len(row.target) for row in first)
             wanted = sweep.together or fit_together(backbone, tokens)
@@ -118,6 +126,23 @@ class Group:
         if self._folder is not None:
             write_trials(self._folder, trials, runs, chosen)
         return Sweep(trials, runs, chosen, self._state.together or 1, self._folder)
+
+    def finish_all(self) -> list[Run]:
+        """Test and save every trial where it was trained.
+
+        Raises:
+            TrainingError: one of them diverged.
+        """
+        return [self._finish_trial(number) for number in range(self._total)]
+
+    def _finish_trial(self, number: int) -> Run:
+        member, place = self._members[number], self._trial_folder(number)
+        member.raise_if_diverged()
+        kept = 0 if place is None else member.state.log_bytes
+        method, _ = self._space.applied(self._state.notes[number]["settings"])
+        log = RunLog(place, self._observer_of(number), keep_bytes=kept)
+        task = self._tasks[self._task_of(number)]
+        return finish_run(member.job, task, method, member.method, member.state, log, place)
 
     def _more(self) -> None:
         """Start trials while there is room beside those that run."""
@@ -225,11 +250,12 @@ class Group:
             ]
         return self._encoded[name, slot]
 
-    def _remember(self, config: TrainConfig) -> None:
-        rows = [row for name in self._names for row in self._rows(name, "suffix")]
-        for task in self._tasks.values():
-            tokenizer = self._backbone.tokenizer
-            rows += [task.spec.encode(record, tokenizer, "suffix") for record in task.validation]
+    def _remember(self, config: TrainConfig, slots: Sequence[Slot]) -> None:
+        rows = [row for s in slots for name in self._names for row in self._rows(name, s)]
+        tokenizer = self._backbone.tokenizer
+        for slot in slots:
+            for task in self._tasks.values():
+                rows += [task.spec.encode(record, tokenizer, slot) for record in task.validation]
         chosen = self._state.inputs
         kept = remember_inputs(self._backbone, rows, config.inputs, self._folder, chosen)
         self._state.inputs = str(kept["place"])

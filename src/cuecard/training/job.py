@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cuecard.tasks import TaskSpec
 from cuecard.training.config import TrainConfig
-from cuecard.training.loss import Resolved
+from cuecard.training.loss import Resolved, SoftLabels
 from cuecard.types import Backbone, Encoded
 
 
@@ -16,6 +16,7 @@ class Job:
     """A backbone, the encoded training rows, and how to learn from them.
 
     Attributes:
+        soft: the label probabilities to learn instead of each row's own label; None for none.
         recompute: whether activations are computed again instead of kept.
     """
 
@@ -24,4 +25,5 @@ class Job:
     rows: Sequence[Encoded]
     config: TrainConfig
     loss: Resolved
+    soft: SoftLabels | None = None
     recompute: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,7 @@ from cuecard.training.config import LossKind
 from cuecard.types import Backbone, Batch, Encoded, Injection, Tokenizer
 
 Resolved = Literal["labels", "tokens"]
+SoftLabels = Mapping[Encoded, Sequence[float]]
 
 
 def resolve_loss(kind: LossKind, spec: TaskSpec, backbone: Backbone) -> Resolved:
@@ -41,12 +42,13 @@ def resolve_loss(kind: LossKind, spec: TaskSpec, backbone: Backbone) -> Resolved
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A batch of one prompt: its task, rows, injection, and the kind of loss."""
+    """A batch of one prompt: its task, rows, injection, the kind of loss, and soft labels."""
 
     spec: TaskSpec
     rows: Sequence[Encoded]
     injection: Injection
     kind: Resolved
+    soft: SoftLabels | None = None
 
 
 def batch_loss(
@@ -65,7 +67,8 @@ def batch_losses(backbone: Backbone, parts: Sequence[Part]) -> list[Tensor]:
     """The summed loss of each of several prompts' batches, in one forward pass.
 
     "tokens": sum over target tokens of -log p(token | context, prompt, earlier target tokens).
-    "labels": sum over rows of -log softmax over the label words' logits at the gold label.
+    "labels": sum over rows of -log softmax over the label words' logits at the gold label; with
+    soft labels q, of KL(q || softmax) instead.
     """
     batches = [
         collate(
@@ -87,7 +90,10 @@ def _loss(part: Part, batch: Batch, logits: Tensor, tokenizer: Tokenizer) -> Ten
         targets = batch.target_ids.to(logits.device)
         return functional.cross_entropy(logits, targets, reduction="sum")
     words = [ids[0] for ids in part.spec.continuations(tokenizer)]
-    gold = [words.index(row.target[0]) for row in part.rows]
     chosen = logits[:, torch.tensor(words, device=logits.device)]
+    if part.soft is not None:
+        wanted = torch.tensor([part.soft[row] for row in part.rows], device=logits.device)
+        return functional.kl_div(chosen.log_softmax(-1), wanted, reduction="sum")
+    gold = [words.index(row.target[0]) for row in part.rows]
     target = torch.tensor(gold, device=logits.device)
     return functional.cross_entropy(chosen, target, reduction="sum")

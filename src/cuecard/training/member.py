@@ -13,7 +13,7 @@ from cuecard.training.checkpoint import State
 from cuecard.training.job import Job
 from cuecard.training.log import RunLog
 from cuecard.training.loss import Part
-from cuecard.training.optim import lr_at, make_optimizer, set_lr
+from cuecard.training.optim import lr_share, make_optimizer, set_lr
 from cuecard.training.order import Order
 from cuecard.training.validation import Validation
 from cuecard.types import Encoded, Method
@@ -48,7 +48,7 @@ class Member:
     ) -> None:
         self.job, self.method, self.state, self.lr = job, method, state, lr
         self._validate, self._log, self._prune = validate, log, prune
-        self._optimizer = make_optimizer(job.config, lr, method.parameters())
+        self._optimizer = make_optimizer(job.config, lr, method.groups())
         if state.method:
             method.load_state_dict(state.method)
             self._optimizer.load_state_dict(state.optimizer)
@@ -74,8 +74,9 @@ class Member:
     def begin_step(self) -> list[list[Encoded]]:
         """The next step's batches; gradients are cleared and the learning rate is set."""
         config = self.job.config
-        self._now, self._loss = lr_at(self.state.step, self.lr, config), 0.0
-        set_lr(self._optimizer, self._now)
+        share = lr_share(self.state.step, config)
+        self._now, self._loss = self.lr * share, 0.0
+        set_lr(self._optimizer, share)
         self._optimizer.zero_grad(set_to_none=True)
         micro = [self._order.take() for _ in range(config.accumulation)]
         single = self.job.loss == "labels"
@@ -84,7 +85,8 @@ class Member:
 
     def part(self, rows: Sequence[Encoded]) -> Part:
         """What one batch of it asks of the backbone."""
-        return Part(self.job.spec, rows, self.method.injection(), self.job.loss)
+        job = self.job
+        return Part(job.spec, rows, self.method.injection(), job.loss, job.soft)
 
     def share(self, loss: torch.Tensor) -> torch.Tensor:
         """A batch's summed loss as its share of the mean over all the step's targets."""
@@ -94,6 +96,9 @@ class Member:
     def end_step(self, seconds: float) -> None:
         """Clip, step and log; a loss or gradient that is not finite ends this run alone."""
         state, loss = self.state, self._loss / self._targets
+        penalty = self.method.penalty()  # followed, but not counted into the loss
+        if penalty is not None:
+            penalty.backward()  # type: ignore[no-untyped-call]
         clip = self.job.config.clip or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.method.parameters(), clip)
         if not (math.isfinite(loss) and bool(torch.isfinite(norm))):

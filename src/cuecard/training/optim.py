@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.optimization import Adafactor
 
 from cuecard.errors import ConfigError
 from cuecard.training.config import TrainConfig
+from cuecard.types import ParameterGroup
 
 # A step of Adam moves a coordinate by about lr. Embedding tables differ in scale by a factor of
 # ten, so the rate is a share of the table's RMS; LoRA's 1e-4 would look like "it does not learn".
@@ -32,9 +33,12 @@ def rms(table: Tensor) -> float:
 
 
 def make_optimizer(
-    config: TrainConfig, lr: float, parameters: Iterable[nn.Parameter]
+    config: TrainConfig, lr: float, groups: Sequence[ParameterGroup]
 ) -> torch.optim.Optimizer:
     """The optimiser over the method's parameters alone.
+
+    Args:
+        lr: the run's peak rate, for groups without one of their own.
 
     Raises:
         ConfigError: a learning rate that is not a positive number.
@@ -44,6 +48,10 @@ def make_optimizer(
             "the learning rate must be a positive number", where="lr", got=lr, expected="> 0"
         )
     decay = config.weight_decay
+    parameters = [
+        {"params": list(group.parameters), "peak": lr if group.lr is None else group.lr}
+        for group in groups
+    ]
     if config.optimizer == "adafactor":
         adafactor: torch.optim.Optimizer = Adafactor(
             parameters,
@@ -57,20 +65,23 @@ def make_optimizer(
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay or 0.0)
 
 
-def lr_at(step: int, lr: float, config: TrainConfig) -> float:
-    """The learning rate of a step counted from 0: a pure function, so resuming needs no state."""
+def lr_share(step: int, config: TrainConfig) -> float:
+    """The share of its peak that a rate has at a step counted from 0.
+
+    A pure function, so resuming needs no state.
+    """
     if step < config.warmup:
-        return lr * (step + 1) / config.warmup
+        return (step + 1) / config.warmup
     if config.schedule == "constant":
-        return lr
+        return 1.0
     left = 1 - (step - config.warmup) / max(1, config.steps - config.warmup)
     if config.schedule == "linear":
-        return lr * max(left, 0.0)
-    return lr * 0.5 * (1 - math.cos(math.pi * min(max(left, 0.0), 1.0)))
+        return max(left, 0.0)
+    return 0.5 * (1 - math.cos(math.pi * min(max(left, 0.0), 1.0)))
 
 
-def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every group this learning rate."""
+def set_lr(optimizer: torch.optim.Optimizer, share: float) -> None:
+    """Give every group this share of its peak rate."""
     group: dict[str, Any]
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = group["peak"] * share

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cuecard.errors import DataError
-from cuecard.methods import PromptTuning
+from cuecard.methods import MethodSettings, PromptTuning
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig
 from cuecard.training.group import Group
@@ -20,7 +20,7 @@ def sweep(
     backbone: Backbone,
     tasks: Task | Mapping[str, Task],
     space: SweepConfig,
-    method: PromptTuning | None = None,
+    method: MethodSettings | None = None,
     config: TrainConfig | None = None,
     *,
     folder: str | Path | None = None,

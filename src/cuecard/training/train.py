@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from cuecard.artifacts import Prompt
-from cuecard.errors import ConfigError, DataError, FrozenError
+from cuecard.errors import DataError, FrozenError
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.report import plain
-from cuecard.methods import METHODS, PromptTuning
+from cuecard.methods import PromptTuning
 from cuecard.tasks import Task, TaskSpec, collate, draw_rows
 from cuecard.training.activations import Choice, choose_activations, largest_batch
+from cuecard.training.capabilities import check_needs, check_slot, is_late
 from cuecard.training.checkpoint import Checkpoint, State
 from cuecard.training.config import TrainConfig
 from cuecard.training.inputs import remember_inputs
@@ -30,7 +31,7 @@ from cuecard.training.lr_sweep import sweep_lr
 from cuecard.training.member import Member
 from cuecard.training.optim import default_lr
 from cuecard.training.validation import Validation, validate
-from cuecard.types import Backbone, Encoded, InitContext, Method, Record
+from cuecard.types import Backbone, Encoded, InitContext, Method, MethodConfig, Record
 
 # The sweep compares rates, which takes fewer rows than choosing a step.
 _SWEEP_ROWS = 200
@@ -68,9 +69,10 @@ class Run:
 def train(
     backbone: Backbone,
     task: Task,
-    method: PromptTuning | None = None,
+    method: MethodConfig | None = None,
     config: TrainConfig | None = None,
     *,
+    soft_labels: Sequence[Sequence[float]] | None = None,
     folder: str | Path | None = None,
     observer: Observer | None = None,
 ) -> Run:
@@ -81,23 +83,28 @@ def train(
     Args:
         method: the method's settings; prompt tuning by default.
         config: how to train.
+        soft_labels: per training row the probabilities of the labels, in the spec's order, to learn
+            instead of its own label; needs the loss "labels".
         folder: where the log, the checkpoint and the prompt go; None keeps nothing.
         observer: called with every event of the log, and with "resume" where a run goes on.
 
     Raises:
         DataError: no training or no validation rows.
         TrainingError: it diverged, or the folder belongs to another run.
+        ConfigError: this backbone cannot take what the method makes.
         FrozenError: the backbone changed.
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
     method, config = method or PromptTuning(), config or TrainConfig()
+    check_needs(backbone, method)
+    check_slot(method, task.spec)
     for name in ("train", "validation"):
         if not getattr(task, name):
             raise DataError(f"the task has no {name} rows", got=0, expected="at least one")
     place = None if folder is None else Path(folder)
     if place is not None:
         place.mkdir(parents=True, exist_ok=True)
-    key = run_key(backbone, task, method, config)
+    key = run_key(backbone, task, method, config, soft_labels)
     checkpoint = (None if place is None else Checkpoint.load(place, key)) or Checkpoint(
         key=key, runs=[State()]
     )
@@ -106,7 +113,8 @@ def train(
     spec = task.spec
     rows = [spec.encode(record, backbone.tokenizer, method.slot) for record in task.train]
     frozen = Unchanged(backbone, rows[0])
-    job = Job(backbone, spec, rows, config, resolve_loss(config.loss, spec, backbone))
+    soft = None if soft_labels is None else dict(zip(rows, soft_labels, strict=True))
+    job = Job(backbone, spec, rows, config, resolve_loss(config.loss, spec, backbone), soft)
 
     def make() -> Method:
         return new_method(backbone, spec, method, config.seed)
@@ -118,7 +126,7 @@ def train(
     activations = choose_for(job, trained)
     job = replace(job, recompute=activations.how == "recompute")
     kept: dict[str, int | str] = {}
-    if method.slot == "suffix":
+    if is_late(method, spec):
         again = [spec.encode(record, backbone.tokenizer, method.slot) for record in task.validation]
         kept = remember_inputs(backbone, [*rows, *again], config.inputs, place, checkpoint.inputs)
         checkpoint.inputs = str(kept["place"])
@@ -149,12 +157,18 @@ def train(
     return finish_run(job, task, method, trained, state, log, place)
 
 
-def run_key(backbone: Backbone, task: Task, method: PromptTuning, config: TrainConfig) -> str:
+def run_key(
+    backbone: Backbone,
+    task: Task,
+    method: MethodConfig,
+    config: TrainConfig,
+    soft_labels: Sequence[Sequence[float]] | None = None,
+) -> str:
     """What two sittings of one run have in common: settings, data, backbone, precision."""
     # What changes neither the prompt nor a bit of its gradients.
     unlike = {"checkpoint_every", "activations"}
     start = None if method.prompt is None else _hash_tensor(method.prompt)
-    parts = {
+    parts: dict[str, Any] = {
         "method": {"name": method.name, "start": start, **method.model_dump(mode="json")},
         "config": config.model_dump(mode="json", exclude=unlike),
         "task": task.spec.model_dump(mode="json"),
@@ -162,23 +176,12 @@ def run_key(backbone: Backbone, task: Task, method: PromptTuning, config: TrainC
         "backbone": asdict(backbone.fingerprint),
         "precision": str(backbone.dtype),
     }
+    if soft_labels is not None:
+        parts["soft_labels"] = soft_labels
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def method_settings(name: str, settings: Mapping[str, Any]) -> PromptTuning:
-    """A method's settings by its name.
-
-    Raises:
-        ConfigError: an unknown method.
-    """
-    if name not in METHODS:
-        raise ConfigError(
-            "unknown method", where="method", got=name, expected=", ".join(sorted(METHODS))
-        )
-    return METHODS[name](**settings)
-
-
-def new_method(backbone: Backbone, spec: TaskSpec, method: PromptTuning, seed: int) -> Method:
+def new_method(backbone: Backbone, spec: TaskSpec, method: MethodConfig, seed: int) -> Method:
     """A method's first parameters for a task on a backbone: the same for the same seed.
 
     Raises:
@@ -201,6 +204,7 @@ def _init_context(backbone: Backbone, spec: TaskSpec, seed: int) -> InitContext:
         labels=spec.continuations(tokenizer) if classification else (),
         text=_about(spec),
         generator=torch.Generator().manual_seed(seed),
+        states=backbone.states,
     )
 
 
@@ -241,7 +245,7 @@ class Unchanged:
 def choose_for(job: Job, method: Method) -> Choice:
     """What a run does with its activations."""
     lengths = [len(row.context) + len(row.target) for row in job.rows]
-    tokens = largest_batch(lengths, len(method.injection().vectors), job.config)
+    tokens = largest_batch(lengths, method.injection().length, job.config)
     return choose_activations(job.config.activations, job.backbone, tokens)
 
 
@@ -249,7 +253,7 @@ def log_start(
     log: RunLog,
     job: Job,
     task: Task,
-    method: PromptTuning,
+    method: MethodConfig,
     activations: Choice,
     **more: Any,
 ) -> None:
@@ -274,7 +278,7 @@ def log_start(
 def finish_run(
     job: Job,
     task: Task,
-    method: PromptTuning,
+    method: MethodConfig,
     trained: Method,
     state: State,
     log: RunLog,
@@ -288,7 +292,7 @@ def finish_run(
         log.write("test", rows=len(task.test))
         test = evaluate(job.backbone, job.spec, task.test, injection, slot=method.slot, seed=seed)
     prompt = Prompt.create(
-        injection.vectors.detach(),
+        injection,
         backbone=job.backbone,
         spec=job.spec,
         method=method.name,

@@ -1,0 +1,111 @@
+"""`cuecard ensemble`: several prompts answering as one, and one that learns to answer like them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cuecard.artifacts import Prompt
+from cuecard.cli.console import Json, console, print_json
+from cuecard.cli.evaluation_view import print_evaluation
+from cuecard.cli.opening import find_prompt, open_prompt
+from cuecard.cli.options import (
+    BackboneName,
+    BatchRows,
+    Device,
+    Dtype,
+    LabelField,
+    Limit,
+    Part,
+    TextField,
+)
+from cuecard.cli.progress import TrainView, fetch_progress
+from cuecard.cli.rows import labelled_rows
+from cuecard.evaluation import score_predictions
+from cuecard.evaluation.ensemble import Rule, predict_ensemble
+from cuecard.names import data_source
+from cuecard.tasks import Task
+from cuecard.training import TrainConfig
+from cuecard.training.ensemble import distil, member_of
+
+
+def ensemble(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Labelled rows.", show_default=False)],
+    prompts: Annotated[
+        list[Path],
+        typer.Argument(metavar="PROMPT...", help="Runs' or prompts' folders.", show_default=False),
+    ],
+    rule: Annotated[
+        Rule, typer.Option(help="The mean of the probabilities, or the most votes.")
+    ] = "mean",
+    distil_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--distil",
+            metavar="FOLDER",
+            help="Also train one prompt to answer DATA as they do, and leave its run here.",
+            show_default=False,
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of --distil.")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="Of --distil.")] = 0,
+    text_field: TextField = None,
+    label_field: LabelField = None,
+    split: Part = None,
+    limit: Limit = None,
+    backbone: BackboneName = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    batch_rows: BatchRows = 32,
+    as_json: Json = False,
+) -> None:
+    """Score several prompts of one task as one, on labelled rows.
+
+    With --distil a new prompt is trained on a part of the rows and scored on another part, where it
+    is compared with the ensemble.
+
+    Example: cuecard ensemble more-tickets.csv runs/a runs/b runs/c --rule vote
+
+    Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
+    """
+    with fetch_progress(json=as_json) as progress:
+        first, model, place = open_prompt(
+            prompts[0], backbone, dtype=dtype, device=device, progress=progress
+        )
+        source = data_source(data, progress)
+    opened = [first, *(Prompt.load(find_prompt(path).folder, model) for path in prompts[1:])]
+    members = [member_of(prompt, model) for prompt in opened]
+    records = labelled_rows(
+        first.spec,
+        source,
+        text_field=text_field or place.text_field,
+        label_field=label_field,
+        split=split,
+        limit=limit,
+    )
+    report: dict[str, Any] = {"rule": rule, "members": [p.digest for p in opened], "data": data}
+    if distil_to is not None:
+        task = Task.from_records(first.spec, records, split=(0.8, 0.1, 0.1))
+        with TrainView(json=as_json) as view:
+            run = distil(
+                model,
+                task,
+                opened,
+                config=TrainConfig(steps=steps, seed=seed),
+                folder=distil_to,
+                observer=view,
+            )
+        records = list(task.test)
+        assert run.test is not None
+        report["distilled"] = {"digest": run.prompt.digest, **run.test.to_dict()}
+    answers = predict_ensemble(model, members, records, rule=rule, batch_rows=batch_rows)
+    found = score_predictions(first.spec, records, answers)
+    report |= {"metric": found.primary, **found.to_dict()}
+    if as_json:
+        print_json(report)
+        return
+    print_evaluation(found, first.spec.labels, console())
+    if distil_to is not None and run.test is not None:
+        console().print(f"\ndistilled into {distil_to}: {found.primary} {run.test.score:.3f}")

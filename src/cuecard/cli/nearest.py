@@ -1,0 +1,72 @@
+"""`cuecard nearest`: the saved prompts that are most like one, to start a new task from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from cuecard.artifacts import Prompt
+from cuecard.artifacts.similarity import nearest_prompts
+from cuecard.cli.console import Json, console, print_json
+from cuecard.cli.opening import find_prompt
+from cuecard.cli.options import PromptPath
+
+
+def nearest(
+    prompt: PromptPath,
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FOLDER...",
+            help="Prompts, runs, or folders of them, searched all the way down.",
+            show_default=False,
+        ),
+    ],
+    count: Annotated[int, typer.Option(min=1, help="How many to show.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Rank saved prompts by their similarity to one. No backbone is loaded.
+
+    Train a prompt for a few steps, look which finished one is near, and start from that one:
+    --init-prompt (SPoT, Vu et al. 2022).
+
+    Example: cuecard nearest runs/tickets runs
+
+    Exit codes: 0 done, 2 bad input.
+    """
+    found, skipped = nearest_prompts(Prompt.load(find_prompt(prompt).folder), folders)
+    shown = found[:count]
+    if as_json:
+        print_json(
+            {
+                "nearest": [
+                    {
+                        "folder": one.folder,
+                        "digest": one.prompt.digest,
+                        "method": one.prompt.manifest.method,
+                        "mean": one.similarity.mean,
+                        "pairs": one.similarity.pairs,
+                    }
+                    for one in shown
+                ],
+                "skipped": skipped,
+            }
+        )
+        return
+    table = Table()
+    for name in ("prompt", "method"):
+        table.add_column(name, overflow="fold")
+    for name in ("cosine of means", "mean cosine of pairs"):
+        table.add_column(name, justify="right")
+    for one in shown:
+        folder, method = escape(str(one.folder)), escape(one.prompt.manifest.method)
+        numbers = f"{one.similarity.mean:.3f}", f"{one.similarity.pairs:.3f}"
+        table.add_row(folder, method, *numbers)
+    out = console()
+    out.print(table)
+    for other in skipped:
+        out.print(f"left out: {other.folder}: {other.reason}", markup=False)

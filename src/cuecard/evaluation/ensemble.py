@@ -1,0 +1,168 @@
+"""Several prompts on one backbone, answering as one.
+
+Lester, Al-Rfou, Constant (EMNLP 2021), section 6, "Prompt Ensembling": N prompts on one frozen
+model are an ensemble for the price of one model; there the majority of the votes decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+
+from cuecard.errors import ConfigError
+from cuecard.evaluation.predict import BATCH_ROWS, as_predictions, calibrate, predict
+from cuecard.tasks.batching import collate, ordered_batches
+from cuecard.tasks.spec import TaskSpec
+from cuecard.types import Backbone, Batch, Injection, Prediction, Record, Slot, Tokenizer
+
+Rule = Literal["mean", "vote"]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A prompt with its own template, slot and log-priors."""
+
+    spec: TaskSpec
+    injection: Injection
+    slot: Slot = "prefix"
+    prior: Mapping[str, float] | None = None
+
+
+def predict_ensemble(
+    backbone: Backbone,
+    members: Sequence[Member],
+    records: Sequence[Record],
+    *,
+    rule: Rule = "mean",
+    batch_rows: int = BATCH_ROWS,
+) -> list[Prediction]:
+    """One prediction per record, of all prompts together.
+
+    Where labels are one token each, all prompts run in one forward pass per batch of rows.
+
+    Args:
+        members: prompts for one question: templates may differ, labels may not.
+        rule: see `combine`.
+
+    Raises:
+        ConfigError: no members, members of different questions, or a rule that the task cannot
+            have; else as `predict`.
+    """
+    asked = {(member.spec.kind, member.spec.labels) for member in members}
+    if len(asked) > 1:
+        raise ConfigError(
+            "the prompts of an ensemble answer different questions",
+            got="; ".join(sorted(f"{kind} {', '.join(labels)}" for kind, labels in asked)),
+            expected="one kind of task with one list of labels",
+        )
+    if rule == "mean" and ("text-to-text", ()) in asked:
+        raise ConfigError(
+            "only labels have probabilities to take the mean of",
+            where="rule",
+            got="mean for a text-to-text task",
+            expected="vote",
+        )
+    single = [_single_tokens(member.spec, backbone.tokenizer) for member in members]
+    if members and all(single):
+        return combine(_in_one_pass(backbone, members, records, single, batch_rows), rule)
+    each = [
+        predict(
+            backbone,
+            member.spec,
+            records,
+            member.injection,
+            slot=member.slot,
+            prior=member.prior,
+            batch_rows=batch_rows,
+        )
+        for member in members
+    ]
+    return combine(each, rule)
+
+
+def _single_tokens(spec: TaskSpec, tokenizer: Tokenizer) -> list[int]:
+    """The label words' tokens where each is one token; else nothing."""
+    if spec.kind != "classification":
+        return []
+    words = spec.continuations(tokenizer)
+    return [word[0] for word in words] if all(len(word) == 1 for word in words) else []
+
+
+@torch.inference_mode()
+def _in_one_pass(
+    backbone: Backbone,
+    members: Sequence[Member],
+    records: Sequence[Record],
+    words: Sequence[list[int]],
+    batch_rows: int,
+) -> list[list[Prediction]]:
+    """Each member's predictions; all members' rows of a batch run in one forward pass."""
+    bare = [replace(record, target=None) for record in records]
+    rows = [
+        [member.spec.encode(record, backbone.tokenizer, member.slot) for record in bare]
+        for member in members
+    ]
+    scores = [torch.zeros(len(records), len(of), dtype=torch.float64) for of in words]
+    lengths = [max(len(row.context) for row in same) for same in zip(*rows, strict=True)]
+    for chosen in ordered_batches(lengths, max(1, batch_rows // len(members))):
+        parts: list[tuple[Batch, Injection | None]] = [
+            (collate([(own[i], ()) for i in chosen], read="next"), member.injection)
+            for own, member in zip(rows, members, strict=True)
+        ]
+        for score, of, logits in zip(scores, words, backbone.forward_many(parts), strict=True):
+            logs = logits[:, of] - logits.logsumexp(-1, keepdim=True)
+            score[chosen] = logs.double().cpu()
+    found = [
+        as_predictions(score.numpy(), m.spec.labels)
+        for score, m in zip(scores, members, strict=True)
+    ]
+    return [
+        own if member.prior is None else calibrate(own, member.prior)
+        for own, member in zip(found, members, strict=True)
+    ]
+
+
+def combine(answers: Sequence[Sequence[Prediction]], rule: Rule = "mean") -> list[Prediction]:
+    """The predictions [prompts][records] of an ensemble as one list.
+
+    "mean" takes the mean of the probabilities; the scores are its logarithms. "vote" takes the
+    answer given most often, of equals the one with the larger mean probability, then the one given
+    by the earlier prompt; the probabilities are the shares of the votes.
+
+    Raises:
+        ConfigError: no predictions, or lists of different lengths.
+    """
+    if not answers or len({len(one) for one in answers}) != 1:
+        raise ConfigError(
+            "an ensemble needs as many answers from each prompt",
+            got=", ".join(str(len(one)) for one in answers) or "no prompts",
+            expected="one or more prompts, each with an answer per record",
+        )
+    together = _mean if rule == "mean" else _vote
+    return [together(given) for given in zip(*answers, strict=True)]
+
+
+def _means(given: Sequence[Prediction]) -> dict[str, float]:
+    labels = given[0].probabilities
+    return {x: math.fsum(one.probabilities[x] for one in given) / len(given) for x in labels}
+
+
+def _mean(given: Sequence[Prediction]) -> Prediction:
+    means = _means(given)
+    scores = {label: math.log(max(mean, 1e-300)) for label, mean in means.items()}
+    return Prediction(given[0].index, max(means, key=means.__getitem__), scores, means)
+
+
+def _vote(given: Sequence[Prediction]) -> Prediction:
+    votes, means = Counter(one.answer for one in given), _means(given)
+    # A counter keeps the order of first votes, and `max` takes the first of equals.
+    answer = max(votes, key=lambda text: (votes[text], means.get(text, 0.0)))
+    shares = {label: votes[label] / len(given) for label in means}
+    return Prediction(
+        given[0].index, answer, {label: float(votes[label]) for label in means}, shares
+    )

@@ -1,0 +1,106 @@
+"""Several prompts for one task: trained apart, and distilled into one.
+
+Training: Lester, Al-Rfou, Constant (EMNLP 2021), section 6. Distillation: the student minimises
+KL(q || p), q the mean of the teachers' label probabilities (Hinton, Vinyals, Dean 2015,
+arXiv:1503.02531, at temperature 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cuecard.artifacts import Prompt, check_backbone
+from cuecard.errors import ConfigError
+from cuecard.evaluation.ensemble import Member, predict_ensemble
+from cuecard.methods import MethodSettings, PromptTuning
+from cuecard.tasks import Task
+from cuecard.training.config import TrainConfig
+from cuecard.training.group import Group
+from cuecard.training.log import Observer
+from cuecard.training.space import SweepConfig
+from cuecard.training.train import Run, train
+from cuecard.types import Backbone, MethodConfig
+
+
+def train_ensemble(
+    backbone: Backbone,
+    task: Task,
+    method: MethodSettings | None = None,
+    config: TrainConfig | None = None,
+    *,
+    members: int = 5,
+    folder: str | Path | None = None,
+    observer: Observer | None = None,
+) -> list[Run]:
+    """Train prompts that differ in their seed alone: config.seed, config.seed + 1, ...
+
+    They make each step in one pass of the backbone, as far as they fit in memory together.
+
+    Args:
+        members: how many; five in the paper.
+        folder: each one's run goes below `trials` in it; None keeps nothing. A folder with the same
+            ensemble is gone on with.
+
+    Raises:
+        ConfigError: fewer than one member; else as `sweep`.
+        TrainingError: one of them diverged, or the folder belongs to something else.
+    """
+    if members < 1:
+        raise ConfigError("an ensemble needs members", where="members", got=members, expected="> 0")
+    config = config or TrainConfig()
+    seeds = tuple(range(config.seed, config.seed + members))
+    group = Group(
+        backbone,
+        {"": task},
+        SweepConfig(grid={"seed": seeds}),
+        method or PromptTuning(),
+        config,
+        None if folder is None else Path(folder),
+        observer or (lambda event: None),
+    )
+    group.train()
+    return group.finish_all()
+
+
+def distil(
+    backbone: Backbone,
+    task: Task,
+    teachers: Sequence[Prompt],
+    method: MethodConfig | None = None,
+    config: TrainConfig | None = None,
+    *,
+    folder: str | Path | None = None,
+    observer: Observer | None = None,
+) -> Run:
+    """Train one prompt to answer the training rows as an ensemble does on average.
+
+    The training rows' own labels are not looked at; validation and test are as in `train`.
+
+    Raises:
+        ConfigError: no teachers, teachers of another task, or labels that are not one token each.
+        WrongBackboneError: a teacher made for another backbone.
+    """
+    members = [member_of(teacher, backbone) for teacher in teachers]
+    for member in members:
+        if member.spec.labels != task.spec.labels or task.spec.kind != "classification":
+            raise ConfigError(
+                "a teacher answers another question",
+                got=", ".join(member.spec.labels) or "texts",
+                expected=", ".join(task.spec.labels) or "a task with labels",
+            )
+    answers = predict_ensemble(backbone, members, task.train)
+    soft = [[answer.probabilities[x] for x in task.spec.labels] for answer in answers]
+    config = (config or TrainConfig()).model_copy(update={"loss": "labels"})
+    return train(backbone, task, method, config, soft_labels=soft, folder=folder, observer=observer)
+
+
+def member_of(prompt: Prompt, backbone: Backbone) -> Member:
+    """A saved prompt as a member of an ensemble.
+
+    Raises:
+        WrongBackboneError: it was made for another backbone.
+    """
+    check_backbone(prompt.manifest, backbone)
+    manifest = prompt.manifest
+    return Member(prompt.spec, prompt.injection(), manifest.slot, manifest.prior)

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from command_line import Call
+from cuecard.artifacts import Prompt
+from cuecard.methods import METHODS
+
+
+def test_the_table(cuecard: Call) -> None:
+    shown = cuecard("methods").out
+    assert all(name in shown for name in METHODS) and "weights_lr" in shown
+    rows = cuecard("methods", "--json").json["methods"]
+    assert [row["method"] for row in rows] == list(METHODS)
+    assert rows[0]["missing"] == {"causal": []}
+
+
+def test_any_method_is_trained_by_its_name(
+    cuecard: Call, backbone: Path, data: Path, tmp_path: Path
+) -> None:
+    words = ("train", data, "--text-field", "review", "--backbone", backbone, "--steps", 2)
+    own = ("--method", "p-tuning", "--length", 3, "--init", "random", "--set", "method.hidden=8")
+    out = ("--no-compare", "--out", tmp_path / "run")
+    done = cuecard(*words, *own, "--set", "method.encoder=lstm", *out)
+    assert done.code == 0, done.err
+    prompt = Prompt.load(tmp_path / "run" / "prompt")
+    assert prompt.manifest.method == "p-tuning" and len(prompt.vectors) == 3
+    assert prompt.manifest.method_config["hidden"] == 8
+    assert prompt.manifest.method_config["encoder"] == "lstm"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--method", "p_tunning"), "did you mean p-tuning"),
+        (("--method", "residual", "--set", "method.botleneck=3"), "did you mean bottleneck"),
+        (("--set", "method.length=[1"), "no YAML"),
+        (("--set", "method.length"), "NAME=VALUE"),
+        (("--set", "training.stepz=3"), "did you mean steps"),
+    ],
+)
+def test_wrong_settings(cuecard: Call, data: Path, words: tuple[str, ...], said: str) -> None:
+    done = cuecard("train", data, *words)
+    assert done.code == 2 and said in done.err
