@@ -1,0 +1,42 @@
+"""What a model takes is found out once, by trying, and leaves no trace."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cuecard.errors import BackboneError
+from cuecard.tasks import collate
+from cuecard.types import Encoded, InputTokens
+from tiny import CONFIGS, tiny_backbone
+
+NEEDS = ("input-tokens", "token-shifts", "prefix-kv", "layer-tokens")
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_tiny_backbones_take_everything(kind: str) -> None:
+    backbone = tiny_backbone(kind)
+    assert all(backbone.lacks(need) is None for need in NEEDS)
+    assert not any(backbone.counts.values())
+    backbone.model.forward = None  # every answer is known by now
+    assert all(backbone.lacks(need) is None for need in NEEDS)
+
+
+def test_a_need_of_another_family() -> None:
+    assert "does not take" in str(tiny_backbone().lacks("decoder-tokens"))  # type: ignore[arg-type]
+
+
+def test_layers_that_cannot_be_found_are_told() -> None:
+    backbone = tiny_backbone()
+    backbone.model.model.layers = torch.nn.ModuleList(backbone.model.model.layers[:1])
+    assert "does not let them in" in str(backbone.lacks("layer-tokens"))
+
+
+def test_other_widths_are_refused() -> None:
+    batch = collate([(Encoded((5,), (), 0), ())], read="next")
+    for wrong in (
+        InputTokens(torch.zeros(2, 31)),
+        InputTokens(torch.zeros(2, 32), torch.zeros(3, 31)),
+    ):
+        with pytest.raises(BackboneError, match=r"shape \(any, 32\)"):
+            tiny_backbone().forward(batch, wrong)
