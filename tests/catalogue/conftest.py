@@ -123,7 +123,7 @@ def make_package() -> Callable[..., tuple[Package, bytes]]:
         wheel = buffer.getvalue()
         digest = hashlib.sha256(wheel).hexdigest()
         name = f"{safe}-1.0-py3-none-any.whl"
-        return Package("pypi", project, "1.0", name, digest, len(wheel), member), wheel
+        return Package("pypi", project, "1.0", name, digest, len(wheel), (member,)), wheel
 
     return make
 
@@ -211,6 +211,7 @@ def backbone(make_package: Any, tiny_gguf: Path) -> tuple[BackboneEntry, bytes]:
     entry = BackboneEntry(
         name="tiny-llama",
         package=package,
+        family="causal",
         converter="gguf-llama/1",
         folder_bytes=100_000,
         parameters=1,

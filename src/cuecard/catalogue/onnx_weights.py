@@ -1,0 +1,68 @@
+"""The weights of an ONNX export of a torch module, under the names they have in torch.
+
+Exports keep a module's path in two places: in the names of embeddings and norms, and in the names
+of the matrix products, whose weights are named by a number. Dynamic quantisation
+(onnxruntime.quantization) turns each weight into `q`, `scale` and `zero_point` per tensor, with
+value = (q - zero_point) * scale, and the products into MatMulInteger nodes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from cuecard.errors import CatalogueError
+
+Floats = NDArray[np.float32]
+_QUANTIZED = "_quantized"
+_PRODUCTS = ("MatMul", "MatMulInteger")
+
+
+def onnx_weights(path: Path) -> dict[str, Floats]:
+    """Every weight by its torch name, without the name of the module that was exported.
+
+    Returns:
+        float32; the weights of matrix products as torch's Linear holds them, [out, in].
+
+    Raises:
+        CatalogueError: a weight that is not quantised as said above.
+    """
+    graph = onnx.load(path, load_external_data=False).graph
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    found: dict[str, Floats] = {}
+    for name in tensors:
+        if name.removesuffix(_QUANTIZED).endswith(".weight"):
+            found[_inner(name.removesuffix(_QUANTIZED))] = _values(name, tensors, path)
+    for node in graph.node:
+        if node.op_type in _PRODUCTS and node.input[1] in tensors:
+            module = node.name.strip("/").rpartition("/")[0].replace("/", ".")
+            found[f"{_inner(module)}.weight"] = _values(node.input[1], tensors, path).T
+    return found
+
+
+def _inner(path: str) -> str:
+    """The path below the exported module."""
+    return path.partition(".")[2]
+
+
+def _values(name: str, tensors: dict[str, onnx.TensorProto], path: Path) -> Floats:
+    stem = name.removesuffix(_QUANTIZED)
+    values = numpy_helper.to_array(tensors[name])
+    if stem == name:
+        return np.asarray(values, dtype=np.float32)
+    parts = [tensors.get(f"{stem}_{part}") for part in ("zero_point", "scale")]
+    if None in parts:
+        raise CatalogueError(
+            "a quantised weight without its zero point and scale", where=path.name, got=name
+        )
+    zero, scale = (numpy_helper.to_array(part) for part in parts if part is not None)
+    if zero.ndim or scale.ndim:
+        raise CatalogueError(
+            "a weight that is quantised by channel", where=path.name, got=f"{name}, {scale.shape}"
+        )
+    whole: Floats = (values.astype(np.float32) - np.float32(zero)) * np.float32(scale)
+    return whole
