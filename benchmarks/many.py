@@ -19,10 +19,10 @@ import torch
 from benchmarks.accuracy import review_task
 from benchmarks.contestants import SPEC
 from benchmarks.machine import alternate, machine
-from cuecard import CausalBackbone, load_backbone
+from cuecard import load_backbone
 from cuecard.tasks import batches_by_length
 from cuecard.training.loss import Part, batch_losses
-from cuecard.types import Encoded, InputTokens
+from cuecard.types import Backbone, Encoded, InputTokens
 
 COUNTS = (1, 2, 4, 8)
 
@@ -31,7 +31,7 @@ class Prompts:
     """Prompts [P, H] on one backbone, each with its optimiser and its own order of batches."""
 
     def __init__(
-        self, backbone: CausalBackbone, rows: Sequence[Encoded], count: int, options: Any
+        self, backbone: Backbone, rows: Sequence[Encoded], count: int, options: Any
     ) -> None:
         self._backbone = backbone
         start = backbone.embeddings[200 : 200 + options.prompt].float()
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(
-    backbone: CausalBackbone, rows: Sequence[Encoded], count: int, options: Any
+    backbone: Backbone, rows: Sequence[Encoded], count: int, options: Any
 ) -> dict[str, float]:
     """Seconds per prompt and step, in one pass and one after the other."""
     work: dict[str, Callable[[], None]] = {}

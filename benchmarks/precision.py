@@ -27,12 +27,12 @@ from benchmarks.contestants import Ours
 from benchmarks.machine import alternate, machine, versions
 from benchmarks.memory import peak_bytes, touch
 from benchmarks.tables import PRECISION, ROOT
-from cuecard import CausalBackbone, PromptTuning, TrainConfig, load_backbone, train
+from cuecard import PromptTuning, TrainConfig, load_backbone, train
 from cuecard.backbones.loading import Precision
 from cuecard.backbones.quantize import Quantize
 from cuecard.backbones.quantized import weight_bytes
 from cuecard.tasks import batches_by_length, draw_rows
-from cuecard.types import Slot
+from cuecard.types import Backbone, Slot
 
 FORMS: dict[str, tuple[Precision, Quantize, Slot]] = {
     "fp32": ("fp32", "none", "prefix"),
@@ -90,7 +90,7 @@ def interval(values: Sequence[float]) -> dict[str, float | None]:
     return {"mean": mean(values), "half_width": wide}
 
 
-def _quality(name: str, backbone: CausalBackbone, options: argparse.Namespace) -> dict[str, Any]:
+def _quality(name: str, backbone: Backbone, options: argparse.Namespace) -> dict[str, Any]:
     """Prompts trained on this form, a run per seed."""
     task = review_task(options.reviews, 0)
     # The test rows stay unread: nothing is proved here that they should be spent on.
@@ -118,12 +118,12 @@ def _quality(name: str, backbone: CausalBackbone, options: argparse.Namespace) -
     }
 
 
-def _load(name: str, options: argparse.Namespace) -> CausalBackbone:
+def _load(name: str, options: argparse.Namespace) -> Backbone:
     dtype, quantize, _ = FORMS[name]
     return load_backbone(options.backbone, dtype=dtype, quantize=quantize)
 
 
-def _steps(name: str, backbone: CausalBackbone, options: argparse.Namespace) -> Callable[[], Any]:
+def _steps(name: str, backbone: Backbone, options: argparse.Namespace) -> Callable[[], Any]:
     """A step that can be called again and again, batch after batch."""
     task, slot = review_task(options.reviews, 0), FORMS[name][2]
     rows = [task.spec.encode(record, backbone.tokenizer, slot) for record in task.train]

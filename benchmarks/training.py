@@ -24,10 +24,10 @@ from benchmarks.machine import alternate, machine, versions
 from benchmarks.memory import peak_bytes, touch
 from benchmarks.shares import shares
 from benchmarks.tables import RESULTS, ROOT
-from cuecard import CausalBackbone, load_backbone
+from cuecard import load_backbone
 from cuecard.backbones.loading import Precision
 from cuecard.tasks import batches_by_length
-from cuecard.types import Encoded
+from cuecard.types import Backbone, Encoded
 
 NAMES: tuple[Contestant, ...] = ("ours", "peft_fp32", "peft_bf16")
 BATCHES = 8
@@ -141,7 +141,7 @@ def _steps(
     return lambda: side.step(batches[next(turn) % len(batches)]), backbone
 
 
-def _batches(case: Case, backbone: CausalBackbone, reviews: str | None) -> list[list[Encoded]]:
+def _batches(case: Case, backbone: Backbone, reviews: str | None) -> list[list[Encoded]]:
     if not case.tokens:
         task = review_task(reviews, 0)
         rows = [task.spec.encode(record, backbone.tokenizer) for record in task.train]

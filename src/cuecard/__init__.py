@@ -10,8 +10,8 @@ run.prompt.save("reviews")
 
 from importlib.metadata import version
 
-from cuecard.artifacts import Prompt, export, import_peft
-from cuecard.backbones import CausalBackbone
+from cuecard.artifacts import Prompt, export, import_npy, import_peft
+from cuecard.backbones import CausalBackbone, Seq2SeqBackbone
 from cuecard.errors import CuecardError
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.predict import predict
@@ -54,6 +54,7 @@ __all__ = [
     "Record",
     "ResidualPromptTuning",
     "Run",
+    "Seq2SeqBackbone",
     "Sweep",
     "SweepConfig",
     "SweepRecipe",
@@ -64,6 +65,7 @@ __all__ = [
     "data_source",
     "evaluate",
     "export",
+    "import_npy",
     "import_peft",
     "load_backbone",
     "predict",

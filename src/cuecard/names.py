@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from cuecard.backbones import CausalBackbone, load_causal
+from cuecard.backbones import FAMILIES, load_frozen
 from cuecard.backbones.loading import Precision
 from cuecard.backbones.quantize import Quantize
 from cuecard.catalogue import (
@@ -16,6 +16,7 @@ from cuecard.catalogue import (
     is_catalogue_name,
 )
 from cuecard.errors import BackboneError
+from cuecard.types import Backbone
 
 
 def load_backbone(
@@ -25,7 +26,7 @@ def load_backbone(
     device: str = "auto",
     quantize: Quantize = "none",
     progress: Progress | None = None,
-) -> CausalBackbone:
+) -> Backbone:
     """Load a frozen backbone by catalogue name, local folder or hub id, in this order.
 
     Args:
@@ -41,8 +42,16 @@ def load_backbone(
     """
     known = str(name)
     if known in BACKBONES:
+        if BACKBONES[known].family not in FAMILIES:
+            raise BackboneError(
+                "no prompt can be trained on this backbone",
+                where="backbone",
+                got=f"{known}, of the family {BACKBONES[known].family}",
+                expected=f"one of the family {' or '.join(FAMILIES)}",
+                hint="`cuecard backbones` shows each one's family",
+            )
         folder = backbone_folder(known, progress)
-        return load_causal(folder, name=known, dtype=dtype, device=device, quantize=quantize)
+        return load_frozen(folder, name=known, dtype=dtype, device=device, quantize=quantize)
     if not Path(name).exists():
         near = difflib.get_close_matches(known.lower(), BACKBONES, 1, 0.6)
         if near or _cannot_be_hub_id(known):
@@ -53,7 +62,7 @@ def load_backbone(
                 expected="a catalogue name, a local folder or a hub id (owner/name)",
                 hint=f"did you mean {near[0]}?" if near else "`cuecard backbones` lists the names",
             )
-    return load_causal(name, dtype=dtype, device=device, quantize=quantize)
+    return load_frozen(name, dtype=dtype, device=device, quantize=quantize)
 
 
 def data_source(name: str | Path, progress: Progress | None = None) -> str | Path:

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cuecard.artifacts import Prompt
-from cuecard.backbones import CausalBackbone
+from cuecard.artifacts.tensors import DECODER_NAME
 from cuecard.backbones.loading import Precision
 from cuecard.backbones.quantize import Quantize
 from cuecard.catalogue import Progress
@@ -164,7 +164,7 @@ class Recipe(_Section):
             max_new_tokens=task.max_new_tokens,
         )
 
-    def load_backbone(self, progress: Progress | None = None) -> CausalBackbone:
+    def load_backbone(self, progress: Progress | None = None) -> Backbone:
         """The backbone.
 
         Raises:
@@ -189,7 +189,10 @@ class Recipe(_Section):
         settings = {k: v for k, v in self.method.items() if k not in ("name", "prompt")}
         start = self.method["prompt"]
         if start is not None:
-            settings["prompt"] = Prompt.load(prompt_folder(start)).vectors
+            prompt = Prompt.load(prompt_folder(start))
+            settings["prompt"] = prompt.vectors
+            if DECODER_NAME in prompt.tensors and settings.get("decoder_length"):
+                settings["decoder_prompt"] = prompt.tensors[DECODER_NAME]
         return method_settings(self.method["name"], settings, "the recipe, method")
 
 

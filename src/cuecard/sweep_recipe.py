@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from cuecard.backbones import CausalBackbone
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, TrainingError
 from cuecard.evaluation.report import write_text
@@ -23,6 +22,7 @@ from cuecard.training.prove import Proof, prove, write_proof
 from cuecard.training.space import Space, SweepConfig
 from cuecard.training.sweep import sweep
 from cuecard.training.trials import Sweep
+from cuecard.types import Backbone
 
 FILE = "sweep.yaml"
 
@@ -58,7 +58,7 @@ class SweepOutcome:
     """
 
     task: Task
-    backbone: CausalBackbone
+    backbone: Backbone
     sweep: Sweep
     proof: Proof | None
 

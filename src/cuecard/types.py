@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 Slot = Literal["prefix", "suffix", "infix"]
-Need = Literal["input-tokens", "token-shifts", "prefix-kv", "layer-tokens"]
+Need = Literal["input-tokens", "token-shifts", "prefix-kv", "layer-tokens", "decoder-tokens"]
+PeftTask = Literal["CAUSAL_LM", "SEQ_2_SEQ_LM"]
 Split = Literal["train", "validation", "test"]
 
 
@@ -74,6 +75,8 @@ class Batch:
         read_at: [N] int64, the read's place: the logits that predict the row's token number
             read_at, counted from 0 without the prompt; it may be one past the row's end.
         target_ids: [N] int64, the token that belongs there; -100 where there is none.
+        context: [B] int64, how many of the row's tokens are the context. What comes after them is
+            the continuation, which an encoder-decoder reads in its decoder.
     """
 
     input_ids: Tensor
@@ -82,6 +85,7 @@ class Batch:
     read_rows: Tensor
     read_at: Tensor
     target_ids: Tensor
+    context: Tensor
 
     def __len__(self) -> int:
         return self.input_ids.shape[0]
@@ -96,18 +100,22 @@ class InputTokens:
     """An injection of vectors among the input embeddings, at each row's slot.
 
     Attributes:
-        vectors: [P, H] float32; P may be 0.
+        vectors: [P, H] float32; P may be 0. In an encoder-decoder they stand in the encoder's
+            input.
         shifts: [S, H] float32, added to the embeddings of each row's first S tokens by their place
             in the row, the prompt not counted (DePT); None for none.
+        decoder: [D, H] float32 in front of the input of an encoder-decoder's decoder; None for
+            none, as always on a model without one.
     """
 
     vectors: Tensor
     shifts: Tensor | None = None
+    decoder: Tensor | None = None
 
     @property
     def length(self) -> int:
-        """P: positions that the injection takes of every request."""
-        return self.vectors.shape[0]
+        """P + D: positions that the injection takes of every request."""
+        return len(self.vectors) + (0 if self.decoder is None else len(self.decoder))
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,9 +248,14 @@ class Backbone(Protocol):
         embeddings: [V, H] the input embedding matrix, detached.
         counts: running totals since `reset_counts`: forward tokens, logits computed, calls, and
             tokens whose keys and values were remembered.
+        causal: whether what stands before a prompt in the input is computed without it.
+        peft_task: what PEFT calls such a model; None where PEFT runs it in another way.
+        model: the transformers model.
     """
 
     name: str
+    model: Any
+    causal: bool
     tokenizer: Tokenizer
     device: torch.device
     dtype: torch.dtype
@@ -250,6 +263,9 @@ class Backbone(Protocol):
     num_layers: int
     vocab_size: int
     max_positions: int
+
+    @property
+    def peft_task(self) -> PeftTask | None: ...
 
     @property
     def counts(self) -> dict[str, int]: ...
@@ -363,17 +379,22 @@ class MethodConfig(Protocol):
     Attributes:
         name: what users call the method.
         needs: what its injection asks of a backbone.
-        prompt: a trained prompt's tensor to start from, which `model_dump` leaves out.
+        starts: a trained prompt's tensors to start from, which `model_dump` leaves out.
     """
 
     name: ClassVar[str]
     needs: ClassVar[tuple[Need, ...]]
 
     @property
+    def asks(self) -> tuple[Need, ...]:
+        """`needs`, and what these very settings ask for besides."""
+        ...
+
+    @property
     def slot(self) -> Slot: ...
 
     @property
-    def prompt(self) -> Tensor | None: ...
+    def starts(self) -> tuple[Tensor, ...]: ...
 
     def build(self, context: InitContext) -> Method: ...
 

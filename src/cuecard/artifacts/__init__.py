@@ -3,6 +3,7 @@
 from cuecard.artifacts.export import FORMS, export
 from cuecard.artifacts.fingerprints import check_backbone
 from cuecard.artifacts.manifest import SCHEMA_VERSION, Manifest
+from cuecard.artifacts.npy_form import import_npy
 from cuecard.artifacts.peft_form import import_peft
 from cuecard.artifacts.prompt import Prompt
 
@@ -13,5 +14,6 @@ __all__ = [
     "Prompt",
     "check_backbone",
     "export",
+    "import_npy",
     "import_peft",
 ]

@@ -44,18 +44,22 @@ def adapter_config(
     *,
     num_layers: int,
     backbone: str,
+    task_type: str | None = "CAUSAL_LM",
     key_heads: int | None = None,
     peft_type: PeftType | None = None,
 ) -> bytes | None:
     """The content of `adapter_config.json`, or None where PEFT has no such form.
 
     Args:
+        task_type: what PEFT calls the backbone; None where it runs it in another way.
         key_heads: of keys and values; None for vectors.
         peft_type: by default PREFIX_TUNING for keys and values, PROMPT_TUNING for vectors.
     """
     usual: PeftType = "PROMPT_TUNING" if key_heads is None else "PREFIX_TUNING"
     peft_type = peft_type or usual
-    possible = slot == "prefix" and set(tensors) == {TENSOR_NAME}
+    # PEFT's other kinds on encoder-decoders are not held against our own.
+    known = task_type == "CAUSAL_LM" or (task_type is not None and peft_type == "PROMPT_TUNING")
+    possible = known and slot == "prefix" and set(tensors) == {TENSOR_NAME}
     if not possible or (key_heads is None) is (peft_type == "PREFIX_TUNING"):
         return None
     length, hidden_size = tensors[TENSOR_NAME].shape
@@ -78,11 +82,12 @@ def adapter_config(
         # Key heads for keys and values. Else PEFT fills it in, and nothing depends on it.
         "num_attention_heads": key_heads,
         "num_layers": num_layers,
+        # For encoder-decoders PEFT's default is 2: twice the rows, of which it uses the first half.
         "num_transformer_submodules": 1,
         "num_virtual_tokens": length,
         "peft_type": peft_type,
         "revision": None,
-        "task_type": "CAUSAL_LM",
+        "task_type": task_type,
         "token_dim": hidden_size,
         **own[peft_type],
     }

@@ -42,6 +42,7 @@ def describe_backbone(backbone: Backbone) -> BackboneEntry:
         hidden_size=backbone.hidden_size,
         num_layers=backbone.num_layers,
         vocab_size=backbone.vocab_size,
+        peft_task=backbone.peft_task,
     )
 
 
@@ -98,14 +99,16 @@ def check_names(manifest: Manifest, where: str) -> None:
     needed, allowed = NAMES[manifest.injection]
     names = set(manifest.tensors)
     with_heads = manifest.injection == "prefix-kv"
-    if not needed <= names <= needed | allowed or with_heads is not (
-        manifest.key_heads is not None
+    if (
+        not names & needed
+        or not names <= needed | allowed
+        or with_heads is not (manifest.key_heads is not None)
     ):
         raise ArtifactError(
             "the manifest does not describe exactly the prompt's tensor",
             where=where,
             got=", ".join(sorted(names)[:5]) or "no tensor",
-            expected=f"{', '.join(sorted(needed))}"
+            expected=f"{' or '.join(sorted(needed))}"
             + (" and key_heads" if with_heads else ", without key_heads"),
         )
 

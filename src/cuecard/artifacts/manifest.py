@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from cuecard.artifacts.load import MAX_HIDDEN_SIZE, MAX_JSON_BYTES, MAX_WIDTH, parse_json
 from cuecard.artifacts.tensors import Kind
 from cuecard.errors import ArtifactError
-from cuecard.types import Slot
+from cuecard.types import PeftTask, Slot
 
 SCHEMA_VERSION: Final = 1
 MAX_TEST_VECTORS = 64
@@ -45,6 +45,7 @@ class BackboneEntry(_Part):
 
     Attributes:
         name: what its maker called it; a label for people, never opened as a path.
+        peft_task: what PEFT calls such a model; None where it runs it in another way.
     """
 
     name: str
@@ -52,6 +53,7 @@ class BackboneEntry(_Part):
     hidden_size: int = Field(ge=1, le=MAX_HIDDEN_SIZE)
     num_layers: int = Field(ge=1)
     vocab_size: int = Field(ge=1)
+    peft_task: PeftTask | None = "CAUSAL_LM"
 
 
 class TensorEntry(_Part):
@@ -142,6 +144,9 @@ class Manifest(_Part):
         The tensors' own digests are in it, so it stands for their bytes too.
         """
         content = self.model_dump(mode="json", exclude={"created_with"})
+        if self.backbone.peft_task == "CAUSAL_LM":
+            # Prompts from before there was a choice keep their digests.
+            del content["backbone"]["peft_task"]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 

@@ -1,9 +1,14 @@
-"""Adapters made by PEFT (https://github.com/huggingface/peft) for causal models, as prompts.
+"""Adapters made by PEFT (https://github.com/huggingface/peft) as prompts.
 
 PROMPT_TUNING and P_TUNING hold the vectors that reach the model, the latter what its encoder made
 of them; PREFIX_TUNING holds keys and values [P, L * 2 * K * D]. MULTITASK_PROMPT_TUNING holds a
 shared prompt P* and factors u_k, v_k for each task k; what reaches the model is P* o (u_k v_k)
 (Wang et al. 2023, arXiv:2303.02861, section 3.1).
+
+For encoder-decoders PEFT makes [2P, H] of P virtual tokens, unless it is told otherwise
+(num_transformer_submodules: 2): one half for the encoder, one for the decoder. Its forward and its
+generate put the first half into the encoder's input and never use the second, which stays as it
+started and is dropped here.
 
 The other way needs no code: a saved prompt folder with the prefix slot is such an adapter.
 """
@@ -73,16 +78,17 @@ def import_peft(
     """
     folder = Path(folder)
     config = parse_json(read_plain_file(folder, PEFT_FILE, MAX_JSON_BYTES), str(folder / PEFT_FILE))
-    _check_kind(config, folder)
+    _check_kind(config, folder, backbone)
     kind = str(config["peft_type"])
     content = read_plain_file(folder, TENSOR_FILE, MAX_TENSOR_BYTES)
     found = parse_tensors(content, str(folder / TENSOR_FILE), _RANKS[kind], _DTYPES)
     made = _of_task(found, task, folder)
-    injection: Injection = InputTokens(made)
     if kind == "PREFIX_TUNING":
-        injection = _prefix(config, made, backbone, folder)
+        injection: Injection = _prefix(config, made, backbone, folder)
     else:
         _check_widths(config, tuple(made.shape), backbone, folder)
+        made = made[: config["num_virtual_tokens"]]
+        injection = InputTokens(made)
     return Prompt.create(
         injection,
         backbone=backbone,
@@ -153,11 +159,20 @@ def _prefix(
     return PrefixKV.of_matrix(matrix, own[1], heads)
 
 
-def _check_kind(config: Mapping[str, Any], folder: Path) -> None:
+def _check_kind(config: Mapping[str, Any], folder: Path, backbone: Backbone) -> None:
+    if backbone.peft_task is None:
+        raise ArtifactError(
+            "PEFT runs this backbone in another way than the model runs itself",
+            where=backbone.name,
+            got="a scale of the embeddings that PEFT leaves out",
+            expected="a backbone whose adapters mean the same here and there",
+        )
+    # Of encoder-decoders' prompts only these are held against PEFT in the tests.
+    kinds = tuple(_RANKS) if backbone.causal else ("PROMPT_TUNING",)
     wanted: dict[str, tuple[Any, ...]] = {
-        "peft_type": tuple(_RANKS),
-        "task_type": ("CAUSAL_LM", None),
-        "num_transformer_submodules": (1, None),
+        "peft_type": kinds,
+        "task_type": (backbone.peft_task, None),
+        "num_transformer_submodules": _submodules(backbone),
         # Other trained modules would be lost without a word.
         "modules_to_save": (None, []),
     }
@@ -167,15 +182,21 @@ def _check_kind(config: Mapping[str, Any], folder: Path) -> None:
                 "this kind of adapter cannot be imported",
                 where=f"{folder / PEFT_FILE}: {name}",
                 got=config.get(name),
-                expected=f"{' or '.join(map(str, accepted))}: a prompt for a causal model",
+                expected=f"{' or '.join(map(str, accepted))}: "
+                f"a prompt for a model like {backbone.name}",
             )
+
+
+def _submodules(backbone: Backbone) -> tuple[int | None, ...]:
+    return (2, 1, None) if backbone.peft_task == "SEQ_2_SEQ_LM" else (1, None)
 
 
 def _check_widths(
     config: Mapping[str, Any], shape: tuple[int, ...], backbone: Backbone, folder: Path
 ) -> None:
     claimed = (config.get("num_virtual_tokens"), config.get("token_dim"))
-    if claimed != shape:
+    times = config.get("num_transformer_submodules") or _submodules(backbone)[0] or 1
+    if claimed[0] is None or (claimed[0] * times, claimed[1]) != shape:
         raise ArtifactError(
             "the adapter's tensor and configuration do not agree",
             where=str(folder),

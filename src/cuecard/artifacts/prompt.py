@@ -26,14 +26,13 @@ from cuecard.artifacts.fingerprints import check_backbone
 from cuecard.artifacts.load import (
     MAX_JSON_BYTES,
     MAX_TENSOR_BYTES,
-    TENSOR_NAME,
     check_finite,
     parse_tensors,
     read_plain_file,
 )
 from cuecard.artifacts.manifest import Manifest, first_problem, software_versions
 from cuecard.artifacts.probes import check_test_vectors, default_probes, make_test_vectors
-from cuecard.artifacts.tensors import LAYERS_NAME, RANKS, injection_of, kind_of, tensors_of
+from cuecard.artifacts.tensors import RANKS, injection_of, kind_of, tensors_of, vectors_of
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Encoded, Injection, InputTokens, LayerTokens, PrefixKV, Slot
@@ -94,6 +93,7 @@ class Prompt:
             kept,
             num_layers=backbone.num_layers,
             backbone=backbone.name,
+            task_type=backbone.peft_task,
             key_heads=key_heads,
         )
         try:
@@ -199,6 +199,7 @@ class Prompt:
             self.tensors,
             num_layers=entry.num_layers,
             backbone=entry.name,
+            task_type=entry.peft_task,
             key_heads=self.manifest.key_heads,
             peft_type=peft_type,
         )
@@ -207,11 +208,10 @@ class Prompt:
     def vectors(self) -> Tensor:
         """[P, H] the vectors among the input embeddings: for deep prompts the first layer's.
 
-        Keys and values of a prefix have none: for them the matrix that is saved.
+        P is 0 for a decoder's prompt. Keys and values of a prefix have none: for them the matrix
+        that is saved.
         """
-        if LAYERS_NAME in self.tensors:
-            return self.tensors[LAYERS_NAME][0]
-        return self.tensors[TENSOR_NAME]
+        return vectors_of(self.tensors)
 
     @property
     def spec(self) -> TaskSpec:
@@ -240,7 +240,7 @@ class Prompt:
 def _check_new(given: Injection, tensors: Mapping[str, Tensor], backbone: Backbone) -> None:
     """The numbers are finite and, as far as can be seen here, of the backbone's sizes."""
     for tensor in tensors.values():
-        fits = tensor.ndim == RANKS[TENSOR_NAME] or isinstance(given, LayerTokens)
+        fits = tensor.ndim == 2 or isinstance(given, LayerTokens)
         own_width = isinstance(given, PrefixKV) or tensor.shape[-1] == backbone.hidden_size
         if not fits or not tensor.numel() or not own_width:
             raise ArtifactError(

@@ -17,17 +17,20 @@ from cuecard.types import Injection, InputTokens, LayerTokens, PrefixKV
 
 Kind = Literal["input-tokens", "prefix-kv", "layer-tokens"]
 
-SHIFTS_NAME, LAYERS_NAME = "token_shifts", "layer_embeddings"
+# Vectors in front of an encoder-decoder's decoder input; shifts of tokens; vectors of every layer.
+DECODER_NAME, SHIFTS_NAME, LAYERS_NAME = "decoder_embeddings", "token_shifts", "layer_embeddings"
 
 # PEFT's names of a multitask prompt's factors, [tasks, P, rank] and [tasks, rank, H].
 TASK_COLUMNS, TASK_ROWS = "prefix_task_cols", "prefix_task_rows"
 
-RANKS: Mapping[str, int] = MappingProxyType({TENSOR_NAME: 2, SHIFTS_NAME: 2, LAYERS_NAME: 3})
+RANKS: Mapping[str, int] = MappingProxyType(
+    {TENSOR_NAME: 2, SHIFTS_NAME: 2, DECODER_NAME: 2, LAYERS_NAME: 3}
+)
 
-# A kind's tensors: those it must have, and those it may have.
+# A kind's tensors: those of which it must have one, and those it may have besides.
 NAMES: Mapping[Kind, tuple[frozenset[str], frozenset[str]]] = MappingProxyType(
     {
-        "input-tokens": (frozenset({TENSOR_NAME}), frozenset({SHIFTS_NAME})),
+        "input-tokens": (frozenset({TENSOR_NAME, DECODER_NAME}), frozenset({SHIFTS_NAME})),
         "prefix-kv": (frozenset({TENSOR_NAME}), frozenset()),
         "layer-tokens": (frozenset({LAYERS_NAME}), frozenset()),
     }
@@ -49,6 +52,9 @@ def tensors_of(injection: Injection) -> dict[str, Tensor]:
         found = {LAYERS_NAME: injection.vectors}
     else:
         found = {TENSOR_NAME: injection.vectors}
+        if injection.decoder is not None:
+            decoder = {DECODER_NAME: injection.decoder}
+            found = found | decoder if len(injection.vectors) else decoder
         if injection.shifts is not None:
             found[SHIFTS_NAME] = injection.shifts
     return {
@@ -70,4 +76,14 @@ def injection_of(
         return LayerTokens(tensors[LAYERS_NAME])
     if kind == "prefix-kv":
         return PrefixKV.of_matrix(tensors[TENSOR_NAME], layers, key_heads or 1)
-    return InputTokens(tensors[TENSOR_NAME], tensors.get(SHIFTS_NAME))
+    return InputTokens(vectors_of(tensors), tensors.get(SHIFTS_NAME), tensors.get(DECODER_NAME))
+
+
+def vectors_of(tensors: Mapping[str, Tensor]) -> Tensor:
+    """[P, H] the vectors of the input, of deep prompts the first layer's.
+
+    There are none in a prompt of the decoder alone. For keys and values: their matrix.
+    """
+    if LAYERS_NAME in tensors:
+        return tensors[LAYERS_NAME][0]
+    return tensors[TENSOR_NAME] if TENSOR_NAME in tensors else tensors[DECODER_NAME][:0]

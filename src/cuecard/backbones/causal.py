@@ -7,7 +7,6 @@ forward, so that soft-capping and scaling of logits stay the model's business.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +31,7 @@ from cuecard.types import (
     Fingerprint,
     Injection,
     Need,
+    PeftTask,
     PrefixKV,
     States,
     Tokenizer,
@@ -60,6 +60,7 @@ class CausalBackbone:
     takes: ClassVar[frozenset[Need]] = frozenset(
         {"input-tokens", "token-shifts", "prefix-kv", "layer-tokens"}
     )
+    causal = True
 
     def __init__(self, model: Any, tokenizer: Tokenizer, name: str) -> None:
         self.name, self.model, self.tokenizer = name, model, tokenizer
@@ -103,14 +104,14 @@ class CausalBackbone:
         """What a prompt trained here needs to find again."""
         return fingerprint_of(self.model, self.tokenizer)
 
+    @property
+    def peft_task(self) -> PeftTask | None:
+        """What PEFT calls such a model."""
+        return "CAUSAL_LM"
+
     def digest(self) -> str:
         """SHA-256 over every parameter's and buffer's bytes: the proof that nothing changed."""
-        total = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            total.update(name.encode())
-            flat = tensor.detach().cpu().contiguous().flatten()
-            total.update(memoryview(flat.view(torch.uint8).numpy()))
-        return total.hexdigest()
+        return self._frozen.digest()
 
     def lacks(self, need: Need) -> str | None:
         """Why this backbone cannot take what a method needs; None if it can."""
@@ -227,7 +228,8 @@ class CausalBackbone:
             ids[row, : len(context)] = torch.tensor(context, device=self.device)
         every = torch.arange(len(ids), device=self.device)
         rows = Rows(ids, lengths, slot, every, lengths, given)
-        return self._decode(rows, max_new_tokens, self._stops(stop_ids))
+        stops = self._frozen.stops(self.tokenizer.eos_token_id, stop_ids)
+        return self._decode(rows, max_new_tokens, stops)
 
     def _generate_apart(
         self,
@@ -270,13 +272,6 @@ class CausalBackbone:
             mask = torch.cat([padded.mask, torch.ones_like(padded.mask[:, :1])], 1)
             padded = Padded(embeds, mask, padded.cache)
         return answers
-
-    def _stops(self, stop_ids: Sequence[int]) -> Tensor:
-        config = getattr(self.model, "generation_config", None)
-        ends = getattr(config, "eos_token_id", None)
-        known = [self.tokenizer.eos_token_id, *stop_ids]
-        known += ends if isinstance(ends, list) else [ends]
-        return torch.tensor(sorted({int(i) for i in known if i is not None}), device=self.device)
 
     def _injected(self, injection: Injection | None) -> Injected:
         widths = Widths(self.num_layers, self.hidden_size)

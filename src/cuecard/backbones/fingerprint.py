@@ -43,6 +43,21 @@ _STRUCTURE = (
     "logit_scale",
     "logits_scaling",
 )
+# The same of encoder-decoders, for which alone they are looked at: the digests of other models
+# should not depend on the families there are.
+_HALVES = (
+    "num_decoder_layers",
+    "decoder_layers",
+    "encoder_attention_heads",
+    "decoder_attention_heads",
+    "feed_forward_proj",
+    "relative_attention_num_buckets",
+    "relative_attention_max_distance",
+    "scale_embedding",
+    "scale_decoder_outputs",
+    "decoder_start_token_id",
+    "forced_bos_token_id",
+)
 _PROBES = ("The quick brown fox", " déjà vu 1234", "\n\tif x:\n", "naïve 東京 🙂")
 _SAMPLE = 1024
 
@@ -61,7 +76,8 @@ def fingerprint_of(model: Any, tokenizer: Any) -> Fingerprint:
 
 def _digest_config(config: Any) -> str:
     known: dict[str, Any] = {"model_type": config.model_type}
-    known |= {name: getattr(config, name, None) for name in _STRUCTURE}
+    names = _STRUCTURE + (_HALVES if getattr(config, "is_encoder_decoder", False) else ())
+    known |= {name: getattr(config, name, None) for name in names}
     # transformers 5 holds in one mapping what 4 held in three settings.
     newer, older = getattr(config, "rope_parameters", None), getattr(config, "rope_scaling", None)
     rope = dict(newer or older or {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -18,10 +19,10 @@ from cuecard.errors import BackboneError
 
 
 class FrozenModel:
-    """A causal language model without gradients of its own.
+    """A language model without gradients of its own.
 
     Args:
-        model: any transformers causal LM; its parameters are frozen here.
+        model: any transformers model with an LM head; its parameters are frozen here.
         name: what the user called it.
 
     Raises:
@@ -36,10 +37,10 @@ class FrozenModel:
         self.head: nn.Module = model.get_output_embeddings()
         if self.embed is None or self.head is None:
             raise BackboneError(
-                "this model cannot be used as a causal backbone",
+                "this model cannot be used as a backbone",
                 where=name,
                 got=f"{type(model).__name__} without an input embedding or an LM head",
-                expected="a causal language model (AutoModelForCausalLM)",
+                expected="a causal language model or an encoder-decoder, with its LM head",
             )
         weight = self.embed.weight
         assert isinstance(weight, Tensor)
@@ -72,6 +73,22 @@ class FrozenModel:
         if not (self.recompute and torch.is_grad_enabled()):
             return nullcontext()
         return recomputing(decoder_layers(self.model, self.layers), again)
+
+    def digest(self) -> str:
+        """SHA-256 over every parameter's and buffer's bytes: the proof that nothing changed."""
+        total = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            total.update(name.encode())
+            flat = tensor.detach().cpu().contiguous().flatten()
+            total.update(memoryview(flat.view(torch.uint8).numpy()))
+        return total.hexdigest()
+
+    def stops(self, tokenizer_end: Any, stop_ids: Sequence[int]) -> Tensor:
+        """The ids that end an answer: the tokenizer's, the given ones and the model's own."""
+        config = getattr(self.model, "generation_config", None)
+        ends = getattr(config, "eos_token_id", None)
+        known = [tokenizer_end, *stop_ids, *(ends if isinstance(ends, list) else [ends])]
+        return torch.tensor(sorted({int(i) for i in known if i is not None}), device=self.device)
 
     def new_cache(self) -> Any:
         """An empty cache of keys and values that fits the model."""

@@ -83,6 +83,13 @@ def injected(
         layers = put(injection.vectors, "vectors", (widths.layers, None, hidden))
         return Injected(layers[0], layers=layers)
     assert isinstance(injection, InputTokens)
+    if injection.decoder is not None:
+        raise BackboneError(
+            "this backbone has no decoder's input to put a prompt in front of",
+            where=name,
+            got=f"{len(injection.decoder)} decoder vectors",
+            expected="an encoder-decoder, or a prompt of the input alone",
+        )
     vectors = put(injection.vectors, "vectors", (None, hidden))
     if injection.shifts is None:
         return Injected(vectors)

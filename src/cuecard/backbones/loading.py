@@ -1,13 +1,20 @@
-"""A folder or a hub id -> a frozen causal backbone."""
+"""A folder or a hub id -> a frozen backbone of the family that its config names."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+)
 from transformers.utils import logging as transformers_logging
 
 from cuecard.backbones.causal import CausalBackbone
@@ -17,21 +24,22 @@ from cuecard.backbones.quantize import (
     check_quantize,
     quantize_linears,
 )
+from cuecard.backbones.seq2seq import Seq2SeqBackbone
 from cuecard.errors import BackboneError
 
 Precision = Literal["auto", "fp32", "bf16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def load_causal(
+def load_frozen(
     source: str | Path,
     *,
     name: str | None = None,
     dtype: Precision = "auto",
     device: str = "auto",
     quantize: Quantize = "none",
-) -> CausalBackbone:
-    """Load a causal language model and freeze it.
+) -> CausalBackbone | Seq2SeqBackbone:
+    """Load a causal language model or an encoder-decoder and freeze it.
 
     Args:
         source: a local folder in the hub's layout, or a hub id.
@@ -42,8 +50,8 @@ def load_causal(
             "nf4"); see `backbones/quantize.py`.
 
     Raises:
-        BackboneError: nothing there, not a causal language model, no fast tokenizer, or a form
-            that cannot be had here.
+        BackboneError: nothing there, a model of another family, weights that do not make up a
+            language model, no fast tokenizer, or a form that cannot be had here.
     """
     where = choose_device(device)
     check_quantize(quantize, where)
@@ -56,23 +64,26 @@ def load_causal(
             got="no config.json there",
             expected="a folder with config.json, weights and a tokenizer",
         )
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        options = bitsandbytes_options(quantize, kind, where)
-        model = AutoModelForCausalLM.from_pretrained(str(source), dtype=kind, **options)
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(source))
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        raise BackboneError(
-            "the backbone cannot be loaded",
-            where=str(source),
-            got=str(error).strip().split("\n")[0],
-            expected="a catalogue name, a local folder or the hub id of a causal language model",
-            hint="`cuecard backbones` lists the catalogue; a hub id needs the network once",
-        ) from error
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
+    with _quiet():
+        try:
+            options = bitsandbytes_options(quantize, kind, where)
+            config: Any = AutoConfig.from_pretrained(str(source))
+            halves = bool(getattr(config, "is_encoder_decoder", False))
+            auto: Any = AutoModelForSeq2SeqLM if halves else AutoModelForCausalLM
+            model, found = auto.from_pretrained(
+                str(source), dtype=kind, output_loading_info=True, **options
+            )
+            tokenizer: Any = AutoTokenizer.from_pretrained(str(source))
+        except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+            raise BackboneError(
+                "the backbone cannot be loaded",
+                where=str(source),
+                got=str(error).strip().split("\n")[0],
+                expected="a catalogue name, a local folder or the hub id of a causal language "
+                "model or an encoder-decoder",
+                hint="`cuecard backbones` lists the catalogue; a hub id needs the network once",
+            ) from error
+    _check_whole(found["missing_keys"], type(model).__name__, str(source))
     if not getattr(tokenizer, "is_fast", False):
         raise BackboneError(
             "the backbone has no fast tokenizer",
@@ -84,8 +95,39 @@ def load_causal(
     known = name or (local.resolve().name if local.exists() else str(source))
     if quantize in ("int8", "int4"):
         quantize_linears(model, quantize)
+    family = Seq2SeqBackbone if halves else CausalBackbone
     # bitsandbytes has put its models where they belong, and lets nobody move them.
-    return CausalBackbone(model if options else model.to(where), tokenizer, known)
+    return family(model if options else model.to(where), tokenizer, known)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar, and no remarks on untied heads: what matters is checked and raised."""
+    shown, level = (
+        transformers_logging.is_progress_bar_enabled(),
+        transformers_logging.get_verbosity(),
+    )
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
+def _check_whole(missing: Collection[str], kind: str, source: str) -> None:
+    """Weights that are not in the files would be random; an encoder's missing LM head above all."""
+    if missing:
+        names = sorted(missing)
+        raise BackboneError(
+            "the files do not hold a whole language model",
+            where=source,
+            got=f"no weights for {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}",
+            expected=f"every weight of {kind}, its LM head among them",
+            hint="an encoder without an LM head, such as a sentence encoder, is no such model",
+        )
 
 
 def choose_device(device: str) -> torch.device:

@@ -27,7 +27,7 @@ def backbones(as_json: Json = False) -> None:
         print_json({"backbones": entries})
         return
     table = Table()
-    for name in ("name", "what", "size", "licence", "here"):
+    for name in ("name", "family", "what", "size", "licence", "here"):
         table.add_column(name, overflow="fold")
     for entry in entries:
         size = (
@@ -36,7 +36,7 @@ def backbones(as_json: Json = False) -> None:
             f"{entry['folder_bytes'] / 1e6:,.0f} MB on disk"
         )
         here = "yes" if entry["cached"] else "on first use"
-        cells = (entry["name"], entry["description"], size, entry["license"], here)
+        cells = (entry["name"], entry["family"], entry["description"], size, entry["license"], here)
         table.add_row(*(escape(str(cell)) for cell in cells))
     console().print(table)
 
@@ -45,6 +45,7 @@ def _facts(entry: BackboneEntry) -> dict[str, Any]:
     folder = entry_folder(entry)
     return {
         "name": entry.name,
+        "family": entry.family,
         "description": entry.description,
         "parameters": entry.parameters,
         "download_bytes": entry.package.size,

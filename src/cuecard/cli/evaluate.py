@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal
 import typer
 
 from cuecard.artifacts import Prompt
-from cuecard.backbones import CausalBackbone
 from cuecard.cli.console import Json, console, print_json
 from cuecard.cli.evaluation_view import print_evaluation
 from cuecard.cli.opening import open_prompt
@@ -38,7 +37,7 @@ from cuecard.evaluation import (
 from cuecard.evaluation import evaluate as run_evaluation
 from cuecard.evaluation.report import write_json
 from cuecard.names import data_source
-from cuecard.types import Record
+from cuecard.types import Backbone, Record
 
 Calibration = Literal["saved", "none", "batch", "content-free"]
 
@@ -139,7 +138,7 @@ def evaluate(
 
 def _evaluate(
     prompt: Prompt,
-    backbone: CausalBackbone,
+    backbone: Backbone,
     records: list[Record],
     calibration: Calibration,
     no_prompt: bool,

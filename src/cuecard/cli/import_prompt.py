@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cuecard.artifacts import import_peft
+from cuecard.artifacts import import_npy, import_peft
 from cuecard.cli.console import Json, print_json
 from cuecard.cli.options import Device, Dtype, Overwrite, listed, pairs, unescaped
 from cuecard.cli.progress import fetch_progress
@@ -22,7 +22,7 @@ def import_prompt(
         Path,
         typer.Argument(
             metavar="ADAPTER",
-            help="A folder that PEFT's save_pretrained wrote.",
+            help="A folder that PEFT's save_pretrained wrote, or a .npy file of [P, H] floats.",
             show_default=False,
         ),
     ],
@@ -77,9 +77,9 @@ def import_prompt(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Make a prompt of a PEFT adapter, bound to a task and a backbone from then on.
+    """Make a prompt of a PEFT adapter or an array, bound to a task and a backbone from then on.
 
-    PROMPT_TUNING, P_TUNING, PREFIX_TUNING and MULTITASK_PROMPT_TUNING of causal models are read.
+    Adapters: PROMPT_TUNING, P_TUNING, PREFIX_TUNING and MULTITASK_PROMPT_TUNING. Arrays: `.npy`.
 
     Example: cuecard import adapter prompts/reviews --backbone smollm2-135m-instruct
     --template 'Review: {text}\\nSentiment:' --labels negative,positive
@@ -99,7 +99,14 @@ def import_prompt(
     )
     with fetch_progress(json=as_json) as progress:
         model = load_backbone(backbone, dtype=dtype, device=device, progress=progress)
-    prompt = import_peft(adapter, model, spec, task=_task(task))
+    if adapter.is_file():
+        if task is not None:
+            raise ConfigError(
+                "a task of an array that has none", where="--task", got=task, expected="none"
+            )
+        prompt = import_npy(adapter, model, spec)
+    else:
+        prompt = import_peft(adapter, model, spec, task=_task(task))
     folder = prompt.save(dest, overwrite=overwrite)
     if as_json:
         print_json({"folder": folder, "digest": prompt.digest, "bytes": prompt.nbytes})

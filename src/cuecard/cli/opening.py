@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cuecard.artifacts import Prompt
-from cuecard.backbones import CausalBackbone
 from cuecard.backbones.loading import Precision
 from cuecard.backbones.quantize import Quantize, loadable_form
 from cuecard.catalogue import BACKBONES, Progress
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.names import load_backbone
 from cuecard.recipe import FILE, Recipe, prompt_folder, read_recipe
+from cuecard.types import Backbone
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def open_prompt(
     device: str = "auto",
     quantize: Quantize | None = None,
     progress: Progress | None = None,
-) -> tuple[Prompt, CausalBackbone, Place]:
+) -> tuple[Prompt, Backbone, Place]:
     """Read a prompt and load the backbone it was made for; all checks are run.
 
     Args:

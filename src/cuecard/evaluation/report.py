@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 from rich.table import Table
 
 from cuecard.types import Interval
@@ -150,6 +151,8 @@ def plain(value: Any) -> Any:
     """A value as what JSON knows: mappings, lists, text, finite numbers, booleans and null."""
     if isinstance(value, Interval):
         return [plain(value.low), plain(value.high)]
+    if isinstance(value, BaseModel):
+        return plain(value.model_dump(mode="json"))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -1,25 +1,58 @@
 """Prompt tuning: P free vectors among the input embeddings.
 
-Formula: p(y | x) = LM([P; E(x)]), with P in R^{P x H} the only thing that is trained.
+Formula: p(y | x) = LM([P; E(x)]), with P in R^{P x H} the only thing that is trained. An
+encoder-decoder may also have D vectors in front of its decoder's input:
+p(y_t | x, y_<t) = Dec([D; E(start); E(y_<t)] | Enc([P; E(x)])).
 Paper: Lester, Al-Rfou, Constant, "The Power of Scale for Parameter-Efficient Prompt Tuning"
 (EMNLP 2021), section 2. Reference code: google-research/prompt-tuning, `prompts.py`.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from cuecard.methods.start import StartSettings
-from cuecard.types import InitContext, InputTokens, ParameterGroup
+from cuecard.methods.start import MAX_LENGTH, StartSettings
+from cuecard.types import InitContext, InputTokens, Need, ParameterGroup
 
 
 class PromptTuning(StartSettings):
-    """Settings of prompt tuning: a length, an init, a slot; see `StartSettings`."""
+    """Settings of prompt tuning: a length, an init, a slot; see `StartSettings`.
+
+    Attributes:
+        length: vectors in the input; 0 only with decoder vectors.
+        decoder_length: vectors in front of an encoder-decoder's decoder input. They start as the
+            others do, with an init of their own draw.
+        decoder_prompt: the rows that they start from with the init "prompt"; sampled from the
+            vocabulary where there are none.
+    """
 
     name: ClassVar[str] = "prompt-tuning"
     about: ClassVar[str] = "vectors among the input embeddings"
+
+    length: int | None = Field(default=None, ge=0, le=MAX_LENGTH)
+    decoder_length: int = Field(default=0, ge=0, le=MAX_LENGTH)
+    decoder_prompt: Tensor | None = Field(default=None, exclude=True, repr=False)
+
+    @model_validator(mode="after")
+    def _some_vectors(self) -> PromptTuning:
+        if self.length == 0 and not self.decoder_length:
+            raise ValueError("length 0 is for a prompt with a decoder_length above 0")
+        return self
+
+    @property
+    def asks(self) -> tuple[Need, ...]:
+        """Tokens in the input, in the decoder's, or in both."""
+        own = () if self.length == 0 else self.needs
+        return (*own, "decoder-tokens") if self.decoder_length else own
+
+    @property
+    def starts(self) -> tuple[Tensor, ...]:
+        """The rows to start from, the input's and the decoder's."""
+        return tuple(rows for rows in (self.prompt, self.decoder_prompt) if rows is not None)
 
     def build(self, context: InitContext) -> SoftPrompt:
         """Make the prompt.
@@ -27,23 +60,35 @@ class PromptTuning(StartSettings):
         Raises:
             ConfigError: an init that this backbone or task cannot give.
         """
-        return SoftPrompt(self.start(context))
+        vectors = context.embeddings[:0] if self.length == 0 else self.start(context)
+        return SoftPrompt(vectors, self._decoder_start(context) if self.decoder_length else None)
+
+    def _decoder_start(self, context: InitContext) -> Tensor:
+        changes: dict[str, Any] = {"length": self.decoder_length, "prompt": self.decoder_prompt}
+        if self.init == "prompt" and self.decoder_prompt is None:
+            changes["init"] = "vocabulary"
+        return self.model_copy(update=changes).start(context)
 
 
 class SoftPrompt(nn.Module):
-    """The prompt's vectors [P, H] in float32, whatever the backbone's precision."""
+    """The prompt's vectors [P, H], and [D, H] of the decoder, in float32 whatever the backbone's.
 
-    def __init__(self, vectors: Tensor) -> None:
+    Whichever has no rows is no parameter.
+    """
+
+    def __init__(self, vectors: Tensor, decoder: Tensor | None = None) -> None:
         super().__init__()
-        self.vectors = nn.Parameter(vectors.float())
+        empty = torch.zeros(0, vectors.shape[1], device=vectors.device)
+        self.vectors = nn.Parameter(vectors.float()) if len(vectors) else empty
+        self.decoder = None if decoder is None else nn.Parameter(decoder.float())
 
     def groups(self) -> tuple[ParameterGroup, ...]:
         """One rate, the run's."""
-        return (ParameterGroup((self.vectors,)),)
+        return (ParameterGroup(tuple(self.parameters())),)
 
     def injection(self) -> InputTokens:
         """The vectors as they are."""
-        return InputTokens(self.vectors)
+        return InputTokens(self.vectors, decoder=self.decoder)
 
     def penalty(self) -> Tensor | None:
         """None."""

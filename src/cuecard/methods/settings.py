@@ -32,6 +32,16 @@ class MethodSettings(BaseModel):
     prompt: Tensor | None = Field(default=None, exclude=True, repr=False)
     slot: Slot = "prefix"
 
+    @property
+    def asks(self) -> tuple[Need, ...]:
+        """What its injection asks of a backbone with these settings."""
+        return self.needs
+
+    @property
+    def starts(self) -> tuple[Tensor, ...]:
+        """The tensors to start from, which `model_dump` leaves out."""
+        return () if self.prompt is None else (self.prompt,)
+
     @abstractmethod
     def build(self, context: InitContext) -> Method:
         """Make the method's first parameters.

@@ -65,7 +65,8 @@ def collate(
         mask[row, : len(ids)] = 1
     columns = torch.tensor(reads, dtype=torch.int64).T.contiguous()
     slot = torch.tensor([encoded.slot for encoded, _ in rows], dtype=torch.int64)
-    return Batch(input_ids, mask, slot, columns[0], columns[1], columns[2])
+    context = torch.tensor([len(encoded.context) for encoded, _ in rows], dtype=torch.int64)
+    return Batch(input_ids, mask, slot, columns[0], columns[1], columns[2], context)
 
 
 def batches_by_length(

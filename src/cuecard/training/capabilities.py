@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from cuecard.backbones import CausalBackbone
+from cuecard.backbones import FAMILIES as BACKBONES
 from cuecard.errors import ConfigError
 from cuecard.methods import METHODS
 from cuecard.tasks import TaskSpec
@@ -21,7 +21,9 @@ from cuecard.types import Backbone, MethodConfig, Need
 LIMITS: Mapping[Need, str] = MappingProxyType(
     {"prefix-kv": "not models without keys and values of one shape (recurrent, compressed keys)"}
 )
-FAMILIES: Mapping[str, frozenset[Need]] = MappingProxyType({"causal": CausalBackbone.takes})
+FAMILIES: Mapping[str, frozenset[Need]] = MappingProxyType(
+    {name: family.takes for name, family in BACKBONES.items()}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def check_needs(backbone: Backbone, method: MethodConfig) -> None:
     Raises:
         ConfigError: what the method needs, and why the backbone lacks it.
     """
-    for need in method.needs:
+    for need in method.asks:
         reason = backbone.lacks(need)
         if reason is not None:
             raise ConfigError(
@@ -96,8 +98,14 @@ def check_needs(backbone: Backbone, method: MethodConfig) -> None:
             )
 
 
-def is_late(method: MethodConfig, spec: TaskSpec) -> bool:
-    """Whether the prompt stands behind what differs from row to row, and leaves that as it is."""
+def is_late(backbone: Backbone, method: MethodConfig, spec: TaskSpec) -> bool:
+    """Whether what differs from row to row is computed without the prompt: it can be remembered.
+
+    That is a causal model's prompt behind the input that leaves the input as it is, or one of an
+    encoder-decoder's decoder alone.
+    """
+    if not backbone.causal:
+        return set(method.asks) == {"decoder-tokens"}
     behind = method.slot == "suffix" or (method.slot == "infix" and spec.parsed.prompt_is_late)
     return behind and "token-shifts" not in method.needs
 

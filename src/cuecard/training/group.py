@@ -82,7 +82,7 @@ class Group:
             check_needs(backbone, method)
             for task in self._tasks.values():
                 check_slot(method, task.spec)
-                if is_late(method, task.spec):
+                if is_late(backbone, method, task.spec):
                     late.add(method.slot)
         first = self._rows(self._names[0], min(method.slot for method in methods))
         self._unchanged = Unchanged(backbone, first[0])

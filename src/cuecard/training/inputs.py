@@ -37,7 +37,7 @@ def remember_inputs(
     folder: Path | None,
     chosen: str | None = None,
 ) -> dict[str, int | str]:
-    """Let the backbone keep what stands before the rows' slots.
+    """Let the backbone keep what stands before the rows' slots, or an encoder's whole input.
 
     Args:
         rows: those that are run again and again.
@@ -47,7 +47,8 @@ def remember_inputs(
     Returns:
         The place, the tokens kept and their bytes.
     """
-    inputs = [row.context[: row.slot] for row in rows]
+    whole = not backbone.causal
+    inputs = [row.context if whole else row.context[: row.slot] for row in rows]
     cache = backbone.remember(inputs)
     if cache is None:
         return {"place": "recompute", "tokens": 0, "bytes": 0}

@@ -126,7 +126,7 @@ def train(
     activations = choose_for(job, trained)
     job = replace(job, recompute=activations.how == "recompute")
     kept: dict[str, int | str] = {}
-    if is_late(method, spec):
+    if is_late(backbone, method, spec):
         again = [spec.encode(record, backbone.tokenizer, method.slot) for record in task.validation]
         kept = remember_inputs(backbone, [*rows, *again], config.inputs, place, checkpoint.inputs)
         checkpoint.inputs = str(kept["place"])
@@ -167,7 +167,7 @@ def run_key(
     """What two sittings of one run have in common: settings, data, backbone, precision."""
     # What changes neither the prompt nor a bit of its gradients.
     unlike = {"checkpoint_every", "activations"}
-    start = None if method.prompt is None else _hash_tensor(method.prompt)
+    start = [_hash_tensor(tensor) for tensor in method.starts]
     parts: dict[str, Any] = {
         "method": {"name": method.name, "start": start, **method.model_dump(mode="json")},
         "config": config.model_dump(mode="json", exclude=unlike),

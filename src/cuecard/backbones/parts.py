@@ -1,0 +1,56 @@
+"""An injection as an encoder-decoder runs it: checked, on its device, in its number type."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cuecard.errors import BackboneError
+from cuecard.types import Injection, InputTokens
+
+
+class Parts(NamedTuple):
+    """Vectors [P, H] in the encoder, shifts [S, H] there, and vectors [D, H] before the decoder.
+
+    What an injection leaves out has no rows.
+    """
+
+    vectors: Tensor
+    shifts: Tensor
+    decoder: Tensor
+
+
+def parts_of(
+    injection: Injection | None, hidden: int, device: torch.device, dtype: torch.dtype, name: str
+) -> Parts:
+    """The injection's tensors.
+
+    Args:
+        hidden: H.
+        name: of the backbone, for messages.
+
+    Raises:
+        BackboneError: an injection of another kind or of other sizes than the model's.
+    """
+    none = torch.zeros(0, hidden, device=device, dtype=dtype)
+    given = injection or InputTokens(none)
+    if not isinstance(given, InputTokens):
+        raise BackboneError(
+            "an encoder-decoder takes no such prompt",
+            where=name,
+            got=type(given).__name__,
+            expected="vectors among the embeddings, of the encoder or the decoder",
+        )
+    tensors = given.vectors, given.shifts, given.decoder
+    found = Parts(*(none if tensor is None else tensor.to(none) for tensor in tensors))
+    for what, part in zip(("vectors", "shifts", "decoder vectors"), found, strict=True):
+        if part.ndim != 2 or part.shape[1] != hidden:
+            raise BackboneError(
+                f"the prompt's {what} do not fit this backbone",
+                where=name,
+                got=f"shape {tuple(part.shape)}",
+                expected=f"shape (P, {hidden})",
+            )
+    return found

@@ -1,0 +1,323 @@
+"""Encoder-decoders: any transformers model of AutoModelForSeq2SeqLM.
+
+A row's context goes to the encoder, closed by what the tokenizer itself puts behind a text; its
+continuation goes to the decoder, behind the tokens that the model's decoder begins with. A prompt
+stands in the encoder's input, in front of the decoder's, or in both. Equal encoder inputs of a
+batch (one per label word) are run once, and logits are computed only where they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutput
+
+from cuecard.backbones.fingerprint import fingerprint_of
+from cuecard.backbones.frame import frame_of, opening_of
+from cuecard.backbones.frozen import FrozenModel
+from cuecard.backbones.halves import Fill, Half, decoder_half, encoder_half, prompt_in
+from cuecard.backbones.input_cache import InputCache, Shape
+from cuecard.backbones.layout import align_left
+from cuecard.backbones.parts import Parts, parts_of
+from cuecard.errors import BackboneError
+from cuecard.types import (
+    Batch,
+    Fingerprint,
+    Injection,
+    Need,
+    PeftTask,
+    States,
+    Tokenizer,
+)
+
+# What the bits of kept encoder outputs depend on besides the backbone and the order of sums.
+_BITS = f"torch {torch.__version__}, encoder outputs, format 1"
+
+
+class Seq2SeqBackbone:
+    """A frozen encoder-decoder.
+
+    Args:
+        model: any transformers encoder-decoder with an LM head; its parameters are frozen here.
+        tokenizer: its tokenizer.
+        name: what the user called it.
+
+    Raises:
+        BackboneError: no encoder-decoder, no LM head, or no token for its decoder to begin with.
+    """
+
+    causal = False
+    takes: ClassVar[frozenset[Need]] = frozenset({"input-tokens", "token-shifts", "decoder-tokens"})
+
+    def __init__(self, model: Any, tokenizer: Tokenizer, name: str) -> None:
+        self.name, self.model, self.tokenizer = name, model, tokenizer
+        if not getattr(model.config, "is_encoder_decoder", False):
+            raise BackboneError(
+                "this model is no encoder-decoder",
+                where=name,
+                got=type(model).__name__,
+                expected="a model of AutoModelForSeq2SeqLM",
+            )
+        self._frozen = FrozenModel(model, name)
+        self.device, self.dtype = self._frozen.device, self._frozen.dtype
+        self.vocab_size, self.hidden_size = map(int, model.get_input_embeddings().weight.shape)
+        self.num_layers = self._frozen.layers
+        self._encoder: Any = model.get_encoder()
+        self._encoder_embed: Any = self._encoder.get_input_embeddings()
+        self._decoder_embed: Any = model.get_decoder().get_input_embeddings()
+        before, self._ends = frame_of(tokenizer)
+        self._opening = opening_of(model, before, name)
+        padding = int(self._frozen.config.pad_token_id or 0)
+        self._fill = Fill(padding=padding, prompt=int(padding == 0))
+        positions = getattr(self._frozen.config, "max_position_embeddings", 0)
+        self.max_positions = int(positions or 2048) - len(self._ends)
+        self.inputs: InputCache | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Running totals since `reset_counts`: tokens of the encoder and the decoder together."""
+        return self._frozen.counts
+
+    def reset_counts(self) -> None:
+        """Set the running totals to zero."""
+        self._frozen.reset_counts()
+
+    @cached_property
+    def embeddings(self) -> Tensor:
+        """[V, H] what the embedding layer gives for every id, with the layer's own scaling."""
+        return self._frozen.embeddings(self.vocab_size)
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What a prompt trained here needs to find again."""
+        return fingerprint_of(self.model, self.tokenizer)
+
+    def digest(self) -> str:
+        """SHA-256 over every parameter's and buffer's bytes: the proof that nothing changed."""
+        return self._frozen.digest()
+
+    def lacks(self, need: Need) -> str | None:
+        """Why this backbone cannot take what a method needs; None if it can."""
+        return None if need in self.takes else f"an encoder-decoder does not take {need}"
+
+    @cached_property
+    def peft_task(self) -> PeftTask | None:
+        """What PEFT calls such a model; None where PEFT leaves out a scale of the model's own.
+
+        PEFT hands the encoder embeddings. Marian and Pegasus scale embeddings of their own
+        looking up only, so with PEFT a text's tokens are too small, with any prompt.
+        """
+        ids = torch.full((1, 1), self._fill.prompt, device=self.device)
+        with torch.no_grad():
+            plain, handed = (
+                self._encoder(**given).last_hidden_state
+                for given in ({"input_ids": ids}, {"inputs_embeds": self._encoder_embed(ids)})
+            )
+        return "SEQ_2_SEQ_LM" if torch.equal(plain, handed) else None
+
+    def states(self, vectors: Tensor) -> States:
+        """Not of an encoder-decoder, whose two halves have layers of their own.
+
+        Raises:
+            BackboneError: always; what needs them is refused before any work, see `lacks`.
+        """
+        raise BackboneError(
+            "an encoder-decoder's layers are not one row of states",
+            where=self.name,
+            got=f"{len(vectors)} vectors",
+            expected="a causal language model",
+        )
+
+    def forward(self, batch: Batch, injection: Injection | None) -> Tensor:
+        """Logits [N, V] float32 at the batch's reads.
+
+        Raises:
+            BackboneError: a row with its prompt is longer than the model's positions, or a read
+                lies inside a context.
+        """
+        batch = batch.to(self.device)
+        given = self._parts(injection)
+        ids, lengths = align_left(batch)
+        context = batch.context
+        step = batch.read_at - context[batch.read_rows]
+        if bool((step < 0).any()):
+            raise BackboneError(
+                "an encoder-decoder gives no logits inside its input",
+                where=self.name,
+                got=f"a read {-int(step.min())} tokens before a context's end",
+                expected="reads from the context's end on",
+            )
+        source = encoder_half(ids, context, batch.slot, self._ends, len(given.vectors), self._fill)
+        target = decoder_half(ids, lengths, context, self._opening, len(given.decoder), self._fill)
+        self._check_length(source.ids.shape[1] - len(self._ends), "input")
+        self._check_length(target.ids.shape[1], "answer")
+        hidden = self._encoded(source, given, injection is not None)
+        at = step + len(given.decoder) + len(self._opening) - 1
+        with self._frozen.read_at(batch.read_rows, at):
+            logits: Tensor = self._decode(
+                source, hidden, target, given.decoder, use_cache=False
+            ).logits
+        self.counts["logits"] += logits.shape[1]
+        return logits[0].float()
+
+    def forward_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Tensor]:
+        """Each part's logits, one part after the other."""
+        return [self.forward(batch, injection) for batch, injection in parts]
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        contexts: Sequence[Sequence[int]],
+        slots: Sequence[int],
+        injection: Injection | None,
+        max_new_tokens: int,
+        stop_ids: Sequence[int] = (),
+    ) -> list[list[int]]:
+        """Greedy answers as token ids, without the stop token; the encoder runs once.
+
+        Args:
+            contexts: one non-empty list of ids per row.
+            slots: per row, how many tokens come before the prompt.
+            stop_ids: ids that end a row, besides the model's own end tokens.
+
+        Raises:
+            BackboneError: a row with its prompt, or the answer, is longer than the positions.
+        """
+        given = self._parts(injection)
+        lengths = torch.tensor([len(c) for c in contexts], device=self.device)
+        width = int(lengths.max())
+        rows = [[*context, *[0] * (width - len(context))] for context in contexts]
+        ids = torch.tensor(rows, device=self.device)
+        slot = torch.tensor(list(slots), device=self.device)
+        source = encoder_half(ids, lengths, slot, self._ends, len(given.vectors), self._fill)
+        target = decoder_half(ids, lengths, lengths, self._opening, len(given.decoder), self._fill)
+        self._check_length(source.ids.shape[1] - len(self._ends), "input")
+        self._check_length(target.ids.shape[1] + max_new_tokens, "answer")
+        hidden = self._encoded(source, given, injection is not None)
+        stops = self._frozen.stops(self.tokenizer.eos_token_id, stop_ids)
+        return self._answers(source, hidden, target, given.decoder, max_new_tokens, stops)
+
+    def _answers(
+        self,
+        source: Half,
+        hidden: Tensor,
+        target: Half,
+        decoder: Tensor,
+        max_new_tokens: int,
+        stops: Tensor,
+    ) -> list[list[int]]:
+        rows = torch.arange(len(hidden), device=self.device)
+        alive = torch.ones_like(rows, dtype=torch.bool)
+        answers: list[list[int]] = [[] for _ in range(len(rows))]
+        cache: Any = None
+        for _ in range(max_new_tokens):
+            with self._frozen.read_at(rows, torch.full_like(rows, target.ids.shape[1] - 1)):
+                found = self._decode(source, hidden, target, decoder, True, cache)
+            token, cache = found.logits[0].argmax(-1), found.past_key_values
+            alive = alive & ~torch.isin(token, stops)
+            for row in alive.nonzero().flatten().tolist():
+                answers[row].append(int(token[row]))
+            if not bool(alive.any()):
+                break
+            one = torch.ones_like(token[:, None])
+            mask = torch.cat([target.mask, one], 1)
+            target = Half(token[:, None], mask, one == 0, one * 0, one * 0)
+            decoder = decoder[:0]  # it stands in the cache
+        return answers
+
+    def remember(
+        self, inputs: Sequence[tuple[int, ...]], file: Path | None = None
+    ) -> InputCache | None:
+        """Compute the encoder's outputs for inputs once; they serve prompts of the decoder alone.
+
+        Args:
+            inputs: contexts as token ids; without any, nothing is kept.
+            file: keep them there instead of in memory.
+
+        Returns:
+            The cache; None for a hidden size that is odd.
+        """
+        kept = [(*ids, *self._ends) for ids in inputs if ids]
+        if self.inputs is not None and self.inputs.is_of(kept, file):
+            return self.inputs
+        self.inputs = None
+        if not kept or self.hidden_size % 2:
+            return None
+        # The cache holds pairs per token, so an output is kept as its two halves.
+        shape = Shape(1, 1, self.hidden_size // 2, self.dtype)
+        key = f"{self.fingerprint}|{_BITS}"
+        self.inputs = InputCache(kept, shape, self._pairs, file=file, key=key)
+        return self.inputs
+
+    @torch.no_grad()
+    def _pairs(self, inputs: Sequence[tuple[int, ...]]) -> Tensor:
+        """[1, 2, 1, tokens, H / 2] the outputs of encoder inputs, one behind the other."""
+        lengths = torch.tensor([len(ids) for ids in inputs], device=self.device)
+        width = int(lengths.max())
+        rows = [[*ids, *[0] * (width - len(ids))] for ids in inputs]
+        ids = torch.tensor(rows, device=self.device)
+        half = encoder_half(ids, lengths, lengths * 0, (), 0, self._fill)
+        hidden = self._encode(half, self._parts(None))[half.mask.bool()]
+        return hidden.view(len(hidden), 2, 1, -1).permute(1, 2, 0, 3)[None].cpu()
+
+    def _encoded(self, source: Half, given: Parts, prompted: bool) -> Tensor:
+        """[B, W, H] the encoder's outputs, remembered or computed, equal rows once."""
+        untouched = prompted and not len(given.vectors) and not len(given.shifts)
+        if self.inputs is not None and untouched:
+            pairs = zip(source.ids.tolist(), source.mask.sum(1).tolist(), strict=True)
+            rows = [tuple(ids[:length]) for ids, length in pairs]
+            if all(row in self.inputs for row in rows):
+                self.counts["remembered"] += int(source.mask.sum())
+                past = self.inputs.past(rows, self.device)
+                return torch.cat(past.layers[0], -1)
+        first, groups = source.distinct()
+        return self._encode(source.take(first), given)[groups]
+
+    def _encode(self, source: Half, given: Parts) -> Tensor:
+        self._count(source)
+        with prompt_in(self._encoder_embed, source, given.vectors, given.shifts):
+            found = self._encoder(input_ids=source.ids, attention_mask=source.mask)
+        hidden: Tensor = found.last_hidden_state
+        return hidden
+
+    def _decode(
+        self,
+        source: Half,
+        hidden: Tensor,
+        target: Half,
+        decoder: Tensor,
+        use_cache: bool,
+        cache: Any = None,
+    ) -> Any:
+        self._count(target)
+        with prompt_in(self._decoder_embed, target, decoder, decoder[:0]):
+            return self.model(
+                encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
+                attention_mask=source.mask,
+                decoder_input_ids=target.ids,
+                decoder_attention_mask=target.mask,
+                past_key_values=cache,
+                use_cache=use_cache,
+            )
+
+    def _count(self, half: Half) -> None:
+        self.counts["calls"] += 1
+        self.counts["tokens"] += half.ids.numel()
+
+    def _parts(self, injection: Injection | None) -> Parts:
+        return parts_of(injection, self.hidden_size, self.device, self.dtype, self.name)
+
+    def _check_length(self, length: int, what: str) -> None:
+        if length > self.max_positions:
+            raise BackboneError(
+                f"the {what} with its prompt is longer than the backbone's positions",
+                where=self.name,
+                got=f"{length} tokens",
+                expected=f"at most {self.max_positions}",
+                hint="lower max_length, max_new_tokens or the prompt's length",
+            )
