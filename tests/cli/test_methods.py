@@ -14,7 +14,9 @@ def test_the_table(cuecard: Call) -> None:
     assert all(name in shown for name in METHODS) and "weights_lr" in shown
     rows = cuecard("methods", "--json").json["methods"]
     assert [row["method"] for row in rows] == list(METHODS)
-    assert rows[0]["missing"] == {"causal": []}
+    missing = {row["method"]: row["missing"] for row in rows}
+    assert missing["prompt-tuning"] == {"causal": [], "seq2seq": []}
+    assert missing["prefix-tuning"] == {"causal": [], "seq2seq": ["prefix-kv"]}
 
 
 def test_any_method_is_trained_by_its_name(

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from command_line import Call
 from cuecard.artifacts import Prompt
-from cuecard.backbones.loading import load_causal
+from cuecard.backbones.loading import load_frozen
 
 
 def test_the_ranking(cuecard: Call, run: Path, backbone: Path, tmp_path: Path) -> None:
     own = Prompt.load(run / "prompt")
-    model = load_causal(backbone, name=str(backbone))
+    model = load_frozen(backbone, name=str(backbone))
     for name, sign in (("far", -1), ("near", 2)):
         manifest = own.manifest
         Prompt.create(

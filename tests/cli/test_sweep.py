@@ -77,7 +77,7 @@ def test_compare_proves_the_chosen_one(cuecard: Call, words: list[str], tmp_path
     [
         (("--grid", "leng=2,3"), ("unknown setting", "leng", "did you mean length?")),
         (("--grid", "training.lrr=1"), ("did you mean training.lr?",)),
-        (("--grid", "length=0,3"), ("method", "length", "greater than or equal to 1")),
+        (("--grid", "length=0,3"), ("method", "length", "length 0 is for a prompt with a decoder")),
         (("--grid", "lr"), ("--grid", "NAME=VALUE")),
         (("--range", "lr=1..0"), ("--range lr", "low..high")),
         (("--grid", "lr=0.1", "--search", "random"), ("search", "grid")),

@@ -19,7 +19,14 @@ from cuecard.methods import (
     PTuningV2,
 )
 from cuecard.training import TrainConfig, train
-from cuecard.training.capabilities import FAMILIES, LIMITS, capabilities, cells, markdown
+from cuecard.training.capabilities import (
+    FAMILIES,
+    LIMITS,
+    capabilities,
+    cells,
+    headings,
+    markdown,
+)
 from cuecard.types import Need
 from reviews import review_task
 from tiny import tiny_model, tiny_tokenizer
@@ -74,7 +81,7 @@ def test_a_recurrent_model_takes_no_keys_and_values(config: MethodSettings) -> N
         train(backbone, review_task(60), config, TrainConfig(steps=1))
     assert not any(backbone.counts.values())
     row = next(row for row in capabilities() if row.method == config.name)
-    assert LIMITS["prefix-kv"] in cells(row)[-1]
+    assert LIMITS["prefix-kv"] in dict(zip(headings(), cells(row), strict=True))["causal backbones"]
     deep = DeepPrompts(length=3, init="random")
     run = train(backbone, review_task(60), deep, TrainConfig(steps=2))
     assert run.prompt.manifest.injection == "layer-tokens"

@@ -36,7 +36,7 @@ def test_a_start_prompt_is_kept() -> None:
         ({"grid": {"training.sed": (1, 2)}}, "did you mean training.seed"),
         ({"grid": {"inputs": ("memory",)}}, "unknown setting"),
         ({"grid": {"prompt": ("a",)}}, "unknown setting"),
-        ({"grid": {"length": (0,)}}, "greater than or equal to 1"),
+        ({"grid": {"length": (0,)}}, "length 0 is for a prompt with a decoder"),
         ({"grid": {"lr": ("auto",)}}, "chooses learning rates itself"),
         ({"grid": {"lr": ()}}, "without values"),
         ({"grid": {"lr": (0.1,), "training.lr": (0.2,)}}, "given twice"),
@@ -44,7 +44,10 @@ def test_a_start_prompt_is_kept() -> None:
         ({"ranges": {"lr": "0.1..1"}}, "tried in full"),
         ({"grid": {"lr": (0.1,)}, "trials": 3}, "tried in full"),
         ({"ranges": {"lr": "0.1-1"}, "search": "tpe"}, "no range"),
-        ({"ranges": {"length": "0..4"}, "search": "tpe"}, "greater than or equal to 1"),
+        (
+            {"ranges": {"length": "0..4"}, "search": "tpe"},
+            "length 0 is for a prompt with a decoder",
+        ),
     ],
 )
 def test_mistakes_are_told_before_any_work(options: dict[str, Any], said: str) -> None:

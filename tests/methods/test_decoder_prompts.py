@@ -1,0 +1,64 @@
+"""Prompt tuning's vectors in front of a decoder."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cuecard.methods import PromptTuning
+from cuecard.types import InitContext, States
+
+TABLE = torch.randn(300, 8, generator=torch.Generator().manual_seed(0)) * 0.05
+
+
+def context() -> InitContext:
+    generator = torch.Generator().manual_seed(0)
+    return InitContext(
+        embeddings=TABLE,
+        encode=lambda text: [*map(ord, text)],
+        special_ids=frozenset(),
+        labels=((5,),),
+        text="abc",
+        generator=generator,
+        states=lambda vectors: States(vectors[None], None),
+    )
+
+
+def test_both_places_have_lengths_of_their_own() -> None:
+    method = PromptTuning(length=3, decoder_length=2, init="random").build(context())
+    injection = method.injection()
+    assert injection.vectors.shape == (3, 8) and injection.length == 5
+    assert injection.decoder is not None and injection.decoder.shape == (2, 8)
+    assert not torch.equal(injection.vectors[:2], injection.decoder)
+    assert len(list(method.parameters())) == 2
+
+
+def test_a_prompt_of_the_decoder_alone() -> None:
+    method = PromptTuning(length=0, decoder_length=4, text="hey").build(context())
+    injection = method.injection()
+    assert injection.vectors.shape == (0, 8) and injection.decoder is not None
+    assert torch.equal(injection.decoder, TABLE[[104, 101, 121, 104]])
+    assert [name for name, _ in method.named_parameters()] == ["decoder"]
+
+
+def test_starts_from_prompts() -> None:
+    rows, front = torch.randn(3, 8), torch.randn(2, 8)
+    settings = PromptTuning(init="prompt", prompt=rows, decoder_length=2, decoder_prompt=front)
+    injection = settings.build(context()).injection()
+    assert torch.equal(injection.vectors, rows) and settings.starts == (rows, front)
+    assert injection.decoder is not None and torch.equal(injection.decoder, front)
+    sampled = PromptTuning(init="prompt", prompt=rows, decoder_length=2).build(context())
+    decoder = sampled.injection().decoder
+    assert decoder is not None and len(decoder) == 2
+    for row in decoder:
+        assert bool((row == TABLE).all(1).any())
+
+
+def test_only_a_decoder_prompt_asks_for_a_decoder() -> None:
+    assert PromptTuning().asks == ("input-tokens",)
+    assert "decoder-tokens" in PromptTuning(decoder_length=1).asks
+
+
+def test_a_prompt_without_vectors() -> None:
+    with pytest.raises(ValueError, match="decoder_length above 0"):
+        PromptTuning(length=0)
