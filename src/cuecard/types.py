@@ -239,6 +239,18 @@ class Recomputes(Protocol):
     recompute: bool
 
 
+class Reads(Protocol):
+    """What a forward pass leaves at a batch's reads."""
+
+    def logits(self) -> Tensor:
+        """[N, V] float32, all at once."""
+        ...
+
+    def nll(self, targets: Tensor) -> Tensor:
+        """[N] float32 -log p(target) of targets [N], piece by piece where logits would be many."""
+        ...
+
+
 class Backbone(Protocol):
     """A frozen model.
 
@@ -290,6 +302,10 @@ class Backbone(Protocol):
 
     def forward_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Tensor]:
         """Each part's logits as if it were run alone, to rounding; in one pass where possible."""
+        ...
+
+    def read_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> Sequence[Reads]:
+        """The same with logits that need not all be there at once."""
         ...
 
     def generate(

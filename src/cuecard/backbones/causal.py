@@ -22,6 +22,7 @@ from cuecard.backbones.input_cache import InputCache, Shape
 from cuecard.backbones.layout import align_left
 from cuecard.backbones.packed import PackedRun, Segment
 from cuecard.backbones.padded import Padded, PaddedRun
+from cuecard.backbones.reads import PIECE_BYTES, WHOLE_BYTES, Reads
 from cuecard.backbones.recompute import decoder_layers
 from cuecard.backbones.rows import Rows
 from cuecard.backbones.trials import Trials
@@ -135,7 +136,26 @@ class CausalBackbone:
         Raises:
             BackboneError: rows and their prompt are together longer than the model's positions.
         """
-        logits: dict[int, Tensor] = {}
+        return [found.float() for found in self._at_reads(parts)]
+
+    def read_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Reads]:
+        """As `forward_many`, with logits that are made piece by piece where they would be many.
+
+        Raises:
+            BackboneError: as in `forward_many`.
+        """
+        each = 4 * self.vocab_size
+        reads = sum(len(batch.read_rows) for batch, _ in parts)
+        tail = self._trials.tail if reads * each > WHOLE_BYTES else None
+        if tail is None:
+            return [Reads(found) for found in self._at_reads(parts)]
+        with self._frozen.keeping_hidden():
+            hidden = self._at_reads(parts)
+        return [Reads(found, tail, max(1, PIECE_BYTES // each)) for found in hidden]
+
+    def _at_reads(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Tensor]:
+        """Every part's logits [N, V] or hidden states [N, H]."""
+        found: dict[int, Tensor] = {}
         segments: dict[int, Segment] = {}
         for number, (batch, injection) in enumerate(parts):
             rows = self._rows(batch, injection)
@@ -144,13 +164,13 @@ class CausalBackbone:
             if self._packs(longest):
                 segments[number] = self._laid_out(rows)
             else:
-                logits[number] = self._padded.logits(rows)
+                found[number] = self._padded.at_reads(rows)
         if segments:
-            found = self._packed.logits(list(segments.values()))
+            whole = self._packed.at_reads(list(segments.values()))
             reads = [len(segment.at) for segment in segments.values()]
-            logits.update(zip(segments, torch.split(found, reads), strict=True))
-        self.counts["logits"] += sum(map(len, logits.values()))
-        return [logits[number].float() for number in range(len(parts))]
+            found.update(zip(segments, torch.split(whole, reads), strict=True))
+        self.counts["logits"] += sum(map(len, found.values()))
+        return [found[number] for number in range(len(parts))]
 
     def _rows(self, batch: Batch, injection: Injection | None) -> Rows:
         batch = batch.to(self.device)

@@ -51,6 +51,8 @@ class FrozenModel:
         self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         self.own_attention = str(self.config._attn_implementation)
         self.recompute = False
+        self._keeps_hidden = False
+        self._hidden: Tensor | None = None
         self.counts: dict[str, int] = {}
         self.reset_counts()
 
@@ -127,13 +129,32 @@ class FrozenModel:
         """Give the LM head only the hidden states that are read: [1, N, H] for [B, W, H]."""
 
         def select(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-            return (inputs[0][rows, at][None], *inputs[1:])
+            chosen = inputs[0][rows, at]
+            if self._keeps_hidden:
+                self._hidden, chosen = chosen, chosen[:0]
+            return (chosen[None], *inputs[1:])
 
         handle = self.head.register_forward_pre_hook(select)
         try:
             yield
         finally:
             handle.remove()
+
+    @contextmanager
+    def keeping_hidden(self) -> Iterator[None]:
+        """Have passes leave hidden states at their reads, and the LM head nothing to do."""
+        self._keeps_hidden = True
+        try:
+            yield
+        finally:
+            self._keeps_hidden, self._hidden = False, None
+
+    def at_reads(self, output: Any) -> Tensor:
+        """What a pass left at its reads: logits [N, V], or hidden states [N, H]."""
+        if not self._keeps_hidden:
+            return torch.as_tensor(output.logits[0])
+        assert self._hidden is not None
+        return self._hidden
 
     def embeddings(self, vocab_size: int) -> Tensor:
         """[V, H] what the embedding layer gives for every id, with the layer's own scaling."""

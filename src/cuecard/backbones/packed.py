@@ -77,7 +77,7 @@ class PackedRun:
         kept: list[tuple[Tensor, Tensor]] = []
         packing = Packing.of(0, torch.tensor([len(vectors)], device=vectors.device))
         with watching(self._frozen.decoder_layers) as seen:
-            self.logits([Segment(vectors, packing, packing.starts[:0])], kept)
+            self.at_reads([Segment(vectors, packing, packing.starts[:0])], kept)
         return states_of(vectors, seen, kept)
 
     @torch.no_grad()
@@ -88,13 +88,15 @@ class PackedRun:
         flat = torch.tensor([token for ids in inputs for token in ids], device=device)
         seen: list[tuple[Tensor, Tensor]] = []
         stream = torch.as_tensor(self._frozen.embed(flat))
-        self.logits([Segment(stream, Packing.of(0, lengths), lengths[:0])], seen)
+        self.at_reads([Segment(stream, Packing.of(0, lengths), lengths[:0])], seen)
         return torch.stack([torch.cat(layer) for layer in seen]).cpu()
 
-    def logits(
+    def at_reads(
         self, segments: Sequence[Segment], seen: list[tuple[Tensor, Tensor]] | None = None
     ) -> Tensor:
-        """[N, V] at the segments' reads, one segment behind the other, in one forward pass.
+        """What is at the segments' reads, one segment behind the other, in one forward pass.
+
+        Logits [N, V], or hidden states [N, H] while the model is told to keep those.
 
         Args:
             seen: gets every layer's keys and values.
@@ -118,8 +120,7 @@ class PackedRun:
             )
         if layers.count != frozen.layers:
             raise UnpackableError(f"{layers.count} of {frozen.layers} layers asked for attention")
-        logits: Tensor = found.logits[0]
-        return logits
+        return frozen.at_reads(found)
 
     @contextmanager
     def _ready(

@@ -55,13 +55,12 @@ class PaddedRun:
         """Whether some layers see a window alone."""
         return self._slides
 
-    def logits(self, rows: Rows) -> Tensor:
-        """[N, V] at the rows' reads."""
+    def at_reads(self, rows: Rows) -> Tensor:
+        """Logits [N, V] at the rows' reads; hidden states [N, H] if the model keeps those."""
         plan = rows.plan() if self._can_share else NOTHING_SHARED
         padded, plan = self._prepared(rows, plan, "right")
         with self._frozen.read_at(rows.read_rows, rows.reads(plan)):
-            logits: Tensor = self.run(padded).logits[0]
-        return logits
+            return self._frozen.at_reads(self.run(padded))
 
     def prefill(self, rows: Rows) -> Padded:
         """What generation begins with, with a cache.

@@ -14,6 +14,7 @@ from cuecard.backbones.frozen import FrozenModel
 from cuecard.backbones.injected import Injected
 from cuecard.backbones.packed import PackedRun
 from cuecard.backbones.padded import PaddedRun
+from cuecard.backbones.reads import Tail
 from cuecard.backbones.rows import Rows
 from cuecard.errors import BackboneError
 from cuecard.types import Injection, InputTokens, LayerTokens, Need, PrefixKV, States
@@ -46,12 +47,31 @@ class Trials:
             return False
         with self._uncounted():
             rows = self._rows(InputTokens(self._some(40)))
-            plain = self._padded.logits(rows).float()
+            plain = self._padded.at_reads(rows).float()
             try:
-                found = self._packed.logits([self._packed.lay_out(rows)]).float()
+                found = self._packed.at_reads([self._packed.lay_out(rows)]).float()
             except (UnpackableError, TypeError, ValueError):
                 return False
         return self._equal(found, plain)
+
+    @cached_property
+    def tail(self) -> Tail | None:
+        """The model's own way from hidden states to logits; None if it cannot be taken apart."""
+        model = self._frozen.model
+        if not callable(getattr(model, "get_decoder", None)):
+            return None
+        with self._uncounted():
+            rows = self._rows(InputTokens(self._some(3)))
+            plain = self._padded.at_reads(rows).float()
+            with self._frozen.keeping_hidden():
+                hidden = self._padded.at_reads(rows)
+            try:
+                tail = Tail(model)
+                found = tail(hidden).float()
+            except (AttributeError, TypeError, ValueError, RuntimeError):
+                return None
+        same = found.shape == plain.shape and self._equal(found, plain)
+        return tail if same else None
 
     def lacks(self, need: Need) -> str | None:
         """Why the model cannot take something, in a few words; None if it can."""
@@ -79,8 +99,8 @@ class Trials:
                 if states.keys_values is None:
                     return f"{name} keeps no keys and values of one shape"
                 same = PrefixKV(states.keys_values)
-            plain = self._padded.logits(self._rows(InputTokens(vectors))).float()
-            found = self._padded.logits(self._rows(same)).float()
+            plain = self._padded.at_reads(self._rows(InputTokens(vectors))).float()
+            found = self._padded.at_reads(self._rows(same)).float()
         except (BackboneError, AttributeError, TypeError, ValueError, RuntimeError) as error:
             return f"{name} does not let them in: {str(error).splitlines()[0]}"
         return None if self._equal(found, plain) else f"{name} answers as if they were not there"

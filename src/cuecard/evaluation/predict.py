@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from cuecard.errors import ConfigError
 from cuecard.tasks.batching import collate, ordered_batches
@@ -214,8 +214,8 @@ def _score_words(
     for chosen in ordered_batches(lengths, batch_rows, token_budget):
         here = [pairs[i] for i in chosen]
         batch = collate([(rows[row], words[label]) for row, label in here]).to(backbone.device)
-        logits = backbone.forward(batch, injection)
-        logs = -nn.functional.cross_entropy(logits, batch.target_ids, reduction="none").double()
+        (reads,) = backbone.read_many([(batch, injection)])
+        logs = -reads.nll(batch.target_ids).double()
         sums = torch.zeros(len(here), dtype=torch.float64, device=logs.device)
         sums = sums.index_add(0, batch.read_rows, logs)
         for (row, label), total in zip(here, sums.tolist(), strict=True):

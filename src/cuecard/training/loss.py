@@ -13,7 +13,7 @@ from torch.nn import functional
 from cuecard.errors import ConfigError
 from cuecard.tasks import TaskSpec, collate
 from cuecard.training.config import LossKind
-from cuecard.types import Backbone, Batch, Encoded, Injection, Tokenizer
+from cuecard.types import Backbone, Batch, Encoded, Injection, Reads, Tokenizer
 
 Resolved = Literal["labels", "tokens"]
 SoftLabels = Mapping[Encoded, Sequence[float]]
@@ -78,17 +78,17 @@ def batch_losses(backbone: Backbone, parts: Sequence[Part]) -> list[Tensor]:
         for part in parts
     ]
     injections = [part.injection for part in parts]
-    found = backbone.forward_many(list(zip(batches, injections, strict=True)))
+    found = backbone.read_many(list(zip(batches, injections, strict=True)))
     return [
-        _loss(part, batch, logits, backbone.tokenizer)
-        for part, batch, logits in zip(parts, batches, found, strict=True)
+        _loss(part, batch, reads, backbone.tokenizer)
+        for part, batch, reads in zip(parts, batches, found, strict=True)
     ]
 
 
-def _loss(part: Part, batch: Batch, logits: Tensor, tokenizer: Tokenizer) -> Tensor:
+def _loss(part: Part, batch: Batch, reads: Reads, tokenizer: Tokenizer) -> Tensor:
     if part.kind == "tokens":
-        targets = batch.target_ids.to(logits.device)
-        return functional.cross_entropy(logits, targets, reduction="sum")
+        return reads.nll(batch.target_ids).sum()
+    logits = reads.logits()
     words = [ids[0] for ids in part.spec.continuations(tokenizer)]
     chosen = logits[:, torch.tensor(words, device=logits.device)]
     if part.soft is not None:
