@@ -8,30 +8,94 @@ run = cuecard.train(backbone, task, cuecard.PromptTuning(length=20, init="text")
 run.prompt.save("reviews")
 """
 
+from importlib import import_module
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-from cuecard.artifacts import Prompt, export, import_npy, import_peft
-from cuecard.backbones import CausalBackbone, Seq2SeqBackbone
-from cuecard.errors import CuecardError
-from cuecard.evaluation.evaluate import Evaluation, evaluate
-from cuecard.evaluation.predict import predict
-from cuecard.methods import (
-    METHODS,
-    DeepPrompts,
-    DePT,
-    PrefixTuning,
-    PromptTuning,
-    PTuning,
-    PTuningV2,
-    ResidualPromptTuning,
-    Wayward,
-)
-from cuecard.names import data_source, load_backbone
-from cuecard.recipe import Recipe, run_recipe
-from cuecard.sweep_recipe import SweepRecipe, run_sweep
-from cuecard.tasks import Task, TaskSpec
-from cuecard.training import Proof, Run, Sweep, SweepConfig, TrainConfig, prove, sweep, train
-from cuecard.types import Interval, Prediction, Record
+if TYPE_CHECKING:
+    from cuecard.artifacts import Prompt, export, import_npy, import_peft
+    from cuecard.backbones import CausalBackbone, Seq2SeqBackbone
+    from cuecard.errors import CuecardError
+    from cuecard.evaluation.evaluate import Evaluation, evaluate
+    from cuecard.evaluation.predict import predict
+    from cuecard.methods import (
+        METHODS,
+        DeepPrompts,
+        DePT,
+        PrefixTuning,
+        PromptTuning,
+        PTuning,
+        PTuningV2,
+        ResidualPromptTuning,
+        Wayward,
+    )
+    from cuecard.names import data_source, load_backbone
+    from cuecard.recipe import Recipe, run_recipe
+    from cuecard.sweep_recipe import SweepRecipe, run_sweep
+    from cuecard.tasks import Task, TaskSpec
+    from cuecard.training import Proof, Run, Sweep, SweepConfig, TrainConfig, prove, sweep, train
+    from cuecard.types import Interval, Prediction, Record
+
+# Where each public name lives. They are imported when they are first used: with torch and
+# transformers that takes seconds, which `cuecard --help` need not wait for.
+_HOMES = {
+    "cuecard.artifacts": (
+        "Prompt",
+        "export",
+        "import_npy",
+        "import_peft",
+    ),
+    "cuecard.backbones": ("CausalBackbone", "Seq2SeqBackbone"),
+    "cuecard.errors": ("CuecardError",),
+    "cuecard.evaluation.evaluate": (
+        "Evaluation",
+        "evaluate",
+    ),
+    "cuecard.evaluation.predict": ("predict",),
+    "cuecard.methods": (
+        "METHODS",
+        "DeepPrompts",
+        "DePT",
+        "PrefixTuning",
+        "PromptTuning",
+        "PTuning",
+        "PTuningV2",
+        "ResidualPromptTuning",
+        "Wayward",
+    ),
+    "cuecard.names": (
+        "data_source",
+        "load_backbone",
+    ),
+    "cuecard.recipe": (
+        "Recipe",
+        "run_recipe",
+    ),
+    "cuecard.sweep_recipe": (
+        "SweepRecipe",
+        "run_sweep",
+    ),
+    "cuecard.tasks": (
+        "Task",
+        "TaskSpec",
+    ),
+    "cuecard.training": (
+        "Proof",
+        "Run",
+        "Sweep",
+        "SweepConfig",
+        "TrainConfig",
+        "prove",
+        "sweep",
+        "train",
+    ),
+    "cuecard.types": (
+        "Interval",
+        "Prediction",
+        "Record",
+    ),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __version__ = version("cuecard")
 
@@ -75,3 +139,13 @@ __all__ = [
     "sweep",
     "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

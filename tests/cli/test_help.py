@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+from importlib import import_module
 
 import pytest
 
+import cuecard as package
 from command_line import Call
-from cuecard.cli.main import app
-
-COMMANDS = [str(command.name) for command in app.registered_commands]
+from cuecard.cli.main import COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -24,3 +26,43 @@ def test_help(cuecard: Call, command: str) -> None:
 def test_no_command_shows_the_commands(cuecard: Call) -> None:
     shown = cuecard().out
     assert all(command in shown for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_list_says_what_the_command_says(command: str) -> None:
+    function, text = COMMANDS[command]
+    told = getattr(import_module(f"cuecard.cli.{function}"), function).__doc__
+    assert " ".join(told.split("\n\n")[0].split()) == text
+
+
+def test_version(cuecard: Call) -> None:
+    assert cuecard("--version").out == f"cuecard {package.__version__}\n"
+
+
+def test_an_unknown_command_is_told(cuecard: Call) -> None:
+    done = cuecard("tarin")
+    assert done.code == 2
+    assert "train" in done.err
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["tarin"]])
+def test_help_waits_for_no_heavy_import(words: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from cuecard.cli.main import main\n"
+        "try:\n"
+        f"    main({words!r})\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0
+
+
+def test_every_public_name_is_there() -> None:
+    assert set(package.__all__) <= set(dir(package))
+    for name in package.__all__:
+        assert getattr(package, name) is not None
+    with pytest.raises(AttributeError, match="nothing_of_the_kind"):
+        _ = package.nothing_of_the_kind

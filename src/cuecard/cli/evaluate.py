@@ -85,7 +85,7 @@ def evaluate(
     batch_rows: BatchRows = 32,
     as_json: Json = False,
 ) -> None:
-    """Score a prompt on labelled rows: metrics with 95% intervals, per label, and the confusions.
+    """Score a prompt on labelled rows: metrics with intervals, per label, and the confusions.
 
     Example: cuecard eval runs/tickets next-month.csv --predictions answers.jsonl
 

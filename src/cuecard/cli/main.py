@@ -7,48 +7,100 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
-from cuecard.cli.backbones import backbones
-from cuecard.cli.demo import demo
-from cuecard.cli.doctor import doctor
-from cuecard.cli.ensemble import ensemble
-from cuecard.cli.evaluate import evaluate
-from cuecard.cli.export import export
-from cuecard.cli.import_prompt import import_prompt
-from cuecard.cli.inspect import inspect
-from cuecard.cli.methods import methods
-from cuecard.cli.nearest import nearest
-from cuecard.cli.predict import predict
-from cuecard.cli.sweep import sweep
-from cuecard.cli.train import train
 from cuecard.errors import CuecardError
 
-app = typer.Typer(
-    name="cuecard",
-    help="Adapt one frozen language model to many tasks with prompts of a few kilobytes.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    add_completion=False,
-)
-for name, command in (
-    ("demo", demo),
-    ("train", train),
-    ("sweep", sweep),
-    ("eval", evaluate),
-    ("predict", predict),
-    ("inspect", inspect),
-    ("ensemble", ensemble),
-    ("nearest", nearest),
-    ("export", export),
-    ("import", import_prompt),
-    ("methods", methods),
-    ("backbones", backbones),
-    ("doctor", doctor),
-):
-    app.command(name)(command)
+# Name -> the module and function in this package, and the first words of its help. Only the command
+# that was asked for is imported: with torch and transformers that takes seconds.
+COMMANDS = {
+    "demo": (
+        "demo",
+        "Train a prompt for movie reviews, prove it on 2,000 rows, and use it in a fresh process.",
+    ),
+    "train": (
+        "train",
+        "Train a prompt, select it on validation rows, and prove it on test rows it never saw.",
+    ),
+    "sweep": (
+        "sweep",
+        "Train many prompts on one backbone in shared passes; validation chooses, test sees one.",
+    ),
+    "eval": (
+        "evaluate",
+        "Score a prompt on labelled rows: metrics with intervals, per label, and the confusions.",
+    ),
+    "predict": (
+        "predict",
+        "Answer new texts: each one's label with its probability, or the text that is produced.",
+    ),
+    "inspect": (
+        "inspect",
+        "Show a prompt's size, task, provenance and metrics, and the words nearest to its vectors.",
+    ),
+    "ensemble": ("ensemble", "Score several prompts of one task as one, on labelled rows."),
+    "nearest": ("nearest", "Rank saved prompts by their similarity to one. No backbone is loaded."),
+    "export": ("export", "Write a prompt for another engine. No backbone is loaded."),
+    "import": (
+        "import_prompt",
+        "Make a prompt of a PEFT adapter, bound to a task and a backbone from then on.",
+    ),
+    "methods": (
+        "methods",
+        "List the methods: what each trains, where it works, its settings and their defaults.",
+    ),
+    "backbones": (
+        "backbones",
+        "List the catalogue's models: what they are, how large, and whether they are here already.",
+    ),
+    "doctor": (
+        "doctor",
+        "Look at Python, torch, the processor, memory, disk, the cache and the installed versions.",
+    ),
+}
+
+
+def app_for(word: str | None) -> typer.Typer:
+    """The command line, with the command that `word` names; the others are names and help alone."""
+    app = typer.Typer(
+        name="cuecard",
+        help="Adapt one frozen language model to many tasks with prompts of a few kilobytes.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        add_completion=False,
+    )
+    app.callback()(_options)
+    for name, (function, text) in COMMANDS.items():
+        if name == word:
+            module = import_module(f"cuecard.cli.{function}")
+            app.command(name)(getattr(module, function))
+        else:
+            app.command(name, help=text)(_not_asked_for)
+    return app
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cuecard {version('cuecard')}")
+        raise typer.Exit
+
+
+def _options(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """What every command takes in front of it."""
+
+
+def _not_asked_for() -> None:
+    """Stands for a command of which only the name is shown."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -57,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore")  # libraries' notices are not for a command line's user
     try:
-        app(words, standalone_mode=True)
+        app_for(next(iter(words), None))(words, standalone_mode=True)
     except CuecardError as error:
         _tell(error, as_json="--json" in words)
         sys.exit(error.exit_code)

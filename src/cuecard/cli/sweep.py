@@ -53,7 +53,7 @@ def sweep(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    r"""Train many prompts on one backbone, several in each pass; validation chooses, test sees one.
+    r"""Train many prompts on one backbone in shared passes; validation chooses, test sees one.
 
     Takes the data and settings of `cuecard train`. The folder (`--out`, by default runs/DATA-sweep)
     gets `sweep.md`, `sweep.json`, every trial's log, and the chosen run in `best`.
