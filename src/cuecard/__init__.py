@@ -33,7 +33,17 @@ if TYPE_CHECKING:
     from cuecard.recipe import Recipe, run_recipe
     from cuecard.sweep_recipe import SweepRecipe, run_sweep
     from cuecard.tasks import Task, TaskSpec
-    from cuecard.training import Proof, Run, Sweep, SweepConfig, TrainConfig, prove, sweep, train
+    from cuecard.training import (
+        Proof,
+        Run,
+        Sweep,
+        SweepConfig,
+        TrainConfig,
+        answer,
+        prove,
+        sweep,
+        train,
+    )
     from cuecard.types import Interval, Prediction, Record
 
 # Where each public name lives. They are imported when they are first used: with torch and
@@ -85,6 +95,7 @@ _HOMES = {
         "Sweep",
         "SweepConfig",
         "TrainConfig",
+        "answer",
         "prove",
         "sweep",
         "train",
@@ -126,6 +137,7 @@ __all__ = [
     "TaskSpec",
     "TrainConfig",
     "Wayward",
+    "answer",
     "data_source",
     "evaluate",
     "export",

@@ -7,9 +7,15 @@ from typing import Any
 import pytest
 import torch
 
-from cuecard.errors import ConfigError, DataError, FrozenError, TrainingError
+from cuecard.errors import (
+    ConfigError,
+    DataError,
+    FrozenError,
+    TrainingError,
+    WrongBackboneError,
+)
 from cuecard.methods import PromptTuning, method_settings
-from cuecard.training import TrainConfig, train
+from cuecard.training import TrainConfig, answer, train
 from reviews import LONG_SPEC, SPEC, review_task, title_task
 from tiny import tiny_backbone
 
@@ -211,3 +217,36 @@ def test_an_infix_prompt_behind_a_field_remembers_its_inputs() -> None:
         run = train(backbone, review_task(60, spec), method, TrainConfig(steps=2))
         assert (backbone.inputs is not None) is remembered
         assert run.prompt.manifest.slot == "infix" and run.prompt.adapter_config() is None
+
+
+def test_a_prompt_keeps_what_calibration_takes_off() -> None:
+    backbone, task = tiny_backbone(), review_task(200)
+    runs = {
+        wanted: train(backbone, task, METHOD, TrainConfig(steps=10, calibrate=wanted))
+        for wanted in (True, False)
+    }
+    assert torch.equal(runs[True].prompt.vectors, runs[False].prompt.vectors)
+    assert runs[True].validation == runs[False].validation
+    prior = runs[True].prompt.manifest.prior
+    assert prior is not None and set(prior) == set(SPEC.labels)
+    assert runs[False].prompt.manifest.prior is None
+    raw, found = runs[False].test, runs[True].test
+    assert raw is not None and found is not None
+    for one, other in zip(raw.predictions, found.predictions, strict=True):
+        for label in SPEC.labels:
+            assert other.scores[label] == pytest.approx(one.scores[label] - prior[label])
+    asked = answer(backbone, runs[True].prompt, task.test)
+    assert [a.scores for a in asked] == [p.scores for p in found.predictions]
+
+
+def test_a_prompt_is_asked_in_its_own_slot() -> None:
+    backbone, task = tiny_backbone(), review_task(60)
+    run = train(
+        backbone, task, PromptTuning(length=4, init="labels", slot="suffix"), TrainConfig(steps=2)
+    )
+    assert run.test is not None
+    asked = answer(backbone, run.prompt, task.test)
+    for found, expected in zip(asked, run.test.predictions, strict=True):
+        assert found.scores == pytest.approx(expected.scores, abs=1e-4)
+    with pytest.raises(WrongBackboneError):
+        answer(tiny_backbone(seed=1), run.prompt, task.test)

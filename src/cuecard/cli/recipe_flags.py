@@ -144,6 +144,13 @@ def _flags(
     activations: Annotated[
         Text, typer.Option(help="auto, keep or recompute: what the backward pass needs.")
     ] = None,
+    calibrate: Annotated[
+        bool | None,
+        typer.Option(
+            "--calibrate/--no-calibrate",
+            help="Fit a number per label on the validation rows that is taken off its score.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of the init, the order and the split.")] = None,
     out: Annotated[Text, typer.Option(help="The run's folder.  [runs/DATA]")] = None,
     compare: Annotated[
@@ -190,6 +197,7 @@ def _flags(
             "loss": loss,
             "patience": patience,
             "activations": activations,
+            "calibrate": calibrate,
             "seed": seed,
         },
         "compare": compare,

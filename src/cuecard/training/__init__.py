@@ -1,5 +1,6 @@
 """Training: one loop for every method, task and backbone."""
 
+from cuecard.training.answer import answer
 from cuecard.training.config import TrainConfig
 from cuecard.training.log import Observer, read_log
 from cuecard.training.prove import Proof, prove
@@ -15,6 +16,7 @@ __all__ = [
     "Sweep",
     "SweepConfig",
     "TrainConfig",
+    "answer",
     "prove",
     "read_log",
     "sweep",

@@ -23,7 +23,8 @@ class State:
         step: optimiser steps done.
         epoch, position: the next batch's epoch and place in it.
         method, optimizer: their state.
-        best: the method's state at the best validation, with its step, score, loss and accuracy.
+        best: the method's state at the best validation, with its step, score, loss, accuracy and
+            what calibration would take off the labels' scores.
         waited: validations since the best one.
         lr: the peak learning rate, once it is chosen.
         looks: every validation so far: its step, and what is minimised.
@@ -43,6 +44,7 @@ class State:
     best_score: tuple[float, ...] = ()
     best_loss: float = 0.0
     best_accuracy: float | None = None
+    best_prior: dict[str, float] | None = None
     waited: int = 0
     lr: float | None = None
     looks: list[tuple[int, float]] = field(default_factory=list)

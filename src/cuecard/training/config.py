@@ -35,6 +35,8 @@ class TrainConfig(BaseModel):
             token; "auto" takes "labels" where it can.
         select: what chooses the best step on the validation rows. The loss sees how sure every
             answer is, so that a few hundred rows tell steps apart which their accuracy cannot.
+        calibrate: whether a classification's prompt is kept with a number per label, fitted on the
+            validation rows at its best step, that is taken off the label's score in every use.
         eval_every: steps between validations; None spreads ten over the run.
         patience: validations without a better score before the run stops; 0 never stops.
         checkpoint_every: steps between checkpoints.
@@ -61,6 +63,7 @@ class TrainConfig(BaseModel):
     clip: float = Field(default=1.0, ge=0)
     loss: LossKind = "auto"
     select: Select = "loss"
+    calibrate: bool = True
     eval_every: int | None = Field(default=None, ge=1)
     patience: int = Field(default=0, ge=0)
     checkpoint_every: int = Field(default=20, ge=1)

@@ -127,6 +127,7 @@ class Member:
             state.best, state.best_step = deepcopy(self.method.state_dict()), state.step
             state.best_score, state.waited = score, 0
             state.best_loss, state.best_accuracy = seen.loss, seen.accuracy
+            state.best_prior = seen.prior
         else:
             state.waited += 1
         state.looks.append((state.step, -score[0]))

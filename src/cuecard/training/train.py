@@ -287,10 +287,19 @@ def finish_run(
     """Test a method at its best step on the sealed rows, once, and save its prompt."""
     best = Validation(loss=state.best_loss, accuracy=state.best_accuracy)
     injection, seed = trained.injection(), job.config.seed
+    prior = state.best_prior if job.config.calibrate else None
     test = None
     if task.test:
         log.write("test", rows=len(task.test))
-        test = evaluate(job.backbone, job.spec, task.test, injection, slot=method.slot, seed=seed)
+        test = evaluate(
+            job.backbone,
+            job.spec,
+            task.test,
+            injection,
+            slot=method.slot,
+            prior=prior,
+            seed=seed,
+        )
     prompt = Prompt.create(
         injection,
         backbone=job.backbone,
@@ -301,6 +310,7 @@ def finish_run(
         data_hash=task.report.data_hash,
         seed=seed,
         metrics=_metrics(task, best, test),
+        prior=prior,
     )
     if folder is not None:
         prompt.save(folder / "prompt", overwrite=True)

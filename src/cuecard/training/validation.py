@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
+from cuecard.evaluation.calibration import fitted_prior
 from cuecard.evaluation.predict import predict
 from cuecard.tasks import TaskSpec, ordered_batches
 from cuecard.training.config import Select
@@ -27,11 +28,13 @@ class Validation:
             tokens for text-to-text.
         accuracy: share of right answers; None for text-to-text.
         commonest: the share of the answer given most often; None for text-to-text.
+        prior: label -> what calibration would take off its score; None for text-to-text.
     """
 
     loss: float
     accuracy: float | None = None
     commonest: float | None = None
+    prior: dict[str, float] | None = None
 
     def score(self, select: Select) -> tuple[float, ...]:
         """What selection compares, larger is better; the other one decides between equals."""
@@ -48,7 +51,7 @@ def validate(
     injection: Injection,
     slot: Slot,
 ) -> Validation:
-    """Score an injection on labelled rows."""
+    """Score an injection on labelled rows, as it is: without calibration."""
     if spec.kind == "text-to-text":
         return Validation(loss=_token_loss(backbone, spec, records, injection, slot))
     predictions = predict(backbone, spec, records, injection, slot=slot, batch_rows=_ROWS)
@@ -60,6 +63,7 @@ def validate(
         loss=math.fsum(nll) / len(nll),
         accuracy=sum(p.answer == label for p, label in pairs) / len(pairs),
         commonest=answers.most_common(1)[0][1] / len(pairs),
+        prior=fitted_prior(predictions, gold),
     )
 
 

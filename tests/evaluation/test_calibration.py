@@ -1,0 +1,62 @@
+"""Numbers per label, fitted on labelled rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from cuecard.errors import ConfigError
+from cuecard.evaluation.calibration import fitted_prior
+from cuecard.evaluation.predict import calibrate
+from cuecard.types import Prediction
+
+LABELS = ("a", "b", "c")
+
+
+def drawn(count: int, lean: tuple[float, ...]) -> tuple[list[Prediction], list[str]]:
+    """Labels drawn from true scores; what is predicted leans by `lean`."""
+    rng = np.random.default_rng(0)
+    true = rng.normal(0, 2, (count, len(LABELS)))
+    share = np.exp(true) / np.exp(true).sum(1, keepdims=True)
+    gold = [LABELS[rng.choice(len(LABELS), p=row)] for row in share]
+    rows = (true + np.asarray(lean)).tolist()
+    scores = [dict(zip(LABELS, row, strict=True)) for row in rows]
+    return [Prediction(i, "a", given, {}) for i, given in enumerate(scores)], gold
+
+
+def loss(prior: NDArray[np.float64], predictions: list[Prediction], gold: list[str]) -> float:
+    scores = np.asarray([list(p.scores.values()) for p in predictions]) - prior
+    logs = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
+    right = logs[np.arange(len(gold)), [LABELS.index(label) for label in gold]]
+    return float(-right.sum() + (prior**2).sum() / (2 * 0.25))
+
+
+@pytest.mark.parametrize("count", [3, 40, 3000])
+def test_it_is_the_most_likely_one(count: int) -> None:
+    predictions, gold = drawn(count, (1.0, -0.5, 0.0))
+    found = np.asarray(list(fitted_prior(predictions, gold).values()))
+    best = minimize(loss, np.zeros(3), args=(predictions, gold), tol=1e-12).x
+    np.testing.assert_allclose(found, best, atol=1e-4)
+
+
+def test_many_rows_take_a_leaning_out() -> None:
+    predictions, gold = drawn(3000, (1.0, -0.5, 0.0))
+    prior = fitted_prior(predictions, gold)
+    assert prior["a"] - prior["b"] == pytest.approx(1.5, abs=0.15)
+    plain = sum(
+        p.scores[g] == max(p.scores.values()) for p, g in zip(predictions, gold, strict=True)
+    )
+    after = sum(p.answer == g for p, g in zip(calibrate(predictions, prior), gold, strict=True))
+    assert after > plain
+
+
+def test_few_rows_move_little() -> None:
+    predictions, gold = drawn(3, (5.0, 0.0, 0.0))
+    assert max(map(abs, fitted_prior(predictions, gold).values())) < 1
+
+
+def test_texts_have_none() -> None:
+    with pytest.raises(ConfigError, match="needs scored labels"):
+        fitted_prior([Prediction(0, "some text", {}, {})], ["some text"])
