@@ -46,7 +46,8 @@ class Reads:
         targets = targets.to(self.found.device)
         if self.tail is None:
             return functional.cross_entropy(self.logits(), targets, reduction="none")
-        pairs = zip(self.found.split(self.piece), targets.split(self.piece), strict=True)
+        pieces = (torch.split(tensor, self.piece) for tensor in (self.found, targets))
+        pairs = zip(*pieces, strict=True)
         return torch.cat([self._piece(hidden, wanted) for hidden, wanted in pairs])
 
     def _piece(self, hidden: Tensor, targets: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from cuecard.backbones.halves import Fill, Half, decoder_half, encoder_half, pro
 from cuecard.backbones.input_cache import InputCache, Shape
 from cuecard.backbones.layout import align_left
 from cuecard.backbones.parts import Parts, parts_of
+from cuecard.backbones.reads import Reads
 from cuecard.errors import BackboneError
 from cuecard.types import (
     Batch,
@@ -168,6 +169,10 @@ class Seq2SeqBackbone:
     def forward_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Tensor]:
         """Each part's logits, one part after the other."""
         return [self.forward(batch, injection) for batch, injection in parts]
+
+    def read_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Reads]:
+        """The same, logits already made: a batch's answers are short beside its inputs."""
+        return [Reads(logits) for logits in self.forward_many(parts)]
 
     @torch.inference_mode()
     def generate(

@@ -47,7 +47,7 @@ COMMANDS = {
     "export": ("export", "Write a prompt for another engine. No backbone is loaded."),
     "import": (
         "import_prompt",
-        "Make a prompt of a PEFT adapter, bound to a task and a backbone from then on.",
+        "Make a prompt of a PEFT adapter or an array, bound to a task and a backbone from then on.",
     ),
     "methods": (
         "methods",
