@@ -77,13 +77,13 @@ def demo_recipe(out: str, seed: int, quick: bool) -> Recipe:
             "backbone": "smollm2-135m-instruct",
             "method": {"text": START},
             "training": {
-                "steps": 40 if quick else 500,
+                "steps": 40 if quick else 400,
                 "batch_rows": 8,
                 "lr": 0.01,
-                "eval_every": 20 if quick else 250,
+                "eval_every": 20 if quick else 200,
                 "seed": seed,
             },
-            "demonstrations": [4] if quick else [4, 8],
+            "demonstrations": [4],
             "out": out,
         }
     )
