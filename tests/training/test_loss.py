@@ -55,7 +55,7 @@ def test_loss_and_gradient_in_float64(kind: str, slot: Any, spec: TaskSpec, loss
     expected = reference(tiny_model(kind).double(), rows, exact, words)
     expected.backward()
     assert ours.grad is not None and exact.grad is not None
-    torch.testing.assert_close(value.double(), expected, rtol=3e-6, atol=1e-6)
+    torch.testing.assert_close(value.double(), expected, rtol=1e-6, atol=1e-6)
     error = (ours.grad.double() - exact.grad).norm() / exact.grad.norm()
     assert float(error) < 1e-5
 
