@@ -10,6 +10,10 @@
     │   └── FrozenError          a backbone that changed during training
     ├── ArtifactError            a prompt folder that cannot be trusted or read
     │   └── WrongBackboneError   a prompt made for another model
+    ├── RegistryError            a registry that cannot be read or written as asked
+    │   ├── ConflictError        another writer came first
+    │   ├── GateError            a promotion whose conditions do not hold
+    │   └── SignatureError       a version that nobody trusted has signed
     ├── TrainingError            a run that cannot start, go on or resume
     └── Interrupted              Ctrl-C after the checkpoint is on disk; exit code 130
 
@@ -103,6 +107,22 @@ class ArtifactError(CuecardError):
 
 class WrongBackboneError(ArtifactError):
     """A prompt made for another backbone than the one given."""
+
+
+class RegistryError(CuecardError):
+    """A registry, or a name in it, that cannot be read or written as asked."""
+
+
+class ConflictError(RegistryError):
+    """Another writer came first; doing it again decides on what is there now."""
+
+
+class GateError(RegistryError):
+    """A promotion whose conditions do not hold."""
+
+
+class SignatureError(RegistryError):
+    """A version without a valid signature of a trusted key."""
 
 
 class TrainingError(CuecardError):

@@ -25,6 +25,7 @@ from cuecard.cli.options import (
 )
 from cuecard.cli.output import check_place, writing
 from cuecard.cli.progress import fetch_progress, rows_progress
+from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.cli.rows import labelled_rows
 from cuecard.errors import ConfigError
 from cuecard.evaluation import (
@@ -83,6 +84,7 @@ def evaluate(
     device: Device = "auto",
     quantize: Form = None,
     batch_rows: BatchRows = 32,
+    registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
     """Score a prompt on labelled rows: metrics with intervals, per label, and the confusions.
@@ -97,6 +99,7 @@ def evaluate(
         opened, model, place = open_prompt(
             prompt,
             backbone,
+            registry=registry,
             dtype=dtype,
             device=device,
             quantize=quantize,

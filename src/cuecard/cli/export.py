@@ -12,6 +12,7 @@ from cuecard.artifacts import export as run_export
 from cuecard.cli.console import Json, print_json
 from cuecard.cli.opening import find_prompt
 from cuecard.cli.options import Overwrite, PromptPath
+from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 
 Form = Literal["peft", "peft-p-tuning", "peft-multitask", "npy", "safetensors"]
 
@@ -32,6 +33,7 @@ def export(
         ),
     ] = "peft",
     overwrite: Overwrite = False,
+    registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
     """Write a prompt for another engine. No backbone is loaded.
@@ -40,7 +42,7 @@ def export(
 
     Exit codes: 0 done, 2 bad input.
     """
-    opened = Prompt.load(find_prompt(prompt).folder)
+    opened = Prompt.load(find_prompt(prompt, registry).folder)
     path = run_export(opened, dest, form, overwrite=overwrite)
     if as_json:
         print_json({"path": path, "form": form, "digest": opened.digest, "bytes": opened.nbytes})

@@ -14,6 +14,7 @@ from cuecard.cli.opening import find_prompt, open_prompt
 from cuecard.cli.options import BackboneName, Device, Dtype, Form, PromptPath
 from cuecard.cli.progress import fetch_progress
 from cuecard.cli.prompt_view import print_prompt
+from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 
 
 def inspect(
@@ -28,6 +29,7 @@ def inspect(
     dtype: Dtype = "auto",
     device: Device = "auto",
     quantize: Form = None,
+    registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
     """Show a prompt's size, task, provenance and metrics, and the words nearest to its vectors.
@@ -39,14 +41,15 @@ def inspect(
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
     near: list[Neighbours] | None = None
-    if no_words or not _has_vectors(prompt):
-        place = find_prompt(prompt)
+    if no_words or not _has_vectors(prompt, registry):
+        place = find_prompt(prompt, registry)
         opened = Prompt.load(place.folder)
     else:
         with fetch_progress(json=as_json) as progress:
             opened, model, place = open_prompt(
                 prompt,
                 backbone,
+                registry=registry,
                 dtype=dtype,
                 device=device,
                 quantize=quantize,
@@ -59,9 +62,9 @@ def inspect(
         print_prompt(opened, near, place.folder, console())
 
 
-def _has_vectors(path: Path) -> bool:
+def _has_vectors(path: Path, registry: str) -> bool:
     """Whether the prompt has vectors among words' embeddings: keys and values have none."""
-    return Prompt.load(find_prompt(path).folder).manifest.injection != "prefix-kv"
+    return Prompt.load(find_prompt(path, registry).folder).manifest.injection != "prefix-kv"
 
 
 def _facts(prompt: Prompt, near: list[Neighbours] | None) -> dict[str, Any]:

@@ -53,6 +53,42 @@ COMMANDS = {
         "methods",
         "List the methods: what each trains, where it works, its settings and their defaults.",
     ),
+    "push": (
+        "push",
+        "Publish a prompt as the next version of a name. The same content keeps its version.",
+    ),
+    "list": (
+        "list_prompts",
+        "List a registry's prompts with their newest versions and aliases.",
+    ),
+    "show": (
+        "show",
+        "Show a prompt's versions and every move of its aliases, or all about one version.",
+    ),
+    "promote": (
+        "promote",
+        "Point an alias at a version, in one step that is recorded. Gates may refuse it.",
+    ),
+    "rollback": (
+        "rollback",
+        "Point an alias at the version that it had before; again, and it goes back one more.",
+    ),
+    "pull": (
+        "pull",
+        "Write a version's prompt folder, every byte checked, whole or not at all.",
+    ),
+    "delete": (
+        "delete",
+        "Delete a version that no alias points to, or end an alias. Numbers are never given again.",
+    ),
+    "verify": (
+        "verify",
+        "Check every version, file, alias and signature in a registry.",
+    ),
+    "gc": (
+        "gc",
+        "Remove files of deleted versions and what killed processes left. Pushes may go on meanwhile.",
+    ),
     "backbones": (
         "backbones",
         "List the catalogue's models: what they are, how large, and whether they are here already.",

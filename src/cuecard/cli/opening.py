@@ -9,9 +9,12 @@ from cuecard.artifacts import Prompt
 from cuecard.backbones.loading import Precision
 from cuecard.backbones.quantize import Quantize, loadable_form
 from cuecard.catalogue import BACKBONES, Progress
+from cuecard.catalogue.cache import cache_root, locked
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.names import load_backbone
 from cuecard.recipe import FILE, Recipe, prompt_folder, read_recipe
+from cuecard.registry import Registry
+from cuecard.registry.references import is_reference
 from cuecard.types import Backbone
 
 
@@ -33,13 +36,21 @@ class Place:
         return None if self.recipe is None else self.recipe.data.text_field
 
 
-def find_prompt(path: Path) -> Place:
-    """The prompt of a run's folder, or the prompt's folder itself.
+def find_prompt(path: Path, registry: str | None = None) -> Place:
+    """The prompt of a run's folder, the prompt's folder itself, or a version in a registry.
+
+    Args:
+        path: a folder, or NAME@NUMBER, NAME@ALIAS or NAME@latest where no such folder is. A version
+            is pulled into the cache, every byte checked.
+        registry: where versions are looked up.
 
     Raises:
         ArtifactError: a run that has no prompt yet.
         ConfigError: a run whose recipe cannot be read.
+        RegistryError: a version that cannot be had.
     """
+    if registry is not None and is_reference(str(path)) and not path.exists():
+        return Place(_pulled(str(path), registry), None)
     folder = prompt_folder(path)
     run = folder.parent if folder != path or folder.name == "prompt" else folder
     stated = run / FILE
@@ -59,6 +70,7 @@ def open_prompt(
     path: Path,
     backbone: str | None,
     *,
+    registry: str | None = None,
     dtype: Precision = "auto",
     device: str = "auto",
     quantize: Quantize | None = None,
@@ -68,23 +80,58 @@ def open_prompt(
 
     Args:
         backbone: what to load; by default what the prompt names.
+        registry: where a version is looked up.
         quantize: in which form; by default the one that the prompt was made on.
 
     Raises:
         ArtifactError: a prompt that cannot be trusted, or not on this backbone.
         BackboneError: the backbone cannot be loaded.
         ConfigError: the prompt alone does not say what to load.
+        RegistryError: a version that cannot be had.
     """
-    place = find_prompt(path)
+    place = find_prompt(path, registry)
     # The files first: a broken prompt is told before a model is fetched and loaded.
     alone = Prompt.load(place.folder)
-    name = backbone or backbone_name(alone, place)
-    form = quantize or loadable_form(alone.manifest.backbone.fingerprint.quantize)
-    model = load_backbone(name, dtype=dtype, device=device, quantize=form, progress=progress)
+    model = backbone_for(
+        alone,
+        backbone or backbone_name(alone, place),
+        dtype=dtype,
+        device=device,
+        quantize=quantize,
+        progress=progress,
+    )
     return Prompt.load(place.folder, model), model, place
 
 
-def backbone_name(prompt: Prompt, place: Place) -> str:
+def backbone_for(
+    prompt: Prompt,
+    name: str | None,
+    *,
+    dtype: Precision,
+    device: str,
+    quantize: Quantize | None,
+    progress: Progress | None,
+) -> Backbone:
+    """The backbone that a prompt was made for, not yet compared with it.
+
+    Args:
+        name: what to load; None: what the prompt names, if the catalogue has it.
+        quantize: in which form; None: the one that the prompt was made on.
+
+    Raises:
+        BackboneError: it cannot be loaded.
+        ConfigError: the prompt alone does not say what to load.
+    """
+    return load_backbone(
+        name or backbone_name(prompt, None),
+        dtype=dtype,
+        device=device,
+        quantize=quantize or loadable_form(prompt.manifest.backbone.fingerprint.quantize),
+        progress=progress,
+    )
+
+
+def backbone_name(prompt: Prompt, place: Place | None) -> str:
     """What to load for a prompt when nobody says.
 
     A prompt may come from anyone, so the name in it is followed into the catalogue alone, never to
@@ -96,12 +143,22 @@ def backbone_name(prompt: Prompt, place: Place) -> str:
     named = prompt.manifest.backbone.name
     if named in BACKBONES:
         return named
-    if place.recipe is not None:
+    if place is not None and place.recipe is not None:
         return place.recipe.backbone
     raise ConfigError(
         "the prompt's backbone is not in the catalogue, and names from a file are not followed",
-        where=str(place.folder),
+        where=None if place is None else str(place.folder),
         got=named,
         expected="--backbone with a name, a folder or a hub id",
         hint=f"if you trust it: --backbone {named}",
     )
+
+
+def _pulled(reference: str, place: str) -> Path:
+    """A version's folder in the cache, named by its content."""
+    registry = Registry(place)
+    version = registry.resolve(reference)
+    contents = registry.read(version)
+    folder = cache_root() / "versions" / version.record.content
+    with locked(folder):
+        return contents.write(folder, overwrite=True)

@@ -14,7 +14,11 @@ from cuecard.errors import ConfigError
 
 PromptPath = Annotated[
     Path,
-    typer.Argument(metavar="PROMPT", help="A run's folder, or a prompt's.", show_default=False),
+    typer.Argument(
+        metavar="PROMPT",
+        help="A run's folder, a prompt's, or a version in a registry (NAME@NUMBER, NAME@ALIAS).",
+        show_default=False,
+    ),
 ]
 BackboneName = Annotated[
     str | None,

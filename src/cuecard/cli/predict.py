@@ -28,6 +28,7 @@ from cuecard.cli.options import (
 )
 from cuecard.cli.output import check_place, writing
 from cuecard.cli.progress import fetch_progress, rows_progress
+from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.cli.rows import file_rows, typed_rows
 from cuecard.errors import ConfigError
 from cuecard.evaluation import predict as run_prediction
@@ -72,6 +73,7 @@ def predict(
     device: Device = "auto",
     quantize: Form = None,
     batch_rows: BatchRows = 32,
+    registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
     """Answer new texts: each one's label with its probability, or the text that is produced.
@@ -93,6 +95,7 @@ def predict(
         opened, model, place = open_prompt(
             prompt,
             backbone,
+            registry=registry,
             dtype=dtype,
             device=device,
             quantize=quantize,

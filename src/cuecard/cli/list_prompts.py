@@ -1,0 +1,52 @@
+"""`cuecard list`: what a registry holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from rich.table import Table
+
+from cuecard.cli.console import Json, console, print_json
+from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.registry import Registry
+
+
+def list_prompts(registry: RegistryPlace = DEFAULT_REGISTRY, as_json: Json = False) -> None:
+    """List a registry's prompts with their newest versions and aliases.
+
+    Example: cuecard list --registry s3://bucket/prompts
+
+    Exit codes: 0 done, 2 bad input.
+    """
+    opened = Registry(registry)
+    prompts = [_facts(opened, name) for name in opened.names()]
+    if as_json:
+        print_json({"registry": registry, "prompts": prompts})
+        return
+    if not prompts:
+        typer.echo("no prompts yet")
+        return
+    table = Table("prompt", "versions", "newest", "backbone", "aliases")
+    for each in prompts:
+        aliases = ", ".join(f"{alias} -> {number}" for alias, number in each["aliases"].items())
+        newest = each["latest"]
+        table.add_row(
+            each["name"],
+            str(each["versions"]),
+            "-" if newest is None else f"{each['name']}@{newest}",
+            each["backbone"] or "-",
+            aliases or "-",
+        )
+    console().print(table)
+
+
+def _facts(registry: Registry, name: str) -> dict[str, Any]:
+    live = [version for version in registry.versions(name) if not version.deleted]
+    return {
+        "name": name,
+        "versions": len(live),
+        "latest": live[-1].number if live else None,
+        "backbone": live[-1].record.backbone.name if live else None,
+        "aliases": registry.aliases(name),
+    }

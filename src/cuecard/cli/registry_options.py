@@ -1,0 +1,42 @@
+"""Options of the commands that work on a registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DEFAULT_REGISTRY = "prompts"
+
+RegistryPlace = Annotated[
+    str,
+    typer.Option(
+        "--registry",
+        metavar="PLACE",
+        envvar="CUECARD_REGISTRY",
+        help="The registry: a folder, or a URL such as s3://bucket/prompts.",
+    ),
+]
+Why = Annotated[
+    str, typer.Option("--why", metavar="TEXT", help="A note for the record.", show_default=False)
+]
+Trust = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trust",
+        metavar="FILE",
+        help="A public Ed25519 key (PEM) that has to have signed the version; may be repeated: "
+        "one of them.",
+        show_default=False,
+    ),
+]
+VersionReference = Annotated[
+    str,
+    typer.Argument(
+        metavar="VERSION", help="NAME@NUMBER, NAME@ALIAS or NAME@latest.", show_default=False
+    ),
+]
+AliasName = Annotated[
+    str, typer.Argument(metavar="ALIAS", help="Such as production.", show_default=False)
+]

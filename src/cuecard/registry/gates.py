@@ -1,0 +1,194 @@
+"""Conditions of a promotion: a least score, and being no worse than what the alias has now.
+
+"Not worse" is non-inferiority: both versions answer the same rows, and the upper end of the 95%
+paired bootstrap interval of (current score - new score) must not exceed a margin. Few rows give a
+wide interval, and then the new version is refused: what was not shown does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cuecard.artifacts import Prompt
+from cuecard.errors import ConfigError, GateError
+from cuecard.evaluation import Evaluation, evaluate, paired_bootstrap
+from cuecard.evaluation.predict import BATCH_ROWS, OnRows
+from cuecard.evaluation.report import plain
+from cuecard.registry.documents import Version
+from cuecard.registry.registry import Registry
+from cuecard.tasks import TaskSpec
+from cuecard.types import Backbone, Record
+
+MARGIN = 0.02
+
+
+@dataclass
+class Measuring:
+    """How versions are scored on rows.
+
+    Attributes:
+        rows: the labelled rows, as the new version's task reads them.
+        backbone: what a prompt runs on; called for each prompt.
+        margin: how much worse the new version may be, in the score's units.
+        seed: of the bootstrap.
+        trusted: public keys, one of which must have signed what is scored.
+        on_rows: called with the number of rows answered.
+    """
+
+    rows: Callable[[TaskSpec], Sequence[Record]]
+    backbone: Callable[[Prompt], Backbone]
+    margin: float = MARGIN
+    seed: int = 0
+    trusted: Sequence[str] = ()
+    batch_rows: int = BATCH_ROWS
+    on_rows: OnRows | None = None
+
+
+@dataclass
+class Gates:
+    """A gate for `Registry.promote`.
+
+    Attributes:
+        minimum: metric -> the least value; measured on the rows where there are any, else what the
+            version says of its test rows ("validation.accuracy" for another section).
+        measuring: None: nothing is run.
+    """
+
+    registry: Registry
+    minimum: Mapping[str, float] = field(default_factory=dict)
+    measuring: Measuring | None = None
+    _records: Sequence[Record] | None = None
+    _measured: dict[int, Evaluation] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.measuring is not None and not 0.0 <= self.measuring.margin < 1.0:
+            raise ConfigError(
+                "a margin is a share of the score",
+                where="margin",
+                got=self.measuring.margin,
+                expected="from 0 up to 1",
+            )
+
+    def __call__(self, current: Version | None, new: Version) -> dict[str, Any]:
+        """Check both conditions; what was measured.
+
+        Raises:
+            GateError: one of them does not hold.
+            CuecardError: as `Registry.read`, `evaluate`.
+        """
+        if self.measuring is None:
+            return self._stored_minimum(new)
+        found = self._measure(self.measuring, new)
+        evidence: dict[str, Any] = {
+            "rows": len(found.records),
+            "metric": found.primary,
+            "new": found.score,
+        }
+        if self.minimum:
+            values = {key: value for key, value in found.metrics.items() if _is_number(value)}
+            evidence["minimum"] = self._minimum(values, f"{new} on {len(found.records)} rows")
+        if current is not None:
+            evidence |= self._not_worse(self.measuring, current, found, new)
+        return dict(plain(evidence))
+
+    def _stored_minimum(self, new: Version) -> dict[str, Any]:
+        if not self.minimum:
+            return {}
+        values = dict(_numbers(new.record.metrics, ""))
+        # A bare name is the score on test rows, which no choice was made on.
+        values |= {
+            key.removeprefix("test."): value
+            for key, value in values.items()
+            if key.startswith("test.")
+        }
+        return {"minimum": self._minimum(values, f"{new}, as its maker measured it")}
+
+    def _minimum(self, values: Mapping[str, float], where: str) -> dict[str, Any]:
+        for metric, least in self.minimum.items():
+            if metric not in values:
+                raise GateError(
+                    "the version has no such score",
+                    where=where,
+                    got=metric,
+                    expected=", ".join(sorted(values)) or "a version with scores",
+                    hint="give rows to measure it on",
+                )
+            if values[metric] < least:
+                raise GateError(
+                    "the score is too low; the alias was not moved",
+                    where=where,
+                    got=f"{metric} {values[metric]:.4f}",
+                    expected=f"at least {least}",
+                )
+        return {m: {"least": least, "is": values[m]} for m, least in self.minimum.items()}
+
+    def _not_worse(
+        self, measuring: Measuring, current: Version, found: Evaluation, new: Version
+    ) -> dict[str, Any]:
+        before = self._measure(measuring, current)
+        if before.primary != found.primary:
+            raise GateError(
+                "these versions are scored by different metrics",
+                got=f"{before.primary} ({current}) and {found.primary} ({new})",
+                expected="two versions of one task",
+            )
+        interval = paired_bootstrap(before.correct, found.correct, measuring.seed)
+        difference = before.score - found.score
+        if interval.high > measuring.margin:
+            raise GateError(
+                f"{new} was not shown to be no worse than {current}; the alias was not moved",
+                where=f"{len(found.records)} rows, {found.primary}",
+                got=f"{before.score:.4f} now and {found.score:.4f} then; the difference may be as "
+                f"much as {interval.high:+.4f} (95% interval {interval.low:+.4f} to "
+                f"{interval.high:+.4f})",
+                expected=f"at most {measuring.margin:+.4f}",
+                hint="more rows narrow the interval; --margin allows for more",
+            )
+        return {
+            "current": before.score,
+            "current_minus_new": difference,
+            "ci95": [interval.low, interval.high],
+            "margin": measuring.margin,
+        }
+
+    def _measure(self, measuring: Measuring, version: Version) -> Evaluation:
+        if version.number not in self._measured:
+            contents = self.registry.read(version, measuring.trusted)
+            backbone = measuring.backbone(contents.prompt)
+            prompt = contents.load(backbone)
+            if self._records is None:
+                self._records = measuring.rows(prompt.spec)
+            self._measured[version.number] = _evaluate(measuring, prompt, backbone, self._records)
+        return self._measured[version.number]
+
+
+def _evaluate(
+    measuring: Measuring, prompt: Prompt, backbone: Backbone, records: Sequence[Record]
+) -> Evaluation:
+    return evaluate(
+        backbone,
+        prompt.spec,
+        records,
+        prompt.injection(),
+        slot=prompt.manifest.slot,
+        prior=prompt.manifest.prior,
+        batch_rows=measuring.batch_rows,
+        on_rows=measuring.on_rows,
+    )
+
+
+def _numbers(metrics: Mapping[str, Any], prefix: str) -> list[tuple[str, float]]:
+    """All numbers in nested metrics, by dotted names."""
+    found: list[tuple[str, float]] = []
+    for key, value in metrics.items():
+        if isinstance(value, Mapping):
+            found += _numbers(value, f"{prefix}{key}.")
+        elif _is_number(value):
+            found.append((f"{prefix}{key}", float(value)))
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,235 @@
+"""The Hugging Face Hub: a prompt as a model repository, in a local folder or on the Hub itself.
+
+A repository holds the prompt's files at its root, beside a README.md (the model card) and a
+.gitattributes that puts tensors into large-file storage. The Hub's own cache on a disk keeps
+repositories as `models--owner--name/snapshots/<commit>/`, with links into `blobs/` beside it; both
+are read. From the Hub itself only a commit is taken: a branch is looked up once, and its commit
+told.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+from cuecard.artifacts.files import (
+    MANIFEST_FILE,
+    OWN_FILES,
+    PEFT_FILE,
+    publish_file,
+    publish_folder,
+)
+from cuecard.artifacts.load import MAX_TENSOR_BYTES, read_plain_file
+from cuecard.errors import RegistryError
+from cuecard.registry.contents import Contents
+
+SCHEME = "hf://"
+_COMMIT = re.compile(r"^[0-9a-f]{40}$")
+_REPOSITORY = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$", re.ASCII)
+_ATTRIBUTES = b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"
+_CARD = """\
+---
+{front}---
+
+# A prompt for {backbone}
+
+{kind}, learnt by {method} with cuecard. It fits exactly one model and refuses others;
+`prompt.json` has the task, the backbone's fingerprint and what was measured.
+
+```sh
+cuecard pull {source} my-prompt
+cuecard inspect my-prompt --no-words
+```
+
+Digest: `{digest}`
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class HubPlace:
+    """A repository on the Hub and a revision in it; None: the main branch."""
+
+    repository: str
+    revision: str | None
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self.repository}" + (f"@{self.revision}" if self.revision else "")
+
+
+def parse_hub(text: str) -> HubPlace:
+    """hf://OWNER/NAME or hf://OWNER/NAME@REVISION.
+
+    Raises:
+        RegistryError: another form.
+    """
+    repository, _, revision = text.removeprefix(SCHEME).partition("@")
+    if not _REPOSITORY.fullmatch(repository):
+        raise RegistryError(
+            "not a repository on the Hub",
+            where="repository",
+            got=text,
+            expected=f"{SCHEME}OWNER/NAME or {SCHEME}OWNER/NAME@COMMIT",
+        )
+    return HubPlace(repository, revision or None)
+
+
+def hub_files(contents: Contents, source: str) -> dict[str, bytes]:
+    """A repository's files by name.
+
+    Args:
+        source: what to write into the card as the place to pull from.
+    """
+    manifest = contents.prompt.manifest
+    front = ["library_name: " + ("peft" if PEFT_FILE in contents.files else "cuecard")]
+    if _REPOSITORY.fullmatch(manifest.backbone.name):
+        front.append(f"base_model: {manifest.backbone.name}")
+    front += ["tags:", "- cuecard", "- prompt-tuning"]
+    card = _CARD.format(
+        front="".join(f"{line}\n" for line in front),
+        backbone=_plain(manifest.backbone.name),
+        kind=contents.prompt.spec.kind,
+        method=_plain(manifest.method),
+        source=source,
+        digest=contents.prompt.digest,
+    )
+    extras = {"README.md": card.encode(), ".gitattributes": _ATTRIBUTES}
+    return {**extras, **contents.files}
+
+
+def write_hub_folder(contents: Contents, folder: str | Path, *, overwrite: bool = False) -> Path:
+    """Lay a prompt out as a repository of the Hub, in a folder.
+
+    A new folder appears in one step. In one that exists (a clone, say) each file is replaced whole,
+    `prompt.json` last, and others are left alone.
+
+    Raises:
+        ArtifactError: the folder is taken (without overwrite) or cannot be written.
+    """
+    folder = Path(folder).absolute()
+    files = hub_files(contents, str(folder))
+    if not (overwrite and folder.is_dir()):
+        publish_folder(folder, files, overwrite=False)
+        return folder
+    for name in sorted(files, key=lambda name: name == MANIFEST_FILE):
+        publish_file(folder / name, files[name], overwrite=True)
+    for name in OWN_FILES - set(files):  # of a prompt of another form that lay here before
+        (folder / name).unlink(missing_ok=True)
+    return folder
+
+
+def read_hub_folder(folder: str | Path, revision: str | None = None) -> Contents:
+    """A prompt from a folder in the Hub's layout: a repository's files, or the Hub's cache of one.
+
+    Args:
+        revision: for a cache, the commit or a ref's name; main by default.
+
+    Raises:
+        ArtifactError: no prompt there, or one that cannot be trusted.
+        RegistryError: no such revision, or a link out of the cache.
+    """
+    folder = Path(folder)
+    if not (folder / "snapshots").is_dir():
+        return Contents.read(folder, strangers=True)
+    snapshot = folder / "snapshots" / _cached_commit(folder, revision or "main")
+    blobs = (folder / "blobs").resolve()
+    files = {}
+    for name in sorted(OWN_FILES):
+        path = snapshot / name
+        if not path.exists():
+            continue
+        target = path.resolve()
+        if target.parent not in (blobs, snapshot.resolve()):
+            raise RegistryError(
+                "a link leads out of the Hub's cache", where=str(path), got=str(target)
+            )
+        files[name] = read_plain_file(target.parent, target.name, MAX_TENSOR_BYTES)
+    return Contents.check(files, str(snapshot))
+
+
+def pull_from_hub(place: HubPlace) -> tuple[Contents, str]:
+    """A prompt from the Hub, and the commit that it was read from.
+
+    Raises:
+        RegistryError: the Hub cannot be reached, or has no such thing.
+        ArtifactError: no prompt there, or one that cannot be trusted.
+    """
+    with tempfile.TemporaryDirectory(prefix="cuecard-") as room:
+        try:
+            commit = place.revision or "main"
+            if not _COMMIT.fullmatch(commit):
+                commit = str(HfApi().model_info(place.repository, revision=commit).sha)
+            snapshot_download(
+                place.repository,
+                revision=commit,
+                allow_patterns=sorted(OWN_FILES),
+                local_dir=room,
+            )
+        except _HUB_ERRORS as error:
+            raise _hub_failed(place, error) from error
+        return Contents.read(room, strangers=True), commit
+
+
+def push_to_hub(contents: Contents, place: HubPlace, *, why: str, private: bool = True) -> str:
+    """Upload a prompt as one commit; its id. A repository that does not exist is made.
+
+    Args:
+        private: whether a new one is.
+
+    Raises:
+        RegistryError: the Hub cannot be reached, or does not allow it.
+    """
+    with tempfile.TemporaryDirectory(prefix="cuecard-") as room:
+        folder = Path(room) / "repository"
+        publish_folder(folder, hub_files(contents, str(place)), overwrite=False)
+        api = HfApi()
+        try:
+            api.create_repo(place.repository, private=private, exist_ok=True)
+            done = api.upload_folder(
+                repo_id=place.repository,
+                folder_path=folder,
+                revision=place.revision,
+                commit_message=why or f"Prompt {contents.prompt.digest[:12]}",
+                delete_patterns=sorted(OWN_FILES - set(contents.files)),
+            )
+        except _HUB_ERRORS as error:
+            raise _hub_failed(place, error) from error
+    return str(done.oid)
+
+
+# What huggingface_hub raises: its own, and those of its HTTP client, which are no OSError.
+_HUB_ERRORS = (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError)
+
+
+def _cached_commit(folder: Path, revision: str) -> str:
+    if _COMMIT.fullmatch(revision) and (folder / "snapshots" / revision).is_dir():
+        return revision
+    known = {path.name for path in (folder / "refs").glob("*") if path.is_file()}
+    if revision in known:
+        commit = read_plain_file(folder / "refs", revision, 100).decode("ascii", "replace").strip()
+        if _COMMIT.fullmatch(commit):
+            return commit
+    raise RegistryError(
+        "the Hub's cache has no such revision",
+        where=str(folder),
+        got=revision,
+        expected=", ".join(sorted(known)) or "a commit under snapshots",
+    )
+
+
+def _hub_failed(place: HubPlace, error: Exception) -> RegistryError:
+    return RegistryError(
+        "the Hub did not do this",
+        where=str(place),
+        got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+        hint="check the name, the network, and who is logged in (`hf auth login`)",
+    )
+
+
+def _plain(text: str) -> str:
+    """A text from a prompt, fit for a line of Markdown."""
+    return re.sub(r"[^\w./ -]", "_", text, flags=re.ASCII)[:100]

@@ -1,0 +1,91 @@
+"""What prompts, versions and aliases are called: `reviews@3`, `reviews@production`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from cuecard.errors import RegistryError
+
+NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+LATEST = "latest"
+_NAME = re.compile(NAME)
+_NUMBER = re.compile(r"^[0-9]{1,8}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One version of a prompt.
+
+    Attributes:
+        name: the prompt's.
+        target: a version's number, an alias, or "latest", the highest number that is not deleted.
+    """
+
+    name: str
+    target: int | str
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.target}"
+
+
+def check_name(name: str, what: str = "prompt") -> str:
+    """The name, if it can be one.
+
+    Raises:
+        RegistryError: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise RegistryError(
+            f"not a {what}'s name",
+            where=what,
+            got=repr(name),
+            expected="1 to 64 of a-z, 0-9, '.', '_' and '-', the first a letter or digit",
+        )
+    return name
+
+
+def check_alias(alias: str) -> str:
+    """The alias, if it can be one: a name that is neither a number nor "latest".
+
+    Raises:
+        RegistryError: it cannot.
+    """
+    check_name(alias, "alias")
+    if alias.isdigit() or alias == LATEST:
+        raise RegistryError(
+            "this alias would be taken for a version",
+            where="alias",
+            got=alias,
+            expected="a name such as production",
+        )
+    return alias
+
+
+def parse_reference(text: str) -> Reference:
+    """NAME@NUMBER, NAME@ALIAS or NAME@latest.
+
+    Raises:
+        RegistryError: anything else.
+    """
+    name, at, target = text.partition("@")
+    if not (at and target):
+        raise RegistryError(
+            "not a version of a prompt",
+            where="reference",
+            got=text,
+            expected="NAME@NUMBER, NAME@ALIAS or NAME@latest",
+            hint=f"did you mean {name}@latest?" if _NAME.fullmatch(name) else None,
+        )
+    check_name(name)
+    if target == LATEST:
+        return Reference(name, target)
+    if _NUMBER.fullmatch(target):
+        return Reference(name, int(target))
+    return Reference(name, check_alias(target))
+
+
+def is_reference(text: str) -> bool:
+    """Whether a text has the form of a reference."""
+    name, at, target = text.partition("@")
+    return bool(at and _NAME.fullmatch(name) and _NAME.fullmatch(target))

@@ -1,0 +1,253 @@
+"""A registry of prompts: numbered versions that never change, and aliases that move."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cuecard.errors import RegistryError
+from cuecard.registry import moves
+from cuecard.registry.aliases import alias_names, read_head, read_log
+from cuecard.registry.blobs import describe, get_blob, put_blob
+from cuecard.registry.contents import Contents
+from cuecard.registry.documents import AliasEvent, Version, VersionRecord, content_digest
+from cuecard.registry.leases import relying_on
+from cuecard.registry.moves import Gate
+from cuecard.registry.references import (
+    LATEST,
+    Reference,
+    check_alias,
+    check_name,
+    parse_reference,
+)
+from cuecard.registry.signing import Signer, check_signed, put_signature
+from cuecard.registry.stamp import Stamp, utc_now, whoami
+from cuecard.registry.store import Store, open_store
+from cuecard.registry.versions import PROMPTS, add_version, read_version, read_versions
+
+MARKER = "cuecard-registry.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a push led to.
+
+    Attributes:
+        version: the version that holds the content.
+        new: False if it was there already.
+    """
+
+    version: Version
+    new: bool
+
+
+class Registry:
+    """Prompts in a folder or an object store; docs/registry.md has the layout and its guarantees.
+
+    Args:
+        place: a folder, an fsspec URL such as `s3://bucket/prompts`, or a store.
+        who: recorded with everything that is written; user@host by default.
+        clock: recorded too; nothing is decided by it.
+
+    Raises:
+        RegistryError: a place that cannot be a registry.
+    """
+
+    def __init__(
+        self,
+        place: str | Path | Store,
+        *,
+        who: str | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.store = open_store(place) if isinstance(place, str | Path) else place
+        self.stamp = Stamp(who or whoami(), clock)
+        self._writable = False
+
+    def names(self) -> list[str]:
+        """The prompts' names, sorted.
+
+        Raises:
+            RegistryError: there is no registry, or it cannot be read.
+        """
+        if self.store.modified(MARKER) is None:
+            raise RegistryError(
+                "there is no registry here",
+                where=self.store.url,
+                got=f"no {MARKER}",
+                hint="`cuecard push` makes one; --registry or CUECARD_REGISTRY says where",
+            )
+        return [check_name(name) for name in self.store.names(PROMPTS)]
+
+    def versions(self, name: str) -> list[Version]:
+        """A prompt's versions by number, deleted ones too; none for a prompt that is not there."""
+        return read_versions(self.store, check_name(name))
+
+    def aliases(self, name: str) -> dict[str, int]:
+        """Where a prompt's aliases point."""
+        heads = {
+            alias: read_head(self.store, name, alias)
+            for alias in alias_names(self.store, check_name(name))
+        }
+        return {alias: head.after for alias, head in heads.items() if head and head.after}
+
+    def log(self, name: str, alias: str) -> list[AliasEvent]:
+        """An alias's moves, the oldest first."""
+        return read_log(self.store, check_name(name), check_alias(alias))
+
+    def resolve(self, reference: str | Reference) -> Version:
+        """The version that a reference means now.
+
+        Raises:
+            RegistryError: there is none, or it was deleted.
+        """
+        wanted = parse_reference(reference) if isinstance(reference, str) else reference
+        name, target = wanted.name, wanted.target
+        if isinstance(target, int):
+            version = read_version(self.store, name, target)
+            if version.deleted:
+                raise RegistryError("this version was deleted", where=self.store.url, got=version)
+            return version
+        if target == LATEST:
+            live = [version for version in self.versions(name) if not version.deleted]
+            if live:
+                return live[-1]
+            raise RegistryError("no such prompt", where=self.store.url, got=name)
+        head = read_head(self.store, name, target)
+        if head is None or head.after is None:
+            raise RegistryError(
+                "no such alias",
+                where=self.store.url,
+                got=str(wanted),
+                expected=", ".join(sorted(self.aliases(name))) or "a version's number",
+            )
+        return read_version(self.store, name, head.after)
+
+    def push(
+        self,
+        prompt: str | Path | Contents,
+        name: str,
+        *,
+        why: str = "",
+        signer: Signer | None = None,
+    ) -> Pushed:
+        """Publish a prompt folder as the next version; the same content keeps its version.
+
+        Blobs and signature are there before the version is, and the version appears whole. Pushing
+        again restores blobs that were lost or damaged, and adds a signature.
+
+        Raises:
+            ArtifactError: no prompt, or one that cannot be trusted.
+            RegistryError: the registry cannot be written.
+        """
+        contents = prompt if isinstance(prompt, Contents) else Contents.read(prompt)
+        check_name(name)
+        self._require_writable()
+        files = {file: describe(content) for file, content in contents.files.items()}
+        manifest = contents.prompt.manifest
+        stamp = self.stamp.fields(why)
+
+        def make(number: int) -> VersionRecord:
+            return VersionRecord(
+                name=name,
+                number=number,
+                files=files,
+                content=content_digest(files),
+                digest=contents.prompt.digest,
+                method=manifest.method,
+                kind=contents.prompt.spec.kind,
+                backbone=manifest.backbone,
+                metrics=manifest.metrics,
+                data_hash=manifest.data_hash,
+                seed=manifest.seed,
+                **stamp,
+            )
+
+        with relying_on(self.store, {entry.sha256 for entry in files.values()}) as held:
+
+            def before(record: bytes) -> Callable[[], None]:
+                key = None
+                if signer is not None:
+                    sha256 = describe(record).sha256
+                    key = put_signature(self.store, name, sha256, signer.sign(sha256))
+                held.check()
+                return lambda: None if key is None else self.store.remove(key)
+
+            for content in contents.files.values():
+                put_blob(self.store, content)
+            version, new = add_version(self.store, name, content_digest(files), make, before)
+        if signer is not None and not new:
+            put_signature(self.store, name, version.sha256, signer.sign(version.sha256))
+        return Pushed(version, new)
+
+    def read(self, reference: str | Reference | Version, trusted: Sequence[str] = ()) -> Contents:
+        """A version's files, every byte checked, and the prompt that they are.
+
+        Args:
+            trusted: public keys (`read_trusted`); one of them must have signed the version.
+
+        Raises:
+            RegistryError: no such version, or a blob that is not what it was.
+            SignatureError: no valid signature of a trusted key.
+            ArtifactError: not a prompt that can be trusted.
+        """
+        version = reference if isinstance(reference, Version) else self.resolve(reference)
+        if trusted:
+            check_signed(self.store, version, trusted)
+        files = {name: get_blob(self.store, entry) for name, entry in version.record.files.items()}
+        return Contents.check(files, f"{self.store.url}, {version}")
+
+    def promote(
+        self, reference: str | Reference, alias: str, *, why: str = "", gate: Gate | None = None
+    ) -> AliasEvent:
+        """Point an alias at a version; see `cuecard.registry.moves.promote`."""
+        version = self.resolve(reference)
+        check_alias(alias)
+        self._require_writable()
+        return moves.promote(self.store, self.stamp, version, alias, why, gate)
+
+    def rollback(self, name: str, alias: str, *, why: str) -> AliasEvent:
+        """Point an alias at where it was before; see `cuecard.registry.moves.rollback`."""
+        self._require_writable()
+        return moves.rollback(self.store, self.stamp, check_name(name), check_alias(alias), why)
+
+    def delete(self, reference: str | Reference, *, why: str = "") -> None:
+        """Delete a version by number, or end an alias; see `cuecard.registry.moves`.
+
+        Raises:
+            RegistryError: no such thing, or a version that an alias points to.
+        """
+        wanted = parse_reference(reference) if isinstance(reference, str) else reference
+        if wanted.target == LATEST:
+            raise RegistryError("latest is no alias; name the version's number", got=str(wanted))
+        self._require_writable()
+        if isinstance(wanted.target, int):
+            moves.delete(self.store, self.stamp, self.resolve(wanted), why)
+        else:
+            moves.remove_alias(self.store, self.stamp, wanted.name, wanted.target, why)
+
+    def _require_writable(self) -> None:
+        """Make sure, once, that the store lets an object be created only once.
+
+        Raises:
+            RegistryError: it does not, so that two writers could overwrite each other.
+        """
+        if self._writable:
+            return
+        if self.store.create(MARKER, _marker()) and self.store.create(MARKER, _marker()):
+            raise RegistryError(
+                "this store overwrites objects that were to be created only once",
+                where=self.store.url,
+                expected="a store with conditional writes (S3: If-None-Match)",
+                hint="use a folder, S3 itself, or a newer version of the server",
+            )
+        self._writable = True
+
+
+def _marker() -> bytes:
+    content = {"registry": "cuecard", "schema_version": 1, "id": secrets.token_hex(16)}
+    return (json.dumps(content) + "\n").encode("ascii")

@@ -1,0 +1,42 @@
+"""Who does something, when, and why."""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+def utc_now() -> datetime:
+    """The time by this machine's clock."""
+    return datetime.now(UTC)
+
+
+def whoami() -> str:
+    """user@host."""
+    try:
+        user = getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a user id without a name, as in containers
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Makes the fields that every record has.
+
+    Attributes:
+        who: recorded as given.
+        clock: for people to read; nothing is decided by it.
+    """
+
+    who: str
+    clock: Callable[[], datetime] = utc_now
+
+    def fields(self, why: str) -> dict[str, str]:
+        """`at`, `by`, `why` and a new `id`."""
+        at = self.clock().astimezone(UTC).isoformat(timespec="seconds")
+        return {"at": at, "by": self.who, "why": why, "id": secrets.token_hex(16)}

@@ -1,0 +1,157 @@
+"""Read everything, and tell what is not as it should be."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from cuecard.artifacts.load import MAX_TENSOR_BYTES
+from cuecard.errors import CuecardError
+from cuecard.registry.aliases import alias_names
+from cuecard.registry.blobs import FOLDER, blob_key, get_blob
+from cuecard.registry.documents import MAX_DOCUMENT_BYTES, Version
+from cuecard.registry.registry import Registry
+from cuecard.registry.signing import check_signed, is_valid
+from cuecard.registry.versions import PROMPTS
+
+_DIGEST = re.compile(r"^[0-9a-f]{64}$")
+
+
+@dataclass
+class Report:
+    """What `verify` read, and what it found.
+
+    Attributes:
+        prompts, versions, aliases, events, signatures, blobs, bytes: how many of each were read.
+        unused: blobs that no version names; `collect` removes them in time.
+        problems: each with its place; empty where all is well.
+    """
+
+    prompts: int = 0
+    versions: int = 0
+    aliases: int = 0
+    events: int = 0
+    signatures: int = 0
+    blobs: int = 0
+    bytes: int = 0
+    unused: int = 0
+    problems: list[CuecardError] = field(default_factory=list)
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Keep what goes wrong in the block, and go on."""
+        try:
+            yield
+        except CuecardError as error:
+            self.problems.append(error)
+
+
+def verify(registry: Registry, name: str | None = None, trusted: Sequence[str] = ()) -> Report:
+    """Check every version, blob, alias and signature, of one prompt or of all.
+
+    Args:
+        name: one prompt; by default all of them, and blobs that nobody names too.
+        trusted: public keys; every version that is not deleted must be signed by one.
+    """
+    report = Report()
+    names = [name] if name is not None else None
+    if names is None:
+        names = []
+        with report.noting():
+            names = registry.names()
+    named: set[str] = set()
+    for each in names:
+        report.prompts += 1
+        with report.noting():
+            _check_prompt(registry, each, trusted, named, report)
+    if name is None:
+        with report.noting():
+            _check_unnamed(registry, named, report)
+    return report
+
+
+def _check_prompt(
+    registry: Registry, name: str, trusted: Sequence[str], named: set[str], report: Report
+) -> None:
+    versions = {version.number: version for version in registry.versions(name)}
+    kept = set()
+    for alias in alias_names(registry.store, name):
+        report.aliases += 1
+        with report.noting():
+            log = registry.log(name, alias)
+            report.events += len(log)
+            target = log[-1].after if log else None
+            if target is not None:
+                kept.add(target)
+                _check_target(versions, target, f"{registry.store.url}, {name}@{alias}")
+    for number, version in versions.items():
+        if version.deleted and number not in kept:
+            continue  # its blobs may be gone
+        report.versions += 1
+        for entry in version.record.files.values():
+            if entry.sha256 not in named:
+                named.add(entry.sha256)
+                with report.noting():
+                    get_blob(registry.store, entry)
+                    report.blobs += 1
+                    report.bytes += entry.size
+        with report.noting():
+            _check_signatures(registry, version, trusted, report)
+    expected = list(range(1, len(versions) + 1))
+    if sorted(versions) != expected:
+        missing = sorted(set(range(1, max(versions) + 1)) - set(versions))
+        report.problems.append(
+            CuecardError(
+                "versions are missing",
+                where=f"{registry.store.url}, {name}",
+                got=", ".join(str(number) for number in missing[:10]),
+            )
+        )
+
+
+def _check_target(versions: dict[int, Version], target: int, where: str) -> None:
+    if target not in versions:
+        raise CuecardError("an alias points to no version", where=where, got=target)
+    if versions[target].deleted:
+        raise CuecardError(
+            "an alias points to a deleted version",
+            where=where,
+            got=target,
+            hint="promote another version; this one's blobs are kept until then",
+        )
+
+
+def _check_signatures(
+    registry: Registry, version: Version, trusted: Sequence[str], report: Report
+) -> None:
+    folder = f"{PROMPTS}/{version.record.name}/signatures/{version.sha256}"
+    for file in registry.store.names(folder):
+        content = registry.store.read(f"{folder}/{file}", MAX_DOCUMENT_BYTES) or b""
+        if not is_valid(content, version.sha256, file.removesuffix(".json")):
+            raise CuecardError(
+                "a signature does not fit its version",
+                where=f"{registry.store.url}/{folder}/{file}",
+            )
+        report.signatures += 1
+    if trusted and not version.deleted:
+        check_signed(registry.store, version, trusted)
+
+
+def _check_unnamed(registry: Registry, named: set[str], report: Report) -> None:
+    """Blobs that no version names must at least be what their names say."""
+    for digest in registry.store.names(FOLDER):
+        if digest in named:
+            continue
+        where = f"{registry.store.url}/{blob_key(digest)}"
+        with report.noting():
+            if not _DIGEST.fullmatch(digest):
+                raise CuecardError("a stranger among the blobs", where=where)
+            report.unused += 1
+            content = registry.store.read(blob_key(digest), MAX_TENSOR_BYTES) or b""
+            if hashlib.sha256(content).hexdigest() != digest:
+                raise CuecardError("an unused blob is damaged", where=where)
+            report.blobs += 1
+            report.bytes += len(content)
