@@ -15,7 +15,7 @@ from werkzeug.serving import make_server
 def main() -> None:
     """Serve."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    app = DomainDispatcherApplication(create_backend_app, service="s3")
+    app = DomainDispatcherApplication(create_backend_app)
     server = make_server("127.0.0.1", 0, app, threaded=False)
     print(server.server_port, flush=True)  # noqa: T201
     server.serve_forever()

@@ -63,6 +63,7 @@ def push(
 
     Exit codes: 0 done, 2 bad input.
     """
+    facts: dict[str, object]
     contents = Contents.read(find_prompt(prompt, registry).folder)
     if sign_key is not None and "/" in target:
         raise ConfigError(

@@ -152,8 +152,8 @@ class AliasEvent(Document):
     alias: Name
     seq: Number
     action: Literal["promote", "rollback", "remove"]
-    before: Number | None = Field(alias="from")
-    after: Number | None = Field(alias="to")
+    before: Number | None = Field(validation_alias="from", serialization_alias="from")
+    after: Number | None = Field(validation_alias="to", serialization_alias="to")
     at: Text
     by: Text
     why: Text

@@ -24,8 +24,8 @@ PENDING = "pending"
 COLLECTING = "collecting"
 HOLD_SECONDS = 3600.0
 VOID_SECONDS = 24 * 3600.0
+WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.5
-_WAIT_SECONDS = 60.0
 
 
 class Held:
@@ -79,19 +79,14 @@ def announce(store: Store, folder: str, blobs: Collection[str]) -> Iterator[Held
 
 
 @contextmanager
-def relying_on(
-    store: Store, blobs: Collection[str], *, wait: float = _WAIT_SECONDS
-) -> Iterator[Held]:
+def relying_on(store: Store, blobs: Collection[str]) -> Iterator[Held]:
     """Hold blobs, there already or not, for as long as the block runs.
 
-    Args:
-        wait: how many seconds to wait for a collector that may be removing some of them.
-
     Raises:
-        ConflictError: it did not end by then.
+        ConflictError: a collector that may be removing some of them did not end within a minute.
     """
     with announce(store, PENDING, blobs) as held:
-        deadline = time.monotonic() + wait
+        deadline = time.monotonic() + WAIT_SECONDS
         while meeting := set(blobs) & announced(store, COLLECTING, held.written):
             if time.monotonic() >= deadline:
                 raise ConflictError(

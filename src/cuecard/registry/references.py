@@ -37,7 +37,7 @@ def check_name(name: str, what: str = "prompt") -> str:
     """
     if not _NAME.fullmatch(name):
         raise RegistryError(
-            f"not a {what}'s name",
+            f"this cannot be a {what}'s name" if what != "alias" else "this cannot be an alias",
             where=what,
             got=repr(name),
             expected="1 to 64 of a-z, 0-9, '.', '_' and '-', the first a letter or digit",

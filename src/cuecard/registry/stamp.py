@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 
 def utc_now() -> datetime:
@@ -36,7 +37,7 @@ class Stamp:
     who: str
     clock: Callable[[], datetime] = utc_now
 
-    def fields(self, why: str) -> dict[str, str]:
+    def fields(self, why: str) -> dict[str, Any]:
         """`at`, `by`, `why` and a new `id`."""
         at = self.clock().astimezone(UTC).isoformat(timespec="seconds")
         return {"at": at, "by": self.who, "why": why, "id": secrets.token_hex(16)}

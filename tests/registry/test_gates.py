@@ -1,0 +1,142 @@
+"""Gates: least scores as stored and as measured, and no worse by a paired interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cuecard.artifacts import Prompt
+from cuecard.backbones import CausalBackbone
+from cuecard.errors import ConfigError, GateError, WrongBackboneError
+from cuecard.evaluation import evaluate, paired_bootstrap
+from cuecard.registry import Gates, Measuring, Registry
+from cuecard.types import Record
+from reviews import reviews
+from tiny import tiny_backbone
+
+
+@pytest.fixture(scope="module")
+def records() -> Sequence[Record]:
+    return reviews(60)
+
+
+@pytest.fixture
+def measuring(model: CausalBackbone, records: Sequence[Record]) -> Measuring:
+    return Measuring(rows=lambda spec: records, backbone=lambda prompt: model)
+
+
+@pytest.fixture(scope="module")
+def scores(model: CausalBackbone, prompts: list[Path], records: Sequence[Record]) -> Any:
+    """What each prompt is worth, by evaluation alone."""
+
+    def of(folder: Path) -> Any:
+        prompt = Prompt.load(folder, model)
+        return evaluate(model, prompt.spec, records, prompt.injection())
+
+    return [of(folder) for folder in prompts]
+
+
+@pytest.fixture
+def pushed(disk: Registry, prompts: list[Path]) -> Registry:
+    for folder in prompts:
+        disk.push(folder, "reviews")
+    return disk
+
+
+@pytest.mark.parametrize(
+    ("minimum", "refused"),
+    [
+        ({"accuracy": 0.8}, None),
+        ({"accuracy": 0.81}, "too low"),
+        ({"validation.accuracy": 0.9, "accuracy": 0.5}, None),
+        ({"macro_f1": 0.1}, "no such score"),
+    ],
+)
+def test_stored_scores(pushed: Registry, minimum: dict[str, float], refused: str | None) -> None:
+    gates = Gates(pushed, minimum)
+    if refused is None:
+        event = pushed.promote("reviews@1", "production", gate=gates)
+        for metric, least in minimum.items():
+            assert event.evidence["minimum"][metric]["least"] == least  # type: ignore[index,call-overload]
+        return
+    with pytest.raises(GateError, match=refused):
+        pushed.promote("reviews@1", "production", gate=gates)
+    assert pushed.aliases("reviews") == {}
+
+
+def test_measured_scores(pushed: Registry, measuring: Measuring, scores: Any) -> None:
+    real = scores[0].score
+    with pytest.raises(GateError, match="too low") as refused:
+        Gates(pushed, {"accuracy": real + 0.01}, measuring)(None, pushed.resolve("reviews@1"))
+    assert f"{real:.4f}" in str(refused.value.got)
+    event = pushed.promote(
+        "reviews@1", "production", gate=Gates(pushed, {"accuracy": real}, measuring)
+    )
+    assert event.evidence["rows"] == 60 and event.evidence["new"] == pytest.approx(real)
+    assert "current" not in event.evidence
+
+
+def test_not_worse(pushed: Registry, measuring: Measuring, scores: Any) -> None:
+    order = sorted(range(4), key=lambda i: scores[i].score)
+    worst, best = order[0] + 1, order[-1] + 1
+    assert scores[best - 1].score > scores[worst - 1].score
+    pushed.promote(f"reviews@{best}", "production")
+    interval = paired_bootstrap(scores[best - 1].correct, scores[worst - 1].correct, 0)
+    with pytest.raises(GateError, match="not shown to be no worse") as refused:
+        pushed.promote(f"reviews@{worst}", "production", gate=Gates(pushed, measuring=measuring))
+    assert f"{interval.high:+.4f}" in str(refused.value.got)
+    assert pushed.aliases("reviews") == {"production": best}
+    # A margin that the interval's upper end does not reach lets it pass, and is on the record.
+    measuring.margin = interval.high
+    event = pushed.promote(
+        f"reviews@{worst}", "production", gate=Gates(pushed, measuring=measuring)
+    )
+    assert event.evidence["ci95"] == pytest.approx([interval.low, interval.high])
+    assert event.evidence["margin"] == interval.high
+    assert event.evidence["current_minus_new"] == pytest.approx(
+        scores[best - 1].score - scores[worst - 1].score
+    )
+
+
+def test_the_same_answers_are_no_worse(
+    pushed: Registry, measuring: Measuring, make_prompt: Any
+) -> None:
+    pushed.promote("reviews@1", "production")
+    twin = pushed.push(make_prompt(0, accuracy=0.1), "reviews").version  # other metrics alone
+    assert twin.number == 5
+    measuring.margin = 0.0
+    event = pushed.promote("reviews@5", "production", gate=Gates(pushed, measuring=measuring))
+    assert event.evidence["ci95"] == [0.0, 0.0]
+
+
+def test_the_gate_decides_on_what_the_alias_has_then(
+    pushed: Registry, measuring: Measuring
+) -> None:
+    """Another writer moves the alias while the gate measures: it is asked again."""
+    pushed.promote("reviews@1", "production")
+    asked = []
+
+    def gate(current: Any, new: Any) -> dict[str, Any]:
+        asked.append(current.number)
+        if len(asked) == 1:
+            Registry(pushed.store).promote("reviews@2", "production")
+        return {}
+
+    event = pushed.promote("reviews@3", "production", gate=gate)
+    assert asked == [1, 2] and (event.before, event.after) == (2, 3)
+
+
+def test_another_backbone(pushed: Registry, records: Sequence[Record]) -> None:
+    other = tiny_backbone(seed=9)
+    measuring = Measuring(rows=lambda spec: records, backbone=lambda prompt: other)
+    with pytest.raises(WrongBackboneError):
+        pushed.promote("reviews@1", "production", gate=Gates(pushed, measuring=measuring))
+
+
+def test_a_margin_is_a_share(pushed: Registry, measuring: Measuring) -> None:
+    measuring.margin = 2.0
+    with pytest.raises(ConfigError, match="a margin is a share"):
+        Gates(pushed, measuring=measuring)
