@@ -1,6 +1,6 @@
-"""The part of the Hub's HTTP interface that a push and a pull use, and both through huggingface_hub.
+"""The part of the Hub's HTTP interface that a push and a pull use, for huggingface_hub itself.
 
-hub_server.py PROMPT FOLDER    push a prompt, pull it by branch and by commit, write it to FOLDER
+hub_server.py PROMPT FOLDER    push a prompt, pull it by branch and commit, write it to FOLDER
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Hub(BaseHTTPRequestHandler):
         """Make the repository, say how files are to be sent, take a commit."""
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
         if self.path.endswith("/repos/create"):
-            assert json.loads(body)["private"] is True
-            self.reply({"url": f"http://hub/{REPOSITORY}"})
+            assert json.loads(body)["visibility"] == "private"
+            self.reply({"url": f"{os.environ['HF_ENDPOINT']}/{REPOSITORY}"})
         elif "/preupload/" in self.path:
             names = [file["path"] for file in json.loads(body)["files"]]
             modes = [
@@ -57,7 +57,12 @@ class Hub(BaseHTTPRequestHandler):
                 if entry["key"] == "file":
                     FILES[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
             COMMITS.append(hashlib.sha1(body).hexdigest())
-            self.reply({"commitOid": COMMITS[-1], "commitUrl": f"http://hub/{COMMITS[-1]}"})
+            self.reply(
+                {
+                    "commitOid": COMMITS[-1],
+                    "commitUrl": f"{os.environ['HF_ENDPOINT']}/{REPOSITORY}/commit/{COMMITS[-1]}",
+                }
+            )
         else:
             self.reply({"error": self.path}, 404)
 
@@ -75,7 +80,7 @@ class Hub(BaseHTTPRequestHandler):
             siblings = [{"rfilename": name} for name in FILES]
             sha = COMMITS[-1] if COMMITS else "0" * 40
             self.reply({"id": REPOSITORY, "sha": sha, "siblings": siblings})
-        elif path.startswith(f"/{REPOSITORY}/resolve/{COMMITS[-1]}/"):
+        elif COMMITS and path.startswith(f"/{REPOSITORY}/resolve/{COMMITS[-1]}/"):
             content = FILES[path.rsplit("/", 1)[1]]
             etag = hashlib.sha1(content).hexdigest()
             self.reply(content, ETag=f'"{etag}"', X_Repo_Commit=COMMITS[-1])

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
 from cuecard.artifacts.files import (
     MANIFEST_FILE,
@@ -159,7 +160,7 @@ def pull_from_hub(place: HubPlace) -> tuple[Contents, str]:
         ArtifactError: no prompt there, or one that cannot be trusted.
     """
     with tempfile.TemporaryDirectory(prefix="cuecard-") as room:
-        try:
+        with _telling(place):
             commit = place.revision or "main"
             if not _COMMIT.fullmatch(commit):
                 commit = str(HfApi().model_info(place.repository, revision=commit).sha)
@@ -169,8 +170,6 @@ def pull_from_hub(place: HubPlace) -> tuple[Contents, str]:
                 allow_patterns=sorted(OWN_FILES),
                 local_dir=room,
             )
-        except _HUB_ERRORS as error:
-            raise _hub_failed(place, error) from error
         return Contents.read(room, strangers=True), commit
 
 
@@ -187,7 +186,7 @@ def push_to_hub(contents: Contents, place: HubPlace, *, why: str, private: bool 
         folder = Path(room) / "repository"
         publish_folder(folder, hub_files(contents, str(place)), overwrite=False)
         api = HfApi()
-        try:
+        with _telling(place):
             api.create_repo(place.repository, private=private, exist_ok=True)
             done = api.upload_folder(
                 repo_id=place.repository,
@@ -196,13 +195,7 @@ def push_to_hub(contents: Contents, place: HubPlace, *, why: str, private: bool 
                 commit_message=why or f"Prompt {contents.prompt.digest[:12]}",
                 delete_patterns=sorted(OWN_FILES - set(contents.files)),
             )
-        except _HUB_ERRORS as error:
-            raise _hub_failed(place, error) from error
     return str(done.oid)
-
-
-# What huggingface_hub raises: its own, and those of its HTTP client, which are no OSError.
-_HUB_ERRORS = (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError)
 
 
 def _cached_commit(folder: Path, revision: str) -> str:
@@ -221,13 +214,19 @@ def _cached_commit(folder: Path, revision: str) -> str:
     )
 
 
-def _hub_failed(place: HubPlace, error: Exception) -> RegistryError:
-    return RegistryError(
-        "the Hub did not do this",
-        where=str(place),
-        got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-        hint="check the name, the network, and who is logged in (`hf auth login`)",
-    )
+@contextmanager
+def _telling(place: HubPlace) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # Its own errors, its HTTP client's, the system's: they have no class in common.
+        first = str(error).splitlines()[0] if str(error) else ""
+        raise RegistryError(
+            "the Hub did not do this",
+            where=str(place),
+            got=f"{type(error).__name__}: {first}",
+            hint="check the name, the network, and who is logged in (`hf auth login`)",
+        ) from error
 
 
 def _plain(text: str) -> str:
