@@ -44,6 +44,9 @@ class Hub(BaseHTTPRequestHandler):
         if self.path.endswith("/repos/create"):
             assert json.loads(body)["visibility"] == "private"
             self.reply({"url": f"{os.environ['HF_ENDPOINT']}/{REPOSITORY}"})
+        elif self.path == "/api/validate-yaml":
+            assert "library_name: peft" in json.loads(body)["content"]
+            self.reply({"errors": [], "warnings": []})
         elif "/preupload/" in self.path:
             names = [file["path"] for file in json.loads(body)["files"]]
             modes = [
@@ -57,12 +60,8 @@ class Hub(BaseHTTPRequestHandler):
                 if entry["key"] == "file":
                     FILES[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
             COMMITS.append(hashlib.sha1(body).hexdigest())
-            self.reply(
-                {
-                    "commitOid": COMMITS[-1],
-                    "commitUrl": f"{os.environ['HF_ENDPOINT']}/{REPOSITORY}/commit/{COMMITS[-1]}",
-                }
-            )
+            url = f"{os.environ['HF_ENDPOINT']}/{REPOSITORY}/commit/{COMMITS[-1]}"
+            self.reply({"commitOid": COMMITS[-1], "commitUrl": url})
         else:
             self.reply({"error": self.path}, 404)
 
