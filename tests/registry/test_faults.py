@@ -82,7 +82,7 @@ def test_killed_at_every_change(
         (2, 3, False),
         (2, 3, True),
     }
-    assert len(registries) > (100 if kind == "disk" else 15)
+    assert len(registries) > (80 if kind == "disk" else 12)
     for registry in registries[:: 7 if kind == "disk" else 3]:
         check_goes_on(registry, prompts[1])
 

@@ -26,7 +26,7 @@ def gc(
     registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
-    """Remove files of deleted versions and what killed processes left. Pushes may go on meanwhile.
+    """Remove what deleted versions and killed processes left. Pushes may go on meanwhile.
 
     Example: cuecard gc --grace 30d --dry-run
 

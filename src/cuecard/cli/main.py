@@ -87,7 +87,7 @@ COMMANDS = {
     ),
     "gc": (
         "gc",
-        "Remove files of deleted versions and what killed processes left. Pushes may go on meanwhile.",
+        "Remove what deleted versions and killed processes left. Pushes may go on meanwhile.",
     ),
     "backbones": (
         "backbones",
