@@ -22,6 +22,7 @@ from cuecard.cli.options import (
     TextField,
 )
 from cuecard.cli.progress import TrainView, fetch_progress
+from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.cli.rows import labelled_rows
 from cuecard.evaluation import score_predictions
 from cuecard.evaluation.ensemble import Rule, predict_ensemble
@@ -35,7 +36,11 @@ def ensemble(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Labelled rows.", show_default=False)],
     prompts: Annotated[
         list[Path],
-        typer.Argument(metavar="PROMPT...", help="Runs' or prompts' folders.", show_default=False),
+        typer.Argument(
+            metavar="PROMPT...",
+            help="Runs' or prompts' folders, or versions in a registry.",
+            show_default=False,
+        ),
     ],
     rule: Annotated[
         Rule, typer.Option(help="The mean of the probabilities, or the most votes.")
@@ -59,6 +64,7 @@ def ensemble(
     dtype: Dtype = "auto",
     device: Device = "auto",
     batch_rows: BatchRows = 32,
+    registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
     """Score several prompts of one task as one, on labelled rows.
@@ -72,10 +78,13 @@ def ensemble(
     """
     with fetch_progress(json=as_json) as progress:
         first, model, place = open_prompt(
-            prompts[0], backbone, dtype=dtype, device=device, progress=progress
+            prompts[0], backbone, registry=registry, dtype=dtype, device=device, progress=progress
         )
         source = data_source(data, progress)
-    opened = [first, *(Prompt.load(find_prompt(path).folder, model) for path in prompts[1:])]
+    opened = [
+        first,
+        *(Prompt.load(find_prompt(path, registry).folder, model) for path in prompts[1:]),
+    ]
     members = [member_of(prompt, model) for prompt in opened]
     records = labelled_rows(
         first.spec,

@@ -14,6 +14,7 @@ from cuecard.artifacts.similarity import nearest_prompts
 from cuecard.cli.console import Json, console, print_json
 from cuecard.cli.opening import find_prompt
 from cuecard.cli.options import PromptPath
+from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 
 
 def nearest(
@@ -27,6 +28,7 @@ def nearest(
         ),
     ],
     count: Annotated[int, typer.Option(min=1, help="How many to show.")] = 10,
+    registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
     """Rank saved prompts by their similarity to one. No backbone is loaded.
@@ -38,7 +40,7 @@ def nearest(
 
     Exit codes: 0 done, 2 bad input.
     """
-    found, skipped = nearest_prompts(Prompt.load(find_prompt(prompt).folder), folders)
+    found, skipped = nearest_prompts(Prompt.load(find_prompt(prompt, registry).folder), folders)
     shown = found[:count]
     if as_json:
         print_json(
