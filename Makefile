@@ -38,7 +38,8 @@ lint: $(STAMP)  ## ruff, formatting, mypy strict, import layers
 
 # The last line of the output is pytest's own closing line.
 test: lint  ## lint, then every test with coverage; ARGS go to pytest
-	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=90 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal \
+		--cov --cov-report=term --cov-fail-under=90 $(ARGS)
 
 bench-training: $(STAMP)  ## steps and time to accuracy against PEFT; about 20 minutes
 	$(BIN)/python -m benchmarks.training $(ARGS)
