@@ -49,7 +49,17 @@ def time_to_accuracy(
 ) -> dict[str, Any]:
     """Per seed: what PEFT reaches in its run and after how long we reach the same."""
     runs = [_one_seed(name, reviews, seed, peft_steps) for seed in range(seeds)]
-    found: dict[str, Any] = {"name": "time to accuracy", "peft_steps": peft_steps, "runs": runs}
+    return summary(runs, peft_steps)
+
+
+def summary(runs: Sequence[dict[str, Any]], peft_steps: int) -> dict[str, Any]:
+    """The seeds' runs and the ratios of their means."""
+    found: dict[str, Any] = {
+        "name": "time to accuracy",
+        "peft_steps": peft_steps,
+        "threads": torch.get_num_threads(),
+        "runs": list(runs),
+    }
     # A seed that never gets there would flatter the others' mean: then there is no ratio.
     arrived = all(run["ours_cpu_s"] is not None for run in runs)
     for precision in ("fp32", "bf16"):

@@ -142,7 +142,8 @@ def _accuracy_lines(results: list[dict[str, Any]]) -> list[str]:
     )
     return [
         f"CPU time until cuecard has the validation accuracy that PEFT has after its "
-        f"{result['peft_steps']} steps, {len(runs)} seed(s), reviews: {'; '.join(ratios)} "
+        f"{result['peft_steps']} steps, {len(runs)} seed(s), reviews, {result['threads']} "
+        f"thread(s): {'; '.join(ratios)} "
         f"(accuracy, CPU-s of PEFT in bf16 and ours: {per_seed}).",
         "",
     ]

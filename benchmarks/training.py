@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the cases and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default=BACKBONE, help="a name, a folder or a hub id")
-    parser.add_argument("--rounds", type=int, default=7, help="kept steps per case")
+    parser.add_argument("--rounds", type=int, default=5, help="kept steps per case")
     parser.add_argument("--only", help="cases whose name contains this")
     parser.add_argument("--seeds", type=int, default=3, help="of time to accuracy; 0 leaves it out")
     parser.add_argument("--peft-steps", type=int, default=150, help="of PEFT's run to accuracy")
@@ -78,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rate = about["machine"]["bf16_gflop_per_cpu_s"]
             found.append(measure(case, options, rate) | about)
             print(_line(found[-1]), flush=True)
+            _write(found, options.out)
     if options.seeds:
         found.append(
             time_to_accuracy(
@@ -88,10 +89,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             | about
         )
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=2) + "\n")
+        _write(found, options.out)
     print(f"wrote {options.out}")
     return 0
+
+
+def _write(found: Sequence[dict[str, Any]], out: Path) -> None:
+    """What there is so far: the whole takes half an hour."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(found, indent=2) + "\n")
 
 
 def measure(case: Case, options: argparse.Namespace, rate: float) -> dict[str, Any]:
