@@ -26,9 +26,12 @@ def expected(run: Path, backbone: Path, data: Path) -> Any:
     records = library.Task.from_file(
         data, template=prompt.spec.template, text_field="review", split=(1.0, 0.0, 0.0)
     ).train
+    records = sorted(records, key=lambda r: r.row)
+    prior = prompt.manifest.prior
+    assert prior is not None
     return [
-        library.evaluate(model, prompt.spec, sorted(records, key=lambda r: r.row), injection)
-        for injection in (prompt.injection(), None)
+        library.evaluate(model, prompt.spec, records, prompt.injection(), prior=prior),
+        library.evaluate(model, prompt.spec, records, None),
     ]
 
 
@@ -42,7 +45,7 @@ def test_report(cuecard: Call, run: Path, data: Path, expected: Any, tmp_path: P
     assert report["metrics"]["confusion"] == expected[0].metrics["confusion"]
     low, high = report["ci95"]["accuracy"]
     assert low <= expected[0].score <= high
-    assert report["calibration"] == "none" and report["used_prompt"] is True
+    assert report["calibration"] == "saved" and report["used_prompt"] is True
     assert report["digest"] == library.Prompt.load(run / "prompt").digest
     rows = [json.loads(line) for line in answers.read_text().splitlines()]
     assert len(rows) == report["rows"] == 80
@@ -68,7 +71,7 @@ def test_without_the_prompt(cuecard: Call, run: Path, data: Path, expected: Any)
 @pytest.mark.parametrize("kind", ["batch", "content-free"])
 def test_calibration(cuecard: Call, run: Path, data: Path, tmp_path: Path, kind: str) -> None:
     plain, other = tmp_path / "plain.jsonl", tmp_path / "other.jsonl"
-    cuecard("eval", run, data, "--predictions", plain)
+    cuecard("eval", run, data, "--calibrate", "none", "--predictions", plain)
     report = cuecard("eval", run, data, "--calibrate", kind, "--predictions", other, "--json").json
     assert report["calibration"] == kind
     shifts = [

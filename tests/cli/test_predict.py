@@ -25,7 +25,7 @@ def expected(run: Path, backbone: Path) -> Any:
     model = library.load_backbone(backbone)
     prompt = library.Prompt.load(run / "prompt", model)
     records = [library.Record({"text": text}, None) for text in ("good fine", "bad\tpoor")]
-    return library.predict(model, prompt.spec, records, prompt.injection())
+    return library.answer(model, prompt, records)
 
 
 def test_texts(cuecard: Call, run: Path, expected: Any) -> None:
