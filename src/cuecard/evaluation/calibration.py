@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cuecard.errors import ConfigError
+from cuecard.evaluation.predict import label_scores
 from cuecard.types import Prediction
 
 # Of the intercepts before any row is seen, in nats: a handful of rows moves them little.
@@ -34,15 +34,7 @@ def fitted_prior(predictions: Sequence[Prediction], gold: Sequence[str]) -> dict
     Raises:
         ConfigError: no predictions, or predictions of texts.
     """
-    if not predictions or not predictions[0].scores:
-        raise ConfigError(
-            "a prior needs scored labels",
-            where="prior",
-            got=f"{len(predictions)} predictions",
-            expected="one or more of a classification",
-        )
-    labels = tuple(predictions[0].scores)
-    scores = np.asarray([[p.scores[label] for label in labels] for p in predictions])
+    labels, scores = label_scores(predictions)
     wanted = np.asarray([[float(label == right) for label in labels] for right in gold])
     prior = np.zeros(len(labels))
     for _ in range(_STEPS):

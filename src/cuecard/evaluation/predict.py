@@ -109,6 +109,20 @@ def batch_prior(predictions: Sequence[Prediction]) -> dict[str, float]:
     Raises:
         ConfigError: no predictions, or predictions of texts.
     """
+    labels, scores = label_scores(predictions)
+    logs = _log_softmax(scores)
+    mean = np.logaddexp.reduce(logs, axis=0) - np.log(len(logs))
+    return {label: float(value) for label, value in zip(labels, mean, strict=True)}
+
+
+def label_scores(
+    predictions: Sequence[Prediction],
+) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """The labels, and every prediction's scores [n, L] in their order.
+
+    Raises:
+        ConfigError: no predictions, or predictions of texts.
+    """
     if not predictions or not predictions[0].scores:
         raise ConfigError(
             "a prior needs scored labels",
@@ -117,9 +131,7 @@ def batch_prior(predictions: Sequence[Prediction]) -> dict[str, float]:
             expected="one or more of a classification",
         )
     labels = tuple(predictions[0].scores)
-    logs = _log_softmax(np.asarray([[p.scores[label] for label in labels] for p in predictions]))
-    mean = np.logaddexp.reduce(logs, axis=0) - np.log(len(logs))
-    return {label: float(value) for label, value in zip(labels, mean, strict=True)}
+    return labels, np.asarray([[p.scores[label] for label in labels] for p in predictions])
 
 
 def label_prior(
