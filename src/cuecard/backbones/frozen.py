@@ -74,7 +74,7 @@ class FrozenModel:
     def _layers(self, again: Again) -> AbstractContextManager[None]:
         if not (self.recompute and torch.is_grad_enabled()):
             return nullcontext()
-        return recomputing(decoder_layers(self.model, self.layers), again)
+        return recomputing(self.decoder_layers, again)
 
     def digest(self) -> str:
         """SHA-256 over every parameter's and buffer's bytes: the proof that nothing changed."""
