@@ -18,6 +18,7 @@ import torch
 
 from benchmarks.contestants import SPEC, Ours, Peft
 from cuecard import Task, TrainConfig, load_backbone
+from cuecard.backbones.loading import Precision
 from cuecard.evaluation.predict import predict
 from cuecard.names import data_source
 from cuecard.tasks import batches_by_length, draw_rows
@@ -28,7 +29,7 @@ ROWS, LENGTH = 2000, 20
 LOOK_EVERY, LOOK_ROWS = 10, 50
 PEFT_BATCH, OUR_BATCH = 16, TrainConfig().batch_rows
 PEFT_LR = 3e-3
-FP32_STEPS = 4
+FP32_STEPS = 3
 
 
 @cache
@@ -43,6 +44,12 @@ def review_task(reviews: str | None, seed: int) -> Task:
         seed=seed,
         max_length=128,
     )
+
+
+@cache
+def _backbone(name: str, dtype: Precision, wrapped: bool = False) -> Backbone:
+    """One for all seeds; PEFT keeps what it wraps."""
+    return load_backbone(name, dtype=dtype)
 
 
 def time_to_accuracy(
@@ -73,25 +80,21 @@ def summary(runs: Sequence[dict[str, Any]], peft_steps: int) -> dict[str, Any]:
 
 def _one_seed(name: str, reviews: str | None, seed: int, steps: int) -> dict[str, Any]:
     task = review_task(reviews, seed)
-    judge = load_backbone(name, dtype="bf16")
+    judge = _backbone(name, "bf16")
     rows = [task.spec.encode(record, judge.tokenizer) for record in task.train]
     seen = draw_rows(task.validation, 400, "benchmark")
     batches = _order(rows, seed, steps, PEFT_BATCH)
     text = judge.tokenizer.encode("Is this review positive or negative? " * 5)[:LENGTH]
     start = judge.embeddings[torch.tensor(text)].float()
-    peft = Peft(load_backbone(name, dtype="bf16").model, start, PEFT_LR)
+    peft = Peft(_backbone(name, "bf16", wrapped=True).model, start, PEFT_LR)
     peft_cpu = sum(_cpu(peft.step, batch) for batch in batches)
     goal = accuracy(judge, peft.vectors.detach().float(), seen)
-    wide = Peft(load_backbone(name, dtype="fp32").model, start, PEFT_LR)
-    spread = batches[:: max(1, steps // FP32_STEPS)]
-    wide_cpu = median(_cpu(wide.step, batch) / _cpu(peft.step, batch) for batch in spread)
+    wide_cpu = _fp32_ratio(name, start, peft, batches[:: max(1, steps // FP32_STEPS)])
     ours = Ours(judge, start, default_lr(TrainConfig(), judge.embeddings), "labels")
-    spent, reached = 0.0, None
-    for step, batch in enumerate(_order(rows, seed, 2 * steps, OUR_BATCH), 1):
-        spent += _cpu(ours.step, batch)
-        if step % LOOK_EVERY == 0 and reaches(judge, ours.vectors.detach(), seen, goal):
-            reached = spent
-            break
+    ours_batches = _order(rows, seed, 2 * steps, OUR_BATCH)
+    reached, step = _arrival(
+        ours, ours_batches, lambda vectors: reaches(judge, vectors, seen, goal)
+    )
     print(
         f"seed {seed}, PEFT: {goal:.3f} after {peft_cpu:.0f} CPU-s in bf16; ours after "
         f"{'never' if reached is None else f'{reached:.0f}'} ({step} steps)",
@@ -105,6 +108,32 @@ def _one_seed(name: str, reviews: str | None, seed: int, steps: int) -> dict[str
         "ours_cpu_s": reached,
         "ours_steps": step,
     }
+
+
+def _arrival(
+    ours: Ours, batches: Sequence[Sequence[Encoded]], there: Callable[[torch.Tensor], bool]
+) -> tuple[float | None, int]:
+    """CPU-seconds of training and steps until there; None and all steps if never.
+
+    Looking costs more than training: every second mark is looked at, and the one before the first
+    that is there.
+    """
+    spent, before, step = 0.0, (0.0, 0, ours.vectors.detach().clone()), 0
+    for step, batch in enumerate(batches, 1):
+        spent += _cpu(ours.step, batch)
+        if step % (2 * LOOK_EVERY) == LOOK_EVERY:
+            before = (spent, step, ours.vectors.detach().clone())
+        elif step % LOOK_EVERY == 0 and there(ours.vectors.detach()):
+            return before[:2] if there(before[2]) else (spent, step)
+    return None, step
+
+
+def _fp32_ratio(
+    name: str, start: torch.Tensor, narrow: Peft, batches: Sequence[Sequence[Encoded]]
+) -> float:
+    """How much more CPU time PEFT's step takes in fp32."""
+    wide = Peft(_backbone(name, "fp32", wrapped=True).model, start, PEFT_LR)
+    return median(_cpu(wide.step, batch) / _cpu(narrow.step, batch) for batch in batches)
 
 
 def accuracy(backbone: Backbone, vectors: torch.Tensor, rows: Sequence[Record]) -> float:

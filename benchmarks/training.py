@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the cases and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default=BACKBONE, help="a name, a folder or a hub id")
-    parser.add_argument("--rounds", type=int, default=5, help="kept steps per case")
+    parser.add_argument("--rounds", type=int, default=3, help="kept steps per case")
     parser.add_argument("--only", help="cases whose name contains this")
     parser.add_argument("--seeds", type=int, default=3, help="of time to accuracy; 0 leaves it out")
     parser.add_argument("--peft-steps", type=int, default=150, help="of PEFT's run to accuracy")
@@ -107,8 +108,9 @@ def measure(case: Case, options: argparse.Namespace, rate: float) -> dict[str, A
     backbones: dict[str, Any] = {}
     for name in NAMES:
         work[name], backbones[name] = _steps(case, options, name)
-    # A late prompt's cache fills batch by batch; else one step settles what is settled once.
-    for _ in range(BATCHES if case.late else 1):
+    # Fills the cache of a late prompt and settles what is settled once. All of them, so that the
+    # contestants' turns begin with the same batch.
+    for _ in range(BATCHES):
         work["ours"]()
     backbones["ours"].reset_counts()
     for _ in range(BATCHES):
@@ -137,19 +139,24 @@ def _steps(
     case: Case, options: argparse.Namespace, contestant: str
 ) -> tuple[Callable[[], Any], Any]:
     """A step that can be called again and again, batch after batch, and its backbone."""
-    precision: Precision = "fp32" if contestant == "peft_fp32" else "bf16"
-    backbone = load_backbone(options.backbone, dtype=precision)
+    backbone = _backbone(options.backbone, contestant)
     batches = _batches(case, backbone, options.reviews)
     start = backbone.embeddings[200 : 200 + case.prompt].float().clone()
     turn = itertools.count()
     side: Ours | Peft
     if contestant == "ours":
         side = Ours(backbone, start)
-        if case.late:
-            backbone.remember([row.context for batch in batches for row in batch])
+        backbone.remember([row.context for batch in batches for row in batch if case.late])
     else:
         side = Peft(backbone.model, start)
     return lambda: side.step(batches[next(turn) % len(batches)]), backbone
+
+
+@cache
+def _backbone(name: str, contestant: str) -> Backbone:
+    """A contestant's own: PEFT keeps what it wraps."""
+    precision: Precision = "fp32" if contestant == "peft_fp32" else "bf16"
+    return load_backbone(name, dtype=precision)
 
 
 def _batches(case: Case, backbone: Backbone, reviews: str | None) -> list[list[Encoded]]:
