@@ -14,6 +14,7 @@ SPEC = TaskSpec(
     labels=("negative", "positive"),
     words={"negative": "bad", "positive": "good"},
 )
+MASKED_SPEC = SPEC.model_copy(update={"template": "Review: {text}\nSentiment: {mask}."})
 LONG_SPEC = SPEC.model_copy(update={"words": {"negative": "terrible", "positive": "great fun"}})
 TEXT_SPEC = TaskSpec(
     kind="text-to-text", template="Text: {text}\nTitle:", target_field="title", max_new_tokens=4

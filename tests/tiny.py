@@ -6,27 +6,32 @@ from functools import cache
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     BartConfig,
+    BertConfig,
     BloomConfig,
+    DebertaV2Config,
     Gemma2Config,
     GPT2Config,
     LlamaConfig,
     MarianConfig,
     MBartConfig,
     MistralConfig,
+    ModernBertConfig,
     OPTConfig,
     PegasusConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
+    RobertaConfig,
     T5Config,
 )
 
-from cuecard.backbones import CausalBackbone, Seq2SeqBackbone
+from cuecard.backbones import CausalBackbone, MaskedBackbone, Seq2SeqBackbone
 
 _LINES = [
     "a gob of drivel so sickly sweet , even the eager consumers will gag .",
@@ -42,18 +47,20 @@ _CHAT = (
 
 
 @cache
-def tiny_tokenizer(around: str = "") -> Any:
+def tiny_tokenizer(around: str = "", mask: bool = False) -> Any:
     """A byte-level BPE tokenizer of 384 tokens with a chat template.
 
     Args:
         around: what it puts around every text: "$A </s>" as T5's does, "<s> $A </s>" as BART's.
+        mask: whether it has a mask token, which takes the space before it in, as RoBERTa's does.
     """
+    masks = [AddedToken("<mask>", lstrip=True)] if mask else []
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=384,
-        special_tokens=["<pad>", "<s>", "</s>", "<|end|>"],
+        special_tokens=["<pad>", "<s>", "</s>", "<|end|>", *masks],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -68,6 +75,7 @@ def tiny_tokenizer(around: str = "") -> Any:
         bos_token="<s>",
         eos_token="</s>",
         chat_template=_CHAT,
+        **({"mask_token": masks[0]} if mask else {}),
     )
 
 
@@ -154,6 +162,33 @@ SEQ2SEQ: dict[str, tuple[Any, str]] = {
 }
 
 
+# All of them are framed as "<s> $A </s>".
+MASKED: dict[str, Any] = {
+    "bert": lambda: BertConfig(**_sizes()),
+    # Its positions begin behind the padding's own.
+    "roberta": lambda: RobertaConfig(**_sizes()),
+    "deberta-v2": lambda: DebertaV2Config(
+        **_sizes(
+            relative_attention=True,
+            pos_att_type=["p2c", "c2p"],
+            position_biased_input=False,
+            share_att_key=True,
+            norm_rel_ebd="layer_norm",
+            position_buckets=16,
+        )
+    ),
+    # A window of four to either side in its first layer.
+    "modernbert": lambda: ModernBertConfig(
+        **_sizes(
+            cls_token_id=1,
+            sep_token_id=2,
+            local_attention=8,
+            layer_types=["sliding_attention", "full_attention"],
+        )
+    ),
+}
+
+
 def tiny_model(kind: str = "llama", seed: int = 0) -> Any:
     """A random language model with weights large enough that its logits differ."""
     with torch.random.fork_rng():
@@ -164,6 +199,8 @@ def tiny_model(kind: str = "llama", seed: int = 0) -> Any:
             model.generation_config.forced_eos_token_id = None
             if kind == "bart":
                 model.generation_config.forced_bos_token_id = 1
+        elif kind in MASKED:
+            model = AutoModelForMaskedLM.from_config(MASKED[kind](), dtype=torch.float32)
         else:
             model = AutoModelForCausalLM.from_config(CONFIGS[kind](), dtype=torch.float32)
         with torch.no_grad():
@@ -175,7 +212,10 @@ def tiny_model(kind: str = "llama", seed: int = 0) -> Any:
 
 
 def tiny_backbone(kind: str = "llama", seed: int = 0) -> Any:
-    """A fresh tiny backbone of either family."""
+    """A fresh tiny backbone of any family."""
+    if kind in MASKED:
+        tokenizer = tiny_tokenizer("<s> $A </s>", mask=True)
+        return MaskedBackbone(tiny_model(kind, seed), tokenizer, f"tiny-{kind}")
     if kind in SEQ2SEQ:
         tokenizer = tiny_tokenizer(SEQ2SEQ[kind][1])
         return Seq2SeqBackbone(tiny_model(kind, seed), tokenizer, f"tiny-{kind}")

@@ -10,6 +10,7 @@ from pathlib import Path
 from cuecard.artifacts.tensors import tensors_of
 from cuecard.backbones.quantized import weight_bytes, weight_count
 from cuecard.catalogue import Progress
+from cuecard.evaluation.predict import check_task
 from cuecard.recipe import Recipe
 from cuecard.tasks import batches_by_length
 from cuecard.tasks.splits import SplitReport
@@ -76,6 +77,7 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None) -> Plan:
     config = recipe.training
     check_needs(backbone, method)
     check_slot(method, task.spec)
+    check_task(backbone, task.spec)
     trained = new_method(backbone, task.spec, method, config.seed)
     injection = trained.injection()
     rows = [task.spec.encode(r, backbone.tokenizer, method.slot) for r in task.train]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from cuecard.backbones import FAMILIES, load_frozen
+from cuecard.backbones import load_frozen
 from cuecard.backbones.loading import Precision
 from cuecard.backbones.quantize import Quantize
 from cuecard.catalogue import (
@@ -42,14 +42,6 @@ def load_backbone(
     """
     known = str(name)
     if known in BACKBONES:
-        if BACKBONES[known].family not in FAMILIES:
-            raise BackboneError(
-                "no prompt can be trained on this backbone",
-                where="backbone",
-                got=f"{known}, of the family {BACKBONES[known].family}",
-                expected=f"one of the family {' or '.join(FAMILIES)}",
-                hint="`cuecard backbones` shows each one's family",
-            )
         folder = backbone_folder(known, progress)
         return load_frozen(folder, name=known, dtype=dtype, device=device, quantize=quantize)
     if not Path(name).exists():

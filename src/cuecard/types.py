@@ -23,7 +23,15 @@ import torch
 from torch import Tensor
 
 Slot = Literal["prefix", "suffix", "infix"]
-Need = Literal["input-tokens", "token-shifts", "prefix-kv", "layer-tokens", "decoder-tokens"]
+Need = Literal[
+    "input-tokens",
+    "token-shifts",
+    "prefix-kv",
+    "layer-tokens",
+    "decoder-tokens",
+    "next-tokens",
+    "masks",
+]
 PeftTask = Literal["CAUSAL_LM", "SEQ_2_SEQ_LM"]
 Split = Literal["train", "validation", "test"]
 
@@ -52,15 +60,19 @@ class Encoded:
     Attributes:
         context: the rendered template, cut to length.
         target: the continuation to learn; empty where it is not known.
-        slot: how many context tokens come before the prompt: 0 (prefix), len(context) (suffix), or
-            those before the template's `{prompt}` (infix).
+        slot: how many context tokens come before the prompt: 0 (prefix; before a mask, what the
+            tokenizer puts before every text), len(context) (suffix), or those before the
+            template's `{prompt}` (infix).
         cut: how many tokens of the fields were cut away.
+        mask: the place in the context of the mask token that the target is to stand for; None
+            where the target comes behind the context.
     """
 
     context: tuple[int, ...]
     target: tuple[int, ...]
     slot: int
     cut: int = 0
+    mask: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +85,12 @@ class Batch:
         slot: [B] int64, how many of the row's tokens come before the prompt.
         read_rows: [N] int64, the row of each read.
         read_at: [N] int64, the read's place: the logits that predict the row's token number
-            read_at, counted from 0 without the prompt; it may be one past the row's end.
+            read_at, counted from 0 without the prompt; it may be one past the row's end. A causal
+            model has them at the place before, a masked one at the place itself.
         target_ids: [N] int64, the token that belongs there; -100 where there is none.
         context: [B] int64, how many of the row's tokens are the context. What comes after them is
-            the continuation, which an encoder-decoder reads in its decoder.
+            the continuation, which an encoder-decoder reads in its decoder; nothing does where the
+            reads are at masks.
     """
 
     input_ids: Tensor
@@ -123,7 +137,7 @@ class PrefixKV:
     """An injection of keys and values that every token attends to, in front of the input.
 
     The input's positions begin behind them, as if P tokens had been run and their keys and values
-    kept.
+    kept; in a masked model too.
 
     Attributes:
         keys_values: [L, 2, K, P, D] float32: per layer keys, rotated for positions 0 to P - 1 where
@@ -244,6 +258,10 @@ class Reads(Protocol):
 
     def logits(self) -> Tensor:
         """[N, V] float32, all at once."""
+        ...
+
+    def states(self) -> Tensor:
+        """[N, H] float32 hidden states, with gradients to the injection, where they are kept."""
         ...
 
     def nll(self, targets: Tensor) -> Tensor:

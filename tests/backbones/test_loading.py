@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertForMaskedLM, BertLMHeadModel, BertModel
 
+from cuecard.backbones import CausalBackbone, MaskedBackbone
 from cuecard.backbones.loading import choose_device, choose_dtype, load_frozen
 from cuecard.errors import BackboneError
 from tiny import tiny_backbone, tiny_model, tiny_tokenizer
@@ -57,13 +58,30 @@ def test_damaged_weights(folder: Path) -> None:
         load_frozen(folder)
 
 
+SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+BERT = {"vocab_size": 384, "intermediate_size": 16, **SIZES}
+
+
 def test_an_encoder_without_an_lm_head(folder: Path) -> None:
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = BertConfig(vocab_size=384, intermediate_size=16, **sizes)
-    BertModel(config).save_pretrained(folder)
+    BertModel(BertConfig(**BERT)).save_pretrained(folder)
+    found = load_frozen(folder, dtype="fp32", device="cpu")
+    assert isinstance(found, MaskedBackbone) and not found.has_head
+    assert "no masked-LM head" in (found.lacks("masks") or "")
+    assert found.num_layers == 2 and found.lacks("input-tokens") is None
+
+
+def test_an_encoder_with_a_missing_layer(folder: Path) -> None:
+    model = BertForMaskedLM(BertConfig(**BERT))
+    weights = {k: v for k, v in model.state_dict().items() if "layer.1.output" not in k}
+    model.save_pretrained(folder, state_dict=weights)
     with pytest.raises(BackboneError, match="do not hold a whole language model") as caught:
         load_frozen(folder)
-    assert "cls.predictions" in (caught.value.got or "")
+    assert "encoder.layer.1.output" in (caught.value.got or "")
+
+
+def test_a_model_built_to_go_on_with_texts_is_no_masked_one(folder: Path) -> None:
+    BertLMHeadModel(BertConfig(**BERT, is_decoder=True)).save_pretrained(folder)
+    assert isinstance(load_frozen(folder, dtype="fp32", device="cpu"), CausalBackbone)
 
 
 def test_devices() -> None:

@@ -54,15 +54,6 @@ def test_a_decoder_prompt_on_a_causal_model(
     assert done.code == 2 and "decoder-tokens" in done.err
 
 
-def test_an_encoder_of_the_catalogue(
-    cuecard: Call, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CUECARD_CACHE", str(tmp_path / "cache"))
-    done = cuecard(*train_words(data, Path("all-minilm-l6-v2"), tmp_path / "run"))
-    assert done.code == 2 and "of the family encoder" in done.err
-    assert not (tmp_path / "cache").exists() and not (tmp_path / "run").exists()
-
-
 def test_importing_an_array(cuecard: Call, t5: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "sst2.npy", np.full((100, 32), 0.1, np.float32))
     words = ["import", tmp_path / "sst2.npy", tmp_path / "prompt", "--backbone", t5]

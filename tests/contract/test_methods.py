@@ -34,6 +34,7 @@ from cuecard.types import (
     Backbone,
     Batch,
     Encoded,
+    Injection,
     InputTokens,
     LayerTokens,
     Method,
@@ -41,8 +42,10 @@ from cuecard.types import (
     Record,
 )
 from plain_halves import plain_logits as plain_seq2seq
+from plain_masked import behind_prefix as masked_behind_prefix
+from plain_masked import with_masks
 from reviews import LONG_SPEC, SPEC, review_task, reviews
-from tiny import CONFIGS, SEQ2SEQ, tiny_backbone
+from tiny import CONFIGS, MASKED, SEQ2SEQ, tiny_backbone
 
 METHODS: dict[str, Callable[[], Any]] = {
     "prompt-tuning, prefix": lambda: PromptTuning(length=5, init="random"),
@@ -69,8 +72,11 @@ METHODS: dict[str, Callable[[], Any]] = {
     "prompt-tuning, both": lambda: PromptTuning(length=5, decoder_length=3, init="random"),
 }
 # The rest of the encoder-decoders are cousins of BART, and in tests/backbones/test_seq2seq.py.
-KINDS = [*CONFIGS, "t5-relu", "t5-gated", "bart", "marian-scaled"]
-TAKES = {kind: FAMILIES["seq2seq" if kind in SEQ2SEQ else "causal"].takes for kind in KINDS}
+KINDS = [*CONFIGS, "t5-relu", "t5-gated", "bart", "marian-scaled", *MASKED]
+FAMILY = {k: "seq2seq" if k in SEQ2SEQ else "masked" if k in MASKED else "causal" for k in KINDS}
+TAKES = {kind: FAMILIES[FAMILY[kind]].takes for kind in KINDS}
+# It brings an attention of its own.
+TAKES["deberta-v2"] -= {"prefix-kv"}
 PAIRS = {
     pass_: [
         (name, kind)
@@ -82,31 +88,35 @@ PAIRS = {
 }
 passing = pytest.mark.parametrize(("name", "kind"), PAIRS[True])
 # Whole runs cost most, and what they add to the checks above lies in training, not in the backbone:
-# a backbone of each way of running, packed, padded, sliding, and with an encoder.
-TRAINED = ("llama", "bloom-alibi", "mistral-sliding", "t5-gated")
+# a backbone of each way of running, packed, padded, sliding, with an encoder, and one alone.
+TRAINED = ("llama", "bloom-alibi", "mistral-sliding", "t5-gated", "roberta")
 training = pytest.mark.parametrize(
     ("name", "kind"), [pair for pair in PAIRS[True] if pair[1] in TRAINED]
+)
+generating = pytest.mark.parametrize(
+    ("name", "kind"), [pair for pair in PAIRS[True] if pair[1] not in MASKED]
 )
 causal_only = pytest.mark.parametrize(
     ("name", "kind"), [pair for pair in PAIRS[True] if pair[1] in CONFIGS]
 )
 
 
-def spec_for(slot: str, spec: TaskSpec = SPEC) -> TaskSpec:
-    if slot != "infix":
-        return spec
-    return spec.model_copy(update={"template": "Review: {text}\n{prompt}Sentiment:"})
+def spec_for(slot: str, kind: str, spec: TaskSpec = SPEC) -> TaskSpec:
+    place = "{prompt}" if slot == "infix" else ""
+    said = " {mask}." if kind in MASKED else ""
+    return spec.model_copy(update={"template": f"Review: {{text}}\n{place}Sentiment:{said}"})
 
 
-def rows_of(slot: str, spec: TaskSpec = SPEC) -> list[Encoded]:
-    spec = spec_for(slot, spec)
-    tokenizer = tiny_backbone().tokenizer
+def rows_of(slot: str, kind: str, spec: TaskSpec = SPEC) -> list[Encoded]:
+    spec = spec_for(slot, kind, spec)
+    tokenizer = tiny_backbone(kind).tokenizer
     return [spec.encode(record, tokenizer, slot) for record in reviews(6)]
 
 
 def made(name: str, kind: str) -> tuple[Backbone, Any, Method]:
     backbone, config = tiny_backbone(kind), METHODS[name]()
-    return backbone, config, moved(new_method(backbone, SPEC, config, seed=1))
+    spec = spec_for(config.slot, kind)
+    return backbone, config, moved(new_method(backbone, spec, config, seed=1))
 
 
 def moved(method: Method) -> Method:
@@ -136,7 +146,7 @@ def test_shapes(name: str, kind: str) -> None:
         deep = (backbone.num_layers,) if isinstance(injection, LayerTokens) else ()
         assert injection.vectors.shape == (*deep, config.length, backbone.hidden_size)
         assert injection.vectors.dtype == torch.float32
-    logits = next_logits(backbone, rows_of(config.slot), method)
+    logits = next_logits(backbone, rows_of(config.slot, kind), method)
     assert logits.shape == (6, backbone.vocab_size) and logits.dtype == torch.float32
 
 
@@ -145,9 +155,9 @@ def test_only_the_injection_gets_gradients(name: str, kind: str) -> None:
     backbone, config, method = made(name, kind)
     # A short row: behind a long one the last layer's sliding window does not reach the prompt.
     short = Record({"text": "a"}, "positive")
-    rows = [spec_for(config.slot).encode(short, backbone.tokenizer, config.slot)]
-    rows += rows_of(config.slot)
-    loss, count = batch_loss(backbone, SPEC, rows, method.injection(), "tokens")
+    spec = spec_for(config.slot, kind)
+    rows = [spec.encode(short, backbone.tokenizer, config.slot), *rows_of(config.slot, kind)]
+    loss, count = batch_loss(backbone, spec, rows, method.injection(), "tokens")
     loss.backward()
     assert count == len(rows)
     for parameter in method.parameters():
@@ -162,11 +172,11 @@ def test_only_the_injection_gets_gradients(name: str, kind: str) -> None:
 @causal_only
 def test_recomputed_activations_give_the_same_gradients(name: str, kind: str) -> None:
     backbone, config, method = made(name, kind)
-    found = []
+    spec, found = spec_for(config.slot, kind), []
     for recompute in (False, True):
         backbone.recompute = recompute
-        rows = rows_of(config.slot)
-        loss, _ = batch_loss(backbone, SPEC, rows, method.injection(), "tokens")
+        rows = rows_of(config.slot, kind)
+        loss, _ = batch_loss(backbone, spec, rows, method.injection(), "tokens")
         found.append(torch.autograd.grad(loss, list(method.parameters())))
     for kept, again in zip(*found, strict=True):
         assert torch.equal(kept, again)
@@ -175,8 +185,8 @@ def test_recomputed_activations_give_the_same_gradients(name: str, kind: str) ->
 @passing
 def test_beside_another_prompt_in_one_pass(name: str, kind: str) -> None:
     backbone, config, method = made(name, kind)
-    batch = collate([(row, ()) for row in rows_of(config.slot)], read="next")
-    other = collate([(row, ()) for row in rows_of("prefix")[:3]], read="next")
+    batch = collate([(row, ()) for row in rows_of(config.slot, kind)], read="next")
+    other = collate([(row, ()) for row in rows_of("prefix", kind)[:3]], read="next")
     vectors = torch.randn(4, 32, generator=torch.Generator().manual_seed(3))
     parts = [
         (other, InputTokens(vectors)),
@@ -194,11 +204,11 @@ def test_beside_another_prompt_in_one_pass(name: str, kind: str) -> None:
 def test_backbone_is_the_same_after_training(name: str, kind: str) -> None:
     backbone = tiny_backbone(kind)
     digest = backbone.digest()
-    batch = collate([(row, ()) for row in rows_of("prefix")], read="next")
+    batch = collate([(row, ()) for row in rows_of("prefix", kind)], read="next")
     with torch.no_grad():
         answers = backbone.forward(batch, None)
     config = METHODS[name]()
-    task = review_task(40, spec_for(config.slot))
+    task = review_task(40, spec_for(config.slot, kind))
     train(backbone, task, config, TrainConfig(steps=3, batch_rows=4))
     with torch.no_grad():
         assert torch.equal(backbone.forward(batch, None), answers)
@@ -208,7 +218,7 @@ def test_backbone_is_the_same_after_training(name: str, kind: str) -> None:
 @passing
 def test_padding_does_not_matter(name: str, kind: str) -> None:
     backbone, config, method = made(name, kind)
-    rows = rows_of(config.slot)
+    rows = rows_of(config.slot, kind)
     alone = torch.cat([next_logits(backbone, [row], method) for row in rows])
     batch = collate([(row, ()) for row in rows], read="next")
     with torch.no_grad():
@@ -220,7 +230,7 @@ def test_padding_does_not_matter(name: str, kind: str) -> None:
 @passing
 def test_batch_mates_do_not_matter(name: str, kind: str) -> None:
     backbone, config, method = made(name, kind)
-    rows = rows_of(config.slot)
+    rows = rows_of(config.slot, kind)
     together = next_logits(backbone, rows, method)
     for order in ([5, 0, 3], [2, 2], [4]):
         mixed = next_logits(backbone, [rows[i] for i in order], method)
@@ -231,7 +241,7 @@ def test_batch_mates_do_not_matter(name: str, kind: str) -> None:
 def test_same_as_the_plain_formula(name: str, kind: str) -> None:
     """Row by row: no cache, no mask, no hook, no sharing."""
     backbone, config, method = made(name, kind)
-    rows = rows_of(config.slot)
+    rows = rows_of(config.slot, kind)
     ours = next_logits(backbone, rows, method)
     for row, logits in zip(rows, ours, strict=True):
         with torch.no_grad():
@@ -247,9 +257,31 @@ def plain_logits(
     if kind in SEQ2SEQ:
         assert isinstance(injection, InputTokens)
         return plain_seq2seq(model, kind, row, injection, target)
+    if kind in MASKED:
+        return plain_masked(model, kind, row, injection, len(target))
     embeds = model.get_input_embeddings()(torch.tensor([*row.context, *target[:-1]]))
     if isinstance(injection, PrefixKV):
         return behind_prefix(model, embeds, injection)[-len(target) :]
+    return with_vectors(model, embeds, injection, row.slot)[-len(target) :]
+
+
+def plain_masked(model: Any, kind: str, row: Encoded, injection: Injection, count: int) -> Tensor:
+    """[count, V] the logits at so many masks."""
+    assert row.mask is not None
+    ids, slot = with_masks(row, count)
+    if isinstance(injection, PrefixKV):
+        logits, at = masked_behind_prefix(model, ids, injection, int(kind == "roberta")), row.mask
+    else:
+        embeds = model.get_input_embeddings()(torch.tensor(ids))
+        logits = with_vectors(model, embeds, injection, slot)
+        at = row.mask + (len(logits) - len(ids) if slot <= row.mask else 0)
+    return logits[at : at + count]
+
+
+def with_vectors(
+    model: Any, embeds: Tensor, injection: InputTokens | LayerTokens, slot: int
+) -> Tensor:
+    """[P + T, V] the logits of embeddings [T, H] with the injection's vectors at a place."""
     if isinstance(injection, LayerTokens):
         vectors = injection.vectors[0]
     else:
@@ -257,11 +289,11 @@ def plain_logits(
         if injection.shifts is not None:
             count = min(len(injection.shifts), len(embeds))
             embeds = torch.cat([embeds[:count] + injection.shifts[:count], embeds[count:]])
-    embeds = torch.cat([embeds[: row.slot], vectors, embeds[row.slot :]])[None]
+    embeds = torch.cat([embeds[:slot], vectors, embeds[slot:]])[None]
     deep = injection.vectors if isinstance(injection, LayerTokens) else None
-    with stamped(model, deep, slice(row.slot, row.slot + len(vectors))):
+    with stamped(model, deep, slice(slot, slot + len(vectors))):
         logits: Tensor = model(inputs_embeds=embeds).logits[0]
-    return logits[-len(target) :]
+    return logits
 
 
 def behind_prefix(model: Any, embeds: Tensor, injection: PrefixKV) -> Tensor:
@@ -308,7 +340,7 @@ def stamped(model: Any, layers: Tensor | None, places: slice) -> Iterator[None]:
 def test_nothing_runs_twice(name: str, kind: str) -> None:
     """The speed's counts: one pass, an early prompt once for all rows, logits at the reads."""
     backbone, config, method = made(name, kind)
-    rows = rows_of(config.slot)
+    rows = rows_of(config.slot, kind)
     own = sum(len(row.context) for row in rows)
     length = method.injection().length
     packs = backbone.remember([(5, 6)]) is not None
@@ -328,9 +360,10 @@ def test_nothing_runs_twice(name: str, kind: str) -> None:
 @passing
 def test_loss_of_long_targets_is_the_plain_one(name: str, kind: str) -> None:
     backbone, config, method = made(name, kind)
-    rows = rows_of(config.slot, LONG_SPEC)
+    rows = rows_of(config.slot, kind, LONG_SPEC)
+    spec = spec_for(config.slot, kind, LONG_SPEC)
     with torch.no_grad():
-        loss, count = batch_loss(backbone, LONG_SPEC, rows, method.injection(), "tokens")
+        loss, count = batch_loss(backbone, spec, rows, method.injection(), "tokens")
         plain = torch.zeros((), dtype=torch.float64)
         for row in rows:
             logs = plain_logits(backbone, kind, row, row.target, method).double().log_softmax(-1)
@@ -342,7 +375,7 @@ def test_loss_of_long_targets_is_the_plain_one(name: str, kind: str) -> None:
 @training
 def test_saved_is_loaded(name: str, kind: str, tmp_path: Path) -> None:
     backbone, config, _ = made(name, kind)
-    task = review_task(40, spec_for(config.slot))
+    task = review_task(40, spec_for(config.slot, kind))
     run = train(backbone, task, config, TrainConfig(steps=2), folder=tmp_path)
     again = Prompt.load(tmp_path / "prompt", backbone)
     for name, tensor in run.prompt.tensors.items():
@@ -351,10 +384,10 @@ def test_saved_is_loaded(name: str, kind: str, tmp_path: Path) -> None:
     assert again.manifest == run.prompt.manifest
 
 
-@passing
+@generating
 def test_generation_goes_on_as_the_plain_formula(name: str, kind: str) -> None:
     backbone, config, method = made(name, kind)
-    rows = rows_of(config.slot)
+    rows = rows_of(config.slot, kind)
     with torch.no_grad():
         texts = [row.context for row in rows]
         ours = backbone.generate(texts, [row.slot for row in rows], method.injection(), 4)
@@ -369,7 +402,7 @@ def test_generation_goes_on_as_the_plain_formula(name: str, kind: str) -> None:
 @training
 def test_same_seed_same_prompt(name: str, kind: str) -> None:
     method = METHODS[name]()
-    task = review_task(40, spec_for(method.slot))
+    task = review_task(40, spec_for(method.slot, kind))
     seeds = (3, 3, 4)
     runs = [
         train(tiny_backbone(kind), task, method, TrainConfig(steps=4, batch_rows=4, seed=seed))

@@ -36,7 +36,7 @@ def test_chat_goes_through_the_chat_template_without_a_second_bos(
     assert context.text == (
         "<|start|>system\nBe brief.<|end|>\n<|start|>user\na gem?<|end|>\n<|start|>assistant\n"
     )
-    assert encoder.ends_with_space
+    assert encoder.after_space
     assert chat_tokenizer.bos_token_id not in context.ids
     assert context.ids == plain_ids(chat_tokenizer, context.text)
 
@@ -98,10 +98,10 @@ def test_words_that_merge_when_a_field_is_empty_do_not_break_the_length(
     ("template", "ends"),
     [("{text}\n", True), ("{text}:", False), ("A: {text}", False), ("{text} ", True)],
 )
-def test_whether_the_context_ends_with_space(
+def test_whether_the_context_after_space(
     tokenizer: PreTrainedTokenizerFast, template: str, ends: bool
 ) -> None:
-    assert Encoder(Template(template), tokenizer, 64).ends_with_space is ends
+    assert Encoder(Template(template), tokenizer, 64).after_space is ends
 
 
 def test_a_last_fields_trailing_space_is_dropped(tokenizer: PreTrainedTokenizerFast) -> None:

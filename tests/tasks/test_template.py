@@ -90,5 +90,5 @@ def test_the_prompts_gap_is_no_field() -> None:
     assert not Template("{text}{prompt}").ends_with_field
     with pytest.raises(TemplateError, match="more than one place"):
         Template("{prompt}{text}{prompt}")
-    with pytest.raises(TemplateError, match="stands for the prompt, not for a column"):
+    with pytest.raises(TemplateError, match="stand for no column"):
         Template("{prompt}")

@@ -77,7 +77,8 @@ class TestVector(_Part):
     Attributes:
         context: token ids.
         slot: how many of them come before the prompt.
-        read: "next": the token after the context is scored.
+        mask: the place of the context's mask token; None where there is none.
+        read: "next": the token after the context, or at its mask, is scored.
         dtype: the backbone's type then, such as "float32".
     """
 
@@ -85,6 +86,8 @@ class TestVector(_Part):
 
     context: tuple[TokenId, ...] = Field(min_length=1, max_length=MAX_TEST_TOKENS)
     slot: int = Field(ge=0)
+    # Left out without one, so that such prompts' digests are those of the schema's first days.
+    mask: int | None = Field(default=None, ge=0, exclude_if=lambda place: place is None)
     read: Literal["next"] = "next"
     expected: Expected
     dtype: DtypeName

@@ -164,7 +164,7 @@ def _check_kind(config: Mapping[str, Any], folder: Path, backbone: Backbone) -> 
         raise ArtifactError(
             "PEFT runs this backbone in another way than the model runs itself",
             where=backbone.name,
-            got="a scale of the embeddings that PEFT leaves out",
+            got="a scale of the embeddings that PEFT leaves out, or a prompt behind a first token",
             expected="a backbone whose adapters mean the same here and there",
         )
     # Of encoder-decoders' prompts only these are held against PEFT in the tests.

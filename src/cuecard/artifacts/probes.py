@@ -74,6 +74,7 @@ def make_test_vectors(
             TestVector(
                 context=probe.context,
                 slot=probe.slot,
+                mask=probe.mask,
                 expected=Expected(token_ids=ids, logprobs=logprobs),
                 dtype=_dtype_name(backbone),
             )
@@ -91,7 +92,7 @@ def check_test_vectors(
     """
     for index, vector in enumerate(manifest.test_vectors):
         _check_well_formed(vector, backbone, f"{where}: test vector {index}")
-    probes = [Encoded(v.context, (), v.slot) for v in manifest.test_vectors]
+    probes = [Encoded(v.context, (), v.slot, mask=v.mask) for v in manifest.test_vectors]
     scores = next_logprobs(backbone, injection, probes)
     for index, (vector, row) in enumerate(zip(manifest.test_vectors, scores, strict=True)):
         found = row[list(vector.expected.token_ids)]
@@ -115,13 +116,15 @@ def _check_well_formed(vector: TestVector, backbone: Backbone, where: str) -> No
         highest >= backbone.vocab_size
         or counts[0] != counts[1]
         or vector.slot > len(vector.context)
+        or (vector.mask or 0) >= len(vector.context)
     ):
         raise ArtifactError(
             "a test vector is malformed",
             where=where,
-            got=f"token id {highest}; {counts[0]} tokens, {counts[1]} values; slot {vector.slot}",
+            got=f"token id {highest}; {counts[0]} tokens, {counts[1]} values; slot {vector.slot}, "
+            f"mask {vector.mask}",
             expected=f"token ids below {backbone.vocab_size}, one value for each, "
-            f"a slot up to {len(vector.context)}",
+            f"a slot up to {len(vector.context)}, a mask before that",
         )
 
 

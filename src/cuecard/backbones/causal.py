@@ -59,7 +59,7 @@ class CausalBackbone:
     """
 
     takes: ClassVar[frozenset[Need]] = frozenset(
-        {"input-tokens", "token-shifts", "prefix-kv", "layer-tokens"}
+        {"input-tokens", "token-shifts", "prefix-kv", "layer-tokens", "next-tokens"}
     )
     causal = True
 

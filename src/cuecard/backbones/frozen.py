@@ -24,18 +24,19 @@ class FrozenModel:
     Args:
         model: any transformers model with an LM head; its parameters are frozen here.
         name: what the user called it.
+        headless: whether it may do without an LM head; then `read_at` is not for it.
 
     Raises:
         BackboneError: the model has no input embedding or no LM head.
     """
 
-    def __init__(self, model: Any, name: str) -> None:
+    def __init__(self, model: Any, name: str, *, headless: bool = False) -> None:
         self.model = model.eval()
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
         self.embed: nn.Module = model.get_input_embeddings()
         self.head: nn.Module = model.get_output_embeddings()
-        if self.embed is None or self.head is None:
+        if self.embed is None or (self.head is None and not headless):
             raise BackboneError(
                 "this model cannot be used as a backbone",
                 where=name,

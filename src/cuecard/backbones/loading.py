@@ -10,14 +10,17 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError
 from transformers import (
+    MODEL_FOR_MASKED_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
 )
 from transformers.utils import logging as transformers_logging
 
 from cuecard.backbones.causal import CausalBackbone
+from cuecard.backbones.masked import MaskedBackbone
 from cuecard.backbones.quantize import (
     Quantize,
     bitsandbytes_options,
@@ -28,6 +31,7 @@ from cuecard.backbones.seq2seq import Seq2SeqBackbone
 from cuecard.errors import BackboneError
 
 Precision = Literal["auto", "fp32", "bf16"]
+Loaded = CausalBackbone | Seq2SeqBackbone | MaskedBackbone
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -38,8 +42,10 @@ def load_frozen(
     dtype: Precision = "auto",
     device: str = "auto",
     quantize: Quantize = "none",
-) -> CausalBackbone | Seq2SeqBackbone:
-    """Load a causal language model or an encoder-decoder and freeze it.
+) -> Loaded:
+    """Load a causal language model, an encoder-decoder or a masked one and freeze it.
+
+    An encoder whose files hold no masked-LM head, such as a sentence encoder, has none here.
 
     Args:
         source: a local folder in the hub's layout, or a hub id.
@@ -68,8 +74,7 @@ def load_frozen(
         try:
             options = bitsandbytes_options(quantize, kind, where)
             config: Any = AutoConfig.from_pretrained(str(source))
-            halves = bool(getattr(config, "is_encoder_decoder", False))
-            auto: Any = AutoModelForSeq2SeqLM if halves else AutoModelForCausalLM
+            auto, family = _family_of(config)
             model, found = auto.from_pretrained(
                 str(source), dtype=kind, output_loading_info=True, **options
             )
@@ -80,10 +85,13 @@ def load_frozen(
                 where=str(source),
                 got=str(error).strip().split("\n")[0],
                 expected="a catalogue name, a local folder or the hub id of a causal language "
-                "model or an encoder-decoder",
+                "model, an encoder-decoder or a masked language model",
                 hint="`cuecard backbones` lists the catalogue; a hub id needs the network once",
             ) from error
-    _check_whole(found["missing_keys"], type(model).__name__, str(source))
+    missing, encoder = found["missing_keys"], model.base_model
+    if family is MaskedBackbone and missing and not _of(encoder, model, missing):
+        model, missing = encoder, ()
+    _check_whole(missing, type(model).__name__, str(source))
     if not getattr(tokenizer, "is_fast", False):
         raise BackboneError(
             "the backbone has no fast tokenizer",
@@ -95,9 +103,24 @@ def load_frozen(
     known = name or (local.resolve().name if local.exists() else str(source))
     if quantize in ("int8", "int4"):
         quantize_linears(model, quantize)
-    family = Seq2SeqBackbone if halves else CausalBackbone
     # bitsandbytes has put its models where they belong, and lets nobody move them.
     return family(model if options else model.to(where), tokenizer, known)
+
+
+def _family_of(config: Any) -> tuple[Any, type[Loaded]]:
+    """How a model of this config is loaded, and the family that runs it."""
+    if getattr(config, "is_encoder_decoder", False):
+        return AutoModelForSeq2SeqLM, Seq2SeqBackbone
+    # BERT and its kin can also be built as decoders; then their config says so.
+    if type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False):
+        return AutoModelForMaskedLM, MaskedBackbone
+    return AutoModelForCausalLM, CausalBackbone
+
+
+def _of(encoder: Any, model: Any, names: Collection[str]) -> bool:
+    """Whether some of the model's weights of these names are the encoder's."""
+    own = {f"{model.base_model_prefix}.{name}" for name in encoder.state_dict()}
+    return not own.isdisjoint(names)
 
 
 @contextmanager
@@ -118,15 +141,14 @@ def _quiet() -> Iterator[None]:
 
 
 def _check_whole(missing: Collection[str], kind: str, source: str) -> None:
-    """Weights that are not in the files would be random; an encoder's missing LM head above all."""
+    """Weights that are not in the files would be random; a missing LM head above all."""
     if missing:
         names = sorted(missing)
         raise BackboneError(
             "the files do not hold a whole language model",
             where=source,
             got=f"no weights for {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}",
-            expected=f"every weight of {kind}, its LM head among them",
-            hint="an encoder without an LM head, such as a sentence encoder, is no such model",
+            expected=f"every weight of {kind}",
         )
 
 

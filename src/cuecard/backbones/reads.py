@@ -18,6 +18,8 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
+from cuecard.errors import BackboneError
+
 # Logits of all reads, in float32, up to which they are made at once; and of one piece beyond that.
 WHOLE_BYTES = 64 * 2**20
 PIECE_BYTES = 16 * 2**20
@@ -41,10 +43,24 @@ class Reads:
         """[N, V] float32, all of them."""
         return (self.found if self.tail is None else self.tail(self.found)).float()
 
+    def states(self) -> Tensor:
+        """[N, H] float32, the hidden states that the logits are made of.
+
+        Raises:
+            BackboneError: only the logits are here.
+        """
+        if self.tail is None:
+            raise BackboneError(
+                "this pass left logits and no hidden states",
+                got=f"logits {tuple(self.found.shape)}",
+                expected="a backbone that gives hidden states",
+            )
+        return self.found.float()
+
     def nll(self, targets: Tensor) -> Tensor:
         """[N] float32 -log p(target) of targets [N]; 0 where a target is -100."""
         targets = targets.to(self.found.device)
-        if self.tail is None:
+        if self.tail is None or len(targets) <= self.piece:
             return functional.cross_entropy(self.logits(), targets, reduction="none")
         pieces = (torch.split(tensor, self.piece) for tensor in (self.found, targets))
         pairs = zip(*pieces, strict=True)
@@ -66,23 +82,29 @@ class Reads:
 class Tail:
     """What a model itself does behind its last layer: hidden states [N, H] -> logits [N, V].
 
-    The model's own forward runs with its decoder standing aside, so that scales and soft caps
-    behind the LM head stay the model's own business. Whether that works is for a trial to say.
+    The model's own forward runs with its layers standing aside, so that what comes before the LM
+    head, and scales and soft caps behind it, stay the model's own business. Whether that works is
+    for a trial to say.
+
+    Args:
+        layers: the part of the model that stands aside; its decoder by default.
+        options: more of what the model is called with.
     """
 
-    def __init__(self, model: Any) -> None:
-        self._model, self._decoder = model, model.get_decoder()
+    def __init__(self, model: Any, layers: Any = None, **options: Any) -> None:
+        self._model, self._options = model, options
+        self._layers = model.get_decoder() if layers is None else layers
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """The logits."""
         given = BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden[None])
-        before = vars(self._decoder).get("forward")
-        self._decoder.__dict__["forward"] = lambda *args, **options: given
+        before = vars(self._layers).get("forward")
+        self._layers.__dict__["forward"] = lambda *args, **options: given
         try:
-            logits: Tensor = self._model(inputs_embeds=hidden[None], use_cache=False).logits[0]
+            logits: Tensor = self._model(inputs_embeds=hidden[None], **self._options).logits[0]
         finally:
             if before is None:
-                del self._decoder.__dict__["forward"]
+                del self._layers.__dict__["forward"]
             else:
-                self._decoder.__dict__["forward"] = before
+                self._layers.__dict__["forward"] = before
         return logits

@@ -53,7 +53,9 @@ class Seq2SeqBackbone:
     """
 
     causal = False
-    takes: ClassVar[frozenset[Need]] = frozenset({"input-tokens", "token-shifts", "decoder-tokens"})
+    takes: ClassVar[frozenset[Need]] = frozenset(
+        {"input-tokens", "token-shifts", "decoder-tokens", "next-tokens"}
+    )
 
     def __init__(self, model: Any, tokenizer: Tokenizer, name: str) -> None:
         self.name, self.model, self.tokenizer = name, model, tokenizer

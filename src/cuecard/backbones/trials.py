@@ -66,7 +66,7 @@ class Trials:
             with self._frozen.keeping_hidden():
                 hidden = self._padded.at_reads(rows)
             try:
-                tail = Tail(model)
+                tail = Tail(model, use_cache=False)
                 found = tail(hidden).float()
             except (AttributeError, TypeError, ValueError, RuntimeError):
                 return None
@@ -75,7 +75,7 @@ class Trials:
 
     def lacks(self, need: Need) -> str | None:
         """Why the model cannot take something, in a few words; None if it can."""
-        if need in ("input-tokens", "token-shifts"):
+        if need in ("input-tokens", "token-shifts", "next-tokens"):
             return None
         if need not in self._lacks:
             with self._uncounted():

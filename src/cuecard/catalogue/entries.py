@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Family = Literal["causal", "seq2seq", "encoder"]
+Family = Literal["causal", "seq2seq", "masked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class BackboneEntry:
         name: what a user types.
         package: where its weights are published.
         family: what kind of model it is: "causal" goes on with a text, "seq2seq" reads a text and
-            writes another, "encoder" reads a text and has no LM head.
+            writes another, "masked" fills in what is masked, or is an encoder alone.
         converter: the key in `convert.CONVERTERS`, with the converter's version.
         folder_bytes: about how much room the converted folder takes.
         parameters: how many weights it has.
@@ -159,7 +159,7 @@ BACKBONES: Mapping[str, BackboneEntry] = {
                 )
             ),
         ),
-        family="encoder",
+        family="masked",
         converter="hub-files/1",
         folder_bytes=92_000_000,
         parameters=22_713_216,

@@ -13,7 +13,7 @@ import numpy as np
 from cuecard.errors import ConfigError
 from cuecard.evaluation.evaluate import prompt_tokens
 from cuecard.tasks.spec import TaskSpec
-from cuecard.tasks.template import Template, escape
+from cuecard.tasks.template import MASK, Template, escape
 from cuecard.tasks.tokens import defuse, special_texts
 from cuecard.types import Record, Tokenizer
 
@@ -82,9 +82,12 @@ class ManualPrompt:
 
     def _show(self, record: Record, words: Mapping[str, str], specials: tuple[str, ...]) -> str:
         fields = {name: defuse(text, specials) for name, text in record.fields.items()}
-        text = Template(self.template).render(fields)
         target = str(record.target)
         answer = defuse(words.get(target, target), specials).strip()
+        template = Template(self.template)
+        text = template.render(fields, mask=answer)
+        if template.has_mask:
+            return text
         return f"{text}{'' if text[-1:].isspace() else ' '}{answer}"
 
 
@@ -111,11 +114,13 @@ def default_manual_prompts(spec: TaskSpec, *, chat: bool = True) -> list[ManualP
     options = _options(spec)
     one = f"Decide which of these fits: {options}.\n\n"
     reply = f"Is the following {options}? Answer with one word only.\n\n"
+    said = f" {{{MASK}}}." if spec.parsed.has_mask else ""
+    question = f"{fields}\nQuestion: Is this {escape(options)}?\nAnswer:{said}"
     plain = [
         own,
         ManualPrompt("instruction", spec.template, instruction=one),
-        ManualPrompt("question", f"{fields}\nQuestion: Is this {escape(options)}?\nAnswer:"),
-        ManualPrompt("statement", f"{fields}\nOverall, this is"),
+        ManualPrompt("question", question),
+        ManualPrompt("statement", f"{fields}\nOverall, this is{said}"),
     ]
     talk = [ManualPrompt("chat", spec.template, instruction=reply, chat=True)]
     large = {label: _large(spec.words.get(label, label)) for label in spec.labels}

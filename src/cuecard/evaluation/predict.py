@@ -1,7 +1,8 @@
 """What a backbone answers under a prompt: label scores, or generated text.
 
 A label's score is the summed log-probability of its word's tokens after the context, under the
-softmax over the whole vocabulary; `normalize: length` divides it by the number of tokens.
+softmax over the whole vocabulary; `normalize: length` divides it by the number of tokens. Of a
+masked model it is that at the word's masks, one per token, all read at once.
 Calibrated scores have a prior taken off: what the labels get on average over unlabelled rows
 (batch calibration, Zhou et al. 2023, arXiv:2309.17249) or on inputs without content (Zhao et al.
 2021, arXiv:2102.09690).
@@ -30,6 +31,27 @@ CONTENT_FREE = ("N/A", "", "[MASK]")
 OnRows = Callable[[int], None]
 
 
+def check_task(backbone: Backbone, spec: TaskSpec) -> None:
+    """Refuse, before any work, a task that this backbone cannot be asked.
+
+    Raises:
+        ConfigError: `{mask}` for a model that has none, or no `{mask}` for one that reads there.
+    """
+    reason = backbone.lacks(spec.need)
+    if reason is None:
+        return
+    masked = backbone.lacks("masks") is None
+    raise ConfigError(
+        "this backbone cannot be asked in this way",
+        where=f"template {spec.template!r}, backbone {backbone.name}",
+        got=reason,
+        expected="a template with {mask} where the label's word is to stand, such as "
+        "'{text} It was {mask}.'"
+        if masked
+        else f"a backbone for {spec.need}",
+    )
+
+
 def predict(
     backbone: Backbone,
     spec: TaskSpec,
@@ -55,10 +77,12 @@ def predict(
         on_rows: called with the number of records just finished.
 
     Raises:
-        ConfigError: a prior for a text-to-text task or not for exactly the task's labels.
+        ConfigError: a prior for a text-to-text task or not for exactly the task's labels, or a task
+            that the backbone cannot be asked.
         TemplateError: a record without a field of the template.
         BackboneError: a row that does not fit the backbone.
     """
+    check_task(backbone, spec)
     rows = [spec.encode(replace(r, target=None), backbone.tokenizer, slot) for r in records]
     if spec.kind == "text-to-text":
         if prior is not None:

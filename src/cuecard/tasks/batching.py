@@ -24,12 +24,16 @@ def collate(
 ) -> Batch:
     """Tensors for one forward pass, padded on the right.
 
+    A context with a mask gets as many masks there as the continuation has tokens, and each token is
+    read at its mask, all at once (Schick & Schuetze 2021, arXiv:2009.07118, section 3.1, who fill
+    in one after the other when they predict, and read all at once, as here, when they train).
+
     Args:
         rows: each row's encoded record and the continuation to read.
         pad_id: what fills the padding; the mask keeps it from mattering.
         read: "targets" feeds the context and all of the continuation but its last token, and
             reads every token of the continuation; "next" feeds the context alone and reads once,
-            right after it, whatever the continuation.
+            right after it or at its mask, whatever the continuation.
 
     Raises:
         ConfigError: no rows, a row without a token, or "targets" with an empty continuation.
@@ -38,21 +42,23 @@ def collate(
         raise ConfigError("a batch needs rows", where="collate", got=0, expected="one or more")
     inputs: list[tuple[int, ...]] = []
     reads: list[tuple[int, int, int]] = []
+    slots: list[int] = []
+    contexts: list[int] = []
     for row, (encoded, continuation) in enumerate(rows):
-        start = len(encoded.context)
-        if read == "next":
-            inputs.append(encoded.context)
-            reads.append((row, start, NO_TARGET))
-            continue
-        inputs.append((*encoded.context, *continuation[:-1]))
-        reads.extend((row, start + step, token) for step, token in enumerate(continuation))
-        if not continuation:
+        if not continuation and read == "targets":
             raise ConfigError(
                 "a row has nothing to read",
                 where=f"row {row} of the batch",
                 got="an empty continuation",
                 expected="the ids of a label's word or of a target text",
             )
+        tokens = (NO_TARGET,) if read == "next" else tuple(continuation)
+        whole, at, start = _with_masks(encoded, len(tokens))
+        said = tokens[:-1] if encoded.mask is None else ()
+        inputs.append((*whole, *said))
+        reads.extend((row, start + step, token) for step, token in enumerate(tokens))
+        slots.append(at)
+        contexts.append(len(whole))
     width = max(map(len, inputs))
     input_ids = torch.full((len(rows), width), pad_id, dtype=torch.int64)
     mask = torch.zeros((len(rows), width), dtype=torch.int64)
@@ -64,9 +70,17 @@ def collate(
         input_ids[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
         mask[row, : len(ids)] = 1
     columns = torch.tensor(reads, dtype=torch.int64).T.contiguous()
-    slot = torch.tensor([encoded.slot for encoded, _ in rows], dtype=torch.int64)
-    context = torch.tensor([len(encoded.context) for encoded, _ in rows], dtype=torch.int64)
+    slot, context = (torch.tensor(counts, dtype=torch.int64) for counts in (slots, contexts))
     return Batch(input_ids, mask, slot, columns[0], columns[1], columns[2], context)
+
+
+def _with_masks(encoded: Encoded, count: int) -> tuple[tuple[int, ...], int, int]:
+    """The context with so many masks for its one, the slot in it, and where reading begins."""
+    context, at = encoded.context, encoded.mask
+    if at is None:
+        return context, encoded.slot, len(context)
+    whole = context[:at] + context[at : at + 1] * count + context[at + 1 :]
+    return whole, encoded.slot + (count - 1 if encoded.slot > at else 0), at
 
 
 def batches_by_length(

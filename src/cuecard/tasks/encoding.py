@@ -10,7 +10,15 @@ from jinja2.exceptions import TemplateError as JinjaError
 
 from cuecard.errors import ConfigError
 from cuecard.tasks.template import PROMPT, Template
-from cuecard.tasks.tokens import defuse, ids_after, leading_ids, plain_ids, special_texts
+from cuecard.tasks.tokens import (
+    defuse,
+    ids_after,
+    leading_ids,
+    mask_of,
+    mask_takes_space,
+    plain_ids,
+    special_texts,
+)
 from cuecard.types import Tokenizer
 
 _MARK = "\ue000"
@@ -29,12 +37,14 @@ class Context:
         ids: its token ids, with the BOS where the tokenizer adds one itself.
         cut: how many tokens of the fields were cut away.
         before: how many of the ids come before the prompt's place, if it was asked for; else 0.
+        mask: the place of the template's mask among the ids; None without one.
     """
 
     text: str
     ids: tuple[int, ...]
     cut: int
     before: int = 0
+    mask: int | None = None
 
 
 class Encoder:
@@ -49,7 +59,8 @@ class Encoder:
 
     Raises:
         ConfigError: no chat template, one that refuses the messages, a template that alone fills
-            the length, or one without a place for the prompt.
+            the length, one without a place for the prompt, or one with a mask where the tokenizer
+            has none.
     """
 
     def __init__(
@@ -74,10 +85,18 @@ class Encoder:
         self.max_length = max_length
         self._mark = _MARK if infix else ""
         self._specials = special_texts(tokenizer)
-        self._leading = () if template.chat else leading_ids(tokenizer)
-        some = self._text(dict.fromkeys(template.fields, "x")).replace(self._mark, "")
-        self.ends_with_space = some[-1:].isspace()
-        self._bare = len(self._ids(self._text(dict.fromkeys(template.fields, "")))[0])
+        self._mask, self._mask_id = mask_of(tokenizer) if template.has_mask else ("", None)
+        self.leading = () if template.chat else leading_ids(tokenizer)
+        self.after_space = self._is_after_space()
+        bare = self._ids(self._text(dict.fromkeys(template.fields, "")))[0]
+        if self._mask_id is not None and bare.count(self._mask_id) != 1:
+            raise ConfigError(
+                "the tokenizer does not read the template's mask as one",
+                where="template",
+                got=f"{bare.count(self._mask_id)} mask tokens in {template.text!r}",
+                expected=f"{{mask}} once, and {self._mask} nowhere else",
+            )
+        self._bare = len(bare)
         if self._bare >= max_length:
             raise ConfigError(
                 "the template alone fills the context",
@@ -96,8 +115,20 @@ class Encoder:
             text = self._text(texts)
             ids, before = self._ids(text)
             if len(ids) <= self.max_length:
-                return Context(self._unmarked(text), ids, 0, before)
+                return self._context(text, ids, 0, before)
         return self._cut(texts)
+
+    def _context(self, text: str, ids: tuple[int, ...], cut: int, before: int) -> Context:
+        mask = None if self._mask_id is None else ids.index(self._mask_id)
+        return Context(self._unmarked(text), ids, cut, before, mask)
+
+    def _is_after_space(self) -> bool:
+        """Whether a word that is said here brings no space of its own."""
+        some = self._unmarked(self._text(dict.fromkeys(self.template.fields, "x")))
+        if not self._mask:
+            return some[-1:].isspace()
+        before = some.partition(self._mask)[0]
+        return not (before[-1:].isspace() and mask_takes_space(self.tokenizer))
 
     def _cut(self, texts: Mapping[str, str]) -> Context:
         needed = self.template.fields
@@ -112,11 +143,11 @@ class Encoder:
             ids, before = self._ids(text)
             if len(ids) <= self.max_length:
                 gone = sum(counts[name] * (lengths[name] - kept[name]) for name in needed)
-                return Context(self._unmarked(text), ids, gone, before)
+                return self._context(text, ids, gone, before)
             room -= len(ids) - self.max_length
 
     def _text(self, fields: Mapping[str, str]) -> str:
-        text = self.template.render(fields, self._mark)
+        text = self.template.render(fields, self._mark, self._mask)
         if self.template.ends_with_field:
             # What follows brings its own space.
             text = text.rstrip()
@@ -145,7 +176,7 @@ class Encoder:
     def _ids(self, text: str) -> tuple[tuple[int, ...], int]:
         """The text's ids, and how many of them come before the mark."""
         if not self._mark:
-            return self._leading + plain_ids(self.tokenizer, text), 0
+            return self.leading + plain_ids(self.tokenizer, text), 0
         before, mark, after = text.partition(_MARK)
         if not mark or _MARK in after:
             raise ConfigError(
@@ -155,7 +186,7 @@ class Encoder:
                 expected="one",
                 hint="use another slot, or chat: false",
             )
-        head = self._leading + (plain_ids(self.tokenizer, before) if before else ())
+        head = self.leading + (plain_ids(self.tokenizer, before) if before else ())
         return head + (ids_after(self.tokenizer, after) if after else ()), len(head)
 
     def _encode_field(self, text: str) -> Any:

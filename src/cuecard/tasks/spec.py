@@ -15,7 +15,7 @@ from cuecard.tasks.tables import record_place
 from cuecard.tasks.template import Template, nearest
 from cuecard.tasks.tokens import continuation_ids
 from cuecard.tasks.verbalizer import Verbalizer
-from cuecard.types import Encoded, Record, Slot, Tokenizer
+from cuecard.types import Encoded, Need, Record, Slot, Tokenizer
 
 Kind = Literal["classification", "text-to-text"]
 
@@ -25,8 +25,8 @@ class TaskSpec(BaseModel):
 
     Attributes:
         kind: "classification" (the model says one of the labels' words) or "text-to-text".
-        template: the context, with `{field}` gaps, and `{prompt}` where a prompt of the slot
-            "infix" stands.
+        template: the context, with `{field}` gaps, `{prompt}` where a prompt of the slot "infix"
+            stands, and `{mask}` where a masked language model is to say a label's word.
         chat: whether the template is a user's message for the tokenizer's chat template.
         system: the chat's system message.
         labels: the labels in order; empty for text-to-text.
@@ -65,6 +65,8 @@ class TaskSpec(BaseModel):
         if self.system is not None and not self.chat:
             raise _contradiction("a system message without a chat", "system", self.system, "chat")
         if self.kind == "text-to-text":
+            if self.parsed.has_mask:
+                raise _contradiction("a mask for a text", "template", self.template, "no {mask}")
             if self.labels or self.words:
                 got = ", ".join(self.labels or self.words)
                 raise _contradiction("labels in a text-to-text task", "labels", got, "no labels")
@@ -102,6 +104,11 @@ class TaskSpec(BaseModel):
         return Template(self.template, self.chat, self.system)
 
     @property
+    def need(self) -> Need:
+        """What the task asks of a backbone."""
+        return "masks" if self.parsed.has_mask else "next-tokens"
+
+    @property
     def field_names(self) -> tuple[str, ...]:
         """The fields the template needs."""
         return self.parsed.fields
@@ -125,12 +132,15 @@ class TaskSpec(BaseModel):
         """
         bound = _bind(self, tokenizer)
         context = (bound.infix if slot == "infix" else bound.encoder)(record.fields)
-        places = {"prefix": 0, "suffix": len(context.ids), "infix": context.before}
+        # A masked model finds what opens every text at its first place, where it learnt it.
+        first = 0 if context.mask is None else len(bound.encoder.leading)
+        places = {"prefix": first, "suffix": len(context.ids), "infix": context.before}
         return Encoded(
             context=context.ids,
             target=bound.target(record),
             slot=places[slot],
             cut=context.cut,
+            mask=context.mask,
         )
 
     def render(self, record: Record, tokenizer: Tokenizer) -> str:
@@ -146,8 +156,13 @@ class TaskSpec(BaseModel):
         return _bind(self, tokenizer).words()
 
     def prefix_conflicts(self, tokenizer: Tokenizer) -> tuple[tuple[str, str], ...]:
-        """Pairs of labels where the first one's tokens begin the second one's."""
-        after_space = _bind(self, tokenizer).encoder.ends_with_space
+        """Pairs of labels where the first one's tokens begin the second one's.
+
+        None at masks, where words of different lengths are read behind different inputs.
+        """
+        if self.parsed.has_mask:
+            return ()
+        after_space = _bind(self, tokenizer).encoder.after_space
         return self.verbalizer.prefix_conflicts(tokenizer, after_space)
 
 
@@ -161,7 +176,7 @@ class _Bound:
         self._words: dict[str, tuple[int, ...]] = {}
         self._infix: Encoder | None = None
         if spec.kind == "classification":
-            after_space = self.encoder.ends_with_space
+            after_space = self.encoder.after_space
             ids = spec.verbalizer.continuations(tokenizer, after_space)
             self._words = dict(zip(spec.labels, ids, strict=True))
 
@@ -188,7 +203,7 @@ class _Bound:
         end = self.tokenizer.eos_token_id
         if end is None:
             raise _contradiction("no end token", "tokenizer", "none", "a tokenizer with one")
-        ids = continuation_ids(self.tokenizer, record.target, self.encoder.ends_with_space)
+        ids = continuation_ids(self.tokenizer, record.target, self.encoder.after_space)
         return (*ids, int(end))
 
 

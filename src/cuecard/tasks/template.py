@@ -12,6 +12,11 @@ from cuecard.errors import TemplateError
 PROMPT = "prompt"
 """The gap that stands for the prompt itself, wherever it is; no record has a field of this name."""
 
+MASK = "mask"
+"""The gap that stands for what a masked model is to say; no record has a field of this name."""
+
+_OWN = (PROMPT, MASK)
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -26,7 +31,7 @@ class Template:
     """A template with `{field}` gaps; `{{` and `}}` stand for the braces themselves.
 
     `{prompt}` is no field: it marks where the prompt stands for the slot "infix", and is nothing
-    otherwise.
+    otherwise. Nor is `{mask}`: a masked model's mask token, where it is to say a label's word.
 
     A gap is a plain name: attributes, indexes, conversions and format specs are refused, so that
     a template from a file can reach nothing but the record's fields.
@@ -37,8 +42,8 @@ class Template:
         system: the chat's system message, taken as it stands.
 
     Raises:
-        TemplateError: a stray brace, a gap that is no plain name, no gap at all, or `{prompt}`
-            twice.
+        TemplateError: a stray brace, a gap that is no plain name, no gap at all, or `{prompt}` or
+            `{mask}` twice.
 
     >>> Template("Review: {text}\\nSentiment:").render({"text": "a gem"})
     'Review: a gem\\nSentiment:'
@@ -55,17 +60,18 @@ class Template:
                 where="template",
                 got=repr(self.text),
                 expected="at least one gap such as {text}",
-                hint=f"{{{PROMPT}}} stands for the prompt, not for a column"
-                if self.has_prompt
+                hint=f"{{{PROMPT}}} and {{{MASK}}} stand for no column"
+                if self.has_prompt or self.has_mask
                 else None,
             )
-        if self.count(PROMPT) > 1:
-            raise TemplateError(
-                "the template has more than one place for the prompt",
-                where="template",
-                got=repr(self.text),
-                expected=f"{{{PROMPT}}} once",
-            )
+        for name, what in ((PROMPT, "place for the prompt"), (MASK, "mask")):
+            if self.count(name) > 1:
+                raise TemplateError(
+                    f"the template has more than one {what}",
+                    where="template",
+                    got=repr(self.text),
+                    expected=f"{{{name}}} once",
+                )
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
@@ -76,7 +82,7 @@ class Template:
     def fields(self) -> tuple[str, ...]:
         """The fields' names in the order of their first use."""
         names = (piece.text for piece in self.pieces if piece.is_field)
-        return tuple(dict.fromkeys(name for name in names if name != PROMPT))
+        return tuple(dict.fromkeys(name for name in names if name not in _OWN))
 
     @property
     def has_prompt(self) -> bool:
@@ -84,31 +90,37 @@ class Template:
         return self.count(PROMPT) > 0
 
     @property
+    def has_mask(self) -> bool:
+        """Whether the template says where a masked model is to say a word."""
+        return self.count(MASK) > 0
+
+    @property
     def prompt_is_late(self) -> bool:
         """Whether a field comes before the prompt's place."""
-        names = [piece.text for piece in self.pieces if piece.is_field]
+        names = [p.text for p in self.pieces if p.is_field and p.text != MASK]
         return PROMPT in names and names[0] != PROMPT
 
     @property
     def ends_with_field(self) -> bool:
         """Whether the last thing in the template is a field."""
-        return self.pieces[-1].is_field and self.pieces[-1].text != PROMPT
+        return self.pieces[-1].is_field and self.pieces[-1].text not in _OWN
 
     def count(self, name: str) -> int:
         """How often the template uses a field."""
         return sum(piece.is_field and piece.text == name for piece in self.pieces)
 
-    def render(self, fields: Mapping[str, str], prompt: str = "") -> str:
+    def render(self, fields: Mapping[str, str], prompt: str = "", mask: str = "") -> str:
         """Fill the gaps.
 
         Args:
             prompt: what `{prompt}` becomes.
+            mask: what `{mask}` becomes.
 
         Raises:
             TemplateError: a field the template needs is not there.
         """
         self.check(fields)
-        known = {**fields, PROMPT: prompt}
+        known = {**fields, PROMPT: prompt, MASK: mask}
         return "".join(known[p.text] if p.is_field else p.text for p in self.pieces)
 
     def check(self, fields: Iterable[str]) -> None:

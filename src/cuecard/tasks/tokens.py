@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from cuecard.errors import ConfigError
 from cuecard.types import Tokenizer
 
 
@@ -38,6 +39,29 @@ def ids_after(tokenizer: Tokenizer, text: str, anchor: str = "\n") -> tuple[int,
     if whole[: len(head)] == head:
         return whole[len(head) :]
     return plain_ids(tokenizer, text)
+
+
+def mask_of(tokenizer: Tokenizer) -> tuple[str, int]:
+    """The tokenizer's mask token as text and id.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    text, token = (getattr(tokenizer, name, None) for name in ("mask_token", "mask_token_id"))
+    if text is None or token is None:
+        raise ConfigError(
+            "the template has a mask, and the backbone's tokenizer has none",
+            where="template",
+            got="{mask}",
+            expected="a masked language model, or a template without {mask}",
+        )
+    return str(text), int(token)
+
+
+def mask_takes_space(tokenizer: Tokenizer) -> bool:
+    """Whether a space before the mask token is part of it, and so of the word it stands for."""
+    text, token = mask_of(tokenizer)
+    return plain_ids(tokenizer, f"a {text}") == (*plain_ids(tokenizer, "a"), token)
 
 
 def special_texts(tokenizer: Tokenizer) -> tuple[str, ...]:

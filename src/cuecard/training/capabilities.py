@@ -19,7 +19,11 @@ from cuecard.types import Backbone, MethodConfig, Need
 
 # What some models of a family lack. Each model is asked itself before a run: `Backbone.lacks`.
 LIMITS: Mapping[Need, str] = MappingProxyType(
-    {"prefix-kv": "not models without keys and values of one shape (recurrent, compressed keys)"}
+    {
+        "prefix-kv": "not models without keys and values of one shape (recurrent, compressed keys) "
+        "or, among encoders, with an attention of their own",
+        "layer-tokens": "not encoders whose layers share their weights",
+    }
 )
 FAMILIES: Mapping[str, frozenset[Need]] = MappingProxyType(
     {name: family.takes for name, family in BACKBONES.items()}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cuecard.errors import Interrupted, TrainingError
+from cuecard.evaluation.predict import check_task
 from cuecard.methods import MethodSettings
 from cuecard.tasks import Task
 from cuecard.training.capabilities import check_needs, check_slot, is_late
@@ -82,6 +83,7 @@ class Group:
             check_needs(backbone, method)
             for task in self._tasks.values():
                 check_slot(method, task.spec)
+                check_task(backbone, task.spec)
                 if is_late(backbone, method, task.spec):
                     late.add(method.slot)
         first = self._rows(self._names[0], min(method.slot for method in methods))

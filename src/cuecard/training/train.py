@@ -15,6 +15,7 @@ from torch import Tensor
 from cuecard.artifacts import Prompt
 from cuecard.errors import DataError, FrozenError
 from cuecard.evaluation.evaluate import Evaluation, evaluate
+from cuecard.evaluation.predict import check_task
 from cuecard.evaluation.report import plain
 from cuecard.methods import PromptTuning
 from cuecard.tasks import Task, TaskSpec, collate, draw_rows
@@ -91,13 +92,14 @@ def train(
     Raises:
         DataError: no training or no validation rows.
         TrainingError: it diverged, or the folder belongs to another run.
-        ConfigError: this backbone cannot take what the method makes.
+        ConfigError: this backbone cannot take what the method makes, or cannot be asked the task.
         FrozenError: the backbone changed.
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
     method, config = method or PromptTuning(), config or TrainConfig()
     check_needs(backbone, method)
     check_slot(method, task.spec)
+    check_task(backbone, task.spec)
     for name in ("train", "validation"):
         if not getattr(task, name):
             raise DataError(f"the task has no {name} rows", got=0, expected="at least one")

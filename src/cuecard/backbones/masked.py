@@ -1,0 +1,214 @@
+"""Masked language models and encoders: any transformers model of AutoModelForMaskedLM.
+
+A row is its context, in which a mask token stands where a word is to be said, closed by what the
+tokenizer itself puts behind a text. Every token sees every other, and a prompt sees the text: it
+runs anew with every row. The encoder runs equal rows of a batch once, and its head only on the
+hidden states that are read. A model without a head, such as a sentence encoder, gives hidden states
+alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from cuecard.backbones.encoder_trials import EncoderTrials
+from cuecard.backbones.encoding import EncoderRun
+from cuecard.backbones.fingerprint import fingerprint_of
+from cuecard.backbones.frame import frame_of
+from cuecard.backbones.frozen import FrozenModel
+from cuecard.backbones.halves import Fill, encoder_half
+from cuecard.backbones.injected import Injected, Widths, injected
+from cuecard.backbones.layout import align_left
+from cuecard.backbones.reads import PIECE_BYTES, WHOLE_BYTES, Reads
+from cuecard.errors import BackboneError
+from cuecard.types import (
+    Batch,
+    Fingerprint,
+    Injection,
+    Need,
+    PeftTask,
+    PrefixKV,
+    States,
+    Tokenizer,
+)
+
+
+class MaskedBackbone:
+    """A frozen masked language model, or an encoder without a head.
+
+    Args:
+        model: any transformers encoder, with its masked-LM head or without; its parameters are
+            frozen here.
+        tokenizer: its tokenizer.
+        name: what the user called it.
+
+    Raises:
+        BackboneError: the model has no input embedding.
+    """
+
+    causal = False
+    takes: ClassVar[frozenset[Need]] = frozenset(
+        {"input-tokens", "token-shifts", "prefix-kv", "layer-tokens", "masks"}
+    )
+
+    def __init__(self, model: Any, tokenizer: Tokenizer, name: str) -> None:
+        self.name, self.model, self.tokenizer = name, model, tokenizer
+        self._frozen = FrozenModel(model, name, headless=True)
+        self.device, self.dtype = self._frozen.device, self._frozen.dtype
+        self.vocab_size, self.hidden_size = map(int, model.get_input_embeddings().weight.shape)
+        self.num_layers = self._frozen.layers
+        encoder: Any = model.base_model
+        self.has_head = encoder is not model
+        _, self._ends = frame_of(tokenizer)
+        padding = int(getattr(self._frozen.config, "pad_token_id", 0) or 0)
+        self._fill = Fill(padding=padding, prompt=int(padding == 0))
+        self._run = EncoderRun(self._frozen, encoder)
+        self._trials = EncoderTrials(self._frozen, self._run, encoder, padding)
+        self.max_positions = self._run.positions - self._run.first_position - len(self._ends)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Running totals since `reset_counts`."""
+        return self._frozen.counts
+
+    def reset_counts(self) -> None:
+        """Set the running totals to zero."""
+        self._frozen.reset_counts()
+
+    @cached_property
+    def embeddings(self) -> Tensor:
+        """[V, H] what the embedding layer gives for every id, with the layer's own scaling."""
+        return self._frozen.embeddings(self.vocab_size)
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What a prompt trained here needs to find again."""
+        return fingerprint_of(self.model, self.tokenizer)
+
+    @property
+    def peft_task(self) -> PeftTask | None:
+        """None: PEFT knows no task of masks, and puts prompts before what opens every text."""
+        return None
+
+    def digest(self) -> str:
+        """SHA-256 over every parameter's and buffer's bytes: the proof that nothing changed."""
+        return self._frozen.digest()
+
+    def lacks(self, need: Need) -> str | None:
+        """Why this backbone cannot take what a method or a task needs; None if it can."""
+        if need == "next-tokens":
+            return "a masked language model reads at masks, not behind a text"
+        if need not in self.takes:
+            return f"a masked language model does not take {need}"
+        if need == "masks":
+            return None if self.has_head else "this encoder has no masked-LM head to say words with"
+        if need == "prefix-kv":
+            found = self._trials.prefix
+            return found if isinstance(found, str) else None
+        return self._trials.layers if need == "layer-tokens" else None
+
+    def forward(self, batch: Batch, injection: Injection | None) -> Tensor:
+        """Logits [N, V] float32 at the batch's reads: what stands at those places.
+
+        Raises:
+            BackboneError: a row with its prompt is longer than the model's positions, or a model
+                without a head.
+        """
+        return self._logits(self._hidden(batch, injection)).float()
+
+    def forward_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Tensor]:
+        """Each part's logits, one part after the other."""
+        return [self.forward(batch, injection) for batch, injection in parts]
+
+    def read_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Reads]:
+        """The hidden states, and logits that are made of them when they are asked for."""
+        each = 4 * self.vocab_size
+        reads = sum(len(batch.read_rows) for batch, _ in parts)
+        piece = max(1, PIECE_BYTES // each) if reads * each > WHOLE_BYTES else reads
+        return [Reads(self._hidden(*part), self._logits, piece) for part in parts]
+
+    def _hidden(self, batch: Batch, injection: Injection | None) -> Tensor:
+        """[N, H] the last layer's hidden states at the reads."""
+        batch, given = batch.to(self.device), self._injected(injection)
+        ids, lengths = align_left(batch)
+        length = len(given.vectors)
+        half = encoder_half(ids, lengths, batch.slot, self._ends, length, self._fill)
+        self._check_length(half.ids.shape[1] - len(self._ends) + given.ahead)
+        first, groups = half.distinct()
+        found = self._run(half.take(first), given)
+        at = batch.read_at + length * (batch.read_at >= batch.slot[batch.read_rows])
+        return found[groups[batch.read_rows], at]
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        """[N, V] of hidden states [N, H]."""
+        if not self.has_head:
+            raise BackboneError(
+                "an encoder without a masked-LM head says no words",
+                where=self.name,
+                got=type(self.model).__name__,
+                expected="a masked language model with its head",
+            )
+        self.counts["logits"] += len(hidden)
+        return self._trials.tail(hidden)
+
+    def generate(
+        self,
+        contexts: Sequence[Sequence[int]],
+        slots: Sequence[int],
+        injection: Injection | None,
+        max_new_tokens: int,
+        stop_ids: Sequence[int] = (),
+    ) -> list[list[int]]:
+        """Not by a masked model, which fills in and does not go on.
+
+        Raises:
+            BackboneError: always; tasks that need it are refused before any work, see `lacks`.
+        """
+        raise BackboneError(
+            "a masked language model does not go on with a text",
+            where=self.name,
+            got=f"{len(contexts)} texts to go on with",
+            expected="a causal language model or an encoder-decoder",
+        )
+
+    def remember(self, inputs: Sequence[tuple[int, ...]], file: Path | None = None) -> None:
+        """Nothing: what stands before a prompt sees it too."""
+
+    def states(self, vectors: Tensor) -> States:
+        """What the layers make of vectors [T, H] alone, float32 and without gradients."""
+        return self._trials.states(vectors.to(self.device, self.dtype))
+
+    @property
+    def key_shape(self) -> tuple[int, int]:
+        """K key heads and their size D.
+
+        Raises:
+            BackboneError: nothing can stand in front of the model's keys and values.
+        """
+        found = self._trials.prefix
+        if isinstance(found, str):
+            raise BackboneError(
+                "this model takes no keys and values in front", where=self.name, got=found
+            )
+        return found
+
+    def _injected(self, injection: Injection | None) -> Injected:
+        widths = Widths(self.num_layers, self.hidden_size)
+        if isinstance(injection, PrefixKV):
+            widths = Widths(self.num_layers, self.hidden_size, *self.key_shape)
+        return injected(injection, widths, self.device, self.dtype, self.name)
+
+    def _check_length(self, length: int) -> None:
+        if length > self.max_positions:
+            raise BackboneError(
+                "the input with its prompt is longer than the backbone's positions",
+                where=self.name,
+                got=f"{length} tokens",
+                expected=f"at most {self.max_positions}",
+                hint="lower max_length or the prompt's length",
+            )
