@@ -125,12 +125,18 @@ class MaskedBackbone:
         """Each part's logits, one part after the other."""
         return [self.forward(batch, injection) for batch, injection in parts]
 
-    def read_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Reads]:
-        """The hidden states, and logits that are made of them when they are asked for."""
+    def read_many(
+        self, parts: Sequence[tuple[Batch, Injection | None]], *, states: bool = False
+    ) -> list[Reads]:
+        """The hidden states, and logits that are made of them when they are asked for.
+
+        Args:
+            states: changes nothing: the states are always kept.
+        """
         each = 4 * self.vocab_size
         reads = sum(len(batch.read_rows) for batch, _ in parts)
         piece = max(1, PIECE_BYTES // each) if reads * each > WHOLE_BYTES else reads
-        return [Reads(self._hidden(*part), self._logits, piece) for part in parts]
+        return [Reads(self._hidden(*part), self._logits, piece, hidden=True) for part in parts]
 
     def _hidden(self, batch: Batch, injection: Injection | None) -> Tensor:
         """[N, H] the last layer's hidden states at the reads."""

@@ -33,27 +33,29 @@ class Reads:
         found: [N, V] logits, or [N, H] hidden states.
         tail: hidden states -> logits; None where `found` is logits.
         piece: how many reads have their logits at a time.
+        hidden: whether `found` is hidden states.
     """
 
     found: Tensor
     tail: Callable[[Tensor], Tensor] | None = None
     piece: int = 0
+    hidden: bool = False
 
     def logits(self) -> Tensor:
         """[N, V] float32, all of them."""
         return (self.found if self.tail is None else self.tail(self.found)).float()
 
     def states(self) -> Tensor:
-        """[N, H] float32, the hidden states that the logits are made of.
+        """[N, H] float32, the hidden states that the LM head takes in.
 
         Raises:
-            BackboneError: only the logits are here.
+            BackboneError: the pass was asked for logits.
         """
-        if self.tail is None:
+        if not self.hidden:
             raise BackboneError(
                 "this pass left logits and no hidden states",
                 got=f"logits {tuple(self.found.shape)}",
-                expected="a backbone that gives hidden states",
+                expected="a pass that is asked for states",
             )
         return self.found.float()
 
