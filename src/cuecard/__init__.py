@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cuecard.artifacts import Prompt, export, import_npy, import_peft
-    from cuecard.backbones import CausalBackbone, Seq2SeqBackbone
+    from cuecard.backbones import CausalBackbone, MaskedBackbone, Seq2SeqBackbone
     from cuecard.errors import CuecardError
+    from cuecard.evaluation.embedding import embed
     from cuecard.evaluation.evaluate import Evaluation, evaluate
     from cuecard.evaluation.predict import predict
     from cuecard.methods import (
@@ -55,12 +56,13 @@ _HOMES = {
         "import_npy",
         "import_peft",
     ),
-    "cuecard.backbones": ("CausalBackbone", "Seq2SeqBackbone"),
+    "cuecard.backbones": ("CausalBackbone", "MaskedBackbone", "Seq2SeqBackbone"),
     "cuecard.errors": ("CuecardError",),
     "cuecard.evaluation.evaluate": (
         "Evaluation",
         "evaluate",
     ),
+    "cuecard.evaluation.embedding": ("embed",),
     "cuecard.evaluation.predict": ("predict",),
     "cuecard.methods": (
         "METHODS",
@@ -118,6 +120,7 @@ __all__ = [
     "DeepPrompts",
     "Evaluation",
     "Interval",
+    "MaskedBackbone",
     "PTuning",
     "PTuningV2",
     "Prediction",
@@ -139,6 +142,7 @@ __all__ = [
     "Wayward",
     "answer",
     "data_source",
+    "embed",
     "evaluate",
     "export",
     "import_npy",

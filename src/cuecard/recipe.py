@@ -22,9 +22,11 @@ from cuecard.methods import MethodSettings, PromptTuning, method_settings
 from cuecard.names import data_source, load_backbone
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
+from cuecard.tasks.spec import Kind
 from cuecard.training.config import TrainConfig
 from cuecard.training.log import Observer
 from cuecard.training.prove import Proof, prove, write_proof
+from cuecard.training.prove_retrieval import prove_retrieval
 from cuecard.training.train import Run, train
 from cuecard.types import Backbone
 
@@ -55,7 +57,7 @@ class DataRecipe(_Section):
 class TaskRecipe(_Section):
     """What is asked; see `TaskSpec`."""
 
-    kind: Literal["classification", "text-to-text"] = "classification"
+    kind: Kind = "classification"
     template: str | None = None
     labels: tuple[str, ...] | None = None
     words: dict[str, str] = Field(default_factory=dict)
@@ -74,7 +76,8 @@ class Recipe(_Section):
         quantize: the form its linear layers' weights are held in; see `load_backbone`.
         method: the method's `name` and its settings, see `cuecard methods`; a `prompt` to start
             from is a prompt's folder here.
-        compare: whether to compare with hand-written prompts on the test rows.
+        compare: whether to compare with hand-written prompts on the test rows, or an encoder with
+            itself without the prompt.
         demonstrations: how many solved rows the in-context prompts show.
         out: the run's folder; runs/ and the data's name by default.
     """
@@ -261,8 +264,11 @@ def run_recipe(
     run = train(backbone, task, method, recipe.training, folder=folder, observer=observer)
     proof = None
     if recipe.compare and task.test:
-        shown = tuple(k for k in recipe.demonstrations if k <= len(task.train) // 2)
-        proof = prove(backbone, task, run, demonstrations=shown, observer=observer)
+        if task.spec.kind == "embedding":
+            proof = prove_retrieval(backbone, task, run, observer=observer)
+        else:
+            shown = tuple(k for k in recipe.demonstrations if k <= len(task.train) // 2)
+            proof = prove(backbone, task, run, demonstrations=shown, observer=observer)
         write_proof(proof, task, run, folder, title=folder.name)
     return Outcome(task, backbone, run, proof)
 

@@ -31,6 +31,7 @@ Need = Literal[
     "decoder-tokens",
     "next-tokens",
     "masks",
+    "states",
 ]
 PeftTask = Literal["CAUSAL_LM", "SEQ_2_SEQ_LM"]
 Split = Literal["train", "validation", "test"]
@@ -59,7 +60,8 @@ class Encoded:
 
     Attributes:
         context: the rendered template, cut to length.
-        target: the continuation to learn; empty where it is not known.
+        target: the continuation to learn, or the text that belongs to this one (embedding); empty
+            where it is not known.
         slot: how many context tokens come before the prompt: 0 (prefix; before a mask, what the
             tokenizer puts before every text), len(context) (suffix), or those before the
             template's `{prompt}` (infix).

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from command_line import Call
+from pairs import pairs
 from tiny import tiny_backbone, tiny_model
 
 
@@ -54,4 +56,29 @@ def test_an_encoder_without_a_head(cuecard: Call, data: Path, bert: Path, tmp_pa
     tiny_backbone("bert").tokenizer.save_pretrained(tmp_path / "encoder")
     done = cuecard(*words(data, tmp_path / "encoder", tmp_path / "run", "{text} {mask}"))
     assert done.code == 2 and "no masked-LM head" in done.err
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+
+
+def test_an_embedding(cuecard: Call, bert: Path, tmp_path: Path) -> None:
+    data = tmp_path / "pairs.csv"
+    rows = [f"{r.fields['text']},{r.target}" for r in pairs(40)]
+    data.write_text("\n".join(["text,positive", *rows]) + "\n")
+    asked: list[object] = ["train", data, "--kind", "embedding", "--label-field", "positive"]
+    asked += ["--backbone", bert, "--steps", "4", "--length", "3", "--out", tmp_path / "run"]
+    done = cuecard(*asked, "--json")
+    assert done.code == 0, done.err
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert {"no_prompt", "prompt", "gain_ci95"} <= set(report) and report["metric"] == "recall@1"
+    done = cuecard("eval", tmp_path / "run", data, "--json")
+    assert done.json["rows"] == 40 and done.json["metric"] == "recall@1"
+    assert "MRR@10" in cuecard("eval", tmp_path / "run", data).out
+    lines = cuecard("predict", tmp_path / "run", "good fox", "a dog").out.splitlines()
+    vectors = [json.loads(line)["embedding"] for line in lines]
+    assert len(vectors) == 2 and len(vectors[0]) == 32
+    done = cuecard("predict", tmp_path / "run", "good fox", "--json")
+    assert done.json["embeddings"][0]["embedding"] == pytest.approx(vectors[0], abs=1e-6)
+    out = tmp_path / "vectors.jsonl"
+    assert cuecard("predict", tmp_path / "run", "a", "--predictions-out", out).code == 0
+    assert len(out.read_text().splitlines()) == 1
+    assert "embedding" in cuecard("inspect", tmp_path / "run").out
+    assert cuecard(*asked[:-1], tmp_path / "other", "--dry-run", "--json").json["loss"] == "pairs"

@@ -15,8 +15,8 @@ def test_the_table(cuecard: Call) -> None:
     rows = cuecard("methods", "--json").json["methods"]
     assert [row["method"] for row in rows] == list(METHODS)
     missing = {row["method"]: row["missing"] for row in rows}
-    assert missing["prompt-tuning"] == {"causal": [], "seq2seq": []}
-    assert missing["prefix-tuning"] == {"causal": [], "seq2seq": ["prefix-kv"]}
+    assert missing["prompt-tuning"] == {"causal": [], "seq2seq": [], "masked": []}
+    assert missing["prefix-tuning"] == {"causal": [], "seq2seq": ["prefix-kv"], "masked": []}
 
 
 def test_any_method_is_trained_by_its_name(

@@ -71,6 +71,12 @@ class Expected(_Part):
     logprobs: tuple[FiniteFloat, ...] = Field(min_length=1, max_length=4096)
 
 
+class Coordinates(_Part):
+    """The first coordinates of a text's vector, which has unit length."""
+
+    coordinates: tuple[FiniteFloat, ...] = Field(min_length=1, max_length=4096)
+
+
 class TestVector(_Part):
     """An input and the scores that the prompt gave for it when it was saved.
 
@@ -78,7 +84,9 @@ class TestVector(_Part):
         context: token ids.
         slot: how many of them come before the prompt.
         mask: the place of the context's mask token; None where there is none.
-        read: "next": the token after the context, or at its mask, is scored.
+        read: "next": the token after the context, or at its mask, is scored; "pooled": the context
+            becomes a vector.
+        expected: what came of it.
         dtype: the backbone's type then, such as "float32".
     """
 
@@ -88,8 +96,8 @@ class TestVector(_Part):
     slot: int = Field(ge=0)
     # Left out without one, so that such prompts' digests are those of the schema's first days.
     mask: int | None = Field(default=None, ge=0, exclude_if=lambda place: place is None)
-    read: Literal["next"] = "next"
-    expected: Expected
+    read: Literal["next", "pooled"] = "next"
+    expected: Expected | Coordinates
     dtype: DtypeName
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from cuecard.artifacts.manifest import (
     MAX_TEST_TOKENS,
     MAX_TEST_VECTORS,
+    Coordinates,
     DtypeName,
     Expected,
     Manifest,
@@ -21,6 +22,7 @@ from cuecard.artifacts.manifest import (
 )
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.tasks.batching import collate
+from cuecard.tasks.embedding import embed_rows
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Encoded, Injection, Record, Slot
 
@@ -32,6 +34,14 @@ TOLERANCE: dict[DtypeName, float] = {
     "float16": 0.1,
     "bfloat16": 0.5,
 }
+# The same of a coordinate of a vector of unit length.
+_COORDINATE: dict[DtypeName, float] = {
+    "float64": 1e-3,
+    "float32": 1e-3,
+    "float16": 0.01,
+    "bfloat16": 0.05,
+}
+_COORDINATES = 16
 # Fewer digits than rounding leaves sure: the digest should not hang on the last bit of a kernel.
 _DECIMALS = 4
 _DTYPES: dict[torch.dtype, DtypeName] = {getattr(torch, name): name for name in TOLERANCE}
@@ -52,6 +62,8 @@ def make_test_vectors(
 ) -> tuple[TestVector, ...]:
     """Score the token after each probe: the label words' first tokens and the most likely ones.
 
+    An embedding task's probes become vectors, of which the first coordinates are kept.
+
     Raises:
         ConfigError: too many or too long probes, or a backbone of an unusual number type.
     """
@@ -61,6 +73,8 @@ def make_test_vectors(
             got=f"{len(probes)} inputs of up to {max(len(p.context) for p in probes)} tokens",
             expected=f"at most {MAX_TEST_VECTORS} of at most {MAX_TEST_TOKENS} tokens",
         )
+    if spec.kind == "embedding":
+        return _pooled_vectors(backbone, injection, probes)
     words: list[int] = []
     if spec.kind == "classification":
         words = [ids[0] for ids in spec.continuations(backbone.tokenizer)]
@@ -82,6 +96,28 @@ def make_test_vectors(
     return tuple(made)
 
 
+def _pooled_vectors(
+    backbone: Backbone, injection: Injection, probes: Sequence[Encoded]
+) -> tuple[TestVector, ...]:
+    found = _unit_vectors(backbone, injection, probes)[:, :_COORDINATES]
+    return tuple(
+        TestVector(
+            context=probe.context,
+            slot=probe.slot,
+            read="pooled",
+            expected=Coordinates(coordinates=tuple(round(v, _DECIMALS + 2) for v in row)),
+            dtype=_dtype_name(backbone),
+        )
+        for probe, row in zip(probes, found.tolist(), strict=True)
+    )
+
+
+def _unit_vectors(backbone: Backbone, injection: Injection, probes: Sequence[Encoded]) -> Tensor:
+    """[N, H] float32, on the CPU."""
+    with torch.inference_mode():
+        return embed_rows(backbone, probes, injection).cpu()
+
+
 def check_test_vectors(
     manifest: Manifest, injection: Injection, backbone: Backbone, where: str
 ) -> None:
@@ -92,29 +128,50 @@ def check_test_vectors(
     """
     for index, vector in enumerate(manifest.test_vectors):
         _check_well_formed(vector, backbone, f"{where}: test vector {index}")
-    probes = [Encoded(v.context, (), v.slot, mask=v.mask) for v in manifest.test_vectors]
-    scores = next_logprobs(backbone, injection, probes)
-    for index, (vector, row) in enumerate(zip(manifest.test_vectors, scores, strict=True)):
-        found = row[list(vector.expected.token_ids)]
-        off = (found - torch.tensor(vector.expected.logprobs)).abs().max().item()
-        allowed = max(TOLERANCE[vector.dtype], TOLERANCE[_dtype_name(backbone)])
-        # Written so that NaN fails.
-        if not off <= allowed:
-            raise ArtifactError(
-                "the prompt does not answer as it did when it was saved",
-                where=f"{where}: test vector {index}",
-                got=f"log-probabilities that differ by up to {off:.3g}",
-                expected=f"at most {allowed:g}",
-                hint="the model's code or the vectors changed; train the prompt again",
-            )
+    for read, run in (("next", next_logprobs), ("pooled", _unit_vectors)):
+        numbered = [(i, v) for i, v in enumerate(manifest.test_vectors) if v.read == read]
+        if not numbered:
+            continue
+        probes = [Encoded(v.context, (), v.slot, mask=v.mask) for _, v in numbered]
+        for (index, vector), row in zip(numbered, run(backbone, injection, probes), strict=True):
+            _check_answer(vector, row, _dtype_name(backbone), f"{where}: test vector {index}")
+
+
+def _check_answer(vector: TestVector, row: Tensor, dtype: DtypeName, where: str) -> None:
+    expected = vector.expected
+    if isinstance(expected, Coordinates):
+        found, saved = row[: len(expected.coordinates)], expected.coordinates
+        what, tolerance = "coordinates", _COORDINATE
+    else:
+        found, saved = row[list(expected.token_ids)], expected.logprobs
+        what, tolerance = "log-probabilities", TOLERANCE
+    off = (found - torch.tensor(saved)).abs().max().item()
+    allowed = max(tolerance[vector.dtype], tolerance[dtype])
+    # Written so that NaN fails.
+    if not off <= allowed:
+        raise ArtifactError(
+            "the prompt does not answer as it did when it was saved",
+            where=where,
+            got=f"{what} that differ by up to {off:.3g}",
+            expected=f"at most {allowed:g}",
+            hint="the model's code or the vectors changed; train the prompt again",
+        )
 
 
 def _check_well_formed(vector: TestVector, backbone: Backbone, where: str) -> None:
-    highest = max(*vector.context, *vector.expected.token_ids)
-    counts = len(vector.expected.token_ids), len(vector.expected.logprobs)
+    expected = vector.expected
+    if isinstance(expected, Coordinates):
+        ids: tuple[int, ...] = ()
+        counts, room = (len(expected.coordinates),) * 2, backbone.hidden_size
+    else:
+        ids, room = expected.token_ids, len(expected.token_ids)
+        counts = len(ids), len(expected.logprobs)
+    highest = max(*vector.context, *ids)
     if (
         highest >= backbone.vocab_size
         or counts[0] != counts[1]
+        or counts[0] > room
+        or isinstance(expected, Coordinates) is not (vector.read == "pooled")
         or vector.slot > len(vector.context)
         or (vector.mask or 0) >= len(vector.context)
     ):

@@ -53,7 +53,7 @@ class MaskedBackbone:
 
     causal = False
     takes: ClassVar[frozenset[Need]] = frozenset(
-        {"input-tokens", "token-shifts", "prefix-kv", "layer-tokens", "masks"}
+        {"input-tokens", "token-shifts", "prefix-kv", "layer-tokens", "masks", "states"}
     )
 
     def __init__(self, model: Any, tokenizer: Tokenizer, name: str) -> None:

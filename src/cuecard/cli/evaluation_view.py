@@ -18,6 +18,10 @@ _NAMES = {
     "exact_match": "exact match",
     "token_f1": "token F1",
     "rouge_l": "ROUGE-L",
+    "recall@1": "recall@1",
+    "recall@5": "recall@5",
+    "recall@10": "recall@10",
+    "mrr@10": "MRR@10",
 }
 _WIDEST = 12  # labels in a confusion matrix; of more, the commonest confusions are listed
 

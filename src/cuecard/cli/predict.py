@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cuecard.artifacts import Prompt
 from cuecard.cli.console import Json, console, print_json
+from cuecard.cli.embeddings import embedding_lines, embedding_rows
 from cuecard.cli.opening import open_prompt
 from cuecard.cli.options import (
     BackboneName,
@@ -33,8 +35,10 @@ from cuecard.cli.rows import file_rows, typed_rows
 from cuecard.errors import ConfigError
 from cuecard.evaluation import predict as run_prediction
 from cuecard.evaluation.answers import answer_rows, save_answers
+from cuecard.evaluation.embedding import embed
+from cuecard.evaluation.report import write_text
 from cuecard.names import data_source
-from cuecard.types import Prediction, Record
+from cuecard.types import Backbone, Prediction, Record
 
 _FEW = 50  # so many rows are soon answered, and need no progress
 
@@ -78,6 +82,8 @@ def predict(
 ) -> None:
     """Answer new texts: each one's label with its probability, or the text that is produced.
 
+    Prompts of kind embedding give each text's vector, as a line of JSON.
+
     Where the output is no terminal: a line per text with answer, probability and text, separated
     by tabs.
 
@@ -108,6 +114,9 @@ def predict(
     else:
         column = text_field or place.text_field
         records = file_rows(spec, source, given, text_field=column, split=split, limit=limit)
+    if spec.kind == "embedding":
+        _embed(opened, model, records, batch_rows, predictions_out, as_json)
+        return
     with rows_progress("Answering", len(records), json=as_json, least=_FEW) as more:
         answers = run_prediction(
             model,
@@ -129,6 +138,37 @@ def predict(
         _print_answers(records, answers, console())
     else:
         typer.echo(f"{len(answers):,} answers in {predictions_out}")
+
+
+def _embed(
+    prompt: Prompt,
+    backbone: Backbone,
+    records: Sequence[Record],
+    batch_rows: int,
+    file: Path | None,
+    as_json: bool,
+) -> None:
+    (field,) = prompt.spec.field_names
+    with rows_progress("Answering", len(records), json=as_json, least=_FEW) as more:
+        vectors = embed(
+            backbone,
+            prompt.spec,
+            [record.fields[field] for record in records],
+            prompt.injection(),
+            slot=prompt.manifest.slot,
+            batch_rows=batch_rows,
+            on_rows=more,
+        )
+    if file is not None:
+        with writing(file, "--predictions-out"):
+            write_text("".join(embedding_lines(records, vectors)), file)
+    if as_json:
+        rows = embedding_rows(records, vectors)
+        print_json({"digest": prompt.digest, "backbone": backbone.name, "embeddings": rows})
+    elif file is None:
+        sys.stdout.writelines(embedding_lines(records, vectors))
+    else:
+        typer.echo(f"{len(records):,} vectors in {file}")
 
 
 def _print_answers(records: Sequence[Record], answers: Sequence[Prediction], out: Console) -> None:

@@ -96,7 +96,7 @@ def _flags(
     test: Annotated[Text, typer.Option(help="A file with the test rows.")] = None,
     split_field: Annotated[Text, typer.Option(help="Column that names each row's split.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training rows.")] = None,
-    kind: Annotated[Text, typer.Option(help="classification or text-to-text.")] = None,
+    kind: Annotated[Text, typer.Option(help="classification, text-to-text or embedding.")] = None,
     template: Annotated[
         Text, typer.Option(help=r"The input's text, such as 'Review: {text}\nSentiment:'.")
     ] = None,

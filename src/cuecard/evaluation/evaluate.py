@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cuecard.errors import ConfigError, DataError
+from cuecard.evaluation.embedding import retrieve
 from cuecard.evaluation.intervals import (
     RESAMPLES,
     bootstrap,
@@ -23,6 +24,7 @@ from cuecard.evaluation.metrics import (
     classification_metrics,
     correctness,
     macro_f1_statistic,
+    retrieval_metrics,
     text_metrics,
 )
 from cuecard.evaluation.predict import BATCH_ROWS, OnRows, predict
@@ -30,7 +32,11 @@ from cuecard.evaluation.report import plain, write_text
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Injection, Interval, Prediction, Record, Slot, Tokenizer
 
-PRIMARY = {"classification": "accuracy", "text-to-text": "exact_match"}
+PRIMARY = {
+    "classification": "accuracy",
+    "text-to-text": "exact_match",
+    "embedding": "recall@1",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +44,8 @@ class Evaluation:
     """What a prompt is worth on some records.
 
     Attributes:
-        primary: the metric that counts: "accuracy" or "exact_match".
-        metrics: name -> value; see `classification_metrics` and `text_metrics`.
+        primary: the metric that counts: "accuracy", "exact_match" or "recall@1".
+        metrics: name -> value; see `classification_metrics`, `text_metrics`, `retrieval_metrics`.
         ci95: name -> 95% bootstrap interval; empty where there are fewer than two records.
         vectors: name -> per-record values [n] behind the metrics that are means.
         records: the records, in order.
@@ -126,6 +132,8 @@ def evaluate(
 ) -> Evaluation:
     """Predict every record and compare with its target.
 
+    An embedding task's answer is the nearest of all the records' targets.
+
     Args:
         seed: of the bootstrap; the rest is as in `predict`.
 
@@ -135,18 +143,16 @@ def evaluate(
     """
     _check_targets(records, spec)
     started = time.perf_counter()
-    predictions = predict(
-        backbone,
-        spec,
-        records,
-        injection,
-        slot=slot,
-        batch_rows=batch_rows,
-        token_budget=token_budget,
-        prior=prior,
-        stop=stop,
-        on_rows=on_rows,
-    )
+    how: dict[str, Any] = {
+        "slot": slot,
+        "batch_rows": batch_rows,
+        "token_budget": token_budget,
+        "on_rows": on_rows,
+    }
+    if spec.kind == "embedding":
+        predictions = retrieve(backbone, spec, records, injection, **how)
+    else:
+        predictions = predict(backbone, spec, records, injection, prior=prior, stop=stop, **how)
     return score_predictions(
         spec,
         records,
@@ -179,6 +185,9 @@ def score_predictions(
     if spec.kind == "classification":
         metrics = classification_metrics(gold, predictions, spec.labels)
         vectors = {"accuracy": correctness(gold, answers)}
+    elif spec.kind == "embedding":
+        means, vectors = retrieval_metrics(gold, predictions)
+        metrics = dict(means)
     else:
         means, vectors = text_metrics(gold, answers)
         metrics = dict(means)

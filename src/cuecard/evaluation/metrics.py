@@ -148,6 +148,35 @@ def text_metrics(
     return {name: float(vector.mean()) for name, vector in vectors.items()}, vectors
 
 
+def retrieval_metrics(
+    gold: Sequence[str], predictions: Sequence[Prediction]
+) -> tuple[dict[str, float], dict[str, Floats]]:
+    """Whether the right text is among the first that were found, and how far in front.
+
+    Args:
+        gold: the text that belongs to each row.
+        predictions: their scores name the texts found, the nearest first.
+
+    Returns:
+        The means, and the per-row values behind them [n], both by the names `recall@1`,
+        `recall@5`, `recall@10` and `mrr@10` (1 / rank, 0 where it is not among ten).
+
+    Raises:
+        ConfigError: no rows, or lists of different lengths.
+    """
+    _check_rows(gold, [prediction.answer for prediction in predictions])
+    found = [list(prediction.scores) for prediction in predictions]
+    ranks = np.asarray(
+        [
+            texts.index(text) + 1 if text in texts else np.inf
+            for text, texts in zip(gold, found, strict=True)
+        ]
+    )
+    vectors = {f"recall@{k}": (ranks <= k).astype(np.float64) for k in (1, 5, 10)}
+    vectors["mrr@10"] = np.where(ranks <= 10, 1 / ranks, 0.0)
+    return {name: float(vector.mean()) for name, vector in vectors.items()}, vectors
+
+
 def normalize_text(text: str) -> str:
     """SQuAD's normal form: lower case, no punctuation, no English articles, single spaces."""
     lowered = "".join(c for c in text.lower() if c not in _PUNCTUATION)

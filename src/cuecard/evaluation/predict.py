@@ -83,6 +83,14 @@ def predict(
         BackboneError: a row that does not fit the backbone.
     """
     check_task(backbone, spec)
+    if spec.kind == "embedding":
+        raise ConfigError(
+            "an embedding task has vectors and no answers",
+            where="kind",
+            got=spec.kind,
+            expected="classification or text-to-text",
+            hint="`embed` gives the vectors, `evaluate` looks texts up",
+        )
     rows = [spec.encode(replace(r, target=None), backbone.tokenizer, slot) for r in records]
     if spec.kind == "text-to-text":
         if prior is not None:

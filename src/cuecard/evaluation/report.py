@@ -28,6 +28,7 @@ CLASSIFICATION_COLUMNS = (
     "seconds",
 )
 TEXT_COLUMNS = ("prompt", "exact match", "token F1", *CLASSIFICATION_COLUMNS[3:])
+RETRIEVAL_COLUMNS = ("prompt", "recall@1", "recall@10", *CLASSIFICATION_COLUMNS[3:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class Row:
 
     Attributes:
         prompt: what it is called.
-        score: accuracy, or exact match of texts; a share.
-        second: macro-F1, or token F1 of texts; a share.
+        score: accuracy, exact match of texts, or recall@1 of texts looked up; a share.
+        second: macro-F1, token F1, or recall@10; a share.
         interval: of the score; None where there are too few rows for one.
         prompt_tokens: tokens per request besides the record's own text.
         bytes_per_task: what one more task costs on disk.

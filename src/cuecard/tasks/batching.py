@@ -20,7 +20,8 @@ NO_TARGET = -100
 def collate(
     rows: Sequence[tuple[Encoded, Sequence[int]]],
     pad_id: int = 0,
-    read: Literal["targets", "next"] = "targets",
+    read: Literal["targets", "next", "all"] = "targets",
+    closing: int = 0,
 ) -> Batch:
     """Tensors for one forward pass, padded on the right.
 
@@ -33,7 +34,9 @@ def collate(
         pad_id: what fills the padding; the mask keeps it from mattering.
         read: "targets" feeds the context and all of the continuation but its last token, and
             reads every token of the continuation; "next" feeds the context alone and reads once,
-            right after it or at its mask, whatever the continuation.
+            right after it or at its mask, whatever the continuation; "all" reads every token of
+            the context and what closes it.
+        closing: how many tokens the backbone itself puts behind a context.
 
     Raises:
         ConfigError: no rows, a row without a token, or "targets" with an empty continuation.
@@ -52,9 +55,11 @@ def collate(
                 got="an empty continuation",
                 expected="the ids of a label's word or of a target text",
             )
-        tokens = (NO_TARGET,) if read == "next" else tuple(continuation)
+        tokens = tuple(continuation) if read == "targets" else (NO_TARGET,)
         whole, at, start = _with_masks(encoded, len(tokens))
-        said = tokens[:-1] if encoded.mask is None else ()
+        if read == "all":
+            start, tokens = 0, (NO_TARGET,) * (len(whole) + closing)
+        said = tokens[:-1] if encoded.mask is None and read == "targets" else ()
         inputs.append((*whole, *said))
         reads.extend((row, start + step, token) for step, token in enumerate(tokens))
         slots.append(at)

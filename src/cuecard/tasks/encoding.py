@@ -85,11 +85,13 @@ class Encoder:
         self.max_length = max_length
         self._mark = _MARK if infix else ""
         self._specials = special_texts(tokenizer)
-        self._mask, self._mask_id = mask_of(tokenizer) if template.has_mask else ("", None)
+        self._mask, self._mask_id = "", -1
+        if template.has_mask:
+            self._mask, self._mask_id = mask_of(tokenizer)
         self.leading = () if template.chat else leading_ids(tokenizer)
         self.after_space = self._is_after_space()
         bare = self._ids(self._text(dict.fromkeys(template.fields, "")))[0]
-        if self._mask_id is not None and bare.count(self._mask_id) != 1:
+        if self._mask and bare.count(self._mask_id) != 1:
             raise ConfigError(
                 "the tokenizer does not read the template's mask as one",
                 where="template",
@@ -119,7 +121,7 @@ class Encoder:
         return self._cut(texts)
 
     def _context(self, text: str, ids: tuple[int, ...], cut: int, before: int) -> Context:
-        mask = None if self._mask_id is None else ids.index(self._mask_id)
+        mask = ids.index(self._mask_id) if self._mask else None
         return Context(self._unmarked(text), ids, cut, before, mask)
 
     def _is_after_space(self) -> bool:

@@ -17,21 +17,23 @@ from cuecard.tasks.tokens import continuation_ids
 from cuecard.tasks.verbalizer import Verbalizer
 from cuecard.types import Encoded, Need, Record, Slot, Tokenizer
 
-Kind = Literal["classification", "text-to-text"]
+Kind = Literal["classification", "text-to-text", "embedding"]
 
 
 class TaskSpec(BaseModel):
     """A task without its data: what goes into an artefact as JSON.
 
     Attributes:
-        kind: "classification" (the model says one of the labels' words) or "text-to-text".
+        kind: "classification" (the model says one of the labels' words), "text-to-text", or
+            "embedding" (a text becomes a vector, near to that of the text that belongs to it).
         template: the context, with `{field}` gaps, `{prompt}` where a prompt of the slot "infix"
             stands, and `{mask}` where a masked language model is to say a label's word.
         chat: whether the template is a user's message for the tokenizer's chat template.
         system: the chat's system message.
         labels: the labels in order; empty for text-to-text.
         words: label -> the word that stands for it; the label itself where it is not named.
-        target_field: the column of the label or of the text to produce.
+        target_field: the column of the label, of the text to produce, or of the one that belongs
+            to the template's.
         max_length: the most context tokens, the prompt not counted. What is longer loses the
             ends of its longest fields, never the template's own words.
         normalize: "length" scores a label by the mean log-probability of its tokens, "none" by
@@ -64,12 +66,14 @@ class TaskSpec(BaseModel):
         _ = self.parsed
         if self.system is not None and not self.chat:
             raise _contradiction("a system message without a chat", "system", self.system, "chat")
-        if self.kind == "text-to-text":
+        if self.kind == "embedding":
+            self._check_embedding()
+        if self.kind != "classification":
             if self.parsed.has_mask:
                 raise _contradiction("a mask for a text", "template", self.template, "no {mask}")
             if self.labels or self.words:
                 got = ", ".join(self.labels or self.words)
-                raise _contradiction("labels in a text-to-text task", "labels", got, "no labels")
+                raise _contradiction(f"labels in kind {self.kind}", "labels", got, "no labels")
             return self
         if len(self.labels) < 2 or "" in self.labels:
             got = ", ".join(map(repr, self.labels)) or "(none)"
@@ -89,6 +93,14 @@ class TaskSpec(BaseModel):
                 )
         return self
 
+    def _check_embedding(self) -> None:
+        """Both texts of a pair are read in the same template."""
+        template = self.parsed
+        if self.chat or template.has_prompt or len(template.fields) != 1:
+            raise _contradiction(
+                "no template for single texts", "template", self.template, "one field alone"
+            )
+
     @classmethod
     def parse(cls, settings: Mapping[str, Any]) -> TaskSpec:
         """A spec from settings a user wrote.
@@ -106,6 +118,8 @@ class TaskSpec(BaseModel):
     @property
     def need(self) -> Need:
         """What the task asks of a backbone."""
+        if self.kind == "embedding":
+            return "states"
         return "masks" if self.parsed.has_mask else "next-tokens"
 
     @property
@@ -122,7 +136,8 @@ class TaskSpec(BaseModel):
         """A record as token ids.
 
         The context begins with a BOS only where the tokenizer adds one itself. The target is the
-        label word's ids, or the text's ids and the end token; empty where the record has none.
+        label word's ids, or the text's ids and the end token, or those of the text that belongs to
+        it, in the template; empty where the record has none.
 
         Raises:
             TemplateError: a field the template needs is missing.
@@ -133,7 +148,7 @@ class TaskSpec(BaseModel):
         bound = _bind(self, tokenizer)
         context = (bound.infix if slot == "infix" else bound.encoder)(record.fields)
         # A masked model finds what opens every text at its first place, where it learnt it.
-        first = 0 if context.mask is None else len(bound.encoder.leading)
+        first = 0 if self.need == "next-tokens" else len(bound.encoder.leading)
         places = {"prefix": first, "suffix": len(context.ids), "infix": context.before}
         return Encoded(
             context=context.ids,
@@ -200,6 +215,9 @@ class _Bound:
             if record.target not in self._words:
                 raise unknown_label(record, self.spec.labels)
             return self._words[record.target]
+        if self.spec.kind == "embedding":
+            (field,) = self.spec.field_names
+            return self.encoder({field: record.target}).ids
         end = self.tokenizer.eos_token_id
         if end is None:
             raise _contradiction("no end token", "tokenizer", "none", "a tokenizer with one")

@@ -80,13 +80,13 @@ class Task:
         Args:
             path: a file, a folder or a hub name: see `read_records`.
             template: the context; "{text}\\nLabel:" by default ("{text}\\nAnswer:" for
-                text-to-text).
+                text-to-text, "{text}" for embedding).
             labels: the labels in order; by default those of the training data, sorted.
             text_field: the column that the template's `{text}` is read from; "text" by default.
             label_field: the column of the label or target text.
             validation, test: files of their own for these; what is not given is cut from `path`.
             split_field: the column that says which split a row belongs to.
-            kind: "classification" or "text-to-text".
+            kind: "classification", "text-to-text" or "embedding".
             seed: what the split and the limit depend on, besides the rows' content.
             split: the parts of train, validation and test where they are cut.
             limit: keep at most so many training rows, chosen by content hash.
@@ -227,7 +227,8 @@ def check_records(spec: TaskSpec, records: Iterable[Record]) -> None:
 
 
 def _default_template(kind: Kind) -> str:
-    return "{text}\nLabel:" if kind == "classification" else "{text}\nAnswer:"
+    texts = {"classification": "{text}\nLabel:", "text-to-text": "{text}\nAnswer:"}
+    return texts.get(kind, "{text}")
 
 
 def _columns(fields: Sequence[str], text_field: str | None) -> dict[str, str]:

@@ -23,6 +23,12 @@ def leading_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
     return usual[: next((at for at in starts if usual[at : at + len(alone)] == alone), 0)]
 
 
+def closing_count(tokenizer: Tokenizer) -> int:
+    """How many ids the tokenizer itself puts behind every text."""
+    usual = len(tokenizer("a", verbose=False)["input_ids"])
+    return usual - len(leading_ids(tokenizer)) - len(plain_ids(tokenizer, "a"))
+
+
 def continuation_ids(tokenizer: Tokenizer, text: str, after_space: bool) -> tuple[int, ...]:
     """The ids of a text that goes on from a context.
 

@@ -87,7 +87,7 @@ class Group:
                 if is_late(backbone, method, task.spec):
                     late.add(method.slot)
         first = self._rows(self._names[0], min(method.slot for method in methods))
-        self._unchanged = Unchanged(backbone, first[0])
+        self._unchanged = Unchanged(backbone, first[0], self._tasks[self._names[0]].spec)
         if late:
             self._remember(config, sorted(late))
         if self._state.together is None:

@@ -79,7 +79,7 @@ class Member:
         set_lr(self._optimizer, share)
         self._optimizer.zero_grad(set_to_none=True)
         micro = [self._order.take() for _ in range(config.accumulation)]
-        single = self.job.loss == "labels"
+        single = self.job.loss != "tokens"
         self._targets = sum(1 if single else len(row.target) for rows in micro for row in rows)
         return micro
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cuecard.errors import DataError
+from cuecard.errors import ConfigError, DataError
 from cuecard.evaluation.baselines import Choice, majority, select_manual
 from cuecard.evaluation.evaluate import PRIMARY, Evaluation, Gain, evaluate, gain, score_predictions
 from cuecard.evaluation.figures import confusion_figure, loss_figure
@@ -75,7 +75,15 @@ def prove(
 
     Raises:
         DataError: the task has no test rows.
+        ConfigError: a task that is not asked in words; see `prove_retrieval`.
     """
+    if task.spec.kind == "embedding":
+        raise ConfigError(
+            "no prompt written by hand makes vectors",
+            where="kind",
+            got=task.spec.kind,
+            expected="classification or text-to-text",
+        )
     if run.test is None:
         raise DataError("there are no test rows to prove anything on", expected="a test split")
     tell = observer or (lambda event: None)

@@ -19,6 +19,7 @@ from cuecard.evaluation.predict import check_task
 from cuecard.evaluation.report import plain
 from cuecard.methods import PromptTuning
 from cuecard.tasks import Task, TaskSpec, collate, draw_rows
+from cuecard.tasks.embedding import embed_rows
 from cuecard.training.activations import Choice, choose_activations, largest_batch
 from cuecard.training.capabilities import check_needs, check_slot, is_late
 from cuecard.training.checkpoint import Checkpoint, State
@@ -114,7 +115,7 @@ def train(
     log = RunLog(place, observer, keep_bytes=state.log_bytes)
     spec = task.spec
     rows = [spec.encode(record, backbone.tokenizer, method.slot) for record in task.train]
-    frozen = Unchanged(backbone, rows[0])
+    frozen = Unchanged(backbone, rows[0], spec)
     soft = None if soft_labels is None else dict(zip(rows, soft_labels, strict=True))
     job = Job(backbone, spec, rows, config, resolve_loss(config.loss, spec, backbone), soft)
 
@@ -214,6 +215,8 @@ def _about(spec: TaskSpec) -> str:
     fields = " and ".join(name.replace("_", " ") for name in spec.field_names)
     if spec.kind == "text-to-text":
         return f"Read the {fields} and write the {spec.target_field.replace('_', ' ')}.\n\n"
+    if spec.kind == "embedding":
+        return f"Represent the {fields} to find the {spec.target_field.replace('_', ' ')}.\n\n"
     words = [spec.words.get(label, label) for label in spec.labels]
     return f"Classify the {fields} as {', '.join(words[:-1])} or {words[-1]}.\n\n"
 
@@ -221,13 +224,15 @@ def _about(spec: TaskSpec) -> str:
 class Unchanged:
     """The proof that training leaves the backbone as it was: its bytes and its answers."""
 
-    def __init__(self, backbone: Backbone, probe: Encoded) -> None:
-        self._backbone, self._probe = backbone, collate([(probe, ())], read="next")
+    def __init__(self, backbone: Backbone, probe: Encoded, spec: TaskSpec) -> None:
+        self._backbone, self._probe, self._need = backbone, probe, spec.need
         self._digest, self._answer = backbone.digest(), self._ask()
 
     def _ask(self) -> Tensor:
         with torch.no_grad():
-            return self._backbone.forward(self._probe, None)
+            if self._need == "states":
+                return embed_rows(self._backbone, [self._probe], None)
+            return self._backbone.forward(collate([(self._probe, ())], read="next"), None)
 
     def check(self) -> None:
         """
@@ -357,7 +362,7 @@ def _log_end(log: RunLog, run: Run) -> None:
 
 def _alarm(task: Task, best: Validation) -> str | None:
     """A prompt that answers no better than the most common label has not learnt the task."""
-    if best.accuracy is None:
+    if best.accuracy is None or task.spec.kind == "embedding":
         return None
     gold = [record.target for record in task.validation]
     majority = max(gold.count(label) for label in set(gold)) / len(gold)

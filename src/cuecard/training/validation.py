@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import torch
 
 from cuecard.evaluation.calibration import fitted_prior
+from cuecard.evaluation.embedding import nearest, pair_vectors
 from cuecard.evaluation.predict import predict
 from cuecard.tasks import TaskSpec, ordered_batches
 from cuecard.training.config import Select
+from cuecard.training.contrast import contrastive_loss
 from cuecard.training.loss import batch_loss
 from cuecard.types import Backbone, Injection, Record, Slot
 
@@ -24,9 +26,9 @@ class Validation:
     """One look at the validation rows.
 
     Attributes:
-        loss: mean negative log-likelihood of the gold label among the labels, or of the target's
-            tokens for text-to-text.
-        accuracy: share of right answers; None for text-to-text.
+        loss: mean negative log-likelihood of the gold label among the labels, of the target's
+            tokens for text-to-text, or of the text that belongs to each among all for embedding.
+        accuracy: share of right answers (of texts found first); None for text-to-text.
         commonest: the share of the answer given most often; None for text-to-text.
         prior: label -> what calibration would take off its score; None for text-to-text.
     """
@@ -54,6 +56,8 @@ def validate(
     """Score an injection on labelled rows, as it is: without calibration."""
     if spec.kind == "text-to-text":
         return Validation(loss=_token_loss(backbone, spec, records, injection, slot))
+    if spec.kind == "embedding":
+        return _of_pairs(backbone, spec, records, injection, slot)
     predictions = predict(backbone, spec, records, injection, slot=slot, batch_rows=_ROWS)
     gold = [record.target or "" for record in records]
     pairs = list(zip(predictions, gold, strict=True))
@@ -65,6 +69,20 @@ def validate(
         commonest=answers.most_common(1)[0][1] / len(pairs),
         prior=fitted_prior(predictions, gold),
     )
+
+
+def _of_pairs(
+    backbone: Backbone,
+    spec: TaskSpec,
+    records: Sequence[Record],
+    injection: Injection,
+    slot: Slot,
+) -> Validation:
+    gold = [record.target or "" for record in records]
+    pairs = pair_vectors(backbone, spec, records, injection, slot=slot, batch_rows=_ROWS)
+    found = [p.answer == text for p, text in zip(nearest(records, *pairs), gold, strict=True)]
+    loss = contrastive_loss(*pairs, gold)
+    return Validation(loss=float(loss.double().mean()), accuracy=sum(found) / len(found))
 
 
 def _token_loss(

@@ -1,0 +1,144 @@
+"""What a prompt makes of texts as vectors: the vectors, and which text is found by which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from cuecard.errors import ConfigError
+from cuecard.evaluation.predict import BATCH_ROWS, OnRows, check_task
+from cuecard.tasks.batching import ordered_batches
+from cuecard.tasks.embedding import embed_rows, texts_of
+from cuecard.tasks.spec import TaskSpec
+from cuecard.types import Backbone, Encoded, Injection, Prediction, Record, Slot
+
+FOUND = 10
+"""How many of the nearest texts are told."""
+
+
+def embed(
+    backbone: Backbone,
+    spec: TaskSpec,
+    texts: Sequence[str],
+    injection: Injection | None = None,
+    *,
+    slot: Slot = "prefix",
+    batch_rows: int = BATCH_ROWS,
+    token_budget: int | None = None,
+    on_rows: OnRows | None = None,
+) -> Tensor:
+    """[n, H] float32 vectors of unit length, in the texts' order, on the CPU.
+
+    Args:
+        spec: an embedding task, whose template the texts stand in.
+        injection: the prompt; None for the encoder as it is.
+
+    Raises:
+        ConfigError: another kind of task, or a backbone without hidden states.
+        BackboneError: a text that does not fit the backbone.
+    """
+    check_task(backbone, spec)
+    if spec.kind != "embedding":
+        raise ConfigError(
+            "only an embedding task makes vectors of texts",
+            where="kind",
+            got=spec.kind,
+            expected="embedding",
+        )
+    (field,) = spec.field_names
+    rows = [spec.encode(Record({field: text}, None), backbone.tokenizer, slot) for text in texts]
+    return _embed(backbone, rows, injection, batch_rows, token_budget, on_rows)
+
+
+def pair_vectors(
+    backbone: Backbone,
+    spec: TaskSpec,
+    records: Sequence[Record],
+    injection: Injection | None,
+    *,
+    slot: Slot = "prefix",
+    batch_rows: int = BATCH_ROWS,
+    token_budget: int | None = None,
+    on_rows: OnRows | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The vectors [n, H] of the records' texts, and of what belongs to them."""
+    check_task(backbone, spec)
+    rows = [spec.encode(record, backbone.tokenizer, slot) for record in records]
+    anchors, positives = zip(*map(texts_of, rows), strict=True)
+    found = [
+        _embed(backbone, texts, injection, batch_rows, token_budget, count)
+        for texts, count in ((anchors, None), (positives, on_rows))
+    ]
+    return found[0], found[1]
+
+
+def retrieve(
+    backbone: Backbone,
+    spec: TaskSpec,
+    records: Sequence[Record],
+    injection: Injection | None,
+    *,
+    slot: Slot = "prefix",
+    batch_rows: int = BATCH_ROWS,
+    token_budget: int | None = None,
+    on_rows: OnRows | None = None,
+) -> list[Prediction]:
+    """Each record's text looked up among the targets of all: the nearest ones with their cosines.
+
+    Raises:
+        ConfigError: as `embed`.
+    """
+    if not records:
+        return []
+    pairs = pair_vectors(
+        backbone,
+        spec,
+        records,
+        injection,
+        slot=slot,
+        batch_rows=batch_rows,
+        token_budget=token_budget,
+        on_rows=on_rows,
+    )
+    return nearest(records, *pairs)
+
+
+def nearest(records: Sequence[Record], anchors: Tensor, positives: Tensor) -> list[Prediction]:
+    """The nearest targets of each record, a text that several records share counted once."""
+    first: dict[str, int] = {}
+    for place, record in enumerate(records):
+        first.setdefault(record.target or "", place)
+    texts, places = list(first), list(first.values())
+    cosines, order = (anchors @ positives[places].T).topk(min(FOUND, len(texts)), dim=1)
+    found = []
+    for index, (values, chosen) in enumerate(zip(cosines.tolist(), order.tolist(), strict=True)):
+        scores = {texts[at]: value for at, value in zip(chosen, values, strict=True)}
+        found.append(Prediction(index, next(iter(scores)), scores, {}))
+    return found
+
+
+def _embed(
+    backbone: Backbone,
+    rows: Sequence[Encoded],
+    injection: Injection | None,
+    batch_rows: int,
+    token_budget: int | None,
+    on_rows: OnRows | None,
+) -> Tensor:
+    # Equal texts once.
+    places: dict[Encoded, int] = {}
+    for row in rows:
+        places.setdefault(replace(row, cut=0), len(places))
+    distinct = list(places)
+    found: dict[int, Tensor] = {}
+    lengths = [len(row.context) for row in distinct]
+    with torch.inference_mode():
+        for chosen in ordered_batches(lengths, batch_rows, token_budget):
+            vectors = embed_rows(backbone, [distinct[i] for i in chosen], injection).cpu()
+            found.update(zip(chosen, vectors, strict=True))
+            if on_rows is not None:
+                on_rows(len(chosen))
+    return torch.stack([found[places[replace(row, cut=0)]] for row in rows])

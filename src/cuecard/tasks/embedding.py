@@ -1,0 +1,46 @@
+"""Texts as vectors: what of them is read, and how it becomes one vector.
+
+Mean pooling over a text's own tokens, those that the tokenizer puts around it counted in and a
+prompt's places not, then unit length: Reimers and Gurevych (2019, arXiv:1908.10084), section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cuecard.tasks.batching import collate
+from cuecard.tasks.tokens import closing_count
+from cuecard.types import Backbone, Batch, Encoded, Injection, Tokenizer
+
+
+def texts_of(pair: Encoded) -> tuple[Encoded, Encoded]:
+    """A pair's two texts, the prompt at the same place in both."""
+    behind = pair.slot == len(pair.context)
+    slot = len(pair.target) if behind else pair.slot
+    return replace(pair, target=()), Encoded(pair.target, (), slot)
+
+
+def collate_texts(rows: Sequence[Encoded], tokenizer: Tokenizer) -> Batch:
+    """A batch in which every token of the rows is read, what closes them too."""
+    closing = closing_count(tokenizer)
+    return collate([(row, ()) for row in rows], read="all", closing=closing)
+
+
+def pooled(batch: Batch, states: Tensor) -> Tensor:
+    """[B, H] vectors of unit length from the states [N, H] of every token."""
+    rows = batch.read_rows.to(states.device)
+    sums = states.new_zeros(len(batch), states.shape[1]).index_add(0, rows, states)
+    counts = torch.bincount(rows, minlength=len(batch))
+    return functional.normalize(sums / counts[:, None], dim=1)
+
+
+def embed_rows(backbone: Backbone, rows: Sequence[Encoded], injection: Injection | None) -> Tensor:
+    """[n, H] float32 vectors of unit length, with gradients to the injection."""
+    batch = collate_texts(rows, backbone.tokenizer)
+    (reads,) = backbone.read_many([(batch, injection)])
+    return pooled(batch, reads.states())

@@ -1,0 +1,77 @@
+"""What a prompt buys an encoder: beside the encoder without it, on the same test rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cuecard.errors import DataError
+from cuecard.evaluation.evaluate import Evaluation, evaluate, gain
+from cuecard.evaluation.report import RETRIEVAL_COLUMNS, Row
+from cuecard.tasks import Task
+from cuecard.training.log import Observer
+from cuecard.training.prove import Proof
+from cuecard.training.train import Run
+from cuecard.types import Backbone
+
+
+def prove_retrieval(
+    backbone: Backbone, task: Task, run: Run, *, observer: Observer | None = None
+) -> Proof:
+    """Compare a run's prompt with the encoder as it is.
+
+    Args:
+        observer: called with an event per test.
+
+    Raises:
+        DataError: the task has no test rows.
+    """
+    if run.test is None:
+        raise DataError("there are no test rows to prove anything on", expected="a test split")
+    if observer is not None:
+        observer({"event": "baseline", "name": "no prompt", "variant": "plain"})
+    before = evaluate(backbone, task.spec, task.test)
+    found = gain(run.test, before)
+    note = (
+        f"Gain in {found.metric} over no prompt: {found.value:+.3f}, paired 95% interval "
+        f"{found.ci95.low:+.3f} to {found.ci95.high:+.3f}, among {len(task.test):,} test rows."
+    )
+    size, method = run.prompt.nbytes, run.prompt.manifest.method
+    report: dict[str, Any] = {
+        "test_rows": len(task.test),
+        "train_rows": len(task.train),
+        "validation_rows": len(task.validation),
+        "metric": found.metric,
+        "no_prompt": _numbers(before),
+        "prompt": _numbers(run.test),
+        "gain": found.value,
+        "gain_ci95": found.ci95,
+        "prompt_bytes": size,
+        "train_cpu_seconds": run.cpu_seconds,
+        "train_seconds": run.seconds,
+        "steps": run.steps,
+        "best_step": run.best_step,
+        "lr": run.lr,
+        "seed": run.prompt.manifest.seed,
+        "backbone": backbone.name,
+        "fingerprint": backbone.fingerprint,
+        "digest": run.prompt.digest,
+        "data": task.report,
+    }
+    rows = _row("no prompt", before, 0), _row(f"trained: {method}", run.test, size)
+    return Proof(rows=rows, columns=RETRIEVAL_COLUMNS, notes=(note,), report=report)
+
+
+def _row(name: str, found: Evaluation, size: int) -> Row:
+    return Row(
+        prompt=name,
+        score=found.score,
+        second=float(found.metrics["recall@10"]),
+        interval=found.ci95.get(found.primary),
+        prompt_tokens=found.tokens_per_request,
+        bytes_per_task=size,
+        seconds=found.seconds,
+    )
+
+
+def _numbers(found: Evaluation) -> dict[str, Any]:
+    return dict(found.metrics) | {"intervals": found.ci95, "seconds": found.seconds}
