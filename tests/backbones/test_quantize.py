@@ -25,8 +25,8 @@ from cuecard.methods import PromptTuning
 from cuecard.tasks import collate
 from cuecard.training import TrainConfig, train
 from cuecard.types import Encoded, InputTokens
-from reviews import review_task
-from tiny import CONFIGS, SEQ2SEQ, tiny_backbone, tiny_model, tiny_tokenizer
+from reviews import MASKED_SPEC, review_task, reviews
+from tiny import CONFIGS, MASKED, SEQ2SEQ, tiny_backbone, tiny_model, tiny_tokenizer
 
 CPU = torch.device("cpu")
 ROWS = [[10 + i, 11, *range(20, 30 + i)] for i in range(1, 7)]
@@ -163,6 +163,25 @@ def test_an_encoder_decoder_is_its_dense_weights(kind: str, form: Form, tmp_path
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
     assert held.generate(ROWS[:2], [0, 0], None, 3) == dense.generate(ROWS[:2], [0, 0], None, 3)
+
+
+@pytest.mark.parametrize("form", ["int8", "int4"])
+@pytest.mark.parametrize("kind", MASKED)
+def test_a_masked_model_is_its_dense_weights(kind: str, form: Form, tmp_path: Path) -> None:
+    tiny_model(kind).save_pretrained(tmp_path)
+    tiny_backbone(kind).tokenizer.save_pretrained(tmp_path)
+    held = load_frozen(tmp_path, dtype="fp32", device="cpu", quantize=form)
+    assert held.fingerprint.quantize == form
+    dense = load_frozen(tmp_path, dtype="fp32", device="cpu")
+    for name, layer in held.model.named_modules():
+        if isinstance(layer, QuantizedLinear):
+            dense.model.get_submodule(name).weight.data.copy_(layer.weight)
+    assert sum(isinstance(m, QuantizedLinear) for m in held.model.modules()) >= 8
+    rows = [MASKED_SPEC.encode(record, held.tokenizer) for record in reviews(4)]
+    batch = collate([(row, ()) for row in rows], read="next")
+    vectors = InputTokens(torch.full((3, 32), 0.1))
+    ours, theirs = (backbone.forward(batch, vectors) for backbone in (held, dense))
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
 def test_what_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
