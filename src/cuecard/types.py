@@ -68,6 +68,8 @@ class Encoded:
         cut: how many tokens of the fields were cut away.
         mask: the place in the context of the mask token that the target is to stand for; None
             where the target comes behind the context.
+        at: the context tokens whose states a head reads; empty for the state behind the context.
+        goal: what a head is to give there, see `TaskSpec.goal`; empty where it is not known.
     """
 
     context: tuple[int, ...]
@@ -75,6 +77,8 @@ class Encoded:
     slot: int
     cut: int = 0
     mask: int | None = None
+    at: tuple[int, ...] = ()
+    goal: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +187,24 @@ class LayerTokens:
 
 
 Injection = InputTokens | PrefixKV | LayerTokens
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A linear layer of the task's own on the hidden states at the reads, beside the LM head.
+
+    Attributes:
+        weight: [K, H] float32.
+        bias: [K] float32.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """[N, K] of states [N, H]."""
+        weight, bias = (tensor.to(states.device) for tensor in (self.weight, self.bias))
+        return torch.nn.functional.linear(states, weight, bias)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,8 +346,14 @@ class Backbone(Protocol):
         """Each part's logits as if it were run alone, to rounding; in one pass where possible."""
         ...
 
-    def read_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> Sequence[Reads]:
-        """The same with logits that need not all be there at once."""
+    def read_many(
+        self, parts: Sequence[tuple[Batch, Injection | None]], *, states: bool = False
+    ) -> Sequence[Reads]:
+        """The same with logits that need not all be there at once.
+
+        Args:
+            states: whether hidden states are to be kept, and no logits made.
+        """
         ...
 
     def generate(

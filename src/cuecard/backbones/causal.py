@@ -138,12 +138,20 @@ class CausalBackbone:
         """
         return [found.float() for found in self._at_reads(parts)]
 
-    def read_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Reads]:
+    def read_many(
+        self, parts: Sequence[tuple[Batch, Injection | None]], *, states: bool = False
+    ) -> list[Reads]:
         """As `forward_many`, with logits that are made piece by piece where they would be many.
+
+        Args:
+            states: keep what the LM head takes in, the last norm's output, and make no logits.
 
         Raises:
             BackboneError: as in `forward_many`.
         """
+        if states:
+            with self._frozen.keeping_hidden():
+                return [Reads(found, hidden=True) for found in self._at_reads(parts, logits=False)]
         each = 4 * self.vocab_size
         reads = sum(len(batch.read_rows) for batch, _ in parts)
         tail = self._trials.tail if reads * each > WHOLE_BYTES else None
@@ -153,7 +161,9 @@ class CausalBackbone:
             hidden = self._at_reads(parts)
         return [Reads(found, tail, max(1, PIECE_BYTES // each)) for found in hidden]
 
-    def _at_reads(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Tensor]:
+    def _at_reads(
+        self, parts: Sequence[tuple[Batch, Injection | None]], *, logits: bool = True
+    ) -> list[Tensor]:
         """Every part's logits [N, V] or hidden states [N, H]."""
         found: dict[int, Tensor] = {}
         segments: dict[int, Segment] = {}
@@ -169,7 +179,8 @@ class CausalBackbone:
             whole = self._packed.at_reads(list(segments.values()))
             reads = [len(segment.at) for segment in segments.values()]
             found.update(zip(segments, torch.split(whole, reads), strict=True))
-        self.counts["logits"] += sum(map(len, found.values()))
+        if logits:
+            self.counts["logits"] += sum(map(len, found.values()))
         return [found[number] for number in range(len(parts))]
 
     def _rows(self, batch: Batch, injection: Injection | None) -> Rows:

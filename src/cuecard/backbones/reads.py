@@ -42,7 +42,9 @@ class Reads:
     hidden: bool = False
 
     def logits(self) -> Tensor:
-        """[N, V] float32, all of them."""
+        """[N, V] float32, all of them; not of a pass that was asked for states alone."""
+        if self.tail is None and self.hidden:
+            raise BackboneError("this pass left hidden states and no logits", expected="logits")
         return (self.found if self.tail is None else self.tail(self.found)).float()
 
     def states(self) -> Tensor:

@@ -143,6 +143,12 @@ class Seq2SeqBackbone:
             BackboneError: a row with its prompt is longer than the model's positions, or a read
                 lies inside a context.
         """
+        found = self._at_reads(batch, injection)
+        self.counts["logits"] += len(found)
+        return found.float()
+
+    def _at_reads(self, batch: Batch, injection: Injection | None) -> Tensor:
+        """Logits [N, V], or hidden states [N, H] while the model is told to keep those."""
         batch = batch.to(self.device)
         given = self._parts(injection)
         ids, lengths = align_left(batch)
@@ -150,7 +156,7 @@ class Seq2SeqBackbone:
         step = batch.read_at - context[batch.read_rows]
         if bool((step < 0).any()):
             raise BackboneError(
-                "an encoder-decoder gives no logits inside its input",
+                "an encoder-decoder reads nothing inside its input",
                 where=self.name,
                 got=f"a read {-int(step.min())} tokens before a context's end",
                 expected="reads from the context's end on",
@@ -162,19 +168,25 @@ class Seq2SeqBackbone:
         hidden = self._encoded(source, given, injection is not None)
         at = step + len(given.decoder) + len(self._opening) - 1
         with self._frozen.read_at(batch.read_rows, at):
-            logits: Tensor = self._decode(
-                source, hidden, target, given.decoder, use_cache=False
-            ).logits
-        self.counts["logits"] += logits.shape[1]
-        return logits[0].float()
+            found = self._decode(source, hidden, target, given.decoder, use_cache=False)
+            return self._frozen.at_reads(found)
 
     def forward_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Tensor]:
         """Each part's logits, one part after the other."""
         return [self.forward(batch, injection) for batch, injection in parts]
 
-    def read_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Reads]:
-        """The same, logits already made: a batch's answers are short beside its inputs."""
-        return [Reads(logits) for logits in self.forward_many(parts)]
+    def read_many(
+        self, parts: Sequence[tuple[Batch, Injection | None]], *, states: bool = False
+    ) -> list[Reads]:
+        """The same, logits already made: a batch's answers are short beside its inputs.
+
+        Args:
+            states: keep what the LM head takes in, the decoder's output, and make no logits.
+        """
+        if not states:
+            return [Reads(logits) for logits in self.forward_many(parts)]
+        with self._frozen.keeping_hidden():
+            return [Reads(self._at_reads(*part), hidden=True) for part in parts]
 
     @torch.inference_mode()
     def generate(
