@@ -15,9 +15,10 @@ from cuecard.recipe import Recipe
 from cuecard.tasks import batches_by_length
 from cuecard.tasks.splits import SplitReport
 from cuecard.training.activations import choose_activations, largest_batch
-from cuecard.training.capabilities import check_needs, check_slot
+from cuecard.training.capabilities import check_needs, check_reads, check_slot
+from cuecard.training.head import head_of
 from cuecard.training.loss import resolve_loss
-from cuecard.training.train import new_method
+from cuecard.training.train import encode_rows, new_method
 
 _BINS = 10
 
@@ -78,9 +79,10 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None) -> Plan:
     check_needs(backbone, method)
     check_slot(method, task.spec)
     check_task(backbone, task.spec)
+    check_reads(backbone, method, task.spec)
     trained = new_method(backbone, task.spec, method, config.seed)
     injection = trained.injection()
-    rows = [task.spec.encode(r, backbone.tokenizer, method.slot) for r in task.train]
+    rows = encode_rows(task.spec, task.train, backbone.tokenizer, method.slot)
     lengths = [len(row.context) + len(row.target) for row in rows]
     batches = batches_by_length(lengths, config.batch_rows, config.batch_tokens, config.seed, 0)
     padded = [len(batch) * max(lengths[i] for i in batch) + injection.length for batch in batches]
@@ -93,7 +95,7 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None) -> Plan:
         folder=recipe.folder,
         backbone_parameters=weight_count(backbone.model),
         trained_parameters=sum(p.numel() for p in trained.parameters()),
-        prompt_bytes=sum(t.nbytes for t in tensors_of(injection).values()),
+        prompt_bytes=sum(t.nbytes for t in tensors_of(injection, head_of(trained)).values()),
         prompt_length=injection.length,
         loss=resolve_loss(config.loss, task.spec, backbone),
         rows={"train": len(rows), "validation": len(task.validation), "test": len(task.test)},

@@ -45,7 +45,8 @@ def test_a_spec_cannot_be_changed() -> None:
         ({"system": "Be brief."}, "system"),
         ({"kind": "text-to-text"}, "labels"),
         ({"max_length": 0}, "task, max_length"),
-        ({"kind": "regression"}, "task, kind"),
+        ({"kind": "ranking"}, "task, kind"),
+        ({"kind": "regression"}, "labels"),
         ({"labels": 3}, "task, labels"),
     ],
 )

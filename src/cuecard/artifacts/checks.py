@@ -21,7 +21,7 @@ from cuecard.artifacts.manifest import (
     TensorEntry,
     first_problem,
 )
-from cuecard.artifacts.tensors import NAMES
+from cuecard.artifacts.tensors import HEAD_BIAS, HEAD_NAMES, HEAD_WEIGHT, NAMES
 from cuecard.errors import ArtifactError, CuecardError
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone
@@ -67,7 +67,7 @@ def check_tensors(manifest: Manifest, tensors: Mapping[str, Tensor], where: str)
     for name, tensor in tensors.items():
         entry = manifest.tensors[name]
         check_finite(tensor, where)
-        if tuple(tensor.shape) != entry.shape or not _fits(manifest, entry.shape):
+        if tuple(tensor.shape) != entry.shape or not _fits(manifest, name):
             raise ArtifactError(
                 "the tensor has another shape than the manifest says",
                 where=where,
@@ -84,9 +84,12 @@ def check_tensors(manifest: Manifest, tensors: Mapping[str, Tensor], where: str)
             )
 
 
-def _fits(manifest: Manifest, shape: tuple[int, ...]) -> bool:
-    """Whether a tensor of this shape can be what the manifest says it is."""
+def _fits(manifest: Manifest, name: str) -> bool:
+    """Whether a tensor of the shape that the manifest gives can be what it says it is."""
     layers, hidden = manifest.backbone.num_layers, manifest.backbone.hidden_size
+    shape, outputs = manifest.tensors[name].shape, TaskSpec.model_validate(manifest.task).outputs
+    if name in HEAD_NAMES:
+        return shape == {HEAD_WEIGHT: (outputs, hidden), HEAD_BIAS: (outputs,)}[name]
     if manifest.injection == "prefix-kv":
         return shape[-1] % (layers * 2 * (manifest.key_heads or 1)) == 0
     if manifest.injection == "layer-tokens":
@@ -97,7 +100,17 @@ def _fits(manifest: Manifest, shape: tuple[int, ...]) -> bool:
 def check_names(manifest: Manifest, where: str) -> None:
     """The manifest names the tensors of its kind of prompt."""
     needed, allowed = NAMES[manifest.injection]
-    names = set(manifest.tensors)
+    names = set(manifest.tensors) - HEAD_NAMES
+    headed = TaskSpec.model_validate(manifest.task).headed
+    if (HEAD_NAMES if headed else set()) != set(manifest.tensors) & HEAD_NAMES or headed is not (
+        manifest.head is not None
+    ):
+        raise ArtifactError(
+            "the manifest's head is not the one its task needs",
+            where=where,
+            got=f"head {manifest.head}, {', '.join(sorted(set(manifest.tensors) & HEAD_NAMES))}",
+            expected="a linear head with weight and bias" if headed else "none",
+        )
     with_heads = manifest.injection == "prefix-kv"
     if (
         not names & needed

@@ -60,7 +60,7 @@ class TensorEntry(_Part):
     """One tensor: the SHA-256 of its little-endian bytes, its shape and its type."""
 
     sha256: Sha256
-    shape: tuple[Annotated[int, Field(ge=1, le=MAX_WIDTH)], ...] = Field(min_length=2, max_length=3)
+    shape: tuple[Annotated[int, Field(ge=1, le=MAX_WIDTH)], ...] = Field(min_length=1, max_length=3)
     dtype: Literal["F32"]
 
 
@@ -88,6 +88,7 @@ class TestVector(_Part):
             becomes a vector.
         expected: what came of it.
         dtype: the backbone's type then, such as "float32".
+        head: what the head gave for the state behind the context; empty without a head.
     """
 
     __test__ = False  # pytest: not a test class
@@ -99,6 +100,10 @@ class TestVector(_Part):
     read: Literal["next", "pooled"] = "next"
     expected: Expected | Coordinates
     dtype: DtypeName
+    # Left out without one, so that such prompts' digests are those of the schema's first days.
+    head: tuple[FiniteFloat, ...] = Field(
+        default=(), max_length=4096, exclude_if=lambda found: not found
+    )
 
 
 class Manifest(_Part):
@@ -109,6 +114,7 @@ class Manifest(_Part):
         method_config: the method's settings.
         injection: what kind of thing the tensors are.
         key_heads: of keys and values; None for other kinds.
+        head: the kind of head trained beside the injection; None without one.
         slot: where the vectors go: before, after, or at a place in the context.
         task: the task's settings (`cuecard.tasks.TaskSpec` as JSON).
         backbone: the model it was made for.
@@ -130,6 +136,7 @@ class Manifest(_Part):
     # Left out where plain, so that such prompts' digests are those of the schema's first days.
     injection: Kind = Field(default="input-tokens", exclude_if=lambda kind: kind == "input-tokens")
     key_heads: int | None = Field(default=None, ge=1, exclude_if=lambda heads: heads is None)
+    head: Literal["linear"] | None = Field(default=None, exclude_if=lambda head: head is None)
     slot: Slot
     task: dict[str, JsonValue]
     backbone: BackboneEntry

@@ -6,6 +6,7 @@ tokenizer and library versions together still answer as they did.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -24,7 +25,7 @@ from cuecard.errors import ArtifactError, ConfigError
 from cuecard.tasks.batching import collate
 from cuecard.tasks.embedding import embed_rows
 from cuecard.tasks.spec import TaskSpec
-from cuecard.types import Backbone, Encoded, Injection, Record, Slot
+from cuecard.types import Backbone, Encoded, Head, Injection, Record, Slot
 
 TOP_TOKENS = 5
 # Largest difference of a log-probability that rounding explains, by the coarser of the two types.
@@ -53,16 +54,21 @@ _TEXTS = (
 
 def default_probes(spec: TaskSpec, backbone: Backbone, slot: Slot) -> list[Encoded]:
     """Fixed texts in the task's own template, so that no user's data ends up in an artefact."""
-    records = [Record(dict.fromkeys(spec.field_names, text), target=None) for text in _TEXTS]
+    records = [Record(dict.fromkeys(spec.record_fields, text), target=None) for text in _TEXTS]
     return [spec.encode(record, backbone.tokenizer, slot) for record in records]
 
 
 def make_test_vectors(
-    backbone: Backbone, spec: TaskSpec, injection: Injection, probes: Sequence[Encoded]
+    backbone: Backbone,
+    spec: TaskSpec,
+    injection: Injection,
+    probes: Sequence[Encoded],
+    head: Head | None = None,
 ) -> tuple[TestVector, ...]:
     """Score the token after each probe: the label words' first tokens and the most likely ones.
 
     An embedding task's probes become vectors, of which the first coordinates are kept.
+    With a head also what it gives there.
 
     Raises:
         ConfigError: too many or too long probes, or a backbone of an unusual number type.
@@ -76,11 +82,12 @@ def make_test_vectors(
     if spec.kind == "embedding":
         return _pooled_vectors(backbone, injection, probes)
     words: list[int] = []
-    if spec.kind == "classification":
+    if spec.kind == "classification" and not spec.headed:
         words = [ids[0] for ids in spec.continuations(backbone.tokenizer)]
     scores = next_logprobs(backbone, injection, probes)
+    outputs = _outputs(backbone, injection, probes, head)
     made = []
-    for probe, row in zip(probes, scores, strict=True):
+    for probe, row, given in zip(probes, scores, outputs, strict=True):
         top = row.topk(min(TOP_TOKENS, len(row))).indices.tolist()
         ids = tuple(dict.fromkeys([*words, *top]))
         logprobs = tuple(round(value, _DECIMALS) for value in row[list(ids)].tolist())
@@ -91,6 +98,7 @@ def make_test_vectors(
                 mask=probe.mask,
                 expected=Expected(token_ids=ids, logprobs=logprobs),
                 dtype=_dtype_name(backbone),
+                head=tuple(round(value, _DECIMALS) for value in given),
             )
         )
     return tuple(made)
@@ -119,7 +127,11 @@ def _unit_vectors(backbone: Backbone, injection: Injection, probes: Sequence[Enc
 
 
 def check_test_vectors(
-    manifest: Manifest, injection: Injection, backbone: Backbone, where: str
+    manifest: Manifest,
+    injection: Injection,
+    backbone: Backbone,
+    where: str,
+    head: Head | None = None,
 ) -> None:
     """Run the test vectors and compare.
 
@@ -133,11 +145,16 @@ def check_test_vectors(
         if not numbered:
             continue
         probes = [Encoded(v.context, (), v.slot, mask=v.mask) for _, v in numbered]
-        for (index, vector), row in zip(numbered, run(backbone, injection, probes), strict=True):
-            _check_answer(vector, row, _dtype_name(backbone), f"{where}: test vector {index}")
+        rows = run(backbone, injection, probes)
+        outputs = _outputs(backbone, injection, probes, head)
+        for (index, vector), row, given in zip(numbered, rows, outputs, strict=True):
+            place = f"{where}: test vector {index}"
+            _check_answer(vector, row, given, _dtype_name(backbone), place)
 
 
-def _check_answer(vector: TestVector, row: Tensor, dtype: DtypeName, where: str) -> None:
+def _check_answer(
+    vector: TestVector, row: Tensor, given: Sequence[float], dtype: DtypeName, where: str
+) -> None:
     expected = vector.expected
     if isinstance(expected, Coordinates):
         found, saved = row[: len(expected.coordinates)], expected.coordinates
@@ -146,6 +163,8 @@ def _check_answer(vector: TestVector, row: Tensor, dtype: DtypeName, where: str)
         found, saved = row[list(expected.token_ids)], expected.logprobs
         what, tolerance = "log-probabilities", TOLERANCE
     off = (found - torch.tensor(saved)).abs().max().item()
+    if (head_off := _head_off(given, vector.head)) > off:
+        what, off = "outputs of the head", head_off
     allowed = max(tolerance[vector.dtype], tolerance[dtype])
     # Written so that NaN fails.
     if not off <= allowed:
@@ -191,6 +210,27 @@ def next_logprobs(backbone: Backbone, injection: Injection, probes: Sequence[Enc
     with torch.inference_mode():
         logits = backbone.forward(batch, injection)
     return logits.float().log_softmax(-1).cpu()
+
+
+def _outputs(
+    backbone: Backbone, injection: Injection, probes: Sequence[Encoded], head: Head | None
+) -> list[list[float]]:
+    """What the head gives for the state behind each probe; nothing without a head."""
+    if head is None:
+        return [[] for _ in probes]
+    batch = collate([(probe, ()) for probe in probes], read="next").to(backbone.device)
+    with torch.inference_mode():
+        (reads,) = backbone.read_many([(batch, injection)], states=True)
+        found: list[list[float]] = head(reads.states()).float().cpu().tolist()
+    return found
+
+
+def _head_off(found: Sequence[float], saved: Sequence[float]) -> float:
+    """The largest difference, in shares of the largest output where that is above 1."""
+    if len(found) != len(saved):
+        return math.inf
+    largest = max([1.0, *map(abs, saved)])
+    return max((abs(a - b) / largest for a, b in zip(found, saved, strict=True)), default=0.0)
 
 
 def _dtype_name(backbone: Backbone) -> DtypeName:

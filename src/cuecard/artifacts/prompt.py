@@ -32,10 +32,27 @@ from cuecard.artifacts.load import (
 )
 from cuecard.artifacts.manifest import Manifest, first_problem, software_versions
 from cuecard.artifacts.probes import check_test_vectors, default_probes, make_test_vectors
-from cuecard.artifacts.tensors import RANKS, injection_of, kind_of, tensors_of, vectors_of
+from cuecard.artifacts.tensors import (
+    RANKS,
+    head_in,
+    injection_of,
+    kind_of,
+    tensors_of,
+    vectors_of,
+    without_head,
+)
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.tasks.spec import TaskSpec
-from cuecard.types import Backbone, Encoded, Injection, InputTokens, LayerTokens, PrefixKV, Slot
+from cuecard.types import (
+    Backbone,
+    Encoded,
+    Head,
+    Injection,
+    InputTokens,
+    LayerTokens,
+    PrefixKV,
+    Slot,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +81,7 @@ class Prompt:
         seed: int | None = None,
         metrics: Mapping[str, Any] | None = None,
         prior: Mapping[str, float] | None = None,
+        head: Head | None = None,
         probes: Sequence[Encoded] = (),
         created_with: Mapping[str, str] | None = None,
     ) -> Prompt:
@@ -72,6 +90,7 @@ class Prompt:
         Args:
             injection: any float type and device; copied. A tensor [P, H] is an `InputTokens`.
             metrics: anything that is finite JSON; no timings (they would change the digest).
+            head: what was trained beside it, for a task with a head.
             probes: inputs of the test vectors, stored in the artefact as token ids; by default two
                 fixed sentences in the task's template.
             created_with: more entries beside the software versions.
@@ -81,16 +100,19 @@ class Prompt:
             ConfigError: settings or metrics that cannot be stored.
         """
         given = InputTokens(injection) if isinstance(injection, Tensor) else injection
-        kept, kind = tensors_of(given), kind_of(given)
+        spec.check_head(None if head is None else tuple(head.weight.shape), backbone.hidden_size)
+        kept, kind = tensors_of(given, head), kind_of(given)
         key_heads = given.keys_values.shape[2] if isinstance(given, PrefixKV) else None
-        _check_new(given, kept, backbone)
+        _check_new(given, without_head(kept), backbone)
+        for tensor in kept.values():
+            check_finite(tensor, "the trained vectors")
         plain = injection_of(kept, kind, layers=backbone.num_layers, key_heads=key_heads)
         tests = make_test_vectors(
-            backbone, spec, plain, probes or default_probes(spec, backbone, slot)
+            backbone, spec, plain, probes or default_probes(spec, backbone, slot), head_in(kept)
         )
         peft = adapter_config(
             slot,
-            kept,
+            without_head(kept),
             num_layers=backbone.num_layers,
             backbone=backbone.name,
             task_type=backbone.peft_task,
@@ -102,6 +124,7 @@ class Prompt:
                 method_config=dict(method_config),
                 injection=kind,
                 key_heads=key_heads,
+                head=None if head is None else "linear",
                 slot=slot,
                 task=spec.model_dump(mode="json"),
                 backbone=describe_backbone(backbone),
@@ -148,7 +171,7 @@ class Prompt:
         check_tensors(manifest, tensors, tensor_path)
         prompt = cls(tensors, manifest)
         if backbone is not None and check_vectors:
-            check_test_vectors(manifest, prompt.injection(), backbone, manifest_path)
+            check_test_vectors(manifest, prompt.injection(), backbone, manifest_path, prompt.head())
         return prompt
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
@@ -191,12 +214,16 @@ class Prompt:
             key_heads=manifest.key_heads,
         )
 
+    def head(self) -> Head | None:
+        """What answers beside the injection; None for a prompt whose model answers itself."""
+        return head_in(self.tensors)
+
     def adapter_config(self, peft_type: PeftType | None = None) -> bytes | None:
         """The content of PEFT's `adapter_config.json`; None for what PEFT does not have."""
         entry = self.manifest.backbone
         return adapter_config(
             self.manifest.slot,
-            self.tensors,
+            without_head(self.tensors),
             num_layers=entry.num_layers,
             backbone=entry.name,
             task_type=entry.peft_task,
@@ -249,7 +276,6 @@ def _check_new(given: Injection, tensors: Mapping[str, Tensor], backbone: Backbo
                 got=f"shape {tuple(tensor.shape)}",
                 expected=f"shape (1 or more, {backbone.hidden_size})",
             )
-        check_finite(tensor, "the trained vectors")
 
 
 def _cannot_store(error: ValidationError) -> ConfigError:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cuecard.artifacts.load import TENSOR_NAME
-from cuecard.types import Injection, InputTokens, LayerTokens, PrefixKV
+from cuecard.types import Head, Injection, InputTokens, LayerTokens, PrefixKV
 
 Kind = Literal["input-tokens", "prefix-kv", "layer-tokens"]
 
@@ -23,8 +23,19 @@ DECODER_NAME, SHIFTS_NAME, LAYERS_NAME = "decoder_embeddings", "token_shifts", "
 # PEFT's names of a multitask prompt's factors, [tasks, P, rank] and [tasks, rank, H].
 TASK_COLUMNS, TASK_ROWS = "prefix_task_cols", "prefix_task_rows"
 
+# A task's linear head; PEFT passes over tensors that it does not know.
+HEAD_WEIGHT, HEAD_BIAS = "head.weight", "head.bias"
+HEAD_NAMES = frozenset({HEAD_WEIGHT, HEAD_BIAS})
+
 RANKS: Mapping[str, int] = MappingProxyType(
-    {TENSOR_NAME: 2, SHIFTS_NAME: 2, DECODER_NAME: 2, LAYERS_NAME: 3}
+    {
+        TENSOR_NAME: 2,
+        SHIFTS_NAME: 2,
+        DECODER_NAME: 2,
+        LAYERS_NAME: 3,
+        HEAD_WEIGHT: 2,
+        HEAD_BIAS: 1,
+    }
 )
 
 # A kind's tensors: those of which it must have one, and those it may have besides.
@@ -44,7 +55,7 @@ def kind_of(injection: Injection) -> Kind:
     return "layer-tokens" if isinstance(injection, LayerTokens) else "input-tokens"
 
 
-def tensors_of(injection: Injection) -> dict[str, Tensor]:
+def tensors_of(injection: Injection, head: Head | None = None) -> dict[str, Tensor]:
     """Float32 copies on the CPU, by name. Keys and values are [P, L * 2 * K * D], as PEFT's."""
     if isinstance(injection, PrefixKV):
         found = {TENSOR_NAME: injection.matrix}
@@ -57,6 +68,8 @@ def tensors_of(injection: Injection) -> dict[str, Tensor]:
             found = found | decoder if len(injection.vectors) else decoder
         if injection.shifts is not None:
             found[SHIFTS_NAME] = injection.shifts
+    if head is not None:
+        found = found | {HEAD_WEIGHT: head.weight, HEAD_BIAS: head.bias}
     return {
         name: tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
         for name, tensor in found.items()
@@ -77,6 +90,16 @@ def injection_of(
     if kind == "prefix-kv":
         return PrefixKV.of_matrix(tensors[TENSOR_NAME], layers, key_heads or 1)
     return InputTokens(vectors_of(tensors), tensors.get(SHIFTS_NAME), tensors.get(DECODER_NAME))
+
+
+def head_in(tensors: Mapping[str, Tensor]) -> Head | None:
+    """The head among a prompt's tensors; None without one."""
+    return Head(tensors[HEAD_WEIGHT], tensors[HEAD_BIAS]) if HEAD_WEIGHT in tensors else None
+
+
+def without_head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The injection's tensors alone."""
+    return {name: tensor for name, tensor in tensors.items() if name not in HEAD_NAMES}
 
 
 def vectors_of(tensors: Mapping[str, Tensor]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +20,13 @@ from cuecard.evaluation.intervals import (
     bootstrap_statistic,
     paired_bootstrap,
 )
-from cuecard.evaluation.metrics import (
-    classification_metrics,
-    correctness,
-    macro_f1_statistic,
-    retrieval_metrics,
-    text_metrics,
-)
 from cuecard.evaluation.predict import BATCH_ROWS, OnRows, predict
 from cuecard.evaluation.report import plain, write_text
+from cuecard.evaluation.scoring import PRIMARY, score
+from cuecard.evaluation.statistics import Statistic
+from cuecard.tasks.kinds import check_target
 from cuecard.tasks.spec import TaskSpec
-from cuecard.types import Backbone, Injection, Interval, Prediction, Record, Slot, Tokenizer
-
-PRIMARY = {
-    "classification": "accuracy",
-    "text-to-text": "exact_match",
-    "embedding": "recall@1",
-}
+from cuecard.types import Backbone, Head, Injection, Interval, Prediction, Record, Slot, Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +34,15 @@ class Evaluation:
     """What a prompt is worth on some records.
 
     Attributes:
-        primary: the metric that counts: "accuracy", "exact_match" or "recall@1".
-        metrics: name -> value; see `classification_metrics`, `text_metrics`, `retrieval_metrics`.
+        primary: the metric that counts, of which more is better; see `PRIMARY`.
+        metrics: name -> value; see `cuecard.evaluation.scoring`.
         ci95: name -> 95% bootstrap interval; empty where there are fewer than two records.
         vectors: name -> per-record values [n] behind the metrics that are means.
         records: the records, in order.
         predictions: their predictions, in the same order.
         seconds: wall time of the predictions.
         tokens_per_request: prompt vectors and template tokens, without the record's own text.
+        statistics: name -> the metrics that are no means, as functions of resampled rows.
     """
 
     primary: str
@@ -62,6 +53,7 @@ class Evaluation:
     predictions: tuple[Prediction, ...]
     seconds: float
     tokens_per_request: int
+    statistics: Mapping[str, Statistic] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -70,8 +62,15 @@ class Evaluation:
 
     @property
     def correct(self) -> NDArray[np.float64]:
-        """[n] 1.0 where the answer is right, else 0.0."""
-        return self.vectors[self.primary]
+        """[n] 1.0 where the answer is right, else 0.0: all of it, where it has parts.
+
+        Raises:
+            ConfigError: numbers, which are near or far.
+        """
+        for name in (self.primary, "exact_match", "sentence_accuracy"):
+            if name in self.vectors:
+                return self.vectors[name]
+        raise ConfigError("numbers are not right or wrong", got=self.primary, expected="answers")
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the single records, as JSON knows it; intervals as [low, high]."""
@@ -93,7 +92,7 @@ class Evaluation:
                 "fields": dict(record.fields),
                 "gold": record.target,
                 "answer": prediction.answer,
-                "correct": bool(self.correct[i]),
+                **({} if "mae" in self.vectors else {"correct": bool(self.correct[i])}),
                 "scores": dict(prediction.scores),
                 "probabilities": dict(prediction.probabilities),
             }
@@ -128,6 +127,7 @@ def evaluate(
     prior: Mapping[str, float] | None = None,
     stop: str | None = None,
     seed: int = 0,
+    head: Head | None = None,
     on_rows: OnRows | None = None,
 ) -> Evaluation:
     """Predict every record and compare with its target.
@@ -152,7 +152,9 @@ def evaluate(
     if spec.kind == "embedding":
         predictions = retrieve(backbone, spec, records, injection, **how)
     else:
-        predictions = predict(backbone, spec, records, injection, prior=prior, stop=stop, **how)
+        predictions = predict(
+            backbone, spec, records, injection, prior=prior, stop=stop, head=head, **how
+        )
     return score_predictions(
         spec,
         records,
@@ -180,53 +182,50 @@ def score_predictions(
         DataError: as `evaluate`.
     """
     gold = _check_targets(records, spec)
-    answers = [prediction.answer for prediction in predictions]
-    metrics: dict[str, Any]
-    if spec.kind == "classification":
-        metrics = classification_metrics(gold, predictions, spec.labels)
-        vectors = {"accuracy": correctness(gold, answers)}
-    elif spec.kind == "embedding":
-        means, vectors = retrieval_metrics(gold, predictions)
-        metrics = dict(means)
-    else:
-        means, vectors = text_metrics(gold, answers)
-        metrics = dict(means)
+    if len(predictions) != len(gold):
+        raise ConfigError(
+            "truth and answers have different lengths",
+            got=f"{len(predictions)} answers",
+            expected=f"{len(gold)}",
+        )
+    scored = score(spec, gold, predictions)
     ci95: dict[str, Interval] = {}
     if len(gold) > 1:
-        ci95 = {k: bootstrap(v, seed, resamples=resamples) for k, v in vectors.items()}
-        if spec.kind == "classification":
-            statistic = macro_f1_statistic(gold, answers, spec.labels)
-            ci95["macro_f1"] = bootstrap_statistic(len(gold), statistic, seed, resamples=resamples)
+        ci95 = {k: bootstrap(v, seed, resamples=resamples) for k, v in scored.vectors.items()}
+        for name, statistic in scored.statistics.items():
+            ci95[name] = bootstrap_statistic(len(gold), statistic, seed, resamples=resamples)
     return Evaluation(
         primary=PRIMARY[spec.kind],
-        metrics=metrics,
+        metrics=scored.metrics,
         ci95=ci95,
-        vectors=vectors,
+        vectors=scored.vectors,
         records=tuple(records),
         predictions=tuple(predictions),
         seconds=seconds,
         tokens_per_request=tokens_per_request,
+        statistics=scored.statistics,
     )
 
 
 def gain(
     better: Evaluation, worse: Evaluation, *, metric: str | None = None, seed: int = 0
 ) -> Gain:
-    """The paired difference `better` - `worse` of a metric that is a mean over records.
+    """The paired difference `better` - `worse` of a metric.
 
     Args:
         metric: the primary metric by default.
 
     Raises:
-        ConfigError: different records, fewer than two of them, or a metric that is not a mean.
+        ConfigError: different records, fewer than two of them, or a metric that has no values by
+            row or by rows drawn again.
     """
     name = metric or better.primary
     for side in (better, worse):
-        if name not in side.vectors:
+        if name not in side.vectors and name not in side.statistics:
             raise ConfigError(
                 "this metric cannot be compared row by row",
                 got=name,
-                expected=" or ".join(side.vectors),
+                expected=" or ".join([*side.vectors, *side.statistics]),
             )
     if better.records != worse.records:
         raise ConfigError(
@@ -234,6 +233,11 @@ def gain(
             got=f"{len(better.records)} and {len(worse.records)} records that differ",
             expected="two evaluations of one test set",
         )
+    if name not in better.vectors:
+        one, other = better.statistics[name], worse.statistics[name]
+        difference = float(better.metrics[name]) - float(worse.metrics[name])
+        drawn = bootstrap_statistic(len(better.records), lambda rows: one(rows) - other(rows), seed)
+        return Gain(name, difference, drawn)
     first, second = better.vectors[name], worse.vectors[name]
     interval = paired_bootstrap(first, second, seed)
     return Gain(name, float(first.mean() - second.mean()), interval)
@@ -241,7 +245,7 @@ def gain(
 
 def prompt_tokens(spec: TaskSpec, tokenizer: Tokenizer, injection: Injection | None = None) -> int:
     """Positions per request besides the record's text: prompt vectors and template tokens."""
-    empty = Record(dict.fromkeys(spec.field_names, ""), None)
+    empty = Record(dict.fromkeys(spec.record_fields, ""), None)
     bare = len(spec.encode(empty, tokenizer).context)
     return bare + (0 if injection is None else injection.length)
 
@@ -253,6 +257,8 @@ def _check_targets(records: Sequence[Record], spec: TaskSpec) -> list[str]:
     gold = []
     for number, record in enumerate(records, 1):
         target = record.target
+        if target is not None and spec.kind not in ("classification", "text-to-text", "embedding"):
+            check_target(spec, record)
         if target is None or (spec.kind == "classification" and target not in spec.labels):
             raise DataError(
                 "this row cannot be evaluated",

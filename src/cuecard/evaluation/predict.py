@@ -19,9 +19,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cuecard.errors import ConfigError
+from cuecard.evaluation.heads import answers, head_outputs, numbers, several_labels, tags
 from cuecard.tasks.batching import collate, ordered_batches
+from cuecard.tasks.cells import options_of
 from cuecard.tasks.spec import TaskSpec
-from cuecard.types import Backbone, Encoded, Injection, Prediction, Record, Slot
+from cuecard.types import (
+    Backbone,
+    Encoded,
+    Head,
+    Injection,
+    Prediction,
+    Record,
+    Slot,
+    Tokenizer,
+)
 
 BATCH_ROWS = 32
 
@@ -63,6 +74,7 @@ def predict(
     token_budget: int | None = None,
     prior: Mapping[str, float] | None = None,
     stop: str | None = None,
+    head: Head | None = None,
     on_rows: OnRows | None = None,
 ) -> list[Prediction]:
     """One prediction per record, in the records' order. Targets are not looked at.
@@ -72,13 +84,15 @@ def predict(
         slot: where the prompt stands.
         batch_rows: the most rows in a forward pass.
         token_budget: the most rows times longest row in a forward pass; None for no limit.
-        prior: label -> log-prior, taken off the scores (classification only).
+        prior: label -> log-prior, taken off the scores (classification), or its threshold as a
+            logit (multi-label).
         stop: a text that ends an answer (text-to-text only); the end token always does.
+        head: what answers a task with a trained head.
         on_rows: called with the number of records just finished.
 
     Raises:
-        ConfigError: a prior for a text-to-text task or not for exactly the task's labels, or a task
-            that the backbone cannot be asked.
+        ConfigError: a prior for a task without labels or not for exactly the task's labels, a head
+            that is missing or too much, or a task that the backbone cannot be asked.
         TemplateError: a record without a field of the template.
         BackboneError: a row that does not fit the backbone.
     """
@@ -91,13 +105,20 @@ def predict(
             expected="classification or text-to-text",
             hint="`embed` gives the vectors, `evaluate` looks texts up",
         )
+    check_head(backbone, spec, head, prior)
+    if head is not None:
+        return _by_head(
+            backbone, spec, records, injection, head, slot, batch_rows, token_budget, prior, on_rows
+        )
     rows = [spec.encode(replace(r, target=None), backbone.tokenizer, slot) for r in records]
+    if spec.kind == "multiple-choice":
+        return _choose(backbone, spec, records, rows, injection, batch_rows, token_budget, on_rows)
     if spec.kind == "text-to-text":
         if prior is not None:
             raise ConfigError("a prior needs labels", where="prior", expected="a classification")
         texts = _generate(backbone, spec, rows, injection, batch_rows, token_budget, on_rows)
-        answers = [cut_answer(text, stop) for text in texts]
-        return [Prediction(i, answer, {}, {}) for i, answer in enumerate(answers)]
+        cut = [cut_answer(text, stop) for text in texts]
+        return [Prediction(i, answer, {}, {}) for i, answer in enumerate(cut)]
     words = spec.continuations(backbone.tokenizer)
     with torch.inference_mode():
         if all(len(word) == 1 for word in words):
@@ -106,9 +127,9 @@ def predict(
                 backbone, rows, firsts, injection, batch_rows, token_budget, on_rows
             )
         else:
-            scores = _score_words(
-                backbone, rows, words, injection, batch_rows, token_budget, on_rows
-            )
+            each = [words] * len(rows)
+            sums = _score_words(backbone, rows, each, injection, batch_rows, token_budget, on_rows)
+            scores = torch.tensor(sums, dtype=torch.float64).reshape(len(rows), len(words))
     if spec.normalize == "length":
         scores = scores / torch.tensor([len(word) for word in words], dtype=torch.float64)
     raw = as_predictions(scores.numpy(), spec.labels)
@@ -244,31 +265,123 @@ def _score_next(
 def _score_words(
     backbone: Backbone,
     rows: Sequence[Encoded],
-    words: Sequence[Sequence[int]],
+    words: Sequence[Sequence[Sequence[int]]],
     injection: Injection | None,
     batch_rows: int,
     token_budget: int | None,
     on_rows: OnRows | None,
-) -> Tensor:
-    """Summed log-probabilities [n, L] of words of any length: one row per record and label."""
-    pairs = [(row, label) for row in range(len(rows)) for label in range(len(words))]
-    scores = torch.zeros(len(rows), len(words), dtype=torch.float64)
-    left = [len(words)] * len(rows)
-    lengths = [len(rows[row].context) + len(words[label]) - 1 for row, label in pairs]
+) -> list[list[float]]:
+    """Summed log-probabilities of each record's words, of any length: one row for each of both."""
+    pairs = [(row, label) for row in range(len(rows)) for label in range(len(words[row]))]
+    scores = [[0.0] * len(some) for some in words]
+    left = list(map(len, words))
+    lengths = [len(rows[row].context) + len(words[row][label]) - 1 for row, label in pairs]
     for chosen in ordered_batches(lengths, batch_rows, token_budget):
         here = [pairs[i] for i in chosen]
-        batch = collate([(rows[row], words[label]) for row, label in here]).to(backbone.device)
+        batch = collate([(rows[row], words[row][label]) for row, label in here])
+        batch = batch.to(backbone.device)
         (reads,) = backbone.read_many([(batch, injection)])
         logs = -reads.nll(batch.target_ids).double()
         sums = torch.zeros(len(here), dtype=torch.float64, device=logs.device)
         sums = sums.index_add(0, batch.read_rows, logs)
         for (row, label), total in zip(here, sums.tolist(), strict=True):
-            scores[row, label] = total
+            scores[row][label] = total
             left[row] -= 1
         finished = sum(left[row] == 0 for row in {row for row, _ in here})
         if on_rows is not None and finished:
             on_rows(finished)
     return scores
+
+
+@torch.inference_mode()
+def _choose(
+    backbone: Backbone,
+    spec: TaskSpec,
+    records: Sequence[Record],
+    rows: Sequence[Encoded],
+    injection: Injection | None,
+    batch_rows: int,
+    token_budget: int | None,
+    on_rows: OnRows | None,
+) -> list[Prediction]:
+    """The likeliest of each record's own options."""
+    words = [spec.options(record, backbone.tokenizer) for record in records]
+    found = _score_words(backbone, rows, words, injection, batch_rows, token_budget, on_rows)
+    predictions = []
+    for index, (record, scores, ids) in enumerate(zip(records, found, words, strict=True)):
+        sums = np.asarray([scores])
+        if spec.normalize == "length":
+            sums = sums / np.asarray([len(one) for one in ids])
+        (one,) = as_predictions(sums, options_of(record.fields["options"]))
+        predictions.append(replace(one, index=index))
+    return predictions
+
+
+def _by_head(
+    backbone: Backbone,
+    spec: TaskSpec,
+    records: Sequence[Record],
+    injection: Injection | None,
+    head: Head,
+    slot: Slot,
+    batch_rows: int,
+    token_budget: int | None,
+    prior: Mapping[str, float] | None,
+    on_rows: OnRows | None,
+) -> list[Prediction]:
+    bare = [replace(record, target=None) for record in records]
+    each = [spec.encode_all(record, backbone.tokenizer, slot) for record in bare]
+    outputs = head_outputs(
+        backbone,
+        [row for rows in each for row in rows],
+        injection,
+        head,
+        batch_rows=batch_rows,
+        token_budget=token_budget,
+        on_rows=on_rows if all(len(rows) == 1 for rows in each) else None,
+    )
+    return head_answers(spec, records, outputs, backbone.tokenizer, prior)
+
+
+def head_answers(
+    spec: TaskSpec,
+    records: Sequence[Record],
+    outputs: Sequence[NDArray[np.float64]],
+    tokenizer: Tokenizer,
+    prior: Mapping[str, float] | None = None,
+) -> list[Prediction]:
+    """What a head's outputs, as `head_outputs` gives them, answer to the records."""
+    if spec.kind == "tagging":
+        return tags(spec, records, outputs)
+    if spec.kind == "extractive-qa":
+        return answers(spec, records, outputs, tokenizer)
+    rows = np.concatenate(outputs) if outputs else np.empty((0, spec.outputs))
+    if spec.kind == "regression":
+        return numbers(spec, rows)
+    if spec.kind == "multi-label":
+        return several_labels(spec, rows, prior)
+    raw = as_predictions(rows, spec.labels)
+    return raw if prior is None else calibrate(raw, prior)
+
+
+def check_head(
+    backbone: Backbone, spec: TaskSpec, head: Head | None, prior: Mapping[str, float] | None = None
+) -> None:
+    """Refuse a head that is missing, too much, or of other sizes, and a prior for no labels.
+
+    Raises:
+        ConfigError: one of these.
+    """
+    spec.check_head(None if head is None else tuple(head.weight.shape), backbone.hidden_size)
+    if prior is not None and spec.kind not in ("classification", "multi-label", "text-to-text"):
+        raise ConfigError("a prior needs labels", where="prior", expected="a classification")
+    if prior is not None and spec.kind == "multi-label" and set(prior) != set(spec.labels):
+        raise ConfigError(
+            "the prior is not for these labels",
+            where="prior",
+            got=", ".join(sorted(prior)) or "(none)",
+            expected=", ".join(sorted(spec.labels)),
+        )
 
 
 def _generate(

@@ -13,7 +13,7 @@ from typing import Any
 
 from cuecard.artifacts import Prompt
 from cuecard.errors import ConfigError, GateError
-from cuecard.evaluation import Evaluation, evaluate, paired_bootstrap
+from cuecard.evaluation import Evaluation, evaluate, gain
 from cuecard.evaluation.predict import BATCH_ROWS, OnRows
 from cuecard.evaluation.report import plain
 from cuecard.registry.documents import Version
@@ -134,7 +134,7 @@ class Gates:
                 got=f"{before.primary} ({current}) and {found.primary} ({new})",
                 expected="two versions of one task",
             )
-        interval = paired_bootstrap(before.correct, found.correct, measuring.seed)
+        interval = gain(before, found, seed=measuring.seed).ci95
         difference = before.score - found.score
         if interval.high > measuring.margin:
             raise GateError(
@@ -174,6 +174,7 @@ def _evaluate(
         prompt.injection(),
         slot=prompt.manifest.slot,
         prior=prompt.manifest.prior,
+        head=prompt.head(),
         batch_rows=measuring.batch_rows,
         on_rows=measuring.on_rows,
     )

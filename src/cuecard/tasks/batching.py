@@ -20,8 +20,9 @@ NO_TARGET = -100
 def collate(
     rows: Sequence[tuple[Encoded, Sequence[int]]],
     pad_id: int = 0,
-    read: Literal["targets", "next", "all"] = "targets",
+    read: Literal["targets", "next", "all", "states"] = "targets",
     closing: int = 0,
+    inside: int = 1,
 ) -> Batch:
     """Tensors for one forward pass, padded on the right.
 
@@ -35,8 +36,11 @@ def collate(
         read: "targets" feeds the context and all of the continuation but its last token, and
             reads every token of the continuation; "next" feeds the context alone and reads once,
             right after it or at its mask, whatever the continuation; "all" reads every token of
-            the context and what closes it.
+            the context and what closes it; "states" reads at the tokens that each row names, or
+            right after the context where it names none.
         closing: how many tokens the backbone itself puts behind a context.
+        inside: what a read of a token's own state adds to its place: 1 where the state at a token
+            makes the next one's logits.
 
     Raises:
         ConfigError: no rows, a row without a token, or "targets" with an empty continuation.
@@ -59,9 +63,13 @@ def collate(
         whole, at, start = _with_masks(encoded, len(tokens))
         if read == "all":
             start, tokens = 0, (NO_TARGET,) * (len(whole) + closing)
+        places = [start + step for step in range(len(tokens))]
+        if read == "states" and encoded.at:
+            places = [place + inside for place in encoded.at]
+            tokens = (NO_TARGET,) * len(places)
         said = tokens[:-1] if encoded.mask is None and read == "targets" else ()
         inputs.append((*whole, *said))
-        reads.extend((row, start + step, token) for step, token in enumerate(tokens))
+        reads.extend((row, place, token) for place, token in zip(places, tokens, strict=True))
         slots.append(at)
         contexts.append(len(whole))
     width = max(map(len, inputs))

@@ -53,9 +53,11 @@ def set_table(part: Any, source: str, wanted: Wanted) -> Table:
     """One part as a table of the wanted columns; a row's number is its place."""
     require_columns(wanted.needed, part.column_names, source)
     names = {
-        column: feature.names
+        column: inner.names
         for column, feature in part.features.items()
-        if hasattr(feature, "names") and hasattr(feature, "int2str")
+        # Of a list of class numbers, such as a sentence's tags, the numbers' names.
+        for inner in [getattr(feature, "feature", feature)]
+        if hasattr(inner, "names") and hasattr(inner, "int2str")
     }
     # Other columns are left out before reading: decoding an image or a sound is no use here.
     chosen = part.with_format(None).select_columns(list(wanted.needed))

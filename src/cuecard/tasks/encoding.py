@@ -24,6 +24,9 @@ from cuecard.types import Tokenizer
 _MARK = "\ue000"
 """Where the prompt stands while a text is put together: a code point that is nobody's character."""
 
+_FIELD_MARK = "\ue001"
+"""The same for a field whose tokens are placed on their own."""
+
 SURELY_LONG = 16
 """Characters per token that few texts reach; above it, encoding the whole first is a waste."""
 
@@ -45,6 +48,22 @@ class Context:
     cut: int
     before: int = 0
     mask: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """A rendered template parted at one of its fields.
+
+    Attributes:
+        before, after: the tokens of what stands around the field.
+        text: the field, with the space before it.
+        space: whether there is one, 0 or 1.
+    """
+
+    before: tuple[int, ...]
+    text: str
+    space: int
+    after: tuple[int, ...]
 
 
 class Encoder:
@@ -131,6 +150,28 @@ class Encoder:
             return some[-1:].isspace()
         before = some.partition(self._mask)[0]
         return not (before[-1:].isspace() and mask_takes_space(self.tokenizer))
+    def around(self, fields: Mapping[str, str], name: str) -> Around:
+        """What stands before and behind one field, for those who place its tokens themselves.
+
+        Raises:
+            TemplateError: a field the template needs is not there.
+        """
+        self.template.check(fields)
+        texts = {n: self.safe(fields[n]) for n in self.template.fields}
+        before, _, after = self._text({**texts, name: _FIELD_MARK}).partition(_FIELD_MARK)
+        space = " " if before.endswith(" ") else ""
+        before = before.removesuffix(" ")
+        head = self.leading + (plain_ids(self.tokenizer, before) if before else ())
+        return Around(
+            before=head,
+            text=space + texts[name],
+            space=len(space),
+            after=ids_after(self.tokenizer, after) if after else (),
+        )
+
+    def safe(self, text: str) -> str:
+        """A field's text as `around` has it: control tokens in it are broken."""
+        return defuse(text.replace(_FIELD_MARK, ""), self._specials)
 
     def _cut(self, texts: Mapping[str, str]) -> Context:
         needed = self.template.fields

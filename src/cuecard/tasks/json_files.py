@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cuecard.errors import DataError
+from cuecard.tasks.squad_files import squad_rows
 from cuecard.tasks.tables import Row, Table, place
 from cuecard.tasks.text_files import read_text
 
@@ -14,7 +15,8 @@ from cuecard.tasks.text_files import read_text
 def read_json(path: Path) -> Table:
     """A `.jsonl` or `.ndjson` file, or a `.json` file of lines or of one list.
 
-    A row's number is its line, in a list its place.
+    A row's number is its line, in a list its place. A `.json` file in SQuAD's form gives a row per
+    question.
 
     Raises:
         DataError: a line that is not JSON, or a row that is not an object.
@@ -22,6 +24,8 @@ def read_json(path: Path) -> Table:
     text = read_text(path)
     if path.suffix.lower() == ".json" and text.lstrip().startswith("["):
         items = list(enumerate(_parse(text, str(path), None), start=1))
+    elif path.suffix.lower() == ".json" and (found := squad_rows(text)) is not None:
+        items = list(enumerate(found, start=1))
     else:
         # Not splitlines: that also splits at characters JSON allows inside a string.
         lines = enumerate(text.split("\n"), start=1)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cuecard.errors import DataError
+from cuecard.tasks.cells import Cell
+from cuecard.tasks.conll_files import read_conll
 from cuecard.tasks.dataset_sets import (
     is_unlabelled,
     load_folder,
@@ -18,7 +20,7 @@ from cuecard.tasks.delimited import read_delimited
 from cuecard.tasks.json_files import read_json
 from cuecard.tasks.parquet_files import read_parquet
 from cuecard.tasks.splits import SPLITS
-from cuecard.tasks.tables import Table, Wanted, record_place, records
+from cuecard.tasks.tables import TARGET, Table, Wanted, record_place, records
 from cuecard.tasks.template import nearest
 from cuecard.types import Record, Split
 
@@ -29,6 +31,9 @@ READERS: dict[str, Callable[[Path, Wanted], Table]] = {
     ".ndjson": lambda path, _: read_json(path),
     ".json": lambda path, _: read_json(path),
     ".parquet": read_parquet,
+    ".conll": lambda path, _: read_conll(path),
+    ".bio": lambda path, _: read_conll(path),
+    ".iob": lambda path, _: read_conll(path),
 }
 
 _SPLIT_NAMES: dict[str, Split] = {
@@ -50,22 +55,24 @@ def read_records(
     split: str | None = None,
     limit: int | None = None,
     columns: Mapping[str, str] | None = None,
+    cells: Mapping[str, Cell] | None = None,
 ) -> list[Record]:
     """Read one list of records.
 
     Args:
-        source: a .csv, .tsv, .jsonl, .ndjson, .json or .parquet file, a folder made by
+        source: a .csv, .tsv, .jsonl, .ndjson, .json, .parquet or .conll file, a folder made by
             `datasets.save_to_disk`, or the name of a data set on the hub.
         fields: the fields each record needs.
         target_field: the column of the label; None leaves the labels unread.
         split: which part of a folder or hub set; needed where there is more than one.
         limit: read the first so many rows.
         columns: field -> the column it is read from, where that is not its own name.
+        cells: field, or TARGET -> how it is read, where it is no plain text.
 
     Raises:
         DataError: nothing there, a wrong column, or a row that cannot be used, with its number.
     """
-    wanted = Wanted(fields, target_field, columns or {})
+    wanted = Wanted(fields, target_field, columns or {}, cells or {})
     table = _file_table(source, wanted)
     if table is not None:
         if split is not None:
@@ -91,6 +98,7 @@ def read_splits(
     target_field: str | None,
     split_field: str | None = None,
     columns: Mapping[str, str] | None = None,
+    cells: Mapping[str, Cell] | None = None,
 ) -> dict[Split, list[Record]]:
     """Read the records a source holds for training, validation and test.
 
@@ -101,7 +109,7 @@ def read_splits(
     Raises:
         DataError: as `read_records`; also a split's name that is unknown, or no training rows.
     """
-    wanted = Wanted(fields, target_field, columns or {})
+    wanted = Wanted(fields, target_field, columns or {}, cells or {})
     table = _file_table(source, wanted if split_field is None else _with(wanted, split_field))
     if table is not None:
         if split_field is None:
@@ -117,7 +125,8 @@ def read_splits(
     found: dict[Split, list[Record]] = {}
     for name, part in parts.items():
         known = _SPLIT_NAMES.get(name.lower())
-        if known is None or known in found or is_unlabelled(part, target_field):
+        plain = None if TARGET in wanted.cells else target_field
+        if known is None or known in found or is_unlabelled(part, plain):
             continue
         found[known] = records(set_table(part, _part_name(source, name), wanted), wanted)
     return _with_train(found, str(source), ", ".join(parts))
@@ -155,7 +164,8 @@ def _load_parts(source: str | Path) -> dict[str, Any]:
 
 def _with(wanted: Wanted, split_field: str) -> Wanted:
     """Also the split's column, read as one more field."""
-    return Wanted((*wanted.fields, split_field), wanted.target, wanted.columns)
+    fields = (*wanted.fields, split_field)
+    return Wanted(fields, wanted.target, wanted.columns, wanted.cells)
 
 
 def _by_field(table: Table, wanted: Wanted, split_field: str) -> dict[Split, list[Record]]:

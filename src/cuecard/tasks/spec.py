@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -10,27 +11,48 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cuecard.errors import ConfigError, DataError
 from cuecard.settings import parse_settings
-from cuecard.tasks.encoding import Encoder
+from cuecard.tasks.cells import Cell, options_of
+from cuecard.tasks.encoding import Around, Encoder
+from cuecard.tasks.kinds import (
+    HEADED,
+    LABELLED,
+    READS_FIELD,
+    Kind,
+    answer_place,
+    cells_for,
+    goal_of,
+    unknown_label,
+)
+from cuecard.tasks.spans import (
+    Tokens,
+    Window,
+    room_for,
+    span_goal,
+    tokens_of,
+    windows_of,
+    word_row,
+)
 from cuecard.tasks.tables import record_place
 from cuecard.tasks.template import Template, nearest
 from cuecard.tasks.tokens import continuation_ids
 from cuecard.tasks.verbalizer import Verbalizer
 from cuecard.types import Encoded, Need, Record, Slot, Tokenizer
 
-Kind = Literal["classification", "text-to-text", "embedding"]
-
 
 class TaskSpec(BaseModel):
     """A task without its data: what goes into an artefact as JSON.
 
     Attributes:
-        kind: "classification" (the model says one of the labels' words), "text-to-text", or
+        kind: "classification" (the model says one of the labels' words, or a head tells the labels
+            apart), "text-to-text", "multiple-choice" (the likeliest of a row's own options), with a
+            head "multi-label", "regression", "tagging" (of words) and "extractive-qa", and
             "embedding" (a text becomes a vector, near to that of the text that belongs to it).
         template: the context, with `{field}` gaps, `{prompt}` where a prompt of the slot "infix"
             stands, and `{mask}` where a masked language model is to say a label's word.
         chat: whether the template is a user's message for the tokenizer's chat template.
         system: the chat's system message.
-        labels: the labels in order; empty for text-to-text.
+        head: "trained" for a classification by a head; the other kinds with one need no saying.
+        labels: the labels or tags in order; empty for kinds without.
         words: label -> the word that stands for it; the label itself where it is not named.
         target_field: the column of the label, of the text to produce, or of the one that belongs
             to the template's.
@@ -39,6 +61,11 @@ class TaskSpec(BaseModel):
         normalize: "length" scores a label by the mean log-probability of its tokens, "none" by
             the sum.
         max_new_tokens: how long a produced text may be.
+        separator: what parts a row's labels ("multi-label").
+        options_field: the column of the options, or one column each, parted by commas.
+        subword: the token of a word that is read ("tagging"). A causal model has seen the whole
+            word at its last one alone.
+        mean, scale: of the training targets ("regression"); a head learns (target - mean) / scale.
 
     Raises:
         TemplateError: a template that cannot be parsed.
@@ -57,6 +84,13 @@ class TaskSpec(BaseModel):
     max_length: int = Field(default=512, gt=0)
     normalize: Literal["none", "length"] = "none"
     max_new_tokens: int = Field(default=64, gt=0)
+    # Left out where not used, so that such prompts' digests are those of the schema's first days.
+    head: Literal["none", "trained"] = Field(default="none", exclude_if=lambda x: x == "none")
+    separator: str = Field(default=",", min_length=1, exclude_if=lambda x: x == ",")
+    options_field: str = Field(default="options", exclude_if=lambda x: x == "options")
+    subword: Literal["first", "last"] = Field(default="first", exclude_if=lambda x: x == "first")
+    mean: float = Field(default=0.0, allow_inf_nan=False, exclude_if=lambda x: x == 0)
+    scale: float = Field(default=1.0, gt=0, allow_inf_nan=False, exclude_if=lambda x: x == 1)
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -68,17 +102,36 @@ class TaskSpec(BaseModel):
             raise _contradiction("a system message without a chat", "system", self.system, "chat")
         if self.kind == "embedding":
             self._check_embedding()
-        if self.kind != "classification":
-            if self.parsed.has_mask:
-                raise _contradiction("a mask for a text", "template", self.template, "no {mask}")
+        if (self.kind != "classification" or self.head == "trained") and self.parsed.has_mask:
+            raise _contradiction("a mask for no word", "template", self.template, "no {mask}")
+        if self.head == "trained" and self.kind != "classification":
+            got = f"head trained, kind {self.kind}"
+            raise _contradiction("a head that it cannot choose", "head", got, "no head named")
+        if self.kind in READS_FIELD:
+            self._check_field()
+        if self.kind not in LABELLED:
             if self.labels or self.words:
                 got = ", ".join(self.labels or self.words)
                 raise _contradiction(f"labels in kind {self.kind}", "labels", got, "no labels")
             return self
-        if len(self.labels) < 2 or "" in self.labels:
+        least = 1 if self.kind == "multi-label" else 2
+        if len(self.labels) < least or "" in self.labels:
             got = ", ".join(map(repr, self.labels)) or "(none)"
             expected = "two or more labels, none empty"
             raise _contradiction("too few labels", "labels", got, expected)
+        return self._check_labels()
+
+    def _check_field(self) -> None:
+        """The field that is read stands in the template, once, and words behind an answer's."""
+        name = self.read_field
+        if self.parsed.count(name) != 1:
+            got = f"{{{name}}} {self.parsed.count(name)} times in {self.template!r}"
+            raise _contradiction("no one place for its text", "template", got, f"{{{name}}} once")
+        if self.kind == "extractive-qa" and self.template.rstrip().endswith(f"{{{name}}}"):
+            expected = f"words behind {{{name}}}, such as 'Answer:', where \"not here\" is read"
+            raise _contradiction("nothing behind its text", "template", self.template, expected)
+
+    def _check_labels(self) -> TaskSpec:
         twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
         if twice:
             raise _contradiction("a label given twice", "labels", ", ".join(twice), "each once")
@@ -128,6 +181,55 @@ class TaskSpec(BaseModel):
         return self.parsed.fields
 
     @property
+    def record_fields(self) -> tuple[str, ...]:
+        """The fields a record needs: the template's, and its options."""
+        return self.field_names + (("options",) if self.kind == "multiple-choice" else ())
+
+    @property
+    def read_field(self) -> str:
+        """The field whose tokens' states are read: the words of a sentence, or a context."""
+        if self.kind == "tagging" and len(self.field_names) == 1:
+            return self.field_names[0]
+        return READS_FIELD.get(self.kind, "")
+
+    @property
+    def headed(self) -> bool:
+        """Whether a trained head answers."""
+        return self.kind in HEADED or self.head == "trained"
+
+    @property
+    def outputs(self) -> int:
+        """K of the head: one per label or tag, one for a number, two for an answer's ends."""
+        return {"regression": 1, "extractive-qa": 2}.get(self.kind, len(self.labels))
+
+    def check_head(self, shape: tuple[int, ...] | None, width: int) -> None:
+        """Refuse a head that is missing, too much, or of other sizes.
+
+        Args:
+            shape: of the head's weight; None without a head.
+            width: the backbone's hidden size.
+
+        Raises:
+            ConfigError: one of these.
+        """
+        wanted = (self.outputs, width) if self.headed else None
+        if wanted != shape:
+            raise ConfigError(
+                "the task's head is not the one it needs",
+                where=f"a {self.kind} task",
+                got="no head" if shape is None else f"a head {shape}",
+                expected="no head" if wanted is None else f"a head {wanted}: train the task first",
+            )
+
+    def cells(self, target: str | None) -> dict[str, Cell]:
+        """How fields and targets are read that are no plain text.
+
+        Args:
+            target: the target's column; None where it is not read.
+        """
+        return cells_for(self.kind, self.read_field, target, self.separator, self.options_field)
+
+    @property
     def verbalizer(self) -> Verbalizer:
         """Every label with its word."""
         return Verbalizer({label: self.words.get(label, label) for label in self.labels})
@@ -146,6 +248,8 @@ class TaskSpec(BaseModel):
                 without `{prompt}`.
         """
         bound = _bind(self, tokenizer)
+        if self.kind in READS_FIELD:
+            return self.windows(record, tokenizer)[0].encoded
         context = (bound.infix if slot == "infix" else bound.encoder)(record.fields)
         # A masked model finds what opens every text at its first place, where it learnt it.
         first = 0 if self.need == "next-tokens" else len(bound.encoder.leading)
@@ -156,7 +260,49 @@ class TaskSpec(BaseModel):
             slot=places[slot],
             cut=context.cut,
             mask=context.mask,
+            goal=goal_of(self, record) if self.headed else (),
         )
+
+    def encode_all(
+        self, record: Record, tokenizer: Tokenizer, slot: Slot = "prefix"
+    ) -> list[Encoded]:
+        """The rows that a record is trained on: one, or one per window over a long context."""
+        if self.kind != "extractive-qa":
+            return [self.encode(record, tokenizer, slot)]
+        return [window.encoded for window in self.windows(record, tokenizer)]
+
+    def windows(self, record: Record, tokenizer: Tokenizer) -> list[Window]:
+        """A sentence's or a context's rows with the tokens that each reads, the prompt in front.
+
+        Raises:
+            DataError: no room for the text beside the template and the other fields.
+        """
+        around, tokens = self.tokens(record, tokenizer)
+        room = room_for(around, self.max_length, record_place(record))
+        safe, text = _bind(self, tokenizer).encoder.safe, record.fields[self.read_field]
+        if self.kind == "tagging":
+            words = [len(safe(word)) for word in text.split(" ")]
+            row = word_row(around, tokens, words, room, last=self.subword == "last")
+            goals = goal_of(self, record)[: len(row.at)]
+            if record.target is not None and not row.at:
+                raise DataError(
+                    "a sentence of which the tokenizer leaves nothing",
+                    where=record_place(record),
+                    got=repr(text[:40]),
+                    expected="words with tokens",
+                )
+            return [Window(replace(row, goal=goals), 0, len(row.at))]
+        found = windows_of(around, tokens, room)
+        if record.target is None:
+            return found
+        start, end = (len(safe(text[:place])) for place in answer_place(record))
+        goal = tokens.cover(start, end)
+        return [replace(w, encoded=replace(w.encoded, goal=span_goal(w, goal))) for w in found]
+
+    def tokens(self, record: Record, tokenizer: Tokenizer) -> tuple[Around, Tokens]:
+        """What stands around the field that is read, and the field's tokens with their places."""
+        around = _bind(self, tokenizer).encoder.around(record.fields, self.read_field)
+        return around, tokens_of(tokenizer, around)
 
     def render(self, record: Record, tokenizer: Tokenizer) -> str:
         """The exact text of the record's context, after cutting."""
@@ -169,6 +315,11 @@ class TaskSpec(BaseModel):
             ConfigError: a text-to-text task, a word without tokens, or two with the same.
         """
         return _bind(self, tokenizer).words()
+
+    def options(self, record: Record, tokenizer: Tokenizer) -> list[tuple[int, ...]]:
+        """The ids of a record's options behind its context ("multiple-choice")."""
+        bound = _bind(self, tokenizer)
+        return [bound.option(option) for option in options_of(record.fields["options"])]
 
     def prefix_conflicts(self, tokenizer: Tokenizer) -> tuple[tuple[str, str], ...]:
         """Pairs of labels where the first one's tokens begin the second one's.
@@ -190,7 +341,7 @@ class _Bound:
         self.encoder = Encoder(spec.parsed, tokenizer, spec.max_length)
         self._words: dict[str, tuple[int, ...]] = {}
         self._infix: Encoder | None = None
-        if spec.kind == "classification":
+        if spec.kind == "classification" and not spec.headed:
             after_space = self.encoder.after_space
             ids = spec.verbalizer.continuations(tokenizer, after_space)
             self._words = dict(zip(spec.labels, ids, strict=True))
@@ -204,16 +355,18 @@ class _Bound:
         return self._infix
 
     def words(self) -> tuple[tuple[int, ...], ...]:
-        if self.spec.kind != "classification":
+        if self.spec.kind != "classification" or self.spec.headed:
             raise _contradiction("no label words to score", "kind", self.spec.kind, "labels")
         return tuple(self._words.values())
 
     def target(self, record: Record) -> tuple[int, ...]:
-        if record.target is None:
+        if record.target is None or self.spec.headed:
             return ()
+        if self.spec.kind == "multiple-choice":
+            return self.option(record.target)
         if self.spec.kind == "classification":
             if record.target not in self._words:
-                raise unknown_label(record, self.spec.labels)
+                raise unknown_label(record, record.target, self.spec.labels)
             return self._words[record.target]
         if self.spec.kind == "embedding":
             (field,) = self.spec.field_names
@@ -224,16 +377,12 @@ class _Bound:
         ids = continuation_ids(self.tokenizer, record.target, self.encoder.after_space)
         return (*ids, int(end))
 
-
-def unknown_label(record: Record, labels: tuple[str, ...]) -> DataError:
-    """The error for a record whose label is not in the list."""
-    return DataError(
-        "a label that is not in the list",
-        where=record_place(record),
-        got=repr(record.target),
-        expected=f"one of {', '.join(map(repr, labels))}",
-        hint=nearest(record.target or "", labels),
-    )
+    def option(self, text: str) -> tuple[int, ...]:
+        """An option's ids behind the context."""
+        ids = continuation_ids(self.tokenizer, text, self.encoder.after_space)
+        if not ids:
+            raise _contradiction("an option without tokens", "options", repr(text), "some text")
+        return ids
 
 
 @lru_cache(maxsize=16)

@@ -9,10 +9,14 @@ from itertools import islice
 from typing import Any
 
 from cuecard.errors import DataError
+from cuecard.tasks.cells import Cell
 from cuecard.tasks.template import nearest
 from cuecard.types import Record
 
 Row = tuple[int, Mapping[str, Any]]
+
+TARGET = ""
+"""The target's name among a row's cells; no field is called so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +44,13 @@ class Wanted:
         fields: the record's fields.
         target: the column of the label; None to leave the labels unread.
         columns: field -> the column it is read from, where that is not its own name.
+        cells: field, or TARGET -> how it is read, where it is no plain text.
     """
 
     fields: Sequence[str]
     target: str | None
     columns: Mapping[str, str] = field(default_factory=dict)
+    cells: Mapping[str, Cell] = field(default_factory=dict)
 
     def column(self, name: str) -> str:
         """The column a field is read from."""
@@ -53,8 +59,12 @@ class Wanted:
     @property
     def needed(self) -> tuple[str, ...]:
         """All columns to read, each once."""
-        names = [self.column(name) for name in self.fields]
-        return tuple(dict.fromkeys([*names, self.target] if self.target is not None else names))
+        asked = [*self.fields, TARGET] if self.target is not None else self.fields
+        columns = [self.cells[n].columns if n in self.cells else (self._plain(n),) for n in asked]
+        return tuple(dict.fromkeys(column for some in columns for column in some))
+
+    def _plain(self, name: str) -> str:
+        return self.column(name) if name != TARGET else str(self.target)
 
 
 def records(table: Table, wanted: Wanted, limit: int | None = None) -> list[Record]:
@@ -123,8 +133,18 @@ def _records(table: Table, wanted: Wanted) -> Iterator[Record]:
         where = place(table.source, number)
         if table.columns is None:
             require_columns(wanted.needed, values, where)
-        fields = {name: _field(values, wanted.column(name), where) for name in wanted.fields}
-        target = None if wanted.target is None else _target(table, values, wanted.target, where)
+        cells, names = wanted.cells, table.class_names
+        fields = {
+            name: cells[name].read(values, names, where)
+            if name in cells
+            else _field(values, wanted.column(name), where)
+            for name in wanted.fields
+        }
+        target = None
+        if wanted.target is not None and TARGET in cells:
+            target = cells[TARGET].read(values, names, where)
+        elif wanted.target is not None:
+            target = _target(table, values, wanted.target, where)
         yield Record(fields, target, table.source, number)
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import Literal, TypedDict, Unpack
 
 from cuecard.errors import ConfigError, DataError
+from cuecard.tasks.cells import columns_of
+from cuecard.tasks.kinds import LABELLED, OUTSIDE, TARGETS, TEMPLATES, Kind, check_target, labels_of
 from cuecard.tasks.readers import read_records, read_splits
-from cuecard.tasks.spec import Kind, TaskSpec, unknown_label
+from cuecard.tasks.spec import TaskSpec
 from cuecard.tasks.splits import (
     MAX_LABELS,
     SPLITS,
@@ -21,8 +24,7 @@ from cuecard.tasks.splits import (
     remove_duplicates,
     split_records,
 )
-from cuecard.tasks.tables import Wanted, record_place
-from cuecard.tasks.template import Template
+from cuecard.tasks.tables import Wanted
 from cuecard.types import Record, Split
 
 __all__ = ["SpecOptions", "Task", "TaskSpec"]
@@ -39,6 +41,10 @@ class SpecOptions(TypedDict, total=False):
     max_length: int
     normalize: Literal["none", "length"]
     max_new_tokens: int
+    head: Literal["none", "trained"]
+    separator: str
+    options_field: str
+    subword: Literal["first", "last"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Task:
         template: str | None = None,
         labels: Sequence[str] | None = None,
         text_field: str | None = None,
-        label_field: str = "label",
+        label_field: str | None = None,
         validation: str | Path | None = None,
         test: str | Path | None = None,
         split_field: str | None = None,
@@ -79,14 +85,15 @@ class Task:
 
         Args:
             path: a file, a folder or a hub name: see `read_records`.
-            template: the context; "{text}\\nLabel:" by default ("{text}\\nAnswer:" for
-                text-to-text, "{text}" for embedding).
+            template: the context; by default that of the kind in `TEMPLATES`.
             labels: the labels in order; by default those of the training data, sorted.
             text_field: the column that the template's `{text}` is read from; "text" by default.
-            label_field: the column of the label or target text.
+            label_field: the column of the target; "label" by default, for tagging "tags" and for
+                extractive-qa "answers". For multi-label also columns of 0 and 1, named after the
+                labels and parted by commas.
             validation, test: files of their own for these; what is not given is cut from `path`.
             split_field: the column that says which split a row belongs to.
-            kind: "classification", "text-to-text" or "embedding".
+            kind: see `TaskSpec`.
             seed: what the split and the limit depend on, besides the rows' content.
             split: the parts of train, validation and test where they are cut.
             limit: keep at most so many training rows, chosen by content hash.
@@ -96,23 +103,21 @@ class Task:
             DataError: the data cannot be used; with the row where there is one.
             ConfigError: the settings cannot be used.
         """
-        text = template if template is not None else _default_template(kind)
-        fields = Template(text).fields
-        wanted = Wanted(fields, label_field, _columns(fields, text_field))
-        given = _read(path, {"validation": validation, "test": test}, split_field, wanted)
-        if kind == "classification" and labels is None:
-            labels = find_labels(given["train"], str(path))
+        text = template if template is not None else TEMPLATES[kind]
+        label_field = label_field or TARGETS.get(kind, "label")
         words = options.pop("words", None)
-        spec = TaskSpec.parse(
-            {
-                "kind": kind,
-                "template": text,
-                "labels": tuple(labels or ()),
-                "target_field": label_field,
-                "words": dict(words or {}),
-                **options,
-            }
-        )
+        # What reads the rows does not depend on the labels, which may have to be read first.
+        some = tuple(labels or ("?", "??")) if kind in LABELLED else tuple(labels or ())
+        asked = {"kind": kind, "template": text, "target_field": label_field, **options}
+        spec = TaskSpec.parse({**asked, "labels": some, "words": {}})
+        fields = spec.record_fields
+        columns = _columns(spec.field_names, text_field)
+        wanted = Wanted(fields, label_field, columns, spec.cells(label_field))
+        given = _read(path, {"validation": validation, "test": test}, split_field, wanted)
+        if kind in LABELLED and labels is None:
+            several = columns_of(label_field) if kind == "multi-label" else ()
+            labels = several if len(several) > 1 else find_labels(given["train"], str(path), spec)
+        spec = TaskSpec.parse({**asked, "labels": tuple(labels or ()), "words": dict(words or {})})
         return cls.from_records(spec, given, seed=seed, split=split, limit=limit)
 
     @classmethod
@@ -156,6 +161,8 @@ class Task:
                     expected="rows in every split",
                     hint="give more rows, another seed, or a file for each split",
                 )
+        if spec.kind == "regression":
+            spec = standardised(spec, splits.train)
         return cls(spec, splits.train, splits.validation, splits.test, report)
 
 
@@ -167,8 +174,14 @@ def _read(
 ) -> dict[Split, list[Record]]:
     """What the source holds for each split, and what the splits' own files hold."""
     fields, target, columns = wanted.fields, wanted.target, wanted.columns
+    cells = wanted.cells
     given = read_splits(
-        path, fields=fields, target_field=target, split_field=split_field, columns=columns
+        path,
+        fields=fields,
+        target_field=target,
+        split_field=split_field,
+        columns=columns,
+        cells=cells,
     )
     for name, file in own.items():
         if file is None:
@@ -180,17 +193,47 @@ def _read(
                 got=str(file),
                 expected=f"a file of its own or a part of {path}, not both",
             )
-        given[name] = read_records(file, fields=fields, target_field=target, columns=columns)
+        given[name] = read_records(
+            file, fields=fields, target_field=target, columns=columns, cells=cells
+        )
     return given
 
 
-def find_labels(records: Iterable[Record], where: str) -> tuple[str, ...]:
-    """The labels of the records, sorted.
+def standardised(spec: TaskSpec, train: Sequence[Record]) -> TaskSpec:
+    """A regression with its training targets' mean and standard deviation.
+
+    Raises:
+        DataError: targets that are all the same.
+    """
+    numbers = [float(record.target or 0.0) for record in train]
+    spread = pstdev(numbers)
+    if spread == 0:
+        raise DataError(
+            "the training targets are all the same",
+            where=train[0].source or None,
+            got=f"{numbers[0]:g} in {len(numbers)} rows",
+            expected="numbers that differ",
+        )
+    return spec.model_copy(update={"mean": fmean(numbers), "scale": spread})
+
+
+def find_labels(
+    records: Iterable[Record], where: str, spec: TaskSpec | None = None
+) -> tuple[str, ...]:
+    """The labels of the records, sorted; of tags "O" first.
+
+    Args:
+        spec: says how a target's labels are parted; by default it is one.
 
     Raises:
         ConfigError: fewer than two, or so many that they are texts.
     """
-    labels = sorted({record.target for record in records if record.target is not None})
+    targets = {record.target for record in records if record.target is not None}
+    if spec is not None:
+        targets = {part for text in targets for part in labels_of(spec, text)}
+    labels = sorted(targets)
+    if spec is not None and spec.kind == "tagging" and OUTSIDE in targets:
+        labels = [OUTSIDE, *(label for label in labels if label != OUTSIDE)]
     if len(labels) > MAX_LABELS:
         raise ConfigError(
             "too many different labels",
@@ -199,7 +242,8 @@ def find_labels(records: Iterable[Record], where: str) -> tuple[str, ...]:
             expected=f"at most {MAX_LABELS}",
             hint="use the kind text-to-text to produce texts, or check the label's column",
         )
-    if len(labels) < 2:
+    least = 1 if spec is not None and spec.kind == "multi-label" else 2
+    if len(labels) < least:
         raise ConfigError(
             "there is only one label" if labels else "there is no label",
             where=where,
@@ -212,23 +256,9 @@ def find_labels(records: Iterable[Record], where: str) -> tuple[str, ...]:
 def check_records(spec: TaskSpec, records: Iterable[Record]) -> None:
     """Raise where a record lacks a field or a target, or has a label that is not in the list."""
     template = spec.parsed
-    known = set(spec.labels)
     for record in records:
         template.check(record.fields)
-        if record.target is None:
-            raise DataError(
-                "a record without a target",
-                where=record_place(record),
-                got="nothing",
-                expected="a label" if known else "a text",
-            )
-        if known and record.target not in known:
-            raise unknown_label(record, spec.labels)
-
-
-def _default_template(kind: Kind) -> str:
-    texts = {"classification": "{text}\nLabel:", "text-to-text": "{text}\nAnswer:"}
-    return texts.get(kind, "{text}")
+        check_target(spec, record)
 
 
 def _columns(fields: Sequence[str], text_field: str | None) -> dict[str, str]:

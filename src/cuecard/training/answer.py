@@ -24,5 +24,5 @@ def answer(
     """
     manifest = prompt.manifest
     check_backbone(manifest, backbone)
-    given = {"slot": manifest.slot, "prior": manifest.prior} | options
+    given = {"slot": manifest.slot, "prior": manifest.prior, "head": prompt.head()} | options
     return predict(backbone, prompt.spec, records, prompt.injection(), **given)

@@ -127,3 +127,28 @@ def check_slot(method: MethodConfig, spec: TaskSpec) -> None:
             got=f"slot {method.slot} and the template {spec.template!r}",
             expected="slot infix with {prompt} in the template, or neither",
         )
+
+
+def check_reads(backbone: Backbone, method: MethodConfig, spec: TaskSpec) -> None:
+    """Refuse a task that reads a state per token where those states do not know of the prompt.
+
+    Raises:
+        ConfigError: an encoder-decoder, which has no such states to read, or a prompt that stands
+            behind the text.
+    """
+    if not spec.read_field:
+        return
+    if backbone.lacks("decoder-tokens") is None:
+        raise ConfigError(
+            f"the kind {spec.kind} reads a state per token, which an encoder-decoder does not give",
+            where=f"backbone {backbone.name}",
+            got="an encoder-decoder",
+            expected="a causal or masked language model",
+        )
+    if method.slot != "prefix":
+        raise ConfigError(
+            f"the kind {spec.kind} reads the text's own tokens, which know of a prompt before them",
+            where=f"method {method.name}, slot",
+            got=method.slot,
+            expected="prefix",
+        )

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Optimizer = Literal["adamw", "adafactor"]
 Schedule = Literal["constant", "linear", "cosine"]
-LossKind = Literal["auto", "labels", "tokens"]
+LossKind = Literal["auto", "labels", "tokens", "head"]
 Select = Literal["loss", "accuracy"]
 Activations = Literal["auto", "keep", "recompute"]
 Inputs = Literal["auto", "memory", "disk", "recompute"]
@@ -32,7 +32,9 @@ class TrainConfig(BaseModel):
         clip: the largest gradient norm; 0 switches clipping off.
         loss: "tokens" is the cross-entropy of the target's tokens over the vocabulary, as in the
             paper; "labels" is the cross-entropy among the label words, which needs labels of one
-            token; "auto" takes "labels" where it can.
+            token; "head" is a trained head's own (see `head_loss`), for tasks with one; "auto"
+            takes what fits, "labels" before "tokens".
+        head_lr: the peak learning rate of a task's head, which starts from zeros.
         select: what chooses the best step on the validation rows. The loss sees how sure every
             answer is, so that a few hundred rows tell steps apart which their accuracy cannot.
         calibrate: whether a classification's prompt is kept with a number per label, fitted on the
@@ -57,6 +59,7 @@ class TrainConfig(BaseModel):
     accumulation: int = Field(default=1, ge=1)
     optimizer: Optimizer = "adamw"
     lr: float | Literal["auto"] | None = None
+    head_lr: float = Field(default=1e-3, gt=0)
     weight_decay: float | None = Field(default=None, ge=0)
     schedule: Schedule = "cosine"
     warmup: int = Field(default=10, ge=0)

@@ -100,7 +100,14 @@ def member_of(prompt: Prompt, backbone: Backbone) -> Member:
 
     Raises:
         WrongBackboneError: it was made for another backbone.
+        ConfigError: it has a head.
     """
     check_backbone(prompt.manifest, backbone)
+    if prompt.spec.headed:
+        raise ConfigError(
+            "prompts with a trained head do not make an ensemble",
+            got=f"a {prompt.spec.kind} with a head",
+            expected="prompts without",
+        )
     manifest = prompt.manifest
     return Member(prompt.spec, prompt.injection(), manifest.slot, manifest.prior)

@@ -14,9 +14,10 @@ from cuecard.errors import Interrupted, TrainingError
 from cuecard.evaluation.predict import check_task
 from cuecard.methods import MethodSettings
 from cuecard.tasks import Task
-from cuecard.training.capabilities import check_needs, check_slot, is_late
+from cuecard.training.capabilities import check_needs, check_reads, check_slot, is_late
 from cuecard.training.checkpoint import Checkpoint, State
 from cuecard.training.config import TrainConfig
+from cuecard.training.head import head_of
 from cuecard.training.inputs import remember_inputs
 from cuecard.training.job import Job
 from cuecard.training.log import FILE as LOG
@@ -32,6 +33,7 @@ from cuecard.training.train import (
     Run,
     Unchanged,
     choose_for,
+    encode_rows,
     finish_run,
     log_start,
     new_method,
@@ -84,6 +86,7 @@ class Group:
             for task in self._tasks.values():
                 check_slot(method, task.spec)
                 check_task(backbone, task.spec)
+                check_reads(backbone, method, task.spec)
                 if is_late(backbone, method, task.spec):
                     late.add(method.slot)
         first = self._rows(self._names[0], min(method.slot for method in methods))
@@ -174,7 +177,7 @@ class Group:
         rows = self._rows(name, method.slot)
         loss = resolve_loss(config.loss, task.spec, self._backbone)
         job = Job(self._backbone, task.spec, rows, config, loss)
-        made = new_method(self._backbone, task.spec, method, config.seed)
+        made = new_method(self._backbone, task.spec, method, config.seed, config.head_lr)
         activations = choose_for(job, made)
         job = replace(job, recompute=activations.how == "recompute")
         if state.lr is None:
@@ -183,7 +186,8 @@ class Group:
 
         def look() -> Validation:
             records = task.validation
-            return validate(self._backbone, task.spec, records, made.injection(), method.slot)
+            injection, head = made.injection(), head_of(made)
+            return validate(self._backbone, task.spec, records, injection, method.slot, head)
 
         def prune(own: State) -> bool:
             others = self._seen(name, but=number)
@@ -247,9 +251,8 @@ class Group:
     def _rows(self, name: str, slot: Slot) -> list[Encoded]:
         if (name, slot) not in self._encoded:
             task = self._tasks[name]
-            self._encoded[name, slot] = [
-                task.spec.encode(record, self._backbone.tokenizer, slot) for record in task.train
-            ]
+            tokenizer = self._backbone.tokenizer
+            self._encoded[name, slot] = encode_rows(task.spec, task.train, tokenizer, slot)
         return self._encoded[name, slot]
 
     def _remember(self, config: TrainConfig, slots: Sequence[Slot]) -> None:
@@ -257,7 +260,7 @@ class Group:
         tokenizer = self._backbone.tokenizer
         for slot in slots:
             for task in self._tasks.values():
-                rows += [task.spec.encode(record, tokenizer, slot) for record in task.validation]
+                rows += encode_rows(task.spec, task.validation, tokenizer, slot)
         chosen = self._state.inputs
         kept = remember_inputs(self._backbone, rows, config.inputs, self._folder, chosen)
         self._state.inputs = str(kept["place"])

@@ -15,18 +15,20 @@ from cuecard.tasks import TaskSpec, collate
 from cuecard.tasks.embedding import collate_texts, pooled, texts_of
 from cuecard.training.config import LossKind
 from cuecard.training.contrast import contrastive_loss
-from cuecard.types import Backbone, Batch, Encoded, Injection, Reads, Tokenizer
+from cuecard.training.head import head_loss
+from cuecard.types import Backbone, Batch, Encoded, Head, Injection, Reads, Tokenizer
 
-Resolved = Literal["labels", "tokens", "pairs"]
+Resolved = Literal["labels", "tokens", "head", "pairs"]
 SoftLabels = Mapping[Encoded, Sequence[float]]
 
 
 def resolve_loss(kind: LossKind, spec: TaskSpec, backbone: Backbone) -> Resolved:
-    """ "auto" -> "labels" where every label word is one token, else "tokens"; "pairs" for texts.
+    """ "auto" -> "head" for a task with one, "labels" where every label word is one token, else
+    "tokens"; "pairs" for texts.
 
     Raises:
-        ConfigError: "labels" for a task whose labels cannot be told by one token, or a loss of
-            words for an embedding task.
+        ConfigError: "labels" for a task whose labels cannot be told by one token, a loss of words
+            for an embedding task, or a head's loss without a head, or another one with it.
     """
     if spec.kind == "embedding":
         if kind != "auto":
@@ -34,6 +36,15 @@ def resolve_loss(kind: LossKind, spec: TaskSpec, backbone: Backbone) -> Resolved
                 "an embedding task has a loss of its own", where="loss", got=kind, expected="auto"
             )
         return "pairs"
+    if spec.headed or kind == "head":
+        if not spec.headed or kind not in ("auto", "head"):
+            raise ConfigError(
+                "the loss does not fit what answers",
+                where="loss",
+                got=f"{kind} for a {spec.kind} {'with' if spec.headed else 'without'} a head",
+                expected="auto",
+            )
+        return "head"
     possible = spec.kind == "classification" and all(
         len(ids) == 1 for ids in spec.continuations(backbone.tokenizer)
     )
@@ -51,13 +62,21 @@ def resolve_loss(kind: LossKind, spec: TaskSpec, backbone: Backbone) -> Resolved
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A batch of one prompt: its task, rows, injection, the kind of loss, and soft labels."""
+    """A batch of one prompt: task, rows, injection, the kind of loss, soft labels, and head."""
 
     spec: TaskSpec
     rows: Sequence[Encoded]
     injection: Injection
     kind: Resolved
     soft: SoftLabels | None = None
+    head: Head | None = None
+
+
+def count_targets(kind: Resolved, spec: TaskSpec, rows: Sequence[Encoded]) -> int:
+    """What a batch's summed loss sums over: tokens, tagged words, or rows."""
+    if kind == "tokens":
+        return sum(len(row.target) for row in rows)
+    return sum(len(row.at) for row in rows) if spec.kind == "tagging" else len(rows)
 
 
 def batch_loss(
@@ -69,7 +88,7 @@ def batch_loss(
 ) -> tuple[Tensor, int]:
     """The summed loss of a batch and the number of targets it sums over."""
     (loss,) = batch_losses(backbone, [Part(spec, rows, injection, kind)])
-    return loss, sum(len(row.target) for row in rows) if kind == "tokens" else len(rows)
+    return loss, count_targets(kind, spec, rows)
 
 
 def batch_losses(backbone: Backbone, parts: Sequence[Part]) -> list[Tensor]:
@@ -77,24 +96,39 @@ def batch_losses(backbone: Backbone, parts: Sequence[Part]) -> list[Tensor]:
 
     "tokens": sum over target tokens of -log p(token | context, prompt, earlier target tokens).
     "labels": sum over rows of -log softmax over the label words' logits at the gold label; with
-    soft labels q, of KL(q || softmax) instead.
-    "pairs": see `contrastive_loss`.
+    soft labels q, of KL(q || softmax) instead. "head": see `head_loss`; prompts with a head make
+    one pass together, those without another. "pairs": see `contrastive_loss`.
     """
-    batches = [_batch(part, backbone.tokenizer) for part in parts]
-    injections = [part.injection for part in parts]
-    found = backbone.read_many(list(zip(batches, injections, strict=True)))
-    return [
-        _loss(part, batch, reads, backbone.tokenizer)
-        for part, batch, reads in zip(parts, batches, found, strict=True)
-    ]
+    losses: dict[int, Tensor] = {}
+    plain = [number for number, part in enumerate(parts) if part.head is None]
+    headed = [number for number, part in enumerate(parts) if part.head is not None]
+    for chosen in (plain, headed):
+        if not chosen:
+            continue
+        some = [parts[number] for number in chosen]
+        batches = [_batch(part, backbone) for part in some]
+        pairs = [(batch, part.injection) for batch, part in zip(batches, some, strict=True)]
+        if chosen is headed:
+            found = backbone.read_many(pairs, states=True)
+        else:
+            found = backbone.read_many(pairs)
+        for number, part, batch, reads in zip(chosen, some, batches, found, strict=True):
+            losses[number] = _loss(part, batch, reads, backbone.tokenizer)
+    return [losses[number] for number in range(len(parts))]
 
 
-def _batch(part: Part, tokenizer: Tokenizer) -> Batch:
+def _batch(part: Part, backbone: Backbone) -> Batch:
     if part.kind == "pairs":
-        pairs = [texts_of(row) for row in part.rows]
-        return collate_texts([*(a for a, _ in pairs), *(p for _, p in pairs)], tokenizer)
-    read: Literal["next", "targets"] = "next" if part.kind == "labels" else "targets"
-    return collate([(row, row.target) for row in part.rows], read=read)
+        texts = [texts_of(row) for row in part.rows]
+        anchors, positives = [a for a, _ in texts], [p for _, p in texts]
+        return collate_texts([*anchors, *positives], backbone.tokenizer)
+    read: Mapping[Resolved, Literal["targets", "next", "states"]] = {
+        "tokens": "targets",
+        "labels": "next",
+        "head": "states",
+    }
+    rows = [(row, row.target) for row in part.rows]
+    return collate(rows, read=read[part.kind], inside=int(backbone.causal))
 
 
 def _loss(part: Part, batch: Batch, reads: Reads, tokenizer: Tokenizer) -> Tensor:
@@ -103,6 +137,8 @@ def _loss(part: Part, batch: Batch, reads: Reads, tokenizer: Tokenizer) -> Tenso
     if part.kind == "pairs":
         anchors, positives = pooled(batch, reads.states()).chunk(2)
         return contrastive_loss(anchors, positives, [row.target for row in part.rows]).sum()
+    if part.head is not None:
+        return head_loss(part.spec, part.rows, part.head(reads.states()))
     logits = reads.logits()
     words = [ids[0] for ids in part.spec.continuations(tokenizer)]
     chosen = logits[:, torch.tensor(words, device=logits.device)]

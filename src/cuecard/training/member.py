@@ -10,9 +10,10 @@ import torch
 
 from cuecard.errors import TrainingError
 from cuecard.training.checkpoint import State
+from cuecard.training.head import head_of
 from cuecard.training.job import Job
 from cuecard.training.log import RunLog
-from cuecard.training.loss import Part
+from cuecard.training.loss import Part, count_targets
 from cuecard.training.optim import lr_share, make_optimizer, set_lr
 from cuecard.training.order import Order
 from cuecard.training.validation import Validation
@@ -79,14 +80,14 @@ class Member:
         set_lr(self._optimizer, share)
         self._optimizer.zero_grad(set_to_none=True)
         micro = [self._order.take() for _ in range(config.accumulation)]
-        single = self.job.loss != "tokens"
-        self._targets = sum(1 if single else len(row.target) for rows in micro for row in rows)
+        self._targets = sum(count_targets(self.job.loss, self.job.spec, rows) for rows in micro)
         return micro
 
     def part(self, rows: Sequence[Encoded]) -> Part:
         """What one batch of it asks of the backbone."""
         job = self.job
-        return Part(job.spec, rows, self.method.injection(), job.loss, job.soft)
+        injection = self.method.injection()
+        return Part(job.spec, rows, injection, job.loss, job.soft, head_of(self.method))
 
     def share(self, loss: torch.Tensor) -> torch.Tensor:
         """A batch's summed loss as its share of the mean over all the step's targets."""

@@ -21,9 +21,10 @@ from cuecard.methods import PromptTuning
 from cuecard.tasks import Task, TaskSpec, collate, draw_rows
 from cuecard.tasks.embedding import embed_rows
 from cuecard.training.activations import Choice, choose_activations, largest_batch
-from cuecard.training.capabilities import check_needs, check_slot, is_late
+from cuecard.training.capabilities import check_needs, check_reads, check_slot, is_late
 from cuecard.training.checkpoint import Checkpoint, State
 from cuecard.training.config import TrainConfig
+from cuecard.training.head import Headed, head_of
 from cuecard.training.inputs import remember_inputs
 from cuecard.training.job import Job
 from cuecard.training.log import Observer, RunLog
@@ -33,7 +34,16 @@ from cuecard.training.lr_sweep import sweep_lr
 from cuecard.training.member import Member
 from cuecard.training.optim import default_lr
 from cuecard.training.validation import Validation, validate
-from cuecard.types import Backbone, Encoded, InitContext, Method, MethodConfig, Record
+from cuecard.types import (
+    Backbone,
+    Encoded,
+    InitContext,
+    Method,
+    MethodConfig,
+    Record,
+    Slot,
+    Tokenizer,
+)
 
 # The sweep compares rates, which takes fewer rows than choosing a step.
 _SWEEP_ROWS = 200
@@ -101,6 +111,7 @@ def train(
     check_needs(backbone, method)
     check_slot(method, task.spec)
     check_task(backbone, task.spec)
+    check_reads(backbone, method, task.spec)
     for name in ("train", "validation"):
         if not getattr(task, name):
             raise DataError(f"the task has no {name} rows", got=0, expected="at least one")
@@ -114,23 +125,23 @@ def train(
     (state,) = checkpoint.runs
     log = RunLog(place, observer, keep_bytes=state.log_bytes)
     spec = task.spec
-    rows = [spec.encode(record, backbone.tokenizer, method.slot) for record in task.train]
+    rows = encode_rows(spec, task.train, backbone.tokenizer, method.slot)
     frozen = Unchanged(backbone, rows[0], spec)
     soft = None if soft_labels is None else dict(zip(rows, soft_labels, strict=True))
     job = Job(backbone, spec, rows, config, resolve_loss(config.loss, spec, backbone), soft)
 
     def make() -> Method:
-        return new_method(backbone, spec, method, config.seed)
+        return new_method(backbone, spec, method, config.seed, config.head_lr)
 
     def look(at: Method, rows: Sequence[Record] = task.validation) -> Validation:
-        return validate(backbone, spec, rows, at.injection(), method.slot)
+        return validate(backbone, spec, rows, at.injection(), method.slot, head_of(at))
 
     trained = make()
     activations = choose_for(job, trained)
     job = replace(job, recompute=activations.how == "recompute")
     kept: dict[str, int | str] = {}
     if is_late(backbone, method, spec):
-        again = [spec.encode(record, backbone.tokenizer, method.slot) for record in task.validation]
+        again = encode_rows(spec, task.validation, backbone.tokenizer, method.slot)
         kept = remember_inputs(backbone, [*rows, *again], config.inputs, place, checkpoint.inputs)
         checkpoint.inputs = str(kept["place"])
     if state.lr is None:
@@ -184,18 +195,35 @@ def run_key(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def new_method(backbone: Backbone, spec: TaskSpec, method: MethodConfig, seed: int) -> Method:
+def encode_rows(
+    spec: TaskSpec, records: Sequence[Record], tokenizer: Tokenizer, slot: Slot
+) -> list[Encoded]:
+    """Every record's rows."""
+    return [row for record in records for row in spec.encode_all(record, tokenizer, slot)]
+
+
+def new_method(
+    backbone: Backbone,
+    spec: TaskSpec,
+    method: MethodConfig,
+    seed: int,
+    head_lr: float = TrainConfig().head_lr,
+) -> Method:
     """A method's first parameters for a task on a backbone: the same for the same seed.
+
+    Args:
+        head_lr: the peak learning rate of the task's head, if it has one.
 
     Raises:
         ConfigError: an init that this backbone or task cannot give.
     """
-    return method.build(_init_context(backbone, spec, seed))
+    made = method.build(_init_context(backbone, spec, seed))
+    return Headed(made, spec.outputs, backbone.hidden_size, head_lr) if spec.headed else made
 
 
 def _init_context(backbone: Backbone, spec: TaskSpec, seed: int) -> InitContext:
     tokenizer = backbone.tokenizer
-    classification = spec.kind == "classification"
+    classification = spec.kind == "classification" and not spec.headed
 
     def encode(text: str) -> list[int]:
         return [int(i) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
@@ -213,12 +241,14 @@ def _init_context(backbone: Backbone, spec: TaskSpec, seed: int) -> InitContext:
 
 def _about(spec: TaskSpec) -> str:
     fields = " and ".join(name.replace("_", " ") for name in spec.field_names)
-    if spec.kind == "text-to-text":
-        return f"Read the {fields} and write the {spec.target_field.replace('_', ' ')}.\n\n"
     if spec.kind == "embedding":
         return f"Represent the {fields} to find the {spec.target_field.replace('_', ' ')}.\n\n"
+    if not spec.labels:
+        verb = "choose" if spec.kind == "multiple-choice" else "write"
+        return f"Read the {fields} and {verb} the {spec.target_field.replace('_', ' ')}.\n\n"
     words = [spec.words.get(label, label) for label in spec.labels]
-    return f"Classify the {fields} as {', '.join(words[:-1])} or {words[-1]}.\n\n"
+    listed = f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
+    return f"Classify the {fields} as {listed}.\n\n"
 
 
 class Unchanged:
@@ -293,7 +323,7 @@ def finish_run(
 ) -> Run:
     """Test a method at its best step on the sealed rows, once, and save its prompt."""
     best = Validation(loss=state.best_loss, accuracy=state.best_accuracy)
-    injection, seed = trained.injection(), job.config.seed
+    injection, head, seed = trained.injection(), head_of(trained), job.config.seed
     prior = state.best_prior if job.config.calibrate else None
     test = None
     if task.test:
@@ -306,9 +336,11 @@ def finish_run(
             slot=method.slot,
             prior=prior,
             seed=seed,
+            head=head,
         )
     prompt = Prompt.create(
         injection,
+        head=head,
         backbone=job.backbone,
         spec=job.spec,
         method=method.name,
@@ -362,7 +394,7 @@ def _log_end(log: RunLog, run: Run) -> None:
 
 def _alarm(task: Task, best: Validation) -> str | None:
     """A prompt that answers no better than the most common label has not learnt the task."""
-    if best.accuracy is None or task.spec.kind == "embedding":
+    if best.accuracy is None or task.spec.kind != "classification":
         return None
     gold = [record.target for record in task.validation]
     majority = max(gold.count(label) for label in set(gold)) / len(gold)

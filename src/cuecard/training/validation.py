@@ -7,16 +7,19 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from cuecard.evaluation.calibration import fitted_prior
 from cuecard.evaluation.embedding import nearest, pair_vectors
-from cuecard.evaluation.predict import predict
+from cuecard.evaluation.heads import fitted_thresholds, head_outputs
+from cuecard.evaluation.predict import head_answers, predict
 from cuecard.tasks import TaskSpec, ordered_batches
 from cuecard.training.config import Select
 from cuecard.training.contrast import contrastive_loss
-from cuecard.training.loss import batch_loss
-from cuecard.types import Backbone, Injection, Record, Slot
+from cuecard.training.head import head_loss
+from cuecard.training.loss import batch_loss, count_targets
+from cuecard.types import Backbone, Head, Injection, Record, Slot
 
 _ROWS = 32
 
@@ -27,10 +30,13 @@ class Validation:
 
     Attributes:
         loss: mean negative log-likelihood of the gold label among the labels, of the target's
-            tokens for text-to-text, or of the text that belongs to each among all for embedding.
-        accuracy: share of right answers (of texts found first); None for text-to-text.
-        commonest: the share of the answer given most often; None for text-to-text.
-        prior: label -> what calibration would take off its score; None for text-to-text.
+            tokens for text-to-text, or of the text that belongs to each among all for embedding; a
+            head's own loss.
+        accuracy: share of right answers (of texts found first); None where answers are not one of
+            a few.
+        commonest: the share of the answer given most often; None with `accuracy`.
+        prior: label -> what calibration would take off its score, or its threshold where several
+            labels may hold; None without labels.
     """
 
     loss: float
@@ -52,8 +58,11 @@ def validate(
     records: Sequence[Record],
     injection: Injection,
     slot: Slot,
+    head: Head | None = None,
 ) -> Validation:
-    """Score an injection on labelled rows, as it is: without calibration."""
+    """Score an injection, and the head beside it, on labelled rows: without calibration."""
+    if head is not None:
+        return _validate_head(backbone, spec, records, injection, slot, head)
     if spec.kind == "text-to-text":
         return Validation(loss=_token_loss(backbone, spec, records, injection, slot))
     if spec.kind == "embedding":
@@ -67,7 +76,36 @@ def validate(
         loss=math.fsum(nll) / len(nll),
         accuracy=sum(p.answer == label for p, label in pairs) / len(pairs),
         commonest=answers.most_common(1)[0][1] / len(pairs),
-        prior=fitted_prior(predictions, gold),
+        prior=fitted_prior(predictions, gold) if spec.kind == "classification" else None,
+    )
+
+
+def _validate_head(
+    backbone: Backbone,
+    spec: TaskSpec,
+    records: Sequence[Record],
+    injection: Injection,
+    slot: Slot,
+    head: Head,
+) -> Validation:
+    """Loss and answers from one pass over the rows."""
+    each = [row for r in records for row in spec.encode_all(r, backbone.tokenizer, slot)]
+    outputs = head_outputs(backbone, each, injection, head, batch_rows=_ROWS)
+    whole = torch.from_numpy(np.concatenate(outputs))
+    loss = float(head_loss(spec, each, whole)) / count_targets("head", spec, each)
+    if spec.kind == "multi-label":
+        gold = [row.goal for row in each]
+        return Validation(loss, prior=fitted_thresholds(spec, np.concatenate(outputs), gold))
+    if spec.kind != "classification":
+        return Validation(loss)
+    predictions = head_answers(spec, records, outputs, backbone.tokenizer)
+    labels = [record.target or "" for record in records]
+    given = [prediction.answer for prediction in predictions]
+    return Validation(
+        loss=loss,
+        accuracy=sum(a == label for a, label in zip(given, labels, strict=True)) / len(labels),
+        commonest=Counter(given).most_common(1)[0][1] / len(labels),
+        prior=fitted_prior(predictions, labels),
     )
 
 

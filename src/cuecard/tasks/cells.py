@@ -1,0 +1,239 @@
+"""Cells that hold more than a text: lists of labels, numbers, words with tags, answers, options.
+
+Each kind of task reads its own into a record's plain texts, which everything else hashes, stores
+and compares. Lists that keep their parts become JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cuecard.errors import DataError
+
+NamesOf = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """How a field or a target is made of a row.
+
+    Attributes:
+        columns: the columns it is read from.
+        read: the columns' values by name, the names of class numbers by column, and where the row
+            stands -> the text.
+    """
+
+    columns: tuple[str, ...]
+    read: Callable[[Mapping[str, Any], NamesOf, str], str]
+
+
+def columns_of(text: str) -> tuple[str, ...]:
+    """The columns of a comma-separated list of them."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def labels_cell(column: str, separator: str) -> Cell:
+    """Labels as a list, as a text with separators, or as one column of 0 and 1 per label."""
+    columns = columns_of(column)
+
+    def flags(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
+        found = [name for name in columns if _flag(values[name], f"{where}, column {name!r}")]
+        return separator.join(sorted(found))
+
+    def listed(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
+        place = f"{where}, column {column!r}"
+        value = values[column]
+        if isinstance(value, str) or value is None:
+            value = [part for part in (value or "").split(separator) if part.strip()]
+        labels = [text.strip() for text in _texts(value, names.get(column), place)]
+        for label in labels:
+            if not label or separator in label:
+                raise _wrong("a label that cannot be told apart", place, label, "labels with text")
+        return separator.join(sorted(set(labels)))
+
+    return Cell(columns, flags) if len(columns) > 1 else Cell((column,), listed)
+
+
+def number_cell(column: str) -> Cell:
+    """A finite number."""
+
+    def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
+        place = f"{where}, column {column!r}"
+        value = values[column]
+        try:
+            number = math.nan if isinstance(value, bool) else float(str(value).strip())
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise _wrong("a target that is no number", place, value, "a finite number such as 3.5")
+        return repr(number)
+
+    return Cell((column,), read)
+
+
+def words_cell(column: str) -> Cell:
+    """A list of words, or a text with a space between any two."""
+
+    def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
+        place = f"{where}, column {column!r}"
+        return " ".join(_words(values[column], None, place, "a word"))
+
+    return Cell((column,), read)
+
+
+def tags_cell(column: str, words: str) -> Cell:
+    """A tag per word: a list of texts or class numbers, or a text with spaces between."""
+
+    def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
+        place = f"{where}, column {column!r}"
+        tags = _words(values[column], names.get(column), place, "a tag")
+        count = len(_words(values[words], None, f"{where}, column {words!r}", "a word"))
+        if len(tags) != count:
+            raise _wrong("tags that do not fit the words", place, len(tags), f"{count} tags")
+        return " ".join(tags)
+
+    return Cell((column, words), read)
+
+
+def answers_cell(column: str, context: str) -> Cell:
+    """Answers that stand in a context: {"text": [...], "answer_start": [...]}, texts, or one."""
+
+    def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
+        place = f"{where}, column {column!r}"
+        text = values[context]
+        pairs = _pairs(values[column], place)
+        found = [_placed(str(text), answer, start, place) for answer, start in pairs]
+        if not found:
+            raise _wrong("a question without an answer", place, "no answer", "one or more")
+        return answers_text(found)
+
+    return Cell((column, context), read)
+
+
+def options_cell(column: str) -> Cell:
+    """Options as a list, or as one column per option, of which some may be empty."""
+    columns = columns_of(column)
+
+    def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
+        place = f"{where}, column {column!r}"
+        value = values[column] if len(columns) == 1 else _filled(values, columns)
+        if isinstance(value, str):
+            raise _wrong("options that are no list", place, value, "a list, or a column for each")
+        options = [text.strip() for text in _texts(value, None, place)]
+        if len(options) < 2 or "" in options or len(set(options)) < len(options):
+            got = ", ".join(map(repr, options)) or "none"
+            raise _wrong(
+                "options to choose from are missing", place, got, "two or more that differ"
+            )
+        return json.dumps(options, ensure_ascii=False)
+
+    return Cell(columns, read)
+
+
+def choice_cell(column: str, options: Cell) -> Cell:
+    """The right option: its text, its column's name, or its number counted from 0."""
+
+    def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
+        place = f"{where}, column {column!r}"
+        given = options_of(options.read(values, names, where))
+        value = values[column]
+        text = "" if value is None else str(value).strip()
+        if text in given:
+            return text
+        if text in options.columns and len(options.columns) > 1 and values[text] is not None:
+            return str(values[text]).strip()
+        if text.isdecimal() and int(text) < len(given):
+            return given[int(text)]
+        expected = f"one of {', '.join(map(repr, given))}, or 0 to {len(given) - 1}"
+        raise _wrong("an answer that is none of the options", place, value, expected)
+
+    return Cell((column, *options.columns), read)
+
+
+def options_of(text: str) -> list[str]:
+    """A record's options."""
+    return [str(option) for option in json.loads(text)]
+
+
+def answers_text(answers: Sequence[tuple[str, int]]) -> str:
+    """Answers and where they start as a record's target, in SQuAD's names."""
+    texts, starts = [a for a, _ in answers], [s for _, s in answers]
+    return json.dumps({"text": texts, "answer_start": starts}, ensure_ascii=False)
+
+
+def answers_of(target: str) -> list[tuple[str, int]]:
+    """A record's answers: each one's text and its first character's place in the context."""
+    found = json.loads(target)
+    return list(zip(found["text"], found["answer_start"], strict=True))
+
+
+def _pairs(value: Any, place: str) -> list[tuple[str, int | None]]:
+    if isinstance(value, str):
+        return [(value, None)]
+    if isinstance(value, Mapping):
+        texts, starts = value.get("text"), value.get("answer_start")
+        if isinstance(texts, str):
+            texts, starts = [texts], None if starts is None else [starts]
+        if not isinstance(texts, list) or (starts is not None and len(starts) != len(texts)):
+            raise _wrong("answers that cannot be read", place, value, '{"text": [...]}')
+        return list(zip(texts, starts or [None] * len(texts), strict=True))
+    if isinstance(value, list):
+        return [pair for item in value for pair in _pairs(item, place)]
+    raise _wrong("answers that cannot be read", place, value, "a text, or a list of texts")
+
+
+def _placed(context: str, answer: Any, start: Any, place: str) -> tuple[str, int]:
+    """An answer where it stands."""
+    if not isinstance(answer, str) or not answer.strip():
+        raise _wrong("an empty answer", place, answer, "some text of the context")
+    if start is None:
+        start = context.find(answer)
+    if type(start) is not int or start < 0 or context[start : start + len(answer)] != answer:
+        got = answer if type(start) is not int or start < 0 else f"{answer!r} at {start}"
+        raise _wrong("an answer that is not in its context", place, got, "a part of the context")
+    return answer, start
+
+
+def _filled(values: Mapping[str, Any], columns: Sequence[str]) -> list[Any]:
+    return [values[c] for c in columns if values[c] is not None and str(values[c]).strip()]
+
+
+def _flag(value: Any, place: str) -> bool:
+    text = str(value).strip().lower()
+    if text in ("1", "1.0", "true"):
+        return True
+    if text in ("0", "0.0", "false", "", "none"):
+        return False
+    raise _wrong("a label's column that is neither 0 nor 1", place, value, "0 or 1")
+
+
+def _words(value: Any, names: Sequence[str] | None, place: str, what: str) -> list[str]:
+    words = value.split() if isinstance(value, str) else _texts(value, names, place)
+    for word in words:
+        if len(word.split()) != 1 or word != word.strip():
+            raise _wrong(f"{what} that is empty or has a space", place, repr(word), what)
+    if not words:
+        raise _wrong("an empty sentence", place, "nothing", "one or more words")
+    return words
+
+
+def _texts(value: Any, names: Sequence[str] | None, place: str) -> list[str]:
+    """A list's items as texts; class numbers by their names."""
+    if not isinstance(value, list | tuple):
+        raise _wrong("a value that is no list", place, value, "a list of texts")
+    found = []
+    for item in value:
+        if names is not None and type(item) is int and 0 <= item < len(names):
+            item = names[item]
+        if isinstance(item, bool) or not isinstance(item, str | int | float):
+            raise _wrong("a list with something else than texts", place, item, "texts")
+        found.append(str(item))
+    return found
+
+
+def _wrong(what: str, place: str, got: Any, expected: str) -> DataError:
+    return DataError(what, where=place, got=str(got)[:80], expected=expected)
