@@ -22,7 +22,7 @@ from cuecard.methods import MethodSettings, PromptTuning, method_settings
 from cuecard.names import data_source, load_backbone
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
-from cuecard.tasks.spec import Kind
+from cuecard.tasks.kinds import Kind
 from cuecard.training.config import TrainConfig
 from cuecard.training.log import Observer
 from cuecard.training.prove import Proof, prove, write_proof
@@ -41,11 +41,14 @@ class _Section(BaseModel):
 
 
 class DataRecipe(_Section):
-    """Where the records are; see `Task.from_file`. `split_seed` is training.seed by default."""
+    """Where the records are; see `Task.from_file`.
+
+    `split_seed` is training.seed by default, `label_field` the kind's usual column.
+    """
 
     path: str
     text_field: str | None = None
-    label_field: str = "label"
+    label_field: str | None = None
     validation: str | None = None
     test: str | None = None
     split_field: str | None = None
@@ -58,6 +61,7 @@ class TaskRecipe(_Section):
     """What is asked; see `TaskSpec`."""
 
     kind: Kind = "classification"
+    head: Literal["none", "trained"] = "none"
     template: str | None = None
     labels: tuple[str, ...] | None = None
     words: dict[str, str] = Field(default_factory=dict)
@@ -66,6 +70,9 @@ class TaskRecipe(_Section):
     max_length: int = Field(default=512, gt=0)
     normalize: Literal["none", "length"] = "none"
     max_new_tokens: int = Field(default=64, gt=0)
+    separator: str = ","
+    options_field: str = "options"
+    subword: Literal["first", "last"] = "first"
 
 
 class Recipe(_Section):
@@ -165,6 +172,10 @@ class Recipe(_Section):
             max_length=task.max_length,
             normalize=task.normalize,
             max_new_tokens=task.max_new_tokens,
+            head=task.head,
+            separator=task.separator,
+            options_field=task.options_field,
+            subword=task.subword,
         )
 
     def load_backbone(self, progress: Progress | None = None) -> Backbone:

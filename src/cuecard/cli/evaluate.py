@@ -150,7 +150,15 @@ def _evaluate(
 ) -> Evaluation:
     spec, slot = prompt.spec, prompt.manifest.slot
     injection = None if no_prompt else prompt.injection()
-    if calibration != "none" and spec.kind != "classification":
+    fitted = calibration == "saved" and spec.kind == "multi-label"
+    if calibration == "content-free" and spec.headed:
+        raise ConfigError(
+            "a head is not calibrated on inputs without content",
+            where="--calibrate",
+            got=calibration,
+            expected="saved, batch or none",
+        )
+    if calibration != "none" and spec.kind != "classification" and not fitted:
         raise ConfigError(
             "only labels can be calibrated",
             where="--calibrate",
@@ -168,6 +176,7 @@ def _evaluate(
             injection,
             slot=slot,
             prior=prior,
+            head=prompt.head(),
             batch_rows=batch_rows,
             on_rows=more,
         )

@@ -22,16 +22,28 @@ _NAMES = {
     "recall@5": "recall@5",
     "recall@10": "recall@10",
     "mrr@10": "MRR@10",
+    "micro_f1": "micro-F1",
+    "span_f1": "span F1",
+    "precision": "precision",
+    "recall": "recall",
+    "word_accuracy": "word accuracy",
+    "sentence_accuracy": "whole sentences",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R2",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
 }
 _WIDEST = 12  # labels in a confusion matrix; of more, the commonest confusions are listed
 
 
 def print_evaluation(found: Evaluation, labels: Sequence[str], out: Console) -> None:
-    """Print the metrics with their intervals, a table by label, and the confusions."""
+    """Print the metrics with their intervals, a table by label, and the confusions if any."""
     out.print(_metrics(found))
-    if labels:
+    if "per_class" in found.metrics:
         out.print()
         out.print(_per_class(found.metrics["per_class"]))
+    if "confusion" in found.metrics:
         out.print()
         confusion = found.metrics["confusion"]
         out.print(

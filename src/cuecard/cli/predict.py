@@ -125,6 +125,7 @@ def predict(
             opened.injection(),
             slot=opened.manifest.slot,
             prior=opened.manifest.prior,
+            head=opened.head(),
             batch_rows=batch_rows,
             on_rows=more,
         )
@@ -190,4 +191,5 @@ def _print_answers(records: Sequence[Record], answers: Sequence[Prediction], out
 
 
 def _probability(answer: Prediction) -> str:
-    return f"{answer.probabilities[answer.answer]:.3f}" if answer.probabilities else "-"
+    found = answer.probabilities.get(answer.answer)
+    return "-" if found is None else f"{found:.3f}"

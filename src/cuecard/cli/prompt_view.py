@@ -49,8 +49,9 @@ def _facts(prompt: Prompt, folder: Path) -> list[tuple[str, str]]:
         ("method", f"{manifest.method} {json.dumps(settings, ensure_ascii=False)}"),
         ("slot", manifest.slot),
         ("task", f"{spec.kind}{', in the chat format' if spec.chat else ''}"),
+        *_head(prompt),
         ("template", json.dumps(spec.template, ensure_ascii=False)),
-        ("labels", ", ".join(words) or f"(texts: {spec.target_field})"),
+        ("labels", ", ".join(words) or f"(none: {spec.target_field})"),
         ("backbone", f"{entry.name}: {entry.num_layers} layers, {entry.vocab_size:,} tokens"),
         ("fingerprint", print_of),
         *_metrics(manifest.metrics),
@@ -59,6 +60,16 @@ def _facts(prompt: Prompt, folder: Path) -> list[tuple[str, str]]:
         ("seed", "unknown" if manifest.seed is None else str(manifest.seed)),
         ("made with", ", ".join(f"{k} {v}" for k, v in manifest.created_with.items())),
     ]
+
+
+def _head(prompt: Prompt) -> list[tuple[str, str]]:
+    """A line about the head, if there is one."""
+    head, spec = prompt.head(), prompt.spec
+    if head is None:
+        return []
+    outputs, width = head.weight.shape
+    scale = f", times {spec.scale:.6g} plus {spec.mean:.6g}" if spec.kind == "regression" else ""
+    return [("head", f"{prompt.manifest.head}, {outputs} outputs of {width}{scale}")]
 
 
 def _size(prompt: Prompt) -> str:

@@ -91,12 +91,31 @@ def _flags(
         Path | None, typer.Option(help="A YAML recipe; flags given beside it win.")
     ] = None,
     text_field: Annotated[Text, typer.Option(help="Column of {text}.  [text]")] = None,
-    label_field: Annotated[Text, typer.Option(help="Column of the label.  [label]")] = None,
+    label_field: Annotated[
+        Text,
+        typer.Option(
+            help="Column of the label, or of what the kind has in its place; for multi-label also "
+            "columns of 0 and 1, separated by commas.  [label, tags, answers]"
+        ),
+    ] = None,
+    options_field: Annotated[
+        Text,
+        typer.Option(help="Column of the options, or one for each, by commas.  [options]"),
+    ] = None,
     validation: Annotated[Text, typer.Option(help="A file with the validation rows.")] = None,
     test: Annotated[Text, typer.Option(help="A file with the test rows.")] = None,
     split_field: Annotated[Text, typer.Option(help="Column that names each row's split.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training rows.")] = None,
-    kind: Annotated[Text, typer.Option(help="classification, text-to-text or embedding.")] = None,
+    kind: Annotated[
+        Text,
+        typer.Option(
+            help="classification, text-to-text, multi-label, regression, multiple-choice, tagging, "
+            "extractive-qa or embedding.  [classification]"
+        ),
+    ] = None,
+    head: Annotated[
+        Text, typer.Option(help="trained: tell a classification's labels apart by a head.")
+    ] = None,
     template: Annotated[
         Text, typer.Option(help=r"The input's text, such as 'Review: {text}\nSentiment:'.")
     ] = None,
@@ -136,6 +155,7 @@ def _flags(
         int | None, typer.Option(help="The most rows times longest row of a forward pass.")
     ] = None,
     lr: Annotated[Text, typer.Option(help="A number, or auto for a short sweep.")] = None,
+    head_lr: Annotated[float | None, typer.Option(help="The head's own.  [0.001]")] = None,
     optimizer: Annotated[Text, typer.Option(help="adamw or adafactor.")] = None,
     loss: Annotated[Text, typer.Option(help="auto, labels or tokens.")] = None,
     patience: Annotated[
@@ -170,6 +190,8 @@ def _flags(
         },
         "task": {
             "kind": kind,
+            "head": head,
+            "options_field": options_field,
             "template": None if template is None else template.replace("\\n", "\n"),
             "labels": None if labels is None else [x.strip() for x in labels.split(",")],
             "words": _words(word),
@@ -193,6 +215,7 @@ def _flags(
             "batch_rows": batch_rows,
             "batch_tokens": batch_tokens,
             "lr": _rate(lr),
+            "head_lr": head_lr,
             "optimizer": optimizer,
             "loss": loss,
             "patience": patience,

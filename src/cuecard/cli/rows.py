@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cuecard.errors import ConfigError, DataError
 from cuecard.tasks import TaskSpec, read_records
+from cuecard.tasks.cells import options_cell
 from cuecard.tasks.plain_lines import STDIN, is_plain, read_lines
 from cuecard.tasks.template import nearest
 from cuecard.types import Record
@@ -47,13 +50,16 @@ def labelled_rows(
         DataError: a source or a row that cannot be used.
         ConfigError: a text column that no field is read from.
     """
+    target = label_field or spec.target_field
+    columns = columns_for(spec.field_names, text_field)
     return read_records(
         source,
-        fields=spec.field_names,
-        target_field=label_field or spec.target_field,
+        fields=spec.record_fields,
+        target_field=target,
         split=split,
         limit=limit,
-        columns=columns_for(spec.field_names, text_field),
+        columns=columns,
+        cells=spec.cells(target, columns),
     )
 
 
@@ -71,7 +77,7 @@ def typed_rows(spec: TaskSpec, texts: Sequence[str], given: dict[str, str]) -> l
             where="TEXT",
             got=f"{len(texts)} texts for {', '.join(left) or 'no field'}",
             expected="one field that no --field gives",
-            hint=f"the template's fields are {', '.join(spec.field_names)}",
+            hint=f"the fields are {', '.join(spec.record_fields)}",
         )
     if not texts and left:
         raise ConfigError(
@@ -80,6 +86,8 @@ def typed_rows(spec: TaskSpec, texts: Sequence[str], given: dict[str, str]) -> l
             got="no text",
             expected=f"a text, a --file, or --field {left[0]}=...",
         )
+    texts = [_typed(spec, left[0], text, f"text {n}") for n, text in enumerate(texts, 1)]
+    given = {name: _typed(spec, name, text, f"--field {name}") for name, text in given.items()}
     records = [Record({**given, left[0]: text}, None) for text in texts] or [Record(given, None)]
     for number, record in enumerate(records, 1):
         for name, text in record.fields.items():
@@ -104,6 +112,7 @@ def file_rows(
         ConfigError: fields that are unknown, or too many for lines of text.
     """
     left = open_fields(spec, given)
+    given = {name: _typed(spec, name, text, f"--field {name}") for name, text in given.items()}
     if source == STDIN or is_plain(Path(source)):
         if len(left) != 1:
             raise ConfigError(
@@ -113,15 +122,22 @@ def file_rows(
                 expected="one field that no --field gives",
                 hint="use a CSV or JSON lines file with a column for each",
             )
-        found = read_lines(source, left[0], limit=limit)
+        read = read_lines(source, left[0], limit=limit)
+        found = [
+            replace(r, fields={left[0]: _typed(spec, left[0], r.fields[left[0]], f"row {r.row}")})
+            for r in read
+        ]
     else:
+        columns = columns_for([name for name in left if name in spec.field_names], text_field)
+        cells = spec.cells(None, columns)
         found = read_records(
             source,
             fields=left,
             target_field=None,
             split=split,
             limit=limit,
-            columns=columns_for(left, text_field),
+            columns=columns,
+            cells={name: cell for name, cell in cells.items() if name in left},
         )
     return [Record({**r.fields, **given}, r.target, r.source, r.row) for r in found]
 
@@ -133,12 +149,31 @@ def open_fields(spec: TaskSpec, given: dict[str, str]) -> tuple[str, ...]:
         ConfigError: a name that is no field of the template.
     """
     for name in given:
-        if name not in spec.field_names:
+        if name not in spec.record_fields:
             raise ConfigError(
                 "the template has no such field",
                 where="--field",
                 got=name,
-                expected=", ".join(spec.field_names),
-                hint=nearest(name, spec.field_names),
+                expected=", ".join(spec.record_fields),
+                hint=nearest(name, spec.record_fields),
             )
-    return tuple(name for name in spec.field_names if name not in given)
+    return tuple(name for name in spec.record_fields if name not in given)
+
+
+def _typed(spec: TaskSpec, name: str, text: str, where: str) -> str:
+    """A field's text as typed, in the form that records have it.
+
+    Raises:
+        DataError: no words to tag, or options that are no JSON list.
+    """
+    cell = spec.cells(None).get(name)
+    if cell is None or not text.strip():
+        return text
+    value: object = text
+    if name == "options":
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text  # which the cell refuses
+        return options_cell(name).read({name: value}, {}, where)
+    return cell.read(dict.fromkeys(cell.columns, value), {}, where)

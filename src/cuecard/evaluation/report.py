@@ -29,6 +29,17 @@ CLASSIFICATION_COLUMNS = (
 )
 TEXT_COLUMNS = ("prompt", "exact match", "token F1", *CLASSIFICATION_COLUMNS[3:])
 RETRIEVAL_COLUMNS = ("prompt", "recall@1", "recall@10", *CLASSIFICATION_COLUMNS[3:])
+# The kind of task -> the table's columns: its first metric, which the interval is of, its second.
+COLUMNS = {
+    "classification": CLASSIFICATION_COLUMNS,
+    "text-to-text": TEXT_COLUMNS,
+    "multi-label": ("prompt", "micro-F1", "macro-F1", *CLASSIFICATION_COLUMNS[3:]),
+    "regression": ("prompt", "R2", "RMSE", *CLASSIFICATION_COLUMNS[3:]),
+    "multiple-choice": ("prompt", "accuracy", "accuracy", *CLASSIFICATION_COLUMNS[3:]),
+    "tagging": ("prompt", "span F1", "word accuracy", *CLASSIFICATION_COLUMNS[3:]),
+    "extractive-qa": TEXT_COLUMNS,
+    "embedding": RETRIEVAL_COLUMNS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +48,9 @@ class Row:
 
     Attributes:
         prompt: what it is called.
-        score: accuracy, exact match of texts, or recall@1 of texts looked up; a share.
-        second: macro-F1, token F1, or recall@10; a share.
+        score: accuracy, exact match of texts, recall@1 of texts looked up, or what the kind of task
+            has in its place.
+        second: macro-F1, token F1, recall@10, and the like.
         interval: of the score; None where there are too few rows for one.
         prompt_tokens: tokens per request besides the record's own text.
         bytes_per_task: what one more task costs on disk.

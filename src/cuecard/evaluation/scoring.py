@@ -216,6 +216,6 @@ SECOND: Mapping[Kind, str] = MappingProxyType(
         "multiple-choice": "accuracy",
         "tagging": "word_accuracy",
         "extractive-qa": "token_f1",
-        "embedding": "mrr@10",
+        "embedding": "recall@10",
     }
 )

@@ -72,12 +72,16 @@ class Labels(Protocol):
 
 
 def cells_for(
-    kind: Kind, read_field: str, target: str | None, separator: str, options: str
+    kind: Kind, read_field: str, column: str, target: str | None, separator: str, options: str
 ) -> dict[str, Cell]:
-    """How fields and targets are read that are no plain text; see `TaskSpec.cells`."""
+    """How fields and targets are read that are no plain text; see `TaskSpec.cells`.
+
+    Args:
+        column: the column of the field that is read.
+    """
     cells: dict[str, Cell] = {}
     if kind == "tagging":
-        cells[read_field] = words_cell(read_field)
+        cells[read_field] = words_cell(column)
     if kind == "multiple-choice":
         cells["options"] = options_cell(options)
     if target is None:
@@ -85,8 +89,8 @@ def cells_for(
     made = {
         "multi-label": lambda: labels_cell(target, separator),
         "regression": lambda: number_cell(target),
-        "tagging": lambda: tags_cell(target, read_field),
-        "extractive-qa": lambda: answers_cell(target, read_field),
+        "tagging": lambda: tags_cell(target, column),
+        "extractive-qa": lambda: answers_cell(target, column),
         "multiple-choice": lambda: choice_cell(target, cells["options"]),
     }
     return cells | {TARGET: made[kind]()} if kind in made else cells

@@ -221,13 +221,19 @@ class TaskSpec(BaseModel):
                 expected="no head" if wanted is None else f"a head {wanted}: train the task first",
             )
 
-    def cells(self, target: str | None) -> dict[str, Cell]:
+    def cells(
+        self, target: str | None, columns: Mapping[str, str] | None = None
+    ) -> dict[str, Cell]:
         """How fields and targets are read that are no plain text.
 
         Args:
             target: the target's column; None where it is not read.
+            columns: field -> the column it is read from, where that is not its own name.
         """
-        return cells_for(self.kind, self.read_field, target, self.separator, self.options_field)
+        name = self.read_field
+        column = (columns or {}).get(name, name)
+        options = self.options_field
+        return cells_for(self.kind, name, column, target, self.separator, options)
 
     @property
     def verbalizer(self) -> Verbalizer:

@@ -112,7 +112,7 @@ class Task:
         spec = TaskSpec.parse({**asked, "labels": some, "words": {}})
         fields = spec.record_fields
         columns = _columns(spec.field_names, text_field)
-        wanted = Wanted(fields, label_field, columns, spec.cells(label_field))
+        wanted = Wanted(fields, label_field, columns, spec.cells(label_field, columns))
         given = _read(path, {"validation": validation, "test": test}, split_field, wanted)
         if kind in LABELLED and labels is None:
             several = columns_of(label_field) if kind == "multi-label" else ()

@@ -6,25 +6,21 @@ Hand-written prompts are chosen on validation rows; each chosen one sees the tes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cuecard.errors import ConfigError, DataError
 from cuecard.evaluation.baselines import Choice, majority, select_manual
-from cuecard.evaluation.evaluate import PRIMARY, Evaluation, Gain, evaluate, gain, score_predictions
+from cuecard.evaluation.evaluate import Evaluation, Gain, evaluate, gain, score_predictions
 from cuecard.evaluation.figures import confusion_figure, loss_figure
 from cuecard.evaluation.manual import ManualPrompt, default_manual_prompts, with_demonstrations
 from cuecard.evaluation.predict import calibrate
-from cuecard.evaluation.report import (
-    CLASSIFICATION_COLUMNS,
-    TEXT_COLUMNS,
-    Row,
-    write_json,
-    write_markdown,
-)
+from cuecard.evaluation.report import COLUMNS, Row, write_json, write_markdown
+from cuecard.evaluation.scoring import PRIMARY, SECOND
 from cuecard.tasks import Task, draw_rows
 from cuecard.training.log import Observer, read_log
+from cuecard.training.prove_plain import compare_plainly
 from cuecard.training.train import Run
 from cuecard.types import Backbone, Record
 
@@ -34,7 +30,8 @@ _GAINS = {
     "manual_calibrated": ("gain_calibrated", "best calibrated zero-shot"),
     "in_context": ("gain_in_context", "best in-context"),
 }
-_SECOND = {"classification": "macro_f1", "text-to-text": "token_f1"}
+# Kinds that prompts written by hand can answer.
+_BY_HAND = ("classification", "text-to-text")
 
 
 @dataclass(frozen=True)
@@ -66,6 +63,8 @@ def prove(
 ) -> Proof:
     """Compare a run's prompt with the majority class and the best hand-written prompts.
 
+    Where none could answer, with a baseline that learns from the training rows.
+
     Args:
         manual: zero-shot candidates; made from the task by default.
         demonstrations: how many solved training rows the in-context candidates show; none of
@@ -87,6 +86,28 @@ def prove(
     if run.test is None:
         raise DataError("there are no test rows to prove anything on", expected="a test split")
     tell = observer or (lambda event: None)
+    columns = COLUMNS[task.spec.kind]
+    if task.spec.kind not in _BY_HAND:
+        table, notes, found = compare_plainly(backbone, task, run, tell)
+        return Proof(rows=table, columns=columns, notes=notes, report=found)
+    return _prove_by_hand(
+        backbone, task, run, manual, demonstrations, selection_rows, tell, columns
+    )
+
+
+def _prove_by_hand(
+    backbone: Backbone,
+    task: Task,
+    run: Run,
+    manual: Sequence[ManualPrompt] | None,
+    demonstrations: Sequence[int],
+    selection_rows: int,
+    tell: Observer,
+    columns: tuple[str, ...],
+) -> Proof:
+    # By hand the model says a label's word, whatever the trained prompt does.
+    task = replace(task, spec=task.spec.model_copy(update={"head": "none"}))
+    assert run.test is not None
     chosen_on = draw_rows(task.validation, selection_rows, "by hand")
     candidates = list(manual or default_manual_prompts(task.spec))
     contestants: dict[str, tuple[Choice, Evaluation]] = {}
@@ -113,7 +134,6 @@ def prove(
         contestants["in_context"] = in_context, _test(backbone, task, in_context, tell)
     most = majority(task.spec, task.train, task.test)
     gains = {name: gain(run.test, found) for name, (_, found) in contestants.items()}
-    columns = CLASSIFICATION_COLUMNS if task.spec.kind == "classification" else TEXT_COLUMNS
     report = _report(backbone, task, run, most, contestants, gains)
     return Proof(
         rows=_rows(task, run, most, contestants),
@@ -194,7 +214,7 @@ def _plain_first(candidates: Sequence[ManualPrompt], best: Choice) -> list[Manua
 def _rows(
     task: Task, run: Run, most: Evaluation, contestants: Mapping[str, tuple[Choice, Evaluation]]
 ) -> tuple[Row, ...]:
-    second = _SECOND[task.spec.kind]
+    second = SECOND[task.spec.kind]
 
     def row(name: str, found: Evaluation, size: int, seconds: float | None) -> Row:
         return Row(
