@@ -14,7 +14,7 @@ from cuecard.cli.progress import fetch_progress
 from cuecard.errors import ConfigError
 from cuecard.names import load_backbone
 from cuecard.tasks import TaskSpec
-from cuecard.tasks.spec import Kind
+from cuecard.tasks.kinds import Kind
 
 
 def import_prompt(

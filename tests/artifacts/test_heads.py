@@ -1,0 +1,152 @@
+"""Prompts with a head: what is kept, what is refused, what others read of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.numpy import load_file, save_file
+
+from cuecard.artifacts import Prompt, export
+from cuecard.artifacts.tensors import HEAD_BIAS, HEAD_WEIGHT
+from cuecard.errors import ArtifactError, ConfigError
+from cuecard.tasks import TaskSpec
+from cuecard.types import Head, InputTokens
+from head_tasks import HEAD_SPEC, NUMBER, TAGS
+from reviews import SPEC
+from tiny import tiny_backbone, tiny_model
+
+
+def make(spec: TaskSpec = HEAD_SPEC, seed: int = 0) -> Prompt:
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(5, 32, generator=generator) * 0.3
+    head = Head(
+        torch.randn(spec.outputs, 32, generator=generator),
+        torch.randn(spec.outputs, generator=generator),
+    )
+    return Prompt.create(
+        InputTokens(vectors),
+        backbone=tiny_backbone(),
+        spec=spec,
+        method="prompt-tuning",
+        method_config={"length": 5},
+        slot="prefix",
+        head=head if spec.headed else None,
+        created_with={},
+    )
+
+
+@pytest.mark.parametrize("spec", [HEAD_SPEC, NUMBER, TAGS], ids=lambda spec: spec.kind)
+def test_round_trip(spec: TaskSpec, tmp_path: Path) -> None:
+    prompt = make(spec)
+    loaded = Prompt.load(prompt.save(tmp_path / "p"), tiny_backbone())
+    head, before = loaded.head(), prompt.head()
+    assert head is not None and before is not None
+    assert torch.equal(head.weight, before.weight) and torch.equal(head.bias, before.bias)
+    assert loaded.digest == prompt.digest and loaded.spec == spec
+    assert all(len(vector.head) == spec.outputs for vector in loaded.manifest.test_vectors)
+
+
+def test_a_prompt_without_a_head_says_nothing_of_heads(tmp_path: Path) -> None:
+    folder = make(SPEC).save(tmp_path / "p")
+    document = json.loads((folder / "prompt.json").read_text())
+    assert "head" not in document and all("head" not in v for v in document["test_vectors"])
+    assert set(document["task"]) == {
+        "kind",
+        "template",
+        "chat",
+        "system",
+        "labels",
+        "words",
+        "target_field",
+        "max_length",
+        "normalize",
+        "max_new_tokens",
+    }
+
+
+def test_an_altered_head_is_refused(tmp_path: Path) -> None:
+    folder = make().save(tmp_path / "p")
+    path = folder / "adapter_model.safetensors"
+    tensors = load_file(path)
+    tensors[HEAD_BIAS] = tensors[HEAD_BIAS] + np.float32(1e-3)
+    save_file(tensors, path, {"format": "pt"})
+    with pytest.raises(ArtifactError, match="altered"):
+        Prompt.load(folder)
+
+
+@pytest.mark.parametrize("gone", [HEAD_WEIGHT, HEAD_BIAS])
+def test_half_a_head_is_refused(gone: str, tmp_path: Path) -> None:
+    prompt = make()
+    entries = {k: v for k, v in prompt.manifest.tensors.items() if k != gone}
+    manifest = prompt.manifest.model_copy(update={"tensors": entries})
+    kept = {k: v for k, v in prompt.tensors.items() if k != gone}
+    with pytest.raises(ArtifactError, match="head"):
+        Prompt(kept, manifest).save(tmp_path / "p")
+
+
+def test_a_head_that_its_task_does_not_have_is_refused(tmp_path: Path) -> None:
+    prompt = make()
+    manifest = prompt.manifest.model_copy(update={"task": SPEC.model_dump(mode="json")})
+    with pytest.raises(ArtifactError, match="head"):
+        Prompt(prompt.tensors, manifest).save(tmp_path / "p")
+
+
+def test_test_vectors_hold_the_head(tmp_path: Path) -> None:
+    prompt = make()
+    vectors = tuple(
+        v.model_copy(update={"head": tuple(x + 0.1 for x in v.head)})
+        for v in prompt.manifest.test_vectors
+    )
+    manifest = prompt.manifest.model_copy(update={"test_vectors": vectors})
+    folder = Prompt(prompt.tensors, manifest).save(tmp_path / "p")
+    with pytest.raises(ArtifactError, match="as it did"):
+        Prompt.load(folder, tiny_backbone())
+    none = tuple(v.model_copy(update={"head": ()}) for v in prompt.manifest.test_vectors)
+    manifest = prompt.manifest.model_copy(update={"test_vectors": none})
+    folder = Prompt(prompt.tensors, manifest).save(tmp_path / "q")
+    with pytest.raises(ArtifactError, match="as it did"):
+        Prompt.load(folder, tiny_backbone())
+
+
+def test_heads_that_do_not_fit_are_refused() -> None:
+    backbone = tiny_backbone()
+    fields = {"backbone": backbone, "method": "m", "method_config": {}, "slot": "prefix"}
+    vectors = torch.zeros(2, 32)
+    for spec, head in (
+        (HEAD_SPEC, None),
+        (SPEC, Head(torch.zeros(2, 32), torch.zeros(2))),
+        (HEAD_SPEC, Head(torch.zeros(3, 32), torch.zeros(3))),
+        (HEAD_SPEC, Head(torch.zeros(2, 16), torch.zeros(2))),
+    ):
+        with pytest.raises(ConfigError, match="head"):
+            Prompt.create(vectors, spec=spec, head=head, **fields)  # type: ignore[arg-type]
+    nan = Head(torch.full((2, 32), torch.nan), torch.zeros(2))
+    with pytest.raises(ArtifactError, match="NaN"):
+        Prompt.create(vectors, spec=HEAD_SPEC, head=nan, **fields)  # type: ignore[arg-type]
+
+
+def test_peft_reads_the_injection_and_passes_over_the_head(tmp_path: Path) -> None:
+    prompt = make()
+    folder = prompt.save(tmp_path / "p")
+    model = PeftModel.from_pretrained(tiny_model(), str(folder)).eval()
+    ids = torch.tensor([prompt.manifest.test_vectors[0].context])
+    with torch.no_grad():
+        theirs = model(input_ids=ids).logits[0, -1].log_softmax(-1)
+    from_head = Prompt.load(folder, tiny_backbone())
+    expected = from_head.manifest.test_vectors[0].expected
+    found = theirs[list(expected.token_ids)]
+    torch.testing.assert_close(found, torch.tensor(expected.logprobs), atol=1e-3, rtol=1e-3)
+
+
+def test_exports(tmp_path: Path) -> None:
+    prompt = make()
+    tensors = load_file(export(prompt, tmp_path / "p.safetensors", "safetensors"))
+    assert set(tensors) == {"prompt_embeddings", HEAD_WEIGHT, HEAD_BIAS}
+    assert (export(prompt, tmp_path / "peft", "peft") / "adapter_config.json").is_file()
+    with pytest.raises(ConfigError, match="one array"):
+        export(prompt, tmp_path / "p.npy", "npy")
