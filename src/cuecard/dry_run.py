@@ -13,6 +13,7 @@ from cuecard.catalogue import Progress
 from cuecard.evaluation.predict import check_task
 from cuecard.recipe import Recipe
 from cuecard.tasks import batches_by_length
+from cuecard.tasks.kinds import labels_of
 from cuecard.tasks.splits import SplitReport
 from cuecard.training.activations import choose_activations, largest_batch
 from cuecard.training.capabilities import check_needs, check_reads, check_slot
@@ -35,7 +36,7 @@ class Plan:
         prompt_length: vectors per request.
         loss: the loss that would be used.
         rows: split -> rows.
-        labels: label -> training rows.
+        labels: label -> training rows, or words of them.
         lengths: (from, to, rows) of the training rows' context tokens.
         truncated: training rows that lose tokens to max_length.
         steps, steps_per_epoch, epochs: of the training.
@@ -99,7 +100,11 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None) -> Plan:
         prompt_length=injection.length,
         loss=resolve_loss(config.loss, task.spec, backbone),
         rows={"train": len(rows), "validation": len(task.validation), "test": len(task.test)},
-        labels=dict(Counter(str(r.target) for r in task.train).most_common())
+        labels=dict(
+            Counter(
+                label for r in task.train for label in labels_of(task.spec, str(r.target))
+            ).most_common()
+        )
         if task.spec.labels
         else {},
         lengths=_histogram([len(row.context) for row in rows]),

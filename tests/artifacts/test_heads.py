@@ -130,6 +130,7 @@ def test_heads_that_do_not_fit_are_refused() -> None:
         Prompt.create(vectors, spec=HEAD_SPEC, head=nan, **fields)  # type: ignore[arg-type]
 
 
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 def test_peft_reads_the_injection_and_passes_over_the_head(tmp_path: Path) -> None:
     prompt = make()
     folder = prompt.save(tmp_path / "p")

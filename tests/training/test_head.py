@@ -40,7 +40,7 @@ CONFIG = TrainConfig(steps=150, batch_rows=16, head_lr=0.01)
 # The task, and the least score on rows that it never saw.
 LEARNT: dict[str, tuple[Callable[[], Task], float]] = {
     "classification": (head_task, 0.8),
-    "multi-label": (several_task, 0.7),
+    "multi-label": (several_task, 0.65),
     "regression": (number_task, 0.6),
     "multiple-choice": (choice_task, 0.6),
     "tagging": (tag_task, 0.8),

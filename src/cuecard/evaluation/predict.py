@@ -340,6 +340,8 @@ def _by_head(
         token_budget=token_budget,
         on_rows=on_rows if all(len(rows) == 1 for rows in each) else None,
     )
+    if on_rows is not None and any(len(rows) > 1 for rows in each):
+        on_rows(len(records))
     return head_answers(spec, records, outputs, backbone.tokenizer, prior)
 
 

@@ -70,6 +70,9 @@ class Labels(Protocol):
     mean: float
     scale: float
 
+    @property
+    def read_field(self) -> str: ...
+
 
 def cells_for(
     kind: Kind, read_field: str, column: str, target: str | None, separator: str, options: str
@@ -151,6 +154,15 @@ def check_target(spec: Labels, record: Record) -> None:
             raise unknown_label(record, record.target, given)
     elif spec.kind in LABELLED:
         known = set(spec.labels)
+        if spec.kind == "tagging":
+            count = len(record.fields[spec.read_field].split(" "))
+            if len(record.target.split(" ")) != count:
+                raise DataError(
+                    "tags that do not fit the words",
+                    where=record_place(record),
+                    got=len(record.target.split(" ")),
+                    expected=f"{count} tags",
+                )
         for label in labels_of(spec, record.target):
             if label not in known:
                 raise unknown_label(record, label, spec.labels)
