@@ -14,7 +14,8 @@ from cuecard.artifacts import Prompt
 from cuecard.errors import ConfigError
 from cuecard.evaluation import evaluate
 from cuecard.methods import PromptTuning, method_settings
-from cuecard.tasks import Task
+from cuecard.tasks import Task, collate
+from cuecard.tasks.batching import inside_of
 from cuecard.training import SweepConfig, TrainConfig, answer, prove, sweep, train
 from cuecard.training.head import head_loss
 from cuecard.training.prove import write_proof
@@ -241,3 +242,28 @@ def test_the_recomputed_backward_pass_gives_the_same_bytes() -> None:
 def test_lr_auto_with_a_head() -> None:
     run = train(tiny_backbone(), head_task(60), METHOD, TrainConfig(steps=3, lr="auto"))
     assert run.lr > 0
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "modernbert"])
+@pytest.mark.parametrize("make", [head_task, tag_task, answer_task])
+def test_masked_models_take_heads(kind: str, make: Callable[[], Task], tmp_path: Path) -> None:
+    backbone, task = tiny_backbone(kind), make()
+    config = TrainConfig(steps=60, batch_rows=16, head_lr=0.01)
+    before = train(backbone, task, METHOD, config.model_copy(update={"steps": 1}))
+    run = train(backbone, task, METHOD, config, folder=tmp_path)
+    assert run.validation.loss < 0.9 * before.validation.loss
+    prompt = Prompt.load(tmp_path / "prompt", tiny_backbone(kind))
+    assert run.test is not None
+    found = answer(tiny_backbone(kind), prompt, task.test)
+    assert [p.answer for p in found] == [p.answer for p in run.test.predictions]
+
+
+def test_a_masked_model_is_read_at_its_own_tokens() -> None:
+    """The prompt stands behind what opens a text; a word's state is at the word."""
+    backbone = tiny_backbone("bert")
+    row = TAGS.encode(tag_task(20).train[0], backbone.tokenizer)
+    batch = collate([(row, ())], read="states", inside=inside_of(backbone))
+    assert row.slot == 1 and batch.read_at.tolist() == list(row.at)
+    whole = HEAD_SPEC.encode(head_task(20).train[0], backbone.tokenizer)
+    batch = collate([(whole, ())], read="states", inside=inside_of(backbone))
+    assert whole.slot == 1 and batch.read_at.tolist() == [0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from cuecard.artifacts.manifest import (
     TestVector,
 )
 from cuecard.errors import ArtifactError, ConfigError
-from cuecard.tasks.batching import collate
+from cuecard.tasks.batching import collate, inside_of
 from cuecard.tasks.embedding import embed_rows
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Encoded, Head, Injection, Record, Slot
@@ -68,7 +69,7 @@ def make_test_vectors(
     """Score the token after each probe: the label words' first tokens and the most likely ones.
 
     An embedding task's probes become vectors, of which the first coordinates are kept.
-    With a head also what it gives there.
+    With a head also what it gives, beside vectors where the backbone says no next token.
 
     Raises:
         ConfigError: too many or too long probes, or a backbone of an unusual number type.
@@ -79,13 +80,13 @@ def make_test_vectors(
             got=f"{len(probes)} inputs of up to {max(len(p.context) for p in probes)} tokens",
             expected=f"at most {MAX_TEST_VECTORS} of at most {MAX_TEST_TOKENS} tokens",
         )
-    if spec.kind == "embedding":
-        return _pooled_vectors(backbone, injection, probes)
+    outputs = _outputs(backbone, injection, probes, head)
+    if spec.kind == "embedding" or (spec.headed and backbone.lacks("next-tokens") is not None):
+        return _pooled_vectors(backbone, injection, probes, outputs)
     words: list[int] = []
     if spec.kind == "classification" and not spec.headed:
         words = [ids[0] for ids in spec.continuations(backbone.tokenizer)]
     scores = next_logprobs(backbone, injection, probes)
-    outputs = _outputs(backbone, injection, probes, head)
     made = []
     for probe, row, given in zip(probes, scores, outputs, strict=True):
         top = row.topk(min(TOP_TOKENS, len(row))).indices.tolist()
@@ -105,7 +106,10 @@ def make_test_vectors(
 
 
 def _pooled_vectors(
-    backbone: Backbone, injection: Injection, probes: Sequence[Encoded]
+    backbone: Backbone,
+    injection: Injection,
+    probes: Sequence[Encoded],
+    outputs: Sequence[Sequence[float]],
 ) -> tuple[TestVector, ...]:
     found = _unit_vectors(backbone, injection, probes)[:, :_COORDINATES]
     return tuple(
@@ -115,8 +119,9 @@ def _pooled_vectors(
             read="pooled",
             expected=Coordinates(coordinates=tuple(round(v, _DECIMALS + 2) for v in row)),
             dtype=_dtype_name(backbone),
+            head=tuple(round(value, _DECIMALS) for value in given),
         )
-        for probe, row in zip(probes, found.tolist(), strict=True)
+        for probe, row, given in zip(probes, found.tolist(), outputs, strict=True)
     )
 
 
@@ -215,10 +220,11 @@ def next_logprobs(backbone: Backbone, injection: Injection, probes: Sequence[Enc
 def _outputs(
     backbone: Backbone, injection: Injection, probes: Sequence[Encoded], head: Head | None
 ) -> list[list[float]]:
-    """What the head gives for the state behind each probe; nothing without a head."""
+    """What the head gives for the state of each whole probe; nothing without a head."""
     if head is None:
         return [[] for _ in probes]
-    batch = collate([(probe, ()) for probe in probes], read="next").to(backbone.device)
+    whole = [(replace(probe, at=()), ()) for probe in probes]
+    batch = collate(whole, read="states", inside=inside_of(backbone)).to(backbone.device)
     with torch.inference_mode():
         (reads,) = backbone.read_many([(batch, injection)], states=True)
         found: list[list[float]] = head(reads.states()).float().cpu().tolist()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cuecard.tasks.batching import collate, ordered_batches
+from cuecard.tasks.batching import collate, inside_of, ordered_batches
 from cuecard.tasks.kinds import OUTSIDE
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Encoded, Head, Injection, Prediction, Record, Tokenizer
@@ -35,7 +35,7 @@ def head_outputs(
     lengths = [len(row.context) for row in rows]
     for chosen in ordered_batches(lengths, batch_rows, token_budget):
         some = [rows[i] for i in chosen]
-        batch = collate([(row, ()) for row in some], read="states", inside=int(backbone.causal))
+        batch = collate([(row, ()) for row in some], read="states", inside=inside_of(backbone))
         (reads,) = backbone.read_many([(batch, injection)], states=True)
         outputs = head(reads.states()).double().cpu()
         parts = torch.split(outputs, [len(row.at) or 1 for row in some])

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from cuecard.errors import ConfigError
-from cuecard.types import Batch, Encoded
+from cuecard.types import Backbone, Batch, Encoded
 
 MEGABATCH = 16
 """How many batches are shuffled together before they are grouped by length."""
@@ -37,7 +37,7 @@ def collate(
             reads every token of the continuation; "next" feeds the context alone and reads once,
             right after it or at its mask, whatever the continuation; "all" reads every token of
             the context and what closes it; "states" reads at the tokens that each row names, or
-            right after the context where it names none.
+            right after the context where it names none, or at its first token with `inside` 0.
         closing: how many tokens the backbone itself puts behind a context.
         inside: what a read of a token's own state adds to its place: 1 where the state at a token
             makes the next one's logits.
@@ -64,8 +64,8 @@ def collate(
         if read == "all":
             start, tokens = 0, (NO_TARGET,) * (len(whole) + closing)
         places = [start + step for step in range(len(tokens))]
-        if read == "states" and encoded.at:
-            places = [place + inside for place in encoded.at]
+        if read == "states" and (encoded.at or not inside):
+            places = [place + inside for place in encoded.at or (0,)]
             tokens = (NO_TARGET,) * len(places)
         said = tokens[:-1] if encoded.mask is None and read == "targets" else ()
         inputs.append((*whole, *said))
@@ -85,6 +85,11 @@ def collate(
     columns = torch.tensor(reads, dtype=torch.int64).T.contiguous()
     slot, context = (torch.tensor(counts, dtype=torch.int64) for counts in (slots, contexts))
     return Batch(input_ids, mask, slot, columns[0], columns[1], columns[2], context)
+
+
+def inside_of(backbone: Backbone) -> int:
+    """`collate`'s `inside`: 0 for a model that reads at a token, 1 for one that reads behind it."""
+    return int(backbone.lacks("next-tokens") is None)
 
 
 def _with_masks(encoded: Encoded, count: int) -> tuple[tuple[int, ...], int, int]:

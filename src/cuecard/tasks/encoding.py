@@ -150,6 +150,7 @@ class Encoder:
             return some[-1:].isspace()
         before = some.partition(self._mask)[0]
         return not (before[-1:].isspace() and mask_takes_space(self.tokenizer))
+
     def around(self, fields: Mapping[str, str], name: str) -> Around:
         """What stands before and behind one field, for those who place its tokens themselves.
 

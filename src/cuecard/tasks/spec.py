@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -34,7 +34,7 @@ from cuecard.tasks.spans import (
 )
 from cuecard.tasks.tables import record_place
 from cuecard.tasks.template import Template, nearest
-from cuecard.tasks.tokens import continuation_ids
+from cuecard.tasks.tokens import closing_count, continuation_ids
 from cuecard.tasks.verbalizer import Verbalizer
 from cuecard.types import Encoded, Need, Record, Slot, Tokenizer
 
@@ -259,6 +259,8 @@ class TaskSpec(BaseModel):
         context = (bound.infix if slot == "infix" else bound.encoder)(record.fields)
         # A masked model finds what opens every text at its first place, where it learnt it.
         first = 0 if self.need == "next-tokens" else len(bound.encoder.leading)
+        if self.headed:
+            first = bound.front
         places = {"prefix": first, "suffix": len(context.ids), "infix": context.before}
         return Encoded(
             context=context.ids,
@@ -289,6 +291,7 @@ class TaskSpec(BaseModel):
         if self.kind == "tagging":
             words = [len(safe(word)) for word in text.split(" ")]
             row = word_row(around, tokens, words, room, last=self.subword == "last")
+            row = replace(row, slot=_bind(self, tokenizer).front)
             goals = goal_of(self, record)[: len(row.at)]
             if record.target is not None and not row.at:
                 raise DataError(
@@ -298,7 +301,10 @@ class TaskSpec(BaseModel):
                     expected="words with tokens",
                 )
             return [Window(replace(row, goal=goals), 0, len(row.at))]
-        found = windows_of(around, tokens, room)
+        found = [
+            replace(w, encoded=replace(w.encoded, slot=_bind(self, tokenizer).front))
+            for w in windows_of(around, tokens, room)
+        ]
         if record.target is None:
             return found
         start, end = (len(safe(text[:place])) for place in answer_place(record))
@@ -351,6 +357,14 @@ class _Bound:
             after_space = self.encoder.after_space
             ids = spec.verbalizer.continuations(tokenizer, after_space)
             self._words = dict(zip(spec.labels, ids, strict=True))
+
+    @cached_property
+    def front(self) -> int:
+        """Where a prompt in front of a text that is read by a head stands.
+
+        Behind what opens it where a tokenizer closes its texts too, as those of encoders do.
+        """
+        return len(self.encoder.leading) if closing_count(self.tokenizer) else 0
 
     @property
     def infix(self) -> Encoder:

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from cuecard.errors import ConfigError
 from cuecard.tasks import TaskSpec, collate
+from cuecard.tasks.batching import inside_of
 from cuecard.tasks.embedding import collate_texts, pooled, texts_of
 from cuecard.training.config import LossKind
 from cuecard.training.contrast import contrastive_loss
@@ -128,7 +129,7 @@ def _batch(part: Part, backbone: Backbone) -> Batch:
         "head": "states",
     }
     rows = [(row, row.target) for row in part.rows]
-    return collate(rows, read=read[part.kind], inside=int(backbone.causal))
+    return collate(rows, read=read[part.kind], inside=inside_of(backbone))
 
 
 def _loss(part: Part, batch: Batch, reads: Reads, tokenizer: Tokenizer) -> Tensor:

@@ -260,7 +260,7 @@ class Unchanged:
 
     def _ask(self) -> Tensor:
         with torch.no_grad():
-            if self._need == "states":
+            if self._need == "states" or self._backbone.lacks("next-tokens") is not None:
                 return embed_rows(self._backbone, [self._probe], None)
             return self._backbone.forward(collate([(self._probe, ())], read="next"), None)
 
