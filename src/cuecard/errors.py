@@ -15,6 +15,7 @@
     │   ├── GateError            a promotion whose conditions do not hold
     │   └── SignatureError       a version that nobody trusted has signed
     ├── TrainingError            a run that cannot start, go on or resume
+    ├── EngineError              an engine that failed while it served
     └── Interrupted              Ctrl-C after the checkpoint is on disk; exit code 130
 
 Every error a user can cause is one of these; the command line prints it without a traceback.
@@ -127,6 +128,10 @@ class SignatureError(RegistryError):
 
 class TrainingError(CuecardError):
     """A run that cannot start, go on or resume."""
+
+
+class EngineError(CuecardError):
+    """An engine that failed while it served; the request was not at fault."""
 
 
 class Interrupted(CuecardError):  # noqa: N818 - not a fault: the user asked for it

@@ -1,0 +1,1 @@
+"""Many prompts on one backbone, over HTTP."""

@@ -1,0 +1,149 @@
+"""What computes answers: the seam between HTTP and a model.
+
+An engine knows prompts by digest, and requests as token ids. It knows no names, no tasks, no texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from cuecard.artifacts import Prompt
+from cuecard.types import Encoded, Injection, Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A prompt as engines know it.
+
+    Attributes:
+        digest: SHA-256 of the prompt; the key of every cache.
+        injection: float32, on the CPU.
+    """
+
+    digest: str
+    injection: Injection
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """One row whose continuations are to be scored.
+
+    Attributes:
+        prompt: None for the bare backbone.
+        row: its context and slot; the target is not looked at.
+        words: the continuations' token ids.
+    """
+
+    prompt: Held | None
+    row: Encoded
+    words: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are chosen.
+
+    Attributes:
+        max_new_tokens: the most to produce.
+        temperature: 0 for the most likely token each time.
+        top_p: the share of the probability that tokens are drawn from.
+        seed: makes the draws repeatable; None for others each time.
+        stop_ids: ids that end it, besides the model's own end tokens.
+    """
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One text to go on with.
+
+    Attributes:
+        prompt: None for the bare backbone.
+        context: token ids.
+        slot: how many of them come before the prompt.
+        sampling: how tokens are chosen.
+    """
+
+    prompt: Held | None
+    context: tuple[int, ...]
+    slot: int
+    sampling: Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token that was produced, and its log-probability; the stop token itself is none."""
+
+    id: int
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end of a generation."""
+
+    reason: Literal["stop", "length"]
+
+
+class Engine(Protocol):
+    """What answers rows, whatever their prompts.
+
+    Attributes:
+        name: such as "local".
+        tokenizer: the backbone's.
+        max_positions: the most tokens of a row with its prompt and answer.
+    """
+
+    name: str
+    tokenizer: Tokenizer
+    max_positions: int
+
+    def refuses(self, prompt: Prompt) -> None:
+        """Say why a prompt cannot be served here.
+
+        Raises:
+            WrongBackboneError: it was made for another backbone.
+            CuecardError: another reason.
+        """
+        ...
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def hold(self, prompt: Held) -> None:
+        """Ready a prompt; nothing happens if it is."""
+        ...
+
+    async def drop(self, digest: str) -> None:
+        """Forget a prompt that nobody uses any more."""
+        ...
+
+    async def score(self, rows: Sequence[Scoring]) -> list[list[float]]:
+        """Per row the summed log-probability of each word.
+
+        Raises:
+            CuecardError: a row that does not fit.
+            EngineError: the engine failed.
+        """
+        ...
+
+    def generate(self, request: Generation) -> AsyncIterator[Token | Finished]:
+        """Tokens as they come, and one `Finished`; closing the iterator cancels.
+
+        Raises:
+            CuecardError: a request that does not fit.
+            EngineError: the engine failed.
+        """
+        ...
+
+    def stats(self) -> Mapping[str, float]:
+        """Counters and gauges by name."""
+        ...
