@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import AttentionInterface
 
+from cuecard.backbones.decoding import Decoding
 from cuecard.backbones.packing import Packing
 
 NAME = "cuecard_packed"
@@ -28,12 +29,15 @@ class UnpackableError(Exception):
     """A model asks of attention what a packed sequence does not give it."""
 
 
+Part = Packing | Decoding
+
+
 class Pass:
     """One forward pass over packed sequences, and how many layers asked for attention in it."""
 
     def __init__(
         self,
-        packings: Sequence[Packing],
+        packings: Sequence[Part],
         seen: list[tuple[Tensor, Tensor]] | None,
         first: int,
     ) -> None:
@@ -46,7 +50,7 @@ _PASS: ContextVar[Pass | None] = ContextVar("packed pass", default=None)
 
 @contextmanager
 def packed(
-    *packings: Packing, seen: list[tuple[Tensor, Tensor]] | None = None, first: int = 0
+    *packings: Part, seen: list[tuple[Tensor, Tensor]] | None = None, first: int = 0
 ) -> Iterator[Pass]:
     """Say what the sequence that the model is about to run is made of.
 
@@ -92,7 +96,11 @@ def attend(
         running.seen.append((key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
 
-    def part(packing: Packing, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def part(packing: Part, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        if isinstance(packing, Decoding):
+            return packing.attend(
+                number, (query, key, value), scale, sliding_window or 0, softcap or 0.0
+            )
         before = None if packing.past is None else packing.past.layers[number]
         key, value = _behind_prefix(packing, number, key, value)
         layer = _Layer(packing, before, scale, sliding_window or 0, softcap or 0.0)

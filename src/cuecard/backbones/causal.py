@@ -22,6 +22,7 @@ from cuecard.backbones.input_cache import InputCache, Shape
 from cuecard.backbones.layout import align_left
 from cuecard.backbones.packed import PackedRun, Segment
 from cuecard.backbones.padded import Padded, PaddedRun
+from cuecard.backbones.ragged import RaggedRun
 from cuecard.backbones.reads import PIECE_BYTES, WHOLE_BYTES, Reads
 from cuecard.backbones.recompute import decoder_layers
 from cuecard.backbones.rows import Rows
@@ -221,6 +222,26 @@ class CausalBackbone:
         key = f"{self.fingerprint}|{_BITS}"
         self.inputs = InputCache(kept, shape, self._packed.keys_and_values, file=file, key=key)
         return self.inputs
+
+    @cached_property
+    def ragged(self) -> RaggedRun | None:
+        """Runs rows of any prompts in one pass, for serving; None if rows cannot be packed."""
+        if not self._trials.packs or self._trials.key_shape is None:
+            return None
+        shape = Shape(self.num_layers, *self.key_shape, self.dtype)
+        return RaggedRun(self._frozen, self._packed, shape)
+
+    def tensors(self, injection: Injection | None) -> Injected:
+        """The injection's tensors as this backbone runs them.
+
+        Raises:
+            BackboneError: an injection of other sizes than the model's.
+        """
+        return self._injected(injection)
+
+    def stops(self, stop_ids: Sequence[int] = ()) -> frozenset[int]:
+        """The ids that end an answer: the tokenizer's, the model's own and the given ones."""
+        return frozenset(self._frozen.stops(self.tokenizer.eos_token_id, stop_ids).tolist())
 
     def _packs(self, length: int) -> bool:
         """Whether rows up to this length run as one packed sequence."""

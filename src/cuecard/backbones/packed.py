@@ -11,7 +11,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from cuecard.backbones.attention import NAME, Pass, UnpackableError, packed
+from cuecard.backbones.attention import NAME, Part, Pass, UnpackableError, packed
 from cuecard.backbones.deep import Deep, states_of, watching
 from cuecard.backbones.frozen import FrozenModel
 from cuecard.backbones.fused import Fused
@@ -33,7 +33,7 @@ class Segment:
     """
 
     stream: Tensor
-    packing: Packing
+    packing: Part
     at: Tensor
     deep: Deep | None = None
 
@@ -125,7 +125,7 @@ class PackedRun:
     @contextmanager
     def _ready(
         self,
-        packings: Sequence[Packing],
+        packings: Sequence[Part],
         seen: list[tuple[Tensor, Tensor]] | None = None,
         first: int = 0,
     ) -> Iterator[Pass]:

@@ -55,6 +55,25 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
+class Tree:
+    """Rows that end in several continuations, which do not see each other.
+
+    Attributes:
+        place: [B, W] each token's place in its row, were its continuation the only one.
+        branch: [B, W] which continuation it belongs to, from 1 on; 0 for what comes before them.
+    """
+
+    place: Tensor
+    branch: Tensor
+
+    @property
+    def hidden(self) -> Tensor:
+        """[B, W, W] whether a key (last) is of another continuation than a query."""
+        keys = self.branch[:, None]
+        return (keys > 0) & (keys != self.branch[..., None])
+
+
+@dataclass(frozen=True, slots=True)
 class Causal:
     """What is added to scores: 0 where a key may be seen, -inf elsewhere.
 
@@ -79,6 +98,7 @@ class Packing:
         past: what stands before each row instead of a shared part; S is 0 then.
         prefix: [L, 2, K, P, D] keys and values in front of everything, trained through; with none P
             is 0.
+        tree: how rows with a past branch; None for rows that do not.
     """
 
     shared: int
@@ -87,6 +107,7 @@ class Packing:
     mask: Tensor
     past: Past | None = None
     prefix: Tensor | None = None
+    tree: Tree | None = None
     _heads: dict[tuple[int, int], Heads] = field(default_factory=dict)
     _causal: dict[tuple[int, torch.dtype], Causal] = field(default_factory=dict)
 
@@ -97,11 +118,13 @@ class Packing:
         lengths: Tensor,
         past: Past | None = None,
         prefix: Tensor | None = None,
+        tree: Tree | None = None,
     ) -> Packing:
         """Rows of `lengths` [B] behind `shared` positions, or each behind its own past."""
         width = int(lengths.max())
         mask = torch.arange(width, device=lengths.device) < lengths[:, None]
-        return cls(shared, lengths, shared + lengths.cumsum(0) - lengths, mask, past, prefix)
+        starts = shared + lengths.cumsum(0) - lengths
+        return cls(shared, lengths, starts, mask, past, prefix, tree)
 
     @property
     def rows(self) -> int:
@@ -125,12 +148,17 @@ class Packing:
 
     def positions(self) -> Tensor:
         """[1, N] every token's position in its own row, all in front of it counted in."""
-        device = self.mask.device
-        place = torch.arange(self.width, device=device).expand_as(self.mask)
+        device, place = self.mask.device, self._place()
         if self.past is not None:
             place = place + self.past.lengths[:, None]
         own = self.shared + place[self.mask]
         return self.ahead + torch.cat([torch.arange(self.shared, device=device), own])[None]
+
+    def _place(self) -> Tensor:
+        """[B, W]"""
+        if self.tree is not None:
+            return self.tree.place
+        return torch.arange(self.width, device=self.mask.device).expand_as(self.mask)
 
     def heads(self, heads: int, kv_heads: int) -> Heads:
         """The gathers for `heads` query heads over `kv_heads` key heads."""
@@ -158,13 +186,18 @@ class Packing:
         before = torch.arange(self.past.width, device=device).expand(self.rows, -1)
         # What fills a short past up is put out of sight, behind every token.
         before = before.masked_fill(before >= lengths, 2**31)
-        own = lengths + torch.arange(self.width, device=device)
-        return _bias(own, torch.cat([before, own], 1), window, dtype)[:, None]
+        own = lengths + self._place()
+        bias = _bias(own, torch.cat([before, own], 1), window, dtype)
+        if self.tree is not None:
+            bias[..., -self.width :].masked_fill_(self.tree.hidden, -torch.inf)
+        return bias[:, None]
 
     def _gathers(self, heads: int, kv_heads: int) -> Heads:
         device, group = self.mask.device, heads // kv_heads
         total = int(self.lengths.sum())
-        place = torch.zeros(self.mask.shape, dtype=torch.long, device=device)
+        # Padding repeats the row's own first token: another row's infinity would not stay its own.
+        first = (self.starts - self.shared).clamp(max=max(total - 1, 0))
+        place = first[:, None].repeat(1, self.width)
         place[self.mask] = torch.arange(total, device=device)
         head = torch.arange(heads, device=device).view(kv_heads, 1, group, 1)
         queries = place[None, :, None, :] * heads + head  # [K, B, G, W]
