@@ -73,7 +73,7 @@ class CausalBackbone:
         positions = getattr(self._frozen.config, "max_position_embeddings", 0)
         self.max_positions = int(positions or 2048)
         self._padded, self._packed = PaddedRun(self._frozen), PackedRun(self._frozen)
-        self._trials = Trials(self._frozen, self._padded, self._packed, self._injected, self.states)
+        self._trials = Trials(self._frozen, self._padded, self._packed, self.tensors, self.states)
         self.inputs: InputCache | None = None
 
     @property
@@ -187,7 +187,7 @@ class CausalBackbone:
     def _rows(self, batch: Batch, injection: Injection | None) -> Rows:
         batch = batch.to(self.device)
         ids, lengths = align_left(batch)
-        given = self._injected(injection)
+        given = self.tensors(injection)
         return Rows(ids, lengths, batch.slot, batch.read_rows, batch.read_at, given)
 
     def _laid_out(self, rows: Rows) -> Segment:
@@ -231,14 +231,6 @@ class CausalBackbone:
         shape = Shape(self.num_layers, *self.key_shape, self.dtype)
         return RaggedRun(self._frozen, self._packed, shape)
 
-    def tensors(self, injection: Injection | None) -> Injected:
-        """The injection's tensors as this backbone runs them.
-
-        Raises:
-            BackboneError: an injection of other sizes than the model's.
-        """
-        return self._injected(injection)
-
     def stops(self, stop_ids: Sequence[int] = ()) -> frozenset[int]:
         """The ids that end an answer: the tokenizer's, the model's own and the given ones."""
         return frozenset(self._frozen.stops(self.tokenizer.eos_token_id, stop_ids).tolist())
@@ -266,7 +258,7 @@ class CausalBackbone:
         Raises:
             BackboneError: a row with its prompt and answer is longer than the model's positions.
         """
-        given = self._injected(injection)
+        given = self.tensors(injection)
         lengths_seen = set(map(len, contexts))
         if given.ahead and self._padded.slides and len(lengths_seen) > 1:
             # Padding would stand behind the prefix, and a window would count it.
@@ -325,7 +317,12 @@ class CausalBackbone:
             padded = Padded(embeds, mask, padded.cache)
         return answers
 
-    def _injected(self, injection: Injection | None) -> Injected:
+    def tensors(self, injection: Injection | None) -> Injected:
+        """The injection's tensors as this backbone runs them.
+
+        Raises:
+            BackboneError: an injection of other sizes than the model's.
+        """
         widths = Widths(self.num_layers, self.hidden_size)
         if isinstance(injection, PrefixKV):
             widths = Widths(self.num_layers, self.hidden_size, *self.key_shape)

@@ -98,7 +98,7 @@ class RaggedRun:
     def embed(self, ids: Sequence[int], given: Injected, place: int = 0) -> Tensor:
         """[n, H] tokens that stand from `place` on in their row, shifted as the injection says."""
         device = self._frozen.device
-        found = torch.as_tensor(self._frozen.embed(torch.tensor(ids, device=device)))
+        found = torch.as_tensor(self._frozen.embed(torch.tensor(ids, device=device).long()))
         shifted = 0 if given.shifts is None else min(len(given.shifts) - place, len(ids))
         if given.shifts is not None and shifted > 0:
             found = found.clone()
@@ -143,9 +143,7 @@ class RaggedRun:
         sizes += [len(stretches[number].reads) for number in order]
         cut = torch.split(logits, sizes)
         read = dict(zip(order, cut[len(blocks) :], strict=True))
-        return Ran(
-            list(cut[: len(blocks)]), [read[n] for n in range(len(stretches))], seen, starts
-        )
+        return Ran(list(cut[: len(blocks)]), [read[n] for n in range(len(stretches))], seen, starts)
 
     def _segment(self, stretches: Sequence[Stretch]) -> Segment:
         device = self._frozen.device

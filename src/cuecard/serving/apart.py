@@ -1,0 +1,185 @@
+"""For backbones whose rows cannot be packed: a batch of one prompt at a time, by their own means.
+
+Encoder-decoders, and models that bring their own attention. Nothing is kept, and answers are greedy
+and told when they are whole.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+
+from cuecard.errors import ConfigError, CuecardError, EngineError
+from cuecard.serving.calls import Call, Readying, Row, Scored, Writing
+from cuecard.serving.decoder import not_finite
+from cuecard.serving.engine import Finished, Token
+from cuecard.serving.settings import LocalSettings
+from cuecard.tasks.batching import collate
+from cuecard.types import Backbone, Encoded, Injection
+
+_ROWS = 16
+
+Event = tuple[Call, Any]
+Pair = tuple[Call, Row]
+
+
+class Apart:
+    """Has the methods of a `Scheduler`; requests of one kind and prompt run together."""
+
+    def __init__(self, backbone: Backbone, settings: LocalSettings) -> None:
+        self._backbone, self._room = backbone, settings.pass_tokens
+        self._calls: list[Call] = []
+        self._events: list[Event] = []
+        self._counts: Counter[str] = Counter()
+        self._failed = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self._calls)
+
+    def stats(self) -> Mapping[str, float]:
+        """Counters and gauges by name."""
+        rows = sum(len(call.rows) for call in self._calls)
+        return {**self._counts, "failed": float(self._failed), "queue_rows": rows}
+
+    def add(self, call: Call) -> None:
+        """Take a request in."""
+        if isinstance(call, Readying):
+            self._events.append((call, None))
+        elif isinstance(call, Writing) and call.chooser.draws:
+            error = ConfigError(
+                "this backbone writes greedily when served",
+                where=self._backbone.name,
+                got=f"temperature {call.sampling.temperature}",
+                expected="temperature 0",
+            )
+            self._events.append((call, error))
+        else:
+            self._calls.append(call)
+
+    def drop(self, digest: str) -> None:
+        """Nothing is kept."""
+
+    def step(self) -> list[Event]:
+        """Run one batch, of the request that has waited longest and those like it."""
+        self._calls = [call for call in self._calls if call.rows and not call.cancelled]
+        if self._calls:
+            # Who had a turn goes behind those who had none.
+            first = self._calls.pop(0)
+            self._calls.append(first)
+            self._run(self._like(first))
+        events, self._events = self._events, []
+        return [(call, told) for call, told in events if not call.cancelled]
+
+    def fail_all(self, error: Exception) -> list[Event]:
+        """End every request with an error."""
+        events = [(call, error) for call in self._calls if not call.cancelled]
+        self._calls = []
+        return events
+
+    def _like(self, first: Call) -> list[Pair]:
+        """The first call's next row, and those that can run beside it."""
+        kind, chosen, room = _kind(first, first.rows[0]), [], self._room
+        for call in (first, *self._calls[:-1]):
+            for row in call.rows:
+                if _kind(call, row) == kind and len(chosen) < _ROWS and room > 0:
+                    chosen.append((call, row))
+                    room -= len(row.ids) * max(1, len(row.words))
+        return chosen
+
+    def _run(self, pairs: Sequence[Pair]) -> None:
+        try:
+            if isinstance(pairs[0][0], Writing):
+                self._write([call for call, _ in pairs if isinstance(call, Writing)])
+            else:
+                self._score(pairs)
+            self._failed = False
+        except CuecardError as error:
+            self._alone(pairs, error)
+        except (RuntimeError, MemoryError) as error:
+            self._failed = True
+            name = self._backbone.name
+            self._end(pairs, EngineError("the engine failed", where=name, got=repr(error)))
+
+    def _alone(self, pairs: Sequence[Pair], error: CuecardError) -> None:
+        """One row does not fit: find out which."""
+        if len(pairs) == 1:
+            self._end(pairs, error)
+            return
+        for pair in pairs:
+            if not pair[0].over:
+                self._run([pair])
+
+    def _end(self, pairs: Sequence[Pair], error: CuecardError) -> None:
+        for call, _ in pairs:
+            call.rows.clear()
+            if not call.over:
+                call.over = True
+                self._events.append((call, error))
+
+    @torch.inference_mode()
+    def _write(self, calls: Sequence[Writing]) -> None:
+        backbone, first = self._backbone, calls[0]
+        rows, injection = [call.row for call in calls], _injection(first.row)
+        answers = backbone.generate(
+            [row.ids for row in rows],
+            [row.slot for row in rows],
+            injection,
+            first.left,
+            sorted(first.stops),
+        )
+        for call, answer in zip(calls, answers, strict=True):
+            call.rows.clear()
+            call.over = True
+            logs = self._logs([(call.row, tuple(answer))], injection)[0] if answer else []
+            tokens = [Token(*pair) for pair in zip(answer, logs, strict=True)]
+            self._events += [(call, token) for token in tokens]
+            ended = Finished("length" if len(answer) == first.left else "stop")
+            self._events.append((call, ended))
+            self._counts.update(tokens_written=len(answer))
+
+    @torch.inference_mode()
+    def _score(self, pairs: Sequence[Pair]) -> None:
+        words = [(row, word) for _, row in pairs for word in row.words]
+        sums = iter([sum(logs) for logs in self._logs(words, _injection(pairs[0][1]))])
+        for call, row in pairs:
+            assert isinstance(call, Scored)
+            scores = [next(sums) for _ in row.words]
+            call.rows.remove(row)
+            if any(score != score for score in scores):
+                self._end([(call, row)], not_finite(self._backbone.name))
+                continue
+            call.scores[row.number] = scores
+            call.left -= 1
+            if not call.left and not call.over:
+                call.over = True
+                self._events.append((call, call.scores))
+        self._counts.update(rows_scored=len(pairs))
+
+    def _logs(
+        self, words: Sequence[tuple[Row, tuple[int, ...]]], injection: Injection | None
+    ) -> list[list[float]]:
+        """Each word's tokens' log-probabilities behind its row."""
+        rows = [(Encoded(row.ids, (), row.slot), word) for row, word in words]
+        batch = collate(rows).to(self._backbone.device)
+        (reads,) = self._backbone.read_many([(batch, injection)])
+        logs = (-reads.nll(batch.target_ids).double()).tolist()
+        self._counts.update(passes=1, rows_batched=len(rows))
+        by_row = groupby(zip(batch.read_rows.tolist(), logs, strict=True), lambda pair: pair[0])
+        return [[log for _, log in pairs] for _, pairs in by_row]
+
+
+def _kind(call: Call, row: Row) -> Hashable:
+    """What rows of one batch have in common."""
+    if isinstance(call, Writing):
+        return row.digest, call.left, call.stops
+    return row.digest
+
+
+def _injection(row: Row) -> Injection | None:
+    return None if row.prompt is None else row.prompt.injection

@@ -1,0 +1,208 @@
+"""The engine on cuecard's own backbones: one thread computes, any number of callers wait.
+
+Requests that come while a pass runs are in the next one; nobody waits for a batch to fill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from cuecard.artifacts import Prompt
+from cuecard.artifacts.fingerprints import check_backbone
+from cuecard.backbones import CausalBackbone
+from cuecard.errors import EngineError
+from cuecard.serving.apart import Apart
+from cuecard.serving.calls import Call, Readying, Scored, Writing
+from cuecard.serving.engine import Finished, Generation, Held, Scoring, Token
+from cuecard.serving.scheduler import Event, Scheduler
+from cuecard.serving.settings import LocalSettings
+from cuecard.types import Backbone
+
+_log = logging.getLogger(__name__)
+
+
+class LocalEngine:
+    """Rows of any prompts share batches; see `Scheduler`, and `Apart` for what cannot be packed.
+
+    Args:
+        backbone: nobody else may use it between `start` and `close`.
+    """
+
+    name = "local"
+
+    def __init__(self, backbone: Backbone, settings: LocalSettings | None = None) -> None:
+        self._backbone, self._settings = backbone, settings or LocalSettings()
+        self.tokenizer, self.max_positions = backbone.tokenizer, backbone.max_positions
+        self._changed = threading.Condition()
+        self._inbox: list[Call | str] = []
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stats: Mapping[str, float] = {"failed": 0.0, "queue_rows": 0.0}
+        self._ends: frozenset[int] = frozenset()
+
+    def refuses(self, prompt: Prompt) -> None:
+        """Say why a prompt cannot be served here.
+
+        Raises:
+            WrongBackboneError: it was made for another backbone.
+        """
+        check_backbone(prompt.manifest, self._backbone, f"prompt {prompt.digest[:12]}")
+
+    async def start(self) -> None:
+        """Begin to compute.
+
+        Raises:
+            EngineError: it has been started before.
+        """
+        if self._thread is not None:
+            raise EngineError("the engine has been started before", where=self.name)
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._work, name="cuecard-engine", daemon=True)
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Stop. Whoever still waits gets an EngineError."""
+        if self._thread is None:
+            return
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join)
+        await asyncio.sleep(0)  # what the thread said last is delivered
+
+    async def hold(self, prompt: Held) -> None:
+        """Compute a prompt's keys and values, among everything else; nothing happens if they are.
+
+        Raises:
+            BackboneError: it does not fit the backbone.
+            EngineError: the engine failed.
+        """
+        future, deliver = self._future()
+        await self._done(Readying(prompt, deliver), future)
+
+    async def drop(self, digest: str) -> None:
+        """Forget a prompt once its last request has ended."""
+        self._put(digest)
+
+    async def score(self, rows: Sequence[Scoring]) -> list[list[float]]:
+        """Per row the summed log-probability of each word.
+
+        Raises:
+            CuecardError: a row that does not fit.
+            EngineError: the engine failed.
+        """
+        if not rows:
+            return []
+        future, deliver = self._future()
+        found: list[list[float]] = await self._done(Scored(rows, deliver), future)
+        return found
+
+    async def generate(self, request: Generation) -> AsyncIterator[Token | Finished]:
+        """Tokens as they come, and one `Finished`; closing the iterator cancels.
+
+        Raises:
+            CuecardError: a request that does not fit.
+            EngineError: the engine failed.
+        """
+        said: asyncio.Queue[Any] = asyncio.Queue()
+        call = Writing(request, self._stops(request.sampling.stop_ids), said.put_nowait)
+        self._put(call)
+        try:
+            while True:
+                item: Token | Finished | Exception = await said.get()
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+                if isinstance(item, Finished):
+                    return
+        finally:
+            call.cancelled = True
+
+    def stats(self) -> Mapping[str, float]:
+        """Counters and gauges by name, as they were after the last pass."""
+        return self._stats
+
+    def _stops(self, more: Sequence[int]) -> frozenset[int]:
+        backbone = self._backbone
+        if isinstance(backbone, CausalBackbone):
+            return backbone.stops(more)
+        return frozenset(more)  # the others add their own when they generate
+
+    def _future(self) -> tuple[asyncio.Future[Any], Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def deliver(item: Any) -> None:
+            if future.done():
+                return
+            if isinstance(item, Exception):
+                future.set_exception(item)
+            else:
+                future.set_result(item)
+
+        return future, deliver
+
+    async def _done(self, call: Call, future: asyncio.Future[Any]) -> Any:
+        self._put(call)
+        try:
+            return await future
+        finally:
+            call.cancelled = True  # nothing, if it is done
+
+    def _put(self, item: Call | str) -> None:
+        with self._changed:
+            if self._thread is None or self._closing or not self._thread.is_alive():
+                raise EngineError("the engine does not run", where=self.name)
+            self._inbox.append(item)
+            self._changed.notify()
+
+    # From here on, on the engine's own thread.
+
+    def _work(self) -> None:
+        worker = self._worker()
+        while self._take(worker):
+            try:
+                events = worker.step()
+            except Exception as error:  # whoever waits must hear of it, whatever it is
+                _log.exception("the engine failed")
+                told = EngineError("the engine failed", where=self.name, got=repr(error))
+                events = worker.fail_all(told)
+                self._stats = {**worker.stats(), "failed": 1.0}
+            else:
+                self._stats = dict(worker.stats())
+            self._tell(events)
+        self._tell(worker.fail_all(EngineError("the engine was closed", where=self.name)))
+
+    def _worker(self) -> Scheduler | Apart:
+        backbone = self._backbone
+        run = backbone.ragged if isinstance(backbone, CausalBackbone) else None
+        if run is None or not isinstance(backbone, CausalBackbone):
+            return Apart(backbone, self._settings)
+        return Scheduler(backbone, run, self._settings)
+
+    def _take(self, worker: Scheduler | Apart) -> bool:
+        """Wait for something to do; False for the end."""
+        with self._changed:
+            while not (self._inbox or self._closing or worker.busy):
+                self._changed.wait()
+            items, self._inbox = self._inbox, []
+            closing = self._closing
+        for item in items:
+            if isinstance(item, str):
+                worker.drop(item)
+            else:
+                worker.add(item)
+        return not closing
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        if events and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_deliver, events)
+
+
+def _deliver(events: Sequence[Event]) -> None:
+    for call, item in events:
+        call.deliver(item)

@@ -1,0 +1,160 @@
+"""What a row needs before it runs: its prompt's keys and values, and its own embeddings."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cuecard.backbones import CausalBackbone
+from cuecard.backbones.injected import Injected
+from cuecard.backbones.ragged import RaggedRun, Stretch
+from cuecard.errors import BackboneError
+from cuecard.serving.beginnings import Beginnings
+from cuecard.serving.calls import Row
+from cuecard.serving.layout import lay_out, next_stretch, prompt_alone
+from cuecard.serving.prompt_cache import Key, PromptCache
+from cuecard.serving.settings import LocalSettings
+from cuecard.types import PrefixKV
+
+# A row is not cut into pieces smaller than this to fill a pass.
+_LEAST = 32
+
+
+class Preparer:
+    """Readies rows, and keeps what later rows will need."""
+
+    def __init__(self, backbone: CausalBackbone, run: RaggedRun, settings: LocalSettings) -> None:
+        self._backbone, self._run, self._settings = backbone, run, settings
+        self.cache = PromptCache(settings.cache_bytes)
+        self._beginnings = Beginnings()
+        self._making: set[Key] = set()
+        self.reused = 0
+
+    def check(self, row: Row, new_tokens: int) -> None:
+        """See that a row fits.
+
+        Raises:
+            BackboneError: a prompt of other sizes than the backbone's, or too many tokens.
+        """
+        injection = None if row.prompt is None else row.prompt.injection
+        vectors = 0 if injection is None else injection.length
+        longest = max((len(word) - 1 for word in row.words), default=0)
+        length = vectors + len(row.ids) + max(longest, new_tokens)
+        if length > self._backbone.max_positions:
+            raise BackboneError(
+                "the input with its prompt and answer is longer than the backbone's positions",
+                where=self._backbone.name,
+                got=f"{length} tokens",
+                expected=f"at most {self._backbone.max_positions}",
+                hint="a shorter input or a smaller answer",
+            )
+
+    def prompt(self, row: Row) -> Stretch | None:
+        """Give a row its prompt's keys and values.
+
+        Returns:
+            What has to run first: the prompt alone. None if nothing has, or if it has to wait; the
+            row `has_prompt` or has not.
+        """
+        if self.has_prompt(row):
+            return None
+        key: Key = (row.digest, ())
+        kept = self.cache.take(key)
+        if kept is not None:
+            self._pin(row, key)
+            row.ahead = (kept,)
+            self.reused += kept.shape[3]
+            return None
+        if self.cache.is_promised(key):
+            return None
+        assert row.prompt is not None
+        injection = row.prompt.injection
+        given = self._backbone.tensors(injection)
+        if not self.cache.promise(key, injection.length * self._run.shape.token_bytes):
+            return None
+        row.pins.append(key)
+        if not isinstance(injection, PrefixKV):
+            return prompt_alone(given)
+        assert given.prefix is not None
+        self.cache.put(key, given.prefix)
+        row.ahead = (given.prefix,)
+        return None
+
+    def has_prompt(self, row: Row) -> bool:
+        """Whether a row has all that must stand in front of it."""
+        return bool(row.ahead) or not row.stands_ahead
+
+    def stretch(self, row: Row, room: int) -> Stretch | None:
+        """The next of a row that has its prompt; None if the room is too small."""
+        if row.given is None:
+            row.given = self._given(row)
+        if row.body is None:
+            self._begin(row, row.given)
+        return next_stretch(row, row.given, room, _LEAST)
+
+    def keeps(self, row: Row, stretch: Stretch) -> bool:
+        """Whether a stretch's keys and values are needed when it has run."""
+        assert row.body is not None
+        return not stretch.reads or bool(row.beginning)
+
+    def prompt_ran(self, row: Row, keys_values: Tensor) -> None:
+        """Keep a prompt's keys and values, and give them to the row that made them be run."""
+        self.cache.put((row.digest, ()), keys_values)
+        row.ahead = (keys_values,)
+
+    def row_ran(self, row: Row) -> None:
+        """A row came to its end: keep what others will begin with, and let go of the rest."""
+        if row.beginning:
+            key = (row.digest, row.beginning)
+            own = torch.cat(row.own, 3)[:, :, :, : len(row.beginning)].clone()
+            self.cache.put(key, own)
+        self.let_go(row)
+
+    def let_go(self, row: Row) -> None:
+        """A row needs nothing any more."""
+        if row.beginning:
+            self._making.discard((row.digest, row.beginning))
+            row.beginning = ()
+        for key in row.pins:
+            self.cache.unpin(key)
+        row.pins, row.ahead, row.own, row.body = [], (), (), None
+
+    def forget(self, digest: str) -> None:
+        """A prompt is no longer served."""
+        self.cache.forget(digest)
+        self._beginnings.forget(digest)
+
+    def _pin(self, row: Row, key: Key) -> None:
+        if key in row.pins:
+            self.cache.unpin(key)
+        else:
+            row.pins.append(key)
+
+    def _given(self, row: Row) -> Injected:
+        injection = None if row.prompt is None else row.prompt.injection
+        return self._backbone.tensors(None if isinstance(injection, PrefixKV) else injection)
+
+    def _begin(self, row: Row, given: Injected) -> None:
+        """Lay a row out behind what is kept of it."""
+        inside = len(given.vectors) and not row.stands_ahead
+        if self._settings.beginnings:
+            self._find_beginning(row, row.ids[: row.slot if inside else -1])
+        row.body = lay_out(self._run, row, given)
+
+    def _find_beginning(self, row: Row, ids: tuple[int, ...]) -> None:
+        beginning = self._beginnings.meet(row.digest, ids)
+        if not beginning:
+            return
+        key = (row.digest, beginning)
+        kept = self.cache.take(key)
+        if kept is not None:
+            row.pins.append(key)
+            row.ahead, row.skip = (*row.ahead, kept), len(beginning)
+            self.reused += len(beginning)
+        elif key not in self._making and self._fits(beginning):
+            self._making.add(key)
+            row.beginning = beginning
+
+    def _fits(self, ids: tuple[int, ...]) -> bool:
+        """Whether a beginning leaves most of the cache to others."""
+        return len(ids) * self._run.shape.token_bytes * 8 <= self._settings.cache_bytes

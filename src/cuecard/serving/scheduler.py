@@ -1,0 +1,258 @@
+"""What runs in the next pass: a token of every answer being written, and as much else as fits.
+
+Requests take turns, a row each, so that a long list of rows holds nobody up. Rows that are too long
+for one pass run in several. A prompt whose keys and values are not there runs once, in a pass with
+everything else, and its rows wait for the next.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from cuecard.backbones import CausalBackbone
+from cuecard.backbones.decoding import Block
+from cuecard.backbones.ragged import RaggedRun, Ran, Stretch
+from cuecard.errors import CuecardError, EngineError
+from cuecard.serving.calls import Call, Readying, Row, Scored, Writing
+from cuecard.serving.decoder import Decoder, not_finite
+from cuecard.serving.engine import Finished
+from cuecard.serving.layout import scores_of
+from cuecard.serving.preparing import Preparer
+from cuecard.serving.settings import LocalSettings
+
+Event = tuple[Call, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A stretch of the next pass: of a row, or of its prompt alone."""
+
+    stretch: Stretch
+    call: Call
+    row: Row
+    is_prompt: bool = False
+
+
+class Scheduler:
+    """Belongs to one thread; gets calls, runs passes, and says what to tell whom."""
+
+    def __init__(self, backbone: CausalBackbone, run: RaggedRun, settings: LocalSettings) -> None:
+        self._name, self._run, self._room = backbone.name, run, settings.pass_tokens
+        self._preparer = Preparer(backbone, run, settings)
+        self._decoder = Decoder(backbone, run, settings.rows, settings.answer_bytes)
+        self._open: list[Call] = []
+        self._calls: deque[Call] = deque()
+        self._dropped: set[str] = set()
+        self._events: list[Event] = []
+        self._counts: Counter[str] = Counter()
+        self._failed = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to do."""
+        return bool(self._open)
+
+    def stats(self) -> Mapping[str, float]:
+        """Counters and gauges by name."""
+        cache = self._preparer.cache
+        return {
+            **self._counts,
+            "failed": float(self._failed),
+            "queue_rows": sum(len(call.rows) for call in tuple(self._calls)),
+            "writing_rows": self._decoder.live,
+            "answer_bytes": self._decoder.nbytes,
+            "tokens_reused": self._preparer.reused,
+            "prompt_cache_bytes": cache.nbytes,
+            "prompt_cache_pinned_bytes": cache.pinned,
+            "prompt_cache_entries": len(cache),
+            "prompt_cache_hits": cache.hits,
+            "prompt_cache_misses": cache.misses,
+            "prompt_cache_evictions": cache.evictions,
+        }
+
+    def add(self, call: Call) -> None:
+        """Take a request in."""
+        if isinstance(call, Readying):
+            self._dropped -= call.digests
+        self._open.append(call)
+        self._calls.append(call)
+        try:
+            for row in call.rows:
+                new = call.left if isinstance(call, Writing) else 0
+                self._preparer.check(row, new)
+        except CuecardError as error:
+            self._end(call, error)
+
+    def drop(self, digest: str) -> None:
+        """Forget a prompt as soon as nobody uses it."""
+        self._dropped.add(digest)
+        self._sweep()
+
+    def step(self) -> list[Event]:
+        """Run one pass, if there is anything to run; what is to be told."""
+        self._sweep()
+        planned, blocks = self._plan(), self._decoder.next()
+        if planned or blocks:
+            self._pass(planned, blocks)
+        return self._told()
+
+    def fail_all(self, error: Exception) -> list[Event]:
+        """End every request with an error."""
+        self._decoder.drop_all()
+        for call in self._open:
+            self._end(call, error)
+        return self._told()
+
+    def _told(self) -> list[Event]:
+        self._sweep()
+        events, self._events = self._events, []
+        return events
+
+    def _pass(self, planned: list[_Planned], blocks: list[tuple[Block, Tensor]]) -> None:
+        stretches = [one.stretch for one in planned]
+        keep = any(map(self._keeps, planned))
+        rows = sum(len(embeds) for _, embeds in blocks)
+        tokens = rows + sum(len(stretch.embeds) for stretch in stretches)
+        try:
+            ran = self._run.run(blocks, stretches, keep)
+        except (RuntimeError, MemoryError, CuecardError) as error:
+            self._fail([one.call for one in planned], error)
+            return
+        self._failed = False
+        self._counts.update(
+            passes=1,
+            tokens_computed=tokens,
+            tokens_decoded=rows,
+            rows_batched=rows + len(stretches),
+            prompts_computed=sum(one.is_prompt for one in planned),
+        )
+        self._tell(self._decoder.hear(ran.decoded))
+        for number, one in enumerate(planned):
+            self._after(one, ran, number)
+
+    def _fail(self, calls: Iterable[Call], error: Exception) -> None:
+        """The pass fell through: its requests get an error, the others go on."""
+        self._failed = True
+        self._counts.update(failures=1)
+        told = EngineError("the engine failed", where=self._name, got=repr(error))
+        for call in [*calls, *self._decoder.drop_all()]:
+            self._end(call, told)
+
+    # What runs.
+
+    def _plan(self) -> list[_Planned]:
+        room, planned = self._room, []
+        for call, row in self._in_turn():
+            try:
+                found = self._next(call, row, room)
+            except CuecardError as error:
+                self._end(call, error)
+                continue
+            if found is not None:
+                planned.append(found)
+                room -= len(found.stretch.embeds)
+            if room <= 0:
+                break
+        self._calls.rotate(-1)
+        # A request that was refused half way runs no further.
+        return [one for one in planned if not one.call.over]
+
+    def _in_turn(self) -> Iterator[tuple[Call, Row]]:
+        """A row of each call, then the next of each."""
+        queues = deque((call, iter(tuple(call.rows))) for call in self._calls)
+        while queues:
+            call, rows = queues.popleft()
+            row = next(rows, None)
+            if row is not None and not call.over:
+                yield call, row
+                queues.append((call, rows))
+
+    def _next(self, call: Call, row: Row, room: int) -> _Planned | None:
+        """The row's next stretch, or its prompt's; None if it has to wait."""
+        if isinstance(call, Writing) and not self._decoder.reserve(call):
+            return None
+        prompt = self._preparer.prompt(row)
+        if prompt is not None:
+            return _Planned(prompt, call, row, is_prompt=True)
+        if not self._preparer.has_prompt(row):
+            return None
+        if isinstance(call, Readying):
+            self._end(call, None)
+            return None
+        stretch = self._preparer.stretch(row, room)
+        return None if stretch is None else _Planned(stretch, call, row)
+
+    # What comes of it.
+
+    def _keeps(self, one: _Planned) -> bool:
+        """Whether a stretch's keys and values are needed afterwards."""
+        if one.is_prompt or isinstance(one.call, Writing):
+            return True
+        return self._preparer.keeps(one.row, one.stretch)
+
+    def _after(self, one: _Planned, ran: Ran, number: int) -> None:
+        call, row, count = one.call, one.row, len(one.stretch.embeds)
+        if one.is_prompt:
+            self._preparer.prompt_ran(row, ran.keys_values(number, 0, count))
+            return
+        if self._keeps(one):
+            row.own = (*row.own, ran.keys_values(number, 0, count))
+        row.done += count
+        if not one.stretch.reads:
+            return
+        call.rows.remove(row)
+        if isinstance(call, Writing):
+            pieces = (*row.ahead, *row.own)
+            self._tell(self._decoder.begin(call, ran.read[number], pieces))
+        elif isinstance(call, Scored):
+            self._score(call, row, ran.read[number])
+        self._preparer.row_ran(row)
+
+    def _score(self, call: Scored, row: Row, logits: Tensor) -> None:
+        scores = scores_of(row.words, logits)
+        if any(score != score for score in scores):
+            self._end(call, not_finite(self._name))
+            return
+        self._counts.update(rows_scored=1)
+        call.scores[row.number] = scores
+        call.left -= 1
+        if not call.left:
+            self._end(call, call.scores)
+
+    def _tell(self, said: Iterable[Event]) -> None:
+        for call, item in said:
+            self._counts.update(tokens_written=not isinstance(item, Finished | Exception))
+            if not call.cancelled:
+                self._events.append((call, item))
+
+    def _end(self, call: Call, told: Any) -> None:
+        """A request is over; who waits for it is told."""
+        if call.over:
+            return
+        call.over = True
+        if not call.cancelled:
+            self._events.append((call, told))
+
+    def _sweep(self) -> None:
+        """Let go of requests that are over, and of those that nobody waits for."""
+        self._decoder.drop_cancelled()
+        gone = [call for call in self._open if call.over or call.cancelled]
+        for call in gone:
+            call.over = True
+            for row in call.rows:
+                self._preparer.let_go(row)
+            call.rows.clear()
+            if isinstance(call, Writing):
+                self._decoder.release(call)
+        if gone:
+            self._open = [call for call in self._open if not call.over]
+        self._calls = deque(call for call in self._calls if call.rows)
+        for digest in tuple(self._dropped):
+            if not any(digest in call.digests for call in self._open):
+                self._dropped.remove(digest)
+                self._preparer.forget(digest)
