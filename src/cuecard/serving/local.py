@@ -164,16 +164,17 @@ class LocalEngine:
 
     def _work(self) -> None:
         worker = self._worker()
-        while self._take(worker):
+        while (items := self._next_items(worker)) is not None:
             try:
+                for item in items:
+                    worker.drop(item) if isinstance(item, str) else worker.add(item)
                 events = worker.step()
-            except Exception as error:  # whoever waits must hear of it, whatever it is
+                self._stats = dict(worker.stats())
+            except Exception as error:  # noqa: BLE001 - whoever waits must hear of anything
                 _log.exception("the engine failed")
                 told = EngineError("the engine failed", where=self.name, got=repr(error))
                 events = worker.fail_all(told)
                 self._stats = {**worker.stats(), "failed": 1.0}
-            else:
-                self._stats = dict(worker.stats())
             self._tell(events)
         self._tell(worker.fail_all(EngineError("the engine was closed", where=self.name)))
 
@@ -184,19 +185,18 @@ class LocalEngine:
             return Apart(backbone, self._settings)
         return Scheduler(backbone, run, self._settings)
 
-    def _take(self, worker: Scheduler | Apart) -> bool:
-        """Wait for something to do; False for the end."""
+    def _next_items(self, worker: Scheduler | Apart) -> list[Call | str] | None:
+        """What came since the last time, once there is anything to do; None for the end."""
         with self._changed:
             while not (self._inbox or self._closing or worker.busy):
                 self._changed.wait()
             items, self._inbox = self._inbox, []
-            closing = self._closing
+            if not self._closing:
+                return items
         for item in items:
-            if isinstance(item, str):
-                worker.drop(item)
-            else:
+            if not isinstance(item, str):
                 worker.add(item)
-        return not closing
+        return None
 
     def _tell(self, events: Sequence[Event]) -> None:
         if events and self._loop is not None and not self._loop.is_closed():
