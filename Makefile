@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench-training bench-training-gpu bench-precision lint format clean $(VENV)
+.PHONY: help demo test bench-training bench-training-gpu bench-precision bench-serving lint format clean $(VENV)
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench-training-gpu: $(STAMP)  ## the same with an 8B backbone on a GPU; ARGS=--s
 
 bench-precision: $(STAMP)  ## fp32, bf16, int8 and int4 backbones: quality, memory, time; about 15 minutes
 	$(BIN)/python -m benchmarks.precision $(ARGS)
+
+bench-serving: $(STAMP)  ## 32 prompts served, against PEFT and no prompt; about 20 minutes; ARGS='--churn 10': ten minutes of churn
+	$(BIN)/python -m benchmarks.serving $(ARGS)
 
 format: $(STAMP)  ## rewrite the code as ruff wants it
 	$(BIN)/ruff check --fix .

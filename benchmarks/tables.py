@@ -10,9 +10,12 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "speed.md"
 RESULTS = ROOT / "benchmarks" / "results" / "training.json"
+SERVING_PAGE = ROOT / "docs" / "serving-engine.md"
+SERVING = ROOT / "benchmarks" / "results" / "serving.json"
 PRECISION = ROOT / "benchmarks" / "results" / "precision.json"
 BEGIN, END = "<!-- benchmarks/results/training.json -->", "<!-- end -->"
 FIGURE = "<!-- figure of benchmarks/results/training.json -->"
+BEGIN_SERVING = "<!-- benchmarks/results/serving.json -->"
 BEGIN_PRECISION = "<!-- benchmarks/results/precision.json -->"
 
 _MARKS, _WIDTH = "█▓▒░·", 60
@@ -22,6 +25,7 @@ def main() -> int:
     """Rewrite the page's tables."""
     page = updated(PAGE.read_text(), json.loads(RESULTS.read_text()))
     PAGE.write_text(updated_precision(page, stored_precision()))
+    SERVING_PAGE.write_text(updated_serving(SERVING_PAGE.read_text(), stored_serving()))
     return 0
 
 
@@ -60,6 +64,60 @@ def stored_precision() -> list[dict[str, Any]]:
     """What was measured of backbones' forms; empty before it was."""
     found: list[dict[str, Any]] = json.loads(PRECISION.read_text()) if PRECISION.exists() else []
     return found
+
+
+def updated_serving(page: str, results: dict[str, Any]) -> str:
+    """The page with the table of what serving takes between its marks."""
+    return _replaced(page, BEGIN_SERVING, serving_table(results))
+
+
+def stored_serving() -> dict[str, Any]:
+    """What was measured of serving; empty before it was."""
+    found: dict[str, Any] = json.loads(SERVING.read_text()) if SERVING.exists() else {}
+    return found
+
+
+def serving_table(results: dict[str, Any]) -> str:
+    """Markdown: throughput, then what a prompt more costs, then what it was measured on."""
+    if "classify" not in results:
+        return "\n".join(["Not measured yet.", *_churn_lines(results)])
+    lines = [
+        "| with 32 prompts, per CPU-second | cuecard | over PEFT, a request at a time "
+        "| over PEFT, grouped by prompt | over no prompt | over one prompt |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for name, told in (("classify", "requests classified"), ("write", "tokens written")):
+        one = results[name]
+        lines.append(
+            f"| {told} | {one['many']:.1f} | {one['over_peft_per_request']:.1f}x "
+            f"| {one['over_peft_grouped']:.1f}x | {one['over_bare']:.2f} "
+            f"| {one['over_one_prompt']:.2f} |"
+        )
+    adding = {name: f"{1000 * value:,.0f} ms" for name, value in results["adding"].items()}
+    about = [
+        f"A new prompt's first answer comes after {adding['first_answer_idle_s']}, beside eight "
+        f"answers being written after {adding['first_answer_beside_8_answers_s']}; their tokens "
+        f"come every {adding['token_gap_s']}, and {adding['token_gap_while_adding_s']} meanwhile. "
+        f"A prompt more takes {results['prompt_bytes'] / 2**10:,.0f} KiB: keys and values of "
+        f"{results['length']} tokens are {results['kv_bytes'] / 2**10:,.0f}.",
+        *_churn_lines(results),
+        f"{results['backbone']} in {results['dtype']} on all sides, {results['clients']} clients, "
+        f"answers of {results['new_tokens']} tokens at most. {_about(results)}",
+    ]
+    return "\n".join([*lines, "", "\n\n".join(about)])
+
+
+def _churn_lines(results: dict[str, Any]) -> list[str]:
+    if "churn" not in results:
+        return []
+    one = results["churn"]
+    memory = [f"{bytes_ / 2**20:,.0f}" for bytes_ in (one["rss"][1], one["rss"][-1])]
+    return [
+        f"{one['seconds'] / 60:g} minutes with {one['clients']} clients, prompts coming and going: "
+        f"{one['requests']:,} requests, {one['given_up']:,} of them given up half way, "
+        f"{one['errors']} errors, {one['crossed']} answers of another prompt; memory "
+        f"{memory[0]} MiB in the beginning and {memory[1]} MiB in the end.",
+    ]
 
 
 def _replaced(page: str, begin: str, table: str) -> str:

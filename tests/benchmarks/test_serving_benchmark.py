@@ -1,0 +1,93 @@
+"""The benchmark runs from end to end on a tiny backbone; its numbers are nobody's concern here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks.peft_serving import PeftServer, grouped
+from benchmarks.serving import held, main
+from benchmarks.tables import (
+    BEGIN_SERVING,
+    END,
+    SERVING_PAGE,
+    serving_table,
+    stored_serving,
+    updated_serving,
+)
+from cuecard.tasks import collate
+from cuecard.types import Encoded, InputTokens
+from reviews import reviews
+from tiny import tiny_backbone, tiny_model, tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("benchmark")
+    tiny_model().save_pretrained(folder / "model")
+    tiny_tokenizer().save_pretrained(folder / "model")
+    lines = [f'"{r.fields["text"]} {i}",{r.target}' for i, r in enumerate(reviews(200))]
+    (folder / "reviews.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    out = folder / "results" / "serving.json"
+    options = ["--backbone", str(folder / "model"), "--reviews", str(folder / "reviews.csv")]
+    options += ["--dtype", "fp32", "--rounds", "1", "--out", str(out)]
+    sizes = ["--requests", "48", "--answers", "8", "--new-tokens", "8"]
+    assert main([*options, *sizes]) == 0
+    assert main([*options, "--churn", "0.05"]) == 0
+    found: dict[str, Any] = json.loads(out.read_text())
+    return found
+
+
+def test_it_holds_its_numbers(results: dict[str, Any]) -> None:
+    for name in ("classify", "write"):
+        assert all(rate > 0 for rate in results[name]["per_cpu_s"].values())
+        assert set(results[name]["per_cpu_s"]) == {
+            "many",
+            "one",
+            "bare",
+            "peft_per_request",
+            "peft_grouped",
+        }
+        assert results[name]["over_bare"] > 0
+    assert results["prompt_bytes"] == results["kv_bytes"] == 20 * 2 * 2 * 2 * 8 * 4
+    assert set(results["versions"]) == {"cuecard", "torch", "transformers", "peft"}
+    churn = results["churn"]
+    assert churn["requests"] > 64
+    assert churn["errors"] == churn["crossed"] == churn["other_tokens"] == 0
+    assert "answers of another prompt" in serving_table(results)
+
+
+def test_the_page_has_what_was_measured() -> None:
+    page = SERVING_PAGE.read_text()
+    assert updated_serving(page, stored_serving()) == page
+    assert BEGIN_SERVING in page and END in page
+    assert "Not measured yet." in serving_table({})
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+def test_pefts_answers_are_ours() -> None:
+    """Both sides do the same work."""
+    backbone = tiny_backbone()
+    prompts = [held(backbone, number) for number in range(2)]
+    vectors = [p.injection.vectors for p in prompts if isinstance(p.injection, InputTokens)]
+    peft = PeftServer(tiny_model(), vectors)
+    rows = [Encoded(tuple(range(10, 10 + length)), (), 0) for length in (5, 9, 7)]
+    requests = list(zip((1, 0, 1), rows, strict=True))
+    found = {}
+    for group in grouped(requests):
+        scores = peft.classify(group, [40, 41])
+        answers = peft.write(group, 6, 2)
+        for (_, row), *both in zip(group, scores, answers, strict=True):
+            found[row] = both
+    for number, row in requests:
+        batch = collate([(row, ())], read="next")
+        with torch.no_grad():
+            logits = backbone.forward(batch, prompts[number].injection)[0]
+        torch.testing.assert_close(
+            found[row][0], logits.log_softmax(-1)[[40, 41]], atol=1e-4, rtol=1e-4
+        )
+        (answer,) = backbone.generate([row.context], [0], prompts[number].injection, 6)
+        assert found[row][1] == answer

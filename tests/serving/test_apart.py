@@ -1,0 +1,90 @@
+"""Backbones whose rows cannot be packed are served too, a batch of one prompt at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from cuecard.errors import BackboneError, ConfigError, EngineError
+from cuecard.serving.engine import Held
+from cuecard.types import InputTokens
+from serving_engine import (
+    LONGER,
+    held,
+    noise,
+    scored_alone,
+    scoring,
+    serving,
+    tokens,
+    writing,
+    written,
+    written_alone,
+)
+from tiny import tiny_backbone
+
+
+@pytest.mark.parametrize("kind", ["t5-gated", "bart", "bloom-alibi"])
+def test_as_alone(kind: str) -> None:
+    backbone = tiny_backbone(kind)
+    every = [held(1), held(2, 3), None]
+    scored = [scoring(one, tokens(seed, 4 + seed)) for seed in range(4) for one in every]
+    texts = [writing(one, tokens(seed, 4 + 9 * seed)) for seed in range(3) for one in every]
+
+    async def ask() -> Any:
+        async with serving(backbone) as engine:
+            for one in (held(1), held(2, 3)):
+                await engine.hold(one)
+            scores = asyncio.gather(*(engine.score([row]) for row in scored))
+            answers = asyncio.gather(*(written(engine, one) for one in texts))
+            found = await scores, await answers
+            await engine.drop("prompt-1")
+            return *found, engine.stats()
+
+    scores, answers, stats = asyncio.run(ask())
+    for row, (found,) in zip(scored, scores, strict=True):
+        assert found == pytest.approx(scored_alone(backbone, row), abs=1e-4)
+    for one, (said, reason) in zip(texts, answers, strict=True):
+        expected = written_alone(backbone, one)
+        assert [token.id for token in said] == expected
+        assert reason == ("length" if len(expected) == 12 else "stop")
+    assert stats["passes"] < len(scored) + 2 * len(texts)  # batches, and not a row each
+
+
+def test_only_the_row_that_does_not_fit_fails() -> None:
+    backbone = tiny_backbone("bart")
+    rows = [scoring(held(1), tokens(1, length)) for length in (5, 400, 6)]
+
+    async def ask() -> list[Any]:
+        async with serving(backbone) as engine:
+            asked = [engine.score([row]) for row in rows]
+            wide = scoring(Held("wide", InputTokens(noise(1, 3, 33))), tokens(1, 4))
+            drawn = written(engine, writing(held(1), tokens(1, 4), temperature=1.0))
+            return await asyncio.gather(*asked, engine.score([wide]), drawn, return_exceptions=True)
+
+    one, long, other, wide, drawn = asyncio.run(ask())
+    assert one[0] == pytest.approx(scored_alone(backbone, rows[0]), abs=1e-4)
+    assert other[0] == pytest.approx(scored_alone(backbone, rows[2]), abs=1e-4)
+    assert isinstance(long, BackboneError) and isinstance(wide, BackboneError)
+    assert isinstance(drawn, ConfigError) and "greedily" in str(drawn)
+
+
+def test_failures_and_the_end_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = tiny_backbone("bart")
+
+    def failing(*_: Any) -> Any:
+        raise RuntimeError("out of memory")
+
+    async def ask() -> Any:
+        async with serving(backbone) as engine:
+            monkeypatch.setattr(backbone, "read_many", failing)
+            with pytest.raises(EngineError, match="out of memory"):
+                await engine.score([scoring(held(1), tokens(1, 4), words=LONGER)])
+            assert engine.stats()["failed"] == 1
+            task = asyncio.create_task(engine.score([scoring(None, tokens(1, 4))] * 50))
+            await asyncio.sleep(0)
+        return await asyncio.gather(task, return_exceptions=True)
+
+    (error,) = asyncio.run(ask())
+    assert isinstance(error, EngineError)
