@@ -64,7 +64,7 @@ class PeftServer:
             do_sample=False,
             pad_token_id=end,
         )
-        answers = [row[-new_tokens:] if len(row) > new_tokens else row for row in found.tolist()]
+        answers: list[list[int]] = found[:, width:].tolist()
         return [row[: row.index(end)] if end in row else row for row in answers]
 
 

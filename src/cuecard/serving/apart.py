@@ -84,7 +84,8 @@ class Apart:
 
     def _like(self, first: Call) -> list[Pair]:
         """The first call's next row, and those that can run beside it."""
-        kind, chosen, room = _kind(first, first.rows[0]), [], self._room
+        kind, room = _kind(first, first.rows[0]), self._room
+        chosen: list[Pair] = []
         for call in (first, *self._calls[:-1]):
             for row in call.rows:
                 if _kind(call, row) == kind and len(chosen) < _ROWS and room > 0:
