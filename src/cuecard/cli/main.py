@@ -85,6 +85,14 @@ COMMANDS = {
         "verify",
         "Check every version, file, alias and signature in a registry.",
     ),
+    "serve": (
+        "serve",
+        "Answer over HTTP with all prompts of a registry; what changes there is served in seconds.",
+    ),
+    "keys": (
+        "keys",
+        "Add, list or revoke API keys of a server, which heeds the change at once.",
+    ),
     "gc": (
         "gc",
         "Remove what deleted versions and killed processes left. Pushes may go on meanwhile.",

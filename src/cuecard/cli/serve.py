@@ -1,0 +1,117 @@
+"""`cuecard serve`: a registry's prompts on one backbone, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from cuecard.backbones.quantize import Quantize
+from cuecard.cli.console import Json, print_json
+from cuecard.cli.options import Device, Dtype
+from cuecard.cli.progress import fetch_progress
+from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.errors import ConfigError
+from cuecard.names import load_backbone
+from cuecard.registry import Registry
+from cuecard.serving.limits import Limits
+from cuecard.serving.local import LocalEngine
+
+_LIMITS = Limits()
+
+
+def serve(
+    backbone: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The model that all prompts run on: a catalogue name, a local folder or a hub id.",
+            show_default=False,
+        ),
+    ],
+    registry: RegistryPlace = DEFAULT_REGISTRY,
+    engine: Annotated[Literal["local"], typer.Option(help="What computes the answers.")] = "local",
+    host: Annotated[
+        str, typer.Option(help="Where to listen; other addresses than loopback need --keys.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 8000,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            envvar="CUECARD_KEYS",
+            help="Ask for the API keys in this file (`cuecard keys add`).",
+            show_default=False,
+        ),
+    ] = None,
+    poll: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Between looks at the registry.")
+    ] = 2.0,
+    max_body_bytes: Annotated[
+        int, typer.Option(min=1, help="Of one request.")
+    ] = _LIMITS.body_bytes,
+    max_texts: Annotated[
+        int, typer.Option(min=1, help="Inputs of one request, times the prompts it names.")
+    ] = _LIMITS.texts,
+    max_characters: Annotated[int, typer.Option(min=1, help="Of one input.")] = _LIMITS.characters,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Of one answer.")] = _LIMITS.new_tokens,
+    max_requests: Annotated[
+        int, typer.Option(min=1, help="At work at once; more get 503.")
+    ] = _LIMITS.requests,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="For one answer.")
+    ] = _LIMITS.seconds,
+    drain: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="For what is at work when SIGTERM comes."),
+    ] = _LIMITS.drain_seconds,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    quantize: Annotated[
+        Quantize, typer.Option("--quantize", help="How the backbone's weights are held.")
+    ] = "none",
+    as_json: Json = False,
+) -> None:
+    """Answer over HTTP with all prompts of a registry; what changes there is served in seconds.
+
+    OpenAI's protocol (/v1/completions, /v1/chat/completions, /v1/models), /v1/classify, /healthz,
+    /readyz and /metrics. A model is called NAME, NAME@ALIAS or NAME@NUMBER.
+
+    Example: cuecard serve --registry prompts --backbone smollm2-135m-instruct
+
+    Exit codes: 0 ended by SIGTERM or Ctrl-C with everything answered, 2 bad input.
+    """
+    try:
+        from cuecard.serving import server  # noqa: PLC0415 - the extra may be absent
+    except ImportError as error:
+        raise ConfigError(
+            "the server's packages are not installed",
+            got=error.name,
+            hint="pip install 'cuecard[serve]'",
+        ) from error
+    limits = Limits(
+        body_bytes=max_body_bytes,
+        texts=max_texts,
+        characters=max_characters,
+        new_tokens=max_new_tokens,
+        requests=max_requests,
+        seconds=timeout,
+        drain_seconds=drain,
+    )
+    settings = server.Settings(host=host, port=port, keys=keys, limits=limits, poll_seconds=poll)
+    server.check_settings(settings)
+    with fetch_progress(json=as_json) as progress:
+        model = load_backbone(
+            backbone, dtype=dtype, device=device, quantize=quantize, progress=progress
+        )
+
+    def tell(listening: server.Listening) -> None:
+        facts = {"url": listening.url, "prompts": listening.prompts, "backbone": model.name}
+        if as_json:
+            print_json(facts)
+        else:
+            typer.echo(f"{listening.url}  {listening.prompts} prompts on {model.name}")
+
+    asyncio.run(server.serve(LocalEngine(model), model.name, Registry(registry), settings, tell))

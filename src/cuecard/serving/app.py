@@ -1,0 +1,216 @@
+"""The routes: OpenAI's protocol, `/v1/classify`, and what operators ask for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Body, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from cuecard.errors import CuecardError
+from cuecard.serving.classify import classify
+from cuecard.serving.completions import Service, chat, chat_stream, complete, complete_stream
+from cuecard.serving.door import Door, Gate
+from cuecard.serving.faults import as_refusal
+from cuecard.serving.follower import RegistryState
+from cuecard.serving.health import readiness
+from cuecard.serving.keys import KeyRing
+from cuecard.serving.limits import Meter
+from cuecard.serving.logs import JsonLog
+from cuecard.serving.metrics import CONTENT_TYPE, Metrics
+from cuecard.serving.models import model_card, model_list
+from cuecard.serving.protocol import (
+    ChatCompletion,
+    ChatRequest,
+    Classification,
+    ClassifyRequest,
+    Completion,
+    CompletionRequest,
+    EmbeddingRequest,
+    ErrorBody,
+    ModelCard,
+    ModelList,
+)
+from cuecard.serving.refusals import Refusal, bad_request
+from cuecard.serving.responses import EventStream, refusal_response
+from cuecard.serving.visit import SCOPE, Visit
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorBody, "description": "The request cannot be answered."},
+    "5XX": {"model": ErrorBody, "description": "The server cannot answer just now."},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a server consists of."""
+
+    service: Service
+    state: RegistryState
+    meter: Meter
+    metrics: Metrics
+    ring: KeyRing | None
+    gate: Gate
+    log: JsonLog
+    clock: Callable[[], float] = time.monotonic
+
+
+def build_app(parts: Parts) -> Door:
+    """The whole server as an ASGI application."""
+    app = FastAPI(
+        title="cuecard",
+        summary="Many tasks from one frozen language model.",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    _add_answers(app, parts.service)
+    _add_models(app, parts.service)
+    _add_operation(app, parts)
+    _add_errors(app)
+    return Door(
+        app,
+        limits=parts.service.limits,
+        meter=parts.meter,
+        ring=parts.ring,
+        gate=parts.gate,
+        metrics=parts.metrics,
+        log=parts.log,
+        routes=frozenset(route.path for route in app.routes if hasattr(route, "path")),
+    )
+
+
+def _visit(request: Request) -> Visit:
+    found: Visit = request.scope[SCOPE]
+    return found
+
+
+def _ok(model: type[Any], events: bool = False) -> dict[int | str, dict[str, Any]]:
+    good: dict[str, Any] = {"model": model}
+    if events:
+        good["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+    return {200: good, **_ERRORS}
+
+
+def _add_answers(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/v1/completions", responses=_ok(Completion, True), response_model=None, tags=["answers"]
+    )
+    async def completions(request: Request, body: CompletionRequest) -> Response:
+        """Go on with a text, or fill a task's template with it."""
+        if body.stream:
+            return await EventStream.begin(complete_stream(service, body, _visit(request)))
+        return JSONResponse(await complete(service, body, _visit(request)))
+
+    @app.post(
+        "/v1/chat/completions",
+        responses=_ok(ChatCompletion, True),
+        response_model=None,
+        tags=["answers"],
+    )
+    async def chat_completions(request: Request, body: ChatRequest) -> Response:
+        """The assistant's next message."""
+        if body.stream:
+            return await EventStream.begin(chat_stream(service, body, _visit(request)))
+        return JSONResponse(await chat(service, body, _visit(request)))
+
+    @app.post("/v1/classify", responses=_ok(Classification), response_model=None, tags=["answers"])
+    async def classifications(
+        request: Request, body: Annotated[ClassifyRequest, Body()]
+    ) -> Response:
+        """Labels with probabilities: every input under every model."""
+        found = await classify(body, service.engine, service.shelf, service.limits, _visit(request))
+        return JSONResponse(found.model_dump(mode="json"))
+
+    @app.post("/v1/embeddings", responses=_ERRORS, response_model=None, tags=["answers"])
+    async def embeddings(request: Request, body: EmbeddingRequest) -> Response:
+        """Refused: the backbones that are served give no embeddings."""
+        _visit(request).allow(body.model)
+        service.shelf.find(body.model)
+        raise bad_request(
+            f"The backbone '{service.shelf.backbone}' is a language model and gives no embeddings.",
+            "model",
+            "unsupported",
+        )
+
+
+def _add_models(app: FastAPI, service: Service) -> None:
+    @app.get("/v1/models", responses=_ok(ModelList), response_model=None, tags=["models"])
+    async def models(request: Request) -> Response:
+        """What this key may ask for."""
+        return JSONResponse(model_list(service.shelf, _visit(request).key).model_dump(mode="json"))
+
+    @app.get(
+        "/v1/models/{model:path}", responses=_ok(ModelCard), response_model=None, tags=["models"]
+    )
+    async def model(request: Request, model: str) -> Response:
+        """One of them."""
+        _visit(request).allow(model)
+        return JSONResponse(model_card(service.shelf, model).model_dump(mode="json"))
+
+
+def _add_operation(app: FastAPI, parts: Parts) -> None:
+    @app.get("/healthz", response_model=None, tags=["operation"])
+    async def healthz() -> Response:
+        """The process runs."""
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/readyz", response_model=None, responses={503: {}}, tags=["operation"])
+    async def readyz(request: Request) -> Response:
+        """Whether requests should be sent here, and what is not as it should be."""
+        ready, facts = readiness(parts.service, parts.state, parts.gate, parts.ring, parts.clock())
+        key = _visit(request).key
+        if parts.ring is not None and (key is None or not key.unbounded):
+            facts = {"ready": ready}
+        return JSONResponse(facts, 200 if ready else 503)
+
+    @app.get("/metrics", response_class=Response, responses=_ERRORS, tags=["operation"])
+    async def metrics(request: Request) -> Response:
+        """Counters and gauges for Prometheus."""
+        key = _visit(request).key
+        if key is not None and not key.unbounded:
+            raise Refusal(403, "not_allowed", "This key may not see what others use.")
+        return Response(parts.metrics.text(), media_type=CONTENT_TYPE)
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, error: Refusal) -> Response:
+        return refusal_response(error)
+
+    @app.exception_handler(CuecardError)
+    async def mistaken(request: Request, error: CuecardError) -> Response:
+        return refusal_response(as_refusal(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: RequestValidationError) -> Response:
+        return refusal_response(_told(error))
+
+    @app.exception_handler(HTTPException)
+    async def no_route(request: Request, error: HTTPException) -> Response:
+        code = {404: "not_found", 405: "method_not_allowed"}.get(
+            error.status_code, "invalid_request"
+        )
+        response = refusal_response(Refusal(error.status_code, code, f"{error.detail}."))
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        return refusal_response(Refusal(500, "internal_error", "The server failed."))
+
+
+def _told(error: RequestValidationError) -> Refusal:
+    """The first complaint: the field and what is expected there, never what was sent."""
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"] if part != "body"]
+    if first["type"] == "json_invalid":
+        return bad_request("The body is no JSON.", None, "invalid_json")
+    param = ".".join(where)[:200] or None
+    return bad_request(f"{param or 'body'}: {first['msg']}.", param)

@@ -1,0 +1,270 @@
+"""Every request comes in here, and goes out.
+
+Who asks, how much, whether it may; the body within its bounds; the end of the work when the client
+has gone or the time is up; a line in the log. What comes behind sees whole requests alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from cuecard.serving.keys import Key, KeyRing
+from cuecard.serving.limits import Limits, Meter
+from cuecard.serving.logs import JsonLog
+from cuecard.serving.metrics import Metrics
+from cuecard.serving.refusals import Refusal
+from cuecard.serving.responses import refusal_response
+from cuecard.serving.visit import SCOPE, Visit
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+_OPEN = ("/healthz", "/readyz", "/openapi.json")
+"""Answered without a key; `/readyz` then without details."""
+_JSON = re.compile(r"^application/json\s*(;|$)", re.IGNORECASE)
+GONE = 499
+"""How a request is logged whose client went away; nginx has made it usual."""
+
+
+class Gone(Exception):  # noqa: N818 - nobody's fault
+    """The client went away."""
+
+
+@dataclass(slots=True)
+class Gate:
+    """Whether new requests are let in."""
+
+    draining: bool = False
+
+
+class Door:
+    """ASGI around an app.
+
+    Args:
+        app: what answers.
+        limits, meter: how much is let in.
+        ring: whose keys; None to ask for none.
+        gate: closed when the server ends.
+        routes: paths that have a name of their own in the metrics.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        limits: Limits,
+        meter: Meter,
+        ring: KeyRing | None,
+        gate: Gate,
+        metrics: Metrics,
+        log: JsonLog,
+        routes: frozenset[str],
+    ) -> None:
+        self._app = app
+        self._limits = limits
+        self._meter = meter
+        self._ring = ring
+        self._gate = gate
+        self._metrics = metrics
+        self._log = log
+        self._routes = routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        visit = Visit(_request_id(scope))
+        answer = _Answer(send, visit.id)
+        began = time.perf_counter()
+        try:
+            await self._let_in(scope, receive, answer, visit)
+        except Refusal as refusal:
+            await answer.refuse(scope, receive, refusal)
+        except Gone:
+            answer.status = GONE
+        finally:
+            self._tell(scope, visit, answer.status, time.perf_counter() - began)
+
+    async def _let_in(self, scope: Scope, receive: Receive, answer: _Answer, visit: Visit) -> None:
+        path = scope["path"]
+        visit.key = self._caller(scope)
+        scope[SCOPE] = visit
+        works = path.startswith("/v1/")
+        if works and self._gate.draining:
+            raise Refusal(503, "shutting_down", "The server is shutting down.", retry_after=1)
+        entry: AbstractContextManager[None] = (
+            self._meter.request(visit.key) if works else nullcontext()
+        )
+        with entry:
+            try:
+                body = await self._body(scope, receive)
+                await self._work(scope, receive, answer, body)
+            finally:
+                self._meter.charge(visit.key, visit.tokens)
+
+    def _caller(self, scope: Scope) -> Key | None:
+        if self._ring is None:
+            return None
+        shown = _header(scope, b"authorization")
+        scheme, _, secret = (shown or "").partition(" ")
+        key = self._ring.find(secret.strip()) if scheme.lower() == "bearer" else None
+        if key is None and scope["path"] not in _OPEN:
+            what = "This key is not known." if shown else "A key is needed: Authorization: Bearer."
+            raise Refusal(401, "invalid_api_key", what)
+        return key
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        """The whole body.
+
+        Raises:
+            Refusal: it is too large, comes too slowly, or says that it is no JSON.
+        """
+        if scope["method"] == "POST" and not _JSON.match(_header(scope, b"content-type") or ""):
+            raise Refusal(415, "unsupported_media_type", "The body has to be application/json.")
+        said = _header(scope, b"content-length") or ""
+        if said.isdigit() and (len(said) > 18 or int(said) > self._limits.body_bytes):
+            raise self._too_large()
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                more = True
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Gone
+                    body += message.get("body", b"")
+                    more = message.get("more_body", False)
+                    if len(body) > self._limits.body_bytes:
+                        raise self._too_large()
+        except TimeoutError:
+            raise Refusal(408, "request_timeout", "The request took too long to arrive.") from None
+        return bytes(body)
+
+    async def _work(self, scope: Scope, receive: Receive, answer: _Answer, body: bytes) -> None:
+        """Run the app until it is done, its time is up, or its client has gone."""
+        work = asyncio.ensure_future(self._app(scope, _whole(body), answer.send))
+        leaving = asyncio.ensure_future(_left(receive))
+        try:
+            done, _ = await asyncio.wait(
+                {work, leaving},
+                timeout=self._limits.seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            leaving.cancel()
+            if not work.done():
+                work.cancel()
+            await asyncio.wait({work, leaving})
+        if work in done:
+            await self._settle(work, answer)
+        elif done:
+            raise Gone
+        else:
+            raise Refusal(503, "timeout", "The answer took too long.", retry_after=1)
+
+    async def _settle(self, work: asyncio.Future[None], answer: _Answer) -> None:
+        error = work.exception()
+        if error is None:
+            return
+        if isinstance(error, OSError) and answer.status:
+            raise Gone from error
+        self._log.failure("failure", error, request=answer.id)
+        raise Refusal(500, "internal_error", "The server failed.")
+
+    def _too_large(self) -> Refusal:
+        most = self._limits.body_bytes
+        return Refusal(413, "request_too_large", f"A request has at most {most} bytes.")
+
+    def _tell(self, scope: Scope, visit: Visit, status: int, seconds: float) -> None:
+        path = scope["path"]
+        route = path if path in self._routes else "other"
+        self._metrics.requests.labels(route, str(status)).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        if visit.tokens:
+            tokens = self._metrics.tokens
+            tokens.labels(visit.served, "prompt").inc(visit.prompt_tokens)
+            tokens.labels(visit.served, "completion").inc(visit.completion_tokens)
+        self._log.write(
+            "request",
+            request=visit.id,
+            method=scope["method"],
+            route=route,
+            status=status,
+            ms=round(seconds * 1000, 1),
+            key=None if visit.key is None else visit.key.id,
+            model=visit.served or None,
+            prompt_tokens=visit.prompt_tokens or None,
+            completion_tokens=visit.completion_tokens or None,
+        )
+
+
+class _Answer:
+    """What is sent, with the request's id in its head.
+
+    Attributes:
+        status: 0 until it begins.
+    """
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self.id = request_id
+        self.status = 0
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            named = (b"x-request-id", self.id.encode("ascii"))
+            message = {**message, "headers": [*message.get("headers", ()), named]}
+        await self._send(message)
+
+    async def refuse(self, scope: Scope, receive: Receive, refusal: Refusal) -> None:
+        """Answer with an error; nothing more is sent where an answer has begun.
+
+        The server then ends the connection without the body's end, so that no client takes what it
+        has for the whole.
+        """
+        if not self.status:
+            # What was not read of a body would be taken for the next request.
+            await refusal_response(refusal, close=True)(scope, receive, self.send)
+
+
+def _whole(body: bytes) -> Receive:
+    """Gives a body at once, and then nothing more."""
+    left = [body]
+
+    async def receive() -> Message:
+        if not left:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": left.pop(), "more_body": False}
+
+    return receive
+
+
+async def _left(receive: Receive) -> None:
+    """Return when the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        continue
+
+
+def _request_id(scope: Scope) -> str:
+    given = _header(scope, b"x-request-id") or ""
+    return given if _ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _header(scope: Scope, name: bytes) -> str | None:
+    found = next((value for key, value in scope["headers"] if key == name), None)
+    return None if found is None else found.decode("latin-1")

@@ -1,0 +1,295 @@
+"""Follows a registry: what is pushed, promoted, rolled back or deleted there is served so here.
+
+Nothing is served before every byte is checked, the engine accepts it, and it gives the scores there
+that were saved with it. What cannot be told just now stays as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from cuecard.errors import CuecardError, EngineError, WrongBackboneError
+from cuecard.registry import Contents, Registry
+from cuecard.serving.engine import Engine, Held
+from cuecard.serving.known_good import KnownGood, KnownVersion, LastKnownGood
+from cuecard.serving.listing import Listed, RegistryReader
+from cuecard.serving.logs import JsonLog
+from cuecard.serving.probes import check_scores
+from cuecard.serving.shelf import Served, Shelf, Shown
+
+_RETRY_SECONDS = 15.0
+
+
+@dataclass(slots=True)
+class RegistryState:
+    """How it stands with the registry.
+
+    Attributes:
+        url: what it is called.
+        reachable: whether the last look succeeded.
+        problem: why it did not.
+        seen: when it last did, by a clock that nobody sets; None if never.
+        looks, failures: how many there were.
+        cache_problem: why the last known good cannot be written.
+        name_problems: name -> why what it has cannot be told.
+    """
+
+    url: str
+    reachable: bool = False
+    problem: str | None = None
+    seen: float | None = None
+    looks: int = 0
+    failures: int = 0
+    cache_problem: str | None = None
+    name_problems: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a version cannot answer, whether for good, and when it was tried."""
+
+    why: str
+    final: bool
+    at: float
+
+
+class Follower:
+    """Keeps a shelf like a registry.
+
+    Args:
+        registry: what to follow.
+        shelf: what to fill.
+        engine: what the prompts have to fit.
+        cache: where what was served is kept for a start without the registry.
+        log: told what changes.
+        clock: tells how long ago something was, and when to try again.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        shelf: Shelf,
+        engine: Engine,
+        cache: LastKnownGood,
+        log: JsonLog,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.state = RegistryState(registry.store.url)
+        self._registry = registry
+        self._reader = RegistryReader(registry)
+        self._shelf = shelf
+        self._engine = engine
+        self._cache = cache
+        self._log = log
+        self._clock = clock
+        self._failed: dict[str, _Failure] = {}
+
+    async def start(self) -> None:
+        """Serve what the registry has, or else what was served last.
+
+        Raises:
+            RegistryError: there is no registry, and nothing was ever served from it.
+        """
+        try:
+            await self._follow()
+        except CuecardError as error:
+            self._note(error)
+            known = await asyncio.to_thread(self._cache.load)
+            if known is None:
+                raise
+            self._shelf.replace(await self._remembered(known))
+
+    async def poll(self) -> None:
+        """Look once, and serve what has changed."""
+        try:
+            await self._follow()
+            await self._shelf.drop_unused()
+        except CuecardError as error:
+            self._note(error)
+        except Exception as error:  # noqa: BLE001 - a follower that ends is a server that lies
+            self._log.failure("follower", error)
+            self._note(CuecardError(f"a fault of the server: {type(error).__name__}"))
+
+    async def run(self, seconds: float) -> None:
+        """Look again and again, so many seconds after each look."""
+        while True:
+            await asyncio.sleep(seconds)
+            await self.poll()
+
+    def _note(self, error: CuecardError) -> None:
+        self.state.looks += 1
+        self.state.failures += 1
+        self.state.reachable = False
+        self.state.problem = error.what
+
+    async def _follow(self) -> None:
+        found = await asyncio.to_thread(self._reader.look)
+        shown: dict[str, Shown] = {}
+        problems: dict[str, str] = {}
+        for name, listed in found.items():
+            before = self._shelf.shown.get(name, Shown())
+            if isinstance(listed, Listed):
+                shown[name] = await self._show(name, listed, before)
+            else:
+                problems[name] = listed.what
+                shown[name] = before
+        self._tell(self._shelf.shown, shown)
+        self._shelf.replace(shown)
+        self.state.looks += 1
+        self.state.reachable, self.state.problem = True, None
+        self.state.seen = self._clock()
+        self.state.name_problems = problems
+        await self._save(shown)
+
+    def _tell(self, before: Mapping[str, Shown], now: Mapping[str, Shown]) -> None:
+        """Log what has changed, for people who look for when it did."""
+        old, new = _summary(before), _summary(now)
+        changed = {
+            key: new.get(key) for key in old.keys() | new.keys() if old.get(key) != new.get(key)
+        }
+        if changed:
+            self._log.write(
+                "prompts", changed={key: changed[key] or "gone" for key in sorted(changed)}
+            )
+
+    async def _save(self, shown: Mapping[str, Shown]) -> None:
+        try:
+            await asyncio.to_thread(self._cache.save, shown)
+            self.state.cache_problem = None
+        except OSError as error:
+            self.state.cache_problem = error.strerror or str(error)
+
+    async def _show(self, name: str, listed: Listed, before: Shown) -> Shown:
+        """What a name offers now; an alias whose new target cannot answer stays where it was."""
+        known = {served.number: served for served in before.every}
+        versions: dict[int, Served] = {}
+        refused: dict[int, str] = {}
+        broken: dict[int, str] = dict(listed.unreadable)
+        for number, version in listed.versions.items():
+            record = version.record
+            if number in known and known[number].content == record.content:
+                versions[number] = known[number]
+                continue
+            entry = KnownVersion(number=number, content=record.content, created=_seconds(record.at))
+            loaded = await self._load(
+                name, entry, lambda version=version: self._registry.read(version)
+            )
+            if isinstance(loaded, Served):
+                versions[number] = loaded
+            else:
+                (refused if loaded.final else broken)[number] = loaded.why
+        aliases: dict[str, Served] = {}
+        lost: dict[str, int] = {}
+        for alias, number in listed.aliases.items():
+            if number in versions:
+                aliases[alias] = versions[number]
+            else:
+                lost[alias] = number
+                if alias in before.aliases:
+                    aliases[alias] = before.aliases[alias]
+        return Shown(versions, aliases, refused, broken, lost)
+
+    async def _remembered(self, known: KnownGood) -> dict[str, Shown]:
+        """What the cache has of what was served last."""
+        shown: dict[str, Shown] = {}
+        for name, each in known.names.items():
+            entries = {entry.number: entry for entry in (*each.versions, *each.aliases.values())}
+            found: dict[int, Served] = {}
+            broken: dict[int, str] = {}
+            for number, entry in entries.items():
+                loaded = await self._load(name, entry, None)
+                if isinstance(loaded, Served):
+                    found[number] = loaded
+                else:
+                    broken[number] = loaded.why
+            listed = {entry.number for entry in each.versions}
+            shown[name] = Shown(
+                {number: served for number, served in found.items() if number in listed},
+                {a: found[e.number] for a, e in each.aliases.items() if e.number in found},
+                {},
+                broken,
+                {a: e.number for a, e in each.aliases.items() if e.number not in found},
+            )
+        return shown
+
+    async def _load(
+        self, name: str, entry: KnownVersion, read: Callable[[], Contents] | None
+    ) -> Served | _Failure:
+        """A version, checked and ready; a failure is remembered for a while.
+
+        Args:
+            read: gets it from the registry; None: the cache alone.
+        """
+        failed = self._failed.get(entry.content)
+        if failed and (failed.final or self._clock() - failed.at < _RETRY_SECONDS):
+            return failed
+        try:
+            contents = await asyncio.to_thread(self._contents, entry.content, read)
+            served = _served(name, entry, contents)
+            await asyncio.to_thread(self._engine.refuses, contents.prompt)
+            await self._ready(served)
+        except EngineError:
+            raise
+        except CuecardError as error:
+            final = isinstance(error, WrongBackboneError)
+            failure = _Failure(error.what, final, self._clock())
+            self._failed[entry.content] = failure
+            return failure
+        self._failed.pop(entry.content, None)
+        return served
+
+    async def _ready(self, served: Served) -> None:
+        await self._engine.hold(served.held)
+        try:
+            await check_scores(self._engine, served)
+        except CuecardError:
+            self._shelf.leave(served.held.digest)
+            raise
+
+    def _contents(self, content: str, read: Callable[[], Contents] | None) -> Contents:
+        cached = self._cache.fetch(content)
+        if cached is not None:
+            return cached
+        if read is None:
+            raise CuecardError("it is not in the cache", where=str(self._cache.folder(content)))
+        contents = read()
+        try:
+            self._cache.keep(contents, content)
+        except CuecardError as error:
+            self.state.cache_problem = error.what
+        return contents
+
+
+def _served(name: str, entry: KnownVersion, contents: Contents) -> Served:
+    prompt = contents.prompt
+    return Served(
+        name,
+        entry.number,
+        entry.content,
+        entry.created,
+        prompt,
+        Held(prompt.digest, prompt.injection()),
+        prompt.spec,
+    )
+
+
+def _seconds(at: str) -> int:
+    try:
+        return int(datetime.fromisoformat(at).timestamp())
+    except (ValueError, OverflowError):
+        return 0
+
+
+def _summary(shown: Mapping[str, Shown]) -> dict[str, str]:
+    """What answers under each name, and what cannot."""
+    found: dict[str, str] = {}
+    for name, each in shown.items():
+        found |= {f"{name}@{alias}": str(served) for alias, served in each.aliases.items()}
+        found |= {str(served): served.held.digest for served in each.versions.values()}
+        for number, why in (*each.refused.items(), *each.broken.items()):
+            found[f"{name}@{number}"] = why
+    return found

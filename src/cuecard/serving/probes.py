@@ -1,0 +1,44 @@
+"""Does the engine give the scores that were saved with a prompt?
+
+`Prompt.load` asks a backbone; this asks an engine, whatever it runs, through the way that requests
+take. It knows nothing of the engine's numbers, so it allows what the coarsest type's rounding does.
+"""
+
+from __future__ import annotations
+
+from cuecard.artifacts.probes import TOLERANCE
+from cuecard.errors import ArtifactError
+from cuecard.serving.engine import Engine, Scoring
+from cuecard.serving.shelf import Served
+from cuecard.types import Encoded
+
+_ALLOWED = max(TOLERANCE.values())
+
+
+async def check_scores(engine: Engine, served: Served) -> None:
+    """Run a prompt's test vectors and compare.
+
+    Raises:
+        ArtifactError: other scores than were saved.
+        CuecardError: a test vector that the engine cannot take.
+    """
+    vectors = served.prompt.manifest.test_vectors
+    rows = [
+        Scoring(
+            served.held,
+            Encoded(vector.context, (), vector.slot),
+            tuple((token,) for token in vector.expected.token_ids),
+        )
+        for vector in vectors
+    ]
+    for vector, found in zip(vectors, await engine.score(rows), strict=True):
+        expected = vector.expected.logprobs
+        off = max(abs(a - b) for a, b in zip(found, expected, strict=True))
+        # Written so that NaN fails.
+        if not off <= _ALLOWED:
+            raise ArtifactError(
+                "the prompt does not answer as it did when it was saved",
+                where=str(served),
+                got=f"log-probabilities that differ by up to {off:.3g}",
+                expected=f"at most {_ALLOWED:g}",
+            )

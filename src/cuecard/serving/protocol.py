@@ -1,0 +1,333 @@
+"""What clients send and get: OpenAI's shapes, and `/v1/classify`.
+
+Whatever is not offered is refused by name; nothing that a client asks for is passed over silently.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MOST_STOPS = 4
+MOST_MODELS = 32
+_SEED = 1 << 63
+
+Model = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=200,
+        description="`name`, `name@alias`, `name@3`, or the backbone's own name.",
+    ),
+]
+Fields = Annotated[
+    dict[str, str], Field(description="The template's fields, by name, instead of one text.")
+]
+StopText = Annotated[str, Field(min_length=1, max_length=200)]
+Nothing = Annotated[list[Any], Field(max_length=0)]
+
+
+class _Sent(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class StreamOptions(_Sent):
+    """How to stream."""
+
+    include_usage: bool = False
+
+
+class ResponseFormat(_Sent):
+    """Only plain text is offered."""
+
+    type: Literal["text"]
+
+
+class Generating(_Sent):
+    """What completions and chats have in common.
+
+    Attributes:
+        temperature: 0 where it is not given, since that is how prompts are measured.
+        fields: the template's fields, for a template that has several.
+        raw: take the text as the whole context, and the prompt's vectors without its template.
+        n and what follows it: only the values that change nothing.
+    """
+
+    model: Model
+    max_tokens: int | None = Field(default=None, ge=1, le=1 << 20)
+    temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
+    top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
+    seed: int | None = Field(default=None, ge=-_SEED, lt=_SEED)
+    stop: StopText | Annotated[list[StopText], Field(max_length=MOST_STOPS)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    fields: Fields | None = None
+    raw: bool = False
+    user: str | None = None
+    metadata: dict[str, str] | None = None
+    n: int | None = Field(default=None, ge=1, le=1)
+    presence_penalty: float | None = Field(default=None, ge=0, le=0, allow_inf_nan=False)
+    frequency_penalty: float | None = Field(default=None, ge=0, le=0, allow_inf_nan=False)
+    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The texts that end an answer."""
+        if self.stop is None:
+            return ()
+        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+
+class CompletionRequest(Generating):
+    """`POST /v1/completions`."""
+
+    prompt: str | Annotated[list[str], Field(min_length=1)] | None = None
+    logprobs: int | None = Field(default=None, ge=0, le=0)
+    echo: Literal[False] | None = None
+    best_of: int | None = Field(default=None, ge=1, le=1)
+    suffix: None = None
+
+
+class TextPart(_Sent):
+    """A piece of a message; only text is offered."""
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(_Sent):
+    """One turn of a chat."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[TextPart]
+    name: str | None = None
+
+    @property
+    def text(self) -> str:
+        """What it says."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content)
+
+
+class ChatRequest(Generating):
+    """`POST /v1/chat/completions`."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=1024)]
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=1 << 20)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=0)
+    response_format: ResponseFormat | None = None
+    tools: Nothing | None = None
+    tool_choice: Literal["none", "auto"] | None = None
+    parallel_tool_calls: bool | None = None
+    store: Literal[False] | None = None
+
+
+Input = str | Fields
+
+
+class ClassifyRequest(_Sent):
+    """`POST /v1/classify`: every input under every model."""
+
+    model: Model | Annotated[list[Model], Field(min_length=1, max_length=MOST_MODELS)]
+    input: Input | Annotated[list[Input], Field(min_length=1)]
+    user: str | None = None
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The prompts to ask."""
+        return (self.model,) if isinstance(self.model, str) else tuple(self.model)
+
+    @property
+    def inputs(self) -> tuple[str | dict[str, str], ...]:
+        """The rows to answer."""
+        return tuple(self.input) if isinstance(self.input, list) else (self.input,)
+
+
+class EmbeddingRequest(_Sent):
+    """`POST /v1/embeddings`."""
+
+    model: Model
+    input: str | Annotated[list[str], Field(min_length=1)]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = Field(default=None, ge=1)
+    user: str | None = None
+
+
+class Error(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorBody(BaseModel):
+    """Every answer that is an error."""
+
+    error: Error
+
+
+class Usage(BaseModel):
+    """Tokens of the texts, templates included. A prompt's vectors are computed once, not counted."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class ClassifyUsage(BaseModel):
+    """Tokens of the texts, templates included."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+Reason = Literal["stop", "length"]
+
+
+class TextLogprobs(BaseModel):
+    """Log-probabilities of a completion's tokens."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: None = None
+    text_offset: list[int]
+
+
+class TextChoice(BaseModel):
+    """A completion of one prompt."""
+
+    index: int
+    text: str
+    logprobs: TextLogprobs | None
+    finish_reason: Reason | None
+
+
+class Completion(BaseModel):
+    """Answer of `/v1/completions`.
+
+    Attributes:
+        model: the version that answered, such as reviews@3.
+        system_fingerprint: its digest; None without a prompt.
+    """
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    system_fingerprint: str | None
+    choices: list[TextChoice]
+    usage: Usage
+
+
+class TokenLogprob(BaseModel):
+    """One token of a chat's answer."""
+
+    token: str
+    bytes: list[int]
+    logprob: float
+    top_logprobs: list[Any]
+
+
+class ChatLogprobs(BaseModel):
+    """Log-probabilities of a chat's answer."""
+
+    content: list[TokenLogprob]
+    refusal: None = None
+
+
+class ChatMessage(BaseModel):
+    """What the assistant says."""
+
+    role: Literal["assistant"]
+    content: str
+    refusal: None = None
+
+
+class ChatChoice(BaseModel):
+    """A chat's answer."""
+
+    index: int
+    message: ChatMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: Reason
+
+
+class ChatCompletion(BaseModel):
+    """Answer of `/v1/chat/completions`; as `Completion`."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    system_fingerprint: str | None
+    choices: list[ChatChoice]
+    usage: Usage
+
+
+class Classified(BaseModel):
+    """One input under one model.
+
+    Attributes:
+        index: the input's place in the request.
+        model: as the request calls it.
+        version: the version that answered.
+        digest: of that version's prompt.
+        label: the likeliest.
+        probabilities: label -> share, calibrated by the prompt's saved prior.
+        scores: label -> log-probability, calibrated likewise.
+        cut: tokens of the input that were cut away, since it was too long.
+    """
+
+    object: Literal["classification"]
+    index: int
+    model: str
+    version: str
+    digest: str
+    label: str
+    probabilities: dict[str, float]
+    scores: dict[str, float]
+    cut: int
+
+
+class Classification(BaseModel):
+    """Answer of `/v1/classify`: a row per input and model, the inputs in order."""
+
+    object: Literal["list"]
+    data: list[Classified]
+    usage: ClassifyUsage
+
+
+class ModelCard(BaseModel):
+    """A model that can be asked for.
+
+    Attributes:
+        root: the version that it means now; the backbone's name for the backbone.
+        digest: of that version's prompt.
+        parent: the backbone.
+        kind: of task.
+        labels, fields: of the task.
+        aliases: of the name.
+    """
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    root: str
+    parent: str | None
+    digest: str | None = None
+    kind: str | None = None
+    labels: list[str] = []
+    fields: list[str] = []
+
+
+class ModelList(BaseModel):
+    """Answer of `/v1/models`."""
+
+    object: Literal["list"]
+    data: list[ModelCard]

@@ -1,0 +1,113 @@
+"""The engine's protocol in its plainest form: a backbone asked one request at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from cuecard.artifacts import Prompt, check_backbone
+from cuecard.errors import BackboneError
+from cuecard.serving.engine import Finished, Generation, Held, Scoring, Token
+from cuecard.tasks.batching import collate
+from cuecard.types import Encoded
+
+
+class SerialEngine:
+    """Answers as `cuecard.evaluation.predict` does, token by token.
+
+    Attributes:
+        held: digests that it was told to hold.
+        generating: how many generations are open now.
+        steps: tokens computed.
+        pause: waited for before every token; a test opens and closes it.
+    """
+
+    name = "serial"
+
+    def __init__(self, backbone: Any) -> None:
+        self.backbone = backbone
+        self.tokenizer = backbone.tokenizer
+        self.max_positions = backbone.max_positions
+        self.held: set[str] = set()
+        self.generating = 0
+        self.steps = 0
+        self.pause = asyncio.Event()
+        self.pause.set()
+
+    def refuses(self, prompt: Prompt) -> None:
+        check_backbone(prompt.manifest, self.backbone)
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def close(self) -> None:
+        self.held.clear()
+
+    async def hold(self, prompt: Held) -> None:
+        self.held.add(prompt.digest)
+
+    async def drop(self, digest: str) -> None:
+        self.held.discard(digest)
+
+    async def score(self, rows: Sequence[Scoring]) -> list[list[float]]:
+        return [self._score(row) for row in rows]
+
+    async def generate(self, request: Generation) -> AsyncIterator[Token | Finished]:
+        sampling = request.sampling
+        self.generating += 1
+        try:
+            dice = torch.Generator()
+            if sampling.seed is not None:
+                dice.manual_seed(sampling.seed)
+            stops = {self.tokenizer.eos_token_id, *sampling.stop_ids}
+            context = list(request.context)
+            self._check(len(context) + sampling.max_new_tokens)
+            for _ in range(sampling.max_new_tokens):
+                await self.pause.wait()
+                await asyncio.sleep(0)
+                token, logprob = self._next(request, context, dice)
+                self.steps += 1
+                if token in stops:
+                    yield Finished("stop")
+                    return
+                context.append(token)
+                yield Token(token, logprob)
+            yield Finished("length")
+        finally:
+            self.generating -= 1
+
+    def stats(self) -> Mapping[str, float]:
+        return {"prompts": len(self.held), "generating": self.generating, "steps": self.steps}
+
+    @torch.inference_mode()
+    def _score(self, row: Scoring) -> list[float]:
+        injection = None if row.prompt is None else row.prompt.injection
+        self._check(len(row.row.context) + max(map(len, row.words)))
+        batch = collate([(row.row, word) for word in row.words])
+        (reads,) = self.backbone.read_many([(batch, injection)])
+        logs = -reads.nll(batch.target_ids).double()
+        sums = torch.zeros(len(row.words), dtype=torch.float64)
+        return [float(value) for value in sums.index_add(0, batch.read_rows, logs)]
+
+    @torch.inference_mode()
+    def _next(
+        self, request: Generation, context: Sequence[int], dice: torch.Generator
+    ) -> tuple[int, float]:
+        injection = None if request.prompt is None else request.prompt.injection
+        batch = collate([(Encoded(tuple(context), (), request.slot), ())], read="next")
+        logs = self.backbone.forward(batch, injection)[0].log_softmax(-1)
+        sampling = request.sampling
+        if sampling.temperature == 0.0:
+            token = int(logs.argmax())
+        else:
+            shares, order = (logs / sampling.temperature).softmax(-1).sort(descending=True)
+            kept = shares.cumsum(-1) - shares < sampling.top_p
+            token = int(order[int(torch.multinomial(shares * kept, 1, generator=dice))])
+        return token, float(logs[token])
+
+    def _check(self, tokens: int) -> None:
+        if tokens > self.max_positions:
+            raise BackboneError("a row is longer than the model's positions", got=tokens)

@@ -1,0 +1,72 @@
+"""A tiny backbone, prompts that differ, a registry of them, and a server in this process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cuecard.artifacts import Prompt
+from cuecard.registry import Registry
+from cuecard.tasks.spec import TaskSpec
+from reviews import SPEC, TEXT_SPEC
+from serving_app import MakePrompt, Running, running
+from tiny import tiny_backbone
+
+PAIR_SPEC = TaskSpec(
+    kind="classification",
+    template="A: {first}\nB: {second}\nSame:",
+    labels=("no", "yes"),
+)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def model() -> Any:
+    return tiny_backbone()
+
+
+@pytest.fixture(scope="session")
+def make_prompt(model: Any, tmp_path_factory: pytest.TempPathFactory) -> MakePrompt:
+    """A prompt's folder; the same arguments, the same bytes."""
+
+    def make(seed: int = 0, spec: TaskSpec = SPEC, backbone: Any = model, **more: Any) -> Path:
+        vectors = torch.randn(4, 32, generator=torch.Generator().manual_seed(seed))
+        prompt = Prompt.create(
+            vectors,
+            backbone=backbone,
+            spec=spec,
+            method="prompt-tuning",
+            method_config={"length": 4},
+            seed=seed,
+            **{"slot": "prefix", **more},
+        )
+        return prompt.save(tmp_path_factory.mktemp("prompts") / f"seed-{seed}")
+
+    return make
+
+
+@pytest.fixture
+def registry(tmp_path: Path, make_prompt: MakePrompt) -> Registry:
+    """reviews@1 (production) and @2, titles@1, pairs@1."""
+    made = Registry(tmp_path / "registry", who="ann@desk")
+    made.push(make_prompt(1, prior={"negative": 0.25, "positive": -0.5}), "reviews")
+    made.push(make_prompt(2), "reviews")
+    made.push(make_prompt(3, TEXT_SPEC), "titles")
+    made.push(make_prompt(4, PAIR_SPEC), "pairs")
+    made.promote("reviews@1", "production")
+    return made
+
+
+@pytest.fixture
+async def server(model: Any, registry: Registry, tmp_path: Path) -> AsyncIterator[Running]:
+    """A server of the registry, without keys."""
+    async with running(model, registry, tmp_path / "cache") as made:
+        yield made

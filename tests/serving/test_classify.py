@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import cuecard
+from cuecard.registry import Registry
+from cuecard.types import Record
+from serving_app import Running
+
+pytestmark = pytest.mark.anyio
+TEXTS = ["a warm film", "awful, cold and poor", "nice"]
+
+
+def expected(model: Any, registry: Registry, reference: str, records: list[Record]) -> list[Any]:
+    return list(cuecard.answer(model, registry.read(reference).prompt, records))
+
+
+def records(texts: list[str]) -> list[Record]:
+    return [Record({"text": text}, None) for text in texts]
+
+
+async def test_answers_are_those_of_the_library(
+    server: Running, model: Any, registry: Registry
+) -> None:
+    for reference in ("reviews@1", "reviews@2"):
+        reply = await server.client.post("/v1/classify", {"model": reference, "input": TEXTS})
+        assert reply.status == 200
+        wanted = expected(model, registry, reference, records(TEXTS))
+        for row, right in zip(reply.json["data"], wanted, strict=True):
+            assert row["label"] == right.answer
+            assert row["probabilities"] == pytest.approx(dict(right.probabilities), abs=1e-5)
+            assert row["scores"] == pytest.approx(dict(right.scores), abs=1e-4)
+            assert row["version"] == reference and row["cut"] == 0
+            assert sum(row["probabilities"].values()) == pytest.approx(1.0)
+
+
+async def test_several_prompts_on_each_input(
+    server: Running, model: Any, registry: Registry
+) -> None:
+    asked = ["reviews@1", "reviews@2", "reviews"]
+    reply = await server.client.post("/v1/classify", {"model": asked, "input": TEXTS})
+    rows = reply.json["data"]
+    assert [(row["index"], row["model"]) for row in rows] == [
+        (place, name) for place in range(3) for name in asked
+    ]
+    assert {row["version"] for row in rows if row["model"] == "reviews"} == {"reviews@1"}
+    for number, reference in enumerate(("reviews@1", "reviews@2")):
+        wanted = expected(model, registry, reference, records(TEXTS))
+        found = [row["scores"] for row in rows[number::3]]
+        assert found == [pytest.approx(dict(right.scores), abs=1e-4) for right in wanted]
+    assert reply.json["usage"]["prompt_tokens"] == reply.json["usage"]["total_tokens"] > 0
+
+
+async def test_fields_by_name(server: Running, model: Any, registry: Registry) -> None:
+    fields = {"first": "it is good", "second": "it is bad"}
+    reply = await server.client.post("/v1/classify", {"model": "pairs", "input": fields})
+    (right,) = expected(model, registry, "pairs@1", [Record(fields, None)])
+    assert reply.json["data"][0]["probabilities"] == pytest.approx(
+        dict(right.probabilities), abs=1e-5
+    )
+    both = await server.client.post("/v1/classify", {"model": "pairs", "input": [fields, fields]})
+    assert len(both.json["data"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "code"),
+    [
+        ("pairs", "one text", "invalid_fields"),
+        ("pairs", {"first": "x"}, "invalid_fields"),
+        ("pairs", {"first": "x", "second": "y", "third": "z"}, "invalid_fields"),
+        ("reviews", {"txt": "x"}, "invalid_fields"),
+        ("titles", "x", "unsupported"),
+        ("tiny-llama", "x", "unsupported"),
+        ("reviews", [], "invalid_value"),
+        ("reviews", [3], "invalid_value"),
+        ("reviews", None, "invalid_value"),
+        ([], "x", "invalid_value"),
+    ],
+)
+async def test_what_cannot_be_classified(
+    server: Running, model: Any, given: Any, code: str
+) -> None:
+    reply = await server.client.post("/v1/classify", {"model": model, "input": given})
+    assert (reply.status, reply.code) == (400, code)
+
+
+async def test_long_inputs_are_cut_and_told(server: Running) -> None:
+    long = "word " * 3000
+    reply = await server.client.post("/v1/classify", {"model": "reviews", "input": long})
+    # The task's 512 tokens are more than the tiny backbone has places.
+    assert (reply.status, reply.code) == (400, "context_length_exceeded")
+
+
+async def test_bounds(server: Running) -> None:
+    many = await server.client.post(
+        "/v1/classify", {"model": ["reviews", "reviews@2"], "input": ["x"] * 200}
+    )
+    assert (many.status, many.code) == (413, "batch_too_large")
+    long = await server.client.post(
+        "/v1/classify", {"model": "reviews", "input": "x" * ((1 << 17) + 1)}
+    )
+    assert (long.status, long.code) == (413, "input_too_long")

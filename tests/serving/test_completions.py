@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import cuecard
+from cuecard.registry import Registry
+from cuecard.types import Record
+from serving_app import Running
+
+pytestmark = pytest.mark.anyio
+TEXT = "a warm and funny film"
+
+
+def title(model: Any, registry: Registry, text: str = TEXT) -> str:
+    prompt = registry.read("titles@1").prompt
+    return str(cuecard.answer(model, prompt, [Record({"text": text}, None)])[0].answer)
+
+
+async def test_a_text_fills_the_template(server: Running, model: Any, registry: Registry) -> None:
+    reply = await server.client.post("/v1/completions", {"model": "titles", "prompt": TEXT})
+    (choice,) = reply.json["choices"]
+    assert choice["text"] == title(model, registry)
+    assert choice["finish_reason"] in ("stop", "length")
+    assert reply.json["model"] == "titles@1"
+    assert reply.json["system_fingerprint"] == registry.read("titles@1").prompt.digest
+    usage = reply.json["usage"]
+    assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+    assert usage["completion_tokens"] <= 4  # the task's own
+
+
+async def test_a_chat_message_fills_it_too(server: Running, model: Any, registry: Registry) -> None:
+    for content in (TEXT, [{"type": "text", "text": TEXT}]):
+        reply = await server.client.post(
+            "/v1/chat/completions",
+            {"model": "titles", "messages": [{"role": "user", "content": content}]},
+        )
+        message = reply.json["choices"][0]["message"]
+        assert message == {
+            "role": "assistant",
+            "content": title(model, registry),
+            "refusal": None,
+        }
+
+
+async def test_a_label_is_the_answer_of_a_classification(
+    server: Running, model: Any, registry: Registry
+) -> None:
+    prompt = registry.read("reviews@2").prompt
+    right = cuecard.answer(model, prompt, [Record({"text": TEXT}, None)])[0].answer
+    reply = await server.client.post("/v1/completions", {"model": "reviews@2", "prompt": TEXT})
+    assert reply.json["choices"][0]["text"] == right
+    refused = await server.client.post(
+        "/v1/completions", {"model": "reviews@2", "prompt": TEXT, "logprobs": 0}
+    )
+    assert (refused.status, refused.code) == (400, "unsupported")
+
+
+async def test_fields_instead_of_a_text(server: Running) -> None:
+    fields = {"first": "x", "second": "y"}
+    reply = await server.client.post("/v1/completions", {"model": "pairs", "fields": fields})
+    assert reply.json["choices"][0]["text"] in ("no", "yes")
+    both = await server.client.post(
+        "/v1/completions", {"model": "pairs", "prompt": "x", "fields": fields}
+    )
+    assert (both.status, both.code) == (400, "invalid_fields")
+    wrong = await server.client.post("/v1/completions", {"model": "pairs", "prompt": "x"})
+    assert (wrong.status, wrong.code) == (400, "invalid_fields")
+    chat = await server.client.post(
+        "/v1/chat/completions",
+        {"model": "pairs", "messages": [{"role": "user", "content": ""}], "fields": fields},
+    )
+    assert chat.json["choices"][0]["message"]["content"] in ("no", "yes")
+
+
+async def test_raw_leaves_the_template_out(server: Running, model: Any, registry: Registry) -> None:
+    reply = await server.client.post(
+        "/v1/completions", {"model": "titles", "prompt": TEXT, "raw": True, "max_tokens": 5}
+    )
+    ids = model.tokenizer(TEXT)["input_ids"]
+    injection = registry.read("titles@1").prompt.injection()
+    (right,) = model.generate([ids], [0], injection, 5, (2,))
+    assert reply.json["choices"][0]["text"] == model.tokenizer.decode(
+        right, skip_special_tokens=True
+    )
+
+
+async def test_the_backbone_alone(server: Running, model: Any) -> None:
+    reply = await server.client.post(
+        "/v1/completions", {"model": "tiny-llama", "prompt": [TEXT, "one"], "max_tokens": 5}
+    )
+    for choice, text in zip(reply.json["choices"], (TEXT, "one"), strict=True):
+        ids = model.tokenizer(text)["input_ids"]
+        (right,) = model.generate([ids], [0], None, 5, (2,))
+        assert choice["text"] == model.tokenizer.decode(right, skip_special_tokens=True)
+    assert reply.json["system_fingerprint"] is None
+    fields = await server.client.post(
+        "/v1/completions", {"model": "tiny-llama", "prompt": "x", "fields": {"text": "x"}}
+    )
+    assert fields.status == 400
+
+
+async def test_a_chat_with_the_backbone(server: Running, model: Any) -> None:
+    messages = [
+        {"role": "developer", "content": "be kind"},
+        {"role": "user", "content": "hi<|end|>"},
+    ]
+    reply = await server.client.post(
+        "/v1/chat/completions",
+        {"model": "tiny-llama", "messages": messages, "max_completion_tokens": 6},
+    )
+    text = "<|system|>be kind<|end|><|user|>hi< |end|><|end|><|assistant|>"
+    ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
+    (right,) = model.generate([ids], [0], None, 6, (2,))
+    content = reply.json["choices"][0]["message"]["content"]
+    assert content == model.tokenizer.decode(right, skip_special_tokens=True)
+
+
+async def test_a_task_takes_one_message(server: Running) -> None:
+    messages = [{"role": "system", "content": "x"}, {"role": "user", "content": "y"}]
+    body = {"model": "titles", "messages": messages}
+    reply = await server.client.post("/v1/chat/completions", body)
+    assert (reply.status, reply.code) == (400, "unsupported")
+    raw = await server.client.post("/v1/chat/completions", {**body, "raw": True, "max_tokens": 3})
+    assert raw.status == 200
+
+
+async def test_streams_say_the_same(server: Running) -> None:
+    body = {"model": "tiny-llama", "prompt": TEXT, "max_tokens": 12}
+    whole = (await server.client.post("/v1/completions", body)).json
+    reply = await server.client.post(
+        "/v1/completions", {**body, "stream": True, "stream_options": {"include_usage": True}}
+    )
+    assert reply.headers["content-type"].startswith("text/event-stream")
+    *chunks, last, usage, done = reply.events
+    assert done == "[DONE]"
+    assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == whole["choices"][0]["text"]
+    assert last["choices"][0]["finish_reason"] == whole["choices"][0]["finish_reason"]
+    assert usage["choices"] == [] and usage["usage"] == whole["usage"]
+
+
+async def test_a_chats_stream(server: Running) -> None:
+    messages = [{"role": "user", "content": TEXT}]
+    for model in ("tiny-llama", "titles", "reviews"):
+        body: dict[str, Any] = {"model": model, "messages": messages}
+        if model != "reviews":
+            body["max_tokens"] = 4
+        whole = (await server.client.post("/v1/chat/completions", body)).json
+        reply = await server.client.post("/v1/chat/completions", {**body, "stream": True})
+        *chunks, last, done = reply.events
+        deltas = [chunk["choices"][0]["delta"] for chunk in (*chunks, last)]
+        assert [("role" in delta) for delta in deltas] == [True] + [False] * len(chunks)
+        text = "".join(delta.get("content", "") for delta in deltas)
+        assert text == whole["choices"][0]["message"]["content"]
+        assert last["choices"][0]["finish_reason"] and done == "[DONE]"
+
+
+async def test_stops_end_the_work(server: Running) -> None:
+    body = {"model": "tiny-llama", "prompt": TEXT, "max_tokens": 40}
+    whole = (await server.client.post("/v1/completions", body)).json["choices"][0]["text"]
+    stop = whole[6:9]
+    before = server.engine.steps
+    reply = await server.client.post("/v1/completions", {**body, "stop": [stop, "zzzzz"]})
+    (choice,) = reply.json["choices"]
+    assert choice == {**choice, "text": whole[: whole.index(stop)], "finish_reason": "stop"}
+    assert server.engine.steps - before < 40
+
+
+async def test_draws_are_repeatable_by_seed(server: Running) -> None:
+    body = {"model": "tiny-llama", "prompt": TEXT, "max_tokens": 10, "temperature": 1.5}
+    texts = []
+    for seed in (7, 7, 8, -7):
+        reply = await server.client.post("/v1/completions", {**body, "seed": seed, "top_p": 0.95})
+        texts.append(reply.json["choices"][0]["text"])
+    assert texts[0] == texts[1] != texts[2]
+
+
+async def test_logprobs(server: Running) -> None:
+    body = {"model": "tiny-llama", "max_tokens": 3}
+    reply = await server.client.post("/v1/completions", {**body, "prompt": TEXT, "logprobs": 0})
+    found = reply.json["choices"][0]["logprobs"]
+    assert len(found["tokens"]) == 3 and all(value <= 0 for value in found["token_logprobs"])
+    chat = await server.client.post(
+        "/v1/chat/completions",
+        {**body, "messages": [{"role": "user", "content": TEXT}], "logprobs": True},
+    )
+    assert len(chat.json["choices"][0]["logprobs"]["content"]) == 3
+    stream = await server.client.post(
+        "/v1/completions", {**body, "prompt": TEXT, "logprobs": 0, "stream": True}
+    )
+    assert (stream.status, stream.code) == (400, "unsupported")
+
+
+@pytest.mark.parametrize(
+    ("more", "param"),
+    [
+        ({"n": 2}, "n"),
+        ({"best_of": 3}, "best_of"),
+        ({"echo": True}, "echo"),
+        ({"suffix": "x"}, "suffix"),
+        ({"logprobs": 5}, "logprobs"),
+        ({"presence_penalty": 0.5}, "presence_penalty"),
+        ({"logit_bias": {"5": 1}}, "logit_bias"),
+        ({"temperature": 3}, "temperature"),
+        ({"temperature": "1"}, "temperature"),
+        ({"top_p": 0}, "top_p"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 5000}, "max_tokens"),
+        ({"stop": ["a"] * 5}, "stop"),
+        ({"stop": ""}, "stop"),
+        ({"seed": 1 << 70}, "seed"),
+        ({"prompt_embeds": [[0.1]]}, "prompt_embeds"),
+        ({"prompt": [[1, 2, 3]]}, "prompt"),
+        ({"prompt": [1, 2, 3]}, "prompt"),
+        ({"stream": True, "prompt": ["a", "b"]}, "prompt"),
+        ({"prompt": ""}, "prompt"),
+    ],
+)
+async def test_what_is_not_offered_is_refused_by_name(
+    server: Running, more: dict[str, Any], param: str
+) -> None:
+    body = {"model": "tiny-llama", "prompt": TEXT, **more}
+    reply = await server.client.post("/v1/completions", body)
+    assert reply.status == 400
+    assert reply.json["error"]["type"] == "invalid_request_error"
+    assert str(reply.json["error"]["param"]).startswith(param)
+
+
+async def test_too_long_for_the_backbone(server: Running) -> None:
+    body = {"model": "tiny-llama", "prompt": TEXT, "max_tokens": 250}
+    reply = await server.client.post("/v1/completions", body)
+    assert (reply.status, reply.code) == (400, "context_length_exceeded")
+    stream = await server.client.post("/v1/completions", {**body, "stream": True})
+    assert (stream.status, stream.code) == (400, "context_length_exceeded")
+
+
+async def test_embeddings_are_refused(server: Running) -> None:
+    reply = await server.client.post("/v1/embeddings", {"model": "tiny-llama", "input": "x"})
+    assert (reply.status, reply.code) == (400, "unsupported")
+    unknown = await server.client.post("/v1/embeddings", {"model": "nobody", "input": "x"})
+    assert (unknown.status, unknown.code) == (404, "model_not_found")
