@@ -24,7 +24,11 @@ GOOD: dict[str, dict[str, Any]] = {
     "/v1/classify": {"model": "reviews", "input": ["x"]},
     "/v1/embeddings": {"model": "tiny-llama", "input": "x"},
 }
-KEYS = ["model", "prompt", "input", "messages", "max_tokens", "temperature", "top_p", "seed", "stop", "stream", "stream_options", "n", "fields", "raw", "logprobs", "echo", "suffix", "best_of", "user", "tools", "logit_bias", "role", "content", "�", "x", "__proto__"]
+KEYS = (
+    *("model", "prompt", "input", "messages", "max_tokens", "temperature", "top_p", "seed", "stop"),
+    *("stream", "stream_options", "n", "fields", "raw", "logprobs", "echo", "suffix", "best_of"),
+    *("user", "tools", "logit_bias", "role", "content", "\ud800", "x", "__proto__"),
+)
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, 0.5, -0.0, 1e308, float("nan"), float("inf"), 1 << 63, 1 << 200,
     "", "x", "titles", "reviews@1", "reviews@99999999999", "titles@\u0661", "@", "a@b@c", "../etc",

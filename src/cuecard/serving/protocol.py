@@ -172,7 +172,7 @@ class ErrorBody(BaseModel):
 
 
 class Usage(BaseModel):
-    """Tokens of the texts, templates included. A prompt's vectors are computed once, not counted."""
+    """Tokens of texts and templates; a prompt's vectors are computed once, and not counted."""
 
     prompt_tokens: int
     completion_tokens: int

@@ -186,7 +186,7 @@ async def _tell(
 async def _end(
     server: uvicorn.Server, gate: Gate, meter: Meter, drain_seconds: float, log: JsonLog
 ) -> None:
-    """Wait for a signal, close the gate, wait for what is at work. A second signal ends the wait."""
+    """At a signal close the gate and wait for what is at work; a second one ends the waiting."""
     loop, told = asyncio.get_running_loop(), asyncio.Event()
 
     def hear() -> None:

@@ -1,0 +1,310 @@
+"""End to end: a server in a process of its own, and clients as people use them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+import cuecard
+from cuecard.names import load_backbone
+from cuecard.registry import Registry
+from cuecard.serving.keys import add_key, revoke_key
+from cuecard.types import Record
+from reviews import TEXT_SPEC
+from serving_app import MakePrompt
+from serving_process import Process, environment, refused, serving
+from tiny import tiny_model, tiny_tokenizer
+
+pytestmark = pytest.mark.integration
+TEXT = "a warm and funny film"
+LONG = {"model": "tiny", "prompt": TEXT, "max_tokens": 900, "stream": True}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny backbone with places enough for answers that take a while."""
+    place = tmp_path_factory.mktemp("models") / "tiny"
+    model = tiny_model()
+    model.config.max_position_embeddings = 4096
+    model.generation_config.eos_token_id = None
+    model.save_pretrained(place)
+    tiny_tokenizer().save_pretrained(place)
+    return place
+
+
+@pytest.fixture(scope="module")
+def backbone(folder: Path) -> Any:
+    return load_backbone(folder, dtype="fp32")
+
+
+@pytest.fixture(scope="module")
+def place(backbone: Any, make_prompt: MakePrompt, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry that tests only read."""
+    return fill(tmp_path_factory.mktemp("registries") / "prompts", backbone, make_prompt)
+
+
+def fill(place: Path, backbone: Any, make_prompt: MakePrompt) -> Path:
+    registry = Registry(place, who="ann@desk")
+    for seed in (1, 2):
+        registry.push(make_prompt(seed, backbone=backbone), "reviews")
+    registry.push(make_prompt(3, TEXT_SPEC, backbone=backbone), "titles")
+    registry.promote("reviews@1", "production")
+    return place
+
+
+@pytest.fixture(scope="module")
+def server(
+    place: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Process]:
+    with serving(place, folder, tmp_path_factory.mktemp("room")) as process:
+        yield process
+
+
+@pytest.fixture
+def client(server: Process) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
+        yield made
+
+
+def right(backbone: Any, place: Path, reference: str, text: str = TEXT) -> Any:
+    prompt = Registry(place).read(reference).prompt
+    return cuecard.answer(backbone, prompt, [Record({"text": text}, None)])[0]
+
+
+def until(happens: Callable[[], bool]) -> None:
+    """Look until it is so; pytest's own time-out ends what never is."""
+    while not happens():
+        threading.Event().wait(0.01)
+
+
+def test_openais_client(client: openai.OpenAI, server: Process, backbone: Any, place: Path) -> None:
+    ids = [model.id for model in client.models.list()]
+    assert "reviews@production" in ids and "tiny" in ids
+    assert client.models.retrieve("titles").id == "titles"
+    done = client.completions.create(model="titles", prompt=TEXT)
+    assert done.choices[0].text == right(backbone, place, "titles@1").answer
+    assert done.usage is not None and done.usage.prompt_tokens > 0
+    chat = client.chat.completions.create(
+        model="reviews@2", messages=[{"role": "user", "content": TEXT}]
+    )
+    assert chat.choices[0].message.content == right(backbone, place, "reviews@2").answer
+    assert chat.model == "reviews@2"
+    for missing in ("nobody", "reviews@9"):
+        with pytest.raises(openai.NotFoundError) as unknown:
+            client.completions.create(model=missing, prompt=TEXT)
+        assert unknown.value.code == "model_not_found"
+    with pytest.raises(openai.BadRequestError):
+        client.completions.create(model="titles", prompt=TEXT, n=2)
+    with pytest.raises(openai.BadRequestError, match="no embeddings"):
+        client.embeddings.create(model="tiny", input="x")
+
+
+def test_openais_client_streams(client: openai.OpenAI) -> None:
+    messages: Any = [{"role": "user", "content": TEXT}]
+    asked: dict[str, Any] = {"model": "tiny", "messages": messages, "max_tokens": 20}
+    whole = client.chat.completions.create(**asked)
+    stream = client.chat.completions.create(
+        **asked, stream=True, stream_options={"include_usage": True}
+    )
+    *chunks, last = list(stream)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert text == whole.choices[0].message.content
+    assert len(chunks) > 2
+    assert last.usage == whole.usage
+    stops = client.completions.create(model="tiny", prompt=TEXT, max_tokens=20, stop=text[3:5])
+    assert stops.choices[0].finish_reason == "stop"
+
+
+def test_curl(server: Process, backbone: Any, place: Path) -> None:
+    body = json.dumps({"model": ["reviews", "reviews@2"], "input": TEXT})
+    command = ["curl", "-sS", "--fail-with-body", f"{server.url}/v1/classify"]
+    command += ["-H", "Content-Type: application/json", "-d", body]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    rows = json.loads(done.stdout)["data"]
+    for row, reference in zip(rows, ("reviews@1", "reviews@2"), strict=True):
+        assert row["version"] == reference
+        wanted = right(backbone, place, reference).probabilities
+        assert row["probabilities"] == pytest.approx(dict(wanted), abs=1e-4)
+    stream = json.dumps({"model": "titles", "prompt": TEXT, "stream": True})
+    command = ["curl", "-sSN", f"{server.url}/v1/completions", "-d", stream]
+    command += ["-H", "Content-Type: application/json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.endswith("data: [DONE]\n\n")
+
+
+def test_llms_command_line(server: Process, backbone: Any, place: Path, tmp_path: Path) -> None:
+    models = [
+        {"model_id": name, "model_name": name, "api_base": f"{server.url}/v1"}
+        for name in ("titles", "reviews@2", "nobody")
+    ]
+    (tmp_path / "extra-openai-models.yaml").write_text(json.dumps(models))
+    variables = environment(tmp_path) | {"LLM_USER_PATH": str(tmp_path), "OPENAI_API_KEY": "none"}
+
+    def llm(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).with_name("llm")), *words, TEXT]
+        return subprocess.run(command, capture_output=True, text=True, env=variables, timeout=120)
+
+    streamed = llm("-m", "titles")
+    assert streamed.stdout.strip() == right(backbone, place, "titles@1").answer, streamed.stderr
+    whole = llm("-m", "reviews@2", "--no-stream")
+    assert whole.stdout.strip() == right(backbone, place, "reviews@2").answer, whole.stderr
+    missing = llm("-m", "nobody")
+    assert missing.returncode == 1 and "does not exist" in missing.stderr
+
+
+def test_a_client_that_hangs_up_ends_the_work(server: Process) -> None:
+    before = len(server.events("request"))
+    reply = urllib.request.urlopen(server.request("/v1/completions", LONG), timeout=60)
+    assert reply.readline().startswith(b"data: ")
+    assert server.gauge("cuecard_open_requests") == 1
+    reply.close()
+    until(lambda: server.gauge("cuecard_open_requests") == 0)
+    (line,) = [
+        line for line in server.events("request")[before:] if line["route"] == "/v1/completions"
+    ]
+    assert line["status"] == 499
+    assert line["completion_tokens"] < 900
+
+
+def test_sigterm_lets_what_runs_end(place: Path, folder: Path, tmp_path: Path) -> None:
+    with serving(place, folder, tmp_path / "room") as server:
+        with urllib.request.urlopen(server.request("/v1/completions", LONG), timeout=60) as reply:
+            assert reply.readline().startswith(b"data: ")
+            server.popen.send_signal(signal.SIGTERM)
+            body = {"model": "reviews", "input": TEXT}
+            seen: list[tuple[int, Any]] = []
+            until(lambda: seen.append(server.call("/v1/classify", body)) or seen[-1][0] == 503)
+            assert seen[-1][1]["error"]["code"] == "shutting_down"
+            assert server.call("/readyz")[0] == 503
+            assert reply.read().endswith(b"data: [DONE]\n\n")
+        assert server.popen.wait(60) == 0
+        assert server.events("ended") == [{**server.events("ended")[0], "open": 0}]
+
+
+def test_a_second_signal_waits_no_more(place: Path, folder: Path, tmp_path: Path) -> None:
+    with serving(place, folder, tmp_path / "room") as server:
+        long = {**LONG, "max_tokens": 1000}
+        reply = urllib.request.urlopen(server.request("/v1/completions", long), timeout=60)
+        assert reply.readline().startswith(b"data: ")
+        server.popen.send_signal(signal.SIGINT)
+        until(lambda: server.call("/readyz")[0] == 503)
+        server.popen.send_signal(signal.SIGINT)
+        assert server.popen.wait(60) == 0
+        reply.close()
+
+
+def test_an_alias_moves_while_calling(
+    backbone: Any, make_prompt: MakePrompt, folder: Path, tmp_path: Path
+) -> None:
+    place = fill(tmp_path / "prompts", backbone, make_prompt)
+    registry = Registry(place)
+    scores = {
+        reference: dict(right(backbone, place, reference).scores)
+        for reference in ("reviews@1", "reviews@2")
+    }
+    assert scores["reviews@1"] != pytest.approx(scores["reviews@2"], abs=1e-2)
+    found: list[tuple[int, Any]] = []
+    ended = threading.Event()
+    with serving(place, folder, tmp_path / "room") as server:
+
+        def calling() -> None:
+            while not ended.is_set():
+                found.append(server.call("/v1/classify", {"model": "reviews", "input": TEXT}))
+
+        callers = [threading.Thread(target=calling) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        try:
+
+            def answers() -> str:
+                _, reply = server.call("/v1/classify", {"model": "reviews", "input": TEXT})
+                return str(reply["data"][0]["version"])
+
+            for _ in range(3):
+                registry.promote("reviews@2", "production")
+                until(lambda: answers() == "reviews@2")
+                registry.rollback("reviews", "production", why="test")
+                until(lambda: answers() == "reviews@1")
+        finally:
+            ended.set()
+            for caller in callers:
+                caller.join()
+    assert {status for status, _ in found} == {200}
+    rows = [reply["data"][0] for _, reply in found]
+    assert {row["version"] for row in rows} == set(scores)
+    for row in rows:
+        assert row["scores"] == pytest.approx(scores[row["version"]], abs=1e-4)
+
+
+def test_a_registry_that_is_removed(
+    backbone: Any, make_prompt: MakePrompt, folder: Path, tmp_path: Path
+) -> None:
+    place = fill(tmp_path / "prompts", backbone, make_prompt)
+    body = {"model": "reviews", "input": TEXT}
+    with serving(place, folder, tmp_path / "room") as server:
+        _, before = server.call("/v1/classify", body)
+        shutil.rmtree(place)
+        until(lambda: server.gauge("cuecard_registry_reachable") == 0)
+        assert server.call("/v1/classify", body) == (200, before)
+        status, ready = server.call("/readyz")
+        assert status == 200 and ready["registry"]["reachable"] is False
+    with serving(place, folder, tmp_path / "room") as server:
+        assert server.call("/v1/classify", body) == (200, before)
+    assert "no registry" in refused(place, folder, tmp_path / "other")
+
+
+def test_keys_limits_and_quotas(place: Path, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    key = add_key(file, "ann", requests_per_minute=10_000)
+    poor = add_key(file, "poor", tokens_per_day=1)
+    body = {"model": "reviews", "input": TEXT}
+    words = ("--keys", str(file), "--host", "0.0.0.0", "--max-body-bytes", "2000")  # noqa: S104
+    with serving(place, folder, tmp_path / "room", *words, key=key) as server:
+        server.url = server.url.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+        assert server.call("/v1/classify", body)[0] == 200
+        assert server.call("/v1/classify", body, Authorization="Bearer no")[0] == 401
+        fresh = add_key(file, "ann-2")
+        assert server.call("/v1/classify", body, Authorization=f"Bearer {fresh}")[0] == 200
+        revoke_key(file, "ann")
+        assert server.call("/v1/classify", body)[0] == 401
+        server.key = fresh
+        status, reply = server.call("/v1/classify", {**body, "input": "x" * 3000})
+        assert (status, reply["error"]["code"]) == (413, "request_too_large")
+        server.key = poor
+        assert [server.call("/v1/classify", body)[0] for _ in range(2)] == [200, 429]
+
+
+def test_what_does_not_start(place: Path, folder: Path, tmp_path: Path) -> None:
+    for host in ("0.0.0.0", "::", "192.0.2.1"):  # noqa: S104
+        assert "no keys are asked for" in refused(place, folder, tmp_path, "--host", host)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert "cannot be listened on" in refused(place, folder, tmp_path, "--port", port)
+    assert "cannot be read" in refused(place, folder, tmp_path, "--keys", str(tmp_path / "none"))
+
+
+def test_schemathesis(server: Process, tmp_path: Path) -> None:
+    checks = "not_a_server_error,status_code_conformance,content_type_conformance"
+    command = [str(Path(sys.executable).with_name("schemathesis")), "run"]
+    command += [f"{server.url}/openapi.json", "--checks", f"{checks},response_schema_conformance"]
+    command += ["--max-examples", "60", "--seed", "1", "--generation-database", "none"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=600, env=dict(os.environ)
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    until(lambda: server.gauge("cuecard_open_requests") == 0)
+    assert server.gauge("cuecard_prompts_in_use") == 0
+    assert server.events("failure") == []
