@@ -271,9 +271,9 @@ def test_keys_limits_and_quotas(place: Path, folder: Path, tmp_path: Path) -> No
     key = add_key(file, "ann", requests_per_minute=10_000)
     poor = add_key(file, "poor", tokens_per_day=1)
     body = {"model": "reviews", "input": TEXT}
-    words = ("--keys", str(file), "--host", "0.0.0.0", "--max-body-bytes", "2000")  # noqa: S104
+    words = ("--keys", str(file), "--host", "0.0.0.0", "--max-body-bytes", "2000")
     with serving(place, folder, tmp_path / "room", *words, key=key) as server:
-        server.url = server.url.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+        server.url = server.url.replace("0.0.0.0", "127.0.0.1")
         assert server.call("/v1/classify", body)[0] == 200
         assert server.call("/v1/classify", body, Authorization="Bearer no")[0] == 401
         fresh = add_key(file, "ann-2")
@@ -288,7 +288,7 @@ def test_keys_limits_and_quotas(place: Path, folder: Path, tmp_path: Path) -> No
 
 
 def test_what_does_not_start(place: Path, folder: Path, tmp_path: Path) -> None:
-    for host in ("0.0.0.0", "::", "192.0.2.1"):  # noqa: S104
+    for host in ("0.0.0.0", "::", "192.0.2.1"):
         assert "no keys are asked for" in refused(place, folder, tmp_path, "--host", host)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
