@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from command_line import save_tiny
 from tickets import tickets
 
 ROOT = Path(__file__).parents[2]
@@ -74,3 +78,55 @@ def test_the_library_example(tmp_path: Path, environment: dict[str, str]) -> Non
     assert done.returncode == 0, done.stderr
     assert "negative" in done.stdout
     assert (tmp_path / "reviews" / "prompt.json").is_file()
+
+
+def _many_tasks(room: Path, environment: dict[str, str], backbone: str, steps: int) -> str:
+    """Run the server's block with a free port; what it printed."""
+    films = ["text,label"]
+    for number in range(120):
+        good = number % 2
+        text = f"{'a lovely warm film' if good else 'a dull and lifeless mess'} {number}"
+        films.append(f"{text},{'positive' if good else 'negative'}")
+    (room / "reviews.csv").write_text("\n".join(films) + "\n")
+    (room / "tickets.csv").write_text(tickets())
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    script = block("## Many tasks from one server", "sh")
+    settings = "export BACKBONE=smollm2-135m-instruct PORT=8000\n"
+    assert script.startswith(settings) and "--steps 60" in script
+    script = script.removeprefix(settings).replace("--steps 60", f"--steps {steps}")
+    variables = {"BACKBONE": backbone, "PORT": str(port)}
+    variables["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", f"set -m\n{script}"],
+        cwd=room,
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        timeout=850,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.integration
+def test_many_tasks_from_one_server(tmp_path: Path) -> None:
+    tiny = save_tiny(tmp_path / "tiny-model")
+    environment = {**os.environ, "CUECARD_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    said = _many_tasks(tmp_path, environment, str(tiny), steps=2)
+    (classified,) = [line for line in said.splitlines() if line.startswith('{"object":"list"')]
+    rows = json.loads(classified)["data"]
+    assert [row["version"] for row in rows] == ["reviews@2", "tickets@1"]
+    assert sum(rows[1]["probabilities"].values()) == pytest.approx(1.0)
+    assert re.search(r"^reviews@2 (negative|positive)$", said, re.MULTILINE)
+    assert re.search(r"^tickets@1 (billing|bug|question)$", said, re.MULTILINE)
+    assert re.search(r"^reviews@1 (negative|positive)$", said, re.MULTILINE)
+    assert json.loads((tmp_path / "ready.json").read_text())["ready"] is True
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_many_tasks_on_the_real_backbone(tmp_path: Path, environment: dict[str, str]) -> None:
+    said = _many_tasks(tmp_path, environment, "smollm2-135m-instruct", steps=60)
+    assert "tickets@1 billing" in said
+    assert "reviews@1 positive" in said
