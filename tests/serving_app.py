@@ -13,7 +13,6 @@ from typing import Any
 from asgi import Client
 from cuecard.registry import Registry
 from cuecard.serving.app import Parts, build_app
-from cuecard.serving.completions import Service
 from cuecard.serving.door import Gate
 from cuecard.serving.follower import Follower
 from cuecard.serving.keys import KeyRing
@@ -21,6 +20,7 @@ from cuecard.serving.known_good import LastKnownGood
 from cuecard.serving.limits import Limits, Meter
 from cuecard.serving.logs import JsonLog
 from cuecard.serving.metrics import Metrics
+from cuecard.serving.service import Service
 from cuecard.serving.shelf import Shelf
 from serial_engine import SerialEngine
 

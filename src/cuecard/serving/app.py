@@ -13,8 +13,17 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from cuecard.errors import CuecardError
+from cuecard.serving.answers import (
+    ChatCompletion,
+    Classification,
+    Completion,
+    ErrorBody,
+    ModelCard,
+    ModelList,
+)
+from cuecard.serving.chat import chat, chat_stream
 from cuecard.serving.classify import classify
-from cuecard.serving.completions import Service, chat, chat_stream, complete, complete_stream
+from cuecard.serving.completions import complete, complete_stream
 from cuecard.serving.door import Door, Gate
 from cuecard.serving.faults import as_refusal
 from cuecard.serving.follower import RegistryState
@@ -24,20 +33,15 @@ from cuecard.serving.limits import Meter
 from cuecard.serving.logs import JsonLog
 from cuecard.serving.metrics import CONTENT_TYPE, Metrics
 from cuecard.serving.models import model_card, model_list
-from cuecard.serving.protocol import (
-    ChatCompletion,
+from cuecard.serving.refusals import Refusal, bad_request
+from cuecard.serving.requests import (
     ChatRequest,
-    Classification,
     ClassifyRequest,
-    Completion,
     CompletionRequest,
     EmbeddingRequest,
-    ErrorBody,
-    ModelCard,
-    ModelList,
 )
-from cuecard.serving.refusals import Refusal, bad_request
 from cuecard.serving.responses import EventStream, refusal_response
+from cuecard.serving.service import Service
 from cuecard.serving.visit import SCOPE, Visit
 
 _ERRORS: dict[int | str, dict[str, Any]] = {

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from cuecard.evaluation.predict import as_predictions, calibrate
+from cuecard.serving.answers import Classification, Classified, ClassifyUsage
 from cuecard.serving.contexts import check_size, fields_of, off_the_loop, task_row
 from cuecard.serving.engine import Engine, Scoring
 from cuecard.serving.limits import Limits
-from cuecard.serving.protocol import Classification, Classified, ClassifyRequest, ClassifyUsage
 from cuecard.serving.refusals import Refusal, bad_request
+from cuecard.serving.requests import ClassifyRequest
 from cuecard.serving.shelf import Served, Shelf
 from cuecard.serving.visit import Visit
 from cuecard.types import Encoded, Prediction

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from jinja2.exceptions import TemplateError as JinjaError
 
-from cuecard.serving.protocol import Message
 from cuecard.serving.refusals import Refusal, bad_request
+from cuecard.serving.requests import Message
 from cuecard.serving.shelf import Served
 from cuecard.tasks.tokens import defuse, plain_ids, special_texts
 from cuecard.types import Encoded, Record, Tokenizer

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from cuecard.serving.completions import Service
 from cuecard.serving.door import Gate
 from cuecard.serving.follower import RegistryState
 from cuecard.serving.keys import KeyRing
+from cuecard.serving.service import Service
 from cuecard.serving.shelf import Shelf
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cuecard.serving.answers import ModelCard, ModelList
 from cuecard.serving.keys import Key
-from cuecard.serving.protocol import ModelCard, ModelList
 from cuecard.serving.shelf import Served, Shelf
 
 

@@ -17,7 +17,6 @@ import uvicorn
 from cuecard.errors import ConfigError
 from cuecard.registry import Registry
 from cuecard.serving.app import Parts, build_app
-from cuecard.serving.completions import Service
 from cuecard.serving.door import Gate
 from cuecard.serving.engine import Engine
 from cuecard.serving.follower import Follower
@@ -26,6 +25,7 @@ from cuecard.serving.known_good import LastKnownGood
 from cuecard.serving.limits import Limits, Meter
 from cuecard.serving.logs import JsonLog, LibraryLog
 from cuecard.serving.metrics import Metrics
+from cuecard.serving.service import Service
 from cuecard.serving.shelf import Shelf
 
 _LOOK_SECONDS = 0.02

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
+from cuecard.serving.answers import Reason
 from cuecard.serving.classify import Question, ask, check_length
 from cuecard.serving.engine import Engine, Finished, Generation, Sampling, Token
 from cuecard.serving.limits import Limits
-from cuecard.serving.protocol import Generating, Reason
 from cuecard.serving.refusals import bad_request
+from cuecard.serving.requests import Generating
 from cuecard.serving.shelf import Served
 from cuecard.serving.text_stream import TextStream
 from cuecard.serving.visit import Visit
@@ -98,7 +99,9 @@ def plan(
     return Job(served, row, sampling, request.stops, strip=task)
 
 
-async def pieces(engine: Engine, job: Job, written: Written, visit: Visit) -> AsyncIterator[str]:
+async def pieces(
+    engine: Engine, job: Job, written: Written, visit: Visit
+) -> AsyncGenerator[str, None]:
     """The answer's text piece by piece, none of them empty; `written` tells the rest at the end."""
     if job.sampling is None:
         text = await _label(engine, job, written)

@@ -1,0 +1,184 @@
+"""What clients get: OpenAI's shapes, and `/v1/classify`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+
+class Error(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class ErrorBody(BaseModel):
+    """Every answer that is an error."""
+
+    error: Error
+
+
+class Usage(BaseModel):
+    """Tokens of texts and templates; a prompt's vectors are computed once, and not counted."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class ClassifyUsage(BaseModel):
+    """Tokens of the texts, templates included."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+Reason = Literal["stop", "length"]
+
+
+class TextLogprobs(BaseModel):
+    """Log-probabilities of a completion's tokens."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: None = None
+    text_offset: list[int]
+
+
+class TextChoice(BaseModel):
+    """A completion of one prompt."""
+
+    index: int
+    text: str
+    logprobs: TextLogprobs | None
+    finish_reason: Reason | None
+
+
+class Completion(BaseModel):
+    """Answer of `/v1/completions`.
+
+    Attributes:
+        model: the version that answered, such as reviews@3.
+        system_fingerprint: its digest; None without a prompt.
+    """
+
+    id: str
+    object: Literal["text_completion"]
+    created: int
+    model: str
+    system_fingerprint: str | None
+    choices: list[TextChoice]
+    usage: Usage
+
+
+class TokenLogprob(BaseModel):
+    """One token of a chat's answer."""
+
+    token: str
+    bytes: list[int]
+    logprob: float
+    top_logprobs: list[Any]
+
+
+class ChatLogprobs(BaseModel):
+    """Log-probabilities of a chat's answer."""
+
+    content: list[TokenLogprob]
+    refusal: None = None
+
+
+class ChatMessage(BaseModel):
+    """What the assistant says."""
+
+    role: Literal["assistant"]
+    content: str
+    refusal: None = None
+
+
+class ChatChoice(BaseModel):
+    """A chat's answer."""
+
+    index: int
+    message: ChatMessage
+    logprobs: ChatLogprobs | None
+    finish_reason: Reason
+
+
+class ChatCompletion(BaseModel):
+    """Answer of `/v1/chat/completions`; as `Completion`."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    system_fingerprint: str | None
+    choices: list[ChatChoice]
+    usage: Usage
+
+
+class Classified(BaseModel):
+    """One input under one model.
+
+    Attributes:
+        index: the input's place in the request.
+        model: as the request calls it.
+        version: the version that answered.
+        digest: of that version's prompt.
+        label: the likeliest.
+        probabilities: label -> share, calibrated by the prompt's saved prior.
+        scores: label -> log-probability, calibrated likewise.
+        cut: tokens of the input that were cut away, since it was too long.
+    """
+
+    object: Literal["classification"]
+    index: int
+    model: str
+    version: str
+    digest: str
+    label: str
+    probabilities: dict[str, float]
+    scores: dict[str, float]
+    cut: int
+
+
+class Classification(BaseModel):
+    """Answer of `/v1/classify`: a row per input and model, the inputs in order."""
+
+    object: Literal["list"]
+    data: list[Classified]
+    usage: ClassifyUsage
+
+
+class ModelCard(BaseModel):
+    """A model that can be asked for.
+
+    Attributes:
+        root: the version that it means now; the backbone's name for the backbone.
+        digest: of that version's prompt.
+        parent: the backbone.
+        kind: of task.
+        labels, fields: of the task.
+        aliases: of the name.
+    """
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+    root: str
+    parent: str | None
+    digest: str | None = None
+    kind: str | None = None
+    labels: list[str] = []
+    fields: list[str] = []
+
+
+class ModelList(BaseModel):
+    """Answer of `/v1/models`."""
+
+    object: Literal["list"]
+    data: list[ModelCard]
