@@ -36,7 +36,7 @@ def test_a_key_from_its_making_to_its_end(cuecard: Call, tmp_path: Path) -> None
         (["list", "ann"], "needs no name"),
         (["revoke", "ann"], "cannot be read"),
         (["list"], "cannot be read"),
-        (["add", "ann", "--tokens-per-day", "0"], "range"),
+        (["add", "ann", "--tokens-per-day", "0"], "tokens-per-day"),
         (["drop", "ann"], "drop"),
     ],
 )

@@ -10,11 +10,11 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize(
-    "model", ["nobody", "reviews@9", "reviews@staging", "reviews@", "@1", "x" * 200]
+    "asked", ["nobody", "reviews@9", "reviews@staging", "reviews@", "@1", "x" * 200]
 )
 @pytest.mark.parametrize("stream", [False, True])
 async def test_an_unknown_prompt_is_never_the_backbones_answer(
-    server: Running, model: str, stream: bool
+    server: Running, asked: str, stream: bool
 ) -> None:
     steps = server.engine.steps
     for path, more in (
@@ -22,7 +22,7 @@ async def test_an_unknown_prompt_is_never_the_backbones_answer(
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}]}),
         ("/v1/classify", {"input": "x"}),
     ):
-        reply = await server.client.post(path, {"model": model, **more})
+        reply = await server.client.post(path, {"model": asked, **more})
         assert (reply.status, reply.code) == (404, "model_not_found")
         assert reply.json["error"]["param"] == "model"
     assert server.engine.steps == steps

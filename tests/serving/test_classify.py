@@ -65,7 +65,7 @@ async def test_fields_by_name(server: Running, model: Any, registry: Registry) -
 
 
 @pytest.mark.parametrize(
-    ("model", "given", "code"),
+    ("asked", "given", "code"),
     [
         ("pairs", "one text", "invalid_fields"),
         ("pairs", {"first": "x"}, "invalid_fields"),
@@ -80,9 +80,9 @@ async def test_fields_by_name(server: Running, model: Any, registry: Registry) -
     ],
 )
 async def test_what_cannot_be_classified(
-    server: Running, model: Any, given: Any, code: str
+    server: Running, asked: Any, given: Any, code: str
 ) -> None:
-    reply = await server.client.post("/v1/classify", {"model": model, "input": given})
+    reply = await server.client.post("/v1/classify", {"model": asked, "input": given})
     assert (reply.status, reply.code) == (400, code)
 
 

@@ -277,6 +277,7 @@ async def test_looks_read_only_what_is_new(
     await server.follower.poll()
     assert reads == []
     registry.promote("reviews@2", "production")
+    reads.clear()
     await server.follower.poll()
     assert reads == ["prompts/reviews/aliases/production/00000002.json"]
 

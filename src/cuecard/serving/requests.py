@@ -7,14 +7,25 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 MOST_STOPS = 4
 MOST_MODELS = 32
 _SEED = 1 << 63
 
+
+def _whole(text: str) -> str:
+    """Refuse halves of characters (lone surrogates), which JSON can write and nothing can read."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError("half a character is no text") from error
+    return text
+
+
+Text = Annotated[str, AfterValidator(_whole)]
 Model = Annotated[
-    str,
+    Text,
     Field(
         min_length=1,
         max_length=200,
@@ -22,9 +33,9 @@ Model = Annotated[
     ),
 ]
 Fields = Annotated[
-    dict[str, str], Field(description="The template's fields, by name, instead of one text.")
+    dict[Text, Text], Field(description="The template's fields, by name, instead of one text.")
 ]
-StopText = Annotated[str, Field(min_length=1, max_length=200)]
+StopText = Annotated[Text, Field(min_length=1, max_length=200)]
 Nothing = Annotated[list[Any], Field(max_length=0)]
 
 
@@ -64,12 +75,12 @@ class Generating(_Sent):
     stream_options: StreamOptions | None = None
     fields: Fields | None = None
     raw: bool = False
-    user: str | None = None
-    metadata: dict[str, str] | None = None
+    user: Text | None = None
+    metadata: dict[Text, Text] | None = None
     n: int | None = Field(default=None, ge=1, le=1)
     presence_penalty: float | None = Field(default=None, ge=0, le=0, allow_inf_nan=False)
     frequency_penalty: float | None = Field(default=None, ge=0, le=0, allow_inf_nan=False)
-    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
+    logit_bias: Annotated[dict[Text, Any], Field(max_length=0)] | None = None
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -82,7 +93,7 @@ class Generating(_Sent):
 class CompletionRequest(Generating):
     """`POST /v1/completions`."""
 
-    prompt: str | Annotated[list[str], Field(min_length=1)] | None = None
+    prompt: Text | Annotated[list[Text], Field(min_length=1)] | None = None
     logprobs: int | None = Field(default=None, ge=0, le=0)
     echo: Literal[False] | None = None
     best_of: int | None = Field(default=None, ge=1, le=1)
@@ -93,15 +104,15 @@ class TextPart(_Sent):
     """A piece of a message; only text is offered."""
 
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class Message(_Sent):
     """One turn of a chat."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
-    name: str | None = None
+    content: Text | list[TextPart]
+    name: Text | None = None
 
     @property
     def text(self) -> str:
@@ -125,7 +136,7 @@ class ChatRequest(Generating):
     store: Literal[False] | None = None
 
 
-Input = str | Fields
+Input = Text | Fields
 
 
 class ClassifyRequest(_Sent):
@@ -133,7 +144,7 @@ class ClassifyRequest(_Sent):
 
     model: Model | Annotated[list[Model], Field(min_length=1, max_length=MOST_MODELS)]
     input: Input | Annotated[list[Input], Field(min_length=1)]
-    user: str | None = None
+    user: Text | None = None
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -150,7 +161,7 @@ class EmbeddingRequest(_Sent):
     """`POST /v1/embeddings`."""
 
     model: Model
-    input: str | Annotated[list[str], Field(min_length=1)]
+    input: Text | Annotated[list[Text], Field(min_length=1)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = Field(default=None, ge=1)
-    user: str | None = None
+    user: Text | None = None

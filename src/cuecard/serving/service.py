@@ -81,7 +81,8 @@ class Service:
 
 def asks_logprobs(request: Generating) -> bool:
     """Whether log-probabilities are asked for, as either kind of request does it."""
-    return getattr(request, "logprobs", None) not in (None, False)
+    asked = getattr(request, "logprobs", None)
+    return asked is not None and asked is not False  # the number 0 asks for them
 
 
 def template_fields(served: Served, text: str | None, request: Generating) -> dict[str, str]:
