@@ -109,5 +109,6 @@ def refused(registry: Path, backbone: Path, room: Path, *words: str) -> str:
 
 def _command(registry: Path, backbone: Path, words: Sequence[str]) -> list[str]:
     fixed = ["--registry", str(registry), "--backbone", str(backbone), "--json", "--poll", "0.1"]
+    fixed += ["--dtype", "fp32"]
     port = [] if "--port" in words else ["--port", "0"]
     return [*COMMAND, "serve", *fixed, *port, *words]

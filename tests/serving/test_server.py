@@ -124,7 +124,7 @@ def test_openais_client_streams(client: openai.OpenAI) -> None:
     assert text == whole.choices[0].message.content
     assert len(chunks) > 2
     assert last.usage == whole.usage
-    stops = client.completions.create(model="tiny", prompt=TEXT, max_tokens=20, stop=text[3:5])
+    stops = client.chat.completions.create(**asked, stop=text[3:5])
     assert stops.choices[0].finish_reason == "stop"
 
 
