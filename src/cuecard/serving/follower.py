@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from cuecard.errors import CuecardError, EngineError, WrongBackboneError
 from cuecard.registry import Contents, Registry
@@ -175,9 +176,7 @@ class Follower:
                 versions[number] = known[number]
                 continue
             entry = KnownVersion(number=number, content=record.content, created=_seconds(record.at))
-            loaded = await self._load(
-                name, entry, lambda version=version: self._registry.read(version)
-            )
+            loaded = await self._load(name, entry, partial(self._registry.read, version))
             if isinstance(loaded, Served):
                 versions[number] = loaded
             else:

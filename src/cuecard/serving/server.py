@@ -150,7 +150,7 @@ class _Uvicorn(uvicorn.Server):
 
 def _config(app: object, log: JsonLog) -> uvicorn.Config:
     handler = LibraryLog(log)
-    for name in ("uvicorn", "uvicorn.error"):
+    for name in ("uvicorn", "uvicorn.error", "cuecard"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.WARNING)

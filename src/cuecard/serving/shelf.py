@@ -177,14 +177,14 @@ def _unavailable(shown: Shown, model: str, target: str) -> Refusal:
         number = max({*shown.refused, *shown.broken}, default=None)
     else:
         number = shown.lost.get(target)
-    if number in shown.refused:
+    if number is not None and number in shown.refused:
         return Refusal(
             404,
             "model_not_found",
             f"The model '{model}' cannot be served here: {shown.refused[number]}.",
             param="model",
         )
-    if number in shown.broken:
+    if number is not None and number in shown.broken:
         return Refusal(
             503,
             "model_not_ready",
