@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-COMMAND = [sys.executable, str(Path(__file__).with_name("serve_serial.py"))]
+COMMAND = [sys.executable, "-m", "cuecard"]
 
 
 @dataclass

@@ -30,7 +30,8 @@ from tiny import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.integration
 TEXT = "a warm and funny film"
-LONG = {"model": "tiny", "prompt": TEXT, "max_tokens": 900, "stream": True}
+LONG = {"model": "tiny", "prompt": TEXT, "max_tokens": 3000, "stream": True}
+LONG_ANSWERS = ("--max-new-tokens", "3000")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def fill(place: Path, backbone: Any, make_prompt: MakePrompt) -> Path:
 def server(
     place: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Process]:
-    with serving(place, folder, tmp_path_factory.mktemp("room")) as process:
+    with serving(place, folder, tmp_path_factory.mktemp("room"), *LONG_ANSWERS) as process:
         yield process
 
 
@@ -176,11 +177,11 @@ def test_a_client_that_hangs_up_ends_the_work(server: Process) -> None:
         line for line in server.events("request")[before:] if line["route"] == "/v1/completions"
     ]
     assert line["status"] == 499
-    assert line["completion_tokens"] < 900
+    assert line["completion_tokens"] < 3000
 
 
 def test_sigterm_lets_what_runs_end(place: Path, folder: Path, tmp_path: Path) -> None:
-    with serving(place, folder, tmp_path / "room") as server:
+    with serving(place, folder, tmp_path / "room", *LONG_ANSWERS) as server:
         with urllib.request.urlopen(server.request("/v1/completions", LONG), timeout=60) as reply:
             assert reply.readline().startswith(b"data: ")
             server.popen.send_signal(signal.SIGTERM)
@@ -195,9 +196,8 @@ def test_sigterm_lets_what_runs_end(place: Path, folder: Path, tmp_path: Path) -
 
 
 def test_a_second_signal_waits_no_more(place: Path, folder: Path, tmp_path: Path) -> None:
-    with serving(place, folder, tmp_path / "room") as server:
-        long = {**LONG, "max_tokens": 1000}
-        reply = urllib.request.urlopen(server.request("/v1/completions", long), timeout=60)
+    with serving(place, folder, tmp_path / "room", *LONG_ANSWERS) as server:
+        reply = urllib.request.urlopen(server.request("/v1/completions", LONG), timeout=60)
         assert reply.readline().startswith(b"data: ")
         server.popen.send_signal(signal.SIGINT)
         until(lambda: server.call("/readyz")[0] == 503)
