@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -19,11 +20,14 @@ import openai
 import pytest
 
 import cuecard
+from cuecard.errors import ConfigError, RegistryError
 from cuecard.names import load_backbone
 from cuecard.registry import Registry
 from cuecard.serving.keys import add_key, revoke_key
+from cuecard.serving.server import Settings, check_settings, serve
 from cuecard.types import Record
 from reviews import TEXT_SPEC
+from serial_engine import SerialEngine
 from serving_app import MakePrompt
 from serving_process import Process, environment, refused, serving
 from tiny import tiny_model, tiny_tokenizer
@@ -263,7 +267,6 @@ def test_a_registry_that_is_removed(
         assert status == 200 and ready["registry"]["reachable"] is False
     with serving(place, folder, tmp_path / "room") as server:
         assert server.call("/v1/classify", body) == (200, before)
-    assert "no registry" in refused(place, folder, tmp_path / "other")
 
 
 def test_keys_limits_and_quotas(place: Path, folder: Path, tmp_path: Path) -> None:
@@ -287,13 +290,32 @@ def test_keys_limits_and_quotas(place: Path, folder: Path, tmp_path: Path) -> No
         assert [server.call("/v1/classify", body)[0] for _ in range(2)] == [200, 429]
 
 
-def test_what_does_not_start(place: Path, folder: Path, tmp_path: Path) -> None:
-    for host in ("0.0.0.0", "::", "192.0.2.1"):
-        assert "no keys are asked for" in refused(place, folder, tmp_path, "--host", host)
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+def test_others_need_keys(host: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no keys are asked for"):
+        check_settings(Settings(host=host))
+    check_settings(Settings(host=host, keys=tmp_path / "keys.json"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9", "::1", "localhost"])
+def test_this_machine_needs_none(host: str) -> None:
+    check_settings(Settings(host=host))
+
+
+def test_what_does_not_start(backbone: Any, place: Path, folder: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = str(taken.getsockname()[1])
-        assert "cannot be listened on" in refused(place, folder, tmp_path, "--port", port)
-    assert "cannot be read" in refused(place, folder, tmp_path, "--keys", str(tmp_path / "none"))
+        port = taken.getsockname()[1]
+        said = refused(place, folder, tmp_path, "--port", str(port))
+        assert "cannot be listened on" in said and str(port) in said
+    settings = Settings(port=0, keys=tmp_path / "none.json", cache=tmp_path)
+    engine, started = SerialEngine(backbone), []
+    with pytest.raises(ConfigError, match="cannot be read"):
+        asyncio.run(serve(engine, "tiny", Registry(place), settings, started.append))
+    with pytest.raises(RegistryError, match="no registry"):
+        nowhere = Registry(tmp_path / "nowhere")
+        settings = Settings(port=0, cache=tmp_path)
+        asyncio.run(serve(engine, "tiny", nowhere, settings, started.append))
+    assert started == []
 
 
 def test_schemathesis(server: Process, tmp_path: Path) -> None:
