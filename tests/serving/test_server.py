@@ -311,9 +311,8 @@ def test_what_does_not_start(backbone: Any, place: Path, folder: Path, tmp_path:
     engine, started = SerialEngine(backbone), []
     with pytest.raises(ConfigError, match="cannot be read"):
         asyncio.run(serve(engine, "tiny", Registry(place), settings, started.append))
+    settings, nowhere = Settings(port=0, cache=tmp_path), Registry(tmp_path / "nowhere")
     with pytest.raises(RegistryError, match="no registry"):
-        nowhere = Registry(tmp_path / "nowhere")
-        settings = Settings(port=0, cache=tmp_path)
         asyncio.run(serve(engine, "tiny", nowhere, settings, started.append))
     assert started == []
 
