@@ -18,8 +18,10 @@ from cuecard.names import load_backbone
 from cuecard.registry import Registry
 from cuecard.serving.limits import Limits
 from cuecard.serving.local import LocalEngine
+from cuecard.serving.settings import LocalSettings
 
 _LIMITS = Limits()
+_SIZES = LocalSettings()
 
 
 def serve(
@@ -67,6 +69,17 @@ def serve(
         float,
         typer.Option(min=0, metavar="SECONDS", help="For what is at work when SIGTERM comes."),
     ] = _LIMITS.drain_seconds,
+    cache_bytes: Annotated[
+        int, typer.Option(min=1, help="For keys and values of prompts.")
+    ] = _SIZES.cache_bytes,
+    beginnings: Annotated[
+        bool,
+        typer.Option(
+            "--beginnings/--no-beginnings",
+            help="Keep what contexts of one prompt begin with. How long an answer takes then tells "
+            "whether others' texts began so.",
+        ),
+    ] = _SIZES.beginnings,
     dtype: Dtype = "auto",
     device: Device = "auto",
     quantize: Annotated[
@@ -114,4 +127,6 @@ def serve(
         else:
             typer.echo(f"{listening.url}  {listening.prompts} prompts on {model.name}")
 
-    asyncio.run(server.serve(LocalEngine(model), model.name, Registry(registry), settings, tell))
+    sizes = LocalSettings(cache_bytes=cache_bytes, beginnings=beginnings)
+    running = LocalEngine(model, sizes)
+    asyncio.run(server.serve(running, model.name, Registry(registry), settings, tell))
