@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -10,7 +11,7 @@ from command_line import Call
 
 
 def test_without_the_extra(cuecard: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(sys.modules["cuecard.serving"], "server", raising=False)
+    monkeypatch.delattr(import_module("cuecard.serving"), "server", raising=False)
     monkeypatch.setitem(sys.modules, "cuecard.serving.server", None)
     done = cuecard("serve", "--backbone", "nowhere")
     assert done.code == 2

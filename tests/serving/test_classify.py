@@ -51,6 +51,8 @@ async def test_several_prompts_on_each_input(
         found = [row["scores"] for row in rows[number::3]]
         assert found == [pytest.approx(dict(right.scores), abs=1e-4) for right in wanted]
     assert reply.json["usage"]["prompt_tokens"] == reply.json["usage"]["total_tokens"] > 0
+    counted = (await server.client.get("/metrics")).body.decode()
+    assert 'cuecard_tokens_total{kind="prompt",model="several"}' in counted
 
 
 async def test_fields_by_name(server: Running, model: Any, registry: Registry) -> None:

@@ -196,8 +196,8 @@ class Door:
         self._metrics.seconds.labels(route).observe(seconds)
         if visit.tokens:
             tokens = self._metrics.tokens
-            tokens.labels(visit.served, "prompt").inc(visit.prompt_tokens)
-            tokens.labels(visit.served, "completion").inc(visit.completion_tokens)
+            tokens.labels(visit.counted_as, "prompt").inc(visit.prompt_tokens)
+            tokens.labels(visit.counted_as, "completion").inc(visit.completion_tokens)
         self._log.write(
             "request",
             request=visit.id,

@@ -33,6 +33,11 @@ class Visit:
         """All that counts against a quota."""
         return self.prompt_tokens + self.completion_tokens
 
+    @property
+    def counted_as(self) -> str:
+        """What its tokens are counted under: combinations of prompts would be too many to count."""
+        return "several" if ", " in self.served else self.served
+
     def allow(self, model: str) -> None:
         """Make sure that this key may use a model, there or not.
 
