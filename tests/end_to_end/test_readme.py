@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -102,16 +104,23 @@ def _many_tasks(room: Path) -> str:
         "CUECARD_CACHE": str(room / "cache"),
         "OMP_NUM_THREADS": "1",
     }
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", f"set -m\n{script}"],
+    ending = "trap 'kill $(jobs -p) 2> ending.log || true' EXIT\n"  # the server, if a line fails
+    with subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", ending + script],
         cwd=room,
         env={**os.environ, **variables},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=850,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+        start_new_session=True,
+    ) as shell:
+        try:
+            said, told = shell.communicate(timeout=850)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
+    assert shell.returncode == 0, said + told
+    return said
 
 
 @pytest.mark.slow
