@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Protocol
 
 from cuecard.artifacts.manifest import FingerprintEntry, Manifest
 from cuecard.errors import WrongBackboneError
-from cuecard.types import Backbone, Fingerprint
+from cuecard.types import Fingerprint
 
 _WIDTHS = ("hidden_size", "num_layers", "vocab_size")
 _MEANING = {
@@ -18,7 +19,26 @@ _MEANING = {
 }
 
 
-def check_backbone(manifest: Manifest, backbone: Backbone, where: str | None = None) -> None:
+class Identified(Protocol):
+    """A backbone, or what is known of one that another process holds."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def hidden_size(self) -> int: ...
+
+    @property
+    def num_layers(self) -> int: ...
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def fingerprint(self) -> Fingerprint: ...
+
+
+def check_backbone(manifest: Manifest, backbone: Identified, where: str | None = None) -> None:
     """Refuse a backbone that differs in any part from the one the prompt was made for.
 
     Raises:

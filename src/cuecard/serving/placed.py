@@ -1,0 +1,44 @@
+"""A row with its prompt as vLLM takes it: token ids, embeddings, and which of them counts where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """One input of T positions, the prompt's among them.
+
+    Attributes:
+        ids: T token ids, 0 where the prompt stands.
+        is_id: T times whether the id counts, not the embedding.
+        embeds: [T, H] the prompt's vectors in their places, zeros elsewhere.
+        salt: parts cached keys and values of different prompts.
+    """
+
+    ids: list[int]
+    is_id: list[bool]
+    embeds: Tensor
+    salt: str
+
+
+def place(vectors: Tensor, digest: str, context: Sequence[int], slot: int) -> Placed:
+    """Put a prompt's vectors [P, H] behind the first `slot` tokens of a context.
+
+    The slot is part of the salt: vLLM's cache hashes ids and embeddings but not which of them
+    counts (vllm-project/vllm#56655). With the digest and the slot nothing is left to mistake.
+    """
+    count, width = vectors.shape
+    embeds = torch.zeros(len(context) + count, width, dtype=vectors.dtype)
+    embeds[slot : slot + count] = vectors
+    behind = len(context) - slot
+    return Placed(
+        ids=[*context[:slot], *[0] * count, *context[slot:]],
+        is_id=[*[True] * slot, *[False] * count, *[True] * behind],
+        embeds=embeds,
+        salt=f"{digest}@{slot}",
+    )
