@@ -60,6 +60,16 @@ def _guard_lookup(call: Any) -> Any:
     return guarded
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How much the engines' conformance tests ask."""
+    parser.addoption(
+        "--requests",
+        type=int,
+        default=400,
+        help="requests to each serving engine while prompts come and go (400; 20000 to be sure)",
+    )
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_network() -> Iterator[None]:
     """Fail at once, in a way that no `except Exception` hides, when a test leaves the machine."""

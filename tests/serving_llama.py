@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny import tiny_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
+
+from tiny import tiny_tokenizer
 
 
 def save_tiny_llama(folder: Path) -> Path:
-    """384 tokens, two layers, heads of 32: vLLM's on a CPU are of 32 or a multiple."""
+    """384 tokens, two layers, heads of 32: those of vLLM on a CPU are of 32 or a multiple."""
     config = LlamaConfig(
         vocab_size=384,
         hidden_size=64,

@@ -1,0 +1,165 @@
+"""Questions whose answers tell which prompt gave them, with the answers got alone.
+
+Every question is asked under many prompts. A case is kept only if no other prompt's answer to the
+same question is like it, and if rounding cannot change it; so whoever gets another answer than the
+case's has met another prompt, or arithmetic that is not rounding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cuecard.evaluation import predict
+from cuecard.serving.engine import Generation, Held, Sampling, Scoring
+from cuecard.tasks import TaskSpec
+from cuecard.tasks.batching import collate
+from cuecard.types import Backbone, Encoded, Injection, InputTokens, PrefixKV, Record, Slot
+
+TEMPLATES: Mapping[Slot, str] = {
+    "prefix": "Review: {text}\nSentiment:",
+    "suffix": "Review: {text}\nSentiment:",
+    "infix": "Review: {text}\n{prompt} Sentiment:",
+}
+LABELS = ("bad", "good", "great fun", "great pity")
+NEW_TOKENS = 12
+# Lengths on both sides of blocks of 16 and 32.
+LENGTHS = (1, 5, 16, 20, 31, 32, 40)
+QUESTIONS = (
+    "warm and funny and true",
+    "a gob of drivel",
+    "the quick brown fox jumps over the lazy dog , good for one and bad for none",
+    "it is good",
+    "one of the best films of the year , so sickly sweet that even the eager consumers will gag",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A question under a prompt, and what comes of it alone.
+
+    Attributes:
+        words: the labels' token ids.
+        scores: what `cuecard.evaluation.predict` gives each of them.
+        answer: the backbone's own greedy tokens.
+        margin: by how much the second best token is less likely, where that is least.
+    """
+
+    prompt: Held | None
+    row: Encoded
+    words: tuple[tuple[int, ...], ...]
+    scores: tuple[float, ...]
+    answer: tuple[int, ...]
+    margin: float
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """The question, whatever the prompt's place in it."""
+        return self.row.context
+
+    @property
+    def digest(self) -> str | None:
+        """The prompt's."""
+        return None if self.prompt is None else self.prompt.digest
+
+    def scoring(self) -> Scoring:
+        """As a row to score."""
+        return Scoring(self.prompt, self.row, self.words)
+
+    def generation(self, sampling: Sampling | None = None) -> Generation:
+        """As a text to go on with."""
+        sampling = sampling or Sampling(NEW_TOKENS)
+        return Generation(self.prompt, self.row.context, self.row.slot, sampling)
+
+
+def make_cases(
+    backbone: Backbone,
+    *,
+    prompts: int = 21,
+    least_margin: float = 1e-2,
+    prefix_kv: bool = False,
+    seed: int = 0,
+) -> list[Case]:
+    """Cases under that many prompts of all slots and lengths, and under none.
+
+    Args:
+        least_margin: what rounding cannot turn round, in log-probability.
+        prefix_kv: prompts of keys and values too, one in four.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    cases = _under(backbone, None, "prefix")
+    for number in range(prompts):
+        slot: Slot = ("prefix", "suffix", "infix")[number % 3]  # type: ignore[assignment]
+        length = LENGTHS[number % len(LENGTHS)]
+        if prefix_kv and number % 4 == 3:
+            slot, injection = "prefix", _some_keys_values(backbone, length, generator)
+        else:
+            injection = InputTokens(_some_vectors(backbone, length, generator))
+        digest = hashlib.sha256(f"{seed} {number}".encode()).hexdigest()
+        cases += _under(backbone, Held(digest, injection), slot)
+    return _telling(cases, least_margin)
+
+
+def _some_vectors(backbone: Backbone, length: int, generator: torch.Generator) -> Tensor:
+    """Words of the vocabulary, twice as large, so that they are heard."""
+    rows = torch.randint(len(backbone.embeddings), (length,), generator=generator)
+    return backbone.embeddings[rows].float().cpu() * 2
+
+
+def _some_keys_values(backbone: Backbone, length: int, generator: torch.Generator) -> Injection:
+    found = backbone.states(_some_vectors(backbone, length, generator)).keys_values
+    assert found is not None
+    return PrefixKV(found.float().cpu())
+
+
+def _under(backbone: Backbone, prompt: Held | None, slot: Slot) -> list[Case]:
+    spec = TaskSpec(
+        kind="classification",
+        template=TEMPLATES[slot],
+        labels=LABELS,
+    )
+    records = [Record({"text": text}, None) for text in QUESTIONS]
+    rows = [spec.encode(record, backbone.tokenizer, slot) for record in records]
+    words = tuple(tuple(word) for word in spec.continuations(backbone.tokenizer))
+    injection = None if prompt is None else prompt.injection
+    found = predict(backbone, spec, records, injection, slot=slot)
+    cases = []
+    for row, prediction in zip(rows, found, strict=True):
+        (answer,) = backbone.generate([row.context], [row.slot], injection, NEW_TOKENS)
+        ended = [] if len(answer) == NEW_TOKENS else [int(backbone.tokenizer.eos_token_id)]
+        margin = _margin(backbone, row, injection, [*answer, *ended])
+        scores = tuple(prediction.scores[label] for label in LABELS)
+        cases.append(Case(prompt, row, words, scores, tuple(answer), margin))
+    return cases
+
+
+@torch.inference_mode()
+def _margin(
+    backbone: Backbone, row: Encoded, injection: Injection | None, answer: Sequence[int]
+) -> float:
+    logits = backbone.forward(collate([(row, answer)]), injection)
+    best, second = logits.topk(2).values.unbind(-1)
+    return float((best - second).min())
+
+
+def _telling(cases: Sequence[Case], least_margin: float) -> list[Case]:
+    """Those that only their prompt explains, by their text and by their scores."""
+    by_question: dict[tuple[int, ...], list[Case]] = defaultdict(list)
+    for case in cases:
+        by_question[case.key].append(case)
+    return [
+        case
+        for case in cases
+        if case.margin >= least_margin
+        and not any(_alike(case, other) for other in by_question[case.key] if other is not case)
+    ]
+
+
+def _alike(one: Case, other: Case) -> bool:
+    near = max(abs(a - b) for a, b in zip(one.scores, other.scores, strict=True)) < 1e-2
+    return near or one.answer == other.answer
