@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from cuecard.backbones import load_frozen
 from cuecard.errors import CuecardError
 from cuecard.serving.engine import Engine, Finished, Held, Sampling
 from cuecard.serving.identity import Identity
+from cuecard.serving.vllm_engine import VllmEngine
+from cuecard.serving.vllm_library import VllmOptions
 from cuecard.types import Backbone, Encoded, InputTokens, PrefixKV
 from serving_cases import NEW_TOKENS, Case, make_cases
 from serving_conformance import churned, drawn, scored, written, wrongly_written
@@ -39,15 +42,12 @@ class Kind:
 
 
 def _local(backbone: Backbone) -> Engine:
-    from cuecard.serving.local import LocalEngine
+    from cuecard.serving.local import LocalEngine  # noqa: PLC0415 - not in every environment
 
     return LocalEngine(backbone)
 
 
 def _vllm(backbone: Backbone) -> Engine:
-    from cuecard.serving.vllm_engine import VllmEngine
-    from cuecard.serving.vllm_library import VllmOptions
-
     return VllmEngine(Identity.of(backbone), VllmOptions(cache_bytes=1 << 28))
 
 
@@ -90,6 +90,10 @@ def running(request: pytest.FixtureRequest, backbone: Any) -> Iterator[Running]:
             yield Running(engine, runner.run, cases, backbone, kind)
         finally:
             runner.run(engine.close())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)  # vLLM leaves a context open
+                del engine
+                gc.collect()
 
 
 def test_the_cases_are_of_many_prompts_and_tell_them_apart(running: Running) -> None:

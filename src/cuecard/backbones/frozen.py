@@ -50,7 +50,10 @@ class FrozenModel:
         self.config = model.config.get_text_config()
         self.layers = int(self.config.num_hidden_layers)
         self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
-        self.own_attention = str(self.config._attn_implementation)
+        own = str(self.config._attn_implementation)
+        # SDPA in transformers 5.19 leaves scores uncapped without a word.
+        capped = getattr(self.config, "attn_logit_softcapping", None) is not None
+        self.own_attention = "eager" if capped and own == "sdpa" else own
         self.recompute = False
         self._keeps_hidden = False
         self._hidden: Tensor | None = None

@@ -43,9 +43,7 @@ class PaddedRun:
 
     def __init__(self, frozen: FrozenModel) -> None:
         self._frozen = frozen
-        capped = getattr(frozen.config, "attn_logit_softcapping", None) is not None
-        # Not every release of transformers caps attention scores in both implementations.
-        self._may_go_eager = frozen.own_attention == "sdpa" and not capped
+        self._may_go_eager = frozen.own_attention == "sdpa"
         self._can_share = True
         layers = frozen.new_cache().layers
         self._slides = any(getattr(layer, "is_sliding", False) for layer in layers)

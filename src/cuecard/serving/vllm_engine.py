@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -20,17 +20,26 @@ from torch import Tensor
 from cuecard.artifacts import Prompt, check_backbone
 from cuecard.backbones.loading import Precision, choose_device, choose_dtype
 from cuecard.catalogue import Progress
-from cuecard.errors import BackboneError, ConfigError, EngineError
+from cuecard.errors import EngineError
 from cuecard.names import load_backbone
 from cuecard.serving.engine import Finished, Generation, Held, Scoring, Token
 from cuecard.serving.identity import Identity
 from cuecard.serving.placed import place
+from cuecard.serving.vllm_checks import (
+    check_ids,
+    check_known,
+    check_length,
+    check_row,
+    vectors_of,
+)
 from cuecard.serving.vllm_library import Vllm, VllmOptions, import_vllm
 from cuecard.serving.word_tree import Start, next_tokens, word_scores
-from cuecard.types import Injection, InputTokens, LayerTokens, PrefixKV
+from cuecard.types import InputTokens
 
 # The most tokens whose log-probabilities vLLM returns to one request.
 _WANTED = 128
+# For vLLM's processes to end by themselves, before they are killed.
+_CLOSE_SECONDS = 20.0
 
 
 class VllmEngine:
@@ -41,21 +50,20 @@ class VllmEngine:
         options: what vLLM may use.
 
     Raises:
-        ConfigError: vLLM is not installed, or a backbone that it cannot run with prompts.
+        ConfigError: a backbone that vLLM cannot run with prompts.
     """
 
     name = "vllm"
 
     def __init__(self, known: Identity, options: VllmOptions | None = None) -> None:
-        _check_known(known)
-        self._vllm: Vllm = import_vllm()
+        check_known(known)
         self._known, self._options = known, options or VllmOptions()
         self.tokenizer = known.tokenizer
         self.max_positions = min(
             known.max_positions, self._options.max_positions or known.max_positions
         )
         self._held: dict[str, Tensor] = {}
-        self._llm: Any = None
+        self._running: tuple[Vllm, Any] | None = None
         self._failed = False
         self._numbers = itertools.count()
         self._counts: Counter[str] = Counter()
@@ -75,7 +83,7 @@ class VllmEngine:
         The backbone is loaded once on the CPU, for what identifies it, and let go.
 
         Raises:
-            ConfigError: as above.
+            ConfigError: as above, or vLLM is not installed.
             BackboneError: nothing of that name, or a model that cannot be used.
         """
         import_vllm()  # complains before anything is fetched
@@ -92,48 +100,67 @@ class VllmEngine:
             ConfigError: a kind of prompt that vLLM has no place for.
         """
         check_backbone(prompt.manifest, self._known)
-        self._vectors_of(prompt.injection())
+        vectors_of(prompt.injection(), self._known)
 
     async def start(self) -> None:
         """Load the model into vLLM's processes; takes seconds, and holds the loop meanwhile.
 
         Raises:
-            EngineError: vLLM does not start.
+            ConfigError: vLLM is not installed.
+            EngineError: vLLM does not start, or cannot run this backbone.
         """
+        if self._running is not None:
+            raise EngineError("the engine has been started before", where=self.name)
+        vllm = import_vllm()
         try:
-            self._llm = self._vllm.start(self._known, self.max_positions, self._options)
+            llm = vllm.start(self._known, self.max_positions, self._options)
+        except (RuntimeError, ValueError, OSError) as error:
+            raise self._cannot_run(error) from error
+        self._running = vllm, llm
+        try:
             # What vLLM's kernels cannot do, such as a size of heads, it finds out when it runs.
             trial = Held("trial", InputTokens(torch.zeros(1, self._known.hidden_size)))
             await self._next(trial, (0,), 0, (0,))
-        except (EngineError, RuntimeError, ValueError, OSError) as error:
+        except EngineError as error:
             await self.close()
-            self._failed = True
-            cause = error.got if isinstance(error, EngineError) else str(error).strip()
-            raise EngineError(
-                "vLLM cannot run this backbone",
-                where=self._known.name,
-                got=(cause or type(error).__name__).split("\n")[0],
-                hint="its own messages stand above",
-            ) from error
+            raise self._cannot_run(error) from error
+
+    def _cannot_run(self, error: Exception) -> EngineError:
+        self._failed = True
+        said = error.got if isinstance(error, EngineError) else str(error).strip()
+        return EngineError(
+            "vLLM cannot run this backbone",
+            where=self._known.name,
+            got=(said or type(error).__name__).split("\n")[0],
+            hint="its own messages stand above",
+        )
 
     async def close(self) -> None:
         """End vLLM's processes; requests at work end with EngineError."""
-        if self._llm is not None:
-            self._llm.shutdown()
-            self._llm = None
+        if self._running is not None:
+            _, llm = self._running
+            self._running = None
+            llm.shutdown(timeout=_CLOSE_SECONDS)
 
     async def hold(self, prompt: Held) -> None:
         """Keep a prompt's vectors, and have its keys and values computed where it comes first.
 
         Raises:
             ConfigError: a kind of prompt that vLLM has no place for, or of another width.
+            BackboneError: one that leaves no place for a token and an answer.
+            EngineError: vLLM failed.
         """
         if prompt.digest in self._held:
             return
-        vectors = self._held[prompt.digest] = self._vectors_of(prompt.injection)
-        # Any token will do: the blocks in front of it are what is wanted.
-        if len(vectors) + 2 <= self.max_positions:
+        vectors = vectors_of(prompt.injection, self._known)
+        check_length(len(vectors) + 2, self.max_positions, self._known)
+        self._held[prompt.digest] = vectors
+        try:
+            # Any token will do: the blocks in front of it are what is wanted.
             await self._next(prompt, (0,), 0, (0,))
+        except EngineError:
+            await self.drop(prompt.digest)
+            raise
 
     async def drop(self, digest: str) -> None:
         """Forget a prompt's vectors; its cached blocks go when others need the room."""
@@ -149,10 +176,11 @@ class VllmEngine:
         """
         for row in rows:
             longest = max(map(len, row.words), default=0)
-            self._check(row.prompt, row.row.context, row.row.slot, longest, sum(row.words, ()))
+            self._check(row.prompt, row.row.context, row.row.slot, longest)
+            check_ids(sum(row.words, ()), self._known)
         return await _together([self._score_row(row) for row in rows])
 
-    async def generate(self, request: Generation) -> AsyncIterator[Token | Finished]:
+    async def generate(self, request: Generation) -> AsyncGenerator[Token | Finished, None]:
         """Tokens as they come, and one `Finished`; closing the iterator cancels.
 
         Raises:
@@ -163,7 +191,8 @@ class VllmEngine:
         sampling = request.sampling
         self._check(request.prompt, request.context, request.slot, sampling.max_new_tokens)
         stops = self._known.end_ids | set(sampling.stop_ids)
-        options = self._vllm.generation(sampling, stops)
+        vllm, _ = self._at_work()
+        options = vllm.generation(sampling, stops)
         row = self._placed(request.prompt, request.context, request.slot)
         async with aclosing(self._outputs(row, options)) as outputs:
             async for output in outputs:
@@ -178,6 +207,7 @@ class VllmEngine:
 
     def stats(self) -> Mapping[str, float]:
         """Counters since the start, and how much is at work and held now."""
+        dead = self._running is not None and self._running[1].errored
         held = sum(each.numel() * each.element_size() for each in self._held.values())
         return {
             "requests": 0.0,
@@ -189,7 +219,7 @@ class VllmEngine:
             **{name: float(count) for name, count in self._counts.items()},
             "prompts_held": float(len(self._held)),
             "prompt_bytes": float(held),
-            "failed": float(self._failed or (self._llm is not None and self._llm.errored)),
+            "failed": float(self._failed or dead),
         }
 
     async def _score_row(self, row: Scoring) -> list[float]:
@@ -209,26 +239,26 @@ class VllmEngine:
         self, prompt: Held | None, context: Sequence[int], slot: int, wanted: Sequence[int]
     ) -> dict[int, float]:
         """Log-probabilities of the wanted tokens after a context, under the whole softmax."""
+        vllm, _ = self._at_work()
         found: dict[int, float] = {}
         for few in _pieces(wanted):
             async with self._room:
                 row = self._placed(prompt, context, slot)
-                async with aclosing(self._outputs(row, self._vllm.reading(few))) as outputs:
+                async with aclosing(self._outputs(row, vllm.reading(few))) as outputs:
                     async for output in outputs:
                         (logprobs,) = output.outputs[0].logprobs
                         found |= {token: float(logprobs[token].logprob) for token in few}
         return found
 
-    async def _outputs(self, row: Any, options: Any) -> AsyncIterator[Any]:
+    async def _outputs(self, row: Any, options: Any) -> AsyncGenerator[Any, None]:
         """What vLLM gives for one request; leaving early takes the request back."""
-        if self._llm is None:
-            raise EngineError("vLLM is not running", where=self._known.name)
+        vllm, llm = self._at_work()
         self._counts["requests"] += 1
         self._counts["rows_at_work"] += 1
         finished = seen = False
         try:
             async with aclosing(
-                self._llm.generate(row, options, request_id=str(next(self._numbers)))
+                llm.generate(row, options, request_id=str(next(self._numbers)))
             ) as outputs:
                 async for output in outputs:
                     if not seen:
@@ -237,9 +267,9 @@ class VllmEngine:
                         self._counts["tokens_input"] += len(output.prompt_token_ids)
                     finished = bool(output.finished)
                     yield output
-        except self._vllm.failures as error:
+        except vllm.failures as error:
             finished = True
-            self._failed = self._llm is None or bool(self._llm.errored)
+            self._failed = bool(llm.errored)
             raise EngineError(
                 "vLLM failed", where=self._known.name, got=error.__cause__ or error
             ) from error
@@ -247,92 +277,24 @@ class VllmEngine:
             self._counts["rows_at_work"] -= 1
             self._counts["requests_cancelled"] += not finished
 
+    def _check(self, prompt: Held | None, context: Sequence[int], slot: int, new: int) -> None:
+        length = 0 if prompt is None else prompt.injection.length
+        check_row(context, slot, new, self._known)
+        check_length(length + len(context) + new, self.max_positions, self._known)
+
+    def _at_work(self) -> tuple[Vllm, Any]:
+        if self._running is None:
+            raise EngineError("vLLM is not running", where=self._known.name)
+        return self._running
+
     def _placed(self, prompt: Held | None, context: Sequence[int], slot: int) -> Any:
+        vllm, _ = self._at_work()
         if prompt is None:
-            return self._vllm.bare(context)
+            return vllm.bare(context)
         vectors = self._held.get(prompt.digest)
         if vectors is None:
-            vectors = self._vectors_of(prompt.injection)
-        return self._vllm.prompted(place(vectors, prompt.digest, context, slot))
-
-    def _vectors_of(self, injection: Injection) -> Tensor:
-        """[P, H] a prompt's vectors in the model's own type."""
-        refused = _why_not(injection)
-        if refused is not None:
-            raise ConfigError(
-                "vLLM has no place for this kind of prompt",
-                where="--engine vllm",
-                got=refused,
-                expected="vectors among the input embeddings",
-                hint="serve it with --engine local",
-            )
-        assert isinstance(injection, InputTokens)
-        width = injection.vectors.shape[-1]
-        if injection.vectors.ndim != 2 or width != self._known.hidden_size:
-            raise ConfigError(
-                "the prompt has another width than the backbone",
-                where=self._known.name,
-                got=f"shape {tuple(injection.vectors.shape)}",
-                expected=f"(length, {self._known.hidden_size})",
-            )
-        return injection.vectors.detach().to("cpu", self._known.dtype).contiguous()
-
-    def _check(
-        self,
-        prompt: Held | None,
-        context: Sequence[int],
-        slot: int,
-        new: int,
-        more_ids: Sequence[int] = (),
-    ) -> None:
-        """Refuse what vLLM does not check itself, and what would end its process."""
-        length = len(context) + (0 if prompt is None else prompt.injection.length) + new
-        if length > self.max_positions:
-            raise BackboneError(
-                "the input with its prompt and answer is longer than the engine's positions",
-                where=self._known.name,
-                got=f"{length} tokens",
-                expected=f"at most {self.max_positions}",
-            )
-        ids = (*context, *more_ids)
-        if not context or not 0 <= slot <= len(context) or new < 1:
-            raise ConfigError(
-                "a row that cannot be run",
-                where=self._known.name,
-                got=f"{len(context)} tokens, slot {slot}, {new} new tokens",
-                expected="a token or more, a slot among them, a new token or more",
-            )
-        if min(ids) < 0 or max(ids) >= self._known.vocab_size:
-            raise ConfigError(
-                "a token that the backbone does not have",
-                where=self._known.name,
-                got=f"token ids {min(ids)} to {max(ids)}",
-                expected=f"0 to {self._known.vocab_size - 1}",
-            )
-
-
-def _check_known(known: Identity) -> None:
-    quantize = known.fingerprint.quantize
-    if not known.causal or quantize != "none":
-        raise ConfigError(
-            "vLLM cannot run this backbone with prompts",
-            where="--engine vllm",
-            got=f"{known.name}, {'an encoder-decoder' if not known.causal else quantize}",
-            expected="a causal language model in its plain form",
-            hint="use --engine local",
-        )
-
-
-def _why_not(injection: Injection) -> str | None:
-    if isinstance(injection, PrefixKV):
-        return "keys and values of every layer"
-    if isinstance(injection, LayerTokens):
-        return "vectors at every layer's input"
-    if injection.shifts is not None:
-        return "shifts of the tokens' embeddings"
-    if injection.decoder is not None:
-        return "vectors in front of a decoder's input"
-    return None
+            vectors = vectors_of(prompt.injection, self._known)
+        return vllm.prompted(place(vectors, prompt.digest, context, slot))
 
 
 def _pieces(wanted: Sequence[int]) -> Iterator[Sequence[int]]:
