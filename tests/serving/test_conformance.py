@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import importlib.util
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,46 +12,13 @@ import pytest
 from cuecard.backbones import load_frozen
 from cuecard.errors import CuecardError
 from cuecard.serving.engine import Engine, Finished, Held, Sampling
-from cuecard.serving.identity import Identity
-from cuecard.serving.vllm_engine import VllmEngine
-from cuecard.serving.vllm_library import VllmOptions
-from cuecard.types import Backbone, Encoded, InputTokens, PrefixKV
+from cuecard.types import Encoded, InputTokens, PrefixKV
 from serving_cases import NEW_TOKENS, Case, make_cases
 from serving_conformance import churned, drawn, scored, written, wrongly_written
+from serving_engines import KINDS, Kind, at_work
 from serving_llama import save_tiny_llama
 
 TOLERANCE = 1e-4
-
-
-@dataclass(frozen=True)
-class Kind:
-    """How a test comes by an engine.
-
-    Attributes:
-        package: what has to be there for it.
-        make: the engine on a backbone.
-        prefix_kv: whether it takes prompts of keys and values.
-    """
-
-    package: str
-    make: Callable[[Backbone], Engine]
-    prefix_kv: bool
-
-
-def _local(backbone: Backbone) -> Engine:
-    from cuecard.serving.local import LocalEngine  # noqa: PLC0415 - not in every environment
-
-    return LocalEngine(backbone)
-
-
-def _vllm(backbone: Backbone) -> Engine:
-    return VllmEngine(Identity.of(backbone), VllmOptions(cache_bytes=1 << 28))
-
-
-KINDS = {
-    "local": Kind("cuecard.serving.local", _local, prefix_kv=True),
-    "vllm": Kind("vllm", _vllm, prefix_kv=False),
-}
 
 
 @dataclass(frozen=True)
@@ -64,7 +28,6 @@ class Running:
     engine: Engine
     run: Callable[[Any], Any]
     cases: list[Case]
-    backbone: Backbone
     kind: Kind
 
 
@@ -76,24 +39,10 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(scope="module", params=KINDS)
 def running(request: pytest.FixtureRequest, backbone: Any) -> Iterator[Running]:
     kind = KINDS[request.param]
-    if importlib.util.find_spec(kind.package) is None:
-        pytest.skip(f"{kind.package} is not installed")
+    kind.needed()
     cases = make_cases(backbone, prefix_kv=kind.prefix_kv)
-    with pytest.MonkeyPatch.context() as patch, asyncio.Runner() as runner:
-        patch.setenv("VLLM_HOST_IP", "127.0.0.1")
-        patch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of other packages, while they are imported
-            engine = kind.make(backbone)
-            runner.run(engine.start())
-        try:
-            yield Running(engine, runner.run, cases, backbone, kind)
-        finally:
-            runner.run(engine.close())
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ResourceWarning)  # vLLM leaves a context open
-                del engine
-                gc.collect()
+    with at_work(kind, backbone) as (engine, run):
+        yield Running(engine, run, cases, kind)
 
 
 def test_the_cases_are_of_many_prompts_and_tell_them_apart(running: Running) -> None:
