@@ -15,15 +15,22 @@ def check_known(known: Identity) -> None:
     """Refuse a backbone that vLLM cannot run with prompts.
 
     Raises:
-        ConfigError: an encoder-decoder, or a quantised form.
+        ConfigError: no causal language model, or one that is not as its files hold it.
     """
-    quantize = known.fingerprint.quantize
-    if not known.causal or quantize != "none":
+    got = None
+    if not known.causal:
+        got = "a model that is not causal, such as an encoder-decoder"
+    elif known.fingerprint.quantize != "none":
+        got = f"the form {known.fingerprint.quantize}"
+    elif getattr(known.fingerprint, "adapter", "none") != "none":
+        got = "weights with an adapter merged into them"
+    if got is not None:
+        # vLLM loads the files again, and would load other weights than the prompts were made on.
         raise ConfigError(
             "vLLM cannot run this backbone with prompts",
             where="--engine vllm",
-            got=f"{known.name}, {'an encoder-decoder' if not known.causal else quantize}",
-            expected="a causal language model in its plain form",
+            got=f"{known.name}: {got}",
+            expected="a causal language model, as its files hold it",
             hint="use --engine local",
         )
 
