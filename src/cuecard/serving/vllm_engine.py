@@ -57,7 +57,7 @@ class VllmEngine:
 
     def __init__(self, known: Identity, options: VllmOptions | None = None) -> None:
         check_known(known)
-        self._known, self._options = known, options or VllmOptions()
+        self.known, self._options = known, options or VllmOptions()
         self.tokenizer = known.tokenizer
         self.max_positions = min(
             known.max_positions, self._options.max_positions or known.max_positions
@@ -99,8 +99,8 @@ class VllmEngine:
             WrongBackboneError: it was made for another backbone.
             ConfigError: a kind of prompt that vLLM has no place for.
         """
-        check_backbone(prompt.manifest, self._known)
-        vectors_of(prompt.injection(), self._known)
+        check_backbone(prompt.manifest, self.known)
+        vectors_of(prompt.injection(), self.known)
 
     async def start(self) -> None:
         """Load the model into vLLM's processes; takes seconds, and holds the loop meanwhile.
@@ -113,13 +113,13 @@ class VllmEngine:
             raise EngineError("the engine has been started before", where=self.name)
         vllm = import_vllm()
         try:
-            llm = vllm.start(self._known, self.max_positions, self._options)
+            llm = vllm.start(self.known, self.max_positions, self._options)
         except (RuntimeError, ValueError, OSError) as error:
             raise self._cannot_run(error) from error
         self._running = vllm, llm
         try:
             # What vLLM's kernels cannot do, such as a size of heads, it finds out when it runs.
-            trial = Held("trial", InputTokens(torch.zeros(1, self._known.hidden_size)))
+            trial = Held("trial", InputTokens(torch.zeros(1, self.known.hidden_size)))
             await self._next(trial, (0,), 0, (0,))
         except EngineError as error:
             await self.close()
@@ -130,7 +130,7 @@ class VllmEngine:
         said = error.got if isinstance(error, EngineError) else str(error).strip()
         return EngineError(
             "vLLM cannot run this backbone",
-            where=self._known.name,
+            where=self.known.name,
             got=(said or type(error).__name__).split("\n")[0],
             hint="its own messages stand above",
         )
@@ -152,8 +152,8 @@ class VllmEngine:
         """
         if prompt.digest in self._held:
             return
-        vectors = vectors_of(prompt.injection, self._known)
-        check_length(len(vectors) + 2, self.max_positions, self._known)
+        vectors = vectors_of(prompt.injection, self.known)
+        check_length(len(vectors) + 2, self.max_positions, self.known)
         self._held[prompt.digest] = vectors
         try:
             # Any token will do: the blocks in front of it are what is wanted.
@@ -177,8 +177,17 @@ class VllmEngine:
         for row in rows:
             longest = max(map(len, row.words), default=0)
             self._check(row.prompt, row.row.context, row.row.slot, longest)
-            check_ids(sum(row.words, ()), self._known)
-        return await _together([self._score_row(row) for row in rows])
+            check_ids(sum(row.words, ()), self.known)
+        found: list[list[float]] = [[]] * len(rows)
+        left = iter(enumerate(rows))
+
+        async def work() -> None:
+            for number, row in left:
+                found[number] = await self._score_row(row)
+
+        # No more than a batch of one caller's rows wait at once, so that others get their turn.
+        await _together([work() for _ in range(min(len(rows), self._options.rows))])
+        return found
 
     async def generate(self, request: Generation) -> AsyncGenerator[Token | Finished, None]:
         """Tokens as they come, and one `Finished`; closing the iterator cancels.
@@ -190,7 +199,7 @@ class VllmEngine:
         """
         sampling = request.sampling
         self._check(request.prompt, request.context, request.slot, sampling.max_new_tokens)
-        stops = self._known.end_ids | set(sampling.stop_ids)
+        stops = self.known.end_ids | set(sampling.stop_ids)
         vllm, _ = self._at_work()
         options = vllm.generation(sampling, stops)
         row = self._placed(request.prompt, request.context, request.slot)
@@ -271,7 +280,7 @@ class VllmEngine:
             finished = True
             self._failed = bool(llm.errored)
             raise EngineError(
-                "vLLM failed", where=self._known.name, got=error.__cause__ or error
+                "vLLM failed", where=self.known.name, got=error.__cause__ or error
             ) from error
         finally:
             self._counts["rows_at_work"] -= 1
@@ -279,12 +288,12 @@ class VllmEngine:
 
     def _check(self, prompt: Held | None, context: Sequence[int], slot: int, new: int) -> None:
         length = 0 if prompt is None else prompt.injection.length
-        check_row(context, slot, new, self._known)
-        check_length(length + len(context) + new, self.max_positions, self._known)
+        check_row(context, slot, new, self.known)
+        check_length(length + len(context) + new, self.max_positions, self.known)
 
     def _at_work(self) -> tuple[Vllm, Any]:
         if self._running is None:
-            raise EngineError("vLLM is not running", where=self._known.name)
+            raise EngineError("vLLM is not running", where=self.known.name)
         return self._running
 
     def _placed(self, prompt: Held | None, context: Sequence[int], slot: int) -> Any:
@@ -293,7 +302,7 @@ class VllmEngine:
             return vllm.bare(context)
         vectors = self._held.get(prompt.digest)
         if vectors is None:
-            vectors = vectors_of(prompt.injection, self._known)
+            vectors = vectors_of(prompt.injection, self.known)
         return vllm.prompted(place(vectors, prompt.digest, context, slot))
 
 

@@ -1,0 +1,56 @@
+"""How vLLM's processes end: all of them with the engine, and the engine with any of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cuecard.backbones import load_frozen
+from cuecard.errors import EngineError
+from cuecard.serving.engine import Generation, Sampling, Scoring
+from cuecard.types import Encoded
+from serving_conformance import written
+from serving_engines import KINDS, at_work
+from serving_llama import save_tiny_llama
+
+ROW = Scoring(None, Encoded((5, 6, 7), (), 0), ((8,),))
+
+
+def test_a_dead_process_is_an_engine_error_for_everybody(tmp_path: Path) -> None:
+    KINDS["vllm"].needed()
+    backbone = load_frozen(save_tiny_llama(tmp_path / "tiny"), dtype="fp32")
+    others = set(psutil.Process().children(recursive=True))
+    with at_work(KINDS["vllm"], backbone) as (engine, run):
+        own = set(psutil.Process().children(recursive=True)) - others
+        assert own
+        assert engine.stats()["failed"] == 0
+        run(_killed_while_writing(engine, own))
+        assert engine.stats()["failed"] == 1
+        assert isinstance(run(_raised(lambda: engine.score([ROW]))), EngineError)
+    # The tracker of shared memory is Python's own, and stays with this process.
+    left = [p for p in own if p.is_running() and "resource_tracker" not in " ".join(p.cmdline())]
+    assert left == []
+
+
+async def _killed_while_writing(engine: Any, processes: set[psutil.Process]) -> None:
+    long = Generation(None, (5, 6, 7), 0, Sampling(240, stop_ids=()))
+    writing = [asyncio.create_task(_raised(lambda: written(engine, long))) for _ in range(4)]
+    await engine.score([ROW])  # they are under way
+    for process in processes:
+        if "resource_tracker" not in " ".join(process.cmdline()):
+            process.kill()
+    found = await asyncio.gather(*writing)
+    assert all(error is None or isinstance(error, EngineError) for error in found)
+    assert any(isinstance(error, EngineError) for error in found)
+
+
+async def _raised(call: Callable[[], Any]) -> Exception | None:
+    try:
+        await call()
+    except EngineError as error:
+        return error
+    return None
