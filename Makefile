@@ -57,7 +57,8 @@ $(VLLM_STAMP): pyproject.toml constraints-vllm.txt
 
 test-vllm: $(VLLM_STAMP)  ## the engine on the real vLLM in an environment of its own; Linux, 4 GB of disk
 	OMP_NUM_THREADS=1 $(VLLM)/bin/pytest tests/serving/test_conformance.py \
-		tests/serving/test_conformance_smollm2.py tests/serving/test_vllm_engine.py tests/serving/test_vllm_end.py $(ARGS)
+		tests/serving/test_conformance_smollm2.py tests/serving/test_vllm_engine.py \
+		tests/serving/test_vllm_end.py $(ARGS)
 
 bench-training: $(STAMP)  ## steps and time to accuracy against PEFT; about 20 minutes
 	$(BIN)/python -m benchmarks.training $(ARGS)

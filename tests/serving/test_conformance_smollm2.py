@@ -12,7 +12,11 @@ from serving_cases import make_cases
 from serving_conformance import churned, scored, wrongly_written
 from serving_engines import KINDS, at_work
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # vLLM imports distutils, and looking for pip then remarks on it.
+    pytest.mark.filterwarnings("ignore:Setuptools is replacing distutils:UserWarning"),
+]
 
 # In bf16 the engines round in other places than the backbone alone; answers whose best token leads
 # by less than this may change.
