@@ -8,13 +8,10 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-VLLM   := .venv-vllm
-VLLM_STAMP := $(VLLM)/.installed
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench-training bench-training-gpu bench-precision bench-serving lint format clean \
-	test-vllm $(VENV) $(VLLM)
+.PHONY: help demo test bench-training bench-training-gpu bench-precision bench-serving lint format clean $(VENV)
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +41,10 @@ test: lint  ## lint, then every test with coverage; ARGS go to pytest
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal \
 		--cov --cov-report=term --cov-fail-under=90 $(ARGS)
 
+VLLM := .venv-vllm
+VLLM_STAMP := $(VLLM)/.installed
+
+.PHONY: test-vllm $(VLLM)
 $(VLLM): $(VLLM_STAMP)
 
 # vLLM brings torch's packages for images and sound along, of which one does not fit this torch, and
