@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cuecard.artifacts import Prompt, check_backbone
 from cuecard.backbones.loading import Precision, choose_device, choose_dtype
+from cuecard.backbones.quantize import Quantize
 from cuecard.catalogue import Progress
 from cuecard.errors import EngineError
 from cuecard.names import load_backbone
@@ -75,6 +76,7 @@ class VllmEngine:
         name: str,
         *,
         dtype: Precision = "auto",
+        quantize: Quantize = "none",
         options: VllmOptions | None = None,
         progress: Progress | None = None,
     ) -> VllmEngine:
@@ -89,7 +91,9 @@ class VllmEngine:
         import_vllm()  # complains before anything is fetched
         kind = choose_dtype(dtype, choose_device("auto"))
         precision: Precision = "bf16" if str(kind) == "torch.bfloat16" else "fp32"
-        backbone = load_backbone(name, dtype=precision, device="cpu", progress=progress)
+        backbone = load_backbone(
+            name, dtype=precision, device="cpu", quantize=quantize, progress=progress
+        )
         return cls(Identity.of(backbone), options)
 
     def refuses(self, prompt: Prompt) -> None:
