@@ -15,7 +15,7 @@ from cuecard.serving.engine import Engine, Finished, Held, Sampling
 from cuecard.types import Encoded, InputTokens, PrefixKV
 from serving_cases import NEW_TOKENS, Case, make_cases
 from serving_conformance import churned, drawn, scored, written, wrongly_written
-from serving_engines import KINDS, Kind, at_work
+from serving_kinds import KINDS, Kind, at_work
 from serving_llama import save_tiny_llama
 
 TOLERANCE = 1e-4

@@ -10,7 +10,7 @@ import pytest
 from cuecard.names import load_backbone
 from serving_cases import make_cases
 from serving_conformance import churned, scored, wrongly_written
-from serving_engines import KINDS, at_work
+from serving_kinds import KINDS, at_work
 
 pytestmark = [
     pytest.mark.slow,

@@ -14,7 +14,7 @@ from cuecard.errors import EngineError
 from cuecard.serving.engine import Generation, Sampling, Scoring
 from cuecard.types import Encoded
 from serving_conformance import written
-from serving_engines import KINDS, at_work
+from serving_kinds import KINDS, at_work
 from serving_llama import save_tiny_llama
 
 ROW = Scoring(None, Encoded((5, 6, 7), (), 0), ((8,),))
