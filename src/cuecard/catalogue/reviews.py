@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cuecard.catalogue.entries import DatasetEntry
 from cuecard.catalogue.progress import Progress
-from cuecard.errors import CatalogueError
+from cuecard.catalogue.subsets import unexpected_rows, write_subsets
 
 _HEADER = ["text", "label", "source"]
 
@@ -34,25 +34,12 @@ def convert_reviews(
     with table.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file, strict=True)
         if (header := next(reader, [])) != _HEADER:
-            raise _unexpected(table, header, _HEADER)
+            raise unexpected_rows(table, header, _HEADER)
         for done, cells in enumerate(reader, start=1):
             subset = cells[2].replace("_", "-") if len(cells) == 3 else ""
             if subset not in rows or cells[1] not in names:
-                raise _unexpected(table, cells[1:], f"label and source, line {reader.line_num}")
+                raise unexpected_rows(table, cells[1:], f"label and source, line {reader.line_num}")
             rows[subset].append((cells[0], names[cells[1]]))
             if done % 2000 == 0 or done == total:
                 progress(label, done, total)
-    counts = {subset: len(found) for subset, found in rows.items()}
-    if counts != dict(entry.subsets):
-        raise _unexpected(table, counts, dict(entry.subsets))
-    for subset, found in rows.items():
-        with (folder / f"{subset}.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([entry.text_field, entry.label_field])
-            writer.writerows(found)
-
-
-def _unexpected(table: Path, got: object, expected: object) -> CatalogueError:
-    return CatalogueError(
-        "the rows are not those that were published", where=table.name, got=got, expected=expected
-    )
+    write_subsets(folder, entry, rows, table)
