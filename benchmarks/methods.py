@@ -1,0 +1,251 @@
+"""Every method beside the hand-written prompt, LoRA and full tuning: `make bench-methods`.
+
+    python -m benchmarks.methods [--models ... --sets ... --methods ... --seeds 3 --steps 24]
+
+Two models, four sets, and on each the majority class, the best prompt written by hand, every soft
+method, LoRA and full tuning, from the same training rows per seed. Everything is chosen on
+validation rows; the test rows are seen once by each trained seed. It can be stopped and started
+again: finished cells are kept, a method in training goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from benchmarks.machine import machine, versions
+from benchmarks.methods_cells import Cell, Contest, Plan, contestants
+from benchmarks.methods_score import as_right, gain_interval, score_interval
+from benchmarks.methods_sets import SETS, Rows
+from cuecard import load_backbone
+from cuecard.errors import Interrupted
+from cuecard.evaluation.report import plain, write_json
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "benchmarks" / "results" / "methods.json"
+MODELS = ("smollm2-135m-instruct", "flan-t5-small")
+# CPU-seconds of a soft method's cell on Zen 4, for the first guess at the time left.
+_COST = {"smollm2-135m-instruct": 150.0, "flan-t5-small": 40.0}
+_SHARE = {"majority": 0.01, "by hand": 0.4, "lora": 2.0, "full": 2.5}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is not there yet, then write the results."""
+    given = _arguments(arguments)
+    rows = Rows(given.train_rows, given.validation_rows, given.test_rows, given.max_length)
+    plan = Plan(given.seeds, given.steps, rows, given.data)
+    folder = Path(given.folder) / plan.key
+    cells = [
+        Cell(model, name, contestant)
+        for model in given.models
+        for name in given.sets
+        for contestant in contestants(given.methods)
+    ]
+    _say_plan(plan, cells, folder, given.workers)
+    if given.workers > 1 and not given.worker:
+        _start_workers(sys.argv[1:] if arguments is None else list(arguments), given.workers)
+    else:
+        torch.set_num_threads(given.threads)
+        try:
+            work(cells, plan, folder, given.workers)
+        except Interrupted:
+            print("stopped; start it again to go on", flush=True)
+            return 130
+    if given.worker:
+        return 0
+    missing = [cell for cell in cells if not cell.file(folder).exists()]
+    if missing:
+        print(f"{len(missing)} of {len(cells)} cells are missing; start it again to go on")
+        return 1
+    write_json(summary(cells, plan, folder), given.out)
+    print(f"written to {given.out}; `python -m benchmarks.tables` puts it into the docs")
+    return 0
+
+
+def work(cells: Sequence[Cell], plan: Plan, folder: Path, workers: int = 1) -> None:
+    """Run every cell that is not there, but for those another process has taken."""
+    model, name = "", ""
+    contest: Contest | None = None
+    backbone: Any = None
+    while left := [cell for cell in cells if not cell.file(folder).exists()]:
+        taken = 0
+        for cell in left:
+            with _claim(cell, folder) as mine:
+                if not mine:
+                    continue
+                taken += 1
+                if cell.model != model:
+                    backbone, model, name = load_backbone(cell.model, device="cpu"), cell.model, ""
+                if cell.set != name or contest is None:
+                    contest, name = (
+                        Contest(backbone, SETS[cell.set], plan, folder, _silent),
+                        cell.set,
+                    )
+                started = time.process_time()
+                found = contest.run(cell)
+                _say_cell(cell, found, time.process_time() - started, cells, folder, workers)
+        if not taken:
+            time.sleep(1)  # the rest is another process's, or waits for its hand-written prompt
+
+
+def summary(cells: Sequence[Cell], plan: Plan, folder: Path) -> dict[str, Any]:
+    """Every cell's score with its interval, and its gain over the baselines it is paired with."""
+    found = {cell: json.loads(cell.file(folder).read_text()) for cell in cells}
+    rows = []
+    for cell, result in found.items():
+        row: dict[str, Any] = {"model": cell.model, "set": cell.set, "contestant": cell.contestant}
+        if "unsupported" in result:
+            rows.append(row | {"unsupported": result["unsupported"]})
+            continue
+        right = _right(result)
+        row |= {
+            "score": float(right.mean()),
+            "ci95": score_interval(right),
+            "seeds": [seed["score"] for seed in result["seeds"]],
+            "validation": [seed.get("validation_accuracy") for seed in result["seeds"]],
+            "parameters": result["parameters"],
+            "bytes": result["bytes"],
+            "cpu_s": [seed.get("train_cpu_s", 0.0) for seed in result["seeds"]],
+        }
+        row |= {
+            key: result[key]
+            for key in ("name", "variant", "start", "lr", "settings")
+            if key in result
+        }
+        for other in ("by hand", "lora"):
+            against = found.get(Cell(cell.model, cell.set, other))
+            if against is not None and cell.contestant not in (other, "majority"):
+                beside = _right(against)
+                key = f"minus_{other.replace(' ', '_')}"
+                row[key] = float(right.mean() - beside.mean())
+                row[f"{key}_ci95"] = gain_interval(right, beside)
+        rows.append(row)
+    about: dict[str, Any] = plain(
+        {
+            "plan": plan,
+            "sets": {
+                name: {"source": SETS[name].source, "license": SETS[name].license}
+                for name in dict.fromkeys(cell.set for cell in cells)
+            },
+            "machine": machine(),
+            "versions": versions(),
+            "rows": rows,
+        }
+    )
+    return about
+
+
+def _right(result: dict[str, Any]) -> Any:
+    return as_right([seed["right"] for seed in result["seeds"]])
+
+
+@contextmanager
+def _claim(cell: Cell, folder: Path) -> Iterator[bool]:
+    """Whether the cell is this process's to run, for a while; a killed process holds nothing."""
+    hand = replace(cell, contestant="by hand")
+    ready = cell.contestant in ("majority", "by hand") or hand.file(folder).exists()
+    place = cell.file(folder)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield ready and not place.exists()
+    finally:
+        lock.release()
+
+
+def _start_workers(arguments: list[str], count: int) -> None:
+    """As many processes of one thread: two threads on one model are 72% efficient."""
+    command = [sys.executable, "-m", "benchmarks.methods", *arguments, "--worker"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    running = [subprocess.Popen(command, env=env, cwd=ROOT) for _ in range(count)]
+    try:
+        for child in running:
+            child.wait()
+    finally:
+        for child in running:
+            if child.poll() is None:
+                child.terminate()
+                child.wait()
+
+
+def _silent(event: dict[str, Any]) -> None:
+    if event["event"] == "step" and sys.stderr.isatty():
+        print(f"  step {event['step']}", end="\r", file=sys.stderr, flush=True)
+
+
+def _cost(cell: Cell) -> float:
+    return _COST.get(cell.model, 1.0) * _SHARE.get(cell.contestant, 1.0)
+
+
+def _say_plan(plan: Plan, cells: Sequence[Cell], folder: Path, workers: int) -> None:
+    left = [cell for cell in cells if not cell.file(folder).exists()]
+    rows = plan.rows
+    print(
+        f"{len(cells)} cells, {len(left)} to run: {plan.seeds} seeds, {plan.steps} steps of "
+        f"{plan.config.batch_rows} rows, {rows.train} training, {rows.validation} validation and "
+        f"{rows.test} test rows of {rows.tokens} tokens at most.\n"
+        f"About {sum(map(_cost, left)):,.0f} CPU-s on Zen 4, {workers} process(es); kept in "
+        f"{folder}",
+        flush=True,
+    )
+
+
+def _say_cell(
+    cell: Cell,
+    found: dict[str, Any],
+    spent: float,
+    cells: Sequence[Cell],
+    folder: Path,
+    workers: int,
+) -> None:
+    left = [other for other in cells if not other.file(folder).exists()]
+    scores = ", ".join(f"{seed['score']:.3f}" for seed in found.get("seeds", ()))
+    ratio = spent / _cost(cell)
+    print(
+        f"[{len(cells) - len(left)}/{len(cells)}] {Path(cell.model).name} {cell.set} "
+        f"{cell.contestant}: {scores or found.get('unsupported')}  {spent:.0f} CPU-s; "
+        f"about {ratio * sum(map(_cost, left)) / workers / 60:.0f} min left",
+        flush=True,
+    )
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    rows = Rows()
+    parser.add_argument("--models", nargs="+", default=list(MODELS))
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--methods", nargs="+", help="soft methods; all by default")
+    parser.add_argument("--seeds", type=int, default=Plan.seeds)
+    parser.add_argument("--steps", type=int, default=Plan.steps)
+    parser.add_argument("--train-rows", type=int, default=rows.train)
+    parser.add_argument("--validation-rows", type=int, default=rows.validation)
+    parser.add_argument("--test-rows", type=int, default=rows.test)
+    parser.add_argument("--max-length", type=int, default=rows.tokens)
+    parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
+    parser.add_argument("--data", help="a file instead of every set's own rows")
+    parser.add_argument("--folder", default="runs/bench-methods", help="where cells are kept")
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
