@@ -11,7 +11,8 @@ STAMP  := $(VENV)/.installed
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench-training bench-training-gpu bench-precision bench-serving lint format clean $(VENV)
+.PHONY: help demo demo-headlines test bench-training bench-training-gpu bench-precision bench-serving \
+	bench-methods lint format clean $(VENV)
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +73,12 @@ bench-precision: $(STAMP)  ## fp32, bf16, int8 and int4 backbones: quality, memo
 
 bench-serving: $(STAMP)  ## 32 prompts served, against PEFT and no prompt; about 20 minutes; ARGS='--churn 10': ten minutes of churn
 	$(BIN)/python -m benchmarks.serving $(ARGS)
+
+bench-methods: $(STAMP)  ## every method, LoRA and full tuning on four sets; under an hour, goes on where it was
+	$(BIN)/python -m benchmarks.methods $(ARGS)
+
+demo-headlines: $(STAMP)  ## news headlines with flan-t5-small; leaves runs/demo-headlines
+	$(BIN)/cuecard demo --task headlines $(ARGS)
 
 format: $(STAMP)  ## rewrite the code as ruff wants it
 	$(BIN)/ruff check --fix .

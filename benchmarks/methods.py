@@ -77,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def work(cells: Sequence[Cell], plan: Plan, folder: Path, workers: int = 1) -> None:
     """Run every cell that is not there, but for those another process has taken."""
     model, name = "", ""
+    spent = guessed = 0.0
     contest: Contest | None = None
     backbone: Any = None
     while left := [cell for cell in cells if not cell.file(folder).exists()]:
@@ -95,7 +96,8 @@ def work(cells: Sequence[Cell], plan: Plan, folder: Path, workers: int = 1) -> N
                     )
                 started = time.process_time()
                 found = contest.run(cell)
-                _say_cell(cell, found, time.process_time() - started, cells, folder, workers)
+                spent, guessed = spent + time.process_time() - started, guessed + _cost(cell)
+                _say_cell(cell, found, spent / guessed, cells, folder, workers)
         if not taken:
             time.sleep(1)  # the rest is another process's, or waits for its hand-written prompt
 
@@ -210,17 +212,16 @@ def _say_plan(plan: Plan, cells: Sequence[Cell], folder: Path, workers: int) -> 
 def _say_cell(
     cell: Cell,
     found: dict[str, Any],
-    spent: float,
+    ratio: float,
     cells: Sequence[Cell],
     folder: Path,
     workers: int,
 ) -> None:
     left = [other for other in cells if not other.file(folder).exists()]
     scores = ", ".join(f"{seed['score']:.3f}" for seed in found.get("seeds", ()))
-    ratio = spent / _cost(cell)
     print(
         f"[{len(cells) - len(left)}/{len(cells)}] {Path(cell.model).name} {cell.set} "
-        f"{cell.contestant}: {scores or found.get('unsupported')}  {spent:.0f} CPU-s; "
+        f"{cell.contestant}: {scores or found.get('unsupported')}; "
         f"about {ratio * sum(map(_cost, left)) / workers / 60:.0f} min left",
         flush=True,
     )

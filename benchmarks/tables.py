@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.methods_tables import methods_figure, methods_table
+
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "speed.md"
 RESULTS = ROOT / "benchmarks" / "results" / "training.json"
@@ -16,16 +18,21 @@ PRECISION = ROOT / "benchmarks" / "results" / "precision.json"
 BEGIN, END = "<!-- benchmarks/results/training.json -->", "<!-- end -->"
 FIGURE = "<!-- figure of benchmarks/results/training.json -->"
 BEGIN_SERVING = "<!-- benchmarks/results/serving.json -->"
+METHODS_PAGE = ROOT / "docs" / "methods.md"
+METHODS = ROOT / "benchmarks" / "results" / "methods.json"
+BEGIN_METHODS = "<!-- benchmarks/results/methods.json -->"
+METHODS_FIGURE = "<!-- figure of benchmarks/results/methods.json -->"
 BEGIN_PRECISION = "<!-- benchmarks/results/precision.json -->"
 
 _MARKS, _WIDTH = "█▓▒░·", 60
 
 
 def main() -> int:
-    """Rewrite the page's tables."""
+    """Rewrite the pages' tables."""
     page = updated(PAGE.read_text(), json.loads(RESULTS.read_text()))
     PAGE.write_text(updated_precision(page, stored_precision()))
     SERVING_PAGE.write_text(updated_serving(SERVING_PAGE.read_text(), stored_serving()))
+    METHODS_PAGE.write_text(updated_methods(METHODS_PAGE.read_text(), stored_methods()))
     return 0
 
 
@@ -118,6 +125,18 @@ def _churn_lines(results: dict[str, Any]) -> list[str]:
         f"{one['errors']} errors, {one['crossed']} answers of another prompt; memory "
         f"{memory[0]} MiB in the beginning and {memory[1]} MiB in the end.",
     ]
+
+
+def updated_methods(page: str, results: dict[str, Any]) -> str:
+    """The page with the methods' table and figure between their marks."""
+    page = _replaced(page, BEGIN_METHODS, methods_table(results))
+    return _replaced(page, METHODS_FIGURE, methods_figure(results))
+
+
+def stored_methods() -> dict[str, Any]:
+    """What was measured of the methods; empty before it was."""
+    found: dict[str, Any] = json.loads(METHODS.read_text()) if METHODS.exists() else {}
+    return found
 
 
 def _replaced(page: str, begin: str, table: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from cuecard.backbones.loading import Precision
 from cuecard.backbones.quantize import Quantize
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, TrainingError
+from cuecard.evaluation.manual import ManualPrompt
 from cuecard.evaluation.report import write_text
 from cuecard.methods import MethodSettings, PromptTuning, method_settings
 from cuecard.names import data_source, load_backbone
@@ -257,6 +258,7 @@ def run_recipe(
     observer: Observer | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
+    manual: Sequence[ManualPrompt] | None = None,
 ) -> Outcome:
     """Train, test and compare as the recipe says; the run's folder holds everything.
 
@@ -264,6 +266,7 @@ def run_recipe(
 
     Args:
         overwrite: start again where the folder holds another run.
+        manual: the zero-shot prompts to compare with; made from the task by default.
 
     Raises:
         CuecardError: see `Task.from_file`, `load_backbone`, `train` and `prove`.
@@ -279,7 +282,9 @@ def run_recipe(
             proof = prove_retrieval(backbone, task, run, observer=observer)
         else:
             shown = tuple(k for k in recipe.demonstrations if k <= len(task.train) // 2)
-            proof = prove(backbone, task, run, demonstrations=shown, observer=observer)
+            proof = prove(
+                backbone, task, run, manual=manual, demonstrations=shown, observer=observer
+            )
         write_proof(proof, task, run, folder, title=folder.name)
     return Outcome(task, backbone, run, proof)
 

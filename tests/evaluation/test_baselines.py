@@ -79,12 +79,12 @@ class WithoutChat:
         return getattr(self._inner, name)
 
 
-def test_texts_are_chosen_by_token_f1_with_the_best_way_to_cut(backbone):
+def test_texts_are_chosen_by_rouge_l_with_the_best_way_to_cut(backbone):
     rows = [Record({"text": r.fields["text"]}, "gag gag") for r in ROWS[:4]]
     choice = select_manual(backbone, TEXT, rows, default_manual_prompts(TEXT))
     assert {trial.variant for trial in choice.table} == {"plain", "first line", "first paragraph"}
     again = evaluate(backbone, choice.spec, rows, stop=choice.stop)
-    assert again.metrics["token_f1"] == pytest.approx(choice.score)
+    assert again.metrics["rouge_l"] == pytest.approx(choice.score)
 
 
 def test_majority_by_hand():

@@ -74,14 +74,14 @@ def test_calibrated_and_written_prompts_are_compared_apart() -> None:
         assert low <= report["gain_calibrated"] <= high
 
 
-def test_text_to_text_is_proved_by_exact_match(tmp_path: Path) -> None:
+def test_text_to_text_is_proved_by_rouge_l(tmp_path: Path) -> None:
     backbone, task = tiny_backbone(), title_task()
     run = train(backbone, task, PromptTuning(length=8), TrainConfig(steps=5), folder=tmp_path)
     proof = prove(backbone, task, run, demonstrations=())
     write_proof(proof, task, run, tmp_path, "titles")
-    assert proof.report["metric"] == "exact_match"
+    assert proof.report["metric"] == "rouge_l"
     assert "in_context" not in proof.report
-    assert len(proof.rows) == 3 and proof.columns[1] == "exact match"
+    assert len(proof.rows) == 3 and proof.columns[1] == "ROUGE-L"
     assert not (tmp_path / "figures" / "confusion.png").exists()
 
 

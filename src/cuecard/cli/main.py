@@ -20,7 +20,7 @@ from cuecard.errors import CuecardError
 COMMANDS = {
     "demo": (
         "demo",
-        "Train a prompt for movie reviews, prove it on 2,000 rows, and use it in a fresh process.",
+        "Train a prompt on built-in data, prove it on unseen rows, and use it in a fresh process.",
     ),
     "train": (
         "train",

@@ -37,7 +37,7 @@ class Trial:
         variant: how its answers were read: "plain", "batch-calibrated", "content-free-calibrated";
             for texts "plain", "first line" or "first paragraph".
         demonstrations: how many.
-        score: accuracy, or token F1 of texts.
+        score: accuracy, or ROUGE-L of texts.
         tokens: prompt tokens per request.
     """
 
@@ -171,5 +171,5 @@ def _validation_score(
     gold = [str(record.target) for record in records]
     answers = [prediction.answer for prediction in predictions]
     if spec.kind == "text-to-text":
-        return text_metrics(gold, answers)[0]["token_f1"]
+        return text_metrics(gold, answers)[0]["rouge_l"]
     return float(np.mean([g == a for g, a in zip(gold, answers, strict=True)]))

@@ -27,7 +27,7 @@ CLASSIFICATION_COLUMNS = (
     "bytes/task",
     "seconds",
 )
-TEXT_COLUMNS = ("prompt", "exact match", "token F1", *CLASSIFICATION_COLUMNS[3:])
+TEXT_COLUMNS = ("prompt", "ROUGE-L", "token F1", *CLASSIFICATION_COLUMNS[3:])
 RETRIEVAL_COLUMNS = ("prompt", "recall@1", "recall@10", *CLASSIFICATION_COLUMNS[3:])
 # The kind of task -> the table's columns: its first metric, which the interval is of, its second.
 COLUMNS = {
@@ -37,7 +37,7 @@ COLUMNS = {
     "regression": ("prompt", "R2", "RMSE", *CLASSIFICATION_COLUMNS[3:]),
     "multiple-choice": ("prompt", "accuracy", "accuracy", *CLASSIFICATION_COLUMNS[3:]),
     "tagging": ("prompt", "span F1", "word accuracy", *CLASSIFICATION_COLUMNS[3:]),
-    "extractive-qa": TEXT_COLUMNS,
+    "extractive-qa": ("prompt", "exact match", "token F1", *CLASSIFICATION_COLUMNS[3:]),
     "embedding": RETRIEVAL_COLUMNS,
 }
 
@@ -48,8 +48,8 @@ class Row:
 
     Attributes:
         prompt: what it is called.
-        score: accuracy, exact match of texts, recall@1 of texts looked up, or what the kind of task
-            has in its place.
+        score: accuracy, ROUGE-L of texts, recall@1 of texts looked up, or what the kind of task has
+            in its place.
         second: macro-F1, token F1, recall@10, and the like.
         interval: of the score; None where there are too few rows for one.
         prompt_tokens: tokens per request besides the record's own text.

@@ -17,7 +17,7 @@ from cuecard.evaluation.figures import confusion_figure, loss_figure
 from cuecard.evaluation.manual import ManualPrompt, default_manual_prompts, with_demonstrations
 from cuecard.evaluation.predict import calibrate
 from cuecard.evaluation.report import COLUMNS, Row, write_json, write_markdown
-from cuecard.evaluation.scoring import PRIMARY, SECOND
+from cuecard.evaluation.scoring import SECOND
 from cuecard.tasks import Task, draw_rows
 from cuecard.training.log import Observer, read_log
 from cuecard.training.prove_plain import compare_plainly
@@ -30,8 +30,9 @@ _GAINS = {
     "manual_calibrated": ("gain_calibrated", "best calibrated zero-shot"),
     "in_context": ("gain_in_context", "best in-context"),
 }
-# Kinds that prompts written by hand can answer.
-_BY_HAND = ("classification", "text-to-text")
+# Kinds that prompts written by hand can answer, and what the report compares. Texts that say the
+# same in other words would all count as wrong by `PRIMARY`, the exact match.
+_FIRST = {"classification": "accuracy", "text-to-text": "rouge_l"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def prove(
         raise DataError("there are no test rows to prove anything on", expected="a test split")
     tell = observer or (lambda event: None)
     columns = COLUMNS[task.spec.kind]
-    if task.spec.kind not in _BY_HAND:
+    if task.spec.kind not in _FIRST:
         table, notes, found = compare_plainly(backbone, task, run, tell)
         return Proof(rows=table, columns=columns, notes=notes, report=found)
     return _prove_by_hand(
@@ -133,7 +134,8 @@ def _prove_by_hand(
         in_context = _select(backbone, task, chosen_on, shown, tell)
         contestants["in_context"] = in_context, _test(backbone, task, in_context, tell)
     most = majority(task.spec, task.train, task.test)
-    gains = {name: gain(run.test, found) for name, (_, found) in contestants.items()}
+    metric = _FIRST[task.spec.kind]
+    gains = {name: gain(run.test, found, metric=metric) for name, (_, found) in contestants.items()}
     report = _report(backbone, task, run, most, contestants, gains)
     return Proof(
         rows=_rows(task, run, most, contestants),
@@ -214,14 +216,14 @@ def _plain_first(candidates: Sequence[ManualPrompt], best: Choice) -> list[Manua
 def _rows(
     task: Task, run: Run, most: Evaluation, contestants: Mapping[str, tuple[Choice, Evaluation]]
 ) -> tuple[Row, ...]:
-    second = SECOND[task.spec.kind]
+    first, second = _FIRST[task.spec.kind], SECOND[task.spec.kind]
 
     def row(name: str, found: Evaluation, size: int, seconds: float | None) -> Row:
         return Row(
             prompt=name,
-            score=found.score,
+            score=float(found.metrics[first]),
             second=float(found.metrics[second]),
-            interval=found.ci95.get(found.primary),
+            interval=found.ci95.get(first),
             prompt_tokens=found.tokens_per_request,
             bytes_per_task=size,
             seconds=seconds,
@@ -247,14 +249,14 @@ def _report(
     gains: Mapping[str, Gain],
 ) -> dict[str, Any]:
     assert run.test is not None
-    primary = PRIMARY[task.spec.kind]
+    metric = _FIRST[task.spec.kind]
     report: dict[str, Any] = {
         "test_rows": len(task.test),
         "train_rows": len(task.train),
         "validation_rows": len(task.validation),
-        "metric": primary,
-        "majority": _numbers(most),
-        "prompt": _numbers(run.test) | {"confusion": run.test.metrics.get("confusion")},
+        "metric": metric,
+        "majority": _numbers(most, metric),
+        "prompt": _numbers(run.test, metric) | {"confusion": run.test.metrics.get("confusion")},
         "prompt_bytes": run.prompt.nbytes,
         "train_cpu_seconds": run.cpu_seconds,
         "train_seconds": run.seconds,
@@ -269,7 +271,7 @@ def _report(
         "alarm": run.alarm,
     }
     for key, (choice, found) in contestants.items():
-        report[key] = _numbers(found) | {
+        report[key] = _numbers(found, metric) | {
             "name": choice.manual.name,
             "variant": choice.variant,
             "template": choice.spec.template,
@@ -287,10 +289,10 @@ def _report(
     return report
 
 
-def _numbers(found: Evaluation) -> dict[str, Any]:
+def _numbers(found: Evaluation, metric: str) -> dict[str, Any]:
     kept = {k: v for k, v in found.metrics.items() if k != "confusion"}
     return kept | {
-        "ci95": found.ci95.get(found.primary),
+        "ci95": found.ci95.get(metric),
         "intervals": found.ci95,
         "tokens_per_request": found.tokens_per_request,
         "seconds": found.seconds,
@@ -302,11 +304,12 @@ def _notes(report: Mapping[str, Any]) -> tuple[str, ...]:
         f"{report['test_rows']:,} test rows, touched once; everything was chosen on "
         f"{report['validation_rows']:,} validation rows.",
     ]
+    in_what = "" if report["metric"] == "accuracy" else " in ROUGE-L"
     for name, against in _GAINS.values():
         if name in report:
             low, high = report[f"{name}_ci95"].low, report[f"{name}_ci95"].high
             notes.append(
-                f"Gain over the {against} prompt: {report[name]:+.3f}, "
+                f"Gain{in_what} over the {against} prompt: {report[name]:+.3f}, "
                 f"paired 95% interval {low:+.3f} to {high:+.3f}."
             )
     notes.append(
