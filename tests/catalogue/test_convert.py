@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,33 @@ def test_file_that_is_no_wheel(wheel: Path, room: Path, reviews: Any) -> None:
     with pytest.raises(CatalogueError, match="BadZipFile") as caught:
         convert(reviews[0], wheel, room, silent)
     assert str(wheel) in (caught.value.hint or "")
+
+
+def bbc_wheel(path: Path, names: dict[str, str]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in names.items():
+            archive.writestr(name, text)
+    return path
+
+
+def test_a_folder_of_the_wheel(tmp_path: Path, room: Path, reviews: Any) -> None:
+    names = {"pkg/data/a/1.txt": "One\n\none.", "pkg/data/b/1.txt": "Two\n\ntwo.", "pkg/x": "no"}
+    package = dataclasses.replace(reviews[0].package, members=("pkg/data/",))
+    entry = dataclasses.replace(
+        reviews[0],
+        package=package,
+        converter="bbc-news/1",
+        labels=("a", "b"),
+        subsets={"topics": 2, "headlines": 2},
+    )
+    folder = convert(entry, bbc_wheel(tmp_path / "w.whl", names), room, silent)
+    assert (folder / "headlines.csv").read_text() == "text,label\none.,One\ntwo.,Two\n"
+    assert not (room / "members").exists()
+
+
+def test_a_name_that_leads_out_of_its_folder(tmp_path: Path, room: Path, reviews: Any) -> None:
+    package = dataclasses.replace(reviews[0].package, members=("pkg/data/",))
+    wheel = bbc_wheel(tmp_path / "w.whl", {"pkg/data/../../../out.txt": "a"})
+    with pytest.raises(CatalogueError, match="leads out of its folder"):
+        convert(dataclasses.replace(reviews[0], package=package), wheel, room, silent)
+    assert not list(tmp_path.rglob("out.txt"))

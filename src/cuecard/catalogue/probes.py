@@ -34,8 +34,9 @@ def convert_probes(
     rows: list[tuple[str, ...]] = []
     with gzip.open(table, "rt", encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file, strict=True)
-        if not {_TEXT, _LABEL} <= set(reader.fieldnames or ()):
-            raise unexpected_rows(table, reader.fieldnames, f"the columns {_TEXT} and {_LABEL}")
+        names = list(reader.fieldnames or ())
+        if not {_TEXT, _LABEL} <= set(names):
+            raise unexpected_rows(table, names, f"the columns {_TEXT} and {_LABEL}")
         for found in reader:
             name = entry.published.get(found[_LABEL], found[_LABEL])
             texts = found[_TEXT].split(_BETWEEN) if len(entry.columns) > 1 else [found[_TEXT]]
