@@ -53,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in given.sets
         for contestant in contestants(given.methods)
     ]
-    _say_plan(plan, cells, folder, given.workers)
+    if not given.worker:
+        _say_plan(plan, cells, folder, given.workers)
     if given.workers > 1 and not given.worker:
         _start_workers(sys.argv[1:] if arguments is None else list(arguments), given.workers)
     else:

@@ -74,7 +74,7 @@ class Plan:
         return TrainConfig(
             steps=self.steps,
             warmup=min(4, self.steps),
-            eval_every=max(1, self.steps // 2),
+            eval_every=self.steps,  # beside the start, so that nothing ends below it there
             checkpoint_every=CHECKPOINT_EVERY,
         )
 

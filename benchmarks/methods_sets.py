@@ -96,7 +96,7 @@ class Rows:
     train: int = 192
     validation: int = 64
     test: int = 200
-    tokens: int = 56
+    tokens: int = 48
 
 
 def read_task(chosen: LabelledSet, rows: Rows, data: str | Path | None = None) -> Task:

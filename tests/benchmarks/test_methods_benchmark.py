@@ -113,7 +113,7 @@ def test_started_again_it_redoes_nothing(home: Path, results: dict[str, Any]) ->
 
 def test_a_killed_run_goes_on_and_ends_the_same(home: Path) -> None:
     chosen = [*options(home, "llama"), "--methods", "prompt-tuning", "--seeds", "2"]
-    chosen += ["--workers", "1", "--steps", "400"]
+    chosen += ["--workers", "1", "--steps", "120"]
     whole, killed = home / "one", home / "two"
     assert main([*chosen, *places(whole)]) == 0
     command = [sys.executable, "-m", "benchmarks.methods", *chosen, *places(killed)]
