@@ -100,9 +100,9 @@ HEADLINE_PROMPTS = tuple(
 
 def _headlines(out: str, seed: int, quick: bool) -> Recipe:
     training: dict[str, Any] = {
-        "steps": 40 if quick else 300,
+        "steps": 40 if quick else 150,
         "batch_rows": 8,
-        "eval_every": 20 if quick else 60,
+        "eval_every": 20 if quick else 50,
         "seed": seed,
     }
     return Recipe.parse(
