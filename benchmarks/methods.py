@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is not there yet, then write the results."""
     given = _arguments(arguments)
     rows = Rows(given.train_rows, given.validation_rows, given.test_rows, given.max_length)
-    plan = Plan(given.seeds, given.steps, rows, given.data)
+    plan = Plan(given.seeds, given.steps, given.rate, rows, given.data)
     folder = Path(given.folder) / plan.key
     cells = [
         Cell(model, name, contestant)
@@ -236,6 +236,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", help="soft methods; all by default")
     parser.add_argument("--seeds", type=int, default=Plan.seeds)
     parser.add_argument("--steps", type=int, default=Plan.steps)
+    parser.add_argument("--rate", type=float, default=Plan.rate, help="of the default rate")
     parser.add_argument("--train-rows", type=int, default=rows.train)
     parser.add_argument("--validation-rows", type=int, default=rows.validation)
     parser.add_argument("--test-rows", type=int, default=rows.test)

@@ -55,11 +55,14 @@ class Plan:
     """What every cell is run with.
 
     Attributes:
+        rate: the share of the default learning rate at which free vectors learn: so few steps from
+            a good start are better small; see LOG.md.
         data: a file instead of each set's own source.
     """
 
     seeds: int = 3
     steps: int = 24
+    rate: float = 0.4
     rows: Rows = field(default_factory=Rows)
     data: str | None = None
 
@@ -216,7 +219,7 @@ class Contest:
         def look() -> Validation:
             return validate(backbone, task.spec, task.validation, made.injection(), slot)
 
-        rate = default_lr(config, backbone.embeddings)
+        rate = self._plan.rate * default_lr(config, backbone.embeddings)
         return Member(job, made, rate, look, state, RunLog(None, self._tell))
 
     def _weights(self, cell: Cell) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import yaml
 
 from cuecard.dry_run import dry_run
 from cuecard.errors import ArtifactError, BackboneError, ConfigError, DataError, TrainingError
+from cuecard.evaluation.manual import ManualPrompt
 from cuecard.names import data_source, load_backbone
 from cuecard.recipe import Recipe, prompt_folder, read_recipe, resume, run_recipe
 from reviews import reviews
@@ -50,6 +51,15 @@ def test_a_recipe_runs_and_goes_on(home: Path) -> None:
     assert again.run.prompt.digest == outcome.run.prompt.digest
     assert prompt_folder(folder) == folder / "prompt"
     assert prompt_folder(folder / "prompt") == folder / "prompt"
+
+
+def test_prompts_of_ones_own_are_compared_with(home: Path) -> None:
+    own = ManualPrompt("mine", "{text}\nGood or bad?")
+    outcome = run_recipe(recipe(demonstrations=[]), manual=[own])
+    assert outcome.proof is not None
+    report = outcome.proof.report
+    assert report["manual"]["name"] == "mine"
+    assert {trial.name for trial in report["manual"]["candidates"]} == {"mine"}
 
 
 def test_what_is_written_can_be_read(home: Path) -> None:

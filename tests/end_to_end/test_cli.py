@@ -196,3 +196,12 @@ def test_the_demo_in_short(cuecard: Run, tmp_path: Path) -> None:
     assert report["prompt"]["accuracy"] > report["majority"]["accuracy"] + 0.2
     assert report["gain_ci95"][0] > 0
     assert (run / "report.md").is_file() and (run / "figures" / "confusion.png").is_file()
+
+
+def test_the_headlines_demo_in_short(cuecard: Run, tmp_path: Path) -> None:
+    done = cuecard("demo", "--task", "headlines", "--quick", cwd=tmp_path)
+    for word in ("ROUGE-L", "by hand", "trained: prompt-tuning", "$ cuecard predict"):
+        assert word in done.stdout
+    report = json.loads((tmp_path / "runs" / "demo-headlines" / "report.json").read_text())
+    assert report["metric"] == "rouge_l" and report["gain_ci95"][0] > 0
+    assert report["manual"]["name"] in ("write a headline", "headline of five words", "title")
