@@ -119,7 +119,7 @@ def measure(case: Case, options: argparse.Namespace, rate: float) -> dict[str, A
     taken = alternate(work, options.rounds)
     ours = taken["ours"]["cpu_s"]
     time_shares = shares(work["ours"])
-    with ThreadPoolExecutor(2) as pool:  # memory, unlike time, is the same beside a neighbour
+    with ThreadPoolExecutor(3) as pool:  # memory, unlike time, is the same beside a neighbour
         peaks = list(pool.map(lambda name: _peak(case, name, options), NAMES))
     return {
         "name": case.name,
