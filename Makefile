@@ -12,7 +12,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-headlines test bench-training bench-training-gpu bench-precision bench-serving \
-	bench-methods lint format clean $(VENV)
+	bench-methods bench-embedding lint format clean $(VENV)
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ bench-training: $(STAMP)  ## steps and time to accuracy against PEFT; about 20 m
 
 bench-training-gpu: $(STAMP)  ## the same with an 8B backbone on a GPU; ARGS=--smoke: a tiny one
 	$(BIN)/python -m benchmarks.training_gpu $(ARGS)
+
+bench-embedding: $(STAMP)  ## what a prompt buys a sentence encoder: texts looked up; about 5 minutes
+	$(BIN)/python -m benchmarks.embedding $(ARGS)
 
 bench-precision: $(STAMP)  ## fp32, bf16, int8 and int4 backbones: quality, memory, time; about 15 minutes
 	$(BIN)/python -m benchmarks.precision $(ARGS)

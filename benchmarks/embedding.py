@@ -1,4 +1,4 @@
-"""What a soft prompt buys a frozen sentence encoder: `python -m benchmarks.embedding`.
+"""What a soft prompt buys a frozen sentence encoder: `make bench-embedding`.
 
 Pairs are made from the catalogue's reviews: a review's first words, and those that come next. What
 comes next is looked up among that of all test reviews, with the encoder as it is and with each
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--backbone", default="all-minilm-l6-v2")
     parser.add_argument("--reviews", help="a CSV file; the catalogue's IMDB reviews by default")
     parser.add_argument("--rows", type=int, nargs=3, default=(2000, 300, 1000))
-    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--length", type=int, default=8)
     parser.add_argument("--lr", type=float)
