@@ -103,7 +103,7 @@ class TaskSpec(BaseModel):
         if self.kind == "embedding":
             self._check_embedding()
         if (self.kind != "classification" or self.head == "trained") and self.parsed.has_mask:
-            raise _contradiction("a mask for no word", "template", self.template, "no {mask}")
+            raise _contradiction("a mask for a text", "template", self.template, "no {mask}")
         if self.head == "trained" and self.kind != "classification":
             got = f"head trained, kind {self.kind}"
             raise _contradiction("a head that it cannot choose", "head", got, "no head named")
