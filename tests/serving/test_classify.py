@@ -3,11 +3,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 import cuecard
 from cuecard.registry import Registry
-from cuecard.types import Record
-from serving_app import Running
+from cuecard.types import Head, Record
+from head_tasks import HEAD_SPEC
+from serving_app import MakePrompt, Running
 
 pytestmark = pytest.mark.anyio
 TEXTS = ["a warm film", "awful, cold and poor", "nice"]
@@ -104,3 +106,19 @@ async def test_bounds(server: Running) -> None:
         "/v1/classify", {"model": "reviews", "input": "x" * ((1 << 17) + 1)}
     )
     assert (long.status, long.code) == (413, "input_too_long")
+
+
+async def test_prompts_with_a_head_are_refused(
+    server: Running, registry: Registry, make_prompt: MakePrompt
+) -> None:
+    head = Head(torch.zeros(2, 32), torch.zeros(2))
+    registry.push(make_prompt(5, HEAD_SPEC, head=head), "headed")
+    await server.follower.poll()
+    asked = (
+        ("/v1/classify", {"model": "headed", "input": "a film"}),
+        ("/v1/completions", {"model": "headed", "prompt": "a film"}),
+    )
+    for path, body in asked:
+        reply = await server.client.post(path, body)
+        assert (reply.status, reply.code) == (400, "unsupported")
+        assert "trained head" in reply.json["error"]["message"]

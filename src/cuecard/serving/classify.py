@@ -13,7 +13,7 @@ from cuecard.serving.answers import Classification, Classified, ClassifyUsage
 from cuecard.serving.contexts import check_size, fields_of, off_the_loop, task_row
 from cuecard.serving.engine import Engine, Scoring
 from cuecard.serving.limits import Limits
-from cuecard.serving.refusals import Refusal, bad_request
+from cuecard.serving.refusals import Refusal, bad_request, by_head
 from cuecard.serving.requests import ClassifyRequest
 from cuecard.serving.shelf import Served, Shelf
 from cuecard.serving.visit import Visit
@@ -122,6 +122,8 @@ def check_length(engine: Engine, served: Served | None, row: Encoded, more: int)
 
 
 def _labelling(model: str, served: Served | None) -> Served:
+    if served is not None and served.spec.headed:
+        raise by_head(model)
     if served is None or served.spec.kind != "classification":
         raise bad_request(f"The model '{model}' has no labels.", "model", "unsupported")
     return served

@@ -66,3 +66,12 @@ class Refusal(Exception):  # noqa: N818 - what a client is told, not a fault of 
 def bad_request(message: str, param: str | None = None, code: str = "invalid_value") -> Refusal:
     """What a client wrote cannot be answered."""
     return Refusal(400, code, message, param=param)
+
+
+def by_head(model: str) -> Refusal:
+    """A prompt whose trained head answers, where the model itself would."""
+    return bad_request(
+        f"The model '{model}' answers by a trained head, which is not served.",
+        "model",
+        "unsupported",
+    )

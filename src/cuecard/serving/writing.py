@@ -12,7 +12,7 @@ from cuecard.serving.answers import Reason
 from cuecard.serving.classify import Question, ask, check_length
 from cuecard.serving.engine import Engine, Finished, Generation, Sampling, Token
 from cuecard.serving.limits import Limits
-from cuecard.serving.refusals import bad_request
+from cuecard.serving.refusals import bad_request, by_head
 from cuecard.serving.requests import Generating
 from cuecard.serving.shelf import Served
 from cuecard.serving.text_stream import TextStream
@@ -75,8 +75,11 @@ def plan(
         usual: where it says nothing; less where there is no room for so many.
 
     Raises:
-        Refusal: more tokens than are given, or than the backbone has room for.
+        Refusal: more tokens than are given, or than the backbone has room for, or a prompt with a
+            trained head.
     """
+    if served is not None and served.spec.headed:
+        raise by_head(request.model)
     task = served is not None and not request.raw
     if served is not None and task and served.spec.kind == "classification":
         return Job(served, row, None)
