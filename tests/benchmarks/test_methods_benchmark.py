@@ -111,9 +111,10 @@ def test_started_again_it_redoes_nothing(home: Path, results: dict[str, Any]) ->
     assert again["rows"] == results["rows"]
 
 
+@pytest.mark.integration
 def test_a_killed_run_goes_on_and_ends_the_same(home: Path) -> None:
     chosen = [*options(home, "llama"), "--methods", "prompt-tuning", "--seeds", "2"]
-    chosen += ["--workers", "1", "--steps", "120"]
+    chosen += ["--workers", "1", "--steps", "64"]
     whole, killed = home / "one", home / "two"
     assert main([*chosen, *places(whole)]) == 0
     command = [sys.executable, "-m", "benchmarks.methods", *chosen, *places(killed)]
@@ -134,6 +135,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(home: Path) -> None:
     assert _without_clocks(rows[0]) == _without_clocks(rows[1])
 
 
+@pytest.mark.integration
 def test_two_processes_share_the_work(home: Path, capfd: pytest.CaptureFixture[str]) -> None:
     chosen = [*options(home, "llama"), "--methods", "prompt-tuning", "dept", "--seeds", "1"]
     chosen += ["--steps", "2", "--workers", "2"]
