@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,23 @@ from serving_conformance import written
 from serving_kinds import KINDS, at_work
 from serving_llama import save_tiny_llama
 
+# Starts an engine on the model folder it is given, and waits.
+SCRIPT = """
+import asyncio, sys
+from cuecard.backbones import load_frozen
+from cuecard.serving.identity import Identity
+from cuecard.serving.vllm_engine import VllmEngine
+from cuecard.serving.vllm_library import VllmOptions
+
+async def main():
+    known = Identity.of(load_frozen(sys.argv[1], dtype="fp32"))
+    await VllmEngine(known, VllmOptions(cache_bytes=1 << 28)).start()
+    print("ready", flush=True)
+    await asyncio.sleep(600)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
 ROW = Scoring(None, Encoded((5, 6, 7), (), 0), ((8,),))
 
 
@@ -34,6 +53,21 @@ def test_a_dead_process_is_an_engine_error_for_everybody(tmp_path: Path) -> None
     # The tracker of shared memory is Python's own, and stays with this process.
     left = [p for p in own if p.is_running() and "resource_tracker" not in " ".join(p.cmdline())]
     assert left == []
+
+
+def test_a_killed_server_leaves_nothing_behind(tmp_path: Path) -> None:
+    KINDS["vllm"].needed()
+    folder, script = save_tiny_llama(tmp_path / "tiny"), tmp_path / "serve.py"
+    script.write_text(SCRIPT)
+    with subprocess.Popen(
+        [sys.executable, str(script), str(folder)], stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+        own = psutil.Process(server.pid).children(recursive=True)
+        assert len(own) >= 2
+        server.kill()
+    assert psutil.wait_procs(own, timeout=60)[1] == []
 
 
 async def _killed_while_writing(engine: Any, processes: set[psutil.Process]) -> None:

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import signal
+import sys
+import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 import torch
@@ -117,7 +121,8 @@ class VllmEngine:
             raise EngineError("the engine has been started before", where=self.name)
         vllm = import_vllm()
         try:
-            llm = vllm.start(self.known, self.max_positions, self._options)
+            with _orderly_end():
+                llm = vllm.start(self.known, self.max_positions, self._options)
         except (RuntimeError, ValueError, OSError) as error:
             raise self._cannot_run(error) from error
         self._running = vllm, llm
@@ -125,6 +130,7 @@ class VllmEngine:
             # What vLLM's kernels cannot do, such as a size of heads, it finds out when it runs.
             trial = Held("trial", InputTokens(torch.zeros(1, self.known.hidden_size)))
             await self._next(trial, (0,), 0, (0,))
+            await llm.collective_rpc("end_with_server", args=(os.getpid(),))
         except EngineError as error:
             await self.close()
             raise self._cannot_run(error) from error
@@ -308,6 +314,20 @@ class VllmEngine:
         if vectors is None:
             vectors = vectors_of(prompt.injection, self.known)
         return vllm.prompted(place(vectors, prompt.digest, context, slot))
+
+
+@contextmanager
+def _orderly_end() -> Iterator[None]:
+    """Let SIGTERM raise, where it would end this process and leave those it is just starting."""
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _pieces(wanted: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -86,6 +86,7 @@ class Vllm:
                 tensor_parallel_size=options.tensor_parallel,
                 enforce_eager=not options.compiled,
                 disable_log_stats=True,
+                worker_extension_cls="cuecard.serving.vllm_worker.EndsWithServer",
             )
         )
 
