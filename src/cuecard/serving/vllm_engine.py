@@ -10,12 +10,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import signal
-import sys
-import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 from typing import Any
 
 import torch
@@ -121,8 +118,7 @@ class VllmEngine:
             raise EngineError("the engine has been started before", where=self.name)
         vllm = import_vllm()
         try:
-            with _orderly_end():
-                llm = vllm.start(self.known, self.max_positions, self._options)
+            llm = vllm.start(self.known, self.max_positions, self._options)
         except (RuntimeError, ValueError, OSError) as error:
             raise self._cannot_run(error) from error
         self._running = vllm, llm
@@ -314,20 +310,6 @@ class VllmEngine:
         if vectors is None:
             vectors = vectors_of(prompt.injection, self.known)
         return vllm.prompted(place(vectors, prompt.digest, context, slot))
-
-
-@contextmanager
-def _orderly_end() -> Iterator[None]:
-    """Let SIGTERM raise, where it would end this process and leave those it is just starting."""
-    mine = threading.current_thread() is threading.main_thread()
-    if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _pieces(wanted: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -7,7 +7,11 @@ they end vLLM's process (vllm-project/vllm#57719).
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+import signal
+import sys
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,23 +76,23 @@ class Vllm:
         cache_bytes = options.cache_bytes
         if cache_bytes is None and self.on_cpu:
             cache_bytes = _CPU_CACHE_BYTES
-        return self.engine.from_engine_args(
-            self.engine_args(
-                model=known.source,
-                dtype=str(known.dtype).removeprefix("torch."),
-                skip_tokenizer_init=True,  # ids come in and go out
-                enable_prompt_embeds=True,
-                enable_prefix_caching=True,
-                block_size=_CPU_BLOCK_TOKENS if self.on_cpu else _BLOCK_TOKENS,
-                max_model_len=max_positions,
-                max_num_seqs=options.rows,
-                kv_cache_memory_bytes=cache_bytes,
-                tensor_parallel_size=options.tensor_parallel,
-                enforce_eager=not options.compiled,
-                disable_log_stats=True,
-                worker_extension_cls="cuecard.serving.vllm_worker.EndsWithServer",
-            )
+        arguments = self.engine_args(
+            model=known.source,
+            dtype=str(known.dtype).removeprefix("torch."),
+            skip_tokenizer_init=True,  # ids come in and go out
+            enable_prompt_embeds=True,
+            enable_prefix_caching=True,
+            block_size=_CPU_BLOCK_TOKENS if self.on_cpu else _BLOCK_TOKENS,
+            max_model_len=max_positions,
+            max_num_seqs=options.rows,
+            kv_cache_memory_bytes=cache_bytes,
+            tensor_parallel_size=options.tensor_parallel,
+            enforce_eager=not options.compiled,
+            disable_log_stats=True,
+            worker_extension_cls="cuecard.serving.vllm_worker.EndsWithServer",
         )
+        with _orderly_end():
+            return self.engine.from_engine_args(arguments)
 
     def bare(self, ids: Sequence[int]) -> Any:
         """An input without a prompt."""
@@ -160,3 +164,17 @@ def import_vllm() -> Vllm:
         on_cpu=bool(current_platform.is_cpu()),
         failures=(EngineDeadError, EngineGenerateError),
     )
+
+
+@contextmanager
+def _orderly_end() -> Iterator[None]:
+    """Let SIGTERM raise, where it would end this process and leave those it is just starting."""
+    mine = threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
