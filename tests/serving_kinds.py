@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib.util
 import warnings
 from collections.abc import Callable, Iterator
@@ -71,7 +70,3 @@ def at_work(kind: Kind, backbone: Backbone) -> Iterator[tuple[Engine, Callable[[
             yield engine, runner.run
         finally:
             runner.run(engine.close())
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ResourceWarning)  # vLLM leaves a context open
-                del engine
-                gc.collect()
