@@ -1,7 +1,7 @@
 """For backbones whose rows cannot be packed: a batch of one prompt at a time, by their own means.
 
-Encoder-decoders, and models that bring their own attention. Nothing is kept, and answers are greedy
-and told when they are whole.
+Encoder-decoders, masked models, and models that bring their own attention. Nothing is kept, and
+answers are greedy and told when they are whole.
 """
 
 from __future__ import annotations
