@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
+import cuecard
 from cuecard.errors import EngineError, RegistryError
 from cuecard.registry import Registry
 from cuecard.registry.blobs import blob_key
+from cuecard.types import Record
+from pairs import SPEC as PAIRS
+from reviews import SPEC
 from serial_engine import SerialEngine
 from serving_app import MakePrompt, Running, running
 from tiny import tiny_backbone
@@ -290,3 +294,22 @@ async def test_it_looks_again_and_again(server: Running, registry: Registry) -> 
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_prompts_of_a_masked_backbone(make_prompt: MakePrompt, tmp_path: Path) -> None:
+    bert = tiny_backbone("bert")
+    cloze = SPEC.model_copy(update={"template": "{text} It was {mask}."})
+    registry = Registry(tmp_path / "registry", who="ann@desk")
+    registry.push(make_prompt(1, cloze, backbone=bert), "reviews")
+    registry.push(make_prompt(2, PAIRS, backbone=bert), "near")
+    async with running(bert, registry, tmp_path / "cache") as server:
+        (right,) = cuecard.answer(
+            bert, registry.read("reviews@1").prompt, [Record({"text": "a film"}, None)]
+        )
+        reply = await server.client.post("/v1/classify", {"model": "reviews", "input": "a film"})
+        assert reply.json["data"][0]["scores"] == pytest.approx(dict(right.scores), abs=1e-4)
+        reply = await server.client.post("/v1/classify", {"model": "near", "input": "a film"})
+        assert (reply.status, reply.code) == (404, "model_not_found")
+        assert "into vectors" in reply.json["error"]["message"]
+        await server.follower.poll()
+        assert server.engine.held == {registry.read("reviews@1").prompt.digest}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-from cuecard.errors import CuecardError, EngineError, WrongBackboneError
+from cuecard.errors import ConfigError, CuecardError, EngineError, WrongBackboneError
 from cuecard.registry import Contents, Registry
 from cuecard.serving.engine import Engine, Held
 from cuecard.serving.known_good import KnownGood, KnownVersion, LastKnownGood
@@ -234,7 +234,7 @@ class Follower:
         except EngineError:
             raise
         except CuecardError as error:
-            final = isinstance(error, WrongBackboneError)
+            final = isinstance(error, WrongBackboneError | ConfigError)
             failure = _Failure(error.what, final, self._clock())
             self._failed[entry.content] = failure
             return failure

@@ -6,8 +6,9 @@ take. It knows nothing of the engine's numbers, so it allows what the coarsest t
 
 from __future__ import annotations
 
+from cuecard.artifacts.manifest import Coordinates
 from cuecard.artifacts.probes import TOLERANCE
-from cuecard.errors import ArtifactError
+from cuecard.errors import ArtifactError, ConfigError
 from cuecard.serving.engine import Engine, Scoring
 from cuecard.serving.shelf import Served
 from cuecard.types import Encoded
@@ -20,19 +21,18 @@ async def check_scores(engine: Engine, served: Served) -> None:
 
     Raises:
         ArtifactError: other scores than were saved.
+        ConfigError: a prompt that scores nothing: it turns texts into vectors.
         CuecardError: a test vector that the engine cannot take.
     """
-    vectors = served.prompt.manifest.test_vectors
-    rows = [
-        Scoring(
-            served.held,
-            Encoded(vector.context, (), vector.slot),
-            tuple((token,) for token in vector.expected.token_ids),
-        )
-        for vector in vectors
-    ]
-    for vector, found in zip(vectors, await engine.score(rows), strict=True):
-        expected = vector.expected.logprobs
+    rows, wanted = [], []
+    for vector in served.prompt.manifest.test_vectors:
+        if isinstance(vector.expected, Coordinates):
+            raise ConfigError("it turns texts into vectors, which is not served")
+        words = tuple((token,) for token in vector.expected.token_ids)
+        row = Encoded(vector.context, (), vector.slot, mask=vector.mask)
+        rows.append(Scoring(served.held, row, words))
+        wanted.append(vector.expected.logprobs)
+    for expected, found in zip(wanted, await engine.score(rows), strict=True):
         off = max(abs(a - b) for a, b in zip(found, expected, strict=True))
         # Written so that NaN fails.
         if not off <= _ALLOWED:
