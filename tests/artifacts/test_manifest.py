@@ -25,6 +25,7 @@ def test_digest_covers_everything_but_the_versions(prompt: Prompt) -> None:
     changes: dict[str, Any] = {
         "injection": "layer-tokens",
         "key_heads": 2,
+        "head": "linear",
         "method": "other",
         "method_config": {},
         "slot": "suffix",
