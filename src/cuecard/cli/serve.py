@@ -19,6 +19,8 @@ from cuecard.registry import Registry
 from cuecard.serving.limits import Limits
 from cuecard.serving.local import LocalEngine
 from cuecard.serving.settings import LocalSettings
+from cuecard.serving.vllm_engine import VllmEngine
+from cuecard.serving.vllm_library import VllmOptions
 
 _LIMITS = Limits()
 _SIZES = LocalSettings()
@@ -34,7 +36,10 @@ def serve(
         ),
     ],
     registry: RegistryPlace = DEFAULT_REGISTRY,
-    engine: Annotated[Literal["local"], typer.Option(help="What computes the answers.")] = "local",
+    engine: Annotated[
+        Literal["local", "vllm"],
+        typer.Option(help="What computes the answers; vllm is an extra of its own environment."),
+    ] = "local",
     host: Annotated[
         str, typer.Option(help="Where to listen; other addresses than loopback need --keys.")
     ] = "127.0.0.1",
@@ -70,8 +75,14 @@ def serve(
         typer.Option(min=0, metavar="SECONDS", help="For what is at work when SIGTERM comes."),
     ] = _LIMITS.drain_seconds,
     cache_bytes: Annotated[
-        int, typer.Option(min=1, help="For keys and values of prompts.")
-    ] = _SIZES.cache_bytes,
+        int | None,
+        typer.Option(
+            min=1,
+            help="For keys and values of prompts; 1 GiB unless given, what is free with vllm on "
+            "an accelerator.",
+            show_default=False,
+        ),
+    ] = None,
     beginnings: Annotated[
         bool,
         typer.Option(
@@ -116,17 +127,39 @@ def serve(
     settings = server.Settings(host=host, port=port, keys=keys, limits=limits, poll_seconds=poll)
     server.check_settings(settings)
     with fetch_progress(json=as_json) as progress:
-        model = load_backbone(
-            backbone, dtype=dtype, device=device, quantize=quantize, progress=progress
-        )
+        running: LocalEngine | VllmEngine
+        if engine == "vllm":
+            _check_device(device)
+            options = VllmOptions(cache_bytes=cache_bytes, beginnings=beginnings)
+            running = VllmEngine.open(
+                backbone, dtype=dtype, quantize=quantize, options=options, progress=progress
+            )
+            name = running.known.name
+        else:
+            model = load_backbone(
+                backbone, dtype=dtype, device=device, quantize=quantize, progress=progress
+            )
+            sizes = LocalSettings(
+                cache_bytes=cache_bytes or _SIZES.cache_bytes, beginnings=beginnings
+            )
+            running, name = LocalEngine(model, sizes), model.name
 
     def tell(listening: server.Listening) -> None:
-        facts = {"url": listening.url, "prompts": listening.prompts, "backbone": model.name}
+        facts = {"url": listening.url, "prompts": listening.prompts, "backbone": name}
         if as_json:
             print_json(facts)
         else:
-            typer.echo(f"{listening.url}  {listening.prompts} prompts on {model.name}")
+            typer.echo(f"{listening.url}  {listening.prompts} prompts on {name}")
 
-    sizes = LocalSettings(cache_bytes=cache_bytes, beginnings=beginnings)
-    running = LocalEngine(model, sizes)
-    asyncio.run(server.serve(running, model.name, Registry(registry), settings, tell))
+    asyncio.run(server.serve(running, name, Registry(registry), settings, tell))
+
+
+def _check_device(device: str) -> None:
+    if device != "auto":
+        raise ConfigError(
+            "vLLM chooses the device itself",
+            where="--device",
+            got=device,
+            expected="auto",
+            hint="CUDA_VISIBLE_DEVICES says which accelerators it may see",
+        )

@@ -41,6 +41,8 @@ class VllmOptions:
         cache_bytes: for keys and values; None for 1 GiB on a CPU, and for what vLLM finds free on
             an accelerator.
         max_positions: the longest row with its prompt and answer; None for the backbone's own.
+        beginnings: whether keys and values of what rows begin with, prompts too, are kept; how long
+            an answer takes then tells whether others' texts under this prompt began so.
         rows: the most rows of a batch.
         compiled: let torch.compile fuse the model's operations; slower to start.
         tensor_parallel: over how many accelerators the model is spread.
@@ -48,6 +50,7 @@ class VllmOptions:
 
     cache_bytes: int | None = None
     max_positions: int | None = None
+    beginnings: bool = True
     rows: int = 128
     compiled: bool = False
     tensor_parallel: int = 1
@@ -81,7 +84,7 @@ class Vllm:
             dtype=str(known.dtype).removeprefix("torch."),
             skip_tokenizer_init=True,  # ids come in and go out
             enable_prompt_embeds=True,
-            enable_prefix_caching=True,
+            enable_prefix_caching=options.beginnings,
             block_size=_CPU_BLOCK_TOKENS if self.on_cpu else _BLOCK_TOKENS,
             max_model_len=max_positions,
             max_num_seqs=options.rows,
