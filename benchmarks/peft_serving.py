@@ -33,9 +33,10 @@ class PeftServer:
         self._model: Any = get_peft_model(model, config, adapter_name="p0")
         for number in range(1, len(prompts)):
             self._model.add_adapter(f"p{number}", config)
+        encoders: Any = self._model.prompt_encoder
         with torch.no_grad():
             for number, prompt in enumerate(prompts):
-                self._model.prompt_encoder[f"p{number}"].embedding.weight.copy_(prompt)
+                encoders[f"p{number}"].embedding.weight.copy_(prompt)
         self._model.eval()
 
     @torch.inference_mode()

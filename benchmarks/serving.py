@@ -144,11 +144,16 @@ async def measure(bench: Bench) -> dict[str, Any]:
         "write": await rates(_write(bench, peft), options.rounds),
         "adding": await adding(bench),
         "prompt_bytes": prompt_bytes,
-        "kv_bytes": LENGTH * bench.backbone.ragged.shape.token_bytes,  # type: ignore[union-attr]
+        "kv_bytes": LENGTH * _token_bytes(bench.backbone),
         "rss_before": before,
     }
     await bench.engine.close()
     return result
+
+
+def _token_bytes(backbone: Any) -> int:
+    """Of one token's keys and values."""
+    return int(backbone.ragged.shape.token_bytes)
 
 
 def _classify(bench: Bench, peft: PeftServer) -> dict[str, Work]:
