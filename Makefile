@@ -62,7 +62,7 @@ test-vllm: $(VLLM_STAMP)  ## the engine on the real vLLM in an environment of it
 		tests/serving/test_conformance_smollm2.py tests/serving/test_vllm_engine.py \
 		tests/serving/test_vllm_end.py $(ARGS)
 
-bench-training: $(STAMP)  ## steps and time to accuracy against PEFT; about 20 minutes
+bench-training: $(STAMP)  ## steps and time to accuracy against PEFT; half an hour
 	$(BIN)/python -m benchmarks.training $(ARGS)
 
 bench-training-gpu: $(STAMP)  ## the same with an 8B backbone on a GPU; ARGS=--smoke: a tiny one
@@ -71,7 +71,7 @@ bench-training-gpu: $(STAMP)  ## the same with an 8B backbone on a GPU; ARGS=--s
 bench-embedding: $(STAMP)  ## what a prompt buys a sentence encoder: texts looked up; about 5 minutes
 	$(BIN)/python -m benchmarks.embedding $(ARGS)
 
-bench-precision: $(STAMP)  ## fp32, bf16, int8 and int4 backbones: quality, memory, time; about 15 minutes
+bench-precision: $(STAMP)  ## fp32, bf16, int8 and int4 backbones: quality, memory, time; half an hour
 	$(BIN)/python -m benchmarks.precision $(ARGS)
 
 bench-serving: $(STAMP)  ## 32 prompts served, against PEFT and no prompt; about 20 minutes; ARGS='--churn 10': ten minutes of churn
