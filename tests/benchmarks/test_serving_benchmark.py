@@ -23,6 +23,8 @@ from cuecard.types import Encoded, InputTokens
 from reviews import reviews
 from tiny import tiny_backbone, tiny_model, tiny_tokenizer
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
