@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from cuecard.errors import BackboneError, ConfigError, EngineError
-from cuecard.serving.engine import Held
-from cuecard.types import InputTokens
+from cuecard.serving.engine import Held, Scoring
+from cuecard.types import Encoded, InputTokens
 from serving_engine import (
     LONGER,
     held,
@@ -50,6 +50,27 @@ def test_as_alone(kind: str) -> None:
         assert [token.id for token in said] == expected
         assert reason == ("length" if len(expected) == 12 else "stop")
     assert stats["passes"] < len(scored) + 2 * len(texts)  # batches, and not a row each
+
+
+@pytest.mark.parametrize("kind", ["bert", "deberta-v2"])
+def test_words_at_a_mask(kind: str) -> None:
+    backbone = tiny_backbone(kind)
+    every = [held(1), held(2, 3), None]
+    rows = [
+        Scoring(one, Encoded(tokens(seed, 6 + seed), (), 1, mask=2 + seed), LONGER)
+        for seed in range(4)
+        for one in every
+    ]
+
+    async def ask() -> Any:
+        async with serving(backbone) as engine:
+            scores = await engine.score(rows)
+            with pytest.raises(BackboneError, match="does not go on"):
+                await written(engine, writing(None, tokens(1, 4)))
+            return scores
+
+    for row, found in zip(rows, asyncio.run(ask()), strict=True):
+        assert found == pytest.approx(scored_alone(backbone, row), abs=1e-4)
 
 
 def test_only_the_row_that_does_not_fit_fails() -> None:

@@ -12,7 +12,7 @@ import torch
 
 from cuecard.errors import BackboneError, ConfigError, EngineError
 from cuecard.serving.engine import Generation, Held, Scoring
-from cuecard.types import InputTokens
+from cuecard.types import Encoded, InputTokens
 from serving_engine import (
     LONGER,
     ONE_TOKEN,
@@ -240,6 +240,11 @@ def test_a_row_that_does_not_fit_fails_alone() -> None:
     bad: list[tuple[Scoring, type[Exception], str]] = [
         (scoring(held(1), tokens(1, 250)), BackboneError, "longer than the backbone's positions"),
         (scoring(Held("wide", InputTokens(noise(1, 4, 33))), tokens(1, 5)), BackboneError, "fit"),
+        (
+            Scoring(None, Encoded(tokens(1, 5), (), 0, mask=3), ONE_TOKEN),
+            BackboneError,
+            "not at a mask",
+        ),
         (scoring(held(1), ()), ConfigError, "a row cannot be run"),
         (scoring(held(1), tokens(1, 5), 9), ConfigError, "a row cannot be run"),
         (scoring(held(1), tokens(1, 5), words=((), (3,))), ConfigError, "nothing to score"),

@@ -166,7 +166,7 @@ class Apart:
         self, words: Sequence[tuple[Row, tuple[int, ...]]], injection: Injection | None
     ) -> list[list[float]]:
         """Each word's tokens' log-probabilities behind its row."""
-        rows = [(Encoded(row.ids, (), row.slot), word) for row, word in words]
+        rows = [(Encoded(row.ids, (), row.slot, mask=row.mask), word) for row, word in words]
         batch = collate(rows).to(self._backbone.device)
         (reads,) = self._backbone.read_many([(batch, injection)])
         logs = (-reads.nll(batch.target_ids).double()).tolist()

@@ -30,6 +30,7 @@ class Row:
         ids: the context.
         slot: how many of them come before the prompt.
         words: continuations to score.
+        mask: the place in the context that they are to stand for; None where they come behind it.
         pins: what it uses of the cache.
         given: its prompt's tensors; None until they are needed.
         ahead: kept keys and values in front of the body.
@@ -45,6 +46,7 @@ class Row:
     ids: tuple[int, ...]
     slot: int = 0
     words: tuple[tuple[int, ...], ...] = ()
+    mask: int | None = None
     pins: list[Key] = field(default_factory=list)
     given: Injected | None = None
     ahead: tuple[Tensor, ...] = ()
@@ -89,7 +91,7 @@ class Scored(Call):
 
     def __init__(self, rows: Sequence[Scoring], deliver: Deliver) -> None:
         made = [
-            Row(number, row.prompt, row.row.context, row.row.slot, row.words)
+            Row(number, row.prompt, row.row.context, row.row.slot, row.words, row.row.mask)
             for number, row in enumerate(rows)
         ]
         super().__init__(made, deliver)

@@ -34,8 +34,15 @@ class Preparer:
         """See that a row fits.
 
         Raises:
-            BackboneError: a prompt of other sizes than the backbone's, or too many tokens.
+            BackboneError: a mask to read at, or too many tokens.
         """
+        if row.mask is not None:
+            raise BackboneError(
+                "this backbone reads behind a text, and not at a mask",
+                where=self._backbone.name,
+                got=f"a row with a mask at token {row.mask}",
+                expected="a template without {mask}",
+            )
         injection = None if row.prompt is None else row.prompt.injection
         vectors = 0 if injection is None else injection.length
         longest = max((len(word) - 1 for word in row.words), default=0)
