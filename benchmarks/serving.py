@@ -27,6 +27,7 @@ from benchmarks.machine import machine, versions
 from benchmarks.peft_serving import PeftServer, Request, grouped
 from benchmarks.tables import ROOT
 from cuecard import load_backbone
+from cuecard.backbones.loading import Precision
 from cuecard.serving.engine import Generation, Held, Sampling, Scoring, Token
 from cuecard.serving.local import LocalEngine
 from cuecard.serving.settings import LocalSettings
@@ -35,6 +36,11 @@ from cuecard.types import Encoded, InputTokens
 RESULTS = ROOT / "benchmarks" / "results" / "serving.json"
 BACKBONE = "smollm2-135m-instruct"
 PROMPTS, LENGTH, CLIENTS = 32, 20, 64
+# What a task written for a chat model begins with.
+TOLD = (
+    "You judge reviews of films. Say whether the review below praises the film or finds fault with "
+    "it, in one word: positive or negative.\n\n"
+)
 
 Work = Callable[[], Awaitable[int]]
 
@@ -45,17 +51,24 @@ class Bench:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.backbone = load_backbone(options.backbone, dtype=options.dtype)
-        spec = review_task(options.reviews, 0).spec
-        records = review_task(options.reviews, 0).train[: options.requests]
-        self.rows = [spec.encode(record, self.backbone.tokenizer) for record in records]
-        self.words = tuple(tuple(word) for word in spec.continuations(self.backbone.tokenizer))
+        task = review_task(options.reviews, 0)
+        told = task.spec.model_copy(update={"template": TOLD + task.spec.template})
+        records, tokenizer = task.train[: options.requests], self.backbone.tokenizer
+        self.rows = [task.spec.encode(record, tokenizer) for record in records]
+        self.words = tuple(tuple(word) for word in task.spec.continuations(tokenizer))
         self.prompts = [held(self.backbone, number) for number in range(PROMPTS)]
         chance = random.Random(0)
         self.requests: list[Request] = [(chance.randrange(PROMPTS), row) for row in self.rows]
+        self.told: list[Request] = [
+            (number, told.encode(record, tokenizer))
+            for (number, _), record in zip(self.requests, records, strict=True)
+        ]
         self.engine = LocalEngine(self.backbone, LocalSettings(pass_tokens=options.pass_tokens))
 
-    async def classify(self, choose: Callable[[int], Held | None], count: int) -> int:
-        """So many requests from `CLIENTS` at a time."""
+    async def classify(
+        self, choose: Callable[[int], Held | None], requests: Sequence[Request]
+    ) -> int:
+        """Requests from `CLIENTS` at a time."""
         turn = asyncio.Semaphore(CLIENTS)
 
         async def one(request: Request) -> None:
@@ -63,8 +76,8 @@ class Bench:
                 row = Scoring(choose(request[0]), request[1], self.words)
                 await self.engine.score([row])
 
-        await asyncio.gather(*map(one, self.requests[:count]))
-        return count
+        await asyncio.gather(*map(one, requests))
+        return len(requests)
 
     async def write(self, choose: Callable[[int], Held | None], count: int) -> int:
         """So many answers from `CLIENTS` at a time; how many tokens they have."""
@@ -95,8 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run everything and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default=BACKBONE, help="a name, a folder or a hub id")
-    parser.add_argument("--dtype", default="bf16", choices=("fp32", "bf16"), help="of all sides")
-    parser.add_argument("--rounds", type=int, default=3, help="kept rounds per figure")
+    parser.add_argument("--dtype", default="bf16", choices=("fp32", "bf16"), help="of ours")
+    parser.add_argument("--rounds", type=int, default=2, help="kept rounds per figure")
     parser.add_argument("--requests", type=int, default=256, help="to classify, in a round")
     parser.add_argument("--answers", type=int, default=64, help="to write, in a round")
     parser.add_argument("--peft-share", type=int, default=8, help="PEFT gets one in so many")
@@ -129,10 +142,12 @@ async def measure(bench: Bench) -> dict[str, Any]:
     for prompt in bench.prompts:
         await bench.engine.hold(prompt)
     prompt_bytes = bench.engine.stats()["prompt_cache_bytes"] / PROMPTS
-    peft = PeftServer(
-        load_backbone(options.backbone, dtype=options.dtype).model,
-        [prompt.injection.vectors for prompt in bench.prompts],  # type: ignore[union-attr]
-    )
+    vectors = [held.injection.vectors for held in bench.prompts]  # type: ignore[union-attr]
+    precisions: tuple[Precision, ...] = ("fp32", "bf16")  # PEFT's default, and ours
+    pefts = {
+        precision: PeftServer(load_backbone(options.backbone, dtype=precision).model, vectors)
+        for precision in precisions
+    }
     result: dict[str, Any] = {
         "backbone": options.backbone,
         "dtype": options.dtype,
@@ -140,8 +155,9 @@ async def measure(bench: Bench) -> dict[str, Any]:
         "length": LENGTH,
         "clients": CLIENTS,
         "new_tokens": options.new_tokens,
-        "classify": await rates(_classify(bench, peft), options.rounds),
-        "write": await rates(_write(bench, peft), options.rounds),
+        "classify": await rates(_classify(bench, pefts, bench.requests), options.rounds),
+        "classify_told": await rates(_classify(bench, pefts, bench.told), options.rounds),
+        "write": await rates(_write(bench, pefts), options.rounds),
         "adding": await adding(bench),
         "prompt_bytes": prompt_bytes,
         "kv_bytes": LENGTH * _token_bytes(bench.backbone),
@@ -156,45 +172,54 @@ def _token_bytes(backbone: Any) -> int:
     return int(backbone.ragged.shape.token_bytes)
 
 
-def _classify(bench: Bench, peft: PeftServer) -> dict[str, Work]:
-    count, share = bench.options.requests, bench.options.peft_share
-    firsts, some = [word[0] for word in bench.words], bench.requests[: max(1, count // share)]
-    batches = grouped(bench.requests[:CLIENTS])[: max(1, CLIENTS // share)]
+def _classify(
+    bench: Bench, pefts: dict[Precision, PeftServer], requests: Sequence[Request]
+) -> dict[str, Work]:
+    firsts = [word[0] for word in bench.words]
 
-    async def one_by_one() -> int:
-        for request in some:
-            peft.classify([request], firsts)
-        return len(some)
-
-    async def by_group() -> int:
-        for batch in batches:
-            peft.classify(batch, firsts)
-        return sum(map(len, batches))
+    def served(peft: PeftServer, batch: Sequence[Request]) -> int:
+        return len(peft.classify(batch, firsts))
 
     return {
-        **_ours(lambda choose: bench.classify(choose, count), bench),
-        "peft_per_request": one_by_one,
-        "peft_grouped": by_group,
+        **_ours(lambda choose: bench.classify(choose, requests), bench),
+        **_pefts(pefts, requests, bench.options.peft_share, served),
     }
 
 
-def _write(bench: Bench, peft: PeftServer) -> dict[str, Work]:
-    count, share = bench.options.answers, bench.options.peft_share
-    end, new_tokens = int(bench.backbone.tokenizer.eos_token_id), bench.options.new_tokens
-    some = bench.requests[: max(1, count // share)]
-    batches = grouped(bench.requests[: min(count, CLIENTS)])[: max(1, CLIENTS // share)]
+def _write(bench: Bench, pefts: dict[Precision, PeftServer]) -> dict[str, Work]:
+    count, new_tokens = bench.options.answers, bench.options.new_tokens
+    end = int(bench.backbone.tokenizer.eos_token_id)
 
-    async def one_by_one() -> int:
-        return sum(len(peft.write([one], new_tokens, end)[0]) for one in some)
-
-    async def by_group() -> int:
-        answers = [answer for batch in batches for answer in peft.write(batch, new_tokens, end)]
-        return sum(map(len, answers))
+    def served(peft: PeftServer, batch: Sequence[Request]) -> int:
+        return sum(map(len, peft.write(batch, new_tokens, end)))
 
     return {
         **_ours(lambda choose: bench.write(choose, count), bench),
-        "peft_per_request": one_by_one,
-        "peft_grouped": by_group,
+        **_pefts(pefts, bench.requests[:count], bench.options.peft_share, served),
+    }
+
+
+def _pefts(
+    pefts: dict[Precision, PeftServer],
+    requests: Sequence[Request],
+    share: int,
+    served: Callable[[PeftServer, Sequence[Request]], int],
+) -> dict[str, Work]:
+    """One in `share` of the requests, one by one; and of as many as come at once, by prompt."""
+    singly = [[request] for request in requests[: max(1, len(requests) // share)]]
+    together = grouped(requests[:CLIENTS])
+    chosen = together[: max(1, len(together) // share)]
+
+    def work(peft: PeftServer, batches: Sequence[Sequence[Request]]) -> Work:
+        async def run() -> int:
+            return sum(served(peft, batch) for batch in batches)
+
+        return run
+
+    return {
+        f"peft_{precision}_{way}": work(peft, batches)
+        for precision, peft in pefts.items()
+        for way, batches in (("per_request", singly), ("grouped", chosen))
     }
 
 
@@ -218,20 +243,14 @@ async def rates(contestants: dict[str, Work], rounds: int) -> dict[str, Any]:
             if turn:
                 seen[name].append(done / (time.process_time() - cpu))
     found = {name: median(each) for name, each in seen.items()}
-    many = found["many"]
     print({name: round(rate, 2) for name, rate in found.items()}, flush=True)
-    against = {
-        "peft_per_request": "over_peft_per_request",
-        "peft_grouped": "over_peft_grouped",
-        "bare": "over_bare",
-        "one": "over_one_prompt",
-    }
     # Neighbours in one round are compared: a machine's speed changes within minutes.
-    ratios = {
-        told: median(a / b for a, b in zip(seen["many"], seen[name], strict=True))
-        for name, told in against.items()
+    over = {
+        name: median(a / b for a, b in zip(seen["many"], each, strict=True))
+        for name, each in seen.items()
+        if name != "many"
     }
-    return {"per_cpu_s": found, "rounds": seen, **ratios, "many": many}
+    return {"per_cpu_s": found, "rounds": seen, "over": over}
 
 
 async def adding(bench: Bench, times: int = 16) -> dict[str, float]:

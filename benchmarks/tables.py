@@ -24,6 +24,12 @@ BEGIN_METHODS = "<!-- benchmarks/results/methods.json -->"
 METHODS_FIGURE = "<!-- figure of benchmarks/results/methods.json -->"
 BEGIN_PRECISION = "<!-- benchmarks/results/precision.json -->"
 
+SERVED = (
+    ("classify", "reviews classified"),
+    ("classify_told", "the same behind an instruction"),
+    ("write", "tokens written"),
+)
+
 _MARKS, _WIDTH = "█▓▒░·", 60
 
 
@@ -89,16 +95,19 @@ def serving_table(results: dict[str, Any]) -> str:
     if "classify" not in results:
         return "\n".join(["Not measured yet.", *_churn_lines(results)])
     lines = [
-        "| with 32 prompts, per CPU-second | cuecard | over PEFT, a request at a time "
-        "| over PEFT, grouped by prompt | over no prompt | over one prompt |",
+        "| with 32 prompts, per CPU-second | cuecard | over PEFT fp32, one by one; grouped "
+        "| over PEFT bf16, one by one; grouped | over no prompt | over one prompt |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    for name, told in (("classify", "requests classified"), ("write", "tokens written")):
-        one = results[name]
+    for name, told in SERVED:
+        one, over = results[name], results[name]["over"]
+        pefts = [
+            "; ".join(f"{over[f'peft_{kind}_{way}']:.1f}x" for way in ("per_request", "grouped"))
+            for kind in ("fp32", "bf16")
+        ]
         lines.append(
-            f"| {told} | {one['many']:.1f} | {one['over_peft_per_request']:.1f}x "
-            f"| {one['over_peft_grouped']:.1f}x | {one['over_bare']:.2f} "
-            f"| {one['over_one_prompt']:.2f} |"
+            f"| {told} | {one['per_cpu_s']['many']:.1f} | {pefts[0]} | {pefts[1]} "
+            f"| {over['bare']:.2f} | {over['one']:.2f} |"
         )
     adding = {name: f"{1000 * value:,.0f} ms" for name, value in results["adding"].items()}
     about = [
@@ -108,7 +117,7 @@ def serving_table(results: dict[str, Any]) -> str:
         f"A prompt more takes {results['prompt_bytes'] / 2**10:,.0f} KiB: keys and values of "
         f"{results['length']} tokens are {results['kv_bytes'] / 2**10:,.0f}.",
         *_churn_lines(results),
-        f"{results['backbone']} in {results['dtype']} on all sides, {results['clients']} clients, "
+        f"{results['backbone']} in {results['dtype']}, {results['clients']} clients, "
         f"answers of {results['new_tokens']} tokens at most. {_about(results)}",
     ]
     return "\n".join([*lines, "", "\n\n".join(about)])

@@ -13,6 +13,7 @@ from benchmarks.serving import held, main
 from benchmarks.tables import (
     BEGIN_SERVING,
     END,
+    SERVED,
     SERVING_PAGE,
     serving_table,
     stored_serving,
@@ -44,16 +45,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_it_holds_its_numbers(results: dict[str, Any]) -> None:
-    for name in ("classify", "write"):
+    ways = {f"peft_{kind}_{way}" for kind in ("fp32", "bf16") for way in ("per_request", "grouped")}
+    for name, _ in SERVED:
         assert all(rate > 0 for rate in results[name]["per_cpu_s"].values())
-        assert set(results[name]["per_cpu_s"]) == {
-            "many",
-            "one",
-            "bare",
-            "peft_per_request",
-            "peft_grouped",
-        }
-        assert results[name]["over_bare"] > 0
+        assert set(results[name]["per_cpu_s"]) == {"many", "one", "bare", *ways}
+        assert set(results[name]["over"]) == {"one", "bare", *ways}
     assert results["prompt_bytes"] == results["kv_bytes"] == 20 * 2 * 2 * 2 * 8 * 4
     assert set(results["versions"]) == {"cuecard", "torch", "transformers", "peft"}
     churn = results["churn"]
@@ -69,7 +65,6 @@ def test_the_page_has_what_was_measured() -> None:
     assert "Not measured yet." in serving_table({})
 
 
-@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 def test_pefts_answers_are_ours() -> None:
     """Both sides do the same work; of PEFT's answers, those of rows that it does not pad."""
     backbone = tiny_backbone()

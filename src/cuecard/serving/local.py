@@ -14,7 +14,7 @@ from typing import Any
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.fingerprints import check_backbone
 from cuecard.backbones import CausalBackbone
-from cuecard.errors import ConfigError, EngineError
+from cuecard.errors import EngineError
 from cuecard.serving.apart import Apart
 from cuecard.serving.calls import Call, Readying, Scored, Writing
 from cuecard.serving.engine import Finished, Generation, Held, Scoring, Token
@@ -50,15 +50,7 @@ class LocalEngine:
 
         Raises:
             WrongBackboneError: it was made for another backbone.
-            ConfigError: a trained head answers, and not words.
         """
-        if prompt.spec.headed:
-            raise ConfigError(
-                "a prompt whose answers come from a trained head is not served",
-                where=f"prompt {prompt.digest[:12]}",
-                got=prompt.spec.kind,
-                expected="a task that is answered by words or texts",
-            )
         check_backbone(prompt.manifest, self._backbone, f"prompt {prompt.digest[:12]}")
 
     async def start(self) -> None:
