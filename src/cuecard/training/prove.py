@@ -21,6 +21,7 @@ from cuecard.evaluation.scoring import SECOND
 from cuecard.tasks import Task, draw_rows
 from cuecard.training.log import Observer, read_log
 from cuecard.training.prove_plain import compare_plainly
+from cuecard.training.run_facts import numbers, rows_note, run_facts, training_note
 from cuecard.training.train import Run
 from cuecard.types import Backbone, Record
 
@@ -87,13 +88,10 @@ def prove(
     if run.test is None:
         raise DataError("there are no test rows to prove anything on", expected="a test split")
     tell = observer or (lambda event: None)
-    columns = COLUMNS[task.spec.kind]
     if task.spec.kind not in _FIRST:
         table, notes, found = compare_plainly(backbone, task, run, tell)
-        return Proof(rows=table, columns=columns, notes=notes, report=found)
-    return _prove_by_hand(
-        backbone, task, run, manual, demonstrations, selection_rows, tell, columns
-    )
+        return Proof(rows=table, columns=COLUMNS[task.spec.kind], notes=notes, report=found)
+    return _prove_by_hand(backbone, task, run, manual, demonstrations, selection_rows, tell)
 
 
 def _prove_by_hand(
@@ -104,7 +102,6 @@ def _prove_by_hand(
     demonstrations: Sequence[int],
     selection_rows: int,
     tell: Observer,
-    columns: tuple[str, ...],
 ) -> Proof:
     # By hand the model says a label's word, whatever the trained prompt does.
     task = replace(task, spec=task.spec.model_copy(update={"head": "none"}))
@@ -139,7 +136,7 @@ def _prove_by_hand(
     report = _report(backbone, task, run, most, contestants, gains)
     return Proof(
         rows=_rows(task, run, most, contestants),
-        columns=columns,
+        columns=COLUMNS[task.spec.kind],
         notes=_notes(report),
         report=report,
     )
@@ -250,28 +247,13 @@ def _report(
 ) -> dict[str, Any]:
     assert run.test is not None
     metric = _FIRST[task.spec.kind]
-    report: dict[str, Any] = {
-        "test_rows": len(task.test),
-        "train_rows": len(task.train),
-        "validation_rows": len(task.validation),
+    report = run_facts(backbone, task, run) | {
         "metric": metric,
-        "majority": _numbers(most, metric),
-        "prompt": _numbers(run.test, metric) | {"confusion": run.test.metrics.get("confusion")},
-        "prompt_bytes": run.prompt.nbytes,
-        "train_cpu_seconds": run.cpu_seconds,
-        "train_seconds": run.seconds,
-        "steps": run.steps,
-        "best_step": run.best_step,
-        "lr": run.lr,
-        "seed": run.prompt.manifest.seed,
-        "backbone": backbone.name,
-        "fingerprint": backbone.fingerprint,
-        "digest": run.prompt.digest,
-        "data": task.report,
-        "alarm": run.alarm,
+        "majority": numbers(most, metric),
+        "prompt": numbers(run.test, metric) | {"confusion": run.test.metrics.get("confusion")},
     }
     for key, (choice, found) in contestants.items():
-        report[key] = _numbers(found, metric) | {
+        report[key] = numbers(found, metric) | {
             "name": choice.manual.name,
             "variant": choice.variant,
             "template": choice.spec.template,
@@ -289,21 +271,8 @@ def _report(
     return report
 
 
-def _numbers(found: Evaluation, metric: str) -> dict[str, Any]:
-    kept = {k: v for k, v in found.metrics.items() if k != "confusion"}
-    return kept | {
-        "ci95": found.ci95.get(metric),
-        "intervals": found.ci95,
-        "tokens_per_request": found.tokens_per_request,
-        "seconds": found.seconds,
-    }
-
-
 def _notes(report: Mapping[str, Any]) -> tuple[str, ...]:
-    notes = [
-        f"{report['test_rows']:,} test rows, touched once; everything was chosen on "
-        f"{report['validation_rows']:,} validation rows.",
-    ]
+    notes = [rows_note(report)]
     in_what = "" if report["metric"] == "accuracy" else " in ROUGE-L"
     for name, against in _GAINS.values():
         if name in report:
@@ -312,11 +281,7 @@ def _notes(report: Mapping[str, Any]) -> tuple[str, ...]:
                 f"Gain{in_what} over the {against} prompt: {report[name]:+.3f}, "
                 f"paired 95% interval {low:+.3f} to {high:+.3f}."
             )
-    notes.append(
-        f"Trained in {report['steps']} steps, {report['train_cpu_seconds']:,.0f} CPU-seconds; "
-        f"best at step {report['best_step']}; learning rate {report['lr']:.3g}; "
-        f"seed {report['seed']}."
-    )
+    notes.append(training_note(report))
     if report["alarm"]:
         notes.append(f"Warning: {report['alarm']}.")
     return tuple(notes)

@@ -11,6 +11,7 @@ from cuecard.evaluation.report import Row
 from cuecard.evaluation.scoring import SECOND
 from cuecard.tasks import Task
 from cuecard.training.log import Observer
+from cuecard.training.run_facts import numbers, rows_note, run_facts, training_note
 from cuecard.training.train import Run
 from cuecard.types import Backbone
 
@@ -61,39 +62,14 @@ def _report(
     gains: Mapping[str, Gain],
 ) -> dict[str, Any]:
     assert run.test is not None
-    report: dict[str, Any] = {
-        "test_rows": len(task.test),
-        "train_rows": len(task.train),
-        "validation_rows": len(task.validation),
-        "metric": run.test.primary,
-        "prompt": _numbers(run.test),
-        "prompt_bytes": run.prompt.nbytes,
-        "train_cpu_seconds": run.cpu_seconds,
-        "train_seconds": run.seconds,
-        "steps": run.steps,
-        "best_step": run.best_step,
-        "lr": run.lr,
-        "seed": run.prompt.manifest.seed,
-        "backbone": backbone.name,
-        "fingerprint": backbone.fingerprint,
-        "digest": run.prompt.digest,
-        "data": task.report,
-        "alarm": run.alarm,
-    }
+    metric = run.test.primary
+    report = run_facts(backbone, task, run)
+    report |= {"metric": metric, "prompt": numbers(run.test, metric)}
     for key, (name, found) in contestants.items():
-        report[key] = {"name": name, **_numbers(found)}
+        report[key] = {"name": name, **numbers(found, metric)}
         report[f"gain_{key}"] = gains[key].value
         report[f"gain_{key}_ci95"] = gains[key].ci95
     return report
-
-
-def _numbers(found: Evaluation) -> dict[str, Any]:
-    return dict(found.metrics) | {
-        "ci95": found.ci95.get(found.primary),
-        "intervals": found.ci95,
-        "tokens_per_request": found.tokens_per_request,
-        "seconds": found.seconds,
-    }
 
 
 def _notes(
@@ -101,18 +77,9 @@ def _notes(
     contestants: Mapping[str, tuple[str, Evaluation]],
     gains: Mapping[str, Gain],
 ) -> tuple[str, ...]:
-    first = (
-        f"{report['test_rows']:,} test rows, touched once; everything was chosen on "
-        f"{report['validation_rows']:,} validation rows."
-    )
     over = [
         f"Gain over {contestants[key][0]}: {found.value:+.3f}, paired 95% interval "
         f"{found.ci95.low:+.3f} to {found.ci95.high:+.3f}."
         for key, found in gains.items()
     ]
-    last = (
-        f"Trained in {report['steps']} steps, {report['train_cpu_seconds']:,.0f} CPU-seconds; "
-        f"best at step {report['best_step']}; learning rate {report['lr']:.3g}; "
-        f"seed {report['seed']}."
-    )
-    return (first, *over, last)
+    return (rows_note(report), *over, training_note(report))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from cuecard.errors import DataError
 from cuecard.evaluation.evaluate import Evaluation, evaluate, gain
 from cuecard.evaluation.report import RETRIEVAL_COLUMNS, Row
 from cuecard.tasks import Task
 from cuecard.training.log import Observer
 from cuecard.training.prove import Proof
+from cuecard.training.run_facts import numbers, run_facts
 from cuecard.training.train import Run
 from cuecard.types import Backbone
 
@@ -35,29 +34,15 @@ def prove_retrieval(
         f"Gain in {found.metric} over no prompt: {found.value:+.3f}, paired 95% interval "
         f"{found.ci95.low:+.3f} to {found.ci95.high:+.3f}, among {len(task.test):,} test rows."
     )
-    size, method = run.prompt.nbytes, run.prompt.manifest.method
-    report: dict[str, Any] = {
-        "test_rows": len(task.test),
-        "train_rows": len(task.train),
-        "validation_rows": len(task.validation),
+    method = run.prompt.manifest.method
+    report = run_facts(backbone, task, run) | {
         "metric": found.metric,
-        "no_prompt": _numbers(before),
-        "prompt": _numbers(run.test),
+        "no_prompt": numbers(before, found.metric),
+        "prompt": numbers(run.test, found.metric),
         "gain": found.value,
         "gain_ci95": found.ci95,
-        "prompt_bytes": size,
-        "train_cpu_seconds": run.cpu_seconds,
-        "train_seconds": run.seconds,
-        "steps": run.steps,
-        "best_step": run.best_step,
-        "lr": run.lr,
-        "seed": run.prompt.manifest.seed,
-        "backbone": backbone.name,
-        "fingerprint": backbone.fingerprint,
-        "digest": run.prompt.digest,
-        "data": task.report,
     }
-    rows = _row("no prompt", before, 0), _row(f"trained: {method}", run.test, size)
+    rows = _row("no prompt", before, 0), _row(f"trained: {method}", run.test, run.prompt.nbytes)
     return Proof(rows=rows, columns=RETRIEVAL_COLUMNS, notes=(note,), report=report)
 
 
@@ -71,7 +56,3 @@ def _row(name: str, found: Evaluation, size: int) -> Row:
         bytes_per_task=size,
         seconds=found.seconds,
     )
-
-
-def _numbers(found: Evaluation) -> dict[str, Any]:
-    return dict(found.metrics) | {"intervals": found.ci95, "seconds": found.seconds}

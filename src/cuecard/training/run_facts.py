@@ -1,0 +1,60 @@
+"""What every report says of a run, whatever it is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cuecard.evaluation.evaluate import Evaluation
+from cuecard.tasks import Task
+from cuecard.training.train import Run
+from cuecard.types import Backbone
+
+
+def run_facts(backbone: Backbone, task: Task, run: Run) -> dict[str, Any]:
+    """Rows, bytes, seconds, steps, and what the run can be told by."""
+    return {
+        "test_rows": len(task.test),
+        "train_rows": len(task.train),
+        "validation_rows": len(task.validation),
+        "prompt_bytes": run.prompt.nbytes,
+        "train_cpu_seconds": run.cpu_seconds,
+        "train_seconds": run.seconds,
+        "steps": run.steps,
+        "best_step": run.best_step,
+        "lr": run.lr,
+        "seed": run.prompt.manifest.seed,
+        "backbone": backbone.name,
+        "fingerprint": backbone.fingerprint,
+        "digest": run.prompt.digest,
+        "data": task.report,
+        "alarm": run.alarm,
+    }
+
+
+def numbers(found: Evaluation, metric: str) -> dict[str, Any]:
+    """An evaluation's metrics and intervals, that of `metric` by itself too."""
+    kept = {name: value for name, value in found.metrics.items() if name != "confusion"}
+    return kept | {
+        "ci95": found.ci95.get(metric),
+        "intervals": found.ci95,
+        "tokens_per_request": found.tokens_per_request,
+        "seconds": found.seconds,
+    }
+
+
+def rows_note(facts: Mapping[str, Any]) -> str:
+    """On how many rows it was tested and chosen, as a sentence."""
+    return (
+        f"{facts['test_rows']:,} test rows, touched once; everything was chosen on "
+        f"{facts['validation_rows']:,} validation rows."
+    )
+
+
+def training_note(facts: Mapping[str, Any]) -> str:
+    """What the training took, as a sentence."""
+    return (
+        f"Trained in {facts['steps']} steps, {facts['train_cpu_seconds']:,.0f} CPU-seconds; "
+        f"best at step {facts['best_step']}; learning rate {facts['lr']:.3g}; "
+        f"seed {facts['seed']}."
+    )
