@@ -7,7 +7,8 @@
     ├── CatalogueError           a name, a download or a conversion
     │   └── ChecksumError        bytes that are not the published ones
     ├── BackboneError            a model that cannot be loaded or used
-    │   └── FrozenError          a backbone that changed during training
+    │   ├── FrozenError          a backbone that changed during training
+    │   └── AdapterError         a LoRA adapter that cannot be trusted, or not on this model
     ├── ArtifactError            a prompt folder that cannot be trusted or read
     │   └── WrongBackboneError   a prompt made for another model
     ├── RegistryError            a registry that cannot be read or written as asked
@@ -100,6 +101,10 @@ class BackboneError(CuecardError):
 
 class FrozenError(BackboneError):
     """A backbone whose parameters changed although nothing may change them."""
+
+
+class AdapterError(BackboneError):
+    """A LoRA adapter that cannot be trusted, read, or put on the model that was given."""
 
 
 class ArtifactError(CuecardError):

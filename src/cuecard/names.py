@@ -25,6 +25,7 @@ def load_backbone(
     dtype: Precision = "auto",
     device: str = "auto",
     quantize: Quantize = "none",
+    adapter: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Backbone:
     """Load a frozen backbone by catalogue name, local folder or hub id, in this order.
@@ -34,16 +35,22 @@ def load_backbone(
         device: a torch device, or "auto".
         quantize: hold the linear layers' weights in 8 or 4 bits: "int8" and "int4" anywhere, with
             the extra `quant`; "nf4" and "llm-int8" on CUDA, with bitsandbytes.
+        adapter: the folder of a LoRA adapter in PEFT's format, made for this backbone; it is merged
+            into the weights, before these are quantised. A prompt trained on the outcome belongs
+            to base and adapter together.
         progress: called with (what, done, total) while the catalogue fetches and converts.
 
     Raises:
+        AdapterError: an adapter that cannot be trusted, or was made for another model.
         BackboneError: nothing of that name, or a model that cannot be used.
         CatalogueError: a catalogue backbone that cannot be fetched.
     """
     known = str(name)
     if known in BACKBONES:
         folder = backbone_folder(known, progress)
-        return load_frozen(folder, name=known, dtype=dtype, device=device, quantize=quantize)
+        return load_frozen(
+            folder, name=known, dtype=dtype, device=device, quantize=quantize, adapter=adapter
+        )
     if not Path(name).exists():
         near = difflib.get_close_matches(known.lower(), BACKBONES, 1, 0.6)
         if near or _cannot_be_hub_id(known):
@@ -54,7 +61,7 @@ def load_backbone(
                 expected="a catalogue name, a local folder or a hub id (owner/name)",
                 hint=f"did you mean {near[0]}?" if near else "`cuecard backbones` lists the names",
             )
-    return load_frozen(name, dtype=dtype, device=device, quantize=quantize)
+    return load_frozen(name, dtype=dtype, device=device, quantize=quantize, adapter=adapter)
 
 
 def data_source(name: str | Path, progress: Progress | None = None) -> str | Path:

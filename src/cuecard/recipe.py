@@ -82,6 +82,7 @@ class Recipe(_Section):
     Attributes:
         backbone: a catalogue name, a local folder or a hub id.
         quantize: the form its linear layers' weights are held in; see `load_backbone`.
+        adapter: a LoRA adapter's folder, merged into the backbone; None for none.
         method: the method's `name` and its settings, see `cuecard methods`; a `prompt` to start
             from is a prompt's folder here.
         compare: whether to compare with hand-written prompts on the test rows, or an encoder with
@@ -95,6 +96,7 @@ class Recipe(_Section):
     backbone: str = "smollm2-135m-instruct"
     dtype: Precision = "auto"
     quantize: Quantize = "none"
+    adapter: str | None = None
     device: str = "auto"
     method: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     training: TrainConfig = TrainConfig()
@@ -191,6 +193,7 @@ class Recipe(_Section):
             dtype=self.dtype,
             device=self.device,
             quantize=self.quantize,
+            adapter=self.adapter,
             progress=progress,
         )
 

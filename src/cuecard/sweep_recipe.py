@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, TrainingError
 from cuecard.evaluation.report import write_text
-from cuecard.names import load_backbone
 from cuecard.recipe import FILE as RECIPE
 from cuecard.recipe import Recipe, read_recipe
 from cuecard.settings import parse_settings
@@ -84,9 +83,7 @@ def run_sweep(
     method = recipe.read_method()
     Space(plan.sweep, method, recipe.training)  # what is wrong in it is told before all work
     task = recipe.read_task(progress)
-    backbone = load_backbone(
-        recipe.backbone, dtype=recipe.dtype, device=recipe.device, progress=progress
-    )
+    backbone = recipe.load_backbone(progress)
     folder = _claim(plan, overwrite)
     found = sweep(
         backbone, task, plan.sweep, method, recipe.training, folder=folder, observer=observer

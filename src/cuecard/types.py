@@ -231,6 +231,8 @@ class Fingerprint:
         embeddings: the input embedding matrix, rounded to bfloat16.
         weights: a sample of every other parameter, rounded to bfloat16.
         quantize: the quantised form of these weights, such as "int8"; no digest.
+        adapter: the LoRA adapter that was merged into these weights, the digests above being those
+            of the weights before; "none" without one.
     """
 
     config: str
@@ -238,6 +240,7 @@ class Fingerprint:
     embeddings: str
     weights: str
     quantize: str = "none"
+    adapter: str = "none"
 
 
 @runtime_checkable

@@ -38,6 +38,7 @@ def describe_backbone(backbone: Backbone) -> BackboneEntry:
             embeddings=found.embeddings,
             weights=found.weights,
             quantize=found.quantize,
+            adapter=found.adapter,
         ),
         hidden_size=backbone.hidden_size,
         num_layers=backbone.num_layers,

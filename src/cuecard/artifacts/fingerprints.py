@@ -16,6 +16,7 @@ _MEANING = {
     "embeddings": "other input embeddings",
     "weights": "other inner weights",
     "quantize": "another quantised form",
+    "adapter": "another LoRA adapter",
 }
 
 
@@ -66,6 +67,16 @@ def check_backbone(manifest: Manifest, backbone: Identified, where: str | None =
             expected=f"{entry.name}: {_form(made)}",
             hint=f"load it with quantize={made!r} (--quantize {made}), or train on this form",
         )
+    if made_on := _adapters(entry.fingerprint, found) if not widths else None:
+        raise WrongBackboneError(
+            "the prompt was made with another LoRA adapter on this model",
+            where=where,
+            got=f"{backbone.name}: {made_on[1]}",
+            expected=f"{entry.name}: {made_on[0]}",
+            hint="load it with adapter=FOLDER (--adapter FOLDER)"
+            if entry.fingerprint.adapter != "none"
+            else "load it without --adapter, or train on the adapted model",
+        )
     if widths or parts:
         raise WrongBackboneError(
             "the prompt was made for another backbone",
@@ -79,6 +90,22 @@ def check_backbone(manifest: Manifest, backbone: Identified, where: str | None =
 def _only_the_form_differs(one: FingerprintEntry, other: FingerprintEntry | Fingerprint) -> bool:
     same = ("config", "tokenizer", "embeddings")
     return all(getattr(one, name) == getattr(other, name) for name in same)
+
+
+def _adapters(
+    made: FingerprintEntry, given: FingerprintEntry | Fingerprint
+) -> tuple[str, str] | None:
+    """Both adapters in words, if these alone differ."""
+    others = [field.name for field in fields(Fingerprint) if field.name != "adapter"]
+    if made.adapter == given.adapter or any(
+        getattr(made, name) != getattr(given, name) for name in others
+    ):
+        return None
+    first, second = (
+        "no adapter" if digest == "none" else f"the adapter {digest}"
+        for digest in (made.adapter, given.adapter)
+    )
+    return first, second
 
 
 def _form(quantize: str) -> str:

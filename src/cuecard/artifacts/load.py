@@ -1,17 +1,13 @@
-"""Strict reading of files that somebody else may have written.
+"""Strict reading of a prompt's files, which somebody else may have written.
 
-A file is read once, through one handle, after it is known to be a plain file of a sane size; the
-checks then run on those bytes. Nothing here unpickles, evaluates or follows a path from a file.
-The tensor format is https://github.com/huggingface/safetensors: an 8-byte little-endian header
-length, a JSON header, then the raw tensors.
+How a file is read at all: `plain_files.py`. The tensor format is
+https://github.com/huggingface/safetensors: an 8-byte little-endian header length, a JSON header,
+then the raw tensors.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,8 @@ import torch
 from torch import Tensor
 
 from cuecard.errors import ArtifactError
+from cuecard.plain_files import PICKLE_STARTS, read_bytes
+from cuecard.plain_files import parse_json as parse_json
 
 TENSOR_NAME = "prompt_embeddings"
 MAX_JSON_BYTES = 1 << 20
@@ -29,8 +27,6 @@ MAX_VECTORS = 4096
 MAX_HIDDEN_SIZE = 1 << 16
 MAX_WIDTH = 1 << 20  # of keys and values of all layers side by side
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-_OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-_PICKLE_STARTS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 
 
 def read_plain_file(folder: Path, name: str, max_bytes: int) -> bytes:
@@ -39,73 +35,10 @@ def read_plain_file(folder: Path, name: str, max_bytes: int) -> bytes:
     Raises:
         ArtifactError: the file is missing, a link, not a plain file, too large or unreadable.
     """
-    path = folder / name
     try:
-        mode = path.lstat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
+        return read_bytes(folder / name, max_bytes, "prompt")
+    except FileNotFoundError:
         raise _missing(folder, name) from None
-    except OSError as error:
-        raise ArtifactError("cannot read the file", where=str(path), got=error.strerror) from error
-    if stat.S_ISLNK(mode):
-        raise ArtifactError(
-            "a prompt's file is a link; links are not followed",
-            where=str(path),
-            expected="a plain file inside the folder",
-            hint="copy the folder with its links resolved (cp -rL)",
-        )
-    if not stat.S_ISREG(mode):
-        raise ArtifactError("not a plain file", where=str(path), expected="a plain file")
-    try:
-        # O_NOFOLLOW: the file may have become a link since the look above.
-        with os.fdopen(os.open(path, _OPEN_FLAGS), "rb") as file:
-            content = file.read(max_bytes + 1)
-    except OSError as error:
-        raise ArtifactError("cannot read the file", where=str(path), got=error.strerror) from error
-    if len(content) > max_bytes:
-        raise ArtifactError(
-            "the file is too large for a prompt",
-            where=str(path),
-            got=f"{path.stat().st_size} bytes",
-            expected=f"at most {max_bytes} bytes",
-        )
-    return content
-
-
-def parse_json(content: bytes, where: str) -> dict[str, Any]:
-    """One JSON object, in UTF-8, with finite numbers and no key twice.
-
-    Raises:
-        ArtifactError: anything else.
-    """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            names = [name for name, _ in pairs]
-            twice = sorted({name for name in names if names.count(name) > 1})
-            raise ArtifactError("a JSON key stands twice", where=where, got=", ".join(twice[:5]))
-        return found
-
-    def finite(text: str) -> float:
-        number = float(text)
-        if not math.isfinite(number):
-            raise ArtifactError("a number in the JSON is not finite", where=where, got=text)
-        return number
-
-    try:
-        value = json.loads(
-            content.decode("utf-8"),
-            object_pairs_hook=unique,
-            parse_constant=finite,
-            parse_float=finite,
-        )
-    except UnicodeDecodeError as error:
-        raise ArtifactError("the JSON is not UTF-8", where=where, got=error.reason) from error
-    except (ValueError, RecursionError) as error:
-        raise ArtifactError("broken JSON", where=where, got=error) from error
-    if not isinstance(value, dict):
-        raise ArtifactError("not a JSON object", where=where, got=type(value).__name__)
-    return value
 
 
 def parse_vectors(content: bytes, where: str, dtypes: Collection[str] = ("F32",)) -> Tensor:
@@ -178,7 +111,7 @@ def check_finite(vectors: Tensor, where: str) -> None:
 
 
 def _split_header(content: bytes, where: str) -> tuple[dict[str, Any], bytes]:
-    if content.startswith(_PICKLE_STARTS):
+    if content.startswith(PICKLE_STARTS):
         raise ArtifactError(
             "a pickle where safetensors belong; pickles can run code and are never opened",
             where=where,

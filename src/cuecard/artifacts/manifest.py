@@ -38,6 +38,9 @@ class FingerprintEntry(_Part):
     weights: Sha256
     # Left out where plain, so that plain prompts' digests are those of the schema's first days.
     quantize: str = Field(default="none", exclude_if=lambda form: form == "none")
+    adapter: Sha256 | Literal["none"] = Field(
+        default="none", exclude_if=lambda digest: digest == "none"
+    )
 
 
 class BackboneEntry(_Part):

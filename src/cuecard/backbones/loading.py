@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,16 +20,20 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from cuecard.backbones.adapter import merge
+from cuecard.backbones.adapter_files import read_adapter
 from cuecard.backbones.causal import CausalBackbone
+from cuecard.backbones.fingerprint import fingerprint_of
 from cuecard.backbones.masked import MaskedBackbone
 from cuecard.backbones.quantize import (
     Quantize,
     bitsandbytes_options,
     check_quantize,
+    form_of,
     quantize_linears,
 )
 from cuecard.backbones.seq2seq import Seq2SeqBackbone
-from cuecard.errors import BackboneError
+from cuecard.errors import AdapterError, BackboneError
 
 Precision = Literal["auto", "fp32", "bf16"]
 Loaded = CausalBackbone | Seq2SeqBackbone | MaskedBackbone
@@ -42,6 +47,7 @@ def load_frozen(
     dtype: Precision = "auto",
     device: str = "auto",
     quantize: Quantize = "none",
+    adapter: str | Path | None = None,
 ) -> Loaded:
     """Load a causal language model, an encoder-decoder or a masked one and freeze it.
 
@@ -54,13 +60,19 @@ def load_frozen(
         device: a torch device, or "auto" (CUDA, then Apple's MPS, then the CPU).
         quantize: hold the linear layers' weights in 8 bits ("int8", "llm-int8") or 4 ("int4",
             "nf4"); see `backbones/quantize.py`.
+        adapter: the folder of a LoRA adapter in PEFT's format, merged into the weights before
+            these are quantised.
 
     Raises:
+        AdapterError: an adapter that cannot be trusted, or not on this model.
         BackboneError: nothing there, a model of another family, weights that do not make up a
             language model, no fast tokenizer, or a form that cannot be had here.
     """
     where = choose_device(device)
     check_quantize(quantize, where)
+    _check_mergeable(adapter, quantize)
+    # Read first: a broken adapter is told before a model is loaded.
+    update = None if adapter is None else read_adapter(adapter)
     kind = choose_dtype(dtype, where)
     local = Path(source)
     if local.exists() and not (local / "config.json").is_file():
@@ -101,10 +113,35 @@ def load_frozen(
         )
     # A folder's own name, since its path would tell of this machine in every saved prompt.
     known = name or (local.resolve().name if local.exists() else str(source))
+    plain = None
+    if update is not None:
+        if form_of(model) != "none":
+            raise _unmergeable(f"weights in the form {form_of(model)}")
+        plain = fingerprint_of(model, tokenizer)
+        merge(model, update)
     if quantize in ("int8", "int4"):
         quantize_linears(model, quantize)
     # bitsandbytes has put its models where they belong, and lets nobody move them.
-    return family(model if options else model.to(where), tokenizer, known)
+    backbone = family(model if options else model.to(where), tokenizer, known)
+    if plain is not None and update is not None:
+        # The base's own: it is the same in every precision, which rounded sums are not.
+        backbone.fingerprint = replace(plain, quantize=quantize, adapter=update.digest)
+    return backbone
+
+
+def _check_mergeable(adapter: str | Path | None, quantize: Quantize) -> None:
+    """Raises AdapterError for forms that weights are loaded in, and not brought into later."""
+    if adapter is not None and quantize in ("nf4", "llm-int8"):
+        raise _unmergeable(f"--quantize {quantize}")
+
+
+def _unmergeable(got: str) -> AdapterError:
+    return AdapterError(
+        "an adapter is merged into plain weights, before they are quantised",
+        where="--adapter",
+        got=got,
+        expected="plain weights, held as they are or as int8 or int4",
+    )
 
 
 def _family_of(config: Any) -> tuple[Any, type[Loaded]]:

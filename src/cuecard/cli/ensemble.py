@@ -12,6 +12,7 @@ from cuecard.cli.console import Json, console, print_json
 from cuecard.cli.evaluation_view import print_evaluation
 from cuecard.cli.opening import find_prompt, open_prompt
 from cuecard.cli.options import (
+    AdapterFolder,
     BackboneName,
     BatchRows,
     Device,
@@ -61,6 +62,7 @@ def ensemble(
     split: Part = None,
     limit: Limit = None,
     backbone: BackboneName = None,
+    adapter: AdapterFolder = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
     batch_rows: BatchRows = 32,
@@ -78,7 +80,13 @@ def ensemble(
     """
     with fetch_progress(json=as_json) as progress:
         first, model, place = open_prompt(
-            prompts[0], backbone, registry=registry, dtype=dtype, device=device, progress=progress
+            prompts[0],
+            backbone,
+            registry=registry,
+            dtype=dtype,
+            device=device,
+            adapter=adapter,
+            progress=progress,
         )
         source = data_source(data, progress)
     opened = [

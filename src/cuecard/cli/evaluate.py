@@ -12,6 +12,7 @@ from cuecard.cli.console import Json, console, print_json
 from cuecard.cli.evaluation_view import print_evaluation
 from cuecard.cli.opening import open_prompt
 from cuecard.cli.options import (
+    AdapterFolder,
     BackboneName,
     BatchRows,
     Device,
@@ -83,6 +84,7 @@ def evaluate(
     dtype: Dtype = "auto",
     device: Device = "auto",
     quantize: Form = None,
+    adapter: AdapterFolder = None,
     batch_rows: BatchRows = 32,
     registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
@@ -103,6 +105,7 @@ def evaluate(
             dtype=dtype,
             device=device,
             quantize=quantize,
+            adapter=adapter,
             progress=progress,
         )
         source = data_source(data, progress)

@@ -9,7 +9,15 @@ import typer
 
 from cuecard.artifacts import import_npy, import_peft
 from cuecard.cli.console import Json, print_json
-from cuecard.cli.options import Device, Dtype, Overwrite, listed, pairs, unescaped
+from cuecard.cli.options import (
+    AdapterFolder,
+    Device,
+    Dtype,
+    Overwrite,
+    listed,
+    pairs,
+    unescaped,
+)
 from cuecard.cli.progress import fetch_progress
 from cuecard.errors import ConfigError
 from cuecard.names import load_backbone
@@ -73,6 +81,7 @@ def import_prompt(
         ),
     ] = None,
     overwrite: Overwrite = False,
+    lora: AdapterFolder = None,
     dtype: Dtype = "auto",
     device: Device = "auto",
     as_json: Json = False,
@@ -98,7 +107,7 @@ def import_prompt(
         }
     )
     with fetch_progress(json=as_json) as progress:
-        model = load_backbone(backbone, dtype=dtype, device=device, progress=progress)
+        model = load_backbone(backbone, dtype=dtype, device=device, adapter=lora, progress=progress)
     if adapter.is_file():
         if task is not None:
             raise ConfigError(

@@ -11,7 +11,7 @@ from cuecard.artifacts import Prompt
 from cuecard.artifacts.nearest import Neighbours, nearest_words
 from cuecard.cli.console import Json, console, print_json
 from cuecard.cli.opening import find_prompt, open_prompt
-from cuecard.cli.options import BackboneName, Device, Dtype, Form, PromptPath
+from cuecard.cli.options import AdapterFolder, BackboneName, Device, Dtype, Form, PromptPath
 from cuecard.cli.progress import fetch_progress
 from cuecard.cli.prompt_view import print_prompt
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
@@ -29,6 +29,7 @@ def inspect(
     dtype: Dtype = "auto",
     device: Device = "auto",
     quantize: Form = None,
+    adapter: AdapterFolder = None,
     registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
@@ -53,6 +54,7 @@ def inspect(
                 dtype=dtype,
                 device=device,
                 quantize=quantize,
+                adapter=adapter,
                 progress=progress,
             )
         near = nearest_words(opened.vectors, model, words)

@@ -74,6 +74,7 @@ def open_prompt(
     dtype: Precision = "auto",
     device: str = "auto",
     quantize: Quantize | None = None,
+    adapter: Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[Prompt, Backbone, Place]:
     """Read a prompt and load the backbone it was made for; all checks are run.
@@ -82,6 +83,7 @@ def open_prompt(
         backbone: what to load; by default what the prompt names.
         registry: where a version is looked up.
         quantize: in which form; by default the one that the prompt was made on.
+        adapter: a LoRA adapter's folder; by default the one that the prompt's run was made with.
 
     Raises:
         ArtifactError: a prompt that cannot be trusted, or not on this backbone.
@@ -98,6 +100,7 @@ def open_prompt(
         dtype=dtype,
         device=device,
         quantize=quantize,
+        adapter=adapter or _adapter_of(place),
         progress=progress,
     )
     return Prompt.load(place.folder, model), model, place
@@ -110,6 +113,7 @@ def backbone_for(
     dtype: Precision,
     device: str,
     quantize: Quantize | None,
+    adapter: Path | None,
     progress: Progress | None,
 ) -> Backbone:
     """The backbone that a prompt was made for, not yet compared with it.
@@ -117,16 +121,26 @@ def backbone_for(
     Args:
         name: what to load; None: what the prompt names, if the catalogue has it.
         quantize: in which form; None: the one that the prompt was made on.
+        adapter: a LoRA adapter's folder; None for none, if the prompt needs none.
 
     Raises:
         BackboneError: it cannot be loaded.
         ConfigError: the prompt alone does not say what to load.
     """
+    needed = prompt.manifest.backbone.fingerprint.adapter
+    if adapter is None and needed != "none":
+        raise ConfigError(
+            "the prompt was made on a model with a LoRA adapter",
+            where=prompt.manifest.backbone.name,
+            got="no adapter",
+            expected=f"--adapter with the folder of the adapter {needed}",
+        )
     return load_backbone(
         name or backbone_name(prompt, None),
         dtype=dtype,
         device=device,
         quantize=quantize or loadable_form(prompt.manifest.backbone.fingerprint.quantize),
+        adapter=adapter,
         progress=progress,
     )
 
@@ -152,6 +166,12 @@ def backbone_name(prompt: Prompt, place: Place | None) -> str:
         expected="--backbone with a name, a folder or a hub id",
         hint=f"if you trust it: --backbone {named}",
     )
+
+
+def _adapter_of(place: Place) -> Path | None:
+    """The adapter that a prompt's own run names; paths from other files are not followed."""
+    named = None if place.recipe is None else place.recipe.adapter
+    return None if named is None else Path(named)
 
 
 def _pulled(reference: str, place: str) -> Path:

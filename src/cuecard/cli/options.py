@@ -38,6 +38,15 @@ Form = Annotated[
         show_default=False,
     ),
 ]
+AdapterFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--adapter",
+        metavar="FOLDER",
+        help="A LoRA adapter in PEFT's format, merged into the backbone.  [the run's own]",
+        show_default=False,
+    ),
+]
 Device = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")
 ]

@@ -17,6 +17,7 @@ from cuecard.cli.console import Json, console, print_json
 from cuecard.cli.embeddings import embedding_lines, embedding_rows
 from cuecard.cli.opening import open_prompt
 from cuecard.cli.options import (
+    AdapterFolder,
     BackboneName,
     BatchRows,
     Device,
@@ -76,6 +77,7 @@ def predict(
     dtype: Dtype = "auto",
     device: Device = "auto",
     quantize: Form = None,
+    adapter: AdapterFolder = None,
     batch_rows: BatchRows = 32,
     registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
@@ -105,6 +107,7 @@ def predict(
             dtype=dtype,
             device=device,
             quantize=quantize,
+            adapter=adapter,
             progress=progress,
         )
         source = None if file is None else str(data_source(file, progress))

@@ -10,6 +10,7 @@ import typer
 from cuecard.cli.console import Json, print_json
 from cuecard.cli.opening import backbone_for
 from cuecard.cli.options import (
+    AdapterFolder,
     BackboneName,
     BatchRows,
     Device,
@@ -75,6 +76,7 @@ def promote(
     dtype: Dtype = "auto",
     device: Device = "auto",
     quantize: Form = None,
+    adapter: AdapterFolder = None,
     batch_rows: BatchRows = 32,
     as_json: Json = False,
 ) -> None:
@@ -107,6 +109,7 @@ def promote(
                     dtype=dtype,
                     device=device,
                     quantize=quantize,
+                    adapter=adapter,
                     progress=progress,
                 ),
                 margin=margin,

@@ -132,6 +132,12 @@ def _flags(
     quantize: Annotated[
         Text, typer.Option(help="Hold its weights as int8, int4, nf4 or llm-int8.")
     ] = None,
+    adapter: Annotated[
+        Text,
+        typer.Option(
+            metavar="FOLDER", help="A LoRA adapter in PEFT's format, merged into the backbone."
+        ),
+    ] = None,
     device: Annotated[Text, typer.Option(help="auto, cpu, cuda, cuda:N.")] = None,
     method: Annotated[Text, typer.Option(help="See `cuecard methods`.  [prompt-tuning]")] = None,
     settings: Annotated[
@@ -201,6 +207,7 @@ def _flags(
         "backbone": backbone,
         "dtype": dtype,
         "quantize": quantize,
+        "adapter": adapter,
         "device": device,
         "method": {
             "name": method,
