@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from cuecard.sweep_recipe import SweepRecipe, run_sweep
     from cuecard.tasks import Task, TaskSpec
     from cuecard.training import (
+        LoraRun,
+        LoraSettings,
         Proof,
         Run,
         Sweep,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
         prove,
         sweep,
         train,
+        train_lora,
     )
     from cuecard.types import Interval, Prediction, Record
 
@@ -92,6 +95,8 @@ _HOMES = {
         "TaskSpec",
     ),
     "cuecard.training": (
+        "LoraRun",
+        "LoraSettings",
         "Proof",
         "Run",
         "Sweep",
@@ -101,6 +106,7 @@ _HOMES = {
         "prove",
         "sweep",
         "train",
+        "train_lora",
     ),
     "cuecard.types": (
         "Interval",
@@ -120,6 +126,8 @@ __all__ = [
     "DeepPrompts",
     "Evaluation",
     "Interval",
+    "LoraRun",
+    "LoraSettings",
     "MaskedBackbone",
     "PTuning",
     "PTuningV2",
@@ -154,6 +162,7 @@ __all__ = [
     "run_sweep",
     "sweep",
     "train",
+    "train_lora",
 ]
 
 

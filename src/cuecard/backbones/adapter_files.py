@@ -144,7 +144,7 @@ def adapter_files(
     alpha: float,
     rslora: bool,
     base: str,
-    task_type: str,
+    task_type: str | None,
     fan_in_fan_out: bool = False,
 ) -> dict[str, bytes]:
     """The same folder as PEFT would write it: the content of each file, by name.

@@ -75,9 +75,10 @@ def _test(event: Event) -> str:
 
 
 def _done(event: Event) -> str:
+    what = event.get("trained", "prompt")
     text = (
         f"Trained in {duration(event['seconds'])} ({event['cpu_seconds']:,.0f} CPU-seconds): "
-        f"the prompt is of step {event['best_step']:,} of {event['step']:,}, "
+        f"the {what} is of step {event['best_step']:,} of {event['step']:,}, "
         f"learning rate {event['lr']:.3g}"
     )
     if "test" in event:

@@ -30,6 +30,10 @@ COMMANDS = {
         "sweep",
         "Train many prompts on one backbone in shared passes; validation chooses, test sees one.",
     ),
+    "lora": (
+        "lora",
+        "Train a LoRA adapter on the rows of a task, alone or behind a prompt that stays as it is.",
+    ),
     "eval": (
         "evaluate",
         "Score a prompt on labelled rows: metrics with intervals, per label, and the confusions.",

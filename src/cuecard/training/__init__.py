@@ -3,13 +3,17 @@
 from cuecard.training.answer import answer
 from cuecard.training.config import TrainConfig
 from cuecard.training.log import Observer, read_log
+from cuecard.training.lora import LoraSettings
 from cuecard.training.prove import Proof, prove
 from cuecard.training.space import SweepConfig
 from cuecard.training.sweep import sweep
 from cuecard.training.train import Run, train
+from cuecard.training.train_lora import LoraRun, train_lora
 from cuecard.training.trials import Sweep
 
 __all__ = [
+    "LoraRun",
+    "LoraSettings",
     "Observer",
     "Proof",
     "Run",
@@ -21,4 +25,5 @@ __all__ = [
     "read_log",
     "sweep",
     "train",
+    "train_lora",
 ]

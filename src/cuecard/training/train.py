@@ -348,7 +348,7 @@ def finish_run(
         slot=method.slot,
         data_hash=task.report.data_hash,
         seed=seed,
-        metrics=_metrics(task, best, test),
+        metrics=metrics_of(task, best, test),
         prior=prior,
     )
     if folder is not None:
@@ -362,14 +362,14 @@ def finish_run(
         best_step=state.best_step,
         cpu_seconds=state.cpu_seconds,
         seconds=state.wall_seconds,
-        alarm=_alarm(task, best),
+        alarm=alarm_for(task, best),
         folder=folder,
     )
     _log_end(log, run)
     return run
 
 
-def _metrics(task: Task, best: Validation, test: Evaluation | None) -> dict[str, Any]:
+def metrics_of(task: Task, best: Validation, test: Evaluation | None) -> dict[str, Any]:
     """What the prompt's folder says of its worth; no clocks, which would change its digest."""
     seen = {"rows": len(task.validation), "loss": best.loss, "accuracy": best.accuracy}
     if test is None:
@@ -392,7 +392,7 @@ def _log_end(log: RunLog, run: Run) -> None:
     )
 
 
-def _alarm(task: Task, best: Validation) -> str | None:
+def alarm_for(task: Task, best: Validation) -> str | None:
     """A prompt that answers no better than the most common label has not learnt the task."""
     if best.accuracy is None or task.spec.kind != "classification":
         return None

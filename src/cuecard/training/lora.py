@@ -1,0 +1,199 @@
+"""A LoRA adapter in training: low-rank updates beside frozen matrices, in the prompts' own loop.
+
+Hu et al. (2021, arXiv:2106.09685, section 4.1): y = W x + s B A x, with B zero at the start and A
+drawn as PEFT draws it (Kaiming uniform). The updates are added by hooks on the model's own layers,
+which therefore stay the layers that the fast path knows, and are gone when the hooks are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
+
+from cuecard.backbones.adapter import Adapter, Update, adaptable, merge
+from cuecard.backbones.adapter_files import MAX_RANK
+from cuecard.backbones.adapter_targets import ALL_LINEAR, Targets
+from cuecard.errors import ConfigError
+from cuecard.types import Backbone, Injection, InputTokens, ParameterGroup
+
+LORA_LR = 5e-4
+
+
+def _named(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class LoraSettings(BaseModel):
+    """What is trained.
+
+    Attributes:
+        rank: R of every update.
+        alpha: the updates are scaled by alpha / R, or by alpha / sqrt(R) with `rslora`.
+        targets: names or last parts of names of linear layers; "all-linear" for all but the head.
+        rslora: rank-stabilised scaling (Kalajdzievski, 2023, arXiv:2312.03732).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(default=8, ge=1, le=MAX_RANK)
+    alpha: float = Field(default=16.0, gt=0, allow_inf_nan=False)
+    targets: Annotated[
+        Literal["all-linear"] | tuple[str, ...], BeforeValidator(_named), Field(min_length=1)
+    ] = ALL_LINEAR
+    rslora: bool = False
+
+    @property
+    def scale(self) -> float:
+        """s."""
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
+
+
+class Lora:
+    """An adapter as what `Member` trains.
+
+    Args:
+        backbone: its model gets the updates while they are `attached`.
+        injection: a prompt in front, which stays as it is; None for none.
+        seed: of the start.
+
+    Raises:
+        ConfigError: targets that are no linear layers of this model.
+    """
+
+    def __init__(
+        self, backbone: Backbone, settings: LoraSettings, injection: Injection | None, seed: int
+    ) -> None:
+        self._settings = settings
+        self._injection = injection or InputTokens(torch.zeros(0, backbone.hidden_size))
+        self._modules = _chosen(backbone, settings)
+        generator = torch.Generator().manual_seed(seed)
+        down, up = [], []
+        for module in self._modules.values():
+            wide, narrow = _widths(module)
+            start = torch.empty(settings.rank, narrow)
+            nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=generator)
+            down.append(nn.Parameter(start.to(backbone.device)))
+            up.append(nn.Parameter(torch.zeros(wide, settings.rank, device=backbone.device)))
+        self._trained = nn.ModuleDict({"down": nn.ParameterList(down), "up": nn.ParameterList(up)})
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Every A and B, float32."""
+        return self._trained.parameters()
+
+    def groups(self) -> tuple[ParameterGroup, ...]:
+        """One, at the run's rate."""
+        return (ParameterGroup(tuple(self.parameters())),)
+
+    def injection(self) -> Injection:
+        """The prompt in front, or none."""
+        return self._injection
+
+    def penalty(self) -> Tensor | None:
+        """None."""
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Every A and B."""
+        return dict(self._trained.state_dict())
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any:
+        """Put them in place."""
+        return self._trained.load_state_dict(state_dict)
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Let the model run with the updates for a while."""
+        pairs = zip(self._trained["down"], self._trained["up"], strict=True)
+        handles = [
+            module.register_forward_hook(_adding(down, up, self._settings.scale))
+            for module, (down, up) in zip(self._modules.values(), pairs, strict=True)
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def adapter(self, where: str) -> Adapter:
+        """The updates as they are now.
+
+        Args:
+            where: what to call the place they are from, in messages.
+        """
+        scale = self._settings.scale
+        triples = zip(self._modules, self._trained["down"], self._trained["up"], strict=True)
+        updates = {
+            name: Update(*(half.detach().to("cpu", copy=True) for half in (down, up)), scale)
+            for name, down, up in triples
+        }
+        return Adapter(where, updates, Targets(where, tuple(self._modules)))
+
+    @property
+    def transposed(self) -> bool:
+        """Whether its matrices are held as [I, O], as GPT-2's are."""
+        return any(isinstance(module, Conv1D) for module in self._modules.values())
+
+
+@contextmanager
+def merged(backbone: Backbone, adapter: Adapter) -> Iterator[None]:
+    """The backbone as it is loaded with the adapter, for a while; then its own bytes again.
+
+    Raises:
+        AdapterError: the adapter does not fit the model.
+    """
+    shown: Any = backbone
+    before = backbone.fingerprint
+    kept = {
+        name: backbone.model.get_submodule(name).weight.detach().to("cpu", copy=True)
+        for name in adapter.updates
+    }
+    try:
+        merge(backbone.model, adapter)
+        shown.fingerprint = replace(before, adapter=adapter.digest)
+        yield
+    finally:
+        shown.fingerprint = before
+        with torch.no_grad():
+            for name, weight in kept.items():
+                backbone.model.get_submodule(name).weight.copy_(weight)
+
+
+def _adding(down: nn.Parameter, up: nn.Parameter, scale: float) -> Any:
+    def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        x = inputs[0]
+        narrow = functional.linear(x, down.to(x.dtype))
+        return output + scale * functional.linear(narrow, up.to(x.dtype))
+
+    return add
+
+
+def _chosen(backbone: Backbone, settings: LoraSettings) -> dict[str, nn.Module]:
+    modules = adaptable(backbone.model)
+    wanted = Targets("targets", settings.targets)
+    found = {name: module for name, module in modules.items() if wanted.match(name)}
+    given = () if settings.targets == ALL_LINEAR else settings.targets
+    unmet = [one for one in given if not any(Targets("", (one,)).match(n) for n in modules)]
+    if unmet or not found:
+        lasts = sorted({name.rpartition(".")[2] for name in modules})
+        raise ConfigError(
+            "no linear layer of the backbone is called that",
+            where="targets",
+            got=", ".join(unmet) or str(settings.targets),
+            expected=f"all-linear, or some of {', '.join(lasts)}" if lasts else "linear layers",
+        )
+    return found
+
+
+def _widths(module: Any) -> tuple[int, int]:
+    """(O, I)"""
+    first, second = module.weight.shape
+    return (int(second), int(first)) if isinstance(module, Conv1D) else (int(first), int(second))
