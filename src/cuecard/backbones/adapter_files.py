@@ -284,8 +284,7 @@ def _pairs(tensors: Mapping[str, Tensor], where: str) -> dict[str, tuple[Tensor,
             )
         halves.setdefault(found["module"], {})[found["part"]] = tensor
     for module, parts in halves.items():
-        ranks = {"A": lambda t: len(t), "B": lambda t: t.shape[1]}
-        sizes = {part: ranks[part](tensor) for part, tensor in parts.items()}
+        sizes = {part: tensor.shape[0 if part == "A" else 1] for part, tensor in parts.items()}
         if len(sizes) != 2 or len(set(sizes.values())) != 1 or sizes["A"] > MAX_RANK:
             shapes = {part: tuple(tensor.shape) for part, tensor in sorted(parts.items())}
             raise AdapterError(

@@ -48,7 +48,7 @@ class LoraSettings(BaseModel):
     alpha: float = Field(default=16.0, gt=0, allow_inf_nan=False)
     targets: Annotated[
         Literal["all-linear"] | tuple[str, ...], BeforeValidator(_named), Field(min_length=1)
-    ] = ALL_LINEAR
+    ] = "all-linear"
     rslora: bool = False
 
     @property
@@ -83,7 +83,8 @@ class Lora:
             nn.init.kaiming_uniform_(start, a=math.sqrt(5), generator=generator)
             down.append(nn.Parameter(start.to(backbone.device)))
             up.append(nn.Parameter(torch.zeros(wide, settings.rank, device=backbone.device)))
-        self._trained = nn.ModuleDict({"down": nn.ParameterList(down), "up": nn.ParameterList(up)})
+        self._down, self._up = nn.ParameterList(down), nn.ParameterList(up)
+        self._trained = nn.ModuleDict({"down": self._down, "up": self._up})
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Every A and B, float32."""
@@ -112,7 +113,7 @@ class Lora:
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Let the model run with the updates for a while."""
-        pairs = zip(self._trained["down"], self._trained["up"], strict=True)
+        pairs = zip(self._down, self._up, strict=True)
         handles = [
             module.register_forward_hook(_adding(down, up, self._settings.scale))
             for module, (down, up) in zip(self._modules.values(), pairs, strict=True)
@@ -130,11 +131,8 @@ class Lora:
             where: what to call the place they are from, in messages.
         """
         scale = self._settings.scale
-        triples = zip(self._modules, self._trained["down"], self._trained["up"], strict=True)
-        updates = {
-            name: Update(*(half.detach().to("cpu", copy=True) for half in (down, up)), scale)
-            for name, down, up in triples
-        }
+        triples = zip(self._modules, self._down, self._up, strict=True)
+        updates = {name: Update(_copy(down), _copy(up), scale) for name, down, up in triples}
         return Adapter(where, updates, Targets(where, tuple(self._modules)))
 
     @property
@@ -165,6 +163,10 @@ def merged(backbone: Backbone, adapter: Adapter) -> Iterator[None]:
         with torch.no_grad():
             for name, weight in kept.items():
                 backbone.model.get_submodule(name).weight.copy_(weight)
+
+
+def _copy(half: Tensor) -> Tensor:
+    return half.detach().to("cpu", copy=True)
 
 
 def _adding(down: nn.Parameter, up: nn.Parameter, scale: float) -> Any:
