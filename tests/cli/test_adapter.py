@@ -190,7 +190,7 @@ def test_what_lora_refuses(cuecard: Call, data: Path, backbone: Path, tmp_path: 
     for text, more in cases.items():
         done = cuecard(*given, *more)
         assert done.code == 2 and text in done.err, (text, done.err)
-        assert not (out / "adapter").exists()
+        assert not out.exists()
     out.write_text("a file")
     done = cuecard(*given)
     assert done.code == 2 and "is a file" in done.err

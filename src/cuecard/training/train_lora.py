@@ -97,6 +97,9 @@ def train_lora(
     settings, config = settings or LoraSettings(), config or TrainConfig()
     slot: Slot = "prefix" if prompt is None else prompt.manifest.slot
     _check(backbone, task, config, prompt)
+    loss = resolve_loss(config.loss, task.spec, backbone)
+    injection = None if prompt is None else prompt.injection()
+    lora = Lora(backbone, settings, injection, config.seed)
     place = None if folder is None else Path(folder)
     if place is not None:
         place.mkdir(parents=True, exist_ok=True)
@@ -110,9 +113,7 @@ def train_lora(
     rows = [spec.encode(record, backbone.tokenizer, slot) for record in task.train]
     backbone.remember(())  # what the model makes of an input changes with every step
     frozen = Unchanged(backbone, rows[0])
-    job = Job(backbone, spec, rows, config, resolve_loss(config.loss, spec, backbone))
-    injection = None if prompt is None else prompt.injection()
-    lora = Lora(backbone, settings, injection, config.seed)
+    job = Job(backbone, spec, rows, config, loss)
     activations = choose_for(job, lora)
     job = replace(job, recompute=activations.how == "recompute")
     if state.lr is None:
