@@ -12,6 +12,8 @@ from peft import PeftModel
 from adapters import TARGETS, made_by_peft, save_adapter, save_kind
 from cuecard import Prompt
 from cuecard.backbones import load_frozen
+from cuecard.backbones.adapter import merge
+from cuecard.backbones.adapter_files import read_adapter
 from cuecard.tasks import collate
 from cuecard.types import Backbone, InputTokens
 from plain_halves import ENDS, OPENINGS
@@ -88,6 +90,21 @@ def test_logits_are_pefts(name: str, tmp_path: Path) -> None:
     assert (expected - plain).abs().max() > 1e-2 * plain.abs().max()
     assert_close(our_logits(ours), expected)
     assert_close(our_logits(ours), their_logits(theirs.merge_and_unload(), kind, contexts))
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "modernbert"])
+def test_merged_masked_models_are_pefts(kind: str, tmp_path: Path) -> None:
+    theirs = made_by_peft(kind, task_type=None)
+    theirs.save_pretrained(tmp_path / "lora")
+    model, ids = tiny_model(kind), torch.arange(5, 25)[None]
+    mask = torch.ones_like(ids)
+    with torch.no_grad():
+        plain = model(input_ids=ids, attention_mask=mask).logits
+        merge(model, read_adapter(tmp_path / "lora"))
+        ours = model(input_ids=ids, attention_mask=mask).logits
+        expected = theirs(input_ids=ids, attention_mask=mask).logits
+    assert (expected - plain).abs().max() > 1e-2 * plain.abs().max()
+    assert_close(ours, expected)
 
 
 @pytest.mark.parametrize("kind", TARGETS)

@@ -13,6 +13,7 @@ from cuecard.backbones.adapter import NO_ADAPTER, Adapter
 from cuecard.backbones.adapter_files import adapter_files
 from cuecard.errors import ConfigError, DataError, Interrupted
 from cuecard.evaluation.evaluate import Evaluation, evaluate
+from cuecard.evaluation.predict import check_task
 from cuecard.tasks import Task
 from cuecard.training.activations import Choice
 from cuecard.training.checkpoint import Checkpoint, State
@@ -112,7 +113,7 @@ def train_lora(
     spec = task.spec
     rows = [spec.encode(record, backbone.tokenizer, slot) for record in task.train]
     backbone.remember(())  # what the model makes of an input changes with every step
-    frozen = Unchanged(backbone, rows[0])
+    frozen = Unchanged(backbone, rows[0], spec)
     job = Job(backbone, spec, rows, config, loss)
     activations = choose_for(job, lora)
     job = replace(job, recompute=activations.how == "recompute")
@@ -216,6 +217,7 @@ def _finish(
 
 
 def _check(backbone: Backbone, task: Task, config: TrainConfig, prompt: Prompt | None) -> None:
+    check_task(backbone, task.spec)
     for name in ("train", "validation"):
         if not getattr(task, name):
             raise DataError(f"the task has no {name} rows", got=0, expected="at least one")
