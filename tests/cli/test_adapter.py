@@ -127,7 +127,9 @@ def test_sweeps_and_imports(
 
 def broken(folder: Path, lora: Path) -> Path:
     shutil.copytree(lora, folder)
-    change_tensors(folder, lambda tensors: next(iter(tensors.values())).view(-1)[0].fill_(1e39))
+    change_tensors(
+        folder, lambda tensors: next(iter(tensors.values())).view(-1)[0].fill_(float("inf"))
+    )
     return folder
 
 

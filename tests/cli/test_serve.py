@@ -25,6 +25,7 @@ def test_without_the_extra(cuecard: Call, monkeypatch: pytest.MonkeyPatch) -> No
         (["--host", "0.0.0.0"], "no keys are asked for"),
         (["--engine", "other"], "--engine"),
         (["--engine", "vllm", "--device", "cpu"], "--device"),
+        (["--engine", "vllm", "--adapter", "lora"], "--engine local"),
         pytest.param(
             ["--engine", "vllm"],
             "vLLM is not installed",

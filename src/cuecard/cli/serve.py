@@ -10,7 +10,7 @@ import typer
 
 from cuecard.backbones.quantize import Quantize
 from cuecard.cli.console import Json, print_json
-from cuecard.cli.options import Device, Dtype
+from cuecard.cli.options import AdapterFolder, Device, Dtype
 from cuecard.cli.progress import fetch_progress
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.errors import ConfigError
@@ -96,6 +96,7 @@ def serve(
     quantize: Annotated[
         Quantize, typer.Option("--quantize", help="How the backbone's weights are held.")
     ] = "none",
+    adapter: AdapterFolder = None,
     as_json: Json = False,
 ) -> None:
     """Answer over HTTP with all prompts of a registry; what changes there is served in seconds.
@@ -129,7 +130,7 @@ def serve(
     with fetch_progress(json=as_json) as progress:
         running: LocalEngine | VllmEngine
         if engine == "vllm":
-            _check_device(device)
+            _check_for_vllm(device, adapter)
             options = VllmOptions(cache_bytes=cache_bytes, beginnings=beginnings)
             running = VllmEngine.open(
                 backbone, dtype=dtype, quantize=quantize, options=options, progress=progress
@@ -137,7 +138,12 @@ def serve(
             name = running.known.name
         else:
             model = load_backbone(
-                backbone, dtype=dtype, device=device, quantize=quantize, progress=progress
+                backbone,
+                dtype=dtype,
+                device=device,
+                quantize=quantize,
+                adapter=adapter,
+                progress=progress,
             )
             sizes = LocalSettings(
                 cache_bytes=cache_bytes or _SIZES.cache_bytes, beginnings=beginnings
@@ -154,7 +160,14 @@ def serve(
     asyncio.run(server.serve(running, name, Registry(registry), settings, tell))
 
 
-def _check_device(device: str) -> None:
+def _check_for_vllm(device: str, adapter: Path | None) -> None:
+    if adapter is not None:
+        raise ConfigError(
+            "vLLM loads the backbone's own files, without an adapter merged into them",
+            where="--adapter",
+            got=str(adapter),
+            expected="--engine local",
+        )
     if device != "auto":
         raise ConfigError(
             "vLLM chooses the device itself",

@@ -22,7 +22,7 @@ def check_known(known: Identity) -> None:
         got = "a model that is not causal, such as an encoder-decoder"
     elif known.fingerprint.quantize != "none":
         got = f"the form {known.fingerprint.quantize}"
-    elif getattr(known.fingerprint, "adapter", "none") != "none":
+    elif known.fingerprint.adapter != "none":
         got = "weights with an adapter merged into them"
     if got is not None:
         # vLLM loads the files again, and would load other weights than the prompts were made on.

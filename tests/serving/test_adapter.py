@@ -1,0 +1,38 @@
+"""A server whose backbone has a LoRA adapter: it serves what was made on both, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import cuecard
+from adapters import save_adapter, save_kind
+from cuecard.names import load_backbone
+from cuecard.registry import Registry
+from cuecard.types import Record
+from serving_app import MakePrompt
+from serving_process import serving
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),
+]
+TEXT = "a warm and funny film"
+
+
+def test_prompts_of_base_and_adapter(tmp_path: Path, make_prompt: MakePrompt) -> None:
+    base, lora = save_kind(tmp_path / "tiny", "llama"), save_adapter(tmp_path / "lora")
+    plain = load_backbone(base, dtype="fp32")
+    adapted = load_backbone(base, dtype="fp32", adapter=lora)
+    registry = Registry(tmp_path / "registry", who="ann@desk")
+    registry.push(make_prompt(1, backbone=adapted), "both")
+    registry.push(make_prompt(2, backbone=plain), "bare")
+    right = cuecard.answer(adapted, registry.read("both@1").prompt, [Record({"text": TEXT}, None)])
+    with serving(tmp_path / "registry", base, tmp_path / "room", "--adapter", str(lora)) as server:
+        status, found = server.call("/v1/classify", {"model": "both@1", "input": TEXT})
+        assert status == 200
+        wanted = pytest.approx(dict(right[0].probabilities), abs=1e-4)
+        assert found["data"][0]["probabilities"] == wanted
+        status, found = server.call("/v1/classify", {"model": "bare@1", "input": TEXT})
+        assert status == 404 and "adapter" in str(found)
