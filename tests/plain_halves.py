@@ -17,6 +17,7 @@ OPENINGS = {
     "t5-gated": (0,),
     "bart": (2, 1),
     "marian-scaled": (0,),
+    "marian-apart": (0,),
     "pegasus": (0,),
     "mbart-scaled": (2,),
 }

@@ -154,6 +154,15 @@ SEQ2SEQ: dict[str, tuple[Any, str]] = {
         lambda: MarianConfig(**_halves(decoder_start_token_id=0, scale_embedding=True)),
         "$A </s>",
     ),
+    "marian-apart": (
+        lambda: MarianConfig(
+            **_halves(decoder_start_token_id=0),
+            share_encoder_decoder_embeddings=False,
+            decoder_vocab_size=384,
+            tie_word_embeddings=False,
+        ),
+        "$A </s>",
+    ),
     "pegasus": (lambda: PegasusConfig(**_halves(decoder_start_token_id=0)), "$A </s>"),
     "mbart-scaled": (
         lambda: MBartConfig(**_halves(decoder_start_token_id=2, scale_embedding=True)),

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cuecard.artifacts import Prompt, export, import_npy, import_peft
+    from cuecard.artifacts import Prompt, SharedPrompt, export, import_npy, import_peft
     from cuecard.backbones import CausalBackbone, MaskedBackbone, Seq2SeqBackbone
     from cuecard.errors import CuecardError
     from cuecard.evaluation.embedding import embed
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cuecard.evaluation.predict import predict
     from cuecard.methods import (
         METHODS,
+        MPT,
         DeepPrompts,
         DePT,
         PrefixTuning,
@@ -37,12 +38,14 @@ if TYPE_CHECKING:
     from cuecard.training import (
         LoraRun,
         LoraSettings,
+        Multitask,
         Proof,
         Run,
         Sweep,
         SweepConfig,
         TrainConfig,
         answer,
+        multitask,
         prove,
         sweep,
         train,
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "cuecard.artifacts": (
         "Prompt",
+        "SharedPrompt",
         "export",
         "import_npy",
         "import_peft",
@@ -69,6 +73,7 @@ _HOMES = {
     "cuecard.evaluation.predict": ("predict",),
     "cuecard.methods": (
         "METHODS",
+        "MPT",
         "DeepPrompts",
         "DePT",
         "PrefixTuning",
@@ -97,12 +102,14 @@ _HOMES = {
     "cuecard.training": (
         "LoraRun",
         "LoraSettings",
+        "Multitask",
         "Proof",
         "Run",
         "Sweep",
         "SweepConfig",
         "TrainConfig",
         "answer",
+        "multitask",
         "prove",
         "sweep",
         "train",
@@ -120,6 +127,7 @@ __version__ = version("cuecard")
 
 __all__ = [
     "METHODS",
+    "MPT",
     "CausalBackbone",
     "CuecardError",
     "DePT",
@@ -129,6 +137,7 @@ __all__ = [
     "LoraRun",
     "LoraSettings",
     "MaskedBackbone",
+    "Multitask",
     "PTuning",
     "PTuningV2",
     "Prediction",
@@ -141,6 +150,7 @@ __all__ = [
     "ResidualPromptTuning",
     "Run",
     "Seq2SeqBackbone",
+    "SharedPrompt",
     "Sweep",
     "SweepConfig",
     "SweepRecipe",
@@ -156,6 +166,7 @@ __all__ = [
     "import_npy",
     "import_peft",
     "load_backbone",
+    "multitask",
     "predict",
     "prove",
     "run_recipe",

@@ -11,7 +11,7 @@ import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from cuecard.artifacts import Prompt
+from cuecard.artifacts import Prompt, SharedPrompt, shared_folder
 from cuecard.artifacts.tensors import DECODER_NAME
 from cuecard.backbones.loading import Precision
 from cuecard.backbones.quantize import Quantize
@@ -84,7 +84,7 @@ class Recipe(_Section):
         quantize: the form its linear layers' weights are held in; see `load_backbone`.
         adapter: a LoRA adapter's folder, merged into the backbone; None for none.
         method: the method's `name` and its settings, see `cuecard methods`; a `prompt` to start
-            from is a prompt's folder here.
+            from is a prompt's folder here, or a multitask run's.
         compare: whether to compare with hand-written prompts on the test rows, or an encoder with
             itself without the prompt.
         demonstrations: how many solved rows the in-context prompts show.
@@ -207,6 +207,10 @@ class Recipe(_Section):
         settings = {k: v for k, v in self.method.items() if k not in ("name", "prompt")}
         start = self.method["prompt"]
         if start is not None:
+            shared = shared_folder(start)
+            if shared is not None:
+                settings["prompt"] = SharedPrompt.load(shared).start()
+                return method_settings(self.method["name"], settings, "the recipe, method")
             prompt = Prompt.load(prompt_folder(start))
             settings["prompt"] = prompt.vectors
             if DECODER_NAME in prompt.tensors and settings.get("decoder_length"):

@@ -66,6 +66,8 @@ class Encoded:
             tokenizer puts before every text), len(context) (suffix), or those before the
             template's `{prompt}` (infix).
         cut: how many tokens of the fields were cut away.
+        more: the same as `slot` for every further place of the prompt, in their order.
+        deal: how many vectors go to each place, the first one's too; empty for an even split.
         mask: the place in the context of the mask token that the target is to stand for; None
             where the target comes behind the context.
         at: the context tokens whose states a head reads; empty for the state behind the context.
@@ -76,6 +78,8 @@ class Encoded:
     target: tuple[int, ...]
     slot: int
     cut: int = 0
+    more: tuple[int, ...] = ()
+    deal: tuple[int, ...] = ()
     mask: int | None = None
     at: tuple[int, ...] = ()
     goal: tuple[float, ...] = ()
@@ -97,6 +101,8 @@ class Batch:
         context: [B] int64, how many of the row's tokens are the context. What comes after them is
             the continuation, which an encoder-decoder reads in its decoder; nothing does where the
             reads are at masks.
+        more: [B, S - 1] int64, the same as `slot` for the prompt's further places; None for one.
+        deal: how many vectors go to each of the S places; empty for an even split.
     """
 
     input_ids: Tensor
@@ -106,13 +112,17 @@ class Batch:
     read_at: Tensor
     target_ids: Tensor
     context: Tensor
+    more: Tensor | None = None
+    deal: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return self.input_ids.shape[0]
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
-        return Batch(*(getattr(self, name).to(device) for name in self.__slots__))
+        parts: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        tensors = {n: part.to(device) for n, part in parts.items() if isinstance(part, Tensor)}
+        return Batch(**(parts | tensors))
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +290,19 @@ class Recomputes(Protocol):
     recompute: bool
 
 
+@runtime_checkable
+class HasDecoder(Protocol):
+    """A backbone whose decoder reads an input of its own.
+
+    Attributes:
+        decoder_embeddings: [V, H] the decoder's input embedding matrix, detached; some models share
+            it with the encoder, some do not.
+    """
+
+    @property
+    def decoder_embeddings(self) -> Tensor: ...
+
+
 class Reads(Protocol):
     """What a forward pass leaves at a batch's reads."""
 
@@ -293,6 +316,10 @@ class Reads(Protocol):
 
     def nll(self, targets: Tensor) -> Tensor:
         """[N] float32 -log p(target) of targets [N], piece by piece where logits would be many."""
+        ...
+
+    def divergence(self, other: Any) -> Tensor:
+        """[N] float32 KL(p of the other reads || p of these), without gradients to the other."""
         ...
 
 
@@ -359,6 +386,10 @@ class Backbone(Protocol):
         """
         ...
 
+    def read_both(self, parts: Sequence[tuple[Batch, Injection | None]]) -> Sequence[Reads]:
+        """As `read_many`, with the hidden states that the LM head takes in beside the logits."""
+        ...
+
     def generate(
         self,
         contexts: Sequence[Sequence[int]],
@@ -366,8 +397,16 @@ class Backbone(Protocol):
         injection: Injection | None,
         max_new_tokens: int,
         stop_ids: Sequence[int] = (),
+        *,
+        more: Sequence[Sequence[int]] = (),
+        deal: Sequence[int] = (),
     ) -> list[list[int]]:
-        """Greedy continuations, without the stop token, one per context."""
+        """Greedy continuations, without the stop token, one per context.
+
+        Args:
+            more, deal: the prompt's further places of each row, and how many vectors go to each
+                place; see `Encoded`.
+        """
         ...
 
     def remember(
@@ -395,6 +434,7 @@ class InitContext:
         text: a sentence about the task, for a prompt that starts from text.
         generator: the only source of randomness.
         states: vectors [T, H] among the input embeddings -> what the backbone makes of them.
+        decoder_embeddings: [V, H] the decoder's own matrix; None for a backbone without a decoder.
     """
 
     embeddings: Tensor
@@ -404,6 +444,7 @@ class InitContext:
     text: str
     generator: torch.Generator
     states: Callable[[Tensor], States]
+    decoder_embeddings: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

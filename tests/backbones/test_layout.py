@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from cuecard.backbones.layout import NOTHING_SHARED, align_left, lay_out, plan_sharing
+from cuecard.backbones.layout import NOTHING_SHARED, Apart, align_left, lay_out, part, plan_sharing
 from cuecard.types import Batch
 
 
@@ -72,3 +72,44 @@ def test_rows_open_places_at_the_slot() -> None:
     left = lay_out(lengths, slot, 2, "left")
     assert left.mask.tolist() == [[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]]
     assert left.is_prompt[1].tolist() == [False, False, False, True, True]
+
+
+def test_rows_open_several_places() -> None:
+    lengths, slots = torch.tensor([3, 2]), torch.tensor([[0, 2], [1, 2]])
+    apart = Apart(slots, (1, 2))
+    for side, first in (("right", 0), ("left", 1)):
+        rows = lay_out(lengths, slots[:, 0], 3, side, apart)
+        seen = [
+            [
+                ("p", int(rows.prompt_index[row, at]))
+                if rows.is_prompt[row, at]
+                else ("t", int(rows.token_index[row, at]))
+                for at in rows.mask[row].nonzero().flatten().tolist()
+            ]
+            for row in range(2)
+        ]
+        assert seen[0] == [("p", 0), ("t", 0), ("t", 1), ("p", 1), ("p", 2), ("t", 2)]
+        assert seen[1] == [("t", 0), ("p", 0), ("t", 1), ("p", 1), ("p", 2)]
+        assert rows.mask[1].tolist() == ([0] * first + [1] * 5 + [0] * (1 - first))
+    before = apart.before(torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 0, 1]))
+    assert before.tolist() == [1, 1, 3, 3]
+
+
+def test_one_place_in_two_pieces_is_one_place() -> None:
+    lengths, slot = torch.tensor([4, 2, 1]), torch.tensor([2, 0, 1])
+    pieces = Apart(torch.stack([slot, slot], 1), (1, 2))
+    one, two = lay_out(lengths, slot, 3, "left"), lay_out(lengths, slot, 3, "left", pieces)
+    assert torch.equal(one.mask, two.mask) and torch.equal(one.is_prompt, two.is_prompt)
+    token, real = ~one.is_prompt & one.mask.bool(), one.is_prompt
+    assert torch.equal(one.token_index[token], two.token_index[token])
+    assert torch.equal(one.prompt_index[real], two.prompt_index[real])
+
+
+def test_only_several_places_are_apart() -> None:
+    slot, more = torch.tensor([0, 1]), torch.tensor([[2], [3]])
+    assert part(slot, None, (), 5) is None and part(slot, None, (5,), 5) is None
+    assert part(slot, more, (), 0) is None
+    found = part(slot, more, (), 5)
+    assert found is not None and found.sizes == (3, 2)
+    assert found.slots.tolist() == [[0, 2], [1, 3]]
+    assert found.behind(1).slots.tolist() == [[-1, 1], [0, 2]]

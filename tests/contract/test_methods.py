@@ -17,6 +17,7 @@ from cuecard.artifacts import Prompt
 from cuecard.backbones import FAMILIES
 from cuecard.errors import ConfigError
 from cuecard.methods import (
+    MPT,
     DeepPrompts,
     DePT,
     PrefixTuning,
@@ -58,6 +59,8 @@ METHODS: dict[str, Callable[[], Any]] = {
     "residual, separate": lambda: ResidualPromptTuning(
         length=5, init="random", bottleneck=8, separate=True, layer_norm=True, slot="suffix"
     ),
+    "mpt": lambda: MPT(length=5, init="random"),
+    "mpt, suffix": lambda: MPT(length=5, init="vocabulary", slot="suffix"),
     "dept, prefix": lambda: DePT(length=5, init="random", rank=4, tokens=6),
     "dept, suffix": lambda: DePT(length=5, init="random", rank=4, tokens=60, slot="suffix"),
     "prefix-tuning": lambda: PrefixTuning(length=5, init="zero", hidden=8),

@@ -26,7 +26,9 @@ def test_targets_reads_every_token_of_the_continuation() -> None:
     assert batch.read_rows.tolist() == [0, 0, 1]
     assert batch.read_at.tolist() == [3, 4, 1]
     assert batch.target_ids.tolist() == [8, 9, 4]
-    assert {getattr(batch, name).dtype for name in batch.__slots__} == {torch.int64}
+    parts = (getattr(batch, name) for name in batch.__slots__)
+    assert {part.dtype for part in parts if isinstance(part, torch.Tensor)} == {torch.int64}
+    assert batch.more is None and batch.deal == ()
 
 
 def test_next_reads_once_after_the_context() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -214,3 +215,13 @@ def test_an_infix_needs_a_place(
     drops.chat_template = "always the same"
     with pytest.raises(ConfigError, match="does not keep the prompt's place"):
         Encoder(Template("{text}{prompt}", chat=True), drops, 64, infix=True)
+
+
+def test_several_places_part_the_text(bos_tokenizer: PreTrainedTokenizerFast) -> None:
+    template = Template("{prompt}Review: {text}\n{prompt} Sentiment:{prompt}")
+    context = Encoder(template, bos_tokenizer, 64, infix=True)({"text": "a\ue000 gem"})
+    cuts = (0, context.before, *context.more, len(context.ids))
+    parts = [context.ids[a:b] for a, b in pairwise(cuts)]
+    found = [bos_tokenizer.decode(part) for part in parts]
+    assert found == ["<|bos|>", "Review: a gem\n", " Sentiment:", ""]
+    assert context.text == "Review: a gem\n Sentiment:"

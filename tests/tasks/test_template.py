@@ -88,7 +88,19 @@ def test_the_prompts_gap_is_no_field() -> None:
     assert template.render({"text": "a"}, prompt="*") == "* a {prompt}"
     assert Template("{text}{prompt}").prompt_is_late
     assert not Template("{text}{prompt}").ends_with_field
-    with pytest.raises(TemplateError, match="more than one place"):
-        Template("{prompt}{text}{prompt}")
     with pytest.raises(TemplateError, match="stand for no column"):
         Template("{prompt}")
+
+
+def test_several_places_for_the_prompt() -> None:
+    even = Template("{prompt}Review: {text}{prompt}")
+    assert even.deal == (0, 0) and even.fields == ("text",) and not even.prompt_is_late
+    dealt = Template("{text}{prompt:12} so {prompt:3}")
+    assert dealt.deal == (12, 3) and dealt.prompt_is_late and not dealt.ends_with_field
+    assert dealt.render({"text": "a"}, prompt="*") == "a* so *"
+    assert Template("{text}").deal == ()
+    with pytest.raises(TemplateError, match="at every place"):
+        Template("{prompt}{text}{prompt:3}")
+    for gap in ("{prompt:0}", "{prompt:-1}", "{prompt:a}", "{prompt:}", "{text:3}"):
+        with pytest.raises(TemplateError, match="not a plain name"):
+            Template("{text}" + gap)

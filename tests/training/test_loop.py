@@ -91,7 +91,9 @@ def test_together_each_ends_as_alone(kind: str) -> None:
 def test_a_step_of_all_is_one_pass_and_runs_no_token_twice() -> None:
     backbone = tiny_backbone()
     members = [member(backbone, kind, RunLog(None)) for kind in KINDS]
-    parts = [one.part(one.begin_step()[0]) for one in members]
+    for one in members:
+        one.begin_step()
+    parts = [feed.part(0) for one in members for feed in one.feeds]
     backbone.reset_counts()
     batch_losses(backbone, parts)
     together = dict(backbone.counts)

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from cuecard.evaluation import evaluate
 from cuecard.methods import PromptTuning
 from cuecard.training import TrainConfig, prove, read_log, train
 from cuecard.training.capabilities import is_late
+from cuecard.training.train import new_method
+from cuecard.types import InputTokens
 from reviews import LONG_SPEC, SPEC, review_task, title_task
 from tiny import tiny_backbone
 
@@ -81,3 +84,17 @@ def test_a_decoders_prompt_computes_every_input_once(tmp_path: Path) -> None:
 def test_what_stands_late(kind: str, slot: Any, length: int, late: bool) -> None:
     method = PromptTuning(length=length, slot=slot, decoder_length=0 if kind == "llama" else 2)
     assert is_late(tiny_backbone(kind), method, SPEC) is late
+
+
+@pytest.mark.parametrize("kind", ["bart", "marian-scaled", "marian-apart", "t5-gated"])
+def test_a_decoder_prompt_of_words_is_those_words_in_the_decoder(kind: str) -> None:
+    """Whether the halves share their embeddings or not."""
+    backbone = tiny_backbone(kind)
+    method = PromptTuning(length=0, decoder_length=3, init="text", text="good or bad")
+    made = new_method(backbone, SPEC, method, seed=0).injection()
+    assert isinstance(made, InputTokens) and made.decoder is not None
+    ids = backbone.tokenizer("good or bad", add_special_tokens=False)["input_ids"][:3]
+    layer = backbone.model.get_decoder().get_input_embeddings()
+    assert torch.equal(made.decoder, layer(torch.tensor(ids)).detach())
+    apart = not torch.equal(backbone.decoder_embeddings, backbone.embeddings)
+    assert apart is (kind == "marian-apart")

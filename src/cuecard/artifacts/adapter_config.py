@@ -29,10 +29,9 @@ _NO_INIT = {
     "prompt_tuning_init_text": None,
     "tokenizer_name_or_path": None,
 }
-# One task of rank one.
-_ONE_TASK = {
+# Factors of rank one; the number of tasks comes with the prompt.
+_RANK_ONE = {
     "num_ranks": 1,
-    "num_tasks": 1,
     "prompt_tuning_init_state_dict_path": None,
     "prompt_tuning_init_task": 0,
 }
@@ -47,6 +46,7 @@ def adapter_config(
     task_type: str | None = "CAUSAL_LM",
     key_heads: int | None = None,
     peft_type: PeftType | None = None,
+    tasks: int = 1,
 ) -> bytes | None:
     """The content of `adapter_config.json`, or None where PEFT has no such form.
 
@@ -54,6 +54,7 @@ def adapter_config(
         task_type: what PEFT calls the backbone; None where it runs it in another way.
         key_heads: of keys and values; None for vectors.
         peft_type: by default PREFIX_TUNING for keys and values, PROMPT_TUNING for vectors.
+        tasks: how many have factors, for MULTITASK_PROMPT_TUNING.
     """
     usual: PeftType = "PROMPT_TUNING" if key_heads is None else "PREFIX_TUNING"
     peft_type = peft_type or usual
@@ -73,7 +74,7 @@ def adapter_config(
             "encoder_num_layers": 2,
             "encoder_reparameterization_type": "MLP",
         },
-        "MULTITASK_PROMPT_TUNING": _NO_INIT | _ONE_TASK,
+        "MULTITASK_PROMPT_TUNING": {**_NO_INIT, **_RANK_ONE, "num_tasks": tasks},
         "PREFIX_TUNING": {"encoder_hidden_size": hidden_size, "prefix_projection": False},
     }
     content = {

@@ -14,7 +14,8 @@ from cuecard.errors import ArtifactError
 MANIFEST_FILE = "prompt.json"
 TENSOR_FILE = "adapter_model.safetensors"
 PEFT_FILE = "adapter_config.json"
-OWN_FILES = frozenset({MANIFEST_FILE, TENSOR_FILE, PEFT_FILE})
+SHARED_FILE = "shared.json"
+OWN_FILES = frozenset({MANIFEST_FILE, TENSOR_FILE, PEFT_FILE, SHARED_FILE})
 
 
 def publish_folder(folder: Path, contents: Mapping[str, bytes], *, overwrite: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Protocol
 
-from cuecard.artifacts.manifest import FingerprintEntry, Manifest
+from cuecard.artifacts.manifest import BackboneEntry, FingerprintEntry, Manifest
 from cuecard.errors import WrongBackboneError
 from cuecard.types import Fingerprint
 
@@ -45,7 +45,11 @@ def check_backbone(manifest: Manifest, backbone: Identified, where: str | None =
     Raises:
         WrongBackboneError: names every part that differs.
     """
-    entry = manifest.backbone
+    check_entry(manifest.backbone, backbone, where)
+
+
+def check_entry(entry: BackboneEntry, backbone: Identified, where: str | None = None) -> None:
+    """The same for a manifest's entry alone."""
     widths = [
         f"{name} {getattr(backbone, name)} instead of {getattr(entry, name)}"
         for name in _WIDTHS

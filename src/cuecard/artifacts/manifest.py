@@ -86,6 +86,7 @@ class TestVector(_Part):
     Attributes:
         context: token ids.
         slot: how many of them come before the prompt.
+        more, deal: its further places, and how many vectors go to each place.
         mask: the place of the context's mask token; None where there is none.
         read: "next": the token after the context, or at its mask, is scored; "pooled": the context
             becomes a vector.
@@ -98,6 +99,9 @@ class TestVector(_Part):
 
     context: tuple[TokenId, ...] = Field(min_length=1, max_length=MAX_TEST_TOKENS)
     slot: int = Field(ge=0)
+    # Left out where there is one place, so that such prompts' digests are what they were.
+    more: tuple[TokenId, ...] = Field(default=(), exclude_if=lambda places: not places)
+    deal: tuple[TokenId, ...] = Field(default=(), exclude_if=lambda sizes: not sizes)
     # Left out without one, so that such prompts' digests are those of the schema's first days.
     mask: int | None = Field(default=None, ge=0, exclude_if=lambda place: place is None)
     read: Literal["next", "pooled"] = "next"

@@ -96,6 +96,8 @@ def make_test_vectors(
             TestVector(
                 context=probe.context,
                 slot=probe.slot,
+                more=probe.more,
+                deal=probe.deal,
                 mask=probe.mask,
                 expected=Expected(token_ids=ids, logprobs=logprobs),
                 dtype=_dtype_name(backbone),
@@ -116,6 +118,8 @@ def _pooled_vectors(
         TestVector(
             context=probe.context,
             slot=probe.slot,
+            more=probe.more,
+            deal=probe.deal,
             read="pooled",
             expected=Coordinates(coordinates=tuple(round(v, _DECIMALS + 2) for v in row)),
             dtype=_dtype_name(backbone),
@@ -149,7 +153,10 @@ def check_test_vectors(
         numbered = [(i, v) for i, v in enumerate(manifest.test_vectors) if v.read == read]
         if not numbered:
             continue
-        probes = [Encoded(v.context, (), v.slot, mask=v.mask) for _, v in numbered]
+        probes = [
+            Encoded(v.context, (), v.slot, mask=v.mask, more=v.more, deal=v.deal)
+            for _, v in numbered
+        ]
         rows = run(backbone, injection, probes)
         outputs = _outputs(backbone, injection, probes, head)
         for (index, vector), row, given in zip(numbered, rows, outputs, strict=True):
@@ -196,7 +203,8 @@ def _check_well_formed(vector: TestVector, backbone: Backbone, where: str) -> No
         or counts[0] != counts[1]
         or counts[0] > room
         or isinstance(expected, Coordinates) is not (vector.read == "pooled")
-        or vector.slot > len(vector.context)
+        or max((vector.slot, *vector.more)) > len(vector.context)
+        or len(vector.deal) not in (0, 1 + len(vector.more))
         or (vector.mask or 0) >= len(vector.context)
     ):
         raise ArtifactError(

@@ -19,11 +19,11 @@ from cuecard.backbones.fingerprint import fingerprint_of
 from cuecard.backbones.frozen import FrozenModel
 from cuecard.backbones.injected import Injected, Widths, injected
 from cuecard.backbones.input_cache import InputCache, Shape
-from cuecard.backbones.layout import align_left
+from cuecard.backbones.layout import align_left, part
 from cuecard.backbones.packed import PackedRun, Segment
 from cuecard.backbones.padded import Padded, PaddedRun
 from cuecard.backbones.ragged import RaggedRun
-from cuecard.backbones.reads import PIECE_BYTES, WHOLE_BYTES, Reads
+from cuecard.backbones.reads import PIECE_BYTES, WHOLE_BYTES, Reads, no_states
 from cuecard.backbones.recompute import decoder_layers
 from cuecard.backbones.rows import Rows
 from cuecard.backbones.trials import Trials
@@ -162,6 +162,20 @@ class CausalBackbone:
             hidden = self._at_reads(parts)
         return [Reads(found, tail, max(1, PIECE_BYTES // each)) for found in hidden]
 
+    def read_both(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Reads]:
+        """As `read_many`, with the hidden states that the LM head takes in beside the logits.
+
+        Raises:
+            BackboneError: as in `forward_many`; or a model that cannot be parted before its head.
+        """
+        tail = self._trials.tail
+        if tail is None:
+            raise no_states(self.name, self.model)
+        with self._frozen.keeping_hidden():
+            hidden = self._at_reads(parts)
+        piece = max(1, PIECE_BYTES // (4 * self.vocab_size))
+        return [Reads(found, tail, piece, hidden=True) for found in hidden]
+
     def _at_reads(
         self, parts: Sequence[tuple[Batch, Injection | None]], *, logits: bool = True
     ) -> list[Tensor]:
@@ -188,7 +202,8 @@ class CausalBackbone:
         batch = batch.to(self.device)
         ids, lengths = align_left(batch)
         given = self.tensors(injection)
-        return Rows(ids, lengths, batch.slot, batch.read_rows, batch.read_at, given)
+        apart = part(batch.slot, batch.more, batch.deal, len(given.vectors))
+        return Rows(ids, lengths, batch.slot, batch.read_rows, batch.read_at, given, apart)
 
     def _laid_out(self, rows: Rows) -> Segment:
         if self.inputs is not None:
@@ -247,6 +262,9 @@ class CausalBackbone:
         injection: Injection | None,
         max_new_tokens: int,
         stop_ids: Sequence[int] = (),
+        *,
+        more: Sequence[Sequence[int]] = (),
+        deal: Sequence[int] = (),
     ) -> list[list[int]]:
         """Greedy continuations of token ids, without the stop token.
 
@@ -254,6 +272,7 @@ class CausalBackbone:
             contexts: one non-empty list of ids per row.
             slots: per row, how many tokens come before the prompt.
             stop_ids: ids that end a row, besides the model's own end tokens.
+            more, deal: the prompt's further places, see `Encoded`.
 
         Raises:
             BackboneError: a row with its prompt and answer is longer than the model's positions.
@@ -271,7 +290,9 @@ class CausalBackbone:
         for row, context in enumerate(contexts):
             ids[row, : len(context)] = torch.tensor(context, device=self.device)
         every = torch.arange(len(ids), device=self.device)
-        rows = Rows(ids, lengths, slot, every, lengths, given)
+        further = torch.tensor(list(more), device=self.device) if any(more) else None
+        apart = part(slot, further, deal, len(given.vectors))
+        rows = Rows(ids, lengths, slot, every, lengths, given, apart)
         stops = self._frozen.stops(self.tokenizer.eos_token_id, stop_ids)
         return self._decode(rows, max_new_tokens, stops)
 

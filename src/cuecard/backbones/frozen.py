@@ -57,6 +57,7 @@ class FrozenModel:
         self.recompute = False
         self._keeps_hidden = False
         self._hidden: Tensor | None = None
+        self._seen: list[Tensor] | None = None
         self.counts: dict[str, int] = {}
         self.reset_counts()
 
@@ -134,6 +135,8 @@ class FrozenModel:
 
         def select(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
             chosen = inputs[0][rows, at]
+            if self._seen is not None:
+                self._seen.append(chosen)
             if self._keeps_hidden:
                 self._hidden, chosen = chosen, chosen[:0]
             return (chosen[None], *inputs[1:])
@@ -153,6 +156,16 @@ class FrozenModel:
         finally:
             self._keeps_hidden, self._hidden = False, None
 
+    @contextmanager
+    def seeing_hidden(self) -> Iterator[list[Tensor]]:
+        """Get the hidden states at the reads of every pass, beside its logits."""
+        seen: list[Tensor] = []
+        self._seen = seen
+        try:
+            yield seen
+        finally:
+            self._seen = None
+
     def at_reads(self, output: Any) -> Tensor:
         """What a pass left at its reads: logits [N, V], or hidden states [N, H]."""
         if not self._keeps_hidden:
@@ -160,8 +173,12 @@ class FrozenModel:
         assert self._hidden is not None
         return self._hidden
 
-    def embeddings(self, vocab_size: int) -> Tensor:
-        """[V, H] what the embedding layer gives for every id, with the layer's own scaling."""
+    def embeddings(self, vocab_size: int, layer: nn.Module | None = None) -> Tensor:
+        """[V, H] what an embedding layer gives for every id, with the layer's own scaling.
+
+        Args:
+            layer: the input's by default.
+        """
         with torch.inference_mode(False), torch.no_grad():
             ids = torch.arange(vocab_size, device=self.device)
-            return torch.as_tensor(self.embed(ids)).detach()
+            return torch.as_tensor((layer or self.embed)(ids)).detach()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cuecard.backbones.layout import lay_out
+from cuecard.backbones.layout import Apart, lay_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,13 @@ class Half:
 
 
 def encoder_half(
-    ids: Tensor, context: Tensor, slot: Tensor, ends: Sequence[int], length: int, fill: Fill
+    ids: Tensor,
+    context: Tensor,
+    slot: Tensor,
+    ends: Sequence[int],
+    length: int,
+    fill: Fill,
+    apart: Apart | None = None,
 ) -> Half:
     """The context with the tokenizer's own end behind it and `length` prompt places at the slot.
 
@@ -57,13 +63,14 @@ def encoder_half(
         ids: [B, T] rows without padding in front.
         context: [B] how many of a row's tokens are its context.
         slot: [B] how many of them come before the prompt.
+        apart: where its places are if they are several.
     """
     width = int(context.max())
     closing = torch.tensor(list(ends), dtype=torch.long, device=ids.device)
     whole = torch.cat([ids[:, :width], ids.new_zeros(len(ids), len(closing))], 1)
     at = context[:, None] + torch.arange(len(closing), device=ids.device)
     whole = whole.scatter(1, at, closing.expand(len(ids), -1))
-    places = lay_out(context + len(closing), slot, length, "right")
+    places = lay_out(context + len(closing), slot, length, "right", apart)
     tokens = whole.gather(1, places.token_index)
     tokens = tokens.masked_fill(places.is_prompt, fill.prompt)
     tokens = tokens.masked_fill(places.mask == 0, fill.padding)

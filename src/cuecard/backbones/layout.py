@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from cuecard.errors import ConfigError
 from cuecard.types import Batch
 
 Side = Literal["left", "right"]
@@ -50,6 +53,8 @@ def plan_sharing(
     read_at: Tensor,
     prompt_length: int,
     worth: int = APART,
+    *,
+    apart: bool = False,
 ) -> Sharing:
     """Decide what runs once: the prompt if every row has it in one place, and common first tokens.
 
@@ -58,6 +63,8 @@ def plan_sharing(
 
     Args:
         worth: nothing is shared that spares fewer positions.
+        apart: whether the prompt stands in several places; then only what comes before the first of
+            them is shared.
     """
     rows = ids.shape[0]
     room = min(int(lengths.min()), int(read_at.min())) - 1 if read_at.numel() else -1
@@ -67,7 +74,7 @@ def plan_sharing(
     common = int(differs.int().argmax()) if bool(differs.any()) else room + 1
     tokens = min(common, room)
     first, last = int(slot.min()), int(slot.max())
-    prompt = prompt_length > 0 and first == last and first <= tokens
+    prompt = prompt_length > 0 and not apart and first == last and first <= tokens
     if prompt_length > 0 and not prompt:
         tokens = min(tokens, first)
     shared = tokens + (prompt_length if prompt else 0)
@@ -93,12 +100,67 @@ class Rows:
     mask: Tensor
 
 
-def lay_out(lengths: Tensor, slot: Tensor, prompt_length: int, side: Side) -> Rows:
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """Several places for one prompt.
+
+    Attributes:
+        slots: [B, S] tokens before each place.
+        sizes: how many vectors each takes.
+    """
+
+    slots: Tensor
+    sizes: tuple[int, ...]
+
+    def before(self, read_at: Tensor, rows: Tensor) -> Tensor:
+        """[N] how many vectors stand before tokens number `read_at` of these rows."""
+        passed = read_at[:, None] >= self.slots[rows]
+        return (passed * torch.tensor(self.sizes, device=passed.device)).sum(1)
+
+    def behind(self, tokens: Tensor | int) -> Apart:
+        """The same in rows without their first tokens, [B] or one number for all."""
+        gone = tokens if isinstance(tokens, int) else tokens[:, None]
+        return Apart(self.slots - gone, self.sizes)
+
+
+def part(
+    slot: Tensor, more: Tensor | None, deal: Sequence[int], prompt_length: int
+) -> Apart | None:
+    """The prompt's places if they are several, or None.
+
+    Args:
+        slot: [B] tokens before the first place.
+        more: [B, S - 1] the same for the further ones; None for one place.
+        deal: how many of the vectors go to each place; empty for an even split, in which the first
+            places take what is over.
+
+    Raises:
+        ConfigError: another number of vectors than are dealt, or fewer than there are places.
+    """
+    count = 1 if more is None else 1 + more.shape[1]
+    if not prompt_length or (count == 1 and not deal):
+        return None
+    each, over = divmod(prompt_length, count)
+    sizes = tuple(deal) or tuple(each + (place < over) for place in range(count))
+    if sum(sizes) != prompt_length or not all(sizes):
+        raise ConfigError(
+            "the prompt's vectors do not go over the template's places",
+            where="slot infix",
+            got=f"{prompt_length} vectors",
+            expected=f"{sum(deal)} vectors" if deal else f"at least {count} vectors",
+        )
+    return None if more is None else Apart(torch.cat([slot[:, None], more], 1), sizes)
+
+
+def lay_out(
+    lengths: Tensor, slot: Tensor, prompt_length: int, side: Side, apart: Apart | None = None
+) -> Rows:
     """Open `prompt_length` places at each row's slot; padding goes to `side`.
 
     Args:
         lengths: [B] tokens per row.
         slot: [B] tokens before the prompt.
+        apart: where they are opened instead, in several places.
     """
     full = lengths + prompt_length
     width = int(full.max())
@@ -106,13 +168,29 @@ def lay_out(lengths: Tensor, slot: Tensor, prompt_length: int, side: Side) -> Ro
     if side == "left":
         place = place - (width - full)[:, None]
     real = (place >= 0) & (place < full[:, None])
+    last = (lengths - 1).clamp(min=0)[:, None]
+    if apart is not None:
+        return _laid_apart(place, real, last, apart)
     before = slot[:, None]
     is_prompt = real & (place >= before) & (place < before + prompt_length)
     token_index = torch.where(place < before, place, place - prompt_length)
-    last = (lengths - 1).clamp(min=0)[:, None]
     return Rows(
         token_index=token_index.clamp(min=0).minimum(last),
         prompt_index=(place - before).clamp(0, max(prompt_length - 1, 0)),
         is_prompt=is_prompt,
+        mask=real.long(),
+    )
+
+
+def _laid_apart(place: Tensor, real: Tensor, last: Tensor, apart: Apart) -> Rows:
+    """The same with several places: a vector's index is the number of vectors before it."""
+    sizes = torch.tensor(apart.sizes, device=place.device)
+    ahead = torch.tensor([0, *accumulate(apart.sizes)][:-1], device=place.device)
+    offset = place[..., None] - (apart.slots + ahead)[:, None]
+    before = offset.clamp(min=0).minimum(sizes).sum(-1)
+    return Rows(
+        token_index=(place - before).clamp(min=0).minimum(last),
+        prompt_index=before.clamp(max=sum(apart.sizes) - 1),
+        is_prompt=real & ((offset >= 0) & (offset < sizes)).any(-1),
         mask=real.long(),
     )

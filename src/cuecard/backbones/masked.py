@@ -23,7 +23,7 @@ from cuecard.backbones.frame import frame_of
 from cuecard.backbones.frozen import FrozenModel
 from cuecard.backbones.halves import Fill, encoder_half
 from cuecard.backbones.injected import Injected, Widths, injected
-from cuecard.backbones.layout import align_left
+from cuecard.backbones.layout import align_left, part
 from cuecard.backbones.reads import PIECE_BYTES, WHOLE_BYTES, Reads
 from cuecard.errors import BackboneError
 from cuecard.types import (
@@ -138,16 +138,24 @@ class MaskedBackbone:
         piece = max(1, PIECE_BYTES // each) if reads * each > WHOLE_BYTES else reads
         return [Reads(self._hidden(*part), self._logits, piece, hidden=True) for part in parts]
 
+    def read_both(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Reads]:
+        """The same: hidden states are always kept beside the logits."""
+        return self.read_many(parts)
+
     def _hidden(self, batch: Batch, injection: Injection | None) -> Tensor:
         """[N, H] the last layer's hidden states at the reads."""
         batch, given = batch.to(self.device), self._injected(injection)
         ids, lengths = align_left(batch)
         length = len(given.vectors)
-        half = encoder_half(ids, lengths, batch.slot, self._ends, length, self._fill)
+        apart = part(batch.slot, batch.more, batch.deal, length)
+        half = encoder_half(ids, lengths, batch.slot, self._ends, length, self._fill, apart)
         self._check_length(half.ids.shape[1] - len(self._ends) + given.ahead)
         first, groups = half.distinct()
         found = self._run(half.take(first), given)
-        at = batch.read_at + length * (batch.read_at >= batch.slot[batch.read_rows])
+        if apart is not None:
+            at = batch.read_at + apart.before(batch.read_at, batch.read_rows)
+        else:
+            at = batch.read_at + length * (batch.read_at >= batch.slot[batch.read_rows])
         return found[groups[batch.read_rows], at]
 
     def _logits(self, hidden: Tensor) -> Tensor:
@@ -169,6 +177,9 @@ class MaskedBackbone:
         injection: Injection | None,
         max_new_tokens: int,
         stop_ids: Sequence[int] = (),
+        *,
+        more: Sequence[Sequence[int]] = (),
+        deal: Sequence[int] = (),
     ) -> list[list[int]]:
         """Not by a masked model, which fills in and does not go on.
 

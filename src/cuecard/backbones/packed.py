@@ -67,7 +67,7 @@ class PackedRun:
         embeds, mask, own = embed_rows(self._frozen.embed, tail, NOTHING_SHARED, "right")
         past = cache.past(inputs, self._frozen.device, room=mask.shape[1])
         packing = Packing.of(0, mask.sum(1), past)
-        at = packing.starts[rows.read_rows] + tail.read_at + rows.length - 1
+        at = packing.starts[rows.read_rows] + tail.reads(NOTHING_SHARED)
         self._frozen.counts["remembered"] += int(past.lengths.sum())
         return Segment(embeds[packing.mask], packing, at, _packed_places(own, packing))
 

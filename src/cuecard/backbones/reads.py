@@ -8,7 +8,7 @@ pass makes them again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,16 @@ WHOLE_BYTES = 64 * 2**20
 PIECE_BYTES = 16 * 2**20
 
 
+def no_states(name: str, model: Any) -> BackboneError:
+    """What to raise for a model that cannot be parted before its LM head."""
+    return BackboneError(
+        "this backbone does not give hidden states and logits together",
+        where=name,
+        got=f"{type(model).__name__}, which does not run without its layers",
+        expected="a model that can be parted before its LM head",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Reads:
     """The reads of one batch.
@@ -34,12 +44,14 @@ class Reads:
         tail: hidden states -> logits; None where `found` is logits.
         piece: how many reads have their logits at a time.
         hidden: whether `found` is hidden states.
+        beside: the hidden states [N, H], alone in a list, that belong to logits in `found`.
     """
 
     found: Tensor
     tail: Callable[[Tensor], Tensor] | None = None
     piece: int = 0
     hidden: bool = False
+    beside: Sequence[Tensor] = ()
 
     def logits(self) -> Tensor:
         """[N, V] float32, all of them; not of a pass that was asked for states alone."""
@@ -53,6 +65,8 @@ class Reads:
         Raises:
             BackboneError: the pass was asked for logits.
         """
+        if self.beside:
+            return self.beside[0].float()
         if not self.hidden:
             raise BackboneError(
                 "this pass left logits and no hidden states",
@@ -64,23 +78,46 @@ class Reads:
     def nll(self, targets: Tensor) -> Tensor:
         """[N] float32 -log p(target) of targets [N]; 0 where a target is -100."""
         targets = targets.to(self.found.device)
-        if self.tail is None or len(targets) <= self.piece:
-            return functional.cross_entropy(self.logits(), targets, reduction="none")
-        pieces = (torch.split(tensor, self.piece) for tensor in (self.found, targets))
-        pairs = zip(*pieces, strict=True)
-        return torch.cat([self._piece(hidden, wanted) for hidden, wanted in pairs])
 
-    def _piece(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        def loss(logits: Tensor, wanted: Tensor) -> Tensor:
+            return functional.cross_entropy(logits, wanted, reduction="none")
+
+        return self._by_piece(loss, targets)
+
+    def divergence(self, other: Reads) -> Tensor:
+        """[N] float32 KL(p of the other || p of this), over the vocabulary, at each read.
+
+        Args:
+            other: hidden states with a tail, if this has them; no gradients go to it.
+        """
+
+        def loss(logits: Tensor, theirs: Tensor) -> Tensor:
+            wanted = (theirs if other.tail is None else other.tail(theirs)).float()
+            pair = logits.log_softmax(-1), wanted.log_softmax(-1)
+            return functional.kl_div(*pair, reduction="none", log_target=True).sum(-1)
+
+        return self._by_piece(loss, other.found.detach())
+
+    def _by_piece(self, loss: Callable[[Tensor, Tensor], Tensor], other: Tensor) -> Tensor:
+        """[N] a loss of logits and what belongs to their reads."""
+        if self.tail is None or len(other) <= self.piece:
+            return loss(self.logits(), other)
+        pieces = (torch.split(tensor, self.piece) for tensor in (self.found, other))
+        return torch.cat([self._piece(loss, *pair) for pair in zip(*pieces, strict=True)])
+
+    def _piece(
+        self, loss: Callable[[Tensor, Tensor], Tensor], hidden: Tensor, other: Tensor
+    ) -> Tensor:
         tail = self.tail
         assert tail is not None
 
-        def loss(states: Tensor) -> Tensor:
-            return functional.cross_entropy(tail(states).float(), targets, reduction="none")
+        def found(states: Tensor) -> Tensor:
+            return loss(tail(states).float(), other)
 
         if not (torch.is_grad_enabled() and hidden.requires_grad):
-            return loss(hidden)
-        found: Tensor = checkpoint(loss, hidden, use_reentrant=False, preserve_rng_state=False)
-        return found
+            return found(hidden)
+        again: Tensor = checkpoint(found, hidden, use_reentrant=False, preserve_rng_state=False)
+        return again
 
 
 class Tail:

@@ -10,12 +10,15 @@ from torch import Tensor, nn
 from cuecard.backbones.deep import Deep
 from cuecard.backbones.injected import Injected
 from cuecard.backbones.input_cache import InputCache
-from cuecard.backbones.layout import APART, Sharing, Side, lay_out, plan_sharing
+from cuecard.backbones.layout import APART, Apart, Sharing, Side, lay_out, plan_sharing
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A batch without its padding: ids [B, T], lengths [B], slot [B], the N reads, and a prompt."""
+    """A batch without its padding: ids [B, T], lengths [B], slot [B], the N reads, and a prompt.
+
+    `apart` says where it stands if that is in several places.
+    """
 
     ids: Tensor
     lengths: Tensor
@@ -23,6 +26,7 @@ class Rows:
     read_rows: Tensor
     read_at: Tensor
     given: Injected
+    apart: Apart | None = None
 
     def embed(self, embed: nn.Module, ids: Tensor, places: Tensor) -> Tensor:
         """[..., H] embeddings of tokens that stand at `places` of their rows."""
@@ -39,13 +43,18 @@ class Rows:
 
     def plan(self, worth: int = APART) -> Sharing:
         """What runs once."""
-        return plan_sharing(self.ids, self.lengths, self.slot, self.read_at, self.length, worth)
+        apart = self.apart is not None
+        return plan_sharing(
+            self.ids, self.lengths, self.slot, self.read_at, self.length, worth, apart=apart
+        )
 
     def reads(self, plan: Sharing) -> Tensor:
         """[N] which of a row's own positions gives each read's logits."""
         at = self.read_at - plan.tokens - 1
         if plan.prompt:
             return at
+        if self.apart is not None:
+            return at + self.apart.before(self.read_at, self.read_rows)
         return at + self.length * (self.read_at >= self.slot[self.read_rows])
 
     def inputs(self) -> list[tuple[int, ...]]:
@@ -74,6 +83,7 @@ class Rows:
             self.read_rows,
             self.read_at - self.slot[self.read_rows],
             self.given,
+            None if self.apart is None else self.apart.behind(self.slot),
         )
 
 
@@ -99,7 +109,8 @@ def embed_rows(
     """
     vectors = rows.given.vectors[:0] if plan.prompt else rows.given.vectors
     ids, lengths = rows.ids[:, plan.tokens :], rows.lengths - plan.tokens
-    places = lay_out(lengths, (rows.slot - plan.tokens).clamp(min=0), len(vectors), side)
+    apart = None if rows.apart is None else rows.apart.behind(plan.tokens)
+    places = lay_out(lengths, (rows.slot - plan.tokens).clamp(min=0), len(vectors), side, apart)
     if not ids.shape[1]:  # rows of the prompt alone
         ids = ids.new_zeros(len(ids), 1)
     index = places.token_index

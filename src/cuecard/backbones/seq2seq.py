@@ -22,7 +22,7 @@ from cuecard.backbones.frame import frame_of, opening_of
 from cuecard.backbones.frozen import FrozenModel
 from cuecard.backbones.halves import Fill, Half, decoder_half, encoder_half, prompt_in
 from cuecard.backbones.input_cache import InputCache, Shape
-from cuecard.backbones.layout import align_left
+from cuecard.backbones.layout import align_left, part
 from cuecard.backbones.parts import Parts, parts_of
 from cuecard.backbones.reads import Reads
 from cuecard.errors import BackboneError
@@ -96,6 +96,13 @@ class Seq2SeqBackbone:
         return self._frozen.embeddings(self.vocab_size)
 
     @cached_property
+    def decoder_embeddings(self) -> Tensor:
+        """[V, H] the same of the decoder; the very same where the halves share a layer."""
+        if self._decoder_embed.weight is self._frozen.embed.weight:
+            return self.embeddings
+        return self._frozen.embeddings(len(self._decoder_embed.weight), self._decoder_embed)
+
+    @cached_property
     def fingerprint(self) -> Fingerprint:
         """What a prompt trained here needs to find again."""
         return fingerprint_of(self.model, self.tokenizer)
@@ -161,7 +168,9 @@ class Seq2SeqBackbone:
                 got=f"a read {-int(step.min())} tokens before a context's end",
                 expected="reads from the context's end on",
             )
-        source = encoder_half(ids, context, batch.slot, self._ends, len(given.vectors), self._fill)
+        count = len(given.vectors)
+        apart = part(batch.slot, batch.more, batch.deal, count)
+        source = encoder_half(ids, context, batch.slot, self._ends, count, self._fill, apart)
         target = decoder_half(ids, lengths, context, self._opening, len(given.decoder), self._fill)
         self._check_length(source.ids.shape[1] - len(self._ends), "input")
         self._check_length(target.ids.shape[1], "answer")
@@ -188,6 +197,18 @@ class Seq2SeqBackbone:
         with self._frozen.keeping_hidden():
             return [Reads(self._at_reads(*part), hidden=True) for part in parts]
 
+    def read_both(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Reads]:
+        """The same with the hidden states that the LM head takes in beside the logits.
+
+        Raises:
+            BackboneError: as in `forward`.
+        """
+        found = []
+        for batch, injection in parts:
+            with self._frozen.seeing_hidden() as seen:
+                found.append(Reads(self.forward(batch, injection), beside=seen))
+        return found
+
     @torch.inference_mode()
     def generate(
         self,
@@ -196,6 +217,9 @@ class Seq2SeqBackbone:
         injection: Injection | None,
         max_new_tokens: int,
         stop_ids: Sequence[int] = (),
+        *,
+        more: Sequence[Sequence[int]] = (),
+        deal: Sequence[int] = (),
     ) -> list[list[int]]:
         """Greedy answers as token ids, without the stop token; the encoder runs once.
 
@@ -203,6 +227,7 @@ class Seq2SeqBackbone:
             contexts: one non-empty list of ids per row.
             slots: per row, how many tokens come before the prompt.
             stop_ids: ids that end a row, besides the model's own end tokens.
+            more, deal: the prompt's further places, see `Encoded`.
 
         Raises:
             BackboneError: a row with its prompt, or the answer, is longer than the positions.
@@ -213,7 +238,10 @@ class Seq2SeqBackbone:
         rows = [[*context, *[0] * (width - len(context))] for context in contexts]
         ids = torch.tensor(rows, device=self.device)
         slot = torch.tensor(list(slots), device=self.device)
-        source = encoder_half(ids, lengths, slot, self._ends, len(given.vectors), self._fill)
+        count = len(given.vectors)
+        further = torch.tensor(list(more), device=self.device) if any(more) else None
+        apart = part(slot, further, deal, count)
+        source = encoder_half(ids, lengths, slot, self._ends, count, self._fill, apart)
         target = decoder_half(ids, lengths, lengths, self._opening, len(given.decoder), self._fill)
         self._check_length(source.ids.shape[1] - len(self._ends), "input")
         self._check_length(target.ids.shape[1] + max_new_tokens, "answer")

@@ -38,6 +38,18 @@ def _start(event: Event) -> str:
     return text
 
 
+def _teachers(event: Event) -> str:
+    return (
+        f"Training a teacher for each of {event['tasks']} tasks, "
+        f"up to {event['together']} in one pass"
+    )
+
+
+def _teacher(event: Event) -> str:
+    text = _validation(event)
+    return f"Teacher of {event['task']}, {text[0].lower()}{text[1:]}"
+
+
 def _inputs(event: Event) -> str:
     if event["place"] == "recompute":
         return "The inputs before the prompt are computed in every epoch"
@@ -103,6 +115,8 @@ _PLACES = {"memory": "memory", "disk": "the run's folder"}
 
 _TEXTS: Mapping[str, Callable[[Event], str]] = {
     "start": _start,
+    "teachers": _teachers,
+    "teacher_validation": _teacher,
     "resume": _resume,
     "inputs": _inputs,
     "activations": _activations,

@@ -30,6 +30,10 @@ COMMANDS = {
         "sweep",
         "Train many prompts on one backbone in shared passes; validation chooses, test sees one.",
     ),
+    "multitask": (
+        "multitask",
+        "Train one prompt for several tasks (MPT): a new task can start from what they share.",
+    ),
     "lora": (
         "lora",
         "Train a LoRA adapter on the rows of a task, alone or behind a prompt that stays as it is.",

@@ -407,6 +407,8 @@ def _generate(
             injection,
             spec.max_new_tokens,
             () if end is None else (int(end),),
+            more=[rows[i].more for i in chosen],
+            deal=rows[chosen[0]].deal,
         )
         for i, ids in zip(chosen, answers, strict=True):
             texts[i] = str(backbone.tokenizer.decode(ids, skip_special_tokens=True))

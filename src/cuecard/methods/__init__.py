@@ -2,6 +2,7 @@
 
 from cuecard.methods.deep_prompts import DeepPrompts
 from cuecard.methods.dept import DePT
+from cuecard.methods.mpt import MPT, TaskPrompts
 from cuecard.methods.names import METHODS, method_settings
 from cuecard.methods.p_tuning import PTuning
 from cuecard.methods.p_tuning_v2 import PTuningV2
@@ -13,6 +14,7 @@ from cuecard.methods.wayward import Wayward
 
 __all__ = [
     "METHODS",
+    "MPT",
     "DePT",
     "DeepPrompts",
     "MethodSettings",
@@ -22,6 +24,7 @@ __all__ = [
     "PromptTuning",
     "ResidualPromptTuning",
     "SoftPrompt",
+    "TaskPrompts",
     "Wayward",
     "method_settings",
 ]

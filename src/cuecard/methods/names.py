@@ -9,6 +9,7 @@ from typing import Any
 from cuecard.errors import ConfigError
 from cuecard.methods.deep_prompts import DeepPrompts
 from cuecard.methods.dept import DePT
+from cuecard.methods.mpt import MPT
 from cuecard.methods.p_tuning import PTuning
 from cuecard.methods.p_tuning_v2 import PTuningV2
 from cuecard.methods.prefix_tuning import PrefixTuning
@@ -23,6 +24,7 @@ METHODS: dict[str, type[MethodSettings]] = {
     "p-tuning": PTuning,
     "residual": ResidualPromptTuning,
     "dept": DePT,
+    "mpt": MPT,
     "wayward": Wayward,
     "prefix-tuning": PrefixTuning,
     "p-tuning-v2": PTuningV2,

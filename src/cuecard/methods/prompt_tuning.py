@@ -9,6 +9,7 @@ Paper: Lester, Al-Rfou, Constant, "The Power of Scale for Parameter-Efficient Pr
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -25,7 +26,7 @@ class PromptTuning(StartSettings):
     Attributes:
         length: vectors in the input; 0 only with decoder vectors.
         decoder_length: vectors in front of an encoder-decoder's decoder input. They start as the
-            others do, with an init of their own draw.
+            others do, with an init of their own draw, among the decoder's own embeddings.
         decoder_prompt: the rows that they start from with the init "prompt"; sampled from the
             vocabulary where there are none.
     """
@@ -67,6 +68,8 @@ class PromptTuning(StartSettings):
         changes: dict[str, Any] = {"length": self.decoder_length, "prompt": self.decoder_prompt}
         if self.init == "prompt" and self.decoder_prompt is None:
             changes["init"] = "vocabulary"
+        if context.decoder_embeddings is not None:
+            context = replace(context, embeddings=context.decoder_embeddings)
         return self.model_copy(update=changes).start(context)
 
 

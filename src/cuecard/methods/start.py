@@ -8,7 +8,7 @@ embeddings of 0.02 is why public random inits often do not learn.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -105,6 +105,19 @@ def rms(table: Tensor) -> Tensor:
 
 def _text(settings: StartSettings, context: InitContext, table: Tensor) -> Tensor:
     ids = text_ids(settings.name, settings.text, settings.length, context)
+    return _looked_up(ids, settings, table)
+
+
+def _looked_up(ids: Sequence[int], settings: StartSettings, table: Tensor) -> Tensor:
+    """[P, H] the embeddings of ids, which a decoder with a vocabulary of its own may not have."""
+    if max(ids) >= len(table):
+        raise ConfigError(
+            "the init has tokens that the embedding table has not",
+            where=f"method {settings.name}, init",
+            got=f"token {max(ids)}",
+            expected=f"tokens below {len(table)}",
+            hint="the decoder has a vocabulary of its own; take init=random or vocabulary",
+        )
     return table[torch.tensor(ids)]
 
 
@@ -139,7 +152,7 @@ def _labels(settings: StartSettings, context: InitContext, table: Tensor) -> Ten
             expected="random, vocabulary, text or prompt",
         )
     length = settings.length or _LENGTH
-    means = [table[torch.tensor(ids)].mean(0) for ids in context.labels]
+    means = [_looked_up(ids, settings, table).mean(0) for ids in context.labels]
     rest = _sample(max(0, length - len(means)), settings, context, table)
     return torch.cat([torch.stack(means), rest])[:length]
 

@@ -21,13 +21,21 @@ async def check_scores(engine: Engine, served: Served) -> None:
 
     Raises:
         ArtifactError: other scores than were saved.
-        ConfigError: a prompt that scores nothing: it turns texts into vectors.
+        ConfigError: a prompt that scores nothing: it turns texts into vectors, or stands in several
+            places of its template.
         CuecardError: a test vector that the engine cannot take.
     """
     rows, wanted = [], []
     for vector in served.prompt.manifest.test_vectors:
         if isinstance(vector.expected, Coordinates):
             raise ConfigError("it turns texts into vectors, which is not served")
+        if vector.more:
+            raise ConfigError(
+                "a prompt in several places of its template cannot be served",
+                where=str(served),
+                got=f"{1 + len(vector.more)} places",
+                expected="one",
+            )
         words = tuple((token,) for token in vector.expected.token_ids)
         row = Encoded(vector.context, (), vector.slot, mask=vector.mask)
         rows.append(Scoring(served.held, row, words))

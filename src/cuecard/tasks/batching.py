@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cuecard.errors import ConfigError
 from cuecard.types import Backbone, Batch, Encoded
@@ -84,7 +85,39 @@ def collate(
         mask[row, : len(ids)] = 1
     columns = torch.tensor(reads, dtype=torch.int64).T.contiguous()
     slot, context = (torch.tensor(counts, dtype=torch.int64) for counts in (slots, contexts))
-    return Batch(input_ids, mask, slot, columns[0], columns[1], columns[2], context)
+    more, deal = _further_places([encoded for encoded, _ in rows], contexts)
+    return Batch(input_ids, mask, slot, columns[0], columns[1], columns[2], context, more, deal)
+
+
+def _further_places(
+    rows: Sequence[Encoded], contexts: Sequence[int]
+) -> tuple[Tensor | None, tuple[int, ...]]:
+    """The prompt's places behind the first, [B, S - 1], and how many vectors go to each place.
+
+    Args:
+        contexts: the contexts' lengths with all of their masks.
+    """
+    kinds = {(len(row.more), row.deal) for row in rows}
+    if len(kinds) > 1:
+        raise ConfigError(
+            "rows of one batch with different places for the prompt",
+            where="collate",
+            got=f"{len(kinds)} kinds",
+            expected="rows of one template",
+        )
+    ((places, deal),) = kinds
+    if not places:
+        return None, deal
+    further = [
+        [at + (length - len(row.context)) * _is_behind(row, at) for at in row.more]
+        for row, length in zip(rows, contexts, strict=True)
+    ]
+    return torch.tensor(further), deal
+
+
+def _is_behind(row: Encoded, place: int) -> bool:
+    """Whether a place comes behind the row's mask."""
+    return row.mask is not None and place > row.mask
 
 
 def inside_of(backbone: Backbone) -> int:

@@ -40,6 +40,7 @@ class Context:
         ids: its token ids, with the BOS where the tokenizer adds one itself.
         cut: how many tokens of the fields were cut away.
         before: how many of the ids come before the prompt's place, if it was asked for; else 0.
+        more: the same for its further places.
         mask: the place of the template's mask among the ids; None without one.
     """
 
@@ -47,6 +48,7 @@ class Context:
     ids: tuple[int, ...]
     cut: int
     before: int = 0
+    more: tuple[int, ...] = ()
     mask: int | None = None
 
 
@@ -73,8 +75,8 @@ class Encoder:
         template: what surrounds the fields.
         tokenizer: the backbone's tokenizer; a chat template needs one of its own.
         max_length: the most tokens a context may have.
-        infix: whether the text is parted at the template's `{prompt}`, and both parts are read on
-            their own. Only fields are ever cut, so its neighbours in the template stay.
+        infix: whether the text is parted at each `{prompt}` of the template, and the parts are read
+            on their own. Only fields are ever cut, so its neighbours in the template stay.
 
     Raises:
         ConfigError: no chat template, one that refuses the messages, a template that alone fills
@@ -139,9 +141,12 @@ class Encoder:
                 return self._context(text, ids, 0, before)
         return self._cut(texts)
 
-    def _context(self, text: str, ids: tuple[int, ...], cut: int, before: int) -> Context:
+    def _context(
+        self, text: str, ids: tuple[int, ...], cut: int, before: tuple[int, ...]
+    ) -> Context:
+        first, *more = before or (0,)
         mask = ids.index(self._mask_id) if self._mask else None
-        return Context(self._unmarked(text), ids, cut, before, mask)
+        return Context(self._unmarked(text), ids, cut, first, tuple(more), mask)
 
     def _is_after_space(self) -> bool:
         """Whether a word that is said here brings no space of its own."""
@@ -217,21 +222,26 @@ class Encoder:
     def _unmarked(self, text: str) -> str:
         return text.replace(_MARK, "") if self._mark else text
 
-    def _ids(self, text: str) -> tuple[tuple[int, ...], int]:
-        """The text's ids, and how many of them come before the mark."""
+    def _ids(self, text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The text's ids, and how many of them come before each mark."""
         if not self._mark:
-            return self.leading + plain_ids(self.tokenizer, text), 0
-        before, mark, after = text.partition(_MARK)
-        if not mark or _MARK in after:
+            return self.leading + plain_ids(self.tokenizer, text), ()
+        first, *parts = text.split(_MARK)
+        places = self.template.count(PROMPT)
+        if len(parts) != places:
             raise ConfigError(
                 "the tokenizer's chat template does not keep the prompt's place",
                 where="slot infix",
-                got=f"{text.count(_MARK)} places",
-                expected="one",
+                got=f"{len(parts)} places",
+                expected=places,
                 hint="use another slot, or chat: false",
             )
-        head = self.leading + (plain_ids(self.tokenizer, before) if before else ())
-        return head + (ids_after(self.tokenizer, after) if after else ()), len(head)
+        ids = self.leading + (plain_ids(self.tokenizer, first) if first else ())
+        before = []
+        for part in parts:
+            before.append(len(ids))
+            ids += ids_after(self.tokenizer, part) if part else ()
+        return ids, tuple(before)
 
     def _encode_field(self, text: str) -> Any:
         return self.tokenizer(

@@ -267,6 +267,8 @@ class TaskSpec(BaseModel):
             target=bound.target(record),
             slot=places[slot],
             cut=context.cut,
+            more=context.more,
+            deal=self.parsed.deal if slot == "infix" and any(self.parsed.deal) else (),
             mask=context.mask,
             goal=goal_of(self, record) if self.headed else (),
         )

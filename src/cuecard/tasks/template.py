@@ -20,10 +20,15 @@ _OWN = (PROMPT, MASK)
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of a template: its own words, or the name of a field."""
+    """A stretch of a template: its own words, or the name of a field.
+
+    Attributes:
+        vectors: of a prompt's place, how many it takes; 0 where the template does not say.
+    """
 
     text: str
     is_field: bool
+    vectors: int = 0
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,9 @@ class Template:
     """A template with `{field}` gaps; `{{` and `}}` stand for the braces themselves.
 
     `{prompt}` is no field: it marks where the prompt stands for the slot "infix", and is nothing
-    otherwise. Nor is `{mask}`: a masked model's mask token, where it is to say a label's word.
+    otherwise. Several places share the prompt's vectors in their order: evenly, or as many as each
+    says, `{prompt:5}`. Nor is `{mask}`: a masked model's mask token, where it is to say a label's
+    word.
 
     A gap is a plain name: attributes, indexes, conversions and format specs are refused, so that
     a template from a file can reach nothing but the record's fields.
@@ -42,8 +49,8 @@ class Template:
         system: the chat's system message, taken as it stands.
 
     Raises:
-        TemplateError: a stray brace, a gap that is no plain name, no gap at all, or `{prompt}` or
-            `{mask}` twice.
+        TemplateError: a stray brace, a gap that is no plain name, no gap at all, `{mask}` twice, or
+            a number of vectors at some of the prompt's places only.
 
     >>> Template("Review: {text}\\nSentiment:").render({"text": "a gem"})
     'Review: a gem\\nSentiment:'
@@ -64,14 +71,20 @@ class Template:
                 if self.has_prompt or self.has_mask
                 else None,
             )
-        for name, what in ((PROMPT, "place for the prompt"), (MASK, "mask")):
-            if self.count(name) > 1:
-                raise TemplateError(
-                    f"the template has more than one {what}",
-                    where="template",
-                    got=repr(self.text),
-                    expected=f"{{{name}}} once",
-                )
+        if self.count(MASK) > 1:
+            raise TemplateError(
+                "the template has more than one mask",
+                where="template",
+                got=repr(self.text),
+                expected=f"{{{MASK}}} once",
+            )
+        if any(self.deal) and not all(self.deal):
+            raise TemplateError(
+                "the template does not say at every place how many vectors it takes",
+                where="template",
+                got=repr(self.text),
+                expected=f"{{{PROMPT}:5}} at every place, or {{{PROMPT}}} for an even split",
+            )
 
     @cached_property
     def pieces(self) -> tuple[Piece, ...]:
@@ -88,6 +101,11 @@ class Template:
     def has_prompt(self) -> bool:
         """Whether the template says where the prompt stands."""
         return self.count(PROMPT) > 0
+
+    @property
+    def deal(self) -> tuple[int, ...]:
+        """How many vectors each of the prompt's places takes; zeros for an even split."""
+        return tuple(piece.vectors for piece in self.pieces if _is_prompt(piece))
 
     @property
     def has_mask(self) -> bool:
@@ -159,11 +177,11 @@ def _parse(text: str) -> list[Piece]:
             at += 2
         elif char == "{":
             end = text.find("}", at)
-            name = _field_name(text, at, end)
+            gap = _gap(text, at, end)
             if words:
                 pieces.append(Piece("".join(words), is_field=False))
                 words = []
-            pieces.append(Piece(name, is_field=True))
+            pieces.append(gap)
             at = end + 1
         elif char == "}":
             raise _broken("a closing brace without an opening one", text, at, "}")
@@ -175,13 +193,18 @@ def _parse(text: str) -> list[Piece]:
     return pieces
 
 
-def _field_name(text: str, start: int, end: int) -> str:
+def _gap(text: str, start: int, end: int) -> Piece:
     if end < 0:
         raise _broken("an opening brace without a closing one", text, start, text[start:][:40])
-    name = text[start + 1 : end]
-    if not name.isidentifier():
+    name, colon, count = text[start + 1 : end].partition(":")
+    sized = colon and name == PROMPT and count.isdecimal() and int(count) > 0
+    if not name.isidentifier() or (colon and not sized):
         raise _broken("a gap that is not a plain name", text, start, text[start : end + 1][:60])
-    return name
+    return Piece(name, is_field=True, vectors=int(count) if sized else 0)
+
+
+def _is_prompt(piece: Piece) -> bool:
+    return piece.is_field and piece.text == PROMPT
 
 
 def _broken(what: str, text: str, at: int, got: str) -> TemplateError:

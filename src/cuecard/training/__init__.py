@@ -4,6 +4,8 @@ from cuecard.training.answer import answer
 from cuecard.training.config import TrainConfig
 from cuecard.training.log import Observer, read_log
 from cuecard.training.lora import LoraSettings
+from cuecard.training.mix import Multitask
+from cuecard.training.multitask import multitask
 from cuecard.training.prove import Proof, prove
 from cuecard.training.space import SweepConfig
 from cuecard.training.sweep import sweep
@@ -14,6 +16,7 @@ from cuecard.training.trials import Sweep
 __all__ = [
     "LoraRun",
     "LoraSettings",
+    "Multitask",
     "Observer",
     "Proof",
     "Run",
@@ -21,6 +24,7 @@ __all__ = [
     "SweepConfig",
     "TrainConfig",
     "answer",
+    "multitask",
     "prove",
     "read_log",
     "sweep",

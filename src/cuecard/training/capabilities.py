@@ -118,7 +118,8 @@ def check_slot(method: MethodConfig, spec: TaskSpec) -> None:
     """Refuse a template and a method that do not agree on where the prompt stands.
 
     Raises:
-        ConfigError: `{prompt}` without the slot "infix", or the other way round.
+        ConfigError: `{prompt}` without the slot "infix", or the other way round, or `{prompt:5}`
+            with another length.
     """
     if spec.parsed.has_prompt is not (method.slot == "infix"):
         raise ConfigError(
@@ -126,6 +127,14 @@ def check_slot(method: MethodConfig, spec: TaskSpec) -> None:
             where=f"method {method.name}, slot",
             got=f"slot {method.slot} and the template {spec.template!r}",
             expected="slot infix with {prompt} in the template, or neither",
+        )
+    dealt, length = sum(spec.parsed.deal), getattr(method, "length", None)
+    if dealt and length not in (None, dealt):
+        raise ConfigError(
+            "the template deals another number of vectors than the method has",
+            where=f"method {method.name}, length",
+            got=length,
+            expected=f"{dealt}, as the template {spec.template!r} deals",
         )
 
 

@@ -41,7 +41,7 @@ from cuecard.training.train import (
 )
 from cuecard.training.trials import Sweep, Trial, write_trials
 from cuecard.training.validation import Validation, validate
-from cuecard.types import Backbone, Encoded, Slot
+from cuecard.types import Backbone, Encoded, Injection, Slot
 
 TRIALS, BEST = "trials", "best"
 
@@ -131,6 +131,15 @@ class Group:
         if self._folder is not None:
             write_trials(self._folder, trials, runs, chosen)
         return Sweep(trials, runs, chosen, self._state.together or 1, self._folder)
+
+    def injections(self) -> dict[str, Injection]:
+        """What validation has chosen for each task; neither tested nor saved.
+
+        Raises:
+            TrainingError: every trial of a task diverged.
+        """
+        chosen = {name: self._members[self._choose(name)] for name in self._names}
+        return {name: member.method.injection() for name, member in chosen.items()}
 
     def finish_all(self) -> list[Run]:
         """Test and save every trial where it was trained.

@@ -80,18 +80,15 @@ def run_loop(
 def _step(members: Sequence[Member], clock: _Clock) -> None:
     """One optimiser step of each member, over one or more batches."""
     started = time.monotonic()
-    batches = [member.begin_step() for member in members]
+    passes = [member.begin_step() for member in members]
     backbone = members[0].job.backbone
     recompute = any(member.job.recompute for member in members)
-    for number in range(max(map(len, batches))):
-        asking = [
-            (member, member.part(micro[number]))
-            for member, micro in zip(members, batches, strict=True)
-            if number < len(micro)
-        ]
+    for number in range(max(passes)):
+        asking = [m for m, count in zip(members, passes, strict=True) if number < count]
+        parts = [feed.part(number) for member in asking for feed in member.feeds]
         with recomputing(backbone, recompute):
-            losses = batch_losses(backbone, [part for _, part in asking])
-            shares = [m.share(loss) for (m, _), loss in zip(asking, losses, strict=True)]
+            losses = iter(batch_losses(backbone, parts))
+            shares = [member.share([next(losses) for _ in member.feeds]) for member in asking]
             # Each depends on its own member's parameters alone, so that their sum has each one's
             # gradient.
             torch.stack(shares).sum().backward()  # type: ignore[no-untyped-call]

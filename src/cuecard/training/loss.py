@@ -62,8 +62,26 @@ def resolve_loss(kind: LossKind, spec: TaskSpec, backbone: Backbone) -> Resolved
 
 
 @dataclass(frozen=True, slots=True)
+class Teacher:
+    """An injection that another one is to answer like.
+
+    Attributes:
+        weight: lambda, of the distance to what the teacher does beside the loss on the targets.
+    """
+
+    injection: Injection
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
-    """A batch of one prompt: task, rows, injection, the kind of loss, soft labels, and head."""
+    """A batch of one prompt: task, rows, injection, the kind of loss, and what else it learns.
+
+    Attributes:
+        soft: label probabilities to learn instead of the rows' own labels.
+        head: what answers instead of the LM head.
+        teacher: what the loss also compares with.
+    """
 
     spec: TaskSpec
     rows: Sequence[Encoded]
@@ -71,6 +89,7 @@ class Part:
     kind: Resolved
     soft: SoftLabels | None = None
     head: Head | None = None
+    teacher: Teacher | None = None
 
 
 def count_targets(kind: Resolved, spec: TaskSpec, rows: Sequence[Encoded]) -> int:
@@ -99,11 +118,13 @@ def batch_losses(backbone: Backbone, parts: Sequence[Part]) -> list[Tensor]:
     "labels": sum over rows of -log softmax over the label words' logits at the gold label; with
     soft labels q, of KL(q || softmax) instead. "head": see `head_loss`; prompts with a head make
     one pass together, those without another. "pairs": see `contrastive_loss`.
+    With teachers, which answer in words, at each read also lambda times `_distance`.
     """
     losses: dict[int, Tensor] = {}
-    plain = [number for number, part in enumerate(parts) if part.head is None]
+    plain = [n for n, part in enumerate(parts) if part.head is None and part.teacher is None]
     headed = [number for number, part in enumerate(parts) if part.head is not None]
-    for chosen in (plain, headed):
+    taught = [number for number, part in enumerate(parts) if part.teacher is not None]
+    for chosen in (plain, headed, taught):
         if not chosen:
             continue
         some = [parts[number] for number in chosen]
@@ -111,10 +132,15 @@ def batch_losses(backbone: Backbone, parts: Sequence[Part]) -> list[Tensor]:
         pairs = [(batch, part.injection) for batch, part in zip(batches, some, strict=True)]
         if chosen is headed:
             found = backbone.read_many(pairs, states=True)
+        elif chosen is taught:
+            found = backbone.read_both(pairs)
         else:
             found = backbone.read_many(pairs)
         for number, part, batch, reads in zip(chosen, some, batches, found, strict=True):
             losses[number] = _loss(part, batch, reads, backbone.tokenizer)
+        if chosen is taught:
+            apart = _distances(backbone, some, batches, found)
+            losses |= {n: losses[n] + more for n, more in zip(chosen, apart, strict=True)}
     return [losses[number] for number in range(len(parts))]
 
 
@@ -132,6 +158,34 @@ def _batch(part: Part, backbone: Backbone) -> Batch:
     return collate(rows, read=read[part.kind], inside=inside_of(backbone))
 
 
+def _distances(
+    backbone: Backbone, parts: Sequence[Part], batches: Sequence[Batch], found: Sequence[Reads]
+) -> list[Tensor]:
+    """Each part's weighted distance to its teacher; the teachers make one pass, no gradients."""
+    teachers = [part.teacher for part in parts if part.teacher is not None]
+    pairs = [(b, teacher.injection) for b, teacher in zip(batches, teachers, strict=True)]
+    with torch.no_grad():
+        wanted = backbone.read_both(pairs)
+    return [
+        teacher.weight * _distance(part, ours, theirs, backbone.tokenizer)
+        for teacher, part, ours, theirs in zip(teachers, parts, found, wanted, strict=True)
+    ]
+
+
+def _distance(part: Part, ours: Reads, theirs: Reads, tokenizer: Tokenizer) -> Tensor:
+    """Sum over the reads of KL(teacher || student) and the mean squared difference of the states.
+
+    Wang et al. (2023, arXiv:2303.02861), section 3.2. The KL is over what the loss is over: the
+    label words, or the vocabulary. The states are those the LM head takes in at the read.
+    """
+    apart = (ours.states() - theirs.states()).pow(2).mean(-1).sum()
+    if part.kind == "tokens":
+        return ours.divergence(theirs).sum() + apart
+    student, teacher = (_label_logits(part, reads, tokenizer) for reads in (ours, theirs))
+    pair = student.log_softmax(-1), teacher.log_softmax(-1)
+    return functional.kl_div(*pair, reduction="sum", log_target=True) + apart
+
+
 def _loss(part: Part, batch: Batch, reads: Reads, tokenizer: Tokenizer) -> Tensor:
     if part.kind == "tokens":
         return reads.nll(batch.target_ids).sum()
@@ -140,12 +194,18 @@ def _loss(part: Part, batch: Batch, reads: Reads, tokenizer: Tokenizer) -> Tenso
         return contrastive_loss(anchors, positives, [row.target for row in part.rows]).sum()
     if part.head is not None:
         return head_loss(part.spec, part.rows, part.head(reads.states()))
+    chosen = _label_logits(part, reads, tokenizer)
+    if part.soft is not None:
+        wanted = torch.tensor([part.soft[row] for row in part.rows], device=chosen.device)
+        return functional.kl_div(chosen.log_softmax(-1), wanted, reduction="sum")
+    words = [ids[0] for ids in part.spec.continuations(tokenizer)]
+    gold = [words.index(row.target[0]) for row in part.rows]
+    target = torch.tensor(gold, device=chosen.device)
+    return functional.cross_entropy(chosen, target, reduction="sum")
+
+
+def _label_logits(part: Part, reads: Reads, tokenizer: Tokenizer) -> Tensor:
+    """[N, labels] the logits of the label words' tokens."""
     logits = reads.logits()
     words = [ids[0] for ids in part.spec.continuations(tokenizer)]
-    chosen = logits[:, torch.tensor(words, device=logits.device)]
-    if part.soft is not None:
-        wanted = torch.tensor([part.soft[row] for row in part.rows], device=logits.device)
-        return functional.kl_div(chosen.log_softmax(-1), wanted, reduction="sum")
-    gold = [words.index(row.target[0]) for row in part.rows]
-    target = torch.tensor(gold, device=logits.device)
-    return functional.cross_entropy(chosen, target, reduction="sum")
+    return logits[:, torch.tensor(words, device=logits.device)]

@@ -10,14 +10,13 @@ import torch
 
 from cuecard.errors import TrainingError
 from cuecard.training.checkpoint import State
+from cuecard.training.feed import Feed
 from cuecard.training.head import head_of
 from cuecard.training.job import Job
 from cuecard.training.log import RunLog
-from cuecard.training.loss import Part, count_targets
 from cuecard.training.optim import lr_share, make_optimizer, set_lr
-from cuecard.training.order import Order
 from cuecard.training.validation import Validation
-from cuecard.types import Encoded, Method
+from cuecard.types import Method
 
 Prune = Callable[[State], bool]
 
@@ -32,6 +31,8 @@ class Member:
         validate: scores the method as it is now.
         state: where to start; fresh, or from a checkpoint.
         prune: asked after a validation whether going on is not worth it.
+        feeds: where the rows come from; by default the job's rows alone. Several tasks that share
+            the method's parameters have a feed each, and weigh alike.
 
     Raises:
         ConfigError: a learning rate that is not a positive number.
@@ -46,6 +47,7 @@ class Member:
         state: State,
         log: RunLog,
         prune: Prune | None = None,
+        feeds: Sequence[Feed] = (),
     ) -> None:
         self.job, self.method, self.state, self.lr = job, method, state, lr
         self._validate, self._log, self._prune = validate, log, prune
@@ -53,8 +55,10 @@ class Member:
         if state.method:
             method.load_state_dict(state.method)
             self._optimizer.load_state_dict(state.optimizer)
-        self._order = Order(job.rows, job.config, state)
-        self._targets, self._now, self._loss = 0, lr, 0.0
+        self.feeds = tuple(feeds) or (
+            Feed(job, method.injection, state, head=lambda: head_of(method)),
+        )
+        self._now = lr
 
     @property
     def over(self) -> bool:
@@ -72,31 +76,25 @@ class Member:
         config, step = self.job.config, self.state.step
         return step % config.validate_every == 0 or step == config.steps
 
-    def begin_step(self) -> list[list[Encoded]]:
-        """The next step's batches; gradients are cleared and the learning rate is set."""
+    def begin_step(self) -> int:
+        """Draw the next step's batches, clear gradients, set the rate; how many passes it takes."""
         config = self.job.config
         share = lr_share(self.state.step, config)
-        self._now, self._loss = self.lr * share, 0.0
+        self._now = self.lr * share
         set_lr(self._optimizer, share)
         self._optimizer.zero_grad(set_to_none=True)
-        micro = [self._order.take() for _ in range(config.accumulation)]
-        self._targets = sum(count_targets(self.job.loss, self.job.spec, rows) for rows in micro)
-        return micro
+        for feed in self.feeds:
+            feed.begin()
+        return config.accumulation
 
-    def part(self, rows: Sequence[Encoded]) -> Part:
-        """What one batch of it asks of the backbone."""
-        job = self.job
-        injection = self.method.injection()
-        return Part(job.spec, rows, injection, job.loss, job.soft, head_of(self.method))
-
-    def share(self, loss: torch.Tensor) -> torch.Tensor:
-        """A batch's summed loss as its share of the mean over all the step's targets."""
-        self._loss += float(loss.detach())
-        return loss / self._targets
+    def share(self, losses: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The feeds' summed losses of one pass as their share of the step's loss."""
+        shares = [feed.share(loss) for feed, loss in zip(self.feeds, losses, strict=True)]
+        return torch.stack(shares).mean()
 
     def end_step(self, seconds: float) -> None:
         """Clip, step and log; a loss or gradient that is not finite ends this run alone."""
-        state, loss = self.state, self._loss / self._targets
+        state, loss = self.state, sum(feed.loss for feed in self.feeds) / len(self.feeds)
         penalty = self.method.penalty()  # followed, but not counted into the loss
         if penalty is not None:
             penalty.backward()  # type: ignore[no-untyped-call]
@@ -114,7 +112,7 @@ class Member:
             loss=loss,
             lr=self._now,
             grad_norm=float(norm),
-            targets=self._targets,
+            targets=sum(feed.targets for feed in self.feeds),
             seconds=round(seconds, 4),
         )
 
@@ -150,7 +148,8 @@ class Member:
     def gather(self) -> None:
         """Put everything a later sitting needs into the state."""
         state = self.state
-        state.epoch, state.position = self._order.epoch, self._order.position
+        for feed in self.feeds:
+            feed.gather()
         state.log_bytes = self._log.size()
         # What has ended needs its best alone.
         state.method = {} if self.over else deepcopy(self.method.state_dict())

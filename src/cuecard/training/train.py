@@ -37,6 +37,7 @@ from cuecard.training.validation import Validation, validate
 from cuecard.types import (
     Backbone,
     Encoded,
+    HasDecoder,
     InitContext,
     Method,
     MethodConfig,
@@ -217,11 +218,12 @@ def new_method(
     Raises:
         ConfigError: an init that this backbone or task cannot give.
     """
-    made = method.build(_init_context(backbone, spec, seed))
+    made = method.build(init_context(backbone, spec, seed))
     return Headed(made, spec.outputs, backbone.hidden_size, head_lr) if spec.headed else made
 
 
-def _init_context(backbone: Backbone, spec: TaskSpec, seed: int) -> InitContext:
+def init_context(backbone: Backbone, spec: TaskSpec, seed: int) -> InitContext:
+    """What a method may know of a task and a backbone when it makes its first parameters."""
     tokenizer = backbone.tokenizer
     classification = spec.kind == "classification" and not spec.headed
 
@@ -236,6 +238,9 @@ def _init_context(backbone: Backbone, spec: TaskSpec, seed: int) -> InitContext:
         text=_about(spec),
         generator=torch.Generator().manual_seed(seed),
         states=backbone.states,
+        decoder_embeddings=backbone.decoder_embeddings
+        if isinstance(backbone, HasDecoder)
+        else None,
     )
 
 

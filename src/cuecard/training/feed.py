@@ -1,0 +1,67 @@
+"""One task's rows on their way into a member's steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from cuecard.training.checkpoint import State
+from cuecard.training.job import Job
+from cuecard.training.loss import Part, Teacher, count_targets
+from cuecard.training.order import Order
+from cuecard.types import Encoded, Head, Injection
+
+
+class Feed:
+    """A task's batches, what they ask of the backbone, and its loss in the step that is made.
+
+    Args:
+        injection: makes the task's injection, with gradients, anew for every pass.
+        place: where its epoch and position are kept.
+        teacher: what the loss also compares with; None for nothing.
+        head: what answers instead of the LM head, with gradients; None for the LM head.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        injection: Callable[[], Injection],
+        place: State,
+        teacher: Teacher | None = None,
+        head: Callable[[], Head | None] = lambda: None,
+    ) -> None:
+        self.job = job
+        self._injection, self._place, self._teacher = injection, place, teacher
+        self._head = head
+        self._order = Order(job.rows, job.config, place)
+        self._batches: list[list[Encoded]] = []
+        self.targets, self._loss = 0, 0.0
+
+    def begin(self) -> None:
+        """Draw the next step's batches."""
+        config = self.job.config
+        self._batches = [self._order.take() for _ in range(config.accumulation)]
+        job = self.job
+        self.targets = sum(count_targets(job.loss, job.spec, rows) for rows in self._batches)
+        self._loss = 0.0
+
+    def part(self, number: int) -> Part:
+        """What a batch of the step asks of the backbone."""
+        job, rows = self.job, self._batches[number]
+        injection, head = self._injection(), self._head()
+        return Part(job.spec, rows, injection, job.loss, job.soft, head, self._teacher)
+
+    def share(self, loss: torch.Tensor) -> torch.Tensor:
+        """A batch's summed loss as its share of the mean over all the step's targets."""
+        self._loss += float(loss.detach())
+        return loss / self.targets
+
+    @property
+    def loss(self) -> float:
+        """The step's mean loss, as far as it is known."""
+        return self._loss / self.targets
+
+    def gather(self) -> None:
+        """Note how far it has come."""
+        self._place.epoch, self._place.position = self._order.epoch, self._order.position

@@ -1,0 +1,175 @@
+"""Multitask prompt tuning: source tasks that share one prompt, taught by a prompt of each alone.
+
+Loss: mean over the tasks k of L_task(k) + lambda (KL(teacher || student) over the answers + mean
+squared difference of the hidden states), lambda 0.9, with the student P_k = P* o (u_k (x) v_k) and
+the teacher a prompt that was trained for task k alone.
+Paper: Wang et al., "Multitask Prompt Tuning Enables Parameter-Efficient Transfer Learning" (ICLR
+2023, arXiv:2303.02861), sections 3.1 and 3.2; lambda: appendix A. There a batch mixes the tasks in
+proportion to their rows; here every step has one batch of each, so that a small task is not lost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cuecard.artifacts import Prompt, check_backbone
+from cuecard.errors import ConfigError, DataError, Interrupted
+from cuecard.evaluation.predict import check_task
+from cuecard.methods import MPT, PromptTuning
+from cuecard.tasks import Task
+from cuecard.training.capabilities import check_needs, check_slot
+from cuecard.training.config import TrainConfig
+from cuecard.training.group import Group
+from cuecard.training.log import Observer
+from cuecard.training.mix import Mix, Multitask, stopped_mix
+from cuecard.training.space import SweepConfig
+from cuecard.types import Backbone, Injection
+
+DISTIL = 0.9
+TEACHERS = "teachers"
+
+
+def multitask(
+    backbone: Backbone,
+    tasks: Mapping[str, Task],
+    method: MPT | None = None,
+    config: TrainConfig | None = None,
+    *,
+    distil: float = DISTIL,
+    teachers: Mapping[str, Prompt] | None = None,
+    folder: str | Path | None = None,
+    observer: Observer | None = None,
+) -> Multitask:
+    """Train one prompt for several tasks, with a rank-one matrix of each.
+
+    All tasks make each step in one pass of the backbone, and their teachers in a second one without
+    gradients. The best step is that of the lowest mean validation loss. A folder that holds a
+    checkpoint of the same run is gone on with, to the same last bit.
+
+    Args:
+        tasks: by name, which is also a folder's name.
+        method: the shared prompt's settings; by default it starts from the vocabulary.
+        config: how to train, the teachers too.
+        distil: lambda; 0 learns from the labels alone, without teachers.
+        teachers: trained prompts by task; by default prompt tuning trains one of each.
+        observer: called with every event of the log, with "resume" where a run goes on, and with
+            "teachers" and "teacher_validation" while there are none yet.
+
+    Raises:
+        ConfigError: fewer than two tasks, a name that is no folder's, settings that cannot be used.
+        DataError: no training or no validation rows.
+        TrainingError: it diverged, or the folder belongs to another run.
+        WrongBackboneError: a teacher of another backbone.
+        FrozenError: the backbone changed.
+        Interrupted: Ctrl-C; the checkpoint is saved.
+    """
+    method, config = method or MPT(init="vocabulary"), config or TrainConfig()
+    _check(backbone, tasks, method, config, distil)
+    place = None if folder is None else Path(folder)
+    taught: Mapping[str, Injection] = {}
+    if distil and teachers is None:
+        taught = _train_teachers(backbone, tasks, method, config, place, observer)
+    elif distil:
+        taught = _given(backbone, tasks, teachers or {})
+    return Mix(backbone, tasks, method, config, distil, taught, place, observer).run()
+
+
+def _train_teachers(
+    backbone: Backbone,
+    tasks: Mapping[str, Task],
+    method: MPT,
+    config: TrainConfig,
+    folder: Path | None,
+    observer: Observer | None,
+) -> Mapping[str, Injection]:
+    """The first stage: a prompt of each task alone, all in shared passes."""
+    settings = method.model_dump(exclude={"factors_lr"})
+    own = PromptTuning.model_validate({**settings, "prompt": method.prompt})
+    names = list(tasks)
+
+    def tell(event: dict[str, Any]) -> None:
+        if observer is None:
+            return
+        if event["event"] == "sweep":
+            observer({"event": "teachers", "tasks": len(tasks), "together": event["together"]})
+        elif event["event"] == "validation":
+            task = names[event["trial"] % len(names)]
+            observer({**event, "event": "teacher_validation", "task": task})
+
+    place = None if folder is None else folder / TEACHERS
+    alone = SweepConfig(grid={"seed": (config.seed,)})
+    group = Group(backbone, tasks, alone, own, config, place, tell)
+    try:
+        group.train()
+    except Interrupted as stop:
+        raise stopped_mix(f"{stop.what}, of the teachers", folder) from stop
+    return group.injections()
+
+
+def _given(
+    backbone: Backbone, tasks: Mapping[str, Task], teachers: Mapping[str, Prompt]
+) -> dict[str, Injection]:
+    """The teachers' injections, if there is one of every task, and for its task."""
+    if set(teachers) != set(tasks):
+        raise ConfigError(
+            "not one teacher for each task",
+            where="teachers",
+            got=", ".join(teachers) or "none",
+            expected=", ".join(tasks),
+        )
+    for name, teacher in teachers.items():
+        check_backbone(teacher.manifest, backbone, f"the teacher of {name}")
+        if teacher.spec != tasks[name].spec:
+            raise ConfigError(
+                "a teacher answers another question",
+                where=f"the teacher of {name}",
+                got=repr(teacher.spec.template),
+                expected=f"the task's own words: {tasks[name].spec.template!r}",
+            )
+    return {name: teachers[name].injection() for name in tasks}
+
+
+def _check(
+    backbone: Backbone,
+    tasks: Mapping[str, Task],
+    method: MPT,
+    config: TrainConfig,
+    distil: float,
+) -> None:
+    """Refuse what cannot be, before any work."""
+    if len(tasks) < 2:
+        raise ConfigError(
+            "multitask training needs tasks", where="tasks", got=len(tasks), expected="two or more"
+        )
+    if not (math.isfinite(distil) and distil >= 0):
+        raise ConfigError(
+            "a weight that cannot be", where="distil", got=distil, expected="0 or more"
+        )
+    if config.lr == "auto":
+        raise ConfigError(
+            "multitask training tries no learning rates",
+            where="lr",
+            got="auto",
+            expected="a number",
+        )
+    check_needs(backbone, method)
+    for name, task in tasks.items():
+        if not name or name in (".", "..") or Path(name).name != name:
+            raise ConfigError("a name that is no folder's", where="tasks", got=repr(name))
+        check_slot(method, task.spec)
+        check_task(backbone, task.spec)
+        if task.spec.headed or task.spec.kind not in ("classification", "text-to-text"):
+            raise ConfigError(
+                "a task that does not answer in words",
+                where=f"tasks, {name}",
+                got=f"{task.spec.kind}{' with a head' if task.spec.headed else ''}",
+                expected="a classification by label words, or text-to-text",
+            )
+        for part in ("train", "validation"):
+            if not getattr(task, part):
+                raise DataError(
+                    f"the task has no {part} rows", where=name, got=0, expected="at least one"
+                )
