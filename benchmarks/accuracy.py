@@ -8,6 +8,7 @@ three whole runs would take most of an hour.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -48,16 +49,8 @@ def review_task(reviews: str | None, seed: int) -> Task:
 
 @cache
 def _backbone(name: str, dtype: Precision, wrapped: bool = False) -> Backbone:
-    """One for all seeds; PEFT keeps what it wraps."""
+    """One for training and looking; PEFT keeps what it wraps."""
     return load_backbone(name, dtype=dtype)
-
-
-def time_to_accuracy(
-    name: str, reviews: str | None, *, seeds: int, peft_steps: int
-) -> dict[str, Any]:
-    """Per seed: what PEFT reaches in its run and after how long we reach the same."""
-    runs = [_one_seed(name, reviews, seed, peft_steps) for seed in range(seeds)]
-    return summary(runs, peft_steps)
 
 
 def summary(runs: Sequence[dict[str, Any]], peft_steps: int) -> dict[str, Any]:
@@ -65,7 +58,7 @@ def summary(runs: Sequence[dict[str, Any]], peft_steps: int) -> dict[str, Any]:
     found: dict[str, Any] = {
         "name": "time to accuracy",
         "peft_steps": peft_steps,
-        "threads": torch.get_num_threads(),
+        "threads": runs[0]["threads"],
         "runs": list(runs),
     }
     # A seed that never gets there would flatter the others' mean: then there is no ratio.
@@ -78,7 +71,8 @@ def summary(runs: Sequence[dict[str, Any]], peft_steps: int) -> dict[str, Any]:
     return found
 
 
-def _one_seed(name: str, reviews: str | None, seed: int, steps: int) -> dict[str, Any]:
+def time_to_accuracy(name: str, reviews: str | None, seed: int, steps: int) -> dict[str, Any]:
+    """What PEFT reaches in its run of so many steps and after how long we reach the same."""
     task = review_task(reviews, seed)
     judge = _backbone(name, "bf16")
     rows = [task.spec.encode(record, judge.tokenizer) for record in task.train]
@@ -98,10 +92,12 @@ def _one_seed(name: str, reviews: str | None, seed: int, steps: int) -> dict[str
     print(
         f"seed {seed}, PEFT: {goal:.3f} after {peft_cpu:.0f} CPU-s in bf16; ours after "
         f"{'never' if reached is None else f'{reached:.0f}'} ({step} steps)",
+        file=sys.stderr,
         flush=True,
     )
     return {
         "seed": seed,
+        "threads": torch.get_num_threads(),
         "accuracy": goal,
         "peft_bf16_cpu_s": peft_cpu,
         "peft_fp32_cpu_s": wide_cpu * peft_cpu,

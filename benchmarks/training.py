@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.accuracy import review_task, time_to_accuracy
+from benchmarks.accuracy import review_task, summary, time_to_accuracy
 from benchmarks.contestants import Contestant, Ours, Peft, linear_flops
 from benchmarks.machine import alternate, machine, versions
 from benchmarks.memory import peak_bytes, touch
@@ -66,7 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--reviews", help="labelled rows; the catalogue's reviews by default")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--peak", nargs=2, metavar=("CASE", "CONTESTANT"), help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if options.seed is not None:
+        run = time_to_accuracy(options.backbone, options.reviews, options.seed, options.peft_steps)
+        print(json.dumps(run))
+        return 0
     if options.peak:
         case = next(case for case in CASES if case.name == options.peak[0])
         step, backbone = _steps(case, options, options.peak[1])
@@ -82,15 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(_line(found[-1]), flush=True)
             _write(found, options.out)
     if options.seeds:
-        found.append(
-            time_to_accuracy(
-                options.backbone,
-                options.reviews,
-                seeds=options.seeds,
-                peft_steps=options.peft_steps,
-            )
-            | about
-        )
+        found.append(summary(_runs(options), options.peft_steps) | about)
         _write(found, options.out)
     print(f"wrote {options.out}")
     return 0
@@ -174,11 +172,37 @@ def _batches(case: Case, backbone: Backbone, reviews: str | None) -> list[list[E
 
 
 def _peak(case: Case, contestant: str, options: argparse.Namespace) -> int:
+    return int(_alone(options, ["--peak", case.name, contestant]))
+
+
+def _runs(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every seed's time to accuracy, side by side in processes of one thread.
+
+    Two threads on one model wait for each other for a quarter of their CPU time; CPU time beside a
+    neighbour is what it is alone but for the caches, and the contestants of a seed share them.
+    """
+    more = ["--peft-steps", str(options.peft_steps)]
+    with ThreadPoolExecutor(options.seeds) as pool:
+        return [
+            json.loads(found)
+            for found in pool.map(
+                lambda seed: _alone(options, ["--seed", str(seed), *more], threads=1),
+                range(options.seeds),
+            )
+        ]
+
+
+def _alone(
+    options: argparse.Namespace, arguments: Sequence[str], threads: int | None = None
+) -> str:
+    """The last line that this benchmark prints in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.training", "--backbone", options.backbone]
-    command += ["--peak", case.name, contestant]
     command += ["--reviews", options.reviews] if options.reviews else []
-    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
-    return int(done.stdout.split()[-1])
+    env = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+    done = subprocess.run(
+        [*command, *arguments], check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env
+    )
+    return done.stdout.splitlines()[-1]
 
 
 def _line(found: dict[str, Any]) -> str:
