@@ -55,14 +55,13 @@ class Plan:
     """What every cell is run with.
 
     Attributes:
-        rate: the share of the default learning rate at which free vectors learn: so few steps from
-            a good start are better small; see LOG.md.
+        rate: the share of the default learning rate at which free vectors learn; see LOG.md.
         data: a file instead of each set's own source.
     """
 
     seeds: int = 3
     steps: int = 24
-    rate: float = 0.4
+    rate: float = 1.0
     rows: Rows = field(default_factory=Rows)
     data: str | None = None
 
@@ -77,7 +76,8 @@ class Plan:
         return TrainConfig(
             steps=self.steps,
             warmup=min(4, self.steps),
-            eval_every=self.steps,  # beside the start, so that nothing ends below it there
+            # Half-way and at the end, beside the start: nothing ends below it on these rows.
+            eval_every=max(1, self.steps // 2),
             checkpoint_every=CHECKPOINT_EVERY,
         )
 
