@@ -34,13 +34,15 @@ class Prefixed:
     """One forward pass.
 
     Attributes:
-        prefix: [L, 2, K, P, D]; None for none.
+        prefix: [L, 2, R, K, P, D], R being 1 where all rows have the same; None for none.
+        front: [B, P] which of it each row sees; None for all.
         keys_values: every layer's own keys and values [B, K, T, D], where they are kept.
         keep: whether they are.
         count: how many layers have asked for attention.
     """
 
     prefix: Tensor | None
+    front: Tensor | None = None
     keep: bool = False
     keys_values: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     count: int = 0
@@ -50,9 +52,11 @@ _PASS: ContextVar[Prefixed | None] = ContextVar("prefixed pass", default=None)
 
 
 @contextmanager
-def prefixed(prefix: Tensor | None, *, keep: bool = False) -> Iterator[Prefixed]:
+def prefixed(
+    prefix: Tensor | None, front: Tensor | None = None, *, keep: bool = False
+) -> Iterator[Prefixed]:
     """Say what stands in front of every layer's keys and values in the calls that follow."""
-    token = _PASS.set(running := Prefixed(prefix, keep))
+    token = _PASS.set(running := Prefixed(prefix, front, keep))
     try:
         yield running
     finally:
@@ -86,11 +90,12 @@ def attend(
     if running.keep:
         running.keys_values.append((key, value))
     if running.prefix is not None:
-        keys, values = (
-            running.prefix[number].to(key.dtype)[:, None].expand(-1, len(key), -1, -1, -1)
-        )
+        keys, values = running.prefix[number].to(key.dtype).expand(-1, len(key), -1, -1, -1)
         key, value = torch.cat([keys, key], 2), torch.cat([values, value], 2)
-        attention_mask = _seen_by_all(attention_mask, keys.shape[2])
+        if running.front is None:
+            attention_mask = _seen_by_all(attention_mask, keys.shape[2])
+        else:
+            attention_mask = _seen_by_some(attention_mask, running.front, query.shape[2])
     found = functional.scaled_dot_product_attention(
         query,
         key,
@@ -107,6 +112,18 @@ def _seen_by_all(mask: Tensor | None, count: int) -> Tensor | None:
     if mask is None:
         return None
     return functional.pad(mask, (count, 0), value=mask.dtype == torch.bool)
+
+
+def _seen_by_some(mask: Tensor | None, front: Tensor, places: int) -> Tensor:
+    """The same where each row sees its own part [B, P] of what stands in front of T places."""
+    rows = len(front)
+    if mask is None:
+        mask = front.new_ones(rows, 1, places, places)
+    ahead = front[:, None, None].expand(-1, mask.shape[1], places, -1)
+    if mask.dtype != torch.bool:
+        least = torch.finfo(mask.dtype).min
+        ahead = mask.new_zeros(ahead.shape).masked_fill(~ahead, least)
+    return torch.cat([ahead, mask.expand(rows, -1, places, -1)], -1)
 
 
 AttentionInterface.register(NAME, attend)

@@ -47,6 +47,17 @@ class Half:
         first = place.new_full((count,), len(keys)).scatter_reduce(0, groups, place, "amin")
         return first, groups
 
+    def widened(self, width: int, padding: int) -> Half:
+        """The same with more padding on the right, W being `width` then."""
+        more = width - self.ids.shape[1]
+        if not more:
+            return self
+        others = [getattr(self, name) for name in self.__slots__[1:]]
+        return Half(
+            nn.functional.pad(self.ids, (0, more), value=padding),
+            *(nn.functional.pad(each, (0, more)) for each in others),
+        )
+
 
 def encoder_half(
     ids: Tensor,
@@ -121,21 +132,32 @@ def prompt_in(embed: nn.Module, half: Half, vectors: Tensor, shifts: Tensor) -> 
     the model called with ids, since models scale embeddings before or behind that layer, and some
     do not where they are handed embeddings.
     """
-    handle = embed.register_forward_hook(partial(_place, half, vectors, shifts))
+    with prompts_in(embed, [(half, vectors, shifts)]):
+        yield
+
+
+@contextmanager
+def prompts_in(embed: nn.Module, parts: Sequence[tuple[Half, Tensor, Tensor]]) -> Iterator[None]:
+    """The same for rows under several prompts: halves of one width, one behind the other."""
+    handle = embed.register_forward_hook(partial(_place_all, parts))
     try:
         yield
     finally:
         handle.remove()
 
 
-def _place(
-    half: Half,
-    vectors: Tensor,
-    shifts: Tensor,
+def _place_all(
+    parts: Sequence[tuple[Half, Tensor, Tensor]],
     module: nn.Module,
     inputs: tuple[Any, ...],
     output: Tensor,
 ) -> Tensor:
+    rows = output.split([len(half.ids) for half, _, _ in parts])
+    placed = [_place(*part, found) for part, found in zip(parts, rows, strict=True)]
+    return placed[0] if len(placed) == 1 else torch.cat(placed)
+
+
+def _place(half: Half, vectors: Tensor, shifts: Tensor, output: Tensor) -> Tensor:
     if len(shifts):
         shifted = (half.token_index < len(shifts)) & (half.mask == 1) & ~half.is_prompt
         chosen = nn.functional.embedding(half.token_index.clamp(max=len(shifts) - 1), shifts)

@@ -2,9 +2,9 @@
 
 A row is its context, in which a mask token stands where a word is to be said, closed by what the
 tokenizer itself puts behind a text. Every token sees every other, and a prompt sees the text: it
-runs anew with every row. The encoder runs equal rows of a batch once, and its head only on the
-hidden states that are read. A model without a head, such as a sentence encoder, gives hidden states
-alone.
+runs anew with every row. The encoder runs rows under different prompts in one pass, equal rows of
+a batch once, and its head only on the hidden states that are read. A model without a head, such as
+a sentence encoder, gives hidden states alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -21,7 +21,7 @@ from cuecard.backbones.encoding import EncoderRun
 from cuecard.backbones.fingerprint import fingerprint_of
 from cuecard.backbones.frame import frame_of
 from cuecard.backbones.frozen import FrozenModel
-from cuecard.backbones.halves import Fill, encoder_half
+from cuecard.backbones.halves import Fill, Half, encoder_half
 from cuecard.backbones.injected import Injected, Widths, injected
 from cuecard.backbones.layout import align_left, part
 from cuecard.backbones.reads import PIECE_BYTES, WHOLE_BYTES, Reads
@@ -36,6 +36,15 @@ from cuecard.types import (
     States,
     Tokenizer,
 )
+
+
+class _Laid(NamedTuple):
+    """What runs for one batch, equal rows once, and where each read is in it."""
+
+    half: Half
+    given: Injected
+    rows: Tensor
+    at: Tensor
 
 
 class MaskedBackbone:
@@ -67,7 +76,7 @@ class MaskedBackbone:
         _, self._ends = frame_of(tokenizer)
         padding = int(getattr(self._frozen.config, "pad_token_id", 0) or 0)
         self._fill = Fill(padding=padding, prompt=int(padding == 0))
-        self._run = EncoderRun(self._frozen, encoder)
+        self._run = EncoderRun(self._frozen, encoder, padding)
         self._trials = EncoderTrials(self._frozen, self._run, encoder, padding)
         self.max_positions = self._run.positions - self._run.first_position - len(self._ends)
 
@@ -119,11 +128,15 @@ class MaskedBackbone:
             BackboneError: a row with its prompt is longer than the model's positions, or a model
                 without a head.
         """
-        return self._logits(self._hidden(batch, injection)).float()
+        return self.forward_many([(batch, injection)])[0]
 
     def forward_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Tensor]:
-        """Each part's logits, one part after the other."""
-        return [self.forward(batch, injection) for batch, injection in parts]
+        """Each part's logits, all of one pass.
+
+        Raises:
+            BackboneError: as in `forward`.
+        """
+        return [self._logits(hidden).float() for hidden in self._hidden(parts)]
 
     def read_many(
         self, parts: Sequence[tuple[Batch, Injection | None]], *, states: bool = False
@@ -136,14 +149,19 @@ class MaskedBackbone:
         each = 4 * self.vocab_size
         reads = sum(len(batch.read_rows) for batch, _ in parts)
         piece = max(1, PIECE_BYTES // each) if reads * each > WHOLE_BYTES else reads
-        return [Reads(self._hidden(*part), self._logits, piece, hidden=True) for part in parts]
+        return [Reads(hidden, self._logits, piece, hidden=True) for hidden in self._hidden(parts)]
 
     def read_both(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Reads]:
         """The same: hidden states are always kept beside the logits."""
         return self.read_many(parts)
 
-    def _hidden(self, batch: Batch, injection: Injection | None) -> Tensor:
-        """[N, H] the last layer's hidden states at the reads."""
+    def _hidden(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Tensor]:
+        """Each part's last hidden states [N, H] at its reads, of one pass over the rows of all."""
+        laid = [self._laid(batch, injection) for batch, injection in parts]
+        found = self._run.many([(each.half, each.given) for each in laid]) if laid else []
+        return [states[each.rows, each.at] for states, each in zip(found, laid, strict=True)]
+
+    def _laid(self, batch: Batch, injection: Injection | None) -> _Laid:
         batch, given = batch.to(self.device), self._injected(injection)
         ids, lengths = align_left(batch)
         length = len(given.vectors)
@@ -151,12 +169,11 @@ class MaskedBackbone:
         half = encoder_half(ids, lengths, batch.slot, self._ends, length, self._fill, apart)
         self._check_length(half.ids.shape[1] - len(self._ends) + given.ahead)
         first, groups = half.distinct()
-        found = self._run(half.take(first), given)
         if apart is not None:
             at = batch.read_at + apart.before(batch.read_at, batch.read_rows)
         else:
             at = batch.read_at + length * (batch.read_at >= batch.slot[batch.read_rows])
-        return found[groups[batch.read_rows], at]
+        return _Laid(half.take(first), given, groups[batch.read_rows], at)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """[N, V] of hidden states [N, H]."""
