@@ -37,7 +37,7 @@ TOLERANCE: dict[DtypeName, float] = {
     "bfloat16": 0.5,
 }
 # The same of a coordinate of a vector of unit length.
-_COORDINATE: dict[DtypeName, float] = {
+COORDINATE_TOLERANCE: dict[DtypeName, float] = {
     "float64": 1e-3,
     "float32": 1e-3,
     "float16": 0.01,
@@ -46,7 +46,7 @@ _COORDINATE: dict[DtypeName, float] = {
 _COORDINATES = 16
 # Fewer digits than rounding leaves sure: the digest should not hang on the last bit of a kernel.
 _DECIMALS = 4
-_DTYPES: dict[torch.dtype, DtypeName] = {getattr(torch, name): name for name in TOLERANCE}
+DTYPES: dict[torch.dtype, DtypeName] = {getattr(torch, name): name for name in TOLERANCE}
 _TEXTS = (
     "The quick brown fox jumps over the lazy dog.",
     "Nobody wanted 12 of these, not even one.",
@@ -170,7 +170,7 @@ def _check_answer(
     expected = vector.expected
     if isinstance(expected, Coordinates):
         found, saved = row[: len(expected.coordinates)], expected.coordinates
-        what, tolerance = "coordinates", _COORDINATE
+        what, tolerance = "coordinates", COORDINATE_TOLERANCE
     else:
         found, saved = row[list(expected.token_ids)], expected.logprobs
         what, tolerance = "log-probabilities", TOLERANCE
@@ -248,11 +248,11 @@ def _head_off(found: Sequence[float], saved: Sequence[float]) -> float:
 
 
 def _dtype_name(backbone: Backbone) -> DtypeName:
-    if backbone.dtype not in _DTYPES:
+    if backbone.dtype not in DTYPES:
         raise ConfigError(
             "test vectors cannot be made or checked in this number type",
             where=backbone.name,
             got=backbone.dtype,
             expected=", ".join(TOLERANCE),
         )
-    return _DTYPES[backbone.dtype]
+    return DTYPES[backbone.dtype]

@@ -1,24 +1,27 @@
-"""For backbones whose rows cannot be packed: a batch of one prompt at a time, by their own means.
+"""For backbones whose rows cannot be packed: batches run by the backbones' own means.
 
-Encoder-decoders, masked models, and models that bring their own attention. Nothing is kept, and
-answers are greedy and told when they are whole.
+Encoder-decoders, masked models, and models that bring their own attention. Texts that become
+vectors share batches whatever their prompts; scores and answers share them with those of one
+prompt. Nothing is kept, and answers are greedy and told when they are whole.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from cuecard.errors import ConfigError, CuecardError, EngineError
-from cuecard.serving.calls import Call, Readying, Row, Scored, Writing
+from cuecard.serving.calls import Call, Embedded, Readying, Row, Scored, Writing
 from cuecard.serving.decoder import not_finite
 from cuecard.serving.engine import Finished, Token
 from cuecard.serving.settings import LocalSettings
 from cuecard.tasks.batching import collate
+from cuecard.tasks.embedding import embed_parts
 from cuecard.types import Backbone, Encoded, Injection
 
 _ROWS = 16
@@ -28,7 +31,7 @@ Pair = tuple[Call, Row]
 
 
 class Apart:
-    """Has the methods of a `Scheduler`; requests of one kind and prompt run together."""
+    """Has the methods of a `Scheduler`; requests of one kind run together."""
 
     def __init__(self, backbone: Backbone, settings: LocalSettings) -> None:
         self._backbone, self._room = backbone, settings.pass_tokens
@@ -97,6 +100,8 @@ class Apart:
         try:
             if isinstance(pairs[0][0], Writing):
                 self._write([call for call, _ in pairs if isinstance(call, Writing)])
+            elif isinstance(pairs[0][0], Embedded):
+                self._embed(pairs)
             else:
                 self._score(pairs)
             self._failed = False
@@ -162,6 +167,36 @@ class Apart:
                 self._events.append((call, call.scores))
         self._counts.update(rows_scored=len(pairs))
 
+    @torch.inference_mode()
+    def _embed(self, pairs: Sequence[Pair]) -> None:
+        by_prompt: defaultdict[str, list[Pair]] = defaultdict(list)
+        for pair in pairs:
+            by_prompt[pair[1].digest].append(pair)
+        groups = list(by_prompt.values())
+        parts = [
+            ([Encoded(row.ids, (), row.slot) for _, row in group], _injection(group[0][1]))
+            for group in groups
+        ]
+        found = embed_parts(self._backbone, parts)
+        self._counts.update(passes=1, rows_batched=len(pairs), rows_embedded=len(pairs))
+        for group, vectors in zip(groups, found, strict=True):
+            for (call, row), vector in zip(group, vectors.cpu(), strict=True):
+                self._embedded(call, row, vector)
+
+    def _embedded(self, call: Call, row: Row, vector: Tensor) -> None:
+        assert isinstance(call, Embedded)
+        if call.over:
+            return
+        call.rows.remove(row)
+        if bool(vector.isnan().any()):
+            self._end([(call, row)], not_finite(self._backbone.name))
+            return
+        call.vectors[row.number] = vector
+        if not call.rows:
+            call.over = True
+            vectors = [call.vectors[number] for number in range(len(call.vectors))]
+            self._events.append((call, vectors))
+
     def _logs(
         self, words: Sequence[tuple[Row, tuple[int, ...]]], injection: Injection | None
     ) -> list[list[float]]:
@@ -179,7 +214,7 @@ def _kind(call: Call, row: Row) -> Hashable:
     """What rows of one batch have in common."""
     if isinstance(call, Writing):
         return row.digest, call.left, call.stops
-    return row.digest
+    return Embedded if isinstance(call, Embedded) else row.digest
 
 
 def _injection(row: Row) -> Injection | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cuecard.backbones.injected import Injected
 from cuecard.errors import ConfigError
-from cuecard.serving.engine import Generation, Held, Scoring
+from cuecard.serving.engine import Embedding, Generation, Held, Scoring
 from cuecard.serving.prompt_cache import Key
 from cuecard.serving.sampling import Chooser
 from cuecard.types import InputTokens, PrefixKV
@@ -106,6 +106,20 @@ class Scored(Call):
                     got="no word, or an empty one",
                     expected="the token ids of one or more words",
                 )
+
+
+class Embedded(Call):
+    """Rows that become vectors; told when all of them have."""
+
+    def __init__(self, rows: Sequence[Embedding], deliver: Deliver) -> None:
+        made = [
+            Row(number, row.prompt, row.row.context, row.row.slot)
+            for number, row in enumerate(rows)
+        ]
+        super().__init__(made, deliver)
+        self.vectors: dict[int, Tensor] = {}
+        for row in made:
+            _check(row.ids, row.slot, row.number)
 
 
 class Writing(Call):

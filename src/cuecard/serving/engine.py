@@ -9,6 +9,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import torch
+from torch import Tensor
+
 from cuecard.artifacts import Prompt
 from cuecard.types import Encoded, Injection, Tokenizer
 
@@ -39,6 +42,19 @@ class Scoring:
     prompt: Held | None
     row: Encoded
     words: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """One text that is to become a vector.
+
+    Attributes:
+        prompt: None for the bare backbone.
+        row: its context and slot.
+    """
+
+    prompt: Held | None
+    row: Encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +115,15 @@ class Engine(Protocol):
         name: such as "local".
         tokenizer: the backbone's.
         max_positions: the most tokens of a row with its prompt and answer.
+        dtype: the type of the backbone's numbers.
+        embedding_size: H of the vectors it makes of texts; None where it makes none.
     """
 
     name: str
     tokenizer: Tokenizer
     max_positions: int
+    dtype: torch.dtype
+    embedding_size: int | None
 
     def refuses(self, prompt: Prompt) -> None:
         """Say why a prompt cannot be served here.
@@ -130,6 +150,16 @@ class Engine(Protocol):
         """Per row the summed log-probability of each word.
 
         Raises:
+            CuecardError: a row that does not fit.
+            EngineError: the engine failed.
+        """
+        ...
+
+    async def embed(self, rows: Sequence[Embedding]) -> list[Tensor]:
+        """Per row a vector [H] of unit length, float32 on the CPU.
+
+        Raises:
+            ConfigError: an engine that makes none; see `embedding_size`.
             CuecardError: a row that does not fit.
             EngineError: the engine failed.
         """

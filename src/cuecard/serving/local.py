@@ -11,13 +11,15 @@ import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.fingerprints import check_backbone
 from cuecard.backbones import CausalBackbone
-from cuecard.errors import EngineError
+from cuecard.errors import ConfigError, EngineError
 from cuecard.serving.apart import Apart
-from cuecard.serving.calls import Call, Readying, Scored, Writing
-from cuecard.serving.engine import Finished, Generation, Held, Scoring, Token
+from cuecard.serving.calls import Call, Embedded, Readying, Scored, Writing
+from cuecard.serving.engine import Embedding, Finished, Generation, Held, Scoring, Token
 from cuecard.serving.scheduler import Event, Scheduler
 from cuecard.serving.settings import LocalSettings
 from cuecard.types import Backbone
@@ -37,6 +39,8 @@ class LocalEngine:
     def __init__(self, backbone: Backbone, settings: LocalSettings | None = None) -> None:
         self._backbone, self._settings = backbone, settings or LocalSettings()
         self.tokenizer, self.max_positions = backbone.tokenizer, backbone.max_positions
+        self.dtype = backbone.dtype
+        self.embedding_size = backbone.hidden_size if backbone.lacks("states") is None else None
         self._changed = threading.Condition()
         self._inbox: list[Call | str] = []
         self._closing = False
@@ -100,6 +104,27 @@ class LocalEngine:
             return []
         future, deliver = self._future()
         found: list[list[float]] = await self._done(Scored(rows, deliver), future)
+        return found
+
+    async def embed(self, rows: Sequence[Embedding]) -> list[Tensor]:
+        """Per row a vector [H] of unit length, float32 on the CPU: those of `cuecard.embed`.
+
+        Raises:
+            ConfigError: a backbone that gives no hidden states.
+            CuecardError: a row that does not fit.
+            EngineError: the engine failed.
+        """
+        if self.embedding_size is None:
+            raise ConfigError(
+                "this backbone gives no embeddings",
+                where=self._backbone.name,
+                got=self._backbone.lacks("states"),
+                expected="an encoder",
+            )
+        if not rows:
+            return []
+        future, deliver = self._future()
+        found: list[Tensor] = await self._done(Embedded(rows, deliver), future)
         return found
 
     async def generate(self, request: Generation) -> AsyncIterator[Token | Finished]:

@@ -22,9 +22,9 @@ from cuecard.artifacts import Prompt, check_backbone
 from cuecard.backbones.loading import Precision, choose_device, choose_dtype
 from cuecard.backbones.quantize import Quantize
 from cuecard.catalogue import Progress
-from cuecard.errors import EngineError
+from cuecard.errors import ConfigError, EngineError
 from cuecard.names import load_backbone
-from cuecard.serving.engine import Finished, Generation, Held, Scoring, Token
+from cuecard.serving.engine import Embedding, Finished, Generation, Held, Scoring, Token
 from cuecard.serving.identity import Identity
 from cuecard.serving.placed import place
 from cuecard.serving.vllm_checks import (
@@ -56,11 +56,12 @@ class VllmEngine:
     """
 
     name = "vllm"
+    embedding_size: int | None = None
 
     def __init__(self, known: Identity, options: VllmOptions | None = None) -> None:
         check_known(known)
         self.known, self._options = known, options or VllmOptions()
-        self.tokenizer = known.tokenizer
+        self.tokenizer, self.dtype = known.tokenizer, known.dtype
         self.max_positions = min(
             known.max_positions, self._options.max_positions or known.max_positions
         )
@@ -194,6 +195,20 @@ class VllmEngine:
         # No more than a batch of one caller's rows wait at once, so that others get their turn.
         await _together([work() for _ in range(min(len(rows), self._options.rows))])
         return found
+
+    async def embed(self, rows: Sequence[Embedding]) -> list[Tensor]:
+        """Not by the causal language models that vLLM runs here.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            "vLLM gives no embeddings here",
+            where=self.known.name,
+            got=f"{len(rows)} texts to embed",
+            expected="a score or a text to go on with",
+            hint="serve an encoder with --engine local",
+        )
 
     async def generate(self, request: Generation) -> AsyncGenerator[Token | Finished, None]:
         """Tokens as they come, and one `Finished`; closing the iterator cancels.

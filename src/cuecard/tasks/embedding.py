@@ -41,6 +41,13 @@ def pooled(batch: Batch, states: Tensor) -> Tensor:
 
 def embed_rows(backbone: Backbone, rows: Sequence[Encoded], injection: Injection | None) -> Tensor:
     """[n, H] float32 vectors of unit length, with gradients to the injection."""
-    batch = collate_texts(rows, backbone.tokenizer)
-    (reads,) = backbone.read_many([(batch, injection)])
-    return pooled(batch, reads.states())
+    return embed_parts(backbone, [(rows, injection)])[0]
+
+
+def embed_parts(
+    backbone: Backbone, parts: Sequence[tuple[Sequence[Encoded], Injection | None]]
+) -> list[Tensor]:
+    """The same for rows under several prompts, together where the backbone can."""
+    given = [(collate_texts(rows, backbone.tokenizer), injection) for rows, injection in parts]
+    reads = backbone.read_many(given)
+    return [pooled(batch, read.states()) for (batch, _), read in zip(given, reads, strict=True)]
