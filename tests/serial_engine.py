@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from cuecard.artifacts import Prompt, check_backbone
 from cuecard.errors import BackboneError
-from cuecard.serving.engine import Finished, Generation, Held, Scoring, Token
+from cuecard.serving.engine import Embedding, Finished, Generation, Held, Scoring, Token
 from cuecard.tasks.batching import collate
+from cuecard.tasks.embedding import embed_rows
 from cuecard.types import Encoded
 
 
@@ -31,6 +33,8 @@ class SerialEngine:
         self.backbone = backbone
         self.tokenizer = backbone.tokenizer
         self.max_positions = backbone.max_positions
+        self.dtype = backbone.dtype
+        self.embedding_size = backbone.hidden_size if backbone.lacks("states") is None else None
         self.held: set[str] = set()
         self.generating = 0
         self.steps = 0
@@ -54,6 +58,9 @@ class SerialEngine:
 
     async def score(self, rows: Sequence[Scoring]) -> list[list[float]]:
         return [self._score(row) for row in rows]
+
+    async def embed(self, rows: Sequence[Embedding]) -> list[Tensor]:
+        return [self._embed(row) for row in rows]
 
     async def generate(self, request: Generation) -> AsyncIterator[Token | Finished]:
         sampling = request.sampling
@@ -91,6 +98,13 @@ class SerialEngine:
         logs = -reads.nll(batch.target_ids).double()
         sums = torch.zeros(len(row.words), dtype=torch.float64)
         return [float(value) for value in sums.index_add(0, batch.read_rows, logs)]
+
+    @torch.inference_mode()
+    def _embed(self, row: Embedding) -> Tensor:
+        self._check(len(row.row.context))
+        self.steps += 1
+        injection = None if row.prompt is None else row.prompt.injection
+        return embed_rows(self.backbone, [row.row], injection)[0]
 
     @torch.inference_mode()
     def _next(

@@ -30,7 +30,7 @@ class Usage(BaseModel):
     total_tokens: int
 
 
-class ClassifyUsage(BaseModel):
+class TextsUsage(BaseModel):
     """Tokens of the texts, templates included."""
 
     prompt_tokens: int
@@ -150,7 +150,37 @@ class Classification(BaseModel):
 
     object: Literal["list"]
     data: list[Classified]
-    usage: ClassifyUsage
+    usage: TextsUsage
+
+
+class TextVector(BaseModel):
+    """One text's vector, of unit length.
+
+    Attributes:
+        index: the text's place in the request.
+        embedding: its numbers; for `encoding_format` "base64" their bytes, little-endian float32.
+        cut: tokens of the text that were cut away, since it was too long for the prompt's task.
+    """
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+    cut: int
+
+
+class TextVectors(BaseModel):
+    """Answer of `/v1/embeddings`.
+
+    Attributes:
+        model: the version that answered, such as faq@3.
+        system_fingerprint: its digest; None without a prompt.
+    """
+
+    object: Literal["list"]
+    data: list[TextVector]
+    model: str
+    system_fingerprint: str | None
+    usage: TextsUsage
 
 
 class ModelCard(BaseModel):

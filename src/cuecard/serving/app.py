@@ -20,11 +20,13 @@ from cuecard.serving.answers import (
     ErrorBody,
     ModelCard,
     ModelList,
+    TextVectors,
 )
 from cuecard.serving.chat import chat, chat_stream
 from cuecard.serving.classify import classify
 from cuecard.serving.completions import complete, complete_stream
 from cuecard.serving.door import Door, Gate
+from cuecard.serving.embeddings import embeddings
 from cuecard.serving.faults import as_refusal
 from cuecard.serving.follower import RegistryState
 from cuecard.serving.health import readiness
@@ -132,16 +134,11 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         found = await classify(body, service.engine, service.shelf, service.limits, _visit(request))
         return JSONResponse(found.model_dump(mode="json"))
 
-    @app.post("/v1/embeddings", responses=_ERRORS, response_model=None, tags=["answers"])
-    async def embeddings(request: Request, body: EmbeddingRequest) -> Response:
-        """Refused: the backbones that are served give no embeddings."""
-        _visit(request).allow(body.model)
-        service.shelf.find(body.model)
-        raise bad_request(
-            f"The backbone '{service.shelf.backbone}' is a language model and gives no embeddings.",
-            "model",
-            "unsupported",
-        )
+    @app.post("/v1/embeddings", responses=_ok(TextVectors), response_model=None, tags=["answers"])
+    async def texts_as_vectors(request: Request, body: EmbeddingRequest) -> Response:
+        """Texts as vectors, where the backbone is an encoder."""
+        found = await embeddings(service, body, _visit(request))
+        return Response(found, media_type="application/json")
 
 
 def _add_models(app: FastAPI, service: Service) -> None:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from cuecard.evaluation.predict import as_predictions, calibrate
-from cuecard.serving.answers import Classification, Classified, ClassifyUsage
+from cuecard.serving.answers import Classification, Classified, TextsUsage
 from cuecard.serving.contexts import check_size, fields_of, off_the_loop, task_row
 from cuecard.serving.engine import Engine, Scoring
 from cuecard.serving.limits import Limits
-from cuecard.serving.refusals import Refusal, bad_request, by_head
+from cuecard.serving.refusals import Refusal, bad_request, by_head, by_vectors
 from cuecard.serving.requests import ClassifyRequest
 from cuecard.serving.shelf import Served, Shelf
 from cuecard.serving.visit import Visit
@@ -100,7 +100,7 @@ async def classify(
         )
         for place, (q, answer) in enumerate(zip(questions, answers, strict=True))
     ]
-    usage = ClassifyUsage(prompt_tokens=tokens, total_tokens=tokens)
+    usage = TextsUsage(prompt_tokens=tokens, total_tokens=tokens)
     return Classification(object="list", data=data, usage=usage)
 
 
@@ -113,9 +113,10 @@ def check_length(engine: Engine, served: Served | None, row: Encoded, more: int)
     vectors = 0 if served is None else served.held.injection.length
     whole = len(row.context) + vectors + more
     if whole > engine.max_positions:
+        answer = f", the answer up to {more}" if more else ""
         raise bad_request(
             f"The backbone has {engine.max_positions} positions; the input takes "
-            f"{len(row.context)}, the prompt's vectors {vectors}, the answer up to {more}.",
+            f"{len(row.context)}, the prompt's vectors {vectors}{answer}.",
             None,
             "context_length_exceeded",
         )
@@ -124,6 +125,8 @@ def check_length(engine: Engine, served: Served | None, row: Encoded, more: int)
 def _labelling(model: str, served: Served | None) -> Served:
     if served is not None and served.spec.headed:
         raise by_head(model)
+    if served is not None and served.spec.kind == "embedding":
+        raise by_vectors(model)
     if served is None or served.spec.kind != "classification":
         raise bad_request(f"The model '{model}' has no labels.", "model", "unsupported")
     return served

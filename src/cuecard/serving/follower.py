@@ -19,7 +19,7 @@ from cuecard.serving.engine import Engine, Held
 from cuecard.serving.known_good import KnownGood, KnownVersion, LastKnownGood
 from cuecard.serving.listing import Listed, RegistryReader
 from cuecard.serving.logs import JsonLog
-from cuecard.serving.probes import check_scores
+from cuecard.serving.probes import check_answers
 from cuecard.serving.shelf import Served, Shelf, Shown
 
 _RETRY_SECONDS = 15.0
@@ -244,7 +244,7 @@ class Follower:
     async def _ready(self, served: Served) -> None:
         await self._engine.hold(served.held)
         try:
-            await check_scores(self._engine, served)
+            await check_answers(self._engine, served)
         except CuecardError:
             self._shelf.leave(served.held.digest)
             raise

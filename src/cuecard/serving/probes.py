@@ -1,52 +1,93 @@
-"""Does the engine give the scores that were saved with a prompt?
+"""Does the engine answer as it did when a prompt was saved?
 
 `Prompt.load` asks a backbone; this asks an engine, whatever it runs, through the way that requests
-take. It knows nothing of the engine's numbers, so it allows what the coarsest type's rounding does.
+take. Of scores it allows what the coarsest type's rounding does, since engines compute them in
+their own ways. A vector's coordinates are so small that such a bound would let any prompt pass:
+they are held to the types' own.
 """
 
 from __future__ import annotations
 
-from cuecard.artifacts.manifest import Coordinates
-from cuecard.artifacts.probes import TOLERANCE
+from collections.abc import Sequence
+
+from cuecard.artifacts.manifest import Coordinates, Expected, TestVector
+from cuecard.artifacts.probes import COORDINATE_TOLERANCE, DTYPES, TOLERANCE
 from cuecard.errors import ArtifactError, ConfigError
-from cuecard.serving.engine import Engine, Scoring
+from cuecard.serving.engine import Embedding, Engine, Scoring
 from cuecard.serving.shelf import Served
 from cuecard.types import Encoded
 
 _ALLOWED = max(TOLERANCE.values())
 
 
-async def check_scores(engine: Engine, served: Served) -> None:
+async def check_answers(engine: Engine, served: Served) -> None:
     """Run a prompt's test vectors and compare.
 
     Raises:
-        ArtifactError: other scores than were saved.
-        ConfigError: a prompt that scores nothing: it turns texts into vectors, or stands in several
-            places of its template.
+        ArtifactError: other scores or vectors than were saved.
+        ConfigError: a prompt that stands in several places of its template, or one that turns texts
+            into vectors where the engine does not.
         CuecardError: a test vector that the engine cannot take.
     """
-    rows, wanted = [], []
-    for vector in served.prompt.manifest.test_vectors:
-        if isinstance(vector.expected, Coordinates):
-            raise ConfigError("it turns texts into vectors, which is not served")
-        if vector.more:
+    tests = served.prompt.manifest.test_vectors
+    for test in tests:
+        if test.more:
             raise ConfigError(
                 "a prompt in several places of its template cannot be served",
                 where=str(served),
-                got=f"{1 + len(vector.more)} places",
+                got=f"{1 + len(test.more)} places",
                 expected="one",
             )
-        words = tuple((token,) for token in vector.expected.token_ids)
-        row = Encoded(vector.context, (), vector.slot, mask=vector.mask)
-        rows.append(Scoring(served.held, row, words))
-        wanted.append(vector.expected.logprobs)
-    for expected, found in zip(wanted, await engine.score(rows), strict=True):
-        off = max(abs(a - b) for a, b in zip(found, expected, strict=True))
-        # Written so that NaN fails.
-        if not off <= _ALLOWED:
-            raise ArtifactError(
-                "the prompt does not answer as it did when it was saved",
-                where=str(served),
-                got=f"log-probabilities that differ by up to {off:.3g}",
-                expected=f"at most {_ALLOWED:g}",
-            )
+    scored = [(test, test.expected) for test in tests if isinstance(test.expected, Expected)]
+    pooled = [(test, test.expected) for test in tests if isinstance(test.expected, Coordinates)]
+    await _check_scores(engine, served, scored)
+    await _check_vectors(engine, served, pooled)
+
+
+async def _check_scores(
+    engine: Engine, served: Served, tests: Sequence[tuple[TestVector, Expected]]
+) -> None:
+    rows = [
+        Scoring(served.held, _row(test), tuple((token,) for token in expected.token_ids))
+        for test, expected in tests
+    ]
+    found = await engine.score(rows) if rows else []
+    for (_, expected), scores in zip(tests, found, strict=True):
+        _compare(expected.logprobs, scores, _ALLOWED, "log-probabilities", served)
+
+
+async def _check_vectors(
+    engine: Engine, served: Served, tests: Sequence[tuple[TestVector, Coordinates]]
+) -> None:
+    rows = [Embedding(served.held, _row(test)) for test, _ in tests]
+    found = await engine.embed(rows) if rows else []
+    for (test, expected), vector in zip(tests, found, strict=True):
+        wanted = expected.coordinates
+        dtypes = test.dtype, DTYPES[engine.dtype]
+        allowed = max(COORDINATE_TOLERANCE[dtype] for dtype in dtypes)
+        _compare(wanted, vector[: len(wanted)].tolist(), allowed, "coordinates", served)
+
+
+def _row(test: TestVector) -> Encoded:
+    return Encoded(test.context, (), test.slot, mask=test.mask)
+
+
+def _compare(
+    wanted: Sequence[float], found: Sequence[float], allowed: float, what: str, served: Served
+) -> None:
+    if len(wanted) != len(found):
+        raise ArtifactError(
+            "a test vector is malformed",
+            where=str(served),
+            got=f"{len(wanted)} {what}",
+            expected=f"{len(found)}",
+        )
+    off = max(abs(a - b) for a, b in zip(found, wanted, strict=True))
+    # Written so that NaN fails.
+    if not off <= allowed:
+        raise ArtifactError(
+            "the prompt does not answer as it did when it was saved",
+            where=str(served),
+            got=f"{what} that differ by up to {off:.3g}",
+            expected=f"at most {allowed:g}",
+        )

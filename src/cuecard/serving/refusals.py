@@ -68,6 +68,15 @@ def bad_request(message: str, param: str | None = None, code: str = "invalid_val
     return Refusal(400, code, message, param=param)
 
 
+def by_vectors(model: str) -> Refusal:
+    """A prompt that turns texts into vectors, where a label or a text is asked for."""
+    return bad_request(
+        f"The model '{model}' turns texts into vectors, and answers at /v1/embeddings alone.",
+        "model",
+        "unsupported",
+    )
+
+
 def by_head(model: str) -> Refusal:
     """A prompt whose trained head answers, where the model itself would."""
     return bad_request(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 MOST_STOPS = 4
 MOST_MODELS = 32
@@ -157,11 +157,30 @@ class ClassifyRequest(_Sent):
         return tuple(self.input) if isinstance(self.input, list) else (self.input,)
 
 
+def _no_ids(value: Any) -> Any:
+    """Refuse token ids, as OpenAI takes them: they would be those of another tokenizer."""
+    parts = value if isinstance(value, list) else []
+    if any(isinstance(part, int | list) for part in parts):
+        raise ValueError("token ids are not taken, as they would be another tokenizer's: send text")
+    return value
+
+
 class EmbeddingRequest(_Sent):
-    """`POST /v1/embeddings`."""
+    """`POST /v1/embeddings`.
+
+    Attributes:
+        input: texts, none of them empty; no token ids.
+        encoding_format: "base64": the vector's numbers as little-endian float32.
+        dimensions: only the number that the backbone gives.
+    """
 
     model: Model
-    input: Text | Annotated[list[Text], Field(min_length=1)]
+    input: Annotated[Text | Annotated[list[Text], Field(min_length=1)], BeforeValidator(_no_ids)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = Field(default=None, ge=1)
     user: Text | None = None
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts to embed."""
+        return [self.input] if isinstance(self.input, str) else self.input

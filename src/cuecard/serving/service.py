@@ -11,7 +11,7 @@ from typing import Any
 from cuecard.serving.contexts import check_size, fields_of, off_the_loop
 from cuecard.serving.engine import Engine
 from cuecard.serving.limits import Limits
-from cuecard.serving.refusals import bad_request
+from cuecard.serving.refusals import bad_request, by_vectors
 from cuecard.serving.requests import Generating
 from cuecard.serving.shelf import Served, Shelf
 from cuecard.serving.visit import Visit
@@ -49,6 +49,8 @@ class Service:
         Raises:
             Refusal: what cannot be answered.
         """
+        if served is not None and served.spec.kind == "embedding":
+            raise by_vectors(request.model)
         visit.served = self.shelf.backbone if served is None else str(served)
         given = [*texts, *(request.fields or {}).values()]
         encoded = await off_the_loop(check_size(given, self.limits.characters, "prompt"), rows)
