@@ -229,3 +229,9 @@ def tiny_backbone(kind: str = "llama", seed: int = 0) -> Any:
         tokenizer = tiny_tokenizer(SEQ2SEQ[kind][1])
         return Seq2SeqBackbone(tiny_model(kind, seed), tokenizer, f"tiny-{kind}")
     return CausalBackbone(tiny_model(kind, seed), tiny_tokenizer(), f"tiny-{kind}")
+
+
+def tiny_encoder(kind: str = "bert") -> Any:
+    """One without a head, as sentence encoders are."""
+    tokenizer = tiny_tokenizer("<s> $A </s>", mask=True)
+    return MaskedBackbone(tiny_model(kind).base_model, tokenizer, f"encoder-{kind}")

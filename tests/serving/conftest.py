@@ -12,9 +12,10 @@ import torch
 from cuecard.artifacts import Prompt
 from cuecard.registry import Registry
 from cuecard.tasks.spec import TaskSpec
+from pairs import SPEC as PAIRS
 from reviews import SPEC, TEXT_SPEC
 from serving_app import MakePrompt, Running, running
-from tiny import tiny_backbone
+from tiny import tiny_backbone, tiny_encoder
 
 PAIR_SPEC = TaskSpec(
     kind="classification",
@@ -31,6 +32,12 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def model() -> Any:
     return tiny_backbone()
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Any:
+    """Makes vectors of texts, and says no words."""
+    return tiny_encoder()
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +70,27 @@ def registry(tmp_path: Path, make_prompt: MakePrompt) -> Registry:
     made.push(make_prompt(4, PAIR_SPEC), "pairs")
     made.promote("reviews@1", "production")
     return made
+
+
+@pytest.fixture
+def vectors_registry(tmp_path: Path, encoder: Any, make_prompt: MakePrompt) -> Registry:
+    """near@1 (production) and @2, about@1; all on the encoder."""
+    made = Registry(tmp_path / "vectors", who="ann@desk")
+    made.push(make_prompt(1, PAIRS, backbone=encoder), "near")
+    made.push(make_prompt(2, PAIRS, backbone=encoder, slot="suffix"), "near")
+    about = PAIRS.model_copy(update={"template": "about: {text}", "max_length": 12})
+    made.push(make_prompt(3, about, backbone=encoder), "about")
+    made.promote("near@1", "production")
+    return made
+
+
+@pytest.fixture
+async def vectors(
+    encoder: Any, vectors_registry: Registry, tmp_path: Path
+) -> AsyncIterator[Running]:
+    """A server of prompts that turn texts into vectors, without keys."""
+    async with running(encoder, vectors_registry, tmp_path / "vectors-cache") as made:
+        yield made
 
 
 @pytest.fixture

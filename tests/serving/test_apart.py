@@ -1,4 +1,4 @@
-"""Backbones whose rows cannot be packed are served too, a batch of one prompt at a time."""
+"""Backbones whose rows cannot be packed are served too."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
+import torch
 
 from cuecard.errors import BackboneError, ConfigError, EngineError
-from cuecard.serving.engine import Held, Scoring
+from cuecard.serving.engine import Embedding, Held, Scoring
+from cuecard.tasks.embedding import embed_rows
 from cuecard.types import Encoded, InputTokens
 from serving_engine import (
     LONGER,
@@ -22,7 +24,7 @@ from serving_engine import (
     written,
     written_alone,
 )
-from tiny import tiny_backbone
+from tiny import tiny_backbone, tiny_encoder
 
 
 @pytest.mark.parametrize("kind", ["t5-gated", "bart", "bloom-alibi"])
@@ -89,6 +91,58 @@ def test_only_the_row_that_does_not_fit_fails() -> None:
     assert other[0] == pytest.approx(scored_alone(backbone, rows[2]), abs=1e-4)
     assert isinstance(long, BackboneError) and isinstance(wide, BackboneError)
     assert isinstance(drawn, ConfigError) and "greedily" in str(drawn)
+
+
+def test_only_the_text_that_does_not_fit_fails() -> None:
+    """Among texts of other prompts, in the same pass."""
+    backbone = tiny_encoder()
+    texts = [Encoded(tokens(seed, length), (), 1) for seed, length in enumerate((5, 400, 6, 9))]
+    wide = Held("wide", InputTokens(noise(1, 3, 33)))
+    asked = [
+        Embedding(prompt, row)
+        for prompt, row in zip((held(1), held(2), None, wide), texts, strict=True)
+    ]
+
+    async def ask() -> list[Any]:
+        async with serving(backbone) as engine:
+            every = [engine.embed([each]) for each in asked]
+            both = engine.embed([asked[0], asked[1], asked[2]])
+            found = await asyncio.gather(*every, both, return_exceptions=True)
+            assert await engine.embed([]) == []
+            return found
+
+    one, long, bare, other, both = asyncio.run(ask())
+    for (vector,), each in ((one, asked[0]), (bare, asked[2])):
+        injection = None if each.prompt is None else each.prompt.injection
+        (alone,) = embed_rows(backbone, [each.row], injection)
+        torch.testing.assert_close(vector, alone, atol=1e-5, rtol=1e-4)
+    for error in (long, other, both):
+        assert isinstance(error, BackboneError)
+
+
+def test_vectors_that_are_no_numbers_are_told() -> None:
+    backbone = tiny_encoder()
+    broken = Held("broken", InputTokens(torch.full((2, 32), float("nan"))))
+
+    async def ask() -> Any:
+        async with serving(backbone) as engine:
+            rows = [Embedding(broken, Encoded(tokens(1, 4), (), 1))] * 2
+            good = engine.embed([Embedding(held(1), Encoded(tokens(1, 4), (), 1))])
+            return await asyncio.gather(good, engine.embed(rows), return_exceptions=True)
+
+    good, bad = asyncio.run(ask())
+    assert isinstance(bad, EngineError) and not bool(good[0].isnan().any())
+
+
+def test_a_model_that_goes_on_gives_no_vectors() -> None:
+    async def ask(kind: str) -> None:
+        async with serving(tiny_backbone(kind)) as engine:
+            assert engine.embedding_size is None
+            with pytest.raises(ConfigError, match="no embeddings"):
+                await engine.embed([Embedding(None, Encoded(tokens(1, 4), (), 0))])
+
+    for kind in ("llama", "bart"):
+        asyncio.run(ask(kind))
 
 
 def test_failures_and_the_end_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

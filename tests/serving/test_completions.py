@@ -233,10 +233,3 @@ async def test_too_long_for_the_backbone(server: Running) -> None:
     assert (reply.status, reply.code) == (400, "context_length_exceeded")
     stream = await server.client.post("/v1/completions", {**body, "stream": True})
     assert (stream.status, stream.code) == (400, "context_length_exceeded")
-
-
-async def test_embeddings_are_refused(server: Running) -> None:
-    reply = await server.client.post("/v1/embeddings", {"model": "tiny-llama", "input": "x"})
-    assert (reply.status, reply.code) == (400, "unsupported")
-    unknown = await server.client.post("/v1/embeddings", {"model": "nobody", "input": "x"})
-    assert (unknown.status, unknown.code) == (404, "model_not_found")

@@ -308,8 +308,12 @@ async def test_prompts_of_a_masked_backbone(make_prompt: MakePrompt, tmp_path: P
         )
         reply = await server.client.post("/v1/classify", {"model": "reviews", "input": "a film"})
         assert reply.json["data"][0]["scores"] == pytest.approx(dict(right.scores), abs=1e-4)
-        reply = await server.client.post("/v1/classify", {"model": "near", "input": "a film"})
-        assert (reply.status, reply.code) == (404, "model_not_found")
-        assert "into vectors" in reply.json["error"]["message"]
+        reply = await server.client.post("/v1/embeddings", {"model": "near", "input": "a film"})
+        assert (reply.status, reply.json["model"]) == (200, "near@1")
         await server.follower.poll()
-        assert server.engine.held == {registry.read("reviews@1").prompt.digest}
+        digests = {registry.read(name).prompt.digest for name in ("reviews@1", "near@1")}
+        assert server.engine.held == digests
+    registry.delete("near@1")
+    async with running(bert, registry, tmp_path / "cache") as server:
+        reply = await server.client.post("/v1/embeddings", {"model": "near", "input": "a film"})
+        assert (reply.status, reply.code) == (404, "model_not_found")

@@ -12,7 +12,7 @@ import torch
 
 from cuecard.artifacts import Prompt
 from cuecard.errors import BackboneError, ConfigError, EngineError, WrongBackboneError
-from cuecard.serving.engine import Generation, Held, Sampling, Scoring
+from cuecard.serving.engine import Embedding, Generation, Held, Sampling, Scoring
 from cuecard.serving.identity import Identity
 from cuecard.serving.vllm_engine import VllmEngine
 from cuecard.serving.vllm_library import VllmOptions
@@ -93,6 +93,13 @@ def test_another_backbones_prompt_is_refused(engine: VllmEngine) -> None:
 def test_another_width_is_refused(engine: VllmEngine) -> None:
     with pytest.raises(ConfigError, match="another width"):
         asyncio.run(engine.hold(Held("x", InputTokens(torch.randn(3, 31)))))
+
+
+def test_texts_are_not_embedded(engine: VllmEngine) -> None:
+    assert engine.embedding_size is None
+    with pytest.raises(ConfigError, match="no embeddings") as caught:
+        asyncio.run(engine.embed([Embedding(HELD, Encoded((5,), (), 0))]))
+    assert "--engine local" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("kind", ["t5-relu", "bart"])

@@ -7,11 +7,11 @@ import torch
 
 from cuecard.errors import ConfigError
 from cuecard.tasks import TaskSpec
-from cuecard.tasks.embedding import collate_texts, pooled, texts_of
+from cuecard.tasks.embedding import collate_texts, embed_parts, embed_rows, pooled, texts_of
 from cuecard.tasks.tokens import closing_count
-from cuecard.types import Record
+from cuecard.types import InputTokens, Record
 from pairs import SPEC
-from tiny import tiny_tokenizer
+from tiny import tiny_encoder, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer("<s> $A </s>", mask=True)
 RECORD = Record({"text": "good fox"}, "it is a good dog")
@@ -49,6 +49,19 @@ def test_pooling_is_the_mean_of_a_texts_own_tokens() -> None:
     parts = torch.split(states, torch.bincount(batch.read_rows).tolist())
     plain = torch.stack([part.mean(0) / part.mean(0).norm() for part in parts])
     torch.testing.assert_close(pooled(batch, states), plain)
+
+
+def test_rows_under_several_prompts_run_together() -> None:
+    backbone, rows = tiny_encoder(), texts_of(SPEC.encode(RECORD, TOKENIZER))
+    prompts = [InputTokens(torch.full((length, 32), 0.5)) for length in (2, 5)]
+    parts = [(rows, prompts[0]), (rows[:1], None), (rows[1:], prompts[1])]
+    backbone.reset_counts()
+    found = embed_parts(backbone, parts)
+    assert backbone.counts["calls"] == 1
+    for vectors, (some, injection) in zip(found, parts, strict=True):
+        alone = embed_rows(backbone, some, injection)
+        torch.testing.assert_close(vectors, alone, atol=1e-5, rtol=1e-4)
+    assert float((found[0][0] - found[1][0]).abs().max()) > 1e-2
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import torch
 from torch.nn.functional import normalize
 
 from cuecard.artifacts import Prompt
-from cuecard.backbones import MaskedBackbone
 from cuecard.errors import ArtifactError, ConfigError, DataError
 from cuecard.evaluation.embedding import embed, retrieve
 from cuecard.evaluation.evaluate import evaluate
@@ -20,20 +19,14 @@ from cuecard.training import SweepConfig, TrainConfig, prove, sweep, train
 from cuecard.training.prove_retrieval import prove_retrieval
 from cuecard.types import InputTokens, Record
 from pairs import SPEC, pair_task, pairs
-from tiny import tiny_backbone, tiny_model
+from tiny import tiny_backbone, tiny_encoder
 
 CONFIG = TrainConfig(steps=40, batch_rows=8, eval_every=10)
 
 
-def encoder(kind: str = "bert") -> MaskedBackbone:
-    """Without a head, as sentence encoders are."""
-    tokenizer = tiny_backbone(kind).tokenizer
-    return MaskedBackbone(tiny_model(kind).base_model, tokenizer, f"encoder-{kind}")
-
-
 @pytest.mark.parametrize("kind", ["bert", "roberta", "modernbert"])
 def test_vectors_are_those_of_the_plain_model(kind: str) -> None:
-    backbone, texts = encoder(kind), [r.fields["text"] for r in pairs(5)]
+    backbone, texts = tiny_encoder(kind), [r.fields["text"] for r in pairs(5)]
     found = embed(backbone, SPEC, texts, batch_rows=2)
     for text, vector in zip(texts, found, strict=True):
         ids = torch.tensor([backbone.tokenizer(text)["input_ids"]])
@@ -43,7 +36,7 @@ def test_vectors_are_those_of_the_plain_model(kind: str) -> None:
 
 
 def test_a_prompts_places_are_not_pooled() -> None:
-    backbone = encoder()
+    backbone = tiny_encoder()
     vectors = torch.randn(4, 32, generator=torch.Generator().manual_seed(0))
     (found,) = embed(backbone, SPEC, ["good fox"], InputTokens(vectors))
     words = backbone.model.get_input_embeddings()(
@@ -66,12 +59,12 @@ def test_a_prompts_places_are_not_pooled() -> None:
     ],
 )
 def test_training_finds_more_and_is_kept(method: Any, tmp_path: Path) -> None:
-    backbone, task, events = encoder(), pair_task(), []
+    backbone, task, events = tiny_encoder(), pair_task(), []
     digest = backbone.digest()
     run = train(backbone, task, method, CONFIG, folder=tmp_path, observer=events.append)
     assert backbone.digest() == digest and run.alarm is None
     assert run.test is not None and run.test.primary == "recall@1"
-    again = Prompt.load(tmp_path / "prompt", encoder())
+    again = Prompt.load(tmp_path / "prompt", tiny_encoder())
     assert again.digest == run.prompt.digest and again.manifest == run.prompt.manifest
     assert {v.read for v in again.manifest.test_vectors} == {"pooled"}
     how = {"slot": method.slot}
@@ -82,7 +75,7 @@ def test_training_finds_more_and_is_kept(method: Any, tmp_path: Path) -> None:
 
 def test_a_killed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
     method = PromptTuning(length=4, init="random")
-    whole = train(encoder(), pair_task(), method, CONFIG, folder=tmp_path / "whole")
+    whole = train(tiny_encoder(), pair_task(), method, CONFIG, folder=tmp_path / "whole")
     seen = 0
 
     class Killed(Exception):
@@ -95,14 +88,14 @@ def test_a_killed_run_ends_with_the_same_bytes(tmp_path: Path) -> None:
             raise Killed
 
     with pytest.raises(Killed):
-        train(encoder(), pair_task(), method, CONFIG, folder=tmp_path / "cut", observer=die)
-    cut = train(encoder(), pair_task(), method, CONFIG, folder=tmp_path / "cut")
+        train(tiny_encoder(), pair_task(), method, CONFIG, folder=tmp_path / "cut", observer=die)
+    cut = train(tiny_encoder(), pair_task(), method, CONFIG, folder=tmp_path / "cut")
     assert cut.prompt.digest == whole.prompt.digest
 
 
 def test_a_sweep(tmp_path: Path) -> None:
     found = sweep(
-        encoder(),
+        tiny_encoder(),
         pair_task(),
         SweepConfig(grid={"seed": (0, 1)}),
         PromptTuning(length=4, init="random"),
@@ -113,7 +106,7 @@ def test_a_sweep(tmp_path: Path) -> None:
 
 
 def test_the_comparison_is_with_the_encoder_itself() -> None:
-    backbone, task = encoder(), pair_task()
+    backbone, task = tiny_encoder(), pair_task()
     run = train(backbone, task, PromptTuning(length=4, init="random"), TrainConfig(steps=4))
     proof = prove_retrieval(backbone, task, run)
     before = evaluate(backbone, SPEC, task.test)
@@ -124,7 +117,7 @@ def test_the_comparison_is_with_the_encoder_itself() -> None:
 
 
 def test_looking_up() -> None:
-    backbone, records = encoder(), pairs(6)
+    backbone, records = tiny_encoder(), pairs(6)
     same = [Record({"text": r.target or ""}, r.target) for r in records]
     found = retrieve(backbone, SPEC, [*same, same[0]], None)
     assert [p.answer for p in found] == [r.target for r in [*same, same[0]]]
@@ -136,7 +129,7 @@ def test_looking_up() -> None:
 
 
 def test_equal_texts_run_once() -> None:
-    backbone = encoder()
+    backbone = tiny_encoder()
     backbone.reset_counts()
     embed(backbone, SPEC, ["good fox"] * 5)
     once = backbone.counts["tokens"]
@@ -151,14 +144,16 @@ def test_what_is_refused(tmp_path: Path) -> None:
         train(backbone, pair_task(), observer=events.append)
     assert not events
     with pytest.raises(ConfigError, match="has vectors and no answers"):
-        predict(encoder(), SPEC, pairs(2))
+        predict(tiny_encoder(), SPEC, pairs(2))
     with pytest.raises(ConfigError, match="a loss of its own"):
-        train(encoder(), pair_task(), PromptTuning(length=2), TrainConfig(steps=1, loss="tokens"))
+        train(
+            tiny_encoder(), pair_task(), PromptTuning(length=2), TrainConfig(steps=1, loss="tokens")
+        )
     with pytest.raises(DataError, match="cannot be evaluated"):
-        evaluate(encoder(), SPEC, [Record({"text": "a"}, None)])
-    run = train(encoder(), pair_task(), PromptTuning(length=2), TrainConfig(steps=1))
+        evaluate(tiny_encoder(), SPEC, [Record({"text": "a"}, None)])
+    run = train(tiny_encoder(), pair_task(), PromptTuning(length=2), TrainConfig(steps=1))
     run.prompt.save(tmp_path / "p")
-    other = encoder()
+    other = tiny_encoder()
     plain = other.model.encoder.layer[0].output.dense.forward
     other.model.encoder.layer[0].output.dense.forward = lambda x: plain(x) * 0.2
     with pytest.raises(ArtifactError, match="coordinates that differ"):
