@@ -33,8 +33,9 @@ KEYS = (
 )
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, 0.5, -0.0, 1e308, float("nan"), float("inf"), 1 << 63, 1 << 200,
-    "", "x", "base64", 32, "near@2", ["x", "y"], "titles", "reviews@1", "reviews@99999999999", "titles@\u0661", "@", "a@b@c", "../etc",
+    "", "x", "titles", "reviews@1", "reviews@99999999999", "titles@\u0661", "@", "a@b@c", "../etc",
     "\0", "\ud800", "\udfff\ud800", "日本語 🎬", "<|end|></s><s>", "{text}", "{{", "x" * 5000,
+    "base64", 32, "near@2", ["x", "y"],
     [], {}, [[]], [None], ["x", 1], {"text": "x"}, {"text": 1}, {"\ud800": "\ud800"},
     [{"role": "user", "content": "x"}], [{"role": "tool", "content": None}], {"include_usage": 1},
 )  # fmt: skip

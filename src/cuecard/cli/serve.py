@@ -101,8 +101,8 @@ def serve(
 ) -> None:
     """Answer over HTTP with all prompts of a registry; what changes there is served in seconds.
 
-    OpenAI's protocol (/v1/completions, /v1/chat/completions, /v1/models), /v1/classify, /healthz,
-    /readyz and /metrics. A model is called NAME, NAME@ALIAS or NAME@NUMBER.
+    OpenAI's protocol (/v1/completions, /v1/chat/completions, /v1/embeddings, /v1/models),
+    /v1/classify, /healthz, /readyz and /metrics. A model is called NAME, NAME@ALIAS or NAME@NUMBER.
 
     Example: cuecard serve --registry prompts --backbone smollm2-135m-instruct
 

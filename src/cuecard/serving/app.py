@@ -136,7 +136,7 @@ def _add_answers(app: FastAPI, service: Service) -> None:
 
     @app.post("/v1/embeddings", responses=_ok(TextVectors), response_model=None, tags=["answers"])
     async def texts_as_vectors(request: Request, body: EmbeddingRequest) -> Response:
-        """Texts as vectors, where the backbone is an encoder."""
+        """Texts as vectors of unit length, where the backbone is an encoder."""
         found = await embeddings(service, body, _visit(request))
         return Response(found, media_type="application/json")
 
