@@ -78,7 +78,7 @@ def vectors_registry(tmp_path: Path, encoder: Any, make_prompt: MakePrompt) -> R
     made = Registry(tmp_path / "vectors", who="ann@desk")
     made.push(make_prompt(1, PAIRS, backbone=encoder), "near")
     made.push(make_prompt(2, PAIRS, backbone=encoder, slot="suffix"), "near")
-    about = PAIRS.model_copy(update={"template": "about: {text}", "max_length": 12})
+    about = PAIRS.model_copy(update={"template": "about: {text}", "max_length": 512})
     made.push(make_prompt(3, about, backbone=encoder), "about")
     made.promote("near@1", "production")
     return made

@@ -138,10 +138,11 @@ def test_a_new_version_is_served_and_promoted(
     for reference in ("moves@1", "moves@2", "moves@1"):
         registry.promote(reference, "production")
         while True:
-            status, answer = server.call("/v1/embeddings", {"model": "moves", "input": TEXTS})
+            body = {"model": "moves@production", "input": TEXTS}
+            status, answer = server.call("/v1/embeddings", body)
             if status == 200 and answer["model"] == reference:
                 break
-        found = client.embeddings.create(model="moves@production", input=TEXTS)
+        found = client.embeddings.create(model="moves", input=TEXTS)
         assert off(found, right(backbone, place, reference)) <= 1e-5
 
 

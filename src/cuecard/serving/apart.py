@@ -1,8 +1,8 @@
 """For backbones whose rows cannot be packed: batches run by the backbones' own means.
 
-Encoder-decoders, masked models, and models that bring their own attention. Texts that become
-vectors share batches whatever their prompts; scores and answers share them with those of one
-prompt. Nothing is kept, and answers are greedy and told when they are whole.
+Encoder-decoders, masked models, and models that bring their own attention. A masked model runs rows
+of any prompts together; the others run a batch of one prompt at a time. Nothing is kept, and
+answers are greedy and told when they are whole.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cuecard.backbones import MaskedBackbone
 from cuecard.errors import ConfigError, CuecardError, EngineError
 from cuecard.serving.calls import Call, Embedded, Readying, Row, Scored, Writing
 from cuecard.serving.decoder import not_finite
@@ -22,12 +23,13 @@ from cuecard.serving.engine import Finished, Token
 from cuecard.serving.settings import LocalSettings
 from cuecard.tasks.batching import collate
 from cuecard.tasks.embedding import embed_parts
-from cuecard.types import Backbone, Encoded, Injection
+from cuecard.types import Backbone, Batch, Encoded, Injection, Reads
 
 _ROWS = 16
 
 Event = tuple[Call, Any]
 Pair = tuple[Call, Row]
+Continued = tuple[Row, tuple[int, ...]]
 
 
 class Apart:
@@ -35,6 +37,7 @@ class Apart:
 
     def __init__(self, backbone: Backbone, settings: LocalSettings) -> None:
         self._backbone, self._room = backbone, settings.pass_tokens
+        self._mixes = isinstance(backbone, MaskedBackbone)
         self._calls: list[Call] = []
         self._events: list[Event] = []
         self._counts: Counter[str] = Counter()
@@ -87,14 +90,20 @@ class Apart:
 
     def _like(self, first: Call) -> list[Pair]:
         """The first call's next row, and those that can run beside it."""
-        kind, room = _kind(first, first.rows[0]), self._room
+        kind, room = self._kind(first, first.rows[0]), self._room
         chosen: list[Pair] = []
         for call in (first, *self._calls[:-1]):
             for row in call.rows:
-                if _kind(call, row) == kind and len(chosen) < _ROWS and room > 0:
+                if self._kind(call, row) == kind and len(chosen) < _ROWS and room > 0:
                     chosen.append((call, row))
                     room -= len(row.ids) * max(1, len(row.words))
         return chosen
+
+    def _kind(self, call: Call, row: Row) -> Hashable:
+        """What rows of one batch have in common."""
+        if isinstance(call, Writing):
+            return row.digest, call.left, call.stops
+        return type(call), "" if self._mixes else row.digest
 
     def _run(self, pairs: Sequence[Pair]) -> None:
         try:
@@ -142,7 +151,8 @@ class Apart:
         for call, answer in zip(calls, answers, strict=True):
             call.rows.clear()
             call.over = True
-            logs = self._logs([(call.row, tuple(answer))], injection)[0] if answer else []
+            part = [(call.row, tuple(answer))], injection
+            logs = self._logs([part])[0][0] if answer else []
             tokens = [Token(*pair) for pair in zip(answer, logs, strict=True)]
             self._events += [(call, token) for token in tokens]
             ended = Finished("length" if len(answer) == first.left else "stop")
@@ -151,28 +161,30 @@ class Apart:
 
     @torch.inference_mode()
     def _score(self, pairs: Sequence[Pair]) -> None:
-        words = [(row, word) for _, row in pairs for word in row.words]
-        sums = iter([sum(logs) for logs in self._logs(words, _injection(pairs[0][1]))])
-        for call, row in pairs:
-            assert isinstance(call, Scored)
-            scores = [next(sums) for _ in row.words]
-            call.rows.remove(row)
-            if any(score != score for score in scores):
-                self._end([(call, row)], not_finite(self._backbone.name))
-                continue
-            call.scores[row.number] = scores
-            call.left -= 1
-            if not call.left and not call.over:
-                call.over = True
-                self._events.append((call, call.scores))
+        groups = _by_prompt(pairs)
+        found = self._logs([(_words(group), _injection(group[0][1])) for group in groups])
         self._counts.update(rows_scored=len(pairs))
+        for group, logs in zip(groups, found, strict=True):
+            sums = map(sum, logs)
+            for call, row in group:
+                self._scored(call, row, [next(sums) for _ in row.words])
+
+    def _scored(self, call: Call, row: Row, scores: list[float]) -> None:
+        assert isinstance(call, Scored)
+        if call.over:
+            return
+        call.rows.remove(row)
+        if any(score != score for score in scores):
+            self._end([(call, row)], not_finite(self._backbone.name))
+            return
+        call.scores[row.number] = scores
+        if not call.rows:
+            call.over = True
+            self._events.append((call, call.scores))
 
     @torch.inference_mode()
     def _embed(self, pairs: Sequence[Pair]) -> None:
-        by_prompt: defaultdict[str, list[Pair]] = defaultdict(list)
-        for pair in pairs:
-            by_prompt[pair[1].digest].append(pair)
-        groups = list(by_prompt.values())
+        groups = _by_prompt(pairs)
         parts = [
             ([Encoded(row.ids, (), row.slot) for _, row in group], _injection(group[0][1]))
             for group in groups
@@ -198,23 +210,35 @@ class Apart:
             self._events.append((call, vectors))
 
     def _logs(
-        self, words: Sequence[tuple[Row, tuple[int, ...]]], injection: Injection | None
-    ) -> list[list[float]]:
-        """Each word's tokens' log-probabilities behind its row."""
-        rows = [(Encoded(row.ids, (), row.slot, mask=row.mask), word) for row, word in words]
-        batch = collate(rows).to(self._backbone.device)
-        (reads,) = self._backbone.read_many([(batch, injection)])
-        logs = (-reads.nll(batch.target_ids).double()).tolist()
-        self._counts.update(passes=1, rows_batched=len(rows))
-        by_row = groupby(zip(batch.read_rows.tolist(), logs, strict=True), lambda pair: pair[0])
-        return [[log for _, log in pairs] for _, pairs in by_row]
+        self, parts: Sequence[tuple[Sequence[Continued], Injection | None]]
+    ) -> list[list[list[float]]]:
+        """Per part each continuation's tokens' log-probabilities."""
+        batches = [
+            collate([(Encoded(r.ids, (), r.slot, mask=r.mask), word) for r, word in words])
+            for words, _ in parts
+        ]
+        there = [batch.to(self._backbone.device) for batch in batches]
+        given = [(batch, injection) for batch, (_, injection) in zip(there, parts, strict=True)]
+        found = self._backbone.read_many(given)
+        self._counts.update(passes=1, rows_batched=sum(map(len, batches)))
+        return [_by_row(batch, reads) for batch, reads in zip(there, found, strict=True)]
 
 
-def _kind(call: Call, row: Row) -> Hashable:
-    """What rows of one batch have in common."""
-    if isinstance(call, Writing):
-        return row.digest, call.left, call.stops
-    return Embedded if isinstance(call, Embedded) else row.digest
+def _words(pairs: Sequence[Pair]) -> list[Continued]:
+    return [(row, word) for _, row in pairs for word in row.words]
+
+
+def _by_prompt(pairs: Sequence[Pair]) -> list[list[Pair]]:
+    groups: defaultdict[str, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        groups[pair[1].digest].append(pair)
+    return list(groups.values())
+
+
+def _by_row(batch: Batch, reads: Reads) -> list[list[float]]:
+    logs = (-reads.nll(batch.target_ids).double()).tolist()
+    by_row = groupby(zip(batch.read_rows.tolist(), logs, strict=True), lambda pair: pair[0])
+    return [[log for _, log in pairs] for _, pairs in by_row]
 
 
 def _injection(row: Row) -> Injection | None:
