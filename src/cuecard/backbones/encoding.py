@@ -46,7 +46,7 @@ class EncoderRun:
             found = self._plain(wide)
         else:
             found = self._with_prefixes(wide)[0]
-        return list(found.split([len(half.ids) for half, _ in wide]))
+        return list(torch.split(found, [len(half.ids) for half, _ in wide]))
 
     def with_prefix(
         self, half: Half, given: Injected, *, keep: bool = False

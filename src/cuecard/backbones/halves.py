@@ -152,7 +152,7 @@ def _place_all(
     inputs: tuple[Any, ...],
     output: Tensor,
 ) -> Tensor:
-    rows = output.split([len(half.ids) for half, _, _ in parts])
+    rows = torch.split(output, [len(half.ids) for half, _, _ in parts])
     placed = [_place(*part, found) for part, found in zip(parts, rows, strict=True)]
     return placed[0] if len(placed) == 1 else torch.cat(placed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor
 
@@ -40,9 +41,9 @@ async def embeddings(service: Service, request: EmbeddingRequest, visit: Visit) 
         visit.prompt_tokens = sum(len(row.context) for row in rows)
         held = None if served is None else served.held
         vectors = await engine.embed([Embedding(held, row) for row in rows])
-        return await off_the_loop(
-            len(rows) * size, lambda: _answer(request, rows, vectors, held and held.digest, visit)
-        )
+        digest = None if held is None else held.digest
+        write = partial(_answer, request, rows, vectors, digest, visit)
+        return await off_the_loop(len(rows) * size, write)
 
 
 def _check_texts(texts: Sequence[str], limits: Limits) -> int:
