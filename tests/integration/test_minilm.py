@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ from cuecard.backbones import MaskedBackbone
 from cuecard.catalogue import backbone_folder
 from cuecard.evaluation.embedding import embed
 from cuecard.names import load_backbone
+from cuecard.serving.engine import Embedding, Held
+from cuecard.types import Encoded, Injection, InputTokens, LayerTokens, PrefixKV, Record
 from pairs import SPEC
+from serving_engine import noise, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration]
 
@@ -50,3 +54,32 @@ def test_what_it_takes(minilm: MaskedBackbone) -> None:
     assert all(minilm.lacks(need) is None for need in needs)
     assert "no masked-LM head" in (minilm.lacks("masks") or "")
     assert minilm.max_positions == 511
+
+
+def test_an_engine_gives_the_same_under_every_prompt(minilm: MaskedBackbone) -> None:
+    """Of every kind and length in each pass, and of no prompt."""
+    given: list[Injection | None] = [
+        None,
+        *(InputTokens(minilm.embeddings[100 * n : 101 * n].float()) for n in range(5, 30, 6)),
+        InputTokens(minilm.embeddings[900:904].float(), noise(1, 6, 384) * 0.05),
+        LayerTokens(noise(2, 6, 4, 384)),
+        PrefixKV(noise(3, 6, 2, 12, 5, 32)),
+        PrefixKV(noise(4, 6, 2, 12, 9, 32)),
+    ]
+    texts = [*TEXTS, "x", "the quick brown fox jumps over the lazy dog " * 8]
+    alone = [embed(minilm, SPEC, texts, injection) for injection in given]
+    for number, one in enumerate(alone):
+        for other in alone[:number]:
+            assert float((one - other).abs().max(1).values.min()) > 5e-3
+    rows: list[Encoded] = [SPEC.encode(Record({"text": t}, None), minilm.tokenizer) for t in texts]
+    held = [None if i is None else Held(f"prompt-{n}", i) for n, i in enumerate(given)]
+
+    async def ask() -> list[torch.Tensor]:
+        async with serving(minilm) as engine:
+            asked = [[Embedding(prompt, row) for prompt in held] for row in rows]
+            found = await asyncio.gather(*map(engine.embed, asked))
+            assert engine.stats()["passes"] < engine.stats()["rows_embedded"] / 3
+            return [torch.stack(column) for column in zip(*found, strict=True)]
+
+    for found, wanted in zip(asyncio.run(ask()), alone, strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
