@@ -88,10 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found.append(measure(case, options, rate) | about)
             print(_line(found[-1]), flush=True)
     peaks, runs = _side_by_side([case["name"] for case in found], options)
-    for case, (ours, peft_fp32, peft_bf16) in zip(found, peaks, strict=True):
-        case["ours_peak_bytes"] = ours
-        case["peft_peak_bytes"] = peft_fp32
-        case["peft_bf16_peak_bytes"] = peft_bf16
+    keys = ("ours_peak_bytes", "peft_peak_bytes", "peft_bf16_peak_bytes")
+    for measured, own in zip(found, peaks, strict=True):
+        measured |= zip(keys, own, strict=True)
     if runs:
         found.append(summary(runs, options.peft_steps) | about)
     options.out.parent.mkdir(parents=True, exist_ok=True)
