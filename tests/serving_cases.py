@@ -99,20 +99,29 @@ def make_cases(
         if prefix_kv and number % 4 == 3:
             slot, injection = "prefix", _some_keys_values(backbone, length, generator)
         else:
-            injection = InputTokens(_some_vectors(backbone, length, generator))
+            injection = InputTokens(some_vectors(backbone, length, generator))
         digest = hashlib.sha256(f"{seed} {number}".encode()).hexdigest()
         cases += _under(backbone, Held(digest, injection), slot)
     return _telling(cases, least_margin)
 
 
-def _some_vectors(backbone: Backbone, length: int, generator: torch.Generator) -> Tensor:
-    """Words of the vocabulary, twice as large, so that they are heard."""
+def lasting_text(backbone: Backbone, tokens: int) -> str:
+    """A question that the bare backbone goes on about for so many tokens."""
+    for text in QUESTIONS:
+        context = tuple(backbone.tokenizer(text)["input_ids"])
+        if len(backbone.generate([context], [0], None, tokens)[0]) == tokens:
+            return text
+    raise AssertionError("every answer ends before")
+
+
+def some_vectors(backbone: Backbone, length: int, generator: torch.Generator) -> Tensor:
+    """[length, H] words of the vocabulary, twice as large, so that they are heard."""
     rows = torch.randint(len(backbone.embeddings), (length,), generator=generator)
     return backbone.embeddings[rows].float().cpu() * 2
 
 
 def _some_keys_values(backbone: Backbone, length: int, generator: torch.Generator) -> Injection:
-    found = backbone.states(_some_vectors(backbone, length, generator)).keys_values
+    found = backbone.states(some_vectors(backbone, length, generator)).keys_values
     assert found is not None
     return PrefixKV(found.float().cpu())
 
@@ -132,19 +141,31 @@ def _under(backbone: Backbone, prompt: Held | None, slot: Slot) -> list[Case]:
     for row, prediction in zip(rows, found, strict=True):
         (answer,) = backbone.generate([row.context], [row.slot], injection, NEW_TOKENS)
         ended = [] if len(answer) == NEW_TOKENS else [int(backbone.tokenizer.eos_token_id)]
-        margin = _margin(backbone, row, injection, [*answer, *ended])
+        margin = margin_of(backbone, row, injection, [*answer, *ended])
         scores = tuple(prediction.scores[label] for label in LABELS)
         cases.append(Case(prompt, row, words, scores, tuple(answer), margin))
     return cases
 
 
 @torch.inference_mode()
-def _margin(
+def margin_of(
     backbone: Backbone, row: Encoded, injection: Injection | None, answer: Sequence[int]
 ) -> float:
+    """By how much the second best token of an answer is less likely, where that is least."""
     logits = backbone.forward(collate([(row, answer)]), injection)
     best, second = logits.topk(2).values.unbind(-1)
     return float((best - second).min())
+
+
+@torch.inference_mode()
+def gap_at_departure(backbone: Backbone, case: Case, tokens: Sequence[int]) -> float:
+    """How much less likely the first other token of an answer is than the case's own there."""
+    end = int(backbone.tokenizer.eos_token_id)
+    own, other = ([*ids, *[end] * (NEW_TOKENS - len(ids))] for ids in (case.answer, tokens))
+    at = next(place for place in range(NEW_TOKENS) if own[place] != other[place])
+    injection = None if case.prompt is None else case.prompt.injection
+    logits = backbone.forward(collate([(case.row, own[: at + 1])]), injection)[-1].float()
+    return float(logits[own[at]] - logits[other[at]])
 
 
 def _telling(cases: Sequence[Case], least_margin: float) -> list[Case]:
