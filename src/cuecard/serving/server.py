@@ -14,7 +14,7 @@ from pathlib import Path
 
 import uvicorn
 
-from cuecard.errors import ConfigError
+from cuecard.errors import ConfigError, CuecardError
 from cuecard.registry import Registry
 from cuecard.serving.app import Parts, build_app
 from cuecard.serving.door import Gate
@@ -97,30 +97,40 @@ async def serve(
     check_settings(settings)
     ring = None if settings.keys is None else KeyRing(settings.keys)
     log = log or JsonLog()
+    cache = LastKnownGood(registry.store.url, settings.cache)
+    await asyncio.to_thread(_check_known, registry, cache)
     listener = _listen(settings.host, settings.port)
     try:
         await engine.start()
         try:
-            await _serve(engine, backbone, registry, settings, ring, listener, on_listening, log)
+            shelf = Shelf(engine, backbone)
+            follower = Follower(registry, shelf, engine, cache, log)
+            await _serve(engine, follower, shelf, settings, ring, listener, on_listening, log)
         finally:
             await engine.close()
     finally:
         listener.close()
 
 
+def _check_known(registry: Registry, cache: LastKnownGood) -> None:
+    """Say now what would be said once the engine runs, which for some takes a minute."""
+    try:
+        registry.names()
+    except CuecardError:
+        if cache.load() is None:
+            raise
+
+
 async def _serve(
     engine: Engine,
-    backbone: str,
-    registry: Registry,
+    follower: Follower,
+    shelf: Shelf,
     settings: Settings,
     ring: KeyRing | None,
     listener: socket.socket,
     on_listening: Callable[[Listening], None],
     log: JsonLog,
 ) -> None:
-    shelf = Shelf(engine, backbone)
-    cache = LastKnownGood(registry.store.url, settings.cache)
-    follower = Follower(registry, shelf, engine, cache, log)
     await follower.start()
     meter, gate = Meter(settings.limits.requests), Gate()
     metrics = Metrics(engine, shelf, meter, follower.state)
