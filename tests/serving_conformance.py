@@ -65,9 +65,16 @@ async def written(
 
 async def wrongly_written(engine: Engine, cases: Sequence[Case]) -> list[Case]:
     """Cases, all written at once, whose tokens are not those got alone."""
+    return [case for case, _ in await other_texts(engine, cases)]
+
+
+async def other_texts(engine: Engine, cases: Sequence[Case]) -> list[tuple[Case, list[int]]]:
+    """Those, each with what was written."""
     found = await asyncio.gather(*(written(engine, case.generation()) for case in cases))
     return [
-        case for case, (tokens, _) in zip(cases, found, strict=True) if tuple(tokens) != case.answer
+        (case, tokens)
+        for case, (tokens, _) in zip(cases, found, strict=True)
+        if tuple(tokens) != case.answer
     ]
 
 
