@@ -159,13 +159,13 @@ def margin_of(
 
 @torch.inference_mode()
 def gap_at_departure(backbone: Backbone, case: Case, tokens: Sequence[int]) -> float:
-    """How much less likely the first other token of an answer is than the case's own there."""
+    """[nats] between the first other token of an answer and the case's own there."""
     end = int(backbone.tokenizer.eos_token_id)
     own, other = ([*ids, *[end] * (NEW_TOKENS - len(ids))] for ids in (case.answer, tokens))
     at = next(place for place in range(NEW_TOKENS) if own[place] != other[place])
     injection = None if case.prompt is None else case.prompt.injection
     logits = backbone.forward(collate([(case.row, own[: at + 1])]), injection)[-1].float()
-    return float(logits[own[at]] - logits[other[at]])
+    return abs(float(logits[own[at]] - logits[other[at]]))
 
 
 def _telling(cases: Sequence[Case], least_margin: float) -> list[Case]:

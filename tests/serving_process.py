@@ -57,8 +57,9 @@ class Process:
         return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))
 
     def events(self, name: str) -> list[Any]:
-        """What it logged."""
-        lines = map(json.loads, self.log.read_text().splitlines())
+        """What it logged; vLLM's warnings stand between."""
+        written = self.log.read_text().splitlines()
+        lines = [json.loads(line) for line in written if line.startswith("{")]
         return [line for line in lines if line["event"] == name]
 
 

@@ -55,5 +55,5 @@ def test_in_bfloat16_texts_part_where_two_tokens_are_nearly_as_likely(engine_nam
     gaps = [gap_at_departure(backbone, case, tokens) for case, tokens in others]
     told = f"{len(cases)} cases, scores by {worst:.3f}, {len(gaps)} texts, gaps {sorted(gaps)}"
     print(told)  # noqa: T201 - for who asks with -rP
-    assert worst < 0.5
+    assert worst < 1.0  # summed over a word's tokens
     assert max(gaps, default=0.0) < 0.5, told

@@ -160,7 +160,8 @@ class _Uvicorn(uvicorn.Server):
 
 def _config(app: object, log: JsonLog) -> uvicorn.Config:
     handler = LibraryLog(log)
-    for name in ("uvicorn", "uvicorn.error", "cuecard"):
+    # asyncio remarks on connections that clients have left.
+    for name in ("uvicorn", "uvicorn.error", "asyncio", "cuecard"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.WARNING)
