@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import torch
 from torch import Tensor
 
@@ -79,3 +81,30 @@ def test_forgetting_a_prompt_leaves_the_others() -> None:
     assert (A in cache, A_BEHIND in cache, B in cache) == (False, True, True)
     assert cache.take(A) is None
     assert len(cache) == 2
+
+
+def test_what_is_counted_is_what_is_there() -> None:
+    """Anything in any order: bytes are those of what can be taken, and none are left pinned."""
+    cache, chance = PromptCache(120), random.Random(3)
+    keys: list[Key] = [(name, ()) for name in "abcdefgh"]
+    held: list[Key] = []
+    sizes: dict[Key, int] = {}
+    for _ in range(2000):
+        key, size = chance.choice(keys), chance.randrange(1, 40)
+        if cache.is_promised(key) or cache.take(key) is None:
+            if not cache.is_promised(key) and cache.promise(key, size):
+                held.append(key)
+            if cache.is_promised(key) and chance.random() < 0.7:
+                sizes[key] = size
+                cache.put(key, some(size))
+        else:
+            held.append(key)
+        while held and chance.random() < 0.55:
+            cache.unpin(held.pop(chance.randrange(len(held))))
+        cache.forget(chance.choice("abcdefgh") if chance.random() < 0.1 else "")
+        assert cache.nbytes == sum(sizes[key] for key in keys if key in cache)
+        in_use = sum(sizes[key] for key in set(held) if key in cache)
+        assert cache.pinned >= in_use and (cache.nbytes <= 120 or cache.nbytes == in_use)
+    for key in held:
+        cache.unpin(key)
+    assert cache.pinned == 0 and cache.evictions > 50

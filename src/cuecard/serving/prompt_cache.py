@@ -18,11 +18,16 @@ class PromptCache:
 
     Args:
         capacity: bytes. Exceeded only by what is in use.
+
+    Attributes:
+        nbytes: of all that is kept.
+        pinned: bytes in use, and of what is being computed.
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.hits = self.misses = self.evictions = 0
+        self.nbytes = self.pinned = 0
         self._kept: OrderedDict[Key, Tensor] = OrderedDict()
         self._pins: Counter[Key] = Counter()
         self._promised: dict[Key, int] = {}
@@ -33,19 +38,6 @@ class PromptCache:
     def __len__(self) -> int:
         return len(self._kept)
 
-    @property
-    def nbytes(self) -> int:
-        """Of all that is kept."""
-        return sum(map(_size, self._kept.values()))
-
-    @property
-    def pinned(self) -> int:
-        """Bytes in use, and of what is being computed."""
-        return sum(
-            _size(self._kept[key]) if key in self._kept else self._promised.get(key, 0)
-            for key in self._pins
-        )
-
     def take(self, key: Key) -> Tensor | None:
         """What is kept, pinned for the caller; None if it is not there."""
         found = self._kept.get(key)
@@ -53,17 +45,16 @@ class PromptCache:
             return None
         self.hits += 1
         self._kept.move_to_end(key)
-        self._pins[key] += 1
+        self._pin(key)
         return found
 
     def promise(self, key: Key, nbytes: int) -> bool:
         """Make room for what will be put, pinned for the caller; False while others need it."""
-        pinned = self.pinned
-        if pinned and pinned + nbytes > self.capacity:
+        if self.pinned and self.pinned + nbytes > self.capacity:
             return False
         self.misses += 1
         self._promised[key] = nbytes
-        self._pins[key] += 1
+        self._pin(key)
         return True
 
     def is_promised(self, key: Key) -> bool:
@@ -72,9 +63,12 @@ class PromptCache:
 
     def put(self, key: Key, values: Tensor) -> None:
         """Keep, and let go of what is over the cap."""
+        if key in self._pins:
+            self.pinned += _size(values) - self._bytes_of(key)
         self._promised.pop(key, None)
+        self._let_go(key)
         self._kept[key] = values
-        self._kept.move_to_end(key)
+        self.nbytes += _size(values)
         self._evict()
 
     def unpin(self, key: Key) -> None:
@@ -82,22 +76,37 @@ class PromptCache:
         self._pins[key] -= 1
         if not self._pins[key]:
             del self._pins[key]
+            self.pinned -= self._bytes_of(key)
             self._promised.pop(key, None)
-        self._evict()
+            self._evict()
 
     def forget(self, digest: str) -> None:
         """Let go of all that belongs to a prompt that nobody uses."""
         for key in [key for key in self._kept if key[0] == digest and key not in self._pins]:
-            del self._kept[key]
+            self._let_go(key)
+
+    def _pin(self, key: Key) -> None:
+        if key not in self._pins:
+            self.pinned += self._bytes_of(key)
+        self._pins[key] += 1
+
+    def _bytes_of(self, key: Key) -> int:
+        kept = self._kept.get(key)
+        return self._promised.get(key, 0) if kept is None else _size(kept)
+
+    def _let_go(self, key: Key) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self.nbytes -= _size(kept)
 
     def _evict(self) -> None:
-        over = self.nbytes - self.capacity
-        for key in list(self._kept):
-            if over <= 0:
+        if self.nbytes <= self.capacity:
+            return
+        for key in [key for key in self._kept if key not in self._pins]:
+            if self.nbytes <= self.capacity:
                 return
-            if key not in self._pins:
-                over -= _size(self._kept.pop(key))
-                self.evictions += 1
+            self._let_go(key)
+            self.evictions += 1
 
 
 def _size(tensor: Tensor) -> int:
