@@ -18,6 +18,7 @@ from transformers import AttentionInterface
 
 from cuecard.backbones.decoding import Decoding
 from cuecard.backbones.packing import Packing
+from cuecard.backbones.ragged_rows import RaggedRows
 
 NAME = "cuecard_packed"
 
@@ -29,7 +30,7 @@ class UnpackableError(Exception):
     """A model asks of attention what a packed sequence does not give it."""
 
 
-Part = Packing | Decoding
+Part = Packing | Decoding | RaggedRows
 
 
 class Pass:
@@ -97,7 +98,7 @@ def attend(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
 
     def part(packing: Part, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        if isinstance(packing, Decoding):
+        if isinstance(packing, Decoding | RaggedRows):
             return packing.attend(
                 number, (query, key, value), scale, sliding_window or 0, softcap or 0.0
             )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 Forward = Callable[[Tensor], Tensor]
+Finder = Callable[[nn.Module], Forward | None]
 
 _LAST_BITS = 4 * torch.finfo(torch.float32).eps
 
@@ -20,7 +21,7 @@ class Fused:
         finders: module -> what does the same, or None.
     """
 
-    def __init__(self, model: nn.Module, finders: Sequence[Callable[[nn.Module], Forward | None]]):
+    def __init__(self, model: nn.Module, finders: Sequence[Finder]) -> None:
         self._found: list[tuple[nn.Module, Forward]] = []
         for module in model.modules():
             forwards = [forward for find in finders if (forward := find(module)) is not None]
@@ -42,11 +43,14 @@ class Fused:
                 del module.__dict__["forward"]
 
 
-def does_the_same(module: nn.Module, forward: Forward, like: Tensor) -> bool:
-    """Whether both give the same on a few vectors [4, H], to float32's last bits.
+def does_the_same(
+    module: nn.Module, forward: Forward, like: Tensor, off: float = _LAST_BITS
+) -> bool:
+    """Whether both give the same on a few vectors [4, H].
 
     Args:
         like: has H as its last size, and the device and precision.
+        off: by how much they may differ, of the largest; float32's last bits by default.
     """
     width = like.shape[-1]
     tried = torch.linspace(-3, 3, 4 * width, device=like.device, dtype=torch.float32)
@@ -58,4 +62,4 @@ def does_the_same(module: nn.Module, forward: Forward, like: Tensor) -> bool:
         return False
     if not isinstance(theirs, Tensor) or (theirs.shape, theirs.dtype) != (ours.shape, ours.dtype):
         return False
-    return bool((ours - theirs).abs().max() <= _LAST_BITS * theirs.abs().max())
+    return bool((ours - theirs).abs().max() <= off * theirs.abs().max())

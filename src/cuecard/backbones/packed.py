@@ -14,7 +14,7 @@ from torch import Tensor
 from cuecard.backbones.attention import NAME, Part, Pass, UnpackableError, packed
 from cuecard.backbones.deep import Deep, states_of, watching
 from cuecard.backbones.frozen import FrozenModel
-from cuecard.backbones.fused import Fused
+from cuecard.backbones.fused import Finder, Fused
 from cuecard.backbones.gates import gated_mlp
 from cuecard.backbones.input_cache import InputCache
 from cuecard.backbones.layout import NOTHING_SHARED
@@ -22,6 +22,9 @@ from cuecard.backbones.norms import rms_norm
 from cuecard.backbones.packing import Packing
 from cuecard.backbones.rows import Rows, embed_rows, embed_shared
 from cuecard.types import States
+
+# Norms and gates whose gradients are written out.
+FINDERS: tuple[Finder, ...] = (rms_norm, gated_mlp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +42,19 @@ class Segment:
 
 
 class PackedRun:
-    """Runs batches as packed sequences, with attention, norms and gates of our own."""
+    """Runs batches as packed sequences, with attention of our own.
 
-    def __init__(self, frozen: FrozenModel) -> None:
-        self._frozen = frozen
+    Args:
+        finders: see `Fused`.
+    """
+
+    def __init__(self, frozen: FrozenModel, finders: Sequence[Finder] = FINDERS) -> None:
+        self._frozen, self._finders = frozen, finders
 
     @cached_property
     def _fused(self) -> Fused:
         """Found out on the first run: a model that cannot be packed need not be tried."""
-        return Fused(self._frozen.model, (rms_norm, gated_mlp))
+        return Fused(self._frozen.model, self._finders)
 
     def lay_out(self, rows: Rows) -> Segment:
         """What all rows share, then every row."""

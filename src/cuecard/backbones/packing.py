@@ -55,25 +55,6 @@ class Past:
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
-    """Rows that end in several continuations, which do not see each other.
-
-    Attributes:
-        place: [B, W] each token's place in its row, were its continuation the only one.
-        branch: [B, W] which continuation it belongs to, from 1 on; 0 for what comes before them.
-    """
-
-    place: Tensor
-    branch: Tensor
-
-    @property
-    def hidden(self) -> Tensor:
-        """[B, W, W] whether a key (last) is of another continuation than a query."""
-        keys = self.branch[:, None]
-        return (keys > 0) & (keys != self.branch[..., None])
-
-
-@dataclass(frozen=True, slots=True)
 class Causal:
     """What is added to scores: 0 where a key may be seen, -inf elsewhere.
 
@@ -98,7 +79,6 @@ class Packing:
         past: what stands before each row instead of a shared part; S is 0 then.
         prefix: [L, 2, K, P, D] keys and values in front of everything, trained through; with none P
             is 0.
-        tree: how rows with a past branch; None for rows that do not.
     """
 
     shared: int
@@ -107,7 +87,6 @@ class Packing:
     mask: Tensor
     past: Past | None = None
     prefix: Tensor | None = None
-    tree: Tree | None = None
     _heads: dict[tuple[int, int], Heads] = field(default_factory=dict)
     _causal: dict[tuple[int, torch.dtype], Causal] = field(default_factory=dict)
 
@@ -118,13 +97,12 @@ class Packing:
         lengths: Tensor,
         past: Past | None = None,
         prefix: Tensor | None = None,
-        tree: Tree | None = None,
     ) -> Packing:
         """Rows of `lengths` [B] behind `shared` positions, or each behind its own past."""
         width = int(lengths.max())
         mask = torch.arange(width, device=lengths.device) < lengths[:, None]
         starts = shared + lengths.cumsum(0) - lengths
-        return cls(shared, lengths, starts, mask, past, prefix, tree)
+        return cls(shared, lengths, starts, mask, past, prefix)
 
     @property
     def rows(self) -> int:
@@ -156,8 +134,6 @@ class Packing:
 
     def _place(self) -> Tensor:
         """[B, W]"""
-        if self.tree is not None:
-            return self.tree.place
         return torch.arange(self.width, device=self.mask.device).expand_as(self.mask)
 
     def heads(self, heads: int, kv_heads: int) -> Heads:
@@ -188,8 +164,6 @@ class Packing:
         before = before.masked_fill(before >= lengths, 2**31)
         own = lengths + self._place()
         bias = _bias(own, torch.cat([before, own], 1), window, dtype)
-        if self.tree is not None:
-            bias[..., -self.width :].masked_fill_(self.tree.hidden, -torch.inf)
         return bias[:, None]
 
     def _gathers(self, heads: int, kv_heads: int) -> Heads:

@@ -18,8 +18,9 @@ from cuecard.backbones.deep import Deep
 from cuecard.backbones.frozen import FrozenModel
 from cuecard.backbones.injected import Injected
 from cuecard.backbones.input_cache import Shape
-from cuecard.backbones.packed import PackedRun, Segment
-from cuecard.backbones.packing import Packing, Past, Tree
+from cuecard.backbones.packed import FINDERS, PackedRun, Segment
+from cuecard.backbones.prepacked import nbytes, prepacked
+from cuecard.backbones.ragged_rows import Branches, RaggedRows
 
 # Rows in one part of a pass are padded to the longest, in attention alone; below this they may
 # differ as they like, and above it by half.
@@ -95,6 +96,20 @@ class RaggedRun:
     def __init__(self, frozen: FrozenModel, packed: PackedRun, shape: Shape) -> None:
         self._frozen, self._packed, self.shape = frozen, packed, shape
 
+    def prepack(self, limit: int) -> bool:
+        """Lay a copy of the weights out as the processor's products read them.
+
+        Args:
+            limit: bytes; nothing is done if the copy takes more.
+
+        Returns:
+            Whether there is a copy now.
+        """
+        if not 0 < nbytes(self._frozen.model) <= limit:
+            return False
+        self._packed = PackedRun(self._frozen, (*FINDERS, prepacked))
+        return True
+
     def embed(self, ids: Sequence[int], given: Injected, place: int = 0) -> Tensor:
         """[n, H] tokens that stand from `place` on in their row, shifted as the injection says."""
         device = self._frozen.device
@@ -147,29 +162,31 @@ class RaggedRun:
 
     def _segment(self, stretches: Sequence[Stretch]) -> Segment:
         device = self._frozen.device
-        lengths = torch.tensor([len(s.embeds) for s in stretches])
-        starts = (lengths.cumsum(0) - lengths).tolist()
-        width = int(lengths.max())
-        packing = Packing.of(
-            0, lengths.to(device), self._past(stretches, width), tree=_tree(stretches, width)
+        lengths = [len(stretch.embeds) for stretch in stretches]
+        pairs = list(zip(stretches, accumulate(lengths, initial=0), strict=False))
+        rows = RaggedRows(
+            self._values(stretches),
+            torch.tensor([stretch.before for stretch in stretches], device=device),
+            torch.tensor(lengths, device=device),
+            _branches(stretches),
         )
-        pairs = list(zip(stretches, starts, strict=True))
         at = [start + read for stretch, start in pairs for read in stretch.reads]
         stream = torch.cat([stretch.embeds for stretch in stretches])
-        return Segment(stream, packing, torch.tensor(at, device=device).long(), _deep(pairs))
+        return Segment(stream, rows, torch.tensor(at, device=device).long(), _deep(pairs))
 
-    def _past(self, stretches: Sequence[Stretch], room: int) -> Past:
-        shape, device = self.shape, self._frozen.device
-        lengths = [stretch.before for stretch in stretches]
-        size = (shape.layers, 2, shape.heads, len(stretches), max(lengths) + room, shape.size)
-        rows = torch.zeros(size, dtype=shape.dtype, device=device)
+    def _values(self, stretches: Sequence[Stretch]) -> Tensor:
+        """[L, 2, B, U, K, D] what stands before each stretch, with room for its own behind it."""
+        shape = self.shape
+        longest = max(stretch.before + len(stretch.embeds) for stretch in stretches)
+        size = (shape.layers, 2, len(stretches), longest, shape.heads, shape.size)
+        values = torch.zeros(size, dtype=shape.dtype, device=self._frozen.device)
         for row, stretch in enumerate(stretches):
             start = 0
             for piece in stretch.past:
-                rows[:, :, :, row, start : start + piece.shape[3]] = piece
-                start += piece.shape[3]
-        layers = [(layer[0], layer[1]) for layer in rows.flatten(2, 3)]
-        return Past(torch.tensor(lengths, device=device), layers, room)
+                end = start + piece.shape[3]
+                values[:, :, row, start:end] = piece.transpose(2, 3)
+                start = end
+        return values
 
 
 def _parts(stretches: Sequence[Stretch]) -> list[list[int]]:
@@ -185,21 +202,21 @@ def _parts(stretches: Sequence[Stretch]) -> list[list[int]]:
     return parts
 
 
-def _tree(stretches: Sequence[Stretch], width: int) -> Tree | None:
-    """Places and branches [B, W]; what stands behind a row's end is out of every token's sight."""
+def _branches(stretches: Sequence[Stretch]) -> Branches | None:
+    """Where continuations stand; None if there are none."""
     if not any(stretch.branches for stretch in stretches):
         return None
-    place = torch.arange(width).repeat(len(stretches), 1)
-    branch = torch.zeros_like(place)
-    for row, stretch in enumerate(stretches):
+    place: list[int] = []
+    number: list[int] = []
+    for stretch in stretches:
         trunk = len(stretch.embeds) - sum(stretch.branches)
-        start = trunk
-        for number, length in enumerate(stretch.branches, start=1):
-            place[row, start : start + length] = torch.arange(trunk, trunk + length)
-            branch[row, start : start + length] = number
-            start += length
+        place += range(trunk)
+        number += [0] * trunk
+        for branch, length in enumerate(stretch.branches, start=1):
+            place += range(trunk, trunk + length)
+            number += [branch] * length
     device = stretches[0].embeds.device
-    return Tree(place.to(device), branch.to(device))
+    return Branches(torch.tensor(place, device=device), torch.tensor(number, device=device))
 
 
 def _deep(pairs: Sequence[tuple[Stretch, int]]) -> Deep | None:
