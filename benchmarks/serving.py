@@ -141,6 +141,7 @@ async def measure(bench: Bench) -> dict[str, Any]:
     await bench.engine.start()
     for prompt in bench.prompts:
         await bench.engine.hold(prompt)
+    await bench.engine.score([Scoring(held, bench.rows[0], bench.words) for held in bench.prompts])
     prompt_bytes = bench.engine.stats()["prompt_cache_bytes"] / PROMPTS
     vectors = [held.injection.vectors for held in bench.prompts]  # type: ignore[union-attr]
     precisions: tuple[Precision, ...] = ("fp32", "bf16")  # PEFT's default, and ours

@@ -199,8 +199,8 @@ def test_a_kept_prompt_is_not_computed_again() -> None:
 
     async def ask() -> list[float]:
         async with serving(backbone) as engine:
-            await engine.hold(one)
-            computed = [engine.stats()["tokens_computed"]]
+            await engine.hold(one)  # with its first row it runs
+            computed = [engine.stats().get("tokens_computed", 0)]
             for batch in (ids[:4], ids[4:]):
                 await engine.score([scoring(one, row, words=ONE_TOKEN) for row in batch])
                 computed.append(engine.stats()["tokens_computed"])
@@ -208,7 +208,7 @@ def test_a_kept_prompt_is_not_computed_again() -> None:
             computed.append(engine.stats()["tokens_computed"])
             return computed
 
-    assert asyncio.run(ask()) == [20, 60, 100, 100]
+    assert asyncio.run(ask()) == [0, 60, 100, 100]
 
 
 def test_what_contexts_begin_with_is_kept() -> None:

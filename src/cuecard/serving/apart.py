@@ -17,9 +17,9 @@ from torch import Tensor
 
 from cuecard.backbones import MaskedBackbone
 from cuecard.errors import ConfigError, CuecardError, EngineError
-from cuecard.serving.calls import Call, Embedded, Readying, Row, Scored, Writing
+from cuecard.serving.calls import Call, Embedded, Row, Scored, Writing
 from cuecard.serving.decoder import not_finite
-from cuecard.serving.engine import Finished, Token
+from cuecard.serving.engine import Finished, Held, Token
 from cuecard.serving.settings import LocalSettings
 from cuecard.tasks.batching import collate
 from cuecard.tasks.embedding import embed_parts
@@ -55,9 +55,7 @@ class Apart:
 
     def add(self, call: Call) -> None:
         """Take a request in."""
-        if isinstance(call, Readying):
-            self._events.append((call, None))
-        elif isinstance(call, Writing) and call.chooser.draws:
+        if isinstance(call, Writing) and call.chooser.draws:
             error = ConfigError(
                 "this backbone writes greedily when served",
                 where=self._backbone.name,
@@ -67,6 +65,12 @@ class Apart:
             self._events.append((call, error))
         else:
             self._calls.append(call)
+
+    def refuse(self, prompt: Held) -> None:
+        """What does not fit shows when it runs."""
+
+    def hold(self, digest: str) -> None:
+        """Nothing is kept."""
 
     def drop(self, digest: str) -> None:
         """Nothing is kept."""

@@ -167,13 +167,6 @@ class Writing(Call):
         return len(self.row.ids) + self.sampling.max_new_tokens - self.left - 1
 
 
-class Readying(Call):
-    """A prompt that is to be ready before it is used."""
-
-    def __init__(self, prompt: Held, deliver: Deliver) -> None:
-        super().__init__([Row(0, prompt, ())], deliver)
-
-
 def _check(ids: Sequence[int], slot: int, number: int) -> None:
     if not ids or not 0 <= slot <= len(ids):
         raise ConfigError(

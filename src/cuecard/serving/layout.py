@@ -19,6 +19,17 @@ def prompt_alone(given: Injected) -> Stretch:
     return Stretch(given.vectors, inlaid=inlaid)
 
 
+def behind(prompt: Stretch, rest: Stretch) -> Stretch:
+    """Both as one stretch: what is read of the rest is read with the prompt in front of it."""
+    first = len(prompt.embeds)
+    return Stretch(
+        torch.cat([prompt.embeds, rest.embeds]),
+        reads=tuple(first + read for read in rest.reads),
+        branches=rest.branches,
+        inlaid=prompt.inlaid,
+    )
+
+
 def lay_out(run: RaggedRun, row: Row, given: Injected) -> Tensor:
     """[n, H] what of a row is to run: from token `skip` on, the prompt in place if it is not kept.
 

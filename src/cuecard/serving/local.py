@@ -9,6 +9,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -18,13 +19,21 @@ from cuecard.artifacts.fingerprints import check_backbone
 from cuecard.backbones import CausalBackbone
 from cuecard.errors import ConfigError, EngineError
 from cuecard.serving.apart import Apart
-from cuecard.serving.calls import Call, Embedded, Readying, Scored, Writing
+from cuecard.serving.calls import Call, Embedded, Scored, Writing
 from cuecard.serving.engine import Embedding, Finished, Generation, Held, Scoring, Token
 from cuecard.serving.scheduler import Event, Scheduler
 from cuecard.serving.settings import LocalSettings
 from cuecard.types import Backbone
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """A prompt has come, or gone."""
+
+    digest: str
+    wanted: bool
 
 
 class LocalEngine:
@@ -42,8 +51,10 @@ class LocalEngine:
         self.dtype = backbone.dtype
         self.embedding_size = backbone.hidden_size if backbone.lacks("states") is None else None
         self._changed = threading.Condition()
-        self._inbox: list[Call | str] = []
+        self._inbox: list[Call | _Moved] = []
         self._closing = False
+        self._started = False
+        self._worker: Scheduler | Apart | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stats: Mapping[str, float] = {"failed": 0.0, "queue_rows": 0.0}
@@ -63,10 +74,15 @@ class LocalEngine:
         Raises:
             EngineError: it has been started before.
         """
-        if self._thread is not None:
+        if self._started:
             raise EngineError("the engine has been started before", where=self.name)
+        self._started = True
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.Thread(target=self._work, name="cuecard-engine", daemon=True)
+        # What a model can do is found out by trying, which takes a while.
+        worker = self._worker = await asyncio.to_thread(self._make_worker)
+        self._thread = threading.Thread(
+            target=self._work, args=(worker,), name="cuecard-engine", daemon=True
+        )
         self._thread.start()
 
     async def close(self) -> None:
@@ -80,18 +96,19 @@ class LocalEngine:
         await asyncio.sleep(0)  # what the thread said last is delivered
 
     async def hold(self, prompt: Held) -> None:
-        """Compute a prompt's keys and values, among everything else; nothing happens if they are.
+        """See that a prompt fits, without waiting for a pass; its first row will compute it.
 
         Raises:
             BackboneError: it does not fit the backbone.
-            EngineError: the engine failed.
+            EngineError: the engine does not run.
         """
-        future, deliver = self._future()
-        await self._done(Readying(prompt, deliver), future)
+        self._put(_Moved(prompt.digest, wanted=True))
+        assert self._worker is not None  # or it would not run
+        self._worker.refuse(prompt)
 
     async def drop(self, digest: str) -> None:
         """Forget a prompt once its last request has ended."""
-        self._put(digest)
+        self._put(_Moved(digest, wanted=False))
 
     async def score(self, rows: Sequence[Scoring]) -> list[list[float]]:
         """Per row the summed log-probability of each word.
@@ -178,7 +195,7 @@ class LocalEngine:
         finally:
             call.cancelled = True  # nothing, if it is done
 
-    def _put(self, item: Call | str) -> None:
+    def _put(self, item: Call | _Moved) -> None:
         with self._changed:
             if self._thread is None or self._closing or not self._thread.is_alive():
                 raise EngineError("the engine does not run", where=self.name)
@@ -187,12 +204,11 @@ class LocalEngine:
 
     # From here on, on the engine's own thread.
 
-    def _work(self) -> None:
-        worker = self._worker()
+    def _work(self, worker: Scheduler | Apart) -> None:
         while (items := self._next_items(worker)) is not None:
             try:
                 for item in items:
-                    worker.drop(item) if isinstance(item, str) else worker.add(item)
+                    _take(worker, item)
                 events = worker.step()
                 self._stats = dict(worker.stats())
             except Exception as error:  # noqa: BLE001 - whoever waits must hear of anything
@@ -203,14 +219,15 @@ class LocalEngine:
             self._tell(events)
         self._tell(worker.fail_all(EngineError("the engine was closed", where=self.name)))
 
-    def _worker(self) -> Scheduler | Apart:
+    def _make_worker(self) -> Scheduler | Apart:
         backbone = self._backbone
         run = backbone.ragged if isinstance(backbone, CausalBackbone) else None
         if run is None or not isinstance(backbone, CausalBackbone):
             return Apart(backbone, self._settings)
+        run.prepack(self._settings.prepack_bytes)
         return Scheduler(backbone, run, self._settings)
 
-    def _next_items(self, worker: Scheduler | Apart) -> list[Call | str] | None:
+    def _next_items(self, worker: Scheduler | Apart) -> list[Call | _Moved] | None:
         """What came since the last time, once there is anything to do; None for the end."""
         with self._changed:
             while not (self._inbox or self._closing or worker.busy):
@@ -219,13 +236,21 @@ class LocalEngine:
             if not self._closing:
                 return items
         for item in items:
-            if not isinstance(item, str):
-                worker.add(item)
+            _take(worker, item)
         return None
 
     def _tell(self, events: Sequence[Event]) -> None:
         if events and self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_deliver, events)
+
+
+def _take(worker: Scheduler | Apart, item: Call | _Moved) -> None:
+    if not isinstance(item, _Moved):
+        worker.add(item)
+    elif item.wanted:
+        worker.hold(item.digest)
+    else:
+        worker.drop(item.digest)
 
 
 def _deliver(events: Sequence[Event]) -> None:

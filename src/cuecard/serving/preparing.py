@@ -11,7 +11,8 @@ from cuecard.backbones.ragged import RaggedRun, Stretch
 from cuecard.errors import BackboneError
 from cuecard.serving.beginnings import Beginnings
 from cuecard.serving.calls import Row
-from cuecard.serving.layout import lay_out, next_stretch, prompt_alone
+from cuecard.serving.engine import Held
+from cuecard.serving.layout import behind, lay_out, next_stretch, prompt_alone
 from cuecard.serving.prompt_cache import Key, PromptCache
 from cuecard.serving.settings import LocalSettings
 from cuecard.types import PrefixKV
@@ -25,6 +26,7 @@ class Preparer:
 
     def __init__(self, backbone: CausalBackbone, run: RaggedRun, settings: LocalSettings) -> None:
         self._backbone, self._run, self._settings = backbone, run, settings
+        self._least = min(_LEAST, settings.pass_tokens)
         self.cache = PromptCache(settings.cache_bytes)
         self._beginnings = Beginnings()
         self._making: set[Key] = set()
@@ -56,12 +58,20 @@ class Preparer:
                 hint="a shorter input or a smaller answer",
             )
 
+    def check_prompt(self, prompt: Held) -> None:
+        """See that a prompt fits.
+
+        Raises:
+            BackboneError: it has other sizes than the backbone.
+        """
+        self._backbone.tensors(prompt.injection)
+
     def prompt(self, row: Row) -> Stretch | None:
         """Give a row its prompt's keys and values.
 
         Returns:
-            What has to run first: the prompt alone. None if nothing has, or if it has to wait; the
-            row `has_prompt` or has not.
+            The prompt, if it has to run first or with the row. None if it has not, or if it has to
+            wait; the row `has_prompt` or has not.
         """
         if self.has_prompt(row):
             return None
@@ -91,13 +101,23 @@ class Preparer:
         """Whether a row has all that must stand in front of it."""
         return bool(row.ahead) or not row.stands_ahead
 
+    def is_new(self, row: Row) -> bool:
+        """Whether a row's prompt would have to run with it."""
+        key: Key = (row.digest, ())
+        return row.stands_ahead and key not in self.cache and not self.cache.is_promised(key)
+
+    def with_prompt(self, row: Row, prompt: Stretch, room: int) -> Stretch:
+        """A prompt that has to run, and as much of its row behind it as there is room for."""
+        rest = self.stretch(row, room - len(prompt.embeds))
+        return prompt if rest is None else behind(prompt, rest)
+
     def stretch(self, row: Row, room: int) -> Stretch | None:
-        """The next of a row that has its prompt; None if the room is too small."""
+        """The next of a row, its prompt left out; None if the room is too small."""
         if row.given is None:
             row.given = self._given(row)
         if row.body is None:
             self._begin(row, row.given)
-        return next_stretch(row, row.given, room, _LEAST)
+        return next_stretch(row, row.given, room, self._least)
 
     def keeps(self, row: Row, stretch: Stretch) -> bool:
         """Whether a stretch's keys and values are needed when it has run."""
@@ -153,12 +173,13 @@ class Preparer:
         if not beginning:
             return
         key = (row.digest, beginning)
-        kept = self.cache.take(key)
+        # What is kept of a row stands behind its prompt, which has to be there.
+        kept = self.cache.take(key) if self.has_prompt(row) else None
         if kept is not None:
             row.pins.append(key)
             row.ahead, row.skip = (*row.ahead, kept), len(beginning)
             self.reused += len(beginning)
-        elif key not in self._making and self._fits(beginning):
+        elif key not in self.cache and key not in self._making and self._fits(beginning):
             self._making.add(key)
             row.beginning = beginning
 

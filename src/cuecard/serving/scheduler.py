@@ -1,8 +1,9 @@
 """What runs in the next pass: a token of every answer being written, and as much else as fits.
 
 Requests take turns, a row each, so that a long list of rows holds nobody up. Rows that are too long
-for one pass run in several. A prompt whose keys and values are not there runs once, in a pass with
-everything else, and its rows wait for the next.
+for one pass run in several. A prompt whose keys and values are not there runs once, in front of the
+first of its rows and in one pass with it; its other rows wait for the next. Such a first row need
+not queue.
 """
 
 from __future__ import annotations
@@ -18,24 +19,31 @@ from cuecard.backbones import CausalBackbone
 from cuecard.backbones.decoding import Block
 from cuecard.backbones.ragged import RaggedRun, Ran, Stretch
 from cuecard.errors import CuecardError, EngineError
-from cuecard.serving.calls import Call, Readying, Row, Scored, Writing
+from cuecard.serving.calls import Call, Row, Scored, Writing
 from cuecard.serving.decoder import Decoder, not_finite
-from cuecard.serving.engine import Finished
+from cuecard.serving.engine import Finished, Held
 from cuecard.serving.layout import scores_of
 from cuecard.serving.preparing import Preparer
 from cuecard.serving.settings import LocalSettings
 
 Event = tuple[Call, Any]
 
+# Rows of new prompts that need not queue take one token in so many of a pass.
+_JUMP = 4
+
 
 @dataclass(frozen=True, slots=True)
 class _Planned:
-    """A stretch of the next pass: of a row, or of its prompt alone."""
+    """A stretch of the next pass.
+
+    Attributes:
+        lead: how many of its tokens are the row's prompt, to be kept; the row's own come behind.
+    """
 
     stretch: Stretch
     call: Call
     row: Row
-    is_prompt: bool = False
+    lead: int = 0
 
 
 class Scheduler:
@@ -51,6 +59,7 @@ class Scheduler:
         self._events: list[Event] = []
         self._counts: Counter[str] = Counter()
         self._failed = False
+        self._jump = self._room // _JUMP
 
     @property
     def busy(self) -> bool:
@@ -77,16 +86,35 @@ class Scheduler:
 
     def add(self, call: Call) -> None:
         """Take a request in."""
-        if isinstance(call, Readying):
-            self._dropped -= call.digests
         self._open.append(call)
-        self._calls.append(call)
+        self._line_up(call)
         try:
             for row in call.rows:
                 new = call.left if isinstance(call, Writing) else 0
                 self._preparer.check(row, new)
         except CuecardError as error:
             self._end(call, error)
+
+    def _line_up(self, call: Call) -> None:
+        """Behind all others; in front of them for a new prompt, up to a share of the next pass."""
+        row = call.rows[0]
+        if self._jump > 0 and row.prompt is not None and self._preparer.is_new(row):
+            self._jump -= row.prompt.injection.length + len(row.ids)
+            self._calls.appendleft(call)
+        else:
+            self._calls.append(call)
+
+    def refuse(self, prompt: Held) -> None:
+        """See that a prompt fits; may be called from any thread.
+
+        Raises:
+            BackboneError: it does not.
+        """
+        self._preparer.check_prompt(prompt)
+
+    def hold(self, digest: str) -> None:
+        """A prompt that was dropped is wanted again."""
+        self._dropped.discard(digest)
 
     def drop(self, digest: str) -> None:
         """Forget a prompt as soon as nobody uses it."""
@@ -115,7 +143,7 @@ class Scheduler:
 
     def _pass(self, planned: list[_Planned], blocks: list[tuple[Block, Tensor]]) -> None:
         stretches = [one.stretch for one in planned]
-        keep = any(map(self._keeps, planned))
+        keep = any(one.lead or self._keeps(one) for one in planned)
         rows = sum(len(embeds) for _, embeds in blocks)
         tokens = rows + sum(len(stretch.embeds) for stretch in stretches)
         try:
@@ -129,7 +157,7 @@ class Scheduler:
             tokens_computed=tokens,
             tokens_decoded=rows,
             rows_batched=rows + len(stretches),
-            prompts_computed=sum(one.is_prompt for one in planned),
+            prompts_computed=sum(one.lead > 0 for one in planned),
         )
         self._tell(self._decoder.hear(ran.decoded))
         for number, one in enumerate(planned):
@@ -147,6 +175,7 @@ class Scheduler:
 
     def _plan(self) -> list[_Planned]:
         room, planned = self._room, []
+        self._jump = self._room // _JUMP
         for call, row in self._in_turn():
             try:
                 found = self._next(call, row, room)
@@ -173,16 +202,14 @@ class Scheduler:
                 queues.append((call, rows))
 
     def _next(self, call: Call, row: Row, room: int) -> _Planned | None:
-        """The row's next stretch, or its prompt's; None if it has to wait."""
+        """The row's next stretch, behind its prompt if that is new; None if it has to wait."""
         if isinstance(call, Writing) and not self._decoder.reserve(call):
             return None
         prompt = self._preparer.prompt(row)
         if prompt is not None:
-            return _Planned(prompt, call, row, is_prompt=True)
+            whole = self._preparer.with_prompt(row, prompt, room)
+            return _Planned(whole, call, row, len(prompt.embeds))
         if not self._preparer.has_prompt(row):
-            return None
-        if isinstance(call, Readying):
-            self._end(call, None)
             return None
         stretch = self._preparer.stretch(row, room)
         return None if stretch is None else _Planned(stretch, call, row)
@@ -190,19 +217,18 @@ class Scheduler:
     # What comes of it.
 
     def _keeps(self, one: _Planned) -> bool:
-        """Whether a stretch's keys and values are needed afterwards."""
-        if one.is_prompt or isinstance(one.call, Writing):
-            return True
-        return self._preparer.keeps(one.row, one.stretch)
+        """Whether a row's own keys and values are needed afterwards."""
+        return isinstance(one.call, Writing) or self._preparer.keeps(one.row, one.stretch)
 
     def _after(self, one: _Planned, ran: Ran, number: int) -> None:
-        call, row, count = one.call, one.row, len(one.stretch.embeds)
-        if one.is_prompt:
-            self._preparer.prompt_ran(row, ran.keys_values(number, 0, count))
+        call, row, lead, end = one.call, one.row, one.lead, len(one.stretch.embeds)
+        if lead:
+            self._preparer.prompt_ran(row, ran.keys_values(number, 0, lead))
+        if lead == end:
             return
         if self._keeps(one):
-            row.own = (*row.own, ran.keys_values(number, 0, count))
-        row.done += count
+            row.own = (*row.own, ran.keys_values(number, lead, end))
+        row.done += end - lead
         if not one.stretch.reads:
             return
         call.rows.remove(row)

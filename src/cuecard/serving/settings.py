@@ -17,6 +17,8 @@ class LocalSettings:
         rows: the most answers being written at a time.
         cache_bytes: for keys and values of prompts, and of what contexts behind them begin with.
         answer_bytes: for keys and values of answers being written.
+        prepack_bytes: the most that a copy of a bfloat16 model's weights may take, laid out as
+            the processor's products read them; 0 for none.
         beginnings: whether what a prompt's contexts begin with is kept too.
 
     Raises:
@@ -27,6 +29,7 @@ class LocalSettings:
     rows: int = 64
     cache_bytes: int = 2**30
     answer_bytes: int = 4 * 2**30
+    prepack_bytes: int = 2**30
     beginnings: bool = True
 
     def __post_init__(self) -> None:
