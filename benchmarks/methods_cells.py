@@ -24,7 +24,7 @@ from cuecard.evaluation.baselines import Choice, majority, select_manual
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.manual import ManualPrompt
 from cuecard.evaluation.report import plain, write_json
-from cuecard.methods import METHODS, MethodSettings, method_settings
+from cuecard.methods import METHODS, MPT, MethodSettings, method_settings
 from cuecard.tasks import Task, TaskSpec
 from cuecard.tasks.template import Template, escape
 from cuecard.training.capabilities import check_needs
@@ -60,7 +60,7 @@ class Plan:
     """
 
     seeds: int = 3
-    steps: int = 24
+    steps: int = 20
     rate: float = 1.0
     rows: Rows = field(default_factory=Rows)
     data: str | None = None
@@ -284,7 +284,9 @@ def _digest(values: dict[str, Any]) -> str:
 
 def contestants(methods: Sequence[str] | None = None) -> list[str]:
     """The baselines and the methods, in the order they are run."""
-    chosen = list(METHODS) if methods is None else list(methods)
+    # What shares a prompt between tasks has nothing to share on one.
+    alone = [name for name, method in METHODS.items() if not issubclass(method, MPT)]
+    chosen = alone if methods is None else list(methods)
     first: list[str] = ["majority", "by hand"]
     return first + [name for name in [*chosen, "lora", "full"] if name not in first]
 
