@@ -85,6 +85,19 @@ class Checkpoint:
         os.replace(side, folder / FILE)
 
     @classmethod
+    def open(cls, folder: Path | None, key: str, runs: int = 0) -> Checkpoint:
+        """The folder's checkpoint, or a new one of so many runs; the folder is made.
+
+        Raises:
+            TrainingError: as `load`.
+        """
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            if found := cls.load(folder, key):
+                return found
+        return cls(key=key, runs=[State() for _ in range(runs)])
+
+    @classmethod
     def load(cls, folder: Path, key: str) -> Checkpoint | None:
         """The folder's checkpoint, or None where there is none.
 

@@ -68,10 +68,7 @@ class Group:
         self._names = list(tasks)
         self._total = self._space.total * len(tasks)
         key = _key([run_key(backbone, task, method, config) for task in tasks.values()], sweep)
-        self._state = Checkpoint(key=key)
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._state = Checkpoint.load(folder, key) or self._state
+        self._state = Checkpoint.open(folder, key)
         self._encoded: dict[tuple[str, Slot], list[Encoded]] = {}
         self._prepare(config)
         self._members: list[Member] = []
@@ -191,7 +188,7 @@ class Group:
         job = replace(job, recompute=activations.how == "recompute")
         if state.lr is None:
             state.lr = _rate(config, self._backbone)
-            log_start(log, job, task, method, activations, settings=settings, task_name=name)
+            log_start(log, job, task, method.name, activations, settings=settings, task_name=name)
 
         def look() -> Validation:
             records = task.validation

@@ -137,12 +137,13 @@ def _interrupts() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, before)
 
 
-def stopped_run(checkpoint: Checkpoint, steps: int, folder: Path | None) -> Interrupted:
+def stopped_run(
+    checkpoint: Checkpoint, steps: int, folder: Path | None, how: str | None = None
+) -> Interrupted:
     """What a run on its own ends with after Ctrl-C."""
+    on = how or f"go on with: cuecard train --resume {folder}"
     return Interrupted(
         f"stopped after step {checkpoint.runs[0].step} of {steps}",
         where=None if folder is None else str(folder),
-        hint="nothing was kept"
-        if folder is None
-        else f"the checkpoint is saved; go on with: cuecard train --resume {folder}",
+        hint="nothing was kept" if folder is None else f"the checkpoint is saved; {on}",
     )

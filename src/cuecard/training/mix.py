@@ -19,7 +19,7 @@ from cuecard.methods import MPT
 from cuecard.tasks import Task
 from cuecard.training.activations import Choice, choose_activations, largest_batch
 from cuecard.training.capabilities import is_late
-from cuecard.training.checkpoint import Checkpoint, State
+from cuecard.training.checkpoint import Checkpoint
 from cuecard.training.config import TrainConfig
 from cuecard.training.feed import Feed
 from cuecard.training.inputs import remember_inputs
@@ -73,10 +73,7 @@ class Mix:
         self._backbone, self._tasks, self._method = backbone, tasks, method
         self._config, self._folder, self._observer = config, folder, observer
         key = _key([run_key(backbone, t, method, config) for t in tasks.values()], distil, teachers)
-        self._checkpoint = Checkpoint(key=key, runs=[State() for _ in range(1 + len(tasks))])
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._checkpoint = Checkpoint.load(folder, key) or self._checkpoint
+        self._checkpoint = Checkpoint.open(folder, key, 1 + len(tasks))
         self._state, *places = self._checkpoint.runs
         self._jobs = {name: self._job(task) for name, task in tasks.items()}
         first = next(iter(self._jobs.values()))
@@ -147,7 +144,12 @@ class Mix:
         together = _joined(self._tasks)
         named = list(self._tasks)
         log_start(
-            self._log, replace(first, rows=rows), together, self._method, activations, tasks=named
+            self._log,
+            replace(first, rows=rows),
+            together,
+            self._method.name,
+            activations,
+            tasks=named,
         )
         if kept:
             self._log.write("inputs", **kept)

@@ -117,12 +117,7 @@ def train(
         if not getattr(task, name):
             raise DataError(f"the task has no {name} rows", got=0, expected="at least one")
     place = None if folder is None else Path(folder)
-    if place is not None:
-        place.mkdir(parents=True, exist_ok=True)
-    key = run_key(backbone, task, method, config, soft_labels)
-    checkpoint = (None if place is None else Checkpoint.load(place, key)) or Checkpoint(
-        key=key, runs=[State()]
-    )
+    checkpoint = Checkpoint.open(place, run_key(backbone, task, method, config, soft_labels), 1)
     (state,) = checkpoint.runs
     log = RunLog(place, observer, keep_bytes=state.log_bytes)
     spec = task.spec
@@ -146,7 +141,7 @@ def train(
         kept = remember_inputs(backbone, [*rows, *again], config.inputs, place, checkpoint.inputs)
         checkpoint.inputs = str(kept["place"])
     if state.lr is None:
-        log_start(log, job, task, method, activations)
+        log_start(log, job, task, method.name, activations)
         if kept:
             log.write("inputs", **kept)
         if config.lr == "auto":
@@ -295,7 +290,7 @@ def log_start(
     log: RunLog,
     job: Job,
     task: Task,
-    method: MethodConfig,
+    method: str,
     activations: Choice,
     **more: Any,
 ) -> None:
@@ -305,7 +300,7 @@ def log_start(
         backbone=job.backbone.name,
         device=str(job.backbone.device),
         dtype=str(job.backbone.dtype).removeprefix("torch."),
-        method=method.name,
+        method=method,
         steps=job.config.steps,
         rows={name: len(getattr(task, name)) for name in ("train", "validation", "test")},
         truncated=sum(row.cut > 0 for row in job.rows),

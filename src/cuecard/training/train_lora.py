@@ -11,20 +11,19 @@ from cuecard.artifacts import Prompt, check_backbone
 from cuecard.artifacts.files import publish_folder
 from cuecard.backbones.adapter import NO_ADAPTER, Adapter
 from cuecard.backbones.adapter_files import adapter_files
-from cuecard.errors import ConfigError, DataError, Interrupted
+from cuecard.errors import ConfigError, DataError
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.predict import check_task
 from cuecard.tasks import Task
-from cuecard.training.activations import Choice
 from cuecard.training.checkpoint import Checkpoint, State
 from cuecard.training.config import TrainConfig
 from cuecard.training.job import Job
 from cuecard.training.log import Observer, RunLog
-from cuecard.training.loop import run_loop
+from cuecard.training.loop import run_loop, stopped_run
 from cuecard.training.lora import LORA_LR, Lora, LoraSettings, merged
 from cuecard.training.loss import resolve_loss
 from cuecard.training.member import Member
-from cuecard.training.train import Unchanged, alarm_for, choose_for, metrics_of
+from cuecard.training.train import Unchanged, alarm_for, choose_for, log_start, metrics_of
 from cuecard.training.validation import Validation, validate
 from cuecard.types import Backbone, Slot
 
@@ -102,12 +101,7 @@ def train_lora(
     injection = None if prompt is None else prompt.injection()
     lora = Lora(backbone, settings, injection, config.seed)
     place = None if folder is None else Path(folder)
-    if place is not None:
-        place.mkdir(parents=True, exist_ok=True)
-    key = _key(backbone, task, settings, config, prompt)
-    checkpoint = (None if place is None else Checkpoint.load(place, key)) or Checkpoint(
-        key=key, runs=[State()]
-    )
+    checkpoint = Checkpoint.open(place, _key(backbone, task, settings, config, prompt), 1)
     (state,) = checkpoint.runs
     log = RunLog(place, observer, keep_bytes=state.log_bytes)
     spec = task.spec
@@ -118,7 +112,7 @@ def train_lora(
     activations = choose_for(job, lora)
     job = replace(job, recompute=activations.how == "recompute")
     if state.lr is None:
-        _log_start(log, job, task, activations)
+        log_start(log, job, task, "LoRA", activations)
         state.lr = LORA_LR if config.lr is None else float(config.lr)
     elif observer is not None:
         observer({"event": "resume", "step": state.step, "steps": config.steps})
@@ -133,7 +127,9 @@ def train_lora(
             checkpoint,
             folder=place,
             every=config.checkpoint_every,
-            stopped=lambda: _stopped(state, config.steps, place),
+            stopped=lambda: stopped_run(
+                checkpoint, config.steps, place, "the same call goes on from it"
+            ),
         )
     member.raise_if_diverged()
     frozen.check()
@@ -274,23 +270,6 @@ def _key(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _log_start(log: RunLog, job: Job, task: Task, activations: Choice) -> None:
-    log.write(
-        "start",
-        backbone=job.backbone.name,
-        device=str(job.backbone.device),
-        dtype=str(job.backbone.dtype).removeprefix("torch."),
-        method="LoRA",
-        steps=job.config.steps,
-        rows={name: len(getattr(task, name)) for name in ("train", "validation", "test")},
-        truncated=sum(row.cut > 0 for row in job.rows),
-        loss=job.loss,
-        config=job.config.model_dump(mode="json"),
-    )
-    if job.recompute:
-        log.write("activations", **asdict(activations))
-
-
 def _log_end(log: RunLog, run: LoraRun) -> None:
     log.write(
         "done",
@@ -303,13 +282,4 @@ def _log_end(log: RunLog, run: LoraRun) -> None:
         seconds=round(run.seconds, 2),
         alarm=run.alarm,
         **({} if run.test is None else {"test": run.test.score}),
-    )
-
-
-def _stopped(state: State, steps: int, folder: Path | None) -> Interrupted:
-    kept = "the checkpoint is saved; the same call goes on from it"
-    return Interrupted(
-        f"stopped after step {state.step} of {steps}",
-        where=None if folder is None else str(folder),
-        hint="nothing was kept" if folder is None else kept,
     )
