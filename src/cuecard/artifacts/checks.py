@@ -19,8 +19,8 @@ from cuecard.artifacts.manifest import (
     FingerprintEntry,
     Manifest,
     TensorEntry,
-    first_problem,
 )
+from cuecard.artifacts.sealed import first_problem
 from cuecard.artifacts.tensors import HEAD_BIAS, HEAD_NAMES, HEAD_WEIGHT, NAMES
 from cuecard.errors import ArtifactError, CuecardError
 from cuecard.tasks.spec import TaskSpec

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import Field, JsonValue, field_validator
 
 from cuecard.artifacts.load import MAX_HIDDEN_SIZE, MAX_JSON_BYTES, MAX_WIDTH, parse_json
+from cuecard.artifacts.sealed import Part, Sealed
 from cuecard.artifacts.tensors import Kind
 from cuecard.errors import ArtifactError
 from cuecard.types import PeftTask, Slot
@@ -25,11 +25,7 @@ DtypeName = Literal["float64", "float32", "bfloat16", "float16"]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class FingerprintEntry(_Part):
+class FingerprintEntry(Part):
     """`cuecard.types.Fingerprint` as JSON."""
 
     config: Sha256
@@ -43,7 +39,7 @@ class FingerprintEntry(_Part):
     )
 
 
-class BackboneEntry(_Part):
+class BackboneEntry(Part):
     """The model that a prompt was made for.
 
     Attributes:
@@ -59,7 +55,7 @@ class BackboneEntry(_Part):
     peft_task: PeftTask | None = "CAUSAL_LM"
 
 
-class TensorEntry(_Part):
+class TensorEntry(Part):
     """One tensor: the SHA-256 of its little-endian bytes, its shape and its type."""
 
     sha256: Sha256
@@ -67,20 +63,20 @@ class TensorEntry(_Part):
     dtype: Literal["F32"]
 
 
-class Expected(_Part):
+class Expected(Part):
     """Log-probabilities, over the whole vocabulary, of a few tokens at one read."""
 
     token_ids: tuple[TokenId, ...] = Field(min_length=1, max_length=4096)
     logprobs: tuple[FiniteFloat, ...] = Field(min_length=1, max_length=4096)
 
 
-class Coordinates(_Part):
+class Coordinates(Part):
     """The first coordinates of a text's vector, which has unit length."""
 
     coordinates: tuple[FiniteFloat, ...] = Field(min_length=1, max_length=4096)
 
 
-class TestVector(_Part):
+class TestVector(Part):
     """An input and the scores that the prompt gave for it when it was saved.
 
     Attributes:
@@ -113,7 +109,7 @@ class TestVector(_Part):
     )
 
 
-class Manifest(_Part):
+class Manifest(Sealed):
     """Everything about a prompt but its numbers.
 
     Attributes:
@@ -149,12 +145,12 @@ class Manifest(_Part):
     backbone: BackboneEntry
     data_hash: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
     seed: int | None = None
-    metrics: dict[str, JsonValue] = {}
+    metrics: dict[str, JsonValue] = Field(default_factory=dict)
     prior: dict[str, FiniteFloat] | None = None
     test_vectors: tuple[TestVector, ...] = Field(min_length=1, max_length=MAX_TEST_VECTORS)
     tensors: dict[str, TensorEntry]
     adapter_config_sha256: Sha256 | None = None
-    created_with: dict[str, str] = {}
+    created_with: dict[str, str] = Field(default_factory=dict)
 
     @field_validator("method_config", "task", "metrics")
     @classmethod
@@ -162,18 +158,13 @@ class Manifest(_Part):
         json.dumps(value, allow_nan=False)  # raises ValueError on NaN and infinity
         return value
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the canonical JSON of everything but `created_with`.
-
-        The tensors' own digests are in it, so it stands for their bytes too.
-        """
+    def sealed_content(self) -> dict[str, Any]:
+        """Everything but `created_with`; the tensors' own digests stand for their bytes."""
         content = self.model_dump(mode="json", exclude={"created_with"})
         if self.backbone.peft_task == "CAUSAL_LM":
             # Prompts from before there was a choice keep their digests.
             del content["backbone"]["peft_task"]
-        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+        return content
 
     def to_bytes(self) -> bytes:
         """The content of `prompt.json`, with the digest beside the fields.
@@ -210,33 +201,7 @@ class Manifest(_Part):
                 expected=SCHEMA_VERSION,
                 hint="load it with the version of cuecard that made it, or a newer one",
             )
-        digest = document.pop("digest", None)
-        manifest = _validated(document, where)
-        if digest != manifest.digest:
-            raise ArtifactError(
-                "the manifest was altered: its content does not match its digest",
-                where=where,
-                got=manifest.digest,
-                expected=digest if digest is not None else "a digest",
-            )
-        return manifest
-
-
-def _validated(document: dict[str, Any], where: str) -> Manifest:
-    try:
-        # Through JSON: strict mode takes a JSON array for a tuple, but not a Python list.
-        return Manifest.model_validate_json(json.dumps(document))
-    except ValidationError as error:
-        raise ArtifactError(
-            "the manifest has a wrong field", where=where, got=first_problem(error)
-        ) from error
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first of pydantic's complaints in one line: the field, what is wrong, what was found."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg']} (got {first['input']!r:.100})"
+        return cls.of_document(document, where)
 
 
 def software_versions() -> dict[str, str]:

@@ -30,8 +30,9 @@ from cuecard.artifacts.load import (
     parse_tensors,
     read_plain_file,
 )
-from cuecard.artifacts.manifest import Manifest, first_problem, software_versions
+from cuecard.artifacts.manifest import Manifest, software_versions
 from cuecard.artifacts.probes import check_test_vectors, default_probes, make_test_vectors
+from cuecard.artifacts.sealed import first_problem
 from cuecard.artifacts.tensors import (
     RANKS,
     head_in,

@@ -12,9 +12,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from torch import Tensor
 
 from cuecard.artifacts.adapter_config import adapter_config
@@ -30,7 +30,8 @@ from cuecard.artifacts.load import (
     parse_tensors,
     read_plain_file,
 )
-from cuecard.artifacts.manifest import BackboneEntry, Sha256, TensorEntry, first_problem
+from cuecard.artifacts.manifest import BackboneEntry, Sha256, TensorEntry
+from cuecard.artifacts.sealed import Sealed
 from cuecard.artifacts.tensors import TASK_COLUMNS, TASK_ROWS
 from cuecard.errors import ArtifactError
 from cuecard.methods.mpt import mean_start
@@ -39,7 +40,7 @@ from cuecard.types import Backbone, Slot
 _RANKS: Final = {TENSOR_NAME: 2, TASK_COLUMNS: 3, TASK_ROWS: 3}
 
 
-class SharedManifest(BaseModel):
+class SharedManifest(Sealed):
     """The content of `shared.json`.
 
     Attributes:
@@ -49,8 +50,6 @@ class SharedManifest(BaseModel):
         adapter_config_sha256: of `adapter_config.json`; None where PEFT has no such form.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
     schema_version: Literal[1] = 1
     kind: Literal["multitask"] = "multitask"
     tasks: tuple[str, ...] = Field(min_length=1)
@@ -59,12 +58,6 @@ class SharedManifest(BaseModel):
     backbone: BackboneEntry
     tensors: dict[str, TensorEntry]
     adapter_config_sha256: Sha256 | None = None
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the canonical JSON, the tensors' own digests among it."""
-        content = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(content.encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +119,8 @@ class SharedPrompt:
         """
         folder = Path(folder)
         where = str(folder / SHARED_FILE)
-        manifest = _read_manifest(read_plain_file(folder, SHARED_FILE, MAX_JSON_BYTES), where)
+        content = read_plain_file(folder, SHARED_FILE, MAX_JSON_BYTES)
+        manifest = SharedManifest.of_document(parse_json(content, where), where)
         if backbone is not None:
             check_entry(manifest.backbone, backbone, where)
         content = read_plain_file(folder, TENSOR_FILE, MAX_TENSOR_BYTES)
@@ -195,25 +189,6 @@ def _peft(
         peft_type="MULTITASK_PROMPT_TUNING",
         tasks=tasks,
     )
-
-
-def _read_manifest(content: bytes, where: str) -> SharedManifest:
-    document: dict[str, Any] = parse_json(content, where)
-    digest = document.pop("digest", None)
-    try:
-        manifest = SharedManifest.model_validate_json(json.dumps(document))
-    except ValidationError as error:
-        raise ArtifactError(
-            "the manifest has a wrong field", where=where, got=first_problem(error)
-        ) from error
-    if digest != manifest.digest:
-        raise ArtifactError(
-            "the manifest was altered: its content does not match its digest",
-            where=where,
-            got=manifest.digest,
-            expected=digest if digest is not None else "a digest",
-        )
-    return manifest
 
 
 def _check_shapes(tensors: Mapping[str, Tensor], tasks: int, where: str) -> None:

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from cuecard.artifacts.load import MAX_TENSOR_BYTES, parse_json
-from cuecard.artifacts.manifest import BackboneEntry, Sha256, first_problem
+from cuecard.artifacts.manifest import BackboneEntry, Sha256
+from cuecard.artifacts.sealed import first_problem
 from cuecard.errors import RegistryError
 from cuecard.registry.references import NAME
 

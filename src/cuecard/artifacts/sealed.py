@@ -1,0 +1,66 @@
+"""JSON that has a digest of itself beside its fields."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cuecard.errors import ArtifactError
+
+
+class Part(BaseModel):
+    """Fields that are checked strictly, none more and none less."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Sealed(Part):
+    """A whole document."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the canonical JSON of `sealed_content`."""
+        content = self.sealed_content()
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+    def sealed_content(self) -> dict[str, Any]:
+        """What the digest is of."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def of_document(cls, document: Mapping[str, Any], where: str) -> Self:
+        """What was written, with its digest.
+
+        Raises:
+            ArtifactError: missing, unknown or wrong fields, or content that does not match its
+                digest.
+        """
+        fields = dict(document)
+        digest = fields.pop("digest", None)
+        try:
+            # Through JSON: strict mode takes a JSON array for a tuple, but not a Python list.
+            found = cls.model_validate_json(json.dumps(fields))
+        except ValidationError as error:
+            raise ArtifactError(
+                "the manifest has a wrong field", where=where, got=first_problem(error)
+            ) from error
+        if digest != found.digest:
+            raise ArtifactError(
+                "the manifest was altered: its content does not match its digest",
+                where=where,
+                got=found.digest,
+                expected=digest if digest is not None else "a digest",
+            )
+        return found
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first of pydantic's complaints in one line: the field, what is wrong, what was found."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg']} (got {first['input']!r:.100})"
