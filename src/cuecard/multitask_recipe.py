@@ -16,7 +16,14 @@ from cuecard.errors import ConfigError, TrainingError
 from cuecard.evaluation.report import write_text
 from cuecard.methods import MPT
 from cuecard.recipe import FILE as RECIPE
-from cuecard.recipe import DataRecipe, Recipe, TaskRecipe, read_recipe
+from cuecard.recipe import (
+    DataRecipe,
+    Recipe,
+    TaskRecipe,
+    check_folder,
+    check_no_run,
+    read_recipe,
+)
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig
@@ -165,18 +172,8 @@ def resume_multitask(folder: str | Path, **options: Any) -> MultitaskOutcome:
 def _claim(plan: MultitaskRecipe, overwrite: bool) -> Path:
     """Make the run's folder and leave the recipe there, unless something else has it."""
     folder, stated = plan.folder, plan.folder / FILE
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(
-            "the run's folder is a file", where=str(folder), expected="a new name: out"
-        )
-    if (folder / RECIPE).is_file():
-        raise ConfigError(
-            "the folder holds another kind of run",
-            where=str(folder),
-            got=RECIPE,
-            expected="a folder of its own",
-            hint="choose another out",
-        )
+    check_folder(folder, out="out")
+    check_no_run(folder, "another kind of run", out="out")
     if overwrite:
         for name in ("checkpoint.pt", "teachers/checkpoint.pt", "log.jsonl", FILE):
             (folder / name).unlink(missing_ok=True)

@@ -317,14 +317,43 @@ def prompt_folder(path: str | Path) -> Path:
     return inner if (inner / "prompt.json").is_file() else Path(path)
 
 
+def check_folder(folder: Path, whose: str = "the run's", out: str = "--out") -> None:
+    """Refuse a file where a run's folder is to be.
+
+    Args:
+        whose: what the folder is of.
+        out: how another folder is chosen.
+
+    Raises:
+        ConfigError: it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(
+            f"{whose} folder is a file", where=str(folder), expected=f"a new name: {out}"
+        )
+
+
+def check_no_run(folder: Path, what: str, out: str = "--out") -> None:
+    """Refuse the folder of a run of `cuecard train` to something else.
+
+    Raises:
+        ConfigError: there is a recipe.
+    """
+    if (folder / FILE).is_file():
+        raise ConfigError(
+            f"the folder holds {what}",
+            where=str(folder),
+            got=FILE,
+            expected="a folder of its own",
+            hint=f"choose another {out}",
+        )
+
+
 def _claim(recipe: Recipe, overwrite: bool) -> Path:
     """Make the run's folder and leave the recipe there, unless another run has it."""
     folder = recipe.folder
     stated = folder / FILE
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(
-            "the run's folder is a file", where=str(folder), expected="a new name: --out"
-        )
+    check_folder(folder)
     if overwrite:
         for name in ("checkpoint.pt", "log.jsonl", FILE):
             (folder / name).unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, TrainingError
 from cuecard.evaluation.report import write_text
 from cuecard.recipe import FILE as RECIPE
-from cuecard.recipe import Recipe, read_recipe
+from cuecard.recipe import Recipe, check_folder, check_no_run, read_recipe
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
 from cuecard.training.log import Observer
@@ -132,18 +132,8 @@ def _chosen(recipe: Recipe, found: Sweep) -> Recipe:
 def _claim(plan: SweepRecipe, overwrite: bool) -> Path:
     """Make the sweep's folder and leave its settings there, unless something else has it."""
     folder, stated = plan.folder, plan.folder / FILE
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(
-            "the sweep's folder is a file", where=str(folder), expected="a new name: --out"
-        )
-    if (folder / RECIPE).is_file():
-        raise ConfigError(
-            "the folder holds a run",
-            where=str(folder),
-            got=RECIPE,
-            expected="a folder of its own",
-            hint="choose another --out",
-        )
+    check_folder(folder, "the sweep's")
+    check_no_run(folder, "a run")
     if overwrite:
         for name in ("checkpoint.pt", FILE):
             (folder / name).unlink(missing_ok=True)
