@@ -19,21 +19,18 @@ from typing import Any
 import openai
 import pytest
 
-import cuecard
 from cuecard.errors import ConfigError, RegistryError
 from cuecard.names import load_backbone
 from cuecard.registry import Registry
 from cuecard.serving.keys import add_key, revoke_key
 from cuecard.serving.server import Settings, check_settings, serve
-from cuecard.types import Record
-from reviews import TEXT_SPEC
 from serial_engine import SerialEngine
 from serving_app import MakePrompt
+from serving_fill import TEXT, fill, right
 from serving_process import Process, environment, refused, serving
 from tiny import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.integration
-TEXT = "a warm and funny film"
 LONG = {"model": "tiny", "prompt": TEXT, "max_tokens": 3000, "stream": True}
 LONG_ANSWERS = ("--max-new-tokens", "3000")
 
@@ -61,15 +58,6 @@ def place(backbone: Any, make_prompt: MakePrompt, tmp_path_factory: pytest.TempP
     return fill(tmp_path_factory.mktemp("registries") / "prompts", backbone, make_prompt)
 
 
-def fill(place: Path, backbone: Any, make_prompt: MakePrompt) -> Path:
-    registry = Registry(place, who="ann@desk")
-    for seed in (1, 2):
-        registry.push(make_prompt(seed, backbone=backbone), "reviews")
-    registry.push(make_prompt(3, TEXT_SPEC, backbone=backbone), "titles")
-    registry.promote("reviews@1", "production")
-    return place
-
-
 @pytest.fixture(scope="module")
 def server(
     place: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory
@@ -82,11 +70,6 @@ def server(
 def client(server: Process) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
         yield made
-
-
-def right(backbone: Any, place: Path, reference: str, text: str = TEXT) -> Any:
-    prompt = Registry(place).read(reference).prompt
-    return cuecard.answer(backbone, prompt, [Record({"text": text}, None)])[0]
 
 
 def until(happens: Callable[[], bool]) -> None:

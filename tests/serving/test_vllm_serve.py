@@ -12,19 +12,15 @@ import openai
 import psutil
 import pytest
 
-import cuecard
 from cuecard.backbones import load_frozen
-from cuecard.registry import Registry
-from cuecard.types import Record
-from reviews import TEXT_SPEC
 from serving_app import MakePrompt
 from serving_cases import lasting_text
+from serving_fill import TEXT, fill, right
 from serving_kinds import KINDS
 from serving_llama import save_tiny_llama
 from serving_process import Process, refused, serving
 
 pytestmark = pytest.mark.integration
-TEXT = "a warm and funny film"
 WORDS = ("--engine", "vllm", "--cache-bytes", str(1 << 28))
 
 
@@ -41,13 +37,7 @@ def backbone(folder: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def place(backbone: Any, make_prompt: MakePrompt, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("registries") / "prompts"
-    registry = Registry(made, who="ann@desk")
-    for seed in (1, 2):
-        registry.push(make_prompt(seed, backbone=backbone), "reviews")
-    registry.push(make_prompt(3, TEXT_SPEC, backbone=backbone), "titles")
-    registry.promote("reviews@1", "production")
-    return made
+    return fill(tmp_path_factory.mktemp("registries") / "prompts", backbone, make_prompt)
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +52,6 @@ def server(
 def client(server: Process) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
         yield made
-
-
-def right(backbone: Any, place: Path, reference: str) -> Any:
-    prompt = Registry(place).read(reference).prompt
-    return cuecard.answer(backbone, prompt, [Record({"text": TEXT}, None)])[0]
 
 
 def test_curl_classifies_under_two_prompts(server: Process, backbone: Any, place: Path) -> None:
