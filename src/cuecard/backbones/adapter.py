@@ -113,8 +113,10 @@ def check_fits(modules: Mapping[str, nn.Module], adapter: Adapter, kind: str) ->
         raise _misfit(adapter, f"nothing for {_names(missing)}", "every module in target_modules")
     if beside := sorted(set(adapter.updates) - wanted):
         raise _misfit(adapter, f"{_names(beside)}, not in target_modules", "those modules alone")
-    for name, update in adapter.updates.items():
+    # In the model's order: the file's own may differ from run to run, and so would the message.
+    for name in (name for name in modules if name in wanted):
         module: Any = modules[name]
+        update = adapter.updates[name]
         shape = tuple(module.weight.shape)
         wide = shape[::-1] if isinstance(module, Conv1D) else shape
         found = len(update.up), update.down.shape[1]
