@@ -9,13 +9,10 @@ import torch
 from peft import PromptTuningConfig, get_peft_model
 from torch import Tensor
 
-from cuecard.tasks import TaskSpec
+from benchmarks.review_task import SPEC
 from cuecard.training.loss import Resolved, batch_loss
 from cuecard.types import Backbone, Encoded, InputTokens
 
-SPEC = TaskSpec(
-    kind="classification", template="Review: {text}\nSentiment:", labels=("negative", "positive")
-)
 Contestant = Literal["ours", "peft_fp32", "peft_bf16"]
 
 

@@ -13,6 +13,9 @@ from typing import Any
 
 import torch
 
+_SIZE, _TIMES = 1024, 16
+PRODUCTS_GFLOP = _TIMES * 2 * _SIZE**3 / 1e9
+
 
 def machine() -> dict[str, Any]:
     """The processor, its cores and the threads in use."""
@@ -36,14 +39,16 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("cuecard", "torch", "transformers", "peft")}
 
 
-def matrix_rate(dtype: torch.dtype, size: int = 1024) -> float:
-    """GFLOP per CPU-second of a square matrix product."""
-    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-    rates = []
-    for _ in range(7):
-        cpu, _ = timed(lambda: [a @ b for _ in range(4)])
-        rates.append(4 * 2 * size**3 / cpu / 1e9)
-    return median(rates)
+def matrix_rate(dtype: torch.dtype) -> float:
+    """GFLOP per CPU-second of square matrix products."""
+    work = products(dtype)
+    return PRODUCTS_GFLOP / median(timed(work)[0] for _ in range(7))
+
+
+def products(dtype: torch.dtype) -> Callable[[], Any]:
+    """Square matrix products, `PRODUCTS_GFLOP` in all."""
+    a, b = torch.randn(_SIZE, _SIZE).to(dtype), torch.randn(_SIZE, _SIZE).to(dtype)
+    return lambda: [a @ b for _ in range(_TIMES)]
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, float]:

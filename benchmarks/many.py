@@ -16,9 +16,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.accuracy import review_task
-from benchmarks.contestants import SPEC
 from benchmarks.machine import alternate, machine
+from benchmarks.review_task import SPEC, review_task
 from cuecard import load_backbone
 from cuecard.tasks import batches_by_length
 from cuecard.training.loss import Part, batch_losses

@@ -1,4 +1,4 @@
-"""Peak memory of training steps above what the process held before them."""
+"""Peak memory of a training step above what the process held before it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def touch(model: torch.nn.Module) -> None:
         tensor.view(-1)[:: 4096 // tensor.element_size()].sum()
 
 
-def peak_bytes(step: Callable[[], Any], times: int = 2) -> int:
-    """Bytes that steps add to the process's resident memory at their peak, sampled every 2 ms."""
+def peak_bytes(step: Callable[[], Any]) -> int:
+    """Bytes that a step adds to the process's resident memory at its peak, sampled every 2 ms."""
     process = psutil.Process()
     before = peak = int(process.memory_info().rss)
     done = threading.Event()
@@ -30,8 +30,7 @@ def peak_bytes(step: Callable[[], Any], times: int = 2) -> int:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        for _ in range(times):
-            step()
+        step()
     finally:
         done.set()
         watcher.join()

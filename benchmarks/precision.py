@@ -22,10 +22,10 @@ from typing import Any
 import torch
 from scipy.stats import t as student
 
-from benchmarks.accuracy import review_task
 from benchmarks.contestants import Ours
 from benchmarks.machine import alternate, machine, versions
 from benchmarks.memory import peak_bytes, touch
+from benchmarks.review_task import review_task
 from benchmarks.tables import PRECISION, ROOT
 from cuecard import PromptTuning, TrainConfig, load_backbone, train
 from cuecard.backbones.loading import Precision

@@ -9,24 +9,24 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.accuracy import review_task, summary, time_to_accuracy
+from benchmarks.accuracy import summary, time_to_accuracy
 from benchmarks.contestants import Contestant, Ours, Peft, linear_flops
-from benchmarks.machine import alternate, machine, versions
+from benchmarks.machine import PRODUCTS_GFLOP, alternate, machine, products, versions
 from benchmarks.memory import peak_bytes, touch
+from benchmarks.review_task import review_task
 from benchmarks.shares import shares
-from benchmarks.tables import RESULTS, ROOT
+from benchmarks.tables import RESULTS
 from cuecard import load_backbone
 from cuecard.backbones.loading import Precision
 from cuecard.tasks import batches_by_length
@@ -49,11 +49,12 @@ class Case:
     late: bool = False
 
 
+REVIEWS = Case("ragged reviews B16 P20", 16, 0, 20)
 CASES = (
     Case("B16 T32 P20", 16, 32, 20),
     Case("B16 T32 P100", 16, 32, 100),
     Case("B8 T256 P20 suffix, inputs cached", 8, 256, 20, late=True),
-    Case("ragged reviews B16 P20", 16, 0, 20),
+    REVIEWS,
 )
 
 
@@ -67,54 +68,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--peft-steps", type=int, default=150, help="of PEFT's run to accuracy")
     parser.add_argument("--reviews", help="labelled rows; the catalogue's reviews by default")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--peak", nargs=2, metavar=("CASE", "CONTESTANT"), help=argparse.SUPPRESS)
-    parser.add_argument("--seed", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.seed is not None:
-        run = time_to_accuracy(options.backbone, options.reviews, options.seed, options.peft_steps)
-        print(json.dumps(run))
-        return 0
-    if options.peak:
-        case = next(case for case in CASES if case.name == options.peak[0])
-        step, backbone = _steps(case, options, options.peak[1])
-        touch(backbone.model)
-        print(peak_bytes(step))
-        return 0
     about = {"machine": machine(), "versions": versions()}
     found: list[dict[str, Any]] = []
-    for case in CASES:
-        if options.only is None or options.only in case.name:
-            rate = about["machine"]["bf16_gflop_per_cpu_s"]
-            found.append(measure(case, options, rate) | about)
-            print(_line(found[-1]), flush=True)
-    peaks, runs = _side_by_side([case["name"] for case in found], options)
+    cases = [case for case in CASES if options.only is None or options.only in case.name]
+    for case in cases:
+        found.append(measure(case, options) | about)
+        print(_line(found[-1]), flush=True)
+    peaks, runs = _side_by_side(cases, options)
     keys = ("ours_peak_bytes", "peft_peak_bytes", "peft_bf16_peak_bytes")
     for measured, own in zip(found, peaks, strict=True):
         measured |= zip(keys, own, strict=True)
     if runs:
-        found.append(summary(runs, options.peft_steps) | about)
+        wider = [
+            case["peft_fp32_cpu_s"] / case["peft_bf16_cpu_s"]
+            for case in found
+            if case["name"] == REVIEWS.name
+        ]
+        found.append(summary(runs, options.peft_steps, wider[0] if wider else None) | about)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(found, indent=2) + "\n")
     print(f"wrote {options.out}")
     return 0
 
 
-def measure(case: Case, options: argparse.Namespace, rate: float) -> dict[str, Any]:
+def measure(case: Case, options: argparse.Namespace) -> dict[str, Any]:
     """One case: seconds per step of every contestant."""
     work: dict[str, Callable[[], Any]] = {}
     backbones: dict[str, Any] = {}
     for name in NAMES:
-        work[name], backbones[name] = _steps(case, options, name)
-    # Fills the cache of a late prompt and settles what is settled once. All of them, so that the
-    # contestants' turns begin with the same batch.
-    for _ in range(BATCHES):
-        work["ours"]()
+        work[name], backbones[name] = _steps(case, options.backbone, options.reviews, name)
+    if case.late:  # the first time fills the cache
+        for _ in range(BATCHES):
+            work["ours"]()
     backbones["ours"].reset_counts()
+    # All of them, so that the contestants' turns begin with the same batch.
     for _ in range(BATCHES):
         work["ours"]()
     tokens = backbones["ours"].counts["tokens"] // BATCHES
-    taken = alternate(work, options.rounds)
+    taken = alternate(work | {"products": products(torch.bfloat16)}, options.rounds)
     ours = taken["ours"]["cpu_s"]
+    rate = PRODUCTS_GFLOP / taken["products"]["cpu_s"]
     time_shares = shares(work["ours"])
     return {
         "name": case.name,
@@ -122,17 +116,18 @@ def measure(case: Case, options: argparse.Namespace, rate: float) -> dict[str, A
         "ratio_fp32": taken["peft_fp32"]["cpu_s"] / ours,
         "ratio_bf16": taken["peft_bf16"]["cpu_s"] / ours,
         "ours_tokens": tokens,
+        "bf16_gflop_per_cpu_s": rate,
         "gemm_share": linear_flops(backbones["ours"].model, tokens) / 1e9 / rate / ours,
         "ours_time_shares": time_shares,
     }
 
 
 def _steps(
-    case: Case, options: argparse.Namespace, contestant: str
+    case: Case, name: str, reviews: str | None, contestant: Contestant
 ) -> tuple[Callable[[], Any], Any]:
     """A step that can be called again and again, batch after batch, and its backbone."""
-    backbone = _backbone(options.backbone, contestant)
-    batches = _batches(case, backbone, options.reviews)
+    backbone = _backbone(name, contestant)
+    batches = _batches(case, backbone, reviews)
     start = backbone.embeddings[200 : 200 + case.prompt].float().clone()
     turn = itertools.count()
     side: Ours | Peft
@@ -145,7 +140,7 @@ def _steps(
 
 
 @cache
-def _backbone(name: str, contestant: str) -> Backbone:
+def _backbone(name: str, contestant: Contestant) -> Backbone:
     """A contestant's own: PEFT keeps what it wraps."""
     precision: Precision = "fp32" if contestant == "peft_fp32" else "bf16"
     return load_backbone(name, dtype=precision)
@@ -166,7 +161,7 @@ def _batches(case: Case, backbone: Backbone, reviews: str | None) -> list[list[E
 
 
 def _side_by_side(
-    cases: Sequence[str], options: argparse.Namespace
+    cases: Sequence[Case], options: argparse.Namespace
 ) -> tuple[list[list[int]], list[dict[str, Any]]]:
     """Every case's peaks, a contestant each, and every seed's time to accuracy.
 
@@ -174,31 +169,25 @@ def _side_by_side(
     same beside a neighbour; so is CPU time but for the caches, which the contestants of a seed
     share alike.
     """
-    more = ["--peft-steps", str(options.peft_steps)]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    context = get_context("forkserver")  # which imports torch and all the rest once
+    context.set_forkserver_preload(["benchmarks.training"])
+    with ProcessPoolExecutor(
+        _AT_ONCE, context, torch.set_num_threads, (1,), max_tasks_per_child=1
+    ) as pool:
+        asked = (options.backbone, options.reviews)
         runs = [
-            pool.submit(_alone, options, ["--seed", str(seed), *more])
+            pool.submit(time_to_accuracy, *asked, seed, options.peft_steps)
             for seed in range(options.seeds)  # first, since they take longest
         ]
-        peaks = [
-            [pool.submit(_alone, options, ["--peak", case, name]) for name in NAMES]
-            for case in cases
-        ]
-        return (
-            [[int(peak.result()) for peak in own] for own in peaks],
-            [json.loads(run.result()) for run in runs],
-        )
+        peaks = [[pool.submit(_peak, case, *asked, name) for name in NAMES] for case in cases]
+        return [[peak.result() for peak in own] for own in peaks], [run.result() for run in runs]
 
 
-def _alone(options: argparse.Namespace, arguments: Sequence[str]) -> str:
-    """The last line that this benchmark prints in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.training", "--backbone", options.backbone]
-    command += ["--reviews", options.reviews] if options.reviews else []
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, *arguments], check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env
-    )
-    return done.stdout.splitlines()[-1]
+def _peak(case: Case, backbone: str, reviews: str | None, contestant: Contestant) -> int:
+    """Bytes of a contestant's step."""
+    step, made = _steps(case, backbone, reviews, contestant)
+    touch(made.model)
+    return peak_bytes(step)
 
 
 def _line(found: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.accuracy import summary
 from benchmarks.machine import alternate
 from benchmarks.memory import peak_bytes
 from benchmarks.tables import BEGIN, END, FIGURE, PAGE, RESULTS, training_table, updated
@@ -59,7 +60,8 @@ def test_a_case_holds_its_numbers(results: list[dict[str, Any]]) -> None:
     assert all(share > 0 for share in case["ours_time_shares"].values())
     assert [run["seed"] for run in accuracy["runs"]] == [0, 1]
     assert all(0 <= run["accuracy"] <= 1 for run in accuracy["runs"])
-    assert all(run["peft_fp32_cpu_s"] > 0 for run in accuracy["runs"])
+    assert all(run["peft_bf16_cpu_s"] > 0 for run in accuracy["runs"])
+    assert accuracy["ratio_fp32"] is None  # the reviews' steps were left out
 
 
 def test_the_table_is_made_of_them(results: list[dict[str, Any]]) -> None:
@@ -74,6 +76,15 @@ def test_the_table_is_made_of_them(results: list[dict[str, Any]]) -> None:
 def test_the_page_shows_the_stored_results() -> None:
     page = PAGE.read_text()
     assert updated(page, json.loads(RESULTS.read_text())) == page
+
+
+def test_means_of_seeds_are_compared() -> None:
+    run = {"threads": 1, "peft_bf16_cpu_s": 90.0, "ours_cpu_s": 10.0}
+    runs = [run, run | {"peft_bf16_cpu_s": 110.0, "ours_cpu_s": 30.0}]
+    found = summary(runs, 150, 2.0)
+    assert (found["ratio_bf16"], found["ratio_fp32"]) == (0.2, 0.1)
+    never = summary([*runs, run | {"ours_cpu_s": None}], 150, 2.0)
+    assert never["ratio_bf16"] is None and never["ratio_fp32"] is None
 
 
 def test_contestants_take_turns() -> None:
