@@ -60,7 +60,8 @@ $(VLLM_STAMP): pyproject.toml constraints-vllm.txt
 test-vllm: $(VLLM_STAMP)  ## the engine on the real vLLM in an environment of its own; Linux, 4 GB of disk
 	OMP_NUM_THREADS=1 $(VLLM)/bin/pytest tests/serving/test_conformance.py \
 		tests/serving/test_conformance_smollm2.py tests/serving/test_vllm_engine.py \
-		tests/serving/test_vllm_end.py tests/serving/test_vllm_serve.py tests/serving/test_churn.py $(ARGS)
+		tests/serving/test_vllm_end.py tests/serving/test_vllm_serve.py tests/serving/test_churn.py \
+		tests/serving/test_vllm_benchmark.py $(ARGS)
 
 bench-training: $(STAMP)  ## steps and time to accuracy against PEFT; half an hour
 	$(BIN)/python -m benchmarks.training $(ARGS)
@@ -74,7 +75,7 @@ bench-embedding: $(STAMP)  ## what a prompt buys a sentence encoder: texts looke
 bench-precision: $(STAMP)  ## fp32, bf16, int8 and int4 backbones: quality, memory, time; half an hour
 	$(BIN)/python -m benchmarks.precision $(ARGS)
 
-bench-serving: $(STAMP)  ## 32 prompts served, against PEFT and no prompt; about 20 minutes; ARGS='--churn 10': ten minutes of churn
+bench-serving: $(STAMP)  ## 32 prompts served, against PEFT, vLLM if it is there, and no prompt; about 20 minutes; ARGS='--churn 10': ten minutes of churn
 	$(BIN)/python -m benchmarks.serving $(ARGS)
 
 bench-methods: $(STAMP)  ## every method, LoRA and full tuning on four sets; about an hour, goes on where it was

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
 from cuecard.errors import CuecardError
-from cuecard.serving.engine import Generation, Held, Sampling, Scoring, Token
-from cuecard.serving.local import LocalEngine
+from cuecard.serving.engine import Engine, Generation, Held, Sampling, Scoring, Token
 from cuecard.types import Encoded
+
+Answer = TypeVar("Answer")
 
 CLIENTS, NEW_TOKENS = 64, 8
 WORDS = ((100,), (200,), (300,))
-# Scores are sums in another order; in bfloat16 they differ by this much, those of others by more.
-_NEAR = 0.5
+_NEAR = 1e-4  # in float32, where a batch only changes the order of sums
 
 
 @dataclass
@@ -30,18 +30,18 @@ class Seen:
     given_up: int = 0
     errors: int = 0
     crossed: int = 0
-    other_tokens: int = 0
+    other: int = 0
     rss: list[int] = field(default_factory=list)
 
 
 async def churn(
-    engine: LocalEngine, prompts: Sequence[Held], contexts: Sequence[Encoded], seconds: float
+    engine: Engine, prompts: Sequence[Held], contexts: Sequence[Encoded], seconds: float
 ) -> dict[str, Any]:
     """So many seconds of it.
 
-    An answer is crossed if it is nearer to another prompt's than to its own. In bfloat16 two words
-    that are as likely as each other may change places with the batch's shape; such answers are
-    counted as `other_tokens`.
+    An answer that is not the one got alone is `crossed` if another prompt gives it, else `other`.
+    In bfloat16, where two words that are as likely as each other change places with the batch's
+    shape, neither says much.
     """
     await engine.start()
     known = Known(engine, prompts, contexts)
@@ -62,7 +62,8 @@ async def churn(
         "given_up": seen.given_up,
         "errors": seen.errors,
         "crossed": seen.crossed,
-        "other_tokens": seen.other_tokens,
+        "other": seen.other,
+        "nearest_prompts": known.nearest(),
         "rss": seen.rss,
         "engine": {name: stats.get(name, 0) for name in kept},
     }
@@ -78,7 +79,7 @@ class Known:
     """Every prompt's answers to every context, each asked for when nobody else asks."""
 
     def __init__(
-        self, engine: LocalEngine, prompts: Sequence[Held], contexts: Sequence[Encoded]
+        self, engine: Engine, prompts: Sequence[Held], contexts: Sequence[Encoded]
     ) -> None:
         self._engine, self._prompts, self._contexts = engine, prompts, contexts
         self._scores: dict[tuple[str, int], list[float]] = {}
@@ -110,25 +111,36 @@ class Known:
     async def _score(self, prompt: Held, number: int, seen: Seen) -> None:
         row = Scoring(prompt, self._contexts[number], WORDS)
         (found,) = await self._engine.score([row])
-        distances = {
-            digest: max(abs(a - b) for a, b in zip(found, scores, strict=True))
-            for (digest, context), scores in self._scores.items()
-            if context == number
-        }
-        own = distances.pop(prompt.digest)
-        seen.crossed += own > _NEAR or own > min(distances.values())
+        if not _apart(found, self._scores[prompt.digest, number]) <= _NEAR:
+            others = self._of_others(self._scores, prompt, number)
+            crossed = any(_apart(found, scores) <= _NEAR for scores in others)
+            seen.crossed += crossed
+            seen.other += not crossed
 
     async def _compare(self, prompt: Held, number: int, seen: Seen) -> None:
-        found = tuple(await self._write(prompt, number))
-        if found == tuple(self._texts[prompt.digest, number]):
-            return
-        others = {
-            tuple(text)
-            for (digest, context), text in self._texts.items()
+        found = await self._write(prompt, number)
+        if found != self._texts[prompt.digest, number]:
+            crossed = found in self._of_others(self._texts, prompt, number)
+            seen.crossed += crossed
+            seen.other += not crossed
+
+    def nearest(self) -> float:
+        """The least that two prompts' scores of a context are apart: no answer is two prompts'."""
+        return min(
+            _apart(scores, other)
+            for (digest, number), scores in self._scores.items()
+            for (rival, context), other in self._scores.items()
+            if context == number and rival != digest
+        )
+
+    def _of_others(
+        self, known: Mapping[tuple[str, int], Answer], prompt: Held, number: int
+    ) -> list[Answer]:
+        return [
+            answer
+            for (digest, context), answer in known.items()
             if context == number and digest != prompt.digest
-        }
-        seen.crossed += found in others
-        seen.other_tokens += found not in others
+        ]
 
     async def _stop(self, prompt: Held, number: int, seen: Seen) -> None:
         seen.given_up += 1
@@ -147,3 +159,7 @@ class Known:
     def _asked(self, prompt: Held, number: int) -> Generation:
         context = self._contexts[number]
         return Generation(prompt, context.context, context.slot, Sampling(NEW_TOKENS))
+
+
+def _apart(scores: Sequence[float], others: Sequence[float]) -> float:
+    return max(abs(a - b) for a, b in zip(scores, others, strict=True))

@@ -10,11 +10,8 @@ import torch
 from peft import PromptTuningConfig, get_peft_model
 from torch import Tensor
 
+from benchmarks.serving_requests import Request
 from cuecard.tasks import collate
-from cuecard.types import Encoded
-
-Request = tuple[int, Encoded]
-"""Which prompt, and the row."""
 
 
 class PeftServer:

@@ -116,6 +116,7 @@ def serving_table(results: dict[str, Any]) -> str:
         f"come every {adding['token_gap_s']}, and {adding['token_gap_while_adding_s']} meanwhile. "
         f"A prompt more takes {results['prompt_bytes'] / 2**10:,.0f} KiB: keys and values of "
         f"{results['length']} tokens are {results['kv_bytes'] / 2**10:,.0f}.",
+        *_vllm_lines(results),
         *_churn_lines(results),
         f"{results['backbone']} in {results['dtype']}, {results['clients']} clients, "
         f"answers of {results['new_tokens']} tokens at most. {_about(results)}",
@@ -123,16 +124,33 @@ def serving_table(results: dict[str, Any]) -> str:
     return "\n".join([*lines, "", "\n\n".join(about)])
 
 
+def _vllm_lines(results: dict[str, Any]) -> list[str]:
+    """vLLM beside itself, and beside the local engine."""
+    one = results.get("vllm")
+    if not one:
+        return []
+    told = [
+        f"{words} {one[name]['per_cpu_s']['many']:.1f} per CPU-second, "
+        f"{one[name]['over']['bare']:.2f} of what it does without prompts"
+        for name, words in SERVED
+    ]
+    return [f"The engine on vLLM {one['vllm']} in the same run: {'; '.join(told)}."]
+
+
 def _churn_lines(results: dict[str, Any]) -> list[str]:
     if "churn" not in results:
         return []
     one = results["churn"]
-    memory = [f"{bytes_ / 2**20:,.0f}" for bytes_ in (one["rss"][1], one["rss"][-1])]
+    # A fifth of the time is given to caches to fill.
+    rss = one["rss"][len(one["rss"]) // 5 :]
+    memory = [f"{bytes_ / 2**20:,.0f} MiB" for bytes_ in (rss[0], max(rss), rss[-1])]
     return [
         f"{one['seconds'] / 60:g} minutes with {one['clients']} clients, prompts coming and going: "
         f"{one['requests']:,} requests, {one['given_up']:,} of them given up half way, "
-        f"{one['errors']} errors, {one['crossed']} answers of another prompt; memory "
-        f"{memory[0]} MiB in the beginning and {memory[1]} MiB in the end.",
+        f"{one['errors']} errors, {one['crossed']} answers of another prompt, {one['other']} other "
+        f"than alone ({one['dtype']}; no two prompts' scores of a context are nearer than "
+        f"{one['nearest_prompts']:.2g}); memory {memory[0]} after a fifth of the time, at most "
+        f"{memory[1]}, {memory[2]} at the end.",
     ]
 
 

@@ -37,6 +37,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     out = folder / "results" / "serving.json"
     options = ["--backbone", str(folder / "model"), "--reviews", str(folder / "reviews.csv")]
     options += ["--dtype", "fp32", "--rounds", "1", "--out", str(out)]
+    options += ["--vllm", str(folder / "absent")]
     sizes = ["--requests", "48", "--answers", "8", "--new-tokens", "8"]
     assert main([*options, *sizes]) == 0
     assert main([*options, "--churn", "0.05"]) == 0
@@ -51,10 +52,12 @@ def test_it_holds_its_numbers(results: dict[str, Any]) -> None:
         assert set(results[name]["per_cpu_s"]) == {"many", "one", "bare", *ways}
         assert set(results[name]["over"]) == {"one", "bare", *ways}
     assert results["prompt_bytes"] == results["kv_bytes"] == 20 * 2 * 2 * 2 * 8 * 4
+    assert results["vllm"] is None
     assert set(results["versions"]) == {"cuecard", "torch", "transformers", "peft"}
     churn = results["churn"]
     assert churn["requests"] > 64
-    assert churn["errors"] == churn["crossed"] == churn["other_tokens"] == 0
+    assert churn["errors"] == churn["crossed"] == churn["other"] == 0
+    assert churn["dtype"] == "fp32" and churn["nearest_prompts"] > 1e-3
     assert "answers of another prompt" in serving_table(results)
 
 
