@@ -22,7 +22,8 @@ def test_three_in_a_row() -> None:
 
 
 def test_too_short_a_beginning_is_none() -> None:
-    assert meet(Beginnings(), *((1, 2, 3, last) for last in range(20, 25))) == [()] * 5
+    assert meet(Beginnings(), *((1, last) for last in range(20, 25))) == [()] * 5
+    assert meet(Beginnings(), *((1, 2, last) for last in range(20, 25)))[2:] == [(1, 2)] * 3
 
 
 def test_one_stranger_does_not_end_it() -> None:

@@ -12,8 +12,8 @@ from itertools import takewhile
 
 Ids = tuple[int, ...]
 
-# A shorter beginning costs more to look up than to run.
-_SHORTEST = 4
+# One token is shared by chance too often.
+_SHORTEST = 2
 _IN_A_ROW = 2
 _DIGESTS = 4096
 
