@@ -21,7 +21,6 @@ import torch
 from benchmarks.contestants import Ours, Peft
 from benchmarks.review_task import SPEC, review_task
 from cuecard import TrainConfig, load_backbone
-from cuecard.backbones.loading import Precision
 from cuecard.evaluation.predict import predict
 from cuecard.tasks import batches_by_length, draw_rows
 from cuecard.training.optim import default_lr
@@ -34,9 +33,9 @@ PEFT_LR = 3e-3
 
 
 @cache
-def _backbone(name: str, dtype: Precision, wrapped: bool = False) -> Backbone:
+def _backbone(name: str, wrapped: bool = False) -> Backbone:
     """One for training and looking; PEFT keeps what it wraps."""
-    return load_backbone(name, dtype=dtype)
+    return load_backbone(name, dtype="bf16")
 
 
 def summary(
@@ -65,13 +64,13 @@ def summary(
 def time_to_accuracy(name: str, reviews: str | None, seed: int, steps: int) -> dict[str, Any]:
     """What PEFT reaches in its run of so many steps and after how long we reach the same."""
     task = review_task(reviews, seed)
-    judge = _backbone(name, "bf16")
+    judge = _backbone(name)
     rows = [task.spec.encode(record, judge.tokenizer) for record in task.train]
     seen = draw_rows(task.validation, VALIDATION_ROWS, "benchmark")
     batches = _order(rows, seed, steps, PEFT_BATCH)
     text = judge.tokenizer.encode("Is this review positive or negative? " * 5)[:LENGTH]
     start = judge.embeddings[torch.tensor(text)].float()
-    peft = Peft(_backbone(name, "bf16", wrapped=True).model, start, PEFT_LR)
+    peft = Peft(_backbone(name, wrapped=True).model, start, PEFT_LR)
     peft_cpu = sum(_cpu(peft.step, batch) for batch in batches)
     right = right_answers(judge, peft.vectors.detach().float(), seen)
     goal = sum(right) / len(right)

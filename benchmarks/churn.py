@@ -33,6 +33,11 @@ class Seen:
     other: int = 0
     rss: list[int] = field(default_factory=list)
 
+    def wrong(self, *, crossed: bool) -> None:
+        """An answer is not the one got alone."""
+        self.crossed += crossed
+        self.other += not crossed
+
 
 async def churn(
     engine: Engine, prompts: Sequence[Held], contexts: Sequence[Encoded], seconds: float
@@ -113,16 +118,12 @@ class Known:
         (found,) = await self._engine.score([row])
         if not _apart(found, self._scores[prompt.digest, number]) <= _NEAR:
             others = self._of_others(self._scores, prompt, number)
-            crossed = any(_apart(found, scores) <= _NEAR for scores in others)
-            seen.crossed += crossed
-            seen.other += not crossed
+            seen.wrong(crossed=any(_apart(found, scores) <= _NEAR for scores in others))
 
     async def _compare(self, prompt: Held, number: int, seen: Seen) -> None:
         found = await self._write(prompt, number)
         if found != self._texts[prompt.digest, number]:
-            crossed = found in self._of_others(self._texts, prompt, number)
-            seen.crossed += crossed
-            seen.other += not crossed
+            seen.wrong(crossed=found in self._of_others(self._texts, prompt, number))
 
     def nearest(self) -> float:
         """The least that two prompts' scores of a context are apart: no answer is two prompts'."""
