@@ -7,11 +7,15 @@ stretch of memory; a row that ends is replaced by the last one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 import torch
 from torch import Tensor
 
 from cuecard.backbones.input_cache import Shape
+
+# A block has room for so many more tokens of a row each time that its longest needs more.
+_STEP = 16
 
 
 class Block:
@@ -25,10 +29,18 @@ class Block:
 
     def __init__(self, shape: Shape, rows: int, capacity: int, device: torch.device) -> None:
         # Zeros, for a key that is hidden must still be finite; on a CPU they take no memory yet.
-        size = (shape.layers, 2, rows, shape.heads, capacity, shape.size)
-        self.values = torch.zeros(size, dtype=shape.dtype, device=device)
+        numbers = 2 * shape.layers * rows * shape.heads * capacity * shape.size
+        self._room = torch.zeros(numbers, dtype=shape.dtype, device=device)
+        self._shape, self._width = shape, 0
         self.lengths = torch.zeros(rows, dtype=torch.long)
         self.rows, self.capacity, self.live = rows, capacity, 0
+
+    @property
+    def values(self) -> Tensor:
+        """[L, 2, R, K, T, D], T being as much of the capacity as is in use."""
+        shape = self._shape
+        size = (shape.layers, 2, self.rows, shape.heads, self._width, shape.size)
+        return self._room[: prod(size)].view(size)
 
     @property
     def full(self) -> bool:
@@ -42,10 +54,11 @@ class Block:
             Its place.
         """
         assert not self.full, f"{self.live} of {self.rows} rows are live"
-        row, length = self.live, 0
+        self._widen(sum(piece.shape[3] for piece in pieces))
+        row, length, values = self.live, 0, self.values
         for piece in pieces:
             end = length + piece.shape[3]
-            self.values[:, :, row, :, length:end] = piece
+            values[:, :, row, :, length:end] = piece
             length = end
         self.lengths[row] = length
         self.live += 1
@@ -57,34 +70,50 @@ class Block:
         Returns:
             The place of the row that now stands in its stead; None if it was the last.
         """
-        last = self.live - 1
+        last, values = self.live - 1, self.values
         gone, length = int(self.lengths[row]), int(self.lengths[last])
         if row != last:
-            self.values[:, :, row, :, :length] = self.values[:, :, last, :, :length]
-            self.values[:, :, row, :, length:gone] = 0
+            values[:, :, row, :, :length] = values[:, :, last, :, :length]
+            values[:, :, row, :, length:gone] = 0
             self.lengths[row] = length
-        self.values[:, :, last, :, :length] = 0
+        values[:, :, last, :, :length] = 0
         self.lengths[last] = 0
         self.live = last
         return last if row != last else None
 
     def step(self) -> Decoding:
         """The next token of every live row, as a part of a pass."""
+        self._widen(int(self.lengths[: self.live].max()) + 1)
         return Decoding(self)
 
     def grown(self) -> None:
         """The pass has run: every live row is one token longer."""
         self.lengths[: self.live] += 1
 
+    def _widen(self, tokens: int) -> None:
+        """Have room for rows of so many tokens.
+
+        Rows stand close to each other: products copy what has gaps, every layer in every pass.
+        """
+        if tokens <= self._width:
+            return
+        before, narrow = self.values.flatten(0, 1), self._width
+        self._width = min(self.capacity, -(-tokens // _STEP) * _STEP)
+        after = self.values.flatten(0, 1)
+        # From the last on, so that nothing is written over what has not been moved.
+        for number in reversed(range(len(after) if self.live else 0)):
+            kept = before[number, : self.live].clone()
+            after[number].zero_()[: self.live, :, :narrow] = kept
+
 
 class Decoding:
-    """One token of every live row of a block. Sizes: n live rows, T their longest with it."""
+    """One token of every live row of a block. Sizes: n live rows, T tokens that the block has."""
 
     def __init__(self, block: Block) -> None:
         device, self._n = block.values.device, block.live
         self._lengths = block.lengths[: self._n].to(device)
-        self._t = int(block.lengths[: self._n].max()) + 1
-        self._values = block.values[:, :, : self._n, :, : self._t]
+        self._values = block.values[:, :, : self._n]
+        self._t = self._values.shape[4]
         self._rows = torch.arange(self._n, device=device)
         self._hidden: dict[int, Tensor] = {}
 
