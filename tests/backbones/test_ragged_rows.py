@@ -17,11 +17,11 @@ def noise(seed: int, *sizes: int) -> Tensor:
 
 
 def given() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Query [1, H, N, D], key and value [1, K, N, D], and what stands before [2, B, U, K, D]."""
+    """Query [1, H, N, D], key and value [1, K, N, D], and what stands before [2, B, K, U, D]."""
     count, longest = sum(LENGTHS), max(map(sum, zip(BEFORE, LENGTHS, strict=True)))
-    values = torch.zeros(2, len(BEFORE), longest, K, D)
+    values = torch.zeros(2, len(BEFORE), K, longest, D)
     for row, before in enumerate(BEFORE):
-        values[:, row, :before] = noise(row, 2, before, K, D)
+        values[:, row, :, :before] = noise(row, 2, K, before, D)
     return noise(7, 1, K * G, count, D), noise(8, 1, K, count, D), noise(9, 1, K, count, D), values
 
 
@@ -56,8 +56,8 @@ def test_as_alone(window: int, cap: float, branched: bool) -> None:
     start = 0
     for row, (past, length) in enumerate(zip(BEFORE, LENGTHS, strict=True)):
         end = start + length
-        keys = torch.cat([before[0, row, :past], key[0, :, start:end].transpose(0, 1)])
-        values = torch.cat([before[1, row, :past], value[0, :, start:end].transpose(0, 1)])
+        keys = torch.cat([before[0, row, :, :past], key[0, :, start:end]], 1).transpose(0, 1)
+        values = torch.cat([before[1, row, :, :past], value[0, :, start:end]], 1).transpose(0, 1)
         stands = torch.cat([torch.arange(past), position[start:end]])
         branch = torch.tensor([0] * past + number[start:end])
         ahead = stands[None] - position[start:end, None]

@@ -21,6 +21,7 @@ from cuecard.backbones.input_cache import Shape
 from cuecard.backbones.packed import FINDERS, PackedRun, Segment
 from cuecard.backbones.prepacked import nbytes, prepacked
 from cuecard.backbones.ragged_rows import Branches, RaggedRows
+from cuecard.backbones.room import Room
 
 # Rows in one part of a pass are padded to the longest, in attention alone; below this they may
 # differ as they like, and above it by half.
@@ -95,6 +96,7 @@ class RaggedRun:
 
     def __init__(self, frozen: FrozenModel, packed: PackedRun, shape: Shape) -> None:
         self._frozen, self._packed, self.shape = frozen, packed, shape
+        self._room = Room(shape.dtype, frozen.device)
 
     def prepack(self, limit: int) -> bool:
         """Lay a copy of the weights out as the processor's products read them.
@@ -136,6 +138,7 @@ class RaggedRun:
             keep: whether the stretches' keys and values will be asked for.
         """
         segments = []
+        self._room.clear()
         for block, embeds in blocks:
             every = torch.arange(len(embeds), device=embeds.device)
             segments.append(Segment(embeds, block.step(), every))
@@ -175,17 +178,19 @@ class RaggedRun:
         return Segment(stream, rows, torch.tensor(at, device=device).long(), _deep(pairs))
 
     def _values(self, stretches: Sequence[Stretch]) -> Tensor:
-        """[L, 2, B, U, K, D] what stands before each stretch, with room for its own behind it."""
+        """[L, 2, B, K, U, D] what stands before each stretch, with room for its own behind it."""
         shape = self.shape
         longest = max(stretch.before + len(stretch.embeds) for stretch in stretches)
-        size = (shape.layers, 2, len(stretches), longest, shape.heads, shape.size)
-        values = torch.zeros(size, dtype=shape.dtype, device=self._frozen.device)
+        size = (shape.layers, 2, len(stretches), shape.heads, longest, shape.size)
+        values = self._room.take(size)
         for row, stretch in enumerate(stretches):
             start = 0
             for piece in stretch.past:
                 end = start + piece.shape[3]
-                values[:, :, row, start:end] = piece.transpose(2, 3)
+                values[:, :, row, :, start:end] = piece
                 start = end
+            # A key that is hidden must still be finite.
+            values[:, :, row, :, start + len(stretch.embeds) :] = 0
         return values
 
 

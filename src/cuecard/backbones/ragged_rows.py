@@ -33,7 +33,8 @@ class RaggedRows:
     """A part of a pass. Sizes: B rows, N own tokens in all, W of the longest row, U keys of a row.
 
     Args:
-        values: [L, 2, B, U, K, D] zeros, but for what stands before each row; attention adds to it.
+        values: [L, 2, B, K, U, D] what stands before each row, room for its own tokens, and zeros
+            behind those; attention writes into the room.
         before: [B] how many tokens that is.
         lengths: [B] own tokens per row.
         branches: None for rows that do not branch.
@@ -43,7 +44,7 @@ class RaggedRows:
         self, values: Tensor, before: Tensor, lengths: Tensor, branches: Branches | None = None
     ) -> None:
         self._values, self._branches = values, branches
-        self._b, self._u, self._k = values.shape[2:5]
+        self._b, self._k, self._u = values.shape[2:5]
         self._n, self._w = int(lengths.sum()), int(lengths.max())
         device = lengths.device
         self._row = torch.arange(self._b, device=device).repeat_interleave(lengths)
@@ -77,8 +78,8 @@ class RaggedRows:
         heads, size = query.shape[1:]
         group = heads // self._k
         for kept, tensor in zip(self._values[layer], own, strict=True):
-            kept.view(-1, self._k * size).index_copy_(0, self._slots, tensor.reshape(self._n, -1))
-        keys, values = self._values[layer].transpose(2, 3)  # [B, K, U, D]
+            kept[self._row, :, self._slot] = tensor
+        keys, values = self._values[layer]  # [B, K, U, D]
         gathered = query.reshape(self._n * self._k, -1).index_select(0, self._queries)
         queries = gathered.view(self._b, self._k, self._w * group, size)
         hidden = self._mask(window, group, query.dtype)
@@ -90,11 +91,6 @@ class RaggedRows:
         found = torch.matmul(scores.softmax(-1, dtype=wide).to(values.dtype), values)
         back = found.reshape(-1, group * size).index_select(0, self._back)
         return back.view(1, self._n, heads, size)
-
-    @cached_property
-    def _slots(self) -> Tensor:
-        """[N] where each token's key and value stand among B * U."""
-        return self._row * self._u + self._slot
 
     @cached_property
     def _queries(self) -> Tensor:
