@@ -26,8 +26,8 @@ class RmsNorm(torch.autograd.Function):
         size = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
         scale = size.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
-        unit: Tensor = (wide * scale).to(x.dtype)
-        return unit * weight
+        unit: Tensor = (wide * scale if wide is x else wide.mul_(scale)).to(x.dtype)
+        return unit.mul_(weight) if unit.dtype == weight.dtype else unit * weight
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None, None]:
