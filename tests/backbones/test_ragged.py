@@ -154,6 +154,10 @@ def test_one_rows_infinity_stays_its_own() -> None:
     assert not bool(torch.isfinite(ran.read[0]).any())
     for found, ids in zip(ran.read[1:], rows, strict=True):
         torch.testing.assert_close(found, alone(backbone, ids, None), atol=1e-4, rtol=1e-5)
+    # What it left in memory is not the next pass's either.
+    again = run.run([], stretches[1:], keep=False)
+    for found, ids in zip(again.read, rows, strict=True):
+        torch.testing.assert_close(found, alone(backbone, ids, None), atol=1e-4, rtol=1e-5)
     block = run.block(2, 64)
     for number in (0, 1):
         length = len(stretches[number].embeds)
@@ -174,3 +178,24 @@ def test_rows_that_leave_take_their_keys_with_them() -> None:
     assert block.leave(1) is None
     assert block.leave(0) is None
     assert not bool(block.values.any())
+
+
+def test_a_block_grows_with_its_longest_row() -> None:
+    block = Block(ragged(tiny_backbone()).shape, 3, 64, torch.device("cpu"))
+    pieces = [torch.randn(2, 2, 2, length, 8) for length in (5, 15, 30)]
+    block.join(pieces[:1])
+    block.join(pieces[1:2])
+    assert block.values.shape[4] == 16
+    block.step()
+    block.grown()
+    assert block.lengths.tolist() == [6, 16, 0]
+    block.values[:, :, :, :, 15] = 7.0
+    block.step()  # the second row's next token is its seventeenth
+    assert block.values.shape[4] == 32
+    block.join([pieces[2], torch.ones(2, 2, 2, 34, 8)])
+    assert block.values.shape[4] == 64
+    block.leave(0)
+    for row, piece in ((0, torch.cat([pieces[2], torch.ones(2, 2, 2, 34, 8)], 3)), (1, pieces[1])):
+        assert torch.equal(block.values[:, :, row, :, : piece.shape[3]], piece)
+    assert bool((block.values[:, :, 1, :, 15] == 7).all())
+    assert not bool(block.values[:, :, 1, :, 16:].any() or block.values[:, :, 2].any())
