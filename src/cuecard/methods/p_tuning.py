@@ -41,7 +41,7 @@ class PTuning(StartSettings):
 
     encoder: Literal["mlp", "lstm"] = "mlp"
     hidden: int | None = Field(default=None, ge=2, le=16384)
-    weights_lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    weights_lr: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
 
     def build(self, context: InitContext) -> EncodedPrompt:
         """Make the encoder and what goes into it.
