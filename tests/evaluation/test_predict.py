@@ -106,6 +106,29 @@ def test_any_order_and_any_batches_give_the_same(backbone, vectors, words):
     torch.testing.assert_close(scores(turned).flip(0), whole, atol=2e-4, rtol=0)
 
 
+@pytest.mark.parametrize("length", [3, 90])
+def test_contexts_run_once_or_a_long_prompt_does(backbone, length):
+    spec, tokenizer = make_spec(MANY_TOKENS), backbone.tokenizer
+    vectors = torch.randn(length, 32, generator=torch.Generator().manual_seed(1)) * 0.5
+    backbone.reset_counts()
+    found = predict(backbone, spec, RECORDS, InputTokens(vectors), batch_rows=32)
+    contexts = [len(spec.encode(record, tokenizer).context) for record in RECORDS]
+    words = sum(map(len, spec.continuations(tokenizer)))
+    by_record = sum(length + context - 1 + words for context in contexts)
+    if length == 3:
+        assert backbone.counts["tokens"] == by_record
+        assert by_record < sum(contexts) * len(MANY_TOKENS)
+    else:
+        assert backbone.counts["tokens"] < by_record
+    for prediction, text in zip(found, TEXTS, strict=True):
+        expected = reference(text, MANY_TOKENS, vectors)
+        assert prediction.scores == pytest.approx(expected, abs=2e-4)
+
+
+def test_nothing_to_predict(backbone, vectors):
+    assert predict(backbone, make_spec(MANY_TOKENS), [], InputTokens(vectors)) == []
+
+
 def test_the_single_token_path_is_the_general_path(backbone, vectors):
     # A third label of two tokens sends the same two labels through the general path.
     fast = predict(backbone, make_spec(ONE_TOKEN), RECORDS, InputTokens(vectors))

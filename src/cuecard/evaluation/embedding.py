@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from cuecard.errors import ConfigError
-from cuecard.evaluation.predict import BATCH_ROWS, OnRows, check_task
+from cuecard.evaluation.predict import BATCH_ROWS, check_task
+from cuecard.evaluation.word_scores import OnRows
 from cuecard.tasks.batching import ordered_batches
 from cuecard.tasks.embedding import embed_rows, texts_of
 from cuecard.tasks.spec import TaskSpec

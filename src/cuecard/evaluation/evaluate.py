@@ -20,10 +20,11 @@ from cuecard.evaluation.intervals import (
     bootstrap_statistic,
     paired_bootstrap,
 )
-from cuecard.evaluation.predict import BATCH_ROWS, OnRows, predict
+from cuecard.evaluation.predict import BATCH_ROWS, predict
 from cuecard.evaluation.report import plain, write_text
 from cuecard.evaluation.scoring import PRIMARY, score
 from cuecard.evaluation.statistics import Statistic
+from cuecard.evaluation.word_scores import OnRows
 from cuecard.tasks.kinds import check_target
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Head, Injection, Interval, Prediction, Record, Slot, Tokenizer

@@ -10,17 +10,17 @@ Calibrated scores have a prior taken off: what the labels get on average over un
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cuecard.errors import ConfigError
 from cuecard.evaluation.heads import answers, head_outputs, numbers, several_labels, tags
-from cuecard.tasks.batching import collate, ordered_batches
+from cuecard.evaluation.word_scores import OnRows, score_next, score_words
+from cuecard.tasks.batching import ordered_batches
 from cuecard.tasks.cells import options_of
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import (
@@ -38,8 +38,6 @@ BATCH_ROWS = 32
 
 # Zhao et al.'s stand-ins for an input that says nothing.
 CONTENT_FREE = ("N/A", "", "[MASK]")
-
-OnRows = Callable[[int], None]
 
 
 def check_task(backbone: Backbone, spec: TaskSpec) -> None:
@@ -125,12 +123,12 @@ def predict(
     with torch.inference_mode():
         if all(len(word) == 1 for word in words):
             firsts = [word[0] for word in words]
-            scores = _score_next(
+            scores = score_next(
                 backbone, rows, firsts, injection, batch_rows, token_budget, on_rows
             )
         else:
             each = [words] * len(rows)
-            sums = _score_words(backbone, rows, each, injection, batch_rows, token_budget, on_rows)
+            sums = score_words(backbone, rows, each, injection, batch_rows, token_budget, on_rows)
             scores = torch.tensor(sums, dtype=torch.float64).reshape(len(rows), len(words))
     if spec.normalize == "length":
         scores = scores / torch.tensor([len(word) for word in words], dtype=torch.float64)
@@ -242,59 +240,6 @@ def cut_answer(text: str, stop: str | None) -> str:
     return answer if stop is None else answer.split(stop, 1)[0].strip()
 
 
-def _score_next(
-    backbone: Backbone,
-    rows: Sequence[Encoded],
-    firsts: Sequence[int],
-    injection: Injection | None,
-    batch_rows: int,
-    token_budget: int | None,
-    on_rows: OnRows | None,
-) -> Tensor:
-    """Log-probabilities [n, L] of single tokens: one row and one read per record."""
-    scores = torch.zeros(len(rows), len(firsts), dtype=torch.float64)
-    lengths = [len(row.context) for row in rows]
-    for chosen in ordered_batches(lengths, batch_rows, token_budget):
-        batch = collate([(rows[i], ()) for i in chosen], read="next")
-        logits = backbone.forward(batch, injection)
-        logs = (logits[:, list(firsts)] - logits.logsumexp(-1, keepdim=True)).double()
-        scores[chosen] = logs.cpu()
-        if on_rows is not None:
-            on_rows(len(chosen))
-    return scores
-
-
-def _score_words(
-    backbone: Backbone,
-    rows: Sequence[Encoded],
-    words: Sequence[Sequence[Sequence[int]]],
-    injection: Injection | None,
-    batch_rows: int,
-    token_budget: int | None,
-    on_rows: OnRows | None,
-) -> list[list[float]]:
-    """Summed log-probabilities of each record's words, of any length: one row for each of both."""
-    pairs = [(row, label) for row in range(len(rows)) for label in range(len(words[row]))]
-    scores = [[0.0] * len(some) for some in words]
-    left = list(map(len, words))
-    lengths = [len(rows[row].context) + len(words[row][label]) - 1 for row, label in pairs]
-    for chosen in ordered_batches(lengths, batch_rows, token_budget):
-        here = [pairs[i] for i in chosen]
-        batch = collate([(rows[row], words[row][label]) for row, label in here])
-        batch = batch.to(backbone.device)
-        (reads,) = backbone.read_many([(batch, injection)])
-        logs = -reads.nll(batch.target_ids).double()
-        sums = torch.zeros(len(here), dtype=torch.float64, device=logs.device)
-        sums = sums.index_add(0, batch.read_rows, logs)
-        for (row, label), total in zip(here, sums.tolist(), strict=True):
-            scores[row][label] = total
-            left[row] -= 1
-        finished = sum(left[row] == 0 for row in {row for row, _ in here})
-        if on_rows is not None and finished:
-            on_rows(finished)
-    return scores
-
-
 @torch.inference_mode()
 def _choose(
     backbone: Backbone,
@@ -308,7 +253,7 @@ def _choose(
 ) -> list[Prediction]:
     """The likeliest of each record's own options."""
     words = [spec.options(record, backbone.tokenizer) for record in records]
-    found = _score_words(backbone, rows, words, injection, batch_rows, token_budget, on_rows)
+    found = score_words(backbone, rows, words, injection, batch_rows, token_budget, on_rows)
     predictions = []
     for index, (record, scores, ids) in enumerate(zip(records, found, words, strict=True)):
         sums = np.asarray([scores])

@@ -14,8 +14,9 @@ from typing import Any
 from cuecard.artifacts import Prompt
 from cuecard.errors import ConfigError, GateError
 from cuecard.evaluation import Evaluation, evaluate, gain
-from cuecard.evaluation.predict import BATCH_ROWS, OnRows
+from cuecard.evaluation.predict import BATCH_ROWS
 from cuecard.evaluation.report import plain
+from cuecard.evaluation.word_scores import OnRows
 from cuecard.registry.documents import Version
 from cuecard.registry.registry import Registry
 from cuecard.tasks import TaskSpec
