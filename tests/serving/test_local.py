@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cuecard.errors import BackboneError, ConfigError, EngineError
-from cuecard.serving.engine import Generation, Held, Scoring
+from cuecard.serving.engine import Generation, Held, Scoring, Token
 from cuecard.types import Encoded, InputTokens
 from serving_engine import (
     LONGER,
@@ -379,6 +379,32 @@ def test_who_still_waits_when_it_closes_is_told() -> None:
 
     for error in asyncio.run(ask()):
         assert isinstance(error, EngineError) and "closed" in str(error)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_answer_half_written_is_told_of_the_end(
+    fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backbone = tiny_backbone()
+    assert backbone.ragged is not None
+
+    def failing(*args: Any, **options: Any) -> Any:
+        raise RuntimeError("out of memory")
+
+    async def ask() -> None:
+        async with serving(backbone) as engine:
+            answer = engine.generate(writing(held(1), tokens(1, 9), count=200))
+            assert isinstance(await anext(answer), Token)
+            if fails:
+                monkeypatch.setattr(backbone.ragged, "run", failing)
+            else:
+                await engine.close()
+            with pytest.raises(EngineError, match="memory" if fails else "closed"):
+                async for _ in answer:
+                    pass
+
+    asyncio.run(ask())
 
 
 def test_it_does_not_run_before_it_starts() -> None:

@@ -99,10 +99,9 @@ class Decoder:
         self._benches = [bench for bench in self._benches if bench.rows]
 
     def drop_all(self) -> list[Writing]:
-        """Let go of every row: whose they were."""
+        """Let go of every row: whose they were, and who has yet to be told."""
         rows = [call for bench in self._benches for call in bench.rows]
         for call in rows:
-            call.over = True
             self.release(call)
         self._benches, self.live = [], 0
         return rows
