@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -389,20 +390,31 @@ def test_an_answer_half_written_is_told_of_the_end(
     backbone = tiny_backbone()
     assert backbone.ragged is not None
 
-    def failing(*args: Any, **options: Any) -> Any:
-        raise RuntimeError("out of memory")
+    run, passes, go = backbone.ragged.run, 0, threading.Event()
+
+    def held_up(*args: Any, **options: Any) -> Any:
+        nonlocal passes
+        passes += 1
+        if passes == 3:
+            go.wait(30)
+            if fails:
+                raise RuntimeError("out of memory")
+        return run(*args, **options)
+
+    monkeypatch.setattr(backbone.ragged, "run", held_up)
 
     async def ask() -> None:
         async with serving(backbone) as engine:
             answer = engine.generate(writing(held(1), tokens(1, 9), count=200))
             assert isinstance(await anext(answer), Token)
-            if fails:
-                monkeypatch.setattr(backbone.ragged, "run", failing)
-            else:
-                await engine.close()
+            closing = None if fails else asyncio.create_task(engine.close())
+            await asyncio.sleep(0)  # it is told to close before the pass goes on
+            go.set()
             with pytest.raises(EngineError, match="memory" if fails else "closed"):
                 async for _ in answer:
                     pass
+            if closing is not None:
+                await closing
 
     asyncio.run(ask())
 
