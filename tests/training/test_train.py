@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -250,3 +251,20 @@ def test_a_prompt_is_asked_in_its_own_slot() -> None:
         assert found.scores == pytest.approx(expected.scores, abs=1e-4)
     with pytest.raises(WrongBackboneError):
         answer(tiny_backbone(seed=1), run.prompt, task.test)
+
+
+def test_a_run_counts_its_tokens_those_of_steps_twice() -> None:
+    backbone, task = tiny_backbone(), review_task(60)
+    seen: list[tuple[str, int]] = []
+
+    def watch(event: dict[str, Any]) -> None:
+        seen.append((event["event"], backbone.counts["tokens"]))
+
+    run = train(backbone, task, METHOD, TrainConfig(steps=4, eval_every=2), observer=watch)
+    pairs = itertools.pairwise(seen)
+    spent = [(name, now - before) for (_, before), (name, now) in pairs]
+    looks = sum(tokens for name, tokens in spent if name == "validation")
+    steps = sum(tokens for name, tokens in spent if name == "step")
+    assert looks > 0 and steps > 0
+    assert run.tokens == looks + 2 * steps
+    assert run.method == METHOD

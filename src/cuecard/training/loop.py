@@ -17,6 +17,10 @@ from cuecard.training.checkpoint import Checkpoint
 from cuecard.training.loss import batch_losses
 from cuecard.training.member import Member
 
+# Passes that a token of an optimizer step costs. The backbone is frozen, so that the backward pass
+# makes the gradients of activations alone, as much work as the forward pass.
+STEP_PASSES = 2
+
 
 def run_loop(
     members: list[Member],
@@ -82,6 +86,7 @@ def _step(members: Sequence[Member], clock: _Clock) -> None:
     started = time.monotonic()
     passes = [member.begin_step() for member in members]
     backbone = members[0].job.backbone
+    before = backbone.counts["tokens"]
     recompute = any(member.job.recompute for member in members)
     for number in range(max(passes)):
         asking = [m for m, count in zip(members, passes, strict=True) if number < count]
@@ -94,26 +99,29 @@ def _step(members: Sequence[Member], clock: _Clock) -> None:
             torch.stack(shares).sum().backward()  # type: ignore[no-untyped-call]
     for member in members:
         member.end_step(time.monotonic() - started)
-    clock.charge(members)
+    clock.charge(members, STEP_PASSES * (backbone.counts["tokens"] - before))
 
 
 def _look(members: Sequence[Member], clock: _Clock) -> None:
     for member in members:
+        backbone = member.job.backbone
+        before = backbone.counts["tokens"]
         member.look()
-        clock.charge([member])
+        clock.charge([member], backbone.counts["tokens"] - before)
 
 
 class _Clock:
-    """Shares out the seconds since it was last asked."""
+    """Shares out the seconds since it was last asked, and the tokens run in them."""
 
     def __init__(self) -> None:
         self._cpu, self._wall = time.process_time(), time.monotonic()
 
-    def charge(self, members: Sequence[Member]) -> None:
+    def charge(self, members: Sequence[Member], tokens: int) -> None:
         """To these members alike."""
         cpu, wall = time.process_time(), time.monotonic()
         for member in members:
-            member.spend((cpu - self._cpu) / len(members), (wall - self._wall) / len(members))
+            share = len(members)
+            member.spend((cpu - self._cpu) / share, (wall - self._wall) / share, tokens / share)
         self._cpu, self._wall = cpu, wall
 
 

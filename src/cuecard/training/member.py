@@ -155,10 +155,11 @@ class Member:
         state.method = {} if self.over else deepcopy(self.method.state_dict())
         state.optimizer = {} if self.over else self._optimizer.state_dict()
 
-    def spend(self, cpu: float, wall: float) -> None:
-        """Count seconds as spent on this run."""
+    def spend(self, cpu: float, wall: float, tokens: float) -> None:
+        """Count seconds, and tokens run forward, as spent on this run."""
         self.state.cpu_seconds += cpu
         self.state.wall_seconds += wall
+        self.state.tokens += tokens
 
     def keep_best(self) -> None:
         """Let the method hold its best step."""

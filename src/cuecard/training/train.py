@@ -65,6 +65,9 @@ class Run:
         cpu_seconds, seconds: of the training, validations included, over all its sittings.
         alarm: what looks wrong, in a sentence; None if nothing does.
         folder: the run's folder; None if nothing was kept.
+        tokens: run forward by the training, validations included; those of optimizer steps count
+            twice, for the backward pass.
+        method: the method's settings.
     """
 
     prompt: Prompt
@@ -77,6 +80,8 @@ class Run:
     seconds: float
     alarm: str | None
     folder: Path | None
+    tokens: int
+    method: MethodConfig
 
 
 def train(
@@ -364,6 +369,8 @@ def finish_run(
         seconds=state.wall_seconds,
         alarm=alarm_for(task, best),
         folder=folder,
+        tokens=round(state.tokens),
+        method=method,
     )
     _log_end(log, run)
     return run
