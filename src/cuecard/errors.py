@@ -17,12 +17,21 @@
     │   └── SignatureError       a version that nobody trusted has signed
     ├── TrainingError            a run that cannot start, go on or resume
     ├── EngineError              an engine that failed while it served
+    ├── FileError                a file, folder or stream that the system would not read or write
     └── Interrupted              Ctrl-C after the checkpoint is on disk; exit code 130
 
 Every error a user can cause is one of these; the command line prints it without a traceback.
+
+    CuecardWarning               something that a user should know and that stops nothing
+    └── DataWarning              rows, parts or labels of the user's data
+
+Warnings go through Python's `warnings`; the command line prints them on standard error.
 """
 
 from __future__ import annotations
+
+import errno
+from typing import Self
 
 
 class CuecardError(Exception):
@@ -139,7 +148,48 @@ class EngineError(CuecardError):
     """An engine that failed while it served; the request was not at fault."""
 
 
+class FileError(CuecardError):
+    """A file, folder or stream that the operating system would not read or write."""
+
+    @classmethod
+    def of(
+        cls, error: OSError, what: str | None = None, where: object = None, hint: str | None = None
+    ) -> Self:
+        """The error for what the system said.
+
+        Args:
+            what: one sentence; "the system refused to read or write" by default.
+            where: the path or stream; by default the one that the error names.
+        """
+        place = where if where is not None else error.filename
+        return cls(
+            what or "the operating system refused to read or write",
+            where=None if place is None else str(place),
+            got=error.strerror or str(error) or type(error).__name__,
+            hint=hint or _REMEDIES.get(error.errno or 0),
+        )
+
+
+_REMEDIES = {
+    errno.ENOSPC: "free some disk space, or choose a folder on another disk",
+    errno.EDQUOT: "your quota on this disk is used up: delete something, or choose another disk",
+    errno.EFBIG: "the file is larger than the disk or a limit of this shell (ulimit -f) allows",
+    errno.EROFS: "the file system is read-only: choose a folder on another one",
+    errno.EACCES: "check the permissions of the file and its folder",
+    errno.EPERM: "check the permissions of the file and its folder",
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n)",
+}
+
+
 class Interrupted(CuecardError):  # noqa: N818 - not a fault: the user asked for it
     """The user stopped the run; the checkpoint is on disk."""
 
     exit_code = 130
+
+
+class CuecardWarning(UserWarning):
+    """Something that a user should know and that stops nothing."""
+
+
+class DataWarning(CuecardWarning):
+    """Rows, parts or labels of the user's data that are left out or look wrong."""

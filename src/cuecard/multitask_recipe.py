@@ -13,8 +13,8 @@ from cuecard.backbones.loading import Precision
 from cuecard.backbones.quantize import Quantize
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, TrainingError
-from cuecard.evaluation.report import write_text
 from cuecard.methods import MPT
+from cuecard.plain_files import write_text
 from cuecard.recipe import FILE as RECIPE
 from cuecard.recipe import (
     DataRecipe,

@@ -18,9 +18,9 @@ from cuecard.backbones.quantize import Quantize
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, TrainingError
 from cuecard.evaluation.manual import ManualPrompt
-from cuecard.evaluation.report import write_text
 from cuecard.methods import MethodSettings, PromptTuning, method_settings
 from cuecard.names import data_source, load_backbone
+from cuecard.plain_files import write_text
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
 from cuecard.tasks.kinds import Kind

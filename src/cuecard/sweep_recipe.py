@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, TrainingError
-from cuecard.evaluation.report import write_text
+from cuecard.plain_files import write_text
 from cuecard.recipe import FILE as RECIPE
 from cuecard.recipe import Recipe, check_folder, check_no_run, read_recipe
 from cuecard.settings import parse_settings

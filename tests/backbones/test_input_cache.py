@@ -7,6 +7,7 @@ import torch
 
 from cuecard.backbones import CausalBackbone
 from cuecard.backbones.input_cache import InputCache, Shape
+from cuecard.errors import FileError
 from cuecard.tasks import collate
 from cuecard.types import Batch, Encoded, InputTokens
 from tiny import CONFIGS, tiny_backbone
@@ -148,3 +149,17 @@ def test_a_damaged_or_stale_file_is_made_anew(damage: str, tmp_path: Path) -> No
     torch.testing.assert_close(answers(again, batch()), expected, atol=1e-4, rtol=1e-4)
     assert cache.misses == 1
     assert [path.name for path in tmp_path.iterdir()] == ["inputs.bin"]
+
+
+def test_a_full_disk_is_told_before_anything_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    backbone = tiny_backbone()
+    remembered(backbone, tmp_path / "inputs")
+    with pytest.raises(FileError, match="No space left"):
+        answers(backbone, batch())
+    assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cuecard.catalogue.cache import cache_root, locked, publish, require_room, workspace
+from cuecard.catalogue.cache import VARIABLE, cache_root, locked, publish, require_room, workspace
 from cuecard.errors import CatalogueError
 
 HOLD = """
@@ -161,3 +161,14 @@ def test_room_on_the_disk_is_required(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match="not enough room") as caught:
         require_room(tmp_path / "not" / "there", 10**18)
     assert caught.value.expected == "1000000000000 MB"
+
+
+def test_no_home_is_told_with_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(*_: object) -> str:
+        return "~"
+
+    monkeypatch.setattr("os.path.expanduser", nobody)
+    for environment in ({}, {VARIABLE: "~/cuecard"}):
+        with pytest.raises(CatalogueError, match=VARIABLE):
+            cache_root(environment, "linux")
+    assert cache_root({"XDG_CACHE_HOME": "/x"}, "linux") == Path("/x/cuecard")

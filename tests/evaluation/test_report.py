@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from cuecard.errors import FileError
 from cuecard.evaluation.report import (
     TEXT_COLUMNS,
     Row,
@@ -16,8 +17,8 @@ from cuecard.evaluation.report import (
     rich_table,
     write_json,
     write_markdown,
-    write_text,
 )
+from cuecard.plain_files import write_text
 from cuecard.types import Interval
 
 ROWS = [
@@ -94,7 +95,7 @@ def test_a_failed_write_leaves_the_old_report_and_nothing_else(tmp_path, monkeyp
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", broken)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(FileError, match="disk full"):
         write_text("new", path)
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["report.md"]

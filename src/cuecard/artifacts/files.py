@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from cuecard.errors import ArtifactError
+from cuecard.plain_files import flush_folder, replace_file, sibling, write_flushed
 
 MANIFEST_FILE = "prompt.json"
 TENSOR_FILE = "adapter_model.safetensors"
@@ -28,14 +26,16 @@ def publish_folder(folder: Path, contents: Mapping[str, bytes], *, overwrite: bo
         ArtifactError: the folder cannot be written, is not empty (without overwrite), or holds
             files that no artefact has (with overwrite).
     """
-    staged = _sibling(folder)
+    staged = sibling(folder)
     try:
         _check_replaceable(folder, overwrite)
         folder.parent.mkdir(parents=True, exist_ok=True)
         staged.mkdir()
         for name, content in contents.items():
-            _write_flushed(staged / name, content)
+            write_flushed(staged / name, content)
+        flush_folder(staged)
         _swap(staged, folder)
+        flush_folder(folder.parent)
     except OSError as error:
         raise _cannot_write(folder, error) from error
     finally:
@@ -49,17 +49,12 @@ def publish_file(path: Path, content: bytes, *, overwrite: bool) -> None:
         ArtifactError: the file exists (without overwrite), is not a plain file, or cannot be
             written.
     """
-    staged = _sibling(path)
     try:
         _check_file_replaceable(path, overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_flushed(staged, content)
-        os.replace(staged, path)
+        replace_file(path, content)
     except OSError as error:
         raise _cannot_write(path, error) from error
-    finally:
-        with suppress(OSError):  # it is not there: renamed, or never made
-            staged.unlink()
 
 
 def _check_file_replaceable(path: Path, overwrite: bool) -> None:
@@ -93,7 +88,7 @@ def _check_replaceable(folder: Path, overwrite: bool) -> None:
 
 def _swap(staged: Path, folder: Path) -> None:
     """Rename staged to folder; what was there comes back if the rename fails."""
-    old = _sibling(folder)
+    old = sibling(folder)
     if folder.exists():
         folder.rename(old)
     try:
@@ -103,17 +98,6 @@ def _swap(staged: Path, folder: Path) -> None:
             old.rename(folder)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _write_flushed(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sibling(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 
 
 def _cannot_write(path: Path, error: OSError) -> ArtifactError:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cuecard.backbones.packing import Past
+from cuecard.plain_files import writing_to
 
 Place = Literal["memory", "disk"]
 Compute = Callable[[Sequence[tuple[int, ...]]], Tensor]
@@ -171,10 +173,7 @@ class _Store:
         length = begin + tokens * shape.token_bytes
         fresh = not _is_of(file, header, length)
         if fresh:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("wb") as handle:
-                handle.write(header + np.full(groups, _ABSENT, dtype=np.int64).tobytes())
-                handle.truncate(length)
+            _make(file, header + np.full(groups, _ABSENT, dtype=np.int64).tobytes(), length)
         self._sums = np.memmap(file, np.int64, "r+", len(header), (groups,))
         values: NDArray[np.uint8] = np.memmap(file, np.uint8, "r+", begin, (length - begin,))
         with torch.inference_mode(False):
@@ -206,6 +205,28 @@ def _grouped(inputs: Sequence[tuple[int, ...]]) -> list[list[tuple[int, ...]]]:
         groups[-1].append(ids)
         room -= len(ids)
     return groups
+
+
+def _make(file: Path, header: bytes, length: int) -> None:
+    """A file of this length that has its room on the disk.
+
+    A hole would be filled through a memory map, where a full disk kills the process.
+
+    Raises:
+        FileError: there is no room, or the folder cannot be written.
+    """
+    with writing_to(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with file.open("wb") as handle:
+                handle.write(header)
+                handle.truncate(length)
+                handle.flush()
+                if hasattr(os, "posix_fallocate"):
+                    os.posix_fallocate(handle.fileno(), 0, length)
+        except OSError:
+            file.unlink(missing_ok=True)
+            raise
 
 
 def _is_of(file: Path, header: bytes, length: int) -> bool:

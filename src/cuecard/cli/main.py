@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import version
@@ -13,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from cuecard.errors import CuecardError
+from cuecard.cli.boundary import boundary
 
 # Name -> the module and function in this package, and the first words of its help. Only the command
 # that was asked for is imported: with torch and transformers that takes seconds.
@@ -159,22 +157,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 2 a user's mistake, 130 stopped by Ctrl-C, 1 a bug."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    warnings.filterwarnings("ignore")  # libraries' notices are not for a command line's user
-    try:
+    with boundary(words):
         app_for(next(iter(words), None))(words, standalone_mode=True)
-    except CuecardError as error:
-        _tell(error, as_json="--json" in words)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("stopped", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-
-
-def _tell(error: CuecardError, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(error.to_dict(), ensure_ascii=False))
-    else:
-        typer.echo(f"cuecard: {error}", err=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cuecard.errors import ConfigError
+from cuecard.errors import ConfigError, FileError
 
 
 def check_place(path: Path | None, option: str) -> None:
@@ -36,6 +36,10 @@ def writing(path: Path, option: str) -> Iterator[None]:
     """
     try:
         yield
+    except FileError as error:
+        raise FileError(
+            error.what, where=f"{option} {error.where}", got=error.got, hint=error.hint
+        ) from error
     except OSError as error:
         raise ConfigError(
             "the file cannot be written",

@@ -37,8 +37,8 @@ from cuecard.errors import ConfigError
 from cuecard.evaluation import predict as run_prediction
 from cuecard.evaluation.answers import answer_rows, save_answers
 from cuecard.evaluation.embedding import embed
-from cuecard.evaluation.report import write_text
 from cuecard.names import data_source
+from cuecard.plain_files import write_text
 from cuecard.types import Backbone, Prediction, Record
 
 _FEW = 50  # so many rows are soon answered, and need no progress

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cuecard.evaluation.report import write_text
+from cuecard.plain_files import write_text
 from cuecard.types import Prediction, Record
 
 

@@ -21,10 +21,11 @@ from cuecard.evaluation.intervals import (
     paired_bootstrap,
 )
 from cuecard.evaluation.predict import BATCH_ROWS, predict
-from cuecard.evaluation.report import plain, write_text
+from cuecard.evaluation.report import plain
 from cuecard.evaluation.scoring import PRIMARY, score
 from cuecard.evaluation.statistics import Statistic
 from cuecard.evaluation.word_scores import OnRows
+from cuecard.plain_files import write_text
 from cuecard.tasks.kinds import check_target
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Head, Injection, Interval, Prediction, Record, Slot, Tokenizer

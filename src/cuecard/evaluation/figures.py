@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cuecard.errors import ConfigError
+from cuecard.plain_files import write_bytes
 
 _BLUE, _ORANGE, _GREY = "#2563a8", "#c8571b", "#9aa4b0"
 
@@ -121,10 +123,9 @@ def _blank(size: tuple[float, float]) -> tuple[Figure, Any]:
 
 
 def _write(figure: Figure, path: str | Path) -> Path:
-    place = Path(path)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(place, format="png")
-    return place
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png")
+    return write_bytes(drawn.getvalue(), path)
 
 
 def _columns(points: Sequence[tuple[Any, Any]]) -> tuple[list[float], list[float]]:

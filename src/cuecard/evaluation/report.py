@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel
 from rich.table import Table
 
+from cuecard.plain_files import write_text
 from cuecard.types import Interval
 
 CLASSIFICATION_COLUMNS = (
@@ -137,27 +136,6 @@ def write_markdown(
         parts.append("".join(f"- {note}\n" for note in notes))
     parts.extend(f"![{caption}]({file})\n" for caption, file in (figures or {}).items())
     return write_text("\n".join(parts), path)
-
-
-def write_text(text: str, path: str | Path) -> Path:
-    """Write UTF-8 text under a temporary name beside `path`, then rename it there."""
-    place = Path(path)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp's files are for their owner alone; a report is an ordinary file.
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)
-        os.replace(name, place)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return place
 
 
 def plain(value: Any) -> Any:

@@ -72,7 +72,15 @@ def open_store(place: str | Path) -> Store:
     text = str(place)
     found = _URL.match(text)
     if found is None:
-        return LocalStore(Path(text).expanduser())
+        try:
+            return LocalStore(Path(text).expanduser())
+        except RuntimeError as error:
+            raise RegistryError(
+                "there is no home folder for '~' to stand for",
+                where=text,
+                got=error,
+                hint="give the folder's whole path",
+            ) from error
     protocol = found.group(1).lower()
     if protocol in ("file", "local"):
         return LocalStore(Path(text[found.end() :]))

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cuecard.errors import ConfigError
+from cuecard.plain_files import replace_file
 from cuecard.registry.references import NAME
 
 EVERYTHING = "*"
@@ -241,13 +240,4 @@ def _changing(path: Path) -> Iterator[None]:
 def _write(path: Path, keys: tuple[Key, ...]) -> None:
     """Replace the file whole; only its owner may read it."""
     content = KeyFile(keys=keys).model_dump_json(indent=1, exclude_none=True) + "\n"
-    handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, path)
-    except OSError:
-        Path(fresh).unlink(missing_ok=True)
-        raise
+    replace_file(path, content.encode(), private=True)

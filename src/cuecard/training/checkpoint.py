@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 from dataclasses import asdict, dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from cuecard.errors import TrainingError
+from cuecard.plain_files import replace_file, writing_to
 
 FILE = "checkpoint.pt"
 
@@ -78,13 +79,16 @@ class Checkpoint:
     notes: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, folder: Path) -> None:
-        """Write to a side file, flush it to disk, put it in place."""
-        side = folder / f"{FILE}.part"  # one name, so that a killed run leaves at most one behind
-        with side.open("wb") as file:
-            torch.save(asdict(self), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(side, folder / FILE)
+        """Replace the folder's checkpoint, whole or not at all.
+
+        Raises:
+            FileError: it cannot be written.
+        """
+        # In memory first: torch tells nothing of the system's reason where a disk is full.
+        content = BytesIO()
+        torch.save(asdict(self), content)
+        with writing_to(folder / FILE):
+            replace_file(folder / FILE, content.getvalue())
 
     @classmethod
     def open(cls, folder: Path | None, key: str, runs: int = 0) -> Checkpoint:
@@ -94,7 +98,10 @@ class Checkpoint:
             TrainingError: as `load`.
         """
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+            with writing_to(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                for left in folder.glob(f".{FILE}.*.tmp"):  # by a process that was killed
+                    left.unlink()
             if found := cls.load(folder, key):
                 return found
         return cls(key=key, runs=[State() for _ in range(runs)])

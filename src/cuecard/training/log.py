@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cuecard.plain_files import writing_to
+
 Observer = Callable[[dict[str, Any]], None]
 
 FILE = "log.jsonl"
@@ -28,15 +30,21 @@ class RunLog:
         self._path = None if folder is None else folder / FILE
         self._observer = observer
         if self._path is not None:
-            self._path.touch()
-            os.truncate(self._path, min(keep_bytes, self._path.stat().st_size))
+            with writing_to(self._path):
+                self._path.touch()
+                os.truncate(self._path, min(keep_bytes, self._path.stat().st_size))
 
     def write(self, event: str, **values: Any) -> None:
-        """Append one event; it is on disk, whole, when this returns."""
+        """Append one event; it is on disk, whole, when this returns.
+
+        Raises:
+            FileError: the log cannot be written.
+        """
         row = {"event": event, **values}
         if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            line = json.dumps(row, ensure_ascii=False) + "\n"
+            with writing_to(self._path), self._path.open("ab") as file:
+                file.write(line.encode("utf-8", "backslashreplace"))
         if self._observer is not None:
             self._observer(row)
 

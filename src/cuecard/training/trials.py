@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cuecard.evaluation.report import write_json, write_text
+from cuecard.evaluation.report import write_json
+from cuecard.plain_files import write_text
 from cuecard.training.checkpoint import State
 from cuecard.training.space import Settings
 from cuecard.training.train import Run
