@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -30,17 +30,19 @@ from cuecard.serving.embeddings import embeddings
 from cuecard.serving.faults import as_refusal
 from cuecard.serving.follower import RegistryState
 from cuecard.serving.health import readiness
+from cuecard.serving.invalid import invalid_request
 from cuecard.serving.keys import KeyRing
 from cuecard.serving.limits import Meter
 from cuecard.serving.logs import JsonLog
 from cuecard.serving.metrics import CONTENT_TYPE, Metrics
 from cuecard.serving.models import model_card, model_list
-from cuecard.serving.refusals import Refusal, bad_request
+from cuecard.serving.refusals import Refusal
 from cuecard.serving.requests import (
     ChatRequest,
     ClassifyRequest,
     CompletionRequest,
     EmbeddingRequest,
+    Sent,
 )
 from cuecard.serving.responses import EventStream, refusal_response
 from cuecard.serving.service import Service
@@ -50,6 +52,14 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "The request cannot be answered."},
     "5XX": {"model": ErrorBody, "description": "The server cannot answer just now."},
 }
+
+_BODIES: Mapping[str, type[Sent]] = {
+    "/v1/completions": CompletionRequest,
+    "/v1/chat/completions": ChatRequest,
+    "/v1/classify": ClassifyRequest,
+    "/v1/embeddings": EmbeddingRequest,
+}
+"""What each route takes, to say what was wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +201,9 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> Response:
-        return refusal_response(_told(error))
+        return refusal_response(
+            invalid_request(error.errors(), error.body, _BODIES.get(request.url.path))
+        )
 
     @app.exception_handler(HTTPException)
     async def no_route(request: Request, error: HTTPException) -> Response:
@@ -205,13 +217,3 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
         return refusal_response(Refusal(500, "internal_error", "The server failed."))
-
-
-def _told(error: RequestValidationError) -> Refusal:
-    """The first complaint: the field and what is expected there, never what was sent."""
-    first = error.errors()[0]
-    where = [str(part) for part in first["loc"] if part != "body"]
-    if first["type"] == "json_invalid":
-        return bad_request("The body is no JSON.", None, "invalid_json")
-    param = ".".join(where)[:200] or None
-    return bad_request(f"{param or 'body'}: {first['msg']}.", param)

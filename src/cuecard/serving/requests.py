@@ -1,16 +1,36 @@
 """What clients send: OpenAI's shapes, and `/v1/classify`.
 
 Whatever is not offered is refused by name; nothing that a client asks for is passed over silently.
+Values that ask for nothing are accepted (`cuecard.serving.neutral`).
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from cuecard.serving.neutral import (
+    MESSAGE,
+    PARAMETERS,
+    PART,
+    STREAM_OPTIONS,
+    Neutral,
+    without_neutral,
+)
 
 MOST_STOPS = 4
 MOST_MODELS = 32
+OWN_WORDS = frozenset({"unpaired_surrogate", "token_ids"})
+"""Types of errors whose messages are ours, and say what a field must not have."""
 _SEED = 1 << 63
 
 
@@ -19,68 +39,106 @@ def _whole(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise ValueError("half a character is no text") from error
+        raise PydanticCustomError("unpaired_surrogate", "has an unpaired surrogate") from error
     return text
 
 
+def _stops(value: Any) -> Any:
+    """Drop empty texts, which stop nothing."""
+    if isinstance(value, list):
+        return [each for each in value if each != ""]
+    return value or None if isinstance(value, str) else value
+
+
 Text = Annotated[str, AfterValidator(_whole)]
+Name = Annotated[Text, Field(min_length=1, max_length=200)]
 Model = Annotated[
-    Text,
-    Field(
-        min_length=1,
-        max_length=200,
-        description="`name`, `name@alias`, `name@3`, or the backbone's own name.",
-    ),
+    Name,
+    Field(description="the name of a model: name, name@alias, name@3, or the backbone's own name"),
 ]
-Fields = Annotated[
-    dict[Text, Text], Field(description="The template's fields, by name, instead of one text.")
-]
-StopText = Annotated[Text, Field(min_length=1, max_length=200)]
-Nothing = Annotated[list[Any], Field(max_length=0)]
+Fields = dict[Text, Text]
+StopText = Annotated[Text, Field(max_length=200)]
 
 
-class _Sent(BaseModel):
+class Sent(BaseModel):
+    """What a client sends.
+
+    Every field's description completes "must be ...": it is what a client is told is allowed.
+
+    Attributes:
+        neutral: parameters without effect that are accepted, with their values.
+    """
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    neutral: ClassVar[Neutral] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_neutral(cls, sent: Any) -> Any:
+        if not isinstance(sent, dict):
+            return sent
+        return without_neutral(sent, cls.model_fields, cls.neutral)
 
 
-class StreamOptions(_Sent):
+class StreamOptions(Sent):
     """How to stream."""
 
-    include_usage: bool = False
+    neutral = STREAM_OPTIONS
+
+    include_usage: bool = Field(default=False, description="true or false")
 
 
-class ResponseFormat(_Sent):
+class ResponseFormat(Sent):
     """Only plain text is offered."""
 
-    type: Literal["text"]
+    type: Literal["text"] = Field(description='"text"')
 
 
-class Generating(_Sent):
+class Generating(Sent):
     """What completions and chats have in common.
 
     Attributes:
         temperature: 0 where it is not given, since that is how prompts are measured.
         fields: the template's fields, for a template that has several.
         raw: take the text as the whole context, and the prompt's vectors without its template.
-        n and what follows it: only the values that change nothing.
     """
 
+    neutral = PARAMETERS
+
     model: Model
-    max_tokens: int | None = Field(default=None, ge=1, le=1 << 20)
-    temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
-    top_p: float | None = Field(default=None, gt=0, le=1, allow_inf_nan=False)
-    seed: int | None = Field(default=None, ge=-_SEED, lt=_SEED)
-    stop: StopText | Annotated[list[StopText], Field(max_length=MOST_STOPS)] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    fields: Fields | None = None
-    raw: bool = False
-    user: Text | None = None
-    metadata: dict[Text, Text] | None = None
-    n: int | None = Field(default=None, ge=1, le=1)
-    presence_penalty: float | None = Field(default=None, ge=0, le=0, allow_inf_nan=False)
-    frequency_penalty: float | None = Field(default=None, ge=0, le=0, allow_inf_nan=False)
-    logit_bias: Annotated[dict[Text, Any], Field(max_length=0)] | None = None
+    max_tokens: int | None = Field(
+        default=None, ge=1, le=1 << 20, description="a positive whole number"
+    )
+    temperature: float | None = Field(
+        default=None, ge=0, le=2, allow_inf_nan=False, description="a number from 0 to 2"
+    )
+    top_p: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        allow_inf_nan=False,
+        description="a number above 0 and at most 1",
+    )
+    seed: int | None = Field(
+        default=None, ge=-_SEED, lt=_SEED, description="a whole number of at most 64 bits"
+    )
+    stop: Annotated[
+        StopText | Annotated[list[StopText], Field(max_length=MOST_STOPS)] | None,
+        BeforeValidator(_stops),
+    ] = Field(
+        default=None,
+        description=f"a string or a list of at most {MOST_STOPS} strings, each of at most 200 "
+        "characters",
+    )
+    stream: bool | None = Field(default=None, description="true or false")
+    stream_options: StreamOptions | None = Field(
+        default=None, description="an object with include_usage"
+    )
+    fields: Fields | None = Field(
+        default=None, description="an object of strings: the template's fields by name"
+    )
+    raw: bool = Field(default=False, description="true or false")
+    n: int | None = Field(default=None, ge=1, le=1, description="1")
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -93,26 +151,42 @@ class Generating(_Sent):
 class CompletionRequest(Generating):
     """`POST /v1/completions`."""
 
-    prompt: Text | Annotated[list[Text], Field(min_length=1)] | None = None
-    logprobs: int | None = Field(default=None, ge=0, le=0)
-    echo: Literal[False] | None = None
-    best_of: int | None = Field(default=None, ge=1, le=1)
-    suffix: None = None
+    prompt: Text | Annotated[list[Text], Field(min_length=1)] | None = Field(
+        default=None,
+        description="a string or a list of strings; token ids are not supported",
+    )
+    logprobs: int | None = Field(default=None, ge=0, le=0, description="0")
 
 
-class TextPart(_Sent):
+class TextPart(Sent):
     """A piece of a message; only text is offered."""
 
-    type: Literal["text"]
-    text: Text
+    neutral = PART
+
+    type: Literal["text"] = Field(
+        description='"text": images, audio and files are not supported in messages'
+    )
+    text: Text = Field(description="a string")
 
 
-class Message(_Sent):
-    """One turn of a chat."""
+class Message(Sent):
+    """One turn of a chat, also as this server or another one gave it to the client."""
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Text | list[TextPart]
-    name: Text | None = None
+    neutral = MESSAGE
+
+    role: Literal["system", "developer", "user", "assistant"] = Field(
+        description='"system", "developer", "user" or "assistant"; tools are not supported'
+    )
+    content: Text | list[TextPart] = Field(description="a string or a list of text parts")
+    name: Text | None = Field(default=None, description="a string")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _silent(cls, sent: Any) -> Any:
+        """An assistant may have said nothing: its content is null then, or left out."""
+        if isinstance(sent, dict) and sent.get("role") == "assistant":
+            return {**sent, "content": "" if sent.get("content") is None else sent["content"]}
+        return sent
 
     @property
     def text(self) -> str:
@@ -125,26 +199,31 @@ class Message(_Sent):
 class ChatRequest(Generating):
     """`POST /v1/chat/completions`."""
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=1024)]
-    max_completion_tokens: int | None = Field(default=None, ge=1, le=1 << 20)
-    logprobs: bool | None = None
-    top_logprobs: int | None = Field(default=None, ge=0, le=0)
-    response_format: ResponseFormat | None = None
-    tools: Nothing | None = None
-    tool_choice: Literal["none", "auto"] | None = None
-    parallel_tool_calls: bool | None = None
-    store: Literal[False] | None = None
+    messages: Annotated[list[Message], Field(min_length=1, max_length=1024)] = Field(
+        description="a list of 1 to 1024 messages"
+    )
+    max_completion_tokens: int | None = Field(
+        default=None, ge=1, le=1 << 20, description="a positive whole number"
+    )
+    logprobs: bool | None = Field(default=None, description="true or false")
+    top_logprobs: int | None = Field(default=None, ge=0, le=0, description="0")
+    response_format: ResponseFormat | None = Field(default=None, description='{"type": "text"}')
 
 
 Input = Text | Fields
 
 
-class ClassifyRequest(_Sent):
+class ClassifyRequest(Sent):
     """`POST /v1/classify`: every input under every model."""
 
-    model: Model | Annotated[list[Model], Field(min_length=1, max_length=MOST_MODELS)]
-    input: Input | Annotated[list[Input], Field(min_length=1)]
-    user: Text | None = None
+    neutral = PARAMETERS
+
+    model: Name | Annotated[list[Name], Field(min_length=1, max_length=MOST_MODELS)] = Field(
+        description=f"the name of a model, or a list of 1 to {MOST_MODELS} names"
+    )
+    input: Input | Annotated[list[Input], Field(min_length=1)] = Field(
+        description="a string, an object with the template's fields as strings, or a list of these"
+    )
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -161,11 +240,11 @@ def _no_ids(value: Any) -> Any:
     """Refuse token ids, as OpenAI takes them: they would be those of another tokenizer."""
     parts = value if isinstance(value, list) else []
     if any(isinstance(part, int | list) for part in parts):
-        raise ValueError("token ids are not taken, as they would be another tokenizer's: send text")
+        raise PydanticCustomError("token_ids", "has token ids, which are not supported: send text")
     return value
 
 
-class EmbeddingRequest(_Sent):
+class EmbeddingRequest(Sent):
     """`POST /v1/embeddings`.
 
     Attributes:
@@ -174,11 +253,16 @@ class EmbeddingRequest(_Sent):
         dimensions: only the number that the backbone gives.
     """
 
+    neutral = PARAMETERS
+
     model: Model
-    input: Annotated[Text | Annotated[list[Text], Field(min_length=1)], BeforeValidator(_no_ids)]
-    encoding_format: Literal["float", "base64"] | None = None
-    dimensions: int | None = Field(default=None, ge=1)
-    user: Text | None = None
+    input: Annotated[
+        Text | Annotated[list[Text], Field(min_length=1)], BeforeValidator(_no_ids)
+    ] = Field(description="a string or a list of strings, none of them empty")
+    encoding_format: Literal["float", "base64"] | None = Field(
+        default=None, description='"float" or "base64"'
+    )
+    dimensions: int | None = Field(default=None, ge=1, description="a positive whole number")
 
     @property
     def texts(self) -> list[str]:
