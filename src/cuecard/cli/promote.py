@@ -88,8 +88,10 @@ def promote(
     """
     opened = Registry(registry)
     trusted = read_trusted(trust or ())
+    # Resolved once: what is checked here is what is promoted below, whatever is pushed meanwhile.
+    target = opened.resolve(version)
     if trusted:
-        check_signed(opened.store, opened.resolve(version), trusted)
+        check_signed(opened.store, target, trusted)
     with fetch_progress(json=as_json) as progress:
         measuring = None
         if not_worse_on is not None:
@@ -117,7 +119,7 @@ def promote(
                 batch_rows=batch_rows,
             )
         gates = Gates(opened, _least(minimum or []), measuring)
-        event = opened.promote(version, alias, why=why, gate=gates)
+        event = opened.promote(target, alias, why=why, gate=gates)
     if as_json:
         print_json(event_facts(event))
     else:

@@ -21,16 +21,24 @@ def verify(
         ),
     ] = None,
     trust: Trust = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHA256",
+            help="The journal's head as an earlier `verify` printed it; it must still be there.",
+            show_default=False,
+        ),
+    ] = None,
     registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
-    """Check every version, file, alias and signature in a registry.
+    """Check every version, file, alias and signature in a registry, and its journal.
 
     Example: cuecard verify --registry s3://bucket/prompts --trust release.pub.pem
 
     Exit codes: 0 all is well, 2 bad input or something is wrong.
     """
-    report = run_verify(Registry(registry), name, read_trusted(trust or ()))
+    report = run_verify(Registry(registry), name, read_trusted(trust or ()), head)
     if as_json:
         counts = {
             field.name: getattr(report, field.name)
@@ -44,6 +52,8 @@ def verify(
             f"{report.events} moves, {report.signatures} signatures, {report.blobs} blobs "
             f"({report.bytes:,} bytes), {report.unused} unused"
         )
+        if report.head is not None:
+            typer.echo(f"journal: {report.writes} writes, head {report.head}")
         for problem in report.problems:
             typer.echo(f"wrong: {problem}", err=True)
     if report.problems:

@@ -11,18 +11,15 @@ from collections.abc import Sequence
 
 from cuecard.errors import RegistryError
 from cuecard.registry.documents import MAX_DOCUMENT_BYTES, AliasEvent, parse_document
-from cuecard.registry.references import check_alias
+from cuecard.registry.journal import record
+from cuecard.registry.references import is_alias
 from cuecard.registry.store import Store, read_all
 from cuecard.registry.versions import PROMPTS, numbered
 
 
 def alias_names(store: Store, name: str) -> list[str]:
-    """The aliases that a prompt has or had.
-
-    Raises:
-        RegistryError: a stranger among them.
-    """
-    return [check_alias(alias) for alias in store.names(f"{PROMPTS}/{name}/aliases")]
+    """The aliases that a prompt has or had; names that cannot be aliases are skipped."""
+    return [alias for alias in store.names(f"{PROMPTS}/{name}/aliases") if is_alias(alias)]
 
 
 def read_head(store: Store, name: str, alias: str) -> AliasEvent | None:
@@ -66,7 +63,11 @@ def read_log(store: Store, name: str, alias: str) -> list[AliasEvent]:
 
 def append(store: Store, event: AliasEvent) -> bool:
     """Move an alias; False if another writer moved it first."""
-    return store.create(event_key(event.name, event.alias, event.seq), event.to_bytes())
+    key, content = event_key(event.name, event.alias, event.seq), event.to_bytes()
+    if not store.create(key, content):
+        return False
+    record(store, event.name, key, content)
+    return True
 
 
 def event_key(name: str, alias: str, seq: int) -> str:

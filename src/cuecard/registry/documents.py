@@ -26,6 +26,9 @@ Name = Annotated[str, Field(pattern=NAME)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Number = Annotated[int, Field(ge=1, le=99_999_999)]
 Text = Annotated[str, Field(max_length=2000)]
+# What the journal may refer to; nothing outside of prompts/.
+_PART = NAME.removeprefix("^").removesuffix("$")
+OBJECT_KEY = rf"^prompts/{_PART}/(versions|deleted|aliases/{_PART})/[0-9]{{8}}\.json$"
 
 
 class Document(BaseModel):
@@ -159,6 +162,26 @@ class AliasEvent(Document):
     by: Text
     why: Text
     evidence: dict[str, JsonValue] = {}
+    id: str = Field(pattern=r"^[0-9a-f]{32}$")
+
+
+class JournalEntry(Document):
+    """One write to the registry: which object was created, and its digest.
+
+    Attributes:
+        seq: 1, 2, 3 ...: the order of the writes.
+        previous: SHA-256 of the previous entry's bytes; None for the first.
+        name: the prompt that was changed.
+        key: the object that was created: a version, an alias event or a deletion mark.
+        sha256: of the object's bytes.
+    """
+
+    schema_version: Literal[1] = 1
+    seq: Number
+    previous: Sha256 | None
+    name: Name
+    key: str = Field(pattern=OBJECT_KEY)
+    sha256: Sha256
     id: str = Field(pattern=r"^[0-9a-f]{32}$")
 
 

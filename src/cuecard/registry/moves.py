@@ -16,7 +16,13 @@ from cuecard.registry.documents import AliasEvent, Deletion, Version
 from cuecard.registry.leases import relying_on
 from cuecard.registry.stamp import Stamp
 from cuecard.registry.store import Store
-from cuecard.registry.versions import is_deleted, mark_deleted, read_version, unmark_deleted
+from cuecard.registry.versions import (
+    is_deleted,
+    mark_deleted,
+    read_version,
+    record_deletion,
+    unmark_deleted,
+)
 
 Gate = Callable[[Version | None, Version], Mapping[str, Any]]
 _TRIES = 8
@@ -119,7 +125,8 @@ def delete(store: Store, stamp: Stamp, version: Version, why: str) -> None:
         )
     # Until the mark is final or taken back, a collector must not act on it.
     with relying_on(store, _blobs(version)):
-        mark_deleted(store, Deletion(name=name, number=number, **stamp.fields(why)))
+        mark = Deletion(name=name, number=number, **stamp.fields(why))
+        new = mark_deleted(store, mark)
         if holding := aliases_of(store, name, number):
             unmark_deleted(store, name, number)
             raise ConflictError(
@@ -127,6 +134,8 @@ def delete(store: Store, stamp: Stamp, version: Version, why: str) -> None:
                 where=store.url,
                 got=", ".join(f"{name}@{alias}" for alias in holding),
             )
+        if new:
+            record_deletion(store, mark)
 
 
 def aliases_of(store: Store, name: str, number: int) -> list[str]:

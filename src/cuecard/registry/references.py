@@ -29,13 +29,23 @@ class Reference:
         return f"{self.name}@{self.target}"
 
 
+def is_name(name: str) -> bool:
+    """Whether a prompt can have this name."""
+    return _NAME.fullmatch(name) is not None
+
+
+def is_alias(name: str) -> bool:
+    """Whether an alias can have this name: neither a number nor "latest"."""
+    return is_name(name) and not name.isdigit() and name != LATEST
+
+
 def check_name(name: str, what: str = "prompt") -> str:
     """The name, if it can be one.
 
     Raises:
         RegistryError: it cannot.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise RegistryError(
             f"this cannot be a {what}'s name" if what != "alias" else "this cannot be an alias",
             where=what,
@@ -52,7 +62,7 @@ def check_alias(alias: str) -> str:
         RegistryError: it cannot.
     """
     check_name(alias, "alias")
-    if alias.isdigit() or alias == LATEST:
+    if not is_alias(alias):
         raise RegistryError(
             "this alias would be taken for a version",
             where="alias",

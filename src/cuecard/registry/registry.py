@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from collections.abc import Callable, Sequence
@@ -9,12 +10,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from cuecard.catalogue import BACKBONES
 from cuecard.errors import RegistryError
 from cuecard.registry import moves
 from cuecard.registry.aliases import alias_names, read_head, read_log
 from cuecard.registry.blobs import describe, get_blob, put_blob
 from cuecard.registry.contents import Contents
-from cuecard.registry.documents import AliasEvent, Version, VersionRecord, content_digest
+from cuecard.registry.documents import (
+    MAX_DOCUMENT_BYTES,
+    AliasEvent,
+    Version,
+    VersionRecord,
+    content_digest,
+)
 from cuecard.registry.leases import relying_on
 from cuecard.registry.moves import Gate
 from cuecard.registry.references import (
@@ -22,6 +30,7 @@ from cuecard.registry.references import (
     Reference,
     check_alias,
     check_name,
+    is_name,
     parse_reference,
 )
 from cuecard.registry.signing import Signer, check_signed, put_signature
@@ -69,7 +78,7 @@ class Registry:
         self._writable = False
 
     def names(self) -> list[str]:
-        """The prompts' names, sorted.
+        """The prompts' names, sorted. Whatever else is in their folder is skipped.
 
         Raises:
             RegistryError: there is no registry, or it cannot be read.
@@ -81,7 +90,16 @@ class Registry:
                 got=f"no {MARKER}",
                 hint="`cuecard push` makes one; --registry or CUECARD_REGISTRY says where",
             )
-        return [check_name(name) for name in self.store.names(PROMPTS)]
+        return [name for name in self.store.names(PROMPTS) if is_name(name)]
+
+    def identity(self) -> str | None:
+        """What tells this registry from another one in the same place; None if there is none.
+
+        Raises:
+            RegistryError: the store cannot be read.
+        """
+        marker = self.store.read(MARKER, MAX_DOCUMENT_BYTES)
+        return None if marker is None else hashlib.sha256(marker).hexdigest()
 
     def versions(self, name: str) -> list[Version]:
         """A prompt's versions by number, deleted ones too; none for a prompt that is not there."""
@@ -145,10 +163,10 @@ class Registry:
             RegistryError: the registry cannot be written.
         """
         contents = prompt if isinstance(prompt, Contents) else Contents.read(prompt)
-        check_name(name)
+        manifest = contents.prompt.manifest
+        _check_not_backbone(check_name(name), manifest.backbone.name)
         self._require_writable()
         files = {file: describe(content) for file, content in contents.files.items()}
-        manifest = contents.prompt.manifest
         stamp = self.stamp.fields(why)
 
         def make(number: int) -> VersionRecord:
@@ -202,11 +220,27 @@ class Registry:
         return Contents.check(files, f"{self.store.url}, {version}")
 
     def promote(
-        self, reference: str | Reference, alias: str, *, why: str = "", gate: Gate | None = None
+        self,
+        reference: str | Reference | Version,
+        alias: str,
+        *,
+        why: str = "",
+        gate: Gate | None = None,
+        trusted: Sequence[str] = (),
     ) -> AliasEvent:
-        """Point an alias at a version; see `cuecard.registry.moves.promote`."""
-        version = self.resolve(reference)
+        """Point an alias at a version; see `cuecard.registry.moves.promote`.
+
+        Args:
+            trusted: public keys (`read_trusted`); one of them must have signed the version. The
+                reference is resolved once: the version that is checked is the one promoted.
+
+        Raises:
+            SignatureError: no valid signature of a trusted key.
+        """
+        version = reference if isinstance(reference, Version) else self.resolve(reference)
         check_alias(alias)
+        if trusted:
+            check_signed(self.store, version, trusted)
         self._require_writable()
         return moves.promote(self.store, self.stamp, version, alias, why, gate)
 
@@ -246,6 +280,17 @@ class Registry:
                 hint="use a folder, S3 itself, or a newer version of the server",
             )
         self._writable = True
+
+
+def _check_not_backbone(name: str, backbone: str) -> None:
+    """Refuse a prompt that would be called what a server calls the model without a prompt."""
+    if name == backbone or name in BACKBONES:
+        raise RegistryError(
+            "a prompt cannot have the name of a backbone",
+            where="name",
+            got=name,
+            expected="another name: a server answers to the backbone's name without a prompt",
+        )
 
 
 def _marker() -> bytes:

@@ -23,6 +23,15 @@ _READERS = 8
 _EXTRAS = {"s3": "s3", "s3a": "s3"}
 
 
+# What desktops and file systems put into any folder (besides names with a dot in front).
+_LITTER = frozenset({"desktop.ini", "lost+found", "Thumbs.db", "@eaDir", "$RECYCLE.BIN"})
+
+
+def is_litter(name: str) -> bool:
+    """Whether a desktop or a file system leaves files of this name in any folder: `.DS_Store`."""
+    return name.startswith(".") or name in _LITTER
+
+
 class Store(Protocol):
     """Objects by key. Keys are relative paths with "/"; who makes them has checked their parts.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,10 +12,13 @@ from cuecard.artifacts.load import MAX_TENSOR_BYTES
 from cuecard.errors import CuecardError
 from cuecard.registry.aliases import alias_names
 from cuecard.registry.blobs import FOLDER, blob_key, get_blob
-from cuecard.registry.documents import MAX_DOCUMENT_BYTES, Version
+from cuecard.registry.documents import MAX_DOCUMENT_BYTES, JournalEntry, Version
+from cuecard.registry.journal import JOURNAL, entry_key, read_entry
+from cuecard.registry.references import is_alias, is_name
 from cuecard.registry.registry import Registry
 from cuecard.registry.signing import check_signed, is_valid
-from cuecard.registry.versions import PROMPTS
+from cuecard.registry.store import Store, is_litter
+from cuecard.registry.versions import PROMPTS, is_numbered, numbered
 
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
 
@@ -26,6 +29,9 @@ class Report:
 
     Attributes:
         prompts, versions, aliases, events, signatures, blobs, bytes: how many of each were read.
+        writes: entries of the journal.
+        head: SHA-256 of the journal's last entry; None if there is none. Whoever keeps it elsewhere
+            can tell later whether the end of the journal was cut off.
         unused: blobs that no version names; `collect` removes them in time.
         problems: each with its place; empty where all is well.
     """
@@ -38,6 +44,8 @@ class Report:
     blobs: int = 0
     bytes: int = 0
     unused: int = 0
+    writes: int = 0
+    head: str | None = None
     problems: list[CuecardError] = field(default_factory=list)
 
     @contextmanager
@@ -49,12 +57,22 @@ class Report:
             self.problems.append(error)
 
 
-def verify(registry: Registry, name: str | None = None, trusted: Sequence[str] = ()) -> Report:
-    """Check every version, blob, alias and signature, of one prompt or of all.
+def verify(
+    registry: Registry,
+    name: str | None = None,
+    trusted: Sequence[str] = (),
+    head: str | None = None,
+) -> Report:
+    """Check every version, blob, alias and signature, of one prompt or of all, and the journal.
+
+    The journal shows objects that were removed or rewritten after they were published. Whoever can
+    also rewrite the journal's end can hide that; only signatures, and a `head` that was kept
+    elsewhere, tell then.
 
     Args:
         name: one prompt; by default all of them, and blobs that nobody names too.
         trusted: public keys; every version that is not deleted must be signed by one.
+        head: a `Report.head` of earlier, which the journal must still contain.
     """
     report = Report()
     names = [name] if name is not None else None
@@ -70,12 +88,90 @@ def verify(registry: Registry, name: str | None = None, trusted: Sequence[str] =
     if name is None:
         with report.noting():
             _check_unnamed(registry, named, report)
+        with report.noting():
+            _check_strangers(registry, PROMPTS, is_name, report)
+    _check_journal(registry, name, head, report)
     return report
+
+
+def _check_journal(
+    registry: Registry, name: str | None, head: str | None, report: Report
+) -> None:
+    """Every write that is recorded must still be there, byte for byte."""
+    store = registry.store
+    seen: set[str] = set()
+    with report.noting():
+        for seq in numbered(store, JOURNAL):
+            found = read_entry(store, seq)
+            if found is None:
+                continue  # a listing that lags behind
+            entry, digest = found
+            if seq != report.writes + 1 or entry.previous != report.head:
+                raise CuecardError(
+                    "the journal has a gap or a rewritten entry",
+                    where=f"{store.url}/{entry_key(seq)}",
+                    got=f"entry {seq} after {entry.previous}",
+                    expected=f"entry {report.writes + 1} after {report.head}",
+                )
+            report.writes, report.head = seq, digest
+            seen.add(digest)
+            if name in (None, entry.name):
+                with report.noting():
+                    _check_written(store, entry)
+    if head is not None and head not in seen:
+        report.problems.append(
+            CuecardError(
+                "the journal does not contain the expected entry: its end was cut off or rewritten",
+                where=f"{store.url}/{JOURNAL}",
+                got=f"{report.writes} entries up to {report.head}",
+                expected=head,
+            )
+        )
+
+
+def _check_written(store: Store, entry: JournalEntry) -> None:
+    where = f"{store.url}/{entry.key}"
+    content = store.read(entry.key, MAX_DOCUMENT_BYTES)
+    if content is None:
+        raise CuecardError(
+            "an object that the journal records was removed",
+            where=where,
+            expected=f"sha256 {entry.sha256}",
+        )
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != entry.sha256:
+        raise CuecardError(
+            "an object was rewritten after it was published",
+            where=where,
+            got=f"sha256 {digest}",
+            expected=f"sha256 {entry.sha256}",
+        )
+
+
+def _check_strangers(
+    registry: Registry, folder: str, ours: Callable[[str], bool], report: Report
+) -> None:
+    """Report names that are not the registry's, except what desktops and file systems leave."""
+    for each in registry.store.names(folder):
+        if not ours(each) and not is_litter(each):
+            report.problems.append(
+                CuecardError(
+                    "this object is not part of the registry",
+                    where=f"{registry.store.url}/{folder}/{each}",
+                    hint="it is ignored; move it elsewhere",
+                )
+            )
 
 
 def _check_prompt(
     registry: Registry, name: str, trusted: Sequence[str], named: set[str], report: Report
 ) -> None:
+    for folder, ours in (
+        ("versions", is_numbered),
+        ("deleted", is_numbered),
+        ("aliases", is_alias),
+    ):
+        _check_strangers(registry, f"{PROMPTS}/{name}/{folder}", ours, report)
     versions = {version.number: version for version in registry.versions(name)}
     kept = set()
     for alias in alias_names(registry.store, name):
@@ -143,12 +239,12 @@ def _check_signatures(
 def _check_unnamed(registry: Registry, named: set[str], report: Report) -> None:
     """Blobs that no version names must at least be what their names say."""
     for digest in registry.store.names(FOLDER):
-        if digest in named:
+        if digest in named or is_litter(digest):
             continue
         where = f"{registry.store.url}/{blob_key(digest)}"
         with report.noting():
             if not _DIGEST.fullmatch(digest):
-                raise CuecardError("a stranger among the blobs", where=where)
+                raise CuecardError("this object is not part of the registry", where=where)
             report.unused += 1
             content = registry.store.read(blob_key(digest), MAX_TENSOR_BYTES) or b""
             if hashlib.sha256(content).hexdigest() != digest:

@@ -7,6 +7,7 @@ version keeps its record, and a mark beside it, so no number is ever given twice
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 
 from cuecard.errors import ConflictError, RegistryError
@@ -17,9 +18,11 @@ from cuecard.registry.documents import (
     VersionRecord,
     parse_document,
 )
+from cuecard.registry.journal import record as record_write
 from cuecard.registry.store import Store, read_all
 
 PROMPTS = "prompts"
+_NUMBERED = re.compile(r"[0-9]{8}\.json", re.ASCII)
 _MOST_TRIES = 1000
 
 
@@ -41,20 +44,15 @@ def numbers(store: Store, name: str, kind: str = "versions") -> list[int]:
 def numbered(store: Store, folder: str) -> list[int]:
     """The numbers of the objects `00000001.json` ... under a key, ascending.
 
-    Raises:
-        RegistryError: something else lies there.
+    Other names are skipped: what desktops, backups and file systems leave in a folder must not make
+    a prompt unreadable. `verify` reports them.
     """
-    found = []
-    for name in store.names(folder):
-        stem = name.removesuffix(".json")
-        if not (len(stem) == 8 and stem.isascii() and stem.isdigit() and name != stem):
-            raise RegistryError(
-                "a stranger among the registry's objects",
-                where=f"{store.url}/{folder}/{name}",
-                expected="names such as 00000001.json",
-            )
-        found.append(int(stem))
-    return found
+    return [int(name[:8]) for name in store.names(folder) if is_numbered(name)]
+
+
+def is_numbered(name: str) -> bool:
+    """Whether this is the name of a numbered object: `00000001.json`."""
+    return _NUMBERED.fullmatch(name) is not None
 
 
 def read_version(store: Store, name: str, number: int) -> Version:
@@ -129,6 +127,7 @@ def add_version(
         written = record.to_bytes()
         take_back = before(written)
         if store.create(version_key(name, number), written):
+            record_write(store, name, version_key(name, number), written)
             return Version(record, hashlib.sha256(written).hexdigest()), True
         take_back()
         other = read_version(store, name, number)
@@ -137,9 +136,18 @@ def add_version(
     raise ConflictError("too many writers at once", where=f"{store.url}, {name}", hint="try again")
 
 
-def mark_deleted(store: Store, deletion: Deletion) -> None:
-    """Mark a version as deleted; nothing happens if it is."""
-    store.create(deletion_key(deletion.name, deletion.number), deletion.to_bytes())
+def mark_deleted(store: Store, deletion: Deletion) -> bool:
+    """Mark a version as deleted; False if it was marked before.
+
+    The mark may still be taken back; `record_deletion` makes it known.
+    """
+    return store.create(deletion_key(deletion.name, deletion.number), deletion.to_bytes())
+
+
+def record_deletion(store: Store, deletion: Deletion) -> None:
+    """Enter a mark that stays into the journal."""
+    key = deletion_key(deletion.name, deletion.number)
+    record_write(store, deletion.name, key, deletion.to_bytes())
 
 
 def unmark_deleted(store: Store, name: str, number: int) -> None:
