@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +55,7 @@ async def running(
     limits: Limits | None = None,
     keys: Path | None = None,
     engine: SerialEngine | None = None,
+    trusted: Sequence[str] = (),
 ) -> AsyncIterator[Running]:
     """Everything of a server but the socket. Clocks stand still until a test moves them."""
     clock, out = [1_000_000.0], io.StringIO()
@@ -62,8 +63,8 @@ async def running(
     limits = limits or Limits()
     log = JsonLog(out)
     shelf = Shelf(engine, model.name)
-    cached = LastKnownGood(registry.store.url, cache)
-    follower = Follower(registry, shelf, engine, cached, log, lambda: clock[0])
+    cached = LastKnownGood(registry.store.url, cache, trusted)
+    follower = Follower(registry, shelf, engine, cached, log, lambda: clock[0], trusted)
     await follower.start()
     meter = Meter(limits.requests, lambda: clock[0], lambda: clock[0])
     gate = Gate()

@@ -181,3 +181,30 @@ def test_verify_tells_what_is_wrong(cuecard: Call, run: Path, place: Path) -> No
     blob.write_bytes(blob.read_bytes()[:-1])
     done = cuecard("verify")
     assert done.code == 2 and f"{blob}" in done.err and "cut short" in done.err
+
+
+def test_what_is_checked_is_what_is_promoted(
+    cuecard: Call,
+    run: Path,
+    second: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A push that lands between the check of the signature and the move changes nothing."""
+    private, public = tmp_path / "key.pem", tmp_path / "key.pub.pem"
+    for command in (
+        ["genpkey", "-algorithm", "ed25519", "-out", str(private)],
+        ["pkey", "-in", str(private), "-pubout", "-out", str(public)],
+    ):
+        subprocess.run(["openssl", *command], check=True, capture_output=True)
+    cuecard("push", run, "reviews", "--sign-key", private)
+    resolve = Registry.resolve
+
+    def then_push(self: Registry, reference: str) -> object:
+        found = resolve(self, reference)
+        self.push(second, "reviews")  # unsigned
+        return found
+
+    monkeypatch.setattr(Registry, "resolve", then_push)
+    moved = cuecard("promote", "reviews@latest", "production", "--trust", public, "--json").json
+    assert moved["to"] == 1

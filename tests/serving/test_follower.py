@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, PublicFormat
 
 import cuecard
 from cuecard.errors import EngineError, RegistryError
-from cuecard.registry import Registry
+from cuecard.registry import Registry, Signer, read_trusted
 from cuecard.registry.blobs import blob_key
 from cuecard.types import Record
 from pairs import SPEC as PAIRS
@@ -195,9 +198,10 @@ async def test_one_bad_prompt_does_not_stop_the_others(
 async def test_a_broken_name_stays_as_it_was(
     server: Running, registry: Registry, tmp_path: Path
 ) -> None:
-    stranger = tmp_path / "registry" / "prompts" / "reviews" / "versions" / "notes.txt"
-    stranger.write_text("hello")
+    event = tmp_path / "registry" / "prompts" / "reviews" / "aliases" / "production"
+    (event / "00000002.json").write_text("hello")
     registry.delete("pairs@1")
+    server.clock[0] += 60
     await server.follower.poll()
     assert await version_of(server, "reviews") == "reviews@1"
     assert await version_of(server, "pairs") == 404
@@ -252,12 +256,12 @@ async def test_a_failing_engine_is_no_fault_of_the_prompts(
 async def test_a_fault_of_ours_does_not_end_the_following(
     server: Running, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> None:
+    def fail(again: Any) -> None:
         raise ZeroDivisionError
 
     registry.promote("reviews@2", "production")
     with monkeypatch.context() as patch:
-        patch.setattr(server.follower._reader, "look", fail)
+        patch.setattr(server.follower._reader, "poll", fail)
         await server.follower.poll()
     assert server.lines("follower")[0]["error"] == "ZeroDivisionError"
     assert await version_of(server, "reviews") == "reviews@1"
@@ -265,25 +269,171 @@ async def test_a_fault_of_ours_does_not_end_the_following(
     assert await version_of(server, "reviews") == "reviews@2"
 
 
-async def test_looks_read_only_what_is_new(
+def count_calls(store: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every key that is read, listed or asked for from now on."""
+    calls: list[str] = []
+
+    def counted(call: Any) -> Any:
+        def counting(key: str, *rest: Any) -> Any:
+            calls.append(key)
+            return call(key, *rest)
+
+        return counting
+
+    for name in ("read", "names", "modified"):
+        monkeypatch.setattr(store, name, counted(getattr(store, name)))
+    return calls
+
+
+async def test_polls_grow_with_changes_not_with_prompts(
     server: Running, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await server.follower.poll()
-    reads: list[str] = []
-    store = server.follower._registry.store
-    read = store.read
-
-    def counted(key: str, most: int) -> bytes | None:
-        reads.append(key)
-        return read(key, most)
-
-    monkeypatch.setattr(store, "read", counted)
-    await server.follower.poll()
-    assert reads == []
     registry.promote("reviews@2", "production")
-    reads.clear()
+    calls = count_calls(server.follower._registry.store, monkeypatch)
     await server.follower.poll()
-    assert reads == ["prompts/reviews/aliases/production/00000002.json"]
+    changed = [key for key in calls if key.startswith("prompts/")]
+    assert changed and {key.split("/")[1] for key in changed} == {"reviews"}
+    assert [key for key in changed if key.endswith(".json") and "deleted" not in key] == [
+        "prompts/reviews/aliases/production/00000002.json"
+    ]
+    calls.clear()
+    await server.follower.poll()
+    assert len(calls) == 2 and not any(key.startswith("prompts/") for key in calls)
+
+
+async def test_what_is_not_in_the_journal_is_found_within_a_minute(
+    server: Running, registry: Registry, tmp_path: Path
+) -> None:
+    registry.promote("reviews@2", "production")
+    journal = tmp_path / "registry" / "journal"
+    max(journal.iterdir()).unlink()  # as a writer leaves it that is killed in between
+    await server.follower.poll()
+    assert await version_of(server, "reviews") == "reviews@1"
+    server.clock[0] += 60
+    await server.follower.poll()
+    assert await version_of(server, "reviews") == "reviews@2"
+
+
+async def test_a_volume_that_is_half_mounted_is_not_an_empty_registry(
+    model: Any, registry: Registry, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    prompts, away = tmp_path / "registry" / "prompts", tmp_path / "away"
+    async with running(model, registry, cache) as server:
+        prompts.rename(away)
+        server.clock[0] += 60
+        await server.follower.poll()
+        assert await version_of(server, "reviews") == "reviews@1"
+        ready = (await server.client.get("/readyz")).json
+        assert "lost all of its prompts" in ready["registry"]["problem"]
+    async with running(model, registry, cache) as server:  # a restart knows it too
+        assert await version_of(server, "reviews") == "reviews@1"
+        away.rename(prompts)
+        (prompts / "reviews").rename(away)
+        server.clock[0] += 60
+        await server.follower.poll()
+        assert await version_of(server, "reviews") == "reviews@1"
+        assert await version_of(server, "titles@1") != 503
+        assert set((await server.client.get("/readyz")).json["problems"]) == {"reviews"}
+    async with running(model, registry, cache) as server:
+        assert await version_of(server, "reviews") == "reviews@1"
+        away.rename(prompts / "reviews")
+        server.clock[0] += 60
+        await server.follower.poll()
+        assert (await server.client.get("/readyz")).json["problems"] == {}
+        (prompts / "reviews" / "versions" / "00000002.json").rename(away)
+        server.clock[0] += 60
+        await server.follower.poll()
+        assert await version_of(server, "reviews@2") == "reviews@2"
+        assert "versions 2" in (await server.client.get("/readyz")).json["problems"]["reviews"]
+
+
+async def test_another_registry_in_the_same_place_is_another_registry(
+    server: Running, registry: Registry, make_prompt: MakePrompt, tmp_path: Path
+) -> None:
+    (tmp_path / "registry").rename(tmp_path / "old")
+    Registry(tmp_path / "registry").push(make_prompt(4), "news")
+    await server.follower.poll()
+    assert set(server.shelf.shown) == {"news"}
+
+
+async def test_litter_of_a_desktop_changes_nothing(
+    server: Running, registry: Registry, tmp_path: Path
+) -> None:
+    for folder in ("", "prompts", "prompts/reviews/versions", "prompts/reviews/aliases"):
+        (tmp_path / "registry" / folder / ".DS_Store").write_bytes(b"\0")
+    server.clock[0] += 60
+    await server.follower.poll()
+    ready = (await server.client.get("/readyz")).json
+    assert ready["registry"]["reachable"] and ready["problems"] == {}
+    assert set(server.shelf.shown) == {"reviews", "titles", "pairs"}
+
+
+async def test_ready_when_the_aliases_are(
+    model: Any, registry: Registry, make_prompt: MakePrompt, tmp_path: Path
+) -> None:
+    for seed in (20, 21, 22):
+        registry.push(make_prompt(seed), "reviews")
+    async with running(model, registry, tmp_path / "cache") as server:
+        # production leads to 1, 5 is the newest
+        assert set(server.shelf.shown["reviews"].versions) == {1, 5}
+        assert (await server.client.get("/readyz")).json["loading"] == 3
+        reply = await server.client.post("/v1/classify", {"model": "reviews@3", "input": "x"})
+        assert (reply.status, reply.code) == (503, "model_not_ready")
+        assert "still being loaded" in reply.json["error"]["message"]
+        task = asyncio.create_task(server.follower.run(60.0))
+        async with asyncio.timeout(60):
+            while server.shelf.shown["reviews"].loading:
+                await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await version_of(server, "reviews@3") == "reviews@3"
+
+
+async def test_a_prompt_with_the_backbones_name_is_not_served(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.shelf, "backbone", "titles")
+    server.clock[0] += 60
+    await server.follower.poll()
+    assert set(server.shelf.shown) == {"reviews", "pairs"}
+    assert "name of the backbone" in (await server.client.get("/readyz")).json["problems"]["titles"]
+
+
+async def test_only_what_a_trusted_key_has_signed_is_served(
+    model: Any, registry: Registry, make_prompt: MakePrompt, tmp_path: Path
+) -> None:
+    key = Ed25519PrivateKey.generate()
+    private, public = tmp_path / "key.pem", tmp_path / "key.pub.pem"
+    private.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    public.write_bytes(
+        key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+    signed = make_prompt(30)
+    registry.push(signed, "signed", signer=Signer(private))
+    cache = tmp_path / "cache"
+    async with running(model, registry, cache):  # without the demand, everything is cached
+        pass
+    trusted = read_trusted([public])
+    async with running(model, registry, cache, trusted=trusted) as server:
+        assert await version_of(server, "signed") == "signed@1"
+        reply = await server.client.post("/v1/classify", {"model": "reviews", "input": "x"})
+        assert (reply.status, reply.code) == (404, "model_not_found")
+        assert "no trusted key has signed" in reply.json["error"]["message"]
+        refused = (await server.client.get("/readyz")).json["refused"]
+        assert {"reviews@1", "titles@1"} <= set(refused)
+        contents = registry.read("reviews@1")
+        registry.push(contents, "reviews", signer=Signer(private))  # adds the signature
+        server.clock[0] += 60
+        await server.follower.poll()
+        assert await version_of(server, "reviews") == "reviews@1"
+    (tmp_path / "registry").rename(tmp_path / "away")
+    async with running(model, registry, cache, trusted=trusted) as server:
+        assert await version_of(server, "signed") == "signed@1"
+        assert await version_of(server, "reviews@2") == 404  # never served under these keys
 
 
 async def test_it_looks_again_and_again(server: Running, registry: Registry) -> None:

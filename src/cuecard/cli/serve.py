@@ -15,7 +15,7 @@ from cuecard.cli.progress import fetch_progress
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.errors import ConfigError
 from cuecard.names import load_backbone
-from cuecard.registry import Registry
+from cuecard.registry import Registry, read_trusted
 from cuecard.serving.limits import Limits
 from cuecard.serving.local import LocalEngine
 from cuecard.serving.settings import LocalSettings
@@ -50,6 +50,15 @@ def serve(
             metavar="FILE",
             envvar="CUECARD_KEYS",
             help="Ask for the API keys in this file (`cuecard keys add`).",
+            show_default=False,
+        ),
+    ] = None,
+    trust: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Serve only versions that this public Ed25519 key (PEM) has signed; may be "
+            "repeated: one of them.",
             show_default=False,
         ),
     ] = None,
@@ -125,7 +134,14 @@ def serve(
         seconds=timeout,
         drain_seconds=drain,
     )
-    settings = server.Settings(host=host, port=port, keys=keys, limits=limits, poll_seconds=poll)
+    settings = server.Settings(
+        host=host,
+        port=port,
+        keys=keys,
+        limits=limits,
+        poll_seconds=poll,
+        trusted=read_trusted(trust or ()),
+    )
     server.check_settings(settings)
     with fetch_progress(json=as_json) as progress:
         running: LocalEngine | VllmEngine

@@ -94,9 +94,7 @@ def verify(
     return report
 
 
-def _check_journal(
-    registry: Registry, name: str | None, head: str | None, report: Report
-) -> None:
+def _check_journal(registry: Registry, name: str | None, head: str | None, report: Report) -> None:
     """Every write that is recorded must still be there, byte for byte."""
     store = registry.store
     seen: set[str] = set()

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
-from cuecard.errors import ConfigError, CuecardError, EngineError, WrongBackboneError
-from cuecard.registry import Contents, Registry
+from cuecard.errors import (
+    ConfigError,
+    CuecardError,
+    EngineError,
+    SignatureError,
+    WrongBackboneError,
+)
+from cuecard.registry import Contents, Registry, Version
+from cuecard.registry.signing import check_signed
 from cuecard.serving.engine import Engine, Held
-from cuecard.serving.known_good import KnownGood, KnownVersion, LastKnownGood
-from cuecard.serving.listing import Listed, RegistryReader
+from cuecard.serving.known_good import KnownName, KnownVersion, LastKnownGood
+from cuecard.serving.listing import Listed, Listing, RegistryReader
 from cuecard.serving.logs import JsonLog
 from cuecard.serving.probes import check_answers
 from cuecard.serving.shelf import Served, Shelf, Shown
@@ -68,6 +75,7 @@ class Follower:
         cache: where what was served is kept for a start without the registry.
         log: told what changes.
         clock: tells how long ago something was, and when to try again.
+        trusted: public keys (`read_trusted`); only versions that one of them has signed are served.
     """
 
     def __init__(
@@ -78,31 +86,44 @@ class Follower:
         cache: LastKnownGood,
         log: JsonLog,
         clock: Callable[[], float] = time.monotonic,
+        trusted: Sequence[str] = (),
     ) -> None:
         self.state = RegistryState(registry.store.url)
         self._registry = registry
-        self._reader = RegistryReader(registry)
+        self._reader = RegistryReader(registry, clock)
         self._shelf = shelf
         self._engine = engine
         self._cache = cache
         self._log = log
         self._clock = clock
+        self._trusted = tuple(trusted)
         self._failed: dict[str, _Failure] = {}
+        self._signed: set[str] = set()
+        self._problems: dict[str, str] = {}
+        self._listed: dict[str, Listed] = {}
 
     async def start(self) -> None:
         """Serve what the registry has, or else what was served last.
 
+        Ready as soon as each name's aliases and newest version are; `run` loads the other versions.
+
         Raises:
             RegistryError: there is no registry, and nothing was ever served from it.
         """
+        known = await asyncio.to_thread(self._cache.load)
+        if known is not None:
+            self._reader.remember(known.identity, known.names)
         try:
             await self._follow()
         except CuecardError as error:
             self._note(error)
-            known = await asyncio.to_thread(self._cache.load)
             if known is None:
                 raise
-            self._shelf.replace(await self._remembered(known))
+            self._shelf.replace(await self._remembered(known.names))
+            return
+        if known is not None and (unread := self._problems.keys() & known.names.keys()):
+            remembered = await self._remembered({name: known.names[name] for name in unread})
+            self._shelf.replace({**self._shelf.shown, **remembered})
 
     async def poll(self) -> None:
         """Look once, and serve what has changed."""
@@ -116,9 +137,13 @@ class Follower:
             self._note(CuecardError(f"a fault of the server: {type(error).__name__}"))
 
     async def run(self, seconds: float) -> None:
-        """Look again and again, so many seconds after each look."""
+        """Poll every so many seconds; in between load what no alias leads to."""
+        loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(seconds)
+            due = loop.time() + seconds
+            while loop.time() < due and await self._load_next():
+                pass
+            await asyncio.sleep(max(0.0, due - loop.time()))
             await self.poll()
 
     def _note(self, error: CuecardError) -> None:
@@ -128,23 +153,83 @@ class Follower:
         self.state.problem = error.what
 
     async def _follow(self) -> None:
-        found = await asyncio.to_thread(self._reader.look)
-        shown: dict[str, Shown] = {}
-        problems: dict[str, str] = {}
-        for name, listed in found.items():
-            before = self._shelf.shown.get(name, Shown())
-            if isinstance(listed, Listed):
-                shown[name] = await self._show(name, listed, before)
-            else:
-                problems[name] = listed.what
-                shown[name] = before
-        self._tell(self._shelf.shown, shown)
-        self._shelf.replace(shown)
+        listing = await asyncio.to_thread(self._reader.poll, self._unsettled())
+        try:
+            await self._take_over(listing)
+        except BaseException:
+            self._reader.forget()
+            raise
         self.state.looks += 1
         self.state.reachable, self.state.problem = True, None
         self.state.seen = self._clock()
-        self.state.name_problems = problems
-        await self._save(shown)
+        self.state.name_problems = dict(self._problems)
+        if listing.names or self.state.cache_problem:
+            await self._save()
+
+    async def _take_over(self, listing: Listing) -> None:
+        before = self._shelf.shown
+        changed: dict[str, Shown] = {}
+        for name, found in listing.names.items():
+            was = before.get(name, Shown())
+            problem = found.what if isinstance(found, CuecardError) else None
+            if name == self._shelf.backbone:
+                problem = "it has the name of the backbone, which is what answers to it"
+            if isinstance(found, Listed) and problem is None:
+                self._problems.pop(name, None)
+                self._listed[name] = found
+                changed[name] = await self._show(name, found, was)
+            else:
+                self._problems[name] = problem or ""
+                if was.every and name != self._shelf.backbone:
+                    changed[name] = was
+        if listing.complete:
+            self._problems = {n: why for n, why in self._problems.items() if n in listing.names}
+            self._serve(changed)
+        elif changed:
+            self._serve({**before, **changed})
+
+    def _unsettled(self) -> set[str]:
+        """The names that have to be read again although nothing was written."""
+        return set(self._problems) | {
+            name for name, shown in self._shelf.shown.items() if shown.broken or shown.lost
+        }
+
+    async def _load_next(self) -> bool:
+        """Load one version that no alias leads to; False if there is none left, or it failed."""
+        waiting = [(name, shown) for name, shown in self._shelf.shown.items() if shown.loading]
+        if not waiting:
+            return False
+        name, shown = waiting[0]
+        number = max(shown.loading)
+        version = self._listed[name].versions[number]
+        try:
+            loaded = await self._load_version(name, version)
+        except CuecardError as error:  # the engine; the next poll says so too
+            self._note(error)
+            return False
+        except Exception as error:  # noqa: BLE001 - as in `poll`
+            self._log.failure("follower", error)
+            return False
+        versions, refused, broken = dict(shown.versions), dict(shown.refused), dict(shown.broken)
+        if isinstance(loaded, Served):
+            versions[number] = loaded
+        else:
+            (refused if loaded.final else broken)[number] = loaded.why
+        done = replace(
+            shown,
+            versions=versions,
+            refused=refused,
+            broken=broken,
+            loading=shown.loading - {number},
+        )
+        self._serve({**self._shelf.shown, name: done})
+        if not done.loading:
+            await self._save()
+        return True
+
+    def _serve(self, shown: Mapping[str, Shown]) -> None:
+        self._tell(self._shelf.shown, shown)
+        self._shelf.replace(shown)
 
     def _tell(self, before: Mapping[str, Shown], now: Mapping[str, Shown]) -> None:
         """Log what has changed, for people who look for when it did."""
@@ -157,26 +242,32 @@ class Follower:
                 "prompts", changed={key: changed[key] or "gone" for key in sorted(changed)}
             )
 
-    async def _save(self, shown: Mapping[str, Shown]) -> None:
+    async def _save(self) -> None:
         try:
-            await asyncio.to_thread(self._cache.save, shown)
+            await asyncio.to_thread(self._cache.save, self._shelf.shown, self._reader.identity)
             self.state.cache_problem = None
         except OSError as error:
             self.state.cache_problem = error.strerror or str(error)
 
     async def _show(self, name: str, listed: Listed, before: Shown) -> Shown:
-        """What a name offers now; an alias whose new target cannot answer stays where it was."""
+        """What a name offers now; an alias whose new target cannot answer stays where it was.
+
+        Versions that no alias leads to, the newest aside, are left to `_load_next`.
+        """
+        first = {*listed.aliases.values(), max(listed.versions, default=0)}
         known = {served.number: served for served in before.every}
         versions: dict[int, Served] = {}
         refused: dict[int, str] = {}
         broken: dict[int, str] = dict(listed.unreadable)
+        loading: set[int] = set()
         for number, version in listed.versions.items():
-            record = version.record
-            if number in known and known[number].content == record.content:
+            if number in known and known[number].content == version.record.content:
                 versions[number] = known[number]
                 continue
-            entry = KnownVersion(number=number, content=record.content, created=_seconds(record.at))
-            loaded = await self._load(name, entry, partial(self._registry.read, version))
+            if number not in first and not self._has_failed(version):
+                loading.add(number)
+                continue
+            loaded = await self._load_version(name, version)
             if isinstance(loaded, Served):
                 versions[number] = loaded
             else:
@@ -190,12 +281,39 @@ class Follower:
                 lost[alias] = number
                 if alias in before.aliases:
                     aliases[alias] = before.aliases[alias]
-        return Shown(versions, aliases, refused, broken, lost)
+        return Shown(versions, aliases, refused, broken, lost, frozenset(loading))
 
-    async def _remembered(self, known: KnownGood) -> dict[str, Shown]:
+    def _has_failed(self, version: Version) -> bool:
+        failed = self._failed.get(version.record.content)
+        return failed is not None and self._holds(failed)
+
+    def _holds(self, failed: _Failure) -> bool:
+        """Whether a failure is not yet to be tried again."""
+        return failed.final or self._clock() - failed.at < _RETRY_SECONDS
+
+    async def _load_version(self, name: str, version: Version) -> Served | _Failure:
+        record = version.record
+        entry = KnownVersion(
+            number=version.number, content=record.content, created=_seconds(record.at)
+        )
+        try:
+            await asyncio.to_thread(self._check_signed, version)
+        except SignatureError as error:
+            return _Failure(error.what, True, self._clock())
+        except CuecardError as error:
+            return _Failure(error.what, False, self._clock())
+        return await self._load(name, entry, partial(self._registry.read, version))
+
+    def _check_signed(self, version: Version) -> None:
+        """Make sure, once for each version, that a trusted key has signed it."""
+        if self._trusted and version.sha256 not in self._signed:
+            check_signed(self._registry.store, version, self._trusted)
+            self._signed.add(version.sha256)
+
+    async def _remembered(self, known: Mapping[str, KnownName]) -> dict[str, Shown]:
         """What the cache has of what was served last."""
         shown: dict[str, Shown] = {}
-        for name, each in known.names.items():
+        for name, each in known.items():
             entries = {entry.number: entry for entry in (*each.versions, *each.aliases.values())}
             found: dict[int, Served] = {}
             broken: dict[int, str] = {}
@@ -224,7 +342,7 @@ class Follower:
             read: gets it from the registry; None: the cache alone.
         """
         failed = self._failed.get(entry.content)
-        if failed and (failed.final or self._clock() - failed.at < _RETRY_SECONDS):
+        if failed and self._holds(failed):
             return failed
         try:
             contents = await asyncio.to_thread(self._contents, entry.content, read)

@@ -40,6 +40,7 @@ def readiness(
         },
         "keys": None if ring is None else {"problem": ring.problem},
         "prompts": sum(len(shown.every) for shown in service.shelf.shown.values()),
+        "loading": sum(len(shown.loading) for shown in service.shelf.shown.values()),
         "problems": _problems(service.shelf, state),
         "refused": {
             f"{name}@{number}": why

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -46,12 +46,17 @@ class KnownName(BaseModel):
 
 
 class KnownGood(BaseModel):
-    """All that a server served."""
+    """All that a server served.
+
+    Attributes:
+        identity: of the registry (`Registry.identity`); None in files of older versions.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     schema_version: Literal[1] = 1
     registry: str
+    identity: str | None = None
     names: dict[Name, KnownName]
 
 
@@ -61,12 +66,17 @@ class LastKnownGood:
     Args:
         registry: the registry's URL.
         root: the cache folder; the user's own by default.
+        trusted: the public keys that versions must be signed by. What was served without them, or
+            with others, is not in this file.
     """
 
-    def __init__(self, registry: str, root: Path | None = None) -> None:
+    def __init__(
+        self, registry: str, root: Path | None = None, trusted: Sequence[str] = ()
+    ) -> None:
         self.registry = registry
         self._root = root or cache_root()
-        name = hashlib.sha256(registry.encode()).hexdigest()[:32]
+        source = "\n".join([registry, *sorted(trusted)])
+        name = hashlib.sha256(source.encode()).hexdigest()[:32]
         self._file = self._root / "serving" / f"{name}.json"
         self._written: KnownGood | None = None
 
@@ -94,14 +104,18 @@ class LastKnownGood:
         files = {name: describe(file) for name, file in contents.files.items()}
         return contents if content_digest(files) == content else None
 
-    def save(self, shown: Mapping[str, Shown]) -> None:
+    def save(self, shown: Mapping[str, Shown], identity: str | None = None) -> None:
         """Write down what is served, whole, if it has changed.
+
+        Args:
+            identity: of the registry that it came from.
 
         Raises:
             OSError: the cache cannot be written.
         """
         known = KnownGood(
             registry=self.registry,
+            identity=identity,
             names={name: _known(each) for name, each in shown.items() if each.every},
         )
         if known == self._written:

@@ -42,6 +42,7 @@ class Settings:
         limits: what it takes.
         poll_seconds: between looks at the registry.
         cache: where the last known good is kept; the user's cache by default.
+        trusted: public keys; only versions that one of them has signed are served.
     """
 
     host: str = "127.0.0.1"
@@ -50,6 +51,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     poll_seconds: float = 2.0
     cache: Path | None = None
+    trusted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +99,14 @@ async def serve(
     check_settings(settings)
     ring = None if settings.keys is None else KeyRing(settings.keys)
     log = log or JsonLog()
-    cache = LastKnownGood(registry.store.url, settings.cache)
+    cache = LastKnownGood(registry.store.url, settings.cache, settings.trusted)
     await asyncio.to_thread(_check_known, registry, cache)
     listener = _listen(settings.host, settings.port)
     try:
         await engine.start()
         try:
             shelf = Shelf(engine, backbone)
-            follower = Follower(registry, shelf, engine, cache, log)
+            follower = Follower(registry, shelf, engine, cache, log, trusted=settings.trusted)
             await _serve(engine, follower, shelf, settings, ring, listener, on_listening, log)
         finally:
             await engine.close()

@@ -53,9 +53,11 @@ class Shown:
     Attributes:
         versions: those that can answer, by number.
         aliases: the version that each alias leads to.
-        refused: number -> why a version is not for this engine: made for another backbone.
+        refused: number -> why a version is not served here: made for another backbone, or not
+            signed by a trusted key.
         broken: number -> why a version that should be there cannot answer.
         lost: alias -> the number that it should lead to, where that one cannot answer.
+        loading: versions that no alias leads to and that are still to be loaded.
     """
 
     versions: Mapping[int, Served] = field(default_factory=dict)
@@ -63,6 +65,7 @@ class Shown:
     refused: Mapping[int, str] = field(default_factory=dict)
     broken: Mapping[int, str] = field(default_factory=dict)
     lost: Mapping[str, int] = field(default_factory=dict)
+    loading: frozenset[int] = frozenset()
 
     @property
     def newest(self) -> Served | None:
@@ -184,11 +187,12 @@ def _unavailable(shown: Shown, model: str, target: str) -> Refusal:
             f"The model '{model}' cannot be served here: {shown.refused[number]}.",
             param="model",
         )
-    if number is not None and number in shown.broken:
+    if number is not None and (number in shown.broken or number in shown.loading):
+        why = shown.broken.get(number, "it is still being loaded")
         return Refusal(
             503,
             "model_not_ready",
-            f"The model '{model}' cannot answer: {shown.broken[number]}.",
+            f"The model '{model}' cannot answer: {why}.",
             param="model",
             retry_after=5,
         )
