@@ -6,7 +6,7 @@ import torch
 
 from cuecard.errors import ConfigError, DataError
 from cuecard.evaluation.evaluate import evaluate, gain, prompt_tokens, score_predictions
-from cuecard.evaluation.intervals import bootstrap, paired_bootstrap
+from cuecard.evaluation.intervals import mean_interval, paired_interval
 from cuecard.evaluation.predict import predict
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import InputTokens, Prediction, Record
@@ -55,7 +55,7 @@ def test_evaluate_is_predict_and_its_metrics(backbone):
     right = [float(p.answer == r.target) for p, r in zip(expected, rows, strict=True)]
     assert found.correct.tolist() == right
     assert found.score == found.metrics["accuracy"] == pytest.approx(np.mean(right))
-    assert found.ci95["accuracy"] == bootstrap(right, 0)
+    assert found.ci95["accuracy"] == mean_interval(right)
     assert found.ci95["macro_f1"].low <= found.metrics["macro_f1"] <= found.ci95["macro_f1"].high
     assert found.metrics["ece"] is not None
     assert sum(seen) == 20
@@ -103,10 +103,14 @@ def test_summary_is_json(backbone):
     assert np.sum(loaded["metrics"]["confusion"]) == 6
 
 
-def test_one_record_has_no_interval(backbone):
+def test_one_record_has_a_wide_interval(backbone):
     found = evaluate(backbone, SPEC, records(1))
-    assert found.ci95 == {}
     assert found.score in (0.0, 1.0)
+    for name in ("accuracy", "macro_f1"):
+        assert found.ci95[name].low <= found.metrics[name] <= found.ci95[name].high
+        assert found.ci95[name].high - found.ci95[name].low > 0.7
+    same = gain(found, found)
+    assert same.ci95.low < -0.5 and same.ci95.high > 0.5
 
 
 def test_gain_is_paired():
@@ -116,9 +120,10 @@ def test_gain_is_paired():
     found = gain(good, poor)
     assert found.metric == "accuracy"
     assert found.value == pytest.approx(good.score - poor.score)
-    assert found.ci95 == paired_bootstrap(good.correct, poor.correct, 0)
+    assert found.ci95 == paired_interval(good.correct, poor.correct)
     assert 0 < found.ci95.low < found.value < found.ci95.high
-    assert gain(good, good).ci95.high == 0.0
+    same = gain(good, good)
+    assert same.value == 0.0 and 0 < same.ci95.high == -same.ci95.low < 0.02
 
 
 def test_gain_refuses_what_cannot_be_paired():

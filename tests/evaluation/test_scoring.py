@@ -6,13 +6,13 @@ import json
 
 import numpy as np
 import pytest
-from scipy.stats import pearsonr, spearmanr
+from scipy.stats import pearsonr, rankdata, spearmanr
 from sklearn.metrics import f1_score, mean_absolute_error, mean_squared_error, r2_score
 
 from cuecard.errors import ConfigError, DataError
 from cuecard.evaluation import gain, score_predictions
 from cuecard.evaluation.evaluate import Evaluation
-from cuecard.evaluation.statistics import pearson, r_squared, rmse, spearman
+from cuecard.evaluation.statistics import macro_f1, micro_f1, ranks
 from cuecard.types import Prediction, Record
 from head_tasks import ANSWER, CHOICE, NUMBER, SEVERAL
 
@@ -51,7 +51,8 @@ def test_gains_of_what_is_no_mean() -> None:
     found = gain(better, worse)
     assert found.value == pytest.approx(better.score - worse.score)
     assert 0 < found.ci95.low < found.value < found.ci95.high
-    assert gain(better, better).ci95.high == 0
+    same = gain(better, better).ci95
+    assert -0.06 < same.low < 0 < same.high < 0.06
     with pytest.raises(ConfigError, match="row by row"):
         gain(better, worse, metric="per_class")
 
@@ -78,25 +79,43 @@ def test_numbers() -> None:
         _ = found.correct
 
 
-def test_statistics_of_drawn_rows() -> None:
-    rng = np.random.default_rng(3)
-    true, said = rng.normal(size=20).round(1), rng.normal(size=20).round(1)
-    rows = rng.integers(0, 20, (5, 20))
-    for make, oracle in (
-        (r_squared, r2_score),
-        (rmse, lambda a, b: mean_squared_error(a, b) ** 0.5),
-        (pearson, lambda a, b: pearsonr(a, b).statistic),
-        (spearman, lambda a, b: spearmanr(a, b).statistic),
-    ):
-        drawn = make(true, said)(rows)
-        assert drawn == pytest.approx([oracle(true[r], said[r]) for r in rows])
+def test_few_or_constant_numbers_have_no_interval() -> None:
+    def scored(values: list[float]) -> Evaluation:
+        records = [Record({"text": f"{i}"}, f"{i}") for i in range(len(values))]
+        answers = [Prediction(i, "", {"value": x}, {}) for i, x in enumerate(values)]
+        return score_predictions(NUMBER, records, answers)
+
+    assert scored([1.5]).ci95 == {} and scored([0.5, 1.5, 2.0]).ci95 == {}
+    constant = scored([3.0] * 8)
+    assert set(constant.ci95) == {"rmse", "mae", "r2"}
+    assert constant.metrics["pearson"] == constant.metrics["spearman"] == 0
+    assert scored([0.0, 1.0, 2.0, 3.0, 4.0, 5.0]).ci95 == {}  # no error varies
+    unknown = gain(scored([0.5, 1.5, 2.0]), scored([0.0, 1.0, 1.0])).ci95
+    assert (unknown.low, unknown.high) == (-np.inf, np.inf)
+    assert np.isinf(gain(constant, constant).ci95.high)
 
 
-def test_a_constant_has_no_correlation() -> None:
-    constant, other = np.ones(6), np.arange(6.0)
-    rows = np.arange(6)[None]
-    assert pearson(constant, other)(rows) == 0 and spearman(other, constant)(rows) == 0
-    assert r_squared(other, np.full(6, other.mean()))(rows) == pytest.approx(0)
+def test_ranks_share_their_mean() -> None:
+    values = np.random.default_rng(3).integers(0, 6, 30).astype(float)
+    assert ranks(values).tolist() == rankdata(values).tolist()
+
+
+def test_f1_does_not_depend_on_the_order_of_rows() -> None:
+    rng = np.random.default_rng(4)
+    true = (rng.random((40, 3)) < 0.4).astype(float)
+    said = (rng.random((40, 3)) < 0.4).astype(float)
+    order = rng.permutation(40)
+    for make in (micro_f1, macro_f1):
+        one = make(true * said, said, true)
+        two = make((true * said)[order], said[order], true[order])
+        assert one.interval(0, 200) == two.interval(0, 200) != one.interval(1, 200)
+
+
+def test_a_label_without_errors_is_not_certain() -> None:
+    true = np.eye(3)[[0] * 30 + [1] * 9 + [2]]
+    found = macro_f1(true, true, true)
+    assert found.value() == 1.0
+    assert found.interval(0).low < 0.9 and found.interval(0).high == 1.0
 
 
 def test_answers_take_the_best_of_several() -> None:

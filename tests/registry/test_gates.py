@@ -11,7 +11,7 @@ import pytest
 from cuecard.artifacts import Prompt
 from cuecard.backbones import CausalBackbone
 from cuecard.errors import ConfigError, GateError, WrongBackboneError
-from cuecard.evaluation import evaluate, paired_bootstrap
+from cuecard.evaluation import evaluate, paired_interval
 from cuecard.registry import Gates, Measuring, Registry
 from cuecard.types import Record
 from reviews import reviews
@@ -84,7 +84,7 @@ def test_not_worse(pushed: Registry, measuring: Measuring, scores: Any) -> None:
     worst, best = order[0] + 1, order[-1] + 1
     assert scores[best - 1].score > scores[worst - 1].score
     pushed.promote(f"reviews@{best}", "production")
-    interval = paired_bootstrap(scores[best - 1].correct, scores[worst - 1].correct, 0)
+    interval = paired_interval(scores[best - 1].correct, scores[worst - 1].correct)
     with pytest.raises(GateError, match="not shown to be no worse") as refused:
         pushed.promote(f"reviews@{worst}", "production", gate=Gates(pushed, measuring=measuring))
     assert f"{interval.high:+.4f}" in str(refused.value.got)
@@ -107,9 +107,28 @@ def test_the_same_answers_are_no_worse(
     pushed.promote("reviews@1", "production")
     twin = pushed.push(make_prompt(0, accuracy=0.1), "reviews").version  # other metrics alone
     assert twin.number == 5
-    measuring.margin = 0.0
+    measuring.margin = 0.02
+    with pytest.raises(GateError, match="not shown") as refused:
+        pushed.promote("reviews@5", "production", gate=Gates(pushed, measuring=measuring))
+    assert "about 137 rows" in str(refused.value.hint)
+    measuring.margin = 0.05
     event = pushed.promote("reviews@5", "production", gate=Gates(pushed, measuring=measuring))
-    assert event.evidence["ci95"] == [0.0, 0.0]
+    assert event.evidence["current_minus_new"] == 0.0
+    assert event.evidence["ci95"] == pytest.approx([-0.0447, 0.0447], abs=1e-3)
+
+
+def test_few_rows_decide_nothing(
+    pushed: Registry, model: CausalBackbone, make_prompt: Any, records: Sequence[Record]
+) -> None:
+    few = Measuring(rows=lambda spec: records[:2], backbone=lambda prompt: model, margin=0.9)
+    pushed.promote("reviews@1", "production")
+    for minimum in ({}, {"accuracy": 0.0}):
+        with pytest.raises(GateError, match="too few rows to decide") as refused:
+            pushed.promote("reviews@2", "production", gate=Gates(pushed, minimum, few))
+        assert refused.value.got == "2 rows" and "at least 30" in str(refused.value.expected)
+    with pytest.raises(GateError, match="too few rows"):
+        pushed.promote("reviews@2", "first", gate=Gates(pushed, {"accuracy": 0.0}, few))
+    assert pushed.aliases("reviews") == {"production": 1}
 
 
 def test_the_gate_decides_on_what_the_alias_has_then(

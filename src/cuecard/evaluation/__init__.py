@@ -9,7 +9,12 @@ from cuecard.evaluation.evaluate import (
     prompt_tokens,
     score_predictions,
 )
-from cuecard.evaluation.intervals import bootstrap, bootstrap_statistic, paired_bootstrap
+from cuecard.evaluation.intervals import (
+    mean_interval,
+    paired_interval,
+    paired_proportions_interval,
+    proportion_interval,
+)
 from cuecard.evaluation.manual import ManualPrompt, default_manual_prompts, with_demonstrations
 from cuecard.evaluation.predict import (
     batch_prior,
@@ -26,8 +31,6 @@ __all__ = [
     "ManualPrompt",
     "Trial",
     "batch_prior",
-    "bootstrap",
-    "bootstrap_statistic",
     "calibrate",
     "content_free_prior",
     "default_manual_prompts",
@@ -35,9 +38,12 @@ __all__ = [
     "gain",
     "label_prior",
     "majority",
-    "paired_bootstrap",
+    "mean_interval",
+    "paired_interval",
+    "paired_proportions_interval",
     "predict",
     "prompt_tokens",
+    "proportion_interval",
     "score_predictions",
     "select_manual",
     "with_demonstrations",

@@ -11,21 +11,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cuecard.evaluation.predict import label_scores
 from cuecard.types import Prediction
 
+Floats = NDArray[np.float64]
+
 # Of the intercepts before any row is seen, in nats: a handful of rows moves them little.
 _SPREAD = 0.5
-_STEPS = 25
 _DECIMALS = 6
+# The Newton decrement is in nats of the whole objective: below this no decimal that is kept moves.
+_ENOUGH = 1e-14
+_STEPS = 500
+# Of the decrease that the slope promises, what a shortened step has to reach (Armijo).
+_SHARE = 0.1
 
 
 def fitted_prior(predictions: Sequence[Prediction], gold: Sequence[str]) -> dict[str, float]:
     """label -> log-prior for `calibrate`, the most likely one given labelled rows.
 
-    Minimises sum_i -log softmax(scores_i - prior)[gold_i] + sum_l prior_l^2 / (2 * 0.5^2) by
-    Newton's method.
+    Minimises sum_i -log softmax(scores_i - prior)[gold_i] + sum_l prior_l^2 / (2 * 0.5^2), which is
+    strictly convex, by Newton's method with backtracking (Boyd and Vandenberghe, "Convex
+    Optimization", 2004, section 9.5.2), from however far.
 
     Args:
         predictions: of a classification, not calibrated yet.
@@ -37,12 +45,29 @@ def fitted_prior(predictions: Sequence[Prediction], gold: Sequence[str]) -> dict
     labels, scores = label_scores(predictions)
     wanted = np.asarray([[float(label == right) for label in labels] for right in gold])
     prior = np.zeros(len(labels))
+    lost, share = _objective(scores, wanted, prior)
     for _ in range(_STEPS):
-        shifted = scores - prior
-        share = np.exp(shifted - np.logaddexp.reduce(shifted, axis=1, keepdims=True))
         slope = (wanted - share).sum(0) + prior / _SPREAD**2
         bend = np.diag(share.sum(0)) - share.T @ share + np.eye(len(labels)) / _SPREAD**2
-        prior -= np.linalg.solve(bend, slope)
+        step = np.linalg.solve(bend, slope)
+        decrement = float(slope @ step)
+        if decrement < _ENOUGH:
+            break
+        size = 1.0
+        while True:
+            tried, tried_share = _objective(scores, wanted, prior - size * step)
+            if tried <= lost - _SHARE * size * decrement or size < _ENOUGH:
+                break
+            size /= 2
+        prior, lost, share = prior - size * step, tried, tried_share
     return {
         label: round(float(value), _DECIMALS) for label, value in zip(labels, prior, strict=True)
     }
+
+
+def _objective(scores: Floats, wanted: Floats, prior: Floats) -> tuple[float, Floats]:
+    """What is minimised, and the labels' shares [n, L]."""
+    shifted = scores - prior
+    logs = shifted - np.logaddexp.reduce(shifted, axis=1, keepdims=True)
+    lost = float(-(wanted * logs).sum() + (prior @ prior) / (2 * _SPREAD**2))
+    return lost, np.exp(logs)

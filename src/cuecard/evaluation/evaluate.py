@@ -14,12 +14,7 @@ from numpy.typing import NDArray
 
 from cuecard.errors import ConfigError, DataError
 from cuecard.evaluation.embedding import retrieve
-from cuecard.evaluation.intervals import (
-    RESAMPLES,
-    bootstrap,
-    bootstrap_statistic,
-    paired_bootstrap,
-)
+from cuecard.evaluation.intervals import RESAMPLES, mean_interval, paired_interval
 from cuecard.evaluation.predict import BATCH_ROWS, predict
 from cuecard.evaluation.report import plain
 from cuecard.evaluation.scoring import PRIMARY, score
@@ -38,13 +33,14 @@ class Evaluation:
     Attributes:
         primary: the metric that counts, of which more is better; see `PRIMARY`.
         metrics: name -> value; see `cuecard.evaluation.scoring`.
-        ci95: name -> 95% bootstrap interval; empty where there are fewer than two records.
+        ci95: name -> 95% interval; without the metrics that these rows give none for, such as the
+            error of fewer than five numbers.
         vectors: name -> per-record values [n] behind the metrics that are means.
         records: the records, in order.
         predictions: their predictions, in the same order.
         seconds: wall time of the predictions.
         tokens_per_request: prompt vectors and template tokens, without the record's own text.
-        statistics: name -> the metrics that are no means, as functions of resampled rows.
+        statistics: name -> the metrics that are no means of shares.
     """
 
     primary: str
@@ -108,8 +104,8 @@ class Gain:
     """How much better one evaluation is than another on the same records.
 
     Attributes:
-        value: the difference of the means of `metric`.
-        ci95: its paired bootstrap interval.
+        value: the difference of `metric`.
+        ci95: its paired 95% interval; from -inf to inf where the rows do not give one.
     """
 
     metric: str
@@ -137,7 +133,7 @@ def evaluate(
     An embedding task's answer is the nearest of all the records' targets.
 
     Args:
-        seed: of the bootstrap; the rest is as in `predict`.
+        seed: of the draws behind F1's interval; the rest is as in `predict`.
 
     Raises:
         ConfigError: no records, or as `predict`.
@@ -191,11 +187,10 @@ def score_predictions(
             expected=f"{len(gold)}",
         )
     scored = score(spec, gold, predictions)
-    ci95: dict[str, Interval] = {}
-    if len(gold) > 1:
-        ci95 = {k: bootstrap(v, seed, resamples=resamples) for k, v in scored.vectors.items()}
-        for name, statistic in scored.statistics.items():
-            ci95[name] = bootstrap_statistic(len(gold), statistic, seed, resamples=resamples)
+    ci95 = {k: mean_interval(v) for k, v in scored.vectors.items() if k not in scored.statistics}
+    for name, statistic in scored.statistics.items():
+        if (found := statistic.interval(seed, resamples)) is not None:
+            ci95[name] = found
     return Evaluation(
         primary=PRIMARY[spec.kind],
         metrics=scored.metrics,
@@ -218,8 +213,7 @@ def gain(
         metric: the primary metric by default.
 
     Raises:
-        ConfigError: different records, fewer than two of them, or a metric that has no values by
-            row or by rows drawn again.
+        ConfigError: different records, or a metric that has no paired interval.
     """
     name = metric or better.primary
     for side in (better, worse):
@@ -235,14 +229,12 @@ def gain(
             got=f"{len(better.records)} and {len(worse.records)} records that differ",
             expected="two evaluations of one test set",
         )
-    if name not in better.vectors:
-        one, other = better.statistics[name], worse.statistics[name]
-        difference = float(better.metrics[name]) - float(worse.metrics[name])
-        drawn = bootstrap_statistic(len(better.records), lambda rows: one(rows) - other(rows), seed)
-        return Gain(name, difference, drawn)
-    first, second = better.vectors[name], worse.vectors[name]
-    interval = paired_bootstrap(first, second, seed)
-    return Gain(name, float(first.mean() - second.mean()), interval)
+    difference = float(better.metrics[name]) - float(worse.metrics[name])
+    if name in better.statistics:
+        interval = better.statistics[name].gain(worse.statistics[name], seed)
+    else:
+        interval = paired_interval(better.vectors[name], worse.vectors[name])
+    return Gain(name, difference, interval)
 
 
 def prompt_tokens(spec: TaskSpec, tokenizer: Tokenizer, injection: Injection | None = None) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,6 @@ from cuecard.errors import ConfigError
 from cuecard.types import Prediction
 
 Floats = NDArray[np.float64]
-Indexes = NDArray[np.int64]
 
 BINS = 15
 
@@ -95,32 +94,16 @@ def calibration_error(
     return float(np.abs(gaps).sum() / len(predictions))
 
 
-def macro_f1_statistic(
+def label_counts(
     gold: Sequence[str], answers: Sequence[str], labels: Sequence[str]
-) -> Callable[[Indexes], Floats]:
-    """Macro-F1 of resamples: a function of row numbers [R, n] that gives [R].
-
-    As in `classification_metrics`, a label that occurs in a resample neither in the truth nor in
-    the answers does not count there.
-    """
+) -> tuple[Floats, Floats, Floats]:
+    """What F1 is made of, per row and label: [n, L] of 0 and 1 for hits, answers and truths."""
     code = {label: i for i, label in enumerate(labels)}
-    truth = np.asarray([code[label] for label in gold], dtype=np.int64)
-    given = np.asarray([code[label] for label in answers], dtype=np.int64)
-    # A wrong answer is counted as a hit of one class beyond the last, which is then dropped.
-    hit = np.where(truth == given, truth, len(code))
-
-    def count(codes: Indexes, rows: Indexes) -> Floats:
-        width = len(code) + 1
-        shifted = codes[rows] + width * np.arange(len(rows), dtype=np.int64)[:, None]
-        counts = np.bincount(shifted.ravel(), minlength=len(rows) * width)
-        return counts.reshape(len(rows), width)[:, :-1].astype(np.float64)
-
-    def statistic(rows: Indexes) -> Floats:
-        seen = count(truth, rows) + count(given, rows)  # 2 tp + fp + fn
-        f1 = np.divide(2.0 * count(hit, rows), seen, out=np.zeros_like(seen), where=seen > 0)
-        return np.asarray(f1.sum(1) / (seen > 0).sum(1), dtype=np.float64)
-
-    return statistic
+    rows = np.arange(len(gold))
+    said, true = np.zeros((2, len(gold), len(code)))
+    said[rows, [code[label] for label in answers]] = 1.0
+    true[rows, [code[label] for label in gold]] = 1.0
+    return said * true, said, true
 
 
 def text_metrics(

@@ -77,6 +77,13 @@ class Row:
         )
 
 
+def paired(interval: Interval) -> str:
+    """The interval of a difference in words."""
+    if not math.isfinite(interval.low):
+        return "too few rows for an interval"
+    return f"paired 95% interval {interval.low:+.3f} to {interval.high:+.3f}"
+
+
 def rich_table(
     rows: Sequence[Row],
     *,

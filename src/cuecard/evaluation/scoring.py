@@ -14,7 +14,7 @@ from cuecard.evaluation.metrics import (
     classification_metrics,
     correctness,
     exact_match,
-    macro_f1_statistic,
+    label_counts,
     retrieval_metrics,
     text_metrics,
     token_f1,
@@ -24,12 +24,12 @@ from cuecard.evaluation.statistics import (
     Statistic,
     f1_of,
     macro_f1,
+    mean_error,
     micro_f1,
     pearson,
     r_squared,
     rmse,
     spearman,
-    whole,
 )
 from cuecard.tasks.cells import answers_of
 from cuecard.tasks.kinds import Kind, labels_of
@@ -43,8 +43,9 @@ class Scored:
 
     Attributes:
         metrics: name -> value.
-        vectors: name -> per-record values [n] behind the metrics that are means.
-        statistics: name -> the others as functions of resampled rows.
+        vectors: name -> per-record values [n] behind the metrics that are means; from 0 to 1
+            where the name is not in `statistics` too.
+        statistics: name -> the others, and means that are no shares.
     """
 
     metrics: Mapping[str, Any]
@@ -64,7 +65,7 @@ def _classification(
     return Scored(
         classification_metrics(gold, predictions, spec.labels),
         {"accuracy": correctness(gold, answers)},
-        {"macro_f1": macro_f1_statistic(gold, answers, spec.labels)},
+        {"macro_f1": macro_f1(*label_counts(gold, answers, spec.labels))},
     )
 
 
@@ -100,8 +101,9 @@ def _number(spec: TaskSpec, gold: Sequence[str], predictions: Sequence[Predictio
     true = np.asarray([float(text) for text in gold])
     given = np.asarray([prediction.scores["value"] for prediction in predictions])
     makers = {"r2": r_squared, "rmse": rmse, "pearson": pearson, "spearman": spearman}
+    errors = np.abs(true - given)
     statistics = {name: make(true, given) for name, make in makers.items()}
-    return _with(statistics, {"mae": np.abs(true - given)})
+    return _with(statistics | {"mae": mean_error(errors)}, {"mae": errors})
 
 
 def _tags(spec: TaskSpec, gold: Sequence[str], predictions: Sequence[Prediction]) -> Scored:
@@ -173,8 +175,7 @@ def _means(vectors: Mapping[str, Floats]) -> Scored:
 def _with(
     statistics: Mapping[str, Statistic], vectors: Mapping[str, Floats], **more: Any
 ) -> Scored:
-    count = len(next(iter(vectors.values())))
-    metrics = {name: whole(statistic, count) for name, statistic in statistics.items()}
+    metrics = {name: statistic.value() for name, statistic in statistics.items()}
     means = {name: float(vector.mean()) for name, vector in vectors.items()}
     return Scored({**metrics, **means, **more}, vectors, statistics)
 

@@ -1,12 +1,14 @@
 """Conditions of a promotion: a least score, and being no worse than what the alias has now.
 
-"Not worse" is non-inferiority: both versions answer the same rows, and the upper end of the 95%
-paired bootstrap interval of (current score - new score) must not exceed a margin. Few rows give a
-wide interval, and then the new version is refused: what was not shown does not count.
+"Not worse" is non-inferiority: both versions answer the same rows, and the upper end of the paired
+95% interval of (current score - new score) must not exceed a margin. Few rows give a wide interval,
+and then the new version is refused: what was not shown does not count. Fewer than `FEWEST` rows
+decide nothing, whatever their scores.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 from cuecard.artifacts import Prompt
 from cuecard.errors import ConfigError, GateError
 from cuecard.evaluation import Evaluation, evaluate, gain
+from cuecard.evaluation.intervals import rows_for_margin
 from cuecard.evaluation.predict import BATCH_ROWS
 from cuecard.evaluation.report import plain
 from cuecard.evaluation.word_scores import OnRows
@@ -23,6 +26,8 @@ from cuecard.tasks import TaskSpec
 from cuecard.types import Backbone, Record
 
 MARGIN = 0.02
+FEWEST = 30
+"""On fewer rows no gate is decided."""
 
 
 @dataclass
@@ -33,7 +38,7 @@ class Measuring:
         rows: the labelled rows, as the new version's task reads them.
         backbone: what a prompt runs on; called for each prompt.
         margin: how much worse the new version may be, in the score's units.
-        seed: of the bootstrap.
+        seed: of the draws behind F1's interval.
         trusted: public keys, one of which must have signed what is scored.
         on_rows: called with the number of rows answered.
     """
@@ -82,6 +87,7 @@ class Gates:
         if self.measuring is None:
             return self._stored_minimum(new)
         found = self._measure(self.measuring, new)
+        _check_rows(len(found.records), str(new))
         evidence: dict[str, Any] = {
             "rows": len(found.records),
             "metric": found.primary,
@@ -98,6 +104,10 @@ class Gates:
         if not self.minimum:
             return {}
         values = dict(_numbers(new.record.metrics, ""))
+        for metric in self.minimum:
+            section = metric.rpartition(".")[0] or "test"
+            if (rows := values.get(f"{section}.rows")) is not None:
+                _check_rows(int(rows), f"{new}, as its maker measured it")
         # A bare name is the score on test rows, which no choice was made on.
         values |= {
             key.removeprefix("test."): value
@@ -138,6 +148,7 @@ class Gates:
         interval = gain(before, found, seed=measuring.seed).ci95
         difference = before.score - found.score
         if interval.high > measuring.margin:
+            needed = _rows_needed(before, found, interval.high, measuring.margin)
             raise GateError(
                 f"{new} was not shown to be no worse than {current}; the alias was not moved",
                 where=f"{len(found.records)} rows, {found.primary}",
@@ -145,7 +156,10 @@ class Gates:
                 f"much as {interval.high:+.4f} (95% interval {interval.low:+.4f} to "
                 f"{interval.high:+.4f})",
                 expected=f"at most {measuring.margin:+.4f}",
-                hint="more rows narrow the interval; --margin allows for more",
+                hint="a larger --margin allows for more"
+                if needed is None
+                else f"about {needed:,} rows would show it for answers like these; or allow a "
+                "larger --margin",
             )
         return {
             "current": before.score,
@@ -179,6 +193,27 @@ def _evaluate(
         batch_rows=measuring.batch_rows,
         on_rows=measuring.on_rows,
     )
+
+
+def _check_rows(rows: int, where: str) -> None:
+    if rows < FEWEST:
+        raise GateError(
+            "too few rows to decide on; the alias was not moved",
+            where=where,
+            got=f"{rows} rows",
+            expected=f"at least {FEWEST}, and {rows_for_margin(MARGIN)} for a margin of {MARGIN}",
+        )
+
+
+def _rows_needed(before: Evaluation, found: Evaluation, high: float, margin: float) -> int | None:
+    """On how many rows like these the interval would end at the margin; None if on none."""
+    difference = before.score - found.score
+    if difference >= margin or not math.isfinite(high):
+        return None
+    if [p.answer for p in before.predictions] == [p.answer for p in found.predictions]:
+        return rows_for_margin(margin)
+    # The interval's half shrinks with the root of the rows.
+    return math.ceil(len(found.records) * ((high - difference) / (margin - difference)) ** 2)
 
 
 def _numbers(metrics: Mapping[str, Any], prefix: str) -> list[tuple[str, float]]:

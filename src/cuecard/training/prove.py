@@ -16,7 +16,7 @@ from cuecard.evaluation.evaluate import Evaluation, Gain, evaluate, gain, score_
 from cuecard.evaluation.figures import confusion_figure, loss_figure
 from cuecard.evaluation.manual import ManualPrompt, default_manual_prompts, with_demonstrations
 from cuecard.evaluation.predict import calibrate
-from cuecard.evaluation.report import COLUMNS, Row, write_json, write_markdown
+from cuecard.evaluation.report import COLUMNS, Row, paired, write_json, write_markdown
 from cuecard.evaluation.scoring import SECOND
 from cuecard.tasks import Task, draw_rows
 from cuecard.training.log import Observer, read_log
@@ -276,10 +276,9 @@ def _notes(report: Mapping[str, Any]) -> tuple[str, ...]:
     in_what = "" if report["metric"] == "accuracy" else " in ROUGE-L"
     for name, against in _GAINS.values():
         if name in report:
-            low, high = report[f"{name}_ci95"].low, report[f"{name}_ci95"].high
             notes.append(
                 f"Gain{in_what} over the {against} prompt: {report[name]:+.3f}, "
-                f"paired 95% interval {low:+.3f} to {high:+.3f}."
+                f"{paired(report[f'{name}_ci95'])}."
             )
     notes.append(training_note(report))
     if report["alarm"]:

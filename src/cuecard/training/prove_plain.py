@@ -7,7 +7,7 @@ from typing import Any
 
 from cuecard.evaluation.constant import baseline
 from cuecard.evaluation.evaluate import Evaluation, Gain, evaluate, gain
-from cuecard.evaluation.report import Row
+from cuecard.evaluation.report import Row, paired
 from cuecard.evaluation.scoring import SECOND
 from cuecard.tasks import Task
 from cuecard.training.log import Observer
@@ -78,8 +78,7 @@ def _notes(
     gains: Mapping[str, Gain],
 ) -> tuple[str, ...]:
     over = [
-        f"Gain over {contestants[key][0]}: {found.value:+.3f}, paired 95% interval "
-        f"{found.ci95.low:+.3f} to {found.ci95.high:+.3f}."
+        f"Gain over {contestants[key][0]}: {found.value:+.3f}, {paired(found.ci95)}."
         for key, found in gains.items()
     ]
     return (rows_note(report), *over, training_note(report))

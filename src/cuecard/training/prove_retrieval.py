@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cuecard.errors import DataError
 from cuecard.evaluation.evaluate import Evaluation, evaluate, gain
-from cuecard.evaluation.report import RETRIEVAL_COLUMNS, Row
+from cuecard.evaluation.report import RETRIEVAL_COLUMNS, Row, paired
 from cuecard.tasks import Task
 from cuecard.training.log import Observer
 from cuecard.training.prove import Proof
@@ -31,8 +31,8 @@ def prove_retrieval(
     before = evaluate(backbone, task.spec, task.test)
     found = gain(run.test, before)
     note = (
-        f"Gain in {found.metric} over no prompt: {found.value:+.3f}, paired 95% interval "
-        f"{found.ci95.low:+.3f} to {found.ci95.high:+.3f}, among {len(task.test):,} test rows."
+        f"Gain in {found.metric} over no prompt: {found.value:+.3f}, {paired(found.ci95)}, "
+        f"among {len(task.test):,} test rows."
     )
     method = run.prompt.manifest.method
     report = run_facts(backbone, task, run) | {
