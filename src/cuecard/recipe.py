@@ -56,6 +56,7 @@ class DataRecipe(_Section):
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)
     split_seed: int | None = Field(default=None, ge=0)
     limit: int | None = Field(default=None, ge=1)
+    allow_empty: tuple[str, ...] = ()
 
 
 class TaskRecipe(_Section):
@@ -179,6 +180,7 @@ class Recipe(_Section):
             separator=task.separator,
             options_field=task.options_field,
             subword=task.subword,
+            allow_empty=data.allow_empty,
         )
 
     def load_backbone(self, progress: Progress | None = None) -> Backbone:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cuecard.errors import DataError
+from cuecard.errors import DataError, DataWarning
 from cuecard.tasks.delimited import read_delimited
 
 Attempt = Callable[[Callable[[], Any]], Any]
@@ -95,3 +95,50 @@ def test_any_text_is_whole_rows_or_an_error_with_a_row(
         assert ", row " in str(found.where)
     else:
         assert all(set(cells) == {"text", "label"} for _, cells in found.rows)
+
+
+def texts(path: Path) -> list[tuple[int, str]]:
+    return [(row, cells["text"]) for row, cells in read_delimited(path).rows]
+
+
+def test_a_stray_quote_in_a_tsv_file_joins_no_rows(write: Write) -> None:
+    path = write("a.tsv", 'text\tlabel\n"cold soup\tfood\nslow lift"\thotel\n5" nails\ttools\n')
+    with pytest.warns(DataWarning, match=r"a\.tsv, row 2: a double quote without"):
+        found = texts(path)
+    assert found == [(2, '"cold soup'), (3, 'slow lift"'), (4, '5" nails')]
+
+
+def test_quoted_cells_of_spreadsheets_are_read_in_tsv_too(write: Write) -> None:
+    path = write("a.tsv", 'text\tlabel\n"one\ttab"\ta\n"two\nlines"\tb\n"say ""hi"""\tc\n')
+    assert texts(path) == [(2, "one\ttab"), (3, "two\nlines"), (5, 'say "hi"')]
+    path = write("b.tsv", 'text\tlabel\n"say ""hi"""\ta\nplain\tb\n')
+    assert texts(path) == [(2, 'say "hi"'), (3, "plain")]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv"])
+def test_a_quoted_cell_that_holds_rows_is_refused(write: Write, ending: str) -> None:
+    mark = {"csv": ",", "tsv": "\t"}[ending]
+    rows = [
+        "id,text,label",
+        '1,"cold soup,food',
+        "2,slow lift,hotel",
+        '3,noise",hotel',
+        "4,x,food",
+        "5,y,hotel",
+    ]
+    if ending == "tsv":
+        rows.append('6,"a tab,inside",food')  # so that it is no plain file
+    path = write(f"a.{ending}", "\n".join(rows).replace(",", mark))
+    with pytest.raises(DataError, match="a quoted cell holds 3 rows") as caught:
+        read_delimited(path)
+    assert caught.value.where == f"{path}, rows 2 to 4"
+
+
+def test_a_quoted_cell_that_may_hold_rows_is_told(write: Write) -> None:
+    path = write("a.csv", 'text,answer\n"one, two\nthree",four\nfive,six\n')
+    with pytest.warns(DataWarning, match="row 2: a quoted cell has 2 lines"):
+        assert texts(path) == [(2, "one, two\nthree"), (4, "five")]
+
+
+def test_one_column_has_the_quotes_of_csv(write: Write) -> None:
+    assert texts(write("a.tsv", 'text\n"two\nlines"\nthree\n')) == [(2, "two\nlines"), (4, "three")]

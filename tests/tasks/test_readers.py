@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cuecard.errors import DataError
+from cuecard.errors import DataError, DataWarning
 from cuecard.tasks.readers import read_records, read_splits
 
 Attempt = Callable[[Callable[[], Any]], Any]
@@ -102,8 +103,10 @@ def test_a_part_is_read_by_name(folder: Path) -> None:
 
 
 def test_parts_are_known_by_name_and_unlabelled_ones_left_out(folder: Path) -> None:
-    found = read_splits(folder, fields=["text"], target_field="label")
+    with pytest.warns(DataWarning, match="has no labels") as told:
+        found = read_splits(folder, fields=["text"], target_field="label")
     assert {name: len(rows) for name, rows in found.items()} == {"train": 3, "validation": 1}
+    assert len(told) == 1
     with pytest.raises(DataError, match="cannot be split"):
         read_splits(folder, fields=["text"], target_field="label", split_field="part")
 
@@ -181,3 +184,68 @@ def test_empty_texts_and_missing_labels_name_their_row(
         assert not bad
         expected = [(text, label.strip()) for text, label in rows]
         assert [(record.fields["text"], record.target) for record in found] == expected
+
+
+def test_every_part_that_is_left_out_is_named_with_its_rows(tmp_path: Path) -> None:
+    def part(*texts: str) -> datasets.Dataset:
+        return datasets.Dataset.from_dict({"text": texts, "label": ["x"] * len(texts)})
+
+    parts = datasets.DatasetDict(
+        train=part("a", "b"), extra=part("c", "d", "e"), val=part("f"), dev=part("g", "h")
+    )
+    parts.save_to_disk(tmp_path / "set")
+    with pytest.warns(DataWarning) as told:
+        read_splits(tmp_path / "set", fields=["text"], target_field="label")
+    text = str(told[0].message)
+    assert "'extra' (3 rows): its name is no split's" in text
+    assert "'dev' (2 rows): there is another validation part" in text
+
+
+def test_what_is_no_regular_file_is_said_to_be_none(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.csv")
+    with pytest.raises(DataError, match="not a regular file") as caught:
+        read_records(tmp_path / "rows.csv", fields=["text"], target_field=None)
+    assert "FIFO" in str(caught.value.got) and "did you mean" not in str(caught.value)
+    with pytest.raises(DataError, match="a device"):
+        read_records("/dev/null", fields=["text"], target_field=None)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_records("x" * 5000 + ".csv", fields=["text"], target_field=None)
+
+
+def test_a_folder_of_files_names_them(write: Write) -> None:
+    path = write("b.csv", "text,label\na,b\n")
+    with pytest.raises(DataError, match=r"name one of its files: b\.csv"):
+        read_records(path.parent, fields=["text"], target_field=None)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_optional_fields_may_be_empty_and_others_may_not(write: Write, suffix: str) -> None:
+    rows = [{"say": "a", "to": "b", "label": "x"}, {"say": "c", "to": "", "label": "x"}]
+    table = "say,to,label\na,b,x\nc,,x\n"
+    path = write(f"a.{suffix}", table if suffix == "csv" else "\n".join(map(json.dumps, rows)))
+    options: dict[str, Any] = {"fields": ["say", "to"], "target_field": "label"}
+    with pytest.raises(DataError, match="--allow-empty to"):
+        read_records(path, **options)
+    found = read_records(path, optional=["to"], **options)
+    assert [record.fields["to"] for record in found] == ["b", ""]
+    with pytest.raises(DataError, match="a row without any text"):
+        read_records(write("b.csv", 'say,to,label\n"","",x\n'), optional=["say", "to"], **options)
+
+
+def test_optional_fields_may_be_absent_or_null(write: Write) -> None:
+    path = write("a.jsonl", '{"say": "a"}\n{"say": "b", "to": null}\n{"say": "c", "to": "d"}\n')
+    found = read_records(path, fields=["say", "to"], target_field=None, optional=["to"])
+    assert [record.fields["to"] for record in found] == ["", "", "d"]
+
+
+def test_a_key_twice_in_a_json_row_is_refused(write: Write) -> None:
+    path = write("a.jsonl", '{"text": "a"}\n{"text": "b", "text": "c"}\n')
+    with pytest.raises(DataError, match="'text' twice") as caught:
+        read_records(path, fields=["text"], target_field=None)
+    assert caught.value.where == f"{path}, row 2"
+
+
+def test_a_header_that_differs_in_case_is_explained(write: Write) -> None:
+    path = write("a.csv", " Comment ,Label\na,b\n")
+    with pytest.raises(DataError, match="there is 'Label': upper and lower case differ"):
+        read_records(path, fields=["Comment"], target_field="label")

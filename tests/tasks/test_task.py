@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cuecard.errors import ConfigError, DataError, TemplateError
+from cuecard.errors import ConfigError, DataError, DataWarning, TemplateError
 from cuecard.tasks.task import Task, TaskSpec, find_labels
 from cuecard.types import Record
 
@@ -172,3 +172,25 @@ def test_labels_are_found_and_sorted() -> None:
         find_labels(rows[:1], "f")
     with pytest.raises(ConfigError, match="text-to-text"):
         find_labels([Record({}, str(index)) for index in range(201)], "f")
+
+
+def test_labels_that_no_training_row_has_are_named(write: Write) -> None:
+    rows = "".join(f"text number {n},{'rare' if n == 7 else 'often'}\n" for n in range(40))
+    path = write("a.csv", f"text,label\n{rows}")
+    with pytest.warns(DataWarning, match=r"no training row within the limit of 3.*rare"):
+        task = Task.from_file(path, limit=3)
+    assert task.spec.labels == ("often", "rare")
+
+
+def test_a_field_that_may_be_empty(write: Write) -> None:
+    rows = "".join(f"do {n},{'' if n % 2 else n},{'ab'[n % 3 == 0]}\n" for n in range(30))
+    path = write("a.csv", f"task,input,label\n{rows}")
+    template = "{task}\n{input}\nAnswer:"
+    task = Task.from_file(path, template=template, allow_empty=("input",))
+    assert task.spec.allow_empty == ("input",)
+    assert "allow_empty" not in TaskSpec(
+        kind="classification", template=template, labels=("a", "b")
+    ).model_dump(mode="json")
+    for wrong, said in ((("inptu",), "did you mean 'input'"), (("task", "input"), "every field")):
+        with pytest.raises(ConfigError, match=said):
+            Task.from_file(path, template=template, allow_empty=wrong)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cuecard.errors import TemplateError
-from cuecard.tasks.template import Template, escape, nearest
+from cuecard.tasks.similar import nearest
+from cuecard.tasks.template import Template, escape
 
 Attempt = Callable[[Callable[[], Any]], Any]
 NAMES = st.from_regex(r"[a-z_][a-z0-9_]{0,6}", fullmatch=True)

@@ -106,6 +106,13 @@ def _flags(
     test: Annotated[Text, typer.Option(help="A file with the test rows.")] = None,
     split_field: Annotated[Text, typer.Option(help="Column that names each row's split.")] = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training rows.")] = None,
+    allow_empty: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD",
+            help="A field of the template that rows may leave empty; may be repeated.",
+        ),
+    ] = None,
     kind: Annotated[
         Text,
         typer.Option(
@@ -193,6 +200,7 @@ def _flags(
             "test": test,
             "split_field": split_field,
             "limit": limit,
+            "allow_empty": allow_empty or None,
         },
         "task": {
             "kind": kind,

@@ -11,7 +11,7 @@ from cuecard.errors import ConfigError, DataError
 from cuecard.tasks import TaskSpec, read_records
 from cuecard.tasks.cells import options_cell
 from cuecard.tasks.plain_lines import STDIN, is_plain, read_lines
-from cuecard.tasks.template import nearest
+from cuecard.tasks.similar import nearest
 from cuecard.types import Record
 
 
@@ -60,6 +60,7 @@ def labelled_rows(
         limit=limit,
         columns=columns,
         cells=spec.cells(target, columns),
+        optional=spec.allow_empty,
     )
 
 
@@ -70,6 +71,7 @@ def typed_rows(spec: TaskSpec, texts: Sequence[str], given: dict[str, str]) -> l
         ConfigError: fields that are unknown, missing, or too many for the texts.
         DataError: an empty text.
     """
+    given = {**_unasked(spec, given), **given}
     left = open_fields(spec, given)
     if texts and len(left) != 1:
         raise ConfigError(
@@ -91,7 +93,7 @@ def typed_rows(spec: TaskSpec, texts: Sequence[str], given: dict[str, str]) -> l
     records = [Record({**given, left[0]: text}, None) for text in texts] or [Record(given, None)]
     for number, record in enumerate(records, 1):
         for name, text in record.fields.items():
-            if not text.strip():
+            if not text.strip() and name not in spec.allow_empty:
                 raise DataError("an empty text", where=f"text {number}, field {name!r}", got="''")
     return records
 
@@ -111,6 +113,8 @@ def file_rows(
         DataError: a file or a row that cannot be used.
         ConfigError: fields that are unknown, or too many for lines of text.
     """
+    if source == STDIN or is_plain(Path(source)):
+        given = {**_unasked(spec, given), **given}
     left = open_fields(spec, given)
     given = {name: _typed(spec, name, text, f"--field {name}") for name, text in given.items()}
     if source == STDIN or is_plain(Path(source)):
@@ -138,8 +142,14 @@ def file_rows(
             limit=limit,
             columns=columns,
             cells={name: cell for name, cell in cells.items() if name in left},
+            optional=spec.allow_empty,
         )
     return [Record({**r.fields, **given}, r.target, r.source, r.row) for r in found]
+
+
+def _unasked(spec: TaskSpec, given: dict[str, str]) -> dict[str, str]:
+    """The fields that may be empty and were not given: they are empty."""
+    return {name: "" for name in spec.allow_empty if name not in given}
 
 
 def open_fields(spec: TaskSpec, given: dict[str, str]) -> tuple[str, ...]:

@@ -51,7 +51,9 @@ def fields_of(
         Refusal: other fields than the template has, or one text for several of them.
     """
     needed = served.spec.field_names
+    optional = dict.fromkeys(served.spec.allow_empty, "")
     if fields is not None:
+        fields = {**optional, **fields}
         if set(fields) != set(needed):
             raise bad_request(
                 f"{served} needs exactly the fields {', '.join(needed)}; "
@@ -60,13 +62,14 @@ def fields_of(
                 "invalid_fields",
             )
         return dict(fields)
-    if len(needed) > 1 or text is None:
+    asked = [name for name in needed if name not in optional]
+    if len(asked) > 1 or text is None:
         raise bad_request(
             f"{served} has the fields {', '.join(needed)}; give them by name.",
             param,
             "invalid_fields",
         )
-    return {needed[0]: text}
+    return {**optional, asked[0]: text}
 
 
 def task_row(served: Served, fields: Mapping[str, str], tokenizer: Tokenizer) -> Encoded:

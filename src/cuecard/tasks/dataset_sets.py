@@ -14,6 +14,9 @@ from cuecard.tasks.tables import Table, Wanted, require_columns
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?", re.ASCII)
 
 
+_FILES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".conll")
+
+
 def looks_like_hub_name(source: str) -> bool:
     """Whether a source that is no file can be `name`, `owner/name` or `owner/name:config`."""
     return _HUB_NAME.fullmatch(source) is not None and ".." not in source
@@ -25,11 +28,13 @@ def load_folder(path: Path) -> dict[str, Any]:
     Raises:
         DataError: another kind of folder, or a damaged one.
     """
+    files = sorted(p.name for p in path.iterdir() if p.suffix.lower() in _FILES and p.is_file())
     return _parts(
         lambda: _datasets().load_from_disk(str(path)),
         where=str(path),
         what="the folder is not a saved `datasets` set",
         expected="a folder made by save_to_disk, or a .csv, .tsv, .jsonl or .parquet file",
+        hint=f"name one of its files: {', '.join(files[:5])}" if files else None,
     )
 
 

@@ -47,7 +47,7 @@ def read_json(path: Path) -> Table:
 
 def _parse(text: str, source: str, number: int | None) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:
         row = error.lineno if number is None else number
         message = f"{error.msg} at column {error.colno}"
@@ -56,6 +56,15 @@ def _parse(text: str, source: str, number: int | None) -> Any:
         # A number of thousands of digits, or thousands of brackets.
         where = source if number is None else place(source, number)
         raise _invalid(str(error), where) from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; JSON's reader would keep the last of two values of one name and say nothing."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} twice")
+    return found
 
 
 def _invalid(got: str, where: str) -> DataError:

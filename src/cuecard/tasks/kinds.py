@@ -19,8 +19,8 @@ from cuecard.tasks.cells import (
     tags_cell,
     words_cell,
 )
+from cuecard.tasks.similar import nearest
 from cuecard.tasks.tables import TARGET, record_place
-from cuecard.tasks.template import nearest
 from cuecard.types import Record
 
 Kind = Literal[

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import stat
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cuecard.errors import DataError
+from cuecard.errors import DataError, DataWarning
 from cuecard.tasks.cells import Cell
 from cuecard.tasks.conll_files import read_conll
 from cuecard.tasks.dataset_sets import (
@@ -19,9 +23,9 @@ from cuecard.tasks.dataset_sets import (
 from cuecard.tasks.delimited import read_delimited
 from cuecard.tasks.json_files import read_json
 from cuecard.tasks.parquet_files import read_parquet
+from cuecard.tasks.similar import nearest
 from cuecard.tasks.splits import SPLITS
 from cuecard.tasks.tables import TARGET, Table, Wanted, record_place, records
-from cuecard.tasks.template import nearest
 from cuecard.types import Record, Split
 
 READERS: dict[str, Callable[[Path, Wanted], Table]] = {
@@ -56,6 +60,7 @@ def read_records(
     limit: int | None = None,
     columns: Mapping[str, str] | None = None,
     cells: Mapping[str, Cell] | None = None,
+    optional: Collection[str] = (),
 ) -> list[Record]:
     """Read one list of records.
 
@@ -68,11 +73,12 @@ def read_records(
         limit: read the first so many rows.
         columns: field -> the column it is read from, where that is not its own name.
         cells: field, or TARGET -> how it is read, where it is no plain text.
+        optional: fields that may be empty or absent in a row.
 
     Raises:
         DataError: nothing there, a wrong column, or a row that cannot be used, with its number.
     """
-    wanted = Wanted(fields, target_field, columns or {}, cells or {})
+    wanted = Wanted(fields, target_field, columns or {}, cells or {}, optional)
     table = _file_table(source, wanted)
     if table is not None:
         if split is not None:
@@ -99,17 +105,18 @@ def read_splits(
     split_field: str | None = None,
     columns: Mapping[str, str] | None = None,
     cells: Mapping[str, Cell] | None = None,
+    optional: Collection[str] = (),
 ) -> dict[Split, list[Record]]:
     """Read the records a source holds for training, validation and test.
 
     Parts of a folder or hub set are known by name ("dev" is validation); other parts, and parts
-    without a single label, are left out. A file is all training unless `split_field` names the
-    column that says where each row belongs.
+    without a single label, are left out with a DataWarning. A file is all training unless
+    `split_field` names the column that says where each row belongs.
 
     Raises:
         DataError: as `read_records`; also a split's name that is unknown, or no training rows.
     """
-    wanted = Wanted(fields, target_field, columns or {}, cells or {})
+    wanted = Wanted(fields, target_field, columns or {}, cells or {}, optional)
     table = _file_table(source, wanted if split_field is None else _with(wanted, split_field))
     if table is not None:
         if split_field is None:
@@ -123,12 +130,25 @@ def read_splits(
         both = _with(wanted, split_field)
         return _by_field(set_table(part, _part_name(source, name), both), wanted, split_field)
     found: dict[Split, list[Record]] = {}
+    left: list[str] = []
     for name, part in parts.items():
         known = _SPLIT_NAMES.get(name.lower())
         plain = None if TARGET in wanted.cells else target_field
-        if known is None or known in found or is_unlabelled(part, plain):
+        reason = None
+        if known is None:
+            reason = "its name is no split's"
+        elif known in found:
+            reason = f"there is another {known} part before it"
+        elif is_unlabelled(part, plain):
+            reason = "it has no labels"
+        if reason is not None:
+            left.append(f"{name!r} ({len(part):,} rows): {reason}")
             continue
         found[known] = records(set_table(part, _part_name(source, name), wanted), wanted)
+    if left:
+        known_names = ", ".join(_SPLIT_NAMES)
+        text = f"{source}: left out {'; '.join(left)}. Splits are called {known_names}."
+        warnings.warn(DataWarning(text), stacklevel=2)
     return _with_train(found, str(source), ", ".join(parts))
 
 
@@ -136,25 +156,63 @@ def _file_table(source: str | Path, wanted: Wanted) -> Table | None:
     """A file's table; None where the source is a folder or can be a hub name."""
     path = Path(source)
     reader = READERS.get(path.suffix.lower())
-    if path.is_file() and reader is not None:
+    what = _what_is_at(path)
+    if what == "a file" and reader is not None:
         return reader(path, wanted)
-    if path.is_dir() or (reader is None and not path.exists() and looks_like_hub_name(str(source))):
+    if what == "a folder" or (reader is None and not what and looks_like_hub_name(str(source))):
         return None
-    if path.is_file():
+    if what == "a file":
         raise DataError(
             "an unknown kind of file",
             where=str(path),
-            got=repr(path.suffix),
+            got=repr(path.suffix) if path.suffix else "a name without an ending",
             expected=", ".join(READERS),
+            hint="rename the file after what it holds",
         )
-    there = path.parent.iterdir() if path.parent.is_dir() else ()
+    if what:
+        raise DataError(
+            "the data is not a regular file",
+            where=str(path),
+            got=what,
+            expected=f"a file ({', '.join(READERS)}) or a saved `datasets` folder",
+            hint="save what comes out of it to a file first",
+        )
+    there: list[str] = []
+    with suppress(OSError):
+        there = [other.name for other in path.parent.iterdir()]
     raise DataError(
         "there is no such file",
         where=str(path),
         got="nothing there",
         expected="a file, a folder or the name of a data set on the hub",
-        hint=nearest(path.name, [other.name for other in there]),
+        hint=nearest(path.name, there),
     )
+
+
+def _what_is_at(path: Path) -> str:
+    """What lies at a path, in words; "" where nothing does.
+
+    Raises:
+        DataError: a folder on the way may not be searched, or links go round in circles.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, ValueError) as error:
+        got = getattr(error, "strerror", None) or str(error)
+        raise DataError("the file cannot be read", where=str(path), got=got) from error
+    return next((words for test, words in _PLACES if test(mode)), "something else than a file")
+
+
+_PLACES: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISREG, "a file"),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe (FIFO)"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 
 def _load_parts(source: str | Path) -> dict[str, Any]:
@@ -164,8 +222,7 @@ def _load_parts(source: str | Path) -> dict[str, Any]:
 
 def _with(wanted: Wanted, split_field: str) -> Wanted:
     """Also the split's column, read as one more field."""
-    fields = (*wanted.fields, split_field)
-    return Wanted(fields, wanted.target, wanted.columns, wanted.cells)
+    return replace(wanted, fields=(*wanted.fields, split_field))
 
 
 def _by_field(table: Table, wanted: Wanted, split_field: str) -> dict[Split, list[Record]]:

@@ -23,6 +23,7 @@ from cuecard.tasks.kinds import (
     goal_of,
     unknown_label,
 )
+from cuecard.tasks.similar import nearest
 from cuecard.tasks.spans import (
     Tokens,
     Window,
@@ -33,7 +34,7 @@ from cuecard.tasks.spans import (
     word_row,
 )
 from cuecard.tasks.tables import record_place
-from cuecard.tasks.template import Template, nearest
+from cuecard.tasks.template import Template
 from cuecard.tasks.tokens import closing_count, continuation_ids
 from cuecard.tasks.verbalizer import Verbalizer
 from cuecard.types import Encoded, Need, Record, Slot, Tokenizer
@@ -65,6 +66,7 @@ class TaskSpec(BaseModel):
         options_field: the column of the options, or one column each, parted by commas.
         subword: the token of a word that is read ("tagging"). A causal model has seen the whole
             word at its last one alone.
+        allow_empty: fields that a record may leave empty, such as an instruction's optional input.
         mean, scale: of the training targets ("regression"); a head learns (target - mean) / scale.
 
     Raises:
@@ -89,6 +91,7 @@ class TaskSpec(BaseModel):
     separator: str = Field(default=",", min_length=1, exclude_if=lambda x: x == ",")
     options_field: str = Field(default="options", exclude_if=lambda x: x == "options")
     subword: Literal["first", "last"] = Field(default="first", exclude_if=lambda x: x == "first")
+    allow_empty: tuple[str, ...] = Field(default=(), exclude_if=lambda x: not x)
     mean: float = Field(default=0.0, allow_inf_nan=False, exclude_if=lambda x: x == 0)
     scale: float = Field(default=1.0, gt=0, allow_inf_nan=False, exclude_if=lambda x: x == 1)
 
@@ -100,6 +103,8 @@ class TaskSpec(BaseModel):
         _ = self.parsed
         if self.system is not None and not self.chat:
             raise _contradiction("a system message without a chat", "system", self.system, "chat")
+        if self.allow_empty:
+            self._check_optional()
         if self.kind == "embedding":
             self._check_embedding()
         if (self.kind != "classification" or self.head == "trained") and self.parsed.has_mask:
@@ -130,6 +135,23 @@ class TaskSpec(BaseModel):
         if self.kind == "extractive-qa" and self.template.rstrip().endswith(f"{{{name}}}"):
             expected = f"words behind {{{name}}}, such as 'Answer:', where \"not here\" is read"
             raise _contradiction("nothing behind its text", "template", self.template, expected)
+
+    def _check_optional(self) -> None:
+        """Fields that may be empty are the template's, and not all of them."""
+        able = [name for name in self.field_names if name != self.read_field]
+        for name in self.allow_empty:
+            if name not in able:
+                raise ConfigError(
+                    f"{name!r} is not a field that may be empty",
+                    where="allow_empty",
+                    got=repr(name),
+                    expected=f"a field of the template: {', '.join(able) or '(none)'}",
+                    hint=nearest(name, able),
+                )
+        if set(self.allow_empty) == set(self.field_names):
+            got = ", ".join(self.allow_empty)
+            expected = "at least one field of the template with text"
+            raise _contradiction("every field may be empty", "allow_empty", got, expected)
 
     def _check_labels(self) -> TaskSpec:
         twice = sorted({label for label in self.labels if self.labels.count(label) > 1})

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 from cuecard.errors import DataError
 from cuecard.tasks.cells import Cell
-from cuecard.tasks.template import nearest
+from cuecard.tasks.similar import nearest
 from cuecard.types import Record
 
 Row = tuple[int, Mapping[str, Any]]
@@ -45,12 +45,14 @@ class Wanted:
         target: the column of the label; None to leave the labels unread.
         columns: field -> the column it is read from, where that is not its own name.
         cells: field, or TARGET -> how it is read, where it is no plain text.
+        optional: fields that may be empty or absent in a row; their text is then "".
     """
 
     fields: Sequence[str]
     target: str | None
     columns: Mapping[str, str] = field(default_factory=dict)
     cells: Mapping[str, Cell] = field(default_factory=dict)
+    optional: Collection[str] = ()
 
     def column(self, name: str) -> str:
         """The column a field is read from."""
@@ -94,8 +96,13 @@ def require_columns(needed: Iterable[str], columns: Iterable[str], where: str) -
                 where=where,
                 got=f"columns {', '.join(map(repr, there)) or '(none)'}",
                 expected=f"a column {name!r}",
-                hint=nearest(name, there) or _other_delimiter(there),
+                hint=_renaming(nearest(name, there)) or _other_delimiter(there),
             )
+
+
+def _renaming(hint: str | None) -> str | None:
+    look_alike = hint is not None and hint.startswith("there is ")
+    return f"{hint}; use that name, or rename the column" if look_alike else hint
 
 
 def place(source: str, row: int) -> str:
@@ -132,14 +139,16 @@ def _records(table: Table, wanted: Wanted) -> Iterator[Record]:
     for number, values in table.rows:
         where = place(table.source, number)
         if table.columns is None:
-            require_columns(wanted.needed, values, where)
+            absent = {wanted.column(name) for name in wanted.optional} - values.keys()
+            require_columns([c for c in wanted.needed if c not in absent], values, where)
         cells, names = wanted.cells, table.class_names
         fields = {
             name: cells[name].read(values, names, where)
             if name in cells
-            else _field(values, wanted.column(name), where)
+            else _field(values, name, wanted, where)
             for name in wanted.fields
         }
+        _refuse_all_empty(fields, where)
         target = None
         if wanted.target is not None and TARGET in cells:
             target = cells[TARGET].read(values, names, where)
@@ -148,17 +157,33 @@ def _records(table: Table, wanted: Wanted) -> Iterator[Record]:
         yield Record(fields, target, table.source, number)
 
 
-def _field(values: Mapping[str, Any], column: str, where: str) -> str:
-    text = as_text(values[column], f"{where}, column {column!r}")
-    if text is None or not text.strip():
+def _field(values: Mapping[str, Any], name: str, wanted: Wanted, where: str) -> str:
+    column = wanted.column(name)
+    place, optional = f"{where}, column {column!r}", name in wanted.optional
+    text = as_text(values.get(column) if optional else values[column], place)
+    if text is not None and text.strip():
+        return text
+    if optional:
+        return ""
+    allowed = f", or allow it in training: --allow-empty {name}" if len(wanted.fields) > 1 else ""
+    raise DataError(
+        "an empty text",
+        where=place,
+        got="nothing" if text is None else repr(text[:20]),
+        expected="some text",
+        hint=f"remove the row{allowed}",
+    )
+
+
+def _refuse_all_empty(fields: Mapping[str, str], where: str) -> None:
+    if fields and not any(fields.values()):
         raise DataError(
-            "an empty text",
-            where=f"{where}, column {column!r}",
-            got="nothing" if text is None else repr(text[:20]),
-            expected="some text",
+            "a row without any text",
+            where=where,
+            got=f"nothing in {', '.join(map(repr, fields))}",
+            expected="some text in one of them",
             hint="remove the row",
         )
-    return text
 
 
 def _target(table: Table, values: Mapping[str, Any], column: str, where: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Literal, TypedDict, Unpack
 
-from cuecard.errors import ConfigError, DataError
+from cuecard.errors import ConfigError, DataError, DataWarning
 from cuecard.tasks.cells import columns_of
 from cuecard.tasks.kinds import LABELLED, OUTSIDE, TARGETS, TEMPLATES, Kind, check_target, labels_of
 from cuecard.tasks.readers import read_records, read_splits
@@ -30,6 +31,7 @@ from cuecard.types import Record, Split
 __all__ = ["SpecOptions", "Task", "TaskSpec"]
 
 FRACTIONS: Fractions = (0.8, 0.1, 0.1)
+_NAMED = 10  # labels in a warning
 
 
 class SpecOptions(TypedDict, total=False):
@@ -45,6 +47,7 @@ class SpecOptions(TypedDict, total=False):
     separator: str
     options_field: str
     subword: Literal["first", "last"]
+    allow_empty: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,8 @@ class Task:
         spec = TaskSpec.parse({**asked, "labels": some, "words": {}})
         fields = spec.record_fields
         columns = _columns(spec.field_names, text_field)
-        wanted = Wanted(fields, label_field, columns, spec.cells(label_field, columns))
+        cells = spec.cells(label_field, columns)
+        wanted = Wanted(fields, label_field, columns, cells, spec.allow_empty)
         given = _read(path, {"validation": validation, "test": test}, split_field, wanted)
         if kind in LABELLED and labels is None:
             several = columns_of(label_field) if kind == "multi-label" else ()
@@ -152,6 +156,7 @@ class Task:
         splits, report = remove_duplicates(cut.train, cut.validation, cut.test, made)
         if limit is not None:
             splits, report = limit_train(splits, report, limit, seed)
+        _warn_of_untrained(spec, splits, limit)
         for name, part in zip(SPLITS, split, strict=True):
             if report.rows[name] == 0 and (name == "train" or name in given or part > 0):
                 raise DataError(
@@ -173,15 +178,14 @@ def _read(
     wanted: Wanted,
 ) -> dict[Split, list[Record]]:
     """What the source holds for each split, and what the splits' own files hold."""
-    fields, target, columns = wanted.fields, wanted.target, wanted.columns
-    cells = wanted.cells
     given = read_splits(
         path,
-        fields=fields,
-        target_field=target,
+        fields=wanted.fields,
+        target_field=wanted.target,
         split_field=split_field,
-        columns=columns,
-        cells=cells,
+        columns=wanted.columns,
+        cells=wanted.cells,
+        optional=wanted.optional,
     )
     for name, file in own.items():
         if file is None:
@@ -194,9 +198,30 @@ def _read(
                 expected=f"a file of its own or a part of {path}, not both",
             )
         given[name] = read_records(
-            file, fields=fields, target_field=target, columns=columns, cells=cells
+            file,
+            fields=wanted.fields,
+            target_field=wanted.target,
+            columns=wanted.columns,
+            cells=wanted.cells,
+            optional=wanted.optional,
         )
     return given
+
+
+def _warn_of_untrained(spec: TaskSpec, splits: Splits, limit: int | None) -> None:
+    """Name the labels that no training row has: the model never sees them."""
+    if spec.kind not in LABELLED or not splits.train:
+        return
+    seen = {label for r in splits.train if r.target for label in labels_of(spec, r.target)}
+    unseen = [label for label in spec.labels if label not in seen]
+    if not unseen:
+        return
+    some = ", ".join(map(repr, unseen[:_NAMED])) + (", ..." if len(unseen) > _NAMED else "")
+    why = "" if limit is None else f" within the limit of {limit:,}"
+    are = "1 label has" if len(unseen) == 1 else f"{len(unseen):,} labels have"
+    warnings.warn(
+        DataWarning(f"{are} no training row{why} and cannot be learnt: {some}"), stacklevel=3
+    )
 
 
 def standardised(spec: TaskSpec, train: Sequence[Record]) -> TaskSpec:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 
 from cuecard.errors import TemplateError
+from cuecard.tasks.similar import nearest
 
 PROMPT = "prompt"
 """The gap that stands for the prompt itself, wherever it is; no record has a field of this name."""
@@ -157,13 +157,6 @@ class Template:
 def escape(text: str) -> str:
     """Text that a template renders as it stands: its braces doubled."""
     return text.replace("{", "{{").replace("}", "}}")
-
-
-def nearest(name: str, names: Iterable[str]) -> str | None:
-    """A hint that names the most similar of the names, or None where none is similar."""
-    by_lower = {other.lower(): other for other in names}
-    close = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-    return f"did you mean {by_lower[close[0]]!r}?" if close else None
 
 
 def _parse(text: str) -> list[Piece]:

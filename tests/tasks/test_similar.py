@@ -1,0 +1,34 @@
+"""Names that look alike."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+
+from cuecard.tasks.similar import nearest
+
+NFC, NFD = (unicodedata.normalize(form, "größe") for form in ("NFC", "NFD"))
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "hint"),
+    [
+        ("label", "Label", "upper and lower case"),
+        (NFC, NFD, "NFC and NFD"),
+        (NFD, NFC, "NFC and NFD"),
+        ("text", "\ufefftext", r"'\ufefftext': one has invisible"),
+        ("te\u200bxt", "text", "invisible"),
+        ("text", "text ", "spaces differ"),
+        ("my_text", "my text", "underscores"),
+        ("Text", " text", "spaces differ and upper and lower case differ"),
+        ("text", "tetx", "did you mean 'tetx'?"),
+    ],
+)
+def test_what_was_meant_and_how_it_differs(name: str, there: str, hint: str) -> None:
+    assert hint in str(nearest(name, ["id", there]))
+
+
+def test_the_same_word_is_no_hint() -> None:
+    assert nearest("text", ["text"]) is None
+    assert nearest("text", ["text", "texts"]) == "did you mean 'texts'?"
