@@ -197,7 +197,7 @@ def test_every_part_that_is_left_out_is_named_with_its_rows(tmp_path: Path) -> N
     with pytest.warns(DataWarning) as told:
         read_splits(tmp_path / "set", fields=["text"], target_field="label")
     text = str(told[0].message)
-    assert "'extra' (3 rows): its name is no split's" in text
+    assert "'extra' (3 rows): its name is not a split's" in text
     assert "'dev' (2 rows): there is another validation part" in text
 
 

@@ -134,17 +134,16 @@ def read_splits(
     for name, part in parts.items():
         known = _SPLIT_NAMES.get(name.lower())
         plain = None if TARGET in wanted.cells else target_field
-        reason = None
         if known is None:
-            reason = "its name is no split's"
+            reason = "its name is not a split's"
         elif known in found:
             reason = f"there is another {known} part before it"
         elif is_unlabelled(part, plain):
             reason = "it has no labels"
-        if reason is not None:
-            left.append(f"{name!r} ({len(part):,} rows): {reason}")
+        else:
+            found[known] = records(set_table(part, _part_name(source, name), wanted), wanted)
             continue
-        found[known] = records(set_table(part, _part_name(source, name), wanted), wanted)
+        left.append(f"{name!r} ({len(part):,} rows): {reason}")
     if left:
         known_names = ", ".join(_SPLIT_NAMES)
         text = f"{source}: left out {'; '.join(left)}. Splits are called {known_names}."
