@@ -12,6 +12,7 @@ import cuecard as library
 from command_line import Call, save_rows
 from cuecard.registry import Registry
 from reviews import reviews
+from signing_keys import save_keys
 
 
 @pytest.fixture(autouse=True)
@@ -191,12 +192,7 @@ def test_what_is_checked_is_what_is_promoted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A push that lands between the check of the signature and the move changes nothing."""
-    private, public = tmp_path / "key.pem", tmp_path / "key.pub.pem"
-    for command in (
-        ["genpkey", "-algorithm", "ed25519", "-out", str(private)],
-        ["pkey", "-in", str(private), "-pubout", "-out", str(public)],
-    ):
-        subprocess.run(["openssl", *command], check=True, capture_output=True)
+    private, public = save_keys(tmp_path, "release")
     cuecard("push", run, "reviews", "--sign-key", private)
     resolve = Registry.resolve
 

@@ -11,25 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from cuecard.errors import RegistryError, SignatureError
 from cuecard.registry import Registry, Signer, read_trusted, signing, verify
-
-
-def save_keys(folder: Path, name: str) -> tuple[Path, Path]:
-    """A pair of PEM files, as openssl writes them."""
-    key = Ed25519PrivateKey.generate()
-    private, public = folder / f"{name}.pem", folder / f"{name}.pub.pem"
-    private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    public.write_bytes(
-        key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-    )
-    return private, public
+from signing_keys import save_keys
 
 
 def test_signed_and_checked(registry: Registry, prompts: list[Path], tmp_path: Path) -> None:

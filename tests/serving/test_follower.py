@@ -6,9 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, PublicFormat
 
 import cuecard
 from cuecard.errors import EngineError, RegistryError
@@ -19,6 +16,7 @@ from pairs import SPEC as PAIRS
 from reviews import SPEC
 from serial_engine import SerialEngine
 from serving_app import MakePrompt, Running, running
+from signing_keys import save_keys
 from tiny import tiny_backbone
 
 pytestmark = pytest.mark.anyio
@@ -404,14 +402,7 @@ async def test_a_prompt_with_the_backbones_name_is_not_served(
 async def test_only_what_a_trusted_key_has_signed_is_served(
     model: Any, registry: Registry, make_prompt: MakePrompt, tmp_path: Path
 ) -> None:
-    key = Ed25519PrivateKey.generate()
-    private, public = tmp_path / "key.pem", tmp_path / "key.pub.pem"
-    private.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    public.write_bytes(
-        key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    )
+    private, public = save_keys(tmp_path, "release")
     signed = make_prompt(30)
     registry.push(signed, "signed", signer=Signer(private))
     cache = tmp_path / "cache"
