@@ -15,6 +15,7 @@ Sizes: B rows, T tokens in the longest row, N reads, P prompt vectors, H hidden 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -72,6 +73,8 @@ class Encoded:
             where the target comes behind the context.
         at: the context tokens whose states a head reads; empty for the state behind the context.
         goal: what a head is to give there, see `TaskSpec.goal`; empty where it is not known.
+        barred: the tokens that would make the target another label (see `LabelWords`); empty where
+            it begins no other label.
     """
 
     context: tuple[int, ...]
@@ -83,6 +86,7 @@ class Encoded:
     mask: int | None = None
     at: tuple[int, ...] = ()
     goal: tuple[float, ...] = ()
+    barred: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,9 @@ class Batch:
             reads are at masks.
         more: [B, S - 1] int64, the same as `slot` for the prompt's further places; None for one.
         deal: how many vectors go to each of the S places; empty for an even split.
+        follows: [B, T] int64, for rows whose continuation is a tree of tokens: the number of the
+            token that each one follows, -1 for the first. A read behind token number n has
+            `read_at` n + 1. None for plain rows; see `Backbone.tree_room`.
     """
 
     input_ids: Tensor
@@ -114,6 +121,7 @@ class Batch:
     context: Tensor
     more: Tensor | None = None
     deal: tuple[int, ...] = ()
+    follows: Tensor | None = None
 
     def __len__(self) -> int:
         return self.input_ids.shape[0]
@@ -318,6 +326,10 @@ class Reads(Protocol):
         """[N] float32 -log p(target) of targets [N], piece by piece where logits would be many."""
         ...
 
+    def log_probs(self, at: Tensor, tokens: Tensor) -> Tensor:
+        """[E] float32 log p(token) at reads number `at`, in ascending order, piece by piece."""
+        ...
+
     def divergence(self, other: Any) -> Tensor:
         """[N] float32 KL(p of the other reads || p of these), without gradients to the other."""
         ...
@@ -333,6 +345,8 @@ class Backbone(Protocol):
         counts: running totals since `reset_counts`: forward tokens, logits computed, calls, and
             tokens whose keys and values were remembered.
         causal: whether what stands before a prompt in the input is computed without it.
+        tree_room: up to how many places, the prompt's counted, a row may have whose continuation is
+            a tree (`Batch.follows`); 0 for a backbone that runs no trees.
         peft_task: what PEFT calls such a model; None where PEFT runs it in another way.
         model: the transformers model.
     """
@@ -347,6 +361,9 @@ class Backbone(Protocol):
     num_layers: int
     vocab_size: int
     max_positions: int
+
+    @property
+    def tree_room(self) -> int: ...
 
     @property
     def peft_task(self) -> PeftTask | None: ...
@@ -388,6 +405,15 @@ class Backbone(Protocol):
 
     def read_both(self, parts: Sequence[tuple[Batch, Injection | None]]) -> Sequence[Reads]:
         """As `read_many`, with the hidden states that the LM head takes in beside the logits."""
+        ...
+
+    def sharing(
+        self, rows: Sequence[Encoded], injection: Injection | None
+    ) -> AbstractContextManager[None]:
+        """Run what all these rows begin with once, for all the passes without gradients in a block.
+
+        Passes with other rows or injections are not touched by it.
+        """
         ...
 
     def generate(

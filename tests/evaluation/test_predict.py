@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from cuecard.errors import ConfigError, TemplateError
+from cuecard.evaluation import word_scores
 from cuecard.evaluation.predict import (
     batch_prior,
     calibrate,
@@ -14,6 +15,7 @@ from cuecard.evaluation.predict import (
     predict,
 )
 from cuecard.tasks.spec import TaskSpec
+from cuecard.tasks.word_reads import WordTree
 from cuecard.types import InputTokens, Prediction, Record
 from tiny import tiny_backbone, tiny_model, tiny_tokenizer
 
@@ -70,6 +72,11 @@ def reference(text, words, vectors=None, slot="prefix"):
     return totals
 
 
+def in_common(contexts):
+    columns = zip(*contexts, strict=False)
+    return next(i for i, column in enumerate(columns) if len(set(column)) > 1)
+
+
 def scores(predictions):
     return torch.tensor([list(p.scores.values()) for p in predictions])
 
@@ -107,22 +114,90 @@ def test_any_order_and_any_batches_give_the_same(backbone, vectors, words):
 
 
 @pytest.mark.parametrize("length", [3, 90])
-def test_contexts_run_once_or_a_long_prompt_does(backbone, length):
+@pytest.mark.parametrize("batch_rows", [2, 32])
+def test_a_front_and_every_context_run_once(backbone, length, batch_rows):
     spec, tokenizer = make_spec(MANY_TOKENS), backbone.tokenizer
     vectors = torch.randn(length, 32, generator=torch.Generator().manual_seed(1)) * 0.5
     backbone.reset_counts()
-    found = predict(backbone, spec, RECORDS, InputTokens(vectors), batch_rows=32)
-    contexts = [len(spec.encode(record, tokenizer).context) for record in RECORDS]
-    words = sum(map(len, spec.continuations(tokenizer)))
-    by_record = sum(length + context - 1 + words for context in contexts)
-    if length == 3:
-        assert backbone.counts["tokens"] == by_record
-        assert by_record < sum(contexts) * len(MANY_TOKENS)
-    else:
-        assert backbone.counts["tokens"] < by_record
+    found = predict(backbone, spec, RECORDS, InputTokens(vectors), batch_rows=batch_rows)
+    contexts = [spec.encode(record, tokenizer).context for record in RECORDS]
+    front = in_common(contexts)
+    tree = len(WordTree.of(spec.continuations(tokenizer)).tokens)
+    own = sum(len(ids) - front + tree for ids in contexts)
+    assert backbone.counts["tokens"] == length + front + own
     for prediction, text in zip(found, TEXTS, strict=True):
         expected = reference(text, MANY_TOKENS, vectors)
         assert prediction.scores == pytest.approx(expected, abs=2e-4)
+
+
+def test_single_tokens_run_the_front_once_too(backbone):
+    shown = TaskSpec(
+        kind="classification",
+        template="the quick brown fox jumps over the lazy dog\n{text} :",
+        labels=tuple(ONE_TOKEN),
+        words=ONE_TOKEN,
+    )
+    contexts = [shown.encode(record, backbone.tokenizer).context for record in RECORDS]
+    front = in_common(contexts)
+    backbone.reset_counts()
+    whole = predict(backbone, shown, RECORDS, batch_rows=1)
+    assert backbone.counts["tokens"] == front + sum(len(ids) - front for ids in contexts)
+    for record, prediction in zip(RECORDS, whole, strict=True):
+        (alone,) = predict(backbone, shown, [record])
+        assert prediction.scores == pytest.approx(alone.scores, abs=1e-4)
+
+
+def test_a_long_list_of_labels_is_run_in_pieces(backbone, monkeypatch):
+    letters = "abcdefghij"
+    words = {f"{a}{b}{a} {b}": f"{a} {b} {a} {b}" for a in letters for b in letters}
+    spec = make_spec(words)
+    whole = scores(predict(backbone, spec, RECORDS))
+    monkeypatch.setattr(word_scores, "_TREE_TOKENS", 40)
+    backbone.reset_counts()
+    seen = []
+    found = predict(backbone, spec, RECORDS, on_rows=seen.append)
+    tokens = [len(WordTree.of(spec.continuations(tiny_tokenizer())).tokens), 40]
+    assert tokens[0] > 5 * tokens[1] and sum(seen) == len(RECORDS)
+    torch.testing.assert_close(scores(found), whole, atol=1e-4, rtol=0)
+    for record, row in zip(RECORDS[:2], found, strict=False):
+        expected = reference(record.fields["text"], dict(list(words.items())[:5]))
+        assert {k: row.scores[k] for k in expected} == pytest.approx(expected, abs=2e-4)
+
+
+NESTED = {"home": "good", "diy": "good for one", "garden": "bad for none"}
+
+
+def by_definition(text, words):
+    """p(word), less what of it goes on as a longer word."""
+    plain = reference(text, words)
+    tokenizer = tiny_tokenizer()
+    ids = {k: tokenizer(f" {w}", add_special_tokens=False)["input_ids"] for k, w in words.items()}
+    start = ids["home"]
+    assert ids["diy"][: len(start)] == start
+    longer = tokenizer.decode(ids["diy"][: len(start) + 1]).strip()
+    goes_on = reference(text, {"x": longer})["x"]
+    return plain | {"home": math.log(math.exp(plain["home"]) - math.exp(goes_on))}
+
+
+@pytest.mark.parametrize("normalize", ["none", "length"])
+def test_a_label_that_begins_another_counts_what_does_not_go_on(backbone, normalize):
+    spec = make_spec(NESTED, normalize=normalize)
+    found = predict(backbone, spec, RECORDS)
+    counts = [
+        len(ids) if normalize == "length" else 1 for ids in spec.continuations(tiny_tokenizer())
+    ]
+    for text, prediction in zip(TEXTS, found, strict=True):
+        expected = by_definition(text, NESTED)
+        wanted = {k: v / n for (k, v), n in zip(expected.items(), counts, strict=True)}
+        assert prediction.scores == pytest.approx(wanted, abs=2e-4)
+
+
+def test_options_that_begin_others_exclude_each_other(backbone):
+    spec = TaskSpec(kind="multiple-choice", template="Review: {text}\nSentiment:")
+    rows = [Record({"text": t, "options": '["good", "good for one"]'}, None) for t in TEXTS]
+    for text, prediction in zip(TEXTS, predict(backbone, spec, rows), strict=True):
+        expected = by_definition(text, {"home": "good", "diy": "good for one"})
+        assert list(prediction.scores.values()) == pytest.approx(list(expected.values()), abs=2e-4)
 
 
 def test_nothing_to_predict(backbone, vectors):

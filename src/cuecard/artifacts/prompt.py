@@ -127,7 +127,7 @@ class Prompt:
                 key_heads=key_heads,
                 head=None if head is None else "linear",
                 slot=slot,
-                task=spec.model_dump(mode="json"),
+                task=spec.recorded(backbone.tokenizer).model_dump(mode="json"),
                 backbone=describe_backbone(backbone),
                 data_hash=data_hash,
                 seed=seed,
@@ -244,7 +244,7 @@ class Prompt:
     @property
     def spec(self) -> TaskSpec:
         """The task it was made for."""
-        return TaskSpec.model_validate(self.manifest.task)
+        return TaskSpec.of_prompt(self.manifest.task)
 
     @property
     def digest(self) -> str:

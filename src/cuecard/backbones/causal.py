@@ -7,7 +7,8 @@ forward, so that soft-capping and scaling of logits stay the model's business.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,20 +17,23 @@ import torch
 from torch import Tensor
 
 from cuecard.backbones.fingerprint import fingerprint_of
+from cuecard.backbones.front import Front, plan_front
 from cuecard.backbones.frozen import FrozenModel
 from cuecard.backbones.injected import Injected, Widths, injected
 from cuecard.backbones.input_cache import InputCache, Shape
-from cuecard.backbones.layout import align_left, part
+from cuecard.backbones.layout import NOTHING_SHARED, align_left, part
 from cuecard.backbones.packed import PackedRun, Segment
 from cuecard.backbones.padded import Padded, PaddedRun
 from cuecard.backbones.ragged import RaggedRun
 from cuecard.backbones.reads import PIECE_BYTES, WHOLE_BYTES, Reads, no_states
 from cuecard.backbones.recompute import decoder_layers
 from cuecard.backbones.rows import Rows
+from cuecard.backbones.trees import Tree
 from cuecard.backbones.trials import Trials
 from cuecard.errors import BackboneError
 from cuecard.types import (
     Batch,
+    Encoded,
     Fingerprint,
     Injection,
     Need,
@@ -75,6 +79,7 @@ class CausalBackbone:
         self._padded, self._packed = PaddedRun(self._frozen), PackedRun(self._frozen)
         self._trials = Trials(self._frozen, self._padded, self._packed, self.tensors, self.states)
         self.inputs: InputCache | None = None
+        self._front: Front | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -184,10 +189,17 @@ class CausalBackbone:
         segments: dict[int, Segment] = {}
         for number, (batch, injection) in enumerate(parts):
             rows = self._rows(batch, injection)
-            longest = int(rows.lengths.max()) + rows.length + rows.given.ahead
-            self._check_length(longest)
-            if self._packs(longest):
-                segments[number] = self._laid_out(rows)
+            self._check_length(rows.longest)
+            places = int(rows.lengths.max()) + rows.length + rows.given.ahead
+            if self._packs(places):
+                segments[number] = self._laid_out(rows, injection)
+            elif rows.tree is not None:
+                raise BackboneError(
+                    "a row that ends in a tree is too long",
+                    where=self.name,
+                    got=f"{places} places",
+                    expected=f"at most {self.tree_room}",
+                )
             else:
                 found[number] = self._padded.at_reads(rows)
         if segments:
@@ -203,14 +215,50 @@ class CausalBackbone:
         ids, lengths = align_left(batch)
         given = self.tensors(injection)
         apart = part(batch.slot, batch.more, batch.deal, len(given.vectors))
-        return Rows(ids, lengths, batch.slot, batch.read_rows, batch.read_at, given, apart)
+        tree = None if batch.follows is None else Tree.of(batch.follows)
+        return Rows(ids, lengths, batch.slot, batch.read_rows, batch.read_at, given, apart, tree)
 
-    def _laid_out(self, rows: Rows) -> Segment:
+    def _laid_out(self, rows: Rows, injection: Injection | None) -> Segment:
         if self.inputs is not None:
             kept = rows.kept_in(self.inputs)
             if kept is not None:
                 return self._packed.lay_out_behind(self.inputs, kept, rows)
+        front = self._front
+        if front is not None and not torch.is_grad_enabled() and front.begins(rows, injection):
+            return self._packed.lay_out_after(front.keys_values, rows, front.plan)
         return self._packed.lay_out(rows)
+
+    @property
+    def tree_room(self) -> int:
+        """The most places of a row that ends in a tree; 0 for a model whose rows are padded."""
+        return _PACKED_LENGTH if self._trials.packs else 0
+
+    @contextmanager
+    def sharing(self, rows: Sequence[Encoded], injection: Injection | None) -> Iterator[None]:
+        """Run what all these rows begin with once, for all the passes without gradients in a block.
+
+        Passes with other rows or injections are not touched by it, nor are rows that are padded.
+        """
+        before = self._front
+        self._front = self._run_front(rows, injection)
+        try:
+            yield
+        finally:
+            self._front = before
+
+    def _run_front(self, rows: Sequence[Encoded], injection: Injection | None) -> Front | None:
+        if len(rows) < 2 or not self._trials.packs:
+            return None
+        given = self.tensors(injection)
+        plan = plan_front(rows, len(given.vectors))
+        vectors = len(given.vectors) if plan.prompt else 0
+        if not 0 < plan.tokens + vectors + given.ahead <= _PACKED_LENGTH or plan == NOTHING_SHARED:
+            return None
+        ids = torch.tensor([rows[0].context], device=self.device)
+        slot = torch.tensor([rows[0].slot], device=self.device)
+        first = Rows(ids, slot, slot, slot[:0], slot[:0], given)
+        keys_values = self._packed.run_front(first, plan)
+        return Front(injection, rows[0].context[: plan.tokens], rows[0].slot, plan, keys_values)
 
     def remember(
         self, inputs: Sequence[tuple[int, ...]], file: Path | None = None

@@ -10,6 +10,7 @@ a sentence encoder, gives hidden states alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -28,6 +29,7 @@ from cuecard.backbones.reads import PIECE_BYTES, WHOLE_BYTES, Reads
 from cuecard.errors import BackboneError
 from cuecard.types import (
     Batch,
+    Encoded,
     Fingerprint,
     Injection,
     Need,
@@ -79,6 +81,17 @@ class MaskedBackbone:
         self._run = EncoderRun(self._frozen, encoder, padding)
         self._trials = EncoderTrials(self._frozen, self._run, encoder, padding)
         self.max_positions = self._run.positions - self._run.first_position - len(self._ends)
+
+    @property
+    def tree_room(self) -> int:
+        """0: no row ends in a tree."""
+        return 0
+
+    def sharing(
+        self, rows: Sequence[Encoded], injection: Injection | None
+    ) -> AbstractContextManager[None]:
+        """Nothing: every token sees the whole text."""
+        return nullcontext()
 
     @property
     def counts(self) -> dict[str, int]:

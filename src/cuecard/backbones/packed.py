@@ -17,10 +17,10 @@ from cuecard.backbones.frozen import FrozenModel
 from cuecard.backbones.fused import Finder, Fused
 from cuecard.backbones.gates import gated_mlp
 from cuecard.backbones.input_cache import InputCache
-from cuecard.backbones.layout import NOTHING_SHARED
+from cuecard.backbones.layout import NOTHING_SHARED, Sharing
 from cuecard.backbones.norms import rms_norm
 from cuecard.backbones.packing import Packing
-from cuecard.backbones.rows import Rows, embed_rows, embed_shared
+from cuecard.backbones.rows import Rows, embed_rows, embed_shared, laid_tree
 from cuecard.types import States
 
 # Norms and gates whose gradients are written out.
@@ -61,7 +61,9 @@ class PackedRun:
         plan = rows.plan(worth=1)  # sharing costs nothing here
         shared, deep = embed_shared(self._frozen.embed, rows, plan)
         embeds, mask, own = embed_rows(self._frozen.embed, rows, plan, "right")
-        packing = Packing.of(shared.shape[1], mask.sum(1), prefix=rows.given.prefix)
+        packing = Packing.of(
+            shared.shape[1], mask.sum(1), prefix=rows.given.prefix, tree=laid_tree(rows, plan)
+        )
         stream = torch.cat([shared[0], embeds[packing.mask]])
         at = packing.starts[rows.read_rows] + rows.reads(plan)
         return Segment(stream, packing, at, deep or _packed_places(own, packing))
@@ -73,9 +75,28 @@ class PackedRun:
         tail = rows.from_slot()
         embeds, mask, own = embed_rows(self._frozen.embed, tail, NOTHING_SHARED, "right")
         past = cache.past(inputs, self._frozen.device, room=mask.shape[1])
-        packing = Packing.of(0, mask.sum(1), past)
+        packing = Packing.of(0, mask.sum(1), past, tree=laid_tree(tail, NOTHING_SHARED))
         at = packing.starts[rows.read_rows] + tail.reads(NOTHING_SHARED)
         self._frozen.counts["remembered"] += int(past.lengths.sum())
+        return Segment(embeds[packing.mask], packing, at, _packed_places(own, packing))
+
+    @torch.no_grad()
+    def run_front(self, rows: Rows, plan: Sharing) -> Tensor:
+        """[L, 2, K, P + F, D] keys and values of what rows share, behind those of their prefix."""
+        prefix = rows.given.prefix
+        stream, deep = embed_shared(self._frozen.embed, rows, plan)
+        lengths = torch.tensor([stream.shape[1]], device=self._frozen.device)
+        packing = Packing.of(0, lengths, prefix=prefix)
+        seen: list[tuple[Tensor, Tensor]] = []
+        self.at_reads([Segment(stream[0], packing, lengths[:0], deep)], seen)
+        found = torch.stack([torch.cat(layer) for layer in seen])
+        return found if prefix is None else torch.cat([prefix.to(found.dtype), found], 3)
+
+    def lay_out_after(self, front: Tensor, rows: Rows, plan: Sharing) -> Segment:
+        """The rows without what they share, whose keys and values `run_front` has given."""
+        embeds, mask, own = embed_rows(self._frozen.embed, rows, plan, "right")
+        packing = Packing.of(0, mask.sum(1), prefix=front, tree=laid_tree(rows, plan))
+        at = packing.starts[rows.read_rows] + rows.reads(plan)
         return Segment(embeds[packing.mask], packing, at, _packed_places(own, packing))
 
     @torch.no_grad()

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from cuecard.backbones.trees import LaidTree
+
 
 @dataclass(frozen=True, slots=True)
 class Heads:
@@ -60,7 +62,8 @@ class Causal:
 
     Attributes:
         first: [S, P + S] of the shared part.
-        rows: [W, P + S + W] of a row's own tokens; [B, 1, W, S + T + W] where rows have a past.
+        rows: [W, P + S + W] of a row's own tokens; [B, 1, W, P + S + T + W] where rows have a past
+            or end in trees.
     """
 
     first: Tensor
@@ -79,6 +82,7 @@ class Packing:
         past: what stands before each row instead of a shared part; S is 0 then.
         prefix: [L, 2, K, P, D] keys and values in front of everything, trained through; with none P
             is 0.
+        tree: where the tokens of rows that end in a tree stand; None for plain rows.
     """
 
     shared: int
@@ -87,6 +91,7 @@ class Packing:
     mask: Tensor
     past: Past | None = None
     prefix: Tensor | None = None
+    tree: LaidTree | None = None
     _heads: dict[tuple[int, int], Heads] = field(default_factory=dict)
     _causal: dict[tuple[int, torch.dtype], Causal] = field(default_factory=dict)
 
@@ -97,12 +102,13 @@ class Packing:
         lengths: Tensor,
         past: Past | None = None,
         prefix: Tensor | None = None,
+        tree: LaidTree | None = None,
     ) -> Packing:
         """Rows of `lengths` [B] behind `shared` positions, or each behind its own past."""
         width = int(lengths.max())
         mask = torch.arange(width, device=lengths.device) < lengths[:, None]
         starts = shared + lengths.cumsum(0) - lengths
-        return cls(shared, lengths, starts, mask, past, prefix)
+        return cls(shared, lengths, starts, mask, past, prefix, tree)
 
     @property
     def rows(self) -> int:
@@ -133,7 +139,9 @@ class Packing:
         return self.ahead + torch.cat([torch.arange(self.shared, device=device), own])[None]
 
     def _place(self) -> Tensor:
-        """[B, W]"""
+        """[B, W] each token's place in its row, or in its own line of a tree."""
+        if self.tree is not None:
+            return self.tree.position
         return torch.arange(self.width, device=self.mask.device).expand_as(self.mask)
 
     def heads(self, heads: int, kv_heads: int) -> Heads:
@@ -150,20 +158,26 @@ class Packing:
             seen = self.ahead + self.shared
             place = torch.arange(seen + self.width, device=self.mask.device)
             bias = _bias(place, place, window, dtype)
-            rows = bias[seen:] if self.past is None else self._behind(window, dtype)
+            plain = self.past is None and self.tree is None
+            rows = bias[seen:] if plain else self._by_row(window, dtype)
             known = Causal(bias[self.ahead : seen, :seen], rows)
             self._causal[window, dtype] = known
         return known
 
-    def _behind(self, window: int, dtype: torch.dtype) -> Tensor:
-        """[B, 1, W, T + W] what a row's own tokens see of its past and of themselves."""
-        assert self.past is not None
-        device, lengths = self.mask.device, self.past.lengths[:, None]
-        before = torch.arange(self.past.width, device=device).expand(self.rows, -1)
-        # What fills a short past up is put out of sight, behind every token.
-        before = before.masked_fill(before >= lengths, 2**31)
-        own = lengths + self._place()
-        bias = _bias(own, torch.cat([before, own], 1), window, dtype)
+    def _by_row(self, window: int, dtype: torch.dtype) -> Tensor:
+        """[B, 1, W, P + S + T + W] what a row's own tokens see: keys of all, its past, its own."""
+        device, seen = self.mask.device, self.ahead + self.shared
+        own = seen + self._place()
+        keys = [torch.arange(seen, device=device).expand(self.rows, -1)]
+        if self.past is not None:
+            lengths = self.past.lengths[:, None]
+            before = torch.arange(self.past.width, device=device).expand(self.rows, -1)
+            # What fills a short past up is put out of sight, behind every token.
+            keys.append(before.masked_fill(before >= lengths, 2**31))
+            own = own + lengths
+        bias = _bias(own, torch.cat([*keys, own], 1), window, dtype)
+        if self.tree is not None:
+            bias[..., -self.width :].masked_fill_(~self.tree.seen, -torch.inf)
         return bias[:, None]
 
     def _gathers(self, heads: int, kv_heads: int) -> Heads:

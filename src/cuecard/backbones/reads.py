@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -84,6 +85,21 @@ class Reads:
 
         return self._by_piece(loss, targets)
 
+    def log_probs(self, at: Tensor, tokens: Tensor) -> Tensor:
+        """[E] float32 log p(token) of tokens [E] at reads number `at` [E], in ascending order."""
+        at, tokens = at.to(self.found.device), tokens.to(self.found.device)
+        if self.tail is None or len(self.found) <= self.piece:
+            return _at(self.logits(), at, tokens)
+        pieces = torch.split(self.found, self.piece)
+        sizes = torch.bincount(at // self.piece, minlength=len(pieces)).tolist()
+        parts = zip(pieces, torch.split(at, sizes), torch.split(tokens, sizes), strict=True)
+        return torch.cat(
+            [
+                self._piece(partial(_at, at=some - number * self.piece, tokens=wanted), hidden)
+                for number, (hidden, some, wanted) in enumerate(parts)
+            ]
+        )
+
     def divergence(self, other: Reads) -> Tensor:
         """[N] float32 KL(p of the other || p of this), over the vocabulary, at each read.
 
@@ -103,21 +119,30 @@ class Reads:
         if self.tail is None or len(other) <= self.piece:
             return loss(self.logits(), other)
         pieces = (torch.split(tensor, self.piece) for tensor in (self.found, other))
-        return torch.cat([self._piece(loss, *pair) for pair in zip(*pieces, strict=True)])
 
-    def _piece(
-        self, loss: Callable[[Tensor, Tensor], Tensor], hidden: Tensor, other: Tensor
-    ) -> Tensor:
+        def of(theirs: Tensor) -> Callable[[Tensor], Tensor]:
+            return lambda logits: loss(logits, theirs)
+
+        pairs = zip(*pieces, strict=True)
+        return torch.cat([self._piece(of(theirs), hidden) for hidden, theirs in pairs])
+
+    def _piece(self, loss: Callable[[Tensor], Tensor], hidden: Tensor) -> Tensor:
+        """A loss of the logits that hidden states become."""
         tail = self.tail
         assert tail is not None
 
         def found(states: Tensor) -> Tensor:
-            return loss(tail(states).float(), other)
+            return loss(tail(states).float())
 
         if not (torch.is_grad_enabled() and hidden.requires_grad):
             return found(hidden)
         again: Tensor = checkpoint(found, hidden, use_reentrant=False, preserve_rng_state=False)
         return again
+
+
+def _at(logits: Tensor, at: Tensor, tokens: Tensor) -> Tensor:
+    """[E] log p(token) from logits [N, V], at reads `at` [E]."""
+    return logits[at, tokens] - logits.logsumexp(-1)[at]
 
 
 class Tail:

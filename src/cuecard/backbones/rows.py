@@ -11,13 +11,16 @@ from cuecard.backbones.deep import Deep
 from cuecard.backbones.injected import Injected
 from cuecard.backbones.input_cache import InputCache
 from cuecard.backbones.layout import APART, Apart, Sharing, Side, lay_out, plan_sharing
+from cuecard.backbones.layout import Rows as Places
+from cuecard.backbones.trees import LaidTree, Tree
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """A batch without its padding: ids [B, T], lengths [B], slot [B], the N reads, and a prompt.
 
-    `apart` says where it stands if that is in several places.
+    `apart` says where it stands if that is in several places, `tree` where tokens stand in rows
+    that end in a tree.
     """
 
     ids: Tensor
@@ -27,6 +30,13 @@ class Rows:
     read_at: Tensor
     given: Injected
     apart: Apart | None = None
+    tree: Tree | None = None
+
+    @property
+    def longest(self) -> int:
+        """The most positions of a row, all that stands in front of it counted in."""
+        own = self.lengths.max() if self.tree is None else self.tree.place.max() + 1
+        return int(own) + self.length + self.given.ahead
 
     def embed(self, embed: nn.Module, ids: Tensor, places: Tensor) -> Tensor:
         """[..., H] embeddings of tokens that stand at `places` of their rows."""
@@ -76,14 +86,16 @@ class Rows:
         """What begins at the slot."""
         width = max(1, int((self.lengths - self.slot).max()))
         place = self.slot[:, None] + torch.arange(width, device=self.ids.device)
+        index = place.clamp(max=self.ids.shape[1] - 1)
         return Rows(
-            self.ids.gather(1, place.clamp(max=self.ids.shape[1] - 1)),
+            self.ids.gather(1, index),
             self.lengths - self.slot,
             torch.zeros_like(self.slot),
             self.read_rows,
             self.read_at - self.slot[self.read_rows],
             self.given,
             None if self.apart is None else self.apart.behind(self.slot),
+            None if self.tree is None else self.tree.from_slot(self.slot, index),
         )
 
 
@@ -107,14 +119,15 @@ def embed_rows(
 
     Padding goes to `side`.
     """
-    vectors = rows.given.vectors[:0] if plan.prompt else rows.given.vectors
-    ids, lengths = rows.ids[:, plan.tokens :], rows.lengths - plan.tokens
-    apart = None if rows.apart is None else rows.apart.behind(plan.tokens)
-    places = lay_out(lengths, (rows.slot - plan.tokens).clamp(min=0), len(vectors), side, apart)
+    vectors, ids = _vectors(rows, plan), rows.ids[:, plan.tokens :]
+    places = _places(rows, plan, side)
     if not ids.shape[1]:  # rows of the prompt alone
         ids = ids.new_zeros(len(ids), 1)
     index = places.token_index
-    embeds = rows.embed(embed, ids.gather(1, index), index + plan.tokens)
+    at = index + plan.tokens
+    if rows.tree is not None:
+        at = rows.tree.place.gather(1, at)
+    embeds = rows.embed(embed, ids.gather(1, index), at)
     if not len(vectors):
         return embeds, places.mask, None
     chosen = nn.functional.embedding(places.prompt_index, vectors)
@@ -124,3 +137,22 @@ def embed_rows(
         return embeds, places.mask, None
     at = places.is_prompt.flatten().nonzero().flatten()
     return embeds, places.mask, Deep(layers, at, places.prompt_index.flatten()[at])
+
+
+def laid_tree(rows: Rows, plan: Sharing) -> LaidTree | None:
+    """Where the tokens of rows that end in a tree stand in what is not shared."""
+    if rows.tree is None:
+        return None
+    return rows.tree.laid_out(_places(rows, plan, "right"), plan.tokens)
+
+
+def _vectors(rows: Rows, plan: Sharing) -> Tensor:
+    """The prompt's vectors that stand in what is not shared."""
+    return rows.given.vectors[:0] if plan.prompt else rows.given.vectors
+
+
+def _places(rows: Rows, plan: Sharing, side: Side) -> Places:
+    """Where what is not shared stands."""
+    apart = None if rows.apart is None else rows.apart.behind(plan.tokens)
+    slot = (rows.slot - plan.tokens).clamp(min=0)
+    return lay_out(rows.lengths - plan.tokens, slot, len(_vectors(rows, plan)), side, apart)

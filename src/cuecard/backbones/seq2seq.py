@@ -9,6 +9,7 @@ batch (one per label word) are run once, and logits are computed only where they
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,6 +29,7 @@ from cuecard.backbones.reads import Reads
 from cuecard.errors import BackboneError
 from cuecard.types import (
     Batch,
+    Encoded,
     Fingerprint,
     Injection,
     Need,
@@ -80,6 +82,17 @@ class Seq2SeqBackbone:
         positions = getattr(self._frozen.config, "max_position_embeddings", 0)
         self.max_positions = int(positions or 2048) - len(self._ends)
         self.inputs: InputCache | None = None
+
+    @property
+    def tree_room(self) -> int:
+        """0: no row ends in a tree."""
+        return 0
+
+    def sharing(
+        self, rows: Sequence[Encoded], injection: Injection | None
+    ) -> AbstractContextManager[None]:
+        """Nothing: an encoder reads its whole input, the prompt with it."""
+        return nullcontext()
 
     @property
     def counts(self) -> dict[str, int]:

@@ -1,7 +1,8 @@
 """What a backbone answers under a prompt: label scores, or generated text.
 
 A label's score is the summed log-probability of its word's tokens after the context, under the
-softmax over the whole vocabulary; `normalize: length` divides it by the number of tokens. Of a
+softmax over the whole vocabulary; where its tokens begin another label's, of that and of not going
+on as the other one (`LabelWords`); `normalize: length` divides it by the number of tokens. Of a
 masked model it is that at the word's masks, one per token, all read at once.
 Calibrated scores have a prior taken off: what the labels get on average over unlabelled rows
 (batch calibration, Zhou et al. 2023, arXiv:2309.17249) or on inputs without content (Zhao et al.
@@ -119,19 +120,20 @@ def predict(
         texts = _generate(backbone, spec, rows, injection, batch_rows, token_budget, on_rows)
         cut = [cut_answer(text, stop) for text in texts]
         return [Prediction(i, answer, {}, {}) for i, answer in enumerate(cut)]
-    words = spec.continuations(backbone.tokenizer)
+    words = spec.label_words(backbone.tokenizer)
     with torch.inference_mode():
-        if all(len(word) == 1 for word in words):
-            firsts = [word[0] for word in words]
+        if words.single:
+            firsts = [word[0] for word in words.words]
             scores = score_next(
                 backbone, rows, firsts, injection, batch_rows, token_budget, on_rows
             )
         else:
-            each = [words] * len(rows)
+            each = [words.asked] * len(rows)
             sums = score_words(backbone, rows, each, injection, batch_rows, token_budget, on_rows)
-            scores = torch.tensor(sums, dtype=torch.float64).reshape(len(rows), len(words))
+            found = torch.tensor(sums, dtype=torch.float64).reshape(len(rows), len(words.asked))
+            scores = words.scores(found)
     if spec.normalize == "length":
-        scores = scores / torch.tensor([len(word) for word in words], dtype=torch.float64)
+        scores = scores / words.lengths
     raw = as_predictions(scores.numpy(), spec.labels)
     return raw if prior is None else calibrate(raw, prior)
 
@@ -252,14 +254,15 @@ def _choose(
     on_rows: OnRows | None,
 ) -> list[Prediction]:
     """The likeliest of each record's own options."""
-    words = [spec.options(record, backbone.tokenizer) for record in records]
-    found = score_words(backbone, rows, words, injection, batch_rows, token_budget, on_rows)
+    words = [spec.option_words(record, backbone.tokenizer) for record in records]
+    asked = [own.asked for own in words]
+    found = score_words(backbone, rows, asked, injection, batch_rows, token_budget, on_rows)
     predictions = []
-    for index, (record, scores, ids) in enumerate(zip(records, found, words, strict=True)):
-        sums = np.asarray([scores])
+    for index, (record, sums, own) in enumerate(zip(records, found, words, strict=True)):
+        scores = own.scores(torch.tensor([sums], dtype=torch.float64))
         if spec.normalize == "length":
-            sums = sums / np.asarray([len(one) for one in ids])
-        (one,) = as_predictions(sums, options_of(record.fields["options"]))
+            scores = scores / own.lengths
+        (one,) = as_predictions(scores.numpy(), options_of(record.fields["options"]))
         predictions.append(replace(one, index=index))
     return predictions
 

@@ -1,19 +1,29 @@
-"""Log-probabilities of labels' words behind every record, as few tokens run as can be."""
+"""Log-probabilities of labels' words behind every record, as few tokens run as can be.
+
+What all records begin with (instruction, chat header, demonstrations, prompt) runs once per call
+where a backbone can hold it; each record's context runs once; and its words run as a tree of their
+tokens.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from cuecard.tasks.batching import collate, ordered_batches
+from cuecard.tasks.word_reads import Layout, Words, WordTree, collate_words, layout_for, tree_space
 from cuecard.types import Backbone, Encoded, Injection
 
-Part = list[tuple[int, int]]
-"""Records and words by their numbers."""
 OnRows = Callable[[int], None]
 """Told how many records are done."""
+
+# Tokens of one pass where nobody says: enough to fill a processor, and over in a few seconds.
+_PASS_TOKENS = 2048
+# Tokens of one tree. Attention is over pairs of them, so that long lists are cut into several.
+_TREE_TOKENS = 256
 
 
 def score_next(
@@ -28,73 +38,128 @@ def score_next(
     """Log-probabilities [n, L] of single tokens: one row and one read per record."""
     scores = torch.zeros(len(rows), len(firsts), dtype=torch.float64)
     lengths = [len(row.context) for row in rows]
-    for chosen in ordered_batches(lengths, batch_rows, token_budget):
-        batch = collate([(rows[i], ()) for i in chosen], read="next")
-        logits = backbone.forward(batch, injection)
-        logs = (logits[:, list(firsts)] - logits.logsumexp(-1, keepdim=True)).double()
-        scores[chosen] = logs.cpu()
-        if on_rows is not None:
-            on_rows(len(chosen))
+    with backbone.sharing(rows, injection):
+        for chosen in ordered_batches(lengths, batch_rows, token_budget):
+            batch = collate([(rows[i], ()) for i in chosen], read="next")
+            logits = backbone.forward(batch, injection)
+            logs = (logits[:, list(firsts)] - logits.logsumexp(-1, keepdim=True)).double()
+            scores[chosen] = logs.cpu()
+            if on_rows is not None:
+                on_rows(len(chosen))
     return scores
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Some of a record's words, by number, and the tokens that they and their context take."""
+
+    row: int
+    words: tuple[int, ...]
+    tokens: int
 
 
 def score_words(
     backbone: Backbone,
     rows: Sequence[Encoded],
-    words: Sequence[Sequence[Sequence[int]]],
+    words: Sequence[Words],
     injection: Injection | None,
     batch_rows: int,
     token_budget: int | None,
     on_rows: OnRows | None,
 ) -> list[list[float]]:
-    """Summed log-probabilities of each record's words, of any length: one row for each of both."""
+    """Summed log-probabilities of each record's words, of any length.
+
+    Args:
+        words: each record's.
+        batch_rows: the most records in a pass.
+        token_budget: the most tokens of a pass; by default as many as fill a processor.
+    """
     scores = [[0.0] * len(some) for some in words]
-    left = list(map(len, words))
-    longer = 0 if injection is None else injection.length
-    for parts in _parts(rows, words, longer if backbone.causal else None, batch_rows, token_budget):
-        batches = [collate([(rows[row], words[row][label]) for row, label in p]) for p in parts]
-        batches = [batch.to(backbone.device) for batch in batches]
-        found = backbone.read_many([(batch, injection) for batch in batches])
-        for part, batch, reads in zip(parts, batches, found, strict=True):
-            logs = -reads.nll(batch.target_ids).double()
-            sums = torch.zeros(len(part), dtype=torch.float64, device=logs.device)
-            sums = sums.index_add(0, batch.read_rows, logs)
-            for (row, label), total in zip(part, sums.tolist(), strict=True):
-                scores[row][label] = total
-                left[row] -= 1
-        finished = sum(left[row] == 0 for row in {row for part in parts for row, _ in part})
-        if on_rows is not None and finished:
-            on_rows(finished)
+    pairs = list(zip(rows, words, strict=True))
+    layout, room = layout_for(backbone, pairs, injection, cut=True), tree_space(backbone, injection)
+    pieces = [
+        piece
+        for number, (row, some) in enumerate(pairs)
+        for piece in _pieces(number, row, some, layout, room, backbone.causal)
+    ]
+    left = [0] * len(rows)
+    for piece in pieces:
+        left[piece.row] += 1
+    budget = token_budget or _PASS_TOKENS
+    batches = ordered_batches([piece.tokens for piece in pieces], batch_rows, budget)
+    with backbone.sharing(rows, injection):
+        for batch in batches:
+            chosen = [pieces[number] for number in batch]
+            _score(backbone, rows, words, injection, chosen, layout, scores)
+            for piece in chosen:
+                left[piece.row] -= 1
+            finished = sum(left[row] == 0 for row in {piece.row for piece in chosen})
+            if on_rows is not None and finished:
+                on_rows(finished)
     return scores
 
 
-def _parts(
+def _score(
+    backbone: Backbone,
     rows: Sequence[Encoded],
-    words: Sequence[Sequence[Sequence[int]]],
-    prompt: int | None,
-    batch_rows: int,
-    token_budget: int | None,
-) -> list[list[Part]]:
-    """What runs together, longest first, and the parts of it that each share what they can.
+    words: Sequence[Words],
+    injection: Injection | None,
+    pieces: Sequence[_Piece],
+    layout: Layout,
+    scores: list[list[float]],
+) -> None:
+    """Run some pieces and put their words' scores where they belong."""
+    # Padded rows of a causal model share what all rows of a part have in common.
+    apart = layout == "lines" and backbone.causal
+    parts = [[piece] for piece in pieces] if apart else [list(pieces)]
+    made = [
+        collate_words(
+            [(rows[p.row], [words[p.row][word] for word in p.words]) for p in part], layout
+        )
+        for part in parts
+    ]
+    found = backbone.read_many([(each.batch, injection) for each in made])
+    for part, each, reads in zip(parts, made, found, strict=True):
+        sums = iter(each.sums(reads).tolist())
+        for piece in part:
+            for word in piece.words:
+                scores[piece.row][word] = next(sums)
 
-    A part is a record with all its words, so that its context runs once, or else rows of any
-    records, which have the prompt alone in common: whichever is less.
 
-    Args:
-        prompt: how many places the prompt takes; None where only equal rows are run once.
-    """
-    each = [[(row, label) for label in range(len(some))] for row, some in enumerate(words)]
-    contexts = [len(row.context) for row in rows]
-    again = sum(n * (len(some) - 1) for n, some in zip(contexts, words, strict=True))
-    if prompt is not None and again > prompt * max(0, len(rows) - 1):
-        together = max(1, batch_rows // max(map(len, words)))
-        sizes = [
-            prompt + context + sum(map(len, some))
-            for context, some in zip(contexts, words, strict=True)
-        ]
-        batches = ordered_batches(sizes, together, token_budget)
-        return [[each[row] for row in chosen] for chosen in batches]
-    pairs = [pair for part in each for pair in part]
-    lengths = [contexts[row] + len(words[row][label]) - 1 for row, label in pairs]
-    batches = ordered_batches(lengths, batch_rows, token_budget)
-    return [[[pairs[i] for i in chosen]] for chosen in batches]
+def _pieces(
+    number: int, row: Encoded, words: Words, layout: Layout, room: int, causal: bool
+) -> list[_Piece]:
+    """A record's words in pieces that each fit."""
+    context = len(row.context)
+    if layout == "masks":
+        tokens = sum(context + size for size in {len(word) for word in words})
+        return [_Piece(number, tuple(range(len(words))), tokens)]
+    # In the order of their tokens, words that begin alike stand together.
+    order = sorted(range(len(words)), key=lambda word: tuple(words[word]))
+    most = min(_TREE_TOKENS, room - context) if layout == "tree" else _TREE_TOKENS
+    pieces = []
+    for chosen in _cut(order, words, most):
+        tree = WordTree.of([words[word] for word in chosen])
+        tokens = context + len(tree.tokens)
+        if layout == "lines":
+            lines = tree.lines()
+            # An encoder runs equal contexts once.
+            contexts = len(lines) if causal else 1
+            tokens = context * contexts + sum(len(line) + 1 for line in lines)
+        pieces.append(_Piece(number, tuple(chosen), tokens))
+    return pieces
+
+
+def _cut(order: Sequence[int], words: Words, most: int) -> list[list[int]]:
+    """Words in groups whose trees have at most so many tokens."""
+    groups: list[list[int]] = []
+    starts: set[tuple[int, ...]] = set()
+    for number in order:
+        word = tuple(words[number])
+        own = {word[:end] for end in range(1, len(word))}
+        if not groups or len(starts | own) > most:
+            groups.append([])
+            starts = set()
+        groups[-1].append(number)
+        starts |= own
+    return groups

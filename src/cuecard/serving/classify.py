@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-import numpy as np
+import torch
 
 from cuecard.evaluation.predict import as_predictions, calibrate
 from cuecard.serving.answers import Classification, Classified, TextsUsage
@@ -17,6 +17,7 @@ from cuecard.serving.refusals import Refusal, bad_request, by_head, by_vectors
 from cuecard.serving.requests import ClassifyRequest
 from cuecard.serving.shelf import Served, Shelf
 from cuecard.serving.visit import Visit
+from cuecard.tasks.label_words import LabelWords
 from cuecard.types import Encoded, Prediction
 
 
@@ -26,7 +27,7 @@ class Question:
 
     served: Served
     row: Encoded
-    words: tuple[tuple[int, ...], ...]
+    words: LabelWords
 
 
 def question(served: Served, fields: Mapping[str, str], engine: Engine) -> Question:
@@ -35,15 +36,15 @@ def question(served: Served, fields: Mapping[str, str], engine: Engine) -> Quest
     Raises:
         Refusal: it is longer than the backbone's positions.
     """
-    words = served.spec.continuations(engine.tokenizer)
+    words = served.spec.label_words(engine.tokenizer)
     row = task_row(served, fields, engine.tokenizer)
-    check_length(engine, served, row, max(map(len, words)))
+    check_length(engine, served, row, words.longest)
     return Question(served, row, words)
 
 
 async def ask(engine: Engine, questions: Sequence[Question]) -> list[Prediction]:
     """Each one's labels with scores and probabilities, calibrated by its prompt's saved prior."""
-    rows = [Scoring(q.served.held, q.row, q.words) for q in questions]
+    rows = [Scoring(q.served.held, q.row, q.words.asked) for q in questions]
     scores = await engine.score(rows)
     return [_prediction(q, found) for q, found in zip(questions, scores, strict=True)]
 
@@ -140,9 +141,9 @@ def _given(served: Served, each: str | dict[str, str]) -> dict[str, str]:
 
 def _prediction(question: Question, scores: Sequence[float]) -> Prediction:
     spec = question.served.spec
-    row = np.asarray([scores], dtype=np.float64)
+    row = question.words.scores(torch.tensor([scores], dtype=torch.float64))
     if spec.normalize == "length":
-        row = row / np.asarray([len(word) for word in question.words], dtype=np.float64)
-    found = as_predictions(row, spec.labels)
+        row = row / question.words.lengths
+    found = as_predictions(row.numpy(), spec.labels)
     prior = question.served.prompt.manifest.prior
     return (found if prior is None else calibrate(found, prior))[0]

@@ -161,9 +161,9 @@ async def together(work: Sequence[Coroutine[Any, Any, Value]]) -> list[Value]:
 
 async def _label(engine: Engine, job: Job, written: Written) -> str:
     served = cast("Served", job.served)
-    words = served.spec.continuations(engine.tokenizer)
-    check_length(engine, served, job.row, max(map(len, words)))
+    words = served.spec.label_words(engine.tokenizer)
+    check_length(engine, served, job.row, words.longest)
     (answer,) = await ask(engine, [Question(served, job.row, words)])
     written.text = answer.answer
-    written.count = len(words[served.spec.labels.index(answer.answer)])
+    written.count = len(words.words[served.spec.labels.index(answer.answer)])
     return answer.answer

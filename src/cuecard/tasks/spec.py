@@ -23,6 +23,7 @@ from cuecard.tasks.kinds import (
     goal_of,
     unknown_label,
 )
+from cuecard.tasks.label_words import LabelWords
 from cuecard.tasks.similar import nearest
 from cuecard.tasks.spans import (
     Tokens,
@@ -68,6 +69,9 @@ class TaskSpec(BaseModel):
             word at its last one alone.
         allow_empty: fields that a record may leave empty, such as an instruction's optional input.
         mean, scale: of the training targets ("regression"); a head learns (target - mean) / scale.
+        prefix_labels: what a label counts whose tokens begin another label's: "exclusive" only what
+            does not go on as the other one (see `LabelWords`), "inclusive" all of it, so that the
+            longer one never wins, as prompts of earlier versions do; "auto" is "exclusive".
 
     Raises:
         TemplateError: a template that cannot be parsed.
@@ -94,6 +98,10 @@ class TaskSpec(BaseModel):
     allow_empty: tuple[str, ...] = Field(default=(), exclude_if=lambda x: not x)
     mean: float = Field(default=0.0, allow_inf_nan=False, exclude_if=lambda x: x == 0)
     scale: float = Field(default=1.0, gt=0, allow_inf_nan=False, exclude_if=lambda x: x == 1)
+    # Said only by prompts that need it (`recorded`): where it is not said, labels are inclusive.
+    prefix_labels: Literal["auto", "inclusive", "exclusive"] = Field(
+        default="auto", exclude_if=lambda x: x != "exclusive"
+    )
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -293,6 +301,7 @@ class TaskSpec(BaseModel):
             deal=self.parsed.deal if slot == "infix" and any(self.parsed.deal) else (),
             mask=context.mask,
             goal=goal_of(self, record) if self.headed else (),
+            barred=bound.barred(record),
         )
 
     def encode_all(
@@ -352,10 +361,43 @@ class TaskSpec(BaseModel):
         """
         return _bind(self, tokenizer).words()
 
-    def options(self, record: Record, tokenizer: Tokenizer) -> list[tuple[int, ...]]:
-        """The ids of a record's options behind its context ("multiple-choice")."""
+    def label_words(self, tokenizer: Tokenizer) -> LabelWords:
+        """The label words' token ids after this template, and how they are scored.
+
+        Raises:
+            ConfigError: as `continuations`.
+        """
         bound = _bind(self, tokenizer)
-        return [bound.option(option) for option in options_of(record.fields["options"])]
+        bound.words()
+        return bound.label_words
+
+    def option_words(self, record: Record, tokenizer: Tokenizer) -> LabelWords:
+        """The same for a record's own options ("multiple-choice")."""
+        bound = _bind(self, tokenizer)
+        ids = [bound.option(option) for option in options_of(record.fields["options"])]
+        return LabelWords.of(ids, exclusive=self.prefix_labels != "inclusive")
+
+    def recorded(self, tokenizer: Tokenizer) -> TaskSpec:
+        """The spec as a prompt is kept with it: it says whether its labels exclude each other.
+
+        Only where that makes a difference, so that other prompts' digests stay as they are.
+        """
+        differs = self.kind == "multiple-choice" or (
+            self.kind == "classification" and not self.headed and self.prefix_conflicts(tokenizer)
+        )
+        if self.prefix_labels != "auto" or not differs:
+            return self
+        return self.model_copy(update={"prefix_labels": "exclusive"})
+
+    @classmethod
+    def of_prompt(cls, saved: Mapping[str, Any]) -> TaskSpec:
+        """What `recorded` saved: labels are inclusive where it does not say otherwise."""
+        return cls.model_validate({"prefix_labels": "inclusive", **saved})
+
+    def is_same(self, other: TaskSpec, tokenizer: Tokenizer) -> bool:
+        """Whether both ask the same and score it alike."""
+        ours, theirs = (s.recorded(tokenizer).model_dump(mode="json") for s in (self, other))
+        return ours == theirs
 
     def prefix_conflicts(self, tokenizer: Tokenizer) -> tuple[tuple[str, str], ...]:
         """Pairs of labels where the first one's tokens begin the second one's.
@@ -376,11 +418,17 @@ class _Bound:
         self.tokenizer = tokenizer
         self.encoder = Encoder(spec.parsed, tokenizer, spec.max_length)
         self._words: dict[str, tuple[int, ...]] = {}
+        self._barred: dict[str, tuple[int, ...]] = {}
         self._infix: Encoder | None = None
+        self.label_words = LabelWords((), ())
         if spec.kind == "classification" and not spec.headed:
             after_space = self.encoder.after_space
             ids = spec.verbalizer.continuations(tokenizer, after_space)
             self._words = dict(zip(spec.labels, ids, strict=True))
+            # At masks, words of different lengths are read behind different inputs.
+            exclusive = spec.prefix_labels != "inclusive" and not spec.parsed.has_mask
+            self.label_words = LabelWords.of(ids, exclusive=exclusive)
+            self._barred = dict(zip(spec.labels, self.label_words.barred, strict=True))
 
     @cached_property
     def front(self) -> int:
@@ -420,6 +468,16 @@ class _Bound:
             raise _contradiction("no end token", "tokenizer", "none", "a tokenizer with one")
         ids = continuation_ids(self.tokenizer, record.target, self.encoder.after_space)
         return (*ids, int(end))
+
+    def barred(self, record: Record) -> tuple[int, ...]:
+        """The tokens that would make the target another label, or another option."""
+        if record.target is None or self.spec.headed:
+            return ()
+        if self.spec.kind == "multiple-choice":
+            options = options_of(record.fields["options"])
+            words = self.spec.option_words(record, self.tokenizer)
+            return dict(zip(options, words.barred, strict=True)).get(record.target, ())
+        return self._barred.get(record.target, ())
 
     def option(self, text: str) -> tuple[int, ...]:
         """An option's ids behind the context."""

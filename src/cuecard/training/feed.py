@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
 from cuecard.training.checkpoint import State
 from cuecard.training.job import Job
+from cuecard.training.label_sample import Sample, sample_labels
 from cuecard.training.loss import Part, Teacher, count_targets
 from cuecard.training.order import Order
 from cuecard.types import Encoded, Head, Injection
@@ -36,12 +37,16 @@ class Feed:
         self._head = head
         self._order = Order(job.rows, job.config, place)
         self._batches: list[list[Encoded]] = []
+        self._places: list[tuple[int, int]] = []
         self.targets, self._loss = 0, 0.0
 
     def begin(self) -> None:
         """Draw the next step's batches."""
         config = self.job.config
-        self._batches = [self._order.take() for _ in range(config.accumulation)]
+        self._batches, self._places = [], []
+        for _ in range(config.accumulation):
+            self._batches.append(self._order.take())
+            self._places.append((self._order.epoch, self._order.position))
         job = self.job
         self.targets = sum(count_targets(job.loss, job.spec, rows) for rows in self._batches)
         self._loss = 0.0
@@ -50,7 +55,19 @@ class Feed:
         """What a batch of the step asks of the backbone."""
         job, rows = self.job, self._batches[number]
         injection, head = self._injection(), self._head()
-        return Part(job.spec, rows, injection, job.loss, job.soft, head, self._teacher)
+        sample = self._sample(rows, self._places[number])
+        return Part(job.spec, rows, injection, job.loss, job.soft, head, self._teacher, sample)
+
+    def _sample(self, rows: Sequence[Encoded], place: tuple[int, int]) -> Sample | None:
+        """The labels to compare, drawn anew for every batch; the same when it is run again."""
+        job = self.job
+        if job.loss != "labels" or job.soft is not None:
+            return None
+        words = job.spec.label_words(job.backbone.tokenizer)
+        if words.single:
+            return None  # all labels are read at one place
+        gold = [words.words.index(row.target) for row in rows]
+        return sample_labels(gold, len(words), (job.config.seed, *place))
 
     def share(self, loss: torch.Tensor) -> torch.Tensor:
         """A batch's summed loss as its share of the mean over all the step's targets."""

@@ -12,11 +12,14 @@ from torch.nn import functional
 
 from cuecard.errors import ConfigError
 from cuecard.tasks import TaskSpec, collate
-from cuecard.tasks.batching import inside_of
+from cuecard.tasks.batching import NO_TARGET, inside_of
 from cuecard.tasks.embedding import collate_texts, pooled, texts_of
+from cuecard.tasks.label_words import LabelWords, log_rest
+from cuecard.tasks.word_reads import WordReads, collate_words, layout_for
 from cuecard.training.config import LossKind
 from cuecard.training.contrast import contrastive_loss
 from cuecard.training.head import head_loss
+from cuecard.training.label_sample import Sample
 from cuecard.types import Backbone, Batch, Encoded, Head, Injection, Reads, Tokenizer
 
 Resolved = Literal["labels", "tokens", "head", "pairs"]
@@ -28,8 +31,8 @@ def resolve_loss(kind: LossKind, spec: TaskSpec, backbone: Backbone) -> Resolved
     "tokens"; "pairs" for texts.
 
     Raises:
-        ConfigError: "labels" for a task whose labels cannot be told by one token, a loss of words
-            for an embedding task, or a head's loss without a head, or another one with it.
+        ConfigError: "labels" for a task without label words, a loss of words for an embedding task,
+            or a head's loss without a head, or another one with it.
     """
     if spec.kind == "embedding":
         if kind != "auto":
@@ -46,18 +49,17 @@ def resolve_loss(kind: LossKind, spec: TaskSpec, backbone: Backbone) -> Resolved
                 expected="auto",
             )
         return "head"
-    possible = spec.kind == "classification" and all(
-        len(ids) == 1 for ids in spec.continuations(backbone.tokenizer)
-    )
-    if kind == "labels" and not possible:
-        raise ConfigError(
-            "the loss 'labels' needs a classification whose label words are one token each",
-            where="loss",
-            got=f"{spec.kind} with words {', '.join(spec.verbalizer.words.values()) or '(none)'}",
-            expected="other words, or the loss 'tokens'",
-        )
+    if spec.kind != "classification":
+        if kind == "labels":
+            raise ConfigError(
+                "the loss 'labels' compares a classification's labels",
+                where="loss",
+                got=f"labels for a {spec.kind} task",
+                expected="the loss 'tokens' or auto",
+            )
+        return "tokens"
     if kind == "auto":
-        return "labels" if possible else "tokens"
+        return "labels" if spec.label_words(backbone.tokenizer).single else "tokens"
     return kind
 
 
@@ -81,6 +83,7 @@ class Part:
         soft: label probabilities to learn instead of the rows' own labels.
         head: what answers instead of the LM head.
         teacher: what the loss also compares with.
+        sample: the labels that each row's own is compared with, see `sample_labels`; all if None.
     """
 
     spec: TaskSpec
@@ -90,12 +93,13 @@ class Part:
     soft: SoftLabels | None = None
     head: Head | None = None
     teacher: Teacher | None = None
+    sample: Sample | None = None
 
 
 def count_targets(kind: Resolved, spec: TaskSpec, rows: Sequence[Encoded]) -> int:
-    """What a batch's summed loss sums over: tokens, tagged words, or rows."""
+    """What a batch's summed loss sums over: tokens and labels' ends, tagged words, or rows."""
     if kind == "tokens":
-        return sum(len(row.target) for row in rows)
+        return sum(len(row.target) + bool(row.barred) for row in rows)
     return sum(len(row.at) for row in rows) if spec.kind == "tagging" else len(rows)
 
 
@@ -114,10 +118,11 @@ def batch_loss(
 def batch_losses(backbone: Backbone, parts: Sequence[Part]) -> list[Tensor]:
     """The summed loss of each of several prompts' batches, in one forward pass.
 
-    "tokens": sum over target tokens of -log p(token | context, prompt, earlier target tokens).
-    "labels": sum over rows of -log softmax over the label words' logits at the gold label; with
-    soft labels q, of KL(q || softmax) instead. "head": see `head_loss`; prompts with a head make
-    one pass together, those without another. "pairs": see `contrastive_loss`.
+    "tokens": sum over target tokens of -log p(token | context, prompt, earlier target tokens), and
+    of not going on as another label (`LabelWords`). "labels": sum over rows of -log softmax over
+    the labels' scores (of one token: their logits) at the gold label, of a sample of the labels if
+    one was drawn; with soft labels q, of KL(q || softmax) instead. "head": see `head_loss`; prompts
+    with a head make one pass together, those without another. "pairs": see `contrastive_loss`.
     With teachers, which answer in words, at each read also lambda times `_distance`.
     """
     losses: dict[int, Tensor] = {}
@@ -128,51 +133,80 @@ def batch_losses(backbone: Backbone, parts: Sequence[Part]) -> list[Tensor]:
         if not chosen:
             continue
         some = [parts[number] for number in chosen]
-        batches = [_batch(part, backbone) for part in some]
-        pairs = [(batch, part.injection) for batch, part in zip(batches, some, strict=True)]
+        asked = [_asked(part, backbone) for part in some]
+        pairs = [(each.batch, part.injection) for each, part in zip(asked, some, strict=True)]
         if chosen is headed:
             found = backbone.read_many(pairs, states=True)
         elif chosen is taught:
             found = backbone.read_both(pairs)
         else:
             found = backbone.read_many(pairs)
-        for number, part, batch, reads in zip(chosen, some, batches, found, strict=True):
-            losses[number] = _loss(part, batch, reads, backbone.tokenizer)
+        for number, part, each, reads in zip(chosen, some, asked, found, strict=True):
+            losses[number] = _loss(part, each, reads, backbone.tokenizer)
         if chosen is taught:
-            apart = _distances(backbone, some, batches, found)
+            apart = _distances(backbone, some, asked, found)
             losses |= {n: losses[n] + more for n, more in zip(chosen, apart, strict=True)}
     return [losses[number] for number in range(len(parts))]
 
 
-def _batch(part: Part, backbone: Backbone) -> Batch:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A part's batch, and where the labels' scores are read if they are of several tokens.
+
+    Attributes:
+        labels: per row those that are compared.
+    """
+
+    batch: Batch
+    reads: WordReads | None = None
+    labels: Sequence[LabelWords] = ()
+
+
+def _asked(part: Part, backbone: Backbone) -> _Asked:
+    inside = inside_of(backbone)
     if part.kind == "pairs":
         texts = [texts_of(row) for row in part.rows]
         anchors, positives = [a for a, _ in texts], [p for _, p in texts]
-        return collate_texts([*anchors, *positives], backbone.tokenizer)
-    read: Mapping[Resolved, Literal["targets", "next", "states"]] = {
-        "tokens": "targets",
-        "labels": "next",
-        "head": "states",
-    }
-    rows = [(row, row.target) for row in part.rows]
-    return collate(rows, read=read[part.kind], inside=inside_of(backbone))
+        return _Asked(collate_texts([*anchors, *positives], backbone.tokenizer))
+    if part.kind == "head":
+        return _Asked(
+            collate([(row, row.target) for row in part.rows], read="states", inside=inside)
+        )
+    if part.kind == "tokens":
+        # Behind a target that begins other labels' tokens, it is read that none of them follows.
+        targets = [(*row.target, NO_TARGET) if row.barred else row.target for row in part.rows]
+        return _Asked(collate(list(zip(part.rows, targets, strict=True)), inside=inside))
+    words = part.spec.label_words(backbone.tokenizer)
+    if words.single:
+        rows = [(row, row.target) for row in part.rows]
+        return _Asked(collate(rows, read="next", inside=inside))
+    each = [words] * len(part.rows)
+    if part.sample is not None:
+        each = [words.some(labels) for labels in part.sample.labels]
+    pairs = [(row, own.asked) for row, own in zip(part.rows, each, strict=True)]
+    reads = collate_words(pairs, layout_for(backbone, pairs, part.injection))
+    return _Asked(reads.batch, reads, each)
 
 
 def _distances(
-    backbone: Backbone, parts: Sequence[Part], batches: Sequence[Batch], found: Sequence[Reads]
+    backbone: Backbone, parts: Sequence[Part], asked: Sequence[_Asked], found: Sequence[Reads]
 ) -> list[Tensor]:
     """Each part's weighted distance to its teacher; the teachers make one pass, no gradients."""
     teachers = [part.teacher for part in parts if part.teacher is not None]
-    pairs = [(b, teacher.injection) for b, teacher in zip(batches, teachers, strict=True)]
+    pairs = [(a.batch, teacher.injection) for a, teacher in zip(asked, teachers, strict=True)]
     with torch.no_grad():
         wanted = backbone.read_both(pairs)
     return [
-        teacher.weight * _distance(part, ours, theirs, backbone.tokenizer)
-        for teacher, part, ours, theirs in zip(teachers, parts, found, wanted, strict=True)
+        teacher.weight * _distance(part, each, ours, theirs, backbone.tokenizer)
+        for teacher, part, each, ours, theirs in zip(
+            teachers, parts, asked, found, wanted, strict=True
+        )
     ]
 
 
-def _distance(part: Part, ours: Reads, theirs: Reads, tokenizer: Tokenizer) -> Tensor:
+def _distance(
+    part: Part, asked: _Asked, ours: Reads, theirs: Reads, tokenizer: Tokenizer
+) -> Tensor:
     """Sum over the reads of KL(teacher || student) and the mean squared difference of the states.
 
     Wang et al. (2023, arXiv:2303.02861), section 3.2. The KL is over what the loss is over: the
@@ -181,31 +215,61 @@ def _distance(part: Part, ours: Reads, theirs: Reads, tokenizer: Tokenizer) -> T
     apart = (ours.states() - theirs.states()).pow(2).mean(-1).sum()
     if part.kind == "tokens":
         return ours.divergence(theirs).sum() + apart
-    student, teacher = (_label_logits(part, reads, tokenizer) for reads in (ours, theirs))
+    student, teacher = (_label_scores(part, asked, reads, tokenizer) for reads in (ours, theirs))
     pair = student.log_softmax(-1), teacher.log_softmax(-1)
     return functional.kl_div(*pair, reduction="sum", log_target=True) + apart
 
 
-def _loss(part: Part, batch: Batch, reads: Reads, tokenizer: Tokenizer) -> Tensor:
+def _loss(part: Part, asked: _Asked, reads: Reads, tokenizer: Tokenizer) -> Tensor:
+    batch = asked.batch
     if part.kind == "tokens":
-        return reads.nll(batch.target_ids).sum()
+        return reads.nll(batch.target_ids).sum() - _log_ends(part.rows, batch, reads)
     if part.kind == "pairs":
         anchors, positives = pooled(batch, reads.states()).chunk(2)
         return contrastive_loss(anchors, positives, [row.target for row in part.rows]).sum()
     if part.head is not None:
         return head_loss(part.spec, part.rows, part.head(reads.states()))
-    chosen = _label_logits(part, reads, tokenizer)
+    scores = _label_scores(part, asked, reads, tokenizer)
     if part.soft is not None:
-        wanted = torch.tensor([part.soft[row] for row in part.rows], device=chosen.device)
-        return functional.kl_div(chosen.log_softmax(-1), wanted, reduction="sum")
-    words = [ids[0] for ids in part.spec.continuations(tokenizer)]
-    gold = [words.index(row.target[0]) for row in part.rows]
-    target = torch.tensor(gold, device=chosen.device)
-    return functional.cross_entropy(chosen, target, reduction="sum")
+        wanted = torch.tensor([part.soft[row] for row in part.rows], device=scores.device)
+        return functional.kl_div(scores.log_softmax(-1), wanted, reduction="sum")
+    if part.sample is not None:
+        gold = [0] * len(part.rows)  # a sample begins with the row's own label
+    else:
+        words = part.spec.label_words(tokenizer).words
+        gold = [words.index(row.target) for row in part.rows]
+    target = torch.tensor(gold, device=scores.device)
+    return functional.cross_entropy(scores, target, reduction="sum")
 
 
-def _label_logits(part: Part, reads: Reads, tokenizer: Tokenizer) -> Tensor:
-    """[N, labels] the logits of the label words' tokens."""
-    logits = reads.logits()
-    words = [ids[0] for ids in part.spec.continuations(tokenizer)]
-    return logits[:, torch.tensor(words, device=logits.device)]
+def _log_ends(rows: Sequence[Encoded], batch: Batch, reads: Reads) -> Tensor | float:
+    """The summed log-probability that targets do not go on as other labels."""
+    barred = [row.barred for row in rows if row.barred]
+    if not barred:
+        return 0.0
+    ends = (batch.target_ids == NO_TARGET).nonzero().flatten().tolist()
+    at = [end for end, tokens in zip(ends, barred, strict=True) for _ in tokens]
+    tokens = [token for some in barred for token in some]
+    logs = reads.log_probs(torch.tensor(at), torch.tensor(tokens))
+    return torch.stack(
+        [log_rest(part) for part in torch.split(logs, [len(b) for b in barred])]
+    ).sum()
+
+
+def _label_scores(part: Part, asked: _Asked, reads: Reads, tokenizer: Tokenizer) -> Tensor:
+    """[N, labels] float32 the scores of the labels that are compared, up to a row's constant."""
+    words = part.spec.label_words(tokenizer)
+    if asked.reads is None:
+        logits = reads.logits()
+        return logits[:, torch.tensor([ids[0] for ids in words.words], device=logits.device)]
+    sums = torch.split(asked.reads.sums(reads), [len(own.asked) for own in asked.labels])
+    rows = []
+    for own, some in zip(asked.labels, sums, strict=True):
+        scores = own.scores(some)
+        if part.spec.normalize == "length":
+            scores = scores / own.lengths.to(scores.device)
+        rows.append(scores)
+    found = torch.stack(rows).float()
+    if part.sample is not None:
+        found = found + part.sample.weights(found)
+    return found

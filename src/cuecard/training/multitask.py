@@ -122,7 +122,7 @@ def _given(
         )
     for name, teacher in teachers.items():
         check_backbone(teacher.manifest, backbone, f"the teacher of {name}")
-        if teacher.spec != tasks[name].spec:
+        if not teacher.spec.is_same(tasks[name].spec, backbone.tokenizer):
             raise ConfigError(
                 "a teacher answers another question",
                 where=f"the teacher of {name}",

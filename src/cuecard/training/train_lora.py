@@ -240,14 +240,17 @@ def _check(backbone: Backbone, task: Task, config: TrainConfig, prompt: Prompt |
             )
         return
     check_backbone(prompt.manifest, backbone)
-    if prompt.spec != task.spec:
-        given, own = task.spec.model_dump(mode="json"), prompt.spec.model_dump(mode="json")
-        unlike = [name for name in given if given[name] != own[name]]
+    if not prompt.spec.is_same(task.spec, backbone.tokenizer):
+        given, own = (
+            spec.recorded(backbone.tokenizer).model_dump(mode="json")
+            for spec in (task.spec, prompt.spec)
+        )
+        unlike = [name for name in {**given, **own} if given.get(name) != own.get(name)]
         raise ConfigError(
             "the prompt in front was trained for another task",
             where="prompt",
-            got=", ".join(f"{name} {given[name]!r}" for name in unlike),
-            expected=", ".join(f"{name} {own[name]!r}" for name in unlike),
+            got=", ".join(f"{name} {given.get(name)!r}" for name in unlike),
+            expected=", ".join(f"{name} {own.get(name)!r}" for name in unlike),
         )
 
 
