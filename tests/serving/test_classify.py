@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,9 +8,10 @@ import torch
 
 import cuecard
 from cuecard.registry import Registry
+from cuecard.tasks import TaskSpec
 from cuecard.types import Head, Record
 from head_tasks import HEAD_SPEC
-from serving_app import MakePrompt, Running
+from serving_app import MakePrompt, Running, running
 
 pytestmark = pytest.mark.anyio
 TEXTS = ["a warm film", "awful, cold and poor", "nice"]
@@ -122,3 +124,25 @@ async def test_prompts_with_a_head_are_refused(
         reply = await server.client.post(path, body)
         assert (reply.status, reply.code) == (400, "unsupported")
         assert "trained head" in reply.json["error"]["message"]
+
+
+async def test_a_label_that_begins_another_is_scored_as_by_the_library(
+    model: Any, registry: Registry, make_prompt: MakePrompt, tmp_path: Path
+) -> None:
+    spec = TaskSpec(
+        kind="classification", template="{text} :", labels=("good", "good for one", "bad")
+    )
+    registry.push(make_prompt(3, spec), "nested")
+    assert registry.read("nested@1").prompt.manifest.task["prefix_labels"] == "exclusive"
+    async with running(model, registry, tmp_path / "cache") as server:
+        reply = await server.client.post("/v1/classify", {"model": "nested@1", "input": TEXTS})
+    wanted = expected(model, registry, "nested@1", records(TEXTS))
+    plain = cuecard.predict(
+        model,
+        spec.model_copy(update={"prefix_labels": "inclusive"}),
+        records(TEXTS),
+        registry.read("nested@1").prompt.injection(),
+    )
+    for row, right, sums in zip(reply.json["data"], wanted, plain, strict=True):
+        assert row["scores"] == pytest.approx(dict(right.scores), abs=1e-4)
+        assert row["scores"]["good"] < sums.scores["good"]

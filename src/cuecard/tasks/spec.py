@@ -103,6 +103,12 @@ class TaskSpec(BaseModel):
         default="auto", exclude_if=lambda x: x != "exclusive"
     )
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both are saved alike; a loaded spec is equal to the one that was saved."""
+        if not isinstance(other, TaskSpec):
+            return NotImplemented
+        return self is other or self.model_dump() == other.model_dump()
+
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
 
@@ -488,14 +494,15 @@ class _Bound:
 
 
 @lru_cache(maxsize=16)
-def _bind_cached(spec: TaskSpec, tokenizer: Any, chat_template: str) -> _Bound:
+def _bind_cached(spec: TaskSpec, prefix_labels: str, tokenizer: Any, chat_template: str) -> _Bound:
     return _Bound(spec, tokenizer)
 
 
 def _bind(spec: TaskSpec, tokenizer: Tokenizer) -> _Bound:
     key: Any = tokenizer
-    # The chat template is part of the key: it can be replaced on the same tokenizer.
-    return _bind_cached(spec, key, str(tokenizer.chat_template))
+    # The chat template is part of the key: it can be replaced on the same tokenizer. Equal specs
+    # may differ in `prefix_labels`, which is not always saved.
+    return _bind_cached(spec, spec.prefix_labels, key, str(tokenizer.chat_template))
 
 
 def _contradiction(what: str, where: str, got: str, expected: str) -> ConfigError:
