@@ -110,15 +110,15 @@ def test_a_dry_run_counts_and_writes_nothing(home: Path) -> None:
         ({"dta": {}}, "did you mean data"),
         ({"data": {"path": "x", "lable_field": "y"}}, "did you mean label_field"),
         ({"data": {"path": "x"}, "training": {"stepz": 3}}, "did you mean steps"),
-        ({"data": {"path": "x"}, "training": {"steps": 0}}, "greater than or equal to 1"),
-        ({"data": {"path": "x"}, "method": {"length": 1001}}, "less than or equal to 1000"),
+        ({"data": {"path": "x"}, "training": {"steps": 0}}, "1 or more"),
+        ({"data": {"path": "x"}, "method": {"length": 1001}}, "1000 or less"),
         ({"data": {"path": "x"}, "method": {"init": "zeros"}}, "vocabulary"),
         ({"data": {"path": "x"}, "method": {"name": "prompt_tunning"}}, "mean prompt-tuning"),
         ({"data": {"path": "x"}, "method": {"name": "p-tuning", "hiden": 8}}, "mean hidden"),
         ({"data": {"path": "x"}, "method": {"hidden": 8}}, "an unknown setting"),
         ({"data": {"path": "x"}, "method": {"prompt": 3}}, "no folder"),
         ({"data": {"path": "x"}, "method": {"prompt": "a"}}, "do not go together"),
-        ({}, "Field required"),
+        ({}, "a setting is missing"),
     ],
 )
 def test_a_typo_names_the_key(values: dict[str, Any], said: str) -> None:

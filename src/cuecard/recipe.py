@@ -30,6 +30,8 @@ from cuecard.training.prove import Proof, prove, write_proof
 from cuecard.training.prove_retrieval import prove_retrieval
 from cuecard.training.train import Run, train
 from cuecard.types import Backbone
+from cuecard.validation_text import shown
+from cuecard.yaml_files import DuplicateKeyError, load_yaml
 
 FILE = "recipe.yaml"
 
@@ -247,15 +249,23 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("the recipe cannot be read", where=str(path), got=str(error)) from error
     try:
-        found = yaml.safe_load(text)
+        found = load_yaml(text)
     except yaml.YAMLError as error:
         got = " ".join(str(error).split())
         raise ConfigError("the recipe is not YAML", where=str(path), got=got) from error
+    except DuplicateKeyError as error:
+        raise ConfigError(
+            "a key is given twice",
+            where=f"{path}, line {error.line}",
+            got=error.key,
+            expected="each key once",
+            hint=f"the first one is in line {error.first}: remove one of them",
+        ) from error
     if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
         raise ConfigError(
             "the recipe is not a mapping",
             where=str(path),
-            got=type(found).__name__,
+            got="nothing" if found is None else shown(found),
             expected=f"keys among {', '.join(sorted(Recipe.model_fields))}",
         )
     return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from typing import Any, TypeVar, get_args
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from cuecard.errors import ConfigError
+from cuecard.validation_text import expected, shown
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -25,33 +26,104 @@ def parse_settings(model: type[Model], values: Mapping[str, Any], where: str) ->
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        # An unknown key is often the reason why another one is missing.
-        found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-        first = found[0]
-        keys = [str(key) for key in first["loc"]]
-        place = f"{where}, {'.'.join(keys)}" if keys else where
-        if first["type"] != "extra_forbidden":
-            raise ConfigError(
-                "a setting that cannot be used",
-                where=place,
-                got=repr(first["input"]),
-                expected=first["msg"],
-            ) from error
-        valid = _keys_at(model, keys[:-1])
-        near = difflib.get_close_matches(keys[-1], valid, 1, 0.5)
-        raise ConfigError(
-            "an unknown setting",
-            where=place,
-            got=keys[-1],
-            expected=", ".join(valid),
-            hint=f"did you mean {near[0]}?" if near else None,
-        ) from error
+        raise _explained(model, error, where) from error
 
 
-def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
-    """The valid keys of a nested section."""
+def _explained(model: type[BaseModel], error: ValidationError, where: str) -> ConfigError:
+    # An unknown key is often the reason why another one is missing.
+    found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    first = found[0]
+    keys = _own_keys(model, first["loc"])
+    place = f"{where}, {'.'.join(keys)}" if keys else where
+    if first["type"] == "extra_forbidden":
+        return _unknown(model, keys, place)
+    if first["type"] == "missing" and not isinstance(first["loc"][-1], int):
+        return ConfigError("a setting is missing", where=place, expected=f"a value for {keys[-1]}")
+    if first["type"] == "missing":
+        return ConfigError("a list has too few items", where=place, got=shown(first["input"]))
+    # A value of several possible types is complained of once for each.
+    choices = dict.fromkeys(expected(e) for e in found if _own_keys(model, e["loc"]) == keys)
+    return ConfigError(
+        "a setting that cannot be used",
+        where=place,
+        got=shown(first["input"]),
+        expected=" or ".join(choices),
+        hint=_hint(model, keys, first),
+    )
+
+
+def _unknown(model: type[BaseModel], keys: list[str], place: str) -> ConfigError:
+    section = _section(model, keys[:-1])
+    valid = [] if section is None else sorted(section.model_fields)
+    near = difflib.get_close_matches(keys[-1], valid, 1, 0.5)
+    return ConfigError(
+        "an unknown setting",
+        where=place,
+        got=keys[-1],
+        expected=", ".join(valid) or None,
+        hint=f"did you mean {near[0]}?" if near else None,
+    )
+
+
+def _hint(model: type[BaseModel], keys: list[str], error: Mapping[str, Any]) -> str | None:
+    """What to write instead, for mistakes that YAML leads to."""
+    value = error["input"]
+    if isinstance(value, bool) and error["type"] == "string_type":
+        return "YAML reads yes, no, on, off, true and false as truth values: put them in quotes"
+    if error["type"] == "string_type" and isinstance(value, int | float):
+        return f"put it in quotes: '{value}'"
+    if error["type"] in ("tuple_type", "list_type") and isinstance(value, str | int | float):
+        return f"write a list: [{value}]"
+    if error["type"] == "dict_type" and keys == ["method"] and isinstance(value, str):
+        return f"write method: {{name: {value}}}"
+    section = _section(model, keys)
+    if section is not None and not isinstance(value, Mapping):
+        first = next(iter(section.model_fields))
+        written = value if isinstance(value, str) else "..."
+        return f"write {keys[-1]}: {{{first}: {written}}}"
+    return None
+
+
+def _own_keys(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """The keys of a place as the user wrote them, without pydantic's names for a union's types."""
+    keys: list[str] = []
+    annotation: Any = model
+    for key in location:
+        section = _model_in(annotation)
+        if section is not None and not _is_map(annotation):
+            annotation = section.model_fields[str(key)].annotation if key in _names(section) else ()
+        elif _is_map(annotation):
+            annotation = get_args(annotation)[1]
+        elif isinstance(key, int):
+            annotation = ()
+        else:
+            break
+        keys.append(str(key))
+    return keys
+
+
+def _section(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
+    """The settings class of a nested section; None where there is none."""
+    annotation: Any = model
     for key in path:
-        annotation = model.model_fields[key].annotation
-        options = [annotation, *get_args(annotation)]
-        model = next(o for o in options if isinstance(o, type) and issubclass(o, BaseModel))
-    return sorted(model.model_fields)
+        if _is_map(annotation):
+            annotation = get_args(annotation)[1]
+            continue
+        section = _model_in(annotation)
+        if section is None or key not in _names(section):
+            return None
+        annotation = section.model_fields[key].annotation
+    return None if _is_map(annotation) else _model_in(annotation)
+
+
+def _names(section: type[BaseModel]) -> Collection[str | int]:
+    return section.model_fields.keys()
+
+
+def _is_map(annotation: Any) -> bool:
+    return get_origin(annotation) in (dict, Mapping)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    options = [annotation, *get_args(annotation)]
+    return next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)

@@ -177,7 +177,7 @@ def test_labels_are_found_and_sorted() -> None:
 def test_labels_that_no_training_row_has_are_named(write: Write) -> None:
     rows = "".join(f"text number {n},{'rare' if n == 7 else 'often'}\n" for n in range(40))
     path = write("a.csv", f"text,label\n{rows}")
-    with pytest.warns(DataWarning, match=r"no training row within the limit of 1: "):
+    with pytest.warns(DataWarning, match=r"no training row within the limit of 1 and"):
         task = Task.from_file(path, limit=1)
     assert task.spec.labels == ("often", "rare")
 

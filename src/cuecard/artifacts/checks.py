@@ -20,11 +20,11 @@ from cuecard.artifacts.manifest import (
     Manifest,
     TensorEntry,
 )
-from cuecard.artifacts.sealed import first_problem
 from cuecard.artifacts.tensors import HEAD_BIAS, HEAD_NAMES, HEAD_WEIGHT, NAMES
 from cuecard.errors import ArtifactError, CuecardError
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone
+from cuecard.validation_text import first_problem
 
 
 def describe_backbone(backbone: Backbone) -> BackboneEntry:

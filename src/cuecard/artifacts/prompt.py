@@ -32,7 +32,6 @@ from cuecard.artifacts.load import (
 )
 from cuecard.artifacts.manifest import Manifest, software_versions
 from cuecard.artifacts.probes import check_test_vectors, default_probes, make_test_vectors
-from cuecard.artifacts.sealed import first_problem
 from cuecard.artifacts.tensors import (
     RANKS,
     head_in,
@@ -54,6 +53,7 @@ from cuecard.types import (
     PrefixKV,
     Slot,
 )
+from cuecard.validation_text import first_problem
 
 
 @dataclass(frozen=True, eq=False)

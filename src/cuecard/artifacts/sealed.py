@@ -10,6 +10,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cuecard.errors import ArtifactError
+from cuecard.validation_text import first_problem
 
 
 class Part(BaseModel):
@@ -57,10 +58,3 @@ class Sealed(Part):
                 expected=digest if digest is not None else "a digest",
             )
         return found
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first of pydantic's complaints in one line: the field, what is wrong, what was found."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg']} (got {first['input']!r:.100})"

@@ -25,6 +25,7 @@ from cuecard.backbones.adapter import Adapter, Update
 from cuecard.backbones.adapter_targets import Targets, pattern_value
 from cuecard.errors import AdapterError
 from cuecard.plain_files import PICKLE_STARTS, parse_json, read_bytes
+from cuecard.validation_text import expected
 
 CONFIG_FILE, TENSOR_FILE = "adapter_config.json", "adapter_model.safetensors"
 MAX_RANK = 4096
@@ -233,7 +234,7 @@ def _config(values: dict[str, Any], where: str) -> _Config:
             "a setting of the adapter that cannot be used",
             where=where,
             got=f"{place}: {str(first.get('input'))[:80]}",
-            expected=first["msg"],
+            expected=expected(first),
         ) from error
 
 

@@ -46,7 +46,8 @@ class Given:
         """
         base = {} if self._file is None else read_recipe(self._file)
         values = _merged(base, self._flags)
-        if "path" not in values.get("data", {}):
+        data = values.get("data", {})
+        if isinstance(data, dict) and "path" not in data:
             raise ConfigError(
                 "there is no data", where=command, expected="a file, or a recipe with data"
             )

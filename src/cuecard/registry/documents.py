@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 
 from cuecard.artifacts.load import MAX_TENSOR_BYTES, parse_json
 from cuecard.artifacts.manifest import BackboneEntry, Sha256
-from cuecard.artifacts.sealed import first_problem
 from cuecard.errors import RegistryError
 from cuecard.registry.references import NAME
+from cuecard.validation_text import first_problem
 
 MAX_FILES = 16
 MAX_DOCUMENT_BYTES = 1 << 24

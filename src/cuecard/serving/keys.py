@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cuecard.errors import ConfigError
 from cuecard.plain_files import replace_file
 from cuecard.registry.references import NAME
+from cuecard.validation_text import expected, first_problem
 
 EVERYTHING = "*"
 PREFIX = "cue_"
@@ -88,11 +89,8 @@ def read_keys(path: Path) -> tuple[Key, ...]:
             hint="`cuecard keys add NAME` makes one",
         ) from error
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
         raise ConfigError(
-            "the file of keys is broken",
-            where=str(path),
-            got=f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}",
+            "the file of keys is broken", where=str(path), got=first_problem(error)
         ) from error
 
 
@@ -127,7 +125,7 @@ def add_key(
             "this cannot be a key",
             where=str(problem["loc"][0]),
             got=repr(problem["input"]),
-            expected=problem["msg"],
+            expected=expected(problem),
         ) from error
     with _changing(path):
         known = read_keys(path) if path.exists() else ()
