@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cuecard.evaluation import predict
+from cuecard.evaluation.predict import predict
 from cuecard.serving.engine import Generation, Held, Sampling, Scoring
 from cuecard.tasks import TaskSpec
 from cuecard.tasks.batching import collate

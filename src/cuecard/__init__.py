@@ -1,4 +1,6 @@
-"""cuecard: adapt one frozen language model to many tasks with prompts of a few kilobytes.
+"""cuecard: adapt one frozen language model to many tasks with prompts of kilobytes.
+
+A prompt of 20 to 100 vectors takes tens to hundreds of kilobytes.
 
 import cuecard
 
@@ -8,120 +10,95 @@ run = cuecard.train(backbone, task, cuecard.PromptTuning(length=20, init="text")
 run.prompt.save("reviews")
 """
 
-from importlib import import_module
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cuecard.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from cuecard.artifacts import Prompt, SharedPrompt, export, import_npy, import_peft
-    from cuecard.backbones import CausalBackbone, MaskedBackbone, Seq2SeqBackbone
+    from cuecard.artifacts.export import export
+    from cuecard.artifacts.npy_form import import_npy
+    from cuecard.artifacts.peft_form import import_peft
+    from cuecard.artifacts.prompt import Prompt
+    from cuecard.artifacts.shared import SharedPrompt
+    from cuecard.backbones.causal import CausalBackbone
+    from cuecard.backbones.masked import MaskedBackbone
+    from cuecard.backbones.seq2seq import Seq2SeqBackbone
     from cuecard.errors import CuecardError
     from cuecard.evaluation.embedding import embed
     from cuecard.evaluation.evaluate import Evaluation, evaluate
     from cuecard.evaluation.predict import predict
-    from cuecard.methods import (
-        METHODS,
-        MPT,
-        DeepPrompts,
-        DePT,
-        PrefixTuning,
-        PromptTuning,
-        PTuning,
-        PTuningV2,
-        ResidualPromptTuning,
-        Wayward,
-    )
+    from cuecard.methods.deep_prompts import DeepPrompts
+    from cuecard.methods.dept import DePT
+    from cuecard.methods.mpt import MPT
+    from cuecard.methods.names import METHODS
+    from cuecard.methods.p_tuning import PTuning
+    from cuecard.methods.p_tuning_v2 import PTuningV2
+    from cuecard.methods.prefix_tuning import PrefixTuning
+    from cuecard.methods.prompt_tuning import PromptTuning
+    from cuecard.methods.residual import ResidualPromptTuning
+    from cuecard.methods.wayward import Wayward
     from cuecard.names import data_source, load_backbone
     from cuecard.recipe import Recipe, run_recipe
     from cuecard.sweep_recipe import SweepRecipe, run_sweep
-    from cuecard.tasks import Task, TaskSpec
-    from cuecard.training import (
-        LoraRun,
-        LoraSettings,
-        Multitask,
-        Proof,
-        Run,
-        Sweep,
-        SweepConfig,
-        TrainConfig,
-        answer,
-        multitask,
-        prove,
-        sweep,
-        train,
-        train_lora,
-    )
+    from cuecard.tasks.task import Task, TaskSpec
+    from cuecard.training.answer import answer
+    from cuecard.training.config import TrainConfig
+    from cuecard.training.lora import LoraSettings
+    from cuecard.training.mix import Multitask
+    from cuecard.training.multitask import multitask
+    from cuecard.training.prove import Proof, prove
+    from cuecard.training.space import SweepConfig
+    from cuecard.training.sweep import sweep
+    from cuecard.training.train import Run, train
+    from cuecard.training.train_lora import LoraRun, train_lora
+    from cuecard.training.trials import Sweep
     from cuecard.types import Interval, Prediction, Record
 
-# Where each public name lives. They are imported when they are first used: with torch and
-# transformers that takes seconds, which `cuecard --help` need not wait for.
-_HOMES = {
-    "cuecard.artifacts": (
-        "Prompt",
-        "SharedPrompt",
-        "export",
-        "import_npy",
-        "import_peft",
-    ),
-    "cuecard.backbones": ("CausalBackbone", "MaskedBackbone", "Seq2SeqBackbone"),
-    "cuecard.errors": ("CuecardError",),
-    "cuecard.evaluation.evaluate": (
-        "Evaluation",
-        "evaluate",
-    ),
-    "cuecard.evaluation.embedding": ("embed",),
-    "cuecard.evaluation.predict": ("predict",),
-    "cuecard.methods": (
-        "METHODS",
-        "MPT",
-        "DeepPrompts",
-        "DePT",
-        "PrefixTuning",
-        "PromptTuning",
-        "PTuning",
-        "PTuningV2",
-        "ResidualPromptTuning",
-        "Wayward",
-    ),
-    "cuecard.names": (
-        "data_source",
-        "load_backbone",
-    ),
-    "cuecard.recipe": (
-        "Recipe",
-        "run_recipe",
-    ),
-    "cuecard.sweep_recipe": (
-        "SweepRecipe",
-        "run_sweep",
-    ),
-    "cuecard.tasks": (
-        "Task",
-        "TaskSpec",
-    ),
-    "cuecard.training": (
-        "LoraRun",
-        "LoraSettings",
-        "Multitask",
-        "Proof",
-        "Run",
-        "Sweep",
-        "SweepConfig",
-        "TrainConfig",
-        "answer",
-        "multitask",
-        "prove",
-        "sweep",
-        "train",
-        "train_lora",
-    ),
-    "cuecard.types": (
-        "Interval",
-        "Prediction",
-        "Record",
-    ),
-}
-_HOME = {name: home for home, names in _HOMES.items() for name in names}
+# They are imported when they are first used: with torch and transformers that takes seconds.
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        ".artifacts.export": ("export",),
+        ".artifacts.npy_form": ("import_npy",),
+        ".artifacts.peft_form": ("import_peft",),
+        ".artifacts.prompt": ("Prompt",),
+        ".artifacts.shared": ("SharedPrompt",),
+        ".backbones.causal": ("CausalBackbone",),
+        ".backbones.masked": ("MaskedBackbone",),
+        ".backbones.seq2seq": ("Seq2SeqBackbone",),
+        ".errors": ("CuecardError",),
+        ".evaluation.embedding": ("embed",),
+        ".evaluation.evaluate": ("Evaluation", "evaluate"),
+        ".evaluation.predict": ("predict",),
+        ".methods.deep_prompts": ("DeepPrompts",),
+        ".methods.dept": ("DePT",),
+        ".methods.mpt": ("MPT",),
+        ".methods.names": ("METHODS",),
+        ".methods.p_tuning": ("PTuning",),
+        ".methods.p_tuning_v2": ("PTuningV2",),
+        ".methods.prefix_tuning": ("PrefixTuning",),
+        ".methods.prompt_tuning": ("PromptTuning",),
+        ".methods.residual": ("ResidualPromptTuning",),
+        ".methods.wayward": ("Wayward",),
+        ".names": ("data_source", "load_backbone"),
+        ".recipe": ("Recipe", "run_recipe"),
+        ".sweep_recipe": ("SweepRecipe", "run_sweep"),
+        ".tasks.task": ("Task", "TaskSpec"),
+        ".training.answer": ("answer",),
+        ".training.config": ("TrainConfig",),
+        ".training.lora": ("LoraSettings",),
+        ".training.mix": ("Multitask",),
+        ".training.multitask": ("multitask",),
+        ".training.prove": ("Proof", "prove"),
+        ".training.space": ("SweepConfig",),
+        ".training.sweep": ("sweep",),
+        ".training.train": ("Run", "train"),
+        ".training.train_lora": ("LoraRun", "train_lora"),
+        ".training.trials": ("Sweep",),
+        ".types": ("Interval", "Prediction", "Record"),
+    },
+)
 
 __version__ = version("cuecard")
 
@@ -175,13 +152,3 @@ __all__ = [
     "train",
     "train_lora",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])

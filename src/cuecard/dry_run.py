@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cuecard.artifacts.tensors import tensors_of
-from cuecard.backbones.quantized import weight_bytes, weight_count
+from cuecard.backbones.weights import weight_bytes, weight_count
 from cuecard.catalogue import Progress
 from cuecard.evaluation.predict import check_task
 from cuecard.recipe import Recipe

@@ -9,8 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from cuecard.backbones.loading import Precision
-from cuecard.backbones.quantize import Quantize
+from cuecard.backbones.forms import Precision, Quantize
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, TrainingError
 from cuecard.methods import MPT

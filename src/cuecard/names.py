@@ -5,9 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from cuecard.backbones import load_frozen
-from cuecard.backbones.loading import Precision
-from cuecard.backbones.quantize import Quantize
+from cuecard.backbones.forms import Precision, Quantize
 from cuecard.catalogue import (
     BACKBONES,
     Progress,
@@ -46,12 +44,7 @@ def load_backbone(
         CatalogueError: a catalogue backbone that cannot be fetched.
     """
     known = str(name)
-    if known in BACKBONES:
-        folder = backbone_folder(known, progress)
-        return load_frozen(
-            folder, name=known, dtype=dtype, device=device, quantize=quantize, adapter=adapter
-        )
-    if not Path(name).exists():
+    if known not in BACKBONES and not Path(name).exists():
         near = difflib.get_close_matches(known.lower(), BACKBONES, 1, 0.6)
         if near or _cannot_be_hub_id(known):
             raise BackboneError(
@@ -61,6 +54,14 @@ def load_backbone(
                 expected="a catalogue name, a local folder or a hub id (owner/name)",
                 hint=f"did you mean {near[0]}?" if near else "`cuecard backbones` lists the names",
             )
+    # Only now: it takes torch and transformers, which a wrong name need not wait for.
+    from cuecard.backbones.loading import load_frozen  # noqa: PLC0415
+
+    if known in BACKBONES:
+        folder = backbone_folder(known, progress)
+        return load_frozen(
+            folder, name=known, dtype=dtype, device=device, quantize=quantize, adapter=adapter
+        )
     return load_frozen(name, dtype=dtype, device=device, quantize=quantize, adapter=adapter)
 
 

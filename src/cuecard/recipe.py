@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cuecard.artifacts import Prompt, SharedPrompt, shared_folder
 from cuecard.artifacts.tensors import DECODER_NAME
-from cuecard.backbones.loading import Precision
-from cuecard.backbones.quantize import Quantize
+from cuecard.backbones.forms import Precision, Quantize
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, TrainingError
 from cuecard.evaluation.manual import ManualPrompt
 from cuecard.methods import MethodSettings, PromptTuning, method_settings
+from cuecard.methods.settings import UNREAD
 from cuecard.names import data_source, load_backbone
 from cuecard.plain_files import write_text
 from cuecard.settings import parse_settings
@@ -34,9 +33,6 @@ from cuecard.validation_text import shown
 from cuecard.yaml_files import DuplicateKeyError, load_yaml
 
 FILE = "recipe.yaml"
-
-# Stands for a prompt whose folder has not been read yet.
-_ANY_PROMPT = torch.zeros(1, 1)
 
 
 class _Section(BaseModel):
@@ -126,7 +122,7 @@ class Recipe(_Section):
                     got=repr(start),
                     expected="a prompt's or a run's folder",
                 )
-            given["prompt"] = _ANY_PROMPT  # read when it is needed
+            given["prompt"] = UNREAD
         checked = method_settings(name, given, "the recipe, method")
         return {"name": name, **checked.model_dump(mode="json"), "prompt": start}
 

@@ -18,10 +18,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
-import torch
-from torch import Tensor
+from cuecard.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 Slot = Literal["prefix", "suffix", "infix"]
 Need = Literal[
@@ -129,7 +132,9 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
         parts: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
-        tensors = {n: part.to(device) for n, part in parts.items() if isinstance(part, Tensor)}
+        tensors = {
+            n: part.to(device) for n, part in parts.items() if isinstance(part, torch.Tensor)
+        }
         return Batch(**(parts | tensors))
 
 

@@ -10,7 +10,8 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from cuecard.artifacts import FORMS, Prompt, export
+from cuecard.artifacts import FORMS, Prompt
+from cuecard.artifacts.export import export
 from cuecard.errors import ArtifactError, ConfigError
 
 

@@ -11,7 +11,8 @@ import torch
 from peft import PeftModel
 from safetensors.numpy import load_file, save_file
 
-from cuecard.artifacts import Prompt, export
+from cuecard.artifacts import Prompt
+from cuecard.artifacts.export import export
 from cuecard.artifacts.tensors import HEAD_BIAS, HEAD_WEIGHT
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.tasks import TaskSpec

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from cuecard.artifacts import Prompt, export, import_npy
+from cuecard.artifacts import Prompt, import_npy
+from cuecard.artifacts.export import export
 from cuecard.errors import ArtifactError, WrongBackboneError
 from reviews import SPEC, reviews
 from tiny import tiny_backbone

@@ -12,18 +12,19 @@ from torch import nn
 from cuecard.artifacts import Prompt
 from cuecard.backbones import CausalBackbone, load_frozen
 from cuecard.backbones import quantize as module
+from cuecard.backbones.forms import loadable_form
 from cuecard.backbones.quantize import (
     bitsandbytes_options,
     check_quantize,
     form_of,
-    loadable_form,
     quantize_linears,
 )
 from cuecard.backbones.quantized import Form, QuantizedLinear
 from cuecard.errors import BackboneError, WrongBackboneError
 from cuecard.methods import PromptTuning
 from cuecard.tasks import collate
-from cuecard.training import TrainConfig, train
+from cuecard.training import TrainConfig
+from cuecard.training.train import train
 from cuecard.types import Encoded, InputTokens
 from reviews import MASKED_SPEC, review_task, reviews
 from tiny import CONFIGS, MASKED, SEQ2SEQ, tiny_backbone, tiny_model, tiny_tokenizer

@@ -11,11 +11,9 @@ from cuecard.backbones.quantized import (
     Form,
     QuantizedLinear,
     pack,
-    quantized_buffers,
     unpack,
-    weight_bytes,
-    weight_count,
 )
+from cuecard.backbones.weights import quantized_buffers, weight_bytes, weight_count
 from tiny import tiny_model
 
 FORMS: tuple[Form, ...] = ("int8", "int4")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from command_line import Call
-from cuecard.cli import doctor
+from cuecard.cli import doctor_checks
 from cuecard.cli.doctor_checks import Check
 
 GOOD = Check("Memory", True, "8 GB free")
@@ -19,7 +19,7 @@ def found(monkeypatch: pytest.MonkeyPatch, *checks: Check) -> list[bool]:
         asked.append(online)
         return list(checks)
 
-    monkeypatch.setattr(doctor, "checks", look)
+    monkeypatch.setattr(doctor_checks, "checks", look)
     return asked
 
 

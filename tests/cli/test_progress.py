@@ -13,7 +13,9 @@ from rich.console import Console
 
 from cuecard.cli.progress import TrainView, fetch_progress, rows_progress
 from cuecard.methods import PromptTuning
-from cuecard.training import TrainConfig, prove, train
+from cuecard.training import TrainConfig
+from cuecard.training.prove import prove
+from cuecard.training.train import train
 from reviews import review_task
 from tiny import tiny_backbone
 

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from cuecard.cli.sweep_view import SweepView
 from cuecard.methods import PromptTuning
-from cuecard.training import SweepConfig, TrainConfig, sweep
+from cuecard.training import SweepConfig, TrainConfig
+from cuecard.training.sweep import sweep
 from reviews import review_task
 from tiny import tiny_backbone
 

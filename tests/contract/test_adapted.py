@@ -14,9 +14,9 @@ from cuecard.artifacts import Prompt
 from cuecard.backbones import load_frozen
 from cuecard.methods import PrefixTuning, PromptTuning
 from cuecard.tasks import collate
-from cuecard.training import TrainConfig, train
+from cuecard.training import TrainConfig
 from cuecard.training.loss import batch_loss
-from cuecard.training.train import new_method
+from cuecard.training.train import new_method, train
 from cuecard.types import Backbone, Batch, Method
 from reviews import SPEC, review_task, reviews
 from tiny import SEQ2SEQ

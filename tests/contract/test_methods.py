@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from cuecard.artifacts import Prompt
-from cuecard.backbones import FAMILIES
+from cuecard.backbones import TAKES as FAMILIES
 from cuecard.errors import ConfigError
 from cuecard.methods import (
     MPT,
@@ -28,9 +28,9 @@ from cuecard.methods import (
     Wayward,
 )
 from cuecard.tasks import TaskSpec, collate
-from cuecard.training import TrainConfig, train
+from cuecard.training import TrainConfig
 from cuecard.training.loss import batch_loss
-from cuecard.training.train import new_method
+from cuecard.training.train import new_method, train
 from cuecard.types import (
     Backbone,
     Batch,
@@ -77,7 +77,7 @@ METHODS: dict[str, Callable[[], Any]] = {
 # The rest of the encoder-decoders are cousins of BART, and in tests/backbones/test_seq2seq.py.
 KINDS = [*CONFIGS, "t5-relu", "t5-gated", "bart", "marian-scaled", *MASKED]
 FAMILY = {k: "seq2seq" if k in SEQ2SEQ else "masked" if k in MASKED else "causal" for k in KINDS}
-TAKES = {kind: FAMILIES[FAMILY[kind]].takes for kind in KINDS}
+TAKES = {kind: FAMILIES[FAMILY[kind]] for kind in KINDS}
 # It brings an attention of its own.
 TAKES["deberta-v2"] -= {"prefix-kv"}
 PAIRS = {

@@ -14,8 +14,8 @@ from cuecard.backbones import causal
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.methods import DeepPrompts, DePT, PromptTuning
 from cuecard.tasks import TaskSpec, collate
-from cuecard.training import TrainConfig, read_log, train
-from cuecard.training.train import new_method
+from cuecard.training import TrainConfig, read_log
+from cuecard.training.train import new_method, train
 from cuecard.types import Backbone, Encoded, Injection, InputTokens
 from reviews import SPEC, TEXT_SPEC, review_task, reviews
 from tiny import tiny_backbone

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from cuecard.errors import ConfigError
-from cuecard.evaluation import predict
 from cuecard.evaluation.ensemble import Member, combine, predict_ensemble
+from cuecard.evaluation.predict import predict
 from cuecard.tasks import collate
 from cuecard.types import Encoded, InputTokens, Prediction
 from reviews import LONG_SPEC, SPEC, TEXT_SPEC, reviews

@@ -21,7 +21,8 @@ from cuecard.catalogue import BACKBONES, backbone_folder, dataset_file
 from cuecard.catalogue.fetch import package_path
 from cuecard.evaluation.predict import predict
 from cuecard.tasks import Task, collate
-from cuecard.training import read_log, train
+from cuecard.training import read_log
+from cuecard.training.train import train
 
 pytestmark = [
     pytest.mark.slow,

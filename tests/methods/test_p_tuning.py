@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cuecard.methods import PTuning
-from cuecard.methods.p_tuning import EncodedPrompt
+from cuecard.methods.encoded_prompt import EncodedPrompt
 from starts import TABLE, context
 
 ENCODERS = ["mlp", "lstm"]

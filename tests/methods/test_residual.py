@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cuecard.methods import ResidualPromptTuning
-from cuecard.methods.residual import ResidualPrompt
+from cuecard.methods.residual_prompt import ResidualPrompt
 from starts import context
 
 KINDS = list(itertools.product([False, True], [False, True]))

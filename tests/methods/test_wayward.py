@@ -7,7 +7,8 @@ import torch
 
 from cuecard.errors import ConfigError
 from cuecard.methods import Wayward, method_settings
-from cuecard.training import TrainConfig, train
+from cuecard.training import TrainConfig
+from cuecard.training.train import train
 from reviews import review_task
 from starts import TABLE, context
 from tiny import tiny_backbone

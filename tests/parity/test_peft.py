@@ -8,7 +8,8 @@ import torch
 from peft import PeftModel, PromptTuningConfig, get_peft_model
 from torch.nn.functional import cross_entropy
 
-from cuecard.artifacts import Prompt, export, import_peft
+from cuecard.artifacts import Prompt, import_peft
+from cuecard.artifacts.export import export
 from cuecard.tasks.batching import collate
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Encoded, InputTokens, Record

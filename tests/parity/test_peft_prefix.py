@@ -11,7 +11,8 @@ from peft import PeftModel, PrefixTuningConfig, get_peft_model
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from cuecard.artifacts import Prompt, export, import_peft
+from cuecard.artifacts import Prompt, import_peft
+from cuecard.artifacts.export import export
 from cuecard.backbones import CausalBackbone
 from cuecard.errors import ArtifactError, ConfigError, WrongBackboneError
 from cuecard.tasks.batching import collate

@@ -12,7 +12,8 @@ from peft import PeftModel, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 
-from cuecard.artifacts import Prompt, export, import_peft
+from cuecard.artifacts import Prompt, import_peft
+from cuecard.artifacts.export import export
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.tasks import collate
 from cuecard.types import Encoded, InputTokens

@@ -18,7 +18,8 @@ from peft import (
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cuecard.artifacts import Prompt, export, import_peft
+from cuecard.artifacts import Prompt, import_peft
+from cuecard.artifacts.export import export
 from cuecard.backbones import CausalBackbone
 from cuecard.errors import ConfigError
 from cuecard.tasks.batching import collate

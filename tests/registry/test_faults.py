@@ -15,8 +15,10 @@ import pytest
 
 from cuecard.artifacts import Prompt
 from cuecard.errors import RegistryError
-from cuecard.registry import Contents, Registry, collect, verify
+from cuecard.registry import Contents, Registry
+from cuecard.registry.collect import collect
 from cuecard.registry.registry import MARKER
+from cuecard.registry.verify import verify
 from registry_processes import change, wrap_changes
 
 SCRIPT = Path(__file__).parents[1] / "registry_processes.py"

@@ -11,7 +11,8 @@ import pytest
 from cuecard.artifacts import Prompt
 from cuecard.backbones import CausalBackbone
 from cuecard.errors import ConfigError, GateError, WrongBackboneError
-from cuecard.evaluation import evaluate, paired_interval
+from cuecard.evaluation import paired_interval
+from cuecard.evaluation.evaluate import evaluate
 from cuecard.registry import Gates, Measuring, Registry
 from cuecard.types import Record
 from reviews import reviews

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from cuecard.errors import RegistryError
-from cuecard.registry import Registry, verify
+from cuecard.registry import Registry
 from cuecard.registry.journal import entry_key, last_entry, read_entry
+from cuecard.registry.verify import verify
 
 PROMPTS = Path("prompts")
 

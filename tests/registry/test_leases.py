@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from cuecard.errors import ConflictError, RegistryError
-from cuecard.registry import Contents, Registry, collect, leases, verify
+from cuecard.registry import Contents, Registry, leases
+from cuecard.registry.collect import collect
 from cuecard.registry.leases import COLLECTING, PENDING, announce, announced, relying_on
 from cuecard.registry.local import LocalStore
 from cuecard.registry.store import Store
+from cuecard.registry.verify import verify
 
 METHODS = ("create", "replace", "read", "names", "remove", "modified")
 Act = Callable[[Registry], Any]

@@ -11,8 +11,10 @@ import pytest
 
 from cuecard.artifacts import Prompt
 from cuecard.errors import ArtifactError, RegistryError
-from cuecard.registry import Registry, collect, verify
+from cuecard.registry import Registry
 from cuecard.registry.blobs import blob_key
+from cuecard.registry.collect import collect
+from cuecard.registry.verify import verify
 
 
 def test_push_and_pull(registry: Registry, prompts: list[Path], tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from cuecard.errors import RegistryError, SignatureError
-from cuecard.registry import Registry, Signer, read_trusted, signing, verify
+from cuecard.registry import Registry, Signer, read_trusted, signing
+from cuecard.registry.verify import verify
 from signing_keys import save_keys
 
 

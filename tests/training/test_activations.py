@@ -9,9 +9,10 @@ from cuecard.dry_run import dry_run
 from cuecard.errors import ConfigError
 from cuecard.methods import PromptTuning
 from cuecard.recipe import Recipe
-from cuecard.training import TrainConfig, train
+from cuecard.training import TrainConfig
 from cuecard.training import activations as module
 from cuecard.training.activations import choose_activations, free_bytes, largest_batch
+from cuecard.training.train import train
 from reviews import review_task, reviews
 from tiny import tiny_backbone, tiny_model, tiny_tokenizer
 

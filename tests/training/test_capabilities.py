@@ -18,7 +18,7 @@ from cuecard.methods import (
     PrefixTuning,
     PTuningV2,
 )
-from cuecard.training import TrainConfig, train
+from cuecard.training import TrainConfig
 from cuecard.training.capabilities import (
     FAMILIES,
     LIMITS,
@@ -27,6 +27,7 @@ from cuecard.training.capabilities import (
     headings,
     markdown,
 )
+from cuecard.training.train import train
 from cuecard.types import Need
 from reviews import review_task
 from tiny import tiny_model, tiny_tokenizer

@@ -15,8 +15,11 @@ from cuecard.evaluation.embedding import embed, retrieve
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.evaluation.predict import predict
 from cuecard.methods import DeepPrompts, PromptTuning, PTuningV2
-from cuecard.training import SweepConfig, TrainConfig, prove, sweep, train
+from cuecard.training import SweepConfig, TrainConfig
+from cuecard.training.prove import prove
 from cuecard.training.prove_retrieval import prove_retrieval
+from cuecard.training.sweep import sweep
+from cuecard.training.train import train
 from cuecard.types import InputTokens, Record
 from pairs import SPEC, pair_task, pairs
 from tiny import tiny_backbone, tiny_encoder

@@ -10,8 +10,9 @@ import torch
 from cuecard.errors import ConfigError, TrainingError, WrongBackboneError
 from cuecard.evaluation.ensemble import predict_ensemble
 from cuecard.methods import PromptTuning
-from cuecard.training import TrainConfig, train
+from cuecard.training import TrainConfig
 from cuecard.training.ensemble import distil, member_of, train_ensemble
+from cuecard.training.train import train
 from reviews import LONG_SPEC, SPEC, review_task, title_task
 from tiny import tiny_backbone
 

@@ -12,13 +12,16 @@ import torch
 
 from cuecard.artifacts import Prompt
 from cuecard.errors import ConfigError
-from cuecard.evaluation import evaluate
+from cuecard.evaluation.evaluate import evaluate
 from cuecard.methods import PromptTuning, method_settings
 from cuecard.tasks import Task, collate
 from cuecard.tasks.batching import inside_of
-from cuecard.training import SweepConfig, TrainConfig, answer, prove, sweep, train
+from cuecard.training import SweepConfig, TrainConfig
+from cuecard.training.answer import answer
 from cuecard.training.head import head_loss
-from cuecard.training.prove import write_proof
+from cuecard.training.prove import prove, write_proof
+from cuecard.training.sweep import sweep
+from cuecard.training.train import train
 from head_tasks import (
     ANSWER,
     HEAD_SPEC,

@@ -7,8 +7,9 @@ import pytest
 
 from cuecard.cli.event_text import event_text
 from cuecard.methods import PromptTuning
-from cuecard.training import TrainConfig, train
+from cuecard.training import TrainConfig
 from cuecard.training.inputs import choose_place
+from cuecard.training.train import train
 from reviews import review_task
 from tiny import tiny_backbone
 

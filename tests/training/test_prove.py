@@ -9,8 +9,9 @@ import pytest
 
 from cuecard.errors import DataError
 from cuecard.methods import PromptTuning
-from cuecard.training import TrainConfig, prove, train
-from cuecard.training.prove import write_proof
+from cuecard.training import TrainConfig
+from cuecard.training.prove import prove, write_proof
+from cuecard.training.train import train
 from reviews import review_task, title_task
 from tiny import tiny_backbone
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from cuecard.evaluation import evaluate
+from cuecard.evaluation.evaluate import evaluate
 from cuecard.methods import PromptTuning
-from cuecard.training import TrainConfig, prove, read_log, train
+from cuecard.training import TrainConfig, read_log
 from cuecard.training.capabilities import is_late
-from cuecard.training.train import new_method
+from cuecard.training.prove import prove
+from cuecard.training.train import new_method, train
 from cuecard.types import InputTokens
 from reviews import LONG_SPEC, SPEC, review_task, title_task
 from tiny import tiny_backbone

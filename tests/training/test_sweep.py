@@ -18,7 +18,9 @@ import torch
 from cuecard.artifacts import Prompt
 from cuecard.errors import ConfigError, DataError, Interrupted, TrainingError
 from cuecard.methods import PromptTuning
-from cuecard.training import Sweep, SweepConfig, TrainConfig, read_log, sweep, train
+from cuecard.training import Sweep, SweepConfig, TrainConfig, read_log
+from cuecard.training.sweep import sweep
+from cuecard.training.train import train
 from reviews import LONG_SPEC, review_task
 from tiny import tiny_backbone
 

@@ -16,7 +16,9 @@ from cuecard.errors import (
     WrongBackboneError,
 )
 from cuecard.methods import PromptTuning, method_settings
-from cuecard.training import TrainConfig, answer, train
+from cuecard.training import TrainConfig
+from cuecard.training.answer import answer
+from cuecard.training.train import train
 from reviews import LONG_SPEC, SPEC, review_task, title_task
 from tiny import tiny_backbone
 

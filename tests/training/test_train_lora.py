@@ -15,7 +15,7 @@ from cuecard import LoraSettings, Prompt, PromptTuning, TrainConfig, train, trai
 from cuecard.backbones import load_frozen
 from cuecard.backbones.adapter_files import read_adapter
 from cuecard.errors import ConfigError, DataError, Interrupted, TrainingError, WrongBackboneError
-from cuecard.evaluation import evaluate
+from cuecard.evaluation.evaluate import evaluate
 from cuecard.tasks import Task, collate
 from cuecard.training import read_log
 from cuecard.training.validation import validate

@@ -1,12 +1,30 @@
 """Prompt artefacts: kilobytes that are checked before they are believed."""
 
-from cuecard.artifacts.export import FORMS, export
-from cuecard.artifacts.fingerprints import check_backbone
-from cuecard.artifacts.manifest import SCHEMA_VERSION, Manifest
-from cuecard.artifacts.npy_form import import_npy
-from cuecard.artifacts.peft_form import import_peft
-from cuecard.artifacts.prompt import Prompt
-from cuecard.artifacts.shared import SharedPrompt, shared_folder
+from typing import TYPE_CHECKING
+
+from cuecard.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from cuecard.artifacts.export import FORMS
+    from cuecard.artifacts.fingerprints import check_backbone
+    from cuecard.artifacts.manifest import SCHEMA_VERSION, Manifest
+    from cuecard.artifacts.npy_form import import_npy
+    from cuecard.artifacts.peft_form import import_peft
+    from cuecard.artifacts.prompt import Prompt
+    from cuecard.artifacts.shared import SharedPrompt, shared_folder
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        ".export": ("FORMS",),
+        ".fingerprints": ("check_backbone",),
+        ".manifest": ("Manifest", "SCHEMA_VERSION"),
+        ".npy_form": ("import_npy",),
+        ".peft_form": ("import_peft",),
+        ".prompt": ("Prompt",),
+        ".shared": ("SharedPrompt", "shared_folder"),
+    },
+)
 
 __all__ = [
     "FORMS",
@@ -15,7 +33,6 @@ __all__ = [
     "Prompt",
     "SharedPrompt",
     "check_backbone",
-    "export",
     "import_npy",
     "import_peft",
     "shared_folder",

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
 
 from cuecard.artifacts.load import TENSOR_NAME
 from cuecard.types import Slot
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PeftType = Literal["PROMPT_TUNING", "P_TUNING", "MULTITASK_PROMPT_TUNING", "PREFIX_TUNING"]
 

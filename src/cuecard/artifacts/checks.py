@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import ValidationError
-from safetensors.numpy import save as safetensors_bytes
-from torch import Tensor
 
 from cuecard.artifacts.files import PEFT_FILE
 from cuecard.artifacts.load import MAX_JSON_BYTES, check_finite, read_plain_file
@@ -22,9 +19,15 @@ from cuecard.artifacts.manifest import (
 )
 from cuecard.artifacts.tensors import HEAD_BIAS, HEAD_NAMES, HEAD_WEIGHT, NAMES
 from cuecard.errors import ArtifactError, CuecardError
+from cuecard.lazy import lazy_module, np
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone
 from cuecard.validation_text import first_problem
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+safetensors_numpy = lazy_module("safetensors.numpy")
 
 
 def describe_backbone(backbone: Backbone) -> BackboneEntry:
@@ -59,7 +62,7 @@ def describe_tensor(tensor: Tensor) -> TensorEntry:
 def tensor_file(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     """A safetensors file with these tensors."""
     plain = {name: _little_endian(tensor) for name, tensor in tensors.items()}
-    return safetensors_bytes(plain, dict(metadata))
+    return bytes(safetensors_numpy.save(plain, dict(metadata)))
 
 
 def check_tensors(manifest: Manifest, tensors: Mapping[str, Tensor], where: str) -> None:

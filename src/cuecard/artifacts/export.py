@@ -6,10 +6,7 @@ import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from cuecard.artifacts.adapter_config import PeftType
 from cuecard.artifacts.checks import tensor_file
@@ -18,6 +15,10 @@ from cuecard.artifacts.load import TENSOR_NAME
 from cuecard.artifacts.prompt import Prompt
 from cuecard.artifacts.tensors import TASK_COLUMNS, TASK_ROWS
 from cuecard.errors import ConfigError
+from cuecard.lazy import np, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def export(prompt: Prompt, path: str | Path, form: str, *, overwrite: bool = False) -> Path:

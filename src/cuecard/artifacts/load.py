@@ -10,14 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from cuecard.errors import ArtifactError
+from cuecard.lazy import torch
 from cuecard.plain_files import PICKLE_STARTS, read_bytes
 from cuecard.plain_files import parse_json as parse_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TENSOR_NAME = "prompt_embeddings"
 MAX_JSON_BYTES = 1 << 20
@@ -26,7 +27,7 @@ MAX_TENSOR_BYTES = 1 << 30
 MAX_VECTORS = 4096
 MAX_HIDDEN_SIZE = 1 << 16
 MAX_WIDTH = 1 << 20  # of keys and values of all layers side by side
-_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 def read_plain_file(folder: Path, name: str, max_bytes: int) -> bytes:
@@ -77,7 +78,8 @@ def parse_tensors(
                 "a tensor of the wrong type", where=where, got=dtype, expected=" or ".join(dtypes)
             )
         _check_shape(shape, where, ranks[name])
-        start, end = end, end + math.prod(shape) * _DTYPES[dtype].itemsize
+        kind: torch.dtype = getattr(torch, _DTYPES[dtype])
+        start, end = end, end + math.prod(shape) * kind.itemsize
         if offsets != [start, end]:
             raise ArtifactError(
                 "the tensor's place does not match its shape",
@@ -87,7 +89,7 @@ def parse_tensors(
             )
         flat = bytearray(data[start:end])
         if len(flat) == end - start:  # else the file is too short, which is said below
-            found[name] = torch.frombuffer(flat, dtype=_DTYPES[dtype]).reshape(shape).float()
+            found[name] = torch.frombuffer(flat, dtype=kind).reshape(shape).float()
     if len(data) != end:
         raise ArtifactError(
             "the file is cut short" if len(data) < end else "the file has bytes after the tensor",

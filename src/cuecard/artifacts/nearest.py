@@ -7,12 +7,14 @@ vectors move off the words (Lester et al. 2021, arXiv:2104.08691, section 7).
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from cuecard.errors import ConfigError
+from cuecard.lazy import torch
 from cuecard.types import Backbone
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ROWS = 8192  # of the embedding table at a time: a float32 copy of all of it could be a gigabyte
 

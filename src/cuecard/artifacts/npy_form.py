@@ -9,17 +9,17 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from cuecard.artifacts.load import MAX_TENSOR_BYTES, MAX_VECTORS, check_finite, read_plain_file
 from cuecard.artifacts.prompt import Prompt
 from cuecard.errors import ArtifactError, WrongBackboneError
+from cuecard.lazy import np, torch
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Encoded
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def import_npy(

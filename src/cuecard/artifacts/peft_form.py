@@ -17,9 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Literal
 
 from cuecard.artifacts.files import PEFT_FILE, TENSOR_FILE
 from cuecard.artifacts.load import (
@@ -35,6 +33,9 @@ from cuecard.artifacts.tensors import TASK_COLUMNS, TASK_ROWS
 from cuecard.errors import ArtifactError, ConfigError, WrongBackboneError
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Encoded, Injection, InputTokens, PrefixKV
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _DTYPES = ("F32", "F16", "BF16")
 _PLAIN = {TENSOR_NAME: 2}

@@ -9,9 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from cuecard.artifacts.manifest import (
     MAX_TEST_TOKENS,
@@ -23,10 +21,14 @@ from cuecard.artifacts.manifest import (
     TestVector,
 )
 from cuecard.errors import ArtifactError, ConfigError
+from cuecard.lazy import torch
 from cuecard.tasks.batching import collate, inside_of
 from cuecard.tasks.embedding import embed_rows
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Encoded, Head, Injection, Record, Slot
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TOP_TOKENS = 5
 # Largest difference of a log-probability that rounding explains, by the coarser of the two types.
@@ -46,11 +48,16 @@ COORDINATE_TOLERANCE: dict[DtypeName, float] = {
 _COORDINATES = 16
 # Fewer digits than rounding leaves sure: the digest should not hang on the last bit of a kernel.
 _DECIMALS = 4
-DTYPES: dict[torch.dtype, DtypeName] = {getattr(torch, name): name for name in TOLERANCE}
 _TEXTS = (
     "The quick brown fox jumps over the lazy dog.",
     "Nobody wanted 12 of these, not even one.",
 )
+
+
+def dtype_name(dtype: torch.dtype) -> DtypeName | None:
+    """A number type's name without its module; None for one that has no tolerance."""
+    name = str(dtype).removeprefix("torch.")
+    return next((known for known in TOLERANCE if known == name), None)
 
 
 def default_probes(spec: TaskSpec, backbone: Backbone, slot: Slot) -> list[Encoded]:
@@ -248,11 +255,12 @@ def _head_off(found: Sequence[float], saved: Sequence[float]) -> float:
 
 
 def _dtype_name(backbone: Backbone) -> DtypeName:
-    if backbone.dtype not in DTYPES:
+    name = dtype_name(backbone.dtype)
+    if name is None:
         raise ConfigError(
             "test vectors cannot be made or checked in this number type",
             where=backbone.name,
             got=backbone.dtype,
             expected=", ".join(TOLERANCE),
         )
-    return DTYPES[backbone.dtype]
+    return name

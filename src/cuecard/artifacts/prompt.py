@@ -6,10 +6,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
-from torch import Tensor
 
 from cuecard.artifacts.adapter_config import PeftType, adapter_config
 from cuecard.artifacts.checks import (
@@ -42,6 +41,7 @@ from cuecard.artifacts.tensors import (
     without_head,
 )
 from cuecard.errors import ArtifactError, ConfigError
+from cuecard.lazy import torch
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import (
     Backbone,
@@ -54,6 +54,9 @@ from cuecard.types import (
     Slot,
 )
 from cuecard.validation_text import first_problem
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +103,7 @@ class Prompt:
             ArtifactError: vectors of a wrong shape, or NaN or infinity among them.
             ConfigError: settings or metrics that cannot be stored.
         """
-        given = InputTokens(injection) if isinstance(injection, Tensor) else injection
+        given = InputTokens(injection) if isinstance(injection, torch.Tensor) else injection
         spec.check_head(None if head is None else tuple(head.weight.shape), backbone.hidden_size)
         kept, kind = tensors_of(given, head), kind_of(given)
         key_heads = given.keys_values.shape[2] if isinstance(given, PrefixKV) else None

@@ -12,10 +12,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import Field
-from torch import Tensor
 
 from cuecard.artifacts.adapter_config import adapter_config
 from cuecard.artifacts.checks import describe_backbone, describe_tensor, tensor_file
@@ -36,6 +35,9 @@ from cuecard.artifacts.tensors import TASK_COLUMNS, TASK_ROWS
 from cuecard.errors import ArtifactError
 from cuecard.methods.mpt import mean_start
 from cuecard.types import Backbone, Slot
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _RANKS: Final = {TENSOR_NAME: 2, TASK_COLUMNS: 3, TASK_ROWS: 3}
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import Tensor
-from torch.nn.functional import cosine_similarity, normalize
+from typing import TYPE_CHECKING
 
 from cuecard.artifacts.files import MANIFEST_FILE
 from cuecard.artifacts.prompt import Prompt
 from cuecard.errors import ArtifactError, ConfigError
+from cuecard.lazy import functional
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +64,9 @@ def similarity(first: Tensor, second: Tensor) -> Similarity:
             expected="vectors of one width",
         )
     a, b = first.double(), second.double()
-    pairs = normalize(a, dim=1) @ normalize(b, dim=1).T
-    return Similarity(
-        mean=float(cosine_similarity(a.mean(0), b.mean(0), dim=0)), pairs=float(pairs.mean())
-    )
+    pairs = functional.normalize(a, dim=1) @ functional.normalize(b, dim=1).T
+    mean = functional.cosine_similarity(a.mean(0), b.mean(0), dim=0)
+    return Similarity(mean=float(mean), pairs=float(pairs.mean()))
 
 
 def nearest_prompts(

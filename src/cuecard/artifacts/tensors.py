@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from cuecard.artifacts.load import TENSOR_NAME
+from cuecard.lazy import torch
 from cuecard.types import Head, Injection, InputTokens, LayerTokens, PrefixKV
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Kind = Literal["input-tokens", "prefix-kv", "layer-tokens"]
 

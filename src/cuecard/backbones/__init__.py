@@ -1,18 +1,25 @@
 """Frozen models: `forward(batch, injection)`, one file per family."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from cuecard.backbones import _torchao as _torchao  # before anything that imports transformers
-from cuecard.backbones.causal import CausalBackbone
-from cuecard.backbones.loading import load_frozen
-from cuecard.backbones.masked import MaskedBackbone
-from cuecard.backbones.seq2seq import Seq2SeqBackbone
+from cuecard.lazy import lazy_exports
 
-Family = type[CausalBackbone] | type[Seq2SeqBackbone] | type[MaskedBackbone]
+if TYPE_CHECKING:
+    from cuecard.backbones.causal import CausalBackbone
+    from cuecard.backbones.families import TAKES
+    from cuecard.backbones.loading import load_frozen
+    from cuecard.backbones.masked import MaskedBackbone
+    from cuecard.backbones.seq2seq import Seq2SeqBackbone
 
-FAMILIES: Mapping[str, Family] = MappingProxyType(
-    {"causal": CausalBackbone, "seq2seq": Seq2SeqBackbone, "masked": MaskedBackbone}
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        ".causal": ("CausalBackbone",),
+        ".families": ("TAKES",),
+        ".loading": ("load_frozen",),
+        ".masked": ("MaskedBackbone",),
+        ".seq2seq": ("Seq2SeqBackbone",),
+    },
 )
 
-__all__ = ["FAMILIES", "CausalBackbone", "MaskedBackbone", "Seq2SeqBackbone", "load_frozen"]
+__all__ = ["TAKES", "CausalBackbone", "MaskedBackbone", "Seq2SeqBackbone", "load_frozen"]

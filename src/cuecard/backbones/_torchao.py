@@ -1,15 +1,55 @@
-"""torchao, imported before transformers does it.
+"""torchao, imported for quantised backbones alone.
 
-Where torchao is installed, transformers imports it with its first model, and torchao tells of every
-kernel for another device that it cannot load.
+Wherever torchao is installed, transformers imports it with its first model: two seconds, and
+complaints about kernels that torchao cannot load here. transformers needs it only for models that
+are stored in torchao's own formats.
 """
 
 from __future__ import annotations
 
 import importlib
 import logging
-from importlib.util import find_spec
+import sys
 from typing import Any
+
+# The modules of transformers that import it.
+_USERS = ("transformers.quantizers.quantizer_torchao", "transformers.integrations.torchao")
+
+
+# Where these ask whether there is one.
+_ASKED = ("transformers.utils", "transformers.utils.import_utils")
+
+
+def quantization() -> Any:
+    """The module `torchao.quantization`, without torchao's remarks on kernels."""
+    return _quietly("torchao.quantization")
+
+
+def import_transformers() -> Any:
+    """The package transformers with its model classes, imported as if there were no torchao."""
+    if _USERS[0] not in sys.modules:
+        asked: list[Any] = [importlib.import_module(name) for name in _ASKED]
+        before = [module.is_torchao_available for module in asked]
+        for module in asked:
+            module.is_torchao_available = _no
+        try:
+            for name in _USERS:
+                importlib.import_module(name)
+        finally:
+            for module, function in zip(asked, before, strict=True):
+                module.is_torchao_available = function
+    return importlib.import_module("transformers")
+
+
+def use_in_transformers() -> None:
+    """Let transformers have torchao after all, to load a model in one of its formats."""
+    quantization()
+    for name in _USERS:
+        importlib.reload(sys.modules[name])
+
+
+def _no(*_: object) -> bool:
+    return False
 
 
 def _quietly(name: str) -> Any:
@@ -19,9 +59,3 @@ def _quietly(name: str) -> Any:
         return importlib.import_module(name)
     finally:
         logging.disable(before)
-
-
-quantization: Any = None
-if find_spec("torchao"):
-    quantization = _quietly("torchao.quantization")
-    _quietly("transformers.integrations.torchao")

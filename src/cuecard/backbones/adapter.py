@@ -10,14 +10,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import torch
-from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
+from typing import TYPE_CHECKING, Any
 
 from cuecard.backbones.adapter_targets import Targets
 from cuecard.errors import AdapterError
+from cuecard.lazy import lazy_module, nn, no_grad, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_layers = lazy_module("transformers.pytorch_utils")
 
 NO_ADAPTER = "none"
 _SHOWN = 3  # modules named in a message
@@ -75,11 +77,11 @@ def adaptable(model: Any) -> dict[str, nn.Module]:
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and module is not head
+        if isinstance(module, nn.Linear | _layers.Conv1D) and module is not head
     }
 
 
-@torch.no_grad()
+@no_grad
 def merge(model: Any, adapter: Adapter) -> None:
     """Add every update to its matrix, in float32, rounded once to the matrix's own type.
 
@@ -93,7 +95,7 @@ def merge(model: Any, adapter: Adapter) -> None:
     for name, update in adapter.updates.items():
         module: Any = modules[name]
         delta = update.delta()
-        if isinstance(module, Conv1D):
+        if isinstance(module, _layers.Conv1D):
             delta = delta.T
         weight: Tensor = module.weight
         weight.copy_(weight.float() + delta.to(weight.device))
@@ -118,7 +120,7 @@ def check_fits(modules: Mapping[str, nn.Module], adapter: Adapter, kind: str) ->
         module: Any = modules[name]
         update = adapter.updates[name]
         shape = tuple(module.weight.shape)
-        wide = shape[::-1] if isinstance(module, Conv1D) else shape
+        wide = shape[::-1] if isinstance(module, _layers.Conv1D) else shape
         found = len(update.up), update.down.shape[1]
         if found != wide:
             raise _misfit(

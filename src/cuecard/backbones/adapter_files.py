@@ -12,20 +12,22 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
 
 from cuecard.backbones.adapter import Adapter, Update
 from cuecard.backbones.adapter_targets import Targets, pattern_value
 from cuecard.errors import AdapterError
+from cuecard.lazy import lazy_module, torch
 from cuecard.plain_files import PICKLE_STARTS, parse_json, read_bytes
 from cuecard.validation_text import expected
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+safetensors_torch = lazy_module("safetensors.torch")
 
 CONFIG_FILE, TENSOR_FILE = "adapter_config.json", "adapter_model.safetensors"
 MAX_RANK = 4096
@@ -34,7 +36,7 @@ MAX_TENSOR_BYTES = 4 << 30
 _MAX_MODULES = 100_000
 _PREFIX = "base_model.model."
 _NAME = re.compile(r"(?P<module>[\w.-]+)\.lora_(?P<part>[AB])\.weight")
-_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_DTYPES = ("torch.float32", "torch.float16", "torch.bfloat16")
 
 # Said of an adapter, and nothing to what it does once it is trained.
 _SAYS_NOTHING = frozenset(
@@ -178,7 +180,7 @@ def adapter_files(
             tensors[f"{_PREFIX}{name}.lora_{part}.weight"] = plain
     return {
         CONFIG_FILE: (json.dumps(config, indent=2, sort_keys=True) + "\n").encode("ascii"),
-        TENSOR_FILE: save_tensors(tensors, {"format": "pt"}),
+        TENSOR_FILE: safetensors_torch.save(tensors, {"format": "pt"}),
     }
 
 
@@ -246,7 +248,7 @@ def _tensors(content: bytes, where: str) -> dict[str, Tensor]:
             expected="a safetensors file",
         )
     try:
-        found = load_tensors(content)
+        found = safetensors_torch.load(content)
     except (SafetensorError, KeyError, ValueError, RuntimeError, OverflowError) as error:
         raise AdapterError(
             "no safetensors file, or a broken one", where=where, got=str(error).split("\n")[0]
@@ -259,7 +261,7 @@ def _tensors(content: bytes, where: str) -> dict[str, Tensor]:
             expected=f"1 to {2 * _MAX_MODULES}",
         )
     for name, tensor in found.items():
-        if tensor.dtype not in _DTYPES or tensor.ndim != 2 or not tensor.numel():
+        if str(tensor.dtype) not in _DTYPES or tensor.ndim != 2 or not tensor.numel():
             raise AdapterError(
                 "a tensor of the wrong type or shape",
                 where=where,

@@ -14,11 +14,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface
 
+from cuecard.backbones._torchao import import_transformers
 from cuecard.backbones.decoding import Decoding
 from cuecard.backbones.packing import Packing
 from cuecard.backbones.ragged_rows import RaggedRows
+
+AttentionInterface = import_transformers().AttentionInterface
 
 NAME = "cuecard_packed"
 

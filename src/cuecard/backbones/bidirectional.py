@@ -16,8 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
+
+from cuecard.backbones._torchao import import_transformers
+
+AttentionInterface = import_transformers().AttentionInterface
+AttentionMaskInterface = import_transformers().AttentionMaskInterface
 
 NAME = "cuecard_prefixed"
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from cuecard.backbones.families import TAKES
 from cuecard.backbones.fingerprint import fingerprint_of
 from cuecard.backbones.front import Front, plan_front
 from cuecard.backbones.frozen import FrozenModel
@@ -63,9 +64,7 @@ class CausalBackbone:
         BackboneError: the model has no input embedding or no LM head.
     """
 
-    takes: ClassVar[frozenset[Need]] = frozenset(
-        {"input-tokens", "token-shifts", "prefix-kv", "layer-tokens", "next-tokens"}
-    )
+    takes: ClassVar[frozenset[Need]] = TAKES["causal"]
     causal = True
 
     def __init__(self, model: Any, tokenizer: Tokenizer, name: str) -> None:

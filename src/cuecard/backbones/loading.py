@@ -6,27 +6,20 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import (
-    MODEL_FOR_MASKED_LM_MAPPING,
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForMaskedLM,
-    AutoModelForSeq2SeqLM,
-    AutoTokenizer,
-)
 from transformers.utils import logging as transformers_logging
 
+from cuecard.backbones._torchao import import_transformers
 from cuecard.backbones.adapter import merge
 from cuecard.backbones.adapter_files import read_adapter
 from cuecard.backbones.causal import CausalBackbone
 from cuecard.backbones.fingerprint import fingerprint_of
+from cuecard.backbones.forms import Precision, Quantize
 from cuecard.backbones.masked import MaskedBackbone
 from cuecard.backbones.quantize import (
-    Quantize,
     bitsandbytes_options,
     check_quantize,
     form_of,
@@ -35,7 +28,7 @@ from cuecard.backbones.quantize import (
 from cuecard.backbones.seq2seq import Seq2SeqBackbone
 from cuecard.errors import AdapterError, BackboneError
 
-Precision = Literal["auto", "fp32", "bf16"]
+transformers = import_transformers()
 Loaded = CausalBackbone | Seq2SeqBackbone | MaskedBackbone
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -85,12 +78,12 @@ def load_frozen(
     with _quiet():
         try:
             options = bitsandbytes_options(quantize, kind, where)
-            config: Any = AutoConfig.from_pretrained(str(source))
+            config: Any = transformers.AutoConfig.from_pretrained(str(source))
             auto, family = _family_of(config)
             model, found = auto.from_pretrained(
                 str(source), dtype=kind, output_loading_info=True, **options
             )
-            tokenizer: Any = AutoTokenizer.from_pretrained(str(source))
+            tokenizer: Any = transformers.AutoTokenizer.from_pretrained(str(source))
         except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
             raise BackboneError(
                 "the backbone cannot be loaded",
@@ -147,11 +140,12 @@ def _unmergeable(got: str) -> AdapterError:
 def _family_of(config: Any) -> tuple[Any, type[Loaded]]:
     """How a model of this config is loaded, and the family that runs it."""
     if getattr(config, "is_encoder_decoder", False):
-        return AutoModelForSeq2SeqLM, Seq2SeqBackbone
+        return transformers.AutoModelForSeq2SeqLM, Seq2SeqBackbone
     # BERT and its kin can also be built as decoders; then their config says so.
-    if type(config) in MODEL_FOR_MASKED_LM_MAPPING and not getattr(config, "is_decoder", False):
-        return AutoModelForMaskedLM, MaskedBackbone
-    return AutoModelForCausalLM, CausalBackbone
+    masked = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
+    if masked and not getattr(config, "is_decoder", False):
+        return transformers.AutoModelForMaskedLM, MaskedBackbone
+    return transformers.AutoModelForCausalLM, CausalBackbone
 
 
 def _of(encoder: Any, model: Any, names: Collection[str]) -> bool:

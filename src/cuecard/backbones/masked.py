@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cuecard.backbones.encoder_trials import EncoderTrials
 from cuecard.backbones.encoding import EncoderRun
+from cuecard.backbones.families import TAKES
 from cuecard.backbones.fingerprint import fingerprint_of
 from cuecard.backbones.frame import frame_of
 from cuecard.backbones.frozen import FrozenModel
@@ -63,9 +64,7 @@ class MaskedBackbone:
     """
 
     causal = False
-    takes: ClassVar[frozenset[Need]] = frozenset(
-        {"input-tokens", "token-shifts", "prefix-kv", "layer-tokens", "masks", "states"}
-    )
+    takes: ClassVar[frozenset[Need]] = TAKES["masked"]
 
     def __init__(self, model: Any, tokenizer: Tokenizer, name: str) -> None:
         self.name, self.model, self.tokenizer = name, model, tokenizer

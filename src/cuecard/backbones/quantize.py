@@ -10,18 +10,18 @@ at the reads alone, so the head costs little, and its errors would go straight i
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 from transformers.pytorch_utils import Conv1D
 
-from cuecard.backbones._torchao import quantization as torchao
-from cuecard.backbones.quantized import Form, QuantizedLinear, quantized_buffers
+from cuecard.backbones import _torchao
+from cuecard.backbones.forms import Quantize
+from cuecard.backbones.quantized import Form, QuantizedLinear
+from cuecard.backbones.weights import quantized_buffers
 from cuecard.errors import BackboneError
-
-Quantize = Literal["none", "int8", "int4", "nf4", "llm-int8"]
 
 # Sizes of int4's groups, best first; 64 is NF4's block too. A scale and a zero per group of 64 make
 # 4.4 bits of 4. Groups of 32 have 0.89 of the error and 4.75 bits.
@@ -110,11 +110,6 @@ def form_of(model: Any) -> str:
     return str(getattr(config, "quant_method", "unknown"))
 
 
-def loadable_form(name: str) -> Quantize:
-    """The form of this name; "none" where we quantise nothing, as for a folder of AWQ weights."""
-    return next((form for form in get_args(Quantize) if form == name), "none")
-
-
 def weights_by_name(model: nn.Module) -> list[tuple[str, Tensor]]:
     """Every weight as it is held, sorted by name."""
     return sorted([*model.named_parameters(), *quantized_buffers(model).items()])
@@ -130,7 +125,7 @@ def _quantized(form: Form, weight: Tensor, module: Any, group: int) -> Quantized
     # Rounded to bfloat16 first: a model loaded in float32 and in bfloat16 gets the same codes.
     exact = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
     exact.weight = nn.Parameter(weight.detach().to(torch.bfloat16).float(), requires_grad=False)
-    holder = nn.Sequential(exact)
+    holder, torchao = nn.Sequential(exact), _torchao.quantization()
     if form == "int8":
         torchao.quantize_(holder, torchao.Int8WeightOnlyConfig(set_inductor_config=False))
     else:

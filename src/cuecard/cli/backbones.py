@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from cuecard.catalogue import BACKBONES, BackboneEntry
-from cuecard.catalogue.manifest import find_damage
-from cuecard.catalogue.resolve import entry_folder
 from cuecard.cli.console import Json, console, print_json
+
+if TYPE_CHECKING:
+    from cuecard.catalogue import BackboneEntry
 
 
 def backbones(as_json: Json = False) -> None:
@@ -22,6 +22,8 @@ def backbones(as_json: Json = False) -> None:
 
     Exit codes: 0 done.
     """
+    from cuecard.catalogue import BACKBONES
+
     entries = [_facts(entry) for entry in BACKBONES.values()]
     if as_json:
         print_json({"backbones": entries})
@@ -42,6 +44,9 @@ def backbones(as_json: Json = False) -> None:
 
 
 def _facts(entry: BackboneEntry) -> dict[str, Any]:
+    from cuecard.catalogue.manifest import find_damage
+    from cuecard.catalogue.resolve import entry_folder
+
     folder = entry_folder(entry)
     return {
         "name": entry.name,

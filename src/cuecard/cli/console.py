@@ -8,9 +8,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from cuecard.cli.boundary import json_line
-from cuecard.evaluation.report import plain
-
 _WIDE = 132  # where nobody said how wide the output is
 
 Json = Annotated[
@@ -27,4 +24,7 @@ def console() -> Console:
 
 def print_json(value: Any) -> None:
     """Print a value as one JSON object, on standard output."""
+    from cuecard.cli.boundary import json_line
+    from cuecard.evaluation.report import plain
+
     typer.echo(json_line(plain(value)))

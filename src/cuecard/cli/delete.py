@@ -8,7 +8,6 @@ import typer
 
 from cuecard.cli.console import Json, print_json
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace, Why
-from cuecard.registry import Registry
 
 
 def delete(
@@ -32,6 +31,8 @@ def delete(
 
     Exit codes: 0 done, 2 bad input.
     """
+    from cuecard.registry import Registry
+
     Registry(registry).delete(what, why=why)
     if as_json:
         print_json({"deleted": what})

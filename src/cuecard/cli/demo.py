@@ -5,16 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cuecard.cli.console import Json, console, print_json
-from cuecard.cli.demo_tasks import DemoTask, demo_of
-from cuecard.cli.progress import TrainView, fetch_progress
-from cuecard.cli.proof_view import print_outcome, summary
 from cuecard.errors import TrainingError
-from cuecard.recipe import Outcome, run_recipe
+
+if TYPE_CHECKING:
+    from cuecard.recipe import Outcome
+
+DemoTask = Literal["reviews", "headlines"]
 
 
 def demo(
@@ -41,6 +42,11 @@ def demo(
     Exit codes: 0 done, 2 bad input or no package index, 130 stopped by Ctrl-C (run it again to
     go on).
     """
+    from cuecard.cli.demo_tasks import demo_of
+    from cuecard.cli.progress import TrainView, fetch_progress
+    from cuecard.cli.proof_view import print_outcome, summary
+    from cuecard.recipe import run_recipe
+
     shown = demo_of(task, out, seed, quick=quick)
     with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
         outcome = run_recipe(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from cuecard.cli.demo import DemoTask
 from cuecard.evaluation.manual import ManualPrompt
 from cuecard.recipe import Recipe
-
-DemoTask = Literal["reviews", "headlines"]
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from cuecard.cli.console import Json, console, print_json
-from cuecard.cli.doctor_checks import Check, checks
+
+if TYPE_CHECKING:
+    from cuecard.cli.doctor_checks import Check
 
 _BROKEN = 2
 
@@ -28,6 +30,8 @@ def doctor(
 
     Exit codes: 0 all is well, 2 something is broken.
     """
+    from cuecard.cli.doctor_checks import checks
+
     found = checks(online=online)
     well = all(check.ok for check in found)
     if as_json:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from cuecard.types import Record
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def embedding_rows(records: Sequence[Record], vectors: Tensor) -> list[dict[str, object]]:

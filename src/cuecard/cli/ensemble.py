@@ -7,10 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cuecard.artifacts import Prompt
 from cuecard.cli.console import Json, console, print_json
-from cuecard.cli.evaluation_view import print_evaluation
-from cuecard.cli.opening import find_prompt, open_prompt
 from cuecard.cli.options import (
     AdapterFolder,
     BackboneName,
@@ -22,15 +19,8 @@ from cuecard.cli.options import (
     Part,
     TextField,
 )
-from cuecard.cli.progress import TrainView, fetch_progress
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
-from cuecard.cli.rows import labelled_rows
-from cuecard.evaluation import score_predictions
-from cuecard.evaluation.ensemble import Rule, predict_ensemble
-from cuecard.names import data_source
-from cuecard.tasks import Task
-from cuecard.training import TrainConfig
-from cuecard.training.ensemble import distil, member_of
+from cuecard.evaluation.ensemble import Rule
 
 
 def ensemble(
@@ -78,6 +68,18 @@ def ensemble(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
+    from cuecard.artifacts import Prompt
+    from cuecard.cli.evaluation_view import print_evaluation
+    from cuecard.cli.opening import find_prompt, open_prompt
+    from cuecard.cli.progress import TrainView, fetch_progress
+    from cuecard.cli.rows import labelled_rows
+    from cuecard.evaluation import score_predictions
+    from cuecard.evaluation.ensemble import predict_ensemble
+    from cuecard.names import data_source
+    from cuecard.tasks import Task
+    from cuecard.training import TrainConfig
+    from cuecard.training.ensemble import distil, member_of
+
     with fetch_progress(json=as_json) as progress:
         first, model, place = open_prompt(
             prompts[0],

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cuecard.artifacts import Prompt
 from cuecard.cli.console import Json, console, print_json
-from cuecard.cli.evaluation_view import print_evaluation
-from cuecard.cli.opening import open_prompt
 from cuecard.cli.options import (
     AdapterFolder,
     BackboneName,
@@ -25,21 +22,13 @@ from cuecard.cli.options import (
     TextField,
 )
 from cuecard.cli.output import check_place, writing
-from cuecard.cli.progress import fetch_progress, rows_progress
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
-from cuecard.cli.rows import labelled_rows
 from cuecard.errors import ConfigError
-from cuecard.evaluation import (
-    Evaluation,
-    batch_prior,
-    calibrate,
-    content_free_prior,
-    score_predictions,
-)
-from cuecard.evaluation import evaluate as run_evaluation
-from cuecard.evaluation.report import write_json
-from cuecard.names import data_source
 from cuecard.types import Backbone, Record
+
+if TYPE_CHECKING:
+    from cuecard.artifacts import Prompt
+    from cuecard.evaluation import Evaluation
 
 Calibration = Literal["saved", "none", "batch", "content-free"]
 
@@ -95,6 +84,13 @@ def evaluate(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
+    from cuecard.cli.evaluation_view import print_evaluation
+    from cuecard.cli.opening import open_prompt
+    from cuecard.cli.progress import fetch_progress
+    from cuecard.cli.rows import labelled_rows
+    from cuecard.evaluation.report import write_json
+    from cuecard.names import data_source
+
     check_place(predictions, "--predictions")
     check_place(out, "--out")
     with fetch_progress(json=as_json) as progress:
@@ -151,6 +147,10 @@ def _evaluate(
     batch_rows: int,
     as_json: bool,
 ) -> Evaluation:
+    from cuecard.cli.progress import rows_progress
+    from cuecard.evaluation import batch_prior, calibrate, content_free_prior, score_predictions
+    from cuecard.evaluation.evaluate import evaluate as run_evaluation
+
     spec, slot = prompt.spec, prompt.manifest.slot
     injection = None if no_prompt else prompt.injection()
     fitted = calibration == "saved" and spec.kind == "multi-label"

@@ -7,10 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cuecard.artifacts import Prompt
-from cuecard.artifacts import export as run_export
 from cuecard.cli.console import Json, print_json
-from cuecard.cli.opening import find_prompt
 from cuecard.cli.options import Overwrite, PromptPath
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 
@@ -42,6 +39,10 @@ def export(
 
     Exit codes: 0 done, 2 bad input.
     """
+    from cuecard.artifacts import Prompt
+    from cuecard.artifacts.export import export as run_export
+    from cuecard.cli.opening import find_prompt
+
     opened = Prompt.load(find_prompt(prompt, registry).folder)
     path = run_export(opened, dest, form, overwrite=overwrite)
     if as_json:

@@ -8,8 +8,6 @@ import typer
 
 from cuecard.cli.console import Json, print_json
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
-from cuecard.registry import Registry, collect
-from cuecard.registry.collect import parse_period
 
 
 def gc(
@@ -32,6 +30,9 @@ def gc(
 
     Exit codes: 0 done, 2 bad input.
     """
+    from cuecard.registry import Registry
+    from cuecard.registry.collect import collect, parse_period
+
     done = collect(Registry(registry), grace=parse_period(grace), dry_run=dry_run)
     if as_json:
         print_json(

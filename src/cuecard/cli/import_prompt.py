@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from cuecard.artifacts import import_npy, import_peft
 from cuecard.cli.console import Json, print_json
 from cuecard.cli.options import (
     AdapterFolder,
@@ -18,10 +17,7 @@ from cuecard.cli.options import (
     pairs,
     unescaped,
 )
-from cuecard.cli.progress import fetch_progress
 from cuecard.errors import ConfigError
-from cuecard.names import load_backbone
-from cuecard.tasks import TaskSpec
 from cuecard.tasks.kinds import Kind
 
 
@@ -95,6 +91,11 @@ def import_prompt(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
+    from cuecard.artifacts import import_npy, import_peft
+    from cuecard.cli.progress import fetch_progress
+    from cuecard.names import load_backbone
+    from cuecard.tasks import TaskSpec
+
     spec = TaskSpec.parse(
         {
             "kind": kind,

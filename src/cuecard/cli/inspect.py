@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cuecard.artifacts import Prompt
-from cuecard.artifacts.nearest import Neighbours, nearest_words
 from cuecard.cli.console import Json, console, print_json
-from cuecard.cli.opening import find_prompt, open_prompt
 from cuecard.cli.options import AdapterFolder, BackboneName, Device, Dtype, Form, PromptPath
-from cuecard.cli.progress import fetch_progress
-from cuecard.cli.prompt_view import print_prompt
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+
+if TYPE_CHECKING:
+    from cuecard.artifacts import Prompt
+    from cuecard.artifacts.nearest import Neighbours
 
 
 def inspect(
@@ -41,6 +40,12 @@ def inspect(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
+    from cuecard.artifacts import Prompt
+    from cuecard.artifacts.nearest import nearest_words
+    from cuecard.cli.opening import find_prompt, open_prompt
+    from cuecard.cli.progress import fetch_progress
+    from cuecard.cli.prompt_view import print_prompt
+
     near: list[Neighbours] | None = None
     if no_words or not _has_vectors(prompt, registry):
         place = find_prompt(prompt, registry)
@@ -66,6 +71,9 @@ def inspect(
 
 def _has_vectors(path: Path, registry: str) -> bool:
     """Whether the prompt has vectors among words' embeddings: keys and values have none."""
+    from cuecard.artifacts import Prompt
+    from cuecard.cli.opening import find_prompt
+
     return Prompt.load(find_prompt(path, registry).folder).manifest.injection != "prefix-kv"
 
 

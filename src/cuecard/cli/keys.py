@@ -9,7 +9,6 @@ import typer
 
 from cuecard.cli.console import Json, print_json
 from cuecard.errors import ConfigError
-from cuecard.serving.keys import add_key, read_keys, revoke_key
 
 _LIMIT = Annotated[int | None, typer.Option(min=1, show_default=False)]
 
@@ -48,6 +47,8 @@ def keys(
 
     Exit codes: 0 done, 2 bad input.
     """
+    from cuecard.serving.keys import add_key, revoke_key
+
     if (action == "list") is not (name is None):
         raise ConfigError(
             "a key's name is missing" if name is None else "a list needs no name",
@@ -79,6 +80,8 @@ def keys(
 
 
 def _list(file: Path, as_json: bool) -> None:
+    from cuecard.serving.keys import read_keys
+
     found = [key.model_dump(exclude={"sha256"}) for key in read_keys(file)]
     if as_json:
         print_json({"keys": found})

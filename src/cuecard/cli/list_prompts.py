@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.table import Table
 
 from cuecard.cli.console import Json, console, print_json
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
-from cuecard.registry import Registry
+
+if TYPE_CHECKING:
+    from cuecard.registry import Registry
 
 
 def list_prompts(registry: RegistryPlace = DEFAULT_REGISTRY, as_json: Json = False) -> None:
@@ -19,6 +21,8 @@ def list_prompts(registry: RegistryPlace = DEFAULT_REGISTRY, as_json: Json = Fal
 
     Exit codes: 0 done, 2 bad input.
     """
+    from cuecard.registry import Registry
+
     opened = Registry(registry)
     prompts = [_facts(opened, name) for name in opened.names()]
     if as_json:

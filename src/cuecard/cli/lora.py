@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cuecard.artifacts import Prompt
 from cuecard.cli.console import Json, console, print_json
-from cuecard.cli.opening import find_prompt
 from cuecard.cli.options import listed
-from cuecard.cli.progress import TrainView, fetch_progress
 from cuecard.cli.recipe_flags import Given, takes_recipe
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.errors import ConfigError
-from cuecard.evaluation.report import plain
-from cuecard.recipe import Recipe
-from cuecard.settings import parse_settings
-from cuecard.training import LoraRun, LoraSettings, train_lora
+
+if TYPE_CHECKING:
+    from cuecard.recipe import Recipe
+    from cuecard.training import LoraRun
 
 
 @takes_recipe
@@ -54,6 +51,13 @@ def lora(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the checkpoint is saved).
     """
+    from cuecard.artifacts import Prompt
+    from cuecard.cli.opening import find_prompt
+    from cuecard.cli.progress import TrainView, fetch_progress
+    from cuecard.settings import parse_settings
+    from cuecard.training import LoraSettings
+    from cuecard.training.train_lora import train_lora
+
     plan = given.recipe("cuecard lora")
     own = {"rank": rank, "alpha": alpha, "targets": targets and _targets(targets)}
     values = {name: value for name, value in own.items() if value is not None}
@@ -88,6 +92,8 @@ def _targets(text: str) -> str | tuple[str, ...]:
 
 
 def _refuse_methods(plan: Recipe) -> None:
+    from cuecard.recipe import Recipe
+
     if plan.method != Recipe.parse({"data": {"path": ""}}).method:
         raise ConfigError(
             "a prompt's method beside a LoRA adapter",
@@ -98,6 +104,8 @@ def _refuse_methods(plan: Recipe) -> None:
 
 
 def _summary(run: LoraRun) -> dict[str, Any]:
+    from cuecard.evaluation.report import plain
+
     found: dict[str, Any] = {
         "event": "result",
         "folder": run.folder,

@@ -8,7 +8,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from cuecard.cli.console import Json, console, print_json
-from cuecard.training.capabilities import capabilities, cells, headings
 
 
 def methods(as_json: Json = False) -> None:
@@ -20,6 +19,8 @@ def methods(as_json: Json = False) -> None:
 
     Exit codes: 0 done.
     """
+    from cuecard.training.capabilities import capabilities, cells, headings
+
     rows = capabilities()
     if as_json:
         print_json({"methods": rows})

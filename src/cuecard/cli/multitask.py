@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,11 +12,10 @@ from rich.table import Table
 
 from cuecard.cli.console import Json, console, print_json
 from cuecard.cli.options import Overwrite
-from cuecard.cli.progress import TrainView, fetch_progress
 from cuecard.errors import ConfigError
-from cuecard.evaluation.report import plain
-from cuecard.multitask_recipe import read_multitask, resume_multitask, run_multitask
-from cuecard.training.mix import Multitask
+
+if TYPE_CHECKING:
+    from cuecard.training.mix import Multitask
 
 
 def multitask(
@@ -42,6 +41,9 @@ def multitask(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the checkpoint is saved).
     """
+    from cuecard.cli.progress import TrainView, fetch_progress
+    from cuecard.multitask_recipe import read_multitask, resume_multitask, run_multitask
+
     if (recipe is None) is (resume_folder is None) or (resume_folder is not None and out):
         raise ConfigError(
             "there is nothing to train"
@@ -86,6 +88,8 @@ def _print(found: Multitask, out: Console) -> None:
 
 
 def _summary(found: Multitask) -> dict[str, Any]:
+    from cuecard.evaluation.report import plain
+
     return dict(
         plain(
             {

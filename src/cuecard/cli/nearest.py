@@ -9,10 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from cuecard.artifacts import Prompt
-from cuecard.artifacts.similarity import nearest_prompts
 from cuecard.cli.console import Json, console, print_json
-from cuecard.cli.opening import find_prompt
 from cuecard.cli.options import PromptPath
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 
@@ -40,6 +37,10 @@ def nearest(
 
     Exit codes: 0 done, 2 bad input.
     """
+    from cuecard.artifacts import Prompt
+    from cuecard.artifacts.similarity import nearest_prompts
+    from cuecard.cli.opening import find_prompt
+
     found, skipped = nearest_prompts(Prompt.load(find_prompt(prompt, registry).folder), folders)
     shown = found[:count]
     if as_json:

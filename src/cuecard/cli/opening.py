@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cuecard.artifacts import Prompt
-from cuecard.backbones.loading import Precision
-from cuecard.backbones.quantize import Quantize, loadable_form
+from cuecard.backbones.forms import Precision, Quantize, loadable_form
 from cuecard.catalogue import BACKBONES, Progress
 from cuecard.catalogue.cache import cache_root, locked
 from cuecard.errors import ArtifactError, ConfigError

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cuecard.backbones.loading import Precision
-from cuecard.backbones.quantize import Quantize
+from cuecard.backbones.forms import Precision, Quantize
 from cuecard.errors import ConfigError
 
 PromptPath = Annotated[

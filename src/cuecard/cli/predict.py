@@ -5,17 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cuecard.artifacts import Prompt
 from cuecard.cli.console import Json, console, print_json
-from cuecard.cli.embeddings import embedding_lines, embedding_rows
-from cuecard.cli.opening import open_prompt
 from cuecard.cli.options import (
     AdapterFolder,
     BackboneName,
@@ -30,16 +27,12 @@ from cuecard.cli.options import (
     pairs,
 )
 from cuecard.cli.output import check_place, writing
-from cuecard.cli.progress import fetch_progress, rows_progress
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
-from cuecard.cli.rows import file_rows, typed_rows
 from cuecard.errors import ConfigError
-from cuecard.evaluation import predict as run_prediction
-from cuecard.evaluation.answers import answer_rows, save_answers
-from cuecard.evaluation.embedding import embed
-from cuecard.names import data_source
-from cuecard.plain_files import write_text
 from cuecard.types import Backbone, Prediction, Record
+
+if TYPE_CHECKING:
+    from cuecard.artifacts import Prompt
 
 _FEW = 50  # so many rows are soon answered, and need no progress
 
@@ -93,6 +86,13 @@ def predict(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
+    from cuecard.cli.opening import open_prompt
+    from cuecard.cli.progress import fetch_progress, rows_progress
+    from cuecard.cli.rows import file_rows, typed_rows
+    from cuecard.evaluation.answers import answer_rows, save_answers
+    from cuecard.evaluation.predict import predict as run_prediction
+    from cuecard.names import data_source
+
     if file is not None and texts:
         raise ConfigError(
             "texts and a file", where="--file", got=f"{len(texts)} texts and {file}", expected="one"
@@ -152,6 +152,11 @@ def _embed(
     file: Path | None,
     as_json: bool,
 ) -> None:
+    from cuecard.cli.embeddings import embedding_lines, embedding_rows
+    from cuecard.cli.progress import rows_progress
+    from cuecard.evaluation.embedding import embed
+    from cuecard.plain_files import write_text
+
     (field,) = prompt.spec.field_names
     with rows_progress("Answering", len(records), json=as_json, least=_FEW) as more:
         vectors = embed(

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from cuecard.cli.console import Json, print_json
-from cuecard.cli.opening import backbone_for
 from cuecard.cli.options import (
     AdapterFolder,
     BackboneName,
@@ -20,7 +19,6 @@ from cuecard.cli.options import (
     TextField,
     pairs,
 )
-from cuecard.cli.progress import fetch_progress
 from cuecard.cli.registry_options import (
     DEFAULT_REGISTRY,
     AliasName,
@@ -29,13 +27,8 @@ from cuecard.cli.registry_options import (
     VersionReference,
     Why,
 )
-from cuecard.cli.rows import labelled_rows
-from cuecard.cli.show import event_facts
 from cuecard.errors import ConfigError
-from cuecard.names import data_source
-from cuecard.registry import Gates, Measuring, Registry, read_trusted
 from cuecard.registry.gates import MARGIN
-from cuecard.registry.signing import check_signed
 
 
 def promote(
@@ -86,6 +79,14 @@ def promote(
 
     Exit codes: 0 done, 2 bad input or a gate that does not hold, 130 stopped by Ctrl-C.
     """
+    from cuecard.cli.opening import backbone_for
+    from cuecard.cli.progress import fetch_progress
+    from cuecard.cli.rows import labelled_rows
+    from cuecard.cli.show import event_facts
+    from cuecard.names import data_source
+    from cuecard.registry import Gates, Measuring, Registry, read_trusted
+    from cuecard.registry.signing import check_signed
+
     opened = Registry(registry)
     trusted = read_trusted(trust or ())
     # Resolved once: what is checked here is what is promoted below, whatever is pushed meanwhile.

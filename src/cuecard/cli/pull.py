@@ -11,14 +11,6 @@ from cuecard.cli.console import Json, print_json
 from cuecard.cli.options import Overwrite
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace, Trust
 from cuecard.errors import ConfigError
-from cuecard.registry import (
-    Registry,
-    parse_hub,
-    pull_from_hub,
-    read_hub_folder,
-    read_trusted,
-)
-from cuecard.registry.hub import SCHEME
 
 
 def pull(
@@ -45,6 +37,9 @@ def pull(
 
     Exit codes: 0 done, 2 bad input.
     """
+    from cuecard.registry import Registry, parse_hub, pull_from_hub, read_hub_folder, read_trusted
+    from cuecard.registry.hub import SCHEME
+
     if trust and "/" in source:
         raise ConfigError(
             "only versions in a registry are signed",

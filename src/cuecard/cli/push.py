@@ -8,19 +8,9 @@ from typing import Annotated
 import typer
 
 from cuecard.cli.console import Json, print_json
-from cuecard.cli.opening import find_prompt
 from cuecard.cli.options import Overwrite
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace, Why
 from cuecard.errors import ConfigError
-from cuecard.registry import (
-    Contents,
-    Registry,
-    Signer,
-    parse_hub,
-    push_to_hub,
-    write_hub_folder,
-)
-from cuecard.registry.hub import SCHEME
 
 
 def push(
@@ -63,6 +53,17 @@ def push(
 
     Exit codes: 0 done, 2 bad input.
     """
+    from cuecard.cli.opening import find_prompt
+    from cuecard.registry import (
+        Contents,
+        Registry,
+        Signer,
+        parse_hub,
+        push_to_hub,
+        write_hub_folder,
+    )
+    from cuecard.registry.hub import SCHEME
+
     facts: dict[str, object]
     contents = Contents.read(find_prompt(prompt, registry).folder)
     if sign_key is not None and "/" in target:

@@ -6,14 +6,16 @@ import inspect
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 import yaml
 
 from cuecard.cli.options import pairs
 from cuecard.errors import ConfigError
-from cuecard.recipe import Recipe, read_recipe
+
+if TYPE_CHECKING:
+    from cuecard.recipe import Recipe
 
 Text = str | None
 
@@ -44,6 +46,8 @@ class Given:
         Raises:
             ConfigError: no data, an unknown key, or a value that does not fit.
         """
+        from cuecard.recipe import Recipe, read_recipe
+
         base = {} if self._file is None else read_recipe(self._file)
         values = _merged(base, self._flags)
         data = values.get("data", {})

@@ -8,8 +8,6 @@ import typer
 
 from cuecard.cli.console import Json, print_json
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, AliasName, RegistryPlace
-from cuecard.cli.show import event_facts
-from cuecard.registry import Registry
 
 
 def rollback(
@@ -29,6 +27,9 @@ def rollback(
 
     Exit codes: 0 done, 2 bad input.
     """
+    from cuecard.cli.show import event_facts
+    from cuecard.registry import Registry
+
     event = Registry(registry).rollback(name, alias, why=why)
     if as_json:
         print_json(event_facts(event))

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cuecard.backbones.quantize import Quantize
+from cuecard.backbones.forms import Quantize
 from cuecard.cli.console import Json, print_json
 from cuecard.cli.options import AdapterFolder, Device, Dtype
-from cuecard.cli.progress import fetch_progress
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.errors import ConfigError
-from cuecard.names import load_backbone
-from cuecard.registry import Registry, read_trusted
 from cuecard.serving.limits import Limits
-from cuecard.serving.local import LocalEngine
 from cuecard.serving.settings import LocalSettings
-from cuecard.serving.vllm_engine import VllmEngine
-from cuecard.serving.vllm_library import VllmOptions
+
+if TYPE_CHECKING:
+    from cuecard.serving.local import LocalEngine
+    from cuecard.serving.vllm_engine import VllmEngine
 
 _LIMITS = Limits()
 _SIZES = LocalSettings()
@@ -117,8 +115,17 @@ def serve(
 
     Exit codes: 0 ended by SIGTERM or Ctrl-C with everything answered, 2 bad input.
     """
+    from cuecard.cli.progress import fetch_progress
+    from cuecard.names import load_backbone
+    from cuecard.registry import Registry, read_trusted
+    from cuecard.serving.limits import Limits
+    from cuecard.serving.local import LocalEngine
+    from cuecard.serving.settings import LocalSettings
+    from cuecard.serving.vllm_engine import VllmEngine
+    from cuecard.serving.vllm_library import VllmOptions
+
     try:
-        from cuecard.serving import server  # noqa: PLC0415 - the extra may be absent
+        from cuecard.serving import server
     except ImportError as error:
         raise ConfigError(
             "the server's packages are not installed",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,9 +12,9 @@ from rich.table import Table
 from cuecard.cli.console import Json, console, print_json
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.errors import RegistryError
-from cuecard.registry import AliasEvent, Registry, Version
-from cuecard.registry.aliases import alias_names
-from cuecard.registry.references import check_name
+
+if TYPE_CHECKING:
+    from cuecard.registry import AliasEvent, Version
 
 
 def show(
@@ -35,6 +35,10 @@ def show(
 
     Exit codes: 0 done, 2 bad input.
     """
+    from cuecard.registry import Registry
+    from cuecard.registry.aliases import alias_names
+    from cuecard.registry.references import check_name
+
     opened = Registry(registry)
     if "@" in what:
         version = opened.resolve(what)

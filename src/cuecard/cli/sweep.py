@@ -9,13 +9,8 @@ import typer
 
 from cuecard.cli.console import Json, console, print_json
 from cuecard.cli.options import pairs
-from cuecard.cli.progress import fetch_progress
 from cuecard.cli.recipe_flags import Given, takes_recipe
-from cuecard.cli.sweep_view import SweepView, print_sweep, sweep_summary
 from cuecard.errors import ConfigError
-from cuecard.settings import parse_settings
-from cuecard.sweep_recipe import SweepRecipe, resume_sweep, run_sweep
-from cuecard.training.space import SweepConfig, parse_value
 
 
 @takes_recipe
@@ -62,6 +57,12 @@ def sweep(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the checkpoint is saved).
     """
+    from cuecard.cli.progress import fetch_progress
+    from cuecard.cli.sweep_view import SweepView, print_sweep, sweep_summary
+    from cuecard.settings import parse_settings
+    from cuecard.sweep_recipe import SweepRecipe, resume_sweep, run_sweep
+    from cuecard.training.space import SweepConfig
+
     options = {
         "grid": grid and {key: _values(text) for key, text in pairs(grid, "--grid").items()},
         "ranges": ranges and pairs(ranges, "--range"),
@@ -93,4 +94,6 @@ def sweep(
 
 
 def _values(text: str) -> tuple[Any, ...]:
+    from cuecard.training.space import parse_value
+
     return tuple(parse_value(part) for part in text.split(","))

@@ -8,12 +8,7 @@ from typing import Annotated
 import typer
 
 from cuecard.cli.console import Json, console, print_json
-from cuecard.cli.plan_view import print_plan
-from cuecard.cli.progress import TrainView, fetch_progress
-from cuecard.cli.proof_view import print_outcome, summary
 from cuecard.cli.recipe_flags import Given, takes_recipe
-from cuecard.dry_run import dry_run
-from cuecard.recipe import resume, run_recipe
 
 
 @takes_recipe
@@ -36,6 +31,12 @@ def train(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the checkpoint is saved).
     """
+    from cuecard.cli.plan_view import print_plan
+    from cuecard.cli.progress import TrainView, fetch_progress
+    from cuecard.cli.proof_view import print_outcome, summary
+    from cuecard.dry_run import dry_run
+    from cuecard.recipe import resume, run_recipe
+
     if resume_folder is not None:
         given.refuse("a run")
         with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:

@@ -9,8 +9,6 @@ import typer
 
 from cuecard.cli.console import Json, print_json
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace, Trust
-from cuecard.registry import Registry, read_trusted
-from cuecard.registry import verify as run_verify
 
 
 def verify(
@@ -38,6 +36,9 @@ def verify(
 
     Exit codes: 0 all is well, 2 bad input or something is wrong.
     """
+    from cuecard.registry import Registry, read_trusted
+    from cuecard.registry.verify import verify as run_verify
+
     report = run_verify(Registry(registry), name, read_trusted(trust or ()), head)
     if as_json:
         counts = {

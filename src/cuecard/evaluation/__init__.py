@@ -1,27 +1,35 @@
 """What a prompt is worth on rows it has not seen, with intervals, beside honest baselines."""
 
-from cuecard.evaluation.baselines import Choice, Trial, majority, select_manual
-from cuecard.evaluation.evaluate import (
-    Evaluation,
-    Gain,
-    evaluate,
-    gain,
-    prompt_tokens,
-    score_predictions,
-)
-from cuecard.evaluation.intervals import (
-    mean_interval,
-    paired_interval,
-    paired_proportions_interval,
-    proportion_interval,
-)
-from cuecard.evaluation.manual import ManualPrompt, default_manual_prompts, with_demonstrations
-from cuecard.evaluation.predict import (
-    batch_prior,
-    calibrate,
-    content_free_prior,
-    label_prior,
-    predict,
+from typing import TYPE_CHECKING
+
+from cuecard.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from cuecard.evaluation.baselines import Choice, Trial, majority, select_manual
+    from cuecard.evaluation.evaluate import Evaluation, Gain, gain, prompt_tokens, score_predictions
+    from cuecard.evaluation.intervals import (
+        mean_interval,
+        paired_interval,
+        paired_proportions_interval,
+        proportion_interval,
+    )
+    from cuecard.evaluation.manual import ManualPrompt, default_manual_prompts, with_demonstrations
+    from cuecard.evaluation.predict import batch_prior, calibrate, content_free_prior, label_prior
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        ".baselines": ("Choice", "Trial", "majority", "select_manual"),
+        ".evaluate": ("Evaluation", "Gain", "gain", "prompt_tokens", "score_predictions"),
+        ".intervals": (
+            "mean_interval",
+            "paired_interval",
+            "paired_proportions_interval",
+            "proportion_interval",
+        ),
+        ".manual": ("ManualPrompt", "default_manual_prompts", "with_demonstrations"),
+        ".predict": ("batch_prior", "calibrate", "content_free_prior", "label_prior"),
+    },
 )
 
 __all__ = [
@@ -34,14 +42,12 @@ __all__ = [
     "calibrate",
     "content_free_prior",
     "default_manual_prompts",
-    "evaluate",
     "gain",
     "label_prior",
     "majority",
     "mean_interval",
     "paired_interval",
     "paired_proportions_interval",
-    "predict",
     "prompt_tokens",
     "proportion_interval",
     "score_predictions",

@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from cuecard.errors import ConfigError
 from cuecard.evaluation.evaluate import Evaluation, prompt_tokens, score_predictions
 from cuecard.evaluation.manual import ManualPrompt
@@ -24,6 +22,7 @@ from cuecard.evaluation.predict import (
     cut_answer,
     predict,
 )
+from cuecard.lazy import np
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Prediction, Record
 

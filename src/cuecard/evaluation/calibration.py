@@ -9,14 +9,18 @@ the slopes left at 1).
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from cuecard.evaluation.predict import label_scores
+from cuecard.lazy import np
 from cuecard.types import Prediction
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+else:
+    Floats = Any
 
 # Of the intercepts before any row is seen, in nats: a handful of rows moves them little.
 _SPREAD = 0.5

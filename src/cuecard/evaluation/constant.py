@@ -9,11 +9,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-import numpy as np
-
 from cuecard.errors import ConfigError
 from cuecard.evaluation.evaluate import Evaluation, score_predictions
 from cuecard.evaluation.statistics import f1_of
+from cuecard.lazy import np
 from cuecard.tasks.cells import options_of
 from cuecard.tasks.kinds import OUTSIDE, Kind, labels_of
 from cuecard.tasks.spec import TaskSpec

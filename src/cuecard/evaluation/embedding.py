@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from cuecard.errors import ConfigError
 from cuecard.evaluation.predict import BATCH_ROWS, check_task
 from cuecard.evaluation.word_scores import OnRows
+from cuecard.lazy import torch
 from cuecard.tasks.batching import ordered_batches
 from cuecard.tasks.embedding import embed_rows, texts_of
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Encoded, Injection, Prediction, Record, Slot
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FOUND = 10
 """How many of the nearest texts are told."""

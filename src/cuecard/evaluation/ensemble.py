@@ -12,10 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import torch
-
 from cuecard.errors import ConfigError
 from cuecard.evaluation.predict import BATCH_ROWS, as_predictions, calibrate, predict
+from cuecard.lazy import inference_mode, torch
 from cuecard.tasks.batching import collate, ordered_batches
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Batch, Injection, Prediction, Record, Slot, Tokenizer
@@ -93,7 +92,7 @@ def _single_tokens(spec: TaskSpec, tokenizer: Tokenizer) -> list[int]:
     return [word[0] for word in words] if all(len(word) == 1 for word in words) else []
 
 
-@torch.inference_mode()
+@inference_mode
 def _in_one_pass(
     backbone: Backbone,
     members: Sequence[Member],

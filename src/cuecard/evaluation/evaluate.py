@@ -7,10 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from cuecard.errors import ConfigError, DataError
 from cuecard.evaluation.embedding import retrieve
@@ -20,10 +17,14 @@ from cuecard.evaluation.report import plain
 from cuecard.evaluation.scoring import PRIMARY, score
 from cuecard.evaluation.statistics import Statistic
 from cuecard.evaluation.word_scores import OnRows
+from cuecard.lazy import np
 from cuecard.plain_files import write_text
 from cuecard.tasks.kinds import check_target
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Head, Injection, Interval, Prediction, Record, Slot, Tokenizer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)

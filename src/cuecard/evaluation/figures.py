@@ -7,13 +7,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
 from cuecard.errors import ConfigError
+from cuecard.lazy import lazy_module, np
 from cuecard.plain_files import write_bytes
+
+matplotlib_agg = lazy_module("matplotlib.backends.backend_agg")
+matplotlib_figure = lazy_module("matplotlib.figure")
+matplotlib_ticker = lazy_module("matplotlib.ticker")
 
 _BLUE, _ORANGE, _GREY = "#2563a8", "#c8571b", "#9aa4b0"
 
@@ -52,7 +52,7 @@ def loss_figure(
     axes.set_xlabel("step")
     axes.set_ylabel("training loss (nats per target token)", color=_BLUE)
     axes.set_ylim(bottom=0.0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(matplotlib_ticker.MaxNLocator(integer=True))
     handles, names = axes.get_legend_handles_labels()
     if scores:
         right = axes.twinx()
@@ -114,15 +114,15 @@ def confusion_figure(
     return _write(figure, path)
 
 
-def _blank(size: tuple[float, float]) -> tuple[Figure, Any]:
-    figure = Figure(figsize=size, dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+def _blank(size: tuple[float, float]) -> tuple[Any, Any]:
+    figure = matplotlib_figure.Figure(figsize=size, dpi=150, layout="constrained")
+    matplotlib_agg.FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.spines["top"].set_visible(False)
     return figure, axes
 
 
-def _write(figure: Figure, path: str | Path) -> Path:
+def _write(figure: Any, path: str | Path) -> Path:
     drawn = BytesIO()
     figure.savefig(drawn, format="png")
     return write_bytes(drawn.getvalue(), path)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
+from cuecard.lazy import inference_mode, np, torch
 from cuecard.tasks.batching import collate, inside_of, ordered_batches
 from cuecard.tasks.kinds import OUTSIDE
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Encoded, Head, Injection, Prediction, Record, Tokenizer
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
 
 # The longest answer that is looked for in a context, in tokens.
 ANSWER_TOKENS = 30
 
 
-@torch.inference_mode()
+@inference_mode
 def head_outputs(
     backbone: Backbone,
     rows: Sequence[Encoded],

@@ -18,14 +18,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-from scipy.special import gammaincinv, ndtri, stdtrit
+from typing import TYPE_CHECKING, Any
 
 from cuecard.errors import ConfigError
+from cuecard.lazy import lazy_module, np
 from cuecard.types import Interval
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+special = lazy_module("scipy.special")
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -72,7 +74,7 @@ def _lower(successes: int, rows: int, level: float) -> float:
     if successes > _FEW or successes == rows:
         return wilson
     # The chi-square quantile with 2k degrees of freedom is twice the gamma quantile of shape k.
-    return min(wilson, float(gammaincinv(successes, 1.0 - level)) / rows)
+    return min(wilson, float(special.gammaincinv(successes, 1.0 - level)) / rows)
 
 
 def paired_proportions_interval(
@@ -206,7 +208,7 @@ def bootstrap_statistic(
 
 def student(rows: int, level: float = LEVEL) -> float:
     """The two-sided quantile of Student's t for a mean of so many values."""
-    return float(stdtrit(rows - 1, (1.0 + level) / 2.0))
+    return float(special.stdtrit(rows - 1, (1.0 + level) / 2.0))
 
 
 def _adjusted(numbers: NDArray[np.float64], least: float, level: float) -> Interval:
@@ -223,7 +225,7 @@ def _around(centre: float, half: float, least: float) -> Interval:
 
 
 def _normal(level: float) -> float:
-    return float(ndtri((1.0 + level) / 2.0))
+    return float(special.ndtri((1.0 + level) / 2.0))
 
 
 def _as_numbers(values: Sequence[float] | NDArray[Any], least: float) -> NDArray[np.float64]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from cuecard.errors import ConfigError
 from cuecard.evaluation.evaluate import prompt_tokens
+from cuecard.lazy import np
 from cuecard.tasks.spec import TaskSpec
 from cuecard.tasks.template import MASK, Template, escape
 from cuecard.tasks.tokens import defuse, special_texts

@@ -10,17 +10,21 @@ import re
 import string
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-from rouge_score import rouge_scorer
-from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
+from typing import TYPE_CHECKING, Any
 
 from cuecard.errors import ConfigError
+from cuecard.lazy import lazy_module, np
 from cuecard.types import Prediction
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+else:
+    Floats = Any
+
+sklearn_metrics = lazy_module("sklearn.metrics")
+
 
 BINS = 15
 
@@ -47,16 +51,17 @@ def classification_metrics(
     _check_rows(gold, answers)
     _check_labels([*gold, *answers], labels)
     names = list(labels)
-    precision, recall, f1, support = precision_recall_fscore_support(
+    precision, recall, f1, support = sklearn_metrics.precision_recall_fscore_support(
         gold, answers, labels=names, zero_division=0.0
     )
     occurring = set(gold) | set(answers)
     present = [name for name in names if name in occurring]
+    macro_f1 = sklearn_metrics.f1_score(
+        gold, answers, labels=present, average="macro", zero_division=0.0
+    )
     return {
         "accuracy": float(np.mean(correctness(gold, answers))),
-        "macro_f1": float(
-            f1_score(gold, answers, labels=present, average="macro", zero_division=0.0)
-        ),
+        "macro_f1": float(macro_f1),
         "per_class": {
             name: {
                 "precision": float(precision[i]),
@@ -66,7 +71,7 @@ def classification_metrics(
             }
             for i, name in enumerate(names)
         },
-        "confusion": confusion_matrix(gold, answers, labels=names).tolist(),
+        "confusion": sklearn_metrics.confusion_matrix(gold, answers, labels=names).tolist(),
         "ece": calibration_error(gold, predictions),
     }
 
@@ -119,14 +124,11 @@ def text_metrics(
         ConfigError: no rows, or lists of different lengths.
     """
     _check_rows(gold, answers)
-    scorer = rouge_scorer.RougeScorer(["rougeL"], tokenizer=_WordTokenizer())
     pairs = list(zip(gold, answers, strict=True))
     vectors = {
         "exact_match": np.asarray([exact_match(g, a) for g, a in pairs], dtype=np.float64),
         "token_f1": np.asarray([token_f1(g, a) for g, a in pairs], dtype=np.float64),
-        "rouge_l": np.asarray(
-            [scorer.score(g, a)["rougeL"].fmeasure for g, a in pairs], dtype=np.float64
-        ),
+        "rouge_l": np.asarray([rouge_l(g, a) for g, a in pairs], dtype=np.float64),
     }
     return {name: float(vector.mean()) for name, vector in vectors.items()}, vectors
 
@@ -183,15 +185,34 @@ def token_f1(gold: str, answer: str) -> float:
     return 2.0 * common / (len(truth) + len(given))
 
 
+def rouge_l(gold: str, answer: str) -> float:
+    """ROUGE-L's F-measure (Lin 2004, section 3) of the lower-cased words, without stemming.
+
+    With L the length of their longest common subsequence, P = L / answer words and R = L / gold
+    words: 2 P R / (P + R); 0.0 where either has no words. The words are those of the package
+    rouge-score, but of every script: it drops all letters but a to z.
+    """
+    truth, given = (_WORD.findall(text.lower()) for text in (gold, answer))
+    common = _common_subsequence(truth, given)
+    if not common:
+        return 0.0
+    precision, recall = common / len(given), common / len(truth)
+    return 2 * precision * recall / (precision + recall)
+
+
+def _common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
+    """The length of the longest common subsequence, by the usual dynamic programme."""
+    before = [0] * (len(second) + 1)
+    for word in first:
+        row = [0]
+        for place, other in enumerate(second, 1):
+            row.append(before[place - 1] + 1 if word == other else max(before[place], row[-1]))
+        before = row
+    return before[-1]
+
+
 _PUNCTUATION = frozenset(string.punctuation)
 _WORD = re.compile(r"[^\W_]+")
-
-
-class _WordTokenizer:
-    """rouge-score's own words, but of every script: its default drops all but a-z and 0-9."""
-
-    def tokenize(self, text: str) -> list[str]:
-        return _WORD.findall(text.lower())
 
 
 def _check_rows(gold: Sequence[str], answers: Sequence[str]) -> None:

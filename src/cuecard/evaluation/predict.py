@@ -13,14 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from cuecard.errors import ConfigError
 from cuecard.evaluation.heads import answers, head_outputs, numbers, several_labels, tags
 from cuecard.evaluation.word_scores import OnRows, score_next, score_words
+from cuecard.lazy import inference_mode, np, torch
 from cuecard.tasks.batching import ordered_batches
 from cuecard.tasks.cells import options_of
 from cuecard.tasks.spec import TaskSpec
@@ -34,6 +32,9 @@ from cuecard.types import (
     Slot,
     Tokenizer,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 BATCH_ROWS = 32
 
@@ -242,7 +243,7 @@ def cut_answer(text: str, stop: str | None) -> str:
     return answer if stop is None else answer.split(stop, 1)[0].strip()
 
 
-@torch.inference_mode()
+@inference_mode
 def _choose(
     backbone: Backbone,
     spec: TaskSpec,

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel
 from rich.table import Table
 
+from cuecard.lazy import np
 from cuecard.plain_files import write_text
 from cuecard.types import Interval
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from cuecard.evaluation.entities import entities
 from cuecard.evaluation.metrics import (
     classification_metrics,
@@ -31,6 +29,7 @@ from cuecard.evaluation.statistics import (
     rmse,
     spearman,
 )
+from cuecard.lazy import np
 from cuecard.tasks.cells import answers_of
 from cuecard.tasks.kinds import Kind, labels_of
 from cuecard.tasks.spec import TaskSpec

@@ -16,17 +16,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
-
-import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from cuecard.errors import ConfigError
 from cuecard.evaluation.intervals import LEVEL, RESAMPLES, student
+from cuecard.lazy import lazy_module, np
 from cuecard.types import Interval
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+else:
+    Floats = Any
+
+sparse_arrays = lazy_module("scipy.sparse")
+
 Scale = Literal["plain", "log", "log-rest", "fisher"]
 
 UNKNOWN = Interval(-math.inf, math.inf)
@@ -113,7 +118,7 @@ def _draws(
     table = np.concatenate([part for side in sides for part in (side.hits, side.total)], 1)
     # Equal rows' weights sum to a Gamma of their number; sorted, whatever the rows' order.
     kinds, counts = np.unique(table, axis=0, return_counts=True)
-    sparse = csr_array(kinds.T)
+    sparse = sparse_arrays.csr_array(kinds.T)
     width = sides[0].hits.shape[1]
     rng = np.random.default_rng(seed)
     step = max(1, _CHUNK // max(len(kinds), table.shape[1]))
@@ -189,9 +194,9 @@ class OfSums:
 
 _SCALES: dict[Scale, tuple[Callable[[Floats], Floats], Callable[[Floats], Floats]]] = {
     "plain": (lambda x: x, lambda x: x),
-    "log": (np.log, np.exp),
+    "log": (lambda x: np.log(x), lambda x: np.exp(x)),
     "log-rest": (lambda x: np.log(1.0 - x), lambda x: 1.0 - np.exp(x)),
-    "fisher": (np.arctanh, np.tanh),
+    "fisher": (lambda x: np.arctanh(x), lambda x: np.tanh(x)),
 }
 
 

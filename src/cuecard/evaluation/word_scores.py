@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from cuecard.lazy import torch
 from cuecard.tasks.batching import collate, ordered_batches
 from cuecard.tasks.word_reads import Layout, Words, WordTree, collate_words, layout_for, tree_space
 from cuecard.types import Backbone, Encoded, Injection
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 OnRows = Callable[[int], None]
 """Told how many records are done."""

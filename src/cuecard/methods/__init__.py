@@ -1,16 +1,42 @@
 """What is trained: a file per method, and the one mapping from name to settings."""
 
-from cuecard.methods.deep_prompts import DeepPrompts
-from cuecard.methods.dept import DePT
-from cuecard.methods.mpt import MPT, TaskPrompts
-from cuecard.methods.names import METHODS, method_settings
-from cuecard.methods.p_tuning import PTuning
-from cuecard.methods.p_tuning_v2 import PTuningV2
-from cuecard.methods.prefix_tuning import PrefixTuning
-from cuecard.methods.prompt_tuning import PromptTuning, SoftPrompt
-from cuecard.methods.residual import ResidualPromptTuning
-from cuecard.methods.settings import MethodSettings
-from cuecard.methods.wayward import Wayward
+from typing import TYPE_CHECKING
+
+from cuecard.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from cuecard.methods.deep_prompts import DeepPrompts
+    from cuecard.methods.dept import DePT
+    from cuecard.methods.mpt import MPT
+    from cuecard.methods.names import METHODS, method_settings
+    from cuecard.methods.p_tuning import PTuning
+    from cuecard.methods.p_tuning_v2 import PTuningV2
+    from cuecard.methods.prefix_tuning import PrefixTuning
+    from cuecard.methods.prompt_tuning import PromptTuning
+    from cuecard.methods.residual import ResidualPromptTuning
+    from cuecard.methods.settings import MethodSettings
+    from cuecard.methods.soft_prompt import SoftPrompt
+    from cuecard.methods.task_prompts import TaskPrompts
+    from cuecard.methods.wayward import Wayward
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        ".deep_prompts": ("DeepPrompts",),
+        ".dept": ("DePT",),
+        ".mpt": ("MPT",),
+        ".names": ("METHODS", "method_settings"),
+        ".p_tuning": ("PTuning",),
+        ".p_tuning_v2": ("PTuningV2",),
+        ".prefix_tuning": ("PrefixTuning",),
+        ".prompt_tuning": ("PromptTuning",),
+        ".residual": ("ResidualPromptTuning",),
+        ".settings": ("MethodSettings",),
+        ".soft_prompt": ("SoftPrompt",),
+        ".task_prompts": ("TaskPrompts",),
+        ".wayward": ("Wayward",),
+    },
+)
 
 __all__ = [
     "METHODS",

@@ -10,14 +10,15 @@ the backbone makes of them alone there, so that an early prompt begins as prompt
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
 
 from cuecard.methods.start import StartSettings
-from cuecard.types import InitContext, LayerTokens, Need, ParameterGroup
+from cuecard.types import InitContext, Need
+
+if TYPE_CHECKING:
+    from cuecard.methods.layer_prompts import LayerPrompts
 
 
 class DeepPrompts(StartSettings):
@@ -43,27 +44,7 @@ class DeepPrompts(StartSettings):
         Raises:
             ConfigError: an init that this backbone or task cannot give.
         """
+        from cuecard.methods.layer_prompts import LayerPrompts  # noqa: PLC0415 - it needs torch
+
         first = self.start(context)
         return LayerPrompts(first, context.states(first).hidden[1:], self.layers_lr)
-
-
-class LayerPrompts(nn.Module):
-    """The first layer's vectors [P, H] and the others' [L - 1, P, H] in float32."""
-
-    def __init__(self, first: Tensor, others: Tensor, lr: float | None) -> None:
-        super().__init__()
-        self._lr = lr
-        self.first = nn.Parameter(first.float())
-        self.others = nn.Parameter(others.to(first.device).float().contiguous())
-
-    def groups(self) -> tuple[ParameterGroup, ...]:
-        """The first layer's vectors at the run's rate, the others at their own."""
-        return ParameterGroup((self.first,)), ParameterGroup((self.others,), self._lr)
-
-    def injection(self) -> LayerTokens:
-        """Every layer's vectors [L, P, H]."""
-        return LayerTokens(torch.cat([self.first[None], self.others]))
-
-    def penalty(self) -> Tensor | None:
-        """None."""
-        return None

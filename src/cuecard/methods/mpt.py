@@ -14,14 +14,18 @@ mean, which is of rank one only by chance.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
 
+from cuecard.lazy import torch
 from cuecard.methods.start import StartSettings
-from cuecard.types import InitContext, InputTokens, ParameterGroup
+from cuecard.types import InitContext
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cuecard.methods.task_prompts import TaskPrompts
 
 
 class MPT(StartSettings):
@@ -50,38 +54,11 @@ class MPT(StartSettings):
         Raises:
             ConfigError: as `build`.
         """
+        from cuecard.methods.task_prompts import TaskPrompts  # noqa: PLC0415 - it needs torch
+
         vectors = self.start(context)
         columns, rows = (vectors.new_ones(tasks, size) for size in vectors.shape)
         return TaskPrompts(vectors, columns, rows, self.factors_lr)
-
-
-class TaskPrompts(nn.Module):
-    """The shared vectors P* [P, H], and u [K, P] and v [K, H] of K tasks, in float32."""
-
-    def __init__(self, vectors: Tensor, columns: Tensor, rows: Tensor, factors_lr: float) -> None:
-        super().__init__()
-        self._lr = factors_lr
-        self.vectors = nn.Parameter(vectors.float())
-        self.columns, self.rows = nn.Parameter(columns.float()), nn.Parameter(rows.float())
-
-    def groups(self) -> tuple[ParameterGroup, ...]:
-        """The shared vectors at the run's rate, the factors at their own."""
-        return ParameterGroup((self.vectors,)), ParameterGroup((self.columns, self.rows), self._lr)
-
-    def injection(self, task: int = 0) -> InputTokens:
-        """P* o (u_k (x) v_k) of task k."""
-        factor = self.columns[task][:, None] * self.rows[task]
-        return InputTokens(self.vectors * factor)
-
-    def alone(self, task: int) -> TaskPrompts:
-        """A copy with one task alone, whose injection is that task's."""
-        kept = (self.columns[task : task + 1], self.rows[task : task + 1])
-        columns, rows = (factor.detach().clone() for factor in kept)
-        return TaskPrompts(self.vectors.detach().clone(), columns, rows, self._lr)
-
-    def penalty(self) -> Tensor | None:
-        """None."""
-        return None
 
 
 def mean_start(vectors: Tensor, columns: Tensor, rows: Tensor) -> Tensor:

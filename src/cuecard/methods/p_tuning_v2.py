@@ -9,13 +9,15 @@ Scales and Tasks" (ACL 2022), section 3.2. Reference code: THUDM/P-tuning-v2,
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
-from torch import Tensor, nn
 
 from cuecard.methods.prefix_start import PrefixSettings
-from cuecard.types import InitContext, ParameterGroup, PrefixKV
+from cuecard.types import InitContext
+
+if TYPE_CHECKING:
+    from cuecard.methods.free_prefix import FreePrefix
 
 
 class PTuningV2(PrefixSettings):
@@ -37,25 +39,6 @@ class PTuningV2(PrefixSettings):
         Raises:
             ConfigError: an init that this backbone or task cannot give.
         """
+        from cuecard.methods.free_prefix import FreePrefix  # noqa: PLC0415 - it needs torch
+
         return FreePrefix(self.start(context), self.values_lr)
-
-
-class FreePrefix(nn.Module):
-    """Keys and values [L, 2, K, P, D] in float32."""
-
-    def __init__(self, keys_values: Tensor, lr: float | None) -> None:
-        super().__init__()
-        self._lr = lr
-        self.keys_values = nn.Parameter(keys_values.contiguous())
-
-    def groups(self) -> tuple[ParameterGroup, ...]:
-        """One rate."""
-        return (ParameterGroup((self.keys_values,), self._lr),)
-
-    def injection(self) -> PrefixKV:
-        """The keys and values as they are."""
-        return PrefixKV(self.keys_values)
-
-    def penalty(self) -> Tensor | None:
-        """None."""
-        return None

@@ -8,16 +8,18 @@ zero, 41.6 with real text's keys and values, Llama-3.2-3B on GSM8K).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from cuecard.errors import ConfigError
+from cuecard.lazy import torch
 from cuecard.methods.settings import MethodSettings
 from cuecard.methods.start import MAX_LENGTH, text_ids
 from cuecard.types import InitContext, Need, PrefixKV
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Init = Literal["text", "zero", "random", "prompt"]
 

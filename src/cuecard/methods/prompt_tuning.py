@@ -10,14 +10,18 @@ Paper: Lester, Al-Rfou, Constant, "The Power of Scale for Parameter-Efficient Pr
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
 
+from cuecard.methods.settings import TensorField
 from cuecard.methods.start import MAX_LENGTH, StartSettings
-from cuecard.types import InitContext, InputTokens, Need, ParameterGroup
+from cuecard.types import InitContext, Need
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cuecard.methods.soft_prompt import SoftPrompt
 
 
 class PromptTuning(StartSettings):
@@ -36,7 +40,7 @@ class PromptTuning(StartSettings):
 
     length: int | None = Field(default=None, ge=0, le=MAX_LENGTH)
     decoder_length: int = Field(default=0, ge=0, le=MAX_LENGTH)
-    decoder_prompt: Tensor | None = Field(default=None, exclude=True, repr=False)
+    decoder_prompt: TensorField | None = Field(default=None, exclude=True, repr=False)
 
     @model_validator(mode="after")
     def _some_vectors(self) -> PromptTuning:
@@ -61,6 +65,8 @@ class PromptTuning(StartSettings):
         Raises:
             ConfigError: an init that this backbone or task cannot give.
         """
+        from cuecard.methods.soft_prompt import SoftPrompt  # noqa: PLC0415 - it needs torch
+
         vectors = context.embeddings[:0] if self.length == 0 else self.start(context)
         return SoftPrompt(vectors, self._decoder_start(context) if self.decoder_length else None)
 
@@ -71,28 +77,3 @@ class PromptTuning(StartSettings):
         if context.decoder_embeddings is not None:
             context = replace(context, embeddings=context.decoder_embeddings)
         return self.model_copy(update=changes).start(context)
-
-
-class SoftPrompt(nn.Module):
-    """The prompt's vectors [P, H], and [D, H] of the decoder, in float32 whatever the backbone's.
-
-    Whichever has no rows is no parameter.
-    """
-
-    def __init__(self, vectors: Tensor, decoder: Tensor | None = None) -> None:
-        super().__init__()
-        empty = torch.zeros(0, vectors.shape[1], device=vectors.device)
-        self.vectors = nn.Parameter(vectors.float()) if len(vectors) else empty
-        self.decoder = None if decoder is None else nn.Parameter(decoder.float())
-
-    def groups(self) -> tuple[ParameterGroup, ...]:
-        """One rate, the run's."""
-        return (ParameterGroup(tuple(self.parameters())),)
-
-    def injection(self) -> InputTokens:
-        """The vectors as they are."""
-        return InputTokens(self.vectors, decoder=self.decoder)
-
-    def penalty(self) -> Tensor | None:
-        """None."""
-        return None

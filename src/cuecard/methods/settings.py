@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
-from typing import ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
 from cuecard.types import InitContext, Method, Need, Slot
+
+UNREAD: Any = object()
+"""Stands for the tensor of a prompt whose folder has not been read yet."""
+
+
+def _tensor(value: Any) -> Any:
+    """A value that is a tensor; without torch nothing is one, and torch is not imported to ask."""
+    torch = sys.modules.get("torch")
+    if value is not UNREAD and (torch is None or not isinstance(value, torch.Tensor)):
+        raise ValueError("Input should be an instance of Tensor")
+    return value
+
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    TensorField = Tensor
+else:
+    TensorField = Annotated[Any, PlainValidator(_tensor)]
 
 
 class MethodSettings(BaseModel):
@@ -23,13 +42,13 @@ class MethodSettings(BaseModel):
             (at the template's `{prompt}`).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ClassVar[str]
     about: ClassVar[str]
     needs: ClassVar[tuple[Need, ...]] = ("input-tokens",)
 
-    prompt: Tensor | None = Field(default=None, exclude=True, repr=False)
+    prompt: TensorField | None = Field(default=None, exclude=True, repr=False)
     slot: Slot = "prefix"
 
     @property

@@ -9,15 +9,17 @@ embeddings of 0.02 is why public random inits often do not learn.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
 from cuecard.errors import ConfigError
+from cuecard.lazy import torch
 from cuecard.methods.settings import MethodSettings
 from cuecard.types import InitContext
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Init = Literal["random", "vocabulary", "text", "labels", "prompt"]
 

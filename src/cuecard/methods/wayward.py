@@ -7,15 +7,15 @@ Continuous Prompts" (NAACL 2022), section 3; gamma 0.01 is theirs.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from cuecard.methods.prompt_tuning import SoftPrompt
 from cuecard.methods.start import StartSettings
 from cuecard.types import InitContext
+
+if TYPE_CHECKING:
+    from cuecard.methods.readable_prompt import ReadablePrompt
 
 
 class Wayward(StartSettings):
@@ -37,19 +37,6 @@ class Wayward(StartSettings):
         Raises:
             ConfigError: a text without tokens, or one that is too long.
         """
+        from cuecard.methods.readable_prompt import ReadablePrompt  # noqa: PLC0415 - it needs torch
+
         return ReadablePrompt(self.start(context), self.gamma)
-
-
-class ReadablePrompt(SoftPrompt):
-    """Vectors [P, H] and the text's embeddings [P, H] that they are held near to."""
-
-    text: Tensor
-
-    def __init__(self, vectors: Tensor, gamma: float) -> None:
-        super().__init__(vectors)
-        self.gamma = gamma
-        self.register_buffer("text", vectors.detach().float().clone())
-
-    def penalty(self) -> Tensor:
-        """gamma (1/P) sum_i ||p_i - d_i||^2."""
-        return self.gamma * torch.sum((self.vectors - self.text) ** 2) / len(self.vectors)

@@ -1,21 +1,48 @@
 """Where prompts are kept, numbered and promoted: a folder, an object store, or the Hub."""
 
-from cuecard.registry.collect import Collected, collect
-from cuecard.registry.contents import Contents
-from cuecard.registry.documents import AliasEvent, Version
-from cuecard.registry.gates import Gates, Measuring
-from cuecard.registry.hub import (
-    HubPlace,
-    parse_hub,
-    pull_from_hub,
-    push_to_hub,
-    read_hub_folder,
-    write_hub_folder,
+from typing import TYPE_CHECKING
+
+from cuecard.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from cuecard.registry.collect import Collected
+    from cuecard.registry.contents import Contents
+    from cuecard.registry.documents import AliasEvent, Version
+    from cuecard.registry.gates import Gates, Measuring
+    from cuecard.registry.hub import (
+        HubPlace,
+        parse_hub,
+        pull_from_hub,
+        push_to_hub,
+        read_hub_folder,
+        write_hub_folder,
+    )
+    from cuecard.registry.references import Reference, parse_reference
+    from cuecard.registry.registry import Pushed, Registry
+    from cuecard.registry.signing import Signer, read_trusted
+    from cuecard.registry.verify import Report
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        ".collect": ("Collected",),
+        ".contents": ("Contents",),
+        ".documents": ("AliasEvent", "Version"),
+        ".gates": ("Gates", "Measuring"),
+        ".hub": (
+            "HubPlace",
+            "parse_hub",
+            "pull_from_hub",
+            "push_to_hub",
+            "read_hub_folder",
+            "write_hub_folder",
+        ),
+        ".references": ("Reference", "parse_reference"),
+        ".registry": ("Pushed", "Registry"),
+        ".signing": ("Signer", "read_trusted"),
+        ".verify": ("Report",),
+    },
 )
-from cuecard.registry.references import Reference, parse_reference
-from cuecard.registry.registry import Pushed, Registry
-from cuecard.registry.signing import Signer, read_trusted
-from cuecard.registry.verify import Report, verify
 
 __all__ = [
     "AliasEvent",
@@ -30,13 +57,11 @@ __all__ = [
     "Report",
     "Signer",
     "Version",
-    "collect",
     "parse_hub",
     "parse_reference",
     "pull_from_hub",
     "push_to_hub",
     "read_hub_folder",
     "read_trusted",
-    "verify",
     "write_hub_folder",
 ]

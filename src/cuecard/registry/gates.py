@@ -15,7 +15,8 @@ from typing import Any
 
 from cuecard.artifacts import Prompt
 from cuecard.errors import ConfigError, GateError
-from cuecard.evaluation import Evaluation, evaluate, gain
+from cuecard.evaluation import Evaluation, gain
+from cuecard.evaluation.evaluate import evaluate
 from cuecard.evaluation.intervals import rows_for_margin
 from cuecard.evaluation.predict import BATCH_ROWS
 from cuecard.evaluation.report import plain

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cuecard.artifacts.manifest import Coordinates, Expected, TestVector
-from cuecard.artifacts.probes import COORDINATE_TOLERANCE, DTYPES, TOLERANCE
+from cuecard.artifacts.probes import COORDINATE_TOLERANCE, TOLERANCE, dtype_name
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.serving.engine import Embedding, Engine, Scoring
 from cuecard.serving.shelf import Served
@@ -63,7 +63,7 @@ async def _check_vectors(
     found = await engine.embed(rows) if rows else []
     for (test, expected), vector in zip(tests, found, strict=True):
         wanted = expected.coordinates
-        dtypes = test.dtype, DTYPES[engine.dtype]
+        dtypes = test.dtype, dtype_name(engine.dtype) or test.dtype
         allowed = max(COORDINATE_TOLERANCE[dtype] for dtype in dtypes)
         _compare(wanted, vector[: len(wanted)].tolist(), allowed, "coordinates", served)
 

@@ -1,18 +1,42 @@
 """What is learnt: records, templates, labels and splits. Knows nothing of models."""
 
-from cuecard.tasks.batching import batches_by_length, collate, ordered_batches
-from cuecard.tasks.readers import read_records, read_splits
-from cuecard.tasks.splits import (
-    SplitReport,
-    Splits,
-    content_hash,
-    draw_rows,
-    remove_duplicates,
-    split_records,
+from typing import TYPE_CHECKING
+
+from cuecard.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from cuecard.tasks.batching import batches_by_length, collate, ordered_batches
+    from cuecard.tasks.readers import read_records, read_splits
+    from cuecard.tasks.splits import (
+        SplitReport,
+        Splits,
+        content_hash,
+        draw_rows,
+        remove_duplicates,
+        split_records,
+    )
+    from cuecard.tasks.task import SpecOptions, Task, TaskSpec
+    from cuecard.tasks.template import Template, escape
+    from cuecard.tasks.verbalizer import Verbalizer
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        ".batching": ("batches_by_length", "collate", "ordered_batches"),
+        ".readers": ("read_records", "read_splits"),
+        ".splits": (
+            "SplitReport",
+            "Splits",
+            "content_hash",
+            "draw_rows",
+            "remove_duplicates",
+            "split_records",
+        ),
+        ".task": ("SpecOptions", "Task", "TaskSpec"),
+        ".template": ("Template", "escape"),
+        ".verbalizer": ("Verbalizer",),
+    },
 )
-from cuecard.tasks.task import SpecOptions, Task, TaskSpec
-from cuecard.tasks.template import Template, escape
-from cuecard.tasks.verbalizer import Verbalizer
 
 __all__ = [
     "SpecOptions",

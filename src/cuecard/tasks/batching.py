@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from cuecard.errors import ConfigError
+from cuecard.lazy import np, torch
 from cuecard.types import Backbone, Batch, Encoded
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MEGABATCH = 16
 """How many batches are shuffled together before they are grouped by length."""

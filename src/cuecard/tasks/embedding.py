@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.nn import functional
-
+from cuecard.lazy import functional, torch
 from cuecard.tasks.batching import collate
 from cuecard.tasks.tokens import closing_count
 from cuecard.types import Backbone, Batch, Encoded, Injection, Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def texts_of(pair: Encoded) -> tuple[Encoded, Encoded]:

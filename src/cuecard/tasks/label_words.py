@@ -16,9 +16,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from cuecard.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 TokenIds = tuple[int, ...]
 

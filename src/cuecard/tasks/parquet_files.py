@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
-
 from cuecard.errors import DataError
+from cuecard.lazy import lazy_module
 from cuecard.tasks.tables import Table, Wanted, require_columns
+
+pyarrow = lazy_module("pyarrow")
+parquet = lazy_module("pyarrow.parquet")
 
 
 def read_parquet(path: Path, wanted: Wanted) -> Table:
@@ -22,9 +23,9 @@ def read_parquet(path: Path, wanted: Wanted) -> Table:
         DataError: a file that is not Parquet or is damaged, or a missing column.
     """
     try:
-        schema = pyarrow.parquet.read_schema(path)
+        schema = parquet.read_schema(path)
         require_columns(wanted.needed, schema.names, str(path))
-        table = pyarrow.parquet.read_table(path, columns=list(wanted.needed))
+        table = parquet.read_table(path, columns=list(wanted.needed))
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(
             "the file cannot be read as Parquet",

@@ -15,14 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from cuecard.errors import ConfigError
+from cuecard.lazy import torch
 from cuecard.tasks.batching import NO_TARGET, collate
 from cuecard.types import Backbone, Batch, Encoded, Injection, Reads
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Words = Sequence[Sequence[int]]
 Layout = Literal["tree", "lines", "masks"]

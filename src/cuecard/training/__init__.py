@@ -1,17 +1,34 @@
 """Training: one loop for every method, task and backbone."""
 
-from cuecard.training.answer import answer
-from cuecard.training.config import TrainConfig
-from cuecard.training.log import Observer, read_log
-from cuecard.training.lora import LoraSettings
-from cuecard.training.mix import Multitask
-from cuecard.training.multitask import multitask
-from cuecard.training.prove import Proof, prove
-from cuecard.training.space import SweepConfig
-from cuecard.training.sweep import sweep
-from cuecard.training.train import Run, train
-from cuecard.training.train_lora import LoraRun, train_lora
-from cuecard.training.trials import Sweep
+from typing import TYPE_CHECKING
+
+from cuecard.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from cuecard.training.config import TrainConfig
+    from cuecard.training.log import Observer, read_log
+    from cuecard.training.lora import LoraSettings
+    from cuecard.training.mix import Multitask
+    from cuecard.training.prove import Proof
+    from cuecard.training.space import SweepConfig
+    from cuecard.training.train import Run
+    from cuecard.training.train_lora import LoraRun
+    from cuecard.training.trials import Sweep
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        ".config": ("TrainConfig",),
+        ".log": ("Observer", "read_log"),
+        ".lora": ("LoraSettings",),
+        ".mix": ("Multitask",),
+        ".prove": ("Proof",),
+        ".space": ("SweepConfig",),
+        ".train": ("Run",),
+        ".train_lora": ("LoraRun",),
+        ".trials": ("Sweep",),
+    },
+)
 
 __all__ = [
     "LoraRun",
@@ -23,11 +40,5 @@ __all__ = [
     "Sweep",
     "SweepConfig",
     "TrainConfig",
-    "answer",
-    "multitask",
-    "prove",
     "read_log",
-    "sweep",
-    "train",
-    "train_lora",
 ]

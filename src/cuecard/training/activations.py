@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import psutil
-import torch
 
 from cuecard.errors import ConfigError
+from cuecard.lazy import torch
 from cuecard.tasks import batches_by_length
 from cuecard.training.config import Activations, TrainConfig
 from cuecard.types import Backbone, Recomputes

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from cuecard.backbones import FAMILIES as BACKBONES
+from cuecard.backbones import TAKES as FAMILIES
 from cuecard.errors import ConfigError
 from cuecard.methods import METHODS
 from cuecard.tasks import TaskSpec
@@ -24,9 +24,6 @@ LIMITS: Mapping[Need, str] = MappingProxyType(
         "or, among encoders, with an attention of their own",
         "layer-tokens": "not encoders whose layers share their weights",
     }
-)
-FAMILIES: Mapping[str, frozenset[Need]] = MappingProxyType(
-    {name: family.takes for name, family in BACKBONES.items()}
 )
 
 

@@ -8,9 +8,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cuecard.errors import TrainingError
+from cuecard.lazy import torch
 from cuecard.plain_files import replace_file, writing_to
 
 FILE = "checkpoint.pt"

@@ -8,10 +8,13 @@ negatives (Henderson et al. 2017, arXiv:1705.00652, section 4.4), on cosines ove
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.nn import functional
+from cuecard.lazy import functional, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 TEMPERATURE = 0.05
 

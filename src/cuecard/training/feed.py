@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
-
+from cuecard.lazy import torch
 from cuecard.training.checkpoint import State
 from cuecard.training.job import Job
 from cuecard.training.label_sample import Sample, sample_labels

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
+from cuecard.lazy import functional, nn, torch
 from cuecard.tasks import TaskSpec
 from cuecard.types import Encoded, Head, Injection, Method, ParameterGroup
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Headed:

@@ -12,10 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from torch import Tensor
+from cuecard.lazy import np, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 # The others that a row's own label is compared with.
 NEGATIVES = 15

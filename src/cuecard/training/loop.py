@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
 from cuecard.errors import Interrupted
+from cuecard.lazy import torch
 from cuecard.training.activations import recomputing
 from cuecard.training.checkpoint import Checkpoint
 from cuecard.training.loss import batch_losses

@@ -11,19 +11,21 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
-from torch import Tensor, nn
-from torch.nn import functional
-from transformers.pytorch_utils import Conv1D
 
 from cuecard.backbones.adapter import Adapter, Update, adaptable, merge
 from cuecard.backbones.adapter_files import MAX_RANK
 from cuecard.backbones.adapter_targets import ALL_LINEAR, Targets
 from cuecard.errors import ConfigError
+from cuecard.lazy import functional, lazy_module, nn, torch
 from cuecard.types import Backbone, Injection, InputTokens, ParameterGroup
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_layers = lazy_module("transformers.pytorch_utils")
 
 LORA_LR = 5e-4
 
@@ -138,7 +140,7 @@ class Lora:
     @property
     def transposed(self) -> bool:
         """Whether its matrices are held as [I, O], as GPT-2's are."""
-        return any(isinstance(module, Conv1D) for module in self._modules.values())
+        return any(isinstance(module, _layers.Conv1D) for module in self._modules.values())
 
 
 @contextmanager
@@ -198,4 +200,8 @@ def _chosen(backbone: Backbone, settings: LoraSettings) -> dict[str, nn.Module]:
 def _widths(module: Any) -> tuple[int, int]:
     """(O, I)"""
     first, second = module.weight.shape
-    return (int(second), int(first)) if isinstance(module, Conv1D) else (int(first), int(second))
+    return (
+        (int(second), int(first))
+        if isinstance(module, _layers.Conv1D)
+        else (int(first), int(second))
+    )

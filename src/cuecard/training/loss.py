@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
-from torch import Tensor
-from torch.nn import functional
+from typing import TYPE_CHECKING, Literal
 
 from cuecard.errors import ConfigError
+from cuecard.lazy import functional, torch
 from cuecard.tasks import TaskSpec, collate
 from cuecard.tasks.batching import NO_TARGET, inside_of
 from cuecard.tasks.embedding import collate_texts, pooled, texts_of
@@ -21,6 +18,9 @@ from cuecard.training.contrast import contrastive_loss
 from cuecard.training.head import head_loss
 from cuecard.training.label_sample import Sample
 from cuecard.types import Backbone, Batch, Encoded, Head, Injection, Reads, Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Resolved = Literal["labels", "tokens", "head", "pairs"]
 SoftLabels = Mapping[Encoded, Sequence[float]]

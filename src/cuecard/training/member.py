@@ -6,9 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 
-import torch
-
 from cuecard.errors import TrainingError
+from cuecard.lazy import torch
 from cuecard.training.checkpoint import State
 from cuecard.training.feed import Feed
 from cuecard.training.head import head_of

@@ -8,9 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from cuecard.artifacts.shared import SharedPrompt
 from cuecard.artifacts.tensors import tensors_of
@@ -32,6 +30,9 @@ from cuecard.training.optim import default_lr
 from cuecard.training.train import Run, Unchanged, finish_run, init_context, log_start, run_key
 from cuecard.training.validation import Validation, validate
 from cuecard.types import Backbone, Injection
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TASKS, SHARED = "tasks", "shared"
 

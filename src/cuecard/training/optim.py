@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
-
-import torch
-from torch import Tensor
-from transformers.optimization import Adafactor
+from typing import TYPE_CHECKING, Any
 
 from cuecard.errors import ConfigError
+from cuecard.lazy import lazy_module, torch
 from cuecard.training.config import TrainConfig
 from cuecard.types import ParameterGroup
+
+transformers_optimization = lazy_module("transformers.optimization")
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # A step of Adam moves a coordinate by about lr. Embedding tables differ in scale by a factor of
 # ten, so the rate is a share of the table's RMS; LoRA's 1e-4 would look like "it does not learn".
@@ -53,7 +55,7 @@ def make_optimizer(
         for group in groups
     ]
     if config.optimizer == "adafactor":
-        adafactor: torch.optim.Optimizer = Adafactor(
+        adafactor: torch.optim.Optimizer = transformers_optimization.Adafactor(
             parameters,
             lr=lr,
             scale_parameter=False,

@@ -7,16 +7,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from cuecard.artifacts import Prompt
 from cuecard.errors import DataError, FrozenError
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.predict import check_task
 from cuecard.evaluation.report import plain
+from cuecard.lazy import torch
 from cuecard.methods import PromptTuning
 from cuecard.tasks import Task, TaskSpec, collate, draw_rows
 from cuecard.tasks.embedding import embed_rows
@@ -45,6 +43,9 @@ from cuecard.types import (
     Slot,
     Tokenizer,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # The sweep compares rates, which takes fewer rows than choosing a step.
 _SWEEP_ROWS = 200

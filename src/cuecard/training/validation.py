@@ -7,13 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import torch
-
 from cuecard.evaluation.calibration import fitted_prior
 from cuecard.evaluation.embedding import nearest, pair_vectors
 from cuecard.evaluation.heads import fitted_thresholds, head_outputs
 from cuecard.evaluation.predict import head_answers, predict
+from cuecard.lazy import np, torch
 from cuecard.tasks import TaskSpec, ordered_batches
 from cuecard.training.config import Select
 from cuecard.training.contrast import contrastive_loss

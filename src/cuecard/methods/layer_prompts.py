@@ -1,0 +1,30 @@
+"""The vectors of every layer that deep prompts train. See `methods/deep_prompts.py`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cuecard.types import LayerTokens, ParameterGroup
+
+
+class LayerPrompts(nn.Module):
+    """The first layer's vectors [P, H] and the others' [L - 1, P, H] in float32."""
+
+    def __init__(self, first: Tensor, others: Tensor, lr: float | None) -> None:
+        super().__init__()
+        self._lr = lr
+        self.first = nn.Parameter(first.float())
+        self.others = nn.Parameter(others.to(first.device).float().contiguous())
+
+    def groups(self) -> tuple[ParameterGroup, ...]:
+        """The first layer's vectors at the run's rate, the others at their own."""
+        return ParameterGroup((self.first,)), ParameterGroup((self.others,), self._lr)
+
+    def injection(self) -> LayerTokens:
+        """Every layer's vectors [L, P, H]."""
+        return LayerTokens(torch.cat([self.first[None], self.others]))
+
+    def penalty(self) -> Tensor | None:
+        """None."""
+        return None
