@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from cuecard.tasks.similar import nearest
+from cuecard.tasks.similar import look_alikes, look_alikes_told, nearest
 
 NFC, NFD = (unicodedata.normalize(form, "größe") for form in ("NFC", "NFD"))
 
@@ -32,3 +32,23 @@ def test_what_was_meant_and_how_it_differs(name: str, there: str, hint: str) -> 
 def test_the_same_word_is_no_hint() -> None:
     assert nearest("text", ["text"]) is None
     assert nearest("text", ["text", "texts"]) == "did you mean 'texts'?"
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ("cafe\u0301", "NFC and NFD"),
+        ("caf\u200bé", "invisible"),
+        ("Café", "upper and lower case"),
+        ("c\u0430fé", "another alphabet"),
+        ("caf é", "spaces differ"),
+    ],
+)
+def test_labels_that_look_alike_are_found_and_told_apart(other: str, told: str) -> None:
+    pairs = look_alikes(["tea", "café", other, "milk"])
+    assert pairs == [("café", other)]
+    assert told in look_alikes_told(pairs)
+
+
+def test_labels_that_are_unlike_or_the_same_are_not_look_alikes() -> None:
+    assert look_alikes(["spam", "not spam", "ham", "spam"]) == []

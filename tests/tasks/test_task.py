@@ -194,3 +194,11 @@ def test_a_field_that_may_be_empty(write: Write) -> None:
     for wrong, said in ((("inptu",), "did you mean 'input'"), (("task", "input"), "every field")):
         with pytest.raises(ConfigError, match=said):
             Task.from_file(path, template=template, allow_empty=wrong)
+
+
+def test_labels_that_look_alike_are_named() -> None:
+    labels = ("late", "l\u200bate", "early")
+    spec = TaskSpec(kind="classification", template="{text} :", labels=labels)
+    rows = [Record({"text": f"text {i}"}, labels[i % 3]) for i in range(60)]
+    with pytest.warns(DataWarning, match=r"labels look alike: 'late' and 'l.u200bate'"):
+        Task.from_records(spec, rows)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from transformers import PreTrainedTokenizerFast
 
@@ -33,3 +35,14 @@ def test_a_word_that_begins_another_is_reported(tokenizer: PreTrainedTokenizerFa
     verbalizer = Verbalizer({"yes": "zz", "very": "zz top", "no": "qq"})
     assert verbalizer.prefix_conflicts(tokenizer, False) == (("yes", "very"),)
     assert Verbalizer({"a": "zz", "b": "qq"}).prefix_conflicts(tokenizer, False) == ()
+
+
+def test_labels_that_a_tokenizer_reads_alike_are_refused() -> None:
+    def uncased(text: str, **options: Any) -> dict[str, list[int]]:
+        return {"input_ids": [ord(char) for char in text.lower()]}
+
+    reader: Any = uncased
+    with pytest.raises(ConfigError, match="reads two labels alike") as caught:
+        Verbalizer({"May": "May", "may": "may"}).continuations(reader, False)
+    assert "'May' and 'may'" in str(caught.value.where)
+    assert "upper and lower case" in str(caught.value.got)

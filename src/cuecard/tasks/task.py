@@ -13,6 +13,7 @@ from cuecard.errors import ConfigError, DataError, DataWarning
 from cuecard.tasks.cells import columns_of
 from cuecard.tasks.kinds import LABELLED, OUTSIDE, TARGETS, TEMPLATES, Kind, check_target, labels_of
 from cuecard.tasks.readers import read_records, read_splits
+from cuecard.tasks.similar import look_alikes, look_alikes_told
 from cuecard.tasks.spec import TaskSpec
 from cuecard.tasks.splits import (
     MAX_LABELS,
@@ -157,6 +158,7 @@ class Task:
         if limit is not None:
             splits, report = limit_train(splits, report, limit, seed)
         _warn_of_untrained(spec, splits, limit)
+        _warn_of_look_alikes(spec.labels)
         for name, part in zip(SPLITS, split, strict=True):
             if report.rows[name] == 0 and (name == "train" or name in given or part > 0):
                 raise DataError(
@@ -206,6 +208,15 @@ def _read(
             optional=wanted.optional,
         )
     return given
+
+
+def _warn_of_look_alikes(labels: Sequence[str]) -> None:
+    """Name labels that a person would take for one."""
+    pairs = look_alikes(labels)
+    if pairs:
+        more = "" if len(pairs) <= _NAMED else f"; and {len(pairs) - _NAMED:,} more pairs"
+        text = f"labels look alike: {look_alikes_told(pairs[:_NAMED])}{more}"
+        warnings.warn(DataWarning(text), stacklevel=3)
 
 
 def _warn_of_untrained(spec: TaskSpec, splits: Splits, limit: int | None) -> None:

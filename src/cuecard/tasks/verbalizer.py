@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cuecard.errors import ConfigError
+from cuecard.tasks.similar import difference, shown
 from cuecard.tasks.tokens import continuation_ids
 from cuecard.types import Tokenizer
 
@@ -50,22 +51,27 @@ class Verbalizer:
                     expected="a word the model can say",
                 )
             if ids in seen:
-                raise ConfigError(
-                    "two labels have the same word",
-                    where=f"words, labels {seen[ids]!r} and {label!r}",
-                    got=repr(word),
-                    expected="a different word for each label",
-                )
+                raise self._same_tokens(seen[ids], label)
             seen[ids] = label
         return tuple(seen)
+
+    def _same_tokens(self, one: str, other: str) -> ConfigError:
+        words = self.words[one], self.words[other]
+        same = words[0].strip() == words[1].strip()
+        return ConfigError(
+            "two labels have the same word" if same else "the model reads two labels alike",
+            where=f"labels {shown(one)} and {shown(other)}",
+            got=repr(words[1]) if same else f"the same tokens; {difference(*words)}",
+            expected="labels, or words for them (task.words), that the tokenizer tells apart",
+        )
 
     def prefix_conflicts(
         self, tokenizer: Tokenizer, context_ends_with_space: bool
     ) -> tuple[tuple[str, str], ...]:
         """Pairs of labels (short, long) where the short word's tokens begin the long one's.
 
-        The long word can then never score above the short one by summed log-probability: score
-        by length, calibrate, or choose other words.
+        By summed log-probability the long word could never score above the short one: see
+        `LabelWords`.
         """
         words = dict(
             zip(self.labels, self.continuations(tokenizer, context_ends_with_space), strict=True)
