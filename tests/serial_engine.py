@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cuecard.artifacts import Prompt, check_backbone
 from cuecard.errors import BackboneError
-from cuecard.serving.engine import Embedding, Finished, Generation, Held, Scoring, Token
+from cuecard.serving.engine import Embedding, Finished, Generation, Guide, Held, Scoring, Token
 from cuecard.tasks.batching import collate
 from cuecard.tasks.embedding import embed_rows
 from cuecard.types import Encoded
@@ -72,19 +72,30 @@ class SerialEngine:
             stops = {self.tokenizer.eos_token_id, *sampling.stop_ids}
             context = list(request.context)
             self._check(len(context) + sampling.max_new_tokens)
+            guide = None if sampling.grammar is None else sampling.grammar.guide()
             for _ in range(sampling.max_new_tokens):
                 await self.pause.wait()
                 await asyncio.sleep(0)
-                token, logprob = self._next(request, context, dice)
+                token = self._next(request, context, dice, guide, stops)
                 self.steps += 1
-                if token in stops:
+                if token.id in stops:
                     yield Finished("stop")
                     return
-                context.append(token)
-                yield Token(token, logprob)
+                context.append(token.id)
+                yield token
+                if guide is not None:
+                    guide.accept(token.id)
+                    if guide.finished:
+                        yield Finished("stop")
+                        return
             yield Finished("length")
         finally:
             self.generating -= 1
+
+    def generate_choices(
+        self, requests: Sequence[Generation]
+    ) -> list[AsyncIterator[Token | Finished]]:
+        return [self.generate(request) for request in requests]
 
     def stats(self) -> Mapping[str, float]:
         return {"prompts": len(self.held), "generating": self.generating, "steps": self.steps}
@@ -108,19 +119,30 @@ class SerialEngine:
 
     @torch.inference_mode()
     def _next(
-        self, request: Generation, context: Sequence[int], dice: torch.Generator
-    ) -> tuple[int, float]:
+        self,
+        request: Generation,
+        context: Sequence[int],
+        dice: torch.Generator,
+        guide: Guide | None,
+        stops: Collection[int],
+    ) -> Token:
         injection = None if request.prompt is None else request.prompt.injection
         batch = collate([(Encoded(tuple(context), (), request.slot), ())], read="next")
         logs = self.backbone.forward(batch, injection)[0].log_softmax(-1)
-        sampling = request.sampling
+        sampling, left = request.sampling, logs
+        if guide is not None:
+            allowed = guide.allowed(len(logs))
+            allowed[list(stops)] = guide.accepting
+            left = logs.masked_fill(~allowed, -torch.inf)
         if sampling.temperature == 0.0:
-            token = int(logs.argmax())
+            token = int(left.argmax())
         else:
-            shares, order = (logs / sampling.temperature).softmax(-1).sort(descending=True)
+            shares, order = (left / sampling.temperature).softmax(-1).sort(descending=True)
             kept = shares.cumsum(-1) - shares < sampling.top_p
             token = int(order[int(torch.multinomial(shares * kept, 1, generator=dice))])
-        return token, float(logs[token])
+        best = logs.topk(sampling.top_logprobs)
+        top = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+        return Token(token, float(logs[token]), top)
 
     def _check(self, tokens: int) -> None:
         if tokens > self.max_positions:

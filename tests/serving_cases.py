@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cuecard.evaluation.predict import predict
-from cuecard.serving.engine import Generation, Held, Sampling, Scoring
+from cuecard.serving.engine import Generation, Grammar, Held, Sampling, Scoring
 from cuecard.tasks import TaskSpec
 from cuecard.tasks.batching import collate
 from cuecard.types import Backbone, Encoded, Injection, InputTokens, PrefixKV, Record, Slot
@@ -166,6 +166,27 @@ def gap_at_departure(backbone: Backbone, case: Case, tokens: Sequence[int]) -> f
     injection = None if case.prompt is None else case.prompt.injection
     logits = backbone.forward(collate([(case.row, own[: at + 1])]), injection)[-1].float()
     return abs(float(logits[own[at]] - logits[other[at]]))
+
+
+@torch.inference_mode()
+def constrained_answer(
+    backbone: Backbone, case: Case, grammar: Grammar, most: int
+) -> tuple[int, ...]:
+    """The likeliest tokens that a grammar allows, one at a time, until nothing may follow."""
+    end = int(backbone.tokenizer.eos_token_id)
+    injection = None if case.prompt is None else case.prompt.injection
+    guide, answer = grammar.guide(), list[int]()
+    while len(answer) < most and not guide.finished:
+        # The target's last token is only there to be read in front of.
+        logits = backbone.forward(collate([(case.row, [*answer, 0])]), injection)[-1].float()
+        allowed = guide.allowed(len(logits))
+        allowed[end] = guide.accepting
+        token = int(logits.masked_fill(~allowed, -torch.inf).argmax())
+        if token == end:
+            break
+        answer.append(token)
+        guide.accept(token)
+    return tuple(answer)
 
 
 def _telling(cases: Sequence[Case], least_margin: float) -> list[Case]:

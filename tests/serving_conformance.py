@@ -63,6 +63,24 @@ async def written(
     raise AssertionError("a stream ended without saying why")
 
 
+async def told(stream: Any) -> tuple[list[int], str]:
+    """Tokens of a choice and how it ended."""
+    tokens: list[int] = []
+    async with aclosing(stream) as pieces:
+        async for piece in pieces:
+            if isinstance(piece, Finished):
+                return tokens, piece.reason
+            tokens.append(piece.id)
+    raise AssertionError("a choice ended without saying why")
+
+
+async def tokens_of(engine: Engine, request: Generation) -> list[Token]:
+    """Tokens with all that is told of them."""
+    stream: Any = engine.generate(request)
+    async with aclosing(stream) as pieces:
+        return [piece async for piece in pieces if isinstance(piece, Token)]
+
+
 async def wrongly_written(engine: Engine, cases: Sequence[Case]) -> list[Case]:
     """Cases, all written at once, whose tokens are not those got alone."""
     return [case for case, _ in await other_texts(engine, cases)]

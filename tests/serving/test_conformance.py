@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,24 +12,53 @@ import pytest
 
 from cuecard.backbones import load_frozen
 from cuecard.errors import CuecardError
-from cuecard.serving.engine import Engine, Finished, Held, Sampling
+from cuecard.serving.engine import Engine, Finished, Grammar, Held, Sampling
+from cuecard.serving.structured import Grammars
 from cuecard.types import Encoded, InputTokens, PrefixKV
-from serving_cases import NEW_TOKENS, Case, make_cases
-from serving_conformance import churned, drawn, scored, written, wrongly_written
+from serving_cases import NEW_TOKENS, Case, constrained_answer, make_cases
+from serving_conformance import (
+    churned,
+    drawn,
+    scored,
+    tokens_of,
+    told,
+    written,
+    wrongly_written,
+)
 from serving_kinds import KINDS, Kind, at_work
 from serving_llama import save_tiny_llama
 
 TOLERANCE = 1e-4
 
 
+# Ends by itself whatever a model likes.
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "good": {"type": "boolean"},
+        "stars": {"type": "integer", "minimum": 1, "maximum": 5},
+        "tags": {"type": "array", "items": {"enum": ["warm", "funny"]}, "maxItems": 2},
+    },
+    "required": ["good", "stars", "tags"],
+    "additionalProperties": False,
+}
+CONSTRAINED_TOKENS = 64
+
+
 @dataclass(frozen=True)
 class Running:
-    """An engine at work, its loop, and what to ask it."""
+    """An engine at work, its loop, and what to ask it.
+
+    Attributes:
+        constrained: what some cases' answers are under the grammar, got alone.
+    """
 
     engine: Engine
     run: Callable[[Any], Any]
     cases: list[Case]
     kind: Kind
+    grammar: Grammar
+    constrained: list[tuple[Case, tuple[int, ...]]]
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +71,13 @@ def running(request: pytest.FixtureRequest, backbone: Any) -> Iterator[Running]:
     kind = KINDS[request.param]
     kind.needed()
     cases = make_cases(backbone, prefix_kv=kind.prefix_kv)
+    grammar = asyncio.run(Grammars(backbone.tokenizer).compile(SCHEMA))
+    constrained = [
+        (case, constrained_answer(backbone, case, grammar, CONSTRAINED_TOKENS))
+        for case in cases[:: len(cases) // 8]
+    ]
     with at_work(kind, backbone) as (engine, run):
-        yield Running(engine, run, cases, kind)
+        yield Running(engine, run, cases, kind, grammar, constrained)
 
 
 def test_the_cases_are_of_many_prompts_and_tell_them_apart(running: Running) -> None:
@@ -95,6 +130,97 @@ def test_a_stop_token_ends_an_answer_and_is_not_part_of_it(running: Running) -> 
     tokens, reason = running.run(written(running.engine, case.generation(sampling)))
     assert reason == "stop"
     assert tuple(tokens) == case.answer[: case.answer.index(stop)]
+
+
+def test_constrained_answers_follow_their_schema_and_disturb_nobody(running: Running) -> None:
+    sampling = Sampling(CONSTRAINED_TOKENS, grammar=running.grammar)
+    plain = running.cases[:12]
+
+    async def all_at_once() -> tuple[list[Any], list[Case]]:
+        asked = [written(running.engine, c.generation(sampling)) for c, _ in running.constrained]
+        both = await asyncio.gather(asyncio.gather(*asked), wrongly_written(running.engine, plain))
+        return both[0], both[1]
+
+    found, wrong = running.run(all_at_once())
+    assert wrong == []
+    for (tokens, reason), (_, alone) in zip(found, running.constrained, strict=True):
+        assert tuple(tokens) == alone
+        assert reason == "stop"
+        review = json.loads(running.engine.tokenizer.decode(tokens))
+        assert list(review) == ["good", "stars", "tags"]
+    assert len({alone for _, alone in running.constrained}) > 1
+
+
+def test_constrained_draws_follow_their_schema(running: Running) -> None:
+    some = [case for case, _ in running.constrained]
+
+    async def draw(seed: int) -> list[Any]:
+        sampling = Sampling(
+            CONSTRAINED_TOKENS, temperature=1.5, top_p=0.95, seed=seed, grammar=running.grammar
+        )
+        return await asyncio.gather(
+            *(written(running.engine, case.generation(sampling)) for case in some)
+        )
+
+    first, again, other = (running.run(draw(seed)) for seed in (3, 3, 4))
+    assert first == again != other
+    for tokens, reason in [*first, *other]:
+        assert reason == "stop"
+        assert 1 <= json.loads(running.engine.tokenizer.decode(tokens))["stars"] <= 5
+
+
+def test_a_constrained_answer_that_is_cut_says_so(running: Running) -> None:
+    case, alone = running.constrained[0]
+    sampling = Sampling(3, grammar=running.grammar)
+    found = running.run(written(running.engine, case.generation(sampling)))
+    assert found == (list(alone[:3]), "length")
+
+
+def test_choices_of_one_context_are_what_each_is_alone(running: Running) -> None:
+    case = running.cases[-1]
+    seeds = [Sampling(8, temperature=1.0, top_p=0.9, seed=seed) for seed in range(3)]
+    requests = [case.generation(sampling) for sampling in (*seeds, Sampling(NEW_TOKENS))]
+
+    async def together() -> list[Any]:
+        return await asyncio.gather(*map(told, running.engine.generate_choices(requests)))
+
+    choices = running.run(together())
+    assert choices == [running.run(written(running.engine, request)) for request in requests]
+    assert tuple(choices[-1][0]) == case.answer
+    assert len({tuple(tokens) for tokens, _ in choices[:3]}) > 1
+
+
+def test_choices_that_nobody_waits_for_end(running: Running) -> None:
+    requests = [running.cases[0].generation(Sampling(100, temperature=1.0))] * 3
+
+    async def leave() -> None:
+        choices: list[Any] = running.engine.generate_choices(requests)
+        await anext(choices[1])
+        for choice in choices:
+            await choice.aclose()
+
+    running.run(leave())
+    assert running.run(wrongly_written(running.engine, running.cases[:4])) == []
+
+
+def test_the_likeliest_tokens_come_with_each(running: Running) -> None:
+    case = next(c for c in running.cases if len(c.answer) == NEW_TOKENS)
+    sampling = Sampling(NEW_TOKENS, top_logprobs=5)
+    other = Sampling(NEW_TOKENS, temperature=1.0, seed=1, top_logprobs=2)
+
+    async def both() -> tuple[list[Any], list[Any]]:
+        asked = [tokens_of(running.engine, case.generation(each)) for each in (sampling, other)]
+        first, second = await asyncio.gather(*asked)
+        return first, second
+
+    greedy, drawn_ = running.run(both())
+    assert tuple(token.id for token in greedy) == case.answer
+    for token in greedy:
+        logs = [log for _, log in token.top]
+        assert len(logs) == 5 and logs == sorted(logs, reverse=True)
+        assert token.top[0] == (token.id, pytest.approx(token.logprob, abs=1e-6))
+    assert {len(token.top) for token in drawn_} == {2}
+    assert all(token.logprob <= token.top[0][1] for token in drawn_)
 
 
 def test_the_models_own_end_is_a_stop(running: Running) -> None:

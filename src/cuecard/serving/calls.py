@@ -143,7 +143,7 @@ class Writing(Call):
                 f"top_p {sampling.top_p}",
                 expected="1 token or more, a temperature from 0 on, a top_p above 0 and up to 1",
             )
-        self.sampling, self.stops, self.chooser = sampling, stops, Chooser(sampling)
+        self.sampling, self.stops, self.chooser = sampling, stops, Chooser(sampling, stops)
         self.left = sampling.max_new_tokens
         self.last = -1
         self.reserved = 0
@@ -165,6 +165,26 @@ class Writing(Call):
     def place(self) -> int:
         """Of the last token in its row, the prompt not counted."""
         return len(self.row.ids) + self.sampling.max_new_tokens - self.left - 1
+
+
+class Forked(Call):
+    """A row that runs once, and that several answers go on from.
+
+    Attributes:
+        answers: each is told for itself; none of them has the row among its own rows.
+    """
+
+    def __init__(self, answers: Sequence[Writing]) -> None:
+        super().__init__([answers[0].row], answers[0].deliver)
+        self.answers = tuple(answers)
+        for answer in answers:
+            answer.row = self.rows[0]
+            answer.rows.clear()
+
+    @property
+    def waiting(self) -> list[Writing]:
+        """The answers that somebody still waits for."""
+        return [answer for answer in self.answers if not (answer.over or answer.cancelled)]
 
 
 def _check(ids: Sequence[int], slot: int, number: int) -> None:

@@ -139,15 +139,17 @@ class Decoder:
         for call, token in zip(rows, tokens, strict=True):
             if token is None:
                 said.append((call, not_finite(self._backbone.name)))
+            elif isinstance(token, Exception):
+                said.append((call, token))
             elif token.id in call.stops:
                 said.append((call, Finished("stop")))
             else:
                 said.append((call, token))
                 call.left -= 1
                 call.last = token.id
-                if call.left:
+                if call.left and not call.chooser.finished:
                     continue
-                said.append((call, Finished("length")))
+                said.append((call, Finished("stop" if call.chooser.finished else "length")))
             call.over = True
         return said
 

@@ -57,6 +57,47 @@ class Embedding:
     row: Encoded
 
 
+class Guide(Protocol):
+    """Which tokens one answer may go on with; moves along with it."""
+
+    @property
+    def accepting(self) -> bool:
+        """Whether the answer may end here."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing may follow any more."""
+        ...
+
+    def allowed(self, vocabulary: int) -> Tensor:
+        """[V] bool on the CPU: the tokens that may come next, end tokens left out.
+
+        Raises:
+            CuecardError: the grammar is too complex to follow.
+        """
+        ...
+
+    def accept(self, token: int) -> None:
+        """The answer goes on with this token."""
+        ...
+
+
+class Grammar(Protocol):
+    """What a constrained answer has to look like.
+
+    Attributes:
+        schema: a JSON schema, as JSON.
+    """
+
+    @property
+    def schema(self) -> str: ...
+
+    def guide(self) -> Guide:
+        """A guide for one answer, at its beginning."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are chosen.
@@ -67,6 +108,8 @@ class Sampling:
         top_p: the share of the probability that tokens are drawn from.
         seed: makes the draws repeatable; None for others each time.
         stop_ids: ids that end it, besides the model's own end tokens.
+        top_logprobs: how many of the likeliest tokens are reported at each place.
+        grammar: what the text has to look like; None for any text.
     """
 
     max_new_tokens: int
@@ -74,6 +117,8 @@ class Sampling:
     top_p: float = 1.0
     seed: int | None = None
     stop_ids: tuple[int, ...] = ()
+    top_logprobs: int = 0
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +140,17 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token that was produced, and its log-probability; the stop token itself is none."""
+    """A token that was produced; the stop token itself is none.
+
+    Attributes:
+        logprob: under the model's own distribution: before temperature, `top_p` and grammar.
+        top: the likeliest tokens in this place and their log-probabilities, likeliest first; as
+            many as `Sampling.top_logprobs`.
+    """
 
     id: int
     logprob: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +223,16 @@ class Engine(Protocol):
         Raises:
             CuecardError: a request that does not fit.
             EngineError: the engine failed.
+        """
+        ...
+
+    def generate_choices(
+        self, requests: Sequence[Generation]
+    ) -> list[AsyncIterator[Token | Finished]]:
+        """As `generate`, for requests that differ in their sampling alone.
+
+        Engines that can run the context once for all of them. Every iterator has to be closed, also
+        one that was never started.
         """
         ...
 

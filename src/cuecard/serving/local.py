@@ -9,6 +9,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from cuecard.artifacts.fingerprints import check_backbone
 from cuecard.backbones import CausalBackbone
 from cuecard.errors import ConfigError, EngineError
 from cuecard.serving.apart import Apart
-from cuecard.serving.calls import Call, Embedded, Scored, Writing
+from cuecard.serving.calls import Call, Embedded, Forked, Scored, Writing
 from cuecard.serving.engine import Embedding, Finished, Generation, Held, Scoring, Token
 from cuecard.serving.scheduler import Event, Scheduler
 from cuecard.serving.settings import LocalSettings
@@ -34,6 +35,25 @@ class _Moved:
 
     digest: str
     wanted: bool
+
+
+class _Choice(AsyncIterator[Token | Finished]):
+    """One answer's tokens as they come, and one `Finished`; closing it cancels."""
+
+    def __init__(self, call: Writing, said: asyncio.Queue[Any]) -> None:
+        self.call, self._said, self._ended = call, said, False
+
+    async def __anext__(self) -> Token | Finished:
+        if self._ended:
+            raise StopAsyncIteration
+        item: Token | Finished | Exception = await self._said.get()
+        self._ended = not isinstance(item, Token)
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    async def aclose(self) -> None:
+        self._ended = self.call.cancelled = True
 
 
 class LocalEngine:
@@ -151,19 +171,34 @@ class LocalEngine:
             CuecardError: a request that does not fit.
             EngineError: the engine failed.
         """
-        said: asyncio.Queue[Any] = asyncio.Queue()
-        call = Writing(request, self._stops(request.sampling.stop_ids), said.put_nowait)
-        self._put(call)
-        try:
-            while True:
-                item: Token | Finished | Exception = await said.get()
-                if isinstance(item, Exception):
-                    raise item
+        async with aclosing(self._choice(request)) as choice:
+            self._put(choice.call)
+            async for item in choice:
                 yield item
-                if isinstance(item, Finished):
-                    return
-        finally:
-            call.cancelled = True
+
+    def generate_choices(
+        self, requests: Sequence[Generation]
+    ) -> list[AsyncIterator[Token | Finished]]:
+        """As `generate`, for requests that differ in their sampling alone; the context runs once.
+
+        The work begins now. Every iterator has to be closed.
+
+        Raises:
+            CuecardError: a request that does not fit.
+            EngineError: the engine does not run.
+        """
+        choices = [self._choice(request) for request in requests]
+        if isinstance(self._worker, Apart):
+            for choice in choices:
+                self._put(choice.call)
+        elif choices:
+            self._put(Forked([choice.call for choice in choices]))
+        return [*choices]
+
+    def _choice(self, request: Generation) -> _Choice:
+        said: asyncio.Queue[Any] = asyncio.Queue()
+        stops = self._stops(request.sampling.stop_ids)
+        return _Choice(Writing(request, stops, said.put_nowait), said)
 
     def stats(self) -> Mapping[str, float]:
         """Counters and gauges by name, as they were after the last pass."""

@@ -19,7 +19,7 @@ from cuecard.backbones import CausalBackbone
 from cuecard.backbones.decoding import Block
 from cuecard.backbones.ragged import RaggedRun, Ran, Stretch
 from cuecard.errors import CuecardError, EngineError
-from cuecard.serving.calls import Call, Row, Scored, Writing
+from cuecard.serving.calls import Call, Forked, Row, Scored, Writing
 from cuecard.serving.decoder import Decoder, not_finite
 from cuecard.serving.engine import Finished, Held
 from cuecard.serving.layout import scores_of
@@ -46,6 +46,20 @@ class _Planned:
     lead: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """An answer whose context has run, and that has no room to begin yet.
+
+    Attributes:
+        logits: [1, V] for its first token.
+        pieces: its context's keys and values.
+    """
+
+    call: Writing
+    logits: Tensor
+    pieces: tuple[Tensor, ...]
+
+
 class Scheduler:
     """Belongs to one thread; gets calls, runs passes, and says what to tell whom."""
 
@@ -55,6 +69,7 @@ class Scheduler:
         self._decoder = Decoder(backbone, run, settings.rows, settings.answer_bytes)
         self._open: list[Call] = []
         self._calls: deque[Call] = deque()
+        self._ready: list[_Ready] = []
         self._dropped: set[str] = set()
         self._events: list[Event] = []
         self._counts: Counter[str] = Counter()
@@ -87,10 +102,12 @@ class Scheduler:
     def add(self, call: Call) -> None:
         """Take a request in."""
         self._open.append(call)
+        if isinstance(call, Forked):
+            self._open += call.answers
         self._line_up(call)
+        new = max((answer.left for answer in _answers(call)), default=0)
         try:
             for row in call.rows:
-                new = call.left if isinstance(call, Writing) else 0
                 self._preparer.check(row, new)
         except CuecardError as error:
             self._end(call, error)
@@ -124,6 +141,7 @@ class Scheduler:
     def step(self) -> list[Event]:
         """Run one pass, if there is anything to run; what is to be told."""
         self._sweep()
+        self._begin_ready()
         planned, blocks = self._plan(), self._decoder.next()
         if planned or blocks:
             self._pass(planned, blocks)
@@ -132,6 +150,7 @@ class Scheduler:
     def fail_all(self, error: Exception) -> list[Event]:
         """End every request with an error."""
         self._decoder.drop_all()
+        self._ready = []
         for call in self._open:
             self._end(call, error)
         return self._told()
@@ -203,7 +222,8 @@ class Scheduler:
 
     def _next(self, call: Call, row: Row, room: int) -> _Planned | None:
         """The row's next stretch, behind its prompt if that is new; None if it has to wait."""
-        if isinstance(call, Writing) and not self._decoder.reserve(call):
+        answers = _answers(call)
+        if answers and not self._admits(answers[0]):
             return None
         prompt = self._preparer.prompt(row)
         if prompt is not None:
@@ -218,7 +238,7 @@ class Scheduler:
 
     def _keeps(self, one: _Planned) -> bool:
         """Whether a row's own keys and values are needed afterwards."""
-        return isinstance(one.call, Writing) or self._preparer.keeps(one.row, one.stretch)
+        return bool(_answers(one.call)) or self._preparer.keeps(one.row, one.stretch)
 
     def _after(self, one: _Planned, ran: Ran, number: int) -> None:
         call, row, lead, end = one.call, one.row, one.lead, len(one.stretch.embeds)
@@ -232,12 +252,28 @@ class Scheduler:
         if not one.stretch.reads:
             return
         call.rows.remove(row)
-        if isinstance(call, Writing):
-            pieces = (*row.ahead, *row.own)
-            self._tell(self._decoder.begin(call, ran.read[number], pieces))
-        elif isinstance(call, Scored):
+        if isinstance(call, Scored):
             self._score(call, row, ran.read[number])
+        pieces = (*row.ahead, *row.own)
+        self._ready += [_Ready(each, ran.read[number], pieces) for each in _answers(call)]
+        call.over = call.over or isinstance(call, Forked)
+        self._begin_ready()
         self._preparer.row_ran(row)
+
+    def _admits(self, call: Writing) -> bool:
+        """Whether there is room for an answer; those whose contexts have run come first."""
+        return bool(call.reserved) or (not self._ready and self._decoder.reserve(call))
+
+    def _begin_ready(self) -> None:
+        """Let answers begin whose contexts have run, in their order, as far as there is room."""
+        ready, self._ready = self._ready, []
+        for one in ready:
+            if one.call.over or one.call.cancelled:
+                continue
+            if self._admits(one.call):
+                self._tell(self._decoder.begin(one.call, one.logits, one.pieces))
+            else:
+                self._ready.append(one)
 
     def _score(self, call: Scored, row: Row, logits: Tensor) -> None:
         scores = scores_of(row.words, logits)
@@ -261,13 +297,16 @@ class Scheduler:
         if call.over:
             return
         call.over = True
-        if not call.cancelled:
+        if isinstance(call, Forked):
+            for answer in call.answers:
+                self._end(answer, told)
+        elif not call.cancelled:
             self._events.append((call, told))
 
     def _sweep(self) -> None:
         """Let go of requests that are over, and of those that nobody waits for."""
         self._decoder.drop_cancelled()
-        gone = [call for call in self._open if call.over or call.cancelled]
+        gone = [call for call in self._open if _is_over(call)]
         for call in gone:
             call.over = True
             for row in call.rows:
@@ -282,3 +321,15 @@ class Scheduler:
             if not any(digest in call.digests for call in self._open):
                 self._dropped.remove(digest)
                 self._preparer.forget(digest)
+
+
+def _answers(call: Call) -> list[Writing]:
+    """The answers that go on from a call's row."""
+    if isinstance(call, Forked):
+        return call.waiting
+    return [call] if isinstance(call, Writing) else []
+
+
+def _is_over(call: Call) -> bool:
+    """Whether nobody waits for a call any more."""
+    return call.over or call.cancelled or (isinstance(call, Forked) and not call.waiting)

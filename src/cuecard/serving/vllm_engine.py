@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import os
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -232,8 +232,15 @@ class VllmEngine:
                         yield Finished("stop")
                         return
                     self._counts["tokens_generated"] += 1
-                    yield Token(int(token), float(logprobs[token].logprob))
+                    top = _top(logprobs, sampling.top_logprobs)
+                    yield Token(int(token), float(logprobs[token].logprob), top)
         yield Finished("length")
+
+    def generate_choices(
+        self, requests: Sequence[Generation]
+    ) -> list[AsyncIterator[Token | Finished]]:
+        """As `generate` each; vLLM's cache of beginnings is what they share of the context."""
+        return [self.generate(request) for request in requests]
 
     def stats(self) -> Mapping[str, float]:
         """Counters since the start, and how much is at work and held now."""
@@ -325,6 +332,12 @@ class VllmEngine:
         if vectors is None:
             vectors = vectors_of(prompt.injection, self.known)
         return vllm.prompted(place(vectors, prompt.digest, context, slot))
+
+
+def _top(logprobs: Mapping[int, Any], count: int) -> tuple[tuple[int, float], ...]:
+    """The likeliest tokens; the chosen one is among vLLM's whatever its rank."""
+    ranked = sorted((each.rank, token, each.logprob) for token, each in logprobs.items())
+    return tuple((int(token), float(log)) for _, token, log in ranked[:count])
 
 
 def _pieces(wanted: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -69,6 +69,8 @@ class Vllm:
     tokens_input: Any
     embeds_input: Any
     sampling_params: Any
+    constraint: Any
+    constraint_config: Any
     delta: Any
     final_only: Any
     on_cpu: bool
@@ -82,7 +84,9 @@ class Vllm:
         arguments = self.engine_args(
             model=known.source,
             dtype=str(known.dtype).removeprefix("torch."),
-            skip_tokenizer_init=True,  # ids come in and go out
+            # The local engine's library, so that both take the same schemas. It is why vLLM loads
+            # the tokenizer at all: ids come in and go out.
+            structured_outputs_config=self.constraint_config(backend="guidance"),
             enable_prompt_embeds=True,
             enable_prefix_caching=options.beginnings,
             block_size=_CPU_BLOCK_TOKENS if self.on_cpu else _BLOCK_TOKENS,
@@ -128,8 +132,11 @@ class Vllm:
             top_p=sampling.top_p if sampling.temperature > 0 else 1.0,
             seed=sampling.seed,
             stop_token_ids=sorted(stops),
-            logprobs=0,
+            logprobs=sampling.top_logprobs,
             detokenize=False,
+            structured_outputs=(
+                None if sampling.grammar is None else self.constraint(json=sampling.grammar.schema)
+            ),
             output_kind=self.delta,
         )
 
@@ -143,10 +150,15 @@ def import_vllm() -> Vllm:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
-        from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415 - the extra may be absent
+        from vllm.config import StructuredOutputsConfig  # noqa: PLC0415 - the extra may be absent
+        from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: PLC0415
         from vllm.inputs.engine import embeds_input, tokens_input  # noqa: PLC0415
         from vllm.platforms import current_platform  # noqa: PLC0415
-        from vllm.sampling_params import RequestOutputKind, SamplingParams  # noqa: PLC0415
+        from vllm.sampling_params import (  # noqa: PLC0415
+            RequestOutputKind,
+            SamplingParams,
+            StructuredOutputsParams,
+        )
         from vllm.v1.engine.async_llm import AsyncLLM  # noqa: PLC0415
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError  # noqa: PLC0415
     except ImportError as error:
@@ -162,6 +174,8 @@ def import_vllm() -> Vllm:
         tokens_input=tokens_input,
         embeds_input=embeds_input,
         sampling_params=SamplingParams,
+        constraint=StructuredOutputsParams,
+        constraint_config=StructuredOutputsConfig,
         delta=RequestOutputKind.DELTA,
         final_only=RequestOutputKind.FINAL_ONLY,
         on_cpu=bool(current_platform.is_cpu()),
