@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel
 
@@ -45,7 +45,7 @@ class TextLogprobs(BaseModel):
 
     tokens: list[str]
     token_logprobs: list[float]
-    top_logprobs: None = None
+    top_logprobs: list[dict[str, float]] | None = None
     text_offset: list[int]
 
 
@@ -75,13 +75,18 @@ class Completion(BaseModel):
     usage: Usage
 
 
-class TokenLogprob(BaseModel):
-    """One token of a chat's answer."""
+class TopLogprob(BaseModel):
+    """One of the likeliest tokens in a place."""
 
     token: str
     bytes: list[int]
     logprob: float
-    top_logprobs: list[Any]
+
+
+class TokenLogprob(TopLogprob):
+    """One token of a chat's answer."""
+
+    top_logprobs: list[TopLogprob]
 
 
 class ChatLogprobs(BaseModel):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from cuecard.serving.contexts import chat_row, only_message, task_row
-from cuecard.serving.events import check_stream, events
+from cuecard.serving.engine import Token
+from cuecard.serving.events import events
 from cuecard.serving.refusals import bad_request
 from cuecard.serving.requests import ChatRequest
-from cuecard.serving.service import Service, template_fields, usage
+from cuecard.serving.service import Service, check_choices, template_fields, usage
 from cuecard.serving.shelf import Served
 from cuecard.serving.visit import Visit
-from cuecard.serving.writing import Job, Written, write
+from cuecard.serving.writing import Job, Piece, write
 from cuecard.types import Encoded
 
 USUAL_TOKENS = 256
@@ -27,16 +28,18 @@ async def chat(service: Service, request: ChatRequest, visit: Visit) -> dict[str
     """
     visit.allow(request.model)
     with service.shelf.using(request.model) as served:
-        job = await _job(service, request, served, visit)
-        written = await write(service.engine, job, visit)
-        choice = {
-            "index": 0,
-            "message": {"role": "assistant", "content": written.text, "refusal": None},
-            "logprobs": _logprobs(service, written) if request.logprobs else None,
-            "finish_reason": written.reason,
-        }
+        job = await chat_job(service, request, served, visit)
+        choices = [
+            {
+                "index": index,
+                "message": {"role": "assistant", "content": written.text, "refusal": None},
+                "logprobs": _logprobs(service, request, written.tokens),
+                "finish_reason": written.reason,
+            }
+            for index, written in enumerate(await write(service.engine, job, visit))
+        ]
         head = service.head("chatcmpl-", "chat.completion", served)
-        return {**head, "choices": [choice], "usage": usage(visit)}
+        return {**head, "choices": choices, "usage": usage(visit)}
 
 
 async def chat_stream(
@@ -48,23 +51,39 @@ async def chat_stream(
         Refusal: what cannot be answered.
     """
     visit.allow(request.model)
-    check_stream(request)
     with service.shelf.using(request.model) as served:
-        job = await _job(service, request, served, visit)
+        job = await chat_job(service, request, served, visit)
         head = service.head("chatcmpl-", "chat.completion.chunk", served)
-        first: dict[str, Any] = {"role": "assistant"}
+        begun: set[int] = set()
 
-        def chunk(text: str, reason: str | None) -> dict[str, Any]:
-            delta = {**first, "content": text} if reason is None else {**first}
-            first.clear()
-            return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        def chunk(index: int, piece: Piece) -> dict[str, Any]:
+            delta = {} if index in begun else {"role": "assistant"}
+            begun.add(index)
+            if piece.reason is None:
+                delta["content"] = piece.text
+            return {
+                "index": index,
+                "delta": delta,
+                "logprobs": _logprobs(service, request, piece.tokens) if piece.tokens else None,
+                "finish_reason": piece.reason,
+            }
 
         async with aclosing(events(service, request, job, visit, head, chunk)) as made:
             async for event in made:
                 yield event
 
 
-async def _job(service: Service, request: ChatRequest, served: Served | None, visit: Visit) -> Job:
+async def chat_job(
+    service: Service, request: ChatRequest, served: Served | None, visit: Visit
+) -> Job:
+    """What a chat's request asks for.
+
+    Raises:
+        Refusal: what cannot be answered.
+    """
+    check_choices(1, request, service.limits, "messages")
+    if request.top_logprobs and not request.logprobs:
+        raise bad_request("top_logprobs needs logprobs: true.", "top_logprobs")
     (job,) = await service.jobs(
         request,
         served,
@@ -73,6 +92,7 @@ async def _job(service: Service, request: ChatRequest, served: Served | None, vi
         visit,
         wanted=request.max_completion_tokens or request.max_tokens,
         usual=USUAL_TOKENS,
+        top_logprobs=request.top_logprobs or 0,
     )
     return job
 
@@ -87,16 +107,18 @@ def _row(service: Service, request: ChatRequest, served: Served | None) -> Encod
     return task_row(served, template_fields(served, text, request), tokenizer)
 
 
-def _logprobs(service: Service, written: Written) -> dict[str, Any]:
-    content = []
-    for token in written.tokens:
-        text = str(service.engine.tokenizer.decode([token.id]))
-        content.append(
-            {
-                "token": text,
-                "bytes": list(text.encode("utf-8")),
-                "logprob": token.logprob,
-                "top_logprobs": [],
-            }
-        )
+def _logprobs(
+    service: Service, request: ChatRequest, tokens: Sequence[Token]
+) -> dict[str, Any] | None:
+    if not request.logprobs:
+        return None
+
+    def entry(token: int, logprob: float) -> dict[str, Any]:
+        text = str(service.engine.tokenizer.decode([token]))
+        return {"token": text, "bytes": list(text.encode("utf-8")), "logprob": logprob}
+
+    content = [
+        {**entry(token.id, token.logprob), "top_logprobs": [entry(*each) for each in token.top]}
+        for token in tokens
+    ]
     return {"content": content, "refusal": None}

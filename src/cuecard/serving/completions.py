@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from itertools import accumulate, chain
 from typing import Any
 
 from cuecard.serving.contexts import raw_row, task_row
-from cuecard.serving.events import check_stream, events
+from cuecard.serving.engine import Token
+from cuecard.serving.events import events
 from cuecard.serving.limits import Limits
-from cuecard.serving.refusals import Refusal, bad_request
+from cuecard.serving.refusals import bad_request
 from cuecard.serving.requests import CompletionRequest
-from cuecard.serving.service import Service, template_fields, usage
+from cuecard.serving.service import Service, check_choices, template_fields, usage
 from cuecard.serving.shelf import Served
 from cuecard.serving.visit import Visit
-from cuecard.serving.writing import Job, Written, together, write
+from cuecard.serving.writing import Job, Piece, together, write
 from cuecard.types import Encoded
 
 USUAL_TOKENS = 16
@@ -35,10 +38,10 @@ async def complete(service: Service, request: CompletionRequest, visit: Visit) -
             {
                 "index": index,
                 "text": written.text,
-                "logprobs": None if request.logprobs is None else _logprobs(service, written),
+                "logprobs": _logprobs(service, request, written.tokens),
                 "finish_reason": written.reason,
             }
-            for index, written in enumerate(done)
+            for index, written in enumerate(chain.from_iterable(done))
         ]
         head = service.head("cmpl-", "text_completion", served)
         return {**head, "choices": choices, "usage": usage(visit)}
@@ -56,13 +59,21 @@ async def complete_stream(
     texts = _texts(request, service.limits)
     if len(texts) > 1:
         raise bad_request("A stream carries one prompt.", "prompt", "unsupported")
-    check_stream(request)
     with service.shelf.using(request.model) as served:
         (job,) = await _jobs(service, request, served, texts, visit)
         head = service.head("cmpl-", "text_completion", served)
 
-        def chunk(text: str, reason: str | None) -> dict[str, Any]:
-            return {"index": 0, "text": text, "logprobs": None, "finish_reason": reason}
+        ends: Counter[int] = Counter()
+
+        def chunk(index: int, piece: Piece) -> dict[str, Any]:
+            found = _logprobs(service, request, piece.tokens, ends[index])
+            ends[index] += sum(map(len, found["tokens"])) if found else 0
+            return {
+                "index": index,
+                "text": piece.text,
+                "logprobs": found if piece.tokens else None,
+                "finish_reason": piece.reason,
+            }
 
         async with aclosing(events(service, request, job, visit, head, chunk)) as made:
             async for event in made:
@@ -84,6 +95,7 @@ async def _jobs(
         visit,
         wanted=request.max_tokens,
         usual=USUAL_TOKENS,
+        top_logprobs=request.logprobs or 0,
     )
 
 
@@ -99,28 +111,31 @@ def _row(
 
 
 def _texts(request: CompletionRequest, limits: Limits) -> list[str | None]:
-    if not isinstance(request.prompt, list):
-        return [request.prompt]
-    if len(request.prompt) > limits.texts:
-        raise Refusal(
-            413,
-            "batch_too_large",
-            f"{len(request.prompt)} prompts; at most {limits.texts} are taken at once.",
-            param="prompt",
-        )
-    return [*request.prompt]
+    prompt = request.prompt
+    texts: list[str | None] = [*prompt] if isinstance(prompt, list) else [prompt]
+    check_choices(len(texts), request, limits, "prompt")
+    return texts
 
 
-def _logprobs(service: Service, written: Written) -> dict[str, Any]:
-    tokens: list[str] = []
-    offsets, at = [], 0
-    for token in written.tokens:
-        tokens.append(str(service.engine.tokenizer.decode([token.id])))
-        offsets.append(at)
-        at += len(tokens[-1])
+def _logprobs(
+    service: Service, request: CompletionRequest, tokens: Sequence[Token], start: int = 0
+) -> dict[str, Any] | None:
+    """Of tokens whose text begins at a place of the answer."""
+    if request.logprobs is None:
+        return None
+
+    def text_of(token: int) -> str:
+        return str(service.engine.tokenizer.decode([token]))
+
+    texts = [text_of(token.id) for token in tokens]
+    tops = [
+        # The likeliest comes last, for where two tokens have one text.
+        {text_of(each): log for each, log in reversed([*token.top, (token.id, token.logprob)])}
+        for token in tokens
+    ]
     return {
-        "tokens": tokens,
-        "token_logprobs": [token.logprob for token in written.tokens],
-        "top_logprobs": None,
-        "text_offset": offsets,
+        "tokens": texts,
+        "token_logprobs": [token.logprob for token in tokens],
+        "top_logprobs": tops if request.logprobs else None,
+        "text_offset": [*accumulate(map(len, texts[:-1]), initial=start)] if texts else [],
     }

@@ -9,23 +9,12 @@ from typing import Any
 
 from cuecard.errors import CuecardError
 from cuecard.serving.faults import as_refusal
-from cuecard.serving.refusals import bad_request
 from cuecard.serving.requests import Generating
-from cuecard.serving.service import Service, asks_logprobs, usage
+from cuecard.serving.service import Service, usage
 from cuecard.serving.visit import Visit
-from cuecard.serving.writing import Job, Written, pieces
+from cuecard.serving.writing import Job, Piece, pieces
 
-Chunk = Callable[[str, str | None], dict[str, Any]]
-
-
-def check_stream(request: Generating) -> None:
-    """Refuse what a stream does not carry.
-
-    Raises:
-        Refusal: log-probabilities.
-    """
-    if asks_logprobs(request):
-        raise bad_request("A stream carries no log-probabilities.", "logprobs", "unsupported")
+Chunk = Callable[[int, Piece], dict[str, Any]]
 
 
 async def events(
@@ -43,28 +32,28 @@ async def events(
 
     Args:
         head: what every chunk begins with.
-        chunk: a piece of text, or the reason of the end -> the chunk's only choice.
+        chunk: the number of a choice, and more of it -> the chunk's only choice.
     """
     options = request.stream_options
     with_usage = options is not None and options.include_usage
     usual = {"usage": None} if with_usage else {}
-    written, begun = Written(), False
+    begun = False
     try:
-        async with aclosing(pieces(service.engine, job, written, visit)) as texts:
-            async for text in texts:
+        async with aclosing(pieces(service.engine, job, visit)) as made:
+            async for number, piece in made:
                 begun = True
-                yield _event({**head, "choices": [chunk(text, None)], **usual})
+                yield event({**head, "choices": [chunk(number, piece)], **usual})
     except CuecardError as error:
         if not begun:
             raise
-        yield _event(as_refusal(error).body)
+        yield event(as_refusal(error).body)
         return
-    yield _event({**head, "choices": [chunk("", written.reason)], **usual})
     if with_usage:
-        yield _event({**head, "choices": [], "usage": usage(visit)})
+        yield event({**head, "choices": [], "usage": usage(visit)})
     yield b"data: [DONE]\n\n"
 
 
-def _event(content: dict[str, Any]) -> bytes:
+def event(content: dict[str, Any]) -> bytes:
+    """An event that holds JSON."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return b"data: " + text.encode("utf-8") + b"\n\n"

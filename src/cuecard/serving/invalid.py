@@ -84,11 +84,18 @@ def _declared(
             if inner is None:
                 break
             model = inner
-        found = None if model is None else model.model_fields.get(part)
+        found = None if model is None else _field(model, part)
         if found is None:
             break
         field, name = found, ".".join(map(str, path[: place + 1]))
     return model, field, name
+
+
+def _field(model: type[Sent], name: str) -> FieldInfo | None:
+    """The field that clients know by a name."""
+    return next(
+        (each for own, each in model.model_fields.items() if (each.alias or own) == name), None
+    )
 
 
 def model_of(annotation: Any) -> type[Sent] | None:

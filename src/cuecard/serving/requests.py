@@ -6,7 +6,7 @@ Values that ask for nothing are accepted (`cuecard.serving.neutral`).
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -29,7 +29,9 @@ from cuecard.serving.neutral import (
 
 MOST_STOPS = 4
 MOST_MODELS = 32
-OWN_WORDS = frozenset({"unpaired_surrogate", "token_ids"})
+MOST_CHOICES = 128
+MOST_LOGPROBS = 20
+OWN_WORDS = frozenset({"unpaired_surrogate", "token_ids", "no_schema"})
 """Types of errors whose messages are ours, and say what a field must not have."""
 _SEED = 1 << 63
 
@@ -88,10 +90,49 @@ class StreamOptions(Sent):
     include_usage: bool = Field(default=False, description="true or false")
 
 
-class ResponseFormat(Sent):
-    """Only plain text is offered."""
+class JsonSchema(Sent):
+    """A schema for an answer.
 
-    type: Literal["text"] = Field(description='"text"')
+    Attributes:
+        name, description: for the reader; the model does not see them.
+        schema_: the JSON schema.
+        strict: without effect: an answer always follows its schema.
+    """
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+        description="1 to 64 letters, digits, underscores and hyphens",
+    )
+    description: Text | None = Field(default=None, description="a string")
+    schema_: dict[str, Any] | None = Field(
+        default=None, alias="schema", description="a JSON schema, which is an object"
+    )
+    strict: bool | None = Field(default=None, description="true or false")
+
+
+class ResponseFormat(Sent):
+    """What an answer has to look like."""
+
+    type: Literal["text", "json_object", "json_schema"] = Field(
+        description='"text", "json_object" or "json_schema"'
+    )
+    json_schema: JsonSchema | None = Field(
+        default=None, description="an object with a name and a schema"
+    )
+
+    @model_validator(mode="after")
+    def _has_schema(self) -> Self:
+        if self.type == "json_schema" and self.json_schema is None:
+            raise PydanticCustomError("no_schema", 'must have json_schema with type "json_schema"')
+        return self
+
+    @property
+    def wanted(self) -> dict[str, Any] | None:
+        """The JSON schema of an answer; None for any text."""
+        if self.type == "text":
+            return None
+        given = self.json_schema.schema_ if self.json_schema is not None else None
+        return given if self.type == "json_schema" and given is not None else {"type": "object"}
 
 
 class Generating(Sent):
@@ -101,6 +142,8 @@ class Generating(Sent):
         temperature: 0 where it is not given, since that is how prompts are measured.
         fields: the template's fields, for a template that has several.
         raw: take the text as the whole context, and the prompt's vectors without its template.
+        n: choices, each drawn for itself.
+        response_format: also for completions, as vLLM has it.
     """
 
     neutral = PARAMETERS
@@ -138,7 +181,15 @@ class Generating(Sent):
         default=None, description="an object of strings: the template's fields by name"
     )
     raw: bool = Field(default=False, description="true or false")
-    n: int | None = Field(default=None, ge=1, le=1, description="1")
+    n: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST_CHOICES,
+        description=f"a whole number from 1 to {MOST_CHOICES}",
+    )
+    response_format: ResponseFormat | None = Field(
+        default=None, description="an object with a type"
+    )
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -155,7 +206,12 @@ class CompletionRequest(Generating):
         default=None,
         description="a string or a list of strings; token ids are not supported",
     )
-    logprobs: int | None = Field(default=None, ge=0, le=0, description="0")
+    logprobs: int | None = Field(
+        default=None,
+        ge=0,
+        le=MOST_LOGPROBS,
+        description=f"a whole number from 0 to {MOST_LOGPROBS}",
+    )
 
 
 class TextPart(Sent):
@@ -206,8 +262,12 @@ class ChatRequest(Generating):
         default=None, ge=1, le=1 << 20, description="a positive whole number"
     )
     logprobs: bool | None = Field(default=None, description="true or false")
-    top_logprobs: int | None = Field(default=None, ge=0, le=0, description="0")
-    response_format: ResponseFormat | None = Field(default=None, description='{"type": "text"}')
+    top_logprobs: int | None = Field(
+        default=None,
+        ge=0,
+        le=MOST_LOGPROBS,
+        description=f"a whole number from 0 to {MOST_LOGPROBS}",
+    )
 
 
 Input = Text | Fields

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from cuecard.errors import ConfigError
 from cuecard.serving.refusals import Refusal, bad_request
-from cuecard.serving.response_format import SCHEMA_PARAM
 from cuecard.types import Tokenizer
 
+SCHEMA_PARAM = "response_format.json_schema"
 MOST_CHARACTERS = 1 << 16
 MOST_DEPTH = 64
 _KEPT = 64

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from cuecard.serving.answers import Reason
 from cuecard.serving.classify import Question, ask, check_length
-from cuecard.serving.engine import Engine, Finished, Generation, Sampling, Token
+from cuecard.serving.engine import Engine, Finished, Generation, Grammar, Sampling, Token
 from cuecard.serving.limits import Limits
 from cuecard.serving.refusals import bad_request, by_head
 from cuecard.serving.requests import Generating
@@ -21,6 +21,8 @@ from cuecard.types import Encoded
 
 Value = TypeVar("Value")
 
+_SEEDS = (1 << 63) - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -29,16 +31,31 @@ class Job:
     Attributes:
         served: the prompt; None for the backbone alone.
         row: the context.
-        sampling: how; None for a task's likeliest label.
+        sampling: how, a choice each; none for a task's likeliest label.
         stops: texts that end it.
         strip: without space around it.
     """
 
     served: Served | None
     row: Encoded
-    sampling: Sampling | None
+    samplings: tuple[Sampling, ...] = ()
     stops: tuple[str, ...] = ()
     strip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """More of a choice.
+
+    Attributes:
+        text: none only at the end.
+        tokens: those that came since the piece before; a label has none.
+        reason: why it ended; None while it goes on.
+    """
+
+    text: str
+    tokens: tuple[Token, ...] = ()
+    reason: Reason | None = None
 
 
 @dataclass(slots=True)
@@ -48,14 +65,18 @@ class Written:
     Attributes:
         text: all of it.
         tokens: what was generated; none for a label.
-        count: how many tokens it took.
         reason: why it ended.
     """
 
     text: str = ""
     tokens: list[Token] = field(default_factory=list)
-    count: int = 0
     reason: Reason = "stop"
+
+    def add(self, piece: Piece) -> None:
+        """Put a piece behind it."""
+        self.text += piece.text
+        self.tokens += piece.tokens
+        self.reason = piece.reason or self.reason
 
 
 def plan(
@@ -67,12 +88,16 @@ def plan(
     limits: Limits,
     wanted: int | None,
     usual: int,
+    top_logprobs: int = 0,
+    grammar: Grammar | None = None,
 ) -> Job:
     """What a request asks for.
 
     Args:
         wanted: the most new tokens, as the request has it.
         usual: where it says nothing; less where there is no room for so many.
+        top_logprobs: how many of the likeliest tokens are reported in each place.
+        grammar: what the answer has to look like.
 
     Raises:
         Refusal: more tokens than are given, or than the backbone has room for, or a prompt with a
@@ -80,9 +105,8 @@ def plan(
     """
     if served is not None and served.spec.headed:
         raise by_head(request.model)
-    task = served is not None and not request.raw
-    if served is not None and task and served.spec.kind == "classification":
-        return Job(served, row, None)
+    if labels(served, request):
+        return Job(served, row)
     if wanted is not None and wanted > limits.new_tokens:
         raise bad_request(
             f"At most {limits.new_tokens} new tokens are given.",
@@ -93,60 +117,119 @@ def plan(
     room = engine.max_positions - len(row.context) - vectors
     most = max(1, min(usual, room, limits.new_tokens)) if wanted is None else wanted
     check_length(engine, served, row, most)
-    sampling = Sampling(
-        max_new_tokens=most,
-        temperature=request.temperature or 0.0,
-        top_p=1.0 if request.top_p is None else request.top_p,
-        seed=None if request.seed is None else request.seed & ((1 << 63) - 1),
+    samplings = tuple(
+        Sampling(
+            max_new_tokens=most,
+            temperature=request.temperature or 0.0,
+            top_p=1.0 if request.top_p is None else request.top_p,
+            # As vLLM does it: each choice draws in its own way, and the same one every time.
+            seed=None if request.seed is None else (request.seed + choice) & _SEEDS,
+            top_logprobs=top_logprobs,
+            grammar=grammar,
+        )
+        for choice in range(request.n or 1)
     )
-    return Job(served, row, sampling, request.stops, strip=task)
+    task = served is not None and not request.raw
+    return Job(served, row, samplings, request.stops, strip=task)
 
 
-async def pieces(
-    engine: Engine, job: Job, written: Written, visit: Visit
-) -> AsyncGenerator[str, None]:
-    """The answer's text piece by piece, none of them empty; `written` tells the rest at the end."""
-    if job.sampling is None:
-        text = await _label(engine, job, written)
-        visit.completion_tokens += written.count
-        yield text
+def labels(served: Served | None, request: Generating) -> bool:
+    """Whether a request is answered by a task's label."""
+    return served is not None and not request.raw and served.spec.kind == "classification"
+
+
+async def pieces(engine: Engine, job: Job, visit: Visit) -> AsyncGenerator[tuple[int, Piece], None]:
+    """What is written piece by piece, with the number of its choice; each ends with a reason."""
+    if not job.samplings:
+        yield 0, await _label(engine, job, visit)
+        yield 0, Piece("", (), "stop")
         return
+    held = None if job.served is None else job.served.held
+    requests = [
+        Generation(held, job.row.context, job.row.slot, sampling) for sampling in job.samplings
+    ]
+    if len(requests) == 1:
+        async with aclosing(_choice(engine.generate(requests[0]), engine, job, visit)) as choice:
+            async for piece in choice:
+                yield 0, piece
+        return
+    choices = engine.generate_choices(requests)
+    try:
+        texts = [_choice(choice, engine, job, visit) for choice in choices]
+        async with aclosing(merged(texts)) as both:
+            async for number, piece in both:
+                yield number, piece
+    finally:
+        # Also those that were never started: closing is what ends the work.
+        for each in choices:
+            await cast("AsyncGenerator[Token | Finished, None]", each).aclose()
+
+
+async def _choice(
+    generation: AsyncIterator[Token | Finished], engine: Engine, job: Job, visit: Visit
+) -> AsyncGenerator[Piece, None]:
     stream = TextStream(engine.tokenizer, job.stops, job.strip)
-    request = Generation(
-        None if job.served is None else job.served.held,
-        job.row.context,
-        job.row.slot,
-        job.sampling,
-    )
+    reason: Reason = "stop"
+    told: list[Token] = []
     # Closing it is what ends the work, for an answer that is stopped and for a caller who is gone.
-    generation = cast("AsyncGenerator[Token | Finished, None]", engine.generate(request))
-    async with aclosing(generation) as tokens:
+    async with aclosing(cast("AsyncGenerator[Token | Finished, None]", generation)) as tokens:
         async for token in tokens:
             if isinstance(token, Finished):
-                written.reason = token.reason
+                reason = token.reason
                 break
-            written.tokens.append(token)
-            written.count += 1
+            told.append(token)
             visit.completion_tokens += 1
             if text := stream.add(token.id):
-                written.text += text
-                yield text
+                yield Piece(text, tuple(told))
+                told.clear()
             if stream.stopped:
-                written.reason = "stop"
-                return
+                break
     if text := stream.end():
-        written.text += text
-        yield text
-    if stream.stopped:
-        written.reason = "stop"
+        yield Piece(text, tuple(told))
+        told.clear()
+    yield Piece("", tuple(told), "stop" if stream.stopped else reason)
 
 
-async def write(engine: Engine, job: Job, visit: Visit) -> Written:
-    """The whole answer."""
-    written = Written()
-    async for _ in pieces(engine, job, written, visit):
-        pass
+async def write(engine: Engine, job: Job, visit: Visit) -> list[Written]:
+    """The whole of every choice."""
+    written = [Written() for _ in job.samplings or (None,)]
+    async with aclosing(pieces(engine, job, visit)) as made:
+        async for number, piece in made:
+            written[number].add(piece)
     return written
+
+
+async def merged(
+    streams: Sequence[AsyncGenerator[Value, None]],
+) -> AsyncGenerator[tuple[int, Value], None]:
+    """What several streams give as it comes, each with its number; the first failure ends all."""
+    said: asyncio.Queue[tuple[int, Value] | Exception | None] = asyncio.Queue()
+
+    async def follow(number: int, stream: AsyncGenerator[Value, None]) -> None:
+        try:
+            async with aclosing(stream) as values:
+                async for value in values:
+                    said.put_nowait((number, value))
+        except Exception as error:  # noqa: BLE001 - raised again where the streams are read
+            said.put_nowait(error)
+        else:
+            said.put_nowait(None)
+
+    tasks = [asyncio.create_task(follow(*pair)) for pair in enumerate(streams)]
+    try:
+        left = len(tasks)
+        while left:
+            item = await said.get()
+            if isinstance(item, Exception):
+                raise item
+            if item is None:
+                left -= 1
+            else:
+                yield item
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def together(work: Sequence[Coroutine[Any, Any, Value]]) -> list[Value]:
@@ -159,11 +242,10 @@ async def together(work: Sequence[Coroutine[Any, Any, Value]]) -> list[Value]:
     return [task.result() for task in tasks]
 
 
-async def _label(engine: Engine, job: Job, written: Written) -> str:
+async def _label(engine: Engine, job: Job, visit: Visit) -> Piece:
     served = cast("Served", job.served)
     words = served.spec.label_words(engine.tokenizer)
     check_length(engine, served, job.row, words.longest)
     (answer,) = await ask(engine, [Question(served, job.row, words)])
-    written.text = answer.answer
-    written.count = len(words.words[served.spec.labels.index(answer.answer)])
-    return answer.answer
+    visit.completion_tokens += len(words.words[served.spec.labels.index(answer.answer)])
+    return Piece(answer.answer)
