@@ -42,7 +42,9 @@ class _Section(BaseModel):
 class DataRecipe(_Section):
     """Where the records are; see `Task.from_file`.
 
-    `split_seed` is training.seed by default, `label_field` the kind's usual column.
+    `label_field` is the kind's usual column by default. `split_seed` is not `training.seed`: runs
+    with different seeds are tested on the same rows. `group_field` is chosen from the template's
+    fields by default; "none" splits row by row.
     """
 
     path: str
@@ -52,9 +54,16 @@ class DataRecipe(_Section):
     test: str | None = None
     split_field: str | None = None
     split: tuple[float, float, float] = (0.8, 0.1, 0.1)
-    split_seed: int | None = Field(default=None, ge=0)
+    split_seed: int = Field(default=0, ge=0)
+    group_field: str | None = None
     limit: int | None = Field(default=None, ge=1)
     allow_empty: tuple[str, ...] = ()
+
+    @field_validator("split_seed", mode="before")
+    @classmethod
+    def _older(cls, value: object) -> object:
+        """Recipes written when it could be left open say null."""
+        return 0 if value is None else value
 
 
 class TaskRecipe(_Section):
@@ -165,7 +174,8 @@ class Recipe(_Section):
             test=data.test,
             split_field=data.split_field,
             kind=task.kind,
-            seed=self.training.seed if data.split_seed is None else data.split_seed,
+            group_field=data.group_field,
+            seed=data.split_seed,
             split=data.split,
             limit=data.limit,
             chat=task.chat,

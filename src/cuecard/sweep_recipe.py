@@ -119,13 +119,11 @@ def resume_sweep(folder: str | Path, **options: Any) -> SweepOutcome:
 
 
 def _chosen(recipe: Recipe, found: Sweep) -> Recipe:
-    """The chosen trial's own recipe; the split stays that of the sweep, whatever its seed."""
+    """The chosen trial's own recipe."""
     values = recipe.model_dump(mode="json")
     for key, value in found.best.settings.items():
         section, name = key.split(".", 1)
         values[section][name] = value
-    if values["data"]["split_seed"] is None:
-        values["data"]["split_seed"] = recipe.training.seed
     return Recipe.parse(values | {"out": str(found.run.folder)}, "the sweep")
 
 

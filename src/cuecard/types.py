@@ -50,12 +50,14 @@ class Record:
         target: the label or the text to produce; None where it is not known.
         source: the file it came from.
         row: its row there, counted from 1 as an editor shows it.
+        group: records of one group stay in one split; empty where it has none.
     """
 
     fields: Mapping[str, str]
     target: str | None
     source: str = ""
     row: int = 0
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)

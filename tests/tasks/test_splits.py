@@ -94,11 +94,11 @@ def test_parts_must_sum_to_one(parts: Fractions) -> None:
 def test_what_is_held_out_leaves_training() -> None:
     train = [record("a"), record("b"), record("b"), record("c "), record("d"), record("d", "z")]
     splits, report = remove_duplicates(
-        train, [record("e"), record("c")], [record("a"), record("E")]
+        train, [record("e"), record("c")], [record("a"), record("F")]
     )
     assert texts(splits.train) == ["b", "d", "d"]
     assert texts(splits.validation) == ["e", "c"]
-    assert texts(splits.test) == ["a", "E"]
+    assert texts(splits.test) == ["a", "F"]
     assert (report.train_in_held_out, report.repeated_in_train) == (2, 1)
     assert report.rows == {"train": 3, "validation": 2, "test": 2}
     assert report.labels["train"] == {"a": 2, "z": 1}

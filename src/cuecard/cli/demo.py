@@ -28,7 +28,7 @@ def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="A short look: 40 steps, a few hundred test rows.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the split, the init and the order.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the init and the order of the rows.")] = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Start again in a folder that holds another run.")
     ] = False,

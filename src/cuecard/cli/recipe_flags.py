@@ -110,6 +110,16 @@ def _flags(
     validation: Annotated[Text, typer.Option(help="A file with the validation rows.")] = None,
     test: Annotated[Text, typer.Option(help="A file with the test rows.")] = None,
     split_field: Annotated[Text, typer.Option(help="Column that names each row's split.")] = None,
+    group_field: Annotated[
+        Text,
+        typer.Option(
+            help="Column whose equal values stay in one split, such as a question, a document or a "
+            "person; none for no groups.  [fields of the template whose texts repeat]"
+        ),
+    ] = None,
+    split_seed: Annotated[
+        int | None, typer.Option(help="Another seed, other validation and test rows.  [0]")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Use at most this many training rows.")] = None,
     allow_empty: Annotated[
         list[str] | None,
@@ -189,7 +199,7 @@ def _flags(
             help="Fit a number per label on the validation rows that is taken off its score.",
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the init, the order and the split.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the init and the order of the rows.")] = None,
     out: Annotated[Text, typer.Option(help="The run's folder.  [runs/DATA]")] = None,
     compare: Annotated[
         bool | None,
@@ -204,6 +214,8 @@ def _flags(
             "validation": validation,
             "test": test,
             "split_field": split_field,
+            "group_field": group_field,
+            "split_seed": split_seed,
             "limit": limit,
             "allow_empty": allow_empty or None,
         },

@@ -61,6 +61,7 @@ def read_records(
     columns: Mapping[str, str] | None = None,
     cells: Mapping[str, Cell] | None = None,
     optional: Collection[str] = (),
+    group_field: str | None = None,
 ) -> list[Record]:
     """Read one list of records.
 
@@ -74,11 +75,12 @@ def read_records(
         columns: field -> the column it is read from, where that is not its own name.
         cells: field, or TARGET -> how it is read, where it is no plain text.
         optional: fields that may be empty or absent in a row.
+        group_field: the column of the records' groups.
 
     Raises:
         DataError: nothing there, a wrong column, or a row that cannot be used, with its number.
     """
-    wanted = Wanted(fields, target_field, columns or {}, cells or {}, optional)
+    wanted = Wanted(fields, target_field, columns or {}, cells or {}, optional, group_field)
     table = _file_table(source, wanted)
     if table is not None:
         if split is not None:
@@ -106,6 +108,7 @@ def read_splits(
     columns: Mapping[str, str] | None = None,
     cells: Mapping[str, Cell] | None = None,
     optional: Collection[str] = (),
+    group_field: str | None = None,
 ) -> dict[Split, list[Record]]:
     """Read the records a source holds for training, validation and test.
 
@@ -116,7 +119,7 @@ def read_splits(
     Raises:
         DataError: as `read_records`; also a split's name that is unknown, or no training rows.
     """
-    wanted = Wanted(fields, target_field, columns or {}, cells or {}, optional)
+    wanted = Wanted(fields, target_field, columns or {}, cells or {}, optional, group_field)
     table = _file_table(source, wanted if split_field is None else _with(wanted, split_field))
     if table is not None:
         if split_field is None:
@@ -238,8 +241,7 @@ def _by_field(table: Table, wanted: Wanted, split_field: str) -> dict[Split, lis
                 hint=nearest(record.fields[key], SPLITS),
             )
         fields = {name: record.fields[name] for name in wanted.fields}
-        kept = Record(fields, record.target, record.source, record.row)
-        found.setdefault(known, []).append(kept)
+        found.setdefault(known, []).append(replace(record, fields=fields))
     return _with_train(found, table.source, ", ".join(found))
 
 

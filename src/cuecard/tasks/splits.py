@@ -11,10 +11,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
 from cuecard.errors import ConfigError
+from cuecard.tasks.groups import Grouping, components, keys_of
 from cuecard.types import Record, Split
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 Fractions = tuple[float, float, float]
+
+# How often a split into few large groups is drawn, until every part has half of what it should.
+_DRAWS = 32
+_NO_GROUPING = Grouping()
 
 MAX_LABELS = 200
 """More different targets than this are texts, not labels."""
@@ -41,12 +46,15 @@ class SplitReport:
         rows: rows by split.
         labels: rows by split and label; empty where the targets are texts.
         repeated_in_train: training rows dropped because an earlier one says the same.
-        train_in_held_out: training rows dropped because validation or test holds their text.
-        validation_in_test: validation rows dropped because the test holds their text.
+        train_in_held_out: training rows dropped because validation or test holds a near-copy of
+            them or their group.
+        validation_in_test: validation rows dropped because the test holds such.
         conflicting: texts that stand with more than one target.
         conflict_examples: where the first of them are, as "file, row 3 and file, row 9".
         cut_from_train: the splits that were cut from the training rows by content hash.
         data_hash: SHA-256 over every split's fields and targets in order.
+        group_fields: the fields whose equal texts stay in one split.
+        grouping: a sentence on them, and on what was removed; empty where there are none.
     """
 
     rows: Mapping[Split, int]
@@ -58,6 +66,8 @@ class SplitReport:
     conflict_examples: tuple[str, ...]
     cut_from_train: tuple[Split, ...]
     data_hash: str
+    group_fields: tuple[str, ...] = ()
+    grouping: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON-able values."""
@@ -89,24 +99,46 @@ def check_fractions(fractions: Sequence[float]) -> None:
         )
 
 
-def split_records(records: Sequence[Record], fractions: Fractions, seed: int = 0) -> Splits:
+def split_records(
+    records: Sequence[Record], fractions: Fractions, seed: int = 0, fields: Sequence[str] = ()
+) -> Splits:
     """Split by content hash.
 
-    Duplicates land in the same split, and a record's split depends on nothing but its content,
-    the fractions and the seed: not on the order, nor on the other records.
+    Near-copies, records of one group and records that share a text of `fields` land in the same
+    split: that of the one among them with the smallest content hash. A record's split depends on
+    nothing but that, the fractions and the seed: not on the order, and on no other records, except
+    that a seed whose groups fall too unevenly is replaced by the next draw.
 
     Args:
         records: what to split.
         fractions: the expected parts of train, validation and test.
         seed: another seed is another split.
+        fields: see `choose_grouping`.
 
     Raises:
         ConfigError: fractions that are negative or do not sum to 1.
     """
     check_fractions(fractions)
+    linked = components([keys_of(record, fields) for record in records])
+    hashes = [content_hash(record) for record in records]
+    least = dict[int, str]()
+    for part, content in zip(linked, hashes, strict=True):
+        least[part] = min(content, least.get(part, content))
+    tries = _DRAWS if fields or any(record.group for record in records) else 1
+    drawn = (
+        _drawn(records, [least[part] for part in linked], fractions, f"split:{seed}{more}")
+        for more in ("", *(f":{draw}" for draw in range(1, tries)))
+    )
+    best = max(enumerate(drawn), key=lambda one: (min(_evenness(one[1], fractions), 0.5), -one[0]))
+    return best[1]
+
+
+def _drawn(
+    records: Sequence[Record], contents: Sequence[str], fractions: Fractions, salt: str
+) -> Splits:
     chosen: dict[Split, list[Record]] = {name: [] for name in SPLITS}
-    for record in records:
-        at = _uniform(content_hash(record), f"split:{seed}")
+    for record, content in zip(records, contents, strict=True):
+        at = _uniform(content, salt)
         if at < fractions[0]:
             chosen["train"].append(record)
         elif at < fractions[0] + fractions[1] or fractions[2] == 0:
@@ -116,22 +148,31 @@ def split_records(records: Sequence[Record], fractions: Fractions, seed: int = 0
     return Splits(*(tuple(chosen[name]) for name in SPLITS))
 
 
+def _evenness(splits: Splits, fractions: Fractions) -> float:
+    """The smallest share of what a split should have that it has."""
+    total = sum(len(rows) for _, rows in splits.items()) or 1
+    parts = zip(splits.items(), fractions, strict=True)
+    return min(len(rows) / (part * total) for (_, rows), part in parts if part > 0)
+
+
 def remove_duplicates(
     train: Sequence[Record],
     validation: Sequence[Record],
     test: Sequence[Record],
     cut_from_train: Sequence[Split] = (),
+    grouping: Grouping = _NO_GROUPING,
 ) -> tuple[Splits, SplitReport]:
     """Take out of training what validation or test holds, and out of validation what test holds.
 
-    Rows of the test are never touched. A training row that repeats an earlier one, target
-    included, goes too; the same text with another target stays and is reported.
+    A near-copy counts, and so does a record of the same group or with the same text in a field of
+    `grouping`; that not where it would take more than half of the rows. Rows of the test are never
+    touched. A training row that repeats an earlier one, target included, goes too; the same text
+    with another target stays and is reported.
     """
     hashes = {id(r): content_hash(r) for rows in (train, validation, test) for r in rows}
-    in_test = {hashes[id(record)] for record in test}
-    held_out = in_test | {hashes[id(record)] for record in validation}
-    kept_validation = tuple(r for r in validation if hashes[id(r)] not in in_test)
-    apart = [record for record in train if hashes[id(record)] not in held_out]
+    grouping, held = _held_out(train, validation, test, grouping)
+    kept_validation = tuple(validation[i] for i in held.validation)
+    apart = [train[i] for i in held.train]
     first: dict[tuple[str, str | None], Record] = {}
     for record in apart:
         first.setdefault((hashes[id(record)], record.target), record)
@@ -147,8 +188,58 @@ def remove_duplicates(
         conflict_examples=tuple(conflicts[:5]),
         cut_from_train=tuple(cut_from_train),
         data_hash="",
+        group_fields=grouping.fields,
+        grouping=grouping.note,
     )
     return splits, _recount(report, splits)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Which rows of train and validation stay, by number."""
+
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+
+
+def _held_out(
+    train: Sequence[Record],
+    validation: Sequence[Record],
+    test: Sequence[Record],
+    grouping: Grouping,
+) -> tuple[Grouping, _Kept]:
+    """What stays in training and validation; no grouping where it would leave less than half."""
+    kept = _without_held_out(train, validation, test, grouping.fields)
+    if not grouping.fields:
+        return grouping, kept
+    plain = _without_held_out(train, validation, test, ())
+    gone = len(plain.train) - len(kept.train), len(plain.validation) - len(kept.validation)
+    if gone[0] > len(plain.train) / 2 or gone[1] > len(plain.validation) / 2:
+        listed = " or ".join(map(repr, grouping.fields))
+        note = (
+            f"{gone[0]:,} training and {gone[1]:,} validation rows share their {listed} with rows "
+            "that are held out, and were kept because they are so many; name a data.group_field "
+            "to remove them"
+        )
+        return Grouping((), note), plain
+    if any(gone):
+        removed = f"; removed for it: {gone[0]:,} training and {gone[1]:,} validation rows"
+        return replace(grouping, note=grouping.note + removed), kept
+    return grouping, kept
+
+
+def _without_held_out(
+    train: Sequence[Record],
+    validation: Sequence[Record],
+    test: Sequence[Record],
+    fields: Sequence[str],
+) -> _Kept:
+    in_test = {key for record in test for key in keys_of(record, fields)}
+    apart = [in_test.isdisjoint(keys_of(record, fields)) for record in validation]
+    kept = tuple(i for i, free in enumerate(apart) if free)
+    held_out = in_test | {key for record in validation for key in keys_of(record, fields)}
+    free = [i for i, r in enumerate(train) if held_out.isdisjoint(keys_of(r, fields))]
+    return _Kept(tuple(free), kept)
 
 
 def limit_train(

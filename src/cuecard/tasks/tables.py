@@ -46,6 +46,7 @@ class Wanted:
         columns: field -> the column it is read from, where that is not its own name.
         cells: field, or TARGET -> how it is read, where it is no plain text.
         optional: fields that may be empty or absent in a row; their text is then "".
+        group: the column of the record's group; None for none.
     """
 
     fields: Sequence[str]
@@ -53,6 +54,7 @@ class Wanted:
     columns: Mapping[str, str] = field(default_factory=dict)
     cells: Mapping[str, Cell] = field(default_factory=dict)
     optional: Collection[str] = ()
+    group: str | None = None
 
     def column(self, name: str) -> str:
         """The column a field is read from."""
@@ -63,7 +65,8 @@ class Wanted:
         """All columns to read, each once."""
         asked = [*self.fields, TARGET] if self.target is not None else self.fields
         columns = [self.cells[n].columns if n in self.cells else (self._plain(n),) for n in asked]
-        return tuple(dict.fromkeys(column for some in columns for column in some))
+        group = () if self.group is None else (self.group,)
+        return tuple(dict.fromkeys(column for some in [*columns, group] for column in some))
 
     def _plain(self, name: str) -> str:
         return self.column(name) if name != TARGET else str(self.target)
@@ -154,7 +157,8 @@ def _records(table: Table, wanted: Wanted) -> Iterator[Record]:
             target = cells[TARGET].read(values, names, where)
         elif wanted.target is not None:
             target = _target(table, values, wanted.target, where)
-        yield Record(fields, target, table.source, number)
+        group = "" if wanted.group is None else as_text(values[wanted.group], where) or ""
+        yield Record(fields, target, table.source, number, group)
 
 
 def _field(values: Mapping[str, Any], name: str, wanted: Wanted, where: str) -> str:

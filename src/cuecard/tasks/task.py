@@ -11,6 +11,7 @@ from typing import Literal, TypedDict, Unpack
 
 from cuecard.errors import ConfigError, DataError, DataWarning
 from cuecard.tasks.cells import columns_of
+from cuecard.tasks.groups import OFF, Grouping, choose_grouping
 from cuecard.tasks.kinds import LABELLED, OUTSIDE, TARGETS, TEMPLATES, Kind, check_target, labels_of
 from cuecard.tasks.readers import read_records, read_splits
 from cuecard.tasks.similar import look_alikes, look_alikes_told
@@ -79,6 +80,7 @@ class Task:
         validation: str | Path | None = None,
         test: str | Path | None = None,
         split_field: str | None = None,
+        group_field: str | None = None,
         kind: Kind = "classification",
         seed: int = 0,
         split: Fractions = FRACTIONS,
@@ -97,8 +99,12 @@ class Task:
                 labels and parted by commas.
             validation, test: files of their own for these; what is not given is cut from `path`.
             split_field: the column that says which split a row belongs to.
+            group_field: the column of what rows must not be told apart by, such as a question, a
+                document or a person: rows with the same value stay in one split. By default the
+                template's fields whose texts repeat, see `choose_grouping`; "none" for no groups.
             kind: see `TaskSpec`.
-            seed: what the split and the limit depend on, besides the rows' content.
+            seed: what the split and the limit depend on, besides the rows' content; not the seed of
+                a training.
             split: the parts of train, validation and test where they are cut.
             limit: keep at most so many training rows, chosen by content hash.
             options: more settings of the TaskSpec.
@@ -117,13 +123,16 @@ class Task:
         fields = spec.record_fields
         columns = _columns(spec.field_names, text_field)
         cells = spec.cells(label_field, columns)
-        wanted = Wanted(fields, label_field, columns, cells, spec.allow_empty)
+        group = None if group_field in (None, OFF) else columns.get(group_field, group_field)
+        wanted = Wanted(fields, label_field, columns, cells, spec.allow_empty, group)
         given = _read(path, {"validation": validation, "test": test}, split_field, wanted)
         if kind in LABELLED and labels is None:
             several = columns_of(label_field) if kind == "multi-label" else ()
             labels = several if len(several) > 1 else find_labels(given["train"], str(path), spec)
         spec = TaskSpec.parse({**asked, "labels": tuple(labels or ()), "words": dict(words or {})})
-        return cls.from_records(spec, given, seed=seed, split=split, limit=limit)
+        return cls.from_records(
+            spec, given, seed=seed, split=split, limit=limit, group_field=group_field
+        )
 
     @classmethod
     def from_records(
@@ -134,6 +143,7 @@ class Task:
         seed: int = 0,
         split: Fractions = FRACTIONS,
         limit: int | None = None,
+        group_field: str | None = None,
     ) -> Task:
         """A task from records in memory.
 
@@ -142,6 +152,7 @@ class Task:
             records: all records, or records by split. Validation and test are cut from the
                 training records by content hash where they are not given.
             seed, split, limit: as in `from_file`.
+            group_field: as in `from_file`, for records that have no `group` of their own.
 
         Raises:
             DataError: a record without a target, a label that is not in the list, no rows left.
@@ -153,8 +164,9 @@ class Task:
         )
         for rows in given.values():
             check_records(spec, rows)
-        cut, made = _cut_missing(given, split, seed)
-        splits, report = remove_duplicates(cut.train, cut.validation, cut.test, made)
+        given, grouping = _grouped(given, group_field)
+        cut, made = _cut_missing(given, split, seed, grouping.fields)
+        splits, report = remove_duplicates(cut.train, cut.validation, cut.test, made, grouping)
         if limit is not None:
             splits, report = limit_train(splits, report, limit, seed)
         _warn_of_untrained(spec, splits, limit)
@@ -166,7 +178,7 @@ class Task:
                     where=f"split {', '.join(f'{part:g}' for part in split)}",
                     got=", ".join(f"{rows} {other}" for other, rows in report.rows.items()),
                     expected="rows in every split",
-                    hint="give more rows, another seed, or a file for each split",
+                    hint="give more rows, another split seed, or a file for each split",
                 )
         if spec.kind == "regression":
             spec = standardised(spec, splits.train)
@@ -188,6 +200,7 @@ def _read(
         columns=wanted.columns,
         cells=wanted.cells,
         optional=wanted.optional,
+        group_field=wanted.group,
     )
     for name, file in own.items():
         if file is None:
@@ -206,6 +219,7 @@ def _read(
             columns=wanted.columns,
             cells=wanted.cells,
             optional=wanted.optional,
+            group_field=wanted.group,
         )
     return given
 
@@ -233,6 +247,28 @@ def _warn_of_untrained(spec: TaskSpec, splits: Splits, limit: int | None) -> Non
     warnings.warn(
         DataWarning(f"{are} no training row{why} and cannot be learnt: {some}"), stacklevel=3
     )
+
+
+def _grouped(
+    given: Mapping[Split, Sequence[Record]], group_field: str | None
+) -> tuple[Mapping[Split, Sequence[Record]], Grouping]:
+    """The records with their groups, and the fields that keep them together besides."""
+    if group_field == OFF:
+        bare = {k: [replace(record, group="") for record in rows] for k, rows in given.items()}
+        return bare, Grouping()
+    if group_field is None:
+        every = [record for rows in given.values() for record in rows]
+        if any(record.group for record in every):
+            return given, Grouping()
+        return given, choose_grouping(every)
+    found = {k: [_with_group(record, group_field) for record in rows] for k, rows in given.items()}
+    return found, Grouping((), f"rows with the same {group_field!r} stay in one split")
+
+
+def _with_group(record: Record, field: str) -> Record:
+    if record.group or field not in record.fields:
+        return record
+    return replace(record, group=record.fields[field])
 
 
 def standardised(spec: TaskSpec, train: Sequence[Record]) -> TaskSpec:
@@ -311,7 +347,10 @@ def _columns(fields: Sequence[str], text_field: str | None) -> dict[str, str]:
 
 
 def _cut_missing(
-    given: Mapping[Split, Sequence[Record]], fractions: Fractions, seed: int
+    given: Mapping[Split, Sequence[Record]],
+    fractions: Fractions,
+    seed: int,
+    fields: Sequence[str],
 ) -> tuple[Splits, tuple[Split, ...]]:
     """Cut from the training records each split that is not given; also which ones those are."""
     missing = tuple(name for name in SPLITS if name not in given)
@@ -323,6 +362,6 @@ def _cut_missing(
         )
     _, validation, test = (parts[name] / total if name in missing else 0.0 for name in SPLITS)
     rows = given.get("train", ())
-    cut = split_records(rows, (1 - validation - test, validation, test), seed)
+    cut = split_records(rows, (1 - validation - test, validation, test), seed, fields)
     own = {name: tuple(given[name]) for name in SPLITS[1:] if name in given}
     return replace(cut, **own), missing
