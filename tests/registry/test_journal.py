@@ -9,6 +9,7 @@ import pytest
 
 from cuecard.errors import RegistryError
 from cuecard.registry import Registry
+from cuecard.registry.collect import collect
 from cuecard.registry.journal import entry_key, last_entry, read_entry
 from cuecard.registry.verify import verify
 
@@ -135,3 +136,23 @@ def test_a_prompt_cannot_have_a_backbones_name(disk: Registry, prompts: list[Pat
     with pytest.raises(RegistryError, match="name of a backbone"):
         disk.push(prompts[0], backbone)
     assert not folder(disk).exists()
+
+
+def test_a_registry_without_its_prompts_is_not_an_empty_one(
+    written: Registry, prompts: list[Path], tmp_path: Path
+) -> None:
+    """A half-mounted volume: nothing is collected, and no number is given twice."""
+    blobs = written.store.names("blobs/sha256")
+    (folder(written) / "prompts").rename(tmp_path / "away")
+    again = Registry(folder(written))
+    for act in (
+        again.names,
+        lambda: again.push(prompts[3], "news"),
+        lambda: collect(again, grace=0),
+    ):
+        with pytest.raises(RegistryError, match="lost all of its prompts"):
+            act()
+    assert written.store.names("blobs/sha256") == blobs
+    assert not (folder(written) / "prompts").exists()
+    (tmp_path / "away").rename(folder(written) / "prompts")
+    assert again.push(prompts[3], "news").version.number == 4

@@ -23,6 +23,7 @@ from cuecard.registry.documents import (
     VersionRecord,
     content_digest,
 )
+from cuecard.registry.journal import entry_key
 from cuecard.registry.leases import relying_on
 from cuecard.registry.moves import Gate
 from cuecard.registry.references import (
@@ -81,7 +82,7 @@ class Registry:
         """The prompts' names, sorted. Whatever else is in their folder is skipped.
 
         Raises:
-            RegistryError: there is no registry, or it cannot be read.
+            RegistryError: there is no registry, or it cannot be read, or its prompts are gone.
         """
         if self.store.modified(MARKER) is None:
             raise RegistryError(
@@ -90,7 +91,18 @@ class Registry:
                 got=f"no {MARKER}",
                 hint="`cuecard push` makes one; --registry or CUECARD_REGISTRY says where",
             )
-        return [name for name in self.store.names(PROMPTS) if is_name(name)]
+        found = [name for name in self.store.names(PROMPTS) if is_name(name)]
+        if not found and self.store.modified(entry_key(1)) is not None:
+            # Names never vanish. Taking this for an empty registry would give numbers twice, and
+            # have `gc` remove every blob.
+            raise RegistryError(
+                "the registry has lost all of its prompts",
+                where=f"{self.store.url}/{PROMPTS}",
+                got="no names",
+                expected="the names that its journal records",
+                hint="is the volume mounted completely?",
+            )
+        return found
 
     def identity(self) -> str | None:
         """What tells this registry from another one in the same place; None if there is none.
@@ -166,6 +178,7 @@ class Registry:
         manifest = contents.prompt.manifest
         _check_not_backbone(check_name(name), manifest.backbone.name)
         self._require_writable()
+        self.names()  # refuses a registry that has lost them
         files = {file: describe(content) for file, content in contents.files.items()}
         stamp = self.stamp.fields(why)
 
