@@ -312,10 +312,14 @@ class HasDecoder(Protocol):
     Attributes:
         decoder_embeddings: [V, H] the decoder's input embedding matrix, detached; some models share
             it with the encoder, some do not.
+        opening_length: tokens that the decoder's input opens with, before any answer.
     """
 
     @property
     def decoder_embeddings(self) -> Tensor: ...
+
+    @property
+    def opening_length(self) -> int: ...
 
 
 class Reads(Protocol):

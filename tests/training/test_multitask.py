@@ -28,7 +28,8 @@ from cuecard.tasks import Task, TaskSpec
 from cuecard.training import Multitask, TrainConfig, read_log
 from cuecard.training.loss import Part, Teacher, batch_losses
 from cuecard.training.multitask import multitask
-from cuecard.training.train import init_context, train
+from cuecard.training.setup import init_context
+from cuecard.training.train import train
 from cuecard.types import InputTokens
 from reviews import LONG_SPEC, SPEC, TEXT_SPEC, review_task, reviews, title_task
 from tiny import SEQ2SEQ, tiny_backbone, tiny_model, tiny_tokenizer

@@ -114,6 +114,11 @@ class Seq2SeqBackbone:
             return self.embeddings
         return self._frozen.embeddings(len(self._decoder_embed.weight), self._decoder_embed)
 
+    @property
+    def opening_length(self) -> int:
+        """Tokens that the decoder's input opens with, before any answer."""
+        return len(self._opening)
+
     @cached_property
     def fingerprint(self) -> Fingerprint:
         """What a prompt trained here needs to find again."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from cuecard.errors import TrainingError
@@ -68,6 +70,7 @@ class Checkpoint:
         inputs: where the frozen inputs' keys and values are kept, once it is chosen.
         together: how many are trained in one pass, once it is chosen.
         notes: what else who started them needs to go on, by run.
+        parts: what the key was made of, as digests by name: to say what differs.
     """
 
     key: str
@@ -76,6 +79,7 @@ class Checkpoint:
     inputs: str | None = None
     together: int | None = None
     notes: list[dict[str, Any]] = field(default_factory=list)
+    parts: dict[str, str] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Replace the folder's checkpoint, whole or not at all.
@@ -90,7 +94,13 @@ class Checkpoint:
             replace_file(folder / FILE, content.getvalue())
 
     @classmethod
-    def open(cls, folder: Path | None, key: str, runs: int = 0) -> Checkpoint:
+    def open(
+        cls,
+        folder: Path | None,
+        key: str,
+        runs: int = 0,
+        parts: Mapping[str, str] = MappingProxyType({}),
+    ) -> Checkpoint:
         """The folder's checkpoint, or a new one of so many runs; the folder is made.
 
         Raises:
@@ -101,12 +111,14 @@ class Checkpoint:
                 folder.mkdir(parents=True, exist_ok=True)
                 for left in folder.glob(f".{FILE}.*.tmp"):  # by a process that was killed
                     left.unlink()
-            if found := cls.load(folder, key):
+            if found := cls.load(folder, key, parts):
                 return found
-        return cls(key=key, runs=[State() for _ in range(runs)])
+        return cls(key=key, runs=[State() for _ in range(runs)], parts=dict(parts))
 
     @classmethod
-    def load(cls, folder: Path, key: str) -> Checkpoint | None:
+    def load(
+        cls, folder: Path, key: str, parts: Mapping[str, str] = MappingProxyType({})
+    ) -> Checkpoint | None:
         """The folder's checkpoint, or None where there is none.
 
         Raises:
@@ -127,11 +139,12 @@ class Checkpoint:
                 hint="delete it to start the run again",
             ) from error
         if found.key != key:
+            changed = [name for name in parts if found.parts.get(name) != parts[name]]
             raise TrainingError(
                 "the checkpoint belongs to a run with other settings, data or backbone",
                 where=str(path),
-                got=f"key {found.key[:12]}",
-                expected=f"key {key[:12]}",
+                got=f"another {', another '.join(changed)}" if found.parts and changed else None,
+                expected="the run it was written by",
                 hint="choose another run folder, or start again with --overwrite",
             )
         return found

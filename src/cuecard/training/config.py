@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from cuecard.errors import ConfigError
 
 Optimizer = Literal["adamw", "adafactor"]
 Schedule = Literal["constant", "linear", "cosine"]
@@ -59,11 +62,11 @@ class TrainConfig(BaseModel):
     accumulation: int = Field(default=1, ge=1)
     optimizer: Optimizer = "adamw"
     lr: float | Literal["auto"] | None = None
-    head_lr: float = Field(default=1e-3, gt=0)
-    weight_decay: float | None = Field(default=None, ge=0)
+    head_lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    weight_decay: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     schedule: Schedule = "cosine"
     warmup: int = Field(default=10, ge=0)
-    clip: float = Field(default=1.0, ge=0)
+    clip: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     loss: LossKind = "auto"
     select: Select = "loss"
     calibrate: bool = True
@@ -73,6 +76,22 @@ class TrainConfig(BaseModel):
     inputs: Inputs = "auto"
     activations: Activations = "auto"
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("lr")
+    @classmethod
+    def _check_lr(cls, lr: float | str | None) -> float | str | None:
+        """
+        Raises:
+            ConfigError: a rate that is not a positive number.
+        """
+        if isinstance(lr, float) and not (math.isfinite(lr) and lr > 0):
+            raise ConfigError(
+                "the learning rate must be a positive number",
+                where="training.lr",
+                got=lr,
+                expected="a finite number above 0, or auto",
+            )
+        return lr
 
     @property
     def validate_every(self) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from cuecard.errors import Interrupted, TrainingError
-from cuecard.evaluation.predict import check_task
+from cuecard.interrupts import may_cut, stoppable
 from cuecard.methods import MethodSettings
+from cuecard.run_folder import held
 from cuecard.tasks import Task
-from cuecard.training.capabilities import check_needs, check_reads, check_slot, is_late
+from cuecard.training.capabilities import is_late
 from cuecard.training.checkpoint import Checkpoint, State
+from cuecard.training.checks import check_method, check_rows, check_weights
 from cuecard.training.config import TrainConfig
 from cuecard.training.head import head_of
 from cuecard.training.inputs import remember_inputs
@@ -28,16 +28,18 @@ from cuecard.training.member import Member
 from cuecard.training.memory import fit_together
 from cuecard.training.optim import default_lr
 from cuecard.training.proposals import Seen, check_installed, propose, should_prune
+from cuecard.training.setup import encode_rows, new_method
 from cuecard.training.space import Settings, Space, SweepConfig
 from cuecard.training.train import (
     Run,
     Unchanged,
     choose_for,
-    encode_rows,
+    counts_of,
     finish_run,
+    finished_run,
+    key_of,
     log_start,
-    new_method,
-    run_key,
+    run_parts,
 )
 from cuecard.training.trials import Sweep, Trial, write_trials
 from cuecard.training.validation import Validation, validate
@@ -67,36 +69,73 @@ class Group:
         self._folder, self._tell = folder, tell
         self._names = list(tasks)
         self._total = self._space.total * len(tasks)
-        key = _key([run_key(backbone, task, method, config) for task in tasks.values()], sweep)
-        self._state = Checkpoint.open(folder, key)
+        self._config = config
+        self._parts = _parts(
+            {n: run_parts(backbone, task, method, config) for n, task in tasks.items()}, sweep
+        )
+        self._state = Checkpoint(key_of(self._parts), parts=self._parts)
         self._encoded: dict[tuple[str, Slot], list[Encoded]] = {}
-        self._prepare(config)
         self._members: list[Member] = []
+        self._check()
 
-    def _prepare(self, config: TrainConfig) -> None:
-        """Encode, remember inputs and choose how many go together."""
-        backbone, sweep = self._backbone, self._sweep
+    def _check(self) -> None:
+        """Check every trial, and encode the rows, before anything is written."""
+        longest: dict[tuple[str, Slot], Injection] = {}
+        for settings in self._space.combinations:
+            method, config = self._space.applied(settings)
+            for name, task in self._tasks.items():
+                _, start = check_method(self._backbone, task.spec, method, config)
+                now, place = start.injection(), (name, method.slot)
+                if place not in longest or now.length > longest[place].length:
+                    longest[place] = now
+        for (name, slot), injection in longest.items():
+            rows = check_rows(self._backbone, self._tasks[name], slot, injection)
+            check_weights(self._backbone, rows[0], self._tasks[name].spec)
+            self._encoded[name, slot] = rows
+
+    def open(self) -> None:
+        """Take up what the folder holds, remember inputs and choose how many go together.
+
+        Raises:
+            TrainingError: the folder belongs to something else.
+        """
+        backbone, sweep, config = self._backbone, self._sweep, self._config
+        self._state = Checkpoint.open(self._folder, self._state.key, parts=self._parts)
         methods = [self._space.applied(s)[0] for s in self._space.combinations]
-        late: set[Slot] = set()
-        for method in methods:
-            check_needs(backbone, method)
-            for task in self._tasks.values():
-                check_slot(method, task.spec)
-                check_task(backbone, task.spec)
-                check_reads(backbone, method, task.spec)
-                if is_late(backbone, method, task.spec):
-                    late.add(method.slot)
+        late = {
+            method.slot
+            for method in methods
+            for task in self._tasks.values()
+            if is_late(backbone, method, task.spec)
+        }
         first = self._rows(self._names[0], min(method.slot for method in methods))
         self._unchanged = Unchanged(backbone, first[0], self._tasks[self._names[0]].spec)
         if late:
-            self._remember(config, sorted(late))
+            with may_cut():
+                self._remember(config, sorted(late))
         if self._state.together is None:
             tokens = config.batch_rows * max(len(row.context) + len(row.target) for row in first)
             wanted = sweep.together or fit_together(backbone, tokens)
             self._state.together = min(wanted, self._total)
 
+    def fits(self, folder: Path) -> None:
+        """
+        Raises:
+            TrainingError: the folder holds the checkpoint of something else.
+        """
+        Checkpoint.load(folder, self._state.key, self._parts)
+
     def train(self) -> None:
-        """Run all trials to their ends."""
+        """Run all trials to their ends.
+
+        Raises:
+            Interrupted: Ctrl-C; the checkpoint is saved.
+        """
+        with held(self._folder), stoppable(self._stopped):
+            self.open()
+            self._train()
+
+    def _train(self) -> None:
         state = self._state
         self._tell(
             {
@@ -121,7 +160,15 @@ class Group:
         self._unchanged.check()
 
     def finish(self) -> Sweep:
-        """Test and save what validation has chosen."""
+        """Test and save what validation has chosen.
+
+        Raises:
+            Interrupted: Ctrl-C; what was tested is kept.
+        """
+        with held(self._folder), stoppable(self._stopped):
+            return self._test_chosen()
+
+    def _test_chosen(self) -> Sweep:
         chosen = {name: self._choose(name) for name in self._names}
         runs = {name: self._finish(name, number) for name, number in chosen.items()}
         trials = tuple(self._trial(number) for number in range(self._total))
@@ -188,7 +235,9 @@ class Group:
         job = replace(job, recompute=activations.how == "recompute")
         if state.lr is None:
             state.lr = _rate(config, self._backbone)
-            log_start(log, job, task, method.name, activations, settings=settings, task_name=name)
+            counts = counts_of(self._backbone, made)
+            more = {"settings": settings, "task_name": name}
+            log_start(log, job, task, method.name, activations, counts, **more)
 
         def look() -> Validation:
             records = task.validation
@@ -215,6 +264,12 @@ class Group:
 
     def _finish(self, name: str, number: int) -> Run:
         place = self._folder if self._folder is None else self._folder / BEST / name
+        member, task = self._members[number], self._tasks[name]
+        method, _ = self._space.applied(self._state.notes[number]["settings"])
+        found = finished_run(place, task, method, member.method)
+        if found is not None:
+            self._tell({"event": "finished", "folder": str(place), "digest": found.prompt.digest})
+            return found
         kept = 0
         if place is not None:
             place.mkdir(parents=True, exist_ok=True)
@@ -222,8 +277,6 @@ class Group:
             assert source is not None
             shutil.copyfile(source / LOG, place / LOG)
             kept = (place / LOG).stat().st_size
-        member, task = self._members[number], self._tasks[name]
-        method, _ = self._space.applied(self._state.notes[number]["settings"])
         log = RunLog(place, self._tell, keep_bytes=kept)
         return finish_run(member.job, task, method, member.method, member.state, log, place)
 
@@ -301,6 +354,11 @@ def _fields(trial: Trial) -> dict[str, Any]:
     return {name: getattr(trial, name) for name in names}
 
 
-def _key(runs: list[str], sweep: SweepConfig) -> str:
-    parts = [*runs, sweep.model_dump(mode="json")]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+def _parts(runs: Mapping[str, Mapping[str, str]], sweep: SweepConfig) -> dict[str, str]:
+    """What two sittings have in common, as digests by name."""
+    named = {
+        f"{part} of {name}" if name else part: value
+        for name, parts in runs.items()
+        for part, value in parts.items()
+    }
+    return {**named, "sweep": key_of(sweep.model_dump(mode="json"))}

@@ -21,7 +21,7 @@ class RunLog:
     Args:
         folder: the run's folder; None keeps no file.
         keep_bytes: how much of an earlier log stands; the rest was written after the checkpoint
-            that the run goes on from.
+            that the run goes on from, and is dropped with the first new event.
     """
 
     def __init__(
@@ -29,10 +29,7 @@ class RunLog:
     ) -> None:
         self._path = None if folder is None else folder / FILE
         self._observer = observer
-        if self._path is not None:
-            with writing_to(self._path):
-                self._path.touch()
-                os.truncate(self._path, min(keep_bytes, self._path.stat().st_size))
+        self._keep: int | None = keep_bytes
 
     def write(self, event: str, **values: Any) -> None:
         """Append one event; it is on disk, whole, when this returns.
@@ -42,15 +39,53 @@ class RunLog:
         """
         row = {"event": event, **values}
         if self._path is not None:
+            if self._keep is not None:
+                self.cut(self._keep)
             line = json.dumps(row, ensure_ascii=False) + "\n"
             with writing_to(self._path), self._path.open("ab") as file:
                 file.write(line.encode("utf-8", "backslashreplace"))
         if self._observer is not None:
             self._observer(row)
 
+    def tell(self, event: str, **values: Any) -> None:
+        """Hand an event to the observer alone."""
+        if self._observer is not None:
+            self._observer({"event": event, **values})
+
+    def count(self, what: str, total: int) -> Callable[[int], None] | None:
+        """A callback that is told how many more rows are done; see `rows_done`."""
+        return None if self._observer is None else rows_done(self._observer, what, total)
+
     def size(self) -> int:
-        """Bytes so far."""
-        return 0 if self._path is None else self._path.stat().st_size
+        """Bytes so far, without what will be dropped."""
+        if self._path is None or not self._path.exists():
+            return 0
+        found = self._path.stat().st_size
+        return found if self._keep is None else min(self._keep, found)
+
+    def cut(self, size: int) -> None:
+        """Drop what was written after the first `size` bytes."""
+        if self._path is not None:
+            with writing_to(self._path):
+                self._path.touch()
+                os.truncate(self._path, min(size, self._path.stat().st_size))
+        self._keep = None
+
+
+def rows_done(observer: Observer, what: str, total: int) -> Callable[[int], None]:
+    """A callback for `evaluate` and `predict` that hands on how far they are.
+
+    The events are {"event": "progress", "what": what, "done": rows, "total": total}. They are not
+    part of a run's log.
+    """
+    done = 0
+
+    def more(rows: int) -> None:
+        nonlocal done
+        done += rows
+        observer({"event": "progress", "what": what, "done": done, "total": total})
+
+    return more
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:

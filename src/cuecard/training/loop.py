@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cuecard.errors import Interrupted
+from cuecard.interrupts import Interrupts, Stop, heeding
 from cuecard.lazy import torch
 from cuecard.training.activations import recomputing
 from cuecard.training.checkpoint import Checkpoint
@@ -55,29 +53,52 @@ def run_loop(
             checkpoint.save(folder)
 
     clock = _Clock()
-    with _interrupts() as interrupted:
-        while True:
-            more()
-            running = [member for member in members if not member.over]
-            if not running:
-                break
-            fresh = [member for member in running if not member.begun]
-            _look(fresh, clock)
-            if fresh:
-                save()
-                running = [member for member in running if not member.over]
-            if running:
-                _step(running, clock)
-                checkpoint.rounds += 1
-            _look([member for member in running if member.due and not member.over], clock)
-            ended = any(member.over for member in running)
-            if checkpoint.rounds % every == 0 or ended or interrupted.is_set():
-                save()
-            if interrupted.is_set():
-                raise stopped()
+    with heeding() as interrupts:
+        try:
+            # What was due when an earlier sitting was stopped, before anything else.
+            _look([member for member in members if member.left_unseen], clock)
+            _rounds(members, checkpoint, clock, interrupts, every, save, more)
+        except Stop:
+            save()
+            raise stopped() from None
     save()
     for member in members:
         member.keep_best()
+
+
+def _rounds(
+    members: list[Member],
+    checkpoint: Checkpoint,
+    clock: _Clock,
+    interrupts: Interrupts,
+    every: int,
+    save: Callable[[], None],
+    more: Callable[[], None],
+) -> None:
+    """Steps and validations, until no member trains any more.
+
+    Raises:
+        Stop: after Ctrl-C, with no step and no validation half done.
+    """
+    while True:
+        more()
+        running = [member for member in members if not member.over]
+        if not running:
+            break
+        fresh = [member for member in running if not member.begun]
+        _look(fresh, clock)
+        if fresh:
+            save()
+            running = [member for member in running if not member.over]
+        if running:
+            _step(running, clock)
+            checkpoint.rounds += 1
+        _look([member for member in running if member.due and not member.over], clock)
+        ended = any(member.over for member in running)
+        if interrupts.asked:
+            raise Stop
+        if checkpoint.rounds % every == 0 or ended:
+            save()
 
 
 def _step(members: Sequence[Member], clock: _Clock) -> None:
@@ -124,33 +145,15 @@ class _Clock:
         self._cpu, self._wall = cpu, wall
 
 
-@contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C into a flag, so that no step is cut in two; the second one ends all."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-
-    def handle(number: int, frame: object) -> None:
-        if flag.is_set():
-            raise KeyboardInterrupt
-        flag.set()
-
-    before = signal.signal(signal.SIGINT, handle)
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def stopped_run(
     checkpoint: Checkpoint, steps: int, folder: Path | None, how: str | None = None
 ) -> Interrupted:
     """What a run on its own ends with after Ctrl-C."""
     on = how or f"go on with: cuecard train --resume {folder}"
+    (state,) = checkpoint.runs[:1]
+    what = f"stopped after step {state.step} of {steps}"
     return Interrupted(
-        f"stopped after step {checkpoint.runs[0].step} of {steps}",
+        what if state.ended is None else "stopped after the training, before the end of its test",
         where=None if folder is None else str(folder),
         hint="nothing was kept" if folder is None else f"the checkpoint is saved; {on}",
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from cuecard.errors import TrainingError
+from cuecard.interrupts import may_cut
 from cuecard.training.checkpoint import Checkpoint, State
 from cuecard.training.job import Job
 from cuecard.training.log import RunLog
@@ -47,7 +48,8 @@ def sweep_lr(
     )
     base = default_lr(job.config, job.backbone.embeddings)
     rates = [float(f"{base * factor:.3g}") for factor in _FACTORS]
-    start = validate(make())
+    with may_cut():
+        start = validate(make())
     members = [_member(replace(job, config=short), make(), lr, start, validate) for lr in rates]
     checkpoint = Checkpoint(key="", runs=[member.state for member in members])
     run_loop(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 
 from cuecard.errors import TrainingError
+from cuecard.interrupts import Stop, may_cut
 from cuecard.lazy import torch
 from cuecard.training.checkpoint import State
 from cuecard.training.feed import Feed
@@ -75,6 +76,12 @@ class Member:
         config, step = self.job.config, self.state.step
         return step % config.validate_every == 0 or step == config.steps
 
+    @property
+    def left_unseen(self) -> bool:
+        """Whether it was stopped between a step and the validation that was due after it."""
+        state = self.state
+        return self.begun and not self.over and self.due and state.looks[-1][0] != state.step
+
     def begin_step(self) -> int:
         """Draw the next step's batches, clear gradients, set the rate; how many passes it takes."""
         config = self.job.config
@@ -116,9 +123,19 @@ class Member:
         )
 
     def look(self) -> None:
-        """Validate; keep the method if it is the best so far; see whether to go on."""
+        """Validate; keep the method if it is the best so far; see whether to go on.
+
+        Raises:
+            Stop: Ctrl-C; nothing has changed.
+        """
         state, config = self.state, self.job.config
-        seen = self._validate()
+        told = self._log.size()
+        try:
+            with may_cut():
+                seen = self._validate()
+        except Stop:
+            self._log.cut(told)
+            raise
         score = seen.score(config.select)
         better = state.best_step < 0 or score > state.best_score
         if better:
@@ -169,8 +186,16 @@ class Member:
         Raises:
             TrainingError: the loss became infinite or undefined.
         """
-        if self.state.error is not None:
-            raise as_error(self.state.error)
+        raise_if_diverged(self.state)
+
+
+def raise_if_diverged(state: State) -> None:
+    """
+    Raises:
+        TrainingError: the loss became infinite or undefined.
+    """
+    if state.error is not None:
+        raise as_error(state.error)
 
 
 def as_error(fields: dict[str, str | None]) -> TrainingError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cuecard.artifacts.shared import SharedPrompt
 from cuecard.artifacts.tensors import tensors_of
 from cuecard.errors import Interrupted
+from cuecard.interrupts import may_cut
 from cuecard.methods import MPT
 from cuecard.tasks import Task
 from cuecard.training.activations import Choice, choose_activations, largest_batch
@@ -27,7 +27,17 @@ from cuecard.training.loop import run_loop
 from cuecard.training.loss import Teacher, resolve_loss
 from cuecard.training.member import Member
 from cuecard.training.optim import default_lr
-from cuecard.training.train import Run, Unchanged, finish_run, init_context, log_start, run_key
+from cuecard.training.setup import init_context
+from cuecard.training.train import (
+    Run,
+    Unchanged,
+    counts_of,
+    finish_run,
+    finished_run,
+    key_of,
+    log_start,
+    run_parts,
+)
 from cuecard.training.validation import Validation, validate
 from cuecard.types import Backbone, Injection
 
@@ -73,8 +83,12 @@ class Mix:
     ) -> None:
         self._backbone, self._tasks, self._method = backbone, tasks, method
         self._config, self._folder, self._observer = config, folder, observer
-        key = _key([run_key(backbone, t, method, config) for t in tasks.values()], distil, teachers)
-        self._checkpoint = Checkpoint.open(folder, key, 1 + len(tasks))
+        parts = _parts(
+            {name: run_parts(backbone, t, method, config) for name, t in tasks.items()},
+            distil,
+            teachers,
+        )
+        self._checkpoint = Checkpoint.open(folder, key_of(parts), 1 + len(tasks), parts)
         self._state, *places = self._checkpoint.runs
         self._jobs = {name: self._job(task) for name, task in tasks.items()}
         first = next(iter(self._jobs.values()))
@@ -150,6 +164,7 @@ class Mix:
             together,
             self._method.name,
             activations,
+            counts_of(self._backbone, self._prompts),
             tasks=named,
         )
         if kept:
@@ -202,7 +217,15 @@ class Mix:
         place = None if self._folder is None else self._folder / TASKS / name
         if place is not None:
             place.mkdir(parents=True, exist_ok=True)
-        count, shared, seen = len(self._tasks), self._state, self._look(number, name)
+        log = RunLog(place, self._observer_of(name))
+        task, job, own = self._tasks[name], self._jobs[name], self._prompts.alone(number)
+        found = finished_run(place, task, self._method, own)
+        if found is not None:
+            log.tell("finished", folder=str(place), digest=found.prompt.digest)
+            return found
+        with may_cut():
+            seen = self._look(number, name)
+        count, shared = len(self._tasks), self._state
         state = replace(
             shared,
             best_loss=seen.loss,
@@ -211,8 +234,6 @@ class Mix:
             cpu_seconds=shared.cpu_seconds / count,
             wall_seconds=shared.wall_seconds / count,
         )
-        log = RunLog(place, self._observer_of(name))
-        task, job, own = self._tasks[name], self._jobs[name], self._prompts.alone(number)
         return finish_run(job, task, self._method, own, state, log, place)
 
     def _observer_of(self, name: str) -> Observer | None:
@@ -244,13 +265,20 @@ def _told(seen: Validation) -> dict[str, float | None]:
     return {"loss": seen.loss, "accuracy": seen.accuracy, "commonest": seen.commonest}
 
 
-def _key(runs: list[str], distil: float, teachers: Mapping[str, Injection]) -> str:
-    total = hashlib.sha256(json.dumps([runs, distil]).encode())
+def _parts(
+    runs: Mapping[str, Mapping[str, str]], distil: float, teachers: Mapping[str, Injection]
+) -> dict[str, str]:
+    """What two sittings have in common, as digests by name."""
+    found = {
+        f"{part} of {name}": one for name, parts in runs.items() for part, one in parts.items()
+    }
+    found["distil"] = key_of(distil)
     for name, injection in teachers.items():
-        total.update(name.encode())
+        total = hashlib.sha256()
         for tensor in tensors_of(injection).values():
             total.update(_bytes(tensor))
-    return total.hexdigest()
+        found[f"teacher of {name}"] = total.hexdigest()
+    return found
 
 
 def _bytes(tensor: Tensor) -> bytes:

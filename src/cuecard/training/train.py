@@ -4,51 +4,47 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cuecard.artifacts import Prompt
-from cuecard.errors import DataError, FrozenError
+from cuecard.artifacts.tensors import tensors_of
+from cuecard.backbones.quantized import weight_count
+from cuecard.errors import FrozenError
 from cuecard.evaluation.evaluate import Evaluation, evaluate
-from cuecard.evaluation.predict import check_task
 from cuecard.evaluation.report import plain
+from cuecard.interrupts import may_cut, stoppable
 from cuecard.lazy import torch
 from cuecard.methods import PromptTuning
-from cuecard.tasks import Task, TaskSpec, collate, draw_rows
-from cuecard.tasks.embedding import embed_rows
+from cuecard.run_folder import held
+from cuecard.tasks import Task, TaskSpec, draw_rows
 from cuecard.training.activations import Choice, choose_activations, largest_batch
-from cuecard.training.capabilities import check_needs, check_reads, check_slot, is_late
+from cuecard.training.capabilities import is_late
 from cuecard.training.checkpoint import Checkpoint, State
+from cuecard.training.checks import CheckedRun, check_run, plain_answer
 from cuecard.training.config import TrainConfig
-from cuecard.training.head import Headed, head_of
+from cuecard.training.head import head_of
 from cuecard.training.inputs import remember_inputs
 from cuecard.training.job import Job
 from cuecard.training.log import Observer, RunLog
 from cuecard.training.loop import run_loop, stopped_run
-from cuecard.training.loss import resolve_loss
 from cuecard.training.lr_sweep import sweep_lr
-from cuecard.training.member import Member
+from cuecard.training.member import Member, raise_if_diverged
 from cuecard.training.optim import default_lr
+from cuecard.training.result_file import Result, load_result, save_result, tested
+from cuecard.training.setup import encode_rows, new_method
 from cuecard.training.validation import Validation, validate
-from cuecard.types import (
-    Backbone,
-    Encoded,
-    HasDecoder,
-    InitContext,
-    Method,
-    MethodConfig,
-    Record,
-    Slot,
-    Tokenizer,
-)
+from cuecard.types import Backbone, Encoded, Method, MethodConfig, Record
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 # The sweep compares rates, which takes fewer rows than choosing a step.
 _SWEEP_ROWS = 200
+# What a run's folder keeps as it is.
+_NUMBERS = ("lr", "steps", "best_step", "trained", "cpu_seconds", "seconds", "tokens")
 # A prompt this close to always giving one answer has learnt nothing.
 _MARGIN = 0.01
 
@@ -63,6 +59,7 @@ class Run:
         test: its evaluation on the sealed test rows; None where the task has none.
         lr: the peak learning rate that was used.
         steps, best_step: how far it went, and where the prompt comes from.
+        trained: how many numbers were trained.
         cpu_seconds, seconds: of the training, validations included, over all its sittings.
         alarm: what looks wrong, in a sentence; None if nothing does.
         folder: the run's folder; None if nothing was kept.
@@ -77,6 +74,7 @@ class Run:
     lr: float
     steps: int
     best_step: int
+    trained: int
     cpu_seconds: float
     seconds: float
     alarm: str | None
@@ -114,23 +112,62 @@ def train(
         FrozenError: the backbone changed.
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
-    method, config = method or PromptTuning(), config or TrainConfig()
-    check_needs(backbone, method)
-    check_slot(method, task.spec)
-    check_task(backbone, task.spec)
-    check_reads(backbone, method, task.spec)
-    for name in ("train", "validation"):
-        if not getattr(task, name):
-            raise DataError(f"the task has no {name} rows", got=0, expected="at least one")
+    checked = check_run(backbone, task, method or PromptTuning(), config or TrainConfig())
+    return train_checked(checked, soft_labels=soft_labels, folder=folder, observer=observer)
+
+
+def train_checked(
+    checked: CheckedRun,
+    *,
+    soft_labels: Sequence[Sequence[float]] | None = None,
+    folder: str | Path | None = None,
+    observer: Observer | None = None,
+) -> Run:
+    """`train`, of a run that passed `check_run`.
+
+    Raises:
+        TrainingError: it diverged, or the folder belongs to another run or another process.
+        FrozenError: the backbone changed.
+        Interrupted: Ctrl-C; the checkpoint is saved.
+    """
     place = None if folder is None else Path(folder)
-    checkpoint = Checkpoint.open(place, run_key(backbone, task, method, config, soft_labels), 1)
-    (state,) = checkpoint.runs
-    log = RunLog(place, observer, keep_bytes=state.log_bytes)
-    spec = task.spec
-    rows = encode_rows(spec, task.train, backbone.tokenizer, method.slot)
+    parts = run_parts(checked.backbone, checked.task, checked.method, checked.config, soft_labels)
+    with held(place):
+        checkpoint = Checkpoint.open(place, key_of(parts), 1, parts)
+        (state,) = checkpoint.runs
+        log = RunLog(place, observer, keep_bytes=state.log_bytes)
+        with stoppable(lambda: stopped_run(checkpoint, checked.config.steps, place)):
+            if state.ended is None:
+                trained = _train(checked, checkpoint, log, soft_labels, place, observer)
+            else:
+                trained = checked.start
+                trained.load_state_dict(state.best)
+            raise_if_diverged(state)
+            job = Job(
+                checked.backbone, checked.task.spec, checked.rows, checked.config, checked.loss
+            )
+            return finish_run(job, checked.task, checked.method, trained, state, log, place)
+
+
+def _train(
+    checked: CheckedRun,
+    checkpoint: Checkpoint,
+    log: RunLog,
+    soft_labels: Sequence[Sequence[float]] | None,
+    place: Path | None,
+    observer: Observer | None,
+) -> Method:
+    """From the checkpoint's state to the end; the method holds its best step."""
+    backbone, task, method, config = (
+        checked.backbone,
+        checked.task,
+        checked.method,
+        checked.config,
+    )
+    spec, rows, trained, (state,) = task.spec, checked.rows, checked.start, checkpoint.runs
     frozen = Unchanged(backbone, rows[0], spec)
     soft = None if soft_labels is None else dict(zip(rows, soft_labels, strict=True))
-    job = Job(backbone, spec, rows, config, resolve_loss(config.loss, spec, backbone), soft)
+    job = Job(backbone, spec, rows, config, checked.loss, soft)
 
     def make() -> Method:
         return new_method(backbone, spec, method, config.seed, config.head_lr)
@@ -138,16 +175,18 @@ def train(
     def look(at: Method, rows: Sequence[Record] = task.validation) -> Validation:
         return validate(backbone, spec, rows, at.injection(), method.slot, head_of(at))
 
-    trained = make()
     activations = choose_for(job, trained)
     job = replace(job, recompute=activations.how == "recompute")
     kept: dict[str, int | str] = {}
     if is_late(backbone, method, spec):
         again = encode_rows(spec, task.validation, backbone.tokenizer, method.slot)
-        kept = remember_inputs(backbone, [*rows, *again], config.inputs, place, checkpoint.inputs)
+        with may_cut():
+            kept = remember_inputs(
+                backbone, [*rows, *again], config.inputs, place, checkpoint.inputs
+            )
         checkpoint.inputs = str(kept["place"])
     if state.lr is None:
-        log_start(log, job, task, method.name, activations)
+        log_start(log, job, task, method.name, activations, counts_of(backbone, trained))
         if kept:
             log.write("inputs", **kept)
         if config.lr == "auto":
@@ -170,105 +209,52 @@ def train(
     )
     member.raise_if_diverged()
     frozen.check()
-    return finish_run(job, task, method, trained, state, log, place)
+    return trained
 
 
-def run_key(
+def run_parts(
     backbone: Backbone,
     task: Task,
     method: MethodConfig,
     config: TrainConfig,
     soft_labels: Sequence[Sequence[float]] | None = None,
-) -> str:
-    """What two sittings of one run have in common: settings, data, backbone, precision."""
+) -> dict[str, str]:
+    """What two sittings of one run have in common, each as a digest by its name."""
     # What changes neither the prompt nor a bit of its gradients.
     unlike = {"checkpoint_every", "activations"}
     start = [_hash_tensor(tensor) for tensor in method.starts]
     parts: dict[str, Any] = {
         "method": {"name": method.name, "start": start, **method.model_dump(mode="json")},
-        "config": config.model_dump(mode="json", exclude=unlike),
-        "task": task.spec.model_dump(mode="json"),
+        "training settings": config.model_dump(mode="json", exclude=unlike),
+        # How long an answer may be is a setting of the test alone.
+        "task": task.spec.model_dump(mode="json", exclude={"max_new_tokens"}),
         "data": task.report.data_hash,
         "backbone": asdict(backbone.fingerprint),
         "precision": str(backbone.dtype),
     }
     if soft_labels is not None:
-        parts["soft_labels"] = soft_labels
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        parts["soft labels"] = soft_labels
+    return {name: _hash(part) for name, part in parts.items()}
 
 
-def encode_rows(
-    spec: TaskSpec, records: Sequence[Record], tokenizer: Tokenizer, slot: Slot
-) -> list[Encoded]:
-    """Every record's rows."""
-    return [row for record in records for row in spec.encode_all(record, tokenizer, slot)]
+def key_of(parts: object) -> str:
+    """A run's key: the same for the same parts."""
+    return _hash(parts)
 
 
-def new_method(
-    backbone: Backbone,
-    spec: TaskSpec,
-    method: MethodConfig,
-    seed: int,
-    head_lr: float = TrainConfig().head_lr,
-) -> Method:
-    """A method's first parameters for a task on a backbone: the same for the same seed.
-
-    Args:
-        head_lr: the peak learning rate of the task's head, if it has one.
-
-    Raises:
-        ConfigError: an init that this backbone or task cannot give.
-    """
-    made = method.build(init_context(backbone, spec, seed))
-    return Headed(made, spec.outputs, backbone.hidden_size, head_lr) if spec.headed else made
-
-
-def init_context(backbone: Backbone, spec: TaskSpec, seed: int) -> InitContext:
-    """What a method may know of a task and a backbone when it makes its first parameters."""
-    tokenizer = backbone.tokenizer
-    classification = spec.kind == "classification" and not spec.headed
-
-    def encode(text: str) -> list[int]:
-        return [int(i) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
-
-    return InitContext(
-        embeddings=backbone.embeddings,
-        encode=encode,
-        special_ids=frozenset(int(i) for i in getattr(tokenizer, "all_special_ids", ())),
-        labels=spec.continuations(tokenizer) if classification else (),
-        text=_about(spec),
-        generator=torch.Generator().manual_seed(seed),
-        states=backbone.states,
-        decoder_embeddings=backbone.decoder_embeddings
-        if isinstance(backbone, HasDecoder)
-        else None,
-    )
-
-
-def _about(spec: TaskSpec) -> str:
-    fields = " and ".join(name.replace("_", " ") for name in spec.field_names)
-    if spec.kind == "embedding":
-        return f"Represent the {fields} to find the {spec.target_field.replace('_', ' ')}.\n\n"
-    if not spec.labels:
-        verb = "choose" if spec.kind == "multiple-choice" else "write"
-        return f"Read the {fields} and {verb} the {spec.target_field.replace('_', ' ')}.\n\n"
-    words = [spec.words.get(label, label) for label in spec.labels]
-    listed = f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
-    return f"Classify the {fields} as {listed}.\n\n"
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 class Unchanged:
     """The proof that training leaves the backbone as it was: its bytes and its answers."""
 
     def __init__(self, backbone: Backbone, probe: Encoded, spec: TaskSpec) -> None:
-        self._backbone, self._probe, self._need = backbone, probe, spec.need
+        self._backbone, self._probe, self._spec = backbone, probe, spec
         self._digest, self._answer = backbone.digest(), self._ask()
 
     def _ask(self) -> Tensor:
-        with torch.no_grad():
-            if self._need == "states" or self._backbone.lacks("next-tokens") is not None:
-                return embed_rows(self._backbone, [self._probe], None)
-            return self._backbone.forward(collate([(self._probe, ())], read="next"), None)
+        return plain_answer(self._backbone, self._probe, self._spec)
 
     def check(self) -> None:
         """
@@ -292,12 +278,19 @@ def choose_for(job: Job, method: Method) -> Choice:
     return choose_activations(job.config.activations, job.backbone, tokens)
 
 
+def counts_of(backbone: Backbone, trained: Method) -> dict[str, int]:
+    """How many numbers are trained, and how many there are with the frozen ones."""
+    count = sum(parameter.numel() for parameter in trained.parameters())
+    return {"trained_parameters": count, "parameters": weight_count(backbone.model) + count}
+
+
 def log_start(
     log: RunLog,
     job: Job,
     task: Task,
     method: str,
     activations: Choice,
+    counts: Mapping[str, int],
     **more: Any,
 ) -> None:
     """The first events of a run's log."""
@@ -311,6 +304,7 @@ def log_start(
         rows={name: len(getattr(task, name)) for name in ("train", "validation", "test")},
         truncated=sum(row.cut > 0 for row in job.rows),
         loss=job.loss,
+        **counts,
         config=job.config.model_dump(mode="json"),
         **more,
     )
@@ -327,23 +321,35 @@ def finish_run(
     log: RunLog,
     folder: Path | None,
 ) -> Run:
-    """Test a method at its best step on the sealed rows, once, and save its prompt."""
-    best = Validation(loss=state.best_loss, accuracy=state.best_accuracy)
+    """Test a method at its best step on the sealed rows, once, and save its prompt.
+
+    A folder that has both already is not tested again.
+
+    Raises:
+        Stop: Ctrl-C during the test.
+    """
     injection, head, seed = trained.injection(), head_of(trained), job.config.seed
+    found = finished_run(folder, task, method, trained)
+    if found is not None:
+        log.tell("finished", folder=str(folder), digest=found.prompt.digest)
+        return found
+    best = Validation(loss=state.best_loss, accuracy=state.best_accuracy, prior=state.best_prior)
     prior = state.best_prior if job.config.calibrate else None
     test = None
     if task.test:
         log.write("test", rows=len(task.test))
-        test = evaluate(
-            job.backbone,
-            job.spec,
-            task.test,
-            injection,
-            slot=method.slot,
-            prior=prior,
-            seed=seed,
-            head=head,
-        )
+        with may_cut():
+            test = evaluate(
+                job.backbone,
+                job.spec,
+                task.test,
+                injection,
+                slot=method.slot,
+                prior=prior,
+                seed=seed,
+                head=head,
+                on_rows=log.count("testing", len(task.test)),
+            )
     prompt = Prompt.create(
         injection,
         head=head,
@@ -357,8 +363,6 @@ def finish_run(
         metrics=metrics_of(task, best, test),
         prior=prior,
     )
-    if folder is not None:
-        prompt.save(folder / "prompt", overwrite=True)
     run = Run(
         prompt=prompt,
         validation=best,
@@ -366,6 +370,7 @@ def finish_run(
         lr=float(state.lr or 0.0),
         steps=state.step,
         best_step=state.best_step,
+        trained=counts_of(job.backbone, trained)["trained_parameters"],
         cpu_seconds=state.cpu_seconds,
         seconds=state.wall_seconds,
         alarm=alarm_for(task, best),
@@ -373,8 +378,48 @@ def finish_run(
         tokens=round(state.tokens),
         method=method,
     )
+    if folder is not None:
+        prompt.save(folder / "prompt", overwrite=True)
     _log_end(log, run)
+    if folder is not None:
+        save_result(result_of(run, seed), test, folder)
     return run
+
+
+def result_of(run: Run, seed: int) -> Result:
+    """What a run's folder keeps of it besides the prompt."""
+    return Result(
+        digest=run.prompt.digest,
+        validation=asdict(run.validation),
+        seed=seed,
+        test=tested(run.test),
+        **{name: getattr(run, name) for name in _NUMBERS},
+    )
+
+
+def finished_run(
+    folder: Path | None, task: Task, method: MethodConfig, trained: Method
+) -> Run | None:
+    """The run as its folder has it; None unless it was finished, with these very numbers."""
+    found = load_result(folder, task)
+    if found is None:
+        return None
+    result, prompt, test = found
+    ours = tensors_of(trained.injection(), head_of(trained))
+    same = ours.keys() == prompt.tensors.keys() and all(
+        torch.equal(tensor, prompt.tensors[name]) for name, tensor in ours.items()
+    )
+    if not same or prompt.manifest.data_hash != task.report.data_hash:
+        return None
+    return Run(
+        prompt=prompt,
+        validation=result.best(),
+        test=test,
+        alarm=alarm_for(task, result.best()),
+        folder=folder,
+        method=method,
+        **{name: getattr(result, name) for name in _NUMBERS},
+    )
 
 
 def metrics_of(task: Task, best: Validation, test: Evaluation | None) -> dict[str, Any]:

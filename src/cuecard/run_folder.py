@@ -1,0 +1,284 @@
+"""A run's folder: what kind of run it holds, with which settings, and which process writes to it.
+
+A folder is used by one process at a time: the lock is the operating system's (flock), which lets go
+of it when a process ends, however it ends. Settings are written only once every check has passed,
+and while the folder holds nothing that a run has come to, other settings may take their place.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel
+
+from cuecard.errors import ConfigError, FileError, TrainingError
+from cuecard.plain_files import write_text
+
+LOCK = ".lock"
+_MOST_LISTED = 6
+
+
+@dataclass(frozen=True)
+class RunKind:
+    """A kind of run that is kept in a folder.
+
+    Attributes:
+        name: what messages call it.
+        command: what starts and resumes it.
+        file: holds its settings.
+        results: files and folders that a run has come to: as long as there is none, nothing is lost
+            by other settings.
+        free: settings, by their dotted names, that two sittings of a run need not share; a name
+            stands for everything below it.
+        out: how another folder is chosen.
+    """
+
+    name: str
+    command: str
+    file: str
+    results: tuple[str, ...]
+    free: frozenset[str]
+    out: str = "--out"
+
+
+# Changed, they change neither what is trained nor a bit of it.
+_FREE = frozenset(
+    {
+        "out",
+        "device",
+        "compare",
+        "demonstrations",
+        "task.max_new_tokens",
+        "training.activations",
+        "training.checkpoint_every",
+    }
+)
+_RESULTS = ("checkpoint.pt", "result.json", "prompt")
+
+
+def _inside(*sections: str) -> frozenset[str]:
+    return frozenset(f"{section}.{name}" for section in sections for name in _FREE)
+
+
+RUN = RunKind("run", "cuecard train", "recipe.yaml", _RESULTS, _FREE)
+SWEEP = RunKind(
+    "sweep", "cuecard sweep", "sweep.yaml", ("checkpoint.pt", "best"), _inside("recipe")
+)
+LORA = RunKind("LoRA run", "cuecard lora", "lora.yaml", (*_RESULTS, "adapter"), _inside("recipe"))
+MULTITASK = RunKind(
+    "multitask run",
+    "cuecard multitask",
+    "multitask.yaml",
+    ("checkpoint.pt", "teachers/checkpoint.pt", "shared"),
+    _FREE | {"tasks.*.task.max_new_tokens"},
+    out="out in the recipe",
+)
+KINDS = (RUN, SWEEP, LORA, MULTITASK)
+# What `--overwrite` removes: what another run would go on from, or take for its own result.
+_STATE = ("checkpoint.pt", "teachers/checkpoint.pt", "log.jsonl", "result.json", "report.json")
+
+
+class RunFolder:
+    """A folder for a run of one kind.
+
+    Args:
+        path: where; it need not exist.
+        read: reads the kind's file and completes it with defaults.
+    """
+
+    def __init__(self, path: Path, kind: RunKind, read: Callable[[Path], BaseModel]) -> None:
+        self.path, self._kind, self._read = path, kind, read
+
+    @property
+    def file(self) -> Path:
+        """Where the settings are."""
+        return self.path / self._kind.file
+
+    def check(self, settings: BaseModel, *, overwrite: bool = False) -> None:
+        """Refuse, and change nothing, where `claimed` would.
+
+        Raises:
+            ConfigError: the folder is a file, or holds another run.
+            TrainingError: another process uses it.
+        """
+        self._check_place()
+        if (self.path / LOCK).is_file():
+            with held(self.path):
+                pass
+        if not overwrite:
+            self._check_settings(settings)
+
+    @contextmanager
+    def claimed(
+        self,
+        settings: BaseModel,
+        text: str,
+        *,
+        overwrite: bool = False,
+        fits: Callable[[Path], object] = lambda path: None,
+    ) -> Iterator[Path]:
+        """Hold the folder, with the settings in it. Call it once every other check has passed.
+
+        Args:
+            settings: what an earlier run in the folder must have been started with.
+            text: the file that says so.
+            overwrite: start again where the folder holds another run of this kind.
+            fits: checks what else the folder holds; called before anything is written.
+
+        Raises:
+            ConfigError: the folder is a file, or holds another run.
+            FileError: it cannot be written.
+            TrainingError: another process uses it.
+        """
+        self._check_place()
+        with held(self.path):
+            if overwrite:
+                for name in (*_STATE, self._kind.file):
+                    (self.path / name).unlink(missing_ok=True)
+            self._check_settings(settings)
+            fits(self.path)
+            write_text(text, self.file)
+            yield self.path
+
+    def must_exist(self) -> None:
+        """Refuse to resume where there is nothing to resume.
+
+        Raises:
+            TrainingError: the folder holds no run of this kind.
+        """
+        if self.file.is_file():
+            return
+        other = self._other()
+        raise TrainingError(
+            f"there is no {self._kind.name} to resume",
+            where=str(self.path),
+            got=f"no {self._kind.file}" if other is None else f"a {other.name}",
+            expected=f"the folder of a {self._kind.name}",
+            hint=None if other is None else f"{other.command} --resume {self.path}",
+        )
+
+    def _other(self) -> RunKind | None:
+        """The kind of run that the folder holds, if it is not this one."""
+        others = (kind for kind in KINDS if kind is not self._kind)
+        return next((kind for kind in others if (self.path / kind.file).is_file()), None)
+
+    def _check_place(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(
+                f"the {self._kind.name}'s folder is a file",
+                where=str(self.path),
+                expected=f"a new name: {self._kind.out}",
+            )
+        other = self._other()
+        if other is not None:
+            raise ConfigError(
+                f"the folder holds a {other.name}",
+                where=str(self.path),
+                got=other.file,
+                expected="a folder of its own",
+                hint=f"choose another folder: {self._kind.out}",
+            )
+
+    def _check_settings(self, settings: BaseModel) -> None:
+        if not self.file.is_file():
+            return
+        if not any((self.path / name).exists() for name in self._kind.results):
+            return  # nothing was trained with the settings that stand there
+        before = self._read(self.file).model_dump(mode="json")
+        changed = differences(before, settings.model_dump(mode="json"), self._kind.free)
+        if changed:
+            raise ConfigError(
+                f"the folder holds a {self._kind.name} with other settings",
+                where=str(self.path),
+                got="; ".join(changed[:_MOST_LISTED])
+                + (f"; and {len(changed) - _MOST_LISTED} more" if changed[_MOST_LISTED:] else ""),
+                expected="the settings it was started with, or a folder of its own",
+                hint=f"choose another folder ({self._kind.out}), or start again with --overwrite",
+            )
+
+
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = ()
+) -> list[str]:
+    """Which settings differ, each as "name: old -> new", in their order.
+
+    Args:
+        free: dotted names that are not compared; "*" stands for any one part of a name.
+    """
+    old, new = (dict(_flat(values)) for values in (before, now))
+    return [
+        f"{name}: {_told(old, name)} -> {_told(new, name)}"
+        for name in [*new, *(name for name in old if name not in new)]
+        if not _is_free(name, free) and old.get(name, _ABSENT) != new.get(name, _ABSENT)
+    ]
+
+
+_ABSENT = object()
+
+
+def _told(values: Mapping[str, Any], name: str) -> str:
+    return repr(values[name]) if name in values else "(not set)"
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def _is_free(name: str, free: Collection[str]) -> bool:
+    parts = name.split(".")
+    return any(
+        len(pattern) <= len(parts)
+        and all(p in ("*", part) for p, part in zip(pattern, parts, strict=False))
+        for pattern in (one.split(".") for one in free)
+    )
+
+
+@contextmanager
+def held(folder: Path | None) -> Iterator[None]:
+    """Make a folder and be the only process that uses it; in this thread it may be held again.
+
+    Raises:
+        FileError: the folder cannot be made.
+        TrainingError: another process uses it.
+    """
+    if folder is None:
+        yield
+        return
+    lock = _lock(folder)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _lock(folder: Path) -> FileLock | None:
+    """The folder's lock, taken; None on a file system that has no locks."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = str(folder.resolve() / LOCK)
+        lock = FileLock(path, is_singleton=True, fallback_to_soft=False)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise TrainingError(
+            "another process is using this run folder",
+            where=str(folder),
+            got="a run that has not ended",
+            expected="one process at a time",
+            hint="wait until it ends, or choose another folder",
+        ) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
+            return None
+        raise FileError.of(error, "the run folder cannot be written", folder) from error
+    return lock

@@ -1,0 +1,318 @@
+"""Whatever a run would refuse later, it refuses here: before its first step, and before it writes.
+
+`cuecard train`, `sweep`, `lora`, `multitask` and `--dry-run` share these checks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cuecard.artifacts.probes import default_probes
+from cuecard.artifacts.tensors import tensors_of
+from cuecard.errors import BackboneError, ConfigError, DataError
+from cuecard.evaluation.predict import check_task
+from cuecard.lazy import torch
+from cuecard.tasks import Task, TaskSpec, collate
+from cuecard.tasks.embedding import embed_rows, texts_of
+from cuecard.tasks.tables import record_place
+from cuecard.training.capabilities import check_needs, check_reads, check_slot
+from cuecard.training.config import TrainConfig
+from cuecard.training.head import head_of
+from cuecard.training.loss import Resolved, resolve_loss
+from cuecard.training.optim import default_lr
+from cuecard.training.setup import new_method
+from cuecard.types import (
+    Backbone,
+    Encoded,
+    HasDecoder,
+    Injection,
+    InputTokens,
+    Method,
+    MethodConfig,
+    Record,
+    Slot,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CheckedRun:
+    """A run that passed every check.
+
+    Attributes:
+        backbone, task, method, config: as they were given.
+        rows: the training rows as token ids.
+        loss: what is minimised.
+        start: the method with its first parameters.
+    """
+
+    backbone: Backbone
+    task: Task
+    method: MethodConfig
+    config: TrainConfig
+    rows: list[Encoded]
+    loss: Resolved
+    start: Method
+
+
+def check_run(
+    backbone: Backbone, task: Task, method: MethodConfig, config: TrainConfig
+) -> CheckedRun:
+    """Refuse a run that could not reach its end.
+
+    Runs the backbone once, on one row. Writes nothing.
+
+    Raises:
+        ConfigError: settings that contradict each other, the task or the backbone, or that leave no
+            room for the longest row, its prompt and its answer.
+        DataError: no training or no validation rows, or a row that cannot be read.
+        BackboneError: weights that are not numbers, or token ids without an embedding.
+    """
+    check_splits(task)
+    loss, start = check_method(backbone, task.spec, method, config)
+    rows = check_rows(backbone, task, method.slot, start.injection())
+    check_weights(backbone, rows[0], task.spec)
+    return CheckedRun(backbone, task, method, config, rows, loss, start)
+
+
+def check_splits(task: Task, where: str | None = None) -> None:
+    """
+    Raises:
+        DataError: no training or no validation rows.
+    """
+    for name in ("train", "validation"):
+        if not getattr(task, name):
+            raise DataError(
+                f"the task has no {name} rows", where=where, got=0, expected="at least one"
+            )
+
+
+def check_method(
+    backbone: Backbone, spec: TaskSpec, method: MethodConfig, config: TrainConfig
+) -> tuple[Resolved, Method]:
+    """Refuse settings that contradict the backbone, the task or each other.
+
+    Returns:
+        The loss, and the method with its first parameters.
+
+    Raises:
+        ConfigError: they do.
+        BackboneError: an embedding table that is not all finite numbers.
+    """
+    check_needs(backbone, method)
+    check_slot(method, spec)
+    check_task(backbone, spec)
+    check_reads(backbone, method, spec)
+    loss = resolve_loss(config.loss, spec, backbone)
+    check_embeddings(backbone)
+    check_rate(backbone, config)
+    start = new_method(backbone, spec, method, config.seed, config.head_lr)
+    check_start(start)
+    return loss, start
+
+
+def check_embeddings(backbone: Backbone) -> None:
+    """
+    Raises:
+        BackboneError: an embedding that is not all finite numbers.
+    """
+    if not bool(torch.isfinite(backbone.embeddings).all()):
+        raise _not_finite(backbone)
+
+
+def check_rate(backbone: Backbone, config: TrainConfig) -> None:
+    """
+    Raises:
+        ConfigError: a learning rate that is not a positive number.
+    """
+    if config.lr == "auto":
+        return
+    lr = default_lr(config, backbone.embeddings) if config.lr is None else config.lr
+    if not (math.isfinite(lr) and lr > 0):
+        raise ConfigError(
+            "the learning rate must be a positive number",
+            where="training.lr",
+            got=lr,
+            expected="a finite number above 0",
+            hint=None if config.lr is not None else "give one with --lr",
+        )
+
+
+def check_start(start: Method) -> None:
+    """
+    Raises:
+        ConfigError: first parameters that are not all finite numbers.
+    """
+    tensors = tensors_of(start.injection(), head_of(start))
+    bad = [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]
+    if bad:
+        raise ConfigError(
+            "the prompt would start from numbers that are not finite",
+            where="method.init",
+            got=", ".join(bad),
+            expected="finite numbers",
+        )
+
+
+def check_rows(
+    backbone: Backbone, task: Task, slot: Slot, injection: Injection | None
+) -> list[Encoded]:
+    """Encode every row of every split, and refuse the first one that the backbone cannot take.
+
+    Returns:
+        The training rows as token ids.
+
+    Raises:
+        ConfigError: no room for a row with its prompt and its answer.
+        DataError: a row that cannot be encoded.
+        BackboneError: a token id without an embedding.
+    """
+    spec, room = task.spec, _Room(backbone, injection)
+    words = _words(backbone, spec)
+    _check_ids(backbone, (i for ids in words for i in ids), "the labels")
+    longest = max(map(len, words), default=0)
+    whole = spec.headed or spec.kind == "embedding"  # no answer stands behind the input
+    train: list[Encoded] = []
+    for split in ("train", "validation", "test"):
+        for number, record in enumerate(getattr(task, split), 1):
+            place = record_place(record) or f"{split}, row {number}"
+            rows = spec.encode_all(record, backbone.tokenizer, slot)
+            options = _options(backbone, spec, record)
+            for row in rows:
+                ids = (*row.context, *row.target, *(i for ids in options for i in ids))
+                _check_ids(backbone, ids, place)
+                answer = max(longest, len(row.target), max(map(len, options), default=0))
+                for text in _texts(row, spec):
+                    room.check(text, 0 if whole else answer, place, generated=False)
+                if spec.kind == "text-to-text" and split == "test":
+                    room.check(len(row.context), spec.max_new_tokens, place, generated=True)
+            if split == "train":
+                train += rows
+    for row in default_probes(spec, backbone, slot):
+        for text in _texts(row, spec):
+            room.check(text, 0, "the prompt's two test sentences, in the template", generated=False)
+    return train
+
+
+def check_weights(backbone: Backbone, row: Encoded, spec: TaskSpec) -> None:
+    """Run one row without a prompt.
+
+    Raises:
+        BackboneError: the answer is not all finite numbers.
+    """
+    if not bool(torch.isfinite(plain_answer(backbone, row, spec)).all()):
+        raise _not_finite(backbone)
+
+
+def plain_answer(backbone: Backbone, row: Encoded, spec: TaskSpec) -> Tensor:
+    """What the backbone makes of a row without a prompt: logits [1, V], or a vector [1, H]."""
+    with torch.no_grad():
+        if spec.need == "states" or backbone.lacks("next-tokens") is not None:
+            return embed_rows(backbone, [row], None)
+        return backbone.forward(collate([(row, ())], read="next"), None)
+
+
+class _Room:
+    """A backbone's positions, those of a prompt taken off.
+
+    Args:
+        injection: the prompt; None for none.
+    """
+
+    def __init__(self, backbone: Backbone, injection: Injection | None) -> None:
+        self._positions = backbone.max_positions
+        self._prompt = 0 if injection is None else injection.length
+        self._opening: int | None = None
+        if isinstance(backbone, HasDecoder):
+            decoder = injection.decoder if isinstance(injection, InputTokens) else None
+            self._opening = backbone.opening_length + (0 if decoder is None else len(decoder))
+            self._prompt -= 0 if decoder is None else len(decoder)
+
+    def check(self, context: int, answer: int, place: str, *, generated: bool) -> None:
+        """
+        Args:
+            context, answer: a row's tokens.
+            generated: whether the answer is yet to be written, so that its last token counts too.
+
+        Raises:
+            ConfigError: they are more than there is room for.
+        """
+        answer -= 0 if generated or not answer else 1  # what is only read needs no last token
+        whole = context + self._prompt
+        if self._opening is None:
+            self._refuse(whole + answer, context, answer, place, generated)
+        else:
+            self._refuse(whole, context, 0, place, generated=False)
+            self._refuse(self._opening + answer, 0, answer, place, generated)
+
+    def _refuse(self, whole: int, context: int, answer: int, place: str, generated: bool) -> None:
+        if whole <= self._positions:
+            return
+        parts = {
+            "input tokens": context,
+            "prompt positions": self._prompt if context else 0,
+            "new tokens" if generated else "answer tokens": answer,
+        }
+        least = self._positions - (whole - answer)
+        hint = "lower task.max_length or the prompt's length"
+        if generated and least > 0:
+            hint = f"set task.max_new_tokens to {least} or less, or lower task.max_length"
+        raise ConfigError(
+            "the backbone has no room for a row with its prompt and its answer",
+            where=place,
+            got=f"{whole} positions: "
+            + " + ".join(f"{count} {name}" for name, count in parts.items() if count),
+            expected=f"at most {self._positions}",
+            hint=hint,
+        )
+
+
+def _texts(row: Encoded, spec: TaskSpec) -> list[int]:
+    """The lengths of what is run on its own: the context, or both texts of a pair."""
+    if spec.kind != "embedding":
+        return [len(row.context)]
+    return [len(text.context) for text in texts_of(row) if text.context]
+
+
+def _words(backbone: Backbone, spec: TaskSpec) -> Sequence[Sequence[int]]:
+    """The ids of the labels' words; empty for a task that is not answered by labels' words."""
+    worded = spec.kind == "classification" and not spec.headed
+    return spec.continuations(backbone.tokenizer) if worded else ()
+
+
+def _options(backbone: Backbone, spec: TaskSpec, record: Record) -> Sequence[Sequence[int]]:
+    chosen = spec.kind == "multiple-choice"
+    return spec.options(record, backbone.tokenizer) if chosen else ()
+
+
+def _check_ids(backbone: Backbone, ids: Iterator[int] | Sequence[int], place: str) -> None:
+    highest = max(ids, default=0)
+    if highest < backbone.vocab_size:
+        return
+    token = backbone.tokenizer.decode([highest])
+    raise BackboneError(
+        "the tokenizer knows a token that the model has no embedding for",
+        where=f"{place}, backbone {backbone.name}",
+        got=f"{token!r}, token {highest}",
+        expected=f"tokens 0 to {backbone.vocab_size - 1}",
+        hint="the tokenizer was extended and the model was not (resize_token_embeddings)",
+    )
+
+
+def _not_finite(backbone: Backbone) -> BackboneError:
+    named: Mapping[str, Tensor] = dict(backbone.model.named_parameters())
+    bad = [name for name, tensor in named.items() if not bool(torch.isfinite(tensor).all())]
+    return BackboneError(
+        "the backbone does not answer with finite numbers",
+        where=backbone.name,
+        got=f"NaN or infinity in {', '.join(bad[:3])}{' and others' if bad[3:] else ''}"
+        if bad
+        else f"NaN or infinity in {str(backbone.dtype).removeprefix('torch.')}",
+        expected="finite weights" if bad else "a precision that it can be run in",
+        hint="fetch or save the model anew" if bad else "try --dtype fp32",
+    )

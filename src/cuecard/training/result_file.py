@@ -1,0 +1,106 @@
+"""What a finished run came to, in its folder: read again, so that the test rows are scored once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cuecard.artifacts import Prompt
+from cuecard.errors import CuecardError
+from cuecard.evaluation.evaluate import Evaluation, score_predictions
+from cuecard.evaluation.report import write_json
+from cuecard.tasks import Task
+from cuecard.training.validation import Validation
+from cuecard.types import Prediction
+
+FILE = "result.json"
+PREDICTIONS = "predictions.jsonl"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run's numbers.
+
+    Attributes:
+        digest: of the prompt they belong to.
+        validation: at the best step.
+        lr, steps, best_step, trained, cpu_seconds, seconds, tokens: as in `Run`.
+        seed: of the intervals.
+        test: the tested rows' seconds and prompt tokens; None where nothing was tested. The answers
+            are in `predictions.jsonl`.
+    """
+
+    digest: str
+    validation: dict[str, Any]
+    lr: float
+    steps: int
+    best_step: int
+    cpu_seconds: float
+    seconds: float
+    trained: int
+    tokens: int
+    seed: int
+    test: dict[str, Any] | None
+
+    def best(self) -> Validation:
+        """The validation at the best step."""
+        return Validation(**self.validation)
+
+
+def save_result(result: Result, test: Evaluation | None, folder: Path) -> None:
+    """Leave `result.json`, and `predictions.jsonl` where rows were tested."""
+    if test is not None:
+        test.save_predictions(folder / PREDICTIONS)
+    write_json(asdict(result), folder / FILE)
+
+
+def tested(test: Evaluation | None) -> dict[str, Any] | None:
+    """What `Result.test` keeps of an evaluation."""
+    if test is None:
+        return None
+    return {"seconds": test.seconds, "tokens_per_request": test.tokens_per_request}
+
+
+def load_result(folder: Path | None, task: Task) -> tuple[Result, Prompt, Evaluation | None] | None:
+    """A folder's result with its prompt and its test; None where it is not whole.
+
+    Args:
+        task: the run's task; its test rows must be those that were tested.
+    """
+    if folder is None or not (folder / FILE).is_file():
+        return None
+    try:
+        result = Result(**json.loads((folder / FILE).read_text(encoding="utf-8")))
+        prompt = Prompt.load(folder / "prompt")
+        if prompt.digest != result.digest or prompt.spec != task.spec:
+            return None
+        return result, prompt, _evaluation(folder, task, result)
+    except (OSError, ValueError, TypeError, KeyError, CuecardError):
+        return None  # cut off or altered: the run is finished anew
+
+
+def _evaluation(folder: Path, task: Task, result: Result) -> Evaluation | None:
+    if result.test is None:
+        if task.test:
+            raise ValueError("not tested")
+        return None
+    lines = (folder / PREDICTIONS).read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    told = [(row["gold"], row["fields"]) for row in rows]
+    if told != [(record.target, dict(record.fields)) for record in task.test]:
+        raise ValueError("other rows")
+    return score_predictions(
+        task.spec,
+        task.test,
+        [_prediction(number, row) for number, row in enumerate(rows)],
+        seconds=float(result.test["seconds"]),
+        tokens_per_request=int(result.test["tokens_per_request"]),
+        seed=result.seed,
+    )
+
+
+def _prediction(number: int, row: Mapping[str, Any]) -> Prediction:
+    return Prediction(number, row["answer"], row["scores"], row["probabilities"])

@@ -1,0 +1,81 @@
+"""What a run starts from: its rows as token ids, and its method's first parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cuecard.lazy import torch
+from cuecard.tasks import TaskSpec
+from cuecard.training.config import TrainConfig
+from cuecard.training.head import Headed
+from cuecard.types import (
+    Backbone,
+    Encoded,
+    HasDecoder,
+    InitContext,
+    Method,
+    MethodConfig,
+    Record,
+    Slot,
+    Tokenizer,
+)
+
+
+def encode_rows(
+    spec: TaskSpec, records: Sequence[Record], tokenizer: Tokenizer, slot: Slot
+) -> list[Encoded]:
+    """Every record's rows."""
+    return [row for record in records for row in spec.encode_all(record, tokenizer, slot)]
+
+
+def new_method(
+    backbone: Backbone,
+    spec: TaskSpec,
+    method: MethodConfig,
+    seed: int,
+    head_lr: float = TrainConfig().head_lr,
+) -> Method:
+    """A method's first parameters for a task on a backbone: the same for the same seed.
+
+    Args:
+        head_lr: the peak learning rate of the task's head, if it has one.
+
+    Raises:
+        ConfigError: an init that this backbone or task cannot give.
+    """
+    made = method.build(init_context(backbone, spec, seed))
+    return Headed(made, spec.outputs, backbone.hidden_size, head_lr) if spec.headed else made
+
+
+def init_context(backbone: Backbone, spec: TaskSpec, seed: int) -> InitContext:
+    """What a method may know of a task and a backbone when it makes its first parameters."""
+    tokenizer = backbone.tokenizer
+    classification = spec.kind == "classification" and not spec.headed
+
+    def encode(text: str) -> list[int]:
+        return [int(i) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+    return InitContext(
+        embeddings=backbone.embeddings,
+        encode=encode,
+        special_ids=frozenset(int(i) for i in getattr(tokenizer, "all_special_ids", ())),
+        labels=spec.continuations(tokenizer) if classification else (),
+        text=_about(spec),
+        generator=torch.Generator().manual_seed(seed),
+        states=backbone.states,
+        decoder_embeddings=backbone.decoder_embeddings
+        if isinstance(backbone, HasDecoder)
+        else None,
+    )
+
+
+def _about(spec: TaskSpec) -> str:
+    fields = " and ".join(name.replace("_", " ") for name in spec.field_names)
+    if spec.kind == "embedding":
+        return f"Represent the {fields} to find the {spec.target_field.replace('_', ' ')}.\n\n"
+    if not spec.labels:
+        verb = "choose" if spec.kind == "multiple-choice" else "write"
+        return f"Read the {fields} and {verb} the {spec.target_field.replace('_', ' ')}.\n\n"
+    words = [spec.words.get(label, label) for label in spec.labels]
+    listed = f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
+    return f"Classify the {fields} as {listed}.\n\n"
