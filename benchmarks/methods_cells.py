@@ -35,7 +35,7 @@ from cuecard.training.loop import run_loop
 from cuecard.training.loss import resolve_loss
 from cuecard.training.member import Member
 from cuecard.training.optim import default_lr
-from cuecard.training.train import new_method
+from cuecard.training.setup import new_method
 from cuecard.training.validation import Validation, validate
 from cuecard.types import Backbone, Injection, Method, Slot
 

@@ -10,16 +10,13 @@ from pathlib import Path
 from cuecard.artifacts.tensors import tensors_of
 from cuecard.backbones.weights import weight_bytes, weight_count
 from cuecard.catalogue import Progress
-from cuecard.evaluation.predict import check_task
-from cuecard.recipe import Recipe
+from cuecard.recipe import Recipe, place
 from cuecard.tasks import batches_by_length
 from cuecard.tasks.kinds import labels_of
 from cuecard.tasks.splits import SplitReport
 from cuecard.training.activations import choose_activations, largest_batch
-from cuecard.training.capabilities import check_needs, check_reads, check_slot
+from cuecard.training.checks import check_run
 from cuecard.training.head import head_of
-from cuecard.training.loss import resolve_loss
-from cuecard.training.train import encode_rows, new_method
 
 _BINS = 10
 
@@ -67,7 +64,7 @@ class Plan:
     data: SplitReport
 
 
-def dry_run(recipe: Recipe, *, progress: Progress | None = None) -> Plan:
+def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool = False) -> Plan:
     """Resolve a recipe down to its numbers; writes nothing and trains nothing.
 
     Raises:
@@ -77,13 +74,10 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None) -> Plan:
     method = recipe.read_method()
     backbone = recipe.load_backbone(progress)
     config = recipe.training
-    check_needs(backbone, method)
-    check_slot(method, task.spec)
-    check_task(backbone, task.spec)
-    check_reads(backbone, method, task.spec)
-    trained = new_method(backbone, task.spec, method, config.seed)
+    place(recipe.folder).check(recipe, overwrite=overwrite)
+    checked = check_run(backbone, task, method, config)
+    trained, rows = checked.start, checked.rows
     injection = trained.injection()
-    rows = encode_rows(task.spec, task.train, backbone.tokenizer, method.slot)
     lengths = [len(row.context) + len(row.target) for row in rows]
     batches = batches_by_length(lengths, config.batch_rows, config.batch_tokens, config.seed, 0)
     padded = [len(batch) * max(lengths[i] for i in batch) + injection.length for batch in batches]
@@ -98,8 +92,8 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None) -> Plan:
         trained_parameters=sum(p.numel() for p in trained.parameters()),
         prompt_bytes=sum(t.nbytes for t in tensors_of(injection, head_of(trained)).values()),
         prompt_length=injection.length,
-        loss=resolve_loss(config.loss, task.spec, backbone),
-        rows={"train": len(rows), "validation": len(task.validation), "test": len(task.test)},
+        loss=checked.loss,
+        rows={"train": len(task.train), "validation": len(task.validation), "test": len(task.test)},
         labels=dict(
             Counter(
                 label for r in task.train for label in labels_of(task.spec, str(r.target))

@@ -11,29 +11,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cuecard.backbones.forms import Precision, Quantize
 from cuecard.catalogue import Progress
-from cuecard.errors import ConfigError, TrainingError
+from cuecard.errors import ConfigError
 from cuecard.methods import MPT
 from cuecard.plain_files import write_text
 from cuecard.recipe import FILE as RECIPE
-from cuecard.recipe import (
-    DataRecipe,
-    Recipe,
-    TaskRecipe,
-    check_folder,
-    check_no_run,
-    read_recipe,
-)
+from cuecard.recipe import DataRecipe, Recipe, TaskRecipe, read_recipe
+from cuecard.run_folder import MULTITASK, RunFolder
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig
 from cuecard.training.log import Observer
 from cuecard.training.mix import TASKS, Multitask
-from cuecard.training.multitask import DISTIL, multitask
+from cuecard.training.multitask import DISTIL, check_multitask, multitask
 from cuecard.types import Backbone
 
-FILE = "multitask.yaml"
-# Changed, they change nothing that a run comes to.
-_FREE: dict[str, Any] = {"out": True, "device": True, "training": {"activations"}}
+FILE = MULTITASK.file
 
 
 class _Section(BaseModel):
@@ -118,26 +110,30 @@ def run_multitask(
     Raises:
         CuecardError: see `Task.from_file`, `load_backbone` and `multitask`.
     """
+    place = _place(plan.folder)
     if not plan.tasks:
         raise ConfigError("there are no tasks", where="the recipe, tasks", expected="two or more")
     recipes = {name: plan.recipe_of(name) for name in plan.tasks}
     first = next(iter(recipes.values()))
     method = first.read_method()
     assert isinstance(method, MPT)
+    place.check(plan, overwrite=overwrite)
     tasks = {name: recipe.read_task(progress) for name, recipe in recipes.items()}
     backbone = first.load_backbone(progress)
-    folder = _claim(plan, overwrite)
-    found = multitask(
-        backbone,
-        tasks,
-        method,
-        plan.training,
-        distil=plan.distil,
-        folder=folder,
-        observer=observer,
-    )
-    for name, recipe in recipes.items():
-        write_text(recipe.to_yaml(), folder / TASKS / name / RECIPE)
+    check_multitask(backbone, tasks, method, plan.training, plan.distil)
+    text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    with place.claimed(plan, text, overwrite=overwrite) as folder:
+        found = multitask(
+            backbone,
+            tasks,
+            method,
+            plan.training,
+            distil=plan.distil,
+            folder=folder,
+            observer=observer,
+        )
+        for name, recipe in recipes.items():
+            write_text(recipe.to_yaml(), folder / TASKS / name / RECIPE)
     return MultitaskOutcome(tasks, backbone, found)
 
 
@@ -156,36 +152,11 @@ def resume_multitask(folder: str | Path, **options: Any) -> MultitaskOutcome:
     Raises:
         TrainingError: there is no such run.
     """
-    path = Path(folder) / FILE
-    if not path.is_file():
-        raise TrainingError(
-            "there is no multitask run to go on with",
-            where=str(folder),
-            got=f"no {FILE}",
-            expected="a multitask run's folder",
-        )
-    plan = read_multitask(path).model_copy(update={"out": str(folder)})
+    place = _place(Path(folder))
+    place.must_exist()
+    plan = read_multitask(place.file).model_copy(update={"out": str(folder)})
     return run_multitask(plan, **options)
 
 
-def _claim(plan: MultitaskRecipe, overwrite: bool) -> Path:
-    """Make the run's folder and leave the recipe there, unless something else has it."""
-    folder, stated = plan.folder, plan.folder / FILE
-    check_folder(folder, out="out")
-    check_no_run(folder, "another kind of run", out="out")
-    if overwrite:
-        for name in ("checkpoint.pt", "teachers/checkpoint.pt", "log.jsonl", FILE):
-            (folder / name).unlink(missing_ok=True)
-    if stated.is_file():
-        before = read_multitask(stated)
-        if before.model_dump(exclude=_FREE) != plan.model_dump(exclude=_FREE):
-            raise ConfigError(
-                "the folder holds a run of another recipe",
-                where=str(folder),
-                got="other settings than these",
-                expected="a folder of its own",
-                hint="choose another out, or start again with --overwrite",
-            )
-    values = plan.model_dump(mode="json")
-    write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), stated)
-    return folder
+def _place(folder: Path) -> RunFolder:
+    return RunFolder(folder, MULTITASK, read_multitask)

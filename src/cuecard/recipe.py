@@ -14,25 +14,26 @@ from cuecard.artifacts import Prompt, SharedPrompt, shared_folder
 from cuecard.artifacts.tensors import DECODER_NAME
 from cuecard.backbones.forms import Precision, Quantize
 from cuecard.catalogue import Progress
-from cuecard.errors import ConfigError, TrainingError
+from cuecard.errors import ConfigError
 from cuecard.evaluation.manual import ManualPrompt
 from cuecard.methods import MethodSettings, PromptTuning, method_settings
 from cuecard.methods.settings import UNREAD
 from cuecard.names import data_source, load_backbone
-from cuecard.plain_files import write_text
+from cuecard.run_folder import RUN, RunFolder
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
 from cuecard.tasks.kinds import Kind
+from cuecard.training.checks import check_run
 from cuecard.training.config import TrainConfig
 from cuecard.training.log import Observer
-from cuecard.training.prove import Proof, prove, write_proof
-from cuecard.training.prove_retrieval import prove_retrieval
-from cuecard.training.train import Run, train
+from cuecard.training.prove import Proof
+from cuecard.training.reports import report_run
+from cuecard.training.train import Run, check_checkpoint, train_checked
 from cuecard.types import Backbone
 from cuecard.validation_text import shown
 from cuecard.yaml_files import DuplicateKeyError, load_yaml
 
-FILE = "recipe.yaml"
+FILE = RUN.file
 
 
 class _Section(BaseModel):
@@ -287,30 +288,44 @@ def run_recipe(
 ) -> Outcome:
     """Train, test and compare as the recipe says; the run's folder holds everything.
 
-    A folder with a run of the same recipe is gone on with.
+    Everything that can be refused is refused before the folder is made. A folder with a run of the
+    same recipe is gone on with; if the run is finished, its result is read and nothing is run.
 
     Args:
         overwrite: start again where the folder holds another run.
         manual: the zero-shot prompts to compare with; made from the task by default.
 
     Raises:
-        CuecardError: see `Task.from_file`, `load_backbone`, `train` and `prove`.
+        ConfigError: the folder holds another run; which settings differ is said.
+        TrainingError: another process uses the folder.
+        CuecardError: see `Task.from_file`, `load_backbone`, `check_run`, `train` and `prove`.
     """
+    claim = place(recipe.folder)
+    claim.check(recipe, overwrite=overwrite)
     task = recipe.read_task(progress)
     method = recipe.read_method()
     backbone = recipe.load_backbone(progress)
-    folder = _claim(recipe, overwrite)
-    run = train(backbone, task, method, recipe.training, folder=folder, observer=observer)
-    proof = None
-    if recipe.compare and task.test:
-        if task.spec.kind == "embedding":
-            proof = prove_retrieval(backbone, task, run, observer=observer)
-        else:
-            shown = tuple(k for k in recipe.demonstrations if k <= len(task.train) // 2)
-            proof = prove(
-                backbone, task, run, manual=manual, demonstrations=shown, observer=observer
-            )
-        write_proof(proof, task, run, folder, title=folder.name)
+    checked = check_run(backbone, task, method, recipe.training)
+    claimed = claim.claimed(
+        recipe,
+        recipe.to_yaml(),
+        overwrite=overwrite,
+        fits=lambda folder: check_checkpoint(checked, folder),
+    )
+    with claimed as folder:
+        run = train_checked(checked, folder=folder, observer=observer)
+        proof = report_run(
+            backbone,
+            task,
+            run,
+            folder,
+            title=folder.name,
+            resume=f"{RUN.command} --resume {folder}",
+            compare=recipe.compare,
+            demonstrations=recipe.demonstrations,
+            manual=manual,
+            observer=observer,
+        )
     return Outcome(task, backbone, run, proof)
 
 
@@ -320,13 +335,10 @@ def resume(folder: str | Path, **options: Any) -> Outcome:
     Raises:
         TrainingError: there is no run.
     """
-    path = Path(folder) / FILE
-    if not path.is_file():
-        raise TrainingError(
-            "there is no run to go on with", where=str(folder), got=f"no {FILE}", expected="a run"
-        )
-    values = read_recipe(path) | {"out": str(folder)}
-    return run_recipe(Recipe.parse(values, str(path)), **options)
+    found = place(Path(folder))
+    found.must_exist()
+    values = read_recipe(found.file) | {"out": str(folder)}
+    return run_recipe(Recipe.parse(values, str(found.file)), **options)
 
 
 def prompt_folder(path: str | Path) -> Path:
@@ -335,57 +347,6 @@ def prompt_folder(path: str | Path) -> Path:
     return inner if (inner / "prompt.json").is_file() else Path(path)
 
 
-def check_folder(folder: Path, whose: str = "the run's", out: str = "--out") -> None:
-    """Refuse a file where a run's folder is to be.
-
-    Args:
-        whose: what the folder is of.
-        out: how another folder is chosen.
-
-    Raises:
-        ConfigError: it is a file.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(
-            f"{whose} folder is a file", where=str(folder), expected=f"a new name: {out}"
-        )
-
-
-def check_no_run(folder: Path, what: str, out: str = "--out") -> None:
-    """Refuse the folder of a run of `cuecard train` to something else.
-
-    Raises:
-        ConfigError: there is a recipe.
-    """
-    if (folder / FILE).is_file():
-        raise ConfigError(
-            f"the folder holds {what}",
-            where=str(folder),
-            got=FILE,
-            expected="a folder of its own",
-            hint=f"choose another {out}",
-        )
-
-
-def _claim(recipe: Recipe, overwrite: bool) -> Path:
-    """Make the run's folder and leave the recipe there, unless another run has it."""
-    folder = recipe.folder
-    stated = folder / FILE
-    check_folder(folder)
-    if overwrite:
-        for name in ("checkpoint.pt", "log.jsonl", FILE):
-            (folder / name).unlink(missing_ok=True)
-    if stated.is_file():
-        before = Recipe.parse(read_recipe(stated), str(stated))
-        same: dict[str, Any] = dict.fromkeys(("compare", "demonstrations", "out", "device"), True)
-        same["training"] = {"activations"}
-        if before.model_dump(exclude=same) != recipe.model_dump(exclude=same):
-            raise ConfigError(
-                "the folder holds a run of another recipe",
-                where=str(folder),
-                got="other settings than these",
-                expected="a folder of its own",
-                hint="choose another --out, or start again with --overwrite",
-            )
-    write_text(recipe.to_yaml(), stated)
-    return folder
+def place(folder: Path) -> RunFolder:
+    """A folder for a run of a recipe."""
+    return RunFolder(folder, RUN, lambda path: Recipe.parse(read_recipe(path), str(path)))

@@ -10,20 +10,21 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from cuecard.catalogue import Progress
-from cuecard.errors import ConfigError, TrainingError
 from cuecard.plain_files import write_text
 from cuecard.recipe import FILE as RECIPE
-from cuecard.recipe import Recipe, check_folder, check_no_run, read_recipe
+from cuecard.recipe import Recipe, read_recipe
+from cuecard.run_folder import SWEEP, RunFolder
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
 from cuecard.training.log import Observer
-from cuecard.training.prove import Proof, prove, write_proof
+from cuecard.training.prove import Proof
+from cuecard.training.reports import report_run
 from cuecard.training.space import Space, SweepConfig
-from cuecard.training.sweep import sweep
+from cuecard.training.sweep import prepare_sweep
 from cuecard.training.trials import Sweep
 from cuecard.types import Backbone
 
-FILE = "sweep.yaml"
+FILE = SWEEP.file
 
 
 class SweepRecipe(BaseModel):
@@ -77,25 +78,41 @@ def run_sweep(
         overwrite: start again where the folder holds another one.
 
     Raises:
-        CuecardError: see `Task.from_file`, `load_backbone`, `sweep` and `prove`.
+        CuecardError: see `Task.from_file`, `load_backbone`, `prepare_sweep`, `sweep` and `prove`.
     """
-    recipe = plan.recipe
+    recipe, place = plan.recipe, _place(plan.folder)
     method = recipe.read_method()
     Space(plan.sweep, method, recipe.training)  # what is wrong in it is told before all work
+    place.check(plan, overwrite=overwrite)
     task = recipe.read_task(progress)
     backbone = recipe.load_backbone(progress)
-    folder = _claim(plan, overwrite)
-    found = sweep(
-        backbone, task, plan.sweep, method, recipe.training, folder=folder, observer=observer
+    group = prepare_sweep(
+        backbone,
+        task,
+        plan.sweep,
+        method,
+        recipe.training,
+        folder=plan.folder,
+        observer=observer,
     )
-    run = found.run
-    assert run.folder is not None
-    write_text(_chosen(recipe, found).to_yaml(), run.folder / RECIPE)
-    proof = None
-    if recipe.compare and task.test:
-        shown = tuple(k for k in recipe.demonstrations if k <= len(task.train) // 2)
-        proof = prove(backbone, task, run, demonstrations=shown, observer=observer)
-        write_proof(proof, task, run, run.folder, title=f"{folder.name}, the chosen trial")
+    text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    with place.claimed(plan, text, overwrite=overwrite, fits=group.fits) as folder:
+        group.train()
+        found = group.finish()
+        run = found.run
+        assert run.folder is not None
+        write_text(_chosen(recipe, found).to_yaml(), run.folder / RECIPE)
+        proof = report_run(
+            backbone,
+            task,
+            run,
+            run.folder,
+            title=f"{folder.name}, the chosen trial",
+            resume=f"{SWEEP.command} --resume {folder}",
+            compare=recipe.compare,
+            demonstrations=recipe.demonstrations,
+            observer=observer,
+        )
     return SweepOutcome(task, backbone, found, proof)
 
 
@@ -105,17 +122,11 @@ def resume_sweep(folder: str | Path, **options: Any) -> SweepOutcome:
     Raises:
         TrainingError: there is no sweep.
     """
-    path = Path(folder) / FILE
-    if not path.is_file():
-        raise TrainingError(
-            "there is no sweep to go on with",
-            where=str(folder),
-            got=f"no {FILE}",
-            expected="a sweep's folder",
-        )
-    values = read_recipe(path)
+    place = _place(Path(folder))
+    place.must_exist()
+    values = read_recipe(place.file)
     values["recipe"] = values.get("recipe", {}) | {"out": str(folder)}
-    return run_sweep(parse_settings(SweepRecipe, values, str(path)), **options)
+    return run_sweep(parse_settings(SweepRecipe, values, str(place.file)), **options)
 
 
 def _chosen(recipe: Recipe, found: Sweep) -> Recipe:
@@ -127,27 +138,7 @@ def _chosen(recipe: Recipe, found: Sweep) -> Recipe:
     return Recipe.parse(values | {"out": str(found.run.folder)}, "the sweep")
 
 
-def _claim(plan: SweepRecipe, overwrite: bool) -> Path:
-    """Make the sweep's folder and leave its settings there, unless something else has it."""
-    folder, stated = plan.folder, plan.folder / FILE
-    check_folder(folder, "the sweep's")
-    check_no_run(folder, "a run")
-    if overwrite:
-        for name in ("checkpoint.pt", FILE):
-            (folder / name).unlink(missing_ok=True)
-    if stated.is_file():
-        before = parse_settings(SweepRecipe, read_recipe(stated), str(stated))
-        same = {"compare", "demonstrations", "out", "device"}
-        if before.sweep != plan.sweep or before.recipe.model_dump(
-            exclude=same
-        ) != plan.recipe.model_dump(exclude=same):
-            raise ConfigError(
-                "the folder holds another sweep",
-                where=str(folder),
-                got="other settings than these",
-                expected="a folder of its own",
-                hint="choose another --out, or start again with --overwrite",
-            )
-    values = plan.model_dump(mode="json")
-    write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), stated)
-    return folder
+def _place(folder: Path) -> RunFolder:
+    return RunFolder(
+        folder, SWEEP, lambda path: parse_settings(SweepRecipe, read_recipe(path), str(path))
+    )

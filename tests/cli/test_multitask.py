@@ -67,7 +67,7 @@ def test_going_on_and_starting_again(cuecard: Call, sources: Path, tmp_path: Pat
     assert json.loads(again.out.splitlines()[-1])["digest"] == first["digest"]
     sources.write_text(sources.read_text().replace("steps: 4", "steps: 2"))
     done = cuecard("multitask", sources)
-    assert done.code == 2 and "another recipe" in done.err
+    assert done.code == 2 and "other settings" in done.err
     done = cuecard("multitask", sources, "--overwrite", "--json")
     assert json.loads(done.out.splitlines()[-1])["steps"] == 2
     other = cuecard("multitask", sources, "--out", tmp_path / "other", "--json")
@@ -91,4 +91,4 @@ def test_mistakes(cuecard: Call, sources: Path, run: Path, tmp_path: Path) -> No
     assert done.code == 2 and "did you mean length" in done.err
     sources.write_text(yaml.safe_dump({**yaml.safe_load(text), "out": str(run)}))
     done = cuecard("multitask", sources)
-    assert done.code == 2 and "another kind of run" in done.err
+    assert done.code == 2 and "holds a run" in done.err

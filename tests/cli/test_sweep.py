@@ -102,7 +102,7 @@ def test_folders_of_something_else_are_refused(
     out = tmp_path / "s"
     assert cuecard(*words, "--grid", "lr=0.1", "--out", out).code == 0
     done = cuecard(*words, "--grid", "lr=0.2", "--out", out)
-    assert done.code == 2 and "holds another sweep" in done.err
+    assert done.code == 2 and "holds a sweep with other settings" in done.err
     assert cuecard(*words, "--grid", "lr=0.2", "--out", out, "--overwrite").code == 0
     assert json.loads((out / "sweep.json").read_text())["trials"][0]["settings"] == {
         "training.lr": 0.2
@@ -115,7 +115,7 @@ def test_folders_of_something_else_are_refused(
 
 
 def test_resume_takes_nothing_else(cuecard: Call, words: list[str], tmp_path: Path) -> None:
-    assert "no sweep to go on with" in cuecard("sweep", "--resume", tmp_path).err
+    assert "no sweep to resume" in cuecard("sweep", "--resume", tmp_path).err
     assert "--resume alone" in cuecard(*words, "--resume", tmp_path).err
     done = cuecard("sweep", "--resume", tmp_path, "--grid", "lr=0.1")
     assert done.code == 2 and "--resume alone" in done.err

@@ -16,7 +16,8 @@ from cuecard.methods import PrefixTuning, PromptTuning
 from cuecard.tasks import collate
 from cuecard.training import TrainConfig
 from cuecard.training.loss import batch_loss
-from cuecard.training.train import new_method, train
+from cuecard.training.setup import new_method
+from cuecard.training.train import train
 from cuecard.types import Backbone, Batch, Method
 from reviews import SPEC, review_task, reviews
 from tiny import SEQ2SEQ

@@ -30,7 +30,8 @@ from cuecard.methods import (
 from cuecard.tasks import TaskSpec, collate
 from cuecard.training import TrainConfig
 from cuecard.training.loss import batch_loss
-from cuecard.training.train import new_method, train
+from cuecard.training.setup import new_method
+from cuecard.training.train import train
 from cuecard.types import (
     Backbone,
     Batch,

@@ -15,7 +15,8 @@ from cuecard.errors import ArtifactError, ConfigError
 from cuecard.methods import DeepPrompts, DePT, PromptTuning
 from cuecard.tasks import TaskSpec, collate
 from cuecard.training import TrainConfig, read_log
-from cuecard.training.train import new_method, train
+from cuecard.training.setup import new_method
+from cuecard.training.train import train
 from cuecard.types import Backbone, Encoded, Injection, InputTokens
 from reviews import SPEC, TEXT_SPEC, review_task, reviews
 from tiny import tiny_backbone

@@ -18,7 +18,8 @@ import torch
 from cuecard.errors import CuecardError, Interrupted, TrainingError
 from cuecard.methods import PromptTuning, method_settings
 from cuecard.training import TrainConfig, read_log
-from cuecard.training.train import new_method, train
+from cuecard.training.setup import new_method
+from cuecard.training.train import train
 from reviews import SPEC, review_task
 from tiny import tiny_backbone
 

@@ -19,7 +19,7 @@ from cuecard.training.log import RunLog
 from cuecard.training.loop import run_loop
 from cuecard.training.loss import batch_losses, resolve_loss
 from cuecard.training.member import Member
-from cuecard.training.train import new_method
+from cuecard.training.setup import new_method
 from cuecard.training.validation import Validation
 from reviews import LONG_SPEC, review_task, title_task
 from tiny import tiny_backbone

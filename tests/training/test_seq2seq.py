@@ -13,7 +13,8 @@ from cuecard.methods import PromptTuning
 from cuecard.training import TrainConfig, read_log
 from cuecard.training.capabilities import is_late
 from cuecard.training.prove import prove
-from cuecard.training.train import new_method, train
+from cuecard.training.setup import new_method
+from cuecard.training.train import train
 from cuecard.types import InputTokens
 from reviews import LONG_SPEC, SPEC, review_task, title_task
 from tiny import tiny_backbone

@@ -45,7 +45,7 @@ def train(
         plan = given.recipe("cuecard train")
         if dry:
             with fetch_progress(json=as_json) as progress:
-                found = dry_run(plan, progress=progress)
+                found = dry_run(plan, progress=progress, overwrite=overwrite)
             print_json(found) if as_json else print_plan(found, console())
             return
         with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:

@@ -256,6 +256,7 @@ class _Room:
         parts = {
             "input tokens": context,
             "prompt positions": self._prompt if context else 0,
+            "opening positions": 0 if context else self._opening or 0,
             "new tokens" if generated else "answer tokens": answer,
         }
         least = self._positions - (whole - answer)

@@ -15,7 +15,7 @@ from cuecard.run_folder import held
 from cuecard.tasks import Task
 from cuecard.training.capabilities import is_late
 from cuecard.training.checkpoint import Checkpoint, State
-from cuecard.training.checks import check_method, check_rows, check_weights
+from cuecard.training.checks import check_method, check_rows, check_splits, check_weights
 from cuecard.training.config import TrainConfig
 from cuecard.training.head import head_of
 from cuecard.training.inputs import remember_inputs
@@ -80,6 +80,8 @@ class Group:
 
     def _check(self) -> None:
         """Check every trial, and encode the rows, before anything is written."""
+        for name, task in self._tasks.items():
+            check_splits(task, f"task {name}" if name else None)
         longest: dict[tuple[str, Slot], Injection] = {}
         for settings in self._space.combinations:
             method, config = self._space.applied(settings)

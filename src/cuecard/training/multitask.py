@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from cuecard.artifacts import Prompt, check_backbone
-from cuecard.errors import ConfigError, DataError, Interrupted
-from cuecard.evaluation.predict import check_task
+from cuecard.errors import ConfigError, Interrupted
+from cuecard.interrupts import stoppable
 from cuecard.methods import MPT, PromptTuning
+from cuecard.run_folder import held
 from cuecard.tasks import Task
-from cuecard.training.capabilities import check_needs, check_slot
+from cuecard.training.checks import check_method, check_rows, check_splits, check_weights
 from cuecard.training.config import TrainConfig
 from cuecard.training.group import Group
 from cuecard.training.log import Observer
@@ -67,14 +68,17 @@ def multitask(
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
     method, config = method or MPT(init="vocabulary"), config or TrainConfig()
-    _check(backbone, tasks, method, config, distil)
+    check_multitask(backbone, tasks, method, config, distil)
     place = None if folder is None else Path(folder)
     taught: Mapping[str, Injection] = {}
-    if distil and teachers is None:
-        taught = _train_teachers(backbone, tasks, method, config, place, observer)
-    elif distil:
-        taught = _given(backbone, tasks, teachers or {})
-    return Mix(backbone, tasks, method, config, distil, taught, place, observer).run()
+    if distil and teachers is not None:
+        taught = _given(backbone, tasks, teachers)
+    with held(place):
+        if distil and teachers is None:
+            taught = _train_teachers(backbone, tasks, method, config, place, observer)
+        mix = Mix(backbone, tasks, method, config, distil, taught, place, observer)
+        with stoppable(lambda: stopped_mix("stopped before every task was tested", place)):
+            return mix.run()
 
 
 def _train_teachers(
@@ -132,14 +136,19 @@ def _given(
     return {name: teachers[name].injection() for name in tasks}
 
 
-def _check(
+def check_multitask(
     backbone: Backbone,
     tasks: Mapping[str, Task],
     method: MPT,
     config: TrainConfig,
     distil: float,
 ) -> None:
-    """Refuse what cannot be, before any work."""
+    """Refuse what could not reach its end, before any work.
+
+    Raises:
+        ConfigError, DataError, BackboneError: as `check_run`, and for fewer than two tasks, a name
+            that is no folder's, or a task that does not answer in words.
+    """
     if len(tasks) < 2:
         raise ConfigError(
             "multitask training needs tasks", where="tasks", got=len(tasks), expected="two or more"
@@ -155,12 +164,9 @@ def _check(
             got="auto",
             expected="a number",
         )
-    check_needs(backbone, method)
     for name, task in tasks.items():
         if not name or name in (".", "..") or Path(name).name != name:
             raise ConfigError("a name that is no folder's", where="tasks", got=repr(name))
-        check_slot(method, task.spec)
-        check_task(backbone, task.spec)
         if task.spec.headed or task.spec.kind not in ("classification", "text-to-text"):
             raise ConfigError(
                 "a task that does not answer in words",
@@ -168,8 +174,7 @@ def _check(
                 got=f"{task.spec.kind}{' with a head' if task.spec.headed else ''}",
                 expected="a classification by label words, or text-to-text",
             )
-        for part in ("train", "validation"):
-            if not getattr(task, part):
-                raise DataError(
-                    f"the task has no {part} rows", where=name, got=0, expected="at least one"
-                )
+        check_splits(task, name)
+        _, start = check_method(backbone, task.spec, method, config)
+        rows = check_rows(backbone, task, method.slot, start.injection())
+        check_weights(backbone, rows[0], task.spec)

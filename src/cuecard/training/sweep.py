@@ -45,9 +45,31 @@ def sweep(
         FrozenError: the backbone changed.
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
+    group = prepare_sweep(backbone, tasks, space, method, config, folder=folder, observer=observer)
+    group.train()
+    return group.finish()
+
+
+def prepare_sweep(
+    backbone: Backbone,
+    tasks: Task | Mapping[str, Task],
+    space: SweepConfig,
+    method: MethodSettings | None = None,
+    config: TrainConfig | None = None,
+    *,
+    folder: str | Path | None = None,
+    observer: Observer | None = None,
+) -> Group:
+    """The trials of `sweep`, checked as every run is; nothing is written yet.
+
+    Raises:
+        ConfigError: settings that cannot be used, or Optuna is needed and not installed.
+        CuecardError: see `check_run`.
+    """
     named = {"": tasks} if isinstance(tasks, Task) else dict(tasks)
-    _check_rows(named)
-    group = Group(
+    if not named:
+        raise DataError("a sweep needs a task", got=0, expected="one or more")
+    return Group(
         backbone,
         named,
         space,
@@ -56,17 +78,3 @@ def sweep(
         None if folder is None else Path(folder),
         observer or (lambda event: None),
     )
-    group.train()
-    return group.finish()
-
-
-def _check_rows(tasks: Mapping[str, Task]) -> None:
-    if not tasks:
-        raise DataError("a sweep needs a task", got=0, expected="one or more")
-    for label, task in tasks.items():
-        for name in ("train", "validation"):
-            if not getattr(task, name):
-                where = f"task {label}" if label else None
-                raise DataError(
-                    f"the task has no {name} rows", where=where, got=0, expected="at least one"
-                )

@@ -149,6 +149,15 @@ def train_checked(
             return finish_run(job, checked.task, checked.method, trained, state, log, place)
 
 
+def check_checkpoint(checked: CheckedRun, folder: Path) -> None:
+    """
+    Raises:
+        TrainingError: the folder holds the checkpoint of another run.
+    """
+    parts = run_parts(checked.backbone, checked.task, checked.method, checked.config)
+    Checkpoint.load(folder, key_of(parts), parts)
+
+
 def _train(
     checked: CheckedRun,
     checkpoint: Checkpoint,

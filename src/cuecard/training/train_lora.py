@@ -23,7 +23,14 @@ from cuecard.training.loop import run_loop, stopped_run
 from cuecard.training.lora import LORA_LR, Lora, LoraSettings, merged
 from cuecard.training.loss import resolve_loss
 from cuecard.training.member import Member
-from cuecard.training.train import Unchanged, alarm_for, choose_for, log_start, metrics_of
+from cuecard.training.train import (
+    Unchanged,
+    alarm_for,
+    choose_for,
+    counts_of,
+    log_start,
+    metrics_of,
+)
 from cuecard.training.validation import Validation, validate
 from cuecard.types import Backbone, Slot
 
@@ -112,7 +119,7 @@ def train_lora(
     activations = choose_for(job, lora)
     job = replace(job, recompute=activations.how == "recompute")
     if state.lr is None:
-        log_start(log, job, task, "LoRA", activations)
+        log_start(log, job, task, "LoRA", activations, counts_of(backbone, lora))
         state.lr = LORA_LR if config.lr is None else float(config.lr)
     elif observer is not None:
         observer({"event": "resume", "step": state.step, "steps": config.steps})

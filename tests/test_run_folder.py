@@ -1,0 +1,138 @@
+"""A run's folder: one process, one kind of run, and which settings differ."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from cuecard.errors import ConfigError, CuecardError, FileError, TrainingError
+from cuecard.run_folder import LOCK, RUN, SWEEP, RunFolder, differences, held
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from cuecard.run_folder import held
+with held(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+class Settings(BaseModel):
+    lr: float = 0.1
+    compare: bool = True
+
+
+def place(path: Path, **kind: Any) -> RunFolder:
+    def read(file: Path) -> Settings:
+        return Settings.model_validate_json(file.read_text())
+
+    return RunFolder(path, kind.get("kind", RUN), read)
+
+
+def start(path: Path, settings: Settings, **options: Any) -> None:
+    """A run that comes to something."""
+    with place(path).claimed(settings, settings.model_dump_json(), **options) as folder:
+        (folder / "checkpoint.pt").touch()
+
+
+def test_another_process_is_refused_until_it_ends_however_it_ends(tmp_path: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None and child.stdout.readline() == "held\n"
+    try:
+        for use in (lambda: place(tmp_path / "run").check(Settings()), start_in(tmp_path / "run")):
+            with pytest.raises(TrainingError, match="another process") as refused:
+                use()
+            assert refused.value.where == str(tmp_path / "run")
+            assert refused.value.exit_code == 2
+        assert [p.name for p in (tmp_path / "run").iterdir()] == [LOCK]
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+    start(tmp_path / "run", Settings())
+
+
+def start_in(path: Path) -> Any:
+    return lambda: start(path, Settings())
+
+
+def test_a_folder_is_held_again_by_its_own_thread_alone(tmp_path: Path) -> None:
+    seen: list[type[BaseException]] = []
+
+    def other() -> None:
+        try:
+            with held(tmp_path):
+                pass
+        except CuecardError as error:
+            seen.append(type(error))
+
+    with held(tmp_path), held(tmp_path):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+    assert seen == [TrainingError]
+    with held(None):  # a run that keeps nothing
+        pass
+
+
+def test_what_differs_is_said_by_name_and_values(tmp_path: Path) -> None:
+    start(tmp_path / "run", Settings())
+    with pytest.raises(ConfigError) as refused:
+        start(tmp_path / "run", Settings(lr=0.2, compare=False))
+    assert refused.value.got == "lr: 0.1 -> 0.2"
+    start(tmp_path / "run", Settings(compare=False))
+    start(tmp_path / "run", Settings(lr=0.2), overwrite=True)
+
+
+def test_settings_of_a_run_that_came_to_nothing_may_change(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), place(tmp_path / "run").claimed(Settings(), '{"lr": 0.1}'):
+        raise RuntimeError
+    start(tmp_path / "run", Settings(lr=0.5))
+
+
+def test_a_check_that_fails_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
+    def refuse(path: Path) -> None:
+        raise TrainingError("the checkpoint of something else")
+
+    (tmp_path / "run").mkdir()
+    with pytest.raises(TrainingError, match="something else"):
+        start(tmp_path / "run", Settings(), fits=refuse)
+    assert not (tmp_path / "run" / RUN.file).exists()
+
+
+def test_other_kinds_of_runs_keep_their_folders(tmp_path: Path) -> None:
+    (tmp_path / SWEEP.file).write_text("")
+    with pytest.raises(ConfigError, match="holds a sweep"):
+        place(tmp_path).check(Settings(), overwrite=True)
+    with pytest.raises(TrainingError, match="no run to resume") as refused:
+        place(tmp_path).must_exist()
+    assert refused.value.hint == f"cuecard sweep --resume {tmp_path}"
+    place(tmp_path, kind=SWEEP).must_exist()
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="is a file"):
+        place(tmp_path / "file").check(Settings())
+    with pytest.raises(FileError, match="cannot be written"):
+        start(tmp_path / "file" / "below", Settings())
+
+
+def test_differences_by_dotted_names() -> None:
+    before = {"a": {"x": 1, "y": {}}, "tasks": {"one": {"n": 1, "m": 2}}, "gone": 0}
+    now = {"a": {"x": 2, "y": {"z": None}}, "tasks": {"one": {"n": 5, "m": 3}}, "new": "text"}
+    assert differences(before, now, {"tasks.*.n"}) == [
+        "a.x: 1 -> 2",
+        "a.y.z: (not set) -> None",
+        "tasks.one.m: 2 -> 3",
+        "new: (not set) -> 'text'",
+        "gone: 0 -> (not set)",
+    ]
+    assert differences(before, before) == []
+    assert differences(before, now, {"a", "tasks", "new", "gone"}) == []
