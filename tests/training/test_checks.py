@@ -15,14 +15,11 @@ from cuecard.backbones import CausalBackbone
 from cuecard.errors import BackboneError, ConfigError, CuecardError, DataError
 from cuecard.methods import MPT, PromptTuning
 from cuecard.tasks import Task
-from cuecard.training import (
-    TrainConfig,
-    multitask,
-    train,
-)
+from cuecard.training import SweepConfig, TrainConfig
 from cuecard.training.checks import check_run
-from cuecard.training.space import SweepConfig
+from cuecard.training.multitask import multitask
 from cuecard.training.sweep import sweep
+from cuecard.training.train import train
 from cuecard.types import Record
 from head_tasks import answer_task, choice_task
 from pairs import pair_task

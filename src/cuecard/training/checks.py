@@ -281,14 +281,14 @@ def _texts(row: Encoded, spec: TaskSpec) -> list[int]:
 
 
 def _words(backbone: Backbone, spec: TaskSpec) -> Sequence[Sequence[int]]:
-    """The ids of the labels' words; empty for a task that is not answered by labels' words."""
+    """The ids that are scored for the labels; empty for a task that labels' words do not answer."""
     worded = spec.kind == "classification" and not spec.headed
-    return spec.continuations(backbone.tokenizer) if worded else ()
+    return spec.label_words(backbone.tokenizer).asked if worded else ()
 
 
 def _options(backbone: Backbone, spec: TaskSpec, record: Record) -> Sequence[Sequence[int]]:
     chosen = spec.kind == "multiple-choice"
-    return spec.options(record, backbone.tokenizer) if chosen else ()
+    return spec.option_words(record, backbone.tokenizer).asked if chosen else ()
 
 
 def _check_ids(backbone: Backbone, ids: Iterator[int] | Sequence[int], place: str) -> None:

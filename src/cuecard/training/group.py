@@ -268,7 +268,7 @@ class Group:
         place = self._folder if self._folder is None else self._folder / BEST / name
         member, task = self._members[number], self._tasks[name]
         method, _ = self._space.applied(self._state.notes[number]["settings"])
-        found = finished_run(place, task, method, member.method)
+        found = finished_run(place, member.job, task, method, member.method)
         if found is not None:
             self._tell({"event": "finished", "folder": str(place), "digest": found.prompt.digest})
             return found

@@ -219,7 +219,7 @@ class Mix:
             place.mkdir(parents=True, exist_ok=True)
         log = RunLog(place, self._observer_of(name))
         task, job, own = self._tasks[name], self._jobs[name], self._prompts.alone(number)
-        found = finished_run(place, task, self._method, own)
+        found = finished_run(place, job, task, self._method, own)
         if found is not None:
             log.tell("finished", folder=str(place), digest=found.prompt.digest)
             return found

@@ -14,7 +14,7 @@ from cuecard.evaluation.evaluate import Evaluation, score_predictions
 from cuecard.evaluation.report import write_json
 from cuecard.tasks import Task
 from cuecard.training.validation import Validation
-from cuecard.types import Prediction
+from cuecard.types import Prediction, Tokenizer
 
 FILE = "result.json"
 PREDICTIONS = "predictions.jsonl"
@@ -64,7 +64,9 @@ def tested(test: Evaluation | None) -> dict[str, Any] | None:
     return {"seconds": test.seconds, "tokens_per_request": test.tokens_per_request}
 
 
-def load_result(folder: Path | None, task: Task) -> tuple[Result, Prompt, Evaluation | None] | None:
+def load_result(
+    folder: Path | None, task: Task, tokenizer: Tokenizer
+) -> tuple[Result, Prompt, Evaluation | None] | None:
     """A folder's result with its prompt and its test; None where it is not whole.
 
     Args:
@@ -75,7 +77,7 @@ def load_result(folder: Path | None, task: Task) -> tuple[Result, Prompt, Evalua
     try:
         result = Result(**json.loads((folder / FILE).read_text(encoding="utf-8")))
         prompt = Prompt.load(folder / "prompt")
-        if prompt.digest != result.digest or prompt.spec != task.spec:
+        if prompt.digest != result.digest or not prompt.spec.is_same(task.spec, tokenizer):
             return None
         return result, prompt, _evaluation(folder, task, result)
     except (OSError, ValueError, TypeError, KeyError, CuecardError):

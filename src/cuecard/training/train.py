@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.tensors import tensors_of
-from cuecard.backbones.quantized import weight_count
+from cuecard.backbones.weights import weight_count
 from cuecard.errors import FrozenError
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.report import plain
@@ -338,7 +338,7 @@ def finish_run(
         Stop: Ctrl-C during the test.
     """
     injection, head, seed = trained.injection(), head_of(trained), job.config.seed
-    found = finished_run(folder, task, method, trained)
+    found = finished_run(folder, job, task, method, trained)
     if found is not None:
         log.tell("finished", folder=str(folder), digest=found.prompt.digest)
         return found
@@ -407,10 +407,10 @@ def result_of(run: Run, seed: int) -> Result:
 
 
 def finished_run(
-    folder: Path | None, task: Task, method: MethodConfig, trained: Method
+    folder: Path | None, job: Job, task: Task, method: MethodConfig, trained: Method
 ) -> Run | None:
     """The run as its folder has it; None unless it was finished, with these very numbers."""
-    found = load_result(folder, task)
+    found = load_result(folder, task, job.backbone.tokenizer)
     if found is None:
         return None
     result, prompt, test = found
