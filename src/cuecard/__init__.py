@@ -1,6 +1,6 @@
-"""cuecard: adapt one frozen language model to many tasks with prompts of kilobytes.
+"""cuecard: adapt one frozen language model to many tasks with trained prompts.
 
-A prompt of 20 to 100 vectors takes tens to hundreds of kilobytes.
+A prompt takes tens to hundreds of kilobytes.
 
 import cuecard
 

@@ -117,7 +117,16 @@ def test_mistakes_in_recipes_and_data_are_light(command: str, wrong: Path) -> No
         assert (code, names) == (2, []), words
 
 
-def test_answering_is_without_what_training_and_scoring_need(run: Path, backbone: Path) -> None:
+def test_answering_is_without_what_training_and_scoring_need(
+    run: Path, backbone: Path, wrong: Path
+) -> None:
     heavy = ("absl", "datasets", "matplotlib", "nltk", "pandas", "pyarrow", "sklearn", "torchao")
-    command = ("predict", run, "good", "--backbone", backbone, "--json")
-    assert imported([command], (*heavy, "transformers")) == [(0, ["transformers"])]
+    commands = [
+        ("predict", run, "--file", wrong.with_name("missing.csv"), "--backbone", backbone),
+        ("predict", run, "--file", wrong, "--backbone", backbone),
+        ("eval", run, wrong, "--backbone", backbone),
+        ("predict", run, "good", "--backbone", backbone, "--json"),
+    ]
+    *mistakes, (code, names) = imported(commands, (*heavy, "transformers"))
+    assert mistakes == [(2, [])] * 3  # not even the backbone's library
+    assert (code, names) == (0, ["transformers"])

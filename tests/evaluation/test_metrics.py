@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rouge_score import rouge_scorer
 from sklearn.metrics import accuracy_score, classification_report, f1_score
 
@@ -10,6 +12,7 @@ from cuecard.evaluation.metrics import (
     exact_match,
     label_counts,
     normalize_text,
+    rouge_l,
     text_metrics,
     token_f1,
 )
@@ -129,6 +132,13 @@ def test_squad_metrics_by_hand(gold, answer, match, f1):
 
 def test_normal_form():
     assert normalize_text("  The  quick, brown\nFox's an ant ") == "quick brown foxs ant"
+
+
+@given(words=st.lists(st.lists(st.sampled_from("abcde"), max_size=12), min_size=2, max_size=2))
+def test_rouge_is_the_packages_on_any_words(words: list[list[str]]) -> None:
+    gold, answer = (" ".join(some) for some in words)
+    expected = rouge_scorer.RougeScorer(["rougeL"]).score(gold, answer)["rougeL"].fmeasure
+    assert rouge_l(gold, answer) == expected
 
 
 def test_rouge_is_the_packages_on_english_and_not_zero_elsewhere():

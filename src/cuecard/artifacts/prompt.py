@@ -12,9 +12,6 @@ from pydantic import ValidationError
 
 from cuecard.artifacts.adapter_config import PeftType, adapter_config
 from cuecard.artifacts.checks import (
-    check_names,
-    check_peft_file,
-    check_task,
     check_tensors,
     describe_backbone,
     describe_tensor,
@@ -23,13 +20,13 @@ from cuecard.artifacts.checks import (
 from cuecard.artifacts.files import MANIFEST_FILE, PEFT_FILE, TENSOR_FILE, publish_folder
 from cuecard.artifacts.fingerprints import check_backbone
 from cuecard.artifacts.load import (
-    MAX_JSON_BYTES,
     MAX_TENSOR_BYTES,
     check_finite,
     parse_tensors,
     read_plain_file,
 )
 from cuecard.artifacts.manifest import Manifest, software_versions
+from cuecard.artifacts.manifest_file import read_manifest
 from cuecard.artifacts.probes import check_test_vectors, default_probes, make_test_vectors
 from cuecard.artifacts.tensors import (
     RANKS,
@@ -162,12 +159,7 @@ class Prompt:
         """
         folder = Path(folder)
         manifest_path, tensor_path = str(folder / MANIFEST_FILE), str(folder / TENSOR_FILE)
-        manifest = Manifest.from_bytes(
-            read_plain_file(folder, MANIFEST_FILE, MAX_JSON_BYTES), manifest_path
-        )
-        check_task(manifest, manifest_path)
-        check_names(manifest, manifest_path)
-        check_peft_file(manifest, folder)
+        manifest = read_manifest(folder)
         if backbone is not None:
             check_backbone(manifest, backbone, str(folder))
         content = read_plain_file(folder, TENSOR_FILE, MAX_TENSOR_BYTES)

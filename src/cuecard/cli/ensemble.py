@@ -80,30 +80,32 @@ def ensemble(
     from cuecard.training import TrainConfig
     from cuecard.training.ensemble import distil, member_of
 
+    place = find_prompt(prompts[0], registry)
+    # The rows first: a mistake in them need not wait for a model.
     with fetch_progress(json=as_json) as progress:
-        first, model, place = open_prompt(
-            prompts[0],
-            backbone,
-            registry=registry,
-            dtype=dtype,
-            device=device,
-            adapter=adapter,
-            progress=progress,
-        )
         source = data_source(data, progress)
-    opened = [
-        first,
-        *(Prompt.load(find_prompt(path, registry).folder, model) for path in prompts[1:]),
-    ]
-    members = [member_of(prompt, model) for prompt in opened]
     records = labelled_rows(
-        first.spec,
+        place.spec,
         source,
         text_field=text_field or place.text_field,
         label_field=label_field,
         split=split,
         limit=limit,
     )
+    with fetch_progress(json=as_json) as progress:
+        first, model, _ = open_prompt(
+            place,
+            backbone,
+            dtype=dtype,
+            device=device,
+            adapter=adapter,
+            progress=progress,
+        )
+    opened = [
+        first,
+        *(Prompt.load(find_prompt(path, registry).folder, model) for path in prompts[1:]),
+    ]
+    members = [member_of(prompt, model) for prompt in opened]
     report: dict[str, Any] = {"rule": rule, "members": [p.digest for p in opened], "data": data}
     if distil_to is not None:
         task = Task.from_records(first.spec, records, split=(0.8, 0.1, 0.1))

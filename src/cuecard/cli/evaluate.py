@@ -85,7 +85,7 @@ def evaluate(
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
     from cuecard.cli.evaluation_view import print_evaluation
-    from cuecard.cli.opening import open_prompt
+    from cuecard.cli.opening import find_prompt, open_prompt
     from cuecard.cli.progress import fetch_progress
     from cuecard.cli.rows import labelled_rows
     from cuecard.evaluation.report import write_json
@@ -93,26 +93,28 @@ def evaluate(
 
     check_place(predictions, "--predictions")
     check_place(out, "--out")
+    place = find_prompt(prompt, registry)
+    # The rows first: a mistake in them need not wait for a model.
     with fetch_progress(json=as_json) as progress:
-        opened, model, place = open_prompt(
-            prompt,
-            backbone,
-            registry=registry,
-            dtype=dtype,
-            device=device,
-            quantize=quantize,
-            adapter=adapter,
-            progress=progress,
-        )
         source = data_source(data, progress)
     records = labelled_rows(
-        opened.spec,
+        place.spec,
         source,
         text_field=text_field or place.text_field,
         label_field=label_field,
         split=split,
         limit=limit,
     )
+    with fetch_progress(json=as_json) as progress:
+        opened, model, _ = open_prompt(
+            place,
+            backbone,
+            dtype=dtype,
+            device=device,
+            quantize=quantize,
+            adapter=adapter,
+            progress=progress,
+        )
     if calibration == "saved" and (no_prompt or opened.manifest.prior is None):
         calibration = "none"
     found = _evaluate(opened, model, records, calibration, no_prompt, batch_rows, as_json)

@@ -118,7 +118,8 @@ def app_for(word: str | None) -> typer.Typer:
     """The command line, with the command that `word` names; the others are names and help alone."""
     app = typer.Typer(
         name="cuecard",
-        help="Adapt one frozen language model to many tasks with prompts of a few kilobytes.",
+        help="Adapt one frozen language model to many tasks with prompts of tens to hundreds of "
+        "kilobytes.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="markdown",

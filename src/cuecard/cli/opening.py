@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cuecard.artifacts import Prompt
+from cuecard.artifacts.manifest_file import read_manifest
 from cuecard.backbones.forms import Precision, Quantize, loadable_form
 from cuecard.catalogue import BACKBONES, Progress
 from cuecard.catalogue.cache import cache_root, locked
@@ -14,6 +15,7 @@ from cuecard.names import load_backbone
 from cuecard.recipe import FILE, Recipe, prompt_folder, read_recipe
 from cuecard.registry import Registry
 from cuecard.registry.references import is_reference
+from cuecard.tasks import TaskSpec
 from cuecard.types import Backbone
 
 
@@ -28,6 +30,15 @@ class Place:
 
     folder: Path
     recipe: Recipe | None
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The prompt's task, from its manifest alone: rows are checked before a model is loaded.
+
+        Raises:
+            ArtifactError: a manifest that cannot be trusted.
+        """
+        return TaskSpec.of_prompt(read_manifest(self.folder).task)
 
     @property
     def text_field(self) -> str | None:
@@ -66,7 +77,7 @@ def find_prompt(path: Path, registry: str | None = None) -> Place:
 
 
 def open_prompt(
-    path: Path,
+    prompt: Path | Place,
     backbone: str | None,
     *,
     registry: str | None = None,
@@ -79,6 +90,7 @@ def open_prompt(
     """Read a prompt and load the backbone it was made for; all checks are run.
 
     Args:
+        prompt: where it lies; see `find_prompt`.
         backbone: what to load; by default what the prompt names.
         registry: where a version is looked up.
         quantize: in which form; by default the one that the prompt was made on.
@@ -90,7 +102,7 @@ def open_prompt(
         ConfigError: the prompt alone does not say what to load.
         RegistryError: a version that cannot be had.
     """
-    place = find_prompt(path, registry)
+    place = prompt if isinstance(prompt, Place) else find_prompt(prompt, registry)
     # The files first: a broken prompt is told before a model is fetched and loaded.
     alone = Prompt.load(place.folder)
     model = backbone_for(

@@ -86,7 +86,7 @@ def predict(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
-    from cuecard.cli.opening import open_prompt
+    from cuecard.cli.opening import find_prompt, open_prompt
     from cuecard.cli.progress import fetch_progress, rows_progress
     from cuecard.cli.rows import file_rows, typed_rows
     from cuecard.evaluation.answers import answer_rows, save_answers
@@ -99,24 +99,26 @@ def predict(
         )
     check_place(predictions_out, "--predictions-out")
     given = pairs(field or (), "--field")
+    place = find_prompt(prompt, registry)
+    spec = place.spec
+    # The rows first: a mistake in them need not wait for a model.
     with fetch_progress(json=as_json) as progress:
-        opened, model, place = open_prompt(
-            prompt,
+        source = None if file is None else str(data_source(file, progress))
+    if source is None:
+        records = typed_rows(spec, texts or (), given)
+    else:
+        column = text_field or place.text_field
+        records = file_rows(spec, source, given, text_field=column, split=split, limit=limit)
+    with fetch_progress(json=as_json) as progress:
+        opened, model, _ = open_prompt(
+            place,
             backbone,
-            registry=registry,
             dtype=dtype,
             device=device,
             quantize=quantize,
             adapter=adapter,
             progress=progress,
         )
-        source = None if file is None else str(data_source(file, progress))
-    spec = opened.spec
-    if source is None:
-        records = typed_rows(spec, texts or (), given)
-    else:
-        column = text_field or place.text_field
-        records = file_rows(spec, source, given, text_field=column, split=split, limit=limit)
     if spec.kind == "embedding":
         _embed(opened, model, records, batch_rows, predictions_out, as_json)
         return
