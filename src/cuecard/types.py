@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from cuecard.lazy import torch
 
@@ -294,6 +294,10 @@ class KeptInputs(Protocol):
     def nbytes(self) -> int: ...
 
 
+Pick: TypeAlias = "Callable[[Tensor], Tensor]"
+"""Logits [n, V] of n continuations, also of those that have ended -> their next tokens [n]."""
+
+
 @runtime_checkable
 class Recomputes(Protocol):
     """A backbone that can do without most activations.
@@ -437,12 +441,14 @@ class Backbone(Protocol):
         *,
         more: Sequence[Sequence[int]] = (),
         deal: Sequence[int] = (),
+        pick: Pick | None = None,
     ) -> list[list[int]]:
-        """Greedy continuations, without the stop token, one per context.
+        """Continuations, without the stop token, one per context.
 
         Args:
             more, deal: the prompt's further places of each row, and how many vectors go to each
                 place; see `Encoded`.
+            pick: chooses each next token, for contexts of one length; the likeliest by default.
         """
         ...
 

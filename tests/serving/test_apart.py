@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 
 from cuecard.errors import BackboneError, ConfigError, EngineError
-from cuecard.serving.engine import Embedding, Held, Scoring
+from cuecard.serving.engine import Embedding, Finished, Held, Scoring, Token
+from cuecard.serving.structured import Grammars
 from cuecard.tasks.embedding import embed_rows
 from cuecard.types import Encoded, InputTokens
 from serving_engine import (
@@ -25,6 +28,18 @@ from serving_engine import (
     written_alone,
 )
 from tiny import tiny_backbone, tiny_encoder
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"good": {"type": "boolean"}},
+    "required": ["good"],
+    "additionalProperties": False,
+}
+DRAWN: dict[str, Any] = {"temperature": 1.2, "seed": 4}
+
+
+def ids_of(said: Sequence[Token | Finished]) -> list[int]:
+    return [token.id for token in said if isinstance(token, Token)]
 
 
 @pytest.mark.parametrize("kind", ["t5-gated", "bart", "bloom-alibi"])
@@ -52,6 +67,49 @@ def test_as_alone(kind: str) -> None:
         assert [token.id for token in said] == expected
         assert reason == ("length" if len(expected) == 12 else "stop")
     assert stats["passes"] < len(scored) + 2 * len(texts)  # batches, and not a row each
+
+
+@pytest.mark.parametrize("kind", ["bart", "t5-relu", "bloom-alibi"])
+def test_draws_choices_and_constraints(kind: str) -> None:
+    backbone = tiny_backbone(kind)
+    grammar = asyncio.run(Grammars(backbone.tokenizer).compile(SCHEMA))
+    ids = tokens(1, 9)
+    plain = writing(held(1), ids, top_logprobs=3)
+    drawn = [writing(held(1), ids, temperature=1.5, seed=seed) for seed in (1, 2, 1)]
+    bound = [writing(held(1), ids, count=40, grammar=grammar, **how) for how in ({}, DRAWN)]
+    cut = writing(held(1), ids, count=3, grammar=grammar)
+
+    async def ask() -> Any:
+        async with serving(backbone) as engine:
+            every = [plain, *drawn, *bound, cut]
+            found = await asyncio.gather(*(written(engine, each) for each in every))
+            choices: list[Any] = engine.generate_choices(drawn)
+            texts = [[piece async for piece in choice] for choice in choices]
+            return found, texts
+
+    (first, *draws, greedy, loose, short), choices = asyncio.run(ask())
+    assert ids_of(first[0]) == written_alone(backbone, plain)
+    for token in first[0]:
+        assert len(token.top) == 3 and token.top[0] == (token.id, token.logprob)
+    assert ids_of(draws[0][0]) == ids_of(draws[2][0]) != ids_of(draws[1][0])
+    assert [ids_of(said) for said, _ in draws] == [ids_of(pieces) for pieces in choices]
+    for said, reason in (greedy, loose):
+        assert reason == "stop"
+        review = json.loads(backbone.tokenizer.decode(ids_of(said)))
+        assert review["good"] in (True, False)
+    assert ids_of(short[0]) == ids_of(greedy[0])[:3] and short[1] == "length"
+
+
+def test_an_answer_of_no_numbers_is_told() -> None:
+    backbone = tiny_backbone("bart")
+    broken = Held("broken", InputTokens(torch.full((2, 32), float("nan"))))
+
+    async def ask() -> None:
+        async with serving(backbone) as engine:
+            with pytest.raises(BackboneError, match="no finite scores"):
+                await written(engine, writing(broken, tokens(1, 4)))
+
+    asyncio.run(ask())
 
 
 @pytest.mark.parametrize("kind", ["bert", "deberta-v2"])
@@ -85,14 +143,12 @@ def test_only_the_row_that_does_not_fit_fails() -> None:
         async with serving(backbone) as engine:
             asked = [engine.score([row]) for row in rows]
             wide = scoring(Held("wide", InputTokens(noise(1, 3, 33))), tokens(1, 4))
-            drawn = written(engine, writing(held(1), tokens(1, 4), temperature=1.0))
-            return await asyncio.gather(*asked, engine.score([wide]), drawn, return_exceptions=True)
+            return await asyncio.gather(*asked, engine.score([wide]), return_exceptions=True)
 
-    one, long, other, wide, drawn = asyncio.run(ask())
+    one, long, other, wide = asyncio.run(ask())
     assert one[0] == pytest.approx(scored_alone(backbone, rows[0]), abs=1e-4)
     assert other[0] == pytest.approx(scored_alone(backbone, rows[2]), abs=1e-4)
     assert isinstance(long, BackboneError) and isinstance(wide, BackboneError)
-    assert isinstance(drawn, ConfigError) and "greedily" in str(drawn)
 
 
 def test_only_the_text_that_does_not_fit_fails() -> None:

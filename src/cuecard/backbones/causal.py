@@ -39,6 +39,7 @@ from cuecard.types import (
     Injection,
     Need,
     PeftTask,
+    Pick,
     PrefixKV,
     States,
     Tokenizer,
@@ -312,14 +313,16 @@ class CausalBackbone:
         *,
         more: Sequence[Sequence[int]] = (),
         deal: Sequence[int] = (),
+        pick: Pick | None = None,
     ) -> list[list[int]]:
-        """Greedy continuations of token ids, without the stop token.
+        """Continuations of token ids, without the stop token.
 
         Args:
             contexts: one non-empty list of ids per row.
             slots: per row, how many tokens come before the prompt.
             stop_ids: ids that end a row, besides the model's own end tokens.
             more, deal: the prompt's further places, see `Encoded`.
+            pick: chooses each next token, for contexts of one length; the likeliest by default.
 
         Raises:
             BackboneError: a row with its prompt and answer is longer than the model's positions.
@@ -341,7 +344,7 @@ class CausalBackbone:
         apart = part(slot, further, deal, len(given.vectors))
         rows = Rows(ids, lengths, slot, every, lengths, given, apart)
         stops = self._frozen.stops(self.tokenizer.eos_token_id, stop_ids)
-        return self._decode(rows, max_new_tokens, stops)
+        return self._decode(rows, max_new_tokens, stops, pick)
 
     def _generate_apart(
         self,
@@ -365,7 +368,9 @@ class CausalBackbone:
             answers.update(zip(chosen, found, strict=True))
         return [answers[row] for row in range(len(contexts))]
 
-    def _decode(self, rows: Rows, max_new_tokens: int, stops: Tensor) -> list[list[int]]:
+    def _decode(
+        self, rows: Rows, max_new_tokens: int, stops: Tensor, pick: Pick | None
+    ) -> list[list[int]]:
         padded, every = self._padded.prefill(rows), rows.read_rows
         alive = torch.ones(len(every), dtype=torch.bool, device=self.device)
         answers: list[list[int]] = [[] for _ in every]
@@ -373,7 +378,7 @@ class CausalBackbone:
             last = torch.full_like(every, padded.embeds.shape[1] - 1)
             with self._frozen.read_at(every, last):
                 logits = self._padded.run(padded).logits[0]
-            token = logits.argmax(-1)
+            token = logits.argmax(-1) if pick is None else pick(logits)
             alive = alive & ~torch.isin(token, stops)
             for row in alive.nonzero().flatten().tolist():
                 answers[row].append(int(token[row]))

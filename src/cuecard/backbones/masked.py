@@ -35,6 +35,7 @@ from cuecard.types import (
     Injection,
     Need,
     PeftTask,
+    Pick,
     PrefixKV,
     States,
     Tokenizer,
@@ -209,6 +210,7 @@ class MaskedBackbone:
         *,
         more: Sequence[Sequence[int]] = (),
         deal: Sequence[int] = (),
+        pick: Pick | None = None,
     ) -> list[list[int]]:
         """Not by a masked model, which fills in and does not go on.
 

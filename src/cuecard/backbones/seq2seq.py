@@ -35,6 +35,7 @@ from cuecard.types import (
     Injection,
     Need,
     PeftTask,
+    Pick,
     States,
     Tokenizer,
 )
@@ -226,6 +227,10 @@ class Seq2SeqBackbone:
                 found.append(Reads(self.forward(batch, injection), beside=seen))
         return found
 
+    def stops(self, stop_ids: Sequence[int] = ()) -> frozenset[int]:
+        """The ids that end an answer: the tokenizer's, the model's own and the given ones."""
+        return frozenset(self._frozen.stops(self.tokenizer.eos_token_id, stop_ids).tolist())
+
     @torch.inference_mode()
     def generate(
         self,
@@ -237,14 +242,16 @@ class Seq2SeqBackbone:
         *,
         more: Sequence[Sequence[int]] = (),
         deal: Sequence[int] = (),
+        pick: Pick | None = None,
     ) -> list[list[int]]:
-        """Greedy answers as token ids, without the stop token; the encoder runs once.
+        """Answers as token ids, without the stop token; the encoder runs once.
 
         Args:
             contexts: one non-empty list of ids per row.
             slots: per row, how many tokens come before the prompt.
             stop_ids: ids that end a row, besides the model's own end tokens.
             more, deal: the prompt's further places, see `Encoded`.
+            pick: chooses each next token, for contexts of one length; the likeliest by default.
 
         Raises:
             BackboneError: a row with its prompt, or the answer, is longer than the positions.
@@ -264,7 +271,7 @@ class Seq2SeqBackbone:
         self._check_length(target.ids.shape[1] + max_new_tokens, "answer")
         hidden = self._encoded(source, given, injection is not None)
         stops = self._frozen.stops(self.tokenizer.eos_token_id, stop_ids)
-        return self._answers(source, hidden, target, given.decoder, max_new_tokens, stops)
+        return self._answers(source, hidden, target, given.decoder, max_new_tokens, stops, pick)
 
     def _answers(
         self,
@@ -274,6 +281,7 @@ class Seq2SeqBackbone:
         decoder: Tensor,
         max_new_tokens: int,
         stops: Tensor,
+        pick: Pick | None,
     ) -> list[list[int]]:
         rows = torch.arange(len(hidden), device=self.device)
         alive = torch.ones_like(rows, dtype=torch.bool)
@@ -282,7 +290,8 @@ class Seq2SeqBackbone:
         for _ in range(max_new_tokens):
             with self._frozen.read_at(rows, torch.full_like(rows, target.ids.shape[1] - 1)):
                 found = self._decode(source, hidden, target, decoder, True, cache)
-            token, cache = found.logits[0].argmax(-1), found.past_key_values
+            logits, cache = found.logits[0], found.past_key_values
+            token = logits.argmax(-1) if pick is None else pick(logits)
             alive = alive & ~torch.isin(token, stops)
             for row in alive.nonzero().flatten().tolist():
                 answers[row].append(int(token[row]))

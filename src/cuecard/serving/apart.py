@@ -2,7 +2,7 @@
 
 Encoder-decoders, masked models, and models that bring their own attention. A masked model runs rows
 of any prompts together; the others run a batch of one prompt at a time. Nothing is kept, and
-answers are greedy and told when they are whole.
+answers are told when they are whole.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from cuecard.backbones import MaskedBackbone
-from cuecard.errors import ConfigError, CuecardError, EngineError
+from cuecard.errors import CuecardError, EngineError
 from cuecard.serving.calls import Call, Embedded, Row, Scored, Writing
 from cuecard.serving.decoder import not_finite
 from cuecard.serving.engine import Finished, Held, Token
+from cuecard.serving.sampling import choose
 from cuecard.serving.settings import LocalSettings
 from cuecard.tasks.batching import collate
 from cuecard.tasks.embedding import embed_parts
@@ -55,16 +56,7 @@ class Apart:
 
     def add(self, call: Call) -> None:
         """Take a request in."""
-        if isinstance(call, Writing) and call.chooser.draws:
-            error = ConfigError(
-                "this backbone writes greedily when served",
-                where=self._backbone.name,
-                got=f"temperature {call.sampling.temperature}",
-                expected="temperature 0",
-            )
-            self._events.append((call, error))
-        else:
-            self._calls.append(call)
+        self._calls.append(call)
 
     def refuse(self, prompt: Held) -> None:
         """What does not fit shows when it runs."""
@@ -106,7 +98,7 @@ class Apart:
     def _kind(self, call: Call, row: Row) -> Hashable:
         """What rows of one batch have in common."""
         if isinstance(call, Writing):
-            return row.digest, call.left, call.stops
+            return row.digest, call.left, call.stops, len(row.ids)
         return type(call), "" if self._mixes else row.digest
 
     def _run(self, pairs: Sequence[Pair]) -> None:
@@ -145,23 +137,20 @@ class Apart:
     def _write(self, calls: Sequence[Writing]) -> None:
         backbone, first = self._backbone, calls[0]
         rows, injection = [call.row for call in calls], _injection(first.row)
-        answers = backbone.generate(
+        picker = _Picker(calls, backbone.name)
+        backbone.generate(
             [row.ids for row in rows],
             [row.slot for row in rows],
             injection,
             first.left,
             sorted(first.stops),
+            pick=picker.pick,
         )
-        for call, answer in zip(calls, answers, strict=True):
+        for call in calls:
             call.rows.clear()
             call.over = True
-            part = [(call.row, tuple(answer))], injection
-            logs = self._logs([part])[0][0] if answer else []
-            tokens = [Token(*pair) for pair in zip(answer, logs, strict=True)]
-            self._events += [(call, token) for token in tokens]
-            ended = Finished("length" if len(answer) == first.left else "stop")
-            self._events.append((call, ended))
-            self._counts.update(tokens_written=len(answer))
+        self._events += picker.events()
+        self._counts.update(passes=1, rows_batched=len(rows), tokens_written=picker.written)
 
     @torch.inference_mode()
     def _score(self, pairs: Sequence[Pair]) -> None:
@@ -226,6 +215,49 @@ class Apart:
         found = self._backbone.read_many(given)
         self._counts.update(passes=1, rows_batched=sum(map(len, batches)))
         return [_by_row(batch, reads) for batch, reads in zip(there, found, strict=True)]
+
+
+class _Picker:
+    """Chooses the tokens of a batch of answers, and keeps what is to be told of them.
+
+    Attributes:
+        written: tokens so far.
+    """
+
+    def __init__(self, calls: Sequence[Writing], where: str) -> None:
+        self._calls, self._where = calls, where
+        self._said: list[list[Token]] = [[] for _ in calls]
+        self._ends: dict[int, Finished | Exception] = {}
+        self.written = 0
+
+    def pick(self, logits: Tensor) -> Tensor:
+        """The next tokens [n]; an answer that has ended gets a stop token from then on."""
+        live = [row for row in range(len(self._calls)) if row not in self._ends]
+        picked = [min(call.stops, default=0) for call in self._calls]
+        found = choose(logits[live], [self._calls[row].chooser for row in live])
+        for row, token in zip(live, found, strict=True):
+            call = self._calls[row]
+            if token is None:
+                self._ends[row] = not_finite(self._where)
+            elif isinstance(token, Exception):
+                self._ends[row] = token
+            elif token.id in call.stops:
+                self._ends[row] = Finished("stop")
+            else:
+                picked[row] = token.id
+                self._said[row].append(token)
+                self.written += 1
+                if call.chooser.finished:
+                    self._ends[row] = Finished("stop")
+        return torch.tensor(picked, device=logits.device)
+
+    def events(self) -> list[Event]:
+        """What to tell each answer."""
+        found: list[Event] = []
+        for row, call in enumerate(self._calls):
+            found += [(call, token) for token in self._said[row]]
+            found.append((call, self._ends.get(row, Finished("length"))))
+        return found
 
 
 def _words(pairs: Sequence[Pair]) -> list[Continued]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.fingerprints import check_backbone
-from cuecard.backbones import CausalBackbone
+from cuecard.backbones import CausalBackbone, Seq2SeqBackbone
 from cuecard.errors import ConfigError, EngineError
 from cuecard.serving.apart import Apart
 from cuecard.serving.calls import Call, Embedded, Forked, Scored, Writing
@@ -206,9 +206,9 @@ class LocalEngine:
 
     def _stops(self, more: Sequence[int]) -> frozenset[int]:
         backbone = self._backbone
-        if isinstance(backbone, CausalBackbone):
+        if isinstance(backbone, CausalBackbone | Seq2SeqBackbone):
             return backbone.stops(more)
-        return frozenset(more)  # the others add their own when they generate
+        return frozenset(more)  # the others do not generate
 
     def _future(self) -> tuple[asyncio.Future[Any], Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
