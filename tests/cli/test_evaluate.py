@@ -70,13 +70,13 @@ def test_without_the_prompt(cuecard: Call, run: Path, data: Path, expected: Any)
 
 @pytest.mark.parametrize("kind", ["batch", "content-free"])
 def test_calibration(cuecard: Call, run: Path, data: Path, tmp_path: Path, kind: str) -> None:
-    plain, other = tmp_path / "plain.jsonl", tmp_path / "other.jsonl"
+    plain, other = both = [tmp_path / "plain.jsonl", tmp_path / "other.jsonl"]
     cuecard("eval", run, data, "--calibrate", "none", "--predictions", plain)
     report = cuecard("eval", run, data, "--calibrate", kind, "--predictions", other, "--json").json
     assert report["calibration"] == kind
     shifts = [
         {k: b["scores"][k] - a["scores"][k] for k in a["scores"]}
-        for a, b in zip(*(map(json.loads, p.open()) for p in (plain, other)), strict=True)
+        for a, b in zip(*(map(json.loads, p.read_text().splitlines()) for p in both), strict=True)
     ]
     assert all(shift == pytest.approx(shifts[0], abs=1e-6) for shift in shifts)
     assert any(abs(value) > 1e-3 for value in shifts[0].values())

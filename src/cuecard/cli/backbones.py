@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-from rich.table import Table
-
 from cuecard.cli.console import Json, console, print_json
+from cuecard.cli.tables import print_table
 
 if TYPE_CHECKING:
     from cuecard.catalogue import BackboneEntry
@@ -28,9 +26,8 @@ def backbones(as_json: Json = False) -> None:
     if as_json:
         print_json({"backbones": entries})
         return
-    table = Table()
-    for name in ("name", "family", "what", "size", "licence", "here"):
-        table.add_column(name, overflow="fold")
+    columns = ("name", "family", "what", "size", "licence", "here")
+    rows = []
     for entry in entries:
         size = (
             f"{entry['parameters'] / 1e6:,.0f}M parameters, "
@@ -39,8 +36,8 @@ def backbones(as_json: Json = False) -> None:
         )
         here = "yes" if entry["cached"] else "on first use"
         cells = (entry["name"], entry["family"], entry["description"], size, entry["license"], here)
-        table.add_row(*(escape(str(cell)) for cell in cells))
-    console().print(table)
+        rows.append([str(cell) for cell in cells])
+    print_table(console(), columns, rows, left=columns)
 
 
 def _facts(entry: BackboneEntry) -> dict[str, Any]:

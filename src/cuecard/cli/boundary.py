@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 import typer
 
+from cuecard.cli.visible import visible
 from cuecard.errors import CuecardError, CuecardWarning, FileError
 
 INTERRUPTED = 130
@@ -103,7 +104,7 @@ def _fail(error: CuecardError, as_json: bool) -> int:
             return error.exit_code
     _discard(sys.stdout)
     with suppress(OSError):
-        typer.echo(f"cuecard: {error}", err=True)
+        typer.echo(visible(f"cuecard: {error}"), err=True)
     return error.exit_code
 
 
@@ -111,7 +112,8 @@ def _warning_printer(as_json: bool) -> Any:
     def show(message: Warning | str, *_: object, **__: object) -> None:
         event = {"event": "warning", "text": str(message)}
         typer.echo(
-            json_line(event, sys.stderr) if as_json else f"cuecard: warning: {message}", err=True
+            json_line(event, sys.stderr) if as_json else visible(f"cuecard: warning: {message}"),
+            err=True,
         )
 
     return show

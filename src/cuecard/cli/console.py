@@ -18,8 +18,13 @@ Json = Annotated[
 def console() -> Console:
     """Standard output; colours and redrawing only on a terminal, wide lines elsewhere."""
     if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(highlight=False, soft_wrap=True, width=_WIDE)
+        return plain_console()
+    return plain_console(soft_wrap=True, width=_WIDE)
+
+
+def plain_console(**options: Any) -> Console:
+    """A console to which text is text: no markup, no emoji codes, no colours of its own."""
+    return Console(markup=False, emoji=False, highlight=False, **options)
 
 
 def print_json(value: Any) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from cuecard.cli.console import Json, console, print_json
+from cuecard.cli.usage_line import command_line
 from cuecard.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def demo(
 def _answer(outcome: Outcome, inputs: Sequence[str]) -> None:
     """Answer new inputs from the saved prompt alone, in another process."""
     command = ["predict", str(outcome.run.folder), *inputs]
-    typer.echo(f"\n$ cuecard predict {outcome.run.folder} ...")
+    typer.echo(f"\n$ {command_line('cuecard', *command[:2])} ...")
     done = subprocess.run([sys.executable, "-m", "cuecard", *command], check=False)
     if done.returncode != 0:
         raise TrainingError(

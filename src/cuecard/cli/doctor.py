@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.markup import escape
+from rich.console import Console
 from rich.table import Table
 
 from cuecard.cli.console import Json, console, print_json
+from cuecard.cli.tables import as_text
 
 if TYPE_CHECKING:
     from cuecard.cli.doctor_checks import Check
@@ -37,17 +38,20 @@ def doctor(
     if as_json:
         print_json({"ok": well, "checks": [check.to_dict() for check in found]})
     else:
-        console().print(_table(found))
+        _print(found, console())
     if not well:
         raise typer.Exit(_BROKEN)
 
 
-def _table(found: list[Check]) -> Table:
+def _print(found: list[Check], out: Console) -> None:
     table = Table(show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for check in found:
-        text = escape(check.detail) + (f"\n[dim]{escape(check.hint)}[/]" if check.hint else "")
-        table.add_row(check.name, "ok" if check.ok else "[bold red]broken[/]", text)
-    return table
+        said = as_text(check.detail)
+        if check.hint:
+            said.append_text(as_text(f"\n{check.hint}", "dim"))
+        state = as_text("ok") if check.ok else as_text("broken", "bold red")
+        table.add_row(as_text(check.name), state, said)
+    out.print(table)

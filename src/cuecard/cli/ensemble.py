@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from cuecard.cli.options import (
     TextField,
 )
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.tables import say_line
 from cuecard.evaluation.ensemble import Rule
 
 
@@ -75,6 +77,7 @@ def ensemble(
     from cuecard.cli.rows import labelled_rows
     from cuecard.evaluation import score_predictions
     from cuecard.evaluation.ensemble import predict_ensemble
+    from cuecard.evaluation.evaluate import prompt_tokens
     from cuecard.names import data_source
     from cuecard.tasks import Task
     from cuecard.training import TrainConfig
@@ -121,12 +124,22 @@ def ensemble(
         records = list(task.test)
         assert run.test is not None
         report["distilled"] = {"digest": run.prompt.digest, **run.test.to_dict()}
+    started = time.perf_counter()
     answers = predict_ensemble(model, members, records, rule=rule, batch_rows=batch_rows)
-    found = score_predictions(first.spec, records, answers)
+    found = score_predictions(
+        first.spec,
+        records,
+        answers,
+        seconds=time.perf_counter() - started,
+        tokens_per_request=sum(
+            prompt_tokens(member.spec, model.tokenizer, member.injection) for member in members
+        ),
+    )
     report |= {"metric": found.primary, **found.to_dict()}
     if as_json:
         print_json(report)
         return
     print_evaluation(found, first.spec.labels, console())
     if distil_to is not None and run.test is not None:
-        console().print(f"\ndistilled into {distil_to}: {found.primary} {run.test.score:.3f}")
+        said = f"{found.primary} {run.test.score:.3f}"
+        say_line(console(), f"\ndistilled into {distil_to}: {said}")

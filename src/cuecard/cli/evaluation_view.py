@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from cuecard.cli.tables import fits, print_table, say
 from cuecard.evaluation import Evaluation
 
 _NAMES = {
@@ -39,68 +38,67 @@ _WIDEST = 12  # labels in a confusion matrix; of more, the commonest confusions 
 
 def print_evaluation(found: Evaluation, labels: Sequence[str], out: Console) -> None:
     """Print the metrics with their intervals, a table by label, and the confusions if any."""
-    out.print(_metrics(found))
+    _print_metrics(found, out)
     if "per_class" in found.metrics:
         out.print()
-        out.print(_per_class(found.metrics["per_class"]))
+        _print_per_class(found.metrics["per_class"], out)
     if "confusion" in found.metrics:
         out.print()
-        confusion = found.metrics["confusion"]
-        out.print(
-            _matrix(confusion, labels) if len(labels) <= _WIDEST else _worst(confusion, labels)
-        )
-    out.print(
+        _print_confusion(found.metrics["confusion"], labels, out)
+    say(
+        out,
         f"\n{len(found.records):,} rows in {found.seconds:.1f} s, "
-        f"{found.tokens_per_request} prompt tokens per request",
-        markup=False,
+        f"{found.tokens_per_request:,} prompt tokens per request",
     )
 
 
-def _metrics(found: Evaluation) -> Table:
-    table = _table("metric", "value", "95% interval")
+def _print_metrics(found: Evaluation, out: Console) -> None:
+    rows: list[tuple[str, str, str]] = []
+    bold: list[int] = []
     for key, name in _NAMES.items():
         value = found.metrics.get(key)
         if value is None:
             continue
         interval = found.ci95.get(key)
         shown = "-" if interval is None else f"{interval.low:.3f} - {interval.high:.3f}"
-        style = "bold" if key == found.primary else None
-        table.add_row(name, f"{value:.3f}", shown, style=style)
-    return table
+        if key == found.primary:
+            bold.append(len(rows))
+        rows.append((name, f"{value:.3f}", shown))
+    print_table(out, ("metric", "value", "95% interval"), rows, bold=bold)
 
 
-def _per_class(per_class: Mapping[str, Mapping[str, Any]]) -> Table:
-    table = _table("label", "precision", "recall", "F1", "rows")
-    for label, row in per_class.items():
-        shares = [f"{row[name]:.3f}" for name in ("precision", "recall", "f1")]
-        table.add_row(escape(label), *shares, f"{row['support']:,}")
-    return table
+def _print_per_class(per_class: Mapping[str, Mapping[str, Any]], out: Console) -> None:
+    shares = ("precision", "recall", "f1")
+    rows = [
+        (label, *(f"{row[name]:.3f}" for name in shares), f"{row['support']:,}")
+        for label, row in per_class.items()
+    ]
+    print_table(out, ("label", "precision", "recall", "F1", "rows"), rows)
 
 
-def _matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> Table:
-    table = _table("true label, answers:", *(escape(label) for label in labels))
-    for place, (label, counts) in enumerate(zip(labels, confusion, strict=True)):
-        cells = [f"[bold]{n:,}[/]" if i == place else f"{n:,}" for i, n in enumerate(counts)]
-        table.add_row(escape(label), *cells)
-    return table
-
-
-def _worst(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> Table:
+def _print_confusion(
+    confusion: Sequence[Sequence[int]], labels: Sequence[str], out: Console
+) -> None:
+    """The matrix where there is room for it, else the commonest confusions."""
+    columns = ("true label, answers:", *labels)
+    rows = [
+        (label, *(f"{count:,}" for count in counts))
+        for label, counts in zip(labels, confusion, strict=True)
+    ]
+    if len(labels) <= _WIDEST and fits(columns, rows, out):
+        print_table(out, columns, rows)
+        return
     wrong = [
         (count, truth, answer)
         for truth, counts in zip(labels, confusion, strict=True)
         for answer, count in zip(labels, counts, strict=True)
         if truth != answer and count
     ]
-    table = _table("commonest confusions: true label", "answer", "rows")
-    for count, truth, answer in sorted(wrong, key=lambda one: -one[0])[:_WIDEST]:
-        table.add_row(escape(truth), escape(answer), f"{count:,}")
-    return table
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table()
-    table.add_column(first, overflow="fold")
-    for name in others:
-        table.add_column(name, justify="right", overflow="fold")
-    return table
+    worst = sorted(wrong, key=lambda one: -one[0])[:_WIDEST]
+    print_table(
+        out,
+        ("true label", "answer", "rows"),
+        [(truth, answer, f"{count:,}") for count, truth, answer in worst],
+        left=("answer",),
+        title="commonest confusions",
+    )

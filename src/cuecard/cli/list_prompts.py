@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.table import Table
 
 from cuecard.cli.console import Json, console, print_json
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.tables import print_table
 
 if TYPE_CHECKING:
     from cuecard.registry import Registry
@@ -31,18 +31,21 @@ def list_prompts(registry: RegistryPlace = DEFAULT_REGISTRY, as_json: Json = Fal
     if not prompts:
         typer.echo("no prompts yet")
         return
-    table = Table("prompt", "versions", "newest", "backbone", "aliases")
+    rows = []
     for each in prompts:
         aliases = ", ".join(f"{alias} -> {number}" for alias, number in each["aliases"].items())
         newest = each["latest"]
-        table.add_row(
-            each["name"],
-            str(each["versions"]),
-            "-" if newest is None else f"{each['name']}@{newest}",
-            each["backbone"] or "-",
-            aliases or "-",
+        rows.append(
+            (
+                each["name"],
+                str(each["versions"]),
+                "-" if newest is None else f"{each['name']}@{newest}",
+                each["backbone"] or "-",
+                aliases or "-",
+            )
         )
-    console().print(table)
+    columns = ("prompt", "versions", "newest", "backbone", "aliases")
+    print_table(console(), columns, rows, left=columns[2:])
 
 
 def _facts(registry: Registry, name: str) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from cuecard.cli.console import Json, console, print_json
 from cuecard.cli.options import listed
 from cuecard.cli.recipe_flags import Given, takes_recipe
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.tables import say, say_line
+from cuecard.cli.usage_line import command_line, predict_command
 from cuecard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -127,12 +129,12 @@ def _print(run: LoraRun, plan: Recipe) -> None:
     out = console()
     if run.test is not None:
         rows = len(run.test.records)
-        out.print(f"{run.test.primary} {run.test.score:.3f} on {rows:,} test rows", markup=False)
-    out.print(f"adapter {run.folder}/adapter  ({run.trained:,} numbers)", markup=False)
-    out.print(f"digest  {run.adapter.digest}", markup=False)
-    with_it = f"--backbone {plan.backbone} --adapter {run.folder}/adapter"
+        say(out, f"{run.test.primary} {run.test.score:.3f} on {rows:,} test rows")
+    say_line(out, f"adapter {run.folder}/adapter  ({run.trained:,} numbers)")
+    say_line(out, f"digest  {run.adapter.digest}")
+    with_it = ("--backbone", plan.backbone, "--adapter", f"{run.folder}/adapter")
     if run.prompt is None:
-        out.print(f"a prompt on top  cuecard train ... {with_it}", markup=False)
+        say_line(out, f"a prompt on top  {command_line('cuecard', 'train', 'DATA', *with_it)}")
     else:
-        words = f'cuecard predict {run.folder}/prompt {with_it} "some text"'
-        out.print(f"use them  {words}", markup=False)
+        words = predict_command(run.prompt.spec, f"{run.folder}/prompt", *with_it)
+        say_line(out, f"use them  {words}")

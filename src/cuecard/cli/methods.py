@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 
-from rich.markup import escape
-from rich.table import Table
-
 from cuecard.cli.console import Json, console, print_json
+from cuecard.cli.tables import print_table
 
 
 def methods(as_json: Json = False) -> None:
@@ -25,10 +23,7 @@ def methods(as_json: Json = False) -> None:
     if as_json:
         print_json({"methods": rows})
         return
-    table = Table()
-    for name in (*headings(), "settings"):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        settings = " ".join(f"{k}={json.dumps(v)}" for k, v in row.settings.items())
-        table.add_row(*(escape(cell) for cell in (*cells(row), settings)))
-    console().print(table)
+    columns = (*headings(), "settings")
+    settings = [" ".join(f"{k}={json.dumps(v)}" for k, v in row.settings.items()) for row in rows]
+    shown = [(*cells(row), said) for row, said in zip(rows, settings, strict=True)]
+    print_table(console(), columns, shown, left=columns)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from cuecard.cli.console import Json, console, print_json
 from cuecard.cli.options import Overwrite
+from cuecard.cli.tables import print_table, say_line
+from cuecard.cli.usage_line import command_line
 from cuecard.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,19 +72,17 @@ def multitask(
 
 
 def _print(found: Multitask, out: Console) -> None:
-    table = Table()
-    table.add_column("task")
-    for name in ("validation loss", "accuracy", "test", "prompt"):
-        table.add_column(name, justify="right" if name != "prompt" else "left", overflow="fold")
+    rows = []
     for name, run in found.runs.items():
         seen = run.validation
         accuracy = "-" if seen.accuracy is None else f"{seen.accuracy:.3f}"
         test = "-" if run.test is None else f"{run.test.score:.3f}"
-        place = escape(f"{run.folder}/prompt")
-        table.add_row(escape(name), f"{seen.loss:.4f}", accuracy, test, place)
-    out.print(table)
-    out.print(f"shared  {found.folder}/shared", markup=False)
-    out.print(f"go on   cuecard train DATA --method mpt --init-prompt {found.folder}", markup=False)
+        rows.append((name, f"{seen.loss:.4f}", accuracy, test, f"{run.folder}/prompt"))
+    columns = ("task", "validation loss", "accuracy", "test", "prompt")
+    print_table(out, columns, rows, left=("prompt",))
+    say_line(out, f"shared  {found.folder}/shared")
+    start = ("--method", "mpt", "--init-prompt", str(found.folder))
+    say_line(out, f"go on   {command_line('cuecard', 'train', 'DATA', *start)}")
 
 
 def _summary(found: Multitask) -> dict[str, Any]:

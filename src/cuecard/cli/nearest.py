@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from cuecard.cli.console import Json, console, print_json
 from cuecard.cli.options import PromptPath
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.tables import print_table, say
 
 
 def nearest(
@@ -60,16 +59,12 @@ def nearest(
             }
         )
         return
-    table = Table()
-    for name in ("prompt", "method"):
-        table.add_column(name, overflow="fold")
-    for name in ("cosine of means", "mean cosine of pairs"):
-        table.add_column(name, justify="right")
+    rows = []
     for one in shown:
-        folder, method = escape(str(one.folder)), escape(one.prompt.manifest.method)
         numbers = f"{one.similarity.mean:.3f}", f"{one.similarity.pairs:.3f}"
-        table.add_row(folder, method, *numbers)
+        rows.append((str(one.folder), one.prompt.manifest.method, *numbers))
     out = console()
-    out.print(table)
+    columns = ("prompt", "method", "cosine of means", "mean cosine of pairs")
+    print_table(out, columns, rows, left=("method",))
     for other in skipped:
-        out.print(f"left out: {other.folder}: {other.reason}", markup=False)
+        say(out, f"left out: {other.folder}: {other.reason}")

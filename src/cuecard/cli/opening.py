@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def find_prompt(path: Path, registry: str | None = None) -> Place:
             "the run has no prompt yet",
             where=str(path),
             expected=str(path / "prompt"),
-            hint=f"finish it: cuecard train --resume {path}",
+            hint=f"finish it: {shlex.join(['cuecard', 'train', '--resume', str(path)])}",
         )
     return Place(folder, Recipe.parse(read_recipe(stated), str(stated)))
 
@@ -175,7 +176,7 @@ def backbone_name(prompt: Prompt, place: Place | None) -> str:
         where=None if place is None else str(place.folder),
         got=named,
         expected="--backbone with a name, a folder or a hub id",
-        hint=f"if you trust it: --backbone {named}",
+        hint=f"if you trust it: --backbone {shlex.quote(named)}",
     )
 
 

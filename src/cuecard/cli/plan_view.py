@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.table import Table
 
+from cuecard.cli.tables import print_facts, say, say_line
 from cuecard.dry_run import Plan
 
-_BAR = 40
+_BAR = 30
 
 
 def print_plan(plan: Plan, out: Console) -> None:
     """Print the resolved recipe and its numbers."""
-    out.print("Recipe", style="bold")
-    out.print(plan.recipe.to_yaml(), markup=False)
-    facts = Table.grid(padding=(0, 2))
-    for name, value in (
+    say(out, "Recipe", "bold")
+    say_line(out, plan.recipe.to_yaml())
+    facts = [
         ("run folder", str(plan.folder)),
         ("backbone", f"{plan.backbone_parameters:,} parameters, frozen"),
         (
@@ -37,19 +37,19 @@ def print_plan(plan: Plan, out: Console) -> None:
             f"{plan.activation_bytes / 2**20:,.0f} MiB above them"
             + (", layers run again" if plan.activations == "recompute" else ""),
         ),
-    ):
-        facts.add_row(name, value)
-    out.print(facts)
+    ]
+    print_facts(out, facts)
     if plan.labels:
-        out.print("\nTraining rows per label", style="bold")
+        say(out, "\nTraining rows per label", "bold")
         _bars([(label, count) for label, count in plan.labels.items()], out)
-    out.print("\nTraining rows by input tokens", style="bold")
+    say(out, "\nTraining rows by input tokens", "bold")
     _bars([(f"{low}-{high}", count) for low, high, count in plan.lengths], out)
 
 
 def _bars(pairs: list[tuple[str, int]], out: Console) -> None:
     most = max(count for _, count in pairs)
-    wide = max(len(name) for name, _ in pairs)
-    for name, count in pairs:
-        bar = "█" * round(_BAR * count / most)
-        out.print(f"  {name:<{wide}}  {count:>7,}  {bar}", markup=False)
+    block = "█" if out.encoding.startswith("utf") else "#"
+    rows = [(name, f"{count:,}", block * round(_BAR * count / most)) for name, count in pairs]
+    wide = max(cell_len(name) for name, *_ in rows)
+    for name, count, bar in rows:
+        say_line(out, f"  {set_cell_size(name, wide)}  {count:>7}  {bar}".rstrip())

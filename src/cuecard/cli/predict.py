@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from cuecard.cli.console import Json, console, print_json
 from cuecard.cli.options import (
@@ -28,6 +26,7 @@ from cuecard.cli.options import (
 )
 from cuecard.cli.output import check_place, writing
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.tables import print_table
 from cuecard.errors import ConfigError
 from cuecard.types import Backbone, Prediction, Record
 
@@ -184,20 +183,14 @@ def _embed(
 
 def _print_answers(records: Sequence[Record], answers: Sequence[Prediction], out: Console) -> None:
     rows = [
-        (answer.answer, _probability(answer), " | ".join(record.fields.values()))
+        (answer.answer, _probability(answer), " | ".join(filter(None, record.fields.values())))
         for record, answer in zip(records, answers, strict=True)
     ]
     if not out.is_terminal:
         for row in rows:
             sys.stdout.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
         return
-    table = Table()
-    table.add_column("answer", style="bold", overflow="fold")
-    table.add_column("probability", justify="right")
-    table.add_column("text", overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    out.print(table)
+    print_table(out, ("answer", "probability", "text"), rows, left=("text",))
 
 
 def _probability(answer: Prediction) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json as json_module
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -20,9 +20,11 @@ from rich.progress import (
 from rich.status import Status
 
 from cuecard.catalogue import Progress as OnProgress
-from cuecard.cli.console import console, print_json
+from cuecard.cli.boundary import json_line
+from cuecard.cli.console import console, plain_console, print_json
 from cuecard.cli.event_text import event_text
 from cuecard.cli.pace import Pace
+from cuecard.cli.tables import say
 
 _EVERY = 10  # steps between two plain lines
 # What goes on after an event of this name, for as long as nothing else is heard.
@@ -74,11 +76,11 @@ class TrainView:
         self._pace.update(event)
         text = event_text(event)
         if text is not None:
-            self._out.print(text, markup=False)
+            say(self._out, text)
         if self._out.is_interactive:
             self._draw(event["event"])
         elif event["event"] == "step" and event["step"] % _EVERY == 0:
-            self._out.print(str(self._pace), markup=False)
+            say(self._out, str(self._pace))
 
     def _draw(self, event: str) -> None:
         if event in _NEXT:
@@ -135,7 +137,7 @@ def fetch_progress(*, json: bool = False, out: Console | None = None) -> Iterato
         json: one JSON object per tenth instead of a bar or lines.
         out: where to; standard error by default, in every form.
     """
-    meter = _Meter(json, out or Console(stderr=True, highlight=False, soft_wrap=True))
+    meter = _Meter(json, out or plain_console(stderr=True, soft_wrap=True))
     try:
         yield meter
     finally:
@@ -200,7 +202,7 @@ class _Meter:
         self._finished = done >= total
         if self._bar is None:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TaskProgressColumn(),
                 TimeRemainingColumn(),
@@ -215,7 +217,7 @@ class _Meter:
     def _tell(self, what: str, done: int, total: int) -> None:
         if self._json:
             event = {"event": "progress", "what": what, "done": done, "total": total}
-            typer.echo(json_module.dumps(event, ensure_ascii=False), err=True)
+            typer.echo(json_line(event, sys.stderr), err=True)
             return
         share = f": {10 * self._tenth}%" if total > 0 else ""
-        self._out.print(f"{what}{share}", markup=False)
+        say(self._out, f"{what}{share}")

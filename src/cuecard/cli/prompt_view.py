@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.nearest import Neighbours
 from cuecard.artifacts.tensors import SHIFTS_NAME
+from cuecard.cli.tables import print_facts, print_table
 
 _SHORT = 12  # characters of a digest
 
@@ -22,15 +21,10 @@ def print_prompt(
     prompt: Prompt, near: Sequence[Neighbours] | None, folder: Path, out: Console
 ) -> None:
     """Print what the manifest says, and the nearest words if they are known."""
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(no_wrap=True)
-    facts.add_column(overflow="fold")
-    for name, value in _facts(prompt, folder):
-        facts.add_row(name, escape(value))
-    out.print(facts)
+    print_facts(out, _facts(prompt, folder))
     if near is not None:
         out.print()
-        out.print(_words(near))
+        _print_words(near, out)
 
 
 def _facts(prompt: Prompt, folder: Path) -> list[tuple[str, str]]:
@@ -116,12 +110,15 @@ def _interval(bounds: object) -> str:
     return ""
 
 
-def _words(near: Sequence[Neighbours]) -> Table:
-    table = Table()
-    for name in ("vector", "length", "of a word's"):
-        table.add_column(name, justify="right")
-    table.add_column("nearest words by cosine", overflow="fold")
-    for number, one in enumerate(near, 1):
-        words = "  ".join(f"{word!r} {cosine:.2f}" for word, cosine in one.words)
-        table.add_row(str(number), f"{one.norm:.3f}", f"{one.relative_norm:.2f}x", escape(words))
-    return table
+def _print_words(near: Sequence[Neighbours], out: Console) -> None:
+    rows = [
+        (
+            str(number),
+            f"{one.norm:.3f}",
+            f"{one.relative_norm:.2f}x",
+            "  ".join(f"{word!r} {cosine:.2f}" for word, cosine in one.words),
+        )
+        for number, one in enumerate(near, 1)
+    ]
+    words = "nearest words by cosine"
+    print_table(out, ("vector", "length", "of a word's", words), rows, left=(words,))

@@ -6,7 +6,9 @@ from typing import Any
 
 from rich.console import Console
 
-from cuecard.evaluation.report import plain, rich_table
+from cuecard.cli.tables import print_table, say, say_line
+from cuecard.cli.usage_line import predict_command
+from cuecard.evaluation.report import plain
 from cuecard.recipe import Outcome
 
 
@@ -15,19 +17,21 @@ def print_outcome(outcome: Outcome, out: Console) -> None:
     run, proof = outcome.run, outcome.proof
     if proof is not None:
         out.print()
-        out.print(rich_table(proof.rows, columns=proof.columns))
+        rows = [row.cells() for row in proof.rows]
+        print_table(out, proof.columns, rows, bold=(len(rows) - 1,))
         for note in proof.notes:
-            out.print(note, markup=False)
+            say(out, note)
     elif run.test is not None:
-        out.print(f"{run.test.primary} {run.test.score:.3f} on {len(run.test.records):,} test rows")
+        say(out, f"{run.test.primary} {run.test.score:.3f} on {len(run.test.records):,} test rows")
     else:
         seen = run.validation
         shown = (
             f"loss {seen.loss:.4f}" if seen.accuracy is None else f"accuracy {seen.accuracy:.3f}"
         )
-        out.print(f"validation {shown}; there were no test rows")
-    out.print(f"\nprompt  {run.folder}/prompt  ({run.prompt.nbytes:,} bytes)", markup=False)
-    out.print(f'use it  cuecard predict {run.folder} "some text"', markup=False)
+        say(out, f"validation {shown}; there were no test rows")
+    say_line(out, f"\nprompt  {run.folder}/prompt  ({run.prompt.nbytes:,} bytes)")
+    assert run.folder is not None
+    say_line(out, f"use it  {predict_command(outcome.task.spec, run.folder)}")
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:

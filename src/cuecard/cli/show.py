@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from cuecard.cli.console import Json, console, print_json
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.tables import print_facts, print_table
 from cuecard.errors import RegistryError
 
 if TYPE_CHECKING:
@@ -82,41 +82,47 @@ def event_facts(event: AliasEvent) -> dict[str, Any]:
 
 
 def _print_facts(facts: dict[str, Any], out: Console) -> None:
-    table = Table(show_header=False, box=None)
-    for key, value in facts.items():
-        if key == "files":
-            value = "\n".join(
-                f"{entry['size']:>12,}  {entry['sha256']}  {name}" for name, entry in value.items()
-            )
-        table.add_row(key, escape(str(value)))
-    out.print(table)
+    files = "\n".join(
+        f"{name}  {entry['size']:,} bytes\n{entry['sha256']}"
+        for name, entry in facts.get("files", {}).items()
+    )
+    shown = facts | ({"files": files} if files else {})
+    print_facts(out, [(key, _said(value)) for key, value in shown.items()])
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _print_prompt(versions: list[Version], logs: dict[str, list[AliasEvent]], out: Console) -> None:
     pointed = {log[-1].after: alias for alias, log in logs.items()}
-    table = Table("version", "alias", "method", "backbone", "when", "who", "why")
-    for version in versions:
-        record = version.record
-        table.add_row(
+    columns = ("version", "alias", "method", "backbone", "when", "who", "why")
+    rows = [
+        (
             str(version),
             pointed.get(version.number, "deleted" if version.deleted else ""),
-            escape(record.method),
-            escape(record.backbone.name),
-            escape(record.at),
-            escape(record.by),
-            escape(record.why),
+            version.record.method,
+            version.record.backbone.name,
+            version.record.at,
+            version.record.by,
+            version.record.why,
         )
-    out.print(table)
+        for version in versions
+    ]
+    print_table(out, columns, rows, left=columns)
     for alias, log in logs.items():
-        moves = Table("", "move", "from", "to", "when", "who", "why", title=f"{alias}")
-        for event in log:
-            moves.add_row(
+        moves = [
+            (
                 str(event.seq),
                 event.action,
                 "-" if event.before is None else str(event.before),
                 "-" if event.after is None else str(event.after),
-                escape(event.at),
-                escape(event.by),
-                escape(event.why),
+                event.at,
+                event.by,
+                event.why,
             )
-        out.print(moves)
+            for event in log
+        ]
+        out.print()
+        columns = ("move", "action", "from", "to", "when", "who", "why")
+        print_table(out, columns, moves, left=("action", *columns[4:]), title=alias)

@@ -9,11 +9,12 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
 
 from cuecard.cli.console import console, print_json
 from cuecard.cli.event_text import event_text
-from cuecard.evaluation.report import plain, rich_table
+from cuecard.cli.tables import print_table, say, say_line
+from cuecard.cli.usage_line import predict_command
+from cuecard.evaluation.report import plain
 from cuecard.sweep_recipe import SweepOutcome
 from cuecard.training.trials import COLUMNS, told
 
@@ -69,7 +70,7 @@ class SweepView:
             self._clear()
             text = event_text(event)
             if text is not None:
-                self._out.print(text, markup=False)
+                say(self._out, text)
 
     def __str__(self) -> str:
         rate = self._steps / max(self._clock() - self._since, 1e-9)
@@ -83,17 +84,15 @@ class SweepView:
         self._total, self._done = event["trials"], event["done"]
         self._since = self._clock()
         going = f"going on after {self._done} of " if event["started"] else ""
-        self._out.print(
-            f"Sweep: {going}{self._total} trials, up to {event['together']} in one pass",
-            markup=False,
-        )
+        together = event["together"]
+        say(self._out, f"Sweep: {going}{self._total} trials, up to {together} in one pass")
 
     def _take(self, event: dict[str, Any]) -> None:
         kind, number = event["event"], event["trial"]
         if kind == "trial_done":
             self._running.discard(number)
             self._done += 1
-            self._out.print(_ending(event), markup=False)
+            say(self._out, _ending(event))
         else:
             self._running.add(number)
         if kind == "step":
@@ -104,13 +103,13 @@ class SweepView:
         if self._out.is_interactive:
             self._draw()
         elif kind == "step" and self._steps % _EVERY == 0:
-            self._out.print(str(self), markup=False)
+            say(self._out, str(self))
 
     def _draw(self) -> None:
         if self._bar is None:
             self._bar = Progress(
                 BarColumn(bar_width=20),
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 console=self._out,
                 transient=True,
             )
@@ -138,25 +137,23 @@ def _ending(event: dict[str, Any]) -> str:
 def print_sweep(outcome: SweepOutcome, out: Console) -> None:
     """Print the table of trials, what was chosen, and where everything lies."""
     found = outcome.sweep
-    table = Table(title="Trials", title_justify="left")
-    for column in COLUMNS:
-        table.add_column(column, justify="left" if column in COLUMNS[:2] else "right")
-    for trial in found.trials:
-        bold = "bold" if trial.number == found.best.number else None
-        table.add_row(*(cell.replace("[", r"\[") for cell in trial.cells()), style=bold)
+    trials = [trial.cells() for trial in found.trials]
+    best = [place for place, trial in enumerate(found.trials) if trial.number == found.best.number]
     out.print()
-    out.print(table)
+    print_table(out, COLUMNS, trials, left=COLUMNS[:2], bold=best, title="Trials")
     run = found.run
-    out.print(f"chosen on validation rows: #{found.best.number} {told(found.best.settings)}")
+    say(out, f"chosen on validation rows: #{found.best.number} {told(found.best.settings)}")
     if outcome.proof is not None:
-        out.print(rich_table(outcome.proof.rows, columns=outcome.proof.columns))
+        rows = [row.cells() for row in outcome.proof.rows]
+        print_table(out, outcome.proof.columns, rows, bold=(len(rows) - 1,))
         for note in outcome.proof.notes:
-            out.print(note, markup=False)
+            say(out, note)
     elif run.test is not None:
-        out.print(f"{run.test.primary} {run.test.score:.3f} on {len(run.test.records):,} test rows")
-    out.print(f"\ntable   {found.folder}/sweep.md", markup=False)
-    out.print(f"prompt  {run.folder}/prompt  ({run.prompt.nbytes:,} bytes)", markup=False)
-    out.print(f'use it  cuecard predict {run.folder} "some text"', markup=False)
+        say(out, f"{run.test.primary} {run.test.score:.3f} on {len(run.test.records):,} test rows")
+    say_line(out, f"\ntable   {found.folder}/sweep.md")
+    say_line(out, f"prompt  {run.folder}/prompt  ({run.prompt.nbytes:,} bytes)")
+    assert run.folder is not None
+    say_line(out, f"use it  {predict_command(outcome.task.spec, run.folder)}")
 
 
 def sweep_summary(outcome: SweepOutcome) -> dict[str, Any]:

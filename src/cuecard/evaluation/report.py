@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
-from rich.table import Table
 
 from cuecard.lazy import np
 from cuecard.plain_files import write_text
@@ -82,30 +81,6 @@ def paired(interval: Interval) -> str:
     if not math.isfinite(interval.low):
         return "too few rows for an interval"
     return f"paired 95% interval {interval.low:+.3f} to {interval.high:+.3f}"
-
-
-def rich_table(
-    rows: Sequence[Row],
-    *,
-    title: str | None = None,
-    columns: Sequence[str] = CLASSIFICATION_COLUMNS,
-) -> Table:
-    """The table for a terminal; the last row, the one to look at, is bold."""
-    table = Table(title=title, title_justify="left")
-    for position, column in enumerate(columns):
-        first = position == 0
-        table.add_column(
-            column,
-            justify="left" if first else "right",
-            overflow="fold",
-            min_width=24 if first else None,
-        )
-    for position, row in enumerate(rows):
-        table.add_row(
-            *(cell.replace("[", r"\[") for cell in row.cells()),
-            style="bold" if position == len(rows) - 1 else None,
-        )
-    return table
 
 
 def markdown_table(rows: Sequence[Row], *, columns: Sequence[str] = CLASSIFICATION_COLUMNS) -> str:
