@@ -20,6 +20,7 @@ from cuecard.serving.known_good import LastKnownGood
 from cuecard.serving.limits import Limits, Meter
 from cuecard.serving.logs import JsonLog
 from cuecard.serving.metrics import Metrics
+from cuecard.serving.server_settings import SystemMessages
 from cuecard.serving.service import Service
 from cuecard.serving.shelf import Shelf
 from serial_engine import SerialEngine
@@ -56,6 +57,8 @@ async def running(
     keys: Path | None = None,
     engine: SerialEngine | None = None,
     trusted: Sequence[str] = (),
+    cors: tuple[str, ...] = (),
+    system_messages: SystemMessages = "refuse",
 ) -> AsyncIterator[Running]:
     """Everything of a server but the socket. Clocks stand still until a test moves them."""
     clock, out = [1_000_000.0], io.StringIO()
@@ -66,15 +69,18 @@ async def running(
     cached = LastKnownGood(registry.store.url, cache, trusted)
     follower = Follower(registry, shelf, engine, cached, log, lambda: clock[0], trusted)
     await follower.start()
-    meter = Meter(limits.requests, lambda: clock[0], lambda: clock[0])
+    meter = Meter(
+        limits.requests, lambda: clock[0], lambda: clock[0], most_per_key=limits.requests_per_key
+    )
     gate = Gate()
     metrics = Metrics(engine, shelf, meter, follower.state, lambda: clock[0])
     ring = None if keys is None else KeyRing(keys)
-    service = Service(engine, shelf, limits)
+    service = Service(engine, shelf, limits, system_messages)
     app = build_app(
-        Parts(service, follower.state, meter, metrics, ring, gate, log, lambda: clock[0])
+        Parts(service, follower.state, meter, metrics, ring, gate, log, lambda: clock[0], cors)
     )
     yield Running(Client(app), engine, shelf, follower, meter, gate, out, clock)
     assert meter.open == 0
+    assert meter.running == 0
     assert shelf.in_use == 0
     assert engine.generating == 0

@@ -19,10 +19,16 @@ def test_a_key_from_its_making_to_its_end(cuecard: Call, tmp_path: Path) -> None
     assert other["name"] == "ann" and ring.find(other["key"])
     listed = cuecard("keys", "list", "--keys", file)
     assert "shop\treviews@production, tickets\t60 requests per minute\t" in listed.out
+    words = ("--prompt", "tickets", "--raw", "--concurrent-requests", 4)
+    free = cuecard("keys", "add", "free", "--keys", file, *words).out.strip()
+    found = ring.find(free)
+    assert found is not None and found.allows_raw and not found.allows("reviews")
+    listed = cuecard("keys", "list", "--keys", file)
+    assert "free\ttickets, raw\t4 concurrent requests\t" in listed.out
     assert "ann\t*\tno limits\t" in listed.out
     assert secret not in listed.out
     rows = cuecard("keys", "list", "--keys", file, "--json").json["keys"]
-    assert [row["id"] for row in rows] == ["shop", "ann"] and "sha256" not in rows[0]
+    assert [row["id"] for row in rows] == ["shop", "ann", "free"] and "sha256" not in rows[0]
     assert cuecard("keys", "revoke", "shop", "--keys", file).out == "shop revoked\n"
     assert cuecard("keys", "revoke", "ann", "--keys", file, "--json").json["revoked"] is True
     assert ring.find(secret) is None

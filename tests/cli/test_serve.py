@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 from command_line import Call
+from cuecard.registry.registry import MARKER
+
+
+def empty(folder: Path) -> Path:
+    """A registry without a prompt."""
+    (folder / MARKER).write_text("{}")
+    return folder
 
 
 def test_without_the_extra(cuecard: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +31,13 @@ def test_without_the_extra(cuecard: Call, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--host", "0.0.0.0"], "no keys are asked for"),
+        (["--host", "0.0.0.0"], "refusing to listen on a public address without API keys"),
+        (["--host", "::", "--registry", "nowhere"], "without API keys"),
+        (["--keys", "nowhere.json"], "file of keys cannot be read"),
+        (["--registry", "nowhere"], "no registry"),
+        (["--cors", "app.example.com"], "https://HOST"),
+        (["--cors", "https://app.example.com/"], "https://HOST"),
+        (["--system-messages", "drop"], "--system-messages"),
         (["--engine", "other"], "--engine"),
         (["--engine", "vllm", "--device", "cpu"], "--device"),
         (["--engine", "vllm", "--adapter", "lora"], "--engine local"),
@@ -35,10 +50,24 @@ def test_without_the_extra(cuecard: Call, monkeypatch: pytest.MonkeyPatch) -> No
         ([], "unknown backbone"),
     ],
 )
-def test_mistakes(cuecard: Call, words: list[str], told: str) -> None:
-    done = cuecard("serve", "--backbone", "no where", *words)
+def test_mistakes(cuecard: Call, tmp_path: Path, words: list[str], told: str) -> None:
+    """All but the last are told before a model is looked for."""
+    done = cuecard(
+        "serve", "--backbone", "no where", "--port", "0", "--registry", empty(tmp_path), *words
+    )
     assert done.code == 2
     assert told in done.err
+
+
+def test_an_address_that_is_taken_is_told_before_a_model_is_loaded(
+    cuecard: Call, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        words = ["--registry", empty(tmp_path), "--port", port]
+        done = cuecard("serve", "--backbone", "no where", *words)
+    assert done.code == 2
+    assert "cannot be listened on" in done.err
 
 
 def test_a_backbone_has_to_be_named(cuecard: Call) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 import cuecard
 from cuecard.registry import Registry
 from cuecard.types import Record
-from serving_app import Running
+from serving_app import Running, running
 
 pytestmark = pytest.mark.anyio
 TEXT = "a warm and funny film"
@@ -124,6 +125,27 @@ async def test_a_task_takes_one_message(server: Running) -> None:
     assert (reply.status, reply.code) == (400, "unsupported")
     raw = await server.client.post("/v1/chat/completions", {**body, "raw": True, "max_tokens": 3})
     assert raw.status == 200
+
+
+async def test_system_messages_by_the_operators_choice(
+    model: Any, registry: Registry, tmp_path: Path
+) -> None:
+    system = [{"role": "system", "content": "be kind"}, {"role": "developer", "content": ""}]
+    user = [{"role": "user", "content": TEXT}]
+    body = {"model": "titles", "messages": [*system, *user]}
+    for choice, text in (("ignore", TEXT), ("prepend", f"be kind\n\n{TEXT}"), ("refuse", None)):
+        cache = tmp_path / choice
+        async with running(model, registry, cache, system_messages=choice) as server:  # type: ignore[arg-type]
+            reply = await server.client.post("/v1/chat/completions", body)
+            if text is None:
+                assert (reply.status, reply.code) == (400, "unsupported")
+                assert "--system-messages" in reply.json["error"]["message"]
+            else:
+                found = reply.json["choices"][0]["message"]["content"]
+                assert found == title(model, registry, text)
+            longer = {**body, "messages": [*system, *user, *user]}
+            reply = await server.client.post("/v1/chat/completions", longer)
+            assert (reply.status, reply.code) == (400, "unsupported")
 
 
 async def test_streams_say_the_same(server: Running) -> None:

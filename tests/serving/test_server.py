@@ -23,7 +23,8 @@ from cuecard.errors import ConfigError, RegistryError
 from cuecard.names import load_backbone
 from cuecard.registry import Registry
 from cuecard.serving.keys import add_key, revoke_key
-from cuecard.serving.server import Settings, check_settings, serve
+from cuecard.serving.server import serve
+from cuecard.serving.server_settings import Settings, check_settings
 from serial_engine import SerialEngine
 from serving_app import MakePrompt
 from serving_fill import TEXT, fill, right
@@ -275,7 +276,7 @@ def test_keys_limits_and_quotas(place: Path, folder: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
 def test_others_need_keys(host: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no keys are asked for"):
+    with pytest.raises(ConfigError, match="public address without API keys"):
         check_settings(Settings(host=host))
     check_settings(Settings(host=host, keys=tmp_path / "keys.json"))
 

@@ -10,6 +10,12 @@ import typer
 from cuecard.cli.console import Json, print_json
 from cuecard.errors import ConfigError
 
+_LIMITS = (
+    "requests_per_minute",
+    "tokens_per_minute",
+    "tokens_per_day",
+    "concurrent_requests",
+)
 _LIMIT = Annotated[int | None, typer.Option(min=1, show_default=False)]
 
 
@@ -29,14 +35,22 @@ def keys(
         list[str] | None,
         typer.Option(
             metavar="MODEL",
-            help="What it may use: NAME, NAME@ALIAS, NAME@NUMBER or the backbone's name; may be "
-            "repeated.  [everything]",
+            help="A prompt it may use: NAME, NAME@ALIAS or NAME@NUMBER; repeatable.  [everything]",
             show_default=False,
         ),
     ] = None,
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw",
+            help="It may also use the backbone freely: by the backbone's name, and prompts without "
+            "their templates (`raw`).",
+        ),
+    ] = False,
     requests_per_minute: _LIMIT = None,
     tokens_per_minute: _LIMIT = None,
     tokens_per_day: _LIMIT = None,
+    concurrent_requests: _LIMIT = None,
     as_json: Json = False,
 ) -> None:
     """Add, list or revoke API keys of a server, which heeds the change at once.
@@ -63,9 +77,11 @@ def keys(
             file,
             name,
             prompts=prompt or (),
+            raw=raw,
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
             tokens_per_day=tokens_per_day,
+            concurrent_requests=concurrent_requests,
         )
         if as_json:
             print_json({"name": name, "key": secret})
@@ -89,9 +105,8 @@ def _list(file: Path, as_json: bool) -> None:
     for key in found:
         limits = ", ".join(
             f"{key[limit]:,} {limit.replace('_', ' ')}"
-            for limit in ("requests_per_minute", "tokens_per_minute", "tokens_per_day")
+            for limit in _LIMITS
             if key[limit] is not None
         )
-        typer.echo(
-            f"{key['id']}\t{', '.join(key['prompts'])}\t{limits or 'no limits'}\t{key['created']}"
-        )
+        scope = ", ".join([*key["prompts"], *(["raw"] if key["raw"] else [])])
+        typer.echo(f"{key['id']}\t{scope}\t{limits or 'no limits'}\t{key['created']}")

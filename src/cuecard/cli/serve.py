@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +15,7 @@ from cuecard.cli.options import AdapterFolder, Device, Dtype
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.errors import ConfigError
 from cuecard.serving.limits import Limits
+from cuecard.serving.server_settings import Settings, SystemMessages, check_settings
 from cuecard.serving.settings import LocalSettings
 
 if TYPE_CHECKING:
@@ -60,6 +62,22 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ORIGIN",
+            help="Allow web pages of this origin, such as https://app.example.com, to call the "
+            "server from a browser; repeatable; '*' for any.  [none]",
+            show_default=False,
+        ),
+    ] = None,
+    system_messages: Annotated[
+        SystemMessages,
+        typer.Option(
+            help="System messages of a chat with a prompt, whose template has no place for them: "
+            "refuse, ignore, or prepend them to the user's message.",
+        ),
+    ] = "refuse",
     poll: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="Between looks at the registry.")
     ] = 2.0,
@@ -72,8 +90,14 @@ def serve(
     max_characters: Annotated[int, typer.Option(min=1, help="Of one input.")] = _LIMITS.characters,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Of one answer.")] = _LIMITS.new_tokens,
     max_requests: Annotated[
-        int, typer.Option(min=1, help="At work at once; more get 503.")
+        int, typer.Option(min=1, help="Maximum concurrent requests (503 above).")
     ] = _LIMITS.requests,
+    max_requests_per_key: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Maximum open requests of one API key, arriving ones included (429 above)."
+        ),
+    ] = _LIMITS.requests_per_key,
     timeout: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="For one answer.")
     ] = _LIMITS.seconds,
@@ -115,12 +139,31 @@ def serve(
 
     Exit codes: 0 ended by SIGTERM or Ctrl-C with everything answered, 2 bad input.
     """
+    limits = Limits(
+        body_bytes=max_body_bytes,
+        texts=max_texts,
+        characters=max_characters,
+        new_tokens=max_new_tokens,
+        requests=max_requests,
+        requests_per_key=max_requests_per_key,
+        seconds=timeout,
+        drain_seconds=drain,
+    )
+    settings = Settings(
+        host=host,
+        port=port,
+        keys=keys,
+        limits=limits,
+        poll_seconds=poll,
+        cors=tuple(cors or ()),
+        system_messages=system_messages,
+    )
+    check_settings(settings)
+
     from cuecard.cli.progress import fetch_progress
     from cuecard.names import load_backbone
     from cuecard.registry import Registry, read_trusted
-    from cuecard.serving.limits import Limits
     from cuecard.serving.local import LocalEngine
-    from cuecard.serving.settings import LocalSettings
     from cuecard.serving.vllm_engine import VllmEngine
     from cuecard.serving.vllm_library import VllmOptions
 
@@ -132,28 +175,14 @@ def serve(
             got=error.name,
             hint="pip install 'cuecard[serve]'",
         ) from error
-    limits = Limits(
-        body_bytes=max_body_bytes,
-        texts=max_texts,
-        characters=max_characters,
-        new_tokens=max_new_tokens,
-        requests=max_requests,
-        seconds=timeout,
-        drain_seconds=drain,
-    )
-    settings = server.Settings(
-        host=host,
-        port=port,
-        keys=keys,
-        limits=limits,
-        poll_seconds=poll,
-        trusted=read_trusted(trust or ()),
-    )
-    server.check_settings(settings)
+    settings = replace(settings, trusted=read_trusted(trust or ()))
+    if engine == "vllm":
+        _check_for_vllm(device, adapter)
+    store = Registry(registry)
+    server.check_start(settings, store)
     with fetch_progress(json=as_json) as progress:
         running: LocalEngine | VllmEngine
         if engine == "vllm":
-            _check_for_vllm(device, adapter)
             options = VllmOptions(cache_bytes=cache_bytes, beginnings=beginnings)
             running = VllmEngine.open(
                 backbone, dtype=dtype, quantize=quantize, options=options, progress=progress
@@ -180,7 +209,7 @@ def serve(
         else:
             typer.echo(f"{listening.url}  {listening.prompts} prompts on {name}")
 
-    asyncio.run(server.serve(running, name, Registry(registry), settings, tell))
+    asyncio.run(server.serve(running, name, store, settings, tell))
 
 
 def _check_for_vllm(device: str, adapter: Path | None) -> None:

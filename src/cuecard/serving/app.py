@@ -10,7 +10,9 @@ from typing import Annotated, Any
 from fastapi import Body, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
 
 from cuecard.errors import CuecardError
 from cuecard.serving.answers import (
@@ -74,9 +76,10 @@ class Parts:
     gate: Gate
     log: JsonLog
     clock: Callable[[], float] = time.monotonic
+    cors: tuple[str, ...] = ()
 
 
-def build_app(parts: Parts) -> Door:
+def build_app(parts: Parts) -> ASGIApp:
     """The whole server as an ASGI application."""
     app = FastAPI(
         title="cuecard",
@@ -90,7 +93,7 @@ def build_app(parts: Parts) -> Door:
     _add_models(app, parts.service)
     _add_operation(app, parts)
     _add_errors(app)
-    return Door(
+    door = Door(
         app,
         limits=parts.service.limits,
         meter=parts.meter,
@@ -99,6 +102,18 @@ def build_app(parts: Parts) -> Door:
         metrics=parts.metrics,
         log=parts.log,
         routes=frozenset(route.path for route in app.routes if hasattr(route, "path")),
+    )
+    return _for_browsers(door, parts.cors) if parts.cors else door
+
+
+def _for_browsers(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
+    """Let web pages of these origins call it; also errors say so, and preflights need no key."""
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("GET", "HEAD", "POST"),
+        allow_headers=("*",),  # Authorization, and whatever a client's library adds
+        expose_headers=("Retry-After", "X-Request-Id"),
     )
 
 
@@ -162,7 +177,7 @@ def _add_models(app: FastAPI, service: Service) -> None:
     )
     async def model(request: Request, model: str) -> Response:
         """One of them."""
-        _visit(request).allow(model)
+        _visit(request).allow(model, service.shelf.backbone)
         return JSONResponse(model_card(service.shelf, model).model_dump(mode="json"))
 
 

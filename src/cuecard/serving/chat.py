@@ -26,7 +26,7 @@ async def chat(service: Service, request: ChatRequest, visit: Visit) -> dict[str
     Raises:
         Refusal: what cannot be answered.
     """
-    visit.allow(request.model)
+    visit.allow(request.model, service.shelf.backbone, raw=request.raw)
     with service.shelf.using(request.model) as served:
         job = await chat_job(service, request, served, visit)
         choices = [
@@ -50,7 +50,7 @@ async def chat_stream(
     Raises:
         Refusal: what cannot be answered.
     """
-    visit.allow(request.model)
+    visit.allow(request.model, service.shelf.backbone, raw=request.raw)
     with service.shelf.using(request.model) as served:
         job = await chat_job(service, request, served, visit)
         head = service.head("chatcmpl-", "chat.completion.chunk", served)
@@ -103,7 +103,7 @@ def _row(service: Service, request: ChatRequest, served: Served | None) -> Encod
         if request.fields is not None:
             raise bad_request("There is no template to fill.", "fields", "invalid_fields")
         return chat_row(served, request.messages, tokenizer)
-    text = only_message(served, request.messages)
+    text = only_message(served, request.messages, service.system_messages)
     return task_row(served, template_fields(served, text, request), tokenizer)
 
 

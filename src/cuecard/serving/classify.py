@@ -71,7 +71,7 @@ async def classify(
     ]
     characters = check_size(texts, limits.characters, "input")
     for model in models:
-        visit.allow(model)
+        visit.allow(model, shelf.backbone)
     with ExitStack() as stack:
         prompts = [_labelling(model, stack.enter_context(shelf.using(model))) for model in models]
         visit.served = ", ".join(map(str, prompts))
@@ -85,6 +85,7 @@ async def classify(
 
         questions = await off_the_loop(characters * len(models), encode)
         tokens = sum(len(q.row.context) for q in questions)
+        visit.reserve(tokens)
         visit.prompt_tokens = tokens
         answers = await ask(engine, questions)
     data = [

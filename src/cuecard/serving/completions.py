@@ -29,7 +29,7 @@ async def complete(service: Service, request: CompletionRequest, visit: Visit) -
     Raises:
         Refusal: what cannot be answered.
     """
-    visit.allow(request.model)
+    visit.allow(request.model, service.shelf.backbone, raw=request.raw)
     texts = _texts(request, service.limits)
     with service.shelf.using(request.model) as served:
         jobs = await _jobs(service, request, served, texts, visit)
@@ -55,7 +55,7 @@ async def complete_stream(
     Raises:
         Refusal: what cannot be answered.
     """
-    visit.allow(request.model)
+    visit.allow(request.model, service.shelf.backbone, raw=request.raw)
     texts = _texts(request, service.limits)
     if len(texts) > 1:
         raise bad_request("A stream carries one prompt.", "prompt", "unsupported")

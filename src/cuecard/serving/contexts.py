@@ -10,6 +10,7 @@ from jinja2.exceptions import TemplateError as JinjaError
 
 from cuecard.serving.refusals import Refusal, bad_request
 from cuecard.serving.requests import Message
+from cuecard.serving.server_settings import SystemMessages
 from cuecard.serving.shelf import Served
 from cuecard.tasks.tokens import defuse, plain_ids, special_texts
 from cuecard.types import Encoded, Record, Tokenizer
@@ -121,20 +122,37 @@ def chat_row(served: Served | None, messages: Sequence[Message], tokenizer: Toke
     return _placed(served, plain_ids(tokenizer, str(text)))
 
 
-def only_message(served: Served, messages: Sequence[Message]) -> str:
+def only_message(
+    served: Served, messages: Sequence[Message], system_messages: SystemMessages
+) -> str:
     """The one user's message that fills a task's template.
 
+    Args:
+        system_messages: what becomes of system and developer messages, for which the template has
+            no place either: "refuse" refuses them, "ignore" leaves them out, "prepend" puts them
+            before the user's message, each with an empty line after it.
+
     Raises:
-        Refusal: any other messages, which the template has no place for.
+        Refusal: any other messages.
     """
-    if len(messages) != 1 or messages[0].role != "user":
+    system = [each for each in messages if each.role in ("system", "developer")]
+    others = [each for each in messages if each.role not in ("system", "developer")]
+    if system and system_messages == "refuse":
+        raise bad_request(
+            f"{served} has no place for a system message in its template; the server's operator "
+            "can have them ignored or prepended (cuecard serve --system-messages).",
+            "messages",
+            "unsupported",
+        )
+    if len(others) != 1 or others[0].role != "user":
         raise bad_request(
             f"{served} answers one message of the user, which fills its template; for other "
             "messages in the backbone's own chat template set raw to true.",
             "messages",
             "unsupported",
         )
-    return messages[0].text
+    before = system if system_messages == "prepend" else []
+    return "\n\n".join(each.text for each in [*before, others[0]] if each.text)
 
 
 def _placed(served: Served | None, context: tuple[int, ...]) -> Encoded:

@@ -11,10 +11,10 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from cuecard.serving.bodies import Gone, check_framing, read_body
 from cuecard.serving.keys import Key, KeyRing
 from cuecard.serving.limits import Limits, Meter
 from cuecard.serving.logs import JsonLog
@@ -32,13 +32,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 _OPEN = ("/healthz", "/readyz", "/openapi.json")
 """Answered without a key; `/readyz` then without details."""
-_JSON = re.compile(r"^application/json\s*(;|$)", re.IGNORECASE)
 GONE = 499
 """How a request is logged whose client went away; nginx has made it usual."""
-
-
-class Gone(Exception):  # noqa: N818 - nobody's fault
-    """The client went away."""
 
 
 @dataclass(slots=True)
@@ -88,7 +83,7 @@ class Door:
             await send({"type": "websocket.close", "code": 1008})
             return
         visit = Visit(_request_id(scope))
-        answer = _Answer(send, visit.id)
+        answer = _Answer(send, visit.id, without_body=scope["method"] == "HEAD")
         began = time.perf_counter()
         try:
             await self._let_in(scope, receive, answer, visit)
@@ -101,20 +96,22 @@ class Door:
 
     async def _let_in(self, scope: Scope, receive: Receive, answer: _Answer, visit: Visit) -> None:
         path = scope["path"]
+        check_framing(scope)
         visit.key = self._caller(scope)
         scope[SCOPE] = visit
-        works = path.startswith("/v1/")
-        if works and self._gate.draining:
+        if not path.startswith("/v1/"):
+            await self._work(scope, receive, answer, b"")
+            return
+        if self._gate.draining:
             raise Refusal(503, "shutting_down", "The server is shutting down.", retry_after=1)
-        entry: AbstractContextManager[None] = (
-            self._meter.request(visit.key) if works else nullcontext()
-        )
-        with entry:
+        with self._meter.admit(visit.key) as admission:
+            visit.admission = admission
             try:
-                body = await self._body(scope, receive)
-                await self._work(scope, receive, answer, body)
+                body = await read_body(scope, receive, self._limits)
+                with admission.running():
+                    await self._work(scope, receive, answer, body)
             finally:
-                self._meter.charge(visit.key, visit.tokens)
+                admission.charge(visit.tokens)
 
     def _caller(self, scope: Scope) -> Key | None:
         if self._ring is None:
@@ -127,36 +124,11 @@ class Door:
             raise Refusal(401, "invalid_api_key", what)
         return key
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        """The whole body.
-
-        Raises:
-            Refusal: it is too large, comes too slowly, or says that it is no JSON.
-        """
-        if scope["method"] == "POST" and not _JSON.match(_header(scope, b"content-type") or ""):
-            raise Refusal(415, "unsupported_media_type", "The body has to be application/json.")
-        said = _header(scope, b"content-length") or ""
-        if said.isdigit() and (len(said) > 18 or int(said) > self._limits.body_bytes):
-            raise self._too_large()
-        body = bytearray()
-        try:
-            async with asyncio.timeout(self._limits.body_seconds):
-                more = True
-                while more:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise Gone
-                    body += message.get("body", b"")
-                    more = message.get("more_body", False)
-                    if len(body) > self._limits.body_bytes:
-                        raise self._too_large()
-        except TimeoutError:
-            raise Refusal(408, "request_timeout", "The request took too long to arrive.") from None
-        return bytes(body)
-
     async def _work(self, scope: Scope, receive: Receive, answer: _Answer, body: bytes) -> None:
         """Run the app until it is done, its time is up, or its client has gone."""
-        work = asyncio.ensure_future(self._app(scope, _whole(body), answer.send))
+        # HEAD is answered as GET is, without the body.
+        known = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        work = asyncio.ensure_future(self._app(known, _whole(body), answer.send))
         leaving = asyncio.ensure_future(_left(receive))
         try:
             done, _ = await asyncio.wait(
@@ -184,10 +156,6 @@ class Door:
             raise Gone from error
         self._log.failure("failure", error, request=answer.id)
         raise Refusal(500, "internal_error", "The server failed.")
-
-    def _too_large(self) -> Refusal:
-        most = self._limits.body_bytes
-        return Refusal(413, "request_too_large", f"A request has at most {most} bytes.")
 
     def _tell(self, scope: Scope, visit: Visit, status: int, seconds: float) -> None:
         path = scope["path"]
@@ -219,9 +187,10 @@ class _Answer:
         status: 0 until it begins.
     """
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, request_id: str, *, without_body: bool) -> None:
         self.id = request_id
         self.status = 0
+        self._without_body = without_body
         self._send = send
 
     async def send(self, message: Message) -> None:
@@ -229,6 +198,8 @@ class _Answer:
             self.status = message["status"]
             named = (b"x-request-id", self.id.encode("ascii"))
             message = {**message, "headers": [*message.get("headers", ()), named]}
+        elif self._without_body:
+            message = {**message, "body": b""}
         await self._send(message)
 
     async def refuse(self, scope: Scope, receive: Receive, refusal: Refusal) -> None:

@@ -31,13 +31,14 @@ async def embeddings(service: Service, request: EmbeddingRequest, visit: Visit) 
     Raises:
         Refusal: a model that is not there or makes no vectors, too many or too long texts.
     """
-    visit.allow(request.model)
+    visit.allow(request.model, service.shelf.backbone)
     engine, texts = service.engine, request.texts
     characters = _check_texts(texts, service.limits)
     with service.shelf.using(request.model) as served:
         visit.served = service.shelf.backbone if served is None else str(served)
         size = _check_model(service, request, served)
         rows = await off_the_loop(characters, lambda: [_row(engine, served, t) for t in texts])
+        visit.reserve(sum(len(row.context) for row in rows))
         visit.prompt_tokens = sum(len(row.context) for row in rows)
         held = None if served is None else served.held
         vectors = await engine.embed([Embedding(held, row) for row in rows])

@@ -37,8 +37,13 @@ class Key(BaseModel):
     Attributes:
         id: what people call it; in logs.
         sha256: of the key.
-        prompts: what it may use: `name`, `name@alias`, `name@3`, the backbone's name, or `*`.
+        prompts: what it may use: `name`, `name@alias`, `name@3`, or `*` for everything, the bare
+            backbone included.
+        raw: whether it may use the backbone freely: by the backbone's name, and its prompts
+            without their templates. A prompt's name never gives this, whatever the backbone is
+            called.
         requests_per_minute, tokens_per_minute, tokens_per_day: its limits; None for none.
+        concurrent_requests: its open requests; None for as many as the server allows a key.
         created: when, in UTC.
     """
 
@@ -47,9 +52,11 @@ class Key(BaseModel):
     id: Annotated[str, Field(pattern=NAME)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     prompts: tuple[str, ...] = (EVERYTHING,)
+    raw: bool = False
     requests_per_minute: Limit | None = None
     tokens_per_minute: Limit | None = None
     tokens_per_day: Limit | None = None
+    concurrent_requests: Limit | None = None
     created: str = ""
 
     @property
@@ -57,9 +64,14 @@ class Key(BaseModel):
         """Whether it may use everything, and so see what others use."""
         return EVERYTHING in self.prompts
 
-    def allows(self, model: str) -> bool:
-        """Whether it may use a model, called `name`, `name@alias` or `name@3` in a request."""
-        return bool({EVERYTHING, model, model.partition("@")[0]} & set(self.prompts))
+    @property
+    def allows_raw(self) -> bool:
+        """Whether it may use the backbone freely."""
+        return self.raw or self.unbounded
+
+    def allows(self, prompt: str) -> bool:
+        """Whether it may use a prompt, called `name`, `name@alias` or `name@3` in a request."""
+        return bool({EVERYTHING, prompt, prompt.partition("@")[0]} & set(self.prompts))
 
 
 class KeyFile(BaseModel):
@@ -99,11 +111,15 @@ def add_key(
     name: str,
     *,
     prompts: Sequence[str] = (),
+    raw: bool = False,
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
     tokens_per_day: int | None = None,
+    concurrent_requests: int | None = None,
 ) -> str:
     """Add a key to a file, which need not be there; the key, which is shown this once.
+
+    Without prompts it may use everything; with `raw` alone, only the backbone.
 
     Raises:
         ConfigError: the name is taken or cannot be one, or the file cannot be written.
@@ -113,10 +129,12 @@ def add_key(
         key = Key(
             id=name,
             sha256=_digest(secret),
-            prompts=tuple(prompts) or (EVERYTHING,),
+            prompts=tuple(prompts) or (() if raw else (EVERYTHING,)),
+            raw=raw,
             requests_per_minute=requests_per_minute,
             tokens_per_minute=tokens_per_minute,
             tokens_per_day=tokens_per_day,
+            concurrent_requests=concurrent_requests,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
     except ValidationError as error:

@@ -13,10 +13,14 @@ def model_list(shelf: Shelf, key: Key | None) -> ModelList:
     for name, shown in sorted(shelf.shown.items()):
         if not shown.every:
             continue
-        ids.append(name)
+        if name != shelf.backbone:  # the name alone is the backbone's
+            ids.append(name)
         ids += [f"{name}@{alias}" for alias in sorted(shown.aliases)]
         ids += [f"{name}@{number}" for number in sorted(shown.versions)]
-    allowed = [model for model in ids if key is None or key.allows(model)]
+    bare, *prompts = ids
+    allowed = [model for model in prompts if key is None or key.allows(model)]
+    if key is None or key.allows_raw:
+        allowed.insert(0, bare)
     return ModelList(object="list", data=[model_card(shelf, model) for model in allowed])
 
 

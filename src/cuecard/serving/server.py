@@ -3,55 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
+import functools
 import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import uvicorn
 
 from cuecard.errors import ConfigError, CuecardError
 from cuecard.registry import Registry
 from cuecard.serving.app import Parts, build_app
+from cuecard.serving.connections import Connection
 from cuecard.serving.door import Gate
 from cuecard.serving.engine import Engine
 from cuecard.serving.follower import Follower
-from cuecard.serving.keys import KeyRing
+from cuecard.serving.keys import KeyRing, read_keys
 from cuecard.serving.known_good import LastKnownGood
-from cuecard.serving.limits import Limits, Meter
+from cuecard.serving.limits import Meter
 from cuecard.serving.logs import JsonLog, LibraryLog
 from cuecard.serving.metrics import Metrics
+from cuecard.serving.server_settings import Settings, check_settings
 from cuecard.serving.service import Service
 from cuecard.serving.shelf import Shelf
 
 _LOOK_SECONDS = 0.02
 _CLOSE_SECONDS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """How a server is to run.
-
-    Attributes:
-        host, port: where it listens; port 0 for a free one.
-        keys: the file of API keys; None to ask for none, on this machine alone.
-        limits: what it takes.
-        poll_seconds: between looks at the registry.
-        cache: where the last known good is kept; the user's cache by default.
-        trusted: public keys; only versions that one of them has signed are served.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    keys: Path | None = None
-    limits: Limits = field(default_factory=Limits)
-    poll_seconds: float = 2.0
-    cache: Path | None = None
-    trusted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +41,19 @@ class Listening:
     prompts: int
 
 
-def check_settings(settings: Settings) -> None:
-    """Refuse what is not safe.
+def check_start(settings: Settings, registry: Registry) -> None:
+    """Refuse what a server could not start with, before a model is loaded for it.
 
     Raises:
-        ConfigError: an address that others reach, without keys.
+        ConfigError: as `check_settings`, an unreadable file of keys, or an address that cannot be
+            listened on.
+        RegistryError: no registry, and nothing known from before.
     """
-    if settings.keys is None and not _is_loopback(settings.host):
-        raise ConfigError(
-            "others could use this server, and no keys are asked for",
-            where="--host",
-            got=settings.host,
-            expected="127.0.0.1, or --keys FILE",
-            hint="`cuecard keys add NAME --keys FILE` makes a file of keys",
-        )
+    check_settings(settings)
+    if settings.keys is not None:
+        read_keys(settings.keys)
+    _check_known(registry, LastKnownGood(registry.store.url, settings.cache, settings.trusted))
+    _listen(settings.host, settings.port).close()
 
 
 async def serve(
@@ -134,13 +112,15 @@ async def _serve(
     log: JsonLog,
 ) -> None:
     await follower.start()
-    meter, gate = Meter(settings.limits.requests), Gate()
+    limits = settings.limits
+    meter, gate = Meter(limits.requests, most_per_key=limits.requests_per_key), Gate()
     metrics = Metrics(engine, shelf, meter, follower.state)
-    service = Service(engine, shelf, settings.limits)
-    app = build_app(Parts(service, follower.state, meter, metrics, ring, gate, log))
-    server = _Uvicorn(_config(app, log))
+    service = Service(engine, shelf, limits, settings.system_messages)
+    parts = Parts(service, follower.state, meter, metrics, ring, gate, log, cors=settings.cors)
+    app = build_app(parts)
+    server = _Uvicorn(_config(app, limits.head_seconds, log))
     following = asyncio.create_task(follower.run(settings.poll_seconds))
-    ending = asyncio.create_task(_end(server, gate, meter, settings.limits.drain_seconds, log))
+    ending = asyncio.create_task(_end(server, gate, meter, limits.drain_seconds, log))
     listening = asyncio.create_task(_tell(server, listener, shelf, on_listening, log))
     try:
         await server.serve(sockets=[listener])
@@ -160,7 +140,7 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
-def _config(app: object, log: JsonLog) -> uvicorn.Config:
+def _config(app: object, head_seconds: float, log: JsonLog) -> uvicorn.Config:
     handler = LibraryLog(log)
     # asyncio remarks on connections that clients have left.
     for name in ("uvicorn", "uvicorn.error", "asyncio", "cuecard"):
@@ -175,7 +155,7 @@ def _config(app: object, log: JsonLog) -> uvicorn.Config:
         server_header=False,
         timeout_graceful_shutdown=_CLOSE_SECONDS,
         h11_max_incomplete_event_size=1 << 15,
-        http="h11",
+        http=functools.partial(Connection, head_seconds),  # type: ignore[arg-type]
         ws="none",
     )
 
@@ -249,12 +229,3 @@ def _listen(host: str, port: int) -> socket.socket:
             expected="an address of this machine and a free port",
         ) from error
     return listener
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -14,20 +14,26 @@ from cuecard.serving.engine import Engine, Grammar
 from cuecard.serving.limits import Limits
 from cuecard.serving.refusals import Refusal, bad_request, by_vectors
 from cuecard.serving.requests import Generating
+from cuecard.serving.server_settings import SystemMessages
 from cuecard.serving.shelf import Served, Shelf
 from cuecard.serving.structured import Grammars
 from cuecard.serving.visit import Visit
-from cuecard.serving.writing import Job, labels, plan
+from cuecard.serving.writing import Job, labels, longest, plan
 from cuecard.types import Encoded
 
 
 @dataclass(frozen=True)
 class Service:
-    """What answers requests."""
+    """What answers requests.
+
+    Attributes:
+        system_messages: what becomes of system messages under a prompt (`only_message`).
+    """
 
     engine: Engine
     shelf: Shelf
     limits: Limits
+    system_messages: SystemMessages = "refuse"
 
     @cached_property
     def grammars(self) -> Grammars:
@@ -67,7 +73,6 @@ class Service:
         characters = check_size(given, self.limits.characters, "prompt")
         grammar = await self._grammar(request)
         encoded = await off_the_loop(characters, rows)
-        visit.prompt_tokens = sum(len(row.context) for row in encoded)
         if served is not None and not request.raw:
             usual = served.spec.max_new_tokens
         options: dict[str, Any] = {
@@ -76,10 +81,14 @@ class Service:
             "top_logprobs": top_logprobs,
             "grammar": grammar,
         }
-        return [
+        jobs = [
             plan(request, served, row, engine=self.engine, limits=self.limits, **options)
             for row in encoded
         ]
+        prompt_tokens = sum(len(row.context) for row in encoded)
+        visit.reserve(prompt_tokens + sum(longest(self.engine, job) for job in jobs))
+        visit.prompt_tokens = prompt_tokens
+        return jobs
 
     async def _grammar(self, request: Generating) -> Grammar | None:
         """What the answer has to look like; None for any text."""

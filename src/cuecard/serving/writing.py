@@ -138,6 +138,13 @@ def labels(served: Served | None, request: Generating) -> bool:
     return served is not None and not request.raw and served.spec.kind == "classification"
 
 
+def longest(engine: Engine, job: Job) -> int:
+    """The most tokens that a job's answers can take together."""
+    if job.samplings:
+        return sum(sampling.max_new_tokens for sampling in job.samplings)
+    return max(map(len, cast("Served", job.served).spec.continuations(engine.tokenizer)))
+
+
 async def pieces(engine: Engine, job: Job, visit: Visit) -> AsyncGenerator[tuple[int, Piece], None]:
     """What is written piece by piece, with the number of its choice; each ends with a reason."""
     if not job.samplings:
