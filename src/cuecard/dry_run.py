@@ -10,6 +10,7 @@ from pathlib import Path
 from cuecard.artifacts.tensors import tensors_of
 from cuecard.backbones.weights import weight_bytes, weight_count
 from cuecard.catalogue import Progress
+from cuecard.evaluation.advice import advice
 from cuecard.recipe import Recipe, place
 from cuecard.tasks import batches_by_length
 from cuecard.tasks.kinds import labels_of
@@ -41,6 +42,7 @@ class Plan:
         weight_bytes, activation_bytes: memory of the backbone, and a rough peak above it.
         activations: "keep" or "recompute".
         data: what was done to the data.
+        notes: what to mind about it, in sentences.
     """
 
     recipe: Recipe
@@ -62,6 +64,7 @@ class Plan:
     activation_bytes: int
     activations: str
     data: SplitReport
+    notes: tuple[str, ...] = ()
 
 
 def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool = False) -> Plan:
@@ -111,6 +114,7 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
         activation_bytes=activations.nbytes,
         activations=activations.how,
         data=task.report,
+        notes=advice(task),
     )
 
 

@@ -229,7 +229,7 @@ def test_a_prompt_keeps_what_calibration_takes_off() -> None:
         for wanted in (True, False)
     }
     assert torch.equal(runs[True].prompt.vectors, runs[False].prompt.vectors)
-    assert runs[True].validation == runs[False].validation
+    assert runs[True].validation.loss == runs[False].validation.loss
     prior = runs[True].prompt.manifest.prior
     assert prior is not None and set(prior) == set(SPEC.labels)
     assert runs[False].prompt.manifest.prior is None

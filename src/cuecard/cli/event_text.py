@@ -35,7 +35,7 @@ def _start(event: Event) -> str:
     )
     if event["truncated"]:
         text += f"\n{event['truncated']:,} training rows are longer than the limit and were cut"
-    return text
+    return "\n".join([text, *(f"Note: {note}" for note in event.get("notes", ()))])
 
 
 def _teachers(event: Event) -> str:

@@ -39,6 +39,8 @@ def print_plan(plan: Plan, out: Console) -> None:
         ),
     ]
     print_facts(out, facts)
+    for note in plan.notes:
+        say_line(out, f"\nNote: {note}")
     if plan.labels:
         say(out, "\nTraining rows per label", "bold")
         _bars([(label, count) for label, count in plan.labels.items()], out)

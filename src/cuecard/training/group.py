@@ -244,7 +244,15 @@ class Group:
         def look() -> Validation:
             records = task.validation
             injection, head = made.injection(), head_of(made)
-            return validate(self._backbone, task.spec, records, injection, method.slot, head)
+            return validate(
+                self._backbone,
+                task.spec,
+                records,
+                injection,
+                method.slot,
+                head,
+                calibrated=job.config.calibrate,
+            )
 
         def prune(own: State) -> bool:
             others = self._seen(name, but=number)

@@ -210,7 +210,14 @@ class Mix:
     def _look(self, number: int, name: str) -> Validation:
         task, injection = self._tasks[name], self._prompts.injection(number)
         slot = self._method.slot
-        return validate(self._backbone, task.spec, task.validation, injection, slot)
+        return validate(
+            self._backbone,
+            task.spec,
+            task.validation,
+            injection,
+            slot,
+            calibrated=self._config.calibrate,
+        )
 
     def _finish(self, number: int, name: str) -> Run:
         """Test a task's prompt at the best step, once, and save it in a run of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cuecard.errors import DataError
+from cuecard.evaluation.advice import few_rows
 from cuecard.evaluation.evaluate import Evaluation, evaluate, gain
 from cuecard.evaluation.report import RETRIEVAL_COLUMNS, Row, paired
 from cuecard.tasks import Task
@@ -34,6 +35,7 @@ def prove_retrieval(
         f"Gain in {found.metric} over no prompt: {found.value:+.3f}, {paired(found.ci95)}, "
         f"among {len(task.test):,} test rows."
     )
+    few = [f"{few_rows(len(task.test)).capitalize()}."] if few_rows(len(task.test)) else []
     method = run.prompt.manifest.method
     report = run_facts(backbone, task, run) | {
         "metric": found.metric,
@@ -43,7 +45,7 @@ def prove_retrieval(
         "gain_ci95": found.ci95,
     }
     rows = _row("no prompt", before, 0), _row(f"trained: {method}", run.test, run.prompt.nbytes)
-    return Proof(rows=rows, columns=RETRIEVAL_COLUMNS, notes=(note,), report=report)
+    return Proof(rows=rows, columns=RETRIEVAL_COLUMNS, notes=(note, *few), report=report)
 
 
 def _row(name: str, found: Evaluation, size: int) -> Row:

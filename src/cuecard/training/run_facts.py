@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cuecard.evaluation.advice import few_rows
 from cuecard.evaluation.evaluate import Evaluation
-from cuecard.tasks import Task
+from cuecard.tasks import SplitReport, Task
 from cuecard.training.train import Run
 from cuecard.types import Backbone
 
@@ -45,10 +46,13 @@ def numbers(found: Evaluation, metric: str) -> dict[str, Any]:
 
 def rows_note(facts: Mapping[str, Any]) -> str:
     """On how many rows it was tested and chosen, as a sentence."""
-    return (
+    said = (
         f"{facts['test_rows']:,} test rows, touched once; everything was chosen on "
         f"{facts['validation_rows']:,} validation rows."
     )
+    report: SplitReport = facts["data"]
+    more = [few_rows(facts["test_rows"]), report.grouping]
+    return " ".join([said, *(f"{text[0].upper()}{text[1:]}." for text in more if text)])
 
 
 def training_note(facts: Mapping[str, Any]) -> str:

@@ -13,6 +13,7 @@ from cuecard.artifacts import Prompt
 from cuecard.artifacts.tensors import tensors_of
 from cuecard.backbones.weights import weight_count
 from cuecard.errors import FrozenError
+from cuecard.evaluation.advice import advice
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.report import plain
 from cuecard.interrupts import may_cut, stoppable
@@ -182,7 +183,15 @@ def _train(
         return new_method(backbone, spec, method, config.seed, config.head_lr)
 
     def look(at: Method, rows: Sequence[Record] = task.validation) -> Validation:
-        return validate(backbone, spec, rows, at.injection(), method.slot, head_of(at))
+        return validate(
+            backbone,
+            spec,
+            rows,
+            at.injection(),
+            method.slot,
+            head_of(at),
+            calibrated=config.calibrate,
+        )
 
     activations = choose_for(job, trained)
     job = replace(job, recompute=activations.how == "recompute")
@@ -303,6 +312,7 @@ def log_start(
     **more: Any,
 ) -> None:
     """The first events of a run's log."""
+    notes = advice(task)
     log.write(
         "start",
         backbone=job.backbone.name,
@@ -315,6 +325,7 @@ def log_start(
         loss=job.loss,
         **counts,
         config=job.config.model_dump(mode="json"),
+        **({"notes": list(notes)} if notes else {}),
         **more,
     )
     if job.recompute:

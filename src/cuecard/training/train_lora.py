@@ -125,7 +125,10 @@ def train_lora(
         observer({"event": "resume", "step": state.step, "steps": config.steps})
 
     def look() -> Validation:
-        return validate(backbone, spec, task.validation, lora.injection(), slot)
+        calibrated = config.calibrate and prompt is not None
+        return validate(
+            backbone, spec, task.validation, lora.injection(), slot, calibrated=calibrated
+        )
 
     with lora.attached():
         member = Member(job, lora, state.lr, look, state, log)

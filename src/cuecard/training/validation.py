@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from cuecard.evaluation.calibration import fitted_prior
 from cuecard.evaluation.embedding import nearest, pair_vectors
 from cuecard.evaluation.heads import fitted_thresholds, head_outputs
-from cuecard.evaluation.predict import head_answers, predict
+from cuecard.evaluation.predict import calibrate, head_answers, predict
 from cuecard.lazy import np, torch
 from cuecard.tasks import TaskSpec, ordered_batches
 from cuecard.training.config import Select
 from cuecard.training.contrast import contrastive_loss
 from cuecard.training.head import head_loss
 from cuecard.training.loss import batch_loss, count_targets
-from cuecard.types import Backbone, Head, Injection, Record, Slot
+from cuecard.types import Backbone, Head, Injection, Prediction, Record, Slot
 
 _ROWS = 32
 
@@ -57,10 +57,17 @@ def validate(
     injection: Injection,
     slot: Slot,
     head: Head | None = None,
+    *,
+    calibrated: bool = False,
 ) -> Validation:
-    """Score an injection, and the head beside it, on labelled rows: without calibration."""
+    """Score an injection, and the head beside it, on labelled rows.
+
+    Args:
+        calibrated: whether the answers are those with the prior taken off, as where the prompt is
+            kept with it; the loss is without it in any case.
+    """
     if head is not None:
-        return _validate_head(backbone, spec, records, injection, slot, head)
+        return _validate_head(backbone, spec, records, injection, slot, head, calibrated)
     if spec.kind == "text-to-text":
         return Validation(loss=_token_loss(backbone, spec, records, injection, slot))
     if spec.kind == "embedding":
@@ -69,12 +76,27 @@ def validate(
     gold = [record.target or "" for record in records]
     pairs = list(zip(predictions, gold, strict=True))
     nll = [-math.log(max(p.probabilities[label], 1e-12)) for p, label in pairs]
-    answers = Counter(p.answer for p in predictions)
+    loss = math.fsum(nll) / len(nll)
+    prior = fitted_prior(predictions, gold) if spec.kind == "classification" else None
+    return _answered(loss, predictions, gold, prior, calibrated)
+
+
+def _answered(
+    loss: float,
+    predictions: Sequence[Prediction],
+    gold: Sequence[str],
+    prior: dict[str, float] | None,
+    calibrated: bool,
+) -> Validation:
+    """How many answers are right, with the prior taken off if so asked."""
+    if calibrated and prior is not None:
+        predictions = calibrate(predictions, prior)
+    answers = [prediction.answer for prediction in predictions]
     return Validation(
-        loss=math.fsum(nll) / len(nll),
-        accuracy=sum(p.answer == label for p, label in pairs) / len(pairs),
-        commonest=answers.most_common(1)[0][1] / len(pairs),
-        prior=fitted_prior(predictions, gold) if spec.kind == "classification" else None,
+        loss=loss,
+        accuracy=sum(a == label for a, label in zip(answers, gold, strict=True)) / len(gold),
+        commonest=Counter(answers).most_common(1)[0][1] / len(gold),
+        prior=prior,
     )
 
 
@@ -85,6 +107,7 @@ def _validate_head(
     injection: Injection,
     slot: Slot,
     head: Head,
+    calibrated: bool,
 ) -> Validation:
     """Loss and answers from one pass over the rows."""
     each = [row for r in records for row in spec.encode_all(r, backbone.tokenizer, slot)]
@@ -98,13 +121,7 @@ def _validate_head(
         return Validation(loss)
     predictions = head_answers(spec, records, outputs, backbone.tokenizer)
     labels = [record.target or "" for record in records]
-    given = [prediction.answer for prediction in predictions]
-    return Validation(
-        loss=loss,
-        accuracy=sum(a == label for a, label in zip(given, labels, strict=True)) / len(labels),
-        commonest=Counter(given).most_common(1)[0][1] / len(labels),
-        prior=fitted_prior(predictions, labels),
-    )
+    return _answered(loss, predictions, labels, fitted_prior(predictions, labels), calibrated)
 
 
 def _of_pairs(

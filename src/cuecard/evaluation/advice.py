@@ -1,0 +1,63 @@
+"""What a person should know of a task's data before training, in sentences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from cuecard.evaluation.intervals import proportion_interval
+from cuecard.tasks import SplitReport, Task, TaskSpec
+
+FEW_TEST_ROWS = 50
+"""On fewer test rows the interval of a good accuracy is wider than 0.2."""
+
+_NUMBER = re.compile(r"[+-]?[\d.,]+")
+_USUAL = 0.85
+
+
+def advice(task: Task) -> tuple[str, ...]:
+    """What was done to the rows, and what to mind: groups, removed rows, few test rows, labels."""
+    found = [_removed(task.report), task.report.grouping]
+    found += [few_rows(len(task.test)), _numeric(task.spec)]
+    return tuple(sentence for sentence in found if sentence)
+
+
+def few_rows(rows: int) -> str:
+    """How wide an interval over so many test rows is; empty where they are many, or none."""
+    if not 0 < rows < FEW_TEST_ROWS:
+        return ""
+    wide = proportion_interval(round(_USUAL * rows), rows)
+    rows_are = "1 test row is" if rows == 1 else f"{rows} test rows are"
+    return (
+        f"{rows_are} few: an accuracy of {round(_USUAL * rows) / rows:.2f} on them has the 95% "
+        f"interval {wide.low:.2f} to {wide.high:.2f}; use more rows, or a test file of their own"
+    )
+
+
+def _removed(report: SplitReport) -> str:
+    counts: Mapping[str, int] = {
+        "repeated in training": report.repeated_in_train,
+        "of training that stand in validation or test": report.train_in_held_out,
+        "of validation that stand in the test": report.validation_in_test,
+    }
+    parts = [f"{count:,} {what}" for what, count in counts.items() if count]
+    removed = f"removed rows: {', '.join(parts)}" if parts else ""
+    if not report.conflicting:
+        return removed
+    texts = "1 text has" if report.conflicting == 1 else f"{report.conflicting:,} texts have"
+    more = f"{texts} more than one label, such as {report.conflict_examples[0]}"
+    return f"{removed}; {more}" if removed else more
+
+
+def _numeric(spec: TaskSpec) -> str:
+    """Labels that are numbers, said as numbers."""
+    if spec.kind != "classification" or spec.headed:
+        return ""
+    bare = [x for x in spec.labels if _NUMBER.fullmatch(spec.words.get(x, x).strip())]
+    if not bare:
+        return ""
+    listed = ", ".join(bare[:4]) + (", ..." if len(bare) > 4 else "")
+    return (
+        f"the labels {listed} are numbers, which tell the model nothing: name a word for each, "
+        f"such as --word {bare[0]}=negative"
+    )

@@ -1,0 +1,55 @@
+"""What is said of a task's data before training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cuecard.evaluation.advice import advice, few_rows
+from cuecard.tasks import Task, TaskSpec
+from cuecard.types import Record
+
+
+def task(labels: tuple[str, ...] = ("no", "yes"), count: int = 900, **options: Any) -> Task:
+    spec = TaskSpec(kind="classification", template="{text}:", labels=labels, **options)
+    records = [
+        Record({"text": f"message {n}"}, labels[n % len(labels)], "m.csv", n + 2)
+        for n in range(count)
+    ]
+    return Task.from_records(spec, records)
+
+
+def test_nothing_is_said_where_nothing_is_wrong() -> None:
+    assert advice(task()) == ()
+
+
+def test_few_test_rows() -> None:
+    small = task(count=60)
+    (sentence,) = advice(small)
+    assert f"{len(small.test)} test rows are few" in sentence and "95% interval" in sentence
+    assert few_rows(5) == (
+        "5 test rows are few: an accuracy of 0.80 on them has the 95% interval 0.38 to 0.99; "
+        "use more rows, or a test file of their own"
+    )
+    assert few_rows(1).startswith("1 test row is few")
+    assert few_rows(0) == few_rows(50) == ""
+
+
+@pytest.mark.parametrize("labels", [("0", "1"), ("-1", "0", "1"), ("1.0", "2.0"), ("7", "other")])
+def test_labels_that_are_numbers(labels: tuple[str, ...]) -> None:
+    (sentence,) = advice(task(labels))
+    assert f"--word {labels[0]}=negative" in sentence
+    words = {label: f"word{n}" for n, label in enumerate(labels)}
+    assert advice(task(labels, words=words)) == ()
+    assert advice(task(labels, head="trained")) == ()
+
+
+def test_what_was_removed_and_what_contradicts_itself() -> None:
+    spec = TaskSpec(kind="classification", template="{text}:", labels=("a", "b"))
+    train = [Record({"text": f"row {n}"}, "ab"[n % 2], "t.csv", n + 2) for n in range(300)]
+    test = [Record({"text": f"Row {n}!"}, "a", "u.csv", n + 2) for n in range(0, 120, 2)]
+    test += [Record({"text": "row 0"}, "b", "u.csv", 99)]
+    (sentence,) = advice(Task.from_records(spec, {"train": train, "test": test}))
+    assert "54 of training that stand in validation or test, 6 of validation" in sentence
+    assert "1 text has more than one label, such as t.csv, row 2 and u.csv, row 99" in sentence
