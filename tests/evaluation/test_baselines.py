@@ -1,11 +1,14 @@
+import numpy as np
 import pytest
 import torch
 
 from cuecard.backbones import CausalBackbone
 from cuecard.errors import ConfigError
 from cuecard.evaluation.baselines import majority, select_manual
+from cuecard.evaluation.calibration import cross_fitted
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.evaluation.manual import ManualPrompt, default_manual_prompts, with_demonstrations
+from cuecard.evaluation.predict import as_predictions, predict
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Record
 from tiny import tiny_backbone
@@ -19,6 +22,7 @@ SPEC = TaskSpec(
 TEXT = TaskSpec(kind="text-to-text", template="{text}\nOut:", max_new_tokens=4)
 REVIEWS = ["one of the best films", "a gob", "warm", "drivel", "so true", "gag", "x", "y"]
 ROWS = [Record({"text": text}, SPEC.labels[i % 2], "v.csv", i) for i, text in enumerate(REVIEWS)]
+GOLD = [str(record.target) for record in ROWS]
 
 
 @pytest.fixture(scope="module")
@@ -30,23 +34,107 @@ def backbone():
 def test_the_choice_is_the_best_trial_and_evaluates_to_its_score(backbone):
     candidates = default_manual_prompts(SPEC)
     seen = []
-    choice = select_manual(backbone, SPEC, ROWS, candidates, on_trial=seen.append)
-    assert tuple(seen) == choice.table
-    assert len(choice.table) == 3 * len(candidates)
+    choice = select_manual(
+        backbone, SPEC, ROWS, candidates, on_trial=lambda *told: seen.append(told)
+    )
+    assert [(number, total) for _, number, total in seen] == [(i + 1, 6) for i in range(6)]
+    assert [trial.name for trial, _, _ in seen] == [manual.name for manual in candidates]
+    assert {trial for trial, _, _ in seen} <= set(choice.table)
+    assert len(choice.table) == 4 * len(candidates)
     assert choice.score == max(trial.score for trial in choice.table)
-    first = next(trial for trial in choice.table if trial.score == choice.score)
-    assert (choice.manual.name, choice.variant) == (first.name, first.variant)
+    own = {t.variant: t for t in choice.table if t.name == choice.manual.name}
+    assert own[choice.variant].score == choice.score
+    assert {trial.rows for trial in own.values()} == {len(ROWS)}
     assert (choice.prior is None) == (choice.variant == "plain")
+    assert choice.variant != "fitted prior"
     again = evaluate(backbone, choice.spec, ROWS, prior=choice.prior, stop=choice.stop)
     assert again.score == choice.score
-    assert again.tokens_per_request == first.tokens
+    assert again.tokens_per_request == own["plain"].tokens
+    raw = evaluate(backbone, choice.spec, ROWS).predictions
+    read = cross_fitted(raw, GOLD)
+    right = [p.answer == g for p, g in zip(read, GOLD, strict=True)]
+    assert own["fitted prior"].score == np.mean(right)
     assert not choice.skipped
+
+
+def test_a_fitted_prior_is_chosen_where_it_helps(backbone, monkeypatch):
+    """Scores that rank well and lean, of uneven labels: no calibration without labels knows."""
+    rng = np.random.default_rng(0)
+    rows = [Record({"text": str(i)}, SPEC.labels[i % 5 == 0], "v.csv", i) for i in range(100)]
+    right = {r.fields["text"]: 3.0 if r.target == "positive" else -3.0 for r in rows}
+
+    def leaning(backbone, spec, records, **options):
+        margins = [right.get(r.fields["text"], -9.0) + 4 + rng.normal() for r in records]
+        return as_predictions(np.asarray([[0.0, margin] for margin in margins]), SPEC.labels)
+
+    monkeypatch.setattr("cuecard.evaluation.baselines.predict", leaning)
+    choice = select_manual(backbone, SPEC, rows, [ManualPrompt("plain", SPEC.template)])
+    scores = {trial.variant: trial.score for trial in choice.table}
+    assert choice.variant == "fitted prior" and choice.score > 0.95
+    assert scores["plain"] < 0.4
+    assert choice.as_written is not None and choice.as_written.variant == "plain"
+
+
+def test_the_worse_half_is_dropped_after_every_round(backbone, monkeypatch):
+    seen = []
+    candidates = default_manual_prompts(SPEC)
+    options = {"rounds": (2, 4), "on_trial": lambda *told: seen.append(told)}
+    choice = select_manual(backbone, SPEC, ROWS, candidates, **options)
+    assert [(t.rows, number, total) for t, number, total in seen] == [
+        *((2, i + 1, 6) for i in range(6)),
+        *((4, i + 1, 3) for i in range(3)),
+        *((8, i + 1, 2) for i in range(2)),
+    ]
+    rows = {trial.name: trial.rows for trial in choice.table}
+    assert sorted(rows.values()) == [2, 2, 2, 4, 8, 8]
+    assert rows[choice.manual.name] == 8
+    shuffled = select_manual(backbone, SPEC, ROWS[::-1], candidates, rounds=(2, 4))
+    assert (shuffled.manual, shuffled.variant) == (choice.manual, choice.variant)
+    # No row is answered twice, and inputs without content once.
+    asked = []
+
+    def counting(backbone, spec, records, **options):
+        asked.append(len(records))
+        return predict(backbone, spec, records, **options)
+
+    monkeypatch.setattr("cuecard.evaluation.baselines.predict", counting)
+    select_manual(backbone, SPEC, ROWS, candidates[:1], rounds=(2, 4))
+    assert asked == [2 + 3, 2, 4]
+
+
+def test_a_race_ends_with_its_tokens(backbone):
+    candidates = with_demonstrations(
+        ManualPrompt("m", SPEC.template), ROWS, (1, 2, 3, 4), SPEC, 0, draws=3
+    )
+    counts = backbone.counts
+    before = counts["tokens"]
+    free = select_manual(backbone, SPEC, ROWS, candidates, rounds=(2, 4))
+    whole = counts["tokens"] - before
+    before = counts["tokens"]
+    tight = select_manual(backbone, SPEC, ROWS, candidates, rounds=(2, 4), tokens=whole // 2)
+    assert counts["tokens"] - before < 0.6 * whole
+    assert not free.skipped and 0 < len(tight.skipped) < len(candidates)
+    assert all("not tried" in why for why in tight.skipped.values())
+    none = select_manual(backbone, SPEC, ROWS, candidates, rounds=(2, 4), tokens=0)
+    assert len(none.skipped) == len(candidates) - 2  # so that there is a choice
+
+
+def test_a_prompt_may_not_cut_records(backbone):
+    """Where it leaves room for some of a record and not for all, it would be no fair trial."""
+    rows = [*ROWS, Record({"text": "so true " * 60}, "positive")]
+    spec = SPEC.model_copy(update={"max_length": 250})
+    long = ManualPrompt("long", SPEC.template, instruction="warm " * 60)
+    plain = ManualPrompt("plain", SPEC.template)
+    choice = select_manual(backbone, spec, rows, [long, plain])
+    assert choice.skipped == {"long": "the hand-written prompt leaves no room for whole records"}
+    assert set(select_manual(backbone, spec, ROWS, [long, plain]).skipped) == set()
 
 
 def test_every_trial_can_be_repeated_alone(backbone):
     for manual in with_demonstrations(ManualPrompt("m", SPEC.template), ROWS, (2, 4), SPEC, 0):
         choice = select_manual(backbone, SPEC, ROWS, [manual])
         plain = choice.table[0]
+        assert plain.variant == "plain"
         asked = manual.to_spec(SPEC, backbone.tokenizer)
         assert plain.score == evaluate(backbone, asked, ROWS).score
         assert plain.demonstrations == len(manual.demonstrations)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from cuecard.errors import ConfigError
-from cuecard.evaluation.calibration import fitted_prior
+from cuecard.evaluation.calibration import cross_fitted, fitted_prior
 from cuecard.evaluation.predict import calibrate
 from cuecard.types import Prediction
 
@@ -84,3 +84,19 @@ def test_it_converges_however_far_labels_lean(lean: float, labels: int) -> None:
 def test_texts_have_none() -> None:
     with pytest.raises(ConfigError, match="needs scored labels"):
         fitted_prior([Prediction(0, "some text", {}, {})], ["some text"])
+
+
+def test_a_row_is_no_part_of_the_fit_that_it_is_scored_with() -> None:
+    predictions, gold = drawn(23, (1.0, -0.5, 0.0))
+    found = cross_fitted(predictions, gold)
+    for i, prediction in enumerate(found):
+        others = [j for j in range(23) if j % 5 != i % 5]
+        prior = fitted_prior([predictions[j] for j in others], [gold[j] for j in others])
+        assert prediction == calibrate(predictions, prior)[i]
+    (one, two), (a, b) = predictions[:2], gold[:2]
+    assert cross_fitted([one, two], [a, b])[0].scores == {
+        label: pytest.approx(one.scores[label] - value)
+        for label, value in fitted_prior([two], [b]).items()
+    }
+    with pytest.raises(ConfigError, match="needs scored labels"):
+        cross_fitted([one], [a])

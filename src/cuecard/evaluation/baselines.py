@@ -1,7 +1,8 @@
 """What a prompt has to beat: the most common answer, and the best prompt written by hand.
 
 Which hand-written prompt is best, and how its answers are read, is decided on validation rows
-alone.
+alone. Candidates race: all of them answer a few rows, the better half answers more, and so on
+(successive halving: Jamieson and Talwalkar 2016, arXiv:1502.07943, section 3).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cuecard.errors import ConfigError
+from cuecard.evaluation.calibration import cross_fitted, fitted_prior
 from cuecard.evaluation.evaluate import Evaluation, prompt_tokens, score_predictions
 from cuecard.evaluation.manual import ManualPrompt
 from cuecard.evaluation.metrics import text_metrics
@@ -18,26 +20,33 @@ from cuecard.evaluation.predict import (
     BATCH_ROWS,
     batch_prior,
     calibrate,
-    content_free_prior,
+    content_free_records,
     cut_answer,
     predict,
 )
 from cuecard.lazy import np
 from cuecard.tasks.spec import TaskSpec
+from cuecard.tasks.splits import draw_rows
 from cuecard.types import Backbone, Prediction, Record
+
+# What a round scores whatever it costs, so that there is a choice.
+_LEAST = 2
+_SPENT = "not tried: the comparison may not cost more than the training"
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One hand-written prompt on the validation rows.
+    """One hand-written prompt on the validation rows it was tried on.
 
     Attributes:
         name: the prompt's name.
-        variant: how its answers were read: "plain", "batch-calibrated", "content-free-calibrated";
-            for texts "plain", "first line" or "first paragraph".
+        variant: how its answers were read: "plain", "batch-calibrated", "content-free-calibrated",
+            "fitted prior" (see `fitted_prior`, cross-fitted for the score); for texts "plain",
+            "first line" or "first paragraph".
         demonstrations: how many.
         score: accuracy, or ROUGE-L of texts.
         tokens: prompt tokens per request.
+        rows: how many validation rows it answered before it was dropped or chosen.
     """
 
     name: str
@@ -45,6 +54,11 @@ class Trial:
     demonstrations: int
     score: float
     tokens: int
+    rows: int
+
+
+OnTrial = Callable[[Trial, int, int], None]
+"""Called with a candidate as it reads best, its number in the round, and how many these are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +72,8 @@ class Choice:
         prior: log-priors to take off, for `predict`; None without calibration.
         stop: the text that ends an answer, for `predict`; None for all of it.
         score: its validation score.
-        table: every trial, in the order tried.
-        skipped: name -> why a candidate could not be used.
+        table: every trial, by candidate in the order given.
+        skipped: name -> why a candidate could not be used or was not tried.
         as_written: the best one without calibration or any other reading; None if it is this one.
     """
 
@@ -74,6 +88,84 @@ class Choice:
     as_written: Choice | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """One way to read a candidate's answers, and what it is worth on the rows so far.
+
+    Attributes:
+        sureness: mean log-probability of the right label, which decides between equal scores.
+    """
+
+    variant: str
+    prior: Mapping[str, float] | None
+    stop: str | None
+    score: float
+    sureness: float
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        return self.score, self.sureness
+
+
+class _Candidate:
+    """A hand-written prompt in the race, with its answers so far."""
+
+    def __init__(self, manual: ManualPrompt, spec: TaskSpec, tokens: int) -> None:
+        self.manual, self.spec, self.tokens = manual, spec, tokens
+        self.answers: list[Prediction] = []
+        self.readings: list[_Reading] = []
+        self._blank: dict[str, float] | None = None
+
+    def answer(
+        self, backbone: Backbone, rows: Sequence[Record], batch_rows: int, budget: int | None
+    ) -> None:
+        """Answer the rows that it has not seen yet; the content-free ones come with the first."""
+        new = rows[len(self.answers) :]
+        blanks: list[Record] = []
+        if self.spec.kind == "classification" and self._blank is None:
+            blanks = content_free_records(self.spec, backbone.tokenizer)
+        found = predict(
+            backbone, self.spec, [*new, *blanks], batch_rows=batch_rows, token_budget=budget
+        )
+        self.answers += found[: len(new)]
+        if blanks:
+            self._blank = batch_prior(found[len(new) :])
+        self.readings = list(self._read(rows))
+
+    @property
+    def best(self) -> _Reading:
+        """Of equals the first, which is the plain one."""
+        return max(self.readings, key=lambda reading: reading.rank)
+
+    @property
+    def plain(self) -> _Reading:
+        return self.readings[0]
+
+    def trial(self, reading: _Reading) -> Trial:
+        shown = len(self.manual.demonstrations)
+        name, rows = self.manual.name, len(self.answers)
+        return Trial(name, reading.variant, shown, reading.score, self.tokens, rows)
+
+    def choice(self, reading: _Reading) -> Choice:
+        variant, score = reading.variant, reading.score
+        return Choice(self.manual, self.spec, variant, reading.prior, reading.stop, score, (), {})
+
+    def _read(self, rows: Sequence[Record]) -> Iterator[_Reading]:
+        gold, raw = [str(record.target) for record in rows], self.answers
+        if self.spec.kind == "text-to-text":
+            for name, stop in (("plain", None), ("first line", "\n"), ("first paragraph", "\n\n")):
+                answers = [cut_answer(p.answer, stop) for p in raw]
+                yield _Reading(name, None, stop, text_metrics(gold, answers)[0]["rouge_l"], 0.0)
+            return
+        yield _reading("plain", None, gold, raw)
+        priors = {"batch-calibrated": batch_prior(raw), "content-free-calibrated": self._blank}
+        for variant, prior in priors.items():
+            if prior is not None:
+                yield _reading(variant, prior, gold, calibrate(raw, prior))
+        if len(rows) > 1:
+            yield _reading("fitted prior", fitted_prior(raw, gold), gold, cross_fitted(raw, gold))
+
+
 def select_manual(
     backbone: Backbone,
     spec: TaskSpec,
@@ -82,48 +174,57 @@ def select_manual(
     *,
     batch_rows: int = BATCH_ROWS,
     token_budget: int | None = None,
-    on_trial: Callable[[Trial], None] | None = None,
+    rounds: Sequence[int] = (),
+    tokens: int | None = None,
+    on_trial: OnTrial | None = None,
 ) -> Choice:
     """Try every candidate, with and without calibration, and keep the best on validation.
 
-    Of equals the earlier stays, and the plain one before the calibrated.
+    Between equal scores the surer of the right labels wins, then the earlier, then the plain one.
+
+    Args:
+        rounds: after so many rows each time the worse half of the candidates is dropped; with none
+            of them every candidate answers all rows. Which rows come first depends on the rows'
+            content alone.
+        tokens: how many tokens may be run forward, about; a round that has used its share of them
+            ends without the candidates that are left, but not before it has scored two. None for
+            no limit.
+        on_trial: see `OnTrial`.
 
     Raises:
         ConfigError: no candidate can be used.
     """
-    table: list[Trial] = []
-    skipped: dict[str, str] = {}
-    best: Choice | None = None
-    plain: Choice | None = None
-    for manual in candidates:
-        try:
-            asked = manual.to_spec(spec, backbone.tokenizer, backbone.max_positions)
-        except ConfigError as error:
-            skipped[manual.name] = error.what
-            continue
-        raw = predict(backbone, asked, validation, batch_rows=batch_rows, token_budget=token_budget)
-        tokens = prompt_tokens(asked, backbone.tokenizer)
-        for variant, prior, stop, predictions in _variants(backbone, asked, raw):
-            score = _validation_score(spec, validation, predictions)
-            trial = Trial(manual.name, variant, len(manual.demonstrations), score, tokens)
-            table.append(trial)
+    running, skipped = _usable(backbone, spec, validation, candidates)
+    tried = list(running)
+    sizes = [*sorted(n for n in set(rounds) if n < len(validation)), len(validation)]
+    ordered = _as_drawn(validation, sizes)
+    left = tokens
+    for number, size in enumerate(sizes):
+        before = backbone.counts["tokens"]
+        share = None if left is None else max(left, 0) / (len(sizes) - number)
+        scored = 0
+        for candidate in running:
+            spent = backbone.counts["tokens"] - before
+            # Another one costs as much as those before it did.
+            if share is not None and scored >= _LEAST and spent * (scored + 1) / scored > share:
+                break
+            candidate.answer(backbone, ordered[:size], batch_rows, token_budget)
+            scored += 1
             if on_trial is not None:
-                on_trial(trial)
-            choice = Choice(manual, asked, variant, prior, stop, score, (), {})
-            if best is None or score > best.score:
-                best = choice
-            if variant == "plain" and (plain is None or score > plain.score):
-                plain = choice
-    if best is None:
-        raise ConfigError(
-            "no hand-written prompt can be used",
-            got="; ".join(f"{name}: {why}" for name, why in skipped.items()) or "no candidates",
-            expected="at least one",
-        )
-    best = replace(best, table=tuple(table), skipped=skipped)
-    if plain is None or best.variant == "plain":
+                on_trial(candidate.trial(candidate.best), scored, len(running))
+        if left is not None:
+            left -= backbone.counts["tokens"] - before
+        running = sorted(running[:scored], key=lambda c: c.best.rank, reverse=True)
+        if number < len(sizes) - 1:
+            running = running[: (len(running) + 1) // 2]
+    skipped |= {c.manual.name: _SPENT for c in tried if not c.answers}
+    table = tuple(c.trial(reading) for c in tried for reading in c.readings)
+    winner, written = running[0], max(running, key=lambda c: c.plain.rank)
+    best = replace(winner.choice(winner.best), table=table, skipped=skipped)
+    if best.variant == "plain":
         return best
-    return replace(best, as_written=replace(plain, table=best.table, skipped=skipped))
+    plain = replace(written.choice(written.plain), table=table, skipped=skipped)
+    return replace(best, as_written=plain)
 
 
 def majority(
@@ -147,28 +248,60 @@ def majority(
     return score_predictions(spec, test, same, seed=seed)
 
 
-Variant = tuple[str, Mapping[str, float] | None, str | None, Sequence[Prediction]]
+def _usable(
+    backbone: Backbone,
+    spec: TaskSpec,
+    validation: Sequence[Record],
+    candidates: Sequence[ManualPrompt],
+) -> tuple[list[_Candidate], dict[str, str]]:
+    """The candidates that can be asked, and why the others cannot.
+
+    Raises:
+        ConfigError: none can.
+    """
+    tokenizer = backbone.tokenizer
+    longest = max((len(spec.encode(r, tokenizer).context) for r in validation), default=0)
+    own = prompt_tokens(spec, tokenizer)
+    usable: list[_Candidate] = []
+    skipped: dict[str, str] = {}
+    for manual in candidates:
+        try:
+            asked = manual.to_spec(spec, tokenizer, backbone.max_positions)
+        except ConfigError as error:
+            skipped[manual.name] = error.what
+            continue
+        tokens = prompt_tokens(asked, tokenizer)
+        # Records that are cut because of it would be no fair trial.
+        if longest + tokens - own > asked.max_length:
+            skipped[manual.name] = "the hand-written prompt leaves no room for whole records"
+            continue
+        usable.append(_Candidate(manual, asked, tokens))
+    if not usable:
+        raise ConfigError(
+            "no hand-written prompt can be used",
+            got="; ".join(f"{name}: {why}" for name, why in skipped.items()) or "no candidates",
+            expected="at least one",
+        )
+    return usable, skipped
 
 
-def _variants(backbone: Backbone, spec: TaskSpec, raw: Sequence[Prediction]) -> Iterator[Variant]:
-    """The ways to read the same predictions: name, prior, stop, predictions."""
-    yield "plain", None, None, raw
-    if spec.kind == "text-to-text":
-        for name, stop in (("first line", "\n"), ("first paragraph", "\n\n")):
-            yield name, None, stop, [replace(p, answer=cut_answer(p.answer, stop)) for p in raw]
-        return
-    for name, prior in (
-        ("batch-calibrated", batch_prior(raw)),
-        ("content-free-calibrated", content_free_prior(backbone, spec)),
-    ):
-        yield name, prior, None, calibrate(raw, prior)
+def _as_drawn(records: Sequence[Record], sizes: Sequence[int]) -> list[Record]:
+    """The records so that the first n, for every n of the sizes, are those that n rows draw."""
+    ordered: list[Record] = []
+    seen: set[int] = set()
+    for size in sizes:
+        ordered += [r for r in draw_rows(records, size, "rounds") if id(r) not in seen]
+        seen |= set(map(id, ordered))
+    return ordered
 
 
-def _validation_score(
-    spec: TaskSpec, records: Sequence[Record], predictions: Sequence[Prediction]
-) -> float:
-    gold = [str(record.target) for record in records]
-    answers = [prediction.answer for prediction in predictions]
-    if spec.kind == "text-to-text":
-        return text_metrics(gold, answers)[0]["rouge_l"]
-    return float(np.mean([g == a for g, a in zip(gold, answers, strict=True)]))
+def _reading(
+    variant: str,
+    prior: Mapping[str, float] | None,
+    gold: Sequence[str],
+    predictions: Sequence[Prediction],
+) -> _Reading:
+    pairs = list(zip(gold, predictions, strict=True))
+    sureness = np.mean([np.log(max(p.probabilities[g], 1e-12)) for g, p in pairs])
+    score = np.mean([g == p.answer for g, p in pairs])
+    return _Reading(variant, prior, None, float(score), float(sureness))

@@ -9,9 +9,10 @@ the slopes left at 1).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cuecard.evaluation.predict import label_scores
+from cuecard.evaluation.predict import calibrate, label_scores
 from cuecard.lazy import np
 from cuecard.types import Prediction
 
@@ -75,3 +76,31 @@ def _objective(scores: Floats, wanted: Floats, prior: Floats) -> tuple[float, Fl
     logs = shifted - np.logaddexp.reduce(shifted, axis=1, keepdims=True)
     lost = float(-(wanted * logs).sum() + (prior @ prior) / (2 * _SPREAD**2))
     return lost, np.exp(logs)
+
+
+def cross_fitted(
+    predictions: Sequence[Prediction], gold: Sequence[str], folds: int = 5
+) -> list[Prediction]:
+    """Every prediction calibrated by a prior that was fitted without it.
+
+    What a fitted prior is worth can be told from these rows themselves, as it cannot where a
+    prior was fitted on the rows that it is scored on.
+
+    Args:
+        predictions: of a classification, not calibrated yet; row i is in fold i mod `folds`.
+        gold: the right label of each.
+
+    Raises:
+        ConfigError: fewer than two predictions, or predictions of texts.
+    """
+    count = len(predictions)
+    folds = min(folds, count)
+    found: list[Prediction | None] = [None] * count
+    for fold in range(folds):
+        others = [i for i in range(count) if i % folds != fold]
+        prior = fitted_prior([predictions[i] for i in others], [gold[i] for i in others])
+        held = range(fold, count, folds)
+        read = calibrate([predictions[i] for i in held], prior)
+        for i, prediction in zip(held, read, strict=True):
+            found[i] = replace(prediction, index=predictions[i].index)
+    return [prediction for prediction in found if prediction is not None]

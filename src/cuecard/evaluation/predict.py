@@ -231,10 +231,15 @@ def content_free_prior(
     Raises:
         ConfigError: a text-to-text task.
     """
+    blanks = content_free_records(spec, backbone.tokenizer)
+    return label_prior(backbone, spec, blanks, injection, slot=slot)
+
+
+def content_free_records(spec: TaskSpec, tokenizer: Tokenizer) -> list[Record]:
+    """Inputs that say nothing, as far as they leave a token to read after."""
     blanks = [Record(dict.fromkeys(spec.field_names, text), None) for text in CONTENT_FREE]
     # A template that is its field alone has no token to read after when the field is empty.
-    usable = [record for record in blanks if spec.encode(record, backbone.tokenizer).context]
-    return label_prior(backbone, spec, usable, injection, slot=slot)
+    return [record for record in blanks if spec.encode(record, tokenizer).context]
 
 
 def cut_answer(text: str, stop: str | None) -> str:
