@@ -13,8 +13,11 @@ from cuecard.catalogue import (
     dataset_file,
     is_catalogue_name,
 )
+from cuecard.catalogue.resolve import is_cached
 from cuecard.errors import BackboneError
 from cuecard.types import Backbone
+
+SENTENCE_ENCODER = "all-minilm-l6-v2"
 
 
 def load_backbone(
@@ -63,6 +66,13 @@ def load_backbone(
             folder, name=known, dtype=dtype, device=device, quantize=quantize, adapter=adapter
         )
     return load_frozen(name, dtype=dtype, device=device, quantize=quantize, adapter=adapter)
+
+
+def sentence_encoder() -> Backbone | None:
+    """The catalogue's sentence encoder, if it is in the cache: nothing is fetched for it."""
+    if not is_cached(SENTENCE_ENCODER):
+        return None
+    return load_backbone(SENTENCE_ENCODER, dtype="fp32")
 
 
 def data_source(name: str | Path, progress: Progress | None = None) -> str | Path:

@@ -66,6 +66,11 @@ class DataRecipe(_Section):
         """Recipes written when it could be left open say null."""
         return 0 if value is None else value
 
+    @property
+    def name(self) -> str:
+        """What reports call the data: a file's or folder's name, or what else it is named."""
+        return Path(self.path).name if Path(self.path).exists() else self.path
+
 
 class TaskRecipe(_Section):
     """What is asked; see `TaskSpec`."""
@@ -96,7 +101,8 @@ class Recipe(_Section):
             from is a prompt's folder here, or a multitask run's.
         compare: whether to compare with hand-written prompts on the test rows, or an encoder with
             itself without the prompt.
-        demonstrations: how many solved rows the in-context prompts show.
+        demonstrations: how many solved rows the in-context prompts show: several numbers suited to
+            the task where it is not said, none of them for `[]`.
         out: the run's folder; runs/ and the data's name by default.
     """
 
@@ -110,7 +116,7 @@ class Recipe(_Section):
     method: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     training: TrainConfig = TrainConfig()
     compare: bool = True
-    demonstrations: tuple[int, ...] = (4,)
+    demonstrations: tuple[int, ...] | None = None
     out: str | None = None
 
     @field_validator("method")
@@ -319,7 +325,7 @@ def run_recipe(
             task,
             run,
             folder,
-            title=folder.name,
+            title=recipe.data.name,
             resume=f"{RUN.command} --resume {folder}",
             compare=recipe.compare,
             demonstrations=recipe.demonstrations,

@@ -107,7 +107,7 @@ def run_sweep(
             task,
             run,
             run.folder,
-            title=f"{folder.name}, the chosen trial",
+            title=f"{recipe.data.name}, the chosen trial",
             resume=f"{SWEEP.command} --resume {folder}",
             compare=recipe.compare,
             demonstrations=recipe.demonstrations,

@@ -75,8 +75,10 @@ def test_plain_lines(events: list[dict[str, Any]]) -> None:
     assert looks[0].endswith(", best so far")
     assert any(re.match(r"Testing on \d+ rows", line) for line in lines)
     assert any(line.startswith("Trained in ") for line in lines)
-    assert any(re.match(r"  by hand: .*: [01]\.\d{3} on validation rows", line) for line in lines)
-    assert any(line.startswith("Testing the best of them, by hand: ") for line in lines)
+    tried = r"  \d+ of \d+, by hand: .*: [01]\.\d{3} on \d+ validation rows"
+    assert any(re.match(tried, line) for line in lines)
+    assert any(line.startswith("Comparing with by hand: ") for line in lines)
+    assert any(line.startswith("Comparing with TF-IDF") for line in lines)
 
 
 def test_terminal_draws_a_bar_and_leaves_the_lines(events: list[dict[str, Any]]) -> None:

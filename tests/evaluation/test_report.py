@@ -19,21 +19,22 @@ from cuecard.plain_files import write_text
 from cuecard.types import Interval
 
 ROWS = [
-    Row("majority [all]", 0.5, 1 / 3, Interval(0.48, 0.52), 0, 0, None),
-    Row("soft | prompt", 0.875, 0.8749, None, 23, 46080, 12.345),
+    Row("majority [all]", 0.5, 1 / 3, Interval(0.48, 0.52), 0, 0, None, None),
+    Row("soft | prompt", 0.875, 0.8749, None, 23, 46080, 61.26, 12.345),
 ]
 
 
 def test_markdown_table_by_hand():
     head, *lines = markdown_table(ROWS).splitlines()
     names = (
-        "prompt | accuracy | macro-F1 | 95% interval | prompt tokens/request | bytes/task | seconds"
+        "prompt | accuracy | macro-F1 | 95% interval | prompt tokens/request | bytes/task "
+        "| fit CPU-s | test s"
     )
     assert head == f"| {names} |"
     assert lines == [
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| majority [all] | 0.500 | 0.333 | 0.480 - 0.520 | 0 | 0 | - |",
-        r"| soft \| prompt | 0.875 | 0.875 | - | 23 | 46,080 | 12.3 |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| majority [all] | 0.500 | 0.333 | 0.480 - 0.520 | 0 | 0 | - | - |",
+        r"| soft \| prompt | 0.875 | 0.875 | - | 23 | 46,080 | 61.3 | 12.3 |",
     ]
 
 

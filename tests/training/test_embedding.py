@@ -115,6 +115,9 @@ def test_the_comparison_is_with_the_encoder_itself() -> None:
     before = evaluate(backbone, SPEC, task.test)
     assert proof.rows[0].score == before.score and proof.rows[-1].score == run.test.score  # type: ignore[union-attr]
     assert proof.report["gain"] == pytest.approx(run.test.score - before.score)  # type: ignore[union-attr]
+    assert [row.prompt for row in proof.rows] == ["no prompt", "TF-IDF", "trained: prompt-tuning"]
+    best = max(row.score for row in proof.rows[:2])
+    assert proof.report["gain_best"] == pytest.approx(run.test.score - best)  # type: ignore[union-attr]
     with pytest.raises(ConfigError, match="makes vectors"):
         prove(backbone, task, run)
 

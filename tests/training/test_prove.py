@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from cuecard.errors import DataError
+from cuecard.evaluation.manual import ManualPrompt, demonstration_counts, with_demonstrations
 from cuecard.methods import PromptTuning
+from cuecard.tasks import TaskSpec
 from cuecard.training import TrainConfig
 from cuecard.training.prove import prove, write_proof
 from cuecard.training.train import train
-from reviews import review_task, title_task
+from cuecard.types import Record
+from reviews import LONG_SPEC, SPEC, TEXT_SPEC, review_task, title_task
 from tiny import tiny_backbone
 
 NEEDED = (
@@ -32,29 +35,85 @@ def test_the_report_holds_what_was_measured(tmp_path: Path) -> None:
     run = train(backbone, task, PromptTuning(length=8), TrainConfig(steps=40), folder=tmp_path)
     seen: list[dict[str, Any]] = []
     proof = prove(backbone, task, run, observer=seen.append)
-    write_proof(proof, task, run, tmp_path, "reviews")
+    write_proof(proof, task, run, tmp_path, "reviews.csv")
     report = json.loads((tmp_path / "report.json").read_text())
     assert set(NEEDED) <= set(report)
     assert report["test_rows"] == len(task.test)
     assert run.test is not None
-    for name in ("majority", "manual", "in_context", "prompt"):
+    others = ["majority", "tfidf", "sentence_vectors", "start", "manual", "in_context"]
+    for name in (*others, "prompt"):
         assert 0 <= report[name]["accuracy"] <= 1
         low, high = report[name]["ci95"]
         assert low <= report[name]["accuracy"] <= high
     assert report["prompt"]["accuracy"] == run.test.score
     assert report["gain"] == pytest.approx(run.test.score - report["manual"]["accuracy"])
     assert report["gain_ci95"][0] <= report["gain"] <= report["gain_ci95"][1]
-    assert len(report["manual"]["candidates"]) >= 9
+    assert report["gain_majority"] == pytest.approx(run.test.score - report["majority"]["accuracy"])
+    best = max(
+        report[name]["accuracy"] for name in (*others, "manual_calibrated") if name in report
+    )
+    assert report["gain_best"] == pytest.approx(run.test.score - best)
+    assert report[report["best"]]["accuracy"] == best
+    assert report["gain_best_ci95"][0] <= report["gain_best"] <= report["gain_best_ci95"][1]
+    tried = len({trial["name"] for trial in report["manual"]["candidates"]})
+    assert tried + len(report["manual"]["skipped"]) == 6
+    spared = {name: why for name, why in report["left_out"].items() if "not tried" in why}
+    assert report["left_out"] == spared  # what the training's tokens did not pay for
+    assert (f"{6 - tried} of 6 prompts written by hand" in spared) == (tried < 6)
     assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == len(task.test)
     markdown = (tmp_path / "report.md").read_text()
+    assert markdown.startswith("# reviews.csv: prompt-tuning on tiny-llama\n")
     assert "trained: prompt-tuning" in markdown and "paired 95% interval" in markdown
+    assert "over the majority class" in markdown and "over the best of all others, " in markdown
+    assert "test rows, scored once" in markdown
     for figure in ("training.png", "confusion.png"):
         assert (tmp_path / "figures" / figure).read_bytes().startswith(b"\x89PNG")
     # Each contestant sees the test rows once.
     by_hand = {"manual", "manual_calibrated", "in_context"} & set(report)
-    tested = {report[name]["name"] for name in by_hand}
+    tested = {report[name]["name"] for name in by_hand} | {"tfidf", "sentence_vectors", "start"}
     assert sum(event["event"] == "baseline" for event in seen) == len(tested)
     assert report["best_by_hand"] in by_hand
+    names = [row.prompt for row in proof.rows]
+    assert names[:4] == [
+        "majority class",
+        "TF-IDF, logistic regression",
+        "sentence vectors of tiny-llama, logistic regression",
+        "start, untrained",
+    ]
+    assert all(row.bytes_per_task > 0 and row.fit_cpu_seconds for row in proof.rows[1:3])
+
+
+@pytest.mark.parametrize("spec", [SPEC, LONG_SPEC], ids=["one token", "several tokens"])
+def test_the_comparison_costs_less_than_the_training(spec: TaskSpec) -> None:
+    """Counted in tokens, those of training steps twice."""
+    backbone, task = tiny_backbone(), review_task(300, spec)
+    run = train(backbone, task, PromptTuning(length=8), TrainConfig(steps=60))
+    before, seen = backbone.counts["tokens"], list[dict[str, Any]]()
+    proof = prove(backbone, task, run, observer=seen.append)
+    spent = backbone.counts["tokens"] - before
+    assert spent == proof.report["comparison"]["tokens"]
+    assert spent < run.tokens == proof.report["comparison"]["training_tokens"]
+    assert {"start", "manual", "in_context", "sentence_vectors"} <= set(proof.report)
+    # Many are tried on few rows, and few on all.
+    tried = [event for event in seen if event["event"] == "candidate"]
+    rows = [event["rows"] for event in tried]
+    assert rows.count(32) > rows.count(len(task.validation)) >= 2
+    assert all(1 <= event["i"] <= event["n"] for event in tried)
+
+
+def test_demonstrations_show_every_label_by_default() -> None:
+    spec = SPEC.model_copy(update={"labels": tuple("abcde"), "words": {}})
+    records = [Record({"text": f"row {i}"}, "abcde"[i % 5]) for i in range(100)]
+    counts = demonstration_counts(spec, records)
+    assert counts == (5, 8, 10, 12, 16)
+    for count in counts:
+        (shown,) = with_demonstrations(ManualPrompt("m", SPEC.template), records, [count], spec, 0)
+        assert {record.target for record in shown.demonstrations} == set("abcde")
+    assert demonstration_counts(spec, records[:14]) == (5, 8)  # the shorter half of each label
+    many = spec.model_copy(update={"labels": tuple(map(str, range(40)))})
+    rows = [Record({"text": f"row {i}"}, str(i % 40)) for i in range(200)]
+    assert demonstration_counts(many, rows) == (4, 8, 12, 16)
+    assert demonstration_counts(TEXT_SPEC, records) == (4, 8)
 
 
 def test_calibrated_and_written_prompts_are_compared_apart() -> None:
@@ -62,17 +121,56 @@ def test_calibrated_and_written_prompts_are_compared_apart() -> None:
     backbone, task = tiny_backbone(), review_task(150)
     run = train(backbone, task, PromptTuning(length=8), TrainConfig(steps=2))
     report = prove(backbone, task, run, demonstrations=()).report
-    assert report["manual"]["variant"] == "plain"
-    scores = {(t.name, t.variant): t.score for t in report["manual"]["candidates"]}
+    assert report["manual"]["variant"] == "plain" and "in_context" not in report
+    trials = report["manual"]["candidates"]
+    whole = [t for t in trials if t.rows == max(t.rows for t in trials)]
     best = {
-        kind: max(s for (_, v), s in scores.items() if (v == "plain") == kind)
+        kind: max(t.score for t in whole if (t.variant == "plain") == kind)
         for kind in (True, False)
     }
-    assert scores[report["manual"]["name"], "plain"] == best[True]
-    assert ("manual_calibrated" in report) == (best[False] > best[True])
+    (own,) = (t for t in whole if (t.name, t.variant) == (report["manual"]["name"], "plain"))
+    assert own.score == best[True]
+    assert "manual_calibrated" in report or best[False] <= best[True]
     if "manual_calibrated" in report:
+        assert best[False] >= best[True]
         low, high = report["gain_calibrated_ci95"].low, report["gain_calibrated_ci95"].high
         assert low <= report["gain_calibrated"] <= high
+
+
+def test_what_has_no_room_is_left_out_with_a_note() -> None:
+    """In a window of 256 tokens two long texts have no place, nor has a chat around one."""
+    backbone, task = tiny_backbone(), review_task(60)
+    spec = task.spec.model_copy(update={"max_length": 250})
+    stretch = "one of the best " * 13
+
+    def stretched(rows: tuple[Record, ...]) -> tuple[Record, ...]:
+        return tuple(replace(r, fields={"text": f"{stretch}{r.fields['text']}"}) for r in rows)
+
+    wide = replace(
+        task,
+        spec=spec,
+        train=stretched(task.train),
+        validation=stretched(task.validation),
+        test=stretched(task.test),
+    )
+    run = train(backbone, wide, PromptTuning(length=4), TrainConfig(steps=1, batch_rows=2))
+    proof = prove(backbone, wide, run)
+    assert "in_context" not in proof.report and "manual" in proof.report
+    assert "leaves no room" in proof.report["left_out"]["prompts with demonstrations"]
+    assert any(note.startswith("Left out: prompts with demonstrations (") for note in proof.notes)
+    short = replace(wide, train=wide.train[:3])
+    asked = prove(backbone, short, run, demonstrations=(4,)).report["left_out"][
+        "prompts with demonstrations"
+    ]
+    assert "need more" in asked
+
+
+def test_one_test_row_is_enough_for_a_report() -> None:
+    backbone, task = tiny_backbone(), review_task(60)
+    task = replace(task, test=task.test[:1])
+    run = train(backbone, task, PromptTuning(length=4), TrainConfig(steps=1))
+    proof = prove(backbone, task, run, demonstrations=())
+    assert proof.report["gain_best"] in (-1.0, 0.0, 1.0)
 
 
 def test_text_to_text_is_proved_by_rouge_l(tmp_path: Path) -> None:
@@ -82,7 +180,8 @@ def test_text_to_text_is_proved_by_rouge_l(tmp_path: Path) -> None:
     write_proof(proof, task, run, tmp_path, "titles")
     assert proof.report["metric"] == "rouge_l"
     assert "in_context" not in proof.report
-    assert len(proof.rows) == 3 and proof.columns[1] == "ROUGE-L"
+    assert {"majority", "manual"} <= set(proof.report) and proof.columns[1] == "ROUGE-L"
+    assert ("start" in proof.report) != ("start, untrained" in proof.report["left_out"])
     assert not (tmp_path / "figures" / "confusion.png").exists()
 
 

@@ -67,6 +67,15 @@ def dataset_file(name: str, subset: str | None = None, progress: Progress | None
     return prepare(DATASETS[dataset], progress) / f"{part}.csv"
 
 
+def is_cached(name: str) -> bool:
+    """Whether a catalogue backbone lies in the cache, whole.
+
+    Args:
+        name: a key of `BACKBONES`.
+    """
+    return find_damage(entry_folder(BACKBONES[name]), BACKBONES[name]) is None
+
+
 def entry_folder(entry: Entry) -> Path:
     """Where an entry's converted folder lies, whether it is there or not."""
     kind = "backbones" if isinstance(entry, BackboneEntry) else "datasets"

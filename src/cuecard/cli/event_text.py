@@ -99,16 +99,18 @@ def _done(event: Event) -> str:
 
 
 def _candidate(event: Event) -> str:
-    return f"  {_manual(event)}: {event['score']:.3f} on validation rows"
+    place = f"{event['i']} of {event['n']}"
+    rows = f"{event['rows']:,} validation rows"
+    return f"  {place}, by hand: {_read(event)}: {event['score']:.3f} on {rows}"
 
 
 def _baseline(event: Event) -> str:
-    return f"Testing the best of them, {_manual(event)}"
+    return f"Comparing with {_read(event)}"
 
 
-def _manual(event: Event) -> str:
+def _read(event: Event) -> str:
     variant = "" if event["variant"] == "plain" else f" ({event['variant']})"
-    return f"by hand: {event['name']}{variant}"
+    return f"{event['name']}{variant}"
 
 
 _PLACES = {"memory": "memory", "disk": "the run's folder"}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from cuecard.errors import ConfigError
 from cuecard.evaluation.calibration import cross_fitted, fitted_prior
@@ -29,9 +30,10 @@ from cuecard.tasks.spec import TaskSpec
 from cuecard.tasks.splits import draw_rows
 from cuecard.types import Backbone, Prediction, Record
 
-# What a round scores whatever it costs, so that there is a choice.
+# What the first round scores whatever it costs, so that there is a choice.
 _LEAST = 2
-_SPENT = "not tried: the comparison may not cost more than the training"
+# Why a candidate was skipped that the tokens did not last for.
+NOT_TRIED = "not tried: the comparison may not cost more than the training"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +189,8 @@ def select_manual(
             of them every candidate answers all rows. Which rows come first depends on the rows'
             content alone.
         tokens: how many tokens may be run forward, about; a round that has used its share of them
-            ends without the candidates that are left, but not before it has scored two. None for
-            no limit.
+            ends without the candidates that are left, but the first one not before it has scored
+            two. None for no limit.
         on_trial: see `OnTrial`.
 
     Raises:
@@ -196,17 +198,21 @@ def select_manual(
     """
     running, skipped = _usable(backbone, spec, validation, candidates)
     tried = list(running)
-    sizes = [*sorted(n for n in set(rounds) if n < len(validation)), len(validation)]
+    # A round that is nearly the last one drops nothing worth its while.
+    sizes = [*sorted(n for n in set(rounds) if 3 * n <= 2 * len(validation)), len(validation)]
+    # What each round has to answer, if half of the candidates are dropped after each.
+    new = [(size - before) / 2**i for i, (before, size) in enumerate(pairwise([0, *sizes]))]
     ordered = _as_drawn(validation, sizes)
     left = tokens
     for number, size in enumerate(sizes):
         before = backbone.counts["tokens"]
-        share = None if left is None else max(left, 0) / (len(sizes) - number)
+        share = None if left is None else max(left, 0) * new[number] / sum(new[number:])
         scored = 0
         for candidate in running:
             spent = backbone.counts["tokens"] - before
             # Another one costs as much as those before it did.
-            if share is not None and scored >= _LEAST and spent * (scored + 1) / scored > share:
+            least = 1 if number else _LEAST
+            if share is not None and scored >= least and spent * (scored + 1) / scored > share:
                 break
             candidate.answer(backbone, ordered[:size], batch_rows, token_budget)
             scored += 1
@@ -217,7 +223,7 @@ def select_manual(
         running = sorted(running[:scored], key=lambda c: c.best.rank, reverse=True)
         if number < len(sizes) - 1:
             running = running[: (len(running) + 1) // 2]
-    skipped |= {c.manual.name: _SPENT for c in tried if not c.answers}
+    skipped |= {c.manual.name: NOT_TRIED for c in tried if not c.answers}
     table = tuple(c.trial(reading) for c in tried for reading in c.readings)
     winner, written = running[0], max(running, key=lambda c: c.plain.rank)
     best = replace(winner.choice(winner.best), table=table, skipped=skipped)
@@ -279,7 +285,7 @@ def _usable(
     if not usable:
         raise ConfigError(
             "no hand-written prompt can be used",
-            got="; ".join(f"{name}: {why}" for name, why in skipped.items()) or "no candidates",
+            got="; ".join(dict.fromkeys(skipped.values())) or "no candidates",
             expected="at least one",
         )
     return usable, skipped

@@ -111,13 +111,23 @@ def retrieve(
 
 def nearest(records: Sequence[Record], anchors: Tensor, positives: Tensor) -> list[Prediction]:
     """The nearest targets of each record, a text that several records share counted once."""
+    first = distinct_targets(records)
+    return ranked(list(first), anchors @ positives[list(first.values())].T)
+
+
+def distinct_targets(records: Sequence[Record]) -> dict[str, int]:
+    """The records' targets, each once -> the first record that has it."""
     first: dict[str, int] = {}
     for place, record in enumerate(records):
         first.setdefault(record.target or "", place)
-    texts, places = list(first), list(first.values())
-    cosines, order = (anchors @ positives[places].T).topk(min(FOUND, len(texts)), dim=1)
+    return first
+
+
+def ranked(texts: Sequence[str], cosines: Tensor) -> list[Prediction]:
+    """The texts with the largest of each row's cosines [n, texts], as predictions."""
+    largest, order = cosines.topk(min(FOUND, len(texts)), dim=1)
     found = []
-    for index, (values, chosen) in enumerate(zip(cosines.tolist(), order.tolist(), strict=True)):
+    for index, (values, chosen) in enumerate(zip(largest.tolist(), order.tolist(), strict=True)):
         scores = {texts[at]: value for at, value in zip(chosen, values, strict=True)}
         found.append(Prediction(index, next(iter(scores)), scores, {}))
     return found

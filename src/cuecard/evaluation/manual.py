@@ -18,6 +18,8 @@ from cuecard.types import Record, Tokenizer
 
 # More labels than this make a list that is longer than most texts.
 _MOST_LISTED = 30
+# Up to so many labels, demonstrations show every one of them.
+_FEW_LABELS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,28 @@ def default_manual_prompts(spec: TaskSpec, *, chat: bool = True) -> list[ManualP
     if len(set(large.values())) == len(large):
         talk.append(ManualPrompt("chat, capitals", spec.template, reply, chat=True, words=large))
     return plain + (talk if chat else [])
+
+
+def demonstration_counts(spec: TaskSpec, train: Sequence[Record]) -> tuple[int, ...]:
+    """How many demonstrations are worth trying for a task, fewest first.
+
+    4, 8, 12 and 16, or 4 and 8 texts; as many as show every label once or twice where these are
+    few, and no fewer than show all of them.
+    """
+    if not spec.labels:
+        counts = {4, 8}
+    else:
+        labels = len(spec.labels)
+        counts = {4, 8, 12, 16}
+        if labels <= _FEW_LABELS:
+            counts = {count for count in counts | {labels, 2 * labels} if count >= labels}
+    most = most_demonstrations(train, spec)
+    return tuple(sorted(count for count in counts if count <= most) or filter(None, [most]))
+
+
+def most_demonstrations(train: Sequence[Record], spec: TaskSpec) -> int:
+    """How many training records `with_demonstrations` chooses from."""
+    return sum(map(len, _short_ones(train, spec)))
 
 
 def with_demonstrations(

@@ -23,7 +23,8 @@ CLASSIFICATION_COLUMNS = (
     "95% interval",
     "prompt tokens/request",
     "bytes/task",
-    "seconds",
+    "fit CPU-s",
+    "test s",
 )
 TEXT_COLUMNS = ("prompt", "ROUGE-L", "token F1", *CLASSIFICATION_COLUMNS[3:])
 RETRIEVAL_COLUMNS = ("prompt", "recall@1", "recall@10", *CLASSIFICATION_COLUMNS[3:])
@@ -52,6 +53,7 @@ class Row:
         interval: of the score; None where there are too few rows for one.
         prompt_tokens: tokens per request besides the record's own text.
         bytes_per_task: what one more task costs on disk.
+        fit_cpu_seconds: CPU time to train, fit or choose it; None where nothing was to be done.
         seconds: wall time to answer the test rows; None where nothing was run.
     """
 
@@ -61,6 +63,7 @@ class Row:
     interval: Interval | None
     prompt_tokens: int
     bytes_per_task: int
+    fit_cpu_seconds: float | None
     seconds: float | None
 
     def cells(self) -> tuple[str, ...]:
@@ -72,6 +75,7 @@ class Row:
             "-" if self.interval is None else f"{self.interval.low:.3f} - {self.interval.high:.3f}",
             f"{self.prompt_tokens:,}",
             f"{self.bytes_per_task:,}",
+            "-" if self.fit_cpu_seconds is None else f"{self.fit_cpu_seconds:.1f}",
             "-" if self.seconds is None else f"{self.seconds:.1f}",
         )
 

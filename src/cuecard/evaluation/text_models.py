@@ -3,7 +3,7 @@
 TF-IDF of word pairs with logistic regression or ridge regression, and the same models on sentence
 vectors. How much the weights are shrunk is chosen on validation rows.
 
-This module imports scikit-learn, which takes a second: only what compares imports it.
+scikit-learn is imported when the first model is fitted.
 """
 
 from __future__ import annotations
@@ -11,27 +11,34 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.pipeline import FeatureUnion, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from cuecard.errors import ConfigError
+from cuecard.evaluation.embedding import distinct_targets, ranked
 from cuecard.evaluation.heads import fitted_thresholds, numbers, several_labels
 from cuecard.evaluation.predict import as_predictions
 from cuecard.evaluation.scoring import PRIMARY, score
+from cuecard.lazy import lazy_module, np, torch
+from cuecard.tasks.cells import options_of
 from cuecard.tasks.kinds import goal_of
 from cuecard.tasks.spec import TaskSpec
 from cuecard.tasks.splits import draw_rows
 from cuecard.types import Prediction, Record
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    _Outcome = tuple[list[Prediction], float, float]
+    _Model = Callable[[float, bool], Any]
+    _Outputs = Callable[[Any], Floats]
+
+sklearn_text = lazy_module("sklearn.feature_extraction.text")
+sklearn_linear = lazy_module("sklearn.linear_model")
+sklearn_pipeline = lazy_module("sklearn.pipeline")
+sklearn_scaling = lazy_module("sklearn.preprocessing")
+sklearn_errors = lazy_module("sklearn.exceptions")
 
 KINDS = ("classification", "multi-label", "regression")
 """The kinds of tasks that a linear model of the texts can do."""
@@ -87,7 +94,9 @@ def fit_tfidf(
     rows = [draw_rows(train, _MOST_ROWS, "tf-idf"), validation, test]
     texts = [[text_of(spec, record) for record in records] for records in rows]
     parts, features = _vectorizers(texts[0])
-    vectorizer = FeatureUnion([(str(number), part) for number, part in enumerate(parts)])
+    vectorizer = sklearn_pipeline.FeatureUnion(
+        [(str(number), part) for number, part in enumerate(parts)]
+    )
     try:
         read = [vectorizer.fit_transform(texts[0]), *map(vectorizer.transform, texts[1:])]
     except ValueError as error:  # no words at all
@@ -121,14 +130,46 @@ def fit_vectors(
     return _timed(found, 4 * _weights(spec) * (width + 1), started, features)
 
 
+def match_options(
+    spec: TaskSpec, train: Sequence[Record], test: Sequence[Record]
+) -> list[Prediction]:
+    """The option whose TF-IDF vector has the largest cosine with the text's ("multiple-choice").
+
+    Raises:
+        ConfigError: training rows without a word.
+    """
+    known = [text_of(spec, r) for r in train] + [
+        option for r in train for option in options_of(r.fields["options"])
+    ]
+    words = _fitted_words(known)
+    predictions = []
+    for index, record in enumerate(test):
+        options = options_of(record.fields["options"])
+        cosines = (words.transform(options) @ words.transform([text_of(spec, record)]).T).toarray()
+        (one,) = as_predictions(np.log(np.maximum(cosines.T, _LEAST)), options)
+        predictions.append(replace(one, index=index))
+    return predictions
+
+
+def match_pairs(
+    spec: TaskSpec, train: Sequence[Record], test: Sequence[Record]
+) -> list[Prediction]:
+    """Each text looked up among the test rows' targets by the cosine of TF-IDF ("embedding").
+
+    Raises:
+        ConfigError: training rows without a word.
+    """
+    known = [text for r in train for text in (text_of(spec, r), r.target or "")]
+    words = _fitted_words(known)
+    targets = list(distinct_targets(test))
+    texts = words.transform([text_of(spec, record) for record in test])
+    cosines = (texts @ words.transform(targets).T).toarray()
+    return ranked(targets, torch.from_numpy(cosines))
+
+
 def text_of(spec: TaskSpec, record: Record) -> str:
     """A record's fields, in the template's order, one behind the other."""
     return "\n".join(record.fields[name] for name in spec.field_names)
-
-
-_Outcome = tuple[list[Prediction], float, float]
-_Model = Callable[[float, bool], Any]
-_Outputs = Callable[[Any], Floats]
 
 
 def _timed(found: _Outcome, size: int, started: float, features: str) -> Fitted:
@@ -138,7 +179,7 @@ def _timed(found: _Outcome, size: int, started: float, features: str) -> Fitted:
 
 
 def _vectorizers(texts: Sequence[str]) -> tuple[list[Any], str]:
-    words = TfidfVectorizer(
+    words = sklearn_text.TfidfVectorizer(
         ngram_range=(1, 2),
         token_pattern=r"(?u)\b\w+\b",
         sublinear_tf=True,
@@ -146,25 +187,33 @@ def _vectorizers(texts: Sequence[str]) -> tuple[list[Any], str]:
     )
     if sum(map(len, texts)) > _MOST_CHARACTERS:
         return [words], "1 and 2 words"
-    characters = TfidfVectorizer(
+    characters = sklearn_text.TfidfVectorizer(
         analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, max_features=_FEATURES
     )
     return [words, characters], "1 and 2 words, 2 to 4 characters"
 
 
+def _fitted_words(texts: Sequence[str]) -> Any:
+    words = _vectorizers(texts)[0][0]
+    try:
+        return words.fit(texts)
+    except ValueError as error:  # no words at all
+        raise _nothing(str(error)) from error
+
+
 def _sparse_model(strength: float, is_number: bool) -> Any:
     if is_number:
-        return Ridge(alpha=1.0 / strength)
-    return LogisticRegression(C=strength, solver="liblinear")
+        return sklearn_linear.Ridge(alpha=1.0 / strength)
+    return sklearn_linear.LogisticRegression(C=strength, solver="liblinear")
 
 
 def _dense_model(strength: float, is_number: bool) -> Any:
     model: Any
     if is_number:
-        model = Ridge(alpha=100.0 / strength)
+        model = sklearn_linear.Ridge(alpha=100.0 / strength)
     else:
-        model = LogisticRegression(C=strength / 100.0, max_iter=200)
-    return make_pipeline(StandardScaler(), model)
+        model = sklearn_linear.LogisticRegression(C=strength / 100.0, max_iter=200)
+    return sklearn_pipeline.make_pipeline(sklearn_scaling.StandardScaler(), model)
 
 
 def _fit(spec: TaskSpec, rows: Sequence[tuple[Sequence[Record], Any]], model: _Model) -> _Outcome:
@@ -214,7 +263,7 @@ def _fitted(spec: TaskSpec, model: _Model, strength: float, read: Any, goals: Fl
         raise _nothing("one and the same target in every training row")
     with warnings.catch_warnings():
         # What has not converged is judged by its validation score as everything is.
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", sklearn_errors.ConvergenceWarning)
         if spec.kind == "regression":
             number = model(strength, True).fit(read, goals[:, 0])
             return lambda other: np.asarray(number.predict(other)).reshape(-1, 1)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from cuecard.evaluation.predict import BATCH_ROWS
+from cuecard.lazy import inference_mode, np
 from cuecard.tasks.batching import collate, inside_of, ordered_batches
 from cuecard.tasks.embedding import collate_texts, pooled
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Record
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # The beginning of a text says what it is about; sentence encoders were trained on as much.
 _MOST_TOKENS = 128
@@ -25,7 +26,7 @@ def has_text_vectors(backbone: Backbone) -> bool:
     return backbone.lacks("decoder-tokens") is not None
 
 
-@torch.inference_mode()
+@inference_mode
 def text_vectors(backbone: Backbone, texts: Sequence[str]) -> NDArray[np.float64]:
     """[n, H] the mean of the last layer's states over a text's first 128 tokens, of unit length.
 

@@ -34,6 +34,7 @@ class State:
         error: what it ended with, if that is an error's fields.
         log_bytes: how long the log was; what was written later is dropped on resuming.
         cpu_seconds, wall_seconds: its share of what was spent on it and others together.
+        start_prior: what calibration would take off the labels' scores before the first step.
         tokens: its share of the tokens run forward, those of optimizer steps counted twice.
     """
 
@@ -56,6 +57,7 @@ class State:
     log_bytes: int = 0
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
+    start_prior: dict[str, float] | None = None
     tokens: float = 0.0
 
 

@@ -145,6 +145,8 @@ class Member:
             state.best_prior = seen.prior
         else:
             state.waited += 1
+        if not state.looks:
+            state.start_prior = seen.prior
         state.looks.append((state.step, -score[0]))
         self._log.write(
             "validation",

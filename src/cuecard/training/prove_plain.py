@@ -1,84 +1,154 @@
-"""What a prompt buys on tasks that no prompt written by hand answers: beside a simple baseline."""
+"""Contestants that are no prompts: constants, linear models of the texts, and the untrained start.
+
+They learn from training rows, are chosen on validation rows and see the test rows once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import time
 
+from cuecard.evaluation.baselines import majority
 from cuecard.evaluation.constant import baseline
-from cuecard.evaluation.evaluate import Evaluation, Gain, evaluate, gain
-from cuecard.evaluation.report import Row, paired
-from cuecard.evaluation.scoring import SECOND
-from cuecard.tasks import Task
-from cuecard.training.log import Observer
-from cuecard.training.run_facts import numbers, rows_note, run_facts, training_note
-from cuecard.training.train import Run
+from cuecard.evaluation.evaluate import evaluate, score_predictions
+from cuecard.evaluation.text_models import (
+    KINDS,
+    Fitted,
+    fit_tfidf,
+    fit_vectors,
+    match_options,
+    text_of,
+)
+from cuecard.evaluation.text_vectors import has_text_vectors, text_vectors
+from cuecard.lazy import torch
+from cuecard.tasks import draw_rows
+from cuecard.training.comparison import Comparison, Contestant
+from cuecard.training.setup import new_method
 from cuecard.types import Backbone
 
+# Sentence vectors of so many training rows say what more would, to a point or two.
+_VECTOR_ROWS = 1_000
+# And of so many, at most and at least, where the backbone itself has to make them.
+_OWN_VECTOR_ROWS, _LEAST_VECTOR_ROWS = 400, 40
+TOO_DEAR = "the comparison may not cost more than the training"
 
-def compare_plainly(
-    backbone: Backbone, task: Task, run: Run, tell: Observer
-) -> tuple[tuple[Row, ...], tuple[str, ...], dict[str, Any]]:
-    """The table's rows, its notes, and the report.
 
-    The baseline learns from training rows and sees the test rows once. Options are also chosen by
-    the template without a prompt.
-    """
-    assert run.test is not None
+def compare_constant(comparison: Comparison) -> None:
+    """Add the most common answer, or what the kind of task has in its place."""
+    task = comparison.task
+    if task.spec.kind in ("classification", "text-to-text"):
+        found = majority(task.spec, task.train, task.test)
+        comparison.add(Contestant("majority", "majority class", "the majority class", found))
+        return
     name, found = baseline(task.spec, task.train, task.test)
-    contestants: dict[str, tuple[str, Evaluation]] = {"baseline": (name, found)}
-    if not task.spec.headed:
-        tell({"event": "baseline", "name": "the template without a prompt", "variant": "plain"})
-        bare = evaluate(backbone, task.spec, task.test)
-        contestants["template"] = "the template without a prompt", bare
-    gains = {key: gain(run.test, other) for key, (_, other) in contestants.items()}
-    rows = [
-        _row(task, label, other, 0, other.seconds if key == "template" else None)
-        for key, (label, other) in contestants.items()
-    ]
-    trained = f"trained: {run.prompt.manifest.method}{' with a head' if task.spec.headed else ''}"
-    rows.append(_row(task, trained, run.test, run.prompt.nbytes, run.test.seconds))
-    report = _report(backbone, task, run, contestants, gains)
-    return tuple(rows), _notes(report, contestants, gains), report
+    comparison.add(Contestant("baseline", name, name, found))
+    if task.spec.kind == "multiple-choice":
+        name = "the option most like the text (TF-IDF)"
+        with comparison.optional(name):
+            said = match_options(task.spec, task.train, task.test)
+            found = score_predictions(task.spec, task.test, said)
+            comparison.add(Contestant("overlap", name, name, found))
 
 
-def _row(task: Task, name: str, found: Evaluation, size: int, seconds: float | None) -> Row:
-    return Row(
-        prompt=name,
-        score=found.score,
-        second=float(found.metrics[SECOND[task.spec.kind]]),
-        interval=found.ci95.get(found.primary),
-        prompt_tokens=found.tokens_per_request,
-        bytes_per_task=size,
-        seconds=seconds,
+def compare_bare(comparison: Comparison) -> None:
+    """Add the template without a prompt, which chooses among options too."""
+    task, name = comparison.task, "the template without a prompt"
+    comparison.begin(name)
+    with comparison.optional(name):
+        found = evaluate(
+            comparison.backbone, task.spec, task.test, on_rows=comparison.test_progress()
+        )
+        size = len(task.spec.template.encode())
+        comparison.add(Contestant("template", name, name, found, size))
+
+
+def compare_start(comparison: Comparison) -> None:
+    """Add the prompt as it was before its first step, calibrated as the trained one is."""
+    task, run = comparison.task, comparison.run
+    name = "start, untrained"
+    comparison.begin(name)
+    with comparison.optional(name), torch.no_grad():
+        seed = run.prompt.manifest.seed or 0
+        made = new_method(comparison.backbone, task.spec, run.method, seed)
+        found = evaluate(
+            comparison.backbone,
+            task.spec,
+            task.test,
+            made.injection(),
+            slot=run.method.slot,
+            prior=run.start_prior,
+            on_rows=comparison.test_progress(),
+        )
+        against = "the prompt before its first step"
+        comparison.add(Contestant("start", name, against, found, run.prompt.nbytes))
+
+
+def compare_text_models(comparison: Comparison, encoder: Backbone | None) -> None:
+    """Add linear models of the texts' words and of their vectors, where the kind has them.
+
+    Args:
+        encoder: what makes the vectors; the backbone itself by default.
+    """
+    task = comparison.task
+    if task.spec.kind not in KINDS:
+        return
+    how = "ridge regression" if task.spec.kind == "regression" else "logistic regression"
+    name = f"TF-IDF, {how}"
+    comparison.begin(name)
+    with comparison.optional(name):
+        fitted = fit_tfidf(task.spec, task.train, task.validation, task.test)
+        _add(comparison, "tfidf", name, f"TF-IDF with {how}", fitted)
+    source = comparison.backbone if encoder is None else encoder
+    kind = f"sentence vectors of {source.name}"
+    if not has_text_vectors(source):
+        comparison.leave_out(kind, "an encoder-decoder has no state per token to read")
+        return
+    rows = _vector_rows(comparison, source)
+    if rows is None:
+        comparison.leave_out(kind, TOO_DEAR)
+        return
+    comparison.begin(f"{kind}, {how}")
+    with comparison.optional(kind):
+        fitted = _fit_vectors(comparison, source, rows)
+        against = f"{kind} with {how}"
+        _add(comparison, "sentence_vectors", f"{kind}, {how}", against, fitted)
+
+
+def _vector_rows(comparison: Comparison, source: Backbone) -> int | None:
+    """Of how many training rows a model makes vectors; None where too few would be paid for.
+
+    A small encoder costs next to nothing; the backbone itself gets a quarter of what is left.
+    """
+    if source is not comparison.backbone:
+        return _VECTOR_ROWS
+    task, encode = comparison.task, comparison.backbone.tokenizer.encode
+    texts = [text_of(task.spec, record) for record in task.test]
+    each = max(1.0, sum(len(encode(text)) for text in texts) / len(texts))
+    rows = round(comparison.tokens_left / 4 / each - len(texts)) * 2 // 3
+    return min(rows, _OWN_VECTOR_ROWS) if rows >= _LEAST_VECTOR_ROWS else None
+
+
+def _fit_vectors(comparison: Comparison, source: Backbone, count: int) -> Fitted:
+    task, started = comparison.task, time.process_time()
+    parts = (
+        draw_rows(task.train, count, "vectors"),
+        draw_rows(task.validation, count // 2, "vectors"),
+        task.test,
     )
-
-
-def _report(
-    backbone: Backbone,
-    task: Task,
-    run: Run,
-    contestants: Mapping[str, tuple[str, Evaluation]],
-    gains: Mapping[str, Gain],
-) -> dict[str, Any]:
-    assert run.test is not None
-    metric = run.test.primary
-    report = run_facts(backbone, task, run)
-    report |= {"metric": metric, "prompt": numbers(run.test, metric)}
-    for key, (name, found) in contestants.items():
-        report[key] = {"name": name, **numbers(found, metric)}
-        report[f"gain_{key}"] = gains[key].value
-        report[f"gain_{key}_ci95"] = gains[key].ci95
-    return report
-
-
-def _notes(
-    report: Mapping[str, Any],
-    contestants: Mapping[str, tuple[str, Evaluation]],
-    gains: Mapping[str, Gain],
-) -> tuple[str, ...]:
-    over = [
-        f"Gain over {contestants[key][0]}: {found.value:+.3f}, {paired(found.ci95)}."
-        for key, found in gains.items()
+    rows = [
+        (part, text_vectors(source, [text_of(task.spec, record) for record in part]))
+        for part in parts
     ]
-    return (rows_note(report), *over, training_note(report))
+    spent = time.process_time() - started
+    features = f"mean states of {source.name}, {len(parts[0]):,} training rows"
+    return fit_vectors(task.spec, rows, features, spent)
+
+
+def _add(comparison: Comparison, key: str, name: str, against: str, fitted: Fitted) -> None:
+    task = comparison.task
+    found = score_predictions(task.spec, task.test, fitted.predictions)
+    facts = {
+        "features": fitted.features,
+        "strength": fitted.strength,
+        "validation_score": fitted.score,
+    }
+    comparison.add(Contestant(key, name, against, found, fitted.nbytes, fitted.cpu_seconds, facts))

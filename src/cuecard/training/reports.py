@@ -8,6 +8,7 @@ from pathlib import Path
 from cuecard.errors import Interrupted
 from cuecard.evaluation.manual import ManualPrompt
 from cuecard.interrupts import may_cut, stoppable
+from cuecard.names import sentence_encoder
 from cuecard.tasks import Task
 from cuecard.training.log import Observer
 from cuecard.training.prove import Proof, prove, write_proof
@@ -25,17 +26,17 @@ def report_run(
     title: str,
     resume: str,
     compare: bool = True,
-    demonstrations: Sequence[int] = (4,),
+    demonstrations: Sequence[int] | None = None,
     manual: Sequence[ManualPrompt] | None = None,
     observer: Observer | None = None,
 ) -> Proof | None:
     """Compare a finished run on its test rows, and leave the report in its folder.
 
     Args:
-        title: of the report.
+        title: what the report's title calls the data.
         resume: the whole command that goes on after Ctrl-C.
         compare: whether to compare at all.
-        demonstrations: how many solved rows the in-context prompts show.
+        demonstrations: as in `prove`.
         manual: hand-written prompts to compare with; made from the task by default.
 
     Returns:
@@ -50,9 +51,14 @@ def report_run(
         if task.spec.kind == "embedding":
             proof = prove_retrieval(backbone, task, run, observer=observer)
         else:
-            shown = tuple(k for k in demonstrations if k <= len(task.train) // 2)
             proof = prove(
-                backbone, task, run, manual=manual, demonstrations=shown, observer=observer
+                backbone,
+                task,
+                run,
+                manual=manual,
+                demonstrations=demonstrations,
+                encoder=sentence_encoder(),
+                observer=observer,
             )
         write_proof(proof, task, run, folder, title=title)
     return proof

@@ -27,7 +27,7 @@ class Result:
     Attributes:
         digest: of the prompt they belong to.
         validation: at the best step.
-        lr, steps, best_step, trained, cpu_seconds, seconds, tokens: as in `Run`.
+        lr, steps, best_step, trained, cpu_seconds, seconds, tokens, start_prior: as in `Run`.
         seed: of the intervals.
         test: the tested rows' seconds and prompt tokens; None where nothing was tested. The answers
             are in `predictions.jsonl`.
@@ -42,6 +42,7 @@ class Result:
     seconds: float
     trained: int
     tokens: int
+    start_prior: dict[str, float] | None
     seed: int
     test: dict[str, Any] | None
 

@@ -47,7 +47,7 @@ def numbers(found: Evaluation, metric: str) -> dict[str, Any]:
 def rows_note(facts: Mapping[str, Any]) -> str:
     """On how many rows it was tested and chosen, as a sentence."""
     said = (
-        f"{facts['test_rows']:,} test rows, touched once; everything was chosen on "
+        f"{facts['test_rows']:,} test rows, scored once; every choice was made on "
         f"{facts['validation_rows']:,} validation rows."
     )
     report: SplitReport = facts["data"]
@@ -55,10 +55,15 @@ def rows_note(facts: Mapping[str, Any]) -> str:
     return " ".join([said, *(f"{text[0].upper()}{text[1:]}." for text in more if text)])
 
 
+def seconds(spent: float) -> str:
+    """Seconds in a sentence: with a decimal where they are few."""
+    return f"{spent:,.0f}" if spent >= 10 else f"{spent:.1f}"
+
+
 def training_note(facts: Mapping[str, Any]) -> str:
     """What the training took, as a sentence."""
     return (
-        f"Trained in {facts['steps']} steps, {facts['train_cpu_seconds']:,.0f} CPU-seconds; "
+        f"Trained in {facts['steps']} steps, {seconds(facts['train_cpu_seconds'])} CPU-seconds; "
         f"best at step {facts['best_step']}; learning rate {facts['lr']:.3g}; "
         f"seed {facts['seed']}."
     )

@@ -45,7 +45,16 @@ if TYPE_CHECKING:
 # The sweep compares rates, which takes fewer rows than choosing a step.
 _SWEEP_ROWS = 200
 # What a run's folder keeps as it is.
-_NUMBERS = ("lr", "steps", "best_step", "trained", "cpu_seconds", "seconds", "tokens")
+_NUMBERS = (
+    "lr",
+    "steps",
+    "best_step",
+    "trained",
+    "cpu_seconds",
+    "seconds",
+    "tokens",
+    "start_prior",
+)
 # A prompt this close to always giving one answer has learnt nothing.
 _MARGIN = 0.01
 
@@ -67,6 +76,8 @@ class Run:
         tokens: run forward by the training, validations included; those of optimizer steps count
             twice, for the backward pass.
         method: the method's settings.
+        start_prior: what the calibration of its untrained start takes off the labels' scores; None
+            without calibration.
     """
 
     prompt: Prompt
@@ -82,6 +93,7 @@ class Run:
     folder: Path | None
     tokens: int
     method: MethodConfig
+    start_prior: Mapping[str, float] | None
 
 
 def train(
@@ -397,6 +409,7 @@ def finish_run(
         folder=folder,
         tokens=round(state.tokens),
         method=method,
+        start_prior=state.start_prior if job.config.calibrate else None,
     )
     if folder is not None:
         prompt.save(folder / "prompt", overwrite=True)

@@ -1,0 +1,233 @@
+"""The best prompts that could be written by hand, with and without demonstrations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cuecard.evaluation.baselines import NOT_TRIED, Choice, Trial, select_manual
+from cuecard.evaluation.evaluate import Evaluation, evaluate, score_predictions
+from cuecard.evaluation.manual import (
+    ManualPrompt,
+    default_manual_prompts,
+    demonstration_counts,
+    most_demonstrations,
+    with_demonstrations,
+)
+from cuecard.evaluation.predict import calibrate
+from cuecard.tasks import Task, draw_rows
+from cuecard.training.comparison import Comparison, Contestant
+from cuecard.types import Record
+
+# Draws of demonstrations for each number of them: which ones are shown matters much.
+_DRAWS = 3
+# What the zero-shot prompts may take of the tokens for choosing; those with demonstrations are
+# more, and longer.
+_ZERO_SHOT = 1 / 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Race:
+    """How candidates are chosen: on how many rows at most, and after how many half are dropped."""
+
+    rows: int
+    rounds: tuple[int, ...]
+
+
+# An answer in words takes many passes, a label one.
+_RACES = {
+    "classification": _Race(256, (32, 64, 128)),
+    "text-to-text": _Race(48, (8, 16)),
+}
+
+
+def compare_by_hand(
+    comparison: Comparison,
+    manual: Sequence[ManualPrompt] | None,
+    demonstrations: Sequence[int] | None,
+    selection_rows: int | None,
+) -> None:
+    """Add the best zero-shot prompt, as written and as calibrated, and the best in-context one.
+
+    Args:
+        manual, demonstrations, selection_rows: as in `prove`.
+    """
+    task = comparison.task
+    # By hand the model says a label's word, whatever the trained prompt does.
+    task = replace(task, spec=task.spec.model_copy(update={"head": "none"}))
+    race = _RACES[task.spec.kind]
+    rows = draw_rows(task.validation, selection_rows or race.rows, "by hand")
+    hand = _ByHand(comparison, task, rows, race.rounds)
+    candidates = list(manual or default_manual_prompts(task.spec))
+    test = test_tokens(comparison, task)
+    best = hand.choose(
+        "prompts written by hand", candidates, (comparison.tokens_left - 2 * test) * _ZERO_SHOT
+    )
+    if best is not None:
+        with comparison.optional("prompts written by hand"):
+            hand.test_zero_shot(best)
+    shown = hand.with_demonstrations(candidates, best, demonstrations)
+    if shown:
+        found = hand.choose("prompts with demonstrations", shown, comparison.tokens_left - test)
+        if found is not None:
+            with comparison.optional("prompts with demonstrations"):
+                hand.test_in_context(found)
+    if chosen := hand.choices:
+        # Which of them is the best is a choice too, made on validation rows.
+        comparison.best_by_hand = max(chosen, key=lambda key: chosen[key].score)
+
+
+class _ByHand:
+    """Chooses prompts on validation rows, and tests those that are chosen."""
+
+    def __init__(
+        self, comparison: Comparison, task: Task, rows: Sequence[Record], rounds: Sequence[int]
+    ) -> None:
+        self._comparison, self._task, self._rows, self._rounds = comparison, task, rows, rounds
+        self._seconds: dict[str, float] = {}
+        self.choices: dict[str, Choice] = {}
+
+    def choose(self, what: str, candidates: Sequence[ManualPrompt], tokens: float) -> Choice | None:
+        """The best candidate; None, with a note, where none can be used."""
+        tell = self._comparison.tell
+
+        def told(trial: Trial, number: int, total: int) -> None:
+            tell(
+                {
+                    "event": "candidate",
+                    "name": trial.name,
+                    "variant": trial.variant,
+                    "score": trial.score,
+                    "rows": trial.rows,
+                    "i": number,
+                    "n": total,
+                }
+            )
+
+        started = time.process_time()
+        found: Choice | None = None
+        with self._comparison.optional(what):
+            found = select_manual(
+                self._comparison.backbone,
+                self._task.spec,
+                self._rows,
+                candidates,
+                rounds=self._rounds,
+                tokens=max(0, round(tokens)),
+                on_trial=told,
+            )
+        spent = time.process_time() - started
+        if found is not None:
+            if spared := list(found.skipped.values()).count(NOT_TRIED):
+                self._comparison.leave_out(f"{spared} of {len(candidates)} {what}", NOT_TRIED)
+            for choice in filter(None, (found, found.as_written)):
+                self._seconds[choice.manual.name] = spent
+        return found
+
+    def with_demonstrations(
+        self,
+        candidates: Sequence[ManualPrompt],
+        best: Choice | None,
+        wanted: Sequence[int] | None,
+    ) -> list[ManualPrompt]:
+        """The task's own template and the best zero-shot prompt, each with solved training rows."""
+        spec, train = self._task.spec, self._task.train
+        if wanted is not None and not wanted:
+            return []
+        counts = demonstration_counts(spec, train) if wanted is None else tuple(wanted)
+        most = most_demonstrations(train, spec)
+        # The middle ones first: where the tokens do not last, they are the best guess.
+        usable = sorted((count for count in counts if count <= most), key=lambda k: abs(k - 8))
+        if not usable:
+            fewest = min(counts, default=1)
+            self._comparison.leave_out(
+                "prompts with demonstrations",
+                f"{fewest} of them need more than {len(train)} training rows",
+            )
+            return []
+        bases = [candidates[0]]
+        if best is not None and best.manual != candidates[0]:
+            bases.insert(0, best.manual)
+        drawn = [with_demonstrations(base, train, usable, spec, 0, draws=_DRAWS) for base in bases]
+        # First draws first: where the tokens do not last, every number has been tried.
+        return [
+            some[place * _DRAWS + draw]
+            for draw in range(_DRAWS)
+            for some in drawn
+            for place in range(len(usable))
+        ]
+
+    def test_zero_shot(self, best: Choice) -> None:
+        """Add the best prompt as it is written, and as it is read best where that is another."""
+        kind = self._task.spec.kind
+        written = best.as_written
+        if kind != "classification" or written is None:
+            self._add("manual", best, "the best zero-shot prompt", self._test(best))
+            return
+        found = self._test(written)
+        self._add("manual", written, "the best zero-shot prompt", found)
+        if best.manual == written.manual:
+            assert best.prior is not None
+            read = score_predictions(
+                best.spec,
+                self._task.test,
+                calibrate(found.predictions, best.prior),
+                seconds=found.seconds,
+                tokens_per_request=found.tokens_per_request,
+            )
+        else:
+            read = self._test(best)
+        self._add("manual_calibrated", best, "the best calibrated zero-shot prompt", read)
+
+    def test_in_context(self, best: Choice) -> None:
+        """Add the best prompt with demonstrations."""
+        self._add("in_context", best, "the best in-context prompt", self._test(best))
+
+    def _test(self, choice: Choice) -> Evaluation:
+        self._comparison.begin(f"by hand: {choice.manual.name}", choice.variant)
+        return evaluate(
+            self._comparison.backbone,
+            choice.spec,
+            self._task.test,
+            prior=choice.prior,
+            stop=choice.stop,
+            on_rows=self._comparison.test_progress(),
+        )
+
+    def _add(self, key: str, choice: Choice, against: str, found: Evaluation) -> None:
+        self.choices[key] = choice
+        read = "" if choice.variant == "plain" else f" ({choice.variant})"
+        facts: dict[str, Any] = {
+            "name": choice.manual.name,
+            "variant": choice.variant,
+            "template": choice.spec.template,
+            "chat": choice.spec.chat,
+            "validation_score": choice.score,
+            "demonstrations": len(choice.manual.demonstrations),
+            "candidates": choice.table,
+            "skipped": choice.skipped,
+        }
+        prior = 4 * len(choice.prior or ())
+        self._comparison.add(
+            Contestant(
+                key=key,
+                name=f"by hand: {choice.manual.name}{read}",
+                against=against,
+                found=found,
+                nbytes=len(choice.spec.template.encode()) + prior,
+                cpu_seconds=self._seconds[choice.manual.name],
+                facts=facts,
+            )
+        )
+
+
+def test_tokens(comparison: Comparison, task: Task) -> int:
+    """About how many tokens one pass over the test rows runs forward."""
+    spec, tokenizer = task.spec, comparison.backbone.tokenizer
+    contexts = sum(len(spec.encode(record, tokenizer).context) for record in task.test)
+    if spec.kind == "text-to-text":
+        return contexts + spec.max_new_tokens * len(task.test)
+    words = spec.continuations(tokenizer)
+    return contexts + sum(len(word) - 1 for word in words) * len(task.test)
