@@ -240,7 +240,8 @@ class CausalBackbone:
         Passes with other rows or injections are not touched by it, nor are rows that are padded.
         """
         before = self._front
-        self._front = self._run_front(rows, injection)
+        if before is None or not before.covers(rows, injection):
+            self._front = self._run_front(rows, injection)
         try:
             yield
         finally:

@@ -30,6 +30,15 @@ class Front:
     plan: Sharing
     keys_values: Tensor
 
+    def covers(self, rows: Sequence[Encoded], injection: Injection | None) -> bool:
+        """Whether all these rows begin with it."""
+        return injection is self.injection and all(
+            row.context[: len(self.ids)] == self.ids
+            and len(row.context) > len(self.ids)
+            and (not self.plan.prompt or row.slot == self.slot)
+            for row in rows
+        )
+
     def begins(self, rows: Rows, injection: Injection | None) -> bool:
         """Whether all these rows begin with it and nothing is read in it."""
         count = len(self.ids)

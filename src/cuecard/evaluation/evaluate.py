@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cuecard.errors import ConfigError, DataError
 from cuecard.evaluation.embedding import retrieve
 from cuecard.evaluation.intervals import RESAMPLES, mean_interval, paired_interval
-from cuecard.evaluation.predict import BATCH_ROWS, predict
+from cuecard.evaluation.predict import BATCH_ROWS, NEGLIGIBLE, predict
 from cuecard.evaluation.report import plain
 from cuecard.evaluation.scoring import PRIMARY, score
 from cuecard.evaluation.statistics import Statistic
@@ -131,7 +131,9 @@ def evaluate(
 ) -> Evaluation:
     """Predict every record and compare with its target.
 
-    An embedding task's answer is the nearest of all the records' targets.
+    An embedding task's answer is the nearest of all the records' targets. Of a long list of labels
+    those that have together less than `NEGLIGIBLE` of the probability are not computed to their
+    ends, which changes no answer.
 
     Args:
         seed: of the draws behind F1's interval; the rest is as in `predict`.
@@ -152,7 +154,15 @@ def evaluate(
         predictions = retrieve(backbone, spec, records, injection, **how)
     else:
         predictions = predict(
-            backbone, spec, records, injection, prior=prior, stop=stop, head=head, **how
+            backbone,
+            spec,
+            records,
+            injection,
+            prior=prior,
+            stop=stop,
+            head=head,
+            negligible=NEGLIGIBLE,
+            **how,
         )
     return score_predictions(
         spec,

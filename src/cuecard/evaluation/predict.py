@@ -11,16 +11,19 @@ Calibrated scores have a prior taken off: what the labels get on average over un
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cuecard.errors import ConfigError
 from cuecard.evaluation.heads import answers, head_outputs, numbers, several_labels, tags
+from cuecard.evaluation.likely_words import is_long, score_likely
 from cuecard.evaluation.word_scores import OnRows, score_next, score_words
 from cuecard.lazy import inference_mode, np, torch
 from cuecard.tasks.batching import ordered_batches
 from cuecard.tasks.cells import options_of
+from cuecard.tasks.label_words import LabelWords
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import (
     Backbone,
@@ -37,6 +40,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH_ROWS = 32
+
+# The share of the probability that labels may have together to be left out where only answers and
+# probabilities are looked at.
+NEGLIGIBLE = 1e-3
 
 # Zhao et al.'s stand-ins for an input that says nothing.
 CONTENT_FREE = ("N/A", "", "[MASK]")
@@ -78,6 +85,7 @@ def predict(
     stop: str | None = None,
     head: Head | None = None,
     on_rows: OnRows | None = None,
+    negligible: float = 0.0,
 ) -> list[Prediction]:
     """One prediction per record, in the records' order. Targets are not looked at.
 
@@ -90,7 +98,10 @@ def predict(
             logit (multi-label).
         stop: a text that ends an answer (text-to-text only); the end token always does.
         head: what answers a task with a trained head.
-        on_rows: called with the number of records just finished.
+        on_rows: called after every pass with the number of records just finished.
+        negligible: of a long list of labels of several tokens, those that have together less than
+            this share of the probability are not computed to their ends: they get an upper bound
+            of it (see `score_likely`). 0 computes all. The answers are the same.
 
     Raises:
         ConfigError: a prior for a task without labels or not for exactly the task's labels, a head
@@ -129,14 +140,41 @@ def predict(
                 backbone, rows, firsts, injection, batch_rows, token_budget, on_rows
             )
         else:
-            each = [words.asked] * len(rows)
-            sums = score_words(backbone, rows, each, injection, batch_rows, token_budget, on_rows)
+            run = rows, injection, batch_rows, token_budget, on_rows
+            sums = _sums(backbone, spec, words, *run, negligible, prior or {})
             found = torch.tensor(sums, dtype=torch.float64).reshape(len(rows), len(words.asked))
             scores = words.scores(found)
     if spec.normalize == "length":
         scores = scores / words.lengths
     raw = as_predictions(scores.numpy(), spec.labels)
     return raw if prior is None else calibrate(raw, prior)
+
+
+def _sums(
+    backbone: Backbone,
+    spec: TaskSpec,
+    words: LabelWords,
+    rows: Sequence[Encoded],
+    injection: Injection | None,
+    batch_rows: int,
+    token_budget: int | None,
+    on_rows: OnRows | None,
+    negligible: float,
+    prior: Mapping[str, float],
+) -> list[list[float]]:
+    """The log-probabilities of the words that the labels' scores are made of, [n][A]."""
+    plain = spec.normalize == "none" and not spec.parsed.has_mask
+    if negligible and plain and is_long(words.asked):
+        # The likeliest of L labels has 1 / L at least: it is never among those left out.
+        share = min(negligible, 0.1 / len(words))
+        offsets = [-prior.get(label, 0.0) for label in spec.labels]
+        offsets += [-math.inf] * (len(words.asked) - len(words))  # each is part of a label
+        how = (batch_rows, token_budget, on_rows)
+        return score_likely(
+            backbone, rows, words.asked, injection, *how, share=share, offsets=offsets
+        )
+    each = [words.asked] * len(rows)
+    return score_words(backbone, rows, each, injection, batch_rows, token_budget, on_rows)
 
 
 def calibrate(predictions: Sequence[Prediction], prior: Mapping[str, float]) -> list[Prediction]:
