@@ -100,12 +100,12 @@ def test_what_is_left_out_has_little_and_the_rest_is_exact(seed: int) -> None:
 def test_sure_answers_open_little() -> None:
     """150 labels of four tokens, of which the right one has nine tenths at every step."""
     words = [(a, b, c, 0) for a in range(5) for b in range(6) for c in range(5)]
-    search = _Search(_Starts.of(words, [0.0] * len(words)), 1e-3)
+    search = _Search(_Starts.of(words, [0.0] * len(words)), 0.01)
     opened = set()
     while not search.is_over():
         asked = search.next_words()
         opened |= {word[:end] for word in asked for end in range(len(word))}
-        logs = [sum(math.log(0.9 if t == 0 else 0.01) for t in word) for word in asked]
+        logs = [sum(math.log(0.96 if t == 0 else 0.005) for t in word) for word in asked]
         search.take(asked, logs)
     every = {word[:end] for word in words for end in range(len(word))}
     assert len(opened) < len(every) / 3

@@ -26,7 +26,7 @@ _WORTH = 64
 # A start with at most so many tokens behind it is opened to its end at once.
 _SMALL = 6
 # How far one round brings down what is closed, so that few starts are opened too many.
-_ROUND = 0.03
+_ROUND = 0.1
 
 
 def is_long(words: Sequence[Start]) -> bool:
@@ -149,8 +149,13 @@ class _Search:
                 self.closed.add(start)
 
     def is_over(self) -> bool:
-        """Whether what is closed cannot matter."""
-        return self._mass(self.closed) <= self.share * self._mass(self._ended())
+        """Whether what is closed has little, and the likeliest word is not among it."""
+        if not self.closed:
+            return True
+        ended = self._ended()
+        if not ended or max(map(self._weight, self.closed)) >= max(map(self._weight, ended)):
+            return False
+        return self._mass(self.closed) <= self.share * self._mass(ended)
 
     def scores(self, words: Sequence[Start]) -> list[float]:
         """Every word's log-probability, or its part of a closed start's."""

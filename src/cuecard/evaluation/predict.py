@@ -43,7 +43,7 @@ BATCH_ROWS = 32
 
 # The share of the probability that labels may have together to be left out where only answers and
 # probabilities are looked at.
-NEGLIGIBLE = 1e-3
+NEGLIGIBLE = 0.01
 
 # Zhao et al.'s stand-ins for an input that says nothing.
 CONTENT_FREE = ("N/A", "", "[MASK]")
@@ -165,13 +165,11 @@ def _sums(
     """The log-probabilities of the words that the labels' scores are made of, [n][A]."""
     plain = spec.normalize == "none" and not spec.parsed.has_mask
     if negligible and plain and is_long(words.asked):
-        # The likeliest of L labels has 1 / L at least: it is never among those left out.
-        share = min(negligible, 0.1 / len(words))
         offsets = [-prior.get(label, 0.0) for label in spec.labels]
         offsets += [-math.inf] * (len(words.asked) - len(words))  # each is part of a label
         how = (batch_rows, token_budget, on_rows)
         return score_likely(
-            backbone, rows, words.asked, injection, *how, share=share, offsets=offsets
+            backbone, rows, words.asked, injection, *how, share=negligible, offsets=offsets
         )
     each = [words.asked] * len(rows)
     return score_words(backbone, rows, each, injection, batch_rows, token_budget, on_rows)
