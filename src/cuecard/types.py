@@ -423,11 +423,18 @@ class Backbone(Protocol):
         ...
 
     def sharing(
-        self, rows: Sequence[Encoded], injection: Injection | None
+        self,
+        rows: Sequence[Encoded],
+        injection: Injection | None,
+        *,
+        contexts: bool = False,
     ) -> AbstractContextManager[None]:
         """Run what all these rows begin with once, for all the passes without gradients in a block.
 
         Passes with other rows or injections are not touched by it.
+
+        Args:
+            contexts: also run each row's own context once, and keep it.
         """
         ...
 

@@ -149,3 +149,26 @@ def test_words_as_a_tree() -> None:
     assert tree.paths == ((0, 1, 2), (0, 1), (0, 3), (4,))
     assert tree.lines() == [[0, 1]]
     assert WordTree.of([(1,), (2,)]).lines() == [[]]
+
+
+@pytest.mark.parametrize("form", ["tokens", "layers", "keys-values", "shifts"])
+@pytest.mark.parametrize("kind", ["llama", "mistral-sliding"])
+def test_contexts_run_once_and_are_kept(kind: str, form: str) -> None:
+    backbone = tiny_backbone(kind)
+    head = tuple(range(20, 32))
+    rows = [Encoded((*head, *ids), (), 0) for ids in [*CONTEXTS, (60,)]]
+    injection, _ = injection_of(form)
+    with torch.inference_mode():
+        plain = together(backbone, rows, injection)
+        backbone.reset_counts()
+        with backbone.sharing(rows, injection), backbone.sharing(rows, injection, contexts=True):
+            once = backbone.counts["tokens"]
+            found = [together(backbone, rows, injection) for _ in range(2)]
+    vectors = {"tokens": 3, "layers": 3, "keys-values": 0, "shifts": 2}[form]
+    tree, kept = len(WordTree.of(WORDS).tokens), form != "shifts"
+    own = sum(len(row.context) - len(head) for row in rows)
+    assert once == vectors + len(head) + kept * (own - len(rows))
+    each = len(rows) * (1 + tree) if kept else own + len(rows) * tree
+    assert backbone.counts["tokens"] == once + 2 * each
+    for ours in found:
+        torch.testing.assert_close(ours, plain, atol=2e-5, rtol=1e-5)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from cuecard.backbones.families import TAKES
 from cuecard.backbones.fingerprint import fingerprint_of
-from cuecard.backbones.front import Front, plan_front
+from cuecard.backbones.front import Front, in_groups, plan_front
 from cuecard.backbones.frozen import FrozenModel
 from cuecard.backbones.injected import Injected, Widths, injected
 from cuecard.backbones.input_cache import InputCache, Shape
@@ -48,6 +49,9 @@ from cuecard.types import (
 # A packed sequence has its scores as plain products. Rows of 532 take 16% less time packed than
 # padded behind SDPA, rows of 1,044 take twice as much.
 _PACKED_LENGTH = 640
+
+# Tokens of contexts that are run together to be kept.
+_CONTEXT_TOKENS = 2048
 
 # What the bits of kept keys and values depend on besides the backbone and the order of sums.
 _BITS = f"torch {torch.__version__}, format 1"
@@ -216,7 +220,8 @@ class CausalBackbone:
         given = self.tensors(injection)
         apart = part(batch.slot, batch.more, batch.deal, len(given.vectors))
         tree = None if batch.follows is None else Tree.of(batch.follows)
-        return Rows(ids, lengths, batch.slot, batch.read_rows, batch.read_at, given, apart, tree)
+        reads = batch.read_rows, batch.read_at
+        return Rows(ids, lengths, batch.slot, *reads, given, apart, tree, batch.context)
 
     def _laid_out(self, rows: Rows, injection: Injection | None) -> Segment:
         if self.inputs is not None:
@@ -225,6 +230,10 @@ class CausalBackbone:
                 return self._packed.lay_out_behind(self.inputs, kept, rows)
         front = self._front
         if front is not None and not torch.is_grad_enabled() and front.begins(rows, injection):
+            kept = front.kept(rows)
+            if kept is not None:
+                prompt = len(rows.given.vectors) > 0
+                return self._packed.lay_out_within(front.keys_values, kept, rows, prompt)
             return self._packed.lay_out_after(front.keys_values, rows, front.plan)
         return self._packed.lay_out(rows)
 
@@ -234,18 +243,47 @@ class CausalBackbone:
         return _PACKED_LENGTH if self._trials.packs else 0
 
     @contextmanager
-    def sharing(self, rows: Sequence[Encoded], injection: Injection | None) -> Iterator[None]:
+    def sharing(
+        self,
+        rows: Sequence[Encoded],
+        injection: Injection | None,
+        *,
+        contexts: bool = False,
+    ) -> Iterator[None]:
         """Run what all these rows begin with once, for all the passes without gradients in a block.
 
         Passes with other rows or injections are not touched by it, nor are rows that are padded.
+
+        Args:
+            contexts: also run each row's own context once, and keep it.
         """
         before = self._front
-        if before is None or not before.covers(rows, injection):
-            self._front = self._run_front(rows, injection)
+        front = before
+        if front is None or not front.covers(rows, injection):
+            front = self._run_front(rows, injection)
+        if contexts and front is not None:
+            front = self._with_contexts(front, rows)
+        self._front = front
         try:
             yield
         finally:
             self._front = before
+
+    def _with_contexts(self, front: Front, rows: Sequence[Encoded]) -> Front:
+        """The front with the rows' contexts but for their last tokens, from which they go on."""
+        given = self.tensors(front.injection)
+        if given.shifts is not None or (len(given.vectors) and not front.plan.prompt):
+            return front
+        behind = len(front.ids)
+        whole = {row.context[:-1]: row.context[behind:-1] for row in rows}
+        own = {key: ids for key, ids in whole.items() if ids}
+        shape = front.keys_values.shape
+        nothing = front.keys_values.new_zeros(*shape[:3], 0, shape[4])
+        found = dict.fromkeys(whole, nothing)
+        for group in in_groups(list(own), [len(ids) for ids in own.values()], _CONTEXT_TOKENS):
+            kept = self._packed.run_contexts(front.keys_values, [own[key] for key in group])
+            found |= dict(zip(group, kept, strict=True))
+        return replace(front, contexts=found)
 
     def _run_front(self, rows: Sequence[Encoded], injection: Injection | None) -> Front | None:
         if len(rows) < 2 or not self._trials.packs:

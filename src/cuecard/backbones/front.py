@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -22,6 +22,7 @@ class Front:
         slot: of the rows, where the prompt stands in it.
         plan: how many tokens it has, and whether the prompt is among them.
         keys_values: [L, 2, K, P, D] of tokens and prompt, behind those of the injection's prefix.
+        contexts: rows without their last tokens -> [L, 2, K, t, D] of what stands behind the front.
     """
 
     injection: Injection | None
@@ -29,6 +30,23 @@ class Front:
     slot: int
     plan: Sharing
     keys_values: Tensor
+    contexts: Mapping[tuple[int, ...], Tensor] = field(default_factory=dict)
+
+    def kept(self, rows: Rows) -> list[Tensor] | None:
+        """What is kept of the contexts of rows that begin with this; None if one is not."""
+        if not self.contexts or rows.context is None or rows.given.shifts is not None:
+            return None
+        if bool((rows.read_at < rows.context[rows.read_rows]).any()):
+            return None
+        if len(rows.given.vectors) and not self.plan.prompt:
+            return None
+        pairs = zip(rows.ids.tolist(), rows.context.tolist(), strict=True)
+        found = [self.contexts.get(tuple(ids[: length - 1])) for ids, length in pairs]
+        return (
+            [each for each in found if each is not None]
+            if all(each is not None for each in found)
+            else None
+        )
 
     def covers(self, rows: Sequence[Encoded], injection: Injection | None) -> bool:
         """Whether all these rows begin with it."""
@@ -70,3 +88,18 @@ def plan_front(rows: Sequence[Encoded], prompt_length: int) -> Sharing:
         tokens = min(tokens, *slots)
     found = Sharing(tokens=tokens, prompt=prompt)
     return NOTHING_SHARED if found == NOTHING_SHARED else found
+
+
+def in_groups(
+    keys: Sequence[tuple[int, ...]], sizes: Sequence[int], most: int
+) -> list[list[tuple[int, ...]]]:
+    """Keys in their order, in groups whose sizes add up to `most` at most, or of one alone."""
+    groups: list[list[tuple[int, ...]]] = []
+    total = 0
+    for key, size in zip(keys, sizes, strict=True):
+        if not groups or total + size > most:
+            groups.append([])
+            total = 0
+        groups[-1].append(key)
+        total += size
+    return groups

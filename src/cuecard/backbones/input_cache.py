@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cuecard.backbones.packing import Past
+from cuecard.backbones.packing import Past, past_of
 from cuecard.plain_files import writing_to
 
 Place = Literal["memory", "disk"]
@@ -121,18 +121,7 @@ class InputCache:
         Raises:
             KeyError: an input that is not in the list.
         """
-        found = [self._row(ids) for ids in inputs]
-        lengths = torch.tensor([len(ids) for ids in inputs])
-        width = int(lengths.max())
-        shape = self._shape
-        sizes = (shape.layers, 2, shape.heads, len(inputs), width + room, shape.size)
-        rows = torch.empty(sizes, dtype=shape.dtype)
-        for number, row in enumerate(found):
-            length = row.shape[3]
-            rows[:, :, :, number, :length] = row
-            rows[:, :, :, number, length:width] = 0
-        kept = rows.to(device).flatten(2, 3)
-        return Past(lengths.to(device), [(layer[0], layer[1]) for layer in kept], room)
+        return past_of([self._row(ids) for ids in inputs], device, room)
 
     def _row(self, ids: tuple[int, ...]) -> Tensor:
         """[L, 2, K, t, D]"""

@@ -88,7 +88,11 @@ class MaskedBackbone:
         return 0
 
     def sharing(
-        self, rows: Sequence[Encoded], injection: Injection | None
+        self,
+        rows: Sequence[Encoded],
+        injection: Injection | None,
+        *,
+        contexts: bool = False,
     ) -> AbstractContextManager[None]:
         """Nothing: every token sees the whole text."""
         return nullcontext()

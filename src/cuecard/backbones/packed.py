@@ -19,7 +19,7 @@ from cuecard.backbones.gates import gated_mlp
 from cuecard.backbones.input_cache import InputCache
 from cuecard.backbones.layout import NOTHING_SHARED, Sharing
 from cuecard.backbones.norms import rms_norm
-from cuecard.backbones.packing import Packing
+from cuecard.backbones.packing import Packing, past_of
 from cuecard.backbones.rows import Rows, embed_rows, embed_shared, laid_tree
 from cuecard.types import States
 
@@ -97,6 +97,36 @@ class PackedRun:
         embeds, mask, own = embed_rows(self._frozen.embed, rows, plan, "right")
         packing = Packing.of(0, mask.sum(1), prefix=front, tree=laid_tree(rows, plan))
         at = packing.starts[rows.read_rows] + rows.reads(plan)
+        return Segment(embeds[packing.mask], packing, at, _packed_places(own, packing))
+
+    @torch.no_grad()
+    def run_contexts(self, front: Tensor, contexts: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        """[L, 2, K, t, D] keys and values of each row of tokens behind a front."""
+        device = self._frozen.device
+        lengths = torch.tensor([len(ids) for ids in contexts], device=device)
+        flat = torch.tensor([token for ids in contexts for token in ids], device=device)
+        stream = torch.as_tensor(self._frozen.embed(flat))
+        seen: list[tuple[Tensor, Tensor]] = []
+        packing = Packing.of(0, lengths, prefix=front)
+        self.at_reads([Segment(stream, packing, lengths[:0])], seen)
+        found = torch.stack([torch.cat(layer) for layer in seen])
+        return list(torch.split(found, lengths.tolist(), 3))
+
+    def lay_out_within(
+        self, front: Tensor, kept: Sequence[Tensor], rows: Rows, prompt: bool
+    ) -> Segment:
+        """The rows from their contexts' last tokens on; what is before them is kept.
+
+        Args:
+            prompt: whether the injection has vectors, which stand in the front.
+        """
+        assert rows.context is not None
+        tail = rows.from_token(rows.context - 1)
+        plan = Sharing(tokens=0, prompt=True) if prompt else NOTHING_SHARED
+        embeds, mask, own = embed_rows(self._frozen.embed, tail, plan, "right")
+        past = past_of(kept, self._frozen.device, room=mask.shape[1])
+        packing = Packing.of(0, mask.sum(1), past, front, laid_tree(tail, plan))
+        at = packing.starts[rows.read_rows] + tail.reads(plan)
         return Segment(embeds[packing.mask], packing, at, _packed_places(own, packing))
 
     @torch.no_grad()

@@ -56,6 +56,25 @@ class Past:
         return int(self.layers[0][0].shape[1]) - self.room
 
 
+def past_of(found: Sequence[Tensor], device: torch.device, room: int = 0) -> Past:
+    """Rows' keys and values [L, 2, K, t, D], of any lengths, as one past.
+
+    Args:
+        room: places left behind every past for the row's own keys and values.
+    """
+    lengths = torch.tensor([row.shape[3] for row in found])
+    width = int(lengths.max())
+    layers, _, heads, _, size = found[0].shape
+    shape = (layers, 2, heads, len(found), width + room, size)
+    rows = torch.empty(shape, dtype=found[0].dtype, device=found[0].device)
+    for number, row in enumerate(found):
+        length = row.shape[3]
+        rows[:, :, :, number, :length] = row
+        rows[:, :, :, number, length:width] = 0
+    kept = rows.to(device).flatten(2, 3)
+    return Past(lengths.to(device), [(layer[0], layer[1]) for layer in kept], room)
+
+
 @dataclass(frozen=True, slots=True)
 class Causal:
     """What is added to scores: 0 where a key may be seen, -inf elsewhere.
@@ -173,7 +192,7 @@ class Packing:
             lengths = self.past.lengths[:, None]
             before = torch.arange(self.past.width, device=device).expand(self.rows, -1)
             # What fills a short past up is put out of sight, behind every token.
-            keys.append(before.masked_fill(before >= lengths, 2**31))
+            keys.append((seen + before).masked_fill(before >= lengths, 2**31))
             own = own + lengths
         bias = _bias(own, torch.cat([*keys, own], 1), window, dtype)
         if self.tree is not None:

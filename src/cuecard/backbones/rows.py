@@ -20,7 +20,7 @@ class Rows:
     """A batch without its padding: ids [B, T], lengths [B], slot [B], the N reads, and a prompt.
 
     `apart` says where it stands if that is in several places, `tree` where tokens stand in rows
-    that end in a tree.
+    that end in a tree, `context` [B] how many tokens of each row are its context.
     """
 
     ids: Tensor
@@ -31,6 +31,7 @@ class Rows:
     given: Injected
     apart: Apart | None = None
     tree: Tree | None = None
+    context: Tensor | None = None
 
     @property
     def longest(self) -> int:
@@ -84,18 +85,22 @@ class Rows:
 
     def from_slot(self) -> Rows:
         """What begins at the slot."""
-        width = max(1, int((self.lengths - self.slot).max()))
-        place = self.slot[:, None] + torch.arange(width, device=self.ids.device)
+        return self.from_token(self.slot)
+
+    def from_token(self, first: Tensor) -> Rows:
+        """What begins at token number `first` [B], where the prompt's place is at or before it."""
+        width = max(1, int((self.lengths - first).max()))
+        place = first[:, None] + torch.arange(width, device=self.ids.device)
         index = place.clamp(max=self.ids.shape[1] - 1)
         return Rows(
             self.ids.gather(1, index),
-            self.lengths - self.slot,
+            self.lengths - first,
             torch.zeros_like(self.slot),
             self.read_rows,
-            self.read_at - self.slot[self.read_rows],
+            self.read_at - first[self.read_rows],
             self.given,
-            None if self.apart is None else self.apart.behind(self.slot),
-            None if self.tree is None else self.tree.from_slot(self.slot, index),
+            None if self.apart is None else self.apart.behind(first),
+            None if self.tree is None else self.tree.from_slot(first, index),
         )
 
 

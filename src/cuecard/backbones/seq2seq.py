@@ -89,7 +89,11 @@ class Seq2SeqBackbone:
         return 0
 
     def sharing(
-        self, rows: Sequence[Encoded], injection: Injection | None
+        self,
+        rows: Sequence[Encoded],
+        injection: Injection | None,
+        *,
+        contexts: bool = False,
     ) -> AbstractContextManager[None]:
         """Nothing: an encoder reads its whole input, the prompt with it."""
         return nullcontext()

@@ -25,6 +25,8 @@ Start = tuple[int, ...]
 _WORTH = 64
 # A start with at most so many tokens behind it is opened to its end at once.
 _SMALL = 6
+# Tokens whose keys and values are kept at a time.
+_KEPT_TOKENS = 4096
 # How far one round brings down what is closed, so that few starts are opened too many.
 _ROUND = 0.1
 
@@ -58,19 +60,48 @@ def score_likely(
     searches = [_Search(starts, share) for _ in rows]
     # Told of every pass, so that whoever counts can stop it; no record is done in it yet.
     told = None if on_rows is None else lambda _: on_rows(0)
-    left = list(range(len(rows)))
+    how = injection, batch_rows, token_budget, told
     with backbone.sharing(rows, injection):
-        while left:
-            asked = [searches[row].next_words() for row in left]
-            some = [rows[row] for row in left]
-            found = score_words(backbone, some, asked, injection, batch_rows, token_budget, told)
-            for row, own, sums in zip(left, asked, found, strict=True):
-                searches[row].take(own, sums)
-            before = len(left)
-            left = [row for row in left if not searches[row].is_over()]
-            if on_rows is not None and len(left) < before:
-                on_rows(before - len(left))
+        for group in _groups(rows):
+            some = [rows[number] for number in group]
+            with backbone.sharing(some, injection, contexts=True):
+                _search(backbone, some, [searches[number] for number in group], *how)
+            if on_rows is not None:
+                on_rows(len(group))
     return [search.scores(words) for search in searches]
+
+
+def _search(
+    backbone: Backbone,
+    rows: Sequence[Encoded],
+    searches: Sequence[_Search],
+    injection: Injection | None,
+    batch_rows: int,
+    token_budget: int | None,
+    told: OnRows | None,
+) -> None:
+    """Go on, round by round, until every record's search is over."""
+    left = list(range(len(rows)))
+    while left:
+        asked = [searches[row].next_words() for row in left]
+        some = [rows[row] for row in left]
+        found = score_words(backbone, some, asked, injection, batch_rows, token_budget, told)
+        for row, own, sums in zip(left, asked, found, strict=True):
+            searches[row].take(own, sums)
+        left = [row for row in left if not searches[row].is_over()]
+
+
+def _groups(rows: Sequence[Encoded]) -> list[list[int]]:
+    """Records whose contexts are kept together."""
+    groups: list[list[int]] = []
+    total = 0
+    for number, row in enumerate(rows):
+        if not groups or total + len(row.context) > _KEPT_TOKENS:
+            groups.append([])
+            total = 0
+        groups[-1].append(number)
+        total += len(row.context)
+    return groups
 
 
 @dataclass(frozen=True, slots=True)
