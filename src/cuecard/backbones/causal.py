@@ -230,10 +230,10 @@ class CausalBackbone:
                 return self._packed.lay_out_behind(self.inputs, kept, rows)
         front = self._front
         if front is not None and not torch.is_grad_enabled() and front.begins(rows, injection):
-            kept = front.kept(rows)
-            if kept is not None:
+            contexts = front.kept(rows)
+            if contexts is not None:
                 prompt = len(rows.given.vectors) > 0
-                return self._packed.lay_out_within(front.keys_values, kept, rows, prompt)
+                return self._packed.lay_out_within(front.keys_values, contexts, rows, prompt)
             return self._packed.lay_out_after(front.keys_values, rows, front.plan)
         return self._packed.lay_out(rows)
 

@@ -206,7 +206,7 @@ class _Search:
         order = sorted(self.closed, key=lambda start: (-self._weight(start), start))
         left = self._mass(self.closed)
         enough = max(self.share * self._mass(self._ended()), _ROUND * left)
-        chosen = []
+        chosen: list[Start] = []
         for start in order:
             if chosen and left <= enough:
                 break
