@@ -48,6 +48,17 @@ def test_confusion_figure(tmp_path, size):
     assert ink(confusion_figure(counts, labels, tmp_path / "c.png")) > 0.01
 
 
+@pytest.mark.parametrize("label", ["$x_1^", "a_b $ c", "$\\\\frac{$", "two\\nlines", "\\x07bell"])
+def test_labels_are_drawn_as_text(tmp_path, label):
+    labels = [label, "other"]
+    assert ink(confusion_figure([[1, 2], [3, 4]], labels, tmp_path / "c.png")) > 0.01
+
+
+def test_labels_that_the_font_lacks_are_no_reason_to_fail(tmp_path):
+    labels = ["\U0001f41b bug", "\u6587\u5b57"]
+    assert ink(confusion_figure([[1, 2], [3, 4]], labels, tmp_path / "c.png")) > 0.01
+
+
 def test_a_label_without_rows_is_drawn_as_zeros(tmp_path):
     assert ink(confusion_figure([[3, 0], [0, 0]], ["a", "b"], tmp_path / "c.png")) > 0
 

@@ -1,3 +1,4 @@
+import html
 import json
 import os
 import stat
@@ -5,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from markdown_it import MarkdownIt
 
 from cuecard.errors import FileError
 from cuecard.evaluation.report import (
     TEXT_COLUMNS,
     Row,
     markdown_table,
+    markdown_text,
     plain,
     write_json,
     write_markdown,
@@ -33,7 +36,7 @@ def test_markdown_table_by_hand():
     assert head == f"| {names} |"
     assert lines == [
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| majority [all] | 0.500 | 0.333 | 0.480 - 0.520 | 0 | 0 | - | - |",
+        r"| majority \[all\] | 0.500 | 0.333 | 0.480 - 0.520 | 0 | 0 | - | - |",
         r"| soft \| prompt | 0.875 | 0.875 | - | 23 | 46,080 | 61.3 | 12.3 |",
     ]
 
@@ -106,3 +109,41 @@ def test_the_file_has_ordinary_permissions(tmp_path):
 
 def test_plain_keeps_what_is_plain():
     assert plain({"a": [1, 2.5, "x", False, None]}) == {"a": [1, 2.5, "x", False, None]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a | b",
+        "*bold* _it_ `code`",
+        "<script>x</script>",
+        "[a](http://b)",
+        "# no title",
+        "$x^2$",
+        "&amp;",
+    ],
+)
+def test_markdown_shows_a_users_text_as_it_is(text, tmp_path):
+    shown = (
+        MarkdownIt("commonmark")
+        .enable("table")
+        .render(
+            write_markdown(
+                tmp_path / "r.md",
+                title=text,
+                rows=[Row(text, 0.5, 0.5, None, 0, 0, None, None)],
+                notes=[text],
+                figures={text: "a b.png"},
+            ).read_text("utf-8")
+        )
+    )
+    escaped = html.escape(text, quote=False)
+    assert f"<h1>{escaped}</h1>" in shown
+    assert f"<td>{escaped}</td>" in shown
+    assert f"<li>{escaped}</li>" in shown
+    assert 'src="a%20b.png"' in shown
+
+
+def test_no_emoji_is_made_of_a_label():
+    assert ":ladybug:" not in markdown_text("a :ladybug: label")
+    assert markdown_text("at 10:30: two") == "at 10:<!-- -->30: two"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -98,6 +99,8 @@ def confusion_figure(
         range(size), names, rotation=45 if slanted else 0, ha="right" if slanted else "center"
     )
     axes.set_yticks(range(size), names)
+    for name in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
+        name.set_parse_math(False)
     axes.set_xlabel("answer")
     axes.set_ylabel("truth")
     figure.colorbar(image, ax=axes, label="share of the truth", fraction=0.046, pad=0.04)
@@ -124,7 +127,10 @@ def _blank(size: tuple[float, float]) -> tuple[Any, Any]:
 
 def _write(figure: Any, path: str | Path) -> Path:
     drawn = BytesIO()
-    figure.savefig(drawn, format="png")
+    with warnings.catch_warnings():
+        # A label in a script that the font lacks is drawn as boxes, which is no reason to fail.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(drawn, format="png")
     return write_bytes(drawn.getvalue(), path)
 
 
@@ -144,6 +150,5 @@ def _smooth(values: Sequence[float]) -> list[float]:
 
 
 def _short(label: str, most: int = 24) -> str:
-    # A dollar sign would start matplotlib's own mathematics.
-    shown = label if len(label) <= most else label[: most - 1] + "…"
-    return shown.replace("$", r"\$")
+    shown = "".join(c if c.isprintable() else " " for c in label)
+    return shown if len(shown) <= most else shown[: most - 1] + "…"

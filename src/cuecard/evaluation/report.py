@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import BaseModel
 
@@ -90,9 +92,9 @@ def paired(interval: Interval) -> str:
 def markdown_table(rows: Sequence[Row], *, columns: Sequence[str] = CLASSIFICATION_COLUMNS) -> str:
     """The table as Markdown, ending in a line break."""
     lines = [
-        _line(columns),
-        _line(["---", *("---:" for _ in columns[1:])]),
-        *(_line(row.cells()) for row in rows),
+        markdown_row(columns),
+        f"| {' | '.join(['---', *('---:' for _ in columns[1:])])} |",
+        *(markdown_row(row.cells()) for row in rows),
     ]
     return "\n".join(lines) + "\n"
 
@@ -116,12 +118,29 @@ def write_markdown(
     notes: Sequence[str] = (),
     figures: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a report as Markdown: a title, the table, notes as a list, figures by relative path."""
-    parts = [f"# {title}\n", markdown_table(rows, columns=columns)]
+    """Write a report as Markdown: a title, the table, notes as a list, figures by relative path.
+
+    Titles, cells, notes and captions are texts, not markup.
+    """
+    parts = [f"# {markdown_text(title)}\n", markdown_table(rows, columns=columns)]
     if notes:
-        parts.append("".join(f"- {note}\n" for note in notes))
-    parts.extend(f"![{caption}]({file})\n" for caption, file in (figures or {}).items())
+        parts.append("".join(f"- {markdown_text(note)}\n" for note in notes))
+    parts.extend(
+        f"![{markdown_text(caption)}]({quote(file)})\n" for caption, file in (figures or {}).items()
+    )
     return write_text("\n".join(parts), path)
+
+
+def markdown_text(text: str) -> str:
+    """A text on one line that Markdown shows as it is: no emphasis, link, HTML, cell or formula."""
+    escaped = re.sub(r"([\\`*_{}\[\]<>#|~&$])", r"\\\1", " ".join(text.split()))
+    # GitHub turns :bug: into a picture after it has taken the backslashes off.
+    return re.sub(r":(?=[\w+-]+:)", ":<!-- -->", escaped)
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """A table's row of texts."""
+    return f"| {' | '.join(map(markdown_text, cells))} |"
 
 
 def plain(value: Any) -> Any:
@@ -141,7 +160,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return str(value) if isinstance(value, Path) else value
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in cells) + " |"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cuecard.evaluation.report import write_json
+from cuecard.evaluation.report import markdown_row, markdown_text, write_json
 from cuecard.plain_files import write_text
 from cuecard.training.checkpoint import State
 from cuecard.training.space import Settings
@@ -132,14 +132,15 @@ def write_trials(
         ],
     }
     write_json(report, folder / JSON)
-    lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
-    lines += [_line(trial.cells()) for trial in trials]
+    lines = [markdown_row(COLUMNS), f"| {' | '.join(['---'] * len(COLUMNS))} |"]
+    lines += [markdown_row(trial.cells()) for trial in trials]
     notes = [
-        f"- Chosen{f' for {task}' if task else ''} on validation rows: trial {number} "
-        f"({told(trials[number].settings)}). {_test_note(runs[task])}"
+        f"- Chosen{f' for {markdown_text(task)}' if task else ''} on validation rows: "
+        f"trial {number} ({markdown_text(told(trials[number].settings))}). {_test_note(runs[task])}"
         for task, number in best.items()
     ]
-    write_text("\n".join([f"# {folder.name}", "", *lines, "", *notes, ""]), folder / MARKDOWN)
+    title = f"# {markdown_text(folder.name)}"
+    write_text("\n".join([title, "", *lines, "", *notes, ""]), folder / MARKDOWN)
 
 
 def _tested(run: Run) -> dict[str, Any] | None:
@@ -152,7 +153,3 @@ def _test_note(run: Run) -> str:
         return "There were no test rows."
     rows = len(run.test.records)
     return f"On {rows:,} test rows, touched by it alone and once: {run.test.score:.3f}."
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in cells) + " |"
