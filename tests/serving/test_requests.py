@@ -181,12 +181,26 @@ def test_every_field_says_what_is_allowed() -> None:
         {"refusal": None, "annotations": [], "audio": None, "function_call": None},
         {"refusal": None, "annotations": None, "tool_calls": [], "reasoning_content": None},
         {"tool_calls": None, "reasoning": "", "refusal": "", "name": "bot"},
+        {"annotations": [{"type": "url_citation"}], "cache_control": {"type": "ephemeral"}},
     ],
 )
 def test_assistants_messages_as_servers_give_them(more: dict[str, Any]) -> None:
     sent = {"role": "assistant", "content": "fine", **more}
     assert Message.model_validate(sent).text == "fine"
     assert Message.model_validate({**sent, "content": None}).text == ""
+
+
+def test_what_switches_log_probabilities_off() -> None:
+    for model in (CompletionRequest, ChatRequest):
+        sent = model.model_validate({**GOOD[model], "logprobs": False})
+        assert not sent.logprobs
+    assert (
+        CompletionRequest.model_validate({**GOOD[CompletionRequest], "logprobs": 0}).logprobs == 0
+    )
+    assert (
+        refusal(CompletionRequest, {**GOOD[CompletionRequest], "logprobs": True}).param
+        == "logprobs"
+    )
 
 
 def test_empty_stops_stop_nothing() -> None:

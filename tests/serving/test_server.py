@@ -101,6 +101,33 @@ def test_openais_client(client: openai.OpenAI, server: Process, backbone: Any, p
         client.embeddings.create(model="tiny", input="x")
 
 
+def test_openais_client_sends_back_what_it_got(client: openai.OpenAI) -> None:
+    messages: Any = [{"role": "system", "content": "be kind"}, {"role": "user", "content": TEXT}]
+    asked: dict[str, Any] = {"model": "tiny", "messages": messages, "max_tokens": 5}
+    for _ in range(2):
+        answer = client.chat.completions.create(
+            **asked,
+            store=True,
+            metadata={"run": "7"},
+            user="ann",
+            service_tier="auto",
+            frequency_penalty=0,
+            logit_bias={},
+            tools=[],
+            modalities=["text"],
+            response_format={"type": "text"},
+            extra_body={"top_k": -1, "min_p": 0, "repetition_penalty": 1.0, "functions": []},
+        )
+        messages.append(answer.choices[0].message)
+        messages.append({"role": "user", "content": [{"type": "text", "text": "and then?"}]})
+    assert client.chat.completions.create(**asked).choices[0].message.content
+    with pytest.raises(openai.BadRequestError, match="'tools' is not supported") as refused:
+        client.chat.completions.create(
+            **asked, tools=[{"type": "function", "function": {"name": "weather"}}]
+        )
+    assert refused.value.param == "tools"
+
+
 def test_openais_client_streams(client: openai.OpenAI) -> None:
     messages: Any = [{"role": "user", "content": TEXT}]
     asked: dict[str, Any] = {"model": "tiny", "messages": messages, "max_tokens": 20}

@@ -116,8 +116,10 @@ def chat_row(served: Served | None, messages: Sequence[Message], tokenizer: Toke
     try:
         text: Any = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     except (JinjaError, TypeError, ValueError) as error:
+        # What a template itself says is meant for people; what fails in it is not.
+        says = f": {str(error).rstrip('.')}" if isinstance(error, JinjaError) else ""
         raise bad_request(
-            f"The backbone's chat template refuses the messages: {error}.", "messages"
+            f"The backbone's chat template refuses the messages{says}.", "messages"
         ) from error
     return _placed(served, plain_ids(tokenizer, str(text)))
 

@@ -86,6 +86,7 @@ PARAMETERS: Neutral = MappingProxyType(
 MESSAGE: Neutral = MappingProxyType(
     {
         "annotations": (list,),
+        "cache_control": (dict,),
         "refusal": ("",),
         "reasoning": ("",),
         "reasoning_content": ("",),
@@ -94,7 +95,9 @@ MESSAGE: Neutral = MappingProxyType(
 )
 """Of a message, as servers give them back to clients."""
 
-PART: Neutral = MappingProxyType({"annotations": ([],), "logprobs": ([],)})
+PART: Neutral = MappingProxyType(
+    {"annotations": (list,), "cache_control": (dict,), "logprobs": ([],)}
+)
 """Of a part of a message."""
 
 STREAM_OPTIONS: Neutral = MappingProxyType(

@@ -52,6 +52,11 @@ def _stops(value: Any) -> Any:
     return value or None if isinstance(value, str) else value
 
 
+def _unless_false(value: Any) -> Any:
+    """A number for completions, which chats' clients switch off by false."""
+    return None if value is False else value
+
+
 Text = Annotated[str, AfterValidator(_whole)]
 Name = Annotated[Text, Field(min_length=1, max_length=200)]
 Model = Annotated[
@@ -206,12 +211,9 @@ class CompletionRequest(Generating):
         default=None,
         description="a string or a list of strings; token ids are not supported",
     )
-    logprobs: int | None = Field(
-        default=None,
-        ge=0,
-        le=MOST_LOGPROBS,
-        description=f"a whole number from 0 to {MOST_LOGPROBS}",
-    )
+    logprobs: Annotated[
+        Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None, BeforeValidator(_unless_false)
+    ] = Field(default=None, description=f"a whole number from 0 to {MOST_LOGPROBS}")
 
 
 class TextPart(Sent):
