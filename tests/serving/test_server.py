@@ -96,7 +96,7 @@ def test_openais_client(client: openai.OpenAI, server: Process, backbone: Any, p
             client.completions.create(model=missing, prompt=TEXT)
         assert unknown.value.code == "model_not_found"
     with pytest.raises(openai.BadRequestError):
-        client.completions.create(model="titles", prompt=TEXT, n=2)
+        client.completions.create(model="titles", prompt=TEXT, best_of=2)
     with pytest.raises(openai.BadRequestError, match="no embeddings"):
         client.embeddings.create(model="tiny", input="x")
 
