@@ -9,7 +9,9 @@ import pytest
 from cuecard.artifacts import Manifest, Prompt
 from cuecard.artifacts.load import MAX_JSON_BYTES
 from cuecard.artifacts.manifest import SCHEMA_VERSION
+from cuecard.artifacts.rows import RowsEntry
 from cuecard.errors import ArtifactError
+from cuecard.types import Record
 
 
 def test_bytes_come_back_as_the_same_manifest(prompt: Prompt) -> None:
@@ -32,6 +34,7 @@ def test_digest_covers_everything_but_the_versions(prompt: Prompt) -> None:
         "task": {},
         "backbone": manifest.backbone.model_copy(update={"name": "other"}),
         "data_hash": "",
+        "rows": RowsEntry.of([Record({"text": "a"}, "b")], []),
         "seed": 8,
         "metrics": {},
         "prior": None,

@@ -12,6 +12,8 @@ def test_several_prompts_answer_as_one(cuecard: Call, run: Path, data: Path) -> 
         found = cuecard("ensemble", data, run, run, "--rule", rule, "--json").json
         assert found["metrics"]["accuracy"] == alone["metrics"]["accuracy"]
         assert found["members"] == [alone["digest"]] * 2
+        assert found["seen_rows"] == [alone["seen_rows"]] * 2
+        assert found["unseen"]["rows"] == alone["unseen"]["rows"] > 0
     assert "accuracy" in cuecard("ensemble", data, run, run).out
 
 

@@ -50,6 +50,27 @@ def test_report(cuecard: Call, run: Path, data: Path, expected: Any, tmp_path: P
     rows = [json.loads(line) for line in answers.read_text().splitlines()]
     assert len(rows) == report["rows"] == 80
     assert sum(row["correct"] for row in rows) / 80 == report["metrics"]["accuracy"]
+    # The run was cut from these very rows: its own test rows are the ones that it has not seen.
+    tested = library.Prompt.load(run / "prompt").manifest.metrics["test"]
+    assert isinstance(tested, dict)
+    assert report["unseen"]["rows"] == tested["rows"]
+    assert report["unseen"]["metrics"]["accuracy"] == tested["accuracy"]
+    assert sum(report["seen_rows"].values()) == 80 - report["unseen"]["rows"]
+    assert f"trained on {report['seen_rows']['trained']} and selected on" in done.err
+
+
+def test_labels_that_training_never_saw(
+    cuecard: Call, run: Path, data: Path, tmp_path: Path
+) -> None:
+    rows = [{"review": f"a new film number {n}", "label": "positive"} for n in range(6)]
+    odd = [{"review": "neither", "label": "mixed"}, {"review": "both", "label": "mixed"}]
+    path = save_rows(tmp_path / "rows.csv", [*rows[:3], *odd, *rows[3:]])
+    done = cuecard("eval", run, path, "--json")
+    assert done.code == 0
+    assert done.json["rows"] == 6 and done.json["unknown_labels"] == {"mixed": 2}
+    assert "2 of 8 rows have labels that the prompt was not trained for" in done.err
+    assert "only 6 rows are scored" in done.err
+    assert "seen_rows" not in done.json
 
 
 def test_text(cuecard: Call, run: Path, data: Path, expected: Any) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from cuecard.artifacts import Prompt
+from cuecard.artifacts.rows import RowsEntry
 from cuecard.backbones import CausalBackbone
-from cuecard.errors import ConfigError, GateError, WrongBackboneError
+from cuecard.errors import ConfigError, DataWarning, GateError, WrongBackboneError
 from cuecard.evaluation import paired_interval
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.registry import Gates, Measuring, Registry
@@ -130,6 +131,23 @@ def test_few_rows_decide_nothing(
     with pytest.raises(GateError, match="too few rows"):
         pushed.promote("reviews@2", "first", gate=Gates(pushed, {"accuracy": 0.0}, few))
     assert pushed.aliases("reviews") == {"production": 1}
+
+
+def test_rows_that_a_version_was_trained_on_are_told(
+    pushed: Registry,
+    measuring: Measuring,
+    records: Sequence[Record],
+    tmp_path: Path,
+    make_prompt: Any,
+) -> None:
+    known = Prompt.load(make_prompt(0), measuring.backbone(None))  # type: ignore[arg-type]
+    entry = RowsEntry.of(records[:9], records[20:24])
+    manifest = known.manifest.model_copy(update={"rows": entry})
+    folder = Prompt(known.tensors, manifest).save(tmp_path / "known")
+    pushed.push(folder, "reviews")
+    with pytest.warns(DataWarning, match="reviews@5 was trained on 9 and selected on 4 of these"):
+        event = pushed.promote("reviews@5", "production", gate=Gates(pushed, {}, measuring))
+    assert event.evidence["seen_rows"] == {"reviews@5": {"trained": 9, "selected": 4}}
 
 
 def test_the_gate_decides_on_what_the_alias_has_then(

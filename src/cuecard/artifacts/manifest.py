@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, JsonValue, field_validator
 
 from cuecard.artifacts.load import MAX_HIDDEN_SIZE, MAX_JSON_BYTES, MAX_WIDTH, parse_json
+from cuecard.artifacts.rows import RowsEntry
 from cuecard.artifacts.sealed import Part, Sealed
 from cuecard.artifacts.tensors import Kind
 from cuecard.errors import ArtifactError
@@ -122,6 +123,7 @@ class Manifest(Sealed):
         task: the task's settings (`cuecard.tasks.TaskSpec` as JSON).
         backbone: the model it was made for.
         data_hash: SHA-256 of the training data; empty where unknown.
+        rows: hashes of the rows it was trained and selected on; None where unknown.
         seed: the run's seed; None where unknown.
         metrics: measured values, with their intervals; no timings, so that equal runs give equal
             digests.
@@ -144,6 +146,8 @@ class Manifest(Sealed):
     task: dict[str, JsonValue]
     backbone: BackboneEntry
     data_hash: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    # Left out without them, so that such prompts' digests are those of the schema's first days.
+    rows: RowsEntry | None = Field(default=None, exclude_if=lambda entry: entry is None)
     seed: int | None = None
     metrics: dict[str, JsonValue] = Field(default_factory=dict)
     prior: dict[str, FiniteFloat] | None = None

@@ -28,6 +28,7 @@ from cuecard.artifacts.load import (
 from cuecard.artifacts.manifest import Manifest, software_versions
 from cuecard.artifacts.manifest_file import read_manifest
 from cuecard.artifacts.probes import check_test_vectors, default_probes, make_test_vectors
+from cuecard.artifacts.rows import RowsEntry
 from cuecard.artifacts.tensors import (
     RANKS,
     head_in,
@@ -79,6 +80,7 @@ class Prompt:
         method_config: Mapping[str, Any],
         slot: Slot,
         data_hash: str = "",
+        rows: RowsEntry | None = None,
         seed: int | None = None,
         metrics: Mapping[str, Any] | None = None,
         prior: Mapping[str, float] | None = None,
@@ -90,6 +92,7 @@ class Prompt:
 
         Args:
             injection: any float type and device; copied. A tensor [P, H] is an `InputTokens`.
+            rows: which rows it was trained and selected on, for warnings when it is scored on them.
             metrics: anything that is finite JSON; no timings (they would change the digest).
             head: what was trained beside it, for a task with a head.
             probes: inputs of the test vectors, stored in the artefact as token ids; by default two
@@ -130,6 +133,7 @@ class Prompt:
                 task=spec.recorded(backbone.tokenizer).model_dump(mode="json"),
                 backbone=describe_backbone(backbone),
                 data_hash=data_hash,
+                rows=rows,
                 seed=seed,
                 metrics=dict(metrics or {}),
                 prior=None if prior is None else dict(prior),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ from cuecard.cli.options import (
 )
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.cli.tables import say_line
+from cuecard.errors import DataWarning
 from cuecard.evaluation.ensemble import Rule
 
 
@@ -71,11 +73,12 @@ def ensemble(
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
     from cuecard.artifacts import Prompt
-    from cuecard.cli.evaluation_view import print_evaluation
+    from cuecard.artifacts.rows import seen_rows
+    from cuecard.cli.evaluation_view import in_words, print_evaluation
     from cuecard.cli.opening import find_prompt, open_prompt
     from cuecard.cli.progress import TrainView, fetch_progress
-    from cuecard.cli.rows import labelled_rows
-    from cuecard.evaluation import score_predictions
+    from cuecard.cli.rows import known_rows, labelled_rows, warn_of_few
+    from cuecard.evaluation import only, score_predictions
     from cuecard.evaluation.ensemble import predict_ensemble
     from cuecard.evaluation.evaluate import prompt_tokens
     from cuecard.names import data_source
@@ -95,6 +98,7 @@ def ensemble(
         split=split,
         limit=limit,
     )
+    records, unknown = known_rows(place.spec, records)
     with fetch_progress(json=as_json) as progress:
         first, model, _ = open_prompt(
             place,
@@ -124,6 +128,7 @@ def ensemble(
         records = list(task.test)
         assert run.test is not None
         report["distilled"] = {"digest": run.prompt.digest, **run.test.to_dict()}
+    warn_of_few(len(records))
     started = time.perf_counter()
     answers = predict_ensemble(model, members, records, rule=rule, batch_rows=batch_rows)
     found = score_predictions(
@@ -136,10 +141,27 @@ def ensemble(
         ),
     )
     report |= {"metric": found.primary, **found.to_dict()}
+    if unknown:
+        report["unknown_labels"] = unknown
+    each = [seen_rows(prompt.manifest.rows, records) for prompt in opened]
+    for prompt, seen in zip(opened, each, strict=True):
+        if seen:
+            named = f"the prompt {prompt.digest[:12]}"
+            warnings.warn(DataWarning(seen.sentence(named)), stacklevel=1)
+    unseen = None
+    if any(each):
+        report["seen_rows"] = [
+            {"trained": len(seen.trained), "selected": len(seen.selected)} for seen in each
+        ]
+        if rest := sorted(set.intersection(*({*seen.unseen} for seen in each))):
+            unseen = only(first.spec, found, rest)
+            report["unseen"] = unseen.to_dict()
     if as_json:
         print_json(report)
         return
     print_evaluation(found, first.spec.labels, console())
+    if unseen is not None:
+        say_line(console(), f"\nwithout them: {in_words(unseen)}")
     if distil_to is not None and run.test is not None:
         said = f"{found.primary} {run.test.score:.3f}"
         say_line(console(), f"\ndistilled into {distil_to}: {said}")

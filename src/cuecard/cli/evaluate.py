@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,7 +24,8 @@ from cuecard.cli.options import (
 )
 from cuecard.cli.output import check_place, writing
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
-from cuecard.errors import ConfigError
+from cuecard.cli.tables import say_line
+from cuecard.errors import ConfigError, DataWarning
 from cuecard.types import Backbone, Record
 
 if TYPE_CHECKING:
@@ -84,10 +86,12 @@ def evaluate(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
-    from cuecard.cli.evaluation_view import print_evaluation
+    from cuecard.artifacts.rows import seen_rows
+    from cuecard.cli.evaluation_view import in_words, print_evaluation
     from cuecard.cli.opening import find_prompt, open_prompt
     from cuecard.cli.progress import fetch_progress
-    from cuecard.cli.rows import labelled_rows
+    from cuecard.cli.rows import known_rows, labelled_rows, warn_of_few
+    from cuecard.evaluation import only
     from cuecard.evaluation.report import write_json
     from cuecard.names import data_source
 
@@ -105,6 +109,8 @@ def evaluate(
         split=split,
         limit=limit,
     )
+    records, unknown = known_rows(place.spec, records)
+    warn_of_few(len(records))
     with fetch_progress(json=as_json) as progress:
         opened, model, _ = open_prompt(
             place,
@@ -128,6 +134,16 @@ def evaluate(
         "metric": found.primary,
         **found.to_dict(),
     }
+    if unknown:
+        report["unknown_labels"] = unknown
+    seen = seen_rows(None if no_prompt else opened.manifest.rows, records)
+    unseen = None
+    if seen:
+        warnings.warn(DataWarning(seen.sentence("the prompt")), stacklevel=1)
+        report["seen_rows"] = {"trained": len(seen.trained), "selected": len(seen.selected)}
+        if seen.unseen:
+            unseen = only(opened.spec, found, seen.unseen)
+            report["unseen"] = unseen.to_dict()
     if predictions is not None:
         with writing(predictions, "--predictions"):
             found.save_predictions(predictions)
@@ -138,6 +154,8 @@ def evaluate(
         print_json(report)
     else:
         print_evaluation(found, opened.spec.labels, console())
+        if unseen is not None:
+            say_line(console(), f"\nwithout them: {in_words(unseen)}")
 
 
 def _evaluate(

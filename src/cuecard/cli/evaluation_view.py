@@ -52,6 +52,13 @@ def print_evaluation(found: Evaluation, labels: Sequence[str], out: Console) -> 
     )
 
 
+def in_words(found: Evaluation) -> str:
+    """The first metric with its interval and rows, in a line."""
+    name, interval = _NAMES[found.primary], found.ci95.get(found.primary)
+    shown = "" if interval is None else f" (95% interval {interval.low:.3f} - {interval.high:.3f})"
+    return f"{name} {found.score:.3f}{shown} on {len(found.records):,} rows"
+
+
 def _print_metrics(found: Evaluation, out: Console) -> None:
     rows: list[tuple[str, str, str]] = []
     bold: list[int] = []

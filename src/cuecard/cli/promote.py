@@ -81,7 +81,7 @@ def promote(
     """
     from cuecard.cli.opening import backbone_for
     from cuecard.cli.progress import fetch_progress
-    from cuecard.cli.rows import labelled_rows
+    from cuecard.cli.rows import known_rows, labelled_rows
     from cuecard.cli.show import event_facts
     from cuecard.names import data_source
     from cuecard.registry import Gates, Measuring, Registry, read_trusted
@@ -98,14 +98,17 @@ def promote(
         if not_worse_on is not None:
             source = data_source(not_worse_on, progress)
             measuring = Measuring(
-                rows=lambda spec: labelled_rows(
+                rows=lambda spec: known_rows(
                     spec,
-                    source,
-                    text_field=text_field,
-                    label_field=label_field,
-                    split=None,
-                    limit=None,
-                ),
+                    labelled_rows(
+                        spec,
+                        source,
+                        text_field=text_field,
+                        label_field=label_field,
+                        split=None,
+                        limit=None,
+                    ),
+                )[0],
                 backbone=lambda prompt: backbone_for(
                     prompt,
                     backbone,

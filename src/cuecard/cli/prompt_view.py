@@ -11,6 +11,7 @@ from rich.console import Console
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.nearest import Neighbours
+from cuecard.artifacts.rows import RowsEntry
 from cuecard.artifacts.tensors import SHIFTS_NAME
 from cuecard.cli.tables import print_facts, print_table
 
@@ -51,9 +52,16 @@ def _facts(prompt: Prompt, folder: Path) -> list[tuple[str, str]]:
         *_metrics(manifest.metrics),
         ("calibration", "none" if manifest.prior is None else json.dumps(manifest.prior)),
         ("data", manifest.data_hash or "unknown"),
+        ("rows", _rows(manifest.rows)),
         ("seed", "unknown" if manifest.seed is None else str(manifest.seed)),
         ("made with", ", ".join(f"{k} {v}" for k, v in manifest.created_with.items())),
     ]
+
+
+def _rows(entry: RowsEntry | None) -> str:
+    if entry is None:
+        return "unknown"
+    return f"hashes of {entry.trained_rows:,} trained and {entry.selected_rows:,} selected on"
 
 
 def _head(prompt: Prompt) -> list[tuple[str, str]]:

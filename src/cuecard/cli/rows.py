@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cuecard.errors import ConfigError, DataError
+from cuecard.errors import ConfigError, DataError, DataWarning
 from cuecard.tasks import TaskSpec, read_records
 from cuecard.tasks.cells import options_cell
+from cuecard.tasks.kinds import LABELLED, labels_of
 from cuecard.tasks.plain_lines import STDIN, is_plain, read_lines
 from cuecard.tasks.similar import nearest
 from cuecard.types import Record
+
+FEW_ROWS = 50
+"""On fewer rows the interval of a good accuracy is wider than 0.2."""
 
 
 def columns_for(fields: Sequence[str], text_field: str | None) -> dict[str, str]:
@@ -96,6 +102,44 @@ def typed_rows(spec: TaskSpec, texts: Sequence[str], given: dict[str, str]) -> l
             if not text.strip() and name not in spec.allow_empty:
                 raise DataError("an empty text", where=f"text {number}, field {name!r}", got="''")
     return records
+
+
+def known_rows(spec: TaskSpec, records: list[Record]) -> tuple[list[Record], dict[str, int]]:
+    """The rows whose labels the task has, and the other labels with how many rows have them.
+
+    Warns of the rows that are left out. Where no row would be left, all of them are given, for the
+    caller to refuse.
+    """
+    if spec.kind not in LABELLED:
+        return records, {}
+    unknown: Counter[str] = Counter()
+    known = []
+    for record in records:
+        labels = {*labels_of(spec, record.target or "")} - {*spec.labels}
+        unknown.update(labels)
+        if not labels:
+            known.append(record)
+    if not unknown or not known:
+        return records, {}
+    listed = ", ".join(f"{label!r} ({count:,})" for label, count in unknown.most_common(5))
+    more = ", ..." if len(unknown) > 5 else ""
+    warnings.warn(
+        DataWarning(
+            f"{len(records) - len(known):,} of {len(records):,} rows have labels that the prompt "
+            f"was not trained for and are not scored: {listed}{more}"
+        ),
+        stacklevel=2,
+    )
+    return known, dict(unknown.most_common())
+
+
+def warn_of_few(rows: int) -> None:
+    """Warn where so few rows are scored that their interval is wide."""
+    if 0 < rows < FEW_ROWS:
+        warnings.warn(
+            DataWarning(f"only {rows} rows are scored: mind the width of the intervals"),
+            stacklevel=2,
+        )
 
 
 def file_rows(

@@ -6,7 +6,14 @@ from cuecard.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from cuecard.evaluation.baselines import Choice, Trial, majority, select_manual
-    from cuecard.evaluation.evaluate import Evaluation, Gain, gain, prompt_tokens, score_predictions
+    from cuecard.evaluation.evaluate import (
+        Evaluation,
+        Gain,
+        gain,
+        only,
+        prompt_tokens,
+        score_predictions,
+    )
     from cuecard.evaluation.intervals import (
         mean_interval,
         paired_interval,
@@ -20,7 +27,7 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         ".baselines": ("Choice", "Trial", "majority", "select_manual"),
-        ".evaluate": ("Evaluation", "Gain", "gain", "prompt_tokens", "score_predictions"),
+        ".evaluate": ("Evaluation", "Gain", "gain", "only", "prompt_tokens", "score_predictions"),
         ".intervals": (
             "mean_interval",
             "paired_interval",
@@ -46,6 +53,7 @@ __all__ = [
     "label_prior",
     "majority",
     "mean_interval",
+    "only",
     "paired_interval",
     "paired_proportions_interval",
     "prompt_tokens",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -212,6 +212,22 @@ def score_predictions(
         seconds=seconds,
         tokens_per_request=tokens_per_request,
         statistics=scored.statistics,
+    )
+
+
+def only(spec: TaskSpec, found: Evaluation, rows: Sequence[int], *, seed: int = 0) -> Evaluation:
+    """The evaluation of some of the rows alone, from the same predictions.
+
+    Args:
+        rows: the numbers of those to keep, from 0.
+    """
+    kept = [replace(found.predictions[row], index=index) for index, row in enumerate(rows)]
+    return score_predictions(
+        spec,
+        [found.records[row] for row in rows],
+        kept,
+        tokens_per_request=found.tokens_per_request,
+        seed=seed,
     )
 
 

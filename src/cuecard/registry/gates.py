@@ -9,12 +9,14 @@ decide nothing, whatever their scores.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from cuecard.artifacts import Prompt
-from cuecard.errors import ConfigError, GateError
+from cuecard.artifacts.rows import SeenRows, seen_rows
+from cuecard.errors import ConfigError, DataWarning, GateError
 from cuecard.evaluation import Evaluation, gain
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.evaluation.intervals import rows_for_margin
@@ -68,6 +70,7 @@ class Gates:
     measuring: Measuring | None = None
     _records: Sequence[Record] | None = None
     _measured: dict[int, Evaluation] = field(default_factory=dict)
+    _seen: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.measuring is not None and not 0.0 <= self.measuring.margin < 1.0:
@@ -99,6 +102,8 @@ class Gates:
             evidence["minimum"] = self._minimum(values, f"{new} on {len(found.records)} rows")
         if current is not None:
             evidence |= self._not_worse(self.measuring, current, found, new)
+        if self._seen:
+            evidence["seen_rows"] = self._seen
         return dict(plain(evidence))
 
     def _stored_minimum(self, new: Version) -> dict[str, Any]:
@@ -176,8 +181,18 @@ class Gates:
             prompt = contents.load(backbone)
             if self._records is None:
                 self._records = measuring.rows(prompt.spec)
+            self._note_seen(version, seen_rows(prompt.manifest.rows, self._records))
             self._measured[version.number] = _evaluate(measuring, prompt, backbone, self._records)
         return self._measured[version.number]
+
+    def _note_seen(self, version: Version, seen: SeenRows) -> None:
+        """Warn of rows that a version was trained or selected on, and keep the counts."""
+        if seen:
+            warnings.warn(DataWarning(seen.sentence(str(version))), stacklevel=2)
+            self._seen[str(version)] = {
+                "trained": len(seen.trained),
+                "selected": len(seen.selected),
+            }
 
 
 def _evaluate(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cuecard.artifacts import Prompt
+from cuecard.artifacts.rows import RowsEntry
 from cuecard.artifacts.tensors import tensors_of
 from cuecard.backbones.weights import weight_count
 from cuecard.errors import FrozenError
@@ -391,6 +392,7 @@ def finish_run(
         method_config=method.model_dump(mode="json"),
         slot=method.slot,
         data_hash=task.report.data_hash,
+        rows=RowsEntry.of(task.train, task.validation),
         seed=seed,
         metrics=metrics_of(task, best, test),
         prior=prior,

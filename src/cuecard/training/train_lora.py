@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cuecard.artifacts import Prompt, check_backbone
 from cuecard.artifacts.files import publish_folder
+from cuecard.artifacts.rows import RowsEntry
 from cuecard.backbones.adapter import NO_ADAPTER, Adapter
 from cuecard.backbones.adapter_files import adapter_files
 from cuecard.errors import ConfigError, DataError
@@ -187,6 +188,7 @@ def _finish(
                 method_config=prompt.manifest.method_config,
                 slot=slot,
                 data_hash=task.report.data_hash,
+                rows=RowsEntry.of(task.train, task.validation),
                 seed=prompt.manifest.seed,
                 metrics=metrics_of(task, best, test),
                 prior=prior,
