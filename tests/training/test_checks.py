@@ -15,11 +15,12 @@ from cuecard.backbones import CausalBackbone
 from cuecard.errors import BackboneError, ConfigError, CuecardError, DataError
 from cuecard.methods import MPT, PromptTuning
 from cuecard.tasks import Task
-from cuecard.training import SweepConfig, TrainConfig
+from cuecard.training import LoraSettings, SweepConfig, TrainConfig
 from cuecard.training.checks import check_run
 from cuecard.training.multitask import multitask
 from cuecard.training.sweep import sweep
 from cuecard.training.train import train
+from cuecard.training.train_lora import train_lora
 from cuecard.types import Record
 from head_tasks import answer_task, choice_task
 from pairs import pair_task
@@ -44,6 +45,10 @@ def run_sweep(backbone: Any, task: Task, folder: Path) -> object:
     return sweep(backbone, task, space, METHOD, CONFIG, folder=folder)
 
 
+def run_lora(backbone: Any, task: Task, folder: Path) -> object:
+    return train_lora(backbone, task, LoraSettings(), CONFIG, folder=folder)
+
+
 def run_multitask(backbone: Any, task: Task, folder: Path) -> object:
     both = {"one": task, "other": task}
     method = MPT(length=4, init="random")
@@ -53,6 +58,7 @@ def run_multitask(backbone: Any, task: Task, folder: Path) -> object:
 RUNS: dict[str, Callable[[Any, Task, Path], object]] = {
     "train": run_train,
     "sweep": run_sweep,
+    "lora": run_lora,
     "multitask": run_multitask,
 }
 

@@ -177,5 +177,5 @@ def test_stopped_by_ctrl_c(folders: dict[str, Path], tmp_path: Path) -> None:
     base, task = load_frozen(folders["llama"], dtype="fp32"), review_task(80)
     with pytest.raises(Interrupted) as caught:
         train_lora(base, task, config=CONFIG, folder=tmp_path, observer=watch)
-    assert "same call" in str(caught.value.hint)
+    assert f"cuecard lora --resume {tmp_path}" in str(caught.value.hint)
     assert (tmp_path / "checkpoint.pt").is_file() and not (tmp_path / "adapter").exists()

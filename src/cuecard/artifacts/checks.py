@@ -117,7 +117,7 @@ def check_names(manifest: Manifest, where: str) -> None:
         )
     with_heads = manifest.injection == "prefix-kv"
     if (
-        not names & needed
+        bool(needed) is not bool(names & needed)
         or not names <= needed | allowed
         or with_heads is not (manifest.key_heads is not None)
     ):
@@ -125,7 +125,7 @@ def check_names(manifest: Manifest, where: str) -> None:
             "the manifest does not describe exactly the prompt's tensor",
             where=where,
             got=", ".join(sorted(names)[:5]) or "no tensor",
-            expected=f"{' or '.join(sorted(needed))}"
+            expected=f"{' or '.join(sorted(needed)) or 'no tensor'}"
             + (" and key_heads" if with_heads else ", without key_heads"),
         )
 

@@ -110,7 +110,13 @@ class Prompt:
         _check_new(given, without_head(kept), backbone)
         for tensor in kept.values():
             check_finite(tensor, "the trained vectors")
-        plain = injection_of(kept, kind, layers=backbone.num_layers, key_heads=key_heads)
+        plain = injection_of(
+            kept,
+            kind,
+            layers=backbone.num_layers,
+            hidden_size=backbone.hidden_size,
+            key_heads=key_heads,
+        )
         tests = make_test_vectors(
             backbone, spec, plain, probes or default_probes(spec, backbone, slot), head_in(kept)
         )
@@ -211,6 +217,7 @@ class Prompt:
             self.tensors,
             manifest.injection,
             layers=manifest.backbone.num_layers,
+            hidden_size=manifest.backbone.hidden_size,
             key_heads=manifest.key_heads,
         )
 
@@ -238,7 +245,7 @@ class Prompt:
         P is 0 for a decoder's prompt. Keys and values of a prefix have none: for them the matrix
         that is saved.
         """
-        return vectors_of(self.tensors)
+        return vectors_of(self.tensors, self.manifest.backbone.hidden_size)
 
     @property
     def spec(self) -> TaskSpec:

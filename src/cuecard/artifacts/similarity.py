@@ -118,6 +118,8 @@ def _difference(prompt: Prompt, other: Prompt) -> str | None:
     ours, theirs = prompt.manifest.backbone, other.manifest.backbone
     if ours.fingerprint.embeddings != theirs.fingerprint.embeddings:
         return f"made for another backbone: {theirs.name}"
+    if "none" in (prompt.manifest.injection, other.manifest.injection):
+        return "a LoRA adapter's task, without vectors"
     if prompt.manifest.injection != other.manifest.injection:
         return f"another kind of prompt: {other.manifest.injection}"
     return None

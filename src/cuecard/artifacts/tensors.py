@@ -16,7 +16,7 @@ from cuecard.types import Head, Injection, InputTokens, LayerTokens, PrefixKV
 if TYPE_CHECKING:
     from torch import Tensor
 
-Kind = Literal["input-tokens", "prefix-kv", "layer-tokens"]
+Kind = Literal["input-tokens", "prefix-kv", "layer-tokens", "none"]
 
 # Vectors in front of an encoder-decoder's decoder input; shifts of tokens; vectors of every layer.
 DECODER_NAME, SHIFTS_NAME, LAYERS_NAME = "decoder_embeddings", "token_shifts", "layer_embeddings"
@@ -45,6 +45,8 @@ NAMES: Mapping[Kind, tuple[frozenset[str], frozenset[str]]] = MappingProxyType(
         "input-tokens": (frozenset({TENSOR_NAME, DECODER_NAME}), frozenset({SHIFTS_NAME})),
         "prefix-kv": (frozenset({TENSOR_NAME}), frozenset()),
         "layer-tokens": (frozenset({LAYERS_NAME}), frozenset()),
+        # A task of a LoRA adapter that was trained without a prompt.
+        "none": (frozenset(), frozenset()),
     }
 )
 
@@ -53,7 +55,10 @@ def kind_of(injection: Injection) -> Kind:
     """What a manifest calls this kind of injection."""
     if isinstance(injection, PrefixKV):
         return "prefix-kv"
-    return "layer-tokens" if isinstance(injection, LayerTokens) else "input-tokens"
+    if isinstance(injection, LayerTokens):
+        return "layer-tokens"
+    empty = not injection.length and injection.shifts is None
+    return "none" if empty else "input-tokens"
 
 
 def tensors_of(injection: Injection, head: Head | None = None) -> dict[str, Tensor]:
@@ -62,6 +67,8 @@ def tensors_of(injection: Injection, head: Head | None = None) -> dict[str, Tens
         found = {TENSOR_NAME: injection.matrix}
     elif isinstance(injection, LayerTokens):
         found = {LAYERS_NAME: injection.vectors}
+    elif kind_of(injection) == "none":
+        found = {}
     else:
         found = {TENSOR_NAME: injection.vectors}
         if injection.decoder is not None:
@@ -78,19 +85,27 @@ def tensors_of(injection: Injection, head: Head | None = None) -> dict[str, Tens
 
 
 def injection_of(
-    tensors: Mapping[str, Tensor], kind: Kind, *, layers: int, key_heads: int | None
+    tensors: Mapping[str, Tensor],
+    kind: Kind,
+    *,
+    layers: int,
+    hidden_size: int,
+    key_heads: int | None,
 ) -> Injection:
     """What a backbone takes.
 
     Args:
         layers: L.
+        hidden_size: H.
         key_heads: K; None for a kind without keys.
     """
     if kind == "layer-tokens":
         return LayerTokens(tensors[LAYERS_NAME])
     if kind == "prefix-kv":
         return PrefixKV.of_matrix(tensors[TENSOR_NAME], layers, key_heads or 1)
-    return InputTokens(vectors_of(tensors), tensors.get(SHIFTS_NAME), tensors.get(DECODER_NAME))
+    return InputTokens(
+        vectors_of(tensors, hidden_size), tensors.get(SHIFTS_NAME), tensors.get(DECODER_NAME)
+    )
 
 
 def head_in(tensors: Mapping[str, Tensor]) -> Head | None:
@@ -103,11 +118,12 @@ def without_head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if name not in HEAD_NAMES}
 
 
-def vectors_of(tensors: Mapping[str, Tensor]) -> Tensor:
+def vectors_of(tensors: Mapping[str, Tensor], hidden_size: int) -> Tensor:
     """[P, H] the vectors of the input, of deep prompts the first layer's.
 
-    There are none in a prompt of the decoder alone. For keys and values: their matrix.
+    There are none in a prompt of the decoder alone, or of nothing. For keys and values: their
+    matrix.
     """
     if LAYERS_NAME in tensors:
         return tensors[LAYERS_NAME][0]
-    return tensors[TENSOR_NAME] if TENSOR_NAME in tensors else tensors[DECODER_NAME][:0]
+    return tensors[TENSOR_NAME] if TENSOR_NAME in tensors else torch.zeros(0, hidden_size)

@@ -70,11 +70,14 @@ def inspect(
 
 
 def _has_vectors(path: Path, registry: str) -> bool:
-    """Whether the prompt has vectors among words' embeddings: keys and values have none."""
+    """Whether the prompt has vectors among words' embeddings, which keys and values are not."""
     from cuecard.artifacts import Prompt
     from cuecard.cli.opening import find_prompt
 
-    return Prompt.load(find_prompt(path, registry).folder).manifest.injection != "prefix-kv"
+    return Prompt.load(find_prompt(path, registry).folder).manifest.injection not in (
+        "prefix-kv",
+        "none",
+    )
 
 
 def _facts(prompt: Prompt, near: list[Neighbours] | None) -> dict[str, Any]:

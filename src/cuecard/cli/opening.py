@@ -12,11 +12,14 @@ from cuecard.backbones.forms import Precision, Quantize, loadable_form
 from cuecard.catalogue import BACKBONES, Progress
 from cuecard.catalogue.cache import cache_root, locked
 from cuecard.errors import ArtifactError, ConfigError
+from cuecard.lora_recipe import read_lora
 from cuecard.names import load_backbone
-from cuecard.recipe import FILE, Recipe, prompt_folder, read_recipe
+from cuecard.recipe import Recipe, prompt_folder, read_recipe
 from cuecard.registry import Registry
 from cuecard.registry.references import is_reference
+from cuecard.run_folder import LORA, RUN
 from cuecard.tasks import TaskSpec
+from cuecard.training.train_lora import FOLDER as ADAPTER
 from cuecard.types import Backbone
 
 
@@ -27,10 +30,12 @@ class Place:
     Attributes:
         folder: the prompt's folder.
         recipe: that of the run it lies in; None for a prompt on its own.
+        adapter: the LoRA adapter that was trained beside it in the same run; None for none.
     """
 
     folder: Path
     recipe: Recipe | None
+    adapter: Path | None = None
 
     @property
     def spec(self) -> TaskSpec:
@@ -64,16 +69,19 @@ def find_prompt(path: Path, registry: str | None = None) -> Place:
         return Place(_pulled(str(path), registry), None)
     folder = prompt_folder(path)
     run = folder.parent if folder != path or folder.name == "prompt" else folder
-    stated = run / FILE
-    if not stated.is_file():
+    kind = next((kind for kind in (RUN, LORA) if (run / kind.file).is_file()), None)
+    if kind is None:
         return Place(folder, None)
     if folder == run:
         raise ArtifactError(
             "the run has no prompt yet",
             where=str(path),
             expected=str(path / "prompt"),
-            hint=f"finish it: {shlex.join(['cuecard', 'train', '--resume', str(path)])}",
+            hint=f"finish it: {kind.command} --resume {shlex.quote(str(path))}",
         )
+    stated = run / kind.file
+    if kind is LORA:
+        return Place(folder, read_lora(stated).recipe, run / ADAPTER)
     return Place(folder, Recipe.parse(read_recipe(stated), str(stated)))
 
 
@@ -181,7 +189,9 @@ def backbone_name(prompt: Prompt, place: Place | None) -> str:
 
 
 def _adapter_of(place: Place) -> Path | None:
-    """The adapter that a prompt's own run names; paths from other files are not followed."""
+    """The adapter that a prompt's own run has or names; no path of another file is followed."""
+    if place.adapter is not None:
+        return place.adapter
     named = None if place.recipe is None else place.recipe.adapter
     return None if named is None else Path(named)
 

@@ -78,6 +78,8 @@ def _size(prompt: Prompt) -> str:
     """What the tensors are, in words."""
     rows, width = prompt.vectors.shape
     manifest, layers = prompt.manifest, prompt.manifest.backbone.num_layers
+    if manifest.injection == "none":
+        return "no vectors: the LoRA adapter alone"
     if manifest.injection == "prefix-kv":
         each = width // (2 * layers)
         return f"keys and values of {rows} positions, {each} each in {layers} layers"

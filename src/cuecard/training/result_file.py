@@ -18,6 +18,8 @@ from cuecard.types import Prediction, Tokenizer
 
 FILE = "result.json"
 PREDICTIONS = "predictions.jsonl"
+# Numbers of a run that are kept as they are.
+NUMBERS = ("lr", "steps", "best_step", "trained", "cpu_seconds", "seconds", "tokens")
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,19 @@ def save_result(result: Result, test: Evaluation | None, folder: Path) -> None:
     write_json(asdict(result), folder / FILE)
 
 
-def tested(test: Evaluation | None) -> dict[str, Any] | None:
-    """What `Result.test` keeps of an evaluation."""
-    if test is None:
-        return None
-    return {"seconds": test.seconds, "tokens_per_request": test.tokens_per_request}
+def result_of(run: Any, seed: int) -> Result:
+    """What a folder keeps of a `Run` or a `LoraRun` besides its tensors."""
+    test = run.test
+    return Result(
+        digest=run.prompt.digest,
+        start_prior=getattr(run, "start_prior", None),
+        validation=asdict(run.validation),
+        seed=seed,
+        test=None
+        if test is None
+        else {"seconds": test.seconds, "tokens_per_request": test.tokens_per_request},
+        **{name: getattr(run, name) for name in NUMBERS},
+    )
 
 
 def load_result(

@@ -35,7 +35,7 @@ from cuecard.training.loop import run_loop, stopped_run
 from cuecard.training.lr_sweep import sweep_lr
 from cuecard.training.member import Member, raise_if_diverged
 from cuecard.training.optim import default_lr
-from cuecard.training.result_file import Result, load_result, save_result, tested
+from cuecard.training.result_file import NUMBERS, load_result, result_of, save_result
 from cuecard.training.setup import encode_rows, new_method
 from cuecard.training.validation import Validation, validate
 from cuecard.types import Backbone, Encoded, Method, MethodConfig, Record
@@ -45,17 +45,6 @@ if TYPE_CHECKING:
 
 # The sweep compares rates, which takes fewer rows than choosing a step.
 _SWEEP_ROWS = 200
-# What a run's folder keeps as it is.
-_NUMBERS = (
-    "lr",
-    "steps",
-    "best_step",
-    "trained",
-    "cpu_seconds",
-    "seconds",
-    "tokens",
-    "start_prior",
-)
 # A prompt this close to always giving one answer has learnt nothing.
 _MARGIN = 0.01
 
@@ -421,17 +410,6 @@ def finish_run(
     return run
 
 
-def result_of(run: Run, seed: int) -> Result:
-    """What a run's folder keeps of it besides the prompt."""
-    return Result(
-        digest=run.prompt.digest,
-        validation=asdict(run.validation),
-        seed=seed,
-        test=tested(run.test),
-        **{name: getattr(run, name) for name in _NUMBERS},
-    )
-
-
 def finished_run(
     folder: Path | None, job: Job, task: Task, method: MethodConfig, trained: Method
 ) -> Run | None:
@@ -453,7 +431,8 @@ def finished_run(
         alarm=alarm_for(task, result.best()),
         folder=folder,
         method=method,
-        **{name: getattr(result, name) for name in _NUMBERS},
+        start_prior=result.start_prior,
+        **{name: getattr(result, name) for name in NUMBERS},
     )
 
 

@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from cuecard.artifacts import Prompt, check_backbone
 from cuecard.artifacts.files import publish_folder
 from cuecard.artifacts.rows import RowsEntry
+from cuecard.artifacts.tensors import tensors_of
 from cuecard.backbones.adapter import NO_ADAPTER, Adapter
 from cuecard.backbones.adapter_files import adapter_files
-from cuecard.errors import ConfigError, DataError
+from cuecard.errors import ConfigError, Interrupted
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.predict import check_task
+from cuecard.interrupts import may_cut, stoppable
+from cuecard.lazy import torch
+from cuecard.methods import PromptTuning
+from cuecard.run_folder import held
 from cuecard.tasks import Task
+from cuecard.training.capabilities import check_reads
 from cuecard.training.checkpoint import Checkpoint, State
+from cuecard.training.checks import check_embeddings, check_rows, check_splits, check_weights
 from cuecard.training.config import TrainConfig
+from cuecard.training.head import Headed, head_of
 from cuecard.training.job import Job
 from cuecard.training.log import Observer, RunLog
 from cuecard.training.loop import run_loop, stopped_run
 from cuecard.training.lora import LORA_LR, Lora, LoraSettings, merged
-from cuecard.training.loss import resolve_loss
-from cuecard.training.member import Member
+from cuecard.training.loss import Resolved, resolve_loss
+from cuecard.training.member import Member, raise_if_diverged
+from cuecard.training.result_file import NUMBERS, load_result, result_of, save_result
 from cuecard.training.train import (
     Unchanged,
     alarm_for,
     choose_for,
     counts_of,
+    key_of,
     log_start,
     metrics_of,
 )
 from cuecard.training.validation import Validation, validate
-from cuecard.types import Backbone, Slot
+from cuecard.types import Backbone, Encoded, Method, Slot
 
 FOLDER = "adapter"
 
@@ -44,21 +54,23 @@ class LoraRun:
 
     Attributes:
         adapter: the updates of the best validation step.
-        prompt: the prompt that stood in front, now bound to the backbone with this adapter; None
-            without one.
+        prompt: bound to the backbone with this adapter: the one that stood in front, or one without
+            vectors, which holds the task, its head and its calibration. `predict`, `eval` and
+            `serve` take it.
         validation: their validation score and loss.
         test: the evaluation of the merged model on the sealed test rows; None where there are none.
         lr: the peak learning rate.
         steps, best_step: how far it went, and where the adapter comes from.
         trained: how many numbers were trained.
         cpu_seconds, seconds: of the training, validations included, over all its sittings.
+        tokens: run forward by the training, those of optimizer steps counted twice.
         alarm: what looks wrong, in a sentence; None if nothing does.
         folder: the run's folder, with the adapter in `adapter` and the prompt in `prompt`; None if
             nothing was kept.
     """
 
     adapter: Adapter
-    prompt: Prompt | None
+    prompt: Prompt
     validation: Validation
     test: Evaluation | None
     lr: float
@@ -67,6 +79,7 @@ class LoraRun:
     trained: int
     cpu_seconds: float
     seconds: float
+    tokens: int
     alarm: str | None
     folder: Path | None
 
@@ -102,110 +115,220 @@ def train_lora(
         FrozenError: the backbone changed.
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
-    settings, config = settings or LoraSettings(), config or TrainConfig()
-    slot: Slot = "prefix" if prompt is None else prompt.manifest.slot
+    checked = check_lora(
+        backbone, task, settings or LoraSettings(), config or TrainConfig(), prompt
+    )
+    return train_checked_lora(checked, folder=folder, observer=observer)
+
+
+@dataclass(frozen=True)
+class CheckedLora:
+    """A run that passed every check.
+
+    Attributes:
+        backbone, task, settings, config, prompt: as they were given.
+        rows: the training rows as token ids.
+        loss: what is minimised.
+        lora: the adapter with its first parameters.
+        trained: the same, with the task's head where it has one.
+    """
+
+    backbone: Backbone
+    task: Task
+    settings: LoraSettings
+    config: TrainConfig
+    prompt: Prompt | None
+    rows: list[Encoded]
+    loss: Resolved
+    lora: Lora
+    trained: Method
+
+    @property
+    def slot(self) -> Slot:
+        """Where the prompt in front stands."""
+        return "prefix" if self.prompt is None else self.prompt.manifest.slot
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """What two sittings of the run have in common, as digests by name."""
+        config = self.config.model_dump(mode="json", exclude={"checkpoint_every", "activations"})
+        found: dict[str, Any] = {
+            "adapter": self.settings.model_dump(mode="json"),
+            "training settings": config,
+            "task": self.task.spec.model_dump(mode="json", exclude={"max_new_tokens"}),
+            "data": self.task.report.data_hash,
+            "backbone": asdict(self.backbone.fingerprint),
+            "precision": str(self.backbone.dtype),
+            "prompt": None if self.prompt is None else self.prompt.digest,
+        }
+        return {name: key_of(part) for name, part in found.items()}
+
+    def fits(self, folder: Path) -> None:
+        """
+        Raises:
+            TrainingError: the folder holds the checkpoint of another run.
+        """
+        Checkpoint.load(folder, key_of(self.parts), self.parts)
+
+
+def check_lora(
+    backbone: Backbone,
+    task: Task,
+    settings: LoraSettings,
+    config: TrainConfig,
+    prompt: Prompt | None = None,
+) -> CheckedLora:
+    """Refuse a run that could not reach its end, as `check_run` does. Writes nothing.
+
+    Raises:
+        ConfigError, DataError, BackboneError: as `check_run`.
+        WrongBackboneError: the prompt was made for another backbone.
+    """
+    spec = task.spec
+    check_splits(task)
+    check_task(backbone, spec)
     _check(backbone, task, config, prompt)
-    loss = resolve_loss(config.loss, task.spec, backbone)
+    slot: Slot = "prefix" if prompt is None else prompt.manifest.slot
+    check_reads(backbone, PromptTuning(slot=slot), spec)
+    loss = resolve_loss(config.loss, spec, backbone)
     injection = None if prompt is None else prompt.injection()
     lora = Lora(backbone, settings, injection, config.seed)
-    place = None if folder is None else Path(folder)
-    checkpoint = Checkpoint.open(place, _key(backbone, task, settings, config, prompt), 1)
+    trained: Method = lora
+    if spec.headed:
+        trained = Headed(lora, spec.outputs, backbone.hidden_size, config.head_lr)
+        head = None if prompt is None else prompt.head()
+        if head is not None:
+            own = {"weight": head.weight, "bias": head.bias}
+            trained.load_state_dict({"method": lora.state_dict(), "head": own})
+    rows = check_rows(backbone, task, slot, injection)
+    check_embeddings(backbone)
+    check_weights(backbone, rows[0], spec)
+    return CheckedLora(backbone, task, settings, config, prompt, rows, loss, lora, trained)
+
+
+def train_checked_lora(
+    checked: CheckedLora, *, folder: str | Path | None = None, observer: Observer | None = None
+) -> LoraRun:
+    """`train_lora`, of a run that passed `check_lora`.
+
+    Raises:
+        TrainingError: it diverged, or the folder belongs to another run or another process.
+        FrozenError: the backbone changed.
+        Interrupted: Ctrl-C; the checkpoint is saved.
+    """
+    place, parts = None if folder is None else Path(folder), checked.parts
+    with held(place):
+        checkpoint = Checkpoint.open(place, key_of(parts), 1, parts)
+        (state,) = checkpoint.runs
+        log = RunLog(place, observer, keep_bytes=state.log_bytes)
+
+        def stopped() -> Interrupted:
+            resume = f"go on with: cuecard lora --resume {place}"
+            return stopped_run(checkpoint, checked.config.steps, place, resume)
+
+        with stoppable(stopped):
+            if state.ended is None:
+                _train(checked, checkpoint, log, place, observer, stopped)
+            else:
+                checked.trained.load_state_dict(state.best)
+            raise_if_diverged(state)
+            return _finish(checked, state, log, place)
+
+
+def _train(
+    checked: CheckedLora,
+    checkpoint: Checkpoint,
+    log: RunLog,
+    place: Path | None,
+    observer: Observer | None,
+    stopped: Callable[[], Interrupted],
+) -> None:
+    """From the checkpoint's state to the end; the adapter and the head hold their best step."""
+    backbone, task, config, trained = (
+        checked.backbone,
+        checked.task,
+        checked.config,
+        checked.trained,
+    )
     (state,) = checkpoint.runs
-    log = RunLog(place, observer, keep_bytes=state.log_bytes)
-    spec = task.spec
-    rows = [spec.encode(record, backbone.tokenizer, slot) for record in task.train]
     backbone.remember(())  # what the model makes of an input changes with every step
-    frozen = Unchanged(backbone, rows[0], spec)
-    job = Job(backbone, spec, rows, config, loss)
-    activations = choose_for(job, lora)
+    frozen = Unchanged(backbone, checked.rows[0], task.spec)
+    job = Job(backbone, task.spec, checked.rows, config, checked.loss)
+    activations = choose_for(job, trained)
     job = replace(job, recompute=activations.how == "recompute")
     if state.lr is None:
-        log_start(log, job, task, "LoRA", activations, counts_of(backbone, lora))
+        log_start(log, job, task, "LoRA", activations, counts_of(backbone, trained))
         state.lr = LORA_LR if config.lr is None else float(config.lr)
     elif observer is not None:
         observer({"event": "resume", "step": state.step, "steps": config.steps})
 
     def look() -> Validation:
-        calibrated = config.calibrate and prompt is not None
         return validate(
-            backbone, spec, task.validation, lora.injection(), slot, calibrated=calibrated
+            backbone,
+            task.spec,
+            task.validation,
+            trained.injection(),
+            checked.slot,
+            head_of(trained),
+            calibrated=config.calibrate,
         )
 
-    with lora.attached():
-        member = Member(job, lora, state.lr, look, state, log)
-        run_loop(
-            [member],
-            checkpoint,
-            folder=place,
-            every=config.checkpoint_every,
-            stopped=lambda: stopped_run(
-                checkpoint, config.steps, place, "the same call goes on from it"
-            ),
-        )
+    with checked.lora.attached():
+        member = Member(job, trained, state.lr, look, state, log)
+        run_loop([member], checkpoint, folder=place, every=config.checkpoint_every, stopped=stopped)
     member.raise_if_diverged()
     frozen.check()
-    run = _finish(job, task, lora, settings, prompt, state, log, place)
-    frozen.check()
-    return run
 
 
-def _finish(
-    job: Job,
-    task: Task,
-    lora: Lora,
-    settings: LoraSettings,
-    prompt: Prompt | None,
-    state: State,
-    log: RunLog,
-    folder: Path | None,
-) -> LoraRun:
-    """Test the merged model on the sealed rows, once; save adapter and prompt."""
-    best = Validation(loss=state.best_loss, accuracy=state.best_accuracy)
-    adapter = lora.adapter("the trained adapter" if folder is None else str(folder / FOLDER))
-    # Without a prompt there is no place to keep a prior in.
-    kept = job.config.calibrate and prompt is not None
-    prior = state.best_prior if kept else None
-    slot: Slot = "prefix" if prompt is None else prompt.manifest.slot
-    test, bound = None, None
-    with merged(job.backbone, adapter):
+def _finish(checked: CheckedLora, state: State, log: RunLog, folder: Path | None) -> LoraRun:
+    """Test the merged model on the sealed rows, once; save adapter and prompt.
+
+    A folder that has all of them already is not tested again.
+
+    Raises:
+        Stop: Ctrl-C during the test.
+    """
+    backbone, task, config = checked.backbone, checked.task, checked.config
+    adapter = checked.lora.adapter(
+        "the trained adapter" if folder is None else str(folder / FOLDER)
+    )
+    found = _finished(checked, adapter, folder)
+    if found is not None:
+        log.tell("finished", folder=str(folder), digest=adapter.digest)
+        return found
+    best = Validation(loss=state.best_loss, accuracy=state.best_accuracy, prior=state.best_prior)
+    prior = state.best_prior if config.calibrate else None
+    injection, head = checked.trained.injection(), head_of(checked.trained)
+    frozen = Unchanged(backbone, checked.rows[0], task.spec)
+    test = None
+    with merged(backbone, adapter):
         if task.test:
             log.write("test", rows=len(task.test))
-            test = evaluate(
-                job.backbone,
-                job.spec,
-                task.test,
-                lora.injection(),
-                slot=slot,
-                prior=prior,
-                seed=job.config.seed,
-            )
-        if prompt is not None:
-            bound = Prompt.create(
-                prompt.injection(),
-                backbone=job.backbone,
-                spec=job.spec,
-                method=prompt.manifest.method,
-                method_config=prompt.manifest.method_config,
-                slot=slot,
-                data_hash=task.report.data_hash,
-                rows=RowsEntry.of(task.train, task.validation),
-                seed=prompt.manifest.seed,
-                metrics=metrics_of(task, best, test),
-                prior=prior,
-            )
-    if folder is not None:
-        files = adapter_files(
-            adapter,
-            rank=settings.rank,
-            alpha=settings.alpha,
-            rslora=settings.rslora,
-            base=job.backbone.name,
-            task_type=job.backbone.peft_task,
-            fan_in_fan_out=lora.transposed,
+            with may_cut():
+                test = evaluate(
+                    backbone,
+                    task.spec,
+                    task.test,
+                    injection,
+                    slot=checked.slot,
+                    prior=prior,
+                    seed=config.seed,
+                    head=head,
+                    on_rows=log.count("testing", len(task.test)),
+                )
+        bound = Prompt.create(
+            injection,
+            head=head,
+            backbone=backbone,
+            spec=task.spec,
+            slot=checked.slot,
+            data_hash=task.report.data_hash,
+            rows=RowsEntry.of(task.train, task.validation),
+            metrics=metrics_of(task, best, test),
+            prior=prior,
+            **_origin(checked),
         )
-        publish_folder(folder / FOLDER, files, overwrite=True)
-        if bound is not None:
-            bound.save(folder / "prompt", overwrite=True)
+    frozen.check()
     run = LoraRun(
         adapter=adapter,
         prompt=bound,
@@ -214,21 +337,73 @@ def _finish(
         lr=float(state.lr or 0.0),
         steps=state.step,
         best_step=state.best_step,
-        trained=sum(parameter.numel() for parameter in lora.parameters()),
+        trained=counts_of(backbone, checked.trained)["trained_parameters"],
         cpu_seconds=state.cpu_seconds,
         seconds=state.wall_seconds,
+        tokens=round(state.tokens),
         alarm=alarm_for(task, best),
         folder=folder,
     )
+    if folder is not None:
+        publish_folder(folder / FOLDER, _files(checked, adapter), overwrite=True)
+        bound.save(folder / "prompt", overwrite=True)
     _log_end(log, run)
+    if folder is not None:
+        save_result(result_of(run, config.seed), test, folder)
     return run
 
 
+def _origin(checked: CheckedLora) -> dict[str, Any]:
+    """What the prompt's manifest says of where its vectors come from."""
+    if checked.prompt is None:
+        settings = checked.settings.model_dump(mode="json")
+        return {"method": "lora", "method_config": settings, "seed": checked.config.seed}
+    before = checked.prompt.manifest
+    return {
+        "method": before.method,
+        "method_config": before.method_config,
+        "seed": before.seed,
+    }
+
+
+def _files(checked: CheckedLora, adapter: Adapter) -> dict[str, bytes]:
+    """The adapter's folder, as PEFT reads it."""
+    return adapter_files(
+        adapter,
+        rank=checked.settings.rank,
+        alpha=checked.settings.alpha,
+        rslora=checked.settings.rslora,
+        base=checked.backbone.name,
+        task_type=checked.backbone.peft_task,
+        fan_in_fan_out=checked.lora.transposed,
+    )
+
+
+def _finished(checked: CheckedLora, adapter: Adapter, folder: Path | None) -> LoraRun | None:
+    """The run as its folder has it; None unless it was finished, with these very numbers."""
+    task = checked.task
+    found = load_result(folder, task, checked.backbone.tokenizer)
+    if found is None:
+        return None
+    result, prompt, test = found
+    ours = tensors_of(checked.trained.injection(), head_of(checked.trained))
+    same = ours.keys() == prompt.tensors.keys() and all(
+        torch.equal(tensor, prompt.tensors[name]) for name, tensor in ours.items()
+    )
+    if not same or prompt.manifest.backbone.fingerprint.adapter != adapter.digest:
+        return None
+    return LoraRun(
+        adapter=adapter,
+        prompt=prompt,
+        validation=result.best(),
+        test=test,
+        alarm=alarm_for(task, result.best()),
+        folder=folder,
+        **{name: getattr(result, name) for name in NUMBERS},
+    )
+
+
 def _check(backbone: Backbone, task: Task, config: TrainConfig, prompt: Prompt | None) -> None:
-    check_task(backbone, task.spec)
-    for name in ("train", "validation"):
-        if not getattr(task, name):
-            raise DataError(f"the task has no {name} rows", got=0, expected="at least one")
     found = backbone.fingerprint
     if found.adapter != NO_ADAPTER or found.quantize != "none":
         got = f"the form {found.quantize}" if found.quantize != "none" else "one with an adapter"
@@ -264,25 +439,6 @@ def _check(backbone: Backbone, task: Task, config: TrainConfig, prompt: Prompt |
             got=", ".join(f"{name} {given.get(name)!r}" for name in unlike),
             expected=", ".join(f"{name} {own.get(name)!r}" for name in unlike),
         )
-
-
-def _key(
-    backbone: Backbone,
-    task: Task,
-    settings: LoraSettings,
-    config: TrainConfig,
-    prompt: Prompt | None,
-) -> str:
-    parts = {
-        "lora": settings.model_dump(mode="json"),
-        "config": config.model_dump(mode="json", exclude={"checkpoint_every", "activations"}),
-        "task": task.spec.model_dump(mode="json"),
-        "data": task.report.data_hash,
-        "backbone": asdict(backbone.fingerprint),
-        "precision": str(backbone.dtype),
-        "prompt": None if prompt is None else prompt.digest,
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _log_end(log: RunLog, run: LoraRun) -> None:

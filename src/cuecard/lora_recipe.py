@@ -1,0 +1,127 @@
+"""A LoRA run in one piece: a recipe for the data, task and training, and what the adapter is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from cuecard.artifacts import Prompt
+from cuecard.catalogue import Progress
+from cuecard.errors import ConfigError
+from cuecard.recipe import Recipe, prompt_folder, read_recipe
+from cuecard.run_folder import LORA, RunFolder
+from cuecard.settings import parse_settings
+from cuecard.tasks import Task
+from cuecard.training.log import Observer
+from cuecard.training.lora import LoraSettings
+from cuecard.training.train_lora import LoraRun, check_lora, train_checked_lora
+from cuecard.types import Backbone
+
+FILE = LORA.file
+
+
+class LoraRecipe(BaseModel):
+    """Everything a LoRA run depends on.
+
+    Attributes:
+        recipe: data, task, backbone and training; its method is not used. `recipe.out` is the run's
+            folder.
+        lora: the adapter's settings.
+        prompt: the folder of a prompt, or of its run, that stands in front; None for none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: Recipe
+    lora: LoraSettings = LoraSettings()
+    prompt: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder: runs/ and the data's name with "-lora" by default."""
+        folder = self.recipe.folder
+        return folder if self.recipe.out else folder.with_name(f"{folder.name}-lora")
+
+    def read_prompt(self) -> Prompt | None:
+        """The prompt that stands in front.
+
+        Raises:
+            ArtifactError: it cannot be read.
+        """
+        return None if self.prompt is None else Prompt.load(prompt_folder(self.prompt))
+
+
+@dataclass(frozen=True)
+class LoraOutcome:
+    """What a LoRA recipe led to."""
+
+    task: Task
+    backbone: Backbone
+    run: LoraRun
+
+
+def run_lora(
+    plan: LoraRecipe,
+    *,
+    observer: Observer | None = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+) -> LoraOutcome:
+    """Train an adapter as the recipe says; the run's folder holds everything.
+
+    Everything that can be refused is refused before the folder is made. A folder with a run of the
+    same recipe is gone on with; if the run is finished, its result is read and nothing is run.
+
+    Args:
+        overwrite: start again where the folder holds another run.
+
+    Raises:
+        CuecardError: see `Task.from_file`, `load_backbone`, `check_lora` and `train_lora`.
+    """
+    recipe, place = plan.recipe, _place(plan.folder)
+    if recipe.method != Recipe.parse({"data": {"path": ""}}).method:
+        raise ConfigError(
+            "a prompt's method beside a LoRA adapter",
+            where="cuecard lora",
+            got=str(recipe.method["name"]),
+            expected="no --method, --length, --init or --slot; a trained prompt with --prompt",
+        )
+    place.check(plan, overwrite=overwrite)
+    prompt = plan.read_prompt()
+    task = recipe.read_task(progress)
+    backbone = recipe.load_backbone(progress)
+    checked = check_lora(backbone, task, plan.lora, recipe.training, prompt)
+    text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    with place.claimed(plan, text, overwrite=overwrite, fits=checked.fits) as folder:
+        run = train_checked_lora(checked, folder=folder, observer=observer)
+    return LoraOutcome(task, backbone, run)
+
+
+def read_lora(path: str | Path) -> LoraRecipe:
+    """A run's file as a checked recipe.
+
+    Raises:
+        ConfigError: no such file, no YAML, an unknown key, or a value that does not fit.
+    """
+    return parse_settings(LoraRecipe, read_recipe(path), str(path))
+
+
+def resume_lora(folder: str | Path, **options: Any) -> LoraOutcome:
+    """Go on with the run in a folder; options as in `run_lora`.
+
+    Raises:
+        TrainingError: there is no such run.
+    """
+    place = _place(Path(folder))
+    place.must_exist()
+    plan = read_lora(place.file)
+    recipe = plan.recipe.model_copy(update={"out": str(folder)})
+    return run_lora(plan.model_copy(update={"recipe": recipe}), **options)
+
+
+def _place(folder: Path) -> RunFolder:
+    return RunFolder(folder, LORA, read_lora)

@@ -1,0 +1,136 @@
+"""Every kind of task, trained in every way: it works, or is refused before its first step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from command_line import Call, save_tiny
+from cuecard.artifacts import Prompt
+from cuecard.tasks import Task
+from head_tasks import answer_task, choice_task, head_task, number_task, several_task, tag_task
+from pairs import pair_task
+from reviews import review_task, title_task
+from tiny import tiny_model, tiny_tokenizer
+
+TASKS: dict[str, Callable[[int], Task]] = {
+    "classification": review_task,
+    "head": head_task,
+    "text-to-text": title_task,
+    "multi-label": several_task,
+    "regression": number_task,
+    "multiple-choice": choice_task,
+    "tagging": tag_task,
+    "extractive-qa": answer_task,
+    "embedding": pair_task,
+}
+WAYS: dict[str, list[object]] = {
+    "train": [],
+    "sweep": ["--grid", "training.lr=0.01,0.02"],
+    "lora": ["--rank", "2"],
+}
+MULTITASK = ("classification", "text-to-text")
+
+
+def as_row(kind: str, record: Any) -> dict[str, Any]:
+    fields, target = dict(record.fields), record.target
+    match kind:
+        case "multiple-choice":
+            fields["options"] = json.loads(fields["options"])
+        case "tagging":
+            return {"tokens": fields["tokens"].split(" "), "tags": target.split(" ")}
+        case "extractive-qa":
+            return {**fields, "answers": json.loads(target)}
+        case "text-to-text" | "embedding":
+            return {**fields, {"embedding": "positive"}.get(kind, "title"): target}
+        case "regression":
+            return {**fields, "label": float(target)}
+    return {**fields, "label": target}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("models")
+    encoder = root / "encoder"
+    tiny_model("bert").save_pretrained(encoder)
+    tiny_tokenizer("<s> $A </s>", mask=True).save_pretrained(encoder)
+    return {"llama": save_tiny(root / "llama"), "bert": encoder}
+
+
+def given(kind: str, models: dict[str, Path], folder: Path) -> dict[str, object]:
+    """Data and the flags that every way takes."""
+    task = TASKS[kind](60)
+    rows = [as_row(kind, r) for r in (*task.train, *task.validation, *task.test)]
+    path = folder / "data.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    flags: dict[str, object] = {
+        "data": path,
+        "--kind": "classification" if kind == "head" else kind,
+        "--backbone": models["bert" if kind == "embedding" else "llama"],
+        "--steps": 2,
+    }
+    if kind == "head":
+        flags["--head"] = "trained"
+    if kind in ("text-to-text", "embedding"):
+        flags["--label-field"] = {"embedding": "positive"}.get(kind, "title")
+    if kind == "text-to-text":
+        flags["--set"] = "task.max_new_tokens=3"
+    return flags
+
+
+def words(way: str, flags: dict[str, object], out: Path) -> list[object]:
+    named = [part for name, value in flags.items() if name != "data" for part in (name, value)]
+    own: list[object] = [] if way == "lora" else ["--length", 2, "--init", "random"]
+    return [way, flags["data"], *named, *own, *WAYS[way], "--out", out]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", TASKS)
+def test_a_kind_in_a_way(
+    cuecard: Call, models: dict[str, Path], tmp_path: Path, kind: str, way: str
+) -> None:
+    flags, out = given(kind, models, tmp_path), tmp_path / "run"
+    done = cuecard(*words(way, flags, out))
+    assert done.code == 0, done.err
+    run = out / "best" if way == "sweep" else out
+    if way != "lora":
+        assert (run / "report.json").is_file() and "trained: prompt-tuning" in done.out
+    prompt = Prompt.load(run / "prompt")
+    assert (prompt.head() is not None) is prompt.spec.headed
+    assert prompt.spec.kind == flags["--kind"]
+    scored = cuecard("eval", run, flags["data"], "--json")
+    assert scored.code == 0, scored.err
+    assert scored.json["rows"] == 60
+    answered = cuecard("predict", run, "--file", flags["data"], "--limit", 2, "--json")
+    assert answered.code == 0, answered.err
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_a_kind_with_another_task(
+    cuecard: Call, models: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    flags, out = given(kind, models, tmp_path), tmp_path / "run"
+    task: dict[str, Any] = {"kind": flags["--kind"], "max_new_tokens": 3}
+    task |= {"head": flags["--head"]} if "--head" in flags else {}
+    data = {"path": str(flags["data"]), "label_field": flags.get("--label-field")}
+    plan = {
+        "tasks": {name: {"data": data, "task": task} for name in ("one", "two")},
+        "backbone": str(flags["--backbone"]),
+        "method": {"length": 2, "init": "random"},
+        "training": {"steps": 2},
+        "out": str(out),
+    }
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan), encoding="utf-8")
+    done = cuecard("multitask", tmp_path / "plan.yaml")
+    if kind in MULTITASK:
+        assert done.code == 0, done.err
+        scored = cuecard("eval", out / "tasks" / "two", flags["data"], "--json")
+        assert scored.code == 0, scored.err
+    else:
+        assert done.code == 2 and "does not answer in words" in done.err
+        assert not out.exists()
