@@ -6,6 +6,7 @@ import difflib
 from pathlib import Path
 
 from cuecard.backbones.forms import Precision, Quantize
+from cuecard.backbones.model_folder import find_model
 from cuecard.catalogue import (
     BACKBONES,
     Progress,
@@ -57,15 +58,19 @@ def load_backbone(
                 expected="a catalogue name, a local folder or a hub id (owner/name)",
                 hint=f"did you mean {near[0]}?" if near else "`cuecard backbones` lists the names",
             )
-    # Only now: it takes torch and transformers, which a wrong name need not wait for.
+    # The files before torch and transformers, which a mistake in them need not wait for.
+    listed = known in BACKBONES
+    folder = find_model(backbone_folder(known, progress) if listed else name)
     from cuecard.backbones.loading import load_frozen  # noqa: PLC0415
 
-    if known in BACKBONES:
-        folder = backbone_folder(known, progress)
-        return load_frozen(
-            folder, name=known, dtype=dtype, device=device, quantize=quantize, adapter=adapter
-        )
-    return load_frozen(name, dtype=dtype, device=device, quantize=quantize, adapter=adapter)
+    return load_frozen(
+        folder,
+        name=known if listed else None,
+        dtype=dtype,
+        device=device,
+        quantize=quantize,
+        adapter=adapter,
+    )
 
 
 def sentence_encoder() -> Backbone | None:

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from cuecard.backbones._torchao import import_transformers
+from cuecard.backbones._torchao import import_transformers, use_in_transformers
 from cuecard.backbones.adapter import merge
 from cuecard.backbones.adapter_files import read_adapter
 from cuecard.backbones.causal import CausalBackbone
 from cuecard.backbones.fingerprint import fingerprint_of
 from cuecard.backbones.forms import Precision, Quantize
+from cuecard.backbones.loaded_checks import check_finite, check_ids, check_placed, check_whole
 from cuecard.backbones.masked import MaskedBackbone
+from cuecard.backbones.model_folder import CONFIG, ModelFolder, check_safetensors, find_model
 from cuecard.backbones.quantize import (
     bitsandbytes_options,
     check_quantize,
@@ -26,15 +28,16 @@ from cuecard.backbones.quantize import (
     quantize_linears,
 )
 from cuecard.backbones.seq2seq import Seq2SeqBackbone
-from cuecard.errors import AdapterError, BackboneError
+from cuecard.errors import AdapterError, BackboneError, CuecardError
 
 transformers = import_transformers()
 Loaded = CausalBackbone | Seq2SeqBackbone | MaskedBackbone
+_SAID = 300  # characters of a library's own message
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def load_frozen(
-    source: str | Path,
+    source: str | Path | ModelFolder,
     *,
     name: str | None = None,
     dtype: Precision = "auto",
@@ -47,7 +50,7 @@ def load_frozen(
     An encoder whose files hold no masked-LM head, such as a sentence encoder, has none here.
 
     Args:
-        source: a local folder in the hub's layout, or a hub id.
+        source: a local folder in the hub's layout, a hub id, or what `find_model` made of one.
         name: what to call it in reports and artefacts; the folder's name or the hub id by default.
         dtype: "fp32", "bf16" or "auto" (bf16 where the processor multiplies it fast).
         device: a torch device, or "auto" (CUDA, then Apple's MPS, then the CPU).
@@ -58,8 +61,9 @@ def load_frozen(
 
     Raises:
         AdapterError: an adapter that cannot be trusted, or not on this model.
-        BackboneError: nothing there, a model of another family, weights that do not make up a
-            language model, no fast tokenizer, or a form that cannot be had here.
+        BackboneError: nothing there, files that cannot be trusted or used, a model of another
+            family, weights that do not make up a language model, no fast tokenizer, or a form that
+            cannot be had here. Nothing in the folder is run.
     """
     where = choose_device(device)
     check_quantize(quantize, where)
@@ -67,45 +71,21 @@ def load_frozen(
     # Read first: a broken adapter is told before a model is loaded.
     update = None if adapter is None else read_adapter(adapter)
     kind = choose_dtype(dtype, where)
-    local = Path(source)
-    if local.exists() and not (local / "config.json").is_file():
-        raise BackboneError(
-            "this is not a model folder",
-            where=str(source),
-            got="no config.json there",
-            expected="a folder with config.json, weights and a tokenizer",
-        )
+    folder = source if isinstance(source, ModelFolder) else find_model(source)
+    at = str(folder.path)
     with _quiet():
-        try:
-            options = bitsandbytes_options(quantize, kind, where)
-            config: Any = transformers.AutoConfig.from_pretrained(str(source))
-            auto, family = _family_of(config)
-            model, found = auto.from_pretrained(
-                str(source), dtype=kind, output_loading_info=True, **options
-            )
-            tokenizer: Any = transformers.AutoTokenizer.from_pretrained(str(source))
-        except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-            raise BackboneError(
-                "the backbone cannot be loaded",
-                where=str(source),
-                got=str(error).strip().split("\n")[0],
-                expected="a catalogue name, a local folder or the hub id of a causal language "
-                "model, an encoder-decoder or a masked language model",
-                hint="`cuecard backbones` lists the catalogue; a hub id needs the network once",
-            ) from error
+        config = _config_of(folder)
+        auto, family = _family_of(config)
+        tokenizer = _tokenizer_of(at)
+        options = bitsandbytes_options(quantize, kind, where)
+        model, found = _model_of(folder, auto, config, dtype=kind, **options)
     missing, encoder = found["missing_keys"], model.base_model
     if family is MaskedBackbone and missing and not _of(encoder, model, missing):
         model, missing = encoder, ()
-    _check_whole(missing, type(model).__name__, str(source))
-    if not getattr(tokenizer, "is_fast", False):
-        raise BackboneError(
-            "the backbone has no fast tokenizer",
-            where=str(source),
-            got=type(tokenizer).__name__,
-            expected="a tokenizer.json",
-        )
-    # A folder's own name, since its path would tell of this machine in every saved prompt.
-    known = name or (local.resolve().name if local.exists() else str(source))
+    check_whole(missing, type(model).__name__, at)
+    check_placed(found["unexpected_keys"], model, at)
+    check_ids(tokenizer, len(model.get_input_embeddings().weight), at)
+    check_finite(model, at)
     plain = None
     if update is not None:
         if form_of(model) != "none":
@@ -115,7 +95,7 @@ def load_frozen(
     if quantize in ("int8", "int4"):
         quantize_linears(model, quantize)
     # bitsandbytes has put its models where they belong, and lets nobody move them.
-    backbone = family(model if options else model.to(where), tokenizer, known)
+    backbone = family(model if options else model.to(where), tokenizer, name or folder.name)
     if plain is not None and update is not None:
         # The base's own: it is the same in every precision, which rounded sums are not.
         backbone.fingerprint = replace(plain, quantize=quantize, adapter=update.digest)
@@ -135,6 +115,122 @@ def _unmergeable(got: str) -> AdapterError:
         got=got,
         expected="plain weights, held as they are or as int8 or int4",
     )
+
+
+def _config_of(folder: ModelFolder) -> Any:
+    """The configuration as transformers has it, without what would fetch code or import it."""
+    where, kind = str(folder.path / CONFIG), folder.config["model_type"]
+    if kind not in transformers.CONFIG_MAPPING:
+        own = folder.config.get("auto_map")
+        raise BackboneError(
+            "the model needs code of its own folder, which is never run"
+            if own
+            else "an architecture that the installed transformers does not have",
+            where=where,
+            got=f"model_type {kind!r}" + (f", auto_map {own}" if own else ""),
+            expected="an architecture of transformers itself",
+            hint=f"see whether a newer transformers than {transformers.__version__} has it",
+        )
+    quantized = folder.config.get("quantization_config")
+    if quantized is not None:
+        _check_quantized(quantized, where)
+    with _foreign("the model's configuration cannot be used", where):
+        config: Any = transformers.AutoConfig.from_pretrained(
+            str(folder.path), trust_remote_code=False
+        )
+    # A configuration may name kernels on the hub, which are code, for its attention or experts.
+    config._attn_implementation = None
+    config._experts_implementation = None
+    return config
+
+
+def _check_quantized(settings: Any, where: str) -> None:
+    """Weights that are stored quantised need a method that transformers knows."""
+    method = settings.get("quant_method") if isinstance(settings, dict) else None
+    known = import_module("transformers.quantizers.auto").AUTO_QUANTIZATION_CONFIG_MAPPING
+    by_bits = isinstance(settings, dict) and (
+        settings.get("load_in_4bit") or settings.get("load_in_8bit")
+    )
+    if method not in known and not by_bits:
+        raise BackboneError(
+            "the weights are quantised in an unknown way",
+            where=f"{where}, quantization_config",
+            got=repr(method),
+            expected=", ".join(sorted(known)),
+        )
+    if method == "torchao":
+        use_in_transformers()
+
+
+def _tokenizer_of(where: str) -> Any:
+    """The folder's fast tokenizer."""
+    with _foreign("the tokenizer cannot be loaded", where, "a tokenizer.json"):
+        tokenizer: Any = transformers.AutoTokenizer.from_pretrained(where, trust_remote_code=False)
+    if not getattr(tokenizer, "is_fast", False):
+        raise BackboneError(
+            "the backbone has no fast tokenizer",
+            where=where,
+            got=type(tokenizer).__name__,
+            expected="a tokenizer.json",
+        )
+    return tokenizer
+
+
+def _model_of(folder: ModelFolder, auto: Any, config: Any, **options: Any) -> tuple[Any, Any]:
+    """The model and what transformers tells of its weights."""
+    where = str(folder.path)
+    with _foreign("the model cannot be loaded", where):
+        try:
+            found: tuple[Any, Any] = auto.from_pretrained(
+                where,
+                config=config,
+                output_loading_info=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                local_files_only=True,
+                **options,
+            )
+        except RuntimeError as error:
+            odd = _other_shape(folder, auto, config)
+            if odd is None:
+                raise
+            raise BackboneError(
+                "the weights do not have the sizes that the configuration says",
+                where=where,
+                got=odd[0],
+                expected=odd[1],
+            ) from error
+    return found
+
+
+def _other_shape(folder: ModelFolder, auto: Any, config: Any) -> tuple[str, str] | None:
+    """The first tensor in the files whose shape is not the model's, and the model's shape."""
+    with torch.device("meta"):
+        model = auto.from_config(config, trust_remote_code=False)
+    shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    for path in sorted(folder.path.glob("*.safetensors")):
+        for name, entry in check_safetensors(path).items():
+            for full in (name, f"{model.base_model_prefix}.{name}"):
+                if shapes.get(full, entry["shape"]) != entry["shape"]:
+                    return f"{name} {entry['shape']} in {path.name}", f"{shapes[full]}"
+    return None
+
+
+@contextmanager
+def _foreign(what: str, where: str, expected: str | None = None) -> Iterator[None]:
+    """What transformers, tokenizers, safetensors and the system raise, as an error of ours."""
+    try:
+        yield
+    except CuecardError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise BackboneError(
+            what,
+            where=where,
+            got=f"{type(error).__name__}: {said}"[:_SAID],
+            expected=expected,
+        ) from error
 
 
 def _family_of(config: Any) -> tuple[Any, type[Loaded]]:
@@ -169,18 +265,6 @@ def _quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(level)
         if shown:
             transformers_logging.enable_progress_bar()
-
-
-def _check_whole(missing: Collection[str], kind: str, source: str) -> None:
-    """Weights that are not in the files would be random; a missing LM head above all."""
-    if missing:
-        names = sorted(missing)
-        raise BackboneError(
-            "the files do not hold a whole language model",
-            where=source,
-            got=f"no weights for {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}",
-            expected=f"every weight of {kind}",
-        )
 
 
 def choose_device(device: str) -> torch.device:
