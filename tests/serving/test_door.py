@@ -191,6 +191,8 @@ async def test_browsers(model: Any, registry: Registry, tmp_path: Path) -> None:
         assert {"authorization", "content-type", "x-stainless-lang"} <= {
             name.strip() for name in allowed.split(",")
         }
+        local = {"origin": page, **asked, "access_control_request_private_network": "true"}
+        assert (await server.client.send("OPTIONS", path, b"", local)).status == 200
         for headers, status in ((bearer(mine), 200), (bearer("cue_wrong"), 401)):
             reply = await server.client.post(path, ASK, origin=page, **headers)
             assert reply.status == status

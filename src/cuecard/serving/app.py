@@ -113,6 +113,7 @@ def _for_browsers(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
         allow_origins=origins,
         allow_methods=("GET", "HEAD", "POST"),
         allow_headers=("*",),  # Authorization, and whatever a client's library adds
+        allow_private_network=True,  # a page of the internet, a server of this machine
         expose_headers=("Retry-After", "X-Request-Id"),
     )
 

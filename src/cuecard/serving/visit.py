@@ -66,7 +66,7 @@ class Visit:
             raise Refusal(
                 403,
                 "model_not_allowed",
-                f"This key may not use {what}: it would need the scope raw.",
+                f"This key may not use {what}; that takes a key with the scope raw.",
                 param="model" if bare else "raw",
             )
 
