@@ -36,7 +36,7 @@ from head_tasks import (
     tag_task,
 )
 from reviews import review_task
-from tiny import tiny_backbone
+from tiny import tiny_backbone, tiny_encoder
 
 METHOD = PromptTuning(length=8, init="random")
 CONFIG = TrainConfig(steps=150, batch_rows=16, head_lr=0.01)
@@ -222,17 +222,40 @@ def test_tasks_with_and_without_heads_train_in_one_sweep() -> None:
     assert heads == {"head": True, "words": False, "tags": True}
 
 
+CONTESTANTS = {
+    "classification": {"majority", "tfidf", "sentence_vectors", "manual"},
+    "multi-label": {"baseline", "tfidf", "sentence_vectors"},
+    "regression": {"baseline", "tfidf", "sentence_vectors"},
+    "multiple-choice": {"baseline", "overlap", "start", "template"},
+    "tagging": {"baseline"},
+    "extractive-qa": {"baseline"},
+}
+
+
 @pytest.mark.parametrize("kind", LEARNT)
 def test_the_proof(kind: str, tmp_path: Path) -> None:
     backbone, task = tiny_backbone(), LEARNT[kind][0]()
     run = train(backbone, task, METHOD, TrainConfig(steps=4), folder=tmp_path)
-    found = prove(backbone, task, run, demonstrations=())
+    found = prove(backbone, task, run, demonstrations=(), encoder=tiny_encoder())
     write_proof(found, task, run, tmp_path, "A title")
     assert found.rows[-1].prompt.startswith("trained: prompt-tuning")
-    assert len(found.rows) >= 2 and found.report["metric"] == run.test.primary  # type: ignore[union-attr]
+    assert found.report["metric"] == run.test.primary  # type: ignore[union-attr]
+    assert CONTESTANTS[kind] <= set(found.report)
+    assert all("not tried" in why for why in found.report["left_out"].values())
+    assert len(found.rows) >= len(CONTESTANTS[kind]) + 1
     assert (tmp_path / "report.md").read_text().startswith("# A title")
     lines = (tmp_path / "predictions.jsonl").read_text().splitlines()
     assert len(lines) == len(task.test)
+
+
+def test_a_heads_labels_that_cannot_be_said_leave_prompts_by_hand_out() -> None:
+    """An encoder that says no words is compared with all that needs none."""
+    backbone, task = tiny_encoder(), head_task(60)
+    run = train(backbone, task, METHOD, TrainConfig(steps=2))
+    report = prove(backbone, task, run, encoder=tiny_encoder()).report
+    assert "manual" not in report and {"majority", "tfidf", "sentence_vectors"} <= set(report)
+    assert "cannot be asked" in report["left_out"]["prompts written by hand"]
+    assert report["best"] in {"majority", "tfidf", "sentence_vectors"}
 
 
 def test_the_recomputed_backward_pass_gives_the_same_bytes() -> None:

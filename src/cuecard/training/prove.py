@@ -82,7 +82,8 @@ def prove(
     if spoken and kind != "text-to-text":
         compare_start(comparison)
     if kind in _BY_HAND:
-        compare_by_hand(comparison, manual, demonstrations, selection_rows)
+        with comparison.optional("prompts written by hand"):
+            compare_by_hand(comparison, manual, demonstrations, selection_rows)
     elif spoken:
         compare_bare(comparison)
     if kind == "text-to-text":  # many passes: if they are left

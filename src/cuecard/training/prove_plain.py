@@ -37,7 +37,8 @@ def compare_constant(comparison: Comparison) -> None:
     task = comparison.task
     if task.spec.kind in ("classification", "text-to-text"):
         found = majority(task.spec, task.train, task.test)
-        comparison.add(Contestant("majority", "majority class", "the majority class", found))
+        name = "majority class" if task.spec.labels else "most common text"
+        comparison.add(Contestant("majority", name, f"the {name}", found))
         return
     name, found = baseline(task.spec, task.train, task.test)
     comparison.add(Contestant("baseline", name, name, found))
@@ -116,14 +117,14 @@ def compare_text_models(comparison: Comparison, encoder: Backbone | None) -> Non
 def _vector_rows(comparison: Comparison, source: Backbone) -> int | None:
     """Of how many training rows a model makes vectors; None where too few would be paid for.
 
-    A small encoder costs next to nothing; the backbone itself gets a quarter of what is left.
+    A small encoder costs next to nothing; the backbone itself gets half of what is left.
     """
     if source is not comparison.backbone:
         return _VECTOR_ROWS
     task, encode = comparison.task, comparison.backbone.tokenizer.encode
     texts = [text_of(task.spec, record) for record in task.test]
     each = max(1.0, sum(len(encode(text)) for text in texts) / len(texts))
-    rows = round(comparison.tokens_left / 4 / each - len(texts)) * 2 // 3
+    rows = round(comparison.tokens_left / 2 / each - len(texts)) * 2 // 3
     return min(rows, _OWN_VECTOR_ROWS) if rows >= _LEAST_VECTOR_ROWS else None
 
 
