@@ -48,7 +48,7 @@ def test_confusion_figure(tmp_path, size):
     assert ink(confusion_figure(counts, labels, tmp_path / "c.png")) > 0.01
 
 
-@pytest.mark.parametrize("label", ["$x_1^", "a_b $ c", "$\\\\frac{$", "two\\nlines", "\\x07bell"])
+@pytest.mark.parametrize("label", ["$x_1^", "$\\frac{$", "two\n\x07lines"])
 def test_labels_are_drawn_as_text(tmp_path, label):
     labels = [label, "other"]
     assert ink(confusion_figure([[1, 2], [3, 4]], labels, tmp_path / "c.png")) > 0.01

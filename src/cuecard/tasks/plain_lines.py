@@ -44,6 +44,8 @@ def read_lines(source: str | Path, field: str, *, limit: int | None = None) -> l
 
 
 def _read_stdin() -> str:
+    if sys.stdin is None:
+        raise DataError("standard input is closed", where="--file -", expected="lines of text")
     data = sys.stdin.buffer.read()
     try:
         return data.decode("utf-8-sig")
