@@ -158,3 +158,18 @@ def test_names(home: Path) -> None:
         load_backbone("SmolLM2-135M-Instrct")
     with pytest.raises(BackboneError, match="lists the names"):
         load_backbone("../elsewhere")
+
+
+def test_resuming_elsewhere_says_where_the_data_is(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = run_recipe(recipe(training={"steps": 1, "batch_rows": 4}, compare=False))
+    assert done.run.folder is not None
+    folder = done.run.folder.absolute()
+    (home / "else where").mkdir()
+    monkeypatch.chdir(home / "else where")
+    with pytest.raises(TrainingError, match="path begins where the run was started") as caught:
+        resume(folder)
+    assert caught.value.hint == f"cd {home}"
+    with pytest.raises(TrainingError, match="no such folder"):
+        resume(home / "nothing")

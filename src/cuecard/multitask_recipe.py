@@ -23,6 +23,7 @@ from cuecard.training.config import TrainConfig
 from cuecard.training.log import Observer
 from cuecard.training.mix import TASKS, Multitask
 from cuecard.training.multitask import DISTIL, check_multitask, multitask
+from cuecard.training.watched import watched
 from cuecard.types import Backbone
 
 FILE = MULTITASK.file
@@ -93,6 +94,7 @@ class MultitaskOutcome:
     found: Multitask
 
 
+@watched
 def run_multitask(
     plan: MultitaskRecipe,
     *,
@@ -105,6 +107,7 @@ def run_multitask(
     A folder with a run of the same recipe is gone on with.
 
     Args:
+        observer: called with every event; by default a progress bar in a terminal or a notebook.
         overwrite: start again where the folder holds another run.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from cuecard.artifacts import Prompt, SharedPrompt, shared_folder
 from cuecard.artifacts.tensors import DECODER_NAME
 from cuecard.backbones.forms import Precision, Quantize
 from cuecard.catalogue import Progress
-from cuecard.errors import ConfigError
+from cuecard.errors import ConfigError, TrainingError
 from cuecard.evaluation.manual import ManualPrompt
 from cuecard.methods import MethodSettings, PromptTuning, method_settings
 from cuecard.methods.settings import UNREAD
@@ -29,6 +30,7 @@ from cuecard.training.log import Observer
 from cuecard.training.prove import Proof
 from cuecard.training.reports import report_run
 from cuecard.training.train import Run, check_checkpoint, train_checked
+from cuecard.training.watched import watched
 from cuecard.types import Backbone
 from cuecard.validation_text import shown
 from cuecard.yaml_files import DuplicateKeyError, load_yaml
@@ -284,6 +286,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     return found
 
 
+@watched
 def run_recipe(
     recipe: Recipe,
     *,
@@ -298,6 +301,7 @@ def run_recipe(
     same recipe is gone on with; if the run is finished, its result is read and nothing is run.
 
     Args:
+        observer: called with every event; by default a progress bar in a terminal or a notebook.
         overwrite: start again where the folder holds another run.
         manual: the zero-shot prompts to compare with; made from the task by default.
 
@@ -326,7 +330,7 @@ def run_recipe(
             run,
             folder,
             title=recipe.data.name,
-            resume=f"{RUN.command} --resume {folder}",
+            resume=f"{RUN.command} --resume {shlex.quote(str(folder))}",
             compare=recipe.compare,
             demonstrations=recipe.demonstrations,
             manual=manual,
@@ -344,7 +348,30 @@ def resume(folder: str | Path, **options: Any) -> Outcome:
     found = place(Path(folder))
     found.must_exist()
     values = read_recipe(found.file) | {"out": str(folder)}
-    return run_recipe(Recipe.parse(values, str(found.file)), **options)
+    recipe = Recipe.parse(values, str(found.file))
+    _must_find_data(recipe, found.path)
+    return run_recipe(recipe, **options)
+
+
+def _must_find_data(recipe: Recipe, folder: Path) -> None:
+    """Refuse to resume in another folder than that where the run was started.
+
+    Raises:
+        TrainingError: a recipe's relative path leads nowhere from here, and somewhere from above
+            the run's folder.
+    """
+    for name in (recipe.data.path, recipe.data.validation, recipe.data.test):
+        if name is None or Path(name).is_absolute() or Path(name).exists():
+            continue
+        above = next((p for p in folder.resolve().parents if (p / name).exists()), None)
+        if above is not None:
+            raise TrainingError(
+                "the run's data is not here: its path begins where the run was started",
+                where=str(folder / FILE),
+                got=name,
+                expected=f"the working directory {above}",
+                hint=f"cd {shlex.quote(str(above))}",
+            )
 
 
 def prompt_folder(path: str | Path) -> Path:

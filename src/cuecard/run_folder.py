@@ -8,6 +8,7 @@ and while the folder holds nothing that a run has come to, other settings may ta
 from __future__ import annotations
 
 import errno
+import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -158,10 +159,19 @@ class RunFolder:
         raise TrainingError(
             f"there is no {self._kind.name} to resume",
             where=str(self.path),
-            got=f"no {self._kind.file}" if other is None else f"a {other.name}",
+            got=self._what_is_there(other),
             expected=f"the folder of a {self._kind.name}",
-            hint=None if other is None else f"{other.command} --resume {self.path}",
+            hint=None
+            if other is None
+            else f"{other.command} --resume {shlex.quote(str(self.path))}",
         )
+
+    def _what_is_there(self, other: RunKind | None) -> str:
+        if other is not None:
+            return f"a {other.name}"
+        if not self.path.exists():
+            return "no such folder"
+        return f"no {self._kind.file} in it" if self.path.is_dir() else "a file"
 
     def _other(self) -> RunKind | None:
         """The kind of run that the folder holds, if it is not this one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from cuecard.training.reports import report_run
 from cuecard.training.space import Space, SweepConfig
 from cuecard.training.sweep import prepare_sweep
 from cuecard.training.trials import Sweep
+from cuecard.training.watched import watched
 from cuecard.types import Backbone
 
 FILE = SWEEP.file
@@ -63,6 +65,7 @@ class SweepOutcome:
     proof: Proof | None
 
 
+@watched
 def run_sweep(
     plan: SweepRecipe,
     *,
@@ -75,6 +78,7 @@ def run_sweep(
     A folder with the same sweep is gone on with.
 
     Args:
+        observer: called with every event; by default a progress bar in a terminal or a notebook.
         overwrite: start again where the folder holds another one.
 
     Raises:
@@ -108,7 +112,7 @@ def run_sweep(
             run,
             run.folder,
             title=f"{recipe.data.name}, the chosen trial",
-            resume=f"{SWEEP.command} --resume {folder}",
+            resume=f"{SWEEP.command} --resume {shlex.quote(str(folder))}",
             compare=recipe.compare,
             demonstrations=recipe.demonstrations,
             observer=observer,

@@ -107,7 +107,8 @@ import torch
 torch.set_num_threads(1)
 from pathlib import Path
 from cuecard.methods import PromptTuning
-from cuecard.training import TrainConfig, train
+from cuecard.training import TrainConfig
+from cuecard.training.train import train
 from reviews import SPEC, review_task
 from tiny import tiny_backbone
 config = TrainConfig.model_validate_json(sys.argv[2])

@@ -27,12 +27,14 @@ from cuecard.training.group import Group
 from cuecard.training.log import Observer
 from cuecard.training.mix import Mix, Multitask, stopped_mix
 from cuecard.training.space import SweepConfig
+from cuecard.training.watched import watched
 from cuecard.types import Backbone, Injection
 
 DISTIL = 0.9
 TEACHERS = "teachers"
 
 
+@watched
 def multitask(
     backbone: Backbone,
     tasks: Mapping[str, Task],
@@ -43,6 +45,7 @@ def multitask(
     teachers: Mapping[str, Prompt] | None = None,
     folder: str | Path | None = None,
     observer: Observer | None = None,
+    progress: bool = True,
 ) -> Multitask:
     """Train one prompt for several tasks, with a rank-one matrix of each.
 
@@ -58,6 +61,7 @@ def multitask(
         teachers: trained prompts by task; by default prompt tuning trains one of each.
         observer: called with every event of the log, with "resume" where a run goes on, and with
             "teachers" and "teacher_validation" while there are none yet.
+        progress: without an observer, show a bar in a terminal or a notebook.
 
     Raises:
         ConfigError: fewer than two tasks, a name that is no folder's, settings that cannot be used.

@@ -24,6 +24,7 @@ from cuecard.training.prove_plain import (
     compare_text_models,
 )
 from cuecard.training.train import Run
+from cuecard.training.watched import watched
 from cuecard.types import Backbone
 
 __all__ = ["Proof", "prove", "write_proof"]
@@ -33,6 +34,7 @@ __all__ = ["Proof", "prove", "write_proof"]
 _BY_HAND = {"classification": "accuracy", "text-to-text": "rouge_l"}
 
 
+@watched
 def prove(
     backbone: Backbone,
     task: Task,
@@ -43,6 +45,7 @@ def prove(
     selection_rows: int | None = None,
     encoder: Backbone | None = None,
     observer: Observer | None = None,
+    progress: bool = True,
 ) -> Proof:
     """Compare a run's prompt with simple baselines and the best hand-written prompts.
 
@@ -59,6 +62,7 @@ def prove(
         encoder: what makes the sentence vectors that a linear model reads; the backbone itself by
             default.
         observer: called with an event per candidate and per test.
+        progress: without an observer, show a bar in a terminal or a notebook.
 
     Raises:
         DataError: the task has no test rows.

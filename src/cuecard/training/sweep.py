@@ -13,9 +13,11 @@ from cuecard.training.group import Group
 from cuecard.training.log import Observer
 from cuecard.training.space import SweepConfig
 from cuecard.training.trials import Sweep
+from cuecard.training.watched import watched
 from cuecard.types import Backbone
 
 
+@watched
 def sweep(
     backbone: Backbone,
     tasks: Task | Mapping[str, Task],
@@ -25,6 +27,7 @@ def sweep(
     *,
     folder: str | Path | None = None,
     observer: Observer | None = None,
+    progress: bool = True,
 ) -> Sweep:
     """Train every trial on every task, choose by validation, test the chosen ones alone and once.
 
@@ -37,6 +40,7 @@ def sweep(
         folder: where `sweep.json`, `sweep.md`, the trials' logs and the chosen runs go.
         observer: called with every event: "sweep" first; the trials' log events and "trial_done",
             with the number as "trial"; then the chosen runs' own.
+        progress: without an observer, show a bar in a terminal or a notebook.
 
     Raises:
         ConfigError: settings that cannot be used, or Optuna is needed and not installed.

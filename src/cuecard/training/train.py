@@ -38,6 +38,7 @@ from cuecard.training.optim import default_lr
 from cuecard.training.result_file import NUMBERS, load_result, result_of, save_result
 from cuecard.training.setup import encode_rows, new_method
 from cuecard.training.validation import Validation, validate
+from cuecard.training.watched import watched
 from cuecard.types import Backbone, Encoded, Method, MethodConfig, Record
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class Run:
     start_prior: Mapping[str, float] | None
 
 
+@watched
 def train(
     backbone: Backbone,
     task: Task,
@@ -95,6 +97,7 @@ def train(
     soft_labels: Sequence[Sequence[float]] | None = None,
     folder: str | Path | None = None,
     observer: Observer | None = None,
+    progress: bool = True,
 ) -> Run:
     """Train on the task's training rows, select on validation, evaluate once on the test rows.
 
@@ -107,6 +110,7 @@ def train(
             instead of its own label; needs the loss "labels".
         folder: where the log, the checkpoint and the prompt go; None keeps nothing.
         observer: called with every event of the log, and with "resume" where a run goes on.
+        progress: without an observer, show a bar in a terminal or a notebook.
 
     Raises:
         DataError: no training or no validation rows.

@@ -43,6 +43,7 @@ from cuecard.training.train import (
     metrics_of,
 )
 from cuecard.training.validation import Validation, validate
+from cuecard.training.watched import watched
 from cuecard.types import Backbone, Encoded, Method, Slot
 
 FOLDER = "adapter"
@@ -84,6 +85,7 @@ class LoraRun:
     folder: Path | None
 
 
+@watched
 def train_lora(
     backbone: Backbone,
     task: Task,
@@ -93,6 +95,7 @@ def train_lora(
     prompt: Prompt | None = None,
     folder: str | Path | None = None,
     observer: Observer | None = None,
+    progress: bool = True,
 ) -> LoraRun:
     """Train on the task's training rows, select on validation, evaluate once on the test rows.
 
@@ -106,6 +109,7 @@ def train_lora(
             the one given.
         folder: where the log, the checkpoint, the adapter and the prompt go; None keeps nothing.
         observer: called with every event of the log, and with "resume" where a run goes on.
+        progress: without an observer, show a bar in a terminal or a notebook.
 
     Raises:
         DataError: no training or no validation rows.
