@@ -149,6 +149,9 @@ def test_exports(tmp_path: Path) -> None:
     prompt = make()
     tensors = load_file(export(prompt, tmp_path / "p.safetensors", "safetensors"))
     assert set(tensors) == {"prompt_embeddings", HEAD_WEIGHT, HEAD_BIAS}
-    assert (export(prompt, tmp_path / "peft", "peft") / "adapter_config.json").is_file()
+    for form in ("peft", "peft-p-tuning", "peft-multitask"):
+        with pytest.raises(ConfigError, match="head") as caught:
+            export(prompt, tmp_path / form, form)
+        assert "safetensors" in str(caught.value) and not (tmp_path / form).exists()
     with pytest.raises(ConfigError, match="one array"):
         export(prompt, tmp_path / "p.npy", "npy")

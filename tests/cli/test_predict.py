@@ -40,6 +40,22 @@ def test_texts(cuecard: Call, run: Path, expected: Any) -> None:
     assert second[2] == "bad poor"  # a tab in a text does not make a column
 
 
+def test_code_beside_a_backbone_is_neither_run_nor_asked_about(
+    cuecard: Call, run: Path, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows on standard input must not be taken for an answer."""
+    other = Path(shutil.copytree(backbone, tmp_path / "other"))
+    config = json.loads((other / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.OwnConfig"}}
+    (other / "config.json").write_text(json.dumps(config))
+    (other / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    feed(monkeypatch, b"yes\ny\n")
+    done = cuecard("predict", run, "--backbone", other, "--file", "-", "--json")
+    assert done.code == 2 and done.json["error"] == "BackboneError"
+    assert "own.OwnConfig" in done.json["got"]
+    assert not (tmp_path / "ran").exists()
+
+
 def test_json(cuecard: Call, run: Path, expected: Any) -> None:
     found = cuecard("predict", run, "good fine", "bad\tpoor", "--json").json
     assert found["digest"] == library.Prompt.load(run / "prompt").digest

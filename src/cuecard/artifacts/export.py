@@ -105,6 +105,14 @@ def _write_adapter(
             expected=f"{TENSOR_NAME} alone in the prefix slot; keys and values as peft",
             hint="export it as safetensors",
         )
+    if prompt.head() is not None:
+        raise ConfigError(
+            "PEFT has no place for this prompt's head, and without it the answers are others",
+            where="form",
+            got=f"a head for the kind {prompt.spec.kind}",
+            expected="a prompt without a head",
+            hint="export it as safetensors, which holds the vectors and the head",
+        )
     tensors = tensor_file({**prompt.tensors, **more}, {"format": "pt"})
     publish_folder(path, {PEFT_FILE: config, TENSOR_FILE: tensors}, overwrite=overwrite)
 

@@ -83,6 +83,7 @@ class Vllm:
             cache_bytes = _CPU_CACHE_BYTES
         arguments = self.engine_args(
             model=known.source,
+            trust_remote_code=False,
             dtype=str(known.dtype).removeprefix("torch."),
             # The local engine's library, so that both take the same schemas. It is why vLLM loads
             # the tokenizer at all: ids come in and go out.
