@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cuecard.parameter_counts import trainable_text
+
 Event = Mapping[str, Any]
 
 # From this share on, answering is hardly more than always giving one label.
@@ -35,6 +37,8 @@ def _start(event: Event) -> str:
     )
     if event["truncated"]:
         text += f"\n{event['truncated']:,} training rows are longer than the limit and were cut"
+    if "trained_parameters" in event:
+        text += f"\n{trainable_text(event['trained_parameters'], event['parameters'])}"
     return "\n".join([text, *(f"Note: {note}" for note in event.get("notes", ()))])
 
 
@@ -98,6 +102,10 @@ def _done(event: Event) -> str:
     return text if event["alarm"] is None else f"{text}\nWarning: {event['alarm']}"
 
 
+def _finished(event: Event) -> str:
+    return f"The run in {event['folder']} is finished; nothing was trained or tested again"
+
+
 def _candidate(event: Event) -> str:
     place = f"{event['i']} of {event['n']}"
     rows = f"{event['rows']:,} validation rows"
@@ -126,6 +134,7 @@ _TEXTS: Mapping[str, Callable[[Event], str]] = {
     "validation": _validation,
     "test": _test,
     "done": _done,
+    "finished": _finished,
     "candidate": _candidate,
     "baseline": _baseline,
 }

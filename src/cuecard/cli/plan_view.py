@@ -7,6 +7,7 @@ from rich.console import Console
 
 from cuecard.cli.tables import print_facts, say, say_line
 from cuecard.dry_run import Plan
+from cuecard.parameter_counts import trainable_text
 
 _BAR = 30
 
@@ -20,8 +21,13 @@ def print_plan(plan: Plan, out: Console) -> None:
         ("backbone", f"{plan.backbone_parameters:,} parameters, frozen"),
         (
             "prompt",
-            f"{plan.prompt_length} positions, {plan.trained_parameters:,} trained parameters, "
-            f"{plan.prompt_bytes:,} bytes",
+            f"{plan.prompt_length} positions, {plan.prompt_bytes:,} bytes",
+        ),
+        (
+            "trained",
+            trainable_text(
+                plan.trained_parameters, plan.backbone_parameters + plan.trained_parameters
+            ),
         ),
         ("loss", plan.loss),
         ("rows", ", ".join(f"{count:,} {name}" for name, count in plan.rows.items())),

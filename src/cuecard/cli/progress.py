@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -27,6 +28,7 @@ from cuecard.cli.pace import Pace
 from cuecard.cli.tables import say
 
 _EVERY = 10  # steps between two plain lines
+_SECONDS = 5.0  # between two plain lines about rows
 # What goes on after an event of this name, for as long as nothing else is heard.
 _NEXT = {
     "start": "validating",
@@ -39,6 +41,34 @@ _NEXT = {
 }
 
 
+class RowCount:
+    """How far a test or a comparison is, every few seconds.
+
+    Args:
+        clock: seconds from anywhere.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._told = clock()
+
+    def begin(self) -> None:
+        """Something was said: count the seconds from now."""
+        self._told = self._clock()
+
+    def due(self) -> bool:
+        """Whether it is time to say something; then the seconds are counted from now."""
+        if self._clock() - self._told < _SECONDS:
+            return False
+        self.begin()
+        return True
+
+
+def rows_text(event: Mapping[str, Any]) -> str:
+    """A progress event in a few words."""
+    return f"{event['what']}: {event['done']:,} of {event['total']:,} rows"
+
+
 class TrainView:
     """Shows a run's events: `with TrainView() as view: train(..., observer=view)`.
 
@@ -48,12 +78,20 @@ class TrainView:
     Args:
         json: print each event as a JSON object instead.
         out: where to; standard output by default.
+        clock: seconds from anywhere.
     """
 
-    def __init__(self, *, json: bool = False, out: Console | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        json: bool = False,
+        out: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._json = json
         self._out = out or console()
         self._pace = Pace()
+        self._rows = RowCount(clock)
         self._bar: Progress | None = None
         self._status: Status | None = None
 
@@ -69,7 +107,11 @@ class TrainView:
         self._clear()
 
     def __call__(self, event: dict[str, Any]) -> None:
-        """Show one event of the run's log."""
+        """Show one event of the run's log, or of how far a test is."""
+        if event["event"] == "progress":
+            self._count(event)
+            return
+        self._rows.begin()
         if self._json:
             print_json(event)
             return
@@ -81,6 +123,12 @@ class TrainView:
             self._draw(event["event"])
         elif event["event"] == "step" and event["step"] % _EVERY == 0:
             say(self._out, str(self._pace))
+
+    def _count(self, event: dict[str, Any]) -> None:
+        if self._status is not None:
+            self._status.update(rows_text(event))
+        elif self._rows.due():
+            print_json(event) if self._json else say(self._out, f"  {rows_text(event)}")
 
     def _draw(self, event: str) -> None:
         if event in _NEXT:

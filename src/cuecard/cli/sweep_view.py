@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from cuecard.cli.console import console, print_json
 from cuecard.cli.event_text import event_text
+from cuecard.cli.progress import RowCount, rows_text
 from cuecard.cli.tables import print_table, say, say_line
 from cuecard.cli.usage_line import predict_command
 from cuecard.evaluation.report import plain
@@ -40,6 +41,7 @@ class SweepView:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._json, self._out, self._clock = json, out or console(), clock
+        self._rows = RowCount(clock)
         self._bar: Progress | None = None
         self._total = self._done = self._steps = 0
         self._running: set[int] = set()
@@ -59,6 +61,11 @@ class SweepView:
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Show one event."""
+        if event["event"] == "progress":
+            if self._rows.due():
+                print_json(event) if self._json else say(self._out, f"  {rows_text(event)}")
+            return
+        self._rows.begin()
         if self._json:
             print_json(event)
             return

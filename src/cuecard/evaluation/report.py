@@ -122,7 +122,9 @@ def write_markdown(
 
     Titles, cells, notes and captions are texts, not markup.
     """
-    parts = [f"# {markdown_text(title)}\n", markdown_table(rows, columns=columns)]
+    parts = [f"# {markdown_text(title)}\n"]
+    if rows:
+        parts.append(markdown_table(rows, columns=columns))
     if notes:
         parts.append("".join(f"- {markdown_text(note)}\n" for note in notes))
     parts.extend(

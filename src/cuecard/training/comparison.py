@@ -12,6 +12,7 @@ from cuecard.errors import CuecardError, Interrupted
 from cuecard.evaluation.evaluate import Evaluation, Gain, gain
 from cuecard.evaluation.report import Row, paired
 from cuecard.evaluation.scoring import SECOND
+from cuecard.parameter_counts import trainable_text
 from cuecard.tasks import Task
 from cuecard.training.log import Observer, rows_done
 from cuecard.training.run_facts import numbers, rows_note, run_facts, seconds, training_note
@@ -145,7 +146,8 @@ class Comparison:
         ordered = sorted(self.contestants.values(), key=lambda c: _ORDER.index(c.key))
         gains = {c.key: gain(self.test, c.found, metric=self.metric) for c in ordered}
         # Whoever does best on these very rows: what a reader of the table sets the prompt beside.
-        best = max(ordered, key=lambda c: float(c.found.metrics[self.metric]))
+        scores = {c.key: float(c.found.metrics[self.metric]) for c in ordered}
+        best = max(ordered, key=lambda c: scores[c.key], default=None)
         report = self._report(ordered, gains, best)
         notes = self._notes(report, ordered, gains, best)
         rows = (*map(self._row, ordered), self._row(self._prompt()))
@@ -170,15 +172,12 @@ class Comparison:
         )
 
     def _report(
-        self, ordered: list[Contestant], gains: Mapping[str, Gain], best: Contestant
+        self, ordered: list[Contestant], gains: Mapping[str, Gain], best: Contestant | None
     ) -> dict[str, Any]:
         report = run_facts(self.backbone, self.task, self.run) | {
             "metric": self.metric,
             "prompt": self._facts(self._prompt())
             | {"confusion": self.test.metrics.get("confusion")},
-            "best": best.key,
-            "gain_best": gains[best.key].value,
-            "gain_best_ci95": gains[best.key].ci95,
             "left_out": dict(self.left_out),
             "comparison": {
                 "tokens": self.tokens,
@@ -186,6 +185,9 @@ class Comparison:
                 "cpu_seconds": time.process_time() - self._cpu,
             },
         }
+        if best is not None:
+            report["best"], report["gain_best"] = best.key, gains[best.key].value
+            report["gain_best_ci95"] = gains[best.key].ci95
         for contestant in ordered:
             key = contestant.key
             name = _GAINS.get(key, f"gain_{key}")
@@ -209,10 +211,12 @@ class Comparison:
         report: Mapping[str, Any],
         ordered: list[Contestant],
         gains: Mapping[str, Gain],
-        best: Contestant,
+        best: Contestant | None,
     ) -> tuple[str, ...]:
         in_what = _IN_WHAT.get(self.metric, "")
-        told = [(f"the best of all others, {best.against}", gains[best.key])]
+        told = []
+        if best is not None:
+            told.append((f"the best of all others, {best.against}", gains[best.key]))
         told += [(c.against, gains[c.key]) for c in ordered if c is not best]
         notes = [rows_note(report)]
         notes += [
@@ -221,8 +225,10 @@ class Comparison:
         ]
         notes += [f"Left out: {what} ({why})." for what, why in self.left_out.items()]
         notes.append(training_note(report))
-        spent = report["comparison"]["cpu_seconds"]
-        notes.append(f"The comparison took {seconds(spent)} CPU-seconds.")
+        notes.append(trainable_text(report["trained_parameters"], report["parameters"]))
+        if ordered:
+            spent = report["comparison"]["cpu_seconds"]
+            notes.append(f"The comparison took {seconds(spent)} CPU-seconds.")
         if report["alarm"]:
             notes.append(f"Warning: {report['alarm']}.")
         return tuple(notes)

@@ -78,7 +78,7 @@ def prove(
         )
     if run.test is None:
         raise DataError("there are no test rows to prove anything on", expected="a test split")
-    metric = _BY_HAND.get(kind, run.test.primary)
+    metric = metric_of(task, run)
     comparison = Comparison(backbone, task, run, metric, observer or (lambda event: None))
     compare_constant(comparison)
     compare_text_models(comparison, encoder)
@@ -98,21 +98,27 @@ def prove(
     return comparison.proof(COLUMNS[kind])
 
 
+def metric_of(task: Task, run: Run) -> str:
+    """What a run is compared by."""
+    assert run.test is not None
+    return _BY_HAND.get(task.spec.kind, run.test.primary)
+
+
 def write_proof(proof: Proof, task: Task, run: Run, folder: Path, title: str) -> None:
     """Leave `report.json`, `report.md`, `predictions.jsonl` and the figures in a run's folder.
 
     Args:
         title: what the report's title calls the data.
     """
-    assert run.test is not None
     figures = {"Loss and validation score over steps": "figures/training.png"}
     loss_figure(read_log(folder), folder / "figures" / "training.png")
-    if task.spec.kind == "classification":
+    if task.spec.kind == "classification" and run.test is not None:
         figures["Confusion matrix on the test rows"] = "figures/confusion.png"
         confusion_figure(
             run.test.metrics["confusion"], task.spec.labels, folder / "figures" / "confusion.png"
         )
-    run.test.save_predictions(folder / "predictions.jsonl")
+    if run.test is not None:
+        run.test.save_predictions(folder / "predictions.jsonl")
     write_json(proof.report, folder / "report.json")
     write_markdown(
         folder / "report.md",

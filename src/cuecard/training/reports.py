@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cuecard.errors import Interrupted
 from cuecard.evaluation.manual import ManualPrompt
+from cuecard.evaluation.report import COLUMNS, Row
 from cuecard.interrupts import may_cut, stoppable
 from cuecard.names import sentence_encoder
+from cuecard.parameter_counts import trainable_text
 from cuecard.tasks import Task
+from cuecard.training.comparison import Comparison
 from cuecard.training.log import Observer
-from cuecard.training.prove import Proof, prove, write_proof
+from cuecard.training.prove import Proof, metric_of, prove, write_proof
 from cuecard.training.prove_retrieval import prove_retrieval
+from cuecard.training.run_facts import run_facts, training_note
 from cuecard.training.train import Run
-from cuecard.types import Backbone
+from cuecard.types import Backbone, Interval
+
+FILE = "report.json"
 
 
 def report_run(
@@ -32,6 +41,9 @@ def report_run(
 ) -> Proof | None:
     """Compare a finished run on its test rows, and leave the report in its folder.
 
+    Without the comparison, or without test rows, the report holds what is left. A comparison that
+    the folder holds already is not made again.
+
     Args:
         title: what the report's title calls the data.
         resume: the whole command that goes on after Ctrl-C.
@@ -45,23 +57,69 @@ def report_run(
     Raises:
         Interrupted: Ctrl-C; the prompt and its test are kept.
     """
-    if not (compare and task.test):
-        return None
-    with stoppable(lambda: _stopped(folder, resume)), may_cut():
-        if task.spec.kind == "embedding":
-            proof = prove_retrieval(backbone, task, run, observer=observer)
-        else:
-            proof = prove(
-                backbone,
-                task,
-                run,
-                manual=manual,
-                demonstrations=demonstrations,
-                encoder=sentence_encoder(),
-                observer=observer,
-            )
-        write_proof(proof, task, run, folder, title=title)
-    return proof
+    wanted = bool(compare and task.test)
+    asked = {"demonstrations": None if demonstrations is None else list(demonstrations)}
+    if wanted and manual is None:
+        kept = _read_proof(folder, run, asked)
+        if kept is not None:
+            return kept
+    with stoppable(lambda: _stopped(folder, resume)):
+        with may_cut():
+            if not wanted:
+                proof = _alone(backbone, task, run)
+            elif task.spec.kind == "embedding":
+                proof = prove_retrieval(backbone, task, run, observer=observer)
+            else:
+                proof = prove(
+                    backbone,
+                    task,
+                    run,
+                    manual=manual,
+                    demonstrations=demonstrations,
+                    encoder=sentence_encoder(),
+                    observer=observer,
+                )
+        table = {"columns": proof.columns, "rows": proof.rows, "notes": proof.notes}
+        # With hand-written prompts of one's own, which are not written down, it is made anew.
+        more = {"table": table, "asked": asked if wanted and manual is None else None}
+        write_proof(replace(proof, report={**proof.report, **more}), task, run, folder, title=title)
+    return proof if wanted else None
+
+
+def _alone(backbone: Backbone, task: Task, run: Run) -> Proof:
+    """The report of a run that is compared with nothing."""
+    columns = COLUMNS[task.spec.kind]
+    if run.test is not None:
+        metric = metric_of(task, run)
+        return Comparison(backbone, task, run, metric, lambda event: None).proof(columns)
+    facts = run_facts(backbone, task, run) | {"validation": run.validation}
+    seen = run.validation
+    shown = "" if seen.accuracy is None else f"accuracy {seen.accuracy:.3f}, "
+    notes = [
+        f"No test rows; on {len(task.validation):,} validation rows {shown}loss {seen.loss:.4f}.",
+        training_note(facts),
+        trainable_text(facts["trained_parameters"], facts["parameters"]),
+        *([f"Warning: {run.alarm}."] if run.alarm else ()),
+    ]
+    return Proof(rows=(), columns=columns, notes=tuple(notes), report=facts)
+
+
+def _read_proof(folder: Path, run: Run, asked: Mapping[str, Any]) -> Proof | None:
+    """The comparison that a finished run's folder holds; None where it is not this one."""
+    try:
+        report = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        table = report.pop("table")
+        if report["digest"] != run.prompt.digest or report.pop("asked") != asked:
+            return None
+        rows = tuple(_row(row) for row in table["rows"])
+        return Proof(rows, tuple(table["columns"]), tuple(table["notes"]), report)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None  # none, cut off or altered: it is made anew
+
+
+def _row(values: Mapping[str, Any]) -> Row:
+    bounds = values["interval"]
+    return Row(**{**values, "interval": None if bounds is None else Interval(*bounds)})
 
 
 def _stopped(folder: Path, resume: str) -> Interrupted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cuecard.backbones.weights import weight_count
 from cuecard.evaluation.advice import few_rows
 from cuecard.evaluation.evaluate import Evaluation
 from cuecard.tasks import SplitReport, Task
@@ -19,6 +20,8 @@ def run_facts(backbone: Backbone, task: Task, run: Run) -> dict[str, Any]:
         "train_rows": len(task.train),
         "validation_rows": len(task.validation),
         "prompt_bytes": run.prompt.nbytes,
+        "trained_parameters": run.trained,
+        "parameters": weight_count(backbone.model) + run.trained,
         "train_cpu_seconds": run.cpu_seconds,
         "train_seconds": run.seconds,
         "steps": run.steps,
