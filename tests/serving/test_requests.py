@@ -22,6 +22,7 @@ from cuecard.serving.requests import (
     Message,
     Sent,
 )
+from cuecard.serving.responses_request import ResponsesRequest
 from serving_app import Running
 
 GOOD: dict[type[Sent], dict[str, Any]] = {
@@ -29,6 +30,7 @@ GOOD: dict[type[Sent], dict[str, Any]] = {
     ChatRequest: {"model": "titles", "messages": [{"role": "user", "content": "x"}]},
     ClassifyRequest: {"model": "reviews", "input": "x"},
     EmbeddingRequest: {"model": "near", "input": "x"},
+    ResponsesRequest: {"model": "titles", "input": "x"},
 }
 EXAMPLES: dict[type, tuple[Any, ...]] = {
     str: ("u-1", ""),

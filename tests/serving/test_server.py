@@ -12,12 +12,14 @@ import subprocess
 import sys
 import threading
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import openai
 import pytest
+from pydantic import BaseModel
 
 from cuecard.errors import ConfigError, RegistryError
 from cuecard.names import load_backbone
@@ -142,6 +144,79 @@ def test_openais_client_streams(client: openai.OpenAI) -> None:
     assert last.usage == whole.usage
     stops = client.chat.completions.create(**asked, stop=text[3:5])
     assert stops.choices[0].finish_reason == "stop"
+
+
+class Review(BaseModel):
+    """What openai's client makes a schema of, and reads an answer into."""
+
+    good: bool
+    stars: Literal[1, 2, 3]
+
+
+def test_openais_client_parses_answers(client: openai.OpenAI) -> None:
+    messages: Any = [{"role": "user", "content": TEXT}]
+    chat = client.chat.completions.parse(
+        model="tiny", messages=messages, response_format=Review, max_tokens=60
+    )
+    assert isinstance(chat.choices[0].message.parsed, Review)
+    # Back into the conversation as it is.
+    messages += [chat.choices[0].message, {"role": "user", "content": "so?"}]
+    asked: dict[str, Any] = {"model": "tiny", "response_format": Review, "max_tokens": 60}
+    with warnings.catch_warnings():
+        # The client's own, of the answer that it has parsed.
+        warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
+        again = client.chat.completions.parse(messages=messages, n=2, temperature=1, **asked)
+    assert all(isinstance(choice.message.parsed, Review) for choice in again.choices)
+    assert len(again.choices) == 2
+    with client.chat.completions.stream(
+        model="tiny", messages=messages[:1], response_format=Review, max_tokens=60
+    ) as stream:
+        stream.until_done()
+        final = stream.get_final_completion()
+    assert final.choices[0].message.parsed == chat.choices[0].message.parsed
+    response = client.responses.parse(
+        model="tiny", input=TEXT, text_format=Review, max_output_tokens=60
+    )
+    assert response.output_parsed == chat.choices[0].message.parsed
+    with pytest.raises(openai.LengthFinishReasonError):
+        client.chat.completions.parse(
+            model="tiny", messages=messages[:1], response_format=Review, max_tokens=2
+        )
+
+
+def test_openais_client_for_responses(client: openai.OpenAI, backbone: Any, place: Path) -> None:
+    first = client.responses.create(model="tiny", input=TEXT, max_output_tokens=9, store=True)
+    assert first.output_text and first.status == "incomplete"
+    with client.responses.stream(model="tiny", input=TEXT, max_output_tokens=9) as stream:
+        text = "".join(e.delta for e in stream if e.type == "response.output_text.delta")
+    assert text == first.output_text
+    *_, last = client.responses.create(model="titles", input=TEXT, stream=True)
+    assert last.type in ("response.completed", "response.incomplete")
+    assert last.response.output_text == right(backbone, place, "titles@1").answer
+    said: Any = [{"role": "user", "content": TEXT}, *first.output, {"role": "user", "content": "?"}]
+    more = client.responses.create(model="tiny", input=said, max_output_tokens=9)
+    assert first.usage is not None and more.usage is not None
+    assert more.usage.input_tokens > first.usage.input_tokens
+    with pytest.raises(openai.BadRequestError, match="no response is stored"):
+        client.responses.create(model="tiny", input="so?", previous_response_id=first.id)
+    tool: Any = {"type": "web_search"}
+    with pytest.raises(openai.BadRequestError, match="tools"):
+        client.responses.create(model="tiny", input="so?", tools=[tool])
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(first.id)
+
+
+def test_openais_client_gets_the_likeliest_tokens(client: openai.OpenAI) -> None:
+    chat = client.chat.completions.create(
+        model="tiny",
+        messages=[{"role": "user", "content": TEXT}],
+        max_tokens=5,
+        logprobs=True,
+        top_logprobs=4,
+    )
+    logprobs = chat.choices[0].logprobs
+    assert logprobs is not None and logprobs.content is not None
+    assert [len(each.top_logprobs) for each in logprobs.content] == [4] * 5
 
 
 def test_curl(server: Process, backbone: Any, place: Path) -> None:

@@ -125,6 +125,65 @@ class ChatCompletion(BaseModel):
     usage: Usage
 
 
+class OutputText(BaseModel):
+    """A response's text."""
+
+    type: Literal["output_text"]
+    text: str
+    annotations: list[str]
+    logprobs: list[TokenLogprob]
+
+
+class OutputMessage(BaseModel):
+    """What the assistant says in a response."""
+
+    id: str
+    type: Literal["message"]
+    role: Literal["assistant"]
+    status: Literal["in_progress", "completed", "incomplete"]
+    content: list[OutputText]
+
+
+class IncompleteDetails(BaseModel):
+    """Why a response was cut."""
+
+    reason: Literal["max_output_tokens"]
+
+
+class ResponseUsage(BaseModel):
+    """Tokens of a response, as `Usage`."""
+
+    input_tokens: int
+    input_tokens_details: dict[str, int]
+    output_tokens: int
+    output_tokens_details: dict[str, int]
+    total_tokens: int
+
+
+class ResponseBody(BaseModel):
+    """Answer of `/v1/responses`, with the settings that it was made with.
+
+    Attributes:
+        model: the version that answered, such as reviews@3.
+        system_fingerprint: its digest; None without a prompt.
+    """
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    status: Literal["completed", "incomplete"]
+    incomplete_details: IncompleteDetails | None
+    instructions: str | None
+    max_output_tokens: int | None
+    model: str
+    output: list[OutputMessage]
+    store: Literal[False]
+    system_fingerprint: str | None
+    temperature: float
+    top_p: float
+    usage: ResponseUsage
+
+
 class Classified(BaseModel):
     """One input under one model.
 

@@ -22,6 +22,7 @@ from cuecard.serving.answers import (
     ErrorBody,
     ModelCard,
     ModelList,
+    ResponseBody,
     TextVectors,
 )
 from cuecard.serving.chat import chat, chat_stream
@@ -47,6 +48,8 @@ from cuecard.serving.requests import (
     Sent,
 )
 from cuecard.serving.responses import EventStream, refusal_response
+from cuecard.serving.responses_api import respond, respond_stream
+from cuecard.serving.responses_request import ResponsesRequest
 from cuecard.serving.service import Service
 from cuecard.serving.visit import SCOPE, Visit
 
@@ -60,6 +63,7 @@ _BODIES: Mapping[str, type[Sent]] = {
     "/v1/chat/completions": ChatRequest,
     "/v1/classify": ClassifyRequest,
     "/v1/embeddings": EmbeddingRequest,
+    "/v1/responses": ResponsesRequest,
 }
 """What each route takes, to say what was wrong with it."""
 
@@ -151,6 +155,15 @@ def _add_answers(app: FastAPI, service: Service) -> None:
         if body.stream:
             return await EventStream.begin(chat_stream(service, body, _visit(request)))
         return JSONResponse(await chat(service, body, _visit(request)))
+
+    @app.post(
+        "/v1/responses", responses=_ok(ResponseBody, True), response_model=None, tags=["answers"]
+    )
+    async def responses(request: Request, body: ResponsesRequest) -> Response:
+        """A response of text to an input; nothing is stored."""
+        if body.stream:
+            return await EventStream.begin(respond_stream(service, body, _visit(request)))
+        return JSONResponse(await respond(service, body, _visit(request)))
 
     @app.post("/v1/classify", responses=_ok(Classification), response_model=None, tags=["answers"])
     async def classifications(

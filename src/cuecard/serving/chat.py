@@ -107,18 +107,22 @@ def _row(service: Service, request: ChatRequest, served: Served | None) -> Encod
     return task_row(served, template_fields(served, text, request), tokenizer)
 
 
-def _logprobs(
-    service: Service, request: ChatRequest, tokens: Sequence[Token]
-) -> dict[str, Any] | None:
-    if not request.logprobs:
-        return None
+def logprobs_of(service: Service, tokens: Sequence[Token]) -> list[dict[str, Any]]:
+    """Tokens with their log-probabilities and those of the likeliest in each place."""
 
     def entry(token: int, logprob: float) -> dict[str, Any]:
         text = str(service.engine.tokenizer.decode([token]))
         return {"token": text, "bytes": list(text.encode("utf-8")), "logprob": logprob}
 
-    content = [
+    return [
         {**entry(token.id, token.logprob), "top_logprobs": [entry(*each) for each in token.top]}
         for token in tokens
     ]
-    return {"content": content, "refusal": None}
+
+
+def _logprobs(
+    service: Service, request: ChatRequest, tokens: Sequence[Token]
+) -> dict[str, Any] | None:
+    if not request.logprobs:
+        return None
+    return {"content": logprobs_of(service, tokens), "refusal": None}

@@ -87,6 +87,7 @@ MESSAGE: Neutral = MappingProxyType(
     {
         "annotations": (list,),
         "cache_control": (dict,),
+        "parsed": (dict, list, str, int, float),  # by openai's client, after a schema
         "refusal": ("",),
         "reasoning": ("",),
         "reasoning_content": ("",),
@@ -104,7 +105,14 @@ STREAM_OPTIONS: Neutral = MappingProxyType(
     {"include_obfuscation": (False,), "continuous_usage_stats": (False,)}
 )
 
-_TYPES = {str: "a string", dict: "an object", list: "a list", bool: "true or false"}
+_TYPES = {
+    str: "a string",
+    dict: "an object",
+    list: "a list",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+}
 
 
 def without_neutral(

@@ -31,7 +31,7 @@ MOST_STOPS = 4
 MOST_MODELS = 32
 MOST_CHOICES = 128
 MOST_LOGPROBS = 20
-OWN_WORDS = frozenset({"unpaired_surrogate", "token_ids", "no_schema"})
+OWN_WORDS = frozenset({"unpaired_surrogate", "token_ids", "no_schema", "not_stored"})
 """Types of errors whose messages are ours, and say what a field must not have."""
 _SEED = 1 << 63
 
