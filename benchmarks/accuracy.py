@@ -63,7 +63,7 @@ def summary(
 
 def time_to_accuracy(name: str, reviews: str | None, seed: int, steps: int) -> dict[str, Any]:
     """What PEFT reaches in its run of so many steps and after how long we reach the same."""
-    task = review_task(reviews, seed)
+    task = review_task(reviews, 0)
     judge = _backbone(name)
     rows = [task.spec.encode(record, judge.tokenizer) for record in task.train]
     seen = draw_rows(task.validation, VALIDATION_ROWS, "benchmark")

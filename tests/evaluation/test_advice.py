@@ -29,8 +29,8 @@ def test_few_test_rows() -> None:
     (sentence,) = advice(small)
     assert f"{len(small.test)} test rows are few" in sentence and "95% interval" in sentence
     assert few_rows(5) == (
-        "5 test rows are few: an accuracy of 0.80 on them has the 95% interval 0.38 to 0.99; "
-        "use more rows, or a test file of their own"
+        "5 test rows are few: 4 right of 5 has the 95% interval 0.38 to 0.99; use more rows, or a "
+        "test file of their own"
     )
     assert few_rows(1).startswith("1 test row is few")
     assert few_rows(0) == few_rows(50) == ""

@@ -16,7 +16,7 @@ _NAMES = {
     "ece": "calibration error",
     "exact_match": "exact match",
     "token_f1": "token F1",
-    "rouge_l": "ROUGE-L",
+    "rouge_l": "ROUGE-L, not stemmed",
     "recall@1": "recall@1",
     "recall@5": "recall@5",
     "recall@10": "recall@10",
@@ -52,11 +52,11 @@ def print_evaluation(found: Evaluation, labels: Sequence[str], out: Console) -> 
     )
 
 
-def in_words(found: Evaluation) -> str:
+def in_words(found: Evaluation, rows: str = "rows") -> str:
     """The first metric with its interval and rows, in a line."""
     name, interval = _NAMES[found.primary], found.ci95.get(found.primary)
     shown = "" if interval is None else f" (95% interval {interval.low:.3f} - {interval.high:.3f})"
-    return f"{name} {found.score:.3f}{shown} on {len(found.records):,} rows"
+    return f"{name} {found.score:.3f}{shown} on {len(found.records):,} {rows}"
 
 
 def _print_metrics(found: Evaluation, out: Console) -> None:

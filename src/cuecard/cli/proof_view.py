@@ -6,8 +6,10 @@ from typing import Any
 
 from rich.console import Console
 
+from cuecard.cli.evaluation_view import in_words
 from cuecard.cli.tables import print_table, say, say_line
 from cuecard.cli.usage_line import predict_command
+from cuecard.evaluation.advice import few_rows
 from cuecard.evaluation.report import plain
 from cuecard.recipe import Outcome
 
@@ -22,7 +24,9 @@ def print_outcome(outcome: Outcome, out: Console) -> None:
         for note in proof.notes:
             say(out, note)
     elif run.test is not None:
-        say(out, f"{run.test.primary} {run.test.score:.3f} on {len(run.test.records):,} test rows")
+        say(out, in_words(run.test, "test rows"))
+        if few := few_rows(len(run.test.records)):
+            say(out, f"Note: {few}")
     else:
         seen = run.validation
         shown = (

@@ -26,11 +26,12 @@ def few_rows(rows: int) -> str:
     """How wide an interval over so many test rows is; empty where they are many, or none."""
     if not 0 < rows < FEW_TEST_ROWS:
         return ""
-    wide = proportion_interval(round(_USUAL * rows), rows)
+    right = round(_USUAL * rows)
+    wide = proportion_interval(right, rows)
     rows_are = "1 test row is" if rows == 1 else f"{rows} test rows are"
     return (
-        f"{rows_are} few: an accuracy of {round(_USUAL * rows) / rows:.2f} on them has the 95% "
-        f"interval {wide.low:.2f} to {wide.high:.2f}; use more rows, or a test file of their own"
+        f"{rows_are} few: {right} right of {rows} has the 95% interval {wide.low:.2f} to "
+        f"{wide.high:.2f}; use more rows, or a test file of their own"
     )
 
 

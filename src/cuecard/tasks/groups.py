@@ -11,7 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from statistics import median
 
@@ -41,18 +41,24 @@ class Grouping:
     note: str = ""
 
 
+@lru_cache(maxsize=1 << 18)
 def near_form(text: str) -> str:
     """A text without what near-copies differ in: case, punctuation, spaces, invisible characters.
 
     NFKC and case folding; punctuation and spaces are dropped but between digits, where they are one
     space ("1.5" is not "15"). Symbols stay ("C++" is not "C"). A text of nothing else is kept as it
-    is, but for runs of spaces.
+    is, but for runs of spaces. Asked for many times of every text; see `forget_forms`.
     """
     known = text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
     words = known.translate(_dropped()).split()
     spaced = " ".join(words)
     bare = _BETWEEN.sub("", spaced) if _NUMBERS.search(spaced) else "".join(words)
     return bare or " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def forget_forms() -> None:
+    """Free the memory of the near forms known."""
+    near_form.cache_clear()
 
 
 _NUMBERS = re.compile(r"\d \d")

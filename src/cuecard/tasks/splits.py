@@ -17,8 +17,8 @@ from cuecard.types import Record, Split
 SPLITS: tuple[Split, ...] = get_args(Split)
 Fractions = tuple[float, float, float]
 
-# How often a split into few large groups is drawn, until every part has half of what it should.
-_DRAWS = 32
+# How often a split into few large groups is drawn, until every part has so much of what it should.
+_DRAWS, _EVEN = 32, 0.5
 _NO_GROUPING = Grouping()
 
 MAX_LABELS = 200
@@ -125,12 +125,17 @@ def split_records(
     for part, content in zip(linked, hashes, strict=True):
         least[part] = min(content, least.get(part, content))
     tries = _DRAWS if fields or any(record.group for record in records) else 1
-    drawn = (
-        _drawn(records, [least[part] for part in linked], fractions, f"split:{seed}{more}")
-        for more in ("", *(f":{draw}" for draw in range(1, tries)))
-    )
-    best = max(enumerate(drawn), key=lambda one: (min(_evenness(one[1], fractions), 0.5), -one[0]))
-    return best[1]
+    contents = [least[part] for part in linked]
+    best, most = Splits(), -1.0
+    for draw in range(tries):
+        salt = f"split:{seed}" if draw == 0 else f"split:{seed}:{draw}"
+        drawn = _drawn(records, contents, fractions, salt)
+        even = _evenness(drawn, fractions)
+        if even > most:
+            best, most = drawn, even
+        if even >= _EVEN:
+            break
+    return best
 
 
 def _drawn(

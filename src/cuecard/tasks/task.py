@@ -11,7 +11,7 @@ from typing import Literal, TypedDict, Unpack
 
 from cuecard.errors import ConfigError, DataError, DataWarning
 from cuecard.tasks.cells import columns_of
-from cuecard.tasks.groups import OFF, Grouping, choose_grouping
+from cuecard.tasks.groups import OFF, Grouping, choose_grouping, forget_forms
 from cuecard.tasks.kinds import LABELLED, OUTSIDE, TARGETS, TEMPLATES, Kind, check_target, labels_of
 from cuecard.tasks.readers import read_records, read_splits
 from cuecard.tasks.similar import look_alikes, look_alikes_told
@@ -167,6 +167,7 @@ class Task:
         given, grouping = _grouped(given, group_field)
         cut, made = _cut_missing(given, split, seed, grouping.fields)
         splits, report = remove_duplicates(cut.train, cut.validation, cut.test, made, grouping)
+        forget_forms()
         if limit is not None:
             splits, report = limit_train(splits, report, limit, seed)
         _warn_of_untrained(spec, splits, limit)

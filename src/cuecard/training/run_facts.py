@@ -54,7 +54,9 @@ def rows_note(facts: Mapping[str, Any]) -> str:
         f"{facts['validation_rows']:,} validation rows."
     )
     report: SplitReport = facts["data"]
+    stems = "ROUGE-L is of words as they are, without stemming"
     more = [few_rows(facts["test_rows"]), report.grouping]
+    more.append(stems if facts.get("metric") == "rouge_l" else "")
     return " ".join([said, *(f"{text[0].upper()}{text[1:]}." for text in more if text)])
 
 
