@@ -19,6 +19,7 @@ from cuecard.tasks import Task
 from cuecard.training.log import Observer
 from cuecard.training.lora import LoraSettings
 from cuecard.training.train_lora import LoraRun, check_lora, train_checked_lora
+from cuecard.training.watched import watched
 from cuecard.types import Backbone
 
 FILE = LORA.file
@@ -64,6 +65,7 @@ class LoraOutcome:
     run: LoraRun
 
 
+@watched
 def run_lora(
     plan: LoraRecipe,
     *,

@@ -56,13 +56,23 @@ def test_every_cell_is_whole_at_every_width(width: int) -> None:
     print_table(out, COLUMNS, ROWS, bold=(1,))
     text = shown(out)
     assert max(map(len, text.splitlines())) <= width
-    words = [word for row in ROWS for cell in row for word in cell.split()]
+    words = [word for row in ROWS for cell in row for word in cell.replace("-", "- ").split()]
     assert all(text.count(word) >= words.count(word) for word in words)
 
 
+def test_a_comparison_is_a_table_on_a_small_terminal() -> None:
+    columns = (*COLUMNS, "fit CPU-s", "test s")
+    names = "by hand: instruction (content-free-calibrated)", "trained: prompt-tuning"
+    rows = [(name, *ROWS[0][1:], "1,234.5", "61.2") for name in names]
+    out = terminal(80)
+    assert fits(columns, rows, out)
+    print_table(out, columns, rows)
+    assert max(map(len, shown(out).splitlines())) <= 80
+
+
 def test_what_does_not_fit_becomes_blocks() -> None:
-    assert fits(COLUMNS, ROWS, terminal(80)) and not fits(COLUMNS, ROWS, terminal(50))
-    out = terminal(50)
+    assert fits(COLUMNS, ROWS, terminal(80)) and not fits(COLUMNS, ROWS, terminal(40))
+    out = terminal(40)
     print_table(out, COLUMNS, ROWS)
     assert shown(out).count("macro-F1") == 2 and "\n\n" in shown(out)
 

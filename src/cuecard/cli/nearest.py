@@ -65,6 +65,9 @@ def nearest(
         rows.append((str(one.folder), one.prompt.manifest.method, *numbers))
     out = console()
     columns = ("prompt", "method", "cosine of means", "mean cosine of pairs")
-    print_table(out, columns, rows, left=("method",))
+    if rows:
+        print_table(out, columns, rows, left=("method",))
+    else:
+        say(out, "no other prompt of this size there")
     for other in skipped:
         say(out, f"left out: {other.folder}: {other.reason}")

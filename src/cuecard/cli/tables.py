@@ -5,6 +5,7 @@ Nothing that is printed here is markup: not `[red]`, not `:bug:`, not an escape 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 
 from rich.cells import cell_len
@@ -16,6 +17,9 @@ from cuecard.cli.visible import visible
 
 _GAP = 2  # between two columns
 _LONGEST_WORD = 30  # beyond it, a word may be broken to keep a table a table
+
+# Where a word may be broken: behind a hyphen or a slash inside it.
+_JOINTS = re.compile(r"(?<=\S[-/])(?=[^\W\d])")
 
 Row = Sequence[str]
 
@@ -61,15 +65,15 @@ def print_table(
         return
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     for place, (name, width) in enumerate(zip(columns, widths, strict=True)):
-        wide = cell_len(name) <= width
         table.add_column(
-            as_text(name if wide else name.replace("/", "/\n")),
+            as_text(_broken(name, width)),
             justify="left" if place == 0 or name in left else "right",
             width=width,
             overflow="fold",
         )
     for place, row in enumerate(rows):
-        table.add_row(*map(as_text, row), style="bold" if place in bold else None)
+        cells = [as_text(_broken(cell, w)) for cell, w in zip(row, widths, strict=True)]
+        table.add_row(*cells, style="bold" if place in bold else None)
     out.print(table)
 
 
@@ -110,7 +114,7 @@ def _widths(columns: Sequence[str], rows: Sequence[Row], width: int) -> list[int
         for place, name in enumerate(columns)
     ]
     least = [
-        max([_longest_word(name.replace("/", "/ ")), *(_longest_word(row[place]) for row in rows)])
+        max([_longest_word(name), *(_longest_word(row[place]) for row in rows)])
         for place, name in enumerate(columns)
     ]
     left = width - _GAP * (len(columns) - 1) - sum(least)
@@ -125,10 +129,17 @@ def _widths(columns: Sequence[str], rows: Sequence[Row], width: int) -> list[int
     return found
 
 
+def _broken(text: str, width: int) -> str:
+    """A text with line breaks at the joints of the words that are wider than the column."""
+    words = text.split(" ")
+    return " ".join(w if cell_len(w) <= width else _JOINTS.sub("\n", w) for w in words)
+
+
 def _longest_line(text: str) -> int:
     return max((cell_len(line) for line in text.split("\n")), default=0)
 
 
 def _longest_word(text: str) -> int:
-    longest = max((cell_len(word) for word in visible(text).split()), default=0)
+    words = _JOINTS.sub(" ", visible(text)).split()
+    longest = max(map(cell_len, words), default=0)
     return max(1, min(longest, _LONGEST_WORD))
