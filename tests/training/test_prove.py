@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from cuecard.errors import DataError
+from cuecard.evaluation.evaluate import evaluate
+from cuecard.evaluation.likely_words import is_long
 from cuecard.evaluation.manual import ManualPrompt, demonstration_counts, with_demonstrations
 from cuecard.methods import PromptTuning
-from cuecard.tasks import TaskSpec
+from cuecard.tasks import Task, TaskSpec
 from cuecard.training import TrainConfig
 from cuecard.training.prove import prove, write_proof
 from cuecard.training.train import train
@@ -135,6 +137,22 @@ def test_calibrated_and_written_prompts_are_compared_apart() -> None:
         assert best[False] >= best[True]
         low, high = report["gain_calibrated_ci95"].low, report["gain_calibrated_ci95"].high
         assert low <= report["gain_calibrated"] <= high
+
+
+def test_labels_of_a_long_list_are_read_with_their_prior() -> None:
+    """Which labels of several tokens can be left out depends on the prior: none is wrongly."""
+    labels = tuple(f"{i} of the films, {word}" for i in range(12) for word in ("best", "bad"))
+    spec = SPEC.model_copy(update={"labels": labels, "words": {}})
+    rows = [Record({"text": f"row {i} {labels[i % 24]}"}, labels[i % 24]) for i in range(120)]
+    task = Task.from_records(spec, rows, split=(0.6, 0.2, 0.2))
+    backbone = tiny_backbone()
+    run = train(backbone, task, PromptTuning(length=4), TrainConfig(steps=2))
+    mine = [ManualPrompt("mine", spec.template)]
+    report = prove(backbone, task, run, manual=mine, demonstrations=()).report
+    assert is_long(spec.label_words(backbone.tokenizer).words)
+    found = report.get("manual_calibrated", report["manual"])
+    assert found["variant"] != "plain"
+    assert found["accuracy"] == evaluate(backbone, spec, task.test, prior=found["prior"]).score
 
 
 def test_what_has_no_room_is_left_out_with_a_note() -> None:

@@ -19,6 +19,7 @@ from cuecard.evaluation.manual import ManualPrompt
 from cuecard.evaluation.metrics import text_metrics
 from cuecard.evaluation.predict import (
     BATCH_ROWS,
+    NEGLIGIBLE,
     batch_prior,
     calibrate,
     content_free_records,
@@ -127,7 +128,12 @@ class _Candidate:
         if self.spec.kind == "classification" and self._blank is None:
             blanks = content_free_records(self.spec, backbone.tokenizer)
         found = predict(
-            backbone, self.spec, [*new, *blanks], batch_rows=batch_rows, token_budget=budget
+            backbone,
+            self.spec,
+            [*new, *blanks],
+            batch_rows=batch_rows,
+            token_budget=budget,
+            negligible=NEGLIGIBLE,
         )
         self.answers += found[: len(new)]
         if blanks:

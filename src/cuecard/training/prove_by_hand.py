@@ -9,6 +9,7 @@ from typing import Any
 
 from cuecard.evaluation.baselines import NOT_TRIED, Choice, Trial, select_manual
 from cuecard.evaluation.evaluate import Evaluation, evaluate, score_predictions
+from cuecard.evaluation.likely_words import is_long
 from cuecard.evaluation.manual import (
     ManualPrompt,
     default_manual_prompts,
@@ -168,7 +169,9 @@ class _ByHand:
             return
         found = self._test(written)
         self._add("manual", written, "the best zero-shot prompt", found)
-        if best.manual == written.manual:
+        words = best.spec.label_words(self._comparison.backbone.tokenizer).words
+        # Of a long list, labels that cannot matter are left out: which ones, the prior decides.
+        if best.manual == written.manual and not is_long(words):
             assert best.prior is not None
             read = score_predictions(
                 best.spec,
@@ -204,6 +207,7 @@ class _ByHand:
             "variant": choice.variant,
             "template": choice.spec.template,
             "chat": choice.spec.chat,
+            "prior": choice.prior,
             "validation_score": choice.score,
             "demonstrations": len(choice.manual.demonstrations),
             "candidates": choice.table,
