@@ -151,6 +151,46 @@ def test_bad_input_leaves_no_folder(home: Path) -> None:
         run_recipe(recipe(out="file"))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"training": {"steps": 2, "lr": float("nan")}}, "positive number"),
+        ({"training": {"steps": 2, "clip": float("inf")}}, "finite number"),
+        ({"task": {"template": "Review: {text}\nSentiment:", "max_length": 2}}, "fills the"),
+        ({"method": {"length": 250}}, "no room"),
+        ({"task": {"kind": "text-to-text", "max_new_tokens": 300}}, "no room"),
+        ({"training": {"steps": 2, "loss": "head"}}, "does not fit"),
+        ({"demonstrations": [0]}, "demonstrations"),
+    ],
+)
+def test_what_is_refused_leaves_no_trace_and_a_dry_run_says_the_same(
+    home: Path, wrong: dict[str, Any], said: str
+) -> None:
+    before = sorted(home.rglob("*"))
+    told = []
+    for use in (dry_run, run_recipe):
+        with pytest.raises(ConfigError, match=said) as refused:
+            use(recipe(**wrong))
+        told.append(str(refused.value))
+    assert told[0] == told[1]
+    assert sorted(home.rglob("*")) == before
+    if "task" not in wrong:  # the corrected recipe works in the same folder
+        run_recipe(recipe(compare=False, training={"steps": 2}))
+
+
+def test_a_finished_recipe_is_read(home: Path) -> None:
+    first = run_recipe(recipe(demonstrations=[]))
+    events: list[str] = []
+    again = run_recipe(recipe(demonstrations=[]), observer=lambda e: events.append(e["event"]))
+    assert events == ["finished"]
+    assert again.run.test is not None and first.run.test is not None
+    assert again.run.test.to_dict() == first.run.test.to_dict()
+    assert again.proof is not None and first.proof is not None
+    assert again.proof.rows == first.proof.rows and again.proof.notes == first.proof.notes
+    alone = run_recipe(recipe(compare=False))
+    assert alone.proof is None
+
+
 def test_names(home: Path) -> None:
     assert load_backbone("backbone", dtype="fp32").name == "backbone"
     assert data_source("reviews.csv") == "reviews.csv"

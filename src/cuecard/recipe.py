@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -118,7 +118,7 @@ class Recipe(_Section):
     method: dict[str, Any] = Field(default_factory=dict, validate_default=True)
     training: TrainConfig = TrainConfig()
     compare: bool = True
-    demonstrations: tuple[int, ...] | None = None
+    demonstrations: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     out: str | None = None
 
     @field_validator("method")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,8 @@ def test_json_is_the_log(events: list[dict[str, Any]], capsys: pytest.CaptureFix
     with TrainView(json=True) as view:
         for event in events:
             view(event)
-    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == events
+    told = [event for event in events if event["event"] != "progress"]
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == told
 
 
 def test_a_run_that_goes_on() -> None:
@@ -135,14 +137,15 @@ def test_a_run_that_goes_on() -> None:
     assert fourth == "  100% of its answers are one and the same label"
 
 
-def test_a_run_tells_that_it_goes_on(tmp_path: Path) -> None:
+def test_a_finished_run_tells_that_it_is(tmp_path: Path) -> None:
     task, method = review_task(60), PromptTuning(length=4, init="random")
     config = TrainConfig(steps=4, batch_rows=4, eval_every=2)
     train(tiny_backbone(), task, method, config, folder=tmp_path)
     before = (tmp_path / "log.jsonl").read_text()
     out = plain_console()
     train(tiny_backbone(), task, method, config, folder=tmp_path, observer=TrainView(out=out))
-    assert text(out).startswith("Going on after step 4 of 4\nTesting on ")
+    said = " ".join(text(out).split())
+    assert said.endswith("is finished; nothing was trained or tested again")
     # Its log is that of a run in one piece.
     assert [json.loads(line)["event"] for line in before.splitlines()] == [
         json.loads(line)["event"] for line in (tmp_path / "log.jsonl").read_text().splitlines()
@@ -162,6 +165,30 @@ def test_texts_and_alarms() -> None:
     assert lines[1] == "Learning rate 0.5: diverged after 20 steps"
     assert "Trained in 1 h 02 min" in lines[2]
     assert lines[-1] == "Warning: weak"
+
+
+@pytest.mark.parametrize("json_lines", [False, True])
+def test_how_far_a_test_is_is_said_every_few_seconds(
+    json_lines: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, now = plain_console(), [0.0]
+    with TrainView(json=json_lines, out=out, clock=lambda: now[0]) as view:
+        view({"event": "test", "rows": 90})
+        for done in range(10, 91, 10):
+            now[0] += 2
+            view({"event": "progress", "what": "testing", "done": done, "total": 90})
+    said = capsys.readouterr().out if json_lines else text(out)
+    assert [word for word in ("30", "60", "90") if word in said] == ["30", "60", "90"]
+    assert "testing" in said and "40" not in said and "50" not in said
+
+
+def test_a_terminal_shows_how_far_a_test_is() -> None:
+    out = terminal()
+    with TrainView(out=out) as view:
+        view({"event": "test", "rows": 90})
+        view({"event": "progress", "what": "testing", "done": 32, "total": 90})
+        time.sleep(0.2)  # the spinner draws itself
+    assert "testing: 32 of 90 rows" in text(out)
 
 
 def test_an_unknown_event_is_not_shown() -> None:

@@ -10,7 +10,10 @@ import cuecard
 from adapters import save_adapter, save_kind
 from cuecard.names import load_backbone
 from cuecard.registry import Registry
+from cuecard.training import TrainConfig
+from cuecard.training.train_lora import train_lora
 from cuecard.types import Record
+from reviews import review_task
 from serving_app import MakePrompt
 from serving_process import serving
 
@@ -36,3 +39,22 @@ def test_prompts_of_base_and_adapter(tmp_path: Path, make_prompt: MakePrompt) ->
         assert found["data"][0]["probabilities"] == wanted
         status, found = server.call("/v1/classify", {"model": "bare@1", "input": TEXT})
         assert status == 404 and "adapter" in str(found)
+
+
+def test_the_task_of_a_lora_run(tmp_path: Path) -> None:
+    """A prompt without vectors: the server answers as `predict` does."""
+    base, out = save_kind(tmp_path / "tiny", "llama"), tmp_path / "run"
+    config = TrainConfig(steps=1, batch_rows=4)
+    backbone = load_backbone(base, dtype="fp32")
+    run = train_lora(backbone, review_task(40), config=config, folder=out)
+    assert run.prompt.vectors.shape == (0, 32) and run.prompt.nbytes == 0
+    registry = Registry(tmp_path / "registry", who="ann@desk")
+    registry.push(out / "prompt", "reviews")
+    adapted = load_backbone(base, dtype="fp32", adapter=out / "adapter")
+    (right,) = cuecard.answer(adapted, run.prompt, [Record({"text": TEXT}, None)])
+    options = ["--adapter", str(out / "adapter")]
+    with serving(tmp_path / "registry", base, tmp_path / "room", *options) as server:
+        status, found = server.call("/v1/classify", {"model": "reviews@1", "input": TEXT})
+        assert status == 200, found
+        wanted = pytest.approx(dict(right.probabilities), abs=1e-4)
+        assert found["data"][0]["probabilities"] == wanted
