@@ -9,7 +9,7 @@ import pytest
 from cuecard.backbones import TAKES
 from cuecard.catalogue import BACKBONES, DATASETS
 from cuecard.errors import BackboneError, CatalogueError
-from cuecard.names import data_source, load_backbone
+from cuecard.names import data_source, load_backbone, sentence_encoder
 from tiny import MASKED, SEQ2SEQ, tiny_backbone, tiny_model
 
 
@@ -57,3 +57,20 @@ def test_a_data_set_of_the_catalogue_is_looked_for_in_the_cache(
     with pytest.raises(CatalogueError) as told:
         data_source(f"{entry.name}/{next(iter(entry.subsets))}")
     assert str(tmp_path / "cache") in str(told.value)
+
+
+def test_the_sentence_encoder_is_only_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither an empty cache, nor a broken one, nor none at all is an error: nothing is fetched."""
+    monkeypatch.setenv("CUECARD_CACHE", str(tmp_path))
+    assert sentence_encoder() is None and list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("cuecard.names.is_cached", lambda name: True)
+    monkeypatch.setattr("cuecard.names.backbone_folder", lambda name, progress: tmp_path)
+    assert sentence_encoder() is None
+
+    def homeless(name: str) -> bool:
+        raise CatalogueError("there is no home folder to keep the cache in")
+
+    monkeypatch.setattr("cuecard.names.is_cached", homeless)
+    assert sentence_encoder() is None

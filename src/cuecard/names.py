@@ -15,7 +15,7 @@ from cuecard.catalogue import (
     is_catalogue_name,
 )
 from cuecard.catalogue.resolve import is_cached
-from cuecard.errors import BackboneError
+from cuecard.errors import BackboneError, CuecardError
 from cuecard.types import Backbone
 
 SENTENCE_ENCODER = "all-minilm-l6-v2"
@@ -74,10 +74,16 @@ def load_backbone(
 
 
 def sentence_encoder() -> Backbone | None:
-    """The catalogue's sentence encoder, if it is in the cache: nothing is fetched for it."""
-    if not is_cached(SENTENCE_ENCODER):
+    """The catalogue's sentence encoder if it is in the cache and can be loaded, else None.
+
+    Nothing is fetched: only comparisons ask for it, and they can do without it.
+    """
+    try:
+        return (
+            load_backbone(SENTENCE_ENCODER, dtype="fp32") if is_cached(SENTENCE_ENCODER) else None
+        )
+    except CuecardError:
         return None
-    return load_backbone(SENTENCE_ENCODER, dtype="fp32")
 
 
 def data_source(name: str | Path, progress: Progress | None = None) -> str | Path:
