@@ -13,6 +13,8 @@ from cuecard.errors import BackboneError
 from cuecard.lazy import nn, torch
 
 _SHOWN = 3  # names in a message
+# Tokens that a model is fed without any text having them.
+_FED = ("decoder_start_token_id", "forced_bos_token_id", "pad_token_id")
 
 
 def check_whole(missing: Collection[str], kind: str, where: str) -> None:
@@ -90,15 +92,23 @@ def check_finite(model: Any, where: str) -> None:
             )
 
 
-def check_ids(tokenizer: Any, rows: int, where: str) -> None:
-    """Refuse a tokenizer with token ids that the embedding table has no rows for.
-
-    Args:
-        rows: of the input embedding table.
+def check_ids(model: Any, tokenizer: Any, where: str) -> None:
+    """Refuse token ids that the embedding table has no rows for, of the tokenizer or of settings.
 
     Raises:
-        BackboneError: with the tokens' names.
+        BackboneError: with the tokens' or the setting's name.
     """
+    rows = len(model.get_input_embeddings().weight)
+    for config in (model.config, getattr(model, "generation_config", None)):
+        for name in _FED:
+            value = getattr(config, name, None)
+            if value is not None and value >= rows:
+                raise BackboneError(
+                    "the configuration names a token that the model has no embedding for",
+                    where=where,
+                    got=f"{name} {value}",
+                    expected=f"a token id below {rows:,}",
+                )
     beyond = sorted((i, token) for token, i in tokenizer.get_vocab().items() if i >= rows)
     if beyond:
         tokens = ", ".join(f"{token!r} (id {i})" for i, token in beyond[:_SHOWN])

@@ -84,7 +84,7 @@ def load_frozen(
         model, missing = encoder, ()
     check_whole(missing, type(model).__name__, at)
     check_placed(found["unexpected_keys"], model, at)
-    check_ids(tokenizer, len(model.get_input_embeddings().weight), at)
+    check_ids(model, tokenizer, at)
     check_finite(model, at)
     plain = None
     if update is not None:

@@ -110,7 +110,9 @@ def _checked(folder: Path) -> dict[str, Any]:
     _check_config(config, str(files[CONFIG]))
     for name in ("tokenizer_config.json", "generation_config.json", "special_tokens_map.json"):
         if name in files:
-            read_object(files[name])
+            found = read_object(files[name])
+            if name == "generation_config.json":
+                _check_token_ids(found, str(files[name]))
     _check_weights(folder, files, config)
     return config
 
@@ -180,6 +182,7 @@ def _check_config(config: Mapping[str, Any], where: str) -> None:
             got=f"model_type: {kind!r}",
             expected='the name of an architecture, such as "llama"',
         )
+    _check_token_ids(config, where)
     inner = config.get("text_config")
     for part in (config, inner if isinstance(inner, Mapping) else {}):
         for name in _SIZES:
@@ -192,6 +195,18 @@ def _check_config(config: Mapping[str, Any], where: str) -> None:
                         got=repr(value),
                         expected="a whole number of 1 or more",
                     )
+
+
+def _check_token_ids(config: Mapping[str, Any], where: str) -> None:
+    for name, value in config.items():
+        ids = value if isinstance(value, list) else [value]
+        if name.endswith("_token_id") and any(i is not None and type(i) is not int for i in ids):
+            raise BackboneError(
+                "a token id in the configuration cannot be used",
+                where=f"{where}, {name}",
+                got=repr(value),
+                expected="a whole number, or a list of them",
+            )
 
 
 def _check_weights(folder: Path, files: Mapping[str, Path], config: Mapping[str, Any]) -> None:
