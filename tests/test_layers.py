@@ -26,7 +26,7 @@ def test_the_contract_holds() -> None:
 
 
 # Who builds what takes seconds to import, beside the command line: a method its torch module, a
-# name its backbone, a catalogue entry its converted folder.
+# name its backbone, a catalogue entry its converted folder, a recipe its run.
 SEAMS = {
     "backbones/weights.py",
     "catalogue/resolve.py",
@@ -40,6 +40,7 @@ SEAMS = {
     "methods/residual.py",
     "methods/wayward.py",
     "names.py",
+    "recipe.py",
 }
 
 

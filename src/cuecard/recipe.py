@@ -6,17 +6,14 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from cuecard.artifacts import Prompt, SharedPrompt, shared_folder
-from cuecard.artifacts.tensors import DECODER_NAME
 from cuecard.backbones.forms import Precision, Quantize
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, TrainingError
-from cuecard.evaluation.manual import ManualPrompt
 from cuecard.methods import MethodSettings, PromptTuning, method_settings
 from cuecard.methods.settings import UNREAD
 from cuecard.names import data_source, load_backbone
@@ -24,16 +21,17 @@ from cuecard.run_folder import RUN, RunFolder
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
 from cuecard.tasks.kinds import Kind
-from cuecard.training.checks import check_run
 from cuecard.training.config import TrainConfig
 from cuecard.training.log import Observer
-from cuecard.training.prove import Proof
-from cuecard.training.reports import report_run
-from cuecard.training.train import Run, check_checkpoint, train_checked
 from cuecard.training.watched import watched
 from cuecard.types import Backbone
 from cuecard.validation_text import shown
 from cuecard.yaml_files import DuplicateKeyError, load_yaml
+
+if TYPE_CHECKING:
+    from cuecard.evaluation.manual import ManualPrompt
+    from cuecard.training.prove import Proof
+    from cuecard.training.train import Run
 
 FILE = RUN.file
 
@@ -226,6 +224,9 @@ class Recipe(_Section):
         settings = {k: v for k, v in self.method.items() if k not in ("name", "prompt")}
         start = self.method["prompt"]
         if start is not None:
+            from cuecard.artifacts import Prompt, SharedPrompt, shared_folder  # noqa: PLC0415
+            from cuecard.artifacts.tensors import DECODER_NAME  # noqa: PLC0415
+
             shared = shared_folder(start)
             if shared is not None:
                 settings["prompt"] = SharedPrompt.load(shared).start()
@@ -314,6 +315,11 @@ def run_recipe(
     claim.check(recipe, overwrite=overwrite)
     task = recipe.read_task(progress)
     method = recipe.read_method()
+    # What trains and reports, only now: a mistake in the data need not wait for it.
+    from cuecard.training.checks import check_run  # noqa: PLC0415
+    from cuecard.training.reports import report_run  # noqa: PLC0415
+    from cuecard.training.train import check_checkpoint, train_checked  # noqa: PLC0415
+
     backbone = recipe.load_backbone(progress)
     checked = check_run(backbone, task, method, recipe.training)
     claimed = claim.claimed(

@@ -13,13 +13,18 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from cuecard.errors import ConfigError, FileError, TrainingError
+from cuecard.lazy import lazy_module
 from cuecard.plain_files import write_text
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+filelock = lazy_module("filelock")
 
 LOCK = ".lock"
 _MOST_LISTED = 6
@@ -272,14 +277,14 @@ def held(folder: Path | None) -> Iterator[None]:
             lock.release()
 
 
-def _lock(folder: Path) -> FileLock | None:
+def _lock(folder: Path) -> BaseFileLock | None:
     """The folder's lock, taken; None on a file system that has no locks."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         path = str(folder.resolve() / LOCK)
-        lock = FileLock(path, is_singleton=True, fallback_to_soft=False)
+        lock: BaseFileLock = filelock.FileLock(path, is_singleton=True, fallback_to_soft=False)
         lock.acquire(timeout=0)
-    except Timeout as error:
+    except filelock.Timeout as error:
         raise TrainingError(
             "another process is using this run folder",
             where=str(folder),

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from cuecard.errors import CatalogueError
+from cuecard.lazy import lazy_module
 from cuecard.plain_files import flush_folder
+
+filelock = lazy_module("filelock")
 
 VARIABLE = "CUECARD_CACHE"
 
@@ -64,10 +65,10 @@ def locked(target: Path, on_wait: Callable[[], None] | None = None) -> Iterator[
     """
     with writing_cache(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.parent / f".{target.name}.lock")
+        lock = filelock.FileLock(target.parent / f".{target.name}.lock")
         try:
             lock.acquire(timeout=0)
-        except Timeout:
+        except filelock.Timeout:
             if on_wait is not None:
                 on_wait()
             lock.acquire()

@@ -31,10 +31,7 @@ def train(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the checkpoint is saved).
     """
-    from cuecard.cli.plan_view import print_plan
     from cuecard.cli.progress import TrainView, fetch_progress
-    from cuecard.cli.proof_view import print_outcome, summary
-    from cuecard.dry_run import dry_run
     from cuecard.recipe import resume, run_recipe
 
     if resume_folder is not None:
@@ -44,12 +41,17 @@ def train(
     else:
         plan = given.recipe("cuecard train")
         if dry:
+            from cuecard.cli.plan_view import print_plan
+            from cuecard.dry_run import dry_run
+
             with fetch_progress(json=as_json) as progress:
                 found = dry_run(plan, progress=progress, overwrite=overwrite)
             print_json(found) if as_json else print_plan(found, console())
             return
         with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
             outcome = run_recipe(plan, observer=view, progress=progress, overwrite=overwrite)
+    from cuecard.cli.proof_view import print_outcome, summary
+
     if as_json:
         print_json(summary(outcome))
     else:

@@ -16,8 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
-
 from cuecard.artifacts.files import (
     MANIFEST_FILE,
     OWN_FILES,
@@ -27,7 +25,10 @@ from cuecard.artifacts.files import (
 )
 from cuecard.artifacts.load import MAX_TENSOR_BYTES, read_plain_file
 from cuecard.errors import RegistryError
+from cuecard.lazy import lazy_module
 from cuecard.registry.contents import Contents
+
+huggingface_hub = lazy_module("huggingface_hub")
 
 SCHEME = "hf://"
 _COMMIT = re.compile(r"^[0-9a-f]{40}$")
@@ -163,8 +164,10 @@ def pull_from_hub(place: HubPlace) -> tuple[Contents, str]:
         with _telling(place):
             commit = place.revision or "main"
             if not _COMMIT.fullmatch(commit):
-                commit = str(HfApi().model_info(place.repository, revision=commit).sha)
-            snapshot_download(
+                commit = str(
+                    huggingface_hub.HfApi().model_info(place.repository, revision=commit).sha
+                )
+            huggingface_hub.snapshot_download(
                 place.repository,
                 revision=commit,
                 allow_patterns=sorted(OWN_FILES),
@@ -185,7 +188,7 @@ def push_to_hub(contents: Contents, place: HubPlace, *, why: str, private: bool 
     with tempfile.TemporaryDirectory(prefix="cuecard-") as room:
         folder = Path(room) / "repository"
         publish_folder(folder, hub_files(contents, str(place)), overwrite=False)
-        api = HfApi()
+        api = huggingface_hub.HfApi()
         with _telling(place):
             api.create_repo(place.repository, private=private, exist_ok=True)
             done = api.upload_folder(

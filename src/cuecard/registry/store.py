@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
-import fsspec
-
 from cuecard.errors import RegistryError
+from cuecard.lazy import lazy_module
 from cuecard.registry.local import LocalStore
 from cuecard.registry.objects import ObjectStore
+
+fsspec = lazy_module("fsspec")
 
 _URL = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _READERS = 8

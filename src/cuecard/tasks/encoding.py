@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2.exceptions import TemplateError as JinjaError
-
 from cuecard.errors import ConfigError
+from cuecard.lazy import lazy_module
 from cuecard.tasks.template import PROMPT, Template
 from cuecard.tasks.tokens import (
     defuse,
@@ -20,6 +19,8 @@ from cuecard.tasks.tokens import (
     special_texts,
 )
 from cuecard.types import Tokenizer
+
+jinja2 = lazy_module("jinja2.exceptions")
 
 _MARK = "\ue000"
 """Where the prompt stands while a text is put together: a code point that is nobody's character."""
@@ -209,7 +210,7 @@ class Encoder:
             rendered: Any = self.tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True
             )
-        except JinjaError as error:
+        except jinja2.TemplateError as error:
             raise ConfigError(
                 "the tokenizer's chat template refuses the messages",
                 where="chat",
