@@ -202,3 +202,15 @@ def test_labels_that_look_alike_are_named() -> None:
     rows = [Record({"text": f"text {i}"}, labels[i % 3]) for i in range(60)]
     with pytest.warns(DataWarning, match=r"labels look alike: 'late' and 'l.u200bate'"):
         Task.from_records(spec, rows)
+
+
+def test_a_thousand_labels_are_labels_where_rows_share_them() -> None:
+    rows = [Record({"text": f"text {i}"}, f"class {i % 1000}") for i in range(3000)]
+    assert len(find_labels(rows, "f")) == 1000
+    with pytest.raises(ConfigError, match="too many different labels") as caught:
+        find_labels(rows[:1000], "f")
+    assert "1,000 different labels in 1,000 rows" in str(caught.value.got)
+    many = [Record({"text": f"text {i}"}, f"class {i % 2001}") for i in range(9000)]
+    with pytest.raises(ConfigError, match="too many different labels") as caught:
+        find_labels(many, "f")
+    assert "task.labels" in str(caught.value.hint)

@@ -177,8 +177,8 @@ def test_missing_rows_are_refused() -> None:
 def test_wrong_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="unknown method"):
         method_settings("prompt_tuning", {})
-    with pytest.raises(ConfigError, match="label words are one token each"):
-        train(tiny_backbone(), review_task(60, LONG_SPEC), METHOD, TrainConfig(loss="labels"))
+    with pytest.raises(ConfigError, match="compares a classification's labels"):
+        train(tiny_backbone(), title_task(), METHOD, TrainConfig(loss="labels"))
     for lr in (-1.0, 0.0):
         with pytest.raises(ConfigError, match="positive number"):
             train(tiny_backbone(), review_task(60), METHOD, TrainConfig(lr=lr))

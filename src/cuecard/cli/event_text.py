@@ -86,6 +86,13 @@ def _validation(event: Event) -> str:
     return text
 
 
+def _best_validation(event: Event) -> str:
+    return (
+        f"Step {event['step']:,}, the best, on all {event['labels']:,} labels: validation accuracy "
+        f"{event['validation_accuracy']:.3f}, loss {event['validation_loss']:.4f}"
+    )
+
+
 def _test(event: Event) -> str:
     return f"Testing on {event['rows']:,} rows, for the only time"
 
@@ -132,6 +139,7 @@ _TEXTS: Mapping[str, Callable[[Event], str]] = {
     "activations": _activations,
     "lr": _lr,
     "validation": _validation,
+    "best_validation": _best_validation,
     "test": _test,
     "done": _done,
     "finished": _finished,

@@ -8,6 +8,7 @@ tokens.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,8 +41,9 @@ def score_next(
     """Log-probabilities [n, L] of single tokens: one row and one read per record."""
     scores = torch.zeros(len(rows), len(firsts), dtype=torch.float64)
     lengths = [len(row.context) for row in rows]
-    with backbone.sharing(rows, injection):
-        for chosen in ordered_batches(lengths, batch_rows, token_budget):
+    batches = ordered_batches(lengths, batch_rows, token_budget)
+    with _sharing(backbone, rows, injection, batches):
+        for chosen in batches:
             batch = collate([(rows[i], ()) for i in chosen], read="next")
             logits = backbone.forward(batch, injection)
             logs = (logits[:, list(firsts)] - logits.logsumexp(-1, keepdim=True)).double()
@@ -49,6 +51,16 @@ def score_next(
             if on_rows is not None:
                 on_rows(len(chosen))
     return scores
+
+
+def _sharing(
+    backbone: Backbone,
+    rows: Sequence[Encoded],
+    injection: Injection | None,
+    batches: Sequence[Sequence[int]],
+) -> AbstractContextManager[None]:
+    """What rows have in common is run apart where they make several batches."""
+    return backbone.sharing(rows, injection) if len(batches) > 1 else nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +101,7 @@ def score_words(
         left[piece.row] += 1
     budget = token_budget or _PASS_TOKENS
     batches = ordered_batches([piece.tokens for piece in pieces], batch_rows, budget)
-    with backbone.sharing(rows, injection):
+    with _sharing(backbone, rows, injection, batches):
         for batch in batches:
             chosen = [pieces[number] for number in batch]
             _score(backbone, rows, words, injection, chosen, layout, scores)

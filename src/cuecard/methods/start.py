@@ -25,6 +25,8 @@ Init = Literal["random", "vocabulary", "text", "labels", "prompt"]
 
 MAX_LENGTH = 1000
 _LENGTH = 20  # of inits that have no length of their own
+# The most vectors of a start from the task's own sentence, which grows with the labels.
+_TASK_LENGTH = 50
 
 # Lester et al. sample from the 5,000 most common tokens; ids are roughly sorted by frequency.
 _COMMON = 5000
@@ -34,7 +36,8 @@ class StartSettings(MethodSettings):
     """Settings of a method whose vectors start somewhere among the embeddings.
 
     Attributes:
-        length: how many vectors, 1 to 1,000; None takes the init text's own length, or 20.
+        length: how many vectors, 1 to 1,000; None takes the init text's own length, but of a
+            sentence made from the task, which names all labels, 50 at most; without a text 20.
         init: where they start. "random": normal with the embedding table's RMS. "vocabulary":
             sampled without replacement from common tokens. "text": the embeddings of `text`,
             repeated or cut to the length. "labels": the mean of each label's tokens, the rest
@@ -80,6 +83,7 @@ def text_ids(name: str, text: str | None, length: int | None, context: InitConte
     Raises:
         ConfigError: a text without tokens, or one that is too long.
     """
+    most = _TASK_LENGTH if text is None else None
     text = context.text if text is None else text
     ids = context.encode(text)
     if not ids:
@@ -89,7 +93,7 @@ def text_ids(name: str, text: str | None, length: int | None, context: InitConte
             got=repr(text),
             expected="a text of at least one token",
         )
-    length = length or len(ids)
+    length = length or min(len(ids), most or len(ids))
     if length > MAX_LENGTH:
         raise ConfigError(
             "the init text is too long for a prompt",

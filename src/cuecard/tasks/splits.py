@@ -21,7 +21,7 @@ Fractions = tuple[float, float, float]
 _DRAWS, _EVEN = 32, 0.5
 _NO_GROUPING = Grouping()
 
-MAX_LABELS = 200
+MAX_COUNTED = 200  # different targets that a report counts one by one
 """More different targets than this are texts, not labels."""
 
 
@@ -285,7 +285,7 @@ def _recount(report: SplitReport, splits: Splits) -> SplitReport:
         name: Counter(r.target for r in rows if r.target is not None)
         for name, rows in splits.items()
     }
-    texts = any(len(counter) > MAX_LABELS for counter in counts.values())
+    texts = any(len(counter) > MAX_COUNTED for counter in counts.values())
     return replace(
         report,
         rows={name: len(rows) for name, rows in splits.items()},

@@ -17,7 +17,6 @@ from cuecard.tasks.readers import read_records, read_splits
 from cuecard.tasks.similar import look_alikes, look_alikes_told
 from cuecard.tasks.spec import TaskSpec
 from cuecard.tasks.splits import (
-    MAX_LABELS,
     SPLITS,
     Fractions,
     SplitReport,
@@ -34,6 +33,10 @@ __all__ = ["SpecOptions", "Task", "TaskSpec"]
 
 FRACTIONS: Fractions = (0.8, 0.1, 0.1)
 _NAMED = 10  # labels in a warning
+# The most labels that are found in data; a list in the recipe may be longer.
+MAX_LABELS = 2000
+# More labels than this are taken for texts where so large a part of the rows has one of its own.
+_FEW_LABELS, _TEXTS = 200, 0.5
 
 
 class SpecOptions(TypedDict, total=False):
@@ -301,7 +304,8 @@ def find_labels(
     Raises:
         ConfigError: fewer than two, or so many that they are texts.
     """
-    targets = {record.target for record in records if record.target is not None}
+    given = [record.target for record in records if record.target is not None]
+    targets = set(given)
     if spec is not None:
         targets = {part for text in targets for part in labels_of(spec, text)}
     labels = sorted(targets)
@@ -312,8 +316,19 @@ def find_labels(
             "too many different labels",
             where=where,
             got=f"{len(labels)} labels, such as {labels[0][:40]!r}",
-            expected=f"at most {MAX_LABELS}",
-            hint="use the kind text-to-text to produce texts, or check the label's column",
+            expected=f"at most {MAX_LABELS:,}",
+            hint="list them in the recipe (task.labels) if they are labels; the kind text-to-text "
+            "produces texts",
+        )
+    if len(labels) > _FEW_LABELS and len(labels) > _TEXTS * len(given):
+        raise ConfigError(
+            "too many different labels",
+            where=where,
+            got=f"{len(labels):,} different labels in {len(given):,} rows, such as "
+            f"{labels[0][:40]!r}",
+            expected=f"up to {_FEW_LABELS} labels, or fewer different ones than rows",
+            hint="name the label's column (--label-field), list the labels in the recipe "
+            "(task.labels), or use the kind text-to-text",
         )
     least = 1 if spec is not None and spec.kind == "multi-label" else 2
     if len(labels) < least:

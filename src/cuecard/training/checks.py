@@ -21,6 +21,7 @@ from cuecard.tasks.tables import record_place
 from cuecard.training.capabilities import check_needs, check_reads, check_slot
 from cuecard.training.config import TrainConfig
 from cuecard.training.head import head_of
+from cuecard.training.looks import Looks, plan_looks
 from cuecard.training.loss import Resolved, resolve_loss
 from cuecard.training.optim import default_lr
 from cuecard.training.setup import new_method
@@ -49,6 +50,7 @@ class CheckedRun:
         rows: the training rows as token ids.
         loss: what is minimised.
         start: the method with its first parameters.
+        looks: its validations.
     """
 
     backbone: Backbone
@@ -58,6 +60,7 @@ class CheckedRun:
     rows: list[Encoded]
     loss: Resolved
     start: Method
+    looks: Looks
 
 
 def check_run(
@@ -77,7 +80,8 @@ def check_run(
     loss, start = check_method(backbone, task.spec, method, config)
     rows = check_rows(backbone, task, method.slot, start.injection())
     check_weights(backbone, rows[0], task.spec)
-    return CheckedRun(backbone, task, method, config, rows, loss, start)
+    looks = plan_looks(backbone, task, rows, config, start.injection().length, method.slot)
+    return CheckedRun(backbone, task, method, config, rows, loss, start, looks)
 
 
 def check_splits(task: Task, where: str | None = None) -> None:

@@ -34,15 +34,17 @@ class TrainConfig(BaseModel):
         warmup: steps of linear warm-up.
         clip: the largest gradient norm; 0 switches clipping off.
         loss: "tokens" is the cross-entropy of the target's tokens over the vocabulary, as in the
-            paper; "labels" is the cross-entropy among the label words, which needs labels of one
-            token; "head" is a trained head's own (see `head_loss`), for tasks with one; "auto"
-            takes what fits, "labels" before "tokens".
+            paper; "labels" is the cross-entropy among the labels' scores, of more than 16 labels
+            of several tokens among the row's own and 15 drawn ones (sampled softmax, see
+            `label_sample`); "head" is a trained head's own (see `head_loss`), for tasks with one;
+            "auto" takes "labels" where every label is one token, and "tokens" for other words.
         head_lr: the peak learning rate of a task's head, which starts from zeros.
         select: what chooses the best step on the validation rows. The loss sees how sure every
             answer is, so that a few hundred rows tell steps apart which their accuracy cannot.
         calibrate: whether a classification's prompt is kept with a number per label, fitted on the
             validation rows at its best step, that is taken off the label's score in every use.
-        eval_every: steps between validations; None spreads ten over the run.
+        eval_every: steps between validations; None spreads ten over the run, or fewer where they
+            would be more than half of the work of the steps (see `plan_looks`).
         patience: validations without a better score before the run stops; 0 never stops.
         checkpoint_every: steps between checkpoints.
         inputs: where the keys and values of the inputs are kept if the prompt stands behind them

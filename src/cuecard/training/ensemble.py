@@ -78,7 +78,7 @@ def distil(
     The training rows' own labels are not looked at; validation and test are as in `train`.
 
     Raises:
-        ConfigError: no teachers, teachers of another task, or labels that are not one token each.
+        ConfigError: no teachers, or teachers of another task.
         WrongBackboneError: a teacher made for another backbone.
     """
     members = [member_of(teacher, backbone) for teacher in teachers]

@@ -22,6 +22,7 @@ from cuecard.training.inputs import remember_inputs
 from cuecard.training.job import Job
 from cuecard.training.log import FILE as LOG
 from cuecard.training.log import Observer, RunLog
+from cuecard.training.looks import plan_looks
 from cuecard.training.loop import run_loop
 from cuecard.training.loss import resolve_loss
 from cuecard.training.member import Member
@@ -234,7 +235,9 @@ class Group:
         job = Job(self._backbone, task.spec, rows, config, loss)
         made = new_method(self._backbone, task.spec, method, config.seed, config.head_lr)
         activations = choose_for(job, made)
-        job = replace(job, recompute=activations.how == "recompute")
+        length = made.injection().length
+        looks = plan_looks(self._backbone, task, rows, config, length, method.slot)
+        job = replace(job, recompute=activations.how == "recompute", looks=looks)
         if state.lr is None:
             state.lr = _rate(config, self._backbone)
             counts = counts_of(self._backbone, made)
@@ -252,6 +255,7 @@ class Group:
                 method.slot,
                 head,
                 calibrated=job.config.calibrate,
+                brief=looks.brief,
             )
 
         def prune(own: State) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cuecard.tasks import TaskSpec
 from cuecard.training.config import TrainConfig
+from cuecard.training.looks import Looks
 from cuecard.training.loss import Resolved, SoftLabels
 from cuecard.types import Backbone, Encoded
 
@@ -18,6 +19,7 @@ class Job:
     Attributes:
         soft: the label probabilities to learn instead of each row's own label; None for none.
         recompute: whether activations are computed again instead of kept.
+        looks: its validations; None for as many as the settings say, on all labels.
     """
 
     backbone: Backbone
@@ -27,3 +29,9 @@ class Job:
     loss: Resolved
     soft: SoftLabels | None = None
     recompute: bool = False
+    looks: Looks | None = None
+
+    @property
+    def validate_every(self) -> int:
+        """Steps between validations."""
+        return self.config.validate_every if self.looks is None else self.looks.every

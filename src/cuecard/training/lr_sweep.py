@@ -50,7 +50,8 @@ def sweep_lr(
     rates = [float(f"{base * factor:.3g}") for factor in _FACTORS]
     with may_cut():
         start = validate(make())
-    members = [_member(replace(job, config=short), make(), lr, start, validate) for lr in rates]
+    brief = replace(job, config=short, looks=None)
+    members = [_member(brief, make(), lr, start, validate) for lr in rates]
     checkpoint = Checkpoint(key="", runs=[member.state for member in members])
     run_loop(
         members,

@@ -73,8 +73,8 @@ class Member:
     @property
     def due(self) -> bool:
         """Whether this step is one to validate at."""
-        config, step = self.job.config, self.state.step
-        return step % config.validate_every == 0 or step == config.steps
+        step = self.state.step
+        return step % self.job.validate_every == 0 or step == self.job.config.steps
 
     @property
     def left_unseen(self) -> bool:

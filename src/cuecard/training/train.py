@@ -39,7 +39,7 @@ from cuecard.training.result_file import NUMBERS, load_result, result_of, save_r
 from cuecard.training.setup import encode_rows, new_method
 from cuecard.training.validation import Validation, validate
 from cuecard.training.watched import watched
-from cuecard.types import Backbone, Encoded, Method, MethodConfig, Record
+from cuecard.types import Backbone, Encoded, Method, MethodConfig, Record, Slot
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -183,7 +183,7 @@ def _train(
     spec, rows, trained, (state,) = task.spec, checked.rows, checked.start, checkpoint.runs
     frozen = Unchanged(backbone, rows[0], spec)
     soft = None if soft_labels is None else dict(zip(rows, soft_labels, strict=True))
-    job = Job(backbone, spec, rows, config, checked.loss, soft)
+    job = Job(backbone, spec, rows, config, checked.loss, soft, looks=checked.looks)
 
     def make() -> Method:
         return new_method(backbone, spec, method, config.seed, config.head_lr)
@@ -197,6 +197,7 @@ def _train(
             method.slot,
             head_of(at),
             calibrated=config.calibrate,
+            brief=checked.looks.brief,
         )
 
     activations = choose_for(job, trained)
@@ -338,6 +339,32 @@ def log_start(
         log.write("activations", **asdict(activations))
 
 
+def _on_all_labels(
+    job: Job, task: Task, trained: Method, slot: Slot, state: State, log: RunLog
+) -> Validation:
+    """The best step's validation, where those of the run were brief ones (`Looks`)."""
+    with may_cut():
+        seen = validate(
+            job.backbone,
+            job.spec,
+            task.validation,
+            trained.injection(),
+            slot,
+            head_of(trained),
+            calibrated=job.config.calibrate,
+            on_rows=log.count("validating", len(task.validation)),
+        )
+    log.write(
+        "best_validation",
+        step=state.best_step,
+        validation_loss=seen.loss,
+        validation_accuracy=seen.accuracy,
+        commonest=seen.commonest,
+        labels=len(job.spec.labels),
+    )
+    return seen
+
+
 def finish_run(
     job: Job,
     task: Task,
@@ -360,7 +387,9 @@ def finish_run(
         log.tell("finished", folder=str(folder), digest=found.prompt.digest)
         return found
     best = Validation(loss=state.best_loss, accuracy=state.best_accuracy, prior=state.best_prior)
-    prior = state.best_prior if job.config.calibrate else None
+    if best.accuracy is None and job.spec.kind == "classification":
+        best = _on_all_labels(job, task, trained, method.slot, state, log)
+    prior = best.prior if job.config.calibrate else None
     test = None
     if task.test:
         log.write("test", rows=len(task.test))

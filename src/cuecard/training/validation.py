@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from cuecard.evaluation.calibration import fitted_prior
 from cuecard.evaluation.embedding import nearest, pair_vectors
 from cuecard.evaluation.heads import fitted_thresholds, head_outputs
-from cuecard.evaluation.predict import calibrate, head_answers, predict
+from cuecard.evaluation.predict import NEGLIGIBLE, calibrate, head_answers, predict
+from cuecard.evaluation.word_scores import OnRows
 from cuecard.lazy import np, torch
 from cuecard.tasks import TaskSpec, ordered_batches
 from cuecard.training.config import Select
@@ -59,20 +60,33 @@ def validate(
     head: Head | None = None,
     *,
     calibrated: bool = False,
+    brief: bool = False,
+    on_rows: OnRows | None = None,
 ) -> Validation:
     """Score an injection, and the head beside it, on labelled rows.
 
     Args:
+        brief: read each row's own label alone, which says how likely it is and not how likely the
+            others are; then there are no answers.
         calibrated: whether the answers are those with the prior taken off, as where the prompt is
             kept with it; the loss is without it in any case.
     """
     if head is not None:
         return _validate_head(backbone, spec, records, injection, slot, head, calibrated)
-    if spec.kind == "text-to-text":
+    if spec.kind == "text-to-text" or brief:
         return Validation(loss=_token_loss(backbone, spec, records, injection, slot))
     if spec.kind == "embedding":
         return _of_pairs(backbone, spec, records, injection, slot)
-    predictions = predict(backbone, spec, records, injection, slot=slot, batch_rows=_ROWS)
+    predictions = predict(
+        backbone,
+        spec,
+        records,
+        injection,
+        slot=slot,
+        batch_rows=_ROWS,
+        negligible=NEGLIGIBLE,
+        on_rows=on_rows,
+    )
     gold = [record.target or "" for record in records]
     pairs = list(zip(predictions, gold, strict=True))
     nll = [-math.log(max(p.probabilities[label], 1e-12)) for p, label in pairs]

@@ -1,0 +1,98 @@
+"""How often a run validates, and what on: a bounded share of its work.
+
+Work is counted in tokens run forward; a training step counts twice, for its backward pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cuecard.tasks import Task
+from cuecard.tasks.word_reads import WordTree
+from cuecard.training.config import TrainConfig
+from cuecard.training.setup import encode_rows
+from cuecard.types import Backbone, Encoded, Slot
+
+# Validations may take so much of the work of the steps, or so many tokens in a short run.
+SHARE = 0.5
+FREE_TOKENS = 8000
+# Fewer tell nothing; more are not made unless they are asked for.
+FEWEST, MOST = 2, 10
+# From so many tokens behind every context on, a list of labels is long.
+LONG_LIST = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """The validations of a run.
+
+    Attributes:
+        every: steps between two of them.
+        brief: whether they read the rows' own labels alone, as training does, since all labels
+            would be too many; the best step is then scored on all of them, once.
+        tokens: of one of them.
+        count: how many there are, that before the first step counted in.
+        whole: tokens of one on all labels.
+    """
+
+    every: int
+    brief: bool
+    tokens: int
+    count: int
+    whole: int
+
+
+def plan_looks(
+    backbone: Backbone,
+    task: Task,
+    rows: Sequence[Encoded],
+    config: TrainConfig,
+    prompt_length: int,
+    slot: Slot,
+) -> Looks:
+    """Decide by the rows' tokens alone, so that a run that is gone on with decides alike."""
+    held_out = encode_rows(task.spec, task.validation, backbone.tokenizer, slot)
+    behind = label_tokens(backbone, task)
+    whole = forward_tokens(held_out, prompt_length, behind)
+    allowed = max(FREE_TOKENS, SHARE * training_tokens(rows, config, prompt_length))
+    every, usual = config.validate_every, math.ceil(config.steps / config.validate_every)
+    brief = behind >= LONG_LIST and (usual + 1) * whole > allowed
+    tokens = forward_tokens(held_out, prompt_length, None) if brief else whole
+    if config.eval_every is None and (usual + 1) * tokens > allowed:
+        fitting = int(allowed // max(tokens, 1)) - 1
+        every = math.ceil(config.steps / min(max(fitting, FEWEST), MOST))
+    count = 1 + math.ceil(config.steps / every)
+    return Looks(every, brief, tokens, count, whole)
+
+
+def training_tokens(rows: Sequence[Encoded], config: TrainConfig, prompt_length: int) -> float:
+    """The work of all steps: forward, and as much backward."""
+    mean = sum(len(row.context) + len(row.target) for row in rows) / len(rows)
+    batch = min(config.batch_rows, len(rows)) * mean + prompt_length
+    return 2 * config.steps * config.accumulation * batch
+
+
+def label_tokens(backbone: Backbone, task: Task) -> int:
+    """Tokens of all labels behind one context, what they begin with counted once."""
+    if task.spec.kind != "classification" or task.spec.headed:
+        return 0
+    return len(WordTree.of(task.spec.label_words(backbone.tokenizer).asked).tokens)
+
+
+def forward_tokens(rows: Sequence[Encoded], prompt_length: int, behind: int | None) -> int:
+    """Tokens of one pass over rows: what all begin with once, and the rest of each.
+
+    Args:
+        behind: tokens behind every context; None for each row's own target.
+    """
+    if not rows:
+        return 0
+    least, most = min(row.context for row in rows), max(row.context for row in rows)
+    pairs = list(zip(least, most, strict=False))
+    front = next((at for at, (a, b) in enumerate(pairs) if a != b), len(pairs))
+    own = sum(
+        len(row.context) - front + (len(row.target) if behind is None else behind) for row in rows
+    )
+    return prompt_length + front + own
