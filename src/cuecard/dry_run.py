@@ -17,9 +17,11 @@ from cuecard.tasks.kinds import labels_of
 from cuecard.tasks.splits import SplitReport
 from cuecard.training.activations import choose_activations, largest_batch
 from cuecard.training.checks import check_run
+from cuecard.training.estimate import Estimate, estimate_run
 from cuecard.training.head import head_of
 
 _BINS = 10
+_RARE = 3  # training rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,9 @@ class Plan:
         activations: "keep" or "recompute".
         data: what was done to the data.
         notes: what to mind about it, in sentences.
+        looks: validations, that before the first step counted in.
+        estimate: how long it would take on this machine, without the comparison.
+        rare: labels with fewer than three training rows -> how many.
     """
 
     recipe: Recipe
@@ -64,6 +69,9 @@ class Plan:
     activation_bytes: int
     activations: str
     data: SplitReport
+    looks: int
+    estimate: Estimate
+    rare: dict[str, int]
     notes: tuple[str, ...] = ()
 
 
@@ -88,6 +96,7 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
         config.activations, backbone, largest_batch(lengths, injection.length, config)
     )
     per_epoch = max(1, len(batches) // config.accumulation)
+    counts = Counter(label for r in task.train for label in labels_of(task.spec, str(r.target)))
     return Plan(
         recipe=recipe,
         folder=recipe.folder,
@@ -97,13 +106,7 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
         prompt_length=injection.length,
         loss=checked.loss,
         rows={"train": len(task.train), "validation": len(task.validation), "test": len(task.test)},
-        labels=dict(
-            Counter(
-                label for r in task.train for label in labels_of(task.spec, str(r.target))
-            ).most_common()
-        )
-        if task.spec.labels
-        else {},
+        labels=dict(counts.most_common()) if task.spec.labels else {},
         lengths=_histogram([len(row.context) for row in rows]),
         truncated=sum(row.cut > 0 for row in rows),
         steps=config.steps,
@@ -114,6 +117,9 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
         activation_bytes=activations.nbytes,
         activations=activations.how,
         data=task.report,
+        looks=checked.looks.count,
+        estimate=estimate_run(checked),
+        rare={label: counts[label] for label in task.spec.labels if counts[label] < _RARE},
         notes=advice(task),
     )
 

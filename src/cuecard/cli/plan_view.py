@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 from cuecard.cli.tables import print_facts, say, say_line
 from cuecard.dry_run import Plan
 from cuecard.parameter_counts import trainable_text
+from cuecard.training.estimate import about
 
 _BAR = 30
+_NAMED = 10  # rare labels
 
 
 def print_plan(plan: Plan, out: Console) -> None:
@@ -43,15 +47,34 @@ def print_plan(plan: Plan, out: Console) -> None:
             f"{plan.activation_bytes / 2**20:,.0f} MiB above them"
             + (", layers run again" if plan.activations == "recompute" else ""),
         ),
+        ("time", _time(plan)),
     ]
     print_facts(out, facts)
     for note in plan.notes:
         say_line(out, f"\nNote: {note}")
+    if plan.rare:
+        say_line(out, f"\nNote: {_rare(plan.rare)}")
     if plan.labels:
         say(out, "\nTraining rows per label", "bold")
         _bars([(label, count) for label, count in plan.labels.items()], out)
     say(out, "\nTraining rows by input tokens", "bold")
     _bars([(f"{low}-{high}", count) for low, high, count in plan.lengths], out)
+
+
+def _time(plan: Plan) -> str:
+    found = plan.estimate
+    parts = f"steps {found.steps:,.0f} s, {plan.looks} validations {found.validation:,.0f} s"
+    compared = ", and the comparison" if plan.recipe.compare else ""
+    return f"{about(found.seconds)} on this machine ({parts}, test {found.test:,.0f} s){compared}"
+
+
+def _rare(rare: Mapping[str, int]) -> str:
+    """Labels that cannot be learnt well, the rarest first."""
+    order = sorted(rare, key=lambda label: (rare[label], label))
+    some = ", ".join(f"{label!r} ({rare[label]})" for label in order[:_NAMED])
+    more = f", and {len(order) - _NAMED:,} more" if len(order) > _NAMED else ""
+    have = "1 label has" if len(order) == 1 else f"{len(order):,} labels have"
+    return f"{have} fewer than 3 training rows: {some}{more}"
 
 
 def _bars(pairs: list[tuple[str, int]], out: Console) -> None:

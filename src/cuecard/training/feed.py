@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from cuecard.lazy import torch
 from cuecard.training.checkpoint import State
 from cuecard.training.job import Job
-from cuecard.training.label_sample import Sample, sample_labels
+from cuecard.training.label_sample import Sample, sample_for
 from cuecard.training.loss import Part, Teacher, count_targets
 from cuecard.training.order import Order
 from cuecard.types import Encoded, Head, Injection
@@ -62,11 +62,7 @@ class Feed:
         job = self.job
         if job.loss != "labels" or job.soft is not None:
             return None
-        words = job.spec.label_words(job.backbone.tokenizer)
-        if words.single:
-            return None  # all labels are read at one place
-        gold = [words.words.index(row.target) for row in rows]
-        return sample_labels(gold, len(words), (job.config.seed, *place))
+        return sample_for(job.backbone, job.spec, rows, (job.config.seed, *place))
 
     def share(self, loss: torch.Tensor) -> torch.Tensor:
         """A batch's summed loss as its share of the mean over all the step's targets."""

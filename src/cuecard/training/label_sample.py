@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cuecard.lazy import np, torch
+from cuecard.tasks import TaskSpec
+from cuecard.types import Backbone, Encoded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,3 +62,14 @@ def sample_labels(gold: Sequence[int], total: int, seed: Sequence[int]) -> Sampl
         drawn = rng.choice(total - 1, NEGATIVES, replace=False)
         rows.append((own, *(int(label) + (label >= own) for label in drawn)))
     return Sample(tuple(rows), total)
+
+
+def sample_for(
+    backbone: Backbone, spec: TaskSpec, rows: Sequence[Encoded], seed: Sequence[int]
+) -> Sample | None:
+    """The labels that the loss "labels" compares each row's own with; None for all of them."""
+    words = spec.label_words(backbone.tokenizer)
+    if words.single:
+        return None  # all labels are read at one place
+    gold = [words.words.index(row.target) for row in rows]
+    return sample_labels(gold, len(words), seed)

@@ -1,0 +1,98 @@
+"""How long a run will take on this machine: its work in tokens, and the rate of one step."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from cuecard.tasks import batches_by_length
+from cuecard.training.checks import CheckedRun
+from cuecard.training.head import head_of
+from cuecard.training.label_sample import sample_for
+from cuecard.training.looks import LONG_LIST, forward_tokens, label_tokens
+from cuecard.training.loss import Part, batch_losses
+from cuecard.training.setup import encode_rows
+
+# Of a long list of labels so much is run where answers are tested; see `score_likely`.
+_OPENED = 0.5
+_SHORT_RUN = 90  # seconds that are said as seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Seconds of a run's parts, without the comparison.
+
+    Attributes:
+        steps: of all training steps.
+        validation: of all validations, that of the best step on all labels too.
+        test: of the test.
+    """
+
+    steps: float
+    validation: float
+    test: float
+
+    @property
+    def seconds(self) -> float:
+        """Of all of it."""
+        return self.steps + self.validation + self.test
+
+
+def estimate_run(checked: CheckedRun) -> Estimate:
+    """Time one step's passes, forward and backward, and scale them to the run's tokens.
+
+    The second of two passes counts, since the first one readies the model. Nothing is changed.
+    """
+    backbone, task, config, looks = checked.backbone, checked.task, checked.config, checked.looks
+    slot, length = checked.method.slot, checked.start.injection().length
+    forward, step, tokens = _passes(checked)
+    rate = forward / max(tokens, 1)
+    behind = label_tokens(backbone, task)
+    opened = behind * _OPENED if behind >= LONG_LIST else behind
+    validation = looks.tokens * looks.count
+    if looks.brief:
+        held_out = encode_rows(task.spec, task.validation, backbone.tokenizer, slot)
+        validation += forward_tokens(held_out, length, int(opened))
+    tested = encode_rows(task.spec, task.test, backbone.tokenizer, slot)
+    return Estimate(
+        steps=step * config.steps * config.accumulation,
+        validation=rate * validation,
+        test=rate * forward_tokens(tested, length, int(opened)),
+    )
+
+
+def about(seconds: float) -> str:
+    """ "about 40 seconds", "about 5 minutes", "about 3 hours" """
+    if seconds < _SHORT_RUN:
+        count, unit = max(1, round(seconds)), "second"
+    elif seconds < 60 * _SHORT_RUN:
+        count, unit = round(seconds / 60), "minute"
+    else:
+        count, unit = round(seconds / 3600), "hour"
+    return f"about {count:,} {unit}{'' if count == 1 else 's'}"
+
+
+def _passes(checked: CheckedRun) -> tuple[float, float, int]:
+    """Seconds of one batch's pass forward, of it with its pass backward, and its tokens."""
+    backbone, config, start = checked.backbone, checked.config, checked.start
+    lengths = [len(row.context) + len(row.target) for row in checked.rows]
+    batches = batches_by_length(lengths, config.batch_rows, config.batch_tokens, config.seed, 0)
+    # The batch of middling length stands for all of them.
+    batch = sorted(batches, key=lambda some: sum(lengths[i] for i in some))[len(batches) // 2]
+    rows = [checked.rows[index] for index in batch]
+    spec, counts = checked.task.spec, dict(backbone.counts)
+    drawn = checked.loss == "labels"
+    sample = sample_for(backbone, spec, rows, (config.seed, 0, 0)) if drawn else None
+    forward = whole = 0.0
+    tokens = 0
+    for _ in range(2):
+        before, began = backbone.counts["tokens"], time.perf_counter()
+        part = Part(spec, rows, start.injection(), checked.loss, head=head_of(start), sample=sample)
+        (loss,) = batch_losses(backbone, [part])
+        forward, tokens = time.perf_counter() - began, backbone.counts["tokens"] - before
+        loss.backward()  # type: ignore[no-untyped-call]
+        whole = time.perf_counter() - began
+    for parameter in start.parameters():
+        parameter.grad = None
+    backbone.counts.update(counts)
+    return forward, whole, tokens
