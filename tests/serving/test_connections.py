@@ -226,8 +226,10 @@ async def test_what_fails_after_a_comment_is_an_event(monkeypatch: pytest.Monkey
         await client.all_of(at_once())
 
 
-async def test_a_client_that_leaves_a_silent_stream_ends_the_work() -> None:
-    closed = []
+async def test_a_client_that_leaves_a_silent_stream_ends_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed: list[bool] = []
 
     async def events() -> AsyncIterator[bytes]:
         try:
@@ -235,6 +237,22 @@ async def test_a_client_that_leaves_a_silent_stream_ends_the_work() -> None:
             await asyncio.Event().wait()
         finally:
             closed.append(True)
+
+    async def never() -> AsyncIterator[bytes]:
+        try:
+            await asyncio.Event().wait()
+            yield b""
+        finally:
+            closed.append(True)
+
+    async def fails(message: Any) -> None:
+        raise OSError("the client has gone")
+
+    monkeypatch.setattr(responses, "PING_SECONDS", 0.01)
+    stream = await EventStream.begin(never())  # type: ignore[arg-type]
+    with pytest.raises(OSError, match="gone"):
+        await stream({"type": "http"}, asyncio.Event().wait, fails)  # type: ignore[arg-type]
+    assert closed.pop()
 
     client = Reading()
     reading = asyncio.create_task(client.all_of(events()))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 from starlette.responses import JSONResponse, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from cuecard.errors import CuecardError
 from cuecard.serving.faults import as_refusal
@@ -45,7 +46,7 @@ class EventStream(StreamingResponse):
     media_type = "text/event-stream"
 
     def __init__(self, first: Coming, events: AsyncGenerator[bytes, None]) -> None:
-        self._pieces = _with_pings(first, events)
+        self._pieces = _all(first, events)
         super().__init__(self._pieces, headers={"Cache-Control": "no-cache"})
         self._first = first
         self._events = events
@@ -57,67 +58,92 @@ class EventStream(StreamingResponse):
         Raises:
             Refusal, CuecardError: what stands against the whole answer.
         """
-        first = _next(events)
+        first = asyncio.create_task(_next(events))
         try:
             done, _ = await asyncio.wait({first}, timeout=PING_SECONDS)
             if done:
                 first.result()
         except BaseException:
-            await _end(first, events)
+            await _end(first)
+            await events.aclose()
             raise
         return cls(first, events)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send them. The door sees when the client goes."""
+        pings = _Pings(send, at_once=not self._first.done())
         try:
             async with aclosing(self._pieces):
-                await self.stream_response(send)
+                await self.stream_response(pings.send)
         finally:
-            await _end(self._first, self._events)
+            await pings.end()
+            await _end(self._first)
+            await self._events.aclose()
 
 
-async def _with_pings(
-    coming: Coming, events: AsyncGenerator[bytes, None]
-) -> AsyncGenerator[bytes, None]:
-    """The events as they come, and comments while none comes; a failure is the last event."""
-    silence = 0.0  # what was not there when the answer began has been waited for already
-    try:
+class _Pings:
+    """Sends what an answer consists of, and comments while there is none of it.
+
+    Args:
+        at_once: the first comment need not wait, for there has been nothing for long enough.
+    """
+
+    def __init__(self, send: Send, *, at_once: bool) -> None:
+        self._send = send
+        self._last = -PING_SECONDS if at_once else 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer; comments begin after its head and end before its end."""
+        if message["type"] == "http.response.start":
+            await self._send(message)
+            self._last += asyncio.get_running_loop().time()
+            self._task = asyncio.create_task(self._ping())
+            return
+        if not message.get("more_body", False):
+            await self.end()
+        await self._send(message)
+        self._last = asyncio.get_running_loop().time()
+
+    async def end(self) -> None:
+        """Send no more comments."""
+        if self._task is not None:
+            await _end(self._task)
+
+    async def _ping(self) -> None:
+        now = asyncio.get_running_loop().time
         while True:
-            done, _ = await asyncio.wait({coming}, timeout=silence)
-            silence = PING_SECONDS
-            if not done:
-                yield _PING
+            silent = now() - self._last
+            if silent < PING_SECONDS:
+                await asyncio.sleep(PING_SECONDS - silent)
                 continue
-            try:
-                event = coming.result()
-            except Refusal as refusal:
-                yield _failure(refusal)
-                return
-            except CuecardError as error:
-                yield _failure(as_refusal(error))
-                return
-            if event is None:
-                return
+            await self._send({"type": "http.response.body", "body": _PING, "more_body": True})
+            self._last = now()
+
+
+async def _all(first: Coming, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The events; a failure is the last of them."""
+    try:
+        event = await first
+        while event is not None:
             yield event
-            coming = _next(events)
-    finally:
-        await _end(coming, events)
+            event = await _next(events)
+    except Refusal as refusal:
+        yield _failure(refusal)
+    except CuecardError as error:
+        yield _failure(as_refusal(error))
 
 
-def _next(events: AsyncGenerator[bytes, None]) -> Coming:
-    async def following() -> bytes | None:
-        return await anext(events, None)
-
-    return asyncio.create_task(following())
+async def _next(events: AsyncGenerator[bytes, None]) -> bytes | None:
+    return await anext(events, None)
 
 
-async def _end(coming: Coming, events: AsyncGenerator[bytes, None]) -> None:
-    """End the work on the next event, then what makes them."""
-    coming.cancel()
-    await asyncio.wait({coming})
-    if not coming.cancelled():
-        coming.exception()  # whoever still wanted to know has been told
-    await events.aclose()
+async def _end(task: asyncio.Task[Any]) -> None:
+    """Cancel a task, and wait until it is over, however it ends."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()  # whoever still wanted to know has been told
 
 
 def _failure(refusal: Refusal) -> bytes:
