@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cuecard.serving.keys import add_key
 from cuecard.serving.limits import Limits
 from serving_app import Running, running
 
@@ -101,6 +102,24 @@ async def test_too_many_choices_and_choices_of_a_label_are_refused(
         assert (refused.status, refused.json["error"]["param"]) == (400, "n")
         assert "label" in refused.json["error"]["message"]
         assert server.engine.steps == 0
+
+
+async def test_every_choice_counts_against_a_keys_tokens(
+    model: Any, registry: Any, tmp_path: Any
+) -> None:
+    file = tmp_path / "keys.json"
+    mine = add_key(file, "ann", tokens_per_minute=60, raw=True)
+    async with running(model, registry, tmp_path / "cache", keys=file) as server:
+        body = {**DRAWN, "prompt": "a film", "max_tokens": 8}
+        auth = {"authorization": f"Bearer {mine}"}
+        first = await server.client.post("/v1/completions", {**body, "n": 4}, **auth)
+        left = 60 - first.json["usage"]["total_tokens"]
+        assert 15 < left < 30
+        # Four could pass what is left, and are refused before any of them is written.
+        steps = server.engine.steps
+        again = await server.client.post("/v1/completions", {**body, "n": 4}, **auth)
+        assert (again.status, server.engine.steps) == (429, steps)
+        assert (await server.client.post("/v1/completions", body, **auth)).status == 200
 
 
 async def test_the_likeliest_tokens_of_a_chat(server: Running) -> None:
