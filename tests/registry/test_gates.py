@@ -103,18 +103,38 @@ def test_not_worse(pushed: Registry, measuring: Measuring, scores: Any) -> None:
     )
 
 
-def test_the_same_answers_are_no_worse(
+def test_the_same_prompt_is_no_worse(
     pushed: Registry, measuring: Measuring, make_prompt: Any
 ) -> None:
     pushed.promote("reviews@1", "production")
     twin = pushed.push(make_prompt(0, accuracy=0.1), "reviews").version  # other metrics alone
     assert twin.number == 5
-    measuring.margin = 0.02
+    measuring.margin = 0.0
+    event = pushed.promote("reviews@5", "production", gate=Gates(pushed, measuring=measuring))
+    assert event.evidence["ci95"] == [0.0, 0.0]
+
+
+def test_the_same_answers_of_another_prompt_need_rows(
+    pushed: Registry, measuring: Measuring, make_prompt: Any, tmp_path: Path, model: CausalBackbone
+) -> None:
+    first = Prompt.load(make_prompt(0), model)
+    near = Prompt.create(
+        first.vectors + 1e-7,
+        backbone=model,
+        spec=first.spec,
+        method="prompt-tuning",
+        method_config={"length": 4},
+        slot="prefix",
+    )
+    pushed.promote("reviews@1", "production")
+    number = pushed.push(near.save(tmp_path / "near"), "reviews").version.number
     with pytest.raises(GateError, match="not shown") as refused:
-        pushed.promote("reviews@5", "production", gate=Gates(pushed, measuring=measuring))
+        pushed.promote(f"reviews@{number}", "production", gate=Gates(pushed, measuring=measuring))
     assert "about 137 rows" in str(refused.value.hint)
     measuring.margin = 0.05
-    event = pushed.promote("reviews@5", "production", gate=Gates(pushed, measuring=measuring))
+    event = pushed.promote(
+        f"reviews@{number}", "production", gate=Gates(pushed, measuring=measuring)
+    )
     assert event.evidence["current_minus_new"] == 0.0
     assert event.evidence["ci95"] == pytest.approx([-0.0447, 0.0447], abs=1e-3)
 
