@@ -49,6 +49,11 @@ def test_a_full_output_is_told_where_the_last_line_is_still_held_back() -> None:
     assert code == 2 and "standard output" in said and "ignored" not in said
 
 
+def test_a_full_output_is_told_of_a_long_table_too() -> None:
+    code, said = shell("import rich; rich.print('word ' * 10000)", "> /dev/full")
+    assert code == 2 and "standard output" in said and "Traceback" not in said
+
+
 def test_a_closed_output_is_refused_before_the_work() -> None:
     code, said = shell("raise RuntimeError('the work')", ">&-")
     assert code == 2 and "standard output is closed" in said and "> /dev/null" in said

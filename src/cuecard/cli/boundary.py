@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ import typer
 from cuecard.cli.visible import visible
 from cuecard.errors import CuecardError, CuecardWarning, FileError
 
+_PRINTERS = ("rich.", "typer.")
 INTERRUPTED = 130
 PIPE_CLOSED = 141  # 128 and SIGPIPE, as the shell's own tools end
 
@@ -139,13 +141,16 @@ def _flush() -> None:
 
 
 def _output_at_fault(error: OSError) -> tuple[str | None, str | None]:
-    """What to say of an error without a file name, if standard output cannot be written."""
-    if error.filename is None:
-        try:
-            _flush()
-        except OSError:
-            return "cannot write the output", "standard output"
-    return None, None
+    """What to say of an error without a file name that comes from printing."""
+    if error.filename is not None:
+        return None, None
+    try:
+        _flush()
+    except OSError:
+        return "cannot write the output", "standard output"
+    frames = traceback.walk_tb(error.__traceback__)
+    printing = any(frame.f_globals.get("__name__", "").startswith(_PRINTERS) for frame, _ in frames)
+    return ("cannot write the output", "standard output") if printing else (None, None)
 
 
 def _discard(stream: TextIO | None) -> None:
