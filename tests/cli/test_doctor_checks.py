@@ -29,6 +29,7 @@ from cuecard.cli.doctor_checks import (
     usable_cores,
     usable_memory,
 )
+from cuecard.errors import CatalogueError
 
 NAMES = [
     "Python",
@@ -233,3 +234,12 @@ def test_quantised_forms_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_checks, "find_spec", lambda name: None)
     bare = doctor_checks.check_quantization()
     assert bare.ok and bare.detail == "none" and "cuecard[quant]" in str(bare.hint)
+
+
+def test_a_missing_home_is_one_fault_among_the_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise CatalogueError("there is no home folder", got="no HOME", hint="set CUECARD_CACHE")
+
+    monkeypatch.setattr("cuecard.cli.doctor_checks.cache_root", nobody)
+    (fault,) = [check for check in checks() if check.name == "Cache"]
+    assert not fault.ok and fault.hint == "set CUECARD_CACHE"

@@ -22,6 +22,7 @@ from cuecard.catalogue.entries import BACKBONES, DATASETS, Entry
 from cuecard.catalogue.fetch import probe_index
 from cuecard.catalogue.manifest import find_damage
 from cuecard.catalogue.resolve import entry_folder
+from cuecard.errors import CatalogueError
 
 _OLDEST = (3, 11)
 _MEMORY = 4e9  # the built-in backbone trained on the processor, with room to spare
@@ -62,11 +63,20 @@ def checks(*, online: bool = False) -> list[Check]:
         check_quantization(),
         check_accelerator(),
         check_memory(usable_memory()),
-        check_disk(cache_root()),
-        check_cache(),
+        *_check_cache_place(),
         check_packages(),
     ]
     return [*found, check_index()] if online else found
+
+
+def _check_cache_place() -> list[Check]:
+    try:
+        return [check_disk(cache_root()), check_cache()]
+    except CatalogueError as error:
+        return [Check("Cache", False, f"{error.what}: {error.got}", error.hint)]
+    except OSError as error:
+        detail = f"{error.filename or cache_root()}: {error.strerror}"
+        return [Check("Cache", False, detail, "check the folder's permissions")]
 
 
 def check_python(version: tuple[int, int]) -> Check:

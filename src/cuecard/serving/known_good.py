@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -18,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cuecard.artifacts.manifest import Sha256
 from cuecard.catalogue.cache import cache_root, locked
 from cuecard.errors import ArtifactError, RegistryError
+from cuecard.plain_files import replace_file
 from cuecard.registry import Contents
 from cuecard.registry.blobs import describe
 from cuecard.registry.documents import Name, Number, content_digest
@@ -121,14 +120,7 @@ class LastKnownGood:
         if known == self._written:
             return
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        handle, fresh = tempfile.mkstemp(dir=self._file.parent, prefix=".known-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(known.model_dump_json())
-            os.replace(fresh, self._file)
-        except OSError:
-            Path(fresh).unlink(missing_ok=True)
-            raise
+        replace_file(self._file, known.model_dump_json().encode(), private=True)
         self._written = known
 
     def load(self) -> KnownGood | None:
