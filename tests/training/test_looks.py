@@ -78,6 +78,7 @@ def test_the_best_step_is_scored_on_all_labels_once(
     (whole,) = [event for event in events if event["event"] == "best_validation"]
     assert len(brief) == 5 and all(event["validation_accuracy"] is None for event in brief)
     assert run.validation.accuracy == whole["validation_accuracy"] is not None
+    assert whole["rows"] == run.prompt.manifest.metrics["validation"]["rows"]
     assert whole["labels"] == len(LABELS) and set(run.prompt.manifest.prior or {}) == set(LABELS)
     again = train(backbone, task, METHOD, config)
     assert again.prompt.digest == run.prompt.digest

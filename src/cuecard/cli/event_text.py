@@ -88,8 +88,9 @@ def _validation(event: Event) -> str:
 
 def _best_validation(event: Event) -> str:
     return (
-        f"Step {event['step']:,}, the best, on all {event['labels']:,} labels: validation accuracy "
-        f"{event['validation_accuracy']:.3f}, loss {event['validation_loss']:.4f}"
+        f"Step {event['step']:,}, the best, on all {event['labels']:,} labels ({event['rows']:,} "
+        f"rows): validation accuracy {event['validation_accuracy']:.3f}, loss "
+        f"{event['validation_loss']:.4f}"
     )
 
 

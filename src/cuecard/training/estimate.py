@@ -51,7 +51,8 @@ def estimate_run(checked: CheckedRun) -> Estimate:
     opened = behind * _OPENED if behind >= LONG_LIST else behind
     validation = looks.tokens * looks.count
     if looks.brief:
-        held_out = encode_rows(task.spec, task.validation, backbone.tokenizer, slot)
+        some = task.validation[: looks.rows]
+        held_out = encode_rows(task.spec, some, backbone.tokenizer, slot)
         validation += forward_tokens(held_out, length, int(opened))
     tested = encode_rows(task.spec, task.test, backbone.tokenizer, slot)
     return Estimate(

@@ -18,6 +18,9 @@ from cuecard.types import Backbone, Encoded, Slot
 # Validations may take so much of the work of the steps, or so many tokens in a short run.
 SHARE = 0.5
 FREE_TOKENS = 8000
+# The same of the best step's validation on all labels, on at least so many rows.
+BEST_SHARE = 0.3
+FEWEST_ROWS = 64
 # Fewer tell nothing; more are not made unless they are asked for.
 FEWEST, MOST = 2, 10
 # From so many tokens behind every context on, a list of labels is long.
@@ -35,6 +38,7 @@ class Looks:
         tokens: of one of them.
         count: how many there are, that before the first step counted in.
         whole: tokens of one on all labels.
+        rows: validation rows that the best step is scored on where the others are brief.
     """
 
     every: int
@@ -42,6 +46,7 @@ class Looks:
     tokens: int
     count: int
     whole: int
+    rows: int
 
 
 def plan_looks(
@@ -64,7 +69,9 @@ def plan_looks(
         fitting = int(allowed // max(tokens, 1)) - 1
         every = math.ceil(config.steps / min(max(fitting, FEWEST), MOST))
     count = 1 + math.ceil(config.steps / every)
-    return Looks(every, brief, tokens, count, whole)
+    fitting = int(BEST_SHARE * allowed / SHARE * len(held_out) / max(whole, 1))
+    best = min(len(task.validation), max(fitting, FEWEST_ROWS))
+    return Looks(every, brief, tokens, count, whole, best if brief else len(task.validation))
 
 
 def training_tokens(rows: Sequence[Encoded], config: TrainConfig, prompt_length: int) -> float:

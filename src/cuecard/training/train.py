@@ -151,7 +151,12 @@ def train_checked(
                 trained.load_state_dict(state.best)
             raise_if_diverged(state)
             job = Job(
-                checked.backbone, checked.task.spec, checked.rows, checked.config, checked.loss
+                checked.backbone,
+                checked.task.spec,
+                checked.rows,
+                checked.config,
+                checked.loss,
+                looks=checked.looks,
             )
             return finish_run(job, checked.task, checked.method, trained, state, log, place)
 
@@ -343,16 +348,18 @@ def _on_all_labels(
     job: Job, task: Task, trained: Method, slot: Slot, state: State, log: RunLog
 ) -> Validation:
     """The best step's validation, where those of the run were brief ones (`Looks`)."""
+    count = len(task.validation) if job.looks is None else job.looks.rows
+    rows = draw_rows(task.validation, count, "best")
     with may_cut():
         seen = validate(
             job.backbone,
             job.spec,
-            task.validation,
+            rows,
             trained.injection(),
             slot,
             head_of(trained),
             calibrated=job.config.calibrate,
-            on_rows=log.count("validating", len(task.validation)),
+            on_rows=log.count("validating", len(rows)),
         )
     log.write(
         "best_validation",
@@ -361,8 +368,9 @@ def _on_all_labels(
         validation_accuracy=seen.accuracy,
         commonest=seen.commonest,
         labels=len(job.spec.labels),
+        rows=len(rows),
     )
-    return seen
+    return replace(seen, rows=len(rows))
 
 
 def finish_run(
@@ -471,7 +479,8 @@ def finished_run(
 
 def metrics_of(task: Task, best: Validation, test: Evaluation | None) -> dict[str, Any]:
     """What the prompt's folder says of its worth; no clocks, which would change its digest."""
-    seen = {"rows": len(task.validation), "loss": best.loss, "accuracy": best.accuracy}
+    rows = best.rows or len(task.validation)
+    seen = {"rows": rows, "loss": best.loss, "accuracy": best.accuracy}
     if test is None:
         return {"validation": seen}
     found = {"rows": len(task.test), test.primary: test.score, "ci95": plain(test.ci95)}

@@ -42,6 +42,7 @@ class Validation:
     accuracy: float | None = None
     commonest: float | None = None
     prior: dict[str, float] | None = None
+    rows: int = 0
 
     def score(self, select: Select) -> tuple[float, ...]:
         """What selection compares, larger is better; the other one decides between equals."""
