@@ -28,7 +28,7 @@ from cuecard.cli.registry_options import (
     Why,
 )
 from cuecard.errors import ConfigError
-from cuecard.registry.gates import MARGIN
+from cuecard.registry.margin import MARGIN
 
 
 def promote(

@@ -24,11 +24,11 @@ from cuecard.evaluation.predict import BATCH_ROWS
 from cuecard.evaluation.report import plain
 from cuecard.evaluation.word_scores import OnRows
 from cuecard.registry.documents import Version
+from cuecard.registry.margin import MARGIN
 from cuecard.registry.registry import Registry
 from cuecard.tasks import TaskSpec
 from cuecard.types import Backbone, Interval, Record
 
-MARGIN = 0.02
 FEWEST = 30
 """On fewer rows no gate is decided."""
 
