@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,9 @@ def test_from_data_to_answers(cuecard: Call, backbone: Path, tmp_path: Path, kin
     done = cuecard(*words)
     assert done.code == 0, done.err
     assert "trained: prompt-tuning" in done.out
+    (advice,) = (line for line in done.out.splitlines() if line.startswith("use it"))
+    used = cuecard(*shlex.split(advice)[3:])
+    assert used.code == 0, used.err
     report = json.loads((out / "report.json").read_text())
     assert report["metric"] == PRIMARY[kind]
 

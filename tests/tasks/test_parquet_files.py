@@ -40,6 +40,15 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     assert caught.value.hint == "did you mean 'labels'?"
 
 
+def test_a_column_named_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    columns = [pyarrow.array([value]) for value in "abc"]
+    table = pyarrow.Table.from_arrays(columns, names=["text", "text", "label"])
+    pyarrow.parquet.write_table(table, path)
+    with pytest.raises(DataError, match="named twice"):
+        read_parquet(path, WANTED)
+
+
 @pytest.mark.parametrize("keep", [0, 4, 60])
 def test_a_damaged_file_is_refused(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "a.parquet"

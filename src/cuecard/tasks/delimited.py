@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 
 from cuecard.errors import DataError, DataWarning
-from cuecard.tasks.tables import Row, Table, place
+from cuecard.tasks.tables import Row, Table, place, refuse_twice
 from cuecard.tasks.text_files import read_text
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -47,7 +47,7 @@ def read_delimited(path: Path) -> Table:
         lines = list(_lines(text, delimiter, source))
     header_row, header = lines[0]
     header = [name.strip() for name in header]
-    _refuse_twice(header, place(source, header_row))
+    refuse_twice(header, place(source, header_row))
     rows: list[Row] = []
     for number, cells in lines[1:]:
         if len(cells) != len(header):
@@ -61,18 +61,6 @@ def read_delimited(path: Path) -> Table:
         rows.append((number, dict(zip(header, cells, strict=True))))
     _check_swallowed(lines[1:], delimiter, source)
     return Table(source, tuple(header), rows)
-
-
-def _refuse_twice(header: list[str], where: str) -> None:
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise DataError(
-            "a column named twice",
-            where=where,
-            got=", ".join(map(repr, twice)),
-            expected="a header with a different name for each column",
-            hint="rename one of them",
-        )
 
 
 def _plain_lines(text: str, source: str) -> list[Line] | None:

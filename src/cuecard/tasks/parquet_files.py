@@ -8,7 +8,7 @@ from typing import Any
 
 from cuecard.errors import DataError
 from cuecard.lazy import lazy_module
-from cuecard.tasks.tables import Table, Wanted, require_columns
+from cuecard.tasks.tables import Table, Wanted, refuse_twice, require_columns
 
 pyarrow = lazy_module("pyarrow")
 parquet = lazy_module("pyarrow.parquet")
@@ -20,10 +20,11 @@ def read_parquet(path: Path, wanted: Wanted) -> Table:
     Class numbers are turned into names where the file was written by `datasets` and knows them.
 
     Raises:
-        DataError: a file that is not Parquet or is damaged, or a missing column.
+        DataError: a file that is not Parquet or is damaged, or a column missing or named twice.
     """
     try:
         schema = parquet.read_schema(path)
+        refuse_twice(schema.names, str(path))
         require_columns(wanted.needed, schema.names, str(path))
         table = parquet.read_table(path, columns=list(wanted.needed))
     except (pyarrow.ArrowException, OSError) as error:

@@ -108,6 +108,19 @@ def _renaming(hint: str | None) -> str | None:
     return f"{hint}; use that name, or rename the column" if look_alike else hint
 
 
+def refuse_twice(header: Sequence[str], where: str) -> None:
+    """Raise DataError where two columns have the same name."""
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise DataError(
+            "a column named twice",
+            where=where,
+            got=", ".join(map(repr, twice)),
+            expected="a header with a different name for each column",
+            hint="rename one of them",
+        )
+
+
 def place(source: str, row: int) -> str:
     """A file and row as errors name them."""
     return f"{source}, row {row}"
