@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,3 +135,24 @@ def test_a_kind_with_another_task(
     else:
         assert done.code == 2 and "does not answer in words" in done.err
         assert not out.exists()
+
+
+def test_a_lora_run_is_resumed_by_its_folder(
+    cuecard: Call, models: dict[str, Path], tmp_path: Path
+) -> None:
+    flags, out = given("classification", models, tmp_path), tmp_path / "run"
+    command = words("lora", flags, out)
+    assert cuecard(*command).code == 0
+    done = cuecard("lora", "--resume", out)
+    assert done.code == 0 and "nothing was trained or tested again" in " ".join(done.out.split())
+    done = cuecard("lora", "--resume", out, "--rank", 3)
+    assert done.code == 2 and "--resume alone" in done.err
+    command[command.index("--rank") + 1] = 3
+    done = cuecard(*command)
+    assert done.code == 2 and "lora.rank: 2 -> 3" in done.err
+    done = cuecard("train", "--resume", out)
+    assert done.code == 2 and "cuecard lora --resume" in done.err
+    shutil.rmtree(out / "prompt")
+    done = cuecard("predict", out, "some text")
+    assert done.code == 2 and "cuecard lora --resume" in done.err
+    assert cuecard(*command, "--overwrite").code == 0
