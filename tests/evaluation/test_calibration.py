@@ -60,7 +60,7 @@ def test_few_rows_move_little() -> None:
 @pytest.mark.parametrize("labels", [2, 3, 10, 50])
 @pytest.mark.parametrize("lean", [0.0, 4.0, 7.0, 8.0, 20.0, 50.0])
 def test_it_converges_however_far_labels_lean(lean: float, labels: int) -> None:
-    """The objective is strictly convex: where its slope is 0 is its only minimum."""
+    """The objective is convex: where its slope is 0 it is least."""
     rng = np.random.default_rng(labels)
     names = [f"label {i}" for i in range(labels)]
     gold = rng.integers(0, labels, 200)
@@ -71,14 +71,15 @@ def test_it_converges_however_far_labels_lean(lean: float, labels: int) -> None:
     predictions = [Prediction(i, names[0], row, {}) for i, row in enumerate(rows)]
     prior = np.asarray(list(fitted_prior(predictions, [names[i] for i in gold]).values()))
     share = np.exp(scores - prior - np.logaddexp.reduce(scores - prior, axis=1, keepdims=True))
-    slope = (np.eye(labels)[gold] - share).sum(0) + prior / 0.25
+    slope = (np.eye(labels)[gold] - share).sum(0) + prior.clip(-1, 1) / 0.25
     # The numbers are kept to six decimals.
     assert np.abs(slope).max() < 1e-3
-    right = np.mean(scores.argmax(1) == gold)
-    after = np.mean((scores - prior).argmax(1) == gold)
-    assert after >= right - 0.02
-    if 7 <= lean <= 10:
-        assert after > right + 0.1
+    # As good as the shift that would be right, whatever the lean; 200 rows of 50 labels fit better.
+    scores -= prior
+    after = np.mean(scores.argmax(1) == gold)
+    scores += prior
+    scores[:, 0] -= lean
+    assert after >= np.mean(scores.argmax(1) == gold) - 0.02
 
 
 def test_texts_have_none() -> None:

@@ -25,6 +25,11 @@ else:
 
 # Of the intercepts before any row is seen, in nats: a handful of rows moves them little.
 _SPREAD = 0.5
+# From here on the penalty grows linearly (Huber, 1964): a prompt that leans by many nats needs an
+# intercept of many nats, and a square would forbid it however many rows ask for it.
+_BEND = 2 * _SPREAD
+# Keeps a Newton step finite where the penalty has no curvature.
+_DAMPING = 1e-3
 _DECIMALS = 6
 # The Newton decrement is in nats of the whole objective: below this no decimal that is kept moves.
 _ENOUGH = 1e-14
@@ -36,9 +41,9 @@ _SHARE = 0.1
 def fitted_prior(predictions: Sequence[Prediction], gold: Sequence[str]) -> dict[str, float]:
     """label -> log-prior for `calibrate`, the most likely one given labelled rows.
 
-    Minimises sum_i -log softmax(scores_i - prior)[gold_i] + sum_l prior_l^2 / (2 * 0.5^2), which is
-    strictly convex, by Newton's method with backtracking (Boyd and Vandenberghe, "Convex
-    Optimization", 2004, section 9.5.2), from however far.
+    Minimises sum_i -log softmax(scores_i - prior)[gold_i] + sum_l penalty(prior_l), which is convex,
+    by Newton's method with backtracking (Boyd and Vandenberghe, "Convex Optimization", 2004, section
+    9.5.2). The penalty is Huber's (1964): x^2 / (2 * 0.5^2) up to 1 nat, linear from there on.
 
     Args:
         predictions: of a classification, not calibrated yet.
@@ -52,8 +57,9 @@ def fitted_prior(predictions: Sequence[Prediction], gold: Sequence[str]) -> dict
     prior = np.zeros(len(labels))
     lost, share = _objective(scores, wanted, prior)
     for _ in range(_STEPS):
-        slope = (wanted - share).sum(0) + prior / _SPREAD**2
-        bend = np.diag(share.sum(0)) - share.T @ share + np.eye(len(labels)) / _SPREAD**2
+        slope = (wanted - share).sum(0) + prior.clip(-_BEND, _BEND) / _SPREAD**2
+        curvature = (np.abs(prior) < _BEND) / _SPREAD**2 + _DAMPING
+        bend = np.diag(share.sum(0) + curvature) - share.T @ share
         step = np.linalg.solve(bend, slope)
         decrement = float(slope @ step)
         if decrement < _ENOUGH:
@@ -74,7 +80,9 @@ def _objective(scores: Floats, wanted: Floats, prior: Floats) -> tuple[float, Fl
     """What is minimised, and the labels' shares [n, L]."""
     shifted = scores - prior
     logs = shifted - np.logaddexp.reduce(shifted, axis=1, keepdims=True)
-    lost = float(-(wanted * logs).sum() + (prior @ prior) / (2 * _SPREAD**2))
+    size = np.abs(prior)
+    penalty = np.where(size <= _BEND, size**2 / 2, _BEND * size - _BEND**2 / 2) / _SPREAD**2
+    lost = float(-(wanted * logs).sum() + penalty.sum())
     return lost, np.exp(logs)
 
 
