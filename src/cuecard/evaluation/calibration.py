@@ -41,9 +41,10 @@ _SHARE = 0.1
 def fitted_prior(predictions: Sequence[Prediction], gold: Sequence[str]) -> dict[str, float]:
     """label -> log-prior for `calibrate`, the most likely one given labelled rows.
 
-    Minimises sum_i -log softmax(scores_i - prior)[gold_i] + sum_l penalty(prior_l), which is convex,
-    by Newton's method with backtracking (Boyd and Vandenberghe, "Convex Optimization", 2004, section
-    9.5.2). The penalty is Huber's (1964): x^2 / (2 * 0.5^2) up to 1 nat, linear from there on.
+    Minimises sum_i -log softmax(scores_i - prior)[gold_i] + sum_l penalty(prior_l), which is
+    convex, by Newton's method with backtracking (Boyd and Vandenberghe, "Convex Optimization",
+    2004, section 9.5.2). The penalty is Huber's (1964): x^2 / (2 * 0.5^2) up to 1 nat, linear from
+    there on.
 
     Args:
         predictions: of a classification, not calibrated yet.
