@@ -5,8 +5,8 @@
 So the tree of the words is opened from the context on, its likeliest starts first, until the starts
 that are still closed have together less than a given share of the probability of the words that
 are known: a branch and bound. What is known is exact; words behind a closed start get its
-probability in equal parts, an upper bound of their sum. A prompt that has learnt its labels opens a
-tenth of a list of hundreds.
+probability in equal parts, an upper bound of their sum. The surer
+the answers, the less is opened; a prompt that has hardly learnt its labels opens nearly all.
 """
 
 from __future__ import annotations
