@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -211,5 +212,10 @@ def test_resuming_elsewhere_says_where_the_data_is(
     with pytest.raises(TrainingError, match="path begins where the run was started") as caught:
         resume(folder)
     assert caught.value.hint == f"cd {home}"
+    shutil.move(folder, home / "else where" / "moved")
+    (home / "reviews.csv").rename(home / "kept.csv")
+    with pytest.raises(TrainingError, match="path begins where the run was started") as caught:
+        resume("moved")
+    assert caught.value.expected == "the working directory in which the run was started"
     with pytest.raises(TrainingError, match="no such folder"):
         resume(home / "nothing")

@@ -32,6 +32,7 @@ def told(text: str) -> ConfigError:
         (DATA + "task: {labels: a}", "task.labels", "a list", "write a list: [a]"),
         (DATA + "task: {words: {bug: yes}}", "task.words.bug", "a text", "put them in quotes"),
         (DATA + "method: dept", "method", "a mapping", "write method: {name: dept}"),
+        (DATA + "task: {labels: no}", "task.labels", "a list", "quote them: ['yes', 'no']"),
         (DATA + "demonstrations: 4", "demonstrations", "a list", "write a list: [4]"),
         (DATA + "training: {lr: slow}", "training.lr", "a number or 'auto'", ""),
         (DATA + "training: {steps: 0}", "training.steps", "1 or more", ""),

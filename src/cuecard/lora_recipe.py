@@ -121,6 +121,7 @@ def resume_lora(folder: str | Path, **options: Any) -> LoraOutcome:
     place = _place(Path(folder))
     place.must_exist()
     plan = read_lora(place.file)
+    place.must_find([*plan.recipe.paths, *([plan.prompt] if plan.prompt else [])])
     recipe = plan.recipe.model_copy(update={"out": str(folder)})
     return run_lora(plan.model_copy(update={"recipe": recipe}), **options)
 

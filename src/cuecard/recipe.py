@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cuecard.backbones.forms import Precision, Quantize
 from cuecard.catalogue import Progress
-from cuecard.errors import ConfigError, TrainingError
+from cuecard.errors import ConfigError
 from cuecard.methods import MethodSettings, PromptTuning, method_settings
 from cuecard.methods.settings import UNREAD
 from cuecard.names import data_source, load_backbone
@@ -118,6 +118,13 @@ class Recipe(_Section):
     compare: bool = True
     demonstrations: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     out: str | None = None
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What may be a path: the data, the backbone, an adapter, a prompt to start from."""
+        data = self.data
+        named = (data.path, data.validation, data.test, self.backbone, self.adapter)
+        return tuple(str(x) for x in (*named, self.method.get("prompt")) if x is not None)
 
     @field_validator("method")
     @classmethod
@@ -355,29 +362,8 @@ def resume(folder: str | Path, **options: Any) -> Outcome:
     found.must_exist()
     values = read_recipe(found.file) | {"out": str(folder)}
     recipe = Recipe.parse(values, str(found.file))
-    _must_find_data(recipe, found.path)
+    found.must_find(recipe.paths)
     return run_recipe(recipe, **options)
-
-
-def _must_find_data(recipe: Recipe, folder: Path) -> None:
-    """Refuse to resume in another folder than that where the run was started.
-
-    Raises:
-        TrainingError: a recipe's relative path leads nowhere from here, and somewhere from above
-            the run's folder.
-    """
-    for name in (recipe.data.path, recipe.data.validation, recipe.data.test):
-        if name is None or Path(name).is_absolute() or Path(name).exists():
-            continue
-        above = next((p for p in folder.resolve().parents if (p / name).exists()), None)
-        if above is not None:
-            raise TrainingError(
-                "the run's data is not here: its path begins where the run was started",
-                where=str(folder / FILE),
-                got=name,
-                expected=f"the working directory {above}",
-                hint=f"cd {shlex.quote(str(above))}",
-            )
 
 
 def prompt_folder(path: str | Path) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import shlex
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 filelock = lazy_module("filelock")
 
 LOCK = ".lock"
+_DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".conll", ".bio", ".iob")
 _MOST_LISTED = 6
 
 
@@ -170,6 +171,32 @@ class RunFolder:
             if other is None
             else f"{other.command} --resume {shlex.quote(str(self.path))}",
         )
+
+    def must_find(self, paths: Iterable[str]) -> None:
+        """Refuse to resume in another working directory than that where the run was started.
+
+        Args:
+            paths: the files and folders of the run's settings; names of other things may be among
+                them.
+
+        Raises:
+            TrainingError: a relative path leads nowhere from here, and somewhere from above the
+                run's folder, or is a file's by its ending.
+        """
+        for name in paths:
+            if Path(name).is_absolute() or Path(name).exists():
+                continue
+            above = next((p for p in self.path.resolve().parents if (p / name).exists()), None)
+            if above is None and Path(name).suffix not in _DATA_ENDINGS:
+                continue
+            raise TrainingError(
+                "a file of the run is not here: its path begins where the run was started",
+                where=str(self.file),
+                got=name,
+                expected="the working directory "
+                + ("in which the run was started" if above is None else str(above)),
+                hint=None if above is None else f"cd {shlex.quote(str(above))}",
+            )
 
     def _what_is_there(self, other: RunKind | None) -> str:
         if other is not None:

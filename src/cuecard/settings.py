@@ -72,6 +72,8 @@ def _hint(model: type[BaseModel], keys: list[str], error: Mapping[str, Any]) -> 
         return "YAML reads yes, no, on, off, true and false as truth values: put them in quotes"
     if error["type"] == "string_type" and isinstance(value, int | float):
         return f"put it in quotes: '{value}'"
+    if error["type"] in ("tuple_type", "list_type") and isinstance(value, bool):
+        return "write a list; YAML reads yes and no as truth values, so quote them: ['yes', 'no']"
     if error["type"] in ("tuple_type", "list_type") and isinstance(value, str | int | float):
         return f"write a list: [{value}]"
     if error["type"] == "dict_type" and keys == ["method"] and isinstance(value, str):

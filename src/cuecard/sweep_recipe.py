@@ -130,7 +130,9 @@ def resume_sweep(folder: str | Path, **options: Any) -> SweepOutcome:
     place.must_exist()
     values = read_recipe(place.file)
     values["recipe"] = values.get("recipe", {}) | {"out": str(folder)}
-    return run_sweep(parse_settings(SweepRecipe, values, str(place.file)), **options)
+    plan = parse_settings(SweepRecipe, values, str(place.file))
+    place.must_find(plan.recipe.paths)
+    return run_sweep(plan, **options)
 
 
 def _chosen(recipe: Recipe, found: Sweep) -> Recipe:

@@ -34,6 +34,10 @@ def test_few_test_rows() -> None:
     )
     assert few_rows(1).startswith("1 test row is few")
     assert few_rows(0) == few_rows(50) == ""
+    assert few_rows(6, "regression") == (
+        "6 test rows are few: intervals over them are wide; use more rows, or a test file of their "
+        "own"
+    )
 
 
 @pytest.mark.parametrize("labels", [("0", "1"), ("-1", "0", "1"), ("1.0", "2.0"), ("7", "other")])

@@ -95,23 +95,23 @@ def _write_adapter(
     peft_type: PeftType | None,
     more: Mapping[str, Tensor],
 ) -> None:
+    if prompt.head() is not None:
+        raise ConfigError(
+            "PEFT's format cannot hold this prompt's head, and its answers are wrong without it",
+            where="form",
+            got=f"a head for the kind {prompt.spec.kind}",
+            expected="a prompt without a head",
+            hint="export it as safetensors, which holds the head too",
+        )
     config = prompt.adapter_config(peft_type)
     if config is None:
         raise ConfigError(
             "PEFT cannot hold this prompt",
             where="form",
-            got=f"{prompt.manifest.injection} ({', '.join(prompt.tensors)}) in the "
+            got=f"{prompt.manifest.injection} ({', '.join(prompt.tensors) or 'no tensors'}) in the "
             f"{prompt.manifest.slot} slot",
             expected=f"{TENSOR_NAME} alone in the prefix slot; keys and values as peft",
             hint="export it as safetensors",
-        )
-    if prompt.head() is not None:
-        raise ConfigError(
-            "PEFT has no place for this prompt's head, and without it the answers are others",
-            where="form",
-            got=f"a head for the kind {prompt.spec.kind}",
-            expected="a prompt without a head",
-            hint="export it as safetensors, which holds the vectors and the head",
         )
     tensors = tensor_file({**prompt.tensors, **more}, {"format": "pt"})
     publish_folder(path, {PEFT_FILE: config, TENSOR_FILE: tensors}, overwrite=overwrite)

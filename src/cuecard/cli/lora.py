@@ -113,10 +113,11 @@ def _summary(run: LoraRun) -> dict[str, Any]:
 
 
 def _print(run: LoraRun) -> None:
+    from cuecard.cli.evaluation_view import in_words
+
     out = console()
     if run.test is not None:
-        rows = len(run.test.records)
-        say(out, f"{run.test.primary} {run.test.score:.3f} on {rows:,} test rows")
+        say(out, in_words(run.test, "test rows"))
     say_line(out, f"adapter {run.folder}/adapter  ({run.trained:,} numbers)")
     say_line(out, f"digest  {run.adapter.digest}")
     say_line(out, f"use it  {predict_command(run.prompt.spec, str(run.folder))}")

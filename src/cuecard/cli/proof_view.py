@@ -25,7 +25,7 @@ def print_outcome(outcome: Outcome, out: Console) -> None:
             say(out, note)
     elif run.test is not None:
         say(out, in_words(run.test, "test rows"))
-        if few := few_rows(len(run.test.records)):
+        if few := few_rows(len(run.test.records), outcome.task.spec.kind):
             say(out, f"Note: {few}")
     else:
         seen = run.validation

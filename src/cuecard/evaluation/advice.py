@@ -7,31 +7,39 @@ from collections.abc import Mapping
 
 from cuecard.evaluation.intervals import proportion_interval
 from cuecard.tasks import SplitReport, Task, TaskSpec
+from cuecard.tasks.kinds import Kind
 
 FEW_TEST_ROWS = 50
 """On fewer test rows the interval of a good accuracy is wider than 0.2."""
 
 _NUMBER = re.compile(r"[+-]?[\d.,]+")
 _USUAL = 0.85
+_RIGHT_OR_WRONG = ("classification", "multiple-choice", "extractive-qa")
 
 
 def advice(task: Task) -> tuple[str, ...]:
     """What was done to the rows, and what to mind: groups, removed rows, few test rows, labels."""
     found = [_removed(task.report), task.report.grouping]
-    found += [few_rows(len(task.test)), _numeric(task.spec)]
+    found += [few_rows(len(task.test), task.spec.kind), _numeric(task.spec)]
     return tuple(sentence for sentence in found if sentence)
 
 
-def few_rows(rows: int) -> str:
-    """How wide an interval over so many test rows is; empty where they are many, or none."""
+def few_rows(rows: int, kind: Kind = "classification") -> str:
+    """That so many test rows are few; empty where they are many, or none.
+
+    For tasks whose answers are right or wrong it says how wide an interval over them is.
+    """
     if not 0 < rows < FEW_TEST_ROWS:
         return ""
+    rows_are = "1 test row is" if rows == 1 else f"{rows} test rows are"
+    advised = "use more rows, or a test file of their own"
+    if kind not in _RIGHT_OR_WRONG:
+        return f"{rows_are} few: intervals over them are wide; {advised}"
     right = round(_USUAL * rows)
     wide = proportion_interval(right, rows)
-    rows_are = "1 test row is" if rows == 1 else f"{rows} test rows are"
     return (
         f"{rows_are} few: {right} right of {rows} has the 95% interval {wide.low:.2f} to "
-        f"{wide.high:.2f}; use more rows, or a test file of their own"
+        f"{wide.high:.2f}; {advised}"
     )
 
 

@@ -125,6 +125,7 @@ class Task:
         spec = TaskSpec.parse({**asked, "labels": some, "words": {}})
         fields = spec.record_fields
         columns = _columns(spec.field_names, text_field)
+        _must_not_read_targets(spec, columns, label_field)
         cells = spec.cells(label_field, columns)
         group = None if group_field in (None, OFF) else columns.get(group_field, group_field)
         wanted = Wanted(fields, label_field, columns, cells, spec.allow_empty, group)
@@ -347,6 +348,27 @@ def check_records(spec: TaskSpec, records: Iterable[Record]) -> None:
     for record in records:
         template.check(record.fields)
         check_target(spec, record)
+
+
+def _must_not_read_targets(spec: TaskSpec, columns: Mapping[str, str], label_field: str) -> None:
+    """Refuse a template that shows the model the answer.
+
+    Texts may be asked to be repeated, as in copying and autoencoding; other targets may not.
+
+    Raises:
+        ConfigError: the template reads the target's column.
+    """
+    targets = columns_of(label_field) if spec.kind == "multi-label" else (label_field,)
+    shown = [f for f in spec.field_names if columns.get(f, f) in targets]
+    if not shown or spec.kind == "text-to-text":
+        return
+    raise ConfigError(
+        "the template shows the answer",
+        where="template",
+        got=f"{{{shown[0]}}} in {spec.template!r}",
+        expected=f"no column that holds the answer: {', '.join(targets)}",
+        hint="leave it out of the template, or set label_field to the answer's column",
+    )
 
 
 def _columns(fields: Sequence[str], text_field: str | None) -> dict[str, str]:

@@ -16,6 +16,7 @@ from cuecard.types import Backbone
 def run_facts(backbone: Backbone, task: Task, run: Run) -> dict[str, Any]:
     """Rows, bytes, seconds, steps, and what the run can be told by."""
     return {
+        "kind": task.spec.kind,
         "test_rows": len(task.test),
         "train_rows": len(task.train),
         "validation_rows": len(task.validation),
@@ -55,7 +56,7 @@ def rows_note(facts: Mapping[str, Any]) -> str:
     )
     report: SplitReport = facts["data"]
     stems = "ROUGE-L is of words as they are, without stemming"
-    more = [few_rows(facts["test_rows"]), report.grouping]
+    more = [few_rows(facts["test_rows"], facts["kind"]), report.grouping]
     more.append(stems if facts.get("metric") == "rouge_l" else "")
     return " ".join([said, *(f"{text[0].upper()}{text[1:]}." for text in more if text)])
 

@@ -53,7 +53,9 @@ def init_context(backbone: Backbone, spec: TaskSpec, seed: int) -> InitContext:
     classification = spec.kind == "classification" and not spec.headed
 
     def encode(text: str) -> list[int]:
-        return [int(i) for i in tokenizer(text, add_special_tokens=False)["input_ids"]]
+        return [
+            int(i) for i in tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        ]
 
     return InitContext(
         embeddings=backbone.embeddings,
