@@ -7,6 +7,7 @@ import pytest
 from serving_app import Running
 
 pytestmark = pytest.mark.anyio
+JSON = {"content-type": "application/json"}
 
 
 @pytest.mark.parametrize(
@@ -78,9 +79,9 @@ async def test_models(server: Running) -> None:
             400,
             "invalid_json",
         ),
-        ("POST", "/v1/completions", b"\xff\xfe", {"content-type": "application/json"}, 400, None),
-        ("POST", "/v1/completions", b"[" * 90_000, {"content-type": "application/json"}, 400, None),
-        ("POST", "/v1/completions", b"9" * 90_000, {"content-type": "application/json"}, 400, None),
+        ("POST", "/v1/completions", b"\xff\xfe", JSON, 400, "invalid_json"),
+        ("POST", "/v1/completions", b"[" * 90_000, JSON, 400, "invalid_json"),
+        ("POST", "/v1/completions", b"9" * 90_000, JSON, 400, "invalid_json"),
         ("POST", "/v1/completions", b"", {"content-type": "application/json"}, 400, None),
         ("POST", "/v1/completions", b"null", {"content-type": "application/json"}, 400, None),
         (
@@ -124,6 +125,7 @@ async def test_the_description(server: Running) -> None:
         "/v1/chat/completions",
         "/v1/classify",
         "/v1/embeddings",
+        "/v1/responses",
         "/v1/models",
         "/v1/models/{model}",
         "/healthz",

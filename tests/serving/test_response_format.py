@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -106,6 +107,36 @@ async def test_a_schema_that_cannot_be_enforced_is_refused_with_the_reason(
     assert (reply.status, error["param"]) == (400, "response_format.json_schema")
     assert said in error["message"] and "cannot be enforced" in error["message"]
     assert server.engine.steps == 0
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "items": {"$ref": "#"}, "minItems": 1},
+        {"anyOf": [{"$ref": "#"}]},
+        {
+            "$defs": {
+                "page": {
+                    "type": "object",
+                    "properties": {"next": {"$ref": "#/$defs/page"}},
+                    "required": ["next"],
+                }
+            },
+            "$ref": "#/$defs/page",
+        },
+    ],
+)
+async def test_a_schema_without_a_finite_instance_fails_alone(server: Running, schema: Any) -> None:
+    endless = {**CHAT, "response_format": wanted(schema), "max_tokens": 4}
+    plain = {**CHAT, "max_tokens": 8}
+    alone = (await server.client.post("/v1/chat/completions", plain)).json["choices"]
+    before, refused, after = await asyncio.gather(
+        *(server.client.post("/v1/chat/completions", each) for each in (plain, endless, plain))
+    )
+    assert [before.json["choices"], after.json["choices"]] == [alone, alone]
+    error = refused.json["error"]
+    assert (refused.status, error["param"]) == (400, "response_format.json_schema")
+    assert "recursion" in error["message"]
 
 
 async def test_a_label_is_not_json(server: Running) -> None:

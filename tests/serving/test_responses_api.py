@@ -164,7 +164,9 @@ async def test_log_probabilities_where_they_are_included(server: Running) -> Non
         if event.type == "response.output_text.done"
     ]
     assert [each.logprob for each in done.logprobs] == [each["logprob"] for each in logprobs]
-    assert (await server.client.post(ROUTE, {**BODY, "top_logprobs": 2})).status == 400
+    refused = await server.client.post(ROUTE, {**BODY, "top_logprobs": 2})
+    assert refused.status == 400
+    assert 'include: ["message.output_text.logprobs"]' in refused.json["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -187,6 +189,13 @@ async def test_log_probabilities_where_they_are_included(server: Running) -> Non
         ),
         ({"max_output_tokens": 5000}, "max_output_tokens", "new tokens"),
         ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format", "schema"),
+        ({"model": "reviews", "instructions": "short"}, "input", "--system-messages"),
+        ({"model": "my-prompt_messages"}, "model", "'my-prompt_messages'"),
+        (
+            {"text": {"format": {"type": "json_schema", "name": "x", "schema": {"$ref": "#"}}}},
+            "text.format.schema",
+            "recursion",
+        ),
     ],
 )
 async def test_what_is_not_offered_is_refused_clearly(
@@ -194,7 +203,7 @@ async def test_what_is_not_offered_is_refused_clearly(
 ) -> None:
     reply = await server.client.post(ROUTE, {**BODY, **more})
     error = reply.json["error"]
-    assert (reply.status, error["param"]) == (400, param)
+    assert reply.status == (404 if param == "model" else 400) and error["param"] == param
     assert says in error["message"]
 
 

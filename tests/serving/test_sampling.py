@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 
 import pytest
 import torch
 
-from cuecard.serving.engine import Sampling
+from cuecard.errors import ConfigError
+from cuecard.serving.engine import Sampling, Token
 from cuecard.serving.sampling import Chooser, choose
+from cuecard.serving.structured import Grammars
+from tiny import tiny_tokenizer
 
 LOGITS = torch.tensor([2.0, 0.5, -1.0, 1.0, -20.0])
 
@@ -51,3 +55,18 @@ def test_greedy_and_drawn_rows_side_by_side() -> None:
     assert found[0].logprob == pytest.approx(float(LOGITS.log_softmax(0)[0]))
     assert found[1] is not None and found[1].id == Chooser(seeded).draw(LOGITS)
     assert found[1].logprob == pytest.approx(float(LOGITS.log_softmax(0)[found[1].id]))
+
+
+def test_a_grammar_that_fails_leaves_the_other_rows_alone() -> None:
+    """An endless recursion fails once its first token is consumed, not when it is compiled."""
+    endless = {"type": "array", "items": {"$ref": "#"}, "minItems": 1}
+    grammar = asyncio.run(Grammars(tiny_tokenizer()).compile(endless))
+    logits = torch.zeros(3, 384)
+    logits[:, 7] = 1.0
+    failing = Chooser(Sampling(max_new_tokens=4, grammar=grammar))
+    first, second, third = choose(
+        logits, [Chooser(Sampling(max_new_tokens=4)), failing, Chooser(Sampling(max_new_tokens=4))]
+    )
+    assert isinstance(second, ConfigError) and "recursion" in second.what
+    assert isinstance(first, Token) and isinstance(third, Token)
+    assert (first.id, third.id) == (7, 7)

@@ -33,7 +33,7 @@ from cuecard.serving.embeddings import embeddings
 from cuecard.serving.faults import as_refusal
 from cuecard.serving.follower import RegistryState
 from cuecard.serving.health import readiness
-from cuecard.serving.invalid import invalid_request
+from cuecard.serving.invalid import invalid_json, invalid_request
 from cuecard.serving.keys import KeyRing
 from cuecard.serving.limits import Meter
 from cuecard.serving.logs import JsonLog
@@ -236,6 +236,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def no_route(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 400:  # FastAPI's: JSON nested too deeply, or bytes that are no text
+            return refusal_response(invalid_json())
         code = {404: "not_found", 405: "method_not_allowed"}.get(
             error.status_code, "invalid_request"
         )

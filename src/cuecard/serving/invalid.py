@@ -27,7 +27,7 @@ def invalid_request(
         model: what the route takes.
     """
     if errors[0]["type"] == "json_invalid":
-        return bad_request("The request body is not valid JSON.", None, "invalid_json")
+        return invalid_json()
     if not isinstance(body, dict):
         return bad_request("The request body must be a JSON object.")
     found = [(_path(each, body), each) for each in errors]
@@ -35,6 +35,11 @@ def invalid_request(
     same = [(path, each) for path, each in found if path[: len(first)] == first]
     path, error = max(same, key=lambda pair: (len(pair[0]), pair[1]["type"] in OWN_WORDS))
     return _told(path, error, model)
+
+
+def invalid_json() -> Refusal:
+    """The body cannot be read at all."""
+    return bad_request("The request body is not valid JSON.", None, "invalid_json")
 
 
 def _told(path: Path, error: Mapping[str, Any], model: type[Sent] | None) -> Refusal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import time
 from collections.abc import AsyncGenerator, Iterator
@@ -16,20 +17,25 @@ from cuecard.serving.chat import chat_job, logprobs_of
 from cuecard.serving.faults import as_refusal
 from cuecard.serving.refusals import Refusal
 from cuecard.serving.requests import ChatRequest
-from cuecard.serving.responses_request import ResponsesRequest
+from cuecard.serving.responses_request import LOGPROBS, ResponsesRequest
 from cuecard.serving.service import Service
 from cuecard.serving.shelf import Served
 from cuecard.serving.visit import Visit
 from cuecard.serving.writing import Written, pieces, write
 
-# A chat's parameters -> what they are called here, the longer names first.
+# A chat's parameters -> what they are called here.
 _NAMES = {
     "response_format.json_schema": "text.format.schema",
     "response_format": "text.format",
+    "logprobs: true": f'include: ["{LOGPROBS}"]',
     "max_tokens": "max_output_tokens",
     "messages": "input",
     "prompt": "input",
 }
+# In texts only what can be nothing else, and no name of a model, which is quoted.
+_IN_TEXTS = re.compile(
+    r"(?<![\w'@.-])(response_format\.json_schema|response_format|max_tokens|logprobs: true)\b"
+)
 
 
 async def respond(service: Service, request: ResponsesRequest, visit: Visit) -> dict[str, Any]:
@@ -211,14 +217,15 @@ def _own_names() -> Iterator[None]:
     """Refusals of a chat in the words of this route."""
     try:
         yield
-    except Refusal as refusal:
-        message, param = refusal.message, refusal.param
-        for name, own in _NAMES.items():
-            message = message.replace(name, own)
-            param = own if param == name else param
+    except (Refusal, CuecardError) as error:
+        refusal = error if isinstance(error, Refusal) else as_refusal(error)
         raise Refusal(
-            refusal.status, refusal.code, message, param=param, retry_after=refusal.retry_after
-        ) from refusal
+            refusal.status,
+            refusal.code,
+            _IN_TEXTS.sub(lambda found: _NAMES[found[0]], refusal.message),
+            param=refusal.param and _NAMES.get(refusal.param, refusal.param),
+            retry_after=refusal.retry_after,
+        ) from error
 
 
 def _given(format_: dict[str, Any]) -> dict[str, Any]:

@@ -72,7 +72,11 @@ class Chooser:
         return logits.masked_fill(~allowed.to(logits.device), -torch.inf)
 
     def took(self, token: int) -> None:
-        """The answer goes on with this token, or ends with it."""
+        """The answer goes on with this token, or ends with it.
+
+        Raises:
+            CuecardError: the grammar is too complex.
+        """
         if self._guide is not None and token not in self._ends:
             self._guide.accept(token)
 
@@ -119,9 +123,17 @@ def choose(logits: Tensor, choosers: Sequence[Chooser]) -> list[Token | CuecardE
         if row in failed or not known:
             found.append(failed.get(row))
             continue
-        chooser.took(token)
-        found.append(Token(token, log, top))
+        found.append(_taken(chooser, Token(token, log, top)))
     return found
+
+
+def _taken(chooser: Chooser, token: Token) -> Token | CuecardError:
+    """The token, or why the row's grammar cannot go on after it."""
+    try:
+        chooser.took(token.id)
+    except CuecardError as error:
+        return error
+    return token
 
 
 def _top(wide: Tensor, norms: Tensor, counts: Sequence[int]) -> list[tuple[tuple[int, float], ...]]:

@@ -95,10 +95,10 @@ class JsonGuide:
     def _check(self) -> None:
         if self._matcher.is_error():
             raise ConfigError(
-                "the schema is too complex to follow",
+                "the schema is too complex to follow, or its recursion never ends",
                 where=SCHEMA_PARAM,
                 got=_reason(self._matcher.get_error()),
-                expected="fewer alternatives, smaller bounds or simpler patterns",
+                expected="fewer alternatives, smaller bounds, simpler patterns or finite recursion",
             )
 
 
