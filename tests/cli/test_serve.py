@@ -37,6 +37,7 @@ def test_without_the_extra(cuecard: Call, monkeypatch: pytest.MonkeyPatch) -> No
         (["--registry", "nowhere"], "no registry"),
         (["--cors", "app.example.com"], "https://HOST"),
         (["--cors", "https://app.example.com/"], "https://HOST"),
+        (["--cors", "https://*.example.com"], "https://HOST"),
         (["--system-messages", "drop"], "--system-messages"),
         (["--engine", "other"], "--engine"),
         (["--engine", "vllm", "--device", "cpu"], "--device"),

@@ -13,7 +13,7 @@ from cuecard.serving.limits import Limits
 
 SystemMessages = Literal["refuse", "ignore", "prepend"]
 """What becomes of a chat's system messages under a prompt, whose template has no place for them."""
-_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/?#@\s]+")
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/?#@*\s]+")
 
 
 @dataclass(frozen=True, slots=True)
