@@ -29,5 +29,5 @@ def test_regression_on_few_rows(tested: int) -> None:
     assert run.test is not None and run.test.ci95 == {}
     proof = prove(backbone, task, run)
     assert any("too few rows for an interval" in note for note in proof.notes)
-    assert any("few" in note and "95% interval" in note for note in proof.notes)
+    assert any(f"{tested} test row" in note and "few: intervals" in note for note in proof.notes)
     json.dumps(plain(proof.report), allow_nan=False)
