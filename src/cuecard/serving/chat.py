@@ -13,6 +13,7 @@ from cuecard.serving.refusals import bad_request
 from cuecard.serving.requests import ChatRequest
 from cuecard.serving.service import Service, check_choices, template_fields, usage
 from cuecard.serving.shelf import Served
+from cuecard.serving.token_bytes import token_bytes
 from cuecard.serving.visit import Visit
 from cuecard.serving.writing import Job, Piece, write
 from cuecard.types import Encoded
@@ -111,8 +112,9 @@ def logprobs_of(service: Service, tokens: Sequence[Token]) -> list[dict[str, Any
     """Tokens with their log-probabilities and those of the likeliest in each place."""
 
     def entry(token: int, logprob: float) -> dict[str, Any]:
-        text = str(service.engine.tokenizer.decode([token]))
-        return {"token": text, "bytes": list(text.encode("utf-8")), "logprob": logprob}
+        tokenizer = service.engine.tokenizer
+        text, content = str(tokenizer.decode([token])), token_bytes(tokenizer, token)
+        return {"token": text, "bytes": list(content), "logprob": logprob}
 
     return [
         {**entry(token.id, token.logprob), "top_logprobs": [entry(*each) for each in token.top]}
