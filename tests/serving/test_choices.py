@@ -139,7 +139,7 @@ async def test_the_likeliest_tokens_of_a_chat(server: Running) -> None:
         # Greedy: the one that was taken is the likeliest.
         best = place["top_logprobs"][0]
         assert (best["token"], best["logprob"]) == (place["token"], place["logprob"])
-        assert bytes(place["bytes"]).decode() == place["token"]
+        assert bytes(place["bytes"]).decode(errors="replace") == place["token"]
     *chunks, _ = (await server.client.post("/v1/chat/completions", {**body, "stream": True})).events
     streamed = [
         place
