@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import shutil
@@ -184,7 +185,7 @@ def test_large_weights_are_numbers(folder: Path) -> None:
 
 
 def test_tokens_without_embeddings_are_named(folder: Path) -> None:
-    tokenizer = tiny_tokenizer()
+    tokenizer = copy.deepcopy(tiny_tokenizer())  # the tests share it
     rows = len(tiny_model().get_input_embeddings().weight)
     added = rows - len(tokenizer)
     tokenizer.add_tokens([f"<extra-{n}>" for n in range(added)])

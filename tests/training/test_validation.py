@@ -19,7 +19,7 @@ METHOD = PromptTuning(length=4, init="random")
 
 def test_accuracy_is_with_the_prior_where_the_prompt_is_kept_with_it() -> None:
     backbone, task = tiny_backbone(), review_task(200)
-    injection = new_method(backbone, SPEC, METHOD, 0).injection()
+    injection = new_method(backbone, SPEC, METHOD, 1).injection()
     raw = predict(backbone, SPEC, task.validation, injection)
     gold = [record.target or "" for record in task.validation]
     prior = fitted_prior(raw, gold)

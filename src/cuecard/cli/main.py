@@ -89,7 +89,7 @@ COMMANDS = {
     ),
     "verify": (
         "verify",
-        "Check every version, file, alias and signature in a registry.",
+        "Check every version, file, alias and signature in a registry, and its journal.",
     ),
     "serve": (
         "serve",
