@@ -42,6 +42,11 @@ class Interrupts:
             if self.asked:
                 raise Stop
             yield
+        except Exception as error:
+            # A library that was calling back wraps whatever is raised in an error of its own.
+            if self.asked:
+                raise Stop from error
+            raise
         finally:
             self._may_cut -= 1
 

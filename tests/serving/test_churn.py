@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ def test_no_answer_is_anothers(
     books = make_books(Registry(place), pool, NAMES)
     words = ("--engine", engine, "--cache-bytes", str(1 << 28))
     with serving(place, folder, tmp_path / "room", *words) as server:
+        _wait_until_loaded(server)
         tally = asyncio.run(
             churned(
                 server.url,
@@ -74,6 +76,15 @@ def test_no_answer_is_anothers(
         if engine == "local":  # vLLM's processes write lines of their own
             assert all(line.startswith("{") for line in server.log.read_text().splitlines())
         _ends_in_order(server, folder.name, lasting_text(backbone, 200))
+
+
+def _wait_until_loaded(server: Process) -> None:
+    """A server is ready before the versions are there that no alias leads to."""
+    while True:
+        with urllib.request.urlopen(f"{server.url}/readyz", timeout=60) as reply:
+            if not json.load(reply)["loading"]:
+                return
+        time.sleep(0.05)
 
 
 def _ends_in_order(server: Process, bare: str, text: str) -> None:

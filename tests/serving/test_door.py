@@ -148,7 +148,7 @@ async def test_compressed_bodies_that_are_refused(
             (whole, "br", 415, "unsupported_media_type"),
             (whole, "deflate", 415, "unsupported_media_type"),
             (whole, "gzip, gzip", 415, "unsupported_media_type"),
-            (whole, "identity", 400, "invalid_request"),
+            (whole, "identity", 400, "invalid_json"),
         ):
             reply = await server.client.post("/v1/classify", body, content_encoding=encoding)
             assert (reply.status, reply.code) == (status, code), (body[:9], encoding)

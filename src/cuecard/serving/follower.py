@@ -101,6 +101,7 @@ class Follower:
         self._signed: set[str] = set()
         self._problems: dict[str, str] = {}
         self._listed: dict[str, Listed] = {}
+        self._started = False
 
     async def start(self) -> None:
         """Serve what the registry has, or else what was served last.
@@ -110,6 +111,12 @@ class Follower:
         Raises:
             RegistryError: there is no registry, and nothing was ever served from it.
         """
+        try:
+            await self._start()
+        finally:
+            self._started = True
+
+    async def _start(self) -> None:
         known = await asyncio.to_thread(self._cache.load)
         if known is not None:
             self._reader.remember(known.identity, known.names)
@@ -252,7 +259,7 @@ class Follower:
     async def _show(self, name: str, listed: Listed, before: Shown) -> Shown:
         """What a name offers now; an alias whose new target cannot answer stays where it was.
 
-        Versions that no alias leads to, the newest aside, are left to `_load_next`.
+        At the start, versions that no alias leads to, the newest aside, are left to `_load_next`.
         """
         first = {*listed.aliases.values(), max(listed.versions, default=0)}
         known = {served.number: served for served in before.every}
@@ -264,7 +271,8 @@ class Follower:
             if number in known and known[number].content == version.record.content:
                 versions[number] = known[number]
                 continue
-            if number not in first and not self._has_failed(version):
+            later = number in before.loading or not self._started
+            if later and number not in first and not self._has_failed(version):
                 loading.add(number)
                 continue
             loaded = await self._load_version(name, version)
