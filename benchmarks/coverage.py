@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom, multinomial
 
-from cuecard.evaluation.intervals import (
+from cuecard.metrics.intervals import (
     mean_interval,
     paired_interval,
     paired_proportions_interval,
     proportion_interval,
 )
-from cuecard.evaluation.statistics import (
+from cuecard.metrics.statistics import (
     Statistic,
     macro_f1,
     mean_error,

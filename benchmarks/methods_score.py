@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cuecard.evaluation.intervals import RESAMPLES, bootstrap_statistic
+from cuecard.metrics.intervals import RESAMPLES, bootstrap_statistic
 from cuecard.types import Interval
 
 Right = NDArray[np.float64]

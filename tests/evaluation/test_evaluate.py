@@ -6,8 +6,8 @@ import torch
 
 from cuecard.errors import ConfigError, DataError
 from cuecard.evaluation.evaluate import evaluate, gain, prompt_tokens, score_predictions
-from cuecard.evaluation.intervals import mean_interval, paired_interval
 from cuecard.evaluation.predict import predict
+from cuecard.metrics.intervals import mean_interval, paired_interval
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import InputTokens, Prediction, Record
 from tiny import tiny_backbone

@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score, mean_absolute_error, mean_squared_error, r
 from cuecard.errors import ConfigError, DataError
 from cuecard.evaluation import gain, score_predictions
 from cuecard.evaluation.evaluate import Evaluation
-from cuecard.evaluation.statistics import macro_f1, micro_f1, ranks
+from cuecard.metrics.statistics import macro_f1, micro_f1, ranks
 from cuecard.types import Prediction, Record
 from head_tasks import ANSWER, CHOICE, NUMBER, SEVERAL
 

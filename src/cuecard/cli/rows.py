@@ -11,9 +11,9 @@ from pathlib import Path
 
 from cuecard.errors import ConfigError, DataError, DataWarning
 from cuecard.tasks import TaskSpec, read_records
-from cuecard.tasks.cells import options_cell
 from cuecard.tasks.kinds import LABELLED, labels_of
-from cuecard.tasks.plain_lines import STDIN, is_plain, read_lines
+from cuecard.tasks.readers.columns import options_cell
+from cuecard.tasks.readers.plain_lines import STDIN, is_plain, read_lines
 from cuecard.tasks.similar import nearest
 from cuecard.types import Record
 

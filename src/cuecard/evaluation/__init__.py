@@ -14,21 +14,21 @@ if TYPE_CHECKING:
         prompt_tokens,
         score_predictions,
     )
-    from cuecard.evaluation.intervals import (
+    from cuecard.evaluation.manual import ManualPrompt, default_manual_prompts, with_demonstrations
+    from cuecard.evaluation.predict import batch_prior, calibrate, content_free_prior, label_prior
+    from cuecard.metrics.intervals import (
         mean_interval,
         paired_interval,
         paired_proportions_interval,
         proportion_interval,
     )
-    from cuecard.evaluation.manual import ManualPrompt, default_manual_prompts, with_demonstrations
-    from cuecard.evaluation.predict import batch_prior, calibrate, content_free_prior, label_prior
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         ".baselines": ("Choice", "Trial", "majority", "select_manual"),
         ".evaluate": ("Evaluation", "Gain", "gain", "only", "prompt_tokens", "score_predictions"),
-        ".intervals": (
+        "cuecard.metrics.intervals": (
             "mean_interval",
             "paired_interval",
             "paired_proportions_interval",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from cuecard.evaluation.intervals import proportion_interval
+from cuecard.metrics.intervals import proportion_interval
 from cuecard.tasks import SplitReport, Task, TaskSpec
 from cuecard.tasks.kinds import Kind
 

@@ -16,7 +16,6 @@ from cuecard.errors import ConfigError
 from cuecard.evaluation.calibration import cross_fitted, fitted_prior
 from cuecard.evaluation.evaluate import Evaluation, prompt_tokens, score_predictions
 from cuecard.evaluation.manual import ManualPrompt
-from cuecard.evaluation.metrics import text_metrics
 from cuecard.evaluation.predict import (
     BATCH_ROWS,
     NEGLIGIBLE,
@@ -27,6 +26,7 @@ from cuecard.evaluation.predict import (
     predict,
 )
 from cuecard.lazy import np
+from cuecard.metrics.answers import text_metrics
 from cuecard.tasks.spec import TaskSpec
 from cuecard.tasks.splits import draw_rows
 from cuecard.types import Backbone, Prediction, Record

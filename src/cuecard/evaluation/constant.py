@@ -11,10 +11,10 @@ from types import MappingProxyType
 
 from cuecard.errors import ConfigError
 from cuecard.evaluation.evaluate import Evaluation, score_predictions
-from cuecard.evaluation.statistics import f1_of
 from cuecard.lazy import np
-from cuecard.tasks.cells import options_of
+from cuecard.metrics.statistics import f1_of
 from cuecard.tasks.kinds import OUTSIDE, Kind, labels_of
+from cuecard.tasks.readers.columns import options_of
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Prediction, Record
 

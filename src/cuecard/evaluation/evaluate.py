@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from cuecard.errors import ConfigError, DataError
 from cuecard.evaluation.embedding import retrieve
-from cuecard.evaluation.intervals import RESAMPLES, mean_interval, paired_interval
 from cuecard.evaluation.predict import BATCH_ROWS, NEGLIGIBLE, predict
 from cuecard.evaluation.report import plain
 from cuecard.evaluation.scoring import PRIMARY, score
-from cuecard.evaluation.statistics import Statistic
 from cuecard.evaluation.word_scores import OnRows
 from cuecard.lazy import np
+from cuecard.metrics.intervals import RESAMPLES, mean_interval, paired_interval
+from cuecard.metrics.statistics import Statistic
 from cuecard.plain_files import write_text
 from cuecard.tasks.kinds import check_target
 from cuecard.tasks.spec import TaskSpec

@@ -22,8 +22,8 @@ from cuecard.evaluation.likely_words import is_long, score_likely
 from cuecard.evaluation.word_scores import OnRows, score_next, score_words
 from cuecard.lazy import inference_mode, np, torch
 from cuecard.tasks.batching import ordered_batches
-from cuecard.tasks.cells import options_of
 from cuecard.tasks.label_words import LabelWords
+from cuecard.tasks.readers.columns import options_of
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import (
     Backbone,

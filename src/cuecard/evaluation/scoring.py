@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from cuecard.evaluation.entities import entities
-from cuecard.evaluation.metrics import (
+from cuecard.lazy import np
+from cuecard.metrics.answers import (
     classification_metrics,
     correctness,
     exact_match,
@@ -17,7 +17,8 @@ from cuecard.evaluation.metrics import (
     text_metrics,
     token_f1,
 )
-from cuecard.evaluation.statistics import (
+from cuecard.metrics.entities import entities
+from cuecard.metrics.statistics import (
     Floats,
     Statistic,
     f1_of,
@@ -29,9 +30,8 @@ from cuecard.evaluation.statistics import (
     rmse,
     spearman,
 )
-from cuecard.lazy import np
-from cuecard.tasks.cells import answers_of
 from cuecard.tasks.kinds import Kind, labels_of
+from cuecard.tasks.readers.columns import answers_of
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Prediction
 

@@ -20,8 +20,8 @@ from cuecard.evaluation.heads import fitted_thresholds, numbers, several_labels
 from cuecard.evaluation.predict import as_predictions
 from cuecard.evaluation.scoring import PRIMARY, score
 from cuecard.lazy import lazy_module, np, torch
-from cuecard.tasks.cells import options_of
 from cuecard.tasks.kinds import goal_of
+from cuecard.tasks.readers.columns import options_of
 from cuecard.tasks.spec import TaskSpec
 from cuecard.tasks.splits import draw_rows
 from cuecard.types import Prediction, Record

@@ -19,10 +19,10 @@ from cuecard.artifacts.rows import SeenRows, seen_rows
 from cuecard.errors import ConfigError, DataWarning, GateError
 from cuecard.evaluation import Evaluation, gain
 from cuecard.evaluation.evaluate import evaluate
-from cuecard.evaluation.intervals import rows_for_margin
 from cuecard.evaluation.predict import BATCH_ROWS
 from cuecard.evaluation.report import plain
 from cuecard.evaluation.word_scores import OnRows
+from cuecard.metrics.intervals import rows_for_margin
 from cuecard.registry.documents import Version
 from cuecard.registry.margin import MARGIN
 from cuecard.registry.registry import Registry

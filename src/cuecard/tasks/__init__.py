@@ -6,7 +6,7 @@ from cuecard.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from cuecard.tasks.batching import batches_by_length, collate, ordered_batches
-    from cuecard.tasks.readers import read_records, read_splits
+    from cuecard.tasks.readers.records import read_records, read_splits
     from cuecard.tasks.splits import (
         SplitReport,
         Splits,
@@ -23,7 +23,7 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         ".batching": ("batches_by_length", "collate", "ordered_batches"),
-        ".readers": ("read_records", "read_splits"),
+        ".readers.records": ("read_records", "read_splits"),
         ".splits": (
             "SplitReport",
             "Splits",

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Literal, Protocol
 
 from cuecard.errors import DataError
-from cuecard.tasks.cells import (
+from cuecard.tasks.readers.columns import (
     Cell,
     answers_cell,
     answers_of,
@@ -19,8 +19,8 @@ from cuecard.tasks.cells import (
     tags_cell,
     words_cell,
 )
+from cuecard.tasks.readers.tables import TARGET, record_place
 from cuecard.tasks.similar import nearest
-from cuecard.tasks.tables import TARGET, record_place
 from cuecard.types import Record
 
 Kind = Literal[

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cuecard.errors import ConfigError, DataError
 from cuecard.settings import parse_settings
-from cuecard.tasks.cells import Cell, options_of
 from cuecard.tasks.encoding import Around, Encoder
 from cuecard.tasks.kinds import (
     HEADED,
@@ -24,6 +23,8 @@ from cuecard.tasks.kinds import (
     unknown_label,
 )
 from cuecard.tasks.label_words import LabelWords
+from cuecard.tasks.readers.columns import Cell, options_of
+from cuecard.tasks.readers.tables import record_place
 from cuecard.tasks.similar import nearest
 from cuecard.tasks.spans import (
     Tokens,
@@ -34,7 +35,6 @@ from cuecard.tasks.spans import (
     windows_of,
     word_row,
 )
-from cuecard.tasks.tables import record_place
 from cuecard.tasks.template import Template
 from cuecard.tasks.tokens import closing_count, continuation_ids
 from cuecard.tasks.verbalizer import Verbalizer

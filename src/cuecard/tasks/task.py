@@ -10,10 +10,11 @@ from statistics import fmean, pstdev
 from typing import Literal, TypedDict, Unpack
 
 from cuecard.errors import ConfigError, DataError, DataWarning
-from cuecard.tasks.cells import columns_of
 from cuecard.tasks.groups import OFF, Grouping, choose_grouping, forget_forms
 from cuecard.tasks.kinds import LABELLED, OUTSIDE, TARGETS, TEMPLATES, Kind, check_target, labels_of
-from cuecard.tasks.readers import read_records, read_splits
+from cuecard.tasks.readers.columns import columns_of
+from cuecard.tasks.readers.records import read_records, read_splits
+from cuecard.tasks.readers.tables import Wanted
 from cuecard.tasks.similar import look_alikes, look_alikes_told
 from cuecard.tasks.spec import TaskSpec
 from cuecard.tasks.splits import (
@@ -26,7 +27,6 @@ from cuecard.tasks.splits import (
     remove_duplicates,
     split_records,
 )
-from cuecard.tasks.tables import Wanted
 from cuecard.types import Record, Split
 
 __all__ = ["SpecOptions", "Task", "TaskSpec"]

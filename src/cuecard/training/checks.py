@@ -17,7 +17,7 @@ from cuecard.evaluation.predict import check_task
 from cuecard.lazy import torch
 from cuecard.tasks import Task, TaskSpec, collate
 from cuecard.tasks.embedding import embed_rows, texts_of
-from cuecard.tasks.tables import record_place
+from cuecard.tasks.readers.tables import record_place
 from cuecard.training.capabilities import check_needs, check_reads, check_slot
 from cuecard.training.config import TrainConfig
 from cuecard.training.head import head_of

@@ -8,7 +8,7 @@ from typing import Any
 
 from cuecard.errors import DataError
 from cuecard.lazy import lazy_module
-from cuecard.tasks.tables import Table, Wanted, refuse_twice, require_columns
+from cuecard.tasks.readers.tables import Table, Wanted, refuse_twice, require_columns
 
 pyarrow = lazy_module("pyarrow")
 parquet = lazy_module("pyarrow.parquet")

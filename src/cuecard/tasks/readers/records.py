@@ -11,21 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from cuecard.errors import DataError, DataWarning
-from cuecard.tasks.cells import Cell
-from cuecard.tasks.conll_files import read_conll
-from cuecard.tasks.dataset_sets import (
+from cuecard.tasks.readers.columns import Cell
+from cuecard.tasks.readers.conll_files import read_conll
+from cuecard.tasks.readers.dataset_sets import (
     is_unlabelled,
     load_folder,
     load_hub,
     looks_like_hub_name,
     set_table,
 )
-from cuecard.tasks.delimited import read_delimited
-from cuecard.tasks.json_files import read_json
-from cuecard.tasks.parquet_files import read_parquet
+from cuecard.tasks.readers.delimited import read_delimited
+from cuecard.tasks.readers.json_files import read_json
+from cuecard.tasks.readers.parquet_files import read_parquet
+from cuecard.tasks.readers.tables import TARGET, Table, Wanted, record_place, records
 from cuecard.tasks.similar import nearest
 from cuecard.tasks.splits import SPLITS
-from cuecard.tasks.tables import TARGET, Table, Wanted, record_place, records
 from cuecard.types import Record, Split
 
 READERS: dict[str, Callable[[Path, Wanted], Table]] = {

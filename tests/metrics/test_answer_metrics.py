@@ -6,7 +6,7 @@ from rouge_score import rouge_scorer
 from sklearn.metrics import accuracy_score, classification_report, f1_score
 
 from cuecard.errors import ConfigError
-from cuecard.evaluation.metrics import (
+from cuecard.metrics.answers import (
     calibration_error,
     classification_metrics,
     exact_match,
@@ -16,7 +16,7 @@ from cuecard.evaluation.metrics import (
     text_metrics,
     token_f1,
 )
-from cuecard.evaluation.statistics import macro_f1
+from cuecard.metrics.statistics import macro_f1
 from cuecard.types import Prediction
 
 LABELS = ("a", "b", "c")

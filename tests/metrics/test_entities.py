@@ -9,8 +9,8 @@ import pytest
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.metrics.sequence_labeling import get_entities
 
-from cuecard.evaluation.entities import entities
 from cuecard.evaluation.evaluate import score_predictions
+from cuecard.metrics.entities import entities
 from cuecard.tasks import TaskSpec
 from cuecard.types import Prediction, Record
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuecard.errors import DataError, DataWarning
-from cuecard.tasks.readers import read_records, read_splits
+from cuecard.tasks.readers.records import read_records, read_splits
 
 Attempt = Callable[[Callable[[], Any]], Any]
 Write = Callable[[str, str | bytes], Path]

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from cuecard.errors import DataError
-from cuecard.tasks.squad_files import squad_rows
-from cuecard.tasks.tables import Row, Table, place
-from cuecard.tasks.text_files import read_text
+from cuecard.tasks.readers.squad_files import squad_rows
+from cuecard.tasks.readers.tables import Row, Table, place
+from cuecard.tasks.readers.text_files import read_text
 
 
 def read_json(path: Path) -> Table:

@@ -11,7 +11,7 @@ docs/evaluation.md has their simulated coverage. Sources:
 * means of shares and their paired differences: the same adjustment, one row at each end of the
   range, with Student's t.
 
-F1 and the metrics of numbers are in `cuecard.evaluation.statistics`.
+F1 and the metrics of numbers are in `cuecard.metrics.statistics`.
 """
 
 from __future__ import annotations

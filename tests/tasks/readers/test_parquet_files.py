@@ -8,8 +8,8 @@ import pyarrow.parquet
 import pytest
 
 from cuecard.errors import DataError
-from cuecard.tasks.parquet_files import read_parquet
-from cuecard.tasks.tables import Wanted, records
+from cuecard.tasks.readers.parquet_files import read_parquet
+from cuecard.tasks.readers.tables import Wanted, records
 
 WANTED = Wanted(["text"], "label")
 

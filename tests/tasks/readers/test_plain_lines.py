@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cuecard.errors import DataError
-from cuecard.tasks.plain_lines import is_plain, read_lines
+from cuecard.tasks.readers.plain_lines import is_plain, read_lines
 
 
 def test_lines(tmp_path: Path) -> None:

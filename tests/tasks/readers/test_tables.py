@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cuecard.errors import DataError
-from cuecard.tasks.tables import Table, Wanted, as_text, records, require_columns
+from cuecard.tasks.readers.tables import Table, Wanted, as_text, records, require_columns
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from cuecard.errors import DataError
-from cuecard.tasks.cells import Cell
+from cuecard.tasks.readers.columns import Cell
 from cuecard.tasks.similar import nearest
 from cuecard.types import Record
 

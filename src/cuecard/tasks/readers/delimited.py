@@ -12,8 +12,8 @@ from pathlib import Path
 from threading import Lock
 
 from cuecard.errors import DataError, DataWarning
-from cuecard.tasks.tables import Row, Table, place, refuse_twice
-from cuecard.tasks.text_files import read_text
+from cuecard.tasks.readers.tables import Row, Table, place, refuse_twice
+from cuecard.tasks.readers.text_files import read_text
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 LONGEST_CELL = 1 << 26

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from cuecard.errors import DataError
-from cuecard.tasks.tables import Table, Wanted, records
-from cuecard.tasks.text_files import read_text
+from cuecard.tasks.readers.tables import Table, Wanted, records
+from cuecard.tasks.readers.text_files import read_text
 from cuecard.types import Record
 
 STDIN = "-"

@@ -8,14 +8,14 @@ import datasets
 import pytest
 
 from cuecard.errors import DataError
-from cuecard.tasks.dataset_sets import (
+from cuecard.tasks.readers.dataset_sets import (
     is_unlabelled,
     load_folder,
     load_hub,
     looks_like_hub_name,
     set_table,
 )
-from cuecard.tasks.tables import Wanted, records
+from cuecard.tasks.readers.tables import Wanted, records
 
 WANTED = Wanted(["text"], "label")
 

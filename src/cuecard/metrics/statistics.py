@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from cuecard.errors import ConfigError
-from cuecard.evaluation.intervals import LEVEL, RESAMPLES, student
 from cuecard.lazy import lazy_module, np
+from cuecard.metrics.intervals import LEVEL, RESAMPLES, student
 from cuecard.types import Interval
 
 if TYPE_CHECKING:

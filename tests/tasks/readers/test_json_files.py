@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuecard.errors import DataError
-from cuecard.tasks.json_files import read_json
+from cuecard.tasks.readers.json_files import read_json
 
 Write = Callable[[str, str | bytes], Path]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cuecard.errors import DataError
-from cuecard.tasks.tables import Table, Wanted, require_columns
+from cuecard.tasks.readers.tables import Table, Wanted, require_columns
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?", re.ASCII)
 

@@ -9,7 +9,7 @@ from scipy import stats
 from benchmarks.coverage import UNEVEN, f1, means, numbers, pairs, proportions
 from cuecard.errors import ConfigError
 from cuecard.evaluation import intervals
-from cuecard.evaluation.intervals import (
+from cuecard.metrics.intervals import (
     bootstrap_statistic,
     mean_interval,
     paired_interval,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cuecard.errors import DataError
-from cuecard.tasks.text_files import read_text
+from cuecard.tasks.readers.text_files import read_text
 
 Attempt = Callable[[Callable[[], Any]], Any]
 Write = Callable[[str, str | bytes], Path]

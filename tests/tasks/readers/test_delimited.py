@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuecard.errors import DataError, DataWarning
-from cuecard.tasks.delimited import read_delimited
+from cuecard.tasks.readers.delimited import read_delimited
 
 Attempt = Callable[[Callable[[], Any]], Any]
 Write = Callable[[str, str | bytes], Path]

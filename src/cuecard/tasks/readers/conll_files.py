@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cuecard.errors import DataError
-from cuecard.tasks.tables import Row, Table, place
-from cuecard.tasks.text_files import read_text
+from cuecard.tasks.readers.tables import Row, Table, place
+from cuecard.tasks.readers.text_files import read_text
 
 COLUMNS = ("tokens", "tags")
 
