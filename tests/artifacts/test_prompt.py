@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from cuecard.artifacts import Prompt
-from cuecard.artifacts.load import TENSOR_NAME
+from cuecard.artifacts.safetensors_file import TENSOR_NAME
 from cuecard.backbones import CausalBackbone
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.tasks.spec import TaskSpec

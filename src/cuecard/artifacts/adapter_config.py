@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from cuecard.artifacts.load import TENSOR_NAME
+from cuecard.artifacts.safetensors_file import TENSOR_NAME
 from cuecard.types import Slot
 
 if TYPE_CHECKING:

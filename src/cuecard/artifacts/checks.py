@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from cuecard.artifacts.files import PEFT_FILE
-from cuecard.artifacts.load import MAX_JSON_BYTES, check_finite, read_plain_file
 from cuecard.artifacts.manifest import (
     BackboneEntry,
     FingerprintEntry,
     Manifest,
     TensorEntry,
 )
+from cuecard.artifacts.safetensors_file import MAX_JSON_BYTES, check_finite, read_plain_file
 from cuecard.artifacts.tensors import HEAD_BIAS, HEAD_NAMES, HEAD_WEIGHT, NAMES
 from cuecard.errors import ArtifactError, CuecardError
 from cuecard.lazy import lazy_module, np

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from cuecard.artifacts.adapter_config import PeftType
 from cuecard.artifacts.checks import tensor_file
 from cuecard.artifacts.files import PEFT_FILE, TENSOR_FILE, publish_file, publish_folder
-from cuecard.artifacts.load import TENSOR_NAME
 from cuecard.artifacts.prompt import Prompt
+from cuecard.artifacts.safetensors_file import TENSOR_NAME
 from cuecard.artifacts.tensors import TASK_COLUMNS, TASK_ROWS
 from cuecard.errors import ConfigError
 from cuecard.lazy import np, torch

@@ -9,9 +9,14 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, JsonValue, field_validator
 
-from cuecard.artifacts.load import MAX_HIDDEN_SIZE, MAX_JSON_BYTES, MAX_WIDTH, parse_json
-from cuecard.artifacts.rows import RowsEntry
+from cuecard.artifacts.safetensors_file import (
+    MAX_HIDDEN_SIZE,
+    MAX_JSON_BYTES,
+    MAX_WIDTH,
+    parse_json,
+)
 from cuecard.artifacts.sealed import Part, Sealed
+from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.artifacts.tensors import Kind
 from cuecard.errors import ArtifactError
 from cuecard.types import PeftTask, Slot

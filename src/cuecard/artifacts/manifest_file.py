@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cuecard.artifacts.checks import check_names, check_peft_file, check_task
 from cuecard.artifacts.files import MANIFEST_FILE
-from cuecard.artifacts.load import MAX_JSON_BYTES, read_plain_file
 from cuecard.artifacts.manifest import Manifest
+from cuecard.artifacts.safetensors_file import MAX_JSON_BYTES, read_plain_file
 
 
 def read_manifest(folder: Path) -> Manifest:

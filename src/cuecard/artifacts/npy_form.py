@@ -11,8 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cuecard.artifacts.load import MAX_TENSOR_BYTES, MAX_VECTORS, check_finite, read_plain_file
 from cuecard.artifacts.prompt import Prompt
+from cuecard.artifacts.safetensors_file import (
+    MAX_TENSOR_BYTES,
+    MAX_VECTORS,
+    check_finite,
+    read_plain_file,
+)
 from cuecard.errors import ArtifactError, WrongBackboneError
 from cuecard.lazy import np, torch
 from cuecard.tasks.spec import TaskSpec

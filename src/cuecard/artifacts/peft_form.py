@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from cuecard.artifacts.files import PEFT_FILE, TENSOR_FILE
-from cuecard.artifacts.load import (
+from cuecard.artifacts.prompt import Prompt
+from cuecard.artifacts.safetensors_file import (
     MAX_JSON_BYTES,
     MAX_TENSOR_BYTES,
     TENSOR_NAME,
@@ -28,7 +29,6 @@ from cuecard.artifacts.load import (
     parse_tensors,
     read_plain_file,
 )
-from cuecard.artifacts.prompt import Prompt
 from cuecard.artifacts.tensors import TASK_COLUMNS, TASK_ROWS
 from cuecard.errors import ArtifactError, ConfigError, WrongBackboneError
 from cuecard.tasks.spec import TaskSpec

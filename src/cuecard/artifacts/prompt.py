@@ -19,16 +19,15 @@ from cuecard.artifacts.checks import (
 )
 from cuecard.artifacts.files import MANIFEST_FILE, PEFT_FILE, TENSOR_FILE, publish_folder
 from cuecard.artifacts.fingerprints import check_backbone
-from cuecard.artifacts.load import (
+from cuecard.artifacts.manifest import Manifest, software_versions
+from cuecard.artifacts.manifest_file import read_manifest
+from cuecard.artifacts.safetensors_file import (
     MAX_TENSOR_BYTES,
     check_finite,
     parse_tensors,
     read_plain_file,
 )
-from cuecard.artifacts.manifest import Manifest, software_versions
-from cuecard.artifacts.manifest_file import read_manifest
-from cuecard.artifacts.probes import check_test_vectors, default_probes, make_test_vectors
-from cuecard.artifacts.rows import RowsEntry
+from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.artifacts.tensors import (
     RANKS,
     head_in,
@@ -38,6 +37,7 @@ from cuecard.artifacts.tensors import (
     vectors_of,
     without_head,
 )
+from cuecard.artifacts.test_vectors import check_test_vectors, default_probes, make_test_vectors
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.lazy import torch
 from cuecard.tasks.spec import TaskSpec
@@ -156,7 +156,7 @@ class Prompt:
     def load(
         cls, folder: str | Path, backbone: Backbone | None = None, *, check_vectors: bool = True
     ) -> Prompt:
-        """Read a prompt folder; every check of `cuecard.artifacts.load` and more comes first.
+        """Read a prompt folder; nothing in it is believed before it is checked.
 
         Args:
             folder: a folder that `save` made.

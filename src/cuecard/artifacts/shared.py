@@ -20,7 +20,8 @@ from cuecard.artifacts.adapter_config import adapter_config
 from cuecard.artifacts.checks import describe_backbone, describe_tensor, tensor_file
 from cuecard.artifacts.files import PEFT_FILE, SHARED_FILE, TENSOR_FILE, publish_folder
 from cuecard.artifacts.fingerprints import check_entry
-from cuecard.artifacts.load import (
+from cuecard.artifacts.manifest import BackboneEntry, Sha256, TensorEntry
+from cuecard.artifacts.safetensors_file import (
     MAX_JSON_BYTES,
     MAX_TENSOR_BYTES,
     TENSOR_NAME,
@@ -29,7 +30,6 @@ from cuecard.artifacts.load import (
     parse_tensors,
     read_plain_file,
 )
-from cuecard.artifacts.manifest import BackboneEntry, Sha256, TensorEntry
 from cuecard.artifacts.sealed import Sealed
 from cuecard.artifacts.tensors import TASK_COLUMNS, TASK_ROWS
 from cuecard.errors import ArtifactError

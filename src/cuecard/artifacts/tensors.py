@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
-from cuecard.artifacts.load import TENSOR_NAME
+from cuecard.artifacts.safetensors_file import TENSOR_NAME
 from cuecard.lazy import torch
 from cuecard.types import Head, Injection, InputTokens, LayerTokens, PrefixKV
 

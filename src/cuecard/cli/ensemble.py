@@ -73,7 +73,7 @@ def ensemble(
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
     from cuecard.artifacts import Prompt
-    from cuecard.artifacts.rows import seen_rows
+    from cuecard.artifacts.seen_rows import seen_rows
     from cuecard.cli.evaluation_view import in_words, print_evaluation
     from cuecard.cli.opening import find_prompt, open_prompt
     from cuecard.cli.progress import TrainView, fetch_progress

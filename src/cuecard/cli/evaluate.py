@@ -86,7 +86,7 @@ def evaluate(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
-    from cuecard.artifacts.rows import seen_rows
+    from cuecard.artifacts.seen_rows import seen_rows
     from cuecard.cli.evaluation_view import in_words, print_evaluation
     from cuecard.cli.opening import find_prompt, open_prompt
     from cuecard.cli.progress import fetch_progress

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.nearest import Neighbours
-from cuecard.artifacts.rows import RowsEntry
+from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.artifacts.tensors import SHIFTS_NAME
 from cuecard.cli.tables import print_facts, print_table
 

@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from cuecard.registry.collect import Collected
     from cuecard.registry.contents import Contents
     from cuecard.registry.documents import AliasEvent, Version
-    from cuecard.registry.gates import Gates, Measuring
     from cuecard.registry.hub import (
         HubPlace,
         parse_hub,
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
         read_hub_folder,
         write_hub_folder,
     )
+    from cuecard.registry.promotion_checks import Gates, Measuring
     from cuecard.registry.references import Reference, parse_reference
     from cuecard.registry.registry import Pushed, Registry
     from cuecard.registry.signing import Signer, read_trusted
@@ -28,7 +28,7 @@ __getattr__, __dir__ = lazy_exports(
         ".collect": ("Collected",),
         ".contents": ("Contents",),
         ".documents": ("AliasEvent", "Version"),
-        ".gates": ("Gates", "Measuring"),
+        ".promotion_checks": ("Gates", "Measuring"),
         ".hub": (
             "HubPlace",
             "parse_hub",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from cuecard.artifacts.load import MAX_TENSOR_BYTES
+from cuecard.artifacts.safetensors_file import MAX_TENSOR_BYTES
 from cuecard.errors import RegistryError
 from cuecard.registry.documents import FileEntry
 from cuecard.registry.store import Store

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.files import MANIFEST_FILE, OWN_FILES, publish_folder
-from cuecard.artifacts.load import MAX_TENSOR_BYTES, read_plain_file
+from cuecard.artifacts.safetensors_file import MAX_TENSOR_BYTES, read_plain_file
 from cuecard.errors import ArtifactError, RegistryError
 from cuecard.types import Backbone
 

@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from cuecard.artifacts.load import MAX_TENSOR_BYTES, parse_json
 from cuecard.artifacts.manifest import BackboneEntry, Sha256
+from cuecard.artifacts.safetensors_file import MAX_TENSOR_BYTES, parse_json
 from cuecard.errors import RegistryError
 from cuecard.registry.references import NAME
 from cuecard.validation_text import first_problem

@@ -23,7 +23,7 @@ from cuecard.artifacts.files import (
     publish_file,
     publish_folder,
 )
-from cuecard.artifacts.load import MAX_TENSOR_BYTES, read_plain_file
+from cuecard.artifacts.safetensors_file import MAX_TENSOR_BYTES, read_plain_file
 from cuecard.errors import RegistryError
 from cuecard.lazy import lazy_module
 from cuecard.registry.contents import Contents

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cuecard.artifacts.manifest import Coordinates, Expected, TestVector
-from cuecard.artifacts.probes import COORDINATE_TOLERANCE, TOLERANCE, dtype_name
+from cuecard.artifacts.test_vectors import COORDINATE_TOLERANCE, TOLERANCE, dtype_name
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.serving.engine import Embedding, Engine, Scoring
 from cuecard.serving.shelf import Served

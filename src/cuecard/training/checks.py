@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cuecard.artifacts.probes import default_probes
 from cuecard.artifacts.tensors import tensors_of
+from cuecard.artifacts.test_vectors import default_probes
 from cuecard.errors import BackboneError, ConfigError, DataError
 from cuecard.evaluation.predict import check_task
 from cuecard.lazy import torch

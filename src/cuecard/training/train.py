@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cuecard.artifacts import Prompt
-from cuecard.artifacts.rows import RowsEntry
+from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.artifacts.tensors import tensors_of
 from cuecard.backbones.weights import weight_count
 from cuecard.errors import FrozenError

@@ -9,7 +9,7 @@ from typing import Any
 
 from cuecard.artifacts import Prompt, check_backbone
 from cuecard.artifacts.files import publish_folder
-from cuecard.artifacts.rows import RowsEntry
+from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.artifacts.tensors import tensors_of
 from cuecard.backbones.adapter import NO_ADAPTER, Adapter
 from cuecard.backbones.adapter_files import adapter_files

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save as torch_save
 
-from cuecard.artifacts.load import (
+from cuecard.artifacts.safetensors_file import (
     MAX_HEADER_BYTES,
     TENSOR_NAME,
     parse_json,

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts import rows as rows_module
-from cuecard.artifacts.rows import BYTES, RowsEntry, row_hash, seen_rows
+from cuecard.artifacts.seen_rows import BYTES, RowsEntry, row_hash, seen_rows
 from cuecard.types import Record
 
 

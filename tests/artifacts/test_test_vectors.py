@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cuecard.artifacts import Prompt
-from cuecard.artifacts.probes import TOLERANCE, default_probes, next_logprobs
+from cuecard.artifacts.test_vectors import TOLERANCE, default_probes, next_logprobs
 from cuecard.backbones import CausalBackbone
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.tasks.spec import TaskSpec

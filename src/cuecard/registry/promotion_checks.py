@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cuecard.artifacts import Prompt
-from cuecard.artifacts.rows import SeenRows, seen_rows
+from cuecard.artifacts.seen_rows import SeenRows, seen_rows
 from cuecard.errors import ConfigError, DataWarning, GateError
 from cuecard.evaluation import Evaluation, gain
 from cuecard.evaluation.evaluate import evaluate

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cuecard.artifacts import Prompt
-from cuecard.artifacts.rows import RowsEntry
+from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.backbones import CausalBackbone
 from cuecard.errors import ConfigError, DataWarning, GateError, WrongBackboneError
 from cuecard.evaluation import paired_interval
