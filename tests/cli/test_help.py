@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from importlib import import_module
 
 import pytest
 
 import cuecard as package
 from command_line import Call
-from cuecard.cli.main import COMMANDS
+from cuecard.cli.main import COMMANDS, function_of
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -30,8 +29,9 @@ def test_no_command_shows_the_commands(cuecard: Call) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_list_says_what_the_command_says(command: str) -> None:
-    function, text = COMMANDS[command]
-    told = getattr(import_module(f"cuecard.cli.{function}"), function).__doc__
+    module, text = COMMANDS[command]
+    told = function_of(module).__doc__
+    assert told
     assert " ".join(told.split("\n\n")[0].split()) == text
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from cuecard.cli.demo_tasks import HEADLINE_PROMPTS
+from cuecard.cli.commands.train.demo_tasks import HEADLINE_PROMPTS
 from tickets import Run, tickets
 from tiny import tiny_model, tiny_tokenizer
 

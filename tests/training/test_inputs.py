@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cuecard.cli.event_text import event_text
+from cuecard.cli.views.event_text import event_text
 from cuecard.methods import PromptTuning
 from cuecard.training import TrainConfig
 from cuecard.training.inputs import choose_place

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 import typer
 
-from cuecard.cli.visible import visible
+from cuecard.cli.views.visible import visible
 from cuecard.errors import CuecardError, CuecardWarning, FileError
 
 _PRINTERS = ("rich.", "typer.")

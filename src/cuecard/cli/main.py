@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated
@@ -13,102 +13,105 @@ import typer
 
 from cuecard.cli.boundary import boundary
 
-# Name -> the module and function in this package, and the first words of its help. Only the command
-# that was asked for is imported: with torch and transformers that takes seconds.
+# Name -> its module in `commands`, named like its function, and the first words of its help. Only
+# the command that was asked for is imported: with torch and transformers that takes seconds.
 COMMANDS = {
     "demo": (
-        "demo",
+        "train.demo",
         "Train a prompt on built-in data, prove it on unseen rows, and use it in a fresh process.",
     ),
     "train": (
-        "train",
+        "train.train",
         "Train a prompt, select it on validation rows, and prove it on test rows it never saw.",
     ),
     "sweep": (
-        "sweep",
+        "train.sweep",
         "Train many prompts on one backbone in shared passes; validation chooses, test sees one.",
     ),
     "multitask": (
-        "multitask",
+        "train.multitask",
         "Train one prompt for several tasks (MPT): a new task can start from what they share.",
     ),
     "lora": (
-        "lora",
+        "train.lora",
         "Train a LoRA adapter on the rows of a task, alone or behind a prompt that stays as it is.",
     ),
     "eval": (
-        "evaluate",
+        "use.evaluate",
         "Score a prompt on labelled rows: metrics with intervals, per label, and the confusions.",
     ),
     "predict": (
-        "predict",
+        "use.predict",
         "Answer new texts: each one's label with its probability, or the text that is produced.",
     ),
     "inspect": (
-        "inspect",
+        "use.inspect",
         "Show a prompt's size, task, provenance and metrics, and the words nearest to its vectors.",
     ),
-    "ensemble": ("ensemble", "Score several prompts of one task as one, on labelled rows."),
-    "nearest": ("nearest", "Rank saved prompts by their similarity to one. No backbone is loaded."),
-    "export": ("export", "Write a prompt for another engine. No backbone is loaded."),
+    "ensemble": ("use.ensemble", "Score several prompts of one task as one, on labelled rows."),
+    "nearest": (
+        "use.nearest",
+        "Rank saved prompts by their similarity to one. No backbone is loaded.",
+    ),
+    "export": ("publish.export", "Write a prompt for another engine. No backbone is loaded."),
     "import": (
-        "import_prompt",
+        "publish.import_prompt",
         "Make a prompt of a PEFT adapter or an array, bound to a task and a backbone from then on.",
     ),
     "methods": (
-        "methods",
+        "machine.methods",
         "List the methods: what each trains, where it works, its settings and their defaults.",
     ),
     "push": (
-        "push",
+        "publish.push",
         "Publish a prompt as the next version of a name. The same content keeps its version.",
     ),
     "list": (
-        "list_prompts",
+        "publish.list_prompts",
         "List a registry's prompts with their newest versions and aliases.",
     ),
     "show": (
-        "show",
+        "publish.show",
         "Show a prompt's versions and every move of its aliases, or all about one version.",
     ),
     "promote": (
-        "promote",
+        "publish.promote",
         "Point an alias at a version, in one step that is recorded. Gates may refuse it.",
     ),
     "rollback": (
-        "rollback",
+        "publish.rollback",
         "Point an alias at the version that it had before; again, and it goes back one more.",
     ),
     "pull": (
-        "pull",
+        "publish.pull",
         "Write a version's prompt folder, every byte checked, whole or not at all.",
     ),
     "delete": (
-        "delete",
+        "publish.delete",
         "Delete a version that no alias points to, or end an alias. Numbers are never given again.",
     ),
     "verify": (
-        "verify",
+        "publish.verify",
         "Check every version, file, alias and signature in a registry, and its journal.",
     ),
     "serve": (
-        "serve",
+        "serve.serve",
         "Answer over HTTP with all prompts of a registry; what changes there is served in seconds.",
     ),
     "keys": (
-        "keys",
+        "serve.keys",
         "Add, list or revoke API keys of a server, which heeds the change at once.",
     ),
     "gc": (
-        "gc",
+        "publish.gc",
         "Remove what deleted versions and killed processes left. Pushes may go on meanwhile.",
     ),
     "backbones": (
-        "backbones",
+        "machine.backbones",
         "List the catalogue's models: what they are, how large, and whether they are here already.",
     ),
     "doctor": (
-        "doctor",
+        "machine.doctor",
         "Look at Python, torch, the processor, memory, disk, the cache and the installed versions.",
     ),
 }
@@ -126,13 +129,20 @@ def app_for(word: str | None) -> typer.Typer:
         add_completion=False,
     )
     app.callback()(_options)
-    for name, (function, text) in COMMANDS.items():
+    for name, (module, text) in COMMANDS.items():
         if name == word:
-            module = import_module(f"cuecard.cli.{function}")
-            app.command(name)(getattr(module, function))
+            app.command(name)(function_of(module))
         else:
             app.command(name, help=text)(_not_asked_for)
     return app
+
+
+def function_of(module: str) -> Callable[..., None]:
+    """The function of a command's module, which has its name."""
+    found: Callable[..., None] = getattr(
+        import_module(f"cuecard.cli.commands.{module}"), module.rpartition(".")[2]
+    )
+    return found
 
 
 def _show_version(wanted: bool) -> None:

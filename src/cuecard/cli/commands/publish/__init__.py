@@ -1,0 +1,1 @@
+"""Commands that move prompts into, within and out of a registry."""

@@ -1,0 +1,51 @@
+"""`cuecard gc`: remove what no version needs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.views.console import Json, print_json
+
+
+def gc(
+    grace: Annotated[
+        str,
+        typer.Option(
+            metavar="PERIOD",
+            help="Spare what is younger, by the store's clock: 30m, 12h, 7d, 0.",
+        ),
+    ] = "7d",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would be removed, and remove nothing.")
+    ] = False,
+    registry: RegistryPlace = DEFAULT_REGISTRY,
+    as_json: Json = False,
+) -> None:
+    """Remove what deleted versions and killed processes left. Pushes may go on meanwhile.
+
+    Example: cuecard gc --grace 30d --dry-run
+
+    Exit codes: 0 done, 2 bad input.
+    """
+    from cuecard.registry import Registry
+    from cuecard.registry.collect import collect, parse_period
+
+    done = collect(Registry(registry), grace=parse_period(grace), dry_run=dry_run)
+    if as_json:
+        print_json(
+            {
+                "blobs": done.blobs,
+                "leftovers": done.leftovers,
+                "kept": done.kept,
+                "dry_run": dry_run,
+            }
+        )
+    else:
+        verb = "would remove" if dry_run else "removed"
+        typer.echo(
+            f"{verb} {len(done.blobs)} blobs and {done.leftovers} leftovers; "
+            f"{done.kept} unused blobs are kept for now"
+        )

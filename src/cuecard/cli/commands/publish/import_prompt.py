@@ -1,0 +1,137 @@
+"""`cuecard import`: an adapter that PEFT made, as a prompt with its task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from cuecard.cli.options import (
+    AdapterFolder,
+    Device,
+    Dtype,
+    Overwrite,
+    listed,
+    pairs,
+    unescaped,
+)
+from cuecard.cli.views.console import Json, print_json
+from cuecard.errors import ConfigError
+from cuecard.tasks.kinds import Kind
+
+
+def import_prompt(
+    adapter: Annotated[
+        Path,
+        typer.Argument(
+            metavar="ADAPTER",
+            help="A folder that PEFT's save_pretrained wrote, or a .npy file of [P, H] floats.",
+            show_default=False,
+        ),
+    ],
+    dest: Annotated[
+        Path,
+        typer.Argument(metavar="DEST", help="The prompt's new folder.", show_default=False),
+    ],
+    backbone: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The adapter's base model: catalogue name, local folder or hub id.",
+            show_default=False,
+        ),
+    ],
+    template: Annotated[
+        str,
+        typer.Option(
+            help=r"The text that it was trained behind, such as '{text}\nLabel:'.",
+            show_default=False,
+        ),
+    ],
+    labels: Annotated[
+        str | None, typer.Option(help="The labels, separated by commas.", show_default=False)
+    ] = None,
+    word: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL=WORD",
+            help="The word that stands for a label; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    kind: Annotated[Kind, typer.Option(help="What it answers with.")] = "classification",
+    chat: Annotated[
+        bool, typer.Option("--chat", help="The template is a message in the chat format.")
+    ] = False,
+    label_field: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Column of the label in data files.")
+    ] = "label",
+    max_length: Annotated[int, typer.Option(min=1, help="The most input tokens.")] = 512,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Of a multitask adapter: the task, or shared for the prompt that tasks share.",
+            show_default=False,
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    lora: AdapterFolder = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Make a prompt of a PEFT adapter or an array, bound to a task and a backbone from then on.
+
+    Adapters: PROMPT_TUNING, P_TUNING, PREFIX_TUNING and MULTITASK_PROMPT_TUNING. Arrays: `.npy`.
+
+    Example: cuecard import adapter prompts/reviews --backbone smollm2-135m-instruct
+    --template 'Review: {text}\\nSentiment:' --labels negative,positive
+
+    Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
+    """
+    from cuecard.artifacts import import_npy, import_peft
+    from cuecard.cli.views.progress import fetch_progress
+    from cuecard.names import load_backbone
+    from cuecard.tasks import TaskSpec
+
+    spec = TaskSpec.parse(
+        {
+            "kind": kind,
+            "template": unescaped(template),
+            "labels": listed(labels),
+            "words": pairs(word or (), "--word"),
+            "chat": chat,
+            "target_field": label_field,
+            "max_length": max_length,
+        }
+    )
+    with fetch_progress(json=as_json) as progress:
+        model = load_backbone(backbone, dtype=dtype, device=device, adapter=lora, progress=progress)
+    if adapter.is_file():
+        if task is not None:
+            raise ConfigError(
+                "a task of an array that has none", where="--task", got=task, expected="none"
+            )
+        prompt = import_npy(adapter, model, spec)
+    else:
+        prompt = import_peft(adapter, model, spec, task=_task(task))
+    folder = prompt.save(dest, overwrite=overwrite)
+    if as_json:
+        print_json({"folder": folder, "digest": prompt.digest, "bytes": prompt.nbytes})
+    else:
+        typer.echo(
+            f"prompt  {folder}  ({prompt.injection().length} positions, {prompt.nbytes:,} bytes)"
+        )
+
+
+def _task(text: str | None) -> int | Literal["shared"] | None:
+    if text is None or text == "shared":
+        return None if text is None else "shared"
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(
+            "the task is not a number", where="--task", got=text, expected="0, or shared"
+        ) from None

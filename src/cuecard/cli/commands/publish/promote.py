@@ -1,0 +1,143 @@
+"""`cuecard promote`: point an alias at a version, if the version passes."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import typer
+
+from cuecard.cli.options import (
+    AdapterFolder,
+    BackboneName,
+    BatchRows,
+    Device,
+    Dtype,
+    Form,
+    LabelField,
+    TextField,
+    pairs,
+)
+from cuecard.cli.registry_options import (
+    DEFAULT_REGISTRY,
+    AliasName,
+    RegistryPlace,
+    Trust,
+    VersionReference,
+    Why,
+)
+from cuecard.cli.views.console import Json, print_json
+from cuecard.errors import ConfigError
+from cuecard.registry.margin import MARGIN
+
+
+def promote(
+    version: VersionReference,
+    alias: AliasName,
+    minimum: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--min",
+            metavar="METRIC=VALUE",
+            help="The least score: on --not-worse-on's rows, or else on the test rows of its "
+            "training; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    not_worse_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="Labelled rows on which it must be no worse than the version that the alias has "
+            "now.",
+            show_default=False,
+        ),
+    ] = None,
+    margin: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="How far the 95% interval of (current - new) may reach up.",
+        ),
+    ] = MARGIN,
+    text_field: TextField = None,
+    label_field: LabelField = None,
+    why: Why = "",
+    trust: Trust = None,
+    registry: RegistryPlace = DEFAULT_REGISTRY,
+    backbone: BackboneName = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    quantize: Form = None,
+    adapter: AdapterFolder = None,
+    batch_rows: BatchRows = 32,
+    as_json: Json = False,
+) -> None:
+    """Point an alias at a version, in one step that is recorded. Gates may refuse it.
+
+    Example: cuecard promote reviews@3 production --min accuracy=0.85 --not-worse-on held-back.csv
+
+    Exit codes: 0 done, 2 bad input or a gate that does not hold, 130 stopped by Ctrl-C.
+    """
+    from cuecard.cli.commands.publish.show import event_facts
+    from cuecard.cli.opening import backbone_for
+    from cuecard.cli.rows import known_rows, labelled_rows
+    from cuecard.cli.views.progress import fetch_progress
+    from cuecard.names import data_source
+    from cuecard.registry import Gates, Measuring, Registry, read_trusted
+    from cuecard.registry.signing import check_signed
+
+    opened = Registry(registry)
+    trusted = read_trusted(trust or ())
+    # Resolved once: what is checked here is what is promoted below, whatever is pushed meanwhile.
+    target = opened.resolve(version)
+    if trusted:
+        check_signed(opened.store, target, trusted)
+    with fetch_progress(json=as_json) as progress:
+        measuring = None
+        if not_worse_on is not None:
+            source = data_source(not_worse_on, progress)
+            measuring = Measuring(
+                rows=lambda spec: known_rows(
+                    spec,
+                    labelled_rows(
+                        spec,
+                        source,
+                        text_field=text_field,
+                        label_field=label_field,
+                        split=None,
+                        limit=None,
+                    ),
+                )[0],
+                backbone=lambda prompt: backbone_for(
+                    prompt,
+                    backbone,
+                    dtype=dtype,
+                    device=device,
+                    quantize=quantize,
+                    adapter=adapter,
+                    progress=progress,
+                ),
+                margin=margin,
+                trusted=trusted,
+                batch_rows=batch_rows,
+            )
+        gates = Gates(opened, _least(minimum or []), measuring)
+        event = opened.promote(target, alias, why=why, gate=gates)
+    if as_json:
+        print_json(event_facts(event))
+    else:
+        came = "" if event.before is None else f", before {event.name}@{event.before}"
+        typer.echo(f"{event.name}@{alias} -> {event.name}@{event.after}{came}")
+
+
+def _least(texts: list[str]) -> dict[str, float]:
+    found = {}
+    for metric, text in pairs(texts, "--min").items():
+        try:
+            found[metric] = float(text)
+        except ValueError:
+            found[metric] = math.nan
+        if not math.isfinite(found[metric]):
+            raise ConfigError("not a number", where="--min", got=text, expected="such as 0.85")
+    return found

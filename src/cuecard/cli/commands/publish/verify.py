@@ -1,0 +1,61 @@
+"""`cuecard verify`: read everything in a registry, and tell what is wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+import typer
+
+from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace, Trust
+from cuecard.cli.views.console import Json, print_json
+
+
+def verify(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="One prompt.  [all, and unused blobs]", show_default=False
+        ),
+    ] = None,
+    trust: Trust = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHA256",
+            help="The journal's head as an earlier `verify` printed it; it must still be there.",
+            show_default=False,
+        ),
+    ] = None,
+    registry: RegistryPlace = DEFAULT_REGISTRY,
+    as_json: Json = False,
+) -> None:
+    """Check every version, file, alias and signature in a registry, and its journal.
+
+    Example: cuecard verify --registry s3://bucket/prompts --trust release.pub.pem
+
+    Exit codes: 0 all is well, 2 bad input or something is wrong.
+    """
+    from cuecard.registry import Registry, read_trusted
+    from cuecard.registry.verify import verify as run_verify
+
+    report = run_verify(Registry(registry), name, read_trusted(trust or ()), head)
+    if as_json:
+        counts = {
+            field.name: getattr(report, field.name)
+            for field in dataclasses.fields(report)
+            if field.name != "problems"
+        }
+        print_json({**counts, "problems": [problem.to_dict() for problem in report.problems]})
+    else:
+        typer.echo(
+            f"{report.prompts} prompts, {report.versions} versions, {report.aliases} aliases with "
+            f"{report.events} moves, {report.signatures} signatures, {report.blobs} blobs "
+            f"({report.bytes:,} bytes), {report.unused} unused"
+        )
+        if report.head is not None:
+            typer.echo(f"journal: {report.writes} writes, head {report.head}")
+        for problem in report.problems:
+            typer.echo(f"wrong: {problem}", err=True)
+    if report.problems:
+        raise typer.Exit(2)

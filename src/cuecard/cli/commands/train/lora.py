@@ -1,0 +1,123 @@
+"""`cuecard lora`: a LoRA adapter trained as a prompt is, alone or behind one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cuecard.cli.options import listed
+from cuecard.cli.recipe_flags import Given, takes_recipe
+from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.views.console import Json, console, print_json
+from cuecard.cli.views.tables import say, say_line
+from cuecard.cli.views.usage_line import predict_command
+from cuecard.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cuecard.training import LoraRun
+
+
+@takes_recipe
+def lora(
+    given: Given,
+    rank: Annotated[int | None, typer.Option(help="Of every update.  [8]")] = None,
+    alpha: Annotated[float | None, typer.Option(help="Updates scale by alpha/rank.  [16]")] = None,
+    targets: Annotated[
+        str | None,
+        typer.Option(help="Layers' names, separated by commas, such as q_proj.  [all-linear]"),
+    ] = None,
+    rslora: Annotated[
+        bool, typer.Option("--rslora", help="Scale by alpha over the root of the rank.")
+    ] = False,
+    prompt: Annotated[
+        Path | None,
+        typer.Option(metavar="PROMPT", help="A run's or prompt's folder, to stand in front."),
+    ] = None,
+    resume_folder: Annotated[
+        Path | None, typer.Option("--resume", help="Go on with the run in this folder.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start again in a folder that holds another run.")
+    ] = False,
+    registry: RegistryPlace = DEFAULT_REGISTRY,
+    as_json: Json = False,
+) -> None:
+    r"""Train a LoRA adapter on the rows of a task, alone or behind a prompt that stays as it is.
+
+    Takes the data and training settings of `cuecard train`; the method's do not apply. The folder
+    (`--out`, by default runs/DATA-lora) gets `adapter`, which PEFT and `--adapter` load, and
+    `prompt`: the task as `predict`, `eval` and `serve` take it, bound to the backbone with the
+    adapter, with the vectors of --prompt or none. The same command again goes on with a run that
+    was stopped.
+
+    Example: cuecard lora tickets.csv --text-field message --label-field team --rank 8
+
+    Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the checkpoint is saved).
+    """
+    from cuecard.cli.opening import find_prompt
+    from cuecard.cli.views.progress import TrainView, fetch_progress
+    from cuecard.lora_recipe import LoraRecipe, resume_lora, run_lora
+    from cuecard.settings import parse_settings
+    from cuecard.training import LoraSettings
+
+    own = {"rank": rank, "alpha": alpha, "targets": targets and _targets(targets)}
+    values: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
+    if rslora:
+        values["rslora"] = True
+    if resume_folder is not None:
+        given.refuse("a LoRA run")
+        if values or prompt is not None:
+            raise ConfigError(
+                "a LoRA run goes on with its own settings",
+                where="--resume",
+                got=", ".join(values) or "--prompt",
+                expected="--resume alone",
+            )
+        with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
+            outcome = resume_lora(resume_folder, observer=view, progress=progress)
+    else:
+        plan = LoraRecipe(
+            recipe=given.recipe("cuecard lora"),
+            lora=parse_settings(LoraSettings, values, "the command line"),
+            prompt=None if prompt is None else str(find_prompt(prompt, registry).folder),
+        )
+        with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
+            outcome = run_lora(plan, observer=view, progress=progress, overwrite=overwrite)
+    print_json(_summary(outcome.run)) if as_json else _print(outcome.run)
+
+
+def _targets(text: str) -> str | tuple[str, ...]:
+    return text if text == "all-linear" else listed(text)
+
+
+def _summary(run: LoraRun) -> dict[str, Any]:
+    from cuecard.evaluation.report import plain
+
+    found: dict[str, Any] = {
+        "event": "result",
+        "folder": run.folder,
+        "adapter": run.adapter.digest,
+        "prompt": run.prompt.digest,
+        "trained": run.trained,
+        "lr": run.lr,
+        "steps": run.steps,
+        "best_step": run.best_step,
+        "validation": run.validation,
+        "alarm": run.alarm,
+    }
+    if run.test is not None:
+        found["test"] = run.test.to_dict()
+    return dict(plain(found))
+
+
+def _print(run: LoraRun) -> None:
+    from cuecard.cli.views.evaluation import in_words
+
+    out = console()
+    if run.test is not None:
+        say(out, in_words(run.test, "test rows"))
+    say_line(out, f"adapter {run.folder}/adapter  ({run.trained:,} numbers)")
+    say_line(out, f"digest  {run.adapter.digest}")
+    say_line(out, f"use it  {predict_command(run.prompt.spec, str(run.folder))}")

@@ -1,0 +1,112 @@
+"""`cuecard multitask`: one prompt for several tasks, from which new tasks start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cuecard.cli.options import Overwrite
+from cuecard.cli.views.console import Json, console, print_json
+from cuecard.cli.views.tables import print_table, say_line
+from cuecard.cli.views.usage_line import command_line
+from cuecard.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cuecard.training.mix import Multitask
+
+
+def multitask(
+    recipe: Annotated[
+        Path | None,
+        typer.Argument(help="A YAML file with the tasks, see docs/methods.md.", show_default=False),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="The run's folder.  [the recipe's]")
+    ] = None,
+    resume_folder: Annotated[
+        Path | None, typer.Option("--resume", help="Go on with the run in this folder.")
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Train one prompt for several tasks (MPT): a new task can start from what they share.
+
+    The folder gets a run of each task in `tasks`, and `shared`, from which
+    `cuecard train DATA --method mpt --init-prompt FOLDER` starts.
+
+    Example: cuecard multitask sources.yaml --out runs/sources
+
+    Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the checkpoint is saved).
+    """
+    from cuecard.cli.views.progress import TrainView, fetch_progress
+    from cuecard.multitask_recipe import read_multitask, resume_multitask, run_multitask
+
+    if (recipe is None) is (resume_folder is None) or (resume_folder is not None and out):
+        raise ConfigError(
+            "there is nothing to train"
+            if recipe is None
+            else "a run goes on with its own settings",
+            where="cuecard multitask",
+            expected="a recipe, or --resume with a run's folder alone",
+        )
+    with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
+        options: dict[str, Any] = {
+            "observer": view,
+            "progress": progress,
+            "overwrite": overwrite,
+        }
+        if resume_folder is not None:
+            outcome = resume_multitask(resume_folder, **options)
+        else:
+            assert recipe is not None
+            plan = read_multitask(recipe)
+            changed = {} if out is None else {"out": out}
+            outcome = run_multitask(plan.model_copy(update=changed), **options)
+    if as_json:
+        print_json(_summary(outcome.found))
+    else:
+        _print(outcome.found, console())
+
+
+def _print(found: Multitask, out: Console) -> None:
+    rows = []
+    for name, run in found.runs.items():
+        seen = run.validation
+        accuracy = "-" if seen.accuracy is None else f"{seen.accuracy:.3f}"
+        test = "-" if run.test is None else f"{run.test.score:.3f}"
+        rows.append((name, f"{seen.loss:.4f}", accuracy, test, f"{run.folder}/prompt"))
+    columns = ("task", "validation loss", "accuracy", "test", "prompt")
+    print_table(out, columns, rows, left=("prompt",))
+    say_line(out, f"shared  {found.folder}/shared")
+    start = ("--method", "mpt", "--init-prompt", str(found.folder))
+    say_line(out, f"go on   {command_line('cuecard', 'train', 'DATA', *start)}")
+
+
+def _summary(found: Multitask) -> dict[str, Any]:
+    from cuecard.evaluation.report import plain
+
+    return dict(
+        plain(
+            {
+                "event": "result",
+                "folder": found.folder,
+                "digest": found.shared.digest,
+                "lr": found.lr,
+                "steps": found.steps,
+                "best_step": found.best_step,
+                "tasks": {
+                    name: {
+                        "folder": run.folder,
+                        "digest": run.prompt.digest,
+                        "validation": run.validation,
+                        "alarm": run.alarm,
+                        "test": None if run.test is None else run.test.to_dict(),
+                    }
+                    for name, run in found.runs.items()
+                },
+            }
+        )
+    )

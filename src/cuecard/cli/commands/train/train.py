@@ -1,0 +1,58 @@
+"""`cuecard train`: from labelled examples to a saved prompt with its proof."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cuecard.cli.recipe_flags import Given, takes_recipe
+from cuecard.cli.views.console import Json, console, print_json
+
+
+@takes_recipe
+def train(
+    given: Given,
+    resume_folder: Annotated[
+        Path | None, typer.Option("--resume", help="Go on with the run in this folder.")
+    ] = None,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done, and train nothing.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start again in a folder that holds another run.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    r"""Train a prompt, select it on validation rows, and prove it on test rows it never saw.
+
+    Example: cuecard train tickets.csv --text-field message --label-field team --out runs/tickets
+
+    Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the checkpoint is saved).
+    """
+    from cuecard.cli.views.progress import TrainView, fetch_progress
+    from cuecard.recipe import resume, run_recipe
+
+    if resume_folder is not None:
+        given.refuse("a run")
+        with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
+            outcome = resume(resume_folder, observer=view, progress=progress)
+    else:
+        plan = given.recipe("cuecard train")
+        if dry:
+            from cuecard.cli.views.plan import print_plan
+            from cuecard.dry_run import dry_run
+
+            with fetch_progress(json=as_json) as progress:
+                found = dry_run(plan, progress=progress, overwrite=overwrite)
+            print_json(found) if as_json else print_plan(found, console())
+            return
+        with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
+            outcome = run_recipe(plan, observer=view, progress=progress, overwrite=overwrite)
+    from cuecard.cli.views.proof import print_outcome, summary
+
+    if as_json:
+        print_json(summary(outcome))
+    else:
+        print_outcome(outcome, console())

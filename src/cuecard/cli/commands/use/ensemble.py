@@ -1,0 +1,167 @@
+"""`cuecard ensemble`: several prompts answering as one, and one that learns to answer like them."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cuecard.cli.options import (
+    AdapterFolder,
+    BackboneName,
+    BatchRows,
+    Device,
+    Dtype,
+    LabelField,
+    Limit,
+    Part,
+    TextField,
+)
+from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.views.console import Json, console, print_json
+from cuecard.cli.views.tables import say_line
+from cuecard.errors import DataWarning
+from cuecard.evaluation.ensemble import Rule
+
+
+def ensemble(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Labelled rows.", show_default=False)],
+    prompts: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PROMPT...",
+            help="Runs' or prompts' folders, or versions in a registry.",
+            show_default=False,
+        ),
+    ],
+    rule: Annotated[
+        Rule, typer.Option(help="The mean of the probabilities, or the most votes.")
+    ] = "mean",
+    distil_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--distil",
+            metavar="FOLDER",
+            help="Also train one prompt to answer DATA as they do, and leave its run here.",
+            show_default=False,
+        ),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of --distil.")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="Of --distil.")] = 0,
+    text_field: TextField = None,
+    label_field: LabelField = None,
+    split: Part = None,
+    limit: Limit = None,
+    backbone: BackboneName = None,
+    adapter: AdapterFolder = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    batch_rows: BatchRows = 32,
+    registry: RegistryPlace = DEFAULT_REGISTRY,
+    as_json: Json = False,
+) -> None:
+    """Score several prompts of one task as one, on labelled rows.
+
+    With --distil a new prompt is trained on a part of the rows and scored on another part, where it
+    is compared with the ensemble.
+
+    Example: cuecard ensemble more-tickets.csv runs/a runs/b runs/c --rule vote
+
+    Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
+    """
+    from cuecard.artifacts import Prompt
+    from cuecard.artifacts.seen_rows import seen_rows
+    from cuecard.cli.opening import find_prompt, open_prompt
+    from cuecard.cli.rows import known_rows, labelled_rows, warn_of_few
+    from cuecard.cli.views.evaluation import in_words, print_evaluation
+    from cuecard.cli.views.progress import TrainView, fetch_progress
+    from cuecard.evaluation import only, score_predictions
+    from cuecard.evaluation.ensemble import predict_ensemble
+    from cuecard.evaluation.evaluate import prompt_tokens
+    from cuecard.names import data_source
+    from cuecard.tasks import Task
+    from cuecard.training import TrainConfig
+    from cuecard.training.ensemble import distil, member_of
+
+    place = find_prompt(prompts[0], registry)
+    # The rows first: a mistake in them need not wait for a model.
+    with fetch_progress(json=as_json) as progress:
+        source = data_source(data, progress)
+    records = labelled_rows(
+        place.spec,
+        source,
+        text_field=text_field or place.text_field,
+        label_field=label_field,
+        split=split,
+        limit=limit,
+    )
+    records, unknown = known_rows(place.spec, records)
+    with fetch_progress(json=as_json) as progress:
+        first, model, _ = open_prompt(
+            place,
+            backbone,
+            dtype=dtype,
+            device=device,
+            adapter=adapter,
+            progress=progress,
+        )
+    opened = [
+        first,
+        *(Prompt.load(find_prompt(path, registry).folder, model) for path in prompts[1:]),
+    ]
+    members = [member_of(prompt, model) for prompt in opened]
+    report: dict[str, Any] = {"rule": rule, "members": [p.digest for p in opened], "data": data}
+    if distil_to is not None:
+        task = Task.from_records(first.spec, records, split=(0.8, 0.1, 0.1))
+        with TrainView(json=as_json) as view:
+            run = distil(
+                model,
+                task,
+                opened,
+                config=TrainConfig(steps=steps, seed=seed),
+                folder=distil_to,
+                observer=view,
+            )
+        records = list(task.test)
+        assert run.test is not None
+        report["distilled"] = {"digest": run.prompt.digest, **run.test.to_dict()}
+    warn_of_few(len(records))
+    started = time.perf_counter()
+    answers = predict_ensemble(model, members, records, rule=rule, batch_rows=batch_rows)
+    found = score_predictions(
+        first.spec,
+        records,
+        answers,
+        seconds=time.perf_counter() - started,
+        tokens_per_request=sum(
+            prompt_tokens(member.spec, model.tokenizer, member.injection) for member in members
+        ),
+    )
+    report |= {"metric": found.primary, **found.to_dict()}
+    if unknown:
+        report["unknown_labels"] = unknown
+    each = [seen_rows(prompt.manifest.rows, records) for prompt in opened]
+    for prompt, seen in zip(opened, each, strict=True):
+        if seen:
+            named = f"the prompt {prompt.digest[:12]}"
+            warnings.warn(DataWarning(seen.sentence(named)), stacklevel=1)
+    unseen = None
+    if any(each):
+        report["seen_rows"] = [
+            {"trained": len(seen.trained), "selected": len(seen.selected)} for seen in each
+        ]
+        if rest := sorted(set.intersection(*({*seen.unseen} for seen in each))):
+            unseen = only(first.spec, found, rest)
+            report["unseen"] = unseen.to_dict()
+    if as_json:
+        print_json(report)
+        return
+    print_evaluation(found, first.spec.labels, console())
+    if unseen is not None:
+        say_line(console(), f"\nwithout them: {in_words(unseen)}")
+    if distil_to is not None and run.test is not None:
+        said = f"{found.primary} {run.test.score:.3f}"
+        say_line(console(), f"\ndistilled into {distil_to}: {said}")

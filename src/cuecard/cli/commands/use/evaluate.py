@@ -1,0 +1,214 @@
+"""`cuecard eval`: what a prompt is worth on labelled rows."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from cuecard.cli.options import (
+    AdapterFolder,
+    BackboneName,
+    BatchRows,
+    Device,
+    Dtype,
+    Form,
+    LabelField,
+    Limit,
+    Part,
+    PromptPath,
+    TextField,
+)
+from cuecard.cli.output import check_place, writing
+from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.views.console import Json, console, print_json
+from cuecard.cli.views.tables import say_line
+from cuecard.errors import ConfigError, DataWarning
+from cuecard.types import Backbone, Record
+
+if TYPE_CHECKING:
+    from cuecard.artifacts import Prompt
+    from cuecard.evaluation import Evaluation
+
+Calibration = Literal["saved", "none", "batch", "content-free"]
+
+
+def evaluate(
+    prompt: PromptPath,
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="CSV, TSV, JSONL or Parquet file, a saved datasets folder, a catalogue "
+            "dataset, or a hub set's name.",
+            show_default=False,
+        ),
+    ],
+    text_field: TextField = None,
+    label_field: LabelField = None,
+    split: Part = None,
+    limit: Limit = None,
+    no_prompt: Annotated[
+        bool,
+        typer.Option("--no-prompt", help="Only the template, without the trained vectors."),
+    ] = False,
+    calibration: Annotated[
+        Calibration,
+        typer.Option(
+            "--calibrate",
+            help="What to take off the labels' scores: the prior saved with the prompt if it has "
+            "one, nothing, the labels' mean share over these rows (their truth is not looked at), "
+            "or their share on inputs without content.",
+        ),
+    ] = "saved",
+    predictions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write every answer as JSON lines.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the report as JSON.", show_default=False),
+    ] = None,
+    backbone: BackboneName = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    quantize: Form = None,
+    adapter: AdapterFolder = None,
+    batch_rows: BatchRows = 32,
+    registry: RegistryPlace = DEFAULT_REGISTRY,
+    as_json: Json = False,
+) -> None:
+    """Score a prompt on labelled rows: metrics with intervals, per label, and the confusions.
+
+    Example: cuecard eval runs/tickets next-month.csv --predictions answers.jsonl
+
+    Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
+    """
+    from cuecard.artifacts.seen_rows import seen_rows
+    from cuecard.cli.opening import find_prompt, open_prompt
+    from cuecard.cli.rows import known_rows, labelled_rows, warn_of_few
+    from cuecard.cli.views.evaluation import in_words, print_evaluation
+    from cuecard.cli.views.progress import fetch_progress
+    from cuecard.evaluation import only
+    from cuecard.evaluation.report import write_json
+    from cuecard.names import data_source
+
+    check_place(predictions, "--predictions")
+    check_place(out, "--out")
+    place = find_prompt(prompt, registry)
+    # The rows first: a mistake in them need not wait for a model.
+    with fetch_progress(json=as_json) as progress:
+        source = data_source(data, progress)
+    records = labelled_rows(
+        place.spec,
+        source,
+        text_field=text_field or place.text_field,
+        label_field=label_field,
+        split=split,
+        limit=limit,
+    )
+    records, unknown = known_rows(place.spec, records)
+    warn_of_few(len(records))
+    with fetch_progress(json=as_json) as progress:
+        opened, model, _ = open_prompt(
+            place,
+            backbone,
+            dtype=dtype,
+            device=device,
+            quantize=quantize,
+            adapter=adapter,
+            progress=progress,
+        )
+    if calibration == "saved" and (no_prompt or opened.manifest.prior is None):
+        calibration = "none"
+    found = _evaluate(opened, model, records, calibration, no_prompt, batch_rows, as_json)
+    report: dict[str, Any] = {
+        "prompt": place.folder,
+        "digest": opened.digest,
+        "used_prompt": not no_prompt,
+        "calibration": calibration,
+        "backbone": model.name,
+        "data": data,
+        "metric": found.primary,
+        **found.to_dict(),
+    }
+    if unknown:
+        report["unknown_labels"] = unknown
+    seen = seen_rows(None if no_prompt else opened.manifest.rows, records)
+    unseen = None
+    if seen:
+        warnings.warn(DataWarning(seen.sentence("the prompt")), stacklevel=1)
+        report["seen_rows"] = {"trained": len(seen.trained), "selected": len(seen.selected)}
+        if seen.unseen:
+            unseen = only(opened.spec, found, seen.unseen)
+            report["unseen"] = unseen.to_dict()
+    if predictions is not None:
+        with writing(predictions, "--predictions"):
+            found.save_predictions(predictions)
+    if out is not None:
+        with writing(out, "--out"):
+            write_json(report, out)
+    if as_json:
+        print_json(report)
+    else:
+        print_evaluation(found, opened.spec.labels, console())
+        if unseen is not None:
+            say_line(console(), f"\nwithout them: {in_words(unseen)}")
+
+
+def _evaluate(
+    prompt: Prompt,
+    backbone: Backbone,
+    records: list[Record],
+    calibration: Calibration,
+    no_prompt: bool,
+    batch_rows: int,
+    as_json: bool,
+) -> Evaluation:
+    from cuecard.cli.views.progress import rows_progress
+    from cuecard.evaluation import batch_prior, calibrate, content_free_prior, score_predictions
+    from cuecard.evaluation.evaluate import evaluate as run_evaluation
+
+    spec, slot = prompt.spec, prompt.manifest.slot
+    injection = None if no_prompt else prompt.injection()
+    fitted = calibration == "saved" and spec.kind == "multi-label"
+    if calibration == "content-free" and spec.headed:
+        raise ConfigError(
+            "a head is not calibrated on inputs without content",
+            where="--calibrate",
+            got=calibration,
+            expected="saved, batch or none",
+        )
+    if calibration != "none" and spec.kind != "classification" and not fitted:
+        raise ConfigError(
+            "only labels can be calibrated",
+            where="--calibrate",
+            got=f"{calibration} for a {spec.kind} task",
+            expected="none",
+        )
+    prior = prompt.manifest.prior if calibration == "saved" else None
+    if calibration == "content-free":
+        prior = content_free_prior(backbone, spec, injection, slot=slot)
+    with rows_progress("Answering", len(records), json=as_json) as more:
+        found = run_evaluation(
+            backbone,
+            spec,
+            records,
+            injection,
+            slot=slot,
+            prior=prior,
+            head=prompt.head(),
+            batch_rows=batch_rows,
+            on_rows=more,
+        )
+    if calibration != "batch":
+        return found
+    return score_predictions(
+        spec,
+        records,
+        calibrate(found.predictions, batch_prior(found.predictions)),
+        seconds=found.seconds,
+        tokens_per_request=found.tokens_per_request,
+    )

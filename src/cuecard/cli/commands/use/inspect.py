@@ -1,0 +1,93 @@
+"""`cuecard inspect`: what a prompt is, where it comes from, and which words it is near to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cuecard.cli.options import AdapterFolder, BackboneName, Device, Dtype, Form, PromptPath
+from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.views.console import Json, console, print_json
+
+if TYPE_CHECKING:
+    from cuecard.artifacts import Prompt
+    from cuecard.artifacts.nearest import Neighbours
+
+
+def inspect(
+    prompt: PromptPath,
+    words: Annotated[
+        int, typer.Option(min=1, max=50, help="How many nearest words to name per vector.")
+    ] = 3,
+    no_words: Annotated[
+        bool, typer.Option("--no-words", help="Leave the words out; no backbone is loaded.")
+    ] = False,
+    backbone: BackboneName = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    quantize: Form = None,
+    adapter: AdapterFolder = None,
+    registry: RegistryPlace = DEFAULT_REGISTRY,
+    as_json: Json = False,
+) -> None:
+    """Show a prompt's size, task, provenance and metrics, and the words nearest to its vectors.
+
+    With the words the backbone is loaded, and the prompt is checked against it.
+
+    Example: cuecard inspect runs/reviews --no-words
+
+    Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
+    """
+    from cuecard.artifacts import Prompt
+    from cuecard.artifacts.nearest import nearest_words
+    from cuecard.cli.opening import find_prompt, open_prompt
+    from cuecard.cli.views.progress import fetch_progress
+    from cuecard.cli.views.prompt import print_prompt
+
+    near: list[Neighbours] | None = None
+    if no_words or not _has_vectors(prompt, registry):
+        place = find_prompt(prompt, registry)
+        opened = Prompt.load(place.folder)
+    else:
+        with fetch_progress(json=as_json) as progress:
+            opened, model, place = open_prompt(
+                prompt,
+                backbone,
+                registry=registry,
+                dtype=dtype,
+                device=device,
+                quantize=quantize,
+                adapter=adapter,
+                progress=progress,
+            )
+        near = nearest_words(opened.vectors, model, words)
+    if as_json:
+        print_json(_facts(opened, near) | {"folder": place.folder})
+    else:
+        print_prompt(opened, near, place.folder, console())
+
+
+def _has_vectors(path: Path, registry: str) -> bool:
+    """Whether the prompt has vectors among words' embeddings, which keys and values are not."""
+    from cuecard.artifacts import Prompt
+    from cuecard.cli.opening import find_prompt
+
+    return Prompt.load(find_prompt(path, registry).folder).manifest.injection not in (
+        "prefix-kv",
+        "none",
+    )
+
+
+def _facts(prompt: Prompt, near: list[Neighbours] | None) -> dict[str, Any]:
+    manifest = prompt.manifest.model_dump(mode="json", exclude={"test_vectors"})
+    vectors, width = prompt.vectors.shape
+    return {
+        "digest": prompt.digest,
+        "bytes": prompt.nbytes,
+        "vectors": vectors,
+        "width": width,
+        **manifest,
+        "nearest": near,
+    }

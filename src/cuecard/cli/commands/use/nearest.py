@@ -1,0 +1,73 @@
+"""`cuecard nearest`: the saved prompts that are most like one, to start a new task from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cuecard.cli.options import PromptPath
+from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.views.console import Json, console, print_json
+from cuecard.cli.views.tables import print_table, say
+
+
+def nearest(
+    prompt: PromptPath,
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FOLDER...",
+            help="Prompts, runs, or folders of them, searched all the way down.",
+            show_default=False,
+        ),
+    ],
+    count: Annotated[int, typer.Option(min=1, help="How many to show.")] = 10,
+    registry: RegistryPlace = DEFAULT_REGISTRY,
+    as_json: Json = False,
+) -> None:
+    """Rank saved prompts by their similarity to one. No backbone is loaded.
+
+    Train a prompt for a few steps, look which finished one is near, and start from that one:
+    --init-prompt (SPoT, Vu et al. 2022).
+
+    Example: cuecard nearest runs/tickets runs
+
+    Exit codes: 0 done, 2 bad input.
+    """
+    from cuecard.artifacts import Prompt
+    from cuecard.artifacts.similarity import nearest_prompts
+    from cuecard.cli.opening import find_prompt
+
+    found, skipped = nearest_prompts(Prompt.load(find_prompt(prompt, registry).folder), folders)
+    shown = found[:count]
+    if as_json:
+        print_json(
+            {
+                "nearest": [
+                    {
+                        "folder": one.folder,
+                        "digest": one.prompt.digest,
+                        "method": one.prompt.manifest.method,
+                        "mean": one.similarity.mean,
+                        "pairs": one.similarity.pairs,
+                    }
+                    for one in shown
+                ],
+                "skipped": skipped,
+            }
+        )
+        return
+    rows = []
+    for one in shown:
+        numbers = f"{one.similarity.mean:.3f}", f"{one.similarity.pairs:.3f}"
+        rows.append((str(one.folder), one.prompt.manifest.method, *numbers))
+    out = console()
+    columns = ("prompt", "method", "cosine of means", "mean cosine of pairs")
+    if rows:
+        print_table(out, columns, rows, left=("method",))
+    else:
+        say(out, "no other prompt of this size there")
+    for other in skipped:
+        say(out, f"left out: {other.folder}: {other.reason}")

@@ -1,0 +1,198 @@
+"""`cuecard predict`: what a prompt answers to new texts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from cuecard.cli.options import (
+    AdapterFolder,
+    BackboneName,
+    BatchRows,
+    Device,
+    Dtype,
+    Form,
+    Limit,
+    Part,
+    PromptPath,
+    TextField,
+    pairs,
+)
+from cuecard.cli.output import check_place, writing
+from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.views.console import Json, console, print_json
+from cuecard.cli.views.tables import print_table
+from cuecard.errors import ConfigError
+from cuecard.types import Backbone, Prediction, Record
+
+if TYPE_CHECKING:
+    from cuecard.artifacts import Prompt
+
+_FEW = 50  # so many rows are soon answered, and need no progress
+
+
+def predict(
+    prompt: PromptPath,
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TEXT", help="Texts to answer.", show_default=False),
+    ] = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="A data file, a plain file with a text per line, or - for standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="A field of the template, for every text; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    text_field: TextField = None,
+    split: Part = None,
+    limit: Limit = None,
+    predictions_out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the answers as JSON lines.", show_default=False),
+    ] = None,
+    backbone: BackboneName = None,
+    dtype: Dtype = "auto",
+    device: Device = "auto",
+    quantize: Form = None,
+    adapter: AdapterFolder = None,
+    batch_rows: BatchRows = 32,
+    registry: RegistryPlace = DEFAULT_REGISTRY,
+    as_json: Json = False,
+) -> None:
+    """Answer new texts: each one's label with its probability, or the text that is produced.
+
+    Prompts of kind embedding give each text's vector, as a line of JSON.
+
+    Where the output is no terminal: a line per text with answer, probability and text, separated
+    by tabs.
+
+    Example: cuecard predict runs/reviews "a gob of drivel" "warm, funny and true"
+
+    Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
+    """
+    from cuecard.cli.opening import find_prompt, open_prompt
+    from cuecard.cli.rows import file_rows, typed_rows
+    from cuecard.cli.views.progress import fetch_progress, rows_progress
+    from cuecard.evaluation.answers import answer_rows, save_answers
+    from cuecard.evaluation.predict import predict as run_prediction
+    from cuecard.names import data_source
+
+    if file is not None and texts:
+        raise ConfigError(
+            "texts and a file", where="--file", got=f"{len(texts)} texts and {file}", expected="one"
+        )
+    check_place(predictions_out, "--predictions-out")
+    given = pairs(field or (), "--field")
+    place = find_prompt(prompt, registry)
+    spec = place.spec
+    # The rows first: a mistake in them need not wait for a model.
+    with fetch_progress(json=as_json) as progress:
+        source = None if file is None else str(data_source(file, progress))
+    if source is None:
+        records = typed_rows(spec, texts or (), given)
+    else:
+        column = text_field or place.text_field
+        records = file_rows(spec, source, given, text_field=column, split=split, limit=limit)
+    with fetch_progress(json=as_json) as progress:
+        opened, model, _ = open_prompt(
+            place,
+            backbone,
+            dtype=dtype,
+            device=device,
+            quantize=quantize,
+            adapter=adapter,
+            progress=progress,
+        )
+    if spec.kind == "embedding":
+        _embed(opened, model, records, batch_rows, predictions_out, as_json)
+        return
+    with rows_progress("Answering", len(records), json=as_json, least=_FEW) as more:
+        answers = run_prediction(
+            model,
+            spec,
+            records,
+            opened.injection(),
+            slot=opened.manifest.slot,
+            prior=opened.manifest.prior,
+            head=opened.head(),
+            batch_rows=batch_rows,
+            on_rows=more,
+        )
+    if predictions_out is not None:
+        with writing(predictions_out, "--predictions-out"):
+            save_answers(records, answers, predictions_out)
+    if as_json:
+        rows = answer_rows(records, answers)
+        print_json({"digest": opened.digest, "backbone": model.name, "predictions": rows})
+    elif predictions_out is None:
+        _print_answers(records, answers, console())
+    else:
+        typer.echo(f"{len(answers):,} answers in {predictions_out}")
+
+
+def _embed(
+    prompt: Prompt,
+    backbone: Backbone,
+    records: Sequence[Record],
+    batch_rows: int,
+    file: Path | None,
+    as_json: bool,
+) -> None:
+    from cuecard.cli.views.embeddings import embedding_lines, embedding_rows
+    from cuecard.cli.views.progress import rows_progress
+    from cuecard.evaluation.embedding import embed
+    from cuecard.plain_files import write_text
+
+    (field,) = prompt.spec.field_names
+    with rows_progress("Answering", len(records), json=as_json, least=_FEW) as more:
+        vectors = embed(
+            backbone,
+            prompt.spec,
+            [record.fields[field] for record in records],
+            prompt.injection(),
+            slot=prompt.manifest.slot,
+            batch_rows=batch_rows,
+            on_rows=more,
+        )
+    if file is not None:
+        with writing(file, "--predictions-out"):
+            write_text("".join(embedding_lines(records, vectors)), file)
+    if as_json:
+        rows = embedding_rows(records, vectors)
+        print_json({"digest": prompt.digest, "backbone": backbone.name, "embeddings": rows})
+    elif file is None:
+        sys.stdout.writelines(embedding_lines(records, vectors))
+    else:
+        typer.echo(f"{len(records):,} vectors in {file}")
+
+
+def _print_answers(records: Sequence[Record], answers: Sequence[Prediction], out: Console) -> None:
+    rows = [
+        (answer.answer, _probability(answer), " | ".join(filter(None, record.fields.values())))
+        for record, answer in zip(records, answers, strict=True)
+    ]
+    if not out.is_terminal:
+        for row in rows:
+            sys.stdout.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
+        return
+    print_table(out, ("answer", "probability", "text"), rows, left=("text",))
+
+
+def _probability(answer: Prediction) -> str:
+    found = answer.probabilities.get(answer.answer)
+    return "-" if found is None else f"{found:.3f}"

@@ -1,0 +1,134 @@
+"""A prompt as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from cuecard.artifacts import Prompt
+from cuecard.artifacts.nearest import Neighbours
+from cuecard.artifacts.seen_rows import RowsEntry
+from cuecard.artifacts.tensors import SHIFTS_NAME
+from cuecard.cli.views.tables import print_facts, print_table
+
+_SHORT = 12  # characters of a digest
+
+
+def print_prompt(
+    prompt: Prompt, near: Sequence[Neighbours] | None, folder: Path, out: Console
+) -> None:
+    """Print what the manifest says, and the nearest words if they are known."""
+    print_facts(out, _facts(prompt, folder))
+    if near is not None:
+        out.print()
+        _print_words(near, out)
+
+
+def _facts(prompt: Prompt, folder: Path) -> list[tuple[str, str]]:
+    manifest, spec = prompt.manifest, prompt.spec
+    entry = manifest.backbone
+    print_of = ", ".join(f"{k} {v[:_SHORT]}" for k, v in entry.fingerprint.model_dump().items())
+    words = [
+        label if spec.words.get(label, label) == label else f"{label} (says {spec.words[label]!r})"
+        for label in spec.labels
+    ]
+    settings = {k: v for k, v in manifest.method_config.items() if v is not None}
+    return [
+        ("folder", str(folder)),
+        ("digest", prompt.digest),
+        ("size", f"{_size(prompt)}, {prompt.nbytes:,} bytes"),
+        ("method", f"{manifest.method} {json.dumps(settings, ensure_ascii=False)}"),
+        ("slot", manifest.slot),
+        ("task", f"{spec.kind}{', in the chat format' if spec.chat else ''}"),
+        *_head(prompt),
+        ("template", json.dumps(spec.template, ensure_ascii=False)),
+        ("labels", ", ".join(words) or f"(none: {spec.target_field})"),
+        ("backbone", f"{entry.name}: {entry.num_layers} layers, {entry.vocab_size:,} tokens"),
+        ("fingerprint", print_of),
+        *_metrics(manifest.metrics),
+        ("calibration", "none" if manifest.prior is None else json.dumps(manifest.prior)),
+        ("data", manifest.data_hash or "unknown"),
+        ("rows", _rows(manifest.rows)),
+        ("seed", "unknown" if manifest.seed is None else str(manifest.seed)),
+        ("made with", ", ".join(f"{k} {v}" for k, v in manifest.created_with.items())),
+    ]
+
+
+def _rows(entry: RowsEntry | None) -> str:
+    if entry is None:
+        return "unknown"
+    return f"hashes of {entry.trained_rows:,} trained and {entry.selected_rows:,} selected on"
+
+
+def _head(prompt: Prompt) -> list[tuple[str, str]]:
+    """A line about the head, if there is one."""
+    head, spec = prompt.head(), prompt.spec
+    if head is None:
+        return []
+    outputs, width = head.weight.shape
+    scale = f", times {spec.scale:.6g} plus {spec.mean:.6g}" if spec.kind == "regression" else ""
+    return [("head", f"{prompt.manifest.head}, {outputs} outputs of {width}{scale}")]
+
+
+def _size(prompt: Prompt) -> str:
+    """What the tensors are, in words."""
+    rows, width = prompt.vectors.shape
+    manifest, layers = prompt.manifest, prompt.manifest.backbone.num_layers
+    if manifest.injection == "none":
+        return "no vectors: the LoRA adapter alone"
+    if manifest.injection == "prefix-kv":
+        each = width // (2 * layers)
+        return f"keys and values of {rows} positions, {each} each in {layers} layers"
+    if manifest.injection == "layer-tokens":
+        return f"{rows} vectors of {width} in {layers} layers"
+    shifts = prompt.tensors.get(SHIFTS_NAME)
+    return f"{rows} vectors of {width}" + ("" if shifts is None else f", {len(shifts)} shifts")
+
+
+def _metrics(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """A line per set of rows, or per value where it is no such set."""
+    if not metrics:
+        return [("metrics", "none")]
+    return [
+        (name, _numbers(value) if isinstance(value, Mapping) else json.dumps(value))
+        for name, value in metrics.items()
+    ]
+
+
+def _numbers(values: Mapping[str, Any]) -> str:
+    found = values.get("ci95")
+    intervals: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    parts = []
+    for name, value in values.items():
+        if name == "ci95" and isinstance(value, Mapping):
+            continue
+        shown = f"{value:.4g}" if isinstance(value, float) else json.dumps(value)
+        parts.append(f"{name} {shown}{_interval(intervals.get(name))}")
+    # Intervals of values that the manifest does not hold themselves.
+    parts += [f"{k}{_interval(v)}" for k, v in intervals.items() if k not in values]
+    return ", ".join(parts)
+
+
+def _interval(bounds: object) -> str:
+    match bounds:
+        case [float() | int() as low, float() | int() as high]:
+            return f" (95% interval {low:.3f} - {high:.3f})"
+    return ""
+
+
+def _print_words(near: Sequence[Neighbours], out: Console) -> None:
+    rows = [
+        (
+            str(number),
+            f"{one.norm:.3f}",
+            f"{one.relative_norm:.2f}x",
+            "  ".join(f"{word!r} {cosine:.2f}" for word, cosine in one.words),
+        )
+        for number, one in enumerate(near, 1)
+    ]
+    words = "nearest words by cosine"
+    print_table(out, ("vector", "length", "of a word's", words), rows, left=(words,))

@@ -1,0 +1,59 @@
+"""What a run led to, as text and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from cuecard.cli.views.evaluation import in_words
+from cuecard.cli.views.tables import print_table, say, say_line
+from cuecard.cli.views.usage_line import predict_command
+from cuecard.evaluation.advice import few_rows
+from cuecard.evaluation.report import plain
+from cuecard.recipe import Outcome
+
+
+def print_outcome(outcome: Outcome, out: Console) -> None:
+    """Print the table of prompts, the gains, and where everything lies."""
+    run, proof = outcome.run, outcome.proof
+    if proof is not None:
+        out.print()
+        rows = [row.cells() for row in proof.rows]
+        print_table(out, proof.columns, rows, bold=(len(rows) - 1,))
+        for note in proof.notes:
+            say(out, note)
+    elif run.test is not None:
+        say(out, in_words(run.test, "test rows"))
+        if few := few_rows(len(run.test.records), outcome.task.spec.kind):
+            say(out, f"Note: {few}")
+    else:
+        seen = run.validation
+        shown = (
+            f"loss {seen.loss:.4f}" if seen.accuracy is None else f"accuracy {seen.accuracy:.3f}"
+        )
+        say(out, f"validation {shown}; there were no test rows")
+    say_line(out, f"\nprompt  {run.folder}/prompt  ({run.prompt.nbytes:,} bytes)")
+    assert run.folder is not None
+    say_line(out, f"use it  {predict_command(outcome.task.spec, run.folder)}")
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    """The same as one JSON object."""
+    run = outcome.run
+    found: dict[str, Any] = {
+        "event": "result",
+        "folder": run.folder,
+        "digest": run.prompt.digest,
+        "prompt_bytes": run.prompt.nbytes,
+        "lr": run.lr,
+        "steps": run.steps,
+        "best_step": run.best_step,
+        "validation": run.validation,
+        "alarm": run.alarm,
+    }
+    if run.test is not None:
+        found["test"] = run.test.to_dict()
+    if outcome.proof is not None:
+        found["report"] = outcome.proof.report
+    return dict(plain(found))
