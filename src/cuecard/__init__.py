@@ -17,8 +17,7 @@ from cuecard.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from cuecard.artifacts.export import export
-    from cuecard.artifacts.npy_form import import_npy
-    from cuecard.artifacts.peft_form import import_peft
+    from cuecard.artifacts.importing import import_npy, import_peft
     from cuecard.artifacts.prompt import Prompt
     from cuecard.artifacts.shared import SharedPrompt
     from cuecard.backbones.causal import CausalBackbone
@@ -60,8 +59,7 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         ".artifacts.export": ("export",),
-        ".artifacts.npy_form": ("import_npy",),
-        ".artifacts.peft_form": ("import_peft",),
+        ".artifacts.importing": ("import_npy", "import_peft"),
         ".artifacts.prompt": ("Prompt",),
         ".artifacts.shared": ("SharedPrompt",),
         ".backbones.causal": ("CausalBackbone",),

@@ -7,9 +7,8 @@ from cuecard.lazy import lazy_exports
 if TYPE_CHECKING:
     from cuecard.artifacts.export import FORMS
     from cuecard.artifacts.fingerprints import check_backbone
+    from cuecard.artifacts.importing import import_npy, import_peft
     from cuecard.artifacts.manifest import SCHEMA_VERSION, Manifest
-    from cuecard.artifacts.npy_form import import_npy
-    from cuecard.artifacts.peft_form import import_peft
     from cuecard.artifacts.prompt import Prompt
     from cuecard.artifacts.shared import SharedPrompt, shared_folder
 
@@ -19,8 +18,7 @@ __getattr__, __dir__ = lazy_exports(
         ".export": ("FORMS",),
         ".fingerprints": ("check_backbone",),
         ".manifest": ("Manifest", "SCHEMA_VERSION"),
-        ".npy_form": ("import_npy",),
-        ".peft_form": ("import_peft",),
+        ".importing": ("import_npy", "import_peft"),
         ".prompt": ("Prompt",),
         ".shared": ("SharedPrompt", "shared_folder"),
     },

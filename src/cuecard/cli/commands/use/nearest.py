@@ -37,7 +37,7 @@ def nearest(
     Exit codes: 0 done, 2 bad input.
     """
     from cuecard.artifacts import Prompt
-    from cuecard.artifacts.similarity import nearest_prompts
+    from cuecard.artifacts.nearest import nearest_prompts
     from cuecard.cli.opening import find_prompt
 
     found, skipped = nearest_prompts(Prompt.load(find_prompt(prompt, registry).folder), folders)

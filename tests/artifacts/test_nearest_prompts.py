@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from cuecard.artifacts.similarity import nearest_prompts, similarity
+from cuecard.artifacts.nearest import nearest_prompts, similarity
 from cuecard.errors import ConfigError
 from tiny import tiny_backbone
 

@@ -1,9 +1,11 @@
-"""Adapters made by PEFT (https://github.com/huggingface/peft) as prompts.
+"""Prompts made elsewhere: PEFT's adapters and plain numpy arrays.
 
-PROMPT_TUNING and P_TUNING hold the vectors that reach the model, the latter what its encoder made
-of them; PREFIX_TUNING holds keys and values [P, L * 2 * K * D]. MULTITASK_PROMPT_TUNING holds a
-shared prompt P* and factors u_k, v_k for each task k; what reaches the model is P* o (u_k v_k)
-(Wang et al. 2023, arXiv:2303.02861, section 3.1).
+Neither names a task or proves its backbone: the caller gives both, and the prompt is bound to them.
+
+PEFT (https://github.com/huggingface/peft): PROMPT_TUNING and P_TUNING hold the vectors that reach
+the model, the latter what its encoder made of them; PREFIX_TUNING holds keys and values
+[P, L * 2 * K * D]. MULTITASK_PROMPT_TUNING holds a shared prompt P* and factors u_k, v_k for each
+task k; what reaches the model is P* o (u_k v_k) (Wang et al. 2023, arXiv:2303.02861, section 3.1).
 
 For encoder-decoders PEFT makes [2P, H] of P virtual tokens, unless it is told otherwise
 (num_transformer_submodules: 2): one half for the encoder, one for the decoder. Its forward and its
@@ -11,10 +13,14 @@ generate put the first half into the encoder's input and never use the second, w
 started and is dropped here.
 
 The other way needs no code: a saved prompt folder with the prefix slot is such an adapter.
+
+Arrays: google-research/prompt-tuning publishes its prompts for T5 1.1 as [100, 768] float32, which
+go in front of the encoder's input.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,13 +30,16 @@ from cuecard.artifacts.prompt import Prompt
 from cuecard.artifacts.safetensors_file import (
     MAX_JSON_BYTES,
     MAX_TENSOR_BYTES,
+    MAX_VECTORS,
     TENSOR_NAME,
+    check_finite,
     parse_json,
     parse_tensors,
     read_plain_file,
 )
 from cuecard.artifacts.tensors import TASK_COLUMNS, TASK_ROWS
 from cuecard.errors import ArtifactError, ConfigError, WrongBackboneError
+from cuecard.lazy import np, torch
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Encoded, Injection, InputTokens, PrefixKV
 
@@ -100,6 +109,47 @@ def import_peft(
         metrics=metrics,
         probes=probes,
         created_with={"imported_from": f"peft {config.get('peft_version') or 'unknown'}"},
+    )
+
+
+def import_npy(
+    path: str | Path,
+    backbone: Backbone,
+    spec: TaskSpec,
+    *,
+    metrics: Mapping[str, Any] | None = None,
+    probes: Sequence[Encoded] = (),
+) -> Prompt:
+    """A prompt from a .npy file of [P, H] numbers, for the front of the input.
+
+    Args:
+        path: the file; an array of objects, which is a pickle, is never opened.
+        backbone: the model that the prompt was trained on.
+        spec: the task that it was trained for.
+
+    Raises:
+        WrongBackboneError: the array's width is not the backbone's.
+        ArtifactError: no array of finite numbers with P rows and H columns.
+    """
+    path = Path(path)
+    vectors = _read_array(path)
+    if vectors.shape[1] != backbone.hidden_size:
+        raise WrongBackboneError(
+            "the array was made for another backbone",
+            where=str(path),
+            got=f"{backbone.name}: {backbone.hidden_size} wide",
+            expected=f"a backbone that is {vectors.shape[1]} wide",
+        )
+    return Prompt.create(
+        vectors,
+        backbone=backbone,
+        spec=spec,
+        method="prompt-tuning",
+        method_config={"length": len(vectors), "slot": "prefix"},
+        slot="prefix",
+        metrics=metrics,
+        probes=probes,
+        created_with={"imported_from": "npy"},
     )
 
 
@@ -213,3 +263,25 @@ def _check_widths(
             expected=f"{config.get('base_model_name_or_path') or 'a model'}: "
             f"{shape[1]} wide, {layers} layers",
         )
+
+
+def _read_array(path: Path) -> Tensor:
+    content = read_plain_file(path.parent, path.name, MAX_TENSOR_BYTES)
+    try:
+        # Not np.load, which opens archives of arrays too.
+        found = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, EOFError, MemoryError) as error:
+        raise ArtifactError(
+            "this is no array that can be read", where=str(path), got=str(error).split("\n")[0]
+        ) from error
+    plain = found.ndim == 2 and found.dtype.kind == "f"
+    if not plain or not 1 <= len(found) <= MAX_VECTORS:
+        raise ArtifactError(
+            "the array is no prompt",
+            where=str(path),
+            got=f"shape {found.shape}, {found.dtype}",
+            expected=f"1 to {MAX_VECTORS} rows of floats",
+        )
+    vectors = torch.from_numpy(np.array(found, dtype=np.float32))
+    check_finite(vectors, str(path))
+    return vectors
