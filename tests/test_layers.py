@@ -40,7 +40,7 @@ SEAMS = {
     "methods/residual.py",
     "methods/wayward.py",
     "names.py",
-    "recipe.py",
+    "runs/recipe.py",
 }
 
 

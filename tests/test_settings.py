@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cuecard.errors import ConfigError
-from cuecard.multitask_recipe import MultitaskRecipe
-from cuecard.recipe import Recipe, read_recipe
+from cuecard.runs.multitask_recipe import MultitaskRecipe
+from cuecard.runs.recipe import Recipe, read_recipe
 from cuecard.settings import parse_settings
 from cuecard.yaml_files import DuplicateKeyError, load_yaml
 

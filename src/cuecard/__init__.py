@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cuecard.backbones.causal import CausalBackbone
     from cuecard.backbones.masked import MaskedBackbone
     from cuecard.backbones.seq2seq import Seq2SeqBackbone
+    from cuecard.comparison.prove import Proof, prove
     from cuecard.errors import CuecardError
     from cuecard.evaluation.embedding import embed
     from cuecard.evaluation.evaluate import Evaluation, evaluate
@@ -38,15 +39,14 @@ if TYPE_CHECKING:
     from cuecard.methods.residual import ResidualPromptTuning
     from cuecard.methods.wayward import Wayward
     from cuecard.names import data_source, load_backbone
-    from cuecard.recipe import Recipe, run_recipe
-    from cuecard.sweep_recipe import SweepRecipe, run_sweep
+    from cuecard.runs.recipe import Recipe, run_recipe
+    from cuecard.runs.sweep_recipe import SweepRecipe, run_sweep
     from cuecard.tasks.task import Task, TaskSpec
     from cuecard.training.answer import answer
     from cuecard.training.config import TrainConfig
     from cuecard.training.lora import LoraSettings
     from cuecard.training.mix import Multitask
     from cuecard.training.multitask import multitask
-    from cuecard.training.prove import Proof, prove
     from cuecard.training.space import SweepConfig
     from cuecard.training.sweep import sweep
     from cuecard.training.train import Run, train
@@ -80,15 +80,15 @@ __getattr__, __dir__ = lazy_exports(
         ".methods.residual": ("ResidualPromptTuning",),
         ".methods.wayward": ("Wayward",),
         ".names": ("data_source", "load_backbone"),
-        ".recipe": ("Recipe", "run_recipe"),
-        ".sweep_recipe": ("SweepRecipe", "run_sweep"),
+        ".runs.recipe": ("Recipe", "run_recipe"),
+        ".runs.sweep_recipe": ("SweepRecipe", "run_sweep"),
         ".tasks.task": ("Task", "TaskSpec"),
         ".training.answer": ("answer",),
         ".training.config": ("TrainConfig",),
         ".training.lora": ("LoraSettings",),
         ".training.mix": ("Multitask",),
         ".training.multitask": ("multitask",),
-        ".training.prove": ("Proof", "prove"),
+        ".comparison.prove": ("Proof", "prove"),
         ".training.space": ("SweepConfig",),
         ".training.sweep": ("sweep",),
         ".training.train": ("Run", "train"),

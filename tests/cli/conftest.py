@@ -8,7 +8,7 @@ import pytest
 
 from command_line import Call, Done, save_rows, save_tiny
 from cuecard.cli.main import main
-from cuecard.recipe import Recipe, run_recipe
+from cuecard.runs.recipe import Recipe, run_recipe
 from reviews import reviews
 
 WORDS = {"negative": "bad", "positive": "good"}

@@ -9,7 +9,7 @@ import pytest
 
 from cuecard.cli.opening import open_prompt
 from cuecard.errors import WrongBackboneError
-from cuecard.recipe import Recipe, run_recipe
+from cuecard.runs.recipe import Recipe, run_recipe
 from reviews import reviews
 from tiny import tiny_model, tiny_tokenizer
 

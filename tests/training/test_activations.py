@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from cuecard.dry_run import dry_run
 from cuecard.errors import ConfigError
 from cuecard.methods import PromptTuning
-from cuecard.recipe import Recipe
+from cuecard.runs.dry_run import dry_run
+from cuecard.runs.recipe import Recipe
 from cuecard.training import TrainConfig
 from cuecard.training import activations as module
 from cuecard.training.activations import choose_activations, free_bytes, largest_batch

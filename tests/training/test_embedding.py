@@ -10,14 +10,14 @@ import torch
 from torch.nn.functional import normalize
 
 from cuecard.artifacts import Prompt
+from cuecard.comparison.prove import prove
+from cuecard.comparison.prove_retrieval import prove_retrieval
 from cuecard.errors import ArtifactError, ConfigError, DataError
 from cuecard.evaluation.embedding import embed, retrieve
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.evaluation.predict import predict
 from cuecard.methods import DeepPrompts, PromptTuning, PTuningV2
 from cuecard.training import SweepConfig, TrainConfig
-from cuecard.training.prove import prove
-from cuecard.training.prove_retrieval import prove_retrieval
 from cuecard.training.sweep import sweep
 from cuecard.training.train import train
 from cuecard.types import InputTokens, Record

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
+from cuecard.comparison.prove import prove
 from cuecard.evaluation.report import plain
 from cuecard.methods import PromptTuning
 from cuecard.tasks import Task
 from cuecard.training import TrainConfig
-from cuecard.training.prove import prove
 from cuecard.training.train import train
 from cuecard.types import Record
 from head_tasks import NUMBER

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 import cuecard.training.train as train_module
+from cuecard.comparison.reports import report_run
 from cuecard.errors import Interrupted, TrainingError
 from cuecard.interrupts import Stop, heeding, may_cut
 from cuecard.methods import MPT, PromptTuning
 from cuecard.tasks import Task
 from cuecard.training import LoraSettings, SweepConfig, TrainConfig, read_log
 from cuecard.training.multitask import multitask
-from cuecard.training.reports import report_run
 from cuecard.training.sweep import sweep
 from cuecard.training.train import train
 from cuecard.training.train_lora import train_lora

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from cuecard.comparison.prove import prove
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.methods import PromptTuning
 from cuecard.training import TrainConfig, read_log
 from cuecard.training.capabilities import is_late
-from cuecard.training.prove import prove
 from cuecard.training.setup import new_method
 from cuecard.training.train import train
 from cuecard.types import InputTokens

@@ -12,12 +12,12 @@ from cuecard.backbones.forms import Precision, Quantize, loadable_form
 from cuecard.catalogue import BACKBONES, Progress
 from cuecard.catalogue.cache import cache_root, locked
 from cuecard.errors import ArtifactError, ConfigError
-from cuecard.lora_recipe import read_lora
 from cuecard.names import load_backbone
-from cuecard.recipe import Recipe, prompt_folder, read_recipe
 from cuecard.registry import Registry
 from cuecard.registry.references import is_reference
-from cuecard.run_folder import LORA, RUN
+from cuecard.runs.folder import LORA, RUN
+from cuecard.runs.lora_recipe import read_lora
+from cuecard.runs.recipe import Recipe, prompt_folder, read_recipe
 from cuecard.tasks import TaskSpec
 from cuecard.training.train_lora import FOLDER as ADAPTER
 from cuecard.types import Backbone

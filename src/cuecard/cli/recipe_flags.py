@@ -15,7 +15,7 @@ from cuecard.cli.options import pairs
 from cuecard.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cuecard.recipe import Recipe
+    from cuecard.runs.recipe import Recipe
 
 Text = str | None
 
@@ -46,7 +46,7 @@ class Given:
         Raises:
             ConfigError: no data, an unknown key, or a value that does not fit.
         """
-        from cuecard.recipe import Recipe, read_recipe
+        from cuecard.runs.recipe import Recipe, read_recipe
 
         base = {} if self._file is None else read_recipe(self._file)
         values = _merged(base, self._flags)

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from cuecard.training.log import Observer, read_log
     from cuecard.training.lora import LoraSettings
     from cuecard.training.mix import Multitask
-    from cuecard.training.prove import Proof
     from cuecard.training.space import SweepConfig
     from cuecard.training.train import Run
     from cuecard.training.train_lora import LoraRun
@@ -22,7 +21,6 @@ __getattr__, __dir__ = lazy_exports(
         ".log": ("Observer", "read_log"),
         ".lora": ("LoraSettings",),
         ".mix": ("Multitask",),
-        ".prove": ("Proof",),
         ".space": ("SweepConfig",),
         ".train": ("Run",),
         ".train_lora": ("LoraRun",),
@@ -35,7 +33,6 @@ __all__ = [
     "LoraSettings",
     "Multitask",
     "Observer",
-    "Proof",
     "Run",
     "Sweep",
     "SweepConfig",

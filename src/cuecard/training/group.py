@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from cuecard.errors import Interrupted, TrainingError
+from cuecard.folder_lock import held
 from cuecard.interrupts import may_cut, stoppable
 from cuecard.methods import MethodSettings
-from cuecard.run_folder import held
 from cuecard.tasks import Task
 from cuecard.training.capabilities import is_late
 from cuecard.training.checkpoint import Checkpoint, State

@@ -17,9 +17,9 @@ from typing import Any
 
 from cuecard.artifacts import Prompt, check_backbone
 from cuecard.errors import ConfigError, Interrupted
+from cuecard.folder_lock import held
 from cuecard.interrupts import stoppable
 from cuecard.methods import MPT, PromptTuning
-from cuecard.run_folder import held
 from cuecard.tasks import Task
 from cuecard.training.checks import check_method, check_rows, check_splits, check_weights
 from cuecard.training.config import TrainConfig

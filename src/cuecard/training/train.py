@@ -17,10 +17,10 @@ from cuecard.errors import FrozenError
 from cuecard.evaluation.advice import advice
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.report import plain
+from cuecard.folder_lock import held
 from cuecard.interrupts import may_cut, stoppable
 from cuecard.lazy import torch
 from cuecard.methods import PromptTuning
-from cuecard.run_folder import held
 from cuecard.tasks import Task, TaskSpec, draw_rows
 from cuecard.training.activations import Choice, choose_activations, largest_batch
 from cuecard.training.capabilities import is_late

@@ -16,10 +16,10 @@ from cuecard.backbones.adapter_files import adapter_files
 from cuecard.errors import ConfigError, Interrupted
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.predict import check_task
+from cuecard.folder_lock import held
 from cuecard.interrupts import may_cut, stoppable
 from cuecard.lazy import torch
 from cuecard.methods import PromptTuning
-from cuecard.run_folder import held
 from cuecard.tasks import Task
 from cuecard.training.capabilities import check_reads
 from cuecard.training.checkpoint import Checkpoint, State

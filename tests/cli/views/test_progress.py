@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 from cuecard.cli.views.progress import TrainView, fetch_progress, rows_progress
+from cuecard.comparison.prove import prove
 from cuecard.methods import PromptTuning
 from cuecard.training import TrainConfig
-from cuecard.training.prove import prove
 from cuecard.training.train import train
 from reviews import review_task
 from tiny import tiny_backbone

@@ -8,9 +8,9 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 from cuecard.cli.views.tables import print_facts, say, say_line
-from cuecard.dry_run import Plan
 from cuecard.parameter_counts import trainable_text
-from cuecard.training.estimate import about
+from cuecard.runs.dry_run import Plan
+from cuecard.runs.estimate import about
 
 _BAR = 30
 _NAMED = 10  # rare labels

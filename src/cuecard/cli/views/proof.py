@@ -11,7 +11,7 @@ from cuecard.cli.views.tables import print_table, say, say_line
 from cuecard.cli.views.usage_line import predict_command
 from cuecard.evaluation.advice import few_rows
 from cuecard.evaluation.report import plain
-from cuecard.recipe import Outcome
+from cuecard.runs.recipe import Outcome
 
 
 def print_outcome(outcome: Outcome, out: Console) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-import cuecard.sweep_recipe as sweep_recipe
+import cuecard.runs.sweep_recipe as sweep_recipe
 from command_line import Call
-from cuecard.recipe import Recipe, read_recipe
+from cuecard.runs.recipe import Recipe, read_recipe
 
 TEMPLATE = r"Review: {text}\nSentiment:"
 

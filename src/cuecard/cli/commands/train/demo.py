@@ -14,7 +14,7 @@ from cuecard.cli.views.usage_line import command_line
 from cuecard.errors import TrainingError
 
 if TYPE_CHECKING:
-    from cuecard.recipe import Outcome
+    from cuecard.runs.recipe import Outcome
 
 DemoTask = Literal["reviews", "headlines"]
 
@@ -46,7 +46,7 @@ def demo(
     from cuecard.cli.commands.train.demo_tasks import demo_of
     from cuecard.cli.views.progress import TrainView, fetch_progress
     from cuecard.cli.views.proof import print_outcome, summary
-    from cuecard.recipe import run_recipe
+    from cuecard.runs.recipe import run_recipe
 
     shown = demo_of(task, out, seed, quick=quick)
     with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:

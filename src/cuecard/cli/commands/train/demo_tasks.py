@@ -7,7 +7,7 @@ from typing import Any
 
 from cuecard.cli.commands.train.demo import DemoTask
 from cuecard.evaluation.manual import ManualPrompt
-from cuecard.recipe import Recipe
+from cuecard.runs.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def lora(
     """
     from cuecard.cli.opening import find_prompt
     from cuecard.cli.views.progress import TrainView, fetch_progress
-    from cuecard.lora_recipe import LoraRecipe, resume_lora, run_lora
+    from cuecard.runs.lora_recipe import LoraRecipe, resume_lora, run_lora
     from cuecard.settings import parse_settings
     from cuecard.training import LoraSettings
 

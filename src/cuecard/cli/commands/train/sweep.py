@@ -59,8 +59,8 @@ def sweep(
     """
     from cuecard.cli.views.progress import fetch_progress
     from cuecard.cli.views.sweep import SweepView, print_sweep, sweep_summary
+    from cuecard.runs.sweep_recipe import SweepRecipe, resume_sweep, run_sweep
     from cuecard.settings import parse_settings
-    from cuecard.sweep_recipe import SweepRecipe, resume_sweep, run_sweep
     from cuecard.training.space import SweepConfig
 
     options = {

@@ -32,7 +32,7 @@ def train(
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the checkpoint is saved).
     """
     from cuecard.cli.views.progress import TrainView, fetch_progress
-    from cuecard.recipe import resume, run_recipe
+    from cuecard.runs.recipe import resume, run_recipe
 
     if resume_folder is not None:
         given.refuse("a run")
@@ -42,7 +42,7 @@ def train(
         plan = given.recipe("cuecard train")
         if dry:
             from cuecard.cli.views.plan import print_plan
-            from cuecard.dry_run import dry_run
+            from cuecard.runs.dry_run import dry_run
 
             with fetch_progress(json=as_json) as progress:
                 found = dry_run(plan, progress=progress, overwrite=overwrite)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from cuecard.comparison.run_facts import numbers, rows_note, run_facts, seconds, training_note
 from cuecard.errors import CuecardError, Interrupted
 from cuecard.evaluation.evaluate import Evaluation, Gain, gain
 from cuecard.evaluation.report import Row, paired
@@ -15,7 +16,6 @@ from cuecard.evaluation.scoring import SECOND
 from cuecard.parameter_counts import trainable_text
 from cuecard.tasks import Task
 from cuecard.training.log import Observer, rows_done
-from cuecard.training.run_facts import numbers, rows_note, run_facts, seconds, training_note
 from cuecard.training.train import Run
 from cuecard.types import Backbone
 

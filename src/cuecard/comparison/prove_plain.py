@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 
+from cuecard.comparison.comparison import Comparison, Contestant
 from cuecard.evaluation.baselines import majority
 from cuecard.evaluation.constant import baseline
 from cuecard.evaluation.evaluate import evaluate, score_predictions
@@ -21,7 +22,6 @@ from cuecard.evaluation.text_models import (
 from cuecard.evaluation.text_vectors import has_text_vectors, text_vectors
 from cuecard.lazy import torch
 from cuecard.tasks import draw_rows
-from cuecard.training.comparison import Comparison, Contestant
 from cuecard.training.setup import new_method
 from cuecard.types import Backbone
 

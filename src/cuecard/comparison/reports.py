@@ -8,6 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cuecard.comparison.comparison import Comparison
+from cuecard.comparison.prove import Proof, metric_of, prove, write_proof
+from cuecard.comparison.prove_retrieval import prove_retrieval
+from cuecard.comparison.run_facts import run_facts, training_note
 from cuecard.errors import Interrupted
 from cuecard.evaluation.manual import ManualPrompt
 from cuecard.evaluation.report import COLUMNS, Row
@@ -15,11 +19,7 @@ from cuecard.interrupts import may_cut, stoppable
 from cuecard.names import sentence_encoder
 from cuecard.parameter_counts import trainable_text
 from cuecard.tasks import Task
-from cuecard.training.comparison import Comparison
 from cuecard.training.log import Observer
-from cuecard.training.prove import Proof, metric_of, prove, write_proof
-from cuecard.training.prove_retrieval import prove_retrieval
-from cuecard.training.run_facts import run_facts, training_note
 from cuecard.training.train import Run
 from cuecard.types import Backbone, Interval
 

@@ -12,12 +12,13 @@ import pytest
 from pydantic import BaseModel
 
 from cuecard.errors import ConfigError, CuecardError, FileError, TrainingError
-from cuecard.run_folder import LOCK, RUN, SWEEP, RunFolder, differences, held
+from cuecard.folder_lock import LOCK, held
+from cuecard.runs.folder import RUN, SWEEP, RunFolder, differences
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from cuecard.run_folder import held
+from cuecard.folder_lock import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

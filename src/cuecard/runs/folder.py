@@ -1,32 +1,24 @@
 """A run's folder: what kind of run it holds, with which settings, and which process writes to it.
 
-A folder is used by one process at a time: the lock is the operating system's (flock), which lets go
-of it when a process ends, however it ends. Settings are written only once every check has passed,
+A folder is used by one process at a time. Settings are written only once every check has passed,
 and while the folder holds nothing that a run has come to, other settings may take their place.
 """
 
 from __future__ import annotations
 
-import errno
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel
 
-from cuecard.errors import ConfigError, FileError, TrainingError
-from cuecard.lazy import lazy_module
+from cuecard.errors import ConfigError, TrainingError
+from cuecard.folder_lock import LOCK, held
 from cuecard.plain_files import write_text
 
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
-
-filelock = lazy_module("filelock")
-
-LOCK = ".lock"
 _DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".conll", ".bio", ".iob")
 _MOST_LISTED = 6
 
@@ -283,44 +275,3 @@ def _is_free(name: str, free: Collection[str]) -> bool:
         and all(p in ("*", part) for p, part in zip(pattern, parts, strict=False))
         for pattern in (one.split(".") for one in free)
     )
-
-
-@contextmanager
-def held(folder: Path | None) -> Iterator[None]:
-    """Make a folder and be the only process that uses it; in this thread it may be held again.
-
-    Raises:
-        FileError: the folder cannot be made.
-        TrainingError: another process uses it.
-    """
-    if folder is None:
-        yield
-        return
-    lock = _lock(folder)
-    try:
-        yield
-    finally:
-        if lock is not None:
-            lock.release()
-
-
-def _lock(folder: Path) -> BaseFileLock | None:
-    """The folder's lock, taken; None on a file system that has no locks."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = str(folder.resolve() / LOCK)
-        lock: BaseFileLock = filelock.FileLock(path, is_singleton=True, fallback_to_soft=False)
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise TrainingError(
-            "another process is using this run folder",
-            where=str(folder),
-            got="a run that has not ended",
-            expected="one process at a time",
-            hint="wait until it ends, or choose another folder",
-        ) from error
-    except OSError as error:
-        if error.errno in (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK):
-            return None
-        raise FileError.of(error, "the run folder cannot be written", folder) from error
-    return lock

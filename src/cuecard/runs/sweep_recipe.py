@@ -11,15 +11,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from cuecard.catalogue import Progress
+from cuecard.comparison.prove import Proof
+from cuecard.comparison.reports import report_run
 from cuecard.plain_files import write_text
-from cuecard.recipe import FILE as RECIPE
-from cuecard.recipe import Recipe, read_recipe
-from cuecard.run_folder import SWEEP, RunFolder
+from cuecard.runs.folder import SWEEP, RunFolder
+from cuecard.runs.recipe import FILE as RECIPE
+from cuecard.runs.recipe import Recipe, read_recipe
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
 from cuecard.training.log import Observer
-from cuecard.training.prove import Proof
-from cuecard.training.reports import report_run
 from cuecard.training.space import Space, SweepConfig
 from cuecard.training.sweep import prepare_sweep
 from cuecard.training.trials import Sweep

@@ -8,21 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cuecard.errors import ConfigError, DataError
-from cuecard.evaluation.figures import confusion_figure, loss_figure
-from cuecard.evaluation.manual import ManualPrompt
-from cuecard.evaluation.report import COLUMNS, write_json, write_markdown
-from cuecard.tasks import Task
-from cuecard.training.comparison import Comparison, Proof
-from cuecard.training.log import Observer, read_log
-from cuecard.training.prove_by_hand import compare_by_hand, test_tokens
-from cuecard.training.prove_plain import (
+from cuecard.comparison.comparison import Comparison, Proof
+from cuecard.comparison.prove_by_hand import compare_by_hand, test_tokens
+from cuecard.comparison.prove_plain import (
     TOO_DEAR,
     compare_bare,
     compare_constant,
     compare_start,
     compare_text_models,
 )
+from cuecard.errors import ConfigError, DataError
+from cuecard.evaluation.figures import confusion_figure, loss_figure
+from cuecard.evaluation.manual import ManualPrompt
+from cuecard.evaluation.report import COLUMNS, write_json, write_markdown
+from cuecard.tasks import Task
+from cuecard.training.log import Observer, read_log
 from cuecard.training.train import Run
 from cuecard.training.watched import watched
 from cuecard.types import Backbone

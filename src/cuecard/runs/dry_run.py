@@ -11,13 +11,13 @@ from cuecard.artifacts.tensors import tensors_of
 from cuecard.backbones.weights import weight_bytes, weight_count
 from cuecard.catalogue import Progress
 from cuecard.evaluation.advice import advice
-from cuecard.recipe import Recipe, place
+from cuecard.runs.estimate import Estimate, estimate_run
+from cuecard.runs.recipe import Recipe, place
 from cuecard.tasks import batches_by_length
 from cuecard.tasks.kinds import labels_of
 from cuecard.tasks.splits import SplitReport
 from cuecard.training.activations import choose_activations, largest_batch
 from cuecard.training.checks import check_run
-from cuecard.training.estimate import Estimate, estimate_run
 from cuecard.training.head import head_of
 
 _BINS = 10

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from cuecard.comparison.comparison import Comparison, Contestant, Proof
 from cuecard.errors import DataError
 from cuecard.evaluation.evaluate import evaluate, score_predictions
 from cuecard.evaluation.report import RETRIEVAL_COLUMNS
 from cuecard.evaluation.text_models import match_pairs
 from cuecard.tasks import Task
-from cuecard.training.comparison import Comparison, Contestant, Proof
 from cuecard.training.log import Observer
 from cuecard.training.train import Run
 from cuecard.types import Backbone

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cuecard.comparison.comparison import Comparison, Contestant
 from cuecard.evaluation.baselines import NOT_TRIED, Choice, Trial, select_manual
 from cuecard.evaluation.evaluate import Evaluation, evaluate, score_predictions
 from cuecard.evaluation.likely_words import is_long
@@ -19,7 +20,6 @@ from cuecard.evaluation.manual import (
 )
 from cuecard.evaluation.predict import calibrate
 from cuecard.tasks import Task, draw_rows
-from cuecard.training.comparison import Comparison, Contestant
 from cuecard.types import Record
 
 # Draws of demonstrations for each number of them: which ones are shown matters much.

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from cuecard.dry_run import dry_run
 from cuecard.errors import ArtifactError, BackboneError, ConfigError, DataError, TrainingError
 from cuecard.evaluation.manual import ManualPrompt
 from cuecard.names import data_source, load_backbone
-from cuecard.recipe import Recipe, prompt_folder, read_recipe, resume, run_recipe
+from cuecard.runs.dry_run import dry_run
+from cuecard.runs.recipe import Recipe, prompt_folder, read_recipe, resume, run_recipe
 from reviews import reviews
 from tiny import tiny_model, tiny_tokenizer
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from cuecard.artifacts import Prompt
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError
-from cuecard.recipe import Recipe, prompt_folder, read_recipe
-from cuecard.run_folder import LORA, RunFolder
+from cuecard.runs.folder import LORA, RunFolder
+from cuecard.runs.recipe import Recipe, prompt_folder, read_recipe
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
 from cuecard.training.log import Observer

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cuecard.comparison.prove import prove, write_proof
 from cuecard.errors import DataError
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.evaluation.likely_words import is_long
@@ -14,7 +15,6 @@ from cuecard.evaluation.manual import ManualPrompt, demonstration_counts, with_d
 from cuecard.methods import PromptTuning
 from cuecard.tasks import Task, TaskSpec
 from cuecard.training import TrainConfig
-from cuecard.training.prove import prove, write_proof
 from cuecard.training.train import train
 from cuecard.types import Record
 from reviews import LONG_SPEC, SPEC, TEXT_SPEC, review_task, title_task

@@ -17,7 +17,7 @@ from cuecard.errors import ConfigError
 from cuecard.methods import MethodSettings, PromptTuning, method_settings
 from cuecard.methods.settings import UNREAD
 from cuecard.names import data_source, load_backbone
-from cuecard.run_folder import RUN, RunFolder
+from cuecard.runs.folder import RUN, RunFolder
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
 from cuecard.tasks.kinds import Kind
@@ -29,8 +29,8 @@ from cuecard.validation_text import shown
 from cuecard.yaml_files import DuplicateKeyError, load_yaml
 
 if TYPE_CHECKING:
+    from cuecard.comparison.prove import Proof
     from cuecard.evaluation.manual import ManualPrompt
-    from cuecard.training.prove import Proof
     from cuecard.training.train import Run
 
 FILE = RUN.file
@@ -323,8 +323,8 @@ def run_recipe(
     task = recipe.read_task(progress)
     method = recipe.read_method()
     # What trains and reports, only now: a mistake in the data need not wait for it.
+    from cuecard.comparison.reports import report_run  # noqa: PLC0415
     from cuecard.training.checks import check_run  # noqa: PLC0415
-    from cuecard.training.reports import report_run  # noqa: PLC0415
     from cuecard.training.train import check_checkpoint, train_checked  # noqa: PLC0415
 
     backbone = recipe.load_backbone(progress)

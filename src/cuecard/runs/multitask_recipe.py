@@ -14,9 +14,9 @@ from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError
 from cuecard.methods import MPT
 from cuecard.plain_files import write_text
-from cuecard.recipe import FILE as RECIPE
-from cuecard.recipe import DataRecipe, Recipe, TaskRecipe, read_recipe
-from cuecard.run_folder import MULTITASK, RunFolder
+from cuecard.runs.folder import MULTITASK, RunFolder
+from cuecard.runs.recipe import FILE as RECIPE
+from cuecard.runs.recipe import DataRecipe, Recipe, TaskRecipe, read_recipe
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig
