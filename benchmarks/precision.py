@@ -28,8 +28,8 @@ from benchmarks.memory import peak_bytes, touch
 from benchmarks.review_task import review_task
 from benchmarks.tables import PRECISION, ROOT
 from cuecard import PromptTuning, TrainConfig, load_backbone, train
-from cuecard.backbones.forms import Precision, Quantize
-from cuecard.backbones.weights import weight_bytes
+from cuecard.backbones.quantization.forms import Precision, Quantize
+from cuecard.backbones.quantization.weights import weight_bytes
 from cuecard.tasks import batches_by_length, draw_rows
 from cuecard.types import Backbone, Slot
 

@@ -39,7 +39,7 @@ from benchmarks.serving_requests import (
 )
 from benchmarks.tables import ROOT
 from cuecard import load_backbone
-from cuecard.backbones.forms import Precision
+from cuecard.backbones.quantization.forms import Precision
 from cuecard.serving.engine import Scoring
 from cuecard.serving.local import LocalEngine
 from cuecard.serving.settings import LocalSettings

@@ -28,7 +28,7 @@ from benchmarks.review_task import review_task
 from benchmarks.shares import shares
 from benchmarks.tables import RESULTS
 from cuecard import load_backbone
-from cuecard.backbones.forms import Precision
+from cuecard.backbones.quantization.forms import Precision
 from cuecard.tasks import batches_by_length
 from cuecard.types import Backbone, Encoded
 

@@ -28,7 +28,7 @@ def test_the_contract_holds() -> None:
 # Who builds what takes seconds to import, beside the command line: a method its torch module, a
 # name its backbone, a catalogue entry its converted folder, a recipe its run.
 SEAMS = {
-    "backbones/weights.py",
+    "backbones/quantization/weights.py",
     "catalogue/resolve.py",
     "methods/deep_prompts.py",
     "methods/dept.py",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from cuecard.backbones.forms import Precision, Quantize
 from cuecard.backbones.model_folder import find_model
+from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.catalogue import (
     BACKBONES,
     Progress,

@@ -7,7 +7,7 @@ import torch
 from transformers import BertConfig, BertModel
 
 from cuecard.backbones import CausalBackbone
-from cuecard.backbones.packing import Packing
+from cuecard.backbones.kernels.packing import Packing
 from cuecard.errors import BackboneError
 from cuecard.tasks import collate
 from cuecard.types import Batch, Encoded, InputTokens
@@ -81,7 +81,7 @@ def test_a_model_that_answers_otherwise_when_packed_is_run_padded(
 ) -> None:
     prompt = InputTokens(torch.randn(50, 32))
     expected = tiny_backbone().forward(batch_of(ROWS), prompt)
-    monkeypatch.setattr("cuecard.backbones.packing.Packing.positions", _all_the_same)
+    monkeypatch.setattr("cuecard.backbones.kernels.packing.Packing.positions", _all_the_same)
     backbone = tiny_backbone()
     found = backbone.forward(batch_of(ROWS), prompt)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)

@@ -12,8 +12,8 @@ from peft import PeftModel
 from adapters import TARGETS, made_by_peft, save_adapter, save_kind
 from cuecard import Prompt
 from cuecard.backbones import load_frozen
-from cuecard.backbones.adapter import merge
-from cuecard.backbones.adapter_files import read_adapter
+from cuecard.backbones.adapters.adapter import merge
+from cuecard.backbones.adapters.peft_folder import read_adapter
 from cuecard.tasks import collate
 from cuecard.types import Backbone, InputTokens
 from plain_halves import ENDS, OPENINGS

@@ -13,7 +13,7 @@ from peft import PeftModel
 from adapters import save_adapter, save_kind
 from cuecard import LoraSettings, Prompt, PromptTuning, TrainConfig, train, train_lora
 from cuecard.backbones import load_frozen
-from cuecard.backbones.adapter_files import read_adapter
+from cuecard.backbones.adapters.peft_folder import read_adapter
 from cuecard.errors import ConfigError, DataError, Interrupted, TrainingError, WrongBackboneError
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.tasks import Task, collate

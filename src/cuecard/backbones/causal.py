@@ -19,19 +19,19 @@ from torch import Tensor
 
 from cuecard.backbones.families import TAKES
 from cuecard.backbones.fingerprint import fingerprint_of
-from cuecard.backbones.front import Front, in_groups, plan_front
-from cuecard.backbones.frozen import FrozenModel
-from cuecard.backbones.injected import Injected, Widths, injected
-from cuecard.backbones.input_cache import InputCache, Shape
-from cuecard.backbones.layout import NOTHING_SHARED, align_left, part
-from cuecard.backbones.packed import PackedRun, Segment
-from cuecard.backbones.padded import Padded, PaddedRun
-from cuecard.backbones.ragged import RaggedRun
-from cuecard.backbones.reads import PIECE_BYTES, WHOLE_BYTES, Reads, no_states
-from cuecard.backbones.recompute import decoder_layers
-from cuecard.backbones.rows import Rows
-from cuecard.backbones.trees import Tree
-from cuecard.backbones.trials import Trials
+from cuecard.backbones.forward.feature_probes import Trials
+from cuecard.backbones.forward.frozen import FrozenModel
+from cuecard.backbones.forward.injected import Injected, Widths, injected
+from cuecard.backbones.forward.packed import PackedRun, Segment
+from cuecard.backbones.forward.padded import Padded, PaddedRun
+from cuecard.backbones.forward.ragged import RaggedRun
+from cuecard.backbones.forward.reads import PIECE_BYTES, WHOLE_BYTES, Reads, no_states
+from cuecard.backbones.forward.shared_prefix import Front, in_groups, plan_front
+from cuecard.backbones.forward.unpadded import Rows
+from cuecard.backbones.kernels.checkpointing import decoder_layers
+from cuecard.backbones.kernels.input_cache import InputCache, Shape
+from cuecard.backbones.kernels.positions import NOTHING_SHARED, align_left, part
+from cuecard.backbones.kernels.trees import Tree
 from cuecard.errors import BackboneError
 from cuecard.types import (
     Batch,

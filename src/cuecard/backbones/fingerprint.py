@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cuecard.backbones.quantize import form_of, weights_by_name
+from cuecard.backbones.quantization.quantize import form_of, weights_by_name
 from cuecard.types import Fingerprint
 
 # Numbers that change a model's answers without changing the shape of its weights.

@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
-from cuecard.backbones._torchao import import_transformers, use_in_transformers
-from cuecard.backbones.adapter import merge
-from cuecard.backbones.adapter_files import read_adapter
+from cuecard.backbones.adapters.adapter import merge
+from cuecard.backbones.adapters.peft_folder import read_adapter
 from cuecard.backbones.causal import CausalBackbone
 from cuecard.backbones.fingerprint import fingerprint_of
-from cuecard.backbones.forms import Precision, Quantize
 from cuecard.backbones.loaded_checks import check_finite, check_ids, check_placed, check_whole
 from cuecard.backbones.masked import MaskedBackbone
 from cuecard.backbones.model_folder import CONFIG, ModelFolder, check_safetensors, find_model
-from cuecard.backbones.quantize import (
+from cuecard.backbones.quantization._torchao import import_transformers, use_in_transformers
+from cuecard.backbones.quantization.forms import Precision, Quantize
+from cuecard.backbones.quantization.quantize import (
     bitsandbytes_options,
     check_quantize,
     form_of,
@@ -55,7 +55,7 @@ def load_frozen(
         dtype: "fp32", "bf16" or "auto" (bf16 where the processor multiplies it fast).
         device: a torch device, or "auto" (CUDA, then Apple's MPS, then the CPU).
         quantize: hold the linear layers' weights in 8 bits ("int8", "llm-int8") or 4 ("int4",
-            "nf4"); see `backbones/quantize.py`.
+            "nf4"); see `backbones/quantization/quantize.py`.
         adapter: the folder of a LoRA adapter in PEFT's format, merged into the weights before
             these are quantised.
 

@@ -17,16 +17,16 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from cuecard.backbones.encoder_trials import EncoderTrials
-from cuecard.backbones.encoding import EncoderRun
 from cuecard.backbones.families import TAKES
 from cuecard.backbones.fingerprint import fingerprint_of
-from cuecard.backbones.frame import frame_of
-from cuecard.backbones.frozen import FrozenModel
-from cuecard.backbones.halves import Fill, Half, encoder_half
-from cuecard.backbones.injected import Injected, Widths, injected
-from cuecard.backbones.layout import align_left, part
-from cuecard.backbones.reads import PIECE_BYTES, WHOLE_BYTES, Reads
+from cuecard.backbones.forward.encoder_probes import EncoderTrials
+from cuecard.backbones.forward.encoder_run import EncoderRun
+from cuecard.backbones.forward.frozen import FrozenModel
+from cuecard.backbones.forward.injected import Injected, Widths, injected
+from cuecard.backbones.forward.reads import PIECE_BYTES, WHOLE_BYTES, Reads
+from cuecard.backbones.forward.seq2seq_inputs import Fill, Half, encoder_half
+from cuecard.backbones.forward.special_tokens import frame_of
+from cuecard.backbones.kernels.positions import align_left, part
 from cuecard.errors import BackboneError
 from cuecard.types import (
     Batch,

@@ -20,13 +20,19 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from cuecard.backbones.families import TAKES
 from cuecard.backbones.fingerprint import fingerprint_of
-from cuecard.backbones.frame import frame_of, opening_of
-from cuecard.backbones.frozen import FrozenModel
-from cuecard.backbones.halves import Fill, Half, decoder_half, encoder_half, prompt_in
-from cuecard.backbones.input_cache import InputCache, Shape
-from cuecard.backbones.layout import align_left, part
-from cuecard.backbones.parts import Parts, parts_of
-from cuecard.backbones.reads import Reads
+from cuecard.backbones.forward.frozen import FrozenModel
+from cuecard.backbones.forward.reads import Reads
+from cuecard.backbones.forward.seq2seq_injected import Parts, parts_of
+from cuecard.backbones.forward.seq2seq_inputs import (
+    Fill,
+    Half,
+    decoder_half,
+    encoder_half,
+    prompt_in,
+)
+from cuecard.backbones.forward.special_tokens import frame_of, opening_of
+from cuecard.backbones.kernels.input_cache import InputCache, Shape
+from cuecard.backbones.kernels.positions import align_left, part
 from cuecard.errors import BackboneError
 from cuecard.types import (
     Batch,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.manifest_file import read_manifest
-from cuecard.backbones.forms import Precision, Quantize, loadable_form
+from cuecard.backbones.quantization.forms import Precision, Quantize, loadable_form
 from cuecard.catalogue import BACKBONES, Progress
 from cuecard.catalogue.cache import cache_root, locked
 from cuecard.errors import ArtifactError, ConfigError

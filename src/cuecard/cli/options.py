@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cuecard.backbones.forms import Precision, Quantize
+from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.errors import ConfigError
 
 PromptPath = Annotated[

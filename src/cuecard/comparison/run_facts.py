@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cuecard.backbones.weights import weight_count
+from cuecard.backbones.quantization.weights import weight_count
 from cuecard.evaluation.advice import few_rows
 from cuecard.evaluation.evaluate import Evaluation
 from cuecard.tasks import SplitReport, Task

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cuecard.artifacts.tensors import tensors_of
-from cuecard.backbones.weights import weight_bytes, weight_count
+from cuecard.backbones.quantization.weights import weight_bytes, weight_count
 from cuecard.catalogue import Progress
 from cuecard.evaluation.advice import advice
 from cuecard.runs.estimate import Estimate, estimate_run

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from cuecard.backbones.forms import Precision, Quantize
+from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError
 from cuecard.methods import MPT

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from cuecard.backbones.forms import Precision, Quantize
+from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError
 from cuecard.methods import MethodSettings, PromptTuning, method_settings

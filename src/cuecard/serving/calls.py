@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cuecard.backbones.injected import Injected
+from cuecard.backbones.forward.injected import Injected
 from cuecard.errors import ConfigError
 from cuecard.serving.engine import Embedding, Generation, Held, Scoring
 from cuecard.serving.prompt_cache import Key

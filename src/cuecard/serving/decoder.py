@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from cuecard.backbones import CausalBackbone
-from cuecard.backbones.decoding import Block
-from cuecard.backbones.ragged import RaggedRun
+from cuecard.backbones.forward.ragged import RaggedRun
+from cuecard.backbones.kernels.decoding import Block
 from cuecard.errors import BackboneError
 from cuecard.serving.calls import Writing
 from cuecard.serving.engine import Finished, Token

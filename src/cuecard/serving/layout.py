@@ -8,8 +8,8 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from cuecard.backbones.injected import Injected
-from cuecard.backbones.ragged import Inlaid, RaggedRun, Stretch
+from cuecard.backbones.forward.injected import Injected
+from cuecard.backbones.forward.ragged import Inlaid, RaggedRun, Stretch
 from cuecard.serving.calls import Row
 
 

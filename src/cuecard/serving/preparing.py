@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from cuecard.backbones import CausalBackbone
-from cuecard.backbones.injected import Injected
-from cuecard.backbones.ragged import RaggedRun, Stretch
+from cuecard.backbones.forward.injected import Injected
+from cuecard.backbones.forward.ragged import RaggedRun, Stretch
 from cuecard.errors import BackboneError
 from cuecard.serving.beginnings import Beginnings
 from cuecard.serving.calls import Row

@@ -16,8 +16,8 @@ from typing import Any
 from torch import Tensor
 
 from cuecard.backbones import CausalBackbone
-from cuecard.backbones.decoding import Block
-from cuecard.backbones.ragged import RaggedRun, Ran, Stretch
+from cuecard.backbones.forward.ragged import RaggedRun, Ran, Stretch
+from cuecard.backbones.kernels.decoding import Block
 from cuecard.errors import CuecardError, EngineError
 from cuecard.serving.calls import Call, Forked, Row, Scored, Writing
 from cuecard.serving.decoder import Decoder, not_finite

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from cuecard.artifacts import Prompt, check_backbone
-from cuecard.backbones.forms import Precision, Quantize
 from cuecard.backbones.loading import choose_device, choose_dtype
+from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, EngineError
 from cuecard.names import load_backbone

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from cuecard.backbones.adapter import Adapter, Update, adaptable, merge
-from cuecard.backbones.adapter_files import MAX_RANK
-from cuecard.backbones.adapter_targets import ALL_LINEAR, Targets
+from cuecard.backbones.adapters.adapter import Adapter, Update, adaptable, merge
+from cuecard.backbones.adapters.peft_folder import MAX_RANK
+from cuecard.backbones.adapters.target_modules import ALL_LINEAR, Targets
 from cuecard.errors import ConfigError
 from cuecard.lazy import functional, lazy_module, nn, torch
 from cuecard.types import Backbone, Injection, InputTokens, ParameterGroup

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.artifacts.tensors import tensors_of
-from cuecard.backbones.weights import weight_count
+from cuecard.backbones.quantization.weights import weight_count
 from cuecard.errors import FrozenError
 from cuecard.evaluation.advice import advice
 from cuecard.evaluation.evaluate import Evaluation, evaluate

@@ -11,8 +11,8 @@ from cuecard.artifacts import Prompt, check_backbone
 from cuecard.artifacts.files import publish_folder
 from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.artifacts.tensors import tensors_of
-from cuecard.backbones.adapter import NO_ADAPTER, Adapter
-from cuecard.backbones.adapter_files import adapter_files
+from cuecard.backbones.adapters.adapter import NO_ADAPTER, Adapter
+from cuecard.backbones.adapters.peft_folder import adapter_files
 from cuecard.errors import ConfigError, Interrupted
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.predict import check_task

@@ -14,7 +14,7 @@ import pytest
 
 from adapters import change_tensors, save_adapter
 from command_line import Call
-from cuecard.backbones.adapter_files import read_adapter
+from cuecard.backbones.adapters.peft_folder import read_adapter
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 

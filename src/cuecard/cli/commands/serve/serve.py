@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cuecard.backbones.forms import Quantize
+from cuecard.backbones.quantization.forms import Quantize
 from cuecard.cli.options import AdapterFolder, Device, Dtype
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.cli.views.console import Json, print_json

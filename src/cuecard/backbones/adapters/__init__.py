@@ -1,0 +1,1 @@
+"""LoRA adapters: their folders, the modules they mean, and merging them."""

@@ -1,0 +1,1 @@
+"""How a forward pass is run: packed, padded, or ragged; what is probed, what is read."""

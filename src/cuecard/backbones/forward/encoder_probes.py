@@ -1,0 +1,134 @@
+"""What an encoder lets be done to it, found out by trying it once rather than by its name."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cuecard.backbones.forward.encoder_run import EncoderRun
+from cuecard.backbones.forward.frozen import FrozenModel
+from cuecard.backbones.forward.injected import Injected
+from cuecard.backbones.forward.reads import Tail
+from cuecard.backbones.forward.seq2seq_inputs import Half
+from cuecard.backbones.kernels.bidirectional import NotPrefixableError
+from cuecard.backbones.kernels.layer_tokens import states_of, watching
+from cuecard.errors import BackboneError
+from cuecard.types import States
+
+_REFUSALS = (BackboneError, NotPrefixableError, AttributeError, TypeError, ValueError, RuntimeError)
+
+
+class EncoderTrials:
+    """Trials of an encoder, each made when it is first asked for; none of them is counted.
+
+    Args:
+        padding: the id of the padding token, by which some models count positions.
+    """
+
+    def __init__(self, frozen: FrozenModel, run: EncoderRun, encoder: Any, padding: int) -> None:
+        self._frozen, self._run, self._encoder, self._padding = frozen, run, encoder, padding
+
+    @cached_property
+    def prefix(self) -> tuple[int, int] | str:
+        """K key heads and their size D; or why keys and values cannot stand in front, in words."""
+        half, name = self._text(), type(self._encoder).__name__
+        before = dict(self._frozen.counts)
+        try:
+            with torch.no_grad():
+                plain = self._run(half, self._nothing())
+                found, running = self._run.with_prefix(half, self._nothing(), keep=True)
+        except _REFUSALS as error:
+            return f"{name} does not let them in: {_first_line(error)}"
+        finally:
+            self._frozen.counts.update(before)
+        shapes = {tensor.shape for layer in running.keys_values for tensor in layer}
+        if running.count != self._frozen.layers or len(shapes) != 1:
+            return f"{name} has an attention of its own, where nothing can stand in front"
+        if not self._equal(found, plain):
+            return f"{name} attends in a way that is not known here"
+        (shape,) = shapes
+        return int(shape[1]), int(shape[3])
+
+    @cached_property
+    def layers(self) -> str | None:
+        """Why layers cannot be given vectors, in a few words; None if they can."""
+        before, name = dict(self._frozen.counts), type(self._encoder).__name__
+        try:
+            with torch.no_grad():
+                vectors = self._frozen.embed(torch.arange(3, device=self._frozen.device))
+                half = self._prompt(3)
+                with watching(self._frozen.decoder_layers) as seen:
+                    plain = self._run(half, Injected(vectors))
+                layers = torch.stack([vectors, *(hidden[0] for hidden in seen[1:])])
+                # What the layers take in themselves must make good for an input of nothing.
+                found = self._run(half, Injected(vectors * 0, layers=layers))
+        except _REFUSALS as error:
+            return f"{name} does not let them in: {_first_line(error)}"
+        finally:
+            self._frozen.counts.update(before)
+        return None if self._equal(found, plain) else f"{name} answers as if they were not there"
+
+    @cached_property
+    def tail(self) -> Tail:
+        """The model's own way from hidden states to logits.
+
+        Raises:
+            BackboneError: it cannot be taken apart.
+        """
+        model, half = self._frozen.model, self._text()
+        tail = Tail(model, self._encoder)
+        with torch.no_grad():
+            options = {"input_ids": half.ids, "attention_mask": half.mask}
+            plain = model(**options).logits[0]
+            found = tail(self._encoder(**options).last_hidden_state[0])
+        if found.shape != plain.shape or not self._equal(found, plain):
+            raise BackboneError(
+                "this model's head does more than say words at hidden states",
+                got=type(model).__name__,
+                expected="a masked language model",
+            )
+        return tail
+
+    def states(self, vectors: Tensor) -> States:
+        """What the layers make of vectors [T, H] alone, float32 and without gradients."""
+        half, given = self._prompt(len(vectors)), Injected(vectors)
+        kept: list[tuple[Tensor, Tensor]] = []
+        before = dict(self._frozen.counts)
+        plain = isinstance(self.prefix, str)
+        with torch.no_grad(), watching(self._frozen.decoder_layers) as seen:
+            if plain:
+                self._run(half, given)
+            else:
+                kept = self._run.with_prefix(half, given, keep=True)[1].keys_values
+        self._frozen.counts.update(before)
+        return states_of(vectors, seen, kept)
+
+    def _nothing(self) -> Injected:
+        embed: Any = self._frozen.embed
+        return Injected(embed.weight.detach()[:0])
+
+    def _prompt(self, length: int) -> Half:
+        """A row of `length` prompt vectors and nothing else."""
+        place = torch.arange(length, device=self._frozen.device)[None]
+        ids = torch.full_like(place, int(self._padding == 0))
+        return Half(ids, torch.ones_like(place), place >= 0, place, place * 0)
+
+    def _text(self) -> Half:
+        """A row of four tokens that are no padding, and one of three."""
+        place = torch.arange(4, device=self._frozen.device).expand(2, -1)
+        ids = (self._padding + 1 + place) % self._frozen.words
+        mask = torch.ones_like(ids)
+        ids[1, 3], mask[1, 3] = self._padding, 0
+        return Half(ids, mask, place < 0, place * 0, place)
+
+    def _equal(self, found: Tensor, plain: Tensor) -> bool:
+        """Up to what another order of sums does."""
+        rounding = 1e-3 if self._frozen.dtype == torch.float32 else 0.05
+        return bool((found - plain).abs().max() <= rounding * plain.abs().max())
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

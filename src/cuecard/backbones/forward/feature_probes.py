@@ -1,0 +1,135 @@
+"""What a model lets be done to it, found out by trying it once rather than by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from cuecard.backbones.forward.frozen import FrozenModel
+from cuecard.backbones.forward.injected import Injected
+from cuecard.backbones.forward.packed import PackedRun
+from cuecard.backbones.forward.padded import PaddedRun
+from cuecard.backbones.forward.reads import Tail
+from cuecard.backbones.forward.unpadded import Rows
+from cuecard.backbones.kernels.attention import UnpackableError
+from cuecard.errors import BackboneError
+from cuecard.types import Injection, InputTokens, LayerTokens, Need, PrefixKV, States
+
+
+class Trials:
+    """Trials of a model, each made when it is first asked for; none of them is counted.
+
+    Args:
+        put: an injection -> its tensors, checked.
+        states: what the model makes of vectors.
+    """
+
+    def __init__(
+        self,
+        frozen: FrozenModel,
+        padded: PaddedRun,
+        packed: PackedRun,
+        put: Callable[[Injection], Injected],
+        states: Callable[[Tensor], States],
+    ) -> None:
+        self._frozen, self._padded, self._packed = frozen, padded, packed
+        self._put, self._states = put, states
+        self._lacks: dict[Need, str | None] = {}
+
+    @cached_property
+    def packs(self) -> bool:
+        """Whether packed rows get the answers they get alone: some models bring their attention."""
+        if not self._frozen.takes_positions:
+            return False
+        with self._uncounted():
+            rows = self._rows(InputTokens(self._some(40)))
+            plain = self._padded.at_reads(rows).float()
+            try:
+                found = self._packed.at_reads([self._packed.lay_out(rows)]).float()
+            except (UnpackableError, TypeError, ValueError):
+                return False
+        return self._equal(found, plain)
+
+    @cached_property
+    def tail(self) -> Tail | None:
+        """The model's own way from hidden states to logits; None if it cannot be taken apart."""
+        model = self._frozen.model
+        if not callable(getattr(model, "get_decoder", None)):
+            return None
+        with self._uncounted():
+            rows = self._rows(InputTokens(self._some(3)))
+            plain = self._padded.at_reads(rows).float()
+            with self._frozen.keeping_hidden():
+                hidden = self._padded.at_reads(rows)
+            try:
+                tail = Tail(model, use_cache=False)
+                found = tail(hidden).float()
+            except (AttributeError, TypeError, ValueError, RuntimeError):
+                return None
+        same = found.shape == plain.shape and self._equal(found, plain)
+        return tail if same else None
+
+    def lacks(self, need: Need) -> str | None:
+        """Why the model cannot take something, in a few words; None if it can."""
+        if need in ("input-tokens", "token-shifts", "next-tokens"):
+            return None
+        if need not in self._lacks:
+            with self._uncounted():
+                self._lacks[need] = self._reason(need)
+        return self._lacks[need]
+
+    @cached_property
+    def key_shape(self) -> tuple[int, int] | None:
+        """K key heads and their size D; None for a model that keeps no plain keys and values."""
+        with self._uncounted():
+            found = self._states(self._some(1)).keys_values
+        return None if found is None else (int(found.shape[2]), int(found.shape[4]))
+
+    def _reason(self, need: Need) -> str | None:
+        """Whether an injection made of vectors' own states gives what the vectors give."""
+        name, vectors = type(self._frozen.model).__name__, self._some(3).float()
+        try:
+            states = self._states(vectors)
+            same: Injection = LayerTokens(states.hidden)
+            if need == "prefix-kv":
+                if states.keys_values is None:
+                    return f"{name} keeps no keys and values of one shape"
+                same = PrefixKV(states.keys_values)
+            plain = self._padded.at_reads(self._rows(InputTokens(vectors))).float()
+            found = self._padded.at_reads(self._rows(same)).float()
+        except (BackboneError, AttributeError, TypeError, ValueError, RuntimeError) as error:
+            return f"{name} does not let them in: {str(error).splitlines()[0]}"
+        return None if self._equal(found, plain) else f"{name} answers as if they were not there"
+
+    def _equal(self, found: Tensor, plain: Tensor) -> bool:
+        """Up to what another order of sums does."""
+        rounding = 1e-3 if self._frozen.dtype == torch.float32 else 0.05
+        return bool((found - plain).abs().max() <= rounding * plain.abs().max())
+
+    def _some(self, count: int) -> Tensor:
+        """[count, H] the first words' embeddings."""
+        with torch.no_grad():
+            ids = torch.arange(count, device=self._frozen.device)
+            return torch.as_tensor(self._frozen.embed(ids % self._frozen.words))
+
+    def _rows(self, injection: Injection) -> Rows:
+        """Two short rows behind an injection."""
+        device = self._frozen.device
+        ids = torch.arange(8, device=device).view(2, 4) % self._frozen.words
+        lengths, slot = torch.tensor([[4, 3], [0, 0]], device=device)
+        return Rows(
+            ids, lengths, slot, torch.arange(2, device=device), lengths, self._put(injection)
+        )
+
+    @contextmanager
+    def _uncounted(self) -> Iterator[None]:
+        counts = dict(self._frozen.counts)
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self._frozen.counts.update(counts)

@@ -1,0 +1,184 @@
+"""A frozen model as everything here calls it: embeddings in, logits at the reads out, counted."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from cuecard.backbones.kernels.checkpointing import Again, decoder_layers, recomputing
+from cuecard.backbones.kernels.layer_tokens import Deep, replacing
+from cuecard.errors import BackboneError
+
+
+class FrozenModel:
+    """A language model without gradients of its own.
+
+    Args:
+        model: any transformers model with an LM head; its parameters are frozen here.
+        name: what the user called it.
+        headless: whether it may do without an LM head; then `read_at` is not for it.
+
+    Raises:
+        BackboneError: the model has no input embedding or no LM head.
+    """
+
+    def __init__(self, model: Any, name: str, *, headless: bool = False) -> None:
+        self.model = model.eval()
+        for parameter in self.model.parameters():
+            parameter.requires_grad_(False)
+        self.embed: nn.Module = model.get_input_embeddings()
+        self.head: nn.Module = model.get_output_embeddings()
+        if self.embed is None or (self.head is None and not headless):
+            raise BackboneError(
+                "this model cannot be used as a backbone",
+                where=name,
+                got=f"{type(model).__name__} without an input embedding or an LM head",
+                expected="a causal language model or an encoder-decoder, with its LM head",
+            )
+        weight = self.embed.weight
+        assert isinstance(weight, Tensor)
+        self.device, self.dtype = weight.device, weight.dtype
+        self.words = int(weight.shape[0])
+        self.config = model.config.get_text_config()
+        self.layers = int(self.config.num_hidden_layers)
+        self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
+        own = str(self.config._attn_implementation)
+        # SDPA in transformers 5.19 leaves scores uncapped without a word.
+        capped = getattr(self.config, "attn_logit_softcapping", None) is not None
+        self.own_attention = "eager" if capped and own == "sdpa" else own
+        self.recompute = False
+        self._keeps_hidden = False
+        self._hidden: Tensor | None = None
+        self._seen: list[Tensor] | None = None
+        self.counts: dict[str, int] = {}
+        self.reset_counts()
+
+    def reset_counts(self) -> None:
+        """Set the running totals to zero."""
+        self.counts = {"calls": 0, "tokens": 0, "logits": 0, "remembered": 0}
+
+    def call(self, embeds: Tensor, again: Again, **options: Any) -> Any:
+        """One forward pass over [B, W, H].
+
+        Args:
+            again: what must surround a layer that is run again in the backward pass.
+        """
+        self.counts["calls"] += 1
+        self.counts["tokens"] += embeds.shape[0] * embeds.shape[1]
+        with self._layers(again):
+            return self.model(inputs_embeds=embeds, **options)
+
+    def _layers(self, again: Again) -> AbstractContextManager[None]:
+        if not (self.recompute and torch.is_grad_enabled()):
+            return nullcontext()
+        return recomputing(self.decoder_layers, again)
+
+    def digest(self) -> str:
+        """SHA-256 over every parameter's and buffer's bytes: the proof that nothing changed."""
+        total = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            total.update(name.encode())
+            flat = tensor.detach().cpu().contiguous().flatten()
+            total.update(memoryview(flat.view(torch.uint8).numpy()))
+        return total.hexdigest()
+
+    def stops(self, tokenizer_end: Any, stop_ids: Sequence[int]) -> Tensor:
+        """The ids that end an answer: the tokenizer's, the given ones and the model's own."""
+        config = getattr(self.model, "generation_config", None)
+        ends = getattr(config, "eos_token_id", None)
+        known = [tokenizer_end, *stop_ids, *(ends if isinstance(ends, list) else [ends])]
+        return torch.tensor(sorted({int(i) for i in known if i is not None}), device=self.device)
+
+    def new_cache(self) -> Any:
+        """An empty cache of keys and values that fits the model."""
+        return DynamicCache(config=self.model.config)
+
+    def set_attention(self, wanted: str) -> None:
+        """Choose transformers' attention implementation for the calls that follow."""
+        if self.config._attn_implementation != wanted:
+            self.model.set_attn_implementation(wanted)
+
+    @cached_property
+    def decoder_layers(self) -> list[nn.Module]:
+        """The layers in their order.
+
+        Raises:
+            BackboneError: they cannot be found.
+        """
+        return decoder_layers(self.model, self.layers)
+
+    def replacing(self, given: Sequence[Deep]) -> AbstractContextManager[None]:
+        """Let layers take given vectors in, in the calls that follow."""
+        return replacing(self.decoder_layers, given) if given else nullcontext()
+
+    @contextmanager
+    def attending(self, wanted: str) -> Iterator[None]:
+        """Choose transformers' attention implementation for a while."""
+        before = str(self.config._attn_implementation)
+        self.set_attention(wanted)
+        try:
+            yield
+        finally:
+            self.set_attention(before)
+
+    @contextmanager
+    def read_at(self, rows: Tensor, at: Tensor) -> Iterator[None]:
+        """Give the LM head only the hidden states that are read: [1, N, H] for [B, W, H]."""
+
+        def select(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            chosen = inputs[0][rows, at]
+            if self._seen is not None:
+                self._seen.append(chosen)
+            if self._keeps_hidden:
+                self._hidden, chosen = chosen, chosen[:0]
+            return (chosen[None], *inputs[1:])
+
+        handle = self.head.register_forward_pre_hook(select)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    @contextmanager
+    def keeping_hidden(self) -> Iterator[None]:
+        """Have passes leave hidden states at their reads, and the LM head nothing to do."""
+        self._keeps_hidden = True
+        try:
+            yield
+        finally:
+            self._keeps_hidden, self._hidden = False, None
+
+    @contextmanager
+    def seeing_hidden(self) -> Iterator[list[Tensor]]:
+        """Get the hidden states at the reads of every pass, beside its logits."""
+        seen: list[Tensor] = []
+        self._seen = seen
+        try:
+            yield seen
+        finally:
+            self._seen = None
+
+    def at_reads(self, output: Any) -> Tensor:
+        """What a pass left at its reads: logits [N, V], or hidden states [N, H]."""
+        if not self._keeps_hidden:
+            return torch.as_tensor(output.logits[0])
+        assert self._hidden is not None
+        return self._hidden
+
+    def embeddings(self, vocab_size: int, layer: nn.Module | None = None) -> Tensor:
+        """[V, H] what an embedding layer gives for every id, with the layer's own scaling.
+
+        Args:
+            layer: the input's by default.
+        """
+        with torch.inference_mode(False), torch.no_grad():
+            ids = torch.arange(vocab_size, device=self.device)
+            return torch.as_tensor((layer or self.embed)(ids)).detach()

@@ -1,0 +1,226 @@
+"""A batch as one packed sequence: what is shared, then every row, nothing padded or run twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from cuecard.backbones.forward.frozen import FrozenModel
+from cuecard.backbones.forward.unpadded import Rows, embed_rows, embed_shared, laid_tree
+from cuecard.backbones.kernels.attention import NAME, Part, Pass, UnpackableError, packed
+from cuecard.backbones.kernels.fused import Finder, Fused
+from cuecard.backbones.kernels.input_cache import InputCache
+from cuecard.backbones.kernels.layer_tokens import Deep, states_of, watching
+from cuecard.backbones.kernels.norms import rms_norm
+from cuecard.backbones.kernels.packing import Packing, past_of
+from cuecard.backbones.kernels.positions import NOTHING_SHARED, Sharing
+from cuecard.backbones.kernels.swiglu import gated_mlp
+from cuecard.types import States
+
+# Norms and gates whose gradients are written out.
+FINDERS: tuple[Finder, ...] = (rms_norm, gated_mlp)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A batch laid out: its embeddings [N, H], their places, and where logits are read.
+
+    Attributes:
+        deep: vectors that layers take in at some places; None for none.
+    """
+
+    stream: Tensor
+    packing: Part
+    at: Tensor
+    deep: Deep | None = None
+
+
+class PackedRun:
+    """Runs batches as packed sequences, with attention of our own.
+
+    Args:
+        finders: see `Fused`.
+    """
+
+    def __init__(self, frozen: FrozenModel, finders: Sequence[Finder] = FINDERS) -> None:
+        self._frozen, self._finders = frozen, finders
+
+    @cached_property
+    def _fused(self) -> Fused:
+        """Found out on the first run: a model that cannot be packed need not be tried."""
+        return Fused(self._frozen.model, self._finders)
+
+    def lay_out(self, rows: Rows) -> Segment:
+        """What all rows share, then every row."""
+        plan = rows.plan(worth=1)  # sharing costs nothing here
+        shared, deep = embed_shared(self._frozen.embed, rows, plan)
+        embeds, mask, own = embed_rows(self._frozen.embed, rows, plan, "right")
+        packing = Packing.of(
+            shared.shape[1], mask.sum(1), prefix=rows.given.prefix, tree=laid_tree(rows, plan)
+        )
+        stream = torch.cat([shared[0], embeds[packing.mask]])
+        at = packing.starts[rows.read_rows] + rows.reads(plan)
+        return Segment(stream, packing, at, deep or _packed_places(own, packing))
+
+    def lay_out_behind(
+        self, cache: InputCache, inputs: Sequence[tuple[int, ...]], rows: Rows
+    ) -> Segment:
+        """The rows from the prompt on; everything before it, their inputs, is remembered."""
+        tail = rows.from_slot()
+        embeds, mask, own = embed_rows(self._frozen.embed, tail, NOTHING_SHARED, "right")
+        past = cache.past(inputs, self._frozen.device, room=mask.shape[1])
+        packing = Packing.of(0, mask.sum(1), past, tree=laid_tree(tail, NOTHING_SHARED))
+        at = packing.starts[rows.read_rows] + tail.reads(NOTHING_SHARED)
+        self._frozen.counts["remembered"] += int(past.lengths.sum())
+        return Segment(embeds[packing.mask], packing, at, _packed_places(own, packing))
+
+    @torch.no_grad()
+    def run_front(self, rows: Rows, plan: Sharing) -> Tensor:
+        """[L, 2, K, P + F, D] keys and values of what rows share, behind those of their prefix."""
+        prefix = rows.given.prefix
+        stream, deep = embed_shared(self._frozen.embed, rows, plan)
+        lengths = torch.tensor([stream.shape[1]], device=self._frozen.device)
+        packing = Packing.of(0, lengths, prefix=prefix)
+        seen: list[tuple[Tensor, Tensor]] = []
+        self.at_reads([Segment(stream[0], packing, lengths[:0], deep)], seen)
+        found = torch.stack([torch.cat(layer) for layer in seen])
+        return found if prefix is None else torch.cat([prefix.to(found.dtype), found], 3)
+
+    def lay_out_after(self, front: Tensor, rows: Rows, plan: Sharing) -> Segment:
+        """The rows without what they share, whose keys and values `run_front` has given."""
+        embeds, mask, own = embed_rows(self._frozen.embed, rows, plan, "right")
+        packing = Packing.of(0, mask.sum(1), prefix=front, tree=laid_tree(rows, plan))
+        at = packing.starts[rows.read_rows] + rows.reads(plan)
+        return Segment(embeds[packing.mask], packing, at, _packed_places(own, packing))
+
+    @torch.no_grad()
+    def run_contexts(self, front: Tensor, contexts: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        """[L, 2, K, t, D] keys and values of each row of tokens behind a front."""
+        device = self._frozen.device
+        lengths = torch.tensor([len(ids) for ids in contexts], device=device)
+        flat = torch.tensor([token for ids in contexts for token in ids], device=device)
+        stream = torch.as_tensor(self._frozen.embed(flat))
+        seen: list[tuple[Tensor, Tensor]] = []
+        packing = Packing.of(0, lengths, prefix=front)
+        self.at_reads([Segment(stream, packing, lengths[:0])], seen)
+        found = torch.stack([torch.cat(layer) for layer in seen])
+        return list(torch.split(found, lengths.tolist(), 3))
+
+    def lay_out_within(
+        self, front: Tensor, kept: Sequence[Tensor], rows: Rows, prompt: bool
+    ) -> Segment:
+        """The rows from their contexts' last tokens on; what is before them is kept.
+
+        Args:
+            prompt: whether the injection has vectors, which stand in the front.
+        """
+        assert rows.context is not None
+        tail = rows.from_token(rows.context - 1)
+        plan = Sharing(tokens=0, prompt=True) if prompt else NOTHING_SHARED
+        embeds, mask, own = embed_rows(self._frozen.embed, tail, plan, "right")
+        past = past_of(kept, self._frozen.device, room=mask.shape[1])
+        packing = Packing.of(0, mask.sum(1), past, front, laid_tree(tail, plan))
+        at = packing.starts[rows.read_rows] + tail.reads(plan)
+        return Segment(embeds[packing.mask], packing, at, _packed_places(own, packing))
+
+    @torch.no_grad()
+    def states(self, vectors: Tensor) -> States:
+        """What the layers make of vectors [T, H] alone."""
+        kept: list[tuple[Tensor, Tensor]] = []
+        packing = Packing.of(0, torch.tensor([len(vectors)], device=vectors.device))
+        with watching(self._frozen.decoder_layers) as seen:
+            self.at_reads([Segment(vectors, packing, packing.starts[:0])], kept)
+        return states_of(vectors, seen, kept)
+
+    @torch.no_grad()
+    def keys_and_values(self, inputs: Sequence[tuple[int, ...]]) -> Tensor:
+        """[L, 2, K, tokens, D] of inputs that are run once, one behind the other."""
+        device = self._frozen.device
+        lengths = torch.tensor([len(ids) for ids in inputs], device=device)
+        flat = torch.tensor([token for ids in inputs for token in ids], device=device)
+        seen: list[tuple[Tensor, Tensor]] = []
+        stream = torch.as_tensor(self._frozen.embed(flat))
+        self.at_reads([Segment(stream, Packing.of(0, lengths), lengths[:0])], seen)
+        return torch.stack([torch.cat(layer) for layer in seen]).cpu()
+
+    def at_reads(
+        self, segments: Sequence[Segment], seen: list[tuple[Tensor, Tensor]] | None = None
+    ) -> Tensor:
+        """What is at the segments' reads, one segment behind the other, in one forward pass.
+
+        Logits [N, V], or hidden states [N, H] while the model is told to keep those.
+
+        Args:
+            seen: gets every layer's keys and values.
+
+        Raises:
+            UnpackableError: the model asks of attention what a packed sequence does not give it.
+        """
+        frozen = self._frozen
+        stream, positions, at = _joined(segments)
+        packings = [segment.packing for segment in segments]
+        with (
+            self._ready(packings, seen) as layers,
+            frozen.read_at(at * 0, at),
+            frozen.replacing(_joined_deep(segments)),
+        ):
+            found = frozen.call(
+                stream[None],
+                lambda place: self._ready(packings, first=place),
+                position_ids=positions,
+                use_cache=False,
+            )
+        if layers.count != frozen.layers:
+            raise UnpackableError(f"{layers.count} of {frozen.layers} layers asked for attention")
+        return frozen.at_reads(found)
+
+    @contextmanager
+    def _ready(
+        self,
+        packings: Sequence[Part],
+        seen: list[tuple[Tensor, Tensor]] | None = None,
+        first: int = 0,
+    ) -> Iterator[Pass]:
+        """The model runs packed sequences, from layer `first` on, with modules of ours."""
+        frozen = self._frozen
+        frozen.set_attention(NAME)
+        try:
+            with packed(*packings, seen=seen, first=first) as layers, self._fused.running():
+                yield layers
+        finally:
+            # The model is the caller's too, and knows nothing of packing.
+            frozen.set_attention(frozen.own_attention)
+
+
+def _packed_places(deep: Deep | None, packing: Packing) -> Deep | None:
+    """Places in padded rows [B, W] as places in the stream."""
+    if deep is None:
+        return None
+    stream = packing.shared + packing.mask.flatten().cumsum(0) - 1
+    return Deep(deep.layers, stream[deep.at], deep.index)
+
+
+def _joined_deep(segments: Sequence[Segment]) -> list[Deep]:
+    """Every segment's layer vectors at their places in the one stream."""
+    starts = accumulate((len(segment.stream) for segment in segments), initial=0)
+    pairs = zip(segments, starts, strict=False)
+    return [segment.deep.behind(start) for segment, start in pairs if segment.deep is not None]
+
+
+def _joined(segments: Sequence[Segment]) -> tuple[Tensor, Tensor, Tensor]:
+    """Embeddings [N, H], positions [1, N] and reads of the segments as one stream."""
+    if len(segments) == 1:
+        (only,) = segments
+        return only.stream, only.packing.positions(), only.at
+    starts = [0, *accumulate(len(segment.stream) for segment in segments)]
+    return (
+        torch.cat([segment.stream for segment in segments]),
+        torch.cat([segment.packing.positions() for segment in segments], 1),
+        torch.cat([segment.at + start for segment, start in zip(segments, starts, strict=False)]),
+    )

@@ -1,0 +1,168 @@
+"""An encoder-decoder's two inputs as tokens, and where in them a prompt stands. Pure functions.
+
+Rows are padded on the right, so that neither learned nor relative positions know of the padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cuecard.backbones.kernels.positions import Apart, lay_out
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """One of the two inputs, of B rows and W places.
+
+    Attributes:
+        ids: [B, W] int64; what stands at a prompt's places only fills them.
+        mask: [B, W] int64, 1 where something real stands.
+        is_prompt: [B, W] bool.
+        prompt_index: [B, W] which prompt vector stands there.
+        token_index: [B, W] which of the row's tokens stands there, the prompt not counted.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    is_prompt: Tensor
+    prompt_index: Tensor
+    token_index: Tensor
+
+    def take(self, rows: Tensor) -> Half:
+        """Only these rows."""
+        return Half(*(getattr(self, name)[rows] for name in self.__slots__))
+
+    def distinct(self) -> tuple[Tensor, Tensor]:
+        """The first of each group of equal rows, and each row's group."""
+        keys = torch.cat([self.ids, self.mask, self.is_prompt.long()], 1)
+        groups = torch.unique(keys, dim=0, return_inverse=True)[1]
+        count, place = int(groups.max()) + 1, torch.arange(len(keys), device=keys.device)
+        first = place.new_full((count,), len(keys)).scatter_reduce(0, groups, place, "amin")
+        return first, groups
+
+    def widened(self, width: int, padding: int) -> Half:
+        """The same with more padding on the right, W being `width` then."""
+        more = width - self.ids.shape[1]
+        if not more:
+            return self
+        others = [getattr(self, name) for name in self.__slots__[1:]]
+        return Half(
+            nn.functional.pad(self.ids, (0, more), value=padding),
+            *(nn.functional.pad(each, (0, more)) for each in others),
+        )
+
+
+def encoder_half(
+    ids: Tensor,
+    context: Tensor,
+    slot: Tensor,
+    ends: Sequence[int],
+    length: int,
+    fill: Fill,
+    apart: Apart | None = None,
+) -> Half:
+    """The context with the tokenizer's own end behind it and `length` prompt places at the slot.
+
+    Args:
+        ids: [B, T] rows without padding in front.
+        context: [B] how many of a row's tokens are its context.
+        slot: [B] how many of them come before the prompt.
+        apart: where its places are if they are several.
+    """
+    width = int(context.max())
+    closing = torch.tensor(list(ends), dtype=torch.long, device=ids.device)
+    whole = torch.cat([ids[:, :width], ids.new_zeros(len(ids), len(closing))], 1)
+    at = context[:, None] + torch.arange(len(closing), device=ids.device)
+    whole = whole.scatter(1, at, closing.expand(len(ids), -1))
+    places = lay_out(context + len(closing), slot, length, "right", apart)
+    tokens = whole.gather(1, places.token_index)
+    tokens = tokens.masked_fill(places.is_prompt, fill.prompt)
+    tokens = tokens.masked_fill(places.mask == 0, fill.padding)
+    return Half(tokens, places.mask, places.is_prompt, places.prompt_index, places.token_index)
+
+
+def decoder_half(
+    ids: Tensor, lengths: Tensor, context: Tensor, opening: Sequence[int], length: int, fill: Fill
+) -> Half:
+    """`length` prompt places, the decoder's opening, and each row's tokens behind its context.
+
+    Args:
+        ids: [B, T] rows without padding in front.
+        lengths: [B] tokens per row.
+        context: [B] how many of them are the context.
+    """
+    rows, left = len(ids), lengths - context
+    width = int(left.max())
+    begin = torch.tensor([fill.prompt] * length + list(opening), device=ids.device)
+    place = torch.arange(width, device=ids.device)
+    real = place < left[:, None]
+    after = ids.gather(1, (context[:, None] + place).clamp(max=ids.shape[1] - 1))
+    tokens = torch.cat([begin.expand(rows, -1), after.masked_fill(~real, fill.padding)], 1)
+    mask = torch.cat([real.new_ones(rows, len(begin)), real], 1).long()
+    column = torch.arange(tokens.shape[1], device=ids.device).expand_as(tokens)
+    index = column.clamp(max=max(length - 1, 0))
+    return Half(tokens, mask, column < length, index, (column - length).clamp(min=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Token ids that stand where no token does.
+
+    Attributes:
+        padding: the model's padding token, by which some models count positions.
+        prompt: any other token; its embedding is replaced.
+    """
+
+    padding: int
+    prompt: int
+
+
+@contextmanager
+def prompt_in(embed: nn.Module, half: Half, vectors: Tensor, shifts: Tensor) -> Iterator[None]:
+    """While open, the embedding layer gives the vectors [P, H] at the prompt's places.
+
+    What it gives for each row's first S tokens has the shifts [S, H] added. The layer is hooked and
+    the model called with ids, since models scale embeddings before or behind that layer, and some
+    do not where they are handed embeddings.
+    """
+    with prompts_in(embed, [(half, vectors, shifts)]):
+        yield
+
+
+@contextmanager
+def prompts_in(embed: nn.Module, parts: Sequence[tuple[Half, Tensor, Tensor]]) -> Iterator[None]:
+    """The same for rows under several prompts: halves of one width, one behind the other."""
+    handle = embed.register_forward_hook(partial(_place_all, parts))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _place_all(
+    parts: Sequence[tuple[Half, Tensor, Tensor]],
+    module: nn.Module,
+    inputs: tuple[Any, ...],
+    output: Tensor,
+) -> Tensor:
+    rows = torch.split(output, [len(half.ids) for half, _, _ in parts])
+    placed = [_place(*part, found) for part, found in zip(parts, rows, strict=True)]
+    return placed[0] if len(placed) == 1 else torch.cat(placed)
+
+
+def _place(half: Half, vectors: Tensor, shifts: Tensor, output: Tensor) -> Tensor:
+    if len(shifts):
+        shifted = (half.token_index < len(shifts)) & (half.mask == 1) & ~half.is_prompt
+        chosen = nn.functional.embedding(half.token_index.clamp(max=len(shifts) - 1), shifts)
+        output = torch.where(shifted[..., None], output + chosen, output)
+    if len(vectors):
+        chosen = nn.functional.embedding(half.prompt_index, vectors)
+        output = torch.where(half.is_prompt[..., None], chosen, output)
+    return output

@@ -1,0 +1,163 @@
+"""A batch without its padding, and its embeddings with the prompt in place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cuecard.backbones.forward.injected import Injected
+from cuecard.backbones.kernels.input_cache import InputCache
+from cuecard.backbones.kernels.layer_tokens import Deep
+from cuecard.backbones.kernels.positions import APART, Apart, Sharing, Side, lay_out, plan_sharing
+from cuecard.backbones.kernels.positions import Rows as Places
+from cuecard.backbones.kernels.trees import LaidTree, Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A batch without its padding: ids [B, T], lengths [B], slot [B], the N reads, and a prompt.
+
+    `apart` says where it stands if that is in several places, `tree` where tokens stand in rows
+    that end in a tree, `context` [B] how many tokens of each row are its context.
+    """
+
+    ids: Tensor
+    lengths: Tensor
+    slot: Tensor
+    read_rows: Tensor
+    read_at: Tensor
+    given: Injected
+    apart: Apart | None = None
+    tree: Tree | None = None
+    context: Tensor | None = None
+
+    @property
+    def longest(self) -> int:
+        """The most positions of a row, all that stands in front of it counted in."""
+        own = self.lengths.max() if self.tree is None else self.tree.place.max() + 1
+        return int(own) + self.length + self.given.ahead
+
+    def embed(self, embed: nn.Module, ids: Tensor, places: Tensor) -> Tensor:
+        """[..., H] embeddings of tokens that stand at `places` of their rows."""
+        found = torch.as_tensor(embed(ids))
+        if self.given.shifts is None:
+            return found
+        shifts = torch.cat([self.given.shifts, self.given.shifts.new_zeros(1, found.shape[-1])])
+        return found + nn.functional.embedding(places.clamp(max=len(shifts) - 1), shifts)
+
+    @property
+    def length(self) -> int:
+        """P, the vectors among the embeddings."""
+        return len(self.given.vectors)
+
+    def plan(self, worth: int = APART) -> Sharing:
+        """What runs once."""
+        apart = self.apart is not None
+        return plan_sharing(
+            self.ids, self.lengths, self.slot, self.read_at, self.length, worth, apart=apart
+        )
+
+    def reads(self, plan: Sharing) -> Tensor:
+        """[N] which of a row's own positions gives each read's logits."""
+        at = self.read_at - plan.tokens - 1
+        if plan.prompt:
+            return at
+        if self.apart is not None:
+            return at + self.apart.before(self.read_at, self.read_rows)
+        return at + self.length * (self.read_at >= self.slot[self.read_rows])
+
+    def inputs(self) -> list[tuple[int, ...]]:
+        """The token ids before each row's slot."""
+        pairs = zip(self.ids.tolist(), self.slot.tolist(), strict=True)
+        return [tuple(ids[:slot]) for ids, slot in pairs]
+
+    def kept_in(self, cache: InputCache) -> list[tuple[int, ...]] | None:
+        """What stands before the slots, if all of it is kept and nothing is read in it."""
+        given = self.given
+        if given.shifts is not None or not len(given.vectors):  # not what was computed without them
+            return None
+        if bool((self.read_at < self.slot[self.read_rows]).any()):
+            return None
+        inputs = self.inputs()
+        return inputs if all(ids in cache for ids in inputs) else None
+
+    def from_slot(self) -> Rows:
+        """What begins at the slot."""
+        return self.from_token(self.slot)
+
+    def from_token(self, first: Tensor) -> Rows:
+        """What begins at token number `first` [B], where the prompt's place is at or before it."""
+        width = max(1, int((self.lengths - first).max()))
+        place = first[:, None] + torch.arange(width, device=self.ids.device)
+        index = place.clamp(max=self.ids.shape[1] - 1)
+        return Rows(
+            self.ids.gather(1, index),
+            self.lengths - first,
+            torch.zeros_like(self.slot),
+            self.read_rows,
+            self.read_at - first[self.read_rows],
+            self.given,
+            None if self.apart is None else self.apart.behind(first),
+            None if self.tree is None else self.tree.from_slot(first, index),
+        )
+
+
+def embed_shared(embed: nn.Module, rows: Rows, plan: Sharing) -> tuple[Tensor, Deep | None]:
+    """Embeddings [1, S, H] of what is the same for every row, and the layers' vectors in it."""
+    ids = rows.ids[:1, : plan.tokens]
+    tokens = rows.embed(embed, ids, torch.arange(plan.tokens, device=ids.device)[None])
+    if not plan.prompt:
+        return tokens, None
+    at = int(rows.slot[0])
+    tokens = torch.cat([tokens[:, :at], rows.given.vectors[None], tokens[:, at:]], 1)
+    index = torch.arange(rows.length, device=ids.device)
+    layers = rows.given.layers
+    return tokens, None if layers is None else Deep(layers, at + index, index)
+
+
+def embed_rows(
+    embed: nn.Module, rows: Rows, plan: Sharing, side: Side
+) -> tuple[Tensor, Tensor, Deep | None]:
+    """Embeddings [B, W, H] of what is not shared, their mask [B, W], the layers' vectors in them.
+
+    Padding goes to `side`.
+    """
+    vectors, ids = _vectors(rows, plan), rows.ids[:, plan.tokens :]
+    places = _places(rows, plan, side)
+    if not ids.shape[1]:  # rows of the prompt alone
+        ids = ids.new_zeros(len(ids), 1)
+    index = places.token_index
+    at = index + plan.tokens
+    if rows.tree is not None:
+        at = rows.tree.place.gather(1, at)
+    embeds = rows.embed(embed, ids.gather(1, index), at)
+    if not len(vectors):
+        return embeds, places.mask, None
+    chosen = nn.functional.embedding(places.prompt_index, vectors)
+    embeds = torch.where(places.is_prompt[..., None], chosen, embeds)
+    layers = rows.given.layers
+    if layers is None:
+        return embeds, places.mask, None
+    at = places.is_prompt.flatten().nonzero().flatten()
+    return embeds, places.mask, Deep(layers, at, places.prompt_index.flatten()[at])
+
+
+def laid_tree(rows: Rows, plan: Sharing) -> LaidTree | None:
+    """Where the tokens of rows that end in a tree stand in what is not shared."""
+    if rows.tree is None:
+        return None
+    return rows.tree.laid_out(_places(rows, plan, "right"), plan.tokens)
+
+
+def _vectors(rows: Rows, plan: Sharing) -> Tensor:
+    """The prompt's vectors that stand in what is not shared."""
+    return rows.given.vectors[:0] if plan.prompt else rows.given.vectors
+
+
+def _places(rows: Rows, plan: Sharing, side: Side) -> Places:
+    """Where what is not shared stands."""
+    apart = None if rows.apart is None else rows.apart.behind(plan.tokens)
+    slot = (rows.slot - plan.tokens).clamp(min=0)
+    return lay_out(rows.lengths - plan.tokens, slot, len(_vectors(rows, plan)), side, apart)

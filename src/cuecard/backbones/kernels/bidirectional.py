@@ -1,0 +1,134 @@
+"""Keys and values in front of an encoder's own, given to transformers as an attention function.
+
+An encoder keeps no cache of keys and values, so a prefix cannot be one. Every layer asks for its
+attention through transformers' interface; what is registered there puts the layer's prefix in front
+of its keys and values, where every token sees it, padded or windowed as the model may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers.masking_utils import sdpa_mask
+
+from cuecard.backbones.quantization._torchao import import_transformers
+
+AttentionInterface = import_transformers().AttentionInterface
+AttentionMaskInterface = import_transformers().AttentionMaskInterface
+
+NAME = "cuecard_prefixed"
+
+# What changes scores in a way not known here.
+_STRANGE = ("s_aux", "position_bias", "alibi", "softcap")
+
+
+class NotPrefixableError(Exception):
+    """A model asks of attention what is not known here."""
+
+
+@dataclass
+class Prefixed:
+    """One forward pass.
+
+    Attributes:
+        prefix: [L, 2, R, K, P, D], R being 1 where all rows have the same; None for none.
+        front: [B, P] which of it each row sees; None for all.
+        keys_values: every layer's own keys and values [B, K, T, D], where they are kept.
+        keep: whether they are.
+        count: how many layers have asked for attention.
+    """
+
+    prefix: Tensor | None
+    front: Tensor | None = None
+    keep: bool = False
+    keys_values: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    count: int = 0
+
+
+_PASS: ContextVar[Prefixed | None] = ContextVar("prefixed pass", default=None)
+
+
+@contextmanager
+def prefixed(
+    prefix: Tensor | None, front: Tensor | None = None, *, keep: bool = False
+) -> Iterator[Prefixed]:
+    """Say what stands in front of every layer's keys and values in the calls that follow."""
+    token = _PASS.set(running := Prefixed(prefix, front, keep))
+    try:
+        yield running
+    finally:
+        _PASS.reset(token)
+
+
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention as transformers asks for it: query [B, H, T, D], key and value [B, K, T, D].
+
+    Returns:
+        [B, T, H, D] and None, since probabilities are not kept.
+
+    Raises:
+        NotPrefixableError: anything that changes scores in a way not known here.
+    """
+    running = _PASS.get()
+    strange = [name for name in _STRANGE if kwargs.get(name) is not None]
+    if running is None or strange or dropout or getattr(module, "is_causal", False):
+        raise NotPrefixableError(", ".join(strange) or "attention that looks back alone")
+    number = running.count
+    running.count += 1
+    if running.keep:
+        running.keys_values.append((key, value))
+    if running.prefix is not None:
+        keys, values = running.prefix[number].to(key.dtype).expand(-1, len(key), -1, -1, -1)
+        key, value = torch.cat([keys, key], 2), torch.cat([values, value], 2)
+        if running.front is None:
+            attention_mask = _seen_by_all(attention_mask, keys.shape[2])
+        else:
+            attention_mask = _seen_by_some(attention_mask, running.front, query.shape[2])
+    found = functional.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=attention_mask,
+        scale=scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return found.transpose(1, 2).contiguous(), None
+
+
+def _seen_by_all(mask: Tensor | None, count: int) -> Tensor | None:
+    """A mask [B, 1, T, T], of booleans or of what is added to scores, with more in front."""
+    if mask is None:
+        return None
+    return functional.pad(mask, (count, 0), value=mask.dtype == torch.bool)
+
+
+def _seen_by_some(mask: Tensor | None, front: Tensor, places: int) -> Tensor:
+    """The same where each row sees its own part [B, P] of what stands in front of T places."""
+    rows = len(front)
+    if mask is None:
+        mask = front.new_ones(rows, 1, places, places)
+    ahead = front[:, None, None].expand(-1, mask.shape[1], places, -1)
+    if mask.dtype != torch.bool:
+        least = torch.finfo(mask.dtype).min
+        ahead = mask.new_zeros(ahead.shape).masked_fill(~ahead, least)
+    return torch.cat([ahead, mask.expand(rows, -1, places, -1)], -1)
+
+
+AttentionInterface.register(NAME, attend)
+AttentionMaskInterface.register(NAME, sdpa_mask)

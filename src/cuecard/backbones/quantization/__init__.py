@@ -1,0 +1,1 @@
+"""Weights held in fewer bits."""

@@ -1,0 +1,63 @@
+"""The whole architecture on one page.
+
+A **task** turns records into encoded rows and knows nothing of models. A **method** owns trainable
+parameters and yields an **injection**. A **backbone** is a frozen model that takes a batch and an
+injection and returns logits where there is something to read. Only training, evaluation and the
+command line join the three.
+
+    records -> encoded rows -> batch -> backbone(batch, injection) -> logits at the reads -> loss
+                                              ^                                              |
+                                      method.injection()  <------- gradient, only here ------+
+
+`data` is what flows, `injections` what a method yields, `protocols` what methods and backbones are.
+"""
+
+from cuecard.types.data import Batch, Encoded, Interval, Prediction, Record, Split
+from cuecard.types.injections import Injection, InputTokens, LayerTokens, Need, PrefixKV, Slot
+from cuecard.types.protocols import (
+    Backbone,
+    Fingerprint,
+    HasDecoder,
+    Head,
+    InitContext,
+    KeptInputs,
+    Method,
+    MethodConfig,
+    ParameterGroup,
+    PeftTask,
+    Pick,
+    Reads,
+    Recomputes,
+    States,
+    Tokenizer,
+)
+
+__all__ = [
+    "Backbone",
+    "Batch",
+    "Encoded",
+    "Fingerprint",
+    "HasDecoder",
+    "Head",
+    "InitContext",
+    "Injection",
+    "InputTokens",
+    "Interval",
+    "KeptInputs",
+    "LayerTokens",
+    "Method",
+    "MethodConfig",
+    "Need",
+    "ParameterGroup",
+    "PeftTask",
+    "Pick",
+    "Prediction",
+    "PrefixKV",
+    "Reads",
+    "Recomputes",
+    "Record",
+    "Slot",
+    "Split",
+    "States",
+    "Tokenizer",
+]

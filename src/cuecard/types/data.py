@@ -1,0 +1,142 @@
+"""What goes through the program: records, encoded rows, batches, predictions.
+
+Sizes: B rows, T tokens in the longest row, N reads, S places of a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from cuecard.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+Split = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One labelled example as the user wrote it.
+
+    Attributes:
+        fields: the template's fields, by name.
+        target: the label or the text to produce; None where it is not known.
+        source: the file it came from.
+        row: its row there, counted from 1 as an editor shows it.
+        group: records of one group stay in one split; empty where it has none.
+    """
+
+    fields: Mapping[str, str]
+    target: str | None
+    source: str = ""
+    row: int = 0
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One record as token ids.
+
+    Attributes:
+        context: the rendered template, cut to length.
+        target: the continuation to learn, or the text that belongs to this one (embedding); empty
+            where it is not known.
+        slot: how many context tokens come before the prompt: 0 (prefix; before a mask, what the
+            tokenizer puts before every text), len(context) (suffix), or those before the
+            template's `{prompt}` (infix).
+        cut: how many tokens of the fields were cut away.
+        more: the same as `slot` for every further place of the prompt, in their order.
+        deal: how many vectors go to each place, the first one's too; empty for an even split.
+        mask: the place in the context of the mask token that the target is to stand for; None
+            where the target comes behind the context.
+        at: the context tokens whose states a head reads; empty for the state behind the context.
+        goal: what a head is to give there, see `TaskSpec.goal`; empty where it is not known.
+        barred: the tokens that would make the target another label (see `LabelWords`); empty where
+            it begins no other label.
+    """
+
+    context: tuple[int, ...]
+    target: tuple[int, ...]
+    slot: int
+    cut: int = 0
+    more: tuple[int, ...] = ()
+    deal: tuple[int, ...] = ()
+    mask: int | None = None
+    at: tuple[int, ...] = ()
+    goal: tuple[float, ...] = ()
+    barred: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows for one forward pass. Counts are in real tokens, so padding may stand on either side.
+
+    Attributes:
+        input_ids: [B, T] int64.
+        attention_mask: [B, T] int64, 1 for a real token; all padding on one side of each row.
+        slot: [B] int64, how many of the row's tokens come before the prompt.
+        read_rows: [N] int64, the row of each read.
+        read_at: [N] int64, the read's place: the logits that predict the row's token number
+            read_at, counted from 0 without the prompt; it may be one past the row's end. A causal
+            model has them at the place before, a masked one at the place itself.
+        target_ids: [N] int64, the token that belongs there; -100 where there is none.
+        context: [B] int64, how many of the row's tokens are the context. What comes after them is
+            the continuation, which an encoder-decoder reads in its decoder; nothing does where the
+            reads are at masks.
+        more: [B, S - 1] int64, the same as `slot` for the prompt's further places; None for one.
+        deal: how many vectors go to each of the S places; empty for an even split.
+        follows: [B, T] int64, for rows whose continuation is a tree of tokens: the number of the
+            token that each one follows, -1 for the first. A read behind token number n has
+            `read_at` n + 1. None for plain rows; see `Backbone.tree_room`.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    slot: Tensor
+    read_rows: Tensor
+    read_at: Tensor
+    target_ids: Tensor
+    context: Tensor
+    more: Tensor | None = None
+    deal: tuple[int, ...] = ()
+    follows: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.input_ids.shape[0]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        parts: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
+        tensors = {
+            n: part.to(device) for n, part in parts.items() if isinstance(part, torch.Tensor)
+        }
+        return Batch(**(parts | tensors))
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A two-sided confidence interval."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a prompt answered to one record.
+
+    Attributes:
+        index: the record's place in the list that was given.
+        answer: the label or the text.
+        scores: label -> score (calibrated if asked for); empty for text-to-text.
+        probabilities: label -> softmax of the scores; empty for text-to-text.
+    """
+
+    index: int
+    answer: str
+    scores: Mapping[str, float]
+    probabilities: Mapping[str, float]

@@ -1,0 +1,100 @@
+"""Injections: plain tensors of a prompt, and where in a model they go.
+
+Sizes: P prompt vectors, H hidden size, L layers, K key heads, D per head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+Slot = Literal["prefix", "suffix", "infix"]
+
+Need = Literal[
+    "input-tokens",
+    "token-shifts",
+    "prefix-kv",
+    "layer-tokens",
+    "decoder-tokens",
+    "next-tokens",
+    "masks",
+    "states",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class InputTokens:
+    """An injection of vectors among the input embeddings, at each row's slot.
+
+    Attributes:
+        vectors: [P, H] float32; P may be 0. In an encoder-decoder they stand in the encoder's
+            input.
+        shifts: [S, H] float32, added to the embeddings of each row's first S tokens by their place
+            in the row, the prompt not counted (DePT); None for none.
+        decoder: [D, H] float32 in front of the input of an encoder-decoder's decoder; None for
+            none, as always on a model without one.
+    """
+
+    vectors: Tensor
+    shifts: Tensor | None = None
+    decoder: Tensor | None = None
+
+    @property
+    def length(self) -> int:
+        """P + D: positions that the injection takes of every request."""
+        return len(self.vectors) + (0 if self.decoder is None else len(self.decoder))
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixKV:
+    """An injection of keys and values that every token attends to, in front of the input.
+
+    The input's positions begin behind them, as if P tokens had been run and their keys and values
+    kept; in a masked model too.
+
+    Attributes:
+        keys_values: [L, 2, K, P, D] float32: per layer keys, rotated for positions 0 to P - 1 where
+            a model rotates them, and values; K key heads (not query heads), D per head.
+    """
+
+    keys_values: Tensor
+
+    @classmethod
+    def of_matrix(cls, matrix: Tensor, layers: int, key_heads: int) -> PrefixKV:
+        """From [P, L * 2 * K * D], as PEFT lays them out."""
+        by_layer = matrix.reshape(len(matrix), layers, 2, key_heads, -1)
+        return cls(by_layer.permute(1, 2, 3, 0, 4))
+
+    @property
+    def matrix(self) -> Tensor:
+        """The same as [P, L * 2 * K * D]."""
+        return self.keys_values.permute(3, 0, 1, 2, 4).flatten(1)
+
+    @property
+    def length(self) -> int:
+        """P."""
+        return self.keys_values.shape[3]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerTokens:
+    """An injection of vectors at each row's slot, anew at every layer's input.
+
+    Attributes:
+        vectors: [L, P, H] float32; the first layer's stand among the input embeddings, the others
+            replace what the layer before made of their places.
+    """
+
+    vectors: Tensor
+
+    @property
+    def length(self) -> int:
+        """P."""
+        return self.vectors.shape[1]
+
+
+Injection = InputTokens | PrefixKV | LayerTokens

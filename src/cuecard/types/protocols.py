@@ -1,0 +1,369 @@
+"""What a backbone and a method are asked for, and what they give.
+
+Sizes: B rows, T tokens in the longest row, N reads, P prompt vectors, H hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+
+from cuecard.lazy import torch
+from cuecard.types.data import Batch, Encoded
+from cuecard.types.injections import Injection, Need, Slot
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+PeftTask = Literal["CAUSAL_LM", "SEQ_2_SEQ_LM"]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A linear layer of the task's own on the hidden states at the reads, beside the LM head.
+
+    Attributes:
+        weight: [K, H] float32.
+        bias: [K] float32.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, states: Tensor) -> Tensor:
+        """[N, K] of states [N, H]."""
+        weight, bias = (tensor.to(states.device) for tensor in (self.weight, self.bias))
+        return torch.nn.functional.linear(states, weight, bias)
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """What a model makes of vectors among its input embeddings.
+
+    Attributes:
+        hidden: [L, T, H] what each layer takes in; the first is the vectors themselves.
+        keys_values: [L, 2, K, T, D] each layer's keys and values; None for a model that keeps none
+            of one shape (recurrent layers, compressed keys).
+    """
+
+    hidden: Tensor
+    keys_values: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a prompt needs of its backbone, as SHA-256 hex digests.
+
+    Attributes:
+        config: the architecture's numbers (sizes, norms, positions).
+        tokenizer: vocabulary, special tokens, chat template and the ids of a few probe texts.
+        embeddings: the input embedding matrix, rounded to bfloat16.
+        weights: a sample of every other parameter, rounded to bfloat16.
+        quantize: the quantised form of these weights, such as "int8"; no digest.
+        adapter: the LoRA adapter that was merged into these weights, the digests above being those
+            of the weights before; "none" without one.
+    """
+
+    config: str
+    tokenizer: str
+    embeddings: str
+    weights: str
+    quantize: str = "none"
+    adapter: str = "none"
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """What cuecard asks of a tokenizer; every fast transformers tokenizer has it."""
+
+    chat_template: Any
+    eos_token_id: Any
+
+    def __call__(self, text: Any, **options: Any) -> Any: ...
+
+    def encode(self, text: str, **options: Any) -> Any: ...
+
+    def decode(self, token_ids: Any, **options: Any) -> Any: ...
+
+    def convert_ids_to_tokens(self, ids: Any, **options: Any) -> Any: ...
+
+    def apply_chat_template(self, conversation: Any, **options: Any) -> Any: ...
+
+
+class KeptInputs(Protocol):
+    """Inputs whose keys and values are computed once: how many tokens, and bytes when all are."""
+
+    @property
+    def tokens(self) -> int: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+Pick: TypeAlias = "Callable[[Tensor], Tensor]"
+"""Logits [n, V] of n continuations, also of those that have ended -> their next tokens [n]."""
+
+
+@runtime_checkable
+class Recomputes(Protocol):
+    """A backbone that can do without most activations.
+
+    Attributes:
+        recompute: whether layers run again in the backward pass instead of keeping theirs.
+    """
+
+    recompute: bool
+
+
+@runtime_checkable
+class HasDecoder(Protocol):
+    """A backbone whose decoder reads an input of its own.
+
+    Attributes:
+        decoder_embeddings: [V, H] the decoder's input embedding matrix, detached; some models share
+            it with the encoder, some do not.
+        opening_length: tokens that the decoder's input opens with, before any answer.
+    """
+
+    @property
+    def decoder_embeddings(self) -> Tensor: ...
+
+    @property
+    def opening_length(self) -> int: ...
+
+
+class Reads(Protocol):
+    """What a forward pass leaves at a batch's reads."""
+
+    def logits(self) -> Tensor:
+        """[N, V] float32, all at once."""
+        ...
+
+    def states(self) -> Tensor:
+        """[N, H] float32 hidden states, with gradients to the injection, where they are kept."""
+        ...
+
+    def nll(self, targets: Tensor) -> Tensor:
+        """[N] float32 -log p(target) of targets [N], piece by piece where logits would be many."""
+        ...
+
+    def log_probs(self, at: Tensor, tokens: Tensor) -> Tensor:
+        """[E] float32 log p(token) at reads number `at`, in ascending order, piece by piece."""
+        ...
+
+    def divergence(self, other: Any) -> Tensor:
+        """[N] float32 KL(p of the other reads || p of these), without gradients to the other."""
+        ...
+
+
+class Backbone(Protocol):
+    """A frozen model.
+
+    Attributes:
+        name: what the user called it.
+        hidden_size, num_layers, vocab_size, max_positions: its widths.
+        embeddings: [V, H] the input embedding matrix, detached.
+        counts: running totals since `reset_counts`: forward tokens, logits computed, calls, and
+            tokens whose keys and values were remembered.
+        causal: whether what stands before a prompt in the input is computed without it.
+        tree_room: up to how many places, the prompt's counted, a row may have whose continuation is
+            a tree (`Batch.follows`); 0 for a backbone that runs no trees.
+        peft_task: what PEFT calls such a model; None where PEFT runs it in another way.
+        model: the transformers model.
+    """
+
+    name: str
+    model: Any
+    causal: bool
+    tokenizer: Tokenizer
+    device: torch.device
+    dtype: torch.dtype
+    hidden_size: int
+    num_layers: int
+    vocab_size: int
+    max_positions: int
+
+    @property
+    def tree_room(self) -> int: ...
+
+    @property
+    def peft_task(self) -> PeftTask | None: ...
+
+    @property
+    def counts(self) -> dict[str, int]: ...
+
+    @property
+    def embeddings(self) -> Tensor: ...
+
+    @property
+    def fingerprint(self) -> Fingerprint: ...
+
+    def lacks(self, need: Need) -> str | None:
+        """Why this backbone cannot take what a method needs, in a few words; None if it can."""
+        ...
+
+    def states(self, vectors: Tensor) -> States:
+        """What the layers make of vectors [T, H] alone, float32 and without gradients."""
+        ...
+
+    def forward(self, batch: Batch, injection: Injection | None) -> Tensor:
+        """Logits [N, V] float32 at the batch's reads, with gradients to the injection alone."""
+        ...
+
+    def forward_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Tensor]:
+        """Each part's logits as if it were run alone, to rounding; in one pass where possible."""
+        ...
+
+    def read_many(
+        self, parts: Sequence[tuple[Batch, Injection | None]], *, states: bool = False
+    ) -> Sequence[Reads]:
+        """The same with logits that need not all be there at once.
+
+        Args:
+            states: whether hidden states are to be kept, and no logits made.
+        """
+        ...
+
+    def read_both(self, parts: Sequence[tuple[Batch, Injection | None]]) -> Sequence[Reads]:
+        """As `read_many`, with the hidden states that the LM head takes in beside the logits."""
+        ...
+
+    def sharing(
+        self,
+        rows: Sequence[Encoded],
+        injection: Injection | None,
+        *,
+        contexts: bool = False,
+    ) -> AbstractContextManager[None]:
+        """Run what all these rows begin with once, for all the passes without gradients in a block.
+
+        Passes with other rows or injections are not touched by it.
+
+        Args:
+            contexts: also run each row's own context once, and keep it.
+        """
+        ...
+
+    def generate(
+        self,
+        contexts: Sequence[Sequence[int]],
+        slots: Sequence[int],
+        injection: Injection | None,
+        max_new_tokens: int,
+        stop_ids: Sequence[int] = (),
+        *,
+        more: Sequence[Sequence[int]] = (),
+        deal: Sequence[int] = (),
+        pick: Pick | None = None,
+    ) -> list[list[int]]:
+        """Continuations, without the stop token, one per context.
+
+        Args:
+            more, deal: the prompt's further places of each row, and how many vectors go to each
+                place; see `Encoded`.
+            pick: chooses each next token, for contexts of one length; the likeliest by default.
+        """
+        ...
+
+    def remember(
+        self, inputs: Sequence[tuple[int, ...]], file: Path | None = None
+    ) -> KeptInputs | None:
+        """Compute the keys and values of what stands before a prompt once, from now on."""
+        ...
+
+    def reset_counts(self) -> None: ...
+
+    def digest(self) -> str:
+        """SHA-256 over every parameter's bytes, to prove that nothing changed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class InitContext:
+    """What a method may know when it makes its first parameters.
+
+    Attributes:
+        embeddings: [V, H] the backbone's input embedding matrix.
+        encode: text -> token ids, without special tokens.
+        special_ids: ids that no prompt should start from.
+        labels: the token ids of the task's label words; empty for text-to-text.
+        text: a sentence about the task, for a prompt that starts from text.
+        generator: the only source of randomness.
+        states: vectors [T, H] among the input embeddings -> what the backbone makes of them.
+        decoder_embeddings: [V, H] the decoder's own matrix; None for a backbone without a decoder.
+    """
+
+    embeddings: Tensor
+    encode: Callable[[str], list[int]]
+    special_ids: frozenset[int]
+    labels: tuple[tuple[int, ...], ...]
+    text: str
+    generator: torch.Generator
+    states: Callable[[Tensor], States]
+    decoder_embeddings: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterGroup:
+    """Parameters that learn at one rate.
+
+    Attributes:
+        lr: their peak learning rate; None takes the run's, which suits vectors among embeddings.
+    """
+
+    parameters: tuple[torch.nn.Parameter, ...]
+    lr: float | None = None
+
+
+class Method(Protocol):
+    """Trainable parameters that yield an injection."""
+
+    def parameters(self) -> Iterable[torch.nn.Parameter]: ...
+
+    def groups(self) -> Sequence[ParameterGroup]:
+        """The same parameters by learning rate."""
+        ...
+
+    def injection(self) -> Injection:
+        """The injection, with gradients to this method's parameters."""
+        ...
+
+    def penalty(self) -> Tensor | None:
+        """A scalar that training adds to the loss; None for none."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
+
+
+class MethodConfig(Protocol):
+    """A method's settings; `build` makes the method.
+
+    Attributes:
+        name: what users call the method.
+        needs: what its injection asks of a backbone.
+        starts: a trained prompt's tensors to start from, which `model_dump` leaves out.
+    """
+
+    name: ClassVar[str]
+    needs: ClassVar[tuple[Need, ...]]
+
+    @property
+    def asks(self) -> tuple[Need, ...]:
+        """`needs`, and what these very settings ask for besides."""
+        ...
+
+    @property
+    def slot(self) -> Slot: ...
+
+    @property
+    def starts(self) -> tuple[Tensor, ...]: ...
+
+    def build(self, context: InitContext) -> Method: ...
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]: ...
