@@ -5,7 +5,7 @@ tenths of seconds: a mistake in a command line or in a data file is reported wit
 that names such a library in its functions alone takes it from here, or by `lazy_module`; names that
 only annotations need are imported under `TYPE_CHECKING`. Where a class derives from one of theirs,
 as every `torch.nn.Module` does, the class has a file of its own, and who builds it imports it in a
-function: `tests/test_layers.py` lists those places.
+function: `tests/architecture/test_layers.py` lists those places.
 """
 
 from __future__ import annotations

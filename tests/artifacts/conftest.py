@@ -13,7 +13,7 @@ from cuecard.artifacts.manifest import Manifest
 from cuecard.backbones import CausalBackbone
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Slot
-from tiny import tiny_backbone
+from support.tiny import tiny_backbone
 
 SPEC = TaskSpec(
     kind="classification", template="Review: {text}\nLabel:", labels=("negative", "positive")

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 from cuecard.artifacts import Prompt, check_backbone
 from cuecard.backbones import CausalBackbone
 from cuecard.errors import WrongBackboneError
-from tiny import CONFIGS, tiny_backbone, tiny_model, tiny_tokenizer
+from support.tiny import CONFIGS, tiny_backbone, tiny_model, tiny_tokenizer
 
 TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
 

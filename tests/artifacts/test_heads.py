@@ -17,9 +17,9 @@ from cuecard.artifacts.tensors import HEAD_BIAS, HEAD_WEIGHT
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.tasks import TaskSpec
 from cuecard.types import Head, InputTokens
-from head_tasks import HEAD_SPEC, NUMBER, TAGS
-from reviews import SPEC
-from tiny import tiny_backbone, tiny_model
+from support.data.head_tasks import HEAD_SPEC, NUMBER, TAGS
+from support.data.reviews import SPEC
+from support.tiny import tiny_backbone, tiny_model
 
 
 def make(spec: TaskSpec = HEAD_SPEC, seed: int = 0) -> Prompt:

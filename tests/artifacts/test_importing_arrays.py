@@ -12,8 +12,8 @@ import torch
 from cuecard.artifacts import Prompt, import_npy
 from cuecard.artifacts.export import export
 from cuecard.errors import ArtifactError, WrongBackboneError
-from reviews import SPEC, reviews
-from tiny import tiny_backbone
+from support.data.reviews import SPEC, reviews
+from support.tiny import tiny_backbone
 
 
 def array(rows: int = 100, width: int = 32) -> Any:

@@ -10,7 +10,7 @@ import torch
 
 from cuecard.artifacts.nearest import nearest_prompts, similarity
 from cuecard.errors import ConfigError
-from tiny import tiny_backbone
+from support.tiny import tiny_backbone
 
 GENERATOR = torch.Generator().manual_seed(4)
 

@@ -17,7 +17,7 @@ from cuecard.errors import ArtifactError, WrongBackboneError
 from cuecard.methods.mpt import mean_start
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Slot
-from tiny import tiny_backbone
+from support.tiny import tiny_backbone
 
 TASKS = ("reviews", "tickets", "mails")
 

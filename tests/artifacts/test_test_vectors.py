@@ -13,7 +13,7 @@ from cuecard.backbones import CausalBackbone
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Encoded, Slot
-from tiny import tiny_model, tiny_tokenizer
+from support.tiny import tiny_model, tiny_tokenizer
 
 
 def test_they_hold_the_scores_of_label_words_and_top_tokens(

@@ -11,7 +11,7 @@ from cuecard.backbones.kernels.packing import Packing
 from cuecard.errors import BackboneError
 from cuecard.tasks import collate
 from cuecard.types import Batch, Encoded, InputTokens
-from tiny import CONFIGS, tiny_backbone, tiny_model, tiny_tokenizer
+from support.tiny import CONFIGS, tiny_backbone, tiny_model, tiny_tokenizer
 
 
 def batch_of(contexts: list[list[int]]) -> Batch:

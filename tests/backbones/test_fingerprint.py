@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from cuecard.backbones.fingerprint import fingerprint_of
-from tiny import CONFIGS, tiny_model, tiny_tokenizer
+from support.tiny import CONFIGS, tiny_model, tiny_tokenizer
 
 
 def test_precision_does_not_matter() -> None:

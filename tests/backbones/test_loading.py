@@ -9,7 +9,7 @@ from transformers import BertConfig, BertForMaskedLM, BertLMHeadModel, BertModel
 from cuecard.backbones import CausalBackbone, MaskedBackbone
 from cuecard.backbones.loading import choose_device, choose_dtype, load_frozen
 from cuecard.errors import BackboneError
-from tiny import tiny_backbone, tiny_model, tiny_tokenizer
+from support.tiny import tiny_backbone, tiny_model, tiny_tokenizer
 
 
 @pytest.fixture

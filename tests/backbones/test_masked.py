@@ -17,9 +17,9 @@ from cuecard.methods import DeepPrompts, PromptTuning, PTuningV2
 from cuecard.tasks import TaskSpec, collate
 from cuecard.training.capabilities import check_needs
 from cuecard.types import Encoded, InputTokens, LayerTokens, PrefixKV, Record
-from plain_masked import with_masks
-from reviews import LONG_SPEC, MASKED_SPEC, TEXT_SPEC, reviews
-from tiny import MASKED, tiny_backbone, tiny_model, tiny_tokenizer
+from support.data.reviews import LONG_SPEC, MASKED_SPEC, TEXT_SPEC, reviews
+from support.oracles.masked import with_masks
+from support.tiny import MASKED, tiny_backbone, tiny_model, tiny_tokenizer
 
 LONG = MASKED_SPEC.model_copy(update={"words": LONG_SPEC.words})
 SIZES = {

@@ -22,7 +22,7 @@ from cuecard.backbones.loading import load_frozen
 from cuecard.backbones.model_folder import _wanted, find_model
 from cuecard.errors import BackboneError
 from cuecard.names import load_backbone
-from tiny import tiny_model, tiny_tokenizer
+from support.tiny import tiny_model, tiny_tokenizer
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 99\n"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

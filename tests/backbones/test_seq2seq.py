@@ -15,8 +15,8 @@ from cuecard.backbones import Seq2SeqBackbone
 from cuecard.errors import BackboneError
 from cuecard.tasks import collate
 from cuecard.types import Encoded, Injection, InputTokens, LayerTokens, PrefixKV
-from plain_halves import ENDS, OPENINGS, encoder_embeds, plain_logits
-from tiny import SEQ2SEQ, tiny_backbone, tiny_model, tiny_tokenizer
+from support.oracles.seq2seq import ENDS, OPENINGS, encoder_embeds, plain_logits
+from support.tiny import SEQ2SEQ, tiny_backbone, tiny_model, tiny_tokenizer
 
 CONTEXTS = [tuple(range(10, 10 + length)) for length in (3, 11, 7, 11)]
 TARGETS = [(40, 41, 2), (50, 2), (60, 61, 62, 63, 2), (70, 2)]

@@ -10,8 +10,8 @@ from cuecard.backbones import causal
 from cuecard.errors import BackboneError
 from cuecard.tasks import collate
 from cuecard.types import Batch, Encoded, InputTokens, Slot
-from reviews import SPEC, reviews
-from tiny import CONFIGS, SEQ2SEQ, tiny_backbone
+from support.data.reviews import SPEC, reviews
+from support.tiny import CONFIGS, SEQ2SEQ, tiny_backbone
 
 # Models whose logits are their LM head's own product, nothing before or behind it.
 PLAIN = ("llama", "gpt2", "qwen2", "qwen3", "mistral-sliding", "bloom-alibi", "opt", "bart")

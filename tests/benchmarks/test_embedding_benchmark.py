@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 from benchmarks.embedding import main
-from reviews import reviews
-from tiny import tiny_backbone, tiny_model
+from support.data.reviews import reviews
+from support.tiny import tiny_backbone, tiny_model
 
 
 def test_it_tells_what_a_prompt_buys(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from benchmarks.many import COUNTS, main
-from reviews import reviews
-from tiny import tiny_model, tiny_tokenizer
+from support.data.reviews import reviews
+from support.tiny import tiny_model, tiny_tokenizer
 
 
 def test_it_runs(tmp_path: Path) -> None:

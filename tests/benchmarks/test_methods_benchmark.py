@@ -20,8 +20,8 @@ from benchmarks.methods_score import as_right, gain_interval, score_interval
 from benchmarks.methods_tables import methods_figure, methods_table
 from benchmarks.tables import METHODS_PAGE, ROOT, stored_methods, updated_methods
 from cuecard.methods import METHODS
-from reviews import reviews
-from tiny import tiny_model, tiny_tokenizer
+from support.data.reviews import reviews
+from support.tiny import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 

@@ -13,8 +13,8 @@ from benchmarks.methods_weights import Weights, full, lora
 from cuecard.tasks import collate
 from cuecard.training.loss import batch_loss
 from cuecard.types import Backbone
-from reviews import review_task
-from tiny import tiny_backbone
+from support.data.reviews import review_task
+from support.tiny import tiny_backbone
 
 Opened = AbstractContextManager[tuple[Backbone, Weights]]
 WAYS: dict[str, Callable[[Backbone], Opened]] = {

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.precision import interval, main
 from benchmarks.tables import PAGE, precision_table, stored_precision, updated_precision
-from reviews import reviews
-from tiny import tiny_model, tiny_tokenizer
+from support.data.reviews import reviews
+from support.tiny import tiny_model, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,8 @@ from benchmarks.tables import (
 )
 from cuecard.tasks import collate
 from cuecard.types import Encoded, InputTokens
-from reviews import reviews
-from tiny import tiny_backbone, tiny_model, tiny_tokenizer
+from support.data.reviews import reviews
+from support.tiny import tiny_backbone, tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 

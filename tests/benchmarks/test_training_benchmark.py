@@ -14,8 +14,8 @@ from benchmarks.machine import alternate
 from benchmarks.memory import peak_bytes
 from benchmarks.tables import BEGIN, END, FIGURE, PAGE, RESULTS, training_table, updated
 from benchmarks.training import main
-from reviews import reviews
-from tiny import tiny_model, tiny_tokenizer
+from support.data.reviews import reviews
+from support.tiny import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 

@@ -17,7 +17,7 @@ from cuecard.catalogue.onnx_weights import onnx_weights
 from cuecard.catalogue.progress import silent
 from cuecard.catalogue.t5 import convert_t5
 from cuecard.errors import CatalogueError
-from tiny import tiny_model, tiny_tokenizer
+from support.tiny import tiny_model, tiny_tokenizer
 
 EMBEDDINGS = ("embed_tokens", "shared", "relative_attention_bias")
 

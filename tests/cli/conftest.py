@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from command_line import Call, Done, save_rows, save_tiny
 from cuecard.cli.main import main
 from cuecard.runs.recipe import Recipe, run_recipe
-from reviews import reviews
+from support.command_line import Call, Done, save_rows, save_tiny
+from support.data.reviews import reviews
 
 WORDS = {"negative": "bad", "positive": "good"}
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from command_line import Call
 from cuecard.cli.boundary import PIPE_CLOSED, boundary, json_line
 from cuecard.errors import DataError, DataWarning, FileError
+from support.command_line import Call
 
 # A command line of a few milliseconds with the boundary of the real one.
 _SCRIPT = """

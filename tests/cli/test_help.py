@@ -9,8 +9,8 @@ import sys
 import pytest
 
 import cuecard as package
-from command_line import Call
 from cuecard.cli.main import COMMANDS, function_of
+from support.command_line import Call
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -10,8 +10,8 @@ import pytest
 from cuecard.cli.opening import open_prompt
 from cuecard.errors import WrongBackboneError
 from cuecard.runs.recipe import Recipe, run_recipe
-from reviews import reviews
-from tiny import tiny_model, tiny_tokenizer
+from support.data.reviews import reviews
+from support.tiny import tiny_model, tiny_tokenizer
 
 
 def test_the_form_is_the_prompts_unless_told_otherwise(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from command_line import save_rows
+from support.command_line import save_rows
 
 # Libraries that take from tenths of seconds to seconds to import.
 HEAVY = (

@@ -17,8 +17,8 @@ from cuecard.tasks import Task, TaskSpec
 from cuecard.training import TrainConfig
 from cuecard.training.train import train
 from cuecard.types import Record
-from reviews import LONG_SPEC, SPEC, TEXT_SPEC, review_task, title_task
-from tiny import tiny_backbone
+from support.data.reviews import LONG_SPEC, SPEC, TEXT_SPEC, review_task, title_task
+from support.tiny import tiny_backbone
 
 NEEDED = (
     "test_rows",

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from adapters import TARGETS, save_adapter, save_kind
 from cuecard.artifacts import Prompt
 from cuecard.backbones import load_frozen
 from cuecard.methods import PrefixTuning, PromptTuning
@@ -19,8 +18,9 @@ from cuecard.training.loss import batch_loss
 from cuecard.training.setup import new_method
 from cuecard.training.train import train
 from cuecard.types import Backbone, Batch, Method
-from reviews import SPEC, review_task, reviews
-from tiny import SEQ2SEQ
+from support.data.reviews import SPEC, review_task, reviews
+from support.peft_adapters import TARGETS, save_adapter, save_kind
+from support.tiny import SEQ2SEQ
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from cuecard.backbones import CausalBackbone
 from cuecard.tasks import TaskSpec, collate
 from cuecard.types import Batch, Encoded, InputTokens, Slot
-from reviews import LONG_SPEC, SPEC, reviews
-from tiny import CONFIGS, tiny_backbone
+from support.data.reviews import LONG_SPEC, SPEC, reviews
+from support.tiny import CONFIGS, tiny_backbone
 
 # What a part is: its task, its rows, its prompt's length, its slot. Of no two alike.
 PARTS: tuple[tuple[TaskSpec, slice, int, Slot], ...] = (

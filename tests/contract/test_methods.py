@@ -43,11 +43,11 @@ from cuecard.types import (
     PrefixKV,
     Record,
 )
-from plain_halves import plain_logits as plain_seq2seq
-from plain_masked import behind_prefix as masked_behind_prefix
-from plain_masked import with_masks
-from reviews import LONG_SPEC, SPEC, review_task, reviews
-from tiny import CONFIGS, MASKED, SEQ2SEQ, tiny_backbone
+from support.data.reviews import LONG_SPEC, SPEC, review_task, reviews
+from support.oracles.masked import behind_prefix as masked_behind_prefix
+from support.oracles.masked import with_masks
+from support.oracles.seq2seq import plain_logits as plain_seq2seq
+from support.tiny import CONFIGS, MASKED, SEQ2SEQ, tiny_backbone
 
 METHODS: dict[str, Callable[[], Any]] = {
     "prompt-tuning, prefix": lambda: PromptTuning(length=5, init="random"),

@@ -18,8 +18,8 @@ from cuecard.training import TrainConfig, read_log
 from cuecard.training.setup import new_method
 from cuecard.training.train import train
 from cuecard.types import Backbone, Encoded, Injection, InputTokens
-from reviews import SPEC, TEXT_SPEC, review_task, reviews
-from tiny import tiny_backbone
+from support.data.reviews import SPEC, TEXT_SPEC, review_task, reviews
+from support.tiny import tiny_backbone
 
 CAUSAL = ("llama", "gpt2", "bloom-alibi", "mistral-sliding", "gemma2-softcap")
 KINDS = (*CAUSAL, "t5-gated", "bart")

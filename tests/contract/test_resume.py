@@ -20,8 +20,8 @@ from cuecard.methods import PromptTuning, method_settings
 from cuecard.training import TrainConfig, read_log
 from cuecard.training.setup import new_method
 from cuecard.training.train import train
-from reviews import SPEC, review_task
-from tiny import tiny_backbone
+from support.data.reviews import SPEC, review_task
+from support.tiny import tiny_backbone
 
 CONFIG = TrainConfig(steps=12, batch_rows=4, eval_every=3, checkpoint_every=2)
 
@@ -109,8 +109,8 @@ from pathlib import Path
 from cuecard.methods import PromptTuning
 from cuecard.training import TrainConfig
 from cuecard.training.train import train
-from reviews import SPEC, review_task
-from tiny import tiny_backbone
+from support.data.reviews import SPEC, review_task
+from support.tiny import tiny_backbone
 config = TrainConfig.model_validate_json(sys.argv[2])
 train(tiny_backbone(), review_task(60), PromptTuning(length=4, init="random"), config,
       folder=Path(sys.argv[1]))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tickets import Run
+from support.data.tickets import Run
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from cuecard.cli.commands.train.demo_tasks import HEADLINE_PROMPTS
-from tickets import Run, tickets
-from tiny import tiny_model, tiny_tokenizer
+from support.data.tickets import Run, tickets
+from support.tiny import tiny_model, tiny_tokenizer
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from command_line import save_tiny
-from tickets import tickets
+from support.command_line import save_tiny
+from support.data.tickets import tickets
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from command_line import save_tiny
-from tickets import Run, tickets
+from support.command_line import save_tiny
+from support.data.tickets import Run, tickets
 
 pytestmark = pytest.mark.integration
 

@@ -11,7 +11,7 @@ from cuecard.evaluation.manual import ManualPrompt, default_manual_prompts, with
 from cuecard.evaluation.predict import as_predictions, predict
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Record
-from tiny import tiny_backbone
+from support.tiny import tiny_backbone
 
 SPEC = TaskSpec(
     kind="classification",

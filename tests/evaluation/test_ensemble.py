@@ -10,8 +10,8 @@ from cuecard.evaluation.ensemble import Member, combine, predict_ensemble
 from cuecard.evaluation.predict import predict
 from cuecard.tasks import collate
 from cuecard.types import Encoded, InputTokens, Prediction
-from reviews import LONG_SPEC, SPEC, TEXT_SPEC, reviews
-from tiny import tiny_backbone
+from support.data.reviews import LONG_SPEC, SPEC, TEXT_SPEC, reviews
+from support.tiny import tiny_backbone
 
 
 def said(a: float, index: int = 0) -> Prediction:

@@ -10,7 +10,7 @@ from cuecard.evaluation.predict import predict
 from cuecard.metrics.intervals import mean_interval, paired_interval
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import InputTokens, Prediction, Record
-from tiny import tiny_backbone
+from support.tiny import tiny_backbone
 
 SPEC = TaskSpec(
     kind="classification",

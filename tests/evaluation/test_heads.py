@@ -15,7 +15,7 @@ from cuecard.evaluation.heads import (
     tags,
 )
 from cuecard.types import Record
-from head_tasks import (
+from support.data.head_tasks import (
     ANSWER,
     HEAD_SPEC,
     NUMBER,
@@ -27,7 +27,7 @@ from head_tasks import (
     several_task,
     tag_task,
 )
-from tiny import tiny_tokenizer
+from support.tiny import tiny_tokenizer
 
 
 def f1(outputs: np.ndarray, gold: np.ndarray, threshold: float) -> float:

@@ -14,7 +14,7 @@ from cuecard.evaluation.likely_words import _Search, _Starts, is_long
 from cuecard.evaluation.predict import NEGLIGIBLE, predict
 from cuecard.tasks import TaskSpec
 from cuecard.types import InputTokens, Record
-from tiny import tiny_backbone
+from support.tiny import tiny_backbone
 
 TEXTS = ["one of the best films of the year", "a gob of drivel", "x", "warm and funny and true"]
 RECORDS = [Record({"text": text}, None) for text in TEXTS]

@@ -7,7 +7,7 @@ from cuecard.errors import ConfigError
 from cuecard.evaluation.manual import ManualPrompt, default_manual_prompts, with_demonstrations
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Record
-from tiny import tiny_tokenizer
+from support.tiny import tiny_tokenizer
 
 SPEC = TaskSpec(
     kind="classification",

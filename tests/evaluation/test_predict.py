@@ -17,7 +17,7 @@ from cuecard.evaluation.predict import (
 from cuecard.tasks.spec import TaskSpec
 from cuecard.tasks.word_reads import WordTree
 from cuecard.types import InputTokens, Prediction, Record
-from tiny import tiny_backbone, tiny_model, tiny_tokenizer
+from support.tiny import tiny_backbone, tiny_model, tiny_tokenizer
 
 TEXTS = [
     "one of the best films of the year",

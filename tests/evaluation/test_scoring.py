@@ -14,7 +14,7 @@ from cuecard.evaluation import gain, score_predictions
 from cuecard.evaluation.evaluate import Evaluation
 from cuecard.metrics.statistics import macro_f1, micro_f1, ranks
 from cuecard.types import Prediction, Record
-from head_tasks import ANSWER, CHOICE, NUMBER, SEVERAL
+from support.data.head_tasks import ANSWER, CHOICE, NUMBER, SEVERAL
 
 FEW = 300
 

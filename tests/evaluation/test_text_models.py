@@ -14,8 +14,8 @@ from cuecard.evaluation.text_models import STRENGTHS, Fitted, fit_tfidf, fit_vec
 from cuecard.evaluation.text_vectors import has_text_vectors, text_vectors
 from cuecard.tasks import Task, TaskSpec
 from cuecard.types import Record
-from reviews import SPEC, review_task
-from tiny import tiny_backbone, tiny_encoder
+from support.data.reviews import SPEC, review_task
+from support.tiny import tiny_backbone, tiny_encoder
 
 WORDS = {"a": "red apple", "b": "blue sea", "c": "green tree"}
 

@@ -13,7 +13,7 @@ from cuecard import LoraSettings, PromptTuning, TrainConfig, load_backbone, trai
 from cuecard.tasks import collate
 from cuecard.training.validation import validate
 from cuecard.types import InputTokens
-from reviews import SPEC, review_task
+from support.data.reviews import SPEC, review_task
 
 pytestmark = [
     pytest.mark.slow,

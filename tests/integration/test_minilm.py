@@ -16,8 +16,8 @@ from cuecard.evaluation.embedding import embed
 from cuecard.names import load_backbone
 from cuecard.serving.engine import Embedding, Held
 from cuecard.types import Encoded, Injection, InputTokens, LayerTokens, PrefixKV, Record
-from pairs import SPEC
-from serving_engine import noise, serving
+from support.data.pairs import SPEC
+from support.serving.requests import noise, serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration]
 

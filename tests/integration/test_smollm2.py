@@ -13,7 +13,7 @@ from cuecard.evaluation.predict import predict
 from cuecard.tasks import Task, collate
 from cuecard.training.setup import new_method
 from cuecard.training.train import train
-from reviews import LONG_SPEC, reviews
+from support.data.reviews import LONG_SPEC, reviews
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration]
 

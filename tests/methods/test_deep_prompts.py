@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cuecard.methods import DeepPrompts
-from starts import TABLE, context, states
+from support.init_context import TABLE, context, states
 
 
 def test_it_starts_where_prompt_tuning_would_be_in_every_layer() -> None:

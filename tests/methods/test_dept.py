@@ -7,7 +7,7 @@ import math
 import torch
 
 from cuecard.methods import DePT
-from starts import context
+from support.init_context import context
 
 
 def test_the_formula() -> None:

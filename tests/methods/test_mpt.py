@@ -8,7 +8,7 @@ import torch
 from cuecard.errors import ConfigError
 from cuecard.methods import MPT, TaskPrompts
 from cuecard.methods.mpt import mean_start
-from starts import context
+from support.init_context import context
 
 SETTINGS = MPT(length=5, init="random", factors_lr=0.03)
 

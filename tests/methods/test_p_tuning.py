@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cuecard.methods import PTuning
 from cuecard.methods.encoded_prompt import EncodedPrompt
-from starts import TABLE, context
+from support.init_context import TABLE, context
 
 ENCODERS = ["mlp", "lstm"]
 

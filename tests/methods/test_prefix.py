@@ -9,7 +9,7 @@ from torch import Tensor
 from cuecard.errors import ConfigError
 from cuecard.methods import MethodSettings, PrefixTuning, PTuningV2
 from cuecard.types import PrefixKV
-from starts import TABLE, context, states
+from support.init_context import TABLE, context, states
 
 KINDS: list[type[MethodSettings]] = [PrefixTuning, PTuningV2]
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from cuecard.methods import PromptTuning
-from starts import TABLE, context
+from support.init_context import TABLE, context
 
 
 def test_the_injection_is_the_parameter() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from cuecard.methods import ResidualPromptTuning
 from cuecard.methods.residual_prompt import ResidualPrompt
-from starts import context
+from support.init_context import context
 
 KINDS = list(itertools.product([False, True], [False, True]))
 

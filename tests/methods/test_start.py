@@ -6,7 +6,7 @@ import torch
 from cuecard.errors import ConfigError
 from cuecard.methods import METHODS, PromptTuning
 from cuecard.types import InitContext
-from starts import TABLE, context
+from support.init_context import TABLE, context
 
 
 def vectors(config: PromptTuning, of: InitContext | None = None) -> torch.Tensor:

@@ -9,9 +9,9 @@ from cuecard.errors import ConfigError
 from cuecard.methods import Wayward, method_settings
 from cuecard.training import TrainConfig
 from cuecard.training.train import train
-from reviews import review_task
-from starts import TABLE, context
-from tiny import tiny_backbone
+from support.data.reviews import review_task
+from support.init_context import TABLE, context
+from support.tiny import tiny_backbone
 
 
 def test_the_penalty() -> None:

@@ -13,7 +13,7 @@ from cuecard.artifacts.export import export
 from cuecard.tasks.batching import collate
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Encoded, InputTokens, Record
-from tiny import tiny_backbone, tiny_model
+from support.tiny import tiny_backbone, tiny_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 

@@ -9,16 +9,16 @@ import pytest
 import torch
 from peft import PeftModel
 
-from adapters import TARGETS, made_by_peft, save_adapter, save_kind
 from cuecard import Prompt
 from cuecard.backbones import load_frozen
 from cuecard.backbones.adapters.adapter import merge
 from cuecard.backbones.adapters.peft_folder import read_adapter
 from cuecard.tasks import collate
 from cuecard.types import Backbone, InputTokens
-from plain_halves import ENDS, OPENINGS
-from reviews import SPEC, reviews
-from tiny import CONFIGS, SEQ2SEQ, tiny_model
+from support.data.reviews import SPEC, reviews
+from support.oracles.seq2seq import ENDS, OPENINGS
+from support.peft_adapters import TARGETS, made_by_peft, save_adapter, save_kind
+from support.tiny import CONFIGS, SEQ2SEQ, tiny_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from cuecard.tasks import collate
 from cuecard.types import Encoded, Injection, InputTokens, PrefixKV
-from plain_masked import with_masks
-from reviews import MASKED_SPEC, reviews
-from tiny import MASKED, tiny_backbone, tiny_model
+from support.data.reviews import MASKED_SPEC, reviews
+from support.oracles.masked import with_masks
+from support.tiny import MASKED, tiny_backbone, tiny_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 

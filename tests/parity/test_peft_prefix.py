@@ -18,7 +18,7 @@ from cuecard.errors import ArtifactError, ConfigError, WrongBackboneError
 from cuecard.tasks.batching import collate
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Encoded, PrefixKV, Record
-from tiny import tiny_backbone, tiny_model
+from support.tiny import tiny_backbone, tiny_model
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),

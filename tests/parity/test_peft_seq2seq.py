@@ -17,9 +17,9 @@ from cuecard.artifacts.export import export
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.tasks import collate
 from cuecard.types import Encoded, InputTokens
-from plain_halves import ENDS, OPENINGS
-from reviews import SPEC, reviews
-from tiny import tiny_backbone, tiny_model
+from support.data.reviews import SPEC, reviews
+from support.oracles.seq2seq import ENDS, OPENINGS
+from support.tiny import tiny_backbone, tiny_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 

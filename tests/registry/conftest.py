@@ -18,7 +18,7 @@ from cuecard.backbones import CausalBackbone
 from cuecard.registry import Registry
 from cuecard.registry.objects import ObjectStore
 from cuecard.tasks.spec import TaskSpec
-from tiny import tiny_backbone
+from support.tiny import tiny_backbone
 
 SPEC = TaskSpec(
     kind="classification",
@@ -65,7 +65,7 @@ def prompts(make_prompt: MakePrompt) -> list[Path]:
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """A bucket on a server of its own; its URL. The address is in the environment, as for S3."""
-    command = [sys.executable, str(Path(__file__).with_name("s3_server.py"))]
+    command = [sys.executable, str(Path(__file__).parents[1] / "support" / "s3_server.py")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

@@ -19,9 +19,9 @@ from cuecard.registry import Contents, Registry
 from cuecard.registry.collect import collect
 from cuecard.registry.registry import MARKER
 from cuecard.registry.verify import verify
-from registry_processes import change, wrap_changes
+from support.registry_processes import change, wrap_changes
 
-SCRIPT = Path(__file__).parents[1] / "registry_processes.py"
+SCRIPT = Path(__file__).parents[1] / "support" / "registry_processes.py"
 
 
 def run(action: str, place: str, *words: object) -> None:

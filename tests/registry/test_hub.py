@@ -113,7 +113,7 @@ def test_the_hub_out_of_reach() -> None:
 @pytest.mark.integration
 def test_the_hubs_protocol(prompts: list[Path], tmp_path: Path) -> None:
     """Push, look a branch up, pull the commit: through huggingface_hub, from a server of ours."""
-    script = Path(__file__).with_name("hub_server.py")
+    script = Path(__file__).parents[1] / "support" / "hub_server.py"
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(sys.path),

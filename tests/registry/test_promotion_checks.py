@@ -16,8 +16,8 @@ from cuecard.evaluation import paired_interval
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.registry import Gates, Measuring, Registry
 from cuecard.types import Record
-from reviews import reviews
-from tiny import tiny_backbone
+from support.data.reviews import reviews
+from support.tiny import tiny_backbone
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cuecard.errors import RegistryError, SignatureError
 from cuecard.registry import Registry, Signer, read_trusted, signing
 from cuecard.registry.verify import verify
-from signing_keys import save_keys
+from support.signing_keys import save_keys
 
 
 def test_signed_and_checked(registry: Registry, prompts: list[Path], tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from cuecard.evaluation.manual import ManualPrompt
 from cuecard.names import data_source, load_backbone
 from cuecard.runs.dry_run import dry_run
 from cuecard.runs.recipe import Recipe, prompt_folder, read_recipe, resume, run_recipe
-from reviews import reviews
-from tiny import tiny_model, tiny_tokenizer
+from support.data.reviews import reviews
+from support.tiny import tiny_model, tiny_tokenizer
 
 
 @pytest.fixture

@@ -12,10 +12,10 @@ import torch
 from cuecard.artifacts import Prompt
 from cuecard.registry import Registry
 from cuecard.tasks.spec import TaskSpec
-from pairs import SPEC as PAIRS
-from reviews import SPEC, TEXT_SPEC
-from serving_app import MakePrompt, Running, running
-from tiny import tiny_backbone, tiny_encoder
+from support.data.pairs import SPEC as PAIRS
+from support.data.reviews import SPEC, TEXT_SPEC
+from support.serving.app import MakePrompt, Running, running
+from support.tiny import tiny_backbone, tiny_encoder
 
 PAIR_SPEC = TaskSpec(
     kind="classification",

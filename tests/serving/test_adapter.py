@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 import cuecard
-from adapters import save_adapter, save_kind
 from cuecard.names import load_backbone
 from cuecard.registry import Registry
 from cuecard.training import TrainConfig
 from cuecard.training.train_lora import train_lora
 from cuecard.types import Record
-from reviews import review_task
-from serving_app import MakePrompt
-from serving_process import serving
+from support.data.reviews import review_task
+from support.peft_adapters import save_adapter, save_kind
+from support.serving.app import MakePrompt
+from support.serving.process import serving
 
 pytestmark = [
     pytest.mark.integration,

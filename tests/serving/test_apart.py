@@ -15,7 +15,7 @@ from cuecard.serving.engine import Embedding, Finished, Held, Scoring, Token
 from cuecard.serving.structured import Grammars
 from cuecard.tasks.embedding import embed_rows
 from cuecard.types import Encoded, InputTokens
-from serving_engine import (
+from support.serving.requests import (
     LONGER,
     held,
     noise,
@@ -27,7 +27,7 @@ from serving_engine import (
     written,
     written_alone,
 )
-from tiny import tiny_backbone, tiny_encoder
+from support.tiny import tiny_backbone, tiny_encoder
 
 SCHEMA = {
     "type": "object",

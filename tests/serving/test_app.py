@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from serving_app import Running
+from support.serving.app import Running
 
 pytestmark = pytest.mark.anyio
 JSON = {"content-type": "application/json"}

@@ -11,7 +11,7 @@ import pytest
 
 from cuecard.serving.keys import add_key
 from cuecard.serving.limits import Limits
-from serving_app import Running, running
+from support.serving.app import Running, running
 
 pytestmark = pytest.mark.anyio
 ROUTES = {

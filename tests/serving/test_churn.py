@@ -18,13 +18,13 @@ import pytest
 
 from cuecard.backbones import load_frozen
 from cuecard.registry import Registry
-from serving_books import make_books
-from serving_cases import lasting_text
-from serving_churn import EVERY, churned
-from serving_kinds import KINDS
-from serving_llama import save_tiny_llama
-from serving_pool import make_pool
-from serving_process import Process, serving
+from support.serving.cases import lasting_text
+from support.serving.changing_registry import make_books
+from support.serving.clients import EVERY, churned
+from support.serving.engines import KINDS
+from support.serving.llama import save_tiny_llama
+from support.serving.process import Process, serving
+from support.serving.prompts import make_pool
 
 pytestmark = pytest.mark.integration
 CLIENTS, PROMPTS, NAMES = 64, 48, 8

@@ -10,8 +10,8 @@ import cuecard
 from cuecard.registry import Registry
 from cuecard.tasks import TaskSpec
 from cuecard.types import Head, Record
-from head_tasks import HEAD_SPEC
-from serving_app import MakePrompt, Running, running
+from support.data.head_tasks import HEAD_SPEC
+from support.serving.app import MakePrompt, Running, running
 
 pytestmark = pytest.mark.anyio
 TEXTS = ["a warm film", "awful, cold and poor", "nice"]

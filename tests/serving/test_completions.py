@@ -8,7 +8,7 @@ import pytest
 import cuecard
 from cuecard.registry import Registry
 from cuecard.types import Record
-from serving_app import Running, running
+from support.serving.app import Running, running
 
 pytestmark = pytest.mark.anyio
 TEXT = "a warm and funny film"

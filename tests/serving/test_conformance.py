@@ -1,4 +1,4 @@
-"""Each engine's answers are those got alone; see serving_conformance."""
+"""Each engine's answers are those got alone; see support/serving/conformance.py."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cuecard.errors import CuecardError
 from cuecard.serving.engine import Engine, Finished, Grammar, Held, Sampling
 from cuecard.serving.structured import Grammars
 from cuecard.types import Encoded, InputTokens, PrefixKV
-from serving_cases import NEW_TOKENS, Case, constrained_answer, make_cases
-from serving_conformance import (
+from support.serving.cases import NEW_TOKENS, Case, constrained_answer, make_cases
+from support.serving.conformance import (
     churned,
     drawn,
     scored,
@@ -25,8 +25,8 @@ from serving_conformance import (
     written,
     wrongly_written,
 )
-from serving_kinds import KINDS, Kind, at_work
-from serving_llama import save_tiny_llama
+from support.serving.engines import KINDS, Kind, at_work
+from support.serving.llama import save_tiny_llama
 
 TOLERANCE = 1e-4
 

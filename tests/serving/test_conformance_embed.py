@@ -17,9 +17,9 @@ from cuecard.evaluation.embedding import embed
 from cuecard.serving.engine import Embedding, Held
 from cuecard.tasks import TaskSpec
 from cuecard.types import Encoded, Injection, InputTokens, LayerTokens, PrefixKV, Record, Slot
-from serving_cases import QUESTIONS
-from serving_engine import noise, serving
-from tiny import MASKED, tiny_encoder
+from support.serving.cases import QUESTIONS
+from support.serving.requests import noise, serving
+from support.tiny import MASKED, tiny_encoder
 
 TOLERANCE = 1e-4
 APART = 2e-2

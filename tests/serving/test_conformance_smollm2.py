@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from cuecard.names import load_backbone
-from serving_cases import gap_at_departure, make_cases
-from serving_conformance import churned, other_texts, scored, wrongly_written
-from serving_kinds import KINDS, at_work
+from support.serving.cases import gap_at_departure, make_cases
+from support.serving.conformance import churned, other_texts, scored, wrongly_written
+from support.serving.engines import KINDS, at_work
 
 pytestmark = [
     pytest.mark.slow,

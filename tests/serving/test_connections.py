@@ -17,7 +17,7 @@ from cuecard.serving import responses
 from cuecard.serving.connections import Connection
 from cuecard.serving.refusals import Refusal, bad_request
 from cuecard.serving.responses import EventStream
-from serving_app import Running
+from support.serving.app import Running
 
 pytestmark = pytest.mark.anyio
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"

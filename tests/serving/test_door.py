@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from asgi import Client
 from cuecard.registry import Registry
 from cuecard.serving.keys import add_key, revoke_key
 from cuecard.serving.limits import Limits
-from serving_app import Running, running
+from support.asgi import Client
+from support.serving.app import Running, running
 
 pytestmark = pytest.mark.anyio
 ASK = {"model": "reviews", "input": "x"}

@@ -16,10 +16,10 @@ from cuecard.artifacts import Prompt
 from cuecard.registry import Registry
 from cuecard.serving.keys import add_key
 from cuecard.serving.limits import Limits
-from pairs import SPEC
-from serial_engine import SerialEngine
-from serving_app import MakePrompt, Running, running
-from tiny import tiny_backbone
+from support.data.pairs import SPEC
+from support.oracles.serial_engine import SerialEngine
+from support.serving.app import MakePrompt, Running, running
+from support.tiny import tiny_backbone
 
 pytestmark = pytest.mark.anyio
 TEXTS = ["a warm film", "awful, cold and poor", "nice"]

@@ -20,10 +20,10 @@ from torch import Tensor
 import cuecard
 from cuecard.names import load_backbone
 from cuecard.registry import Registry
-from pairs import SPEC
-from serving_app import MakePrompt
-from serving_process import Process, serving
-from tiny import tiny_encoder
+from support.data.pairs import SPEC
+from support.serving.app import MakePrompt
+from support.serving.process import Process, serving
+from support.tiny import tiny_encoder
 
 pytestmark = pytest.mark.integration
 TEXTS = ["a warm and funny film", "awful, cold and poor", "the quick brown fox", "nice"]

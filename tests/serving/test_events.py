@@ -7,7 +7,7 @@ import pytest
 
 from cuecard.errors import BackboneError, EngineError
 from cuecard.serving.engine import Finished, Generation, Token
-from serving_app import Running
+from support.serving.app import Running
 
 pytestmark = pytest.mark.anyio
 BODY = {"model": "tiny-llama", "prompt": "a film", "max_tokens": 9, "stream": True}

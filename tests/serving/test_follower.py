@@ -12,12 +12,12 @@ from cuecard.errors import EngineError, RegistryError
 from cuecard.registry import Registry, Signer, read_trusted
 from cuecard.registry.blobs import blob_key
 from cuecard.types import Record
-from pairs import SPEC as PAIRS
-from reviews import SPEC
-from serial_engine import SerialEngine
-from serving_app import MakePrompt, Running, running
-from signing_keys import save_keys
-from tiny import tiny_backbone
+from support.data.pairs import SPEC as PAIRS
+from support.data.reviews import SPEC
+from support.oracles.serial_engine import SerialEngine
+from support.serving.app import MakePrompt, Running, running
+from support.signing_keys import save_keys
+from support.tiny import tiny_backbone
 
 pytestmark = pytest.mark.anyio
 

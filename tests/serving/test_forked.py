@@ -12,8 +12,8 @@ from cuecard.serving.calls import Forked, Writing
 from cuecard.serving.engine import Finished, Generation
 from cuecard.serving.scheduler import Scheduler
 from cuecard.serving.settings import LocalSettings
-from serving_engine import held, tokens, writing, written_alone
-from tiny import tiny_backbone
+from support.serving.requests import held, tokens, writing, written_alone
+from support.tiny import tiny_backbone
 
 IDS = tokens(1, 30)
 

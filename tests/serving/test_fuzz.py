@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from serving_app import Running
+from support.serving.app import Running
 
 pytestmark = pytest.mark.anyio
 REQUESTS = 10_000

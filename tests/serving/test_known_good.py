@@ -8,7 +8,7 @@ import pytest
 
 from cuecard.registry import Registry
 from cuecard.serving.known_good import LastKnownGood
-from serving_app import running
+from support.serving.app import running
 
 pytestmark = pytest.mark.anyio
 

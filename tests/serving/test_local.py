@@ -14,7 +14,7 @@ import torch
 from cuecard.errors import BackboneError, ConfigError, EngineError
 from cuecard.serving.engine import Generation, Held, Scoring, Token
 from cuecard.types import Encoded, InputTokens
-from serving_engine import (
+from support.serving.requests import (
     LONGER,
     ONE_TOKEN,
     held,
@@ -28,7 +28,7 @@ from serving_engine import (
     written,
     written_alone,
 )
-from tiny import CONFIGS, tiny_backbone
+from support.tiny import CONFIGS, tiny_backbone
 
 KEYS = {"llama": 2, "qwen2": 2, "qwen3": 2, "mistral-sliding": 2, "gemma2-softcap": 2}
 

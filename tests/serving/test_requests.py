@@ -23,7 +23,7 @@ from cuecard.serving.requests import (
     Sent,
 )
 from cuecard.serving.responses_request import ResponsesRequest
-from serving_app import Running
+from support.serving.app import Running
 
 GOOD: dict[type[Sent], dict[str, Any]] = {
     CompletionRequest: {"model": "titles", "prompt": "x"},

@@ -13,8 +13,8 @@ from transformers import PreTrainedTokenizerFast
 
 from cuecard.serving.refusals import Refusal
 from cuecard.serving.structured import MOST_CHARACTERS, Grammars
-from serving_app import Running
-from tiny import tiny_tokenizer
+from support.serving.app import Running
+from support.tiny import tiny_tokenizer
 
 pytestmark = pytest.mark.anyio
 CHAT = {"model": "tiny-llama", "messages": [{"role": "user", "content": "a film"}]}

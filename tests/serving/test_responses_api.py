@@ -11,10 +11,10 @@ from openai.types.responses import Response
 from openai.types.responses.response_stream_event import ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from asgi import Reply
 from cuecard.errors import EngineError
 from cuecard.serving.engine import Finished, Generation, Token
-from serving_app import Running
+from support.asgi import Reply
+from support.serving.app import Running
 
 pytestmark = pytest.mark.anyio
 ROUTE = "/v1/responses"

@@ -12,7 +12,7 @@ from cuecard.errors import ConfigError
 from cuecard.serving.engine import Sampling, Token
 from cuecard.serving.sampling import Chooser, choose
 from cuecard.serving.structured import Grammars
-from tiny import tiny_tokenizer
+from support.tiny import tiny_tokenizer
 
 LOGITS = torch.tensor([2.0, 0.5, -1.0, 1.0, -20.0])
 

@@ -12,7 +12,7 @@ from cuecard.serving.engine import Finished, Held, Scoring
 from cuecard.serving.scheduler import Scheduler
 from cuecard.serving.settings import LocalSettings
 from cuecard.types import InputTokens, LayerTokens
-from serving_engine import (
+from support.serving.requests import (
     LONGER,
     ONE_TOKEN,
     held,
@@ -23,7 +23,7 @@ from serving_engine import (
     writing,
     written_alone,
 )
-from tiny import tiny_backbone
+from support.tiny import tiny_backbone
 
 
 def scheduler(backbone: Any, **settings: Any) -> Scheduler:

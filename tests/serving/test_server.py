@@ -27,11 +27,11 @@ from cuecard.registry import Registry
 from cuecard.serving.keys import add_key, revoke_key
 from cuecard.serving.server import serve
 from cuecard.serving.server_settings import Settings, check_settings
-from serial_engine import SerialEngine
-from serving_app import MakePrompt
-from serving_fill import TEXT, fill, right
-from serving_process import Process, environment, refused, serving
-from tiny import tiny_model, tiny_tokenizer
+from support.oracles.serial_engine import SerialEngine
+from support.serving.app import MakePrompt
+from support.serving.process import Process, environment, refused, serving
+from support.serving.registry import TEXT, fill, right
+from support.tiny import tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.integration
 LONG = {"model": "tiny", "prompt": TEXT, "max_tokens": 3000, "stream": True}

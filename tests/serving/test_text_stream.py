@@ -6,7 +6,7 @@ import pytest
 
 from cuecard.evaluation.predict import cut_answer
 from cuecard.serving.text_stream import TextStream
-from tiny import tiny_tokenizer
+from support.tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.tables import ROOT, serving_table, stored_serving
-from reviews import reviews
-from serving_kinds import KINDS
-from serving_llama import save_tiny_llama
+from support.data.reviews import reviews
+from support.serving.engines import KINDS
+from support.serving.llama import save_tiny_llama
 
 pytestmark = pytest.mark.integration
 

@@ -15,9 +15,9 @@ from cuecard.backbones import load_frozen
 from cuecard.errors import EngineError
 from cuecard.serving.engine import Generation, Sampling, Scoring
 from cuecard.types import Encoded
-from serving_conformance import written
-from serving_kinds import KINDS, at_work
-from serving_llama import save_tiny_llama
+from support.serving.conformance import written
+from support.serving.engines import KINDS, at_work
+from support.serving.llama import save_tiny_llama
 
 # Starts an engine on the model folder it is given, and waits.
 SCRIPT = """

@@ -17,8 +17,8 @@ from cuecard.serving.identity import Identity
 from cuecard.serving.vllm_engine import VllmEngine
 from cuecard.serving.vllm_library import VllmOptions
 from cuecard.types import Encoded, Injection, InputTokens, LayerTokens, PrefixKV
-from reviews import SPEC
-from tiny import tiny_backbone
+from support.data.reviews import SPEC
+from support.tiny import tiny_backbone
 
 VECTORS = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
 HELD = Held("abc", InputTokens(VECTORS))

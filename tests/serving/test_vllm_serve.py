@@ -13,12 +13,12 @@ import psutil
 import pytest
 
 from cuecard.backbones import load_frozen
-from serving_app import MakePrompt
-from serving_cases import lasting_text
-from serving_fill import TEXT, fill, right
-from serving_kinds import KINDS
-from serving_llama import save_tiny_llama
-from serving_process import Process, refused, serving
+from support.serving.app import MakePrompt
+from support.serving.cases import lasting_text
+from support.serving.engines import KINDS
+from support.serving.llama import save_tiny_llama
+from support.serving.process import Process, refused, serving
+from support.serving.registry import TEXT, fill, right
 
 pytestmark = pytest.mark.integration
 WORDS = ("--engine", "vllm", "--cache-bytes", str(1 << 28))

@@ -10,8 +10,8 @@ from cuecard.tasks import TaskSpec
 from cuecard.tasks.embedding import collate_texts, embed_parts, embed_rows, pooled, texts_of
 from cuecard.tasks.tokens import closing_count
 from cuecard.types import InputTokens, Record
-from pairs import SPEC
-from tiny import tiny_encoder, tiny_tokenizer
+from support.data.pairs import SPEC
+from support.tiny import tiny_encoder, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer("<s> $A </s>", mask=True)
 RECORD = Record({"text": "good fox"}, "it is a good dog")

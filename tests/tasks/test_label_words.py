@@ -9,7 +9,7 @@ import torch
 from cuecard.tasks.label_words import LabelWords
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Record
-from tiny import tiny_tokenizer
+from support.tiny import tiny_tokenizer
 
 LABELS = ("good", "good for one", "good for none", "bad")
 

@@ -13,8 +13,8 @@ from cuecard.tasks import TaskSpec, collate
 from cuecard.tasks.encoding import Encoder
 from cuecard.tasks.template import Template
 from cuecard.types import Record
-from reviews import MASKED_SPEC, SPEC
-from tiny import tiny_tokenizer
+from support.data.reviews import MASKED_SPEC, SPEC
+from support.tiny import tiny_tokenizer
 
 WORDS = "[PAD] [CLS] [SEP] [UNK] [MASK] it was great terrible fun ##s a gem review : . , ( ) [ ]"
 PIECES = "[PAD] [CLS] [SEP] [UNK] [MASK] _it _was _great great _a _gem _ . ( :"

@@ -9,8 +9,8 @@ import pytest
 from cuecard.errors import ConfigError, DataError
 from cuecard.tasks import TaskSpec
 from cuecard.types import Record
-from head_tasks import ANSWER, TAGS, answer_task
-from tiny import tiny_tokenizer
+from support.data.head_tasks import ANSWER, TAGS, answer_task
+from support.tiny import tiny_tokenizer
 
 WORDS = "the lazy dog jumps 0123 xyz"
 

@@ -13,8 +13,8 @@ from cuecard.training import TrainConfig
 from cuecard.training import activations as module
 from cuecard.training.activations import choose_activations, free_bytes, largest_batch
 from cuecard.training.train import train
-from reviews import review_task, reviews
-from tiny import tiny_backbone, tiny_model, tiny_tokenizer
+from support.data.reviews import review_task, reviews
+from support.tiny import tiny_backbone, tiny_model, tiny_tokenizer
 
 
 def test_auto_recomputes_what_would_take_half_of_what_is_free(

@@ -29,8 +29,8 @@ from cuecard.training.capabilities import (
 )
 from cuecard.training.train import train
 from cuecard.types import Need
-from reviews import review_task
-from tiny import tiny_model, tiny_tokenizer
+from support.data.reviews import review_task
+from support.tiny import tiny_model, tiny_tokenizer
 
 DOCS = Path(__file__).parents[2] / "docs" / "methods.md"
 

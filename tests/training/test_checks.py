@@ -22,10 +22,10 @@ from cuecard.training.sweep import sweep
 from cuecard.training.train import train
 from cuecard.training.train_lora import train_lora
 from cuecard.types import Record
-from head_tasks import answer_task, choice_task
-from pairs import pair_task
-from reviews import LONG_SPEC, SPEC, TEXT_SPEC, review_task, title_task
-from tiny import tiny_backbone, tiny_model, tiny_tokenizer
+from support.data.head_tasks import answer_task, choice_task
+from support.data.pairs import pair_task
+from support.data.reviews import LONG_SPEC, SPEC, TEXT_SPEC, review_task, title_task
+from support.tiny import tiny_backbone, tiny_model, tiny_tokenizer
 
 METHOD = PromptTuning(length=4, init="random")
 CONFIG = TrainConfig(steps=2, batch_rows=4)

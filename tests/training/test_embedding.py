@@ -21,8 +21,8 @@ from cuecard.training import SweepConfig, TrainConfig
 from cuecard.training.sweep import sweep
 from cuecard.training.train import train
 from cuecard.types import InputTokens, Record
-from pairs import SPEC, pair_task, pairs
-from tiny import tiny_backbone, tiny_encoder
+from support.data.pairs import SPEC, pair_task, pairs
+from support.tiny import tiny_backbone, tiny_encoder
 
 CONFIG = TrainConfig(steps=40, batch_rows=8, eval_every=10)
 

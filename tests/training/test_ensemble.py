@@ -13,8 +13,8 @@ from cuecard.methods import PromptTuning
 from cuecard.training import TrainConfig
 from cuecard.training.ensemble import distil, member_of, train_ensemble
 from cuecard.training.train import train
-from reviews import LONG_SPEC, SPEC, review_task, title_task
-from tiny import tiny_backbone
+from support.data.reviews import LONG_SPEC, SPEC, review_task, title_task
+from support.tiny import tiny_backbone
 
 METHOD = PromptTuning(length=4, init="random")
 

@@ -13,8 +13,8 @@ from cuecard.tasks import Task
 from cuecard.training import TrainConfig
 from cuecard.training.train import train
 from cuecard.types import Record
-from head_tasks import NUMBER
-from tiny import tiny_backbone
+from support.data.head_tasks import NUMBER
+from support.tiny import tiny_backbone
 
 
 @pytest.mark.parametrize("tested", [1, 3])

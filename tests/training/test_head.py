@@ -22,7 +22,7 @@ from cuecard.training.answer import answer
 from cuecard.training.head import head_loss
 from cuecard.training.sweep import sweep
 from cuecard.training.train import train
-from head_tasks import (
+from support.data.head_tasks import (
     ANSWER,
     HEAD_SPEC,
     NUMBER,
@@ -35,8 +35,8 @@ from head_tasks import (
     several_task,
     tag_task,
 )
-from reviews import review_task
-from tiny import tiny_backbone, tiny_encoder
+from support.data.reviews import review_task
+from support.tiny import tiny_backbone, tiny_encoder
 
 METHOD = PromptTuning(length=8, init="random")
 CONFIG = TrainConfig(steps=150, batch_rows=16, head_lr=0.01)

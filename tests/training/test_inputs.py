@@ -10,8 +10,8 @@ from cuecard.methods import PromptTuning
 from cuecard.training import TrainConfig
 from cuecard.training.inputs import choose_place
 from cuecard.training.train import train
-from reviews import review_task
-from tiny import tiny_backbone
+from support.data.reviews import review_task
+from support.tiny import tiny_backbone
 
 LATE = PromptTuning(length=4, init="random", slot="suffix")
 HUGE = 2**60

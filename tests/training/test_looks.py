@@ -18,8 +18,8 @@ from cuecard.training.looks import Looks, plan_looks, training_tokens
 from cuecard.training.setup import encode_rows
 from cuecard.training.train import train
 from cuecard.types import Record
-from reviews import review_task
-from tiny import tiny_backbone
+from support.data.reviews import review_task
+from support.tiny import tiny_backbone
 
 PARTS = ("good", "bad", "one", "for", "none")
 LABELS = tuple(f"{a} {b} {c} one" for a in PARTS for b in PARTS for c in PARTS)

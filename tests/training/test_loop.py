@@ -21,8 +21,8 @@ from cuecard.training.loss import batch_losses, resolve_loss
 from cuecard.training.member import Member
 from cuecard.training.setup import new_method
 from cuecard.training.validation import Validation
-from reviews import LONG_SPEC, review_task, title_task
-from tiny import tiny_backbone
+from support.data.reviews import LONG_SPEC, review_task, title_task
+from support.tiny import tiny_backbone
 
 BASE = TrainConfig(steps=9, batch_rows=4, eval_every=3, lr=0.05)
 # Of no two alike: task, method, and settings of the training.

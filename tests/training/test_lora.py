@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from adapters import made_by_peft
 from cuecard.errors import ConfigError
 from cuecard.tasks import collate
 from cuecard.training.lora import Lora, LoraSettings, merged
 from cuecard.training.loss import batch_loss
 from cuecard.types import Backbone
-from plain_halves import ENDS, OPENINGS
-from reviews import LONG_SPEC, reviews
-from tiny import SEQ2SEQ, tiny_backbone
+from support.data.reviews import LONG_SPEC, reviews
+from support.oracles.seq2seq import ENDS, OPENINGS
+from support.peft_adapters import made_by_peft
+from support.tiny import SEQ2SEQ, tiny_backbone
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 

@@ -15,8 +15,8 @@ from cuecard.tasks import TaskSpec
 from cuecard.training.label_sample import NEGATIVES, Sample, sample_labels
 from cuecard.training.loss import Part, batch_loss, batch_losses, resolve_loss
 from cuecard.types import InputTokens
-from reviews import LONG_SPEC, SPEC, TEXT_SPEC, reviews
-from tiny import CONFIGS, tiny_backbone, tiny_model, tiny_tokenizer
+from support.data.reviews import LONG_SPEC, SPEC, TEXT_SPEC, reviews
+from support.tiny import CONFIGS, tiny_backbone, tiny_model, tiny_tokenizer
 
 
 def reference(model: Any, rows: Any, vectors: torch.Tensor, words: list[int] | None) -> Any:

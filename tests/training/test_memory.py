@@ -7,7 +7,7 @@ import pytest
 
 from cuecard.training.activations import choose_activations
 from cuecard.training.memory import fit_together
-from tiny import tiny_backbone
+from support.tiny import tiny_backbone
 
 
 def test_what_fits_goes_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,8 +31,8 @@ from cuecard.training.multitask import multitask
 from cuecard.training.setup import init_context
 from cuecard.training.train import train
 from cuecard.types import InputTokens
-from reviews import LONG_SPEC, SPEC, TEXT_SPEC, review_task, reviews, title_task
-from tiny import SEQ2SEQ, tiny_backbone, tiny_model, tiny_tokenizer
+from support.data.reviews import LONG_SPEC, SPEC, TEXT_SPEC, review_task, reviews, title_task
+from support.tiny import SEQ2SEQ, tiny_backbone, tiny_model, tiny_tokenizer
 
 METHOD = MPT(length=4, init="random")
 CONFIG = TrainConfig(steps=8, batch_rows=4, eval_every=4, checkpoint_every=2)

@@ -22,9 +22,9 @@ from cuecard.training.multitask import multitask
 from cuecard.training.sweep import sweep
 from cuecard.training.train import train
 from cuecard.training.train_lora import train_lora
-from head_tasks import number_task
-from reviews import review_task, title_task
-from tiny import tiny_backbone
+from support.data.head_tasks import number_task
+from support.data.reviews import review_task, title_task
+from support.tiny import tiny_backbone
 
 METHOD = PromptTuning(length=3, init="random")
 CONFIG = TrainConfig(steps=6, batch_rows=8, eval_every=3, checkpoint_every=2)

@@ -16,8 +16,8 @@ from cuecard.training.capabilities import is_late
 from cuecard.training.setup import new_method
 from cuecard.training.train import train
 from cuecard.types import InputTokens
-from reviews import LONG_SPEC, SPEC, review_task, title_task
-from tiny import tiny_backbone
+from support.data.reviews import LONG_SPEC, SPEC, review_task, title_task
+from support.tiny import tiny_backbone
 
 KINDS = ("t5-gated", "bart")
 

@@ -21,8 +21,8 @@ from cuecard.methods import PromptTuning
 from cuecard.training import Sweep, SweepConfig, TrainConfig, read_log
 from cuecard.training.sweep import sweep
 from cuecard.training.train import train
-from reviews import LONG_SPEC, review_task
-from tiny import tiny_backbone
+from support.data.reviews import LONG_SPEC, review_task
+from support.tiny import tiny_backbone
 
 METHOD = PromptTuning(length=4, init="random")
 CONFIG = TrainConfig(steps=12, batch_rows=4, eval_every=3, checkpoint_every=2)

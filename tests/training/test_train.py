@@ -19,8 +19,8 @@ from cuecard.methods import PromptTuning, method_settings
 from cuecard.training import TrainConfig
 from cuecard.training.answer import answer
 from cuecard.training.train import train
-from reviews import LONG_SPEC, SPEC, review_task, title_task
-from tiny import tiny_backbone
+from support.data.reviews import LONG_SPEC, SPEC, review_task, title_task
+from support.tiny import tiny_backbone
 
 METHOD = PromptTuning(length=8, init="random")
 

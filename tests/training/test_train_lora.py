@@ -10,7 +10,6 @@ import pytest
 import torch
 from peft import PeftModel
 
-from adapters import save_adapter, save_kind
 from cuecard import LoraSettings, Prompt, PromptTuning, TrainConfig, train, train_lora
 from cuecard.backbones import load_frozen
 from cuecard.backbones.adapters.peft_folder import read_adapter
@@ -20,9 +19,10 @@ from cuecard.tasks import Task, collate
 from cuecard.training import read_log
 from cuecard.training.validation import validate
 from cuecard.types import InputTokens
-from plain_halves import ENDS, OPENINGS
-from reviews import SPEC, review_task
-from tiny import SEQ2SEQ, tiny_model
+from support.data.reviews import SPEC, review_task
+from support.oracles.seq2seq import ENDS, OPENINGS
+from support.peft_adapters import save_adapter, save_kind
+from support.tiny import SEQ2SEQ, tiny_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 

@@ -11,8 +11,8 @@ from cuecard.methods import PromptTuning
 from cuecard.training import TrainConfig
 from cuecard.training.train import new_method, train
 from cuecard.training.validation import validate
-from reviews import SPEC, review_task
-from tiny import tiny_backbone
+from support.data.reviews import SPEC, review_task
+from support.tiny import tiny_backbone
 
 METHOD = PromptTuning(length=4, init="random")
 

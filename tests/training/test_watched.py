@@ -13,8 +13,8 @@ from cuecard.methods import PromptTuning
 from cuecard.training import TrainConfig
 from cuecard.training.train import train
 from cuecard.training.watched import is_looked_at
-from reviews import review_task
-from tiny import tiny_backbone
+from support.data.reviews import review_task
+from support.tiny import tiny_backbone
 
 
 class Terminal(io.StringIO):

@@ -9,7 +9,6 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from adapters import TARGETS, change_config, save_adapter, save_kind
 from cuecard.artifacts import Prompt, check_backbone
 from cuecard.backbones import load_frozen
 from cuecard.backbones.adapters.adapter import merge
@@ -17,8 +16,9 @@ from cuecard.backbones.adapters.peft_folder import read_adapter
 from cuecard.errors import AdapterError, WrongBackboneError
 from cuecard.tasks import collate
 from cuecard.types import Backbone
-from reviews import SPEC, reviews
-from tiny import tiny_model
+from support.data.reviews import SPEC, reviews
+from support.peft_adapters import TARGETS, change_config, save_adapter, save_kind
+from support.tiny import tiny_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from adapters import change_config, change_tensors, save_adapter
 from cuecard.backbones.adapters import peft_folder
 from cuecard.backbones.adapters.peft_folder import CONFIG_FILE, TENSOR_FILE, read_adapter
 from cuecard.errors import AdapterError, BackboneError
+from support.peft_adapters import change_config, change_tensors, save_adapter
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cuecard.tasks import collate
 from cuecard.types import Batch, Encoded, Injection, InputTokens, LayerTokens, PrefixKV
-from tiny import MASKED, tiny_backbone
+from support.tiny import MASKED, tiny_backbone
 
 every = pytest.mark.parametrize("kind", MASKED)
 Parts = list[tuple[Batch, Injection | None]]

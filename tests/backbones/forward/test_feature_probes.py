@@ -8,7 +8,7 @@ import torch
 from cuecard.errors import BackboneError
 from cuecard.tasks import collate
 from cuecard.types import Encoded, InputTokens
-from tiny import CONFIGS, tiny_backbone
+from support.tiny import CONFIGS, tiny_backbone
 
 NEEDS = ("input-tokens", "token-shifts", "prefix-kv", "layer-tokens")
 

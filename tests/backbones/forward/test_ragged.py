@@ -12,7 +12,7 @@ from cuecard.backbones.forward.ragged import Inlaid, RaggedRun, Stretch
 from cuecard.backbones.kernels.decoding import Block
 from cuecard.tasks import collate
 from cuecard.types import Encoded, Injection, InputTokens, LayerTokens, PrefixKV
-from tiny import CONFIGS, tiny_backbone
+from support.tiny import CONFIGS, tiny_backbone
 
 PACKED = [kind for kind in CONFIGS if kind != "bloom-alibi"]
 TEXTS = ("one of the best films of the year", "a gob of drivel", "it is good and not bad : " * 4)

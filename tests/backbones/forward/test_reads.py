@@ -12,8 +12,8 @@ from cuecard.evaluation.predict import predict
 from cuecard.tasks import collate
 from cuecard.training.loss import batch_loss
 from cuecard.types import Batch, InputTokens
-from reviews import LONG_SPEC, reviews
-from tiny import CONFIGS, tiny_backbone, tiny_tokenizer
+from support.data.reviews import LONG_SPEC, reviews
+from support.tiny import CONFIGS, tiny_backbone, tiny_tokenizer
 
 PIECE = 3
 

@@ -13,7 +13,7 @@ from cuecard.backbones.kernels.checkpointing import decoder_layers
 from cuecard.errors import BackboneError
 from cuecard.tasks import collate
 from cuecard.types import Batch, Encoded, InputTokens
-from tiny import CONFIGS, tiny_backbone
+from support.tiny import CONFIGS, tiny_backbone
 
 ROWS = [[10 + i, 11, *range(20, 40 + i)] for i in range(1, 7)]
 SLOTS = ("prefix", "suffix", "middle")

@@ -10,7 +10,7 @@ from cuecard.backbones.kernels.input_cache import InputCache, Shape
 from cuecard.errors import FileError
 from cuecard.tasks import collate
 from cuecard.types import Batch, Encoded, InputTokens
-from tiny import CONFIGS, tiny_backbone
+from support.tiny import CONFIGS, tiny_backbone
 
 INPUTS = [(10 + i, 11, *range(20, 20 + 5 * i)) for i in range(1, 9)]
 

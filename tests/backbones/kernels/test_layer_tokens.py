@@ -11,7 +11,7 @@ from cuecard.backbones.kernels.layer_tokens import Deep, replacing, watching
 from cuecard.errors import BackboneError
 from cuecard.tasks import collate
 from cuecard.types import Encoded, InputTokens, LayerTokens, PrefixKV
-from tiny import CONFIGS, tiny_backbone, tiny_model
+from support.tiny import CONFIGS, tiny_backbone, tiny_model
 
 VECTORS = torch.randn(4, 32, generator=torch.Generator().manual_seed(2))
 

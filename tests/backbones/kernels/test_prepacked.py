@@ -8,7 +8,7 @@ from torch import nn
 
 from cuecard.backbones.forward.ragged import Stretch
 from cuecard.backbones.kernels.prepacked import nbytes, prepacked
-from tiny import tiny_backbone
+from support.tiny import tiny_backbone
 
 needs_onednn = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="torch without oneDNN"

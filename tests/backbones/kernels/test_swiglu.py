@@ -8,7 +8,7 @@ from torch import nn
 
 from cuecard.backbones.kernels.fused import Fused
 from cuecard.backbones.kernels.swiglu import SwiGlu, gated_mlp
-from tiny import tiny_model
+from support.tiny import tiny_model
 
 
 def test_values_and_gradients() -> None:

@@ -10,7 +10,7 @@ import torch
 from cuecard.tasks.batching import collate
 from cuecard.tasks.word_reads import WordTree, collate_words, layout_for
 from cuecard.types import Encoded, InputTokens, LayerTokens, PrefixKV
-from tiny import CONFIGS, MASKED, SEQ2SEQ, tiny_backbone
+from support.tiny import CONFIGS, MASKED, SEQ2SEQ, tiny_backbone
 
 WORDS = [(7, 8, 9), (7, 8), (7, 10, 11, 12), (13,), (7, 8, 14, 15), (16, 17)]
 CONTEXTS = [(5, 6, 30, 31, 32), (5, 6, 40), (5, 6, 50, 51, 52, 53, 54, 55)]

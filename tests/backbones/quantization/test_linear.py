@@ -14,7 +14,7 @@ from cuecard.backbones.quantization.linear import (
 )
 from cuecard.backbones.quantization.quantize import quantize_linears
 from cuecard.backbones.quantization.weights import quantized_buffers, weight_bytes, weight_count
-from tiny import tiny_model
+from support.tiny import tiny_model
 
 FORMS: tuple[Form, ...] = ("int8", "int4")
 WORST = {"int8": 0.01, "int4": 0.12}

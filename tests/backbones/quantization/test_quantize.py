@@ -26,8 +26,8 @@ from cuecard.tasks import collate
 from cuecard.training import TrainConfig
 from cuecard.training.train import train
 from cuecard.types import Encoded, InputTokens
-from reviews import MASKED_SPEC, review_task, reviews
-from tiny import CONFIGS, MASKED, SEQ2SEQ, tiny_backbone, tiny_model, tiny_tokenizer
+from support.data.reviews import MASKED_SPEC, review_task, reviews
+from support.tiny import CONFIGS, MASKED, SEQ2SEQ, tiny_backbone, tiny_model, tiny_tokenizer
 
 CPU = torch.device("cpu")
 ROWS = [[10 + i, 11, *range(20, 30 + i)] for i in range(1, 7)]

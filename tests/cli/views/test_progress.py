@@ -17,8 +17,8 @@ from cuecard.comparison.prove import prove
 from cuecard.methods import PromptTuning
 from cuecard.training import TrainConfig
 from cuecard.training.train import train
-from reviews import review_task
-from tiny import tiny_backbone
+from support.data.reviews import review_task
+from support.tiny import tiny_backbone
 
 CONTROL = "\x1b"
 

@@ -12,8 +12,8 @@ from cuecard.cli.views.sweep import SweepView
 from cuecard.methods import PromptTuning
 from cuecard.training import SweepConfig, TrainConfig
 from cuecard.training.sweep import sweep
-from reviews import review_task
-from tiny import tiny_backbone
+from support.data.reviews import review_task
+from support.tiny import tiny_backbone
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from command_line import Call
 from cuecard.catalogue import BACKBONES
 from cuecard.catalogue.manifest import write_manifest
+from support.command_line import Call
 
 ENTRY = BACKBONES["smollm2-135m-instruct"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from command_line import Call
 from cuecard.cli import doctor_checks
 from cuecard.cli.commands.machine.doctor_checks import Check
+from support.command_line import Call
 
 GOOD = Check("Memory", True, "8 GB free")
 BAD = Check("Disk", False, "0.1 GB free at /tmp [full]", "free some space")

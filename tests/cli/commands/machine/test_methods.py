@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from command_line import Call
 from cuecard.artifacts import Prompt
 from cuecard.methods import METHODS
+from support.command_line import Call
 
 
 def test_the_table(cuecard: Call) -> None:

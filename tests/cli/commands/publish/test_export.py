@@ -11,7 +11,7 @@ import torch
 from safetensors.numpy import load_file
 
 import cuecard as library
-from command_line import Call
+from support.command_line import Call
 
 
 def test_forms(cuecard: Call, run: Path, tmp_path: Path) -> None:

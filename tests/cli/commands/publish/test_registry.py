@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import cuecard as library
-from command_line import Call, save_rows
 from cuecard.registry import Registry
-from reviews import reviews
-from signing_keys import save_keys
+from support.command_line import Call, save_rows
+from support.data.reviews import reviews
+from support.signing_keys import save_keys
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from command_line import Call
 from cuecard.serving.keys import KeyRing
+from support.command_line import Call
 
 
 def test_a_key_from_its_making_to_its_end(cuecard: Call, tmp_path: Path) -> None:

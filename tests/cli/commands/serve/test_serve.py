@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from command_line import Call
 from cuecard.registry.registry import MARKER
+from support.command_line import Call
 
 
 def empty(folder: Path) -> Path:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from adapters import change_tensors, save_adapter
-from command_line import Call
 from cuecard.backbones.adapters.peft_folder import read_adapter
+from support.command_line import Call
+from support.peft_adapters import change_tensors, save_adapter
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cuecard.catalogue import BACKBONES, is_catalogue_name
 from cuecard.cli.commands.train.demo_tasks import HEADLINE_PROMPTS, SENTENCES, demo_of
 from cuecard.tasks import TaskSpec
-from tiny import tiny_tokenizer
+from support.tiny import tiny_tokenizer
 
 
 def test_reviews_are_the_first_demo() -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from command_line import Call
 from cuecard.artifacts import Prompt
 from cuecard.tasks import Task
-from head_tasks import (
+from support.command_line import Call
+from support.data.head_tasks import (
     answer_task,
     choice_task,
     head_task,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from command_line import Call
-from pairs import pairs
-from tiny import tiny_backbone, tiny_model
+from support.command_line import Call
+from support.data.pairs import pairs
+from support.tiny import tiny_backbone, tiny_model
 
 
 @pytest.fixture(scope="module")

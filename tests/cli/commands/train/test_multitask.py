@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 
-from command_line import Call
 from cuecard.artifacts import Prompt, SharedPrompt
+from support.command_line import Call
 
 WORDS = {"negative": "bad", "positive": "good"}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from command_line import Call
 from cuecard.artifacts import Prompt
-from tiny import tiny_backbone, tiny_model, tiny_tokenizer
+from support.command_line import Call
+from support.tiny import tiny_backbone, tiny_model, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 import cuecard.runs.sweep_recipe as sweep_recipe
-from command_line import Call
 from cuecard.runs.recipe import Recipe, read_recipe
+from support.command_line import Call
 
 TEMPLATE = r"Review: {text}\nSentiment:"
 

@@ -11,13 +11,20 @@ from typing import Any
 import pytest
 import yaml
 
-from command_line import Call, save_tiny
 from cuecard.artifacts import Prompt
 from cuecard.tasks import Task
-from head_tasks import answer_task, choice_task, head_task, number_task, several_task, tag_task
-from pairs import pair_task
-from reviews import review_task, title_task
-from tiny import tiny_model, tiny_tokenizer
+from support.command_line import Call, save_tiny
+from support.data.head_tasks import (
+    answer_task,
+    choice_task,
+    head_task,
+    number_task,
+    several_task,
+    tag_task,
+)
+from support.data.pairs import pair_task
+from support.data.reviews import review_task, title_task
+from support.tiny import tiny_model, tiny_tokenizer
 
 TASKS: dict[str, Callable[[int], Task]] = {
     "classification": review_task,

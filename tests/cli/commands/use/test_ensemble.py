@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from command_line import Call
 from cuecard.artifacts import Prompt
+from support.command_line import Call
 
 
 def test_several_prompts_answer_as_one(cuecard: Call, run: Path, data: Path) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 import cuecard as library
-from command_line import Call, save_rows, save_tiny
 from cuecard.cli.views.console import console
 from cuecard.cli.views.evaluation import print_evaluation
 from cuecard.evaluation import score_predictions
 from cuecard.tasks import TaskSpec
 from cuecard.types import Prediction, Record
-from reviews import TEXT_SPEC
+from support.command_line import Call, save_rows, save_tiny
+from support.data.reviews import TEXT_SPEC
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import cuecard as library
-from command_line import Call
+from support.command_line import Call
 
 
 def test_facts(cuecard: Call, run: Path, backbone: Path) -> None:

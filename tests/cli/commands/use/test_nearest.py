@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from command_line import Call
 from cuecard.artifacts import Prompt
 from cuecard.backbones.loading import load_frozen
+from support.command_line import Call
 
 
 def test_the_ranking(cuecard: Call, run: Path, backbone: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import cuecard as library
-from command_line import Call
+from support.command_line import Call
 
 
 def feed(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:

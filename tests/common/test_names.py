@@ -10,7 +10,7 @@ from cuecard.backbones import TAKES
 from cuecard.catalogue import BACKBONES, DATASETS
 from cuecard.errors import BackboneError, CatalogueError
 from cuecard.names import data_source, load_backbone, sentence_encoder
-from tiny import MASKED, SEQ2SEQ, tiny_backbone, tiny_model
+from support.tiny import MASKED, SEQ2SEQ, tiny_backbone, tiny_model
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", *SEQ2SEQ, *MASKED])

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from asgi import Client
 from cuecard.registry import Registry
 from cuecard.serving.app import Parts, build_app
 from cuecard.serving.door import Gate
@@ -23,7 +22,8 @@ from cuecard.serving.metrics import Metrics
 from cuecard.serving.server_settings import SystemMessages
 from cuecard.serving.service import Service
 from cuecard.serving.shelf import Shelf
-from serial_engine import SerialEngine
+from support.asgi import Client
+from support.oracles.serial_engine import SerialEngine
 
 MakePrompt = Callable[..., Path]
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tiny import tiny_tokenizer
+from support.tiny import tiny_tokenizer
 
 
 def save_tiny_llama(folder: Path) -> Path:

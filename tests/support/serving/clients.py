@@ -15,9 +15,9 @@ import httpx2
 import psutil
 
 from cuecard.registry import Registry
-from serving_books import Book, Mover
-from serving_cases import QUESTIONS
-from serving_pool import Known
+from support.serving.cases import QUESTIONS
+from support.serving.changing_registry import Book, Mover
+from support.serving.prompts import Known
 
 EVERY = 25  # requests to a change of the registry
 _TOLERANCE = 1e-4

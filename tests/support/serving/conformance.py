@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cuecard.serving.engine import Engine, Finished, Generation, Held, Sampling, Token
-from serving_cases import Case
+from support.serving.cases import Case
 
 
 @dataclass

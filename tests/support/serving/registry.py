@@ -8,8 +8,8 @@ from typing import Any
 import cuecard
 from cuecard.registry import Registry
 from cuecard.types import Record
-from reviews import TEXT_SPEC
-from serving_app import MakePrompt
+from support.data.reviews import TEXT_SPEC
+from support.serving.app import MakePrompt
 
 TEXT = "a warm and funny film"
 

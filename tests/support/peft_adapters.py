@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
-from tiny import SEQ2SEQ, tiny_model, tiny_tokenizer
+from support.tiny import SEQ2SEQ, tiny_model, tiny_tokenizer
 
 # Names of matrices to adapt, in attention and behind it.
 TARGETS = {

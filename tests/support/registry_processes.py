@@ -1,8 +1,8 @@
 """Processes that do something to a registry, and what befalls them. Run as a script, it forks them.
 
-processes.py kill PLACE PROMPT PROMPT    at the n-th change to the store, for every n
-processes.py at-once PLACE PROMPT ...    one pushes each prompt, all at the same moment
-processes.py promote PLACE VERSION ...   one promotes each version, all at the same moment
+registry_processes.py kill PLACE PROMPT PROMPT    at the n-th change to the store, for every n
+registry_processes.py at-once PLACE PROMPT ...    one pushes each prompt, all at the same moment
+registry_processes.py promote PLACE VERSION ...   one promotes each version, all at the same moment
 """
 
 from __future__ import annotations

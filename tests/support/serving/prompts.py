@@ -13,7 +13,7 @@ import cuecard
 from cuecard.artifacts import Prompt
 from cuecard.tasks import TaskSpec
 from cuecard.types import Backbone, InputTokens, Record, Slot
-from serving_cases import (
+from support.serving.cases import (
     LABELS,
     LENGTHS,
     NEW_TOKENS,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from cuecard.tasks import Task, TaskSpec
 from cuecard.types import Record
-from reviews import SPEC, reviews
+from support.data.reviews import SPEC, reviews
 
 HEAD_SPEC = SPEC.model_copy(update={"head": "trained"})
 SEVERAL = TaskSpec(kind="multi-label", template="{text}\nLabels:", labels=("dog", "fox", "fun"))

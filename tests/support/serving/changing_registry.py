@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from cuecard.registry import Registry
 from cuecard.registry.aliases import places
-from serving_pool import Known
+from support.serving.prompts import Known
 
 ALIAS = "production"
 _FEWEST = 2  # versions that a name keeps

@@ -1,0 +1,1 @@
+"""Small labelled data sets that a tiny backbone can learn."""

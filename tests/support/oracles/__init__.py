@@ -1,0 +1,1 @@
+"""Plain implementations that results are compared with: a row at a time, no padding, no cache."""
