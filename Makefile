@@ -58,9 +58,9 @@ $(VLLM_STAMP): pyproject.toml constraints-vllm.txt
 	@touch $@
 
 test-vllm: $(VLLM_STAMP)  ## the engine on the real vLLM in an environment of its own; Linux, 4 GB of disk
-	OMP_NUM_THREADS=1 $(VLLM)/bin/pytest tests/serving/test_conformance.py \
-		tests/serving/test_conformance_smollm2.py tests/serving/test_vllm_engine.py \
-		tests/serving/test_vllm_end.py tests/serving/test_vllm_serve.py tests/serving/test_churn.py \
+	OMP_NUM_THREADS=1 $(VLLM)/bin/pytest tests/engine/test_conformance.py \
+		tests/engine/test_conformance_smollm2.py tests/engine/vllm/test_vllm_engine.py \
+		tests/engine/vllm/test_vllm_end.py tests/serving/test_vllm_serve.py tests/serving/test_churn.py \
 		tests/serving/test_vllm_benchmark.py $(ARGS)
 
 bench-training: $(STAMP)  ## steps and time to accuracy against PEFT; half an hour

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import psutil
 
+from cuecard.engine.protocol import Engine, Generation, Held, Sampling, Scoring, Token
 from cuecard.errors import CuecardError
-from cuecard.serving.engine import Engine, Generation, Held, Sampling, Scoring, Token
 from cuecard.types import Encoded
 
 Answer = TypeVar("Answer")

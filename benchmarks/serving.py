@@ -40,9 +40,9 @@ from benchmarks.serving_requests import (
 from benchmarks.tables import ROOT
 from cuecard import load_backbone
 from cuecard.backbones.quantization.forms import Precision
-from cuecard.serving.engine import Scoring
-from cuecard.serving.local import LocalEngine
-from cuecard.serving.settings import LocalSettings
+from cuecard.engine.local.engine import LocalEngine
+from cuecard.engine.local.settings import LocalSettings
+from cuecard.engine.protocol import Scoring
 
 RESULTS = ROOT / "benchmarks" / "results" / "serving.json"
 VLLM = ROOT / ".venv-vllm" / "bin" / "python"

@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.review_task import review_task
 from cuecard import load_backbone
-from cuecard.serving.engine import Engine, Generation, Held, Sampling, Scoring, Token
+from cuecard.engine.protocol import Engine, Generation, Held, Sampling, Scoring, Token
 from cuecard.types import Backbone, Encoded, InputTokens
 
 BACKBONE = "smollm2-135m-instruct"

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from benchmarks.serving_requests import Traffic, add_options, rates, ways
-from cuecard.serving.identity import Identity
-from cuecard.serving.vllm_engine import VllmEngine
+from cuecard.engine.vllm.backbone_info import Identity
+from cuecard.engine.vllm.engine import VllmEngine
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

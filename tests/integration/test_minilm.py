@@ -12,9 +12,9 @@ from transformers import AutoModel, AutoTokenizer
 
 from cuecard.backbones import MaskedBackbone
 from cuecard.catalogue import backbone_folder
+from cuecard.engine.protocol import Embedding, Held
 from cuecard.evaluation.embedding import embed
 from cuecard.names import load_backbone
-from cuecard.serving.engine import Embedding, Held
 from cuecard.types import Encoded, Injection, InputTokens, LayerTokens, PrefixKV, Record
 from support.data.pairs import SPEC
 from support.serving.requests import noise, serving

@@ -16,7 +16,7 @@ import torch
 from cuecard.artifacts import Prompt
 from cuecard.backbones import CausalBackbone
 from cuecard.registry import Registry
-from cuecard.registry.objects import ObjectStore
+from cuecard.registry.stores.objects import ObjectStore
 from cuecard.tasks.spec import TaskSpec
 from support.tiny import tiny_backbone
 

@@ -16,7 +16,7 @@ import pytest
 from cuecard.artifacts import Prompt
 from cuecard.errors import RegistryError
 from cuecard.registry import Contents, Registry
-from cuecard.registry.collect import collect
+from cuecard.registry.gc import collect
 from cuecard.registry.registry import MARKER
 from cuecard.registry.verify import verify
 from support.registry_processes import change, wrap_changes

@@ -9,8 +9,8 @@ import pytest
 
 from cuecard.errors import RegistryError
 from cuecard.registry import Registry
-from cuecard.registry.collect import collect
-from cuecard.registry.journal import entry_key, last_entry, read_entry
+from cuecard.registry.gc import collect
+from cuecard.registry.records.journal import entry_key, last_entry, read_entry
 from cuecard.registry.verify import verify
 
 PROMPTS = Path("prompts")

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from cuecard.errors import ConflictError, RegistryError
-from cuecard.registry import Contents, Registry, leases
-from cuecard.registry.collect import collect
-from cuecard.registry.leases import COLLECTING, PENDING, announce, announced, relying_on
-from cuecard.registry.local import LocalStore
-from cuecard.registry.store import Store
+from cuecard.registry import Contents, Registry
+from cuecard.registry.gc import collect
+from cuecard.registry.records import leases
+from cuecard.registry.records.leases import COLLECTING, PENDING, announce, announced, relying_on
+from cuecard.registry.stores.local import LocalStore
+from cuecard.registry.stores.store import Store
 from cuecard.registry.verify import verify
 
 METHODS = ("create", "replace", "read", "names", "remove", "modified")

@@ -12,8 +12,8 @@ import pytest
 from cuecard.artifacts import Prompt
 from cuecard.errors import ArtifactError, RegistryError
 from cuecard.registry import Registry
-from cuecard.registry.blobs import blob_key
-from cuecard.registry.collect import collect
+from cuecard.registry.gc import collect
+from cuecard.registry.records.blobs import blob_key
 from cuecard.registry.verify import verify
 
 

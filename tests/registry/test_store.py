@@ -11,11 +11,12 @@ import fsspec
 import pytest
 
 from cuecard.errors import RegistryError
-from cuecard.registry import Registry, objects
-from cuecard.registry.collect import parse_period
-from cuecard.registry.local import LocalStore
-from cuecard.registry.objects import ObjectStore
-from cuecard.registry.store import open_store
+from cuecard.registry import Registry
+from cuecard.registry.gc import parse_period
+from cuecard.registry.stores import objects
+from cuecard.registry.stores.local import LocalStore
+from cuecard.registry.stores.objects import ObjectStore
+from cuecard.registry.stores.store import open_store
 
 
 class Altered:

@@ -24,9 +24,9 @@ from pydantic import BaseModel
 from cuecard.errors import ConfigError, RegistryError
 from cuecard.names import load_backbone
 from cuecard.registry import Registry
-from cuecard.serving.keys import add_key, revoke_key
+from cuecard.serving.http.auth import add_key, revoke_key
 from cuecard.serving.server import serve
-from cuecard.serving.server_settings import Settings, check_settings
+from cuecard.serving.settings import Settings, check_settings
 from support.oracles.serial_engine import SerialEngine
 from support.serving.app import MakePrompt
 from support.serving.process import Process, environment, refused, serving

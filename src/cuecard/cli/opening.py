@@ -14,7 +14,7 @@ from cuecard.catalogue.cache import cache_root, locked
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.names import load_backbone
 from cuecard.registry import Registry
-from cuecard.registry.references import is_reference
+from cuecard.registry.records.references import is_reference
 from cuecard.runs.folder import LORA, RUN
 from cuecard.runs.lora_recipe import read_lora
 from cuecard.runs.recipe import Recipe, prompt_folder, read_recipe

@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING
 from cuecard.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from cuecard.registry.collect import Collected
-    from cuecard.registry.contents import Contents
-    from cuecard.registry.documents import AliasEvent, Version
+    from cuecard.registry.gc import Collected
     from cuecard.registry.hub import (
         HubPlace,
         parse_hub,
@@ -16,8 +14,10 @@ if TYPE_CHECKING:
         read_hub_folder,
         write_hub_folder,
     )
+    from cuecard.registry.package import Contents
     from cuecard.registry.promotion_checks import Gates, Measuring
-    from cuecard.registry.references import Reference, parse_reference
+    from cuecard.registry.records.references import Reference, parse_reference
+    from cuecard.registry.records.schemas import AliasEvent, Version
     from cuecard.registry.registry import Pushed, Registry
     from cuecard.registry.signing import Signer, read_trusted
     from cuecard.registry.verify import Report
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        ".collect": ("Collected",),
-        ".contents": ("Contents",),
-        ".documents": ("AliasEvent", "Version"),
+        ".gc": ("Collected",),
+        ".package": ("Contents",),
+        ".records.schemas": ("AliasEvent", "Version"),
         ".promotion_checks": ("Gates", "Measuring"),
         ".hub": (
             "HubPlace",
@@ -37,7 +37,7 @@ __getattr__, __dir__ = lazy_exports(
             "read_hub_folder",
             "write_hub_folder",
         ),
-        ".references": ("Reference", "parse_reference"),
+        ".records.references": ("Reference", "parse_reference"),
         ".registry": ("Pushed", "Registry"),
         ".signing": ("Signer", "read_trusted"),
         ".verify": ("Report",),

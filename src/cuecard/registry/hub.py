@@ -26,7 +26,7 @@ from cuecard.artifacts.files import (
 from cuecard.artifacts.safetensors_file import MAX_TENSOR_BYTES, read_plain_file
 from cuecard.errors import RegistryError
 from cuecard.lazy import lazy_module
-from cuecard.registry.contents import Contents
+from cuecard.registry.package import Contents
 
 huggingface_hub = lazy_module("huggingface_hub")
 

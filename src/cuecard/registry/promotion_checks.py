@@ -23,8 +23,8 @@ from cuecard.evaluation.predict import BATCH_ROWS
 from cuecard.evaluation.report import plain
 from cuecard.evaluation.word_scores import OnRows
 from cuecard.metrics.intervals import rows_for_margin
-from cuecard.registry.documents import Version
 from cuecard.registry.margin import MARGIN
+from cuecard.registry.records.schemas import Version
 from cuecard.registry.registry import Registry
 from cuecard.tasks import TaskSpec
 from cuecard.types import Backbone, Interval, Record

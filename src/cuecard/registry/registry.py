@@ -12,21 +12,15 @@ from pathlib import Path
 
 from cuecard.catalogue import BACKBONES
 from cuecard.errors import RegistryError
-from cuecard.registry import moves
-from cuecard.registry.aliases import alias_names, read_head, read_log
-from cuecard.registry.blobs import describe, get_blob, put_blob
-from cuecard.registry.contents import Contents
-from cuecard.registry.documents import (
-    MAX_DOCUMENT_BYTES,
-    AliasEvent,
-    Version,
-    VersionRecord,
-    content_digest,
-)
-from cuecard.registry.journal import entry_key
-from cuecard.registry.leases import relying_on
-from cuecard.registry.moves import Gate
-from cuecard.registry.references import (
+from cuecard.registry import alias_operations
+from cuecard.registry.alias_operations import Gate
+from cuecard.registry.package import Contents
+from cuecard.registry.provenance import Stamp, utc_now, whoami
+from cuecard.registry.records.aliases import alias_names, read_head, read_log
+from cuecard.registry.records.blobs import describe, get_blob, put_blob
+from cuecard.registry.records.journal import entry_key
+from cuecard.registry.records.leases import relying_on
+from cuecard.registry.records.references import (
     LATEST,
     Reference,
     check_alias,
@@ -34,10 +28,16 @@ from cuecard.registry.references import (
     is_name,
     parse_reference,
 )
+from cuecard.registry.records.schemas import (
+    MAX_DOCUMENT_BYTES,
+    AliasEvent,
+    Version,
+    VersionRecord,
+    content_digest,
+)
+from cuecard.registry.records.versions import PROMPTS, add_version, read_version, read_versions
 from cuecard.registry.signing import Signer, check_signed, put_signature
-from cuecard.registry.stamp import Stamp, utc_now, whoami
-from cuecard.registry.store import Store, open_store
-from cuecard.registry.versions import PROMPTS, add_version, read_version, read_versions
+from cuecard.registry.stores.store import Store, open_store
 
 MARKER = "cuecard-registry.json"
 
@@ -241,7 +241,7 @@ class Registry:
         gate: Gate | None = None,
         trusted: Sequence[str] = (),
     ) -> AliasEvent:
-        """Point an alias at a version; see `cuecard.registry.moves.promote`.
+        """Point an alias at a version; see `cuecard.registry.alias_operations.promote`.
 
         Args:
             trusted: public keys (`read_trusted`); one of them must have signed the version. The
@@ -255,15 +255,17 @@ class Registry:
         if trusted:
             check_signed(self.store, version, trusted)
         self._require_writable()
-        return moves.promote(self.store, self.stamp, version, alias, why, gate)
+        return alias_operations.promote(self.store, self.stamp, version, alias, why, gate)
 
     def rollback(self, name: str, alias: str, *, why: str) -> AliasEvent:
-        """Point an alias at where it was before; see `cuecard.registry.moves.rollback`."""
+        """Point an alias at where it was before; see `alias_operations.rollback`."""
         self._require_writable()
-        return moves.rollback(self.store, self.stamp, check_name(name), check_alias(alias), why)
+        return alias_operations.rollback(
+            self.store, self.stamp, check_name(name), check_alias(alias), why
+        )
 
     def delete(self, reference: str | Reference, *, why: str = "") -> None:
-        """Delete a version by number, or end an alias; see `cuecard.registry.moves`.
+        """Delete a version by number, or end an alias; see `cuecard.registry.alias_operations`.
 
         Raises:
             RegistryError: no such thing, or a version that an alias points to.
@@ -273,9 +275,9 @@ class Registry:
             raise RegistryError("latest is no alias; name the version's number", got=str(wanted))
         self._require_writable()
         if isinstance(wanted.target, int):
-            moves.delete(self.store, self.stamp, self.resolve(wanted), why)
+            alias_operations.delete(self.store, self.stamp, self.resolve(wanted), why)
         else:
-            moves.remove_alias(self.store, self.stamp, wanted.name, wanted.target, why)
+            alias_operations.remove_alias(self.store, self.stamp, wanted.name, wanted.target, why)
 
     def _require_writable(self) -> None:
         """Make sure, once, that the store lets an object be created only once.

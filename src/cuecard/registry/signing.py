@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from cuecard.errors import CuecardError, RegistryError, SignatureError
-from cuecard.registry.documents import MAX_DOCUMENT_BYTES, Signature, Version
-from cuecard.registry.store import Store
-from cuecard.registry.versions import PROMPTS
+from cuecard.registry.records.schemas import MAX_DOCUMENT_BYTES, Signature, Version
+from cuecard.registry.records.versions import PROMPTS
+from cuecard.registry.stores.store import Store
 
 try:
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 
 from cuecard.artifacts.safetensors_file import MAX_TENSOR_BYTES
 from cuecard.errors import CuecardError
-from cuecard.registry.aliases import alias_names
-from cuecard.registry.blobs import FOLDER, blob_key, get_blob
-from cuecard.registry.documents import MAX_DOCUMENT_BYTES, JournalEntry, Version
-from cuecard.registry.journal import JOURNAL, entry_key, read_entry
-from cuecard.registry.references import is_alias, is_name
+from cuecard.registry.records.aliases import alias_names
+from cuecard.registry.records.blobs import FOLDER, blob_key, get_blob
+from cuecard.registry.records.journal import JOURNAL, entry_key, read_entry
+from cuecard.registry.records.references import is_alias, is_name
+from cuecard.registry.records.schemas import MAX_DOCUMENT_BYTES, JournalEntry, Version
+from cuecard.registry.records.versions import PROMPTS, is_numbered, numbered
 from cuecard.registry.registry import Registry
 from cuecard.registry.signing import check_signed, is_valid
-from cuecard.registry.store import Store, is_litter
-from cuecard.registry.versions import PROMPTS, is_numbered, numbered
+from cuecard.registry.stores.store import Store, is_litter
 
 _DIGEST = re.compile(r"^[0-9a-f]{64}$")
 

@@ -13,21 +13,21 @@ from dataclasses import dataclass
 
 import uvicorn
 
+from cuecard.engine.protocol import Engine
 from cuecard.errors import ConfigError, CuecardError
 from cuecard.registry import Registry
-from cuecard.serving.app import Parts, build_app
-from cuecard.serving.connections import Connection
-from cuecard.serving.door import Gate
-from cuecard.serving.engine import Engine
-from cuecard.serving.follower import Follower
-from cuecard.serving.keys import KeyRing, read_keys
-from cuecard.serving.known_good import LastKnownGood
-from cuecard.serving.limits import Meter
+from cuecard.serving.api.app import Parts, build_app
+from cuecard.serving.api.service import Service
+from cuecard.serving.http.auth import KeyRing, read_keys
+from cuecard.serving.http.connections import Connection
+from cuecard.serving.http.limits import Meter
+from cuecard.serving.http.metrics import Metrics
+from cuecard.serving.http.middleware import Gate
 from cuecard.serving.logs import JsonLog, LibraryLog
-from cuecard.serving.metrics import Metrics
-from cuecard.serving.server_settings import Settings, check_settings
-from cuecard.serving.service import Service
-from cuecard.serving.shelf import Shelf
+from cuecard.serving.models.catalog import Shelf
+from cuecard.serving.models.disk_cache import LastKnownGood
+from cuecard.serving.models.sync import Follower
+from cuecard.serving.settings import Settings, check_settings
 
 _LOOK_SECONDS = 0.02
 _CLOSE_SECONDS = 5

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from cuecard.artifacts import Prompt, check_backbone
+from cuecard.engine.protocol import Embedding, Finished, Generation, Guide, Held, Scoring, Token
 from cuecard.errors import BackboneError
-from cuecard.serving.engine import Embedding, Finished, Generation, Guide, Held, Scoring, Token
 from cuecard.tasks.batching import collate
 from cuecard.tasks.embedding import embed_rows
 from cuecard.types import Encoded

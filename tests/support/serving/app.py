@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from cuecard.registry import Registry
-from cuecard.serving.app import Parts, build_app
-from cuecard.serving.door import Gate
-from cuecard.serving.follower import Follower
-from cuecard.serving.keys import KeyRing
-from cuecard.serving.known_good import LastKnownGood
-from cuecard.serving.limits import Limits, Meter
+from cuecard.serving.api.app import Parts, build_app
+from cuecard.serving.api.service import Service
+from cuecard.serving.http.auth import KeyRing
+from cuecard.serving.http.limits import Limits, Meter
+from cuecard.serving.http.metrics import Metrics
+from cuecard.serving.http.middleware import Gate
 from cuecard.serving.logs import JsonLog
-from cuecard.serving.metrics import Metrics
-from cuecard.serving.server_settings import SystemMessages
-from cuecard.serving.service import Service
-from cuecard.serving.shelf import Shelf
+from cuecard.serving.models.catalog import Shelf
+from cuecard.serving.models.disk_cache import LastKnownGood
+from cuecard.serving.models.sync import Follower
+from cuecard.serving.settings import SystemMessages
 from support.asgi import Client
 from support.oracles.serial_engine import SerialEngine
 

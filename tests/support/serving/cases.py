@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cuecard.engine.protocol import Generation, Grammar, Held, Sampling, Scoring
 from cuecard.evaluation.predict import predict
-from cuecard.serving.engine import Generation, Grammar, Held, Sampling, Scoring
 from cuecard.tasks import TaskSpec
 from cuecard.tasks.batching import collate
 from cuecard.types import Backbone, Encoded, Injection, InputTokens, PrefixKV, Record, Slot

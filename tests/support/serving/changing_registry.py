@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from cuecard.registry import Registry
-from cuecard.registry.aliases import places
+from cuecard.registry.records.aliases import places
 from support.serving.prompts import Known
 
 ALIAS = "production"

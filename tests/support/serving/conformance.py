@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from cuecard.serving.engine import Engine, Finished, Generation, Held, Sampling, Token
+from cuecard.engine.protocol import Engine, Finished, Generation, Held, Sampling, Token
 from support.serving.cases import Case
 
 

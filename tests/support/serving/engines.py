@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from cuecard.serving.engine import Engine
-from cuecard.serving.identity import Identity
-from cuecard.serving.vllm_engine import VllmEngine
-from cuecard.serving.vllm_library import VllmOptions
+from cuecard.engine.protocol import Engine
+from cuecard.engine.vllm.backbone_info import Identity
+from cuecard.engine.vllm.engine import VllmEngine
+from cuecard.engine.vllm.library import VllmOptions
 from cuecard.types import Backbone
 
 
@@ -40,7 +40,7 @@ class Kind:
 
 
 def _local(backbone: Backbone) -> Engine:
-    from cuecard.serving.local import LocalEngine  # noqa: PLC0415 - not in every environment
+    from cuecard.engine.local.engine import LocalEngine  # noqa: PLC0415 - not in every environment
 
     return LocalEngine(backbone)
 
@@ -50,7 +50,7 @@ def _vllm(backbone: Backbone) -> Engine:
 
 
 KINDS = {
-    "local": Kind("cuecard.serving.local", _local, prefix_kv=True),
+    "local": Kind("cuecard.engine.local.engine", _local, prefix_kv=True),
     "vllm": Kind("vllm", _vllm, prefix_kv=False),
 }
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cuecard.serving.engine import Finished, Generation, Held, Sampling, Scoring, Token
-from cuecard.serving.local import LocalEngine
-from cuecard.serving.settings import LocalSettings
+from cuecard.engine.local.engine import LocalEngine
+from cuecard.engine.local.settings import LocalSettings
+from cuecard.engine.protocol import Finished, Generation, Held, Sampling, Scoring, Token
 from cuecard.tasks import collate
 from cuecard.types import Encoded, Injection, InputTokens, LayerTokens, PrefixKV
 

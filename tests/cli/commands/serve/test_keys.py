@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cuecard.serving.keys import KeyRing
+from cuecard.serving.http.auth import KeyRing
 from support.command_line import Call
 
 

@@ -31,7 +31,7 @@ def gc(
     Exit codes: 0 done, 2 bad input.
     """
     from cuecard.registry import Registry
-    from cuecard.registry.collect import collect, parse_period
+    from cuecard.registry.gc import collect, parse_period
 
     done = collect(Registry(registry), grace=parse_period(grace), dry_run=dry_run)
     if as_json:

@@ -36,8 +36,8 @@ def show(
     Exit codes: 0 done, 2 bad input.
     """
     from cuecard.registry import Registry
-    from cuecard.registry.aliases import alias_names
-    from cuecard.registry.references import check_name
+    from cuecard.registry.records.aliases import alias_names
+    from cuecard.registry.records.references import check_name
 
     opened = Registry(registry)
     if "@" in what:

@@ -61,7 +61,7 @@ def keys(
 
     Exit codes: 0 done, 2 bad input.
     """
-    from cuecard.serving.keys import add_key, revoke_key
+    from cuecard.serving.http.auth import add_key, revoke_key
 
     if (action == "list") is not (name is None):
         raise ConfigError(
@@ -96,7 +96,7 @@ def keys(
 
 
 def _list(file: Path, as_json: bool) -> None:
-    from cuecard.serving.keys import read_keys
+    from cuecard.serving.http.auth import read_keys
 
     found = [key.model_dump(exclude={"sha256"}) for key in read_keys(file)]
     if as_json:

@@ -13,14 +13,14 @@ from cuecard.backbones.quantization.forms import Quantize
 from cuecard.cli.options import AdapterFolder, Device, Dtype
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.cli.views.console import Json, print_json
+from cuecard.engine.local.settings import LocalSettings
 from cuecard.errors import ConfigError
-from cuecard.serving.limits import Limits
-from cuecard.serving.server_settings import Settings, SystemMessages, check_settings
-from cuecard.serving.settings import LocalSettings
+from cuecard.serving.http.limits import Limits
+from cuecard.serving.settings import Settings, SystemMessages, check_settings
 
 if TYPE_CHECKING:
-    from cuecard.serving.local import LocalEngine
-    from cuecard.serving.vllm_engine import VllmEngine
+    from cuecard.engine.local.engine import LocalEngine
+    from cuecard.engine.vllm.engine import VllmEngine
 
 _LIMITS = Limits()
 _SIZES = LocalSettings()
@@ -161,11 +161,11 @@ def serve(
     check_settings(settings)
 
     from cuecard.cli.views.progress import fetch_progress
+    from cuecard.engine.local.engine import LocalEngine
+    from cuecard.engine.vllm.engine import VllmEngine
+    from cuecard.engine.vllm.library import VllmOptions
     from cuecard.names import load_backbone
     from cuecard.registry import Registry, read_trusted
-    from cuecard.serving.local import LocalEngine
-    from cuecard.serving.vllm_engine import VllmEngine
-    from cuecard.serving.vllm_library import VllmOptions
 
     try:
         from cuecard.serving import server

@@ -1,0 +1,1 @@
+"""What computes answers, usable in process and without HTTP."""

@@ -1,0 +1,1 @@
+"""The engine of this process: continuous batching on transformers and torch."""

@@ -1,0 +1,293 @@
+"""The engine on cuecard's own backbones: one thread computes, any number of callers wait.
+
+Requests that come while a pass runs are in the next one; nobody waits for a batch to fill.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from cuecard.artifacts import Prompt
+from cuecard.artifacts.fingerprints import check_backbone
+from cuecard.backbones import CausalBackbone, Seq2SeqBackbone
+from cuecard.engine.local.apart import Apart
+from cuecard.engine.local.calls import Call, Embedded, Forked, Scored, Writing
+from cuecard.engine.local.scheduler import Event, Scheduler
+from cuecard.engine.local.settings import LocalSettings
+from cuecard.engine.protocol import Embedding, Finished, Generation, Held, Scoring, Token
+from cuecard.errors import ConfigError, EngineError
+from cuecard.types import Backbone
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """A prompt has come, or gone."""
+
+    digest: str
+    wanted: bool
+
+
+class _Choice(AsyncIterator[Token | Finished]):
+    """One answer's tokens as they come, and one `Finished`; closing it cancels."""
+
+    def __init__(self, call: Writing, said: asyncio.Queue[Any]) -> None:
+        self.call, self._said, self._ended = call, said, False
+
+    async def __anext__(self) -> Token | Finished:
+        if self._ended:
+            raise StopAsyncIteration
+        item: Token | Finished | Exception = await self._said.get()
+        self._ended = not isinstance(item, Token)
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    async def aclose(self) -> None:
+        self._ended = self.call.cancelled = True
+
+
+class LocalEngine:
+    """Rows of any prompts share batches; see `Scheduler`, and `Apart` for what cannot be packed.
+
+    Args:
+        backbone: nobody else may use it between `start` and `close`.
+    """
+
+    name = "local"
+
+    def __init__(self, backbone: Backbone, settings: LocalSettings | None = None) -> None:
+        self._backbone, self._settings = backbone, settings or LocalSettings()
+        self.tokenizer, self.max_positions = backbone.tokenizer, backbone.max_positions
+        self.dtype = backbone.dtype
+        self.embedding_size = backbone.hidden_size if backbone.lacks("states") is None else None
+        self._changed = threading.Condition()
+        self._inbox: list[Call | _Moved] = []
+        self._closing = False
+        self._started = False
+        self._worker: Scheduler | Apart | None = None
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stats: Mapping[str, float] = {"failed": 0.0, "queue_rows": 0.0}
+        self._ends: frozenset[int] = frozenset()
+
+    def refuses(self, prompt: Prompt) -> None:
+        """Say why a prompt cannot be served here.
+
+        Raises:
+            WrongBackboneError: it was made for another backbone.
+        """
+        check_backbone(prompt.manifest, self._backbone, f"prompt {prompt.digest[:12]}")
+
+    async def start(self) -> None:
+        """Begin to compute.
+
+        Raises:
+            EngineError: it has been started before.
+        """
+        if self._started:
+            raise EngineError("the engine has been started before", where=self.name)
+        self._started = True
+        self._loop = asyncio.get_running_loop()
+        # What a model can do is found out by trying, which takes a while.
+        worker = self._worker = await asyncio.to_thread(self._make_worker)
+        self._thread = threading.Thread(
+            target=self._work, args=(worker,), name="cuecard-engine", daemon=True
+        )
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Stop. Whoever still waits gets an EngineError."""
+        if self._thread is None:
+            return
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join)
+        await asyncio.sleep(0)  # what the thread said last is delivered
+
+    async def hold(self, prompt: Held) -> None:
+        """See that a prompt fits, without waiting for a pass; its first row will compute it.
+
+        Raises:
+            BackboneError: it does not fit the backbone.
+            EngineError: the engine does not run.
+        """
+        self._put(_Moved(prompt.digest, wanted=True))
+        assert self._worker is not None  # or it would not run
+        self._worker.refuse(prompt)
+
+    async def drop(self, digest: str) -> None:
+        """Forget a prompt once its last request has ended."""
+        self._put(_Moved(digest, wanted=False))
+
+    async def score(self, rows: Sequence[Scoring]) -> list[list[float]]:
+        """Per row the summed log-probability of each word.
+
+        Raises:
+            CuecardError: a row that does not fit.
+            EngineError: the engine failed.
+        """
+        if not rows:
+            return []
+        future, deliver = self._future()
+        found: list[list[float]] = await self._done(Scored(rows, deliver), future)
+        return found
+
+    async def embed(self, rows: Sequence[Embedding]) -> list[Tensor]:
+        """Per row a vector [H] of unit length, float32 on the CPU: those of `cuecard.embed`.
+
+        Raises:
+            ConfigError: a backbone that gives no hidden states.
+            CuecardError: a row that does not fit.
+            EngineError: the engine failed.
+        """
+        if self.embedding_size is None:
+            raise ConfigError(
+                "this backbone gives no embeddings",
+                where=self._backbone.name,
+                got=self._backbone.lacks("states"),
+                expected="an encoder",
+            )
+        if not rows:
+            return []
+        future, deliver = self._future()
+        found: list[Tensor] = await self._done(Embedded(rows, deliver), future)
+        return found
+
+    async def generate(self, request: Generation) -> AsyncIterator[Token | Finished]:
+        """Tokens as they come, and one `Finished`; closing the iterator cancels.
+
+        Raises:
+            CuecardError: a request that does not fit.
+            EngineError: the engine failed.
+        """
+        async with aclosing(self._choice(request)) as choice:
+            self._put(choice.call)
+            async for item in choice:
+                yield item
+
+    def generate_choices(
+        self, requests: Sequence[Generation]
+    ) -> list[AsyncIterator[Token | Finished]]:
+        """As `generate`, for requests that differ in their sampling alone; the context runs once.
+
+        The work begins now. Every iterator has to be closed.
+
+        Raises:
+            CuecardError: a request that does not fit.
+            EngineError: the engine does not run.
+        """
+        choices = [self._choice(request) for request in requests]
+        if isinstance(self._worker, Apart):
+            for choice in choices:
+                self._put(choice.call)
+        elif choices:
+            self._put(Forked([choice.call for choice in choices]))
+        return [*choices]
+
+    def _choice(self, request: Generation) -> _Choice:
+        said: asyncio.Queue[Any] = asyncio.Queue()
+        stops = self._stops(request.sampling.stop_ids)
+        return _Choice(Writing(request, stops, said.put_nowait), said)
+
+    def stats(self) -> Mapping[str, float]:
+        """Counters and gauges by name, as they were after the last pass."""
+        return self._stats
+
+    def _stops(self, more: Sequence[int]) -> frozenset[int]:
+        backbone = self._backbone
+        if isinstance(backbone, CausalBackbone | Seq2SeqBackbone):
+            return backbone.stops(more)
+        return frozenset(more)  # the others do not generate
+
+    def _future(self) -> tuple[asyncio.Future[Any], Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def deliver(item: Any) -> None:
+            if future.done():
+                return
+            if isinstance(item, Exception):
+                future.set_exception(item)
+            else:
+                future.set_result(item)
+
+        return future, deliver
+
+    async def _done(self, call: Call, future: asyncio.Future[Any]) -> Any:
+        self._put(call)
+        try:
+            return await future
+        finally:
+            call.cancelled = True  # nothing, if it is done
+
+    def _put(self, item: Call | _Moved) -> None:
+        with self._changed:
+            if self._thread is None or self._closing or not self._thread.is_alive():
+                raise EngineError("the engine does not run", where=self.name)
+            self._inbox.append(item)
+            self._changed.notify()
+
+    # From here on, on the engine's own thread.
+
+    def _work(self, worker: Scheduler | Apart) -> None:
+        while (items := self._next_items(worker)) is not None:
+            try:
+                for item in items:
+                    _take(worker, item)
+                events = worker.step()
+                self._stats = dict(worker.stats())
+            except Exception as error:  # noqa: BLE001 - whoever waits must hear of anything
+                _log.exception("the engine failed")
+                told = EngineError("the engine failed", where=self.name, got=repr(error))
+                events = worker.fail_all(told)
+                self._stats = {**worker.stats(), "failed": 1.0}
+            self._tell(events)
+        self._tell(worker.fail_all(EngineError("the engine was closed", where=self.name)))
+
+    def _make_worker(self) -> Scheduler | Apart:
+        backbone = self._backbone
+        run = backbone.ragged if isinstance(backbone, CausalBackbone) else None
+        if run is None or not isinstance(backbone, CausalBackbone):
+            return Apart(backbone, self._settings)
+        run.prepack(self._settings.prepack_bytes)
+        return Scheduler(backbone, run, self._settings)
+
+    def _next_items(self, worker: Scheduler | Apart) -> list[Call | _Moved] | None:
+        """What came since the last time, once there is anything to do; None for the end."""
+        with self._changed:
+            while not (self._inbox or self._closing or worker.busy):
+                self._changed.wait()
+            items, self._inbox = self._inbox, []
+            if not self._closing:
+                return items
+        for item in items:
+            _take(worker, item)
+        return None
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        if events and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_deliver, events)
+
+
+def _take(worker: Scheduler | Apart, item: Call | _Moved) -> None:
+    if not isinstance(item, _Moved):
+        worker.add(item)
+    elif item.wanted:
+        worker.hold(item.digest)
+    else:
+        worker.drop(item.digest)
+
+
+def _deliver(events: Sequence[Event]) -> None:
+    for call, item in events:
+        call.deliver(item)

@@ -1,0 +1,120 @@
+"""What vLLM cannot take, refused before it is asked: much of it would end its process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from cuecard.engine.vllm.backbone_info import Identity
+from cuecard.errors import BackboneError, ConfigError
+from cuecard.types import Injection, InputTokens, LayerTokens, PrefixKV
+
+
+def check_known(known: Identity) -> None:
+    """Refuse a backbone that vLLM cannot run with prompts.
+
+    Raises:
+        ConfigError: no causal language model, or one that is not as its files hold it.
+    """
+    got = None
+    if not known.causal:
+        got = "a model that is not causal, such as an encoder-decoder"
+    elif known.fingerprint.quantize != "none":
+        got = f"the form {known.fingerprint.quantize}"
+    elif known.fingerprint.adapter != "none":
+        got = "weights with an adapter merged into them"
+    if got is not None:
+        # vLLM loads the files again, and would load other weights than the prompts were made on.
+        raise ConfigError(
+            "vLLM cannot run this backbone with prompts",
+            where="--engine vllm",
+            got=f"{known.name}: {got}",
+            expected="a causal language model, as its files hold it",
+            hint="use --engine local",
+        )
+
+
+def vectors_of(injection: Injection, known: Identity) -> Tensor:
+    """[P, H] a prompt's vectors in the model's own type.
+
+    Raises:
+        ConfigError: another kind of prompt, or of another width.
+    """
+    refused = _why_not(injection)
+    if refused is not None:
+        raise ConfigError(
+            "vLLM has no place for this kind of prompt",
+            where="--engine vllm",
+            got=refused,
+            expected="vectors among the input embeddings",
+            hint="serve it with --engine local",
+        )
+    assert isinstance(injection, InputTokens)
+    vectors = injection.vectors
+    if vectors.ndim != 2 or vectors.shape[-1] != known.hidden_size:
+        raise ConfigError(
+            "the prompt has another width than the backbone",
+            where=known.name,
+            got=f"shape {tuple(vectors.shape)}",
+            expected=f"(length, {known.hidden_size})",
+        )
+    return vectors.detach().to("cpu", known.dtype).contiguous()
+
+
+def check_row(context: Sequence[int], slot: int, new: int, known: Identity) -> None:
+    """Refuse a malformed row.
+
+    Raises:
+        ConfigError: no token, a slot outside of them, nothing new, an id that is none.
+    """
+    if not context or not 0 <= slot <= len(context) or new < 1:
+        raise ConfigError(
+            "a row that cannot be run",
+            where=known.name,
+            got=f"{len(context)} tokens, slot {slot}, {new} new tokens",
+            expected="a token or more, a slot among them, a new token or more",
+        )
+    check_ids(context, known)
+
+
+def check_ids(ids: Sequence[int], known: Identity) -> None:
+    """Refuse ids that the backbone does not have.
+
+    Raises:
+        ConfigError: one below 0, or not in the vocabulary.
+    """
+    if ids and (min(ids) < 0 or max(ids) >= known.vocab_size):
+        raise ConfigError(
+            "a token that the backbone does not have",
+            where=known.name,
+            got=f"token ids {min(ids)} to {max(ids)}",
+            expected=f"0 to {known.vocab_size - 1}",
+        )
+
+
+def check_length(length: int, most: int, known: Identity) -> None:
+    """Refuse what has no room.
+
+    Raises:
+        BackboneError: more tokens than positions, the prompt and the answer counted.
+    """
+    if length > most:
+        raise BackboneError(
+            "the input with its prompt and answer is longer than the engine's positions",
+            where=known.name,
+            got=f"{length} tokens",
+            expected=f"at most {most}",
+        )
+
+
+def _why_not(injection: Injection) -> str | None:
+    if isinstance(injection, PrefixKV):
+        return "keys and values of every layer"
+    if isinstance(injection, LayerTokens):
+        return "vectors at every layer's input"
+    if injection.shifts is not None:
+        return "shifts of the tokens' embeddings"
+    if injection.decoder is not None:
+        return "vectors in front of a decoder's input"
+    return None

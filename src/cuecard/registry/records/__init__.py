@@ -1,0 +1,1 @@
+"""What a registry writes: versions, aliases, files, journal, leases."""

@@ -1,0 +1,1 @@
+"""Where a registry's files lie: a disk, or an object store."""

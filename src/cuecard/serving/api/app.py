@@ -1,0 +1,250 @@
+"""The routes: OpenAI's protocol, `/v1/classify`, and what operators ask for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Body, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
+
+from cuecard.errors import CuecardError
+from cuecard.serving.api.chat import chat, chat_stream
+from cuecard.serving.api.classify import classify
+from cuecard.serving.api.completions import complete, complete_stream
+from cuecard.serving.api.embeddings import embeddings
+from cuecard.serving.api.health import readiness
+from cuecard.serving.api.models import model_card, model_list
+from cuecard.serving.api.responses import respond, respond_stream
+from cuecard.serving.api.service import Service
+from cuecard.serving.http.auth import KeyRing
+from cuecard.serving.http.context import SCOPE, Visit
+from cuecard.serving.http.limits import Meter
+from cuecard.serving.http.metrics import CONTENT_TYPE, Metrics
+from cuecard.serving.http.middleware import Door, Gate
+from cuecard.serving.http.responses import EventStream, refusal_response
+from cuecard.serving.logs import JsonLog
+from cuecard.serving.models.sync import RegistryState
+from cuecard.serving.protocol.answers import (
+    ChatCompletion,
+    Classification,
+    Completion,
+    ErrorBody,
+    ModelCard,
+    ModelList,
+    ResponseBody,
+    TextVectors,
+)
+from cuecard.serving.protocol.errors import Refusal
+from cuecard.serving.protocol.faults import as_refusal
+from cuecard.serving.protocol.invalid import invalid_json, invalid_request
+from cuecard.serving.protocol.requests import (
+    ChatRequest,
+    ClassifyRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    Sent,
+)
+from cuecard.serving.protocol.responses_request import ResponsesRequest
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorBody, "description": "The request cannot be answered."},
+    "5XX": {"model": ErrorBody, "description": "The server cannot answer just now."},
+}
+
+_BODIES: Mapping[str, type[Sent]] = {
+    "/v1/completions": CompletionRequest,
+    "/v1/chat/completions": ChatRequest,
+    "/v1/classify": ClassifyRequest,
+    "/v1/embeddings": EmbeddingRequest,
+    "/v1/responses": ResponsesRequest,
+}
+"""What each route takes, to say what was wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a server consists of."""
+
+    service: Service
+    state: RegistryState
+    meter: Meter
+    metrics: Metrics
+    ring: KeyRing | None
+    gate: Gate
+    log: JsonLog
+    clock: Callable[[], float] = time.monotonic
+    cors: tuple[str, ...] = ()
+
+
+def build_app(parts: Parts) -> ASGIApp:
+    """The whole server as an ASGI application."""
+    app = FastAPI(
+        title="cuecard",
+        summary="Many tasks from one frozen language model.",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    _add_answers(app, parts.service)
+    _add_models(app, parts.service)
+    _add_operation(app, parts)
+    _add_errors(app)
+    door = Door(
+        app,
+        limits=parts.service.limits,
+        meter=parts.meter,
+        ring=parts.ring,
+        gate=parts.gate,
+        metrics=parts.metrics,
+        log=parts.log,
+        routes=frozenset(route.path for route in app.routes if hasattr(route, "path")),
+    )
+    return _for_browsers(door, parts.cors) if parts.cors else door
+
+
+def _for_browsers(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
+    """Let web pages of these origins call it; also errors say so, and preflights need no key."""
+    return CORSMiddleware(
+        app,
+        allow_origins=origins,
+        allow_methods=("GET", "HEAD", "POST"),
+        allow_headers=("*",),  # Authorization, and whatever a client's library adds
+        allow_private_network=True,  # a page of the internet, a server of this machine
+        expose_headers=("Retry-After", "X-Request-Id"),
+    )
+
+
+def _visit(request: Request) -> Visit:
+    found: Visit = request.scope[SCOPE]
+    return found
+
+
+def _ok(model: type[Any], events: bool = False) -> dict[int | str, dict[str, Any]]:
+    good: dict[str, Any] = {"model": model}
+    if events:
+        good["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+    return {200: good, **_ERRORS}
+
+
+def _add_answers(app: FastAPI, service: Service) -> None:
+    @app.post(
+        "/v1/completions", responses=_ok(Completion, True), response_model=None, tags=["answers"]
+    )
+    async def completions(request: Request, body: CompletionRequest) -> Response:
+        """Go on with a text, or fill a task's template with it."""
+        if body.stream:
+            return await EventStream.begin(complete_stream(service, body, _visit(request)))
+        return JSONResponse(await complete(service, body, _visit(request)))
+
+    @app.post(
+        "/v1/chat/completions",
+        responses=_ok(ChatCompletion, True),
+        response_model=None,
+        tags=["answers"],
+    )
+    async def chat_completions(request: Request, body: ChatRequest) -> Response:
+        """The assistant's next message."""
+        if body.stream:
+            return await EventStream.begin(chat_stream(service, body, _visit(request)))
+        return JSONResponse(await chat(service, body, _visit(request)))
+
+    @app.post(
+        "/v1/responses", responses=_ok(ResponseBody, True), response_model=None, tags=["answers"]
+    )
+    async def responses(request: Request, body: ResponsesRequest) -> Response:
+        """A response of text to an input; nothing is stored."""
+        if body.stream:
+            return await EventStream.begin(respond_stream(service, body, _visit(request)))
+        return JSONResponse(await respond(service, body, _visit(request)))
+
+    @app.post("/v1/classify", responses=_ok(Classification), response_model=None, tags=["answers"])
+    async def classifications(
+        request: Request, body: Annotated[ClassifyRequest, Body()]
+    ) -> Response:
+        """Labels with probabilities: every input under every model."""
+        found = await classify(body, service.engine, service.shelf, service.limits, _visit(request))
+        return JSONResponse(found.model_dump(mode="json"))
+
+    @app.post("/v1/embeddings", responses=_ok(TextVectors), response_model=None, tags=["answers"])
+    async def texts_as_vectors(request: Request, body: EmbeddingRequest) -> Response:
+        """Texts as vectors of unit length, where the backbone is an encoder."""
+        found = await embeddings(service, body, _visit(request))
+        return Response(found, media_type="application/json")
+
+
+def _add_models(app: FastAPI, service: Service) -> None:
+    @app.get("/v1/models", responses=_ok(ModelList), response_model=None, tags=["models"])
+    async def models(request: Request) -> Response:
+        """What this key may ask for."""
+        return JSONResponse(model_list(service.shelf, _visit(request).key).model_dump(mode="json"))
+
+    @app.get(
+        "/v1/models/{model:path}", responses=_ok(ModelCard), response_model=None, tags=["models"]
+    )
+    async def model(request: Request, model: str) -> Response:
+        """One of them."""
+        _visit(request).allow(model, service.shelf.backbone)
+        return JSONResponse(model_card(service.shelf, model).model_dump(mode="json"))
+
+
+def _add_operation(app: FastAPI, parts: Parts) -> None:
+    @app.get("/healthz", response_model=None, tags=["operation"])
+    async def healthz() -> Response:
+        """The process runs."""
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/readyz", response_model=None, responses={503: {}}, tags=["operation"])
+    async def readyz(request: Request) -> Response:
+        """Whether requests should be sent here, and what is not as it should be."""
+        ready, facts = readiness(parts.service, parts.state, parts.gate, parts.ring, parts.clock())
+        key = _visit(request).key
+        if parts.ring is not None and (key is None or not key.unbounded):
+            facts = {"ready": ready}
+        return JSONResponse(facts, 200 if ready else 503)
+
+    @app.get("/metrics", response_class=Response, responses=_ERRORS, tags=["operation"])
+    async def metrics(request: Request) -> Response:
+        """Counters and gauges for Prometheus."""
+        key = _visit(request).key
+        if key is not None and not key.unbounded:
+            raise Refusal(403, "not_allowed", "This key may not see what others use.")
+        return Response(parts.metrics.text(), media_type=CONTENT_TYPE)
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(Refusal)
+    async def refused(request: Request, error: Refusal) -> Response:
+        return refusal_response(error)
+
+    @app.exception_handler(CuecardError)
+    async def mistaken(request: Request, error: CuecardError) -> Response:
+        return refusal_response(as_refusal(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: RequestValidationError) -> Response:
+        return refusal_response(
+            invalid_request(error.errors(), error.body, _BODIES.get(request.url.path))
+        )
+
+    @app.exception_handler(HTTPException)
+    async def no_route(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 400:  # FastAPI's: JSON nested too deeply, or bytes that are no text
+            return refusal_response(invalid_json())
+        code = {404: "not_found", 405: "method_not_allowed"}.get(
+            error.status_code, "invalid_request"
+        )
+        response = refusal_response(Refusal(error.status_code, code, f"{error.detail}."))
+        response.headers.update(error.headers or {})
+        return response
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        return refusal_response(Refusal(500, "internal_error", "The server failed."))

@@ -1,0 +1,150 @@
+"""`/v1/classify`: labels with probabilities, many inputs under many prompts at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+
+from cuecard.engine.protocol import Engine, Scoring
+from cuecard.evaluation.predict import as_predictions, calibrate
+from cuecard.serving.api.contexts import check_size, fields_of, off_the_loop, task_row
+from cuecard.serving.http.context import Visit
+from cuecard.serving.http.limits import Limits
+from cuecard.serving.models.catalog import Served, Shelf
+from cuecard.serving.protocol.answers import Classification, Classified, TextsUsage
+from cuecard.serving.protocol.errors import Refusal, bad_request, by_head, by_vectors
+from cuecard.serving.protocol.requests import ClassifyRequest
+from cuecard.tasks.label_words import LabelWords
+from cuecard.types import Encoded, Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One record for one prompt."""
+
+    served: Served
+    row: Encoded
+    words: LabelWords
+
+
+def question(served: Served, fields: Mapping[str, str], engine: Engine) -> Question:
+    """A record in the prompt's template, with its labels' words.
+
+    Raises:
+        Refusal: it is longer than the backbone's positions.
+    """
+    words = served.spec.label_words(engine.tokenizer)
+    row = task_row(served, fields, engine.tokenizer)
+    check_length(engine, served, row, words.longest)
+    return Question(served, row, words)
+
+
+async def ask(engine: Engine, questions: Sequence[Question]) -> list[Prediction]:
+    """Each one's labels with scores and probabilities, calibrated by its prompt's saved prior."""
+    rows = [Scoring(q.served.held, q.row, q.words.asked) for q in questions]
+    scores = await engine.score(rows)
+    return [_prediction(q, found) for q, found in zip(questions, scores, strict=True)]
+
+
+async def classify(
+    request: ClassifyRequest, engine: Engine, shelf: Shelf, limits: Limits, visit: Visit
+) -> Classification:
+    """Answer every input under every model.
+
+    Raises:
+        Refusal: a model that is not there or labels nothing, too many or too long inputs.
+    """
+    models, inputs = request.models, request.inputs
+    if len(models) * len(inputs) > limits.texts:
+        raise Refusal(
+            413,
+            "batch_too_large",
+            f"{len(inputs)} inputs under {len(models)} models; at most {limits.texts} pairs are "
+            "taken at once.",
+            param="input",
+        )
+    texts = [
+        text for each in inputs for text in (each.values() if isinstance(each, dict) else [each])
+    ]
+    characters = check_size(texts, limits.characters, "input")
+    for model in models:
+        visit.allow(model, shelf.backbone)
+    with ExitStack() as stack:
+        prompts = [_labelling(model, stack.enter_context(shelf.using(model))) for model in models]
+        visit.served = ", ".join(map(str, prompts))
+
+        def encode() -> list[Question]:
+            return [
+                question(served, _given(served, each), engine)
+                for each in inputs
+                for served in prompts
+            ]
+
+        questions = await off_the_loop(characters * len(models), encode)
+        tokens = sum(len(q.row.context) for q in questions)
+        visit.reserve(tokens)
+        visit.prompt_tokens = tokens
+        answers = await ask(engine, questions)
+    data = [
+        Classified(
+            object="classification",
+            index=place // len(models),
+            model=models[place % len(models)],
+            version=str(q.served),
+            digest=q.served.held.digest,
+            label=answer.answer,
+            probabilities=dict(answer.probabilities),
+            scores=dict(answer.scores),
+            cut=q.row.cut,
+        )
+        for place, (q, answer) in enumerate(zip(questions, answers, strict=True))
+    ]
+    usage = TextsUsage(prompt_tokens=tokens, total_tokens=tokens)
+    return Classification(object="list", data=data, usage=usage)
+
+
+def check_length(engine: Engine, served: Served | None, row: Encoded, more: int) -> None:
+    """A row with its prompt and what follows fits the backbone.
+
+    Raises:
+        Refusal: it does not.
+    """
+    vectors = 0 if served is None else served.held.injection.length
+    whole = len(row.context) + vectors + more
+    if whole > engine.max_positions:
+        answer = f", the answer up to {more}" if more else ""
+        raise bad_request(
+            f"The backbone has {engine.max_positions} positions; the input takes "
+            f"{len(row.context)}, the prompt's vectors {vectors}{answer}.",
+            None,
+            "context_length_exceeded",
+        )
+
+
+def _labelling(model: str, served: Served | None) -> Served:
+    if served is not None and served.spec.headed:
+        raise by_head(model)
+    if served is not None and served.spec.kind == "embedding":
+        raise by_vectors(model)
+    if served is None or served.spec.kind != "classification":
+        raise bad_request(f"The model '{model}' has no labels.", "model", "unsupported")
+    return served
+
+
+def _given(served: Served, each: str | dict[str, str]) -> dict[str, str]:
+    if isinstance(each, dict):
+        return fields_of(served, None, each, "input")
+    return fields_of(served, each, None, "input")
+
+
+def _prediction(question: Question, scores: Sequence[float]) -> Prediction:
+    spec = question.served.spec
+    row = question.words.scores(torch.tensor([scores], dtype=torch.float64))
+    if spec.normalize == "length":
+        row = row / question.words.lengths
+    found = as_predictions(row.numpy(), spec.labels)
+    prior = question.served.prompt.manifest.prior
+    return (found if prior is None else calibrate(found, prior))[0]

@@ -1,0 +1,124 @@
+"""`/v1/embeddings`: texts as vectors."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from functools import partial
+
+from torch import Tensor
+
+from cuecard.engine.protocol import Embedding, Engine
+from cuecard.serving.api.classify import check_length
+from cuecard.serving.api.contexts import check_size, fields_of, off_the_loop, task_row
+from cuecard.serving.api.service import Service
+from cuecard.serving.http.context import Visit
+from cuecard.serving.http.limits import Limits
+from cuecard.serving.models.catalog import Served
+from cuecard.serving.protocol.answers import TextsUsage, TextVector, TextVectors
+from cuecard.serving.protocol.errors import Refusal, bad_request
+from cuecard.serving.protocol.requests import EmbeddingRequest
+from cuecard.tasks.spec import TaskSpec
+from cuecard.types import Encoded, Record
+
+# A text as it is: what is too long for the backbone is refused, and nothing is cut.
+_PLAIN = TaskSpec(kind="embedding", template="{text}", max_length=1 << 30)
+
+
+async def embeddings(service: Service, request: EmbeddingRequest, visit: Visit) -> bytes:
+    """Every text's vector under one model, in the texts' order: a `TextVectors` as JSON.
+
+    Raises:
+        Refusal: a model that is not there or makes no vectors, too many or too long texts.
+    """
+    visit.allow(request.model, service.shelf.backbone)
+    engine, texts = service.engine, request.texts
+    characters = _check_texts(texts, service.limits)
+    with service.shelf.using(request.model) as served:
+        visit.served = service.shelf.backbone if served is None else str(served)
+        size = _check_model(service, request, served)
+        rows = await off_the_loop(characters, lambda: [_row(engine, served, t) for t in texts])
+        visit.reserve(sum(len(row.context) for row in rows))
+        visit.prompt_tokens = sum(len(row.context) for row in rows)
+        held = None if served is None else served.held
+        vectors = await engine.embed([Embedding(held, row) for row in rows])
+        digest = None if held is None else held.digest
+        write = partial(_answer, request, rows, vectors, digest, visit)
+        return await off_the_loop(len(rows) * size, write)
+
+
+def _check_texts(texts: Sequence[str], limits: Limits) -> int:
+    """The characters of all."""
+    if len(texts) > limits.texts:
+        raise Refusal(
+            413,
+            "batch_too_large",
+            f"{len(texts)} inputs; at most {limits.texts} are taken at once.",
+            param="input",
+        )
+    if not all(texts):
+        raise bad_request("An input is empty.", "input", "empty_input")
+    return check_size(texts, limits.characters, "input")
+
+
+def _check_model(service: Service, request: EmbeddingRequest, served: Served | None) -> int:
+    """How many numbers a vector has."""
+    size = service.engine.embedding_size
+    if size is None:
+        raise bad_request(
+            f"The backbone '{service.shelf.backbone}' is no encoder and gives no embeddings.",
+            "model",
+            "unsupported",
+        )
+    if served is not None and served.spec.kind != "embedding":
+        raise bad_request(
+            f"The model '{request.model}' is for {served.spec.kind} and gives no embeddings.",
+            "model",
+            "unsupported",
+        )
+    if request.dimensions not in (None, size):
+        raise bad_request(
+            f"The vectors have {size} dimensions, and are not shortened.", "dimensions"
+        )
+    return size
+
+
+def _row(engine: Engine, served: Served | None, text: str) -> Encoded:
+    if served is None:
+        row = _PLAIN.encode(Record({"text": text}, None), engine.tokenizer)
+    else:
+        row = task_row(served, fields_of(served, text, None, "input"), engine.tokenizer)
+    check_length(engine, served, row, 0)
+    return row
+
+
+def _answer(
+    request: EmbeddingRequest,
+    rows: Sequence[Encoded],
+    vectors: Sequence[Tensor],
+    digest: str | None,
+    visit: Visit,
+) -> bytes:
+    plain = request.encoding_format != "base64"
+    data = [
+        TextVector(
+            object="embedding",
+            index=index,
+            embedding=vector.tolist() if plain else _bytes(vector),
+            cut=row.cut,
+        )
+        for index, (row, vector) in enumerate(zip(rows, vectors, strict=True))
+    ]
+    tokens = visit.prompt_tokens
+    answer = TextVectors(
+        object="list",
+        data=data,
+        model=visit.served,
+        system_fingerprint=digest,
+        usage=TextsUsage(prompt_tokens=tokens, total_tokens=tokens),
+    )
+    return answer.model_dump_json().encode()
+
+
+def _bytes(vector: Tensor) -> str:
+    return base64.b64encode(vector.numpy().astype("<f4").tobytes()).decode("ascii")

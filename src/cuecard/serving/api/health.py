@@ -1,0 +1,65 @@
+"""`/readyz`: whether requests should come, and what is not as it should be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cuecard.serving.api.service import Service
+from cuecard.serving.http.auth import KeyRing
+from cuecard.serving.http.middleware import Gate
+from cuecard.serving.models.catalog import Shelf
+from cuecard.serving.models.sync import RegistryState
+
+
+def readiness(
+    service: Service, state: RegistryState, gate: Gate, ring: KeyRing | None, now: float
+) -> tuple[bool, dict[str, Any]]:
+    """Whether the server is ready, and how everything stands.
+
+    A registry that is out of reach, a prompt that cannot answer and a broken file of keys are told,
+    and leave the server ready: it answers with what it had. A server that ends, or whose engine
+    failed, is not.
+
+    Args:
+        now: by the clock of the registry's state.
+    """
+    failure = service.engine.stats().get("failed", 0.0)
+    ready = not gate.draining and not failure
+    seen = None if state.seen is None else round(now - state.seen, 1)
+    facts = {
+        "ready": ready,
+        "draining": gate.draining,
+        "engine": {"name": service.engine.name, "failed": bool(failure)},
+        "backbone": service.shelf.backbone,
+        "registry": {
+            "url": state.url,
+            "reachable": state.reachable,
+            "problem": state.problem,
+            "last_seen_seconds_ago": seen,
+            "cache_problem": state.cache_problem,
+        },
+        "keys": None if ring is None else {"problem": ring.problem},
+        "prompts": sum(len(shown.every) for shown in service.shelf.shown.values()),
+        "loading": sum(len(shown.loading) for shown in service.shelf.shown.values()),
+        "problems": _problems(service.shelf, state),
+        "refused": {
+            f"{name}@{number}": why
+            for name, shown in service.shelf.shown.items()
+            for number, why in shown.refused.items()
+        },
+    }
+    return ready, facts
+
+
+def _problems(shelf: Shelf, state: RegistryState) -> dict[str, str]:
+    """What should answer and does not, or not with what it should."""
+    found = dict(state.name_problems or {})
+    for name, shown in shelf.shown.items():
+        for number, why in shown.broken.items():
+            found[f"{name}@{number}"] = why
+        for alias, number in shown.lost.items():
+            now = shown.aliases.get(alias)
+            found[f"{name}@{alias}"] = f"it should be {name}@{number}, which cannot answer; " + (
+                f"it still is {now}" if now else "there is nothing in its place"
+            )
+    return found

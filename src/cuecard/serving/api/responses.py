@@ -1,0 +1,243 @@
+"""`/v1/responses`, for text; nothing is stored."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from cuecard.errors import CuecardError
+from cuecard.serving.api.chat import chat_job, logprobs_of
+from cuecard.serving.api.service import Service
+from cuecard.serving.api.writing import Written, pieces, write
+from cuecard.serving.http.context import Visit
+from cuecard.serving.models.catalog import Served
+from cuecard.serving.protocol.errors import Refusal
+from cuecard.serving.protocol.faults import as_refusal
+from cuecard.serving.protocol.requests import ChatRequest
+from cuecard.serving.protocol.responses_request import LOGPROBS, ResponsesRequest
+
+# A chat's parameters -> what they are called here.
+_NAMES = {
+    "response_format.json_schema": "text.format.schema",
+    "response_format": "text.format",
+    "logprobs: true": f'include: ["{LOGPROBS}"]',
+    "max_tokens": "max_output_tokens",
+    "messages": "input",
+    "prompt": "input",
+}
+# In texts only what can be nothing else, and no name of a model, which is quoted.
+_IN_TEXTS = re.compile(
+    r"(?<![\w'@.-])(response_format\.json_schema|response_format|max_tokens|logprobs: true)\b"
+)
+
+
+async def respond(service: Service, request: ResponsesRequest, visit: Visit) -> dict[str, Any]:
+    """The response.
+
+    Raises:
+        Refusal: what cannot be answered.
+    """
+    visit.allow(request.model, service.shelf.backbone, raw=request.raw)
+    chat = request.chat
+    with _own_names(), service.shelf.using(request.model) as served:
+        job = await chat_job(service, chat, served, visit)
+        response = _Response(service, request, chat, served, visit)
+        (response.written,) = await write(service.engine, job, visit)
+        return response.ended()
+
+
+async def respond_stream(
+    service: Service, request: ResponsesRequest, visit: Visit
+) -> AsyncGenerator[bytes, None]:
+    """The response as server-sent events.
+
+    What fails before the first piece is raised, to become an answer with a status of its own; later
+    it is the event `response.failed`.
+
+    Raises:
+        Refusal: what cannot be answered.
+    """
+    visit.allow(request.model, service.shelf.backbone, raw=request.raw)
+    chat = request.chat
+    with _own_names(), service.shelf.using(request.model) as served:
+        job = await chat_job(service, chat, served, visit)
+        response = _Response(service, request, chat, served, visit)
+        begun = False
+        try:
+            async with aclosing(pieces(service.engine, job, visit)) as made:
+                async for _, piece in made:
+                    for event in () if begun else response.opening():
+                        yield event
+                    begun = True
+                    response.written.add(piece)
+                    if piece.text:
+                        yield response.delta(piece.text, response.logprobs(piece.tokens))
+        except CuecardError as error:
+            if not begun:
+                raise
+            yield response.failed(as_refusal(error))
+            return
+        for event in response.closing():
+            yield event
+
+
+@dataclass
+class _Response:
+    """A response as it is written."""
+
+    service: Service
+    request: ResponsesRequest
+    chat: ChatRequest
+    served: Served | None
+    visit: Visit
+    written: Written = field(default_factory=Written)
+
+    def __post_init__(self) -> None:
+        self._id, self._item = (kind + secrets.token_hex(24) for kind in ("resp_", "msg_"))
+        self._created = int(time.time())
+        self._numbers = count()
+
+    def ended(self) -> dict[str, Any]:
+        """The whole response."""
+        return self._body(self._end, [self._message(self._end, [self._text()])])
+
+    def opening(self) -> Iterator[bytes]:
+        """The events in front of the first text."""
+        body = self._body("in_progress", [])
+        yield self._event("response.created", response=body)
+        yield self._event("response.in_progress", response=body)
+        item = self._message("in_progress", [])
+        yield self._event("response.output_item.added", output_index=0, item=item)
+        part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
+        yield self._event("response.content_part.added", **self._place, part=part)
+
+    def delta(self, text: str, logprobs: list[dict[str, Any]]) -> bytes:
+        """More of the text."""
+        more = {"delta": text, "logprobs": logprobs}
+        return self._event("response.output_text.delta", **self._place, **more)
+
+    def closing(self) -> Iterator[bytes]:
+        """The events behind the last text."""
+        part = self._text()
+        whole = {"text": part["text"], "logprobs": part["logprobs"]}
+        yield self._event("response.output_text.done", **self._place, **whole)
+        yield self._event("response.content_part.done", **self._place, part=part)
+        item = self._message(self._end, [part])
+        yield self._event("response.output_item.done", output_index=0, item=item)
+        yield self._event(f"response.{self._end}", response=self.ended())
+
+    def failed(self, refusal: Refusal) -> bytes:
+        """The event at the end of a response that fails midway."""
+        # Of the codes that clients know.
+        code = "server_error" if refusal.status >= 500 else "invalid_prompt"
+        error = {"code": code, "message": refusal.message}
+        item = self._message("incomplete", [self._text()])
+        body = {**self._body("failed", [item]), "error": error}
+        return self._event("response.failed", response=body)
+
+    def logprobs(self, tokens: Any) -> list[dict[str, Any]]:
+        """Log-probabilities of tokens, if they are asked for."""
+        return logprobs_of(self.service, tokens) if self.chat.logprobs else []
+
+    @property
+    def _end(self) -> str:
+        return "completed" if self.written.reason == "stop" else "incomplete"
+
+    @property
+    def _place(self) -> dict[str, Any]:
+        return {"item_id": self._item, "output_index": 0, "content_index": 0}
+
+    def _text(self) -> dict[str, Any]:
+        return {
+            "type": "output_text",
+            "text": self.written.text,
+            "annotations": [],
+            "logprobs": self.logprobs(self.written.tokens),
+        }
+
+    def _message(self, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
+        return {
+            "id": self._item,
+            "type": "message",
+            "role": "assistant",
+            "status": status,
+            "content": content,
+        }
+
+    def _body(self, status: str, output: list[dict[str, Any]]) -> dict[str, Any]:
+        request, served = self.request, self.served
+        format_ = None if request.text is None else request.text.format
+        text = {"type": "text"} if format_ is None else format_.model_dump(by_alias=True)
+        cut = {"reason": "max_output_tokens"} if status == "incomplete" else None
+        return {
+            "id": self._id,
+            "object": "response",
+            "created_at": self._created,
+            "completed_at": int(time.time()) if status == "completed" else None,
+            "status": status,
+            "background": False,
+            "error": None,
+            "incomplete_details": cut,
+            "instructions": request.instructions,
+            "max_output_tokens": request.max_output_tokens,
+            "metadata": {},
+            "model": self.service.shelf.backbone if served is None else str(served),
+            "output": output,
+            "parallel_tool_calls": False,
+            "previous_response_id": None,
+            "reasoning": {"effort": None, "summary": None},
+            "store": False,
+            "system_fingerprint": None if served is None else served.held.digest,
+            "temperature": request.temperature or 0.0,
+            "text": {"format": _given(text), "verbosity": "medium"},
+            "tool_choice": "none",
+            "tools": [],
+            "top_logprobs": request.top_logprobs or 0,
+            "top_p": 1.0 if request.top_p is None else request.top_p,
+            "truncation": "disabled",
+            "usage": None if status == "in_progress" else _usage(self.visit),
+            "user": None,
+        }
+
+    def _event(self, kind: str, **content: Any) -> bytes:
+        whole = {"type": kind, "sequence_number": next(self._numbers), **content}
+        text = json.dumps(whole, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return f"event: {kind}\ndata: {text}\n\n".encode()
+
+
+@contextmanager
+def _own_names() -> Iterator[None]:
+    """Refusals of a chat in the words of this route."""
+    try:
+        yield
+    except (Refusal, CuecardError) as error:
+        refusal = error if isinstance(error, Refusal) else as_refusal(error)
+        raise Refusal(
+            refusal.status,
+            refusal.code,
+            _IN_TEXTS.sub(lambda found: _NAMES[found[0]], refusal.message),
+            param=refusal.param and _NAMES.get(refusal.param, refusal.param),
+            retry_after=refusal.retry_after,
+        ) from error
+
+
+def _given(format_: dict[str, Any]) -> dict[str, Any]:
+    """A format without what was left out."""
+    return {name: value for name, value in format_.items() if value not in (None, "")}
+
+
+def _usage(visit: Visit) -> dict[str, Any]:
+    return {
+        "input_tokens": visit.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": visit.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": visit.tokens,
+    }

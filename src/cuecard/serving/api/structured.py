@@ -1,0 +1,231 @@
+"""Structured outputs: JSON schemas compiled to grammars, by llguidance.
+
+A grammar says after every token which may come next, so that what is written always is JSON after
+its schema. It is vLLM's `guidance` backend too, and gets the same schema there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance.hf import from_tokenizer
+from torch import Tensor
+
+from cuecard.errors import ConfigError
+from cuecard.serving.protocol.errors import Refusal, bad_request
+from cuecard.types import Tokenizer
+
+SCHEMA_PARAM = "response_format.json_schema"
+MOST_CHARACTERS = 1 << 16
+MOST_DEPTH = 64
+_KEPT = 64
+"""Compiled grammars that are kept; the one used longest ago goes."""
+
+# As `json.dumps` writes: with free space between the values a small model may write nothing else.
+_LAYOUT = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
+# Fuel bounds the time to compile and to follow a grammar, states its memory (1 to 2 kB each).
+_LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
+_JSON_CHARACTERS = '{}[]":,\\0123456789-+.eEtrufalsn /_'
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JsonGrammar:
+    """A schema that was compiled for one tokenizer.
+
+    Attributes:
+        schema: the JSON schema with the layout of the output, as JSON.
+        matcher: at the beginning of a text; copied for each.
+    """
+
+    schema: str
+    matcher: LLMatcher
+
+    def guide(self) -> JsonGuide:
+        """A guide for one answer, at its beginning."""
+        return JsonGuide(self.matcher.deep_copy())
+
+
+class JsonGuide:
+    """Which tokens one answer may go on with."""
+
+    def __init__(self, matcher: LLMatcher) -> None:
+        self._matcher = matcher
+
+    @property
+    def accepting(self) -> bool:
+        """Whether the text is whole."""
+        return self._matcher.is_accepting()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the text is whole, and nothing may follow."""
+        return self._matcher.is_stopped() and self._matcher.is_accepting()
+
+    def allowed(self, vocabulary: int) -> Tensor:
+        """[V] bool on the CPU: the tokens that may come next.
+
+        Raises:
+            ConfigError: the grammar is too complex to follow.
+        """
+        mask = torch.frombuffer(bytearray(self._matcher.compute_bitmask()), dtype=torch.uint8)
+        self._check()
+        bits = (mask[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
+        found = torch.zeros(vocabulary, dtype=torch.bool)
+        known = bits.flatten()[:vocabulary].bool()
+        found[: len(known)] = known
+        return found
+
+    def accept(self, token: int) -> None:
+        """The answer goes on with this token.
+
+        Raises:
+            ConfigError: the grammar is too complex to follow.
+        """
+        self._matcher.consume_token(token)
+        self._check()
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise ConfigError(
+                "the schema is too complex to follow, or its recursion never ends",
+                where=SCHEMA_PARAM,
+                got=_reason(self._matcher.get_error()),
+                expected="fewer alternatives, smaller bounds, simpler patterns or finite recursion",
+            )
+
+
+class Grammars:
+    """Compiled grammars for one tokenizer; the latest are kept.
+
+    One is compiled at a time, in a thread: it may take a tenth of a second.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._words: LLTokenizer | None = None
+        self._kept: OrderedDict[str, JsonGrammar] = OrderedDict()
+        self._busy = asyncio.Lock()
+        self.compiled = 0
+
+    async def compile(self, schema: Mapping[str, Any]) -> JsonGrammar:
+        """The grammar of a schema.
+
+        Raises:
+            Refusal: 400 for a schema that is too large or cannot be enforced, or a tokenizer that
+                cannot write JSON.
+        """
+        text = _checked(schema)
+        if text not in self._kept:
+            async with self._busy:
+                if text not in self._kept:
+                    self._kept[text] = await asyncio.to_thread(self._compile, text)
+        self._kept.move_to_end(text)
+        found = self._kept[text]
+        while len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        return found
+
+    def _compile(self, text: str) -> JsonGrammar:
+        if self._words is None:
+            self._words = _words(self._tokenizer)
+        try:
+            grammar = LLMatcher.grammar_from_json_schema(text)
+        except ValueError as error:
+            raise _refused(str(error)) from error
+        matcher = LLMatcher(self._words, grammar, log_level=0, limits=_LIMITS)
+        if matcher.is_error():
+            raise _refused(matcher.get_error())
+        self.compiled += 1
+        return JsonGrammar(text, matcher)
+
+
+def _checked(schema: Mapping[str, Any]) -> str:
+    """The schema as JSON, with the output's layout.
+
+    Raises:
+        Refusal: it is too large or too deep, or holds half a character.
+    """
+    if _depth(schema) > MOST_DEPTH:
+        raise _refused(f"it is nested more than {MOST_DEPTH} levels deep")
+    text = json.dumps({**schema, "x-guidance": _LAYOUT}, ensure_ascii=False)
+    if len(text) > MOST_CHARACTERS:
+        raise _refused(f"it has {len(text)} characters, and at most {MOST_CHARACTERS} are taken")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise _refused("it contains an unpaired surrogate") from error
+    return text
+
+
+def _depth(value: Any) -> int:
+    """How deep lists and objects are nested, counted up to one more than is taken."""
+    depth, level = 0, [value]
+    while level and depth <= MOST_DEPTH:
+        level = [
+            inner
+            for each in level
+            if isinstance(each, Mapping | list)
+            for inner in (each.values() if isinstance(each, Mapping) else each)
+        ]
+        depth += 1
+    return depth
+
+
+def _words(tokenizer: Tokenizer) -> LLTokenizer:
+    """The tokenizer as llguidance knows it.
+
+    Raises:
+        Refusal: it cannot write JSON.
+    """
+    try:
+        found = from_tokenizer(tokenizer)
+    except ValueError as error:
+        raise _no_json() from error
+    # A greedy tokenizer spells what it has no token for with tokens of single bytes, if it can.
+    spelt = found.decode_bytes(found.greedy_tokenize(_JSON_CHARACTERS))
+    if spelt != _JSON_CHARACTERS.encode():
+        raise _no_json()
+    return found
+
+
+def _no_json() -> Refusal:
+    return bad_request(
+        "This backbone's tokenizer cannot be constrained to JSON: it has no tokens for single "
+        "characters such as { and \\. Leave out response_format.",
+        "response_format",
+        "unsupported",
+    )
+
+
+def _refused(said: str) -> Refusal:
+    return bad_request(
+        f"{SCHEMA_PARAM}: the schema cannot be enforced: {_reason(said)}.",
+        SCHEMA_PARAM,
+        "invalid_json_schema",
+    )
+
+
+# What llguidance says -> what a client can do with it.
+_REASONS = (
+    (r"Unimplemented keys: (\[.*\])", r"these keywords are not supported: \1"),
+    (r"oneOf constraints are not supported.*", "oneOf with overlapping alternatives; use anyOf"),
+    (r"Resource '(.*)' is not present.*", r"$ref to '\1', which is outside the schema"),
+    (r"Pointer '(.*)' does not exist", r"$ref to '#\1', which does not exist"),
+)
+
+
+def _reason(said: str) -> str:
+    """An error of llguidance in one line."""
+    line = " ".join(said.split())[:300].rstrip(".")
+    for pattern, plain in _REASONS:
+        if re.match(pattern, line):
+            return re.sub(pattern, plain, line)
+    return line or "no reason given"

@@ -1,0 +1,105 @@
+"""What Prometheus reads at `/metrics`."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from cuecard.engine.protocol import Engine
+from cuecard.serving.http.limits import Meter
+from cuecard.serving.models.catalog import Shelf
+from cuecard.serving.models.sync import RegistryState
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+
+
+class Metrics:
+    """The counters of one server, beside whatever others the process has."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        shelf: Shelf,
+        meter: Meter,
+        state: RegistryState,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "cuecard_requests",
+            "Requests by route and status.",
+            ("route", "status"),
+            registry=self._registry,
+        )
+        self.seconds = Histogram(
+            "cuecard_request_seconds",
+            "From the first byte read to the last one written.",
+            ("route",),
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self.tokens = Counter(
+            "cuecard_tokens",
+            "Tokens of answered requests: of contexts (prompt) and of answers (completion).",
+            ("model", "kind"),
+            registry=self._registry,
+        )
+        self._registry.register(_Now(engine, shelf, meter, state, clock))
+
+    def text(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class _Now(Collector):
+    """What is read when it is asked for."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        shelf: Shelf,
+        meter: Meter,
+        state: RegistryState,
+        clock: Callable[[], float],
+    ) -> None:
+        self._engine = engine
+        self._shelf = shelf
+        self._meter = meter
+        self._state = state
+        self._clock = clock
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing beforehand: an engine's names are its own."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """Gauges of the server, the registry and the engine."""
+        state, shown = self._state, self._shelf.shown.values()
+        seen = None if state.seen is None else self._clock() - state.seen
+        values = {
+            "open_requests": ("Requests at work.", self._meter.open),
+            "prompts_served": ("Versions that can answer.", sum(len(s.every) for s in shown)),
+            "prompts_in_use": ("Prompts that requests are using.", self._shelf.in_use),
+            "prompts_broken": (
+                "Versions and aliases that should answer and cannot.",
+                sum(len(s.broken) + len(s.lost) for s in shown),
+            ),
+            "registry_reachable": ("Whether the last look succeeded.", int(state.reachable)),
+            "registry_looks": ("Looks at the registry.", state.looks),
+            "registry_failures": ("Looks that failed.", state.failures),
+            "registry_age_seconds": (
+                "Since the last look that succeeded; -1 if none has.",
+                -1.0 if seen is None else seen,
+            ),
+        }
+        for name, (text, value) in values.items():
+            yield GaugeMetricFamily(f"cuecard_{name}", text, value=float(value))
+        for name, number in sorted(self._engine.stats().items()):
+            known = re.sub(r"[^a-zA-Z0-9_]", "_", name)
+            yield GaugeMetricFamily(f"cuecard_engine_{known}", "Of the engine.", value=number)

@@ -1,0 +1,1 @@
+"""The prompts that are served: catalog, sync with the registry, disk cache."""

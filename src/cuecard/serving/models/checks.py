@@ -1,0 +1,93 @@
+"""Does the engine answer as it did when a prompt was saved?
+
+`Prompt.load` asks a backbone; this asks an engine, whatever it runs, through the way that requests
+take. Of scores it allows what the coarsest type's rounding does, since engines compute them in
+their own ways. A vector's coordinates are so small that such a bound would let any prompt pass:
+they are held to the types' own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cuecard.artifacts.manifest import Coordinates, Expected, TestVector
+from cuecard.artifacts.test_vectors import COORDINATE_TOLERANCE, TOLERANCE, dtype_name
+from cuecard.engine.protocol import Embedding, Engine, Scoring
+from cuecard.errors import ArtifactError, ConfigError
+from cuecard.serving.models.catalog import Served
+from cuecard.types import Encoded
+
+_ALLOWED = max(TOLERANCE.values())
+
+
+async def check_answers(engine: Engine, served: Served) -> None:
+    """Run a prompt's test vectors and compare.
+
+    Raises:
+        ArtifactError: other scores or vectors than were saved.
+        ConfigError: a prompt that stands in several places of its template, or one that turns texts
+            into vectors where the engine does not.
+        CuecardError: a test vector that the engine cannot take.
+    """
+    tests = served.prompt.manifest.test_vectors
+    for test in tests:
+        if test.more:
+            raise ConfigError(
+                "a prompt in several places of its template cannot be served",
+                where=str(served),
+                got=f"{1 + len(test.more)} places",
+                expected="one",
+            )
+    scored = [(test, test.expected) for test in tests if isinstance(test.expected, Expected)]
+    pooled = [(test, test.expected) for test in tests if isinstance(test.expected, Coordinates)]
+    await _check_scores(engine, served, scored)
+    await _check_vectors(engine, served, pooled)
+
+
+async def _check_scores(
+    engine: Engine, served: Served, tests: Sequence[tuple[TestVector, Expected]]
+) -> None:
+    rows = [
+        Scoring(served.held, _row(test), tuple((token,) for token in expected.token_ids))
+        for test, expected in tests
+    ]
+    found = await engine.score(rows) if rows else []
+    for (_, expected), scores in zip(tests, found, strict=True):
+        _compare(expected.logprobs, scores, _ALLOWED, "log-probabilities", served)
+
+
+async def _check_vectors(
+    engine: Engine, served: Served, tests: Sequence[tuple[TestVector, Coordinates]]
+) -> None:
+    rows = [Embedding(served.held, _row(test)) for test, _ in tests]
+    found = await engine.embed(rows) if rows else []
+    for (test, expected), vector in zip(tests, found, strict=True):
+        wanted = expected.coordinates
+        dtypes = test.dtype, dtype_name(engine.dtype) or test.dtype
+        allowed = max(COORDINATE_TOLERANCE[dtype] for dtype in dtypes)
+        _compare(wanted, vector[: len(wanted)].tolist(), allowed, "coordinates", served)
+
+
+def _row(test: TestVector) -> Encoded:
+    return Encoded(test.context, (), test.slot, mask=test.mask)
+
+
+def _compare(
+    wanted: Sequence[float], found: Sequence[float], allowed: float, what: str, served: Served
+) -> None:
+    if len(wanted) != len(found):
+        raise ArtifactError(
+            "a test vector is malformed",
+            where=str(served),
+            got=f"{len(wanted)} {what}",
+            expected=f"{len(found)}",
+        )
+    off = max(abs(a - b) for a, b in zip(found, wanted, strict=True))
+    # Written so that NaN fails.
+    if not off <= allowed:
+        raise ArtifactError(
+            "the prompt does not answer as it did when it was saved",
+            where=str(served),
+            got=f"{what} that differ by up to {off:.3g}",
+            expected=f"at most {allowed:g}",
+        )

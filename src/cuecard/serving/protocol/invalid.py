@@ -1,0 +1,110 @@
+"""Requests that do not fit, in the words of the protocol instead of the validator's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from cuecard.serving.protocol.errors import Refusal, bad_request
+from cuecard.serving.protocol.neutral import why_refused
+from cuecard.serving.protocol.requests import OWN_WORDS, Sent
+
+Path = tuple[str | int, ...]
+_MOST_PARAM = 200
+
+
+def invalid_request(
+    errors: Sequence[Mapping[str, Any]], body: Any, model: type[Sent] | None
+) -> Refusal:
+    """What is wrong with a body: the field, and what is allowed there; never what was sent.
+
+    Args:
+        errors: pydantic's, of which the first field's most specific one counts.
+        body: as it was sent, which tells a field's name from the validator's own words.
+        model: what the route takes.
+    """
+    if errors[0]["type"] == "json_invalid":
+        return invalid_json()
+    if not isinstance(body, dict):
+        return bad_request("The request body must be a JSON object.")
+    found = [(_path(each, body), each) for each in errors]
+    first = found[0][0]
+    same = [(path, each) for path, each in found if path[: len(first)] == first]
+    path, error = max(same, key=lambda pair: (len(pair[0]), pair[1]["type"] in OWN_WORDS))
+    return _told(path, error, model)
+
+
+def invalid_json() -> Refusal:
+    """The body cannot be read at all."""
+    return bad_request("The request body is not valid JSON.", None, "invalid_json")
+
+
+def _told(path: Path, error: Mapping[str, Any], model: type[Sent] | None) -> Refusal:
+    param = ".".join(map(str, path))[:_MOST_PARAM] or None
+    if error["type"] in OWN_WORDS:
+        return bad_request(f"'{param}' {error['msg']}.", param)
+    owner, field, name = _declared(path, model)
+    if error["type"] == "extra_forbidden":
+        neutral = owner.neutral if owner is not None else {}
+        return bad_request(why_refused(str(param), str(path[-1]), neutral), param)
+    allowed = "" if field is None else str(field.description)
+    if error["type"] == "missing":
+        says = f": {allowed}" if allowed else ""
+        return bad_request(f"'{param}' is required{says}.", param)
+    if not allowed:
+        return bad_request(f"'{param}' has an invalid value.", param)
+    if name == param:
+        return bad_request(f"'{param}' must be {allowed}.", param)
+    return bad_request(f"'{param}' is invalid: '{name}' must be {allowed}.", param)
+
+
+def _path(error: Mapping[str, Any], body: Any) -> Path:
+    """Where in the body an error is; what a location has beside that are the validator's words."""
+    at, path = body, []
+    parts = [part for place, part in enumerate(error["loc"]) if place or part != "body"]
+    for place, part in enumerate(parts):
+        within = at if isinstance(at, dict) else range(len(at)) if isinstance(at, list) else ()
+        known = part in within
+        if known:
+            at = at[part]
+        if known or (place == len(parts) - 1 and error["type"] == "missing"):
+            path.append(part)
+    return tuple(path)
+
+
+def _declared(
+    path: Path, model: type[Sent] | None
+) -> tuple[type[Sent] | None, FieldInfo | None, str]:
+    """The model that has the path's last field, that field, and the field's own path."""
+    field: FieldInfo | None = None
+    name = ""
+    for place, part in enumerate(path):
+        if isinstance(part, int):
+            continue
+        if field is not None:
+            inner = model_of(field.annotation)
+            if inner is None:
+                break
+            model = inner
+        found = None if model is None else _field(model, part)
+        if found is None:
+            break
+        field, name = found, ".".join(map(str, path[: place + 1]))
+    return model, field, name
+
+
+def _field(model: type[Sent], name: str) -> FieldInfo | None:
+    """The field that clients know by a name."""
+    return next(
+        (each for own, each in model.model_fields.items() if (each.alias or own) == name), None
+    )
+
+
+def model_of(annotation: Any) -> type[Sent] | None:
+    """The model that a field holds, or holds a list of; None if it holds none."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation if issubclass(annotation, Sent) else None
+    return next(filter(None, map(model_of, get_args(annotation))), None)

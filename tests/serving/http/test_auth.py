@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cuecard.errors import ConfigError
+from cuecard.serving.http.auth import Key, KeyRing, add_key, read_keys, revoke_key
+
+
+def test_a_key_is_found_by_itself_alone(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    one, two = add_key(file, "ann"), add_key(file, "bob")
+    ring = KeyRing(file)
+    for secret, name in ((one, "ann"), (two, "bob")):
+        found = ring.find(secret)
+        assert found is not None and found.id == name
+    assert ring.find(one[:-1]) is None
+    assert ring.find("") is None
+    assert ring.find("\ud800") is None
+
+
+def test_the_file_has_no_key_and_is_its_owners(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "keys.json"
+    secret = add_key(file, "ann", prompts=["reviews"], tokens_per_day=5)
+    assert secret not in file.read_text()
+    assert secret.removeprefix("cue_") not in file.read_text()
+    assert len(secret) > 40
+    assert file.stat().st_mode & 0o077 == 0
+    assert {entry.name for entry in file.parent.iterdir()} <= {"keys.json", ".keys.json.lock"}
+
+
+def test_keys_change_while_they_are_used(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    old = add_key(file, "ann")
+    ring = KeyRing(file)
+    new = add_key(file, "ann-2")
+    assert ring.find(new) is not None and ring.find(old) is not None
+    revoke_key(file, "ann")
+    assert ring.find(old) is None
+    assert ring.find(new) is not None
+
+
+@pytest.mark.parametrize("harm", ["", "{", '{"keys": [{"id": "ann"}]}', None])
+def test_a_broken_file_leaves_the_keys_that_were(tmp_path: Path, harm: str | None) -> None:
+    file = tmp_path / "keys.json"
+    secret = add_key(file, "ann")
+    ring = KeyRing(file)
+    whole = file.read_text()
+    if harm is None:
+        file.unlink()
+    else:
+        file.write_text(harm)
+    assert ring.find(secret) is not None
+    assert ring.problem is not None
+    with pytest.raises(ConfigError):
+        KeyRing(file)
+    file.write_text(whole)
+    assert ring.find(secret) is not None
+    assert ring.problem is None
+
+
+@pytest.mark.parametrize(
+    ("prompts", "model", "allowed"),
+    [
+        (["*"], "anything@3", True),
+        (["reviews"], "reviews", True),
+        (["reviews"], "reviews@production", True),
+        (["reviews"], "reviews@7", True),
+        (["reviews"], "reviews2", False),
+        (["reviews"], "tickets", False),
+        (["reviews@production"], "reviews@production", True),
+        (["reviews@production"], "reviews", False),
+        (["reviews@production"], "reviews@2", False),
+    ],
+)
+def test_scopes(prompts: list[str], model: str, allowed: bool) -> None:
+    key = Key(id="ann", sha256="0" * 64, prompts=tuple(prompts))
+    assert key.allows(model) is allowed
+
+
+def test_names_are_checked_and_unique(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    with pytest.raises(ConfigError, match="cannot be a key"):
+        add_key(file, "Ann Smith")
+    with pytest.raises(ConfigError, match="cannot be a key"):
+        add_key(file, "ann", tokens_per_day=0)
+    add_key(file, "ann")
+    with pytest.raises(ConfigError, match="there is a key of this name"):
+        add_key(file, "ann")
+    with pytest.raises(ConfigError, match="no such key"):
+        revoke_key(file, "bob")
+    assert [key.id for key in read_keys(file)] == ["ann"]
+
+
+def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    add_key(file, "ann")
+    content = json.loads(file.read_text())
+    content["keys"][0]["request_per_minute"] = 3
+    file.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match="request_per_minute"):
+        read_keys(file)
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        add_key(tmp_path / "file" / "keys.json", "ann")
