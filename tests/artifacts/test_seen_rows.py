@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from cuecard.artifacts import Prompt
-from cuecard.artifacts import rows as rows_module
+from cuecard.artifacts import seen_rows as rows_module
 from cuecard.artifacts.seen_rows import BYTES, RowsEntry, row_hash, seen_rows
 from cuecard.types import Record
 

@@ -8,7 +8,7 @@ from scipy import stats
 
 from benchmarks.coverage import UNEVEN, f1, means, numbers, pairs, proportions
 from cuecard.errors import ConfigError
-from cuecard.evaluation import intervals
+from cuecard.metrics import intervals
 from cuecard.metrics.intervals import (
     bootstrap_statistic,
     mean_interval,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cuecard.cli import doctor_checks
+from cuecard.cli.commands.machine import doctor_checks
 from cuecard.cli.commands.machine.doctor_checks import Check
 from support.command_line import Call
 

@@ -13,7 +13,7 @@ import torch
 
 from cuecard.catalogue import BACKBONES, DATASETS
 from cuecard.catalogue.manifest import write_manifest
-from cuecard.cli import doctor_checks
+from cuecard.cli.commands.machine import doctor_checks
 from cuecard.cli.commands.machine.doctor_checks import (
     Check,
     check_accelerator,
