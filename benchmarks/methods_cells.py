@@ -27,7 +27,7 @@ from cuecard.evaluation.report import plain, write_json
 from cuecard.methods import METHODS, MPT, MethodSettings, method_settings
 from cuecard.tasks import Task, TaskSpec
 from cuecard.tasks.template import Template, escape
-from cuecard.training.capabilities import check_needs
+from cuecard.training.capabilities import check_supported
 from cuecard.training.checkpoint import Checkpoint, State
 from cuecard.training.job import Job
 from cuecard.training.log import Observer, RunLog
@@ -163,7 +163,7 @@ class Contest:
         settings: dict[str, Any] = {"init": "text", "text": start["text"] or None}
         try:
             method = method_settings(cell.contestant, settings | cell.settings)
-            check_needs(backbone, method)
+            check_supported(backbone, method)
         except ConfigError as error:
             return {"unsupported": str(error)}
         tasks = self._tasks(start["template"])

@@ -66,8 +66,8 @@ def test_an_encoder_without_an_lm_head(folder: Path) -> None:
     BertModel(BertConfig(**BERT)).save_pretrained(folder)
     found = load_frozen(folder, dtype="fp32", device="cpu")
     assert isinstance(found, MaskedBackbone) and not found.has_head
-    assert "no masked-LM head" in (found.lacks("masks") or "")
-    assert found.num_layers == 2 and found.lacks("input-tokens") is None
+    assert "no masked-LM head" in (found.unreadable("masks") or "")
+    assert found.num_layers == 2 and found.unsupported("input-tokens") is None
 
 
 def test_an_encoder_with_a_missing_layer(folder: Path) -> None:

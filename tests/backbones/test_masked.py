@@ -15,7 +15,7 @@ from cuecard.errors import BackboneError, ConfigError
 from cuecard.evaluation.predict import predict
 from cuecard.methods import DeepPrompts, PromptTuning, PTuningV2
 from cuecard.tasks import TaskSpec, collate
-from cuecard.training.capabilities import check_needs
+from cuecard.training.capabilities import check_supported
 from cuecard.types import Encoded, InputTokens, LayerTokens, PrefixKV, Record
 from support.data.reviews import LONG_SPEC, MASKED_SPEC, TEXT_SPEC, reviews
 from support.oracles.masked import with_masks
@@ -177,9 +177,9 @@ def test_a_head_that_does_more_is_refused() -> None:
 def test_attention_of_its_own() -> None:
     backbone = tiny_backbone("deberta-v2")
     backbone.reset_counts()
-    assert "DebertaV2Model" in (backbone.lacks("prefix-kv") or "")
+    assert "DebertaV2Model" in (backbone.unsupported("prefix-kv") or "")
     with pytest.raises(ConfigError, match="cannot be used with this method"):
-        check_needs(backbone, PTuningV2(length=3))
+        check_supported(backbone, PTuningV2(length=3))
     assert not any(backbone.counts.values())
     with pytest.raises(BackboneError, match="takes no keys and values"):
         read(backbone, rows_on(backbone), PrefixKV(drawn(2, 2, 4, 3, 8)))
@@ -198,20 +198,20 @@ def test_narrow_embeddings() -> None:
     """ELECTRA's embeddings are narrower than its layers."""
     backbone = small(ElectraConfig(**SIZES, embedding_size=16))
     assert backbone.hidden_size == 16
-    check_needs(backbone, PromptTuning(length=3))
+    check_supported(backbone, PromptTuning(length=3))
     rows = rows_on(backbone)
     found = read(backbone, rows, InputTokens(drawn(3, 16)))
     assert not torch.equal(found, read(backbone, rows))
     with pytest.raises(ConfigError, match="cannot be used with this method"):
-        check_needs(backbone, DeepPrompts(length=3))
+        check_supported(backbone, DeepPrompts(length=3))
     assert read(backbone, rows, PrefixKV(drawn(2, 2, 4, 3, 8))).shape == (5, 384)
 
 
 def test_layers_that_are_one() -> None:
     """ALBERT's layers share their weights, and are one module that runs twice."""
     backbone = small(AlbertConfig(**SIZES, embedding_size=16))
-    assert "cannot be found" in (backbone.lacks("layer-tokens") or "")
-    assert backbone.lacks("prefix-kv") is None
+    assert "cannot be found" in (backbone.unsupported("layer-tokens") or "")
+    assert backbone.unsupported("prefix-kv") is None
     rows = rows_on(backbone)
     prefix = drawn(2, 2, 4, 3, 8)
     found = read(backbone, rows, PrefixKV(prefix))
@@ -224,8 +224,7 @@ def test_what_it_is_not_for() -> None:
         backbone.generate([(5, 6)], [0], None, 3)
     with pytest.raises(ConfigError, match="reads at masks"):
         predict(backbone, TEXT_SPEC, reviews(2))
-    for need in ("decoder-tokens", "next-tokens"):
-        assert backbone.lacks(need)
+    assert backbone.unsupported("input-tokens", "decoder") and backbone.unreadable("next-tokens")
     assert backbone.remember([(5, 6)]) is None and backbone.peft_task is None
 
 

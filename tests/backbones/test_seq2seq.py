@@ -296,7 +296,7 @@ def test_parts_are_run_one_by_one() -> None:
 def test_what_only_causal_models_take_is_refused(injection: Injection) -> None:
     backbone = tiny_backbone("t5-relu")
     for need in ("prefix-kv", "layer-tokens"):
-        assert backbone.lacks(need) == f"an encoder-decoder does not take {need}"
+        assert backbone.unsupported(need) == f"an encoder-decoder does not take {need}"
     with pytest.raises(BackboneError, match="takes no such prompt"):
         backbone.forward(next_batch(), injection)
     with pytest.raises(BackboneError, match="not one row of states"):

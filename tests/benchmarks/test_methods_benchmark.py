@@ -62,7 +62,7 @@ def test_every_contestant_has_its_numbers(results: dict[str, Any]) -> None:
     assert {name for _, name in rows} == {"majority", "by hand", "lora", "full", *METHODS} - {"mpt"}
     for (model, name), row in rows.items():
         if "unsupported" in row:
-            assert model == "t5-gated" and METHODS[name].needs[0] in ("prefix-kv", "layer-tokens")
+            assert model == "t5-gated" and METHODS[name].injects[0] in ("prefix-kv", "layer-tokens")
             continue
         assert row["ci95"][0] <= row["score"] <= row["ci95"][1]
         assert row["score"] == pytest.approx(np.mean(row["seeds"]))

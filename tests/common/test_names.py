@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cuecard.backbones import TAKES
+from cuecard.backbones import FAMILIES
 from cuecard.catalogue import BACKBONES, DATASETS
 from cuecard.errors import BackboneError, CatalogueError
 from cuecard.names import data_source, load_backbone, sentence_encoder
@@ -23,7 +23,7 @@ def test_the_config_chooses_the_family(kind: str, tmp_path: Path) -> None:
 
 
 def test_the_catalogue_has_no_other_families() -> None:
-    assert {entry.family for entry in BACKBONES.values()} <= set(TAKES)
+    assert {entry.family for entry in BACKBONES.values()} <= set(FAMILIES)
 
 
 def test_a_near_miss_is_named() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from cuecard.artifacts import Prompt
-from cuecard.backbones import TAKES as FAMILIES
+from cuecard.backbones import FAMILIES
 from cuecard.errors import ConfigError
 from cuecard.methods import (
     MPT,
@@ -78,7 +78,7 @@ METHODS: dict[str, Callable[[], Any]] = {
 # The rest of the encoder-decoders are cousins of BART, and in tests/backbones/test_seq2seq.py.
 KINDS = [*CONFIGS, "t5-relu", "t5-gated", "bart", "marian-scaled", *MASKED]
 FAMILY = {k: "seq2seq" if k in SEQ2SEQ else "masked" if k in MASKED else "causal" for k in KINDS}
-TAKES = {kind: FAMILIES[FAMILY[kind]] for kind in KINDS}
+TAKES = {kind: FAMILIES[FAMILY[kind]].takes["text"] for kind in KINDS}
 # It brings an attention of its own.
 TAKES["deberta-v2"] -= {"prefix-kv"}
 PAIRS = {
@@ -86,7 +86,7 @@ PAIRS = {
         (name, kind)
         for name in METHODS
         for kind in KINDS
-        if (set(METHODS[name]().asks) <= TAKES[kind]) is pass_
+        if (set(METHODS[name].injects) <= TAKES[kind]) is pass_
     ]
     for pass_ in (True, False)
 }
@@ -356,7 +356,7 @@ def test_nothing_runs_twice(name: str, kind: str) -> None:
     if packs:
         assert counts["calls"] == 1
         times = 1 if config.slot == "prefix" else len(rows)
-        if "prefix-kv" in config.needs:
+        if "prefix-kv" in config.injects:
             times = 0  # its positions are never run
         assert counts["tokens"] <= own + length * times
 

@@ -49,9 +49,9 @@ def injections(backbone: Any) -> list[tuple[Injection | None, Slot]]:
         (InputTokens(noise(5, 5, 32), noise(6, 9, 32)), "prefix"),
         (InputTokens(noise(5, 0, 32), noise(7, 30, 32)), "prefix"),
     ]
-    if backbone.lacks("layer-tokens") is None:
+    if backbone.unsupported("layer-tokens") is None:
         found += [(LayerTokens(noise(seed, 2, 6, 32)), "prefix") for seed in (8, 9)]
-    if backbone.lacks("prefix-kv") is None:
+    if backbone.unsupported("prefix-kv") is None:
         heads, size = backbone.key_shape
         found += [
             (PrefixKV(noise(seed, 2, 2, heads, length, size)), "prefix")

@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer
 
-from cuecard.backbones import MaskedBackbone
+from cuecard.backbones import FAMILIES, MaskedBackbone
 from cuecard.catalogue import backbone_folder
 from cuecard.engine.protocol import Embedding, Held
 from cuecard.evaluation.embedding import embed
@@ -50,9 +50,9 @@ def test_vectors_are_those_of_transformers(
 
 
 def test_what_it_takes(minilm: MaskedBackbone) -> None:
-    needs = ("input-tokens", "token-shifts", "prefix-kv", "layer-tokens", "states")
-    assert all(minilm.lacks(need) is None for need in needs)
-    assert "no masked-LM head" in (minilm.lacks("masks") or "")
+    kinds = FAMILIES["masked"].takes["text"]
+    assert all(minilm.unsupported(kind) is None for kind in kinds)
+    assert "no masked-LM head" in (minilm.unreadable("masks") or "")
     assert minilm.max_positions == 511
 
 

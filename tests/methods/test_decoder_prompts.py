@@ -49,7 +49,7 @@ def test_starts_from_prompts() -> None:
     rows, front = torch.randn(3, 8), torch.randn(2, 8)
     settings = PromptTuning(init="prompt", prompt=rows, decoder_length=2, decoder_prompt=front)
     injection = settings.build(context()).injection()
-    assert torch.equal(injection.vectors, rows) and settings.starts == (rows, front)
+    assert torch.equal(injection.vectors, rows) and settings.warm_start == (rows, front)
     assert injection.decoder is not None and torch.equal(injection.decoder, front)
     sampled = PromptTuning(init="prompt", prompt=rows, decoder_length=2).build(context())
     decoder = sampled.injection().decoder
@@ -82,8 +82,9 @@ def test_a_word_that_the_decoder_has_not() -> None:
 
 
 def test_only_a_decoder_prompt_asks_for_a_decoder() -> None:
-    assert PromptTuning().asks == ("input-tokens",)
-    assert "decoder-tokens" in PromptTuning(decoder_length=1).asks
+    assert PromptTuning().requires == {"text": ("input-tokens",)}
+    assert set(PromptTuning(decoder_length=1).requires) == {"text", "decoder"}
+    assert set(PromptTuning(length=0, decoder_length=1).requires) == {"decoder"}
 
 
 def test_a_prompt_without_vectors() -> None:

@@ -10,7 +10,7 @@ from cuecard.methods import METHODS, method_settings
 
 def test_names_are_the_methods_own() -> None:
     for name, kind in METHODS.items():
-        assert kind.name == name and kind.about and kind.needs
+        assert kind.name == name and kind.about and kind.injects
         assert type(method_settings(name, {})) is kind
 
 

@@ -9,6 +9,7 @@ import pytest
 from transformers import AutoModelForCausalLM, MambaConfig
 
 from cuecard.backbones import CausalBackbone
+from cuecard.backbones.families import FAMILIES, Family
 from cuecard.errors import ConfigError
 from cuecard.methods import (
     METHODS,
@@ -20,7 +21,6 @@ from cuecard.methods import (
 )
 from cuecard.training import TrainConfig
 from cuecard.training.capabilities import (
-    FAMILIES,
     LIMITS,
     capabilities,
     cells,
@@ -28,7 +28,7 @@ from cuecard.training.capabilities import (
     markdown,
 )
 from cuecard.training.train import train
-from cuecard.types import Need
+from cuecard.types import InjectionKind, Tower
 from support.data.reviews import review_task
 from support.tiny import tiny_model, tiny_tokenizer
 
@@ -52,8 +52,8 @@ def test_every_method_has_a_row_and_is_told_of() -> None:
 class Deaf(CausalBackbone):
     """A backbone whose input embeddings cannot be shifted."""
 
-    def lacks(self, need: Need) -> str | None:
-        return "shifts get lost" if need == "token-shifts" else super().lacks(need)
+    def unsupported(self, kind: InjectionKind, tower: Tower = "text") -> str | None:
+        return "shifts get lost" if kind == "token-shifts" else super().unsupported(kind, tower)
 
 
 def test_what_is_missing_is_refused_before_any_work() -> None:
@@ -90,7 +90,8 @@ def test_a_recurrent_model_takes_no_keys_and_values(config: MethodSettings) -> N
 
 def test_a_row_without_support_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "cuecard.training.capabilities.FAMILIES", {"other": frozenset({"input-tokens"})}
+        "cuecard.training.capabilities.FAMILIES",
+        {"other": Family("another model", {"text": frozenset({"input-tokens"})}, frozenset())},
     )
     found = {row.method: cells(row)[-1] for row in capabilities()}
     assert found["prompt-tuning"] == "yes" and found["dept"] == "no: token-shifts"

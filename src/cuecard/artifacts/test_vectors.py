@@ -88,7 +88,7 @@ def make_test_vectors(
             expected=f"at most {MAX_TEST_VECTORS} of at most {MAX_TEST_TOKENS} tokens",
         )
     outputs = _outputs(backbone, injection, probes, head)
-    if spec.kind == "embedding" or (spec.headed and backbone.lacks("next-tokens") is not None):
+    if spec.kind == "embedding" or (spec.headed and "next-tokens" not in backbone.reads):
         return _pooled_vectors(backbone, injection, probes, outputs)
     words: list[int] = []
     if spec.kind == "classification" and not spec.headed:

@@ -6,7 +6,7 @@ from cuecard.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from cuecard.backbones.causal import CausalBackbone
-    from cuecard.backbones.families import TAKES
+    from cuecard.backbones.families import FAMILIES
     from cuecard.backbones.loading import load_frozen
     from cuecard.backbones.masked import MaskedBackbone
     from cuecard.backbones.seq2seq import Seq2SeqBackbone
@@ -15,11 +15,11 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         ".causal": ("CausalBackbone",),
-        ".families": ("TAKES",),
+        ".families": ("FAMILIES",),
         ".loading": ("load_frozen",),
         ".masked": ("MaskedBackbone",),
         ".seq2seq": ("Seq2SeqBackbone",),
     },
 )
 
-__all__ = ["TAKES", "CausalBackbone", "MaskedBackbone", "Seq2SeqBackbone", "load_frozen"]
+__all__ = ["FAMILIES", "CausalBackbone", "MaskedBackbone", "Seq2SeqBackbone", "load_frozen"]

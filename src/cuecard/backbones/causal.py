@@ -7,7 +7,7 @@ forward, so that soft-capping and scaling of logits stay the model's business.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from cuecard.backbones.families import TAKES
+from cuecard.backbones.families import FAMILIES, Family
 from cuecard.backbones.fingerprint import fingerprint_of
 from cuecard.backbones.forward.feature_probes import Trials
 from cuecard.backbones.forward.frozen import FrozenModel
@@ -38,12 +38,14 @@ from cuecard.types import (
     Encoded,
     Fingerprint,
     Injection,
-    Need,
+    InjectionKind,
     PeftTask,
     Pick,
     PrefixKV,
+    ReadKind,
     States,
     Tokenizer,
+    Tower,
 )
 
 # A packed sequence has its scores as plain products. Rows of 532 take 16% less time packed than
@@ -69,7 +71,7 @@ class CausalBackbone:
         BackboneError: the model has no input embedding or no LM head.
     """
 
-    takes: ClassVar[frozenset[Need]] = TAKES["causal"]
+    family: ClassVar[Family] = FAMILIES["causal"]
     causal = True
 
     def __init__(self, model: Any, tokenizer: Tokenizer, name: str) -> None:
@@ -124,11 +126,23 @@ class CausalBackbone:
         """SHA-256 over every parameter's and buffer's bytes: the proof that nothing changed."""
         return self._frozen.digest()
 
-    def lacks(self, need: Need) -> str | None:
-        """Why this backbone cannot take what a method needs; None if it can."""
-        if need not in self.takes:
-            return f"a causal language model does not take {need}"
-        return self._trials.lacks(need)
+    @property
+    def takes(self) -> Mapping[Tower, frozenset[InjectionKind]]:
+        """The kinds of injections that its towers take."""
+        return self.family.takes
+
+    @property
+    def reads(self) -> frozenset[ReadKind]:
+        """What can be read of it."""
+        return self.family.reads
+
+    def unsupported(self, kind: InjectionKind, tower: Tower = "text") -> str | None:
+        """Why this model does not take a kind of injection; None if it does."""
+        return self.family.unsupported(kind, tower) or self._trials.unsupported(kind)
+
+    def unreadable(self, kind: ReadKind) -> str | None:
+        """Why this model cannot be read in this way; None if it can."""
+        return None if kind in self.reads else f"{self.family.about} has no {kind} to read"
 
     def forward(self, batch: Batch, injection: Injection | None) -> Tensor:
         """Logits [N, V] float32 at the batch's reads.

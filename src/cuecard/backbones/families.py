@@ -1,20 +1,55 @@
-"""The families of backbones by name, and what each takes of a method."""
+"""The families of backbones by name: what each takes of a method, and what a task reads of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
-from cuecard.types import Need
+from cuecard.types import InjectionKind, ReadKind, Tower
 
-TAKES: Mapping[str, frozenset[Need]] = MappingProxyType(
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What the models of a family have in common; one of them may support less.
+
+    Attributes:
+        about: such a model, in words.
+        takes: the kinds of injections that each tower takes.
+        reads: what can be read.
+    """
+
+    about: str
+    takes: Mapping[Tower, frozenset[InjectionKind]]
+    reads: frozenset[ReadKind]
+
+    def unsupported(self, kind: InjectionKind, tower: Tower = "text") -> str | None:
+        """Why no model of the family takes a kind of injection; None if they do."""
+        if kind in self.takes.get(tower, ()):
+            return None
+        return f"{self.about} does not take {in_tower(kind, tower)}"
+
+
+def in_tower(kind: InjectionKind, tower: Tower) -> str:
+    """A kind of injection into a tower, in words."""
+    return kind if tower == "text" else f"{kind} in the {tower}"
+
+
+_ALL: frozenset[InjectionKind] = frozenset(
+    {"input-tokens", "token-shifts", "prefix-kv", "layer-tokens"}
+)
+
+FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
-        "causal": frozenset(
-            {"input-tokens", "token-shifts", "prefix-kv", "layer-tokens", "next-tokens"}
+        "causal": Family("a causal language model", {"text": _ALL}, frozenset({"next-tokens"})),
+        "seq2seq": Family(
+            "an encoder-decoder",
+            {
+                "text": frozenset({"input-tokens", "token-shifts"}),
+                "decoder": frozenset({"input-tokens"}),
+            },
+            frozenset({"next-tokens"}),
         ),
-        "seq2seq": frozenset({"input-tokens", "token-shifts", "decoder-tokens", "next-tokens"}),
-        "masked": frozenset(
-            {"input-tokens", "token-shifts", "prefix-kv", "layer-tokens", "masks", "states"}
-        ),
+        "masked": Family("a masked language model", {"text": _ALL}, frozenset({"masks", "states"})),
     }
 )

@@ -9,7 +9,7 @@ a sentence encoder, gives hidden states alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from cuecard.backbones.families import TAKES
+from cuecard.backbones.families import FAMILIES, Family
 from cuecard.backbones.fingerprint import fingerprint_of
 from cuecard.backbones.forward.encoder_probes import EncoderTrials
 from cuecard.backbones.forward.encoder_run import EncoderRun
@@ -33,12 +33,14 @@ from cuecard.types import (
     Encoded,
     Fingerprint,
     Injection,
-    Need,
+    InjectionKind,
     PeftTask,
     Pick,
     PrefixKV,
+    ReadKind,
     States,
     Tokenizer,
+    Tower,
 )
 
 
@@ -65,7 +67,7 @@ class MaskedBackbone:
     """
 
     causal = False
-    takes: ClassVar[frozenset[Need]] = TAKES["masked"]
+    family: ClassVar[Family] = FAMILIES["masked"]
 
     def __init__(self, model: Any, tokenizer: Tokenizer, name: str) -> None:
         self.name, self.model, self.tokenizer = name, model, tokenizer
@@ -125,18 +127,31 @@ class MaskedBackbone:
         """SHA-256 over every parameter's and buffer's bytes: the proof that nothing changed."""
         return self._frozen.digest()
 
-    def lacks(self, need: Need) -> str | None:
-        """Why this backbone cannot take what a method or a task needs; None if it can."""
-        if need == "next-tokens":
-            return "a masked language model reads at masks, not behind a text"
-        if need not in self.takes:
-            return f"a masked language model does not take {need}"
-        if need == "masks":
-            return None if self.has_head else "this encoder has no masked-LM head to say words with"
-        if need == "prefix-kv":
+    @property
+    def takes(self) -> Mapping[Tower, frozenset[InjectionKind]]:
+        """The kinds of injections that its towers take."""
+        return self.family.takes
+
+    @property
+    def reads(self) -> frozenset[ReadKind]:
+        """What can be read of it: masks if it has a head that says words."""
+        return self.family.reads if self.has_head else self.family.reads - {"masks"}
+
+    def unsupported(self, kind: InjectionKind, tower: Tower = "text") -> str | None:
+        """Why this model does not take a kind of injection; None if it does."""
+        reason = self.family.unsupported(kind, tower)
+        if reason is None and kind == "prefix-kv":
             found = self._trials.prefix
             return found if isinstance(found, str) else None
-        return self._trials.layers if need == "layer-tokens" else None
+        return self._trials.layers if reason is None and kind == "layer-tokens" else reason
+
+    def unreadable(self, kind: ReadKind) -> str | None:
+        """Why this model cannot be read in this way; None if it can."""
+        if kind == "next-tokens":
+            return "a masked language model reads at masks, not after a text"
+        return (
+            None if kind in self.reads else "this encoder has no masked-LM head to say words with"
+        )
 
     def forward(self, batch: Batch, injection: Injection | None) -> Tensor:
         """Logits [N, V] float32 at the batch's reads: what stands at those places.
@@ -219,7 +234,7 @@ class MaskedBackbone:
         """Not by a masked model, which fills in and does not go on.
 
         Raises:
-            BackboneError: always; tasks that need it are refused before any work, see `lacks`.
+            BackboneError: always; tasks that need it are refused before any work, see `unreadable`.
         """
         raise BackboneError(
             "a masked language model does not go on with a text",

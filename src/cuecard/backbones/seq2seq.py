@@ -8,7 +8,7 @@ batch (one per label word) are run once, and logits are computed only where they
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
-from cuecard.backbones.families import TAKES
+from cuecard.backbones.families import FAMILIES, Family
 from cuecard.backbones.fingerprint import fingerprint_of
 from cuecard.backbones.forward.frozen import FrozenModel
 from cuecard.backbones.forward.reads import Reads
@@ -39,11 +39,13 @@ from cuecard.types import (
     Encoded,
     Fingerprint,
     Injection,
-    Need,
+    InjectionKind,
     PeftTask,
     Pick,
+    ReadKind,
     States,
     Tokenizer,
+    Tower,
 )
 
 # What the bits of kept encoder outputs depend on besides the backbone and the order of sums.
@@ -63,7 +65,7 @@ class Seq2SeqBackbone:
     """
 
     causal = False
-    takes: ClassVar[frozenset[Need]] = TAKES["seq2seq"]
+    family: ClassVar[Family] = FAMILIES["seq2seq"]
 
     def __init__(self, model: Any, tokenizer: Tokenizer, name: str) -> None:
         self.name, self.model, self.tokenizer = name, model, tokenizer
@@ -139,9 +141,23 @@ class Seq2SeqBackbone:
         """SHA-256 over every parameter's and buffer's bytes: the proof that nothing changed."""
         return self._frozen.digest()
 
-    def lacks(self, need: Need) -> str | None:
-        """Why this backbone cannot take what a method needs; None if it can."""
-        return None if need in self.takes else f"an encoder-decoder does not take {need}"
+    @property
+    def takes(self) -> Mapping[Tower, frozenset[InjectionKind]]:
+        """The kinds of injections that its towers take."""
+        return self.family.takes
+
+    @property
+    def reads(self) -> frozenset[ReadKind]:
+        """What can be read of it."""
+        return self.family.reads
+
+    def unsupported(self, kind: InjectionKind, tower: Tower = "text") -> str | None:
+        """Why this model does not take a kind of injection; None if it does."""
+        return self.family.unsupported(kind, tower)
+
+    def unreadable(self, kind: ReadKind) -> str | None:
+        """Why this model cannot be read in this way; None if it can."""
+        return None if kind in self.reads else f"{self.family.about} has no {kind} to read"
 
     @cached_property
     def peft_task(self) -> PeftTask | None:
@@ -162,7 +178,7 @@ class Seq2SeqBackbone:
         """Not of an encoder-decoder, whose two halves have layers of their own.
 
         Raises:
-            BackboneError: always; what needs them is refused before any work, see `lacks`.
+            BackboneError: always; what needs them is refused before any work, see `unsupported`.
         """
         raise BackboneError(
             "an encoder-decoder's layers are not one row of states",

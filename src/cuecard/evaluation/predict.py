@@ -57,18 +57,17 @@ def check_task(backbone: Backbone, spec: TaskSpec) -> None:
     """
     if spec.headed:
         return  # it reads states, which every backbone has
-    reason = backbone.lacks(spec.need)
+    reason = backbone.unreadable(spec.reads)
     if reason is None:
         return
-    masked = backbone.lacks("masks") is None
     raise ConfigError(
         "this backbone cannot be asked in this way",
         where=f"template {spec.template!r}, backbone {backbone.name}",
         got=reason,
         expected="a template with {mask} where the label's word is to stand, such as "
         "'{text} It was {mask}.'"
-        if masked
-        else f"a backbone for {spec.need}",
+        if "masks" in backbone.reads
+        else f"a backbone with {spec.reads} to read",
     )
 
 

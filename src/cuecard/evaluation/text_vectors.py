@@ -23,7 +23,7 @@ _SPEC = TaskSpec(kind="embedding", template="{text}", max_length=_MOST_TOKENS)
 
 def has_text_vectors(backbone: Backbone) -> bool:
     """Whether a backbone has a state per token of a text; an encoder-decoder has not."""
-    return backbone.lacks("decoder-tokens") is not None
+    return "decoder" not in backbone.takes
 
 
 @inference_mode
@@ -36,7 +36,7 @@ def text_vectors(backbone: Backbone, texts: Sequence[str]) -> NDArray[np.float64
     # A text of nothing but space has no token with some tokenizers.
     records = [Record({"text": text.strip() or "."}, None) for text in texts]
     rows = [_SPEC.encode(record, backbone.tokenizer) for record in records]
-    encodes = backbone.lacks("states") is None
+    encodes = "states" in backbone.reads
     found = np.empty((len(rows), backbone.hidden_size))
     for chosen in ordered_batches([len(row.context) for row in rows], BATCH_ROWS):
         some = [rows[i] for i in chosen]

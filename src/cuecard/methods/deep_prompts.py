@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from cuecard.methods.start import StartSettings
-from cuecard.types import InitContext, Need
+from cuecard.types import InitContext, InjectionKind
 
 if TYPE_CHECKING:
     from cuecard.methods.layer_prompts import LayerPrompts
@@ -33,7 +33,7 @@ class DeepPrompts(StartSettings):
 
     name: ClassVar[str] = "deep-prompts"
     about: ClassVar[str] = "vectors at the prompt's places, anew in every layer"
-    needs: ClassVar[tuple[Need, ...]] = ("layer-tokens",)
+    injects: ClassVar[tuple[InjectionKind, ...]] = ("layer-tokens",)
 
     slot: Literal["prefix", "infix"] = "prefix"
     layers_lr: float | None = Field(default=0.01, gt=0, allow_inf_nan=False)

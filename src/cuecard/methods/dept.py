@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from cuecard.methods.start import StartSettings
-from cuecard.types import InitContext, Need
+from cuecard.types import InitContext, InjectionKind
 
 if TYPE_CHECKING:
     from cuecard.methods.decomposed_prompt import DecomposedPrompt
@@ -36,7 +36,7 @@ class DePT(StartSettings):
 
     name: ClassVar[str] = "dept"
     about: ClassVar[str] = "a short prompt, and a low-rank update of the embeddings of the input"
-    needs: ClassVar[tuple[Need, ...]] = ("input-tokens", "token-shifts")
+    injects: ClassVar[tuple[InjectionKind, ...]] = ("input-tokens", "token-shifts")
 
     rank: int = Field(default=8, ge=1, le=1024)
     tokens: int = Field(default=128, ge=1, le=4096)

@@ -16,7 +16,7 @@ from cuecard.errors import ConfigError
 from cuecard.lazy import torch
 from cuecard.methods.settings import MethodSettings
 from cuecard.methods.start import MAX_LENGTH, text_ids
-from cuecard.types import InitContext, Need, PrefixKV
+from cuecard.types import InitContext, InjectionKind, PrefixKV
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,7 +38,7 @@ class PrefixSettings(MethodSettings):
         prompt: [P, 2 L K D] as PEFT lays it out, or [P, H].
     """
 
-    needs: ClassVar[tuple[Need, ...]] = ("prefix-kv",)
+    injects: ClassVar[tuple[InjectionKind, ...]] = ("prefix-kv",)
 
     length: int | None = Field(default=None, ge=1, le=MAX_LENGTH)
     init: Init = "text"

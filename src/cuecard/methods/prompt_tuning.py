@@ -9,6 +9,7 @@ Paper: Lester, Al-Rfou, Constant, "The Power of Scale for Parameter-Efficient Pr
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +17,7 @@ from pydantic import Field, model_validator
 
 from cuecard.methods.settings import TensorField
 from cuecard.methods.start import MAX_LENGTH, StartSettings
-from cuecard.types import InitContext, Need
+from cuecard.types import InitContext, InjectionKind, Tower
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,13 +50,13 @@ class PromptTuning(StartSettings):
         return self
 
     @property
-    def asks(self) -> tuple[Need, ...]:
-        """Tokens in the input, in the decoder's, or in both."""
-        own = () if self.length == 0 else self.needs
-        return (*own, "decoder-tokens") if self.decoder_length else own
+    def requires(self) -> Mapping[Tower, tuple[InjectionKind, ...]]:
+        """Vectors in the input, in the decoder's, or in both."""
+        lengths: dict[Tower, int | None] = {"text": self.length, "decoder": self.decoder_length}
+        return {tower: self.injects for tower, length in lengths.items() if length != 0}
 
     @property
-    def starts(self) -> tuple[Tensor, ...]:
+    def warm_start(self) -> tuple[Tensor, ...]:
         """The rows to start from, the input's and the decoder's."""
         return tuple(rows for rows in (self.prompt, self.decoder_prompt) if rows is not None)
 

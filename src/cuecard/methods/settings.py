@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
-from cuecard.types import InitContext, Method, Need, Slot
+from cuecard.types import InitContext, InjectionKind, Method, Slot, Tower
 
 UNREAD: Any = object()
 """Stands for the tensor of a prompt whose folder has not been read yet."""
@@ -36,7 +37,7 @@ class MethodSettings(BaseModel):
     Attributes:
         name: what users call the method.
         about: what is trained, in a few words.
-        needs: what its injection asks of a backbone.
+        injects: the kinds of injections that it puts into the text tower.
         prompt: a trained prompt's tensor to start from.
         slot: "prefix" (before the input), "suffix" (between the input and the answer), or "infix"
             (at the template's `{prompt}`).
@@ -46,18 +47,18 @@ class MethodSettings(BaseModel):
 
     name: ClassVar[str]
     about: ClassVar[str]
-    needs: ClassVar[tuple[Need, ...]] = ("input-tokens",)
+    injects: ClassVar[tuple[InjectionKind, ...]] = ("input-tokens",)
 
     prompt: TensorField | None = Field(default=None, exclude=True, repr=False)
     slot: Slot = "prefix"
 
     @property
-    def asks(self) -> tuple[Need, ...]:
-        """What its injection asks of a backbone with these settings."""
-        return self.needs
+    def requires(self) -> Mapping[Tower, tuple[InjectionKind, ...]]:
+        """The kinds of injections that it puts into each tower, with these settings."""
+        return {"text": self.injects}
 
     @property
-    def starts(self) -> tuple[Tensor, ...]:
+    def warm_start(self) -> tuple[Tensor, ...]:
         """The tensors to start from, which `model_dump` leaves out."""
         return () if self.prompt is None else (self.prompt,)
 

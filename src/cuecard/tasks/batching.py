@@ -122,7 +122,7 @@ def _is_behind(row: Encoded, place: int) -> bool:
 
 def inside_of(backbone: Backbone) -> int:
     """`collate`'s `inside`: 0 for a model that reads at a token, 1 for one that reads behind it."""
-    return int(backbone.lacks("next-tokens") is None)
+    return int("next-tokens" in backbone.reads)
 
 
 def _with_masks(encoded: Encoded, count: int) -> tuple[tuple[int, ...], int, int]:

@@ -38,7 +38,7 @@ from cuecard.tasks.spans import (
 from cuecard.tasks.template import Template
 from cuecard.tasks.tokens import closing_count, continuation_ids
 from cuecard.tasks.verbalizer import Verbalizer
-from cuecard.types import Encoded, Need, Record, Slot, Tokenizer
+from cuecard.types import Encoded, ReadKind, Record, Slot, Tokenizer
 
 
 class TaskSpec(BaseModel):
@@ -205,8 +205,8 @@ class TaskSpec(BaseModel):
         return Template(self.template, self.chat, self.system)
 
     @property
-    def need(self) -> Need:
-        """What the task asks of a backbone."""
+    def reads(self) -> ReadKind:
+        """What the task reads of a backbone."""
         if self.kind == "embedding":
             return "states"
         return "masks" if self.parsed.has_mask else "next-tokens"
@@ -294,7 +294,7 @@ class TaskSpec(BaseModel):
             return self.windows(record, tokenizer)[0].encoded
         context = (bound.infix if slot == "infix" else bound.encoder)(record.fields)
         # A masked model finds what opens every text at its first place, where it learnt it.
-        first = 0 if self.need == "next-tokens" else len(bound.encoder.leading)
+        first = 0 if self.reads == "next-tokens" else len(bound.encoder.leading)
         if self.headed:
             first = bound.front
         places = {"prefix": first, "suffix": len(context.ids), "infix": context.before}

@@ -1,24 +1,24 @@
 """What works with what: one table for `cuecard methods`, the documentation, the tests and refusals.
 
-A method says what its injection needs, a family of backbones what it takes, and one model may still
-lack what its family takes. Nothing else decides.
+A method says what its injection requires, a family of backbones what it takes, and one model may
+support less than its family. Nothing else decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from cuecard.backbones import TAKES as FAMILIES
+from cuecard.backbones.families import FAMILIES, Family, in_tower
 from cuecard.errors import ConfigError
 from cuecard.methods import METHODS
 from cuecard.tasks import TaskSpec
-from cuecard.types import Backbone, MethodConfig, Need
+from cuecard.types import Backbone, InjectionKind, MethodConfig, Tower
 
-# What some models of a family lack. Each model is asked itself before a run: `Backbone.lacks`.
-LIMITS: Mapping[Need, str] = MappingProxyType(
+# What some models of a family do not support. Each is asked before a run: `Backbone.unsupported`.
+LIMITS: Mapping[str, str] = MappingProxyType(
     {
         "prefix-kv": "not models without keys and values of one shape (recurrent, compressed keys) "
         "or, among encoders, with an attention of their own",
@@ -34,16 +34,16 @@ class Capability:
     Attributes:
         method: its name.
         about: what is trained, in a few words.
-        needs: what its injection asks of a backbone.
+        needs: the kinds of its injection.
         settings: its settings with their defaults.
-        missing: family of backbones -> what it lacks; empty where the method works.
+        missing: family of backbones -> what it does not take; empty where the method works.
     """
 
     method: str
     about: str
-    needs: tuple[Need, ...]
+    needs: tuple[str, ...]
     settings: Mapping[str, Any]
-    missing: Mapping[str, tuple[Need, ...]]
+    missing: Mapping[str, tuple[str, ...]]
 
 
 def capabilities() -> tuple[Capability, ...]:
@@ -52,21 +52,28 @@ def capabilities() -> tuple[Capability, ...]:
         Capability(
             method=name,
             about=method.about,
-            needs=method.needs,
-            settings=method().model_dump(mode="json"),
-            missing={
-                family: tuple(need for need in method.needs if need not in takes)
-                for family, takes in FAMILIES.items()
-            },
+            needs=tuple(in_tower(kind, tower) for kind, tower in _required(method)),
+            settings=method.model_dump(mode="json"),
+            missing={name: _missing(method, family) for name, family in FAMILIES.items()},
         )
-        for name, method in METHODS.items()
+        for name, method in ((name, settings()) for name, settings in METHODS.items())
     )
 
 
+def _required(method: MethodConfig) -> Iterator[tuple[InjectionKind, Tower]]:
+    for tower, kinds in method.requires.items():
+        yield from ((kind, tower) for kind in kinds)
+
+
+def _missing(method: MethodConfig, family: Family) -> tuple[str, ...]:
+    required = _required(method)
+    return tuple(in_tower(*each) for each in required if family.unsupported(*each) is not None)
+
+
 def cells(row: Capability) -> tuple[str, ...]:
-    """A row as text: method, what is trained, then per family "yes" or what it lacks."""
-    limits = "; ".join(["yes", *(LIMITS[need] for need in row.needs if need in LIMITS)])
-    answers = (f"no: {', '.join(lacked)}" if lacked else limits for lacked in row.missing.values())
+    """A row as text: method, what is trained, then per family "yes" or what is missing."""
+    limits = "; ".join(["yes", *(LIMITS[kind] for kind in row.needs if kind in LIMITS)])
+    answers = (f"no: {', '.join(kinds)}" if kinds else limits for kinds in row.missing.values())
     return row.method, row.about, *answers
 
 
@@ -81,20 +88,20 @@ def markdown() -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def check_needs(backbone: Backbone, method: MethodConfig) -> None:
-    """Refuse, before any work, a method whose injection this backbone cannot take.
+def check_supported(backbone: Backbone, method: MethodConfig) -> None:
+    """Refuse, before any work, a method whose injection this backbone does not take.
 
     Raises:
-        ConfigError: what the method needs, and why the backbone lacks it.
+        ConfigError: what the method requires, and why the backbone does not support it.
     """
-    for need in method.asks:
-        reason = backbone.lacks(need)
+    for kind, tower in _required(method):
+        reason = backbone.unsupported(kind, tower)
         if reason is not None:
             raise ConfigError(
                 "this backbone cannot be used with this method",
                 where=f"method {method.name}, backbone {backbone.name}",
                 got=reason,
-                expected=f"a backbone that takes {need}",
+                expected=f"a backbone that takes {in_tower(kind, tower)}",
                 hint="`cuecard methods` shows which methods work where",
             )
 
@@ -106,9 +113,9 @@ def is_late(backbone: Backbone, method: MethodConfig, spec: TaskSpec) -> bool:
     encoder-decoder's decoder alone.
     """
     if not backbone.causal:
-        return set(method.asks) == {"decoder-tokens"}
+        return set(method.requires) == {"decoder"}
     behind = method.slot == "suffix" or (method.slot == "infix" and spec.parsed.prompt_is_late)
-    return behind and "token-shifts" not in method.needs
+    return behind and "token-shifts" not in method.requires.get("text", ())
 
 
 def check_slot(method: MethodConfig, spec: TaskSpec) -> None:
@@ -144,7 +151,7 @@ def check_reads(backbone: Backbone, method: MethodConfig, spec: TaskSpec) -> Non
     """
     if not spec.read_field:
         return
-    if backbone.lacks("decoder-tokens") is None:
+    if "decoder" in backbone.takes:
         raise ConfigError(
             f"the kind {spec.kind} reads a state per token, which an encoder-decoder does not give",
             where=f"backbone {backbone.name}",

@@ -18,7 +18,7 @@ from cuecard.lazy import torch
 from cuecard.tasks import Task, TaskSpec, collate
 from cuecard.tasks.embedding import embed_rows, texts_of
 from cuecard.tasks.readers.tables import record_place
-from cuecard.training.capabilities import check_needs, check_reads, check_slot
+from cuecard.training.capabilities import check_reads, check_slot, check_supported
 from cuecard.training.config import TrainConfig
 from cuecard.training.head import head_of
 from cuecard.training.looks import Looks, plan_looks
@@ -108,7 +108,7 @@ def check_method(
         ConfigError: they do.
         BackboneError: an embedding table that is not all finite numbers.
     """
-    check_needs(backbone, method)
+    check_supported(backbone, method)
     check_slot(method, spec)
     check_task(backbone, spec)
     check_reads(backbone, method, spec)
@@ -220,7 +220,7 @@ def check_weights(backbone: Backbone, row: Encoded, spec: TaskSpec) -> None:
 def plain_answer(backbone: Backbone, row: Encoded, spec: TaskSpec) -> Tensor:
     """What the backbone makes of a row without a prompt: logits [1, V], or a vector [1, H]."""
     with torch.no_grad():
-        if spec.need == "states" or backbone.lacks("next-tokens") is not None:
+        if spec.reads == "states" or "next-tokens" not in backbone.reads:
             return embed_rows(backbone, [row], None)
         return backbone.forward(collate([(row, ())], read="next"), None)
 

@@ -252,7 +252,7 @@ def run_parts(
     """What two sittings of one run have in common, each as a digest by its name."""
     # What changes neither the prompt nor a bit of its gradients.
     unlike = {"checkpoint_every", "activations"}
-    start = [_hash_tensor(tensor) for tensor in method.starts]
+    start = [_hash_tensor(tensor) for tensor in method.warm_start]
     parts: dict[str, Any] = {
         "method": {"name": method.name, "start": start, **method.model_dump(mode="json")},
         "training settings": config.model_dump(mode="json", exclude=unlike),

@@ -12,8 +12,16 @@ command line join the three.
 `data` is what flows, `injections` what a method yields, `protocols` what methods and backbones are.
 """
 
-from cuecard.types.data import Batch, Encoded, Interval, Prediction, Record, Split
-from cuecard.types.injections import Injection, InputTokens, LayerTokens, Need, PrefixKV, Slot
+from cuecard.types.data import Batch, Encoded, Interval, Prediction, ReadKind, Record, Split
+from cuecard.types.injections import (
+    Injection,
+    InjectionKind,
+    InputTokens,
+    LayerTokens,
+    PrefixKV,
+    Slot,
+    Tower,
+)
 from cuecard.types.protocols import (
     Backbone,
     Fingerprint,
@@ -41,18 +49,19 @@ __all__ = [
     "Head",
     "InitContext",
     "Injection",
+    "InjectionKind",
     "InputTokens",
     "Interval",
     "KeptInputs",
     "LayerTokens",
     "Method",
     "MethodConfig",
-    "Need",
     "ParameterGroup",
     "PeftTask",
     "Pick",
     "Prediction",
     "PrefixKV",
+    "ReadKind",
     "Reads",
     "Recomputes",
     "Record",
@@ -60,4 +69,5 @@ __all__ = [
     "Split",
     "States",
     "Tokenizer",
+    "Tower",
 ]

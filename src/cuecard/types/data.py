@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 Split = Literal["train", "validation", "test"]
+ReadKind = Literal["next-tokens", "masks", "states"]
 
 
 @dataclass(frozen=True, slots=True)

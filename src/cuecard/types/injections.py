@@ -14,16 +14,8 @@ if TYPE_CHECKING:
 
 Slot = Literal["prefix", "suffix", "infix"]
 
-Need = Literal[
-    "input-tokens",
-    "token-shifts",
-    "prefix-kv",
-    "layer-tokens",
-    "decoder-tokens",
-    "next-tokens",
-    "masks",
-    "states",
-]
+Tower = Literal["text", "decoder", "vision"]
+InjectionKind = Literal["input-tokens", "token-shifts", "prefix-kv", "layer-tokens"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from cuecard.lazy import torch
-from cuecard.types.data import Batch, Encoded
-from cuecard.types.injections import Injection, Need, Slot
+from cuecard.types.data import Batch, Encoded, ReadKind
+from cuecard.types.injections import Injection, InjectionKind, Slot, Tower
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -165,6 +165,8 @@ class Backbone(Protocol):
 
     Attributes:
         name: what the user called it.
+        takes: the kinds of injections that each of its towers takes.
+        reads: what can be read of it.
         hidden_size, num_layers, vocab_size, max_positions: its widths.
         embeddings: [V, H] the input embedding matrix, detached.
         counts: running totals since `reset_counts`: forward tokens, logits computed, calls, and
@@ -202,8 +204,18 @@ class Backbone(Protocol):
     @property
     def fingerprint(self) -> Fingerprint: ...
 
-    def lacks(self, need: Need) -> str | None:
-        """Why this backbone cannot take what a method needs, in a few words; None if it can."""
+    @property
+    def takes(self) -> Mapping[Tower, frozenset[InjectionKind]]: ...
+
+    @property
+    def reads(self) -> frozenset[ReadKind]: ...
+
+    def unsupported(self, kind: InjectionKind, tower: Tower = "text") -> str | None:
+        """Why this very model does not take a kind of injection; None if it does."""
+        ...
+
+    def unreadable(self, kind: ReadKind) -> str | None:
+        """Why this very model cannot be read in this way; None if it can."""
         ...
 
     def states(self, vectors: Tensor) -> States:
@@ -346,23 +358,20 @@ class MethodConfig(Protocol):
 
     Attributes:
         name: what users call the method.
-        needs: what its injection asks of a backbone.
-        starts: a trained prompt's tensors to start from, which `model_dump` leaves out.
+        requires: the kinds of injections that it puts into each tower, with these settings.
+        warm_start: a trained prompt's tensors to start from, which `model_dump` leaves out.
     """
 
     name: ClassVar[str]
-    needs: ClassVar[tuple[Need, ...]]
 
     @property
-    def asks(self) -> tuple[Need, ...]:
-        """`needs`, and what these very settings ask for besides."""
-        ...
+    def requires(self) -> Mapping[Tower, tuple[InjectionKind, ...]]: ...
 
     @property
     def slot(self) -> Slot: ...
 
     @property
-    def starts(self) -> tuple[Tensor, ...]: ...
+    def warm_start(self) -> tuple[Tensor, ...]: ...
 
     def build(self, context: InitContext) -> Method: ...
 

@@ -32,7 +32,7 @@ def batch_of(seed: int, slot: int, lengths: tuple[int, ...]) -> Batch:
 
 def parts_on(backbone: Any) -> Parts:
     """Of no two alike: prompts of every kind that it takes, and rows of every length."""
-    heads = backbone.key_shape if backbone.lacks("prefix-kv") is None else None
+    heads = backbone.key_shape if backbone.unsupported("prefix-kv") is None else None
     parts: Parts = [
         (batch_of(0, 1, (5, 9, 3)), InputTokens(drawn(0, 6, 32))),
         (batch_of(1, 1, (12, 4)), None),
@@ -40,7 +40,7 @@ def parts_on(backbone: Any) -> Parts:
         (batch_of(3, 1, (7, 8)), InputTokens(drawn(3, 3, 32), drawn(4, 5, 32))),
         (batch_of(0, 1, (5, 9, 3)), InputTokens(drawn(5, 0, 32), drawn(6, 4, 32))),
     ]
-    if backbone.lacks("layer-tokens") is None:
+    if backbone.unsupported("layer-tokens") is None:
         parts.append((batch_of(6, 2, (6, 3)), LayerTokens(drawn(7, 2, 5, 32))))
         parts.append((batch_of(7, 1, (5,)), LayerTokens(drawn(8, 2, 1, 32))))
     if heads is not None:

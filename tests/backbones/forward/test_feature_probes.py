@@ -7,29 +7,30 @@ import torch
 
 from cuecard.errors import BackboneError
 from cuecard.tasks import collate
-from cuecard.types import Encoded, InputTokens
+from cuecard.types import Encoded, InjectionKind, InputTokens
 from support.tiny import CONFIGS, tiny_backbone
 
-NEEDS = ("input-tokens", "token-shifts", "prefix-kv", "layer-tokens")
+KINDS: tuple[InjectionKind, ...] = ("input-tokens", "token-shifts", "prefix-kv", "layer-tokens")
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
-def test_tiny_backbones_take_everything(kind: str) -> None:
-    backbone = tiny_backbone(kind)
-    assert all(backbone.lacks(need) is None for need in NEEDS)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_tiny_backbones_take_everything(name: str) -> None:
+    backbone = tiny_backbone(name)
+    assert all(backbone.unsupported(kind) is None for kind in KINDS)
     assert not any(backbone.counts.values())
     backbone.model.forward = None  # every answer is known by now
-    assert all(backbone.lacks(need) is None for need in NEEDS)
+    assert all(backbone.unsupported(kind) is None for kind in KINDS)
 
 
-def test_a_need_of_another_family() -> None:
-    assert "does not take" in str(tiny_backbone().lacks("decoder-tokens"))  # type: ignore[arg-type]
+def test_a_tower_of_another_family() -> None:
+    reason = tiny_backbone().unsupported("input-tokens", "decoder")
+    assert reason == "a causal language model does not take input-tokens in the decoder"
 
 
 def test_layers_that_cannot_be_found_are_told() -> None:
     backbone = tiny_backbone()
     backbone.model.model.layers = torch.nn.ModuleList(backbone.model.model.layers[:1])
-    assert "does not let them in" in str(backbone.lacks("layer-tokens"))
+    assert "does not let them in" in str(backbone.unsupported("layer-tokens"))
 
 
 def test_other_widths_are_refused() -> None:

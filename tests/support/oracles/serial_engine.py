@@ -34,7 +34,7 @@ class SerialEngine:
         self.tokenizer = backbone.tokenizer
         self.max_positions = backbone.max_positions
         self.dtype = backbone.dtype
-        self.embedding_size = backbone.hidden_size if backbone.lacks("states") is None else None
+        self.embedding_size = backbone.hidden_size if "states" in backbone.reads else None
         self.held: set[str] = set()
         self.generating = 0
         self.steps = 0

@@ -1,4 +1,4 @@
-"""What an encoder lets be done to it, found out by trying it once rather than by its name."""
+"""Probe which features an encoder supports by running it once, not by its class name."""
 
 from __future__ import annotations
 

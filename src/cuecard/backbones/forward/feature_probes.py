@@ -1,4 +1,4 @@
-"""What a model lets be done to it, found out by trying it once rather than by its name."""
+"""Probe which features a model supports by running it once, not by its class name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cuecard.backbones.forward.reads import Tail
 from cuecard.backbones.forward.unpadded import Rows
 from cuecard.backbones.kernels.attention import UnpackableError
 from cuecard.errors import BackboneError
-from cuecard.types import Injection, InputTokens, LayerTokens, Need, PrefixKV, States
+from cuecard.types import Injection, InjectionKind, InputTokens, LayerTokens, PrefixKV, States
 
 
 class Trials:
@@ -38,7 +38,7 @@ class Trials:
     ) -> None:
         self._frozen, self._padded, self._packed = frozen, padded, packed
         self._put, self._states = put, states
-        self._lacks: dict[Need, str | None] = {}
+        self._reasons: dict[InjectionKind, str | None] = {}
 
     @cached_property
     def packs(self) -> bool:
@@ -73,14 +73,14 @@ class Trials:
         same = found.shape == plain.shape and self._equal(found, plain)
         return tail if same else None
 
-    def lacks(self, need: Need) -> str | None:
-        """Why the model cannot take something, in a few words; None if it can."""
-        if need in ("input-tokens", "token-shifts", "next-tokens"):
+    def unsupported(self, kind: InjectionKind) -> str | None:
+        """Why the model does not take a kind of injection, in a few words; None if it does."""
+        if kind in ("input-tokens", "token-shifts"):
             return None
-        if need not in self._lacks:
+        if kind not in self._reasons:
             with self._uncounted():
-                self._lacks[need] = self._reason(need)
-        return self._lacks[need]
+                self._reasons[kind] = self._reason(kind)
+        return self._reasons[kind]
 
     @cached_property
     def key_shape(self) -> tuple[int, int] | None:
@@ -89,13 +89,13 @@ class Trials:
             found = self._states(self._some(1)).keys_values
         return None if found is None else (int(found.shape[2]), int(found.shape[4]))
 
-    def _reason(self, need: Need) -> str | None:
+    def _reason(self, kind: InjectionKind) -> str | None:
         """Whether an injection made of vectors' own states gives what the vectors give."""
         name, vectors = type(self._frozen.model).__name__, self._some(3).float()
         try:
             states = self._states(vectors)
             same: Injection = LayerTokens(states.hidden)
-            if need == "prefix-kv":
+            if kind == "prefix-kv":
                 if states.keys_values is None:
                     return f"{name} keeps no keys and values of one shape"
                 same = PrefixKV(states.keys_values)

@@ -69,7 +69,7 @@ class LocalEngine:
         self._backbone, self._settings = backbone, settings or LocalSettings()
         self.tokenizer, self.max_positions = backbone.tokenizer, backbone.max_positions
         self.dtype = backbone.dtype
-        self.embedding_size = backbone.hidden_size if backbone.lacks("states") is None else None
+        self.embedding_size = backbone.hidden_size if "states" in backbone.reads else None
         self._changed = threading.Condition()
         self._inbox: list[Call | _Moved] = []
         self._closing = False
@@ -155,7 +155,7 @@ class LocalEngine:
             raise ConfigError(
                 "this backbone gives no embeddings",
                 where=self._backbone.name,
-                got=self._backbone.lacks("states"),
+                got=self._backbone.unreadable("states"),
                 expected="an encoder",
             )
         if not rows:

@@ -51,7 +51,7 @@ def test_a_decoder_prompt_on_a_causal_model(
 ) -> None:
     words = train_words(data, backbone, tmp_path / "run")
     done = cuecard(*words, "--set", "method.decoder_length=2")
-    assert done.code == 2 and "decoder-tokens" in done.err
+    assert done.code == 2 and "input-tokens in the decoder" in done.err
 
 
 def test_importing_an_array(cuecard: Call, t5: Path, tmp_path: Path) -> None:
