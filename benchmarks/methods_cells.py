@@ -28,14 +28,14 @@ from cuecard.methods import METHODS, MPT, MethodSettings, method_settings
 from cuecard.tasks import Task, TaskSpec
 from cuecard.tasks.template import Template, escape
 from cuecard.training.capabilities import check_supported
-from cuecard.training.checkpoint import Checkpoint, State
 from cuecard.training.job import Job
-from cuecard.training.log import Observer, RunLog
 from cuecard.training.loop import run_loop
 from cuecard.training.loss import resolve_loss
-from cuecard.training.member import Member
 from cuecard.training.optim import default_lr
 from cuecard.training.setup import new_method
+from cuecard.training.storage.checkpoint import Checkpoint, State
+from cuecard.training.storage.log import Observer, RunLog
+from cuecard.training.trainer import Member
 from cuecard.training.validation import Validation, validate
 from cuecard.types import Backbone, Injection, Method, Slot
 

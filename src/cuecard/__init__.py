@@ -45,13 +45,13 @@ if TYPE_CHECKING:
     from cuecard.training.answer import answer
     from cuecard.training.config import TrainConfig
     from cuecard.training.lora import LoraSettings
-    from cuecard.training.mix import Multitask
     from cuecard.training.multitask import multitask
-    from cuecard.training.space import SweepConfig
+    from cuecard.training.multitask_trainer import Multitask
     from cuecard.training.sweep import sweep
+    from cuecard.training.sweeps.space import SweepConfig
+    from cuecard.training.sweeps.trials import Sweep
     from cuecard.training.train import Run, train
     from cuecard.training.train_lora import LoraRun, train_lora
-    from cuecard.training.trials import Sweep
     from cuecard.types import Interval, Prediction, Record
 
 # They are imported when they are first used: with torch and transformers that takes seconds.
@@ -86,14 +86,14 @@ __getattr__, __dir__ = lazy_exports(
         ".training.answer": ("answer",),
         ".training.config": ("TrainConfig",),
         ".training.lora": ("LoraSettings",),
-        ".training.mix": ("Multitask",),
+        ".training.multitask_trainer": ("Multitask",),
         ".training.multitask": ("multitask",),
         ".comparison.prove": ("Proof", "prove"),
-        ".training.space": ("SweepConfig",),
+        ".training.sweeps.space": ("SweepConfig",),
         ".training.sweep": ("sweep",),
         ".training.train": ("Run", "train"),
         ".training.train_lora": ("LoraRun", "train_lora"),
-        ".training.trials": ("Sweep",),
+        ".training.sweeps.trials": ("Sweep",),
         ".types": ("Interval", "Prediction", "Record"),
     },
 )

@@ -13,13 +13,13 @@ from cuecard.errors import Interrupted, TrainingError
 from cuecard.methods import PromptTuning
 from cuecard.tasks import Task
 from cuecard.training import TrainConfig
-from cuecard.training.checkpoint import Checkpoint, State
 from cuecard.training.job import Job
-from cuecard.training.log import RunLog
 from cuecard.training.loop import run_loop
 from cuecard.training.loss import batch_losses, resolve_loss
-from cuecard.training.member import Member
 from cuecard.training.setup import new_method
+from cuecard.training.storage.checkpoint import Checkpoint, State
+from cuecard.training.storage.log import RunLog
+from cuecard.training.trainer import Member
 from cuecard.training.validation import Validation
 from support.data.reviews import LONG_SPEC, review_task, title_task
 from support.tiny import tiny_backbone

@@ -15,7 +15,7 @@ from cuecard.evaluation.report import Row, paired
 from cuecard.evaluation.scoring import SECOND
 from cuecard.parameter_counts import trainable_text
 from cuecard.tasks import Task
-from cuecard.training.log import Observer, rows_done
+from cuecard.training.storage.log import Observer, rows_done
 from cuecard.training.train import Run
 from cuecard.types import Backbone
 

@@ -21,10 +21,10 @@ from cuecard.errors import ConfigError, DataError
 from cuecard.evaluation.figures import confusion_figure, loss_figure
 from cuecard.evaluation.manual import ManualPrompt
 from cuecard.evaluation.report import COLUMNS, write_json, write_markdown
+from cuecard.progress_bar import watched
 from cuecard.tasks import Task
-from cuecard.training.log import Observer, read_log
+from cuecard.training.storage.log import Observer, read_log
 from cuecard.training.train import Run
-from cuecard.training.watched import watched
 from cuecard.types import Backbone
 
 __all__ = ["Proof", "prove", "write_proof"]

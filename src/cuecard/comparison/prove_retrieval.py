@@ -8,7 +8,7 @@ from cuecard.evaluation.evaluate import evaluate, score_predictions
 from cuecard.evaluation.report import RETRIEVAL_COLUMNS
 from cuecard.evaluation.text_models import match_pairs
 from cuecard.tasks import Task
-from cuecard.training.log import Observer
+from cuecard.training.storage.log import Observer
 from cuecard.training.train import Run
 from cuecard.types import Backbone
 

@@ -19,7 +19,7 @@ from cuecard.interrupts import may_cut, stoppable
 from cuecard.names import sentence_encoder
 from cuecard.parameter_counts import trainable_text
 from cuecard.tasks import Task
-from cuecard.training.log import Observer
+from cuecard.training.storage.log import Observer
 from cuecard.training.train import Run
 from cuecard.types import Backbone, Interval
 

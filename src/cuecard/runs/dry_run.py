@@ -16,7 +16,7 @@ from cuecard.runs.recipe import Recipe, place
 from cuecard.tasks import batches_by_length
 from cuecard.tasks.kinds import labels_of
 from cuecard.tasks.splits import SplitReport
-from cuecard.training.activations import choose_activations, largest_batch
+from cuecard.training.budget.activation_checkpointing import choose_activations, largest_batch
 from cuecard.training.checks import check_run
 from cuecard.training.head import head_of
 

@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass
 
 from cuecard.tasks import batches_by_length
+from cuecard.training.budget.validation_plan import LONG_LIST, forward_tokens, label_tokens
 from cuecard.training.checks import CheckedRun
 from cuecard.training.head import head_of
 from cuecard.training.label_sample import sample_for
-from cuecard.training.looks import LONG_LIST, forward_tokens, label_tokens
 from cuecard.training.loss import Part, batch_losses
 from cuecard.training.setup import encode_rows
 

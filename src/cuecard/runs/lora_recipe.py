@@ -12,14 +12,14 @@ from pydantic import BaseModel, ConfigDict
 from cuecard.artifacts import Prompt
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError
+from cuecard.progress_bar import watched
 from cuecard.runs.folder import LORA, RunFolder
 from cuecard.runs.recipe import Recipe, prompt_folder, read_recipe
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
-from cuecard.training.log import Observer
 from cuecard.training.lora import LoraSettings
+from cuecard.training.storage.log import Observer
 from cuecard.training.train_lora import LoraRun, check_lora, train_checked_lora
-from cuecard.training.watched import watched
 from cuecard.types import Backbone
 
 FILE = LORA.file

@@ -14,16 +14,16 @@ from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError
 from cuecard.methods import MPT
 from cuecard.plain_files import write_text
+from cuecard.progress_bar import watched
 from cuecard.runs.folder import MULTITASK, RunFolder
 from cuecard.runs.recipe import FILE as RECIPE
 from cuecard.runs.recipe import DataRecipe, Recipe, TaskRecipe, read_recipe
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig
-from cuecard.training.log import Observer
-from cuecard.training.mix import TASKS, Multitask
 from cuecard.training.multitask import DISTIL, check_multitask, multitask
-from cuecard.training.watched import watched
+from cuecard.training.multitask_trainer import TASKS, Multitask
+from cuecard.training.storage.log import Observer
 from cuecard.types import Backbone
 
 FILE = MULTITASK.file

@@ -17,13 +17,13 @@ from cuecard.errors import ConfigError
 from cuecard.methods import MethodSettings, PromptTuning, method_settings
 from cuecard.methods.settings import UNREAD
 from cuecard.names import data_source, load_backbone
+from cuecard.progress_bar import watched
 from cuecard.runs.folder import RUN, RunFolder
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
 from cuecard.tasks.kinds import Kind
 from cuecard.training.config import TrainConfig
-from cuecard.training.log import Observer
-from cuecard.training.watched import watched
+from cuecard.training.storage.log import Observer
 from cuecard.types import Backbone
 from cuecard.validation_text import shown
 from cuecard.yaml_files import DuplicateKeyError, load_yaml

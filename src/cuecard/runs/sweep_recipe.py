@@ -14,16 +14,16 @@ from cuecard.catalogue import Progress
 from cuecard.comparison.prove import Proof
 from cuecard.comparison.reports import report_run
 from cuecard.plain_files import write_text
+from cuecard.progress_bar import watched
 from cuecard.runs.folder import SWEEP, RunFolder
 from cuecard.runs.recipe import FILE as RECIPE
 from cuecard.runs.recipe import Recipe, read_recipe
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
-from cuecard.training.log import Observer
-from cuecard.training.space import Space, SweepConfig
+from cuecard.training.storage.log import Observer
 from cuecard.training.sweep import prepare_sweep
-from cuecard.training.trials import Sweep
-from cuecard.training.watched import watched
+from cuecard.training.sweeps.space import Space, SweepConfig
+from cuecard.training.sweeps.trials import Sweep
 from cuecard.types import Backbone
 
 FILE = SWEEP.file

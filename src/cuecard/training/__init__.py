@@ -6,25 +6,25 @@ from cuecard.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from cuecard.training.config import TrainConfig
-    from cuecard.training.log import Observer, read_log
     from cuecard.training.lora import LoraSettings
-    from cuecard.training.mix import Multitask
-    from cuecard.training.space import SweepConfig
+    from cuecard.training.multitask_trainer import Multitask
+    from cuecard.training.storage.log import Observer, read_log
+    from cuecard.training.sweeps.space import SweepConfig
+    from cuecard.training.sweeps.trials import Sweep
     from cuecard.training.train import Run
     from cuecard.training.train_lora import LoraRun
-    from cuecard.training.trials import Sweep
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         ".config": ("TrainConfig",),
-        ".log": ("Observer", "read_log"),
+        ".storage.log": ("Observer", "read_log"),
         ".lora": ("LoraSettings",),
-        ".mix": ("Multitask",),
-        ".space": ("SweepConfig",),
+        ".multitask_trainer": ("Multitask",),
+        ".sweeps.space": ("SweepConfig",),
         ".train": ("Run",),
         ".train_lora": ("LoraRun",),
-        ".trials": ("Sweep",),
+        ".sweeps.trials": ("Sweep",),
     },
 )
 

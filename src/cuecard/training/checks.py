@@ -18,10 +18,10 @@ from cuecard.lazy import torch
 from cuecard.tasks import Task, TaskSpec, collate
 from cuecard.tasks.embedding import embed_rows, texts_of
 from cuecard.tasks.readers.tables import record_place
+from cuecard.training.budget.validation_plan import Looks, plan_looks
 from cuecard.training.capabilities import check_reads, check_slot, check_supported
 from cuecard.training.config import TrainConfig
 from cuecard.training.head import head_of
-from cuecard.training.looks import Looks, plan_looks
 from cuecard.training.loss import Resolved, resolve_loss
 from cuecard.training.optim import default_lr
 from cuecard.training.setup import new_method

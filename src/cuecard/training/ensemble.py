@@ -16,9 +16,9 @@ from cuecard.evaluation.ensemble import Member, predict_ensemble
 from cuecard.methods import MethodSettings, PromptTuning
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig
-from cuecard.training.group import Group
-from cuecard.training.log import Observer
-from cuecard.training.space import SweepConfig
+from cuecard.training.storage.log import Observer
+from cuecard.training.sweeps.runner import Group
+from cuecard.training.sweeps.space import SweepConfig
 from cuecard.training.train import Run, train
 from cuecard.types import Backbone, MethodConfig
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cuecard.tasks import TaskSpec
+from cuecard.training.budget.validation_plan import Looks
 from cuecard.training.config import TrainConfig
-from cuecard.training.looks import Looks
 from cuecard.training.loss import Resolved, SoftLabels
 from cuecard.types import Backbone, Encoded
 

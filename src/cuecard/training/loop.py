@@ -9,10 +9,10 @@ from pathlib import Path
 from cuecard.errors import Interrupted
 from cuecard.interrupts import Interrupts, Stop, heeding
 from cuecard.lazy import torch
-from cuecard.training.activations import recomputing
-from cuecard.training.checkpoint import Checkpoint
+from cuecard.training.budget.activation_checkpointing import recomputing
 from cuecard.training.loss import batch_losses
-from cuecard.training.member import Member
+from cuecard.training.storage.checkpoint import Checkpoint
+from cuecard.training.trainer import Member
 
 # Passes that a token of an optimizer step costs. The backbone is frozen, so that the backward pass
 # makes the gradients of activations alone, as much work as the forward pass.

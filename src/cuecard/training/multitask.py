@@ -20,14 +20,14 @@ from cuecard.errors import ConfigError, Interrupted
 from cuecard.folder_lock import held
 from cuecard.interrupts import stoppable
 from cuecard.methods import MPT, PromptTuning
+from cuecard.progress_bar import watched
 from cuecard.tasks import Task
 from cuecard.training.checks import check_method, check_rows, check_splits, check_weights
 from cuecard.training.config import TrainConfig
-from cuecard.training.group import Group
-from cuecard.training.log import Observer
-from cuecard.training.mix import Mix, Multitask, stopped_mix
-from cuecard.training.space import SweepConfig
-from cuecard.training.watched import watched
+from cuecard.training.multitask_trainer import Mix, Multitask, stopped_mix
+from cuecard.training.storage.log import Observer
+from cuecard.training.sweeps.runner import Group
+from cuecard.training.sweeps.space import SweepConfig
 from cuecard.types import Backbone, Injection
 
 DISTIL = 0.9

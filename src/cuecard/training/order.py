@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cuecard.tasks import batches_by_length
-from cuecard.training.checkpoint import State
 from cuecard.training.config import TrainConfig
+from cuecard.training.storage.checkpoint import State
 from cuecard.types import Encoded
 
 

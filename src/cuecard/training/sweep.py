@@ -7,13 +7,13 @@ from pathlib import Path
 
 from cuecard.errors import DataError
 from cuecard.methods import MethodSettings, PromptTuning
+from cuecard.progress_bar import watched
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig
-from cuecard.training.group import Group
-from cuecard.training.log import Observer
-from cuecard.training.space import SweepConfig
-from cuecard.training.trials import Sweep
-from cuecard.training.watched import watched
+from cuecard.training.storage.log import Observer
+from cuecard.training.sweeps.runner import Group
+from cuecard.training.sweeps.space import SweepConfig
+from cuecard.training.sweeps.trials import Sweep
 from cuecard.types import Backbone
 
 

@@ -21,24 +21,28 @@ from cuecard.folder_lock import held
 from cuecard.interrupts import may_cut, stoppable
 from cuecard.lazy import torch
 from cuecard.methods import PromptTuning
+from cuecard.progress_bar import watched
 from cuecard.tasks import Task, TaskSpec, draw_rows
-from cuecard.training.activations import Choice, choose_activations, largest_batch
+from cuecard.training.budget.activation_checkpointing import (
+    Choice,
+    choose_activations,
+    largest_batch,
+)
+from cuecard.training.budget.input_cache import remember_inputs
 from cuecard.training.capabilities import is_late
-from cuecard.training.checkpoint import Checkpoint, State
 from cuecard.training.checks import CheckedRun, check_run, plain_answer
 from cuecard.training.config import TrainConfig
 from cuecard.training.head import head_of
-from cuecard.training.inputs import remember_inputs
 from cuecard.training.job import Job
-from cuecard.training.log import Observer, RunLog
 from cuecard.training.loop import run_loop, stopped_run
-from cuecard.training.lr_sweep import sweep_lr
-from cuecard.training.member import Member, raise_if_diverged
 from cuecard.training.optim import default_lr
-from cuecard.training.result_file import NUMBERS, load_result, result_of, save_result
 from cuecard.training.setup import encode_rows, new_method
+from cuecard.training.storage.checkpoint import Checkpoint, State
+from cuecard.training.storage.log import Observer, RunLog
+from cuecard.training.storage.result import NUMBERS, load_result, result_of, save_result
+from cuecard.training.sweeps.learning_rates import sweep_lr
+from cuecard.training.trainer import Member, raise_if_diverged
 from cuecard.training.validation import Validation, validate
-from cuecard.training.watched import watched
 from cuecard.types import Backbone, Encoded, Method, MethodConfig, Record, Slot
 
 if TYPE_CHECKING:

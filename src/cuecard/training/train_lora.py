@@ -20,19 +20,19 @@ from cuecard.folder_lock import held
 from cuecard.interrupts import may_cut, stoppable
 from cuecard.lazy import torch
 from cuecard.methods import PromptTuning
+from cuecard.progress_bar import watched
 from cuecard.tasks import Task
 from cuecard.training.capabilities import check_reads
-from cuecard.training.checkpoint import Checkpoint, State
 from cuecard.training.checks import check_embeddings, check_rows, check_splits, check_weights
 from cuecard.training.config import TrainConfig
 from cuecard.training.head import Headed, head_of
 from cuecard.training.job import Job
-from cuecard.training.log import Observer, RunLog
 from cuecard.training.loop import run_loop, stopped_run
 from cuecard.training.lora import LORA_LR, Lora, LoraSettings, merged
 from cuecard.training.loss import Resolved, resolve_loss
-from cuecard.training.member import Member, raise_if_diverged
-from cuecard.training.result_file import NUMBERS, load_result, result_of, save_result
+from cuecard.training.storage.checkpoint import Checkpoint, State
+from cuecard.training.storage.log import Observer, RunLog
+from cuecard.training.storage.result import NUMBERS, load_result, result_of, save_result
 from cuecard.training.train import (
     Unchanged,
     alarm_for,
@@ -42,8 +42,8 @@ from cuecard.training.train import (
     log_start,
     metrics_of,
 )
+from cuecard.training.trainer import Member, raise_if_diverged
 from cuecard.training.validation import Validation, validate
-from cuecard.training.watched import watched
 from cuecard.types import Backbone, Encoded, Method, Slot
 
 FOLDER = "adapter"

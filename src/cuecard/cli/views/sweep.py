@@ -17,7 +17,7 @@ from cuecard.cli.views.tables import print_table, say, say_line
 from cuecard.cli.views.usage_line import predict_command
 from cuecard.evaluation.report import plain
 from cuecard.runs.sweep_recipe import SweepOutcome
-from cuecard.training.trials import COLUMNS, told
+from cuecard.training.sweeps.trials import COLUMNS, told
 
 _EVERY = 100  # steps of any trial between two plain lines
 

@@ -15,7 +15,7 @@ from cuecard.cli.views.usage_line import command_line
 from cuecard.errors import ConfigError
 
 if TYPE_CHECKING:
-    from cuecard.training.mix import Multitask
+    from cuecard.training.multitask_trainer import Multitask
 
 
 def multitask(

@@ -61,7 +61,7 @@ def sweep(
     from cuecard.cli.views.sweep import SweepView, print_sweep, sweep_summary
     from cuecard.runs.sweep_recipe import SweepRecipe, resume_sweep, run_sweep
     from cuecard.settings import parse_settings
-    from cuecard.training.space import SweepConfig
+    from cuecard.training.sweeps.space import SweepConfig
 
     options = {
         "grid": grid and {key: _values(text) for key, text in pairs(grid, "--grid").items()},
@@ -94,6 +94,6 @@ def sweep(
 
 
 def _values(text: str) -> tuple[Any, ...]:
-    from cuecard.training.space import parse_value
+    from cuecard.training.sweeps.space import parse_value
 
     return tuple(parse_value(part) for part in text.split(","))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from cuecard.lazy import torch
-from cuecard.training.checkpoint import State
 from cuecard.training.job import Job
 from cuecard.training.label_sample import Sample, sample_for
 from cuecard.training.loss import Part, Teacher, count_targets
 from cuecard.training.order import Order
+from cuecard.training.storage.checkpoint import State
 from cuecard.types import Encoded, Head, Injection
 
 

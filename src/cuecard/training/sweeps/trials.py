@@ -9,8 +9,8 @@ from typing import Any
 
 from cuecard.evaluation.report import markdown_row, markdown_text, write_json
 from cuecard.plain_files import write_text
-from cuecard.training.checkpoint import State
-from cuecard.training.space import Settings
+from cuecard.training.storage.checkpoint import State
+from cuecard.training.sweeps.space import Settings
 from cuecard.training.train import Run
 
 JSON, MARKDOWN = "sweep.json", "sweep.md"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cuecard.errors import ConfigError
-from cuecard.training.checkpoint import State
-from cuecard.training.space import Axis, Range, Settings
+from cuecard.training.storage.checkpoint import State
+from cuecard.training.sweeps.space import Axis, Range, Settings
 
 # Proposals at random before the estimator has something to go by, as a share of all.
 _RANDOM = 4

@@ -15,19 +15,22 @@ from cuecard.errors import Interrupted
 from cuecard.interrupts import may_cut
 from cuecard.methods import MPT
 from cuecard.tasks import Task
-from cuecard.training.activations import Choice, choose_activations, largest_batch
+from cuecard.training.batches import Feed
+from cuecard.training.budget.activation_checkpointing import (
+    Choice,
+    choose_activations,
+    largest_batch,
+)
+from cuecard.training.budget.input_cache import remember_inputs
 from cuecard.training.capabilities import is_late
-from cuecard.training.checkpoint import Checkpoint
 from cuecard.training.config import TrainConfig
-from cuecard.training.feed import Feed
-from cuecard.training.inputs import remember_inputs
 from cuecard.training.job import Job
-from cuecard.training.log import Observer, RunLog
 from cuecard.training.loop import run_loop
 from cuecard.training.loss import Teacher, resolve_loss
-from cuecard.training.member import Member
 from cuecard.training.optim import default_lr
 from cuecard.training.setup import init_context
+from cuecard.training.storage.checkpoint import Checkpoint
+from cuecard.training.storage.log import Observer, RunLog
 from cuecard.training.train import (
     Run,
     Unchanged,
@@ -38,6 +41,7 @@ from cuecard.training.train import (
     log_start,
     run_parts,
 )
+from cuecard.training.trainer import Member
 from cuecard.training.validation import Validation, validate
 from cuecard.types import Backbone, Injection
 

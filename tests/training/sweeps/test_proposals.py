@@ -8,9 +8,9 @@ import math
 import pytest
 
 from cuecard.errors import ConfigError
-from cuecard.training.checkpoint import State
-from cuecard.training.proposals import Seen, check_installed, propose, should_prune
-from cuecard.training.space import Axis, Range, Settings
+from cuecard.training.storage.checkpoint import State
+from cuecard.training.sweeps.proposals import Seen, check_installed, propose, should_prune
+from cuecard.training.sweeps.space import Axis, Range, Settings
 
 AXES: dict[str, Axis] = {
     "training.lr": Range(1e-4, 1.0, log=True),

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 from cuecard.errors import TrainingError
 from cuecard.interrupts import may_cut
-from cuecard.training.checkpoint import Checkpoint, State
 from cuecard.training.job import Job
-from cuecard.training.log import RunLog
 from cuecard.training.loop import run_loop, stopped_run
-from cuecard.training.member import Member
 from cuecard.training.optim import default_lr
+from cuecard.training.storage.checkpoint import Checkpoint, State
+from cuecard.training.storage.log import RunLog
+from cuecard.training.trainer import Member
 from cuecard.training.validation import Validation
 from cuecard.types import Method
 

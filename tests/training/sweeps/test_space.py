@@ -8,7 +8,7 @@ import torch
 from cuecard.errors import ConfigError
 from cuecard.methods import PromptTuning
 from cuecard.training import SweepConfig, TrainConfig
-from cuecard.training.space import Range, Space, parse_range, parse_value
+from cuecard.training.sweeps.space import Range, Space, parse_range, parse_value
 
 
 def space(**options: Any) -> Space:

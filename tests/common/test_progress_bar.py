@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from cuecard.methods import PromptTuning
+from cuecard.progress_bar import is_looked_at
 from cuecard.training import TrainConfig
 from cuecard.training.train import train
-from cuecard.training.watched import is_looked_at
 from support.data.reviews import review_task
 from support.tiny import tiny_backbone
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from cuecard.training.activations import choose_activations
-from cuecard.training.memory import fit_together
+from cuecard.training.budget.activation_checkpointing import choose_activations
+from cuecard.training.budget.prompts_per_pass import fit_together
 from support.tiny import tiny_backbone
 
 

@@ -12,9 +12,9 @@ from cuecard.evaluation.predict import predict
 from cuecard.methods import PromptTuning
 from cuecard.runs.estimate import about, estimate_run
 from cuecard.tasks import Task, TaskSpec
+from cuecard.training.budget.validation_plan import Looks, plan_looks, training_tokens
 from cuecard.training.checks import check_run
 from cuecard.training.config import TrainConfig
-from cuecard.training.looks import Looks, plan_looks, training_tokens
 from cuecard.training.setup import encode_rows
 from cuecard.training.train import train
 from cuecard.types import Record

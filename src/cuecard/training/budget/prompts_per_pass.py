@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cuecard.training.activations import choose_activations, free_bytes
+from cuecard.training.budget.activation_checkpointing import choose_activations, free_bytes
 from cuecard.types import Backbone
 
 _SHARE = 0.25  # of what is free

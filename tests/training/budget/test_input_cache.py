@@ -8,7 +8,7 @@ import pytest
 from cuecard.cli.views.event_text import event_text
 from cuecard.methods import PromptTuning
 from cuecard.training import TrainConfig
-from cuecard.training.inputs import choose_place
+from cuecard.training.budget.input_cache import choose_place
 from cuecard.training.train import train
 from support.data.reviews import review_task
 from support.tiny import tiny_backbone

@@ -9,12 +9,12 @@ from copy import deepcopy
 from cuecard.errors import TrainingError
 from cuecard.interrupts import Stop, may_cut
 from cuecard.lazy import torch
-from cuecard.training.checkpoint import State
-from cuecard.training.feed import Feed
+from cuecard.training.batches import Feed
 from cuecard.training.head import head_of
 from cuecard.training.job import Job
-from cuecard.training.log import RunLog
 from cuecard.training.optim import lr_share, make_optimizer, set_lr
+from cuecard.training.storage.checkpoint import State
+from cuecard.training.storage.log import RunLog
 from cuecard.training.validation import Validation
 from cuecard.types import Method
 

@@ -13,24 +13,24 @@ from cuecard.folder_lock import held
 from cuecard.interrupts import may_cut, stoppable
 from cuecard.methods import MethodSettings
 from cuecard.tasks import Task
+from cuecard.training.budget.input_cache import remember_inputs
+from cuecard.training.budget.prompts_per_pass import fit_together
+from cuecard.training.budget.validation_plan import plan_looks
 from cuecard.training.capabilities import is_late
-from cuecard.training.checkpoint import Checkpoint, State
 from cuecard.training.checks import check_method, check_rows, check_splits, check_weights
 from cuecard.training.config import TrainConfig
 from cuecard.training.head import head_of
-from cuecard.training.inputs import remember_inputs
 from cuecard.training.job import Job
-from cuecard.training.log import FILE as LOG
-from cuecard.training.log import Observer, RunLog
-from cuecard.training.looks import plan_looks
 from cuecard.training.loop import run_loop
 from cuecard.training.loss import resolve_loss
-from cuecard.training.member import Member
-from cuecard.training.memory import fit_together
 from cuecard.training.optim import default_lr
-from cuecard.training.proposals import Seen, check_installed, propose, should_prune
 from cuecard.training.setup import encode_rows, new_method
-from cuecard.training.space import Settings, Space, SweepConfig
+from cuecard.training.storage.checkpoint import Checkpoint, State
+from cuecard.training.storage.log import FILE as LOG
+from cuecard.training.storage.log import Observer, RunLog
+from cuecard.training.sweeps.proposals import Seen, check_installed, propose, should_prune
+from cuecard.training.sweeps.space import Settings, Space, SweepConfig
+from cuecard.training.sweeps.trials import Sweep, Trial, write_trials
 from cuecard.training.train import (
     Run,
     Unchanged,
@@ -42,7 +42,7 @@ from cuecard.training.train import (
     log_start,
     run_parts,
 )
-from cuecard.training.trials import Sweep, Trial, write_trials
+from cuecard.training.trainer import Member
 from cuecard.training.validation import Validation, validate
 from cuecard.types import Backbone, Encoded, Injection, Slot
 

@@ -10,8 +10,12 @@ from cuecard.methods import PromptTuning
 from cuecard.runs.dry_run import dry_run
 from cuecard.runs.recipe import Recipe
 from cuecard.training import TrainConfig
-from cuecard.training import activations as module
-from cuecard.training.activations import choose_activations, free_bytes, largest_batch
+from cuecard.training.budget import activation_checkpointing as module
+from cuecard.training.budget.activation_checkpointing import (
+    choose_activations,
+    free_bytes,
+    largest_batch,
+)
 from cuecard.training.train import train
 from support.data.reviews import review_task, reviews
 from support.tiny import tiny_backbone, tiny_model, tiny_tokenizer

@@ -1,0 +1,1 @@
+"""What a run may spend: memory for activations and cached inputs, and time for validations."""

@@ -1,0 +1,1 @@
+"""What a run leaves in its folder: its log, its checkpoint and its result."""

@@ -1,0 +1,1 @@
+"""Many trials on one backbone: what is tried, which runs, and what came of it."""
