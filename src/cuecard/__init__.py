@@ -10,7 +10,6 @@ run = cuecard.train(backbone, task, cuecard.PromptTuning(length=20, init="text")
 run.prompt.save("reviews")
 """
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from cuecard.lazy import lazy_exports
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
     from cuecard.training.train import Run, train
     from cuecard.training.train_lora import LoraRun, train_lora
     from cuecard.types import Interval, Prediction, Record
+    from cuecard.version import __version__ as __version__
 
 # They are imported when they are first used: with torch and transformers that takes seconds.
 __getattr__, __dir__ = lazy_exports(
@@ -95,10 +95,9 @@ __getattr__, __dir__ = lazy_exports(
         ".training.train_lora": ("LoraRun", "train_lora"),
         ".training.sweeps.trials": ("Sweep",),
         ".types": ("Interval", "Prediction", "Record"),
+        ".version": ("__version__",),
     },
 )
-
-__version__ = version("cuecard")
 
 __all__ = [
     "METHODS",

@@ -135,11 +135,5 @@ def test_a_file_error_says_what_to_do() -> None:
     assert error.where == "x.json" and "free some disk space" in str(error)
 
 
-def test_a_text_that_looks_like_an_option_is_told_where_it_goes(cuecard: Call) -> None:
-    done = cuecard("keys", "list", "-5 degrees")
-    assert done.code == 2 and "cuecard keys ... -- '-5 degrees'" in done.err
-    assert "goes after" not in cuecard("tarin").err
-
-
 def test_version_ends_well(cuecard: Call) -> None:
     assert cuecard("--version").code == 0

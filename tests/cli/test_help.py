@@ -39,12 +39,6 @@ def test_version(cuecard: Call) -> None:
     assert cuecard("--version").out == f"cuecard {package.__version__}\n"
 
 
-def test_an_unknown_command_is_told(cuecard: Call) -> None:
-    done = cuecard("tarin")
-    assert done.code == 2
-    assert "train" in done.err
-
-
 @pytest.mark.parametrize("words", [[], ["--help"], ["tarin"]])
 def test_help_waits_for_no_heavy_import(words: list[str]) -> None:
     code = (

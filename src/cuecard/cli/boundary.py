@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import sys
 import traceback
 import warnings
@@ -51,7 +50,6 @@ def boundary(words: Sequence[str]) -> Iterator[None]:
                 # typer and rich turn a closed pipe into an exit of their own.
                 if isinstance(end.__context__, BrokenPipeError):
                     raise end.__context__ from None
-                _explain_dash(end, words)
                 _flush()
                 raise
             _flush()
@@ -79,18 +77,6 @@ def json_line(value: Any, stream: TextIO | None = None) -> str:
     encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
     unicode = encoding.lower().replace("-", "").startswith("utf")
     return json.dumps(value, ensure_ascii=not unicode, allow_nan=False)
-
-
-def _explain_dash(end: SystemExit, words: Sequence[str]) -> None:
-    """Say how an argument that looks like an option is given, where one was refused as such."""
-    error = end.__context__
-    name = str(getattr(error, "option_name", ""))
-    if type(error).__name__ != "NoSuchOption" or not words:
-        return
-    word = next((word for word in words[1:] if word.startswith(name)), name)
-    example = shlex.join(["cuecard", words[0]])
-    hint = f"a text that begins with '-' goes after --: {example} ... -- {shlex.quote(word)}"
-    typer.echo(visible(hint), err=True)
 
 
 def _prepare_streams() -> None:

@@ -6,12 +6,15 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 from cuecard.cli.boundary import boundary
+from cuecard.cli.usage import WIDTH, Command, Program, UsageError, usage_mistake
+
+_NOTHING_ASKED = 2  # the exit code of `cuecard` alone, which shows the help
+_COMPLETE = "_CUECARD_COMPLETE"  # set by the shell's completion, see `--show-completion`
 
 # Name -> its module in `commands`, named like its function, and the first words of its help. Only
 # the command that was asked for is imported: with torch and transformers that takes seconds.
@@ -117,23 +120,35 @@ COMMANDS = {
 }
 
 
+GROUPS = ("train", "use", "publish", "serve", "machine")
+"""The folders of `commands`, in the order in which help lists them."""
+
+
 def app_for(word: str | None) -> typer.Typer:
     """The command line, with the command that `word` names; the others are names and help alone."""
     app = typer.Typer(
         name="cuecard",
+        cls=Program,
         help="Adapt one frozen language model to many tasks with prompts of tens to hundreds of "
         "kilobytes.",
-        no_args_is_help=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode="markdown",
-        add_completion=False,
+        rich_markup_mode=None,
+        context_settings=WIDTH,
     )
     app.callback()(_options)
-    for name, (module, text) in COMMANDS.items():
-        if name == word:
-            app.command(name)(function_of(module))
-        else:
-            app.command(name, help=text)(_not_asked_for)
+    for group in GROUPS:
+        for name, (module, text) in COMMANDS.items():
+            if module.partition(".")[0] != group:
+                continue
+            function = function_of(module) if name == word else _not_asked_for
+            more = {} if name == word else {"help": text}
+            app.command(
+                name,
+                cls=Command,
+                rich_help_panel=group.capitalize(),
+                context_settings=WIDTH,
+                **more,
+            )(function)
     return app
 
 
@@ -147,7 +162,9 @@ def function_of(module: str) -> Callable[..., None]:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"cuecard {version('cuecard')}")
+        from cuecard.version import __version__
+
+        typer.echo(f"cuecard {__version__}")
         raise typer.Exit
 
 
@@ -169,4 +186,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     with boundary(words):
-        app_for(next(iter(words), None))(words, standalone_mode=True)
+        app = app_for(_command_of(words))
+        try:
+            code = app(words or ["--help"], prog_name="cuecard", standalone_mode=False)
+        except UsageError as error:
+            raise usage_mistake(error, words) from error
+        sys.exit(code or 0 if words else _NOTHING_ASKED)
+
+
+def _command_of(words: Sequence[str]) -> str | None:
+    """The command that is run, or whose words a shell asks to complete."""
+    line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS")
+    if _COMPLETE in os.environ and line:
+        words = line.split()[1:]
+    return next(iter(words), None)

@@ -87,6 +87,7 @@ def _flags(
     data: Annotated[
         Text,
         typer.Argument(
+            metavar="DATA",
             help="CSV, TSV, JSONL or Parquet file, a saved datasets folder, a catalogue "
             "dataset, or a hub set's name.",
             show_default=False,

@@ -37,8 +37,7 @@ def demo(
 ) -> None:
     """Train a prompt on built-in data, prove it on unseen rows, and use it in a fresh process.
 
-    Example: cuecard demo
-    cuecard demo --task headlines
+    Example: cuecard demo --task headlines
 
     Exit codes: 0 done, 2 bad input or no package index, 130 stopped by Ctrl-C (run it again to
     go on).
