@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from command_line import Call
 from cuecard.cli.main import COMMANDS, GROUPS
+from support.command_line import Call
 
 
 def test_commands_are_listed_by_group(cuecard: Call) -> None:
@@ -55,7 +55,7 @@ def test_mistakes_are_told_as_all_errors_are(
         if said is not None:
             line = next(line for line in done.err.splitlines() if line.startswith(f"  {name}: "))
             assert said in line
-    told = json.loads(cuecard(*words, "--json").out)
+    told = json.loads(cuecard(words[0], "--json", *words[1:]).out)
     assert (told["error"], told["where"]) == ("ConfigError", where)
 
 
