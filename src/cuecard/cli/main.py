@@ -138,17 +138,16 @@ def app_for(word: str | None) -> typer.Typer:
     app.callback()(_options)
     for group in GROUPS:
         for name, (module, text) in COMMANDS.items():
-            if module.partition(".")[0] != group:
+            if not module.startswith(f"{group}."):
                 continue
-            function = function_of(module) if name == word else _not_asked_for
-            more = {} if name == word else {"help": text}
+            asked = name == word
             app.command(
                 name,
                 cls=Command,
+                help=None if asked else text,
                 rich_help_panel=group.capitalize(),
                 context_settings=WIDTH,
-                **more,
-            )(function)
+            )(function_of(module) if asked else _not_asked_for)
     return app
 
 
