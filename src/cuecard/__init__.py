@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from cuecard.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from cuecard.artifacts.bound import BoundPrompt
     from cuecard.artifacts.export import export
     from cuecard.artifacts.importing import import_npy, import_peft
-    from cuecard.artifacts.prompt import Prompt
+    from cuecard.artifacts.prompt import Prompt, answer
     from cuecard.artifacts.shared import SharedPrompt
     from cuecard.backbones.causal import CausalBackbone
     from cuecard.backbones.masked import MaskedBackbone
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from cuecard.runs.recipe import Recipe, run_recipe
     from cuecard.runs.sweep_recipe import SweepRecipe, run_sweep
     from cuecard.tasks.task import Task, TaskSpec
-    from cuecard.training.answer import answer
     from cuecard.training.config import TrainConfig
     from cuecard.training.lora import LoraSettings
     from cuecard.training.multitask import multitask
@@ -60,7 +60,8 @@ __getattr__, __dir__ = lazy_exports(
     {
         ".artifacts.export": ("export",),
         ".artifacts.importing": ("import_npy", "import_peft"),
-        ".artifacts.prompt": ("Prompt",),
+        ".artifacts.bound": ("BoundPrompt",),
+        ".artifacts.prompt": ("Prompt", "answer"),
         ".artifacts.shared": ("SharedPrompt",),
         ".backbones.causal": ("CausalBackbone",),
         ".backbones.masked": ("MaskedBackbone",),
@@ -83,7 +84,6 @@ __getattr__, __dir__ = lazy_exports(
         ".runs.recipe": ("Recipe", "run_recipe"),
         ".runs.sweep_recipe": ("SweepRecipe", "run_sweep"),
         ".tasks.task": ("Task", "TaskSpec"),
-        ".training.answer": ("answer",),
         ".training.config": ("TrainConfig",),
         ".training.lora": ("LoraSettings",),
         ".training.multitask_trainer": ("Multitask",),
@@ -102,6 +102,7 @@ __getattr__, __dir__ = lazy_exports(
 __all__ = [
     "METHODS",
     "MPT",
+    "BoundPrompt",
     "CausalBackbone",
     "CuecardError",
     "DePT",

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from cuecard.artifacts import Manifest, Prompt
+from cuecard.artifacts.files import MAX_JSON_BYTES
 from cuecard.artifacts.manifest import SCHEMA_VERSION
-from cuecard.artifacts.safetensors_file import MAX_JSON_BYTES
 from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.errors import ArtifactError
 from cuecard.types import Record

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import struct
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save as torch_save
 
+from cuecard.artifacts.files import read_plain_file
 from cuecard.artifacts.safetensors_file import (
     MAX_HEADER_BYTES,
     TENSOR_NAME,
-    parse_json,
-    parse_vectors,
-    read_plain_file,
+    parse_tensors,
 )
 from cuecard.errors import ArtifactError
+from cuecard.plain_files import parse_json
 
 VECTORS = torch.arange(12, dtype=torch.float32).reshape(3, 4)
 GOOD = torch_save({TENSOR_NAME: VECTORS}, {"format": "pt"})
+
+
+def parse_vectors(content: bytes, where: str, dtypes: Collection[str] = ("F32",)) -> torch.Tensor:
+    arrays = parse_tensors(content, where, {TENSOR_NAME: 2}, dtypes)
+    return torch.from_numpy(arrays[TENSOR_NAME])
 
 
 def tensor_bytes(header: object, data: bytes = b"\0" * 48) -> bytes:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cuecard.cli.opening import open_prompt
+from cuecard.artifacts.manifest import Manifest
+from cuecard.cli.opening import find_prompt, open_prompt
 from cuecard.errors import WrongBackboneError
 from cuecard.runs.recipe import Recipe, run_recipe
+from support.command_line import Call
 from support.data.reviews import reviews
 from support.tiny import tiny_model, tiny_tokenizer
 
@@ -30,7 +36,60 @@ def test_the_form_is_the_prompts_unless_told_otherwise(tmp_path: Path) -> None:
         "out": str(tmp_path / "run"),
     }
     run_recipe(Recipe.parse(values))
-    _, model, _ = open_prompt(tmp_path / "run", None, device="cpu")
-    assert model.fingerprint.quantize == "int8"
+    bound = open_prompt(find_prompt(tmp_path / "run"), None, device="cpu")
+    assert bound.backbone.fingerprint.quantize == "int8"
     with pytest.raises(WrongBackboneError, match="made on the int8 form"):
-        open_prompt(tmp_path / "run", None, device="cpu", quantize="none")
+        open_prompt(find_prompt(tmp_path / "run"), None, device="cpu", quantize="none")
+
+
+OPENED: list[str] = []
+
+
+def _note(event: str, args: tuple[object, ...]) -> None:
+    if event == "open" and isinstance(args[0], (str, bytes)):
+        OPENED.append(os.fsdecode(args[0]))
+
+
+@pytest.fixture(scope="module")
+def opens() -> list[str]:
+    """The paths of all files that this process opens from now on; a hook cannot be taken back."""
+    sys.addaudithook(_note)
+    return OPENED
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", "{run}", "good fine"),
+        ("eval", "{run}", "{data}", "--limit", "8"),
+        ("inspect", "{run}"),
+        ("export", "{run}", "{new}"),
+    ],
+    ids=lambda words: str(words[0]),
+)
+def test_a_command_reads_and_parses_a_prompt_once(
+    words: tuple[str, ...],
+    cuecard: Call,
+    run: Path,
+    data: Path,
+    tmp_path: Path,
+    opens: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parsed = []
+    plain = Manifest.from_bytes
+
+    def parse(content: bytes, where: str) -> Manifest:
+        parsed.append(where)
+        return plain(content, where)
+
+    monkeypatch.setattr(Manifest, "from_bytes", parse)
+    alone = shutil.copytree(run, tmp_path / "alone" / "run")
+    opens.clear()
+    given = {"run": alone, "data": data, "new": tmp_path / "new.npy"}
+    done = cuecard(*(word.format(**given) for word in words))
+    assert done.code == 0, done.err
+    read = Counter(Path(path).name for path in opens if path.startswith(str(alone / "prompt")))
+    names = ("prompt.json", "adapter_model.safetensors", "adapter_config.json")
+    assert read == dict.fromkeys(names, 1)
+    assert parsed == [str(alone / "prompt" / "prompt.json")]

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from cuecard.artifacts import Prompt
+from cuecard.artifacts.prompt import answer
 from cuecard.comparison.prove import prove, write_proof
 from cuecard.errors import ConfigError
 from cuecard.evaluation.evaluate import evaluate
@@ -18,7 +19,6 @@ from cuecard.methods import PromptTuning, method_settings
 from cuecard.tasks import Task, collate
 from cuecard.tasks.batching import inside_of
 from cuecard.training import SweepConfig, TrainConfig
-from cuecard.training.answer import answer
 from cuecard.training.head import head_loss
 from cuecard.training.sweep import sweep
 from cuecard.training.train import train

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from cuecard.artifacts.prompt import answer
 from cuecard.errors import (
     ConfigError,
     DataError,
@@ -17,7 +18,6 @@ from cuecard.errors import (
 )
 from cuecard.methods import PromptTuning, method_settings
 from cuecard.training import TrainConfig
-from cuecard.training.answer import answer
 from cuecard.training.train import train
 from support.data.reviews import LONG_SPEC, SPEC, review_task, title_task
 from support.tiny import tiny_backbone

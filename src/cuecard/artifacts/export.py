@@ -9,11 +9,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from cuecard.artifacts.adapter_config import PeftType
-from cuecard.artifacts.checks import tensor_file
 from cuecard.artifacts.files import PEFT_FILE, TENSOR_FILE, publish_file, publish_folder
 from cuecard.artifacts.prompt import Prompt
-from cuecard.artifacts.safetensors_file import TENSOR_NAME
-from cuecard.artifacts.tensors import TASK_COLUMNS, TASK_ROWS
+from cuecard.artifacts.safetensors_file import TENSOR_NAME, tensor_file
+from cuecard.artifacts.tensors import TASK_COLUMNS, TASK_ROWS, arrays_of
 from cuecard.errors import ConfigError
 from cuecard.lazy import np, torch
 
@@ -70,7 +69,7 @@ def _write_safetensors(prompt: Prompt, path: Path, overwrite: bool) -> None:
         "backbone": prompt.manifest.backbone.name,
         "backbone_embeddings_sha256": prompt.manifest.backbone.fingerprint.embeddings,
     }
-    publish_file(path, tensor_file(prompt.tensors, metadata), overwrite=overwrite)
+    publish_file(path, tensor_file(arrays_of(prompt.tensors), metadata), overwrite=overwrite)
 
 
 def _write_peft(prompt: Prompt, path: Path, overwrite: bool) -> None:
@@ -113,7 +112,7 @@ def _write_adapter(
             expected=f"{TENSOR_NAME} alone in the prefix slot; keys and values as peft",
             hint="export it as safetensors",
         )
-    tensors = tensor_file({**prompt.tensors, **more}, {"format": "pt"})
+    tensors = tensor_file(arrays_of({**prompt.tensors, **more}), {"format": "pt"})
     publish_folder(path, {PEFT_FILE: config, TENSOR_FILE: tensors}, overwrite=overwrite)
 
 

@@ -1,19 +1,63 @@
-"""The file names of an artefact, and writing them so that a reader never sees a half of one."""
+"""The files of an artefact: their names, strict reading, and writing in one step.
+
+Somebody else may have written them. How a file is read at all: `plain_files.py`.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from cuecard.errors import ArtifactError
-from cuecard.plain_files import flush_folder, replace_file, sibling, write_flushed
+from cuecard.plain_files import flush_folder, read_bytes, replace_file, sibling, write_flushed
 
 MANIFEST_FILE = "prompt.json"
 TENSOR_FILE = "adapter_model.safetensors"
 PEFT_FILE = "adapter_config.json"
 SHARED_FILE = "shared.json"
 OWN_FILES = frozenset({MANIFEST_FILE, TENSOR_FILE, PEFT_FILE, SHARED_FILE})
+MAX_JSON_BYTES = 1 << 20
+MAX_TENSOR_BYTES = 1 << 30
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """The bytes of a prompt folder's files by name, each read once; other files are left alone.
+
+    Raises:
+        ArtifactError: as `read_plain_file`; `adapter_config.json` alone may be missing.
+    """
+    found = {
+        MANIFEST_FILE: read_plain_file(folder, MANIFEST_FILE, MAX_JSON_BYTES),
+        TENSOR_FILE: read_plain_file(folder, TENSOR_FILE, MAX_TENSOR_BYTES),
+    }
+    if os.path.lexists(folder / PEFT_FILE):
+        found[PEFT_FILE] = read_plain_file(folder, PEFT_FILE, MAX_JSON_BYTES)
+    return found
+
+
+def read_plain_file(folder: Path, name: str, max_bytes: int) -> bytes:
+    """The bytes of `folder/name`, which must be a plain file, not a link, within max_bytes.
+
+    Raises:
+        ArtifactError: the file is missing, a link, not a plain file, too large or unreadable.
+    """
+    try:
+        return read_bytes(folder / name, max_bytes, "prompt")
+    except FileNotFoundError:
+        raise _missing(folder, name) from None
+
+
+def require(files: Mapping[str, bytes], name: str, where: str) -> bytes:
+    """The content of a file that a prompt cannot be without.
+
+    Raises:
+        ArtifactError: it is not among the files.
+    """
+    if name not in files:
+        raise ArtifactError("a file of the prompt is missing", where=where, expected=name)
+    return files[name]
 
 
 def publish_folder(folder: Path, contents: Mapping[str, bytes], *, overwrite: bool) -> None:
@@ -106,4 +150,21 @@ def _cannot_write(path: Path, error: OSError) -> ArtifactError:
         where=str(path),
         got=error.strerror or error,
         hint="check the folder's permissions and the disk's free space",
+    )
+
+
+def _missing(folder: Path, name: str) -> ArtifactError:
+    hint = None
+    if not folder.exists():
+        return ArtifactError("no such prompt folder", where=str(folder))
+    if not folder.is_dir():
+        return ArtifactError("not a prompt folder", where=str(folder), expected="a folder")
+    if (folder / "prompt" / name).is_file():
+        hint = f"did you mean {folder / 'prompt'}?"
+    elif (folder / "adapter_config.json").is_file() and name == "prompt.json":
+        hint = "this looks like an adapter made by PEFT: import it with the task it was made for"
+    elif (folder / "adapter_model.bin").exists():
+        hint = "pickled weights (.bin) are never opened; save the adapter again as safetensors"
+    return ArtifactError(
+        "a file of the prompt is missing", where=str(folder), expected=name, hint=hint
     )

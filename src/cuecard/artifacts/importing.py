@@ -25,21 +25,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cuecard.artifacts.files import PEFT_FILE, TENSOR_FILE
-from cuecard.artifacts.prompt import Prompt
-from cuecard.artifacts.safetensors_file import (
+from cuecard.artifacts.files import (
     MAX_JSON_BYTES,
     MAX_TENSOR_BYTES,
+    PEFT_FILE,
+    TENSOR_FILE,
+    read_plain_file,
+)
+from cuecard.artifacts.prompt import Prompt
+from cuecard.artifacts.safetensors_file import (
     MAX_VECTORS,
     TENSOR_NAME,
     check_finite,
-    parse_json,
     parse_tensors,
-    read_plain_file,
 )
-from cuecard.artifacts.tensors import TASK_COLUMNS, TASK_ROWS
+from cuecard.artifacts.tensors import TASK_COLUMNS, TASK_ROWS, LazyTensors
 from cuecard.errors import ArtifactError, ConfigError, WrongBackboneError
 from cuecard.lazy import np, torch
+from cuecard.plain_files import parse_json
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Encoded, Injection, InputTokens, PrefixKV
 
@@ -91,7 +94,8 @@ def import_peft(
     _check_kind(config, folder, backbone)
     kind = str(config["peft_type"])
     content = read_plain_file(folder, TENSOR_FILE, MAX_TENSOR_BYTES)
-    found = parse_tensors(content, str(folder / TENSOR_FILE), _RANKS[kind], _DTYPES)
+    arrays = parse_tensors(content, str(folder / TENSOR_FILE), _RANKS[kind], _DTYPES)
+    found = LazyTensors(arrays)
     made = _of_task(found, task, folder)
     if kind == "PREFIX_TUNING":
         injection: Injection = _prefix(config, made, backbone, folder)
@@ -282,6 +286,6 @@ def _read_array(path: Path) -> Tensor:
             got=f"shape {found.shape}, {found.dtype}",
             expected=f"1 to {MAX_VECTORS} rows of floats",
         )
-    vectors = torch.from_numpy(np.array(found, dtype=np.float32))
+    vectors = np.array(found, dtype=np.float32)
     check_finite(vectors, str(path))
-    return vectors
+    return torch.from_numpy(vectors)

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
+from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Field, JsonValue, ValidationError, field_validator
 
+from cuecard.artifacts.files import MANIFEST_FILE, MAX_JSON_BYTES, PEFT_FILE, require
 from cuecard.artifacts.safetensors_file import (
     MAX_HIDDEN_SIZE,
-    MAX_JSON_BYTES,
     MAX_WIDTH,
-    parse_json,
+    check_finite,
+    little_endian,
 )
-from cuecard.artifacts.sealed import Part, Sealed
+from cuecard.artifacts.sealed import FiniteFloat, Sealed, Sha256, StrictModel
 from cuecard.artifacts.seen_rows import RowsEntry
-from cuecard.artifacts.tensors import Kind
-from cuecard.errors import ArtifactError
-from cuecard.types import PeftTask, Slot
+from cuecard.artifacts.tensors import HEAD_BIAS, HEAD_NAMES, HEAD_WEIGHT, NAMES, Kind
+from cuecard.artifacts.test_vectors import MAX_TEST_VECTORS, TestVector
+from cuecard.errors import ArtifactError, CuecardError
+from cuecard.plain_files import parse_json
+from cuecard.tasks.spec import TaskSpec
+from cuecard.types import Backbone, PeftTask, Slot
+from cuecard.validation_text import first_problem
+
+if TYPE_CHECKING:
+    from cuecard.artifacts.safetensors_file import Array
 
 SCHEMA_VERSION: Final = 1
-MAX_TEST_VECTORS = 64
-MAX_TEST_TOKENS = 1 << 14
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-TokenId = Annotated[int, Field(ge=0)]
-DtypeName = Literal["float64", "float32", "bfloat16", "float16"]
-FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class FingerprintEntry(Part):
+class FingerprintEntry(StrictModel):
     """`cuecard.types.Fingerprint` as JSON."""
 
     config: Sha256
@@ -45,7 +49,7 @@ class FingerprintEntry(Part):
     )
 
 
-class BackboneEntry(Part):
+class BackboneEntry(StrictModel):
     """The model that a prompt was made for.
 
     Attributes:
@@ -60,59 +64,31 @@ class BackboneEntry(Part):
     vocab_size: int = Field(ge=1)
     peft_task: PeftTask | None = "CAUSAL_LM"
 
+    @classmethod
+    def of(cls, backbone: Backbone) -> BackboneEntry:
+        """The entry for a backbone."""
+        return cls(
+            name=backbone.name,
+            fingerprint=FingerprintEntry(**asdict(backbone.fingerprint)),
+            hidden_size=backbone.hidden_size,
+            num_layers=backbone.num_layers,
+            vocab_size=backbone.vocab_size,
+            peft_task=backbone.peft_task,
+        )
 
-class TensorEntry(Part):
+
+class TensorEntry(StrictModel):
     """One tensor: the SHA-256 of its little-endian bytes, its shape and its type."""
 
     sha256: Sha256
     shape: tuple[Annotated[int, Field(ge=1, le=MAX_WIDTH)], ...] = Field(min_length=1, max_length=3)
     dtype: Literal["F32"]
 
-
-class Expected(Part):
-    """Log-probabilities, over the whole vocabulary, of a few tokens at one read."""
-
-    token_ids: tuple[TokenId, ...] = Field(min_length=1, max_length=4096)
-    logprobs: tuple[FiniteFloat, ...] = Field(min_length=1, max_length=4096)
-
-
-class Coordinates(Part):
-    """The first coordinates of a text's vector, which has unit length."""
-
-    coordinates: tuple[FiniteFloat, ...] = Field(min_length=1, max_length=4096)
-
-
-class TestVector(Part):
-    """An input and the scores that the prompt gave for it when it was saved.
-
-    Attributes:
-        context: token ids.
-        slot: how many of them come before the prompt.
-        more, deal: its further places, and how many vectors go to each place.
-        mask: the place of the context's mask token; None where there is none.
-        read: "next": the token after the context, or at its mask, is scored; "pooled": the context
-            becomes a vector.
-        expected: what came of it.
-        dtype: the backbone's type then, such as "float32".
-        head: what the head gave for the state behind the context; empty without a head.
-    """
-
-    __test__ = False  # pytest: not a test class
-
-    context: tuple[TokenId, ...] = Field(min_length=1, max_length=MAX_TEST_TOKENS)
-    slot: int = Field(ge=0)
-    # Left out where there is one place, so that such prompts' digests are what they were.
-    more: tuple[TokenId, ...] = Field(default=(), exclude_if=lambda places: not places)
-    deal: tuple[TokenId, ...] = Field(default=(), exclude_if=lambda sizes: not sizes)
-    # Left out without one, so that such prompts' digests are those of the schema's first days.
-    mask: int | None = Field(default=None, ge=0, exclude_if=lambda place: place is None)
-    read: Literal["next", "pooled"] = "next"
-    expected: Expected | Coordinates
-    dtype: DtypeName
-    # Left out without one, so that such prompts' digests are those of the schema's first days.
-    head: tuple[FiniteFloat, ...] = Field(
-        default=(), max_length=4096, exclude_if=lambda found: not found
-    )
+    @classmethod
+    def of(cls, array: Array) -> TensorEntry:
+        """The entry for a tensor."""
+        digest = hashlib.sha256(little_endian(array).tobytes()).hexdigest()
+        return cls(sha256=digest, shape=array.shape, dtype="F32")
 
 
 class Manifest(Sealed):
@@ -193,6 +169,51 @@ class Manifest(Sealed):
         return content
 
     @classmethod
+    def from_files(cls, files: Mapping[str, bytes], where: str) -> Manifest:
+        """Read `prompt.json` and compare what it says with itself and with PEFT's file.
+
+        Args:
+            files: the content of a prompt's files by name.
+            where: the folder or address they were read from, for messages.
+
+        Raises:
+            ArtifactError: as `from_bytes`; a task that this version cannot use, tensors that no
+                such prompt has, or another `adapter_config.json` than was saved.
+        """
+        path = f"{where}/{MANIFEST_FILE}"
+        manifest = cls.from_bytes(require(files, MANIFEST_FILE, where), path)
+        _check_task(manifest, path)
+        _check_names(manifest, path)
+        _check_peft_file(manifest, files, where)
+        return manifest
+
+    def check_tensors(self, arrays: Mapping[str, Array], where: str) -> None:
+        """Compare tensors with their digests and shapes in here.
+
+        Raises:
+            ArtifactError: other tensors, or NaN or infinity among them.
+        """
+        _check_names(self, where)
+        for name, array in arrays.items():
+            entry = self.tensors[name]
+            check_finite(array, where)
+            if array.shape != entry.shape or not _fits(self, name):
+                raise ArtifactError(
+                    "the tensor's shape is not the one in the manifest",
+                    where=where,
+                    got=array.shape,
+                    expected=f"{entry.shape}, for a hidden size of {self.backbone.hidden_size}, "
+                    f"{self.backbone.num_layers} layers and {self.key_heads or 'no'} key heads",
+                )
+            if (found := TensorEntry.of(array).sha256) != entry.sha256:
+                raise ArtifactError(
+                    "the tensor was altered: its bytes do not match the manifest",
+                    where=where,
+                    got=found,
+                    expected=entry.sha256,
+                )
+
+    @classmethod
     def from_bytes(cls, content: bytes, where: str) -> Manifest:
         """Read `prompt.json`.
 
@@ -211,6 +232,80 @@ class Manifest(Sealed):
                 hint="load it with the version of cuecard that made it, or a newer one",
             )
         return cls.of_document(document, where)
+
+
+def _fits(manifest: Manifest, name: str) -> bool:
+    """Whether a tensor of the shape that the manifest gives can be what it says it is."""
+    layers, hidden = manifest.backbone.num_layers, manifest.backbone.hidden_size
+    shape, outputs = manifest.tensors[name].shape, TaskSpec.model_validate(manifest.task).outputs
+    if name in HEAD_NAMES:
+        return shape == {HEAD_WEIGHT: (outputs, hidden), HEAD_BIAS: (outputs,)}[name]
+    if manifest.injection == "prefix-kv":
+        return shape[-1] % (layers * 2 * (manifest.key_heads or 1)) == 0
+    if manifest.injection == "layer-tokens":
+        return shape[0] == layers and shape[-1] == hidden
+    return shape[-1] == hidden
+
+
+def _check_names(manifest: Manifest, where: str) -> None:
+    """The manifest names the tensors of its kind of prompt."""
+    needed, allowed = NAMES[manifest.injection]
+    names = set(manifest.tensors) - HEAD_NAMES
+    headed = TaskSpec.model_validate(manifest.task).headed
+    if (HEAD_NAMES if headed else set()) != set(manifest.tensors) & HEAD_NAMES or headed is not (
+        manifest.head is not None
+    ):
+        raise ArtifactError(
+            "the manifest's head is not the one its task needs",
+            where=where,
+            got=f"head {manifest.head}, {', '.join(sorted(set(manifest.tensors) & HEAD_NAMES))}",
+            expected="a linear head with weight and bias" if headed else "none",
+        )
+    with_heads = manifest.injection == "prefix-kv"
+    if (
+        bool(needed) is not bool(names & needed)
+        or not names <= needed | allowed
+        or with_heads is not (manifest.key_heads is not None)
+    ):
+        raise ArtifactError(
+            "the manifest does not describe exactly the prompt's tensor",
+            where=where,
+            got=", ".join(sorted(names)[:5]) or "no tensor",
+            expected=f"{' or '.join(sorted(needed)) or 'no tensor'}"
+            + (" and key_heads" if with_heads else ", without key_heads"),
+        )
+
+
+def _check_peft_file(manifest: Manifest, files: Mapping[str, bytes], where: str) -> None:
+    """`adapter_config.json` is the one that was saved, or absent where PEFT has no such form."""
+    expected = manifest.adapter_config_sha256
+    if expected is None and PEFT_FILE in files:
+        raise ArtifactError(
+            "an adapter configuration that does not belong to this prompt",
+            where=f"{where}/{PEFT_FILE}",
+            hint="PEFT has no form for this kind of prompt; remove the file",
+        )
+    if expected is None:
+        return
+    found = hashlib.sha256(require(files, PEFT_FILE, where)).hexdigest()
+    if found != expected:
+        raise ArtifactError(
+            "the adapter configuration was altered: it does not match the manifest",
+            where=f"{where}/{PEFT_FILE}",
+            got=found,
+            expected=expected,
+        )
+
+
+def _check_task(manifest: Manifest, where: str) -> None:
+    """The task is one that this version can use."""
+    try:
+        TaskSpec.model_validate(manifest.task)
+    except (ValidationError, CuecardError) as error:
+        problem = error.what if isinstance(error, CuecardError) else first_problem(error)
+        raise ArtifactError(
+            "the manifest holds a task that cannot be used", where=where, got=problem
+        ) from error
 
 
 def software_versions() -> dict[str, str]:

@@ -11,25 +11,23 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from cuecard.artifacts.adapter_config import PeftType, adapter_config
-from cuecard.artifacts.checks import (
-    check_tensors,
-    describe_backbone,
-    describe_tensor,
-    tensor_file,
+from cuecard.artifacts.bound import BoundPrompt, Row
+from cuecard.artifacts.files import (
+    MANIFEST_FILE,
+    PEFT_FILE,
+    TENSOR_FILE,
+    publish_folder,
+    read_folder,
+    require,
 )
-from cuecard.artifacts.files import MANIFEST_FILE, PEFT_FILE, TENSOR_FILE, publish_folder
 from cuecard.artifacts.fingerprints import check_backbone
-from cuecard.artifacts.manifest import Manifest, software_versions
-from cuecard.artifacts.manifest_file import read_manifest
-from cuecard.artifacts.safetensors_file import (
-    MAX_TENSOR_BYTES,
-    check_finite,
-    parse_tensors,
-    read_plain_file,
-)
-from cuecard.artifacts.seen_rows import RowsEntry
+from cuecard.artifacts.manifest import BackboneEntry, Manifest, TensorEntry, software_versions
+from cuecard.artifacts.safetensors_file import check_finite, parse_tensors, tensor_file
+from cuecard.artifacts.seen_rows import RowsEntry, SeenRows, seen_rows
 from cuecard.artifacts.tensors import (
     RANKS,
+    LazyTensors,
+    arrays_of,
     head_in,
     injection_of,
     kind_of,
@@ -48,7 +46,9 @@ from cuecard.types import (
     Injection,
     InputTokens,
     LayerTokens,
+    Prediction,
     PrefixKV,
+    Record,
     Slot,
 )
 from cuecard.validation_text import first_problem
@@ -59,15 +59,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """A prompt as it is saved, loaded and served. Make one with `create` or `load`.
+    """A prompt as it is saved, loaded and served. `create`, `load` and `from_files` make one.
 
     Attributes:
         tensors: its numbers by name, float32 on the CPU.
         manifest: everything else.
+        source: the folder or address it was read from, for messages; empty for a new one.
     """
 
     tensors: Mapping[str, Tensor]
     manifest: Manifest
+    source: str = ""
 
     @classmethod
     def create(
@@ -108,8 +110,8 @@ class Prompt:
         kept, kind = tensors_of(given, head), kind_of(given)
         key_heads = given.keys_values.shape[2] if isinstance(given, PrefixKV) else None
         _check_new(given, without_head(kept), backbone)
-        for tensor in kept.values():
-            check_finite(tensor, "the trained vectors")
+        for array in arrays_of(kept).values():
+            check_finite(array, "the trained vectors")
         plain = injection_of(
             kept,
             kind,
@@ -137,14 +139,14 @@ class Prompt:
                 head=None if head is None else "linear",
                 slot=slot,
                 task=spec.recorded(backbone.tokenizer).model_dump(mode="json"),
-                backbone=describe_backbone(backbone),
+                backbone=BackboneEntry.of(backbone),
                 data_hash=data_hash,
                 rows=rows,
                 seed=seed,
                 metrics=dict(metrics or {}),
                 prior=None if prior is None else dict(prior),
                 test_vectors=tests,
-                tensors={name: describe_tensor(tensor) for name, tensor in kept.items()},
+                tensors={name: TensorEntry.of(array) for name, array in arrays_of(kept).items()},
                 adapter_config_sha256=None if peft is None else hashlib.sha256(peft).hexdigest(),
                 created_with={**software_versions(), **(created_with or {})},
             )
@@ -156,29 +158,60 @@ class Prompt:
     def load(
         cls, folder: str | Path, backbone: Backbone | None = None, *, check_vectors: bool = True
     ) -> Prompt:
-        """Read a prompt folder; nothing in it is believed before it is checked.
+        """Read a prompt folder, each file once; nothing in it is believed before it is checked.
 
         Args:
             folder: a folder that `save` made.
-            backbone: the model to use it with; without one, only the files are checked.
+            backbone: the model to use it with, checked as `bind` checks it; without one, only the
+                files are.
             check_vectors: also run the test vectors on the backbone.
 
         Raises:
             WrongBackboneError: the prompt was made for another backbone.
             ArtifactError: anything missing, altered, malformed or out of bounds.
         """
-        folder = Path(folder)
-        manifest_path, tensor_path = str(folder / MANIFEST_FILE), str(folder / TENSOR_FILE)
-        manifest = read_manifest(folder)
+        prompt = cls.from_files(read_folder(Path(folder)), str(folder))
         if backbone is not None:
-            check_backbone(manifest, backbone, str(folder))
-        content = read_plain_file(folder, TENSOR_FILE, MAX_TENSOR_BYTES)
-        tensors = parse_tensors(content, tensor_path, {n: RANKS[n] for n in manifest.tensors})
-        check_tensors(manifest, tensors, tensor_path)
-        prompt = cls(tensors, manifest)
-        if backbone is not None and check_vectors:
-            check_test_vectors(manifest, prompt.injection(), backbone, manifest_path, prompt.head())
+            prompt.bind(backbone, check_vectors=check_vectors)
         return prompt
+
+    @classmethod
+    def from_files(cls, files: Mapping[str, bytes], source: str = "a prompt") -> Prompt:
+        """Parse the files of a prompt folder, wherever they were read. torch is not needed.
+
+        Args:
+            files: content by name: `prompt.json`, `adapter_model.safetensors` and, where PEFT has
+                such prompts, `adapter_config.json`. Other files are left alone.
+            source: the folder or address they were read from, for messages.
+
+        Raises:
+            ArtifactError: anything missing, altered, malformed or out of bounds.
+        """
+        manifest = Manifest.from_files(files, source)
+        path = f"{source}/{TENSOR_FILE}"
+        content = require(files, TENSOR_FILE, source)
+        arrays = parse_tensors(content, path, {name: RANKS[name] for name in manifest.tensors})
+        manifest.check_tensors(arrays, path)
+        return cls(LazyTensors(arrays), manifest, source)
+
+    def bind(self, backbone: Backbone, *, check_vectors: bool = True) -> BoundPrompt:
+        """The prompt on a backbone, ready to be asked: `predict`, `evaluate`, `generate`, `embed`.
+
+        Args:
+            backbone: the model that it was made for.
+            check_vectors: also run the prompt's test vectors, two short inputs, and compare.
+
+        Raises:
+            WrongBackboneError: it was made for another backbone.
+            ArtifactError: it does not answer there as it did when it was saved.
+        """
+        check_backbone(self.manifest, backbone, self.source or None)
+        injection = self.injection()
+        if check_vectors:
+            where = f"{self.source}/{MANIFEST_FILE}" if self.source else MANIFEST_FILE
+            vectors = self.manifest.test_vectors
+            check_test_vectors(vectors, injection, backbone, where, self.head())
+        return BoundPrompt(self, backbone, injection, self.manifest.prior)
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write the folder in one step: it is there whole, or as it was before.
@@ -190,10 +223,11 @@ class Prompt:
                 longer are the ones the manifest describes.
         """
         folder = Path(folder).absolute()
-        check_tensors(self.manifest, self.tensors, "the prompt in memory")
+        arrays = arrays_of(self.tensors)
+        self.manifest.check_tensors(arrays, "the prompt in memory")
         contents = {
             MANIFEST_FILE: self.manifest.to_bytes(),
-            TENSOR_FILE: tensor_file(self.tensors, {"format": "pt"}),
+            TENSOR_FILE: tensor_file(arrays, {"format": "pt"}),
         }
         peft = self.adapter_config()
         if peft is not None:
@@ -238,6 +272,10 @@ class Prompt:
             peft_type=peft_type,
         )
 
+    def seen(self, records: Sequence[Record]) -> SeenRows:
+        """Which of these records it was trained or selected on, as far as it knows."""
+        return seen_rows(self.manifest.rows, records)
+
     @property
     def vectors(self) -> Tensor:
         """[P, H] the vectors among the input embeddings: for deep prompts the first layer's.
@@ -260,7 +298,7 @@ class Prompt:
     @property
     def nbytes(self) -> int:
         """Bytes of the tensors: what one more task costs to store and to hold."""
-        return sum(t.numel() * t.element_size() for t in self.tensors.values())
+        return sum(array.nbytes for array in arrays_of(self.tensors).values())
 
     def _is_saved_in(self, folder: Path) -> bool:
         if not (folder / MANIFEST_FILE).is_file():
@@ -269,6 +307,21 @@ class Prompt:
             return Prompt.load(folder).digest == self.digest
         except ArtifactError:  # a damaged prompt is another prompt
             return False
+
+
+def answer(
+    backbone: Backbone, prompt: Prompt, records: Sequence[Row], **options: Any
+) -> list[Prediction]:
+    """Answer records under a prompt; `prompt.bind(backbone)` does more and checks once.
+
+    Args:
+        options: as for `BoundPrompt.predict`, such as `batch_rows`.
+
+    Raises:
+        WrongBackboneError: the prompt was made for another backbone.
+        CuecardError: as `BoundPrompt.predict`.
+    """
+    return prompt.bind(backbone, check_vectors=False).predict(records, **options)
 
 
 def _check_new(given: Injection, tensors: Mapping[str, Tensor], backbone: Backbone) -> None:

@@ -1,59 +1,38 @@
-"""Strict reading of a prompt's files, which somebody else may have written.
+"""Safetensors files, written, and read strictly: somebody else may have made them.
 
-How a file is read at all: `plain_files.py`. The tensor format is
-https://github.com/huggingface/safetensors: an 8-byte little-endian header length, a JSON header,
-then the raw tensors.
+The format is https://github.com/huggingface/safetensors: an 8-byte little-endian header length, a
+JSON header, then the raw tensors. It is read with numpy, so that a damaged prompt or a question
+about one does not wait for torch.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cuecard.errors import ArtifactError
-from cuecard.lazy import torch
-from cuecard.plain_files import PICKLE_STARTS, read_bytes
-from cuecard.plain_files import parse_json as parse_json
+from cuecard.lazy import lazy_module, np
+from cuecard.plain_files import PICKLE_STARTS, parse_json
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
+
+safetensors_numpy = lazy_module("safetensors.numpy")
 
 TENSOR_NAME = "prompt_embeddings"
-MAX_JSON_BYTES = 1 << 20
 MAX_HEADER_BYTES = 1 << 20
-MAX_TENSOR_BYTES = 1 << 30
 MAX_VECTORS = 4096
 MAX_HIDDEN_SIZE = 1 << 16
 MAX_WIDTH = 1 << 20  # of keys and values of all layers side by side
-_DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-
-
-def read_plain_file(folder: Path, name: str, max_bytes: int) -> bytes:
-    """The bytes of `folder/name`, which must be a plain file, not a link, within max_bytes.
-
-    Raises:
-        ArtifactError: the file is missing, a link, not a plain file, too large or unreadable.
-    """
-    try:
-        return read_bytes(folder / name, max_bytes, "prompt")
-    except FileNotFoundError:
-        raise _missing(folder, name) from None
-
-
-def parse_vectors(content: bytes, where: str, dtypes: Collection[str] = ("F32",)) -> Tensor:
-    """The [P, H] float32 tensor of a safetensors file that holds a prompt's vectors alone.
-
-    Raises:
-        ArtifactError: as `parse_tensors`.
-    """
-    return parse_tensors(content, where, {TENSOR_NAME: 2}, dtypes)[TENSOR_NAME]
+_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 
 
 def parse_tensors(
     content: bytes, where: str, ranks: Mapping[str, int], dtypes: Collection[str] = ("F32",)
-) -> dict[str, Tensor]:
+) -> dict[str, Array]:
     """The tensors of a prompt's safetensors file.
 
     Args:
@@ -63,7 +42,7 @@ def parse_tensors(
         dtypes: the safetensors dtypes to accept, of F32, F16 and BF16.
 
     Returns:
-        By name, float32, finite, on the CPU.
+        By name, finite.
 
     Raises:
         ArtifactError: truncated or padded file, oversized or broken header, other tensors, other
@@ -78,8 +57,7 @@ def parse_tensors(
                 "a tensor of the wrong type", where=where, got=dtype, expected=" or ".join(dtypes)
             )
         _check_shape(shape, where, ranks[name])
-        kind: torch.dtype = getattr(torch, _DTYPES[dtype])
-        start, end = end, end + math.prod(shape) * kind.itemsize
+        start, end = end, end + math.prod(shape) * _BYTES[dtype]
         if offsets != [start, end]:
             raise ArtifactError(
                 "the tensor's place does not match its shape",
@@ -87,9 +65,9 @@ def parse_tensors(
                 got=offsets,
                 expected=[start, end],
             )
-        flat = bytearray(data[start:end])
+        flat = data[start:end]
         if len(flat) == end - start:  # else the file is too short, which is said below
-            found[name] = torch.frombuffer(flat, dtype=kind).reshape(shape).float()
+            found[name] = _floats(flat, dtype).reshape(shape)
     if len(data) != end:
         raise ArtifactError(
             "the file is cut short" if len(data) < end else "the file has bytes after the tensor",
@@ -97,19 +75,41 @@ def parse_tensors(
             got=f"{len(data)} tensor bytes",
             expected=f"{end}",
         )
-    for tensor in found.values():
-        check_finite(tensor, where)
+    for array in found.values():
+        check_finite(array, where)
     return found
 
 
-def check_finite(vectors: Tensor, where: str) -> None:
-    """Raises ArtifactError if any number is NaN or infinite."""
-    if nan := int(vectors.isnan().sum()):
+def tensor_file(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file with these arrays."""
+    plain = {name: little_endian(array) for name, array in arrays.items()}
+    return bytes(safetensors_numpy.save(plain, dict(metadata)))
+
+
+def little_endian(array: Array) -> Array:
+    """Its numbers in the order and form that files have them in."""
+    return np.ascontiguousarray(array, dtype="<f4")
+
+
+def check_finite(array: Array, where: str) -> None:
+    """
+    Raises:
+        ArtifactError: any number is NaN or infinite.
+    """
+    if nan := int(np.isnan(array).sum()):
         raise ArtifactError("the prompt's vectors contain NaN", where=where, got=f"{nan} of them")
-    if infinite := int(vectors.isinf().sum()):
+    if infinite := int(np.isinf(array).sum()):
         raise ArtifactError(
             "the prompt's vectors contain infinity", where=where, got=f"{infinite} of them"
         )
+
+
+def _floats(content: bytes, dtype: str) -> Array:
+    """A writable copy as float32. A bfloat16 is the upper half of a float32."""
+    if dtype == "BF16":
+        upper = np.frombuffer(content, dtype="<u2").astype(np.uint32)
+        return (upper << 16).view(np.float32)
+    return np.frombuffer(content, dtype="<f4" if dtype == "F32" else "<f2").astype(np.float32)
 
 
 def _split_header(content: bytes, where: str) -> tuple[dict[str, Any], bytes]:
@@ -194,20 +194,3 @@ def _check_shape(shape: list[Any], where: str, rank: int) -> None:
                 got=f"shape {shape}",
                 expected=f"1 to {limits[0]} vectors of 1 to {limits[-1]} numbers",
             )
-
-
-def _missing(folder: Path, name: str) -> ArtifactError:
-    hint = None
-    if not folder.exists():
-        return ArtifactError("no such prompt folder", where=str(folder))
-    if not folder.is_dir():
-        return ArtifactError("not a prompt folder", where=str(folder), expected="a folder")
-    if (folder / "prompt" / name).is_file():
-        hint = f"did you mean {folder / 'prompt'}?"
-    elif (folder / "adapter_config.json").is_file() and name == "prompt.json":
-        hint = "this looks like an adapter made by PEFT: import it with the task it was made for"
-    elif (folder / "adapter_model.bin").exists():
-        hint = "pickled weights (.bin) are never opened; save the adapter again as safetensors"
-    return ArtifactError(
-        "a file of the prompt is missing", where=str(folder), expected=name, hint=hint
-    )

@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cuecard.errors import ArtifactError
 from cuecard.validation_text import first_problem
 
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 
-class Part(BaseModel):
+
+class StrictModel(BaseModel):
     """Fields that are checked strictly, none more and none less."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class Sealed(Part):
+class Sealed(StrictModel):
     """A whole document."""
 
     @property

@@ -17,7 +17,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from cuecard.artifacts.sealed import Part
+from cuecard.artifacts.sealed import StrictModel
 from cuecard.tasks.groups import near_copy
 from cuecard.types import Record
 
@@ -28,7 +28,7 @@ MAX_ROWS = 1 << 15
 Digests = Annotated[str, Field(max_length=MAX_ROWS * 8, pattern=r"^[A-Za-z0-9+/]*$")]
 
 
-class RowsEntry(Part):
+class RowsEntry(StrictModel):
     """Hashes of the rows.
 
     Attributes:

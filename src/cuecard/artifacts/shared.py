@@ -17,23 +17,28 @@ from typing import TYPE_CHECKING, Final, Literal
 from pydantic import Field
 
 from cuecard.artifacts.adapter_config import adapter_config
-from cuecard.artifacts.checks import describe_backbone, describe_tensor, tensor_file
-from cuecard.artifacts.files import PEFT_FILE, SHARED_FILE, TENSOR_FILE, publish_folder
-from cuecard.artifacts.fingerprints import check_entry
-from cuecard.artifacts.manifest import BackboneEntry, Sha256, TensorEntry
-from cuecard.artifacts.safetensors_file import (
+from cuecard.artifacts.files import (
     MAX_JSON_BYTES,
     MAX_TENSOR_BYTES,
-    TENSOR_NAME,
-    check_finite,
-    parse_json,
-    parse_tensors,
+    PEFT_FILE,
+    SHARED_FILE,
+    TENSOR_FILE,
+    publish_folder,
     read_plain_file,
 )
-from cuecard.artifacts.sealed import Sealed
-from cuecard.artifacts.tensors import TASK_COLUMNS, TASK_ROWS
+from cuecard.artifacts.fingerprints import check_entry
+from cuecard.artifacts.manifest import BackboneEntry, TensorEntry
+from cuecard.artifacts.safetensors_file import (
+    TENSOR_NAME,
+    check_finite,
+    parse_tensors,
+    tensor_file,
+)
+from cuecard.artifacts.sealed import Sealed, Sha256
+from cuecard.artifacts.tensors import TASK_COLUMNS, TASK_ROWS, LazyTensors, arrays_of
 from cuecard.errors import ArtifactError
 from cuecard.methods.mpt import mean_start
+from cuecard.plain_files import parse_json
 from cuecard.types import Backbone, Slot
 
 if TYPE_CHECKING:
@@ -94,16 +99,17 @@ class SharedPrompt:
             name: tensor.detach().float().cpu().clone().contiguous()
             for name, tensor in given.items()
         }
-        for tensor in tensors.values():
-            check_finite(tensor, "the trained vectors")
-        entry = describe_backbone(backbone)
+        arrays = arrays_of(tensors)
+        for array in arrays.values():
+            check_finite(array, "the trained vectors")
+        entry = BackboneEntry.of(backbone)
         peft = _peft(tensors, entry, slot, len(tasks))
         manifest = SharedManifest(
             tasks=tuple(tasks),
             slot=slot,
             seed=seed,
             backbone=entry,
-            tensors={name: describe_tensor(tensor) for name, tensor in tensors.items()},
+            tensors={name: TensorEntry.of(array) for name, array in arrays.items()},
             adapter_config_sha256=None if peft is None else hashlib.sha256(peft).hexdigest(),
         )
         return cls(tensors, manifest)
@@ -126,15 +132,16 @@ class SharedPrompt:
         if backbone is not None:
             check_entry(manifest.backbone, backbone, where)
         content = read_plain_file(folder, TENSOR_FILE, MAX_TENSOR_BYTES)
-        tensors = parse_tensors(content, str(folder / TENSOR_FILE), _RANKS)
-        found = {name: describe_tensor(tensor) for name, tensor in tensors.items()}
+        arrays = parse_tensors(content, str(folder / TENSOR_FILE), _RANKS)
+        found = {name: TensorEntry.of(array) for name, array in arrays.items()}
         if found != manifest.tensors:
             raise ArtifactError(
                 "the tensors are not the ones that were saved",
                 where=str(folder / TENSOR_FILE),
-                got=", ".join(f"{n} {tuple(t.shape)}" for n, t in tensors.items()),
+                got=", ".join(f"{n} {array.shape}" for n, array in arrays.items()),
                 expected=f"those of {SHARED_FILE}",
             )
+        tensors = LazyTensors(arrays)
         _check_shapes(tensors, len(manifest.tasks), where)
         return cls(tensors, manifest)
 
@@ -149,7 +156,7 @@ class SharedPrompt:
         document = {"digest": self.digest, **manifest.model_dump(mode="json")}
         contents = {
             SHARED_FILE: (json.dumps(document, indent=1) + "\n").encode(),
-            TENSOR_FILE: tensor_file(self.tensors, {"format": "pt"}),
+            TENSOR_FILE: tensor_file(arrays_of(self.tensors), {"format": "pt"}),
         }
         peft = _peft(self.tensors, manifest.backbone, manifest.slot, len(manifest.tasks))
         if peft is not None:

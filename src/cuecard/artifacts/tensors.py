@@ -5,7 +5,7 @@ The names and layouts are those that PEFT gives them where it has the kind.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +15,8 @@ from cuecard.types import Head, Injection, InputTokens, LayerTokens, PrefixKV
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from cuecard.artifacts.safetensors_file import Array
 
 Kind = Literal["input-tokens", "prefix-kv", "layer-tokens", "none"]
 
@@ -49,6 +51,29 @@ NAMES: Mapping[Kind, tuple[frozenset[str], frozenset[str]]] = MappingProxyType(
         "none": (frozenset(), frozenset()),
     }
 )
+
+
+class LazyTensors(Mapping[str, "Tensor"]):
+    """Arrays that become tensors, of the same memory, when they are asked for."""
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self.arrays = arrays
+
+    def __getitem__(self, name: str) -> Tensor:
+        return torch.from_numpy(self.arrays[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+
+def arrays_of(tensors: Mapping[str, Tensor]) -> Mapping[str, Array]:
+    """The tensors' memory as numpy arrays."""
+    if isinstance(tensors, LazyTensors):
+        return tensors.arrays
+    return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
 
 
 def kind_of(injection: Injection) -> Kind:

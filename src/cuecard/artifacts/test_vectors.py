@@ -9,17 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from cuecard.artifacts.manifest import (
-    MAX_TEST_TOKENS,
-    MAX_TEST_VECTORS,
-    Coordinates,
-    DtypeName,
-    Expected,
-    Manifest,
-    TestVector,
-)
+from pydantic import Field
+
+from cuecard.artifacts.sealed import FiniteFloat, StrictModel
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.lazy import torch
 from cuecard.tasks.batching import collate, inside_of
@@ -29,6 +23,12 @@ from cuecard.types import Backbone, Encoded, Head, Injection, Record, Slot
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+MAX_TEST_VECTORS = 64
+MAX_TEST_TOKENS = 1 << 14
+
+TokenId = Annotated[int, Field(ge=0)]
+DtypeName = Literal["float64", "float32", "bfloat16", "float16"]
 
 TOP_TOKENS = 5
 # Largest difference of a log-probability that rounding explains, by the coarser of the two types.
@@ -52,6 +52,52 @@ _TEXTS = (
     "The quick brown fox jumps over the lazy dog.",
     "Nobody wanted 12 of these, not even one.",
 )
+
+
+class Expected(StrictModel):
+    """Log-probabilities, over the whole vocabulary, of a few tokens at one read."""
+
+    token_ids: tuple[TokenId, ...] = Field(min_length=1, max_length=4096)
+    logprobs: tuple[FiniteFloat, ...] = Field(min_length=1, max_length=4096)
+
+
+class Coordinates(StrictModel):
+    """The first coordinates of a text's vector, which has unit length."""
+
+    coordinates: tuple[FiniteFloat, ...] = Field(min_length=1, max_length=4096)
+
+
+class TestVector(StrictModel):
+    """An input and the scores that the prompt gave for it when it was saved.
+
+    Attributes:
+        context: token ids.
+        slot: how many of them come before the prompt.
+        more, deal: its further places, and how many vectors go to each place.
+        mask: the place of the context's mask token; None where there is none.
+        read: "next": the token after the context, or at its mask, is scored; "pooled": the context
+            becomes a vector.
+        expected: what came of it.
+        dtype: the backbone's type then, such as "float32".
+        head: what the head gave for the state behind the context; empty without a head.
+    """
+
+    __test__ = False  # pytest: not a test class
+
+    context: tuple[TokenId, ...] = Field(min_length=1, max_length=MAX_TEST_TOKENS)
+    slot: int = Field(ge=0)
+    # Left out where there is one place, so that such prompts' digests are what they were.
+    more: tuple[TokenId, ...] = Field(default=(), exclude_if=lambda places: not places)
+    deal: tuple[TokenId, ...] = Field(default=(), exclude_if=lambda sizes: not sizes)
+    # Left out without one, so that such prompts' digests are those of the schema's first days.
+    mask: int | None = Field(default=None, ge=0, exclude_if=lambda place: place is None)
+    read: Literal["next", "pooled"] = "next"
+    expected: Expected | Coordinates
+    dtype: DtypeName
+    # Left out without one, so that such prompts' digests are those of the schema's first days.
+    head: tuple[FiniteFloat, ...] = Field(
+        default=(), max_length=4096, exclude_if=lambda found: not found
+    )
 
 
 def dtype_name(dtype: torch.dtype) -> DtypeName | None:
@@ -143,7 +189,7 @@ def _unit_vectors(backbone: Backbone, injection: Injection, probes: Sequence[Enc
 
 
 def check_test_vectors(
-    manifest: Manifest,
+    vectors: Sequence[TestVector],
     injection: Injection,
     backbone: Backbone,
     where: str,
@@ -154,10 +200,10 @@ def check_test_vectors(
     Raises:
         ArtifactError: a test vector that does not fit the backbone, or another answer than saved.
     """
-    for index, vector in enumerate(manifest.test_vectors):
+    for index, vector in enumerate(vectors):
         _check_well_formed(vector, backbone, f"{where}: test vector {index}")
     for read, run in (("next", next_logprobs), ("pooled", _unit_vectors)):
-        numbered = [(i, v) for i, v in enumerate(manifest.test_vectors) if v.read == read]
+        numbered = [(i, v) for i, v in enumerate(vectors) if v.read == read]
         if not numbered:
             continue
         probes = [

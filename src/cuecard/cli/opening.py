@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from cuecard.artifacts import Prompt
-from cuecard.artifacts.manifest_file import read_manifest
+from cuecard.artifacts.bound import BoundPrompt
 from cuecard.backbones.quantization.forms import Precision, Quantize, loadable_form
 from cuecard.catalogue import BACKBONES, Progress
 from cuecard.catalogue.cache import cache_root, locked
@@ -37,14 +38,19 @@ class Place:
     recipe: Recipe | None
     adapter: Path | None = None
 
-    @property
-    def spec(self) -> TaskSpec:
-        """The prompt's task, from its manifest alone: rows are checked before a model is loaded.
+    @cached_property
+    def prompt(self) -> Prompt:
+        """The prompt, read and parsed once. Rows can be checked against its task without a model.
 
         Raises:
-            ArtifactError: a manifest that cannot be trusted.
+            ArtifactError: a prompt that cannot be trusted.
         """
-        return TaskSpec.of_prompt(read_manifest(self.folder).task)
+        return Prompt.load(self.folder)
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The prompt's task."""
+        return self.prompt.spec
 
     @property
     def text_field(self) -> str | None:
@@ -86,22 +92,20 @@ def find_prompt(path: Path, registry: str | None = None) -> Place:
 
 
 def open_prompt(
-    prompt: Path | Place,
+    place: Place,
     backbone: str | None,
     *,
-    registry: str | None = None,
     dtype: Precision = "auto",
     device: str = "auto",
     quantize: Quantize | None = None,
     adapter: Path | None = None,
     progress: Progress | None = None,
-) -> tuple[Prompt, Backbone, Place]:
-    """Read a prompt and load the backbone it was made for; all checks are run.
+) -> BoundPrompt:
+    """Read a prompt, load the backbone it was made for and bind it there; all checks are run.
 
     Args:
-        prompt: where it lies; see `find_prompt`.
+        place: where it lies; see `find_prompt`.
         backbone: what to load; by default what the prompt names.
-        registry: where a version is looked up.
         quantize: in which form; by default the one that the prompt was made on.
         adapter: a LoRA adapter's folder; by default the one that the prompt's run was made with.
 
@@ -109,11 +113,9 @@ def open_prompt(
         ArtifactError: a prompt that cannot be trusted, or not on this backbone.
         BackboneError: the backbone cannot be loaded.
         ConfigError: the prompt alone does not say what to load.
-        RegistryError: a version that cannot be had.
     """
-    place = prompt if isinstance(prompt, Place) else find_prompt(prompt, registry)
-    # The files first: a broken prompt is told before a model is fetched and loaded.
-    alone = Prompt.load(place.folder)
+    # The files first: a broken prompt is reported before a model is fetched and loaded.
+    alone = place.prompt
     model = backbone_for(
         alone,
         backbone or backbone_name(alone, place),
@@ -123,7 +125,7 @@ def open_prompt(
         adapter=adapter or _adapter_of(place),
         progress=progress,
     )
-    return Prompt.load(place.folder, model), model, place
+    return alone.bind(model)
 
 
 def backbone_for(

@@ -18,12 +18,13 @@ from pathlib import Path
 
 from cuecard.artifacts.files import (
     MANIFEST_FILE,
+    MAX_TENSOR_BYTES,
     OWN_FILES,
     PEFT_FILE,
     publish_file,
     publish_folder,
+    read_plain_file,
 )
-from cuecard.artifacts.safetensors_file import MAX_TENSOR_BYTES, read_plain_file
 from cuecard.errors import RegistryError
 from cuecard.lazy import lazy_module
 from cuecard.registry.package import Contents

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cuecard.artifacts import Prompt
-from cuecard.artifacts.files import MANIFEST_FILE, OWN_FILES, publish_folder
-from cuecard.artifacts.safetensors_file import MAX_TENSOR_BYTES, read_plain_file
+from cuecard.artifacts.files import OWN_FILES, publish_folder, read_folder, read_plain_file
 from cuecard.errors import ArtifactError, RegistryError
-from cuecard.types import Backbone
 
 
 @dataclass(frozen=True)
@@ -20,7 +17,7 @@ class Contents:
 
     Attributes:
         files: by name.
-        prompt: what `Prompt.load` made of exactly these bytes.
+        prompt: what `Prompt.from_files` made of exactly these bytes.
     """
 
     files: Mapping[str, bytes]
@@ -33,20 +30,7 @@ class Contents:
         Raises:
             ArtifactError: they are not, or cannot be trusted.
         """
-        with tempfile.TemporaryDirectory(prefix="cuecard-") as room:
-            folder = Path(room) / "prompt"
-            publish_folder(folder, files, overwrite=False)
-            try:
-                return cls(dict(files), Prompt.load(folder))
-            except ArtifactError as error:
-                told = None if error.where is None else error.where.replace(str(folder), where)
-                raise type(error)(
-                    error.what,
-                    where=told,
-                    got=error.got,
-                    expected=error.expected,
-                    hint=error.hint,
-                ) from error
+        return cls(dict(files), Prompt.from_files(files, where))
 
     @classmethod
     def read(cls, folder: str | Path, *, strangers: bool = False) -> Contents:
@@ -60,7 +44,7 @@ class Contents:
             RegistryError: other files in the folder.
         """
         folder = Path(folder)
-        read_plain_file(folder, MANIFEST_FILE, MAX_TENSOR_BYTES)  # tells what is no prompt folder
+        files = read_folder(folder)
         found = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")}
         if not strangers and (other := found - OWN_FILES):
             raise RegistryError(
@@ -70,19 +54,7 @@ class Contents:
                 expected=", ".join(sorted(OWN_FILES)),
                 hint="move them elsewhere",
             )
-        names = sorted(found & OWN_FILES)
-        files = {name: read_plain_file(folder, name, MAX_TENSOR_BYTES) for name in names}
         return cls.check(files, str(folder))
-
-    def load(self, backbone: Backbone) -> Prompt:
-        """The prompt on its backbone, with all checks of `Prompt.load`.
-
-        Raises:
-            WrongBackboneError: it was made for another one.
-            ArtifactError: it does not give the scores there that it should.
-        """
-        with tempfile.TemporaryDirectory(prefix="cuecard-") as room:
-            return Prompt.load(self.write(Path(room) / "prompt"), backbone)
 
     def write(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Put the folder in place in one step; nothing happens where exactly this lies there.

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cuecard.artifacts import Prompt
-from cuecard.artifacts.seen_rows import SeenRows, seen_rows
+from cuecard.artifacts.seen_rows import SeenRows
 from cuecard.errors import ConfigError, DataWarning, GateError
 from cuecard.evaluation import Evaluation, gain
-from cuecard.evaluation.evaluate import evaluate
 from cuecard.evaluation.predict import BATCH_ROWS
 from cuecard.evaluation.report import plain
 from cuecard.evaluation.word_scores import OnRows
@@ -181,14 +180,15 @@ class Gates:
 
     def _measure(self, measuring: Measuring, version: Version) -> Evaluation:
         if version.number not in self._measured:
-            contents = self.registry.read(version, measuring.trusted)
-            backbone = measuring.backbone(contents.prompt)
-            prompt = contents.load(backbone)
+            prompt = self.registry.read(version, measuring.trusted).prompt
+            bound = prompt.bind(measuring.backbone(prompt))
             if self._records is None:
                 self._records = measuring.rows(prompt.spec)
             self._contents[version.number] = _what_answers(prompt)
-            self._note_seen(version, seen_rows(prompt.manifest.rows, self._records))
-            self._measured[version.number] = _evaluate(measuring, prompt, backbone, self._records)
+            self._note_seen(version, prompt.seen(self._records))
+            self._measured[version.number] = bound.evaluate(
+                self._records, batch_rows=measuring.batch_rows, on_rows=measuring.on_rows
+            )
         return self._measured[version.number]
 
     def _note_seen(self, version: Version, seen: SeenRows) -> None:
@@ -199,22 +199,6 @@ class Gates:
                 "trained": len(seen.trained),
                 "selected": len(seen.selected),
             }
-
-
-def _evaluate(
-    measuring: Measuring, prompt: Prompt, backbone: Backbone, records: Sequence[Record]
-) -> Evaluation:
-    return evaluate(
-        backbone,
-        prompt.spec,
-        records,
-        prompt.injection(),
-        slot=prompt.manifest.slot,
-        prior=prompt.manifest.prior,
-        head=prompt.head(),
-        batch_rows=measuring.batch_rows,
-        on_rows=measuring.on_rows,
-    )
 
 
 def _what_answers(prompt: Prompt) -> str:

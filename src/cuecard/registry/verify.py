@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from cuecard.artifacts.safetensors_file import MAX_TENSOR_BYTES
+from cuecard.artifacts.files import MAX_TENSOR_BYTES
 from cuecard.errors import CuecardError
 from cuecard.registry.records.aliases import alias_names
 from cuecard.registry.records.blobs import FOLDER, blob_key, get_blob

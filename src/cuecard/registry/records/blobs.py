@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from cuecard.artifacts.safetensors_file import MAX_TENSOR_BYTES
+from cuecard.artifacts.files import MAX_TENSOR_BYTES
 from cuecard.errors import RegistryError
 from cuecard.registry.records.schemas import FileEntry
 from cuecard.registry.stores.store import Store

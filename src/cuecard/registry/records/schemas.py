@@ -14,9 +14,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from cuecard.artifacts.manifest import BackboneEntry, Sha256
-from cuecard.artifacts.safetensors_file import MAX_TENSOR_BYTES, parse_json
+from cuecard.artifacts.files import MAX_TENSOR_BYTES
+from cuecard.artifacts.manifest import BackboneEntry
+from cuecard.artifacts.sealed import Sha256
 from cuecard.errors import RegistryError
+from cuecard.plain_files import parse_json
 from cuecard.registry.records.references import NAME
 from cuecard.validation_text import first_problem
 

@@ -10,8 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cuecard.artifacts.manifest import Coordinates, Expected, TestVector
-from cuecard.artifacts.test_vectors import COORDINATE_TOLERANCE, TOLERANCE, dtype_name
+from cuecard.artifacts.test_vectors import (
+    COORDINATE_TOLERANCE,
+    TOLERANCE,
+    Coordinates,
+    Expected,
+    TestVector,
+    dtype_name,
+)
 from cuecard.engine.protocol import Embedding, Engine, Scoring
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.serving.models.catalog import Served

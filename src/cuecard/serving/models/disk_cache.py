@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cuecard.artifacts.manifest import Sha256
+from cuecard.artifacts.sealed import Sha256
 from cuecard.catalogue.cache import cache_root, locked
 from cuecard.errors import ArtifactError, RegistryError
 from cuecard.plain_files import replace_file

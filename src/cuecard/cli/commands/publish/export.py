@@ -39,11 +39,10 @@ def export(
 
     Exit codes: 0 done, 2 bad input.
     """
-    from cuecard.artifacts import Prompt
     from cuecard.artifacts.export import export as run_export
     from cuecard.cli.opening import find_prompt
 
-    opened = Prompt.load(find_prompt(prompt, registry).folder)
+    opened = find_prompt(prompt, registry).prompt
     path = run_export(opened, dest, form, overwrite=overwrite)
     if as_json:
         print_json({"path": path, "form": form, "digest": opened.digest, "bytes": opened.nbytes})

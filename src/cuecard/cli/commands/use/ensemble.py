@@ -72,7 +72,6 @@ def ensemble(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
-    from cuecard.artifacts import Prompt
     from cuecard.artifacts.seen_rows import seen_rows
     from cuecard.cli.opening import find_prompt, open_prompt
     from cuecard.cli.rows import known_rows, labelled_rows, warn_of_few
@@ -100,7 +99,7 @@ def ensemble(
     )
     records, unknown = known_rows(place.spec, records)
     with fetch_progress(json=as_json) as progress:
-        first, model, _ = open_prompt(
+        bound = open_prompt(
             place,
             backbone,
             dtype=dtype,
@@ -108,10 +107,8 @@ def ensemble(
             adapter=adapter,
             progress=progress,
         )
-    opened = [
-        first,
-        *(Prompt.load(find_prompt(path, registry).folder, model) for path in prompts[1:]),
-    ]
+    first, model = bound.prompt, bound.backbone
+    opened = [first, *(find_prompt(path, registry).prompt for path in prompts[1:])]
     members = [member_of(prompt, model) for prompt in opened]
     report: dict[str, Any] = {"rule": rule, "members": [p.digest for p in opened], "data": data}
     if distil_to is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -26,10 +27,10 @@ from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import say_line
 from cuecard.errors import ConfigError, DataWarning
-from cuecard.types import Backbone, Record
+from cuecard.types import Record
 
 if TYPE_CHECKING:
-    from cuecard.artifacts import Prompt
+    from cuecard.artifacts.bound import BoundPrompt
     from cuecard.evaluation import Evaluation
 
 Calibration = Literal["saved", "none", "batch", "content-free"]
@@ -86,7 +87,6 @@ def evaluate(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
-    from cuecard.artifacts.seen_rows import seen_rows
     from cuecard.cli.opening import find_prompt, open_prompt
     from cuecard.cli.rows import known_rows, labelled_rows, warn_of_few
     from cuecard.cli.views.evaluation import in_words, print_evaluation
@@ -112,7 +112,7 @@ def evaluate(
     records, unknown = known_rows(place.spec, records)
     warn_of_few(len(records))
     with fetch_progress(json=as_json) as progress:
-        opened, model, _ = open_prompt(
+        bound = open_prompt(
             place,
             backbone,
             dtype=dtype,
@@ -121,24 +121,27 @@ def evaluate(
             adapter=adapter,
             progress=progress,
         )
-    if calibration == "saved" and (no_prompt or opened.manifest.prior is None):
+    opened = bound.prompt
+    if no_prompt:
+        bound = replace(bound, injection=None, prior=None)
+    if calibration == "saved" and bound.prior is None:
         calibration = "none"
-    found = _evaluate(opened, model, records, calibration, no_prompt, batch_rows, as_json)
+    found = _evaluate(bound, records, calibration, batch_rows, as_json)
     report: dict[str, Any] = {
         "prompt": place.folder,
         "digest": opened.digest,
         "used_prompt": not no_prompt,
         "calibration": calibration,
-        "backbone": model.name,
+        "backbone": bound.backbone.name,
         "data": data,
         "metric": found.primary,
         **found.to_dict(),
     }
     if unknown:
         report["unknown_labels"] = unknown
-    seen = seen_rows(None if no_prompt else opened.manifest.rows, records)
+    seen = opened.seen(records)
     unseen = None
-    if seen:
+    if seen and not no_prompt:
         warnings.warn(DataWarning(seen.sentence("the prompt")), stacklevel=1)
         report["seen_rows"] = {"trained": len(seen.trained), "selected": len(seen.selected)}
         if seen.unseen:
@@ -159,20 +162,16 @@ def evaluate(
 
 
 def _evaluate(
-    prompt: Prompt,
-    backbone: Backbone,
+    bound: BoundPrompt,
     records: list[Record],
     calibration: Calibration,
-    no_prompt: bool,
     batch_rows: int,
     as_json: bool,
 ) -> Evaluation:
     from cuecard.cli.views.progress import rows_progress
     from cuecard.evaluation import batch_prior, calibrate, content_free_prior, score_predictions
-    from cuecard.evaluation.evaluate import evaluate as run_evaluation
 
-    spec, slot = prompt.spec, prompt.manifest.slot
-    injection = None if no_prompt else prompt.injection()
+    spec, prior = bound.spec, bound.prior
     fitted = calibration == "saved" and spec.kind == "multi-label"
     if calibration == "content-free" and spec.headed:
         raise ConfigError(
@@ -188,21 +187,12 @@ def _evaluate(
             got=f"{calibration} for a {spec.kind} task",
             expected="none",
         )
-    prior = prompt.manifest.prior if calibration == "saved" else None
+    if calibration != "saved":
+        prior = None
     if calibration == "content-free":
-        prior = content_free_prior(backbone, spec, injection, slot=slot)
+        prior = content_free_prior(bound.backbone, spec, bound.injection, slot=bound.slot)
     with rows_progress("Answering", len(records), json=as_json) as more:
-        found = run_evaluation(
-            backbone,
-            spec,
-            records,
-            injection,
-            slot=slot,
-            prior=prior,
-            head=prompt.head(),
-            batch_rows=batch_rows,
-            on_rows=more,
-        )
+        found = replace(bound, prior=prior).evaluate(records, batch_rows=batch_rows, on_rows=more)
     if calibration != "batch":
         return found
     return score_predictions(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,44 +39,31 @@ def inspect(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
-    from cuecard.artifacts import Prompt
     from cuecard.artifacts.nearest import nearest_words
     from cuecard.cli.opening import find_prompt, open_prompt
     from cuecard.cli.views.progress import fetch_progress
     from cuecard.cli.views.prompt import print_prompt
 
     near: list[Neighbours] | None = None
-    if no_words or not _has_vectors(prompt, registry):
-        place = find_prompt(prompt, registry)
-        opened = Prompt.load(place.folder)
-    else:
+    place = find_prompt(prompt, registry)
+    opened = place.prompt
+    # Keys and values are not among words' embeddings.
+    if not no_words and opened.manifest.injection not in ("prefix-kv", "none"):
         with fetch_progress(json=as_json) as progress:
-            opened, model, place = open_prompt(
-                prompt,
+            bound = open_prompt(
+                place,
                 backbone,
-                registry=registry,
                 dtype=dtype,
                 device=device,
                 quantize=quantize,
                 adapter=adapter,
                 progress=progress,
             )
-        near = nearest_words(opened.vectors, model, words)
+        near = nearest_words(opened.vectors, bound.backbone, words)
     if as_json:
         print_json(_facts(opened, near) | {"folder": place.folder})
     else:
         print_prompt(opened, near, place.folder, console())
-
-
-def _has_vectors(path: Path, registry: str) -> bool:
-    """Whether the prompt has vectors among words' embeddings, which keys and values are not."""
-    from cuecard.artifacts import Prompt
-    from cuecard.cli.opening import find_prompt
-
-    return Prompt.load(find_prompt(path, registry).folder).manifest.injection not in (
-        "prefix-kv",
-        "none",
-    )
 
 
 def _facts(prompt: Prompt, near: list[Neighbours] | None) -> dict[str, Any]:

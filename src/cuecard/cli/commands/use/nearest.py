@@ -36,11 +36,10 @@ def nearest(
 
     Exit codes: 0 done, 2 bad input.
     """
-    from cuecard.artifacts import Prompt
     from cuecard.artifacts.nearest import nearest_prompts
     from cuecard.cli.opening import find_prompt
 
-    found, skipped = nearest_prompts(Prompt.load(find_prompt(prompt, registry).folder), folders)
+    found, skipped = nearest_prompts(find_prompt(prompt, registry).prompt, folders)
     shown = found[:count]
     if as_json:
         print_json(

@@ -28,10 +28,10 @@ from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import print_table
 from cuecard.errors import ConfigError
-from cuecard.types import Backbone, Prediction, Record
+from cuecard.types import Prediction, Record
 
 if TYPE_CHECKING:
-    from cuecard.artifacts import Prompt
+    from cuecard.artifacts.bound import BoundPrompt
 
 _FEW = 50  # so many rows are soon answered, and need no progress
 
@@ -89,7 +89,6 @@ def predict(
     from cuecard.cli.rows import file_rows, typed_rows
     from cuecard.cli.views.progress import fetch_progress, rows_progress
     from cuecard.evaluation.answers import answer_rows, save_answers
-    from cuecard.evaluation.predict import predict as run_prediction
     from cuecard.names import data_source
 
     if file is not None and texts:
@@ -109,7 +108,7 @@ def predict(
         column = text_field or place.text_field
         records = file_rows(spec, source, given, text_field=column, split=split, limit=limit)
     with fetch_progress(json=as_json) as progress:
-        opened, model, _ = open_prompt(
+        bound = open_prompt(
             place,
             backbone,
             dtype=dtype,
@@ -119,26 +118,18 @@ def predict(
             progress=progress,
         )
     if spec.kind == "embedding":
-        _embed(opened, model, records, batch_rows, predictions_out, as_json)
+        _embed(bound, records, batch_rows, predictions_out, as_json)
         return
     with rows_progress("Answering", len(records), json=as_json, least=_FEW) as more:
-        answers = run_prediction(
-            model,
-            spec,
-            records,
-            opened.injection(),
-            slot=opened.manifest.slot,
-            prior=opened.manifest.prior,
-            head=opened.head(),
-            batch_rows=batch_rows,
-            on_rows=more,
-        )
+        answers = bound.predict(records, batch_rows=batch_rows, on_rows=more)
     if predictions_out is not None:
         with writing(predictions_out, "--predictions-out"):
             save_answers(records, answers, predictions_out)
     if as_json:
         rows = answer_rows(records, answers)
-        print_json({"digest": opened.digest, "backbone": model.name, "predictions": rows})
+        print_json(
+            {"digest": bound.prompt.digest, "backbone": bound.backbone.name, "predictions": rows}
+        )
     elif predictions_out is None:
         _print_answers(records, answers, console())
     else:
@@ -146,8 +137,7 @@ def predict(
 
 
 def _embed(
-    prompt: Prompt,
-    backbone: Backbone,
+    bound: BoundPrompt,
     records: Sequence[Record],
     batch_rows: int,
     file: Path | None,
@@ -155,26 +145,20 @@ def _embed(
 ) -> None:
     from cuecard.cli.views.embeddings import embedding_lines, embedding_rows
     from cuecard.cli.views.progress import rows_progress
-    from cuecard.evaluation.embedding import embed
     from cuecard.plain_files import write_text
 
-    (field,) = prompt.spec.field_names
+    (field,) = bound.spec.field_names
+    texts = [record.fields[field] for record in records]
     with rows_progress("Answering", len(records), json=as_json, least=_FEW) as more:
-        vectors = embed(
-            backbone,
-            prompt.spec,
-            [record.fields[field] for record in records],
-            prompt.injection(),
-            slot=prompt.manifest.slot,
-            batch_rows=batch_rows,
-            on_rows=more,
-        )
+        vectors = bound.embed(texts, batch_rows=batch_rows, on_rows=more)
     if file is not None:
         with writing(file, "--predictions-out"):
             write_text("".join(embedding_lines(records, vectors)), file)
     if as_json:
         rows = embedding_rows(records, vectors)
-        print_json({"digest": prompt.digest, "backbone": backbone.name, "embeddings": rows})
+        print_json(
+            {"digest": bound.prompt.digest, "backbone": bound.backbone.name, "embeddings": rows}
+        )
     elif file is None:
         sys.stdout.writelines(embedding_lines(records, vectors))
     else:
