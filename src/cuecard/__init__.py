@@ -8,6 +8,9 @@ backbone = cuecard.load_backbone("smollm2-135m-instruct")
 task = cuecard.Task.from_file("reviews.csv", template="Review: {text}\\nSentiment:")
 run = cuecard.train(backbone, task, cuecard.PromptTuning(length=20, init="text"))
 run.prompt.save("reviews")
+
+bound = cuecard.load_prompt("reviews").bind(backbone)
+bound.predict([{"text": "a gob of drivel"}])
 """
 
 from typing import TYPE_CHECKING
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from cuecard.names import data_source, load_backbone
     from cuecard.runs.recipe import Recipe, run_recipe
     from cuecard.runs.sweep_recipe import SweepRecipe, run_sweep
+    from cuecard.saved_prompts import load_prompt
     from cuecard.tasks.task import Task, TaskSpec
     from cuecard.training.config import TrainConfig
     from cuecard.training.lora import LoraSettings
@@ -83,6 +87,7 @@ __getattr__, __dir__ = lazy_exports(
         ".names": ("data_source", "load_backbone"),
         ".runs.recipe": ("Recipe", "run_recipe"),
         ".runs.sweep_recipe": ("SweepRecipe", "run_sweep"),
+        ".saved_prompts": ("load_prompt",),
         ".tasks.task": ("Task", "TaskSpec"),
         ".training.config": ("TrainConfig",),
         ".training.lora": ("LoraSettings",),
@@ -141,6 +146,7 @@ __all__ = [
     "import_npy",
     "import_peft",
     "load_backbone",
+    "load_prompt",
     "multitask",
     "predict",
     "prove",

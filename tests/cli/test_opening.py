@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from cuecard.artifacts.manifest import Manifest
-from cuecard.cli.opening import find_prompt, open_prompt
+from cuecard.cli.opening import open_prompt
 from cuecard.errors import WrongBackboneError
 from cuecard.runs.recipe import Recipe, run_recipe
+from cuecard.saved_prompts import find_prompt
 from support.command_line import Call
 from support.data.reviews import reviews
 from support.tiny import tiny_model, tiny_tokenizer

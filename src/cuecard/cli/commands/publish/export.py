@@ -40,7 +40,7 @@ def export(
     Exit codes: 0 done, 2 bad input.
     """
     from cuecard.artifacts.export import export as run_export
-    from cuecard.cli.opening import find_prompt
+    from cuecard.saved_prompts import find_prompt
 
     opened = find_prompt(prompt, registry).prompt
     path = run_export(opened, dest, form, overwrite=overwrite)

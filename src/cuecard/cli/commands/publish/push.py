@@ -53,7 +53,6 @@ def push(
 
     Exit codes: 0 done, 2 bad input.
     """
-    from cuecard.cli.opening import find_prompt
     from cuecard.registry import (
         Contents,
         Registry,
@@ -63,6 +62,7 @@ def push(
         write_hub_folder,
     )
     from cuecard.registry.hub import SCHEME
+    from cuecard.saved_prompts import find_prompt
 
     facts: dict[str, object]
     contents = Contents.read(find_prompt(prompt, registry).folder)

@@ -56,9 +56,9 @@ def lora(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the checkpoint is saved).
     """
-    from cuecard.cli.opening import find_prompt
     from cuecard.cli.views.progress import TrainView, fetch_progress
     from cuecard.runs.lora_recipe import LoraRecipe, resume_lora, run_lora
+    from cuecard.saved_prompts import find_prompt
     from cuecard.settings import parse_settings
     from cuecard.training import LoraSettings
 

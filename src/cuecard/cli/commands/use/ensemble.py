@@ -73,7 +73,7 @@ def ensemble(
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
     from cuecard.artifacts.seen_rows import seen_rows
-    from cuecard.cli.opening import find_prompt, open_prompt
+    from cuecard.cli.opening import open_prompt
     from cuecard.cli.rows import known_rows, labelled_rows, warn_of_few
     from cuecard.cli.views.evaluation import in_words, print_evaluation
     from cuecard.cli.views.progress import TrainView, fetch_progress
@@ -81,6 +81,7 @@ def ensemble(
     from cuecard.evaluation.ensemble import predict_ensemble
     from cuecard.evaluation.evaluate import prompt_tokens
     from cuecard.names import data_source
+    from cuecard.saved_prompts import find_prompt
     from cuecard.tasks import Task
     from cuecard.training import TrainConfig
     from cuecard.training.ensemble import distil, member_of

@@ -87,13 +87,14 @@ def evaluate(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
-    from cuecard.cli.opening import find_prompt, open_prompt
+    from cuecard.cli.opening import open_prompt
     from cuecard.cli.rows import known_rows, labelled_rows, warn_of_few
     from cuecard.cli.views.evaluation import in_words, print_evaluation
     from cuecard.cli.views.progress import fetch_progress
     from cuecard.evaluation import only
     from cuecard.evaluation.report import write_json
     from cuecard.names import data_source
+    from cuecard.saved_prompts import find_prompt
 
     check_place(predictions, "--predictions")
     check_place(out, "--out")

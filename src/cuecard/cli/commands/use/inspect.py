@@ -40,9 +40,10 @@ def inspect(
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
     from cuecard.artifacts.nearest import nearest_words
-    from cuecard.cli.opening import find_prompt, open_prompt
+    from cuecard.cli.opening import open_prompt
     from cuecard.cli.views.progress import fetch_progress
     from cuecard.cli.views.prompt import print_prompt
+    from cuecard.saved_prompts import find_prompt
 
     near: list[Neighbours] | None = None
     place = find_prompt(prompt, registry)

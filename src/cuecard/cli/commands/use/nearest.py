@@ -37,7 +37,7 @@ def nearest(
     Exit codes: 0 done, 2 bad input.
     """
     from cuecard.artifacts.nearest import nearest_prompts
-    from cuecard.cli.opening import find_prompt
+    from cuecard.saved_prompts import find_prompt
 
     found, skipped = nearest_prompts(find_prompt(prompt, registry).prompt, folders)
     shown = found[:count]

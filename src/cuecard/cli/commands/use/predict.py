@@ -85,11 +85,12 @@ def predict(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
-    from cuecard.cli.opening import find_prompt, open_prompt
+    from cuecard.cli.opening import open_prompt
     from cuecard.cli.rows import file_rows, typed_rows
     from cuecard.cli.views.progress import fetch_progress, rows_progress
     from cuecard.evaluation.answers import answer_rows, save_answers
     from cuecard.names import data_source
+    from cuecard.saved_prompts import find_prompt
 
     if file is not None and texts:
         raise ConfigError(

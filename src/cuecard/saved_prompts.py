@@ -1,0 +1,115 @@
+"""Saved prompts, wherever they lie: in a run, in a folder of their own, or in a registry."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from cuecard.artifacts import Prompt
+from cuecard.catalogue.cache import cache_root, locked
+from cuecard.errors import ArtifactError
+from cuecard.registry import Registry
+from cuecard.registry.records.references import is_reference
+from cuecard.runs.folder import LORA, RUN
+from cuecard.runs.lora_recipe import read_lora
+from cuecard.runs.recipe import Recipe, prompt_folder, read_recipe
+from cuecard.tasks import TaskSpec
+from cuecard.training.train_lora import FOLDER as ADAPTER
+
+
+@dataclass
+class SavedPrompt:
+    """A prompt in a folder, and what its run knows of it.
+
+    Attributes:
+        folder: the prompt's folder.
+        recipe: that of the run it lies in; None for a prompt on its own.
+        adapter: the LoRA adapter that was trained beside it in the same run; None for none.
+    """
+
+    folder: Path
+    recipe: Recipe | None = None
+    adapter: Path | None = None
+
+    @cached_property
+    def prompt(self) -> Prompt:
+        """The prompt, read and parsed once. Rows can be checked against its task without a model.
+
+        Raises:
+            ArtifactError: a prompt that cannot be trusted.
+        """
+        return Prompt.load(self.folder)
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The prompt's task."""
+        return self.prompt.spec
+
+    @property
+    def text_field(self) -> str | None:
+        """The column that the run read its texts from."""
+        return None if self.recipe is None else self.recipe.data.text_field
+
+
+def find_prompt(path: str | Path, registry: str | None = None) -> SavedPrompt:
+    """Find the prompt of a run, a prompt's own folder, or a version in a registry.
+
+    Args:
+        path: a folder, or NAME@NUMBER, NAME@ALIAS or NAME@latest where no such folder is. A version
+            is pulled into the cache, every byte checked.
+        registry: where versions are looked up.
+
+    Raises:
+        ArtifactError: a run that has no prompt yet.
+        ConfigError: a run whose recipe cannot be read.
+        RegistryError: a version that cannot be had.
+    """
+    path = Path(path)
+    if registry is not None and is_reference(str(path)) and not path.exists():
+        return _pulled(str(path), registry)
+    folder = prompt_folder(path)
+    run = folder.parent if folder != path or folder.name == "prompt" else folder
+    kind = next((kind for kind in (RUN, LORA) if (run / kind.file).is_file()), None)
+    if kind is None:
+        return SavedPrompt(folder)
+    if folder == run:
+        raise ArtifactError(
+            "the run has no prompt yet",
+            where=str(path),
+            expected=str(path / "prompt"),
+            hint=f"finish it: {kind.command} --resume {shlex.quote(str(path))}",
+        )
+    stated = run / kind.file
+    if kind is LORA:
+        return SavedPrompt(folder, read_lora(stated).recipe, run / ADAPTER)
+    return SavedPrompt(folder, Recipe.parse(read_recipe(stated), str(stated)))
+
+
+def load_prompt(place: str | Path, *, registry: str | None = None) -> Prompt:
+    """Load a saved prompt; `bind` it to its backbone to ask it.
+
+    Args:
+        place: a prompt's folder, a run's folder, or, with a registry, a version such as
+            tickets@3, tickets@production or tickets@latest.
+        registry: the folder or address of the registry that a version is pulled from.
+
+    Raises:
+        ArtifactError: no prompt there, or one that cannot be trusted.
+        RegistryError: a version that cannot be had.
+        ConfigError: a run whose recipe cannot be read.
+    """
+    return find_prompt(place, registry).prompt
+
+
+def _pulled(reference: str, url: str) -> SavedPrompt:
+    """A version, in a folder of the cache that is named by its content."""
+    registry = Registry(url)
+    version = registry.resolve(reference)
+    contents = registry.read(version)
+    folder = cache_root() / "versions" / version.record.content
+    with locked(folder):
+        found = SavedPrompt(contents.write(folder, overwrite=True))
+    found.prompt = contents.prompt
+    return found
