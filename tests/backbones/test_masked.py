@@ -220,7 +220,7 @@ def test_layers_that_are_one() -> None:
 
 def test_what_it_is_not_for() -> None:
     backbone = tiny_backbone("bert")
-    with pytest.raises(BackboneError, match="does not go on"):
+    with pytest.raises(BackboneError, match="does not generate"):
         backbone.generate([(5, 6)], [0], None, 3)
     with pytest.raises(ConfigError, match="reads at masks"):
         predict(backbone, TEXT_SPEC, reviews(2))

@@ -236,7 +236,7 @@ def test_a_decoder_without_a_beginning_is_refused() -> None:
 
 
 def test_a_causal_model_is_refused() -> None:
-    with pytest.raises(BackboneError, match="no encoder-decoder"):
+    with pytest.raises(BackboneError, match="not an encoder-decoder"):
         Seq2SeqBackbone(tiny_model("llama"), tiny_tokenizer(), "llama")
 
 
@@ -299,7 +299,7 @@ def test_what_only_causal_models_take_is_refused(injection: Injection) -> None:
         assert backbone.unsupported(need) == f"an encoder-decoder does not take {need}"
     with pytest.raises(BackboneError, match="takes no such prompt"):
         backbone.forward(next_batch(), injection)
-    with pytest.raises(BackboneError, match="not one row of states"):
+    with pytest.raises(BackboneError, match="no single stack of layers"):
         backbone.states(backbone.embeddings[:2])
     assert backbone.counts["calls"] == 0
 

@@ -31,7 +31,7 @@ def vectors(seed: int = 0) -> Tensor:
 def test_the_lm_head_makes_the_logits_of_them(kind: str, slot: Slot) -> None:
     backbone = tiny_backbone(kind)
     batch, given = batch_on(backbone, slot), InputTokens(vectors())
-    (reads,) = backbone.read_many([(batch, given)], states=True)
+    (reads,) = backbone.read_many([(batch, given)], keep="states")
     states = reads.states()
     assert states.shape == (5, backbone.hidden_size)
     logits = backbone.model.get_output_embeddings()(states)
@@ -44,7 +44,9 @@ def test_gradients_reach_the_injection_and_no_logits_are_made(kind: str) -> None
     backbone = tiny_backbone(kind)
     given = vectors().requires_grad_(True)
     backbone.reset_counts()
-    (reads,) = backbone.read_many([(batch_on(backbone, "prefix"), InputTokens(given))], states=True)
+    (reads,) = backbone.read_many(
+        [(batch_on(backbone, "prefix"), InputTokens(given))], keep="states"
+    )
     assert backbone.counts["logits"] == 0
     reads.states().square().sum().backward()
     assert given.grad is not None and bool((given.grad.abs().sum(1) > 0).all())
@@ -55,9 +57,9 @@ def test_gradients_reach_the_injection_and_no_logits_are_made(kind: str) -> None
 def test_packed_as_padded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     backbone = tiny_backbone(kind)
     part = batch_on(backbone, "prefix"), InputTokens(vectors())
-    (packed,) = backbone.read_many([part], states=True)
+    (packed,) = backbone.read_many([part], keep="states")
     monkeypatch.setattr(causal, "_PACKED_LENGTH", 0)
-    (padded,) = backbone.read_many([part], states=True)
+    (padded,) = backbone.read_many([part], keep="states")
     torch.testing.assert_close(packed.states(), padded.states(), atol=1e-4, rtol=1e-4)
 
 
@@ -70,10 +72,10 @@ def test_states_inside_the_input() -> None:
     rows = torch.zeros(2, dtype=torch.int64)
     base = collate([(whole, ())], read="next")
     batch = Batch(ids, base.attention_mask, base.slot, rows, places, rows - 100, base.context)
-    (found,) = backbone.read_many([(batch, InputTokens(vectors()))], states=True)
+    (found,) = backbone.read_many([(batch, InputTokens(vectors()))], keep="states")
     for state, place in zip(found.states(), places.tolist(), strict=True):
         cut = collate([(Encoded(whole.context[:place], (), 0), ())], read="next")
-        (alone,) = backbone.read_many([(cut, InputTokens(vectors()))], states=True)
+        (alone,) = backbone.read_many([(cut, InputTokens(vectors()))], keep="states")
         torch.testing.assert_close(state, alone.states()[0], atol=1e-4, rtol=1e-4)
 
 
@@ -83,6 +85,6 @@ def test_asking_for_what_is_not_there() -> None:
     (logits,) = backbone.read_many([part])
     with pytest.raises(BackboneError, match="no hidden states"):
         logits.states()
-    (states,) = backbone.read_many([part], states=True)
+    (states,) = backbone.read_many([part], keep="states")
     with pytest.raises(BackboneError, match="no logits"):
         states.logits()

@@ -64,19 +64,19 @@ OWN = -TABLE[:110]
 @pytest.mark.parametrize("init", ["vocabulary", "text", "labels", "random"])
 def test_they_start_among_the_decoders_own_embeddings(init: Any) -> None:
     settings = PromptTuning(length=2, decoder_length=2, init=init)
-    injection = settings.build(replace(context(), decoder_embeddings=OWN)).injection()
+    injection = settings.build(replace(context(), towers={"decoder": OWN})).injection()
     assert torch.equal(injection.vectors, settings.build(context()).injection().vectors)
     assert injection.decoder is not None
     among = [bool((row == OWN).all(1).any()) for row in injection.decoder]
     assert all(among) if init != "random" else not any(among)
-    same = replace(context(), decoder_embeddings=TABLE)
+    same = replace(context(), towers={"decoder": TABLE})
     shared = settings.build(same).injection().decoder
     plain = settings.build(context()).injection().decoder
     assert shared is not None and plain is not None and torch.equal(shared, plain)
 
 
 def test_a_word_that_the_decoder_has_not() -> None:
-    here = replace(context(), decoder_embeddings=TABLE[:50])
+    here = replace(context(), towers={"decoder": TABLE[:50]})
     with pytest.raises(ConfigError, match="embedding table has not"):
         PromptTuning(length=2, decoder_length=2, text="abc").build(here)
 

@@ -98,5 +98,5 @@ def test_a_decoder_prompt_of_words_is_those_words_in_the_decoder(kind: str) -> N
     ids = backbone.tokenizer("good or bad", add_special_tokens=False)["input_ids"][:3]
     layer = backbone.model.get_decoder().get_input_embeddings()
     assert torch.equal(made.decoder, layer(torch.tensor(ids)).detach())
-    apart = not torch.equal(backbone.decoder_embeddings, backbone.embeddings)
+    apart = not torch.equal(backbone.tower_embeddings["decoder"], backbone.embeddings)
     assert apart is (kind == "marian-apart")

@@ -287,7 +287,7 @@ def _outputs(
     whole = [(replace(probe, at=()), ()) for probe in probes]
     batch = collate(whole, read="states", inside=inside_of(backbone)).to(backbone.device)
     with torch.inference_mode():
-        (reads,) = backbone.read_many([(batch, injection)], states=True)
+        (reads,) = backbone.read_many([(batch, injection)], keep="states")
         found: list[list[float]] = head(reads.states()).float().cpu().tolist()
     return found
 

@@ -7,7 +7,7 @@ forward, so that soft-capping and scaling of logits stay the model's business.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -17,10 +17,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from cuecard.backbones.base import FrozenBackbone
 from cuecard.backbones.families import FAMILIES, Family
-from cuecard.backbones.fingerprint import fingerprint_of
 from cuecard.backbones.forward.feature_probes import Trials
-from cuecard.backbones.forward.frozen import FrozenModel
 from cuecard.backbones.forward.injected import Injected, Widths, injected
 from cuecard.backbones.forward.packed import PackedRun, Segment
 from cuecard.backbones.forward.padded import Padded, PaddedRun
@@ -36,13 +35,12 @@ from cuecard.errors import BackboneError
 from cuecard.types import (
     Batch,
     Encoded,
-    Fingerprint,
     Injection,
     InjectionKind,
+    KeptReads,
     PeftTask,
     Pick,
     PrefixKV,
-    ReadKind,
     States,
     Tokenizer,
     Tower,
@@ -59,7 +57,7 @@ _CONTEXT_TOKENS = 2048
 _BITS = f"torch {torch.__version__}, format 1"
 
 
-class CausalBackbone:
+class CausalBackbone(FrozenBackbone):
     """A frozen causal language model.
 
     Args:
@@ -75,22 +73,11 @@ class CausalBackbone:
     causal = True
 
     def __init__(self, model: Any, tokenizer: Tokenizer, name: str) -> None:
-        self.name, self.model, self.tokenizer = name, model, tokenizer
-        self._frozen = FrozenModel(model, name)
-        self.device, self.dtype = self._frozen.device, self._frozen.dtype
-        self.vocab_size, self.hidden_size = map(int, model.get_input_embeddings().weight.shape)
-        self.num_layers = self._frozen.layers
-        positions = getattr(self._frozen.config, "max_position_embeddings", 0)
-        self.max_positions = int(positions or 2048)
+        super().__init__(model, tokenizer, name)
         self._padded, self._packed = PaddedRun(self._frozen), PackedRun(self._frozen)
         self._trials = Trials(self._frozen, self._padded, self._packed, self.tensors, self.states)
         self.inputs: InputCache | None = None
         self._front: Front | None = None
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Running totals since `reset_counts`."""
-        return self._frozen.counts
 
     @property
     def recompute(self) -> bool:
@@ -103,54 +90,14 @@ class CausalBackbone:
             decoder_layers(self.model, self.num_layers)
         self._frozen.recompute = wanted
 
-    def reset_counts(self) -> None:
-        """Set the running totals to zero."""
-        self._frozen.reset_counts()
-
-    @cached_property
-    def embeddings(self) -> Tensor:
-        """[V, H] what the embedding layer gives for every id, with the layer's own scaling."""
-        return self._frozen.embeddings(self.vocab_size)
-
-    @cached_property
-    def fingerprint(self) -> Fingerprint:
-        """What a prompt trained here needs to find again."""
-        return fingerprint_of(self.model, self.tokenizer)
-
     @property
     def peft_task(self) -> PeftTask | None:
         """What PEFT calls such a model."""
         return "CAUSAL_LM"
 
-    def digest(self) -> str:
-        """SHA-256 over every parameter's and buffer's bytes: the proof that nothing changed."""
-        return self._frozen.digest()
-
-    @property
-    def takes(self) -> Mapping[Tower, frozenset[InjectionKind]]:
-        """The kinds of injections that its towers take."""
-        return self.family.takes
-
-    @property
-    def reads(self) -> frozenset[ReadKind]:
-        """What can be read of it."""
-        return self.family.reads
-
     def unsupported(self, kind: InjectionKind, tower: Tower = "text") -> str | None:
         """Why this model does not take a kind of injection; None if it does."""
         return self.family.unsupported(kind, tower) or self._trials.unsupported(kind)
-
-    def unreadable(self, kind: ReadKind) -> str | None:
-        """Why this model cannot be read in this way; None if it can."""
-        return None if kind in self.reads else f"{self.family.about} has no {kind} to read"
-
-    def forward(self, batch: Batch, injection: Injection | None) -> Tensor:
-        """Logits [N, V] float32 at the batch's reads.
-
-        Raises:
-            BackboneError: the rows and the prompt together are longer than the model's positions.
-        """
-        return self.forward_many([(batch, injection)])[0]
 
     def forward_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Tensor]:
         """Every part's logits [N, V] float32, as if each were run alone, to rounding.
@@ -163,19 +110,21 @@ class CausalBackbone:
         return [found.float() for found in self._at_reads(parts)]
 
     def read_many(
-        self, parts: Sequence[tuple[Batch, Injection | None]], *, states: bool = False
+        self, parts: Sequence[tuple[Batch, Injection | None]], *, keep: KeptReads = "logits"
     ) -> list[Reads]:
         """As `forward_many`, with logits that are made piece by piece where they would be many.
 
-        Args:
-            states: keep what the LM head takes in, the last norm's output, and make no logits.
+        Hidden states are what the LM head takes in, the last norm's output.
 
         Raises:
-            BackboneError: as in `forward_many`.
+            BackboneError: as in `forward_many`; or both are to be kept of a model that cannot be
+                parted before its head.
         """
-        if states:
+        if keep == "states":
             with self._frozen.keeping_hidden():
                 return [Reads(found, hidden=True) for found in self._at_reads(parts, logits=False)]
+        if keep == "both":
+            return self._read_both(parts)
         each = 4 * self.vocab_size
         reads = sum(len(batch.read_rows) for batch, _ in parts)
         tail = self._trials.tail if reads * each > WHOLE_BYTES else None
@@ -185,12 +134,7 @@ class CausalBackbone:
             hidden = self._at_reads(parts)
         return [Reads(found, tail, max(1, PIECE_BYTES // each)) for found in hidden]
 
-    def read_both(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Reads]:
-        """As `read_many`, with the hidden states that the LM head takes in beside the logits.
-
-        Raises:
-            BackboneError: as in `forward_many`; or a model that cannot be parted before its head.
-        """
+    def _read_both(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Reads]:
         tail = self._trials.tail
         if tail is None:
             raise no_states(self.name, self.model)
@@ -347,10 +291,6 @@ class CausalBackbone:
         shape = Shape(self.num_layers, *self.key_shape, self.dtype)
         return RaggedRun(self._frozen, self._packed, shape)
 
-    def stops(self, stop_ids: Sequence[int] = ()) -> frozenset[int]:
-        """The ids that end an answer: the tokenizer's, the model's own and the given ones."""
-        return frozenset(self._frozen.stops(self.tokenizer.eos_token_id, stop_ids).tolist())
-
     def _packs(self, length: int) -> bool:
         """Whether rows up to this length run as one packed sequence."""
         return length <= _PACKED_LENGTH and self._trials.packs
@@ -481,13 +421,3 @@ class CausalBackbone:
         found = run.states(vectors.to(self.device, self.dtype))
         self.counts.update(counts)
         return found
-
-    def _check_length(self, length: int) -> None:
-        if length > self.max_positions:
-            raise BackboneError(
-                "the input with its prompt is longer than the backbone's positions",
-                where=self.name,
-                got=f"{length} tokens",
-                expected=f"at most {self.max_positions}",
-                hint="lower max_length or the prompt's length",
-            )

@@ -9,7 +9,6 @@ batch (one per label word) are run once, and logits are computed only where they
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,9 +17,8 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
+from cuecard.backbones.base import FrozenBackbone
 from cuecard.backbones.families import FAMILIES, Family
-from cuecard.backbones.fingerprint import fingerprint_of
-from cuecard.backbones.forward.frozen import FrozenModel
 from cuecard.backbones.forward.reads import Reads
 from cuecard.backbones.forward.seq2seq_injected import Parts, parts_of
 from cuecard.backbones.forward.seq2seq_inputs import (
@@ -36,14 +34,10 @@ from cuecard.backbones.kernels.positions import align_left, part
 from cuecard.errors import BackboneError
 from cuecard.types import (
     Batch,
-    Encoded,
-    Fingerprint,
     Injection,
-    InjectionKind,
+    KeptReads,
     PeftTask,
     Pick,
-    ReadKind,
-    States,
     Tokenizer,
     Tower,
 )
@@ -52,7 +46,7 @@ from cuecard.types import (
 _BITS = f"torch {torch.__version__}, encoder outputs, format 1"
 
 
-class Seq2SeqBackbone:
+class Seq2SeqBackbone(FrozenBackbone):
     """A frozen encoder-decoder.
 
     Args:
@@ -61,25 +55,20 @@ class Seq2SeqBackbone:
         name: what the user called it.
 
     Raises:
-        BackboneError: no encoder-decoder, no LM head, or no token for its decoder to begin with.
+        BackboneError: not an encoder-decoder, no LM head, or no token to start its decoder with.
     """
 
-    causal = False
     family: ClassVar[Family] = FAMILIES["seq2seq"]
 
     def __init__(self, model: Any, tokenizer: Tokenizer, name: str) -> None:
-        self.name, self.model, self.tokenizer = name, model, tokenizer
         if not getattr(model.config, "is_encoder_decoder", False):
             raise BackboneError(
-                "this model is no encoder-decoder",
+                "this model is not an encoder-decoder",
                 where=name,
                 got=type(model).__name__,
                 expected="a model of AutoModelForSeq2SeqLM",
             )
-        self._frozen = FrozenModel(model, name)
-        self.device, self.dtype = self._frozen.device, self._frozen.dtype
-        self.vocab_size, self.hidden_size = map(int, model.get_input_embeddings().weight.shape)
-        self.num_layers = self._frozen.layers
+        super().__init__(model, tokenizer, name)
         self._encoder: Any = model.get_encoder()
         self._encoder_embed: Any = self._encoder.get_input_embeddings()
         self._decoder_embed: Any = model.get_decoder().get_input_embeddings()
@@ -87,77 +76,21 @@ class Seq2SeqBackbone:
         self._opening = opening_of(model, before, name)
         padding = int(self._frozen.config.pad_token_id or 0)
         self._fill = Fill(padding=padding, prompt=int(padding == 0))
-        positions = getattr(self._frozen.config, "max_position_embeddings", 0)
-        self.max_positions = int(positions or 2048) - len(self._ends)
+        self.max_positions -= len(self._ends)
         self.inputs: InputCache | None = None
 
-    @property
-    def tree_room(self) -> int:
-        """0: no row ends in a tree."""
-        return 0
-
-    def sharing(
-        self,
-        rows: Sequence[Encoded],
-        injection: Injection | None,
-        *,
-        contexts: bool = False,
-    ) -> AbstractContextManager[None]:
-        """Nothing: an encoder reads its whole input, the prompt with it."""
-        return nullcontext()
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Running totals since `reset_counts`: tokens of the encoder and the decoder together."""
-        return self._frozen.counts
-
-    def reset_counts(self) -> None:
-        """Set the running totals to zero."""
-        self._frozen.reset_counts()
-
     @cached_property
-    def embeddings(self) -> Tensor:
-        """[V, H] what the embedding layer gives for every id, with the layer's own scaling."""
-        return self._frozen.embeddings(self.vocab_size)
-
-    @cached_property
-    def decoder_embeddings(self) -> Tensor:
-        """[V, H] the same of the decoder; the very same where the halves share a layer."""
-        if self._decoder_embed.weight is self._frozen.embed.weight:
-            return self.embeddings
-        return self._frozen.embeddings(len(self._decoder_embed.weight), self._decoder_embed)
+    def tower_embeddings(self) -> Mapping[Tower, Tensor]:
+        """[V, H] the encoder's and the decoder's, the very same where the two share a layer."""
+        own = self.embeddings
+        if self._decoder_embed.weight is not self._frozen.embed.weight:
+            own = self._frozen.embeddings(len(self._decoder_embed.weight), self._decoder_embed)
+        return {"text": self.embeddings, "decoder": own}
 
     @property
     def opening_length(self) -> int:
         """Tokens that the decoder's input opens with, before any answer."""
         return len(self._opening)
-
-    @cached_property
-    def fingerprint(self) -> Fingerprint:
-        """What a prompt trained here needs to find again."""
-        return fingerprint_of(self.model, self.tokenizer)
-
-    def digest(self) -> str:
-        """SHA-256 over every parameter's and buffer's bytes: the proof that nothing changed."""
-        return self._frozen.digest()
-
-    @property
-    def takes(self) -> Mapping[Tower, frozenset[InjectionKind]]:
-        """The kinds of injections that its towers take."""
-        return self.family.takes
-
-    @property
-    def reads(self) -> frozenset[ReadKind]:
-        """What can be read of it."""
-        return self.family.reads
-
-    def unsupported(self, kind: InjectionKind, tower: Tower = "text") -> str | None:
-        """Why this model does not take a kind of injection; None if it does."""
-        return self.family.unsupported(kind, tower)
-
-    def unreadable(self, kind: ReadKind) -> str | None:
-        """Why this model cannot be read in this way; None if it can."""
-        return None if kind in self.reads else f"{self.family.about} has no {kind} to read"
 
     @cached_property
     def peft_task(self) -> PeftTask | None:
@@ -173,30 +106,6 @@ class Seq2SeqBackbone:
                 for given in ({"input_ids": ids}, {"inputs_embeds": self._encoder_embed(ids)})
             )
         return "SEQ_2_SEQ_LM" if torch.equal(plain, handed) else None
-
-    def states(self, vectors: Tensor) -> States:
-        """Not of an encoder-decoder, whose two halves have layers of their own.
-
-        Raises:
-            BackboneError: always; what needs them is refused before any work, see `unsupported`.
-        """
-        raise BackboneError(
-            "an encoder-decoder's layers are not one row of states",
-            where=self.name,
-            got=f"{len(vectors)} vectors",
-            expected="a causal language model",
-        )
-
-    def forward(self, batch: Batch, injection: Injection | None) -> Tensor:
-        """Logits [N, V] float32 at the batch's reads.
-
-        Raises:
-            BackboneError: a row with its prompt is longer than the model's positions, or a read
-                lies inside a context.
-        """
-        found = self._at_reads(batch, injection)
-        self.counts["logits"] += len(found)
-        return found.float()
 
     def _at_reads(self, batch: Batch, injection: Injection | None) -> Tensor:
         """Logits [N, V], or hidden states [N, H] while the model is told to keep those."""
@@ -216,7 +125,7 @@ class Seq2SeqBackbone:
         apart = part(batch.slot, batch.more, batch.deal, count)
         source = encoder_half(ids, context, batch.slot, self._ends, count, self._fill, apart)
         target = decoder_half(ids, lengths, context, self._opening, len(given.decoder), self._fill)
-        self._check_length(source.ids.shape[1] - len(self._ends), "input")
+        self._check_length(source.ids.shape[1] - len(self._ends))
         self._check_length(target.ids.shape[1], "answer")
         hidden = self._encoded(source, given, injection is not None)
         at = step + len(given.decoder) + len(self._opening) - 1
@@ -224,38 +133,27 @@ class Seq2SeqBackbone:
             found = self._decode(source, hidden, target, given.decoder, use_cache=False)
             return self._frozen.at_reads(found)
 
-    def forward_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Tensor]:
-        """Each part's logits, one part after the other."""
-        return [self.forward(batch, injection) for batch, injection in parts]
-
     def read_many(
-        self, parts: Sequence[tuple[Batch, Injection | None]], *, states: bool = False
+        self, parts: Sequence[tuple[Batch, Injection | None]], *, keep: KeptReads = "logits"
     ) -> list[Reads]:
-        """The same, logits already made: a batch's answers are short beside its inputs.
+        """One part after the other, logits made at once: answers are short beside inputs.
 
-        Args:
-            states: keep what the LM head takes in, the decoder's output, and make no logits.
-        """
-        if not states:
-            return [Reads(logits) for logits in self.forward_many(parts)]
-        with self._frozen.keeping_hidden():
-            return [Reads(self._at_reads(*part), hidden=True) for part in parts]
-
-    def read_both(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Reads]:
-        """The same with the hidden states that the LM head takes in beside the logits.
+        Hidden states are what the LM head takes in, the decoder's output.
 
         Raises:
-            BackboneError: as in `forward`.
+            BackboneError: a row with its prompt is longer than the model's positions, or a read
+                lies inside a context.
         """
+        if keep == "states":
+            with self._frozen.keeping_hidden():
+                return [Reads(self._at_reads(*each), hidden=True) for each in parts]
         found = []
         for batch, injection in parts:
             with self._frozen.seeing_hidden() as seen:
-                found.append(Reads(self.forward(batch, injection), beside=seen))
+                logits = self._at_reads(batch, injection)
+            self.counts["logits"] += len(logits)
+            found.append(Reads(logits.float(), beside=seen if keep == "both" else ()))
         return found
-
-    def stops(self, stop_ids: Sequence[int] = ()) -> frozenset[int]:
-        """The ids that end an answer: the tokenizer's, the model's own and the given ones."""
-        return frozenset(self._frozen.stops(self.tokenizer.eos_token_id, stop_ids).tolist())
 
     @torch.inference_mode()
     def generate(
@@ -293,7 +191,7 @@ class Seq2SeqBackbone:
         apart = part(slot, further, deal, count)
         source = encoder_half(ids, lengths, slot, self._ends, count, self._fill, apart)
         target = decoder_half(ids, lengths, lengths, self._opening, len(given.decoder), self._fill)
-        self._check_length(source.ids.shape[1] - len(self._ends), "input")
+        self._check_length(source.ids.shape[1] - len(self._ends))
         self._check_length(target.ids.shape[1] + max_new_tokens, "answer")
         hidden = self._encoded(source, given, injection is not None)
         stops = self._frozen.stops(self.tokenizer.eos_token_id, stop_ids)
@@ -410,13 +308,3 @@ class Seq2SeqBackbone:
 
     def _parts(self, injection: Injection | None) -> Parts:
         return parts_of(injection, self.hidden_size, self.device, self.dtype, self.name)
-
-    def _check_length(self, length: int, what: str) -> None:
-        if length > self.max_positions:
-            raise BackboneError(
-                f"the {what} with its prompt is longer than the backbone's positions",
-                where=self.name,
-                got=f"{length} tokens",
-                expected=f"at most {self.max_positions}",
-                hint="lower max_length, max_new_tokens or the prompt's length",
-            )

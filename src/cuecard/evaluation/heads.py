@@ -37,7 +37,7 @@ def head_outputs(
     for chosen in ordered_batches(lengths, batch_rows, token_budget):
         some = [rows[i] for i in chosen]
         batch = collate([(row, ()) for row in some], read="states", inside=inside_of(backbone))
-        (reads,) = backbone.read_many([(batch, injection)], states=True)
+        (reads,) = backbone.read_many([(batch, injection)], keep="states")
         outputs = head(reads.states()).double().cpu()
         parts = torch.split(outputs, [len(row.at) or 1 for row in some])
         for i, part in zip(chosen, parts, strict=True):

@@ -45,6 +45,6 @@ def text_vectors(backbone: Backbone, texts: Sequence[str]) -> NDArray[np.float64
         else:
             every = [(replace(row, at=tuple(range(len(row.context)))), ()) for row in some]
             batch = collate(every, read="states", inside=inside_of(backbone))
-        (reads,) = backbone.read_many([(batch, None)], states=True)
+        (reads,) = backbone.read_many([(batch, None)], keep="states")
         found[chosen] = pooled(batch, reads.states()).double().cpu().numpy()
     return found

@@ -75,6 +75,5 @@ class PromptTuning(StartSettings):
         changes: dict[str, Any] = {"length": self.decoder_length, "prompt": self.decoder_prompt}
         if self.init == "prompt" and self.decoder_prompt is None:
             changes["init"] = "vocabulary"
-        if context.decoder_embeddings is not None:
-            context = replace(context, embeddings=context.decoder_embeddings)
+        context = replace(context, embeddings=context.towers.get("decoder", context.embeddings))
         return self.model_copy(update=changes).start(context)

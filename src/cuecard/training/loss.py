@@ -136,9 +136,9 @@ def batch_losses(backbone: Backbone, parts: Sequence[Part]) -> list[Tensor]:
         asked = [_asked(part, backbone) for part in some]
         pairs = [(each.batch, part.injection) for each, part in zip(asked, some, strict=True)]
         if chosen is headed:
-            found = backbone.read_many(pairs, states=True)
+            found = backbone.read_many(pairs, keep="states")
         elif chosen is taught:
-            found = backbone.read_both(pairs)
+            found = backbone.read_many(pairs, keep="both")
         else:
             found = backbone.read_many(pairs)
         for number, part, each, reads in zip(chosen, some, asked, found, strict=True):
@@ -195,7 +195,7 @@ def _distances(
     teachers = [part.teacher for part in parts if part.teacher is not None]
     pairs = [(a.batch, teacher.injection) for a, teacher in zip(asked, teachers, strict=True)]
     with torch.no_grad():
-        wanted = backbone.read_both(pairs)
+        wanted = backbone.read_many(pairs, keep="both")
     return [
         teacher.weight * _distance(part, each, ours, theirs, backbone.tokenizer)
         for teacher, part, each, ours, theirs in zip(

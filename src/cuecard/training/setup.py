@@ -11,7 +11,6 @@ from cuecard.training.head import Headed
 from cuecard.types import (
     Backbone,
     Encoded,
-    HasDecoder,
     InitContext,
     Method,
     MethodConfig,
@@ -65,9 +64,7 @@ def init_context(backbone: Backbone, spec: TaskSpec, seed: int) -> InitContext:
         text=_about(spec),
         generator=torch.Generator().manual_seed(seed),
         states=backbone.states,
-        decoder_embeddings=backbone.decoder_embeddings
-        if isinstance(backbone, HasDecoder)
-        else None,
+        towers=backbone.tower_embeddings,
     )
 
 

@@ -12,7 +12,16 @@ command line join the three.
 `data` is what flows, `injections` what a method yields, `protocols` what methods and backbones are.
 """
 
-from cuecard.types.data import Batch, Encoded, Interval, Prediction, ReadKind, Record, Split
+from cuecard.types.data import (
+    Batch,
+    Encoded,
+    Interval,
+    KeptReads,
+    Prediction,
+    ReadKind,
+    Record,
+    Split,
+)
 from cuecard.types.injections import (
     Injection,
     InjectionKind,
@@ -24,6 +33,7 @@ from cuecard.types.injections import (
 )
 from cuecard.types.protocols import (
     Backbone,
+    Differentiable,
     Fingerprint,
     HasDecoder,
     Head,
@@ -43,6 +53,7 @@ from cuecard.types.protocols import (
 __all__ = [
     "Backbone",
     "Batch",
+    "Differentiable",
     "Encoded",
     "Fingerprint",
     "HasDecoder",
@@ -53,6 +64,7 @@ __all__ = [
     "InputTokens",
     "Interval",
     "KeptInputs",
+    "KeptReads",
     "LayerTokens",
     "Method",
     "MethodConfig",

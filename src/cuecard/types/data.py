@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "validation", "test"]
 ReadKind = Literal["next-tokens", "masks", "states"]
+KeptReads = Literal["logits", "states", "both"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from cuecard.lazy import torch
-from cuecard.types.data import Batch, Encoded, ReadKind
+from cuecard.types.data import Batch, Encoded, KeptReads, ReadKind
 from cuecard.types.injections import Injection, InjectionKind, Slot, Tower
 
 if TYPE_CHECKING:
@@ -124,13 +124,8 @@ class HasDecoder(Protocol):
     """A backbone whose decoder reads an input of its own.
 
     Attributes:
-        decoder_embeddings: [V, H] the decoder's input embedding matrix, detached; some models share
-            it with the encoder, some do not.
         opening_length: tokens that the decoder's input opens with, before any answer.
     """
-
-    @property
-    def decoder_embeddings(self) -> Tensor: ...
 
     @property
     def opening_length(self) -> int: ...
@@ -160,15 +155,53 @@ class Reads(Protocol):
         ...
 
 
-class Backbone(Protocol):
-    """A frozen model.
+class Differentiable(Protocol):
+    """A model that takes injections and is read, with gradients to the injections alone.
+
+    Attributes:
+        takes: the kinds of injections that each of its towers takes.
+        reads: what can be read of it.
+    """
+
+    @property
+    def takes(self) -> Mapping[Tower, frozenset[InjectionKind]]: ...
+
+    @property
+    def reads(self) -> frozenset[ReadKind]: ...
+
+    def unsupported(self, kind: InjectionKind, tower: Tower = "text") -> str | None:
+        """Why this very model does not take a kind of injection; None if it does."""
+        ...
+
+    def unreadable(self, kind: ReadKind) -> str | None:
+        """Why this very model cannot be read in this way; None if it can."""
+        ...
+
+    def read(
+        self, batch: Batch, injection: Injection | None, *, keep: KeptReads = "logits"
+    ) -> Reads:
+        """What a forward pass leaves at the batch's reads.
+
+        Args:
+            keep: logits, the hidden states that the LM head takes in, or both.
+        """
+        ...
+
+    def read_many(
+        self, parts: Sequence[tuple[Batch, Injection | None]], *, keep: KeptReads = "logits"
+    ) -> Sequence[Reads]:
+        """Each part as if it were read alone, to rounding; in one pass where possible."""
+        ...
+
+
+class Backbone(Differentiable, Protocol):
+    """A frozen model with a tokenizer: what a run trains prompts for.
 
     Attributes:
         name: what the user called it.
-        takes: the kinds of injections that each of its towers takes.
-        reads: what can be read of it.
         hidden_size, num_layers, vocab_size, max_positions: its widths.
         embeddings: [V, H] the input embedding matrix, detached.
+        tower_embeddings: what the inputs of its towers are made of, [V, H] for one with words.
         counts: running totals since `reset_counts`: forward tokens, logits computed, calls, and
             tokens whose keys and values were remembered.
         causal: whether what stands before a prompt in the input is computed without it.
@@ -202,21 +235,10 @@ class Backbone(Protocol):
     def embeddings(self) -> Tensor: ...
 
     @property
+    def tower_embeddings(self) -> Mapping[Tower, Tensor]: ...
+
+    @property
     def fingerprint(self) -> Fingerprint: ...
-
-    @property
-    def takes(self) -> Mapping[Tower, frozenset[InjectionKind]]: ...
-
-    @property
-    def reads(self) -> frozenset[ReadKind]: ...
-
-    def unsupported(self, kind: InjectionKind, tower: Tower = "text") -> str | None:
-        """Why this very model does not take a kind of injection; None if it does."""
-        ...
-
-    def unreadable(self, kind: ReadKind) -> str | None:
-        """Why this very model cannot be read in this way; None if it can."""
-        ...
 
     def states(self, vectors: Tensor) -> States:
         """What the layers make of vectors [T, H] alone, float32 and without gradients."""
@@ -228,20 +250,6 @@ class Backbone(Protocol):
 
     def forward_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Tensor]:
         """Each part's logits as if it were run alone, to rounding; in one pass where possible."""
-        ...
-
-    def read_many(
-        self, parts: Sequence[tuple[Batch, Injection | None]], *, states: bool = False
-    ) -> Sequence[Reads]:
-        """The same with logits that need not all be there at once.
-
-        Args:
-            states: whether hidden states are to be kept, and no logits made.
-        """
-        ...
-
-    def read_both(self, parts: Sequence[tuple[Batch, Injection | None]]) -> Sequence[Reads]:
-        """As `read_many`, with the hidden states that the LM head takes in beside the logits."""
         ...
 
     def sharing(
@@ -306,7 +314,7 @@ class InitContext:
         text: a sentence about the task, for a prompt that starts from text.
         generator: the only source of randomness.
         states: vectors [T, H] among the input embeddings -> what the backbone makes of them.
-        decoder_embeddings: [V, H] the decoder's own matrix; None for a backbone without a decoder.
+        towers: the same matrix of every tower, `Backbone.tower_embeddings`.
     """
 
     embeddings: Tensor
@@ -316,7 +324,7 @@ class InitContext:
     text: str
     generator: torch.Generator
     states: Callable[[Tensor], States]
-    decoder_embeddings: Tensor | None = None
+    towers: Mapping[Tower, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ def test_words_at_a_mask(kind: str) -> None:
     async def ask() -> Any:
         async with serving(backbone) as engine:
             scores = await engine.score(rows)
-            with pytest.raises(BackboneError, match="does not go on"):
+            with pytest.raises(BackboneError, match="does not generate"):
                 await written(engine, writing(None, tokens(1, 4)))
             return scores, engine.stats()
 
