@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from cuecard.cli.main import main
 from cuecard.runs.recipe import Recipe, run_recipe
-from support.command_line import Call, Done, save_rows, save_tiny
+from support.command_line import Call, run_in_process, save_rows, save_tiny
 from support.data.reviews import reviews
 
 WORDS = {"negative": "bad", "positive": "good"}
@@ -18,16 +18,7 @@ WORDS = {"negative": "bad", "positive": "good"}
 def cuecard(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
     """Run a command as the shell does, in this process."""
     monkeypatch.setenv("COLUMNS", "160")
-
-    def call(*words: object) -> Done:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main([str(word) for word in words])
-        seen = capsys.readouterr()
-        code = exit_.value.code
-        return Done(code if isinstance(code, int) else 0, seen.out, seen.err)
-
-    return call
+    return partial(run_in_process, capsys)
 
 
 @pytest.fixture(scope="session")

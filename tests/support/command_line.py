@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from cuecard.cli.main import main
 from support.tiny import tiny_model, tiny_tokenizer
 
 
@@ -28,6 +31,16 @@ class Done:
 
 
 Call = Callable[..., Done]
+
+
+def run_in_process(capsys: pytest.CaptureFixture[str], *words: object) -> Done:
+    """What a command leaves that is run as the shell does, but in this process."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        main([str(word) for word in words])
+    seen = capsys.readouterr()
+    code = exit_.value.code
+    return Done(code if isinstance(code, int) else 0, seen.out, seen.err)
 
 
 def save_rows(path: Path, rows: Sequence[dict[str, str]]) -> Path:
