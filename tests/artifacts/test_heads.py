@@ -36,7 +36,7 @@ def make(spec: TaskSpec = HEAD_SPEC, seed: int = 0) -> Prompt:
         method="prompt-tuning",
         method_config={"length": 5},
         slot="prefix",
-        head=head if spec.headed else None,
+        head=head if spec.mode == "head" else None,
         created_with={},
     )
 

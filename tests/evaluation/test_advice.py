@@ -34,7 +34,7 @@ def test_few_test_rows() -> None:
     )
     assert few_rows(1).startswith("1 test row is few")
     assert few_rows(0) == few_rows(50) == ""
-    assert few_rows(6, "regression") == (
+    assert few_rows(6, right_or_wrong=False) == (
         "6 test rows are few: intervals over them are wide; use more rows, or a test file of their "
         "own"
     )

@@ -8,7 +8,8 @@ from cuecard.evaluation.baselines import majority, select_manual
 from cuecard.evaluation.calibration import cross_fitted
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.evaluation.manual import ManualPrompt, default_manual_prompts, with_demonstrations
-from cuecard.evaluation.predict import as_predictions, predict
+from cuecard.evaluation.predict import predict
+from cuecard.tasks.predictions import as_predictions
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Record
 from support.tiny import tiny_backbone

@@ -9,7 +9,7 @@ from scipy.optimize import minimize
 
 from cuecard.errors import ConfigError
 from cuecard.evaluation.calibration import cross_fitted, fitted_prior
-from cuecard.evaluation.predict import calibrate
+from cuecard.tasks.predictions import calibrate
 from cuecard.types import Prediction
 
 LABELS = ("a", "b", "c")

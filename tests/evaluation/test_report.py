@@ -10,8 +10,8 @@ from markdown_it import MarkdownIt
 
 from cuecard.errors import FileError
 from cuecard.evaluation.report import (
-    TEXT_COLUMNS,
     Row,
+    columns_for,
     markdown_table,
     markdown_text,
     plain,
@@ -19,8 +19,10 @@ from cuecard.evaluation.report import (
     write_markdown,
 )
 from cuecard.plain_files import write_text
+from cuecard.tasks.kinds import KINDS
 from cuecard.types import Interval
 
+COLUMNS = columns_for(KINDS["classification"].headings)
 ROWS = [
     Row("majority [all]", 0.5, 1 / 3, Interval(0.48, 0.52), 0, 0, None, None),
     Row("soft | prompt", 0.875, 0.8749, None, 23, 46080, 61.26, 12.345),
@@ -28,7 +30,7 @@ ROWS = [
 
 
 def test_markdown_table_by_hand():
-    head, *lines = markdown_table(ROWS).splitlines()
+    head, *lines = markdown_table(ROWS, columns=COLUMNS).splitlines()
     names = (
         "prompt | accuracy | macro-F1 | 95% interval | prompt tokens/request | bytes/task "
         "| fit CPU-s | test s"
@@ -41,8 +43,10 @@ def test_markdown_table_by_hand():
     ]
 
 
-def test_text_tasks_have_their_own_columns():
-    assert "ROUGE-L" in markdown_table(ROWS, columns=TEXT_COLUMNS).splitlines()[0]
+def test_every_kind_names_its_metrics_in_the_table():
+    for kind in KINDS.values():
+        head = markdown_table(ROWS, columns=columns_for(kind.headings)).splitlines()[0]
+        assert head.startswith(f"| prompt | {' | '.join(kind.headings)} | 95% interval |")
 
 
 def test_json_round_trip(tmp_path):
@@ -72,6 +76,7 @@ def test_markdown_report(tmp_path):
         tmp_path / "report.md",
         title="Run",
         rows=ROWS,
+        columns=COLUMNS,
         notes=["2,000 test rows"],
         figures={"loss over steps": "loss.png"},
     )
@@ -131,6 +136,7 @@ def test_markdown_shows_a_users_text_as_it_is(text, tmp_path):
             write_markdown(
                 tmp_path / "r.md",
                 title=text,
+                columns=COLUMNS,
                 rows=[Row(text, 0.5, 0.5, None, 0, 0, None, None)],
                 notes=[text],
                 figures={text: "a b.png"},

@@ -10,9 +10,10 @@ from sklearn.linear_model import LogisticRegression
 
 from cuecard.errors import ConfigError
 from cuecard.evaluation.evaluate import score_predictions
-from cuecard.evaluation.text_models import STRENGTHS, Fitted, fit_tfidf, fit_vectors, text_of
+from cuecard.evaluation.text_models import STRENGTHS, Fitted, fit_tfidf, fit_vectors
 from cuecard.evaluation.text_vectors import has_text_vectors, text_vectors
 from cuecard.tasks import Task, TaskSpec
+from cuecard.tasks.text_features import text_of
 from cuecard.types import Record
 from support.data.reviews import SPEC, review_task
 from support.tiny import tiny_backbone, tiny_encoder

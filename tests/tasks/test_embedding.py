@@ -7,7 +7,7 @@ import torch
 
 from cuecard.errors import ConfigError
 from cuecard.tasks import TaskSpec
-from cuecard.tasks.embedding import collate_texts, embed_parts, embed_rows, pooled, texts_of
+from cuecard.tasks.pooling import collate_texts, embed_parts, embed_rows, pooled, texts_of
 from cuecard.tasks.tokens import closing_count
 from cuecard.types import InputTokens, Record
 from support.data.pairs import SPEC

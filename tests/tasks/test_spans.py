@@ -8,6 +8,8 @@ import pytest
 
 from cuecard.errors import ConfigError, DataError
 from cuecard.tasks import TaskSpec
+from cuecard.tasks.bound import bind
+from cuecard.tasks.kinds.extractive_qa import EXTRACTIVE_QA
 from cuecard.types import Record
 from support.data.head_tasks import ANSWER, TAGS, answer_task
 from support.tiny import tiny_tokenizer
@@ -50,7 +52,7 @@ def test_control_tokens_in_words_keep_the_places() -> None:
 def test_the_answer_is_where_its_goal_says() -> None:
     tokenizer = tiny_tokenizer()
     for record in answer_task().test:
-        (window,) = ANSWER.windows(record, tokenizer)
+        (window,) = EXTRACTIVE_QA.windows(ANSWER, record, tokenizer)
         start, end = (window.encoded.at[int(goal)] for goal in window.encoded.goal)
         assert tokenizer.decode(window.encoded.context[start : end + 1]).strip() in ("fox", "dog")
 
@@ -59,8 +61,8 @@ def test_windows_cover_a_long_context_and_keep_the_question() -> None:
     tokenizer = tiny_tokenizer()
     spec = ANSWER.model_copy(update={"max_length": 40})
     record = answer_task(60, words=60).train[0]
-    windows = spec.windows(record, tokenizer)
-    _, tokens = spec.tokens(record, tokenizer)
+    windows = EXTRACTIVE_QA.windows(spec, record, tokenizer)
+    _, tokens = EXTRACTIVE_QA.tokens(record, bind(spec, tokenizer))
     covered = {w.first + i for w in windows for i in range(w.count)}
     assert covered == set(range(len(tokens.ids)))
     for window in windows:
@@ -71,7 +73,7 @@ def test_windows_cover_a_long_context_and_keep_the_question() -> None:
     here = [w for w in windows if w.encoded.goal[0] < w.count]
     assert 1 <= len(here) < len(windows)
     assert spec.encode_all(record, tokenizer) == [w.encoded for w in windows]
-    bare = spec.windows(replace(record, target=None), tokenizer)
+    bare = EXTRACTIVE_QA.windows(spec, replace(record, target=None), tokenizer)
     assert all(window.encoded.goal == () for window in bare)
 
 
@@ -79,7 +81,7 @@ def test_a_question_without_room_for_its_context() -> None:
     record = Record({"question": "why " * 60, "context": "a fox"}, None, "a.jsonl", 7)
     spec = ANSWER.model_copy(update={"max_length": 40})
     with pytest.raises(DataError, match="no room") as caught:
-        spec.windows(record, tiny_tokenizer())
+        EXTRACTIVE_QA.windows(spec, record, tiny_tokenizer())
     assert caught.value.where == "a.jsonl, row 7"
 
 

@@ -174,11 +174,11 @@ def test_a_record_that_does_not_fit_is_refused(record: Record, error: type[Excep
 
 def test_labels_are_found_and_sorted() -> None:
     rows = [Record({}, target) for target in ("b", "a", None, "b")]
-    assert find_labels(rows, "f") == ("a", "b")
+    assert find_labels(rows, "f", SPEC) == ("a", "b")
     with pytest.raises(ConfigError, match="only one label"):
-        find_labels(rows[:1], "f")
+        find_labels(rows[:1], "f", SPEC)
     with pytest.raises(ConfigError, match="text-to-text"):
-        find_labels([Record({}, str(index)) for index in range(201)], "f")
+        find_labels([Record({}, str(index)) for index in range(201)], "f", SPEC)
 
 
 def test_labels_that_no_training_row_has_are_named(write: Write) -> None:
@@ -213,11 +213,11 @@ def test_labels_that_look_alike_are_named() -> None:
 
 def test_a_thousand_labels_are_labels_where_rows_share_them() -> None:
     rows = [Record({"text": f"text {i}"}, f"class {i % 1000}") for i in range(3000)]
-    assert len(find_labels(rows, "f")) == 1000
+    assert len(find_labels(rows, "f", SPEC)) == 1000
     with pytest.raises(ConfigError, match="too many different labels") as caught:
-        find_labels(rows[:1000], "f")
+        find_labels(rows[:1000], "f", SPEC)
     assert "1,000 different labels in 1,000 rows" in str(caught.value.got)
     many = [Record({"text": f"text {i}"}, f"class {i % 2001}") for i in range(9000)]
     with pytest.raises(ConfigError, match="too many different labels") as caught:
-        find_labels(many, "f")
+        find_labels(many, "f", SPEC)
     assert "task.labels" in str(caught.value.hint)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.prompt import answer
@@ -16,12 +17,12 @@ from cuecard.comparison.prove import prove, write_proof
 from cuecard.errors import ConfigError
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.methods import PromptTuning, method_settings
-from cuecard.tasks import Task, collate
+from cuecard.tasks import Task, TaskSpec, collate
 from cuecard.tasks.batching import inside_of
 from cuecard.training import SweepConfig, TrainConfig
-from cuecard.training.head import head_loss
 from cuecard.training.sweep import sweep
 from cuecard.training.train import train
+from cuecard.types import Encoded
 from support.data.head_tasks import (
     ANSWER,
     HEAD_SPEC,
@@ -50,6 +51,10 @@ LEARNT: dict[str, tuple[Callable[[], Task], float]] = {
     "tagging": (tag_task, 0.8),
     "extractive-qa": (answer_task, 0.8),
 }
+
+
+def head_loss(spec: TaskSpec, rows: Sequence[Encoded], outputs: Tensor) -> float:
+    return float(spec.task_kind.head_loss(spec, rows, outputs))
 
 
 @pytest.mark.parametrize("kind", LEARNT)
@@ -176,7 +181,7 @@ def test_losses_are_their_formulas() -> None:
     found = outputs(3, 2)
     p = found.double().softmax(-1)
     expected = -sum(math.log(p[i, int(row.goal[0])]) for i, row in enumerate(rows))
-    assert float(head_loss(HEAD_SPEC, rows, found)) == pytest.approx(expected, rel=1e-5)
+    assert head_loss(HEAD_SPEC, rows, found) == pytest.approx(expected, rel=1e-5)
 
     rows = [SEVERAL.encode(r, backbone.tokenizer) for r in several_task(20).train[:3]]
     found = outputs(3, 3)
@@ -186,21 +191,22 @@ def test_losses_are_their_formulas() -> None:
         for i, row in enumerate(rows)
         for k, goal in enumerate(row.goal)
     ]
-    assert float(head_loss(SEVERAL, rows, found)) == pytest.approx(sum(each) / 3, rel=1e-5)
+    assert head_loss(SEVERAL, rows, found) == pytest.approx(sum(each) / 3, rel=1e-5)
 
     task = number_task(20)
     rows = [task.spec.encode(r, backbone.tokenizer) for r in task.train[:3]]
     found = outputs(3, 1)
-    wanted = [(float(r.target or 0) - task.spec.mean) / task.spec.scale for r in task.train[:3]]
+    own = task.spec.own
+    wanted = [(float(r.target or 0) - own["mean"]) / own["scale"] for r in task.train[:3]]
     squared = sum((float(x) - y) ** 2 for x, y in zip(found[:, 0], wanted, strict=True))
-    assert float(head_loss(task.spec, rows, found)) == pytest.approx(squared, rel=1e-5)
+    assert head_loss(task.spec, rows, found) == pytest.approx(squared, rel=1e-5)
 
     rows = [TAGS.encode(r, backbone.tokenizer) for r in tag_task(20).train[:2]]
     goals = [int(goal) for row in rows for goal in row.goal]
     found = outputs(len(goals), 4)
     p = found.double().softmax(-1)
     expected = -sum(math.log(p[i, goal]) for i, goal in enumerate(goals))
-    assert float(head_loss(TAGS, rows, found)) == pytest.approx(expected, rel=1e-5)
+    assert head_loss(TAGS, rows, found) == pytest.approx(expected, rel=1e-5)
 
     rows = [ANSWER.encode(r, backbone.tokenizer) for r in answer_task(20).train[:2]]
     reads = [len(row.at) for row in rows]
@@ -209,7 +215,7 @@ def test_losses_are_their_formulas() -> None:
     for part, row in zip(found.split(reads), rows, strict=True):
         p = part.double().softmax(0)
         expected -= sum(math.log(p[int(goal), end]) for end, goal in enumerate(row.goal)) / 2
-    assert float(head_loss(ANSWER, rows, found)) == pytest.approx(expected, rel=1e-5)
+    assert head_loss(ANSWER, rows, found) == pytest.approx(expected, rel=1e-5)
 
 
 def test_tasks_with_and_without_heads_train_in_one_sweep() -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from cuecard.evaluation.calibration import fitted_prior
-from cuecard.evaluation.predict import calibrate, predict
+from cuecard.evaluation.predict import predict
 from cuecard.methods import PromptTuning
+from cuecard.tasks.predictions import calibrate
 from cuecard.training import TrainConfig
 from cuecard.training.train import new_method, train
 from cuecard.training.validation import validate

@@ -147,7 +147,7 @@ class BoundPrompt:
             ConfigError: a prompt whose task has labels, numbers or vectors as answers; else as
                 `predict`.
         """
-        if self.spec.kind != "text-to-text":
+        if self.spec.mode != "text":
             raise ConfigError(
                 "this prompt's answers are not texts that a model writes",
                 where="kind",
@@ -189,7 +189,7 @@ class BoundPrompt:
         """The rows as records, mappings read and checked as a data file's rows are."""
         spec = self.spec
         wanted = Wanted(
-            spec.record_fields, target, cells=spec.cells(target), optional=spec.allow_empty
+            spec.record_fields, target, readers=spec.readers(target), optional=spec.allow_empty
         )
         return [
             row

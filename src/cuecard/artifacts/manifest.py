@@ -251,7 +251,7 @@ def _check_names(manifest: Manifest, where: str) -> None:
     """The manifest names the tensors of its kind of prompt."""
     needed, allowed = NAMES[manifest.injection]
     names = set(manifest.tensors) - HEAD_NAMES
-    headed = TaskSpec.model_validate(manifest.task).headed
+    headed = TaskSpec.model_validate(manifest.task).mode == "head"
     if (HEAD_NAMES if headed else set()) != set(manifest.tensors) & HEAD_NAMES or headed is not (
         manifest.head is not None
     ):

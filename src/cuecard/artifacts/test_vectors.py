@@ -17,7 +17,7 @@ from cuecard.artifacts.sealed import FiniteFloat, StrictModel
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.lazy import torch
 from cuecard.tasks.batching import collate, inside_of
-from cuecard.tasks.embedding import embed_rows
+from cuecard.tasks.pooling import embed_rows
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Encoded, Head, Injection, Record, Slot
 
@@ -134,10 +134,11 @@ def make_test_vectors(
             expected=f"at most {MAX_TEST_VECTORS} of at most {MAX_TEST_TOKENS} tokens",
         )
     outputs = _outputs(backbone, injection, probes, head)
-    if spec.kind == "embedding" or (spec.headed and "next-tokens" not in backbone.reads):
+    states = "next-tokens" not in backbone.reads
+    if spec.mode == "vector" or (spec.mode == "head" and states):
         return _pooled_vectors(backbone, injection, probes, outputs)
     words: list[int] = []
-    if spec.kind == "classification" and not spec.headed:
+    if spec.mode == "labels":
         words = [ids[0] for ids in spec.continuations(backbone.tokenizer)]
     scores = next_logprobs(backbone, injection, probes)
     made = []

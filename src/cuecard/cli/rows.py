@@ -11,8 +11,7 @@ from pathlib import Path
 
 from cuecard.errors import ConfigError, DataError, DataWarning
 from cuecard.tasks import TaskSpec, read_records
-from cuecard.tasks.kinds import LABELLED, labels_of
-from cuecard.tasks.readers.columns import options_cell
+from cuecard.tasks.readers.columns import options_column
 from cuecard.tasks.readers.plain_lines import STDIN, is_plain, read_lines
 from cuecard.tasks.similar import nearest
 from cuecard.types import Record
@@ -65,7 +64,7 @@ def labelled_rows(
         split=split,
         limit=limit,
         columns=columns,
-        cells=spec.cells(target, columns),
+        readers=spec.readers(target, columns),
         optional=spec.allow_empty,
     )
 
@@ -110,12 +109,12 @@ def known_rows(spec: TaskSpec, records: list[Record]) -> tuple[list[Record], dic
     Warns of the rows that are left out. Where no row would be left, all of them are given, for the
     caller to refuse.
     """
-    if spec.kind not in LABELLED:
+    if not spec.labels:
         return records, {}
     unknown: Counter[str] = Counter()
     known = []
     for record in records:
-        labels = {*labels_of(spec, record.target or "")} - {*spec.labels}
+        labels = {*spec.task_kind.labels_of(spec, record.target or "")} - {*spec.labels}
         unknown.update(labels)
         if not labels:
             known.append(record)
@@ -177,7 +176,7 @@ def file_rows(
         ]
     else:
         columns = columns_for([name for name in left if name in spec.field_names], text_field)
-        cells = spec.cells(None, columns)
+        readers = spec.readers(None, columns)
         found = read_records(
             source,
             fields=left,
@@ -185,7 +184,7 @@ def file_rows(
             split=split,
             limit=limit,
             columns=columns,
-            cells={name: cell for name, cell in cells.items() if name in left},
+            readers={name: reader for name, reader in readers.items() if name in left},
             optional=spec.allow_empty,
         )
     return [Record({**r.fields, **given}, r.target, r.source, r.row) for r in found]
@@ -220,14 +219,14 @@ def _typed(spec: TaskSpec, name: str, text: str, where: str) -> str:
     Raises:
         DataError: no words to tag, or options that are no JSON list.
     """
-    cell = spec.cells(None).get(name)
-    if cell is None or not text.strip():
+    reader = spec.readers(None).get(name)
+    if reader is None or not text.strip():
         return text
     value: object = text
     if name == "options":
         try:
             value = json.loads(text)
         except ValueError:
-            value = text  # which the cell refuses
-        return options_cell(name).read({name: value}, {}, where)
-    return cell.read(dict.fromkeys(cell.columns, value), {}, where)
+            value = text  # which the reader refuses
+        return options_column(name).read({name: value}, {}, where)
+    return reader.read(dict.fromkeys(reader.columns, value), {}, where)

@@ -12,7 +12,6 @@ from cuecard.comparison.run_facts import numbers, rows_note, run_facts, seconds,
 from cuecard.errors import CuecardError, Interrupted
 from cuecard.evaluation.evaluate import Evaluation, Gain, gain
 from cuecard.evaluation.report import Row, paired
-from cuecard.evaluation.scoring import SECOND
 from cuecard.parameter_counts import trainable_text
 from cuecard.tasks import Task
 from cuecard.training.storage.log import Observer, rows_done
@@ -143,7 +142,7 @@ class Comparison:
 
     def proof(self, columns: tuple[str, ...]) -> Proof:
         """The table, the notes and the report."""
-        ordered = sorted(self.contestants.values(), key=lambda c: _ORDER.index(c.key))
+        ordered = sorted(self.contestants.values(), key=_place)
         gains = {c.key: gain(self.test, c.found, metric=self.metric) for c in ordered}
         # Whoever does best on these very rows: what a reader of the table sets the prompt beside.
         scores = {c.key: float(c.found.metrics[self.metric]) for c in ordered}
@@ -155,7 +154,9 @@ class Comparison:
 
     def _prompt(self) -> Contestant:
         run, spec = self.run, self.task.spec
-        name = f"trained: {run.prompt.manifest.method}{' with a head' if spec.headed else ''}"
+        name = (
+            f"trained: {run.prompt.manifest.method}{' with a head' if spec.mode == 'head' else ''}"
+        )
         return Contestant("prompt", name, "", self.test, run.prompt.nbytes, run.cpu_seconds)
 
     def _row(self, contestant: Contestant) -> Row:
@@ -163,7 +164,7 @@ class Comparison:
         return Row(
             prompt=contestant.name,
             score=float(found.metrics[self.metric]),
-            second=float(found.metrics[SECOND[self.task.spec.kind]]),
+            second=float(found.metrics[self.task.spec.task_kind.second]),
             interval=found.ci95.get(self.metric),
             prompt_tokens=found.tokens_per_request,
             bytes_per_task=contestant.nbytes,
@@ -232,6 +233,12 @@ class Comparison:
         if report["alarm"]:
             notes.append(f"Warning: {report['alarm']}.")
         return tuple(notes)
+
+
+def _place(contestant: Contestant) -> int:
+    """A contestant's row in the table; what a kind adds of its own comes with the baselines."""
+    key = contestant.key
+    return _ORDER.index(key if key in _ORDER else "baseline")
 
 
 _IN_WHAT = {"rouge_l": " in ROUGE-L", "r2": " in R2", "recall@1": " in recall@1"}

@@ -13,14 +13,15 @@ from cuecard.comparison.prove_by_hand import compare_by_hand, test_tokens
 from cuecard.comparison.prove_plain import (
     TOO_DEAR,
     compare_bare,
-    compare_constant,
+    compare_baselines,
+    compare_no_prompt,
     compare_start,
     compare_text_models,
 )
-from cuecard.errors import ConfigError, DataError
+from cuecard.errors import DataError
 from cuecard.evaluation.figures import confusion_figure, loss_figure
 from cuecard.evaluation.manual import ManualPrompt
-from cuecard.evaluation.report import COLUMNS, write_json, write_markdown
+from cuecard.evaluation.report import columns_for, write_json, write_markdown
 from cuecard.progress_bar import watched
 from cuecard.tasks import Task
 from cuecard.training.storage.log import Observer, read_log
@@ -28,10 +29,6 @@ from cuecard.training.train import Run
 from cuecard.types import Backbone
 
 __all__ = ["Proof", "prove", "write_proof"]
-
-# Kinds that prompts written by hand can answer, and what the report compares. Texts that say the
-# same in other words would all count as wrong by `PRIMARY`, the exact match.
-_BY_HAND = {"classification": "accuracy", "text-to-text": "rouge_l"}
 
 
 @watched
@@ -66,42 +63,36 @@ def prove(
 
     Raises:
         DataError: the task has no test rows.
-        ConfigError: a task that is not asked in words; see `prove_retrieval`.
     """
-    kind = task.spec.kind
-    if kind == "embedding":
-        raise ConfigError(
-            "no prompt written by hand makes vectors",
-            where="kind",
-            got=kind,
-            expected="classification or text-to-text",
-        )
     if run.test is None:
         raise DataError("there are no test rows to prove anything on", expected="a test split")
     metric = metric_of(task, run)
     comparison = Comparison(backbone, task, run, metric, observer or (lambda event: None))
-    compare_constant(comparison)
+    compare_baselines(comparison)
     compare_text_models(comparison, encoder)
-    spoken = not task.spec.headed
-    if spoken and kind != "text-to-text":
+    kind, mode = task.spec.task_kind, task.spec.mode
+    if mode in ("labels", "options"):
         compare_start(comparison)
-    if kind in _BY_HAND:
+    if kind.hand_written is not None:
         with comparison.optional("prompts written by hand"):
-            compare_by_hand(comparison, manual, demonstrations, selection_rows)
-    elif spoken:
+            compare_by_hand(comparison, kind.hand_written, manual, demonstrations, selection_rows)
+    elif mode == "vector":
+        compare_no_prompt(comparison)
+    elif mode != "head":
         compare_bare(comparison)
-    if kind == "text-to-text":  # many passes: if they are left
+    if mode == "text":  # many passes: if they are left
         if comparison.tokens_left > test_tokens(comparison, task):
             compare_start(comparison)
         else:
             comparison.leave_out("start, untrained", TOO_DEAR)
-    return comparison.proof(COLUMNS[kind])
+    return comparison.proof(columns_for(kind.headings))
 
 
 def metric_of(task: Task, run: Run) -> str:
     """What a run is compared by."""
     assert run.test is not None
-    return _BY_HAND.get(task.spec.kind, run.test.primary)
+    hand_written = task.spec.task_kind.hand_written
+    return run.test.primary if hand_written is None else hand_written.metric
 
 
 def write_proof(proof: Proof, task: Task, run: Run, folder: Path, title: str) -> None:
@@ -112,7 +103,7 @@ def write_proof(proof: Proof, task: Task, run: Run, folder: Path, title: str) ->
     """
     figures = {"Loss and validation score over steps": "figures/training.png"}
     loss_figure(read_log(folder), folder / "figures" / "training.png")
-    if task.spec.kind == "classification" and run.test is not None:
+    if run.test is not None and "confusion" in run.test.metrics:
         figures["Confusion matrix on the test rows"] = "figures/confusion.png"
         confusion_figure(
             run.test.metrics["confusion"], task.spec.labels, folder / "figures" / "confusion.png"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from cuecard.comparison.comparison import Comparison, Contestant
@@ -18,8 +18,9 @@ from cuecard.evaluation.manual import (
     most_demonstrations,
     with_demonstrations,
 )
-from cuecard.evaluation.predict import calibrate
 from cuecard.tasks import Task, draw_rows
+from cuecard.tasks.kinds.base import HandWritten
+from cuecard.tasks.predictions import calibrate
 from cuecard.types import Record
 
 # Draws of demonstrations for each number of them: which ones are shown matters much.
@@ -29,23 +30,9 @@ _DRAWS = 3
 _ZERO_SHOT = 1 / 3
 
 
-@dataclass(frozen=True, slots=True)
-class _Race:
-    """How candidates are chosen: on how many rows at most, and after how many half are dropped."""
-
-    rows: int
-    rounds: tuple[int, ...]
-
-
-# An answer in words takes many passes, a label one.
-_RACES = {
-    "classification": _Race(256, (32, 64, 128)),
-    "text-to-text": _Race(48, (8, 16)),
-}
-
-
 def compare_by_hand(
     comparison: Comparison,
+    how: HandWritten,
     manual: Sequence[ManualPrompt] | None,
     demonstrations: Sequence[int] | None,
     selection_rows: int | None,
@@ -53,14 +40,14 @@ def compare_by_hand(
     """Add the best zero-shot prompt, as written and as calibrated, and the best in-context one.
 
     Args:
+        how: how they are chosen.
         manual, demonstrations, selection_rows: as in `prove`.
     """
     task = comparison.task
     # By hand the model says a label's word, whatever the trained prompt does.
     task = replace(task, spec=task.spec.model_copy(update={"head": "none"}))
-    race = _RACES[task.spec.kind]
-    rows = draw_rows(task.validation, selection_rows or race.rows, "by hand")
-    hand = _ByHand(comparison, task, rows, race.rounds)
+    rows = draw_rows(task.validation, selection_rows or how.rows, "by hand")
+    hand = _ByHand(comparison, task, rows, how.rounds)
     candidates = list(manual or default_manual_prompts(task.spec))
     test = test_tokens(comparison, task)
     best = hand.choose(
@@ -162,9 +149,8 @@ class _ByHand:
 
     def test_zero_shot(self, best: Choice) -> None:
         """Add the best prompt as it is written, and as it is read best where that is another."""
-        kind = self._task.spec.kind
         written = best.as_written
-        if kind != "classification" or written is None:
+        if self._task.spec.mode == "text" or written is None:
             self._add("manual", best, "the best zero-shot prompt", self._test(best))
             return
         found = self._test(written)
@@ -231,7 +217,7 @@ def test_tokens(comparison: Comparison, task: Task) -> int:
     """About how many tokens one pass over the test rows runs forward."""
     spec, tokenizer = task.spec, comparison.backbone.tokenizer
     contexts = sum(len(spec.encode(record, tokenizer).context) for record in task.test)
-    if spec.kind == "text-to-text":
+    if spec.mode == "text":
         return contexts + spec.max_new_tokens * len(task.test)
     words = spec.continuations(tokenizer)
     return contexts + sum(len(word) - 1 for word in words) * len(task.test)

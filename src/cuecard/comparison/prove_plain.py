@@ -8,20 +8,16 @@ from __future__ import annotations
 import time
 
 from cuecard.comparison.comparison import Comparison, Contestant
-from cuecard.evaluation.baselines import majority
-from cuecard.evaluation.constant import baseline
 from cuecard.evaluation.evaluate import evaluate, score_predictions
 from cuecard.evaluation.text_models import (
-    KINDS,
     Fitted,
     fit_tfidf,
     fit_vectors,
-    match_options,
-    text_of,
 )
 from cuecard.evaluation.text_vectors import has_text_vectors, text_vectors
 from cuecard.lazy import torch
 from cuecard.tasks import draw_rows
+from cuecard.tasks.text_features import text_of
 from cuecard.training.setup import new_method
 from cuecard.types import Backbone
 
@@ -32,22 +28,23 @@ _OWN_VECTOR_ROWS, _LEAST_VECTOR_ROWS = 400, 40
 TOO_DEAR = "the comparison may not cost more than the training"
 
 
-def compare_constant(comparison: Comparison) -> None:
-    """Add the most common answer, or what the kind of task has in its place."""
+def compare_baselines(comparison: Comparison) -> None:
+    """Add what the kind of task has to beat: the most common answer, and the like."""
     task = comparison.task
-    if task.spec.kind in ("classification", "text-to-text"):
-        found = majority(task.spec, task.train, task.test)
-        name = "majority class" if task.spec.labels else "most common text"
-        comparison.add(Contestant("majority", name, f"the {name}", found))
-        return
-    name, found = baseline(task.spec, task.train, task.test)
-    comparison.add(Contestant("baseline", name, name, found))
-    if task.spec.kind == "multiple-choice":
-        name = "the option most like the text (TF-IDF)"
-        with comparison.optional(name):
-            said = match_options(task.spec, task.train, task.test)
-            found = score_predictions(task.spec, task.test, said)
-            comparison.add(Contestant("overlap", name, name, found))
+    for each in task.spec.task_kind.baselines(task.spec, task.train, task.test):
+        if each.slow:
+            comparison.begin(each.name)
+        with comparison.optional(each.name):
+            found = score_predictions(task.spec, task.test, each.predict())
+            comparison.add(Contestant(each.key, each.name, each.against, found))
+
+
+def compare_no_prompt(comparison: Comparison) -> None:
+    """Add an encoder as it is."""
+    task, name = comparison.task, "no prompt"
+    comparison.begin(name)
+    found = evaluate(comparison.backbone, task.spec, task.test)
+    comparison.add(Contestant("no_prompt", name, name, found))
 
 
 def compare_bare(comparison: Comparison) -> None:
@@ -90,9 +87,10 @@ def compare_text_models(comparison: Comparison, encoder: Backbone | None) -> Non
         encoder: what makes the vectors; the backbone itself by default.
     """
     task = comparison.task
-    if task.spec.kind not in KINDS:
+    model = task.spec.task_kind.text_model
+    if model is None:
         return
-    how = "ridge regression" if task.spec.kind == "regression" else "logistic regression"
+    how = "ridge regression" if model == "number" else "logistic regression"
     name = f"TF-IDF, {how}"
     comparison.begin(name)
     with comparison.optional(name):

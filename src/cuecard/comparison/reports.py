@@ -10,11 +10,10 @@ from typing import Any
 
 from cuecard.comparison.comparison import Comparison
 from cuecard.comparison.prove import Proof, metric_of, prove, write_proof
-from cuecard.comparison.prove_retrieval import prove_retrieval
 from cuecard.comparison.run_facts import run_facts, training_note
 from cuecard.errors import Interrupted
 from cuecard.evaluation.manual import ManualPrompt
-from cuecard.evaluation.report import COLUMNS, Row
+from cuecard.evaluation.report import Row, columns_for
 from cuecard.interrupts import may_cut, stoppable
 from cuecard.names import sentence_encoder
 from cuecard.parameter_counts import trainable_text
@@ -67,8 +66,6 @@ def report_run(
         with may_cut():
             if not wanted:
                 proof = _alone(backbone, task, run)
-            elif task.spec.kind == "embedding":
-                proof = prove_retrieval(backbone, task, run, observer=observer)
             else:
                 proof = prove(
                     backbone,
@@ -88,7 +85,7 @@ def report_run(
 
 def _alone(backbone: Backbone, task: Task, run: Run) -> Proof:
     """The report of a run that is compared with nothing."""
-    columns = COLUMNS[task.spec.kind]
+    columns = columns_for(task.spec.task_kind.headings)
     if run.test is not None:
         metric = metric_of(task, run)
         return Comparison(backbone, task, run, metric, lambda event: None).proof(columns)

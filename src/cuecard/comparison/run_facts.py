@@ -9,6 +9,7 @@ from cuecard.backbones.quantization.weights import weight_count
 from cuecard.evaluation.advice import few_rows
 from cuecard.evaluation.evaluate import Evaluation
 from cuecard.tasks import SplitReport, Task
+from cuecard.tasks.kinds import KINDS
 from cuecard.training.train import Run
 from cuecard.types import Backbone
 
@@ -56,7 +57,8 @@ def rows_note(facts: Mapping[str, Any]) -> str:
     )
     report: SplitReport = facts["data"]
     stems = "ROUGE-L is of words as they are, without stemming"
-    more = [few_rows(facts["test_rows"], facts["kind"]), report.grouping]
+    few = few_rows(facts["test_rows"], right_or_wrong=KINDS[facts["kind"]].right_or_wrong)
+    more = [few, report.grouping]
     more.append(stems if facts.get("metric") == "rouge_l" else "")
     return " ".join([said, *(f"{text[0].upper()}{text[1:]}." for text in more if text)])
 

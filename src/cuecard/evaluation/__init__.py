@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         score_predictions,
     )
     from cuecard.evaluation.manual import ManualPrompt, default_manual_prompts, with_demonstrations
-    from cuecard.evaluation.predict import batch_prior, calibrate, content_free_prior, label_prior
+    from cuecard.evaluation.predict import batch_prior, content_free_prior, label_prior
     from cuecard.metrics.intervals import (
         mean_interval,
         paired_interval,
@@ -35,7 +35,8 @@ __getattr__, __dir__ = lazy_exports(
             "proportion_interval",
         ),
         ".manual": ("ManualPrompt", "default_manual_prompts", "with_demonstrations"),
-        ".predict": ("batch_prior", "calibrate", "content_free_prior", "label_prior"),
+        ".predict": ("batch_prior", "content_free_prior", "label_prior"),
+        "cuecard.tasks.predictions": ("calibrate",),
     },
 )
 

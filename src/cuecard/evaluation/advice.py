@@ -7,33 +7,35 @@ from collections.abc import Mapping
 
 from cuecard.metrics.intervals import proportion_interval
 from cuecard.tasks import SplitReport, Task, TaskSpec
-from cuecard.tasks.kinds import Kind
 
 FEW_TEST_ROWS = 50
 """On fewer test rows the interval of a good accuracy is wider than 0.2."""
 
 _NUMBER = re.compile(r"[+-]?[\d.,]+")
 _USUAL = 0.85
-_RIGHT_OR_WRONG = ("classification", "multiple-choice", "extractive-qa")
 
 
 def advice(task: Task) -> tuple[str, ...]:
     """What was done to the rows, and what to mind: groups, removed rows, few test rows, labels."""
     found = [_removed(task.report), task.report.grouping]
-    found += [few_rows(len(task.test), task.spec.kind), _numeric(task.spec)]
+    found += [
+        few_rows(len(task.test), right_or_wrong=task.spec.task_kind.right_or_wrong),
+        _numeric(task.spec),
+    ]
     return tuple(sentence for sentence in found if sentence)
 
 
-def few_rows(rows: int, kind: Kind = "classification") -> str:
+def few_rows(rows: int, *, right_or_wrong: bool = True) -> str:
     """That so many test rows are few; empty where they are many, or none.
 
-    For tasks whose answers are right or wrong it says how wide an interval over them is.
+    Args:
+        right_or_wrong: whether the task's answers are: then it says how wide an interval is.
     """
     if not 0 < rows < FEW_TEST_ROWS:
         return ""
     rows_are = "1 test row is" if rows == 1 else f"{rows} test rows are"
     advised = "use more rows, or a test file of their own"
-    if kind not in _RIGHT_OR_WRONG:
+    if not right_or_wrong:
         return f"{rows_are} few: intervals over them are wide; {advised}"
     right = round(_USUAL * rows)
     wide = proportion_interval(right, rows)
@@ -60,7 +62,7 @@ def _removed(report: SplitReport) -> str:
 
 def _numeric(spec: TaskSpec) -> str:
     """Labels that are numbers, said as numbers."""
-    if spec.kind != "classification" or spec.headed:
+    if spec.mode != "labels":
         return ""
     bare = [x for x in spec.labels if _NUMBER.fullmatch(spec.words.get(x, x).strip())]
     if not bare:

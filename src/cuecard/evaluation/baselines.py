@@ -7,7 +7,6 @@ alone. Candidates race: all of them answer a few rows, the better half answers m
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -20,13 +19,14 @@ from cuecard.evaluation.predict import (
     BATCH_ROWS,
     NEGLIGIBLE,
     batch_prior,
-    calibrate,
     content_free_records,
     cut_answer,
     predict,
 )
 from cuecard.lazy import np
 from cuecard.metrics.answers import text_metrics
+from cuecard.tasks.kinds.classification import most_common
+from cuecard.tasks.predictions import calibrate
 from cuecard.tasks.spec import TaskSpec
 from cuecard.tasks.splits import draw_rows
 from cuecard.types import Backbone, Prediction, Record
@@ -125,7 +125,7 @@ class _Candidate:
         """Answer the rows that it has not seen yet; the content-free ones come with the first."""
         new = rows[len(self.answers) :]
         blanks: list[Record] = []
-        if self.spec.kind == "classification" and self._blank is None:
+        if self.spec.mode == "labels" and self._blank is None:
             blanks = content_free_records(self.spec, backbone.tokenizer)
         found = predict(
             backbone,
@@ -160,7 +160,7 @@ class _Candidate:
 
     def _read(self, rows: Sequence[Record]) -> Iterator[_Reading]:
         gold, raw = [str(record.target) for record in rows], self.answers
-        if self.spec.kind == "text-to-text":
+        if self.spec.mode == "text":
             for name, stop in (("plain", None), ("first line", "\n"), ("first paragraph", "\n\n")):
                 answers = [cut_answer(p.answer, stop) for p in raw]
                 yield _Reading(name, None, stop, text_metrics(gold, answers)[0]["rouge_l"], 0.0)
@@ -247,17 +247,7 @@ def majority(
     Raises:
         ConfigError: no training record has a target.
     """
-    counts = Counter(record.target for record in train if record.target is not None)
-    if not counts:
-        raise ConfigError("there is no most common answer", got="no targets", expected="some")
-    answer, most = counts.most_common(1)[0]
-    total = counts.total()
-    # Of equals the task's first label, whatever the order of the rows.
-    answer = next((label for label in spec.labels if counts[label] == most), answer)
-    shares = {label: counts[label] / total for label in spec.labels}
-    scores = {label: float(np.log(max(share, 1e-12))) for label, share in shares.items()}
-    same = [Prediction(i, answer, scores, shares) for i in range(len(test))]
-    return score_predictions(spec, test, same, seed=seed)
+    return score_predictions(spec, test, most_common(spec, train, len(test)), seed=seed)
 
 
 def _usable(

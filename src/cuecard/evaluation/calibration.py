@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cuecard.evaluation.predict import calibrate, label_scores
 from cuecard.lazy import np
+from cuecard.tasks.predictions import calibrate, label_scores
 from cuecard.types import Prediction
 
 if TYPE_CHECKING:

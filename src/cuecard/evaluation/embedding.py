@@ -11,15 +11,13 @@ from cuecard.evaluation.predict import BATCH_ROWS, check_task
 from cuecard.evaluation.word_scores import OnRows
 from cuecard.lazy import torch
 from cuecard.tasks.batching import ordered_batches
-from cuecard.tasks.embedding import embed_rows, texts_of
+from cuecard.tasks.kinds.embedding import distinct_targets, ranked
+from cuecard.tasks.pooling import embed_rows, texts_of
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Encoded, Injection, Prediction, Record, Slot
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-FOUND = 10
-"""How many of the nearest texts are told."""
 
 
 def embed(
@@ -44,7 +42,7 @@ def embed(
         BackboneError: a text that does not fit the backbone.
     """
     check_task(backbone, spec)
-    if spec.kind != "embedding":
+    if spec.mode != "vector":
         raise ConfigError(
             "only an embedding task makes vectors of texts",
             where="kind",
@@ -113,24 +111,6 @@ def nearest(records: Sequence[Record], anchors: Tensor, positives: Tensor) -> li
     """The nearest targets of each record, a text that several records share counted once."""
     first = distinct_targets(records)
     return ranked(list(first), anchors @ positives[list(first.values())].T)
-
-
-def distinct_targets(records: Sequence[Record]) -> dict[str, int]:
-    """The records' targets, each once -> the first record that has it."""
-    first: dict[str, int] = {}
-    for place, record in enumerate(records):
-        first.setdefault(record.target or "", place)
-    return first
-
-
-def ranked(texts: Sequence[str], cosines: Tensor) -> list[Prediction]:
-    """The texts with the largest of each row's cosines [n, texts], as predictions."""
-    largest, order = cosines.topk(min(FOUND, len(texts)), dim=1)
-    found = []
-    for index, (values, chosen) in enumerate(zip(largest.tolist(), order.tolist(), strict=True)):
-        scores = {texts[at]: value for at, value in zip(chosen, values, strict=True)}
-        found.append(Prediction(index, next(iter(scores)), scores, {}))
-    return found
 
 
 def _embed(

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from cuecard.errors import ConfigError
-from cuecard.evaluation.predict import BATCH_ROWS, as_predictions, calibrate, predict
+from cuecard.evaluation.predict import BATCH_ROWS, predict
 from cuecard.lazy import inference_mode, torch
 from cuecard.tasks.batching import collate, ordered_batches
+from cuecard.tasks.predictions import as_predictions, calibrate
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Batch, Injection, Prediction, Record, Slot, Tokenizer
 
@@ -86,7 +87,7 @@ def predict_ensemble(
 
 def _single_tokens(spec: TaskSpec, tokenizer: Tokenizer) -> list[int]:
     """The label words' tokens where each is one token; else nothing."""
-    if spec.kind != "classification":
+    if spec.mode != "labels":
         return []
     words = spec.continuations(tokenizer)
     return [word[0] for word in words] if all(len(word) == 1 for word in words) else []

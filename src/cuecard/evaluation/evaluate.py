@@ -13,13 +13,11 @@ from cuecard.errors import ConfigError, DataError
 from cuecard.evaluation.embedding import retrieve
 from cuecard.evaluation.predict import BATCH_ROWS, NEGLIGIBLE, predict
 from cuecard.evaluation.report import plain
-from cuecard.evaluation.scoring import PRIMARY, score
 from cuecard.evaluation.word_scores import OnRows
 from cuecard.lazy import np
 from cuecard.metrics.intervals import RESAMPLES, mean_interval, paired_interval
 from cuecard.metrics.statistics import Statistic
 from cuecard.plain_files import write_text
-from cuecard.tasks.kinds import check_target
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Head, Injection, Interval, Prediction, Record, Slot, Tokenizer
 
@@ -32,8 +30,8 @@ class Evaluation:
     """What a prompt is worth on some records.
 
     Attributes:
-        primary: the metric that counts, of which more is better; see `PRIMARY`.
-        metrics: name -> value; see `cuecard.evaluation.scoring`.
+        primary: the metric that counts, of which more is better; see `TaskKind`.
+        metrics: name -> value; see `TaskKind.score`.
         ci95: name -> 95% interval; without the metrics that these rows give none for, such as the
             error of fewer than five numbers.
         vectors: name -> per-record values [n] behind the metrics that are means.
@@ -150,7 +148,7 @@ def evaluate(
         "token_budget": token_budget,
         "on_rows": on_rows,
     }
-    if spec.kind == "embedding":
+    if spec.mode == "vector":
         predictions = retrieve(backbone, spec, records, injection, **how)
     else:
         predictions = predict(
@@ -197,13 +195,13 @@ def score_predictions(
             got=f"{len(predictions)} answers",
             expected=f"{len(gold)}",
         )
-    scored = score(spec, gold, predictions)
+    scored = spec.task_kind.score(spec, gold, predictions)
     ci95 = {k: mean_interval(v) for k, v in scored.vectors.items() if k not in scored.statistics}
     for name, statistic in scored.statistics.items():
         if (found := statistic.interval(seed, resamples)) is not None:
             ci95[name] = found
     return Evaluation(
-        primary=PRIMARY[spec.kind],
+        primary=spec.task_kind.metric,
         metrics=scored.metrics,
         ci95=ci95,
         vectors=scored.vectors,
@@ -278,14 +276,13 @@ def _check_targets(records: Sequence[Record], spec: TaskSpec) -> list[str]:
     gold = []
     for number, record in enumerate(records, 1):
         target = record.target
-        if target is not None and spec.kind not in ("classification", "text-to-text", "embedding"):
-            check_target(spec, record)
-        if target is None or (spec.kind == "classification" and target not in spec.labels):
+        if target is None or (spec.task_kind.single_label and target not in spec.labels):
             raise DataError(
                 "this row cannot be evaluated",
                 where=f"{record.source or 'records'}, row {record.row or number}",
                 got=f"no {spec.target_field}" if target is None else repr(target),
                 expected=", ".join(spec.labels) or f"a text in {spec.target_field}",
             )
+        spec.task_kind.check_target(spec, record)
         gold.append(target)
     return gold

@@ -100,7 +100,7 @@ def default_manual_prompts(spec: TaskSpec, *, chat: bool = True) -> list[ManualP
     """
     own = ManualPrompt("template", spec.template, chat=spec.chat, system=spec.system)
     fields = _field_lines(spec)
-    if spec.kind == "text-to-text":
+    if spec.mode == "text":
         short = "Reply with the answer only.\n\n"
         plain = [
             own,
@@ -188,7 +188,7 @@ def with_demonstrations(
 
 
 def _answer_tokens(spec: TaskSpec, tokenizer: Tokenizer) -> int:
-    if spec.kind == "text-to-text":
+    if spec.mode == "text":
         return int(spec.max_new_tokens)
     return max(map(len, spec.continuations(tokenizer)))
 

@@ -17,12 +17,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cuecard.errors import ConfigError
-from cuecard.evaluation.heads import answers, head_outputs, numbers, several_labels, tags
+from cuecard.evaluation.heads import head_outputs
 from cuecard.evaluation.likely_words import is_long, score_likely
 from cuecard.evaluation.word_scores import OnRows, score_next, score_words
 from cuecard.lazy import inference_mode, np, torch
 from cuecard.tasks.batching import ordered_batches
 from cuecard.tasks.label_words import LabelWords
+from cuecard.tasks.predictions import as_predictions, calibrate, label_scores, log_softmax
 from cuecard.tasks.readers.columns import options_of
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import (
@@ -37,7 +38,7 @@ from cuecard.types import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 BATCH_ROWS = 32
 
@@ -55,7 +56,7 @@ def check_task(backbone: Backbone, spec: TaskSpec) -> None:
     Raises:
         ConfigError: `{mask}` for a model that has none, or no `{mask}` for one that reads there.
     """
-    if spec.headed:
+    if spec.mode == "head":
         return  # it reads states, which every backbone has
     reason = backbone.unreadable(spec.reads)
     if reason is None:
@@ -109,7 +110,7 @@ def predict(
         BackboneError: a row that does not fit the backbone.
     """
     check_task(backbone, spec)
-    if spec.kind == "embedding":
+    if spec.mode == "vector":
         raise ConfigError(
             "an embedding task has vectors and no answers",
             where="kind",
@@ -123,11 +124,9 @@ def predict(
             backbone, spec, records, injection, head, slot, batch_rows, token_budget, prior, on_rows
         )
     rows = [spec.encode(replace(r, target=None), backbone.tokenizer, slot) for r in records]
-    if spec.kind == "multiple-choice":
+    if spec.mode == "options":
         return _choose(backbone, spec, records, rows, injection, batch_rows, token_budget, on_rows)
-    if spec.kind == "text-to-text":
-        if prior is not None:
-            raise ConfigError("a prior needs labels", where="prior", expected="a classification")
+    if spec.mode == "text":
         texts = _generate(backbone, spec, rows, injection, batch_rows, token_budget, on_rows)
         cut = [cut_answer(text, stop) for text in texts]
         return [Prediction(i, answer, {}, {}) for i, answer in enumerate(cut)]
@@ -174,26 +173,6 @@ def _sums(
     return score_words(backbone, rows, each, injection, batch_rows, token_budget, on_rows)
 
 
-def calibrate(predictions: Sequence[Prediction], prior: Mapping[str, float]) -> list[Prediction]:
-    """The same predictions with a log-prior taken off their scores, and answers to match.
-
-    Raises:
-        ConfigError: a prior that does not name exactly the predictions' labels.
-    """
-    if not predictions:
-        return []
-    labels = tuple(predictions[0].scores)
-    if set(labels) != set(prior):
-        raise ConfigError(
-            "the prior is not for these labels",
-            where="prior",
-            got=", ".join(sorted(prior)) or "(none)",
-            expected=", ".join(sorted(labels)) or "no prior: these are texts",
-        )
-    scores = np.asarray([[p.scores[label] - prior[label] for label in labels] for p in predictions])
-    return as_predictions(scores, labels)
-
-
 def batch_prior(predictions: Sequence[Prediction]) -> dict[str, float]:
     """label -> log of its mean probability over predictions that are not calibrated.
 
@@ -201,28 +180,9 @@ def batch_prior(predictions: Sequence[Prediction]) -> dict[str, float]:
         ConfigError: no predictions, or predictions of texts.
     """
     labels, scores = label_scores(predictions)
-    logs = _log_softmax(scores)
+    logs = log_softmax(scores)
     mean = np.logaddexp.reduce(logs, axis=0) - np.log(len(logs))
     return {label: float(value) for label, value in zip(labels, mean, strict=True)}
-
-
-def label_scores(
-    predictions: Sequence[Prediction],
-) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-    """The labels, and every prediction's scores [n, L] in their order.
-
-    Raises:
-        ConfigError: no predictions, or predictions of texts.
-    """
-    if not predictions or not predictions[0].scores:
-        raise ConfigError(
-            "a prior needs scored labels",
-            where="prior",
-            got=f"{len(predictions)} predictions",
-            expected="one or more of a classification",
-        )
-    labels = tuple(predictions[0].scores)
-    return labels, np.asarray([[p.scores[label] for label in labels] for p in predictions])
 
 
 def label_prior(
@@ -333,28 +293,7 @@ def _by_head(
     )
     if on_rows is not None and any(len(rows) > 1 for rows in each):
         on_rows(len(records))
-    return head_answers(spec, records, outputs, backbone.tokenizer, prior)
-
-
-def head_answers(
-    spec: TaskSpec,
-    records: Sequence[Record],
-    outputs: Sequence[NDArray[np.float64]],
-    tokenizer: Tokenizer,
-    prior: Mapping[str, float] | None = None,
-) -> list[Prediction]:
-    """What a head's outputs, as `head_outputs` gives them, answer to the records."""
-    if spec.kind == "tagging":
-        return tags(spec, records, outputs)
-    if spec.kind == "extractive-qa":
-        return answers(spec, records, outputs, tokenizer)
-    rows = np.concatenate(outputs) if outputs else np.empty((0, spec.outputs))
-    if spec.kind == "regression":
-        return numbers(spec, rows)
-    if spec.kind == "multi-label":
-        return several_labels(spec, rows, prior)
-    raw = as_predictions(rows, spec.labels)
-    return raw if prior is None else calibrate(raw, prior)
+    return spec.task_kind.head_answers(spec, records, outputs, backbone.tokenizer, prior)
 
 
 def check_head(
@@ -366,9 +305,10 @@ def check_head(
         ConfigError: one of these.
     """
     spec.check_head(None if head is None else tuple(head.weight.shape), backbone.hidden_size)
-    if prior is not None and spec.kind not in ("classification", "multi-label", "text-to-text"):
+    kind = spec.task_kind
+    if prior is not None and not (kind.single_label or kind.has_thresholds):
         raise ConfigError("a prior needs labels", where="prior", expected="a classification")
-    if prior is not None and spec.kind == "multi-label" and set(prior) != set(spec.labels):
+    if prior is not None and kind.has_thresholds and set(prior) != set(spec.labels):
         raise ConfigError(
             "the prior is not for these labels",
             where="prior",
@@ -404,19 +344,3 @@ def _generate(
         if on_rows is not None:
             on_rows(len(chosen))
     return texts
-
-
-def as_predictions(scores: NDArray[np.float64], labels: Sequence[str]) -> list[Prediction]:
-    """Scores [n, L] of labels as predictions."""
-    shares = np.exp(_log_softmax(scores)) if len(scores) else scores
-    predictions = []
-    for index, (row, share) in enumerate(zip(scores.tolist(), shares.tolist(), strict=True)):
-        by_label = dict(zip(labels, row, strict=True))
-        answer = max(by_label, key=by_label.__getitem__)  # of equals, the first label
-        probabilities = dict(zip(labels, share, strict=True))
-        predictions.append(Prediction(index, answer, by_label, probabilities))
-    return predictions
-
-
-def _log_softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))

@@ -18,29 +18,23 @@ from cuecard.lazy import np
 from cuecard.plain_files import write_text
 from cuecard.types import Interval
 
-CLASSIFICATION_COLUMNS = (
-    "prompt",
-    "accuracy",
-    "macro-F1",
+# Beside a prompt's name and its kind's two metrics; the interval is of the first.
+_MORE_COLUMNS = (
     "95% interval",
     "prompt tokens/request",
     "bytes/task",
     "fit CPU-s",
     "test s",
 )
-TEXT_COLUMNS = ("prompt", "ROUGE-L", "token F1", *CLASSIFICATION_COLUMNS[3:])
-RETRIEVAL_COLUMNS = ("prompt", "recall@1", "recall@10", *CLASSIFICATION_COLUMNS[3:])
-# The kind of task -> the table's columns: its first metric, which the interval is of, its second.
-COLUMNS = {
-    "classification": CLASSIFICATION_COLUMNS,
-    "text-to-text": TEXT_COLUMNS,
-    "multi-label": ("prompt", "micro-F1", "macro-F1", *CLASSIFICATION_COLUMNS[3:]),
-    "regression": ("prompt", "R2", "RMSE", *CLASSIFICATION_COLUMNS[3:]),
-    "multiple-choice": ("prompt", "accuracy", "accuracy", *CLASSIFICATION_COLUMNS[3:]),
-    "tagging": ("prompt", "span F1", "word accuracy", *CLASSIFICATION_COLUMNS[3:]),
-    "extractive-qa": ("prompt", "exact match", "token F1", *CLASSIFICATION_COLUMNS[3:]),
-    "embedding": RETRIEVAL_COLUMNS,
-}
+
+
+def columns_for(headings: Sequence[str]) -> tuple[str, ...]:
+    """A table's columns.
+
+    Args:
+        headings: what the kind of task calls its two metrics.
+    """
+    return ("prompt", *headings, *_MORE_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +83,7 @@ def paired(interval: Interval) -> str:
     return f"paired 95% interval {interval.low:+.3f} to {interval.high:+.3f}"
 
 
-def markdown_table(rows: Sequence[Row], *, columns: Sequence[str] = CLASSIFICATION_COLUMNS) -> str:
+def markdown_table(rows: Sequence[Row], *, columns: Sequence[str]) -> str:
     """The table as Markdown, ending in a line break."""
     lines = [
         markdown_row(columns),
@@ -114,7 +108,7 @@ def write_markdown(
     *,
     title: str,
     rows: Sequence[Row],
-    columns: Sequence[str] = CLASSIFICATION_COLUMNS,
+    columns: Sequence[str],
     notes: Sequence[str] = (),
     figures: Mapping[str, str] | None = None,
 ) -> Path:

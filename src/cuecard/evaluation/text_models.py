@@ -11,19 +11,15 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cuecard.errors import ConfigError
-from cuecard.evaluation.embedding import distinct_targets, ranked
-from cuecard.evaluation.heads import fitted_thresholds, numbers, several_labels
-from cuecard.evaluation.predict import as_predictions
-from cuecard.evaluation.scoring import PRIMARY, score
-from cuecard.lazy import lazy_module, np, torch
-from cuecard.tasks.kinds import goal_of
-from cuecard.tasks.readers.columns import options_of
+from cuecard.lazy import lazy_module, np
+from cuecard.tasks.kinds import KINDS
 from cuecard.tasks.spec import TaskSpec
 from cuecard.tasks.splits import draw_rows
+from cuecard.tasks.text_features import nothing_to_fit, text_of, vectorizers
 from cuecard.types import Prediction, Record
 
 if TYPE_CHECKING:
@@ -34,14 +30,10 @@ if TYPE_CHECKING:
     _Model = Callable[[float, bool], Any]
     _Outputs = Callable[[Any], Floats]
 
-sklearn_text = lazy_module("sklearn.feature_extraction.text")
 sklearn_linear = lazy_module("sklearn.linear_model")
 sklearn_pipeline = lazy_module("sklearn.pipeline")
 sklearn_scaling = lazy_module("sklearn.preprocessing")
 sklearn_errors = lazy_module("sklearn.exceptions")
-
-KINDS = ("classification", "multi-label", "regression")
-"""The kinds of tasks that a linear model of the texts can do."""
 
 # Inverse strengths of the penalty on the weights: scikit-learn's C, and 1 / alpha of a ridge.
 STRENGTHS = (0.3, 3.0, 30.0)
@@ -49,9 +41,6 @@ STRENGTHS = (0.3, 3.0, 30.0)
 _MOST_ROWS = 20_000
 # The strength is chosen with so many training rows at most, where there are many labels.
 _SEARCH_ROWS = 2_000
-_FEATURES = 100_000
-# Up to so many characters of training text, n-grams of characters too take a second or two.
-_MOST_CHARACTERS = 400_000
 _LEAST = 1e-12
 
 
@@ -88,19 +77,19 @@ def fit_tfidf(
     these know of endings, of misspelt words, and of languages that write no spaces.
 
     Raises:
-        ConfigError: a kind that is none of `KINDS`, or training rows that leave nothing to fit.
+        ConfigError: a kind without a linear model, or training rows that leave nothing to fit.
     """
     started = time.process_time()
     rows = [draw_rows(train, _MOST_ROWS, "tf-idf"), validation, test]
     texts = [[text_of(spec, record) for record in records] for records in rows]
-    parts, features = _vectorizers(texts[0])
+    parts, features = vectorizers(texts[0])
     vectorizer = sklearn_pipeline.FeatureUnion(
         [(str(number), part) for number, part in enumerate(parts)]
     )
     try:
         read = [vectorizer.fit_transform(texts[0]), *map(vectorizer.transform, texts[1:])]
     except ValueError as error:  # no words at all
-        raise _nothing(str(error)) from error
+        raise nothing_to_fit(str(error)) from error
     found = _fit(spec, list(zip(rows, read, strict=True)), _sparse_model)
     terms = [term for part in parts for term in part.get_feature_names_out()]
     # Weights, one number per term for its rarity, and the terms themselves.
@@ -130,75 +119,10 @@ def fit_vectors(
     return _timed(found, 4 * _weights(spec) * (width + 1), started, features)
 
 
-def match_options(
-    spec: TaskSpec, train: Sequence[Record], test: Sequence[Record]
-) -> list[Prediction]:
-    """The option whose TF-IDF vector has the largest cosine with the text's ("multiple-choice").
-
-    Raises:
-        ConfigError: training rows without a word.
-    """
-    known = [text_of(spec, r) for r in train] + [
-        option for r in train for option in options_of(r.fields["options"])
-    ]
-    words = _fitted_words(known)
-    predictions = []
-    for index, record in enumerate(test):
-        options = options_of(record.fields["options"])
-        cosines = (words.transform(options) @ words.transform([text_of(spec, record)]).T).toarray()
-        (one,) = as_predictions(np.log(np.maximum(cosines.T, _LEAST)), options)
-        predictions.append(replace(one, index=index))
-    return predictions
-
-
-def match_pairs(
-    spec: TaskSpec, train: Sequence[Record], test: Sequence[Record]
-) -> list[Prediction]:
-    """Each text looked up among the test rows' targets by the cosine of TF-IDF ("embedding").
-
-    Raises:
-        ConfigError: training rows without a word.
-    """
-    known = [text for r in train for text in (text_of(spec, r), r.target or "")]
-    words = _fitted_words(known)
-    targets = list(distinct_targets(test))
-    texts = words.transform([text_of(spec, record) for record in test])
-    cosines = (texts @ words.transform(targets).T).toarray()
-    return ranked(targets, torch.from_numpy(cosines))
-
-
-def text_of(spec: TaskSpec, record: Record) -> str:
-    """A record's fields, in the template's order, one behind the other."""
-    return "\n".join(record.fields[name] for name in spec.field_names)
-
-
 def _timed(found: _Outcome, size: int, started: float, features: str) -> Fitted:
     predictions, strength, worth = found
     spent = time.process_time() - started
     return Fitted(predictions, strength, worth, size, spent, features)
-
-
-def _vectorizers(texts: Sequence[str]) -> tuple[list[Any], str]:
-    words = sklearn_text.TfidfVectorizer(
-        ngram_range=(1, 2),
-        token_pattern=r"(?u)\b\w+\b",
-        sublinear_tf=True,
-        max_features=_FEATURES,
-    )
-    if sum(map(len, texts)) > _MOST_CHARACTERS:
-        return [words], "1 and 2 words"
-    characters = sklearn_text.TfidfVectorizer(
-        analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, max_features=_FEATURES
-    )
-    return [words, characters], "1 and 2 words, 2 to 4 characters"
-
-
-def _fitted_words(texts: Sequence[str]) -> Any:
-    words = _vectorizers(texts)[0][0]
-    try:
-        return words.fit(texts)
-    except ValueError as error:  # no words at all
-        raise _nothing(str(error)) from error
 
 
 def _sparse_model(strength: float, is_number: bool) -> Any:
@@ -218,12 +142,13 @@ def _dense_model(strength: float, is_number: bool) -> Any:
 
 def _fit(spec: TaskSpec, rows: Sequence[tuple[Sequence[Record], Any]], model: _Model) -> _Outcome:
     """Predictions of the test rows, the best strength, and its validation score."""
-    if spec.kind not in KINDS:
+    kind = spec.task_kind
+    if kind.text_model is None:
         raise ConfigError(
             "a linear model of the texts cannot do this kind",
             where="kind",
             got=spec.kind,
-            expected=", ".join(KINDS),
+            expected=", ".join(name for name, other in KINDS.items() if other.text_model),
         )
     (train, read), validation, test = rows
     goals = _goals(spec, train)
@@ -234,21 +159,20 @@ def _fit(spec: TaskSpec, rows: Sequence[tuple[Sequence[Record], Any]], model: _M
     tried = []
     for strength in STRENGTHS:
         outputs = _fitted(spec, model, strength, read[few], goals[few])(validation[1])
-        found = score(spec, gold, _answers(spec, outputs))
-        tried.append((float(found.metrics[PRIMARY[spec.kind]]), -strength))
+        found = kind.score(spec, gold, kind.answers(spec, outputs))
+        tried.append((float(found.metrics[kind.metric]), -strength))
     worth, smallest = max(tried)
     final = _fitted(spec, model, -smallest, read, goals)
-    thresholds = None
-    if spec.kind == "multi-label":  # as a trained head's are
-        wanted = [goal_of(spec, record) for record in validation[0]]
-        thresholds = fitted_thresholds(spec, final(validation[1]), wanted)
-    return _answers(spec, final(test[1]), thresholds), -smallest, worth
+    wanted = [kind.goal(spec, record) for record in validation[0]]
+    thresholds = kind.thresholds(spec, final(validation[1]), wanted)  # as a trained head's are
+    return kind.answers(spec, final(test[1]), thresholds), -smallest, worth
 
 
 def _goals(spec: TaskSpec, train: Sequence[Record]) -> Floats:
     """[n, K] 0 and 1 for each label, or [n, 1] standardised numbers."""
-    goals = np.asarray([goal_of(spec, record) for record in train])
-    if spec.kind == "classification":
+    kind = spec.task_kind
+    goals = np.asarray([kind.goal(spec, record) for record in train])
+    if kind.text_model == "classes":
         return np.asarray(np.eye(len(spec.labels))[goals[:, 0].astype(int)])
     return goals
 
@@ -260,14 +184,14 @@ def _fitted(spec: TaskSpec, model: _Model, strength: float, read: Any, goals: Fl
         ConfigError: no two goals differ.
     """
     if len(np.unique(goals, axis=0)) < 2:
-        raise _nothing("one and the same target in every training row")
+        raise nothing_to_fit("one and the same target in every training row")
     with warnings.catch_warnings():
         # What has not converged is judged by its validation score as everything is.
         warnings.simplefilter("ignore", sklearn_errors.ConvergenceWarning)
-        if spec.kind == "regression":
+        if spec.task_kind.text_model == "number":
             number = model(strength, True).fit(read, goals[:, 0])
             return lambda other: np.asarray(number.predict(other)).reshape(-1, 1)
-        if spec.kind == "multi-label":
+        if spec.task_kind.text_model == "labels":
             each = [_one_label(model, strength, read, column) for column in goals.T]
             return lambda other: np.stack([logits(other) for logits in each], 1)
         if model is _dense_model:
@@ -305,24 +229,8 @@ def _one_label(model: _Model, strength: float, read: Any, column: Floats) -> _Ou
     return lambda other: np.asarray(fitted.decision_function(other))
 
 
-def _answers(
-    spec: TaskSpec, outputs: Floats, thresholds: dict[str, float] | None = None
-) -> list[Prediction]:
-    if spec.kind == "regression":
-        return numbers(spec, outputs)
-    if spec.kind == "multi-label":
-        return several_labels(spec, outputs, thresholds)
-    return as_predictions(outputs, spec.labels)
-
-
 def _weights(spec: TaskSpec) -> int:
     """Rows of weights: one for two labels."""
-    if spec.kind == "classification" and len(spec.labels) == 2:
+    if spec.task_kind.text_model == "classes" and len(spec.labels) == 2:
         return 1
     return max(1, len(spec.labels))
-
-
-def _nothing(got: str) -> ConfigError:
-    return ConfigError(
-        "the training rows leave nothing to fit", got=got, expected="texts with targets that differ"
-    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cuecard.evaluation.predict import BATCH_ROWS
 from cuecard.lazy import inference_mode, np
 from cuecard.tasks.batching import collate, inside_of, ordered_batches
-from cuecard.tasks.embedding import collate_texts, pooled
+from cuecard.tasks.pooling import collate_texts, pooled
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Record
 

@@ -14,7 +14,6 @@ from cuecard.evaluation.advice import advice
 from cuecard.runs.estimate import Estimate, estimate_run
 from cuecard.runs.recipe import Recipe, place
 from cuecard.tasks import batches_by_length
-from cuecard.tasks.kinds import labels_of
 from cuecard.tasks.splits import SplitReport
 from cuecard.training.budget.activation_checkpointing import choose_activations, largest_batch
 from cuecard.training.checks import check_run
@@ -96,6 +95,7 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
         config.activations, backbone, largest_batch(lengths, injection.length, config)
     )
     per_epoch = max(1, len(batches) // config.accumulation)
+    labels_of = task.spec.task_kind.labels_of
     counts = Counter(label for r in task.train for label in labels_of(task.spec, str(r.target)))
     return Plan(
         recipe=recipe,

@@ -21,7 +21,7 @@ from cuecard.progress_bar import watched
 from cuecard.runs.folder import RUN, RunFolder
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
-from cuecard.tasks.kinds import Kind
+from cuecard.tasks.kinds import KindName
 from cuecard.training.config import TrainConfig
 from cuecard.training.storage.log import Observer
 from cuecard.types import Backbone
@@ -75,7 +75,7 @@ class DataRecipe(_Section):
 class TaskRecipe(_Section):
     """What is asked; see `TaskSpec`."""
 
-    kind: Kind = "classification"
+    kind: KindName = "classification"
     head: Literal["none", "trained"] = "none"
     template: str | None = None
     labels: tuple[str, ...] | None = None

@@ -6,13 +6,11 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean, pstdev
 from typing import Literal, TypedDict, Unpack
 
 from cuecard.errors import ConfigError, DataError, DataWarning
 from cuecard.tasks.groups import OFF, Grouping, choose_grouping, forget_forms
-from cuecard.tasks.kinds import LABELLED, OUTSIDE, TARGETS, TEMPLATES, Kind, check_target, labels_of
-from cuecard.tasks.readers.columns import columns_of
+from cuecard.tasks.kinds import kind_named
 from cuecard.tasks.readers.records import read_records, read_splits
 from cuecard.tasks.readers.tables import Wanted
 from cuecard.tasks.similar import look_alikes, look_alikes_told
@@ -84,7 +82,7 @@ class Task:
         test: str | Path | None = None,
         split_field: str | None = None,
         group_field: str | None = None,
-        kind: Kind = "classification",
+        kind: str = "classification",
         seed: int = 0,
         split: Fractions = FRACTIONS,
         limit: int | None = None,
@@ -94,18 +92,18 @@ class Task:
 
         Args:
             path: a file, a folder or a hub name: see `read_records`.
-            template: the context; by default that of the kind in `TEMPLATES`.
+            template: the context; by default that of the kind.
             labels: the labels in order; by default those of the training data, sorted.
             text_field: the column that the template's `{text}` is read from; "text" by default.
-            label_field: the column of the target; "label" by default, for tagging "tags" and for
-                extractive-qa "answers". For multi-label also columns of 0 and 1, named after the
+            label_field: the column of the target; by default that of the kind, which for most is
+                "label". For multi-label also columns of 0 and 1, named after the
                 labels and parted by commas.
             validation, test: files of their own for these; what is not given is cut from `path`.
             split_field: the column that says which split a row belongs to.
             group_field: the column of what rows must not be told apart by, such as a question, a
                 document or a person: rows with the same value stay in one split. By default the
                 template's fields whose texts repeat, see `choose_grouping`; "none" for no groups.
-            kind: see `TaskSpec`.
+            kind: the name of one of `KINDS`.
             seed: what the split and the limit depend on, besides the rows' content; not the seed of
                 a training.
             split: the parts of train, validation and test where they are cut.
@@ -116,22 +114,23 @@ class Task:
             DataError: the data cannot be used; with the row where there is one.
             ConfigError: the settings cannot be used.
         """
-        text = template if template is not None else TEMPLATES[kind]
-        label_field = label_field or TARGETS.get(kind, "label")
+        task_kind = kind_named(kind)
+        text = template if template is not None else task_kind.template
+        label_field = label_field or task_kind.target_field
         words = options.pop("words", None)
         # What reads the rows does not depend on the labels, which may have to be read first.
-        some = tuple(labels or ("?", "??")) if kind in LABELLED else tuple(labels or ())
+        some = tuple(labels or ("?", "??")) if task_kind.labelled else tuple(labels or ())
         asked = {"kind": kind, "template": text, "target_field": label_field, **options}
         spec = TaskSpec.parse({**asked, "labels": some, "words": {}})
         fields = spec.record_fields
         columns = _columns(spec.field_names, text_field)
         _must_not_read_targets(spec, columns, label_field)
-        cells = spec.cells(label_field, columns)
+        readers = spec.readers(label_field, columns)
         group = None if group_field in (None, OFF) else columns.get(group_field, group_field)
-        wanted = Wanted(fields, label_field, columns, cells, spec.allow_empty, group)
+        wanted = Wanted(fields, label_field, columns, readers, spec.allow_empty, group)
         given = _read(path, {"validation": validation, "test": test}, split_field, wanted)
-        if kind in LABELLED and labels is None:
-            several = columns_of(label_field) if kind == "multi-label" else ()
+        if task_kind.labelled and labels is None:
+            several = task_kind.target_columns(label_field)
             labels = several if len(several) > 1 else find_labels(given["train"], str(path), spec)
         spec = TaskSpec.parse({**asked, "labels": tuple(labels or ()), "words": dict(words or {})})
         return cls.from_records(
@@ -185,8 +184,8 @@ class Task:
                     expected="rows in every split",
                     hint="give more rows, another split seed, or a file for each split",
                 )
-        if spec.kind == "regression":
-            spec = standardised(spec, splits.train)
+        if decided := spec.task_kind.fitted(spec, splits.train):
+            spec = spec.model_copy(update=decided)
         return cls(spec, splits.train, splits.validation, splits.test, report)
 
 
@@ -203,7 +202,7 @@ def _read(
         target_field=wanted.target,
         split_field=split_field,
         columns=wanted.columns,
-        cells=wanted.cells,
+        readers=wanted.readers,
         optional=wanted.optional,
         group_field=wanted.group,
     )
@@ -222,7 +221,7 @@ def _read(
             fields=wanted.fields,
             target_field=wanted.target,
             columns=wanted.columns,
-            cells=wanted.cells,
+            readers=wanted.readers,
             optional=wanted.optional,
             group_field=wanted.group,
         )
@@ -240,8 +239,9 @@ def _warn_of_look_alikes(labels: Sequence[str]) -> None:
 
 def _warn_of_untrained(spec: TaskSpec, splits: Splits, limit: int | None) -> None:
     """Name the labels that no training row has: the model never sees them."""
-    if spec.kind not in LABELLED or not splits.train:
+    if not spec.labels or not splits.train:
         return
+    labels_of = spec.task_kind.labels_of
     seen = {label for r in splits.train if r.target for label in labels_of(spec, r.target)}
     unseen = [label for label in spec.labels if label not in seen]
     if not unseen:
@@ -276,42 +276,15 @@ def _with_group(record: Record, field: str) -> Record:
     return replace(record, group=record.fields[field])
 
 
-def standardised(spec: TaskSpec, train: Sequence[Record]) -> TaskSpec:
-    """A regression with its training targets' mean and standard deviation.
-
-    Raises:
-        DataError: targets that are all the same.
-    """
-    numbers = [float(record.target or 0.0) for record in train]
-    spread = pstdev(numbers)
-    if spread == 0:
-        raise DataError(
-            "the training targets are all the same",
-            where=train[0].source or None,
-            got=f"{numbers[0]:g} in {len(numbers)} rows",
-            expected="numbers that differ",
-        )
-    return spec.model_copy(update={"mean": fmean(numbers), "scale": spread})
-
-
-def find_labels(
-    records: Iterable[Record], where: str, spec: TaskSpec | None = None
-) -> tuple[str, ...]:
-    """The labels of the records, sorted; of tags "O" first.
-
-    Args:
-        spec: says how a target's labels are parted; by default it is one.
+def find_labels(records: Iterable[Record], where: str, spec: TaskSpec) -> tuple[str, ...]:
+    """The labels of the records, in their kind's order.
 
     Raises:
         ConfigError: fewer than two, or so many that they are texts.
     """
     given = [record.target for record in records if record.target is not None]
-    targets = set(given)
-    if spec is not None:
-        targets = {part for text in targets for part in labels_of(spec, text)}
-    labels = sorted(targets)
-    if spec is not None and spec.kind == "tagging" and OUTSIDE in targets:
-        labels = [OUTSIDE, *(label for label in labels if label != OUTSIDE)]
+    kind = spec.task_kind
+    labels = kind.sorted_labels(list({x for text in {*given} for x in kind.labels_of(spec, text)}))
     if len(labels) > MAX_LABELS:
         raise ConfigError(
             "too many different labels",
@@ -331,8 +304,7 @@ def find_labels(
             hint="name the label's column (--label-field), list the labels in the recipe "
             "(task.labels), or use the kind text-to-text",
         )
-    least = 1 if spec is not None and spec.kind == "multi-label" else 2
-    if len(labels) < least:
+    if len(labels) < kind.least_labels:
         raise ConfigError(
             "there is only one label" if labels else "there is no label",
             where=where,
@@ -347,7 +319,7 @@ def check_records(spec: TaskSpec, records: Iterable[Record]) -> None:
     template = spec.parsed
     for record in records:
         template.check(record.fields)
-        check_target(spec, record)
+        spec.task_kind.check_target(spec, record)
 
 
 def _must_not_read_targets(spec: TaskSpec, columns: Mapping[str, str], label_field: str) -> None:
@@ -358,9 +330,9 @@ def _must_not_read_targets(spec: TaskSpec, columns: Mapping[str, str], label_fie
     Raises:
         ConfigError: the template reads the target's column.
     """
-    targets = columns_of(label_field) if spec.kind == "multi-label" else (label_field,)
+    targets = spec.task_kind.target_columns(label_field)
     shown = [f for f in spec.field_names if columns.get(f, f) in targets]
-    if not shown or spec.kind == "text-to-text":
+    if not shown or spec.task_kind.target_may_be_shown:
         return
     raise ConfigError(
         "the template shows the answer",

@@ -16,7 +16,7 @@ from cuecard.errors import BackboneError, ConfigError, DataError
 from cuecard.evaluation.predict import check_task
 from cuecard.lazy import torch
 from cuecard.tasks import Task, TaskSpec, collate
-from cuecard.tasks.embedding import embed_rows, texts_of
+from cuecard.tasks.pooling import embed_rows, texts_of
 from cuecard.tasks.readers.tables import record_place
 from cuecard.training.budget.validation_plan import Looks, plan_looks
 from cuecard.training.capabilities import check_reads, check_slot, check_supported
@@ -180,7 +180,7 @@ def check_rows(
     words = _words(backbone, spec)
     _check_ids(backbone, (i for ids in words for i in ids), "the labels")
     longest = max(map(len, words), default=0)
-    whole = spec.headed or spec.kind == "embedding"  # no answer stands behind the input
+    whole = spec.mode in ("head", "vector")  # no answer follows the input
     train: list[Encoded] = []
     written: list[tuple[int, str]] = []
     for split in ("train", "validation", "test"):
@@ -194,7 +194,7 @@ def check_rows(
                 answer = max(longest, len(row.target), max(map(len, options), default=0))
                 for text in _texts(row, spec):
                     room.check(text, 0 if whole else answer, place, generated=False)
-                if spec.kind == "text-to-text" and split == "test":
+                if spec.mode == "text" and split == "test":
                     written.append((len(row.context), place))
             if split == "train":
                 train += rows
@@ -283,19 +283,18 @@ class _Room:
 
 def _texts(row: Encoded, spec: TaskSpec) -> list[int]:
     """The lengths of what is run on its own: the context, or both texts of a pair."""
-    if spec.kind != "embedding":
+    if spec.mode != "vector":
         return [len(row.context)]
     return [len(text.context) for text in texts_of(row) if text.context]
 
 
 def _words(backbone: Backbone, spec: TaskSpec) -> Sequence[Sequence[int]]:
     """The ids that are scored for the labels; empty for a task that labels' words do not answer."""
-    worded = spec.kind == "classification" and not spec.headed
-    return spec.label_words(backbone.tokenizer).asked if worded else ()
+    return spec.label_words(backbone.tokenizer).asked if spec.mode == "labels" else ()
 
 
 def _options(backbone: Backbone, spec: TaskSpec, record: Record) -> Sequence[Sequence[int]]:
-    chosen = spec.kind == "multiple-choice"
+    chosen = spec.mode == "options"
     return spec.option_words(record, backbone.tokenizer).asked if chosen else ()
 
 

@@ -36,7 +36,7 @@ class TrainConfig(BaseModel):
         loss: "tokens" is the cross-entropy of the target's tokens over the vocabulary, as in the
             paper; "labels" is the cross-entropy among the labels' scores, of more than 16 labels
             of several tokens among the row's own and 15 drawn ones (sampled softmax, see
-            `label_sample`); "head" is a trained head's own (see `head_loss`), for tasks with one;
+            `label_sample`); "head" is a head's own (`TaskKind.head_loss`), for tasks with one;
             "auto" takes "labels" where every label is one token, and "tokens" for other words.
         head_lr: the peak learning rate of a task's head, which starts from zeros.
         select: what chooses the best step on the validation rows. The loss sees how sure every

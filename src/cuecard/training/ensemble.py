@@ -83,7 +83,7 @@ def distil(
     """
     members = [member_of(teacher, backbone) for teacher in teachers]
     for member in members:
-        if member.spec.labels != task.spec.labels or task.spec.kind != "classification":
+        if member.spec.labels != task.spec.labels or not task.spec.task_kind.single_label:
             raise ConfigError(
                 "a teacher answers another question",
                 got=", ".join(member.spec.labels) or "texts",
@@ -103,7 +103,7 @@ def member_of(prompt: Prompt, backbone: Backbone) -> Member:
         ConfigError: it has a head.
     """
     check_backbone(prompt.manifest, backbone)
-    if prompt.spec.headed:
+    if prompt.spec.mode == "head":
         raise ConfigError(
             "prompts with a trained head do not make an ensemble",
             got=f"a {prompt.spec.kind} with a head",

@@ -1,4 +1,4 @@
-"""A head trained beside a prompt, and what it learns from."""
+"""A head trained beside a prompt."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from cuecard.lazy import functional, nn, torch
-from cuecard.tasks import TaskSpec
-from cuecard.types import Encoded, Head, Injection, Method, ParameterGroup
+from cuecard.lazy import nn, torch
+from cuecard.types import Head, Injection, Method, ParameterGroup
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,33 +67,3 @@ class Headed:
 def head_of(method: Method) -> Head | None:
     """A method's head; None for one without."""
     return method.head() if isinstance(method, Headed) else None
-
-
-def head_loss(spec: TaskSpec, rows: Sequence[Encoded], outputs: Tensor) -> Tensor:
-    """The summed loss of a head's outputs [N, K] at the rows' reads.
-
-    Classification and tags: cross-entropy over the labels, of each row or word. Labels of which
-    several hold: binary cross-entropy, the mean over the labels. A number: the squared error of the
-    standardised target. An answer's ends: the mean of both ends' cross-entropies over the tokens of
-    the row and "not here" (Devlin et al. 2019, arXiv:1810.04805, section 4.3).
-    """
-    outputs = outputs.float()
-    if spec.kind == "extractive-qa":
-        parts = torch.split(outputs, [len(row.at) for row in rows])
-        ends = [
-            functional.cross_entropy(part.T, _numbers(row.goal, outputs), reduction="sum") / 2
-            for part, row in zip(parts, rows, strict=True)
-        ]
-        return torch.stack(ends).sum()
-    if spec.kind in ("classification", "tagging"):
-        goals = [number for row in rows for number in row.goal]
-        return functional.cross_entropy(outputs, _numbers(goals, outputs), reduction="sum")
-    wanted = torch.tensor([row.goal for row in rows], device=outputs.device)
-    if spec.kind == "regression":
-        return functional.mse_loss(outputs, wanted, reduction="sum")
-    each = functional.binary_cross_entropy_with_logits(outputs, wanted, reduction="none")
-    return each.mean(1).sum()
-
-
-def _numbers(goals: Sequence[float], like: Tensor) -> Tensor:
-    return torch.tensor([int(goal) for goal in goals], device=like.device)

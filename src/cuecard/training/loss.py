@@ -10,12 +10,10 @@ from cuecard.errors import ConfigError
 from cuecard.lazy import functional, torch
 from cuecard.tasks import TaskSpec, collate
 from cuecard.tasks.batching import NO_TARGET, inside_of
-from cuecard.tasks.embedding import collate_texts, pooled, texts_of
 from cuecard.tasks.label_words import LabelWords, log_rest
+from cuecard.tasks.pooling import collate_texts, pooled, texts_of
 from cuecard.tasks.word_reads import WordReads, collate_words, layout_for
 from cuecard.training.config import LossKind
-from cuecard.training.contrast import contrastive_loss
-from cuecard.training.head import head_loss
 from cuecard.training.label_sample import Sample
 from cuecard.types import Backbone, Batch, Encoded, Head, Injection, Reads, Tokenizer
 
@@ -34,22 +32,23 @@ def resolve_loss(kind: LossKind, spec: TaskSpec, backbone: Backbone) -> Resolved
         ConfigError: "labels" for a task without label words, a loss of words for an embedding task,
             or a head's loss without a head, or another one with it.
     """
-    if spec.kind == "embedding":
+    mode = spec.mode
+    if mode == "vector":
         if kind != "auto":
             raise ConfigError(
                 "an embedding task has a loss of its own", where="loss", got=kind, expected="auto"
             )
         return "pairs"
-    if spec.headed or kind == "head":
-        if not spec.headed or kind not in ("auto", "head"):
+    if "head" in (mode, kind):
+        if mode != "head" or kind not in ("auto", "head"):
             raise ConfigError(
                 "the loss does not fit what answers",
                 where="loss",
-                got=f"{kind} for a {spec.kind} {'with' if spec.headed else 'without'} a head",
+                got=f"{kind} for a {spec.kind} {'with' if mode == 'head' else 'without'} a head",
                 expected="auto",
             )
         return "head"
-    if spec.kind != "classification":
+    if mode != "labels":
         if kind == "labels":
             raise ConfigError(
                 "the loss 'labels' compares a classification's labels",
@@ -100,7 +99,7 @@ def count_targets(kind: Resolved, spec: TaskSpec, rows: Sequence[Encoded]) -> in
     """What a batch's summed loss sums over: tokens and labels' ends, tagged words, or rows."""
     if kind == "tokens":
         return sum(len(row.target) + bool(row.barred) for row in rows)
-    return sum(len(row.at) for row in rows) if spec.kind == "tagging" else len(rows)
+    return spec.task_kind.count_goals(rows) if kind == "head" else len(rows)
 
 
 def batch_loss(
@@ -121,9 +120,10 @@ def batch_losses(backbone: Backbone, parts: Sequence[Part]) -> list[Tensor]:
     "tokens": sum over target tokens of -log p(token | context, prompt, earlier target tokens), and
     of not going on as another label (`LabelWords`). "labels": sum over rows of -log softmax over
     the labels' scores (of one token: their logits) at the gold label, of a sample of the labels if
-    one was drawn; with soft labels q, of KL(q || softmax) instead. "head": see `head_loss`; prompts
-    with a head make one pass together, those without another. "pairs": see `contrastive_loss`.
-    With teachers, which answer in words, at each read also lambda times `_distance`.
+    one was drawn; with soft labels q, of KL(q || softmax) instead. "head": `TaskKind.head_loss`;
+    prompts with a head make one pass together, those without another. "pairs":
+    `TaskKind.vector_loss`. With teachers, which answer in words, at each read also lambda times
+    `_distance`.
     """
     losses: dict[int, Tensor] = {}
     plain = [n for n, part in enumerate(parts) if part.head is None and part.teacher is None]
@@ -226,9 +226,11 @@ def _loss(part: Part, asked: _Asked, reads: Reads, tokenizer: Tokenizer) -> Tens
         return reads.nll(batch.target_ids).sum() - _log_ends(part.rows, batch, reads)
     if part.kind == "pairs":
         anchors, positives = pooled(batch, reads.states()).chunk(2)
-        return contrastive_loss(anchors, positives, [row.target for row in part.rows]).sum()
+        targets = [row.target for row in part.rows]
+        return part.spec.task_kind.vector_loss(anchors, positives, targets).sum()
     if part.head is not None:
-        return head_loss(part.spec, part.rows, part.head(reads.states()))
+        outputs = part.head(reads.states()).float()
+        return part.spec.task_kind.head_loss(part.spec, part.rows, outputs)
     scores = _label_scores(part, asked, reads, tokenizer)
     if part.soft is not None:
         wanted = torch.tensor([part.soft[row] for row in part.rows], device=scores.device)

@@ -171,11 +171,11 @@ def check_multitask(
     for name, task in tasks.items():
         if not name or name in (".", "..") or Path(name).name != name:
             raise ConfigError("a name that is no folder's", where="tasks", got=repr(name))
-        if task.spec.headed or task.spec.kind not in ("classification", "text-to-text"):
+        if task.spec.mode not in ("labels", "text"):
             raise ConfigError(
                 "a task that does not answer in words",
                 where=f"tasks, {name}",
-                got=f"{task.spec.kind}{' with a head' if task.spec.headed else ''}",
+                got=f"{task.spec.kind}{' with a head' if task.spec.mode == 'head' else ''}",
                 expected="a classification by label words, or text-to-text",
             )
         check_splits(task, name)

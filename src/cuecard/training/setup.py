@@ -43,13 +43,14 @@ def new_method(
         ConfigError: an init that this backbone or task cannot give.
     """
     made = method.build(init_context(backbone, spec, seed))
-    return Headed(made, spec.outputs, backbone.hidden_size, head_lr) if spec.headed else made
+    return (
+        Headed(made, spec.outputs, backbone.hidden_size, head_lr) if spec.mode == "head" else made
+    )
 
 
 def init_context(backbone: Backbone, spec: TaskSpec, seed: int) -> InitContext:
     """What a method may know of a task and a backbone when it makes its first parameters."""
     tokenizer = backbone.tokenizer
-    classification = spec.kind == "classification" and not spec.headed
 
     def encode(text: str) -> list[int]:
         return [
@@ -60,21 +61,9 @@ def init_context(backbone: Backbone, spec: TaskSpec, seed: int) -> InitContext:
         embeddings=backbone.embeddings,
         encode=encode,
         special_ids=frozenset(int(i) for i in getattr(tokenizer, "all_special_ids", ())),
-        labels=spec.continuations(tokenizer) if classification else (),
-        text=_about(spec),
+        labels=spec.continuations(tokenizer) if spec.mode == "labels" else (),
+        text=spec.task_kind.instruction(spec),
         generator=torch.Generator().manual_seed(seed),
         states=backbone.states,
         towers=backbone.tower_embeddings,
     )
-
-
-def _about(spec: TaskSpec) -> str:
-    fields = " and ".join(name.replace("_", " ") for name in spec.field_names)
-    if spec.kind == "embedding":
-        return f"Represent the {fields} to find the {spec.target_field.replace('_', ' ')}.\n\n"
-    if not spec.labels:
-        verb = "choose" if spec.kind == "multiple-choice" else "write"
-        return f"Read the {fields} and {verb} the {spec.target_field.replace('_', ' ')}.\n\n"
-    words = [spec.words.get(label, label) for label in spec.labels]
-    listed = f"{', '.join(words[:-1])} or {words[-1]}" if len(words) > 1 else words[0]
-    return f"Classify the {fields} as {listed}.\n\n"

@@ -399,7 +399,7 @@ def finish_run(
         log.tell("finished", folder=str(folder), digest=found.prompt.digest)
         return found
     best = Validation(loss=state.best_loss, accuracy=state.best_accuracy, prior=state.best_prior)
-    if best.accuracy is None and job.spec.kind == "classification":
+    if best.accuracy is None and job.spec.task_kind.single_label:
         best = _on_all_labels(job, task, trained, method.slot, state, log)
     prior = best.prior if job.config.calibrate else None
     test = None
@@ -507,7 +507,7 @@ def _log_end(log: RunLog, run: Run) -> None:
 
 def alarm_for(task: Task, best: Validation) -> str | None:
     """A prompt that answers no better than the most common label has not learnt the task."""
-    if best.accuracy is None or task.spec.kind != "classification":
+    if best.accuracy is None or not task.spec.task_kind.single_label:
         return None
     gold = [record.target for record in task.validation]
     majority = max(gold.count(label) for label in set(gold)) / len(gold)

@@ -198,7 +198,7 @@ def check_lora(
     injection = None if prompt is None else prompt.injection()
     lora = Lora(backbone, settings, injection, config.seed)
     trained: Method = lora
-    if spec.headed:
+    if spec.mode == "head":
         trained = Headed(lora, spec.outputs, backbone.hidden_size, config.head_lr)
         head = None if prompt is None else prompt.head()
         if head is not None:

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 from cuecard.evaluation.calibration import fitted_prior
 from cuecard.evaluation.embedding import nearest, pair_vectors
-from cuecard.evaluation.heads import fitted_thresholds, head_outputs
-from cuecard.evaluation.predict import NEGLIGIBLE, calibrate, head_answers, predict
+from cuecard.evaluation.heads import head_outputs
+from cuecard.evaluation.predict import NEGLIGIBLE, predict
 from cuecard.evaluation.word_scores import OnRows
 from cuecard.lazy import np, torch
 from cuecard.tasks import TaskSpec, ordered_batches
+from cuecard.tasks.predictions import calibrate
 from cuecard.training.config import Select
-from cuecard.training.contrast import contrastive_loss
-from cuecard.training.head import head_loss
 from cuecard.training.loss import batch_loss, count_targets
 from cuecard.types import Backbone, Head, Injection, Prediction, Record, Slot
 
@@ -74,9 +73,9 @@ def validate(
     """
     if head is not None:
         return _validate_head(backbone, spec, records, injection, slot, head, calibrated)
-    if spec.kind == "text-to-text" or brief:
+    if spec.mode == "text" or brief:
         return Validation(loss=_token_loss(backbone, spec, records, injection, slot))
-    if spec.kind == "embedding":
+    if spec.mode == "vector":
         return _of_pairs(backbone, spec, records, injection, slot)
     predictions = predict(
         backbone,
@@ -92,7 +91,7 @@ def validate(
     pairs = list(zip(predictions, gold, strict=True))
     nll = [-math.log(max(p.probabilities[label], 1e-12)) for p, label in pairs]
     loss = math.fsum(nll) / len(nll)
-    prior = fitted_prior(predictions, gold) if spec.kind == "classification" else None
+    prior = fitted_prior(predictions, gold) if spec.task_kind.single_label else None
     return _answered(loss, predictions, gold, prior, calibrated)
 
 
@@ -127,14 +126,12 @@ def _validate_head(
     """Loss and answers from one pass over the rows."""
     each = [row for r in records for row in spec.encode_all(r, backbone.tokenizer, slot)]
     outputs = head_outputs(backbone, each, injection, head, batch_rows=_ROWS)
-    whole = torch.from_numpy(np.concatenate(outputs))
-    loss = float(head_loss(spec, each, whole)) / count_targets("head", spec, each)
-    if spec.kind == "multi-label":
-        gold = [row.goal for row in each]
-        return Validation(loss, prior=fitted_thresholds(spec, np.concatenate(outputs), gold))
-    if spec.kind != "classification":
-        return Validation(loss)
-    predictions = head_answers(spec, records, outputs, backbone.tokenizer)
+    kind, whole = spec.task_kind, np.concatenate(outputs)
+    total = kind.head_loss(spec, each, torch.from_numpy(whole).float())
+    loss = float(total) / count_targets("head", spec, each)
+    if not kind.single_label:
+        return Validation(loss, prior=kind.thresholds(spec, whole, [row.goal for row in each]))
+    predictions = kind.head_answers(spec, records, outputs, backbone.tokenizer)
     labels = [record.target or "" for record in records]
     return _answered(loss, predictions, labels, fitted_prior(predictions, labels), calibrated)
 
@@ -149,7 +146,7 @@ def _of_pairs(
     gold = [record.target or "" for record in records]
     pairs = pair_vectors(backbone, spec, records, injection, slot=slot, batch_rows=_ROWS)
     found = [p.answer == text for p, text in zip(nearest(records, *pairs), gold, strict=True)]
-    loss = contrastive_loss(*pairs, gold)
+    loss = spec.task_kind.vector_loss(*pairs, gold)
     return Validation(loss=float(loss.double().mean()), accuracy=sum(found) / len(found))
 
 

@@ -13,7 +13,7 @@ from cuecard.artifacts import Prompt, check_backbone
 from cuecard.engine.protocol import Embedding, Finished, Generation, Guide, Held, Scoring, Token
 from cuecard.errors import BackboneError
 from cuecard.tasks.batching import collate
-from cuecard.tasks.embedding import embed_rows
+from cuecard.tasks.pooling import embed_rows
 from cuecard.types import Encoded
 
 

@@ -70,8 +70,8 @@ def _head(prompt: Prompt) -> list[tuple[str, str]]:
     if head is None:
         return []
     outputs, width = head.weight.shape
-    scale = f", times {spec.scale:.6g} plus {spec.mean:.6g}" if spec.kind == "regression" else ""
-    return [("head", f"{prompt.manifest.head}, {outputs} outputs of {width}{scale}")]
+    note = spec.task_kind.head_note(spec)
+    return [("head", f"{prompt.manifest.head}, {outputs} outputs of {width}{note}")]
 
 
 def _size(prompt: Prompt) -> str:

@@ -25,7 +25,9 @@ def print_outcome(outcome: Outcome, out: Console) -> None:
             say(out, note)
     elif run.test is not None:
         say(out, in_words(run.test, "test rows"))
-        if few := few_rows(len(run.test.records), outcome.task.spec.kind):
+        if few := few_rows(
+            len(run.test.records), right_or_wrong=outcome.task.spec.task_kind.right_or_wrong
+        ):
             say(out, f"Note: {few}")
     else:
         seen = run.validation

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cuecard.tasks import TaskSpec
 
-_OPTIONS = '["one answer", "another answer"]'
-
 
 def command_line(*words: str | Path) -> str:
     """A command for a shell, each word quoted where it has to be."""
@@ -33,8 +31,7 @@ def _inputs(spec: TaskSpec) -> list[str]:
         return ["some text"]
     words: list[str] = []
     for name in asked:
-        is_options = name == "options" and spec.kind == "multiple-choice"
-        words += ["--field", f"{name}={_OPTIONS if is_options else f'some {name}'}"]
+        words += ["--field", f"{name}={spec.task_kind.example(name)}"]
     return words
 
 

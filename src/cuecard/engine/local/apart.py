@@ -23,7 +23,7 @@ from cuecard.engine.local.settings import LocalSettings
 from cuecard.engine.protocol import Finished, Held, Token
 from cuecard.errors import CuecardError, EngineError
 from cuecard.tasks.batching import collate
-from cuecard.tasks.embedding import embed_parts
+from cuecard.tasks.pooling import embed_parts
 from cuecard.types import Backbone, Batch, Encoded, Injection, Reads
 
 _ROWS = 16

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 
 from cuecard.engine.protocol import Engine, Scoring
-from cuecard.evaluation.predict import as_predictions, calibrate
 from cuecard.serving.api.contexts import check_size, fields_of, off_the_loop, task_row
 from cuecard.serving.http.context import Visit
 from cuecard.serving.http.limits import Limits
@@ -18,6 +17,7 @@ from cuecard.serving.protocol.answers import Classification, Classified, TextsUs
 from cuecard.serving.protocol.errors import Refusal, bad_request, by_head, by_vectors
 from cuecard.serving.protocol.requests import ClassifyRequest
 from cuecard.tasks.label_words import LabelWords
+from cuecard.tasks.predictions import as_predictions, calibrate
 from cuecard.types import Encoded, Prediction
 
 
@@ -125,11 +125,11 @@ def check_length(engine: Engine, served: Served | None, row: Encoded, more: int)
 
 
 def _labelling(model: str, served: Served | None) -> Served:
-    if served is not None and served.spec.headed:
+    if served is not None and served.spec.mode == "head":
         raise by_head(model)
-    if served is not None and served.spec.kind == "embedding":
+    if served is not None and served.spec.mode == "vector":
         raise by_vectors(model)
-    if served is None or served.spec.kind != "classification":
+    if served is None or served.spec.mode != "labels":
         raise bad_request(f"The model '{model}' has no labels.", "model", "unsupported")
     return served
 

@@ -70,7 +70,7 @@ def _check_model(service: Service, request: EmbeddingRequest, served: Served | N
             "model",
             "unsupported",
         )
-    if served is not None and served.spec.kind != "embedding":
+    if served is not None and served.spec.mode != "vector":
         raise bad_request(
             f"The model '{request.model}' is for {served.spec.kind} and gives no embeddings.",
             "model",

@@ -64,7 +64,7 @@ class Service:
         Raises:
             Refusal: what cannot be answered.
         """
-        if served is not None and served.spec.kind == "embedding":
+        if served is not None and served.spec.mode == "vector":
             raise by_vectors(request.model)
         if labels(served, request):
             _check_label(request)

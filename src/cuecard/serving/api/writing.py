@@ -103,7 +103,7 @@ def plan(
         Refusal: more tokens than are given, or than the backbone has room for, or a prompt with a
             trained head.
     """
-    if served is not None and served.spec.headed:
+    if served is not None and served.spec.mode == "head":
         raise by_head(request.model)
     if labels(served, request):
         return Job(served, row)
@@ -135,7 +135,7 @@ def plan(
 
 def labels(served: Served | None, request: Generating) -> bool:
     """Whether a request is answered by a task's label."""
-    return served is not None and not request.raw and served.spec.kind == "classification"
+    return served is not None and not request.raw and served.spec.mode == "labels"
 
 
 def longest(engine: Engine, job: Job) -> int:

@@ -18,7 +18,7 @@ NamesOf = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class ColumnReader:
     """How a field or a target is made of a row.
 
     Attributes:
@@ -36,7 +36,7 @@ def columns_of(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def labels_cell(column: str, separator: str) -> Cell:
+def labels_column(column: str, separator: str) -> ColumnReader:
     """Labels as a list, as a text with separators, or as one column of 0 and 1 per label."""
     columns = columns_of(column)
 
@@ -55,10 +55,10 @@ def labels_cell(column: str, separator: str) -> Cell:
                 raise _wrong("a label that cannot be told apart", place, label, "labels with text")
         return separator.join(sorted(set(labels)))
 
-    return Cell(columns, flags) if len(columns) > 1 else Cell((column,), listed)
+    return ColumnReader(columns, flags) if len(columns) > 1 else ColumnReader((column,), listed)
 
 
-def number_cell(column: str) -> Cell:
+def number_column(column: str) -> ColumnReader:
     """A finite number."""
 
     def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
@@ -72,20 +72,20 @@ def number_cell(column: str) -> Cell:
             raise _wrong("a target that is no number", place, value, "a finite number such as 3.5")
         return repr(number)
 
-    return Cell((column,), read)
+    return ColumnReader((column,), read)
 
 
-def words_cell(column: str) -> Cell:
+def words_column(column: str) -> ColumnReader:
     """A list of words, or a text with a space between any two."""
 
     def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
         place = f"{where}, column {column!r}"
         return " ".join(_words(values[column], None, place, "a word"))
 
-    return Cell((column,), read)
+    return ColumnReader((column,), read)
 
 
-def tags_cell(column: str, words: str) -> Cell:
+def tags_column(column: str, words: str) -> ColumnReader:
     """A tag per word: a list of texts or class numbers, or a text with spaces between."""
 
     def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
@@ -96,10 +96,10 @@ def tags_cell(column: str, words: str) -> Cell:
             raise _wrong("tags that do not fit the words", place, len(tags), f"{count} tags")
         return " ".join(tags)
 
-    return Cell((column, words), read)
+    return ColumnReader((column, words), read)
 
 
-def answers_cell(column: str, context: str) -> Cell:
+def answers_column(column: str, context: str) -> ColumnReader:
     """Answers that stand in a context: {"text": [...], "answer_start": [...]}, texts, or one."""
 
     def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
@@ -111,10 +111,10 @@ def answers_cell(column: str, context: str) -> Cell:
             raise _wrong("a question without an answer", place, "no answer", "one or more")
         return answers_text(found)
 
-    return Cell((column, context), read)
+    return ColumnReader((column, context), read)
 
 
-def options_cell(column: str) -> Cell:
+def options_column(column: str) -> ColumnReader:
     """Options as a list, or as one column per option, of which some may be empty."""
     columns = columns_of(column)
 
@@ -131,10 +131,10 @@ def options_cell(column: str) -> Cell:
             )
         return json.dumps(options, ensure_ascii=False)
 
-    return Cell(columns, read)
+    return ColumnReader(columns, read)
 
 
-def choice_cell(column: str, options: Cell) -> Cell:
+def choice_column(column: str, options: ColumnReader) -> ColumnReader:
     """The right option: its text, its column's name, or its number counted from 0."""
 
     def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
@@ -151,7 +151,7 @@ def choice_cell(column: str, options: Cell) -> Cell:
         expected = f"one of {', '.join(map(repr, given))}, or 0 to {len(given) - 1}"
         raise _wrong("an answer that is none of the options", place, value, expected)
 
-    return Cell((column, *options.columns), read)
+    return ColumnReader((column, *options.columns), read)
 
 
 def options_of(text: str) -> list[str]:

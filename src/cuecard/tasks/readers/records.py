@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cuecard.errors import DataError, DataWarning
-from cuecard.tasks.readers.columns import Cell
+from cuecard.tasks.readers.columns import ColumnReader
 from cuecard.tasks.readers.conll_files import read_conll
 from cuecard.tasks.readers.dataset_sets import (
     is_unlabelled,
@@ -59,7 +59,7 @@ def read_records(
     split: str | None = None,
     limit: int | None = None,
     columns: Mapping[str, str] | None = None,
-    cells: Mapping[str, Cell] | None = None,
+    readers: Mapping[str, ColumnReader] | None = None,
     optional: Collection[str] = (),
     group_field: str | None = None,
 ) -> list[Record]:
@@ -73,14 +73,14 @@ def read_records(
         split: which part of a folder or hub set; needed where there is more than one.
         limit: read the first so many rows.
         columns: field -> the column it is read from, where that is not its own name.
-        cells: field, or TARGET -> how it is read, where it is no plain text.
+        readers: field, or TARGET -> how it is read, where it is no plain text.
         optional: fields that may be empty or absent in a row.
         group_field: the column of the records' groups.
 
     Raises:
         DataError: nothing there, a wrong column, or a row that cannot be used, with its number.
     """
-    wanted = Wanted(fields, target_field, columns or {}, cells or {}, optional, group_field)
+    wanted = Wanted(fields, target_field, columns or {}, readers or {}, optional, group_field)
     table = _file_table(source, wanted)
     if table is not None:
         if split is not None:
@@ -106,7 +106,7 @@ def read_splits(
     target_field: str | None,
     split_field: str | None = None,
     columns: Mapping[str, str] | None = None,
-    cells: Mapping[str, Cell] | None = None,
+    readers: Mapping[str, ColumnReader] | None = None,
     optional: Collection[str] = (),
     group_field: str | None = None,
 ) -> dict[Split, list[Record]]:
@@ -119,7 +119,7 @@ def read_splits(
     Raises:
         DataError: as `read_records`; also a split's name that is unknown, or no training rows.
     """
-    wanted = Wanted(fields, target_field, columns or {}, cells or {}, optional, group_field)
+    wanted = Wanted(fields, target_field, columns or {}, readers or {}, optional, group_field)
     table = _file_table(source, wanted if split_field is None else _with(wanted, split_field))
     if table is not None:
         if split_field is None:
@@ -136,7 +136,7 @@ def read_splits(
     left: list[str] = []
     for name, part in parts.items():
         known = _SPLIT_NAMES.get(name.lower())
-        plain = None if TARGET in wanted.cells else target_field
+        plain = None if TARGET in wanted.readers else target_field
         if known is None:
             reason = "its name is not a split's"
         elif known in found:

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from cuecard.errors import DataError
-from cuecard.tasks.readers.columns import Cell
+from cuecard.tasks.readers.columns import ColumnReader
 from cuecard.tasks.similar import nearest
 from cuecard.types import Record
 
@@ -44,7 +44,7 @@ class Wanted:
         fields: the record's fields.
         target: the column of the label; None to leave the labels unread.
         columns: field -> the column it is read from, where that is not its own name.
-        cells: field, or TARGET -> how it is read, where it is no plain text.
+        readers: field, or TARGET -> how it is read, where it is no plain text.
         optional: fields that may be empty or absent in a row; their text is then "".
         group: the column of the record's group; None for none.
     """
@@ -52,7 +52,7 @@ class Wanted:
     fields: Sequence[str]
     target: str | None
     columns: Mapping[str, str] = field(default_factory=dict)
-    cells: Mapping[str, Cell] = field(default_factory=dict)
+    readers: Mapping[str, ColumnReader] = field(default_factory=dict)
     optional: Collection[str] = ()
     group: str | None = None
 
@@ -64,7 +64,9 @@ class Wanted:
     def needed(self) -> tuple[str, ...]:
         """All columns to read, each once."""
         asked = [*self.fields, TARGET] if self.target is not None else self.fields
-        columns = [self.cells[n].columns if n in self.cells else (self._plain(n),) for n in asked]
+        columns = [
+            self.readers[n].columns if n in self.readers else (self._plain(n),) for n in asked
+        ]
         group = () if self.group is None else (self.group,)
         return tuple(dict.fromkeys(column for some in [*columns, group] for column in some))
 
@@ -157,17 +159,17 @@ def _records(table: Table, wanted: Wanted) -> Iterator[Record]:
         if table.columns is None:
             absent = {wanted.column(name) for name in wanted.optional} - values.keys()
             require_columns([c for c in wanted.needed if c not in absent], values, where)
-        cells, names = wanted.cells, table.class_names
+        readers, names = wanted.readers, table.class_names
         fields = {
-            name: cells[name].read(values, names, where)
-            if name in cells
+            name: readers[name].read(values, names, where)
+            if name in readers
             else _field(values, name, wanted, where)
             for name in wanted.fields
         }
         _refuse_all_empty(fields, where)
         target = None
-        if wanted.target is not None and TARGET in cells:
-            target = cells[TARGET].read(values, names, where)
+        if wanted.target is not None and TARGET in readers:
+            target = readers[TARGET].read(values, names, where)
         elif wanted.target is not None:
             target = _target(table, values, wanted.target, where)
         group = "" if wanted.group is None else as_text(values[wanted.group], where) or ""

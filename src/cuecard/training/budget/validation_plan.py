@@ -83,7 +83,7 @@ def training_tokens(rows: Sequence[Encoded], config: TrainConfig, prompt_length:
 
 def label_tokens(backbone: Backbone, task: Task) -> int:
     """Tokens of all labels behind one context, what they begin with counted once."""
-    if task.spec.kind != "classification" or task.spec.headed:
+    if task.spec.mode != "labels":
         return 0
     return len(WordTree.of(task.spec.label_words(backbone.tokenizer).asked).tokens)
 

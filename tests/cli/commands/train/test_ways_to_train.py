@@ -109,7 +109,7 @@ def test_a_kind_in_a_way(
     if way != "lora":
         assert (run / "report.json").is_file() and "trained: prompt-tuning" in done.out
     prompt = Prompt.load(run / "prompt")
-    assert (prompt.head() is not None) is prompt.spec.headed
+    assert (prompt.head() is not None) is (prompt.spec.mode == "head")
     assert prompt.spec.kind == flags["--kind"]
     scored = cuecard("eval", run, flags["data"], "--json")
     assert scored.code == 0, scored.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
+import click
 import typer
 
 from cuecard.cli.options import (
@@ -18,7 +19,7 @@ from cuecard.cli.options import (
 )
 from cuecard.cli.views.console import Json, print_json
 from cuecard.errors import ConfigError
-from cuecard.tasks.kinds import Kind
+from cuecard.tasks.kinds import KINDS
 
 
 def import_prompt(
@@ -60,7 +61,9 @@ def import_prompt(
             show_default=False,
         ),
     ] = None,
-    kind: Annotated[Kind, typer.Option(help="What it answers with.")] = "classification",
+    kind: Annotated[
+        str, typer.Option(help="What it answers with.", click_type=click.Choice(list(KINDS)))
+    ] = "classification",
     chat: Annotated[
         bool, typer.Option("--chat", help="The template is a message in the chat format.")
     ] = False,

@@ -173,15 +173,16 @@ def _evaluate(
     from cuecard.evaluation import batch_prior, calibrate, content_free_prior, score_predictions
 
     spec, prior = bound.spec, bound.prior
-    fitted = calibration == "saved" and spec.kind == "multi-label"
-    if calibration == "content-free" and spec.headed:
+    kind = spec.task_kind
+    fitted = calibration == "saved" and kind.has_thresholds
+    if calibration == "content-free" and spec.mode == "head":
         raise ConfigError(
             "a head is not calibrated on inputs without content",
             where="--calibrate",
             got=calibration,
             expected="saved, batch or none",
         )
-    if calibration != "none" and spec.kind != "classification" and not fitted:
+    if calibration != "none" and not kind.single_label and not fitted:
         raise ConfigError(
             "only labels can be calibrated",
             where="--calibrate",

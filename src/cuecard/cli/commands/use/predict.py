@@ -118,7 +118,7 @@ def predict(
             adapter=adapter,
             progress=progress,
         )
-    if spec.kind == "embedding":
+    if spec.mode == "vector":
         _embed(bound, records, batch_rows, predictions_out, as_json)
         return
     with rows_progress("Answering", len(records), json=as_json, least=_FEW) as more:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from cuecard.training.contrast import TEMPERATURE, contrastive_loss
+from cuecard.tasks.kinds.embedding import TEMPERATURE, contrastive_loss
 
 
 def vectors(count: int, seed: int) -> torch.Tensor:

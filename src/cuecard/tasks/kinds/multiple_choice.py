@@ -1,0 +1,138 @@
+"""The likeliest of a record's own options."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cuecard.lazy import np
+from cuecard.metrics.answers import correctness
+from cuecard.metrics.scored import Scored
+from cuecard.tasks.bound import BoundTask
+from cuecard.tasks.kinds.base import Baseline, TaskKind, no_training_rows, unknown_label
+from cuecard.tasks.label_words import LabelWords
+from cuecard.tasks.predictions import as_predictions
+from cuecard.tasks.readers.columns import ColumnReader, choice_column, options_column, options_of
+from cuecard.tasks.readers.tables import TARGET
+from cuecard.tasks.settings import TaskSettings
+from cuecard.tasks.text_features import fitted_words, text_of
+from cuecard.types import Prediction, Record
+
+OPTIONS = "options"
+"""The field of a record that holds its options."""
+
+_LEAST = 1e-12
+
+
+class ChoiceSettings(BaseModel):
+    """
+    Attributes:
+        options_field: the column of the options, or one column each, separated by commas.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    options_field: str = Field(default="options", exclude_if=lambda x: x == "options")
+
+
+class MultipleChoice(TaskKind[ChoiceSettings]):
+    """One of a record's own options."""
+
+    name = "multiple-choice"
+    about = "one of a record's own options"
+    settings = ChoiceSettings
+    template = "{question}\nAnswer:"
+    second = "accuracy"
+    headings = ("accuracy", "accuracy")
+    mode = "options"
+    right_or_wrong = True
+    verb = "choose"
+
+    def record_fields(self, spec: TaskSettings) -> tuple[str, ...]:
+        """The template's fields, and the options."""
+        return (*spec.field_names, OPTIONS)
+
+    def columns(
+        self, spec: TaskSettings, target: str | None, named: Mapping[str, str]
+    ) -> dict[str, ColumnReader]:
+        """Options as a list or a column each; the right one by its text, column or number."""
+        options = options_column(self.own(spec).options_field)
+        found = {OPTIONS: options}
+        return found if target is None else {**found, TARGET: choice_column(target, options)}
+
+    def check_target(self, spec: TaskSettings, record: Record) -> None:
+        """Refuse an answer that is none of the record's options."""
+        super().check_target(spec, record)
+        given = options_of(record.fields[OPTIONS])
+        if record.target is not None and record.target not in given:
+            raise unknown_label(record, record.target, given)
+
+    def target_ids(self, spec: TaskSettings, record: Record, bound: BoundTask) -> tuple[int, ...]:
+        """The right option's ids."""
+        return bound.option(record.target or "")
+
+    def barred(self, spec: TaskSettings, record: Record, bound: BoundTask) -> tuple[int, ...]:
+        """The tokens that would make the target another option."""
+        words = option_words(spec, record, bound)
+        pairs = zip(options_of(record.fields[OPTIONS]), words.barred, strict=True)
+        return dict(pairs).get(record.target or "", ())
+
+    def score(
+        self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
+    ) -> Scored:
+        """Accuracy."""
+        return Scored.of({"accuracy": correctness(gold, [p.answer for p in predictions])})
+
+    def baselines(
+        self, spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
+    ) -> Iterator[Baseline]:
+        """The place where the right option was most often, and the option most like the text."""
+        place, like = "the commonest place", "the option most like the text (TF-IDF)"
+        yield Baseline("baseline", place, place, lambda: self._place(train, test))
+        yield Baseline("overlap", like, like, lambda: match_options(spec, train, test))
+
+    def _place(self, train: Sequence[Record], test: Sequence[Record]) -> list[Prediction]:
+        if not train:
+            raise no_training_rows(self.name)
+        places = Counter(options_of(r.fields[OPTIONS]).index(r.target or "") for r in train)
+        place = min(places, key=lambda at: (-places[at], at))
+        each = [options_of(record.fields[OPTIONS]) for record in test]
+        given = [options[min(place, len(options) - 1)] for options in each]
+        return [Prediction(i, answer, {}, {}) for i, answer in enumerate(given)]
+
+    def example(self, field: str) -> str:
+        """A list of options."""
+        return '["one answer", "another answer"]' if field == OPTIONS else super().example(field)
+
+
+def option_words(spec: TaskSettings, record: Record, bound: BoundTask) -> LabelWords:
+    """The token ids of a record's options, and how they are scored."""
+    ids = [bound.option(option) for option in options_of(record.fields[OPTIONS])]
+    return LabelWords.of(ids, exclusive=spec.prefix_labels != "inclusive")
+
+
+def match_options(
+    spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
+) -> list[Prediction]:
+    """The option whose TF-IDF vector has the largest cosine with the text's.
+
+    Raises:
+        ConfigError: training rows without a word.
+    """
+    known = [text_of(spec, r) for r in train] + [
+        option for r in train for option in options_of(r.fields[OPTIONS])
+    ]
+    words = fitted_words(known)
+    predictions = []
+    for index, record in enumerate(test):
+        options = options_of(record.fields[OPTIONS])
+        cosines = (words.transform(options) @ words.transform([text_of(spec, record)]).T).toarray()
+        (one,) = as_predictions(np.log(np.maximum(cosines.T, _LEAST)), options)
+        predictions.append(replace(one, index=index))
+    return predictions
+
+
+MULTIPLE_CHOICE = MultipleChoice()

@@ -1,0 +1,54 @@
+"""A text in, a text out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cuecard.metrics.answers import text_metrics
+from cuecard.metrics.scored import Scored
+from cuecard.tasks.bound import BoundTask
+from cuecard.tasks.kinds.base import Baseline, HandWritten, TaskKind
+from cuecard.tasks.kinds.classification import most_common
+from cuecard.tasks.settings import NoSettings, TaskSettings
+from cuecard.types import Prediction, Record
+
+
+class TextToText(TaskKind[NoSettings]):
+    """A text that the model generates."""
+
+    name = "text-to-text"
+    about = "a text that the model generates"
+    template = "{text}\nAnswer:"
+    metric = "exact_match"
+    second = "token_f1"
+    headings = ("ROUGE-L", "token F1")
+    mode = "text"
+    target_may_be_shown = True
+    # Texts that say the same in other words would all count as wrong by the exact match. An answer
+    # takes many passes: few rows.
+    hand_written = HandWritten("rouge_l", 48, (8, 16))
+
+    def target_ids(self, spec: TaskSettings, record: Record, bound: BoundTask) -> tuple[int, ...]:
+        """The text's ids and the end token."""
+        return bound.text(record.target or "")
+
+    def barred(self, spec: TaskSettings, record: Record, bound: BoundTask) -> tuple[int, ...]:
+        """None: a text is no label."""
+        return ()
+
+    def score(
+        self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
+    ) -> Scored:
+        """Exact match, token F1 and ROUGE-L."""
+        means, vectors = text_metrics(gold, [prediction.answer for prediction in predictions])
+        return Scored(means, vectors)
+
+    def baselines(
+        self, spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
+    ) -> Iterator[Baseline]:
+        """The most common text."""
+        name = "most common text"
+        yield Baseline("majority", name, f"the {name}", lambda: most_common(spec, train, len(test)))
+
+
+TEXT_TO_TEXT = TextToText()
