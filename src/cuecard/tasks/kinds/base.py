@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from cuecard.errors import ConfigError, DataError
 from cuecard.lazy import functional, np, torch
-from cuecard.metrics.scored import Scored
+from cuecard.metrics.values import MetricValues
 from cuecard.tasks.bound import BoundTask, bind
 from cuecard.tasks.predictions import Floats, as_predictions, calibrate
 from cuecard.tasks.readers.columns import ColumnReader
@@ -318,7 +318,7 @@ class TaskKind(Generic[S]):
 
     def score(
         self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
-    ) -> Scored:
+    ) -> MetricValues:
         """The metrics of predictions against the records' targets."""
         raise NotImplementedError(f"{type(self).__name__} does not say how answers are scored")
 

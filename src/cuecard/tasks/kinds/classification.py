@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from cuecard.errors import ConfigError
 from cuecard.lazy import np
 from cuecard.metrics.answers import classification_metrics, correctness, label_counts
-from cuecard.metrics.scored import Scored
 from cuecard.metrics.statistics import macro_f1
+from cuecard.metrics.values import MetricValues
 from cuecard.tasks.kinds.base import Baseline, HandWritten, TaskKind
 from cuecard.tasks.settings import NoSettings, TaskSettings
 from cuecard.types import Prediction, Record
 
 
-class Classification(TaskKind[NoSettings]):
+class ClassificationKind(TaskKind[NoSettings]):
     """One of several labels."""
 
     name = "classification"
@@ -29,10 +29,10 @@ class Classification(TaskKind[NoSettings]):
 
     def score(
         self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
-    ) -> Scored:
+    ) -> MetricValues:
         """Accuracy, macro-F1, calibration error and the confusion matrix."""
         answers = [prediction.answer for prediction in predictions]
-        return Scored(
+        return MetricValues(
             classification_metrics(gold, predictions, spec.labels),
             {"accuracy": correctness(gold, answers)},
             {"macro_f1": macro_f1(*label_counts(gold, answers, spec.labels))},
@@ -64,4 +64,4 @@ def most_common(spec: TaskSettings, train: Sequence[Record], count: int) -> list
     return [Prediction(index, answer, scores, shares) for index in range(count)]
 
 
-CLASSIFICATION = Classification()
+CLASSIFICATION = ClassificationKind()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cuecard.lazy import functional, torch
 from cuecard.metrics.answers import retrieval_metrics
-from cuecard.metrics.scored import Scored
+from cuecard.metrics.values import MetricValues
 from cuecard.tasks.bound import BoundTask
 from cuecard.tasks.kinds.base import Baseline, TaskKind
 from cuecard.tasks.settings import NoSettings, TaskSettings, contradiction
@@ -23,7 +23,7 @@ FOUND = 10
 """How many of the nearest texts an answer names."""
 
 
-class Embedding(TaskKind[NoSettings]):
+class EmbeddingKind(TaskKind[NoSettings]):
     """A text as a vector."""
 
     name = "embedding"
@@ -53,9 +53,9 @@ class Embedding(TaskKind[NoSettings]):
 
     def score(
         self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
-    ) -> Scored:
+    ) -> MetricValues:
         """Whether the right text is the nearest, or among the nearest."""
-        return Scored(*retrieval_metrics(gold, predictions))
+        return MetricValues(*retrieval_metrics(gold, predictions))
 
     def baselines(
         self, spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
@@ -129,4 +129,4 @@ def match_pairs(
     return ranked(targets, torch.from_numpy(cosines))
 
 
-EMBEDDING = Embedding()
+EMBEDDING = EmbeddingKind()

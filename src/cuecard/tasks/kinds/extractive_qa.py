@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cuecard.lazy import functional, np, torch
 from cuecard.metrics.answers import exact_match, token_f1
-from cuecard.metrics.scored import Scored
+from cuecard.metrics.values import MetricValues
 from cuecard.tasks.bound import BoundTask, bind
 from cuecard.tasks.encoding import Around
 from cuecard.tasks.kinds.base import Baseline, TaskKind, check_read_field, no_training_rows
@@ -27,7 +27,7 @@ CONTEXT = "context"
 ANSWER_TOKENS = 30
 
 
-class ExtractiveQa(TaskKind[NoSettings]):
+class ExtractiveQaKind(TaskKind[NoSettings]):
     """An answer that stands in a context."""
 
     name = "extractive-qa"
@@ -148,11 +148,11 @@ class ExtractiveQa(TaskKind[NoSettings]):
 
     def score(
         self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
-    ) -> Scored:
+    ) -> MetricValues:
         """SQuAD's: the best over a question's answers (Rajpurkar et al. 2016, arXiv:1606.05250)."""
         known = [[text for text, _ in answers_of(target)] for target in gold]
         said = [prediction.answer for prediction in predictions]
-        return Scored.of(
+        return MetricValues.of(
             {
                 name: np.asarray(
                     [
@@ -193,4 +193,4 @@ def _best_span(starts: Floats, ends: Floats) -> tuple[float, int, int]:
     return float(sums[start, end]), int(start), int(end)
 
 
-EXTRACTIVE_QA = ExtractiveQa()
+EXTRACTIVE_QA = ExtractiveQaKind()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from cuecard.lazy import functional, np, torch
-from cuecard.metrics.scored import Scored, of_counts
 from cuecard.metrics.statistics import f1_of, macro_f1, micro_f1
+from cuecard.metrics.values import MetricValues, of_counts
 from cuecard.tasks.kinds.base import (
     Baseline,
     TaskKind,
@@ -39,7 +39,7 @@ class MultiLabelSettings(BaseModel):
     separator: str = Field(default=",", min_length=1, exclude_if=lambda x: x == ",")
 
 
-class MultiLabel(TaskKind[MultiLabelSettings]):
+class MultiLabelKind(TaskKind[MultiLabelSettings]):
     """Any number of several labels."""
 
     name = "multi-label"
@@ -128,7 +128,7 @@ class MultiLabel(TaskKind[MultiLabelSettings]):
 
     def score(
         self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
-    ) -> Scored:
+    ) -> MetricValues:
         """Micro- and macro-F1, each label's own, and the share of rows with all of them right."""
         true = self._held(spec, gold)
         said = self._held(spec, [prediction.answer for prediction in predictions])
@@ -140,7 +140,7 @@ class MultiLabel(TaskKind[MultiLabelSettings]):
         }
         exact = np.asarray((true == said).all(1), dtype=np.float64)
         f1 = {"micro_f1": micro_f1(hits, said, true), "macro_f1": macro_f1(hits, said, true)}
-        return Scored.of({"exact_match": exact}, f1, per_class=each)
+        return MetricValues.of({"exact_match": exact}, f1, per_class=each)
 
     def baselines(
         self, spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
@@ -172,4 +172,4 @@ def sigmoid(values: Floats) -> Floats:
     return np.asarray(np.exp(-np.logaddexp(0.0, -values)))
 
 
-MULTI_LABEL = MultiLabel()
+MULTI_LABEL = MultiLabelKind()

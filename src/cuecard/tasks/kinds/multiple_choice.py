@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cuecard.lazy import np
 from cuecard.metrics.answers import correctness
-from cuecard.metrics.scored import Scored
+from cuecard.metrics.values import MetricValues
 from cuecard.tasks.bound import BoundTask
 from cuecard.tasks.kinds.base import Baseline, TaskKind, no_training_rows, unknown_label
 from cuecard.tasks.label_words import LabelWords
@@ -38,7 +38,7 @@ class ChoiceSettings(BaseModel):
     options_field: str = Field(default="options", exclude_if=lambda x: x == "options")
 
 
-class MultipleChoice(TaskKind[ChoiceSettings]):
+class MultipleChoiceKind(TaskKind[ChoiceSettings]):
     """One of a record's own options."""
 
     name = "multiple-choice"
@@ -82,9 +82,9 @@ class MultipleChoice(TaskKind[ChoiceSettings]):
 
     def score(
         self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
-    ) -> Scored:
+    ) -> MetricValues:
         """Accuracy."""
-        return Scored.of({"accuracy": correctness(gold, [p.answer for p in predictions])})
+        return MetricValues.of({"accuracy": correctness(gold, [p.answer for p in predictions])})
 
     def baselines(
         self, spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
@@ -135,4 +135,4 @@ def match_options(
     return predictions
 
 
-MULTIPLE_CHOICE = MultipleChoice()
+MULTIPLE_CHOICE = MultipleChoiceKind()

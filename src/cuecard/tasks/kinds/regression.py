@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cuecard.errors import DataError
 from cuecard.lazy import functional, np, torch
-from cuecard.metrics.scored import Scored
 from cuecard.metrics.statistics import mean_error, pearson, r_squared, rmse, spearman
+from cuecard.metrics.values import MetricValues
 from cuecard.tasks.kinds.base import Baseline, TaskKind, no_training_rows
 from cuecard.tasks.predictions import Floats
 from cuecard.tasks.readers.columns import ColumnReader, number_column
@@ -35,7 +35,7 @@ class RegressionSettings(BaseModel):
     scale: float = Field(default=1.0, gt=0, allow_inf_nan=False, exclude_if=lambda x: x == 1)
 
 
-class Regression(TaskKind[RegressionSettings]):
+class RegressionKind(TaskKind[RegressionSettings]):
     """A number."""
 
     name = "regression"
@@ -103,14 +103,14 @@ class Regression(TaskKind[RegressionSettings]):
 
     def score(
         self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
-    ) -> Scored:
+    ) -> MetricValues:
         """R2, the errors, and the correlations of values and of ranks."""
         true = np.asarray([float(text) for text in gold])
         given = np.asarray([prediction.scores["value"] for prediction in predictions])
         makers = {"r2": r_squared, "rmse": rmse, "pearson": pearson, "spearman": spearman}
         errors = np.abs(true - given)
         statistics = {name: make(true, given) for name, make in makers.items()}
-        return Scored.of({"mae": errors}, statistics | {"mae": mean_error(errors)})
+        return MetricValues.of({"mae": errors}, statistics | {"mae": mean_error(errors)})
 
     def baselines(
         self, spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
@@ -131,4 +131,4 @@ class Regression(TaskKind[RegressionSettings]):
         return f", times {own.scale:.6g} plus {own.mean:.6g}"
 
 
-REGRESSION = Regression()
+REGRESSION = RegressionKind()

@@ -13,8 +13,8 @@ from cuecard.errors import DataError
 from cuecard.lazy import np
 from cuecard.metrics.answers import correctness
 from cuecard.metrics.entities import entities
-from cuecard.metrics.scored import Scored, of_counts
 from cuecard.metrics.statistics import micro_f1
+from cuecard.metrics.values import MetricValues, of_counts
 from cuecard.tasks.bound import bind
 from cuecard.tasks.kinds.base import Baseline, TaskKind, check_read_field, no_training_rows
 from cuecard.tasks.predictions import Floats
@@ -40,7 +40,7 @@ class TaggingSettings(BaseModel):
     subword: Literal["first", "last"] = Field(default="first", exclude_if=lambda x: x == "first")
 
 
-class Tagging(TaskKind[TaggingSettings]):
+class TaggingKind(TaskKind[TaggingSettings]):
     """A tag per word."""
 
     name = "tagging"
@@ -143,7 +143,7 @@ class Tagging(TaskKind[TaggingSettings]):
 
     def score(
         self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
-    ) -> Scored:
+    ) -> MetricValues:
         """F1 of whole spans, each type's own, and the shares of right words and sentences."""
         said = [prediction.answer for prediction in predictions]
         true, found = ([entities(text.split(" ")) for text in side] for side in (gold, said))
@@ -164,7 +164,7 @@ class Tagging(TaskKind[TaggingSettings]):
             for text, answer in zip(gold, said, strict=True)
             for g, a in zip(text.split(" "), answer.split(" "), strict=True)
         ]
-        return Scored.of(
+        return MetricValues.of(
             {"sentence_accuracy": correctness(gold, said)},
             {"span_f1": micro_f1(rows[:, 0], rows[:, 1], rows[:, 2])},
             precision=overall["precision"],
@@ -202,4 +202,4 @@ class Tagging(TaskKind[TaggingSettings]):
         return record.fields[self.read_field(spec)].split(" ")
 
 
-TAGGING = Tagging()
+TAGGING = TaggingKind()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from cuecard.metrics.answers import text_metrics
-from cuecard.metrics.scored import Scored
+from cuecard.metrics.values import MetricValues
 from cuecard.tasks.bound import BoundTask
 from cuecard.tasks.kinds.base import Baseline, HandWritten, TaskKind
 from cuecard.tasks.kinds.classification import most_common
@@ -13,7 +13,7 @@ from cuecard.tasks.settings import NoSettings, TaskSettings
 from cuecard.types import Prediction, Record
 
 
-class TextToText(TaskKind[NoSettings]):
+class TextToTextKind(TaskKind[NoSettings]):
     """A text that the model generates."""
 
     name = "text-to-text"
@@ -38,10 +38,10 @@ class TextToText(TaskKind[NoSettings]):
 
     def score(
         self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
-    ) -> Scored:
+    ) -> MetricValues:
         """Exact match, token F1 and ROUGE-L."""
         means, vectors = text_metrics(gold, [prediction.answer for prediction in predictions])
-        return Scored(means, vectors)
+        return MetricValues(means, vectors)
 
     def baselines(
         self, spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
@@ -51,4 +51,4 @@ class TextToText(TaskKind[NoSettings]):
         yield Baseline("majority", name, f"the {name}", lambda: most_common(spec, train, len(test)))
 
 
-TEXT_TO_TEXT = TextToText()
+TEXT_TO_TEXT = TextToTextKind()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import click
 import typer
 
 from cuecard.cli.options import (
@@ -62,7 +61,7 @@ def import_prompt(
         ),
     ] = None,
     kind: Annotated[
-        str, typer.Option(help="What it answers with.", click_type=click.Choice(list(KINDS)))
+        str, typer.Option(help=f"What it answers with: {', '.join(KINDS)}.")
     ] = "classification",
     chat: Annotated[
         bool, typer.Option("--chat", help="The template is a message in the chat format.")

@@ -11,7 +11,7 @@ from cuecard.metrics.statistics import Floats, Statistic, f1_of
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class MetricValues:
     """What predictions are worth.
 
     Attributes:
@@ -31,7 +31,7 @@ class Scored:
         vectors: Mapping[str, Floats],
         statistics: Mapping[str, Statistic] | None = None,
         **more: Any,
-    ) -> Scored:
+    ) -> MetricValues:
         """From per-record values [n] by name, whose means are metrics, and from statistics.
 
         Args:
