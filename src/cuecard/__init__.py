@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from cuecard.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from cuecard.artifacts.bound import BoundPrompt
+    from cuecard.artifacts.bound_prompt import BoundPrompt
     from cuecard.artifacts.export import export
     from cuecard.artifacts.importing import import_npy, import_peft
     from cuecard.artifacts.prompt import Prompt, answer
@@ -64,7 +64,7 @@ __getattr__, __dir__ = lazy_exports(
     {
         ".artifacts.export": ("export",),
         ".artifacts.importing": ("import_npy", "import_peft"),
-        ".artifacts.bound": ("BoundPrompt",),
+        ".artifacts.bound_prompt": ("BoundPrompt",),
         ".artifacts.prompt": ("Prompt", "answer"),
         ".artifacts.shared": ("SharedPrompt",),
         ".backbones.causal": ("CausalBackbone",),

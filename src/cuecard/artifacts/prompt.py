@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from cuecard.artifacts.adapter_config import PeftType, adapter_config
-from cuecard.artifacts.bound import BoundPrompt, Row
+from cuecard.artifacts.bound_prompt import BoundPrompt, Row
 from cuecard.artifacts.files import (
     MANIFEST_FILE,
     PEFT_FILE,

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from cuecard.artifacts import Prompt
-from cuecard.artifacts.bound import BoundPrompt
+from cuecard.artifacts.bound_prompt import BoundPrompt
 from cuecard.backbones.quantization.forms import Precision, Quantize, loadable_form
 from cuecard.catalogue import BACKBONES, Progress
 from cuecard.errors import ConfigError

@@ -30,7 +30,7 @@ from cuecard.errors import ConfigError, DataWarning
 from cuecard.types import Record
 
 if TYPE_CHECKING:
-    from cuecard.artifacts.bound import BoundPrompt
+    from cuecard.artifacts.bound_prompt import BoundPrompt
     from cuecard.evaluation import Evaluation
 
 Calibration = Literal["saved", "none", "batch", "content-free"]

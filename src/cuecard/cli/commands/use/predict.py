@@ -31,7 +31,7 @@ from cuecard.errors import ConfigError
 from cuecard.types import Prediction, Record
 
 if TYPE_CHECKING:
-    from cuecard.artifacts.bound import BoundPrompt
+    from cuecard.artifacts.bound_prompt import BoundPrompt
 
 _FEW = 50  # so many rows are soon answered, and need no progress
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import cuecard
-from cuecard.artifacts import Prompt, bound
+from cuecard.artifacts import Prompt, bound_prompt
 from cuecard.artifacts.files import read_folder
 from cuecard.backbones import CausalBackbone
 from cuecard.errors import ArtifactError, ConfigError, DataError, WrongBackboneError
@@ -99,7 +99,7 @@ def test_binding_checks_backbone_and_answers_once(
     asked = loaded.bind(backbone)
     monkeypatch.setattr(Prompt, "bind", None)
     monkeypatch.setattr(type(backbone), "fingerprint", None)
-    monkeypatch.setattr(bound, "records", None)
+    monkeypatch.setattr(bound_prompt, "records", None)
     assert len(asked.predict(ROWS)) == len(ROWS)
 
 
