@@ -8,7 +8,7 @@ import pytest
 
 from cuecard.artifacts import Manifest, Prompt
 from cuecard.artifacts.files import MAX_JSON_BYTES
-from cuecard.artifacts.manifest import SCHEMA_VERSION
+from cuecard.artifacts.manifest import SCHEMA_VERSION, ParametersEntry
 from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.errors import ArtifactError
 from cuecard.types import Record
@@ -36,6 +36,7 @@ def test_digest_covers_everything_but_the_versions(prompt: Prompt) -> None:
         "data_hash": "",
         "rows": RowsEntry.of([Record({"text": "a"}, "b")], []),
         "seed": 8,
+        "parameters": ParametersEntry(trained=1, total=2),
         "metrics": {},
         "prior": None,
         "test_vectors": (),

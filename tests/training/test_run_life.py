@@ -209,7 +209,7 @@ def test_a_report_without_comparison_and_a_comparison_that_is_kept(tmp_path: Pat
     assert proof is None and not events
     text = (tmp_path / "report.md").read_text().replace("\\", "")
     assert "trained: prompt-tuning" in text and "majority" not in text
-    assert f"trainable params: {3 * 32:,} || all params: " in text
+    assert f"Parameters: trained {3 * 32:,} of " in text
     assert (tmp_path / "figures" / "confusion.png").is_file()
     assert len((tmp_path / "predictions.jsonl").read_text().splitlines()) == len(task.test)
     first, events = report(demonstrations=[2])

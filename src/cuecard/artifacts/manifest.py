@@ -91,6 +91,16 @@ class TensorEntry(StrictModel):
         return cls(sha256=digest, shape=array.shape, dtype="F32")
 
 
+class ParametersEntry(StrictModel):
+    """How many numbers the run trained, and how many there were with the frozen ones.
+
+    More are trained than are saved where a method's encoder folds to plain vectors.
+    """
+
+    trained: int = Field(ge=0)
+    total: int = Field(ge=1)
+
+
 class Manifest(Sealed):
     """Everything about a prompt but its numbers.
 
@@ -106,6 +116,7 @@ class Manifest(Sealed):
         data_hash: SHA-256 of the training data; empty where unknown.
         rows: hashes of the rows it was trained and selected on; None where unknown.
         seed: the run's seed; None where unknown.
+        parameters: how many numbers were trained; None where unknown.
         metrics: measured values, with their intervals; no timings, so that equal runs give equal
             digests.
         prior: label -> log-prior that was measured for calibration.
@@ -130,6 +141,8 @@ class Manifest(Sealed):
     # Left out without them, so that such prompts' digests are those of the schema's first days.
     rows: RowsEntry | None = Field(default=None, exclude_if=lambda entry: entry is None)
     seed: int | None = None
+    # Left out where unknown, as in prompts of before it was kept, whose digests stay.
+    parameters: ParametersEntry | None = Field(default=None, exclude_if=lambda entry: entry is None)
     metrics: dict[str, JsonValue] = Field(default_factory=dict)
     prior: dict[str, FiniteFloat] | None = None
     test_vectors: tuple[TestVector, ...] = Field(min_length=1, max_length=MAX_TEST_VECTORS)

@@ -21,7 +21,13 @@ from cuecard.artifacts.files import (
     require,
 )
 from cuecard.artifacts.fingerprints import check_backbone
-from cuecard.artifacts.manifest import BackboneEntry, Manifest, TensorEntry, software_versions
+from cuecard.artifacts.manifest import (
+    BackboneEntry,
+    Manifest,
+    ParametersEntry,
+    TensorEntry,
+    software_versions,
+)
 from cuecard.artifacts.safetensors_file import check_finite, parse_tensors, tensor_file
 from cuecard.artifacts.seen_rows import RowsEntry, SeenRows, seen_rows
 from cuecard.artifacts.tensors import (
@@ -84,6 +90,7 @@ class Prompt:
         data_hash: str = "",
         rows: RowsEntry | None = None,
         seed: int | None = None,
+        parameters: ParametersEntry | None = None,
         metrics: Mapping[str, Any] | None = None,
         prior: Mapping[str, float] | None = None,
         head: Head | None = None,
@@ -95,6 +102,7 @@ class Prompt:
         Args:
             injection: any float type and device; copied. A tensor [P, H] is an `InputTokens`.
             rows: which rows it was trained and selected on, for warnings when it is scored on them.
+            parameters: how many numbers were trained for it, of how many.
             metrics: anything that is finite JSON; no timings (they would change the digest).
             head: what was trained beside it, for a task with a head.
             probes: inputs of the test vectors, stored in the artefact as token ids; by default two
@@ -143,6 +151,7 @@ class Prompt:
                 data_hash=data_hash,
                 rows=rows,
                 seed=seed,
+                parameters=parameters,
                 metrics=dict(metrics or {}),
                 prior=None if prior is None else dict(prior),
                 test_vectors=tests,

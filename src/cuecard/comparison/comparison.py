@@ -12,7 +12,7 @@ from cuecard.comparison.run_facts import numbers, rows_note, run_facts, seconds,
 from cuecard.errors import CuecardError, Interrupted
 from cuecard.evaluation.evaluate import Evaluation, Gain, gain
 from cuecard.evaluation.report import Row, paired
-from cuecard.parameter_counts import trainable_text
+from cuecard.parameter_counts import trained_text
 from cuecard.tasks import Task
 from cuecard.training.storage.log import Observer, rows_done
 from cuecard.training.train import Run
@@ -226,7 +226,8 @@ class Comparison:
         ]
         notes += [f"Left out: {what} ({why})." for what, why in self.left_out.items()]
         notes.append(training_note(report))
-        notes.append(trainable_text(report["trained_parameters"], report["parameters"]))
+        counts = trained_text(report["trained_parameters"], report["parameters"])
+        notes.append(f"Parameters: {counts}.")
         if ordered:
             spent = report["comparison"]["cpu_seconds"]
             notes.append(f"The comparison took {seconds(spent)} CPU-seconds.")

@@ -16,7 +16,7 @@ from cuecard.evaluation.manual import ManualPrompt
 from cuecard.evaluation.report import Row, columns_for
 from cuecard.interrupts import may_cut, stoppable
 from cuecard.names import sentence_encoder
-from cuecard.parameter_counts import trainable_text
+from cuecard.parameter_counts import trained_text
 from cuecard.tasks import Task
 from cuecard.training.storage.log import Observer
 from cuecard.training.train import Run
@@ -95,7 +95,7 @@ def _alone(backbone: Backbone, task: Task, run: Run) -> Proof:
     notes = [
         f"No test rows; on {len(task.validation):,} validation rows {shown}loss {seen.loss:.4f}.",
         training_note(facts),
-        trainable_text(facts["trained_parameters"], facts["parameters"]),
+        f"Parameters: {trained_text(facts['trained_parameters'], facts['parameters'])}.",
         *([f"Warning: {run.alarm}."] if run.alarm else ()),
     ]
     return Proof(rows=(), columns=columns, notes=tuple(notes), report=facts)

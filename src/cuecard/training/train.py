@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cuecard.artifacts import Prompt
+from cuecard.artifacts.manifest import ParametersEntry
 from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.artifacts.tensors import tensors_of
 from cuecard.backbones.quantization.weights import weight_count
@@ -417,6 +418,7 @@ def finish_run(
                 head=head,
                 on_rows=log.count("testing", len(task.test)),
             )
+    counts = counts_of(job.backbone, trained)
     prompt = Prompt.create(
         injection,
         head=head,
@@ -428,6 +430,9 @@ def finish_run(
         data_hash=task.report.data_hash,
         rows=RowsEntry.of(task.train, task.validation),
         seed=seed,
+        parameters=ParametersEntry(
+            trained=counts["trained_parameters"], total=counts["parameters"]
+        ),
         metrics=metrics_of(task, best, test),
         prior=prior,
     )
@@ -438,7 +443,7 @@ def finish_run(
         lr=float(state.lr or 0.0),
         steps=state.step,
         best_step=state.best_step,
-        trained=counts_of(job.backbone, trained)["trained_parameters"],
+        trained=counts["trained_parameters"],
         cpu_seconds=state.cpu_seconds,
         seconds=state.wall_seconds,
         alarm=alarm_for(task, best),

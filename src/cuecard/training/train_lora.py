@@ -9,6 +9,7 @@ from typing import Any
 
 from cuecard.artifacts import Prompt, check_backbone
 from cuecard.artifacts.files import publish_folder
+from cuecard.artifacts.manifest import ParametersEntry
 from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.artifacts.tensors import tensors_of
 from cuecard.backbones.adapters.adapter import NO_ADAPTER, Adapter
@@ -304,7 +305,7 @@ def _finish(checked: CheckedLora, state: State, log: RunLog, folder: Path | None
     prior = state.best_prior if config.calibrate else None
     injection, head = checked.trained.injection(), head_of(checked.trained)
     frozen = Unchanged(backbone, checked.rows[0], task.spec)
-    test = None
+    test, counts = None, counts_of(backbone, checked.trained)
     with merged(backbone, adapter):
         if task.test:
             log.write("test", rows=len(task.test))
@@ -328,6 +329,9 @@ def _finish(checked: CheckedLora, state: State, log: RunLog, folder: Path | None
             slot=checked.slot,
             data_hash=task.report.data_hash,
             rows=RowsEntry.of(task.train, task.validation),
+            parameters=ParametersEntry(
+                trained=counts["trained_parameters"], total=counts["parameters"]
+            ),
             metrics=metrics_of(task, best, test),
             prior=prior,
             **_origin(checked),
@@ -341,7 +345,7 @@ def _finish(checked: CheckedLora, state: State, log: RunLog, folder: Path | None
         lr=float(state.lr or 0.0),
         steps=state.step,
         best_step=state.best_step,
-        trained=counts_of(backbone, checked.trained)["trained_parameters"],
+        trained=counts["trained_parameters"],
         cpu_seconds=state.cpu_seconds,
         seconds=state.wall_seconds,
         tokens=round(state.tokens),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from cuecard.parameter_counts import trainable_text
+from cuecard.parameter_counts import trained_text
 
 Event = Mapping[str, Any]
 
@@ -38,7 +38,8 @@ def _start(event: Event) -> str:
     if event["truncated"]:
         text += f"\n{event['truncated']:,} training rows are longer than the limit and were cut"
     if "trained_parameters" in event:
-        text += f"\n{trainable_text(event['trained_parameters'], event['parameters'])}"
+        counts = trained_text(event["trained_parameters"], event["parameters"])
+        text += f"\nParameters: {counts}"
     return "\n".join([text, *(f"Note: {note}" for note in event.get("notes", ()))])
 
 

@@ -8,7 +8,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 
 from cuecard.cli.views.tables import print_facts, say, say_line
-from cuecard.parameter_counts import trainable_text
+from cuecard.parameter_counts import trained_text
 from cuecard.runs.dry_run import Plan
 from cuecard.runs.estimate import about
 
@@ -28,8 +28,8 @@ def print_plan(plan: Plan, out: Console) -> None:
             f"{plan.prompt_length} positions, {plan.prompt_bytes:,} bytes",
         ),
         (
-            "trained",
-            trainable_text(
+            "parameters",
+            trained_text(
                 plan.trained_parameters, plan.backbone_parameters + plan.trained_parameters
             ),
         ),

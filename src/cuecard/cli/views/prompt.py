@@ -10,10 +10,12 @@ from typing import Any
 from rich.console import Console
 
 from cuecard.artifacts import Prompt
+from cuecard.artifacts.manifest import Manifest
 from cuecard.artifacts.nearest import Neighbours
 from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.artifacts.tensors import SHIFTS_NAME
 from cuecard.cli.views.tables import print_facts, print_table
+from cuecard.parameter_counts import trained_text
 
 _SHORT = 12  # characters of a digest
 
@@ -42,6 +44,7 @@ def _facts(prompt: Prompt, folder: Path) -> list[tuple[str, str]]:
         ("digest", prompt.digest),
         ("size", f"{_size(prompt)}, {prompt.nbytes:,} bytes"),
         ("method", f"{manifest.method} {json.dumps(settings, ensure_ascii=False)}"),
+        ("parameters", _parameters(manifest)),
         ("slot", manifest.slot),
         ("task", f"{spec.kind}{', in the chat format' if spec.chat else ''}"),
         *_head(prompt),
@@ -56,6 +59,11 @@ def _facts(prompt: Prompt, folder: Path) -> list[tuple[str, str]]:
         ("seed", "unknown" if manifest.seed is None else str(manifest.seed)),
         ("made with", ", ".join(f"{k} {v}" for k, v in manifest.created_with.items())),
     ]
+
+
+def _parameters(manifest: Manifest) -> str:
+    entry = manifest.parameters
+    return "unknown" if entry is None else trained_text(entry.trained, entry.total)
 
 
 def _rows(entry: RowsEntry | None) -> str:

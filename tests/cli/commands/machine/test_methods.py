@@ -19,6 +19,17 @@ def test_the_table(cuecard: Call) -> None:
     assert missing["prefix-tuning"] == {"causal": [], "seq2seq": ["prefix-kv"], "masked": []}
 
 
+def test_how_many_parameters_are_trained_on_a_backbone(cuecard: Call, backbone: Path) -> None:
+    done = cuecard("methods", "--backbone", backbone, "--json")
+    rows = {row["method"]: row for row in done.json["methods"]}
+    trained, total = (rows["prompt-tuning"][name] for name in ("trained_parameters", "parameters"))
+    assert 0 < trained < total and trained % 32 == 0
+    # What folds to as many vectors trains its encoder too.
+    assert rows["p-tuning"]["trained_parameters"] > trained
+    said = f"prompt-tuning: trained {trained:,} of {total:,} ({100 * trained / total:.3f}%)"
+    assert said in cuecard("methods", "--backbone", backbone).out
+
+
 def test_any_method_is_trained_by_its_name(
     cuecard: Call, backbone: Path, data: Path, tmp_path: Path
 ) -> None:

@@ -11,11 +11,13 @@ from support.command_line import Call
 
 def test_facts(cuecard: Call, run: Path, backbone: Path) -> None:
     prompt = library.Prompt.load(run / "prompt")
+    assert prompt.manifest.parameters is not None
     done = cuecard("inspect", run)
     assert (done.code, done.err) == (0, "")
     for word in (
         prompt.digest,
         "4 vectors of 32, 512 bytes",
+        f"parameters   trained 128 of {prompt.manifest.parameters.total:,} (",
         '"init": "vocabulary"',
         r'"Review: {text}\nSentiment:"',
         "negative (says 'bad'), positive (says 'good')",
@@ -33,6 +35,7 @@ def test_json(cuecard: Call, run: Path) -> None:
     found = cuecard("inspect", run, "--words", 2, "--json").json
     assert found["digest"] == prompt.digest
     assert found["bytes"] == prompt.nbytes == 512
+    assert found["parameters"]["trained"] == 4 * 32 < found["parameters"]["total"]
     assert found["metrics"] == prompt.manifest.metrics
     assert found["seed"] == 0 and found["data_hash"] == prompt.manifest.data_hash
     assert found["created_with"]["torch"]

@@ -3,27 +3,84 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from cuecard.cli.views.console import Json, console, print_json
-from cuecard.cli.views.tables import print_table
+from cuecard.cli.views.tables import print_table, say_line
+
+if TYPE_CHECKING:
+    from cuecard.types import Backbone
 
 
-def methods(as_json: Json = False) -> None:
+def methods(
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Also say how many parameters each method trains on this backbone, for a task "
+            "with two labels and the method's default settings.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """List the methods: what each trains, where it works, its settings and their defaults.
 
     `cuecard train --method NAME --set method.SETTING=VALUE` uses them.
 
-    Example: cuecard methods --json
+    Example: cuecard methods --backbone smollm2-135m-instruct
 
-    Exit codes: 0 done.
+    Exit codes: 0 done, 2 bad input.
     """
+    from cuecard.cli.views.progress import fetch_progress
+    from cuecard.names import load_backbone
+    from cuecard.parameter_counts import trained_text
     from cuecard.training.capabilities import capabilities, cells, headings
 
     rows = capabilities()
+    counts: dict[str, tuple[int, int]] = {}
+    if backbone is not None:
+        with fetch_progress(json=as_json) as progress:
+            model = load_backbone(backbone, progress=progress)
+        counts = _counts(model, [row.method for row in rows])
     if as_json:
-        print_json({"methods": rows})
+        print_json({"methods": [asdict(row) | _numbers(counts, row.method) for row in rows]})
         return
     columns = (*headings(), "settings")
     settings = [" ".join(f"{k}={json.dumps(v)}" for k, v in row.settings.items()) for row in rows]
     shown = [(*cells(row), said) for row, said in zip(rows, settings, strict=True)]
     print_table(console(), columns, shown, left=columns)
+    for row in rows:
+        if row.method in counts:
+            say_line(console(), f"{row.method}: {trained_text(*counts[row.method])}")
+
+
+def _counts(backbone: Backbone, methods: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """method -> how many parameters it trains and how many there are; without those it refuses."""
+    from cuecard.errors import ConfigError
+    from cuecard.methods import METHODS
+    from cuecard.tasks import TaskSpec
+    from cuecard.training.capabilities import check_supported
+    from cuecard.training.setup import new_method
+    from cuecard.training.train import counts_of
+
+    spec = TaskSpec(kind="classification", template="{text}\nLabel:", labels=("no", "yes"))
+    found = {}
+    for name in methods:
+        with suppress(ConfigError):
+            settings = METHODS[name]()
+            check_supported(backbone, settings)
+            counts = counts_of(backbone, new_method(backbone, spec, settings, seed=0))
+            found[name] = counts["trained_parameters"], counts["parameters"]
+    return found
+
+
+def _numbers(counts: Mapping[str, tuple[int, int]], method: str) -> dict[str, int]:
+    if method not in counts:
+        return {}
+    return dict(zip(("trained_parameters", "parameters"), counts[method], strict=True))
