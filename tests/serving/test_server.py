@@ -392,7 +392,7 @@ def test_what_does_not_start(backbone: Any, place: Path, folder: Path, tmp_path:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         said = refused(place, folder, tmp_path, "--port", str(port))
-        assert "cannot be listened on" in said and str(port) in said
+        assert "cannot listen on this address" in said and str(port) in said
     settings = Settings(port=0, keys=tmp_path / "none.json", cache=tmp_path)
     engine, started = SerialEngine(backbone), []
     with pytest.raises(ConfigError, match="cannot be read"):

@@ -1,8 +1,8 @@
-"""Polls a registry: a full listing at first, then only what the journal says has changed.
+"""Watch a registry by polling: one full listing, then only the names the journal mentions.
 
-Versions and an alias's events never change once they are written, and a deletion leaves the record
-in place, so nothing ever disappears from a registry. What has disappeared nevertheless is a volume
-that is half mounted, or damage, and counts as unreadable.
+Versions and alias events are immutable and a deletion keeps the record, so nothing ever disappears
+from a registry. If something has, a volume is not fully mounted or damaged, and the name is treated
+as unreadable.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from cuecard.registry.records.aliases import alias_names, event_key, read_head
 from cuecard.registry.records.journal import last_entry, read_entry
 from cuecard.registry.records.versions import PROMPTS, numbered, numbers, read_version
 
-_READERS = 8
+_THREADS = 8
 FULL_SECONDS = 60.0
-"""Between full listings. They find what a writer that was killed has not entered into the journal,
-and what older versions of cuecard write."""
+"""Interval of full listings. They find writes that are not in the journal: those of a writer killed
+in between, and those of older versions of cuecard."""
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class NameListing:
     """One name in a registry.
 
     Attributes:
-        versions: by number, those that are not deleted and whatever an alias leads to.
+        versions: by number: those not deleted, and those an alias points at.
         aliases: alias -> number.
         unreadable: number -> why its record cannot be read.
     """
@@ -41,23 +41,23 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a poll found.
+    """The result of a poll.
 
     Attributes:
-        names: name -> what it has, or why that cannot be read.
-        complete: whether these are all names of the registry, or only those that may have changed.
+        names: name -> its versions and aliases, or why they cannot be read.
+        complete: whether these are all names, or only those that may have changed.
     """
 
-    names: Mapping[str, Listed | CuecardError]
+    names: Mapping[str, NameListing | CuecardError]
     complete: bool
 
 
-class RegistryReader:
-    """Reads a registry again and again; remembers what cannot change.
+class RegistryWatch:
+    """Polls a registry and caches what is immutable.
 
     Args:
-        registry: what to read.
-        clock: seconds; decides when the next full listing is due.
+        registry: the registry to poll.
+        clock: monotonic seconds.
     """
 
     def __init__(self, registry: Registry, clock: Callable[[], float] = time.monotonic) -> None:
@@ -71,21 +71,21 @@ class RegistryReader:
         self._listed_at: float | None = None
 
     def remember(self, identity: str | None, names: Collection[str]) -> None:
-        """Tell which names a registry had when it was last read, by an earlier process."""
+        """Set the names that an earlier process found, so that lost ones are noticed."""
         self.identity = identity
         self._numbers = {name: set() for name in names}
 
-    def forget(self) -> None:
-        """List everything next time: what the last poll told was not taken over."""
+    def invalidate(self) -> None:
+        """List everything at the next poll: the last result was not applied."""
         self._listed_at = None
 
     def poll(self, again: Collection[str] = ()) -> Listing:
         """What may have changed since the last poll; everything at first and once a minute.
 
-        Without changes this takes two reads, however many prompts there are.
+        Without changes this costs two reads, however many prompts there are.
 
         Args:
-            again: names to read whether they have changed or not.
+            again: names to read even if they have not changed.
 
         Raises:
             RegistryError: the registry cannot be read, or has lost its prompts.
@@ -96,12 +96,12 @@ class RegistryReader:
             return self._list_all(identity)
         try:
             changed = self._changed()
-        except RegistryError:  # a malformed entry, or the store itself: a listing tells which
+        except RegistryError:  # a malformed entry, or the store itself: a full listing shows which
             return self._list_all(identity)
         return Listing(self._read(sorted(changed | set(again))), complete=False)
 
     def _list_all(self, identity: str | None) -> Listing:
-        seq = last_entry(self.registry.store)  # what is written from here on is seen next time
+        seq = last_entry(self.registry.store)  # what is written after this is found next time
         names = self.registry.names()
         if identity != self.identity:
             self.identity = identity
@@ -118,7 +118,7 @@ class RegistryReader:
                 hint="is the volume mounted completely?",
             )
         found = self._read(names)
-        # Listings that fail one by one on a store that is out of reach are one failure.
+        # If every listing failed, the store is unreachable: that is one failure.
         errors = [each for each in found.values() if isinstance(each, CuecardError)]
         if names and len(errors) == len(names):
             raise errors[0]
@@ -128,7 +128,7 @@ class RegistryReader:
         return Listing(found, complete=True)
 
     def _changed(self) -> set[str]:
-        """The names in the journal's new entries."""
+        """The names in new journal entries."""
         names, seq = set(), self._seq
         while (found := read_entry(self.registry.store, seq + 1)) is not None:
             seq += 1
@@ -136,25 +136,25 @@ class RegistryReader:
         self._seq = seq
         return names
 
-    def _read(self, names: Collection[str]) -> dict[str, Listed | CuecardError]:
+    def _read(self, names: Collection[str]) -> dict[str, NameListing | CuecardError]:
         if not names:
             return {}
-        with ThreadPoolExecutor(_READERS) as pool:
+        with ThreadPoolExecutor(_THREADS) as pool:
             return dict(zip(names, pool.map(self._read_name, names), strict=True))
 
-    def _read_name(self, name: str) -> Listed | CuecardError:
+    def _read_name(self, name: str) -> NameListing | CuecardError:
         store = self.registry.store
         try:
             known = set(numbers(store, name))
             if lost := self._numbers.get(name, set()) - known:
                 return self._lost(name, f"versions {', '.join(map(str, sorted(lost)[:5]))}")
-            gone = set(numbers(store, name, "deleted"))
+            deleted = set(numbers(store, name, "deleted"))
             aliases = {
                 alias: target
                 for alias in alias_names(store, name)
                 if (target := self._target(name, alias)) is not None
             }
-            wanted = (known - gone) | set(aliases.values())
+            wanted = (known - deleted) | set(aliases.values())
             versions, unreadable = {}, {}
             for number in sorted(wanted):
                 try:
@@ -164,7 +164,7 @@ class RegistryReader:
         except CuecardError as error:
             return error
         self._numbers[name] = known
-        return Listed(versions, aliases, unreadable)
+        return NameListing(versions, aliases, unreadable)
 
     def _lost(self, name: str, what: str) -> RegistryError:
         return RegistryError(
@@ -183,7 +183,7 @@ class RegistryReader:
             head = read_head(store, name, alias)
             if head is None:
                 return None
-            # The head may have moved on since the listing; what is kept is what was read.
+            # The head may have moved since the listing; cache what was read.
             key = event_key(name, alias, head.seq)
             self._events[key] = head.after
         return self._events[key]

@@ -1,4 +1,4 @@
-"""A server from its start to its end."""
+"""Run a server: start, listen, drain on SIGTERM, close."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ import uvicorn
 from cuecard.engine.protocol import Engine
 from cuecard.errors import ConfigError, CuecardError
 from cuecard.registry import Registry
-from cuecard.serving.api.app import Parts, build_app
+from cuecard.serving.api.app import ServerComponents, build_app
 from cuecard.serving.api.service import Service
-from cuecard.serving.http.auth import KeyRing, read_keys
-from cuecard.serving.http.connections import Connection
-from cuecard.serving.http.limits import Meter
+from cuecard.serving.http.auth import KeyStore, read_keys
+from cuecard.serving.http.connections import HeaderTimeoutProtocol
+from cuecard.serving.http.limits import RateLimiter
 from cuecard.serving.http.metrics import Metrics
-from cuecard.serving.http.middleware import Gate
+from cuecard.serving.http.middleware import ShutdownState
 from cuecard.serving.logs import JsonLog, LibraryLog
-from cuecard.serving.models.catalog import Shelf
-from cuecard.serving.models.disk_cache import LastKnownGood
-from cuecard.serving.models.sync import Follower
+from cuecard.serving.models.catalog import PromptCatalog
+from cuecard.serving.models.disk_cache import DiskCache
+from cuecard.serving.models.sync import RegistrySync
 from cuecard.serving.settings import Settings, check_settings
 
-_LOOK_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 _CLOSE_SECONDS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where a server listens, and what it has."""
+    """A server that accepts requests: its URL and how many prompts it serves."""
 
     url: str
     prompts: int
 
 
 def check_start(settings: Settings, registry: Registry) -> None:
-    """Refuse what a server could not start with, before a model is loaded for it.
+    """Find what would keep a server from starting, before a model is loaded for it.
 
     Raises:
-        ConfigError: as `check_settings`, an unreadable file of keys, or an address that cannot be
-            listened on.
-        RegistryError: no registry, and nothing known from before.
+        ConfigError: as `check_settings`, an unreadable key file, or an address that cannot be
+            bound.
+        RegistryError: no registry, and nothing cached from an earlier run.
     """
     check_settings(settings)
     if settings.keys is not None:
         read_keys(settings.keys)
-    _check_known(registry, LastKnownGood(registry.store.url, settings.cache, settings.trusted))
-    _listen(settings.host, settings.port).close()
+    _check_registry(registry, DiskCache(registry.store.url, settings.cache, settings.trusted))
+    _bind(settings.host, settings.port).close()
 
 
 async def serve(
@@ -64,36 +64,36 @@ async def serve(
     on_listening: Callable[[Listening], None],
     log: JsonLog | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; then let nobody in, finish what is at work, and return.
+    """Serve until SIGTERM or SIGINT; then finish the open requests and return.
 
     Args:
-        backbone: what the model without a prompt is called.
-        on_listening: called when requests may come.
+        backbone: the name of the model without a prompt.
+        on_listening: called once the server accepts requests.
 
     Raises:
-        ConfigError: an address without keys, or one that cannot be had.
-        RegistryError: no registry, and nothing known from before.
+        ConfigError: a public address without keys, or one that cannot be bound.
+        RegistryError: no registry, and nothing cached from an earlier run.
     """
     check_settings(settings)
-    ring = None if settings.keys is None else KeyRing(settings.keys)
+    keys = None if settings.keys is None else KeyStore(settings.keys)
     log = log or JsonLog()
-    cache = LastKnownGood(registry.store.url, settings.cache, settings.trusted)
-    await asyncio.to_thread(_check_known, registry, cache)
-    listener = _listen(settings.host, settings.port)
+    cache = DiskCache(registry.store.url, settings.cache, settings.trusted)
+    await asyncio.to_thread(_check_registry, registry, cache)
+    listener = _bind(settings.host, settings.port)
     try:
         await engine.start()
         try:
-            shelf = Shelf(engine, backbone)
-            follower = Follower(registry, shelf, engine, cache, log, trusted=settings.trusted)
-            await _serve(engine, follower, shelf, settings, ring, listener, on_listening, log)
+            catalog = PromptCatalog(engine, backbone)
+            sync = RegistrySync(registry, catalog, engine, cache, log, trusted=settings.trusted)
+            await _serve(engine, sync, catalog, settings, keys, listener, on_listening, log)
         finally:
             await engine.close()
     finally:
         listener.close()
 
 
-def _check_known(registry: Registry, cache: LastKnownGood) -> None:
-    """Say now what would be said once the engine runs, which for some takes a minute."""
+def _check_registry(registry: Registry, cache: DiskCache) -> None:
+    """Fail before the engine starts, which may take a minute."""
     try:
         registry.names()
     except CuecardError:
@@ -103,37 +103,44 @@ def _check_known(registry: Registry, cache: LastKnownGood) -> None:
 
 async def _serve(
     engine: Engine,
-    follower: Follower,
-    shelf: Shelf,
+    sync: RegistrySync,
+    catalog: PromptCatalog,
     settings: Settings,
-    ring: KeyRing | None,
+    keys: KeyStore | None,
     listener: socket.socket,
     on_listening: Callable[[Listening], None],
     log: JsonLog,
 ) -> None:
-    await follower.start()
+    await sync.start()
     limits = settings.limits
-    meter, gate = Meter(limits.requests, most_per_key=limits.requests_per_key), Gate()
-    metrics = Metrics(engine, shelf, meter, follower.state)
-    service = Service(engine, shelf, limits, settings.system_messages)
-    parts = Parts(service, follower.state, meter, metrics, ring, gate, log, cors=settings.cors)
-    app = build_app(parts)
+    limiter, shutdown = (
+        RateLimiter(limits.requests, max_per_key=limits.requests_per_key),
+        ShutdownState(),
+    )
+    metrics = Metrics(engine, catalog, limiter, sync.state)
+    service = Service(engine, catalog, limits, settings.system_messages)
+    components = ServerComponents(
+        service, sync.state, limiter, metrics, keys, shutdown, log, cors=settings.cors
+    )
+    app = build_app(components)
     server = _Uvicorn(_config(app, limits.head_seconds, log))
-    following = asyncio.create_task(follower.run(settings.poll_seconds))
-    ending = asyncio.create_task(_end(server, gate, meter, limits.drain_seconds, log))
-    listening = asyncio.create_task(_tell(server, listener, shelf, on_listening, log))
+    syncing = asyncio.create_task(sync.run(settings.poll_seconds))
+    draining = asyncio.create_task(
+        _drain_on_signal(server, shutdown, limiter, limits.drain_seconds, log)
+    )
+    listening = asyncio.create_task(_announce(server, listener, catalog, on_listening, log))
     try:
         await server.serve(sockets=[listener])
     finally:
-        for task in (following, ending, listening):
+        for task in (syncing, draining, listening):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-    log.write("ended", open=meter.open)
+    log.write("ended", open=limiter.open)
 
 
 class _Uvicorn(uvicorn.Server):
-    """Leaves signals to us: its own handling closes the door before what is inside is done."""
+    """Leaves signals to us: uvicorn's own handler would end open requests."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -142,7 +149,7 @@ class _Uvicorn(uvicorn.Server):
 
 def _config(app: object, head_seconds: float, log: JsonLog) -> uvicorn.Config:
     handler = LibraryLog(log)
-    # asyncio remarks on connections that clients have left.
+    # asyncio logs connections that clients have closed.
     for name in ("uvicorn", "uvicorn.error", "asyncio", "cuecard"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
@@ -155,48 +162,52 @@ def _config(app: object, head_seconds: float, log: JsonLog) -> uvicorn.Config:
         server_header=False,
         timeout_graceful_shutdown=_CLOSE_SECONDS,
         h11_max_incomplete_event_size=1 << 15,
-        http=functools.partial(Connection, head_seconds),  # type: ignore[arg-type]
+        http=functools.partial(HeaderTimeoutProtocol, head_seconds),  # type: ignore[arg-type]
         ws="none",
     )
 
 
-async def _tell(
+async def _announce(
     server: uvicorn.Server,
     listener: socket.socket,
-    shelf: Shelf,
+    catalog: PromptCatalog,
     on_listening: Callable[[Listening], None],
     log: JsonLog,
 ) -> None:
     while not server.started:
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
     host, port = listener.getsockname()[:2]
     url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    prompts = sum(len(shown.every) for shown in shelf.shown.values())
+    prompts = sum(len(entry.prompts) for entry in catalog.entries.values())
     log.write("listening", url=url, prompts=prompts)
     on_listening(Listening(url, prompts))
 
 
-async def _end(
-    server: uvicorn.Server, gate: Gate, meter: Meter, drain_seconds: float, log: JsonLog
+async def _drain_on_signal(
+    server: uvicorn.Server,
+    shutdown: ShutdownState,
+    limiter: RateLimiter,
+    drain_seconds: float,
+    log: JsonLog,
 ) -> None:
-    """At a signal close the gate and wait for what is at work; a second one ends the waiting."""
-    loop, told = asyncio.get_running_loop(), asyncio.Event()
+    """At the first signal wait for the open requests; a second one ends the waiting."""
+    loop, signalled = asyncio.get_running_loop(), asyncio.Event()
 
-    def hear() -> None:
-        if told.is_set():
+    def on_signal() -> None:
+        if signalled.is_set():
             server.force_exit = True
-        told.set()
+        signalled.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, hear)
+        loop.add_signal_handler(number, on_signal)
     try:
-        await told.wait()
-        gate.draining = True
-        log.write("draining", open=meter.open)
+        await signalled.wait()
+        shutdown.draining = True
+        log.write("draining", open=limiter.open)
         with suppress(TimeoutError):
             async with asyncio.timeout(drain_seconds):
-                while meter.open and not server.force_exit:
-                    await asyncio.sleep(_LOOK_SECONDS)
+                while limiter.open and not server.force_exit:
+                    await asyncio.sleep(_POLL_SECONDS)
         server.should_exit = True
         await asyncio.Event().wait()
     finally:
@@ -204,11 +215,11 @@ async def _end(
             loop.remove_signal_handler(number)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     """A bound socket.
 
     Raises:
-        ConfigError: the address cannot be had.
+        ConfigError: the address cannot be bound.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -223,9 +234,9 @@ def _listen(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise ConfigError(
-            "this address cannot be listened on",
+            "cannot listen on this address",
             where="--host, --port",
             got=f"{host}:{port}: {error.strerror or error}",
-            expected="an address of this machine and a free port",
+            expected="a local address and a free port",
         ) from error
     return listener

@@ -115,7 +115,7 @@ async def test_prompts_with_a_head_are_refused(
 ) -> None:
     head = Head(torch.zeros(2, 32), torch.zeros(2))
     registry.push(make_prompt(5, HEAD_SPEC, head=head), "headed")
-    await server.follower.poll()
+    await server.sync.poll()
     asked = (
         ("/v1/classify", {"model": "headed", "input": "a film"}),
         ("/v1/completions", {"model": "headed", "prompt": "a film"}),

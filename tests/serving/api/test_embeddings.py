@@ -262,7 +262,7 @@ async def test_a_prompt_that_gives_other_vectors_is_not_served(
         reply = await server.client.post(PATH, {"model": "near", "input": "x"})
         assert (reply.status, reply.code) == (503, "model_not_ready")
         assert "does not answer as it did" in reply.json["error"]["message"]
-        await server.follower.poll()
+        await server.sync.poll()
         assert engine.held == set()
     coarse = Off(encoder)
     coarse.dtype = torch.bfloat16

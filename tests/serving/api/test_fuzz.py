@@ -104,7 +104,7 @@ async def asked(server: Running, paths: Sequence[str], count: int) -> Counter[in
     """The statuses of so many requests; none is one of the 500s, and nothing is left behind."""
     dice = random.Random(20261125)
     statuses: Counter[int] = Counter()
-    name = server.shelf.backbone
+    name = server.catalog.backbone
     for number in range(count):
         method, path, content, headers = request(dice, paths)
         content = content.replace(b"tiny-llama", name.encode())
@@ -115,9 +115,9 @@ async def asked(server: Running, paths: Sequence[str], count: int) -> Counter[in
         if reply.status >= 400 and method != "HEAD":
             assert set(reply.json) == {"error"}, told
         statuses[reply.status] += 1
-    assert (server.meter.open, server.shelf.in_use, server.engine.generating) == (0, 0, 0)
+    assert (server.limiter.open, server.catalog.in_use, server.engine.generating) == (0, 0, 0)
     assert server.engine.held == {
-        served.held.digest for shown in server.shelf.shown.values() for served in shown.every
+        served.held.digest for entry in server.catalog.entries.values() for served in entry.prompts
     }
     assert server.lines("failure") == []
     return statuses

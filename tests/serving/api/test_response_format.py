@@ -12,7 +12,7 @@ from tokenizers import decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from cuecard.serving.api.structured import MOST_CHARACTERS, Grammars
-from cuecard.serving.protocol.errors import Refusal
+from cuecard.serving.protocol.errors import APIError
 from support.serving.app import Running
 from support.tiny import tiny_tokenizer
 
@@ -35,8 +35,8 @@ def wanted(schema: Any, **more: Any) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "review", "schema": schema, **more}}
 
 
-async def refusal_of(grammars: Grammars, schema: Any) -> Refusal:
-    with pytest.raises(Refusal) as caught:
+async def refusal_of(grammars: Grammars, schema: Any) -> APIError:
+    with pytest.raises(APIError) as caught:
         await grammars.compile(schema)
     assert caught.value.status == 400
     return caught.value

@@ -6,19 +6,19 @@ from pathlib import Path
 import pytest
 
 from cuecard.errors import ConfigError
-from cuecard.serving.http.auth import Key, KeyRing, add_key, read_keys, revoke_key
+from cuecard.serving.http.auth import APIKey, KeyStore, add_key, read_keys, revoke_key
 
 
 def test_a_key_is_found_by_itself_alone(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     one, two = add_key(file, "ann"), add_key(file, "bob")
-    ring = KeyRing(file)
+    keys = KeyStore(file)
     for secret, name in ((one, "ann"), (two, "bob")):
-        found = ring.find(secret)
+        found = keys.find(secret)
         assert found is not None and found.id == name
-    assert ring.find(one[:-1]) is None
-    assert ring.find("") is None
-    assert ring.find("\ud800") is None
+    assert keys.find(one[:-1]) is None
+    assert keys.find("") is None
+    assert keys.find("\ud800") is None
 
 
 def test_the_file_has_no_key_and_is_its_owners(tmp_path: Path) -> None:
@@ -34,31 +34,31 @@ def test_the_file_has_no_key_and_is_its_owners(tmp_path: Path) -> None:
 def test_keys_change_while_they_are_used(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     old = add_key(file, "ann")
-    ring = KeyRing(file)
+    keys = KeyStore(file)
     new = add_key(file, "ann-2")
-    assert ring.find(new) is not None and ring.find(old) is not None
+    assert keys.find(new) is not None and keys.find(old) is not None
     revoke_key(file, "ann")
-    assert ring.find(old) is None
-    assert ring.find(new) is not None
+    assert keys.find(old) is None
+    assert keys.find(new) is not None
 
 
 @pytest.mark.parametrize("harm", ["", "{", '{"keys": [{"id": "ann"}]}', None])
 def test_a_broken_file_leaves_the_keys_that_were(tmp_path: Path, harm: str | None) -> None:
     file = tmp_path / "keys.json"
     secret = add_key(file, "ann")
-    ring = KeyRing(file)
+    keys = KeyStore(file)
     whole = file.read_text()
     if harm is None:
         file.unlink()
     else:
         file.write_text(harm)
-    assert ring.find(secret) is not None
-    assert ring.problem is not None
+    assert keys.find(secret) is not None
+    assert keys.problem is not None
     with pytest.raises(ConfigError):
-        KeyRing(file)
+        KeyStore(file)
     file.write_text(whole)
-    assert ring.find(secret) is not None
-    assert ring.problem is None
+    assert keys.find(secret) is not None
+    assert keys.problem is None
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_broken_file_leaves_the_keys_that_were(tmp_path: Path, harm: str | Non
     ],
 )
 def test_scopes(prompts: list[str], model: str, allowed: bool) -> None:
-    key = Key(id="ann", sha256="0" * 64, prompts=tuple(prompts))
+    key = APIKey(id="ann", sha256="0" * 64, prompts=tuple(prompts))
     assert key.allows(model) is allowed
 
 

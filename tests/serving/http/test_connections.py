@@ -14,9 +14,9 @@ import pytest
 import uvicorn
 
 from cuecard.serving.http import responses
-from cuecard.serving.http.connections import Connection
+from cuecard.serving.http.connections import HeaderTimeoutProtocol
 from cuecard.serving.http.responses import EventStream
-from cuecard.serving.protocol.errors import Refusal, bad_request
+from cuecard.serving.protocol.errors import APIError, bad_request
 from support.serving.app import Running
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +32,7 @@ async def listening(app: Any, head_seconds: float = 60.0) -> AsyncIterator[int]:
         log_config=None,
         lifespan="off",
         ws="none",
-        http=functools.partial(Connection, head_seconds),  # type: ignore[arg-type]
+        http=functools.partial(HeaderTimeoutProtocol, head_seconds),  # type: ignore[arg-type]
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -77,7 +77,7 @@ async def test_heads_that_do_not_end(anyio_backend: str) -> None:
         begun = [await connected(port, HEALTH[:cut]) for cut in (1, 20, len(HEALTH) - 2) * 20]
         for told in await asyncio.gather(*map(rest, begun)):
             head, _, body = told.partition(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 408 ") and b"Connection: close" in head
+            assert head.startswith(b"HTTP/1.1 408 ") and b"HeaderTimeoutProtocol: close" in head
             assert json.loads(body)["error"]["code"] == "request_timeout"
         assert await rest(await connected(port)) == b""
 
@@ -140,7 +140,7 @@ async def test_a_body_that_nobody_waits_for_ends_the_connection(server: Running)
 async def test_head_over_a_socket(server: Running) -> None:
     async with listening(server.client.app) as port:
         head = b"HEAD /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
-        close = HEALTH.replace(b"Host", b"Connection: close\r\nHost")
+        close = HEALTH.replace(b"Host", b"HeaderTimeoutProtocol: close\r\nHost")
         told = await rest(await connected(port, head, close))
     first, second = told.split(b"HTTP/1.1 200 OK\r\n")[1:]
     assert first.endswith(b"\r\n\r\n") and b"content-length" in first.lower()
@@ -222,7 +222,7 @@ async def test_what_fails_after_a_comment_is_an_event(monkeypatch: pytest.Monkey
         raise bad_request("No.")
         yield b""
 
-    with pytest.raises(Refusal, match="No"):
+    with pytest.raises(APIError, match="No"):
         await client.all_of(at_once())
 
 

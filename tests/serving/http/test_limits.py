@@ -4,9 +4,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from cuecard.serving.http.auth import Key
-from cuecard.serving.http.limits import Bucket, Meter
-from cuecard.serving.protocol.errors import Refusal
+from cuecard.serving.http.auth import APIKey
+from cuecard.serving.http.limits import RateLimiter, TokenBucket
+from cuecard.serving.protocol.errors import APIError
 
 DAY = 86_400.0
 
@@ -23,12 +23,12 @@ def clock() -> Clock:
     return Clock()
 
 
-def key(**limits: int) -> Key:
-    return Key(id="ann", sha256="0" * 64, **limits)
+def key(**limits: int) -> APIKey:
+    return APIKey(id="ann", sha256="0" * 64, **limits)
 
 
 def test_a_bucket_fills_by_the_minute() -> None:
-    bucket = Bucket(60, 0.0)
+    bucket = TokenBucket(60, 0.0)
     for _ in range(60):
         assert bucket.wait(1, 0.0) == 0
         bucket.take(1)
@@ -42,132 +42,132 @@ def test_a_bucket_fills_by_the_minute() -> None:
 
 
 def test_requests_per_minute(clock: Clock) -> None:
-    meter = Meter(8, clock, clock)
+    limiter = RateLimiter(8, clock, clock)
     mine = key(requests_per_minute=2)
     for _ in range(2):
-        with meter.admit(mine):
+        with limiter.admit(mine):
             pass
-    with pytest.raises(Refusal) as refused, meter.admit(mine):
+    with pytest.raises(APIError) as refused, limiter.admit(mine):
         pass
     assert refused.value.status == 429
     assert refused.value.headers["Retry-After"] == "30"
     clock.now += 30
-    with meter.admit(mine):
+    with limiter.admit(mine):
         pass
-    assert meter.open == 0
+    assert limiter.open == 0
 
 
 def test_tokens_per_minute_are_paid_afterwards(clock: Clock) -> None:
-    meter = Meter(8, clock, clock)
+    limiter = RateLimiter(8, clock, clock)
     mine = key(tokens_per_minute=60)
-    with meter.admit(mine) as admission:
+    with limiter.admit(mine) as admission:
         admission.charge(100)
-    with pytest.raises(Refusal, match="tokens per minute") as refused, meter.admit(mine):
+    with pytest.raises(APIError, match="tokens per minute") as refused, limiter.admit(mine):
         pass
     assert refused.value.retry_after == 41
     clock.now += 41
-    with meter.admit(mine):
+    with limiter.admit(mine):
         pass
 
 
 def test_tokens_per_day_begin_anew_at_midnight(clock: Clock) -> None:
-    meter = Meter(8, clock, clock)
+    limiter = RateLimiter(8, clock, clock)
     mine = key(tokens_per_day=10)
     clock.now += DAY - 100
-    with meter.admit(mine) as admission:
+    with limiter.admit(mine) as admission:
         admission.charge(10)
-    with pytest.raises(Refusal, match="tokens per day") as refused, meter.admit(mine):
+    with pytest.raises(APIError, match="tokens per day") as refused, limiter.admit(mine):
         pass
     assert refused.value.retry_after == 100
     clock.now += 100
-    with meter.admit(mine):
+    with limiter.admit(mine):
         pass
 
 
 def test_changed_limits_count_from_then_on_and_keep_the_day(clock: Clock) -> None:
-    meter = Meter(8, clock, clock)
+    limiter = RateLimiter(8, clock, clock)
     before, after = key(tokens_per_day=10), key(tokens_per_day=20, requests_per_minute=1)
-    with meter.admit(before) as old, meter.admit(after) as new:
+    with limiter.admit(before) as old, limiter.admit(after) as new:
         old.charge(15)
         new.charge(5)
-    with pytest.raises(Refusal, match="tokens per day"), meter.admit(after):
+    with pytest.raises(APIError, match="tokens per day"), limiter.admit(after):
         pass
 
 
 def test_everybody_together(clock: Clock) -> None:
-    meter = Meter(1, clock, clock)
-    with meter.admit(None) as first, meter.admit(key()) as second:
+    limiter = RateLimiter(1, clock, clock)
+    with limiter.admit(None) as first, limiter.admit(key()) as second:
         with first.running():
-            for refused in (second.running(), meter.admit(key())):
-                with pytest.raises(Refusal) as told, refused:
+            for refused in (second.running(), limiter.admit(key())):
+                with pytest.raises(APIError) as told, refused:
                     pass
                 assert told.value.status == 503 and told.value.retry_after
         with second.running():
-            assert (meter.open, meter.running) == (2, 1)
-    with pytest.raises(ZeroDivisionError), meter.admit(None) as failing, failing.running():
+            assert (limiter.open, limiter.running) == (2, 1)
+    with pytest.raises(ZeroDivisionError), limiter.admit(None) as failing, failing.running():
         _ = 1 / 0
-    assert (meter.open, meter.running) == (0, 0)
+    assert (limiter.open, limiter.running) == (0, 0)
 
 
 def test_requests_that_are_still_arriving_hold_no_place(clock: Clock) -> None:
-    meter = Meter(2, clock, clock)
+    limiter = RateLimiter(2, clock, clock)
     with ExitStack() as arriving:
         for _ in range(7):
-            arriving.enter_context(meter.admit(None))
-        with meter.admit(None) as admission, admission.running():
+            arriving.enter_context(limiter.admit(None))
+        with limiter.admit(None) as admission, admission.running():
             pass
-        arriving.enter_context(meter.admit(None))
-        with pytest.raises(Refusal) as told, meter.admit(None):
+        arriving.enter_context(limiter.admit(None))
+        with pytest.raises(APIError) as told, limiter.admit(None):
             pass
         assert told.value.status == 503
 
 
 def test_one_keys_open_requests(clock: Clock) -> None:
-    meter = Meter(100, clock, clock, most_per_key=3)
+    limiter = RateLimiter(100, clock, clock, max_per_key=3)
     ann = key()
-    bob = Key(id="bob", sha256="1" * 64, concurrent_requests=1)
+    bob = APIKey(id="bob", sha256="1" * 64, concurrent_requests=1)
     with ExitStack() as opened:
         for mine, most in ((ann, 3), (bob, 1)):
             for _ in range(most):
-                opened.enter_context(meter.admit(mine))
-            with pytest.raises(Refusal, match="open requests") as told, meter.admit(mine):
+                opened.enter_context(limiter.admit(mine))
+            with pytest.raises(APIError, match="open requests") as told, limiter.admit(mine):
                 pass
             assert (told.value.status, told.value.retry_after) == (429, 1)
     for mine in (ann, bob):
-        with meter.admit(mine):
+        with limiter.admit(mine):
             pass
 
 
 def test_requests_at_once_pass_no_limit_together(clock: Clock) -> None:
     for limit in ({"tokens_per_minute": 50}, {"tokens_per_day": 50}):
-        meter, mine = Meter(100, clock, clock), key(**limit)
+        limiter, mine = RateLimiter(100, clock, clock), key(**limit)
         with ExitStack() as opened:
-            admissions = [opened.enter_context(meter.admit(mine)) for _ in range(12)]
+            admissions = [opened.enter_context(limiter.admit(mine)) for _ in range(12)]
             for admission in admissions[:2]:
                 admission.reserve(20)
                 admission.charge(9)
             for admission in admissions[2:]:
-                with pytest.raises(Refusal) as told:
+                with pytest.raises(APIError) as told:
                     admission.reserve(20)
                 assert told.value.status == 429
         # What was set aside and not used is there again.
-        with meter.admit(mine) as admission:
+        with limiter.admit(mine) as admission:
             admission.reserve(50 - 18)
 
 
 def test_what_is_larger_than_a_limit_needs_all_of_it(clock: Clock) -> None:
-    meter, mine = Meter(100, clock, clock), key(tokens_per_minute=50)
-    with meter.admit(mine) as large, meter.admit(mine) as other:
+    limiter, mine = RateLimiter(100, clock, clock), key(tokens_per_minute=50)
+    with limiter.admit(mine) as large, limiter.admit(mine) as other:
         large.reserve(500)
-        with pytest.raises(Refusal, match="tokens per minute"):
+        with pytest.raises(APIError, match="tokens per minute"):
             other.reserve(1)
         large.charge(7)
-    with meter.admit(mine) as admission, pytest.raises(Refusal, match="tokens per minute"):
+    with limiter.admit(mine) as admission, pytest.raises(APIError, match="tokens per minute"):
         admission.reserve(500)
 
 
 def test_requests_without_a_key_are_not_counted(clock: Clock) -> None:
-    meter = Meter(1, clock, clock)
-    with meter.admit(None) as admission:
+    limiter = RateLimiter(1, clock, clock)
+    with limiter.admit(None) as admission:
         admission.reserve(10**9)
         admission.charge(10**9)

@@ -249,7 +249,7 @@ async def test_slow_bodies_of_one_key(model: Any, registry: Registry, tmp_path: 
             asyncio.create_task(slowly(server, come, **bearer(slow)))
             for _ in range(limits.requests_per_key)
         ]
-        while server.meter.open < limits.requests_per_key:
+        while server.limiter.open < limits.requests_per_key:
             await asyncio.sleep(0)
         for _ in range(3):
             assert (await server.client.post("/v1/classify", ASK, **bearer(other))).status == 200
@@ -382,7 +382,7 @@ async def test_an_answer_has_its_time(model: Any, registry: Registry, tmp_path: 
 
 
 async def test_a_closed_gate(server: Running) -> None:
-    server.gate.draining = True
+    server.shutdown.draining = True
     reply = await server.client.post("/v1/classify", ASK)
     assert (reply.status, reply.code) == (503, "shutting_down")
     assert reply.headers["retry-after"] and reply.headers["connection"] == "close"

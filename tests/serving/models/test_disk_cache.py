@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from cuecard.registry import Registry
-from cuecard.serving.models.disk_cache import LastKnownGood
+from cuecard.serving.models.disk_cache import DiskCache
 from support.serving.app import running
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_nothing_and_a_broken_file_are_nothing(tmp_path: Path) -> None:
-    cache = LastKnownGood("s3://bucket/prompts", tmp_path)
+    cache = DiskCache("s3://bucket/prompts", tmp_path)
     assert cache.load() is None
     cache.save({})
     known = cache.load()
@@ -27,9 +27,9 @@ async def test_nothing_and_a_broken_file_are_nothing(tmp_path: Path) -> None:
 async def test_two_registries_do_not_meet(model: Any, registry: Registry, tmp_path: Path) -> None:
     async with running(model, registry, tmp_path / "cache"):
         pass
-    mine = LastKnownGood(registry.store.url, tmp_path / "cache").load()
+    mine = DiskCache(registry.store.url, tmp_path / "cache").load()
     assert mine is not None and set(mine.names) == {"reviews", "titles", "pairs"}
-    assert LastKnownGood("elsewhere", tmp_path / "cache").load() is None
+    assert DiskCache("elsewhere", tmp_path / "cache").load() is None
 
 
 async def test_it_is_written_only_when_something_changes(
@@ -38,10 +38,10 @@ async def test_it_is_written_only_when_something_changes(
     async with running(model, registry, tmp_path / "cache") as server:
         (file,) = (tmp_path / "cache" / "serving").iterdir()
         before = file.stat().st_ino
-        await server.follower.poll()
+        await server.sync.poll()
         assert file.stat().st_ino == before
         registry.promote("reviews@2", "production")
-        await server.follower.poll()
+        await server.sync.poll()
         assert file.stat().st_ino != before
 
 
@@ -61,6 +61,6 @@ async def test_processes_may_share_it(model: Any, registry: Registry, tmp_path: 
 
     async def once() -> int:
         async with running(model, registry, cache) as server:
-            return len(server.shelf.shown)
+            return len(server.catalog.entries)
 
     assert await asyncio.gather(*(once() for _ in range(4))) == [3] * 4

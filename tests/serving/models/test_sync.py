@@ -38,7 +38,7 @@ async def test_what_changes_is_served(
     registry.promote("reviews@3", "production")
     registry.promote("reviews@2", "staging")
     assert await version_of(server, "reviews@3") == 404
-    await server.follower.poll()
+    await server.sync.poll()
     assert await version_of(server, "reviews") == "reviews@3"
     assert await version_of(server, "reviews@production") == "reviews@3"
     assert await version_of(server, "reviews@staging") == "reviews@2"
@@ -46,7 +46,7 @@ async def test_what_changes_is_served(
     registry.rollback("reviews", "production", why="worse")
     registry.delete("reviews@staging")
     registry.delete("reviews@3")
-    await server.follower.poll()
+    await server.sync.poll()
     assert await version_of(server, "reviews") == "reviews@1"
     assert await version_of(server, "reviews@staging") == 404
     assert await version_of(server, "reviews@3") == 404
@@ -63,7 +63,7 @@ async def test_a_name_alone_is_production_or_the_newest(
 ) -> None:
     assert await version_of(server, "reviews") == "reviews@1"
     registry.delete("reviews@production")
-    await server.follower.poll()
+    await server.sync.poll()
     assert await version_of(server, "reviews") == "reviews@2"
 
 
@@ -78,14 +78,14 @@ async def test_a_request_ends_with_the_prompt_it_began_with(
     while not server.engine.generating:
         await asyncio.sleep(0)
     registry.delete("titles@1")
-    await server.follower.poll()
+    await server.sync.poll()
     assert (await server.client.post("/v1/completions", body)).status == 404
     assert digest in server.engine.held
     server.engine.pause.set()
     reply = await working
     assert reply.json["choices"] == alone["choices"]
     assert reply.json["model"] == "titles@1"
-    await server.follower.poll()
+    await server.sync.poll()
     assert digest not in server.engine.held
 
 
@@ -93,13 +93,13 @@ async def test_the_same_content_under_two_names_is_held_until_both_are_gone(
     server: Running, registry: Registry, make_prompt: MakePrompt
 ) -> None:
     registry.push(make_prompt(2), "twin")
-    await server.follower.poll()
+    await server.sync.poll()
     digest = registry.read("twin@1").prompt.digest
     registry.delete("reviews@2")
-    await server.follower.poll()
+    await server.sync.poll()
     assert digest in server.engine.held
     registry.delete("twin@1")
-    await server.follower.poll()
+    await server.sync.poll()
     assert digest not in server.engine.held
 
 
@@ -108,7 +108,7 @@ async def test_a_registry_that_goes_away_does_not_stop_answers(
 ) -> None:
     (tmp_path / "registry").rename(tmp_path / "elsewhere")
     server.clock[0] += 60
-    await server.follower.poll()
+    await server.sync.poll()
     assert await version_of(server, "reviews") == "reviews@1"
     ready = await server.client.get("/readyz")
     assert ready.status == 200
@@ -120,7 +120,7 @@ async def test_a_registry_that_goes_away_does_not_stop_answers(
     assert "cuecard_registry_age_seconds 60.0" in text
     (tmp_path / "elsewhere").rename(tmp_path / "registry")
     registry.promote("reviews@2", "production")
-    await server.follower.poll()
+    await server.sync.poll()
     assert await version_of(server, "reviews") == "reviews@2"
     assert (await server.client.get("/readyz")).json["registry"]["problem"] is None
 
@@ -141,7 +141,7 @@ async def test_a_start_without_the_registry(model: Any, registry: Registry, tmp_
         assert (await server.client.get("/readyz")).json["registry"]["reachable"] is False
         (tmp_path / "elsewhere").rename(tmp_path / "registry")
         registry.promote("reviews@2", "production")
-        await server.follower.poll()
+        await server.sync.poll()
         assert await version_of(server, "reviews") == "reviews@2"
 
 
@@ -175,7 +175,7 @@ async def test_one_bad_prompt_does_not_stop_the_others(
     blob.write_bytes(whole[:-1] + b"\0")
     registry.promote("reviews@3", "production")
     registry.push(make_prompt(8), "news")
-    await server.follower.poll()
+    await server.sync.poll()
     assert await version_of(server, "news") == "news@1"
     assert await version_of(server, "reviews@3") == 503
     # An alias leads where it led until the new version can answer.
@@ -185,10 +185,10 @@ async def test_one_bad_prompt_does_not_stop_the_others(
     assert set(ready.json["problems"]) == {"reviews@3", "reviews@production"}
     assert "cuecard_prompts_broken 2.0" in (await server.client.get("/metrics")).body.decode()
     blob.write_bytes(whole)
-    await server.follower.poll()
+    await server.sync.poll()
     assert await version_of(server, "reviews@3") == 503  # not tried again at once
     server.clock[0] += 60
-    await server.follower.poll()
+    await server.sync.poll()
     assert await version_of(server, "reviews") == "reviews@3"
     assert (await server.client.get("/readyz")).json["problems"] == {}
 
@@ -200,7 +200,7 @@ async def test_a_broken_name_stays_as_it_was(
     (event / "00000002.json").write_text("hello")
     registry.delete("pairs@1")
     server.clock[0] += 60
-    await server.follower.poll()
+    await server.sync.poll()
     assert await version_of(server, "reviews") == "reviews@1"
     assert await version_of(server, "pairs") == 404
     assert set((await server.client.get("/readyz")).json["problems"]) == {"reviews"}
@@ -212,7 +212,7 @@ async def test_prompts_of_another_backbone_are_not_served(
     other = tiny_backbone(seed=1)
     registry.push(make_prompt(1, backbone=other), "foreign")
     registry.push(make_prompt(9, backbone=other), "reviews")
-    await server.follower.poll()
+    await server.sync.poll()
     reply = await server.client.post("/v1/classify", {"model": "foreign", "input": "x"})
     assert (reply.status, reply.code) == (404, "model_not_found")
     assert "another backbone" in reply.json["error"]["message"]
@@ -231,7 +231,7 @@ async def test_a_prompt_that_scores_otherwise_is_not_served(
     engine = Wrong(model)
     async with running(model, registry, tmp_path / "cache", engine=engine) as server:
         assert await version_of(server, "reviews") == 503
-        await server.follower.poll()
+        await server.sync.poll()
         assert engine.held == set()
 
 
@@ -244,10 +244,10 @@ async def test_a_failing_engine_is_no_fault_of_the_prompts(
     registry.push(make_prompt(5), "news")
     with monkeypatch.context() as patch:
         patch.setattr(server.engine, "hold", fail)
-        await server.follower.poll()
+        await server.sync.poll()
         assert await version_of(server, "reviews") == "reviews@1"
         assert (await server.client.get("/readyz")).json["registry"]["problem"] == "out of memory"
-    await server.follower.poll()
+    await server.sync.poll()
     assert await version_of(server, "news") == "news@1"
 
 
@@ -259,11 +259,11 @@ async def test_a_fault_of_ours_does_not_end_the_following(
 
     registry.promote("reviews@2", "production")
     with monkeypatch.context() as patch:
-        patch.setattr(server.follower._reader, "poll", fail)
-        await server.follower.poll()
-    assert server.lines("follower")[0]["error"] == "ZeroDivisionError"
+        patch.setattr(server.sync._watch, "poll", fail)
+        await server.sync.poll()
+    assert server.lines("sync")[0]["error"] == "ZeroDivisionError"
     assert await version_of(server, "reviews") == "reviews@1"
-    await server.follower.poll()
+    await server.sync.poll()
     assert await version_of(server, "reviews") == "reviews@2"
 
 
@@ -287,15 +287,15 @@ async def test_polls_grow_with_changes_not_with_prompts(
     server: Running, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registry.promote("reviews@2", "production")
-    calls = count_calls(server.follower._registry.store, monkeypatch)
-    await server.follower.poll()
+    calls = count_calls(server.sync._registry.store, monkeypatch)
+    await server.sync.poll()
     changed = [key for key in calls if key.startswith("prompts/")]
     assert changed and {key.split("/")[1] for key in changed} == {"reviews"}
     assert [key for key in changed if key.endswith(".json") and "deleted" not in key] == [
         "prompts/reviews/aliases/production/00000002.json"
     ]
     calls.clear()
-    await server.follower.poll()
+    await server.sync.poll()
     assert len(calls) == 2 and not any(key.startswith("prompts/") for key in calls)
 
 
@@ -305,10 +305,10 @@ async def test_what_is_not_in_the_journal_is_found_within_a_minute(
     registry.promote("reviews@2", "production")
     journal = tmp_path / "registry" / "journal"
     max(journal.iterdir()).unlink()  # as a writer leaves it that is killed in between
-    await server.follower.poll()
+    await server.sync.poll()
     assert await version_of(server, "reviews") == "reviews@1"
     server.clock[0] += 60
-    await server.follower.poll()
+    await server.sync.poll()
     assert await version_of(server, "reviews") == "reviews@2"
 
 
@@ -320,7 +320,7 @@ async def test_a_volume_that_is_half_mounted_is_not_an_empty_registry(
     async with running(model, registry, cache) as server:
         prompts.rename(away)
         server.clock[0] += 60
-        await server.follower.poll()
+        await server.sync.poll()
         assert await version_of(server, "reviews") == "reviews@1"
         ready = (await server.client.get("/readyz")).json
         assert "lost all of its prompts" in ready["registry"]["problem"]
@@ -329,7 +329,7 @@ async def test_a_volume_that_is_half_mounted_is_not_an_empty_registry(
         away.rename(prompts)
         (prompts / "reviews").rename(away)
         server.clock[0] += 60
-        await server.follower.poll()
+        await server.sync.poll()
         assert await version_of(server, "reviews") == "reviews@1"
         assert await version_of(server, "titles@1") != 503
         assert set((await server.client.get("/readyz")).json["problems"]) == {"reviews"}
@@ -337,11 +337,11 @@ async def test_a_volume_that_is_half_mounted_is_not_an_empty_registry(
         assert await version_of(server, "reviews") == "reviews@1"
         away.rename(prompts / "reviews")
         server.clock[0] += 60
-        await server.follower.poll()
+        await server.sync.poll()
         assert (await server.client.get("/readyz")).json["problems"] == {}
         (prompts / "reviews" / "versions" / "00000002.json").rename(away)
         server.clock[0] += 60
-        await server.follower.poll()
+        await server.sync.poll()
         assert await version_of(server, "reviews@2") == "reviews@2"
         assert "versions 2" in (await server.client.get("/readyz")).json["problems"]["reviews"]
 
@@ -351,8 +351,8 @@ async def test_another_registry_in_the_same_place_is_another_registry(
 ) -> None:
     (tmp_path / "registry").rename(tmp_path / "old")
     Registry(tmp_path / "registry").push(make_prompt(4), "news")
-    await server.follower.poll()
-    assert set(server.shelf.shown) == {"news"}
+    await server.sync.poll()
+    assert set(server.catalog.entries) == {"news"}
 
 
 async def test_litter_of_a_desktop_changes_nothing(
@@ -361,10 +361,10 @@ async def test_litter_of_a_desktop_changes_nothing(
     for folder in ("", "prompts", "prompts/reviews/versions", "prompts/reviews/aliases"):
         (tmp_path / "registry" / folder / ".DS_Store").write_bytes(b"\0")
     server.clock[0] += 60
-    await server.follower.poll()
+    await server.sync.poll()
     ready = (await server.client.get("/readyz")).json
     assert ready["registry"]["reachable"] and ready["problems"] == {}
-    assert set(server.shelf.shown) == {"reviews", "titles", "pairs"}
+    assert set(server.catalog.entries) == {"reviews", "titles", "pairs"}
 
 
 async def test_ready_when_the_aliases_are(
@@ -374,14 +374,14 @@ async def test_ready_when_the_aliases_are(
         registry.push(make_prompt(seed), "reviews")
     async with running(model, registry, tmp_path / "cache") as server:
         # production leads to 1, 5 is the newest
-        assert set(server.shelf.shown["reviews"].versions) == {1, 5}
+        assert set(server.catalog.entries["reviews"].versions) == {1, 5}
         assert (await server.client.get("/readyz")).json["loading"] == 3
         reply = await server.client.post("/v1/classify", {"model": "reviews@3", "input": "x"})
         assert (reply.status, reply.code) == (503, "model_not_ready")
         assert "still being loaded" in reply.json["error"]["message"]
-        task = asyncio.create_task(server.follower.run(60.0))
+        task = asyncio.create_task(server.sync.run(60.0))
         async with asyncio.timeout(60):
-            while server.shelf.shown["reviews"].loading:
+            while server.catalog.entries["reviews"].loading:
                 await asyncio.sleep(0.005)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -392,10 +392,10 @@ async def test_ready_when_the_aliases_are(
 async def test_a_prompt_with_the_backbones_name_is_not_served(
     server: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server.shelf, "backbone", "titles")
+    monkeypatch.setattr(server.catalog, "backbone", "titles")
     server.clock[0] += 60
-    await server.follower.poll()
-    assert set(server.shelf.shown) == {"reviews", "pairs"}
+    await server.sync.poll()
+    assert set(server.catalog.entries) == {"reviews", "pairs"}
     assert "name of the backbone" in (await server.client.get("/readyz")).json["problems"]["titles"]
 
 
@@ -419,7 +419,7 @@ async def test_only_what_a_trusted_key_has_signed_is_served(
         contents = registry.read("reviews@1")
         registry.push(contents, "reviews", signer=Signer(private))  # adds the signature
         server.clock[0] += 60
-        await server.follower.poll()
+        await server.sync.poll()
         assert await version_of(server, "reviews") == "reviews@1"
     (tmp_path / "registry").rename(tmp_path / "away")
     async with running(model, registry, cache, trusted=trusted) as server:
@@ -428,7 +428,7 @@ async def test_only_what_a_trusted_key_has_signed_is_served(
 
 
 async def test_it_looks_again_and_again(server: Running, registry: Registry) -> None:
-    task = asyncio.create_task(server.follower.run(0.01))
+    task = asyncio.create_task(server.sync.run(0.01))
     registry.promote("reviews@2", "production")
     while await version_of(server, "reviews") != "reviews@2":
         await asyncio.sleep(0.005)
@@ -451,7 +451,7 @@ async def test_prompts_of_a_masked_backbone(make_prompt: MakePrompt, tmp_path: P
         assert reply.json["data"][0]["scores"] == pytest.approx(dict(right.scores), abs=1e-4)
         reply = await server.client.post("/v1/embeddings", {"model": "near", "input": "a film"})
         assert (reply.status, reply.json["model"]) == (200, "near@1")
-        await server.follower.poll()
+        await server.sync.poll()
         digests = {registry.read(name).prompt.digest for name in ("reviews@1", "near@1")}
         assert server.engine.held == digests
     registry.delete("near@1")

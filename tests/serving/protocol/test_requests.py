@@ -11,7 +11,7 @@ import pytest
 from openai.types.chat import ChatCompletion
 from pydantic import ValidationError
 
-from cuecard.serving.protocol.errors import Refusal
+from cuecard.serving.protocol.errors import APIError
 from cuecard.serving.protocol.invalid import invalid_request, model_of
 from cuecard.serving.protocol.neutral import PARAMETERS
 from cuecard.serving.protocol.requests import (
@@ -46,7 +46,7 @@ NEUTRAL = [
 ]
 
 
-def refusal(model: type[Sent], body: Any) -> Refusal:
+def refusal(model: type[Sent], body: Any) -> APIError:
     """Why a body is refused, as the server says it."""
     with pytest.raises(ValidationError) as refused:
         model.model_validate(body)

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from cuecard.registry import Registry
-from cuecard.serving.api.app import Parts, build_app
+from cuecard.serving.api.app import ServerComponents, build_app
 from cuecard.serving.api.service import Service
-from cuecard.serving.http.auth import KeyRing
-from cuecard.serving.http.limits import Limits, Meter
+from cuecard.serving.http.auth import KeyStore
+from cuecard.serving.http.limits import Limits, RateLimiter
 from cuecard.serving.http.metrics import Metrics
-from cuecard.serving.http.middleware import Gate
+from cuecard.serving.http.middleware import ShutdownState
 from cuecard.serving.logs import JsonLog
-from cuecard.serving.models.catalog import Shelf
-from cuecard.serving.models.disk_cache import LastKnownGood
-from cuecard.serving.models.sync import Follower
+from cuecard.serving.models.catalog import PromptCatalog
+from cuecard.serving.models.disk_cache import DiskCache
+from cuecard.serving.models.sync import RegistrySync
 from cuecard.serving.settings import SystemMessages
 from support.asgi import Client
 from support.oracles.serial_engine import SerialEngine
@@ -34,10 +34,10 @@ class Running:
 
     client: Client
     engine: SerialEngine
-    shelf: Shelf
-    follower: Follower
-    meter: Meter
-    gate: Gate
+    catalog: PromptCatalog
+    sync: RegistrySync
+    limiter: RateLimiter
+    shutdown: ShutdownState
     log: io.StringIO
     clock: list[float] = field(default_factory=list)
 
@@ -65,22 +65,24 @@ async def running(
     engine = engine or SerialEngine(model)
     limits = limits or Limits()
     log = JsonLog(out)
-    shelf = Shelf(engine, model.name)
-    cached = LastKnownGood(registry.store.url, cache, trusted)
-    follower = Follower(registry, shelf, engine, cached, log, lambda: clock[0], trusted)
-    await follower.start()
-    meter = Meter(
-        limits.requests, lambda: clock[0], lambda: clock[0], most_per_key=limits.requests_per_key
+    catalog = PromptCatalog(engine, model.name)
+    cached = DiskCache(registry.store.url, cache, trusted)
+    sync = RegistrySync(registry, catalog, engine, cached, log, lambda: clock[0], trusted)
+    await sync.start()
+    limiter = RateLimiter(
+        limits.requests, lambda: clock[0], lambda: clock[0], max_per_key=limits.requests_per_key
     )
-    gate = Gate()
-    metrics = Metrics(engine, shelf, meter, follower.state, lambda: clock[0])
-    ring = None if keys is None else KeyRing(keys)
-    service = Service(engine, shelf, limits, system_messages)
+    shutdown = ShutdownState()
+    metrics = Metrics(engine, catalog, limiter, sync.state, lambda: clock[0])
+    keys = None if keys is None else KeyStore(keys)
+    service = Service(engine, catalog, limits, system_messages)
     app = build_app(
-        Parts(service, follower.state, meter, metrics, ring, gate, log, lambda: clock[0], cors)
+        ServerComponents(
+            service, sync.state, limiter, metrics, keys, shutdown, log, lambda: clock[0], cors
+        )
     )
-    yield Running(Client(app), engine, shelf, follower, meter, gate, out, clock)
-    assert meter.open == 0
-    assert meter.running == 0
-    assert shelf.in_use == 0
+    yield Running(Client(app), engine, catalog, sync, limiter, shutdown, out, clock)
+    assert limiter.open == 0
+    assert limiter.running == 0
+    assert catalog.in_use == 0
     assert engine.generating == 0

@@ -23,12 +23,12 @@ from cuecard.serving.api.health import readiness
 from cuecard.serving.api.models import model_card, model_list
 from cuecard.serving.api.responses import respond, respond_stream
 from cuecard.serving.api.service import Service
-from cuecard.serving.http.auth import KeyRing
-from cuecard.serving.http.context import SCOPE, Visit
-from cuecard.serving.http.limits import Meter
+from cuecard.serving.http.auth import KeyStore
+from cuecard.serving.http.context import SCOPE, RequestContext
+from cuecard.serving.http.limits import RateLimiter
 from cuecard.serving.http.metrics import CONTENT_TYPE, Metrics
-from cuecard.serving.http.middleware import Door, Gate
-from cuecard.serving.http.responses import EventStream, refusal_response
+from cuecard.serving.http.middleware import RequestMiddleware, ShutdownState
+from cuecard.serving.http.responses import EventStream, error_response
 from cuecard.serving.logs import JsonLog
 from cuecard.serving.models.sync import RegistryState
 from cuecard.serving.protocol.answers import (
@@ -41,8 +41,7 @@ from cuecard.serving.protocol.answers import (
     ResponseBody,
     TextVectors,
 )
-from cuecard.serving.protocol.errors import Refusal
-from cuecard.serving.protocol.faults import as_refusal
+from cuecard.serving.protocol.errors import APIError, to_api_error
 from cuecard.serving.protocol.invalid import invalid_json, invalid_request
 from cuecard.serving.protocol.requests import (
     ChatRequest,
@@ -69,21 +68,21 @@ _BODIES: Mapping[str, type[Sent]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class ServerComponents:
     """What a server consists of."""
 
     service: Service
     state: RegistryState
-    meter: Meter
+    limiter: RateLimiter
     metrics: Metrics
-    ring: KeyRing | None
-    gate: Gate
+    keys: KeyStore | None
+    shutdown: ShutdownState
     log: JsonLog
     clock: Callable[[], float] = time.monotonic
     cors: tuple[str, ...] = ()
 
 
-def build_app(parts: Parts) -> ASGIApp:
+def build_app(components: ServerComponents) -> ASGIApp:
     """The whole server as an ASGI application."""
     app = FastAPI(
         title="cuecard",
@@ -93,21 +92,21 @@ def build_app(parts: Parts) -> ASGIApp:
         redoc_url=None,
         redirect_slashes=False,
     )
-    _add_answers(app, parts.service)
-    _add_models(app, parts.service)
-    _add_operation(app, parts)
+    _add_answers(app, components.service)
+    _add_models(app, components.service)
+    _add_operation(app, components)
     _add_errors(app)
-    door = Door(
+    door = RequestMiddleware(
         app,
-        limits=parts.service.limits,
-        meter=parts.meter,
-        ring=parts.ring,
-        gate=parts.gate,
-        metrics=parts.metrics,
-        log=parts.log,
+        limits=components.service.limits,
+        limiter=components.limiter,
+        keys=components.keys,
+        shutdown=components.shutdown,
+        metrics=components.metrics,
+        log=components.log,
         routes=frozenset(route.path for route in app.routes if hasattr(route, "path")),
     )
-    return _for_browsers(door, parts.cors) if parts.cors else door
+    return _for_browsers(door, components.cors) if components.cors else door
 
 
 def _for_browsers(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
@@ -122,8 +121,8 @@ def _for_browsers(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
     )
 
 
-def _visit(request: Request) -> Visit:
-    found: Visit = request.scope[SCOPE]
+def _context(request: Request) -> RequestContext:
+    found: RequestContext = request.scope[SCOPE]
     return found
 
 
@@ -141,8 +140,8 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     async def completions(request: Request, body: CompletionRequest) -> Response:
         """Go on with a text, or fill a task's template with it."""
         if body.stream:
-            return await EventStream.begin(complete_stream(service, body, _visit(request)))
-        return JSONResponse(await complete(service, body, _visit(request)))
+            return await EventStream.begin(complete_stream(service, body, _context(request)))
+        return JSONResponse(await complete(service, body, _context(request)))
 
     @app.post(
         "/v1/chat/completions",
@@ -153,8 +152,8 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     async def chat_completions(request: Request, body: ChatRequest) -> Response:
         """The assistant's next message."""
         if body.stream:
-            return await EventStream.begin(chat_stream(service, body, _visit(request)))
-        return JSONResponse(await chat(service, body, _visit(request)))
+            return await EventStream.begin(chat_stream(service, body, _context(request)))
+        return JSONResponse(await chat(service, body, _context(request)))
 
     @app.post(
         "/v1/responses", responses=_ok(ResponseBody, True), response_model=None, tags=["answers"]
@@ -162,21 +161,23 @@ def _add_answers(app: FastAPI, service: Service) -> None:
     async def responses(request: Request, body: ResponsesRequest) -> Response:
         """A response of text to an input; nothing is stored."""
         if body.stream:
-            return await EventStream.begin(respond_stream(service, body, _visit(request)))
-        return JSONResponse(await respond(service, body, _visit(request)))
+            return await EventStream.begin(respond_stream(service, body, _context(request)))
+        return JSONResponse(await respond(service, body, _context(request)))
 
     @app.post("/v1/classify", responses=_ok(Classification), response_model=None, tags=["answers"])
     async def classifications(
         request: Request, body: Annotated[ClassifyRequest, Body()]
     ) -> Response:
         """Labels with probabilities: every input under every model."""
-        found = await classify(body, service.engine, service.shelf, service.limits, _visit(request))
+        found = await classify(
+            body, service.engine, service.catalog, service.limits, _context(request)
+        )
         return JSONResponse(found.model_dump(mode="json"))
 
     @app.post("/v1/embeddings", responses=_ok(TextVectors), response_model=None, tags=["answers"])
     async def texts_as_vectors(request: Request, body: EmbeddingRequest) -> Response:
         """Texts as vectors of unit length, where the backbone is an encoder."""
-        found = await embeddings(service, body, _visit(request))
+        found = await embeddings(service, body, _context(request))
         return Response(found, media_type="application/json")
 
 
@@ -184,18 +185,20 @@ def _add_models(app: FastAPI, service: Service) -> None:
     @app.get("/v1/models", responses=_ok(ModelList), response_model=None, tags=["models"])
     async def models(request: Request) -> Response:
         """What this key may ask for."""
-        return JSONResponse(model_list(service.shelf, _visit(request).key).model_dump(mode="json"))
+        return JSONResponse(
+            model_list(service.catalog, _context(request).key).model_dump(mode="json")
+        )
 
     @app.get(
         "/v1/models/{model:path}", responses=_ok(ModelCard), response_model=None, tags=["models"]
     )
     async def model(request: Request, model: str) -> Response:
         """One of them."""
-        _visit(request).allow(model, service.shelf.backbone)
-        return JSONResponse(model_card(service.shelf, model).model_dump(mode="json"))
+        _context(request).allow(model, service.catalog.backbone)
+        return JSONResponse(model_card(service.catalog, model).model_dump(mode="json"))
 
 
-def _add_operation(app: FastAPI, parts: Parts) -> None:
+def _add_operation(app: FastAPI, components: ServerComponents) -> None:
     @app.get("/healthz", response_model=None, tags=["operation"])
     async def healthz() -> Response:
         """The process runs."""
@@ -204,47 +207,53 @@ def _add_operation(app: FastAPI, parts: Parts) -> None:
     @app.get("/readyz", response_model=None, responses={503: {}}, tags=["operation"])
     async def readyz(request: Request) -> Response:
         """Whether requests should be sent here, and what is not as it should be."""
-        ready, facts = readiness(parts.service, parts.state, parts.gate, parts.ring, parts.clock())
-        key = _visit(request).key
-        if parts.ring is not None and (key is None or not key.unbounded):
+        ready, facts = readiness(
+            components.service,
+            components.state,
+            components.shutdown,
+            components.keys,
+            components.clock(),
+        )
+        key = _context(request).key
+        if components.keys is not None and (key is None or not key.unrestricted):
             facts = {"ready": ready}
         return JSONResponse(facts, 200 if ready else 503)
 
     @app.get("/metrics", response_class=Response, responses=_ERRORS, tags=["operation"])
     async def metrics(request: Request) -> Response:
         """Counters and gauges for Prometheus."""
-        key = _visit(request).key
-        if key is not None and not key.unbounded:
-            raise Refusal(403, "not_allowed", "This key may not see what others use.")
-        return Response(parts.metrics.text(), media_type=CONTENT_TYPE)
+        key = _context(request).key
+        if key is not None and not key.unrestricted:
+            raise APIError(403, "not_allowed", "This key may not see what others use.")
+        return Response(components.metrics.text(), media_type=CONTENT_TYPE)
 
 
 def _add_errors(app: FastAPI) -> None:
-    @app.exception_handler(Refusal)
-    async def refused(request: Request, error: Refusal) -> Response:
-        return refusal_response(error)
+    @app.exception_handler(APIError)
+    async def refused(request: Request, error: APIError) -> Response:
+        return error_response(error)
 
     @app.exception_handler(CuecardError)
     async def mistaken(request: Request, error: CuecardError) -> Response:
-        return refusal_response(as_refusal(error))
+        return error_response(to_api_error(error))
 
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> Response:
-        return refusal_response(
+        return error_response(
             invalid_request(error.errors(), error.body, _BODIES.get(request.url.path))
         )
 
     @app.exception_handler(HTTPException)
     async def no_route(request: Request, error: HTTPException) -> Response:
         if error.status_code == 400:  # FastAPI's: JSON nested too deeply, or bytes that are no text
-            return refusal_response(invalid_json())
+            return error_response(invalid_json())
         code = {404: "not_found", 405: "method_not_allowed"}.get(
             error.status_code, "invalid_request"
         )
-        response = refusal_response(Refusal(error.status_code, code, f"{error.detail}."))
+        response = error_response(APIError(error.status_code, code, f"{error.detail}."))
         response.headers.update(error.headers or {})
         return response
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
-        return refusal_response(Refusal(500, "internal_error", "The server failed."))
+        return error_response(APIError(500, "internal_error", "The server failed."))

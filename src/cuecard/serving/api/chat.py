@@ -11,9 +11,9 @@ from cuecard.engine.token_bytes import token_bytes
 from cuecard.serving.api.contexts import chat_row, only_message, task_row
 from cuecard.serving.api.events import events
 from cuecard.serving.api.service import Service, check_choices, template_fields, usage
-from cuecard.serving.api.writing import Job, Piece, write
-from cuecard.serving.http.context import Visit
-from cuecard.serving.models.catalog import Served
+from cuecard.serving.api.writing import GenerationPlan, Piece, write
+from cuecard.serving.http.context import RequestContext
+from cuecard.serving.models.catalog import ServedPrompt
 from cuecard.serving.protocol.errors import bad_request
 from cuecard.serving.protocol.requests import ChatRequest
 from cuecard.types import Encoded
@@ -21,39 +21,39 @@ from cuecard.types import Encoded
 USUAL_TOKENS = 256
 
 
-async def chat(service: Service, request: ChatRequest, visit: Visit) -> dict[str, Any]:
+async def chat(service: Service, request: ChatRequest, context: RequestContext) -> dict[str, Any]:
     """The assistant's next message.
 
     Raises:
-        Refusal: what cannot be answered.
+        APIError: what cannot be answered.
     """
-    visit.allow(request.model, service.shelf.backbone, raw=request.raw)
-    with service.shelf.using(request.model) as served:
-        job = await chat_job(service, request, served, visit)
+    context.allow(request.model, service.catalog.backbone, raw=request.raw)
+    with service.catalog.acquire(request.model) as served:
+        plan = await chat_job(service, request, served, context)
         choices = [
             {
                 "index": index,
-                "message": {"role": "assistant", "content": written.text, "refusal": None},
-                "logprobs": _logprobs(service, request, written.tokens),
-                "finish_reason": written.reason,
+                "message": {"role": "assistant", "content": generated.text, "refusal": None},
+                "logprobs": _logprobs(service, request, generated.tokens),
+                "finish_reason": generated.reason,
             }
-            for index, written in enumerate(await write(service.engine, job, visit))
+            for index, generated in enumerate(await write(service.engine, plan, context))
         ]
         head = service.head("chatcmpl-", "chat.completion", served)
-        return {**head, "choices": choices, "usage": usage(visit)}
+        return {**head, "choices": choices, "usage": usage(context)}
 
 
 async def chat_stream(
-    service: Service, request: ChatRequest, visit: Visit
+    service: Service, request: ChatRequest, context: RequestContext
 ) -> AsyncGenerator[bytes, None]:
     """The assistant's next message as server-sent events.
 
     Raises:
-        Refusal: what cannot be answered.
+        APIError: what cannot be answered.
     """
-    visit.allow(request.model, service.shelf.backbone, raw=request.raw)
-    with service.shelf.using(request.model) as served:
-        job = await chat_job(service, request, served, visit)
+    context.allow(request.model, service.catalog.backbone, raw=request.raw)
+    with service.catalog.acquire(request.model) as served:
+        plan = await chat_job(service, request, served, context)
         head = service.head("chatcmpl-", "chat.completion.chunk", served)
         begun: set[int] = set()
 
@@ -69,36 +69,36 @@ async def chat_stream(
                 "finish_reason": piece.reason,
             }
 
-        async with aclosing(events(service, request, job, visit, head, chunk)) as made:
+        async with aclosing(events(service, request, plan, context, head, chunk)) as made:
             async for event in made:
                 yield event
 
 
 async def chat_job(
-    service: Service, request: ChatRequest, served: Served | None, visit: Visit
-) -> Job:
+    service: Service, request: ChatRequest, served: ServedPrompt | None, context: RequestContext
+) -> GenerationPlan:
     """What a chat's request asks for.
 
     Raises:
-        Refusal: what cannot be answered.
+        APIError: what cannot be answered.
     """
     check_choices(1, request, service.limits, "messages")
     if request.top_logprobs and not request.logprobs:
         raise bad_request("top_logprobs needs logprobs: true.", "top_logprobs")
-    (job,) = await service.jobs(
+    (plan,) = await service.plans(
         request,
         served,
         [message.text for message in request.messages],
         lambda: [_row(service, request, served)],
-        visit,
+        context,
         wanted=request.max_completion_tokens or request.max_tokens,
         usual=USUAL_TOKENS,
         top_logprobs=request.top_logprobs or 0,
     )
-    return job
+    return plan
 
 
-def _row(service: Service, request: ChatRequest, served: Served | None) -> Encoded:
+def _row(service: Service, request: ChatRequest, served: ServedPrompt | None) -> Encoded:
     tokenizer = service.engine.tokenizer
     if served is None or request.raw:
         if request.fields is not None:

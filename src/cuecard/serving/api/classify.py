@@ -10,11 +10,11 @@ import torch
 
 from cuecard.engine.protocol import Engine, Scoring
 from cuecard.serving.api.contexts import check_size, fields_of, off_the_loop, task_row
-from cuecard.serving.http.context import Visit
+from cuecard.serving.http.context import RequestContext
 from cuecard.serving.http.limits import Limits
-from cuecard.serving.models.catalog import Served, Shelf
+from cuecard.serving.models.catalog import PromptCatalog, ServedPrompt
 from cuecard.serving.protocol.answers import Classification, Classified, TextsUsage
-from cuecard.serving.protocol.errors import Refusal, bad_request, by_head, by_vectors
+from cuecard.serving.protocol.errors import APIError, bad_request, embeddings_only, head_not_served
 from cuecard.serving.protocol.requests import ClassifyRequest
 from cuecard.tasks.label_words import LabelWords
 from cuecard.tasks.predictions import as_predictions, calibrate
@@ -25,16 +25,16 @@ from cuecard.types import Encoded, Prediction
 class Question:
     """One record for one prompt."""
 
-    served: Served
+    served: ServedPrompt
     row: Encoded
     words: LabelWords
 
 
-def question(served: Served, fields: Mapping[str, str], engine: Engine) -> Question:
+def question(served: ServedPrompt, fields: Mapping[str, str], engine: Engine) -> Question:
     """A record in the prompt's template, with its labels' words.
 
     Raises:
-        Refusal: it is longer than the backbone's positions.
+        APIError: it is longer than the backbone's positions.
     """
     words = served.spec.label_words(engine.tokenizer)
     row = task_row(served, fields, engine.tokenizer)
@@ -50,16 +50,20 @@ async def ask(engine: Engine, questions: Sequence[Question]) -> list[Prediction]
 
 
 async def classify(
-    request: ClassifyRequest, engine: Engine, shelf: Shelf, limits: Limits, visit: Visit
+    request: ClassifyRequest,
+    engine: Engine,
+    catalog: PromptCatalog,
+    limits: Limits,
+    context: RequestContext,
 ) -> Classification:
     """Answer every input under every model.
 
     Raises:
-        Refusal: a model that is not there or labels nothing, too many or too long inputs.
+        APIError: a model that is not there or labels nothing, too many or too long inputs.
     """
     models, inputs = request.models, request.inputs
     if len(models) * len(inputs) > limits.texts:
-        raise Refusal(
+        raise APIError(
             413,
             "batch_too_large",
             f"{len(inputs)} inputs under {len(models)} models; at most {limits.texts} pairs are "
@@ -71,10 +75,12 @@ async def classify(
     ]
     characters = check_size(texts, limits.characters, "input")
     for model in models:
-        visit.allow(model, shelf.backbone)
+        context.allow(model, catalog.backbone)
     with ExitStack() as stack:
-        prompts = [_labelling(model, stack.enter_context(shelf.using(model))) for model in models]
-        visit.served = ", ".join(map(str, prompts))
+        prompts = [
+            _labelling(model, stack.enter_context(catalog.acquire(model))) for model in models
+        ]
+        context.served = ", ".join(map(str, prompts))
 
         def encode() -> list[Question]:
             return [
@@ -85,8 +91,8 @@ async def classify(
 
         questions = await off_the_loop(characters * len(models), encode)
         tokens = sum(len(q.row.context) for q in questions)
-        visit.reserve(tokens)
-        visit.prompt_tokens = tokens
+        context.reserve(tokens)
+        context.prompt_tokens = tokens
         answers = await ask(engine, questions)
     data = [
         Classified(
@@ -106,11 +112,11 @@ async def classify(
     return Classification(object="list", data=data, usage=usage)
 
 
-def check_length(engine: Engine, served: Served | None, row: Encoded, more: int) -> None:
+def check_length(engine: Engine, served: ServedPrompt | None, row: Encoded, more: int) -> None:
     """A row with its prompt and what follows fits the backbone.
 
     Raises:
-        Refusal: it does not.
+        APIError: it does not.
     """
     vectors = 0 if served is None else served.held.injection.length
     whole = len(row.context) + vectors + more
@@ -124,17 +130,17 @@ def check_length(engine: Engine, served: Served | None, row: Encoded, more: int)
         )
 
 
-def _labelling(model: str, served: Served | None) -> Served:
+def _labelling(model: str, served: ServedPrompt | None) -> Served:
     if served is not None and served.spec.mode == "head":
-        raise by_head(model)
+        raise head_not_served(model)
     if served is not None and served.spec.mode == "vector":
-        raise by_vectors(model)
+        raise embeddings_only(model)
     if served is None or served.spec.mode != "labels":
         raise bad_request(f"The model '{model}' has no labels.", "model", "unsupported")
     return served
 
 
-def _given(served: Served, each: str | dict[str, str]) -> dict[str, str]:
+def _given(served: ServedPrompt, each: str | dict[str, str]) -> dict[str, str]:
     if isinstance(each, dict):
         return fields_of(served, None, each, "input")
     return fields_of(served, each, None, "input")

@@ -12,10 +12,10 @@ from cuecard.engine.protocol import Token
 from cuecard.serving.api.contexts import raw_row, task_row
 from cuecard.serving.api.events import events
 from cuecard.serving.api.service import Service, check_choices, template_fields, usage
-from cuecard.serving.api.writing import Job, Piece, together, write
-from cuecard.serving.http.context import Visit
+from cuecard.serving.api.writing import GenerationPlan, Piece, together, write
+from cuecard.serving.http.context import RequestContext
 from cuecard.serving.http.limits import Limits
-from cuecard.serving.models.catalog import Served
+from cuecard.serving.models.catalog import ServedPrompt
 from cuecard.serving.protocol.errors import bad_request
 from cuecard.serving.protocol.requests import CompletionRequest
 from cuecard.types import Encoded
@@ -23,44 +23,46 @@ from cuecard.types import Encoded
 USUAL_TOKENS = 16
 
 
-async def complete(service: Service, request: CompletionRequest, visit: Visit) -> dict[str, Any]:
+async def complete(
+    service: Service, request: CompletionRequest, context: RequestContext
+) -> dict[str, Any]:
     """A completion of every text that was given.
 
     Raises:
-        Refusal: what cannot be answered.
+        APIError: what cannot be answered.
     """
-    visit.allow(request.model, service.shelf.backbone, raw=request.raw)
+    context.allow(request.model, service.catalog.backbone, raw=request.raw)
     texts = _texts(request, service.limits)
-    with service.shelf.using(request.model) as served:
-        jobs = await _jobs(service, request, served, texts, visit)
-        done = await together([write(service.engine, job, visit) for job in jobs])
+    with service.catalog.acquire(request.model) as served:
+        plans = await _jobs(service, request, served, texts, context)
+        done = await together([write(service.engine, plan, context) for plan in plans])
         choices = [
             {
                 "index": index,
-                "text": written.text,
-                "logprobs": _logprobs(service, request, written.tokens),
-                "finish_reason": written.reason,
+                "text": generated.text,
+                "logprobs": _logprobs(service, request, generated.tokens),
+                "finish_reason": generated.reason,
             }
-            for index, written in enumerate(chain.from_iterable(done))
+            for index, generated in enumerate(chain.from_iterable(done))
         ]
         head = service.head("cmpl-", "text_completion", served)
-        return {**head, "choices": choices, "usage": usage(visit)}
+        return {**head, "choices": choices, "usage": usage(context)}
 
 
 async def complete_stream(
-    service: Service, request: CompletionRequest, visit: Visit
+    service: Service, request: CompletionRequest, context: RequestContext
 ) -> AsyncGenerator[bytes, None]:
     """A completion of one text as server-sent events.
 
     Raises:
-        Refusal: what cannot be answered.
+        APIError: what cannot be answered.
     """
-    visit.allow(request.model, service.shelf.backbone, raw=request.raw)
+    context.allow(request.model, service.catalog.backbone, raw=request.raw)
     texts = _texts(request, service.limits)
     if len(texts) > 1:
         raise bad_request("A stream carries one prompt.", "prompt", "unsupported")
-    with service.shelf.using(request.model) as served:
-        (job,) = await _jobs(service, request, served, texts, visit)
+    with service.catalog.acquire(request.model) as served:
+        (plan,) = await _jobs(service, request, served, texts, context)
         head = service.head("cmpl-", "text_completion", served)
 
         ends: Counter[int] = Counter()
@@ -75,7 +77,7 @@ async def complete_stream(
                 "finish_reason": piece.reason,
             }
 
-        async with aclosing(events(service, request, job, visit, head, chunk)) as made:
+        async with aclosing(events(service, request, plan, context, head, chunk)) as made:
             async for event in made:
                 yield event
 
@@ -83,16 +85,16 @@ async def complete_stream(
 async def _jobs(
     service: Service,
     request: CompletionRequest,
-    served: Served | None,
+    served: ServedPrompt | None,
     texts: list[str | None],
-    visit: Visit,
-) -> list[Job]:
-    return await service.jobs(
+    context: RequestContext,
+) -> list[GenerationPlan]:
+    return await service.plans(
         request,
         served,
         [text for text in texts if text is not None],
         lambda: [_row(service, request, served, text) for text in texts],
-        visit,
+        context,
         wanted=request.max_tokens,
         usual=USUAL_TOKENS,
         top_logprobs=request.logprobs or 0,
@@ -100,7 +102,7 @@ async def _jobs(
 
 
 def _row(
-    service: Service, request: CompletionRequest, served: Served | None, text: str | None
+    service: Service, request: CompletionRequest, served: ServedPrompt | None, text: str | None
 ) -> Encoded:
     tokenizer = service.engine.tokenizer
     if served is None or request.raw:

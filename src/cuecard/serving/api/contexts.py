@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from jinja2.exceptions import TemplateError as JinjaError
 
-from cuecard.serving.models.catalog import Served
-from cuecard.serving.protocol.errors import Refusal, bad_request
+from cuecard.serving.models.catalog import ServedPrompt
+from cuecard.serving.protocol.errors import APIError, bad_request
 from cuecard.serving.protocol.requests import Message
 from cuecard.serving.settings import SystemMessages
 from cuecard.tasks.tokens import defuse, plain_ids, special_texts
@@ -30,11 +30,11 @@ def check_size(texts: Sequence[str], most: int, param: str) -> int:
     """The characters of the texts, of which none is too long.
 
     Raises:
-        Refusal: 413 for one that is.
+        APIError: 413 for one that is.
     """
     longest = max(map(len, texts), default=0)
     if longest > most:
-        raise Refusal(
+        raise APIError(
             413,
             "input_too_long",
             f"An input has {longest} characters; at most {most} are taken.",
@@ -44,12 +44,12 @@ def check_size(texts: Sequence[str], most: int, param: str) -> int:
 
 
 def fields_of(
-    served: Served, text: str | None, fields: Mapping[str, str] | None, param: str
+    served: ServedPrompt, text: str | None, fields: Mapping[str, str] | None, param: str
 ) -> dict[str, str]:
     """The template's fields: those that were given, or its only one from a text.
 
     Raises:
-        Refusal: other fields than the template has, or one text for several of them.
+        APIError: other fields than the template has, or one text for several of them.
     """
     needed = served.spec.field_names
     optional = dict.fromkeys(served.spec.allow_empty, "")
@@ -73,11 +73,11 @@ def fields_of(
     return {**optional, asked[0]: text}
 
 
-def task_row(served: Served, fields: Mapping[str, str], tokenizer: Tokenizer) -> Encoded:
+def task_row(served: ServedPrompt, fields: Mapping[str, str], tokenizer: Tokenizer) -> Encoded:
     """A record in its task's template, cut to the task's length.
 
     Raises:
-        Refusal: nothing is left to read.
+        APIError: nothing is left to read.
     """
     row = served.spec.encode(Record(fields, None), tokenizer, served.prompt.manifest.slot)
     if not row.context:
@@ -85,21 +85,23 @@ def task_row(served: Served, fields: Mapping[str, str], tokenizer: Tokenizer) ->
     return row
 
 
-def raw_row(served: Served | None, text: str, tokenizer: Tokenizer) -> Encoded:
+def raw_row(served: ServedPrompt | None, text: str, tokenizer: Tokenizer) -> Encoded:
     """A text as the whole context: what it says is read as the tokenizer reads it.
 
     Raises:
-        Refusal: an empty context, or a prompt that stands in the midst of its template.
+        APIError: an empty context, or a prompt that stands in the midst of its template.
     """
     context = tuple(int(token) for token in tokenizer(text, verbose=False)["input_ids"])
     return _placed(served, context)
 
 
-def chat_row(served: Served | None, messages: Sequence[Message], tokenizer: Tokenizer) -> Encoded:
+def chat_row(
+    served: ServedPrompt | None, messages: Sequence[Message], tokenizer: Tokenizer
+) -> Encoded:
     """Messages in the backbone's chat template. None can pass for a turn that it is not.
 
     Raises:
-        Refusal: no chat template, or one that refuses the messages.
+        APIError: no chat template, or one that refuses the messages.
     """
     if not tokenizer.chat_template:
         raise bad_request(
@@ -125,7 +127,7 @@ def chat_row(served: Served | None, messages: Sequence[Message], tokenizer: Toke
 
 
 def only_message(
-    served: Served, messages: Sequence[Message], system_messages: SystemMessages
+    served: ServedPrompt, messages: Sequence[Message], system_messages: SystemMessages
 ) -> str:
     """The one user's message that fills a task's template.
 
@@ -135,7 +137,7 @@ def only_message(
             before the user's message, each with an empty line after it.
 
     Raises:
-        Refusal: any other messages.
+        APIError: any other messages.
     """
     system = [each for each in messages if each.role in ("system", "developer")]
     others = [each for each in messages if each.role not in ("system", "developer")]
@@ -157,7 +159,7 @@ def only_message(
     return "\n\n".join(each.text for each in [*before, others[0]] if each.text)
 
 
-def _placed(served: Served | None, context: tuple[int, ...]) -> Encoded:
+def _placed(served: ServedPrompt | None, context: tuple[int, ...]) -> Encoded:
     if not context:
         raise bad_request("The input is empty.", "prompt", "empty_input")
     slot = "prefix" if served is None else served.prompt.manifest.slot

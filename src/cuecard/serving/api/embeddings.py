@@ -12,11 +12,11 @@ from cuecard.engine.protocol import Embedding, Engine
 from cuecard.serving.api.classify import check_length
 from cuecard.serving.api.contexts import check_size, fields_of, off_the_loop, task_row
 from cuecard.serving.api.service import Service
-from cuecard.serving.http.context import Visit
+from cuecard.serving.http.context import RequestContext
 from cuecard.serving.http.limits import Limits
-from cuecard.serving.models.catalog import Served
+from cuecard.serving.models.catalog import ServedPrompt
 from cuecard.serving.protocol.answers import TextsUsage, TextVector, TextVectors
-from cuecard.serving.protocol.errors import Refusal, bad_request
+from cuecard.serving.protocol.errors import APIError, bad_request
 from cuecard.serving.protocol.requests import EmbeddingRequest
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Encoded, Record
@@ -25,32 +25,32 @@ from cuecard.types import Encoded, Record
 _PLAIN = TaskSpec(kind="embedding", template="{text}", max_length=1 << 30)
 
 
-async def embeddings(service: Service, request: EmbeddingRequest, visit: Visit) -> bytes:
+async def embeddings(service: Service, request: EmbeddingRequest, context: RequestContext) -> bytes:
     """Every text's vector under one model, in the texts' order: a `TextVectors` as JSON.
 
     Raises:
-        Refusal: a model that is not there or makes no vectors, too many or too long texts.
+        APIError: a model that is not there or makes no vectors, too many or too long texts.
     """
-    visit.allow(request.model, service.shelf.backbone)
+    context.allow(request.model, service.catalog.backbone)
     engine, texts = service.engine, request.texts
     characters = _check_texts(texts, service.limits)
-    with service.shelf.using(request.model) as served:
-        visit.served = service.shelf.backbone if served is None else str(served)
+    with service.catalog.acquire(request.model) as served:
+        context.served = service.catalog.backbone if served is None else str(served)
         size = _check_model(service, request, served)
         rows = await off_the_loop(characters, lambda: [_row(engine, served, t) for t in texts])
-        visit.reserve(sum(len(row.context) for row in rows))
-        visit.prompt_tokens = sum(len(row.context) for row in rows)
+        context.reserve(sum(len(row.context) for row in rows))
+        context.prompt_tokens = sum(len(row.context) for row in rows)
         held = None if served is None else served.held
         vectors = await engine.embed([Embedding(held, row) for row in rows])
         digest = None if held is None else held.digest
-        write = partial(_answer, request, rows, vectors, digest, visit)
+        write = partial(_answer, request, rows, vectors, digest, context)
         return await off_the_loop(len(rows) * size, write)
 
 
 def _check_texts(texts: Sequence[str], limits: Limits) -> int:
     """The characters of all."""
     if len(texts) > limits.texts:
-        raise Refusal(
+        raise APIError(
             413,
             "batch_too_large",
             f"{len(texts)} inputs; at most {limits.texts} are taken at once.",
@@ -61,12 +61,12 @@ def _check_texts(texts: Sequence[str], limits: Limits) -> int:
     return check_size(texts, limits.characters, "input")
 
 
-def _check_model(service: Service, request: EmbeddingRequest, served: Served | None) -> int:
+def _check_model(service: Service, request: EmbeddingRequest, served: ServedPrompt | None) -> int:
     """How many numbers a vector has."""
     size = service.engine.embedding_size
     if size is None:
         raise bad_request(
-            f"The backbone '{service.shelf.backbone}' is no encoder and gives no embeddings.",
+            f"The backbone '{service.catalog.backbone}' is no encoder and gives no embeddings.",
             "model",
             "unsupported",
         )
@@ -83,7 +83,7 @@ def _check_model(service: Service, request: EmbeddingRequest, served: Served | N
     return size
 
 
-def _row(engine: Engine, served: Served | None, text: str) -> Encoded:
+def _row(engine: Engine, served: ServedPrompt | None, text: str) -> Encoded:
     if served is None:
         row = _PLAIN.encode(Record({"text": text}, None), engine.tokenizer)
     else:
@@ -97,7 +97,7 @@ def _answer(
     rows: Sequence[Encoded],
     vectors: Sequence[Tensor],
     digest: str | None,
-    visit: Visit,
+    context: RequestContext,
 ) -> bytes:
     plain = request.encoding_format != "base64"
     data = [
@@ -109,11 +109,11 @@ def _answer(
         )
         for index, (row, vector) in enumerate(zip(rows, vectors, strict=True))
     ]
-    tokens = visit.prompt_tokens
+    tokens = context.prompt_tokens
     answer = TextVectors(
         object="list",
         data=data,
-        model=visit.served,
+        model=context.served,
         system_fingerprint=digest,
         usage=TextsUsage(prompt_tokens=tokens, total_tokens=tokens),
     )

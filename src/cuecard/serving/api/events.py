@@ -9,9 +9,9 @@ from typing import Any
 
 from cuecard.errors import CuecardError
 from cuecard.serving.api.service import Service, usage
-from cuecard.serving.api.writing import Job, Piece, pieces
-from cuecard.serving.http.context import Visit
-from cuecard.serving.protocol.faults import as_refusal
+from cuecard.serving.api.writing import GenerationPlan, Piece, pieces
+from cuecard.serving.http.context import RequestContext
+from cuecard.serving.protocol.errors import to_api_error
 from cuecard.serving.protocol.requests import Generating
 
 Chunk = Callable[[int, Piece], dict[str, Any]]
@@ -20,8 +20,8 @@ Chunk = Callable[[int, Piece], dict[str, Any]]
 async def events(
     service: Service,
     request: Generating,
-    job: Job,
-    visit: Visit,
+    plan: GenerationPlan,
+    context: RequestContext,
     head: dict[str, Any],
     chunk: Chunk,
 ) -> AsyncGenerator[bytes, None]:
@@ -39,17 +39,17 @@ async def events(
     usual = {"usage": None} if with_usage else {}
     begun = False
     try:
-        async with aclosing(pieces(service.engine, job, visit)) as made:
+        async with aclosing(pieces(service.engine, plan, context)) as made:
             async for number, piece in made:
                 begun = True
                 yield event({**head, "choices": [chunk(number, piece)], **usual})
     except CuecardError as error:
         if not begun:
             raise
-        yield event(as_refusal(error).body)
+        yield event(to_api_error(error).body)
         return
     if with_usage:
-        yield event({**head, "choices": [], "usage": usage(visit)})
+        yield event({**head, "choices": [], "usage": usage(context)})
     yield b"data: [DONE]\n\n"
 
 

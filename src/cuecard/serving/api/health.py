@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from cuecard.serving.api.service import Service
-from cuecard.serving.http.auth import KeyRing
-from cuecard.serving.http.middleware import Gate
-from cuecard.serving.models.catalog import Shelf
+from cuecard.serving.http.auth import KeyStore
+from cuecard.serving.http.middleware import ShutdownState
+from cuecard.serving.models.catalog import PromptCatalog
 from cuecard.serving.models.sync import RegistryState
 
 
 def readiness(
-    service: Service, state: RegistryState, gate: Gate, ring: KeyRing | None, now: float
+    service: Service,
+    state: RegistryState,
+    shutdown: ShutdownState,
+    keys: KeyStore | None,
+    now: float,
 ) -> tuple[bool, dict[str, Any]]:
     """Whether the server is ready, and how everything stands.
 
@@ -24,13 +28,13 @@ def readiness(
         now: by the clock of the registry's state.
     """
     failure = service.engine.stats().get("failed", 0.0)
-    ready = not gate.draining and not failure
+    ready = not shutdown.draining and not failure
     seen = None if state.seen is None else round(now - state.seen, 1)
     facts = {
         "ready": ready,
-        "draining": gate.draining,
+        "draining": shutdown.draining,
         "engine": {"name": service.engine.name, "failed": bool(failure)},
-        "backbone": service.shelf.backbone,
+        "backbone": service.catalog.backbone,
         "registry": {
             "url": state.url,
             "reachable": state.reachable,
@@ -38,27 +42,27 @@ def readiness(
             "last_seen_seconds_ago": seen,
             "cache_problem": state.cache_problem,
         },
-        "keys": None if ring is None else {"problem": ring.problem},
-        "prompts": sum(len(shown.every) for shown in service.shelf.shown.values()),
-        "loading": sum(len(shown.loading) for shown in service.shelf.shown.values()),
-        "problems": _problems(service.shelf, state),
+        "keys": None if keys is None else {"problem": keys.problem},
+        "prompts": sum(len(entry.prompts) for entry in service.catalog.entries.values()),
+        "loading": sum(len(entry.loading) for entry in service.catalog.entries.values()),
+        "problems": _problems(service.catalog, state),
         "refused": {
             f"{name}@{number}": why
-            for name, shown in service.shelf.shown.items()
-            for number, why in shown.refused.items()
+            for name, entry in service.catalog.entries.items()
+            for number, why in entry.refused.items()
         },
     }
     return ready, facts
 
 
-def _problems(shelf: Shelf, state: RegistryState) -> dict[str, str]:
+def _problems(catalog: PromptCatalog, state: RegistryState) -> dict[str, str]:
     """What should answer and does not, or not with what it should."""
     found = dict(state.name_problems or {})
-    for name, shown in shelf.shown.items():
-        for number, why in shown.broken.items():
+    for name, entry in catalog.entries.items():
+        for number, why in entry.broken.items():
             found[f"{name}@{number}"] = why
-        for alias, number in shown.lost.items():
-            now = shown.aliases.get(alias)
+        for alias, number in entry.lost.items():
+            now = entry.aliases.get(alias)
             found[f"{name}@{alias}"] = f"it should be {name}@{number}, which cannot answer; " + (
                 f"it still is {now}" if now else "there is nothing in its place"
             )

@@ -2,57 +2,57 @@
 
 from __future__ import annotations
 
-from cuecard.serving.http.auth import Key
-from cuecard.serving.models.catalog import Served, Shelf
+from cuecard.serving.http.auth import APIKey
+from cuecard.serving.models.catalog import PromptCatalog, ServedPrompt
 from cuecard.serving.protocol.answers import ModelCard, ModelList
 
 
-def model_list(shelf: Shelf, key: Key | None) -> ModelList:
+def model_list(catalog: PromptCatalog, key: APIKey | None) -> ModelList:
     """Every name, alias and version that a key may use, and the backbone."""
-    ids = [shelf.backbone]
-    for name, shown in sorted(shelf.shown.items()):
-        if not shown.every:
+    ids = [catalog.backbone]
+    for name, entry in sorted(catalog.entries.items()):
+        if not entry.prompts:
             continue
-        if name != shelf.backbone:  # the name alone is the backbone's
+        if name != catalog.backbone:  # the name alone is the backbone's
             ids.append(name)
-        ids += [f"{name}@{alias}" for alias in sorted(shown.aliases)]
-        ids += [f"{name}@{number}" for number in sorted(shown.versions)]
+        ids += [f"{name}@{alias}" for alias in sorted(entry.aliases)]
+        ids += [f"{name}@{number}" for number in sorted(entry.versions)]
     bare, *prompts = ids
     allowed = [model for model in prompts if key is None or key.allows(model)]
     if key is None or key.allows_raw:
         allowed.insert(0, bare)
-    return ModelList(object="list", data=[model_card(shelf, model) for model in allowed])
+    return ModelList(object="list", data=[model_card(catalog, model) for model in allowed])
 
 
-def model_card(shelf: Shelf, model: str) -> ModelCard:
+def model_card(catalog: PromptCatalog, model: str) -> ModelCard:
     """What a model's name means now.
 
     Raises:
-        Refusal: nothing.
+        APIError: nothing.
     """
-    served = shelf.find(model)
-    return _bare(shelf) if served is None else _card(shelf, model, served)
+    served = catalog.resolve(model)
+    return _bare(catalog) if served is None else _card(catalog, model, served)
 
 
-def _bare(shelf: Shelf) -> ModelCard:
+def _bare(catalog: PromptCatalog) -> ModelCard:
     return ModelCard(
-        id=shelf.backbone,
+        id=catalog.backbone,
         object="model",
         created=0,
         owned_by="cuecard",
-        root=shelf.backbone,
+        root=catalog.backbone,
         parent=None,
     )
 
 
-def _card(shelf: Shelf, model: str, served: Served) -> ModelCard:
+def _card(catalog: PromptCatalog, model: str, served: ServedPrompt) -> ModelCard:
     return ModelCard(
         id=model,
         object="model",
         created=served.created,
         owned_by="cuecard",
         root=str(served),
-        parent=shelf.backbone,
+        parent=catalog.backbone,
         digest=served.held.digest,
         kind=served.spec.kind,
         labels=list(served.spec.labels),

@@ -15,11 +15,10 @@ from typing import Any
 from cuecard.errors import CuecardError
 from cuecard.serving.api.chat import chat_job, logprobs_of
 from cuecard.serving.api.service import Service
-from cuecard.serving.api.writing import Written, pieces, write
-from cuecard.serving.http.context import Visit
-from cuecard.serving.models.catalog import Served
-from cuecard.serving.protocol.errors import Refusal
-from cuecard.serving.protocol.faults import as_refusal
+from cuecard.serving.api.writing import GeneratedText, pieces, write
+from cuecard.serving.http.context import RequestContext
+from cuecard.serving.models.catalog import ServedPrompt
+from cuecard.serving.protocol.errors import APIError, to_api_error
 from cuecard.serving.protocol.requests import ChatRequest
 from cuecard.serving.protocol.responses_request import LOGPROBS, ResponsesRequest
 
@@ -38,23 +37,25 @@ _IN_TEXTS = re.compile(
 )
 
 
-async def respond(service: Service, request: ResponsesRequest, visit: Visit) -> dict[str, Any]:
+async def respond(
+    service: Service, request: ResponsesRequest, context: RequestContext
+) -> dict[str, Any]:
     """The response.
 
     Raises:
-        Refusal: what cannot be answered.
+        APIError: what cannot be answered.
     """
-    visit.allow(request.model, service.shelf.backbone, raw=request.raw)
+    context.allow(request.model, service.catalog.backbone, raw=request.raw)
     chat = request.chat
-    with _own_names(), service.shelf.using(request.model) as served:
-        job = await chat_job(service, chat, served, visit)
-        response = _Response(service, request, chat, served, visit)
-        (response.written,) = await write(service.engine, job, visit)
+    with _own_names(), service.catalog.acquire(request.model) as served:
+        plan = await chat_job(service, chat, served, context)
+        response = _Response(service, request, chat, served, context)
+        (response.generated,) = await write(service.engine, plan, context)
         return response.ended()
 
 
 async def respond_stream(
-    service: Service, request: ResponsesRequest, visit: Visit
+    service: Service, request: ResponsesRequest, context: RequestContext
 ) -> AsyncGenerator[bytes, None]:
     """The response as server-sent events.
 
@@ -62,27 +63,27 @@ async def respond_stream(
     it is the event `response.failed`.
 
     Raises:
-        Refusal: what cannot be answered.
+        APIError: what cannot be answered.
     """
-    visit.allow(request.model, service.shelf.backbone, raw=request.raw)
+    context.allow(request.model, service.catalog.backbone, raw=request.raw)
     chat = request.chat
-    with _own_names(), service.shelf.using(request.model) as served:
-        job = await chat_job(service, chat, served, visit)
-        response = _Response(service, request, chat, served, visit)
+    with _own_names(), service.catalog.acquire(request.model) as served:
+        plan = await chat_job(service, chat, served, context)
+        response = _Response(service, request, chat, served, context)
         begun = False
         try:
-            async with aclosing(pieces(service.engine, job, visit)) as made:
+            async with aclosing(pieces(service.engine, plan, context)) as made:
                 async for _, piece in made:
                     for event in () if begun else response.opening():
                         yield event
                     begun = True
-                    response.written.add(piece)
+                    response.generated.add(piece)
                     if piece.text:
                         yield response.delta(piece.text, response.logprobs(piece.tokens))
         except CuecardError as error:
             if not begun:
                 raise
-            yield response.failed(as_refusal(error))
+            yield response.failed(to_api_error(error))
             return
         for event in response.closing():
             yield event
@@ -90,14 +91,14 @@ async def respond_stream(
 
 @dataclass
 class _Response:
-    """A response as it is written."""
+    """A response as it is generated."""
 
     service: Service
     request: ResponsesRequest
     chat: ChatRequest
-    served: Served | None
-    visit: Visit
-    written: Written = field(default_factory=Written)
+    served: ServedPrompt | None
+    context: RequestContext
+    generated: GeneratedText = field(default_factory=GeneratedText)
 
     def __post_init__(self) -> None:
         self._id, self._item = (kind + secrets.token_hex(24) for kind in ("resp_", "msg_"))
@@ -133,7 +134,7 @@ class _Response:
         yield self._event("response.output_item.done", output_index=0, item=item)
         yield self._event(f"response.{self._end}", response=self.ended())
 
-    def failed(self, refusal: Refusal) -> bytes:
+    def failed(self, refusal: APIError) -> bytes:
         """The event at the end of a response that fails midway."""
         # Of the codes that clients know.
         code = "server_error" if refusal.status >= 500 else "invalid_prompt"
@@ -148,7 +149,7 @@ class _Response:
 
     @property
     def _end(self) -> str:
-        return "completed" if self.written.reason == "stop" else "incomplete"
+        return "completed" if self.generated.reason == "stop" else "incomplete"
 
     @property
     def _place(self) -> dict[str, Any]:
@@ -157,9 +158,9 @@ class _Response:
     def _text(self) -> dict[str, Any]:
         return {
             "type": "output_text",
-            "text": self.written.text,
+            "text": self.generated.text,
             "annotations": [],
-            "logprobs": self.logprobs(self.written.tokens),
+            "logprobs": self.logprobs(self.generated.tokens),
         }
 
     def _message(self, status: str, content: list[dict[str, Any]]) -> dict[str, Any]:
@@ -188,7 +189,7 @@ class _Response:
             "instructions": request.instructions,
             "max_output_tokens": request.max_output_tokens,
             "metadata": {},
-            "model": self.service.shelf.backbone if served is None else str(served),
+            "model": self.service.catalog.backbone if served is None else str(served),
             "output": output,
             "parallel_tool_calls": False,
             "previous_response_id": None,
@@ -202,7 +203,7 @@ class _Response:
             "top_logprobs": request.top_logprobs or 0,
             "top_p": 1.0 if request.top_p is None else request.top_p,
             "truncation": "disabled",
-            "usage": None if status == "in_progress" else _usage(self.visit),
+            "usage": None if status == "in_progress" else _usage(self.context),
             "user": None,
         }
 
@@ -217,9 +218,9 @@ def _own_names() -> Iterator[None]:
     """Refusals of a chat in the words of this route."""
     try:
         yield
-    except (Refusal, CuecardError) as error:
-        refusal = error if isinstance(error, Refusal) else as_refusal(error)
-        raise Refusal(
+    except (APIError, CuecardError) as error:
+        refusal = error if isinstance(error, APIError) else to_api_error(error)
+        raise APIError(
             refusal.status,
             refusal.code,
             _IN_TEXTS.sub(lambda found: _NAMES[found[0]], refusal.message),
@@ -233,11 +234,11 @@ def _given(format_: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in format_.items() if value not in (None, "")}
 
 
-def _usage(visit: Visit) -> dict[str, Any]:
+def _usage(context: RequestContext) -> dict[str, Any]:
     return {
-        "input_tokens": visit.prompt_tokens,
+        "input_tokens": context.prompt_tokens,
         "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-        "output_tokens": visit.completion_tokens,
+        "output_tokens": context.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": visit.tokens,
+        "total_tokens": context.tokens,
     }

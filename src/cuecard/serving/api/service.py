@@ -12,11 +12,11 @@ from typing import Any
 from cuecard.engine.protocol import Engine, Grammar
 from cuecard.serving.api.contexts import check_size, fields_of, off_the_loop
 from cuecard.serving.api.structured import Grammars
-from cuecard.serving.api.writing import Job, labels, longest, plan
-from cuecard.serving.http.context import Visit
+from cuecard.serving.api.writing import GenerationPlan, labels, longest, make_plan
+from cuecard.serving.http.context import RequestContext
 from cuecard.serving.http.limits import Limits
-from cuecard.serving.models.catalog import Served, Shelf
-from cuecard.serving.protocol.errors import Refusal, bad_request, by_vectors
+from cuecard.serving.models.catalog import PromptCatalog, ServedPrompt
+from cuecard.serving.protocol.errors import APIError, bad_request, embeddings_only
 from cuecard.serving.protocol.requests import Generating
 from cuecard.serving.settings import SystemMessages
 from cuecard.types import Encoded
@@ -31,7 +31,7 @@ class Service:
     """
 
     engine: Engine
-    shelf: Shelf
+    catalog: PromptCatalog
     limits: Limits
     system_messages: SystemMessages = "refuse"
 
@@ -40,19 +40,19 @@ class Service:
         """Compiles the schemas of structured outputs."""
         return Grammars(self.engine.tokenizer)
 
-    async def jobs(
+    async def plans(
         self,
         request: Generating,
-        served: Served | None,
+        served: ServedPrompt | None,
         texts: list[str],
         rows: Callable[[], list[Encoded]],
-        visit: Visit,
+        context: RequestContext,
         *,
         wanted: int | None,
         usual: int,
         top_logprobs: int = 0,
-    ) -> list[Job]:
-        """What is to be written, one job per row.
+    ) -> list[GenerationPlan]:
+        """What is to be written, one plan per row.
 
         Args:
             texts: what the request says, of which none may be too long.
@@ -62,13 +62,13 @@ class Service:
             top_logprobs: how many of the likeliest tokens are reported in each place.
 
         Raises:
-            Refusal: what cannot be answered.
+            APIError: what cannot be answered.
         """
         if served is not None and served.spec.mode == "vector":
-            raise by_vectors(request.model)
+            raise embeddings_only(request.model)
         if labels(served, request):
             _check_label(request)
-        visit.served = self.shelf.backbone if served is None else str(served)
+        context.served = self.catalog.backbone if served is None else str(served)
         given = [*texts, *(request.fields or {}).values()]
         characters = check_size(given, self.limits.characters, "prompt")
         grammar = await self._grammar(request)
@@ -81,14 +81,14 @@ class Service:
             "top_logprobs": top_logprobs,
             "grammar": grammar,
         }
-        jobs = [
-            plan(request, served, row, engine=self.engine, limits=self.limits, **options)
+        plans = [
+            make_plan(request, served, row, engine=self.engine, limits=self.limits, **options)
             for row in encoded
         ]
         prompt_tokens = sum(len(row.context) for row in encoded)
-        visit.reserve(prompt_tokens + sum(longest(self.engine, job) for job in jobs))
-        visit.prompt_tokens = prompt_tokens
-        return jobs
+        context.reserve(prompt_tokens + sum(longest(self.engine, plan) for plan in plans))
+        context.prompt_tokens = prompt_tokens
+        return plans
 
     async def _grammar(self, request: Generating) -> Grammar | None:
         """What the answer has to look like; None for any text."""
@@ -103,13 +103,13 @@ class Service:
             )
         return await self.grammars.compile(schema)
 
-    def head(self, prefix: str, kind: str, served: Served | None) -> dict[str, Any]:
+    def head(self, prefix: str, kind: str, served: ServedPrompt | None) -> dict[str, Any]:
         """What every answer, and every piece of a streamed one, begins with."""
         return {
             "id": prefix + secrets.token_hex(12),
             "object": kind,
             "created": int(time.time()),
-            "model": self.shelf.backbone if served is None else str(served),
+            "model": self.catalog.backbone if served is None else str(served),
             "system_fingerprint": None if served is None else served.held.digest,
         }
 
@@ -118,12 +118,12 @@ def check_choices(inputs: int, request: Generating, limits: Limits, param: str) 
     """Refuse more answers at once than are given.
 
     Raises:
-        Refusal: 413 for too many inputs, or too many choices of them.
+        APIError: 413 for too many inputs, or too many choices of them.
     """
     choices = request.n or 1
     if inputs * choices > limits.texts:
         times = "" if choices == 1 else f" with {choices} choices each"
-        raise Refusal(
+        raise APIError(
             413,
             "batch_too_large",
             f"{inputs} prompts{times}; at most {limits.texts} are taken at once.",
@@ -135,7 +135,7 @@ def _check_label(request: Generating) -> None:
     """Refuse what only generated text has.
 
     Raises:
-        Refusal: log-probabilities of tokens, several choices, a format.
+        APIError: log-probabilities of tokens, several choices, a format.
     """
     if asks_logprobs(request):
         raise bad_request(
@@ -170,11 +170,11 @@ def asks_logprobs(request: Generating) -> bool:
     return asked is not None and asked is not False  # the number 0 asks for them
 
 
-def template_fields(served: Served, text: str | None, request: Generating) -> dict[str, str]:
+def template_fields(served: ServedPrompt, text: str | None, request: Generating) -> dict[str, str]:
     """The template's fields, from a text or from the request's own.
 
     Raises:
-        Refusal: both, or others than the template has.
+        APIError: both, or others than the template has.
     """
     if request.fields is None:
         return fields_of(served, text, None, "prompt")
@@ -185,10 +185,10 @@ def template_fields(served: Served, text: str | None, request: Generating) -> di
     return fields_of(served, None, request.fields, "fields")
 
 
-def usage(visit: Visit) -> dict[str, int]:
+def usage(context: RequestContext) -> dict[str, int]:
     """What an answer took."""
     return {
-        "prompt_tokens": visit.prompt_tokens,
-        "completion_tokens": visit.completion_tokens,
-        "total_tokens": visit.tokens,
+        "prompt_tokens": context.prompt_tokens,
+        "completion_tokens": context.completion_tokens,
+        "total_tokens": context.tokens,
     }

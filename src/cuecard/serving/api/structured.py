@@ -20,7 +20,7 @@ from llguidance.hf import from_tokenizer
 from torch import Tensor
 
 from cuecard.errors import ConfigError
-from cuecard.serving.protocol.errors import Refusal, bad_request
+from cuecard.serving.protocol.errors import APIError, bad_request
 from cuecard.types import Tokenizer
 
 SCHEMA_PARAM = "response_format.json_schema"
@@ -119,7 +119,7 @@ class Grammars:
         """The grammar of a schema.
 
         Raises:
-            Refusal: 400 for a schema that is too large or cannot be enforced, or a tokenizer that
+            APIError: 400 for a schema that is too large or cannot be enforced, or a tokenizer that
                 cannot write JSON.
         """
         text = _checked(schema)
@@ -151,7 +151,7 @@ def _checked(schema: Mapping[str, Any]) -> str:
     """The schema as JSON, with the output's layout.
 
     Raises:
-        Refusal: it is too large or too deep, or holds half a character.
+        APIError: it is too large or too deep, or holds half a character.
     """
     if _depth(schema) > MOST_DEPTH:
         raise _refused(f"it is nested more than {MOST_DEPTH} levels deep")
@@ -183,7 +183,7 @@ def _words(tokenizer: Tokenizer) -> LLTokenizer:
     """The tokenizer as llguidance knows it.
 
     Raises:
-        Refusal: it cannot write JSON.
+        APIError: it cannot write JSON.
     """
     try:
         found = from_tokenizer(tokenizer)
@@ -196,7 +196,7 @@ def _words(tokenizer: Tokenizer) -> LLTokenizer:
     return found
 
 
-def _no_json() -> Refusal:
+def _no_json() -> APIError:
     return bad_request(
         "This backbone's tokenizer cannot be constrained to JSON: it has no tokens for single "
         "characters such as { and \\. Leave out response_format.",
@@ -205,7 +205,7 @@ def _no_json() -> Refusal:
     )
 
 
-def _refused(said: str) -> Refusal:
+def _refused(said: str) -> APIError:
     return bad_request(
         f"{SCHEMA_PARAM}: the schema cannot be enforced: {_reason(said)}.",
         SCHEMA_PARAM,

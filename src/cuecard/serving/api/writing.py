@@ -1,4 +1,4 @@
-"""One answer as it is written: a task's label, or generated text."""
+"""One answer as it is generated: a task's label, or generated text."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, TypeVar, cast
 from cuecard.engine.protocol import Engine, Finished, Generation, Grammar, Sampling, Token
 from cuecard.engine.text_stream import TextStream
 from cuecard.serving.api.classify import Question, ask, check_length
-from cuecard.serving.http.context import Visit
+from cuecard.serving.http.context import RequestContext
 from cuecard.serving.http.limits import Limits
-from cuecard.serving.models.catalog import Served
+from cuecard.serving.models.catalog import ServedPrompt
 from cuecard.serving.protocol.answers import Reason
-from cuecard.serving.protocol.errors import bad_request, by_head
+from cuecard.serving.protocol.errors import bad_request, head_not_served
 from cuecard.serving.protocol.requests import Generating
 from cuecard.types import Encoded
 
@@ -25,8 +25,8 @@ _SEEDS = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What is to be written.
+class GenerationPlan:
+    """What is to be generated.
 
     Attributes:
         served: the prompt; None for the backbone alone.
@@ -36,7 +36,7 @@ class Job:
         strip: without space around it.
     """
 
-    served: Served | None
+    served: ServedPrompt | None
     row: Encoded
     samplings: tuple[Sampling, ...] = ()
     stops: tuple[str, ...] = ()
@@ -59,8 +59,8 @@ class Piece:
 
 
 @dataclass(slots=True)
-class Written:
-    """What was written.
+class GeneratedText:
+    """What was generated.
 
     Attributes:
         text: all of it.
@@ -79,9 +79,9 @@ class Written:
         self.reason = piece.reason or self.reason
 
 
-def plan(
+def make_plan(
     request: Generating,
-    served: Served | None,
+    served: ServedPrompt | None,
     row: Encoded,
     *,
     engine: Engine,
@@ -90,7 +90,7 @@ def plan(
     usual: int,
     top_logprobs: int = 0,
     grammar: Grammar | None = None,
-) -> Job:
+) -> GenerationPlan:
     """What a request asks for.
 
     Args:
@@ -100,13 +100,13 @@ def plan(
         grammar: what the answer has to look like.
 
     Raises:
-        Refusal: more tokens than are given, or than the backbone has room for, or a prompt with a
+        APIError: more tokens than are given, or than the backbone has room for, or a prompt with a
             trained head.
     """
     if served is not None and served.spec.mode == "head":
-        raise by_head(request.model)
+        raise head_not_served(request.model)
     if labels(served, request):
-        return Job(served, row)
+        return GenerationPlan(served, row)
     if wanted is not None and wanted > limits.new_tokens:
         raise bad_request(
             f"At most {limits.new_tokens} new tokens are given.",
@@ -130,39 +130,41 @@ def plan(
         for choice in range(request.n or 1)
     )
     task = served is not None and not request.raw
-    return Job(served, row, samplings, request.stops, strip=task)
+    return GenerationPlan(served, row, samplings, request.stops, strip=task)
 
 
-def labels(served: Served | None, request: Generating) -> bool:
+def labels(served: ServedPrompt | None, request: Generating) -> bool:
     """Whether a request is answered by a task's label."""
     return served is not None and not request.raw and served.spec.mode == "labels"
 
 
-def longest(engine: Engine, job: Job) -> int:
-    """The most tokens that a job's answers can take together."""
-    if job.samplings:
-        return sum(sampling.max_new_tokens for sampling in job.samplings)
-    return max(map(len, cast("Served", job.served).spec.continuations(engine.tokenizer)))
+def longest(engine: Engine, plan: GenerationPlan) -> int:
+    """The most tokens that a plan's answers can take together."""
+    if plan.samplings:
+        return sum(sampling.max_new_tokens for sampling in plan.samplings)
+    return max(map(len, cast("ServedPrompt", plan.served).spec.continuations(engine.tokenizer)))
 
 
-async def pieces(engine: Engine, job: Job, visit: Visit) -> AsyncGenerator[tuple[int, Piece], None]:
-    """What is written piece by piece, with the number of its choice; each ends with a reason."""
-    if not job.samplings:
-        yield 0, await _label(engine, job, visit)
+async def pieces(
+    engine: Engine, plan: GenerationPlan, context: RequestContext
+) -> AsyncGenerator[tuple[int, Piece], None]:
+    """What is generated piece by piece, with the number of its choice; each ends with a reason."""
+    if not plan.samplings:
+        yield 0, await _label(engine, plan, context)
         yield 0, Piece("", (), "stop")
         return
-    held = None if job.served is None else job.served.held
+    held = None if plan.served is None else plan.served.held
     requests = [
-        Generation(held, job.row.context, job.row.slot, sampling) for sampling in job.samplings
+        Generation(held, plan.row.context, plan.row.slot, sampling) for sampling in plan.samplings
     ]
     if len(requests) == 1:
-        async with aclosing(_choice(engine.generate(requests[0]), engine, job, visit)) as choice:
+        async with aclosing(_choice(engine.generate(requests[0]), engine, plan, context)) as choice:
             async for piece in choice:
                 yield 0, piece
         return
     choices = engine.generate_choices(requests)
     try:
-        texts = [_choice(choice, engine, job, visit) for choice in choices]
+        texts = [_choice(choice, engine, plan, context) for choice in choices]
         async with aclosing(merged(texts)) as both:
             async for number, piece in both:
                 yield number, piece
@@ -173,9 +175,12 @@ async def pieces(engine: Engine, job: Job, visit: Visit) -> AsyncGenerator[tuple
 
 
 async def _choice(
-    generation: AsyncIterator[Token | Finished], engine: Engine, job: Job, visit: Visit
+    generation: AsyncIterator[Token | Finished],
+    engine: Engine,
+    plan: GenerationPlan,
+    context: RequestContext,
 ) -> AsyncGenerator[Piece, None]:
-    stream = TextStream(engine.tokenizer, job.stops, job.strip)
+    stream = TextStream(engine.tokenizer, plan.stops, plan.strip)
     reason: Reason = "stop"
     told: list[Token] = []
     # Closing it is what ends the work, for an answer that is stopped and for a caller who is gone.
@@ -185,7 +190,7 @@ async def _choice(
                 reason = token.reason
                 break
             told.append(token)
-            visit.completion_tokens += 1
+            context.completion_tokens += 1
             if text := stream.add(token.id):
                 yield Piece(text, tuple(told))
                 told.clear()
@@ -197,13 +202,15 @@ async def _choice(
     yield Piece("", tuple(told), "stop" if stream.stopped else reason)
 
 
-async def write(engine: Engine, job: Job, visit: Visit) -> list[Written]:
+async def write(
+    engine: Engine, plan: GenerationPlan, context: RequestContext
+) -> list[GeneratedText]:
     """The whole of every choice."""
-    written = [Written() for _ in job.samplings or (None,)]
-    async with aclosing(pieces(engine, job, visit)) as made:
+    generated = [GeneratedText() for _ in plan.samplings or (None,)]
+    async with aclosing(pieces(engine, plan, context)) as made:
         async for number, piece in made:
-            written[number].add(piece)
-    return written
+            generated[number].add(piece)
+    return generated
 
 
 async def merged(
@@ -249,10 +256,10 @@ async def together(work: Sequence[Coroutine[Any, Any, Value]]) -> list[Value]:
     return [task.result() for task in tasks]
 
 
-async def _label(engine: Engine, job: Job, visit: Visit) -> Piece:
-    served = cast("Served", job.served)
+async def _label(engine: Engine, plan: GenerationPlan, context: RequestContext) -> Piece:
+    served = cast("ServedPrompt", plan.served)
     words = served.spec.label_words(engine.tokenizer)
-    check_length(engine, served, job.row, words.longest)
-    (answer,) = await ask(engine, [Question(served, job.row, words)])
-    visit.completion_tokens += len(words.words[served.spec.labels.index(answer.answer)])
+    check_length(engine, served, plan.row, words.longest)
+    (answer,) = await ask(engine, [Question(served, plan.row, words)])
+    context.completion_tokens += len(words.words[served.spec.labels.index(answer.answer)])
     return Piece(answer.answer)

@@ -31,7 +31,7 @@ _MOST_BYTES = 1 << 24
 Limit = Annotated[int, Field(ge=1)]
 
 
-class Key(BaseModel):
+class APIKey(BaseModel):
     """One key, without the key.
 
     Attributes:
@@ -60,14 +60,14 @@ class Key(BaseModel):
     created: str = ""
 
     @property
-    def unbounded(self) -> bool:
+    def unrestricted(self) -> bool:
         """Whether it may use everything, and so see what others use."""
         return EVERYTHING in self.prompts
 
     @property
     def allows_raw(self) -> bool:
         """Whether it may use the backbone freely."""
-        return self.raw or self.unbounded
+        return self.raw or self.unrestricted
 
     def allows(self, prompt: str) -> bool:
         """Whether it may use a prompt, called `name`, `name@alias` or `name@3` in a request."""
@@ -80,10 +80,10 @@ class KeyFile(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     schema_version: Literal[1] = 1
-    keys: tuple[Key, ...] = ()
+    keys: tuple[APIKey, ...] = ()
 
 
-def read_keys(path: Path) -> tuple[Key, ...]:
+def read_keys(path: Path) -> tuple[APIKey, ...]:
     """The keys of a file.
 
     Raises:
@@ -117,7 +117,7 @@ def add_key(
     tokens_per_day: int | None = None,
     concurrent_requests: int | None = None,
 ) -> str:
-    """Add a key to a file, which need not be there; the key, which is shown this once.
+    """Add a key to a file, which need not be there; the key, which is given this once.
 
     Without prompts it may use everything; with `raw` alone, only the backbone.
 
@@ -126,7 +126,7 @@ def add_key(
     """
     secret = PREFIX + secrets.token_urlsafe(32)
     try:
-        key = Key(
+        key = APIKey(
             id=name,
             sha256=_digest(secret),
             prompts=tuple(prompts) or (() if raw else (EVERYTHING,)),
@@ -184,7 +184,7 @@ class _Stamp:
     changed: int
 
 
-class KeyRing:
+class KeyStore:
     """The keys of a file as they are now.
 
     A file that becomes unreadable or broken leaves the keys that were last read in force; `problem`
@@ -203,13 +203,13 @@ class KeyRing:
         self._stamp = self._look()
         self._keys = read_keys(path)
 
-    def find(self, secret: str) -> Key | None:
+    def find(self, secret: str) -> APIKey | None:
         """The key that a caller showed; None if it is none, or no more."""
         self._refresh()
-        shown = _digest(secret)
+        given = _digest(secret)
         found = None
         for key in self._keys:  # all of them, so that the time tells nothing
-            if hmac.compare_digest(key.sha256, shown):
+            if hmac.compare_digest(key.sha256, given):
                 found = key
         return found
 
@@ -253,7 +253,7 @@ def _changing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _write(path: Path, keys: tuple[Key, ...]) -> None:
+def _write(path: Path, keys: tuple[APIKey, ...]) -> None:
     """Replace the file whole; only its owner may read it."""
     content = KeyFile(keys=keys).model_dump_json(indent=1, exclude_none=True) + "\n"
     replace_file(path, content.encode(), private=True)

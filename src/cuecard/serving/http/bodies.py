@@ -12,12 +12,12 @@ from starlette.datastructures import Headers
 from starlette.types import Receive, Scope
 
 from cuecard.serving.http.limits import Limits
-from cuecard.serving.protocol.errors import Refusal, bad_request
+from cuecard.serving.protocol.errors import APIError, bad_request
 
 _JSON = re.compile(r"^application/json\s*(;|$)", re.IGNORECASE)
 
 
-class Gone(Exception):  # noqa: N818 - nobody's fault
+class ClientDisconnected(Exception):  # noqa: N818 - nobody's fault
     """The client went away."""
 
 
@@ -27,7 +27,7 @@ def check_framing(scope: Scope) -> None:
     RFC 9112, section 6.3. The connection has to be closed after it.
 
     Raises:
-        Refusal: both Content-Length and Transfer-Encoding.
+        APIError: both Content-Length and Transfer-Encoding.
     """
     headers = Headers(scope=scope)
     if "content-length" in headers and "transfer-encoding" in headers:
@@ -42,9 +42,9 @@ async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
     """The whole body of a request.
 
     Raises:
-        Refusal: it is too large, as it comes or decompressed; comes too slowly; is not JSON by its
+        APIError: it is too large, as it comes or decompressed; comes too slowly; is not JSON by its
             own account; or has an encoding that is not supported.
-        Gone: the client went away.
+        ClientDisconnected: the client went away.
     """
     headers = Headers(scope=scope)
     if scope["method"] == "POST" and not _JSON.match(headers.get("content-type", "")):
@@ -68,13 +68,13 @@ async def _received(receive: Receive, limits: Limits) -> bytes:
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise Gone
+                    raise ClientDisconnected
                 body += message.get("body", b"")
                 more = message.get("more_body", False)
                 if len(body) > limits.body_bytes:
                     raise _too_large(limits)
     except TimeoutError:
-        raise Refusal(408, "request_timeout", "The request took too long to arrive.") from None
+        raise APIError(408, "request_timeout", "The request took too long to arrive.") from None
     return bytes(body)
 
 
@@ -90,10 +90,10 @@ def _decompressed(body: bytes, limits: Limits) -> bytes:
     return whole
 
 
-def _too_large(limits: Limits) -> Refusal:
+def _too_large(limits: Limits) -> APIError:
     most = limits.body_bytes
-    return Refusal(413, "request_too_large", f"A request body has at most {most} bytes.")
+    return APIError(413, "request_too_large", f"A request body has at most {most} bytes.")
 
 
-def _unsupported(message: str) -> Refusal:
-    return Refusal(415, "unsupported_media_type", message)
+def _unsupported(message: str) -> APIError:
+    return APIError(415, "unsupported_media_type", message)

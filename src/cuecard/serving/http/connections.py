@@ -9,10 +9,10 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from cuecard.serving.protocol.errors import Refusal
+from cuecard.serving.protocol.errors import APIError
 
 
-class Connection(H11Protocol):
+class HeaderTimeoutProtocol(H11Protocol):
     """uvicorn's HTTP/1.1, with a time for each request's head.
 
     uvicorn itself has a time for connections between two requests alone: a head that never ends, or
@@ -75,12 +75,12 @@ class Connection(H11Protocol):
         if self.transport.is_closing():
             return
         if self._begun and self.conn.our_state is h11.IDLE:
-            refusal = Refusal(408, "request_timeout", "The request took too long to arrive.")
+            refusal = APIError(408, "request_timeout", "The request took too long to arrive.")
             body = json.dumps(refusal.body).encode()
             headers = {
                 "Content-Type": "application/json",
                 "Content-Length": str(len(body)),
-                "Connection": "close",
+                "HeaderTimeoutProtocol": "close",
             }
             head = h11.Response(status_code=408, headers=[*headers.items()])
             for event in (head, h11.Data(data=body), h11.EndOfMessage()):

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cuecard.serving.http.auth import Key
+from cuecard.serving.http.auth import APIKey
 from cuecard.serving.http.limits import Admission
-from cuecard.serving.protocol.errors import Refusal
+from cuecard.serving.protocol.errors import APIError
 
-SCOPE = "cuecard.visit"
+SCOPE = "cuecard.context"
 """Where ASGI's scope has it."""
 
 
 @dataclass(slots=True)
-class Visit:
+class RequestContext:
     """What is known of a request; nothing of what it says.
 
     Attributes:
@@ -25,7 +25,7 @@ class Visit:
     """
 
     id: str
-    key: Key | None = None
+    key: APIKey | None = None
     admission: Admission | None = None
     served: str = ""
     prompt_tokens: int = 0
@@ -49,13 +49,13 @@ class Visit:
             raw: whether the prompt's template is left out.
 
         Raises:
-            Refusal: 403 if it may not.
+            APIError: 403 if it may not.
         """
         if self.key is None:
             return
         bare = model == backbone
         if not bare and not self.key.allows(model):
-            raise Refusal(
+            raise APIError(
                 403,
                 "model_not_allowed",
                 f"This key may not use the model '{model}'.",
@@ -63,7 +63,7 @@ class Visit:
             )
         if (bare or raw) and not self.key.allows_raw:
             what = f"the backbone '{model}'" if bare else "a prompt without its template (raw)"
-            raise Refusal(
+            raise APIError(
                 403,
                 "model_not_allowed",
                 f"This key may not use {what}; that takes a key with the scope raw.",
@@ -74,7 +74,7 @@ class Visit:
         """Set aside the most tokens that this request can use.
 
         Raises:
-            Refusal: 429 where its key does not have so many left.
+            APIError: 429 where its key does not have so many left.
         """
         if self.admission is not None:
             self.admission.reserve(tokens)

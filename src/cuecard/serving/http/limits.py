@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from cuecard.serving.http.auth import Key
-from cuecard.serving.protocol.errors import Refusal
+from cuecard.serving.http.auth import APIKey
+from cuecard.serving.protocol.errors import APIError
 
 _DAY = 86_400.0
 _PER_KEY = 128
@@ -47,7 +47,7 @@ class Limits:
     drain_seconds: float = 60.0
 
 
-class Bucket:
+class TokenBucket:
     """A token bucket: so much a minute, and at most a minute's worth at once.
 
     What costs more than a minute's worth needs a full bucket, and takes it below zero.
@@ -71,7 +71,7 @@ class Bucket:
 
 
 @dataclass
-class _Account:
+class _KeyUsage:
     """What one key has used.
 
     Attributes:
@@ -80,9 +80,9 @@ class _Account:
         day, today: the tokens used on one day, counted since 1970.
     """
 
-    key: Key
-    requests: Bucket | None
-    tokens: Bucket | None
+    key: APIKey
+    requests: TokenBucket | None
+    tokens: TokenBucket | None
     open: int = 0
     reserved: int = 0
     day: int = -1
@@ -90,14 +90,14 @@ class _Account:
 
 
 @dataclass
-class Meter:
+class RateLimiter:
     """Counts what each key uses, and everybody together.
 
     Days end at midnight UTC. Counts are this process's own, and begin anew with it.
 
     Attributes:
         most: concurrent requests.
-        most_per_key: open requests of one key.
+        max_per_key: open requests of one key.
         open: requests that were let in and are not over.
         running: those of them whose bodies are there.
     """
@@ -105,21 +105,21 @@ class Meter:
     most: int
     monotonic: Callable[[], float] = time.monotonic
     clock: Callable[[], float] = time.time
-    most_per_key: int = _PER_KEY
+    max_per_key: int = _PER_KEY
     open: int = 0
     running: int = 0
-    _accounts: dict[str, _Account] = field(default_factory=dict)
+    _accounts: dict[str, _KeyUsage] = field(default_factory=dict)
 
     @contextmanager
-    def admit(self, key: Key | None) -> Iterator[Admission]:
+    def admit(self, key: APIKey | None) -> Iterator[Admission]:
         """Let a request in, for as long as the block runs; its body need not be there.
 
         Raises:
-            Refusal: 503 where too many are running or arriving, 429 where the key has used up what
+            APIError: 503 where too many are running or arriving, 429 where the key has used up what
                 it has.
         """
         account = None if key is None else self._account(key)
-        self.check_room()
+        self.check_capacity()
         if self.open >= _ARRIVING * self.most:
             raise _overloaded()
         if account is not None:
@@ -136,20 +136,20 @@ class Meter:
                 account.open -= 1
             admission.release()
 
-    def check_room(self) -> None:
+    def check_capacity(self) -> None:
         """Make sure that one more request may run.
 
         Raises:
-            Refusal: 503 if it may not.
+            APIError: 503 if it may not.
         """
         if self.running >= self.most:
             raise _overloaded()
 
-    def check_tokens(self, account: _Account, needed: int) -> None:
+    def check_tokens(self, account: _KeyUsage, needed: int) -> None:
         """Make sure that a key may use so many tokens beside those that are reserved.
 
         Raises:
-            Refusal: 429 if it may not.
+            APIError: 429 if it may not.
         """
         reserved = account.reserved
         if account.tokens is not None and (
@@ -161,16 +161,16 @@ class Meter:
         if day is not None and account.today + reserved + min(needed, day) > day:
             raise _used_up("tokens per day", _DAY - self.clock() % _DAY)
 
-    def turn(self, account: _Account) -> None:
+    def turn(self, account: _KeyUsage) -> None:
         """Begin a new day where there is one."""
         day = int(self.clock() // _DAY)
         if day != account.day:
             account.day, account.today = day, 0
 
-    def _check(self, account: _Account) -> None:
-        most = account.key.concurrent_requests or self.most_per_key
+    def _check(self, account: _KeyUsage) -> None:
+        most = account.key.concurrent_requests or self.max_per_key
         if account.open >= most:
-            raise Refusal(
+            raise APIError(
                 429,
                 "rate_limit_exceeded",
                 f"This key has {account.open} open requests, as many as it may.",
@@ -182,17 +182,17 @@ class Meter:
                 raise _used_up("requests per minute", wait)
             account.requests.take(1.0)
 
-    def _account(self, key: Key) -> _Account:
+    def _account(self, key: APIKey) -> _KeyUsage:
         """The key's account; a key whose limits were changed starts with full buckets."""
         known = self._accounts.get(key.sha256)
         if known is None:
-            known = self._accounts[key.sha256] = _Account(key, *self._buckets(key))
+            known = self._accounts[key.sha256] = _KeyUsage(key, *self._buckets(key))
         elif known.key != key:
             known.key = key
             known.requests, known.tokens = self._buckets(key)
         return known
 
-    def _buckets(self, key: Key) -> tuple[Bucket | None, Bucket | None]:
+    def _buckets(self, key: APIKey) -> tuple[TokenBucket | None, TokenBucket | None]:
         now = self.monotonic()
         return _bucket(key.requests_per_minute, now), _bucket(key.tokens_per_minute, now)
 
@@ -200,8 +200,8 @@ class Meter:
 class Admission:
     """One request that was let in."""
 
-    def __init__(self, meter: Meter, account: _Account | None) -> None:
-        self._meter = meter
+    def __init__(self, limiter: RateLimiter, account: _KeyUsage | None) -> None:
+        self._limiter = limiter
         self._account = account
         self._reserved = 0
 
@@ -210,14 +210,14 @@ class Admission:
         """Hold a place among the running requests.
 
         Raises:
-            Refusal: 503 where there is none.
+            APIError: 503 where there is none.
         """
-        self._meter.check_room()
-        self._meter.running += 1
+        self._limiter.check_capacity()
+        self._limiter.running += 1
         try:
             yield
         finally:
-            self._meter.running -= 1
+            self._limiter.running -= 1
 
     def reserve(self, tokens: int) -> None:
         """Set aside the most tokens that the request can use, until it is over.
@@ -225,12 +225,12 @@ class Admission:
         Requests at the same time so cannot pass a limit together that each of them keeps.
 
         Raises:
-            Refusal: 429 where the key does not have so many left; a request that is larger than
+            APIError: 429 where the key does not have so many left; a request that is larger than
                 the whole limit needs all of it.
         """
         if self._account is None:
             return
-        self._meter.check_tokens(self._account, tokens)
+        self._limiter.check_tokens(self._account, tokens)
         self._account.reserved += tokens
         self._reserved += tokens
 
@@ -241,7 +241,7 @@ class Admission:
             return
         if account.tokens is not None:
             account.tokens.take(tokens)
-        self._meter.turn(account)
+        self._limiter.turn(account)
         account.today += tokens
 
     def release(self) -> None:
@@ -251,16 +251,16 @@ class Admission:
         self._reserved = 0
 
 
-def _bucket(per_minute: int | None, now: float) -> Bucket | None:
-    return None if per_minute is None else Bucket(per_minute, now)
+def _bucket(per_minute: int | None, now: float) -> TokenBucket | None:
+    return None if per_minute is None else TokenBucket(per_minute, now)
 
 
-def _overloaded() -> Refusal:
-    return Refusal(503, "overloaded", "Too many concurrent requests.", retry_after=1)
+def _overloaded() -> APIError:
+    return APIError(503, "overloaded", "Too many concurrent requests.", retry_after=1)
 
 
-def _used_up(what: str, wait: float) -> Refusal:
-    return Refusal(
+def _used_up(what: str, wait: float) -> APIError:
+    return APIError(
         429,
         "rate_limit_exceeded",
         f"This key has used up its {what}.",

@@ -11,8 +11,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from cuecard.engine.protocol import Engine
-from cuecard.serving.http.limits import Meter
-from cuecard.serving.models.catalog import Shelf
+from cuecard.serving.http.limits import RateLimiter
+from cuecard.serving.models.catalog import PromptCatalog
 from cuecard.serving.models.sync import RegistryState
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -25,8 +25,8 @@ class Metrics:
     def __init__(
         self,
         engine: Engine,
-        shelf: Shelf,
-        meter: Meter,
+        catalog: PromptCatalog,
+        limiter: RateLimiter,
         state: RegistryState,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -50,7 +50,7 @@ class Metrics:
             ("model", "kind"),
             registry=self._registry,
         )
-        self._registry.register(_Now(engine, shelf, meter, state, clock))
+        self._registry.register(_Now(engine, catalog, limiter, state, clock))
 
     def text(self) -> bytes:
         """Everything, in Prometheus' text format."""
@@ -63,14 +63,14 @@ class _Now(Collector):
     def __init__(
         self,
         engine: Engine,
-        shelf: Shelf,
-        meter: Meter,
+        catalog: PromptCatalog,
+        limiter: RateLimiter,
         state: RegistryState,
         clock: Callable[[], float],
     ) -> None:
         self._engine = engine
-        self._shelf = shelf
-        self._meter = meter
+        self._catalog = catalog
+        self._limiter = limiter
         self._state = state
         self._clock = clock
 
@@ -80,18 +80,18 @@ class _Now(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Gauges of the server, the registry and the engine."""
-        state, shown = self._state, self._shelf.shown.values()
+        state, entries = self._state, self._catalog.entries.values()
         seen = None if state.seen is None else self._clock() - state.seen
         values = {
-            "open_requests": ("Requests at work.", self._meter.open),
-            "prompts_served": ("Versions that can answer.", sum(len(s.every) for s in shown)),
-            "prompts_in_use": ("Prompts that requests are using.", self._shelf.in_use),
+            "open_requests": ("Requests at work.", self._limiter.open),
+            "prompts_served": ("Versions that can answer.", sum(len(s.prompts) for s in entries)),
+            "prompts_in_use": ("Prompts that requests are using.", self._catalog.in_use),
             "prompts_broken": (
                 "Versions and aliases that should answer and cannot.",
-                sum(len(s.broken) + len(s.lost) for s in shown),
+                sum(len(s.broken) + len(s.lost) for s in entries),
             ),
             "registry_reachable": ("Whether the last look succeeded.", int(state.reachable)),
-            "registry_looks": ("Looks at the registry.", state.looks),
+            "registry_looks": ("Looks at the registry.", state.polls),
             "registry_failures": ("Looks that failed.", state.failures),
             "registry_age_seconds": (
                 "Since the last look that succeeded; -1 if none has.",

@@ -14,14 +14,14 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from cuecard.serving.http.auth import Key, KeyRing
-from cuecard.serving.http.bodies import Gone, check_framing, read_body
-from cuecard.serving.http.context import SCOPE, Visit
-from cuecard.serving.http.limits import Limits, Meter
+from cuecard.serving.http.auth import APIKey, KeyStore
+from cuecard.serving.http.bodies import ClientDisconnected, check_framing, read_body
+from cuecard.serving.http.context import SCOPE, RequestContext
+from cuecard.serving.http.limits import Limits, RateLimiter
 from cuecard.serving.http.metrics import Metrics
-from cuecard.serving.http.responses import refusal_response
+from cuecard.serving.http.responses import error_response
 from cuecard.serving.logs import JsonLog
-from cuecard.serving.protocol.errors import Refusal
+from cuecard.serving.protocol.errors import APIError
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -32,25 +32,25 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 _OPEN = ("/healthz", "/readyz", "/openapi.json")
 """Answered without a key; `/readyz` then without details."""
-GONE = 499
+CLIENT_CLOSED_REQUEST = 499
 """How a request is logged whose client went away; nginx has made it usual."""
 
 
 @dataclass(slots=True)
-class Gate:
+class ShutdownState:
     """Whether new requests are let in."""
 
     draining: bool = False
 
 
-class Door:
+class RequestMiddleware:
     """ASGI around an app.
 
     Args:
         app: what answers.
-        limits, meter: how much is let in.
-        ring: whose keys; None to ask for none.
-        gate: closed when the server ends.
+        limits, limiter: how much is let in.
+        keys: whose keys; None to ask for none.
+        shutdown: closed when the server ends.
         routes: paths that have a name of their own in the metrics.
     """
 
@@ -59,18 +59,18 @@ class Door:
         app: App,
         *,
         limits: Limits,
-        meter: Meter,
-        ring: KeyRing | None,
-        gate: Gate,
+        limiter: RateLimiter,
+        keys: KeyStore | None,
+        shutdown: ShutdownState,
         metrics: Metrics,
         log: JsonLog,
         routes: frozenset[str],
     ) -> None:
         self._app = app
         self._limits = limits
-        self._meter = meter
-        self._ring = ring
-        self._gate = gate
+        self._limiter = limiter
+        self._keys = keys
+        self._shutdown = shutdown
         self._metrics = metrics
         self._log = log
         self._routes = routes
@@ -82,54 +82,58 @@ class Door:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        visit = Visit(_request_id(scope))
-        answer = _Answer(send, visit.id, without_body=scope["method"] == "HEAD")
+        context = RequestContext(_request_id(scope))
+        answer = _ResponseSender(send, context.id, without_body=scope["method"] == "HEAD")
         began = time.perf_counter()
         try:
-            await self._let_in(scope, receive, answer, visit)
-        except Refusal as refusal:
+            await self._admit(scope, receive, answer, context)
+        except APIError as refusal:
             await answer.refuse(scope, receive, refusal)
-        except Gone:
-            answer.status = GONE
+        except ClientDisconnected:
+            answer.status = CLIENT_CLOSED_REQUEST
         finally:
-            self._tell(scope, visit, answer.status, time.perf_counter() - began)
+            self._tell(scope, context, answer.status, time.perf_counter() - began)
 
-    async def _let_in(self, scope: Scope, receive: Receive, answer: _Answer, visit: Visit) -> None:
+    async def _admit(
+        self, scope: Scope, receive: Receive, answer: _ResponseSender, context: RequestContext
+    ) -> None:
         path = scope["path"]
         check_framing(scope)
-        visit.key = self._caller(scope)
-        scope[SCOPE] = visit
+        context.key = self._authenticate(scope)
+        scope[SCOPE] = context
         if not path.startswith("/v1/"):
             await self._work(scope, receive, answer, b"")
             return
-        if self._gate.draining:
-            raise Refusal(503, "shutting_down", "The server is shutting down.", retry_after=1)
-        with self._meter.admit(visit.key) as admission:
-            visit.admission = admission
+        if self._shutdown.draining:
+            raise APIError(503, "shutting_down", "The server is shutting down.", retry_after=1)
+        with self._limiter.admit(context.key) as admission:
+            context.admission = admission
             try:
                 body = await read_body(scope, receive, self._limits)
                 with admission.running():
                     await self._work(scope, receive, answer, body)
             finally:
-                admission.charge(visit.tokens)
+                admission.charge(context.tokens)
 
-    def _caller(self, scope: Scope) -> Key | None:
-        if self._ring is None:
+    def _authenticate(self, scope: Scope) -> APIKey | None:
+        if self._keys is None:
             return None
-        shown = _header(scope, b"authorization")
-        scheme, _, secret = (shown or "").partition(" ")
-        key = self._ring.find(secret.strip()) if scheme.lower() == "bearer" else None
+        given = _header(scope, b"authorization")
+        scheme, _, secret = (given or "").partition(" ")
+        key = self._keys.find(secret.strip()) if scheme.lower() == "bearer" else None
         if key is None and scope["path"] not in _OPEN:
-            what = "This key is not known." if shown else "A key is needed: Authorization: Bearer."
-            raise Refusal(401, "invalid_api_key", what)
+            what = "This key is not known." if given else "A key is needed: Authorization: Bearer."
+            raise APIError(401, "invalid_api_key", what)
         return key
 
-    async def _work(self, scope: Scope, receive: Receive, answer: _Answer, body: bytes) -> None:
+    async def _work(
+        self, scope: Scope, receive: Receive, answer: _ResponseSender, body: bytes
+    ) -> None:
         """Run the app until it is done, its time is up, or its client has gone."""
         # HEAD is answered as GET is, without the body.
         known = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         work = asyncio.ensure_future(self._app(known, _whole(body), answer.send))
-        leaving = asyncio.ensure_future(_left(receive))
+        leaving = asyncio.ensure_future(_wait_for_disconnect(receive))
         try:
             done, _ = await asyncio.wait(
                 {work, leaving},
@@ -144,43 +148,43 @@ class Door:
         if work in done:
             await self._settle(work, answer)
         elif done:
-            raise Gone
+            raise ClientDisconnected
         else:
-            raise Refusal(503, "timeout", "The answer took too long.", retry_after=1)
+            raise APIError(503, "timeout", "The answer took too long.", retry_after=1)
 
-    async def _settle(self, work: asyncio.Future[None], answer: _Answer) -> None:
+    async def _settle(self, work: asyncio.Future[None], answer: _ResponseSender) -> None:
         error = work.exception()
         if error is None:
             return
         if isinstance(error, OSError) and answer.status:
-            raise Gone from error
+            raise ClientDisconnected from error
         self._log.failure("failure", error, request=answer.id)
-        raise Refusal(500, "internal_error", "The server failed.")
+        raise APIError(500, "internal_error", "The server failed.")
 
-    def _tell(self, scope: Scope, visit: Visit, status: int, seconds: float) -> None:
+    def _tell(self, scope: Scope, context: RequestContext, status: int, seconds: float) -> None:
         path = scope["path"]
         route = path if path in self._routes else "other"
         self._metrics.requests.labels(route, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)
-        if visit.tokens:
+        if context.tokens:
             tokens = self._metrics.tokens
-            tokens.labels(visit.counted_as, "prompt").inc(visit.prompt_tokens)
-            tokens.labels(visit.counted_as, "completion").inc(visit.completion_tokens)
+            tokens.labels(context.counted_as, "prompt").inc(context.prompt_tokens)
+            tokens.labels(context.counted_as, "completion").inc(context.completion_tokens)
         self._log.write(
             "request",
-            request=visit.id,
+            request=context.id,
             method=scope["method"],
             route=route,
             status=status,
             ms=round(seconds * 1000, 1),
-            key=None if visit.key is None else visit.key.id,
-            model=visit.served or None,
-            prompt_tokens=visit.prompt_tokens or None,
-            completion_tokens=visit.completion_tokens or None,
+            key=None if context.key is None else context.key.id,
+            model=context.served or None,
+            prompt_tokens=context.prompt_tokens or None,
+            completion_tokens=context.completion_tokens or None,
         )
 
 
-class _Answer:
+class _ResponseSender:
     """What is sent, with the request's id in its head.
 
     Attributes:
@@ -202,7 +206,7 @@ class _Answer:
             message = {**message, "body": b""}
         await self._send(message)
 
-    async def refuse(self, scope: Scope, receive: Receive, refusal: Refusal) -> None:
+    async def refuse(self, scope: Scope, receive: Receive, refusal: APIError) -> None:
         """Answer with an error; nothing more is sent where an answer has begun.
 
         The server then ends the connection without the body's end, so that no client takes what it
@@ -210,7 +214,7 @@ class _Answer:
         """
         if not self.status:
             # What was not read of a body would be taken for the next request.
-            await refusal_response(refusal, close=True)(scope, receive, self.send)
+            await error_response(refusal, close=True)(scope, receive, self.send)
 
 
 def _whole(body: bytes) -> Receive:
@@ -225,7 +229,7 @@ def _whole(body: bytes) -> Receive:
     return receive
 
 
-async def _left(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     """Return when the client has gone."""
     while (await receive())["type"] != "http.disconnect":
         continue

@@ -11,8 +11,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from cuecard.errors import CuecardError
-from cuecard.serving.protocol.errors import Refusal
-from cuecard.serving.protocol.faults import as_refusal
+from cuecard.serving.protocol.errors import APIError, to_api_error
 
 PING_SECONDS = 15.0
 """Proxies end connections that have been silent for a minute."""
@@ -22,13 +21,13 @@ Coming = asyncio.Task[bytes | None]
 """An event that is being made; None: there are no more."""
 
 
-def refusal_response(refusal: Refusal, *, close: bool = False) -> JSONResponse:
+def error_response(refusal: APIError, *, close: bool = False) -> JSONResponse:
     """An error in OpenAI's shape.
 
     Args:
         close: end the connection after it.
     """
-    headers = refusal.headers | ({"Connection": "close"} if close else {})
+    headers = refusal.headers | ({"HeaderTimeoutProtocol": "close"} if close else {})
     return JSONResponse(refusal.body, refusal.status, headers)
 
 
@@ -56,7 +55,7 @@ class EventStream(StreamingResponse):
         """Begin to make events; what fails before the first one, and soon, gets a status.
 
         Raises:
-            Refusal, CuecardError: what stands against the whole answer.
+            APIError, CuecardError: what stands against the whole answer.
         """
         first = asyncio.create_task(_next(events))
         try:
@@ -128,10 +127,10 @@ async def _all(first: Coming, events: AsyncGenerator[bytes, None]) -> AsyncGener
         while event is not None:
             yield event
             event = await _next(events)
-    except Refusal as refusal:
+    except APIError as refusal:
         yield _failure(refusal)
     except CuecardError as error:
-        yield _failure(as_refusal(error))
+        yield _failure(to_api_error(error))
 
 
 async def _next(events: AsyncGenerator[bytes, None]) -> bytes | None:
@@ -146,5 +145,5 @@ async def _end(task: asyncio.Task[Any]) -> None:
         task.exception()  # whoever still wanted to know has been told
 
 
-def _failure(refusal: Refusal) -> bytes:
-    return b"data: " + bytes(refusal_response(refusal).body) + b"\n\n"
+def _failure(refusal: APIError) -> bytes:
+    return b"data: " + bytes(error_response(refusal).body) + b"\n\n"

@@ -1,7 +1,7 @@
-"""The prompts that are served now, and which requests use them.
+"""The prompts served now, and the requests that use them.
 
-What is served changes in one assignment. A request takes its prompt once and keeps it, so that it
-ends with what it began with; a prompt that is served no more is dropped when its last request ends.
+The catalog changes in one assignment. A request acquires its prompt once and keeps it to its end; a
+prompt that is no longer served is dropped from the engine after its last request.
 """
 
 from __future__ import annotations
@@ -13,24 +13,32 @@ from dataclasses import dataclass, field
 
 from cuecard.artifacts import Prompt
 from cuecard.engine.protocol import Engine, Held
+from cuecard.errors import CuecardError
 from cuecard.registry.records.references import LATEST
-from cuecard.serving.protocol.errors import Refusal
 from cuecard.tasks.spec import TaskSpec
 
 DEFAULT_ALIAS = "production"
-"""Where a name alone leads if there is such an alias; to the newest version otherwise."""
+"""What a bare name resolves to if that alias exists; otherwise to the newest version."""
+
+
+class ModelNotFoundError(CuecardError):
+    """A model name that is unknown, or not served here."""
+
+
+class ModelNotReadyError(CuecardError):
+    """A model that should be served and cannot answer at the moment."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Served:
+class ServedPrompt:
     """A version of a prompt that can answer.
 
     Attributes:
         name, number: the version, `name@number`.
         content: the SHA-256 of its files (`VersionRecord.content`).
-        created: when it was published, in seconds since 1970; 0 where unknown.
-        prompt: everything that was saved with it.
-        held: what the engine takes.
+        created: publication time, in seconds since 1970; 0 if unknown.
+        prompt: the loaded prompt folder.
+        held: the prompt as the engine takes it.
         spec: its task.
     """
 
@@ -47,70 +55,97 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """What one name offers.
+class NameEntry:
+    """What is served under one name.
 
     Attributes:
-        versions: those that can answer, by number.
-        aliases: the version that each alias leads to.
-        refused: number -> why a version is not served here: made for another backbone, or not
+        versions: the versions that can answer, by number.
+        aliases: the version each alias points at.
+        refused: number -> why a version is never served here: made for another backbone, or not
             signed by a trusted key.
-        broken: number -> why a version that should be there cannot answer.
-        lost: alias -> the number that it should lead to, where that one cannot answer.
-        loading: versions that no alias leads to and that are still to be loaded.
+        broken: number -> why a version cannot answer at the moment.
+        lost: alias -> the number it should point at, where that version cannot answer.
+        loading: versions without an alias that are still to be loaded.
     """
 
-    versions: Mapping[int, Served] = field(default_factory=dict)
-    aliases: Mapping[str, Served] = field(default_factory=dict)
+    versions: Mapping[int, ServedPrompt] = field(default_factory=dict)
+    aliases: Mapping[str, ServedPrompt] = field(default_factory=dict)
     refused: Mapping[int, str] = field(default_factory=dict)
     broken: Mapping[int, str] = field(default_factory=dict)
     lost: Mapping[str, int] = field(default_factory=dict)
     loading: frozenset[int] = frozenset()
 
     @property
-    def newest(self) -> Served | None:
+    def newest(self) -> ServedPrompt | None:
         """The highest version that can answer."""
         return self.versions[max(self.versions)] if self.versions else None
 
     @property
-    def default(self) -> Served | None:
-        """What the name alone means."""
+    def default(self) -> ServedPrompt | None:
+        """What the bare name means."""
         return self.aliases.get(DEFAULT_ALIAS) or self.newest
 
     @property
-    def every(self) -> set[Served]:
-        """All that can be asked for."""
+    def prompts(self) -> set[ServedPrompt]:
+        """Every version that can be asked for."""
         return {*self.versions.values(), *self.aliases.values()}
 
+    def get(self, target: str) -> ServedPrompt | None:
+        """The version of an alias, a number, `latest`, or "" for the bare name; None: not here."""
+        if not target:
+            return self.default
+        if target == LATEST:
+            return self.newest
+        if _is_number(target):
+            return self.versions.get(int(target))
+        return self.aliases.get(target)
 
-class Shelf:
+    def why_not(self, model: str, target: str) -> CuecardError:
+        """Why `get` found nothing."""
+        if _is_number(target):
+            number: int | None = int(target)
+        elif target in ("", LATEST):
+            number = max({*self.refused, *self.broken}, default=None)
+        else:
+            number = self.lost.get(target)
+        if number is not None and number in self.refused:
+            why = self.refused[number]
+            return ModelNotFoundError(f"The model '{model}' cannot be served here: {why}.")
+        if number is not None and (number in self.broken or number in self.loading):
+            why = self.broken.get(number, "it is still being loaded")
+            return ModelNotReadyError(f"The model '{model}' cannot answer: {why}.")
+        return _unknown(model)
+
+
+class PromptCatalog:
     """The prompts of one server.
 
     Args:
-        engine: what holds and drops them.
-        backbone: what the model without a prompt is called.
+        engine: holds and drops them.
+        backbone: the name of the model without a prompt.
     """
 
     def __init__(self, engine: Engine, backbone: str) -> None:
         self.engine = engine
         self.backbone = backbone
-        self.shown: Mapping[str, Shown] = {}
+        self.entries: Mapping[str, NameEntry] = {}
         self._uses: Counter[str] = Counter()
-        self._gone: set[str] = set()
+        self._retired: set[str] = set()
 
     @property
     def in_use(self) -> int:
-        """Prompts that requests are using now."""
+        """The number of prompts that requests are using."""
         return len(self._uses)
 
     @contextmanager
-    def using(self, model: str) -> Iterator[Served | None]:
-        """The prompt that a request names, kept for as long as the block runs; None: no prompt.
+    def acquire(self, model: str) -> Iterator[ServedPrompt | None]:
+        """Resolve a model name and keep its prompt loaded inside the block; None: no prompt.
 
         Raises:
-            Refusal: 404 for what is not there, 503 for what should be and cannot answer.
+            ModelNotFoundError: unknown, or not served here.
+            ModelNotReadyError: it should be served and cannot answer.
         """
-        served = self.find(model)
+        served = self.resolve(model)
         if served is None:
             yield None
             return
@@ -123,86 +158,49 @@ class Shelf:
             if not self._uses[digest]:
                 del self._uses[digest]
 
-    def find(self, model: str) -> Served | None:
-        """What a model's name means now; None for the backbone without a prompt.
+    def resolve(self, model: str) -> ServedPrompt | None:
+        """What a model name means now; None for the backbone without a prompt.
 
         Raises:
-            Refusal: as `using`.
+            ModelNotFoundError, ModelNotReadyError: as `acquire`.
         """
         if model == self.backbone:
             return None
         name, at, target = model.partition("@")
-        shown = self.shown.get(name)
-        if shown is None or (at and not target):
+        entry = self.entries.get(name)
+        if entry is None or (at and not target):
             raise _unknown(model)
-        found = _found(shown, target)
+        found = entry.get(target)
         if found is None:
-            raise _unavailable(shown, model, target)
+            raise entry.why_not(model, target)
         return found
 
-    def replace(self, shown: Mapping[str, Shown]) -> None:
-        """Serve something else from now on."""
+    def replace(self, entries: Mapping[str, NameEntry]) -> None:
+        """Serve these entries from now on."""
         before = self._digests()
-        self.shown = shown
-        now = self._digests()
-        self._gone = (self._gone | before) - now
+        self.entries = entries
+        self._retired = (self._retired | before) - self._digests()
 
-    def leave(self, digest: str) -> None:
-        """Have a prompt dropped that the engine holds, unless it is served."""
+    def release(self, digest: str) -> None:
+        """Have the engine drop a prompt it holds, unless it is served."""
         if digest not in self._digests():
-            self._gone.add(digest)
+            self._retired.add(digest)
 
     async def drop_unused(self) -> None:
-        """Have the engine forget what is neither served nor in use."""
-        for digest in sorted(self._gone - set(self._uses)):
+        """Drop from the engine what is neither served nor in use."""
+        for digest in sorted(self._retired - set(self._uses)):
             await self.engine.drop(digest)
-            self._gone.discard(digest)
+            self._retired.discard(digest)
 
     def _digests(self) -> set[str]:
-        return {served.held.digest for shown in self.shown.values() for served in shown.every}
+        return {served.held.digest for entry in self.entries.values() for served in entry.prompts}
 
 
-def _found(shown: Shown, target: str) -> Served | None:
-    if not target:
-        return shown.default
-    if target == LATEST:
-        return shown.newest
-    if target.isascii() and target.isdigit() and len(target) <= 8:
-        return shown.versions.get(int(target))
-    return shown.aliases.get(target)
+def _is_number(target: str) -> bool:
+    return target.isascii() and target.isdigit() and len(target) <= 8
 
 
-def _unavailable(shown: Shown, model: str, target: str) -> Refusal:
-    """Why a name that is known has no answer."""
-    if target.isascii() and target.isdigit() and len(target) <= 8:
-        number: int | None = int(target)
-    elif target in ("", LATEST):
-        number = max({*shown.refused, *shown.broken}, default=None)
-    else:
-        number = shown.lost.get(target)
-    if number is not None and number in shown.refused:
-        return Refusal(
-            404,
-            "model_not_found",
-            f"The model '{model}' cannot be served here: {shown.refused[number]}.",
-            param="model",
-        )
-    if number is not None and (number in shown.broken or number in shown.loading):
-        why = shown.broken.get(number, "it is still being loaded")
-        return Refusal(
-            503,
-            "model_not_ready",
-            f"The model '{model}' cannot answer: {why}.",
-            param="model",
-            retry_after=5,
-        )
-    return _unknown(model)
-
-
-def _unknown(model: str) -> Refusal:
-    return Refusal(
-        404,
-        "model_not_found",
-        f"The model '{model}' does not exist or you do not have access to it.",
-        param="model",
+def _unknown(model: str) -> ModelNotFoundError:
+    return ModelNotFoundError(
+        f"The model '{model}' does not exist or you do not have access to it."
     )

@@ -20,13 +20,13 @@ from cuecard.artifacts.test_vectors import (
 )
 from cuecard.engine.protocol import Embedding, Engine, Scoring
 from cuecard.errors import ArtifactError, ConfigError
-from cuecard.serving.models.catalog import Served
+from cuecard.serving.models.catalog import ServedPrompt
 from cuecard.types import Encoded
 
 _ALLOWED = max(TOLERANCE.values())
 
 
-async def check_answers(engine: Engine, served: Served) -> None:
+async def check_answers(engine: Engine, served: ServedPrompt) -> None:
     """Run a prompt's test vectors and compare.
 
     Raises:
@@ -51,7 +51,7 @@ async def check_answers(engine: Engine, served: Served) -> None:
 
 
 async def _check_scores(
-    engine: Engine, served: Served, tests: Sequence[tuple[TestVector, Expected]]
+    engine: Engine, served: ServedPrompt, tests: Sequence[tuple[TestVector, Expected]]
 ) -> None:
     rows = [
         Scoring(served.held, _row(test), tuple((token,) for token in expected.token_ids))
@@ -63,7 +63,7 @@ async def _check_scores(
 
 
 async def _check_vectors(
-    engine: Engine, served: Served, tests: Sequence[tuple[TestVector, Coordinates]]
+    engine: Engine, served: ServedPrompt, tests: Sequence[tuple[TestVector, Coordinates]]
 ) -> None:
     rows = [Embedding(served.held, _row(test)) for test, _ in tests]
     found = await engine.embed(rows) if rows else []
@@ -79,7 +79,7 @@ def _row(test: TestVector) -> Encoded:
 
 
 def _compare(
-    wanted: Sequence[float], found: Sequence[float], allowed: float, what: str, served: Served
+    wanted: Sequence[float], found: Sequence[float], allowed: float, what: str, served: ServedPrompt
 ) -> None:
     if len(wanted) != len(found):
         raise ArtifactError(
@@ -89,7 +89,7 @@ def _compare(
             expected=f"{len(found)}",
         )
     off = max(abs(a - b) for a, b in zip(found, wanted, strict=True))
-    # Written so that NaN fails.
+    # GeneratedText so that NaN fails.
     if not off <= allowed:
         raise ArtifactError(
             "the prompt does not answer as it did when it was saved",

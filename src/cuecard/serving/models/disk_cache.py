@@ -1,7 +1,7 @@
-"""What was served last, on the disk: a server starts from it when its registry is out of reach.
+"""The last catalog served, on disk: a server starts from it when its registry is unreachable.
 
-`<cache>/serving/<registry>.json` names versions and aliases by content. The prompts' folders lie in
-`<cache>/versions/<content>`, and every byte is compared with that digest when they are read.
+`<cache>/serving/<registry>.json` lists versions and aliases by content digest. The prompt folders
+are in `<cache>/versions/<content>` and are verified against that digest when they are read.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from cuecard.plain_files import replace_file
 from cuecard.registry import Contents
 from cuecard.registry.records.blobs import describe
 from cuecard.registry.records.schemas import Name, Number, content_digest
-from cuecard.serving.models.catalog import Shown
+from cuecard.serving.models.catalog import NameEntry, ServedPrompt
 
-_MOST_BYTES = 1 << 26
+_MAX_BYTES = 1 << 26
 
 
-class KnownVersion(BaseModel):
-    """One version: its number, the digest of its files, when it was published."""
+class CachedVersion(BaseModel):
+    """One version: its number, the digest of its files, its publication time."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -35,17 +35,17 @@ class KnownVersion(BaseModel):
     created: int
 
 
-class KnownName(BaseModel):
+class CachedName(BaseModel):
     """One name's versions and aliases."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    versions: tuple[KnownVersion, ...]
-    aliases: dict[Name, KnownVersion]
+    versions: tuple[CachedVersion, ...]
+    aliases: dict[Name, CachedVersion]
 
 
-class KnownGood(BaseModel):
-    """All that a server served.
+class CachedCatalog(BaseModel):
+    """Everything a server served.
 
     Attributes:
         identity: of the registry (`Registry.identity`); None in files of older versions.
@@ -56,17 +56,16 @@ class KnownGood(BaseModel):
     schema_version: Literal[1] = 1
     registry: str
     identity: str | None = None
-    names: dict[Name, KnownName]
+    names: dict[Name, CachedName]
 
 
-class LastKnownGood:
-    """The file of one registry, and the folders that it names.
+class DiskCache:
+    """The cached catalog of one registry, and the prompt folders it lists.
 
     Args:
         registry: the registry's URL.
-        root: the cache folder; the user's own by default.
-        trusted: the public keys that versions must be signed by. What was served without them, or
-            with others, is not in this file.
+        root: the cache folder; by default the user's.
+        trusted: public keys that versions must be signed by; each set of keys has its own file.
     """
 
     def __init__(
@@ -77,14 +76,14 @@ class LastKnownGood:
         source = "\n".join([registry, *sorted(trusted)])
         name = hashlib.sha256(source.encode()).hexdigest()[:32]
         self._file = self._root / "serving" / f"{name}.json"
-        self._written: KnownGood | None = None
+        self._written: CachedCatalog | None = None
 
     def folder(self, content: str) -> Path:
-        """Where a version's prompt folder lies."""
+        """The path of a version's prompt folder."""
         return self._root / "versions" / content
 
-    def keep(self, contents: Contents, content: str) -> None:
-        """Put a version's folder into the cache.
+    def put(self, contents: Contents, content: str) -> None:
+        """Store a version's folder.
 
         Raises:
             CuecardError: the cache cannot be written.
@@ -93,8 +92,8 @@ class LastKnownGood:
         with locked(folder):
             contents.write(folder, overwrite=True)
 
-    def fetch(self, content: str) -> Contents | None:
-        """A version's folder from the cache; None where it is not, or is not what it was."""
+    def get(self, content: str) -> Contents | None:
+        """A version's folder; None if it is not cached, or its files have changed."""
         folder = self.folder(content)
         try:
             contents = Contents.read(folder)
@@ -103,19 +102,19 @@ class LastKnownGood:
         files = {name: describe(file) for name, file in contents.files.items()}
         return contents if content_digest(files) == content else None
 
-    def save(self, shown: Mapping[str, Shown], identity: str | None = None) -> None:
-        """Write down what is served, whole, if it has changed.
+    def save(self, entries: Mapping[str, NameEntry], identity: str | None = None) -> None:
+        """Write what is served, if it has changed.
 
         Args:
-            identity: of the registry that it came from.
+            identity: the registry's (`Registry.identity`).
 
         Raises:
             OSError: the cache cannot be written.
         """
-        known = KnownGood(
+        known = CachedCatalog(
             registry=self.registry,
             identity=identity,
-            names={name: _known(each) for name, each in shown.items() if each.every},
+            names={name: _cached(entry) for name, entry in entries.items() if entry.prompts},
         )
         if known == self._written:
             return
@@ -123,20 +122,20 @@ class LastKnownGood:
         replace_file(self._file, known.model_dump_json().encode(), private=True)
         self._written = known
 
-    def load(self) -> KnownGood | None:
-        """What was served last; None where nothing was, or the file is broken."""
+    def load(self) -> CachedCatalog | None:
+        """What was served last; None if nothing was, or the file is damaged."""
         try:
             with self._file.open("rb") as file:
-                return KnownGood.model_validate_json(file.read(_MOST_BYTES))
+                return CachedCatalog.model_validate_json(file.read(_MAX_BYTES))
         except (OSError, ValidationError):
             return None
 
 
-def _known(shown: Shown) -> KnownName:
-    def entry(number: int, content: str, created: int) -> KnownVersion:
-        return KnownVersion(number=number, content=content, created=created)
+def _cached(entry: NameEntry) -> CachedName:
+    def version(number: int, served: ServedPrompt) -> CachedVersion:
+        return CachedVersion(number=number, content=served.content, created=served.created)
 
-    return KnownName(
-        versions=tuple(entry(n, s.content, s.created) for n, s in sorted(shown.versions.items())),
-        aliases={a: entry(s.number, s.content, s.created) for a, s in shown.aliases.items()},
+    return CachedName(
+        versions=tuple(version(number, each) for number, each in sorted(entry.versions.items())),
+        aliases={alias: version(each.number, each) for alias, each in entry.aliases.items()},
     )

@@ -1,7 +1,7 @@
-"""Follows a registry: what is pushed, promoted, rolled back or deleted there is served so here.
+"""Keeps the catalog in sync with a registry: pushes, promotions, rollbacks and deletions.
 
-Nothing is served before every byte is checked, the engine accepts it, and it gives the scores there
-that were saved with it. What cannot be told just now stays as it was.
+A prompt is served once its files are verified, the engine accepts it, and it reproduces the scores
+saved with it. What cannot be determined at the moment stays as it was.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from cuecard.errors import (
 )
 from cuecard.registry import Contents, Registry, Version
 from cuecard.registry.signing import check_signed
-from cuecard.registry.watch import Listed, Listing, RegistryReader
+from cuecard.registry.watch import Listing, NameListing, RegistryWatch
 from cuecard.serving.logs import JsonLog
-from cuecard.serving.models.catalog import Served, Shelf, Shown
+from cuecard.serving.models.catalog import NameEntry, PromptCatalog, ServedPrompt
 from cuecard.serving.models.checks import check_answers
-from cuecard.serving.models.disk_cache import KnownName, KnownVersion, LastKnownGood
+from cuecard.serving.models.disk_cache import CachedName, CachedVersion, DiskCache
 
 _RETRY_SECONDS = 15.0
 
 
 @dataclass(slots=True)
 class RegistryState:
-    """How it stands with the registry.
+    """The state of the connection to the registry.
 
     Attributes:
-        url: what it is called.
-        reachable: whether the last look succeeded.
-        problem: why it did not.
-        seen: when it last did, by a clock that nobody sets; None if never.
-        looks, failures: how many there were.
-        cache_problem: why the last known good cannot be written.
-        name_problems: name -> why what it has cannot be told.
+        url: the registry's URL.
+        reachable: whether the last poll succeeded.
+        problem: why it failed.
+        seen: monotonic time of the last successful poll; None if there was none.
+        polls, failures: how many polls there were, and how many of them failed.
+        cache_problem: why the disk cache cannot be written.
+        name_problems: name -> why its versions cannot be listed.
     """
 
     url: str
     reachable: bool = False
     problem: str | None = None
     seen: float | None = None
-    looks: int = 0
+    polls: int = 0
     failures: int = 0
     cache_problem: str | None = None
     name_problems: Mapping[str, str] | None = None
@@ -58,40 +58,40 @@ class RegistryState:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why a version cannot answer, whether for good, and when it was tried."""
+    """Why a version cannot answer, whether permanently, and when it was tried."""
 
     why: str
-    final: bool
+    permanent: bool
     at: float
 
 
-class Follower:
-    """Keeps a shelf like a registry.
+class RegistrySync:
+    """Updates a catalog from a registry.
 
     Args:
-        registry: what to follow.
-        shelf: what to fill.
-        engine: what the prompts have to fit.
-        cache: where what was served is kept for a start without the registry.
-        log: told what changes.
-        clock: tells how long ago something was, and when to try again.
-        trusted: public keys (`read_trusted`); only versions that one of them has signed are served.
+        registry: the source.
+        catalog: the catalog to update.
+        engine: runs the prompts.
+        cache: where the catalog is saved, for a start without the registry.
+        log: gets a line for every change.
+        clock: monotonic seconds, for ages and retries.
+        trusted: public keys (`read_trusted`); only versions signed by one of them are served.
     """
 
     def __init__(
         self,
         registry: Registry,
-        shelf: Shelf,
+        catalog: PromptCatalog,
         engine: Engine,
-        cache: LastKnownGood,
+        cache: DiskCache,
         log: JsonLog,
         clock: Callable[[], float] = time.monotonic,
         trusted: Sequence[str] = (),
     ) -> None:
         self.state = RegistryState(registry.store.url)
         self._registry = registry
-        self._reader = RegistryReader(registry, clock)
-        self._shelf = shelf
+        self._watch = RegistryWatch(registry, clock)
+        self._catalog = catalog
         self._engine = engine
         self._cache = cache
         self._log = log
@@ -100,16 +100,16 @@ class Follower:
         self._failed: dict[str, _Failure] = {}
         self._signed: set[str] = set()
         self._problems: dict[str, str] = {}
-        self._listed: dict[str, Listed] = {}
+        self._listed: dict[str, NameListing] = {}
         self._started = False
 
     async def start(self) -> None:
-        """Serve what the registry has, or else what was served last.
+        """Serve the registry's prompts, or those served last if it is unreachable.
 
-        Ready as soon as each name's aliases and newest version are; `run` loads the other versions.
+        Returns once each name's aliases and newest version are loaded; `run` loads the others.
 
         Raises:
-            RegistryError: there is no registry, and nothing was ever served from it.
+            RegistryError: no registry, and nothing cached from an earlier run.
         """
         try:
             await self._start()
@@ -117,34 +117,34 @@ class Follower:
             self._started = True
 
     async def _start(self) -> None:
-        known = await asyncio.to_thread(self._cache.load)
-        if known is not None:
-            self._reader.remember(known.identity, known.names)
+        cached = await asyncio.to_thread(self._cache.load)
+        if cached is not None:
+            self._watch.remember(cached.identity, cached.names)
         try:
-            await self._follow()
+            await self._sync()
         except CuecardError as error:
-            self._note(error)
-            if known is None:
+            self._record_failure(error)
+            if cached is None:
                 raise
-            self._shelf.replace(await self._remembered(known.names))
+            self._catalog.replace(await self._load_cached(cached.names))
             return
-        if known is not None and (unread := self._problems.keys() & known.names.keys()):
-            remembered = await self._remembered({name: known.names[name] for name in unread})
-            self._shelf.replace({**self._shelf.shown, **remembered})
+        if cached is not None and (unread := self._problems.keys() & cached.names.keys()):
+            loaded = await self._load_cached({name: cached.names[name] for name in unread})
+            self._catalog.replace({**self._catalog.entries, **loaded})
 
     async def poll(self) -> None:
-        """Look once, and serve what has changed."""
+        """Poll once, and serve what has changed."""
         try:
-            await self._follow()
-            await self._shelf.drop_unused()
+            await self._sync()
+            await self._catalog.drop_unused()
         except CuecardError as error:
-            self._note(error)
-        except Exception as error:  # noqa: BLE001 - a follower that ends is a server that lies
-            self._log.failure("follower", error)
-            self._note(CuecardError(f"a fault of the server: {type(error).__name__}"))
+            self._record_failure(error)
+        except Exception as error:  # noqa: BLE001 - keep polling; readiness reports it
+            self._log.failure("sync", error)
+            self._record_failure(CuecardError(f"internal error: {type(error).__name__}"))
 
     async def run(self, seconds: float) -> None:
-        """Poll every so many seconds; in between load what no alias leads to."""
+        """Poll at an interval; in between, load the versions that no alias points at."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + seconds
@@ -153,41 +153,41 @@ class Follower:
             await asyncio.sleep(max(0.0, due - loop.time()))
             await self.poll()
 
-    def _note(self, error: CuecardError) -> None:
-        self.state.looks += 1
+    def _record_failure(self, error: CuecardError) -> None:
+        self.state.polls += 1
         self.state.failures += 1
         self.state.reachable = False
         self.state.problem = error.what
 
-    async def _follow(self) -> None:
-        listing = await asyncio.to_thread(self._reader.poll, self._unsettled())
+    async def _sync(self) -> None:
+        listing = await asyncio.to_thread(self._watch.poll, self._unsettled())
         try:
-            await self._take_over(listing)
+            await self._apply(listing)
         except BaseException:
-            self._reader.forget()
+            self._watch.invalidate()
             raise
-        self.state.looks += 1
+        self.state.polls += 1
         self.state.reachable, self.state.problem = True, None
         self.state.seen = self._clock()
         self.state.name_problems = dict(self._problems)
         if listing.names or self.state.cache_problem:
             await self._save()
 
-    async def _take_over(self, listing: Listing) -> None:
-        before = self._shelf.shown
-        changed: dict[str, Shown] = {}
+    async def _apply(self, listing: Listing) -> None:
+        before = self._catalog.entries
+        changed: dict[str, NameEntry] = {}
         for name, found in listing.names.items():
-            was = before.get(name, Shown())
+            was = before.get(name, NameEntry())
             problem = found.what if isinstance(found, CuecardError) else None
-            if name == self._shelf.backbone:
-                problem = "it has the name of the backbone, which is what answers to it"
-            if isinstance(found, Listed) and problem is None:
+            if name == self._catalog.backbone:
+                problem = "this is the name of the backbone, which takes precedence"
+            if isinstance(found, NameListing) and problem is None:
                 self._problems.pop(name, None)
                 self._listed[name] = found
-                changed[name] = await self._show(name, found, was)
+                changed[name] = await self._build_entry(name, found, was)
             else:
                 self._problems[name] = problem or ""
-                if was.every and name != self._shelf.backbone:
+                if was.prompts and name != self._catalog.backbone:
                     changed[name] = was
         if listing.complete:
             self._problems = {n: why for n, why in self._problems.items() if n in listing.names}
@@ -196,50 +196,49 @@ class Follower:
             self._serve({**before, **changed})
 
     def _unsettled(self) -> set[str]:
-        """The names that have to be read again although nothing was written."""
+        """The names to read again even if nothing was written."""
         return set(self._problems) | {
-            name for name, shown in self._shelf.shown.items() if shown.broken or shown.lost
+            name for name, entry in self._catalog.entries.items() if entry.broken or entry.lost
         }
 
     async def _load_next(self) -> bool:
-        """Load one version that no alias leads to; False if there is none left, or it failed."""
-        waiting = [(name, shown) for name, shown in self._shelf.shown.items() if shown.loading]
+        """Load one version that no alias points at; False if none is left, or it failed."""
+        waiting = [(name, entry) for name, entry in self._catalog.entries.items() if entry.loading]
         if not waiting:
             return False
-        name, shown = waiting[0]
-        number = max(shown.loading)
+        name, entry = waiting[0]
+        number = max(entry.loading)
         version = self._listed[name].versions[number]
         try:
             loaded = await self._load_version(name, version)
-        except CuecardError as error:  # the engine; the next poll says so too
-            self._note(error)
+        except CuecardError as error:  # the engine failed; the next poll reports it too
+            self._record_failure(error)
             return False
         except Exception as error:  # noqa: BLE001 - as in `poll`
-            self._log.failure("follower", error)
+            self._log.failure("sync", error)
             return False
-        versions, refused, broken = dict(shown.versions), dict(shown.refused), dict(shown.broken)
-        if isinstance(loaded, Served):
+        versions, refused, broken = dict(entry.versions), dict(entry.refused), dict(entry.broken)
+        if isinstance(loaded, ServedPrompt):
             versions[number] = loaded
         else:
-            (refused if loaded.final else broken)[number] = loaded.why
+            (refused if loaded.permanent else broken)[number] = loaded.why
         done = replace(
-            shown,
+            entry,
             versions=versions,
             refused=refused,
             broken=broken,
-            loading=shown.loading - {number},
+            loading=entry.loading - {number},
         )
-        self._serve({**self._shelf.shown, name: done})
+        self._serve({**self._catalog.entries, name: done})
         if not done.loading:
             await self._save()
         return True
 
-    def _serve(self, shown: Mapping[str, Shown]) -> None:
-        self._tell(self._shelf.shown, shown)
-        self._shelf.replace(shown)
+    def _serve(self, entries: Mapping[str, NameEntry]) -> None:
+        self._log_changes(self._catalog.entries, entries)
+        self._catalog.replace(entries)
 
-    def _tell(self, before: Mapping[str, Shown], now: Mapping[str, Shown]) -> None:
-        """Log what has changed, for people who look for when it did."""
+    def _log_changes(self, before: Mapping[str, NameEntry], now: Mapping[str, NameEntry]) -> None:
         old, new = _summary(before), _summary(now)
         changed = {
             key: new.get(key) for key in old.keys() | new.keys() if old.get(key) != new.get(key)
@@ -251,19 +250,19 @@ class Follower:
 
     async def _save(self) -> None:
         try:
-            await asyncio.to_thread(self._cache.save, self._shelf.shown, self._reader.identity)
+            await asyncio.to_thread(self._cache.save, self._catalog.entries, self._watch.identity)
             self.state.cache_problem = None
         except OSError as error:
             self.state.cache_problem = error.strerror or str(error)
 
-    async def _show(self, name: str, listed: Listed, before: Shown) -> Shown:
-        """What a name offers now; an alias whose new target cannot answer stays where it was.
+    async def _build_entry(self, name: str, listed: NameListing, before: NameEntry) -> NameEntry:
+        """A name's new entry; an alias whose new target cannot answer keeps its old one.
 
-        At the start, versions that no alias leads to, the newest aside, are left to `_load_next`.
+        At the start, versions without an alias, except the newest, are left to `_load_next`.
         """
         first = {*listed.aliases.values(), max(listed.versions, default=0)}
-        known = {served.number: served for served in before.every}
-        versions: dict[int, Served] = {}
+        known = {served.number: served for served in before.prompts}
+        versions: dict[int, ServedPrompt] = {}
         refused: dict[int, str] = {}
         broken: dict[int, str] = dict(listed.unreadable)
         loading: set[int] = set()
@@ -276,11 +275,11 @@ class Follower:
                 loading.add(number)
                 continue
             loaded = await self._load_version(name, version)
-            if isinstance(loaded, Served):
+            if isinstance(loaded, ServedPrompt):
                 versions[number] = loaded
             else:
-                (refused if loaded.final else broken)[number] = loaded.why
-        aliases: dict[str, Served] = {}
+                (refused if loaded.permanent else broken)[number] = loaded.why
+        aliases: dict[str, ServedPrompt] = {}
         lost: dict[str, int] = {}
         for alias, number in listed.aliases.items():
             if number in versions:
@@ -289,19 +288,19 @@ class Follower:
                 lost[alias] = number
                 if alias in before.aliases:
                     aliases[alias] = before.aliases[alias]
-        return Shown(versions, aliases, refused, broken, lost, frozenset(loading))
+        return NameEntry(versions, aliases, refused, broken, lost, frozenset(loading))
 
     def _has_failed(self, version: Version) -> bool:
         failed = self._failed.get(version.record.content)
         return failed is not None and self._holds(failed)
 
     def _holds(self, failed: _Failure) -> bool:
-        """Whether a failure is not yet to be tried again."""
-        return failed.final or self._clock() - failed.at < _RETRY_SECONDS
+        """Whether it is too early for another try."""
+        return failed.permanent or self._clock() - failed.at < _RETRY_SECONDS
 
-    async def _load_version(self, name: str, version: Version) -> Served | _Failure:
+    async def _load_version(self, name: str, version: Version) -> ServedPrompt | _Failure:
         record = version.record
-        entry = KnownVersion(
+        entry = CachedVersion(
             number=version.number, content=record.content, created=_seconds(record.at)
         )
         try:
@@ -313,41 +312,41 @@ class Follower:
         return await self._load(name, entry, partial(self._registry.read, version))
 
     def _check_signed(self, version: Version) -> None:
-        """Make sure, once for each version, that a trusted key has signed it."""
+        """Verify, once per version, that a trusted key has signed it."""
         if self._trusted and version.sha256 not in self._signed:
             check_signed(self._registry.store, version, self._trusted)
             self._signed.add(version.sha256)
 
-    async def _remembered(self, known: Mapping[str, KnownName]) -> dict[str, Shown]:
-        """What the cache has of what was served last."""
-        shown: dict[str, Shown] = {}
+    async def _load_cached(self, known: Mapping[str, CachedName]) -> dict[str, NameEntry]:
+        """What was served last, as far as the cache has it."""
+        entries: dict[str, NameEntry] = {}
         for name, each in known.items():
-            entries = {entry.number: entry for entry in (*each.versions, *each.aliases.values())}
-            found: dict[int, Served] = {}
+            versions = {one.number: one for one in (*each.versions, *each.aliases.values())}
+            found: dict[int, ServedPrompt] = {}
             broken: dict[int, str] = {}
-            for number, entry in entries.items():
-                loaded = await self._load(name, entry, None)
-                if isinstance(loaded, Served):
+            for number, version in versions.items():
+                loaded = await self._load(name, version, None)
+                if isinstance(loaded, ServedPrompt):
                     found[number] = loaded
                 else:
                     broken[number] = loaded.why
-            listed = {entry.number for entry in each.versions}
-            shown[name] = Shown(
+            listed = {version.number for version in each.versions}
+            entries[name] = NameEntry(
                 {number: served for number, served in found.items() if number in listed},
                 {a: found[e.number] for a, e in each.aliases.items() if e.number in found},
                 {},
                 broken,
                 {a: e.number for a, e in each.aliases.items() if e.number not in found},
             )
-        return shown
+        return entries
 
     async def _load(
-        self, name: str, entry: KnownVersion, read: Callable[[], Contents] | None
-    ) -> Served | _Failure:
-        """A version, checked and ready; a failure is remembered for a while.
+        self, name: str, entry: CachedVersion, read: Callable[[], Contents] | None
+    ) -> ServedPrompt | _Failure:
+        """A version, verified and loaded into the engine; a failure is remembered for a while.
 
         Args:
-            read: gets it from the registry; None: the cache alone.
+            read: fetches it from the registry; None: from the cache only.
         """
         failed = self._failed.get(entry.content)
         if failed and self._holds(failed):
@@ -356,42 +355,42 @@ class Follower:
             contents = await asyncio.to_thread(self._contents, entry.content, read)
             served = _served(name, entry, contents)
             await asyncio.to_thread(self._engine.refuses, contents.prompt)
-            await self._ready(served)
+            await self._load_into_engine(served)
         except EngineError:
             raise
         except CuecardError as error:
-            final = isinstance(error, WrongBackboneError | ConfigError)
-            failure = _Failure(error.what, final, self._clock())
+            permanent = isinstance(error, WrongBackboneError | ConfigError)
+            failure = _Failure(error.what, permanent, self._clock())
             self._failed[entry.content] = failure
             return failure
         self._failed.pop(entry.content, None)
         return served
 
-    async def _ready(self, served: Served) -> None:
+    async def _load_into_engine(self, served: ServedPrompt) -> None:
         await self._engine.hold(served.held)
         try:
             await check_answers(self._engine, served)
         except CuecardError:
-            self._shelf.leave(served.held.digest)
+            self._catalog.release(served.held.digest)
             raise
 
     def _contents(self, content: str, read: Callable[[], Contents] | None) -> Contents:
-        cached = self._cache.fetch(content)
+        cached = self._cache.get(content)
         if cached is not None:
             return cached
         if read is None:
             raise CuecardError("it is not in the cache", where=str(self._cache.folder(content)))
         contents = read()
         try:
-            self._cache.keep(contents, content)
+            self._cache.put(contents, content)
         except CuecardError as error:
             self.state.cache_problem = error.what
         return contents
 
 
-def _served(name: str, entry: KnownVersion, contents: Contents) -> Served:
+def _served(name: str, entry: CachedVersion, contents: Contents) -> ServedPrompt:
     prompt = contents.prompt
-    return Served(
+    return ServedPrompt(
         name,
         entry.number,
         entry.content,
@@ -409,10 +408,10 @@ def _seconds(at: str) -> int:
         return 0
 
 
-def _summary(shown: Mapping[str, Shown]) -> dict[str, str]:
-    """What answers under each name, and what cannot."""
+def _summary(entries: Mapping[str, NameEntry]) -> dict[str, str]:
+    """Reference -> the version or digest that answers, or why none does."""
     found: dict[str, str] = {}
-    for name, each in shown.items():
+    for name, each in entries.items():
         found |= {f"{name}@{alias}": str(served) for alias, served in each.aliases.items()}
         found |= {str(served): served.held.digest for served in each.versions.values()}
         for number, why in (*each.refused.items(), *each.broken.items()):

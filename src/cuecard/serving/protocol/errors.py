@@ -1,8 +1,11 @@
-"""Requests that are not answered, in the shape of OpenAI's errors."""
+"""API errors, in OpenAI's format."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from cuecard.errors import CuecardError, EngineError
+from cuecard.serving.models.catalog import ModelNotFoundError, ModelNotReadyError
 
 _TYPES = {
     401: "authentication_error",
@@ -13,15 +16,15 @@ _TYPES = {
 }
 
 
-class Refusal(Exception):  # noqa: N818 - what a client is told, not a fault of the program
-    """An answer that is an error.
+class APIError(Exception):
+    """An error response.
 
     Args:
-        status: of HTTP.
-        code: for programs, such as "model_not_found".
+        status: the HTTP status.
+        code: machine-readable, such as "model_not_found".
         message: for people.
-        param: the request's field that is at fault.
-        retry_after: seconds after which it may go better.
+        param: the request field at fault.
+        retry_after: seconds after which a retry may succeed.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class Refusal(Exception):  # noqa: N818 - what a client is told, not a fault of 
 
     @property
     def body(self) -> dict[str, Any]:
-        """As JSON; no half characters, which JSON could not carry."""
+        """The JSON body, without unpaired surrogates, which UTF-8 cannot carry."""
         return {
             "error": {
                 "message": self.message.encode("utf-8", "replace").decode(),
@@ -54,7 +57,7 @@ class Refusal(Exception):  # noqa: N818 - what a client is told, not a fault of 
 
     @property
     def headers(self) -> dict[str, str]:
-        """What belongs into the answer's head."""
+        """The response headers that go with it."""
         found = {}
         if self.retry_after is not None:
             found["Retry-After"] = str(self.retry_after)
@@ -63,13 +66,13 @@ class Refusal(Exception):  # noqa: N818 - what a client is told, not a fault of 
         return found
 
 
-def bad_request(message: str, param: str | None = None, code: str = "invalid_value") -> Refusal:
-    """What a client wrote cannot be answered."""
-    return Refusal(400, code, message, param=param)
+def bad_request(message: str, param: str | None = None, code: str = "invalid_value") -> APIError:
+    """400: the request cannot be answered as it is."""
+    return APIError(400, code, message, param=param)
 
 
-def by_vectors(model: str) -> Refusal:
-    """A prompt that turns texts into vectors, where a label or a text is asked for."""
+def embeddings_only(model: str) -> APIError:
+    """400: a prompt for embeddings, where a label or a text is asked for."""
     return bad_request(
         f"The model '{model}' turns texts into vectors, and answers at /v1/embeddings alone.",
         "model",
@@ -77,10 +80,22 @@ def by_vectors(model: str) -> Refusal:
     )
 
 
-def by_head(model: str) -> Refusal:
-    """A prompt whose trained head answers, where the model itself would."""
+def head_not_served(model: str) -> APIError:
+    """400: a prompt with a trained head, which engines do not run."""
     return bad_request(
         f"The model '{model}' answers by a trained head, which is not served.",
         "model",
         "unsupported",
     )
+
+
+def to_api_error(error: CuecardError) -> APIError:
+    """What a client sees of an error: 503 if the engine failed, 400 if the request does not fit."""
+    if isinstance(error, ModelNotFoundError):
+        return APIError(404, "model_not_found", error.what, param="model")
+    if isinstance(error, ModelNotReadyError):
+        return APIError(503, "model_not_ready", error.what, param="model", retry_after=5)
+    if isinstance(error, EngineError):
+        return APIError(503, "engine_failed", "The engine failed.", retry_after=5)
+    message = error.what if error.expected is None else f"{error.what}; expected {error.expected}"
+    return APIError(400, "invalid_value", f"{message}.", param=error.where)

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from cuecard.serving.protocol.errors import Refusal, bad_request
+from cuecard.serving.protocol.errors import APIError, bad_request
 from cuecard.serving.protocol.neutral import why_refused
 from cuecard.serving.protocol.requests import OWN_WORDS, Sent
 
@@ -18,7 +18,7 @@ _MOST_PARAM = 200
 
 def invalid_request(
     errors: Sequence[Mapping[str, Any]], body: Any, model: type[Sent] | None
-) -> Refusal:
+) -> APIError:
     """What is wrong with a body: the field, and what is allowed there; never what was sent.
 
     Args:
@@ -37,12 +37,12 @@ def invalid_request(
     return _told(path, error, model)
 
 
-def invalid_json() -> Refusal:
+def invalid_json() -> APIError:
     """The body cannot be read at all."""
     return bad_request("The request body is not valid JSON.", None, "invalid_json")
 
 
-def _told(path: Path, error: Mapping[str, Any], model: type[Sent] | None) -> Refusal:
+def _told(path: Path, error: Mapping[str, Any], model: type[Sent] | None) -> APIError:
     param = ".".join(map(str, path))[:_MOST_PARAM] or None
     if error["type"] in OWN_WORDS:
         return bad_request(f"'{param}' {error['msg']}.", param)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cuecard.serving.http.auth import KeyRing
+from cuecard.serving.http.auth import KeyStore
 from support.command_line import Call
 
 
@@ -12,7 +12,7 @@ def test_a_key_from_its_making_to_its_end(cuecard: Call, tmp_path: Path) -> None
     file = tmp_path / "keys.json"
     words = ("--prompt", "reviews@production", "--prompt", "tickets", "--requests-per-minute", 60)
     secret = cuecard("keys", "add", "shop", "--keys", file, *words).out.strip()
-    ring = KeyRing(file)
+    ring = KeyStore(file)
     found = ring.find(secret)
     assert found is not None and found.prompts == ("reviews@production", "tickets")
     other = cuecard("keys", "add", "ann", "--keys", file, "--json").json

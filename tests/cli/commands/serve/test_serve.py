@@ -68,7 +68,7 @@ def test_an_address_that_is_taken_is_told_before_a_model_is_loaded(
         words = ["--registry", empty(tmp_path), "--port", port]
         done = cuecard("serve", "--backbone", "no where", *words)
     assert done.code == 2
-    assert "cannot be listened on" in done.err
+    assert "cannot listen on this address" in done.err
 
 
 def test_a_backbone_has_to_be_named(cuecard: Call) -> None:
