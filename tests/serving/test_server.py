@@ -395,7 +395,7 @@ def test_what_does_not_start(backbone: Any, place: Path, folder: Path, tmp_path:
         assert "cannot listen on this address" in said and str(port) in said
     settings = Settings(port=0, keys=tmp_path / "none.json", cache=tmp_path)
     engine, started = SerialEngine(backbone), []
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="cannot read"):
         asyncio.run(serve(engine, "tiny", Registry(place), settings, started.append))
     settings, nowhere = Settings(port=0, cache=tmp_path), Registry(tmp_path / "nowhere")
     with pytest.raises(RegistryError, match="no registry"):

@@ -1,4 +1,4 @@
-"""Structured logs: a JSON object a line, with request ids and without what requests say."""
+"""Structured logs: one JSON object a line, with request ids and without request content."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any, TextIO
 
 
 class JsonLog:
-    """Writes events.
+    """Writes events as JSON lines.
 
     Args:
-        out: where to; standard error by default.
+        out: the stream; by default standard error.
     """
 
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = out
 
     def write(self, event: str, **facts: Any) -> None:
-        """One line: when, what, and the facts that are not None."""
+        """Write one line: the time, the event, and the facts that are not None."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         known = {name: value for name, value in facts.items() if value is not None}
         line = json.dumps({"at": at, "event": event, **known}, ensure_ascii=True, default=str)
@@ -30,17 +30,14 @@ class JsonLog:
         out.flush()
 
     def failure(self, event: str, error: BaseException, **facts: Any) -> None:
-        """An exception with the places that it went through, and not what it says.
-
-        A message may hold what a request said.
-        """
+        """Write an exception's type and stack, but not its message, which may quote a request."""
         frames = traceback.extract_tb(error.__traceback__)
         places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
         self.write(event, error=type(error).__name__, trace=places, **facts)
 
 
 class LibraryLog(logging.Handler):
-    """Passes what the HTTP server logs on to a `JsonLog`."""
+    """A `logging` handler that forwards the HTTP server's records to a `JsonLog`."""
 
     def __init__(self, log: JsonLog) -> None:
         super().__init__(logging.INFO)

@@ -1,4 +1,4 @@
-"""How a server is to run. Imports little, so that a mistake is told at once."""
+"""The server's settings. Imports little, so that mistakes are reported at once."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ from cuecard.errors import ConfigError
 from cuecard.serving.http.limits import Limits
 
 SystemMessages = Literal["refuse", "ignore", "prepend"]
-"""What becomes of a chat's system messages under a prompt, whose template has no place for them."""
+"""How to treat a chat's system messages under a prompt, whose template has no place for them."""
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/?#@*\s]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a server is to run.
+    """The settings of a server.
 
     Attributes:
-        host, port: where it listens; port 0 for a free one.
-        keys: the file of API keys; None to ask for none, on this machine alone.
-        limits: what it takes.
-        poll_seconds: between looks at the registry.
-        cache: where the last known good is kept; the user's cache by default.
-        trusted: public keys; only versions that one of them has signed are served.
-        cors: origins of web pages that may call it from a browser; "*" for any.
-        system_messages: what becomes of system messages under a prompt (`SystemMessages`).
+        host, port: the address to listen on; port 0: a free one.
+        keys: the key file; None: no authentication, on a loopback address only.
+        poll_seconds: polling interval of the registry.
+        cache: the folder of the disk cache; by default in the user's cache.
+        trusted: public keys; only versions signed by one of them are served.
+        cors: web origins that may call the server from a browser; "*" for any.
+        system_messages: how to treat system messages under a prompt.
     """
 
     host: str = "127.0.0.1"
@@ -43,10 +42,10 @@ class Settings:
 
 
 def check_settings(settings: Settings) -> None:
-    """Refuse what is not safe, and what cannot be meant.
+    """Check the settings before anything is loaded.
 
     Raises:
-        ConfigError: an address that others reach, without keys; or what is not an origin.
+        ConfigError: a public address without keys, or a malformed origin.
     """
     if settings.keys is None and not _is_loopback(settings.host):
         raise ConfigError(
@@ -54,12 +53,12 @@ def check_settings(settings: Settings) -> None:
             where="--host",
             got=settings.host,
             expected="127.0.0.1, or --keys FILE",
-            hint="`cuecard keys add NAME --keys FILE` makes a file of keys",
+            hint="`cuecard keys add NAME --keys FILE` creates a key file",
         )
     for origin in settings.cors:
         if not _ORIGIN.fullmatch(origin):
             raise ConfigError(
-                "this is not the origin of a web page",
+                "not a web origin",
                 where="--cors",
                 got=origin,
                 expected="https://HOST or https://HOST:PORT without a path, or '*' for any",

@@ -82,12 +82,12 @@ def test_scopes(prompts: list[str], model: str, allowed: bool) -> None:
 
 def test_names_are_checked_and_unique(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
-    with pytest.raises(ConfigError, match="cannot be a key"):
+    with pytest.raises(ConfigError, match="this key is not valid"):
         add_key(file, "Ann Smith")
-    with pytest.raises(ConfigError, match="cannot be a key"):
+    with pytest.raises(ConfigError, match="this key is not valid"):
         add_key(file, "ann", tokens_per_day=0)
     add_key(file, "ann")
-    with pytest.raises(ConfigError, match="there is a key of this name"):
+    with pytest.raises(ConfigError, match="a key of this name exists"):
         add_key(file, "ann")
     with pytest.raises(ConfigError, match="no such key"):
         revoke_key(file, "bob")
@@ -106,5 +106,5 @@ def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot be written"):
+    with pytest.raises(ConfigError, match="cannot write the key file"):
         add_key(tmp_path / "file" / "keys.json", "ann")

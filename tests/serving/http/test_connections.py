@@ -77,7 +77,7 @@ async def test_heads_that_do_not_end(anyio_backend: str) -> None:
         begun = [await connected(port, HEALTH[:cut]) for cut in (1, 20, len(HEALTH) - 2) * 20]
         for told in await asyncio.gather(*map(rest, begun)):
             head, _, body = told.partition(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 408 ") and b"HeaderTimeoutProtocol: close" in head
+            assert head.startswith(b"HTTP/1.1 408 ") and b"Connection: close" in head
             assert json.loads(body)["error"]["code"] == "request_timeout"
         assert await rest(await connected(port)) == b""
 
@@ -140,7 +140,7 @@ async def test_a_body_that_nobody_waits_for_ends_the_connection(server: Running)
 async def test_head_over_a_socket(server: Running) -> None:
     async with listening(server.client.app) as port:
         head = b"HEAD /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
-        close = HEALTH.replace(b"Host", b"HeaderTimeoutProtocol: close\r\nHost")
+        close = HEALTH.replace(b"Host", b"Connection: close\r\nHost")
         told = await rest(await connected(port, head, close))
     first, second = told.split(b"HTTP/1.1 200 OK\r\n")[1:]
     assert first.endswith(b"\r\n\r\n") and b"content-length" in first.lower()
@@ -167,7 +167,7 @@ class Reading:
 
     async def all_of(self, events: Any) -> bytes:
         """The body of an answer of these events."""
-        stream = await EventStream.begin(events)
+        stream = await EventStream.start(events)
         await stream({"type": "http"}, asyncio.Event().wait, self.send)  # type: ignore[arg-type]
         return self.body
 
@@ -249,7 +249,7 @@ async def test_a_client_that_leaves_a_silent_stream_ends_the_work(
         raise OSError("the client has gone")
 
     monkeypatch.setattr(responses, "PING_SECONDS", 0.01)
-    stream = await EventStream.begin(never())  # type: ignore[arg-type]
+    stream = await EventStream.start(never())  # type: ignore[arg-type]
     with pytest.raises(OSError, match="gone"):
         await stream({"type": "http"}, asyncio.Event().wait, fails)  # type: ignore[arg-type]
     assert closed.pop()

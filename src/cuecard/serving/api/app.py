@@ -1,4 +1,4 @@
-"""The routes: OpenAI's protocol, `/v1/classify`, and what operators ask for."""
+"""The ASGI application: OpenAI's routes, `/v1/classify`, health and metrics."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ from cuecard.serving.protocol.requests import (
 from cuecard.serving.protocol.responses_request import ResponsesRequest
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
-    "4XX": {"model": ErrorBody, "description": "The request cannot be answered."},
-    "5XX": {"model": ErrorBody, "description": "The server cannot answer just now."},
+    "4XX": {"model": ErrorBody, "description": "The request is not valid or not allowed."},
+    "5XX": {"model": ErrorBody, "description": "The server cannot answer at the moment."},
 }
 
 _BODIES: Mapping[str, type[Sent]] = {
@@ -64,12 +64,12 @@ _BODIES: Mapping[str, type[Sent]] = {
     "/v1/embeddings": EmbeddingRequest,
     "/v1/responses": ResponsesRequest,
 }
-"""What each route takes, to say what was wrong with it."""
+"""The request model of each route, for messages about invalid requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerComponents:
-    """What a server consists of."""
+    """The objects a server is built from."""
 
     service: Service
     state: RegistryState
@@ -83,7 +83,7 @@ class ServerComponents:
 
 
 def build_app(components: ServerComponents) -> ASGIApp:
-    """The whole server as an ASGI application."""
+    """The server as an ASGI application."""
     app = FastAPI(
         title="cuecard",
         summary="Many tasks from one frozen language model.",
@@ -92,11 +92,11 @@ def build_app(components: ServerComponents) -> ASGIApp:
         redoc_url=None,
         redirect_slashes=False,
     )
-    _add_answers(app, components.service)
+    _add_generation(app, components.service)
     _add_models(app, components.service)
-    _add_operation(app, components)
+    _add_operations(app, components)
     _add_errors(app)
-    door = RequestMiddleware(
+    wrapped = RequestMiddleware(
         app,
         limits=components.service.limits,
         limiter=components.limiter,
@@ -106,17 +106,17 @@ def build_app(components: ServerComponents) -> ASGIApp:
         log=components.log,
         routes=frozenset(route.path for route in app.routes if hasattr(route, "path")),
     )
-    return _for_browsers(door, components.cors) if components.cors else door
+    return _with_cors(wrapped, components.cors) if components.cors else wrapped
 
 
-def _for_browsers(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
-    """Let web pages of these origins call it; also errors say so, and preflights need no key."""
+def _with_cors(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
+    """Add CORS headers for these origins, to errors too; preflight requests need no key."""
     return CORSMiddleware(
         app,
         allow_origins=origins,
         allow_methods=("GET", "HEAD", "POST"),
-        allow_headers=("*",),  # Authorization, and whatever a client's library adds
-        allow_private_network=True,  # a page of the internet, a server of this machine
+        allow_headers=("*",),  # Authorization, and the headers client libraries add
+        allow_private_network=True,  # a public page may call a local server
         expose_headers=("Retry-After", "X-Request-Id"),
     )
 
@@ -126,71 +126,84 @@ def _context(request: Request) -> RequestContext:
     return found
 
 
-def _ok(model: type[Any], events: bool = False) -> dict[int | str, dict[str, Any]]:
-    good: dict[str, Any] = {"model": model}
+def _returns(model: type[Any], events: bool = False) -> dict[int | str, dict[str, Any]]:
+    success: dict[str, Any] = {"model": model}
     if events:
-        good["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
-    return {200: good, **_ERRORS}
+        success["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+    return {200: success, **_ERRORS}
 
 
-def _add_answers(app: FastAPI, service: Service) -> None:
+def _add_generation(app: FastAPI, service: Service) -> None:
     @app.post(
-        "/v1/completions", responses=_ok(Completion, True), response_model=None, tags=["answers"]
+        "/v1/completions",
+        responses=_returns(Completion, True),
+        response_model=None,
+        tags=["answers"],
     )
     async def completions(request: Request, body: CompletionRequest) -> Response:
-        """Go on with a text, or fill a task's template with it."""
+        """Complete a text, or answer it with a task's prompt."""
         if body.stream:
-            return await EventStream.begin(complete_stream(service, body, _context(request)))
+            return await EventStream.start(complete_stream(service, body, _context(request)))
         return JSONResponse(await complete(service, body, _context(request)))
 
     @app.post(
         "/v1/chat/completions",
-        responses=_ok(ChatCompletion, True),
+        responses=_returns(ChatCompletion, True),
         response_model=None,
         tags=["answers"],
     )
     async def chat_completions(request: Request, body: ChatRequest) -> Response:
         """The assistant's next message."""
         if body.stream:
-            return await EventStream.begin(chat_stream(service, body, _context(request)))
+            return await EventStream.start(chat_stream(service, body, _context(request)))
         return JSONResponse(await chat(service, body, _context(request)))
 
     @app.post(
-        "/v1/responses", responses=_ok(ResponseBody, True), response_model=None, tags=["answers"]
+        "/v1/responses",
+        responses=_returns(ResponseBody, True),
+        response_model=None,
+        tags=["answers"],
     )
     async def responses(request: Request, body: ResponsesRequest) -> Response:
-        """A response of text to an input; nothing is stored."""
+        """A text response to an input; nothing is stored."""
         if body.stream:
-            return await EventStream.begin(respond_stream(service, body, _context(request)))
+            return await EventStream.start(respond_stream(service, body, _context(request)))
         return JSONResponse(await respond(service, body, _context(request)))
 
-    @app.post("/v1/classify", responses=_ok(Classification), response_model=None, tags=["answers"])
+    @app.post(
+        "/v1/classify", responses=_returns(Classification), response_model=None, tags=["answers"]
+    )
     async def classifications(
         request: Request, body: Annotated[ClassifyRequest, Body()]
     ) -> Response:
-        """Labels with probabilities: every input under every model."""
+        """Label probabilities of every input under every model."""
         found = await classify(
             body, service.engine, service.catalog, service.limits, _context(request)
         )
         return JSONResponse(found.model_dump(mode="json"))
 
-    @app.post("/v1/embeddings", responses=_ok(TextVectors), response_model=None, tags=["answers"])
-    async def texts_as_vectors(request: Request, body: EmbeddingRequest) -> Response:
-        """Texts as vectors of unit length, where the backbone is an encoder."""
+    @app.post(
+        "/v1/embeddings", responses=_returns(TextVectors), response_model=None, tags=["answers"]
+    )
+    async def embed_texts(request: Request, body: EmbeddingRequest) -> Response:
+        """Unit-length embeddings of texts, if the backbone is an encoder."""
         found = await embeddings(service, body, _context(request))
         return Response(found, media_type="application/json")
 
 
 def _add_models(app: FastAPI, service: Service) -> None:
-    @app.get("/v1/models", responses=_ok(ModelList), response_model=None, tags=["models"])
+    @app.get("/v1/models", responses=_returns(ModelList), response_model=None, tags=["models"])
     async def models(request: Request) -> Response:
-        """What this key may ask for."""
+        """The models this key may use."""
         return JSONResponse(
             model_list(service.catalog, _context(request).key).model_dump(mode="json")
         )
 
     @app.get(
-        "/v1/models/{model:path}", responses=_ok(ModelCard), response_model=None, tags=["models"]
+        "/v1/models/{model:path}",
+        responses=_returns(ModelCard),
+        response_model=None,
+        tags=["models"],
     )
     async def model(request: Request, model: str) -> Response:
         """One of them."""
@@ -198,15 +211,15 @@ def _add_models(app: FastAPI, service: Service) -> None:
         return JSONResponse(model_card(service.catalog, model).model_dump(mode="json"))
 
 
-def _add_operation(app: FastAPI, components: ServerComponents) -> None:
+def _add_operations(app: FastAPI, components: ServerComponents) -> None:
     @app.get("/healthz", response_model=None, tags=["operation"])
     async def healthz() -> Response:
-        """The process runs."""
+        """Liveness: the process is running."""
         return JSONResponse({"status": "ok"})
 
     @app.get("/readyz", response_model=None, responses={503: {}}, tags=["operation"])
     async def readyz(request: Request) -> Response:
-        """Whether requests should be sent here, and what is not as it should be."""
+        """Readiness: whether to send requests here, and any problems."""
         ready, facts = readiness(
             components.service,
             components.state,
@@ -224,28 +237,28 @@ def _add_operation(app: FastAPI, components: ServerComponents) -> None:
         """Counters and gauges for Prometheus."""
         key = _context(request).key
         if key is not None and not key.unrestricted:
-            raise APIError(403, "not_allowed", "This key may not see what others use.")
+            raise APIError(403, "not_allowed", "This key may not read the server's metrics.")
         return Response(components.metrics.text(), media_type=CONTENT_TYPE)
 
 
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(APIError)
-    async def refused(request: Request, error: APIError) -> Response:
+    async def api_error(request: Request, error: APIError) -> Response:
         return error_response(error)
 
     @app.exception_handler(CuecardError)
-    async def mistaken(request: Request, error: CuecardError) -> Response:
+    async def cuecard_error(request: Request, error: CuecardError) -> Response:
         return error_response(to_api_error(error))
 
     @app.exception_handler(RequestValidationError)
-    async def malformed(request: Request, error: RequestValidationError) -> Response:
+    async def validation_error(request: Request, error: RequestValidationError) -> Response:
         return error_response(
             invalid_request(error.errors(), error.body, _BODIES.get(request.url.path))
         )
 
     @app.exception_handler(HTTPException)
-    async def no_route(request: Request, error: HTTPException) -> Response:
-        if error.status_code == 400:  # FastAPI's: JSON nested too deeply, or bytes that are no text
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 400:  # FastAPI's: JSON nested too deeply, or not UTF-8
             return error_response(invalid_json())
         code = {404: "not_found", 405: "method_not_allowed"}.get(
             error.status_code, "invalid_request"
@@ -255,5 +268,5 @@ def _add_errors(app: FastAPI) -> None:
         return response
 
     @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> Response:
-        return error_response(APIError(500, "internal_error", "The server failed."))
+    async def unexpected_error(request: Request, error: Exception) -> Response:
+        return error_response(APIError(500, "internal_error", "Internal server error."))

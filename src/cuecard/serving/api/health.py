@@ -1,4 +1,4 @@
-"""`/readyz`: whether requests should come, and what is not as it should be."""
+"""`/readyz`: whether to send requests here, and any problems."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def readiness(
     keys: KeyStore | None,
     now: float,
 ) -> tuple[bool, dict[str, Any]]:
-    """Whether the server is ready, and how everything stands.
+    """Whether the server is ready, and its state.
 
-    A registry that is out of reach, a prompt that cannot answer and a broken file of keys are told,
-    and leave the server ready: it answers with what it had. A server that ends, or whose engine
-    failed, is not.
+    An unreachable registry, a prompt that cannot answer and a malformed key file are reported, and
+    the server stays ready: it answers with what it has. It is not ready while it shuts down, or
+    after its engine failed.
 
     Args:
-        now: by the clock of the registry's state.
+        now: monotonic time, by the clock of `state`.
     """
     failure = service.engine.stats().get("failed", 0.0)
     ready = not shutdown.draining and not failure
@@ -56,14 +56,14 @@ def readiness(
 
 
 def _problems(catalog: PromptCatalog, state: RegistryState) -> dict[str, str]:
-    """What should answer and does not, or not with what it should."""
+    """References that should answer and do not, or not with the right version."""
     found = dict(state.name_problems or {})
     for name, entry in catalog.entries.items():
         for number, why in entry.broken.items():
             found[f"{name}@{number}"] = why
         for alias, number in entry.lost.items():
             now = entry.aliases.get(alias)
-            found[f"{name}@{alias}"] = f"it should be {name}@{number}, which cannot answer; " + (
-                f"it still is {now}" if now else "there is nothing in its place"
+            found[f"{name}@{alias}"] = f"it points at {name}@{number}, which cannot answer; " + (
+                f"{now} still answers" if now else "nothing answers in its place"
             )
     return found

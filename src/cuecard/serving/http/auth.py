@@ -1,7 +1,7 @@
-"""API keys: a file of hashes, who each is, and what it may do.
+"""API keys: a file of key hashes with their scopes and limits.
 
-A key is 32 random bytes, so one SHA-256 is enough to hide it (a slow hash protects secrets that can
-be guessed). The file is replaced in one step and read again when it changes.
+A key is 32 random bytes, so one SHA-256 suffices (slow hashes protect secrets that can be guessed).
+The file is replaced atomically and read again when it changes.
 """
 
 from __future__ import annotations
@@ -26,25 +26,24 @@ from cuecard.validation_text import expected, first_problem
 
 EVERYTHING = "*"
 PREFIX = "cue_"
-_MOST_BYTES = 1 << 24
+_MAX_BYTES = 1 << 24
 
 Limit = Annotated[int, Field(ge=1)]
 
 
 class APIKey(BaseModel):
-    """One key, without the key.
+    """An API key, as its hash.
 
     Attributes:
-        id: what people call it; in logs.
-        sha256: of the key.
-        prompts: what it may use: `name`, `name@alias`, `name@3`, or `*` for everything, the bare
-            backbone included.
-        raw: whether it may use the backbone freely: by the backbone's name, and its prompts
-            without their templates. A prompt's name never gives this, whatever the backbone is
-            called.
-        requests_per_minute, tokens_per_minute, tokens_per_day: its limits; None for none.
-        concurrent_requests: its open requests; None for as many as the server allows a key.
-        created: when, in UTC.
+        id: its name, which logs contain.
+        sha256: the hash of the key.
+        prompts: the models it may use: `name`, `name@alias`, `name@3`, or `*` for all, the backbone
+            included.
+        raw: whether it may use the backbone itself, and prompts without their templates. A
+            prompt's name never grants this, whatever the backbone is called.
+        requests_per_minute, tokens_per_minute, tokens_per_day: its limits; None: unlimited.
+        concurrent_requests: maximum open requests; None: the server's default.
+        created: creation time, UTC.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -61,21 +60,21 @@ class APIKey(BaseModel):
 
     @property
     def unrestricted(self) -> bool:
-        """Whether it may use everything, and so see what others use."""
+        """Whether it may use every model, and see metrics and readiness details."""
         return EVERYTHING in self.prompts
 
     @property
     def allows_raw(self) -> bool:
-        """Whether it may use the backbone freely."""
+        """Whether it may use the backbone itself."""
         return self.raw or self.unrestricted
 
     def allows(self, prompt: str) -> bool:
-        """Whether it may use a prompt, called `name`, `name@alias` or `name@3` in a request."""
+        """Whether it may use a model `name`, `name@alias` or `name@3`."""
         return bool({EVERYTHING, prompt, prompt.partition("@")[0]} & set(self.prompts))
 
 
 class KeyFile(BaseModel):
-    """The file of keys."""
+    """The key file's content."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -84,25 +83,25 @@ class KeyFile(BaseModel):
 
 
 def read_keys(path: Path) -> tuple[APIKey, ...]:
-    """The keys of a file.
+    """Read a key file.
 
     Raises:
-        ConfigError: no such file, or one that is broken.
+        ConfigError: missing or malformed.
     """
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST_BYTES)
+            content = file.read(_MAX_BYTES)
         return KeyFile.model_validate_json(content).keys
     except OSError as error:
         raise ConfigError(
-            "the file of keys cannot be read",
+            "cannot read the key file",
             where=str(path),
             got=error.strerror,
-            hint="`cuecard keys add NAME` makes one",
+            hint="`cuecard keys add NAME` creates one",
         ) from error
     except ValidationError as error:
         raise ConfigError(
-            "the file of keys is broken", where=str(path), got=first_problem(error)
+            "the key file is malformed", where=str(path), got=first_problem(error)
         ) from error
 
 
@@ -117,12 +116,12 @@ def add_key(
     tokens_per_day: int | None = None,
     concurrent_requests: int | None = None,
 ) -> str:
-    """Add a key to a file, which need not be there; the key, which is given this once.
+    """Add a key to a file, creating it if missing, and return the key: the file only has its hash.
 
-    Without prompts it may use everything; with `raw` alone, only the backbone.
+    Without prompts the key may use every model; with `raw` alone, only the backbone.
 
     Raises:
-        ConfigError: the name is taken or cannot be one, or the file cannot be written.
+        ConfigError: the name is invalid or taken, or the file cannot be written.
     """
     secret = PREFIX + secrets.token_urlsafe(32)
     try:
@@ -140,7 +139,7 @@ def add_key(
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         raise ConfigError(
-            "this cannot be a key",
+            "this key is not valid",
             where=str(problem["loc"][0]),
             got=repr(problem["input"]),
             expected=expected(problem),
@@ -149,20 +148,20 @@ def add_key(
         known = read_keys(path) if path.exists() else ()
         if any(other.id == name for other in known):
             raise ConfigError(
-                "there is a key of this name",
+                "a key of this name exists",
                 where=str(path),
                 got=name,
-                hint="to rotate it, add one of another name and revoke this one when it is idle",
+                hint="to rotate it, add a key of another name, then revoke this one",
             )
         _write(path, (*known, key))
     return secret
 
 
 def revoke_key(path: Path, name: str) -> None:
-    """Take a key out of a file.
+    """Remove a key from a file.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: no key of that name.
     """
     with _changing(path):
         known = read_keys(path)
@@ -170,14 +169,14 @@ def revoke_key(path: Path, name: str) -> None:
         if len(left) == len(known):
             names = ", ".join(key.id for key in known)
             raise ConfigError(
-                "no such key", where=str(path), got=name, expected=names or "(there is none)"
+                "no such key", where=str(path), got=name, expected=names or "(the file is empty)"
             )
         _write(path, left)
 
 
 @dataclass(frozen=True, slots=True)
-class _Stamp:
-    """What tells one state of a file from another."""
+class _FileState:
+    """Tells versions of a file apart."""
 
     inode: int
     size: int
@@ -185,51 +184,50 @@ class _Stamp:
 
 
 class KeyStore:
-    """The keys of a file as they are now.
+    """The current keys of a file, which is read again when it changes.
 
-    A file that becomes unreadable or broken leaves the keys that were last read in force; `problem`
-    says so.
+    If the file becomes unreadable or malformed, the last keys stay valid; `problem` says so.
 
     Args:
-        path: the file; it has to be there and in order.
+        path: the key file.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: missing or malformed.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.problem: str | None = None
-        self._stamp = self._look()
+        self._state = self._stat()
         self._keys = read_keys(path)
 
     def find(self, secret: str) -> APIKey | None:
-        """The key that a caller showed; None if it is none, or no more."""
+        """The entry of a caller's key; None if unknown or revoked."""
         self._refresh()
         given = _digest(secret)
         found = None
-        for key in self._keys:  # all of them, so that the time tells nothing
+        for key in self._keys:  # all of them, so that timing reveals nothing
             if hmac.compare_digest(key.sha256, given):
                 found = key
         return found
 
     def _refresh(self) -> None:
-        stamp = self._look()
-        if stamp == self._stamp:
+        state = self._stat()
+        if state == self._state:
             return
         try:
             self._keys = read_keys(self.path)
             self.problem = None
         except ConfigError as error:
             self.problem = error.what
-        self._stamp = stamp
+        self._state = state
 
-    def _look(self) -> _Stamp | None:
+    def _stat(self) -> _FileState | None:
         try:
-            seen = self.path.stat()
+            found = self.path.stat()
         except OSError:
             return None
-        return _Stamp(seen.st_ino, seen.st_size, seen.st_mtime_ns)
+        return _FileState(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def _digest(secret: str) -> str:
@@ -238,10 +236,10 @@ def _digest(secret: str) -> str:
 
 @contextmanager
 def _changing(path: Path) -> Iterator[None]:
-    """Hold the file against other writers; say what the system says against it.
+    """Lock the file against other writers.
 
     Raises:
-        ConfigError: it cannot be written.
+        ConfigError: the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -249,11 +247,11 @@ def _changing(path: Path) -> Iterator[None]:
             yield
     except OSError as error:
         raise ConfigError(
-            "the file of keys cannot be written", where=str(path), got=error.strerror
+            "cannot write the key file", where=str(path), got=error.strerror
         ) from error
 
 
 def _write(path: Path, keys: tuple[APIKey, ...]) -> None:
-    """Replace the file whole; only its owner may read it."""
+    """Replace the file atomically, readable by its owner only."""
     content = KeyFile(keys=keys).model_dump_json(indent=1, exclude_none=True) + "\n"
     replace_file(path, content.encode(), private=True)

@@ -1,4 +1,4 @@
-"""Reading a request's body: within its size and time, decompressed."""
+"""Read and decompress a request body, within limits of size and time."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from cuecard.serving.protocol.errors import APIError, bad_request
 _JSON = re.compile(r"^application/json\s*(;|$)", re.IGNORECASE)
 
 
-class ClientDisconnected(Exception):  # noqa: N818 - nobody's fault
-    """The client went away."""
+class ClientDisconnected(Exception):  # noqa: N818 - not an error; starlette's name
+    """The client closed the connection."""
 
 
 def check_framing(scope: Scope) -> None:
-    """Refuse a body whose end is said in two ways: others may take its rest for a request.
+    """Reject a body whose length is given in two ways, which allows request smuggling.
 
-    RFC 9112, section 6.3. The connection has to be closed after it.
+    RFC 9112, section 6.3. The connection has to be closed afterwards.
 
     Raises:
         APIError: both Content-Length and Transfer-Encoding.
@@ -39,12 +39,12 @@ def check_framing(scope: Scope) -> None:
 
 
 async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
-    """The whole body of a request.
+    """The complete body of a request.
 
     Raises:
-        APIError: it is too large, as it comes or decompressed; comes too slowly; is not JSON by its
-            own account; or has an encoding that is not supported.
-        ClientDisconnected: the client went away.
+        APIError: too large, compressed or not; too slow; not declared as JSON; or in an unsupported
+            encoding.
+        ClientDisconnected: the client closed the connection.
     """
     headers = Headers(scope=scope)
     if scope["method"] == "POST" and not _JSON.match(headers.get("content-type", "")):
@@ -52,8 +52,8 @@ async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
     encoding = ", ".join(headers.getlist("content-encoding")).strip().lower() or "identity"
     if encoding not in ("identity", "gzip", "x-gzip"):
         raise _unsupported("The body's Content-Encoding is not supported: use gzip or none.")
-    said = headers.get("content-length", "")
-    if said.isdigit() and (len(said) > 18 or int(said) > limits.body_bytes):
+    length = headers.get("content-length", "")
+    if length.isdigit() and (len(length) > 18 or int(length) > limits.body_bytes):
         raise _too_large(limits)
     body = await _received(receive, limits)
     if encoding == "identity":
@@ -79,20 +79,21 @@ async def _received(receive: Receive, limits: Limits) -> bytes:
 
 
 def _decompressed(body: bytes, limits: Limits) -> bytes:
-    """What a gzip body holds; no more of it is made than a body may have."""
+    """Decompress gzip, up to the size limit."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
-            whole = file.read(limits.body_bytes + 1)
+            content = file.read(limits.body_bytes + 1)
     except (OSError, EOFError, zlib.error):
         raise bad_request("The request body is not valid gzip.", None, "invalid_gzip") from None
-    if len(whole) > limits.body_bytes:
+    if len(content) > limits.body_bytes:
         raise _too_large(limits)
-    return whole
+    return content
 
 
 def _too_large(limits: Limits) -> APIError:
-    most = limits.body_bytes
-    return APIError(413, "request_too_large", f"A request body has at most {most} bytes.")
+    return APIError(
+        413, "request_too_large", f"Request bodies are limited to {limits.body_bytes} bytes."
+    )
 
 
 def _unsupported(message: str) -> APIError:

@@ -1,4 +1,4 @@
-"""Connections on which the head of a request has to arrive in time."""
+"""A timeout for request headers, which uvicorn does not have."""
 
 from __future__ import annotations
 
@@ -13,74 +13,75 @@ from cuecard.serving.protocol.errors import APIError
 
 
 class HeaderTimeoutProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1, with a time for each request's head.
+    """uvicorn's HTTP/1.1 protocol with a timeout for each request's headers.
 
-    uvicorn itself has a time for connections between two requests alone: a head that never ends, or
-    never begins, would hold its connection for ever.
+    uvicorn only has a timeout between two requests: headers that never end, or never begin, would
+    keep a connection open forever.
 
     Args:
-        head_seconds: from the connection, or a further head's first byte, to that head's end.
+        head_seconds: from the connection, or a later request's first byte, to the end of its
+            headers.
     """
 
     def __init__(self, head_seconds: float, **more: Any) -> None:
         super().__init__(**more)
         self._head_seconds = head_seconds
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._begun = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._started = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the first head."""
+        """Start the timer for the first request."""
         super().connection_made(transport)
-        self._expect_head()
+        self._start_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Wait for a further head from its first byte."""
-        self._begun = True
+        """Start the timer at a later request's first byte."""
+        self._started = True
         super().data_received(data)
-        self._follow()
+        self._update_timer()
 
     def on_response_complete(self) -> None:
-        """Between requests it is uvicorn that waits, unless the next head has begun.
+        """Leave idle connections to uvicorn, unless the next request has begun.
 
-        The rest of a body that nobody waits for may never come: the connection ends.
+        The rest of an unread body may never come, so the connection is closed.
         """
         if self.conn.their_state is h11.SEND_BODY:
             self.transport.close()
-        self._begun = bool(self.conn.trailing_data[0])
+        self._started = bool(self.conn.trailing_data[0])
         super().on_response_complete()
-        self._follow()
+        self._update_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no longer."""
-        self._stop()
+        """Stop the timer."""
+        self._stop_timer()
         super().connection_lost(exc)
 
-    def _follow(self) -> None:
+    def _update_timer(self) -> None:
         if self.conn.their_state is not h11.IDLE or self.transport.is_closing():
-            self._stop()
-        elif self._begun and self._head_timer is None:
-            self._expect_head()
+            self._stop_timer()
+        elif self._started and self._timer is None:
+            self._start_timer()
 
-    def _expect_head(self) -> None:
-        self._head_timer = self.loop.call_later(self._head_seconds, self._too_late)
+    def _start_timer(self) -> None:
+        self._timer = self.loop.call_later(self._head_seconds, self._time_out)
 
-    def _stop(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _too_late(self) -> None:
-        """End the connection; say why where a head has begun."""
-        self._head_timer = None
+    def _time_out(self) -> None:
+        """Close the connection, with a 408 if a request has begun."""
+        self._timer = None
         if self.transport.is_closing():
             return
-        if self._begun and self.conn.our_state is h11.IDLE:
-            refusal = APIError(408, "request_timeout", "The request took too long to arrive.")
-            body = json.dumps(refusal.body).encode()
+        if self._started and self.conn.our_state is h11.IDLE:
+            error = APIError(408, "request_timeout", "The request took too long to arrive.")
+            body = json.dumps(error.body).encode()
             headers = {
                 "Content-Type": "application/json",
                 "Content-Length": str(len(body)),
-                "HeaderTimeoutProtocol": "close",
+                "Connection": "close",
             }
             head = h11.Response(status_code=408, headers=[*headers.items()])
             for event in (head, h11.Data(data=body), h11.EndOfMessage()):

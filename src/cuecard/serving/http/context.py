@@ -1,4 +1,4 @@
-"""One request as it goes through: who asks, for what, and what it took."""
+"""What is known of the request being answered: its key, its models, its tokens."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from cuecard.serving.http.limits import Admission
 from cuecard.serving.protocol.errors import APIError
 
 SCOPE = "cuecard.context"
-"""Where ASGI's scope has it."""
+"""Its key in the ASGI scope."""
 
 
 @dataclass(slots=True)
 class RequestContext:
-    """What is known of a request; nothing of what it says.
+    """The context of a request, without its content.
 
     Attributes:
-        id: the request's id, the caller's own if it gave one.
-        key: whose it is; None where no keys are asked for.
-        admission: what counts its tokens; None for what is not counted.
+        id: the request's id, by default generated.
+        key: the caller's API key; None without authentication.
+        admission: counts its tokens; None for requests that are not counted.
         served: the versions that answer.
-        prompt_tokens, completion_tokens: what it took.
+        prompt_tokens, completion_tokens: tokens used so far.
     """
 
     id: str
@@ -33,23 +33,23 @@ class RequestContext:
 
     @property
     def tokens(self) -> int:
-        """All that counts against a quota."""
+        """The tokens that count against the quota."""
         return self.prompt_tokens + self.completion_tokens
 
     @property
-    def counted_as(self) -> str:
-        """What its tokens are counted under: combinations of prompts would be too many to count."""
+    def model_label(self) -> str:
+        """The model label in metrics; combinations of prompts would be too many."""
         return "several" if ", " in self.served else self.served
 
     def allow(self, model: str, backbone: str, *, raw: bool = False) -> None:
-        """Make sure that this key may use a model, there or not.
+        """Check that the key may use a model, whether or not it exists.
 
         Args:
-            backbone: the model's name that means no prompt.
-            raw: whether the prompt's template is left out.
+            backbone: the name of the model without a prompt.
+            raw: whether the prompt is used without its template.
 
         Raises:
-            APIError: 403 if it may not.
+            APIError: 403.
         """
         if self.key is None:
             return
@@ -66,15 +66,15 @@ class RequestContext:
             raise APIError(
                 403,
                 "model_not_allowed",
-                f"This key may not use {what}; that takes a key with the scope raw.",
+                f"This key may not use {what}; a key with the scope raw may.",
                 param="model" if bare else "raw",
             )
 
     def reserve(self, tokens: int) -> None:
-        """Set aside the most tokens that this request can use.
+        """Reserve the maximum number of tokens that this request can use.
 
         Raises:
-            APIError: 429 where its key does not have so many left.
+            APIError: 429 if the key has fewer left.
         """
         if self.admission is not None:
             self.admission.reserve(tokens)

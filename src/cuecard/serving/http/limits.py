@@ -1,4 +1,4 @@
-"""How much each key, and everybody together, may ask for."""
+"""Concurrency and rate limits, per API key and overall."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from cuecard.serving.protocol.errors import APIError
 
 _DAY = 86_400.0
 _PER_KEY = 128
-_ARRIVING = 4
-"""So many times the running requests may be open, their bodies on the way."""
+_OPEN_FACTOR = 4
+"""Open requests, including those whose bodies are arriving, as a multiple of running ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a server takes.
+    """What a server accepts.
 
     Attributes:
-        body_bytes: of a request.
-        texts: inputs of one request, times the prompts it names.
-        characters: of one input.
-        new_tokens: of one answer.
-        requests: concurrent requests, counted from when their bodies are there; more are refused,
-            not queued.
-        requests_per_key: open requests of one key, those included whose bodies are arriving.
-        head_seconds: for a request's head to arrive.
-        body_seconds: for its body.
-        seconds: for its answer.
-        drain_seconds: for what is at work when the server is told to end.
+        body_bytes: maximum size of a request body.
+        texts: maximum inputs of one request, times the models it names.
+        characters: maximum length of one input.
+        new_tokens: maximum new tokens of one answer.
+        requests: maximum concurrent requests, counted once their bodies have arrived; more are
+            rejected, not queued.
+        requests_per_key: maximum open requests of one key, arriving ones included.
+        head_seconds: timeout for a request's headers.
+        body_seconds: timeout for its body.
+        seconds: timeout for its answer.
+        drain_seconds: timeout for open requests at shutdown.
     """
 
     body_bytes: int = 1 << 20
@@ -48,25 +48,25 @@ class Limits:
 
 
 class TokenBucket:
-    """A token bucket: so much a minute, and at most a minute's worth at once.
+    """A token bucket that holds one minute's allowance.
 
-    What costs more than a minute's worth needs a full bucket, and takes it below zero.
+    A cost above the allowance needs a full bucket and takes the level below zero.
     """
 
     def __init__(self, per_minute: int, now: float) -> None:
-        self._most = float(per_minute)
+        self._capacity = float(per_minute)
         self._rate = per_minute / 60.0
-        self._level = self._most
+        self._level = self._capacity
         self._at = now
 
     def wait(self, needed: float, now: float, reserved: float = 0.0) -> float:
-        """Seconds until there is so much beside what is reserved; 0 if there is."""
-        self._level = min(self._most, self._level + (now - self._at) * self._rate)
+        """Seconds until `needed` is available beside `reserved`; 0 if it is now."""
+        self._level = min(self._capacity, self._level + (now - self._at) * self._rate)
         self._at = now
-        return max(0.0, (min(needed, self._most) + reserved - self._level) / self._rate)
+        return max(0.0, (min(needed, self._capacity) + reserved - self._level) / self._rate)
 
     def take(self, amount: float) -> None:
-        """Take so much, there or not."""
+        """Take an amount, even below zero."""
         self._level -= amount
 
 
@@ -77,7 +77,8 @@ class _KeyUsage:
     Attributes:
         open: its open requests.
         reserved: tokens that these may still use.
-        day, today: the tokens used on one day, counted since 1970.
+        day: days since 1970.
+        today: tokens used on that day.
     """
 
     key: APIKey
@@ -91,102 +92,101 @@ class _KeyUsage:
 
 @dataclass
 class RateLimiter:
-    """Counts what each key uses, and everybody together.
+    """Enforces the limits of each key and of the server.
 
-    Days end at midnight UTC. Counts are this process's own, and begin anew with it.
+    Days end at midnight UTC. Counts are kept in memory and start at zero with the process.
 
     Attributes:
-        most: concurrent requests.
-        max_per_key: open requests of one key.
-        open: requests that were let in and are not over.
-        running: those of them whose bodies are there.
+        max_running: maximum running requests.
+        max_per_key: maximum open requests of one key.
+        open: requests admitted and not finished.
+        running: those whose bodies have arrived.
     """
 
-    most: int
+    max_running: int
     monotonic: Callable[[], float] = time.monotonic
     clock: Callable[[], float] = time.time
     max_per_key: int = _PER_KEY
     open: int = 0
     running: int = 0
-    _accounts: dict[str, _KeyUsage] = field(default_factory=dict)
+    _usages: dict[str, _KeyUsage] = field(default_factory=dict)
 
     @contextmanager
     def admit(self, key: APIKey | None) -> Iterator[Admission]:
-        """Let a request in, for as long as the block runs; its body need not be there.
+        """Admit a request for the duration of the block, before its body is read.
 
         Raises:
-            APIError: 503 where too many are running or arriving, 429 where the key has used up what
-                it has.
+            APIError: 503 if too many are running or arriving, 429 if the key's limits are used up.
         """
-        account = None if key is None else self._account(key)
+        usage = None if key is None else self._usage(key)
         self.check_capacity()
-        if self.open >= _ARRIVING * self.most:
+        if self.open >= _OPEN_FACTOR * self.max_running:
             raise _overloaded()
-        if account is not None:
-            self._check(account)
-        admission = Admission(self, account)
+        if usage is not None:
+            self._check(usage)
+        admission = Admission(self, usage)
         self.open += 1
-        if account is not None:
-            account.open += 1
+        if usage is not None:
+            usage.open += 1
         try:
             yield admission
         finally:
             self.open -= 1
-            if account is not None:
-                account.open -= 1
+            if usage is not None:
+                usage.open -= 1
             admission.release()
 
     def check_capacity(self) -> None:
-        """Make sure that one more request may run.
+        """Check that one more request may run.
 
         Raises:
-            APIError: 503 if it may not.
+            APIError: 503.
         """
-        if self.running >= self.most:
+        if self.running >= self.max_running:
             raise _overloaded()
 
-    def check_tokens(self, account: _KeyUsage, needed: int) -> None:
-        """Make sure that a key may use so many tokens beside those that are reserved.
+    def check_tokens(self, usage: _KeyUsage, needed: int) -> None:
+        """Check that a key may use this many tokens beside those it has reserved.
 
         Raises:
-            APIError: 429 if it may not.
+            APIError: 429.
         """
-        reserved = account.reserved
-        if account.tokens is not None and (
-            wait := account.tokens.wait(needed, self.monotonic(), reserved)
+        reserved = usage.reserved
+        if usage.tokens is not None and (
+            wait := usage.tokens.wait(needed, self.monotonic(), reserved)
         ):
-            raise _used_up("tokens per minute", wait)
-        self.turn(account)
-        day = account.key.tokens_per_day
-        if day is not None and account.today + reserved + min(needed, day) > day:
-            raise _used_up("tokens per day", _DAY - self.clock() % _DAY)
+            raise _quota_exceeded("tokens per minute", wait)
+        self.roll_over(usage)
+        day = usage.key.tokens_per_day
+        if day is not None and usage.today + reserved + min(needed, day) > day:
+            raise _quota_exceeded("tokens per day", _DAY - self.clock() % _DAY)
 
-    def turn(self, account: _KeyUsage) -> None:
-        """Begin a new day where there is one."""
+    def roll_over(self, usage: _KeyUsage) -> None:
+        """Reset the daily count at the start of a new day."""
         day = int(self.clock() // _DAY)
-        if day != account.day:
-            account.day, account.today = day, 0
+        if day != usage.day:
+            usage.day, usage.today = day, 0
 
-    def _check(self, account: _KeyUsage) -> None:
-        most = account.key.concurrent_requests or self.max_per_key
-        if account.open >= most:
+    def _check(self, usage: _KeyUsage) -> None:
+        most = usage.key.concurrent_requests or self.max_per_key
+        if usage.open >= most:
             raise APIError(
                 429,
                 "rate_limit_exceeded",
-                f"This key has {account.open} open requests, as many as it may.",
+                f"This key has {usage.open} open requests, the maximum.",
                 retry_after=1,
             )
-        self.check_tokens(account, 1)
-        if account.requests is not None:
-            if wait := account.requests.wait(1.0, self.monotonic()):
-                raise _used_up("requests per minute", wait)
-            account.requests.take(1.0)
+        self.check_tokens(usage, 1)
+        if usage.requests is not None:
+            if wait := usage.requests.wait(1.0, self.monotonic()):
+                raise _quota_exceeded("requests per minute", wait)
+            usage.requests.take(1.0)
 
-    def _account(self, key: APIKey) -> _KeyUsage:
-        """The key's account; a key whose limits were changed starts with full buckets."""
-        known = self._accounts.get(key.sha256)
+    def _usage(self, key: APIKey) -> _KeyUsage:
+        """The key's usage; after a change of its limits it starts with full buckets."""
+        known = self._usages.get(key.sha256)
         if known is None:
-            known = self._accounts[key.sha256] = _KeyUsage(key, *self._buckets(key))
+            known = self._usages[key.sha256] = _KeyUsage(key, *self._buckets(key))
         elif known.key != key:
             known.key = key
             known.requests, known.tokens = self._buckets(key)
@@ -198,19 +198,19 @@ class RateLimiter:
 
 
 class Admission:
-    """One request that was let in."""
+    """One admitted request."""
 
-    def __init__(self, limiter: RateLimiter, account: _KeyUsage | None) -> None:
+    def __init__(self, limiter: RateLimiter, usage: _KeyUsage | None) -> None:
         self._limiter = limiter
-        self._account = account
+        self._usage = usage
         self._reserved = 0
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Hold a place among the running requests.
+        """Count as running inside the block.
 
         Raises:
-            APIError: 503 where there is none.
+            APIError: 503 if too many are running.
         """
         self._limiter.check_capacity()
         self._limiter.running += 1
@@ -220,34 +220,33 @@ class Admission:
             self._limiter.running -= 1
 
     def reserve(self, tokens: int) -> None:
-        """Set aside the most tokens that the request can use, until it is over.
+        """Reserve the maximum number of tokens the request can use, until it ends.
 
-        Requests at the same time so cannot pass a limit together that each of them keeps.
+        Without it, concurrent requests could exceed a limit that each of them respects.
 
         Raises:
-            APIError: 429 where the key does not have so many left; a request that is larger than
-                the whole limit needs all of it.
+            APIError: 429 if the key has fewer left; one above the whole limit needs all of it.
         """
-        if self._account is None:
+        if self._usage is None:
             return
-        self._limiter.check_tokens(self._account, tokens)
-        self._account.reserved += tokens
+        self._limiter.check_tokens(self._usage, tokens)
+        self._usage.reserved += tokens
         self._reserved += tokens
 
     def charge(self, tokens: int) -> None:
-        """Count what the request took."""
-        account = self._account
-        if account is None:
+        """Count the tokens the request used."""
+        usage = self._usage
+        if usage is None:
             return
-        if account.tokens is not None:
-            account.tokens.take(tokens)
-        self._limiter.turn(account)
-        account.today += tokens
+        if usage.tokens is not None:
+            usage.tokens.take(tokens)
+        self._limiter.roll_over(usage)
+        usage.today += tokens
 
     def release(self) -> None:
-        """Give back what was reserved."""
-        if self._account is not None:
-            self._account.reserved -= self._reserved
+        """Release the reservation."""
+        if self._usage is not None:
+            self._usage.reserved -= self._reserved
         self._reserved = 0
 
 
@@ -259,7 +258,7 @@ def _overloaded() -> APIError:
     return APIError(503, "overloaded", "Too many concurrent requests.", retry_after=1)
 
 
-def _used_up(what: str, wait: float) -> APIError:
+def _quota_exceeded(what: str, wait: float) -> APIError:
     return APIError(
         429,
         "rate_limit_exceeded",

@@ -1,4 +1,4 @@
-"""What Prometheus reads at `/metrics`."""
+"""Prometheus metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 
 
 class Metrics:
-    """The counters of one server, beside whatever others the process has."""
+    """The metrics of one server, in a registry of their own."""
 
     def __init__(
         self,
@@ -39,26 +39,26 @@ class Metrics:
         )
         self.seconds = Histogram(
             "cuecard_request_seconds",
-            "From the first byte read to the last one written.",
+            "Request duration, from the first byte read to the last byte written.",
             ("route",),
             buckets=_BUCKETS,
             registry=self._registry,
         )
         self.tokens = Counter(
             "cuecard_tokens",
-            "Tokens of answered requests: of contexts (prompt) and of answers (completion).",
+            "Tokens processed: of inputs (prompt) and of answers (completion).",
             ("model", "kind"),
             registry=self._registry,
         )
-        self._registry.register(_Now(engine, catalog, limiter, state, clock))
+        self._registry.register(_GaugeCollector(engine, catalog, limiter, state, clock))
 
     def text(self) -> bytes:
-        """Everything, in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
-class _Now(Collector):
-    """What is read when it is asked for."""
+class _GaugeCollector(Collector):
+    """Gauges read at scrape time."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class _Now(Collector):
         self._clock = clock
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing beforehand: an engine's names are its own."""
+        """Nothing: the engine's metric names are only known at scrape time."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
@@ -83,18 +83,21 @@ class _Now(Collector):
         state, entries = self._state, self._catalog.entries.values()
         seen = None if state.seen is None else self._clock() - state.seen
         values = {
-            "open_requests": ("Requests at work.", self._limiter.open),
+            "open_requests": ("Open requests.", self._limiter.open),
             "prompts_served": ("Versions that can answer.", sum(len(s.prompts) for s in entries)),
-            "prompts_in_use": ("Prompts that requests are using.", self._catalog.in_use),
+            "prompts_in_use": ("Prompts in use by requests.", self._catalog.in_use),
             "prompts_broken": (
-                "Versions and aliases that should answer and cannot.",
+                "Versions and aliases that should be served and cannot answer.",
                 sum(len(s.broken) + len(s.lost) for s in entries),
             ),
-            "registry_reachable": ("Whether the last look succeeded.", int(state.reachable)),
-            "registry_looks": ("Looks at the registry.", state.polls),
-            "registry_failures": ("Looks that failed.", state.failures),
+            "registry_reachable": (
+                "Whether the last poll succeeded.",
+                int(state.reachable),
+            ),
+            "registry_looks": ("Polls of the registry.", state.polls),
+            "registry_failures": ("Failed polls of the registry.", state.failures),
             "registry_age_seconds": (
-                "Since the last look that succeeded; -1 if none has.",
+                "Seconds since the last successful poll; -1 if there was none.",
                 -1.0 if seen is None else seen,
             ),
         }
@@ -102,4 +105,4 @@ class _Now(Collector):
             yield GaugeMetricFamily(f"cuecard_{name}", text, value=float(value))
         for name, number in sorted(self._engine.stats().items()):
             known = re.sub(r"[^a-zA-Z0-9_]", "_", name)
-            yield GaugeMetricFamily(f"cuecard_engine_{known}", "Of the engine.", value=number)
+            yield GaugeMetricFamily(f"cuecard_engine_{known}", "Engine statistic.", value=number)

@@ -1,8 +1,4 @@
-"""Every request comes in here, and goes out.
-
-Who asks, how much, whether it may; the body within its bounds; the end of the work when the client
-has gone or the time is up; a line in the log. What comes behind sees whole requests alone.
-"""
+"""ASGI middleware: authentication, rate limits, request bodies, timeouts and the access log."""
 
 from __future__ import annotations
 
@@ -30,28 +26,27 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
-_OPEN = ("/healthz", "/readyz", "/openapi.json")
-"""Answered without a key; `/readyz` then without details."""
+_PUBLIC = ("/healthz", "/readyz", "/openapi.json")
+"""Answered without a key; `/readyz` without details then."""
 CLIENT_CLOSED_REQUEST = 499
-"""How a request is logged whose client went away; nginx has made it usual."""
+"""The status logged for a request whose client disconnected, as nginx logs it."""
 
 
 @dataclass(slots=True)
 class ShutdownState:
-    """Whether new requests are let in."""
+    """Whether the server is shutting down and refuses new requests."""
 
     draining: bool = False
 
 
 class RequestMiddleware:
-    """ASGI around an app.
+    """ASGI middleware around the routes.
 
     Args:
-        app: what answers.
-        limits, limiter: how much is let in.
-        keys: whose keys; None to ask for none.
-        shutdown: closed when the server ends.
-        routes: paths that have a name of their own in the metrics.
+        app: the application to call.
+        keys: the valid API keys; None: no authentication.
+        shutdown: set when the server drains.
+        routes: the paths that metrics name; others count as "other".
     """
 
     def __init__(
@@ -83,26 +78,26 @@ class RequestMiddleware:
             await send({"type": "websocket.close", "code": 1008})
             return
         context = RequestContext(_request_id(scope))
-        answer = _ResponseSender(send, context.id, without_body=scope["method"] == "HEAD")
-        began = time.perf_counter()
+        response = _ResponseSender(send, context.id, without_body=scope["method"] == "HEAD")
+        started = time.perf_counter()
         try:
-            await self._admit(scope, receive, answer, context)
-        except APIError as refusal:
-            await answer.refuse(scope, receive, refusal)
+            await self._admit(scope, receive, response, context)
+        except APIError as error:
+            await response.send_error(scope, receive, error)
         except ClientDisconnected:
-            answer.status = CLIENT_CLOSED_REQUEST
+            response.status = CLIENT_CLOSED_REQUEST
         finally:
-            self._tell(scope, context, answer.status, time.perf_counter() - began)
+            self._record(scope, context, response.status, time.perf_counter() - started)
 
     async def _admit(
-        self, scope: Scope, receive: Receive, answer: _ResponseSender, context: RequestContext
+        self, scope: Scope, receive: Receive, response: _ResponseSender, context: RequestContext
     ) -> None:
         path = scope["path"]
         check_framing(scope)
         context.key = self._authenticate(scope)
         scope[SCOPE] = context
         if not path.startswith("/v1/"):
-            await self._work(scope, receive, answer, b"")
+            await self._run_app(scope, receive, response, b"")
             return
         if self._shutdown.draining:
             raise APIError(503, "shutting_down", "The server is shutting down.", retry_after=1)
@@ -111,7 +106,7 @@ class RequestMiddleware:
             try:
                 body = await read_body(scope, receive, self._limits)
                 with admission.running():
-                    await self._work(scope, receive, answer, body)
+                    await self._run_app(scope, receive, response, body)
             finally:
                 admission.charge(context.tokens)
 
@@ -121,18 +116,18 @@ class RequestMiddleware:
         given = _header(scope, b"authorization")
         scheme, _, secret = (given or "").partition(" ")
         key = self._keys.find(secret.strip()) if scheme.lower() == "bearer" else None
-        if key is None and scope["path"] not in _OPEN:
-            what = "This key is not known." if given else "A key is needed: Authorization: Bearer."
+        if key is None and scope["path"] not in _PUBLIC:
+            what = "Unknown API key." if given else "An API key is required: Authorization: Bearer."
             raise APIError(401, "invalid_api_key", what)
         return key
 
-    async def _work(
-        self, scope: Scope, receive: Receive, answer: _ResponseSender, body: bytes
+    async def _run_app(
+        self, scope: Scope, receive: Receive, response: _ResponseSender, body: bytes
     ) -> None:
-        """Run the app until it is done, its time is up, or its client has gone."""
-        # HEAD is answered as GET is, without the body.
+        """Call the app until it finishes, times out, or the client disconnects."""
+        # HEAD is answered like GET, without the body.
         known = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
-        work = asyncio.ensure_future(self._app(known, _whole(body), answer.send))
+        work = asyncio.ensure_future(self._app(known, _replay(body), response.send))
         leaving = asyncio.ensure_future(_wait_for_disconnect(receive))
         try:
             done, _ = await asyncio.wait(
@@ -146,30 +141,30 @@ class RequestMiddleware:
                 work.cancel()
             await asyncio.wait({work, leaving})
         if work in done:
-            await self._settle(work, answer)
+            self._raise_failure(work, response)
         elif done:
             raise ClientDisconnected
         else:
             raise APIError(503, "timeout", "The answer took too long.", retry_after=1)
 
-    async def _settle(self, work: asyncio.Future[None], answer: _ResponseSender) -> None:
+    def _raise_failure(self, work: asyncio.Future[None], response: _ResponseSender) -> None:
         error = work.exception()
         if error is None:
             return
-        if isinstance(error, OSError) and answer.status:
+        if isinstance(error, OSError) and response.status:
             raise ClientDisconnected from error
-        self._log.failure("failure", error, request=answer.id)
-        raise APIError(500, "internal_error", "The server failed.")
+        self._log.failure("failure", error, request=response.id)
+        raise APIError(500, "internal_error", "Internal server error.")
 
-    def _tell(self, scope: Scope, context: RequestContext, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, context: RequestContext, status: int, seconds: float) -> None:
         path = scope["path"]
         route = path if path in self._routes else "other"
         self._metrics.requests.labels(route, str(status)).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         if context.tokens:
             tokens = self._metrics.tokens
-            tokens.labels(context.counted_as, "prompt").inc(context.prompt_tokens)
-            tokens.labels(context.counted_as, "completion").inc(context.completion_tokens)
+            tokens.labels(context.model_label, "prompt").inc(context.prompt_tokens)
+            tokens.labels(context.model_label, "completion").inc(context.completion_tokens)
         self._log.write(
             "request",
             request=context.id,
@@ -185,10 +180,10 @@ class RequestMiddleware:
 
 
 class _ResponseSender:
-    """What is sent, with the request's id in its head.
+    """Sends a response, with the request's id in its headers.
 
     Attributes:
-        status: 0 until it begins.
+        status: 0 until the response has started.
     """
 
     def __init__(self, send: Send, request_id: str, *, without_body: bool) -> None:
@@ -206,19 +201,19 @@ class _ResponseSender:
             message = {**message, "body": b""}
         await self._send(message)
 
-    async def refuse(self, scope: Scope, receive: Receive, refusal: APIError) -> None:
-        """Answer with an error; nothing more is sent where an answer has begun.
+    async def send_error(self, scope: Scope, receive: Receive, error: APIError) -> None:
+        """Send an error, unless a response has started.
 
-        The server then ends the connection without the body's end, so that no client takes what it
-        has for the whole.
+        In that case the server closes the connection without ending the body, so that no client
+        takes a part for the whole.
         """
         if not self.status:
-            # What was not read of a body would be taken for the next request.
-            await error_response(refusal, close=True)(scope, receive, self.send)
+            # The unread rest of a body would be taken for the next request.
+            await error_response(error, close=True)(scope, receive, self.send)
 
 
-def _whole(body: bytes) -> Receive:
-    """Gives a body at once, and then nothing more."""
+def _replay(body: bytes) -> Receive:
+    """A `receive` that returns a body already read, then blocks."""
     left = [body]
 
     async def receive() -> Message:
@@ -230,7 +225,7 @@ def _whole(body: bytes) -> Receive:
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:
-    """Return when the client has gone."""
+    """Return when the client disconnects."""
     while (await receive())["type"] != "http.disconnect":
         continue
 

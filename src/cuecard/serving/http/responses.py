@@ -1,4 +1,4 @@
-"""Answers as HTTP has them."""
+"""Error responses, and server-sent events with keep-alive comments."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ from cuecard.errors import CuecardError
 from cuecard.serving.protocol.errors import APIError, to_api_error
 
 PING_SECONDS = 15.0
-"""Proxies end connections that have been silent for a minute."""
+"""Proxies close connections that are silent for a minute."""
 _PING = b": ping\n\n"
 
-Coming = asyncio.Task[bytes | None]
-"""An event that is being made; None: there are no more."""
+Pending = asyncio.Task[bytes | None]
+"""The next event; None: there are no more."""
 
 
-def error_response(refusal: APIError, *, close: bool = False) -> JSONResponse:
-    """An error in OpenAI's shape.
+def error_response(error: APIError, *, close: bool = False) -> JSONResponse:
+    """An error in OpenAI's format.
 
     Args:
-        close: end the connection after it.
+        close: close the connection after it.
     """
-    headers = refusal.headers | ({"HeaderTimeoutProtocol": "close"} if close else {})
-    return JSONResponse(refusal.body, refusal.status, headers)
+    headers = error.headers | ({"Connection": "close"} if close else {})
+    return JSONResponse(error.body, error.status, headers)
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events; what makes them is closed at the end, whatever that is.
+    """Server-sent events; the generator is closed however the response ends.
 
-    A stream without events for a while carries comments, which clients skip: proxies take a silent
-    connection for a dead one.
+    While there are no events, comments are sent, which clients skip: proxies would close a silent
+    connection.
 
     Args:
-        first: the first event, as it is made.
-        events: the others.
+        first: the first event, maybe still pending.
+        events: the rest.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, first: Coming, events: AsyncGenerator[bytes, None]) -> None:
-        self._pieces = _all(first, events)
-        super().__init__(self._pieces, headers={"Cache-Control": "no-cache"})
+    def __init__(self, first: Pending, events: AsyncGenerator[bytes, None]) -> None:
+        self._chunks = _all(first, events)
+        super().__init__(self._chunks, headers={"Cache-Control": "no-cache"})
         self._first = first
         self._events = events
 
     @classmethod
-    async def begin(cls, events: AsyncGenerator[bytes, None]) -> EventStream:
-        """Begin to make events; what fails before the first one, and soon, gets a status.
+    async def start(cls, events: AsyncGenerator[bytes, None]) -> EventStream:
+        """Wait for the first event, but not long: an early failure still gets an HTTP status.
 
         Raises:
-            APIError, CuecardError: what stands against the whole answer.
+            APIError, CuecardError: the request cannot be answered.
         """
         first = asyncio.create_task(_next(events))
         try:
@@ -69,10 +69,10 @@ class EventStream(StreamingResponse):
         return cls(first, events)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send them. The door sees when the client goes."""
-        pings = _Pings(send, at_once=not self._first.done())
+        """Send the events; the middleware notices a client that disconnects."""
+        pings = _KeepAlive(send, immediately=not self._first.done())
         try:
-            async with aclosing(self._pieces):
+            async with aclosing(self._chunks):
                 await self.stream_response(pings.send)
         finally:
             await pings.end()
@@ -80,20 +80,20 @@ class EventStream(StreamingResponse):
             await self._events.aclose()
 
 
-class _Pings:
-    """Sends what an answer consists of, and comments while there is none of it.
+class _KeepAlive:
+    """Forwards ASGI messages, and sends comments while there are none.
 
     Args:
-        at_once: the first comment need not wait, for there has been nothing for long enough.
+        immediately: send the first comment without waiting.
     """
 
-    def __init__(self, send: Send, *, at_once: bool) -> None:
+    def __init__(self, send: Send, *, immediately: bool) -> None:
         self._send = send
-        self._last = -PING_SECONDS if at_once else 0.0
+        self._last = -PING_SECONDS if immediately else 0.0
         self._task: asyncio.Task[None] | None = None
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer; comments begin after its head and end before its end."""
+        """Forward a message; comments start after the headers and stop before the last one."""
         if message["type"] == "http.response.start":
             await self._send(message)
             self._last += asyncio.get_running_loop().time()
@@ -105,7 +105,7 @@ class _Pings:
         self._last = asyncio.get_running_loop().time()
 
     async def end(self) -> None:
-        """Send no more comments."""
+        """Stop sending comments."""
         if self._task is not None:
             await _end(self._task)
 
@@ -120,15 +120,15 @@ class _Pings:
             self._last = now()
 
 
-async def _all(first: Coming, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """The events; a failure is the last of them."""
+async def _all(first: Pending, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The events; a failure becomes the last one."""
     try:
         event = await first
         while event is not None:
             yield event
             event = await _next(events)
-    except APIError as refusal:
-        yield _failure(refusal)
+    except APIError as error:
+        yield _failure(error)
     except CuecardError as error:
         yield _failure(to_api_error(error))
 
@@ -138,12 +138,12 @@ async def _next(events: AsyncGenerator[bytes, None]) -> bytes | None:
 
 
 async def _end(task: asyncio.Task[Any]) -> None:
-    """Cancel a task, and wait until it is over, however it ends."""
+    """Cancel a task and wait for its end, whatever that is."""
     task.cancel()
     await asyncio.wait({task})
     if not task.cancelled():
-        task.exception()  # whoever still wanted to know has been told
+        task.exception()  # retrieved, so that asyncio does not log it
 
 
-def _failure(refusal: APIError) -> bytes:
-    return b"data: " + bytes(error_response(refusal).body) + b"\n\n"
+def _failure(error: APIError) -> bytes:
+    return b"data: " + bytes(error_response(error).body) + b"\n\n"

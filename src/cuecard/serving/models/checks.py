@@ -1,9 +1,8 @@
-"""Does the engine answer as it did when a prompt was saved?
+"""Run a prompt's test vectors through an engine, the way requests go.
 
-`Prompt.load` asks a backbone; this asks an engine, whatever it runs, through the way that requests
-take. Of scores it allows what the coarsest type's rounding does, since engines compute them in
-their own ways. A vector's coordinates are so small that such a bound would let any prompt pass:
-they are held to the types' own.
+`Prompt.load` checks them on a backbone; this checks any engine. Scores may differ by the tolerance
+of the coarsest dtype, since engines compute in different ways. Coordinates of embeddings are so
+small that any prompt would pass that bound: they must meet the tolerance of their own dtype.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ _ALLOWED = max(TOLERANCE.values())
 
 
 async def check_answers(engine: Engine, served: ServedPrompt) -> None:
-    """Run a prompt's test vectors and compare.
+    """Compare an engine's answers to a prompt's test vectors with the saved ones.
 
     Raises:
-        ArtifactError: other scores or vectors than were saved.
-        ConfigError: a prompt that stands in several places of its template, or one that turns texts
-            into vectors where the engine does not.
-        CuecardError: a test vector that the engine cannot take.
+        ArtifactError: scores or embeddings differ from the saved ones.
+        ConfigError: a prompt in several places of its template, or one for embeddings on an engine
+            that makes none.
+        CuecardError: a test vector that the engine cannot run.
     """
     tests = served.prompt.manifest.test_vectors
     for test in tests:
@@ -89,7 +88,7 @@ def _compare(
             expected=f"{len(found)}",
         )
     off = max(abs(a - b) for a, b in zip(found, wanted, strict=True))
-    # GeneratedText so that NaN fails.
+    # Written so that NaN fails.
     if not off <= allowed:
         raise ArtifactError(
             "the prompt does not answer as it did when it was saved",

@@ -33,7 +33,7 @@ def test_without_the_extra(cuecard: Call, monkeypatch: pytest.MonkeyPatch) -> No
     [
         (["--host", "0.0.0.0"], "refusing to listen on a public address without API keys"),
         (["--host", "::", "--registry", "nowhere"], "without API keys"),
-        (["--keys", "nowhere.json"], "file of keys cannot be read"),
+        (["--keys", "nowhere.json"], "cannot read the key file"),
         (["--registry", "nowhere"], "no registry"),
         (["--cors", "app.example.com"], "https://HOST"),
         (["--cors", "https://app.example.com/"], "https://HOST"),
