@@ -130,7 +130,7 @@ def check_length(engine: Engine, served: ServedPrompt | None, row: Encoded, more
         )
 
 
-def _labelling(model: str, served: ServedPrompt | None) -> Served:
+def _labelling(model: str, served: ServedPrompt | None) -> ServedPrompt:
     if served is not None and served.spec.mode == "head":
         raise head_not_served(model)
     if served is not None and served.spec.mode == "vector":
