@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cuecard.comparison.prove import Proof, prove
     from cuecard.errors import CuecardError
     from cuecard.evaluation.embedding import embed
+    from cuecard.evaluation.ensemble import Ensemble
     from cuecard.evaluation.evaluate import Evaluation, evaluate
     from cuecard.evaluation.predict import predict
     from cuecard.methods.deep_prompts import DeepPrompts
@@ -72,6 +73,7 @@ __getattr__, __dir__ = lazy_exports(
         ".backbones.seq2seq": ("Seq2SeqBackbone",),
         ".errors": ("CuecardError",),
         ".evaluation.embedding": ("embed",),
+        ".evaluation.ensemble": ("Ensemble",),
         ".evaluation.evaluate": ("Evaluation", "evaluate"),
         ".evaluation.predict": ("predict",),
         ".methods.deep_prompts": ("DeepPrompts",),
@@ -112,6 +114,7 @@ __all__ = [
     "CuecardError",
     "DePT",
     "DeepPrompts",
+    "Ensemble",
     "Evaluation",
     "Interval",
     "LoraRun",

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pytest
 import torch
 
+from cuecard.backbones import CausalBackbone
 from cuecard.errors import ConfigError
-from cuecard.evaluation.ensemble import Member, combine, predict_ensemble
+from cuecard.evaluation.ensemble import Ensemble, combine
+from cuecard.evaluation.evaluate import evaluate
 from cuecard.evaluation.predict import predict
 from cuecard.tasks import collate
-from cuecard.types import Encoded, InputTokens, Prediction
+from cuecard.tasks.spec import TaskSpec
+from cuecard.types import Encoded, InputTokens, Prediction, Record, Slot
 from support.data.reviews import LONG_SPEC, SPEC, TEXT_SPEC, reviews
 from support.tiny import tiny_backbone
 
@@ -39,44 +44,65 @@ def test_votes_on_texts_take_the_first_of_equals() -> None:
     assert combine(texts[1:], "vote")[0].answer == "y"
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A prompt on a backbone; saved ones are `BoundPrompt`."""
+
+    backbone: CausalBackbone
+    spec: TaskSpec = SPEC
+    injection: InputTokens | None = None
+    slot: Slot = "prefix"
+    prior: Mapping[str, float] | None = None
+
+    def predict(self, rows: Sequence[Record], *, batch_rows: int = 32) -> list[Prediction]:
+        how = {"slot": self.slot, "prior": self.prior, "batch_rows": batch_rows}
+        return predict(self.backbone, self.spec, rows, self.injection, **how)  # type: ignore[arg-type]
+
+
 def test_an_ensemble_is_its_members_together() -> None:
     backbone, records = tiny_backbone(), reviews(10)
     generator = torch.Generator().manual_seed(0)
-    members = [
-        Member(SPEC, InputTokens(torch.randn(3, 32, generator=generator)), slot)
-        for slot in ("prefix", "suffix")
-    ]
+    vectors = [InputTokens(torch.randn(3, 32, generator=generator)) for _ in range(2)]
+    slots: tuple[Slot, Slot] = ("prefix", "suffix")
+    members = [Asked(backbone, SPEC, own, slot) for own, slot in zip(vectors, slots, strict=True)]
     backbone.forward(collate([(Encoded((5,), (), 0), ())], read="next"), None)  # it tries itself
     backbone.reset_counts()
-    found = predict_ensemble(backbone, members, records)
+    found = Ensemble(members).predict(records)
     assert backbone.counts["calls"] == 1 and backbone.counts["logits"] == 2 * len(records)
-    each = [predict(backbone, SPEC, records, m.injection, slot=m.slot) for m in members]
+    each = [member.predict(records) for member in members]
     for one, first, second in zip(found, *each, strict=True):
         mean = (first.probabilities["positive"] + second.probabilities["positive"]) / 2
         assert one.probabilities["positive"] == pytest.approx(mean, abs=1e-5)
         assert one.index == first.index
+    scored = Ensemble(members).evaluate(records)
+    assert [one.answer for one in scored.predictions] == [one.answer for one in found]
+    alone = [evaluate(backbone, SPEC, records, own, slot="prefix") for own in vectors]
+    assert scored.tokens_per_request == sum(one.tokens_per_request for one in alone)
 
 
 def test_words_of_several_tokens_and_priors() -> None:
     backbone, records = tiny_backbone(), reviews(6)
     injection = InputTokens(torch.randn(3, 32, generator=torch.Generator().manual_seed(1)))
     for spec, prior in ((LONG_SPEC, None), (SPEC, {"negative": -3.0, "positive": -0.1})):
-        found = predict_ensemble(backbone, [Member(spec, injection, prior=prior)] * 2, records)
-        alone = predict(backbone, spec, records, injection, prior=prior)
-        for one, two in zip(found, alone, strict=True):
+        member = Asked(backbone, spec, injection, prior=prior)
+        found = Ensemble([member, member]).predict(records)
+        for one, two in zip(found, member.predict(records), strict=True):
             assert one.answer == two.answer
             assert one.probabilities == pytest.approx(dict(two.probabilities), abs=1e-5)
 
 
 def test_refusals() -> None:
-    backbone, nothing = tiny_backbone(), InputTokens(torch.zeros(1, 32))
+    backbone = tiny_backbone()
     other = SPEC.model_copy(update={"labels": ("positive", "negative")})
-    two = [Member(SPEC, nothing), Member(other, nothing)]
-    with pytest.raises(ConfigError, match="different questions"):
-        predict_ensemble(backbone, two, reviews(2))
-    with pytest.raises(ConfigError, match="only labels"):
-        predict_ensemble(backbone, [Member(TEXT_SPEC, nothing)], reviews(2))
-    with pytest.raises(ConfigError, match="as many answers"):
-        predict_ensemble(backbone, [], reviews(2))
+    headed = SPEC.model_copy(update={"head": "trained"})
+    for members, text in (
+        ([Asked(backbone), Asked(backbone, other)], "different questions"),
+        ([Asked(backbone), Asked(tiny_backbone())], "different backbones"),
+        ([Asked(backbone, headed)], "with a trained head"),
+        ([Asked(backbone, TEXT_SPEC)], "only labels"),
+        ([], "without prompts"),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            Ensemble(members)
     with pytest.raises(ConfigError, match="as many answers"):
         combine([[said(0.1)], []])

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from cuecard.errors import ConfigError, TrainingError, WrongBackboneError
-from cuecard.evaluation.ensemble import predict_ensemble
+from cuecard.evaluation.ensemble import Ensemble
 from cuecard.methods import PromptTuning
 from cuecard.training import TrainConfig
-from cuecard.training.ensemble import distil, member_of, train_ensemble
+from cuecard.training.ensemble import distil, train_ensemble
 from cuecard.training.train import train
 from support.data.reviews import LONG_SPEC, SPEC, review_task, title_task
 from support.tiny import tiny_backbone
@@ -62,12 +62,10 @@ def test_a_student_comes_to_answer_as_its_teachers() -> None:
     )
     config = TrainConfig(steps=60, batch_rows=16)
     teachers = [run.prompt for run in train_ensemble(backbone, wrong, METHOD, config, members=2)]
-    members = [member_of(teacher, backbone) for teacher in teachers]
+    ensemble = Ensemble([teacher.bind(backbone) for teacher in teachers])
     answers = {
         record.fields["text"]: answer.answer
-        for record, answer in zip(
-            task.validation, predict_ensemble(backbone, members, task.validation), strict=True
-        )
+        for record, answer in zip(task.validation, ensemble.predict(task.validation), strict=True)
     }
     taught = replace(
         task,
@@ -118,5 +116,5 @@ def test_refusals() -> None:
     swapped = SPEC.model_copy(update={"labels": ("positive", "negative")})
     with pytest.raises(ConfigError, match="another question"):
         distil(backbone, review_task(60, swapped), [teacher], METHOD)
-    with pytest.raises(ConfigError, match="no prompts"):
+    with pytest.raises(ConfigError, match="without prompts"):
         distil(backbone, task, [], METHOD)

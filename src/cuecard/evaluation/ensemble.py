@@ -7,13 +7,15 @@ model are an ensemble for the price of one model; there the majority of the vote
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from cuecard.errors import ConfigError
-from cuecard.evaluation.predict import BATCH_ROWS, predict
+from cuecard.evaluation.evaluate import Evaluation, prompt_tokens, score_predictions
+from cuecard.evaluation.predict import BATCH_ROWS
 from cuecard.lazy import inference_mode, torch
 from cuecard.tasks.batching import collate, ordered_batches
 from cuecard.tasks.predictions import as_predictions, calibrate
@@ -23,66 +25,127 @@ from cuecard.types import Backbone, Batch, Injection, Prediction, Record, Slot, 
 Rule = Literal["mean", "vote"]
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A prompt with its own template, slot and log-priors."""
+class EnsembleMember(Protocol):
+    """A prompt on its backbone, as `Prompt.bind` gives it."""
 
-    spec: TaskSpec
-    injection: Injection
-    slot: Slot = "prefix"
-    prior: Mapping[str, float] | None = None
+    @property
+    def backbone(self) -> Backbone: ...
+
+    @property
+    def spec(self) -> TaskSpec: ...
+
+    @property
+    def injection(self) -> Injection | None: ...
+
+    @property
+    def slot(self) -> Slot: ...
+
+    @property
+    def prior(self) -> Mapping[str, float] | None: ...
+
+    def predict(self, rows: Sequence[Record], *, batch_rows: int) -> list[Prediction]: ...
 
 
-def predict_ensemble(
-    backbone: Backbone,
-    members: Sequence[Member],
-    records: Sequence[Record],
-    *,
-    rule: Rule = "mean",
-    batch_rows: int = BATCH_ROWS,
-) -> list[Prediction]:
-    """One prediction per record, of all prompts together.
+@dataclass(frozen=True)
+class Ensemble:
+    """Several prompts for one task on one backbone, asked as one.
 
-    Where labels are one token each, all prompts run in one forward pass per batch of rows.
-
-    Args:
-        members: prompts for one question: templates may differ, labels may not.
+    Attributes:
+        members: prompts that `Prompt.bind` put on one backbone. Their templates may differ, their
+            labels may not.
         rule: see `combine`.
-
-    Raises:
-        ConfigError: no members, members of different questions, or a rule that the task cannot
-            have; else as `predict`.
     """
-    asked = {(member.spec.kind, member.spec.labels) for member in members}
-    if len(asked) > 1:
-        raise ConfigError(
-            "the prompts of an ensemble answer different questions",
-            got="; ".join(sorted(f"{kind} {', '.join(labels)}" for kind, labels in asked)),
-            expected="one kind of task with one list of labels",
-        )
-    if rule == "mean" and ("text-to-text", ()) in asked:
-        raise ConfigError(
-            "only labels have probabilities to take the mean of",
-            where="rule",
-            got="mean for a text-to-text task",
-            expected="vote",
-        )
-    single = [_single_tokens(member.spec, backbone.tokenizer) for member in members]
-    if members and all(single):
-        return combine(_in_one_pass(backbone, members, records, single, batch_rows), rule)
-    each = [
-        predict(
-            backbone,
-            member.spec,
+
+    members: Sequence[EnsembleMember]
+    rule: Rule = "mean"
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ConfigError: no members, members with trained heads, on several backbones or for
+                different questions, or a rule that the task cannot have.
+        """
+        if not self.members:
+            raise ConfigError("an ensemble without prompts", got="0 prompts", expected="1 or more")
+        for member in self.members:
+            if member.spec.mode == "head":
+                raise ConfigError(
+                    "prompts with a trained head do not make an ensemble",
+                    got=f"a {member.spec.kind} with a head",
+                    expected="prompts without",
+                )
+            if member.backbone is not self.backbone:
+                raise ConfigError(
+                    "the prompts of an ensemble are on different backbones",
+                    got=f"{member.backbone.name} and {self.backbone.name}, loaded apart",
+                    expected="prompts that are bound to one backbone",
+                )
+        asked = {(member.spec.kind, member.spec.labels) for member in self.members}
+        if len(asked) > 1:
+            raise ConfigError(
+                "the prompts of an ensemble answer different questions",
+                got="; ".join(sorted(f"{kind} {', '.join(labels)}" for kind, labels in asked)),
+                expected="one kind of task with one list of labels",
+            )
+        if self.rule == "mean" and self.spec.mode == "text":
+            raise ConfigError(
+                "only labels have probabilities to take the mean of",
+                where="rule",
+                got=f"mean for a {self.spec.kind} task",
+                expected="vote",
+            )
+
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone of all members."""
+        return self.members[0].backbone
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The first member's task."""
+        return self.members[0].spec
+
+    def predict(
+        self, records: Sequence[Record], *, batch_rows: int = BATCH_ROWS
+    ) -> list[Prediction]:
+        """One prediction per record, of all prompts together. Targets are not looked at.
+
+        Where labels are one token each, all prompts run in one forward pass per batch of rows.
+
+        Args:
+            batch_rows: the most rows in a forward pass, every member's counted.
+
+        Raises:
+            CuecardError: as `cuecard.evaluation.predict.predict`.
+        """
+        single = [_single_tokens(m.spec, self.backbone.tokenizer) for m in self.members]
+        if all(single):
+            each = _in_one_pass(self.backbone, self.members, records, single, batch_rows)
+        else:
+            each = [member.predict(records, batch_rows=batch_rows) for member in self.members]
+        return combine(each, self.rule)
+
+    def evaluate(
+        self, records: Sequence[Record], *, batch_rows: int = BATCH_ROWS, seed: int = 0
+    ) -> Evaluation:
+        """Answer labelled records and compare the answers with their targets.
+
+        Raises:
+            CuecardError: as `cuecard.evaluation.evaluate.evaluate`.
+        """
+        started = time.perf_counter()
+        predictions = self.predict(records, batch_rows=batch_rows)
+        tokenizer = self.backbone.tokenizer
+        return score_predictions(
+            self.spec,
             records,
-            member.injection,
-            slot=member.slot,
-            prior=member.prior,
-            batch_rows=batch_rows,
+            predictions,
+            seconds=time.perf_counter() - started,
+            tokens_per_request=sum(
+                prompt_tokens(member.spec, tokenizer, member.injection) for member in self.members
+            ),
+            seed=seed,
         )
-        for member in members
-    ]
-    return combine(each, rule)
 
 
 def _single_tokens(spec: TaskSpec, tokenizer: Tokenizer) -> list[int]:
@@ -96,7 +159,7 @@ def _single_tokens(spec: TaskSpec, tokenizer: Tokenizer) -> list[int]:
 @inference_mode
 def _in_one_pass(
     backbone: Backbone,
-    members: Sequence[Member],
+    members: Sequence[EnsembleMember],
     records: Sequence[Record],
     words: Sequence[list[int]],
     batch_rows: int,

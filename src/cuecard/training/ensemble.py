@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cuecard.artifacts import Prompt, check_backbone
+from cuecard.artifacts import Prompt
 from cuecard.errors import ConfigError
-from cuecard.evaluation.ensemble import Member, predict_ensemble
+from cuecard.evaluation.ensemble import Ensemble
 from cuecard.methods import MethodSettings, PromptTuning
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig
@@ -78,36 +78,17 @@ def distil(
     The training rows' own labels are not looked at; validation and test are as in `train`.
 
     Raises:
-        ConfigError: no teachers, or teachers of another task.
+        ConfigError: no teachers, or teachers that make no ensemble or answer another question.
         WrongBackboneError: a teacher made for another backbone.
     """
-    members = [member_of(teacher, backbone) for teacher in teachers]
-    for member in members:
-        if member.spec.labels != task.spec.labels or not task.spec.task_kind.single_label:
-            raise ConfigError(
-                "a teacher answers another question",
-                got=", ".join(member.spec.labels) or "texts",
-                expected=", ".join(task.spec.labels) or "a task with labels",
-            )
-    answers = predict_ensemble(backbone, members, task.train)
+    teacher = Ensemble([prompt.bind(backbone, check_vectors=False) for prompt in teachers])
+    if teacher.spec.labels != task.spec.labels or not task.spec.task_kind.single_label:
+        raise ConfigError(
+            "a teacher answers another question",
+            got=", ".join(teacher.spec.labels) or "texts",
+            expected=", ".join(task.spec.labels) or "a task with labels",
+        )
+    answers = teacher.predict(task.train)
     soft = [[answer.probabilities[x] for x in task.spec.labels] for answer in answers]
     config = (config or TrainConfig()).model_copy(update={"loss": "labels"})
     return train(backbone, task, method, config, soft_labels=soft, folder=folder, observer=observer)
-
-
-def member_of(prompt: Prompt, backbone: Backbone) -> Member:
-    """A saved prompt as a member of an ensemble.
-
-    Raises:
-        WrongBackboneError: it was made for another backbone.
-        ConfigError: it has a head.
-    """
-    check_backbone(prompt.manifest, backbone)
-    if prompt.spec.mode == "head":
-        raise ConfigError(
-            "prompts with a trained head do not make an ensemble",
-            got=f"a {prompt.spec.kind} with a head",
-            expected="prompts without",
-        )
-    manifest = prompt.manifest
-    return Member(prompt.spec, prompt.injection(), manifest.slot, manifest.prior)

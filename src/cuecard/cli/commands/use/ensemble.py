@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,19 +71,17 @@ def ensemble(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
-    from cuecard.artifacts.seen_rows import seen_rows
     from cuecard.cli.opening import open_prompt
     from cuecard.cli.rows import known_rows, labelled_rows, warn_of_few
     from cuecard.cli.views.evaluation import in_words, print_evaluation
     from cuecard.cli.views.progress import TrainView, fetch_progress
-    from cuecard.evaluation import only, score_predictions
-    from cuecard.evaluation.ensemble import predict_ensemble
-    from cuecard.evaluation.evaluate import prompt_tokens
+    from cuecard.evaluation import only
+    from cuecard.evaluation.ensemble import Ensemble
     from cuecard.names import data_source
     from cuecard.saved_prompts import find_prompt
     from cuecard.tasks import Task
     from cuecard.training import TrainConfig
-    from cuecard.training.ensemble import distil, member_of
+    from cuecard.training.ensemble import distil
 
     place = find_prompt(prompts[0], registry)
     # The rows first: a mistake in them need not wait for a model.
@@ -109,8 +106,9 @@ def ensemble(
             progress=progress,
         )
     first, model = bound.prompt, bound.backbone
-    opened = [first, *(find_prompt(path, registry).prompt for path in prompts[1:])]
-    members = [member_of(prompt, model) for prompt in opened]
+    others = [find_prompt(path, registry).prompt for path in prompts[1:]]
+    asked = Ensemble([bound, *(prompt.bind(model) for prompt in others)], rule)
+    opened = [first, *others]
     report: dict[str, Any] = {"rule": rule, "members": [p.digest for p in opened], "data": data}
     if distil_to is not None:
         task = Task.from_records(first.spec, records, split=(0.8, 0.1, 0.1))
@@ -127,21 +125,11 @@ def ensemble(
         assert run.test is not None
         report["distilled"] = {"digest": run.prompt.digest, **run.test.to_dict()}
     warn_of_few(len(records))
-    started = time.perf_counter()
-    answers = predict_ensemble(model, members, records, rule=rule, batch_rows=batch_rows)
-    found = score_predictions(
-        first.spec,
-        records,
-        answers,
-        seconds=time.perf_counter() - started,
-        tokens_per_request=sum(
-            prompt_tokens(member.spec, model.tokenizer, member.injection) for member in members
-        ),
-    )
+    found = asked.evaluate(records, batch_rows=batch_rows)
     report |= {"metric": found.primary, **found.to_dict()}
     if unknown:
         report["unknown_labels"] = unknown
-    each = [seen_rows(prompt.manifest.rows, records) for prompt in opened]
+    each = [prompt.seen(records) for prompt in opened]
     for prompt, seen in zip(opened, each, strict=True):
         if seen:
             named = f"the prompt {prompt.digest[:12]}"
