@@ -14,7 +14,15 @@ from transformers import T5Config, T5ForConditionalGeneration
 from cuecard.backbones import Seq2SeqBackbone
 from cuecard.errors import BackboneError
 from cuecard.tasks import collate
-from cuecard.types import Encoded, Injection, InputTokens, LayerTokens, PrefixKV
+from cuecard.types import (
+    Encoded,
+    Injection,
+    InputTokens,
+    LayerTokens,
+    PrefixKV,
+    Towers,
+    by_tower,
+)
 from support.oracles.seq2seq import ENDS, OPENINGS, encoder_embeds, plain_logits
 from support.tiny import SEQ2SEQ, tiny_backbone, tiny_model, tiny_tokenizer
 
@@ -22,10 +30,26 @@ CONTEXTS = [tuple(range(10, 10 + length)) for length in (3, 11, 7, 11)]
 TARGETS = [(40, 41, 2), (50, 2), (60, 61, 62, 63, 2), (70, 2)]
 
 
-def prompt(length: int, decoder: int = 0, width: int = 32) -> InputTokens:
+def prompt(length: int, decoder: int = 0, width: int = 32) -> Injection:
     generator = torch.Generator().manual_seed(5)
     vectors, front = (torch.randn(n, width, generator=generator) * 0.3 for n in (length, decoder))
-    return InputTokens(vectors, decoder=front if decoder else None)
+    return into(vectors, front) if decoder else InputTokens(vectors)
+
+
+def leaf(piece: Injection) -> InputTokens:
+    assert isinstance(piece, InputTokens)
+    return InputTokens(piece.vectors.clone().requires_grad_())
+
+
+def into(
+    encoder: torch.Tensor, decoder: torch.Tensor, shifts: torch.Tensor | None = None
+) -> Towers:
+    return Towers({"text": InputTokens(encoder, shifts), "decoder": InputTokens(decoder)})
+
+
+def shifted() -> Injection:
+    (encoder, decoder), shifts = by_tower(prompt(5, 3)).values(), prompt(6)
+    return into(leaf(encoder).vectors, leaf(decoder).vectors, leaf(shifts).vectors)
 
 
 PROMPTS = {
@@ -33,7 +57,7 @@ PROMPTS = {
     "encoder": prompt(5),
     "decoder": prompt(0, 4),
     "both": prompt(5, 3),
-    "shifted": replace(prompt(5, 3), shifts=prompt(6).vectors),
+    "shifted": shifted(),
 }
 
 
@@ -84,9 +108,8 @@ def test_loss_and_gradients_are_the_plain_ones_in_float64(kind: str, where: str)
     found = []
     for kinds in ("ours", "plain"):
         given = PROMPTS[where]
-        vectors = given.vectors.clone().requires_grad_()
-        decoder = None if given.decoder is None else given.decoder.clone().requires_grad_()
-        injection = InputTokens(vectors, decoder=decoder)
+        pieces = {tower: leaf(piece) for tower, piece in by_tower(given).items()}
+        injection = Towers(pieces)
         batch = collate([(row, row.target) for row in rows()])
         if kinds == "ours":
             logits = backbone.forward(batch, injection)
@@ -96,7 +119,7 @@ def test_loss_and_gradients_are_the_plain_ones_in_float64(kind: str, where: str)
             logits = torch.cat(parts).float()
         loss = cross_entropy(logits, batch.target_ids)
         loss.backward()  # type: ignore[no-untyped-call]
-        leaves = [leaf.grad for leaf in (vectors, decoder) if leaf is not None and len(leaf)]
+        leaves = [piece.vectors.grad for piece in pieces.values() if piece.length]
         found.append((loss.detach(), [grad for grad in leaves if grad is not None]))
     ours, plain = found
     torch.testing.assert_close(ours[0], plain[0], atol=1e-6, rtol=1e-6)
@@ -213,7 +236,7 @@ def test_vectors_of_another_width_are_refused() -> None:
     backbone = tiny_backbone("t5-relu")
     for wrong in (
         InputTokens(torch.zeros(2, 8)),
-        InputTokens(torch.zeros(2, 32), decoder=torch.zeros(3)),
+        into(torch.zeros(2, 32), torch.zeros(3)),
     ):
         with pytest.raises(BackboneError, match="do not fit"):
             backbone.forward(next_batch(), wrong)

@@ -261,7 +261,6 @@ def plain_logits(
     """[len(target), V] the logits of a target behind a row with the injection in place."""
     injection, model = method.injection(), backbone.model
     if kind in SEQ2SEQ:
-        assert isinstance(injection, InputTokens)
         return plain_seq2seq(model, kind, row, injection, target)
     if kind in MASKED:
         return plain_masked(model, kind, row, injection, len(target))

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from cuecard.errors import ConfigError
-from cuecard.methods import PromptTuning
-from cuecard.types import InitContext, States
+from cuecard.methods import PromptTuning, SoftPrompt
+from cuecard.types import InitContext, InputTokens, States, by_tower
 
 TABLE = torch.randn(300, 8, generator=torch.Generator().manual_seed(0)) * 0.05
 
@@ -28,32 +28,38 @@ def context() -> InitContext:
     )
 
 
+def towers(method: SoftPrompt) -> tuple[torch.Tensor, torch.Tensor]:
+    """The vectors of the text tower and of the decoder."""
+    pieces = by_tower(method.injection())
+    text, decoder = pieces["text"], pieces["decoder"]
+    assert isinstance(text, InputTokens) and isinstance(decoder, InputTokens)
+    return text.vectors, decoder.vectors
+
+
 def test_both_places_have_lengths_of_their_own() -> None:
     method = PromptTuning(length=3, decoder_length=2, init="random").build(context())
-    injection = method.injection()
-    assert injection.vectors.shape == (3, 8) and injection.length == 5
-    assert injection.decoder is not None and injection.decoder.shape == (2, 8)
-    assert not torch.equal(injection.vectors[:2], injection.decoder)
+    text, decoder = towers(method)
+    assert text.shape == (3, 8) and decoder.shape == (2, 8) and method.injection().length == 5
+    assert not torch.equal(text[:2], decoder)
     assert len(list(method.parameters())) == 2
 
 
 def test_a_prompt_of_the_decoder_alone() -> None:
     method = PromptTuning(length=0, decoder_length=4, text="hey").build(context())
-    injection = method.injection()
-    assert injection.vectors.shape == (0, 8) and injection.decoder is not None
-    assert torch.equal(injection.decoder, TABLE[[104, 101, 121, 104]])
+    text, decoder = towers(method)
+    assert text.shape == (0, 8) and torch.equal(decoder, TABLE[[104, 101, 121, 104]])
     assert [name for name, _ in method.named_parameters()] == ["decoder"]
 
 
 def test_starts_from_prompts() -> None:
     rows, front = torch.randn(3, 8), torch.randn(2, 8)
     settings = PromptTuning(init="prompt", prompt=rows, decoder_length=2, decoder_prompt=front)
-    injection = settings.build(context()).injection()
-    assert torch.equal(injection.vectors, rows) and settings.warm_start == (rows, front)
-    assert injection.decoder is not None and torch.equal(injection.decoder, front)
+    text, decoder = towers(settings.build(context()))
+    assert torch.equal(text, rows) and settings.warm_start == (rows, front)
+    assert torch.equal(decoder, front)
     sampled = PromptTuning(init="prompt", prompt=rows, decoder_length=2).build(context())
-    decoder = sampled.injection().decoder
-    assert decoder is not None and len(decoder) == 2
+    decoder = towers(sampled)[1]
+    assert len(decoder) == 2
     for row in decoder:
         assert bool((row == TABLE).all(1).any())
 
@@ -64,15 +70,13 @@ OWN = -TABLE[:110]
 @pytest.mark.parametrize("init", ["vocabulary", "text", "labels", "random"])
 def test_they_start_among_the_decoders_own_embeddings(init: Any) -> None:
     settings = PromptTuning(length=2, decoder_length=2, init=init)
-    injection = settings.build(replace(context(), towers={"decoder": OWN})).injection()
-    assert torch.equal(injection.vectors, settings.build(context()).injection().vectors)
-    assert injection.decoder is not None
-    among = [bool((row == OWN).all(1).any()) for row in injection.decoder]
+    text, decoder = towers(settings.build(replace(context(), towers={"decoder": OWN})))
+    assert torch.equal(text, towers(settings.build(context()))[0])
+    among = [bool((row == OWN).all(1).any()) for row in decoder]
     assert all(among) if init != "random" else not any(among)
     same = replace(context(), towers={"decoder": TABLE})
-    shared = settings.build(same).injection().decoder
-    plain = settings.build(context()).injection().decoder
-    assert shared is not None and plain is not None and torch.equal(shared, plain)
+    shared, plain = (towers(settings.build(given))[1] for given in (same, context()))
+    assert torch.equal(shared, plain)
 
 
 def test_a_word_that_the_decoder_has_not() -> None:

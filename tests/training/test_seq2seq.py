@@ -15,7 +15,7 @@ from cuecard.training import TrainConfig, read_log
 from cuecard.training.capabilities import is_late
 from cuecard.training.setup import new_method
 from cuecard.training.train import train
-from cuecard.types import InputTokens
+from cuecard.types import InputTokens, by_tower
 from support.data.reviews import LONG_SPEC, SPEC, review_task, title_task
 from support.tiny import tiny_backbone
 
@@ -94,9 +94,10 @@ def test_a_decoder_prompt_of_words_is_those_words_in_the_decoder(kind: str) -> N
     backbone = tiny_backbone(kind)
     method = PromptTuning(length=0, decoder_length=3, init="text", text="good or bad")
     made = new_method(backbone, SPEC, method, seed=0).injection()
-    assert isinstance(made, InputTokens) and made.decoder is not None
+    decoder = by_tower(made)["decoder"]
+    assert isinstance(decoder, InputTokens)
     ids = backbone.tokenizer("good or bad", add_special_tokens=False)["input_ids"][:3]
     layer = backbone.model.get_decoder().get_input_embeddings()
-    assert torch.equal(made.decoder, layer(torch.tensor(ids)).detach())
+    assert torch.equal(decoder.vectors, layer(torch.tensor(ids)).detach())
     apart = not torch.equal(backbone.tower_embeddings["decoder"], backbone.embeddings)
     assert apart is (kind == "marian-apart")

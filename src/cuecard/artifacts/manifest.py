@@ -21,7 +21,7 @@ from cuecard.artifacts.safetensors_file import (
 )
 from cuecard.artifacts.sealed import FiniteFloat, Sealed, Sha256, StrictModel
 from cuecard.artifacts.seen_rows import RowsEntry
-from cuecard.artifacts.tensors import HEAD_BIAS, HEAD_NAMES, HEAD_WEIGHT, NAMES, Kind
+from cuecard.artifacts.tensors import HEAD_BIAS, HEAD_NAMES, HEAD_WEIGHT, NAMES, VISION_NAME, Kind
 from cuecard.artifacts.test_vectors import MAX_TEST_VECTORS, TestVector
 from cuecard.errors import ArtifactError, CuecardError
 from cuecard.plain_files import parse_json
@@ -257,7 +257,8 @@ def _fits(manifest: Manifest, name: str) -> bool:
         return shape[-1] % (layers * 2 * (manifest.key_heads or 1)) == 0
     if manifest.injection == "layer-tokens":
         return shape[0] == layers and shape[-1] == hidden
-    return shape[-1] == hidden
+    # A vision tower has a width of its own, which the backbone checks when it is asked.
+    return shape[-1] == hidden or name == VISION_NAME
 
 
 def _check_names(manifest: Manifest, where: str) -> None:

@@ -32,6 +32,7 @@ from cuecard.artifacts.safetensors_file import check_finite, parse_tensors, tens
 from cuecard.artifacts.seen_rows import RowsEntry, SeenRows, seen_rows
 from cuecard.artifacts.tensors import (
     RANKS,
+    TOWER_NAMES,
     LazyTensors,
     arrays_of,
     head_in,
@@ -335,15 +336,17 @@ def answer(
 
 def _check_new(given: Injection, tensors: Mapping[str, Tensor], backbone: Backbone) -> None:
     """The numbers are finite and, as far as can be seen here, of the backbone's sizes."""
-    for tensor in tensors.values():
+    towers = {name: tower for tower, name in TOWER_NAMES.items()}
+    for name, tensor in tensors.items():
         fits = tensor.ndim == 2 or isinstance(given, LayerTokens)
-        own_width = isinstance(given, PrefixKV) or tensor.shape[-1] == backbone.hidden_size
+        width = backbone.tower_embeddings[towers.get(name, "text")].shape[-1]
+        own_width = isinstance(given, PrefixKV) or tensor.shape[-1] == width
         if not fits or not tensor.numel() or not own_width:
             raise ArtifactError(
                 "the vectors do not fit the backbone",
                 where=backbone.name,
                 got=f"shape {tuple(tensor.shape)}",
-                expected=f"shape (1 or more, {backbone.hidden_size})",
+                expected=f"shape (1 or more, {width})",
             )
 
 

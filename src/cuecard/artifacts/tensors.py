@@ -10,8 +10,19 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from cuecard.artifacts.safetensors_file import TENSOR_NAME
+from cuecard.errors import ArtifactError
 from cuecard.lazy import torch
-from cuecard.types import Head, Injection, InputTokens, LayerTokens, PrefixKV
+from cuecard.types import (
+    Head,
+    Injection,
+    InputTokens,
+    LayerTokens,
+    Piece,
+    PrefixKV,
+    Tower,
+    Towers,
+    by_tower,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,8 +31,15 @@ if TYPE_CHECKING:
 
 Kind = Literal["input-tokens", "prefix-kv", "layer-tokens", "none"]
 
-# Vectors in front of an encoder-decoder's decoder input; shifts of tokens; vectors of every layer.
-DECODER_NAME, SHIFTS_NAME, LAYERS_NAME = "decoder_embeddings", "token_shifts", "layer_embeddings"
+# Shifts of tokens; vectors of every layer.
+SHIFTS_NAME, LAYERS_NAME = "token_shifts", "layer_embeddings"
+
+# Vectors of other towers than the text's: those in front of an encoder-decoder's decoder input,
+# those beside an image's patches.
+DECODER_NAME, VISION_NAME = "decoder_embeddings", "vision_embeddings"
+TOWER_NAMES: Mapping[Tower, str] = MappingProxyType(
+    {"decoder": DECODER_NAME, "vision": VISION_NAME}
+)
 
 # PEFT's names of a multitask prompt's factors, [tasks, P, rank] and [tasks, rank, H].
 TASK_COLUMNS, TASK_ROWS = "prefix_task_cols", "prefix_task_rows"
@@ -34,7 +52,7 @@ RANKS: Mapping[str, int] = MappingProxyType(
     {
         TENSOR_NAME: 2,
         SHIFTS_NAME: 2,
-        DECODER_NAME: 2,
+        **dict.fromkeys(TOWER_NAMES.values(), 2),
         LAYERS_NAME: 3,
         HEAD_WEIGHT: 2,
         HEAD_BIAS: 1,
@@ -44,7 +62,10 @@ RANKS: Mapping[str, int] = MappingProxyType(
 # A kind's tensors: those of which it must have one, and those it may have besides.
 NAMES: Mapping[Kind, tuple[frozenset[str], frozenset[str]]] = MappingProxyType(
     {
-        "input-tokens": (frozenset({TENSOR_NAME, DECODER_NAME}), frozenset({SHIFTS_NAME})),
+        "input-tokens": (
+            frozenset({TENSOR_NAME, *TOWER_NAMES.values()}),
+            frozenset({SHIFTS_NAME}),
+        ),
         "prefix-kv": (frozenset({TENSOR_NAME}), frozenset()),
         "layer-tokens": (frozenset({LAYERS_NAME}), frozenset()),
         # A task of a LoRA adapter that was trained without a prompt.
@@ -82,31 +103,48 @@ def kind_of(injection: Injection) -> Kind:
         return "prefix-kv"
     if isinstance(injection, LayerTokens):
         return "layer-tokens"
-    empty = not injection.length and injection.shifts is None
-    return "none" if empty else "input-tokens"
+    bare = isinstance(injection, InputTokens) and injection.shifts is None
+    return "none" if bare and not injection.length else "input-tokens"
 
 
 def tensors_of(injection: Injection, head: Head | None = None) -> dict[str, Tensor]:
-    """Float32 copies on the CPU, by name. Keys and values are [P, L * 2 * K * D], as PEFT's."""
-    if isinstance(injection, PrefixKV):
-        found = {TENSOR_NAME: injection.matrix}
-    elif isinstance(injection, LayerTokens):
-        found = {LAYERS_NAME: injection.vectors}
-    elif kind_of(injection) == "none":
-        found = {}
-    else:
-        found = {TENSOR_NAME: injection.vectors}
-        if injection.decoder is not None:
-            decoder = {DECODER_NAME: injection.decoder}
-            found = found | decoder if len(injection.vectors) else decoder
-        if injection.shifts is not None:
-            found[SHIFTS_NAME] = injection.shifts
+    """Float32 copies on the CPU, by name. Keys and values are [P, L * 2 * K * D], as PEFT's.
+
+    Raises:
+        ArtifactError: an injection into another tower than the text's that is not vectors alone.
+    """
+    found: dict[str, Tensor] = {}
+    for tower, piece in by_tower(injection).items():
+        if tower == "text":
+            found |= _tensors_of_text(piece)
+        else:
+            found[TOWER_NAMES[tower]] = _vectors_for(tower, piece)
     if head is not None:
         found = found | {HEAD_WEIGHT: head.weight, HEAD_BIAS: head.bias}
     return {
         name: tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
         for name, tensor in found.items()
     }
+
+
+def _tensors_of_text(piece: Piece) -> dict[str, Tensor]:
+    if isinstance(piece, PrefixKV):
+        return {TENSOR_NAME: piece.matrix}
+    if isinstance(piece, LayerTokens):
+        return {LAYERS_NAME: piece.vectors}
+    tensors = {SHIFTS_NAME: piece.shifts} if piece.shifts is not None else {}
+    return {TENSOR_NAME: piece.vectors} | tensors if piece.length or tensors else tensors
+
+
+def _vectors_for(tower: Tower, piece: Piece) -> Tensor:
+    if not isinstance(piece, InputTokens) or piece.shifts is not None:
+        raise ArtifactError(
+            "a prompt for this tower cannot be stored",
+            where=f"{tower} tower",
+            got=type(piece).__name__,
+            expected="vectors among the tower's inputs, without shifts",
+        )
+    return piece.vectors
 
 
 def injection_of(
@@ -128,9 +166,12 @@ def injection_of(
         return LayerTokens(tensors[LAYERS_NAME])
     if kind == "prefix-kv":
         return PrefixKV.of_matrix(tensors[TENSOR_NAME], layers, key_heads or 1)
-    return InputTokens(
-        vectors_of(tensors, hidden_size), tensors.get(SHIFTS_NAME), tensors.get(DECODER_NAME)
-    )
+    text = InputTokens(vectors_of(tensors, hidden_size), tensors.get(SHIFTS_NAME))
+    pieces: dict[Tower, Piece] = {"text": text}
+    for tower, name in TOWER_NAMES.items():
+        if name in tensors:
+            pieces[tower] = InputTokens(tensors[name])
+    return Towers(pieces) if len(pieces) > 1 else text
 
 
 def head_in(tensors: Mapping[str, Tensor]) -> Head | None:

@@ -26,10 +26,12 @@ from cuecard.types import (
     KeptReads,
     PeftTask,
     Pick,
+    Piece,
     ReadKind,
     States,
     Tokenizer,
     Tower,
+    by_tower,
 )
 
 
@@ -199,6 +201,23 @@ class FrozenBackbone(ABC):
     def stops(self, stop_ids: Sequence[int] = ()) -> frozenset[int]:
         """The ids that end an answer: the tokenizer's, the model's own and the given ones."""
         return frozenset(self._frozen.stops(self.tokenizer.eos_token_id, stop_ids).tolist())
+
+    def _pieces(self, injection: Injection | None) -> Mapping[Tower, Piece]:
+        """The injection by tower.
+
+        Raises:
+            BackboneError: a tower that this backbone does not have.
+        """
+        pieces = by_tower(injection)
+        for tower, piece in pieces.items():
+            if tower not in self.takes:
+                raise BackboneError(
+                    f"this backbone has no {tower} tower to put a prompt into",
+                    where=self.name,
+                    got=f"{piece.length} vectors for the {tower} tower",
+                    expected=f"a prompt for: {', '.join(self.takes)}",
+                )
+        return pieces
 
     def _check_length(self, length: int, what: str = "input") -> None:
         if length > self.max_positions:

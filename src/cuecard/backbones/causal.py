@@ -387,12 +387,13 @@ class CausalBackbone(FrozenBackbone):
         """The injection's tensors as this backbone runs them.
 
         Raises:
-            BackboneError: an injection of other sizes than the model's.
+            BackboneError: an injection of other sizes than the model's, or for another tower.
         """
+        piece = self._pieces(injection).get("text")
         widths = Widths(self.num_layers, self.hidden_size)
-        if isinstance(injection, PrefixKV):
+        if isinstance(piece, PrefixKV):
             widths = Widths(self.num_layers, self.hidden_size, *self.key_shape)
-        return injected(injection, widths, self.device, self.dtype, self.name)
+        return injected(piece, widths, self.device, self.dtype, self.name)
 
     @property
     def key_shape(self) -> tuple[int, int]:

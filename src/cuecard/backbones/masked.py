@@ -158,7 +158,8 @@ class MaskedBackbone(FrozenBackbone):
         return found
 
     def _injected(self, injection: Injection | None) -> Injected:
+        piece = self._pieces(injection).get("text")
         widths = Widths(self.num_layers, self.hidden_size)
-        if isinstance(injection, PrefixKV):
+        if isinstance(piece, PrefixKV):
             widths = Widths(self.num_layers, self.hidden_size, *self.key_shape)
-        return injected(injection, widths, self.device, self.dtype, self.name)
+        return injected(piece, widths, self.device, self.dtype, self.name)

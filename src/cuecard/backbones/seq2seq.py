@@ -307,4 +307,6 @@ class Seq2SeqBackbone(FrozenBackbone):
         self.counts["tokens"] += half.ids.numel()
 
     def _parts(self, injection: Injection | None) -> Parts:
-        return parts_of(injection, self.hidden_size, self.device, self.dtype, self.name)
+        return parts_of(
+            self._pieces(injection), self.hidden_size, self.device, self.dtype, self.name
+        )

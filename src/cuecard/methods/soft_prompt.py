@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cuecard.types import InputTokens, ParameterGroup
+from cuecard.types import InputTokens, ParameterGroup, Towers
 
 
 class SoftPrompt(nn.Module):
@@ -24,9 +24,11 @@ class SoftPrompt(nn.Module):
         """One rate, the run's."""
         return (ParameterGroup(tuple(self.parameters())),)
 
-    def injection(self) -> InputTokens:
-        """The vectors as they are."""
-        return InputTokens(self.vectors, decoder=self.decoder)
+    def injection(self) -> InputTokens | Towers:
+        """The vectors as they are, in the towers that have some."""
+        if self.decoder is None:
+            return InputTokens(self.vectors)
+        return Towers({"text": InputTokens(self.vectors), "decoder": InputTokens(self.decoder)})
 
     def penalty(self) -> Tensor | None:
         """None."""

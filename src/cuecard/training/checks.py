@@ -30,11 +30,11 @@ from cuecard.types import (
     Encoded,
     HasDecoder,
     Injection,
-    InputTokens,
     Method,
     MethodConfig,
     Record,
     Slot,
+    by_tower,
 )
 
 if TYPE_CHECKING:
@@ -237,9 +237,10 @@ class _Room:
         self._prompt = 0 if injection is None else injection.length
         self._opening: int | None = None
         if isinstance(backbone, HasDecoder):
-            decoder = injection.decoder if isinstance(injection, InputTokens) else None
-            self._opening = backbone.opening_length + (0 if decoder is None else len(decoder))
-            self._prompt -= 0 if decoder is None else len(decoder)
+            pieces = by_tower(injection)
+            decoder = pieces["decoder"].length if "decoder" in pieces else 0
+            self._opening = backbone.opening_length + decoder
+            self._prompt -= decoder
 
     def check(self, context: int, answer: int, place: str, *, generated: bool) -> None:
         """

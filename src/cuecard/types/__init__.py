@@ -27,9 +27,12 @@ from cuecard.types.injections import (
     InjectionKind,
     InputTokens,
     LayerTokens,
+    Piece,
     PrefixKV,
     Slot,
     Tower,
+    Towers,
+    by_tower,
 )
 from cuecard.types.protocols import (
     Backbone,
@@ -71,6 +74,7 @@ __all__ = [
     "ParameterGroup",
     "PeftTask",
     "Pick",
+    "Piece",
     "Prediction",
     "PrefixKV",
     "ReadKind",
@@ -82,4 +86,6 @@ __all__ = [
     "States",
     "Tokenizer",
     "Tower",
+    "Towers",
+    "by_tower",
 ]

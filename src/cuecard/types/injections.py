@@ -5,6 +5,7 @@ Sizes: P prompt vectors, H hidden size, L layers, K key heads, D per head.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -23,22 +24,18 @@ class InputTokens:
     """An injection of vectors among the input embeddings, at each row's slot.
 
     Attributes:
-        vectors: [P, H] float32; P may be 0. In an encoder-decoder they stand in the encoder's
-            input.
+        vectors: [P, H] float32; P may be 0. A decoder has them in front of its input.
         shifts: [S, H] float32, added to the embeddings of each row's first S tokens by their place
             in the row, the prompt not counted (DePT); None for none.
-        decoder: [D, H] float32 in front of the input of an encoder-decoder's decoder; None for
-            none, as always on a model without one.
     """
 
     vectors: Tensor
     shifts: Tensor | None = None
-    decoder: Tensor | None = None
 
     @property
     def length(self) -> int:
-        """P + D: positions that the injection takes of every request."""
-        return len(self.vectors) + (0 if self.decoder is None else len(self.decoder))
+        """P: positions that the injection takes of every request."""
+        return len(self.vectors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,4 +86,30 @@ class LayerTokens:
         return self.vectors.shape[1]
 
 
-Injection = InputTokens | PrefixKV | LayerTokens
+Piece = InputTokens | PrefixKV | LayerTokens
+
+
+@dataclass(frozen=True, slots=True)
+class Towers:
+    """An injection into several towers of a model, or into another than its text tower.
+
+    The text tower is the one that reads the rendered template, an encoder-decoder's encoder.
+    """
+
+    pieces: Mapping[Tower, Piece]
+
+    @property
+    def length(self) -> int:
+        """Positions that the injection takes of every request, of all towers together."""
+        return sum(piece.length for piece in self.pieces.values())
+
+
+Injection = Piece | Towers
+"""A piece alone goes into the text tower."""
+
+
+def by_tower(injection: Injection | None) -> Mapping[Tower, Piece]:
+    """An injection's pieces by the tower that they go into; nothing for None."""
+    if injection is None:
+        return {}
+    return injection.pieces if isinstance(injection, Towers) else {"text": injection}

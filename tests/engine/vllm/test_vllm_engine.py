@@ -16,7 +16,7 @@ from cuecard.engine.vllm.backbone_info import Identity
 from cuecard.engine.vllm.engine import VllmEngine
 from cuecard.engine.vllm.library import VllmOptions
 from cuecard.errors import BackboneError, ConfigError, EngineError, WrongBackboneError
-from cuecard.types import Encoded, Injection, InputTokens, LayerTokens, PrefixKV
+from cuecard.types import Encoded, Injection, InputTokens, LayerTokens, PrefixKV, Towers
 from support.data.reviews import SPEC
 from support.tiny import tiny_backbone
 
@@ -67,7 +67,7 @@ def test_vectors_among_the_input_are_taken(engine: VllmEngine, backbone: Any) ->
         (PrefixKV(torch.randn(2, 2, 2, 3, 8)), "keys and values"),
         (LayerTokens(torch.randn(2, 3, 32)), "every layer's input"),
         (InputTokens(VECTORS, shifts=torch.randn(4, 32)), "shifts"),
-        (InputTokens(VECTORS, decoder=torch.randn(4, 32)), "decoder"),
+        (Towers({"text": InputTokens(VECTORS), "decoder": InputTokens(VECTORS)}), "decoder"),
     ],
 )
 def test_what_vllm_has_no_place_for_is_refused(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cuecard.types import Encoded, InputTokens
+from cuecard.types import Encoded, Injection, InputTokens, by_tower
 
 # What each tiny model's tokenizer puts behind a text, and what its decoder begins with.
 ENDS = (2,)
@@ -23,30 +23,32 @@ OPENINGS = {
 }
 
 
-def encoder_embeds(model: Any, row: Encoded, injection: InputTokens) -> Tensor:
+def encoder_embeds(model: Any, row: Encoded, injection: Injection) -> Tensor:
     """[1, S, H] what the encoder is handed, with the scaling it leaves out for embeddings."""
-    encoder = model.get_encoder()
+    encoder, given = model.get_encoder(), by_tower(injection)["text"]
+    assert isinstance(given, InputTokens)
     embed = encoder.get_input_embeddings()
     tokens = embed(torch.tensor([*row.context, *ENDS]))
-    if injection.shifts is not None:
-        count = min(len(injection.shifts), len(tokens))
-        shifted = tokens[:count] + injection.shifts[:count].to(tokens)
+    if given.shifts is not None:
+        count = min(len(given.shifts), len(tokens))
+        shifted = tokens[:count] + given.shifts[:count].to(tokens)
         tokens = torch.cat([shifted, tokens[count:]])
-    parts = [tokens[: row.slot], injection.vectors.to(tokens), tokens[row.slot :]]
+    parts = [tokens[: row.slot], given.vectors.to(tokens), tokens[row.slot :]]
     return torch.cat(parts)[None] * getattr(encoder, "embed_scale", 1.0)
 
 
 def plain_logits(
-    model: Any, kind: str, row: Encoded, injection: InputTokens | None, target: Sequence[int]
+    model: Any, kind: str, row: Encoded, injection: Injection | None, target: Sequence[int]
 ) -> Tensor:
     """[len(target), V] the logits of each of the target's tokens."""
     width = model.get_input_embeddings().weight.shape[1]
     injection = injection or InputTokens(torch.zeros(0, width))
-    in_front = injection.vectors[:0] if injection.decoder is None else injection.decoder
+    decoder = by_tower(injection).get("decoder", InputTokens(torch.zeros(0, width)))
+    assert isinstance(decoder, InputTokens)
     embed = model.get_decoder().get_input_embeddings()
     given = embed(torch.tensor([[*OPENINGS[kind], *target[:-1]]]))
     logits: Tensor = model(
         inputs_embeds=encoder_embeds(model, row, injection),
-        decoder_inputs_embeds=torch.cat([in_front[None].to(given), given], 1),
+        decoder_inputs_embeds=torch.cat([decoder.vectors[None].to(given), given], 1),
     ).logits[0]
     return logits[-len(target) :]

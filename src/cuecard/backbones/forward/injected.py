@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cuecard.errors import BackboneError
-from cuecard.types import Injection, InputTokens, LayerTokens, PrefixKV
+from cuecard.types import LayerTokens, Piece, PrefixKV
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class Widths:
 
 
 def injected(
-    injection: Injection | None, widths: Widths, device: torch.device, dtype: torch.dtype, name: str
+    piece: Piece | None, widths: Widths, device: torch.device, dtype: torch.dtype, name: str
 ) -> Injected:
-    """The injection's tensors.
+    """The tensors of what goes into the text tower.
 
     Args:
         name: of the backbone, for messages.
@@ -71,26 +71,18 @@ def injected(
             )
         return tensor.to(device, dtype)
 
-    if injection is None:
+    if piece is None:
         return Injected(torch.zeros(0, hidden, device=device, dtype=dtype))
-    if isinstance(injection, PrefixKV):
+    if isinstance(piece, PrefixKV):
         sizes = widths.layers, 2, widths.key_heads, None, widths.key_size
         return Injected(
             torch.zeros(0, hidden, device=device, dtype=dtype),
-            prefix=put(injection.keys_values, "keys and values", sizes),
+            prefix=put(piece.keys_values, "keys and values", sizes),
         )
-    if isinstance(injection, LayerTokens):
-        layers = put(injection.vectors, "vectors", (widths.layers, None, hidden))
+    if isinstance(piece, LayerTokens):
+        layers = put(piece.vectors, "vectors", (widths.layers, None, hidden))
         return Injected(layers[0], layers=layers)
-    assert isinstance(injection, InputTokens)
-    if injection.decoder is not None:
-        raise BackboneError(
-            "this backbone has no decoder's input to put a prompt in front of",
-            where=name,
-            got=f"{len(injection.decoder)} decoder vectors",
-            expected="an encoder-decoder, or a prompt of the input alone",
-        )
-    vectors = put(injection.vectors, "vectors", (None, hidden))
-    if injection.shifts is None:
+    vectors = put(piece.vectors, "vectors", (None, hidden))
+    if piece.shifts is None:
         return Injected(vectors)
-    return Injected(vectors, put(injection.shifts, "shifts", (None, hidden)))
+    return Injected(vectors, put(piece.shifts, "shifts", (None, hidden)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from cuecard.errors import BackboneError
-from cuecard.types import Injection, InputTokens
+from cuecard.types import InputTokens, Piece, Tower
 
 
 class Parts(NamedTuple):
@@ -23,9 +24,13 @@ class Parts(NamedTuple):
 
 
 def parts_of(
-    injection: Injection | None, hidden: int, device: torch.device, dtype: torch.dtype, name: str
+    pieces: Mapping[Tower, Piece],
+    hidden: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    name: str,
 ) -> Parts:
-    """The injection's tensors.
+    """The tensors of an injection by tower.
 
     Args:
         hidden: H.
@@ -35,15 +40,17 @@ def parts_of(
         BackboneError: an injection of another kind or of other sizes than the model's.
     """
     none = torch.zeros(0, hidden, device=device, dtype=dtype)
-    given = injection or InputTokens(none)
-    if not isinstance(given, InputTokens):
-        raise BackboneError(
-            "an encoder-decoder takes no such prompt",
-            where=name,
-            got=type(given).__name__,
-            expected="vectors among the embeddings, of the encoder or the decoder",
-        )
-    tensors = given.vectors, given.shifts, given.decoder
+    given: dict[Tower, InputTokens] = {"text": InputTokens(none), "decoder": InputTokens(none)}
+    for tower, piece in pieces.items():
+        if not isinstance(piece, InputTokens) or (tower == "decoder" and piece.shifts is not None):
+            raise BackboneError(
+                "an encoder-decoder takes no such prompt",
+                where=name,
+                got=f"{type(piece).__name__} for the {tower} tower",
+                expected="vectors among the embeddings, of the encoder or the decoder",
+            )
+        given[tower] = piece
+    tensors = given["text"].vectors, given["text"].shifts, given["decoder"].vectors
     found = Parts(*(none if tensor is None else tensor.to(none) for tensor in tensors))
     for what, part in zip(("vectors", "shifts", "decoder vectors"), found, strict=True):
         if part.ndim != 2 or part.shape[1] != hidden:

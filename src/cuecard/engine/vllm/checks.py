@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cuecard.engine.vllm.backbone_info import Identity
 from cuecard.errors import BackboneError, ConfigError
-from cuecard.types import Injection, InputTokens, LayerTokens, PrefixKV
+from cuecard.types import Injection, InputTokens, LayerTokens, PrefixKV, Towers
 
 
 def check_known(known: Identity) -> None:
@@ -109,12 +109,12 @@ def check_length(length: int, most: int, known: Identity) -> None:
 
 
 def _why_not(injection: Injection) -> str | None:
+    if isinstance(injection, Towers):
+        return f"a prompt for the towers: {', '.join(injection.pieces)}"
     if isinstance(injection, PrefixKV):
         return "keys and values of every layer"
     if isinstance(injection, LayerTokens):
         return "vectors at every layer's input"
     if injection.shifts is not None:
         return "shifts of the tokens' embeddings"
-    if injection.decoder is not None:
-        return "vectors in front of a decoder's input"
     return None
