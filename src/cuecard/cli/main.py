@@ -152,11 +152,11 @@ def app_for(word: str | None) -> typer.Typer:
 
 
 def function_of(module: str) -> Callable[..., None]:
-    """The function of a command's module, which has its name."""
-    found: Callable[..., None] = getattr(
-        import_module(f"cuecard.cli.commands.{module}"), module.rpartition(".")[2]
-    )
-    return found
+    """The function of a command's module, which has its name, with all its options."""
+    from cuecard.cli.fields import expanded
+
+    found = getattr(import_module(f"cuecard.cli.commands.{module}"), module.rpartition(".")[2])
+    return expanded(found)
 
 
 def _show_version(wanted: bool) -> None:
@@ -184,6 +184,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and exit: 0 done, 2 a user's mistake, 130 stopped by Ctrl-C, 1 a bug."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Looking for plugins of pydantic takes as long as building all of our settings.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     with boundary(words):
         app = app_for(_command_of(words))
         try:

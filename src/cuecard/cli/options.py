@@ -81,6 +81,7 @@ BatchRows = Annotated[int, typer.Option("--batch-rows", min=1, help="Rows per fo
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what is there.", show_default=False)
 ]
+RESUME = typer.Option("--resume", metavar="FOLDER", help="Resume the run in this folder.")
 
 
 def pairs(texts: Iterable[str], option: str) -> dict[str, str]:

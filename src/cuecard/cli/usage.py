@@ -22,6 +22,8 @@ WIDTH = {"max_content_width": 100}
 # typer keeps its other errors of usage, all derived from this one, to itself.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
+_TYPE = re.compile(r"<(.*)>$")  # as typer writes it
+_PLACEHOLDERS = {"int": "INTEGER", "float": "NUMBER", "str": "TEXT", "path": "PATH"}
 _CHOICES = re.compile(r" is not one of (.*)\.$")
 _OPTION = re.compile(r"--?[A-Za-z][A-Za-z-]*(=.*)?")
 
@@ -68,9 +70,12 @@ def write_parameters(command: Any, ctx: Any, formatter: Any) -> None:
     sections: dict[str, list[tuple[str, str]]] = {}
     for parameter in command.get_params(ctx):
         record = parameter.get_help_record(ctx)
-        if record is not None:
-            usual = "Arguments" if isinstance(parameter, TyperArgument) else "Options"
-            sections.setdefault(parameter.rich_help_panel or usual, []).append(record)
+        if record is None:
+            continue
+        argument = isinstance(parameter, TyperArgument)
+        name = _name(parameter) if argument else _TYPE.sub(_placeholder, record[0])
+        usual = "Arguments" if argument else "Options"
+        sections.setdefault(parameter.rich_help_panel or usual, []).append((name, record[1]))
     # Those of the command alone come last, as --help does.
     sections |= {"Options": sections.pop("Options")}
     for title, rows in sections.items():
@@ -126,6 +131,11 @@ def _bad_value(error: Any, parameter: Any) -> ConfigError:
     return ConfigError(
         "not a valid value", where=_name(parameter), got=given, expected=wanted, hint=hint
     )
+
+
+def _placeholder(found: re.Match[str]) -> str:
+    said = found[1]
+    return _PLACEHOLDERS.get(said.removeprefix("list[").rstrip("]"), f"[{said}]")
 
 
 def _name(parameter: Any) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, model_validator
 
 from cuecard.methods.settings import TensorField
-from cuecard.methods.start import MAX_LENGTH, StartSettings
+from cuecard.methods.start import LENGTH, MAX_LENGTH, StartSettings
 from cuecard.types import InitContext, InjectionKind, Tower
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class PromptTuning(StartSettings):
     """Settings of prompt tuning: a length, an init, a slot; see `StartSettings`.
 
     Attributes:
-        length: vectors in the input; 0 only with decoder vectors.
+        length: 0 only with decoder vectors.
         decoder_length: vectors in front of an encoder-decoder's decoder input. They start as the
             others do, with an init of their own draw, among the decoder's own embeddings.
         decoder_prompt: the rows that they start from with the init "prompt"; sampled from the
@@ -39,7 +39,7 @@ class PromptTuning(StartSettings):
     name: ClassVar[str] = "prompt-tuning"
     about: ClassVar[str] = "vectors among the input embeddings"
 
-    length: int | None = Field(default=None, ge=0, le=MAX_LENGTH)
+    length: int | None = Field(default=None, ge=0, le=MAX_LENGTH, description=LENGTH)
     decoder_length: int = Field(default=0, ge=0, le=MAX_LENGTH)
     decoder_prompt: TensorField | None = Field(default=None, exclude=True, repr=False)
 

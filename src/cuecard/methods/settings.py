@@ -39,8 +39,6 @@ class MethodSettings(BaseModel):
         about: what is trained, in a few words.
         injects: the kinds of injections that it puts into the text tower.
         prompt: a trained prompt's tensor to start from.
-        slot: "prefix" (before the input), "suffix" (between the input and the answer), or "infix"
-            (at the template's `{prompt}`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +48,11 @@ class MethodSettings(BaseModel):
     injects: ClassVar[tuple[InjectionKind, ...]] = ("input-tokens",)
 
     prompt: TensorField | None = Field(default=None, exclude=True, repr=False)
-    slot: Slot = "prefix"
+    slot: Slot = Field(
+        default="prefix",
+        description="Where the prompt stands: before the input, between it and the answer, or "
+        "(infix) at {prompt} in the template.",
+    )
 
     @property
     def requires(self) -> Mapping[Tower, tuple[InjectionKind, ...]]:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 Init = Literal["random", "vocabulary", "text", "labels", "prompt"]
 
 MAX_LENGTH = 1000
+LENGTH = (
+    "Prompt vectors, 1 to 1,000. By default as many as the init text has tokens, but of a sentence "
+    "made from the task, which names all labels, 50 at most; without a text 20."
+)
 _LENGTH = 20  # of inits that have no length of their own
 # The most vectors of a start from the task's own sentence, which grows with the labels.
 _TASK_LENGTH = 50
@@ -36,19 +40,21 @@ class StartSettings(MethodSettings):
     """Settings of a method whose vectors start somewhere among the embeddings.
 
     Attributes:
-        length: how many vectors, 1 to 1,000; None takes the init text's own length, but of a
-            sentence made from the task, which names all labels, 50 at most; without a text 20.
-        init: where they start. "random": normal with the embedding table's RMS. "vocabulary":
-            sampled without replacement from common tokens. "text": the embeddings of `text`,
-            repeated or cut to the length. "labels": the mean of each label's tokens, the rest
-            from the vocabulary. "prompt": a trained prompt's vectors, given as `prompt`.
-        text: the text of the "text" init; by default a sentence made from the task.
         prompt: the [P, H] rows of the "prompt" init.
     """
 
-    length: int | None = Field(default=None, ge=1, le=MAX_LENGTH)
-    init: Init = "text"
-    text: str | None = None
+    length: int | None = Field(default=None, ge=1, le=MAX_LENGTH, description=LENGTH)
+    init: Init = Field(
+        default="text",
+        description="Where the vectors start. random: normal with the embedding table's RMS. "
+        "vocabulary: sampled without replacement from common tokens. text: the embeddings of "
+        "`text`, repeated or cut to the length. labels: the mean of each label's tokens, the rest "
+        "from the vocabulary. prompt: a trained prompt's vectors, given as `prompt`.",
+    )
+    text: str | None = Field(
+        default=None,
+        description="The text of the init text; by default a sentence made from the task.",
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> StartSettings:

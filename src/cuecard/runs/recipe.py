@@ -16,11 +16,9 @@ from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError
 from cuecard.methods import MethodSettings, PromptTuning, method_settings
 from cuecard.methods.settings import UNREAD
-from cuecard.names import data_source, load_backbone
 from cuecard.progress_bar import watched
 from cuecard.runs.folder import RUN, RunFolder
 from cuecard.settings import parse_settings
-from cuecard.tasks import Task
 from cuecard.tasks.kinds import KindName
 from cuecard.training.config import TrainConfig
 from cuecard.training.storage.log import Observer
@@ -31,6 +29,7 @@ from cuecard.yaml_files import DuplicateKeyError, load_yaml
 if TYPE_CHECKING:
     from cuecard.comparison.prove import Proof
     from cuecard.evaluation.manual import ManualPrompt
+    from cuecard.tasks import Task
     from cuecard.training.train import Run
 
 FILE = RUN.file
@@ -41,24 +40,43 @@ class _Section(BaseModel):
 
 
 class DataRecipe(_Section):
-    """Where the records are; see `Task.from_file`.
+    """Where the records are; see `Task.from_file`."""
 
-    `label_field` is the kind's usual column by default. `split_seed` is not `training.seed`: runs
-    with different seeds are tested on the same rows. `group_field` is chosen from the template's
-    fields by default; "none" splits row by row.
-    """
-
-    path: str
-    text_field: str | None = None
-    label_field: str | None = None
-    validation: str | None = None
-    test: str | None = None
-    split_field: str | None = None
-    split: tuple[float, float, float] = (0.8, 0.1, 0.1)
-    split_seed: int = Field(default=0, ge=0)
-    group_field: str | None = None
-    limit: int | None = Field(default=None, ge=1)
-    allow_empty: tuple[str, ...] = ()
+    path: str = Field(
+        description="CSV, TSV, JSONL or Parquet file, a saved datasets folder, a catalogue "
+        "dataset, or a hub dataset's name."
+    )
+    text_field: str | None = Field(
+        default=None, description="Column of {text}; by default the column text."
+    )
+    label_field: str | None = Field(
+        default=None,
+        description="Column of the target: by default label, tags or answers, as the kind needs; "
+        "for multi-label also several columns of 0 and 1, separated by commas.",
+    )
+    validation: str | None = Field(default=None, description="A file with the validation rows.")
+    test: str | None = Field(default=None, description="A file with the test rows.")
+    split_field: str | None = Field(default=None, description="Column that names each row's split.")
+    split: tuple[float, float, float] = Field(
+        default=(0.8, 0.1, 0.1), description="Shares of training, validation and test rows."
+    )
+    split_seed: int = Field(
+        default=0,
+        ge=0,
+        description="Seed of the split into training, validation and test rows. It is not "
+        "training.seed: runs with different seeds are tested on the same rows.",
+    )
+    group_field: str | None = Field(
+        default=None,
+        description="Column whose equal values stay in one split, such as a document or a person; "
+        "none splits row by row. By default the fields of the template whose texts repeat.",
+    )
+    limit: int | None = Field(
+        default=None, ge=1, description="Use at most this many training rows."
+    )
+    allow_empty: tuple[str, ...] = Field(
+        default=(), description="A field of the template that rows may leave empty."
+    )
 
     @field_validator("split_seed", mode="before")
     @classmethod
@@ -75,49 +93,77 @@ class DataRecipe(_Section):
 class TaskRecipe(_Section):
     """What is asked; see `TaskSpec`."""
 
-    kind: KindName = "classification"
-    head: Literal["none", "trained"] = "none"
-    template: str | None = None
-    labels: tuple[str, ...] | None = None
-    words: dict[str, str] = Field(default_factory=dict)
-    chat: bool = False
-    system: str | None = None
-    max_length: int = Field(default=512, gt=0)
-    normalize: Literal["none", "length"] = "none"
-    max_new_tokens: int = Field(default=64, gt=0)
-    separator: str = ","
-    options_field: str = "options"
-    subword: Literal["first", "last"] = "first"
+    kind: KindName = Field(default="classification", description="What kind of answer is learnt.")
+    head: Literal["none", "trained"] = Field(
+        default="none",
+        description="Tell a classification's labels apart by their words, or by a trained head.",
+    )
+    template: str | None = Field(
+        default=None,
+        description=r"The input as the model reads it, such as 'Review: {text}\nSentiment:'.",
+    )
+    labels: tuple[str, ...] | None = Field(
+        default=None, description="The labels, separated by commas; by default those of the data."
+    )
+    words: dict[str, str] = Field(
+        default_factory=dict, description="The word that the model says for a label."
+    )
+    chat: bool = Field(default=False, description="Put the template into the chat format.")
+    system: str | None = Field(default=None, description="The chat's system message.")
+    max_length: int = Field(default=512, gt=0, description="The most input tokens.")
+    normalize: Literal["none", "length"] = Field(
+        default="none", description="Score a label by the sum or by the mean over its tokens."
+    )
+    max_new_tokens: int = Field(default=64, gt=0, description="The most tokens of an answer.")
+    separator: str = Field(default=",", description="What separates the labels in a cell.")
+    options_field: str = Field(
+        default="options",
+        description="Column of the options of multiple choice, or one for each, separated by "
+        "commas.",
+    )
+    subword: Literal["first", "last"] = Field(
+        default="first", description="Which token of a word tells its tag."
+    )
 
 
 class Recipe(_Section):
-    """Everything a run depends on.
-
-    Attributes:
-        backbone: a catalogue name, a local folder or a hub id.
-        quantize: the form its linear layers' weights are held in; see `load_backbone`.
-        adapter: a LoRA adapter's folder, merged into the backbone; None for none.
-        method: the method's `name` and its settings, see `cuecard methods`; a `prompt` to start
-            from is a prompt's folder here, or a multitask run's.
-        compare: whether to compare with hand-written prompts on the test rows, or an encoder with
-            itself without the prompt.
-        demonstrations: how many solved rows the in-context prompts show: several numbers suited to
-            the task where it is not said, none of them for `[]`.
-        out: the run's folder; runs/ and the data's name by default.
-    """
+    """Everything a run depends on."""
 
     data: DataRecipe
     task: TaskRecipe = TaskRecipe()
-    backbone: str = "smollm2-135m-instruct"
-    dtype: Precision = "auto"
-    quantize: Quantize = "none"
-    adapter: str | None = None
-    device: str = "auto"
-    method: dict[str, Any] = Field(default_factory=dict, validate_default=True)
+    backbone: str = Field(
+        default="smollm2-135m-instruct",
+        description="The frozen model: a catalogue name, a local folder or a hub id.",
+    )
+    dtype: Precision = Field(default="auto", description="Floating-point type to compute in.")
+    quantize: Quantize = Field(
+        default="none", description="How the weights of the backbone's linear layers are held."
+    )
+    adapter: str | None = Field(
+        default=None,
+        description="A LoRA adapter's folder in PEFT's format, merged into the backbone.",
+    )
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
+    method: dict[str, Any] = Field(
+        default_factory=dict,
+        validate_default=True,
+        description="The method's name and its settings, see `cuecard methods`. A prompt to start "
+        "from is a prompt's folder here, or a multitask run's.",
+    )
     training: TrainConfig = TrainConfig()
-    compare: bool = True
-    demonstrations: tuple[Annotated[int, Field(ge=1)], ...] | None = None
-    out: str | None = None
+    compare: bool = Field(
+        default=True,
+        description="Compare with hand-written prompts on the test rows. An encoder is compared "
+        "with itself without the prompt.",
+    )
+    demonstrations: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        default=None,
+        description="How many solved rows the in-context prompts show. By default several numbers "
+        "that suit the task; none of them for `[]`.",
+    )
+    out: str | None = Field(
+        default=None, description="The run's folder; by default runs/ and the data's name."
+    )
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -177,6 +223,10 @@ class Recipe(_Section):
             DataError: the data cannot be used.
             ConfigError: settings that contradict each other.
         """
+        # What reads data and finds backbones, only now: help needs the settings alone.
+        from cuecard.names import data_source  # noqa: PLC0415
+        from cuecard.tasks import Task  # noqa: PLC0415
+
         data, task = self.data, self.task
         return Task.from_file(
             data_source(data.path, progress),
@@ -212,6 +262,8 @@ class Recipe(_Section):
             BackboneError: it cannot be had, or not like this.
             CatalogueError: a catalogue backbone that cannot be fetched.
         """
+        from cuecard.names import load_backbone  # noqa: PLC0415
+
         return load_backbone(
             self.backbone,
             dtype=self.dtype,

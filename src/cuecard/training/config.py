@@ -18,66 +18,103 @@ Inputs = Literal["auto", "memory", "disk", "recompute"]
 
 
 class TrainConfig(BaseModel):
-    """Settings of a run. The defaults suit a small model and a few thousand rows.
-
-    Attributes:
-        steps: optimiser steps at most.
-        batch_rows: rows per forward pass; small ones learn more from the same rows (LOG.md).
-        batch_tokens: also limit a batch's rows times its longest row; None for no limit.
-        accumulation: forward passes per optimiser step.
-        optimizer: "adamw", or "adafactor" as in Lester et al. (2021): no parameter scaling, no
-            relative step.
-        lr: the learning rate; None takes the optimiser's own (adafactor: the paper's 0.3; adamw:
-            a share of the embedding table's RMS); "auto" tries a few on the validation rows.
-        weight_decay: None takes 0 for adamw and the paper's 1e-5 for adafactor.
-        schedule: what the learning rate does after the warm-up.
-        warmup: steps of linear warm-up.
-        clip: the largest gradient norm; 0 switches clipping off.
-        loss: "tokens" is the cross-entropy of the target's tokens over the vocabulary, as in the
-            paper; "labels" is the cross-entropy among the labels' scores, of more than 16 labels
-            of several tokens among the row's own and 15 drawn ones (sampled softmax, see
-            `label_sample`); "head" is a head's own (`TaskKind.head_loss`), for tasks with one;
-            "auto" takes "labels" where every label is one token, and "tokens" for other words.
-        head_lr: the peak learning rate of a task's head, which starts from zeros.
-        select: what chooses the best step on the validation rows. The loss sees how sure every
-            answer is, so that a few hundred rows tell steps apart which their accuracy cannot.
-        calibrate: whether a classification's prompt is kept with a number per label, fitted on the
-            validation rows at its best step, that is taken off the label's score in every use.
-        eval_every: steps between validations; None spreads ten over the run, or fewer where they
-            would be more than half of the work of the steps (see `plan_looks`).
-        patience: validations without a better score before the run stops; 0 never stops.
-        checkpoint_every: steps between checkpoints.
-        inputs: where the keys and values of the inputs are kept if the prompt stands behind them
-            (slot "suffix"), so that they are computed once and not in every epoch; "auto" takes
-            memory, then the run's folder, as far as there is room, else computes them every time.
-        activations: what the backward pass needs is kept, or every layer keeps its input alone and
-            runs again (activation checkpointing): a third more time for a fraction of the memory,
-            and the same bits. "auto" recomputes where keeping takes over half of what is free.
-        seed: of the init and of the order of the rows.
-    """
+    """Settings of a run. The defaults suit a small model and a few thousand rows."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(default=300, ge=1)
-    batch_rows: int = Field(default=8, ge=1)
-    batch_tokens: int | None = Field(default=None, ge=1)
-    accumulation: int = Field(default=1, ge=1)
-    optimizer: Optimizer = "adamw"
-    lr: float | Literal["auto"] | None = None
-    head_lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
-    weight_decay: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    schedule: Schedule = "cosine"
-    warmup: int = Field(default=10, ge=0)
-    clip: float = Field(default=1.0, ge=0, allow_inf_nan=False)
-    loss: LossKind = "auto"
-    select: Select = "loss"
-    calibrate: bool = True
-    eval_every: int | None = Field(default=None, ge=1)
-    patience: int = Field(default=0, ge=0)
-    checkpoint_every: int = Field(default=20, ge=1)
-    inputs: Inputs = "auto"
-    activations: Activations = "auto"
-    seed: int = Field(default=0, ge=0)
+    steps: int = Field(default=300, ge=1, description="Optimiser steps at most.")
+    batch_rows: int = Field(
+        default=8,
+        ge=1,
+        description="Rows per forward pass. Small batches learn more from the same rows (LOG.md).",
+    )
+    batch_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Also limit a batch's rows times its longest row, in tokens.",
+    )
+    accumulation: int = Field(
+        default=1, ge=1, description="Forward passes per optimiser step (gradient accumulation)."
+    )
+    optimizer: Optimizer = Field(
+        default="adamw",
+        description="The optimiser. adafactor is as in Lester et al. (2021): no parameter scaling, "
+        "no relative step.",
+    )
+    lr: float | Literal["auto"] | None = Field(
+        default=None,
+        description="Peak learning rate; auto tries a few on the validation rows. By default the "
+        "optimiser's own: for adafactor the paper's 0.3, for adamw a share of the embedding "
+        "table's RMS.",
+    )
+    head_lr: float = Field(
+        default=1e-3,
+        gt=0,
+        allow_inf_nan=False,
+        description="Peak learning rate of a task's head. The head starts from zeros.",
+    )
+    weight_decay: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Weight decay; by default 0 for adamw and the paper's 1e-5 for adafactor.",
+    )
+    schedule: Schedule = Field(
+        default="cosine", description="What the learning rate does after the warm-up."
+    )
+    warmup: int = Field(default=10, ge=0, description="Steps of linear warm-up.")
+    clip: float = Field(
+        default=1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="The largest gradient norm; 0 switches clipping off.",
+    )
+    loss: LossKind = Field(
+        default="auto",
+        description="What is minimised. tokens is the cross-entropy of the target's tokens over "
+        "the vocabulary, as in the paper; labels is the cross-entropy among the labels' scores, of "
+        "more than 16 labels of several tokens among the row's own and 15 drawn ones (sampled "
+        "softmax, see `label_sample`); head is a trained head's own, for tasks with one; auto "
+        "takes labels where every label is one token, and tokens for other words.",
+    )
+    select: Select = Field(
+        default="loss",
+        description="What chooses the best step on the validation rows. The loss sees how sure "
+        "every answer is, so that a few hundred rows tell steps apart which their accuracy cannot.",
+    )
+    calibrate: bool = Field(
+        default=True,
+        description="Fit a number per label on the validation rows that is taken off its score. "
+        "A classification's prompt keeps the numbers of its best step, and every use of it takes "
+        "them off.",
+    )
+    eval_every: int | None = Field(
+        default=None,
+        ge=1,
+        description="Steps between validations. By default ten are spread over the run, or fewer "
+        "where they would be more than half of the work of the steps.",
+    )
+    patience: int = Field(
+        default=0,
+        ge=0,
+        description="Early-stopping patience, in validations; 0 never stops early.",
+    )
+    checkpoint_every: int = Field(default=20, ge=1, description="Steps between checkpoints.")
+    inputs: Inputs = Field(
+        default="auto",
+        description="Where the keys and values of the inputs are cached for a prompt in the slot "
+        "suffix. They are then computed once and not in every epoch; auto takes memory, then the "
+        "run's folder, as far as there is room, else computes them every time.",
+    )
+    activations: Activations = Field(
+        default="auto",
+        description="Keep what the backward pass needs, or recompute it (activation "
+        "checkpointing). To recompute costs a third more time for a fraction of the memory and "
+        "gives the same bits; auto recomputes where keeping takes over half of what is free.",
+    )
+    seed: int = Field(
+        default=0, ge=0, description="Seed of the prompt's init and of the order of the rows."
+    )
 
     @field_validator("lr")
     @classmethod

@@ -35,23 +35,29 @@ def _named(value: Any) -> Any:
 
 
 class LoraSettings(BaseModel):
-    """What is trained.
-
-    Attributes:
-        rank: R of every update.
-        alpha: the updates are scaled by alpha / R, or by alpha / sqrt(R) with `rslora`.
-        targets: names or last parts of names of linear layers; "all-linear" for all but the head.
-        rslora: rank-stabilised scaling (Kalajdzievski, 2023, arXiv:2312.03732).
-    """
+    """What is trained."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    rank: int = Field(default=8, ge=1, le=MAX_RANK)
-    alpha: float = Field(default=16.0, gt=0, allow_inf_nan=False)
+    rank: int = Field(default=8, ge=1, le=MAX_RANK, description="Rank of every update.")
+    alpha: float = Field(
+        default=16.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Updates are scaled by alpha over the rank.",
+    )
     targets: Annotated[
         Literal["all-linear"] | tuple[str, ...], BeforeValidator(_named), Field(min_length=1)
-    ] = "all-linear"
-    rslora: bool = False
+    ] = Field(
+        default="all-linear",
+        description="Names or last parts of names of linear layers, separated by commas, such as "
+        "q_proj,v_proj. all-linear is all but the head.",
+    )
+    rslora: bool = Field(
+        default=False,
+        description="Scale by alpha over the square root of the rank (rsLoRA). Rank-stabilised "
+        "scaling: Kalajdzievski, 2023, arXiv:2312.03732.",
+    )
 
     @property
     def scale(self) -> float:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _WIDE = 132  # where nobody said how wide the output is
 
@@ -24,6 +26,8 @@ def console() -> Console:
 
 def plain_console(**options: Any) -> Console:
     """A console to which text is text: no markup, no emoji codes, no colours of its own."""
+    from rich.console import Console
+
     return Console(markup=False, emoji=False, highlight=False, **options)
 
 

@@ -24,30 +24,39 @@ _TRIALS = 20
 
 
 class SweepConfig(BaseModel):
-    """What to try, and how.
-
-    Attributes:
-        grid: key -> values, such as {"lr": [0.003, 0.01], "method.init": ["text", "random"]}.
-        ranges: key -> "low..high" or "low..high:log", whole numbers for whole numbers; for "tpe".
-        search: "grid" tries every combination of `grid`; "tpe" has Optuna's tree-structured Parzen
-            estimator (Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011)
-            propose trials, from `ranges` and from `grid` as choices.
-        trials: how many for "tpe", per task; 20 by default.
-        prune: end trials early that are worse than the median of the finished ones at the same step
-            (Optuna's median pruner); by default with "tpe" alone.
-        together: how many are trained in one pass; by default what fits in memory, 8 at most.
-        seed: of the proposals.
-    """
+    """What to try, and how."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
-    ranges: dict[str, str] = Field(default_factory=dict)
-    search: Literal["grid", "tpe"] = "grid"
-    trials: int | None = Field(default=None, ge=1)
-    prune: bool | None = None
-    together: int | None = Field(default=None, ge=1)
-    seed: int = Field(default=0, ge=0)
+    grid: dict[str, tuple[Any, ...]] = Field(
+        default_factory=dict,
+        description="Values to try, such as lr=0.003,0.01 or method.init=text,random.",
+    )
+    ranges: dict[str, str] = Field(
+        default_factory=dict,
+        description="Numbers for tpe to try, from low to high: lr=0.001..0.1:log, evenly over "
+        "their logarithms, or method.length=5..50.",
+    )
+    search: Literal["grid", "tpe"] = Field(
+        default="grid",
+        description="Try every combination, or let tpe propose trials. tpe is Optuna's "
+        'tree-structured Parzen estimator (Bergstra et al., "Algorithms for Hyper-Parameter '
+        'Optimization", NeurIPS 2011), which takes `ranges`, and `grid` as choices.',
+    )
+    trials: int | None = Field(
+        default=None, ge=1, description="Trials of tpe, per task; by default 20."
+    )
+    prune: bool | None = Field(
+        default=None,
+        description="End trials early that are below the median of the finished ones at the same "
+        "step; by default with tpe alone. It is Optuna's median pruner.",
+    )
+    together: int | None = Field(
+        default=None,
+        ge=1,
+        description="Trials in one pass; by default what fits in memory, 8 at most.",
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of tpe's proposals.")
 
     @property
     def prunes(self) -> bool:

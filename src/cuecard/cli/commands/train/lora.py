@@ -7,40 +7,35 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cuecard.cli.options import listed
-from cuecard.cli.recipe_flags import Given, takes_recipe
+from cuecard.cli.fields import Asked, Fields, Flag
+from cuecard.cli.options import RESUME, Overwrite
+from cuecard.cli.recipe_flags import RECIPE, Given, refuse
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import say, say_line
 from cuecard.cli.views.usage_line import predict_command
-from cuecard.errors import ConfigError
+from cuecard.training.lora import LoraSettings
 
 if TYPE_CHECKING:
     from cuecard.training import LoraRun
 
 
-@takes_recipe
+LORA = Fields(
+    LoraSettings,
+    {"rank": Flag(), "alpha": Flag(), "targets": Flag(metavar="NAMES"), "rslora": Flag()},
+    titles=dict.fromkeys(LoraSettings.model_fields, "LoRA"),
+)
+
+
 def lora(
-    given: Given,
-    rank: Annotated[int | None, typer.Option(help="Of every update.  [8]")] = None,
-    alpha: Annotated[float | None, typer.Option(help="Updates scale by alpha/rank.  [16]")] = None,
-    targets: Annotated[
-        str | None,
-        typer.Option(help="Layers' names, separated by commas, such as q_proj.  [all-linear]"),
-    ] = None,
-    rslora: Annotated[
-        bool, typer.Option("--rslora", help="Scale by alpha over the root of the rank.")
-    ] = False,
+    given: Annotated[Given, RECIPE],
+    own: Annotated[Asked[LoraSettings], LORA],
     prompt: Annotated[
         Path | None,
         typer.Option(metavar="PROMPT", help="A run's or prompt's folder, to stand in front."),
     ] = None,
-    resume_folder: Annotated[
-        Path | None, typer.Option("--resume", help="Go on with the run in this folder.")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start again in a folder that holds another run.")
-    ] = False,
+    resume_folder: Annotated[Path | None, RESUME] = None,
+    overwrite: Overwrite = False,
     registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
@@ -59,37 +54,21 @@ def lora(
     from cuecard.cli.views.progress import TrainView, fetch_progress
     from cuecard.runs.lora_recipe import LoraRecipe, resume_lora, run_lora
     from cuecard.saved_prompts import find_prompt
-    from cuecard.settings import parse_settings
-    from cuecard.training import LoraSettings
 
-    own = {"rank": rank, "alpha": alpha, "targets": targets and _targets(targets)}
-    values: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
-    if rslora:
-        values["rslora"] = True
     if resume_folder is not None:
-        given.refuse("a LoRA run")
-        if values or prompt is not None:
-            raise ConfigError(
-                "a LoRA run goes on with its own settings",
-                where="--resume",
-                got=", ".join(values) or "--prompt",
-                expected="--resume alone",
-            )
+        mine = {**own.flags, **({} if prompt is None else {"prompt": "--prompt"})}
+        refuse(given, mine, "a LoRA run")
         with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
             outcome = resume_lora(resume_folder, observer=view, progress=progress)
     else:
         plan = LoraRecipe(
             recipe=given.recipe("cuecard lora"),
-            lora=parse_settings(LoraSettings, values, "the command line"),
+            lora=own.settings(),
             prompt=None if prompt is None else str(find_prompt(prompt, registry).folder),
         )
         with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
             outcome = run_lora(plan, observer=view, progress=progress, overwrite=overwrite)
     print_json(_summary(outcome.run)) if as_json else _print(outcome.run)
-
-
-def _targets(text: str) -> str | tuple[str, ...]:
-    return text if text == "all-linear" else listed(text)
 
 
 def _summary(run: LoraRun) -> dict[str, Any]:

@@ -7,22 +7,18 @@ from typing import Annotated
 
 import typer
 
-from cuecard.cli.recipe_flags import Given, takes_recipe
+from cuecard.cli.options import RESUME, Overwrite
+from cuecard.cli.recipe_flags import RECIPE, Given, refuse
 from cuecard.cli.views.console import Json, console, print_json
 
 
-@takes_recipe
 def train(
-    given: Given,
-    resume_folder: Annotated[
-        Path | None, typer.Option("--resume", help="Go on with the run in this folder.")
-    ] = None,
+    given: Annotated[Given, RECIPE],
+    resume_folder: Annotated[Path | None, RESUME] = None,
     dry: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done, and train nothing.")
     ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start again in a folder that holds another run.")
-    ] = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     r"""Train a prompt, select it on validation rows, and prove it on test rows it never saw.
@@ -35,7 +31,7 @@ def train(
     from cuecard.runs.recipe import resume, run_recipe
 
     if resume_folder is not None:
-        given.refuse("a run")
+        refuse(given, {}, "a run")
         with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
             outcome = resume(resume_folder, observer=view, progress=progress)
     else:
