@@ -48,6 +48,7 @@ class Flag:
         help: instead of the first sentence of the setting's description.
         repeat: whether a list is given a part at a time instead of separated by commas.
         names: what its value is completed with.
+        listed: whether its help lists these names.
         envvar: the environment variable that is read where it is not given.
         read: makes the setting's value of the text.
         optional: whether what the settings require may come from elsewhere.
@@ -58,6 +59,7 @@ class Flag:
     help: str = ""
     repeat: bool = False
     names: Callable[[], Iterable[str]] | None = None
+    listed: bool = False
     envvar: str | None = None
     read: Callable[[Any], Any] | None = None
     optional: bool = False
@@ -320,7 +322,9 @@ class _Option:
     def _help(self) -> str:
         field = self._field
         text = self._flag.help or first_sentence((field and field.description) or "")
-        if len("|".join(self._choices)) > _WIDEST:
+        if self._flag.names is not None and self._flag.listed:
+            text += f" One of {', '.join(self._flag.names())}."
+        elif len("|".join(self._choices)) > _WIDEST:
             text += f" One of {', '.join(self._choices)}."
         if self._flag.repeat or dict in self._plain:
             text += " May be repeated."

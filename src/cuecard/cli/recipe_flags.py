@@ -18,6 +18,7 @@ from cuecard.cli.options import pairs, unescaped
 from cuecard.errors import ConfigError
 from cuecard.methods import METHODS, PromptTuning
 from cuecard.runs.recipe import Recipe, read_recipe
+from cuecard.tasks.kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ RECIPE = _RecipeFields(
         "data.split_seed": Flag(),
         "data.limit": Flag(),
         "data.allow_empty": Flag(metavar="FIELD", repeat=True),
-        "task.kind": Flag(metavar="KIND"),
+        "task.kind": Flag(metavar="KIND", names=lambda: KINDS, listed=True),
         "task.head": Flag(),
         "task.template": Flag(read=unescaped),
         "task.labels": Flag(),
