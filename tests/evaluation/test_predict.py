@@ -8,12 +8,12 @@ from cuecard.errors import ConfigError, TemplateError
 from cuecard.evaluation import word_scores
 from cuecard.evaluation.predict import (
     batch_prior,
-    calibrate,
     content_free_prior,
     cut_answer,
     label_prior,
     predict,
 )
+from cuecard.tasks.predictions import calibrate
 from cuecard.tasks.spec import TaskSpec
 from cuecard.tasks.word_reads import WordTree
 from cuecard.types import InputTokens, Prediction, Record

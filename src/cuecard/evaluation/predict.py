@@ -23,7 +23,7 @@ from cuecard.evaluation.word_scores import OnRows, score_next, score_words
 from cuecard.lazy import inference_mode, np, torch
 from cuecard.tasks.batching import ordered_batches
 from cuecard.tasks.label_words import LabelWords
-from cuecard.tasks.predictions import as_predictions, calibrate, label_scores, log_softmax
+from cuecard.tasks.predictions import label_scores, log_softmax, word_predictions
 from cuecard.tasks.readers.columns import options_of
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import (
@@ -134,18 +134,12 @@ def predict(
     with torch.inference_mode():
         if words.single:
             firsts = [word[0] for word in words.words]
-            scores = score_next(
-                backbone, rows, firsts, injection, batch_rows, token_budget, on_rows
-            )
+            found = score_next(backbone, rows, firsts, injection, batch_rows, token_budget, on_rows)
         else:
             run = rows, injection, batch_rows, token_budget, on_rows
             sums = _sums(backbone, spec, words, *run, negligible, prior or {})
             found = torch.tensor(sums, dtype=torch.float64).reshape(len(rows), len(words.asked))
-            scores = words.scores(found)
-    if spec.normalize == "length":
-        scores = scores / words.lengths
-    raw = as_predictions(scores.numpy(), spec.labels)
-    return raw if prior is None else calibrate(raw, prior)
+        return word_predictions(words, found, spec.labels, normalize=spec.normalize, prior=prior)
 
 
 def _sums(
@@ -260,10 +254,9 @@ def _choose(
     found = score_words(backbone, rows, asked, injection, batch_rows, token_budget, on_rows)
     predictions = []
     for index, (record, sums, own) in enumerate(zip(records, found, words, strict=True)):
-        scores = own.scores(torch.tensor([sums], dtype=torch.float64))
-        if spec.normalize == "length":
-            scores = scores / own.lengths
-        (one,) = as_predictions(scores.numpy(), options_of(record.fields["options"]))
+        given = torch.tensor([sums], dtype=torch.float64)
+        options = options_of(record.fields["options"])
+        (one,) = word_predictions(own, given, options, normalize=spec.normalize)
         predictions.append(replace(one, index=index))
     return predictions
 

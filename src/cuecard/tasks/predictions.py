@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cuecard.errors import ConfigError
 from cuecard.lazy import np
+from cuecard.tasks.label_words import LabelWords
 from cuecard.types import Prediction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
     Floats = NDArray[np.float64]
 else:
@@ -27,6 +29,31 @@ def as_predictions(scores: Floats, labels: Sequence[str]) -> list[Prediction]:
         probabilities = dict(zip(labels, share, strict=True))
         predictions.append(Prediction(index, answer, by_label, probabilities))
     return predictions
+
+
+def word_predictions(
+    words: LabelWords,
+    sums: Tensor,
+    labels: Sequence[str],
+    *,
+    normalize: Literal["none", "length"] = "none",
+    prior: Mapping[str, float] | None = None,
+) -> list[Prediction]:
+    """What the log-probabilities of labels' words answer, whatever engine gave them.
+
+    Args:
+        sums: [n, A] float64, of the words that `words` asks for.
+        normalize: "length" divides a label's score by its number of tokens.
+        prior: label -> log-prior to take off its score.
+
+    Raises:
+        ConfigError: a prior that does not name exactly the labels.
+    """
+    scores = words.scores(sums)
+    if normalize == "length":
+        scores = scores / words.lengths
+    raw = as_predictions(scores.numpy(), labels)
+    return raw if prior is None else calibrate(raw, prior)
 
 
 def calibrate(predictions: Sequence[Prediction], prior: Mapping[str, float]) -> list[Prediction]:

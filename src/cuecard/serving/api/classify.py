@@ -17,7 +17,7 @@ from cuecard.serving.protocol.answers import Classification, Classified, TextsUs
 from cuecard.serving.protocol.errors import APIError, bad_request, embeddings_only, head_not_served
 from cuecard.serving.protocol.requests import ClassifyRequest
 from cuecard.tasks.label_words import LabelWords
-from cuecard.tasks.predictions import as_predictions, calibrate
+from cuecard.tasks.predictions import word_predictions
 from cuecard.types import Encoded, Prediction
 
 
@@ -147,10 +147,8 @@ def _given(served: ServedPrompt, each: str | dict[str, str]) -> dict[str, str]:
 
 
 def _prediction(question: Question, scores: Sequence[float]) -> Prediction:
-    spec = question.served.spec
-    row = question.words.scores(torch.tensor([scores], dtype=torch.float64))
-    if spec.normalize == "length":
-        row = row / question.words.lengths
-    found = as_predictions(row.numpy(), spec.labels)
-    prior = question.served.prompt.manifest.prior
-    return (found if prior is None else calibrate(found, prior))[0]
+    spec, prior = question.served.spec, question.served.prompt.manifest.prior
+    sums = torch.tensor([scores], dtype=torch.float64)
+    return word_predictions(
+        question.words, sums, spec.labels, normalize=spec.normalize, prior=prior
+    )[0]
