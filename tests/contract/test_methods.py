@@ -42,6 +42,7 @@ from cuecard.types import (
     Method,
     PrefixKV,
     Record,
+    by_tower,
 )
 from support.data.reviews import LONG_SPEC, SPEC, review_task, reviews
 from support.oracles.masked import behind_prefix as masked_behind_prefix
@@ -145,13 +146,15 @@ def test_shapes(name: str, kind: str) -> None:
     backbone, config, method = made(name, kind)
     injection = method.injection()
     assert injection.length == config.length + getattr(config, "decoder_length", 0)
-    if isinstance(injection, PrefixKV):
-        assert injection.keys_values.dtype == torch.float32
-        assert injection.keys_values.shape[:2] == (backbone.num_layers, 2)
-    else:
-        deep = (backbone.num_layers,) if isinstance(injection, LayerTokens) else ()
-        assert injection.vectors.shape == (*deep, config.length, backbone.hidden_size)
-        assert injection.vectors.dtype == torch.float32
+    lengths = {"text": config.length, "decoder": getattr(config, "decoder_length", 0)}
+    for tower, piece in by_tower(injection).items():
+        if isinstance(piece, PrefixKV):
+            assert piece.keys_values.dtype == torch.float32
+            assert piece.keys_values.shape[:2] == (backbone.num_layers, 2)
+        else:
+            deep = (backbone.num_layers,) if isinstance(piece, LayerTokens) else ()
+            assert piece.vectors.shape == (*deep, lengths[tower], backbone.hidden_size)
+            assert piece.vectors.dtype == torch.float32
     logits = next_logits(backbone, rows_of(config.slot, kind), method)
     assert logits.shape == (6, backbone.vocab_size) and logits.dtype == torch.float32
 
