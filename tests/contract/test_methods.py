@@ -48,7 +48,7 @@ from support.data.reviews import LONG_SPEC, SPEC, review_task, reviews
 from support.oracles.masked import behind_prefix as masked_behind_prefix
 from support.oracles.masked import with_masks
 from support.oracles.seq2seq import plain_logits as plain_seq2seq
-from support.tiny import CONFIGS, MASKED, SEQ2SEQ, tiny_backbone
+from support.tiny import CONFIGS, MASKED, SEQ2SEQ, shared_backbone, tiny_backbone
 
 METHODS: dict[str, Callable[[], Any]] = {
     "prompt-tuning, prefix": lambda: PromptTuning(length=5, init="random"),
@@ -115,13 +115,15 @@ def spec_for(slot: str, kind: str, spec: TaskSpec = SPEC) -> TaskSpec:
 
 
 def rows_of(slot: str, kind: str, spec: TaskSpec = SPEC) -> list[Encoded]:
-    spec = spec_for(slot, kind, spec)
-    tokenizer = tiny_backbone(kind).tokenizer
+    spec, tokenizer = spec_for(slot, kind, spec), shared_backbone(kind).tokenizer
     return [spec.encode(record, tokenizer, slot) for record in reviews(6)]
 
 
-def made(name: str, kind: str) -> tuple[Backbone, Any, Method]:
-    backbone, config = tiny_backbone(kind), METHODS[name]()
+def made(
+    name: str, kind: str, make: Callable[[str], Any] = shared_backbone
+) -> tuple[Any, Any, Method]:
+    """A backbone, by default one that tests only read, a method's settings, and the method."""
+    backbone, config = make(kind), METHODS[name]()
     spec = spec_for(config.slot, kind)
     return backbone, config, moved(new_method(backbone, spec, config, seed=1))
 
@@ -180,7 +182,7 @@ def test_only_the_injection_gets_gradients(name: str, kind: str) -> None:
 
 @causal_only
 def test_recomputed_activations_give_the_same_gradients(name: str, kind: str) -> None:
-    backbone, config, method = made(name, kind)
+    backbone, config, method = made(name, kind, tiny_backbone)
     spec, found = spec_for(config.slot, kind), []
     for recompute in (False, True):
         backbone.recompute = recompute
@@ -210,18 +212,37 @@ def test_beside_another_prompt_in_one_pass(name: str, kind: str) -> None:
 
 
 @training
-def test_backbone_is_the_same_after_training(name: str, kind: str) -> None:
-    backbone = tiny_backbone(kind)
+def test_training(name: str, kind: str, tmp_path: Path) -> None:
+    """The backbone is the same afterwards, what is saved is loaded, a seed has one prompt."""
+    backbone, config = tiny_backbone(kind), METHODS[name]()
     digest = backbone.digest()
     batch = collate([(row, ()) for row in rows_of("prefix", kind)], read="next")
     with torch.no_grad():
         answers = backbone.forward(batch, None)
-    config = METHODS[name]()
     task = review_task(40, spec_for(config.slot, kind))
-    train(backbone, task, config, TrainConfig(steps=3, batch_rows=4))
+    settings = TrainConfig(steps=3, batch_rows=4, eval_every=3, seed=3)
+
+    def run(seed: int, on: Any, **options: Any) -> tuple[Prompt, list[float]]:
+        events: list[Any] = []
+        config_now = settings.model_copy(update={"seed": seed})
+        run = train(on, task, config, config_now, observer=events.append, **options)
+        return run.prompt, [event["loss"] for event in events if event["event"] == "step"]
+
+    first, losses = run(3, backbone, folder=tmp_path)
     with torch.no_grad():
         assert torch.equal(backbone.forward(batch, None), answers)
     assert backbone.digest() == digest
+
+    loaded = Prompt.load(tmp_path / "prompt", backbone)
+    assert loaded.tensors.keys() == first.tensors.keys()
+    for tensor, value in first.tensors.items():
+        assert torch.equal(loaded.tensors[tensor], value)
+    assert loaded.digest == first.digest and loaded.manifest == first.manifest
+
+    again, losses_again = run(3, tiny_backbone(kind))
+    assert again.digest == first.digest and losses_again == losses
+    _, other_losses = run(4, backbone)
+    assert len(losses) == 3 and other_losses != losses
 
 
 @passing
@@ -347,7 +368,7 @@ def stamped(model: Any, layers: Tensor | None, places: slice) -> Iterator[None]:
 @causal_only
 def test_nothing_runs_twice(name: str, kind: str) -> None:
     """The speed's counts: one pass, an early prompt once for all rows, logits at the reads."""
-    backbone, config, method = made(name, kind)
+    backbone, config, method = made(name, kind, tiny_backbone)
     rows = rows_of(config.slot, kind)
     own = sum(len(row.context) for row in rows)
     length = method.injection().length
@@ -380,18 +401,6 @@ def test_loss_of_long_targets_is_the_plain_one(name: str, kind: str) -> None:
     torch.testing.assert_close(loss.double(), plain, atol=1e-4, rtol=1e-5)
 
 
-@training
-def test_saved_is_loaded(name: str, kind: str, tmp_path: Path) -> None:
-    backbone, config, _ = made(name, kind)
-    task = review_task(40, spec_for(config.slot, kind))
-    run = train(backbone, task, config, TrainConfig(steps=2), folder=tmp_path)
-    again = Prompt.load(tmp_path / "prompt", backbone)
-    for name, tensor in run.prompt.tensors.items():
-        assert torch.equal(again.tensors[name], tensor)
-    assert again.digest == run.prompt.digest
-    assert again.manifest == run.prompt.manifest
-
-
 @generating
 def test_generation_goes_on_as_the_plain_formula(name: str, kind: str) -> None:
     backbone, config, method = made(name, kind)
@@ -405,18 +414,6 @@ def test_generation_goes_on_as_the_plain_formula(name: str, kind: str) -> None:
                 logits = plain_logits(backbone, kind, row, (*said, 0), method)[-1]
                 assert logits[token] >= logits.max() - 1e-3
                 said += (token,)
-
-
-@training
-def test_same_seed_same_prompt(name: str, kind: str) -> None:
-    method = METHODS[name]()
-    task = review_task(40, spec_for(method.slot, kind))
-    seeds = (3, 3, 4)
-    runs = [
-        train(tiny_backbone(kind), task, method, TrainConfig(steps=4, batch_rows=4, seed=seed))
-        for seed in seeds
-    ]
-    assert runs[0].prompt.digest == runs[1].prompt.digest != runs[2].prompt.digest
 
 
 @pytest.mark.parametrize(("name", "kind"), PAIRS[False])

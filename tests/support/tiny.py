@@ -231,6 +231,12 @@ def tiny_backbone(kind: str = "llama", seed: int = 0) -> Any:
     return CausalBackbone(tiny_model(kind, seed), tiny_tokenizer(), f"tiny-{kind}")
 
 
+@cache
+def shared_backbone(kind: str = "llama", seed: int = 0) -> Any:
+    """The tiny backbone of tests that only read it: one for all of them in a process."""
+    return tiny_backbone(kind, seed)
+
+
 def tiny_encoder(kind: str = "bert") -> Any:
     """One without a head, as sentence encoders are."""
     tokenizer = tiny_tokenizer("<s> $A </s>", mask=True)
