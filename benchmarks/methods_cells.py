@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from benchmarks.methods_sets import LabelledSet, Rows, by_hand, draw_task, read_task
 from benchmarks.methods_weights import full, lora
-from cuecard import Prompt, TrainConfig
+from cuecard import Prompt, PromptTuning, TrainConfig
 from cuecard.errors import ConfigError, Interrupted
 from cuecard.evaluation.baselines import Choice, majority, select_manual
 from cuecard.evaluation.evaluate import Evaluation, evaluate
@@ -28,14 +28,14 @@ from cuecard.methods import METHODS, MPT, MethodSettings, method_settings
 from cuecard.tasks import Task, TaskSpec
 from cuecard.tasks.template import Template, escape
 from cuecard.training.capabilities import check_supported
-from cuecard.training.job import Job
+from cuecard.training.initial_method import new_method
 from cuecard.training.loop import run_loop
-from cuecard.training.loss import resolve_loss
 from cuecard.training.optim import default_lr
-from cuecard.training.setup import new_method
+from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import Observer, RunLog
-from cuecard.training.trainer import Member
+from cuecard.training.trainable import TrainablePrompt
+from cuecard.training.trainer import Trainer, raise_if_diverged
 from cuecard.training.validation import Validation, validate
 from cuecard.types import Backbone, Injection, Method, Slot
 
@@ -167,16 +167,16 @@ class Contest:
         except ConfigError as error:
             return {"unsupported": str(error)}
         tasks = self._tasks(start["template"])
-        members, checkpoint = self._members(tasks, method, cell)
+        trainers, checkpoint = self._trainers(tasks, method, cell)
         room = self._room(cell)
         room.mkdir(parents=True, exist_ok=True)
-        _train(members, checkpoint, room)
+        _train(trainers, checkpoint, room)
         seeds = [
-            self._result(backbone, task, member, member.method.injection(), method.slot)
-            for task, member in zip(tasks, members, strict=True)
+            self._result(backbone, task, trainer, trainer.method.injection(), method.slot)
+            for task, trainer in zip(tasks, trainers, strict=True)
         ]
         prompt = Prompt.create(
-            members[0].method.injection(),
+            trainers[0].method.injection(),
             backbone=backbone,
             spec=tasks[0].spec,
             method=method.name,
@@ -185,25 +185,25 @@ class Contest:
         )
         return {
             "seeds": seeds,
-            "parameters": sum(p.numel() for p in members[0].method.parameters()),
+            "parameters": sum(p.numel() for p in trainers[0].method.parameters()),
             "bytes": prompt.nbytes,
-            "lr": members[0].lr,
+            "lr": trainers[0].lr,
             "settings": cell.settings,
         }
 
-    def _members(
+    def _trainers(
         self, tasks: Sequence[Task], method: MethodSettings, cell: Cell
-    ) -> tuple[list[Member], Checkpoint]:
+    ) -> tuple[list[Trainer], Checkpoint]:
         """A seed each, from where an earlier sitting left them."""
         key = f"{self._plan.key} {cell}"
         found = Checkpoint.load(self._room(cell), key) or Checkpoint(key, [State() for _ in tasks])
-        members = []
+        trainers = []
         for seed, (task, state) in enumerate(zip(tasks, found.runs, strict=True)):
             made = new_method(self._backbone, task.spec, method, seed)
-            members.append(self._member(self._backbone, task, made, seed, state, method.slot))
-        return members, found
+            trainers.append(self._trainer(self._backbone, task, made, seed, state, method.slot))
+        return trainers, found
 
-    def _member(
+    def _trainer(
         self,
         backbone: Backbone,
         task: Task,
@@ -211,16 +211,16 @@ class Contest:
         seed: int,
         state: State,
         slot: Slot = "prefix",
-    ) -> Member:
+    ) -> Trainer:
         config = self._plan.config.model_copy(update={"seed": seed})
-        rows = [task.spec.encode(record, backbone.tokenizer, slot) for record in task.train]
-        job = Job(backbone, task.spec, rows, config, resolve_loss("auto", task.spec, backbone))
+        prompt = TrainablePrompt(PromptTuning(slot=slot))
+        setup = TrainSetup.of(backbone, task, prompt, config, fixed_validations=True)
 
-        def look() -> Validation:
+        def score() -> Validation:
             return validate(backbone, task.spec, task.validation, made.injection(), slot)
 
         rate = self._plan.rate * default_lr(config, backbone.embeddings)
-        return Member(job, made, rate, look, state, RunLog(None, self._tell))
+        return Trainer(setup, made, rate, state, RunLog(None, self._tell), score=score)
 
     def _weights(self, cell: Cell) -> dict[str, Any]:
         """LoRA or full tuning, one seed after the other: each has weights of its own."""
@@ -240,9 +240,9 @@ class Contest:
         base, lr = self._backbone, cell.settings["lr"]
         opened = lora(base, lr, seed) if cell.contestant == "lora" else full(base, lr)
         with opened as (backbone, weights):
-            member = self._member(backbone, task, weights, seed, State())
-            _train([member], Checkpoint("", [member.state]), None)
-            found = self._result(backbone, task, member, weights.injection(), "prefix")
+            trainer = self._trainer(backbone, task, weights, seed, State())
+            _train([trainer], Checkpoint("", [trainer.state]), None)
+            found = self._result(backbone, task, trainer, weights.injection(), "prefix")
             count = sum(p.numel() for p in weights.parameters())
         # LoRA's factors are kept in float32, as PEFT does, a whole model in the backbone's own
         # precision.
@@ -259,17 +259,17 @@ class Contest:
         return [draw_task(whole, self._plan.rows, seed) for seed in range(self._plan.seeds)]
 
     def _result(
-        self, backbone: Backbone, task: Task, member: Member, injection: Injection, slot: Slot
+        self, backbone: Backbone, task: Task, trainer: Trainer, injection: Injection, slot: Slot
     ) -> dict[str, Any]:
         """A trained seed on the test rows, read with what validation says of its leaning."""
-        state = member.state
+        state = trainer.state
         found = evaluate(
             backbone, task.spec, task.test, injection, slot=slot, prior=state.best_prior
         )
         return _tested(found) | {
             "validation_accuracy": state.best_accuracy,
             "validation_loss": state.best_loss,
-            "looks": state.looks,
+            "validations": state.validations,
             "best_step": state.best_step,
             "train_cpu_s": state.cpu_seconds,
         }
@@ -291,13 +291,13 @@ def contestants(methods: Sequence[str] | None = None) -> list[str]:
     return first + [name for name in [*chosen, "lora", "full"] if name not in first]
 
 
-def _train(members: list[Member], checkpoint: Checkpoint, folder: Path | None) -> None:
+def _train(trainers: list[Trainer], checkpoint: Checkpoint, folder: Path | None) -> None:
     def stopped() -> Interrupted:
         return Interrupted("stopped", where=None if folder is None else str(folder))
 
-    run_loop(members, checkpoint, folder=folder, every=CHECKPOINT_EVERY, stopped=stopped)
-    for member in members:
-        member.raise_if_diverged()
+    run_loop(trainers, checkpoint, folder=folder, every=CHECKPOINT_EVERY, stopped=stopped)
+    for trainer in trainers:
+        raise_if_diverged(trainer.state)
 
 
 def _tested(found: Evaluation) -> dict[str, Any]:

@@ -51,10 +51,11 @@ if TYPE_CHECKING:
     from cuecard.training.lora import LoraSettings
     from cuecard.training.multitask import multitask
     from cuecard.training.multitask_trainer import Multitask
+    from cuecard.training.run import Run
     from cuecard.training.sweep import sweep
     from cuecard.training.sweeps.space import SweepConfig
     from cuecard.training.sweeps.trials import Sweep
-    from cuecard.training.train import Run, train
+    from cuecard.training.train import train
     from cuecard.training.train_lora import LoraRun, train_lora
     from cuecard.types import Interval, Prediction, Record
     from cuecard.version import __version__ as __version__
@@ -98,7 +99,8 @@ __getattr__, __dir__ = lazy_exports(
         ".comparison.prove": ("Proof", "prove"),
         ".training.sweeps.space": ("SweepConfig",),
         ".training.sweep": ("sweep",),
-        ".training.train": ("Run", "train"),
+        ".training.run": ("Run",),
+        ".training.train": ("train",),
         ".training.train_lora": ("LoraRun", "train_lora"),
         ".training.sweeps.trials": ("Sweep",),
         ".types": ("Interval", "Prediction", "Record"),

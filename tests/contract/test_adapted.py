@@ -14,8 +14,8 @@ from cuecard.backbones import load_frozen
 from cuecard.methods import PrefixTuning, PromptTuning
 from cuecard.tasks import collate
 from cuecard.training import TrainConfig
+from cuecard.training.initial_method import new_method
 from cuecard.training.loss import batch_loss
-from cuecard.training.setup import new_method
 from cuecard.training.train import train
 from cuecard.types import Backbone, Batch, Method
 from support.data.reviews import SPEC, review_task, reviews

@@ -15,7 +15,7 @@ from cuecard.errors import ArtifactError, ConfigError
 from cuecard.methods import DeepPrompts, DePT, PromptTuning
 from cuecard.tasks import TaskSpec, collate
 from cuecard.training import TrainConfig, read_log
-from cuecard.training.setup import new_method
+from cuecard.training.initial_method import new_method
 from cuecard.training.train import train
 from cuecard.types import Backbone, Encoded, Injection, InputTokens
 from support.data.reviews import SPEC, TEXT_SPEC, review_task, reviews

@@ -11,7 +11,7 @@ from peft import PeftModel
 from cuecard import CausalBackbone, Prompt, PromptTuning, TaskSpec, TrainConfig, load_backbone
 from cuecard.evaluation.predict import predict
 from cuecard.tasks import Task, collate
-from cuecard.training.setup import new_method
+from cuecard.training.initial_method import new_method
 from cuecard.training.train import train
 from support.data.reviews import LONG_SPEC, reviews
 

@@ -16,11 +16,12 @@ from cuecard.errors import BackboneError, ConfigError, CuecardError, DataError
 from cuecard.methods import MPT, PromptTuning
 from cuecard.tasks import Task
 from cuecard.training import LoraSettings, SweepConfig, TrainConfig
-from cuecard.training.checks import check_run
 from cuecard.training.multitask import multitask
+from cuecard.training.setup import TrainSetup
 from cuecard.training.sweep import sweep
 from cuecard.training.train import train
 from cuecard.training.train_lora import train_lora
+from cuecard.training.trainable import TrainablePrompt
 from cuecard.types import Record
 from support.data.head_tasks import answer_task, choice_task
 from support.data.pairs import pair_task
@@ -34,6 +35,10 @@ CONFIG = TrainConfig(steps=2, batch_rows=4)
 def texts(**changes: Any) -> Task:
     task = title_task()
     return replace(task, spec=TEXT_SPEC.model_copy(update=changes))
+
+
+def check_run(backbone: Any, task: Task, method: PromptTuning, config: TrainConfig) -> TrainSetup:
+    return TrainSetup.of(backbone, task, TrainablePrompt(method), config)
 
 
 def run_train(backbone: Any, task: Task, folder: Path) -> object:

@@ -13,13 +13,14 @@ from cuecard.errors import Interrupted, TrainingError
 from cuecard.methods import PromptTuning
 from cuecard.tasks import Task
 from cuecard.training import TrainConfig
-from cuecard.training.job import Job
+from cuecard.training.initial_method import new_method
 from cuecard.training.loop import run_loop
-from cuecard.training.loss import batch_losses, resolve_loss
-from cuecard.training.setup import new_method
+from cuecard.training.loss import batch_losses
+from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import RunLog
-from cuecard.training.trainer import Member
+from cuecard.training.trainable import TrainablePrompt
+from cuecard.training.trainer import Trainer, raise_if_diverged
 from cuecard.training.validation import Validation
 from support.data.reviews import LONG_SPEC, review_task, title_task
 from support.tiny import tiny_backbone
@@ -36,28 +37,25 @@ KINDS: tuple[tuple[Task, PromptTuning, dict[str, Any]], ...] = (
 )
 
 
-def member(
+def trainer(
     backbone: CausalBackbone, kind: tuple[Task, PromptTuning, dict[str, Any]], log: RunLog
-) -> Member:
+) -> Trainer:
     task, method, changes = kind
     config = BASE.model_copy(update=changes)
-    rows = [task.spec.encode(row, backbone.tokenizer, method.slot) for row in task.train]
-    job = Job(backbone, task.spec, rows, config, resolve_loss("auto", task.spec, backbone))
-    made = new_method(backbone, task.spec, method, config.seed)
-
+    setup = TrainSetup.of(backbone, task, TrainablePrompt(method), config)
     state = State()
 
-    def look() -> Validation:  # the last step counts as the best, so that the end is compared
-        return Validation(loss=1 / (1 + len(state.looks)))
+    def score() -> Validation:  # the last step counts as the best, so that the end is compared
+        return Validation(loss=1 / (1 + len(state.validations)))
 
     assert isinstance(config.lr, float)
-    return Member(job, made, config.lr, look, state, log)
+    return Trainer(setup, setup.start, config.lr, state, log, score=score)
 
 
-def run(members: list[Member], **options: Any) -> None:
-    checkpoint = Checkpoint(key="", runs=[m.state for m in members])
+def run(trainers: list[Trainer], **options: Any) -> None:
+    checkpoint = Checkpoint(key="", runs=[m.state for m in trainers])
     run_loop(
-        members,
+        trainers,
         checkpoint,
         folder=None,
         every=100,
@@ -66,13 +64,13 @@ def run(members: list[Member], **options: Any) -> None:
     )
 
 
-def trained(backbone: CausalBackbone, *kinds: Any) -> list[Member]:
-    members = [member(backbone, kind, RunLog(None)) for kind in kinds]
-    run(members)
-    return members
+def trained(backbone: CausalBackbone, *kinds: Any) -> list[Trainer]:
+    trainers = [trainer(backbone, kind, RunLog(None)) for kind in kinds]
+    run(trainers)
+    return trainers
 
 
-def vectors(of: Member) -> torch.Tensor:
+def vectors(of: Trainer) -> torch.Tensor:
     return of.method.injection().vectors.detach()
 
 
@@ -83,17 +81,17 @@ def test_together_each_ends_as_alone(kind: str) -> None:
         (alone,) = trained(tiny_backbone(kind), one)
         torch.testing.assert_close(vectors(ours), vectors(alone), atol=2e-5, rtol=1e-4)
         assert (ours.state.step, ours.state.best_step) == (alone.state.step, alone.state.best_step)
-        assert ours.state.best_step == ours.state.step == ours.job.config.steps
-        start = new_method(ours.job.backbone, ours.job.spec, one[1], ours.job.config.seed)
+        assert ours.state.best_step == ours.state.step == ours.setup.config.steps
+        start = new_method(ours.setup.backbone, ours.setup.spec, one[1], ours.setup.config.seed)
         assert not torch.allclose(start.injection().vectors, vectors(ours), atol=1e-3)
 
 
 def test_a_step_of_all_is_one_pass_and_runs_no_token_twice() -> None:
     backbone = tiny_backbone()
-    members = [member(backbone, kind, RunLog(None)) for kind in KINDS]
-    for one in members:
+    trainers = [trainer(backbone, kind, RunLog(None)) for kind in KINDS]
+    for one in trainers:
         one.begin_step()
-    parts = [feed.part(0) for one in members for feed in one.feeds]
+    parts = [batches.part(0) for one in trainers for batches in one.batches]
     backbone.reset_counts()
     batch_losses(backbone, parts)
     together = dict(backbone.counts)
@@ -101,7 +99,7 @@ def test_a_step_of_all_is_one_pass_and_runs_no_token_twice() -> None:
     for part in parts:
         batch_losses(backbone, [part])
     alone = dict(backbone.counts)
-    assert (together.pop("calls"), alone.pop("calls")) == (1, len(members))
+    assert (together.pop("calls"), alone.pop("calls")) == (1, len(trainers))
     assert together == alone
 
 
@@ -111,11 +109,11 @@ def test_calls_of_a_whole_loop() -> None:
     steps = BASE.steps
 
     def passes(count: int) -> int:
-        members = [
-            member(backbone, (*KINDS[0][:2], {"seed": n}), RunLog(None)) for n in range(count)
+        trainers = [
+            trainer(backbone, (*KINDS[0][:2], {"seed": n}), RunLog(None)) for n in range(count)
         ]
         backbone.reset_counts()
-        run(members)
+        run(trainers)
         return backbone.counts["calls"]
 
     assert passes(1) == passes(3) == steps
@@ -129,15 +127,15 @@ def test_one_that_diverges_ends_alone() -> None:
             with torch.no_grad():
                 next(iter(bad.method.parameters())).fill_(math.inf)
 
-    good = member(backbone, KINDS[0], RunLog(None))
-    bad = member(backbone, KINDS[1], RunLog(None, spoil))
+    good = trainer(backbone, KINDS[0], RunLog(None))
+    bad = trainer(backbone, KINDS[1], RunLog(None, spoil))
     run([good, bad])
     (alone,) = trained(tiny_backbone(), KINDS[0])
     torch.testing.assert_close(vectors(good), vectors(alone), atol=2e-5, rtol=1e-4)
     assert (good.state.ended, bad.state.ended, bad.state.step) == ("steps", "diverged", 4)
-    good.raise_if_diverged()
+    raise_if_diverged(good.state)
     with pytest.raises(TrainingError, match=r"(?s)diverged.*step 5"):
-        bad.raise_if_diverged()
+        raise_if_diverged(bad.state)
     assert bool(torch.isfinite(vectors(bad)).all())  # the best step's, step 3
 
 
@@ -145,22 +143,25 @@ def test_members_join_and_leave() -> None:
     """A place that is left is taken by the next one, which ends as it does alone."""
     backbone = tiny_backbone()
     waiting = [KINDS[4], KINDS[3]]
-    members = [member(backbone, KINDS[2], RunLog(None)), member(backbone, KINDS[0], RunLog(None))]
+    trainers = [
+        trainer(backbone, KINDS[2], RunLog(None)),
+        trainer(backbone, KINDS[0], RunLog(None)),
+    ]
     most = 0
 
     def more() -> None:
         nonlocal most
-        while waiting and sum(not m.over for m in members) < 2:
-            members.append(member(backbone, waiting.pop(), RunLog(None)))
-        most = max(most, sum(not m.over for m in members))
+        while waiting and sum(not m.over for m in trainers) < 2:
+            trainers.append(trainer(backbone, waiting.pop(), RunLog(None)))
+        most = max(most, sum(not m.over for m in trainers))
 
-    run(members, more=more)
-    assert most == 2 and len(members) == 4
-    for ours, kind in zip(members[2:], [KINDS[3], KINDS[4]], strict=True):
+    run(trainers, more=more)
+    assert most == 2 and len(trainers) == 4
+    for ours, kind in zip(trainers[2:], [KINDS[3], KINDS[4]], strict=True):
         (alone,) = trained(tiny_backbone(), kind)
         torch.testing.assert_close(vectors(ours), vectors(alone), atol=2e-5, rtol=1e-4)
 
 
 def test_seconds_are_shared_out() -> None:
-    members = trained(tiny_backbone(), KINDS[0], KINDS[1])
-    assert all(m.state.cpu_seconds > 0 and m.state.wall_seconds > 0 for m in members)
+    trainers = trained(tiny_backbone(), KINDS[0], KINDS[1])
+    assert all(m.state.cpu_seconds > 0 and m.state.wall_seconds > 0 for m in trainers)

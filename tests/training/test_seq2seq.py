@@ -13,7 +13,7 @@ from cuecard.evaluation.evaluate import evaluate
 from cuecard.methods import PromptTuning
 from cuecard.training import TrainConfig, read_log
 from cuecard.training.capabilities import is_late
-from cuecard.training.setup import new_method
+from cuecard.training.initial_method import new_method
 from cuecard.training.train import train
 from cuecard.types import InputTokens, by_tower
 from support.data.reviews import LONG_SPEC, SPEC, review_task, title_task

@@ -10,7 +10,8 @@ from cuecard.evaluation.predict import predict
 from cuecard.methods import PromptTuning
 from cuecard.tasks.predictions import calibrate
 from cuecard.training import TrainConfig
-from cuecard.training.train import new_method, train
+from cuecard.training.initial_method import new_method
+from cuecard.training.train import train
 from cuecard.training.validation import validate
 from support.data.reviews import SPEC, review_task
 from support.tiny import tiny_backbone
@@ -33,7 +34,7 @@ def test_accuracy_is_with_the_prior_where_the_prompt_is_kept_with_it() -> None:
     assert plain.accuracy == share([p.answer for p in raw])
     assert kept.accuracy == share([p.answer for p in calibrate(raw, prior)]) != plain.accuracy
     assert (kept.loss, kept.prior) == (plain.loss, prior) == (plain.loss, plain.prior)
-    assert kept.commonest != plain.commonest
+    assert kept.majority_share != plain.majority_share
 
 
 @pytest.mark.parametrize("calibrated", [True, False])

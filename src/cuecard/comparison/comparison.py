@@ -14,8 +14,8 @@ from cuecard.evaluation.evaluate import Evaluation, Gain, gain
 from cuecard.evaluation.report import Row, paired
 from cuecard.parameter_counts import trained_text
 from cuecard.tasks import Task
+from cuecard.training.run import Run
 from cuecard.training.storage.log import Observer, rows_done
-from cuecard.training.train import Run
 from cuecard.types import Backbone
 
 # Of the training's tokens; the rest is for what is not counted in tokens.

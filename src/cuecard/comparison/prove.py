@@ -24,8 +24,8 @@ from cuecard.evaluation.manual import ManualPrompt
 from cuecard.evaluation.report import columns_for, write_json, write_markdown
 from cuecard.progress_bar import watched
 from cuecard.tasks import Task
+from cuecard.training.run import Run
 from cuecard.training.storage.log import Observer, read_log
-from cuecard.training.train import Run
 from cuecard.types import Backbone
 
 __all__ = ["Proof", "prove", "write_proof"]

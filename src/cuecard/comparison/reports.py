@@ -18,8 +18,8 @@ from cuecard.interrupts import may_cut, stoppable
 from cuecard.names import sentence_encoder
 from cuecard.parameter_counts import trained_text
 from cuecard.tasks import Task
+from cuecard.training.run import Run
 from cuecard.training.storage.log import Observer
-from cuecard.training.train import Run
 from cuecard.types import Backbone, Interval
 
 FILE = "report.json"

@@ -10,7 +10,7 @@ from cuecard.evaluation.advice import few_rows
 from cuecard.evaluation.evaluate import Evaluation
 from cuecard.tasks import SplitReport, Task
 from cuecard.tasks.kinds import KINDS
-from cuecard.training.train import Run
+from cuecard.training.run import Run
 from cuecard.types import Backbone
 
 

@@ -14,10 +14,11 @@ from cuecard.evaluation.advice import advice
 from cuecard.runs.estimate import Estimate, estimate_run
 from cuecard.runs.recipe import Recipe, place
 from cuecard.tasks import batches_by_length
+from cuecard.tasks.batching import row_lengths
 from cuecard.tasks.splits import SplitReport
-from cuecard.training.budget.activation_checkpointing import choose_activations, largest_batch
-from cuecard.training.checks import check_run
 from cuecard.training.head import head_of
+from cuecard.training.setup import TrainSetup
+from cuecard.training.trainable import TrainablePrompt
 
 _BINS = 10
 _RARE = 3  # training rows
@@ -44,7 +45,7 @@ class Plan:
         activations: "keep" or "recompute".
         data: what was done to the data.
         notes: what to mind about it, in sentences.
-        looks: validations, that before the first step counted in.
+        validations: how many, that before the first step counted in.
         estimate: how long it would take on this machine, without the comparison.
         rare: labels with fewer than three training rows -> how many.
     """
@@ -68,7 +69,7 @@ class Plan:
     activation_bytes: int
     activations: str
     data: SplitReport
-    looks: int
+    validations: int
     estimate: Estimate
     rare: dict[str, int]
     notes: tuple[str, ...] = ()
@@ -85,15 +86,12 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
     backbone = recipe.load_backbone(progress)
     config = recipe.training
     place(recipe.folder).check(recipe, overwrite=overwrite)
-    checked = check_run(backbone, task, method, config)
-    trained, rows = checked.start, checked.rows
+    setup = TrainSetup.of(backbone, task, TrainablePrompt(method), config)
+    trained, rows = setup.start, setup.rows
     injection = trained.injection()
-    lengths = [len(row.context) + len(row.target) for row in rows]
+    lengths = row_lengths(rows)
     batches = batches_by_length(lengths, config.batch_rows, config.batch_tokens, config.seed, 0)
     padded = [len(batch) * max(lengths[i] for i in batch) + injection.length for batch in batches]
-    activations = choose_activations(
-        config.activations, backbone, largest_batch(lengths, injection.length, config)
-    )
     per_epoch = max(1, len(batches) // config.accumulation)
     labels_of = task.spec.task_kind.labels_of
     counts = Counter(label for r in task.train for label in labels_of(task.spec, str(r.target)))
@@ -104,7 +102,7 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
         trained_parameters=sum(p.numel() for p in trained.parameters()),
         prompt_bytes=sum(t.nbytes for t in tensors_of(injection, head_of(trained)).values()),
         prompt_length=injection.length,
-        loss=checked.loss,
+        loss=setup.loss,
         rows={"train": len(task.train), "validation": len(task.validation), "test": len(task.test)},
         labels=dict(counts.most_common()) if task.spec.labels else {},
         lengths=_histogram([len(row.context) for row in rows]),
@@ -114,11 +112,11 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
         epochs=config.steps / per_epoch,
         tokens_per_step=sum(padded) / len(padded) * config.accumulation,
         weight_bytes=weight_bytes(backbone.model),
-        activation_bytes=activations.nbytes,
-        activations=activations.how,
+        activation_bytes=setup.activations.nbytes,
+        activations=setup.activations.how,
         data=task.report,
-        looks=checked.looks.count,
-        estimate=estimate_run(checked),
+        validations=setup.validations.count,
+        estimate=estimate_run(setup),
         rare={label: counts[label] for label in task.spec.labels if counts[label] < _RARE},
         notes=advice(task),
     )

@@ -6,12 +6,13 @@ import time
 from dataclasses import dataclass
 
 from cuecard.tasks import batches_by_length
+from cuecard.tasks.batching import row_lengths
 from cuecard.training.budget.validation_plan import LONG_LIST, forward_tokens, label_tokens
-from cuecard.training.checks import CheckedRun
 from cuecard.training.head import head_of
+from cuecard.training.initial_method import encode_rows
 from cuecard.training.label_sample import sample_for
 from cuecard.training.loss import Part, batch_losses
-from cuecard.training.setup import encode_rows
+from cuecard.training.setup import TrainSetup
 
 # Of a long list of labels so much is run where answers are tested; see `score_likely`.
 _OPENED = 0.5
@@ -38,20 +39,20 @@ class Estimate:
         return self.steps + self.validation + self.test
 
 
-def estimate_run(checked: CheckedRun) -> Estimate:
+def estimate_run(setup: TrainSetup) -> Estimate:
     """Time one step's passes, forward and backward, and scale them to the run's tokens.
 
     The second of two passes counts, since the first one readies the model. Nothing is changed.
     """
-    backbone, task, config, looks = checked.backbone, checked.task, checked.config, checked.looks
-    slot, length = checked.method.slot, checked.start.injection().length
-    forward, step, tokens = _passes(checked)
+    backbone, task, config, plan = setup.backbone, setup.task, setup.config, setup.validations
+    slot, length = setup.slot, setup.start.injection().length
+    forward, step, tokens = _passes(setup)
     rate = forward / max(tokens, 1)
     behind = label_tokens(backbone, task)
     opened = behind * _OPENED if behind >= LONG_LIST else behind
-    validation = looks.tokens * looks.count
-    if looks.brief:
-        some = task.validation[: looks.rows]
+    validation = plan.tokens * plan.count
+    if plan.brief:
+        some = task.validation[: plan.rows]
         held_out = encode_rows(task.spec, some, backbone.tokenizer, slot)
         validation += forward_tokens(held_out, length, int(opened))
     tested = encode_rows(task.spec, task.test, backbone.tokenizer, slot)
@@ -73,22 +74,22 @@ def about(seconds: float) -> str:
     return f"about {count:,} {unit}{'' if count == 1 else 's'}"
 
 
-def _passes(checked: CheckedRun) -> tuple[float, float, int]:
+def _passes(setup: TrainSetup) -> tuple[float, float, int]:
     """Seconds of one batch's pass forward, of it with its pass backward, and its tokens."""
-    backbone, config, start = checked.backbone, checked.config, checked.start
-    lengths = [len(row.context) + len(row.target) for row in checked.rows]
+    backbone, config, start = setup.backbone, setup.config, setup.start
+    lengths = row_lengths(setup.rows)
     batches = batches_by_length(lengths, config.batch_rows, config.batch_tokens, config.seed, 0)
     # The batch of middling length stands for all of them.
     batch = sorted(batches, key=lambda some: sum(lengths[i] for i in some))[len(batches) // 2]
-    rows = [checked.rows[index] for index in batch]
-    spec, counts = checked.task.spec, dict(backbone.counts)
-    drawn = checked.loss == "labels"
+    rows = [setup.rows[index] for index in batch]
+    spec, counts = setup.task.spec, dict(backbone.counts)
+    drawn = setup.loss == "labels"
     sample = sample_for(backbone, spec, rows, (config.seed, 0, 0)) if drawn else None
     forward = whole = 0.0
     tokens = 0
     for _ in range(2):
         before, began = backbone.counts["tokens"], time.perf_counter()
-        part = Part(spec, rows, start.injection(), checked.loss, head=head_of(start), sample=sample)
+        part = Part(spec, rows, start.injection(), setup.loss, head=head_of(start), sample=sample)
         (loss,) = batch_losses(backbone, [part])
         forward, tokens = time.perf_counter() - began, backbone.counts["tokens"] - before
         loss.backward()  # type: ignore[no-untyped-call]

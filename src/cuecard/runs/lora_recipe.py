@@ -19,7 +19,7 @@ from cuecard.settings import parse_settings
 from cuecard.tasks import Task
 from cuecard.training.lora import LoraSettings
 from cuecard.training.storage.log import Observer
-from cuecard.training.train_lora import LoraRun, check_lora, train_checked_lora
+from cuecard.training.train_lora import LoraRun, TrainableAdapter, lora_setup, train_adapter
 from cuecard.types import Backbone
 
 FILE = LORA.file
@@ -82,7 +82,7 @@ def run_lora(
         overwrite: start again where the folder holds another run.
 
     Raises:
-        CuecardError: see `Task.from_file`, `load_backbone`, `check_lora` and `train_lora`.
+        CuecardError: see `Task.from_file`, `load_backbone`, `lora_setup` and `train_lora`.
     """
     recipe, place = plan.recipe, _place(plan.folder)
     if recipe.method != Recipe.parse({"data": {"path": ""}}).method:
@@ -96,10 +96,11 @@ def run_lora(
     prompt = plan.read_prompt()
     task = recipe.read_task(progress)
     backbone = recipe.load_backbone(progress)
-    checked = check_lora(backbone, task, plan.lora, recipe.training, prompt)
+    adapter = TrainableAdapter(plan.lora, prompt)
+    setup = lora_setup(backbone, task, adapter, recipe.training)
     text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    with place.claimed(plan, text, overwrite=overwrite, fits=checked.fits) as folder:
-        run = train_checked_lora(checked, folder=folder, observer=observer)
+    with place.claimed(plan, text, overwrite=overwrite, fits=setup.fits) as folder:
+        run = train_adapter(setup, adapter, folder=folder, observer=observer)
     return LoraOutcome(task, backbone, run)
 
 

@@ -21,7 +21,7 @@ from cuecard.runs.recipe import DataRecipe, Recipe, TaskRecipe, read_recipe
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig
-from cuecard.training.multitask import DISTIL, check_multitask, multitask
+from cuecard.training.multitask import DISTIL, multitask_setups, train_multitask
 from cuecard.training.multitask_trainer import TASKS, Multitask
 from cuecard.training.storage.log import Observer
 from cuecard.types import Backbone
@@ -123,17 +123,11 @@ def run_multitask(
     place.check(plan, overwrite=overwrite)
     tasks = {name: recipe.read_task(progress) for name, recipe in recipes.items()}
     backbone = first.load_backbone(progress)
-    check_multitask(backbone, tasks, method, plan.training, plan.distil)
+    setups = multitask_setups(backbone, tasks, method, plan.training, plan.distil)
     text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     with place.claimed(plan, text, overwrite=overwrite) as folder:
-        found = multitask(
-            backbone,
-            tasks,
-            method,
-            plan.training,
-            distil=plan.distil,
-            folder=folder,
-            observer=observer,
+        found = train_multitask(
+            setups, method, distil=plan.distil, folder=folder, observer=observer
         )
         for name, recipe in recipes.items():
             write_text(recipe.to_yaml(), folder / TASKS / name / RECIPE)

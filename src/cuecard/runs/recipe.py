@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cuecard.comparison.prove import Proof
     from cuecard.evaluation.manual import ManualPrompt
     from cuecard.tasks import Task
-    from cuecard.training.train import Run
+    from cuecard.training.run import Run
 
 FILE = RUN.file
 
@@ -368,7 +368,7 @@ def run_recipe(
     Raises:
         ConfigError: the folder holds another run; which settings differ is said.
         TrainingError: another process uses the folder.
-        CuecardError: see `Task.from_file`, `load_backbone`, `check_run`, `train` and `prove`.
+        CuecardError: see `Task.from_file`, `load_backbone`, `TrainSetup.of`, `train` and `prove`.
     """
     claim = place(recipe.folder)
     claim.check(recipe, overwrite=overwrite)
@@ -376,19 +376,20 @@ def run_recipe(
     method = recipe.read_method()
     # What trains and reports, only now: a mistake in the data need not wait for it.
     from cuecard.comparison.reports import report_run  # noqa: PLC0415
-    from cuecard.training.checks import check_run  # noqa: PLC0415
-    from cuecard.training.train import check_checkpoint, train_checked  # noqa: PLC0415
+    from cuecard.training.setup import TrainSetup  # noqa: PLC0415
+    from cuecard.training.train import train_prompt  # noqa: PLC0415
+    from cuecard.training.trainable import TrainablePrompt  # noqa: PLC0415
 
     backbone = recipe.load_backbone(progress)
-    checked = check_run(backbone, task, method, recipe.training)
+    setup = TrainSetup.of(backbone, task, TrainablePrompt(method), recipe.training)
     claimed = claim.claimed(
         recipe,
         recipe.to_yaml(),
         overwrite=overwrite,
-        fits=lambda folder: check_checkpoint(checked, folder),
+        fits=setup.fits,
     )
     with claimed as folder:
-        run = train_checked(checked, folder=folder, observer=observer)
+        run = train_prompt(setup, method, folder=folder, observer=observer)
         proof = report_run(
             backbone,
             task,

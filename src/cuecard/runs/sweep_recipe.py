@@ -90,7 +90,7 @@ def run_sweep(
     place.check(plan, overwrite=overwrite)
     task = recipe.read_task(progress)
     backbone = recipe.load_backbone(progress)
-    group = prepare_sweep(
+    runner = prepare_sweep(
         backbone,
         task,
         plan.sweep,
@@ -100,9 +100,9 @@ def run_sweep(
         observer=observer,
     )
     text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    with place.claimed(plan, text, overwrite=overwrite, fits=group.fits) as folder:
-        group.train()
-        found = group.finish()
+    with place.claimed(plan, text, overwrite=overwrite, fits=runner.fits) as folder:
+        runner.train()
+        found = runner.finish()
         run = found.run
         assert run.folder is not None
         write_text(_chosen(recipe, found).to_yaml(), run.folder / RECIPE)

@@ -134,6 +134,11 @@ def _with_masks(encoded: Encoded, count: int) -> tuple[tuple[int, ...], int, int
     return whole, encoded.slot + (count - 1 if encoded.slot > at else 0), at
 
 
+def row_lengths(rows: Sequence[Encoded]) -> list[int]:
+    """Tokens of each row, context and target together."""
+    return [len(row.context) + len(row.target) for row in rows]
+
+
 def batches_by_length(
     lengths: Sequence[int],
     rows_per_batch: int,

@@ -8,10 +8,10 @@ if TYPE_CHECKING:
     from cuecard.training.config import TrainConfig
     from cuecard.training.lora import LoraSettings
     from cuecard.training.multitask_trainer import Multitask
+    from cuecard.training.run import Run
     from cuecard.training.storage.log import Observer, read_log
     from cuecard.training.sweeps.space import SweepConfig
     from cuecard.training.sweeps.trials import Sweep
-    from cuecard.training.train import Run
     from cuecard.training.train_lora import LoraRun
 
 __getattr__, __dir__ = lazy_exports(
@@ -22,7 +22,7 @@ __getattr__, __dir__ = lazy_exports(
         ".lora": ("LoraSettings",),
         ".multitask_trainer": ("Multitask",),
         ".sweeps.space": ("SweepConfig",),
-        ".train": ("Run",),
+        ".run": ("Run",),
         ".train_lora": ("LoraRun",),
         ".sweeps.trials": ("Sweep",),
     },

@@ -1,70 +1,101 @@
-"""One task's rows on their way into a member's steps."""
+"""The batches of one task: their order, what they ask of the backbone, and their loss."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from cuecard.lazy import torch
-from cuecard.training.job import Job
+from cuecard.tasks import batches_by_length
+from cuecard.tasks.batching import row_lengths
+from cuecard.training.config import TrainConfig
 from cuecard.training.label_sample import Sample, sample_for
 from cuecard.training.loss import Part, Teacher, count_targets
-from cuecard.training.order import Order
+from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.checkpoint import State
 from cuecard.types import Encoded, Head, Injection
 
 
-class Feed:
-    """A task's batches, what they ask of the backbone, and its loss in the step that is made.
+class BatchSampler:
+    """The endless sequence of batches; `epoch` and `position` say exactly which is next."""
+
+    def __init__(self, rows: Sequence[Encoded], config: TrainConfig, state: State) -> None:
+        self._rows, self._config = rows, config
+        self._lengths = row_lengths(rows)
+        self.epoch, self.position = state.epoch, state.position
+        self._batches = self._shuffle()
+
+    def _shuffle(self) -> list[list[int]]:
+        return batches_by_length(
+            self._lengths,
+            self._config.batch_rows,
+            self._config.batch_tokens,
+            self._config.seed,
+            self.epoch,
+        )
+
+    def take(self) -> list[Encoded]:
+        """The next batch's rows."""
+        if self.position >= len(self._batches):
+            self.epoch, self.position = self.epoch + 1, 0
+            self._batches = self._shuffle()
+        batch = self._batches[self.position]
+        self.position += 1
+        return [self._rows[index] for index in batch]
+
+
+class TaskBatches:
+    """A task's batches in the current step, and their loss.
 
     Args:
         injection: makes the task's injection, with gradients, anew for every pass.
-        place: where its epoch and position are kept.
+        state: keeps its epoch and position.
         teacher: what the loss also compares with; None for nothing.
         head: what answers instead of the LM head, with gradients; None for the LM head.
     """
 
     def __init__(
         self,
-        job: Job,
+        setup: TrainSetup,
         injection: Callable[[], Injection],
-        place: State,
+        state: State,
         teacher: Teacher | None = None,
         head: Callable[[], Head | None] = lambda: None,
     ) -> None:
-        self.job = job
-        self._injection, self._place, self._teacher = injection, place, teacher
+        self.setup = setup
+        self._injection, self._state, self._teacher = injection, state, teacher
         self._head = head
-        self._order = Order(job.rows, job.config, place)
+        self._sampler = BatchSampler(setup.rows, setup.config, state)
         self._batches: list[list[Encoded]] = []
-        self._places: list[tuple[int, int]] = []
+        self._positions: list[tuple[int, int]] = []
         self.targets, self._loss = 0, 0.0
 
-    def begin(self) -> None:
+    def begin_step(self) -> None:
         """Draw the next step's batches."""
-        config = self.job.config
-        self._batches, self._places = [], []
-        for _ in range(config.accumulation):
-            self._batches.append(self._order.take())
-            self._places.append((self._order.epoch, self._order.position))
-        job = self.job
-        self.targets = sum(count_targets(job.loss, job.spec, rows) for rows in self._batches)
+        setup, sampler = self.setup, self._sampler
+        self._batches, self._positions = [], []
+        for _ in range(setup.config.accumulation):
+            self._batches.append(sampler.take())
+            self._positions.append((sampler.epoch, sampler.position))
+        self.targets = sum(count_targets(setup.loss, setup.spec, rows) for rows in self._batches)
         self._loss = 0.0
 
     def part(self, number: int) -> Part:
         """What a batch of the step asks of the backbone."""
-        job, rows = self.job, self._batches[number]
+        setup, rows = self.setup, self._batches[number]
         injection, head = self._injection(), self._head()
-        sample = self._sample(rows, self._places[number])
-        return Part(job.spec, rows, injection, job.loss, job.soft, head, self._teacher, sample)
+        sample = self._sample(rows, self._positions[number])
+        return Part(
+            setup.spec, rows, injection, setup.loss, setup.soft, head, self._teacher, sample
+        )
 
-    def _sample(self, rows: Sequence[Encoded], place: tuple[int, int]) -> Sample | None:
-        """The labels to compare, drawn anew for every batch; the same when it is run again."""
-        job = self.job
-        if job.loss != "labels" or job.soft is not None:
+    def _sample(self, rows: Sequence[Encoded], position: tuple[int, int]) -> Sample | None:
+        """The labels to compare, drawn for every batch; the same when it is run again."""
+        setup = self.setup
+        if setup.loss != "labels" or setup.soft is not None:
             return None
-        return sample_for(job.backbone, job.spec, rows, (job.config.seed, *place))
+        return sample_for(setup.backbone, setup.spec, rows, (setup.config.seed, *position))
 
-    def share(self, loss: torch.Tensor) -> torch.Tensor:
+    def weighted(self, loss: torch.Tensor) -> torch.Tensor:
         """A batch's summed loss as its share of the mean over all the step's targets."""
         self._loss += float(loss.detach())
         return loss / self.targets
@@ -74,6 +105,6 @@ class Feed:
         """The step's mean loss, as far as it is known."""
         return self._loss / self.targets
 
-    def gather(self) -> None:
-        """Note how far it has come."""
-        self._place.epoch, self._place.position = self._order.epoch, self._order.position
+    def save_state(self) -> None:
+        """Put epoch and position into the state."""
+        self._state.epoch, self._state.position = self._sampler.epoch, self._sampler.position

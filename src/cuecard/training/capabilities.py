@@ -15,7 +15,7 @@ from cuecard.backbones.families import FAMILIES, Family, in_tower
 from cuecard.errors import ConfigError
 from cuecard.methods import METHODS
 from cuecard.tasks import TaskSpec
-from cuecard.types import Backbone, InjectionKind, MethodConfig, Tower
+from cuecard.types import Backbone, InjectionKind, MethodConfig, Slot, Tower
 
 # What some models of a family do not support. Each is asked before a run: `Backbone.unsupported`.
 LIMITS: Mapping[str, str] = MappingProxyType(
@@ -142,7 +142,7 @@ def check_slot(method: MethodConfig, spec: TaskSpec) -> None:
         )
 
 
-def check_reads(backbone: Backbone, method: MethodConfig, spec: TaskSpec) -> None:
+def check_reads(backbone: Backbone, method: str, slot: Slot, spec: TaskSpec) -> None:
     """Refuse a task that reads a state per token where those states do not know of the prompt.
 
     Raises:
@@ -158,10 +158,10 @@ def check_reads(backbone: Backbone, method: MethodConfig, spec: TaskSpec) -> Non
             got="an encoder-decoder",
             expected="a causal or masked language model",
         )
-    if method.slot != "prefix":
+    if slot != "prefix":
         raise ConfigError(
             f"the kind {spec.kind} reads the text's own tokens, which know of a prompt before them",
-            where=f"method {method.name}, slot",
-            got=method.slot,
+            where=f"method {method}, slot",
+            got=slot,
             expected="prefix",
         )

@@ -1,37 +1,25 @@
-"""Whatever a run would refuse later, it refuses here: before its first step, and before it writes.
-
-`cuecard train`, `sweep`, `lora`, `multitask` and `--dry-run` share these checks.
-"""
+"""The checks of a run that look at its rows or numbers; `TrainSetup.of` makes all of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cuecard.artifacts.tensors import tensors_of
 from cuecard.artifacts.test_vectors import default_probes
 from cuecard.errors import BackboneError, ConfigError, DataError
-from cuecard.evaluation.predict import check_task
 from cuecard.lazy import torch
 from cuecard.tasks import Task, TaskSpec, collate
 from cuecard.tasks.pooling import embed_rows, texts_of
 from cuecard.tasks.readers.tables import record_place
-from cuecard.training.budget.validation_plan import Looks, plan_looks
-from cuecard.training.capabilities import check_reads, check_slot, check_supported
-from cuecard.training.config import TrainConfig
 from cuecard.training.head import head_of
-from cuecard.training.loss import Resolved, resolve_loss
-from cuecard.training.optim import default_lr
-from cuecard.training.setup import new_method
 from cuecard.types import (
     Backbone,
     Encoded,
     HasDecoder,
     Injection,
     Method,
-    MethodConfig,
     Record,
     Slot,
     by_tower,
@@ -39,49 +27,6 @@ from cuecard.types import (
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-@dataclass(frozen=True)
-class CheckedRun:
-    """A run that passed every check.
-
-    Attributes:
-        backbone, task, method, config: as they were given.
-        rows: the training rows as token ids.
-        loss: what is minimised.
-        start: the method with its first parameters.
-        looks: its validations.
-    """
-
-    backbone: Backbone
-    task: Task
-    method: MethodConfig
-    config: TrainConfig
-    rows: list[Encoded]
-    loss: Resolved
-    start: Method
-    looks: Looks
-
-
-def check_run(
-    backbone: Backbone, task: Task, method: MethodConfig, config: TrainConfig
-) -> CheckedRun:
-    """Refuse a run that could not reach its end.
-
-    Runs the backbone once, on one row. Writes nothing.
-
-    Raises:
-        ConfigError: settings that contradict each other, the task or the backbone, or that leave no
-            room for the longest row, its prompt and its answer.
-        DataError: no training or no validation rows, or a row that cannot be read.
-        BackboneError: weights that are not numbers, or token ids without an embedding.
-    """
-    check_splits(task)
-    loss, start = check_method(backbone, task.spec, method, config)
-    rows = check_rows(backbone, task, method.slot, start.injection())
-    check_weights(backbone, rows[0], task.spec)
-    looks = plan_looks(backbone, task, rows, config, start.injection().length, method.slot)
-    return CheckedRun(backbone, task, method, config, rows, loss, start, looks)
 
 
 def check_splits(task: Task, where: str | None = None) -> None:
@@ -96,30 +41,6 @@ def check_splits(task: Task, where: str | None = None) -> None:
             )
 
 
-def check_method(
-    backbone: Backbone, spec: TaskSpec, method: MethodConfig, config: TrainConfig
-) -> tuple[Resolved, Method]:
-    """Refuse settings that contradict the backbone, the task or each other.
-
-    Returns:
-        The loss, and the method with its first parameters.
-
-    Raises:
-        ConfigError: they do.
-        BackboneError: an embedding table that is not all finite numbers.
-    """
-    check_supported(backbone, method)
-    check_slot(method, spec)
-    check_task(backbone, spec)
-    check_reads(backbone, method, spec)
-    loss = resolve_loss(config.loss, spec, backbone)
-    check_embeddings(backbone)
-    check_rate(backbone, config)
-    start = new_method(backbone, spec, method, config.seed, config.head_lr)
-    check_start(start)
-    return loss, start
-
-
 def check_embeddings(backbone: Backbone) -> None:
     """
     Raises:
@@ -129,21 +50,21 @@ def check_embeddings(backbone: Backbone) -> None:
         raise _not_finite(backbone)
 
 
-def check_rate(backbone: Backbone, config: TrainConfig) -> None:
+def check_rate(lr: float, *, given: bool) -> None:
     """
+    Args:
+        given: by the settings; else it is a default.
+
     Raises:
         ConfigError: a learning rate that is not a positive number.
     """
-    if config.lr == "auto":
-        return
-    lr = default_lr(config, backbone.embeddings) if config.lr is None else config.lr
     if not (math.isfinite(lr) and lr > 0):
         raise ConfigError(
             "the learning rate must be a positive number",
             where="training.lr",
             got=lr,
             expected="a finite number above 0",
-            hint=None if config.lr is not None else "give one with --lr",
+            hint=None if given else "give one with --lr",
         )
 
 

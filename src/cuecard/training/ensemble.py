@@ -16,10 +16,11 @@ from cuecard.evaluation.ensemble import Ensemble
 from cuecard.methods import MethodSettings, PromptTuning
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig
+from cuecard.training.run import Run
 from cuecard.training.storage.log import Observer
-from cuecard.training.sweeps.runner import Group
+from cuecard.training.sweeps.runner import SweepRunner
 from cuecard.training.sweeps.space import SweepConfig
-from cuecard.training.train import Run, train
+from cuecard.training.train import train
 from cuecard.types import Backbone, MethodConfig
 
 
@@ -39,8 +40,8 @@ def train_ensemble(
 
     Args:
         members: how many; five in the paper.
-        folder: each one's run goes below `trials` in it; None keeps nothing. A folder with the same
-            ensemble is gone on with.
+        folder: each one's run goes below `trials` in it; None keeps nothing. The same ensemble
+            in the folder is resumed.
 
     Raises:
         ConfigError: fewer than one member; else as `sweep`.
@@ -50,7 +51,7 @@ def train_ensemble(
         raise ConfigError("an ensemble needs members", where="members", got=members, expected="> 0")
     config = config or TrainConfig()
     seeds = tuple(range(config.seed, config.seed + members))
-    group = Group(
+    sweep = SweepRunner(
         backbone,
         {"": task},
         SweepConfig(grid={"seed": seeds}),
@@ -59,8 +60,8 @@ def train_ensemble(
         None if folder is None else Path(folder),
         observer or (lambda event: None),
     )
-    group.train()
-    return group.finish_all()
+    sweep.train()
+    return sweep.finish_all()
 
 
 def distil(

@@ -31,6 +31,11 @@ class Headed:
         self._weight = nn.Parameter(torch.zeros(outputs, width))
         self._bias = nn.Parameter(torch.zeros(outputs))
 
+    @property
+    def inner(self) -> Method:
+        """The method without the head."""
+        return self._method
+
     def head(self) -> Head:
         """The head, with gradients to its parameters."""
         return Head(self._weight, self._bias)

@@ -12,7 +12,7 @@ from cuecard.lazy import torch
 from cuecard.training.budget.activation_checkpointing import recomputing
 from cuecard.training.loss import batch_losses
 from cuecard.training.storage.checkpoint import Checkpoint
-from cuecard.training.trainer import Member
+from cuecard.training.trainer import Trainer
 
 # Passes that a token of an optimizer step costs. The backbone is frozen, so that the backward pass
 # makes the gradients of activations alone, as much work as the forward pass.
@@ -20,7 +20,7 @@ STEP_PASSES = 2
 
 
 def run_loop(
-    members: list[Member],
+    trainers: list[Trainer],
     checkpoint: Checkpoint,
     *,
     folder: Path | None,
@@ -28,46 +28,46 @@ def run_loop(
     stopped: Callable[[], Interrupted],
     more: Callable[[], None] = lambda: None,
 ) -> None:
-    """Train every member to its end; each one's method then holds its best step.
+    """Train every prompt to its end; each one's method then holds its best step.
 
-    All members that are not at their end make each step together, in one pass of the backbone,
-    each with its own rows, prompt, optimiser and schedule. What happens to one is nothing to the
-    others: it may end earlier, or diverge.
+    All prompts that are not finished make each step together, in one pass of the backbone, each
+    with its own rows, optimiser and schedule. Runs are independent: one may stop or diverge without
+    affecting the rest.
 
     Args:
-        members: on one backbone; their states are the checkpoint's.
+        trainers: on one backbone; their states are the checkpoint's.
         folder: where checkpoints go; None keeps none.
         every: rounds between checkpoints.
         stopped: what to raise after Ctrl-C.
-        more: called before every round; it may add members and their states. What it adds may
-            depend on the members' states alone, or a resumed run ends otherwise.
+        more: called before every round; it may add trainers and their states. What it adds may
+            depend on the trainers' states alone, or a resumed run ends otherwise.
 
     Raises:
         Interrupted: Ctrl-C, after a checkpoint.
     """
 
     def save() -> None:
-        for member in members:
-            member.gather()
+        for trainer in trainers:
+            trainer.save_state()
         if folder is not None:
             checkpoint.save(folder)
 
     clock = _Clock()
     with heeding() as interrupts:
         try:
-            # What was due when an earlier sitting was stopped, before anything else.
-            _look([member for member in members if member.left_unseen], clock)
-            _rounds(members, checkpoint, clock, interrupts, every, save, more)
+            # Validations that a run missed when it was stopped, before anything else.
+            _validate([trainer for trainer in trainers if trainer.missed_validation], clock)
+            _rounds(trainers, checkpoint, clock, interrupts, every, save, more)
         except Stop:
             save()
             raise stopped() from None
     save()
-    for member in members:
-        member.keep_best()
+    for trainer in trainers:
+        trainer.load_best()
 
 
 def _rounds(
-    members: list[Member],
+    trainers: list[Trainer],
     checkpoint: Checkpoint,
     clock: _Clock,
     interrupts: Interrupts,
@@ -75,59 +75,59 @@ def _rounds(
     save: Callable[[], None],
     more: Callable[[], None],
 ) -> None:
-    """Steps and validations, until no member trains any more.
+    """Steps and validations, until all are finished.
 
     Raises:
         Stop: after Ctrl-C, with no step and no validation half done.
     """
     while True:
         more()
-        running = [member for member in members if not member.over]
+        running = [trainer for trainer in trainers if not trainer.finished]
         if not running:
             break
-        fresh = [member for member in running if not member.begun]
-        _look(fresh, clock)
+        fresh = [trainer for trainer in running if not trainer.started]
+        _validate(fresh, clock)
         if fresh:
             save()
-            running = [member for member in running if not member.over]
+            running = [trainer for trainer in running if not trainer.finished]
         if running:
             _step(running, clock)
             checkpoint.rounds += 1
-        _look([member for member in running if member.due and not member.over], clock)
-        ended = any(member.over for member in running)
+        _validate([one for one in running if one.should_validate and not one.finished], clock)
+        ended = any(trainer.finished for trainer in running)
         if interrupts.asked:
             raise Stop
         if checkpoint.rounds % every == 0 or ended:
             save()
 
 
-def _step(members: Sequence[Member], clock: _Clock) -> None:
-    """One optimiser step of each member, over one or more batches."""
+def _step(trainers: Sequence[Trainer], clock: _Clock) -> None:
+    """One optimiser step of each prompt, over one or more batches."""
     started = time.monotonic()
-    passes = [member.begin_step() for member in members]
-    backbone = members[0].job.backbone
+    passes = [trainer.begin_step() for trainer in trainers]
+    backbone = trainers[0].setup.backbone
     before = backbone.counts["tokens"]
-    recompute = any(member.job.recompute for member in members)
+    recompute = any(trainer.setup.activations.recompute for trainer in trainers)
     for number in range(max(passes)):
-        asking = [m for m, count in zip(members, passes, strict=True) if number < count]
-        parts = [feed.part(number) for member in asking for feed in member.feeds]
+        asking = [one for one, count in zip(trainers, passes, strict=True) if number < count]
+        parts = [batches.part(number) for trainer in asking for batches in trainer.batches]
         with recomputing(backbone, recompute):
             losses = iter(batch_losses(backbone, parts))
-            shares = [member.share([next(losses) for _ in member.feeds]) for member in asking]
-            # Each depends on its own member's parameters alone, so that their sum has each one's
+            shares = [one.weighted([next(losses) for _ in one.batches]) for one in asking]
+            # Each depends on its own prompt's parameters alone, so that their sum has each one's
             # gradient.
             torch.stack(shares).sum().backward()  # type: ignore[no-untyped-call]
-    for member in members:
-        member.end_step(time.monotonic() - started)
-    clock.charge(members, STEP_PASSES * (backbone.counts["tokens"] - before))
+    for trainer in trainers:
+        trainer.end_step(time.monotonic() - started)
+    clock.charge(trainers, STEP_PASSES * (backbone.counts["tokens"] - before))
 
 
-def _look(members: Sequence[Member], clock: _Clock) -> None:
-    for member in members:
-        backbone = member.job.backbone
+def _validate(trainers: Sequence[Trainer], clock: _Clock) -> None:
+    for trainer in trainers:
+        backbone = trainer.setup.backbone
         before = backbone.counts["tokens"]
-        member.look()
-        clock.charge([member], backbone.counts["tokens"] - before)
+        trainer.validate()
+        clock.charge([trainer], backbone.counts["tokens"] - before)
 
 
 class _Clock:
@@ -136,24 +136,36 @@ class _Clock:
     def __init__(self) -> None:
         self._cpu, self._wall = time.process_time(), time.monotonic()
 
-    def charge(self, members: Sequence[Member], tokens: int) -> None:
-        """To these members alike."""
+    def charge(self, trainers: Sequence[Trainer], tokens: int) -> None:
+        """To these alike."""
         cpu, wall = time.process_time(), time.monotonic()
-        for member in members:
-            share = len(members)
-            member.spend((cpu - self._cpu) / share, (wall - self._wall) / share, tokens / share)
+        for trainer in trainers:
+            share = len(trainers)
+            trainer.add_time((cpu - self._cpu) / share, (wall - self._wall) / share, tokens / share)
         self._cpu, self._wall = cpu, wall
 
 
 def stopped_run(
-    checkpoint: Checkpoint, steps: int, folder: Path | None, how: str | None = None
+    checkpoint: Checkpoint, steps: int, folder: Path | None, command: str
 ) -> Interrupted:
-    """What a run on its own ends with after Ctrl-C."""
-    on = how or f"go on with: cuecard train --resume {folder}"
+    """What a single run ends with after Ctrl-C.
+
+    Args:
+        command: what resumes it, without the folder.
+    """
     (state,) = checkpoint.runs[:1]
     what = f"stopped after step {state.step} of {steps}"
+    if state.ended is not None:
+        what = "stopped after the training, before the end of its test"
+    return stopped_in(what, folder, command)
+
+
+def stopped_in(what: str, folder: Path | None, command: str) -> Interrupted:
+    """The error after Ctrl-C, with how to resume from the folder."""
     return Interrupted(
-        what if state.ended is None else "stopped after the training, before the end of its test",
+        what,
         where=None if folder is None else str(folder),
-        hint="nothing was kept" if folder is None else f"the checkpoint is saved; {on}",
+        hint="nothing was kept"
+        if folder is None
+        else f"the checkpoint is saved; resume with: {command} --resume {folder}",
     )

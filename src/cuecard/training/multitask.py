@@ -22,12 +22,14 @@ from cuecard.interrupts import stoppable
 from cuecard.methods import MPT, PromptTuning
 from cuecard.progress_bar import watched
 from cuecard.tasks import Task
-from cuecard.training.checks import check_method, check_rows, check_splits, check_weights
 from cuecard.training.config import TrainConfig
-from cuecard.training.multitask_trainer import Mix, Multitask, stopped_mix
+from cuecard.training.loop import stopped_in
+from cuecard.training.multitask_trainer import COMMAND, Multitask, MultitaskTrainer
+from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.log import Observer
-from cuecard.training.sweeps.runner import Group
+from cuecard.training.sweeps.runner import SweepRunner
 from cuecard.training.sweeps.space import SweepConfig
+from cuecard.training.trainable import TrainablePrompt
 from cuecard.types import Backbone, Injection
 
 DISTIL = 0.9
@@ -50,8 +52,8 @@ def multitask(
     """Train one prompt for several tasks, with a rank-one matrix of each.
 
     All tasks make each step in one pass of the backbone, and their teachers in a second one without
-    gradients. The best step is that of the lowest mean validation loss. A folder that holds a
-    checkpoint of the same run is gone on with, to the same last bit.
+    gradients. The best step is that of the lowest mean validation loss. Resumes from a checkpoint
+    of the same run in the folder; the result is bit-identical.
 
     Args:
         tasks: by name, which is also a folder's name.
@@ -59,12 +61,13 @@ def multitask(
         config: how to train, the teachers too.
         distil: lambda; 0 learns from the labels alone, without teachers.
         teachers: trained prompts by task; by default prompt tuning trains one of each.
-        observer: called with every event of the log, with "resume" where a run goes on, and with
+        observer: called with every event of the log, with "resume" where a run is resumed, and with
             "teachers" and "teacher_validation" while there are none yet.
         progress: without an observer, show a bar in a terminal or a notebook.
 
     Raises:
-        ConfigError: fewer than two tasks, a name that is no folder's, settings that cannot be used.
+        ConfigError: fewer than two tasks, a name that is not a folder's, or other settings that
+            cannot be used.
         DataError: no training or no validation rows.
         TrainingError: it diverged, or the folder belongs to another run.
         WrongBackboneError: a teacher of another backbone.
@@ -72,17 +75,42 @@ def multitask(
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
     method, config = method or MPT(init="vocabulary"), config or TrainConfig()
-    check_multitask(backbone, tasks, method, config, distil)
+    setups = multitask_setups(backbone, tasks, method, config, distil)
+    return train_multitask(
+        setups, method, distil=distil, teachers=teachers, folder=folder, observer=observer
+    )
+
+
+def train_multitask(
+    setups: Mapping[str, TrainSetup],
+    method: MPT,
+    *,
+    distil: float = DISTIL,
+    teachers: Mapping[str, Prompt] | None = None,
+    folder: str | Path | None = None,
+    observer: Observer | None = None,
+) -> Multitask:
+    """`multitask`, from its set-ups.
+
+    Raises:
+        ConfigError: teachers that do not fit the tasks.
+        TrainingError: it diverged, or the folder belongs to another run or another process.
+        WrongBackboneError: a teacher of another backbone.
+        FrozenError: the backbone changed.
+        Interrupted: Ctrl-C; the checkpoint is saved.
+    """
     place = None if folder is None else Path(folder)
+    first = next(iter(setups.values()))
+    backbone, config = first.backbone, first.config
+    tasks = {name: setup.task for name, setup in setups.items()}
     taught: Mapping[str, Injection] = {}
     if distil and teachers is not None:
         taught = _given(backbone, tasks, teachers)
     with held(place):
         if distil and teachers is None:
             taught = _train_teachers(backbone, tasks, method, config, place, observer)
-        mix = Mix(backbone, tasks, method, config, distil, taught, place, observer)
-        with stoppable(lambda: stopped_mix("stopped before every task was tested", place)):
-            return mix.run()
+        with stoppable(lambda: stopped_in("stopped before every task was tested", place, COMMAND)):
+            return MultitaskTrainer(setups, method, distil, taught, place, observer).run()
 
 
 def _train_teachers(
@@ -109,12 +137,12 @@ def _train_teachers(
 
     place = None if folder is None else folder / TEACHERS
     alone = SweepConfig(grid={"seed": (config.seed,)})
-    group = Group(backbone, tasks, alone, own, config, place, tell)
+    sweep = SweepRunner(backbone, tasks, alone, own, config, place, tell)
     try:
-        group.train()
+        sweep.train()
     except Interrupted as stop:
-        raise stopped_mix(f"{stop.what}, of the teachers", folder) from stop
-    return group.injections()
+        raise stopped_in(f"{stop.what}, of the teachers", folder, COMMAND) from stop
+    return sweep.injections()
 
 
 def _given(
@@ -140,18 +168,18 @@ def _given(
     return {name: teachers[name].injection() for name in tasks}
 
 
-def check_multitask(
+def multitask_setups(
     backbone: Backbone,
     tasks: Mapping[str, Task],
     method: MPT,
     config: TrainConfig,
     distil: float,
-) -> None:
-    """Refuse what could not reach its end, before any work.
+) -> dict[str, TrainSetup]:
+    """Each task's set-up, which validates as often as the settings say.
 
     Raises:
-        ConfigError, DataError, BackboneError: as `check_run`, and for fewer than two tasks, a name
-            that is no folder's, or a task that does not answer in words.
+        ConfigError, DataError, BackboneError: as `TrainSetup.of`, and for fewer than two tasks, a
+            name that is not a folder's, or a task that does not answer in words.
     """
     if len(tasks) < 2:
         raise ConfigError(
@@ -159,7 +187,10 @@ def check_multitask(
         )
     if not (math.isfinite(distil) and distil >= 0):
         raise ConfigError(
-            "a weight that cannot be", where="distil", got=distil, expected="0 or more"
+            "the teachers' weight is not a number from 0 on",
+            where="distil",
+            got=distil,
+            expected="0 or more",
         )
     if config.lr == "auto":
         raise ConfigError(
@@ -170,7 +201,7 @@ def check_multitask(
         )
     for name, task in tasks.items():
         if not name or name in (".", "..") or Path(name).name != name:
-            raise ConfigError("a name that is no folder's", where="tasks", got=repr(name))
+            raise ConfigError("a task's name is not a folder's", where="tasks", got=repr(name))
         if task.spec.mode not in ("labels", "text"):
             raise ConfigError(
                 "a task that does not answer in words",
@@ -178,7 +209,8 @@ def check_multitask(
                 got=f"{task.spec.kind}{' with a head' if task.spec.mode == 'head' else ''}",
                 expected="a classification by label words, or text-to-text",
             )
-        check_splits(task, name)
-        _, start = check_method(backbone, task.spec, method, config)
-        rows = check_rows(backbone, task, method.slot, start.injection())
-        check_weights(backbone, rows[0], task.spec)
+    trained = TrainablePrompt(method)
+    return {
+        name: TrainSetup.of(backbone, task, trained, config, name=name, fixed_validations=True)
+        for name, task in tasks.items()
+    }

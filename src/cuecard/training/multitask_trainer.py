@@ -1,13 +1,12 @@
-"""The tasks of a multitask run on their way: one prompt, a feed of rows and a log of each."""
+"""The second stage of a multitask run: one shared prompt, with batches and a log of each task."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from cuecard.artifacts.shared import SharedPrompt
 from cuecard.artifacts.tensors import tensors_of
@@ -15,40 +14,23 @@ from cuecard.errors import Interrupted
 from cuecard.interrupts import may_cut
 from cuecard.methods import MPT
 from cuecard.tasks import Task
-from cuecard.training.batches import Feed
-from cuecard.training.budget.activation_checkpointing import (
-    Choice,
-    choose_activations,
-    largest_batch,
-)
-from cuecard.training.budget.input_cache import remember_inputs
-from cuecard.training.capabilities import is_late
-from cuecard.training.config import TrainConfig
-from cuecard.training.job import Job
-from cuecard.training.loop import run_loop
-from cuecard.training.loss import Teacher, resolve_loss
-from cuecard.training.optim import default_lr
-from cuecard.training.setup import init_context
-from cuecard.training.storage.checkpoint import Checkpoint
+from cuecard.tasks.batching import row_lengths
+from cuecard.training.batches import TaskBatches
+from cuecard.training.budget.activation_checkpointing import largest_batch, plan_activations
+from cuecard.training.frozen import FrozenProof
+from cuecard.training.initial_method import init_context
+from cuecard.training.loop import run_loop, stopped_run
+from cuecard.training.loss import Teacher
+from cuecard.training.run import Run, Trained, find_run, finish_run, log_start
+from cuecard.training.setup import TrainSetup, key_of, remember_inputs
+from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import Observer, RunLog
-from cuecard.training.train import (
-    Run,
-    Unchanged,
-    counts_of,
-    finish_run,
-    finished_run,
-    key_of,
-    log_start,
-    run_parts,
-)
-from cuecard.training.trainer import Member
-from cuecard.training.validation import Validation, validate
-from cuecard.types import Backbone, Injection
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from cuecard.training.trainer import Trainer, raise_if_diverged
+from cuecard.training.validation import Validation
+from cuecard.types import Injection
 
 TASKS, SHARED = "tasks", "shared"
+COMMAND = "cuecard multitask"
 
 
 @dataclass(frozen=True)
@@ -71,156 +53,115 @@ class Multitask:
     folder: Path | None
 
 
-class Mix:
-    """The second stage: tasks that share a prompt."""
+class MultitaskTrainer:
+    """Trains tasks that share a prompt.
+
+    Args:
+        setups: by task, on one backbone, with one method and one config.
+    """
 
     def __init__(
         self,
-        backbone: Backbone,
-        tasks: Mapping[str, Task],
+        setups: Mapping[str, TrainSetup],
         method: MPT,
-        config: TrainConfig,
         distil: float,
         teachers: Mapping[str, Injection],
         folder: Path | None,
         observer: Observer | None,
     ) -> None:
-        self._backbone, self._tasks, self._method = backbone, tasks, method
-        self._config, self._folder, self._observer = config, folder, observer
-        parts = _parts(
-            {name: run_parts(backbone, t, method, config) for name, t in tasks.items()},
-            distil,
-            teachers,
-        )
-        self._checkpoint = Checkpoint.open(folder, key_of(parts), 1 + len(tasks), parts)
-        self._state, *places = self._checkpoint.runs
-        self._jobs = {name: self._job(task) for name, task in tasks.items()}
-        first = next(iter(self._jobs.values()))
-        self._unchanged = Unchanged(backbone, first.rows[0], first.spec)
+        self._method, self._folder, self._observer = method, folder, observer
+        first = next(iter(setups.values()))
+        self._config, self._backbone = first.config, first.backbone
+        parts = _parts({name: one.parts for name, one in setups.items()}, distil, teachers)
+        self._checkpoint = Checkpoint.open(folder, key_of(parts), 1 + len(setups), parts)
+        self._state, *states = self._checkpoint.runs
+        self._frozen = FrozenProof(first)
         # The start may look at a task, as the init "text" does: it is the first one.
-        context = init_context(backbone, first.spec, config.seed)
-        self._prompts = method.build_for(len(tasks), context)
+        context = init_context(self._backbone, first.spec, self._config.seed)
+        self._prompts = method.build_for(len(setups), context)
+        self._setups = self._planned(setups)
         self._log = RunLog(folder, observer, keep_bytes=self._state.log_bytes)
         self._begin()
-        self._feeds = [
-            Feed(job, self._injection_of(number), at, _teacher(teachers.get(name), distil))
-            for number, ((name, job), at) in enumerate(zip(self._jobs.items(), places, strict=True))
+        self._batches = [
+            TaskBatches(setup, self._injection_of(number), at, _teacher(teachers.get(name), distil))
+            for number, ((name, setup), at) in enumerate(
+                zip(self._setups.items(), states, strict=True)
+            )
         ]
 
     def run(self) -> Multitask:
         """Train all of them, then test and save each."""
-        lr, first = float(self._state.lr or 0.0), next(iter(self._jobs.values()))
-        member = Member(
-            first, self._prompts, lr, self._validate, self._state, self._log, feeds=self._feeds
-        )
+        state, first = self._state, next(iter(self._setups.values()))
+        lr, prompts = float(state.lr or 0.0), self._prompts
         run_loop(
-            [member],
+            [
+                Trainer(
+                    first, prompts, lr, state, self._log, score=self._score, batches=self._batches
+                )
+            ],
             self._checkpoint,
             folder=self._folder,
             every=self._config.checkpoint_every,
             stopped=self._stopped,
         )
-        member.raise_if_diverged()
-        self._unchanged.check()
-        runs = {name: self._finish(number, name) for number, name in enumerate(self._tasks)}
-        prompts = self._prompts
+        raise_if_diverged(state)
+        self._frozen.check()
+        runs = {name: self._finish(number, name) for number, name in enumerate(self._setups)}
         shared = SharedPrompt.create(
             prompts.vectors,
             prompts.columns,
             prompts.rows,
-            tasks=list(self._tasks),
+            tasks=list(self._setups),
             backbone=self._backbone,
             slot=self._method.slot,
             seed=self._config.seed,
         )
         if self._folder is not None:
             shared.save(self._folder / SHARED, overwrite=True)
-        state = self._state
         self._log.write("shared", step=state.step, best_step=state.best_step, digest=shared.digest)
         return Multitask(shared, runs, lr, state.step, state.best_step, self._folder)
 
-    def _job(self, task: Task) -> Job:
-        spec, slot = task.spec, self._method.slot
-        rows = [spec.encode(record, self._backbone.tokenizer, slot) for record in task.train]
-        loss = resolve_loss(self._config.loss, spec, self._backbone)
-        return Job(self._backbone, spec, rows, self._config, loss)
+    def _planned(self, setups: Mapping[str, TrainSetup]) -> dict[str, TrainSetup]:
+        """The set-ups, with activations planned for the batches of all tasks together."""
+        config, length = self._config, self._prompts.injection().length
+        tokens = sum(
+            largest_batch(row_lengths(setup.rows), length, config) for setup in setups.values()
+        )
+        plan = plan_activations(config.activations, self._backbone, tokens)
+        return {name: replace(setup, activations=plan) for name, setup in setups.items()}
 
     def _begin(self) -> None:
-        """Choose what is done with activations, inputs and the rate, and say so."""
-        config, state, jobs = self._config, self._state, self._jobs
-        activations = self._activations()
-        recompute = activations.how == "recompute"
-        self._jobs = {name: replace(job, recompute=recompute) for name, job in jobs.items()}
-        kept = self._remember()
+        """Cache inputs, choose the rate, and write the log's first events."""
+        config, state, setups = self._config, self._state, list(self._setups.values())
+        late = [setup for setup in setups if setup.leaves_inputs]
+        kept = remember_inputs(setups, late, self._checkpoint, self._folder)
         if state.lr is not None:
             if self._observer is not None:
                 self._observer({"event": "resume", "step": state.step, "steps": config.steps})
             return
-        assert config.lr != "auto"
-        state.lr = config.lr or default_lr(config, self._backbone.embeddings)
-        first = next(iter(self._jobs.values()))
-        rows = [row for job in self._jobs.values() for row in job.rows]
-        together = _joined(self._tasks)
-        named = list(self._tasks)
-        log_start(
-            self._log,
-            replace(first, rows=rows),
-            together,
-            self._method.name,
-            activations,
-            counts_of(self._backbone, self._prompts),
-            tasks=named,
-        )
+        state.lr = setups[0].peak_lr
+        rows = [row for setup in setups for row in setup.rows]
+        together = replace(setups[0], task=_joined([one.task for one in setups]), rows=rows)
+        log_start(self._log, together, self._prompts, tasks=list(self._setups))
         if kept:
             self._log.write("inputs", **kept)
 
-    def _activations(self) -> Choice:
-        length = self._prompts.injection().length
-        tokens = sum(
-            largest_batch([len(r.context) + len(r.target) for r in job.rows], length, self._config)
-            for job in self._jobs.values()
-        )
-        return choose_activations(self._config.activations, self._backbone, tokens)
-
-    def _remember(self) -> dict[str, int | str]:
-        backbone, method = self._backbone, self._method
-        late = [t for t in self._tasks.values() if is_late(backbone, method, t.spec)]
-        if not late:
-            return {}
-        rows = [row for job in self._jobs.values() for row in job.rows]
-        for task in late:
-            seen = task.validation
-            rows += [task.spec.encode(row, backbone.tokenizer, method.slot) for row in seen]
-        chosen = self._checkpoint.inputs
-        kept = remember_inputs(backbone, rows, self._config.inputs, self._folder, chosen)
-        self._checkpoint.inputs = str(kept["place"])
-        return kept
-
-    def _injection_of(self, number: int) -> Any:
+    def _injection_of(self, number: int) -> Callable[[], Injection]:
         return lambda: self._prompts.injection(number)
 
-    def _validate(self) -> Validation:
+    def _score(self) -> Validation:
         """The tasks' mean, each one's own in the log."""
-        seen = {name: self._look(number, name) for number, name in enumerate(self._tasks)}
+        found = {
+            name: setup.validate_injection(self._prompts.injection(number))
+            for number, (name, setup) in enumerate(self._setups.items())
+        }
         self._log.write(
-            "tasks", step=self._state.step, tasks={name: _told(one) for name, one in seen.items()}
+            "tasks", step=self._state.step, tasks={name: _said(one) for name, one in found.items()}
         )
-        accuracies = [one.accuracy for one in seen.values() if one.accuracy is not None]
+        accuracies = [one.accuracy for one in found.values() if one.accuracy is not None]
         return Validation(
-            loss=math.fsum(one.loss for one in seen.values()) / len(seen),
-            accuracy=math.fsum(accuracies) / len(seen) if len(accuracies) == len(seen) else None,
-        )
-
-    def _look(self, number: int, name: str) -> Validation:
-        task, injection = self._tasks[name], self._prompts.injection(number)
-        slot = self._method.slot
-        return validate(
-            self._backbone,
-            task.spec,
-            task.validation,
-            injection,
-            slot,
-            calibrated=self._config.calibrate,
+            loss=math.fsum(one.loss for one in found.values()) / len(found),
+            accuracy=math.fsum(accuracies) / len(found) if len(accuracies) == len(found) else None,
         )
 
     def _finish(self, number: int, name: str) -> Run:
@@ -228,52 +169,54 @@ class Mix:
         place = None if self._folder is None else self._folder / TASKS / name
         if place is not None:
             place.mkdir(parents=True, exist_ok=True)
-        log = RunLog(place, self._observer_of(name))
-        task, job, own = self._tasks[name], self._jobs[name], self._prompts.alone(number)
-        found = finished_run(place, job, task, self._method, own)
-        if found is not None:
-            log.tell("finished", folder=str(place), digest=found.prompt.digest)
-            return found
-        with may_cut():
-            seen = self._look(number, name)
-        count, shared = len(self._tasks), self._state
-        state = replace(
+        setup, own = self._setups[name], self._prompts.alone(number)
+        trained = Trained(setup, own, self._state, RunLog(place, self._observer_of(name)), place)
+        if find_run(trained, self._method) is None:
+            with may_cut():
+                found = setup.validate_injection(self._prompts.injection(number))
+            trained = replace(trained, state=self._share(found))
+        return finish_run(trained, self._method)
+
+    def _share(self, found: Validation) -> State:
+        """The shared state as one task's own."""
+        count, shared = len(self._setups), self._state
+        return replace(
             shared,
-            best_loss=seen.loss,
-            best_accuracy=seen.accuracy,
-            best_prior=seen.prior,
+            best_loss=found.loss,
+            best_accuracy=found.accuracy,
+            best_prior=found.prior,
             cpu_seconds=shared.cpu_seconds / count,
             wall_seconds=shared.wall_seconds / count,
         )
-        return finish_run(job, task, self._method, own, state, log, place)
 
     def _observer_of(self, name: str) -> Observer | None:
         tell = self._observer
         return None if tell is None else lambda event: tell({**event, "task": name})
 
     def _stopped(self) -> Interrupted:
-        return stopped_mix(
-            f"stopped after step {self._state.step} of {self._config.steps}", self._folder
-        )
+        return stopped_run(self._checkpoint, self._config.steps, self._folder, COMMAND)
 
 
 def _teacher(injection: Injection | None, weight: float) -> Teacher | None:
     return None if injection is None else Teacher(injection, weight)
 
 
-def _joined(tasks: Mapping[str, Task]) -> Task:
+def _joined(tasks: list[Task]) -> Task:
     """A task of all rows, for the log's counts alone."""
-    given = list(tasks.values())
     return replace(
-        given[0],
-        train=tuple(row for task in given for row in task.train),
-        validation=tuple(row for task in given for row in task.validation),
-        test=tuple(row for task in given for row in task.test),
+        tasks[0],
+        train=tuple(row for task in tasks for row in task.train),
+        validation=tuple(row for task in tasks for row in task.validation),
+        test=tuple(row for task in tasks for row in task.test),
     )
 
 
-def _told(seen: Validation) -> dict[str, float | None]:
-    return {"loss": seen.loss, "accuracy": seen.accuracy, "commonest": seen.commonest}
+def _said(found: Validation) -> dict[str, float | None]:
+    return {
+        "loss": found.loss,
+        "accuracy": found.accuracy,
+        "majority_share": found.majority_share,
+    }
 
 
 def _parts(
@@ -287,21 +230,6 @@ def _parts(
     for name, injection in teachers.items():
         total = hashlib.sha256()
         for tensor in tensors_of(injection).values():
-            total.update(_bytes(tensor))
+            total.update(tensor.contiguous().numpy().tobytes())
         found[f"teacher of {name}"] = total.hexdigest()
     return found
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.contiguous().numpy().tobytes()
-
-
-def stopped_mix(what: str, folder: Path | None) -> Interrupted:
-    """What a multitask run ends with after Ctrl-C."""
-    return Interrupted(
-        what,
-        where=None if folder is None else str(folder),
-        hint="nothing was kept"
-        if folder is None
-        else f"the checkpoint is saved; go on with: cuecard multitask --resume {folder}",
-    )

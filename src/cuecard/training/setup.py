@@ -1,69 +1,278 @@
-"""What a run starts from: its rows as token ids, and its method's first parameters."""
+"""The set-up of a training run, one for every way to train: checks, rows, loss, memory and key.
+
+`train`, `sweep`, `multitask`, `train_lora` and the dry run start from a `TrainSetup`. Whatever a
+run would refuse later is refused when it is made: before the first step and before anything is
+written.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from cuecard.lazy import torch
-from cuecard.tasks import TaskSpec
-from cuecard.training.config import TrainConfig
-from cuecard.training.head import Headed
-from cuecard.types import (
-    Backbone,
-    Encoded,
-    InitContext,
-    Method,
-    MethodConfig,
-    Record,
-    Slot,
-    Tokenizer,
+from cuecard.evaluation.predict import check_task
+from cuecard.evaluation.word_scores import OnRows
+from cuecard.interrupts import may_cut
+from cuecard.tasks import Task, TaskSpec
+from cuecard.tasks.batching import row_lengths
+from cuecard.training.budget.activation_checkpointing import (
+    ActivationPlan,
+    largest_batch,
+    plan_activations,
 )
+from cuecard.training.budget.input_cache import cache_inputs
+from cuecard.training.budget.validation_plan import ValidationPlan, plan_validations
+from cuecard.training.capabilities import check_reads
+from cuecard.training.checks import (
+    check_embeddings,
+    check_rate,
+    check_rows,
+    check_splits,
+    check_start,
+    check_weights,
+)
+from cuecard.training.config import TrainConfig
+from cuecard.training.head import head_of
+from cuecard.training.initial_method import encode_rows
+from cuecard.training.loss import Resolved, SoftLabels, resolve_loss
+from cuecard.training.storage.checkpoint import Checkpoint
+from cuecard.training.trainable import Trainable
+from cuecard.training.validation import Validation, validate
+from cuecard.types import Backbone, Encoded, Head, Injection, Method, Record, Slot
+
+# Training settings that change neither the prompt nor a bit of its gradients.
+_FREE = {"checkpoint_every", "activations"}
 
 
-def encode_rows(
-    spec: TaskSpec, records: Sequence[Record], tokenizer: Tokenizer, slot: Slot
-) -> list[Encoded]:
-    """Every record's rows."""
-    return [row for record in records for row in spec.encode_all(record, tokenizer, slot)]
+@dataclass(frozen=True)
+class TrainSetup:
+    """Everything that a training run starts from; it has passed every check.
+
+    Attributes:
+        backbone, task, trained, config: as they were given.
+        rows: the training rows as token ids.
+        loss: what is minimised.
+        start: the method with its first parameters.
+        validations: how often it validates, and on what.
+        activations: whether they are kept for the backward pass.
+        soft: label probabilities to learn instead of the rows' own labels; None for none.
+        soft_hash: a digest of them.
+    """
+
+    backbone: Backbone
+    task: Task
+    trained: Trainable
+    config: TrainConfig
+    rows: Sequence[Encoded]
+    loss: Resolved
+    start: Method
+    validations: ValidationPlan
+    activations: ActivationPlan
+    soft: SoftLabels | None = None
+    soft_hash: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        backbone: Backbone,
+        task: Task,
+        trained: Trainable,
+        config: TrainConfig,
+        *,
+        name: str | None = None,
+        rows: Sequence[Encoded] | None = None,
+        fixed_validations: bool = False,
+    ) -> TrainSetup:
+        """Check a run, and make ready what it starts from.
+
+        Runs the backbone once, on one row. Writes nothing.
+
+        Args:
+            name: what errors call the task, among several.
+            rows: the training rows as token ids, where every row was checked before with a prompt
+                that is at least as long.
+            fixed_validations: validate as often as the settings say, whatever it costs.
+
+        Raises:
+            ConfigError: settings that contradict each other, the task or the backbone, or that
+                leave no room for the longest row, its prompt and its answer.
+            DataError: no training or no validation rows, or a row that cannot be read.
+            BackboneError: weights that are not numbers, or token ids without an embedding.
+        """
+        loss, start = check_start_of(backbone, task, trained, config, name)
+        injection = start.injection()
+        if rows is None:
+            rows = check_rows(backbone, task, trained.slot, injection)
+            check_weights(backbone, rows[0], task.spec)
+        plan = plan_validations(
+            backbone,
+            task,
+            rows,
+            config,
+            injection.length,
+            trained.slot,
+            fixed=fixed_validations,
+        )
+        tokens = largest_batch(row_lengths(rows), injection.length, config)
+        activations = plan_activations(config.activations, backbone, tokens)
+        return cls(backbone, task, trained, config, rows, loss, start, plan, activations)
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The task's."""
+        return self.task.spec
+
+    @property
+    def slot(self) -> Slot:
+        """Where the prompt stands."""
+        return self.trained.slot
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """What a resumed run must have in common with the one it resumes, as digests by name."""
+        parts = run_parts(self.backbone, self.task, self.trained, self.config)
+        return parts if self.soft_hash is None else {**parts, "soft labels": self.soft_hash}
+
+    def fits(self, folder: Path) -> None:
+        """
+        Raises:
+            TrainingError: the folder holds the checkpoint of another run.
+        """
+        Checkpoint.load(folder, key_of(self.parts), self.parts)
+
+    def with_soft_labels(self, probabilities: Sequence[Sequence[float]]) -> TrainSetup:
+        """The same run, but learning these label probabilities, of each training row in order."""
+        soft = dict(zip(self.rows, probabilities, strict=True))
+        return replace(self, soft=soft, soft_hash=key_of(probabilities))
+
+    @property
+    def leaves_inputs(self) -> bool:
+        """Whether the inputs are computed without what is trained, so that they can be cached."""
+        return self.trained.leaves_inputs(self.backbone, self.spec)
+
+    def new_method(self) -> Method:
+        """The first parameters once more."""
+        return self.trained.build(self.backbone, self.spec, self.config)
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate that is given, or what is trained takes by default."""
+        if isinstance(self.config.lr, float | int):
+            return float(self.config.lr)
+        return self.trained.default_lr(self.backbone, self.config)
+
+    def validate(
+        self, method: Method, records: Sequence[Record] | None = None, **options: Any
+    ) -> Validation:
+        """Score a method as it is now; see `validate_injection`."""
+        return self.validate_injection(method.injection(), head_of(method), records, **options)
+
+    def validate_injection(
+        self,
+        injection: Injection,
+        head: Head | None = None,
+        records: Sequence[Record] | None = None,
+        *,
+        brief: bool | None = None,
+        on_rows: OnRows | None = None,
+    ) -> Validation:
+        """Score an injection, and the head beside it.
+
+        Args:
+            records: the validation rows by default.
+            brief: see `validate`; as planned by default.
+        """
+        return validate(
+            self.backbone,
+            self.spec,
+            self.task.validation if records is None else records,
+            injection,
+            self.slot,
+            head,
+            calibrated=self.config.calibrate,
+            brief=self.validations.brief if brief is None else brief,
+            on_rows=on_rows,
+        )
 
 
-def new_method(
-    backbone: Backbone,
-    spec: TaskSpec,
-    method: MethodConfig,
-    seed: int,
-    head_lr: float = TrainConfig().head_lr,
-) -> Method:
-    """A method's first parameters for a task on a backbone: the same for the same seed.
+def check_start_of(
+    backbone: Backbone, task: Task, trained: Trainable, config: TrainConfig, name: str | None = None
+) -> tuple[Resolved, Method]:
+    """The checks that need no rows: of the splits, the settings and the first parameters.
 
-    Args:
-        head_lr: the peak learning rate of the task's head, if it has one.
+    Returns:
+        The loss, and the method with its first parameters.
 
     Raises:
-        ConfigError: an init that this backbone or task cannot give.
+        ConfigError: settings that contradict the backbone, the task or each other.
+        DataError: no training or no validation rows.
+        BackboneError: an embedding table that is not all finite numbers.
     """
-    made = method.build(init_context(backbone, spec, seed))
-    return (
-        Headed(made, spec.outputs, backbone.hidden_size, head_lr) if spec.mode == "head" else made
-    )
+    check_splits(task, name)
+    trained.check(backbone, task, config)
+    check_task(backbone, task.spec)
+    check_reads(backbone, trained.name, trained.slot, task.spec)
+    loss = resolve_loss(config.loss, task.spec, backbone)
+    check_embeddings(backbone)
+    if config.lr != "auto":
+        lr = trained.default_lr(backbone, config) if config.lr is None else config.lr
+        check_rate(lr, given=config.lr is not None)
+    start = trained.build(backbone, task.spec, config)
+    check_start(start)
+    return loss, start
 
 
-def init_context(backbone: Backbone, spec: TaskSpec, seed: int) -> InitContext:
-    """What a method may know of a task and a backbone when it makes its first parameters."""
-    tokenizer = backbone.tokenizer
+def remember_inputs(
+    setups: Sequence[TrainSetup],
+    late: Sequence[TrainSetup],
+    checkpoint: Checkpoint,
+    folder: Path | None,
+) -> dict[str, int | str]:
+    """Cache what the backbone makes of the training rows, and of the late ones' validation rows.
 
-    def encode(text: str) -> list[int]:
-        return [
-            int(i) for i in tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        ]
+    Args:
+        late: those of the set-ups whose inputs are left as they are; without any, nothing is
+            cached.
 
-    return InitContext(
-        embeddings=backbone.embeddings,
-        encode=encode,
-        special_ids=frozenset(int(i) for i in getattr(tokenizer, "all_special_ids", ())),
-        labels=spec.continuations(tokenizer) if spec.mode == "labels" else (),
-        text=spec.task_kind.instruction(spec),
-        generator=torch.Generator().manual_seed(seed),
-        states=backbone.states,
-        towers=backbone.tower_embeddings,
-    )
+    Returns:
+        The place, the tokens and their bytes; empty where nothing is cached.
+
+    Raises:
+        Stop: Ctrl-C.
+    """
+    if not late:
+        return {}
+    rows: list[Encoded] = [row for setup in setups for row in setup.rows]
+    for setup in late:
+        tokenizer = setup.backbone.tokenizer
+        rows += encode_rows(setup.spec, setup.task.validation, tokenizer, setup.slot)
+    backbone, wanted = late[0].backbone, late[0].config.inputs
+    with may_cut():
+        kept = cache_inputs(backbone, rows, wanted, folder, checkpoint.inputs)
+    checkpoint.inputs = str(kept["place"])
+    return kept
+
+
+def run_parts(
+    backbone: Backbone, task: Task, trained: Trainable, config: TrainConfig
+) -> dict[str, str]:
+    """What two sittings of one run have in common, each as a digest by its name."""
+    parts: dict[str, Any] = {
+        **trained.parts,
+        "training settings": config.model_dump(mode="json", exclude=_FREE),
+        # How long an answer may be is a setting of the test alone.
+        "task": task.spec.model_dump(mode="json", exclude={"max_new_tokens"}),
+        "data": task.report.data_hash,
+        "backbone": asdict(backbone.fingerprint),
+        "precision": str(backbone.dtype),
+    }
+    return {name: key_of(part) for name, part in parts.items()}
+
+
+def key_of(parts: object) -> str:
+    """A run's key: the same for the same parts."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -11,7 +11,7 @@ from cuecard.progress_bar import watched
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig
 from cuecard.training.storage.log import Observer
-from cuecard.training.sweeps.runner import Group
+from cuecard.training.sweeps.runner import SweepRunner
 from cuecard.training.sweeps.space import SweepConfig
 from cuecard.training.sweeps.trials import Sweep
 from cuecard.types import Backbone
@@ -31,7 +31,7 @@ def sweep(
 ) -> Sweep:
     """Train every trial on every task, choose by validation, test the chosen ones alone and once.
 
-    A folder that holds a checkpoint of the same sweep is gone on with, to the same last bit.
+    Resumes from a checkpoint of the same sweep in the folder; the result is bit-identical.
 
     Args:
         tasks: one, or several by name, each with trials and a chosen one of its own.
@@ -49,9 +49,9 @@ def sweep(
         FrozenError: the backbone changed.
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
-    group = prepare_sweep(backbone, tasks, space, method, config, folder=folder, observer=observer)
-    group.train()
-    return group.finish()
+    runner = prepare_sweep(backbone, tasks, space, method, config, folder=folder, observer=observer)
+    runner.train()
+    return runner.finish()
 
 
 def prepare_sweep(
@@ -63,17 +63,17 @@ def prepare_sweep(
     *,
     folder: str | Path | None = None,
     observer: Observer | None = None,
-) -> Group:
+) -> SweepRunner:
     """The trials of `sweep`, checked as every run is; nothing is written yet.
 
     Raises:
         ConfigError: settings that cannot be used, or Optuna is needed and not installed.
-        CuecardError: see `check_run`.
+        CuecardError: see `TrainSetup.of`.
     """
     named = {"": tasks} if isinstance(tasks, Task) else dict(tasks)
     if not named:
         raise DataError("a sweep needs a task", got=0, expected="one or more")
-    return Group(
+    return SweepRunner(
         backbone,
         named,
         space,

@@ -24,7 +24,7 @@ _ROWS = 32
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """One look at the validation rows.
+    """Scores on the validation rows.
 
     Attributes:
         loss: mean negative log-likelihood of the gold label among the labels, of the target's
@@ -32,14 +32,14 @@ class Validation:
             head's own loss.
         accuracy: share of right answers (of texts found first); None where answers are not one of
             a few.
-        commonest: the share of the answer given most often; None with `accuracy`.
+        majority_share: the share of the answer given most often; None with `accuracy`.
         prior: label -> what calibration would take off its score, or its threshold where several
             labels may hold; None without labels.
     """
 
     loss: float
     accuracy: float | None = None
-    commonest: float | None = None
+    majority_share: float | None = None
     prior: dict[str, float] | None = None
     rows: int = 0
 
@@ -109,7 +109,7 @@ def _answered(
     return Validation(
         loss=loss,
         accuracy=sum(a == label for a, label in zip(answers, gold, strict=True)) / len(gold),
-        commonest=Counter(answers).most_common(1)[0][1] / len(gold),
+        majority_share=Counter(answers).most_common(1)[0][1] / len(gold),
         prior=prior,
     )
 

@@ -126,7 +126,7 @@ def test_a_run_that_goes_on() -> None:
             "step": 120,
             "validation_loss": 0.7,
             "validation_accuracy": 0.5,
-            "commonest": 1.0,
+            "majority_share": 1.0,
             "best": False,
         }
     )
@@ -155,7 +155,12 @@ def test_a_finished_run_tells_that_it_is(tmp_path: Path) -> None:
 def test_texts_and_alarms() -> None:
     out = plain_console()
     view = TrainView(out=out)
-    look = {"event": "validation", "validation_accuracy": None, "commonest": None, "best": True}
+    look = {
+        "event": "validation",
+        "validation_accuracy": None,
+        "majority_share": None,
+        "best": True,
+    }
     view(look | {"step": 4, "validation_loss": 1.25})
     view({"event": "lr", "lr": 0.5, "loss": None, "steps": 20})
     done = {"event": "done", "step": 9, "best_step": 4, "lr": 0.5, "digest": "0", "alarm": "weak"}

@@ -12,9 +12,9 @@ from cuecard.runs.recipe import Recipe
 from cuecard.training import TrainConfig
 from cuecard.training.budget import activation_checkpointing as module
 from cuecard.training.budget.activation_checkpointing import (
-    choose_activations,
     free_bytes,
     largest_batch,
+    plan_activations,
 )
 from cuecard.training.train import train
 from support.data.reviews import review_task, reviews
@@ -25,12 +25,12 @@ def test_auto_recomputes_what_would_take_half_of_what_is_free(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     backbone = tiny_backbone()
-    kept = choose_activations("keep", backbone, 100).nbytes
+    kept = plan_activations("keep", backbone, 100).nbytes
     assert kept == 100 * 32 * 4 * 2 * 20
     for free, how in ((2 * kept, "keep"), (2 * kept - 1, "recompute")):
         monkeypatch.setattr(module, "free_bytes", lambda _, free=free: free)
-        assert choose_activations("auto", backbone, 100).how == how
-    again = choose_activations("recompute", backbone, 100)
+        assert plan_activations("auto", backbone, 100).how == how
+    again = plan_activations("recompute", backbone, 100)
     assert again.kept_nbytes == kept and again.nbytes == 100 * 32 * 4 * 22
 
 
@@ -40,9 +40,9 @@ def test_a_backbone_that_cannot_keeps_them(monkeypatch: pytest.MonkeyPatch) -> N
 
     plain: Any = Plain()
     monkeypatch.setattr(module, "free_bytes", lambda _: 0)
-    assert choose_activations("auto", plain, 10).how == "keep"
-    with pytest.raises(ConfigError, match="cannot compute activations again"):
-        choose_activations("recompute", plain, 10)
+    assert plan_activations("auto", plain, 10).how == "keep"
+    with pytest.raises(ConfigError, match="does not support activation checkpointing"):
+        plan_activations("recompute", plain, 10)
     with module.recomputing(plain, False):
         assert not hasattr(plain, "recompute")
 

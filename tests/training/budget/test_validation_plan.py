@@ -12,11 +12,16 @@ from cuecard.evaluation.predict import predict
 from cuecard.methods import PromptTuning
 from cuecard.runs.estimate import about, estimate_run
 from cuecard.tasks import Task, TaskSpec
-from cuecard.training.budget.validation_plan import Looks, plan_looks, training_tokens
-from cuecard.training.checks import check_run
+from cuecard.training.budget.validation_plan import (
+    ValidationPlan,
+    plan_validations,
+    training_tokens,
+)
 from cuecard.training.config import TrainConfig
-from cuecard.training.setup import encode_rows
+from cuecard.training.initial_method import encode_rows
+from cuecard.training.setup import TrainSetup
 from cuecard.training.train import train
+from cuecard.training.trainable import TrainablePrompt
 from cuecard.types import Record
 from support.data.reviews import review_task
 from support.tiny import tiny_backbone
@@ -40,9 +45,9 @@ def task() -> Task:
     return Task.from_records(spec, rows)
 
 
-def planned(backbone: CausalBackbone, task: Task, **settings: Any) -> Looks:
+def planned(backbone: CausalBackbone, task: Task, **settings: Any) -> ValidationPlan:
     rows = encode_rows(task.spec, task.train, backbone.tokenizer, "prefix")
-    return plan_looks(backbone, task, rows, TrainConfig(**settings), 4, "prefix")
+    return plan_validations(backbone, task, rows, TrainConfig(**settings), 4, "prefix")
 
 
 def test_a_few_labels_are_validated_as_often_as_ever(backbone: CausalBackbone) -> None:
@@ -89,7 +94,7 @@ def test_the_best_step_is_scored_on_all_labels_once(
 
 
 def test_an_estimate_leaves_the_run_as_it_was(backbone: CausalBackbone, task: Task) -> None:
-    checked = check_run(backbone, task, METHOD, TrainConfig(steps=4))
+    checked = TrainSetup.of(backbone, task, TrainablePrompt(METHOD), TrainConfig(steps=4))
     before = [parameter.detach().clone() for parameter in checked.start.parameters()]
     backbone.reset_counts()
     found = estimate_run(checked)

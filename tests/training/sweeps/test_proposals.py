@@ -29,7 +29,9 @@ def searched(total: int, seed: int) -> list[Seen]:
     seen: list[Seen] = []
     for _ in range(total):
         settings = propose(AXES, seen, total=total, seed=seed)
-        seen.append(Seen(settings, State(looks=[(0, 3.0), (5, value(settings))], ended="steps")))
+        seen.append(
+            Seen(settings, State(validations=[(0, 3.0), (5, value(settings))], ended="steps"))
+        )
     return seen
 
 
@@ -57,7 +59,7 @@ def test_proposals_learn_from_what_was_seen() -> None:
 def test_trials_that_run_or_failed_count_too() -> None:
     seen = searched(8, seed=0)
     seen[1].state.ended, seen[2].state.ended, seen[3].state.ended = None, "pruned", "diverged"
-    seen[4].state.ended, seen[4].state.looks = None, []
+    seen[4].state.ended, seen[4].state.validations = None, []
     assert propose(AXES, seen, total=20, seed=0).keys() == AXES.keys()
 
 
@@ -65,7 +67,7 @@ def test_pruning_is_by_the_median_of_the_finished() -> None:
     settings = {"training.lr": 0.1, "method.length": 4, "method.init": "text"}
 
     def trial(losses: list[float], ended: str | None = "steps") -> Seen:
-        return Seen(settings, State(looks=list(enumerate(losses)), ended=ended))
+        return Seen(settings, State(validations=list(enumerate(losses)), ended=ended))
 
     finished = [trial([3.0, loss, loss]) for loss in (0.2, 0.5, 0.8)]
     assert should_prune(AXES, finished, trial([3.0, 0.6], None), steps=2)

@@ -203,7 +203,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
         if event["event"] == "step" and event["trial"] == 4:
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(Interrupted, match="stopped with 3 of 8 trials at their end") as stopped:
+    with pytest.raises(Interrupted, match="stopped with 3 of 8 trials finished") as stopped:
         run(GRID, tmp_path / "cut", stop)
     assert f"cuecard sweep --resume {tmp_path / 'cut'}" in str(stopped.value)
     assert_same(run(GRID, tmp_path / "cut"), run(GRID, tmp_path / "whole"), tmp_path)

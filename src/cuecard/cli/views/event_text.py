@@ -78,7 +78,7 @@ def _lr(event: Event) -> str:
 
 
 def _validation(event: Event) -> str:
-    accuracy, share = event["validation_accuracy"], event["commonest"]
+    accuracy, share = event["validation_accuracy"], event["majority_share"]
     shown = "" if accuracy is None else f"accuracy {accuracy:.3f}, "
     best = ", best so far" if event["best"] else ""
     text = f"Step {event['step']:,}: validation {shown}loss {event['validation_loss']:.4f}{best}"

@@ -63,7 +63,7 @@ def print_plan(plan: Plan, out: Console) -> None:
 
 def _time(plan: Plan) -> str:
     found = plan.estimate
-    parts = f"steps {found.steps:,.0f} s, {plan.looks} validations {found.validation:,.0f} s"
+    parts = f"steps {found.steps:,.0f} s, {plan.validations} validations {found.validation:,.0f} s"
     compared = ", and the comparison" if plan.recipe.compare else ""
     return f"{about(found.seconds)} on this machine ({parts}, test {found.test:,.0f} s){compared}"
 

@@ -1,4 +1,4 @@
-"""Whether activations are kept for the backward pass or computed again: estimated, then chosen."""
+"""Activation checkpointing: whether activations are kept for the backward pass or recomputed."""
 
 from __future__ import annotations
 
@@ -23,22 +23,27 @@ _SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ActivationPlan:
     """What is done with activations.
 
     Attributes:
         how: "keep" or "recompute".
-        nbytes: a rough peak above the weights, done this way.
-        kept_nbytes: the same if they are kept.
+        nbytes: a rough peak above the weights.
+        kept_nbytes: the same if all are kept.
     """
 
     how: Literal["keep", "recompute"]
     nbytes: int
     kept_nbytes: int
 
+    @property
+    def recompute(self) -> bool:
+        """Whether layers run again in the backward pass."""
+        return self.how == "recompute"
 
-def choose_activations(wanted: Activations, backbone: Backbone, tokens: int) -> Choice:
-    """Keep them, or compute them again where they would take too much of what is free.
+
+def plan_activations(wanted: Activations, backbone: Backbone, tokens: int) -> ActivationPlan:
+    """Keep them, or recompute them where they would take too much of the free memory.
 
     Args:
         tokens: in the largest batch, padding and prompt counted in.
@@ -49,7 +54,7 @@ def choose_activations(wanted: Activations, backbone: Backbone, tokens: int) -> 
     able = isinstance(backbone, Recomputes)
     if wanted == "recompute" and not able:
         raise ConfigError(
-            "this backbone cannot compute activations again",
+            "this backbone does not support activation checkpointing",
             where="training.activations",
             got=wanted,
             expected="keep or auto",
@@ -60,13 +65,13 @@ def choose_activations(wanted: Activations, backbone: Backbone, tokens: int) -> 
     again = size * (backbone.num_layers + _KEPT_PER_LAYER)
     much = wanted == "auto" and able and kept > _SHARE * free_bytes(backbone.device)
     if wanted == "recompute" or much:
-        return Choice("recompute", again, kept)
-    return Choice("keep", kept, kept)
+        return ActivationPlan("recompute", again, kept)
+    return ActivationPlan("keep", kept, kept)
 
 
 @contextmanager
 def recomputing(backbone: Backbone, wanted: bool) -> Iterator[None]:
-    """Have the backbone do so for a while; it is the caller's, and as it was afterwards."""
+    """Let the backbone recompute activations, or not, for a while."""
     if not isinstance(backbone, Recomputes):
         yield
         return

@@ -1,4 +1,4 @@
-"""Where the inputs in front of a late prompt are remembered: chosen once per run, and shown."""
+"""Where the keys and values of inputs are cached that no prompt comes before."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def choose_place(wanted: Inputs, nbytes: int, folder: Path | None) -> Place:
     return "recompute"
 
 
-def remember_inputs(
+def cache_inputs(
     backbone: Backbone,
     rows: Sequence[Encoded],
     wanted: Inputs,
     folder: Path | None,
     chosen: str | None = None,
 ) -> dict[str, int | str]:
-    """Let the backbone keep what stands before the rows' slots, or an encoder's whole input.
+    """Let the backbone keep what comes before the rows' slots, or an encoder's whole input.
 
     Args:
-        rows: those that are run again and again.
-        chosen: the place an earlier sitting of the run chose; it is kept to, since keys and
+        rows: those that are run in every epoch.
+        chosen: the place that the run chose before it was resumed; it is kept, since keys and
             values that are computed with other rows differ in their last bits.
 
     Returns:

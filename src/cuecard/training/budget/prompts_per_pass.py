@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cuecard.training.budget.activation_checkpointing import choose_activations, free_bytes
+from cuecard.training.budget.activation_checkpointing import free_bytes, plan_activations
 from cuecard.types import Backbone
 
 _SHARE = 0.25  # of what is free
@@ -11,5 +11,5 @@ _MOST = 8  # beyond this a pass is as busy as it gets on a CPU; docs/speed.md
 
 def fit_together(backbone: Backbone, tokens: int) -> int:
     """How many prompts to train in one pass if each has so many tokens in it, 1 to 8."""
-    each = choose_activations("keep", backbone, tokens).nbytes
+    each = plan_activations("keep", backbone, tokens).nbytes
     return int(max(1, min(_MOST, _SHARE * free_bytes(backbone.device) // each)))

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cuecard.tasks import Task
+from cuecard.tasks.batching import row_lengths
 from cuecard.tasks.word_reads import WordTree
 from cuecard.training.config import TrainConfig
-from cuecard.training.setup import encode_rows
+from cuecard.training.initial_method import encode_rows
 from cuecard.types import Backbone, Encoded, Slot
 
 # Validations may take so much of the work of the steps, or so many tokens in a short run.
@@ -28,7 +29,7 @@ LONG_LIST = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class ValidationPlan:
     """The validations of a run.
 
     Attributes:
@@ -49,34 +50,42 @@ class Looks:
     rows: int
 
 
-def plan_looks(
+def plan_validations(
     backbone: Backbone,
     task: Task,
     rows: Sequence[Encoded],
     config: TrainConfig,
     prompt_length: int,
     slot: Slot,
-) -> Looks:
-    """Decide by the rows' tokens alone, so that a run that is gone on with decides alike."""
+    *,
+    fixed: bool = False,
+) -> ValidationPlan:
+    """Decide by the rows' tokens alone, so that a resumed run decides alike.
+
+    Args:
+        fixed: validate as often as the settings say, on all labels, whatever it costs.
+    """
     held_out = encode_rows(task.spec, task.validation, backbone.tokenizer, slot)
     behind = label_tokens(backbone, task)
     whole = forward_tokens(held_out, prompt_length, behind)
     allowed = max(FREE_TOKENS, SHARE * training_tokens(rows, config, prompt_length))
     every, usual = config.validate_every, math.ceil(config.steps / config.validate_every)
-    brief = behind >= LONG_LIST and (usual + 1) * whole > allowed
+    brief = not fixed and behind >= LONG_LIST and (usual + 1) * whole > allowed
     tokens = forward_tokens(held_out, prompt_length, None) if brief else whole
-    if config.eval_every is None and (usual + 1) * tokens > allowed:
+    if not fixed and config.eval_every is None and (usual + 1) * tokens > allowed:
         fitting = int(allowed // max(tokens, 1)) - 1
         every = math.ceil(config.steps / min(max(fitting, FEWEST), MOST))
     count = 1 + math.ceil(config.steps / every)
     fitting = int(BEST_SHARE * allowed / SHARE * len(held_out) / max(whole, 1))
     best = min(len(task.validation), max(fitting, FEWEST_ROWS))
-    return Looks(every, brief, tokens, count, whole, best if brief else len(task.validation))
+    return ValidationPlan(
+        every, brief, tokens, count, whole, best if brief else len(task.validation)
+    )
 
 
 def training_tokens(rows: Sequence[Encoded], config: TrainConfig, prompt_length: int) -> float:
     """The work of all steps: forward, and as much backward."""
-    mean = sum(len(row.context) + len(row.target) for row in rows) / len(rows)
+    mean = sum(row_lengths(rows)) / len(rows)
     batch = min(config.batch_rows, len(rows)) * mean + prompt_length
     return 2 * config.steps * config.accumulation * batch
 

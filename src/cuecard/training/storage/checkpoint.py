@@ -1,4 +1,4 @@
-"""Checkpoints: everything one or more runs need to go on, replaced in one step."""
+"""Checkpoints: everything that one or more prompts in training resume from, replaced atomically."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ from cuecard.plain_files import replace_file, writing_to
 FILE = "checkpoint.pt"
 
 
+# What the fields of a state were called in checkpoints of cuecard 0.1.
+_RENAMED = {"waited": "bad_validations", "looks": "validations"}
+
+
 @dataclass
 class State:
-    """What one prompt in training has come to after `step` steps.
+    """The state of one prompt in training after `step` steps.
 
     Attributes:
         step: optimiser steps done.
@@ -27,12 +31,12 @@ class State:
         method, optimizer: their state.
         best: the method's state at the best validation, with its step, score, loss, accuracy and
             what calibration would take off the labels' scores.
-        waited: validations since the best one.
+        bad_validations: validations since the best one.
         lr: the peak learning rate, once it is chosen.
-        looks: every validation so far: its step, and what is minimised.
+        validations: every validation so far: its step, and what is minimised.
         ended: why it trains no more: "steps", "patience", "pruned", "diverged"; None while it does.
         error: what it ended with, if that is an error's fields.
-        log_bytes: how long the log was; what was written later is dropped on resuming.
+        log_bytes: how long the log was; what was written later is dropped when resuming.
         cpu_seconds, wall_seconds: its share of what was spent on it and others together.
         start_prior: what calibration would take off the labels' scores before the first step.
         tokens: its share of the tokens run forward, those of optimizer steps counted twice.
@@ -49,9 +53,9 @@ class State:
     best_loss: float = 0.0
     best_accuracy: float | None = None
     best_prior: dict[str, float] | None = None
-    waited: int = 0
+    bad_validations: int = 0
     lr: float | None = None
-    looks: list[tuple[int, float]] = field(default_factory=list)
+    validations: list[tuple[int, float]] = field(default_factory=list)
     ended: str | None = None
     error: dict[str, str | None] | None = None
     log_bytes: int = 0
@@ -131,7 +135,7 @@ class Checkpoint:
             return None
         try:
             found = cls(**torch.load(path, weights_only=True, map_location="cpu"))
-            found.runs = [State(**state) for state in found.runs]  # type: ignore[arg-type]
+            found.runs = [State(**_current(state)) for state in found.runs]  # type: ignore[arg-type]
         except (OSError, RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as error:
             raise TrainingError(
                 "the checkpoint cannot be read",
@@ -150,3 +154,8 @@ class Checkpoint:
                 hint="choose another run folder, or start again with --overwrite",
             )
         return found
+
+
+def _current(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved state's fields by their names of today."""
+    return {_RENAMED.get(name, name): value for name, value in state.items()}

@@ -20,6 +20,8 @@ FILE = "result.json"
 PREDICTIONS = "predictions.jsonl"
 # Numbers of a run that are kept as they are.
 NUMBERS = ("lr", "steps", "best_step", "trained", "cpu_seconds", "seconds", "tokens")
+# What a validation's numbers were called in results of cuecard 0.1.
+_RENAMED = {"commonest": "majority_share"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Result:
 
     def best(self) -> Validation:
         """The validation at the best step."""
-        return Validation(**self.validation)
+        return Validation(**{_RENAMED.get(name, name): x for name, x in self.validation.items()})
 
 
 def save_result(result: Result, test: Evaluation | None, folder: Path) -> None:

@@ -1,43 +1,34 @@
-"""A short sweep over learning rates, judged by the loss on the validation rows."""
+"""`--lr auto`: a few learning rates for a few steps, judged by the loss on the validation rows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 from cuecard.errors import TrainingError
 from cuecard.interrupts import may_cut
-from cuecard.training.job import Job
+from cuecard.tasks import draw_rows
 from cuecard.training.loop import run_loop, stopped_run
-from cuecard.training.optim import default_lr
+from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import RunLog
-from cuecard.training.trainer import Member
+from cuecard.training.trainer import Trainer
 from cuecard.training.validation import Validation
-from cuecard.types import Method
 
 _STEPS = 20
 _FACTORS = (0.25, 1.0, 4.0)
+# To compare rates takes fewer rows than to choose a step.
+_ROWS = 200
 
 
-def sweep_lr(
-    job: Job,
-    make: Callable[[], Method],
-    validate: Callable[[Method], Validation],
-    log: RunLog,
-) -> float:
+def choose_lr(setup: TrainSetup, log: RunLog) -> float:
     """Train a few steps at a few rates, all in one pass; the lowest validation loss wins.
-
-    Args:
-        make: makes the method anew, always the same.
-        validate: scores a method on (a part of) the validation rows.
 
     Raises:
         TrainingError: every rate diverged.
     """
-    steps = min(_STEPS, job.config.steps)
-    short = job.config.model_copy(
+    steps = min(_STEPS, setup.config.steps)
+    config = setup.config.model_copy(
         update={
             "steps": steps,
             "eval_every": steps,
@@ -46,23 +37,32 @@ def sweep_lr(
             "select": "loss",
         }
     )
-    base = default_lr(job.config, job.backbone.embeddings)
+    base = setup.trained.default_lr(setup.backbone, setup.config)
     rates = [float(f"{base * factor:.3g}") for factor in _FACTORS]
+    few = draw_rows(setup.task.validation, _ROWS, "lr")
     with may_cut():
-        start = validate(make())
-    brief = replace(job, config=short, looks=None)
-    members = [_member(brief, make(), lr, start, validate) for lr in rates]
-    checkpoint = Checkpoint(key="", runs=[member.state for member in members])
+        start = setup.validate(setup.new_method(), few)
+    short = replace(setup, config=config, validations=replace(setup.validations, every=steps))
+
+    def trainer(lr: float, state: State) -> Trainer:
+        method = setup.new_method()
+
+        def score() -> Validation:  # the start is the same for all rates
+            return setup.validate(method, few) if state.validations else start
+
+        return Trainer(short, method, lr, state, RunLog(None), score=score)
+
+    checkpoint = Checkpoint(key="", runs=[State() for _ in rates])
     run_loop(
-        members,
+        [trainer(lr, state) for lr, state in zip(rates, checkpoint.runs, strict=True)],
         checkpoint,
         folder=None,
         every=steps,
-        stopped=lambda: stopped_run(checkpoint, steps, None),
+        stopped=lambda: stopped_run(checkpoint, steps, None, ""),
     )
     tried: dict[float, float] = {}
     for lr, state in zip(rates, checkpoint.runs, strict=True):
-        tried[lr] = math.inf if state.error else state.looks[-1][1]
+        tried[lr] = math.inf if state.error else state.validations[-1][1]
         log.write("lr", lr=lr, loss=None if state.error else tried[lr], steps=steps)
     best = min(tried, key=lambda lr: tried[lr])
     if not math.isfinite(tried[best]):
@@ -73,19 +73,3 @@ def sweep_lr(
             hint="give a smaller --lr",
         )
     return best
-
-
-def _member(
-    job: Job,
-    method: Method,
-    lr: float,
-    start: Validation,
-    validate: Callable[[Method], Validation],
-) -> Member:
-    """One rate's run; the start, the same for all rates, was validated before."""
-    state = State()
-
-    def look() -> Validation:
-        return validate(method) if state.looks else start
-
-    return Member(job, method, lr, look, state, RunLog(None))

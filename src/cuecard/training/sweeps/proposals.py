@@ -100,16 +100,16 @@ def _study(optuna: Any, axes: Mapping[str, Axis], seen: Sequence[Seen], **option
 
 def _trial(optuna: Any, distributions: Mapping[str, Any], trial: Seen) -> Any:
     states = optuna.trial.TrialState
-    looks = dict(trial.state.looks)
+    losses = dict(trial.state.validations)
     state = {None: states.RUNNING, "pruned": states.PRUNED, "diverged": states.PRUNED}.get(
         trial.state.ended, states.COMPLETE
     )
     return optuna.trial.create_trial(
         state=state,
-        value=min(looks.values()) if state == states.COMPLETE else None,
+        value=min(losses.values()) if state == states.COMPLETE else None,
         params=trial.settings,
         distributions=dict(distributions),
-        intermediate_values=looks,
+        intermediate_values=losses,
     )
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from cuecard.evaluation.report import markdown_row, markdown_text, write_json
 from cuecard.plain_files import write_text
+from cuecard.training.run import Run
 from cuecard.training.storage.checkpoint import State
 from cuecard.training.sweeps.space import Settings
-from cuecard.training.train import Run
 
 JSON, MARKDOWN = "sweep.json", "sweep.md"
 COLUMNS = ("trial", "settings", "validation loss", "accuracy", "best step", "steps", "end", "s")

@@ -66,8 +66,8 @@ def _counts(backbone: Backbone, methods: Sequence[str]) -> dict[str, tuple[int, 
     from cuecard.methods import METHODS
     from cuecard.tasks import TaskSpec
     from cuecard.training.capabilities import check_supported
-    from cuecard.training.setup import new_method
-    from cuecard.training.train import counts_of
+    from cuecard.training.initial_method import new_method
+    from cuecard.training.run import count_parameters
 
     spec = TaskSpec(kind="classification", template="{text}\nLabel:", labels=("no", "yes"))
     found = {}
@@ -75,7 +75,7 @@ def _counts(backbone: Backbone, methods: Sequence[str]) -> dict[str, tuple[int, 
         with suppress(ConfigError):
             settings = METHODS[name]()
             check_supported(backbone, settings)
-            counts = counts_of(backbone, new_method(backbone, spec, settings, seed=0))
+            counts = count_parameters(backbone, new_method(backbone, spec, settings, seed=0))
             found[name] = counts["trained_parameters"], counts["parameters"]
     return found
 

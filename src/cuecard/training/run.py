@@ -1,0 +1,319 @@
+"""A trained method becomes a run: tested once on the sealed rows, and kept in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cuecard.artifacts import Prompt
+from cuecard.artifacts.manifest import ParametersEntry
+from cuecard.artifacts.seen_rows import RowsEntry
+from cuecard.artifacts.tensors import tensors_of
+from cuecard.backbones.quantization.weights import weight_count
+from cuecard.evaluation.advice import advice
+from cuecard.evaluation.evaluate import Evaluation, evaluate
+from cuecard.evaluation.report import plain
+from cuecard.interrupts import may_cut
+from cuecard.lazy import torch
+from cuecard.tasks import Task, draw_rows
+from cuecard.training.head import head_of
+from cuecard.training.setup import TrainSetup
+from cuecard.training.storage.checkpoint import State
+from cuecard.training.storage.log import RunLog
+from cuecard.training.storage.result import NUMBERS, Result, load_result, result_of, save_result
+from cuecard.training.validation import Validation
+from cuecard.types import Backbone, Method, MethodConfig
+
+# A prompt this close to always giving one answer has learnt nothing.
+_MARGIN = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedRun:
+    """What every finished run has.
+
+    Attributes:
+        prompt: the prompt of the best validation step, with its metrics.
+        validation: its validation score and loss.
+        test: its evaluation on the sealed test rows; None where the task has none.
+        lr: the peak learning rate that was used.
+        steps, best_step: how far it went, and where the prompt comes from.
+        trained: how many numbers were trained.
+        cpu_seconds, seconds: of the training, validations included, over all its sittings.
+        alarm: what looks wrong, in a sentence; None if nothing does.
+        folder: the run's folder; None if nothing was kept.
+        tokens: run forward by the training, validations included; those of optimizer steps count
+            twice, for the backward pass.
+    """
+
+    prompt: Prompt
+    validation: Validation
+    test: Evaluation | None
+    lr: float
+    steps: int
+    best_step: int
+    trained: int
+    cpu_seconds: float
+    seconds: float
+    alarm: str | None
+    folder: Path | None
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(FinishedRun):
+    """A finished run of a prompt.
+
+    Attributes:
+        method: the method's settings.
+        start_prior: what the calibration of its untrained start takes off the labels' scores; None
+            without calibration.
+    """
+
+    method: MethodConfig
+    start_prior: Mapping[str, float] | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A method that holds its best step, and how it got there; not tested yet.
+
+    Attributes:
+        setup: what it started from.
+        method: what was trained.
+        state: what the training came to.
+        log: the run's.
+        folder: the run's; None keeps nothing.
+    """
+
+    setup: TrainSetup
+    method: Method
+    state: State
+    log: RunLog
+    folder: Path | None
+
+    def best(self) -> Validation:
+        """The best step's validation, on all labels even where those of the training were brief.
+
+        Raises:
+            Stop: Ctrl-C.
+        """
+        setup, state = self.setup, self.state
+        best = Validation(state.best_loss, state.best_accuracy, prior=state.best_prior)
+        if best.accuracy is not None or not setup.spec.task_kind.single_label:
+            return best
+        rows = draw_rows(setup.task.validation, setup.validations.rows, "best")
+        with may_cut():
+            counted = self.log.count("validating", len(rows))
+            found = setup.validate(self.method, rows, brief=False, on_rows=counted)
+        self.log.write(
+            "best_validation",
+            step=state.best_step,
+            validation_loss=found.loss,
+            validation_accuracy=found.accuracy,
+            majority_share=found.majority_share,
+            labels=len(setup.spec.labels),
+            rows=len(rows),
+        )
+        return replace(found, rows=len(rows))
+
+    def tested(self, best: Validation, **origin: Any) -> tuple[Prompt, Evaluation | None]:
+        """Test the method on the sealed rows, and make its prompt.
+
+        Args:
+            origin: the prompt's `method`, `method_config` and `seed`.
+
+        Raises:
+            Stop: Ctrl-C during the test.
+        """
+        setup, task = self.setup, self.setup.task
+        injection, head = self.method.injection(), head_of(self.method)
+        prior = best.prior if setup.config.calibrate else None
+        test = None
+        if task.test:
+            self.log.write("test", rows=len(task.test))
+            with may_cut():
+                test = evaluate(
+                    setup.backbone,
+                    setup.spec,
+                    task.test,
+                    injection,
+                    slot=setup.slot,
+                    prior=prior,
+                    seed=setup.config.seed,
+                    head=head,
+                    on_rows=self.log.count("testing", len(task.test)),
+                )
+        counts = count_parameters(setup.backbone, self.method)
+        prompt = Prompt.create(
+            injection,
+            head=head,
+            backbone=setup.backbone,
+            spec=setup.spec,
+            slot=setup.slot,
+            data_hash=task.report.data_hash,
+            rows=RowsEntry.of(task.train, task.validation),
+            parameters=ParametersEntry(
+                trained=counts["trained_parameters"], total=counts["parameters"]
+            ),
+            metrics=_metrics(task, best, test),
+            prior=prior,
+            **origin,
+        )
+        return prompt, test
+
+    def outcome(self, prompt: Prompt, best: Validation, test: Evaluation | None) -> dict[str, Any]:
+        """The fields of a `FinishedRun`."""
+        state = self.state
+        return {
+            "prompt": prompt,
+            "validation": best,
+            "test": test,
+            "lr": float(state.lr or 0.0),
+            "steps": state.step,
+            "best_step": state.best_step,
+            "trained": count_parameters(self.setup.backbone, self.method)["trained_parameters"],
+            "cpu_seconds": state.cpu_seconds,
+            "seconds": state.wall_seconds,
+            "alarm": alarm_for(self.setup.task, best),
+            "folder": self.folder,
+            "tokens": round(state.tokens),
+        }
+
+    def found(self) -> tuple[Result, dict[str, Any]] | None:
+        """What the folder has of the run; None unless it was finished, with these very numbers.
+
+        Returns:
+            The result, and the fields of a `FinishedRun`.
+        """
+        task = self.setup.task
+        found = load_result(self.folder, task, self.setup.backbone.tokenizer)
+        if found is None:
+            return None
+        result, prompt, test = found
+        ours = tensors_of(self.method.injection(), head_of(self.method))
+        same = ours.keys() == prompt.tensors.keys() and all(
+            torch.equal(tensor, prompt.tensors[name]) for name, tensor in ours.items()
+        )
+        if not same or prompt.manifest.data_hash != task.report.data_hash:
+            return None
+        best = result.best()
+        return result, {
+            "prompt": prompt,
+            "validation": best,
+            "test": test,
+            "alarm": alarm_for(task, best),
+            "folder": self.folder,
+            **{name: getattr(result, name) for name in NUMBERS},
+        }
+
+    def keep(self, run: FinishedRun, digest: str, **more: Any) -> None:
+        """Save the prompt, end the log, and save the result so that nothing is tested again.
+
+        Args:
+            digest: of what was trained.
+            more: further fields of the log's last event.
+        """
+        if self.folder is not None:
+            run.prompt.save(self.folder / "prompt", overwrite=True)
+        self.log.write(
+            "done",
+            **more,
+            step=run.steps,
+            best_step=run.best_step,
+            lr=run.lr,
+            digest=digest,
+            cpu_seconds=round(run.cpu_seconds, 2),
+            seconds=round(run.seconds, 2),
+            alarm=run.alarm,
+            **({} if run.test is None else {"test": run.test.score}),
+        )
+        if self.folder is not None:
+            save_result(result_of(run, self.setup.config.seed), run.test, self.folder)
+
+
+def finish_run(trained: Trained, method: MethodConfig) -> Run:
+    """Test a prompt's method at its best step, once, and save the prompt.
+
+    A folder that has both already is not tested again.
+
+    Raises:
+        Stop: Ctrl-C during the test.
+    """
+    run = find_run(trained, method)
+    if run is not None:
+        trained.log.tell("finished", folder=str(trained.folder), digest=run.prompt.digest)
+        return run
+    config, best = trained.setup.config, trained.best()
+    settings = method.model_dump(mode="json")
+    prompt, test = trained.tested(
+        best, method=method.name, method_config=settings, seed=config.seed
+    )
+    prior = trained.state.start_prior if config.calibrate else None
+    run = Run(**trained.outcome(prompt, best, test), method=method, start_prior=prior)
+    trained.keep(run, prompt.digest)
+    return run
+
+
+def find_run(trained: Trained, method: MethodConfig) -> Run | None:
+    """The run as its folder has it; None unless it was finished, with these very numbers."""
+    found = trained.found()
+    if found is None:
+        return None
+    result, fields = found
+    return Run(**fields, method=method, start_prior=result.start_prior)
+
+
+def log_start(log: RunLog, setup: TrainSetup, method: Method, **more: Any) -> None:
+    """The first events of a run's log."""
+    task, backbone = setup.task, setup.backbone
+    notes = advice(task)
+    log.write(
+        "start",
+        backbone=backbone.name,
+        device=str(backbone.device),
+        dtype=str(backbone.dtype).removeprefix("torch."),
+        method=setup.trained.name,
+        steps=setup.config.steps,
+        rows={name: len(getattr(task, name)) for name in ("train", "validation", "test")},
+        truncated=sum(row.cut > 0 for row in setup.rows),
+        loss=setup.loss,
+        **count_parameters(backbone, method),
+        config=setup.config.model_dump(mode="json"),
+        **({"notes": list(notes)} if notes else {}),
+        **more,
+    )
+    if setup.activations.recompute:
+        log.write("activations", **asdict(setup.activations))
+
+
+def count_parameters(backbone: Backbone, trained: Method) -> dict[str, int]:
+    """How many numbers are trained, and how many there are with the frozen ones."""
+    count = sum(parameter.numel() for parameter in trained.parameters())
+    return {"trained_parameters": count, "parameters": weight_count(backbone.model) + count}
+
+
+def alarm_for(task: Task, best: Validation) -> str | None:
+    """A prompt that answers no better than the most common label has not learnt the task."""
+    if best.accuracy is None or not task.spec.task_kind.single_label:
+        return None
+    gold = [record.target for record in task.validation]
+    majority = max(gold.count(label) for label in set(gold)) / len(gold)
+    if best.accuracy > majority + _MARGIN:
+        return None
+    return (
+        f"validation accuracy {best.accuracy:.3f} is no better than always giving the most common "
+        f"label ({majority:.3f}); try --lr auto, another init, or more rows"
+    )
+
+
+def _metrics(task: Task, best: Validation, test: Evaluation | None) -> dict[str, Any]:
+    """What the prompt's folder says of its quality; no clocks, which would change its digest."""
+    rows = best.rows or len(task.validation)
+    seen = {"rows": rows, "loss": best.loss, "accuracy": best.accuracy}
+    if test is None:
+        return {"validation": seen}
+    found = {"rows": len(task.test), test.primary: test.score, "ci95": plain(test.ci95)}
+    return {"validation": seen, "test": found}

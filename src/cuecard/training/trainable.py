@@ -1,0 +1,123 @@
+"""What a run trains, whatever it is: a prompt by one of the methods, or a LoRA adapter."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cuecard.tasks import Task, TaskSpec
+from cuecard.training.capabilities import check_slot, check_supported, is_late
+from cuecard.training.config import TrainConfig
+from cuecard.training.initial_method import new_method
+from cuecard.training.optim import default_lr
+from cuecard.types import Backbone, Method, MethodConfig, Slot
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Trainable(Protocol):
+    """What a run trains: a prompt by some method, or a LoRA adapter.
+
+    Attributes:
+        name: what the log calls it.
+        slot: where the prompt is.
+        parts: what of it a resumed run must have in common with the one it resumes, by name.
+        changes_layers: whether what the backbone makes of an input changes with every step.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def slot(self) -> Slot: ...
+
+    @property
+    def parts(self) -> Mapping[str, Any]: ...
+
+    @property
+    def changes_layers(self) -> bool: ...
+
+    def check(self, backbone: Backbone, task: Task, config: TrainConfig) -> None:
+        """
+        Raises:
+            ConfigError: settings that contradict the backbone, the task or each other.
+        """
+        ...
+
+    def build(self, backbone: Backbone, spec: TaskSpec, config: TrainConfig) -> Method:
+        """Its first parameters, with the task's head if it has one; the same for the same seed."""
+        ...
+
+    def default_lr(self, backbone: Backbone, config: TrainConfig) -> float:
+        """The peak learning rate where none is given."""
+        ...
+
+    def leaves_inputs(self, backbone: Backbone, spec: TaskSpec) -> bool:
+        """Whether the inputs are computed without what is trained, so that they can be cached."""
+        ...
+
+    def attached(self, method: Method) -> AbstractContextManager[None]:
+        """Let the backbone run with what is trained, beside the injection."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainablePrompt:
+    """A prompt that one of the methods trains."""
+
+    method: MethodConfig
+
+    @property
+    def name(self) -> str:
+        """The method's."""
+        return self.method.name
+
+    @property
+    def slot(self) -> Slot:
+        """The method's."""
+        return self.method.slot
+
+    @property
+    def changes_layers(self) -> bool:
+        """No."""
+        return False
+
+    @property
+    def parts(self) -> Mapping[str, Any]:
+        """The method with its settings, and what it starts from."""
+        start = [_hash_tensor(tensor) for tensor in self.method.warm_start]
+        settings = self.method.model_dump(mode="json")
+        return {"method": {"name": self.method.name, "start": start, **settings}}
+
+    def check(self, backbone: Backbone, task: Task, config: TrainConfig) -> None:
+        """
+        Raises:
+            ConfigError: an injection that the backbone does not take, or a template without its
+                slot.
+        """
+        check_supported(backbone, self.method)
+        check_slot(self.method, task.spec)
+
+    def build(self, backbone: Backbone, spec: TaskSpec, config: TrainConfig) -> Method:
+        """See `new_method`."""
+        return new_method(backbone, spec, self.method, config.seed, config.head_lr)
+
+    def default_lr(self, backbone: Backbone, config: TrainConfig) -> float:
+        """The optimiser's own."""
+        return default_lr(config, backbone.embeddings)
+
+    def leaves_inputs(self, backbone: Backbone, spec: TaskSpec) -> bool:
+        """Where the prompt follows the input; see `is_late`."""
+        return is_late(backbone, self.method, spec)
+
+    def attached(self, method: Method) -> AbstractContextManager[None]:
+        """Nothing beside the injection."""
+        return nullcontext()
+
+
+def _hash_tensor(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.detach().float().cpu().contiguous().numpy().tobytes()).hexdigest()
