@@ -151,9 +151,9 @@ def test_members_join_and_leave() -> None:
 
     def more() -> None:
         nonlocal most
-        while waiting and sum(not m.over for m in trainers) < 2:
+        while waiting and sum(not m.finished for m in trainers) < 2:
             trainers.append(trainer(backbone, waiting.pop(), RunLog(None)))
-        most = max(most, sum(not m.over for m in trainers))
+        most = max(most, sum(not m.finished for m in trainers))
 
     run(trainers, more=more)
     assert most == 2 and len(trainers) == 4

@@ -321,7 +321,7 @@ def test_refusals(tmp_path: Path) -> None:
     backbone = tiny_backbone()
     with pytest.raises(ConfigError, match="two or more"):
         multitask(backbone, {"reviews": TASKS["reviews"]})
-    with pytest.raises(ConfigError, match="no folder's"):
+    with pytest.raises(ConfigError, match="not a folder's"):
         multitask(backbone, {"../up": TASKS["reviews"], "titles": TASKS["titles"]})
     with pytest.raises(ConfigError, match="no learning rates"):
         multitask(backbone, TASKS, METHOD, TrainConfig(lr="auto"))
