@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.churn:
         options.dtype = "fp32"  # or a batch's shape could change an answer
-    settings = LocalSettings(pass_tokens=options.pass_tokens)
+    settings = LocalSettings(max_num_batched_tokens=options.pass_tokens)
     traffic = Traffic(options, lambda backbone: LocalEngine(backbone, settings))
     about = {"machine": machine(), "versions": versions()}
     found = json.loads(options.out.read_text()) if options.out.exists() else {}

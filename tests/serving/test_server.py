@@ -26,7 +26,7 @@ from cuecard.names import load_backbone
 from cuecard.registry import Registry
 from cuecard.serving.http.auth import add_key, revoke_key
 from cuecard.serving.server import serve
-from cuecard.serving.settings import Settings, check_settings
+from cuecard.serving.settings import ServerSettings, check_settings
 from support.oracles.serial_engine import SerialEngine
 from support.serving.app import MakePrompt
 from support.serving.process import Process, environment, refused, serving
@@ -379,13 +379,13 @@ def test_keys_limits_and_quotas(place: Path, folder: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
 def test_others_need_keys(host: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="public address without API keys"):
-        check_settings(Settings(host=host))
-    check_settings(Settings(host=host, keys=tmp_path / "keys.json"))
+        check_settings(ServerSettings(host=host))
+    check_settings(ServerSettings(host=host, keys=tmp_path / "keys.json"))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.9", "::1", "localhost"])
 def test_this_machine_needs_none(host: str) -> None:
-    check_settings(Settings(host=host))
+    check_settings(ServerSettings(host=host))
 
 
 def test_what_does_not_start(backbone: Any, place: Path, folder: Path, tmp_path: Path) -> None:
@@ -393,11 +393,11 @@ def test_what_does_not_start(backbone: Any, place: Path, folder: Path, tmp_path:
         port = taken.getsockname()[1]
         said = refused(place, folder, tmp_path, "--port", str(port))
         assert "cannot listen on this address" in said and str(port) in said
-    settings = Settings(port=0, keys=tmp_path / "none.json", cache=tmp_path)
+    settings = ServerSettings(port=0, keys=tmp_path / "none.json", cache=tmp_path)
     engine, started = SerialEngine(backbone), []
     with pytest.raises(ConfigError, match="cannot read"):
         asyncio.run(serve(engine, "tiny", Registry(place), settings, started.append))
-    settings, nowhere = Settings(port=0, cache=tmp_path), Registry(tmp_path / "nowhere")
+    settings, nowhere = ServerSettings(port=0, cache=tmp_path), Registry(tmp_path / "nowhere")
     with pytest.raises(RegistryError, match="no registry"):
         asyncio.run(serve(engine, "tiny", nowhere, settings, started.append))
     assert started == []

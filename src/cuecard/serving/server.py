@@ -27,7 +27,7 @@ from cuecard.serving.logs import JsonLog, LibraryLog
 from cuecard.serving.models.catalog import PromptCatalog
 from cuecard.serving.models.disk_cache import DiskCache
 from cuecard.serving.models.sync import RegistrySync
-from cuecard.serving.settings import Settings, check_settings
+from cuecard.serving.settings import ServerSettings, check_settings
 
 _POLL_SECONDS = 0.02
 _CLOSE_SECONDS = 5
@@ -41,7 +41,7 @@ class Listening:
     prompts: int
 
 
-def check_start(settings: Settings, registry: Registry) -> None:
+def check_start(settings: ServerSettings, registry: Registry) -> None:
     """Find what would keep a server from starting, before a model is loaded for it.
 
     Raises:
@@ -60,7 +60,7 @@ async def serve(
     engine: Engine,
     backbone: str,
     registry: Registry,
-    settings: Settings,
+    settings: ServerSettings,
     on_listening: Callable[[Listening], None],
     log: JsonLog | None = None,
 ) -> None:
@@ -105,7 +105,7 @@ async def _serve(
     engine: Engine,
     sync: RegistrySync,
     catalog: PromptCatalog,
-    settings: Settings,
+    settings: ServerSettings,
     keys: KeyStore | None,
     listener: socket.socket,
     on_listening: Callable[[Listening], None],
@@ -114,7 +114,7 @@ async def _serve(
     await sync.start()
     limits = settings.limits
     limiter, shutdown = (
-        RateLimiter(limits.requests, max_per_key=limits.requests_per_key),
+        RateLimiter(limits.max_requests, max_per_key=limits.max_requests_per_key),
         ShutdownState(),
     )
     metrics = Metrics(engine, catalog, limiter, sync.state)
@@ -123,11 +123,9 @@ async def _serve(
         service, sync.state, limiter, metrics, keys, shutdown, log, cors=settings.cors
     )
     app = build_app(components)
-    server = _Uvicorn(_config(app, limits.head_seconds, log))
-    syncing = asyncio.create_task(sync.run(settings.poll_seconds))
-    draining = asyncio.create_task(
-        _drain_on_signal(server, shutdown, limiter, limits.drain_seconds, log)
-    )
+    server = _Uvicorn(_config(app, limits.header_timeout, log))
+    syncing = asyncio.create_task(sync.run(settings.poll))
+    draining = asyncio.create_task(_drain_on_signal(server, shutdown, limiter, limits.drain, log))
     listening = asyncio.create_task(_announce(server, listener, catalog, on_listening, log))
     try:
         await server.serve(sockets=[listener])

@@ -4,44 +4,84 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from cuecard.errors import ConfigError
-from cuecard.serving.http.limits import Limits
 
 SystemMessages = Literal["refuse", "ignore", "prepend"]
 """How to treat a chat's system messages under a prompt, whose template has no place for them."""
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/?#@*\s]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The settings of a server.
+class Limits(BaseModel):
+    """What a server accepts, and how long it waits; times are in seconds."""
 
-    Attributes:
-        host, port: the address to listen on; port 0: a free one.
-        keys: the key file; None: no authentication, on a loopback address only.
-        poll_seconds: polling interval of the registry.
-        cache: the folder of the disk cache; by default in the user's cache.
-        trusted: public keys; only versions signed by one of them are served.
-        cors: web origins that may call the server from a browser; "*" for any.
-        system_messages: how to treat system messages under a prompt.
-    """
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
-    host: str = "127.0.0.1"
-    port: int = 8000
-    keys: Path | None = None
-    limits: Limits = field(default_factory=Limits)
-    poll_seconds: float = 2.0
-    cache: Path | None = None
-    trusted: tuple[str, ...] = ()
-    cors: tuple[str, ...] = ()
-    system_messages: SystemMessages = "refuse"
+    max_body_bytes: int = Field(
+        default=1 << 20, ge=1, description="Maximum size of a request body."
+    )
+    max_texts: int = Field(
+        default=256, ge=1, description="Maximum inputs of a request, times the models it names."
+    )
+    max_characters: int = Field(default=1 << 17, ge=1, description="Maximum length of an input.")
+    max_new_tokens: int = Field(default=1024, ge=1, description="Maximum new tokens of an answer.")
+    max_requests: int = Field(
+        default=256,
+        ge=1,
+        description="Maximum concurrent requests (503 above). They count once their bodies have "
+        "arrived, and are rejected, not queued.",
+    )
+    max_requests_per_key: int = Field(
+        default=128,
+        ge=1,
+        description="Maximum open requests of one API key, arriving ones included (429 above).",
+    )
+    header_timeout: float = Field(
+        default=10.0, gt=0, description="Timeout for a request's headers."
+    )
+    body_timeout: float = Field(default=30.0, gt=0, description="Timeout for a request's body.")
+    timeout: float = Field(default=120.0, gt=0, description="Timeout for an answer.")
+    drain: float = Field(default=60.0, ge=0, description="Timeout for open requests at shutdown.")
 
 
-def check_settings(settings: Settings) -> None:
+class ServerSettings(BaseModel):
+    """The settings of a server."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str = Field(
+        default="127.0.0.1", description="Address to listen on; any but loopback requires --keys."
+    )
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0: a free one.")
+    keys: Path | None = Field(
+        default=None,
+        description="File of API keys (`cuecard keys add`); without it anyone may ask.",
+    )
+    limits: Limits = Limits()
+    poll: float = Field(default=2.0, gt=0, description="Polling interval of the registry.")
+    cache: Path | None = Field(
+        default=None, description="Folder of the disk cache; by default in the user's cache."
+    )
+    trusted: tuple[str, ...] = Field(
+        default=(), description="Public keys. Only versions signed by one of them are served."
+    )
+    cors: tuple[str, ...] = Field(
+        default=(),
+        description="Web origin, such as https://app.example.com, that may call the server from a "
+        "browser; '*' for any.",
+    )
+    system_messages: SystemMessages = Field(
+        default="refuse",
+        description="System messages of a chat with a prompt, whose template has no place for "
+        "them: refuse, ignore, or prepend them to the user's message.",
+    )
+
+
+def check_settings(settings: ServerSettings) -> None:
     """Check the settings before anything is loaded.
 
     Raises:

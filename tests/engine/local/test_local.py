@@ -41,9 +41,9 @@ def close(found: list[float], expected: list[float]) -> bool:
     return all(abs(a - b) <= 1e-4 for a, b in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize("pass_tokens", [40, 512])
+@pytest.mark.parametrize("max_num_batched_tokens", [40, 512])
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_mixed_batches_score_as_alone(kind: str, pass_tokens: int) -> None:
+def test_mixed_batches_score_as_alone(kind: str, max_num_batched_tokens: int) -> None:
     backbone = tiny_backbone(kind)
     kinds = [
         one for one in every_kind(kind) if kind != "bloom-alibi" or one[0] is None or one[1] <= 0
@@ -55,7 +55,7 @@ def test_mixed_batches_score_as_alone(kind: str, pass_tokens: int) -> None:
     ]
 
     async def ask() -> list[list[float]]:
-        async with serving(backbone, pass_tokens=pass_tokens) as engine:
+        async with serving(backbone, max_num_batched_tokens=max_num_batched_tokens) as engine:
             half = len(asked) // 2
             parts = await asyncio.gather(engine.score(asked[:half]), engine.score(asked[half:]))
             return [scores for part in parts for scores in part]
@@ -75,7 +75,7 @@ def test_mixed_batches_write_as_alone(kind: str) -> None:
     ]
 
     async def ask() -> list[Any]:
-        async with serving(backbone, pass_tokens=64) as engine:
+        async with serving(backbone, max_num_batched_tokens=64) as engine:
             return await asyncio.gather(*(written(engine, one) for one in asked))
 
     for one, (found, reason) in zip(asked, asyncio.run(ask()), strict=True):
@@ -176,7 +176,9 @@ def test_churn() -> None:
     }
 
     async def run() -> Any:
-        async with serving(backbone, pass_tokens=96, rows=12, cache_bytes=40_000) as engine:
+        async with serving(
+            backbone, max_num_batched_tokens=96, max_num_seqs=12, cache_bytes=40_000
+        ) as engine:
             churn = Churn(engine, every, contexts, texts, scores)
             await asyncio.gather(*(churn.client(seed) for seed in range(64)))
             for one in every:
@@ -219,7 +221,7 @@ def test_what_contexts_begin_with_is_kept() -> None:
     asked = [scoring(one, template + tokens(seed, 5), words=ONE_TOKEN) for seed in range(1, 12)]
 
     async def ask(beginnings: bool) -> tuple[list[list[float]], float, float]:
-        async with serving(backbone, beginnings=beginnings) as engine:
+        async with serving(backbone, prefix_caching=beginnings) as engine:
             found = [(await engine.score([row]))[0] for row in asked]
             stats = engine.stats()
             return found, stats["tokens_computed"], stats["prompt_cache_bytes"]
@@ -333,7 +335,7 @@ def test_answers_wait_for_room() -> None:
             return await asyncio.gather(*(written(engine, one) for one in asked))
 
     expected = [written_alone(backbone, one) for one in asked]
-    for settings in ({"rows": 2}, {"answer_bytes": 1}):
+    for settings in ({"max_num_seqs": 2}, {"kv_cache_bytes": 1}):
         answers = asyncio.run(ask(**settings))
         assert [[token.id for token in found] for found, _ in answers] == expected
 

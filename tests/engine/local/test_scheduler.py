@@ -93,16 +93,16 @@ def test_its_other_rows_come_in_the_next_pass() -> None:
     assert found.stats()["prompts_computed"] == 1
 
 
-@pytest.mark.parametrize("pass_tokens", [16, 24, 30, 56, 60])
-def test_a_row_that_is_too_long_goes_on_behind_its_prompt(pass_tokens: int) -> None:
+@pytest.mark.parametrize("max_num_batched_tokens", [16, 24, 30, 56, 60])
+def test_a_row_that_is_too_long_goes_on_behind_its_prompt(max_num_batched_tokens: int) -> None:
     """The prompt is never cut; behind it stands nothing, or the first part of its row."""
     backbone = tiny_backbone()
     row = scoring(held(1, 20), tokens(1, 90))
-    found, call = scheduler(backbone, pass_tokens=pass_tokens), asked(row)
+    found, call = scheduler(backbone, max_num_batched_tokens=max_num_batched_tokens), asked(row)
     found.add(call)
     told(found)
     first = found.stats()["tokens_computed"]
-    assert first == (20 if pass_tokens < 20 + 32 else pass_tokens)
+    assert first == (20 if max_num_batched_tokens < 20 + 32 else max_num_batched_tokens)
     assert close(finished(found)[call][0], scored_alone(backbone, row))
 
 
@@ -140,7 +140,7 @@ def test_a_beginning_that_outlived_its_prompt_waits_for_it() -> None:
 def test_rows_of_new_prompts_need_not_queue() -> None:
     backbone = tiny_backbone()
     known = held(0)
-    found = scheduler(backbone, pass_tokens=64)
+    found = scheduler(backbone, max_num_batched_tokens=64)
     keep(found, known)
     queue = [asked(scoring(known, tokens(seed, 16), words=ONE_TOKEN)) for seed in range(12)]
     for call in queue:
@@ -157,7 +157,7 @@ def test_rows_of_new_prompts_need_not_queue() -> None:
 
 def test_new_prompts_leave_most_of_a_pass_to_others() -> None:
     """However many come at once."""
-    found, known = scheduler(tiny_backbone(), pass_tokens=64), held(0)
+    found, known = scheduler(tiny_backbone(), max_num_batched_tokens=64), held(0)
     keep(found, known)
     queue = [asked(scoring(known, tokens(seed, 8), words=ONE_TOKEN)) for seed in range(12)]
     late = [asked(scoring(held(9 + seed), tokens(seed, 8))) for seed in range(30)]

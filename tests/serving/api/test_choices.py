@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cuecard.serving.http.auth import add_key
-from cuecard.serving.http.limits import Limits
+from cuecard.serving.settings import Limits
 from support.serving.app import Running, running
 
 pytestmark = pytest.mark.anyio
@@ -89,7 +89,7 @@ async def test_a_stream_carries_every_choice_to_its_own_end(server: Running, rou
 async def test_too_many_choices_and_choices_of_a_label_are_refused(
     model: Any, registry: Any, tmp_path: Any
 ) -> None:
-    async with running(model, registry, tmp_path / "cache", limits=Limits(texts=4)) as server:
+    async with running(model, registry, tmp_path / "cache", limits=Limits(max_texts=4)) as server:
         body = {**DRAWN, "prompt": ["a", "b"], "n": 3}
         many = await server.client.post("/v1/completions", body)
         assert (many.status, many.code, many.json["error"]["param"]) == (

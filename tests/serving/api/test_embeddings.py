@@ -15,7 +15,7 @@ import cuecard
 from cuecard.artifacts import Prompt
 from cuecard.registry import Registry
 from cuecard.serving.http.auth import add_key
-from cuecard.serving.http.limits import Limits
+from cuecard.serving.settings import Limits
 from support.data.pairs import SPEC
 from support.oracles.serial_engine import SerialEngine
 from support.serving.app import MakePrompt, Running, running
@@ -201,7 +201,7 @@ async def test_other_routes_refuse_it(vectors: Running) -> None:
 
 
 async def test_bounds(encoder: Any, vectors_registry: Registry, tmp_path: Path) -> None:
-    limits = Limits(texts=2, characters=20)
+    limits = Limits(max_texts=2, max_characters=20)
     async with running(encoder, vectors_registry, tmp_path / "cache", limits=limits) as server:
         many = await server.client.post(PATH, {"model": "near", "input": ["x"] * 3})
         assert (many.status, many.code) == (413, "batch_too_large")

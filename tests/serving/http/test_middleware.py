@@ -10,7 +10,7 @@ import pytest
 
 from cuecard.registry import Registry
 from cuecard.serving.http.auth import add_key, revoke_key
-from cuecard.serving.http.limits import Limits
+from cuecard.serving.settings import Limits
 from support.asgi import Client
 from support.serving.app import Running, running
 
@@ -136,8 +136,8 @@ async def test_compressed_bodies_that_are_refused(
 ) -> None:
     whole = gzip.compress(json.dumps(ASK).encode())
     bomb = gzip.compress(b" " * (1 << 24))
-    limits = Limits(body_bytes=1 << 16)
-    assert len(bomb) < limits.body_bytes
+    limits = Limits(max_body_bytes=1 << 16)
+    assert len(bomb) < limits.max_body_bytes
     async with running(model, registry, tmp_path / "cache", limits=limits) as server:
         for body, encoding, status, code in (
             (bomb, "gzip", 413, "request_too_large"),
@@ -210,7 +210,7 @@ async def test_browsers(model: Any, registry: Registry, tmp_path: Path) -> None:
 
 
 async def test_bodies_have_bounds(model: Any, registry: Registry, tmp_path: Path) -> None:
-    limits = Limits(body_bytes=100)
+    limits = Limits(max_body_bytes=100)
     async with running(model, registry, tmp_path / "cache", limits=limits) as server:
         for headers in ({}, {"content_length": "101"}, {"content_length": "9" * 30}):
             reply = await server.client.post("/v1/classify", b" " * 101, **headers)
@@ -219,7 +219,7 @@ async def test_bodies_have_bounds(model: Any, registry: Registry, tmp_path: Path
 
 
 async def test_a_body_that_does_not_come(model: Any, registry: Registry, tmp_path: Path) -> None:
-    limits = Limits(body_seconds=0.01)
+    limits = Limits(body_timeout=0.01)
     async with running(model, registry, tmp_path / "cache", limits=limits) as server:
         scope = {
             "type": "http",
@@ -242,14 +242,14 @@ async def test_a_body_that_does_not_come(model: Any, registry: Registry, tmp_pat
 async def test_slow_bodies_of_one_key(model: Any, registry: Registry, tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     slow, other = add_key(file, "slow"), add_key(file, "other")
-    limits = Limits(requests=2, requests_per_key=3)
+    limits = Limits(max_requests=2, max_requests_per_key=3)
     async with running(model, registry, tmp_path / "cache", limits=limits, keys=file) as server:
         come = asyncio.Event()
         begun = [
             asyncio.create_task(slowly(server, come, **bearer(slow)))
-            for _ in range(limits.requests_per_key)
+            for _ in range(limits.max_requests_per_key)
         ]
-        while server.limiter.open < limits.requests_per_key:
+        while server.limiter.open < limits.max_requests_per_key:
             await asyncio.sleep(0)
         for _ in range(3):
             assert (await server.client.post("/v1/classify", ASK, **bearer(other))).status == 200
@@ -308,7 +308,7 @@ async def test_tokens_are_set_aside(model: Any, registry: Registry, tmp_path: Pa
 
 
 async def test_too_many_at_once(model: Any, registry: Registry, tmp_path: Path) -> None:
-    limits = Limits(requests=2)
+    limits = Limits(max_requests=2)
     async with running(model, registry, tmp_path / "cache", limits=limits) as server:
         server.engine.pause.clear()
         body = {"model": "titles", "prompt": "x"}
@@ -358,7 +358,7 @@ async def test_a_client_that_goes_ends_the_work(server: Running, stream: bool) -
 
 
 async def test_an_answer_has_its_time(model: Any, registry: Registry, tmp_path: Path) -> None:
-    limits = Limits(seconds=0.05)
+    limits = Limits(timeout=0.05)
     async with running(model, registry, tmp_path / "cache", limits=limits) as server:
         server.engine.pause.clear()
         body = {"model": "titles", "prompt": "x"}

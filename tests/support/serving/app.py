@@ -14,14 +14,14 @@ from cuecard.registry import Registry
 from cuecard.serving.api.app import ServerComponents, build_app
 from cuecard.serving.api.service import Service
 from cuecard.serving.http.auth import KeyStore
-from cuecard.serving.http.limits import Limits, RateLimiter
+from cuecard.serving.http.limits import RateLimiter
 from cuecard.serving.http.metrics import Metrics
 from cuecard.serving.http.middleware import ShutdownState
 from cuecard.serving.logs import JsonLog
 from cuecard.serving.models.catalog import PromptCatalog
 from cuecard.serving.models.disk_cache import DiskCache
 from cuecard.serving.models.sync import RegistrySync
-from cuecard.serving.settings import SystemMessages
+from cuecard.serving.settings import Limits, SystemMessages
 from support.asgi import Client
 from support.oracles.serial_engine import SerialEngine
 
@@ -70,7 +70,10 @@ async def running(
     sync = RegistrySync(registry, catalog, engine, cached, log, lambda: clock[0], trusted)
     await sync.start()
     limiter = RateLimiter(
-        limits.requests, lambda: clock[0], lambda: clock[0], max_per_key=limits.requests_per_key
+        limits.max_requests,
+        lambda: clock[0],
+        lambda: clock[0],
+        max_per_key=limits.max_requests_per_key,
     )
     shutdown = ShutdownState()
     metrics = Metrics(engine, catalog, limiter, sync.state, lambda: clock[0])

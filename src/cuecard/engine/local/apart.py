@@ -37,7 +37,7 @@ class Apart:
     """Has the methods of a `Scheduler`; requests of one kind run together."""
 
     def __init__(self, backbone: Backbone, settings: LocalSettings) -> None:
-        self._backbone, self._room = backbone, settings.pass_tokens
+        self._backbone, self._room = backbone, settings.max_num_batched_tokens
         self._mixes = isinstance(backbone, MaskedBackbone)
         self._calls: list[Call] = []
         self._events: list[Event] = []

@@ -26,7 +26,7 @@ class Preparer:
 
     def __init__(self, backbone: CausalBackbone, run: RaggedRun, settings: LocalSettings) -> None:
         self._backbone, self._run, self._settings = backbone, run, settings
-        self._least = min(_LEAST, settings.pass_tokens)
+        self._least = min(_LEAST, settings.max_num_batched_tokens)
         self.cache = PromptCache(settings.cache_bytes)
         self._beginnings = Beginnings()
         self._making: set[Key] = set()
@@ -164,7 +164,7 @@ class Preparer:
     def _begin(self, row: Row, given: Injected) -> None:
         """Lay a row out behind what is kept of it."""
         inside = len(given.vectors) and not row.stands_ahead
-        if self._settings.beginnings:
+        if self._settings.prefix_caching:
             self._find_beginning(row, row.ids[: row.slot if inside else -1])
         row.body = lay_out(self._run, row, given)
 

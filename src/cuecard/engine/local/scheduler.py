@@ -64,9 +64,9 @@ class Scheduler:
     """Belongs to one thread; gets calls, runs passes, and says what to tell whom."""
 
     def __init__(self, backbone: CausalBackbone, run: RaggedRun, settings: LocalSettings) -> None:
-        self._name, self._run, self._room = backbone.name, run, settings.pass_tokens
+        self._name, self._run, self._room = backbone.name, run, settings.max_num_batched_tokens
         self._preparer = Preparer(backbone, run, settings)
-        self._decoder = Decoder(backbone, run, settings.rows, settings.answer_bytes)
+        self._decoder = Decoder(backbone, run, settings.max_num_seqs, settings.kv_cache_bytes)
         self._open: list[Call] = []
         self._calls: deque[Call] = deque()
         self._ready: list[_Ready] = []

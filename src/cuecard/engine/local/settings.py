@@ -1,4 +1,4 @@
-"""How the local engine is to run."""
+"""Settings of the local engine."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from cuecard.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class LocalSettings:
-    """Sizes of the local engine.
+    """Settings of the local engine; names are vLLM's where it has them.
 
     Attributes:
-        pass_tokens: the most tokens in one forward pass, those of answers being written left out:
-            more fill the processor better, fewer let answers go on sooner.
-        rows: the most answers being written at a time.
-        cache_bytes: for keys and values of prompts, and of what contexts behind them begin with.
-        answer_bytes: for keys and values of answers being written.
-        prepack_bytes: the most that a copy of a bfloat16 model's weights may take, laid out as
-            the processor's products read them; 0 for none.
-        beginnings: whether what a prompt's contexts begin with is kept too.
+        max_num_batched_tokens: maximum tokens of a forward pass, without those of answers being
+            decoded: more use the processor better, fewer give lower latency.
+        max_num_seqs: maximum answers being decoded at a time.
+        cache_bytes: keys and values of prompts and of cached prefixes of their contexts.
+        kv_cache_bytes: keys and values of answers being decoded.
+        prepack_bytes: maximum size of a copy of a bfloat16 model's weights in the layout that the
+            processor multiplies fastest; 0: no copy.
+        prefix_caching: whether common prefixes of a prompt's contexts are cached.
 
     Raises:
         ConfigError: a size below one.
     """
 
-    pass_tokens: int = 512
-    rows: int = 64
+    max_num_batched_tokens: int = 512
+    max_num_seqs: int = 64
     cache_bytes: int = 2**30
-    answer_bytes: int = 4 * 2**30
+    kv_cache_bytes: int = 4 * 2**30
     prepack_bytes: int = 2**30
-    beginnings: bool = True
+    prefix_caching: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("pass_tokens", "rows", "cache_bytes", "answer_bytes"):
+        for name in ("max_num_batched_tokens", "max_num_seqs", "cache_bytes", "kv_cache_bytes"):
             if getattr(self, name) < 1:
                 raise ConfigError(
                     f"{name} must be positive", where=name, got=getattr(self, name), expected="1 up"

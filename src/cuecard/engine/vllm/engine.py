@@ -70,7 +70,7 @@ class VllmEngine:
         self._failed = False
         self._numbers = itertools.count()
         self._counts: Counter[str] = Counter()
-        self._room = asyncio.Semaphore(2 * self._options.rows)
+        self._room = asyncio.Semaphore(2 * self._options.max_num_seqs)
 
     @classmethod
     def open(
@@ -193,7 +193,7 @@ class VllmEngine:
                 found[number] = await self._score_row(row)
 
         # No more than a batch of one caller's rows wait at once, so that others get their turn.
-        await _together([work() for _ in range(min(len(rows), self._options.rows))])
+        await _together([work() for _ in range(min(len(rows), self._options.max_num_seqs))])
         return found
 
     async def embed(self, rows: Sequence[Embedding]) -> list[Tensor]:

@@ -35,23 +35,23 @@ _ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True)
 class VllmOptions:
-    """What vLLM may use.
+    """Settings of the vLLM engine.
 
     Attributes:
-        cache_bytes: for keys and values; None for 1 GiB on a CPU, and for what vLLM finds free on
-            an accelerator.
-        max_positions: the longest row with its prompt and answer; None for the backbone's own.
-        beginnings: whether keys and values of what rows begin with, prompts too, are kept; how long
-            an answer takes then tells whether others' texts under this prompt began so.
-        rows: the most rows of a batch.
-        compiled: let torch.compile fuse the model's operations; slower to start.
-        tensor_parallel: over how many accelerators the model is spread.
+        cache_bytes: for keys and values; None: 1 GiB on a CPU, and what vLLM finds free on an
+            accelerator.
+        max_positions: maximum length of a row with its prompt and answer; None: the backbone's.
+        prefix_caching: whether common prefixes are cached, prompts included. The latency of an
+            answer then reveals whether another text under this prompt had the same prefix.
+        max_num_seqs: maximum rows of a batch.
+        compiled: use torch.compile; slower to start.
+        tensor_parallel: the number of accelerators the model is split over.
     """
 
     cache_bytes: int | None = None
     max_positions: int | None = None
-    beginnings: bool = True
-    rows: int = 128
+    prefix_caching: bool = True
+    max_num_seqs: int = 128
     compiled: bool = False
     tensor_parallel: int = 1
 
@@ -89,10 +89,10 @@ class Vllm:
             # the tokenizer at all: ids come in and go out.
             structured_outputs_config=self.constraint_config(backend="guidance"),
             enable_prompt_embeds=True,
-            enable_prefix_caching=options.beginnings,
+            enable_prefix_caching=options.prefix_caching,
             block_size=_CPU_BLOCK_TOKENS if self.on_cpu else _BLOCK_TOKENS,
             max_model_len=max_positions,
-            max_num_seqs=options.rows,
+            max_num_seqs=options.max_num_seqs,
             kv_cache_memory_bytes=cache_bytes,
             tensor_parallel_size=options.tensor_parallel,
             enforce_eager=not options.compiled,

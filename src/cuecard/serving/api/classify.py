@@ -11,11 +11,11 @@ import torch
 from cuecard.engine.protocol import Engine, Scoring
 from cuecard.serving.api.contexts import check_size, fields_of, off_the_loop, task_row
 from cuecard.serving.http.context import RequestContext
-from cuecard.serving.http.limits import Limits
 from cuecard.serving.models.catalog import PromptCatalog, ServedPrompt
 from cuecard.serving.protocol.answers import Classification, Classified, TextsUsage
 from cuecard.serving.protocol.errors import APIError, bad_request, embeddings_only, head_not_served
 from cuecard.serving.protocol.requests import ClassifyRequest
+from cuecard.serving.settings import Limits
 from cuecard.tasks.label_words import LabelWords
 from cuecard.tasks.predictions import word_predictions
 from cuecard.types import Encoded, Prediction
@@ -62,18 +62,17 @@ async def classify(
         APIError: a model that is not there or labels nothing, too many or too long inputs.
     """
     models, inputs = request.models, request.inputs
-    if len(models) * len(inputs) > limits.texts:
+    if len(models) * len(inputs) > limits.max_texts:
         raise APIError(
             413,
             "batch_too_large",
-            f"{len(inputs)} inputs under {len(models)} models; at most {limits.texts} pairs are "
-            "taken at once.",
+            f"{len(inputs)} inputs under {len(models)} models: at most {limits.max_texts} pairs.",
             param="input",
         )
     texts = [
         text for each in inputs for text in (each.values() if isinstance(each, dict) else [each])
     ]
-    characters = check_size(texts, limits.characters, "input")
+    characters = check_size(texts, limits.max_characters, "input")
     for model in models:
         context.allow(model, catalog.backbone)
     with ExitStack() as stack:

@@ -14,10 +14,10 @@ from cuecard.serving.api.events import events
 from cuecard.serving.api.service import Service, check_choices, template_fields, usage
 from cuecard.serving.api.writing import GenerationPlan, Piece, together, write
 from cuecard.serving.http.context import RequestContext
-from cuecard.serving.http.limits import Limits
 from cuecard.serving.models.catalog import ServedPrompt
 from cuecard.serving.protocol.errors import bad_request
 from cuecard.serving.protocol.requests import CompletionRequest
+from cuecard.serving.settings import Limits
 from cuecard.types import Encoded
 
 USUAL_TOKENS = 16

@@ -13,11 +13,11 @@ from cuecard.serving.api.classify import check_length
 from cuecard.serving.api.contexts import check_size, fields_of, off_the_loop, task_row
 from cuecard.serving.api.service import Service
 from cuecard.serving.http.context import RequestContext
-from cuecard.serving.http.limits import Limits
 from cuecard.serving.models.catalog import ServedPrompt
 from cuecard.serving.protocol.answers import TextsUsage, TextVector, TextVectors
 from cuecard.serving.protocol.errors import APIError, bad_request
 from cuecard.serving.protocol.requests import EmbeddingRequest
+from cuecard.serving.settings import Limits
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Encoded, Record
 
@@ -49,16 +49,16 @@ async def embeddings(service: Service, request: EmbeddingRequest, context: Reque
 
 def _check_texts(texts: Sequence[str], limits: Limits) -> int:
     """The characters of all."""
-    if len(texts) > limits.texts:
+    if len(texts) > limits.max_texts:
         raise APIError(
             413,
             "batch_too_large",
-            f"{len(texts)} inputs; at most {limits.texts} are taken at once.",
+            f"{len(texts)} inputs; at most {limits.max_texts} are taken at once.",
             param="input",
         )
     if not all(texts):
         raise bad_request("An input is empty.", "input", "empty_input")
-    return check_size(texts, limits.characters, "input")
+    return check_size(texts, limits.max_characters, "input")
 
 
 def _check_model(service: Service, request: EmbeddingRequest, served: ServedPrompt | None) -> int:

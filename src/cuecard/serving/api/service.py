@@ -14,11 +14,10 @@ from cuecard.serving.api.contexts import check_size, fields_of, off_the_loop
 from cuecard.serving.api.structured import Grammars
 from cuecard.serving.api.writing import GenerationPlan, labels, longest, make_plan
 from cuecard.serving.http.context import RequestContext
-from cuecard.serving.http.limits import Limits
 from cuecard.serving.models.catalog import PromptCatalog, ServedPrompt
 from cuecard.serving.protocol.errors import APIError, bad_request, embeddings_only
 from cuecard.serving.protocol.requests import Generating
-from cuecard.serving.settings import SystemMessages
+from cuecard.serving.settings import Limits, SystemMessages
 from cuecard.types import Encoded
 
 
@@ -70,7 +69,7 @@ class Service:
             _check_label(request)
         context.served = self.catalog.backbone if served is None else str(served)
         given = [*texts, *(request.fields or {}).values()]
-        characters = check_size(given, self.limits.characters, "prompt")
+        characters = check_size(given, self.limits.max_characters, "prompt")
         grammar = await self._grammar(request)
         encoded = await off_the_loop(characters, rows)
         if served is not None and not request.raw:
@@ -121,12 +120,12 @@ def check_choices(inputs: int, request: Generating, limits: Limits, param: str) 
         APIError: 413 for too many inputs, or too many choices of them.
     """
     choices = request.n or 1
-    if inputs * choices > limits.texts:
+    if inputs * choices > limits.max_texts:
         times = "" if choices == 1 else f" with {choices} choices each"
         raise APIError(
             413,
             "batch_too_large",
-            f"{inputs} prompts{times}; at most {limits.texts} are taken at once.",
+            f"{inputs} prompts{times}; at most {limits.max_texts} are taken at once.",
             param=param if choices == 1 else "n",
         )
 

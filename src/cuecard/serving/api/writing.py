@@ -12,11 +12,11 @@ from cuecard.engine.protocol import Engine, Finished, Generation, Grammar, Sampl
 from cuecard.engine.text_stream import TextStream
 from cuecard.serving.api.classify import Question, ask, check_length
 from cuecard.serving.http.context import RequestContext
-from cuecard.serving.http.limits import Limits
 from cuecard.serving.models.catalog import ServedPrompt
 from cuecard.serving.protocol.answers import Reason
 from cuecard.serving.protocol.errors import bad_request, head_not_served
 from cuecard.serving.protocol.requests import Generating
+from cuecard.serving.settings import Limits
 from cuecard.types import Encoded
 
 Value = TypeVar("Value")
@@ -107,15 +107,15 @@ def make_plan(
         raise head_not_served(request.model)
     if labels(served, request):
         return GenerationPlan(served, row)
-    if wanted is not None and wanted > limits.new_tokens:
+    if wanted is not None and wanted > limits.max_new_tokens:
         raise bad_request(
-            f"At most {limits.new_tokens} new tokens are given.",
+            f"At most {limits.max_new_tokens} new tokens are given.",
             "max_tokens",
             "max_tokens_too_large",
         )
     vectors = 0 if served is None else served.held.injection.length
     room = engine.max_positions - len(row.context) - vectors
-    most = max(1, min(usual, room, limits.new_tokens)) if wanted is None else wanted
+    most = max(1, min(usual, room, limits.max_new_tokens)) if wanted is None else wanted
     check_length(engine, served, row, most)
     samplings = tuple(
         Sampling(

@@ -11,8 +11,8 @@ import zlib
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope
 
-from cuecard.serving.http.limits import Limits
 from cuecard.serving.protocol.errors import APIError, bad_request
+from cuecard.serving.settings import Limits
 
 _JSON = re.compile(r"^application/json\s*(;|$)", re.IGNORECASE)
 
@@ -53,7 +53,7 @@ async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
     if encoding not in ("identity", "gzip", "x-gzip"):
         raise _unsupported("The body's Content-Encoding is not supported: use gzip or none.")
     length = headers.get("content-length", "")
-    if length.isdigit() and (len(length) > 18 or int(length) > limits.body_bytes):
+    if length.isdigit() and (len(length) > 18 or int(length) > limits.max_body_bytes):
         raise _too_large(limits)
     body = await _received(receive, limits)
     if encoding == "identity":
@@ -64,14 +64,14 @@ async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
 async def _received(receive: Receive, limits: Limits) -> bytes:
     body, more = bytearray(), True
     try:
-        async with asyncio.timeout(limits.body_seconds):
+        async with asyncio.timeout(limits.body_timeout):
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise ClientDisconnected
                 body += message.get("body", b"")
                 more = message.get("more_body", False)
-                if len(body) > limits.body_bytes:
+                if len(body) > limits.max_body_bytes:
                     raise _too_large(limits)
     except TimeoutError:
         raise APIError(408, "request_timeout", "The request took too long to arrive.") from None
@@ -82,17 +82,17 @@ def _decompressed(body: bytes, limits: Limits) -> bytes:
     """Decompress gzip, up to the size limit."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
-            content = file.read(limits.body_bytes + 1)
+            content = file.read(limits.max_body_bytes + 1)
     except (OSError, EOFError, zlib.error):
         raise bad_request("The request body is not valid gzip.", None, "invalid_gzip") from None
-    if len(content) > limits.body_bytes:
+    if len(content) > limits.max_body_bytes:
         raise _too_large(limits)
     return content
 
 
 def _too_large(limits: Limits) -> APIError:
     return APIError(
-        413, "request_too_large", f"Request bodies are limited to {limits.body_bytes} bytes."
+        413, "request_too_large", f"Request bodies are limited to {limits.max_body_bytes} bytes."
     )
 
 

@@ -12,39 +12,8 @@ from cuecard.serving.http.auth import APIKey
 from cuecard.serving.protocol.errors import APIError
 
 _DAY = 86_400.0
-_PER_KEY = 128
 _OPEN_FACTOR = 4
 """Open requests, including those whose bodies are arriving, as a multiple of running ones."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a server accepts.
-
-    Attributes:
-        body_bytes: maximum size of a request body.
-        texts: maximum inputs of one request, times the models it names.
-        characters: maximum length of one input.
-        new_tokens: maximum new tokens of one answer.
-        requests: maximum concurrent requests, counted once their bodies have arrived; more are
-            rejected, not queued.
-        requests_per_key: maximum open requests of one key, arriving ones included.
-        head_seconds: timeout for a request's headers.
-        body_seconds: timeout for its body.
-        seconds: timeout for its answer.
-        drain_seconds: timeout for open requests at shutdown.
-    """
-
-    body_bytes: int = 1 << 20
-    texts: int = 256
-    characters: int = 1 << 17
-    new_tokens: int = 1024
-    requests: int = 256
-    requests_per_key: int = _PER_KEY
-    head_seconds: float = 10.0
-    body_seconds: float = 30.0
-    seconds: float = 120.0
-    drain_seconds: float = 60.0
 
 
 class TokenBucket:
@@ -106,7 +75,7 @@ class RateLimiter:
     max_running: int
     monotonic: Callable[[], float] = time.monotonic
     clock: Callable[[], float] = time.time
-    max_per_key: int = _PER_KEY
+    max_per_key: int = 128
     open: int = 0
     running: int = 0
     _usages: dict[str, _KeyUsage] = field(default_factory=dict)

@@ -13,11 +13,12 @@ from typing import Any
 from cuecard.serving.http.auth import APIKey, KeyStore
 from cuecard.serving.http.bodies import ClientDisconnected, check_framing, read_body
 from cuecard.serving.http.context import SCOPE, RequestContext
-from cuecard.serving.http.limits import Limits, RateLimiter
+from cuecard.serving.http.limits import RateLimiter
 from cuecard.serving.http.metrics import Metrics
 from cuecard.serving.http.responses import error_response
 from cuecard.serving.logs import JsonLog
 from cuecard.serving.protocol.errors import APIError
+from cuecard.serving.settings import Limits
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -132,7 +133,7 @@ class RequestMiddleware:
         try:
             done, _ = await asyncio.wait(
                 {work, leaving},
-                timeout=self._limits.seconds,
+                timeout=self._limits.timeout,
                 return_when=asyncio.FIRST_COMPLETED,
             )
         finally:

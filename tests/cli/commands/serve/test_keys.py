@@ -37,9 +37,9 @@ def test_a_key_from_its_making_to_its_end(cuecard: Call, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["add"], "name is missing"),
-        (["revoke"], "name is missing"),
-        (["list", "ann"], "needs no name"),
+        (["add"], "name of the key is missing"),
+        (["revoke"], "name of the key is missing"),
+        (["list", "ann"], "takes no name"),
         (["revoke", "ann"], "cannot read the key file"),
         (["list"], "cannot read the key file"),
         (["add", "ann", "--tokens-per-day", "0"], "tokens-per-day"),

@@ -75,3 +75,9 @@ def test_a_backbone_has_to_be_named(cuecard: Call) -> None:
     done = cuecard("serve")
     assert done.code == 2
     assert "--backbone" in done.err
+
+
+def test_the_old_name_of_prefix_caching_still_reads(cuecard: Call, tmp_path: Path) -> None:
+    words = ["--registry", empty(tmp_path), "--port", "0", "--no-beginnings"]
+    done = cuecard("serve", "--backbone", "no where", *words)
+    assert "unknown backbone" in done.err and "--no-prefix-caching" in done.err

@@ -1,4 +1,4 @@
-"""`cuecard keys`: who may use a server."""
+"""`cuecard keys`: the API keys of a server."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _LIMIT = Annotated[int | None, typer.Option(min=1, show_default=False)]
 
 def keys(
     action: Annotated[
-        Literal["add", "list", "revoke"], typer.Argument(help="What to do.", show_default=False)
+        Literal["add", "list", "revoke"], typer.Argument(help="Action.", show_default=False)
     ],
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="What the key is called.", show_default=False),
+        typer.Argument(metavar="NAME", help="The name of the key.", show_default=False),
     ] = None,
     file: Annotated[
         Path,
-        typer.Option("--keys", metavar="FILE", envvar="CUECARD_KEYS", help="The file of keys."),
+        typer.Option("--keys", metavar="FILE", envvar="CUECARD_KEYS", help="The key file."),
     ] = Path("keys.json"),
     prompt: Annotated[
         list[str] | None,
         typer.Option(
             metavar="MODEL",
-            help="A prompt it may use: NAME, NAME@ALIAS or NAME@NUMBER; repeatable.  [everything]",
+            help="A prompt it may use: NAME, NAME@ALIAS or NAME@NUMBER; may be repeated.  [all]",
             show_default=False,
         ),
     ] = None,
@@ -43,8 +43,7 @@ def keys(
         bool,
         typer.Option(
             "--raw",
-            help="It may also use the backbone freely: by the backbone's name, and prompts without "
-            "their templates (`raw`).",
+            help="Allow the backbone itself, and prompts without their templates (`raw`).",
         ),
     ] = False,
     requests_per_minute: _LIMIT = None,
@@ -53,9 +52,9 @@ def keys(
     concurrent_requests: _LIMIT = None,
     as_json: Json = False,
 ) -> None:
-    """Add, list or revoke API keys of a server, which heeds the change at once.
+    """Add, list or revoke API keys; a running server picks up the change at once.
 
-    A new key is printed once; the file has only its hash.
+    A new key is printed once; the file only has its hash.
 
     Example: cuecard keys add shop --prompt reviews@production --requests-per-minute 600
 
@@ -65,7 +64,7 @@ def keys(
 
     if (action == "list") is not (name is None):
         raise ConfigError(
-            "a key's name is missing" if name is None else "a list needs no name",
+            "the name of the key is missing" if name is None else "`keys list` takes no name",
             where=f"keys {action}",
             got=name,
             expected="keys add NAME, keys list, or keys revoke NAME",
