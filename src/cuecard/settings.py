@@ -54,17 +54,14 @@ def _explained(model: type[BaseModel], error: ValidationError, where: str) -> Co
 
 def _unknown(model: type[BaseModel], keys: list[str], place: str) -> ConfigError:
     section = _section(model, keys[:-1])
-    return unknown_setting(keys[-1], () if section is None else section.model_fields, place)
-
-
-def unknown_setting(name: str, names: Collection[str], place: str) -> ConfigError:
-    """The error for a setting that does not exist, with the nearest one that does."""
-    valid = sorted(names)
-    near = difflib.get_close_matches(name, valid, 1, 0.5)
+    # A section may let more settings stand beside its fields.
+    more: Mapping[str, Any] = getattr(section, "more_settings", dict)()
+    valid = [] if section is None else sorted({*section.model_fields, *more})
+    near = difflib.get_close_matches(keys[-1], valid, 1, 0.5)
     return ConfigError(
         "an unknown setting",
         where=place,
-        got=name,
+        got=keys[-1],
         expected=", ".join(valid) or None,
         hint=f"did you mean {near[0]}?" if near else None,
     )

@@ -222,7 +222,8 @@ def _field(
     if not dot:
         return model.model_fields[key]
     inner = sections.get(section) or model.model_fields[section].annotation
-    return inner.model_fields.get(name)  # type: ignore[union-attr]
+    more: Mapping[str, FieldInfo] = getattr(inner, "more_settings", dict)()
+    return inner.model_fields.get(name) or more.get(name)  # type: ignore[union-attr]
 
 
 def _fields_in(annotation: Any) -> Fields | None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.catalogue import Progress
@@ -19,7 +20,7 @@ from cuecard.methods.settings import UNREAD
 from cuecard.progress_bar import watched
 from cuecard.runs.folder import RUN, RunFolder
 from cuecard.settings import parse_settings
-from cuecard.tasks.kinds import KindName
+from cuecard.tasks.kinds import KindName, own_settings, with_own_settings
 from cuecard.training.config import TrainConfig
 from cuecard.training.storage.log import Observer
 from cuecard.types import Backbone
@@ -91,7 +92,9 @@ class DataRecipe(_Section):
 
 
 class TaskRecipe(_Section):
-    """What is asked; see `TaskSpec`."""
+    """What is asked; see `TaskSpec`. The kind's own settings stand beside these."""
+
+    model_config = ConfigDict(extra="allow")
 
     kind: KindName = Field(default="classification", description="What kind of answer is learnt.")
     head: Literal["none", "trained"] = Field(
@@ -115,15 +118,16 @@ class TaskRecipe(_Section):
         default="none", description="Score a label by the sum or by the mean over its tokens."
     )
     max_new_tokens: int = Field(default=64, gt=0, description="The most tokens of an answer.")
-    separator: str = Field(default=",", description="What separates the labels in a cell.")
-    options_field: str = Field(
-        default="options",
-        description="Column of the options of multiple choice, or one for each, separated by "
-        "commas.",
-    )
-    subword: Literal["first", "last"] = Field(
-        default="first", description="Which token of a word tells its tag."
-    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_settings(cls, values: Any) -> Any:
+        return with_own_settings(cls, values, usual="classification")
+
+    @classmethod
+    def more_settings(cls) -> dict[str, FieldInfo]:
+        """What may stand beside the fields: the kinds' own settings."""
+        return own_settings()
 
 
 class Recipe(_Section):
@@ -228,6 +232,7 @@ class Recipe(_Section):
         from cuecard.tasks import Task  # noqa: PLC0415
 
         data, task = self.data, self.task
+        own: Any = task.model_extra  # the kind's own settings
         return Task.from_file(
             data_source(data.path, progress),
             template=task.template,
@@ -249,10 +254,8 @@ class Recipe(_Section):
             normalize=task.normalize,
             max_new_tokens=task.max_new_tokens,
             head=task.head,
-            separator=task.separator,
-            options_field=task.options_field,
-            subword=task.subword,
             allow_empty=data.allow_empty,
+            **own,
         )
 
     def load_backbone(self, progress: Progress | None = None) -> Backbone:

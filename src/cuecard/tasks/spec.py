@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import model_validator
+from pydantic.fields import FieldInfo
 
 from cuecard.errors import ConfigError
-from cuecard.settings import parse_settings, unknown_setting
+from cuecard.settings import parse_settings
 from cuecard.tasks.bound import bind
-from cuecard.tasks.kinds import KINDS, KindName
+from cuecard.tasks.kinds import KINDS, KindName, own_settings, with_own_settings
 from cuecard.tasks.kinds.base import AnswerMode, TaskKind
 from cuecard.tasks.kinds.multiple_choice import option_words
 from cuecard.tasks.label_words import LabelWords
@@ -34,18 +35,12 @@ class TaskSpec(TaskSettings):
     @model_validator(mode="before")
     @classmethod
     def _own_settings(cls, values: Any) -> Any:
-        """Check the kind's own settings; those of other kinds have no effect and are left out."""
-        if not isinstance(values, Mapping) or str(values.get("kind")) not in KINDS:
-            return values
-        kind = KINDS[values["kind"]]
-        common = {name: value for name, value in values.items() if name in cls.model_fields}
-        more = {name: value for name, value in values.items() if name not in common}
-        for name in more:
-            if not any(name in other.settings.model_fields for other in KINDS.values()):
-                valid = {*cls.model_fields, *kind.settings.model_fields}
-                raise unknown_setting(name, valid, f"task, {name}")
-        own = {name: more[name] for name in kind.settings.model_fields if name in more}
-        return common | parse_settings(kind.settings, own, "task").model_dump()
+        return with_own_settings(cls, values)
+
+    @classmethod
+    def more_settings(cls) -> dict[str, FieldInfo]:
+        """What may stand beside the fields: the kinds' own settings."""
+        return own_settings()
 
     @model_validator(mode="after")
     def _check(self) -> TaskSpec:

@@ -54,23 +54,29 @@ def print_evaluation(found: Evaluation, labels: Sequence[str], out: Console) -> 
 
 def in_words(found: Evaluation, rows: str = "rows") -> str:
     """The first metric with its interval and rows, in a line."""
-    name, interval = _NAMES[found.primary], found.ci95.get(found.primary)
+    name, interval = metric_name(found.primary), found.ci95.get(found.primary)
     shown = "" if interval is None else f" (95% interval {interval.low:.3f} - {interval.high:.3f})"
     return f"{name} {found.score:.3f}{shown} on {len(found.records):,} {rows}"
+
+
+def metric_name(key: str) -> str:
+    """What people call a metric."""
+    return _NAMES.get(key, key.replace("_", " "))
 
 
 def _print_metrics(found: Evaluation, out: Console) -> None:
     rows: list[tuple[str, str, str]] = []
     bold: list[int] = []
-    for key, name in _NAMES.items():
+    more = [key for key in found.metrics if key not in _NAMES]
+    for key in [*_NAMES, *more]:
         value = found.metrics.get(key)
-        if value is None:
+        if not isinstance(value, float):
             continue
         interval = found.ci95.get(key)
         shown = "-" if interval is None else f"{interval.low:.3f} - {interval.high:.3f}"
         if key == found.primary:
             bold.append(len(rows))
-        rows.append((name, f"{value:.3f}", shown))
+        rows.append((metric_name(key), f"{value:.3f}", shown))
     print_table(out, ("metric", "value", "95% interval"), rows, bold=bold)
 
 

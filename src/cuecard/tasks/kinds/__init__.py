@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
-from pydantic_core import PydanticKnownError
+from pydantic import AfterValidator, BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails, PydanticKnownError
 
 from cuecard.errors import ConfigError
 from cuecard.tasks.kinds.base import TaskKind
@@ -47,10 +48,10 @@ def register_kind(kind: TaskKind[Any]) -> None:
     """
     if _KINDS.setdefault(kind.name, kind) is not kind:
         raise ConfigError(
-            "there is a kind of task of that name",
+            "another kind of task has that name",
             where="kind",
             got=kind.name,
-            expected="a new one",
+            expected="a new name",
         )
 
 
@@ -62,6 +63,42 @@ def _known(name: str) -> str:
 
 KindName = Annotated[str, AfterValidator(_known)]
 """The name of a kind, checked where a setting has it."""
+
+
+def with_own_settings(model: type[BaseModel], values: Any, usual: str = "") -> Any:
+    """A mapping of settings with those of its kind checked, as a "before" validator has to do it.
+
+    Settings that differ from their defaults stay, beside the model's fields. Those of other kinds
+    have no effect and are left out.
+
+    Args:
+        model: what has the other settings as fields, and lets more stand beside them.
+        usual: the kind where the mapping does not name one.
+
+    Raises:
+        ValidationError: settings that no kind has, or of which the value does not fit.
+    """
+    name = values.get("kind", usual) if isinstance(values, Mapping) else None
+    if not isinstance(name, str) or name not in KINDS:
+        return values
+    kind, fields = KINDS[name], model.model_fields
+    more = {name: value for name, value in values.items() if name not in fields}
+    unknown: list[InitErrorDetails] = [
+        {"type": "extra_forbidden", "loc": (name,), "input": value}
+        for name, value in more.items()
+        if name not in own_settings()
+    ]
+    if unknown:
+        raise ValidationError.from_exception_data("task", unknown)
+    given = {name: more[name] for name in kind.settings.model_fields if name in more}
+    common = {name: value for name, value in values.items() if name in fields}
+    return common | kind.settings.model_validate(given).model_dump()
+
+
+def own_settings() -> dict[str, FieldInfo]:
+    """The settings that are some kind's own, by name."""
+    kinds = KINDS.values()
+    return {name: field for kind in kinds for name, field in kind.settings.model_fields.items()}
 
 
 def kind_named(name: str) -> TaskKind[Any]:

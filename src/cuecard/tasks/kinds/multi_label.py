@@ -29,14 +29,16 @@ if TYPE_CHECKING:
 
 
 class MultiLabelSettings(BaseModel):
-    """
-    Attributes:
-        separator: what stands between a row's labels.
-    """
+    """What a multi-label task says besides."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    separator: str = Field(default=",", min_length=1, exclude_if=lambda x: x == ",")
+    separator: str = Field(
+        default=",",
+        min_length=1,
+        exclude_if=lambda x: x == ",",
+        description="What separates the labels in a cell.",
+    )
 
 
 class MultiLabelKind(TaskKind[MultiLabelSettings]):

@@ -28,14 +28,16 @@ _LEAST = 1e-12
 
 
 class ChoiceSettings(BaseModel):
-    """
-    Attributes:
-        options_field: the column of the options, or one column each, separated by commas.
-    """
+    """What a multiple-choice task says besides."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    options_field: str = Field(default="options", exclude_if=lambda x: x == "options")
+    options_field: str = Field(
+        default="options",
+        exclude_if=lambda x: x == "options",
+        description="Column of the options of multiple choice, or one for each, separated by "
+        "commas.",
+    )
 
 
 class MultipleChoiceKind(TaskKind[ChoiceSettings]):

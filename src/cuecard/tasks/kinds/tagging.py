@@ -29,15 +29,16 @@ OUTSIDE = "O"
 
 
 class TaggingSettings(BaseModel):
-    """
-    Attributes:
-        subword: the token of a word that is read. A causal model has seen the whole word at its
-            last one alone.
-    """
+    """What a tagging task says besides."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    subword: Literal["first", "last"] = Field(default="first", exclude_if=lambda x: x == "first")
+    subword: Literal["first", "last"] = Field(
+        default="first",
+        exclude_if=lambda x: x == "first",
+        description="Which token of a word tells its tag. A causal model has seen the whole word "
+        "at its last one alone.",
+    )
 
 
 class TaggingKind(TaskKind[TaggingSettings]):

@@ -1,0 +1,170 @@
+"""A kind of task from outside the package: from a CSV through training and scoring to a server."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import median_low
+from typing import Any
+
+import anyio
+import numpy as np
+import pytest
+from pydantic import BaseModel, Field
+
+from cuecard.artifacts import Prompt
+from cuecard.errors import ConfigError, DataError
+from cuecard.metrics.values import MetricValues
+from cuecard.names import load_backbone
+from cuecard.registry import Registry
+from cuecard.tasks import kinds
+from cuecard.tasks.kinds import register_kind
+from cuecard.tasks.kinds.base import Baseline, TaskKind
+from cuecard.tasks.readers.columns import ColumnReader
+from cuecard.tasks.readers.tables import TARGET
+from cuecard.tasks.settings import TaskSettings
+from cuecard.types import Prediction, Record
+from support.command_line import Call, save_rows
+from support.data.reviews import reviews
+from support.serving.app import running
+
+WORDS = {"1": "bad", "2": "poor", "3": "fine", "4": "nice", "5": "good"}
+
+
+class RatingSettings(BaseModel):
+    """
+    Attributes:
+        tolerance: how many stars an answer may be off.
+    """
+
+    tolerance: int = Field(default=0, ge=0, exclude_if=lambda x: x == 0)
+
+
+class RatingKind(TaskKind[RatingSettings]):
+    """Stars from a column such as "4 stars": labels in an order."""
+
+    name = "rating"
+    about = "a number of stars"
+    settings = RatingSettings
+    template = "{text}\nStars:"
+    target_field = "stars"
+    metric = "near"
+    second = "distance"
+    headings = ("near enough", "stars off")
+    labelled = True
+    single_label = True
+
+    def check(self, spec: TaskSettings) -> None:
+        """Every label is a number."""
+        for label in spec.labels:
+            if label not in ("?", "??") and not label.isdecimal():
+                raise ConfigError("a rating that is not a number", got=label, expected="stars")
+
+    def columns(
+        self, spec: TaskSettings, target: str | None, named: Mapping[str, str]
+    ) -> dict[str, ColumnReader]:
+        """The number before "stars"."""
+        if target is None:
+            return {}
+
+        def read(values: Mapping[str, Any], names: Mapping[str, Sequence[str]], where: str) -> str:
+            number = str(values[target]).split()[0]
+            if not number.isdecimal():
+                raise DataError("no stars", where=where, got=number, expected="such as 4 stars")
+            return number
+
+        return {TARGET: ColumnReader((target,), read)}
+
+    def score(
+        self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
+    ) -> MetricValues:
+        """The share within the tolerance, and the mean distance."""
+        off = np.asarray(
+            [abs(int(g) - int(p.answer)) for g, p in zip(gold, predictions, strict=True)], float
+        )
+        near = (off <= self.own(spec).tolerance).astype(float)
+        return MetricValues.of({"near": near}, distance=float(off.mean()))
+
+    def baselines(
+        self, spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
+    ) -> Iterator[Baseline]:
+        """The median rating."""
+
+        def predict() -> list[Prediction]:
+            stars = str(median_low(int(record.target or 0) for record in train))
+            return [Prediction(index, stars, {}, {}) for index in range(len(test))]
+
+        yield Baseline("median", "the median rating", "the median rating", predict)
+
+
+RATING = RatingKind()
+
+
+@pytest.fixture(autouse=True)
+def registered() -> Iterator[None]:
+    register_kind(RATING)
+    yield
+    del kinds._KINDS["rating"]
+
+
+def ratings(folder: Path) -> Path:
+    """Bad reviews have one or two stars, good ones four or five."""
+    rows = []
+    for number, record in enumerate(reviews(80)):
+        stars = (4 if record.target == "positive" else 1) + number // 2 % 2
+        rows.append({"text": record.fields["text"], "stars": f"{stars} stars"})
+    return save_rows(folder / "ratings.csv", rows)
+
+
+def test_from_a_csv_to_a_server(cuecard: Call, backbone: Path, tmp_path: Path) -> None:
+    data, out, registry = ratings(tmp_path), tmp_path / "run", tmp_path / "registry"
+    words = [x for label in "1245" for x in ("--word", f"{label}={WORDS[label]}")]
+    settings = ("--steps", "6", "--length", "3", "--init", "random", "--set", "task.tolerance=1")
+    command = ("train", data, "--kind", "rating", "--backbone", backbone, "--out", out)
+    done = cuecard(*command, *words, *settings)
+    assert done.code == 0, done.err
+    assert "near enough" in done.out and "the median rating" in done.out
+    prompt = Prompt.load(out / "prompt")
+    assert prompt.spec.kind == "rating" and prompt.spec.own == {"tolerance": 1}
+    assert prompt.spec.labels == ("1", "2", "4", "5")
+    assert json.loads((out / "report.json").read_text())["metric"] == "near"
+
+    scored = cuecard("eval", out, data, "--json", "--predictions", tmp_path / "all.jsonl")
+    assert scored.code == 0, scored.err
+    lines = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
+    near = [abs(int(line["gold"]) - int(line["answer"])) <= 1 for line in lines]
+    assert scored.json["metrics"]["near"] == pytest.approx(sum(near) / 80)
+    assert "near" in cuecard("eval", out, data).out
+
+    (advice,) = (line for line in done.out.splitlines() if line.startswith("use it"))
+    assert cuecard(*shlex.split(advice)[3:]).code == 0
+    texts = ["a warm film", "awful, cold and poor"]
+    answers = cuecard("predict", out, *texts, "--json").json["predictions"]
+    assert "rating" in cuecard("inspect", out).out
+
+    pushed = cuecard("push", out, "stars", "--registry", registry)
+    assert pushed.code == 0, pushed.err
+
+    async def classify() -> Any:
+        model = load_backbone(str(backbone))
+        async with running(model, Registry(registry, who="ann@desk"), tmp_path / "cache") as server:
+            body = {"model": "stars@1", "input": texts}
+            return await server.client.post("/v1/classify", body)
+
+    reply = anyio.run(classify)
+    assert reply.status == 200, reply.json
+    assert [row["label"] for row in reply.json["data"]] == [each["answer"] for each in answers]
+
+
+def test_a_wrong_setting_names_the_kinds_own(cuecard: Call, tmp_path: Path) -> None:
+    words = ("train", ratings(tmp_path), "--kind", "rating", "--set")
+    assert "did you mean tolerance?" in cuecard(*words, "task.tolerence=1").err
+    assert "task.tolerance" in cuecard(*words, "task.tolerance=-1").err
+
+
+def test_a_name_is_taken_once() -> None:
+    register_kind(RATING)  # the same one again
+    with pytest.raises(ConfigError, match="another kind of task has that name"):
+        register_kind(RatingKind())
