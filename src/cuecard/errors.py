@@ -13,7 +13,7 @@
     │   └── WrongBackboneError   a prompt made for another model
     ├── RegistryError            a registry that cannot be read or written as asked
     │   ├── ConflictError        another writer came first
-    │   ├── GateError            a promotion whose conditions do not hold
+    │   ├── PromotionError            a promotion whose conditions do not hold
     │   └── SignatureError       a version that nobody trusted has signed
     ├── TrainingError            a run that cannot start, go on or resume
     ├── EngineError              an engine that failed while it served
@@ -132,7 +132,7 @@ class ConflictError(RegistryError):
     """Another writer came first; doing it again decides on what is there now."""
 
 
-class GateError(RegistryError):
+class PromotionError(RegistryError):
     """A promotion whose conditions do not hold."""
 
 

@@ -79,7 +79,7 @@ COMMANDS = {
     ),
     "promote": (
         "publish.promote",
-        "Point an alias at a version, in one step that is recorded. Gates may refuse it.",
+        "Point an alias at a version, in one recorded step, if promotion checks pass.",
     ),
     "rollback": (
         "publish.rollback",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         write_hub_folder,
     )
     from cuecard.registry.package import Contents
-    from cuecard.registry.promotion_checks import Gates, Measuring
+    from cuecard.registry.promotion_checks import EvaluationSetup, PromotionChecks
     from cuecard.registry.records.references import Reference, parse_reference
     from cuecard.registry.records.schemas import AliasEvent, Version
     from cuecard.registry.registry import Pushed, Registry
@@ -28,7 +28,7 @@ __getattr__, __dir__ = lazy_exports(
         ".gc": ("Collected",),
         ".package": ("Contents",),
         ".records.schemas": ("AliasEvent", "Version"),
-        ".promotion_checks": ("Gates", "Measuring"),
+        ".promotion_checks": ("EvaluationSetup", "PromotionChecks"),
         ".hub": (
             "HubPlace",
             "parse_hub",
@@ -48,9 +48,9 @@ __all__ = [
     "AliasEvent",
     "Collected",
     "Contents",
-    "Gates",
+    "EvaluationSetup",
     "HubPlace",
-    "Measuring",
+    "PromotionChecks",
     "Pushed",
     "Reference",
     "Registry",

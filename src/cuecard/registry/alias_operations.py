@@ -24,23 +24,23 @@ from cuecard.registry.records.versions import (
 )
 from cuecard.registry.stores.store import Store
 
-Gate = Callable[[Version | None, Version], Mapping[str, Any]]
+PromotionCheck = Callable[[Version | None, Version], Mapping[str, Any]]
 _TRIES = 8
 
 
 def promote(
-    store: Store, stamp: Stamp, version: Version, alias: str, why: str, gate: Gate | None
+    store: Store, stamp: Stamp, version: Version, alias: str, why: str, check: PromotionCheck | None
 ) -> AliasEvent:
     """Point an alias at a version; the event, or the one that did so before.
 
     Args:
-        gate: called with the version that the alias has now and the new one, again whenever another
-            writer moved the alias meanwhile. Raises where the promotion must not be; returns what
+        check: called with the version that the alias has now and the new one, and again whenever
+            another writer moved the alias meanwhile. Raises to refuse the promotion; returns what
             it measured, for the log.
 
     Raises:
         RegistryError: a deleted version.
-        GateError: of the gate.
+        PromotionError: refused by the check.
         ConflictError: deleted at the same time, or too many writers.
     """
     name, number = version.record.name, version.number
@@ -52,7 +52,7 @@ def promote(
             if head is not None and now == number:
                 return head
             current = None if now is None else read_version(store, name, now)
-            evidence = {} if gate is None else dict(gate(current, version))
+            evidence = {} if check is None else dict(check(current, version))
             event = _next(stamp, version, alias, head, "promote", number, why, evidence)
             if append(store, event):
                 _check_still_live(store, stamp, version, event)

@@ -1,8 +1,8 @@
-"""Conditions of a promotion: a least score, and being no worse than what the alias has now.
+"""Promotion checks: a minimum score, and being no worse than the version in use.
 
 "Not worse" is non-inferiority: both versions answer the same rows, and the upper end of the paired
 95% interval of (current score - new score) must not exceed a margin. Few rows give a wide interval,
-and then the new version is refused: what was not shown does not count. Fewer than `FEWEST` rows
+and then the new version is refused: it was not shown to be no worse. Fewer than `FEWEST` rows
 decide nothing, whatever their scores.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.seen_rows import SeenRows
-from cuecard.errors import ConfigError, DataWarning, GateError
+from cuecard.errors import ConfigError, DataWarning, PromotionError
 from cuecard.evaluation import Evaluation, gain
 from cuecard.evaluation.predict import BATCH_ROWS
 from cuecard.evaluation.report import plain
@@ -29,16 +29,16 @@ from cuecard.tasks import TaskSpec
 from cuecard.types import Backbone, Interval, Record
 
 FEWEST = 30
-"""On fewer rows no gate is decided."""
+"""On fewer rows every check refuses."""
 
 
 @dataclass
-class Measuring:
-    """How versions are scored on rows.
+class EvaluationSetup:
+    """How a promotion check scores versions on rows.
 
     Attributes:
         rows: the labelled rows, as the new version's task reads them.
-        backbone: what a prompt runs on; called for each prompt.
+        backbone: loads what a prompt runs on; called for each prompt.
         margin: how much worse the new version may be, in the score's units.
         seed: of the draws behind F1's interval.
         trusted: public keys, one of which must have signed what is scored.
@@ -55,42 +55,43 @@ class Measuring:
 
 
 @dataclass
-class Gates:
-    """A gate for `Registry.promote`.
+class PromotionChecks:
+    """The checks that `Registry.promote` runs before it moves an alias.
 
     Attributes:
-        minimum: metric -> the least value; measured on the rows where there are any, else what the
-            version says of its test rows ("validation.accuracy" for another section).
-        measuring: None: nothing is run.
+        minimum: metric -> the least value. It is measured on the rows where there are any; else it
+            is compared with what the version's maker measured on its test rows
+            ("validation.accuracy" names another section).
+        setup: how to score the versions on rows; None runs no model.
     """
 
     registry: Registry
     minimum: Mapping[str, float] = field(default_factory=dict)
-    measuring: Measuring | None = None
+    setup: EvaluationSetup | None = None
     _records: Sequence[Record] | None = None
     _measured: dict[int, Evaluation] = field(default_factory=dict)
     _seen: dict[str, dict[str, int]] = field(default_factory=dict)
     _contents: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.measuring is not None and not 0.0 <= self.measuring.margin < 1.0:
+        if self.setup is not None and not 0.0 <= self.setup.margin < 1.0:
             raise ConfigError(
-                "a margin is a share of the score",
+                "the margin is not a share of the score",
                 where="margin",
-                got=self.measuring.margin,
+                got=self.setup.margin,
                 expected="from 0 up to 1",
             )
 
     def __call__(self, current: Version | None, new: Version) -> dict[str, Any]:
-        """Check both conditions; what was measured.
+        """Check the minimum and that the version is no worse; returns what was measured.
 
         Raises:
-            GateError: one of them does not hold.
+            PromotionError: a check that does not pass.
             CuecardError: as `Registry.read`, `evaluate`.
         """
-        if self.measuring is None:
+        if self.setup is None:
             return self._stored_minimum(new)
-        found = self._measure(self.measuring, new)
+        found = self._measure(self.setup, new)
         _check_rows(len(found.records), str(new))
         evidence: dict[str, Any] = {
             "rows": len(found.records),
@@ -101,7 +102,7 @@ class Gates:
             values = {key: value for key, value in found.metrics.items() if _is_number(value)}
             evidence["minimum"] = self._minimum(values, f"{new} on {len(found.records)} rows")
         if current is not None:
-            evidence |= self._not_worse(self.measuring, current, found, new)
+            evidence |= self._not_worse(self.setup, current, found, new)
         if self._seen:
             evidence["seen_rows"] = self._seen
         return dict(plain(evidence))
@@ -127,16 +128,16 @@ class Gates:
     def _minimum(self, values: Mapping[str, float], where: str) -> dict[str, Any]:
         for metric, least in self.minimum.items():
             if metric not in values:
-                raise GateError(
-                    "the version has no such score",
+                raise PromotionError(
+                    "the version has no score of this name",
                     where=where,
                     got=metric,
                     expected=", ".join(sorted(values)) or "a version with scores",
-                    hint="give rows to measure it on",
+                    hint="measure it on rows (--not-worse-on DATA)",
                 )
             if values[metric] < least:
-                raise GateError(
-                    "the score is too low; the alias was not moved",
+                raise PromotionError(
+                    "the score is below the minimum; the alias was not moved",
                     where=where,
                     got=f"{metric} {values[metric]:.4f}",
                     expected=f"at least {least}",
@@ -144,28 +145,28 @@ class Gates:
         return {m: {"least": least, "is": values[m]} for m, least in self.minimum.items()}
 
     def _not_worse(
-        self, measuring: Measuring, current: Version, found: Evaluation, new: Version
+        self, setup: EvaluationSetup, current: Version, found: Evaluation, new: Version
     ) -> dict[str, Any]:
-        before = self._measure(measuring, current)
+        before = self._measure(setup, current)
         if before.primary != found.primary:
-            raise GateError(
-                "these versions are scored by different metrics",
+            raise PromotionError(
+                "the versions are scored by different metrics",
                 got=f"{before.primary} ({current}) and {found.primary} ({new})",
                 expected="two versions of one task",
             )
         same = self._contents[current.number] == self._contents[new.number]
         # One prompt under two numbers: no rows are needed to know how they differ.
-        interval = Interval(0.0, 0.0) if same else gain(before, found, seed=measuring.seed).ci95
+        interval = Interval(0.0, 0.0) if same else gain(before, found, seed=setup.seed).ci95
         difference = before.score - found.score
-        if interval.high > measuring.margin:
-            needed = _rows_needed(before, found, interval.high, measuring.margin)
-            raise GateError(
+        if interval.high > setup.margin:
+            needed = _rows_needed(before, found, interval.high, setup.margin)
+            raise PromotionError(
                 f"{new} was not shown to be no worse than {current}; the alias was not moved",
                 where=f"{len(found.records)} rows, {found.primary}",
                 got=f"{before.score:.4f} now and {found.score:.4f} then; the difference may be as "
                 f"much as {interval.high:+.4f} (95% interval {interval.low:+.4f} to "
                 f"{interval.high:+.4f})",
-                expected=f"at most {measuring.margin:+.4f}",
+                expected=f"at most {setup.margin:+.4f}",
                 hint="a larger --margin allows for more"
                 if needed is None
                 else f"about {needed:,} rows would show it for answers like these; or allow a "
@@ -175,19 +176,19 @@ class Gates:
             "current": before.score,
             "current_minus_new": difference,
             "ci95": [interval.low, interval.high],
-            "margin": measuring.margin,
+            "margin": setup.margin,
         }
 
-    def _measure(self, measuring: Measuring, version: Version) -> Evaluation:
+    def _measure(self, setup: EvaluationSetup, version: Version) -> Evaluation:
         if version.number not in self._measured:
-            prompt = self.registry.read(version, measuring.trusted).prompt
-            bound = prompt.bind(measuring.backbone(prompt))
+            prompt = self.registry.read(version, setup.trusted).prompt
+            bound = prompt.bind(setup.backbone(prompt))
             if self._records is None:
-                self._records = measuring.rows(prompt.spec)
+                self._records = setup.rows(prompt.spec)
             self._contents[version.number] = _what_answers(prompt)
             self._note_seen(version, prompt.seen(self._records))
             self._measured[version.number] = bound.evaluate(
-                self._records, batch_rows=measuring.batch_rows, on_rows=measuring.on_rows
+                self._records, batch_rows=setup.batch_rows, on_rows=setup.on_rows
             )
         return self._measured[version.number]
 
@@ -209,7 +210,7 @@ def _what_answers(prompt: Prompt) -> str:
 
 def _check_rows(rows: int, where: str) -> None:
     if rows < FEWEST:
-        raise GateError(
+        raise PromotionError(
             "too few rows to decide on; the alias was not moved",
             where=where,
             got=f"{rows} rows",

@@ -13,7 +13,7 @@ from pathlib import Path
 from cuecard.catalogue import BACKBONES
 from cuecard.errors import RegistryError
 from cuecard.registry import alias_operations
-from cuecard.registry.alias_operations import Gate
+from cuecard.registry.alias_operations import PromotionCheck
 from cuecard.registry.package import Contents
 from cuecard.registry.provenance import Stamp, utc_now, whoami
 from cuecard.registry.records.aliases import alias_names, read_head, read_log
@@ -238,7 +238,7 @@ class Registry:
         alias: str,
         *,
         why: str = "",
-        gate: Gate | None = None,
+        check: PromotionCheck | None = None,
         trusted: Sequence[str] = (),
     ) -> AliasEvent:
         """Point an alias at a version; see `cuecard.registry.alias_operations.promote`.
@@ -255,7 +255,7 @@ class Registry:
         if trusted:
             check_signed(self.store, version, trusted)
         self._require_writable()
-        return alias_operations.promote(self.store, self.stamp, version, alias, why, gate)
+        return alias_operations.promote(self.store, self.stamp, version, alias, why, check)
 
     def rollback(self, name: str, alias: str, *, why: str) -> AliasEvent:
         """Point an alias at where it was before; see `alias_operations.rollback`."""

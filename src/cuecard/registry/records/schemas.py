@@ -150,7 +150,7 @@ class AliasEvent(Document):
         seq: 1, 2, 3 ...: the order, whatever clocks say.
         before, after: the version's number before and after ("from" and "to" in JSON); None where
             the alias did not exist, or exists no more.
-        evidence: what the gates of a promotion measured.
+        evidence: what the checks of a promotion measured.
     """
 
     schema_version: Literal[1] = 1

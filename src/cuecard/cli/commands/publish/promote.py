@@ -39,8 +39,8 @@ def promote(
         typer.Option(
             "--min",
             metavar="METRIC=VALUE",
-            help="The least score: on --not-worse-on's rows, or else on the test rows of its "
-            "training; may be repeated.",
+            help="Minimum score, on the rows of --not-worse-on, else on the test rows of its "
+            "training run; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -48,8 +48,7 @@ def promote(
         str | None,
         typer.Option(
             metavar="DATA",
-            help="Labelled rows on which it must be no worse than the version that the alias has "
-            "now.",
+            help="Labelled rows on which the version must be no worse than the one in use.",
             show_default=False,
         ),
     ] = None,
@@ -57,7 +56,7 @@ def promote(
         float,
         typer.Option(
             metavar="SHARE",
-            help="How far the 95% interval of (current - new) may reach up.",
+            help="Largest loss of score allowed, as the upper end of its 95% interval.",
         ),
     ] = MARGIN,
     text_field: TextField = None,
@@ -73,18 +72,18 @@ def promote(
     batch_rows: BatchRows = 32,
     as_json: Json = False,
 ) -> None:
-    """Point an alias at a version, in one step that is recorded. Gates may refuse it.
+    """Point an alias at a version, in one recorded step, if promotion checks pass.
 
     Example: cuecard promote reviews@3 production --min accuracy=0.85 --not-worse-on held-back.csv
 
-    Exit codes: 0 done, 2 bad input or a gate that does not hold, 130 stopped by Ctrl-C.
+    Exit codes: 0 done, 2 bad input or a check that does not pass, 130 stopped by Ctrl-C.
     """
     from cuecard.cli.commands.publish.show import event_facts
     from cuecard.cli.opening import backbone_for
     from cuecard.cli.rows import known_rows, labelled_rows
     from cuecard.cli.views.progress import fetch_progress
     from cuecard.names import data_source
-    from cuecard.registry import Gates, Measuring, Registry, read_trusted
+    from cuecard.registry import EvaluationSetup, PromotionChecks, Registry, read_trusted
     from cuecard.registry.signing import check_signed
 
     opened = Registry(registry)
@@ -94,10 +93,10 @@ def promote(
     if trusted:
         check_signed(opened.store, target, trusted)
     with fetch_progress(json=as_json) as progress:
-        measuring = None
+        setup = None
         if not_worse_on is not None:
             source = data_source(not_worse_on, progress)
-            measuring = Measuring(
+            setup = EvaluationSetup(
                 rows=lambda spec: known_rows(
                     spec,
                     labelled_rows(
@@ -122,8 +121,8 @@ def promote(
                 trusted=trusted,
                 batch_rows=batch_rows,
             )
-        gates = Gates(opened, _least(minimum or []), measuring)
-        event = opened.promote(target, alias, why=why, gate=gates)
+        checks = PromotionChecks(opened, _least(minimum or []), setup)
+        event = opened.promote(target, alias, why=why, check=checks)
     if as_json:
         print_json(event_facts(event))
     else:
