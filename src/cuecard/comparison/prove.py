@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cuecard.comparison.comparison import Comparison, Proof
-from cuecard.comparison.prove_by_hand import compare_by_hand, test_tokens
+from cuecard.comparison.comparison import Comparison, Proof, test_tokens
+from cuecard.comparison.prove_by_hand import compare_by_hand
 from cuecard.comparison.prove_plain import (
-    TOO_DEAR,
     compare_bare,
     compare_baselines,
     compare_no_prompt,
@@ -69,10 +68,12 @@ def prove(
     metric = metric_of(task, run)
     comparison = Comparison(backbone, task, run, metric, observer or (lambda event: None))
     compare_baselines(comparison)
-    compare_text_models(comparison, encoder)
     kind, mode = task.spec.task_kind, task.spec.mode
+    # What the hand-written prompt, the most asked for of all, needs for its test.
+    reserved = 0 if mode in ("head", "vector") else test_tokens(comparison, task)
     if mode in ("labels", "options"):
-        compare_start(comparison)
+        compare_start(comparison, reserved)
+    compare_text_models(comparison, encoder, reserved)
     if kind.hand_written is not None:
         with comparison.optional("prompts written by hand"):
             compare_by_hand(comparison, kind.hand_written, manual, demonstrations, selection_rows)
@@ -81,10 +82,7 @@ def prove(
     elif mode != "head":
         compare_bare(comparison)
     if mode == "text":  # many passes: if they are left
-        if comparison.tokens_left > test_tokens(comparison, task):
-            compare_start(comparison)
-        else:
-            comparison.leave_out("start, untrained", TOO_DEAR)
+        compare_start(comparison, 0)
     return comparison.proof(columns_for(kind.headings))
 
 
