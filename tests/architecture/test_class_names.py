@@ -12,7 +12,6 @@ SOURCE = Path(__file__).parents[2] / "src" / "cuecard"
 # They are to be renamed; no name may be added.
 KNOWN = {
     "Apart",
-    "BackboneEntry",
     "Choice",
     "Held",
     "Job",

@@ -75,7 +75,7 @@ def test_texts_are_written_and_vectors_made_where_the_task_has_them(
     rows: Sequence[Record] = [Record({"text": "warm"}, None), Record({"text": "funny"}, None)]
     texts = writer.generate(rows)
     assert texts == [answer.answer for answer in writer.predict(rows)] and len(texts) == 2
-    with pytest.raises(ConfigError, match="not texts"):
+    with pytest.raises(ConfigError, match="does not generate"):
         prompt.bind(backbone).generate(rows)
     with pytest.raises(ConfigError, match="only an embedding task"):
         prompt.bind(backbone).embed(["warm"])

@@ -153,5 +153,5 @@ def test_exports(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="head") as caught:
             export(prompt, tmp_path / form, form)
         assert "safetensors" in str(caught.value) and not (tmp_path / form).exists()
-    with pytest.raises(ConfigError, match="one array"):
+    with pytest.raises(ConfigError, match="npy file cannot"):
         export(prompt, tmp_path / "p.npy", "npy")

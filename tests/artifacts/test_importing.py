@@ -92,7 +92,7 @@ def test_other_adapters_are_refused_by_field(
 def test_tensor_and_configuration_must_agree(
     tmp_path: Path, backbone: CausalBackbone, spec: TaskSpec, changes: dict[str, Any]
 ) -> None:
-    with pytest.raises(ArtifactError, match="do not agree"):
+    with pytest.raises(ArtifactError, match="does not match its configuration"):
         import_peft(write(tmp_path, **changes), backbone, spec)
 
 

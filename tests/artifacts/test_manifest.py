@@ -110,7 +110,7 @@ def test_wrong_field_is_refused_by_name(prompt: Prompt, fault: str) -> None:
     change, named = FIELDS[fault]
     document = json.loads(prompt.manifest.to_bytes())
     change(document)
-    with pytest.raises(ArtifactError, match="wrong field") as caught:
+    with pytest.raises(ArtifactError, match="invalid field") as caught:
         Manifest.from_bytes(json.dumps(document).encode(), "the/file")
     assert named in str(caught.value.got)
 

@@ -9,7 +9,7 @@ from safetensors.torch import load as torch_load
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.files import MANIFEST_FILE, PEFT_FILE, read_folder
-from cuecard.artifacts.manifest import BackboneEntry, Manifest, TensorEntry
+from cuecard.artifacts.manifest import Manifest, PromptBackbone, TensorEntry
 from cuecard.artifacts.safetensors_file import tensor_file
 from cuecard.artifacts.tensors import arrays_of
 from cuecard.backbones import CausalBackbone
@@ -30,7 +30,7 @@ def test_transposed_rows_are_another_tensor(prompt: Prompt) -> None:
 
 
 def test_backbone_entry(backbone: CausalBackbone) -> None:
-    entry = BackboneEntry.of(backbone)
+    entry = PromptBackbone.of(backbone)
     assert entry.name == "tiny-llama"
     assert (entry.hidden_size, entry.num_layers, entry.vocab_size) == (32, 2, 384)
     assert entry.fingerprint.weights == backbone.fingerprint.weights

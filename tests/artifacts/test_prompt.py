@@ -288,7 +288,7 @@ def test_adapter_config_beside_a_suffix_prompt_is_refused(
 )
 def test_forged_task_is_refused(folder: Path, alter: Any, task: dict[str, Any]) -> None:
     alter(lambda document: document["task"].update(task))
-    with pytest.raises(ArtifactError, match="a task that cannot be used"):
+    with pytest.raises(ArtifactError, match="task is invalid"):
         Prompt.load(folder)
 
 

@@ -49,7 +49,7 @@ def test_good_file_gives_its_vectors() -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_only_where_asked_for(dtype: torch.dtype) -> None:
     content = torch_save({TENSOR_NAME: VECTORS.to(dtype)})
-    with pytest.raises(ArtifactError, match="wrong type"):
+    with pytest.raises(ArtifactError, match="unsupported tensor type"):
         parse_vectors(content, "x")
     found = parse_vectors(content, "x", ("F32", "F16", "BF16"))
     assert found.dtype == torch.float32
@@ -63,8 +63,8 @@ FAULTS: dict[str, tuple[bytes, str]] = {
     "cut in the header": (GOOD[:30], "cut short inside its header"),
     "cut in the data": (GOOD[:-1], "cut short"),
     "bytes after the tensor": (GOOD + b"\0", "bytes after the tensor"),
-    "oversized header": (struct.pack("<Q", MAX_HEADER_BYTES + 1) + b"{}", "header claims"),
-    "absurd header": (b"\xff" * 8 + b"{}", "header claims"),
+    "oversized header": (struct.pack("<Q", MAX_HEADER_BYTES + 1) + b"{}", "header is too large"),
+    "absurd header": (b"\xff" * 8 + b"{}", "header is too large"),
     "pickle": (pickle.dumps({"prompt_embeddings": [1.0]}), "pickle"),
     "zip (torch.save)": (b"PK\x03\x04" + b"\0" * 100, "pickle"),
     "header is no JSON": (tensor_bytes(b"{nonsense"), "broken JSON"),
@@ -83,19 +83,19 @@ FAULTS: dict[str, tuple[bytes, str]] = {
     "extra key in the entry": (tensor_bytes(entry(file="/etc/passwd")), "tensor entry"),
     "entry is a list": (tensor_bytes({TENSOR_NAME: []}), "tensor entry"),
     "shape is text": (tensor_bytes(entry(shape="3,4")), "tensor entry"),
-    "integers": (tensor_bytes(entry(dtype="I32")), "wrong type"),
-    "float64": (tensor_bytes(entry(dtype="F64")), "wrong type"),
+    "integers": (tensor_bytes(entry(dtype="I32")), "unsupported tensor type"),
+    "float64": (tensor_bytes(entry(dtype="F64")), "unsupported tensor type"),
     "a vector": (tensor_bytes(entry(shape=[12])), "not a matrix"),
     "three axes": (tensor_bytes(entry(shape=[3, 2, 2])), "not a matrix"),
     "no rows": (tensor_bytes(entry(shape=[0, 4], data_offsets=[0, 0]), b""), "out of bounds"),
     "negative": (tensor_bytes(entry(shape=[-3, -4])), "out of bounds"),
     "booleans": (tensor_bytes(entry(shape=[True, 12])), "out of bounds"),
     "too many rows": (tensor_bytes(entry(shape=[1 << 40, 4])), "out of bounds"),
-    "shape and place differ": (tensor_bytes(entry(shape=[3, 5])), "place does not match"),
-    "place beyond the file": (tensor_bytes(entry(data_offsets=[48, 96])), "place does not"),
+    "shape and place differ": (tensor_bytes(entry(shape=[3, 5])), "offsets do not match"),
+    "place beyond the file": (tensor_bytes(entry(data_offsets=[48, 96])), "offsets do not"),
     "hole before the tensor": (
         tensor_bytes(entry(data_offsets=[8, 56]), b"\0" * 56),
-        "place does not match",
+        "offsets do not match",
     ),
     "NaN": (torch_save({TENSOR_NAME: torch.full((3, 4), torch.nan)}), "contain NaN"),
     "infinity": (torch_save({TENSOR_NAME: VECTORS / 0}), "contain"),

@@ -87,7 +87,7 @@ def test_what_was_altered_is_refused(backbone: CausalBackbone, tmp_path: Path) -
     with pytest.raises(ArtifactError, match="altered"):
         SharedPrompt.load(folder)
     path.write_text(json.dumps({**document, "seeds": 5}))
-    with pytest.raises(ArtifactError, match="wrong field"):
+    with pytest.raises(ArtifactError, match="invalid field"):
         SharedPrompt.load(folder)
     path.write_text(before[0])
     save_file({name: tensor + 1 for name, tensor in before[1].items()}, tensors)

@@ -96,13 +96,13 @@ def test_refusals() -> None:
     other = SPEC.model_copy(update={"labels": ("positive", "negative")})
     headed = SPEC.model_copy(update={"head": "trained"})
     for members, text in (
-        ([Asked(backbone), Asked(backbone, other)], "different questions"),
+        ([Asked(backbone), Asked(backbone, other)], "differ in kind"),
         ([Asked(backbone), Asked(tiny_backbone())], "different backbones"),
         ([Asked(backbone, headed)], "with a trained head"),
-        ([Asked(backbone, TEXT_SPEC)], "only labels"),
-        ([], "without prompts"),
+        ([Asked(backbone, TEXT_SPEC)], "needs probabilities"),
+        ([], "at least one prompt"),
     ):
         with pytest.raises(ConfigError, match=text):
             Ensemble(members)
-    with pytest.raises(ConfigError, match="as many answers"):
+    with pytest.raises(ConfigError, match="different numbers"):
         combine([[said(0.1)], []])

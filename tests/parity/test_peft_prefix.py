@@ -155,7 +155,7 @@ def test_another_backbones_keys_are_refused(tmp_path: Path) -> None:
 def test_keys_and_values_have_one_form_in_peft(tmp_path: Path) -> None:
     prompt = prompt_on(tiny_backbone())
     for form in ("peft-p-tuning", "peft-multitask"):
-        with pytest.raises(ConfigError, match="cannot hold this prompt"):
+        with pytest.raises(ConfigError, match="no format for this prompt"):
             export(prompt, tmp_path / form, form)
 
 

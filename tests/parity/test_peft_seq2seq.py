@@ -153,7 +153,7 @@ def test_where_peft_leaves_out_a_scale_there_is_no_common_form(kind: str, tmp_pa
     assert backbone.peft_task is None and prompt.adapter_config() is None
     folder = prompt.save(tmp_path / "p")
     assert not (folder / "adapter_config.json").exists()
-    with pytest.raises(ConfigError, match="cannot hold this prompt"):
+    with pytest.raises(ConfigError, match="no format for this prompt"):
         export(prompt, tmp_path / "adapter", "peft")
     config = PromptTuningConfig(task_type="SEQ_2_SEQ_LM", num_virtual_tokens=LENGTH)
     theirs: Any = get_peft_model(tiny_model(kind), config).eval()

@@ -149,7 +149,7 @@ class BoundPrompt:
         """
         if self.spec.mode != "text":
             raise ConfigError(
-                "this prompt's answers are not texts that a model writes",
+                "this prompt does not generate texts",
                 where="kind",
                 got=self.spec.kind,
                 expected="text-to-text",

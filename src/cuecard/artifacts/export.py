@@ -40,7 +40,7 @@ def export(prompt: Prompt, path: str | Path, form: str, *, overwrite: bool = Fal
     """
     if form not in FORMS:
         raise ConfigError(
-            "an unknown export form", where="form", got=form, expected=" or ".join(FORMS)
+            "unknown export format", where="form", got=form, expected=" or ".join(FORMS)
         )
     path = Path(path).absolute()
     FORMS[form](prompt, path, overwrite)
@@ -50,7 +50,7 @@ def export(prompt: Prompt, path: str | Path, form: str, *, overwrite: bool = Fal
 def _write_npy(prompt: Prompt, path: Path, overwrite: bool) -> None:
     if set(prompt.tensors) != {TENSOR_NAME}:
         raise ConfigError(
-            "one array cannot hold this prompt",
+            "an .npy file cannot hold this prompt",
             where="form",
             got=", ".join(prompt.tensors),
             expected=f"{TENSOR_NAME} alone",
@@ -96,7 +96,7 @@ def _write_adapter(
 ) -> None:
     if prompt.head() is not None:
         raise ConfigError(
-            "PEFT's format cannot hold this prompt's head, and its answers are wrong without it",
+            "PEFT's format has no place for this prompt's head",
             where="form",
             got=f"a head for the kind {prompt.spec.kind}",
             expected="a prompt without a head",
@@ -105,7 +105,7 @@ def _write_adapter(
     config = prompt.adapter_config(peft_type)
     if config is None:
         raise ConfigError(
-            "PEFT cannot hold this prompt",
+            "PEFT has no format for this prompt",
             where="form",
             got=f"{prompt.manifest.injection} ({', '.join(prompt.tensors) or 'no tensors'}) in the "
             f"{prompt.manifest.slot} slot",

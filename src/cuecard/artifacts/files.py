@@ -103,9 +103,9 @@ def publish_file(path: Path, content: bytes, *, overwrite: bool) -> None:
 
 def _check_file_replaceable(path: Path, overwrite: bool) -> None:
     if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise ArtifactError("cannot write over something that is no plain file", where=str(path))
+        raise ArtifactError("cannot overwrite this: it is not a regular file", where=str(path))
     if path.exists() and not overwrite:
-        raise ArtifactError("the file exists already", where=str(path), hint="allow overwriting")
+        raise ArtifactError("the file already exists", where=str(path), hint="allow overwriting")
 
 
 def _check_replaceable(folder: Path, overwrite: bool) -> None:
@@ -123,7 +123,7 @@ def _check_replaceable(folder: Path, overwrite: bool) -> None:
         )
     if foreign := found - OWN_FILES:
         raise ArtifactError(
-            "will not overwrite a folder that holds other files than a prompt's",
+            "refusing to overwrite a folder that holds files other than a prompt's",
             where=str(folder),
             got=", ".join(sorted(foreign)[:5]),
             hint="choose another folder",
@@ -146,7 +146,7 @@ def _swap(staged: Path, folder: Path) -> None:
 
 def _cannot_write(path: Path, error: OSError) -> ArtifactError:
     return ArtifactError(
-        "could not write; nothing was left behind",
+        "cannot write; no partial files were left",
         where=str(path),
         got=error.strerror or error,
         hint="check the folder's permissions and the disk's free space",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Protocol
 
-from cuecard.artifacts.manifest import BackboneEntry, FingerprintEntry, Manifest
+from cuecard.artifacts.manifest import FingerprintEntry, Manifest, PromptBackbone
 from cuecard.errors import WrongBackboneError
 from cuecard.types import Fingerprint
 
@@ -20,7 +20,7 @@ _MEANING = {
 }
 
 
-class Identified(Protocol):
+class HasFingerprint(Protocol):
     """A backbone, or what is known of one that another process holds."""
 
     @property
@@ -39,7 +39,7 @@ class Identified(Protocol):
     def fingerprint(self) -> Fingerprint: ...
 
 
-def check_backbone(manifest: Manifest, backbone: Identified, where: str | None = None) -> None:
+def check_backbone(manifest: Manifest, backbone: HasFingerprint, where: str | None = None) -> None:
     """Refuse a backbone that differs in any part from the one the prompt was made for.
 
     Raises:
@@ -48,7 +48,7 @@ def check_backbone(manifest: Manifest, backbone: Identified, where: str | None =
     check_entry(manifest.backbone, backbone, where)
 
 
-def check_entry(entry: BackboneEntry, backbone: Identified, where: str | None = None) -> None:
+def check_entry(entry: PromptBackbone, backbone: HasFingerprint, where: str | None = None) -> None:
     """The same for a manifest's entry alone."""
     widths = [
         f"{name} {getattr(backbone, name)} instead of {getattr(entry, name)}"

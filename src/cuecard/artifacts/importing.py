@@ -85,7 +85,7 @@ def import_peft(
             without any task's factors, to start a new one from; may be left out with one task.
 
     Raises:
-        ConfigError: no such task, or a task of an adapter that has none.
+        ConfigError: no such task, or the adapter has no tasks to choose from.
         WrongBackboneError: the adapter's widths are not the backbone's.
         ArtifactError: another kind of adapter, pickled weights, or a broken file.
     """
@@ -166,7 +166,10 @@ def _of_task(
     if columns is None or rows is None:
         if task is not None:
             raise ConfigError(
-                "a task of an adapter that has none", where=str(folder), got=task, expected="none"
+                "the adapter has no tasks to choose from",
+                where=str(folder),
+                got=task,
+                expected="none",
             )
         return shared
     sizes = len(rows), shared.shape[0], rows.shape[1]
@@ -182,7 +185,7 @@ def _of_task(
     number = 0 if task is None and len(rows) == 1 else task
     if number is None or not 0 <= number < len(rows):
         raise ConfigError(
-            "a multitask adapter needs one of its tasks",
+            "choose one task of the multitask adapter",
             where=str(folder),
             got="no task" if number is None else number,
             expected=f"0 to {len(rows) - 1}, or shared",
@@ -196,7 +199,9 @@ def _prefix(
     """Keys and values, if they are of the backbone's sizes."""
     if (kept := backbone.states(backbone.embeddings[:1]).keys_values) is None:
         raise WrongBackboneError(
-            "keys and values for a backbone that keeps none", where=str(folder), got=backbone.name
+            "the backbone keeps no keys and values that a prefix could join",
+            where=str(folder),
+            got=backbone.name,
         )
     heads, size = kept.shape[2], kept.shape[4]
     claimed = tuple(
@@ -217,7 +222,7 @@ def _prefix(
 def _check_kind(config: Mapping[str, Any], folder: Path, backbone: Backbone) -> None:
     if backbone.peft_task is None:
         raise ArtifactError(
-            "PEFT runs this backbone in another way than the model runs itself",
+            "PEFT does not run this backbone as the model itself runs",
             where=backbone.name,
             got="a scale of the embeddings that PEFT leaves out, or a prompt behind a first token",
             expected="a backbone whose adapters mean the same here and there",
@@ -253,7 +258,7 @@ def _check_widths(
     times = config.get("num_transformer_submodules") or _submodules(backbone)[0] or 1
     if claimed[0] is None or (claimed[0] * times, claimed[1]) != shape:
         raise ArtifactError(
-            "the adapter's tensor and configuration do not agree",
+            "the adapter's tensor does not match its configuration",
             where=str(folder),
             got=f"shape {shape}",
             expected=f"num_virtual_tokens {claimed[0]}, token_dim {claimed[1]}",
@@ -276,12 +281,12 @@ def _read_array(path: Path) -> Tensor:
         found = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
     except (ValueError, EOFError, MemoryError) as error:
         raise ArtifactError(
-            "this is no array that can be read", where=str(path), got=str(error).split("\n")[0]
+            "cannot read the array", where=str(path), got=str(error).split("\n")[0]
         ) from error
     plain = found.ndim == 2 and found.dtype.kind == "f"
     if not plain or not 1 <= len(found) <= MAX_VECTORS:
         raise ArtifactError(
-            "the array is no prompt",
+            "the array is not a prompt",
             where=str(path),
             got=f"shape {found.shape}, {found.dtype}",
             expected=f"1 to {MAX_VECTORS} rows of floats",

@@ -21,7 +21,14 @@ from cuecard.artifacts.safetensors_file import (
 )
 from cuecard.artifacts.sealed import FiniteFloat, Sealed, Sha256, StrictModel
 from cuecard.artifacts.seen_rows import RowsEntry
-from cuecard.artifacts.tensors import HEAD_BIAS, HEAD_NAMES, HEAD_WEIGHT, NAMES, VISION_NAME, Kind
+from cuecard.artifacts.tensors import (
+    HEAD_BIAS,
+    HEAD_NAMES,
+    HEAD_WEIGHT,
+    NAMES,
+    VISION_NAME,
+    InjectionName,
+)
 from cuecard.artifacts.test_vectors import MAX_TEST_VECTORS, TestVector
 from cuecard.errors import ArtifactError, CuecardError
 from cuecard.plain_files import parse_json
@@ -49,7 +56,7 @@ class FingerprintEntry(StrictModel):
     )
 
 
-class BackboneEntry(StrictModel):
+class PromptBackbone(StrictModel):
     """The model that a prompt was made for.
 
     Attributes:
@@ -65,7 +72,7 @@ class BackboneEntry(StrictModel):
     peft_task: PeftTask | None = "CAUSAL_LM"
 
     @classmethod
-    def of(cls, backbone: Backbone) -> BackboneEntry:
+    def of(cls, backbone: Backbone) -> PromptBackbone:
         """The entry for a backbone."""
         return cls(
             name=backbone.name,
@@ -131,12 +138,14 @@ class Manifest(Sealed):
     method: str
     method_config: dict[str, JsonValue]
     # Left out where plain, so that such prompts' digests are those of the schema's first days.
-    injection: Kind = Field(default="input-tokens", exclude_if=lambda kind: kind == "input-tokens")
+    injection: InjectionName = Field(
+        default="input-tokens", exclude_if=lambda kind: kind == "input-tokens"
+    )
     key_heads: int | None = Field(default=None, ge=1, exclude_if=lambda heads: heads is None)
     head: Literal["linear"] | None = Field(default=None, exclude_if=lambda head: head is None)
     slot: Slot
     task: dict[str, JsonValue]
-    backbone: BackboneEntry
+    backbone: PromptBackbone
     data_hash: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
     # Left out without them, so that such prompts' digests are those of the schema's first days.
     rows: RowsEntry | None = Field(default=None, exclude_if=lambda entry: entry is None)
@@ -238,7 +247,7 @@ class Manifest(Sealed):
         found = document.get("schema_version")
         if found != SCHEMA_VERSION or isinstance(found, bool):
             raise ArtifactError(
-                "an unknown schema version",
+                "unknown schema version",
                 where=where,
                 got=found if found is not None else "none",
                 expected=SCHEMA_VERSION,
@@ -282,7 +291,7 @@ def _check_names(manifest: Manifest, where: str) -> None:
         or with_heads is not (manifest.key_heads is not None)
     ):
         raise ArtifactError(
-            "the manifest does not describe exactly the prompt's tensor",
+            "the manifest does not list exactly the prompt's tensors",
             where=where,
             got=", ".join(sorted(names)[:5]) or "no tensor",
             expected=f"{' or '.join(sorted(needed)) or 'no tensor'}"
@@ -295,7 +304,7 @@ def _check_peft_file(manifest: Manifest, files: Mapping[str, bytes], where: str)
     expected = manifest.adapter_config_sha256
     if expected is None and PEFT_FILE in files:
         raise ArtifactError(
-            "an adapter configuration that does not belong to this prompt",
+            "the adapter configuration does not belong to this prompt",
             where=f"{where}/{PEFT_FILE}",
             hint="PEFT has no form for this kind of prompt; remove the file",
         )
@@ -317,9 +326,7 @@ def _check_task(manifest: Manifest, where: str) -> None:
         TaskSpec.model_validate(manifest.task)
     except (ValidationError, CuecardError) as error:
         problem = error.what if isinstance(error, CuecardError) else first_problem(error)
-        raise ArtifactError(
-            "the manifest holds a task that cannot be used", where=where, got=problem
-        ) from error
+        raise ArtifactError("the manifest's task is invalid", where=where, got=problem) from error
 
 
 def software_versions() -> dict[str, str]:

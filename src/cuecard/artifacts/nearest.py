@@ -28,7 +28,7 @@ _ROWS = 8192  # of the embedding table at a time: a float32 copy of all of it co
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbours:
+class NearestWords:
     """One vector of a prompt among the input embeddings.
 
     Attributes:
@@ -42,7 +42,7 @@ class Neighbours:
     words: tuple[tuple[str, float], ...]
 
 
-def nearest_words(vectors: Tensor, backbone: Backbone, count: int = 3) -> list[Neighbours]:
+def nearest_words(vectors: Tensor, backbone: Backbone, count: int = 3) -> list[NearestWords]:
     """The nearest tokens of each vector by cosine.
 
     Args:
@@ -57,7 +57,7 @@ def nearest_words(vectors: Tensor, backbone: Backbone, count: int = 3) -> list[N
     size, width = table.shape
     if vectors.ndim != 2 or vectors.shape[1] != width or not 1 <= count <= size:
         raise ConfigError(
-            "these vectors have no nearest words here",
+            "these vectors cannot be compared with this backbone's words",
             where=backbone.name,
             got=f"vectors of shape {tuple(vectors.shape)}, {count} words",
             expected=f"shape (any, {width}), 1 to {size} words",
@@ -68,7 +68,7 @@ def nearest_words(vectors: Tensor, backbone: Backbone, count: int = 3) -> list[N
         norms = own.norm(dim=1)
         relative = norms / mean_square.sqrt().clamp_min(1e-12)
     return [
-        Neighbours(
+        NearestWords(
             norm=float(norms[i]),
             relative_norm=float(relative[i]),
             words=tuple(
@@ -111,7 +111,7 @@ class Similarity:
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
+class SimilarPrompt:
     """A saved prompt beside another one."""
 
     folder: Path
@@ -147,7 +147,7 @@ def similarity(first: Tensor, second: Tensor) -> Similarity:
 
 def nearest_prompts(
     prompt: Prompt, folders: Iterable[str | Path]
-) -> tuple[list[Neighbour], list[Skipped]]:
+) -> tuple[list[SimilarPrompt], list[Skipped]]:
     """The prompts anywhere below some folders, the most similar first.
 
     Args:
@@ -161,7 +161,7 @@ def nearest_prompts(
     Raises:
         ConfigError: a folder that is not there.
     """
-    found: list[Neighbour] = []
+    found: list[SimilarPrompt] = []
     skipped: list[Skipped] = []
     for folder in _prompt_folders(folders):
         try:
@@ -173,7 +173,7 @@ def nearest_prompts(
             continue
         reason = _difference(prompt, other)
         if reason is None:
-            found.append(Neighbour(folder, other, similarity(prompt.vectors, other.vectors)))
+            found.append(SimilarPrompt(folder, other, similarity(prompt.vectors, other.vectors)))
         else:
             skipped.append(Skipped(folder, reason))
     found.sort(key=lambda one: (-one.similarity.mean, str(one.folder)))

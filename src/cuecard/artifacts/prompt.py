@@ -22,9 +22,9 @@ from cuecard.artifacts.files import (
 )
 from cuecard.artifacts.fingerprints import check_backbone
 from cuecard.artifacts.manifest import (
-    BackboneEntry,
     Manifest,
     ParametersEntry,
+    PromptBackbone,
     TensorEntry,
     software_versions,
 )
@@ -36,8 +36,8 @@ from cuecard.artifacts.tensors import (
     LazyTensors,
     arrays_of,
     head_in,
+    injection_name,
     injection_of,
-    kind_of,
     tensors_of,
     vectors_of,
     without_head,
@@ -116,7 +116,7 @@ class Prompt:
         """
         given = InputTokens(injection) if isinstance(injection, torch.Tensor) else injection
         spec.check_head(None if head is None else tuple(head.weight.shape), backbone.hidden_size)
-        kept, kind = tensors_of(given, head), kind_of(given)
+        kept, kind = tensors_of(given, head), injection_name(given)
         key_heads = given.keys_values.shape[2] if isinstance(given, PrefixKV) else None
         _check_new(given, without_head(kept), backbone)
         for array in arrays_of(kept).values():
@@ -148,7 +148,7 @@ class Prompt:
                 head=None if head is None else "linear",
                 slot=slot,
                 task=spec.recorded(backbone.tokenizer).model_dump(mode="json"),
-                backbone=BackboneEntry.of(backbone),
+                backbone=PromptBackbone.of(backbone),
                 data_hash=data_hash,
                 rows=rows,
                 seed=seed,

@@ -54,13 +54,13 @@ def parse_tensors(
     for name, (dtype, shape, offsets) in entries.items():
         if dtype not in dtypes:
             raise ArtifactError(
-                "a tensor of the wrong type", where=where, got=dtype, expected=" or ".join(dtypes)
+                "unsupported tensor type", where=where, got=dtype, expected=" or ".join(dtypes)
             )
         _check_shape(shape, where, ranks[name])
         start, end = end, end + math.prod(shape) * _BYTES[dtype]
         if offsets != [start, end]:
             raise ArtifactError(
-                "the tensor's place does not match its shape",
+                "the tensor's data offsets do not match its shape",
                 where=where,
                 got=offsets,
                 expected=[start, end],
@@ -115,7 +115,7 @@ def _floats(content: bytes, dtype: str) -> Array:
 def _split_header(content: bytes, where: str) -> tuple[dict[str, Any], bytes]:
     if content.startswith(PICKLE_STARTS):
         raise ArtifactError(
-            "a pickle where safetensors belong; pickles can run code and are never opened",
+            "a pickle file instead of safetensors; pickles can run code and are never opened",
             where=where,
             expected="a safetensors file",
         )
@@ -126,7 +126,7 @@ def _split_header(content: bytes, where: str) -> tuple[dict[str, Any], bytes]:
     length = int.from_bytes(content[:8], "little")
     if length > MAX_HEADER_BYTES:
         raise ArtifactError(
-            "the header claims to be too large",
+            "the header is too large",
             where=where,
             got=f"{length} bytes",
             expected=f"at most {MAX_HEADER_BYTES} bytes",
@@ -147,7 +147,7 @@ def _entries(
     """Type, shape and place of each tensor, in the order of their places."""
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise ArtifactError("broken metadata in the header", where=where, expected="text values")
+        raise ArtifactError("malformed metadata in the header", where=where, expected="text values")
     if set(header) != set(names):
         raise ArtifactError(
             f"the file does not hold exactly the prompt's tensor{'s' * (len(names) > 1)}",
@@ -162,14 +162,14 @@ def _entries(
 def _entry(entry: Any, where: str) -> tuple[str, list[Any], list[Any]]:
     if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise ArtifactError(
-            "broken tensor entry in the header",
+            "malformed tensor entry in the header",
             where=where,
             got=entry,
             expected="dtype, shape and data_offsets",
         )
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or not isinstance(shape, list) or not isinstance(offsets, list):
-        raise ArtifactError("broken tensor entry in the header", where=where, got=entry)
+        raise ArtifactError("malformed tensor entry in the header", where=where, got=entry)
     return dtype, shape, offsets
 
 
@@ -180,7 +180,9 @@ def _begin(offsets: list[Any]) -> int:
 def _check_shape(shape: list[Any], where: str, rank: int) -> None:
     if len(shape) != rank:
         raise ArtifactError(
-            "the tensor is not a matrix" if rank == 2 else "a tensor with other axes",
+            "the tensor is not a matrix"
+            if rank == 2
+            else "the tensor has the wrong number of dimensions",
             where=where,
             got=f"shape {shape}",
             expected="[vectors, hidden size]" if rank == 2 else f"{rank} axes",

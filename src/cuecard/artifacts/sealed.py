@@ -51,7 +51,7 @@ class Sealed(StrictModel):
             found = cls.model_validate_json(json.dumps(fields))
         except ValidationError as error:
             raise ArtifactError(
-                "the manifest has a wrong field", where=where, got=first_problem(error)
+                "the manifest has an invalid field", where=where, got=first_problem(error)
             ) from error
         if digest != found.digest:
             raise ArtifactError(

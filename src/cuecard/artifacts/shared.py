@@ -27,7 +27,7 @@ from cuecard.artifacts.files import (
     read_plain_file,
 )
 from cuecard.artifacts.fingerprints import check_entry
-from cuecard.artifacts.manifest import BackboneEntry, TensorEntry
+from cuecard.artifacts.manifest import PromptBackbone, TensorEntry
 from cuecard.artifacts.safetensors_file import (
     TENSOR_NAME,
     check_finite,
@@ -62,7 +62,7 @@ class SharedManifest(Sealed):
     tasks: tuple[str, ...] = Field(min_length=1)
     slot: Slot
     seed: int
-    backbone: BackboneEntry
+    backbone: PromptBackbone
     tensors: dict[str, TensorEntry]
     adapter_config_sha256: Sha256 | None = None
 
@@ -102,7 +102,7 @@ class SharedPrompt:
         arrays = arrays_of(tensors)
         for array in arrays.values():
             check_finite(array, "the trained vectors")
-        entry = BackboneEntry.of(backbone)
+        entry = PromptBackbone.of(backbone)
         peft = _peft(tensors, entry, slot, len(tasks))
         manifest = SharedManifest(
             tasks=tuple(tasks),
@@ -187,7 +187,7 @@ def shared_folder(path: str | Path) -> Path | None:
 
 
 def _peft(
-    tensors: Mapping[str, Tensor], entry: BackboneEntry, slot: Slot, tasks: int
+    tensors: Mapping[str, Tensor], entry: PromptBackbone, slot: Slot, tasks: int
 ) -> bytes | None:
     return adapter_config(
         slot,

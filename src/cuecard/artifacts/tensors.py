@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from cuecard.artifacts.safetensors_file import Array
 
-Kind = Literal["input-tokens", "prefix-kv", "layer-tokens", "none"]
+InjectionName = Literal["input-tokens", "prefix-kv", "layer-tokens", "none"]
 
 # Shifts of tokens; vectors of every layer.
 SHIFTS_NAME, LAYERS_NAME = "token_shifts", "layer_embeddings"
@@ -60,7 +60,7 @@ RANKS: Mapping[str, int] = MappingProxyType(
 )
 
 # A kind's tensors: those of which it must have one, and those it may have besides.
-NAMES: Mapping[Kind, tuple[frozenset[str], frozenset[str]]] = MappingProxyType(
+NAMES: Mapping[InjectionName, tuple[frozenset[str], frozenset[str]]] = MappingProxyType(
     {
         "input-tokens": (
             frozenset({TENSOR_NAME, *TOWER_NAMES.values()}),
@@ -97,7 +97,7 @@ def arrays_of(tensors: Mapping[str, Tensor]) -> Mapping[str, Array]:
     return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
 
 
-def kind_of(injection: Injection) -> Kind:
+def injection_name(injection: Injection) -> InjectionName:
     """What a manifest calls this kind of injection."""
     if isinstance(injection, PrefixKV):
         return "prefix-kv"
@@ -149,7 +149,7 @@ def _vectors_for(tower: Tower, piece: Piece) -> Tensor:
 
 def injection_of(
     tensors: Mapping[str, Tensor],
-    kind: Kind,
+    kind: InjectionName,
     *,
     layers: int,
     hidden_size: int,

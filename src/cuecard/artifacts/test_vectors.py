@@ -129,7 +129,7 @@ def make_test_vectors(
     """
     if len(probes) > MAX_TEST_VECTORS or any(len(p.context) > MAX_TEST_TOKENS for p in probes):
         raise ConfigError(
-            "too many or too long test inputs for an artefact",
+            "too many or too long test inputs",
             got=f"{len(probes)} inputs of up to {max(len(p.context) for p in probes)} tokens",
             expected=f"at most {MAX_TEST_VECTORS} of at most {MAX_TEST_TOKENS} tokens",
         )
@@ -305,7 +305,7 @@ def _dtype_name(backbone: Backbone) -> DtypeName:
     name = dtype_name(backbone.dtype)
     if name is None:
         raise ConfigError(
-            "test vectors cannot be made or checked in this number type",
+            "test vectors cannot be made or checked in this dtype",
             where=backbone.name,
             got=backbone.dtype,
             expected=", ".join(TOLERANCE),

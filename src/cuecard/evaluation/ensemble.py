@@ -66,11 +66,13 @@ class Ensemble:
                 different questions, or a rule that the task cannot have.
         """
         if not self.members:
-            raise ConfigError("an ensemble without prompts", got="0 prompts", expected="1 or more")
+            raise ConfigError(
+                "an ensemble needs at least one prompt", got="0 prompts", expected="1 or more"
+            )
         for member in self.members:
             if member.spec.mode == "head":
                 raise ConfigError(
-                    "prompts with a trained head do not make an ensemble",
+                    "prompts with a trained head cannot form an ensemble",
                     got=f"a {member.spec.kind} with a head",
                     expected="prompts without",
                 )
@@ -83,13 +85,13 @@ class Ensemble:
         asked = {(member.spec.kind, member.spec.labels) for member in self.members}
         if len(asked) > 1:
             raise ConfigError(
-                "the prompts of an ensemble answer different questions",
+                "the prompts of an ensemble differ in kind or labels",
                 got="; ".join(sorted(f"{kind} {', '.join(labels)}" for kind, labels in asked)),
                 expected="one kind of task with one list of labels",
             )
         if self.rule == "mean" and self.spec.mode == "text":
             raise ConfigError(
-                "only labels have probabilities to take the mean of",
+                "the rule mean needs probabilities, which generated texts do not have",
                 where="rule",
                 got=f"mean for a {self.spec.kind} task",
                 expected="vote",
@@ -202,7 +204,7 @@ def combine(answers: Sequence[Sequence[Prediction]], rule: Rule = "mean") -> lis
     """
     if not answers or len({len(one) for one in answers}) != 1:
         raise ConfigError(
-            "an ensemble needs as many answers from each prompt",
+            "the prompts gave different numbers of answers",
             got=", ".join(str(len(one)) for one in answers) or "no prompts",
             expected="one or more prompts, each with an answer per record",
         )

@@ -48,7 +48,9 @@ def train_ensemble(
         TrainingError: one of them diverged, or the folder belongs to something else.
     """
     if members < 1:
-        raise ConfigError("an ensemble needs members", where="members", got=members, expected="> 0")
+        raise ConfigError(
+            "an ensemble needs at least one member", where="members", got=members, expected="> 0"
+        )
     config = config or TrainConfig()
     seeds = tuple(range(config.seed, config.seed + members))
     sweep = SweepRunner(
@@ -85,7 +87,7 @@ def distil(
     teacher = Ensemble([prompt.bind(backbone, check_vectors=False) for prompt in teachers])
     if teacher.spec.labels != task.spec.labels or not task.spec.task_kind.single_label:
         raise ConfigError(
-            "a teacher answers another question",
+            "a teacher has other labels than the task",
             got=", ".join(teacher.spec.labels) or "texts",
             expected=", ".join(task.spec.labels) or "a task with labels",
         )

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.manifest import Manifest
-from cuecard.artifacts.nearest import Neighbours
+from cuecard.artifacts.nearest import NearestWords
 from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.artifacts.tensors import SHIFTS_NAME
 from cuecard.cli.views.tables import print_facts, print_table
@@ -21,7 +21,7 @@ _SHORT = 12  # characters of a digest
 
 
 def print_prompt(
-    prompt: Prompt, near: Sequence[Neighbours] | None, folder: Path, out: Console
+    prompt: Prompt, near: Sequence[NearestWords] | None, folder: Path, out: Console
 ) -> None:
     """Print what the manifest says, and the nearest words if they are known."""
     print_facts(out, _facts(prompt, folder))
@@ -128,7 +128,7 @@ def _interval(bounds: object) -> str:
     return ""
 
 
-def _print_words(near: Sequence[Neighbours], out: Console) -> None:
+def _print_words(near: Sequence[NearestWords], out: Console) -> None:
     rows = [
         (
             str(number),

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from cuecard.artifacts.files import MAX_TENSOR_BYTES
-from cuecard.artifacts.manifest import BackboneEntry
+from cuecard.artifacts.manifest import PromptBackbone
 from cuecard.artifacts.sealed import Sha256
 from cuecard.errors import RegistryError
 from cuecard.plain_files import parse_json
@@ -93,7 +93,7 @@ class VersionRecord(Document):
     digest: Sha256
     method: Text
     kind: Text
-    backbone: BackboneEntry
+    backbone: PromptBackbone
     metrics: dict[str, JsonValue]
     data_hash: str = Field(max_length=64)
     seed: int | None

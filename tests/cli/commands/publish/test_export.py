@@ -35,7 +35,7 @@ def test_a_taken_place(cuecard: Call, run: Path, tmp_path: Path) -> None:
     place = tmp_path / "p.npy"
     place.write_text("mine")
     done = cuecard("export", run, place, "--form", "npy")
-    assert done.code == 2 and "exists already" in done.err and place.read_text() == "mine"
+    assert done.code == 2 and "already exists" in done.err and place.read_text() == "mine"
     again = cuecard("export", run, place, "--form", "npy", "--overwrite")
     assert again.code == 0 and again.out == f"npy: {place}\n"
     assert np.load(place).shape == (4, 32)

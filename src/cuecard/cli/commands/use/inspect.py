@@ -12,7 +12,7 @@ from cuecard.cli.views.console import Json, console, print_json
 
 if TYPE_CHECKING:
     from cuecard.artifacts import Prompt
-    from cuecard.artifacts.nearest import Neighbours
+    from cuecard.artifacts.nearest import NearestWords
 
 
 def inspect(
@@ -45,7 +45,7 @@ def inspect(
     from cuecard.cli.views.prompt import print_prompt
     from cuecard.saved_prompts import find_prompt
 
-    near: list[Neighbours] | None = None
+    near: list[NearestWords] | None = None
     place = find_prompt(prompt, registry)
     opened = place.prompt
     # Keys and values are not among words' embeddings.
@@ -67,7 +67,7 @@ def inspect(
         print_prompt(opened, near, place.folder, console())
 
 
-def _facts(prompt: Prompt, near: list[Neighbours] | None) -> dict[str, Any]:
+def _facts(prompt: Prompt, near: list[NearestWords] | None) -> dict[str, Any]:
     manifest = prompt.manifest.model_dump(mode="json", exclude={"test_vectors"})
     vectors, width = prompt.vectors.shape
     return {
