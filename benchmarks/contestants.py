@@ -10,7 +10,7 @@ from peft import PromptTuningConfig, get_peft_model
 from torch import Tensor
 
 from benchmarks.review_task import SPEC
-from cuecard.training.loss import Resolved, batch_loss
+from cuecard.training.objective.loss import Resolved, batch_loss
 from cuecard.types import Backbone, Encoded, InputTokens
 
 Contestant = Literal["ours", "peft_fp32", "peft_bf16"]

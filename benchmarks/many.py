@@ -20,7 +20,7 @@ from benchmarks.machine import alternate, machine
 from benchmarks.review_task import SPEC, review_task
 from cuecard import load_backbone
 from cuecard.tasks import batches_by_length
-from cuecard.training.loss import Part, batch_losses
+from cuecard.training.objective.loss import Part, batch_losses
 from cuecard.types import Backbone, Encoded, InputTokens
 
 COUNTS = (1, 2, 4, 8)

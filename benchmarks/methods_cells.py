@@ -27,16 +27,16 @@ from cuecard.evaluation.report import plain, write_json
 from cuecard.methods import METHODS, MPT, MethodSettings, method_settings
 from cuecard.tasks import Task, TaskSpec
 from cuecard.tasks.template import Template, escape
-from cuecard.training.capabilities import check_supported
-from cuecard.training.initial_method import new_method
 from cuecard.training.loop import run_loop
+from cuecard.training.objective.validation import Validation, validate
 from cuecard.training.optim import default_lr
 from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import Observer, RunLog
-from cuecard.training.trainable import TrainablePrompt
+from cuecard.training.trainables.capabilities import check_supported
+from cuecard.training.trainables.initial_method import new_method
+from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.training.trainer import Trainer, raise_if_diverged
-from cuecard.training.validation import Validation, validate
 from cuecard.types import Backbone, Injection, Method, Slot
 
 Kind = Literal["majority", "by hand", "lora", "full"]

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from cuecard.saved_prompts import load_prompt
     from cuecard.tasks.task import Task, TaskSpec
     from cuecard.training.config import TrainConfig
-    from cuecard.training.lora import LoraSettings
     from cuecard.training.multitask import multitask
     from cuecard.training.multitask_trainer import Multitask
     from cuecard.training.run import Run
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
     from cuecard.training.sweeps.trials import Sweep
     from cuecard.training.train import train
     from cuecard.training.train_lora import LoraRun, train_lora
+    from cuecard.training.trainables.lora import LoraSettings
     from cuecard.types import Interval, Prediction, Record
     from cuecard.version import __version__ as __version__
 
@@ -93,7 +93,7 @@ __getattr__, __dir__ = lazy_exports(
         ".saved_prompts": ("load_prompt",),
         ".tasks.task": ("Task", "TaskSpec"),
         ".training.config": ("TrainConfig",),
-        ".training.lora": ("LoraSettings",),
+        ".training.trainables.lora": ("LoraSettings",),
         ".training.multitask_trainer": ("Multitask",),
         ".training.multitask": ("multitask",),
         ".comparison.prove": ("Proof", "prove"),

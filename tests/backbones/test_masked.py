@@ -15,7 +15,7 @@ from cuecard.errors import BackboneError, ConfigError
 from cuecard.evaluation.predict import predict
 from cuecard.methods import DeepPrompts, PromptTuning, PTuningV2
 from cuecard.tasks import TaskSpec, collate
-from cuecard.training.capabilities import check_supported
+from cuecard.training.trainables.capabilities import check_supported
 from cuecard.types import Encoded, InputTokens, LayerTokens, PrefixKV, Record
 from support.data.reviews import LONG_SPEC, MASKED_SPEC, TEXT_SPEC, reviews
 from support.oracles.masked import with_masks

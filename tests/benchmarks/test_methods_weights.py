@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.methods_weights import Weights, full, lora
 from cuecard.tasks import collate
-from cuecard.training.loss import batch_loss
+from cuecard.training.objective.loss import batch_loss
 from cuecard.types import Backbone
 from support.data.reviews import review_task
 from support.tiny import tiny_backbone

@@ -14,9 +14,9 @@ from cuecard.backbones import load_frozen
 from cuecard.methods import PrefixTuning, PromptTuning
 from cuecard.tasks import collate
 from cuecard.training import TrainConfig
-from cuecard.training.initial_method import new_method
-from cuecard.training.loss import batch_loss
+from cuecard.training.objective.loss import batch_loss
 from cuecard.training.train import train
+from cuecard.training.trainables.initial_method import new_method
 from cuecard.types import Backbone, Batch, Method
 from support.data.reviews import SPEC, review_task, reviews
 from support.peft_adapters import TARGETS, save_adapter, save_kind

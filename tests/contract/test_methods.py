@@ -29,9 +29,9 @@ from cuecard.methods import (
 )
 from cuecard.tasks import TaskSpec, collate
 from cuecard.training import TrainConfig
-from cuecard.training.initial_method import new_method
-from cuecard.training.loss import batch_loss
+from cuecard.training.objective.loss import batch_loss
 from cuecard.training.train import train
+from cuecard.training.trainables.initial_method import new_method
 from cuecard.types import (
     Backbone,
     Batch,

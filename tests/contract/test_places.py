@@ -15,8 +15,8 @@ from cuecard.errors import ArtifactError, ConfigError
 from cuecard.methods import DeepPrompts, DePT, PromptTuning
 from cuecard.tasks import TaskSpec, collate
 from cuecard.training import TrainConfig, read_log
-from cuecard.training.initial_method import new_method
 from cuecard.training.train import train
+from cuecard.training.trainables.initial_method import new_method
 from cuecard.types import Backbone, Encoded, Injection, InputTokens
 from support.data.reviews import SPEC, TEXT_SPEC, review_task, reviews
 from support.tiny import tiny_backbone

@@ -18,8 +18,8 @@ import torch
 from cuecard.errors import CuecardError, Interrupted, TrainingError
 from cuecard.methods import PromptTuning, method_settings
 from cuecard.training import TrainConfig, read_log
-from cuecard.training.initial_method import new_method
 from cuecard.training.train import train
+from cuecard.training.trainables.initial_method import new_method
 from support.data.reviews import SPEC, review_task
 from support.tiny import tiny_backbone
 

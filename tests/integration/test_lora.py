@@ -11,7 +11,7 @@ from peft import PeftModel
 
 from cuecard import LoraSettings, PromptTuning, TrainConfig, load_backbone, train, train_lora
 from cuecard.tasks import collate
-from cuecard.training.validation import validate
+from cuecard.training.objective.validation import validate
 from cuecard.types import InputTokens
 from support.data.reviews import SPEC, review_task
 

@@ -11,8 +11,8 @@ from peft import PeftModel
 from cuecard import CausalBackbone, Prompt, PromptTuning, TaskSpec, TrainConfig, load_backbone
 from cuecard.evaluation.predict import predict
 from cuecard.tasks import Task, collate
-from cuecard.training.initial_method import new_method
 from cuecard.training.train import train
+from cuecard.training.trainables.initial_method import new_method
 from support.data.reviews import LONG_SPEC, reviews
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration]

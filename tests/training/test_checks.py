@@ -21,7 +21,7 @@ from cuecard.training.setup import TrainSetup
 from cuecard.training.sweep import sweep
 from cuecard.training.train import train
 from cuecard.training.train_lora import train_lora
-from cuecard.training.trainable import TrainablePrompt
+from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.types import Record
 from support.data.head_tasks import answer_task, choice_task
 from support.data.pairs import pair_task

@@ -13,15 +13,15 @@ from cuecard.errors import Interrupted, TrainingError
 from cuecard.methods import PromptTuning
 from cuecard.tasks import Task
 from cuecard.training import TrainConfig
-from cuecard.training.initial_method import new_method
 from cuecard.training.loop import run_loop
-from cuecard.training.loss import batch_losses
+from cuecard.training.objective.loss import batch_losses
+from cuecard.training.objective.validation import Validation
 from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import RunLog
-from cuecard.training.trainable import TrainablePrompt
+from cuecard.training.trainables.initial_method import new_method
+from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.training.trainer import Trainer, raise_if_diverged
-from cuecard.training.validation import Validation
 from support.data.reviews import LONG_SPEC, review_task, title_task
 from support.tiny import tiny_backbone
 

@@ -26,10 +26,10 @@ from cuecard.errors import (
 from cuecard.methods import MPT, PromptTuning
 from cuecard.tasks import Task, TaskSpec
 from cuecard.training import Multitask, TrainConfig, read_log
-from cuecard.training.initial_method import init_context
-from cuecard.training.loss import Part, Teacher, batch_losses
 from cuecard.training.multitask import multitask
+from cuecard.training.objective.loss import Part, Teacher, batch_losses
 from cuecard.training.train import train
+from cuecard.training.trainables.initial_method import init_context
 from cuecard.types import InputTokens
 from support.data.reviews import LONG_SPEC, SPEC, TEXT_SPEC, review_task, reviews, title_task
 from support.tiny import SEQ2SEQ, tiny_backbone, tiny_model, tiny_tokenizer

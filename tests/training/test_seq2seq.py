@@ -12,9 +12,9 @@ from cuecard.comparison.prove import prove
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.methods import PromptTuning
 from cuecard.training import TrainConfig, read_log
-from cuecard.training.capabilities import is_late
-from cuecard.training.initial_method import new_method
 from cuecard.training.train import train
+from cuecard.training.trainables.capabilities import is_late
+from cuecard.training.trainables.initial_method import new_method
 from cuecard.types import InputTokens, by_tower
 from support.data.reviews import LONG_SPEC, SPEC, review_task, title_task
 from support.tiny import tiny_backbone

@@ -17,7 +17,7 @@ from cuecard.errors import ConfigError, DataError, Interrupted, TrainingError, W
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.tasks import Task, collate
 from cuecard.training import read_log
-from cuecard.training.validation import validate
+from cuecard.training.objective.validation import validate
 from cuecard.types import InputTokens
 from support.data.reviews import SPEC, review_task
 from support.oracles.seq2seq import ENDS, OPENINGS

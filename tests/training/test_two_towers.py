@@ -14,8 +14,8 @@ from cuecard.artifacts import Prompt
 from cuecard.errors import BackboneError, ConfigError
 from cuecard.tasks import collate
 from cuecard.training import TrainConfig, read_log
-from cuecard.training.initial_method import new_method
 from cuecard.training.train import train
+from cuecard.training.trainables.initial_method import new_method
 from cuecard.types import Batch, InputTokens, Tower, Towers, by_tower
 from support.data.reviews import SPEC, review_task, reviews
 from support.tiny import tiny_backbone

@@ -18,7 +18,7 @@ from cuecard.evaluation.text_vectors import has_text_vectors, text_vectors, vect
 from cuecard.lazy import torch
 from cuecard.tasks import draw_rows
 from cuecard.tasks.text_features import text_of
-from cuecard.training.initial_method import new_method
+from cuecard.training.trainables.initial_method import new_method
 from cuecard.types import Backbone
 
 # Sentence vectors of so many training rows say what more would, to a point or two.

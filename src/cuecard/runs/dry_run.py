@@ -16,9 +16,9 @@ from cuecard.runs.recipe import Recipe, place
 from cuecard.tasks import batches_by_length
 from cuecard.tasks.batching import row_lengths
 from cuecard.tasks.splits import SplitReport
-from cuecard.training.head import head_of
 from cuecard.training.setup import TrainSetup
-from cuecard.training.trainable import TrainablePrompt
+from cuecard.training.trainables.head import head_of
+from cuecard.training.trainables.trainable import TrainablePrompt
 
 _BINS = 10
 _RARE = 3  # training rows

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from cuecard.tasks import batches_by_length
 from cuecard.tasks.batching import row_lengths
 from cuecard.training.budget.validation_plan import LONG_LIST, forward_tokens, label_tokens
-from cuecard.training.head import head_of
-from cuecard.training.initial_method import encode_rows
-from cuecard.training.label_sample import sample_for
-from cuecard.training.loss import Part, batch_losses
+from cuecard.training.objective.label_sample import sample_for
+from cuecard.training.objective.loss import Part, batch_losses
 from cuecard.training.setup import TrainSetup
+from cuecard.training.trainables.head import head_of
 
 # Of a long list of labels so much is run where answers are tested; see `score_likely`.
 _OPENED = 0.5
@@ -53,9 +52,9 @@ def estimate_run(setup: TrainSetup) -> Estimate:
     validation = plan.tokens * plan.count
     if plan.brief:
         some = task.validation[: plan.rows]
-        held_out = encode_rows(task.spec, some, backbone.tokenizer, slot)
+        held_out = task.spec.encode_rows(some, backbone.tokenizer, slot)
         validation += forward_tokens(held_out, length, int(opened))
-    tested = encode_rows(task.spec, task.test, backbone.tokenizer, slot)
+    tested = task.spec.encode_rows(task.test, backbone.tokenizer, slot)
     return Estimate(
         steps=step * config.steps * config.accumulation,
         validation=rate * validation,

@@ -17,9 +17,9 @@ from cuecard.runs.folder import LORA, RunFolder
 from cuecard.runs.recipe import Recipe, prompt_folder, read_recipe
 from cuecard.settings import parse_settings
 from cuecard.tasks import Task
-from cuecard.training.lora import LoraSettings
 from cuecard.training.storage.log import Observer
 from cuecard.training.train_lora import LoraRun, TrainableAdapter, lora_setup, train_adapter
+from cuecard.training.trainables.lora import LoraSettings
 from cuecard.types import Backbone
 
 FILE = LORA.file

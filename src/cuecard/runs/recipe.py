@@ -381,7 +381,7 @@ def run_recipe(
     from cuecard.comparison.reports import report_run  # noqa: PLC0415
     from cuecard.training.setup import TrainSetup  # noqa: PLC0415
     from cuecard.training.train import train_prompt  # noqa: PLC0415
-    from cuecard.training.trainable import TrainablePrompt  # noqa: PLC0415
+    from cuecard.training.trainables.trainable import TrainablePrompt  # noqa: PLC0415
 
     backbone = recipe.load_backbone(progress)
     setup = TrainSetup.of(backbone, task, TrainablePrompt(method), recipe.training)

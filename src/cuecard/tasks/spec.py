@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import model_validator
@@ -199,6 +199,12 @@ class TaskSpec(TaskSettings):
     ) -> list[Encoded]:
         """The rows that a record is trained on: one, or one per window over a long context."""
         return self.task_kind.encode(self, record, tokenizer, slot)
+
+    def encode_rows(
+        self, records: Sequence[Record], tokenizer: Tokenizer, slot: Slot
+    ) -> list[Encoded]:
+        """The rows of every record, in order; see `encode_all`."""
+        return [row for record in records for row in self.encode_all(record, tokenizer, slot)]
 
     def render(self, record: Record, tokenizer: Tokenizer) -> str:
         """The exact text of the record's context, after cutting."""

@@ -8,8 +8,8 @@ from cuecard.lazy import torch
 from cuecard.tasks import batches_by_length
 from cuecard.tasks.batching import row_lengths
 from cuecard.training.config import TrainConfig
-from cuecard.training.label_sample import Sample, sample_for
-from cuecard.training.loss import Part, Teacher, count_targets
+from cuecard.training.objective.label_sample import Sample, sample_for
+from cuecard.training.objective.loss import Part, Teacher, count_targets
 from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.checkpoint import State
 from cuecard.types import Encoded, Head, Injection

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from cuecard.artifacts.tensors import tensors_of
 from cuecard.artifacts.test_vectors import default_probes
-from cuecard.errors import BackboneError, ConfigError, DataError
+from cuecard.errors import BackboneError, ConfigError, DataError, FrozenError
 from cuecard.lazy import torch
 from cuecard.tasks import Task, TaskSpec, collate
 from cuecard.tasks.pooling import embed_rows, texts_of
 from cuecard.tasks.readers.tables import record_place
-from cuecard.training.head import head_of
+from cuecard.training.trainables.head import head_of
 from cuecard.types import (
     Backbone,
     Encoded,
@@ -144,6 +144,30 @@ def plain_answer(backbone: Backbone, row: Encoded, spec: TaskSpec) -> Tensor:
         if spec.reads == "states" or "next-tokens" not in backbone.reads:
             return embed_rows(backbone, [row], None)
         return backbone.forward(collate([(row, ())], read="next"), None)
+
+
+class FrozenProof:
+    """The proof that training leaves the backbone as it was: its bytes and its answers."""
+
+    def __init__(self, backbone: Backbone, row: Encoded, spec: TaskSpec) -> None:
+        self._backbone, self._row, self._spec = backbone, row, spec
+        self._digest = self._backbone.digest()
+        self._answer = plain_answer(self._backbone, self._row, self._spec)
+
+    def check(self) -> None:
+        """
+        Raises:
+            FrozenError: other bytes, or other answers.
+        """
+        same_bytes = self._backbone.digest() == self._digest
+        answer = plain_answer(self._backbone, self._row, self._spec)
+        if not same_bytes or not torch.equal(answer, self._answer):
+            raise FrozenError(
+                "the backbone changed during training",
+                where=self._backbone.name,
+                got="other answers" if same_bytes else "other parameters",
+                expected="the same bytes and bit-identical answers",
+            )
 
 
 class _Room:

@@ -10,7 +10,7 @@ from cuecard.errors import Interrupted
 from cuecard.interrupts import Interrupts, Stop, heeding
 from cuecard.lazy import torch
 from cuecard.training.budget.activation_checkpointing import recomputing
-from cuecard.training.loss import batch_losses
+from cuecard.training.objective.loss import batch_losses
 from cuecard.training.storage.checkpoint import Checkpoint
 from cuecard.training.trainer import Trainer
 

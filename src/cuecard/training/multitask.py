@@ -29,7 +29,7 @@ from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.log import Observer
 from cuecard.training.sweeps.runner import SweepRunner
 from cuecard.training.sweeps.space import SweepConfig
-from cuecard.training.trainable import TrainablePrompt
+from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.types import Backbone, Injection
 
 DISTIL = 0.9

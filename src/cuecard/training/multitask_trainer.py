@@ -17,16 +17,16 @@ from cuecard.tasks import Task
 from cuecard.tasks.batching import row_lengths
 from cuecard.training.batches import TaskBatches
 from cuecard.training.budget.activation_checkpointing import largest_batch, plan_activations
-from cuecard.training.frozen import FrozenProof
-from cuecard.training.initial_method import init_context
+from cuecard.training.checks import FrozenProof
 from cuecard.training.loop import run_loop, stopped_run
-from cuecard.training.loss import Teacher
+from cuecard.training.objective.loss import Teacher
+from cuecard.training.objective.validation import Validation
 from cuecard.training.run import Run, Trained, find_run, finish_run, log_start
 from cuecard.training.setup import TrainSetup, key_of, remember_inputs
 from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import Observer, RunLog
+from cuecard.training.trainables.initial_method import init_context
 from cuecard.training.trainer import Trainer, raise_if_diverged
-from cuecard.training.validation import Validation
 from cuecard.types import Injection
 
 TASKS, SHARED = "tasks", "shared"
@@ -75,7 +75,7 @@ class MultitaskTrainer:
         parts = _parts({name: one.parts for name, one in setups.items()}, distil, teachers)
         self._checkpoint = Checkpoint.open(folder, key_of(parts), 1 + len(setups), parts)
         self._state, *states = self._checkpoint.runs
-        self._frozen = FrozenProof(first)
+        self._frozen = FrozenProof(self._backbone, first.rows[0], first.spec)
         # The start may look at a task, as the init "text" does: it is the first one.
         context = init_context(self._backbone, first.spec, self._config.seed)
         self._prompts = method.build_for(len(setups), context)

@@ -18,12 +18,12 @@ from cuecard.evaluation.report import plain
 from cuecard.interrupts import may_cut
 from cuecard.lazy import torch
 from cuecard.tasks import Task, draw_rows
-from cuecard.training.head import head_of
+from cuecard.training.objective.validation import Validation
 from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.checkpoint import State
 from cuecard.training.storage.log import RunLog
 from cuecard.training.storage.result import NUMBERS, Result, load_result, result_of, save_result
-from cuecard.training.validation import Validation
+from cuecard.training.trainables.head import head_of
 from cuecard.types import Backbone, Method, MethodConfig
 
 # A prompt this close to always giving one answer has learnt nothing.

@@ -26,7 +26,6 @@ from cuecard.training.budget.activation_checkpointing import (
 )
 from cuecard.training.budget.input_cache import cache_inputs
 from cuecard.training.budget.validation_plan import ValidationPlan, plan_validations
-from cuecard.training.capabilities import check_reads
 from cuecard.training.checks import (
     check_embeddings,
     check_rate,
@@ -36,12 +35,12 @@ from cuecard.training.checks import (
     check_weights,
 )
 from cuecard.training.config import TrainConfig
-from cuecard.training.head import head_of
-from cuecard.training.initial_method import encode_rows
-from cuecard.training.loss import Resolved, SoftLabels, resolve_loss
+from cuecard.training.objective.loss import Resolved, SoftLabels, resolve_loss
+from cuecard.training.objective.validation import Validation, validate
 from cuecard.training.storage.checkpoint import Checkpoint
-from cuecard.training.trainable import Trainable
-from cuecard.training.validation import Validation, validate
+from cuecard.training.trainables.capabilities import check_reads
+from cuecard.training.trainables.head import head_of
+from cuecard.training.trainables.trainable import Trainable
 from cuecard.types import Backbone, Encoded, Head, Injection, Method, Record, Slot
 
 # Training settings that change neither the prompt nor a bit of its gradients.
@@ -249,7 +248,7 @@ def remember_inputs(
     rows: list[Encoded] = [row for setup in setups for row in setup.rows]
     for setup in late:
         tokenizer = setup.backbone.tokenizer
-        rows += encode_rows(setup.spec, setup.task.validation, tokenizer, setup.slot)
+        rows += setup.spec.encode_rows(setup.task.validation, tokenizer, setup.slot)
     backbone, wanted = late[0].backbone, late[0].config.inputs
     with may_cut():
         kept = cache_inputs(backbone, rows, wanted, folder, checkpoint.inputs)

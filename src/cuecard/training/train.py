@@ -12,15 +12,15 @@ from cuecard.interrupts import stoppable
 from cuecard.methods import PromptTuning
 from cuecard.progress_bar import watched
 from cuecard.tasks import Task
+from cuecard.training.checks import FrozenProof
 from cuecard.training.config import TrainConfig
-from cuecard.training.frozen import FrozenProof
 from cuecard.training.loop import run_loop, stopped_run
 from cuecard.training.run import Run, Trained, finish_run, log_start
 from cuecard.training.setup import TrainSetup, key_of, remember_inputs
 from cuecard.training.storage.checkpoint import Checkpoint
 from cuecard.training.storage.log import Observer, RunLog
 from cuecard.training.sweeps.learning_rates import choose_lr
-from cuecard.training.trainable import TrainablePrompt
+from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.training.trainer import Trainer, raise_if_diverged
 from cuecard.types import Backbone, MethodConfig
 
@@ -132,7 +132,7 @@ def _train(
     setup, method, state, log = trained.setup, trained.method, trained.state, trained.log
     if setup.trained.changes_layers:  # cached inputs would be those of other layers
         setup.backbone.remember(())
-    frozen = FrozenProof(setup)
+    frozen = FrozenProof(setup.backbone, setup.rows[0], setup.spec)
     late = [setup] if setup.leaves_inputs else []
     kept = remember_inputs(late, late, checkpoint, trained.folder)
     if state.lr is None:

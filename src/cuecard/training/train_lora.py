@@ -15,14 +15,14 @@ from cuecard.backbones.adapters.peft_folder import adapter_files
 from cuecard.errors import ConfigError
 from cuecard.progress_bar import watched
 from cuecard.tasks import Task, TaskSpec
+from cuecard.training.checks import FrozenProof
 from cuecard.training.config import TrainConfig
-from cuecard.training.frozen import FrozenProof
-from cuecard.training.head import Headed
-from cuecard.training.lora import LORA_LR, Lora, LoraSettings, merged
 from cuecard.training.run import FinishedRun, Trained
 from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.log import Observer
 from cuecard.training.train import train_alone
+from cuecard.training.trainables.head import Headed
+from cuecard.training.trainables.lora import LORA_LR, Lora, LoraSettings, merged
 from cuecard.types import Backbone, Method, Slot
 
 FOLDER = "adapter"
@@ -229,7 +229,7 @@ def _finish(trained: Trained, trainable: TrainableAdapter) -> LoraRun:
         if fields["prompt"].manifest.backbone.fingerprint.adapter == adapter.digest:
             trained.log.tell("finished", folder=str(folder), digest=adapter.digest)
             return LoraRun(**fields, adapter=adapter)
-    best, frozen = trained.best(), FrozenProof(setup)
+    best, frozen = trained.best(), FrozenProof(setup.backbone, setup.rows[0], setup.spec)
     origin = {"seed": setup.config.seed, **trainable.origin}
     with merged(setup.backbone, adapter):
         prompt, test = trained.tested(best, **origin)

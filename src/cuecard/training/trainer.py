@@ -10,12 +10,12 @@ from cuecard.errors import TrainingError
 from cuecard.interrupts import Stop, may_cut
 from cuecard.lazy import torch
 from cuecard.training.batches import TaskBatches
-from cuecard.training.head import head_of
+from cuecard.training.objective.validation import Validation
 from cuecard.training.optim import lr_share, make_optimizer, set_lr
 from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.checkpoint import State
 from cuecard.training.storage.log import RunLog
-from cuecard.training.validation import Validation
+from cuecard.training.trainables.head import head_of
 from cuecard.types import Method
 
 Prune = Callable[[State], bool]

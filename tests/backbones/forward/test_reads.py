@@ -10,7 +10,7 @@ import torch
 from cuecard.backbones import CausalBackbone, causal
 from cuecard.evaluation.predict import predict
 from cuecard.tasks import collate
-from cuecard.training.loss import batch_loss
+from cuecard.training.objective.loss import batch_loss
 from cuecard.types import Batch, InputTokens
 from support.data.reviews import LONG_SPEC, reviews
 from support.tiny import CONFIGS, tiny_backbone, tiny_tokenizer

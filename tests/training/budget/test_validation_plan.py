@@ -18,10 +18,9 @@ from cuecard.training.budget.validation_plan import (
     training_tokens,
 )
 from cuecard.training.config import TrainConfig
-from cuecard.training.initial_method import encode_rows
 from cuecard.training.setup import TrainSetup
 from cuecard.training.train import train
-from cuecard.training.trainable import TrainablePrompt
+from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.types import Record
 from support.data.reviews import review_task
 from support.tiny import tiny_backbone
@@ -46,7 +45,7 @@ def task() -> Task:
 
 
 def planned(backbone: CausalBackbone, task: Task, **settings: Any) -> ValidationPlan:
-    rows = encode_rows(task.spec, task.train, backbone.tokenizer, "prefix")
+    rows = task.spec.encode_rows(task.train, backbone.tokenizer, "prefix")
     return plan_validations(backbone, task, rows, TrainConfig(**settings), 4, "prefix")
 
 
@@ -60,7 +59,7 @@ def test_many_labels_are_validated_in_brief_and_within_a_share(
 ) -> None:
     looks = planned(backbone, task, steps=60)
     assert looks.brief and looks.tokens < looks.whole / 3
-    rows = encode_rows(task.spec, task.train, backbone.tokenizer, "prefix")
+    rows = task.spec.encode_rows(task.train, backbone.tokenizer, "prefix")
     work = training_tokens(rows, TrainConfig(steps=60), 4)
     assert looks.count * looks.tokens <= max(8000, work / 2)
     asked = planned(backbone, task, steps=60, eval_every=1)

@@ -13,7 +13,6 @@ from cuecard.tasks import Task
 from cuecard.tasks.batching import row_lengths
 from cuecard.tasks.word_reads import WordTree
 from cuecard.training.config import TrainConfig
-from cuecard.training.initial_method import encode_rows
 from cuecard.types import Backbone, Encoded, Slot
 
 # Validations may take so much of the work of the steps, or so many tokens in a short run.
@@ -65,7 +64,7 @@ def plan_validations(
     Args:
         fixed: validate as often as the settings say, on all labels, whatever it costs.
     """
-    held_out = encode_rows(task.spec, task.validation, backbone.tokenizer, slot)
+    held_out = task.spec.encode_rows(task.validation, backbone.tokenizer, slot)
     behind = label_tokens(backbone, task)
     whole = forward_tokens(held_out, prompt_length, behind)
     allowed = max(FREE_TOKENS, SHARE * training_tokens(rows, config, prompt_length))

@@ -13,7 +13,7 @@ from cuecard.errors import CuecardError
 from cuecard.evaluation.evaluate import Evaluation, score_predictions
 from cuecard.evaluation.report import write_json
 from cuecard.tasks import Task
-from cuecard.training.validation import Validation
+from cuecard.training.objective.validation import Validation
 from cuecard.types import Prediction, Tokenizer
 
 FILE = "result.json"

@@ -9,11 +9,11 @@ from cuecard.errors import TrainingError
 from cuecard.interrupts import may_cut
 from cuecard.tasks import draw_rows
 from cuecard.training.loop import run_loop, stopped_run
+from cuecard.training.objective.validation import Validation
 from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import RunLog
 from cuecard.training.trainer import Trainer
-from cuecard.training.validation import Validation
 
 _STEPS = 20
 _FACTORS = (0.25, 1.0, 4.0)

@@ -14,8 +14,8 @@ from cuecard.methods import MethodSettings
 from cuecard.tasks import Task
 from cuecard.tasks.batching import row_lengths
 from cuecard.training.budget.prompts_per_pass import fit_together
+from cuecard.training.checks import FrozenProof
 from cuecard.training.config import TrainConfig
-from cuecard.training.frozen import FrozenProof
 from cuecard.training.loop import run_loop, stopped_in
 from cuecard.training.run import Run, Trained, find_run, finish_run, log_start
 from cuecard.training.setup import TrainSetup, check_start_of, key_of, remember_inputs, run_parts
@@ -25,7 +25,7 @@ from cuecard.training.storage.log import Observer, RunLog
 from cuecard.training.sweeps.proposals import Seen, check_installed, propose, should_prune
 from cuecard.training.sweeps.space import Settings, Space, SweepConfig
 from cuecard.training.sweeps.trials import Sweep, Trial, write_trials
-from cuecard.training.trainable import TrainablePrompt
+from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.training.trainer import Trainer, raise_if_diverged
 from cuecard.types import Backbone, Injection, MethodConfig, Slot
 
@@ -102,7 +102,7 @@ class SweepRunner:
     def _train(self) -> None:
         self._state = state = Checkpoint.open(self._folder, self._state.key, parts=self._parts)
         first = self._longest[self._names[0], min(slot for _, slot in self._longest)]
-        frozen = FrozenProof(first)
+        frozen = FrozenProof(self._backbone, first.rows[0], first.spec)
         self._remember_inputs()
         if state.together is None:
             tokens = self._config.batch_rows * max(row_lengths(first.rows))

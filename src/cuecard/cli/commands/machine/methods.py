@@ -40,7 +40,7 @@ def methods(
     from cuecard.cli.views.progress import fetch_progress
     from cuecard.names import load_backbone
     from cuecard.parameter_counts import trained_text
-    from cuecard.training.capabilities import capabilities, cells, headings
+    from cuecard.training.trainables.capabilities import capabilities, cells, headings
 
     rows = capabilities()
     counts: dict[str, tuple[int, int]] = {}
@@ -65,9 +65,9 @@ def _counts(backbone: Backbone, methods: Sequence[str]) -> dict[str, tuple[int, 
     from cuecard.errors import ConfigError
     from cuecard.methods import METHODS
     from cuecard.tasks import TaskSpec
-    from cuecard.training.capabilities import check_supported
-    from cuecard.training.initial_method import new_method
     from cuecard.training.run import count_parameters
+    from cuecard.training.trainables.capabilities import check_supported
+    from cuecard.training.trainables.initial_method import new_method
 
     spec = TaskSpec(kind="classification", template="{text}\nLabel:", labels=("no", "yes"))
     found = {}

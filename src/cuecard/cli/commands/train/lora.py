@@ -14,7 +14,7 @@ from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import say, say_line
 from cuecard.cli.views.usage_line import predict_command
-from cuecard.training.lora import LoraSettings
+from cuecard.training.trainables.lora import LoraSettings
 
 if TYPE_CHECKING:
     from cuecard.training import LoraRun

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cuecard.tasks import Task, TaskSpec
-from cuecard.training.capabilities import check_slot, check_supported, is_late
 from cuecard.training.config import TrainConfig
-from cuecard.training.initial_method import new_method
 from cuecard.training.optim import default_lr
+from cuecard.training.trainables.capabilities import check_slot, check_supported, is_late
+from cuecard.training.trainables.initial_method import new_method
 from cuecard.types import Backbone, Method, MethodConfig, Slot
 
 if TYPE_CHECKING:

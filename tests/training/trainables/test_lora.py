@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 
 from cuecard.errors import ConfigError
 from cuecard.tasks import collate
-from cuecard.training.lora import Lora, LoraSettings, merged
-from cuecard.training.loss import batch_loss
+from cuecard.training.objective.loss import batch_loss
+from cuecard.training.trainables.lora import Lora, LoraSettings, merged
 from cuecard.types import Backbone
 from support.data.reviews import LONG_SPEC, reviews
 from support.oracles.seq2seq import ENDS, OPENINGS

@@ -16,7 +16,7 @@ from cuecard.lazy import np, torch
 from cuecard.tasks import TaskSpec, ordered_batches
 from cuecard.tasks.predictions import calibrate
 from cuecard.training.config import Select
-from cuecard.training.loss import batch_loss, count_targets
+from cuecard.training.objective.loss import batch_loss, count_targets
 from cuecard.types import Backbone, Head, Injection, Prediction, Record, Slot
 
 _ROWS = 32
@@ -124,7 +124,7 @@ def _validate_head(
     calibrated: bool,
 ) -> Validation:
     """Loss and answers from one pass over the rows."""
-    each = [row for r in records for row in spec.encode_all(r, backbone.tokenizer, slot)]
+    each = spec.encode_rows(records, backbone.tokenizer, slot)
     outputs = head_outputs(backbone, each, injection, head, batch_rows=_ROWS)
     kind, whole = spec.task_kind, np.concatenate(outputs)
     total = kind.head_loss(spec, each, torch.from_numpy(whole).float())

@@ -14,7 +14,7 @@ from cuecard.tasks.label_words import LabelWords, log_rest
 from cuecard.tasks.pooling import collate_texts, pooled, texts_of
 from cuecard.tasks.word_reads import WordReads, collate_words, layout_for
 from cuecard.training.config import LossKind
-from cuecard.training.label_sample import Sample
+from cuecard.training.objective.label_sample import Sample
 from cuecard.types import Backbone, Batch, Encoded, Head, Injection, Reads, Tokenizer
 
 if TYPE_CHECKING:

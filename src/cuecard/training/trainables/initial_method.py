@@ -1,30 +1,17 @@
-"""What a run starts from: its rows as token ids, and its method's first parameters."""
+"""A method's first parameters, for a task on a backbone."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 from cuecard.lazy import torch
 from cuecard.tasks import TaskSpec
 from cuecard.training.config import TrainConfig
-from cuecard.training.head import Headed
+from cuecard.training.trainables.head import Headed
 from cuecard.types import (
     Backbone,
-    Encoded,
     InitContext,
     Method,
     MethodConfig,
-    Record,
-    Slot,
-    Tokenizer,
 )
-
-
-def encode_rows(
-    spec: TaskSpec, records: Sequence[Record], tokenizer: Tokenizer, slot: Slot
-) -> list[Encoded]:
-    """Every record's rows."""
-    return [row for record in records for row in spec.encode_all(record, tokenizer, slot)]
 
 
 def new_method(

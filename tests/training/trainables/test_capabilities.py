@@ -20,14 +20,14 @@ from cuecard.methods import (
     PTuningV2,
 )
 from cuecard.training import TrainConfig
-from cuecard.training.capabilities import (
+from cuecard.training.train import train
+from cuecard.training.trainables.capabilities import (
     LIMITS,
     capabilities,
     cells,
     headings,
     markdown,
 )
-from cuecard.training.train import train
 from cuecard.types import InjectionKind, Tower
 from support.data.reviews import review_task
 from support.tiny import tiny_model, tiny_tokenizer
@@ -90,7 +90,7 @@ def test_a_recurrent_model_takes_no_keys_and_values(config: MethodSettings) -> N
 
 def test_a_row_without_support_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "cuecard.training.capabilities.FAMILIES",
+        "cuecard.training.trainables.capabilities.FAMILIES",
         {"other": Family("another model", {"text": frozenset({"input-tokens"})}, frozenset())},
     )
     found = {row.method: cells(row)[-1] for row in capabilities()}

@@ -10,9 +10,9 @@ from cuecard.evaluation.predict import predict
 from cuecard.methods import PromptTuning
 from cuecard.tasks.predictions import calibrate
 from cuecard.training import TrainConfig
-from cuecard.training.initial_method import new_method
+from cuecard.training.objective.validation import validate
 from cuecard.training.train import train
-from cuecard.training.validation import validate
+from cuecard.training.trainables.initial_method import new_method
 from support.data.reviews import SPEC, review_task
 from support.tiny import tiny_backbone
 

@@ -12,8 +12,8 @@ import torch
 from cuecard.backbones import CausalBackbone
 from cuecard.evaluation.predict import predict
 from cuecard.tasks import TaskSpec
-from cuecard.training.label_sample import NEGATIVES, Sample, sample_labels
-from cuecard.training.loss import Part, batch_loss, batch_losses, resolve_loss
+from cuecard.training.objective.label_sample import NEGATIVES, Sample, sample_labels
+from cuecard.training.objective.loss import Part, batch_loss, batch_losses, resolve_loss
 from cuecard.types import InputTokens
 from support.data.reviews import LONG_SPEC, SPEC, TEXT_SPEC, reviews
 from support.tiny import CONFIGS, tiny_backbone, tiny_model, tiny_tokenizer

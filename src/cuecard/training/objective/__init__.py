@@ -1,0 +1,1 @@
+"""What training minimises, and how it is judged on the validation rows."""

@@ -1,0 +1,1 @@
+"""What can be trained: a prompt by any method, a head beside it, a LoRA adapter."""
