@@ -20,9 +20,9 @@ from benchmarks.methods_sets import LabelledSet, Rows, by_hand, draw_task, read_
 from benchmarks.methods_weights import full, lora
 from cuecard import Prompt, PromptTuning, TrainConfig
 from cuecard.errors import ConfigError, Interrupted
-from cuecard.evaluation.baselines import Choice, majority, select_manual
+from cuecard.evaluation.baselines.manual import ManualPrompt
+from cuecard.evaluation.baselines.selection import Choice, majority, select_manual
 from cuecard.evaluation.evaluate import Evaluation, evaluate
-from cuecard.evaluation.manual import ManualPrompt
 from cuecard.evaluation.report import plain, write_json
 from cuecard.methods import METHODS, MPT, MethodSettings, method_settings
 from cuecard.tasks import Task, TaskSpec

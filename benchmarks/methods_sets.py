@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cuecard.catalogue import DATASETS
-from cuecard.evaluation.manual import (
+from cuecard.evaluation.baselines.manual import (
     ManualPrompt,
     default_manual_prompts,
     with_demonstrations,

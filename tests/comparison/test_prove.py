@@ -9,9 +9,13 @@ import pytest
 
 from cuecard.comparison.prove import prove, write_proof
 from cuecard.errors import DataError
+from cuecard.evaluation.baselines.manual import (
+    ManualPrompt,
+    demonstration_counts,
+    with_demonstrations,
+)
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.evaluation.likely_words import is_long
-from cuecard.evaluation.manual import ManualPrompt, demonstration_counts, with_demonstrations
 from cuecard.methods import PromptTuning
 from cuecard.tasks import Task, TaskSpec
 from cuecard.training import TrainConfig

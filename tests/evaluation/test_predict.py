@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cuecard.errors import ConfigError, TemplateError
-from cuecard.evaluation import word_scores
+from cuecard.evaluation import loglikelihood
 from cuecard.evaluation.predict import (
     batch_prior,
     content_free_prior,
@@ -13,9 +13,9 @@ from cuecard.evaluation.predict import (
     label_prior,
     predict,
 )
+from cuecard.tasks.encoding.word_reads import WordTree
 from cuecard.tasks.predictions import calibrate
 from cuecard.tasks.spec import TaskSpec
-from cuecard.tasks.word_reads import WordTree
 from cuecard.types import InputTokens, Prediction, Record
 from support.tiny import tiny_backbone, tiny_model, tiny_tokenizer
 
@@ -152,7 +152,7 @@ def test_a_long_list_of_labels_is_run_in_pieces(backbone, monkeypatch):
     words = {f"{a}{b}{a} {b}": f"{a} {b} {a} {b}" for a in letters for b in letters}
     spec = make_spec(words)
     whole = scores(predict(backbone, spec, RECORDS))
-    monkeypatch.setattr(word_scores, "_TREE_TOKENS", 40)
+    monkeypatch.setattr(loglikelihood, "_TREE_TOKENS", 40)
     backbone.reset_counts()
     seen = []
     found = predict(backbone, spec, RECORDS, on_rows=seen.append)

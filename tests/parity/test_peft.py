@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from cuecard.artifacts import Prompt, import_peft
 from cuecard.artifacts.export import export
-from cuecard.tasks.batching import collate
+from cuecard.tasks.encoding.batching import collate
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Encoded, InputTokens, Record
 from support.tiny import tiny_backbone, tiny_model

@@ -15,7 +15,7 @@ from cuecard.artifacts import Prompt, import_peft
 from cuecard.artifacts.export import export
 from cuecard.backbones import CausalBackbone
 from cuecard.errors import ArtifactError, ConfigError, WrongBackboneError
-from cuecard.tasks.batching import collate
+from cuecard.tasks.encoding.batching import collate
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Encoded, PrefixKV, Record
 from support.tiny import tiny_backbone, tiny_model

@@ -22,7 +22,7 @@ from cuecard.artifacts import Prompt, import_peft
 from cuecard.artifacts.export import export
 from cuecard.backbones import CausalBackbone
 from cuecard.errors import ConfigError
-from cuecard.tasks.batching import collate
+from cuecard.tasks.encoding.batching import collate
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Encoded, Injection, Record
 from support.tiny import tiny_backbone, tiny_model

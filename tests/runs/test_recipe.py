@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cuecard.errors import ArtifactError, BackboneError, ConfigError, DataError, TrainingError
-from cuecard.evaluation.manual import ManualPrompt
+from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.names import data_source, load_backbone
 from cuecard.runs.dry_run import dry_run
 from cuecard.runs.recipe import Recipe, prompt_folder, read_recipe, resume, run_recipe

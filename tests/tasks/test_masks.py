@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from cuecard.errors import ConfigError, TemplateError
 from cuecard.tasks import TaskSpec, collate
-from cuecard.tasks.encoding import Encoder
+from cuecard.tasks.encoding.encoder import Encoder
 from cuecard.tasks.template import Template
 from cuecard.types import Record
 from support.data.reviews import MASKED_SPEC, SPEC

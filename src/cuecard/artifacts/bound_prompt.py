@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from cuecard.errors import ConfigError
 from cuecard.evaluation.embedding import embed
 from cuecard.evaluation.evaluate import Evaluation, evaluate
+from cuecard.evaluation.loglikelihood import OnRows
 from cuecard.evaluation.predict import BATCH_ROWS, predict
-from cuecard.evaluation.word_scores import OnRows
 from cuecard.tasks.readers.tables import Table, Wanted, records
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Head, Injection, Prediction, Record, Slot

@@ -16,8 +16,8 @@ from pydantic import Field
 from cuecard.artifacts.sealed import FiniteFloat, StrictModel
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.lazy import torch
-from cuecard.tasks.batching import collate, inside_of
-from cuecard.tasks.pooling import embed_rows
+from cuecard.tasks.encoding.batching import collate, inside_of
+from cuecard.tasks.encoding.pooling import embed_rows
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Encoded, Head, Injection, Record, Slot
 

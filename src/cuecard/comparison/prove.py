@@ -18,8 +18,8 @@ from cuecard.comparison.prove_plain import (
     compare_text_models,
 )
 from cuecard.errors import DataError
+from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.evaluation.figures import confusion_figure, loss_figure
-from cuecard.evaluation.manual import ManualPrompt
 from cuecard.evaluation.report import columns_for, write_json, write_markdown
 from cuecard.progress_bar import watched
 from cuecard.tasks import Task

@@ -8,16 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 from cuecard.comparison.comparison import Comparison, Contestant, test_tokens
-from cuecard.evaluation.baselines import NOT_TRIED, Choice, Trial, select_manual
-from cuecard.evaluation.evaluate import Evaluation, evaluate, score_predictions
-from cuecard.evaluation.likely_words import is_long
-from cuecard.evaluation.manual import (
+from cuecard.evaluation.baselines.manual import (
     ManualPrompt,
     default_manual_prompts,
     demonstration_counts,
     most_demonstrations,
     with_demonstrations,
 )
+from cuecard.evaluation.baselines.selection import NOT_TRIED, Choice, Trial, select_manual
+from cuecard.evaluation.evaluate import Evaluation, evaluate, score_predictions
+from cuecard.evaluation.likely_words import is_long
 from cuecard.tasks import Task, draw_rows
 from cuecard.tasks.kinds.base import HandWritten
 from cuecard.tasks.predictions import calibrate

@@ -8,13 +8,13 @@ from __future__ import annotations
 import time
 
 from cuecard.comparison.comparison import TOO_DEAR, Comparison, Contestant, test_tokens
-from cuecard.evaluation.evaluate import evaluate, score_predictions
-from cuecard.evaluation.text_models import (
+from cuecard.evaluation.baselines.text_models import (
     Fitted,
     fit_tfidf,
     fit_vectors,
 )
-from cuecard.evaluation.text_vectors import has_text_vectors, text_vectors, vector_depth
+from cuecard.evaluation.baselines.text_vectors import has_text_vectors, text_vectors, vector_depth
+from cuecard.evaluation.evaluate import evaluate, score_predictions
 from cuecard.lazy import torch
 from cuecard.tasks import draw_rows
 from cuecard.tasks.text_features import text_of

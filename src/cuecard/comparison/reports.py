@@ -12,7 +12,7 @@ from cuecard.comparison.comparison import Comparison
 from cuecard.comparison.prove import Proof, metric_of, prove, write_proof
 from cuecard.comparison.run_facts import run_facts, training_note
 from cuecard.errors import Interrupted
-from cuecard.evaluation.manual import ManualPrompt
+from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.evaluation.report import Row, columns_for
 from cuecard.interrupts import may_cut, stoppable
 from cuecard.names import sentence_encoder

@@ -5,7 +5,12 @@ from typing import TYPE_CHECKING
 from cuecard.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from cuecard.evaluation.baselines import Choice, Trial, majority, select_manual
+    from cuecard.evaluation.baselines.manual import (
+        ManualPrompt,
+        default_manual_prompts,
+        with_demonstrations,
+    )
+    from cuecard.evaluation.baselines.selection import Choice, Trial, majority, select_manual
     from cuecard.evaluation.evaluate import (
         Evaluation,
         Gain,
@@ -14,7 +19,6 @@ if TYPE_CHECKING:
         prompt_tokens,
         score_predictions,
     )
-    from cuecard.evaluation.manual import ManualPrompt, default_manual_prompts, with_demonstrations
     from cuecard.evaluation.predict import batch_prior, content_free_prior, label_prior
     from cuecard.metrics.intervals import (
         mean_interval,
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        ".baselines": ("Choice", "Trial", "majority", "select_manual"),
+        ".baselines.selection": ("Choice", "Trial", "majority", "select_manual"),
         ".evaluate": ("Evaluation", "Gain", "gain", "only", "prompt_tokens", "score_predictions"),
         "cuecard.metrics.intervals": (
             "mean_interval",
@@ -34,7 +38,7 @@ __getattr__, __dir__ = lazy_exports(
             "paired_proportions_interval",
             "proportion_interval",
         ),
-        ".manual": ("ManualPrompt", "default_manual_prompts", "with_demonstrations"),
+        ".baselines.manual": ("ManualPrompt", "default_manual_prompts", "with_demonstrations"),
         ".predict": ("batch_prior", "content_free_prior", "label_prior"),
         "cuecard.tasks.predictions": ("calibrate",),
     },

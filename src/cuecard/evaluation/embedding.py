@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cuecard.errors import ConfigError
+from cuecard.evaluation.loglikelihood import OnRows
 from cuecard.evaluation.predict import BATCH_ROWS, check_task
-from cuecard.evaluation.word_scores import OnRows
 from cuecard.lazy import torch
-from cuecard.tasks.batching import ordered_batches
+from cuecard.tasks.encoding.batching import ordered_batches
+from cuecard.tasks.encoding.pooling import embed_rows, texts_of
 from cuecard.tasks.kinds.embedding import distinct_targets, ranked
-from cuecard.tasks.pooling import embed_rows, texts_of
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Encoded, Injection, Prediction, Record, Slot
 

@@ -17,7 +17,7 @@ from cuecard.errors import ConfigError
 from cuecard.evaluation.evaluate import Evaluation, prompt_tokens, score_predictions
 from cuecard.evaluation.predict import BATCH_ROWS
 from cuecard.lazy import inference_mode, torch
-from cuecard.tasks.batching import collate, ordered_batches
+from cuecard.tasks.encoding.batching import collate, ordered_batches
 from cuecard.tasks.predictions import as_predictions, calibrate
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Batch, Injection, Prediction, Record, Slot, Tokenizer

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from cuecard.errors import ConfigError, DataError
 from cuecard.evaluation.embedding import retrieve
+from cuecard.evaluation.loglikelihood import OnRows
 from cuecard.evaluation.predict import BATCH_ROWS, NEGLIGIBLE, predict
 from cuecard.evaluation.report import plain
-from cuecard.evaluation.word_scores import OnRows
 from cuecard.lazy import np
 from cuecard.metrics.intervals import RESAMPLES, mean_interval, paired_interval
 from cuecard.metrics.statistics import Statistic

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cuecard.lazy import inference_mode, np, torch
-from cuecard.tasks.batching import collate, inside_of, ordered_batches
+from cuecard.tasks.encoding.batching import collate, inside_of, ordered_batches
 from cuecard.types import Backbone, Encoded, Head, Injection
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cuecard.evaluation.word_scores import OnRows, score_words
-from cuecard.tasks.word_reads import WordTree
+from cuecard.evaluation.loglikelihood import OnRows, score_words
+from cuecard.tasks.encoding.word_reads import WordTree
 from cuecard.types import Backbone, Encoded, Injection
 
 Start = tuple[int, ...]

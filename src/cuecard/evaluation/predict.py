@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 from cuecard.errors import ConfigError
 from cuecard.evaluation.heads import head_outputs
 from cuecard.evaluation.likely_words import is_long, score_likely
-from cuecard.evaluation.word_scores import OnRows, score_next, score_words
+from cuecard.evaluation.loglikelihood import OnRows, score_next, score_words
 from cuecard.lazy import inference_mode, np, torch
-from cuecard.tasks.batching import ordered_batches
-from cuecard.tasks.label_words import LabelWords
+from cuecard.tasks.encoding.batching import ordered_batches
+from cuecard.tasks.encoding.label_words import LabelWords
 from cuecard.tasks.predictions import label_scores, log_softmax, word_predictions
 from cuecard.tasks.readers.columns import options_of
 from cuecard.tasks.spec import TaskSpec

@@ -18,9 +18,9 @@ from cuecard.artifacts import Prompt
 from cuecard.artifacts.seen_rows import SeenRows
 from cuecard.errors import ConfigError, DataWarning, PromotionError
 from cuecard.evaluation import Evaluation, gain
+from cuecard.evaluation.loglikelihood import OnRows
 from cuecard.evaluation.predict import BATCH_ROWS
 from cuecard.evaluation.report import plain
-from cuecard.evaluation.word_scores import OnRows
 from cuecard.metrics.intervals import rows_for_margin
 from cuecard.registry.margin import MARGIN
 from cuecard.registry.records.schemas import Version

@@ -14,7 +14,7 @@ from cuecard.evaluation.advice import advice
 from cuecard.runs.estimate import Estimate, estimate_run
 from cuecard.runs.recipe import Recipe, place
 from cuecard.tasks import batches_by_length
-from cuecard.tasks.batching import row_lengths
+from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.tasks.splits import SplitReport
 from cuecard.training.setup import TrainSetup
 from cuecard.training.trainables.head import head_of

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from cuecard.tasks import batches_by_length
-from cuecard.tasks.batching import row_lengths
+from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.budget.validation_plan import LONG_LIST, forward_tokens, label_tokens
 from cuecard.training.objective.label_sample import sample_for
 from cuecard.training.objective.loss import Part, batch_losses

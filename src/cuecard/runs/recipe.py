@@ -29,7 +29,7 @@ from cuecard.yaml_files import DuplicateKeyError, load_yaml
 
 if TYPE_CHECKING:
     from cuecard.comparison.prove import Proof
-    from cuecard.evaluation.manual import ManualPrompt
+    from cuecard.evaluation.baselines.manual import ManualPrompt
     from cuecard.tasks import Task
     from cuecard.training.run import Run
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from cuecard.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from cuecard.tasks.batching import batches_by_length, collate, ordered_batches
+    from cuecard.tasks.encoding.batching import batches_by_length, collate, ordered_batches
     from cuecard.tasks.readers.records import read_records, read_splits
     from cuecard.tasks.splits import (
         SplitReport,
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        ".batching": ("batches_by_length", "collate", "ordered_batches"),
+        ".encoding.batching": ("batches_by_length", "collate", "ordered_batches"),
         ".readers.records": ("read_records", "read_splits"),
         ".splits": (
             "SplitReport",

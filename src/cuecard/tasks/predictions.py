@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cuecard.errors import ConfigError
 from cuecard.lazy import np
-from cuecard.tasks.label_words import LabelWords
+from cuecard.tasks.encoding.label_words import LabelWords
 from cuecard.types import Prediction
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ from pydantic.fields import FieldInfo
 
 from cuecard.errors import ConfigError
 from cuecard.settings import parse_settings
-from cuecard.tasks.bound import bind
+from cuecard.tasks.encoding.bound import bind
+from cuecard.tasks.encoding.label_words import LabelWords
 from cuecard.tasks.kinds import KINDS, KindName, own_settings, with_own_settings
 from cuecard.tasks.kinds.base import AnswerMode, TaskKind
 from cuecard.tasks.kinds.multiple_choice import option_words
-from cuecard.tasks.label_words import LabelWords
 from cuecard.tasks.readers.columns import ColumnReader
 from cuecard.tasks.settings import TaskSettings, contradiction
 from cuecard.tasks.similar import nearest

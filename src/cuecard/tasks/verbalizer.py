@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cuecard.errors import ConfigError
+from cuecard.tasks.encoding.tokens import continuation_ids
 from cuecard.tasks.similar import difference, shown
-from cuecard.tasks.tokens import continuation_ids
 from cuecard.types import Tokenizer
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from cuecard.lazy import torch
 from cuecard.tasks import batches_by_length
-from cuecard.tasks.batching import row_lengths
+from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.config import TrainConfig
 from cuecard.training.objective.label_sample import Sample, sample_for
 from cuecard.training.objective.loss import Part, Teacher, count_targets

@@ -11,7 +11,7 @@ from cuecard.artifacts.test_vectors import default_probes
 from cuecard.errors import BackboneError, ConfigError, DataError, FrozenError
 from cuecard.lazy import torch
 from cuecard.tasks import Task, TaskSpec, collate
-from cuecard.tasks.pooling import embed_rows, texts_of
+from cuecard.tasks.encoding.pooling import embed_rows, texts_of
 from cuecard.tasks.readers.tables import record_place
 from cuecard.training.trainables.head import head_of
 from cuecard.types import (

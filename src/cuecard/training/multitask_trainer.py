@@ -14,7 +14,7 @@ from cuecard.errors import Interrupted
 from cuecard.interrupts import may_cut
 from cuecard.methods import MPT
 from cuecard.tasks import Task
-from cuecard.tasks.batching import row_lengths
+from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.batches import TaskBatches
 from cuecard.training.budget.activation_checkpointing import largest_batch, plan_activations
 from cuecard.training.checks import FrozenProof

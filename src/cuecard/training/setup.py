@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cuecard.evaluation.loglikelihood import OnRows
 from cuecard.evaluation.predict import check_task
-from cuecard.evaluation.word_scores import OnRows
 from cuecard.interrupts import may_cut
 from cuecard.tasks import Task, TaskSpec
-from cuecard.tasks.batching import row_lengths
+from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.budget.activation_checkpointing import (
     ActivationPlan,
     largest_batch,

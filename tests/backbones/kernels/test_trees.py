@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from cuecard.tasks.batching import collate
-from cuecard.tasks.word_reads import WordTree, collate_words, layout_for
+from cuecard.tasks.encoding.batching import collate
+from cuecard.tasks.encoding.word_reads import WordTree, collate_words, layout_for
 from cuecard.types import Encoded, InputTokens, LayerTokens, PrefixKV
 from support.tiny import CONFIGS, MASKED, SEQ2SEQ, tiny_backbone
 

@@ -13,7 +13,7 @@ import torch
 from cuecard.engine.protocol import Embedding, Finished, Held, Scoring, Token
 from cuecard.errors import BackboneError, ConfigError, EngineError
 from cuecard.serving.api.structured import Grammars
-from cuecard.tasks.pooling import embed_rows
+from cuecard.tasks.encoding.pooling import embed_rows
 from cuecard.types import Encoded, InputTokens
 from support.serving.requests import (
     LONGER,

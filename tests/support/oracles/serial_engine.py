@@ -12,8 +12,8 @@ from torch import Tensor
 from cuecard.artifacts import Prompt, check_backbone
 from cuecard.engine.protocol import Embedding, Finished, Generation, Guide, Held, Scoring, Token
 from cuecard.errors import BackboneError
-from cuecard.tasks.batching import collate
-from cuecard.tasks.pooling import embed_rows
+from cuecard.tasks.encoding.batching import collate
+from cuecard.tasks.encoding.pooling import embed_rows
 from cuecard.types import Encoded
 
 

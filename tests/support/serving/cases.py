@@ -18,7 +18,7 @@ from torch import Tensor
 from cuecard.engine.protocol import Generation, Grammar, Held, Sampling, Scoring
 from cuecard.evaluation.predict import predict
 from cuecard.tasks import TaskSpec
-from cuecard.tasks.batching import collate
+from cuecard.tasks.encoding.batching import collate
 from cuecard.types import Backbone, Encoded, Injection, InputTokens, PrefixKV, Record, Slot
 
 TEMPLATES: Mapping[Slot, str] = {

@@ -7,7 +7,7 @@ import pytest
 
 from cuecard.errors import ConfigError
 from cuecard.evaluation import score_predictions
-from cuecard.tasks.bound import bind
+from cuecard.tasks.encoding.bound import bind
 from cuecard.tasks.kinds.extractive_qa import ANSWER_TOKENS, EXTRACTIVE_QA
 from cuecard.tasks.kinds.multi_label import MULTI_LABEL
 from cuecard.tasks.kinds.regression import REGRESSION

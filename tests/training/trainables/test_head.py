@@ -18,7 +18,7 @@ from cuecard.errors import ConfigError
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.methods import PromptTuning, method_settings
 from cuecard.tasks import Task, TaskSpec, collate
-from cuecard.tasks.batching import inside_of
+from cuecard.tasks.encoding.batching import inside_of
 from cuecard.training import SweepConfig, TrainConfig
 from cuecard.training.sweep import sweep
 from cuecard.training.train import train

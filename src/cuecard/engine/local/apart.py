@@ -22,8 +22,8 @@ from cuecard.engine.local.sampling import choose
 from cuecard.engine.local.settings import LocalSettings
 from cuecard.engine.protocol import Finished, Held, Token
 from cuecard.errors import CuecardError, EngineError
-from cuecard.tasks.batching import collate
-from cuecard.tasks.pooling import embed_parts
+from cuecard.tasks.encoding.batching import collate
+from cuecard.tasks.encoding.pooling import embed_parts
 from cuecard.types import Backbone, Batch, Encoded, Injection, Reads
 
 _ROWS = 16

@@ -16,7 +16,7 @@ from cuecard.serving.protocol.answers import Classification, Classified, TextsUs
 from cuecard.serving.protocol.errors import APIError, bad_request, embeddings_only, head_not_served
 from cuecard.serving.protocol.requests import ClassifyRequest
 from cuecard.serving.settings import Limits
-from cuecard.tasks.label_words import LabelWords
+from cuecard.tasks.encoding.label_words import LabelWords
 from cuecard.tasks.predictions import word_predictions
 from cuecard.types import Encoded, Prediction
 

@@ -12,7 +12,7 @@ from cuecard.serving.models.catalog import ServedPrompt
 from cuecard.serving.protocol.errors import APIError, bad_request
 from cuecard.serving.protocol.requests import Message
 from cuecard.serving.settings import SystemMessages
-from cuecard.tasks.tokens import defuse, plain_ids, special_texts
+from cuecard.tasks.encoding.tokens import defuse, plain_ids, special_texts
 from cuecard.types import Encoded, Record, Tokenizer
 
 _LONG = 1 << 14

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from cuecard.errors import ConfigError, DataError
 from cuecard.lazy import functional, np, torch
 from cuecard.metrics.values import MetricValues
-from cuecard.tasks.bound import BoundTask, bind
+from cuecard.tasks.encoding.bound import BoundTask, bind
 from cuecard.tasks.predictions import Floats, as_predictions, calibrate
 from cuecard.tasks.readers.columns import ColumnReader
 from cuecard.tasks.readers.tables import record_place

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cuecard.lazy import functional, torch
 from cuecard.metrics.answers import retrieval_metrics
 from cuecard.metrics.values import MetricValues
-from cuecard.tasks.bound import BoundTask
+from cuecard.tasks.encoding.bound import BoundTask
 from cuecard.tasks.kinds.base import Baseline, TaskKind
 from cuecard.tasks.settings import NoSettings, TaskSettings, contradiction
 from cuecard.tasks.text_features import fitted_words, text_of

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from cuecard.lazy import functional, np, torch
 from cuecard.metrics.answers import exact_match, token_f1
 from cuecard.metrics.values import MetricValues
-from cuecard.tasks.bound import BoundTask, bind
-from cuecard.tasks.encoding import Around
+from cuecard.tasks.encoding.bound import BoundTask, bind
+from cuecard.tasks.encoding.encoder import Around
+from cuecard.tasks.encoding.spans import Tokens, Window, room_for, span_goal, tokens_of, windows_of
 from cuecard.tasks.kinds.base import Baseline, TaskKind, check_read_field, no_training_rows
 from cuecard.tasks.predictions import Floats
 from cuecard.tasks.readers.columns import ColumnReader, answers_column, answers_of
 from cuecard.tasks.readers.tables import TARGET, record_place
 from cuecard.tasks.settings import NoSettings, TaskSettings, contradiction
-from cuecard.tasks.spans import Tokens, Window, room_for, span_goal, tokens_of, windows_of
 from cuecard.types import Encoded, Prediction, Record, Slot, Tokenizer
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from cuecard.lazy import np
 from cuecard.metrics.answers import correctness
 from cuecard.metrics.values import MetricValues
-from cuecard.tasks.bound import BoundTask
+from cuecard.tasks.encoding.bound import BoundTask
+from cuecard.tasks.encoding.label_words import LabelWords
 from cuecard.tasks.kinds.base import Baseline, TaskKind, no_training_rows, unknown_label
-from cuecard.tasks.label_words import LabelWords
 from cuecard.tasks.predictions import as_predictions
 from cuecard.tasks.readers.columns import ColumnReader, choice_column, options_column, options_of
 from cuecard.tasks.readers.tables import TARGET

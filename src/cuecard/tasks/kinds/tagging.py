@@ -15,13 +15,13 @@ from cuecard.metrics.answers import correctness
 from cuecard.metrics.entities import entities
 from cuecard.metrics.statistics import micro_f1
 from cuecard.metrics.values import MetricValues, of_counts
-from cuecard.tasks.bound import bind
+from cuecard.tasks.encoding.bound import bind
+from cuecard.tasks.encoding.spans import room_for, tokens_of, word_row
 from cuecard.tasks.kinds.base import Baseline, TaskKind, check_read_field, no_training_rows
 from cuecard.tasks.predictions import Floats
 from cuecard.tasks.readers.columns import ColumnReader, tags_column, words_column
 from cuecard.tasks.readers.tables import TARGET, record_place
 from cuecard.tasks.settings import TaskSettings
-from cuecard.tasks.spans import room_for, tokens_of, word_row
 from cuecard.types import Encoded, Prediction, Record, Slot, Tokenizer
 
 OUTSIDE = "O"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from cuecard.metrics.answers import text_metrics
 from cuecard.metrics.values import MetricValues
-from cuecard.tasks.bound import BoundTask
+from cuecard.tasks.encoding.bound import BoundTask
 from cuecard.tasks.kinds.base import Baseline, HandWritten, TaskKind
 from cuecard.tasks.kinds.classification import most_common
 from cuecard.tasks.settings import NoSettings, TaskSettings

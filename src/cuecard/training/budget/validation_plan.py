@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cuecard.tasks import Task
-from cuecard.tasks.batching import row_lengths
-from cuecard.tasks.word_reads import WordTree
+from cuecard.tasks.encoding.batching import row_lengths
+from cuecard.tasks.encoding.word_reads import WordTree
 from cuecard.training.config import TrainConfig
 from cuecard.types import Backbone, Encoded, Slot
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 from cuecard.errors import ConfigError
 from cuecard.lazy import functional, torch
 from cuecard.tasks import TaskSpec, collate
-from cuecard.tasks.batching import NO_TARGET, inside_of
-from cuecard.tasks.label_words import LabelWords, log_rest
-from cuecard.tasks.pooling import collate_texts, pooled, texts_of
-from cuecard.tasks.word_reads import WordReads, collate_words, layout_for
+from cuecard.tasks.encoding.batching import NO_TARGET, inside_of
+from cuecard.tasks.encoding.label_words import LabelWords, log_rest
+from cuecard.tasks.encoding.pooling import collate_texts, pooled, texts_of
+from cuecard.tasks.encoding.word_reads import WordReads, collate_words, layout_for
 from cuecard.training.config import LossKind
 from cuecard.training.objective.label_sample import Sample
 from cuecard.types import Backbone, Batch, Encoded, Head, Injection, Reads, Tokenizer

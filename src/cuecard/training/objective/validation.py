@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from cuecard.evaluation.calibration import fitted_prior
 from cuecard.evaluation.embedding import nearest, pair_vectors
 from cuecard.evaluation.heads import head_outputs
+from cuecard.evaluation.loglikelihood import OnRows
 from cuecard.evaluation.predict import NEGLIGIBLE, predict
-from cuecard.evaluation.word_scores import OnRows
 from cuecard.lazy import np, torch
 from cuecard.tasks import TaskSpec, ordered_batches
 from cuecard.tasks.predictions import calibrate

@@ -12,7 +12,7 @@ from cuecard.folder_lock import held
 from cuecard.interrupts import stoppable
 from cuecard.methods import MethodSettings
 from cuecard.tasks import Task
-from cuecard.tasks.batching import row_lengths
+from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.budget.prompts_per_pass import fit_together
 from cuecard.training.checks import FrozenProof
 from cuecard.training.config import TrainConfig

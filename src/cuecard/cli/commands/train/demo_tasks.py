@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cuecard.cli.commands.train.demo import DemoTask
-from cuecard.evaluation.manual import ManualPrompt
+from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.runs.recipe import Recipe
 
 

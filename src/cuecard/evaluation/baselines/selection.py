@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from cuecard.errors import ConfigError
+from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.evaluation.calibration import cross_fitted, fitted_prior
 from cuecard.evaluation.evaluate import Evaluation, prompt_tokens, score_predictions
-from cuecard.evaluation.manual import ManualPrompt
 from cuecard.evaluation.predict import (
     BATCH_ROWS,
     NEGLIGIBLE,

@@ -13,8 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cuecard.lazy import torch
-from cuecard.tasks.batching import collate, ordered_batches
-from cuecard.tasks.word_reads import Layout, Words, WordTree, collate_words, layout_for, tree_space
+from cuecard.tasks.encoding.batching import collate, ordered_batches
+from cuecard.tasks.encoding.word_reads import (
+    Layout,
+    Words,
+    WordTree,
+    collate_words,
+    layout_for,
+    tree_space,
+)
 from cuecard.types import Backbone, Encoded, Injection
 
 if TYPE_CHECKING:

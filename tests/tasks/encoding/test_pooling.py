@@ -7,8 +7,8 @@ import torch
 
 from cuecard.errors import ConfigError
 from cuecard.tasks import TaskSpec
-from cuecard.tasks.pooling import collate_texts, embed_parts, embed_rows, pooled, texts_of
-from cuecard.tasks.tokens import closing_count
+from cuecard.tasks.encoding.pooling import collate_texts, embed_parts, embed_rows, pooled, texts_of
+from cuecard.tasks.encoding.tokens import closing_count
 from cuecard.types import InputTokens, Record
 from support.data.pairs import SPEC
 from support.tiny import tiny_encoder, tiny_tokenizer

@@ -8,8 +8,7 @@ from typing import Any
 
 from cuecard.errors import ConfigError
 from cuecard.lazy import lazy_module
-from cuecard.tasks.template import PROMPT, Template
-from cuecard.tasks.tokens import (
+from cuecard.tasks.encoding.tokens import (
     defuse,
     ids_after,
     leading_ids,
@@ -18,6 +17,7 @@ from cuecard.tasks.tokens import (
     plain_ids,
     special_texts,
 )
+from cuecard.tasks.template import PROMPT, Template
 from cuecard.types import Tokenizer
 
 jinja2 = lazy_module("jinja2.exceptions")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cuecard.errors import DataError
-from cuecard.tasks.encoding import Around
-from cuecard.tasks.tokens import plain_ids
+from cuecard.tasks.encoding.encoder import Around
+from cuecard.tasks.encoding.tokens import plain_ids
 from cuecard.types import Encoded, Tokenizer
 
 # Tokens that two windows of a long text share, so that an answer is whole in one of them.

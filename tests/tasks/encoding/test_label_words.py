@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from cuecard.tasks.label_words import LabelWords
+from cuecard.tasks.encoding.label_words import LabelWords
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Record
 from support.tiny import tiny_tokenizer

@@ -9,9 +9,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from cuecard.errors import ConfigError
+from cuecard.evaluation.baselines.text_models import STRENGTHS, Fitted, fit_tfidf, fit_vectors
+from cuecard.evaluation.baselines.text_vectors import has_text_vectors, text_vectors, vector_depth
 from cuecard.evaluation.evaluate import score_predictions
-from cuecard.evaluation.text_models import STRENGTHS, Fitted, fit_tfidf, fit_vectors
-from cuecard.evaluation.text_vectors import has_text_vectors, text_vectors, vector_depth
 from cuecard.tasks import Task, TaskSpec
 from cuecard.tasks.text_features import text_of
 from cuecard.types import Record

@@ -8,7 +8,7 @@ import pytest
 
 from cuecard.errors import ConfigError, DataError
 from cuecard.tasks import TaskSpec
-from cuecard.tasks.bound import bind
+from cuecard.tasks.encoding.bound import bind
 from cuecard.tasks.kinds.extractive_qa import EXTRACTIVE_QA
 from cuecard.types import Record
 from support.data.head_tasks import ANSWER, TAGS, answer_task

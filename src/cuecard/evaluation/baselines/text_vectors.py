@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from cuecard.backbones.kernels.checkpointing import decoder_layers
 from cuecard.evaluation.predict import BATCH_ROWS
 from cuecard.lazy import inference_mode, np, torch
-from cuecard.tasks.batching import collate, inside_of, ordered_batches
-from cuecard.tasks.pooling import collate_texts, pooled
+from cuecard.tasks.encoding.batching import collate, inside_of, ordered_batches
+from cuecard.tasks.encoding.pooling import collate_texts, pooled
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Encoded, Record
 

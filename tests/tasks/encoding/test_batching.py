@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cuecard.errors import ConfigError
-from cuecard.tasks.batching import batches_by_length, collate, ordered_batches
+from cuecard.tasks.encoding.batching import batches_by_length, collate, ordered_batches
 from cuecard.types import Encoded
 
 LENGTHS = st.lists(st.integers(1, 300), max_size=300)

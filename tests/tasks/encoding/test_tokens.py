@@ -7,7 +7,7 @@ from tokenizers import Tokenizer as RawTokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from cuecard.tasks.tokens import (
+from cuecard.tasks.encoding.tokens import (
     continuation_ids,
     defuse,
     leading_ids,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 from cuecard.errors import ConfigError
 from cuecard.lazy import torch
-from cuecard.tasks.batching import NO_TARGET, collate
+from cuecard.tasks.encoding.batching import NO_TARGET, collate
 from cuecard.types import Backbone, Batch, Encoded, Injection, Reads
 
 if TYPE_CHECKING:

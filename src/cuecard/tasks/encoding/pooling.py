@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cuecard.lazy import functional, torch
-from cuecard.tasks.batching import collate
-from cuecard.tasks.tokens import closing_count
+from cuecard.tasks.encoding.batching import collate
+from cuecard.tasks.encoding.tokens import closing_count
 from cuecard.types import Backbone, Batch, Encoded, Injection, Tokenizer
 
 if TYPE_CHECKING:

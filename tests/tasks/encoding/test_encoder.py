@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from cuecard.errors import ConfigError, TemplateError
-from cuecard.tasks.encoding import Encoder, share
+from cuecard.tasks.encoding.encoder import Encoder, share
+from cuecard.tasks.encoding.tokens import plain_ids
 from cuecard.tasks.template import Template
-from cuecard.tasks.tokens import plain_ids
 
 REVIEW = Template("Review: {text}\nSentiment:")
 

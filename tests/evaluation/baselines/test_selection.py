@@ -4,10 +4,14 @@ import torch
 
 from cuecard.backbones import CausalBackbone
 from cuecard.errors import ConfigError
-from cuecard.evaluation.baselines import majority, select_manual
+from cuecard.evaluation.baselines.manual import (
+    ManualPrompt,
+    default_manual_prompts,
+    with_demonstrations,
+)
+from cuecard.evaluation.baselines.selection import majority, select_manual
 from cuecard.evaluation.calibration import cross_fitted
 from cuecard.evaluation.evaluate import evaluate
-from cuecard.evaluation.manual import ManualPrompt, default_manual_prompts, with_demonstrations
 from cuecard.evaluation.predict import predict
 from cuecard.tasks.predictions import as_predictions
 from cuecard.tasks.spec import TaskSpec
@@ -68,7 +72,7 @@ def test_a_fitted_prior_is_chosen_where_it_helps(backbone, monkeypatch):
         margins = [right.get(r.fields["text"], -9.0) + 4 + rng.normal() for r in records]
         return as_predictions(np.asarray([[0.0, margin] for margin in margins]), SPEC.labels)
 
-    monkeypatch.setattr("cuecard.evaluation.baselines.predict", leaning)
+    monkeypatch.setattr("cuecard.evaluation.baselines.selection.predict", leaning)
     choice = select_manual(backbone, SPEC, rows, [ManualPrompt("plain", SPEC.template)])
     scores = {trial.variant: trial.score for trial in choice.table}
     assert choice.variant == "fitted prior" and choice.score > 0.95
@@ -98,7 +102,7 @@ def test_the_worse_half_is_dropped_after_every_round(backbone, monkeypatch):
         asked.append(len(records))
         return predict(backbone, spec, records, **options)
 
-    monkeypatch.setattr("cuecard.evaluation.baselines.predict", counting)
+    monkeypatch.setattr("cuecard.evaluation.baselines.selection.predict", counting)
     select_manual(backbone, SPEC, ROWS, candidates[:1], rounds=(2, 4))
     assert asked == [2 + 3, 2, 4]
 

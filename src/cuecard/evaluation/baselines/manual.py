@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from cuecard.errors import ConfigError
 from cuecard.evaluation.evaluate import prompt_tokens
 from cuecard.lazy import np
+from cuecard.tasks.encoding.tokens import defuse, special_texts
 from cuecard.tasks.spec import TaskSpec
 from cuecard.tasks.template import MASK, Template, escape
-from cuecard.tasks.tokens import defuse, special_texts
 from cuecard.types import Record, Tokenizer
 
 # More labels than this make a list that is longer than most texts.

@@ -4,7 +4,11 @@ import pytest
 import torch
 
 from cuecard.errors import ConfigError
-from cuecard.evaluation.manual import ManualPrompt, default_manual_prompts, with_demonstrations
+from cuecard.evaluation.baselines.manual import (
+    ManualPrompt,
+    default_manual_prompts,
+    with_demonstrations,
+)
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Record
 from support.tiny import tiny_tokenizer

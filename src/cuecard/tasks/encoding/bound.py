@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cached_property, lru_cache
 from typing import Any
 
-from cuecard.tasks.encoding import Encoder
-from cuecard.tasks.label_words import LabelWords
+from cuecard.tasks.encoding.encoder import Encoder
+from cuecard.tasks.encoding.label_words import LabelWords
+from cuecard.tasks.encoding.tokens import closing_count, continuation_ids
 from cuecard.tasks.settings import TaskSettings, contradiction
-from cuecard.tasks.tokens import closing_count, continuation_ids
 from cuecard.tasks.verbalizer import Verbalizer
 from cuecard.types import Tokenizer
 

@@ -1,0 +1,1 @@
+"""What a prompt has to beat: hand-written prompts, and linear models of the texts."""

@@ -1,0 +1,1 @@
+"""Records and answers as token ids, in batches, and what is read of them."""
