@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -71,12 +72,27 @@ def test_shells_get_their_script(cuecard: Call) -> None:
         ("cuecard export runs/a --fo", {"--form"}),
         ("cuecard export runs/a --form pe", {"peft", "peft-p-tuning", "peft-multitask"}),
         ("cuecard keys re", {"revoke"}),
+        ("cuecard train --method p-", {"p-tuning", "p-tuning-v2"}),
+        ("cuecard train --kind mult", {"multi-label", "multiple-choice"}),
+        ("cuecard predict runs/a --backbone smollm2-135m-i", {"smollm2-135m-instruct"}),
+        ("cuecard predict tick", {"tickets@latest", "tickets@production"}),
+        ("cuecard promote tickets@l", {"tickets@latest"}),
+        ("cuecard pull tickets@p", {"tickets@production"}),
+        ("cuecard pull --registry elsewhere t", set()),
+        ("cuecard rollback t", {"tickets"}),
     ],
 )
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_words_are_completed(
-    cuecard: Call, monkeypatch: pytest.MonkeyPatch, line: str, found: set[str], shell: str
+    cuecard: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    line: str,
+    found: set[str],
+    shell: str,
 ) -> None:
+    (tmp_path / "prompts" / "prompts" / "tickets" / "aliases" / "production").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("_CUECARD_COMPLETE", f"complete_{shell}")
     if shell == "bash":
         monkeypatch.setenv("COMP_WORDS", line)

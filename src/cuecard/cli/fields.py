@@ -28,6 +28,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from cuecard.cli.completion import Names, completer
 from cuecard.cli.options import listed, pairs
 from cuecard.errors import ConfigError
 from cuecard.settings import parse_settings
@@ -47,7 +48,7 @@ class Flag:
         metavar: what stands for its value in the help.
         help: instead of the first sentence of the setting's description.
         repeat: whether a list is given a part at a time instead of separated by commas.
-        names: what its value is completed with.
+        names: what its value is completed with; by default a setting's choices.
         listed: whether its help lists these names.
         envvar: the environment variable that is read where it is not given.
         read: makes the setting's value of the text.
@@ -58,7 +59,7 @@ class Flag:
     metavar: str | None = None
     help: str = ""
     repeat: bool = False
-    names: Callable[[], Iterable[str]] | None = None
+    names: Names | None = None
     listed: bool = False
     envvar: str | None = None
     read: Callable[[Any], Any] | None = None
@@ -113,7 +114,7 @@ class Fields:
         titles: Mapping[str, str] | None = None,
     ) -> None:
         self._model = model
-        self._titles = titles or {}
+        self._titles = titles or getattr(model, "titles", {})
         if flags is None:
             flags = {
                 name: next((x for x in field.metadata if isinstance(x, Flag)), Flag())
@@ -264,7 +265,7 @@ class _Option:
                 help=self._help(),
                 show_default=False,
                 envvar=self._flag.envvar,
-                autocompletion=self._complete,
+                autocompletion=completer(self._flag.names or (lambda _: self._choices)),
                 rich_help_panel=title,
             )
         else:
@@ -272,7 +273,7 @@ class _Option:
                 metavar=self.name,
                 help=self._help(),
                 show_default=False,
-                autocompletion=self._complete,
+                autocompletion=completer(self._flag.names or (lambda _: self._choices)),
             )
         return inspect.Parameter(
             name,
@@ -324,7 +325,7 @@ class _Option:
         field = self._field
         text = self._flag.help or first_sentence((field and field.description) or "")
         if self._flag.names is not None and self._flag.listed:
-            text += f" One of {', '.join(self._flag.names())}."
+            text += f" One of {', '.join(self._flag.names({}))}."
         elif len("|".join(self._choices)) > _WIDEST:
             text += f" One of {', '.join(self._choices)}."
         if self._flag.repeat or dict in self._plain:
@@ -333,10 +334,6 @@ class _Option:
         if not isinstance(default, str | int | float) or isinstance(default, bool):
             return text
         return f"{text}  [default: {default}]"
-
-    def _complete(self, incomplete: str) -> list[str]:
-        names = self._choices if self._flag.names is None else self._flag.names()
-        return [name for name in names if name.startswith(incomplete)]
 
 
 def _alternatives(annotation: Any) -> Iterable[Any]:

@@ -99,11 +99,11 @@ COMMANDS = {
     ),
     "serve": (
         "serve.serve",
-        "Answer over HTTP with all prompts of a registry; what changes there is served in seconds.",
+        "Serve a registry's prompts over HTTP; changes in the registry are live in seconds.",
     ),
     "keys": (
         "serve.keys",
-        "Add, list or revoke API keys of a server, which heeds the change at once.",
+        "Add, list or revoke API keys; a running server picks up the change at once.",
     ),
     "gc": (
         "publish.gc",

@@ -8,44 +8,19 @@ from typing import Annotated
 
 import typer
 
-from cuecard.backbones.quantization.forms import Precision, Quantize
+from cuecard.backbones.quantization.forms import Precision
 from cuecard.errors import ConfigError
 
-PromptPath = Annotated[
-    Path,
-    typer.Argument(
-        metavar="PROMPT",
-        help="A run's folder, a prompt's, or a version in a registry (NAME@NUMBER, NAME@ALIAS).",
-        show_default=False,
-    ),
-]
-BackboneName = Annotated[
-    str | None,
-    typer.Option(
-        "--backbone",
-        metavar="NAME",
-        help="Catalogue name, local folder or hub id.  [the one that the prompt names]",
-        show_default=False,
-    ),
-]
-Dtype = Annotated[Precision, typer.Option("--dtype", help="The numbers to compute in.")]
-Form = Annotated[
-    Quantize | None,
-    typer.Option(
-        "--quantize",
-        help="How the backbone's weights are held.  [as the prompt was made on]",
-        show_default=False,
-    ),
-]
 AdapterFolder = Annotated[
     Path | None,
     typer.Option(
         "--adapter",
         metavar="FOLDER",
-        help="A LoRA adapter in PEFT's format, merged into the backbone.  [the run's own]",
+        help="A LoRA adapter in PEFT's format, merged into the backbone.",
         show_default=False,
     ),
 ]
+Dtype = Annotated[Precision, typer.Option("--dtype", help="Floating-point type to compute in.")]
 Device = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")
 ]

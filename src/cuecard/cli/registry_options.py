@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-DEFAULT_REGISTRY = "prompts"
+from cuecard.cli.completion import DEFAULT_REGISTRY as DEFAULT_REGISTRY
+from cuecard.cli.completion import completer, version_names
 
 RegistryPlace = Annotated[
     str,
@@ -34,7 +35,10 @@ Trust = Annotated[
 VersionReference = Annotated[
     str,
     typer.Argument(
-        metavar="VERSION", help="NAME@NUMBER, NAME@ALIAS or NAME@latest.", show_default=False
+        metavar="VERSION",
+        help="NAME@NUMBER, NAME@ALIAS or NAME@latest.",
+        show_default=False,
+        autocompletion=completer(version_names),
     ),
 ]
 AliasName = Annotated[

@@ -23,7 +23,14 @@ WIDTH = {"max_content_width": 100}
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 _TYPE = re.compile(r"<(.*)>$")  # as typer writes it
-_PLACEHOLDERS = {"int": "INTEGER", "float": "NUMBER", "str": "TEXT", "path": "PATH"}
+_PLACEHOLDERS = {
+    "int": "INTEGER",
+    "int range": "INTEGER",
+    "float": "NUMBER",
+    "float range": "NUMBER",
+    "str": "TEXT",
+    "path": "PATH",
+}
 _CHOICES = re.compile(r" is not one of (.*)\.$")
 _OPTION = re.compile(r"--?[A-Za-z][A-Za-z-]*(=.*)?")
 
@@ -76,11 +83,10 @@ def write_parameters(command: Any, ctx: Any, formatter: Any) -> None:
         name = _name(parameter) if argument else _TYPE.sub(_placeholder, record[0])
         usual = "Arguments" if argument else "Options"
         sections.setdefault(parameter.rich_help_panel or usual, []).append((name, record[1]))
-    # Those of the command alone come last, as --help does.
-    sections |= {"Options": sections.pop("Options")}
-    for title, rows in sections.items():
-        with formatter.section(title):
-            formatter.write_dl(rows)
+    for title in dict.fromkeys(["Arguments", "Options", *sections]):
+        if rows := sections.get(title):
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
 
 def usage_mistake(error: Exception, words: Sequence[str]) -> ConfigError:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cuecard.cli.completion import completer, version_names
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace, Why
 from cuecard.cli.views.console import Json, print_json
 
@@ -17,6 +18,7 @@ def delete(
             metavar="VERSION",
             help="NAME@NUMBER for a version, NAME@ALIAS for an alias alone.",
             show_default=False,
+            autocompletion=completer(version_names),
         ),
     ],
     why: Why = "",

@@ -7,15 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from cuecard.cli.options import Overwrite, PromptPath
-from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.options import Overwrite
+from cuecard.cli.sources import SavedSource
 from cuecard.cli.views.console import Json, print_json
 
 Form = Literal["peft", "peft-p-tuning", "peft-multitask", "npy", "safetensors"]
 
 
 def export(
-    prompt: PromptPath,
+    source: SavedSource,
     dest: Annotated[
         Path,
         typer.Argument(
@@ -30,7 +30,6 @@ def export(
         ),
     ] = "peft",
     overwrite: Overwrite = False,
-    registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
     """Write a prompt for another engine. No backbone is loaded.
@@ -40,9 +39,8 @@ def export(
     Exit codes: 0 done, 2 bad input.
     """
     from cuecard.artifacts.export import export as run_export
-    from cuecard.saved_prompts import find_prompt
 
-    opened = find_prompt(prompt, registry).prompt
+    opened = source.find().prompt
     path = run_export(opened, dest, form, overwrite=overwrite)
     if as_json:
         print_json({"path": path, "form": form, "digest": opened.digest, "bytes": opened.nbytes})

@@ -7,17 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cuecard.cli.options import (
-    AdapterFolder,
-    BackboneName,
-    BatchRows,
-    Device,
-    Dtype,
-    Form,
-    LabelField,
-    TextField,
-    pairs,
-)
+from cuecard.cli.options import BatchRows, LabelField, TextField, pairs
 from cuecard.cli.registry_options import (
     DEFAULT_REGISTRY,
     AliasName,
@@ -26,6 +16,7 @@ from cuecard.cli.registry_options import (
     VersionReference,
     Why,
 )
+from cuecard.cli.sources import BackboneSource
 from cuecard.cli.views.console import Json, print_json
 from cuecard.errors import ConfigError
 from cuecard.registry.margin import MARGIN
@@ -34,6 +25,7 @@ from cuecard.registry.margin import MARGIN
 def promote(
     version: VersionReference,
     alias: AliasName,
+    source: BackboneSource,
     minimum: Annotated[
         list[str] | None,
         typer.Option(
@@ -64,11 +56,6 @@ def promote(
     why: Why = "",
     trust: Trust = None,
     registry: RegistryPlace = DEFAULT_REGISTRY,
-    backbone: BackboneName = None,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    quantize: Form = None,
-    adapter: AdapterFolder = None,
     batch_rows: BatchRows = 32,
     as_json: Json = False,
 ) -> None:
@@ -79,7 +66,6 @@ def promote(
     Exit codes: 0 done, 2 bad input or a check that does not pass, 130 stopped by Ctrl-C.
     """
     from cuecard.cli.commands.publish.show import event_facts
-    from cuecard.cli.opening import backbone_for
     from cuecard.cli.rows import known_rows, labelled_rows
     from cuecard.cli.views.progress import fetch_progress
     from cuecard.names import data_source
@@ -95,28 +81,20 @@ def promote(
     with fetch_progress(json=as_json) as progress:
         setup = None
         if not_worse_on is not None:
-            source = data_source(not_worse_on, progress)
+            rows = data_source(not_worse_on, progress)
             setup = EvaluationSetup(
                 rows=lambda spec: known_rows(
                     spec,
                     labelled_rows(
                         spec,
-                        source,
+                        rows,
                         text_field=text_field,
                         label_field=label_field,
                         split=None,
                         limit=None,
                     ),
                 )[0],
-                backbone=lambda prompt: backbone_for(
-                    prompt,
-                    backbone,
-                    dtype=dtype,
-                    device=device,
-                    quantize=quantize,
-                    adapter=adapter,
-                    progress=progress,
-                ),
+                backbone=lambda prompt: source.load_for(prompt, None, progress),
                 margin=margin,
                 trusted=trusted,
                 batch_rows=batch_rows,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cuecard.cli.completion import completer, version_names
 from cuecard.cli.options import Overwrite
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace, Trust
 from cuecard.cli.views.console import Json, print_json
@@ -21,6 +22,7 @@ def pull(
             help="NAME@NUMBER, NAME@ALIAS or NAME@latest; hf://OWNER/NAME@COMMIT; or a folder "
             "(with a slash in it) in the Hub's layout.",
             show_default=False,
+            autocompletion=completer(version_names),
         ),
     ],
     dest: Annotated[

@@ -8,20 +8,14 @@ from typing import Annotated
 import typer
 
 from cuecard.cli.options import Overwrite
-from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace, Why
+from cuecard.cli.registry_options import Why
+from cuecard.cli.sources import SavedSource
 from cuecard.cli.views.console import Json, print_json
 from cuecard.errors import ConfigError
 
 
 def push(
-    prompt: Annotated[
-        Path,
-        typer.Argument(
-            metavar="PROMPT",
-            help="A run's folder, a prompt's, or a version in the registry.",
-            show_default=False,
-        ),
-    ],
+    source: SavedSource,
     target: Annotated[
         str,
         typer.Argument(
@@ -44,7 +38,6 @@ def push(
         bool, typer.Option("--public", help="Let everybody see a new repository on the Hub.")
     ] = False,
     overwrite: Overwrite = False,
-    registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
     """Publish a prompt as the next version of a name. The same content keeps its version.
@@ -62,10 +55,9 @@ def push(
         write_hub_folder,
     )
     from cuecard.registry.hub import SCHEME
-    from cuecard.saved_prompts import find_prompt
 
     facts: dict[str, object]
-    contents = Contents.read(find_prompt(prompt, registry).folder)
+    contents = Contents.read(source.find().folder)
     if sign_key is not None and "/" in target:
         raise ConfigError(
             "only versions in a registry are signed",
@@ -84,16 +76,16 @@ def push(
         text = f"{folder}"
     else:
         signer = None if sign_key is None else Signer(sign_key)
-        done = Registry(registry).push(contents, target, why=why, signer=signer)
+        done = Registry(source.registry).push(contents, target, why=why, signer=signer)
         version = done.version
         facts = {
             "version": str(version),
             "new": done.new,
             "digest": version.record.digest,
             "sha256": version.sha256,
-            "registry": registry,
+            "registry": source.registry,
         }
-        text = f"{version}  {'new' if done.new else 'there already'}  {registry}"
+        text = f"{version}  {'new' if done.new else 'there already'}  {source.registry}"
     if as_json:
         print_json(facts)
     else:

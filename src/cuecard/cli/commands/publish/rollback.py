@@ -6,13 +6,20 @@ from typing import Annotated
 
 import typer
 
+from cuecard.cli.completion import completer, prompt_names
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, AliasName, RegistryPlace
 from cuecard.cli.views.console import Json, print_json
 
 
 def rollback(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The prompt's name.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="The prompt's name.",
+            show_default=False,
+            autocompletion=completer(prompt_names),
+        ),
     ],
     alias: AliasName,
     why: Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from cuecard.cli.completion import completer, prompt_names
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import print_facts, print_table
@@ -24,6 +25,7 @@ def show(
             metavar="PROMPT",
             help="NAME for all versions and the aliases' logs, or NAME@NUMBER or NAME@ALIAS.",
             show_default=False,
+            autocompletion=completer(prompt_names),
         ),
     ],
     registry: RegistryPlace = DEFAULT_REGISTRY,

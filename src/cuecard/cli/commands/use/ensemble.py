@@ -8,18 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cuecard.cli.options import (
-    AdapterFolder,
-    BackboneName,
-    BatchRows,
-    Device,
-    Dtype,
-    LabelField,
-    Limit,
-    Part,
-    TextField,
-)
+from cuecard.cli.options import BatchRows
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.sources import BackboneSource, LabelledRows
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import say_line
 from cuecard.errors import DataWarning
@@ -27,15 +18,16 @@ from cuecard.evaluation.ensemble import Rule
 
 
 def ensemble(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Labelled rows.", show_default=False)],
+    rows: LabelledRows,
     prompts: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PROMPT...",
+            metavar="PROMPT",
             help="Runs' or prompts' folders, or versions in a registry.",
             show_default=False,
         ),
     ],
+    source: BackboneSource,
     rule: Annotated[
         Rule, typer.Option(help="The mean of the probabilities, or the most votes.")
     ] = "mean",
@@ -50,14 +42,6 @@ def ensemble(
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of --distil.")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="Of --distil.")] = 0,
-    text_field: TextField = None,
-    label_field: LabelField = None,
-    split: Part = None,
-    limit: Limit = None,
-    backbone: BackboneName = None,
-    adapter: AdapterFolder = None,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
     batch_rows: BatchRows = 32,
     registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
@@ -71,45 +55,30 @@ def ensemble(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
-    from cuecard.cli.opening import open_prompt
-    from cuecard.cli.rows import known_rows, labelled_rows, warn_of_few
+    from cuecard.cli.rows import warn_of_few
     from cuecard.cli.views.evaluation import in_words, print_evaluation
     from cuecard.cli.views.progress import TrainView, fetch_progress
     from cuecard.evaluation import only
     from cuecard.evaluation.ensemble import Ensemble
-    from cuecard.names import data_source
     from cuecard.saved_prompts import find_prompt
     from cuecard.tasks import Task
     from cuecard.training import TrainConfig
     from cuecard.training.ensemble import distil
 
-    place = find_prompt(prompts[0], registry)
+    saved = find_prompt(prompts[0], registry)
     # The rows first: a mistake in them need not wait for a model.
+    records, unknown = rows.read(saved.spec, saved.text_field, json=as_json)
+    first = saved.prompt
     with fetch_progress(json=as_json) as progress:
-        source = data_source(data, progress)
-    records = labelled_rows(
-        place.spec,
-        source,
-        text_field=text_field or place.text_field,
-        label_field=label_field,
-        split=split,
-        limit=limit,
-    )
-    records, unknown = known_rows(place.spec, records)
-    with fetch_progress(json=as_json) as progress:
-        bound = open_prompt(
-            place,
-            backbone,
-            dtype=dtype,
-            device=device,
-            adapter=adapter,
-            progress=progress,
-        )
-    first, model = bound.prompt, bound.backbone
+        model = source.load_for(first, saved, progress)
     others = [find_prompt(path, registry).prompt for path in prompts[1:]]
-    asked = Ensemble([bound, *(prompt.bind(model) for prompt in others)], rule)
+    asked = Ensemble([prompt.bind(model) for prompt in (first, *others)], rule)
     opened = [first, *others]
-    report: dict[str, Any] = {"rule": rule, "members": [p.digest for p in opened], "data": data}
+    report: dict[str, Any] = {
+        "rule": rule,
+        "members": [p.digest for p in opened],
+        "data": rows.data,
+    }
     if distil_to is not None:
         task = Task.from_records(first.spec, records, split=(0.8, 0.1, 0.1))
         with TrainView(json=as_json) as view:

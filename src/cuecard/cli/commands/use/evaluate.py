@@ -9,21 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cuecard.cli.options import (
-    AdapterFolder,
-    BackboneName,
-    BatchRows,
-    Device,
-    Dtype,
-    Form,
-    LabelField,
-    Limit,
-    Part,
-    PromptPath,
-    TextField,
-)
+from cuecard.cli.options import BatchRows
 from cuecard.cli.output import check_place, writing
-from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.sources import LabelledRows, PromptSource
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import say_line
 from cuecard.errors import ConfigError, DataWarning
@@ -37,20 +25,8 @@ Calibration = Literal["saved", "none", "batch", "content-free"]
 
 
 def evaluate(
-    prompt: PromptPath,
-    data: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATA",
-            help="CSV, TSV, JSONL or Parquet file, a saved datasets folder, a catalogue "
-            "dataset, or a hub set's name.",
-            show_default=False,
-        ),
-    ],
-    text_field: TextField = None,
-    label_field: LabelField = None,
-    split: Part = None,
-    limit: Limit = None,
+    source: PromptSource,
+    rows: LabelledRows,
     no_prompt: Annotated[
         bool,
         typer.Option("--no-prompt", help="Only the template, without the trained vectors."),
@@ -72,13 +48,7 @@ def evaluate(
         Path | None,
         typer.Option(metavar="FILE", help="Write the report as JSON.", show_default=False),
     ] = None,
-    backbone: BackboneName = None,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    quantize: Form = None,
-    adapter: AdapterFolder = None,
     batch_rows: BatchRows = 32,
-    registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
     """Score a prompt on labelled rows: metrics with intervals, per label, and the confusions.
@@ -87,41 +57,20 @@ def evaluate(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
-    from cuecard.cli.opening import open_prompt
-    from cuecard.cli.rows import known_rows, labelled_rows, warn_of_few
+    from cuecard.cli.rows import warn_of_few
     from cuecard.cli.views.evaluation import in_words, print_evaluation
     from cuecard.cli.views.progress import fetch_progress
     from cuecard.evaluation import only
     from cuecard.evaluation.report import write_json
-    from cuecard.names import data_source
-    from cuecard.saved_prompts import find_prompt
 
     check_place(predictions, "--predictions")
     check_place(out, "--out")
-    place = find_prompt(prompt, registry)
+    saved = source.find()
     # The rows first: a mistake in them need not wait for a model.
-    with fetch_progress(json=as_json) as progress:
-        source = data_source(data, progress)
-    records = labelled_rows(
-        place.spec,
-        source,
-        text_field=text_field or place.text_field,
-        label_field=label_field,
-        split=split,
-        limit=limit,
-    )
-    records, unknown = known_rows(place.spec, records)
+    records, unknown = rows.read(saved.spec, saved.text_field, json=as_json)
     warn_of_few(len(records))
     with fetch_progress(json=as_json) as progress:
-        bound = open_prompt(
-            place,
-            backbone,
-            dtype=dtype,
-            device=device,
-            quantize=quantize,
-            adapter=adapter,
-            progress=progress,
-        )
+        bound = source.open(saved, progress)
     opened = bound.prompt
     if no_prompt:
         bound = replace(bound, injection=None, prior=None)
@@ -129,12 +78,12 @@ def evaluate(
         calibration = "none"
     found = _evaluate(bound, records, calibration, batch_rows, as_json)
     report: dict[str, Any] = {
-        "prompt": place.folder,
+        "prompt": saved.folder,
         "digest": opened.digest,
         "used_prompt": not no_prompt,
         "calibration": calibration,
         "backbone": bound.backbone.name,
-        "data": data,
+        "data": rows.data,
         "metric": found.primary,
         **found.to_dict(),
     }

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cuecard.cli.options import AdapterFolder, BackboneName, Device, Dtype, Form, PromptPath
-from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.sources import PromptSource
 from cuecard.cli.views.console import Json, console, print_json
 
 if TYPE_CHECKING:
@@ -16,19 +15,13 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    prompt: PromptPath,
+    source: PromptSource,
     words: Annotated[
         int, typer.Option(min=1, max=50, help="How many nearest words to name per vector.")
     ] = 3,
     no_words: Annotated[
         bool, typer.Option("--no-words", help="Leave the words out; no backbone is loaded.")
     ] = False,
-    backbone: BackboneName = None,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    quantize: Form = None,
-    adapter: AdapterFolder = None,
-    registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
     """Show a prompt's size, task, provenance and metrics, and the words nearest to its vectors.
@@ -40,31 +33,21 @@ def inspect(
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
     from cuecard.artifacts.nearest import nearest_words
-    from cuecard.cli.opening import open_prompt
     from cuecard.cli.views.progress import fetch_progress
     from cuecard.cli.views.prompt import print_prompt
-    from cuecard.saved_prompts import find_prompt
 
     near: list[NearestWords] | None = None
-    place = find_prompt(prompt, registry)
-    opened = place.prompt
+    saved = source.find()
+    opened = saved.prompt
     # Keys and values are not among words' embeddings.
     if not no_words and opened.manifest.injection not in ("prefix-kv", "none"):
         with fetch_progress(json=as_json) as progress:
-            bound = open_prompt(
-                place,
-                backbone,
-                dtype=dtype,
-                device=device,
-                quantize=quantize,
-                adapter=adapter,
-                progress=progress,
-            )
+            bound = source.open(saved, progress)
         near = nearest_words(opened.vectors, bound.backbone, words)
     if as_json:
-        print_json(_facts(opened, near) | {"folder": place.folder})
+        print_json(_facts(opened, near) | {"folder": saved.folder})
     else:
-        print_prompt(opened, near, place.folder, console())
+        print_prompt(opened, near, saved.folder, console())
 
 
 def _facts(prompt: Prompt, near: list[NearestWords] | None) -> dict[str, Any]:

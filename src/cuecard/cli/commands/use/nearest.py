@@ -7,24 +7,22 @@ from typing import Annotated
 
 import typer
 
-from cuecard.cli.options import PromptPath
-from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.sources import SavedSource
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import print_table, say
 
 
 def nearest(
-    prompt: PromptPath,
+    source: SavedSource,
     folders: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FOLDER...",
+            metavar="FOLDER",
             help="Prompts, runs, or folders of them, searched all the way down.",
             show_default=False,
         ),
     ],
     count: Annotated[int, typer.Option(min=1, help="How many to show.")] = 10,
-    registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
     """Rank saved prompts by their similarity to one. No backbone is loaded.
@@ -37,9 +35,8 @@ def nearest(
     Exit codes: 0 done, 2 bad input.
     """
     from cuecard.artifacts.nearest import nearest_prompts
-    from cuecard.saved_prompts import find_prompt
 
-    found, skipped = nearest_prompts(find_prompt(prompt, registry).prompt, folders)
+    found, skipped = nearest_prompts(source.find().prompt, folders)
     shown = found[:count]
     if as_json:
         print_json(

@@ -10,21 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from cuecard.cli.options import (
-    AdapterFolder,
-    BackboneName,
-    BatchRows,
-    Device,
-    Dtype,
-    Form,
-    Limit,
-    Part,
-    PromptPath,
-    TextField,
-    pairs,
-)
+from cuecard.cli.options import BatchRows, Limit, Part, TextField, pairs
 from cuecard.cli.output import check_place, writing
-from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
+from cuecard.cli.sources import PromptSource
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import print_table
 from cuecard.errors import ConfigError
@@ -37,7 +25,7 @@ _FEW = 50  # so many rows are soon answered, and need no progress
 
 
 def predict(
-    prompt: PromptPath,
+    source: PromptSource,
     texts: Annotated[
         list[str] | None,
         typer.Argument(metavar="TEXT", help="Texts to answer.", show_default=False),
@@ -65,13 +53,7 @@ def predict(
         Path | None,
         typer.Option(metavar="FILE", help="Write the answers as JSON lines.", show_default=False),
     ] = None,
-    backbone: BackboneName = None,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
-    quantize: Form = None,
-    adapter: AdapterFolder = None,
     batch_rows: BatchRows = 32,
-    registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
     """Answer new texts: each one's label with its probability, or the text that is produced.
@@ -85,12 +67,10 @@ def predict(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
-    from cuecard.cli.opening import open_prompt
     from cuecard.cli.rows import file_rows, typed_rows
     from cuecard.cli.views.progress import fetch_progress, rows_progress
     from cuecard.evaluation.answers import answer_rows, save_answers
     from cuecard.names import data_source
-    from cuecard.saved_prompts import find_prompt
 
     if file is not None and texts:
         raise ConfigError(
@@ -98,26 +78,18 @@ def predict(
         )
     check_place(predictions_out, "--predictions-out")
     given = pairs(field or (), "--field")
-    place = find_prompt(prompt, registry)
-    spec = place.spec
+    saved = source.find()
+    spec = saved.spec
     # The rows first: a mistake in them need not wait for a model.
     with fetch_progress(json=as_json) as progress:
-        source = None if file is None else str(data_source(file, progress))
-    if source is None:
+        path = None if file is None else str(data_source(file, progress))
+    if path is None:
         records = typed_rows(spec, texts or (), given)
     else:
-        column = text_field or place.text_field
-        records = file_rows(spec, source, given, text_field=column, split=split, limit=limit)
+        column = text_field or saved.text_field
+        records = file_rows(spec, path, given, text_field=column, split=split, limit=limit)
     with fetch_progress(json=as_json) as progress:
-        bound = open_prompt(
-            place,
-            backbone,
-            dtype=dtype,
-            device=device,
-            quantize=quantize,
-            adapter=adapter,
-            progress=progress,
-        )
+        bound = source.open(saved, progress)
     if spec.mode == "vector":
         _embed(bound, records, batch_rows, predictions_out, as_json)
         return

@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from cuecard.artifacts.manifest import Manifest
-from cuecard.cli.opening import open_prompt
+from cuecard.cli.sources import PromptSource
 from cuecard.errors import WrongBackboneError
 from cuecard.runs.recipe import Recipe, run_recipe
-from cuecard.saved_prompts import find_prompt
 from support.command_line import Call
 from support.data.reviews import reviews
 from support.tiny import tiny_model, tiny_tokenizer
@@ -37,10 +36,11 @@ def test_the_form_is_the_prompts_unless_told_otherwise(tmp_path: Path) -> None:
         "out": str(tmp_path / "run"),
     }
     run_recipe(Recipe.parse(values))
-    bound = open_prompt(find_prompt(tmp_path / "run"), None, device="cpu")
+    source = PromptSource(prompt=tmp_path / "run", device="cpu")
+    bound = source.open(source.find())
     assert bound.backbone.fingerprint.quantize == "int8"
     with pytest.raises(WrongBackboneError, match="made on the int8 form"):
-        open_prompt(find_prompt(tmp_path / "run"), None, device="cpu", quantize="none")
+        source.model_copy(update={"quantize": "none"}).open(source.find())
 
 
 OPENED: list[str] = []
