@@ -30,7 +30,7 @@ from benchmarks.tables import RESULTS
 from cuecard import load_backbone
 from cuecard.backbones.quantization.forms import Precision
 from cuecard.tasks import batches_by_length
-from cuecard.types import Backbone, Encoded
+from cuecard.types import Backbone, Encoded, Placement
 
 NAMES: tuple[Contestant, ...] = ("ours", "peft_fp32", "peft_bf16")
 BATCHES = 8
@@ -157,7 +157,7 @@ def _batches(case: Case, backbone: Backbone, reviews: str | None) -> list[list[E
     size = min(backbone.vocab_size, 40_000)
     ids = torch.randint(4, size, (case.rows, case.tokens + 1), generator=generator).tolist()
     slot = case.tokens if case.late else 0
-    return [[Encoded(tuple(row[:-1]), (row[-1],), slot) for row in ids]]
+    return [[Encoded(tuple(row[:-1]), (row[-1],), Placement.at(slot)) for row in ids]]
 
 
 def _side_by_side(

@@ -133,7 +133,7 @@ def make_rows(shape: Shape) -> list[Encoded]:
     generator = torch.Generator().manual_seed(0)
     size = (shape.rows, shape.tokens + 1)
     ids = torch.randint(1, shape.vocabulary, size, generator=generator).tolist()
-    return [Encoded(tuple(row[:-1]), (row[-1],), 0) for row in ids]
+    return [Encoded(tuple(row[:-1]), (row[-1],)) for row in ids]
 
 
 def matrix_flops(device: torch.device, size: int) -> float:

@@ -12,6 +12,7 @@ import torch
 from cuecard.artifacts import Prompt, import_npy
 from cuecard.artifacts.export import export
 from cuecard.errors import ArtifactError, WrongBackboneError
+from cuecard.types import Placement
 from support.data.reviews import SPEC, reviews
 from support.tiny import tiny_backbone
 
@@ -28,7 +29,7 @@ def test_an_array_is_a_prompt_in_front_of_the_encoders_input(tmp_path: Path) -> 
     loaded = Prompt.load(tmp_path / "prompt", backbone)
     assert torch.equal(loaded.vectors, torch.from_numpy(array()))
     row = SPEC.encode(reviews(1)[0], backbone.tokenizer)
-    found = backbone.generate([row.context], [0], loaded.injection(), 4)
+    found = backbone.generate([row.context], [Placement()], loaded.injection(), 4)
     embeds = backbone.model.shared(torch.tensor([[*row.context, 2]]))
     whole = torch.cat([loaded.vectors[None], embeds], 1)
     theirs = backbone.model.generate(

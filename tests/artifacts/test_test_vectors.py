@@ -39,7 +39,7 @@ def test_default_probes_use_the_slot(backbone: CausalBackbone, spec: TaskSpec, s
 
 
 def test_given_probes_are_stored(make_prompt: Any, backbone: CausalBackbone, folder: Path) -> None:
-    probes = [Encoded((5, 6, 7), (), 0), Encoded((9,), (), 0)]
+    probes = [Encoded((5, 6, 7), ()), Encoded((9,), ())]
     made = make_prompt(probes=probes)
     assert [vector.context for vector in made.manifest.test_vectors] == [(5, 6, 7), (9,)]
     made.save(folder, overwrite=True)
@@ -48,7 +48,7 @@ def test_given_probes_are_stored(make_prompt: Any, backbone: CausalBackbone, fol
 
 def test_too_many_probes_are_refused(make_prompt: Any) -> None:
     with pytest.raises(ConfigError, match="too many"):
-        make_prompt(probes=[Encoded((5,), (), 0)] * 65)
+        make_prompt(probes=[Encoded((5,), ())] * 65)
 
 
 def test_wrong_expectation_is_refused_only_when_checked(
@@ -100,7 +100,7 @@ def test_another_precision_is_within_its_tolerance(prompt: Prompt, folder: Path)
     Prompt.load(folder, half)
     expected = json.loads((folder / "prompt.json").read_bytes())["test_vectors"][0]["expected"]
     found = next_logprobs(
-        half, prompt.injection(), [Encoded(prompt.manifest.test_vectors[0].context, (), 0)]
+        half, prompt.injection(), [Encoded(prompt.manifest.test_vectors[0].context, ())]
     )
     off = (found[0][expected["token_ids"]] - torch.tensor(expected["logprobs"])).abs().max()
     assert TOLERANCE["float32"] < float(off) <= TOLERANCE["bfloat16"]

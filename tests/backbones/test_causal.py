@@ -10,12 +10,12 @@ from cuecard.backbones import CausalBackbone
 from cuecard.backbones.kernels.packing import Packing
 from cuecard.errors import BackboneError
 from cuecard.tasks import collate
-from cuecard.types import Batch, Encoded, InputTokens
+from cuecard.types import Batch, Encoded, InputTokens, Placement
 from support.tiny import CONFIGS, tiny_backbone, tiny_model, tiny_tokenizer
 
 
 def batch_of(contexts: list[list[int]]) -> Batch:
-    return collate([(Encoded(tuple(c), (), 0), ()) for c in contexts], read="next")
+    return collate([(Encoded(tuple(c), ()), ()) for c in contexts], read="next")
 
 
 ROWS = [[10 + i, 11, *range(20, 20 + i)] for i in range(1, 9)]
@@ -57,7 +57,7 @@ def test_padded_rows_give_what_packed_rows_give(
 ) -> None:
     backbone = tiny_backbone(kind)
     at = [0 if slot == "prefix" else len(row) for row in ROWS]
-    rows = [(Encoded(tuple(c), (), s), (7, 8)) for c, s in zip(ROWS, at, strict=True)]
+    rows = [(Encoded(tuple(c), (), Placement.at(s)), (7, 8)) for c, s in zip(ROWS, at, strict=True)]
     found = []
     for longest in (512, 0):
         monkeypatch.setattr("cuecard.backbones.causal._PACKED_LENGTH", longest)
@@ -133,7 +133,7 @@ def test_generation_is_the_models_own(kind: str, slot: str) -> None:
     backbone = tiny_backbone(kind)
     vectors = torch.randn(12, 32, generator=torch.Generator().manual_seed(0))
     slots = [0 if slot == "prefix" else len(row) for row in ROWS]
-    ours = backbone.generate(ROWS, slots, InputTokens(vectors), 6)
+    ours = backbone.generate(ROWS, [*map(Placement.at, slots)], InputTokens(vectors), 6)
     embed = backbone.model.get_input_embeddings()
     for row, at, answer in zip(ROWS, slots, ours, strict=True):
         tokens = embed(torch.tensor([row]))
@@ -148,8 +148,8 @@ def test_generation_is_the_models_own(kind: str, slot: str) -> None:
 
 def test_generation_stops_at_a_stop_id() -> None:
     backbone = tiny_backbone()
-    free = backbone.generate(ROWS[:2], [0, 0], None, 6)
-    stopped = backbone.generate(ROWS[:2], [0, 0], None, 6, stop_ids=[free[0][2]])
+    free = backbone.generate(ROWS[:2], [Placement()] * 2, None, 6)
+    stopped = backbone.generate(ROWS[:2], [Placement()] * 2, None, 6, stop_ids=[free[0][2]])
     assert stopped[0] == free[0][: free[0].index(free[0][2])]
 
 
@@ -163,7 +163,7 @@ def test_too_long_is_refused() -> None:
     with pytest.raises(BackboneError, match="at most 256"):
         backbone.forward(batch_of(ROWS), InputTokens(torch.zeros(250, 32)))
     with pytest.raises(BackboneError, match="at most 256"):
-        backbone.generate(ROWS, [0] * len(ROWS), None, 300)
+        backbone.generate(ROWS, [Placement()] * len(ROWS), None, 300)
 
 
 def test_an_encoder_is_no_causal_backbone() -> None:

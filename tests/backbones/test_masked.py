@@ -16,7 +16,7 @@ from cuecard.evaluation.predict import predict
 from cuecard.methods import DeepPrompts, PromptTuning, PTuningV2
 from cuecard.tasks import TaskSpec, collate
 from cuecard.training.trainables.capabilities import check_supported
-from cuecard.types import Encoded, InputTokens, LayerTokens, PrefixKV, Record
+from cuecard.types import Encoded, InputTokens, LayerTokens, Placement, PrefixKV, Record
 from support.data.reviews import LONG_SPEC, MASKED_SPEC, TEXT_SPEC, reviews
 from support.oracles.masked import with_masks
 from support.tiny import MASKED, tiny_backbone, tiny_model, tiny_tokenizer
@@ -143,7 +143,7 @@ def test_positions_of_learned_tables_are_a_limit() -> None:
         backbone = tiny_backbone(kind)
         assert backbone.max_positions == limit
         mask = int(backbone.tokenizer.mask_token_id)
-        full = Encoded((1, mask, *[9] * (limit - 6)), (), 1, mask=1)
+        full = Encoded((1, mask, *[9] * (limit - 6)), (), Placement.at(1), mask=1)
         assert read(backbone, [full], InputTokens(drawn(4, 32))).isfinite().all()
         with pytest.raises(BackboneError, match="longer than the backbone's positions"):
             read(backbone, [full], InputTokens(drawn(5, 32)))
@@ -221,7 +221,7 @@ def test_layers_that_are_one() -> None:
 def test_what_it_is_not_for() -> None:
     backbone = tiny_backbone("bert")
     with pytest.raises(BackboneError, match="does not generate"):
-        backbone.generate([(5, 6)], [0], None, 3)
+        backbone.generate([(5, 6)], [Placement()], None, 3)
     with pytest.raises(ConfigError, match="reads at masks"):
         predict(backbone, TEXT_SPEC, reviews(2))
     assert backbone.unsupported("input-tokens", "decoder") and backbone.unreadable("next-tokens")

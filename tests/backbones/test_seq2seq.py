@@ -19,6 +19,7 @@ from cuecard.types import (
     Injection,
     InputTokens,
     LayerTokens,
+    Placement,
     PrefixKV,
     Towers,
     by_tower,
@@ -63,7 +64,8 @@ PROMPTS = {
 
 def rows(slot: str = "prefix") -> list[Encoded]:
     at = [0 if slot == "prefix" else len(context) for context in CONTEXTS]
-    return [Encoded(*row) for row in zip(CONTEXTS, TARGETS, at, strict=True)]
+    places = map(Placement.at, at)
+    return [Encoded(*row) for row in zip(CONTEXTS, TARGETS, places, strict=True)]
 
 
 def exact_backbone(kind: str) -> Seq2SeqBackbone:
@@ -134,7 +136,7 @@ def test_loss_and_gradients_are_the_plain_ones_in_float64(kind: str, where: str)
 def test_generation_is_the_models_own(kind: str, slot: str) -> None:
     backbone, injection = tiny_backbone(kind), PROMPTS["encoder"]
     ours = backbone.generate(
-        [row.context for row in rows(slot)], [row.slot for row in rows(slot)], injection, 9
+        [row.context for row in rows(slot)], [row.placement for row in rows(slot)], injection, 9
     )
     for row, found in zip(rows(slot), ours, strict=True):
         embeds = encoder_embeds(backbone.model, row, injection)
@@ -151,7 +153,7 @@ def test_generation_is_the_models_own(kind: str, slot: str) -> None:
 @pytest.mark.parametrize("kind", SEQ2SEQ)
 def test_generation_behind_a_decoder_prompt_is_the_plain_argmax(kind: str) -> None:
     backbone, injection = tiny_backbone(kind), PROMPTS["both"]
-    ours = backbone.generate(CONTEXTS, [0] * len(CONTEXTS), injection, 6)
+    ours = backbone.generate(CONTEXTS, [Placement()] * len(CONTEXTS), injection, 6)
     assert any(ours)
     for row, found in zip(rows(), ours, strict=True):
         answer: list[int] = []
@@ -168,7 +170,9 @@ def test_generation_behind_a_decoder_prompt_is_the_plain_argmax(kind: str) -> No
 def test_the_encoder_runs_once_while_tokens_are_generated() -> None:
     backbone = tiny_backbone("t5-gated")
     tokens = 5 + 11 + len(ENDS)
-    assert backbone.generate(CONTEXTS[1:2], [0], PROMPTS["both"], 4, stop_ids=(999,)) != [[]]
+    assert backbone.generate(CONTEXTS[1:2], [Placement()], PROMPTS["both"], 4, stop_ids=(999,)) != [
+        []
+    ]
     # The decoder's prompt and start token together, then one token at a time.
     assert backbone.counts["tokens"] == tokens + (3 + 1) + 3
     assert backbone.counts["calls"] == 1 + 4
@@ -176,9 +180,9 @@ def test_the_encoder_runs_once_while_tokens_are_generated() -> None:
 
 def test_stop_ids_end_a_row() -> None:
     backbone = tiny_backbone("bart")
-    free = backbone.generate(CONTEXTS, [0] * 4, PROMPTS["encoder"], 8)
+    free = backbone.generate(CONTEXTS, [Placement()] * 4, PROMPTS["encoder"], 8)
     stop = free[0][3]
-    cut = backbone.generate(CONTEXTS, [0] * 4, PROMPTS["encoder"], 8, stop_ids=(stop,))
+    cut = backbone.generate(CONTEXTS, [Placement()] * 4, PROMPTS["encoder"], 8, stop_ids=(stop,))
     assert cut[0] == free[0][: free[0].index(stop)]
 
 
@@ -200,7 +204,7 @@ def test_equal_inputs_run_once_and_logits_are_computed_where_they_are_read() -> 
 def test_equal_inputs_with_prompts_in_other_places_are_not_equal() -> None:
     backbone = tiny_backbone("bart")
     filler = backbone._fill.prompt
-    pair = [Encoded((filler, filler, filler), (), slot) for slot in (0, 3)]
+    pair = [Encoded((filler, filler, filler), (), Placement.at(slot)) for slot in (0, 3)]
     together = backbone.forward(collate([(r, ()) for r in pair], read="next"), PROMPTS["encoder"])
     alone = [backbone.forward(collate([(r, ())], read="next"), PROMPTS["encoder"])[0] for r in pair]
     torch.testing.assert_close(together, torch.stack(alone), atol=1e-5, rtol=1e-5)
@@ -247,7 +251,7 @@ def test_what_is_too_long_is_refused() -> None:
     with pytest.raises(BackboneError, match="input with its prompt"):
         backbone.forward(next_batch(), prompt(250))
     with pytest.raises(BackboneError, match="answer with its prompt"):
-        backbone.generate(CONTEXTS, [0] * 4, prompt(0, 250), 20)
+        backbone.generate(CONTEXTS, [Placement()] * 4, prompt(0, 250), 20)
 
 
 def test_a_decoder_without_a_beginning_is_refused() -> None:
@@ -277,7 +281,7 @@ def test_nothing_trains_and_nothing_changes() -> None:
     assert not backbone.model.training
     assert not any(p.requires_grad for p in backbone.model.parameters())
     backbone.forward(next_batch(), PROMPTS["both"])
-    backbone.generate(CONTEXTS, [0] * 4, PROMPTS["both"], 3)
+    backbone.generate(CONTEXTS, [Placement()] * 4, PROMPTS["both"], 3)
     assert backbone.digest() == before
 
 

@@ -71,10 +71,10 @@ def test_states_inside_the_input() -> None:
     places = torch.tensor([3, 7])
     rows = torch.zeros(2, dtype=torch.int64)
     base = collate([(whole, ())], read="next")
-    batch = Batch(ids, base.attention_mask, base.slot, rows, places, rows - 100, base.context)
+    batch = Batch(ids, base.attention_mask, base.slots, rows, places, rows - 100, base.context)
     (found,) = backbone.read_many([(batch, InputTokens(vectors()))], keep="states")
     for state, place in zip(found.states(), places.tolist(), strict=True):
-        cut = collate([(Encoded(whole.context[:place], (), 0), ())], read="next")
+        cut = collate([(Encoded(whole.context[:place], ()), ())], read="next")
         (alone,) = backbone.read_many([(cut, InputTokens(vectors()))], keep="states")
         torch.testing.assert_close(state, alone.states()[0], atol=1e-4, rtol=1e-4)
 

@@ -20,7 +20,7 @@ from benchmarks.tables import (
     updated_serving,
 )
 from cuecard.tasks import collate
-from cuecard.types import Encoded, InputTokens
+from cuecard.types import Encoded, InputTokens, Placement
 from support.data.reviews import reviews
 from support.tiny import tiny_backbone, tiny_model, tiny_tokenizer
 
@@ -74,7 +74,7 @@ def test_pefts_answers_are_ours() -> None:
     prompts = [held(backbone, number) for number in range(2)]
     vectors = [p.injection.vectors for p in prompts if isinstance(p.injection, InputTokens)]
     peft = PeftServer(tiny_model(), vectors)
-    rows = [Encoded(tuple(range(n, 10 + 2 * n)), (), 0) for n in (20, 24, 22, 23)]
+    rows = [Encoded(tuple(range(n, 10 + 2 * n)), ()) for n in (20, 24, 22, 23)]
     requests = list(zip((1, 0, 1, 0), rows, strict=True))
     found = {}
     for group in grouped(requests):
@@ -90,6 +90,6 @@ def test_pefts_answers_are_ours() -> None:
         torch.testing.assert_close(
             found[row][0], logits.log_softmax(-1)[[40, 41]], atol=1e-4, rtol=1e-4
         )
-        (answer,) = backbone.generate([row.context], [0], prompts[number].injection, 6)
+        (answer,) = backbone.generate([row.context], [Placement()], prompts[number].injection, 6)
         if len(row.context) == longest[number]:
             assert found[row][1] == answer

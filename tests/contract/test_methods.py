@@ -407,7 +407,7 @@ def test_generation_goes_on_as_the_plain_formula(name: str, kind: str) -> None:
     rows = rows_of(config.slot, kind)
     with torch.no_grad():
         texts = [row.context for row in rows]
-        ours = backbone.generate(texts, [row.slot for row in rows], method.injection(), 4)
+        ours = backbone.generate(texts, [row.placement for row in rows], method.injection(), 4)
         for row, answer in zip(rows, ours, strict=True):
             said: tuple[int, ...] = ()
             for token in answer:

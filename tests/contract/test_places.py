@@ -17,7 +17,7 @@ from cuecard.tasks import TaskSpec, collate
 from cuecard.training import TrainConfig, read_log
 from cuecard.training.train import train
 from cuecard.training.trainables.initial_method import new_method
-from cuecard.types import Backbone, Encoded, Injection, InputTokens
+from cuecard.types import Backbone, Encoded, Injection, InputTokens, Placement
 from support.data.reviews import SPEC, TEXT_SPEC, review_task, reviews
 from support.tiny import tiny_backbone
 
@@ -51,7 +51,7 @@ def forward(backbone: Backbone, rows: list[Encoded], given: Injection) -> Tensor
 def with_places(embeds: Tensor, row: Encoded, vectors: Tensor, sizes: tuple[int, ...]) -> Tensor:
     """[1, T + P, H] a row's embeddings [T, H] with the vectors dealt over its places."""
     parts, done = [], 0
-    for at, dealt in zip((row.slot, *row.more), vectors.split(list(sizes)), strict=True):
+    for at, dealt in zip(row.placement.slots, vectors.split(list(sizes)), strict=True):
         parts += [embeds[done:at], dealt]
         done = at
     return torch.cat([*parts, embeds[done:]])[None]
@@ -81,7 +81,7 @@ def test_same_as_the_plain_formula(kind: str, template: str) -> None:
         torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
         alone = forward(backbone, [row], InputTokens(vectors))[0]
         torch.testing.assert_close(alone, expected, atol=1e-4, rtol=1e-4)
-    first = Encoded(rows[0].context, (), rows[0].slot)
+    first = Encoded(rows[0].context, (), Placement.at(rows[0].slot))
     together = forward(backbone, [first], InputTokens(vectors))[0]
     assert not torch.allclose(together, found[0], atol=1e-3)
 
@@ -125,11 +125,9 @@ def test_generation_is_the_likeliest_token_again_and_again(kind: str, template: 
     rows = rows_of(template, backbone)[:3]
     said = backbone.generate(
         [row.context for row in rows],
-        [row.slot for row in rows],
+        [row.placement for row in rows],
         InputTokens(vectors),
         3,
-        more=[row.more for row in rows],
-        deal=rows[0].deal,
     )
     for row, ids in zip(rows, said, strict=True):
         batch = collate([(row, (*ids, 0))])

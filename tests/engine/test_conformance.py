@@ -258,7 +258,7 @@ def test_equal_ids_under_other_vectors_are_not_mistaken(running: Running) -> Non
 
 def test_a_row_that_does_not_fit_fails_alone(running: Running) -> None:
     case = running.cases[-1]
-    long = replace(case, row=Encoded((5,) * 300, (), 0))
+    long = replace(case, row=Encoded((5,) * 300, ()))
 
     async def both() -> tuple[Any, Any]:
         good = running.engine.score([case.scoring()])

@@ -65,7 +65,7 @@ def test_an_ensemble_is_its_members_together() -> None:
     vectors = [InputTokens(torch.randn(3, 32, generator=generator)) for _ in range(2)]
     slots: tuple[Slot, Slot] = ("prefix", "suffix")
     members = [Asked(backbone, SPEC, own, slot) for own, slot in zip(vectors, slots, strict=True)]
-    backbone.forward(collate([(Encoded((5,), (), 0), ())], read="next"), None)  # it tries itself
+    backbone.forward(collate([(Encoded((5,), ()), ())], read="next"), None)  # it tries itself
     backbone.reset_counts()
     found = Ensemble(members).predict(records)
     assert backbone.counts["calls"] == 1 and backbone.counts["logits"] == 2 * len(records)

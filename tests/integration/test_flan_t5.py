@@ -23,6 +23,7 @@ from cuecard.evaluation.predict import predict
 from cuecard.tasks import Task, collate
 from cuecard.training import read_log
 from cuecard.training.train import train
+from cuecard.types import Placement
 
 pytestmark = [
     pytest.mark.slow,
@@ -112,7 +113,9 @@ def test_it_answers(backbone: Seq2SeqBackbone) -> None:
         "Is this review positive or negative? one of the best films of the year",
     ]
     ids = [backbone.tokenizer(text, add_special_tokens=False)["input_ids"] for text in questions]
-    said = [backbone.tokenizer.decode(a) for a in backbone.generate(ids, [0, 0], None, 4)]
+    said = [
+        backbone.tokenizer.decode(a) for a in backbone.generate(ids, [Placement()] * 2, None, 4)
+    ]
     assert said == ["negative", "positive"]
 
 
@@ -175,5 +178,5 @@ def test_a_prompt_is_the_same_in_peft(
     said = theirs.generate(
         input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=6, do_sample=False
     )[0, 1:].tolist()
-    (found_ids,) = backbone.generate([rows[-1].context], [0], prompt.injection(), 6)
+    (found_ids,) = backbone.generate([rows[-1].context], [Placement()], prompt.injection(), 6)
     assert found_ids == (said[: said.index(1)] if 1 in said else said)

@@ -13,6 +13,7 @@ from cuecard.evaluation.predict import predict
 from cuecard.tasks import Task, collate
 from cuecard.training.train import train
 from cuecard.training.trainables.initial_method import new_method
+from cuecard.types import Placement
 from support.data.reviews import LONG_SPEC, reviews
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration]
@@ -34,7 +35,7 @@ def backbone(catalogue_cache: Path) -> CausalBackbone:
 def test_it_is_smollm2(backbone: CausalBackbone) -> None:
     assert (backbone.hidden_size, backbone.num_layers, backbone.vocab_size) == (576, 30, 49152)
     ids = backbone.tokenizer("The capital of France is")["input_ids"]
-    (answer,) = backbone.generate([ids], [0], None, 6)
+    (answer,) = backbone.generate([ids], [Placement()], None, 6)
     assert "Paris" in backbone.tokenizer.decode(answer)
 
 

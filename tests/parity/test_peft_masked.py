@@ -14,7 +14,7 @@ from peft import PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from torch import Tensor
 
 from cuecard.tasks import collate
-from cuecard.types import Encoded, Injection, InputTokens, PrefixKV
+from cuecard.types import Encoded, Injection, InputTokens, Placement, PrefixKV
 from support.data.reviews import MASKED_SPEC, reviews
 from support.oracles.masked import with_masks
 from support.tiny import MASKED, tiny_backbone, tiny_model
@@ -26,7 +26,7 @@ LENGTH = 5
 
 def rows_on(backbone: Any) -> list[Encoded]:
     rows = [MASKED_SPEC.encode(record, backbone.tokenizer) for record in reviews(4)]
-    return [replace(row, slot=0) for row in rows]
+    return [replace(row, placement=Placement()) for row in rows]
 
 
 def theirs(model: Any, rows: list[Encoded], shift: int) -> Tensor:

@@ -17,7 +17,7 @@ from cuecard.backbones import CausalBackbone
 from cuecard.errors import ArtifactError, ConfigError, WrongBackboneError
 from cuecard.tasks.encoding.batching import collate
 from cuecard.tasks.spec import TaskSpec
-from cuecard.types import Encoded, PrefixKV, Record
+from cuecard.types import Encoded, Placement, PrefixKV, Record
 from support.tiny import tiny_backbone, tiny_model
 
 pytestmark = [
@@ -63,7 +63,7 @@ def ours(backbone: CausalBackbone, prompt: Prompt) -> tuple[Tensor, list[list[in
     with torch.no_grad():
         logits = backbone.forward(batch, prompt.injection())
     contexts = [row.context for row in rows]
-    return logits, backbone.generate(contexts, [0] * len(rows), prompt.injection(), NEW)
+    return logits, backbone.generate(contexts, [Placement()] * len(rows), prompt.injection(), NEW)
 
 
 def theirs(model: Any, backbone: CausalBackbone) -> tuple[Tensor, list[list[int]]]:

@@ -16,7 +16,7 @@ from cuecard.artifacts import Prompt, import_peft
 from cuecard.artifacts.export import export
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.tasks import collate
-from cuecard.types import Encoded, InputTokens
+from cuecard.types import Encoded, InputTokens, Placement
 from support.data.reviews import SPEC, reviews
 from support.oracles.seq2seq import ENDS, OPENINGS
 from support.tiny import tiny_backbone, tiny_model
@@ -83,7 +83,7 @@ def test_peft_loads_our_folder_and_answers_alike(kind: str, exported: bool, tmp_
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(backbone.forward(batch, None), expected, atol=1e-2)
 
-    contexts, slots = [row.context for row in rows], [0] * len(rows)
+    contexts, slots = [row.context for row in rows], [Placement()] * len(rows)
     answers = backbone.generate(contexts, slots, injection, 6)
     begun = len(OPENINGS[kind])
     generated = theirs.generate(

@@ -24,7 +24,7 @@ from cuecard.backbones import CausalBackbone
 from cuecard.errors import ConfigError
 from cuecard.tasks.encoding.batching import collate
 from cuecard.tasks.spec import TaskSpec
-from cuecard.types import Encoded, Injection, Record
+from cuecard.types import Encoded, Injection, Placement, Record
 from support.tiny import tiny_backbone, tiny_model
 
 pytestmark = [
@@ -51,7 +51,7 @@ def ours(backbone: CausalBackbone, injection: Injection) -> tuple[Tensor, list[l
     batch = collate([(row, ()) for row in rows], read="next")
     with torch.no_grad():
         logits = backbone.forward(batch, injection)
-    said = [backbone.generate([row.context], [0], injection, NEW)[0] for row in rows]
+    said = [backbone.generate([row.context], [Placement()], injection, NEW)[0] for row in rows]
     return logits, said
 
 

@@ -22,7 +22,7 @@ from cuecard.training.sweep import sweep
 from cuecard.training.train import train
 from cuecard.training.train_lora import train_lora
 from cuecard.training.trainables.trainable import TrainablePrompt
-from cuecard.types import Record
+from cuecard.types import Placement, Record
 from support.data.head_tasks import answer_task, choice_task
 from support.data.pairs import pair_task
 from support.data.reviews import LONG_SPEC, SPEC, TEXT_SPEC, review_task, title_task
@@ -107,9 +107,9 @@ def test_the_room_that_is_just_enough() -> None:
         check_run(backbone, texts(max_new_tokens=most + 1), METHOD, CONFIG)
     assert f"task.max_new_tokens to {most} or less" in str(refused.value.hint)
     injection = checked.start.injection()
-    backbone.generate([longest.context], [0], injection, most)
+    backbone.generate([longest.context], [Placement()], injection, most)
     with pytest.raises(BackboneError, match="longer"):
-        backbone.generate([longest.context], [0], injection, most + 1)
+        backbone.generate([longest.context], [Placement()], injection, most + 1)
 
 
 def test_without_test_rows_nothing_is_generated() -> None:

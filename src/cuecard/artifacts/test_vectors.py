@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -19,7 +19,7 @@ from cuecard.lazy import torch
 from cuecard.tasks.encoding.batching import collate, inside_of
 from cuecard.tasks.encoding.pooling import embed_rows
 from cuecard.tasks.spec import TaskSpec
-from cuecard.types import Backbone, Encoded, Head, Injection, Record, Slot
+from cuecard.types import Backbone, Encoded, Head, Injection, Placement, Record, Slot
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,6 +99,11 @@ class TestVector(StrictModel):
         default=(), max_length=4096, exclude_if=lambda found: not found
     )
 
+    def encoded(self) -> Encoded:
+        """The input as a row."""
+        placement = Placement((self.slot, *self.more), self.deal)
+        return Encoded(self.context, (), placement, mask=self.mask)
+
 
 def dtype_name(dtype: torch.dtype) -> DtypeName | None:
     """A number type's name without its module; None for one that has no tolerance."""
@@ -149,9 +154,7 @@ def make_test_vectors(
         made.append(
             TestVector(
                 context=probe.context,
-                slot=probe.slot,
-                more=probe.more,
-                deal=probe.deal,
+                **_place(probe),
                 mask=probe.mask,
                 expected=Expected(token_ids=ids, logprobs=logprobs),
                 dtype=_dtype_name(backbone),
@@ -159,6 +162,12 @@ def make_test_vectors(
             )
         )
     return tuple(made)
+
+
+def _place(probe: Encoded) -> dict[str, Any]:
+    """Where the prompt stands, in the fields of a test vector."""
+    first, *more = probe.placement.slots
+    return {"slot": first, "more": tuple(more), "deal": probe.placement.sizes}
 
 
 def _pooled_vectors(
@@ -171,9 +180,7 @@ def _pooled_vectors(
     return tuple(
         TestVector(
             context=probe.context,
-            slot=probe.slot,
-            more=probe.more,
-            deal=probe.deal,
+            **_place(probe),
             read="pooled",
             expected=Coordinates(coordinates=tuple(round(v, _DECIMALS + 2) for v in row)),
             dtype=_dtype_name(backbone),
@@ -207,10 +214,7 @@ def check_test_vectors(
         numbered = [(i, v) for i, v in enumerate(vectors) if v.read == read]
         if not numbered:
             continue
-        probes = [
-            Encoded(v.context, (), v.slot, mask=v.mask, more=v.more, deal=v.deal)
-            for _, v in numbered
-        ]
+        probes = [vector.encoded() for _, vector in numbered]
         rows = run(backbone, injection, probes)
         outputs = _outputs(backbone, injection, probes, head)
         for (index, vector), row, given in zip(numbered, rows, outputs, strict=True):

@@ -27,6 +27,7 @@ from cuecard.types import (
     PeftTask,
     Pick,
     Piece,
+    Placement,
     ReadKind,
     States,
     Tokenizer,
@@ -96,13 +97,11 @@ class FrozenBackbone(ABC):
     def generate(
         self,
         contexts: Sequence[Sequence[int]],
-        slots: Sequence[int],
+        placements: Sequence[Placement],
         injection: Injection | None,
         max_new_tokens: int,
         stop_ids: Sequence[int] = (),
         *,
-        more: Sequence[Sequence[int]] = (),
-        deal: Sequence[int] = (),
         pick: Pick | None = None,
     ) -> list[list[int]]:
         """Not by a model that does not read after a text.

@@ -29,7 +29,7 @@ from cuecard.backbones.forward.shared_prefix import Front, in_groups, plan_front
 from cuecard.backbones.forward.unpadded import Rows
 from cuecard.backbones.kernels.checkpointing import decoder_layers
 from cuecard.backbones.kernels.input_cache import InputCache, Shape
-from cuecard.backbones.kernels.positions import NOTHING_SHARED, align_left, part
+from cuecard.backbones.kernels.positions import NOTHING_SHARED, align_left, part, slots_of
 from cuecard.backbones.kernels.trees import Tree
 from cuecard.errors import BackboneError
 from cuecard.types import (
@@ -40,6 +40,7 @@ from cuecard.types import (
     KeptReads,
     PeftTask,
     Pick,
+    Placement,
     PrefixKV,
     States,
     Tokenizer,
@@ -176,7 +177,7 @@ class CausalBackbone(FrozenBackbone):
         batch = batch.to(self.device)
         ids, lengths = align_left(batch)
         given = self.tensors(injection)
-        apart = part(batch.slot, batch.more, batch.deal, len(given.vectors))
+        apart = part(batch.slots, batch.sizes, len(given.vectors))
         tree = None if batch.follows is None else Tree.of(batch.follows)
         reads = batch.read_rows, batch.read_at
         return Rows(ids, lengths, batch.slot, *reads, given, apart, tree, batch.context)
@@ -299,22 +300,19 @@ class CausalBackbone(FrozenBackbone):
     def generate(
         self,
         contexts: Sequence[Sequence[int]],
-        slots: Sequence[int],
+        placements: Sequence[Placement],
         injection: Injection | None,
         max_new_tokens: int,
         stop_ids: Sequence[int] = (),
         *,
-        more: Sequence[Sequence[int]] = (),
-        deal: Sequence[int] = (),
         pick: Pick | None = None,
     ) -> list[list[int]]:
         """Continuations of token ids, without the stop token.
 
         Args:
             contexts: one non-empty list of ids per row.
-            slots: per row, how many tokens come before the prompt.
+            placements: where the prompt stands in each context.
             stop_ids: ids that end a row, besides the model's own end tokens.
-            more, deal: the prompt's further places, see `Encoded`.
             pick: chooses each next token, for contexts of one length; the likeliest by default.
 
         Raises:
@@ -324,25 +322,24 @@ class CausalBackbone(FrozenBackbone):
         lengths_seen = set(map(len, contexts))
         if given.ahead and self._padded.slides and len(lengths_seen) > 1:
             # Padding would stand behind the prefix, and a window would count it.
-            return self._generate_apart(contexts, slots, injection, max_new_tokens, stop_ids)
+            return self._generate_apart(contexts, placements, injection, max_new_tokens, stop_ids)
         lengths = torch.tensor([len(c) for c in contexts], device=self.device)
         taken = len(given.vectors) + given.ahead
         self._check_length(int(lengths.max()) + taken + max_new_tokens)
-        slot = torch.tensor(list(slots), device=self.device)
         ids = torch.zeros(len(contexts), int(lengths.max()), dtype=torch.long, device=self.device)
         for row, context in enumerate(contexts):
             ids[row, : len(context)] = torch.tensor(context, device=self.device)
         every = torch.arange(len(ids), device=self.device)
-        further = torch.tensor(list(more), device=self.device) if any(more) else None
-        apart = part(slot, further, deal, len(given.vectors))
-        rows = Rows(ids, lengths, slot, every, lengths, given, apart)
+        slots, sizes = slots_of(placements, self.device)
+        apart = part(slots, sizes, len(given.vectors))
+        rows = Rows(ids, lengths, slots[:, 0], every, lengths, given, apart)
         stops = self._frozen.stops(self.tokenizer.eos_token_id, stop_ids)
         return self._decode(rows, max_new_tokens, stops, pick)
 
     def _generate_apart(
         self,
         contexts: Sequence[Sequence[int]],
-        slots: Sequence[int],
+        placements: Sequence[Placement],
         injection: Injection | None,
         max_new_tokens: int,
         stop_ids: Sequence[int],
@@ -353,7 +350,7 @@ class CausalBackbone(FrozenBackbone):
             chosen = [row for row, context in enumerate(contexts) if len(context) == length]
             found = self.generate(
                 [contexts[row] for row in chosen],
-                [slots[row] for row in chosen],
+                [placements[row] for row in chosen],
                 injection,
                 max_new_tokens,
                 stop_ids,

@@ -117,7 +117,7 @@ class MaskedBackbone(FrozenBackbone):
         batch, given = batch.to(self.device), self._injected(injection)
         ids, lengths = align_left(batch)
         length = len(given.vectors)
-        apart = part(batch.slot, batch.more, batch.deal, length)
+        apart = part(batch.slots, batch.sizes, length)
         half = encoder_half(ids, lengths, batch.slot, self._ends, length, self._fill, apart)
         self._check_length(half.ids.shape[1] - len(self._ends) + given.ahead)
         first, groups = half.distinct()

@@ -30,7 +30,7 @@ from cuecard.backbones.forward.seq2seq_inputs import (
 )
 from cuecard.backbones.forward.special_tokens import frame_of, opening_of
 from cuecard.backbones.kernels.input_cache import InputCache, Shape
-from cuecard.backbones.kernels.positions import align_left, part
+from cuecard.backbones.kernels.positions import align_left, part, slots_of
 from cuecard.errors import BackboneError
 from cuecard.types import (
     Batch,
@@ -38,6 +38,7 @@ from cuecard.types import (
     KeptReads,
     PeftTask,
     Pick,
+    Placement,
     Tokenizer,
     Tower,
 )
@@ -122,7 +123,7 @@ class Seq2SeqBackbone(FrozenBackbone):
                 expected="reads from the context's end on",
             )
         count = len(given.vectors)
-        apart = part(batch.slot, batch.more, batch.deal, count)
+        apart = part(batch.slots, batch.sizes, count)
         source = encoder_half(ids, context, batch.slot, self._ends, count, self._fill, apart)
         target = decoder_half(ids, lengths, context, self._opening, len(given.decoder), self._fill)
         self._check_length(source.ids.shape[1] - len(self._ends))
@@ -159,22 +160,19 @@ class Seq2SeqBackbone(FrozenBackbone):
     def generate(
         self,
         contexts: Sequence[Sequence[int]],
-        slots: Sequence[int],
+        placements: Sequence[Placement],
         injection: Injection | None,
         max_new_tokens: int,
         stop_ids: Sequence[int] = (),
         *,
-        more: Sequence[Sequence[int]] = (),
-        deal: Sequence[int] = (),
         pick: Pick | None = None,
     ) -> list[list[int]]:
         """Answers as token ids, without the stop token; the encoder runs once.
 
         Args:
             contexts: one non-empty list of ids per row.
-            slots: per row, how many tokens come before the prompt.
+            placements: where the prompt stands in each context.
             stop_ids: ids that end a row, besides the model's own end tokens.
-            more, deal: the prompt's further places, see `Encoded`.
             pick: chooses each next token, for contexts of one length; the likeliest by default.
 
         Raises:
@@ -185,11 +183,10 @@ class Seq2SeqBackbone(FrozenBackbone):
         width = int(lengths.max())
         rows = [[*context, *[0] * (width - len(context))] for context in contexts]
         ids = torch.tensor(rows, device=self.device)
-        slot = torch.tensor(list(slots), device=self.device)
         count = len(given.vectors)
-        further = torch.tensor(list(more), device=self.device) if any(more) else None
-        apart = part(slot, further, deal, count)
-        source = encoder_half(ids, lengths, slot, self._ends, count, self._fill, apart)
+        slots, sizes = slots_of(placements, self.device)
+        apart = part(slots, sizes, count)
+        source = encoder_half(ids, lengths, slots[:, 0], self._ends, count, self._fill, apart)
         target = decoder_half(ids, lengths, lengths, self._opening, len(given.decoder), self._fill)
         self._check_length(source.ids.shape[1] - len(self._ends))
         self._check_length(target.ids.shape[1] + max_new_tokens, "answer")

@@ -325,12 +325,10 @@ def _generate(
     for chosen in ordered_batches(lengths, batch_rows, token_budget):
         answers = backbone.generate(
             [rows[i].context for i in chosen],
-            [rows[i].slot for i in chosen],
+            [rows[i].placement for i in chosen],
             injection,
             spec.max_new_tokens,
             () if end is None else (int(end),),
-            more=[rows[i].more for i in chosen],
-            deal=rows[chosen[0]].deal,
         )
         for i, ids in zip(chosen, answers, strict=True):
             texts[i] = str(backbone.tokenizer.decode(ids, skip_special_tokens=True))

@@ -40,6 +40,26 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a prompt's vectors stand in a row.
+
+    Attributes:
+        slots: how many of the row's tokens come before each place of the prompt, in order: for a
+            prefix 0 (before a mask, what the tokenizer puts before every text), for a suffix all of
+            the context, else those before each `{prompt}` of the template.
+        sizes: how many vectors go to each place; empty for an even split.
+    """
+
+    slots: tuple[int, ...] = (0,)
+    sizes: tuple[int, ...] = ()
+
+    @classmethod
+    def at(cls, slot: int) -> Placement:
+        """One place, after so many tokens."""
+        return cls((slot,))
+
+
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """One record as token ids.
 
@@ -47,12 +67,8 @@ class Encoded:
         context: the rendered template, cut to length.
         target: the continuation to learn, or the text that belongs to this one (embedding); empty
             where it is not known.
-        slot: how many context tokens come before the prompt: 0 (prefix; before a mask, what the
-            tokenizer puts before every text), len(context) (suffix), or those before the
-            template's `{prompt}` (infix).
+        placement: where the prompt stands in the context.
         cut: how many tokens of the fields were cut away.
-        more: the same as `slot` for every further place of the prompt, in their order.
-        deal: how many vectors go to each place, the first one's too; empty for an even split.
         mask: the place in the context of the mask token that the target is to stand for; None
             where the target comes behind the context.
         at: the context tokens whose states a head reads; empty for the state behind the context.
@@ -63,14 +79,17 @@ class Encoded:
 
     context: tuple[int, ...]
     target: tuple[int, ...]
-    slot: int
+    placement: Placement = Placement()
     cut: int = 0
-    more: tuple[int, ...] = ()
-    deal: tuple[int, ...] = ()
     mask: int | None = None
     at: tuple[int, ...] = ()
     goal: tuple[float, ...] = ()
     barred: tuple[int, ...] = ()
+
+    @property
+    def slot(self) -> int:
+        """How many of the context's tokens come before the prompt's first place."""
+        return self.placement.slots[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +99,7 @@ class Batch:
     Attributes:
         input_ids: [B, T] int64.
         attention_mask: [B, T] int64, 1 for a real token; all padding on one side of each row.
-        slot: [B] int64, how many of the row's tokens come before the prompt.
+        slots: [B, S] int64, how many of the row's tokens come before each place of the prompt.
         read_rows: [N] int64, the row of each read.
         read_at: [N] int64, the read's place: the logits that predict the row's token number
             read_at, counted from 0 without the prompt; it may be one past the row's end. A causal
@@ -89,8 +108,7 @@ class Batch:
         context: [B] int64, how many of the row's tokens are the context. What comes after them is
             the continuation, which an encoder-decoder reads in its decoder; nothing does where the
             reads are at masks.
-        more: [B, S - 1] int64, the same as `slot` for the prompt's further places; None for one.
-        deal: how many vectors go to each of the S places; empty for an even split.
+        sizes: how many vectors go to each of the S places; empty for an even split.
         follows: [B, T] int64, for rows whose continuation is a tree of tokens: the number of the
             token that each one follows, -1 for the first. A read behind token number n has
             `read_at` n + 1. None for plain rows; see `Backbone.tree_room`.
@@ -98,14 +116,18 @@ class Batch:
 
     input_ids: Tensor
     attention_mask: Tensor
-    slot: Tensor
+    slots: Tensor
     read_rows: Tensor
     read_at: Tensor
     target_ids: Tensor
     context: Tensor
-    more: Tensor | None = None
-    deal: tuple[int, ...] = ()
+    sizes: tuple[int, ...] = ()
     follows: Tensor | None = None
+
+    @property
+    def slot(self) -> Tensor:
+        """[B] int64, how many of the row's tokens come before the prompt's first place."""
+        return self.slots[:, 0]
 
     def __len__(self) -> int:
         return self.input_ids.shape[0]

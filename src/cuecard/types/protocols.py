@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from cuecard.lazy import torch
-from cuecard.types.data import Batch, Encoded, KeptReads, ReadKind
+from cuecard.types.data import Batch, Encoded, KeptReads, Placement, ReadKind
 from cuecard.types.injections import Injection, InjectionKind, Slot, Tower
 
 if TYPE_CHECKING:
@@ -271,20 +271,17 @@ class Backbone(Differentiable, Protocol):
     def generate(
         self,
         contexts: Sequence[Sequence[int]],
-        slots: Sequence[int],
+        placements: Sequence[Placement],
         injection: Injection | None,
         max_new_tokens: int,
         stop_ids: Sequence[int] = (),
         *,
-        more: Sequence[Sequence[int]] = (),
-        deal: Sequence[int] = (),
         pick: Pick | None = None,
     ) -> list[list[int]]:
         """Continuations, without the stop token, one per context.
 
         Args:
-            more, deal: the prompt's further places of each row, and how many vectors go to each
-                place; see `Encoded`.
+            placements: where the prompt stands in each context.
             pick: chooses each next token, for contexts of one length; the likeliest by default.
         """
         ...

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cuecard.tasks import collate
-from cuecard.types import Batch, Encoded, Injection, InputTokens, LayerTokens, PrefixKV
+from cuecard.types import Batch, Encoded, Injection, InputTokens, LayerTokens, Placement, PrefixKV
 from support.tiny import MASKED, tiny_backbone
 
 every = pytest.mark.parametrize("kind", MASKED)
@@ -26,7 +26,9 @@ def batch_of(seed: int, slot: int, lengths: tuple[int, ...]) -> Batch:
     rows = [
         tuple(torch.randint(4, 384, (length,), generator=generator).tolist()) for length in lengths
     ]
-    encoded = [Encoded(ids, (), slot if slot >= 0 else len(ids), mask=2) for ids in rows]
+    encoded = [
+        Encoded(ids, (), Placement.at(slot if slot >= 0 else len(ids)), mask=2) for ids in rows
+    ]
     return collate([(row, (7, 8)) for row in encoded])
 
 
@@ -98,7 +100,7 @@ def test_a_prompts_neighbours_do_not_matter(kind: str) -> None:
 
 def test_equal_rows_run_once_under_each_prompt() -> None:
     backbone = tiny_backbone("bert")
-    row = Encoded((1, 20, 21), (), 1)
+    row = Encoded((1, 20, 21), (), Placement.at(1))
     batch = collate([(row, ())] * 3, read="next")
     backbone.reset_counts()
     one, other = backbone.read_many(

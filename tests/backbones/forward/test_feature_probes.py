@@ -34,7 +34,7 @@ def test_layers_that_cannot_be_found_are_told() -> None:
 
 
 def test_other_widths_are_refused() -> None:
-    batch = collate([(Encoded((5,), (), 0), ())], read="next")
+    batch = collate([(Encoded((5,), ()), ())], read="next")
     for wrong in (
         InputTokens(torch.zeros(2, 31)),
         InputTokens(torch.zeros(2, 32), torch.zeros(3, 31)),

@@ -34,7 +34,7 @@ def vectors(seed: int, length: int) -> Tensor:
 
 def alone(backbone: Any, ids: tuple[int, ...], injection: Injection | None) -> Tensor:
     """[1, V] the logits behind a row."""
-    batch = collate([(Encoded(ids, (), 0), ())], read="next")
+    batch = collate([(Encoded(ids, ()), ())], read="next")
     with torch.no_grad():
         found: Tensor = backbone.forward(batch, injection)
     return found

@@ -12,7 +12,7 @@ from cuecard.backbones import CausalBackbone
 from cuecard.backbones.kernels.checkpointing import decoder_layers
 from cuecard.errors import BackboneError
 from cuecard.tasks import collate
-from cuecard.types import Batch, Encoded, InputTokens
+from cuecard.types import Batch, Encoded, InputTokens, Placement
 from support.tiny import CONFIGS, tiny_backbone
 
 ROWS = [[10 + i, 11, *range(20, 40 + i)] for i in range(1, 7)]
@@ -21,7 +21,7 @@ SLOTS = ("prefix", "suffix", "middle")
 
 def batch_of(slot: str) -> Batch:
     places = {"prefix": lambda _: 0, "suffix": len, "middle": lambda row: len(row) // 2}
-    rows = [(Encoded(tuple(row), (), places[slot](row)), (7, 8)) for row in ROWS]
+    rows = [(Encoded(tuple(row), (), Placement.at(places[slot](row))), (7, 8)) for row in ROWS]
     return collate(rows)
 
 
@@ -80,7 +80,9 @@ def test_the_same_bits(kind: str, slot: str, longest: int, monkeypatch: pytest.M
 
 def test_remembered_inputs_stand_before_recomputed_layers_too() -> None:
     backbone, batch = tiny_backbone(), batch_of("suffix")
-    single = collate([(Encoded(tuple(row), (), len(row)), ()) for row in ROWS], read="next")
+    single = collate(
+        [(Encoded(tuple(row), (), Placement.at(len(row))), ()) for row in ROWS], read="next"
+    )
     backbone.remember([tuple(row) for row in ROWS])
     loss, gradient, _ = outcome(backbone, single)
     assert backbone.counts["remembered"] == sum(map(len, ROWS))

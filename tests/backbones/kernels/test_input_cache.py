@@ -9,14 +9,14 @@ from cuecard.backbones import CausalBackbone
 from cuecard.backbones.kernels.input_cache import InputCache, Shape
 from cuecard.errors import FileError
 from cuecard.tasks import collate
-from cuecard.types import Batch, Encoded, InputTokens
+from cuecard.types import Batch, Encoded, InputTokens, Placement
 from support.tiny import CONFIGS, tiny_backbone
 
 INPUTS = [(10 + i, 11, *range(20, 20 + 5 * i)) for i in range(1, 9)]
 
 
 def batch(target: tuple[int, ...] = (7, 8), order: tuple[int, ...] = tuple(range(8))) -> Batch:
-    return collate([(Encoded(INPUTS[i], (), len(INPUTS[i])), target) for i in order])
+    return collate([(Encoded(INPUTS[i], (), Placement.at(len(INPUTS[i]))), target) for i in order])
 
 
 def prompt() -> torch.Tensor:
@@ -63,15 +63,15 @@ def test_only_what_begins_at_the_slot_runs() -> None:
 def test_other_inputs_and_other_slots_run_as_ever() -> None:
     backbone = tiny_backbone()
     remembered(backbone)
-    new = collate([(Encoded((9, 9, *INPUTS[0]), (), 5), (7,))])
+    new = collate([(Encoded((9, 9, *INPUTS[0]), (), Placement.at(5)), (7,))])
     torch.testing.assert_close(answers(backbone, new), answers(tiny_backbone(), new))
-    early = collate([(Encoded(INPUTS[0], (), 0), (7,))])
+    early = collate([(Encoded(INPUTS[0], ()), (7,))])
     torch.testing.assert_close(answers(backbone, early), answers(tiny_backbone(), early))
     assert backbone.counts["remembered"] == 0
 
 
 def test_an_infix_prompt_runs_from_its_slot() -> None:
-    rows = [(Encoded((*ids, 30, 31), (), len(ids)), (7, 8)) for ids in INPUTS]
+    rows = [(Encoded((*ids, 30, 31), (), Placement.at(len(ids))), (7, 8)) for ids in INPUTS]
     plain = answers(tiny_backbone(), collate(rows))
     backbone = tiny_backbone()
     remembered(backbone)

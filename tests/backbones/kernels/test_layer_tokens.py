@@ -22,7 +22,7 @@ def test_a_prompts_own_states_answer_as_the_prompt(kind: str, length: int) -> No
     """As keys and values, and as vectors of every layer."""
     backbone = tiny_backbone(kind)
     vectors = VECTORS.repeat(length // 4, 1)
-    rows = [Encoded((5, 6, 7), (), 0), Encoded((9, 6), (), 0), Encoded((30,) * 12, (), 0)]
+    rows = [Encoded((5, 6, 7), ()), Encoded((9, 6), ()), Encoded((30,) * 12, ())]
     batch = collate([(row, ()) for row in rows], read="next")
     states = backbone.states(vectors)
     with torch.no_grad():
@@ -65,6 +65,6 @@ def test_layers_that_cannot_be_found() -> None:
     ids=["key heads", "layers"],
 )
 def test_other_sizes_are_refused(wrong: PrefixKV | LayerTokens) -> None:
-    batch = collate([(Encoded((5,), (), 0), ())], read="next")
+    batch = collate([(Encoded((5,), ()), ())], read="next")
     with pytest.raises(BackboneError, match="do not fit this backbone"):
         tiny_backbone().forward(batch, wrong)

@@ -113,10 +113,10 @@ def test_one_place_in_two_pieces_is_one_place() -> None:
 
 
 def test_only_several_places_are_apart() -> None:
-    slot, more = torch.tensor([0, 1]), torch.tensor([[2], [3]])
-    assert part(slot, None, (), 5) is None and part(slot, None, (5,), 5) is None
-    assert part(slot, more, (), 0) is None
-    found = part(slot, more, (), 5)
+    slots = torch.tensor([[0, 2], [1, 3]])
+    assert part(slots[:, :1], (), 5) is None and part(slots[:, :1], (5,), 5) is None
+    assert part(slots, (), 0) is None
+    found = part(slots, (), 5)
     assert found is not None and found.sizes == (3, 2)
     assert found.slots.tolist() == [[0, 2], [1, 3]]
     assert found.behind(1).slots.tolist() == [[-1, 1], [0, 2]]

@@ -9,7 +9,7 @@ import torch
 
 from cuecard.tasks.encoding.batching import collate
 from cuecard.tasks.encoding.word_reads import WordTree, collate_words, layout_for
-from cuecard.types import Encoded, InputTokens, LayerTokens, PrefixKV
+from cuecard.types import Encoded, InputTokens, LayerTokens, Placement, PrefixKV
 from support.tiny import CONFIGS, MASKED, SEQ2SEQ, tiny_backbone
 
 WORDS = [(7, 8, 9), (7, 8), (7, 10, 11, 12), (13,), (7, 8, 14, 15), (16, 17)]
@@ -18,7 +18,9 @@ CONTEXTS = [(5, 6, 30, 31, 32), (5, 6, 40), (5, 6, 50, 51, 52, 53, 54, 55)]
 
 def rows_of(slot: str, mask: bool = False) -> list[Encoded]:
     return [
-        Encoded(ids, (), len(ids) if slot == "suffix" else 0, mask=2 if mask else None)
+        Encoded(
+            ids, (), Placement.at(len(ids) if slot == "suffix" else 0), mask=2 if mask else None
+        )
         for ids in CONTEXTS
     ]
 
@@ -105,7 +107,7 @@ def test_a_tree_behind_remembered_inputs() -> None:
 def test_a_front_runs_once_for_all_passes() -> None:
     backbone = tiny_backbone("mistral-sliding")
     head = tuple(range(20, 32))
-    rows = [Encoded((*head, *ids), (), 0) for ids in CONTEXTS]
+    rows = [Encoded((*head, *ids), ()) for ids in CONTEXTS]
     for form in ("tokens", "layers", "keys-values"):
         injection, _ = injection_of(form)
         with torch.inference_mode():
@@ -125,7 +127,7 @@ def test_a_front_is_not_for_other_rows_or_other_prompts() -> None:
     backbone = tiny_backbone()
     rows = rows_of("prefix")
     mine, other = injection_of("tokens")[0], InputTokens(drawn(3, 32) * 2)
-    strange = [Encoded((9, 9, 9, 9), (), 0)]
+    strange = [Encoded((9, 9, 9, 9), ())]
     with torch.inference_mode():
         expected = together(backbone, rows, other), together(backbone, strange, mine)
         with backbone.sharing(rows, mine):
@@ -156,7 +158,7 @@ def test_words_as_a_tree() -> None:
 def test_contexts_run_once_and_are_kept(kind: str, form: str) -> None:
     backbone = tiny_backbone(kind)
     head = tuple(range(20, 32))
-    rows = [Encoded((*head, *ids), (), 0) for ids in [*CONTEXTS, (60,)]]
+    rows = [Encoded((*head, *ids), ()) for ids in [*CONTEXTS, (60,)]]
     injection, _ = injection_of(form)
     with torch.inference_mode():
         plain = together(backbone, rows, injection)

@@ -25,7 +25,7 @@ from cuecard.methods import PromptTuning
 from cuecard.tasks import collate
 from cuecard.training import TrainConfig
 from cuecard.training.train import train
-from cuecard.types import Encoded, InputTokens
+from cuecard.types import Encoded, InputTokens, Placement
 from support.data.reviews import MASKED_SPEC, review_task, reviews
 from support.tiny import CONFIGS, MASKED, SEQ2SEQ, tiny_backbone, tiny_model, tiny_tokenizer
 
@@ -57,7 +57,7 @@ def test_loss_and_gradient_are_those_of_the_dense_weights(
     kind: str, form: Form, longest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cuecard.backbones.causal._PACKED_LENGTH", longest)
-    batch = collate([(Encoded(tuple(row), (), 0), (7,)) for row in ROWS])
+    batch = collate([(Encoded(tuple(row), ()), (7,)) for row in ROWS])
     found = []
     for backbone in (quantized(kind, form), densified(kind, form)):
         vectors = 0.1 * torch.randn(6, 32, generator=torch.Generator().manual_seed(0))
@@ -138,7 +138,7 @@ def test_a_folder_loads_in_this_form_in_either_precision(form: Form, tmp_path: P
     half = load_frozen(tmp_path, dtype="bf16", device="cpu", quantize=form)
     assert exact.fingerprint == half.fingerprint and exact.fingerprint.quantize == form
     assert (exact.dtype, half.dtype) == (torch.float32, torch.bfloat16)
-    assert exact.generate(ROWS[:2], [0, 0], None, 3)
+    assert exact.generate(ROWS[:2], [Placement()] * 2, None, 3)
 
 
 @pytest.mark.parametrize("form", ["int8", "int4"])
@@ -152,7 +152,7 @@ def test_an_encoder_decoder_is_its_dense_weights(kind: str, form: Form, tmp_path
     for name, layer in held.model.named_modules():
         if isinstance(layer, QuantizedLinear):
             dense.model.get_submodule(name).weight.data.copy_(layer.weight)
-    batch = collate([(Encoded(tuple(row), (), 0), (7,)) for row in ROWS])
+    batch = collate([(Encoded(tuple(row), ()), (7,)) for row in ROWS])
     found = []
     for backbone in (held, dense):
         vectors = torch.full((3, 32), 0.1, requires_grad=True)
@@ -163,7 +163,9 @@ def test_an_encoder_decoder_is_its_dense_weights(kind: str, form: Form, tmp_path
     assert sum(isinstance(m, QuantizedLinear) for m in held.model.modules()) >= 20
     for ours, theirs in zip(*found, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
-    assert held.generate(ROWS[:2], [0, 0], None, 3) == dense.generate(ROWS[:2], [0, 0], None, 3)
+    assert held.generate(ROWS[:2], [Placement()] * 2, None, 3) == dense.generate(
+        ROWS[:2], [Placement()] * 2, None, 3
+    )
 
 
 @pytest.mark.parametrize("form", ["int8", "int4"])

@@ -14,7 +14,7 @@ from cuecard.engine.protocol import Embedding, Finished, Held, Scoring, Token
 from cuecard.errors import BackboneError, ConfigError, EngineError
 from cuecard.serving.api.structured import Grammars
 from cuecard.tasks.encoding.pooling import embed_rows
-from cuecard.types import Encoded, InputTokens
+from cuecard.types import Encoded, InputTokens, Placement
 from support.serving.requests import (
     LONGER,
     held,
@@ -117,7 +117,7 @@ def test_words_at_a_mask(kind: str) -> None:
     backbone = tiny_backbone(kind)
     every = [held(1), held(2, 3), None]
     rows = [
-        Scoring(one, Encoded(tokens(seed, 6 + seed), (), 1, mask=2 + seed), LONGER)
+        Scoring(one, Encoded(tokens(seed, 6 + seed), (), Placement.at(1), mask=2 + seed), LONGER)
         for seed in range(4)
         for one in every
     ]
@@ -154,7 +154,10 @@ def test_only_the_row_that_does_not_fit_fails() -> None:
 def test_only_the_text_that_does_not_fit_fails() -> None:
     """Among texts of other prompts, in the same pass."""
     backbone = tiny_encoder()
-    texts = [Encoded(tokens(seed, length), (), 1) for seed, length in enumerate((5, 400, 6, 9))]
+    texts = [
+        Encoded(tokens(seed, length), (), Placement.at(1))
+        for seed, length in enumerate((5, 400, 6, 9))
+    ]
     wide = Held("wide", InputTokens(noise(1, 3, 33)))
     asked = [
         Embedding(prompt, row)
@@ -184,8 +187,8 @@ def test_vectors_that_are_no_numbers_are_told() -> None:
 
     async def ask() -> Any:
         async with serving(backbone) as engine:
-            rows = [Embedding(broken, Encoded(tokens(1, 4), (), 1))] * 2
-            good = engine.embed([Embedding(held(1), Encoded(tokens(1, 4), (), 1))])
+            rows = [Embedding(broken, Encoded(tokens(1, 4), (), Placement.at(1)))] * 2
+            good = engine.embed([Embedding(held(1), Encoded(tokens(1, 4), (), Placement.at(1)))])
             return await asyncio.gather(good, engine.embed(rows), return_exceptions=True)
 
     good, bad = asyncio.run(ask())
@@ -197,7 +200,7 @@ def test_a_model_that_goes_on_gives_no_vectors() -> None:
         async with serving(tiny_backbone(kind)) as engine:
             assert engine.embedding_size is None
             with pytest.raises(ConfigError, match="no embeddings"):
-                await engine.embed([Embedding(None, Encoded(tokens(1, 4), (), 0))])
+                await engine.embed([Embedding(None, Encoded(tokens(1, 4), ()))])
 
     for kind in ("llama", "bart"):
         asyncio.run(ask(kind))

@@ -244,7 +244,7 @@ def test_a_row_that_does_not_fit_fails_alone() -> None:
         (scoring(held(1), tokens(1, 250)), BackboneError, "longer than the backbone's positions"),
         (scoring(Held("wide", InputTokens(noise(1, 4, 33))), tokens(1, 5)), BackboneError, "fit"),
         (
-            Scoring(None, Encoded(tokens(1, 5), (), 0, mask=3), ONE_TOKEN),
+            Scoring(None, Encoded(tokens(1, 5), (), mask=3), ONE_TOKEN),
             BackboneError,
             "not at a mask",
         ),

@@ -36,7 +36,7 @@ async def main():
 if __name__ == "__main__":
     asyncio.run(main())
 """
-ROW = Scoring(None, Encoded((5, 6, 7), (), 0), ((8,),))
+ROW = Scoring(None, Encoded((5, 6, 7), ()), ((8,),))
 
 
 def test_a_dead_process_is_an_engine_error_for_everybody(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from cuecard.engine.vllm.backbone_info import Identity
 from cuecard.engine.vllm.engine import VllmEngine
 from cuecard.engine.vllm.library import VllmOptions
 from cuecard.errors import BackboneError, ConfigError, EngineError, WrongBackboneError
-from cuecard.types import Encoded, Injection, InputTokens, LayerTokens, PrefixKV, Towers
+from cuecard.types import Encoded, Injection, InputTokens, LayerTokens, Placement, PrefixKV, Towers
 from support.data.reviews import SPEC
 from support.tiny import tiny_backbone
 
@@ -98,7 +98,7 @@ def test_another_width_is_refused(engine: VllmEngine) -> None:
 def test_texts_are_not_embedded(engine: VllmEngine) -> None:
     assert engine.embedding_size is None
     with pytest.raises(ConfigError, match="no embeddings") as caught:
-        asyncio.run(engine.embed([Embedding(HELD, Encoded((5,), (), 0))]))
+        asyncio.run(engine.embed([Embedding(HELD, Encoded((5,), ()))]))
     assert "--engine local" in (caught.value.hint or "")
 
 
@@ -130,13 +130,13 @@ def test_rows_that_would_end_vllm_are_refused(
     engine: VllmEngine, context: Any, slot: int, words: Any, said: str
 ) -> None:
     with pytest.raises(ConfigError, match=said):
-        asyncio.run(engine.score([Scoring(HELD, Encoded(context, (), slot), words)]))
+        asyncio.run(engine.score([Scoring(HELD, Encoded(context, (), Placement.at(slot)), words)]))
 
 
 @pytest.mark.parametrize(("tokens", "fits"), [(60, True), (61, False)])
 def test_the_prompt_and_the_answer_count(engine: VllmEngine, tokens: int, fits: bool) -> None:
     """64 positions, 3 of the prompt and one of the word."""
-    row = Scoring(HELD, Encoded((5,) * tokens, (), 0), ((5,),))
+    row = Scoring(HELD, Encoded((5,) * tokens, ()), ((5,),))
     with pytest.raises(EngineError if fits else BackboneError, match=r"not running|65 tokens"):
         asyncio.run(engine.score([row]))
 

@@ -14,7 +14,7 @@ from cuecard.engine.protocol import Embedding, Finished, Generation, Guide, Held
 from cuecard.errors import BackboneError
 from cuecard.tasks.encoding.batching import collate
 from cuecard.tasks.encoding.pooling import embed_rows
-from cuecard.types import Encoded
+from cuecard.types import Encoded, Placement
 
 
 class SerialEngine:
@@ -127,7 +127,9 @@ class SerialEngine:
         stops: Collection[int],
     ) -> Token:
         injection = None if request.prompt is None else request.prompt.injection
-        batch = collate([(Encoded(tuple(context), (), request.slot), ())], read="next")
+        batch = collate(
+            [(Encoded(tuple(context), (), Placement.at(request.slot)), ())], read="next"
+        )
         logs = self.backbone.forward(batch, injection)[0].log_softmax(-1)
         sampling, left = request.sampling, logs
         if guide is not None:

@@ -19,7 +19,16 @@ from cuecard.engine.protocol import Generation, Grammar, Held, Sampling, Scoring
 from cuecard.evaluation.predict import predict
 from cuecard.tasks import TaskSpec
 from cuecard.tasks.encoding.batching import collate
-from cuecard.types import Backbone, Encoded, Injection, InputTokens, PrefixKV, Record, Slot
+from cuecard.types import (
+    Backbone,
+    Encoded,
+    Injection,
+    InputTokens,
+    Placement,
+    PrefixKV,
+    Record,
+    Slot,
+)
 
 TEMPLATES: Mapping[Slot, str] = {
     "prefix": "Review: {text}\nSentiment:",
@@ -109,7 +118,7 @@ def lasting_text(backbone: Backbone, tokens: int) -> str:
     """A question that the bare backbone goes on about for so many tokens."""
     for text in QUESTIONS:
         context = tuple(backbone.tokenizer(text)["input_ids"])
-        if len(backbone.generate([context], [0], None, tokens)[0]) == tokens:
+        if len(backbone.generate([context], [Placement()], None, tokens)[0]) == tokens:
             return text
     raise AssertionError("every answer ends before")
 
@@ -139,7 +148,7 @@ def _under(backbone: Backbone, prompt: Held | None, slot: Slot) -> list[Case]:
     found = predict(backbone, spec, records, injection, slot=slot)
     cases = []
     for row, prediction in zip(rows, found, strict=True):
-        (answer,) = backbone.generate([row.context], [row.slot], injection, NEW_TOKENS)
+        (answer,) = backbone.generate([row.context], [row.placement], injection, NEW_TOKENS)
         ended = [] if len(answer) == NEW_TOKENS else [int(backbone.tokenizer.eos_token_id)]
         margin = margin_of(backbone, row, injection, [*answer, *ended])
         scores = tuple(prediction.scores[label] for label in LABELS)

@@ -97,7 +97,7 @@ def _writing(backbone: Backbone, folder: Path, number: int, generator: torch.Gen
     texts = {}
     for record, each in zip(_records(), found, strict=True):
         row = spec.encode(record, backbone.tokenizer, slot)
-        (tokens,) = backbone.generate([row.context], [row.slot], injection, NEW_TOKENS)
+        (tokens,) = backbone.generate([row.context], [row.placement], injection, NEW_TOKENS)
         ended = [] if len(tokens) == NEW_TOKENS else [int(backbone.tokenizer.eos_token_id)]
         if margin_of(backbone, row, injection, [*tokens, *ended]) >= _LEAST:
             texts[record.fields["text"]] = each.answer

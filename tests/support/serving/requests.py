@@ -13,7 +13,7 @@ from cuecard.engine.local.engine import LocalEngine
 from cuecard.engine.local.settings import LocalSettings
 from cuecard.engine.protocol import Finished, Generation, Held, Sampling, Scoring, Token
 from cuecard.tasks import collate
-from cuecard.types import Encoded, Injection, InputTokens, LayerTokens, PrefixKV
+from cuecard.types import Encoded, Injection, InputTokens, LayerTokens, Placement, PrefixKV
 
 Words = tuple[tuple[int, ...], ...]
 
@@ -78,7 +78,11 @@ def written_alone(backbone: Any, asked: Generation) -> list[int]:
     injection = None if asked.prompt is None else asked.prompt.injection
     sampling = asked.sampling
     found: list[int] = backbone.generate(
-        [asked.context], [asked.slot], injection, sampling.max_new_tokens, sampling.stop_ids
+        [asked.context],
+        [Placement.at(asked.slot)],
+        injection,
+        sampling.max_new_tokens,
+        sampling.stop_ids,
     )[0]
     return found
 
@@ -87,7 +91,7 @@ def scoring(
     prompt: Held | None, ids: tuple[int, ...], slot: int = 0, words: Words = LONGER
 ) -> Scoring:
     """A row to score."""
-    return Scoring(prompt, Encoded(ids, (), slot_in(ids, slot)), words)
+    return Scoring(prompt, Encoded(ids, (), Placement.at(slot_in(ids, slot))), words)
 
 
 def writing(

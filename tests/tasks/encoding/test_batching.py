@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cuecard.errors import ConfigError
 from cuecard.tasks.encoding.batching import batches_by_length, collate, ordered_batches
-from cuecard.types import Encoded
+from cuecard.types import Encoded, Placement
 
 LENGTHS = st.lists(st.integers(1, 300), max_size=300)
 ROWS = st.integers(1, 20)
@@ -15,7 +15,7 @@ BUDGET = st.none() | st.integers(1, 2000)
 
 
 def row(context: list[int], slot: int = 0) -> Encoded:
-    return Encoded(tuple(context), (), slot)
+    return Encoded(tuple(context), (), Placement.at(slot))
 
 
 def test_targets_reads_every_token_of_the_continuation() -> None:
@@ -28,7 +28,7 @@ def test_targets_reads_every_token_of_the_continuation() -> None:
     assert batch.target_ids.tolist() == [8, 9, 4]
     parts = (getattr(batch, name) for name in batch.__slots__)
     assert {part.dtype for part in parts if isinstance(part, torch.Tensor)} == {torch.int64}
-    assert batch.more is None and batch.deal == ()
+    assert batch.slots.shape == (2, 1) and batch.sizes == ()
 
 
 def test_next_reads_once_after_the_context() -> None:

@@ -82,7 +82,7 @@ def plan_front(rows: Sequence[Encoded], prompt_length: int) -> Sharing:
     pairs = zip(least[: max(room, 0)], most, strict=False)
     tokens = next((at for at, (a, b) in enumerate(pairs) if a != b), max(room, 0))
     slots = {row.slot for row in rows}
-    apart = any(row.more for row in rows)
+    apart = any(len(row.placement.slots) > 1 for row in rows)
     prompt = prompt_length > 0 and not apart and len(slots) == 1 and min(slots) <= tokens
     if prompt_length > 0 and not prompt:
         tokens = min(tokens, *slots)

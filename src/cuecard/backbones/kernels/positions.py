@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cuecard.errors import ConfigError
-from cuecard.types import Batch
+from cuecard.types import Batch, Placement
 
 Side = Literal["left", "right"]
 
@@ -123,33 +123,37 @@ class Apart:
         return Apart(self.slots - gone, self.sizes)
 
 
-def part(
-    slot: Tensor, more: Tensor | None, deal: Sequence[int], prompt_length: int
-) -> Apart | None:
+def slots_of(
+    placements: Sequence[Placement], device: torch.device
+) -> tuple[Tensor, tuple[int, ...]]:
+    """Rows' placements as `Batch` has them: slots [B, S] and the sizes that all of them have."""
+    return torch.tensor([each.slots for each in placements], device=device), placements[0].sizes
+
+
+def part(slots: Tensor, sizes: tuple[int, ...], prompt_length: int) -> Apart | None:
     """The prompt's places if they are several, or None.
 
     Args:
-        slot: [B] tokens before the first place.
-        more: [B, S - 1] the same for the further ones; None for one place.
-        deal: how many of the vectors go to each place; empty for an even split, in which the first
+        slots: [B, S] tokens before each place.
+        sizes: how many of the vectors go to each place; empty for an even split, in which the first
             places take what is over.
 
     Raises:
-        ConfigError: another number of vectors than are dealt, or fewer than there are places.
+        ConfigError: sizes of another number of vectors, or fewer vectors than there are places.
     """
-    count = 1 if more is None else 1 + more.shape[1]
-    if not prompt_length or (count == 1 and not deal):
+    count = slots.shape[1]
+    if not prompt_length or (count == 1 and not sizes):
         return None
     each, over = divmod(prompt_length, count)
-    sizes = tuple(deal) or tuple(each + (place < over) for place in range(count))
-    if sum(sizes) != prompt_length or not all(sizes):
+    found = sizes or tuple(each + (place < over) for place in range(count))
+    if sum(found) != prompt_length or not all(found):
         raise ConfigError(
             "the prompt's vectors do not go over the template's places",
             where="slot infix",
             got=f"{prompt_length} vectors",
-            expected=f"{sum(deal)} vectors" if deal else f"at least {count} vectors",
+            expected=f"{sum(sizes)} vectors" if sizes else f"at least {count} vectors",
         )
-    return None if more is None else Apart(torch.cat([slot[:, None], more], 1), sizes)
+    return None if count == 1 else Apart(slots, found)
 
 
 def lay_out(

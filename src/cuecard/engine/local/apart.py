@@ -24,7 +24,7 @@ from cuecard.engine.protocol import Finished, Held, Token
 from cuecard.errors import CuecardError, EngineError
 from cuecard.tasks.encoding.batching import collate
 from cuecard.tasks.encoding.pooling import embed_parts
-from cuecard.types import Backbone, Batch, Encoded, Injection, Reads
+from cuecard.types import Backbone, Batch, Encoded, Injection, Placement, Reads
 
 _ROWS = 16
 
@@ -140,7 +140,7 @@ class Apart:
         picker = _Picker(calls, backbone.name)
         backbone.generate(
             [row.ids for row in rows],
-            [row.slot for row in rows],
+            [Placement.at(row.slot) for row in rows],
             injection,
             first.left,
             sorted(first.stops),
@@ -178,10 +178,7 @@ class Apart:
     @torch.inference_mode()
     def _embed(self, pairs: Sequence[Pair]) -> None:
         groups = _by_prompt(pairs)
-        parts = [
-            ([Encoded(row.ids, (), row.slot) for _, row in group], _injection(group[0][1]))
-            for group in groups
-        ]
+        parts = [([_encoded(row) for _, row in group], _injection(group[0][1])) for group in groups]
         found = embed_parts(self._backbone, parts)
         self._counts.update(passes=1, rows_batched=len(pairs), rows_embedded=len(pairs))
         for group, vectors in zip(groups, found, strict=True):
@@ -206,10 +203,7 @@ class Apart:
         self, parts: Sequence[tuple[Sequence[Continued], Injection | None]]
     ) -> list[list[list[float]]]:
         """Per part each continuation's tokens' log-probabilities."""
-        batches = [
-            collate([(Encoded(r.ids, (), r.slot, mask=r.mask), word) for r, word in words])
-            for words, _ in parts
-        ]
+        batches = [collate([(_encoded(row), word) for row, word in words]) for words, _ in parts]
         there = [batch.to(self._backbone.device) for batch in batches]
         given = [(batch, injection) for batch, (_, injection) in zip(there, parts, strict=True)]
         found = self._backbone.read_many(given)
@@ -275,6 +269,10 @@ def _by_row(batch: Batch, reads: Reads) -> list[list[float]]:
     logs = (-reads.nll(batch.target_ids).double()).tolist()
     by_row = groupby(zip(batch.read_rows.tolist(), logs, strict=True), lambda pair: pair[0])
     return [[log for _, log in pairs] for _, pairs in by_row]
+
+
+def _encoded(row: Row) -> Encoded:
+    return Encoded(row.ids, (), Placement.at(row.slot), mask=row.mask)
 
 
 def _injection(row: Row) -> Injection | None:

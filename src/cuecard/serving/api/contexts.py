@@ -13,7 +13,7 @@ from cuecard.serving.protocol.errors import APIError, bad_request
 from cuecard.serving.protocol.requests import Message
 from cuecard.serving.settings import SystemMessages
 from cuecard.tasks.encoding.tokens import defuse, plain_ids, special_texts
-from cuecard.types import Encoded, Record, Tokenizer
+from cuecard.types import Encoded, Placement, Record, Tokenizer
 
 _LONG = 1 << 14
 """Characters that take so long to encode that others should not wait for it."""
@@ -169,4 +169,4 @@ def _placed(served: ServedPrompt | None, context: tuple[int, ...]) -> Encoded:
             "raw",
             "unsupported",
         )
-    return Encoded(context, (), len(context) if slot == "suffix" else 0)
+    return Encoded(context, (), Placement.at(len(context) if slot == "suffix" else 0))

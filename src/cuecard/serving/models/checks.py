@@ -20,7 +20,6 @@ from cuecard.artifacts.test_vectors import (
 from cuecard.engine.protocol import Embedding, Engine, Scoring
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.serving.models.catalog import ServedPrompt
-from cuecard.types import Encoded
 
 _ALLOWED = max(TOLERANCE.values())
 
@@ -53,7 +52,7 @@ async def _check_scores(
     engine: Engine, served: ServedPrompt, tests: Sequence[tuple[TestVector, Expected]]
 ) -> None:
     rows = [
-        Scoring(served.held, _row(test), tuple((token,) for token in expected.token_ids))
+        Scoring(served.held, test.encoded(), tuple((token,) for token in expected.token_ids))
         for test, expected in tests
     ]
     found = await engine.score(rows) if rows else []
@@ -64,17 +63,13 @@ async def _check_scores(
 async def _check_vectors(
     engine: Engine, served: ServedPrompt, tests: Sequence[tuple[TestVector, Coordinates]]
 ) -> None:
-    rows = [Embedding(served.held, _row(test)) for test, _ in tests]
+    rows = [Embedding(served.held, test.encoded()) for test, _ in tests]
     found = await engine.embed(rows) if rows else []
     for (test, expected), vector in zip(tests, found, strict=True):
         wanted = expected.coordinates
         dtypes = test.dtype, dtype_name(engine.dtype) or test.dtype
         allowed = max(COORDINATE_TOLERANCE[dtype] for dtype in dtypes)
         _compare(wanted, vector[: len(wanted)].tolist(), allowed, "coordinates", served)
-
-
-def _row(test: TestVector) -> Encoded:
-    return Encoded(test.context, (), test.slot, mask=test.mask)
 
 
 def _compare(

@@ -10,7 +10,7 @@ from cuecard.lazy import np, torch
 from cuecard.types import Backbone, Batch, Encoded
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    pass
 
 MEGABATCH = 16
 """How many batches are shuffled together before they are grouped by length."""
@@ -50,7 +50,7 @@ def collate(
         raise ConfigError("a batch needs rows", where="collate", got=0, expected="one or more")
     inputs: list[tuple[int, ...]] = []
     reads: list[tuple[int, int, int]] = []
-    slots: list[int] = []
+    slots: list[list[int]] = []
     contexts: list[int] = []
     for row, (encoded, continuation) in enumerate(rows):
         if not continuation and read == "targets":
@@ -61,7 +61,7 @@ def collate(
                 expected="the ids of a label's word or of a target text",
             )
         tokens = tuple(continuation) if read == "targets" else (NO_TARGET,)
-        whole, at, start = _with_masks(encoded, len(tokens))
+        whole, start = _with_masks(encoded, len(tokens))
         if read == "all":
             start, tokens = 0, (NO_TARGET,) * (len(whole) + closing)
         places = [start + step for step in range(len(tokens))]
@@ -71,7 +71,7 @@ def collate(
         said = tokens[:-1] if encoded.mask is None and read == "targets" else ()
         inputs.append((*whole, *said))
         reads.extend((row, place, token) for place, token in zip(places, tokens, strict=True))
-        slots.append(at)
+        slots.append(_slots(encoded, len(whole) - len(encoded.context)))
         contexts.append(len(whole))
     width = max(map(len, inputs))
     input_ids = torch.full((len(rows), width), pad_id, dtype=torch.int64)
@@ -84,20 +84,14 @@ def collate(
         input_ids[row, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
         mask[row, : len(ids)] = 1
     columns = torch.tensor(reads, dtype=torch.int64).T.contiguous()
-    slot, context = (torch.tensor(counts, dtype=torch.int64) for counts in (slots, contexts))
-    more, deal = _further_places([encoded for encoded, _ in rows], contexts)
-    return Batch(input_ids, mask, slot, columns[0], columns[1], columns[2], context, more, deal)
+    sizes = _sizes([encoded for encoded, _ in rows])
+    first, lengths = (torch.tensor(counts, dtype=torch.int64) for counts in (slots, contexts))
+    return Batch(input_ids, mask, first, columns[0], columns[1], columns[2], lengths, sizes)
 
 
-def _further_places(
-    rows: Sequence[Encoded], contexts: Sequence[int]
-) -> tuple[Tensor | None, tuple[int, ...]]:
-    """The prompt's places behind the first, [B, S - 1], and how many vectors go to each place.
-
-    Args:
-        contexts: the contexts' lengths with all of their masks.
-    """
-    kinds = {(len(row.more), row.deal) for row in rows}
+def _sizes(rows: Sequence[Encoded]) -> tuple[int, ...]:
+    """How many vectors go to each place of the prompt, the same in all rows."""
+    kinds = {(len(row.placement.slots), row.placement.sizes) for row in rows}
     if len(kinds) > 1:
         raise ConfigError(
             "rows of one batch with different places for the prompt",
@@ -105,19 +99,14 @@ def _further_places(
             got=f"{len(kinds)} kinds",
             expected="rows of one template",
         )
-    ((places, deal),) = kinds
-    if not places:
-        return None, deal
-    further = [
-        [at + (length - len(row.context)) * _is_behind(row, at) for at in row.more]
-        for row, length in zip(rows, contexts, strict=True)
-    ]
-    return torch.tensor(further), deal
+    ((_, sizes),) = kinds
+    return sizes
 
 
-def _is_behind(row: Encoded, place: int) -> bool:
-    """Whether a place comes behind the row's mask."""
-    return row.mask is not None and place > row.mask
+def _slots(row: Encoded, added: int) -> list[int]:
+    """The row's slots with so many masks added at its mask."""
+    moved = -1 if row.mask is None else row.mask
+    return [slot + added * (-1 < moved < slot) for slot in row.placement.slots]
 
 
 def inside_of(backbone: Backbone) -> int:
@@ -125,13 +114,12 @@ def inside_of(backbone: Backbone) -> int:
     return int("next-tokens" in backbone.reads)
 
 
-def _with_masks(encoded: Encoded, count: int) -> tuple[tuple[int, ...], int, int]:
-    """The context with so many masks for its one, the slot in it, and where reading begins."""
+def _with_masks(encoded: Encoded, count: int) -> tuple[tuple[int, ...], int]:
+    """The context with so many masks for its one, and where reading begins."""
     context, at = encoded.context, encoded.mask
     if at is None:
-        return context, encoded.slot, len(context)
-    whole = context[:at] + context[at : at + 1] * count + context[at + 1 :]
-    return whole, encoded.slot + (count - 1 if encoded.slot > at else 0), at
+        return context, len(context)
+    return context[:at] + context[at : at + 1] * count + context[at + 1 :], at
 
 
 def row_lengths(rows: Sequence[Encoded]) -> list[int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cuecard.lazy import functional, torch
 from cuecard.tasks.encoding.batching import collate
 from cuecard.tasks.encoding.tokens import closing_count
-from cuecard.types import Backbone, Batch, Encoded, Injection, Tokenizer
+from cuecard.types import Backbone, Batch, Encoded, Injection, Placement, Tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,7 @@ def texts_of(pair: Encoded) -> tuple[Encoded, Encoded]:
     """A pair's two texts, the prompt at the same place in both."""
     behind = pair.slot == len(pair.context)
     slot = len(pair.target) if behind else pair.slot
-    return replace(pair, target=()), Encoded(pair.target, (), slot)
+    return replace(pair, target=()), Encoded(pair.target, (), Placement.at(slot))
 
 
 def collate_texts(rows: Sequence[Encoded], tokenizer: Tokenizer) -> Batch:

@@ -105,7 +105,7 @@ def word_row(
             at.append(len(around.before) + place)
         start += length + 1
     context = (*around.before, *tokens.ids[:room], *around.after)
-    return Encoded(context, (), 0, cut=max(0, len(tokens.ids) - room), at=tuple(at))
+    return Encoded(context, (), cut=max(0, len(tokens.ids) - room), at=tuple(at))
 
 
 def windows_of(around: Around, tokens: Tokens, room: int) -> list[Window]:
@@ -119,7 +119,7 @@ def windows_of(around: Around, tokens: Tokens, room: int) -> list[Window]:
         part = tokens.ids[first : first + room]
         context = (*around.before, *part, *around.after)
         places = range(len(around.before), len(around.before) + len(part))
-        encoded = Encoded(context, (), 0, at=(*places, len(context) - 1))
+        encoded = Encoded(context, (), at=(*places, len(context) - 1))
         windows.append(Window(encoded, first, len(part)))
         if first + room >= len(tokens.ids):
             break

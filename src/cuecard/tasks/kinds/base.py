@@ -17,7 +17,7 @@ from cuecard.tasks.readers.columns import ColumnReader
 from cuecard.tasks.readers.tables import record_place
 from cuecard.tasks.settings import NoSettings, TaskSettings, contradiction
 from cuecard.tasks.similar import nearest
-from cuecard.types import Encoded, Prediction, Record, Slot, Tokenizer
+from cuecard.types import Encoded, Placement, Prediction, Record, Slot, Tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -219,17 +219,19 @@ class TaskKind(Generic[S]):
         first = len(bound.encoder.leading) if opening else 0
         if mode == "head":
             first = bound.front
-        places = {"prefix": first, "suffix": len(context.ids), "infix": context.before}
-        deal = spec.parsed.deal
+        sizes = spec.parsed.deal if any(spec.parsed.deal) else ()
+        placements = {
+            "prefix": Placement.at(first),
+            "suffix": Placement.at(len(context.ids)),
+            "infix": Placement((context.before, *context.more), sizes),
+        }
         known = record.target is not None
         return [
             Encoded(
                 context=context.ids,
                 target=self.target_ids(spec, record, bound) if known and mode != "head" else (),
-                slot=places[slot],
+                placement=placements[slot],
                 cut=context.cut,
-                more=context.more,
-                deal=deal if slot == "infix" and any(deal) else (),
                 mask=context.mask,
                 goal=self.goal(spec, record) if known and mode == "head" else (),
                 barred=self.barred(spec, record, bound) if known and mode != "head" else (),

@@ -17,7 +17,7 @@ from cuecard.tasks.predictions import Floats
 from cuecard.tasks.readers.columns import ColumnReader, answers_column, answers_of
 from cuecard.tasks.readers.tables import TARGET, record_place
 from cuecard.tasks.settings import NoSettings, TaskSettings, contradiction
-from cuecard.types import Encoded, Prediction, Record, Slot, Tokenizer
+from cuecard.types import Encoded, Placement, Prediction, Record, Slot, Tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,7 +87,7 @@ class ExtractiveQaKind(TaskKind[NoSettings]):
         around, tokens = self.tokens(record, bound)
         room = room_for(around, spec.max_length, record_place(record))
         found = [
-            replace(w, encoded=replace(w.encoded, slot=bound.front))
+            replace(w, encoded=replace(w.encoded, placement=Placement.at(bound.front)))
             for w in windows_of(around, tokens, room)
         ]
         if record.target is None:

@@ -22,7 +22,7 @@ from cuecard.tasks.predictions import Floats
 from cuecard.tasks.readers.columns import ColumnReader, tags_column, words_column
 from cuecard.tasks.readers.tables import TARGET, record_place
 from cuecard.tasks.settings import TaskSettings
-from cuecard.types import Encoded, Prediction, Record, Slot, Tokenizer
+from cuecard.types import Encoded, Placement, Prediction, Record, Slot, Tokenizer
 
 OUTSIDE = "O"
 """The tag of a word that belongs to nothing."""
@@ -109,7 +109,7 @@ class TaggingKind(TaskKind[TaggingSettings]):
         last = self.own(spec).subword == "last"
         row = word_row(around, tokens, lengths, room, last=last)
         if record.target is None:
-            return [replace(row, slot=bound.front)]
+            return [replace(row, placement=Placement.at(bound.front))]
         goals = self.goal(spec, record)[: len(row.at)]
         if not row.at:
             raise DataError(
@@ -118,7 +118,7 @@ class TaggingKind(TaskKind[TaggingSettings]):
                 got=repr(record.fields[self.read_field(spec)][:40]),
                 expected="words with tokens",
             )
-        return [replace(row, slot=bound.front, goal=goals)]
+        return [replace(row, placement=Placement.at(bound.front), goal=goals)]
 
     def count_goals(self, rows: Sequence[Encoded]) -> int:
         """The words that are read."""
