@@ -20,7 +20,7 @@ from benchmarks.machine import alternate, machine
 from benchmarks.review_task import SPEC, review_task
 from cuecard import load_backbone
 from cuecard.tasks import batches_by_length
-from cuecard.training.objective.loss import Part, batch_losses
+from cuecard.training.objective.loss import PromptBatch, batch_losses
 from cuecard.types import Backbone, Encoded, InputTokens
 
 COUNTS = (1, 2, 4, 8)
@@ -50,7 +50,7 @@ class Prompts:
         for first in range(0, len(self._vectors), size):
             which = slice(first, first + size)
             parts = [
-                Part(SPEC, next(batches), InputTokens(vectors), "labels")
+                PromptBatch(SPEC, next(batches), InputTokens(vectors), "labels")
                 for batches, vectors in zip(self._batches[which], self._vectors[which], strict=True)
             ]
             for optimizer in self._optimizers[which]:

@@ -13,7 +13,7 @@ from cuecard.evaluation.predict import (
     label_prior,
     predict,
 )
-from cuecard.tasks.encoding.word_reads import WordTree
+from cuecard.tasks.encoding.word_reads import LabelTrie
 from cuecard.tasks.predictions import calibrate
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import InputTokens, Prediction, Record
@@ -122,7 +122,7 @@ def test_a_front_and_every_context_run_once(backbone, length, batch_rows):
     found = predict(backbone, spec, RECORDS, InputTokens(vectors), batch_rows=batch_rows)
     contexts = [spec.encode(record, tokenizer).context for record in RECORDS]
     front = in_common(contexts)
-    tree = len(WordTree.of(spec.continuations(tokenizer)).tokens)
+    tree = len(LabelTrie.of(spec.continuations(tokenizer)).tokens)
     own = sum(len(ids) - front + tree for ids in contexts)
     assert backbone.counts["tokens"] == length + front + own
     for prediction, text in zip(found, TEXTS, strict=True):
@@ -156,7 +156,7 @@ def test_a_long_list_of_labels_is_run_in_pieces(backbone, monkeypatch):
     backbone.reset_counts()
     seen = []
     found = predict(backbone, spec, RECORDS, on_rows=seen.append)
-    tokens = [len(WordTree.of(spec.continuations(tiny_tokenizer())).tokens), 40]
+    tokens = [len(LabelTrie.of(spec.continuations(tiny_tokenizer())).tokens), 40]
     assert tokens[0] > 5 * tokens[1] and sum(seen) == len(RECORDS)
     torch.testing.assert_close(scores(found), whole, atol=1e-4, rtol=0)
     for record, row in zip(RECORDS[:2], found, strict=False):

@@ -27,7 +27,7 @@ from cuecard.methods import MPT, PromptTuning
 from cuecard.tasks import Task, TaskSpec
 from cuecard.training import Multitask, TrainConfig, read_log
 from cuecard.training.multitask import multitask
-from cuecard.training.objective.loss import Part, Teacher, batch_losses
+from cuecard.training.objective.loss import PromptBatch, Teacher, batch_losses
 from cuecard.training.train import train
 from cuecard.training.trainables.initial_method import init_context
 from cuecard.types import InputTokens
@@ -92,7 +92,9 @@ def test_loss_and_gradient_in_float64(kind: str, spec: TaskSpec, loss: Any) -> N
     ours = start.clone().requires_grad_(True)
     teacher = Teacher(InputTokens(taught), WEIGHT)
     backbone = tiny_backbone(kind)
-    (value,) = batch_losses(backbone, [Part(spec, rows, InputTokens(ours), loss, teacher=teacher)])
+    (value,) = batch_losses(
+        backbone, [PromptBatch(spec, rows, InputTokens(ours), loss, teacher=teacher)]
+    )
     value.backward()
     exact = start.double().requires_grad_(True)
     words = None
@@ -115,7 +117,7 @@ def test_in_pieces_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("cuecard.backbones.causal.PIECE_BYTES", size)
         ours = start.clone().requires_grad_(True)
         teacher = Teacher(InputTokens(taught), WEIGHT)
-        part = Part(LONG_SPEC, rows, InputTokens(ours), "tokens", teacher=teacher)
+        part = PromptBatch(LONG_SPEC, rows, InputTokens(ours), "tokens", teacher=teacher)
         (value,) = batch_losses(tiny_backbone(), [part])
         value.backward()
         assert ours.grad is not None
@@ -131,7 +133,7 @@ def test_a_prompt_is_its_own_best_teacher(kind: str) -> None:
     vectors = torch.randn(6, 32, generator=torch.Generator().manual_seed(0)) * 0.3
     values = []
     for teacher in (None, Teacher(InputTokens(vectors), 100.0), Teacher(InputTokens(-vectors), 1)):
-        part = Part(SPEC, rows, InputTokens(vectors), "tokens", teacher=teacher)
+        part = PromptBatch(SPEC, rows, InputTokens(vectors), "tokens", teacher=teacher)
         (value,) = batch_losses(backbone, [part])
         values.append(float(value))
     assert values[1] == pytest.approx(values[0], abs=1e-3)

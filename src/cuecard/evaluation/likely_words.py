@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cuecard.evaluation.loglikelihood import OnRows, score_words
-from cuecard.tasks.encoding.word_reads import WordTree
+from cuecard.tasks.encoding.word_reads import LabelTrie
 from cuecard.types import Backbone, Encoded, Injection
 
 Start = tuple[int, ...]
@@ -33,7 +33,7 @@ _ROUND = 0.1
 
 def is_long(words: Sequence[Start]) -> bool:
     """Whether running all of these words behind each context is more than running it again."""
-    return len(WordTree.of(words).tokens) >= _WORTH
+    return len(LabelTrie.of(words).tokens) >= _WORTH
 
 
 def score_likely(

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from cuecard.lazy import torch
 from cuecard.tasks.encoding.batching import collate, ordered_batches
 from cuecard.tasks.encoding.word_reads import (
+    LabelTrie,
     Layout,
     Words,
-    WordTree,
     collate_words,
     layout_for,
     tree_space,
@@ -160,7 +160,7 @@ def _pieces(
     most = min(_TREE_TOKENS, room - context) if layout == "tree" else _TREE_TOKENS
     pieces = []
     for chosen in _cut(order, words, most):
-        tree = WordTree.of([words[word] for word in chosen])
+        tree = LabelTrie.of([words[word] for word in chosen])
         tokens = context + len(tree.tokens)
         if layout == "lines":
             lines = tree.lines()

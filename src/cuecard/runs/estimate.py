@@ -9,7 +9,7 @@ from cuecard.tasks import batches_by_length
 from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.budget.validation_plan import LONG_LIST, forward_tokens, label_tokens
 from cuecard.training.objective.label_sample import sample_for
-from cuecard.training.objective.loss import Part, batch_losses
+from cuecard.training.objective.loss import PromptBatch, batch_losses
 from cuecard.training.setup import TrainSetup
 from cuecard.training.trainables.head import head_of
 
@@ -88,7 +88,9 @@ def _passes(setup: TrainSetup) -> tuple[float, float, int]:
     tokens = 0
     for _ in range(2):
         before, began = backbone.counts["tokens"], time.perf_counter()
-        part = Part(spec, rows, start.injection(), setup.loss, head=head_of(start), sample=sample)
+        part = PromptBatch(
+            spec, rows, start.injection(), setup.loss, head=head_of(start), sample=sample
+        )
         (loss,) = batch_losses(backbone, [part])
         forward, tokens = time.perf_counter() - began, backbone.counts["tokens"] - before
         loss.backward()  # type: ignore[no-untyped-call]

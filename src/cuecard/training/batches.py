@@ -9,7 +9,7 @@ from cuecard.tasks import batches_by_length
 from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.config import TrainConfig
 from cuecard.training.objective.label_sample import Sample, sample_for
-from cuecard.training.objective.loss import Part, Teacher, count_targets
+from cuecard.training.objective.loss import PromptBatch, Teacher, count_targets
 from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.checkpoint import State
 from cuecard.types import Encoded, Head, Injection
@@ -79,12 +79,12 @@ class TaskBatches:
         self.targets = sum(count_targets(setup.loss, setup.spec, rows) for rows in self._batches)
         self._loss = 0.0
 
-    def part(self, number: int) -> Part:
+    def part(self, number: int) -> PromptBatch:
         """What a batch of the step asks of the backbone."""
         setup, rows = self.setup, self._batches[number]
         injection, head = self._injection(), self._head()
         sample = self._sample(rows, self._positions[number])
-        return Part(
+        return PromptBatch(
             setup.spec, rows, injection, setup.loss, setup.soft, head, self._teacher, sample
         )
 

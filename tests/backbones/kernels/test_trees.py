@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cuecard.tasks.encoding.batching import collate
-from cuecard.tasks.encoding.word_reads import WordTree, collate_words, layout_for
+from cuecard.tasks.encoding.word_reads import LabelTrie, collate_words, layout_for
 from cuecard.types import Encoded, InputTokens, LayerTokens, Placement, PrefixKV
 from support.tiny import CONFIGS, MASKED, SEQ2SEQ, tiny_backbone
 
@@ -96,7 +96,7 @@ def test_a_tree_behind_remembered_inputs() -> None:
     try:
         backbone.reset_counts()
         found = together(backbone, rows, injection)
-        tokens = len(WordTree.of(WORDS).tokens)
+        tokens = len(LabelTrie.of(WORDS).tokens)
         assert backbone.counts["remembered"] == sum(map(len, CONTEXTS))
         assert backbone.counts["tokens"] <= sum(map(len, CONTEXTS)) + 3 * (3 + tokens)
     finally:
@@ -117,7 +117,7 @@ def test_a_front_runs_once_for_all_passes() -> None:
                 found = [together(backbone, [row], injection) for row in rows]
         vectors = 0 if form == "keys-values" else 3
         front = len(head) + 2 + vectors  # the contexts have two more tokens in common
-        own = sum(len(ids) - 2 + len(WordTree.of(WORDS).tokens) for ids in CONTEXTS)
+        own = sum(len(ids) - 2 + len(LabelTrie.of(WORDS).tokens) for ids in CONTEXTS)
         assert backbone.counts["tokens"] == front + own
         for ours, theirs in zip(found, plain, strict=True):
             torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=1e-5)
@@ -145,12 +145,12 @@ def test_a_front_is_not_trained_through() -> None:
 
 
 def test_words_as_a_tree() -> None:
-    tree = WordTree.of([(1, 2, 3), (1, 2), (1, 4), (5,)])
+    tree = LabelTrie.of([(1, 2, 3), (1, 2), (1, 4), (5,)])
     assert tree.tokens == (1, 2) and tree.follows == (-1, 0)
     assert tree.edges == ((-1, 1), (0, 2), (1, 3), (0, 4), (-1, 5))
     assert tree.paths == ((0, 1, 2), (0, 1), (0, 3), (4,))
     assert tree.lines() == [[0, 1]]
-    assert WordTree.of([(1,), (2,)]).lines() == [[]]
+    assert LabelTrie.of([(1,), (2,)]).lines() == [[]]
 
 
 @pytest.mark.parametrize("form", ["tokens", "layers", "keys-values", "shifts"])
@@ -167,7 +167,7 @@ def test_contexts_run_once_and_are_kept(kind: str, form: str) -> None:
             once = backbone.counts["tokens"]
             found = [together(backbone, rows, injection) for _ in range(2)]
     vectors = {"tokens": 3, "layers": 3, "keys-values": 0, "shifts": 2}[form]
-    tree, kept = len(WordTree.of(WORDS).tokens), form != "shifts"
+    tree, kept = len(LabelTrie.of(WORDS).tokens), form != "shifts"
     own = sum(len(row.context) - len(head) for row in rows)
     assert once == vectors + len(head) + kept * (own - len(rows))
     each = len(rows) * (1 + tree) if kept else own + len(rows) * tree

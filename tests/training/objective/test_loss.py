@@ -13,7 +13,7 @@ from cuecard.backbones import CausalBackbone
 from cuecard.evaluation.predict import predict
 from cuecard.tasks import TaskSpec
 from cuecard.training.objective.label_sample import NEGATIVES, Sample, sample_labels
-from cuecard.training.objective.loss import Part, batch_loss, batch_losses, resolve_loss
+from cuecard.training.objective.loss import PromptBatch, batch_loss, batch_losses, resolve_loss
 from cuecard.types import InputTokens
 from support.data.reviews import LONG_SPEC, SPEC, TEXT_SPEC, reviews
 from support.tiny import CONFIGS, tiny_backbone, tiny_model, tiny_tokenizer
@@ -140,7 +140,7 @@ def test_a_sample_of_all_other_labels_is_the_whole_softmax() -> None:
     rows = [LONG_SPEC.encode(record, backbone.tokenizer) for record in reviews(2)]
     words = LONG_SPEC.continuations(backbone.tokenizer)
     labels = tuple((words.index(row.target), 1 - words.index(row.target)) for row in rows)
-    part = Part(LONG_SPEC, rows, given, "labels", sample=replace(sample, labels=labels))
+    part = PromptBatch(LONG_SPEC, rows, given, "labels", sample=replace(sample, labels=labels))
     (drawn,) = batch_losses(backbone, [part])
     whole, _ = batch_loss(backbone, LONG_SPEC, rows, given, "labels")
     torch.testing.assert_close(drawn, whole)

@@ -30,7 +30,7 @@ Layout = Literal["tree", "lines", "masks"]
 
 
 @dataclass(frozen=True, slots=True)
-class WordTree:
+class LabelTrie:
     """Words as a tree.
 
     Attributes:
@@ -46,7 +46,7 @@ class WordTree:
     paths: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def of(cls, words: Words) -> WordTree:
+    def of(cls, words: Words) -> LabelTrie:
         """
         Raises:
             ConfigError: a word without tokens.
@@ -131,7 +131,7 @@ def layout_for(
         return "masks"
     space = tree_space(backbone, injection)
     for row, words in rows:
-        tokens = max(map(len, words), default=1) if cut else 1 + len(WordTree.of(words).tokens)
+        tokens = max(map(len, words), default=1) if cut else 1 + len(LabelTrie.of(words).tokens)
         if len(row.context) + tokens > space:
             return "lines"
     return "tree"
@@ -212,7 +212,7 @@ class _RowReads:
     def of(cls, words: Words, layout: Layout) -> _RowReads:
         if layout == "masks":
             return cls._at_masks(words)
-        tree = WordTree.of(words)
+        tree = LabelTrie.of(words)
         lines: tuple[tuple[int, ...], ...] = (tree.tokens,)
         if layout == "tree":
             behind = dict(enumerate(range(1, len(tree.tokens) + 1)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from cuecard.tasks import Task
 from cuecard.tasks.encoding.batching import row_lengths
-from cuecard.tasks.encoding.word_reads import WordTree
+from cuecard.tasks.encoding.word_reads import LabelTrie
 from cuecard.training.config import TrainConfig
 from cuecard.types import Backbone, Encoded, Slot
 
@@ -93,7 +93,7 @@ def label_tokens(backbone: Backbone, task: Task) -> int:
     """Tokens of all labels behind one context, what they begin with counted once."""
     if task.spec.mode != "labels":
         return 0
-    return len(WordTree.of(task.spec.label_words(backbone.tokenizer).asked).tokens)
+    return len(LabelTrie.of(task.spec.label_words(backbone.tokenizer).asked).tokens)
 
 
 def forward_tokens(rows: Sequence[Encoded], prompt_length: int, behind: int | None) -> int:

@@ -75,7 +75,7 @@ class Teacher:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class PromptBatch:
     """A batch of one prompt: task, rows, injection, the kind of loss, and what else it learns.
 
     Attributes:
@@ -88,7 +88,7 @@ class Part:
     spec: TaskSpec
     rows: Sequence[Encoded]
     injection: Injection
-    kind: Resolved
+    loss: Resolved
     soft: SoftLabels | None = None
     head: Head | None = None
     teacher: Teacher | None = None
@@ -110,11 +110,11 @@ def batch_loss(
     kind: Resolved,
 ) -> tuple[Tensor, int]:
     """The summed loss of a batch and the number of targets it sums over."""
-    (loss,) = batch_losses(backbone, [Part(spec, rows, injection, kind)])
+    (loss,) = batch_losses(backbone, [PromptBatch(spec, rows, injection, kind)])
     return loss, count_targets(kind, spec, rows)
 
 
-def batch_losses(backbone: Backbone, parts: Sequence[Part]) -> list[Tensor]:
+def batch_losses(backbone: Backbone, parts: Sequence[PromptBatch]) -> list[Tensor]:
     """The summed loss of each of several prompts' batches, in one forward pass.
 
     "tokens": sum over target tokens of -log p(token | context, prompt, earlier target tokens), and
@@ -162,17 +162,17 @@ class _Asked:
     labels: Sequence[LabelWords] = ()
 
 
-def _asked(part: Part, backbone: Backbone) -> _Asked:
+def _asked(part: PromptBatch, backbone: Backbone) -> _Asked:
     inside = inside_of(backbone)
-    if part.kind == "pairs":
+    if part.loss == "pairs":
         texts = [texts_of(row) for row in part.rows]
         anchors, positives = [a for a, _ in texts], [p for _, p in texts]
         return _Asked(collate_texts([*anchors, *positives], backbone.tokenizer))
-    if part.kind == "head":
+    if part.loss == "head":
         return _Asked(
             collate([(row, row.target) for row in part.rows], read="states", inside=inside)
         )
-    if part.kind == "tokens":
+    if part.loss == "tokens":
         # Behind a target that begins other labels' tokens, it is read that none of them follows.
         targets = [(*row.target, NO_TARGET) if row.barred else row.target for row in part.rows]
         return _Asked(collate(list(zip(part.rows, targets, strict=True)), inside=inside))
@@ -189,7 +189,10 @@ def _asked(part: Part, backbone: Backbone) -> _Asked:
 
 
 def _distances(
-    backbone: Backbone, parts: Sequence[Part], asked: Sequence[_Asked], found: Sequence[Reads]
+    backbone: Backbone,
+    parts: Sequence[PromptBatch],
+    asked: Sequence[_Asked],
+    found: Sequence[Reads],
 ) -> list[Tensor]:
     """Each part's weighted distance to its teacher; the teachers make one pass, no gradients."""
     teachers = [part.teacher for part in parts if part.teacher is not None]
@@ -205,7 +208,7 @@ def _distances(
 
 
 def _distance(
-    part: Part, asked: _Asked, ours: Reads, theirs: Reads, tokenizer: Tokenizer
+    part: PromptBatch, asked: _Asked, ours: Reads, theirs: Reads, tokenizer: Tokenizer
 ) -> Tensor:
     """Sum over the reads of KL(teacher || student) and the mean squared difference of the states.
 
@@ -213,18 +216,18 @@ def _distance(
     label words, or the vocabulary. The states are those the LM head takes in at the read.
     """
     apart = (ours.states() - theirs.states()).pow(2).mean(-1).sum()
-    if part.kind == "tokens":
+    if part.loss == "tokens":
         return ours.divergence(theirs).sum() + apart
     student, teacher = (_label_scores(part, asked, reads, tokenizer) for reads in (ours, theirs))
     pair = student.log_softmax(-1), teacher.log_softmax(-1)
     return functional.kl_div(*pair, reduction="sum", log_target=True) + apart
 
 
-def _loss(part: Part, asked: _Asked, reads: Reads, tokenizer: Tokenizer) -> Tensor:
+def _loss(part: PromptBatch, asked: _Asked, reads: Reads, tokenizer: Tokenizer) -> Tensor:
     batch = asked.batch
-    if part.kind == "tokens":
+    if part.loss == "tokens":
         return reads.nll(batch.target_ids).sum() - _log_ends(part.rows, batch, reads)
-    if part.kind == "pairs":
+    if part.loss == "pairs":
         anchors, positives = pooled(batch, reads.states()).chunk(2)
         targets = [row.target for row in part.rows]
         return part.spec.task_kind.vector_loss(anchors, positives, targets).sum()
@@ -258,7 +261,7 @@ def _log_ends(rows: Sequence[Encoded], batch: Batch, reads: Reads) -> Tensor | f
     ).sum()
 
 
-def _label_scores(part: Part, asked: _Asked, reads: Reads, tokenizer: Tokenizer) -> Tensor:
+def _label_scores(part: PromptBatch, asked: _Asked, reads: Reads, tokenizer: Tokenizer) -> Tensor:
     """[N, labels] float32 the scores of the labels that are compared, up to a row's constant."""
     words = part.spec.label_words(tokenizer)
     if asked.reads is None:
