@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cuecard.backbones.quantization.forms import Precision
 from cuecard.errors import ConfigError
 
-AdapterFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--adapter",
-        metavar="FOLDER",
-        help="A LoRA adapter in PEFT's format, merged into the backbone.",
-        show_default=False,
-    ),
-]
-Dtype = Annotated[Precision, typer.Option("--dtype", help="Floating-point type to compute in.")]
-Device = Annotated[
-    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")
-]
 TextField = Annotated[
     str | None,
     typer.Option(

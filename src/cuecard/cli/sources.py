@@ -87,6 +87,28 @@ class BackboneSource(_Source):
         )
 
 
+class NamedBackbone(BackboneSource):
+    """A backbone that no prompt names: the command line says all of it."""
+
+    backbone: Annotated[str, Flag(metavar="NAME", names=lambda _: BACKBONES)] = Field(
+        description="The frozen model: a catalogue name, a local folder or a hub id."
+    )
+    quantize: Quantize = Field(default="none", description="How the backbone's weights are held.")
+    adapter: Annotated[Path | None, Flag(metavar="FOLDER")] = Field(
+        default=None, description="A LoRA adapter in PEFT's format, merged into the backbone."
+    )
+
+    def load(self, progress: Progress | None) -> Backbone:
+        """Load it.
+
+        Raises:
+            BackboneError: it cannot be loaded.
+        """
+        from cuecard.names import load_backbone
+
+        return load_backbone(**dict(self), progress=progress)
+
+
 class SavedSource(_Source):
     """Which saved prompt."""
 

@@ -7,22 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from cuecard.cli.options import (
-    AdapterFolder,
-    Device,
-    Dtype,
-    Overwrite,
-    listed,
-    pairs,
-    unescaped,
-)
+from cuecard.cli.options import Overwrite, listed, pairs, unescaped
+from cuecard.cli.sources import NamedBackbone
 from cuecard.cli.views.console import Json, print_json
 from cuecard.errors import ConfigError
 from cuecard.tasks.kinds import KINDS
 
 
 def import_prompt(
-    adapter: Annotated[
+    made: Annotated[
         Path,
         typer.Argument(
             metavar="ADAPTER",
@@ -34,14 +27,7 @@ def import_prompt(
         Path,
         typer.Argument(metavar="DEST", help="The prompt's new folder.", show_default=False),
     ],
-    backbone: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="The adapter's base model: catalogue name, local folder or hub id.",
-            show_default=False,
-        ),
-    ],
+    source: NamedBackbone,
     template: Annotated[
         str,
         typer.Option(
@@ -79,9 +65,6 @@ def import_prompt(
         ),
     ] = None,
     overwrite: Overwrite = False,
-    lora: AdapterFolder = None,
-    dtype: Dtype = "auto",
-    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Make a prompt of a PEFT adapter or an array, bound to a task and a backbone from then on.
@@ -95,7 +78,6 @@ def import_prompt(
     """
     from cuecard.artifacts import import_npy, import_peft
     from cuecard.cli.views.progress import fetch_progress
-    from cuecard.names import load_backbone
     from cuecard.tasks import TaskSpec
 
     spec = TaskSpec.parse(
@@ -110,15 +92,15 @@ def import_prompt(
         }
     )
     with fetch_progress(json=as_json) as progress:
-        model = load_backbone(backbone, dtype=dtype, device=device, adapter=lora, progress=progress)
-    if adapter.is_file():
+        model = source.load(progress)
+    if made.is_file():
         if task is not None:
             raise ConfigError(
                 "a task of an array that has none", where="--task", got=task, expected="none"
             )
-        prompt = import_npy(adapter, model, spec)
+        prompt = import_npy(made, model, spec)
     else:
-        prompt = import_peft(adapter, model, spec, task=_task(task))
+        prompt = import_peft(made, model, spec, task=_task(task))
     folder = prompt.save(dest, overwrite=overwrite)
     if as_json:
         print_json({"folder": folder, "digest": prompt.digest, "bytes": prompt.nbytes})
