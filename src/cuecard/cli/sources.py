@@ -106,7 +106,14 @@ class NamedBackbone(BackboneSource):
         """
         from cuecard.names import load_backbone
 
-        return load_backbone(**dict(self), progress=progress)
+        return load_backbone(
+            self.backbone,
+            dtype=self.dtype,
+            device=self.device,
+            quantize=self.quantize,
+            adapter=self.adapter,
+            progress=progress,
+        )
 
 
 class SavedSource(_Source):
