@@ -32,7 +32,7 @@ from cuecard.types import InjectionKind, Tower
 from support.data.reviews import review_task
 from support.tiny import tiny_model, tiny_tokenizer
 
-DOCS = Path(__file__).parents[2] / "docs" / "methods.md"
+DOCS = Path(__file__).parents[3] / "docs" / "methods.md"
 
 
 def test_the_documentation_has_the_table() -> None:
