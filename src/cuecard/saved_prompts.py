@@ -12,9 +12,9 @@ from cuecard.catalogue.cache import cache_root, locked
 from cuecard.errors import ArtifactError
 from cuecard.registry import Registry
 from cuecard.registry.records.references import is_reference
-from cuecard.runs.folder import LORA, RUN
-from cuecard.runs.lora_recipe import read_lora
-from cuecard.runs.recipe import Recipe, prompt_folder, read_recipe
+from cuecard.runs.lora_recipe import LoraRecipe
+from cuecard.runs.recipe import Recipe, prompt_folder
+from cuecard.runs.run_kinds import LORA, RUN
 from cuecard.tasks import TaskSpec
 from cuecard.training.train_lora import FOLDER as ADAPTER
 
@@ -83,8 +83,8 @@ def find_prompt(path: str | Path, registry: str | None = None) -> SavedPrompt:
         )
     stated = run / kind.file
     if kind is LORA:
-        return SavedPrompt(folder, read_lora(stated).recipe, run / ADAPTER)
-    return SavedPrompt(folder, Recipe.parse(read_recipe(stated), str(stated)))
+        return SavedPrompt(folder, LoraRecipe.read(stated).recipe, run / ADAPTER)
+    return SavedPrompt(folder, Recipe.read(stated))
 
 
 def load_prompt(place: str | Path, *, registry: str | None = None) -> Prompt:

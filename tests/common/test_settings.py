@@ -8,7 +8,7 @@ import pytest
 
 from cuecard.errors import ConfigError
 from cuecard.runs.multitask_recipe import MultitaskRecipe
-from cuecard.runs.recipe import Recipe, read_recipe
+from cuecard.runs.recipe import Recipe
 from cuecard.settings import parse_settings
 from cuecard.yaml_files import DuplicateKeyError, load_yaml
 
@@ -74,7 +74,7 @@ def test_a_key_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("data: {path: a.csv}\ntraining:\n  steps: 1\n  seed: 2\n  steps: 3\n")
     with pytest.raises(ConfigError, match="a key is given twice") as caught:
-        read_recipe(path)
+        Recipe.read(path)
     assert caught.value.where == f"{path}, line 5" and "line 3" in str(caught.value.hint)
     with pytest.raises(DuplicateKeyError):
         load_yaml("{a: 1, a: 2}")

@@ -6,14 +6,15 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
-from pydantic import BaseModel
 
 from cuecard.errors import ConfigError, CuecardError, FileError, TrainingError
 from cuecard.folder_lock import LOCK, held
-from cuecard.runs.folder import RUN, SWEEP, RunFolder, differences
+from cuecard.runs.folder import RunFolder, differences
+from cuecard.runs.recipe_file import RunRecipe
+from cuecard.runs.run_kinds import RUN, SWEEP
 
 HOLDER = """
 import sys, time
@@ -25,21 +26,35 @@ with held(Path(sys.argv[1])):
 """
 
 
-class Settings(BaseModel):
+class Settings(RunRecipe):
+    KIND = RUN
     lr: float = 0.1
     compare: bool = True
+    out: str = "runs/settings"
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.out)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return ()
+
+    def in_folder(self, folder: Path) -> Self:
+        return self.model_copy(update={"out": str(folder)})
 
 
-def place(path: Path, **kind: Any) -> RunFolder:
-    def read(file: Path) -> Settings:
-        return Settings.model_validate_json(file.read_text())
+class Swept(Settings):
+    KIND = SWEEP
 
-    return RunFolder(path, kind.get("kind", RUN), read)
+
+def place(path: Path, recipe: type[Settings] = Settings) -> RunFolder[Settings]:
+    return RunFolder(path, recipe)
 
 
 def start(path: Path, settings: Settings, **options: Any) -> None:
     """A run that comes to something."""
-    with place(path).claimed(settings, settings.model_dump_json(), **options) as folder:
+    with place(path).claimed(settings, **options) as folder:
         (folder / "checkpoint.pt").touch()
 
 
@@ -95,7 +110,7 @@ def test_what_differs_is_said_by_name_and_values(tmp_path: Path) -> None:
 
 
 def test_settings_of_a_run_that_came_to_nothing_may_change(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), place(tmp_path / "run").claimed(Settings(), '{"lr": 0.1}'):
+    with pytest.raises(RuntimeError), place(tmp_path / "run").claimed(Settings()):
         raise RuntimeError
     start(tmp_path / "run", Settings(lr=0.5))
 
@@ -115,9 +130,10 @@ def test_other_kinds_of_runs_keep_their_folders(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds a sweep"):
         place(tmp_path).check(Settings(), overwrite=True)
     with pytest.raises(TrainingError, match="no run to resume") as refused:
-        place(tmp_path).must_exist()
+        place(tmp_path).to_resume()
     assert refused.value.hint == f"cuecard sweep --resume {tmp_path}"
-    place(tmp_path, kind=SWEEP).must_exist()
+    (tmp_path / SWEEP.file).write_text("lr: 0.3")
+    assert place(tmp_path, Swept).to_resume() == Swept(lr=0.3, out=str(tmp_path))
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="is a file"):
         place(tmp_path / "file").check(Settings())

@@ -12,7 +12,7 @@ from cuecard.errors import ArtifactError, BackboneError, ConfigError, DataError,
 from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.names import data_source, load_backbone
 from cuecard.runs.dry_run import dry_run
-from cuecard.runs.recipe import Recipe, prompt_folder, read_recipe, resume, run_recipe
+from cuecard.runs.recipe import Recipe, prompt_folder, resume, run_recipe
 from support.data.reviews import reviews
 from support.tiny import tiny_model, tiny_tokenizer
 
@@ -66,7 +66,7 @@ def test_prompts_of_ones_own_are_compared_with(home: Path) -> None:
 def test_what_is_written_can_be_read(home: Path) -> None:
     first = recipe(out="runs/x", compare=False)
     run_recipe(first)
-    written = read_recipe(home / "runs/x/recipe.yaml")
+    written = yaml.safe_load((home / "runs/x/recipe.yaml").read_text())
     assert Recipe.parse(written) == first
     assert yaml.safe_load(first.to_yaml()) == written
 
@@ -131,9 +131,9 @@ def test_a_typo_names_the_key(values: dict[str, Any], said: str) -> None:
 def test_what_is_no_recipe(tmp_path: Path, text: str) -> None:
     (tmp_path / "recipe.yaml").write_text(text)
     with pytest.raises(ConfigError, match="recipe"):
-        read_recipe(tmp_path / "recipe.yaml")
+        Recipe.read(tmp_path / "recipe.yaml")
     with pytest.raises(ConfigError, match="cannot be read"):
-        read_recipe(tmp_path / "none.yaml")
+        Recipe.read(tmp_path / "none.yaml")
 
 
 def test_bad_input_leaves_no_folder(home: Path) -> None:

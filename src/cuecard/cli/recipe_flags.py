@@ -17,7 +17,8 @@ from cuecard.cli.fields import Fields, Flag, named
 from cuecard.cli.options import pairs, unescaped
 from cuecard.errors import ConfigError
 from cuecard.methods import METHODS, PromptTuning
-from cuecard.runs.recipe import Recipe, read_recipe
+from cuecard.runs.recipe import Recipe
+from cuecard.runs.recipe_file import read_yaml
 from cuecard.tasks.kinds import KINDS
 
 
@@ -41,7 +42,7 @@ class Given:
         Raises:
             ConfigError: no data, an unknown key, or a value that does not fit.
         """
-        base = {} if self.file is None else read_recipe(self.file)
+        base = {} if self.file is None else read_yaml(self.file, Recipe.model_fields)
         values = _merged(base, self.values)
         data = values.get("data", {})
         if isinstance(data, dict) and "path" not in data:

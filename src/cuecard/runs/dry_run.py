@@ -12,7 +12,8 @@ from cuecard.backbones.quantization.weights import weight_bytes, weight_count
 from cuecard.catalogue import Progress
 from cuecard.evaluation.advice import advice
 from cuecard.runs.estimate import Estimate, estimate_run
-from cuecard.runs.recipe import Recipe, place
+from cuecard.runs.folder import RunFolder
+from cuecard.runs.recipe import Recipe
 from cuecard.tasks import batches_by_length
 from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.tasks.splits import SplitReport
@@ -85,7 +86,7 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
     method = recipe.read_method()
     backbone = recipe.load_backbone(progress)
     config = recipe.training
-    place(recipe.folder).check(recipe, overwrite=overwrite)
+    RunFolder.of(recipe).check(recipe, overwrite=overwrite)
     setup = TrainSetup.of(backbone, task, TrainablePrompt(method), config)
     trained, rows = setup.start, setup.rows
     injection = trained.injection()

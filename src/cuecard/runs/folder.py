@@ -1,7 +1,7 @@
-"""A run's folder: what kind of run it holds, with which settings, and which process writes to it.
+"""A run's folder: what kind of run it holds, with which recipe, and which process writes to it.
 
-A folder is used by one process at a time. Settings are written only once every check has passed,
-and while the folder holds nothing that a run has come to, other settings may take their place.
+A folder is used by one process at a time. A recipe is written only once every check has passed, and
+as long as the folder holds no results, another recipe may take its place.
 """
 
 from __future__ import annotations
@@ -9,97 +9,52 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel
+from typing import Any, Generic, TypeVar
 
 from cuecard.errors import ConfigError, TrainingError
 from cuecard.folder_lock import LOCK, held
 from cuecard.plain_files import write_text
+from cuecard.runs.recipe_file import RunRecipe
+from cuecard.runs.run_kinds import KINDS, RunKind
+
+R = TypeVar("R", bound=RunRecipe)
 
 _DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".conll", ".bio", ".iob")
 _MOST_LISTED = 6
 
 
-@dataclass(frozen=True)
-class RunKind:
-    """A kind of run that is kept in a folder.
-
-    Attributes:
-        name: what messages call it.
-        command: what starts and resumes it.
-        file: holds its settings.
-        results: files and folders that a run has come to: as long as there is none, nothing is lost
-            by other settings.
-        free: settings, by their dotted names, that two sittings of a run need not share; a name
-            stands for everything below it.
-        out: how another folder is chosen.
-    """
-
-    name: str
-    command: str
-    file: str
-    results: tuple[str, ...]
-    free: frozenset[str]
-    out: str = "--out"
-
-
-# Changed, they change neither what is trained nor a bit of it.
-_FREE = frozenset(
-    {
-        "out",
-        "device",
-        "compare",
-        "demonstrations",
-        "task.max_new_tokens",
-        "training.activations",
-        "training.checkpoint_every",
-    }
-)
-_RESULTS = ("checkpoint.pt", "result.json", "prompt")
-
-
-def _inside(*sections: str) -> frozenset[str]:
-    return frozenset(f"{section}.{name}" for section in sections for name in _FREE)
-
-
-RUN = RunKind("run", "cuecard train", "recipe.yaml", _RESULTS, _FREE)
-SWEEP = RunKind(
-    "sweep", "cuecard sweep", "sweep.yaml", ("checkpoint.pt", "best"), _inside("recipe")
-)
-LORA = RunKind("LoRA run", "cuecard lora", "lora.yaml", (*_RESULTS, "adapter"), _inside("recipe"))
-MULTITASK = RunKind(
-    "multitask run",
-    "cuecard multitask",
-    "multitask.yaml",
-    ("checkpoint.pt", "teachers/checkpoint.pt", "shared"),
-    _FREE | {"tasks.*.task.max_new_tokens"},
-    out="out in the recipe",
-)
-KINDS = (RUN, SWEEP, LORA, MULTITASK)
 # What `--overwrite` removes: what another run would go on from, or take for its own result.
 _STATE = ("checkpoint.pt", "teachers/checkpoint.pt", "log.jsonl", "result.json", "report.json")
 
 
-class RunFolder:
+class RunFolder(Generic[R]):
     """A folder for a run of one kind.
 
     Args:
         path: where; it need not exist.
-        read: reads the kind's file and completes it with defaults.
+        recipe: the class of the kind's recipes.
     """
 
-    def __init__(self, path: Path, kind: RunKind, read: Callable[[Path], BaseModel]) -> None:
-        self.path, self._kind, self._read = path, kind, read
+    def __init__(self, path: Path, recipe: type[R]) -> None:
+        self.path, self._recipe, self._kind = path, recipe, recipe.KIND
+
+    @classmethod
+    def of(cls, recipe: R) -> RunFolder[R]:
+        """The folder that a recipe names."""
+        return cls(recipe.folder, type(recipe))
 
     @property
     def file(self) -> Path:
-        """Where the settings are."""
+        """Where the recipe is."""
         return self.path / self._kind.file
 
-    def check(self, settings: BaseModel, *, overwrite: bool = False) -> None:
+    @property
+    def resume_command(self) -> str:
+        """What resumes the run."""
+        return f"{self._kind.command} --resume {shlex.quote(str(self.path))}"
+
+    def check(self, recipe: R, *, overwrite: bool = False) -> None:
         """Refuse, and change nothing, where `claimed` would.
 
         Raises:
@@ -111,22 +66,20 @@ class RunFolder:
             with held(self.path):
                 pass
         if not overwrite:
-            self._check_settings(settings)
+            self._check_settings(recipe)
 
     @contextmanager
     def claimed(
         self,
-        settings: BaseModel,
-        text: str,
+        recipe: R,
         *,
         overwrite: bool = False,
         fits: Callable[[Path], object] = lambda path: None,
     ) -> Iterator[Path]:
-        """Hold the folder, with the settings in it. Call it once every other check has passed.
+        """Hold the folder, with the recipe in it. Call it once every other check has passed.
 
         Args:
-            settings: what an earlier run in the folder must have been started with.
-            text: the file that says so.
+            recipe: what an earlier run in the folder must have been started with.
             overwrite: start again where the folder holds another run of this kind.
             fits: checks what else the folder holds; called before anything is written.
 
@@ -140,17 +93,25 @@ class RunFolder:
             if overwrite:
                 for name in (*_STATE, self._kind.file):
                     (self.path / name).unlink(missing_ok=True)
-            self._check_settings(settings)
+            self._check_settings(recipe)
             fits(self.path)
-            write_text(text, self.file)
+            write_text(recipe.to_yaml(), self.file)
             yield self.path
 
-    def must_exist(self) -> None:
-        """Refuse to resume where there is nothing to resume.
+    def to_resume(self) -> R:
+        """The recipe of the run in the folder.
 
         Raises:
-            TrainingError: the folder holds no run of this kind.
+            TrainingError: the folder holds no run of this kind, or the working directory is not
+                that in which the run was started.
+            ConfigError: a recipe that cannot be read.
         """
+        self._must_exist()
+        recipe = self._recipe.read(self.file).in_folder(self.path)
+        self._must_find(recipe.paths)
+        return recipe
+
+    def _must_exist(self) -> None:
         if self.file.is_file():
             return
         other = self._other()
@@ -164,16 +125,10 @@ class RunFolder:
             else f"{other.command} --resume {shlex.quote(str(self.path))}",
         )
 
-    def must_find(self, paths: Iterable[str]) -> None:
-        """Refuse to resume in another working directory than that where the run was started.
+    def _must_find(self, paths: Iterable[str]) -> None:
+        """Refuse a relative path that leads nowhere from here, and somewhere from above the folder.
 
-        Args:
-            paths: the files and folders of the run's settings; names of other things may be among
-                them.
-
-        Raises:
-            TrainingError: a relative path leads nowhere from here, and somewhere from above the
-                run's folder, or is a file's by its ending.
+        A path that leads nowhere at all is refused if it is a file's by its ending.
         """
         for name in paths:
             if Path(name).is_absolute() or Path(name).exists():
@@ -219,13 +174,13 @@ class RunFolder:
                 hint=f"choose another folder: {self._kind.out}",
             )
 
-    def _check_settings(self, settings: BaseModel) -> None:
+    def _check_settings(self, recipe: R) -> None:
         if not self.file.is_file():
             return
         if not any((self.path / name).exists() for name in self._kind.results):
-            return  # nothing was trained with the settings that stand there
-        before = self._read(self.file).model_dump(mode="json")
-        changed = differences(before, settings.model_dump(mode="json"), self._kind.free)
+            return  # nothing was trained with the recipe that is there
+        before = self._recipe.read(self.file).model_dump(mode="json")
+        changed = differences(before, recipe.model_dump(mode="json"), self._kind.free)
         if changed:
             raise ConfigError(
                 f"the folder holds a {self._kind.name} with other settings",

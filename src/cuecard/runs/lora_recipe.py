@@ -4,38 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
-from pydantic import BaseModel, ConfigDict
+from typing import Any, Self
 
 from cuecard.artifacts import Prompt
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError
 from cuecard.progress_bar import watched
-from cuecard.runs.folder import LORA, RunFolder
-from cuecard.runs.recipe import Recipe, prompt_folder, read_recipe
-from cuecard.settings import parse_settings
+from cuecard.runs.folder import RunFolder
+from cuecard.runs.recipe import Recipe, prompt_folder
+from cuecard.runs.recipe_file import RunRecipe
+from cuecard.runs.run_kinds import LORA
 from cuecard.tasks import Task
 from cuecard.training.storage.log import Observer
 from cuecard.training.train_lora import LoraRun, TrainableAdapter, lora_setup, train_adapter
 from cuecard.training.trainables.lora import LoraSettings
 from cuecard.types import Backbone
 
-FILE = LORA.file
 
-
-class LoraRecipe(BaseModel):
+class LoraRecipe(RunRecipe):
     """Everything a LoRA run depends on.
 
     Attributes:
         recipe: data, task, backbone and training; its method is not used. `recipe.out` is the run's
             folder.
         lora: the adapter's settings.
-        prompt: the folder of a prompt, or of its run, that stands in front; None for none.
+        prompt: the folder of a prompt, or of its run, that is added to every input; None for none.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    KIND = LORA
 
     recipe: Recipe
     lora: LoraSettings = LoraSettings()
@@ -47,8 +43,17 @@ class LoraRecipe(BaseModel):
         folder = self.recipe.folder
         return folder if self.recipe.out else folder.with_name(f"{folder.name}-lora")
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What may be a path."""
+        return (*self.recipe.paths, *(() if self.prompt is None else (self.prompt,)))
+
+    def in_folder(self, folder: Path) -> Self:
+        """The same recipe for another folder."""
+        return self.model_copy(update={"recipe": self.recipe.in_folder(folder)})
+
     def read_prompt(self) -> Prompt | None:
-        """The prompt that stands in front.
+        """The prompt that is added to every input.
 
         Raises:
             ArtifactError: it cannot be read.
@@ -75,8 +80,8 @@ def run_lora(
 ) -> LoraOutcome:
     """Train an adapter as the recipe says; the run's folder holds everything.
 
-    Everything that can be refused is refused before the folder is made. A folder with a run of the
-    same recipe is gone on with; if the run is finished, its result is read and nothing is run.
+    Everything that can be refused is refused before the folder is made. A run of the same recipe in
+    the folder is resumed; if it is finished, its result is read and nothing is run.
 
     Args:
         overwrite: start again where the folder holds another run.
@@ -84,7 +89,7 @@ def run_lora(
     Raises:
         CuecardError: see `Task.from_file`, `load_backbone`, `lora_setup` and `train_lora`.
     """
-    recipe, place = plan.recipe, _place(plan.folder)
+    recipe, place = plan.recipe, RunFolder.of(plan)
     if recipe.method != Recipe.parse({"data": {"path": ""}}).method:
         raise ConfigError(
             "a prompt's method beside a LoRA adapter",
@@ -98,34 +103,15 @@ def run_lora(
     backbone = recipe.load_backbone(progress)
     adapter = TrainableAdapter(plan.lora, prompt)
     setup = lora_setup(backbone, task, adapter, recipe.training)
-    text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    with place.claimed(plan, text, overwrite=overwrite, fits=setup.fits) as folder:
+    with place.claimed(plan, overwrite=overwrite, fits=setup.fits) as folder:
         run = train_adapter(setup, adapter, folder=folder, observer=observer)
     return LoraOutcome(task, backbone, run)
 
 
-def read_lora(path: str | Path) -> LoraRecipe:
-    """A run's file as a checked recipe.
-
-    Raises:
-        ConfigError: no such file, no YAML, an unknown key, or a value that does not fit.
-    """
-    return parse_settings(LoraRecipe, read_recipe(path), str(path))
-
-
 def resume_lora(folder: str | Path, **options: Any) -> LoraOutcome:
-    """Go on with the run in a folder; options as in `run_lora`.
+    """Resume the run in a folder; options as in `run_lora`.
 
     Raises:
         TrainingError: there is no such run.
     """
-    place = _place(Path(folder))
-    place.must_exist()
-    plan = read_lora(place.file)
-    place.must_find([*plan.recipe.paths, *([plan.prompt] if plan.prompt else [])])
-    recipe = plan.recipe.model_copy(update={"out": str(folder)})
-    return run_lora(plan.model_copy(update={"recipe": recipe}), **options)
-
-
-def _place(folder: Path) -> RunFolder:
-    return RunFolder(folder, LORA, read_lora)
+    return run_lora(RunFolder(Path(folder), LoraRecipe).to_resume(), **options)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.catalogue import Progress
@@ -15,10 +14,10 @@ from cuecard.errors import ConfigError
 from cuecard.methods import MPT
 from cuecard.plain_files import write_text
 from cuecard.progress_bar import watched
-from cuecard.runs.folder import MULTITASK, RunFolder
-from cuecard.runs.recipe import FILE as RECIPE
-from cuecard.runs.recipe import DataRecipe, Recipe, TaskRecipe, read_recipe
-from cuecard.settings import parse_settings
+from cuecard.runs.folder import RunFolder
+from cuecard.runs.recipe import DataRecipe, Recipe, TaskRecipe
+from cuecard.runs.recipe_file import RunRecipe, Section
+from cuecard.runs.run_kinds import MULTITASK, RUN
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig
 from cuecard.training.multitask import DISTIL, multitask_setups, train_multitask
@@ -26,21 +25,15 @@ from cuecard.training.multitask_trainer import TASKS, Multitask
 from cuecard.training.storage.log import Observer
 from cuecard.types import Backbone
 
-FILE = MULTITASK.file
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SourceRecipe(_Section):
+class SourceRecipe(Section):
     """A source task: the sections `data` and `task` of a recipe."""
 
     data: DataRecipe
     task: TaskRecipe = TaskRecipe()
 
 
-class MultitaskRecipe(_Section):
+class MultitaskRecipe(RunRecipe):
     """Everything a multitask run depends on.
 
     Attributes:
@@ -50,6 +43,8 @@ class MultitaskRecipe(_Section):
         distil: lambda, the weight of the teachers; 0 for none.
         out: the run's folder.
     """
+
+    KIND = MULTITASK
 
     tasks: dict[str, SourceRecipe]
     backbone: str = "smollm2-135m-instruct"
@@ -65,6 +60,17 @@ class MultitaskRecipe(_Section):
     def folder(self) -> Path:
         """The run's folder."""
         return Path(self.out)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What may be a path."""
+        data = [path for source in self.tasks.values() for path in source.data.paths]
+        start = self.method.get("prompt")
+        return (*data, self.backbone, *(() if start is None else (str(start),)))
+
+    def in_folder(self, folder: Path) -> Self:
+        """The same recipe for another folder."""
+        return self.model_copy(update={"out": str(folder)})
 
     def recipe_of(self, name: str) -> Recipe:
         """One task as a recipe of its own, whose folder is below the run's.
@@ -104,7 +110,7 @@ def run_multitask(
 ) -> MultitaskOutcome:
     """Train the shared prompt as the recipe says; its folder holds everything.
 
-    A folder with a run of the same recipe is gone on with.
+    A run of the same recipe in the folder is resumed.
 
     Args:
         observer: called with every event; by default a progress bar in a terminal or a notebook.
@@ -113,7 +119,7 @@ def run_multitask(
     Raises:
         CuecardError: see `Task.from_file`, `load_backbone` and `multitask`.
     """
-    place = _place(plan.folder)
+    place = RunFolder.of(plan)
     if not plan.tasks:
         raise ConfigError("there are no tasks", where="the recipe, tasks", expected="two or more")
     recipes = {name: plan.recipe_of(name) for name in plan.tasks}
@@ -124,36 +130,19 @@ def run_multitask(
     tasks = {name: recipe.read_task(progress) for name, recipe in recipes.items()}
     backbone = first.load_backbone(progress)
     setups = multitask_setups(backbone, tasks, method, plan.training, plan.distil)
-    text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    with place.claimed(plan, text, overwrite=overwrite) as folder:
+    with place.claimed(plan, overwrite=overwrite) as folder:
         found = train_multitask(
             setups, method, distil=plan.distil, folder=folder, observer=observer
         )
         for name, recipe in recipes.items():
-            write_text(recipe.to_yaml(), folder / TASKS / name / RECIPE)
+            write_text(recipe.to_yaml(), folder / TASKS / name / RUN.file)
     return MultitaskOutcome(tasks, backbone, found)
 
 
-def read_multitask(path: str | Path) -> MultitaskRecipe:
-    """A YAML file as a checked recipe.
-
-    Raises:
-        ConfigError: no such file, no YAML, an unknown key, or a value that does not fit.
-    """
-    return parse_settings(MultitaskRecipe, read_recipe(path), str(path))
-
-
 def resume_multitask(folder: str | Path, **options: Any) -> MultitaskOutcome:
-    """Go on with the run in a folder; options as in `run_multitask`.
+    """Resume the run in a folder; options as in `run_multitask`.
 
     Raises:
         TrainingError: there is no such run.
     """
-    place = _place(Path(folder))
-    place.must_exist()
-    plan = read_multitask(place.file).model_copy(update={"out": str(folder)})
-    return run_multitask(plan, **options)
-
-
-def _place(folder: Path) -> RunFolder:
-    return RunFolder(folder, MULTITASK, read_multitask)
+    return run_multitask(RunFolder(Path(folder), MultitaskRecipe).to_resume(), **options)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from cuecard.backbones.quantization.forms import Precision, Quantize
@@ -18,14 +16,13 @@ from cuecard.errors import ConfigError
 from cuecard.methods import MethodSettings, PromptTuning, method_settings
 from cuecard.methods.settings import UNREAD
 from cuecard.progress_bar import watched
-from cuecard.runs.folder import RUN, RunFolder
-from cuecard.settings import parse_settings
+from cuecard.runs.folder import RunFolder
+from cuecard.runs.recipe_file import RunRecipe, Section
+from cuecard.runs.run_kinds import RUN
 from cuecard.tasks.kinds import KindName, own_settings, with_own_settings
 from cuecard.training.config import TrainConfig
 from cuecard.training.storage.log import Observer
 from cuecard.types import Backbone
-from cuecard.validation_text import shown
-from cuecard.yaml_files import DuplicateKeyError, load_yaml
 
 if TYPE_CHECKING:
     from cuecard.comparison.prove import Proof
@@ -33,14 +30,8 @@ if TYPE_CHECKING:
     from cuecard.tasks import Task
     from cuecard.training.run import Run
 
-FILE = RUN.file
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DataRecipe(_Section):
+class DataRecipe(Section):
     """Where the records are; see `Task.from_file`."""
 
     path: str = Field(
@@ -86,12 +77,18 @@ class DataRecipe(_Section):
         return 0 if value is None else value
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """What may be a path."""
+        named = (self.path, self.validation, self.test)
+        return tuple(path for path in named if path is not None)
+
+    @property
     def name(self) -> str:
         """What reports call the data: a file's or folder's name, or what else it is named."""
         return Path(self.path).name if Path(self.path).exists() else self.path
 
 
-class TaskRecipe(_Section):
+class TaskRecipe(Section):
     """What is asked; see `TaskSpec`. The kind's own settings stand beside these."""
 
     model_config = ConfigDict(extra="allow")
@@ -130,8 +127,10 @@ class TaskRecipe(_Section):
         return own_settings()
 
 
-class Recipe(_Section):
+class Recipe(RunRecipe):
     """Everything a run depends on."""
+
+    KIND = RUN
 
     data: DataRecipe
     task: TaskRecipe = TaskRecipe()
@@ -172,9 +171,8 @@ class Recipe(_Section):
     @property
     def paths(self) -> tuple[str, ...]:
         """What may be a path: the data, the backbone, an adapter, a prompt to start from."""
-        data = self.data
-        named = (data.path, data.validation, data.test, self.backbone, self.adapter)
-        return tuple(str(x) for x in (*named, self.method.get("prompt")) if x is not None)
+        named = (self.backbone, self.adapter, self.method.get("prompt"))
+        return (*self.data.paths, *(str(path) for path in named if path is not None))
 
     @field_validator("method")
     @classmethod
@@ -199,15 +197,6 @@ class Recipe(_Section):
         checked = method_settings(name, given, "the recipe, method")
         return {"name": name, **checked.model_dump(mode="json"), "prompt": start}
 
-    @classmethod
-    def parse(cls, values: Mapping[str, Any], where: str = "the recipe") -> Recipe:
-        """Check a nested mapping.
-
-        Raises:
-            ConfigError: an unknown key, with the nearest valid one, or a value that does not fit.
-        """
-        return parse_settings(cls, values, where)
-
     @property
     def folder(self) -> Path:
         """The run's folder."""
@@ -216,9 +205,9 @@ class Recipe(_Section):
         name = Path(self.data.path).stem or Path(self.data.path).name
         return Path("runs") / name.replace(" ", "-")
 
-    def to_yaml(self) -> str:
-        """The recipe with every default written out."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    def in_folder(self, folder: Path) -> Self:
+        """The same recipe for another folder."""
+        return self.model_copy(update={"out": str(folder)})
 
     def read_task(self, progress: Progress | None = None) -> Task:
         """The task with its data.
@@ -316,39 +305,6 @@ class Outcome:
     proof: Proof | None
 
 
-def read_recipe(path: str | Path) -> dict[str, Any]:
-    """A YAML file as a nested mapping, not yet checked.
-
-    Raises:
-        ConfigError: no such file, no YAML, or no mapping.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("the recipe cannot be read", where=str(path), got=str(error)) from error
-    try:
-        found = load_yaml(text)
-    except yaml.YAMLError as error:
-        got = " ".join(str(error).split())
-        raise ConfigError("the recipe is not YAML", where=str(path), got=got) from error
-    except DuplicateKeyError as error:
-        raise ConfigError(
-            "a key is given twice",
-            where=f"{path}, line {error.line}",
-            got=error.key,
-            expected="each key once",
-            hint=f"the first one is in line {error.first}: remove one of them",
-        ) from error
-    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
-        raise ConfigError(
-            "the recipe is not a mapping",
-            where=str(path),
-            got="nothing" if found is None else shown(found),
-            expected=f"keys among {', '.join(sorted(Recipe.model_fields))}",
-        )
-    return found
-
-
 @watched
 def run_recipe(
     recipe: Recipe,
@@ -360,8 +316,8 @@ def run_recipe(
 ) -> Outcome:
     """Train, test and compare as the recipe says; the run's folder holds everything.
 
-    Everything that can be refused is refused before the folder is made. A folder with a run of the
-    same recipe is gone on with; if the run is finished, its result is read and nothing is run.
+    Everything that can be refused is refused before the folder is made. A run of the same recipe in
+    the folder is resumed; if it is finished, its result is read and nothing is run.
 
     Args:
         observer: called with every event; by default a progress bar in a terminal or a notebook.
@@ -373,7 +329,7 @@ def run_recipe(
         TrainingError: another process uses the folder.
         CuecardError: see `Task.from_file`, `load_backbone`, `TrainSetup.of`, `train` and `prove`.
     """
-    claim = place(recipe.folder)
+    claim = RunFolder.of(recipe)
     claim.check(recipe, overwrite=overwrite)
     task = recipe.read_task(progress)
     method = recipe.read_method()
@@ -385,13 +341,7 @@ def run_recipe(
 
     backbone = recipe.load_backbone(progress)
     setup = TrainSetup.of(backbone, task, TrainablePrompt(method), recipe.training)
-    claimed = claim.claimed(
-        recipe,
-        recipe.to_yaml(),
-        overwrite=overwrite,
-        fits=setup.fits,
-    )
-    with claimed as folder:
+    with claim.claimed(recipe, overwrite=overwrite, fits=setup.fits) as folder:
         run = train_prompt(setup, method, folder=folder, observer=observer)
         proof = report_run(
             backbone,
@@ -399,7 +349,7 @@ def run_recipe(
             run,
             folder,
             title=recipe.data.name,
-            resume=f"{RUN.command} --resume {shlex.quote(str(folder))}",
+            resume=claim.resume_command,
             compare=recipe.compare,
             demonstrations=recipe.demonstrations,
             manual=manual,
@@ -409,25 +359,15 @@ def run_recipe(
 
 
 def resume(folder: str | Path, **options: Any) -> Outcome:
-    """Go on with the run in a folder; options as in `run_recipe`.
+    """Resume the run in a folder; options as in `run_recipe`.
 
     Raises:
         TrainingError: there is no run.
     """
-    found = place(Path(folder))
-    found.must_exist()
-    values = read_recipe(found.file) | {"out": str(folder)}
-    recipe = Recipe.parse(values, str(found.file))
-    found.must_find(recipe.paths)
-    return run_recipe(recipe, **options)
+    return run_recipe(RunFolder(Path(folder), Recipe).to_resume(), **options)
 
 
 def prompt_folder(path: str | Path) -> Path:
     """The prompt's folder of a run, or the path itself."""
     inner = Path(path) / "prompt"
     return inner if (inner / "prompt.json").is_file() else Path(path)
-
-
-def place(folder: Path) -> RunFolder:
-    """A folder for a run of a recipe."""
-    return RunFolder(folder, RUN, lambda path: Recipe.parse(read_recipe(path), str(path)))

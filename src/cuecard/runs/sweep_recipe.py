@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import yaml
-from pydantic import BaseModel, ConfigDict
+from typing import Any, Self
 
 from cuecard.catalogue import Progress
 from cuecard.comparison.prove import Proof
 from cuecard.comparison.reports import report_run
 from cuecard.plain_files import write_text
 from cuecard.progress_bar import watched
-from cuecard.runs.folder import SWEEP, RunFolder
-from cuecard.runs.recipe import FILE as RECIPE
-from cuecard.runs.recipe import Recipe, read_recipe
-from cuecard.settings import parse_settings
+from cuecard.runs.folder import RunFolder
+from cuecard.runs.recipe import Recipe
+from cuecard.runs.recipe_file import RunRecipe
+from cuecard.runs.run_kinds import RUN, SWEEP
 from cuecard.tasks import Task
 from cuecard.training.storage.log import Observer
 from cuecard.training.sweep import prepare_sweep
@@ -26,10 +22,8 @@ from cuecard.training.sweeps.space import Space, SweepConfig
 from cuecard.training.sweeps.trials import Sweep
 from cuecard.types import Backbone
 
-FILE = SWEEP.file
 
-
-class SweepRecipe(BaseModel):
+class SweepRecipe(RunRecipe):
     """Everything a sweep depends on.
 
     Attributes:
@@ -37,7 +31,7 @@ class SweepRecipe(BaseModel):
         sweep: what the trials change.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    KIND = SWEEP
 
     recipe: Recipe
     sweep: SweepConfig
@@ -47,6 +41,15 @@ class SweepRecipe(BaseModel):
         """The sweep's folder: runs/ and the data's name with "-sweep" by default."""
         folder = self.recipe.folder
         return folder if self.recipe.out else folder.with_name(f"{folder.name}-sweep")
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What may be a path."""
+        return self.recipe.paths
+
+    def in_folder(self, folder: Path) -> Self:
+        """The same recipe for another folder."""
+        return self.model_copy(update={"recipe": self.recipe.in_folder(folder)})
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def run_sweep(
 ) -> SweepOutcome:
     """Run a sweep; its folder holds everything, the chosen trial as a run in `best`.
 
-    A folder with the same sweep is gone on with.
+    The same sweep in the folder is resumed.
 
     Args:
         observer: called with every event; by default a progress bar in a terminal or a notebook.
@@ -84,7 +87,7 @@ def run_sweep(
     Raises:
         CuecardError: see `Task.from_file`, `load_backbone`, `prepare_sweep`, `sweep` and `prove`.
     """
-    recipe, place = plan.recipe, _place(plan.folder)
+    recipe, place = plan.recipe, RunFolder.of(plan)
     method = recipe.read_method()
     Space(plan.sweep, method, recipe.training)  # what is wrong in it is told before all work
     place.check(plan, overwrite=overwrite)
@@ -99,20 +102,19 @@ def run_sweep(
         folder=plan.folder,
         observer=observer,
     )
-    text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    with place.claimed(plan, text, overwrite=overwrite, fits=runner.fits) as folder:
+    with place.claimed(plan, overwrite=overwrite, fits=runner.fits):
         runner.train()
         found = runner.finish()
         run = found.run
         assert run.folder is not None
-        write_text(_chosen(recipe, found).to_yaml(), run.folder / RECIPE)
+        write_text(_chosen(recipe, found).to_yaml(), run.folder / RUN.file)
         proof = report_run(
             backbone,
             task,
             run,
             run.folder,
             title=f"{recipe.data.name}, the chosen trial",
-            resume=f"{SWEEP.command} --resume {shlex.quote(str(folder))}",
+            resume=place.resume_command,
             compare=recipe.compare,
             demonstrations=recipe.demonstrations,
             observer=observer,
@@ -121,18 +123,12 @@ def run_sweep(
 
 
 def resume_sweep(folder: str | Path, **options: Any) -> SweepOutcome:
-    """Go on with the sweep in a folder; options as in `run_sweep`.
+    """Resume the sweep in a folder; options as in `run_sweep`.
 
     Raises:
         TrainingError: there is no sweep.
     """
-    place = _place(Path(folder))
-    place.must_exist()
-    values = read_recipe(place.file)
-    values["recipe"] = values.get("recipe", {}) | {"out": str(folder)}
-    plan = parse_settings(SweepRecipe, values, str(place.file))
-    place.must_find(plan.recipe.paths)
-    return run_sweep(plan, **options)
+    return run_sweep(RunFolder(Path(folder), SweepRecipe).to_resume(), **options)
 
 
 def _chosen(recipe: Recipe, found: Sweep) -> Recipe:
@@ -142,9 +138,3 @@ def _chosen(recipe: Recipe, found: Sweep) -> Recipe:
         section, name = key.split(".", 1)
         values[section][name] = value
     return Recipe.parse(values | {"out": str(found.run.folder)}, "the sweep")
-
-
-def _place(folder: Path) -> RunFolder:
-    return RunFolder(
-        folder, SWEEP, lambda path: parse_settings(SweepRecipe, read_recipe(path), str(path))
-    )

@@ -178,7 +178,7 @@ def test_kill_minus_nine(tmp_path: Path) -> None:
     whole = run(TPE, tmp_path / "whole")
     folder = tmp_path / "cut"
     here = Path(__file__).parent
-    words = [str(folder), str(here), str(here.parent)]
+    words = [str(folder), str(here), str(here.parents[1])]
     deaths = 0
     rng = random.Random(1)
 

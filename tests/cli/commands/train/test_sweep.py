@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import cuecard.runs.sweep_recipe as sweep_recipe
-from cuecard.runs.recipe import Recipe, read_recipe
+from cuecard.runs.recipe import Recipe
 from support.command_line import Call
 
 TEMPLATE = r"Review: {text}\nSentiment:"
@@ -41,7 +41,7 @@ def test_a_grid_leaves_a_run_that_other_commands_take(
     losses = [trial["loss"] for trial in report["trials"]]
     chosen = report["best"][0]["trial"]
     assert losses[chosen] == min(losses)
-    recipe = Recipe.parse(read_recipe(out / "best" / "recipe.yaml"), "best")
+    recipe = Recipe.read(out / "best" / "recipe.yaml")
     settings = report["trials"][chosen]["settings"]
     assert recipe.training.lr == settings["training.lr"]
     assert recipe.training.seed == settings["training.seed"]

@@ -42,7 +42,7 @@ def multitask(
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the checkpoint is saved).
     """
     from cuecard.cli.views.progress import TrainView, fetch_progress
-    from cuecard.runs.multitask_recipe import read_multitask, resume_multitask, run_multitask
+    from cuecard.runs.multitask_recipe import MultitaskRecipe, resume_multitask, run_multitask
 
     if (recipe is None) is (resume_folder is None) or (resume_folder is not None and out):
         raise ConfigError(
@@ -62,7 +62,7 @@ def multitask(
             outcome = resume_multitask(resume_folder, **options)
         else:
             assert recipe is not None
-            plan = read_multitask(recipe)
+            plan = MultitaskRecipe.read(recipe)
             changed = {} if out is None else {"out": out}
             outcome = run_multitask(plan.model_copy(update=changed), **options)
     if as_json:

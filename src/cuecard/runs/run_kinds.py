@@ -1,0 +1,63 @@
+"""The kinds of runs that are kept in folders: what starts them, and what their folders hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class RunKind:
+    """A kind of run that is kept in a folder.
+
+    Attributes:
+        name: what messages call it.
+        command: what starts and resumes it.
+        file: holds its settings.
+        results: files and folders that a run has come to: as long as there is none, nothing is lost
+            by other settings.
+        free: settings, by their dotted names, that two sittings of a run need not share; a name
+            stands for everything below it.
+        out: how another folder is chosen.
+    """
+
+    name: str
+    command: str
+    file: str
+    results: tuple[str, ...]
+    free: frozenset[str]
+    out: str = "--out"
+
+
+# Changed, they change neither what is trained nor a bit of it.
+_FREE = frozenset(
+    {
+        "out",
+        "device",
+        "compare",
+        "demonstrations",
+        "task.max_new_tokens",
+        "training.activations",
+        "training.checkpoint_every",
+    }
+)
+_RESULTS = ("checkpoint.pt", "result.json", "prompt")
+
+
+def _inside(*sections: str) -> frozenset[str]:
+    return frozenset(f"{section}.{name}" for section in sections for name in _FREE)
+
+
+RUN = RunKind("run", "cuecard train", "recipe.yaml", _RESULTS, _FREE)
+SWEEP = RunKind(
+    "sweep", "cuecard sweep", "sweep.yaml", ("checkpoint.pt", "best"), _inside("recipe")
+)
+LORA = RunKind("LoRA run", "cuecard lora", "lora.yaml", (*_RESULTS, "adapter"), _inside("recipe"))
+MULTITASK = RunKind(
+    "multitask run",
+    "cuecard multitask",
+    "multitask.yaml",
+    ("checkpoint.pt", "teachers/checkpoint.pt", "shared"),
+    _FREE | {"tasks.*.task.max_new_tokens"},
+    out="out in the recipe",
+)
+KINDS = (RUN, SWEEP, LORA, MULTITASK)
