@@ -13,7 +13,7 @@ import pytest
 from cuecard.backbones import load_frozen
 from cuecard.engine.protocol import Engine, Finished, Grammar, Held, Sampling
 from cuecard.errors import CuecardError
-from cuecard.serving.api.structured import Grammars
+from cuecard.serving.api.structured import GrammarCompiler
 from cuecard.types import Encoded, InputTokens, PrefixKV
 from support.serving.cases import NEW_TOKENS, Case, constrained_answer, make_cases
 from support.serving.conformance import (
@@ -71,7 +71,7 @@ def running(request: pytest.FixtureRequest, backbone: Any) -> Iterator[Running]:
     kind = KINDS[request.param]
     kind.needed()
     cases = make_cases(backbone, prefix_kv=kind.prefix_kv)
-    grammar = asyncio.run(Grammars(backbone.tokenizer).compile(SCHEMA))
+    grammar = asyncio.run(GrammarCompiler(backbone.tokenizer).compile(SCHEMA))
     constrained = [
         (case, constrained_answer(backbone, case, grammar, CONSTRAINED_TOKENS))
         for case in cases[:: len(cases) // 8]

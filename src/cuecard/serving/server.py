@@ -19,7 +19,7 @@ from cuecard.registry import Registry
 from cuecard.serving.api.app import ServerComponents, build_app
 from cuecard.serving.api.service import Service
 from cuecard.serving.http.auth import KeyStore, read_keys
-from cuecard.serving.http.connections import HeaderTimeoutProtocol
+from cuecard.serving.http.header_timeout import HeaderTimeoutProtocol
 from cuecard.serving.http.limits import RateLimiter
 from cuecard.serving.http.metrics import Metrics
 from cuecard.serving.http.middleware import ShutdownState

@@ -12,7 +12,7 @@ import torch
 
 from cuecard.engine.protocol import Embedding, Finished, Held, Scoring, Token
 from cuecard.errors import BackboneError, ConfigError, EngineError
-from cuecard.serving.api.structured import Grammars
+from cuecard.serving.api.structured import GrammarCompiler
 from cuecard.tasks.encoding.pooling import embed_rows
 from cuecard.types import Encoded, InputTokens, Placement
 from support.serving.requests import (
@@ -72,7 +72,7 @@ def test_as_alone(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["bart", "t5-relu", "bloom-alibi"])
 def test_draws_choices_and_constraints(kind: str) -> None:
     backbone = tiny_backbone(kind)
-    grammar = asyncio.run(Grammars(backbone.tokenizer).compile(SCHEMA))
+    grammar = asyncio.run(GrammarCompiler(backbone.tokenizer).compile(SCHEMA))
     ids = tokens(1, 9)
     plain = writing(held(1), ids, top_logprobs=3)
     drawn = [writing(held(1), ids, temperature=1.5, seed=seed) for seed in (1, 2, 1)]

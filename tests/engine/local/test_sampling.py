@@ -11,7 +11,7 @@ import torch
 from cuecard.engine.local.sampling import Chooser, choose
 from cuecard.engine.protocol import Sampling, Token
 from cuecard.errors import ConfigError
-from cuecard.serving.api.structured import Grammars
+from cuecard.serving.api.structured import GrammarCompiler
 from support.tiny import tiny_tokenizer
 
 LOGITS = torch.tensor([2.0, 0.5, -1.0, 1.0, -20.0])
@@ -60,7 +60,7 @@ def test_greedy_and_drawn_rows_side_by_side() -> None:
 def test_a_grammar_that_fails_leaves_the_other_rows_alone() -> None:
     """An endless recursion fails once its first token is consumed, not when it is compiled."""
     endless = {"type": "array", "items": {"$ref": "#"}, "minItems": 1}
-    grammar = asyncio.run(Grammars(tiny_tokenizer()).compile(endless))
+    grammar = asyncio.run(GrammarCompiler(tiny_tokenizer()).compile(endless))
     logits = torch.zeros(3, 384)
     logits[:, 7] = 1.0
     failing = Chooser(Sampling(max_new_tokens=4, grammar=grammar))

@@ -154,7 +154,7 @@ async def test_backbones_and_prompts_that_make_none(server: Running) -> None:
     for model in ("tiny-llama", "reviews", "titles@1"):
         reply = await server.client.post(PATH, {"model": model, "input": "x"})
         assert (reply.status, reply.code) == (400, "unsupported")
-        assert "gives no embeddings" in reply.json["error"]["message"]
+        assert "has no embeddings" in reply.json["error"]["message"]
     unknown = await server.client.post(PATH, {"model": "nobody", "input": "x"})
     assert (unknown.status, unknown.code) == (404, "model_not_found")
     assert server.engine.steps == steps

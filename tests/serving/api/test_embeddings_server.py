@@ -28,7 +28,7 @@ from support.tiny import tiny_encoder
 pytestmark = pytest.mark.integration
 TEXTS = ["a warm and funny film", "awful, cold and poor", "the quick brown fox", "nice"]
 MODELS = ("near", "near@2", "about@production", "encoder")
-DOCS = Path(__file__).parents[2] / "docs/serving.md"
+DOCS = Path(__file__).parents[3] / "docs/serving.md"
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from cuecard.serving.api.structured import MOST_CHARACTERS, Grammars
+from cuecard.serving.api.structured import MAX_CHARACTERS, GrammarCompiler
 from cuecard.serving.protocol.errors import APIError
 from support.serving.app import Running
 from support.tiny import tiny_tokenizer
@@ -35,7 +35,7 @@ def wanted(schema: Any, **more: Any) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "review", "schema": schema, **more}}
 
 
-async def refusal_of(grammars: Grammars, schema: Any) -> APIError:
+async def refusal_of(grammars: GrammarCompiler, schema: Any) -> APIError:
     with pytest.raises(APIError) as caught:
         await grammars.compile(schema)
     assert caught.value.status == 400
@@ -160,7 +160,7 @@ async def test_a_stop_text_would_cut_it_short(server: Running) -> None:
 
 
 async def test_a_schema_is_compiled_once_and_the_latest_are_kept() -> None:
-    grammars = Grammars(tiny_tokenizer())
+    grammars = GrammarCompiler(tiny_tokenizer())
     first = await grammars.compile(SCHEMA)
     assert await grammars.compile(SCHEMA) is first
     assert grammars.compiled == 1
@@ -171,7 +171,7 @@ async def test_a_schema_is_compiled_once_and_the_latest_are_kept() -> None:
 
 
 async def test_answers_of_one_grammar_are_apart() -> None:
-    grammar = await Grammars(tiny_tokenizer()).compile({"enum": ["warm", "wide"]})
+    grammar = await GrammarCompiler(tiny_tokenizer()).compile({"enum": ["warm", "wide"]})
     one, other = grammar.guide(), grammar.guide()
     for token in tiny_tokenizer()('"wa')["input_ids"]:
         one.accept(token)
@@ -180,9 +180,9 @@ async def test_answers_of_one_grammar_are_apart() -> None:
 
 
 async def test_what_is_too_large_or_too_deep_is_refused() -> None:
-    grammars = Grammars(tiny_tokenizer())
-    large = await refusal_of(grammars, {"enum": ["x" * MOST_CHARACTERS]})
-    assert str(MOST_CHARACTERS) in large.message
+    grammars = GrammarCompiler(tiny_tokenizer())
+    large = await refusal_of(grammars, {"enum": ["x" * MAX_CHARACTERS]})
+    assert str(MAX_CHARACTERS) in large.message
     deep: dict[str, Any] = {"type": "string"}
     for _ in range(100):
         deep = {"type": "array", "items": deep}
@@ -193,7 +193,7 @@ async def test_what_is_too_large_or_too_deep_is_refused() -> None:
 
 async def test_the_layout_is_the_servers_own() -> None:
     """Free space between values is what small models go on with for ever."""
-    grammar = await Grammars(tiny_tokenizer()).compile(
+    grammar = await GrammarCompiler(tiny_tokenizer()).compile(
         {"type": "array", "x-guidance": {"whitespace_flexible": True, "lenient": True}}
     )
     guide = grammar.guide()
@@ -211,5 +211,5 @@ async def test_a_tokenizer_without_single_characters_is_refused_clearly() -> Non
     core.pre_tokenizer = pre_tokenizers.Metaspace()
     core.decoder = decoders.Metaspace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>")
-    refused = await refusal_of(Grammars(tokenizer), SCHEMA)
+    refused = await refusal_of(GrammarCompiler(tokenizer), SCHEMA)
     assert refused.param == "response_format" and "tokenizer" in refused.message

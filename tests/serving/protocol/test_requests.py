@@ -12,7 +12,6 @@ from openai.types.chat import ChatCompletion
 from pydantic import ValidationError
 
 from cuecard.serving.protocol.errors import APIError
-from cuecard.serving.protocol.invalid import invalid_request, model_of
 from cuecard.serving.protocol.neutral import PARAMETERS
 from cuecard.serving.protocol.requests import (
     ChatRequest,
@@ -20,12 +19,13 @@ from cuecard.serving.protocol.requests import (
     CompletionRequest,
     EmbeddingRequest,
     Message,
-    Sent,
+    RequestModel,
 )
 from cuecard.serving.protocol.responses_request import ResponsesRequest
+from cuecard.serving.protocol.validation import invalid_request, model_of
 from support.serving.app import Running
 
-GOOD: dict[type[Sent], dict[str, Any]] = {
+GOOD: dict[type[RequestModel], dict[str, Any]] = {
     CompletionRequest: {"model": "titles", "prompt": "x"},
     ChatRequest: {"model": "titles", "messages": [{"role": "user", "content": "x"}]},
     ClassifyRequest: {"model": "reviews", "input": "x"},
@@ -46,7 +46,7 @@ NEUTRAL = [
 ]
 
 
-def refusal(model: type[Sent], body: Any) -> APIError:
+def refusal(model: type[RequestModel], body: Any) -> APIError:
     """Why a body is refused, as the server says it."""
     with pytest.raises(ValidationError) as refused:
         model.model_validate(body)
@@ -54,7 +54,7 @@ def refusal(model: type[Sent], body: Any) -> APIError:
 
 
 @pytest.mark.parametrize("model", GOOD)
-def test_parameters_without_effect_are_accepted_by_every_route(model: type[Sent]) -> None:
+def test_parameters_without_effect_are_accepted_by_every_route(model: type[RequestModel]) -> None:
     plain = model.model_validate(GOOD[model])
     for name, value in NEUTRAL:
         if name not in model.model_fields:
@@ -86,7 +86,7 @@ def test_parameters_without_effect_are_accepted_by_every_route(model: type[Sent]
 )
 @pytest.mark.parametrize("model", GOOD)
 def test_other_values_are_refused_with_the_values_that_are_not(
-    model: type[Sent], name: str, value: Any
+    model: type[RequestModel], name: str, value: Any
 ) -> None:
     told = refusal(model, {**GOOD[model], name: value})
     assert (told.status, told.param) == (400, name)
@@ -150,7 +150,7 @@ VALIDATOR = re.compile(
 
 
 @pytest.mark.parametrize("model", GOOD)
-def test_nothing_of_the_validator_is_told(model: type[Sent]) -> None:
+def test_nothing_of_the_validator_is_told(model: type[RequestModel]) -> None:
     told = 0
     for name, value in itertools.product([*PARAMETERS, *model.model_fields, "other"], WRONG):
         body = {**GOOD[model], name: value}
@@ -167,7 +167,7 @@ def test_nothing_of_the_validator_is_told(model: type[Sent]) -> None:
 
 
 def test_every_field_says_what_is_allowed() -> None:
-    waiting: list[type[Sent]] = [*GOOD]
+    waiting: list[type[RequestModel]] = [*GOOD]
     for model in waiting:
         for name, field in model.model_fields.items():
             assert field.description, f"{model.__name__}.{name}"

@@ -20,18 +20,26 @@ from cuecard.serving.api.classify import classify
 from cuecard.serving.api.completions import complete, complete_stream
 from cuecard.serving.api.embeddings import embeddings
 from cuecard.serving.api.health import readiness
-from cuecard.serving.api.models import model_card, model_list
-from cuecard.serving.api.responses import respond, respond_stream
+from cuecard.serving.api.model_list import model_card, model_list
+from cuecard.serving.api.responses_api import respond, respond_stream
 from cuecard.serving.api.service import Service
 from cuecard.serving.http.auth import KeyStore
 from cuecard.serving.http.context import SCOPE, RequestContext
+from cuecard.serving.http.event_stream import EventStream, error_response
 from cuecard.serving.http.limits import RateLimiter
 from cuecard.serving.http.metrics import CONTENT_TYPE, Metrics
 from cuecard.serving.http.middleware import RequestMiddleware, ShutdownState
-from cuecard.serving.http.responses import EventStream, error_response
 from cuecard.serving.logs import JsonLog
 from cuecard.serving.models.sync import RegistryState
-from cuecard.serving.protocol.answers import (
+from cuecard.serving.protocol.errors import APIError, to_api_error
+from cuecard.serving.protocol.requests import (
+    ChatRequest,
+    ClassifyRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    RequestModel,
+)
+from cuecard.serving.protocol.responses import (
     ChatCompletion,
     Classification,
     Completion,
@@ -41,23 +49,15 @@ from cuecard.serving.protocol.answers import (
     ResponseBody,
     TextVectors,
 )
-from cuecard.serving.protocol.errors import APIError, to_api_error
-from cuecard.serving.protocol.invalid import invalid_json, invalid_request
-from cuecard.serving.protocol.requests import (
-    ChatRequest,
-    ClassifyRequest,
-    CompletionRequest,
-    EmbeddingRequest,
-    Sent,
-)
 from cuecard.serving.protocol.responses_request import ResponsesRequest
+from cuecard.serving.protocol.validation import invalid_json, invalid_request
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorBody, "description": "The request is not valid or not allowed."},
     "5XX": {"model": ErrorBody, "description": "The server cannot answer at the moment."},
 }
 
-_BODIES: Mapping[str, type[Sent]] = {
+_BODIES: Mapping[str, type[RequestModel]] = {
     "/v1/completions": CompletionRequest,
     "/v1/chat/completions": ChatRequest,
     "/v1/classify": ClassifyRequest,

@@ -1,4 +1,4 @@
-"""`/v1/completions`."""
+"""`/v1/completions`: text completions."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from itertools import accumulate, chain
 from typing import Any
 
 from cuecard.engine.protocol import Token
-from cuecard.serving.api.contexts import raw_row, task_row
-from cuecard.serving.api.events import events
+from cuecard.serving.api.generation import GenerationPlan, TextDelta, gather, generate
+from cuecard.serving.api.inputs import encode_raw, encode_record
 from cuecard.serving.api.service import Service, check_choices, template_fields, usage
-from cuecard.serving.api.writing import GenerationPlan, Piece, together, write
+from cuecard.serving.api.sse import sse_stream
 from cuecard.serving.http.context import RequestContext
 from cuecard.serving.models.catalog import ServedPrompt
 from cuecard.serving.protocol.errors import bad_request
@@ -20,22 +20,22 @@ from cuecard.serving.protocol.requests import CompletionRequest
 from cuecard.serving.settings import Limits
 from cuecard.types import Encoded
 
-USUAL_TOKENS = 16
+DEFAULT_MAX_TOKENS = 16
 
 
 async def complete(
     service: Service, request: CompletionRequest, context: RequestContext
 ) -> dict[str, Any]:
-    """A completion of every text that was given.
+    """A completion of every text.
 
     Raises:
-        APIError: what cannot be answered.
+        APIError: the request cannot be answered.
     """
     context.allow(request.model, service.catalog.backbone, raw=request.raw)
     texts = _texts(request, service.limits)
     with service.catalog.acquire(request.model) as served:
         plans = await _jobs(service, request, served, texts, context)
-        done = await together([write(service.engine, plan, context) for plan in plans])
+        done = await gather([generate(service.engine, plan, context) for plan in plans])
         choices = [
             {
                 "index": index,
@@ -45,8 +45,8 @@ async def complete(
             }
             for index, generated in enumerate(chain.from_iterable(done))
         ]
-        head = service.head("cmpl-", "text_completion", served)
-        return {**head, "choices": choices, "usage": usage(context)}
+        envelope = service.envelope("cmpl-", "text_completion", served)
+        return {**envelope, "choices": choices, "usage": usage(context)}
 
 
 async def complete_stream(
@@ -55,30 +55,30 @@ async def complete_stream(
     """A completion of one text as server-sent events.
 
     Raises:
-        APIError: what cannot be answered.
+        APIError: the request cannot be answered.
     """
     context.allow(request.model, service.catalog.backbone, raw=request.raw)
     texts = _texts(request, service.limits)
     if len(texts) > 1:
-        raise bad_request("A stream carries one prompt.", "prompt", "unsupported")
+        raise bad_request("Only a single prompt can be streamed.", "prompt", "unsupported")
     with service.catalog.acquire(request.model) as served:
         (plan,) = await _jobs(service, request, served, texts, context)
-        head = service.head("cmpl-", "text_completion", served)
+        envelope = service.envelope("cmpl-", "text_completion", served)
+        offsets: Counter[int] = Counter()
 
-        ends: Counter[int] = Counter()
-
-        def chunk(index: int, piece: Piece) -> dict[str, Any]:
-            found = _logprobs(service, request, piece.tokens, ends[index])
-            ends[index] += sum(map(len, found["tokens"])) if found else 0
+        def chunk(index: int, delta: TextDelta) -> dict[str, Any]:
+            found = _logprobs(service, request, delta.tokens, offsets[index])
+            offsets[index] += sum(map(len, found["tokens"])) if found else 0
             return {
                 "index": index,
-                "text": piece.text,
-                "logprobs": found if piece.tokens else None,
-                "finish_reason": piece.reason,
+                "text": delta.text,
+                "logprobs": found if delta.tokens else None,
+                "finish_reason": delta.reason,
             }
 
-        async with aclosing(events(service, request, plan, context, head, chunk)) as made:
-            async for event in made:
+        stream = sse_stream(service, request, plan, context, envelope, chunk)
+        async with aclosing(stream) as events:
+            async for event in events:
                 yield event
 
 
@@ -95,8 +95,8 @@ async def _jobs(
         [text for text in texts if text is not None],
         lambda: [_row(service, request, served, text) for text in texts],
         context,
-        wanted=request.max_tokens,
-        usual=USUAL_TOKENS,
+        max_tokens=request.max_tokens,
+        default_max_tokens=DEFAULT_MAX_TOKENS,
         top_logprobs=request.logprobs or 0,
     )
 
@@ -107,9 +107,9 @@ def _row(
     tokenizer = service.engine.tokenizer
     if served is None or request.raw:
         if text is None or request.fields is not None:
-            raise bad_request("There is no template to fill; give a prompt.", "prompt")
-        return raw_row(served, text, tokenizer)
-    return task_row(served, template_fields(served, text, request), tokenizer)
+            raise bad_request("Without a template there are no fields: give a prompt.", "prompt")
+        return encode_raw(served, text, tokenizer)
+    return encode_record(served, template_fields(served, text, request), tokenizer)
 
 
 def _texts(request: CompletionRequest, limits: Limits) -> list[str | None]:
@@ -122,7 +122,7 @@ def _texts(request: CompletionRequest, limits: Limits) -> list[str | None]:
 def _logprobs(
     service: Service, request: CompletionRequest, tokens: Sequence[Token], start: int = 0
 ) -> dict[str, Any] | None:
-    """Of tokens whose text begins at a place of the answer."""
+    """The `logprobs` of tokens whose text begins at offset `start` of the answer."""
     if request.logprobs is None:
         return None
 
@@ -131,7 +131,7 @@ def _logprobs(
 
     texts = [text_of(token.id) for token in tokens]
     tops = [
-        # The likeliest comes last, for where two tokens have one text.
+        # The likeliest comes last: it wins if two tokens have the same text.
         {text_of(each): log for each, log in reversed([*token.top, (token.id, token.logprob)])}
         for token in tokens
     ]

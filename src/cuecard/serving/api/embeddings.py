@@ -1,4 +1,4 @@
-"""`/v1/embeddings`: texts as vectors."""
+"""`/v1/embeddings`: embeddings of texts."""
 
 from __future__ import annotations
 
@@ -9,27 +9,32 @@ from functools import partial
 from torch import Tensor
 
 from cuecard.engine.protocol import Embedding, Engine
-from cuecard.serving.api.classify import check_length
-from cuecard.serving.api.contexts import check_size, fields_of, off_the_loop, task_row
+from cuecard.serving.api.inputs import (
+    check_positions,
+    count_characters,
+    encode_record,
+    match_fields,
+    offload,
+)
 from cuecard.serving.api.service import Service
 from cuecard.serving.http.context import RequestContext
 from cuecard.serving.models.catalog import ServedPrompt
-from cuecard.serving.protocol.answers import TextsUsage, TextVector, TextVectors
 from cuecard.serving.protocol.errors import APIError, bad_request
 from cuecard.serving.protocol.requests import EmbeddingRequest
+from cuecard.serving.protocol.responses import TextsUsage, TextVector, TextVectors
 from cuecard.serving.settings import Limits
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Encoded, Record
 
-# A text as it is: what is too long for the backbone is refused, and nothing is cut.
+# The text alone; one that is too long for the backbone is rejected, not truncated.
 _PLAIN = TaskSpec(kind="embedding", template="{text}", max_length=1 << 30)
 
 
 async def embeddings(service: Service, request: EmbeddingRequest, context: RequestContext) -> bytes:
-    """Every text's vector under one model, in the texts' order: a `TextVectors` as JSON.
+    """The texts' embeddings under one model, in order: a `TextVectors` as JSON.
 
     Raises:
-        APIError: a model that is not there or makes no vectors, too many or too long texts.
+        APIError: an unknown model or one that makes no embeddings; too many or too long texts.
     """
     context.allow(request.model, service.catalog.backbone)
     engine, texts = service.engine, request.texts
@@ -37,48 +42,48 @@ async def embeddings(service: Service, request: EmbeddingRequest, context: Reque
     with service.catalog.acquire(request.model) as served:
         context.served = service.catalog.backbone if served is None else str(served)
         size = _check_model(service, request, served)
-        rows = await off_the_loop(characters, lambda: [_row(engine, served, t) for t in texts])
+        rows = await offload(characters, lambda: [_row(engine, served, t) for t in texts])
         context.reserve(sum(len(row.context) for row in rows))
         context.prompt_tokens = sum(len(row.context) for row in rows)
         held = None if served is None else served.held
         vectors = await engine.embed([Embedding(held, row) for row in rows])
         digest = None if held is None else held.digest
-        write = partial(_answer, request, rows, vectors, digest, context)
-        return await off_the_loop(len(rows) * size, write)
+        render = partial(_render, request, rows, vectors, digest, context)
+        return await offload(len(rows) * size, render)
 
 
 def _check_texts(texts: Sequence[str], limits: Limits) -> int:
-    """The characters of all."""
+    """Check the texts; their total number of characters."""
     if len(texts) > limits.max_texts:
         raise APIError(
             413,
             "batch_too_large",
-            f"{len(texts)} inputs; at most {limits.max_texts} are taken at once.",
+            f"{len(texts)} inputs: the maximum is {limits.max_texts}.",
             param="input",
         )
     if not all(texts):
         raise bad_request("An input is empty.", "input", "empty_input")
-    return check_size(texts, limits.max_characters, "input")
+    return count_characters(texts, limits.max_characters, "input")
 
 
 def _check_model(service: Service, request: EmbeddingRequest, served: ServedPrompt | None) -> int:
-    """How many numbers a vector has."""
+    """Check the model; the dimension of its embeddings."""
     size = service.engine.embedding_size
     if size is None:
         raise bad_request(
-            f"The backbone '{service.catalog.backbone}' is no encoder and gives no embeddings.",
+            f"The backbone '{service.catalog.backbone}' is not an encoder and has no embeddings.",
             "model",
             "unsupported",
         )
     if served is not None and served.spec.mode != "vector":
         raise bad_request(
-            f"The model '{request.model}' is for {served.spec.kind} and gives no embeddings.",
+            f"The model '{request.model}' is for {served.spec.kind} and has no embeddings.",
             "model",
             "unsupported",
         )
     if request.dimensions not in (None, size):
         raise bad_request(
-            f"The vectors have {size} dimensions, and are not shortened.", "dimensions"
+            f"The embeddings have {size} dimensions and cannot be shortened.", "dimensions"
         )
     return size
 
@@ -87,12 +92,12 @@ def _row(engine: Engine, served: ServedPrompt | None, text: str) -> Encoded:
     if served is None:
         row = _PLAIN.encode(Record({"text": text}, None), engine.tokenizer)
     else:
-        row = task_row(served, fields_of(served, text, None, "input"), engine.tokenizer)
-    check_length(engine, served, row, 0)
+        row = encode_record(served, match_fields(served, text, None, "input"), engine.tokenizer)
+    check_positions(engine, served, row, 0)
     return row
 
 
-def _answer(
+def _render(
     request: EmbeddingRequest,
     rows: Sequence[Encoded],
     vectors: Sequence[Tensor],
@@ -104,7 +109,7 @@ def _answer(
         TextVector(
             object="embedding",
             index=index,
-            embedding=vector.tolist() if plain else _bytes(vector),
+            embedding=vector.tolist() if plain else _base64(vector),
             cut=row.cut,
         )
         for index, (row, vector) in enumerate(zip(rows, vectors, strict=True))
@@ -120,5 +125,5 @@ def _answer(
     return answer.model_dump_json().encode()
 
 
-def _bytes(vector: Tensor) -> str:
+def _base64(vector: Tensor) -> str:
     return base64.b64encode(vector.numpy().astype("<f4").tobytes()).decode("ascii")

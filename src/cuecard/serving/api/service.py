@@ -1,4 +1,4 @@
-"""What completions and chats have in common: from a request to what is to be written."""
+"""What completions, chats and responses share: from a request to what to generate."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from functools import cached_property
 from typing import Any
 
 from cuecard.engine.protocol import Engine, Grammar
-from cuecard.serving.api.contexts import check_size, fields_of, off_the_loop
-from cuecard.serving.api.structured import Grammars
-from cuecard.serving.api.writing import GenerationPlan, labels, longest, make_plan
+from cuecard.serving.api.generation import (
+    GenerationPlan,
+    answers_with_label,
+    make_plan,
+    max_completion_tokens,
+)
+from cuecard.serving.api.inputs import count_characters, match_fields, offload
+from cuecard.serving.api.structured import GrammarCompiler
 from cuecard.serving.http.context import RequestContext
 from cuecard.serving.models.catalog import PromptCatalog, ServedPrompt
 from cuecard.serving.protocol.errors import APIError, bad_request, embeddings_only
-from cuecard.serving.protocol.requests import Generating
+from cuecard.serving.protocol.requests import GenerationRequest
 from cuecard.serving.settings import Limits, SystemMessages
 from cuecard.types import Encoded
 
 
 @dataclass(frozen=True)
 class Service:
-    """What answers requests.
-
-    Attributes:
-        system_messages: what becomes of system messages under a prompt (`only_message`).
-    """
+    """What the routes need to answer requests."""
 
     engine: Engine
     catalog: PromptCatalog
@@ -35,62 +36,63 @@ class Service:
     system_messages: SystemMessages = "refuse"
 
     @cached_property
-    def grammars(self) -> Grammars:
+    def grammars(self) -> GrammarCompiler:
         """Compiles the schemas of structured outputs."""
-        return Grammars(self.engine.tokenizer)
+        return GrammarCompiler(self.engine.tokenizer)
 
     async def plans(
         self,
-        request: Generating,
+        request: GenerationRequest,
         served: ServedPrompt | None,
         texts: list[str],
-        rows: Callable[[], list[Encoded]],
+        encode: Callable[[], list[Encoded]],
         context: RequestContext,
         *,
-        wanted: int | None,
-        usual: int,
+        max_tokens: int | None,
+        default_max_tokens: int,
         top_logprobs: int = 0,
     ) -> list[GenerationPlan]:
-        """What is to be written, one plan per row.
+        """What to generate, one plan per row.
 
         Args:
-            texts: what the request says, of which none may be too long.
-            rows: encodes it.
-            wanted: the most new tokens, as the request has it.
-            usual: where it says nothing, and no task does.
-            top_logprobs: how many of the likeliest tokens are reported in each place.
+            texts: the request's texts, whose lengths are checked.
+            encode: makes the rows.
+            max_tokens: the request's maximum number of new tokens.
+            default_max_tokens: used if neither the request nor the task has one.
+            top_logprobs: how many of the likeliest tokens to report per position.
 
         Raises:
-            APIError: what cannot be answered.
+            APIError: the request cannot be answered.
         """
         if served is not None and served.spec.mode == "vector":
             raise embeddings_only(request.model)
-        if labels(served, request):
+        if answers_with_label(served, request):
             _check_label(request)
         context.served = self.catalog.backbone if served is None else str(served)
         given = [*texts, *(request.fields or {}).values()]
-        characters = check_size(given, self.limits.max_characters, "prompt")
+        characters = count_characters(given, self.limits.max_characters, "prompt")
         grammar = await self._grammar(request)
-        encoded = await off_the_loop(characters, rows)
+        rows = await offload(characters, encode)
         if served is not None and not request.raw:
-            usual = served.spec.max_new_tokens
+            default_max_tokens = served.spec.max_new_tokens
         options: dict[str, Any] = {
-            "wanted": wanted,
-            "usual": usual,
+            "max_tokens": max_tokens,
+            "default_max_tokens": default_max_tokens,
             "top_logprobs": top_logprobs,
             "grammar": grammar,
         }
         plans = [
             make_plan(request, served, row, engine=self.engine, limits=self.limits, **options)
-            for row in encoded
+            for row in rows
         ]
-        prompt_tokens = sum(len(row.context) for row in encoded)
-        context.reserve(prompt_tokens + sum(longest(self.engine, plan) for plan in plans))
+        prompt_tokens = sum(len(row.context) for row in rows)
+        completion_tokens = sum(max_completion_tokens(self.engine, plan) for plan in plans)
+        context.reserve(prompt_tokens + completion_tokens)
         context.prompt_tokens = prompt_tokens
         return plans
 
-    async def _grammar(self, request: Generating) -> Grammar | None:
-        """What the answer has to look like; None for any text."""
+    async def _grammar(self, request: GenerationRequest) -> Grammar | None:
+        """The constraint on the answer; None for any text."""
         schema = _schema(request)
         if schema is None:
             return None
@@ -102,8 +104,8 @@ class Service:
             )
         return await self.grammars.compile(schema)
 
-    def head(self, prefix: str, kind: str, served: ServedPrompt | None) -> dict[str, Any]:
-        """What every answer, and every piece of a streamed one, begins with."""
+    def envelope(self, prefix: str, kind: str, served: ServedPrompt | None) -> dict[str, Any]:
+        """The fields that every response, and every chunk of a stream, begins with."""
         return {
             "id": prefix + secrets.token_hex(12),
             "object": kind,
@@ -113,11 +115,11 @@ class Service:
         }
 
 
-def check_choices(inputs: int, request: Generating, limits: Limits, param: str) -> None:
-    """Refuse more answers at once than are given.
+def check_choices(inputs: int, request: GenerationRequest, limits: Limits, param: str) -> None:
+    """Check the number of inputs and choices.
 
     Raises:
-        APIError: 413 for too many inputs, or too many choices of them.
+        APIError: 413.
     """
     choices = request.n or 1
     if inputs * choices > limits.max_texts:
@@ -125,16 +127,16 @@ def check_choices(inputs: int, request: Generating, limits: Limits, param: str) 
         raise APIError(
             413,
             "batch_too_large",
-            f"{inputs} prompts{times}; at most {limits.max_texts} are taken at once.",
+            f"{inputs} prompts{times}: at most {limits.max_texts} answers.",
             param=param if choices == 1 else "n",
         )
 
 
-def _check_label(request: Generating) -> None:
-    """Refuse what only generated text has.
+def _check_label(request: GenerationRequest) -> None:
+    """Reject what only generated text has.
 
     Raises:
-        APIError: log-probabilities of tokens, several choices, a format.
+        APIError: token log-probabilities, several choices, or a response format.
     """
     if asks_logprobs(request):
         raise bad_request(
@@ -144,7 +146,7 @@ def _check_label(request: Generating) -> None:
         )
     if (request.n or 1) > 1:
         raise bad_request(
-            "A label is chosen, not drawn: n must be 1. /v1/classify gives every label's "
+            "A label is chosen, not sampled: n must be 1. /v1/classify gives every label's "
             "probability.",
             "n",
             "unsupported",
@@ -152,40 +154,44 @@ def _check_label(request: Generating) -> None:
     if _schema(request) is not None:
         raise bad_request(
             f"The model '{request.model}' answers with one of its labels, which is not JSON: leave "
-            "out response_format, or ask /v1/classify.",
+            "out response_format, or use /v1/classify.",
             "response_format",
             "unsupported",
         )
 
 
-def _schema(request: Generating) -> dict[str, Any] | None:
-    """What the answer has to follow; None for any text."""
-    return None if request.response_format is None else request.response_format.wanted
+def _schema(request: GenerationRequest) -> dict[str, Any] | None:
+    """The JSON schema of the answer; None for any text."""
+    return None if request.response_format is None else request.response_format.output_schema
 
 
-def asks_logprobs(request: Generating) -> bool:
-    """Whether log-probabilities are asked for, as either kind of request does it."""
+def asks_logprobs(request: GenerationRequest) -> bool:
+    """Whether log-probabilities are asked for, by a number or by true."""
     asked = getattr(request, "logprobs", None)
-    return asked is not None and asked is not False  # the number 0 asks for them
+    return asked is not None and asked is not False  # 0 asks for them
 
 
-def template_fields(served: ServedPrompt, text: str | None, request: Generating) -> dict[str, str]:
-    """The template's fields, from a text or from the request's own.
+def template_fields(
+    served: ServedPrompt, text: str | None, request: GenerationRequest
+) -> dict[str, str]:
+    """The template's fields, from a text or from the request's fields.
 
     Raises:
-        APIError: both, or others than the template has.
+        APIError: both, or fields that do not match the template.
     """
     if request.fields is None:
-        return fields_of(served, text, None, "prompt")
+        return match_fields(served, text, None, "prompt")
     if text:
         raise bad_request(
-            "Give one text or the fields, and leave the text empty.", "fields", "invalid_fields"
+            "Give either a text or fields; the text must be empty with fields.",
+            "fields",
+            "invalid_fields",
         )
-    return fields_of(served, None, request.fields, "fields")
+    return match_fields(served, None, request.fields, "fields")
 
 
 def usage(context: RequestContext) -> dict[str, int]:
-    """What an answer took."""
+    """The `usage` of a response."""
     return {
         "prompt_tokens": context.prompt_tokens,
         "completion_tokens": context.completion_tokens,

@@ -1,7 +1,7 @@
-"""Structured outputs: JSON schemas compiled to grammars, by llguidance.
+"""Structured outputs: JSON schemas compiled to token grammars by llguidance.
 
-A grammar says after every token which may come next, so that what is written always is JSON after
-its schema. It is vLLM's `guidance` backend too, and gets the same schema there.
+The grammar masks the next token at every step, so the output always matches its schema. vLLM gets
+the same schema with its `guidance` backend, which is llguidance too.
 """
 
 from __future__ import annotations
@@ -24,49 +24,49 @@ from cuecard.serving.protocol.errors import APIError, bad_request
 from cuecard.types import Tokenizer
 
 SCHEMA_PARAM = "response_format.json_schema"
-MOST_CHARACTERS = 1 << 16
-MOST_DEPTH = 64
+MAX_CHARACTERS = 1 << 16
+MAX_DEPTH = 64
 _KEPT = 64
-"""Compiled grammars that are kept; the one used longest ago goes."""
+"""Compiled grammars in the LRU cache."""
 
-# As `json.dumps` writes: with free space between the values a small model may write nothing else.
+# As `json.dumps` writes: if whitespace were free, a small model might generate nothing else.
 _LAYOUT = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
-# Fuel bounds the time to compile and to follow a grammar, states its memory (1 to 2 kB each).
+# Fuel bounds the time to compile and follow a grammar; states bound its memory (1 to 2 kB each).
 _LIMITS = LLParserLimits(max_lexer_states=50_000, verbose_errors=False)
 _JSON_CHARACTERS = '{}[]":,\\0123456789-+.eEtrufalsn /_'
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JsonGrammar:
-    """A schema that was compiled for one tokenizer.
+    """A schema compiled for one tokenizer.
 
     Attributes:
-        schema: the JSON schema with the layout of the output, as JSON.
-        matcher: at the beginning of a text; copied for each.
+        schema: the JSON schema with the output's layout, as JSON.
+        matcher: in its initial state; copied for each answer.
     """
 
     schema: str
     matcher: LLMatcher
 
     def guide(self) -> JsonGuide:
-        """A guide for one answer, at its beginning."""
+        """A new guide for one answer."""
         return JsonGuide(self.matcher.deep_copy())
 
 
 class JsonGuide:
-    """Which tokens one answer may go on with."""
+    """The tokens that may come next in one answer."""
 
     def __init__(self, matcher: LLMatcher) -> None:
         self._matcher = matcher
 
     @property
     def accepting(self) -> bool:
-        """Whether the text is whole."""
+        """Whether the answer may end here."""
         return self._matcher.is_accepting()
 
     @property
     def finished(self) -> bool:
-        """Whether the text is whole, and nothing may follow."""
+        """Whether the answer must end here."""
         return self._matcher.is_stopped() and self._matcher.is_accepting()
 
     def allowed(self, vocabulary: int) -> Tensor:
@@ -84,7 +84,7 @@ class JsonGuide:
         return found
 
     def accept(self, token: int) -> None:
-        """The answer goes on with this token.
+        """Advance by a token.
 
         Raises:
             ConfigError: the grammar is too complex to follow.
@@ -102,10 +102,10 @@ class JsonGuide:
             )
 
 
-class Grammars:
-    """Compiled grammars for one tokenizer; the latest are kept.
+class GrammarCompiler:
+    """Compiles grammars for one tokenizer, and caches them.
 
-    One is compiled at a time, in a thread: it may take a tenth of a second.
+    One grammar is compiled at a time, in a thread: it may take a tenth of a second.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -119,8 +119,8 @@ class Grammars:
         """The grammar of a schema.
 
         Raises:
-            APIError: 400 for a schema that is too large or cannot be enforced, or a tokenizer that
-                cannot write JSON.
+            APIError: 400 if the schema is too large or cannot be enforced, or the tokenizer cannot
+                write JSON.
         """
         text = _checked(schema)
         if text not in self._kept:
@@ -139,10 +139,10 @@ class Grammars:
         try:
             grammar = LLMatcher.grammar_from_json_schema(text)
         except ValueError as error:
-            raise _refused(str(error)) from error
+            raise _invalid(str(error)) from error
         matcher = LLMatcher(self._words, grammar, log_level=0, limits=_LIMITS)
         if matcher.is_error():
-            raise _refused(matcher.get_error())
+            raise _invalid(matcher.get_error())
         self.compiled += 1
         return JsonGrammar(text, matcher)
 
@@ -151,24 +151,24 @@ def _checked(schema: Mapping[str, Any]) -> str:
     """The schema as JSON, with the output's layout.
 
     Raises:
-        APIError: it is too large or too deep, or holds half a character.
+        APIError: too large, too deep, or with an unpaired surrogate.
     """
-    if _depth(schema) > MOST_DEPTH:
-        raise _refused(f"it is nested more than {MOST_DEPTH} levels deep")
+    if _depth(schema) > MAX_DEPTH:
+        raise _invalid(f"it is nested more than {MAX_DEPTH} levels deep")
     text = json.dumps({**schema, "x-guidance": _LAYOUT}, ensure_ascii=False)
-    if len(text) > MOST_CHARACTERS:
-        raise _refused(f"it has {len(text)} characters, and at most {MOST_CHARACTERS} are taken")
+    if len(text) > MAX_CHARACTERS:
+        raise _invalid(f"it has {len(text)} characters; the maximum is {MAX_CHARACTERS}")
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise _refused("it contains an unpaired surrogate") from error
+        raise _invalid("it contains an unpaired surrogate") from error
     return text
 
 
 def _depth(value: Any) -> int:
-    """How deep lists and objects are nested, counted up to one more than is taken."""
+    """The nesting depth, counted up to one more than the maximum."""
     depth, level = 0, [value]
-    while level and depth <= MOST_DEPTH:
+    while level and depth <= MAX_DEPTH:
         level = [
             inner
             for each in level
@@ -180,7 +180,7 @@ def _depth(value: Any) -> int:
 
 
 def _words(tokenizer: Tokenizer) -> LLTokenizer:
-    """The tokenizer as llguidance knows it.
+    """The tokenizer for llguidance.
 
     Raises:
         APIError: it cannot write JSON.
@@ -189,9 +189,9 @@ def _words(tokenizer: Tokenizer) -> LLTokenizer:
         found = from_tokenizer(tokenizer)
     except ValueError as error:
         raise _no_json() from error
-    # A greedy tokenizer spells what it has no token for with tokens of single bytes, if it can.
-    spelt = found.decode_bytes(found.greedy_tokenize(_JSON_CHARACTERS))
-    if spelt != _JSON_CHARACTERS.encode():
+    # Greedy tokenization falls back to single-byte tokens, if there are any.
+    decoded = found.decode_bytes(found.greedy_tokenize(_JSON_CHARACTERS))
+    if decoded != _JSON_CHARACTERS.encode():
         raise _no_json()
     return found
 
@@ -205,7 +205,7 @@ def _no_json() -> APIError:
     )
 
 
-def _refused(said: str) -> APIError:
+def _invalid(said: str) -> APIError:
     return bad_request(
         f"{SCHEMA_PARAM}: the schema cannot be enforced: {_reason(said)}.",
         SCHEMA_PARAM,
@@ -213,7 +213,7 @@ def _refused(said: str) -> APIError:
     )
 
 
-# What llguidance says -> what a client can do with it.
+# llguidance's messages -> what a client can act on.
 _REASONS = (
     (r"Unimplemented keys: (\[.*\])", r"these keywords are not supported: \1"),
     (r"oneOf constraints are not supported.*", "oneOf with overlapping alternatives; use anyOf"),
@@ -223,9 +223,9 @@ _REASONS = (
 
 
 def _reason(said: str) -> str:
-    """An error of llguidance in one line."""
+    """An llguidance error in one line."""
     line = " ".join(said.split())[:300].rstrip(".")
-    for pattern, plain in _REASONS:
+    for pattern, message in _REASONS:
         if re.match(pattern, line):
-            return re.sub(pattern, plain, line)
+            return re.sub(pattern, message, line)
     return line or "no reason given"

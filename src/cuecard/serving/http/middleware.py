@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cuecard.serving.http.auth import APIKey, KeyStore
-from cuecard.serving.http.bodies import ClientDisconnected, check_framing, read_body
 from cuecard.serving.http.context import SCOPE, RequestContext
+from cuecard.serving.http.event_stream import error_response
 from cuecard.serving.http.limits import RateLimiter
 from cuecard.serving.http.metrics import Metrics
-from cuecard.serving.http.responses import error_response
+from cuecard.serving.http.request_body import ClientDisconnected, check_framing, read_body
 from cuecard.serving.logs import JsonLog
 from cuecard.serving.protocol.errors import APIError
 from cuecard.serving.settings import Limits

@@ -25,8 +25,8 @@ from cuecard.registry import Contents, Registry, Version
 from cuecard.registry.signing import check_signed
 from cuecard.registry.watch import Listing, NameListing, RegistryWatch
 from cuecard.serving.logs import JsonLog
+from cuecard.serving.models.answer_check import check_answers
 from cuecard.serving.models.catalog import NameEntry, PromptCatalog, ServedPrompt
-from cuecard.serving.models.checks import check_answers
 from cuecard.serving.models.disk_cache import CachedName, CachedVersion, DiskCache
 
 _RETRY_SECONDS = 15.0

@@ -1,7 +1,7 @@
-"""Parameters that are accepted as long as they have no effect on the answer.
+"""Unsupported parameters that are accepted at values without effect.
 
-Clients send many parameters with their default values, also those that a server lacks. A value that
-asks for nothing is dropped here; any other value stays, and is refused by name.
+Clients send many parameters at their defaults, even ones a server lacks. Such values are dropped
+here; any other value stays, and is rejected by name.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from types import MappingProxyType
 from typing import Any
 
 Neutral = Mapping[str, tuple[Any, ...]]
-"""Parameter -> the values without effect; a type stands for all values of that type."""
+"""Parameter -> the values without effect; a type means all values of that type."""
 
 PARAMETERS: Neutral = MappingProxyType(
     {
-        # Without effect at any value: accounting, caching and routing at other providers.
+        # Accounting, caching and routing of other providers: no effect at any value.
         "user": (str,),
         "safety_identifier": (str,),
         "metadata": (dict,),
@@ -27,7 +27,7 @@ PARAMETERS: Neutral = MappingProxyType(
         "cache_prompt": (bool,),
         "parallel_tool_calls": (bool,),
         "service_tier": ("auto", "default"),
-        # One plain text answer, without tools.
+        # A single plain text answer, without tools.
         "stream": (False,),
         "stream_options": ({}, {"include_usage": False}),
         "n": (1,),
@@ -55,7 +55,7 @@ PARAMETERS: Neutral = MappingProxyType(
         "extra_body": ({},),
         "extra_headers": ({},),
         "provider": ({},),
-        # Sampling as it is.
+        # Sampling defaults.
         "frequency_penalty": (0,),
         "presence_penalty": (0,),
         "repetition_penalty": (1,),
@@ -89,13 +89,13 @@ PARAMETERS: Neutral = MappingProxyType(
         "chat_template_kwargs": ({},),
         "add_generation_prompt": (True,),
         "continue_final_message": (False,),
-        # Vectors as they are.
+        # Embedding defaults.
         "encoding_format": ("float",),
         "normalize": (True,),
         "priority": (0,),
     }
 )
-"""Of a request, where its route has no such parameter of its own."""
+"""Of a request, unless its route has the parameter."""
 
 MESSAGE: Neutral = MappingProxyType(
     {
@@ -108,7 +108,7 @@ MESSAGE: Neutral = MappingProxyType(
         "tool_calls": ([],),
     }
 )
-"""Of a message, as servers give them back to clients."""
+"""Of a message, as servers return them."""
 
 PART: Neutral = MappingProxyType(
     {"annotations": (list,), "cache_control": (dict,), "logprobs": ([],)}
@@ -132,11 +132,11 @@ _TYPES = {
 def without_neutral(
     given: Mapping[str, Any], own: Iterable[str], neutral: Neutral
 ) -> dict[str, Any]:
-    """What is left to be heeded.
+    """The parameters to validate.
 
     Args:
-        given: as it was sent. null says the same as a parameter that is left out.
-        own: the parameters that have an effect, which keep every value but null.
+        given: the object sent; null is the same as a missing parameter.
+        own: the supported parameters, which keep every value but null.
     """
     known = set(own)
     return {
@@ -146,12 +146,12 @@ def without_neutral(
     }
 
 
-def why_refused(param: str, name: str, neutral: Neutral) -> str:
-    """Why a parameter was not accepted that has no effect or is not known.
+def why_rejected(param: str, name: str, neutral: Neutral) -> str:
+    """The message about an unknown parameter, or one that must have a value without effect.
 
     Args:
-        param: where it was, such as "messages.0.tool_calls".
-        name: its own name, such as "tool_calls".
+        param: its path, such as "messages.0.tool_calls".
+        name: its name, such as "tool_calls".
     """
     if name not in neutral:
         return f"Unknown parameter: '{param}'."

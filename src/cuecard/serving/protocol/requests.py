@@ -1,7 +1,7 @@
-"""What clients send: OpenAI's shapes, and `/v1/classify`.
+"""Request bodies: OpenAI's formats, and `/v1/classify`.
 
-Whatever is not offered is refused by name; nothing that a client asks for is passed over silently.
-Values that ask for nothing are accepted (`cuecard.serving.protocol.neutral`).
+Unsupported parameters are rejected by name; nothing a client asks for is ignored silently. Values
+without effect are accepted (`cuecard.serving.protocol.neutral`).
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from cuecard.serving.protocol.neutral import (
     without_neutral,
 )
 
-MOST_STOPS = 4
-MOST_MODELS = 32
-MOST_CHOICES = 128
-MOST_LOGPROBS = 20
-OWN_WORDS = frozenset({"unpaired_surrogate", "token_ids", "no_schema", "not_stored"})
-"""Types of errors whose messages are ours, and say what a field must not have."""
+MAX_STOPS = 4
+MAX_MODELS = 32
+MAX_CHOICES = 128
+MAX_LOGPROBS = 20
+CUSTOM_ERRORS = frozenset({"unpaired_surrogate", "token_ids", "no_schema", "not_stored"})
+"""Error types with messages of our own."""
 _SEED = 1 << 63
 
 
-def _whole(text: str) -> str:
-    """Refuse halves of characters (lone surrogates), which JSON can write and nothing can read."""
+def _no_surrogates(text: str) -> str:
+    """Reject unpaired surrogates, which JSON can escape but UTF-8 cannot encode."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -46,18 +46,18 @@ def _whole(text: str) -> str:
 
 
 def _stops(value: Any) -> Any:
-    """Drop empty texts, which stop nothing."""
+    """Drop empty stop texts."""
     if isinstance(value, list):
         return [each for each in value if each != ""]
     return value or None if isinstance(value, str) else value
 
 
 def _unless_false(value: Any) -> Any:
-    """A number for completions, which chats' clients switch off by false."""
+    """Chat clients send false where completions take a number."""
     return None if value is False else value
 
 
-Text = Annotated[str, AfterValidator(_whole)]
+Text = Annotated[str, AfterValidator(_no_surrogates)]
 Name = Annotated[Text, Field(min_length=1, max_length=200)]
 Model = Annotated[
     Name,
@@ -67,13 +67,13 @@ Fields = dict[Text, Text]
 StopText = Annotated[Text, Field(max_length=200)]
 
 
-class Sent(BaseModel):
-    """What a client sends.
+class RequestModel(BaseModel):
+    """A request body, or an object in one.
 
-    Every field's description completes "must be ...": it is what a client is told is allowed.
+    Each field's description completes the error message "must be ...".
 
     Attributes:
-        neutral: parameters without effect that are accepted, with their values.
+        neutral: parameters accepted without effect, with the accepted values.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -87,21 +87,21 @@ class Sent(BaseModel):
         return without_neutral(sent, cls.model_fields, cls.neutral)
 
 
-class StreamOptions(Sent):
-    """How to stream."""
+class StreamOptions(RequestModel):
+    """Streaming options."""
 
     neutral = STREAM_OPTIONS
 
     include_usage: bool = Field(default=False, description="true or false")
 
 
-class JsonSchema(Sent):
-    """A schema for an answer.
+class JsonSchema(RequestModel):
+    """A JSON schema for the answer.
 
     Attributes:
-        name, description: for the reader; the model does not see them.
+        name, description: not shown to the model.
         schema_: the JSON schema.
-        strict: without effect: an answer always follows its schema.
+        strict: without effect: an answer always matches its schema.
     """
 
     name: str = Field(
@@ -115,8 +115,8 @@ class JsonSchema(Sent):
     strict: bool | None = Field(default=None, description="true or false")
 
 
-class ResponseFormat(Sent):
-    """What an answer has to look like."""
+class ResponseFormat(RequestModel):
+    """The format of the answer."""
 
     type: Literal["text", "json_object", "json_schema"] = Field(
         description='"text", "json_object" or "json_schema"'
@@ -132,23 +132,23 @@ class ResponseFormat(Sent):
         return self
 
     @property
-    def wanted(self) -> dict[str, Any] | None:
-        """The JSON schema of an answer; None for any text."""
+    def output_schema(self) -> dict[str, Any] | None:
+        """The JSON schema of the answer; None for any text."""
         if self.type == "text":
             return None
         given = self.json_schema.schema_ if self.json_schema is not None else None
         return given if self.type == "json_schema" and given is not None else {"type": "object"}
 
 
-class Generating(Sent):
-    """What completions and chats have in common.
+class GenerationRequest(RequestModel):
+    """The parameters that completions and chats share.
 
     Attributes:
-        temperature: 0 where it is not given, since that is how prompts are measured.
-        fields: the template's fields, for a template that has several.
-        raw: take the text as the whole context, and the prompt's vectors without its template.
-        n: choices, each drawn for itself.
-        response_format: also for completions, as vLLM has it.
+        temperature: 0 by default, since prompts are evaluated greedily.
+        fields: the values of a template with several fields.
+        raw: use the prompt's vectors without its template; the text is the whole context.
+        n: the number of choices, sampled independently.
+        response_format: also for completions, as in vLLM.
     """
 
     neutral = PARAMETERS
@@ -171,11 +171,11 @@ class Generating(Sent):
         default=None, ge=-_SEED, lt=_SEED, description="a whole number of at most 64 bits"
     )
     stop: Annotated[
-        StopText | Annotated[list[StopText], Field(max_length=MOST_STOPS)] | None,
+        StopText | Annotated[list[StopText], Field(max_length=MAX_STOPS)] | None,
         BeforeValidator(_stops),
     ] = Field(
         default=None,
-        description=f"a string or a list of at most {MOST_STOPS} strings, each of at most 200 "
+        description=f"a string or a list of at most {MAX_STOPS} strings, each of at most 200 "
         "characters",
     )
     stream: bool | None = Field(default=None, description="true or false")
@@ -189,8 +189,8 @@ class Generating(Sent):
     n: int | None = Field(
         default=None,
         ge=1,
-        le=MOST_CHOICES,
-        description=f"a whole number from 1 to {MOST_CHOICES}",
+        le=MAX_CHOICES,
+        description=f"a whole number from 1 to {MAX_CHOICES}",
     )
     response_format: ResponseFormat | None = Field(
         default=None, description="an object with a type"
@@ -198,13 +198,13 @@ class Generating(Sent):
 
     @property
     def stops(self) -> tuple[str, ...]:
-        """The texts that end an answer."""
+        """The stop texts."""
         if self.stop is None:
             return ()
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
 
-class CompletionRequest(Generating):
+class CompletionRequest(GenerationRequest):
     """`POST /v1/completions`."""
 
     prompt: Text | Annotated[list[Text], Field(min_length=1)] | None = Field(
@@ -212,12 +212,12 @@ class CompletionRequest(Generating):
         description="a string or a list of strings; token ids are not supported",
     )
     logprobs: Annotated[
-        Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None, BeforeValidator(_unless_false)
-    ] = Field(default=None, description=f"a whole number from 0 to {MOST_LOGPROBS}")
+        Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None, BeforeValidator(_unless_false)
+    ] = Field(default=None, description=f"a whole number from 0 to {MAX_LOGPROBS}")
 
 
-class TextPart(Sent):
-    """A piece of a message; only text is offered."""
+class TextPart(RequestModel):
+    """A part of a message; only text is supported."""
 
     neutral = PART
 
@@ -227,8 +227,8 @@ class TextPart(Sent):
     text: Text = Field(description="a string")
 
 
-class Message(Sent):
-    """One turn of a chat, also as this server or another one gave it to the client."""
+class Message(RequestModel):
+    """One message of a chat, also as a server returned it."""
 
     neutral = MESSAGE
 
@@ -240,21 +240,21 @@ class Message(Sent):
 
     @model_validator(mode="before")
     @classmethod
-    def _silent(cls, sent: Any) -> Any:
-        """An assistant may have said nothing: its content is null then, or left out."""
+    def _null_content(cls, sent: Any) -> Any:
+        """An assistant's content may be null or missing."""
         if isinstance(sent, dict) and sent.get("role") == "assistant":
             return {**sent, "content": "" if sent.get("content") is None else sent["content"]}
         return sent
 
     @property
     def text(self) -> str:
-        """What it says."""
+        """Its text."""
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content)
 
 
-class ChatRequest(Generating):
+class ChatRequest(GenerationRequest):
     """`POST /v1/chat/completions`."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=1024)] = Field(
@@ -267,21 +267,21 @@ class ChatRequest(Generating):
     top_logprobs: int | None = Field(
         default=None,
         ge=0,
-        le=MOST_LOGPROBS,
-        description=f"a whole number from 0 to {MOST_LOGPROBS}",
+        le=MAX_LOGPROBS,
+        description=f"a whole number from 0 to {MAX_LOGPROBS}",
     )
 
 
 Input = Text | Fields
 
 
-class ClassifyRequest(Sent):
+class ClassifyRequest(RequestModel):
     """`POST /v1/classify`: every input under every model."""
 
     neutral = PARAMETERS
 
-    model: Name | Annotated[list[Name], Field(min_length=1, max_length=MOST_MODELS)] = Field(
-        description=f"the name of a model, or a list of 1 to {MOST_MODELS} names"
+    model: Name | Annotated[list[Name], Field(min_length=1, max_length=MAX_MODELS)] = Field(
+        description=f"the name of a model, or a list of 1 to {MAX_MODELS} names"
     )
     input: Input | Annotated[list[Input], Field(min_length=1)] = Field(
         description="a string, an object with the template's fields as strings, or a list of these"
@@ -289,30 +289,30 @@ class ClassifyRequest(Sent):
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The prompts to ask."""
+        """The model names."""
         return (self.model,) if isinstance(self.model, str) else tuple(self.model)
 
     @property
     def inputs(self) -> tuple[str | dict[str, str], ...]:
-        """The rows to answer."""
+        """The inputs."""
         return tuple(self.input) if isinstance(self.input, list) else (self.input,)
 
 
 def _no_ids(value: Any) -> Any:
-    """Refuse token ids, as OpenAI takes them: they would be those of another tokenizer."""
+    """Reject token ids, which OpenAI accepts: they would be another tokenizer's."""
     parts = value if isinstance(value, list) else []
     if any(isinstance(part, int | list) for part in parts):
         raise PydanticCustomError("token_ids", "has token ids, which are not supported: send text")
     return value
 
 
-class EmbeddingRequest(Sent):
+class EmbeddingRequest(RequestModel):
     """`POST /v1/embeddings`.
 
     Attributes:
-        input: texts, none of them empty; no token ids.
-        encoding_format: "base64": the vector's numbers as little-endian float32.
-        dimensions: only the number that the backbone gives.
+        input: non-empty texts; no token ids.
+        encoding_format: "base64": the numbers as little-endian float32.
+        dimensions: only the backbone's own number.
     """
 
     neutral = PARAMETERS

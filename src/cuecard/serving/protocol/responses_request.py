@@ -1,4 +1,4 @@
-"""What clients send to `/v1/responses`: OpenAI's shapes, for text."""
+"""The request body of `/v1/responses`: OpenAI's format, for text."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic_core import PydanticCustomError
 
 from cuecard.serving.protocol.neutral import PARAMETERS, Neutral
 from cuecard.serving.protocol.requests import (
-    MOST_LOGPROBS,
+    MAX_LOGPROBS,
     ChatRequest,
     Fields,
     JsonSchema,
     Message,
     Model,
+    RequestModel,
     ResponseFormat,
-    Sent,
     Text,
 )
 
@@ -40,7 +40,7 @@ _REASONING: Neutral = MappingProxyType({"effort": ("none",), "summary": ("auto",
 
 
 def _not_stored(value: Any) -> Any:
-    """Refuse what would have to be stored."""
+    """Reject what would require stored responses."""
     if value is not None:
         raise PydanticCustomError(
             "not_stored",
@@ -49,8 +49,8 @@ def _not_stored(value: Any) -> Any:
     return value
 
 
-class ContentPart(Sent):
-    """A piece of a message."""
+class ContentPart(RequestModel):
+    """A part of a message."""
 
     neutral = _PART
 
@@ -60,8 +60,8 @@ class ContentPart(Sent):
     text: Text = Field(description="a string")
 
 
-class InputItem(Sent):
-    """A message, also one of an earlier response's output."""
+class InputItem(RequestModel):
+    """A message, also one from an earlier response's output."""
 
     neutral = _ITEM
 
@@ -76,14 +76,14 @@ class InputItem(Sent):
 
     @property
     def text(self) -> str:
-        """What it says."""
+        """Its text."""
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content)
 
 
 class TextFormat(JsonSchema):
-    """What the output has to look like; the parts of a schema are beside its type."""
+    """The format of the output; a schema's name and content are beside its type."""
 
     type: Literal["text", "json_object", "json_schema"] = Field(
         description='"text", "json_object" or "json_schema"'
@@ -104,34 +104,34 @@ class TextFormat(JsonSchema):
 
     @property
     def response_format(self) -> ResponseFormat:
-        """As chats have it."""
+        """The same for a chat request."""
         if self.type != "json_schema":
             return ResponseFormat(type=self.type)
         schema = JsonSchema(name=self.name, schema=self.schema_)
         return ResponseFormat(type=self.type, json_schema=schema)
 
 
-class TextConfig(Sent):
-    """Settings of the output's text."""
+class TextConfig(RequestModel):
+    """Settings of the output text."""
 
     neutral = MappingProxyType({"verbosity": ("medium",)})
 
     format: TextFormat | None = Field(default=None, description="an object with a type")
 
 
-class Reasoning(Sent):
-    """Settings of reasoning, which there is none of."""
+class Reasoning(RequestModel):
+    """Settings of reasoning, which is not supported."""
 
     neutral = _REASONING
 
 
-class ResponsesRequest(Sent):
+class ResponsesRequest(RequestModel):
     """`POST /v1/responses`.
 
     Attributes:
-        instructions: put in front of the input as a system message.
-        top_logprobs: with `include` of the log-probabilities.
-        fields, raw: as for chats.
+        instructions: a system message before the input.
+        top_logprobs: requires the log-probabilities in `include`.
+        fields, raw: as in chats.
     """
 
     neutral = _PARAMETERS
@@ -160,8 +160,8 @@ class ResponsesRequest(Sent):
     top_logprobs: int | None = Field(
         default=None,
         ge=0,
-        le=MOST_LOGPROBS,
-        description=f"a whole number from 0 to {MOST_LOGPROBS}",
+        le=MAX_LOGPROBS,
+        description=f"a whole number from 0 to {MAX_LOGPROBS}",
     )
     stream: bool | None = Field(default=None, description="true or false")
     fields: Fields | None = Field(
@@ -177,7 +177,7 @@ class ResponsesRequest(Sent):
 
     @property
     def chat(self) -> ChatRequest:
-        """The same as a chat's request."""
+        """The same as a chat request."""
         messages = [Message(role="system", content=self.instructions)] if self.instructions else []
         if isinstance(self.input, str):
             messages.append(Message(role="user", content=self.input))

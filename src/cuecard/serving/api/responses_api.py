@@ -1,4 +1,4 @@
-"""`/v1/responses`, for text; nothing is stored."""
+"""`/v1/responses`: text responses; nothing is stored."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from itertools import count
 from typing import Any
 
 from cuecard.errors import CuecardError
-from cuecard.serving.api.chat import chat_job, logprobs_of
+from cuecard.serving.api.chat import logprobs_of, plan_chat
+from cuecard.serving.api.generation import GeneratedText, generate, stream_choices
 from cuecard.serving.api.service import Service
-from cuecard.serving.api.writing import GeneratedText, pieces, write
 from cuecard.serving.http.context import RequestContext
 from cuecard.serving.models.catalog import ServedPrompt
 from cuecard.serving.protocol.errors import APIError, to_api_error
 from cuecard.serving.protocol.requests import ChatRequest
 from cuecard.serving.protocol.responses_request import LOGPROBS, ResponsesRequest
 
-# A chat's parameters -> what they are called here.
+# A chat's parameters -> their names here.
 _NAMES = {
     "response_format.json_schema": "text.format.schema",
     "response_format": "text.format",
@@ -31,8 +31,8 @@ _NAMES = {
     "messages": "input",
     "prompt": "input",
 }
-# In texts only what can be nothing else, and no name of a model, which is quoted.
-_IN_TEXTS = re.compile(
+# In messages only unambiguous names, and never a model's name, which is quoted.
+_IN_MESSAGES = re.compile(
     r"(?<![\w'@.-])(response_format\.json_schema|response_format|max_tokens|logprobs: true)\b"
 )
 
@@ -43,14 +43,14 @@ async def respond(
     """The response.
 
     Raises:
-        APIError: what cannot be answered.
+        APIError: the request cannot be answered.
     """
     context.allow(request.model, service.catalog.backbone, raw=request.raw)
     chat = request.chat
     with _own_names(), service.catalog.acquire(request.model) as served:
-        plan = await chat_job(service, chat, served, context)
+        plan = await plan_chat(service, chat, served, context)
         response = _Response(service, request, chat, served, context)
-        (response.generated,) = await write(service.engine, plan, context)
+        (response.generated,) = await generate(service.engine, plan, context)
         return response.ended()
 
 
@@ -59,29 +59,29 @@ async def respond_stream(
 ) -> AsyncGenerator[bytes, None]:
     """The response as server-sent events.
 
-    What fails before the first piece is raised, to become an answer with a status of its own; later
-    it is the event `response.failed`.
+    A failure before the first delta is raised, and becomes an error response; a later one is sent
+    as the event `response.failed`.
 
     Raises:
-        APIError: what cannot be answered.
+        APIError: the request cannot be answered.
     """
     context.allow(request.model, service.catalog.backbone, raw=request.raw)
     chat = request.chat
     with _own_names(), service.catalog.acquire(request.model) as served:
-        plan = await chat_job(service, chat, served, context)
+        plan = await plan_chat(service, chat, served, context)
         response = _Response(service, request, chat, served, context)
-        begun = False
+        started = False
         try:
-            async with aclosing(pieces(service.engine, plan, context)) as made:
-                async for _, piece in made:
-                    for event in () if begun else response.opening():
+            async with aclosing(stream_choices(service.engine, plan, context)) as deltas:
+                async for _, delta in deltas:
+                    for event in () if started else response.opening():
                         yield event
-                    begun = True
-                    response.generated.add(piece)
-                    if piece.text:
-                        yield response.delta(piece.text, response.logprobs(piece.tokens))
+                    started = True
+                    response.generated.add(delta)
+                    if delta.text:
+                        yield response.delta(delta.text, response.logprobs(delta.tokens))
         except CuecardError as error:
-            if not begun:
+            if not started:
                 raise
             yield response.failed(to_api_error(error))
             return
@@ -91,7 +91,7 @@ async def respond_stream(
 
 @dataclass
 class _Response:
-    """A response as it is generated."""
+    """A response while it is generated."""
 
     service: Service
     request: ResponsesRequest
@@ -106,11 +106,11 @@ class _Response:
         self._numbers = count()
 
     def ended(self) -> dict[str, Any]:
-        """The whole response."""
+        """The complete response."""
         return self._body(self._end, [self._message(self._end, [self._text()])])
 
     def opening(self) -> Iterator[bytes]:
-        """The events in front of the first text."""
+        """The events before the first delta."""
         body = self._body("in_progress", [])
         yield self._event("response.created", response=body)
         yield self._event("response.in_progress", response=body)
@@ -120,12 +120,12 @@ class _Response:
         yield self._event("response.content_part.added", **self._place, part=part)
 
     def delta(self, text: str, logprobs: list[dict[str, Any]]) -> bytes:
-        """More of the text."""
-        more = {"delta": text, "logprobs": logprobs}
-        return self._event("response.output_text.delta", **self._place, **more)
+        """The event of a delta."""
+        content = {"delta": text, "logprobs": logprobs}
+        return self._event("response.output_text.delta", **self._place, **content)
 
     def closing(self) -> Iterator[bytes]:
-        """The events behind the last text."""
+        """The events after the last delta."""
         part = self._text()
         whole = {"text": part["text"], "logprobs": part["logprobs"]}
         yield self._event("response.output_text.done", **self._place, **whole)
@@ -134,17 +134,19 @@ class _Response:
         yield self._event("response.output_item.done", output_index=0, item=item)
         yield self._event(f"response.{self._end}", response=self.ended())
 
-    def failed(self, refusal: APIError) -> bytes:
-        """The event at the end of a response that fails midway."""
-        # Of the codes that clients know.
-        code = "server_error" if refusal.status >= 500 else "invalid_prompt"
-        error = {"code": code, "message": refusal.message}
+    def failed(self, error: APIError) -> bytes:
+        """The last event of a response that fails midway."""
+        # Clients know only some codes.
+        code = "server_error" if error.status >= 500 else "invalid_prompt"
         item = self._message("incomplete", [self._text()])
-        body = {**self._body("failed", [item]), "error": error}
+        body = {
+            **self._body("failed", [item]),
+            "error": {"code": code, "message": error.message},
+        }
         return self._event("response.failed", response=body)
 
     def logprobs(self, tokens: Any) -> list[dict[str, Any]]:
-        """Log-probabilities of tokens, if they are asked for."""
+        """Log-probabilities of tokens, if requested."""
         return logprobs_of(self.service, tokens) if self.chat.logprobs else []
 
     @property
@@ -215,22 +217,22 @@ class _Response:
 
 @contextmanager
 def _own_names() -> Iterator[None]:
-    """Refusals of a chat in the words of this route."""
+    """Errors of a chat request, with this route's parameter names."""
     try:
         yield
-    except (APIError, CuecardError) as error:
-        refusal = error if isinstance(error, APIError) else to_api_error(error)
+    except (APIError, CuecardError) as caught:
+        error = caught if isinstance(caught, APIError) else to_api_error(caught)
         raise APIError(
-            refusal.status,
-            refusal.code,
-            _IN_TEXTS.sub(lambda found: _NAMES[found[0]], refusal.message),
-            param=refusal.param and _NAMES.get(refusal.param, refusal.param),
-            retry_after=refusal.retry_after,
-        ) from error
+            error.status,
+            error.code,
+            _IN_MESSAGES.sub(lambda found: _NAMES[found[0]], error.message),
+            param=error.param and _NAMES.get(error.param, error.param),
+            retry_after=error.retry_after,
+        ) from caught
 
 
 def _given(format_: dict[str, Any]) -> dict[str, Any]:
-    """A format without what was left out."""
+    """A format without unset values."""
     return {name: value for name, value in format_.items() if value not in (None, "")}
 
 

@@ -1,4 +1,4 @@
-"""One answer as it is generated: a task's label, or generated text."""
+"""Generate the answer of a completion or chat: a task's label, or text."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any, TypeVar, cast
 
 from cuecard.engine.protocol import Engine, Finished, Generation, Grammar, Sampling, Token
 from cuecard.engine.text_stream import TextStream
-from cuecard.serving.api.classify import Question, ask, check_length
+from cuecard.serving.api.classify import prediction_of, score_labels
+from cuecard.serving.api.inputs import check_positions
 from cuecard.serving.http.context import RequestContext
 from cuecard.serving.models.catalog import ServedPrompt
-from cuecard.serving.protocol.answers import Reason
 from cuecard.serving.protocol.errors import bad_request, head_not_served
-from cuecard.serving.protocol.requests import Generating
+from cuecard.serving.protocol.requests import GenerationRequest
+from cuecard.serving.protocol.responses import Reason
 from cuecard.serving.settings import Limits
 from cuecard.types import Encoded
 
@@ -26,14 +27,14 @@ _SEEDS = (1 << 63) - 1
 
 @dataclass(frozen=True, slots=True)
 class GenerationPlan:
-    """What is to be generated.
+    """What to generate for one input.
 
     Attributes:
-        served: the prompt; None for the backbone alone.
+        served: the prompt; None: the backbone alone.
         row: the context.
-        sampling: how, a choice each; none for a task's likeliest label.
-        stops: texts that end it.
-        strip: without space around it.
+        samplings: one per choice; empty for a task's label.
+        stops: texts that end the answer.
+        strip: strip whitespace around the answer.
     """
 
     served: ServedPrompt | None
@@ -44,13 +45,13 @@ class GenerationPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
-    """More of a choice.
+class TextDelta:
+    """The next part of a choice.
 
     Attributes:
-        text: none only at the end.
-        tokens: those that came since the piece before; a label has none.
-        reason: why it ended; None while it goes on.
+        text: new text; may be empty in the last delta.
+        tokens: the tokens since the last delta; a label has none.
+        reason: why the choice ended; None if it continues.
     """
 
     text: str
@@ -60,11 +61,11 @@ class Piece:
 
 @dataclass(slots=True)
 class GeneratedText:
-    """What was generated.
+    """A choice so far.
 
     Attributes:
-        text: all of it.
-        tokens: what was generated; none for a label.
+        text: its text.
+        tokens: its tokens; a label has none.
         reason: why it ended.
     """
 
@@ -72,57 +73,58 @@ class GeneratedText:
     tokens: list[Token] = field(default_factory=list)
     reason: Reason = "stop"
 
-    def add(self, piece: Piece) -> None:
-        """Put a piece behind it."""
-        self.text += piece.text
-        self.tokens += piece.tokens
-        self.reason = piece.reason or self.reason
+    def add(self, delta: TextDelta) -> None:
+        """Append a delta."""
+        self.text += delta.text
+        self.tokens += delta.tokens
+        self.reason = delta.reason or self.reason
 
 
 def make_plan(
-    request: Generating,
+    request: GenerationRequest,
     served: ServedPrompt | None,
     row: Encoded,
     *,
     engine: Engine,
     limits: Limits,
-    wanted: int | None,
-    usual: int,
+    max_tokens: int | None,
+    default_max_tokens: int,
     top_logprobs: int = 0,
     grammar: Grammar | None = None,
 ) -> GenerationPlan:
     """What a request asks for.
 
     Args:
-        wanted: the most new tokens, as the request has it.
-        usual: where it says nothing; less where there is no room for so many.
-        top_logprobs: how many of the likeliest tokens are reported in each place.
-        grammar: what the answer has to look like.
+        max_tokens: the request's maximum number of new tokens.
+        default_max_tokens: used if the request has none; less if there is not enough room.
+        top_logprobs: how many of the likeliest tokens to report per position.
+        grammar: constrains the answer.
 
     Raises:
-        APIError: more tokens than are given, or than the backbone has room for, or a prompt with a
-            trained head.
+        APIError: more tokens than the server allows or the backbone has room for, or a prompt with
+            a trained head.
     """
     if served is not None and served.spec.mode == "head":
         raise head_not_served(request.model)
-    if labels(served, request):
+    if answers_with_label(served, request):
         return GenerationPlan(served, row)
-    if wanted is not None and wanted > limits.max_new_tokens:
+    if max_tokens is not None and max_tokens > limits.max_new_tokens:
         raise bad_request(
-            f"At most {limits.max_new_tokens} new tokens are given.",
+            f"At most {limits.max_new_tokens} new tokens are generated.",
             "max_tokens",
             "max_tokens_too_large",
         )
     vectors = 0 if served is None else served.held.injection.length
     room = engine.max_positions - len(row.context) - vectors
-    most = max(1, min(usual, room, limits.max_new_tokens)) if wanted is None else wanted
-    check_length(engine, served, row, most)
+    if max_tokens is None:
+        max_tokens = max(1, min(default_max_tokens, room, limits.max_new_tokens))
+    check_positions(engine, served, row, max_tokens)
     samplings = tuple(
         Sampling(
-            max_new_tokens=most,
+            max_new_tokens=max_tokens,
             temperature=request.temperature or 0.0,
             top_p=1.0 if request.top_p is None else request.top_p,
-            # As vLLM does it: each choice draws in its own way, and the same one every time.
+            # As in vLLM: choices differ from each other, and are the same every time.
             seed=None if request.seed is None else (request.seed + choice) & _SEEDS,
             top_logprobs=top_logprobs,
             grammar=grammar,
@@ -133,25 +135,25 @@ def make_plan(
     return GenerationPlan(served, row, samplings, request.stops, strip=task)
 
 
-def labels(served: ServedPrompt | None, request: Generating) -> bool:
-    """Whether a request is answered by a task's label."""
+def answers_with_label(served: ServedPrompt | None, request: GenerationRequest) -> bool:
+    """Whether the answer is one of a task's labels."""
     return served is not None and not request.raw and served.spec.mode == "labels"
 
 
-def longest(engine: Engine, plan: GenerationPlan) -> int:
-    """The most tokens that a plan's answers can take together."""
+def max_completion_tokens(engine: Engine, plan: GenerationPlan) -> int:
+    """The maximum number of tokens of all choices."""
     if plan.samplings:
         return sum(sampling.max_new_tokens for sampling in plan.samplings)
-    return max(map(len, cast("ServedPrompt", plan.served).spec.continuations(engine.tokenizer)))
+    return cast("ServedPrompt", plan.served).spec.label_words(engine.tokenizer).longest
 
 
-async def pieces(
+async def stream_choices(
     engine: Engine, plan: GenerationPlan, context: RequestContext
-) -> AsyncGenerator[tuple[int, Piece], None]:
-    """What is generated piece by piece, with the number of its choice; each ends with a reason."""
+) -> AsyncGenerator[tuple[int, TextDelta], None]:
+    """Deltas with the numbers of their choices; the last delta of each has a reason."""
     if not plan.samplings:
         yield 0, await _label(engine, plan, context)
-        yield 0, Piece("", (), "stop")
+        yield 0, TextDelta("", (), "stop")
         return
     held = None if plan.served is None else plan.served.held
     requests = [
@@ -159,17 +161,17 @@ async def pieces(
     ]
     if len(requests) == 1:
         async with aclosing(_choice(engine.generate(requests[0]), engine, plan, context)) as choice:
-            async for piece in choice:
-                yield 0, piece
+            async for delta in choice:
+                yield 0, delta
         return
     choices = engine.generate_choices(requests)
     try:
         texts = [_choice(choice, engine, plan, context) for choice in choices]
-        async with aclosing(merged(texts)) as both:
-            async for number, piece in both:
-                yield number, piece
+        async with aclosing(merge(texts)) as merged:
+            async for number, delta in merged:
+                yield number, delta
     finally:
-        # Also those that were never started: closing is what ends the work.
+        # Closing an iterator is what cancels its work, also for those that were never started.
         for each in choices:
             await cast("AsyncGenerator[Token | Finished, None]", each).aclose()
 
@@ -179,61 +181,61 @@ async def _choice(
     engine: Engine,
     plan: GenerationPlan,
     context: RequestContext,
-) -> AsyncGenerator[Piece, None]:
+) -> AsyncGenerator[TextDelta, None]:
     stream = TextStream(engine.tokenizer, plan.stops, plan.strip)
     reason: Reason = "stop"
-    told: list[Token] = []
-    # Closing it is what ends the work, for an answer that is stopped and for a caller who is gone.
+    new: list[Token] = []
+    # Closing it cancels the work, after a stop text and when the client has disconnected.
     async with aclosing(cast("AsyncGenerator[Token | Finished, None]", generation)) as tokens:
         async for token in tokens:
             if isinstance(token, Finished):
                 reason = token.reason
                 break
-            told.append(token)
+            new.append(token)
             context.completion_tokens += 1
             if text := stream.add(token.id):
-                yield Piece(text, tuple(told))
-                told.clear()
+                yield TextDelta(text, tuple(new))
+                new.clear()
             if stream.stopped:
                 break
     if text := stream.end():
-        yield Piece(text, tuple(told))
-        told.clear()
-    yield Piece("", tuple(told), "stop" if stream.stopped else reason)
+        yield TextDelta(text, tuple(new))
+        new.clear()
+    yield TextDelta("", tuple(new), "stop" if stream.stopped else reason)
 
 
-async def write(
+async def generate(
     engine: Engine, plan: GenerationPlan, context: RequestContext
 ) -> list[GeneratedText]:
-    """The whole of every choice."""
+    """All choices, complete."""
     generated = [GeneratedText() for _ in plan.samplings or (None,)]
-    async with aclosing(pieces(engine, plan, context)) as made:
-        async for number, piece in made:
-            generated[number].add(piece)
+    async with aclosing(stream_choices(engine, plan, context)) as deltas:
+        async for number, delta in deltas:
+            generated[number].add(delta)
     return generated
 
 
-async def merged(
+async def merge(
     streams: Sequence[AsyncGenerator[Value, None]],
 ) -> AsyncGenerator[tuple[int, Value], None]:
-    """What several streams give as it comes, each with its number; the first failure ends all."""
-    said: asyncio.Queue[tuple[int, Value] | Exception | None] = asyncio.Queue()
+    """Values of several streams as they come, with the stream's number; a failure ends all."""
+    queue: asyncio.Queue[tuple[int, Value] | Exception | None] = asyncio.Queue()
 
-    async def follow(number: int, stream: AsyncGenerator[Value, None]) -> None:
+    async def read(number: int, stream: AsyncGenerator[Value, None]) -> None:
         try:
             async with aclosing(stream) as values:
                 async for value in values:
-                    said.put_nowait((number, value))
-        except Exception as error:  # noqa: BLE001 - raised again where the streams are read
-            said.put_nowait(error)
+                    queue.put_nowait((number, value))
+        except Exception as error:  # noqa: BLE001 - raised again by the reader of the queue
+            queue.put_nowait(error)
         else:
-            said.put_nowait(None)
+            queue.put_nowait(None)
 
-    tasks = [asyncio.create_task(follow(*pair)) for pair in enumerate(streams)]
+    tasks = [asyncio.create_task(read(*pair)) for pair in enumerate(streams)]
     try:
         left = len(tasks)
         while left:
-            item = await said.get()
+            item = await queue.get()
             if isinstance(item, Exception):
                 raise item
             if item is None:
@@ -246,8 +248,8 @@ async def merged(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def together(work: Sequence[Coroutine[Any, Any, Value]]) -> list[Value]:
-    """All results; the first failure ends the others and is raised by itself."""
+async def gather(work: Sequence[Coroutine[Any, Any, Value]]) -> list[Value]:
+    """All results; the first failure cancels the others and is raised."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each) for each in work]
@@ -256,10 +258,10 @@ async def together(work: Sequence[Coroutine[Any, Any, Value]]) -> list[Value]:
     return [task.result() for task in tasks]
 
 
-async def _label(engine: Engine, plan: GenerationPlan, context: RequestContext) -> Piece:
+async def _label(engine: Engine, plan: GenerationPlan, context: RequestContext) -> TextDelta:
     served = cast("ServedPrompt", plan.served)
-    words = served.spec.label_words(engine.tokenizer)
-    check_length(engine, served, plan.row, words.longest)
-    (answer,) = await ask(engine, [Question(served, plan.row, words)])
-    context.completion_tokens += len(words.words[served.spec.labels.index(answer.answer)])
-    return Piece(answer.answer)
+    (scores,) = await engine.score([score_labels(served, plan.row, engine)])
+    answer = prediction_of(served, engine, scores)
+    words = served.spec.label_words(engine.tokenizer).words
+    context.completion_tokens += len(words[served.spec.labels.index(answer.answer)])
+    return TextDelta(answer.answer)

@@ -1,4 +1,4 @@
-"""What clients get: OpenAI's shapes, and `/v1/classify`."""
+"""Response bodies: OpenAI's formats, and `/v1/classify`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 
 class Error(BaseModel):
-    """What went wrong."""
+    """The error."""
 
     message: str
     type: str
@@ -17,13 +17,13 @@ class Error(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """Every answer that is an error."""
+    """The body of every error response."""
 
     error: Error
 
 
 class Usage(BaseModel):
-    """Tokens of texts and templates; a prompt's vectors are computed once, and not counted."""
+    """Tokens of texts and templates; a prompt's vectors are not counted."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -59,7 +59,7 @@ class TextChoice(BaseModel):
 
 
 class Completion(BaseModel):
-    """Answer of `/v1/completions`.
+    """The response of `/v1/completions`.
 
     Attributes:
         model: the version that answered, such as reviews@3.
@@ -76,7 +76,7 @@ class Completion(BaseModel):
 
 
 class TopLogprob(BaseModel):
-    """One of the likeliest tokens in a place."""
+    """One of the likeliest tokens at a position."""
 
     token: str
     bytes: list[int]
@@ -97,7 +97,7 @@ class ChatLogprobs(BaseModel):
 
 
 class ChatMessage(BaseModel):
-    """What the assistant says."""
+    """The assistant's message."""
 
     role: Literal["assistant"]
     content: str
@@ -114,7 +114,7 @@ class ChatChoice(BaseModel):
 
 
 class ChatCompletion(BaseModel):
-    """Answer of `/v1/chat/completions`; as `Completion`."""
+    """The response of `/v1/chat/completions`, like `Completion`."""
 
     id: str
     object: Literal["chat.completion"]
@@ -135,7 +135,7 @@ class OutputText(BaseModel):
 
 
 class OutputMessage(BaseModel):
-    """What the assistant says in a response."""
+    """The assistant's message in a response."""
 
     id: str
     type: Literal["message"]
@@ -145,13 +145,13 @@ class OutputMessage(BaseModel):
 
 
 class IncompleteDetails(BaseModel):
-    """Why a response was cut."""
+    """Why a response is incomplete."""
 
     reason: Literal["max_output_tokens"]
 
 
 class ResponseUsage(BaseModel):
-    """Tokens of a response, as `Usage`."""
+    """Tokens of a response, like `Usage`."""
 
     input_tokens: int
     input_tokens_details: dict[str, int]
@@ -161,7 +161,7 @@ class ResponseUsage(BaseModel):
 
 
 class ResponseBody(BaseModel):
-    """Answer of `/v1/responses`, with the settings that it was made with.
+    """The response of `/v1/responses`, with its settings.
 
     Attributes:
         model: the version that answered, such as reviews@3.
@@ -188,14 +188,14 @@ class Classified(BaseModel):
     """One input under one model.
 
     Attributes:
-        index: the input's place in the request.
-        model: as the request calls it.
+        index: the input's index in the request.
+        model: the model name in the request.
         version: the version that answered.
         digest: of that version's prompt.
-        label: the likeliest.
-        probabilities: label -> share, calibrated by the prompt's saved prior.
+        label: the most probable label.
+        probabilities: label -> probability, calibrated by the prompt's saved prior.
         scores: label -> log-probability, calibrated likewise.
-        cut: tokens of the input that were cut away, since it was too long.
+        cut: tokens of the input that were truncated.
     """
 
     object: Literal["classification"]
@@ -210,7 +210,7 @@ class Classified(BaseModel):
 
 
 class Classification(BaseModel):
-    """Answer of `/v1/classify`: a row per input and model, the inputs in order."""
+    """The response of `/v1/classify`: a row per input and model, the inputs in order."""
 
     object: Literal["list"]
     data: list[Classified]
@@ -218,12 +218,12 @@ class Classification(BaseModel):
 
 
 class TextVector(BaseModel):
-    """One text's vector, of unit length.
+    """One text's embedding, of unit length.
 
     Attributes:
-        index: the text's place in the request.
+        index: the text's index in the request.
         embedding: its numbers; for `encoding_format` "base64" their bytes, little-endian float32.
-        cut: tokens of the text that were cut away, since it was too long for the prompt's task.
+        cut: tokens of the text that were truncated to the task's maximum length.
     """
 
     object: Literal["embedding"]
@@ -233,7 +233,7 @@ class TextVector(BaseModel):
 
 
 class TextVectors(BaseModel):
-    """Answer of `/v1/embeddings`.
+    """The response of `/v1/embeddings`.
 
     Attributes:
         model: the version that answered, such as faq@3.
@@ -248,15 +248,13 @@ class TextVectors(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """A model that can be asked for.
+    """A model that can be requested.
 
     Attributes:
-        root: the version that it means now; the backbone's name for the backbone.
+        root: the version the name resolves to; for the backbone its name.
         digest: of that version's prompt.
         parent: the backbone.
-        kind: of task.
-        labels, fields: of the task.
-        aliases: of the name.
+        kind, labels, fields: of the task.
     """
 
     id: str
@@ -272,7 +270,7 @@ class ModelCard(BaseModel):
 
 
 class ModelList(BaseModel):
-    """Answer of `/v1/models`."""
+    """The response of `/v1/models`."""
 
     object: Literal["list"]
     data: list[ModelCard]

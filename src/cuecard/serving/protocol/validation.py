@@ -1,4 +1,4 @@
-"""Requests that do not fit, in the words of the protocol instead of the validator's."""
+"""Turn validation errors into API errors that name the parameter and what it may be."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from cuecard.serving.protocol.errors import APIError, bad_request
-from cuecard.serving.protocol.neutral import why_refused
-from cuecard.serving.protocol.requests import OWN_WORDS, Sent
+from cuecard.serving.protocol.neutral import why_rejected
+from cuecard.serving.protocol.requests import CUSTOM_ERRORS, RequestModel
 
 Path = tuple[str | int, ...]
-_MOST_PARAM = 200
+_MAX_PARAM = 200
 
 
 def invalid_request(
-    errors: Sequence[Mapping[str, Any]], body: Any, model: type[Sent] | None
+    errors: Sequence[Mapping[str, Any]], body: Any, model: type[RequestModel] | None
 ) -> APIError:
-    """What is wrong with a body: the field, and what is allowed there; never what was sent.
+    """The error of an invalid body: the parameter and what is allowed, never the value sent.
 
     Args:
-        errors: pydantic's, of which the first field's most specific one counts.
-        body: as it was sent, which tells a field's name from the validator's own words.
-        model: what the route takes.
+        errors: pydantic's; the most specific one of the first parameter counts.
+        body: the body sent, which tells parameter names from pydantic's own words.
+        model: the route's request model.
     """
     if errors[0]["type"] == "json_invalid":
         return invalid_json()
@@ -33,23 +33,23 @@ def invalid_request(
     found = [(_path(each, body), each) for each in errors]
     first = found[0][0]
     same = [(path, each) for path, each in found if path[: len(first)] == first]
-    path, error = max(same, key=lambda pair: (len(pair[0]), pair[1]["type"] in OWN_WORDS))
-    return _told(path, error, model)
+    path, error = max(same, key=lambda pair: (len(pair[0]), pair[1]["type"] in CUSTOM_ERRORS))
+    return _message(path, error, model)
 
 
 def invalid_json() -> APIError:
-    """The body cannot be read at all."""
+    """The error of a body that is not JSON."""
     return bad_request("The request body is not valid JSON.", None, "invalid_json")
 
 
-def _told(path: Path, error: Mapping[str, Any], model: type[Sent] | None) -> APIError:
-    param = ".".join(map(str, path))[:_MOST_PARAM] or None
-    if error["type"] in OWN_WORDS:
+def _message(path: Path, error: Mapping[str, Any], model: type[RequestModel] | None) -> APIError:
+    param = ".".join(map(str, path))[:_MAX_PARAM] or None
+    if error["type"] in CUSTOM_ERRORS:
         return bad_request(f"'{param}' {error['msg']}.", param)
     owner, field, name = _declared(path, model)
     if error["type"] == "extra_forbidden":
         neutral = owner.neutral if owner is not None else {}
-        return bad_request(why_refused(str(param), str(path[-1]), neutral), param)
+        return bad_request(why_rejected(str(param), str(path[-1]), neutral), param)
     allowed = "" if field is None else str(field.description)
     if error["type"] == "missing":
         says = f": {allowed}" if allowed else ""
@@ -62,7 +62,7 @@ def _told(path: Path, error: Mapping[str, Any], model: type[Sent] | None) -> API
 
 
 def _path(error: Mapping[str, Any], body: Any) -> Path:
-    """Where in the body an error is; what a location has beside that are the validator's words."""
+    """The path of an error in the body, without the words that pydantic adds to locations."""
     at, path = body, []
     parts = [part for place, part in enumerate(error["loc"]) if place or part != "body"]
     for place, part in enumerate(parts):
@@ -76,9 +76,9 @@ def _path(error: Mapping[str, Any], body: Any) -> Path:
 
 
 def _declared(
-    path: Path, model: type[Sent] | None
-) -> tuple[type[Sent] | None, FieldInfo | None, str]:
-    """The model that has the path's last field, that field, and the field's own path."""
+    path: Path, model: type[RequestModel] | None
+) -> tuple[type[RequestModel] | None, FieldInfo | None, str]:
+    """The model with the path's last field, that field, and the field's own path."""
     field: FieldInfo | None = None
     name = ""
     for place, part in enumerate(path):
@@ -96,15 +96,15 @@ def _declared(
     return model, field, name
 
 
-def _field(model: type[Sent], name: str) -> FieldInfo | None:
-    """The field that clients know by a name."""
+def _field(model: type[RequestModel], name: str) -> FieldInfo | None:
+    """The field with a name or alias."""
     return next(
         (each for own, each in model.model_fields.items() if (each.alias or own) == name), None
     )
 
 
-def model_of(annotation: Any) -> type[Sent] | None:
-    """The model that a field holds, or holds a list of; None if it holds none."""
+def model_of(annotation: Any) -> type[RequestModel] | None:
+    """The model in a field's type, also in a list or union; None if there is none."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation if issubclass(annotation, Sent) else None
+        return annotation if issubclass(annotation, RequestModel) else None
     return next(filter(None, map(model_of, get_args(annotation))), None)

@@ -1,19 +1,19 @@
-"""`/v1/models`: what can be asked for."""
+"""`/v1/models`: the models served."""
 
 from __future__ import annotations
 
 from cuecard.serving.http.auth import APIKey
 from cuecard.serving.models.catalog import PromptCatalog, ServedPrompt
-from cuecard.serving.protocol.answers import ModelCard, ModelList
+from cuecard.serving.protocol.responses import ModelCard, ModelList
 
 
 def model_list(catalog: PromptCatalog, key: APIKey | None) -> ModelList:
-    """Every name, alias and version that a key may use, and the backbone."""
+    """The backbone, and every name, alias and version that a key may use."""
     ids = [catalog.backbone]
     for name, entry in sorted(catalog.entries.items()):
         if not entry.prompts:
             continue
-        if name != catalog.backbone:  # the name alone is the backbone's
+        if name != catalog.backbone:  # the bare name is the backbone's
             ids.append(name)
         ids += [f"{name}@{alias}" for alias in sorted(entry.aliases)]
         ids += [f"{name}@{number}" for number in sorted(entry.versions)]
@@ -25,10 +25,10 @@ def model_list(catalog: PromptCatalog, key: APIKey | None) -> ModelList:
 
 
 def model_card(catalog: PromptCatalog, model: str) -> ModelCard:
-    """What a model's name means now.
+    """The card of a model name.
 
     Raises:
-        APIError: nothing.
+        ModelNotFoundError, ModelNotReadyError: no such model, or it cannot answer.
     """
     served = catalog.resolve(model)
     return _bare(catalog) if served is None else _card(catalog, model, served)

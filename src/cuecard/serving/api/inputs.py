@@ -1,4 +1,4 @@
-"""Texts of requests -> token ids, in the prompt's template or without one."""
+"""Turn the texts of requests into token ids, with or without a prompt's template."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from jinja2.exceptions import TemplateError as JinjaError
 
+from cuecard.engine.protocol import Engine
 from cuecard.serving.models.catalog import ServedPrompt
 from cuecard.serving.protocol.errors import APIError, bad_request
 from cuecard.serving.protocol.requests import Message
@@ -16,68 +17,68 @@ from cuecard.tasks.encoding.tokens import defuse, plain_ids, special_texts
 from cuecard.types import Encoded, Placement, Record, Tokenizer
 
 _LONG = 1 << 14
-"""Characters that take so long to encode that others should not wait for it."""
+"""Characters from which encoding is too slow for the event loop."""
 
 Value = TypeVar("Value")
 
 
-async def off_the_loop(characters: int, work: Callable[[], Value]) -> Value:
-    """Do the work here if it is short, and in a thread if it is long."""
+async def offload(characters: int, work: Callable[[], Value]) -> Value:
+    """Run short work here, and long work in a thread."""
     return work() if characters < _LONG else await asyncio.to_thread(work)
 
 
-def check_size(texts: Sequence[str], most: int, param: str) -> int:
-    """The characters of the texts, of which none is too long.
+def count_characters(texts: Sequence[str], limit: int, param: str) -> int:
+    """The total number of characters, if no text is too long.
 
     Raises:
-        APIError: 413 for one that is.
+        APIError: 413.
     """
     longest = max(map(len, texts), default=0)
-    if longest > most:
+    if longest > limit:
         raise APIError(
             413,
             "input_too_long",
-            f"An input has {longest} characters; at most {most} are taken.",
+            f"An input has {longest} characters; the maximum is {limit}.",
             param=param,
         )
     return sum(map(len, texts))
 
 
-def fields_of(
+def match_fields(
     served: ServedPrompt, text: str | None, fields: Mapping[str, str] | None, param: str
 ) -> dict[str, str]:
-    """The template's fields: those that were given, or its only one from a text.
+    """The values of the template's fields, by name or from one text.
 
     Raises:
-        APIError: other fields than the template has, or one text for several of them.
+        APIError: fields that do not match the template, or one text for several fields.
     """
-    needed = served.spec.field_names
+    required = served.spec.field_names
     optional = dict.fromkeys(served.spec.allow_empty, "")
     if fields is not None:
         fields = {**optional, **fields}
-        if set(fields) != set(needed):
+        if set(fields) != set(required):
             raise bad_request(
-                f"{served} needs exactly the fields {', '.join(needed)}; "
+                f"{served} needs exactly the fields {', '.join(required)}; "
                 f"got {', '.join(sorted(fields)) or 'none'}.",
                 param,
                 "invalid_fields",
             )
         return dict(fields)
-    asked = [name for name in needed if name not in optional]
-    if len(asked) > 1 or text is None:
+    names = [name for name in required if name not in optional]
+    if len(names) > 1 or text is None:
         raise bad_request(
-            f"{served} has the fields {', '.join(needed)}; give them by name.",
+            f"{served} has the fields {', '.join(required)}; give them by name.",
             param,
             "invalid_fields",
         )
-    return {**optional, asked[0]: text}
+    return {**optional, names[0]: text}
 
 
-def task_row(served: ServedPrompt, fields: Mapping[str, str], tokenizer: Tokenizer) -> Encoded:
-    """A record in its task's template, cut to the task's length.
+def encode_record(served: ServedPrompt, fields: Mapping[str, str], tokenizer: Tokenizer) -> Encoded:
+    """A record in its task's template, truncated to the task's maximum length.
 
     Raises:
-        APIError: nothing is left to read.
+        APIError: the input is empty.
     """
     row = served.spec.encode(Record(fields, None), tokenizer, served.prompt.manifest.slot)
     if not row.context:
@@ -85,23 +86,23 @@ def task_row(served: ServedPrompt, fields: Mapping[str, str], tokenizer: Tokeniz
     return row
 
 
-def raw_row(served: ServedPrompt | None, text: str, tokenizer: Tokenizer) -> Encoded:
-    """A text as the whole context: what it says is read as the tokenizer reads it.
+def encode_raw(served: ServedPrompt | None, text: str, tokenizer: Tokenizer) -> Encoded:
+    """A text as the whole context; special tokens in it are special.
 
     Raises:
-        APIError: an empty context, or a prompt that stands in the midst of its template.
+        APIError: an empty context, or a prompt in the middle of its template.
     """
     context = tuple(int(token) for token in tokenizer(text, verbose=False)["input_ids"])
-    return _placed(served, context)
+    return _with_slot(served, context)
 
 
-def chat_row(
+def encode_chat(
     served: ServedPrompt | None, messages: Sequence[Message], tokenizer: Tokenizer
 ) -> Encoded:
-    """Messages in the backbone's chat template. None can pass for a turn that it is not.
+    """Messages in the backbone's chat template; special tokens in their texts are escaped.
 
     Raises:
-        APIError: no chat template, or one that refuses the messages.
+        APIError: no chat template, or one that rejects the messages.
     """
     if not tokenizer.chat_template:
         raise bad_request(
@@ -118,26 +119,25 @@ def chat_row(
     try:
         text: Any = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     except (JinjaError, TypeError, ValueError) as error:
-        # What a template itself says is meant for people; what fails in it is not.
-        says = f": {str(error).rstrip('.')}" if isinstance(error, JinjaError) else ""
+        # Messages of the template itself are meant for people; other exceptions are not.
+        reason = f": {str(error).rstrip('.')}" if isinstance(error, JinjaError) else ""
         raise bad_request(
-            f"The backbone's chat template refuses the messages{says}.", "messages"
+            f"The backbone's chat template rejects the messages{reason}.", "messages"
         ) from error
-    return _placed(served, plain_ids(tokenizer, str(text)))
+    return _with_slot(served, plain_ids(tokenizer, str(text)))
 
 
-def only_message(
+def user_message(
     served: ServedPrompt, messages: Sequence[Message], system_messages: SystemMessages
 ) -> str:
-    """The one user's message that fills a task's template.
+    """The user message that fills a task's template.
 
     Args:
-        system_messages: what becomes of system and developer messages, for which the template has
-            no place either: "refuse" refuses them, "ignore" leaves them out, "prepend" puts them
-            before the user's message, each with an empty line after it.
+        system_messages: how to treat system and developer messages: "refuse" rejects them, "ignore"
+            drops them, "prepend" puts them before the user message, separated by empty lines.
 
     Raises:
-        APIError: any other messages.
+        APIError: other messages than one user message.
     """
     system = [each for each in messages if each.role in ("system", "developer")]
     others = [each for each in messages if each.role not in ("system", "developer")]
@@ -150,8 +150,8 @@ def only_message(
         )
     if len(others) != 1 or others[0].role != "user":
         raise bad_request(
-            f"{served} answers one message of the user, which fills its template; for other "
-            "messages in the backbone's own chat template set raw to true.",
+            f"{served} answers a single user message, which fills its template; set raw to true "
+            "to use the backbone's chat template.",
             "messages",
             "unsupported",
         )
@@ -159,14 +159,31 @@ def only_message(
     return "\n\n".join(each.text for each in [*before, others[0]] if each.text)
 
 
-def _placed(served: ServedPrompt | None, context: tuple[int, ...]) -> Encoded:
+def _with_slot(served: ServedPrompt | None, context: tuple[int, ...]) -> Encoded:
     if not context:
         raise bad_request("The input is empty.", "prompt", "empty_input")
     slot = "prefix" if served is None else served.prompt.manifest.slot
     if slot == "infix":
         raise bad_request(
-            f"{served} stands in the midst of its template, which raw leaves out.",
+            f"{served} has its vectors in the middle of its template, which raw leaves out.",
             "raw",
             "unsupported",
         )
     return Encoded(context, (), Placement.at(len(context) if slot == "suffix" else 0))
+
+
+def check_positions(engine: Engine, served: ServedPrompt | None, row: Encoded, new: int) -> None:
+    """Check that a row with its prompt and `new` more tokens fits the backbone.
+
+    Raises:
+        APIError: 400.
+    """
+    vectors = 0 if served is None else served.held.injection.length
+    if len(row.context) + vectors + new > engine.max_positions:
+        answer = f", the answer up to {new}" if new else ""
+        raise bad_request(
+            f"The backbone has {engine.max_positions} positions; the input takes "
+            f"{len(row.context)}, the prompt's vectors {vectors}{answer}.",
+            None,
+            "context_length_exceeded",
+        )

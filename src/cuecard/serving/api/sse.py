@@ -1,0 +1,59 @@
+"""Stream an answer as server-sent events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any
+
+from cuecard.errors import CuecardError
+from cuecard.serving.api.generation import GenerationPlan, TextDelta, stream_choices
+from cuecard.serving.api.service import Service, usage
+from cuecard.serving.http.context import RequestContext
+from cuecard.serving.protocol.errors import to_api_error
+from cuecard.serving.protocol.requests import GenerationRequest
+
+Chunk = Callable[[int, TextDelta], dict[str, Any]]
+
+
+async def sse_stream(
+    service: Service,
+    request: GenerationRequest,
+    plan: GenerationPlan,
+    context: RequestContext,
+    envelope: dict[str, Any],
+    chunk: Chunk,
+) -> AsyncGenerator[bytes, None]:
+    """Chunks, then the usage if requested, then `[DONE]`.
+
+    A failure before the first chunk is raised, and becomes an error response; a later one is
+    sent as an event, without `[DONE]`.
+
+    Args:
+        envelope: the fields of every chunk.
+        chunk: makes a chunk's choice of its number and the delta.
+    """
+    options = request.stream_options
+    with_usage = options is not None and options.include_usage
+    no_usage = {"usage": None} if with_usage else {}
+    started = False
+    try:
+        async with aclosing(stream_choices(service.engine, plan, context)) as deltas:
+            async for number, delta in deltas:
+                started = True
+                yield sse_event({**envelope, "choices": [chunk(number, delta)], **no_usage})
+    except CuecardError as error:
+        if not started:
+            raise
+        yield sse_event(to_api_error(error).body)
+        return
+    if with_usage:
+        yield sse_event({**envelope, "choices": [], "usage": usage(context)})
+    yield b"data: [DONE]\n\n"
+
+
+def sse_event(content: dict[str, Any]) -> bytes:
+    """An event with a JSON payload."""
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return b"data: " + text.encode("utf-8") + b"\n\n"
