@@ -9,7 +9,8 @@ from safetensors.torch import load as torch_load
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.files import MANIFEST_FILE, PEFT_FILE, read_folder
-from cuecard.artifacts.manifest import Manifest, PromptBackbone, TensorEntry
+from cuecard.artifacts.manifest import Manifest, TensorEntry
+from cuecard.artifacts.prompt_backbone import PromptBackbone
 from cuecard.artifacts.safetensors_file import tensor_file
 from cuecard.artifacts.tensors import arrays_of
 from cuecard.backbones import CausalBackbone

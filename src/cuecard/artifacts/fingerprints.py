@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Protocol
 
-from cuecard.artifacts.manifest import FingerprintEntry, Manifest, PromptBackbone
+from cuecard.artifacts.manifest import Manifest
+from cuecard.artifacts.prompt_backbone import FingerprintEntry, PromptBackbone
 from cuecard.errors import WrongBackboneError
 from cuecard.types import Fingerprint
 

@@ -6,15 +6,14 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field, JsonValue, ValidationError, field_validator
 
 from cuecard.artifacts.files import MANIFEST_FILE, MAX_JSON_BYTES, PEFT_FILE, require
+from cuecard.artifacts.prompt_backbone import PromptBackbone
 from cuecard.artifacts.safetensors_file import (
-    MAX_HIDDEN_SIZE,
     MAX_WIDTH,
     check_finite,
     little_endian,
@@ -33,55 +32,13 @@ from cuecard.artifacts.test_vectors import MAX_TEST_VECTORS, TestVector
 from cuecard.errors import ArtifactError, CuecardError
 from cuecard.plain_files import parse_json
 from cuecard.tasks.spec import TaskSpec
-from cuecard.types import Backbone, PeftTask, Slot
+from cuecard.types import Slot
 from cuecard.validation_text import first_problem
 
 if TYPE_CHECKING:
     from cuecard.artifacts.safetensors_file import Array
 
 SCHEMA_VERSION: Final = 1
-
-
-class FingerprintEntry(StrictModel):
-    """`cuecard.types.Fingerprint` as JSON."""
-
-    config: Sha256
-    tokenizer: Sha256
-    embeddings: Sha256
-    weights: Sha256
-    # Left out where plain, so that plain prompts' digests are those of the schema's first days.
-    quantize: str = Field(default="none", exclude_if=lambda form: form == "none")
-    adapter: Sha256 | Literal["none"] = Field(
-        default="none", exclude_if=lambda digest: digest == "none"
-    )
-
-
-class PromptBackbone(StrictModel):
-    """The model that a prompt was made for.
-
-    Attributes:
-        name: what its maker called it; a label for people, never opened as a path.
-        peft_task: what PEFT calls such a model; None where it runs it in another way.
-    """
-
-    name: str
-    fingerprint: FingerprintEntry
-    hidden_size: int = Field(ge=1, le=MAX_HIDDEN_SIZE)
-    num_layers: int = Field(ge=1)
-    vocab_size: int = Field(ge=1)
-    peft_task: PeftTask | None = "CAUSAL_LM"
-
-    @classmethod
-    def of(cls, backbone: Backbone) -> PromptBackbone:
-        """The entry for a backbone."""
-        return cls(
-            name=backbone.name,
-            fingerprint=FingerprintEntry(**asdict(backbone.fingerprint)),
-            hidden_size=backbone.hidden_size,
-            num_layers=backbone.num_layers,
-            vocab_size=backbone.vocab_size,
-            peft_task=backbone.peft_task,
-        )
 
 
 class TensorEntry(StrictModel):

@@ -24,10 +24,10 @@ from cuecard.artifacts.fingerprints import check_backbone
 from cuecard.artifacts.manifest import (
     Manifest,
     ParametersEntry,
-    PromptBackbone,
     TensorEntry,
     software_versions,
 )
+from cuecard.artifacts.prompt_backbone import PromptBackbone
 from cuecard.artifacts.safetensors_file import check_finite, parse_tensors, tensor_file
 from cuecard.artifacts.seen_rows import RowsEntry, SeenRows, seen_rows
 from cuecard.artifacts.tensors import (

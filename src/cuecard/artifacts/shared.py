@@ -27,7 +27,8 @@ from cuecard.artifacts.files import (
     read_plain_file,
 )
 from cuecard.artifacts.fingerprints import check_entry
-from cuecard.artifacts.manifest import PromptBackbone, TensorEntry
+from cuecard.artifacts.manifest import TensorEntry
+from cuecard.artifacts.prompt_backbone import PromptBackbone
 from cuecard.artifacts.safetensors_file import (
     TENSOR_NAME,
     check_finite,

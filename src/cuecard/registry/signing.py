@@ -7,25 +7,21 @@ write to a registry may move an alias to any version that is signed.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from cuecard.errors import CuecardError, RegistryError, SignatureError
+from cuecard.lazy import lazy_module
 from cuecard.registry.records.schemas import MAX_DOCUMENT_BYTES, Signature, Version
 from cuecard.registry.records.versions import PROMPTS
 from cuecard.registry.stores.store import Store
 
-try:
-    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
-        Ed25519PrivateKey,
-        Ed25519PublicKey,
-    )
-except ImportError:
-    _HAS_CRYPTOGRAPHY = False
-else:
-    _HAS_CRYPTOGRAPHY = True
+# Imported with the first signature; listing a registry takes none.
+_HAS_CRYPTOGRAPHY = find_spec("cryptography") is not None
+_exceptions = lazy_module("cryptography.exceptions")
+_serialization = lazy_module("cryptography.hazmat.primitives.serialization")
+_ed25519 = lazy_module("cryptography.hazmat.primitives.asymmetric.ed25519")
 
 _DOMAIN = b"cuecard version signature v1\n"
 _MAX_KEY_BYTES = 1 << 16
@@ -43,7 +39,7 @@ class Signer:
 
     def __init__(self, path: str | Path) -> None:
         key = _load(path, "private")
-        if not isinstance(key, Ed25519PrivateKey):
+        if not isinstance(key, _ed25519.Ed25519PrivateKey):
             raise _wrong_key(path, "a private Ed25519 key", type(key).__name__)
         self._key = key
 
@@ -64,7 +60,7 @@ def read_trusted(paths: Sequence[str | Path]) -> tuple[str, ...]:
     found = []
     for path in paths:
         key = _load(path, "public")
-        if not isinstance(key, Ed25519PublicKey):
+        if not isinstance(key, _ed25519.Ed25519PublicKey):
             raise _wrong_key(path, "a public Ed25519 key", type(key).__name__)
         found.append(key.public_bytes_raw().hex())
     return tuple(found)
@@ -116,9 +112,9 @@ def is_valid(content: bytes, sha256: str, public_key: str) -> bool:
     _require()
     try:
         signature = Signature.from_bytes(content, "signature")
-        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
+        key = _ed25519.Ed25519PublicKey.from_public_bytes(bytes.fromhex(public_key))
         key.verify(bytes.fromhex(signature.signature), _message(sha256))
-    except (CuecardError, InvalidSignature, ValueError):
+    except (CuecardError, _exceptions.InvalidSignature, ValueError):
         return False
     return signature.public_key == public_key
 
@@ -133,13 +129,13 @@ def _load(path: str | Path, kind: str) -> Any:
         with Path(path).open("rb") as file:
             content = file.read(_MAX_KEY_BYTES)
         if kind == "private":
-            return serialization.load_pem_private_key(content, password=None)
-        return serialization.load_pem_public_key(content)
+            return _serialization.load_pem_private_key(content, password=None)
+        return _serialization.load_pem_public_key(content)
     except OSError as error:
         raise RegistryError(
             "the key cannot be read", where=str(path), got=error.strerror or error
         ) from error
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, _exceptions.UnsupportedAlgorithm) as error:
         raise _wrong_key(path, f"a {kind} key in PEM form, not encrypted", str(error)) from error
 
 

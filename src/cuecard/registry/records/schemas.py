@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from cuecard.artifacts.files import MAX_TENSOR_BYTES
-from cuecard.artifacts.manifest import PromptBackbone
+from cuecard.artifacts.prompt_backbone import PromptBackbone
 from cuecard.artifacts.sealed import Sha256
 from cuecard.errors import RegistryError
 from cuecard.plain_files import parse_json
