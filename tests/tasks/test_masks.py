@@ -125,7 +125,7 @@ def test_what_is_refused() -> None:
         Template("It was {mask}")
     with pytest.raises(ConfigError, match="2 mask tokens"):
         Encoder(Template("{text} {mask} [MASK]"), word_pieces(), 64)
-    with pytest.raises(ConfigError, match="a mask for a text"):
+    with pytest.raises(ConfigError, match="a mask where no label"):
         TaskSpec(kind="text-to-text", template="{text} {mask}")
 
 

@@ -111,7 +111,7 @@ def test_text_to_text(write: Write) -> None:
         ({"labels": ["a", "c"]}, DataError, "not in the list"),
         ({"label_field": "lable"}, DataError, "no column 'lable'"),
         ({"template": "{review}:"}, DataError, "no column 'review'"),
-        ({"template": "{label}:", "text_field": "text"}, ConfigError, "without {text}"),
+        ({"template": "{label}:", "text_field": "text"}, ConfigError, "has no {text}"),
         ({"template": "{text"}, TemplateError, "opening brace"),
         ({"label_field": "text"}, ConfigError, "template shows the answer"),
         ({"template": "{text} ({label})"}, ConfigError, "template shows the answer"),

@@ -89,7 +89,7 @@ def test_the_prompts_gap_is_no_field() -> None:
     assert template.render({"text": "a"}, prompt="*") == "* a {prompt}"
     assert Template("{text}{prompt}").prompt_is_late
     assert not Template("{text}{prompt}").ends_with_field
-    with pytest.raises(TemplateError, match="stand for no column"):
+    with pytest.raises(TemplateError, match="are not columns"):
         Template("{prompt}")
 
 

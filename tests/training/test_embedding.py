@@ -146,7 +146,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not take states"):
         train(backbone, pair_task(), observer=events.append)
     assert not events
-    with pytest.raises(ConfigError, match="has vectors and no answers"):
+    with pytest.raises(ConfigError, match="has vectors, not answers"):
         predict(tiny_encoder(), SPEC, pairs(2))
     with pytest.raises(ConfigError, match="a loss of its own"):
         train(

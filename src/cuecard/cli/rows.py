@@ -33,7 +33,7 @@ def columns_for(fields: Sequence[str], text_field: str | None) -> dict[str, str]
     if "text" in fields:
         return {"text": text_field}
     raise ConfigError(
-        "a text column for a template without {text}",
+        "a text column is given, but the template has no {text}",
         where="--text-field",
         got=text_field,
         expected=f"no --text-field: the template reads the columns {', '.join(fields)}",
@@ -99,7 +99,9 @@ def typed_rows(spec: TaskSpec, texts: Sequence[str], given: dict[str, str]) -> l
     for number, record in enumerate(records, 1):
         for name, text in record.fields.items():
             if not text.strip() and name not in spec.allow_empty:
-                raise DataError("an empty text", where=f"text {number}, field {name!r}", got="''")
+                raise DataError(
+                    "the text is empty", where=f"text {number}, field {name!r}", got="''"
+                )
     return records
 
 

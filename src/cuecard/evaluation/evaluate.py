@@ -67,7 +67,7 @@ class Evaluation:
         for name in (self.primary, "exact_match", "sentence_accuracy"):
             if name in self.vectors:
                 return self.vectors[name]
-        raise ConfigError("numbers are not right or wrong", got=self.primary, expected="answers")
+        raise ConfigError("a number is not right or wrong", got=self.primary, expected="answers")
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the single records, as JSON knows it; intervals as [low, high]."""

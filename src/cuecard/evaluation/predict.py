@@ -112,7 +112,7 @@ def predict(
     check_task(backbone, spec)
     if spec.mode == "vector":
         raise ConfigError(
-            "an embedding task has vectors and no answers",
+            "an embedding task has vectors, not answers",
             where="kind",
             got=spec.kind,
             expected="classification or text-to-text",

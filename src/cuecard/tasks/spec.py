@@ -51,10 +51,14 @@ class TaskSpec(TaskSettings):
             self._check_optional()
         self.task_kind.check(self)
         if template.has_mask and self.mode != "labels":
-            raise contradiction("a mask for a text", "template", self.template, "no {mask}")
+            raise contradiction(
+                "a mask where no label's word is asked for", "template", self.template, "no {mask}"
+            )
         if self.head == "trained" and not self.task_kind.head_is_optional:
             got = f"head trained, kind {self.kind}"
-            raise contradiction("a head that it cannot choose", "head", got, "no head named")
+            raise contradiction(
+                "a head setting that its kind does not take", "head", got, "no head named"
+            )
         self._check_labels()
         return self
 

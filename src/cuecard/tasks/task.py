@@ -348,7 +348,7 @@ def _columns(fields: Sequence[str], text_field: str | None) -> dict[str, str]:
         return {}
     if "text" not in fields:
         raise ConfigError(
-            "a text column for a template without {text}",
+            "a text column is given, but the template has no {text}",
             where="text_field",
             got=text_field,
             expected=f"no text_field: the template reads the columns {', '.join(fields)}",

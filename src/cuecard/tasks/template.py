@@ -67,7 +67,7 @@ class Template:
                 where="template",
                 got=repr(self.text),
                 expected="at least one gap such as {text}",
-                hint=f"{{{PROMPT}}} and {{{MASK}}} stand for no column"
+                hint=f"{{{PROMPT}}} and {{{MASK}}} are not columns"
                 if self.has_prompt or self.has_mask
                 else None,
             )

@@ -104,24 +104,24 @@ def test_squads_own_files(tmp_path: Path) -> None:
 
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
-    ("regression", {"text": "a", "label": "many"}, "no number"),
-    ("regression", {"text": "a", "label": "nan"}, "no number"),
-    ("regression", {"text": "a", "label": True}, "no number"),
+    ("regression", {"text": "a", "label": "many"}, "not a number"),
+    ("regression", {"text": "a", "label": "nan"}, "not a number"),
+    ("regression", {"text": "a", "label": True}, "not a number"),
     ("multi-label", {"text": "a", "label": ["z"]}, "not in the list"),
-    ("multi-label", {"text": "a", "label": ["x,y"]}, "told apart"),
-    ("multi-label", {"text": "a", "label": [["x"]]}, "else than texts"),
-    ("multi-label", {"text": "a", "label": 3}, "no list"),
-    ("multiple-choice", {"question": "a", "options": ["u"], "label": "u"}, "missing"),
-    ("multiple-choice", {"question": "a", "options": "u", "label": "u"}, "no list"),
-    ("multiple-choice", {"question": "a", "options": ["u", "v"], "label": "w"}, "none of the"),
-    ("multiple-choice", {"question": "a", "options": ["u", "v"], "label": 2}, "none of the"),
-    ("tagging", {"tokens": ["a", "b"], "tags": ["O"]}, "do not fit"),
+    ("multi-label", {"text": "a", "label": ["x,y"]}, "contains the separator"),
+    ("multi-label", {"text": "a", "label": [["x"]]}, "not text"),
+    ("multi-label", {"text": "a", "label": 3}, "not a list"),
+    ("multiple-choice", {"question": "a", "options": ["u"], "label": "u"}, "too few"),
+    ("multiple-choice", {"question": "a", "options": "u", "label": "u"}, "not a list"),
+    ("multiple-choice", {"question": "a", "options": ["u", "v"], "label": "w"}, "not one of the"),
+    ("multiple-choice", {"question": "a", "options": ["u", "v"], "label": 2}, "not one of the"),
+    ("tagging", {"tokens": ["a", "b"], "tags": ["O"]}, "differs from"),
     ("tagging", {"tokens": ["a b"], "tags": ["O"]}, "has a space"),
-    ("tagging", {"tokens": [], "tags": []}, "empty sentence"),
+    ("tagging", {"tokens": [], "tags": []}, "sentence is empty"),
     ("tagging", {"tokens": ["a"], "tags": ["B-X"]}, "not in the list"),
     ("extractive-qa", {"question": "a", "context": "b", "answers": "c"}, "not in its context"),
-    ("extractive-qa", {"question": "a", "context": "b", "answers": []}, "without an answer"),
-    ("extractive-qa", {"question": "a", "context": "b", "answers": [""]}, "empty answer"),
+    ("extractive-qa", {"question": "a", "context": "b", "answers": []}, "has no answer"),
+    ("extractive-qa", {"question": "a", "context": "b", "answers": [""]}, "answer is empty"),
     ("extractive-qa", {"question": "a", "context": "b", "answers": 3}, "cannot be read"),
     (
         "extractive-qa",
@@ -179,6 +179,6 @@ def test_conll_files(tmp_path: Path) -> None:
 def test_a_broken_conll_line(line: str, tmp_path: Path) -> None:
     path = tmp_path / "train.conll"
     path.write_text(f"EU NNP B-NP B-ORG\n{line}\n", encoding="utf-8")
-    with pytest.raises(DataError, match="broken CoNLL line") as caught:
+    with pytest.raises(DataError, match="malformed CoNLL line") as caught:
         read(path, "tagging")
     assert caught.value.where == f"{path}, row 2"

@@ -50,7 +50,7 @@ def test_a_broken_row_is_an_error_at_its_first_line(
     write: Write, text: str, row: int, got: str
 ) -> None:
     path = write("a.csv", text)
-    with pytest.raises(DataError, match="a broken row") as caught:
+    with pytest.raises(DataError, match="a malformed row") as caught:
         read_delimited(path)
     assert caught.value.where == f"{path}, row {row}"
     assert caught.value.got == got

@@ -58,7 +58,7 @@ def test_only_what_is_asked_for_is_checked(write: Write) -> None:
     path = write("a.csv", "text,label,note\na,,\nb,x,y\n")
     assert len(read_records(path, fields=["text"], target_field=None)) == 2
     assert len(read_records(path, fields=["text"], target_field=None, limit=1)) == 1
-    with pytest.raises(DataError, match="missing label") as caught:
+    with pytest.raises(DataError, match="label is missing") as caught:
         read_records(path, fields=["text"], target_field="label")
     assert caught.value.where == f"{path}, row 2, column 'label'"
 
@@ -95,10 +95,10 @@ def folder(tmp_path: Path) -> Path:
 def test_a_part_is_read_by_name(folder: Path) -> None:
     found = read_records(folder, fields=["text"], target_field="label", split="dev")
     assert [record.target for record in found] == ["neg"]
-    with pytest.raises(DataError, match="no such part") as caught:
+    with pytest.raises(DataError, match="no such split") as caught:
         read_records(folder, fields=["text"], target_field="label", split="trian")
     assert caught.value.hint == "did you mean 'train'?"
-    with pytest.raises(DataError, match="more than one part"):
+    with pytest.raises(DataError, match="more than one split"):
         read_records(folder, fields=["text"], target_field="label")
 
 
@@ -138,7 +138,7 @@ def test_a_column_can_say_the_split(write: Write, tmp_path: Path) -> None:
     [
         ("text,label,part\na,x,train\nb,y,tset\n", "unknown split"),
         ("text,label,part\na,x,dev\nb,y,test\n", "no training rows"),
-        ("text,label,part\na,x,train\nb,y,\n", "empty text"),
+        ("text,label,part\na,x,train\nb,y,\n", "text is empty"),
         ("text,label,parts\na,x,train\n", "no column 'part'"),
     ],
 )
@@ -228,7 +228,7 @@ def test_optional_fields_may_be_empty_and_others_may_not(write: Write, suffix: s
         read_records(path, **options)
     found = read_records(path, optional=["to"], **options)
     assert [record.fields["to"] for record in found] == ["b", ""]
-    with pytest.raises(DataError, match="a row without any text"):
+    with pytest.raises(DataError, match="the row has no text"):
         read_records(write("b.csv", 'say,to,label\n"","",x\n'), optional=["say", "to"], **options)
 
 

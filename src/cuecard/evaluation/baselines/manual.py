@@ -174,7 +174,7 @@ def with_demonstrations(
     for k in ks:
         if not 1 <= k <= most:
             raise ConfigError(
-                "so many demonstrations cannot be shown",
+                "there are not enough training records to show",
                 where=manual.name,
                 got=k,
                 expected=f"1 to {most}, the shorter half of the training records",

@@ -94,7 +94,7 @@ def _sizes(rows: Sequence[Encoded]) -> tuple[int, ...]:
     kinds = {(len(row.placement.slots), row.placement.sizes) for row in rows}
     if len(kinds) > 1:
         raise ConfigError(
-            "rows of one batch with different places for the prompt",
+            "the rows of a batch have different places for the prompt",
             where="collate",
             got=f"{len(kinds)} kinds",
             expected="rows of one template",

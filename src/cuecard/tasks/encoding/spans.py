@@ -76,7 +76,7 @@ def room_for(around: Around, max_length: int, where: str | None) -> int:
     room = max_length - len(around.before) - len(around.after)
     if room < 1:
         raise DataError(
-            "what stands around the text leaves no room for it",
+            "the template leaves no room for the text",
             where=where,
             got=f"{max_length - room} tokens",
             expected=f"fewer than max_length, {max_length}",

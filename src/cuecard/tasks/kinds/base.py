@@ -188,7 +188,7 @@ class TaskKind(Generic[S]):
         """
         if record.target is None:
             raise DataError(
-                "a record without a target",
+                "the record has no target",
                 where=record_place(record),
                 got="nothing",
                 expected="a label" if spec.labels else "a text",
@@ -359,13 +359,13 @@ def check_read_field(kind: TaskKind[Any], spec: TaskSettings) -> None:
     count = spec.parsed.count(name)
     if count != 1:
         got = f"{{{name}}} {count} times in {spec.template!r}"
-        raise contradiction("no one place for its text", "template", got, f"{{{name}}} once")
+        raise contradiction("no single place for its text", "template", got, f"{{{name}}} once")
 
 
 def unknown_label(record: Record, label: str, labels: Sequence[str]) -> DataError:
     """The error for a record whose label is not in the list."""
     return DataError(
-        "a label that is not in the list",
+        "the label is not in the list",
         where=record_place(record),
         got=repr(label),
         expected=f"one of {', '.join(map(repr, labels))}",

@@ -39,7 +39,10 @@ class EmbeddingKind(TaskKind[NoSettings]):
         template = spec.parsed
         if spec.chat or template.has_prompt or len(template.fields) != 1:
             raise contradiction(
-                "no template for single texts", "template", spec.template, "one field alone"
+                "a template that is not for single texts",
+                "template",
+                spec.template,
+                "one field alone",
             )
 
     def target_ids(self, spec: TaskSettings, record: Record, bound: BoundTask) -> tuple[int, ...]:

@@ -86,7 +86,7 @@ class TaggingKind(TaskKind[TaggingSettings]):
             count = len(self._words(spec, record))
             if len(record.target.split(" ")) != count:
                 raise DataError(
-                    "tags that do not fit the words",
+                    "the number of tags differs from the number of words",
                     where=record_place(record),
                     got=len(record.target.split(" ")),
                     expected=f"{count} tags",
@@ -113,7 +113,7 @@ class TaggingKind(TaskKind[TaggingSettings]):
         goals = self.goal(spec, record)[: len(row.at)]
         if not row.at:
             raise DataError(
-                "a sentence of which the tokenizer leaves nothing",
+                "the tokenizer makes no tokens of the sentence",
                 where=record_place(record),
                 got=repr(record.fields[self.read_field(spec)][:40]),
                 expected="words with tokens",

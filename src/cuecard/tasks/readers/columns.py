@@ -52,7 +52,9 @@ def labels_column(column: str, separator: str) -> ColumnReader:
         labels = [text.strip() for text in _texts(value, names.get(column), place)]
         for label in labels:
             if not label or separator in label:
-                raise _wrong("a label that cannot be told apart", place, label, "labels with text")
+                raise _wrong(
+                    "a label is empty or contains the separator", place, label, "labels with text"
+                )
         return separator.join(sorted(set(labels)))
 
     return ColumnReader(columns, flags) if len(columns) > 1 else ColumnReader((column,), listed)
@@ -69,7 +71,7 @@ def number_column(column: str) -> ColumnReader:
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            raise _wrong("a target that is no number", place, value, "a finite number such as 3.5")
+            raise _wrong("the target is not a number", place, value, "a finite number such as 3.5")
         return repr(number)
 
     return ColumnReader((column,), read)
@@ -93,7 +95,12 @@ def tags_column(column: str, words: str) -> ColumnReader:
         tags = _words(values[column], names.get(column), place, "a tag")
         count = len(_words(values[words], None, f"{where}, column {words!r}", "a word"))
         if len(tags) != count:
-            raise _wrong("tags that do not fit the words", place, len(tags), f"{count} tags")
+            raise _wrong(
+                "the number of tags differs from the number of words",
+                place,
+                len(tags),
+                f"{count} tags",
+            )
         return " ".join(tags)
 
     return ColumnReader((column, words), read)
@@ -108,7 +115,7 @@ def answers_column(column: str, context: str) -> ColumnReader:
         pairs = _pairs(values[column], place)
         found = [_placed(str(text), answer, start, place) for answer, start in pairs]
         if not found:
-            raise _wrong("a question without an answer", place, "no answer", "one or more")
+            raise _wrong("the question has no answer", place, "no answer", "one or more")
         return answers_text(found)
 
     return ColumnReader((column, context), read)
@@ -122,12 +129,12 @@ def options_column(column: str) -> ColumnReader:
         place = f"{where}, column {column!r}"
         value = values[column] if len(columns) == 1 else _filled(values, columns)
         if isinstance(value, str):
-            raise _wrong("options that are no list", place, value, "a list, or a column for each")
+            raise _wrong("the options are not a list", place, value, "a list, or a column for each")
         options = [text.strip() for text in _texts(value, None, place)]
         if len(options) < 2 or "" in options or len(set(options)) < len(options):
             got = ", ".join(map(repr, options)) or "none"
             raise _wrong(
-                "options to choose from are missing", place, got, "two or more that differ"
+                "the options are too few, empty or repeated", place, got, "two or more that differ"
             )
         return json.dumps(options, ensure_ascii=False)
 
@@ -149,7 +156,7 @@ def choice_column(column: str, options: ColumnReader) -> ColumnReader:
         if text.isdecimal() and int(text) < len(given):
             return given[int(text)]
         expected = f"one of {', '.join(map(repr, given))}, or 0 to {len(given) - 1}"
-        raise _wrong("an answer that is none of the options", place, value, expected)
+        raise _wrong("the answer is not one of the options", place, value, expected)
 
     return ColumnReader((column, *options.columns), read)
 
@@ -179,22 +186,22 @@ def _pairs(value: Any, place: str) -> list[tuple[str, int | None]]:
         if isinstance(texts, str):
             texts, starts = [texts], None if starts is None else [starts]
         if not isinstance(texts, list) or (starts is not None and len(starts) != len(texts)):
-            raise _wrong("answers that cannot be read", place, value, '{"text": [...]}')
+            raise _wrong("the answers cannot be read", place, value, '{"text": [...]}')
         return list(zip(texts, starts or [None] * len(texts), strict=True))
     if isinstance(value, list):
         return [pair for item in value for pair in _pairs(item, place)]
-    raise _wrong("answers that cannot be read", place, value, "a text, or a list of texts")
+    raise _wrong("the answers cannot be read", place, value, "a text, or a list of texts")
 
 
 def _placed(context: str, answer: Any, start: Any, place: str) -> tuple[str, int]:
     """An answer where it stands."""
     if not isinstance(answer, str) or not answer.strip():
-        raise _wrong("an empty answer", place, answer, "some text of the context")
+        raise _wrong("the answer is empty", place, answer, "some text of the context")
     if start is None:
         start = context.find(answer)
     if type(start) is not int or start < 0 or context[start : start + len(answer)] != answer:
         got = answer if type(start) is not int or start < 0 else f"{answer!r} at {start}"
-        raise _wrong("an answer that is not in its context", place, got, "a part of the context")
+        raise _wrong("the answer is not in its context", place, got, "a part of the context")
     return answer, start
 
 
@@ -208,29 +215,29 @@ def _flag(value: Any, place: str) -> bool:
         return True
     if text in ("0", "0.0", "false", "", "none"):
         return False
-    raise _wrong("a label's column that is neither 0 nor 1", place, value, "0 or 1")
+    raise _wrong("a label's column holds neither 0 nor 1", place, value, "0 or 1")
 
 
 def _words(value: Any, names: Sequence[str] | None, place: str, what: str) -> list[str]:
     words = value.split() if isinstance(value, str) else _texts(value, names, place)
     for word in words:
         if len(word.split()) != 1 or word != word.strip():
-            raise _wrong(f"{what} that is empty or has a space", place, repr(word), what)
+            raise _wrong(f"{what} is empty or has a space", place, repr(word), what)
     if not words:
-        raise _wrong("an empty sentence", place, "nothing", "one or more words")
+        raise _wrong("the sentence is empty", place, "nothing", "one or more words")
     return words
 
 
 def _texts(value: Any, names: Sequence[str] | None, place: str) -> list[str]:
     """A list's items as texts; class numbers by their names."""
     if not isinstance(value, list | tuple):
-        raise _wrong("a value that is no list", place, value, "a list of texts")
+        raise _wrong("the value is not a list", place, value, "a list of texts")
     found = []
     for item in value:
         if names is not None and type(item) is int and 0 <= item < len(names):
             item = names[item]
         if isinstance(item, bool) or not isinstance(item, str | int | float):
-            raise _wrong("a list with something else than texts", place, item, "texts")
+            raise _wrong("the list has an item that is not text", place, item, "texts")
         found.append(str(item))
     return found
 

@@ -40,11 +40,11 @@ def read_conll(path: Path) -> Table:
         width = width or len(cells)
         if len(cells) < 2 or len(cells) != width:
             raise DataError(
-                "a broken CoNLL line",
+                "a malformed CoNLL line",
                 where=place(str(path), number),
                 got=f"{len(cells)} columns in {line[:60]!r}",
                 expected=f"{max(width, 2)} columns: a word first, its tag last",
-                hint="sentences are parted by empty lines",
+                hint="separate sentences with empty lines",
             )
         if not words:
             start = number

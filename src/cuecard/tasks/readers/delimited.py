@@ -52,7 +52,7 @@ def read_delimited(path: Path) -> Table:
     for number, cells in lines[1:]:
         if len(cells) != len(header):
             raise DataError(
-                "a broken row",
+                "a malformed row",
                 where=place(source, number),
                 got=_cells(len(cells)),
                 expected=f"{_cells(len(header))}: {', '.join(header)}",
@@ -126,12 +126,12 @@ def _check_swallowed(lines: list[Line], delimiter: str, source: str) -> None:
                 where=f"{source}, rows {number} to {last}",
                 got=next(repr(cell[:60]) for cell in cells if _BREAK.search(cell)),
                 expected="one row",
-                hint="a double quote is missing or too much: remove it, or write it twice inside a "
+                hint="a double quote is missing or extra: remove it, or write it twice inside a "
                 "quoted cell",
             )
         message = (
             f"{source}, row {number}: a quoted cell has {len(found)} lines that look like rows of "
-            "their own; if they are, a double quote is missing or too much"
+            "their own; if they are, a double quote is missing or extra"
         )
         warnings.warn(DataWarning(message), stacklevel=3)
 
@@ -162,7 +162,7 @@ def _lines(text: str, delimiter: str, source: str) -> Iterator[Line]:
                 start = reader.line_num + 1
         except csv.Error as error:
             raise DataError(
-                "a broken row",
+                "a malformed row",
                 where=place(source, start),
                 got=str(error),
                 expected="cells with balanced double quotes",

@@ -36,7 +36,7 @@ def read_json(path: Path) -> Table:
     for number, item in items:
         if not isinstance(item, dict):
             raise DataError(
-                "a row that is not an object",
+                "the row is not an object",
                 where=place(str(path), number),
                 got=repr(item)[:60],
                 expected='an object such as {"text": "...", "label": "..."}',

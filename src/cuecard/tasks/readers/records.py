@@ -90,7 +90,7 @@ def read_records(
     name = next(iter(parts)) if split is None and len(parts) == 1 else split
     if name not in parts:
         raise DataError(
-            "the data set has no such part" if split else "the data set has more than one part",
+            "the data set has no such split" if split else "the data set has more than one split",
             where=str(source),
             got=split,
             expected=f"one of {', '.join(parts)}",
@@ -264,5 +264,5 @@ def _no_parts(source: str | Path, split: str, got: str = "a single file") -> Dat
         f"the source cannot be split by {split!r}",
         where=str(source),
         got=got,
-        expected="a `datasets` folder or hub set with parts, or a file with a split column",
+        expected="a `datasets` folder or hub set with splits, or a file with a split column",
     )

@@ -145,7 +145,7 @@ def as_text(value: object, where: str) -> str | None:
         return str(value)
     if not isinstance(value, str):
         raise DataError(
-            "a value that is not text",
+            "the value is not text",
             where=where,
             got=type(value).__name__,
             expected="a string, a number, true or false",
@@ -186,7 +186,7 @@ def _field(values: Mapping[str, Any], name: str, wanted: Wanted, where: str) -> 
         return ""
     allowed = f", or allow it in training: --allow-empty {name}" if len(wanted.fields) > 1 else ""
     raise DataError(
-        "an empty text",
+        "the text is empty",
         where=place,
         got="nothing" if text is None else repr(text[:20]),
         expected="some text",
@@ -197,7 +197,7 @@ def _field(values: Mapping[str, Any], name: str, wanted: Wanted, where: str) -> 
 def _refuse_all_empty(fields: Mapping[str, str], where: str) -> None:
     if fields and not any(fields.values()):
         raise DataError(
-            "a row without any text",
+            "the row has no text",
             where=where,
             got=f"nothing in {', '.join(map(repr, fields))}",
             expected="some text in one of them",
@@ -213,7 +213,7 @@ def _target(table: Table, values: Mapping[str, Any], column: str, where: str) ->
     text = as_text(value, f"{where}, column {column!r}")
     if text is None or not text.strip():
         raise DataError(
-            "a missing label",
+            "the label is missing",
             where=f"{where}, column {column!r}",
             got="nothing",
             expected="a label",
@@ -225,14 +225,14 @@ def _target(table: Table, values: Mapping[str, Any], column: str, where: str) ->
 def _checked(text: str, where: str) -> str:
     if "\0" in text:
         raise DataError(
-            "a NUL character in a text", where=where, got=r"'\x00'", expected="readable text"
+            "the text has a NUL character", where=where, got=r"'\x00'", expected="readable text"
         )
     if not text.isascii():
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise DataError(
-                "half of a character in a text",
+                "the text has an unpaired surrogate",
                 where=where,
                 got=repr(text[error.start : error.end]),
                 expected="whole Unicode characters",

@@ -57,7 +57,7 @@ def _refuse_nul(text: str, path: Path) -> None:
     if at >= 0:
         line = text.count("\n", 0, at) + 1
         raise DataError(
-            "a NUL character in the file",
+            "the file has a NUL character",
             where=f"{path}, row {line}",
             got=f"character {at} is NUL",
             expected="text without NUL",

@@ -42,7 +42,7 @@ def resolve_loss(kind: LossKind, spec: TaskSpec, backbone: Backbone) -> Resolved
     if "head" in (mode, kind):
         if mode != "head" or kind not in ("auto", "head"):
             raise ConfigError(
-                "the loss does not fit what answers",
+                "the loss does not fit the task",
                 where="loss",
                 got=f"{kind} for a {spec.kind} {'with' if mode == 'head' else 'without'} a head",
                 expected="auto",

@@ -166,10 +166,10 @@ def test_columns_of_labels_and_of_options(cuecard: Call, backbone: Path, tmp_pat
 @pytest.mark.parametrize(
     ("kind", "row", "said"),
     [
-        ("regression", {"text": "a", "label": "many"}, "no number"),
+        ("regression", {"text": "a", "label": "many"}, "not a number"),
         ("multiple-choice", {"question": "a", "options": [], "label": 0}, "options"),
         ("extractive-qa", {"question": "a", "context": "b", "answers": "c"}, "not in its context"),
-        ("tagging", {"tokens": ["a"], "tags": []}, "empty sentence"),
+        ("tagging", {"tokens": ["a"], "tags": []}, "sentence is empty"),
     ],
 )
 def test_mistakes_end_with_2(

@@ -138,7 +138,7 @@ def test_lines_that_cannot_be_used(
     ("words", "message"),
     [
         ((), "there is nothing to answer"),
-        (("",), "an empty text"),
+        (("",), "the text is empty"),
         (("good", "--file", "x.csv"), "texts and a file"),
         (("--file", "nowhere.csv"), "there is no such file"),
         (("good", "--field", "txt=bad"), "did you mean 'text'?"),
