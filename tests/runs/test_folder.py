@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+import yaml
 
 from cuecard.errors import ConfigError, CuecardError, FileError, TrainingError
 from cuecard.folder_lock import LOCK, held
 from cuecard.runs.folder import RunFolder, differences
+from cuecard.runs.lora_recipe import resume_lora
+from cuecard.runs.multitask_recipe import resume_multitask
+from cuecard.runs.recipe import resume
 from cuecard.runs.recipe_file import RunRecipe
 from cuecard.runs.run_kinds import RUN, SWEEP
+from cuecard.runs.sweep_recipe import resume_sweep
 
 HOLDER = """
 import sys, time
@@ -153,3 +158,27 @@ def test_differences_by_dotted_names() -> None:
     ]
     assert differences(before, before) == []
     assert differences(before, now, {"a", "tasks", "new", "gone"}) == []
+
+
+RECIPE = {"data": {"path": "rows.csv"}}
+RESUMES: dict[str, tuple[str, Any, Any]] = {
+    "train": ("recipe.yaml", RECIPE, resume),
+    "lora": ("lora.yaml", {"recipe": RECIPE}, resume_lora),
+    "sweep": ("sweep.yaml", {"recipe": RECIPE, "sweep": {"grid": {"lr": [0.1]}}}, resume_sweep),
+    "multitask": ("multitask.yaml", {"tasks": {"one": RECIPE, "two": RECIPE}}, resume_multitask),
+}
+
+
+@pytest.mark.parametrize("way", RESUMES)
+def test_every_run_says_where_it_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    name, plan, go_on = RESUMES[way]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run" / name).write_text(yaml.safe_dump(plan))
+    (tmp_path / "rows.csv").write_text("text,label\n")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(TrainingError, match="path begins where the run was started") as caught:
+        go_on("../run")
+    assert (caught.value.got, caught.value.hint) == ("rows.csv", f"cd {tmp_path}")
