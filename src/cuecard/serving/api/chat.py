@@ -69,7 +69,7 @@ async def chat_stream(
                 "finish_reason": new.reason,
             }
 
-        stream = sse_stream(service, request, plan, context, envelope, chunk)
+        stream = sse_stream(service, request, [plan], context, envelope, chunk)
         async with aclosing(stream) as events:
             async for event in events:
                 yield event

@@ -52,17 +52,15 @@ async def complete(
 async def complete_stream(
     service: Service, request: CompletionRequest, context: RequestContext
 ) -> AsyncGenerator[bytes, None]:
-    """A completion of one text as server-sent events.
+    """Completions of every prompt as server-sent events.
 
     Raises:
         APIError: the request cannot be answered.
     """
     context.allow(request.model, service.catalog.backbone, raw=request.raw)
     texts = _texts(request, service.limits)
-    if len(texts) > 1:
-        raise bad_request("Only a single prompt can be streamed.", "prompt", "unsupported")
     with service.catalog.acquire(request.model) as served:
-        (plan,) = await _jobs(service, request, served, texts, context)
+        plans = await _jobs(service, request, served, texts, context)
         envelope = service.envelope("cmpl-", "text_completion", served)
         offsets: Counter[int] = Counter()
 
@@ -76,7 +74,7 @@ async def complete_stream(
                 "finish_reason": delta.reason,
             }
 
-        stream = sse_stream(service, request, plan, context, envelope, chunk)
+        stream = sse_stream(service, request, plans, context, envelope, chunk)
         async with aclosing(stream) as events:
             async for event in events:
                 yield event

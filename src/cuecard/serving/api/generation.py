@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, TypeVar, cast
 
 from cuecard.engine.protocol import Engine, Finished, Generation, Grammar, Sampling, Token
@@ -202,6 +203,17 @@ async def _choice(
         yield TextDelta(text, tuple(new))
         new.clear()
     yield TextDelta("", tuple(new), "stop" if stream.stopped else reason)
+
+
+async def stream_plans(
+    engine: Engine, plans: Sequence[GenerationPlan], context: RequestContext
+) -> AsyncGenerator[tuple[int, TextDelta], None]:
+    """`stream_choices` of several plans, each choice with its number among those of all."""
+    starts = [*accumulate((len(plan.samplings or (None,)) for plan in plans), initial=0)]
+    choices = [stream_choices(engine, plan, context) for plan in plans]
+    async with aclosing(merge(choices)) as merged:
+        async for place, (number, delta) in merged:
+            yield starts[place] + number, delta
 
 
 async def generate(

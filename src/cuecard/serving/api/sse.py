@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from cuecard.errors import CuecardError
-from cuecard.serving.api.generation import GenerationPlan, TextDelta, stream_choices
+from cuecard.serving.api.generation import GenerationPlan, TextDelta, stream_plans
 from cuecard.serving.api.service import Service, usage
 from cuecard.serving.http.context import RequestContext
 from cuecard.serving.protocol.errors import to_api_error
@@ -20,7 +20,7 @@ Chunk = Callable[[int, TextDelta], dict[str, Any]]
 async def sse_stream(
     service: Service,
     request: GenerationRequest,
-    plan: GenerationPlan,
+    plans: Sequence[GenerationPlan],
     context: RequestContext,
     envelope: dict[str, Any],
     chunk: Chunk,
@@ -31,15 +31,16 @@ async def sse_stream(
     sent as an event, without `[DONE]`.
 
     Args:
+        plans: one for each prompt of the request.
         envelope: the fields of every chunk.
-        chunk: makes a chunk's choice of its number and the delta.
+        chunk: makes a chunk's choice of its number among those of all prompts, and the delta.
     """
     options = request.stream_options
     with_usage = options is not None and options.include_usage
     no_usage = {"usage": None} if with_usage else {}
     started = False
     try:
-        async with aclosing(stream_choices(service.engine, plan, context)) as deltas:
+        async with aclosing(stream_plans(service.engine, plans, context)) as deltas:
             async for number, delta in deltas:
                 started = True
                 yield sse_event({**envelope, "choices": [chunk(number, delta)], **no_usage})
