@@ -129,15 +129,17 @@ class ResponseFormat(RequestModel):
     def _has_schema(self) -> Self:
         if self.type == "json_schema" and self.json_schema is None:
             raise PydanticCustomError("no_schema", 'must have json_schema with type "json_schema"')
+        if self.type == "text" and self.json_schema is not None:
+            raise PydanticCustomError("no_schema", 'must have type "json_schema" with json_schema')
         return self
 
     @property
     def output_schema(self) -> dict[str, Any] | None:
-        """The JSON schema of the answer; None for any text."""
+        """The JSON schema of the answer, also one given with "json_object"; None for any text."""
         if self.type == "text":
             return None
         given = self.json_schema.schema_ if self.json_schema is not None else None
-        return given if self.type == "json_schema" and given is not None else {"type": "object"}
+        return {"type": "object"} if given is None else given
 
 
 class GenerationRequest(RequestModel):
@@ -227,8 +229,15 @@ class TextPart(RequestModel):
     text: Text = Field(description="a string")
 
 
+def _as_text(part: Any) -> Any:
+    """A part of an assistant's message; a refusal counts as text."""
+    if isinstance(part, dict) and part.get("type") == "refusal":
+        return {"type": "text", "text": part.get("refusal")}
+    return part
+
+
 class Message(RequestModel):
-    """One message of a chat, also as a server returned it."""
+    """One message of a chat, also as this server or another one returned it."""
 
     neutral = MESSAGE
 
@@ -241,10 +250,15 @@ class Message(RequestModel):
     @model_validator(mode="before")
     @classmethod
     def _null_content(cls, sent: Any) -> Any:
-        """An assistant's content may be null or missing."""
-        if isinstance(sent, dict) and sent.get("role") == "assistant":
-            return {**sent, "content": "" if sent.get("content") is None else sent["content"]}
-        return sent
+        """An assistant's content may be null or missing, and its refusal counts as content."""
+        if not isinstance(sent, dict) or sent.get("role") != "assistant":
+            return sent
+        content, refusal = sent.get("content"), sent.get("refusal")
+        if isinstance(content, list):
+            content = [_as_text(part) for part in content]
+        if isinstance(refusal, str) and not content:
+            return {**sent, "content": refusal, "refusal": None}
+        return {**sent, "content": "" if content is None else content}
 
     @property
     def text(self) -> str:
