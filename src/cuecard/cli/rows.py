@@ -13,8 +13,8 @@ from cuecard.errors import ConfigError, DataError, DataWarning
 from cuecard.tasks import TaskSpec, read_records
 from cuecard.tasks.readers.columns import options_column
 from cuecard.tasks.readers.plain_lines import STDIN, is_plain, read_lines
+from cuecard.tasks.readers.tables import record_place
 from cuecard.tasks.similar import nearest
-from cuecard.tasks.tables import record_place
 from cuecard.types import Record
 
 FEW_ROWS = 50
