@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from cuecard.runs.recipe import Recipe, run_recipe
     from cuecard.runs.sweep_recipe import SweepRecipe, run_sweep
     from cuecard.saved_prompts import load_prompt
+    from cuecard.tasks.kinds import KINDS, register_kind
+    from cuecard.tasks.kinds.base import TaskKind
     from cuecard.tasks.task import Task, TaskSpec
     from cuecard.training.config import TrainConfig
     from cuecard.training.multitask import multitask
@@ -91,6 +93,8 @@ __getattr__, __dir__ = lazy_exports(
         ".runs.recipe": ("Recipe", "run_recipe"),
         ".runs.sweep_recipe": ("SweepRecipe", "run_sweep"),
         ".saved_prompts": ("load_prompt",),
+        ".tasks.kinds": ("KINDS", "register_kind"),
+        ".tasks.kinds.base": ("TaskKind",),
         ".tasks.task": ("Task", "TaskSpec"),
         ".training.config": ("TrainConfig",),
         ".training.trainables.lora": ("LoraSettings",),
@@ -109,6 +113,7 @@ __getattr__, __dir__ = lazy_exports(
 )
 
 __all__ = [
+    "KINDS",
     "METHODS",
     "MPT",
     "BoundPrompt",
@@ -140,6 +145,7 @@ __all__ = [
     "SweepConfig",
     "SweepRecipe",
     "Task",
+    "TaskKind",
     "TaskSpec",
     "TrainConfig",
     "Wayward",
@@ -155,6 +161,7 @@ __all__ = [
     "multitask",
     "predict",
     "prove",
+    "register_kind",
     "run_recipe",
     "run_sweep",
     "sweep",

@@ -12,17 +12,9 @@ SOURCE = Path(__file__).parents[2] / "src" / "cuecard"
 # They are to be renamed; no name may be added.
 KNOWN = {
     "Apart",
-    "Choice",
     "Held",
-    "Job",
-    "Member",
-    "Parts",
-    "Piece",
     "Reads",
-    "Row",
     "Rows",
-    "Scored",
-    "Trial",
 }
 
 

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 
 from cuecard.errors import FileError
 from cuecard.evaluation.report import (
-    Row,
+    ReportRow,
     columns_for,
     markdown_table,
     markdown_text,
@@ -24,8 +24,8 @@ from cuecard.types import Interval
 
 COLUMNS = columns_for(KINDS["classification"].headings)
 ROWS = [
-    Row("majority [all]", 0.5, 1 / 3, Interval(0.48, 0.52), 0, 0, None, None),
-    Row("soft | prompt", 0.875, 0.8749, None, 23, 46080, 61.26, 12.345),
+    ReportRow("majority [all]", 0.5, 1 / 3, Interval(0.48, 0.52), 0, 0, None, None),
+    ReportRow("soft | prompt", 0.875, 0.8749, None, 23, 46080, 61.26, 12.345),
 ]
 
 
@@ -137,7 +137,7 @@ def test_markdown_shows_a_users_text_as_it_is(text, tmp_path):
                 tmp_path / "r.md",
                 title=text,
                 columns=COLUMNS,
-                rows=[Row(text, 0.5, 0.5, None, 0, 0, None, None)],
+                rows=[ReportRow(text, 0.5, 0.5, None, 0, 0, None, None)],
                 notes=[text],
                 figures={text: "a b.png"},
             ).read_text("utf-8")

@@ -11,7 +11,7 @@ from typing import Any
 from cuecard.comparison.run_facts import numbers, rows_note, run_facts, seconds, training_note
 from cuecard.errors import CuecardError, Interrupted
 from cuecard.evaluation.evaluate import Evaluation, Gain, gain
-from cuecard.evaluation.report import Row, paired
+from cuecard.evaluation.report import ReportRow, paired
 from cuecard.parameter_counts import trained_text
 from cuecard.tasks import Task
 from cuecard.training.run import Run
@@ -50,7 +50,7 @@ class Proof:
         report: the same and more, as JSON knows it.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[ReportRow, ...]
     columns: tuple[str, ...]
     notes: tuple[str, ...]
     report: Mapping[str, Any]
@@ -167,9 +167,9 @@ class Comparison:
         )
         return Contestant("prompt", name, "", self.test, run.prompt.nbytes, run.cpu_seconds)
 
-    def _row(self, contestant: Contestant) -> Row:
+    def _row(self, contestant: Contestant) -> ReportRow:
         found = contestant.found
-        return Row(
+        return ReportRow(
             prompt=contestant.name,
             score=float(found.metrics[self.metric]),
             second=float(found.metrics[self.task.spec.task_kind.second]),

@@ -15,7 +15,7 @@ from cuecard.evaluation.baselines.manual import (
     most_demonstrations,
     with_demonstrations,
 )
-from cuecard.evaluation.baselines.selection import NOT_TRIED, Choice, Trial, select_manual
+from cuecard.evaluation.baselines.selection import NOT_TRIED, Choice, ManualTrial, select_manual
 from cuecard.evaluation.evaluate import Evaluation, evaluate, score_predictions
 from cuecard.evaluation.likely_words import is_long
 from cuecard.tasks import Task, draw_rows
@@ -83,7 +83,7 @@ class _ByHand:
         """The best candidate; None, with a note, where none can be used."""
         tell = self._comparison.tell
 
-        def told(trial: Trial, number: int, total: int) -> None:
+        def told(trial: ManualTrial, number: int, total: int) -> None:
             tell(
                 {
                     "event": "candidate",

@@ -13,7 +13,7 @@ from cuecard.comparison.prove import Proof, metric_of, prove, write_proof
 from cuecard.comparison.run_facts import run_facts, training_note
 from cuecard.errors import Interrupted
 from cuecard.evaluation.baselines.manual import ManualPrompt
-from cuecard.evaluation.report import Row, columns_for
+from cuecard.evaluation.report import ReportRow, columns_for
 from cuecard.interrupts import may_cut, stoppable
 from cuecard.names import sentence_encoder
 from cuecard.parameter_counts import trained_text
@@ -114,9 +114,9 @@ def _read_proof(folder: Path, run: Run, asked: Mapping[str, Any]) -> Proof | Non
         return None  # none, cut off or altered: it is made anew
 
 
-def _row(values: Mapping[str, Any]) -> Row:
+def _row(values: Mapping[str, Any]) -> ReportRow:
     bounds = values["interval"]
-    return Row(**{**values, "interval": None if bounds is None else Interval(*bounds)})
+    return ReportRow(**{**values, "interval": None if bounds is None else Interval(*bounds)})
 
 
 def _stopped(folder: Path, resume: str) -> Interrupted:

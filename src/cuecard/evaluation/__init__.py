@@ -10,7 +10,7 @@ if TYPE_CHECKING:
         default_manual_prompts,
         with_demonstrations,
     )
-    from cuecard.evaluation.baselines.selection import Choice, Trial, majority, select_manual
+    from cuecard.evaluation.baselines.selection import Choice, ManualTrial, majority, select_manual
     from cuecard.evaluation.evaluate import (
         Evaluation,
         Gain,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        ".baselines.selection": ("Choice", "Trial", "majority", "select_manual"),
+        ".baselines.selection": ("Choice", "ManualTrial", "majority", "select_manual"),
         ".evaluate": ("Evaluation", "Gain", "gain", "only", "prompt_tokens", "score_predictions"),
         "cuecard.metrics.intervals": (
             "mean_interval",
@@ -49,7 +49,7 @@ __all__ = [
     "Evaluation",
     "Gain",
     "ManualPrompt",
-    "Trial",
+    "ManualTrial",
     "batch_prior",
     "calibrate",
     "content_free_prior",

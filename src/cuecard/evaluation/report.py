@@ -38,7 +38,7 @@ def columns_for(headings: Sequence[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ReportRow:
     """One prompt in the table.
 
     Attributes:
@@ -83,7 +83,7 @@ def paired(interval: Interval) -> str:
     return f"paired 95% interval {interval.low:+.3f} to {interval.high:+.3f}"
 
 
-def markdown_table(rows: Sequence[Row], *, columns: Sequence[str]) -> str:
+def markdown_table(rows: Sequence[ReportRow], *, columns: Sequence[str]) -> str:
     """The table as Markdown, ending in a line break."""
     lines = [
         markdown_row(columns),
@@ -107,7 +107,7 @@ def write_markdown(
     path: str | Path,
     *,
     title: str,
-    rows: Sequence[Row],
+    rows: Sequence[ReportRow],
     columns: Sequence[str],
     notes: Sequence[str] = (),
     figures: Mapping[str, str] | None = None,

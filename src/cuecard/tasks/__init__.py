@@ -6,6 +6,8 @@ from cuecard.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from cuecard.tasks.encoding.batching import batches_by_length, collate, ordered_batches
+    from cuecard.tasks.kinds import KINDS, register_kind
+    from cuecard.tasks.kinds.base import TaskKind
     from cuecard.tasks.readers.records import read_records, read_splits
     from cuecard.tasks.splits import (
         SplitReport,
@@ -23,6 +25,8 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         ".encoding.batching": ("batches_by_length", "collate", "ordered_batches"),
+        ".kinds": ("KINDS", "register_kind"),
+        ".kinds.base": ("TaskKind",),
         ".readers.records": ("read_records", "read_splits"),
         ".splits": (
             "SplitReport",
@@ -39,10 +43,12 @@ __getattr__, __dir__ = lazy_exports(
 )
 
 __all__ = [
+    "KINDS",
     "SpecOptions",
     "SplitReport",
     "Splits",
     "Task",
+    "TaskKind",
     "TaskSpec",
     "Template",
     "Verbalizer",
@@ -54,6 +60,7 @@ __all__ = [
     "ordered_batches",
     "read_records",
     "read_splits",
+    "register_kind",
     "remove_duplicates",
     "split_records",
 ]

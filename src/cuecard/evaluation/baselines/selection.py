@@ -38,7 +38,7 @@ NOT_TRIED = "not tried: the comparison may not cost more than the training"
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class ManualTrial:
     """One hand-written prompt on the validation rows it was tried on.
 
     Attributes:
@@ -60,7 +60,7 @@ class Trial:
     rows: int
 
 
-OnTrial = Callable[[Trial, int, int], None]
+OnTrial = Callable[[ManualTrial, int, int], None]
 """Called with a candidate as it reads best, its number in the round, and how many these are."""
 
 
@@ -71,7 +71,7 @@ class Choice:
     Attributes:
         manual: the prompt.
         spec: the task in its words.
-        variant: as in `Trial`.
+        variant: as in `ManualTrial`.
         prior: log-priors to take off, for `predict`; None without calibration.
         stop: the text that ends an answer, for `predict`; None for all of it.
         score: its validation score.
@@ -86,7 +86,7 @@ class Choice:
     prior: Mapping[str, float] | None
     stop: str | None
     score: float
-    table: tuple[Trial, ...]
+    table: tuple[ManualTrial, ...]
     skipped: Mapping[str, str]
     as_written: Choice | None = None
 
@@ -149,10 +149,10 @@ class _Candidate:
     def plain(self) -> _Reading:
         return self.readings[0]
 
-    def trial(self, reading: _Reading) -> Trial:
+    def trial(self, reading: _Reading) -> ManualTrial:
         shown = len(self.manual.demonstrations)
         name, rows = self.manual.name, len(self.answers)
-        return Trial(name, reading.variant, shown, reading.score, self.tokens, rows)
+        return ManualTrial(name, reading.variant, shown, reading.score, self.tokens, rows)
 
     def choice(self, reading: _Reading) -> Choice:
         variant, score = reading.variant, reading.score
