@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import random
 import signal
-import subprocess
-import sys
-import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from cuecard.training import Sweep, SweepConfig, TrainConfig, read_log
 from cuecard.training.sweep import sweep
 from cuecard.training.train import train
 from support.data.reviews import LONG_SPEC, review_task
+from support.forked_runs import forked_runs
 from support.tiny import tiny_backbone
 
 METHOD = PromptTuning(length=4, init="random")
@@ -52,27 +51,45 @@ def timeless(path: Path) -> Any:
     return cleaned(read_log(path) if path.is_dir() else json.loads(path.read_text()))
 
 
-def test_a_grid_tries_all_and_chooses_by_validation(tmp_path: Path) -> None:
-    found = run(GRID, tmp_path)
+Whole = Callable[[SweepConfig], tuple[Sweep, Path]]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """A sweep that nothing cut, and its folder; tests only read them."""
+    found: dict[str, tuple[Sweep, Path]] = {}
+
+    def make(space: SweepConfig) -> tuple[Sweep, Path]:
+        key = space.model_dump_json()
+        if key not in found:
+            folder = tmp_path_factory.mktemp("whole")
+            found[key] = run(space, folder), folder
+        return found[key]
+
+    return make
+
+
+def test_a_grid_tries_all_and_chooses_by_validation(whole: Whole) -> None:
+    found, folder = whole(GRID)
     assert [t.settings["training.lr"] for t in found.trials] == [0.01] * 4 + [0.1] * 4
     assert len({tuple(t.settings.items()) for t in found.trials}) == 8
     assert found.best.loss == min(trial.loss for trial in found.trials)
     assert found.run.prompt.vectors.shape[0] == found.best.settings["method.length"]
-    assert found.run.test is not None and found.run.folder == tmp_path / "best"
-    report = json.loads((tmp_path / "sweep.json").read_text())
+    assert found.run.test is not None and found.run.folder == folder / "best"
+    report = json.loads((folder / "sweep.json").read_text())
     assert len(report["trials"]) == 8 and report["best"][0]["trial"] == found.best.number
-    assert (tmp_path / "sweep.md").read_text().count("\n| ") == 2 + 8
-    logs = [read_log(tmp_path / "trials" / f"{n:03d}") for n in range(8)]
+    assert (folder / "sweep.md").read_text().count("\n| ") == 2 + 8
+    logs = [read_log(folder / "trials" / f"{n:03d}") for n in range(8)]
     assert all(sum(e["event"] == "step" for e in log) == 12 for log in logs)
     # Only the chosen run knows of the test rows.
     assert not any(e["event"] in ("test", "done") for log in logs for e in log)
-    best = read_log(tmp_path / "best")
+    best = read_log(folder / "best")
     assert [e["event"] for e in best[-2:]] == ["test", "done"]
-    assert Prompt.load(tmp_path / "best" / "prompt", tiny_backbone()).digest == best[-1]["digest"]
+    assert Prompt.load(folder / "best" / "prompt", tiny_backbone()).digest == best[-1]["digest"]
 
 
-def test_a_trial_is_the_run_with_its_settings() -> None:
-    found = run(GRID)
+def test_a_trial_is_the_run_with_its_settings(whole: Whole) -> None:
+    found, _ = whole(GRID)
     method, config = PromptTuning(length=5, init="random"), CONFIG.model_copy(update={"lr": 0.1})
     alone = train(tiny_backbone(), review_task(60), method, config)
     (trial,) = [
@@ -111,14 +128,14 @@ def test_each_task_has_a_chosen_prompt(tmp_path: Path) -> None:
         assert torch.equal(saved.vectors, found.runs[name].prompt.vectors)
 
 
-def test_tpe_proposes_and_prunes(tmp_path: Path) -> None:
-    found = run(TPE, tmp_path)
+def test_tpe_proposes_and_prunes(whole: Whole) -> None:
+    found, _ = whole(TPE)
     assert len(found.trials) == 9
     assert {t.settings["method.slot"] for t in found.trials} == {"prefix", "suffix"}
     pruned = [t for t in found.trials if t.ended == "pruned"]
     assert pruned and all(t.steps < 12 for t in pruned)
-    whole = run(TPE.model_copy(update={"prune": False}))
-    assert all(t.ended == "steps" for t in whole.trials)
+    unpruned = run(TPE.model_copy(update={"prune": False}))
+    assert all(t.ended == "steps" for t in unpruned.trials)
 
 
 def test_a_grid_prunes_when_asked() -> None:
@@ -135,8 +152,9 @@ class _Killed(Exception):
 
 @pytest.mark.parametrize("space", [GRID, TPE], ids=["grid", "tpe"])
 @pytest.mark.parametrize("seed", range(3))
-def test_dying_at_a_random_event(tmp_path: Path, space: SweepConfig, seed: int) -> None:
-    whole = run(space, tmp_path / "whole")
+def test_dying_at_a_random_event(
+    tmp_path: Path, space: SweepConfig, seed: int, whole: Whole
+) -> None:
     rng = random.Random(seed)
     for _ in range(3):
         countdown = rng.randint(3, 120)
@@ -151,54 +169,47 @@ def test_dying_at_a_random_event(tmp_path: Path, space: SweepConfig, seed: int) 
         except _Killed:
             continue
     cut = run(space, tmp_path / "cut")
-    assert_same(cut, whole, tmp_path)
+    assert_same(cut, tmp_path / "cut", *whole(space))
 
 
-def assert_same(cut: Sweep, whole: Sweep, folder: Path) -> None:
+def assert_same(cut: Sweep, cut_at: Path, whole: Sweep, whole_at: Path) -> None:
     assert torch.equal(cut.run.prompt.vectors, whole.run.prompt.vectors)
     assert cut.run.prompt.digest == whole.run.prompt.digest
     for place in ("best", *(f"trials/{t.number:03d}" for t in whole.trials)):
-        assert timeless(folder / "cut" / place) == timeless(folder / "whole" / place)
-    assert timeless(folder / "cut" / "sweep.json") == timeless(folder / "whole" / "sweep.json")
+        assert timeless(cut_at / place) == timeless(whole_at / place)
+    assert timeless(cut_at / "sweep.json") == timeless(whole_at / "sweep.json")
 
 
-CHILD = """
+WORK = """
 import sys
-sys.path[:0] = sys.argv[2:]
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
 from test_sweep import TPE, run
-run(TPE, Path(sys.argv[1]))
+
+def work():
+    run(TPE, Path(sys.argv[1]))
 """
 
 
 @pytest.mark.integration
-def test_kill_minus_nine(tmp_path: Path) -> None:
-    whole = run(TPE, tmp_path / "whole")
+def test_kill_minus_nine(tmp_path: Path, whole: Whole) -> None:
     folder = tmp_path / "cut"
-    here = Path(__file__).parent
-    words = [str(folder), str(here), str(here.parents[1])]
-    deaths = 0
+    codes = []
     rng = random.Random(1)
 
     def written() -> int:
         return sum(len(read_log(log.parent)) for log in folder.glob("trials/*/log.jsonl"))
 
-    for _ in range(2):
-        child = subprocess.Popen([sys.executable, "-c", CHILD, *words])
-        before, more = written(), rng.randint(8, 40)
-        deadline = time.monotonic() + 120
-        while child.poll() is None and time.monotonic() < deadline:
-            if written() > before + more:
-                child.kill()
-            time.sleep(0.002)
-        deaths += child.wait() == -9
-    assert deaths >= 1
-    assert_same(run(TPE, folder), whole, tmp_path)
+    with forked_runs(WORK, str(folder), path=Path(__file__).parent) as live:
+        for _ in range(2):
+            before, more = written(), rng.randint(8, 40)
+            codes.append(live(lambda: written() > before + more))  # noqa: B023
+    assert codes[0] == -9 and set(codes) <= {-9, 0}
+    assert_same(run(TPE, folder), folder, *whole(TPE))
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path, whole: Whole) -> None:
     def stop(event: dict[str, Any]) -> None:
         if event["event"] == "step" and event["trial"] == 4:
             signal.raise_signal(signal.SIGINT)
@@ -206,7 +217,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     with pytest.raises(Interrupted, match="stopped with 3 of 8 trials finished") as stopped:
         run(GRID, tmp_path / "cut", stop)
     assert f"cuecard sweep --resume {tmp_path / 'cut'}" in str(stopped.value)
-    assert_same(run(GRID, tmp_path / "cut"), run(GRID, tmp_path / "whole"), tmp_path)
+    assert_same(run(GRID, tmp_path / "cut"), tmp_path / "cut", *whole(GRID))
     with pytest.raises(Interrupted, match="nothing was kept"):
         run(GRID, None, stop)
 
