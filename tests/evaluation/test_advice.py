@@ -55,5 +55,5 @@ def test_what_was_removed_and_what_contradicts_itself() -> None:
     test = [Record({"text": f"Row {n}!"}, "a", "u.csv", n + 2) for n in range(0, 120, 2)]
     test += [Record({"text": "row 0"}, "b", "u.csv", 99)]
     (sentence,) = advice(Task.from_records(spec, {"train": train, "test": test}))
-    assert "54 of training that stand in validation or test, 6 of validation" in sentence
+    assert "54 of training that are in validation or test, 6 of validation" in sentence
     assert "1 text has more than one label, such as t.csv, row 2 and u.csv, row 99" in sentence

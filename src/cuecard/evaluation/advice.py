@@ -48,8 +48,8 @@ def few_rows(rows: int, *, right_or_wrong: bool = True) -> str:
 def _removed(report: SplitReport) -> str:
     counts: Mapping[str, int] = {
         "repeated in training": report.repeated_in_train,
-        "of training that stand in validation or test": report.train_in_held_out,
-        "of validation that stand in the test": report.validation_in_test,
+        "of training that are in validation or test": report.train_in_held_out,
+        "of validation that are in the test": report.validation_in_test,
     }
     parts = [f"{count:,} {what}" for what, count in counts.items() if count]
     removed = f"removed rows: {', '.join(parts)}" if parts else ""

@@ -14,7 +14,7 @@ from cuecard.types import Prediction, Record
 def answer_rows(
     records: Sequence[Record], predictions: Sequence[Prediction]
 ) -> list[dict[str, Any]]:
-    """One mapping per record: where it stands, its fields, what was answered and how surely.
+    """One mapping per record: its place, its fields, what was answered and how surely.
 
     Args:
         predictions: those of the records, in the same order.

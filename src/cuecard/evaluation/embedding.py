@@ -34,7 +34,7 @@ def embed(
     """[n, H] float32 vectors of unit length, in the texts' order, on the CPU.
 
     Args:
-        spec: an embedding task, whose template the texts stand in.
+        spec: an embedding task, whose template the texts are put in.
         injection: the prompt; None for the encoder as it is.
 
     Raises:

@@ -80,7 +80,7 @@ class Evaluation:
         }
 
     def save_predictions(self, path: str | Path) -> Path:
-        """Write one JSON object per record: where it stands, what was said, what was true."""
+        """Write one JSON object per record: its place, what was said, what was true."""
         lines = []
         for i, (record, prediction) in enumerate(zip(self.records, self.predictions, strict=True)):
             line: dict[str, Any] = {
@@ -134,7 +134,7 @@ def evaluate(
     ends, which changes no answer.
 
     Args:
-        seed: of the draws behind F1's interval; the rest is as in `predict`.
+        seed: of the draws for F1's interval; the rest is as in `predict`.
 
     Raises:
         ConfigError: no records, or as `predict`.

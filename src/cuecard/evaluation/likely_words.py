@@ -4,7 +4,7 @@
 
 So the tree of the words is opened from the context on, its likeliest starts first, until the starts
 that are still closed have together less than a given share of the probability of the words that
-are known: a branch and bound. What is known is exact; words behind a closed start get its
+are known: a branch and bound. What is known is exact; words after a closed start get its
 probability in equal parts, an upper bound of their sum. The surer
 the answers, the less is opened; a prompt that has hardly learnt its labels opens nearly all.
 """
@@ -23,7 +23,7 @@ Start = tuple[int, ...]
 
 # From how many tokens of a tree on it is worth running a context several times.
 _WORTH = 64
-# A start with at most so many tokens behind it is opened to its end at once.
+# A start with at most so many tokens after it is opened to its end at once.
 _SMALL = 6
 # Tokens whose keys and values are kept at a time.
 _KEPT_TOKENS = 4096
@@ -32,7 +32,7 @@ _ROUND = 0.1
 
 
 def is_long(words: Sequence[Start]) -> bool:
-    """Whether running all of these words behind each context is more than running it again."""
+    """Whether running all of these words after each context is more than running it again."""
     return len(LabelTrie.of(words).tokens) >= _WORTH
 
 
@@ -48,7 +48,7 @@ def score_likely(
     share: float,
     offsets: Sequence[float] | None = None,
 ) -> list[list[float]]:
-    """Each word's log-probability behind each record, or a bound of it where it cannot matter.
+    """Each word's log-probability after each record, or a bound of it where it cannot matter.
 
     Args:
         words: the same for all records.
@@ -58,7 +58,7 @@ def score_likely(
     """
     starts = _Starts.of(words, offsets or [0.0] * len(words))
     searches = [_Search(starts, share) for _ in rows]
-    # Told of every pass, so that whoever counts can stop it; no record is done in it yet.
+    # Told of every pass, so that its caller can stop it; no record is done in it yet.
     told = None if on_rows is None else lambda _: on_rows(0)
     how = injection, batch_rows, token_budget, told
     with backbone.sharing(rows, injection):

@@ -1,4 +1,4 @@
-"""Log-probabilities of labels' words behind every record, as few tokens run as can be.
+"""Log-probabilities of labels' words after every record, as few tokens run as can be.
 
 What all records begin with (instruction, chat header, demonstrations, prompt) runs once per call
 where a backbone can hold it; each record's context runs once; and its words run as a tree of their

@@ -65,7 +65,7 @@ def check_task(backbone: Backbone, spec: TaskSpec) -> None:
         "this backbone cannot be asked in this way",
         where=f"template {spec.template!r}, backbone {backbone.name}",
         got=reason,
-        expected="a template with {mask} where the label's word is to stand, such as "
+        expected="a template with {mask} where the label's word goes, such as "
         "'{text} It was {mask}.'"
         if "masks" in backbone.reads
         else f"a backbone with {spec.reads} to read",
@@ -91,7 +91,7 @@ def predict(
 
     Args:
         injection: the prompt; None for the template alone.
-        slot: where the prompt stands.
+        slot: where the prompt is.
         batch_rows: the most rows in a forward pass.
         token_budget: the most rows times longest row in a forward pass; None for no limit.
         prior: label -> log-prior, taken off the scores (classification), or its threshold as a

@@ -32,7 +32,7 @@ BINS = 15
 def classification_metrics(
     gold: Sequence[str], predictions: Sequence[Prediction], labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Accuracy and what stands behind it.
+    """Accuracy and what belongs to it.
 
     Args:
         gold: the true label of each row.

@@ -1,6 +1,6 @@
 """Which records must stay in one split: near-copies, and those that share a text.
 
-A pair of texts (question and passage, premise and hypothesis) leaks where one of the two stands in
+A pair of texts (question and passage, premise and hypothesis) leaks where one of the two is in
 training and in the test, though no whole record does.
 """
 
@@ -18,7 +18,7 @@ from statistics import median
 from cuecard.types import Record
 
 OFF = "none"
-"""The group field that stands for no groups."""
+"""The group field that means no groups."""
 
 # A larger share of the rows in one group says that the field is a setting, such as an instruction.
 _LARGEST = 0.25

@@ -19,7 +19,7 @@ class NoSettings(BaseModel):
 class TaskSettings(BaseModel):
     """A task without its data, as it is written in recipes and in a prompt's JSON.
 
-    A kind of task may have more settings of its own (`TaskKind.settings`); they stand beside these.
+    A kind may have settings of its own (`TaskKind.settings`), given beside these.
 
     Attributes:
         kind: the name of one of `KINDS`.
@@ -29,7 +29,7 @@ class TaskSettings(BaseModel):
         system: the chat's system message.
         head: "trained" for a classification by a head; the other kinds with a head always have it.
         labels: the labels or tags in order; empty for kinds without.
-        words: label -> the word that stands for it; the label itself where it is not named.
+        words: label -> the word for it; the label itself where it is not named.
         target_field: the column of the label, of the text to produce, or of the one that belongs
             to the template's.
         max_length: the most context tokens, the prompt not counted. What is longer loses the

@@ -39,7 +39,7 @@ class TaskSpec(TaskSettings):
 
     @classmethod
     def more_settings(cls) -> dict[str, FieldInfo]:
-        """What may stand beside the fields: the kinds' own settings."""
+        """What may be given beside the fields: the kinds' own settings."""
         return own_settings()
 
     @model_validator(mode="after")
@@ -256,7 +256,7 @@ class TaskSpec(TaskSettings):
     def prefix_conflicts(self, tokenizer: Tokenizer) -> tuple[tuple[str, str], ...]:
         """Pairs of labels where the first one's tokens begin the second one's.
 
-        None at masks, where words of different lengths are read behind different inputs.
+        None at masks, where words of different lengths are read after different inputs.
         """
         if self.parsed.has_mask:
             return ()

@@ -49,7 +49,7 @@ class SplitReport:
         train_in_held_out: training rows dropped because validation or test holds a near-copy of
             them or their group.
         validation_in_test: validation rows dropped because the test holds such.
-        conflicting: texts that stand with more than one target.
+        conflicting: texts with more than one target.
         conflict_examples: where the first of them are, as "file, row 3 and file, row 9".
         cut_from_train: the splits that were cut from the training rows by content hash.
         data_hash: SHA-256 over every split's fields and targets in order.

@@ -97,10 +97,10 @@ class Task:
             text_field: the column that the template's `{text}` is read from; "text" by default.
             label_field: the column of the target; by default that of the kind, which for most is
                 "label". For multi-label also columns of 0 and 1, named after the
-                labels and parted by commas.
+                labels and separated by commas.
             validation, test: files of their own for these; what is not given is cut from `path`.
             split_field: the column that says which split a row belongs to.
-            group_field: the column of what rows must not be told apart by, such as a question, a
+            group_field: the column of what rows must not be split by, such as a question, a
                 document or a person: rows with the same value stay in one split. By default the
                 template's fields whose texts repeat, see `choose_grouping`; "none" for no groups.
             kind: the name of one of `KINDS`.

@@ -10,10 +10,10 @@ from cuecard.errors import TemplateError
 from cuecard.tasks.similar import nearest
 
 PROMPT = "prompt"
-"""The gap that stands for the prompt itself, wherever it is; no record has a field of this name."""
+"""The gap for the prompt itself, wherever it is; no record has a field of this name."""
 
 MASK = "mask"
-"""The gap that stands for what a masked model is to say; no record has a field of this name."""
+"""The gap for what a masked model is to say; no record has a field of this name."""
 
 _OWN = (PROMPT, MASK)
 
@@ -35,7 +35,7 @@ class Piece:
 class Template:
     """A template with `{field}` gaps; `{{` and `}}` stand for the braces themselves.
 
-    `{prompt}` is no field: it marks where the prompt stands for the slot "infix", and is nothing
+    `{prompt}` is not a field: it marks where the prompt is for the slot "infix", and is nothing
     otherwise. Several places share the prompt's vectors in their order: evenly, or as many as each
     says, `{prompt:5}`. Nor is `{mask}`: a masked model's mask token, where it is to say a label's
     word.
@@ -46,7 +46,7 @@ class Template:
     Args:
         text: the template.
         chat: whether the text is a user's message for the tokenizer's chat template.
-        system: the chat's system message, taken as it stands.
+        system: the chat's system message, taken as it is.
 
     Raises:
         TemplateError: a stray brace, a gap that is no plain name, no gap at all, `{mask}` twice, or
@@ -99,7 +99,7 @@ class Template:
 
     @property
     def has_prompt(self) -> bool:
-        """Whether the template says where the prompt stands."""
+        """Whether the template says where the prompt is."""
         return self.count(PROMPT) > 0
 
     @property
@@ -155,7 +155,7 @@ class Template:
 
 
 def escape(text: str) -> str:
-    """Text that a template renders as it stands: its braces doubled."""
+    """Text that a template renders as it is: its braces doubled."""
     return text.replace("{", "{{").replace("}", "}}")
 
 

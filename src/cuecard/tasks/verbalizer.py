@@ -1,4 +1,4 @@
-"""Labels and the words that stand for them."""
+"""Labels and their words."""
 
 from __future__ import annotations
 

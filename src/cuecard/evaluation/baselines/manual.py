@@ -1,4 +1,4 @@
-"""Prompts written by hand: a template, an instruction, demonstrations.
+"""Hand-written prompts: a template, an instruction, demonstrations.
 
 A hand-written prompt is a task with another template, so `predict` serves it too.
 """
@@ -24,12 +24,12 @@ _FEW_LABELS = 16
 
 @dataclass(frozen=True, slots=True)
 class ManualPrompt:
-    """A prompt written by hand.
+    """A hand-written prompt.
 
     Attributes:
         name: what reports call it.
         template: the record's part, with `{field}` gaps; demonstrations repeat it.
-        instruction: what stands once before everything, as plain text.
+        instruction: what comes once before everything, as plain text.
         chat: whether all of it is a user's message for the chat template.
         system: the chat's system message.
         words: label -> word, where it differs from the task's.

@@ -1,4 +1,4 @@
-"""What a prompt has to beat: the most common answer, and the best prompt written by hand.
+"""What a prompt has to beat: the most common answer, and the best hand-written prompt.
 
 Which hand-written prompt is best, and how its answers are read, is decided on validation rows
 alone. Candidates race: all of them answer a few rows, the better half answers more, and so on

@@ -39,7 +39,7 @@ def collate(
             right after it or at its mask, whatever the continuation; "all" reads every token of
             the context and what closes it; "states" reads at the tokens that each row names, or
             right after the context where it names none, or at its first token with `inside` 0.
-        closing: how many tokens the backbone itself puts behind a context.
+        closing: how many tokens the backbone itself puts after a context.
         inside: what a read of a token's own state adds to its place: 1 where the state at a token
             makes the next one's logits.
 
@@ -110,7 +110,7 @@ def _slots(row: Encoded, added: int) -> list[int]:
 
 
 def inside_of(backbone: Backbone) -> int:
-    """`collate`'s `inside`: 0 for a model that reads at a token, 1 for one that reads behind it."""
+    """`collate`'s `inside`: 0 for a model that reads at a token, 1 for one that reads after it."""
     return int("next-tokens" in backbone.reads)
 
 

@@ -46,7 +46,7 @@ class BoundTask:
         Raises:
             ConfigError: a word without tokens, or two with the same.
         """
-        # At masks, words of different lengths are read behind different inputs.
+        # At masks, words of different lengths are read after different inputs.
         spec = self.spec
         exclusive = spec.prefix_labels != "inclusive" and not spec.parsed.has_mask
         verbalizer = Verbalizer(spec.label_names)

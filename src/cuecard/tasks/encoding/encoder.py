@@ -55,10 +55,10 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """A rendered template parted at one of its fields.
+    """A rendered template split at one of its fields.
 
     Attributes:
-        before, after: the tokens of what stands around the field.
+        before, after: the tokens of what is around the field.
         text: the field, with the space before it.
         space: whether there is one, 0 or 1.
     """
@@ -76,7 +76,7 @@ class Encoder:
         template: what surrounds the fields.
         tokenizer: the backbone's tokenizer; a chat template needs one of its own.
         max_length: the most tokens a context may have.
-        infix: whether the text is parted at each `{prompt}` of the template, and the parts are read
+        infix: whether the text is split at each `{prompt}` of the template, and the parts are read
             on their own. Only fields are ever cut, so its neighbours in the template stay.
 
     Raises:
@@ -90,7 +90,7 @@ class Encoder:
     ) -> None:
         if infix and not template.has_prompt:
             raise ConfigError(
-                "the template does not say where the prompt stands",
+                "the template does not say where the prompt is",
                 where="slot infix",
                 got=repr(template.text),
                 expected=f"a template with {{{PROMPT}}}",
@@ -158,7 +158,7 @@ class Encoder:
         return not (before[-1:].isspace() and mask_takes_space(self.tokenizer))
 
     def around(self, fields: Mapping[str, str], name: str) -> Around:
-        """What stands before and behind one field, for those who place its tokens themselves.
+        """What is before and after one field, for those who place its tokens themselves.
 
         Raises:
             TemplateError: a field the template needs is not there.

@@ -1,4 +1,4 @@
-"""The tokens that stand for labels, and label scores from what a model gives for them.
+"""The tokens of labels' words, and label scores from what a model gives for them.
 
 A label's score is log p(its tokens | context). Where the tokens of one label begin another's
 ("home" and "home improvement"), the longer one can then never score above the shorter one, since

@@ -22,7 +22,7 @@ class Tokens:
 
     Attributes:
         ids: the tokens.
-        starts, ends: each one's first character, and the one behind its last, in the text.
+        starts, ends: each one's first character, and the one after its last, in the text.
     """
 
     ids: tuple[int, ...]
@@ -50,7 +50,7 @@ class Window:
 
 
 def tokens_of(tokenizer: Tokenizer, around: Around) -> Tokens:
-    """The field's tokens as they stand behind what comes before them."""
+    """The field's tokens as they are after what comes before them."""
     text = around.text
     anchor = ":" if around.space else "\n"
     head = plain_ids(tokenizer, anchor)
@@ -71,7 +71,7 @@ def room_for(around: Around, max_length: int, where: str | None) -> int:
     """The tokens that a field may have.
 
     Raises:
-        DataError: none, since what stands around it fills the length.
+        DataError: none, since what is around it fills the length.
     """
     room = max_length - len(around.before) - len(around.after)
     if room < 1:
@@ -109,7 +109,7 @@ def word_row(
 
 
 def windows_of(around: Around, tokens: Tokens, room: int) -> list[Window]:
-    """Windows over a text, each with what stands around it whole.
+    """Windows over a text, each with what is around it whole.
 
     Each reads its part's tokens, then the context's last token, which stands for "not here".
     """

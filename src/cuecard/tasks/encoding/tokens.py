@@ -24,7 +24,7 @@ def leading_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
 
 
 def closing_count(tokenizer: Tokenizer) -> int:
-    """How many ids the tokenizer itself puts behind every text."""
+    """How many ids the tokenizer itself puts after every text."""
     usual = len(tokenizer("a", verbose=False)["input_ids"])
     return usual - len(leading_ids(tokenizer)) - len(plain_ids(tokenizer, "a"))
 
@@ -39,7 +39,7 @@ def continuation_ids(tokenizer: Tokenizer, text: str, after_space: bool) -> tupl
 
 
 def ids_after(tokenizer: Tokenizer, text: str, anchor: str = "\n") -> tuple[int, ...]:
-    """The ids of a text as it stands after an anchor, without a space of the tokenizer's own."""
+    """The ids of a text as it is after an anchor, without a space of the tokenizer's own."""
     head = plain_ids(tokenizer, anchor)
     whole = plain_ids(tokenizer, anchor + text)
     if whole[: len(head)] == head:

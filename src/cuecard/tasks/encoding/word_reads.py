@@ -1,11 +1,11 @@
-"""Several words behind every context -> one batch, and what is to be read of it.
+"""Several words after every context -> one batch, and what is to be read of it.
 
     log p(word) = sum over its tokens of log p(token | context, the word's tokens before)
 
 Words that begin alike share what they begin with: "card not working" and "card not here" run
 "card not" once and read there once. How that is laid out depends on what a backbone can run:
 
-- "tree": a context with the tree of all its words behind it, in one row.
+- "tree": a context with the tree of all its words after it, in one row.
 - "lines": a row for each longest line of that tree, the context in each of them (an encoder runs
   equal contexts once; what the rows of a causal model have in common runs once too).
 - "masks": a row for each number of masks; words of as many tokens are read at the same masks.
@@ -34,7 +34,7 @@ class LabelTrie:
     """Words as a tree.
 
     Attributes:
-        tokens: [n] the tokens that another one follows in some word, each behind what it follows.
+        tokens: [n] the tokens that another one follows in some word, each after what it follows.
         follows: [n] the number of the token that each one follows; -1 for the context.
         edges: distinct (number of the token before, token) of all words.
         paths: per word its edges, by number.
@@ -138,7 +138,7 @@ def layout_for(
 
 
 def tree_space(backbone: Backbone, injection: Injection | None) -> int:
-    """The most tokens that a context and the tree behind it may have together."""
+    """The most tokens that a context and the tree after it may have together."""
     return backbone.tree_room - (0 if injection is None else injection.length)
 
 
@@ -193,7 +193,7 @@ class _RowReads:
     """One record's words as lines, and what is read of them.
 
     Attributes:
-        lines: the tokens that are run behind the context, row by row.
+        lines: the tokens that are run after the context, row by row.
         follows: of the one line that is a tree.
         total: how many reads `collate` makes of the lines.
         reads: those that are needed, by number, ascending.

@@ -72,7 +72,7 @@ def with_own_settings(model: type[BaseModel], values: Any, usual: str = "") -> A
     have no effect and are left out.
 
     Args:
-        model: what has the other settings as fields, and lets more stand beside them.
+        model: what has the other settings as fields, and allows more beside them.
         usual: the kind where the mapping does not name one.
 
     Raises:

@@ -350,7 +350,7 @@ class TaskKind(Generic[S]):
 
 
 def check_read_field(kind: TaskKind[Any], spec: TaskSettings) -> None:
-    """The field whose tokens are read stands in the template, once.
+    """The field whose tokens are read is in the template, once.
 
     Raises:
         ConfigError: it does not.

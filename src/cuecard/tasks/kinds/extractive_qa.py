@@ -1,4 +1,4 @@
-"""An answer that stands in a context, by a trained head that reads every token of the context."""
+"""An answer found in a context, by a trained head that reads every token of the context."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ ANSWER_TOKENS = 30
 
 
 class ExtractiveQaKind(TaskKind[NoSettings]):
-    """An answer that stands in a context."""
+    """An answer found in a context."""
 
     name = "extractive-qa"
-    about = "an answer that stands in a context"
+    about = "an answer found in a context"
     template = "Question: {question}\nContext: {context}\nAnswer:"
     target_field = "answers"
     metric = "exact_match"
@@ -41,7 +41,7 @@ class ExtractiveQaKind(TaskKind[NoSettings]):
     right_or_wrong = True
 
     def check(self, spec: TaskSettings) -> None:
-        """The context stands in the template once, and words after it."""
+        """The context is in the template once, with words after it."""
         check_read_field(self, spec)
         if spec.template.rstrip().endswith(f"{{{CONTEXT}}}"):
             expected = f"words after {{{CONTEXT}}}, such as 'Answer:', where \"not here\" is read"
@@ -179,7 +179,7 @@ class ExtractiveQaKind(TaskKind[NoSettings]):
         return [Prediction(i, first, {}, {}) for i, first in enumerate(firsts)]
 
     def tokens(self, record: Record, bound: BoundTask) -> tuple[Around, Tokens]:
-        """What stands around the context, and the context's tokens with their places."""
+        """The template around the context, and the context's tokens with their places."""
         around = bound.encoder.around(record.fields, CONTEXT)
         return around, tokens_of(bound.tokenizer, around)
 

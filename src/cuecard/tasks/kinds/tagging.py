@@ -56,7 +56,7 @@ class TaggingKind(TaskKind[TaggingSettings]):
     labelled = True
 
     def check(self, spec: TaskSettings) -> None:
-        """The words stand in the template once."""
+        """The words are in the template once."""
         check_read_field(self, spec)
 
     def read_field(self, spec: TaskSettings) -> str:

@@ -107,7 +107,7 @@ def tags_column(column: str, words: str) -> ColumnReader:
 
 
 def answers_column(column: str, context: str) -> ColumnReader:
-    """Answers that stand in a context: {"text": [...], "answer_start": [...]}, texts, or one."""
+    """Answers found in a context: {"text": [...], "answer_start": [...]}, texts, or one."""
 
     def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
         place = f"{where}, column {column!r}"
@@ -194,7 +194,7 @@ def _pairs(value: Any, place: str) -> list[tuple[str, int | None]]:
 
 
 def _placed(context: str, answer: Any, start: Any, place: str) -> tuple[str, int]:
-    """An answer where it stands."""
+    """An answer at its place."""
     if not isinstance(answer, str) or not answer.strip():
         raise _wrong("the answer is empty", place, answer, "some text of the context")
     if start is None:
