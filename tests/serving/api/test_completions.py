@@ -7,7 +7,7 @@ import pytest
 
 import cuecard
 from cuecard.registry import Registry
-from cuecard.types import Record
+from cuecard.types import Placement, Record
 from support.serving.app import Running, running
 
 pytestmark = pytest.mark.anyio
@@ -81,7 +81,7 @@ async def test_raw_leaves_the_template_out(server: Running, model: Any, registry
     )
     ids = model.tokenizer(TEXT)["input_ids"]
     injection = registry.read("titles@1").prompt.injection()
-    (right,) = model.generate([ids], [0], injection, 5, (2,))
+    (right,) = model.generate([ids], [Placement()], injection, 5, (2,))
     assert reply.json["choices"][0]["text"] == model.tokenizer.decode(
         right, skip_special_tokens=True
     )
@@ -93,7 +93,7 @@ async def test_the_backbone_alone(server: Running, model: Any) -> None:
     )
     for choice, text in zip(reply.json["choices"], (TEXT, "one"), strict=True):
         ids = model.tokenizer(text)["input_ids"]
-        (right,) = model.generate([ids], [0], None, 5, (2,))
+        (right,) = model.generate([ids], [Placement()], None, 5, (2,))
         assert choice["text"] == model.tokenizer.decode(right, skip_special_tokens=True)
     assert reply.json["system_fingerprint"] is None
     fields = await server.client.post(
@@ -113,7 +113,7 @@ async def test_a_chat_with_the_backbone(server: Running, model: Any) -> None:
     )
     text = "<|system|>be kind<|end|><|user|>hi< |end|><|end|><|assistant|>"
     ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
-    (right,) = model.generate([ids], [0], None, 6, (2,))
+    (right,) = model.generate([ids], [Placement()], None, 6, (2,))
     content = reply.json["choices"][0]["message"]["content"]
     assert content == model.tokenizer.decode(right, skip_special_tokens=True)
 
