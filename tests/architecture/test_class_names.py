@@ -11,10 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "cuecard"
 
 # They are to be renamed; no name may be added.
 KNOWN = {
-    "Apart",
     "Held",
-    "Reads",
-    "Rows",
 }
 
 

@@ -164,7 +164,7 @@ def test_where_peft_leaves_out_a_scale_there_is_no_common_form(kind: str, tmp_pa
         ours = backbone.forward(batch, prompt.injection())
     assert not torch.allclose(ours, their_next_logits(theirs, kind, rows), atol=1e-2)
     theirs.save_pretrained(str(tmp_path / "theirs"))
-    with pytest.raises(ArtifactError, match="in another way"):
+    with pytest.raises(ArtifactError, match="does not run this backbone as"):
         import_peft(tmp_path / "theirs", backbone, SPEC)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cuecard.backbones.base import FrozenBackbone
 from cuecard.backbones.families import Family
-from cuecard.backbones.forward.reads import Reads
+from cuecard.backbones.forward.reads import BatchReads
 from cuecard.backbones.kernels.positions import align_left
 from cuecard.methods import MethodSettings
 from cuecard.types import (
@@ -64,9 +64,9 @@ class TwoTowers(FrozenBackbone):
 
     def read_many(
         self, parts: Sequence[tuple[Batch, Injection | None]], *, keep: KeptReads = "logits"
-    ) -> list[Reads]:
+    ) -> list[BatchReads]:
         assert keep == "logits"
-        return [Reads(self._logits(batch, injection)) for batch, injection in parts]
+        return [BatchReads(self._logits(batch, injection)) for batch, injection in parts]
 
     def _logits(self, batch: Batch, injection: Injection | None) -> Tensor:
         given = {tower: piece.vectors for tower, piece in self._pieces(injection).items()}  # type: ignore[union-attr]

@@ -17,9 +17,9 @@ from cuecard.types import (
     Injection,
     InputTokens,
     LayerTokens,
-    Piece,
     PrefixKV,
     Tower,
+    TowerInjection,
     Towers,
     by_tower,
 )
@@ -127,7 +127,7 @@ def tensors_of(injection: Injection, head: Head | None = None) -> dict[str, Tens
     }
 
 
-def _tensors_of_text(piece: Piece) -> dict[str, Tensor]:
+def _tensors_of_text(piece: TowerInjection) -> dict[str, Tensor]:
     if isinstance(piece, PrefixKV):
         return {TENSOR_NAME: piece.matrix}
     if isinstance(piece, LayerTokens):
@@ -136,7 +136,7 @@ def _tensors_of_text(piece: Piece) -> dict[str, Tensor]:
     return {TENSOR_NAME: piece.vectors} | tensors if piece.length or tensors else tensors
 
 
-def _vectors_for(tower: Tower, piece: Piece) -> Tensor:
+def _vectors_for(tower: Tower, piece: TowerInjection) -> Tensor:
     if not isinstance(piece, InputTokens) or piece.shifts is not None:
         raise ArtifactError(
             "a prompt for this tower cannot be stored",
@@ -167,7 +167,7 @@ def injection_of(
     if kind == "prefix-kv":
         return PrefixKV.of_matrix(tensors[TENSOR_NAME], layers, key_heads or 1)
     text = InputTokens(vectors_of(tensors, hidden_size), tensors.get(SHIFTS_NAME))
-    pieces: dict[Tower, Piece] = {"text": text}
+    pieces: dict[Tower, TowerInjection] = {"text": text}
     for tower, name in TOWER_NAMES.items():
         if name in tensors:
             pieces[tower] = InputTokens(tensors[name])

@@ -14,7 +14,7 @@ from torch import Tensor
 from cuecard.backbones.families import Family
 from cuecard.backbones.fingerprint import fingerprint_of
 from cuecard.backbones.forward.frozen import FrozenModel
-from cuecard.backbones.forward.reads import Reads
+from cuecard.backbones.forward.reads import BatchReads
 from cuecard.errors import BackboneError
 from cuecard.types import (
     Batch,
@@ -26,12 +26,12 @@ from cuecard.types import (
     KeptReads,
     PeftTask,
     Pick,
-    Piece,
     Placement,
     ReadKind,
     States,
     Tokenizer,
     Tower,
+    TowerInjection,
     by_tower,
 )
 
@@ -69,12 +69,12 @@ class FrozenBackbone(ABC):
     @abstractmethod
     def read_many(
         self, parts: Sequence[tuple[Batch, Injection | None]], *, keep: KeptReads = "logits"
-    ) -> list[Reads]:
+    ) -> list[BatchReads]:
         """What a forward pass leaves at each part's reads, in one pass where possible."""
 
     def read(
         self, batch: Batch, injection: Injection | None, *, keep: KeptReads = "logits"
-    ) -> Reads:
+    ) -> BatchReads:
         """What a forward pass leaves at the batch's reads."""
         return self.read_many([(batch, injection)], keep=keep)[0]
 
@@ -201,7 +201,7 @@ class FrozenBackbone(ABC):
         """The ids that end an answer: the tokenizer's, the model's own and the given ones."""
         return frozenset(self._frozen.stops(self.tokenizer.eos_token_id, stop_ids).tolist())
 
-    def _pieces(self, injection: Injection | None) -> Mapping[Tower, Piece]:
+    def _pieces(self, injection: Injection | None) -> Mapping[Tower, TowerInjection]:
         """The injection by tower.
 
         Raises:

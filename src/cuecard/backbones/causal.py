@@ -19,17 +19,22 @@ from torch import Tensor
 
 from cuecard.backbones.base import FrozenBackbone
 from cuecard.backbones.families import FAMILIES, Family
-from cuecard.backbones.forward.feature_probes import Trials
+from cuecard.backbones.forward.feature_probes import FeatureProbes
 from cuecard.backbones.forward.injected import Injected, Widths, injected
 from cuecard.backbones.forward.packed import PackedRun, Segment
 from cuecard.backbones.forward.padded import Padded, PaddedRun
 from cuecard.backbones.forward.ragged import RaggedRun
-from cuecard.backbones.forward.reads import PIECE_BYTES, WHOLE_BYTES, Reads, no_states
-from cuecard.backbones.forward.shared_prefix import Front, in_groups, plan_front
-from cuecard.backbones.forward.unpadded import Rows
+from cuecard.backbones.forward.reads import PIECE_BYTES, WHOLE_BYTES, BatchReads, no_states
+from cuecard.backbones.forward.shared_prefix import SharedPrefix, in_groups, plan_shared_prefix
+from cuecard.backbones.forward.unpadded import UnpaddedRows
 from cuecard.backbones.kernels.checkpointing import decoder_layers
 from cuecard.backbones.kernels.input_cache import InputCache, Shape
-from cuecard.backbones.kernels.positions import NOTHING_SHARED, align_left, part, slots_of
+from cuecard.backbones.kernels.positions import (
+    NOTHING_SHARED,
+    align_left,
+    slots_of,
+    split_placement,
+)
 from cuecard.backbones.kernels.trees import Tree
 from cuecard.errors import BackboneError
 from cuecard.types import (
@@ -76,9 +81,11 @@ class CausalBackbone(FrozenBackbone):
     def __init__(self, model: Any, tokenizer: Tokenizer, name: str) -> None:
         super().__init__(model, tokenizer, name)
         self._padded, self._packed = PaddedRun(self._frozen), PackedRun(self._frozen)
-        self._trials = Trials(self._frozen, self._padded, self._packed, self.tensors, self.states)
+        self._probes = FeatureProbes(
+            self._frozen, self._padded, self._packed, self.tensors, self.states
+        )
         self.inputs: InputCache | None = None
-        self._front: Front | None = None
+        self._shared_prefix: SharedPrefix | None = None
 
     @property
     def recompute(self) -> bool:
@@ -98,7 +105,7 @@ class CausalBackbone(FrozenBackbone):
 
     def unsupported(self, kind: InjectionKind, tower: Tower = "text") -> str | None:
         """Why this model does not take a kind of injection; None if it does."""
-        return self.family.unsupported(kind, tower) or self._trials.unsupported(kind)
+        return self.family.unsupported(kind, tower) or self._probes.unsupported(kind)
 
     def forward_many(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Tensor]:
         """Every part's logits [N, V] float32, as if each were run alone, to rounding.
@@ -112,7 +119,7 @@ class CausalBackbone(FrozenBackbone):
 
     def read_many(
         self, parts: Sequence[tuple[Batch, Injection | None]], *, keep: KeptReads = "logits"
-    ) -> list[Reads]:
+    ) -> list[BatchReads]:
         """As `forward_many`, with logits that are made piece by piece where they would be many.
 
         Hidden states are what the LM head takes in, the last norm's output.
@@ -123,26 +130,28 @@ class CausalBackbone(FrozenBackbone):
         """
         if keep == "states":
             with self._frozen.keeping_hidden():
-                return [Reads(found, hidden=True) for found in self._at_reads(parts, logits=False)]
+                return [
+                    BatchReads(found, hidden=True) for found in self._at_reads(parts, logits=False)
+                ]
         if keep == "both":
             return self._read_both(parts)
         each = 4 * self.vocab_size
         reads = sum(len(batch.read_rows) for batch, _ in parts)
-        tail = self._trials.tail if reads * each > WHOLE_BYTES else None
+        tail = self._probes.tail if reads * each > WHOLE_BYTES else None
         if tail is None:
-            return [Reads(found) for found in self._at_reads(parts)]
+            return [BatchReads(found) for found in self._at_reads(parts)]
         with self._frozen.keeping_hidden():
             hidden = self._at_reads(parts)
-        return [Reads(found, tail, max(1, PIECE_BYTES // each)) for found in hidden]
+        return [BatchReads(found, tail, max(1, PIECE_BYTES // each)) for found in hidden]
 
-    def _read_both(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Reads]:
-        tail = self._trials.tail
+    def _read_both(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[BatchReads]:
+        tail = self._probes.tail
         if tail is None:
             raise no_states(self.name, self.model)
         with self._frozen.keeping_hidden():
             hidden = self._at_reads(parts)
         piece = max(1, PIECE_BYTES // (4 * self.vocab_size))
-        return [Reads(found, tail, piece, hidden=True) for found in hidden]
+        return [BatchReads(found, tail, piece, hidden=True) for found in hidden]
 
     def _at_reads(
         self, parts: Sequence[tuple[Batch, Injection | None]], *, logits: bool = True
@@ -173,21 +182,21 @@ class CausalBackbone(FrozenBackbone):
             self.counts["logits"] += sum(map(len, found.values()))
         return [found[number] for number in range(len(parts))]
 
-    def _rows(self, batch: Batch, injection: Injection | None) -> Rows:
+    def _rows(self, batch: Batch, injection: Injection | None) -> UnpaddedRows:
         batch = batch.to(self.device)
         ids, lengths = align_left(batch)
         given = self.tensors(injection)
-        apart = part(batch.slots, batch.sizes, len(given.vectors))
+        split = split_placement(batch.slots, batch.sizes, len(given.vectors))
         tree = None if batch.follows is None else Tree.of(batch.follows)
         reads = batch.read_rows, batch.read_at
-        return Rows(ids, lengths, batch.slot, *reads, given, apart, tree, batch.context)
+        return UnpaddedRows(ids, lengths, batch.slot, *reads, given, split, tree, batch.context)
 
-    def _laid_out(self, rows: Rows, injection: Injection | None) -> Segment:
+    def _laid_out(self, rows: UnpaddedRows, injection: Injection | None) -> Segment:
         if self.inputs is not None:
             kept = rows.kept_in(self.inputs)
             if kept is not None:
                 return self._packed.lay_out_behind(self.inputs, kept, rows)
-        front = self._front
+        front = self._shared_prefix
         if front is not None and not torch.is_grad_enabled() and front.begins(rows, injection):
             contexts = front.kept(rows)
             if contexts is not None:
@@ -199,7 +208,7 @@ class CausalBackbone(FrozenBackbone):
     @property
     def tree_room(self) -> int:
         """The most places of a row that ends in a tree; 0 for a model whose rows are padded."""
-        return _PACKED_LENGTH if self._trials.packs else 0
+        return _PACKED_LENGTH if self._probes.packs else 0
 
     @contextmanager
     def sharing(
@@ -216,19 +225,19 @@ class CausalBackbone(FrozenBackbone):
         Args:
             contexts: also run each row's own context once, and keep it.
         """
-        before = self._front
+        before = self._shared_prefix
         front = before
         if front is None or not front.covers(rows, injection):
             front = self._run_front(rows, injection)
         if contexts and front is not None:
             front = self._with_contexts(front, rows)
-        self._front = front
+        self._shared_prefix = front
         try:
             yield
         finally:
-            self._front = before
+            self._shared_prefix = before
 
-    def _with_contexts(self, front: Front, rows: Sequence[Encoded]) -> Front:
+    def _with_contexts(self, front: SharedPrefix, rows: Sequence[Encoded]) -> SharedPrefix:
         """The front with the rows' contexts but for their last tokens, from which they go on."""
         given = self.tensors(front.injection)
         if given.shifts is not None or (len(given.vectors) and not front.plan.prompt):
@@ -244,19 +253,23 @@ class CausalBackbone(FrozenBackbone):
             found |= dict(zip(group, kept, strict=True))
         return replace(front, contexts=found)
 
-    def _run_front(self, rows: Sequence[Encoded], injection: Injection | None) -> Front | None:
-        if len(rows) < 2 or not self._trials.packs:
+    def _run_front(
+        self, rows: Sequence[Encoded], injection: Injection | None
+    ) -> SharedPrefix | None:
+        if len(rows) < 2 or not self._probes.packs:
             return None
         given = self.tensors(injection)
-        plan = plan_front(rows, len(given.vectors))
+        plan = plan_shared_prefix(rows, len(given.vectors))
         vectors = len(given.vectors) if plan.prompt else 0
         if not 0 < plan.tokens + vectors + given.ahead <= _PACKED_LENGTH or plan == NOTHING_SHARED:
             return None
         ids = torch.tensor([rows[0].context], device=self.device)
         slot = torch.tensor([rows[0].slot], device=self.device)
-        first = Rows(ids, slot, slot, slot[:0], slot[:0], given)
+        first = UnpaddedRows(ids, slot, slot, slot[:0], slot[:0], given)
         keys_values = self._packed.run_front(first, plan)
-        return Front(injection, rows[0].context[: plan.tokens], rows[0].slot, plan, keys_values)
+        return SharedPrefix(
+            injection, rows[0].context[: plan.tokens], rows[0].slot, plan, keys_values
+        )
 
     def remember(
         self, inputs: Sequence[tuple[int, ...]], file: Path | None = None
@@ -287,14 +300,14 @@ class CausalBackbone(FrozenBackbone):
     @cached_property
     def ragged(self) -> RaggedRun | None:
         """Runs rows of any prompts in one pass, for serving; None if rows cannot be packed."""
-        if not self._trials.packs or self._trials.key_shape is None:
+        if not self._probes.packs or self._probes.key_shape is None:
             return None
         shape = Shape(self.num_layers, *self.key_shape, self.dtype)
         return RaggedRun(self._frozen, self._packed, shape)
 
     def _packs(self, length: int) -> bool:
         """Whether rows up to this length run as one packed sequence."""
-        return length <= _PACKED_LENGTH and self._trials.packs
+        return length <= _PACKED_LENGTH and self._probes.packs
 
     @torch.inference_mode()
     def generate(
@@ -331,8 +344,8 @@ class CausalBackbone(FrozenBackbone):
             ids[row, : len(context)] = torch.tensor(context, device=self.device)
         every = torch.arange(len(ids), device=self.device)
         slots, sizes = slots_of(placements, self.device)
-        apart = part(slots, sizes, len(given.vectors))
-        rows = Rows(ids, lengths, slots[:, 0], every, lengths, given, apart)
+        split = split_placement(slots, sizes, len(given.vectors))
+        rows = UnpaddedRows(ids, lengths, slots[:, 0], every, lengths, given, split)
         stops = self._frozen.stops(self.tokenizer.eos_token_id, stop_ids)
         return self._decode(rows, max_new_tokens, stops, pick)
 
@@ -359,7 +372,7 @@ class CausalBackbone(FrozenBackbone):
         return [answers[row] for row in range(len(contexts))]
 
     def _decode(
-        self, rows: Rows, max_new_tokens: int, stops: Tensor, pick: Pick | None
+        self, rows: UnpaddedRows, max_new_tokens: int, stops: Tensor, pick: Pick | None
     ) -> list[list[int]]:
         padded, every = self._padded.prefill(rows), rows.read_rows
         alive = torch.ones(len(every), dtype=torch.bool, device=self.device)
@@ -399,7 +412,7 @@ class CausalBackbone(FrozenBackbone):
         Raises:
             BackboneError: the model keeps no plain keys and values.
         """
-        found = self._trials.key_shape
+        found = self._probes.key_shape
         if found is None:
             raise BackboneError(
                 "this model keeps no keys and values of one shape",

@@ -1,4 +1,4 @@
-"""What identifies a backbone, whatever precision it is loaded in and whichever version loads it.
+"""A backbone's fingerprint: the same in every precision and under every library version.
 
 The digests are taken from values, not from files: the architecture's numbers, the tokenizer's
 vocabulary and behaviour, the embedding matrix, and a sample of every other parameter. Values are

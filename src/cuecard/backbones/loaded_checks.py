@@ -1,4 +1,4 @@
-"""What a loaded model must be before anything is trained on it: whole, finite, and its tokenizer's.
+"""Check a loaded model before training: complete, finite, and matching its tokenizer.
 
 transformers fills weights that its files lack with random numbers, passes over those that the
 architecture has no place for, and looks up no token id before a text has it.

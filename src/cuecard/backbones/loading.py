@@ -1,4 +1,4 @@
-"""A folder or a hub id -> a frozen backbone of the family that its config names."""
+"""Load a folder or a hub id as a frozen backbone of the family that its config names."""
 
 from __future__ import annotations
 

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from cuecard.backbones.base import FrozenBackbone
 from cuecard.backbones.families import FAMILIES, Family
-from cuecard.backbones.forward.encoder_probes import EncoderTrials
+from cuecard.backbones.forward.encoder_probes import EncoderProbes
 from cuecard.backbones.forward.encoder_run import EncoderRun
 from cuecard.backbones.forward.injected import Injected, Widths, injected
-from cuecard.backbones.forward.reads import PIECE_BYTES, WHOLE_BYTES, Reads
-from cuecard.backbones.forward.seq2seq_inputs import Fill, Half, encoder_half
-from cuecard.backbones.forward.special_tokens import frame_of
-from cuecard.backbones.kernels.positions import align_left, part
+from cuecard.backbones.forward.reads import PIECE_BYTES, WHOLE_BYTES, BatchReads
+from cuecard.backbones.forward.seq2seq_inputs import Fill, TowerInput, encoder_input
+from cuecard.backbones.forward.special_tokens import special_tokens_around
+from cuecard.backbones.kernels.positions import align_left, split_placement
 from cuecard.errors import BackboneError
 from cuecard.types import (
     Batch,
@@ -40,7 +40,7 @@ from cuecard.types import (
 class _Laid(NamedTuple):
     """What runs for one batch, equal rows once, and where each read is in it."""
 
-    half: Half
+    half: TowerInput
     given: Injected
     rows: Tensor
     at: Tensor
@@ -65,11 +65,11 @@ class MaskedBackbone(FrozenBackbone):
         super().__init__(model, tokenizer, name, headless=True)
         encoder: Any = model.base_model
         self.has_head = encoder is not model
-        _, self._ends = frame_of(tokenizer)
+        _, self._ends = special_tokens_around(tokenizer)
         padding = int(getattr(self._frozen.config, "pad_token_id", 0) or 0)
         self._fill = Fill(padding=padding, prompt=int(padding == 0))
         self._run = EncoderRun(self._frozen, encoder, padding)
-        self._trials = EncoderTrials(self._frozen, self._run, encoder, padding)
+        self._probes = EncoderProbes(self._frozen, self._run, encoder, padding)
         self.max_positions = self._run.positions - self._run.first_position - len(self._ends)
 
     @property
@@ -81,9 +81,9 @@ class MaskedBackbone(FrozenBackbone):
         """Why this model does not take a kind of injection; None if it does."""
         reason = super().unsupported(kind, tower)
         if reason is None and kind == "prefix-kv":
-            found = self._trials.prefix
+            found = self._probes.prefix
             return found if isinstance(found, str) else None
-        return self._trials.layers if reason is None and kind == "layer-tokens" else reason
+        return self._probes.layers if reason is None and kind == "layer-tokens" else reason
 
     def unreadable(self, kind: ReadKind) -> str | None:
         """Why this model cannot be read in this way; None if it can."""
@@ -95,7 +95,7 @@ class MaskedBackbone(FrozenBackbone):
 
     def read_many(
         self, parts: Sequence[tuple[Batch, Injection | None]], *, keep: KeptReads = "logits"
-    ) -> list[Reads]:
+    ) -> list[BatchReads]:
         """The hidden states, and logits that are made of them when they are asked for.
 
         Raises:
@@ -105,7 +105,9 @@ class MaskedBackbone(FrozenBackbone):
         each = 4 * self.vocab_size
         reads = sum(len(batch.read_rows) for batch, _ in parts)
         piece = max(1, PIECE_BYTES // each) if reads * each > WHOLE_BYTES else reads
-        return [Reads(hidden, self._logits, piece, hidden=True) for hidden in self._hidden(parts)]
+        return [
+            BatchReads(hidden, self._logits, piece, hidden=True) for hidden in self._hidden(parts)
+        ]
 
     def _hidden(self, parts: Sequence[tuple[Batch, Injection | None]]) -> list[Tensor]:
         """Each part's last hidden states [N, H] at its reads, of one pass over the rows of all."""
@@ -117,12 +119,12 @@ class MaskedBackbone(FrozenBackbone):
         batch, given = batch.to(self.device), self._injected(injection)
         ids, lengths = align_left(batch)
         length = len(given.vectors)
-        apart = part(batch.slots, batch.sizes, length)
-        half = encoder_half(ids, lengths, batch.slot, self._ends, length, self._fill, apart)
+        split = split_placement(batch.slots, batch.sizes, length)
+        half = encoder_input(ids, lengths, batch.slot, self._ends, length, self._fill, split)
         self._check_length(half.ids.shape[1] - len(self._ends) + given.ahead)
         first, groups = half.distinct()
-        if apart is not None:
-            at = batch.read_at + apart.before(batch.read_at, batch.read_rows)
+        if split is not None:
+            at = batch.read_at + split.before(batch.read_at, batch.read_rows)
         else:
             at = batch.read_at + length * (batch.read_at >= batch.slot[batch.read_rows])
         return _Laid(half.take(first), given, groups[batch.read_rows], at)
@@ -137,11 +139,11 @@ class MaskedBackbone(FrozenBackbone):
                 expected="a masked language model with its head",
             )
         self.counts["logits"] += len(hidden)
-        return self._trials.tail(hidden)
+        return self._probes.tail(hidden)
 
     def states(self, vectors: Tensor) -> States:
         """What the layers make of vectors [T, H] alone, float32 and without gradients."""
-        return self._trials.states(vectors.to(self.device, self.dtype))
+        return self._probes.states(vectors.to(self.device, self.dtype))
 
     @property
     def key_shape(self) -> tuple[int, int]:
@@ -150,7 +152,7 @@ class MaskedBackbone(FrozenBackbone):
         Raises:
             BackboneError: nothing can stand in front of the model's keys and values.
         """
-        found = self._trials.prefix
+        found = self._probes.prefix
         if isinstance(found, str):
             raise BackboneError(
                 "this model takes no keys and values in front", where=self.name, got=found

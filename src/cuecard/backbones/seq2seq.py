@@ -19,18 +19,18 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from cuecard.backbones.base import FrozenBackbone
 from cuecard.backbones.families import FAMILIES, Family
-from cuecard.backbones.forward.reads import Reads
-from cuecard.backbones.forward.seq2seq_injected import Parts, parts_of
+from cuecard.backbones.forward.reads import BatchReads
+from cuecard.backbones.forward.seq2seq_injected import Seq2SeqInjected, seq2seq_injected
 from cuecard.backbones.forward.seq2seq_inputs import (
     Fill,
-    Half,
-    decoder_half,
-    encoder_half,
+    TowerInput,
+    decoder_input,
+    encoder_input,
     prompt_in,
 )
-from cuecard.backbones.forward.special_tokens import frame_of, opening_of
+from cuecard.backbones.forward.special_tokens import decoder_start, special_tokens_around
 from cuecard.backbones.kernels.input_cache import InputCache, Shape
-from cuecard.backbones.kernels.positions import align_left, part, slots_of
+from cuecard.backbones.kernels.positions import align_left, slots_of, split_placement
 from cuecard.errors import BackboneError
 from cuecard.types import (
     Batch,
@@ -73,8 +73,8 @@ class Seq2SeqBackbone(FrozenBackbone):
         self._encoder: Any = model.get_encoder()
         self._encoder_embed: Any = self._encoder.get_input_embeddings()
         self._decoder_embed: Any = model.get_decoder().get_input_embeddings()
-        before, self._ends = frame_of(tokenizer)
-        self._opening = opening_of(model, before, name)
+        before, self._ends = special_tokens_around(tokenizer)
+        self._opening = decoder_start(model, before, name)
         padding = int(self._frozen.config.pad_token_id or 0)
         self._fill = Fill(padding=padding, prompt=int(padding == 0))
         self.max_positions -= len(self._ends)
@@ -111,7 +111,7 @@ class Seq2SeqBackbone(FrozenBackbone):
     def _at_reads(self, batch: Batch, injection: Injection | None) -> Tensor:
         """Logits [N, V], or hidden states [N, H] while the model is told to keep those."""
         batch = batch.to(self.device)
-        given = self._parts(injection)
+        given = self._injected(injection)
         ids, lengths = align_left(batch)
         context = batch.context
         step = batch.read_at - context[batch.read_rows]
@@ -123,9 +123,9 @@ class Seq2SeqBackbone(FrozenBackbone):
                 expected="reads from the context's end on",
             )
         count = len(given.vectors)
-        apart = part(batch.slots, batch.sizes, count)
-        source = encoder_half(ids, context, batch.slot, self._ends, count, self._fill, apart)
-        target = decoder_half(ids, lengths, context, self._opening, len(given.decoder), self._fill)
+        split = split_placement(batch.slots, batch.sizes, count)
+        source = encoder_input(ids, context, batch.slot, self._ends, count, self._fill, split)
+        target = decoder_input(ids, lengths, context, self._opening, len(given.decoder), self._fill)
         self._check_length(source.ids.shape[1] - len(self._ends))
         self._check_length(target.ids.shape[1], "answer")
         hidden = self._encoded(source, given, injection is not None)
@@ -136,7 +136,7 @@ class Seq2SeqBackbone(FrozenBackbone):
 
     def read_many(
         self, parts: Sequence[tuple[Batch, Injection | None]], *, keep: KeptReads = "logits"
-    ) -> list[Reads]:
+    ) -> list[BatchReads]:
         """One part after the other, logits made at once: answers are short beside inputs.
 
         Hidden states are what the LM head takes in, the decoder's output.
@@ -147,13 +147,13 @@ class Seq2SeqBackbone(FrozenBackbone):
         """
         if keep == "states":
             with self._frozen.keeping_hidden():
-                return [Reads(self._at_reads(*each), hidden=True) for each in parts]
+                return [BatchReads(self._at_reads(*each), hidden=True) for each in parts]
         found = []
         for batch, injection in parts:
             with self._frozen.seeing_hidden() as seen:
                 logits = self._at_reads(batch, injection)
             self.counts["logits"] += len(logits)
-            found.append(Reads(logits.float(), beside=seen if keep == "both" else ()))
+            found.append(BatchReads(logits.float(), beside=seen if keep == "both" else ()))
         return found
 
     @torch.inference_mode()
@@ -178,16 +178,16 @@ class Seq2SeqBackbone(FrozenBackbone):
         Raises:
             BackboneError: a row with its prompt, or the answer, is longer than the positions.
         """
-        given = self._parts(injection)
+        given = self._injected(injection)
         lengths = torch.tensor([len(c) for c in contexts], device=self.device)
         width = int(lengths.max())
         rows = [[*context, *[0] * (width - len(context))] for context in contexts]
         ids = torch.tensor(rows, device=self.device)
         count = len(given.vectors)
         slots, sizes = slots_of(placements, self.device)
-        apart = part(slots, sizes, count)
-        source = encoder_half(ids, lengths, slots[:, 0], self._ends, count, self._fill, apart)
-        target = decoder_half(ids, lengths, lengths, self._opening, len(given.decoder), self._fill)
+        split = split_placement(slots, sizes, count)
+        source = encoder_input(ids, lengths, slots[:, 0], self._ends, count, self._fill, split)
+        target = decoder_input(ids, lengths, lengths, self._opening, len(given.decoder), self._fill)
         self._check_length(source.ids.shape[1] - len(self._ends))
         self._check_length(target.ids.shape[1] + max_new_tokens, "answer")
         hidden = self._encoded(source, given, injection is not None)
@@ -196,9 +196,9 @@ class Seq2SeqBackbone(FrozenBackbone):
 
     def _answers(
         self,
-        source: Half,
+        source: TowerInput,
         hidden: Tensor,
-        target: Half,
+        target: TowerInput,
         decoder: Tensor,
         max_new_tokens: int,
         stops: Tensor,
@@ -220,7 +220,7 @@ class Seq2SeqBackbone(FrozenBackbone):
                 break
             one = torch.ones_like(token[:, None])
             mask = torch.cat([target.mask, one], 1)
-            target = Half(token[:, None], mask, one == 0, one * 0, one * 0)
+            target = TowerInput(token[:, None], mask, one == 0, one * 0, one * 0)
             decoder = decoder[:0]  # it stands in the cache
         return answers
 
@@ -255,11 +255,11 @@ class Seq2SeqBackbone(FrozenBackbone):
         width = int(lengths.max())
         rows = [[*ids, *[0] * (width - len(ids))] for ids in inputs]
         ids = torch.tensor(rows, device=self.device)
-        half = encoder_half(ids, lengths, lengths * 0, (), 0, self._fill)
-        hidden = self._encode(half, self._parts(None))[half.mask.bool()]
+        half = encoder_input(ids, lengths, lengths * 0, (), 0, self._fill)
+        hidden = self._encode(half, self._injected(None))[half.mask.bool()]
         return hidden.view(len(hidden), 2, 1, -1).permute(1, 2, 0, 3)[None].cpu()
 
-    def _encoded(self, source: Half, given: Parts, prompted: bool) -> Tensor:
+    def _encoded(self, source: TowerInput, given: Seq2SeqInjected, prompted: bool) -> Tensor:
         """[B, W, H] the encoder's outputs, remembered or computed, equal rows once."""
         untouched = prompted and not len(given.vectors) and not len(given.shifts)
         if self.inputs is not None and untouched:
@@ -272,7 +272,7 @@ class Seq2SeqBackbone(FrozenBackbone):
         first, groups = source.distinct()
         return self._encode(source.take(first), given)[groups]
 
-    def _encode(self, source: Half, given: Parts) -> Tensor:
+    def _encode(self, source: TowerInput, given: Seq2SeqInjected) -> Tensor:
         self._count(source)
         with prompt_in(self._encoder_embed, source, given.vectors, given.shifts):
             found = self._encoder(input_ids=source.ids, attention_mask=source.mask)
@@ -281,9 +281,9 @@ class Seq2SeqBackbone(FrozenBackbone):
 
     def _decode(
         self,
-        source: Half,
+        source: TowerInput,
         hidden: Tensor,
-        target: Half,
+        target: TowerInput,
         decoder: Tensor,
         use_cache: bool,
         cache: Any = None,
@@ -299,11 +299,11 @@ class Seq2SeqBackbone(FrozenBackbone):
                 use_cache=use_cache,
             )
 
-    def _count(self, half: Half) -> None:
+    def _count(self, half: TowerInput) -> None:
         self.counts["calls"] += 1
         self.counts["tokens"] += half.ids.numel()
 
-    def _parts(self, injection: Injection | None) -> Parts:
-        return parts_of(
+    def _injected(self, injection: Injection | None) -> Seq2SeqInjected:
+        return seq2seq_injected(
             self._pieces(injection), self.hidden_size, self.device, self.dtype, self.name
         )

@@ -28,10 +28,10 @@ from cuecard.types.injections import (
     InjectionKind,
     InputTokens,
     LayerTokens,
-    Piece,
     PrefixKV,
     Slot,
     Tower,
+    TowerInjection,
     Towers,
     by_tower,
 )
@@ -75,7 +75,6 @@ __all__ = [
     "ParameterGroup",
     "PeftTask",
     "Pick",
-    "Piece",
     "Placement",
     "Prediction",
     "PrefixKV",
@@ -88,6 +87,7 @@ __all__ = [
     "States",
     "Tokenizer",
     "Tower",
+    "TowerInjection",
     "Towers",
     "by_tower",
 ]

@@ -86,7 +86,7 @@ class LayerTokens:
         return self.vectors.shape[1]
 
 
-Piece = InputTokens | PrefixKV | LayerTokens
+TowerInjection = InputTokens | PrefixKV | LayerTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Towers:
     The text tower is the one that reads the rendered template, an encoder-decoder's encoder.
     """
 
-    pieces: Mapping[Tower, Piece]
+    pieces: Mapping[Tower, TowerInjection]
 
     @property
     def length(self) -> int:
@@ -104,11 +104,11 @@ class Towers:
         return sum(piece.length for piece in self.pieces.values())
 
 
-Injection = Piece | Towers
+Injection = TowerInjection | Towers
 """A piece alone goes into the text tower."""
 
 
-def by_tower(injection: Injection | None) -> Mapping[Tower, Piece]:
+def by_tower(injection: Injection | None) -> Mapping[Tower, TowerInjection]:
     """An injection's pieces by the tower that they go into; nothing for None."""
     if injection is None:
         return {}

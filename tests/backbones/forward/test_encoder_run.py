@@ -13,7 +13,7 @@ from cuecard.types import Batch, Encoded, Injection, InputTokens, LayerTokens, P
 from support.tiny import MASKED, tiny_backbone
 
 every = pytest.mark.parametrize("kind", MASKED)
-Parts = list[tuple[Batch, Injection | None]]
+Seq2SeqInjected = list[tuple[Batch, Injection | None]]
 
 
 def drawn(seed: int, *shape: int) -> Tensor:
@@ -32,10 +32,10 @@ def batch_of(seed: int, slot: int, lengths: tuple[int, ...]) -> Batch:
     return collate([(row, (7, 8)) for row in encoded])
 
 
-def parts_on(backbone: Any) -> Parts:
+def parts_on(backbone: Any) -> Seq2SeqInjected:
     """Of no two alike: prompts of every kind that it takes, and rows of every length."""
     heads = backbone.key_shape if backbone.unsupported("prefix-kv") is None else None
-    parts: Parts = [
+    parts: Seq2SeqInjected = [
         (batch_of(0, 1, (5, 9, 3)), InputTokens(drawn(0, 6, 32))),
         (batch_of(1, 1, (12, 4)), None),
         (batch_of(2, -1, (4, 20, 6)), InputTokens(drawn(2, 2, 32))),
@@ -51,7 +51,7 @@ def parts_on(backbone: Any) -> Parts:
     return parts
 
 
-def tensors(parts: Parts) -> list[Tensor]:
+def tensors(parts: Seq2SeqInjected) -> list[Tensor]:
     found = []
     for _, injection in parts:
         for name in getattr(injection, "__slots__", ()):
@@ -61,7 +61,7 @@ def tensors(parts: Parts) -> list[Tensor]:
     return found
 
 
-def loss(parts: Parts, logits: list[Tensor]) -> Tensor:
+def loss(parts: Seq2SeqInjected, logits: list[Tensor]) -> Tensor:
     losses = [
         torch.nn.functional.cross_entropy(found, batch.target_ids, reduction="sum")
         for (batch, _), found in zip(parts, logits, strict=True)

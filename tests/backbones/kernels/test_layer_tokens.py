@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from cuecard.backbones.kernels.checkpointing import decoder_layers
-from cuecard.backbones.kernels.layer_tokens import Deep, replacing, watching
+from cuecard.backbones.kernels.layer_tokens import PlacedLayerTokens, replacing, watching
 from cuecard.errors import BackboneError
 from cuecard.tasks import collate
 from cuecard.types import Encoded, InputTokens, LayerTokens, PrefixKV
@@ -45,7 +45,7 @@ def test_states_leave_no_trace(kind: str) -> None:
 
 def test_layers_that_do_not_run_are_noticed() -> None:
     layers = [nn.Identity(), nn.Identity()]
-    deep = Deep(torch.ones(2, 1, 3), torch.tensor([0]), torch.tensor([0]))
+    deep = PlacedLayerTokens(torch.ones(2, 1, 3), torch.tensor([0]), torch.tensor([0]))
     with pytest.raises(BackboneError, match="not every layer"), replacing(layers, [deep]):
         layers[0](torch.zeros(1, 2, 3))
     with replacing(layers, [deep]), watching(layers) as seen:

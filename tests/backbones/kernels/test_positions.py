@@ -4,11 +4,11 @@ import torch
 
 from cuecard.backbones.kernels.positions import (
     NOTHING_SHARED,
-    Apart,
+    SplitPlacement,
     align_left,
     lay_out,
-    part,
     plan_sharing,
+    split_placement,
 )
 from cuecard.types import Batch
 
@@ -83,7 +83,7 @@ def test_rows_open_places_at_the_slot() -> None:
 
 def test_rows_open_several_places() -> None:
     lengths, slots = torch.tensor([3, 2]), torch.tensor([[0, 2], [1, 2]])
-    apart = Apart(slots, (1, 2))
+    apart = SplitPlacement(slots, (1, 2))
     for side, first in (("right", 0), ("left", 1)):
         rows = lay_out(lengths, slots[:, 0], 3, side, apart)
         seen = [
@@ -104,7 +104,7 @@ def test_rows_open_several_places() -> None:
 
 def test_one_place_in_two_pieces_is_one_place() -> None:
     lengths, slot = torch.tensor([4, 2, 1]), torch.tensor([2, 0, 1])
-    pieces = Apart(torch.stack([slot, slot], 1), (1, 2))
+    pieces = SplitPlacement(torch.stack([slot, slot], 1), (1, 2))
     one, two = lay_out(lengths, slot, 3, "left"), lay_out(lengths, slot, 3, "left", pieces)
     assert torch.equal(one.mask, two.mask) and torch.equal(one.is_prompt, two.is_prompt)
     token, real = ~one.is_prompt & one.mask.bool(), one.is_prompt
@@ -114,9 +114,12 @@ def test_one_place_in_two_pieces_is_one_place() -> None:
 
 def test_only_several_places_are_apart() -> None:
     slots = torch.tensor([[0, 2], [1, 3]])
-    assert part(slots[:, :1], (), 5) is None and part(slots[:, :1], (5,), 5) is None
-    assert part(slots, (), 0) is None
-    found = part(slots, (), 5)
+    assert (
+        split_placement(slots[:, :1], (), 5) is None
+        and split_placement(slots[:, :1], (5,), 5) is None
+    )
+    assert split_placement(slots, (), 0) is None
+    found = split_placement(slots, (), 5)
     assert found is not None and found.sizes == (3, 2)
     assert found.slots.tolist() == [[0, 2], [1, 3]]
     assert found.behind(1).slots.tolist() == [[-1, 1], [0, 2]]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from cuecard.backbones.kernels import scratch as room
-from cuecard.backbones.kernels.scratch import Room
+from cuecard.backbones.kernels import scratch as scratch
+from cuecard.backbones.kernels.scratch import ScratchBuffer
 
 
 def test_what_is_taken_together_is_apart() -> None:
-    memory = Room(torch.float32, torch.device("cpu"))
+    memory = ScratchBuffer(torch.float32, torch.device("cpu"))
     first = memory.take((2, 3)).fill_(1)
     second = memory.take((5000,)).fill_(2)  # more than was there
     third = memory.take((4,)).fill_(3)
@@ -18,16 +18,16 @@ def test_what_is_taken_together_is_apart() -> None:
 
 
 def test_the_same_memory_the_next_time() -> None:
-    memory = Room(torch.float32, torch.device("cpu"))
+    memory = ScratchBuffer(torch.float32, torch.device("cpu"))
     before = memory.take((100,)).data_ptr()
     memory.clear()
     assert memory.take((10, 10)).data_ptr() == before
 
 
 def test_no_more_is_kept_than_a_limit() -> None:
-    memory = Room(torch.float32, torch.device("cpu"))
+    memory = ScratchBuffer(torch.float32, torch.device("cpu"))
     kept = memory.take((64,))
-    large = memory.take((room._MOST_BYTES // 4,))
+    large = memory.take((scratch._MOST_BYTES // 4,))
     assert large.untyped_storage().data_ptr() != kept.untyped_storage().data_ptr()
     memory.clear()
     assert memory.take((64,)).data_ptr() == kept.data_ptr()

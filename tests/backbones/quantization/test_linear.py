@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cuecard.backbones.quantization.linear import (
-    Form,
+    IntegerForm,
     QuantizedLinear,
     pack,
     unpack,
@@ -16,7 +16,7 @@ from cuecard.backbones.quantization.quantize import quantize_linears
 from cuecard.backbones.quantization.weights import quantized_buffers, weight_bytes, weight_count
 from support.tiny import tiny_model
 
-FORMS: tuple[Form, ...] = ("int8", "int4")
+FORMS: tuple[IntegerForm, ...] = ("int8", "int4")
 WORST = {"int8": 0.01, "int4": 0.12}
 
 
@@ -32,7 +32,7 @@ class Holder(nn.Module):
         return None
 
 
-def layer_of(form: Form, **options: object) -> tuple[QuantizedLinear, Tensor]:
+def layer_of(form: IntegerForm, **options: object) -> tuple[QuantizedLinear, Tensor]:
     model = Holder(**options)  # type: ignore[arg-type]
     before = model.inner[0].weight.detach().clone()
     quantize_linears(model, form)
@@ -42,7 +42,7 @@ def layer_of(form: Form, **options: object) -> tuple[QuantizedLinear, Tensor]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_weights_are_near(form: Form) -> None:
+def test_weights_are_near(form: IntegerForm) -> None:
     layer, before = layer_of(form)
     error = float((layer.weight - before).norm() / before.norm())
     assert 1e-4 < error < WORST[form]
@@ -50,7 +50,7 @@ def test_weights_are_near(form: Form) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("bias", [True, False])
-def test_product_and_gradient_are_those_of_the_dense_weight(form: Form, bias: bool) -> None:
+def test_product_and_gradient_are_those_of_the_dense_weight(form: IntegerForm, bias: bool) -> None:
     layer, _ = layer_of(form, bias=bias)
     x = torch.randn(2, 5, 128, requires_grad=True)
     twin = x.detach().clone().requires_grad_(True)
@@ -64,7 +64,7 @@ def test_product_and_gradient_are_those_of_the_dense_weight(form: Form, bias: bo
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_nothing_is_kept_for_the_backward_pass(form: Form) -> None:
+def test_nothing_is_kept_for_the_backward_pass(form: IntegerForm) -> None:
     layer, _ = layer_of(form, bias=False)
     kept: list[Tensor] = []
 
@@ -78,7 +78,7 @@ def test_nothing_is_kept_for_the_backward_pass(form: Form) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_float32_and_bfloat16_have_the_same_codes(form: Form) -> None:
+def test_float32_and_bfloat16_have_the_same_codes(form: IntegerForm) -> None:
     exact, _ = layer_of(form)
     half, _ = layer_of(form, dtype=torch.bfloat16)
     assert torch.equal(exact.codes, half.codes)
@@ -93,7 +93,7 @@ def test_packing_is_undone() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_sizes(form: Form) -> None:
+def test_sizes(form: IntegerForm) -> None:
     plain, model = tiny_model(), tiny_model()
     quantize_linears(model, form)
     assert weight_count(model) == weight_count(plain) == sum(p.numel() for p in plain.parameters())

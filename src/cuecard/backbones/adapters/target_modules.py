@@ -1,4 +1,4 @@
-"""Which modules an adapter's settings mean, as PEFT resolves them.
+"""Resolve an adapter's target modules as PEFT does.
 
 PEFT takes a list of names or suffixes, one regular expression, or "all-linear", and leaves
 modules out by layer number or by name (`peft/tuners/tuners_utils.py`, check_target_module_exists).

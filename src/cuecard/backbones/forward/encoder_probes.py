@@ -12,7 +12,7 @@ from cuecard.backbones.forward.encoder_run import EncoderRun
 from cuecard.backbones.forward.frozen import FrozenModel
 from cuecard.backbones.forward.injected import Injected
 from cuecard.backbones.forward.reads import Tail
-from cuecard.backbones.forward.seq2seq_inputs import Half
+from cuecard.backbones.forward.seq2seq_inputs import TowerInput
 from cuecard.backbones.kernels.bidirectional import NotPrefixableError
 from cuecard.backbones.kernels.layer_tokens import states_of, watching
 from cuecard.errors import BackboneError
@@ -21,7 +21,7 @@ from cuecard.types import States
 _REFUSALS = (BackboneError, NotPrefixableError, AttributeError, TypeError, ValueError, RuntimeError)
 
 
-class EncoderTrials:
+class EncoderProbes:
     """Trials of an encoder, each made when it is first asked for; none of them is counted.
 
     Args:
@@ -110,19 +110,19 @@ class EncoderTrials:
         embed: Any = self._frozen.embed
         return Injected(embed.weight.detach()[:0])
 
-    def _prompt(self, length: int) -> Half:
+    def _prompt(self, length: int) -> TowerInput:
         """A row of `length` prompt vectors and nothing else."""
         place = torch.arange(length, device=self._frozen.device)[None]
         ids = torch.full_like(place, int(self._padding == 0))
-        return Half(ids, torch.ones_like(place), place >= 0, place, place * 0)
+        return TowerInput(ids, torch.ones_like(place), place >= 0, place, place * 0)
 
-    def _text(self) -> Half:
+    def _text(self) -> TowerInput:
         """A row of four tokens that are no padding, and one of three."""
         place = torch.arange(4, device=self._frozen.device).expand(2, -1)
         ids = (self._padding + 1 + place) % self._frozen.words
         mask = torch.ones_like(ids)
         ids[1, 3], mask[1, 3] = self._padding, 0
-        return Half(ids, mask, place < 0, place * 0, place)
+        return TowerInput(ids, mask, place < 0, place * 0, place)
 
     def _equal(self, found: Tensor, plain: Tensor) -> bool:
         """Up to what another order of sums does."""

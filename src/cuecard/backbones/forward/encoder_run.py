@@ -1,4 +1,4 @@
-"""An encoder as it is run: ids and injections in, hidden states out, counted."""
+"""Run an encoder: ids and injections in, hidden states out, with counts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from torch.nn import functional
 
 from cuecard.backbones.forward.frozen import FrozenModel
 from cuecard.backbones.forward.injected import Injected
-from cuecard.backbones.forward.seq2seq_inputs import Half, prompts_in
+from cuecard.backbones.forward.seq2seq_inputs import TowerInput, prompts_in
 from cuecard.backbones.kernels.bidirectional import NAME as PREFIXED
 from cuecard.backbones.kernels.bidirectional import Prefixed, prefixed
-from cuecard.backbones.kernels.layer_tokens import Deep
+from cuecard.backbones.kernels.layer_tokens import PlacedLayerTokens
 
-Part = tuple[Half, Injected]
+EncoderPart = tuple[TowerInput, Injected]
 """Rows, and the prompt that all of them have."""
 
 
@@ -34,11 +34,11 @@ class EncoderRun:
         self.positions = int(getattr(frozen.config, "max_position_embeddings", 0) or 2048)
         self.first_position = _first_position(encoder, self.positions)
 
-    def __call__(self, half: Half, given: Injected) -> Tensor:
+    def __call__(self, half: TowerInput, given: Injected) -> Tensor:
         """[B, W, H] the last layer's hidden states."""
         return self.many([(half, given)])[0]
 
-    def many(self, parts: Sequence[Part]) -> list[Tensor]:
+    def many(self, parts: Sequence[EncoderPart]) -> list[Tensor]:
         """Each part's hidden states, at the width of the widest: one pass, a prompt in each row."""
         width = max(half.ids.shape[1] for half, _ in parts)
         wide = [(half.widened(width, self._padding), given) for half, given in parts]
@@ -49,7 +49,7 @@ class EncoderRun:
         return list(torch.split(found, [len(half.ids) for half, _ in wide]))
 
     def with_prefix(
-        self, half: Half, given: Injected, *, keep: bool = False
+        self, half: TowerInput, given: Injected, *, keep: bool = False
     ) -> tuple[Tensor, Prefixed]:
         """The same through our attention, prefix or none, and what it saw.
 
@@ -59,7 +59,7 @@ class EncoderRun:
         return self._with_prefixes([(half, given)], keep=keep)
 
     def _with_prefixes(
-        self, parts: Sequence[Part], *, keep: bool = False
+        self, parts: Sequence[EncoderPart], *, keep: bool = False
     ) -> tuple[Tensor, Prefixed]:
         prefix, front = _in_front(parts)
         with (
@@ -68,7 +68,7 @@ class EncoderRun:
         ):
             return self._plain(parts), running
 
-    def _plain(self, parts: Sequence[Part]) -> Tensor:
+    def _plain(self, parts: Sequence[EncoderPart]) -> Tensor:
         ids, mask = (
             torch.cat([getattr(half, name) for half, _ in parts]) for name in ("ids", "mask")
         )
@@ -90,23 +90,25 @@ class EncoderRun:
         return torch.as_tensor(found.last_hidden_state)
 
 
-def _among(half: Half, given: Injected) -> tuple[Half, Tensor, Tensor]:
+def _among(half: TowerInput, given: Injected) -> tuple[TowerInput, Tensor, Tensor]:
     """What goes among the embeddings: the vectors, and what is added to them."""
     return half, given.vectors, given.vectors[:0] if given.shifts is None else given.shifts
 
 
-def _deep(parts: Sequence[Part]) -> list[Deep]:
+def _deep(parts: Sequence[EncoderPart]) -> list[PlacedLayerTokens]:
     """What layers take in, in the rows of all parts, one part's behind the other's."""
     found, start = [], 0
     for half, given in parts:
         if given.layers is not None:
             at = half.is_prompt.flatten().nonzero().flatten()
-            found.append(Deep(given.layers, at + start, half.prompt_index.flatten()[at]))
+            found.append(
+                PlacedLayerTokens(given.layers, at + start, half.prompt_index.flatten()[at])
+            )
         start += half.ids.numel()
     return found
 
 
-def _in_front(parts: Sequence[Part]) -> tuple[Tensor | None, Tensor | None]:
+def _in_front(parts: Sequence[EncoderPart]) -> tuple[Tensor | None, Tensor | None]:
     """Keys and values [L, 2, R, K, P, D] in front of the rows, and which [B, P] each row sees.
 
     A part alone has the same in every row, R being 1, and sees all of it.

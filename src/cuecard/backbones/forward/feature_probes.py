@@ -14,13 +14,13 @@ from cuecard.backbones.forward.injected import Injected
 from cuecard.backbones.forward.packed import PackedRun
 from cuecard.backbones.forward.padded import PaddedRun
 from cuecard.backbones.forward.reads import Tail
-from cuecard.backbones.forward.unpadded import Rows
+from cuecard.backbones.forward.unpadded import UnpaddedRows
 from cuecard.backbones.kernels.attention import UnpackableError
 from cuecard.errors import BackboneError
 from cuecard.types import Injection, InjectionKind, InputTokens, LayerTokens, PrefixKV, States
 
 
-class Trials:
+class FeatureProbes:
     """Trials of a model, each made when it is first asked for; none of them is counted.
 
     Args:
@@ -116,12 +116,12 @@ class Trials:
             ids = torch.arange(count, device=self._frozen.device)
             return torch.as_tensor(self._frozen.embed(ids % self._frozen.words))
 
-    def _rows(self, injection: Injection) -> Rows:
+    def _rows(self, injection: Injection) -> UnpaddedRows:
         """Two short rows behind an injection."""
         device = self._frozen.device
         ids = torch.arange(8, device=device).view(2, 4) % self._frozen.words
         lengths, slot = torch.tensor([[4, 3], [0, 0]], device=device)
-        return Rows(
+        return UnpaddedRows(
             ids, lengths, slot, torch.arange(2, device=device), lengths, self._put(injection)
         )
 

@@ -1,4 +1,4 @@
-"""A frozen model as everything here calls it: embeddings in, logits at the reads out, counted."""
+"""A frozen transformers model: embeddings in, logits at the reads out, with counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from cuecard.backbones.kernels.checkpointing import Again, decoder_layers, recomputing
-from cuecard.backbones.kernels.layer_tokens import Deep, replacing
+from cuecard.backbones.kernels.layer_tokens import PlacedLayerTokens, replacing
 from cuecard.errors import BackboneError
 
 
@@ -115,7 +115,7 @@ class FrozenModel:
         """
         return decoder_layers(self.model, self.layers)
 
-    def replacing(self, given: Sequence[Deep]) -> AbstractContextManager[None]:
+    def replacing(self, given: Sequence[PlacedLayerTokens]) -> AbstractContextManager[None]:
         """Let layers take given vectors in, in the calls that follow."""
         return replacing(self.decoder_layers, given) if given else nullcontext()
 

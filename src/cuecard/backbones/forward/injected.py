@@ -1,4 +1,4 @@
-"""An injection as a causal backbone runs it: checked, on its device, in its number type."""
+"""An injection's tensors for one stack of layers: checked, on its device, in its dtype."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cuecard.errors import BackboneError
-from cuecard.types import LayerTokens, Piece, PrefixKV
+from cuecard.types import LayerTokens, PrefixKV, TowerInjection
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,11 @@ class Widths:
 
 
 def injected(
-    piece: Piece | None, widths: Widths, device: torch.device, dtype: torch.dtype, name: str
+    piece: TowerInjection | None,
+    widths: Widths,
+    device: torch.device,
+    dtype: torch.dtype,
+    name: str,
 ) -> Injected:
     """The tensors of what goes into the text tower.
 

@@ -1,4 +1,4 @@
-"""A batch as one packed sequence: what is shared, then every row, nothing padded or run twice."""
+"""Run a batch as one packed sequence: the shared prefix once, then every row without padding."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from cuecard.backbones.forward.frozen import FrozenModel
-from cuecard.backbones.forward.unpadded import Rows, embed_rows, embed_shared, laid_tree
-from cuecard.backbones.kernels.attention import NAME, Part, Pass, UnpackableError, packed
+from cuecard.backbones.forward.unpadded import UnpaddedRows, embed_rows, embed_shared, laid_tree
+from cuecard.backbones.kernels.attention import NAME, PackedPart, Pass, UnpackableError, packed
 from cuecard.backbones.kernels.fused import Finder, Fused
 from cuecard.backbones.kernels.input_cache import InputCache
-from cuecard.backbones.kernels.layer_tokens import Deep, states_of, watching
+from cuecard.backbones.kernels.layer_tokens import PlacedLayerTokens, states_of, watching
 from cuecard.backbones.kernels.norms import rms_norm
 from cuecard.backbones.kernels.packing import Packing, past_of
 from cuecard.backbones.kernels.positions import NOTHING_SHARED, Sharing
@@ -36,9 +36,9 @@ class Segment:
     """
 
     stream: Tensor
-    packing: Part
+    packing: PackedPart
     at: Tensor
-    deep: Deep | None = None
+    deep: PlacedLayerTokens | None = None
 
 
 class PackedRun:
@@ -56,7 +56,7 @@ class PackedRun:
         """Found out on the first run: a model that cannot be packed need not be tried."""
         return Fused(self._frozen.model, self._finders)
 
-    def lay_out(self, rows: Rows) -> Segment:
+    def lay_out(self, rows: UnpaddedRows) -> Segment:
         """What all rows share, then every row."""
         plan = rows.plan(worth=1)  # sharing costs nothing here
         shared, deep = embed_shared(self._frozen.embed, rows, plan)
@@ -69,7 +69,7 @@ class PackedRun:
         return Segment(stream, packing, at, deep or _packed_places(own, packing))
 
     def lay_out_behind(
-        self, cache: InputCache, inputs: Sequence[tuple[int, ...]], rows: Rows
+        self, cache: InputCache, inputs: Sequence[tuple[int, ...]], rows: UnpaddedRows
     ) -> Segment:
         """The rows from the prompt on; everything before it, their inputs, is remembered."""
         tail = rows.from_slot()
@@ -81,7 +81,7 @@ class PackedRun:
         return Segment(embeds[packing.mask], packing, at, _packed_places(own, packing))
 
     @torch.no_grad()
-    def run_front(self, rows: Rows, plan: Sharing) -> Tensor:
+    def run_front(self, rows: UnpaddedRows, plan: Sharing) -> Tensor:
         """[L, 2, K, P + F, D] keys and values of what rows share, behind those of their prefix."""
         prefix = rows.given.prefix
         stream, deep = embed_shared(self._frozen.embed, rows, plan)
@@ -92,7 +92,7 @@ class PackedRun:
         found = torch.stack([torch.cat(layer) for layer in seen])
         return found if prefix is None else torch.cat([prefix.to(found.dtype), found], 3)
 
-    def lay_out_after(self, front: Tensor, rows: Rows, plan: Sharing) -> Segment:
+    def lay_out_after(self, front: Tensor, rows: UnpaddedRows, plan: Sharing) -> Segment:
         """The rows without what they share, whose keys and values `run_front` has given."""
         embeds, mask, own = embed_rows(self._frozen.embed, rows, plan, "right")
         packing = Packing.of(0, mask.sum(1), prefix=front, tree=laid_tree(rows, plan))
@@ -113,7 +113,7 @@ class PackedRun:
         return list(torch.split(found, lengths.tolist(), 3))
 
     def lay_out_within(
-        self, front: Tensor, kept: Sequence[Tensor], rows: Rows, prompt: bool
+        self, front: Tensor, kept: Sequence[Tensor], rows: UnpaddedRows, prompt: bool
     ) -> Segment:
         """The rows from their contexts' last tokens on; what is before them is kept.
 
@@ -183,7 +183,7 @@ class PackedRun:
     @contextmanager
     def _ready(
         self,
-        packings: Sequence[Part],
+        packings: Sequence[PackedPart],
         seen: list[tuple[Tensor, Tensor]] | None = None,
         first: int = 0,
     ) -> Iterator[Pass]:
@@ -198,15 +198,15 @@ class PackedRun:
             frozen.set_attention(frozen.own_attention)
 
 
-def _packed_places(deep: Deep | None, packing: Packing) -> Deep | None:
+def _packed_places(deep: PlacedLayerTokens | None, packing: Packing) -> PlacedLayerTokens | None:
     """Places in padded rows [B, W] as places in the stream."""
     if deep is None:
         return None
     stream = packing.shared + packing.mask.flatten().cumsum(0) - 1
-    return Deep(deep.layers, stream[deep.at], deep.index)
+    return PlacedLayerTokens(deep.layers, stream[deep.at], deep.index)
 
 
-def _joined_deep(segments: Sequence[Segment]) -> list[Deep]:
+def _joined_deep(segments: Sequence[Segment]) -> list[PlacedLayerTokens]:
     """Every segment's layer vectors at their places in the one stream."""
     starts = accumulate((len(segment.stream) for segment in segments), initial=0)
     pairs = zip(segments, starts, strict=False)

@@ -1,4 +1,4 @@
-"""Rows padded to one width, behind the keys and values of what they share.
+"""Run rows padded to one width, after the cached keys and values of their shared prefix.
 
 For models that bring an attention of their own, for rows too long to be packed, and for generation.
 """
@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from cuecard.backbones.forward.frozen import FrozenModel
-from cuecard.backbones.forward.unpadded import Rows, embed_rows, embed_shared
-from cuecard.backbones.kernels.layer_tokens import Deep, states_of, watching
+from cuecard.backbones.forward.unpadded import UnpaddedRows, embed_rows, embed_shared
+from cuecard.backbones.kernels.layer_tokens import PlacedLayerTokens, states_of, watching
 from cuecard.backbones.kernels.positions import NOTHING_SHARED, Sharing, Side
 from cuecard.types import States
 
@@ -35,7 +35,7 @@ class Padded:
     embeds: Tensor
     mask: Tensor
     cache: Any
-    deep: Deep | None = None
+    deep: PlacedLayerTokens | None = None
 
 
 class PaddedRun:
@@ -53,14 +53,14 @@ class PaddedRun:
         """Whether some layers see a window alone."""
         return self._slides
 
-    def at_reads(self, rows: Rows) -> Tensor:
+    def at_reads(self, rows: UnpaddedRows) -> Tensor:
         """Logits [N, V] at the rows' reads; hidden states [N, H] if the model keeps those."""
         plan = rows.plan() if self._can_share else NOTHING_SHARED
         padded, plan = self._prepared(rows, plan, "right")
         with self._frozen.read_at(rows.read_rows, rows.reads(plan)):
             return self._frozen.at_reads(self.run(padded))
 
-    def prefill(self, rows: Rows) -> Padded:
+    def prefill(self, rows: UnpaddedRows) -> Padded:
         """What generation begins with, with a cache.
 
         Rows end together, so padding stands behind the shared part; a window would count it.
@@ -100,14 +100,14 @@ class PaddedRun:
         kept = [(layer.keys, layer.values) for layer in cache.layers] if plain else []
         return states_of(vectors, seen, kept)
 
-    def _prepared(self, rows: Rows, plan: Sharing, side: Side) -> tuple[Padded, Sharing]:
+    def _prepared(self, rows: UnpaddedRows, plan: Sharing, side: Side) -> tuple[Padded, Sharing]:
         """What is to be run; and the plan, since not every model can share."""
         cache, plan, before = self._run_shared(rows, plan)
         embeds, mask, deep = embed_rows(self._frozen.embed, rows, plan, side)
         mask = torch.cat([mask.new_ones(len(mask), before), mask], 1)
         return Padded(embeds, mask, cache, deep), plan
 
-    def _run_shared(self, rows: Rows, plan: Sharing) -> tuple[Any, Sharing, int]:
+    def _run_shared(self, rows: UnpaddedRows, plan: Sharing) -> tuple[Any, Sharing, int]:
         """Run the common part at batch 1 and broadcast it; returns cache, plan and its length."""
         prefix, ahead = rows.given.prefix, rows.given.ahead
         if plan is NOTHING_SHARED:

@@ -1,4 +1,4 @@
-"""Rows of any prompts in one pass: each behind keys and values of its own, none of them trained.
+"""Run rows with different prompts in one pass, each after its own cached keys and values.
 
 What serving runs: stretches of rows (the beginning, the middle or the end of one), each behind
 what is known of its row already, beside the next tokens of rows that are being written.
@@ -18,10 +18,10 @@ from cuecard.backbones.forward.injected import Injected
 from cuecard.backbones.forward.packed import FINDERS, PackedRun, Segment
 from cuecard.backbones.kernels.decoding import Block
 from cuecard.backbones.kernels.input_cache import Shape
-from cuecard.backbones.kernels.layer_tokens import Deep
+from cuecard.backbones.kernels.layer_tokens import PlacedLayerTokens
 from cuecard.backbones.kernels.prepacked import nbytes, prepacked
 from cuecard.backbones.kernels.ragged_rows import Branches, RaggedRows
-from cuecard.backbones.kernels.scratch import Room
+from cuecard.backbones.kernels.scratch import ScratchBuffer
 
 # Rows in one part of a pass are padded to the longest, in attention alone; below this they may
 # differ as they like, and above it by half.
@@ -96,7 +96,7 @@ class RaggedRun:
 
     def __init__(self, frozen: FrozenModel, packed: PackedRun, shape: Shape) -> None:
         self._frozen, self._packed, self.shape = frozen, packed, shape
-        self._room = Room(shape.dtype, frozen.device)
+        self._room = ScratchBuffer(shape.dtype, frozen.device)
 
     def prepack(self, limit: int) -> bool:
         """Lay a copy of the weights out as the processor's products read them.
@@ -144,7 +144,7 @@ class RaggedRun:
             segments.append(Segment(embeds, block.step(), every))
         first = sum(len(segment.stream) for segment in segments)
         starts, order = [0] * len(stretches), []
-        for part in _parts(stretches):
+        for part in _injected(stretches):
             chosen = [stretches[number] for number in part]
             segments.append(self._segment(chosen))
             ends = accumulate((len(s.embeds) for s in chosen), initial=first)
@@ -194,7 +194,7 @@ class RaggedRun:
         return values
 
 
-def _parts(stretches: Sequence[Stretch]) -> list[list[int]]:
+def _injected(stretches: Sequence[Stretch]) -> list[list[int]]:
     """Which stretches stand in one part: those of similar length."""
     parts: list[list[int]] = []
     widest = 0
@@ -224,7 +224,7 @@ def _branches(stretches: Sequence[Stretch]) -> Branches | None:
     return Branches(torch.tensor(place, device=device), torch.tensor(number, device=device))
 
 
-def _deep(pairs: Sequence[tuple[Stretch, int]]) -> Deep | None:
+def _deep(pairs: Sequence[tuple[Stretch, int]]) -> PlacedLayerTokens | None:
     """All stretches' layer vectors at their places in the stream."""
     found = [(stretch.inlaid, start) for stretch, start in pairs if stretch.inlaid is not None]
     if not found:
@@ -236,4 +236,4 @@ def _deep(pairs: Sequence[tuple[Stretch, int]]) -> Deep | None:
         for number in range(inlaid.layers.shape[1])
     ]
     index = torch.arange(len(at), device=layers.device)
-    return Deep(layers, torch.tensor(at, device=layers.device), index)
+    return PlacedLayerTokens(layers, torch.tensor(at, device=layers.device), index)

@@ -1,4 +1,4 @@
-"""What a forward pass leaves at the reads: logits, or hidden states that become logits in pieces.
+"""The output of a forward pass at its reads: logits, or hidden states projected in chunks.
 
 Long targets times a large vocabulary are more than all the layers' activations: 8 rows of 128
 targets over 128,000 words are 524 MB of logits in float32, and as much again for their gradient.
@@ -37,7 +37,7 @@ def no_states(name: str, model: Any) -> BackboneError:
 
 
 @dataclass(frozen=True, slots=True)
-class Reads:
+class BatchReads:
     """The reads of one batch.
 
     Attributes:
@@ -100,7 +100,7 @@ class Reads:
             ]
         )
 
-    def divergence(self, other: Reads) -> Tensor:
+    def divergence(self, other: BatchReads) -> Tensor:
         """[N] float32 KL(p of the other || p of this), over the vocabulary, at each read.
 
         Args:

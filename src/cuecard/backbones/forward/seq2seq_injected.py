@@ -1,4 +1,4 @@
-"""An injection as an encoder-decoder runs it: checked, on its device, in its number type."""
+"""An injection's tensors for an encoder-decoder: checked, on its device, in its dtype."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from cuecard.errors import BackboneError
-from cuecard.types import InputTokens, Piece, Tower
+from cuecard.types import InputTokens, Tower, TowerInjection
 
 
-class Parts(NamedTuple):
+class Seq2SeqInjected(NamedTuple):
     """Vectors [P, H] in the encoder, shifts [S, H] there, and vectors [D, H] before the decoder.
 
     What an injection leaves out has no rows.
@@ -23,13 +23,13 @@ class Parts(NamedTuple):
     decoder: Tensor
 
 
-def parts_of(
-    pieces: Mapping[Tower, Piece],
+def seq2seq_injected(
+    pieces: Mapping[Tower, TowerInjection],
     hidden: int,
     device: torch.device,
     dtype: torch.dtype,
     name: str,
-) -> Parts:
+) -> Seq2SeqInjected:
     """The tensors of an injection by tower.
 
     Args:
@@ -51,7 +51,7 @@ def parts_of(
             )
         given[tower] = piece
     tensors = given["text"].vectors, given["text"].shifts, given["decoder"].vectors
-    found = Parts(*(none if tensor is None else tensor.to(none) for tensor in tensors))
+    found = Seq2SeqInjected(*(none if tensor is None else tensor.to(none) for tensor in tensors))
     for what, part in zip(("vectors", "shifts", "decoder vectors"), found, strict=True):
         if part.ndim != 2 or part.shape[1] != hidden:
             raise BackboneError(

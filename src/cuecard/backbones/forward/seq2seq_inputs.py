@@ -1,4 +1,4 @@
-"""An encoder-decoder's two inputs as tokens, and where in them a prompt stands. Pure functions.
+"""The inputs of an encoder and a decoder, and where a prompt stands in them. Pure functions.
 
 Rows are padded on the right, so that neither learned nor relative positions know of the padding.
 """
@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cuecard.backbones.kernels.positions import Apart, lay_out
+from cuecard.backbones.kernels.positions import SplitPlacement, lay_out
 
 
 @dataclass(frozen=True, slots=True)
-class Half:
+class TowerInput:
     """One of the two inputs, of B rows and W places.
 
     Attributes:
@@ -35,9 +35,9 @@ class Half:
     prompt_index: Tensor
     token_index: Tensor
 
-    def take(self, rows: Tensor) -> Half:
+    def take(self, rows: Tensor) -> TowerInput:
         """Only these rows."""
-        return Half(*(getattr(self, name)[rows] for name in self.__slots__))
+        return TowerInput(*(getattr(self, name)[rows] for name in self.__slots__))
 
     def distinct(self) -> tuple[Tensor, Tensor]:
         """The first of each group of equal rows, and each row's group."""
@@ -47,50 +47,52 @@ class Half:
         first = place.new_full((count,), len(keys)).scatter_reduce(0, groups, place, "amin")
         return first, groups
 
-    def widened(self, width: int, padding: int) -> Half:
+    def widened(self, width: int, padding: int) -> TowerInput:
         """The same with more padding on the right, W being `width` then."""
         more = width - self.ids.shape[1]
         if not more:
             return self
         others = [getattr(self, name) for name in self.__slots__[1:]]
-        return Half(
+        return TowerInput(
             nn.functional.pad(self.ids, (0, more), value=padding),
             *(nn.functional.pad(each, (0, more)) for each in others),
         )
 
 
-def encoder_half(
+def encoder_input(
     ids: Tensor,
     context: Tensor,
     slot: Tensor,
     ends: Sequence[int],
     length: int,
     fill: Fill,
-    apart: Apart | None = None,
-) -> Half:
+    split: SplitPlacement | None = None,
+) -> TowerInput:
     """The context with the tokenizer's own end behind it and `length` prompt places at the slot.
 
     Args:
         ids: [B, T] rows without padding in front.
         context: [B] how many of a row's tokens are its context.
         slot: [B] how many of them come before the prompt.
-        apart: where its places are if they are several.
+        split: where its places are if they are several.
     """
     width = int(context.max())
     closing = torch.tensor(list(ends), dtype=torch.long, device=ids.device)
     whole = torch.cat([ids[:, :width], ids.new_zeros(len(ids), len(closing))], 1)
     at = context[:, None] + torch.arange(len(closing), device=ids.device)
     whole = whole.scatter(1, at, closing.expand(len(ids), -1))
-    places = lay_out(context + len(closing), slot, length, "right", apart)
+    places = lay_out(context + len(closing), slot, length, "right", split)
     tokens = whole.gather(1, places.token_index)
     tokens = tokens.masked_fill(places.is_prompt, fill.prompt)
     tokens = tokens.masked_fill(places.mask == 0, fill.padding)
-    return Half(tokens, places.mask, places.is_prompt, places.prompt_index, places.token_index)
+    return TowerInput(
+        tokens, places.mask, places.is_prompt, places.prompt_index, places.token_index
+    )
 
 
-def decoder_half(
+def decoder_input(
     ids: Tensor, lengths: Tensor, context: Tensor, opening: Sequence[int], length: int, fill: Fill
-) -> Half:
+) -> TowerInput:
     """`length` prompt places, the decoder's opening, and each row's tokens behind its context.
 
     Args:
@@ -108,7 +110,7 @@ def decoder_half(
     mask = torch.cat([real.new_ones(rows, len(begin)), real], 1).long()
     column = torch.arange(tokens.shape[1], device=ids.device).expand_as(tokens)
     index = column.clamp(max=max(length - 1, 0))
-    return Half(tokens, mask, column < length, index, (column - length).clamp(min=0))
+    return TowerInput(tokens, mask, column < length, index, (column - length).clamp(min=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,9 @@ class Fill:
 
 
 @contextmanager
-def prompt_in(embed: nn.Module, half: Half, vectors: Tensor, shifts: Tensor) -> Iterator[None]:
+def prompt_in(
+    embed: nn.Module, half: TowerInput, vectors: Tensor, shifts: Tensor
+) -> Iterator[None]:
     """While open, the embedding layer gives the vectors [P, H] at the prompt's places.
 
     What it gives for each row's first S tokens has the shifts [S, H] added. The layer is hooked and
@@ -137,7 +141,9 @@ def prompt_in(embed: nn.Module, half: Half, vectors: Tensor, shifts: Tensor) -> 
 
 
 @contextmanager
-def prompts_in(embed: nn.Module, parts: Sequence[tuple[Half, Tensor, Tensor]]) -> Iterator[None]:
+def prompts_in(
+    embed: nn.Module, parts: Sequence[tuple[TowerInput, Tensor, Tensor]]
+) -> Iterator[None]:
     """The same for rows under several prompts: halves of one width, one behind the other."""
     handle = embed.register_forward_hook(partial(_place_all, parts))
     try:
@@ -147,7 +153,7 @@ def prompts_in(embed: nn.Module, parts: Sequence[tuple[Half, Tensor, Tensor]]) -
 
 
 def _place_all(
-    parts: Sequence[tuple[Half, Tensor, Tensor]],
+    parts: Sequence[tuple[TowerInput, Tensor, Tensor]],
     module: nn.Module,
     inputs: tuple[Any, ...],
     output: Tensor,
@@ -157,7 +163,7 @@ def _place_all(
     return placed[0] if len(placed) == 1 else torch.cat(placed)
 
 
-def _place(half: Half, vectors: Tensor, shifts: Tensor, output: Tensor) -> Tensor:
+def _place(half: TowerInput, vectors: Tensor, shifts: Tensor, output: Tensor) -> Tensor:
     if len(shifts):
         shifted = (half.token_index < len(shifts)) & (half.mask == 1) & ~half.is_prompt
         chosen = nn.functional.embedding(half.token_index.clamp(max=len(shifts) - 1), shifts)

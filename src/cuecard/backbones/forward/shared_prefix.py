@@ -1,4 +1,4 @@
-"""What all rows of a call begin with, run once: instruction, chat header, examples, prompt."""
+"""The shared prefix of a call's rows, run once: instruction, chat header, examples, prompt."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from cuecard.backbones.forward.unpadded import Rows
+from cuecard.backbones.forward.unpadded import UnpaddedRows
 from cuecard.backbones.kernels.positions import NOTHING_SHARED, Sharing
 from cuecard.types import Encoded, Injection
 
 
 @dataclass(frozen=True, slots=True)
-class Front:
+class SharedPrefix:
     """A beginning whose keys and values are held.
 
     Attributes:
@@ -32,7 +32,7 @@ class Front:
     keys_values: Tensor
     contexts: Mapping[tuple[int, ...], Tensor] = field(default_factory=dict)
 
-    def kept(self, rows: Rows) -> list[Tensor] | None:
+    def kept(self, rows: UnpaddedRows) -> list[Tensor] | None:
         """What is kept of the contexts of rows that begin with this; None if one is not."""
         if not self.contexts or rows.context is None or rows.given.shifts is not None:
             return None
@@ -57,21 +57,21 @@ class Front:
             for row in rows
         )
 
-    def begins(self, rows: Rows, injection: Injection | None) -> bool:
+    def begins(self, rows: UnpaddedRows, injection: Injection | None) -> bool:
         """Whether all these rows begin with it and nothing is read in it."""
         count = len(self.ids)
         if injection is not self.injection or rows.ids.shape[1] < count:
             return False
         if bool((rows.read_at <= count).any()) or bool((rows.lengths < count).any()):
             return False
-        if self.plan.prompt and (rows.apart is not None or bool((rows.slot != self.slot).any())):
+        if self.plan.prompt and (rows.split is not None or bool((rows.slot != self.slot).any())):
             return False
         if len(rows.given.vectors) and not self.plan.prompt and bool((rows.slot < count).any()):
             return False
         return bool((rows.ids[:, :count] == rows.ids.new_tensor(self.ids)).all())
 
 
-def plan_front(rows: Sequence[Encoded], prompt_length: int) -> Sharing:
+def plan_shared_prefix(rows: Sequence[Encoded], prompt_length: int) -> Sharing:
     """What all rows have in common: their first tokens, and the prompt if it stands among them.
 
     Every row keeps one token at least, whose output is read first.
@@ -82,8 +82,8 @@ def plan_front(rows: Sequence[Encoded], prompt_length: int) -> Sharing:
     pairs = zip(least[: max(room, 0)], most, strict=False)
     tokens = next((at for at, (a, b) in enumerate(pairs) if a != b), max(room, 0))
     slots = {row.slot for row in rows}
-    apart = any(len(row.placement.slots) > 1 for row in rows)
-    prompt = prompt_length > 0 and not apart and len(slots) == 1 and min(slots) <= tokens
+    split = any(len(row.placement.slots) > 1 for row in rows)
+    prompt = prompt_length > 0 and not split and len(slots) == 1 and min(slots) <= tokens
     if prompt_length > 0 and not prompt:
         tokens = min(tokens, *slots)
     found = Sharing(tokens=tokens, prompt=prompt)

@@ -1,4 +1,4 @@
-"""What a tokenizer and a model put around a text in an encoder-decoder's two inputs."""
+"""The special tokens around a text in an encoder-decoder's two inputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cuecard.errors import BackboneError
 from cuecard.types import Tokenizer
 
 
-def frame_of(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def special_tokens_around(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The ids the tokenizer itself puts before and behind every text."""
     alone = list(tokenizer("a", add_special_tokens=False)["input_ids"])
     usual = list(tokenizer("a")["input_ids"])
@@ -19,7 +19,7 @@ def frame_of(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(usual[:at]), tuple(usual[at + len(alone) :])
 
 
-def opening_of(model: Any, before: tuple[int, ...], name: str) -> tuple[int, ...]:
+def decoder_start(model: Any, before: tuple[int, ...], name: str) -> tuple[int, ...]:
     """What the decoder is given before the first token of an answer.
 
     That is the start token, then what the model is made to say first: a language in mBART, the

@@ -1,4 +1,4 @@
-"""A batch without its padding, and its embeddings with the prompt in place."""
+"""A batch without padding, and its embeddings with the prompt inserted."""
 
 from __future__ import annotations
 
@@ -9,17 +9,24 @@ from torch import Tensor, nn
 
 from cuecard.backbones.forward.injected import Injected
 from cuecard.backbones.kernels.input_cache import InputCache
-from cuecard.backbones.kernels.layer_tokens import Deep
-from cuecard.backbones.kernels.positions import APART, Apart, Sharing, Side, lay_out, plan_sharing
-from cuecard.backbones.kernels.positions import Rows as Places
+from cuecard.backbones.kernels.layer_tokens import PlacedLayerTokens
+from cuecard.backbones.kernels.positions import (
+    APART,
+    RowLayout,
+    Sharing,
+    Side,
+    SplitPlacement,
+    lay_out,
+    plan_sharing,
+)
 from cuecard.backbones.kernels.trees import LaidTree, Tree
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class UnpaddedRows:
     """A batch without its padding: ids [B, T], lengths [B], slot [B], the N reads, and a prompt.
 
-    `apart` says where it stands if that is in several places, `tree` where tokens stand in rows
+    `split` says where it stands if that is in several places, `tree` where tokens stand in rows
     that end in a tree, `context` [B] how many tokens of each row are its context.
     """
 
@@ -29,7 +36,7 @@ class Rows:
     read_rows: Tensor
     read_at: Tensor
     given: Injected
-    apart: Apart | None = None
+    split: SplitPlacement | None = None
     tree: Tree | None = None
     context: Tensor | None = None
 
@@ -54,9 +61,9 @@ class Rows:
 
     def plan(self, worth: int = APART) -> Sharing:
         """What runs once."""
-        apart = self.apart is not None
+        split = self.split is not None
         return plan_sharing(
-            self.ids, self.lengths, self.slot, self.read_at, self.length, worth, apart=apart
+            self.ids, self.lengths, self.slot, self.read_at, self.length, worth, split=split
         )
 
     def reads(self, plan: Sharing) -> Tensor:
@@ -64,8 +71,8 @@ class Rows:
         at = self.read_at - plan.tokens - 1
         if plan.prompt:
             return at
-        if self.apart is not None:
-            return at + self.apart.before(self.read_at, self.read_rows)
+        if self.split is not None:
+            return at + self.split.before(self.read_at, self.read_rows)
         return at + self.length * (self.read_at >= self.slot[self.read_rows])
 
     def inputs(self) -> list[tuple[int, ...]]:
@@ -83,28 +90,30 @@ class Rows:
         inputs = self.inputs()
         return inputs if all(ids in cache for ids in inputs) else None
 
-    def from_slot(self) -> Rows:
+    def from_slot(self) -> UnpaddedRows:
         """What begins at the slot."""
         return self.from_token(self.slot)
 
-    def from_token(self, first: Tensor) -> Rows:
+    def from_token(self, first: Tensor) -> UnpaddedRows:
         """What begins at token number `first` [B], where the prompt's place is at or before it."""
         width = max(1, int((self.lengths - first).max()))
         place = first[:, None] + torch.arange(width, device=self.ids.device)
         index = place.clamp(max=self.ids.shape[1] - 1)
-        return Rows(
+        return UnpaddedRows(
             self.ids.gather(1, index),
             self.lengths - first,
             torch.zeros_like(self.slot),
             self.read_rows,
             self.read_at - first[self.read_rows],
             self.given,
-            None if self.apart is None else self.apart.behind(first),
+            None if self.split is None else self.split.behind(first),
             None if self.tree is None else self.tree.from_slot(first, index),
         )
 
 
-def embed_shared(embed: nn.Module, rows: Rows, plan: Sharing) -> tuple[Tensor, Deep | None]:
+def embed_shared(
+    embed: nn.Module, rows: UnpaddedRows, plan: Sharing
+) -> tuple[Tensor, PlacedLayerTokens | None]:
     """Embeddings [1, S, H] of what is the same for every row, and the layers' vectors in it."""
     ids = rows.ids[:1, : plan.tokens]
     tokens = rows.embed(embed, ids, torch.arange(plan.tokens, device=ids.device)[None])
@@ -114,12 +123,12 @@ def embed_shared(embed: nn.Module, rows: Rows, plan: Sharing) -> tuple[Tensor, D
     tokens = torch.cat([tokens[:, :at], rows.given.vectors[None], tokens[:, at:]], 1)
     index = torch.arange(rows.length, device=ids.device)
     layers = rows.given.layers
-    return tokens, None if layers is None else Deep(layers, at + index, index)
+    return tokens, None if layers is None else PlacedLayerTokens(layers, at + index, index)
 
 
 def embed_rows(
-    embed: nn.Module, rows: Rows, plan: Sharing, side: Side
-) -> tuple[Tensor, Tensor, Deep | None]:
+    embed: nn.Module, rows: UnpaddedRows, plan: Sharing, side: Side
+) -> tuple[Tensor, Tensor, PlacedLayerTokens | None]:
     """Embeddings [B, W, H] of what is not shared, their mask [B, W], the layers' vectors in them.
 
     Padding goes to `side`.
@@ -141,23 +150,23 @@ def embed_rows(
     if layers is None:
         return embeds, places.mask, None
     at = places.is_prompt.flatten().nonzero().flatten()
-    return embeds, places.mask, Deep(layers, at, places.prompt_index.flatten()[at])
+    return embeds, places.mask, PlacedLayerTokens(layers, at, places.prompt_index.flatten()[at])
 
 
-def laid_tree(rows: Rows, plan: Sharing) -> LaidTree | None:
+def laid_tree(rows: UnpaddedRows, plan: Sharing) -> LaidTree | None:
     """Where the tokens of rows that end in a tree stand in what is not shared."""
     if rows.tree is None:
         return None
     return rows.tree.laid_out(_places(rows, plan, "right"), plan.tokens)
 
 
-def _vectors(rows: Rows, plan: Sharing) -> Tensor:
+def _vectors(rows: UnpaddedRows, plan: Sharing) -> Tensor:
     """The prompt's vectors that stand in what is not shared."""
     return rows.given.vectors[:0] if plan.prompt else rows.given.vectors
 
 
-def _places(rows: Rows, plan: Sharing, side: Side) -> Places:
+def _places(rows: UnpaddedRows, plan: Sharing, side: Side) -> RowLayout:
     """Where what is not shared stands."""
-    apart = None if rows.apart is None else rows.apart.behind(plan.tokens)
+    split = None if rows.split is None else rows.split.behind(plan.tokens)
     slot = (rows.slot - plan.tokens).clamp(min=0)
-    return lay_out(rows.lengths - plan.tokens, slot, len(_vectors(rows, plan)), side, apart)
+    return lay_out(rows.lengths - plan.tokens, slot, len(_vectors(rows, plan)), side, split)

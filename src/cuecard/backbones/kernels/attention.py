@@ -1,4 +1,4 @@
-"""Attention over a packed sequence, given to transformers as an attention function of our own.
+"""Attention over a packed sequence, registered with transformers as an attention function.
 
 Scores against the shared part are one product over all rows, with keys and values as they are:
 neither rows nor key heads are copied. Only [W, W] scores of a row with itself go row by row.
@@ -32,7 +32,7 @@ class UnpackableError(Exception):
     """A model asks of attention what a packed sequence does not give it."""
 
 
-Part = Packing | Decoding | RaggedRows
+PackedPart = Packing | Decoding | RaggedRows
 
 
 class Pass:
@@ -40,7 +40,7 @@ class Pass:
 
     def __init__(
         self,
-        packings: Sequence[Part],
+        packings: Sequence[PackedPart],
         seen: list[tuple[Tensor, Tensor]] | None,
         first: int,
     ) -> None:
@@ -53,7 +53,7 @@ _PASS: ContextVar[Pass | None] = ContextVar("packed pass", default=None)
 
 @contextmanager
 def packed(
-    *packings: Part, seen: list[tuple[Tensor, Tensor]] | None = None, first: int = 0
+    *packings: PackedPart, seen: list[tuple[Tensor, Tensor]] | None = None, first: int = 0
 ) -> Iterator[Pass]:
     """Say what the sequence that the model is about to run is made of.
 
@@ -99,7 +99,7 @@ def attend(
         running.seen.append((key, value))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
 
-    def part(packing: Part, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def part(packing: PackedPart, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         if isinstance(packing, Decoding | RaggedRows):
             return packing.attend(
                 number, (query, key, value), scale, sliding_window or 0, softcap or 0.0

@@ -1,4 +1,4 @@
-"""Keys and values in front of an encoder's own, given to transformers as an attention function.
+"""Prefix keys and values for encoders, registered with transformers as an attention function.
 
 An encoder keeps no cache of keys and values, so a prefix cannot be one. Every layer asks for its
 attention through transformers' interface; what is registered there puts the layer's prefix in front

@@ -1,4 +1,4 @@
-"""Activation checkpointing: a decoder layer keeps its input alone and runs again for its gradient.
+"""Activation checkpointing: a layer keeps only its input and is recomputed in the backward pass.
 
 Chen et al. (2016, arXiv:1604.06174, section 3), a segment per layer. transformers' own switch drops
 the cache, through which padded rows see what they share, and knows nothing of a packed sequence.

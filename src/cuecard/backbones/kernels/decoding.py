@@ -1,4 +1,4 @@
-"""Rows that grow by one token a pass, each behind keys and values of its own.
+"""Decoding: rows that grow by one token per pass, each with its own keys and values.
 
 A block holds a few rows of one capacity. Live rows stand at its front, so that attention reads one
 stretch of memory; a row that ends is replaced by the last one.

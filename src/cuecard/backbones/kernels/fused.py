@@ -1,4 +1,4 @@
-"""Modules of a model run by functions of ours for a while, where those do the same in less."""
+"""Replace a model's modules by faster functions with the same results, for the length of a call."""
 
 from __future__ import annotations
 

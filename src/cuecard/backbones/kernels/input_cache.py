@@ -1,4 +1,4 @@
-"""Keys and values of frozen inputs: computed once, used in every epoch and by every task.
+"""A cache of frozen inputs' keys and values: computed once, used in every epoch and by every task.
 
 Where the prompt stands behind the input (slot "suffix"), nothing about the input changes while the
 prompt is trained. Inputs are computed in groups that depend on the list of inputs alone, so that a

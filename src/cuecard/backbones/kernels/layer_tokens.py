@@ -1,4 +1,4 @@
-"""Vectors that stand at the prompt's places anew at the input of every layer but the first.
+"""Prompt vectors that replace the hidden states at their places in the input of each later layer.
 
 Jia et al., "Visual Prompt Tuning" (ECCV 2022), section 3.1, "VPT-Deep", here on text.
 """
@@ -18,7 +18,7 @@ from cuecard.types import States
 
 
 @dataclass(frozen=True, slots=True)
-class Deep:
+class PlacedLayerTokens:
     """Layers' vectors, and where they go in one call's hidden states.
 
     Attributes:
@@ -31,13 +31,13 @@ class Deep:
     at: Tensor
     index: Tensor
 
-    def behind(self, start: int) -> Deep:
+    def behind(self, start: int) -> PlacedLayerTokens:
         """The same where `start` places come first."""
-        return Deep(self.layers, self.at + start, self.index)
+        return PlacedLayerTokens(self.layers, self.at + start, self.index)
 
 
 @contextmanager
-def replacing(modules: Sequence[nn.Module], given: Sequence[Deep]) -> Iterator[None]:
+def replacing(modules: Sequence[nn.Module], given: Sequence[PlacedLayerTokens]) -> Iterator[None]:
     """Let layers take the vectors in instead of what came out of the layer before.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Root-mean-square norms with the gradient written out: half the time, a third of the memory.
+"""RMS norms with a hand-written gradient: half the time, a third of the memory.
 
 A model's own norm upcasts, squares, averages, scales and downcasts in operations that each keep
 their input for the backward pass. Which modules are such norms is found out by trying.

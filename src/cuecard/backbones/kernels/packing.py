@@ -1,4 +1,4 @@
-"""Where everything stands in one packed sequence: what is shared, then each row's own tokens.
+"""The layout of a packed sequence: the shared prefix, then each row's own tokens.
 
     stream:  [ shared S | row 0 | row 1 | ... | row B-1 ]      N = S + sum of the rows' lengths
 

@@ -1,4 +1,4 @@
-"""Where every token and every prompt vector of a batch goes. Pure functions over index tensors."""
+"""Token and prompt positions of a batch. Pure functions over index tensors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def plan_sharing(
     prompt_length: int,
     worth: int = APART,
     *,
-    apart: bool = False,
+    split: bool = False,
 ) -> Sharing:
     """Decide what runs once: the prompt if every row has it in one place, and common first tokens.
 
@@ -63,7 +63,7 @@ def plan_sharing(
 
     Args:
         worth: nothing is shared that spares fewer positions.
-        apart: whether the prompt stands in several places; then only what comes before the first of
+        split: whether the prompt stands in several places; then only what comes before the first of
             them is shared.
     """
     rows = ids.shape[0]
@@ -74,7 +74,7 @@ def plan_sharing(
     common = int(differs.int().argmax()) if bool(differs.any()) else room + 1
     tokens = min(common, room)
     first, last = int(slot.min()), int(slot.max())
-    prompt = prompt_length > 0 and not apart and first == last and first <= tokens
+    prompt = prompt_length > 0 and not split and first == last and first <= tokens
     if prompt_length > 0 and not prompt:
         tokens = min(tokens, first)
     shared = tokens + (prompt_length if prompt else 0)
@@ -84,7 +84,7 @@ def plan_sharing(
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class RowLayout:
     """Rows with the prompt's places opened and padded to one width W.
 
     Attributes:
@@ -101,7 +101,7 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Apart:
+class SplitPlacement:
     """Several places for one prompt.
 
     Attributes:
@@ -117,10 +117,10 @@ class Apart:
         passed = read_at[:, None] >= self.slots[rows]
         return (passed * torch.tensor(self.sizes, device=passed.device)).sum(1)
 
-    def behind(self, tokens: Tensor | int) -> Apart:
+    def behind(self, tokens: Tensor | int) -> SplitPlacement:
         """The same in rows without their first tokens, [B] or one number for all."""
         gone = tokens if isinstance(tokens, int) else tokens[:, None]
-        return Apart(self.slots - gone, self.sizes)
+        return SplitPlacement(self.slots - gone, self.sizes)
 
 
 def slots_of(
@@ -130,7 +130,9 @@ def slots_of(
     return torch.tensor([each.slots for each in placements], device=device), placements[0].sizes
 
 
-def part(slots: Tensor, sizes: tuple[int, ...], prompt_length: int) -> Apart | None:
+def split_placement(
+    slots: Tensor, sizes: tuple[int, ...], prompt_length: int
+) -> SplitPlacement | None:
     """The prompt's places if they are several, or None.
 
     Args:
@@ -153,18 +155,22 @@ def part(slots: Tensor, sizes: tuple[int, ...], prompt_length: int) -> Apart | N
             got=f"{prompt_length} vectors",
             expected=f"{sum(sizes)} vectors" if sizes else f"at least {count} vectors",
         )
-    return None if count == 1 else Apart(slots, found)
+    return None if count == 1 else SplitPlacement(slots, found)
 
 
 def lay_out(
-    lengths: Tensor, slot: Tensor, prompt_length: int, side: Side, apart: Apart | None = None
-) -> Rows:
+    lengths: Tensor,
+    slot: Tensor,
+    prompt_length: int,
+    side: Side,
+    split: SplitPlacement | None = None,
+) -> RowLayout:
     """Open `prompt_length` places at each row's slot; padding goes to `side`.
 
     Args:
         lengths: [B] tokens per row.
         slot: [B] tokens before the prompt.
-        apart: where they are opened instead, in several places.
+        split: where they are opened instead, in several places.
     """
     full = lengths + prompt_length
     width = int(full.max())
@@ -173,12 +179,12 @@ def lay_out(
         place = place - (width - full)[:, None]
     real = (place >= 0) & (place < full[:, None])
     last = (lengths - 1).clamp(min=0)[:, None]
-    if apart is not None:
-        return _laid_apart(place, real, last, apart)
+    if split is not None:
+        return _laid_apart(place, real, last, split)
     before = slot[:, None]
     is_prompt = real & (place >= before) & (place < before + prompt_length)
     token_index = torch.where(place < before, place, place - prompt_length)
-    return Rows(
+    return RowLayout(
         token_index=token_index.clamp(min=0).minimum(last),
         prompt_index=(place - before).clamp(0, max(prompt_length - 1, 0)),
         is_prompt=is_prompt,
@@ -186,15 +192,15 @@ def lay_out(
     )
 
 
-def _laid_apart(place: Tensor, real: Tensor, last: Tensor, apart: Apart) -> Rows:
+def _laid_apart(place: Tensor, real: Tensor, last: Tensor, split: SplitPlacement) -> RowLayout:
     """The same with several places: a vector's index is the number of vectors before it."""
-    sizes = torch.tensor(apart.sizes, device=place.device)
-    ahead = torch.tensor([0, *accumulate(apart.sizes)][:-1], device=place.device)
-    offset = place[..., None] - (apart.slots + ahead)[:, None]
+    sizes = torch.tensor(split.sizes, device=place.device)
+    ahead = torch.tensor([0, *accumulate(split.sizes)][:-1], device=place.device)
+    offset = place[..., None] - (split.slots + ahead)[:, None]
     before = offset.clamp(min=0).minimum(sizes).sum(-1)
-    return Rows(
+    return RowLayout(
         token_index=(place - before).clamp(min=0).minimum(last),
-        prompt_index=before.clamp(max=sum(apart.sizes) - 1),
+        prompt_index=before.clamp(max=sum(split.sizes) - 1),
         is_prompt=real & ((offset >= 0) & (offset < sizes)).any(-1),
         mask=real.long(),
     )

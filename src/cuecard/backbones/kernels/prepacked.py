@@ -1,4 +1,4 @@
-"""Products with weights that were laid out beforehand as the processor's instructions read them.
+"""Matrix products with weights packed beforehand for the processor's instructions.
 
 oneDNN lays a plain weight out anew in every product. That is a tenth of a product with hundreds of
 rows, and most of one with a few.

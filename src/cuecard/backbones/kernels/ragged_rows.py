@@ -1,4 +1,4 @@
-"""Attention of rows that each stand behind keys and values of their own, none of them trained.
+"""Attention of rows that each have their own cached keys and values, without gradients.
 
 A row's own keys and values are written behind those it has, so that what it sees is one stretch of
 memory. Rows are padded to the longest, in attention alone.

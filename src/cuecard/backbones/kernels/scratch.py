@@ -1,4 +1,4 @@
-"""Memory that is used again: on a CPU, fresh pages take longer to come than to be filled."""
+"""A reusable scratch buffer: on a CPU, fresh pages take longer to allocate than to fill."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 _MOST_BYTES = 64 * 2**20
 
 
-class Room:
+class ScratchBuffer:
     """Room for tensors that are needed together, and then no more."""
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:

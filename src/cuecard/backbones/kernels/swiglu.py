@@ -1,4 +1,4 @@
-"""Gated MLPs with the gate's gradient written out: two tensors kept for it instead of three."""
+"""Gated MLPs (SwiGLU) with a hand-written gradient that keeps two tensors instead of three."""
 
 from __future__ import annotations
 

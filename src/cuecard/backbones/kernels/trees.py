@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cuecard.backbones.kernels.positions import Rows as Places
+from cuecard.backbones.kernels.positions import RowLayout
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Tree:
         """The same of what begins at the slot [B]: the tokens with these numbers [B, W]."""
         return Tree(self.place.gather(1, index) - slot[:, None], _pairs(self.seen, index))
 
-    def laid_out(self, places: Places, gone: int) -> LaidTree:
+    def laid_out(self, places: RowLayout, gone: int) -> LaidTree:
         """The same with a prompt's places opened, and without each row's first tokens.
 
         Args:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Form = Literal["int8", "int4"]
+IntegerForm = Literal["int8", "int4"]
 
 
 class QuantizedLinear(nn.Module):
@@ -35,7 +35,7 @@ class QuantizedLinear(nn.Module):
 
     def __init__(
         self,
-        form: Form,
+        form: IntegerForm,
         codes: Tensor,
         scale: Tensor,
         zero: Tensor | None,

@@ -19,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from cuecard.backbones.quantization import _torchao
 from cuecard.backbones.quantization.forms import Quantize
-from cuecard.backbones.quantization.linear import Form, QuantizedLinear
+from cuecard.backbones.quantization.linear import IntegerForm, QuantizedLinear
 from cuecard.backbones.quantization.weights import quantized_buffers
 from cuecard.errors import BackboneError
 
@@ -43,7 +43,7 @@ def check_quantize(quantize: str, device: torch.device) -> None:
         )
     if quantize == "none":
         return
-    ours = quantize in get_args(Form)
+    ours = quantize in get_args(IntegerForm)
     if not ours and device.type != "cuda":
         raise BackboneError(
             f"{quantize} is a form of bitsandbytes, which needs a CUDA device",
@@ -79,7 +79,7 @@ def bitsandbytes_options(
     return {"quantization_config": config, "device_map": {"": device}}
 
 
-def quantize_linears(model: Any, form: Form) -> None:
+def quantize_linears(model: Any, form: IntegerForm) -> None:
     """Replace every linear layer but the LM head, one after the other.
 
     A layer whose rows do not divide into groups keeps its weights.
@@ -115,13 +115,13 @@ def weights_by_name(model: nn.Module) -> list[tuple[str, Tensor]]:
     return sorted([*model.named_parameters(), *quantized_buffers(model).items()])
 
 
-def _group(form: Form, width: int) -> int:
+def _group(form: IntegerForm, width: int) -> int:
     if form == "int8":
         return width
     return next((size for size in _GROUPS if width % size == 0), 0)
 
 
-def _quantized(form: Form, weight: Tensor, module: Any, group: int) -> QuantizedLinear:
+def _quantized(form: IntegerForm, weight: Tensor, module: Any, group: int) -> QuantizedLinear:
     # Rounded to bfloat16 first: a model loaded in float32 and in bfloat16 gets the same codes.
     exact = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
     exact.weight = nn.Parameter(weight.detach().to(torch.bfloat16).float(), requires_grad=False)

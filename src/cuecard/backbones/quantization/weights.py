@@ -1,4 +1,4 @@
-"""What a model's weights come to, those of quantised layers included."""
+"""The size of a model's weights, quantised layers included."""
 
 from __future__ import annotations
 
