@@ -73,9 +73,14 @@ def shown(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:99]}…"
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, in the plural but for 1."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _one_of(choices: str) -> str:
     return f"one of {choices}" if " or " in choices else choices
 
 
 def _count(most: str, number: int, what: str) -> str:
-    return f"{most} {number} {what}{'' if number == 1 else 's'}"
+    return f"{most} {counted(number, what)}"

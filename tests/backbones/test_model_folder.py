@@ -199,6 +199,8 @@ def test_tokens_without_embeddings_are_named(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
+        ({"dtype": "float99"}, ("dtype", "'float99'", "bfloat16")),
+        ({"torch_dtype": 32}, ("torch_dtype", "32")),
         ({"vocab_size": -4}, ("vocab_size", "-4")),
         ({"vocab_size": 0}, ("vocab_size",)),
         ({"hidden_size": "32"}, ("hidden_size", "'32'")),
@@ -254,7 +256,10 @@ def test_settings_that_are_no_json_object(folder: Path, name: str, content: str)
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"version": "1.0", "model": {}}'])
 def test_tokenizers_that_cannot_be_read(folder: Path, content: str) -> None:
     (folder / "tokenizer.json").write_text(content)
-    refused(folder, "tokenizer")
+    refused(folder, "tokenizer.json")
+    with pytest.raises(BackboneError) as told:
+        load_frozen(folder)
+    assert "KeyError" not in str(told.value)
 
 
 def test_folders_without_what_a_model_is(folder: Path, tmp_path: Path) -> None:

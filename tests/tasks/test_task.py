@@ -136,6 +136,13 @@ def test_a_users_mistake_is_named(
         Task.from_file(write("a.csv", table(300)), **options)
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_split_from_the_training_file_is_refused(write: Write, split: str) -> None:
+    path = write("a.csv", table(50))
+    with pytest.raises(ConfigError, match=f"the {split} rows are read from the file of the train"):
+        Task.from_file(path, **{split: path})
+
+
 def test_a_label_only_the_test_has_names_its_row(write: Write) -> None:
     test = write("t.csv", "text,label\nx,a\ny,c\n")
     with pytest.raises(DataError, match="not in the list") as caught:

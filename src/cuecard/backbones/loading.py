@@ -164,7 +164,9 @@ def _check_quantized(settings: Any, where: str) -> None:
 
 def _tokenizer_of(where: str) -> Any:
     """The folder's fast tokenizer."""
-    with _foreign("the tokenizer cannot be loaded", where, "a tokenizer.json"):
+    with _foreign(
+        "the tokenizer cannot be loaded", where, "a tokenizer.json as tokenizers saves it"
+    ):
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(where, trust_remote_code=False)
     if not getattr(tokenizer, "is_fast", False):
         raise BackboneError(
@@ -216,6 +218,12 @@ def _other_shape(folder: ModelFolder, auto: Any, config: Any) -> tuple[str, str]
     return None
 
 
+def _told(error: Exception) -> str:
+    said = " ".join(str(error).split())
+    # A KeyError's text is the key alone.
+    return f"no entry {said}" if isinstance(error, KeyError) else f"{type(error).__name__}: {said}"
+
+
 @contextmanager
 def _foreign(what: str, where: str, expected: str | None = None) -> Iterator[None]:
     """What transformers, tokenizers, safetensors and the system raise, as an error of ours."""
@@ -224,11 +232,10 @@ def _foreign(what: str, where: str, expected: str | None = None) -> Iterator[Non
     except CuecardError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())
         raise BackboneError(
             what,
             where=where,
-            got=f"{type(error).__name__}: {said}"[:_SAID],
+            got=_told(error)[:_SAID],
             expected=expected,
         ) from error
 

@@ -32,6 +32,7 @@ _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 _MAX_HEADER = 100_000_000
 _MAX_CONFIG = 10_000_000
 # Sizes that transformers' configurations have under these names, one for all or a list by layer.
+_DTYPE = re.compile(r"(torch\.)?(auto|float(16|32|64)?|bfloat16|half|double|float[48]_\w+|u?int8)")
 _SIZES = (
     "d_ff",
     "d_kv",
@@ -183,6 +184,15 @@ def _check_config(config: Mapping[str, Any], where: str) -> None:
             expected='the name of an architecture, such as "llama"',
         )
     _check_token_ids(config, where)
+    for name in ("dtype", "torch_dtype"):
+        value = config.get(name)
+        if value is not None and not (isinstance(value, str) and _DTYPE.fullmatch(value)):
+            raise BackboneError(
+                "the configuration names a type of numbers that torch does not have",
+                where=f"{where}, {name}",
+                got=repr(value),
+                expected="such as float32 or bfloat16",
+            )
     inner = config.get("text_config")
     for part in (config, inner if isinstance(inner, Mapping) else {}):
         for name in _SIZES:

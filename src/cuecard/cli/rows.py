@@ -16,6 +16,7 @@ from cuecard.tasks.readers.plain_lines import STDIN, is_plain, read_lines
 from cuecard.tasks.readers.tables import record_place
 from cuecard.tasks.similar import nearest
 from cuecard.types import Record
+from cuecard.validation_text import counted
 
 FEW_ROWS = 50
 """On fewer rows the interval of a good accuracy is wider than 0.2."""
@@ -84,7 +85,7 @@ def typed_rows(spec: TaskSpec, texts: Sequence[str], given: dict[str, str]) -> l
         raise ConfigError(
             "a text needs one field to stand for",
             where="TEXT",
-            got=f"{len(texts)} texts for {', '.join(left) or 'no field'}",
+            got=f"{counted(len(texts), 'text')} for {', '.join(left) or 'no field'}",
             expected="one field that no --field gives",
             hint=f"the fields are {', '.join(spec.record_fields)}",
         )
@@ -152,7 +153,7 @@ def warn_of_few(rows: int) -> None:
     """Warn where so few rows are scored that their interval is wide."""
     if 0 < rows < FEW_ROWS:
         warnings.warn(
-            DataWarning(f"only {rows} rows are scored: mind the width of the intervals"),
+            DataWarning(f"only {counted(rows, 'row')} to score: mind the width of the intervals"),
             stacklevel=2,
         )
 

@@ -12,6 +12,7 @@ from cuecard.training.objective.label_sample import sample_for
 from cuecard.training.objective.loss import PromptBatch, batch_losses
 from cuecard.training.setup import TrainSetup
 from cuecard.training.trainables.head import head_of
+from cuecard.validation_text import counted
 
 # Of a long list of labels so much is run where answers are tested; see `score_likely`.
 _OPENED = 0.5
@@ -70,7 +71,7 @@ def about(seconds: float) -> str:
         count, unit = round(seconds / 60), "minute"
     else:
         count, unit = round(seconds / 3600), "hour"
-    return f"about {count:,} {unit}{'' if count == 1 else 's'}"
+    return f"about {counted(count, unit)}"
 
 
 def _passes(setup: TrainSetup) -> tuple[float, float, int]:

@@ -216,6 +216,13 @@ def _read(
                 got=str(file),
                 expected=f"a file of its own or a part of {path}, not both",
             )
+        if _same_file(file, path):
+            raise ConfigError(
+                f"the {name} rows are read from the file of the training rows",
+                where=name,
+                got=str(file),
+                expected="another file; without one, rows of the training file are set aside",
+            )
         given[name] = read_records(
             file,
             fields=wanted.fields,
@@ -226,6 +233,10 @@ def _read(
             group_field=wanted.group,
         )
     return given
+
+
+def _same_file(one: str | Path, other: str | Path) -> bool:
+    return Path(one).is_file() and Path(other).is_file() and Path(one).samefile(other)
 
 
 def _warn_of_look_alikes(labels: Sequence[str]) -> None:

@@ -139,6 +139,12 @@ def test_nothing_there(tmp_path: Path) -> None:
     assert isinstance(refused(tmp_path / "empty"), BackboneError)
 
 
+def test_a_runs_folder_names_its_adapter(tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / CONFIG_FILE).write_text("{}")
+    assert str(tmp_path / "adapter") in str(refused(tmp_path).hint)
+
+
 def test_pickles_are_not_opened(folder: Path) -> None:
     (folder / TENSOR_FILE).write_bytes(pickle.dumps({"a": 1}))
     assert "pickle" in refused(folder).what

@@ -70,6 +70,13 @@ def test_a_comparison_is_a_table_on_a_small_terminal() -> None:
     assert max(map(len, shown(out).splitlines())) <= 80
 
 
+def test_names_are_not_broken_at_hyphens() -> None:
+    out = terminal(40)
+    rows = [("p-tuning-v2", "keys and values of every layer", "yes, but not with-out keys")]
+    print_table(out, ("method", "trains", "works"), rows, left=("trains", "works"))
+    assert "p-tuning-v2" in shown(out) and "\n\n" not in shown(out)
+
+
 def test_what_does_not_fit_becomes_blocks() -> None:
     assert fits(COLUMNS, ROWS, terminal(80)) and not fits(COLUMNS, ROWS, terminal(40))
     out = terminal(40)

@@ -34,6 +34,7 @@ MAX_RANK = 4096
 MAX_CONFIG_BYTES = 1 << 20
 MAX_TENSOR_BYTES = 4 << 30
 _MAX_MODULES = 100_000
+_OF_A_RUN = "adapter"
 _PREFIX = "base_model.model."
 _NAME = re.compile(r"(?P<module>[\w.-]+)\.lora_(?P<part>[AB])\.weight")
 _DTYPES = ("torch.float32", "torch.float16", "torch.bfloat16")
@@ -188,15 +189,17 @@ def _read(folder: Path, name: str, max_bytes: int) -> bytes:
     try:
         return read_bytes(folder / name, max_bytes, "LoRA adapter", AdapterError)
     except FileNotFoundError:
-        pickled = (folder / "adapter_model.bin").exists()
+        hint = None
+        if (folder / "adapter_model.bin").exists():
+            hint = "pickled weights (.bin) are never opened; save the adapter again as safetensors"
+        elif (folder / _OF_A_RUN / CONFIG_FILE).exists():
+            hint = f"a run's adapter is in a folder of its own: {folder / _OF_A_RUN}"
         raise AdapterError(
             "no LoRA adapter here",
             where=str(folder),
             got=f"no {name}" if folder.is_dir() else "no such folder",
             expected=f"a folder with {CONFIG_FILE} and {TENSOR_FILE}",
-            hint="pickled weights (.bin) are never opened; save the adapter again as safetensors"
-            if pickled
-            else None,
+            hint=hint,
         ) from None
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from cuecard.cli.views.tables import fits, print_table, say
 from cuecard.evaluation import Evaluation
+from cuecard.validation_text import counted
 
 _NAMES = {
     "accuracy": "accuracy",
@@ -47,16 +48,16 @@ def print_evaluation(found: Evaluation, labels: Sequence[str], out: Console) -> 
         _print_confusion(found.metrics["confusion"], labels, out)
     say(
         out,
-        f"\n{len(found.records):,} rows in {found.seconds:.1f} s, "
-        f"{found.tokens_per_request:,} prompt tokens per request",
+        f"\n{counted(len(found.records), 'row')} in {found.seconds:.1f} s, "
+        f"{counted(found.tokens_per_request, 'prompt token')} per request",
     )
 
 
-def in_words(found: Evaluation, rows: str = "rows") -> str:
+def in_words(found: Evaluation, row: str = "row") -> str:
     """The first metric with its interval and rows, in a line."""
     name, interval = metric_name(found.primary), found.ci95.get(found.primary)
     shown = "" if interval is None else f" (95% interval {interval.low:.3f} - {interval.high:.3f})"
-    return f"{name} {found.score:.3f}{shown} on {len(found.records):,} {rows}"
+    return f"{name} {found.score:.3f}{shown} on {counted(len(found.records), row)}"
 
 
 def metric_name(key: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cuecard.parameter_counts import trained_text
+from cuecard.validation_text import counted
 
 Event = Mapping[str, Any]
 
@@ -33,10 +34,11 @@ def _start(event: Event) -> str:
     rows = ", ".join(f"{count:,} {name}" for name, count in event["rows"].items())
     text = (
         f"Training {event['method']} on {event['backbone']} ({event['device']}, {event['dtype']}): "
-        f"{rows} rows, {event['steps']:,} steps"
+        f"{rows} rows, {counted(event['steps'], 'step')}"
     )
     if event["truncated"]:
-        text += f"\n{event['truncated']:,} training rows are longer than the limit and were cut"
+        cut = counted(event["truncated"], "training row")
+        text += f"\n{cut} longer than the limit, cut there"
     if "trained_parameters" in event:
         counts = trained_text(event["trained_parameters"], event["parameters"])
         text += f"\nParameters: {counts}"
@@ -58,7 +60,7 @@ def _teacher(event: Event) -> str:
 def _inputs(event: Event) -> str:
     if event["place"] == "recompute":
         return "The inputs before the prompt are computed in every epoch"
-    size = f"{event['tokens']:,} tokens, {event['bytes'] / 2**20:,.0f} MiB"
+    size = f"{counted(event['tokens'], 'token')}, {event['bytes'] / 2**20:,.0f} MiB"
     place = _PLACES[event["place"]]
     return f"The inputs before the prompt are computed once and kept in {place} ({size})"
 
@@ -74,7 +76,7 @@ def _resume(event: Event) -> str:
 
 def _lr(event: Event) -> str:
     loss = "diverged" if event["loss"] is None else f"validation loss {event['loss']:.4f}"
-    return f"Learning rate {event['lr']:.3g}: {loss} after {event['steps']} steps"
+    return f"Learning rate {event['lr']:.3g}: {loss} after {counted(event['steps'], 'step')}"
 
 
 def _validation(event: Event) -> str:
@@ -96,7 +98,7 @@ def _best_validation(event: Event) -> str:
 
 
 def _test(event: Event) -> str:
-    return f"Testing on {event['rows']:,} rows, for the only time"
+    return f"Testing on {counted(event['rows'], 'row')}, for the only time"
 
 
 def _done(event: Event) -> str:

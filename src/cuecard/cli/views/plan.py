@@ -11,6 +11,7 @@ from cuecard.cli.views.tables import print_facts, say, say_line
 from cuecard.parameter_counts import trained_text
 from cuecard.runs.dry_run import Plan
 from cuecard.runs.estimate import about
+from cuecard.validation_text import counted
 
 _BAR = 30
 _NAMED = 10  # rare labels
@@ -35,7 +36,7 @@ def print_plan(plan: Plan, out: Console) -> None:
         ),
         ("loss", plan.loss),
         ("rows", ", ".join(f"{count:,} {name}" for name, count in plan.rows.items())),
-        ("truncated", f"{plan.truncated:,} training rows"),
+        ("truncated", counted(plan.truncated, "training row")),
         (
             "steps",
             f"{plan.steps:,} at most, {plan.steps_per_epoch:,} per epoch, {plan.epochs:.1f} epochs",
@@ -63,7 +64,8 @@ def print_plan(plan: Plan, out: Console) -> None:
 
 def _time(plan: Plan) -> str:
     found = plan.estimate
-    parts = f"steps {found.steps:,.0f} s, {plan.validations} validations {found.validation:,.0f} s"
+    checks = counted(plan.validations, "validation")
+    parts = f"steps {found.steps:,.0f} s, {checks} {found.validation:,.0f} s"
     compared = ", and the comparison" if plan.recipe.compare else ""
     return f"{about(found.seconds)} on this machine ({parts}, test {found.test:,.0f} s){compared}"
 

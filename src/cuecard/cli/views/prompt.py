@@ -16,6 +16,7 @@ from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.artifacts.tensors import SHIFTS_NAME
 from cuecard.cli.views.tables import print_facts, print_table
 from cuecard.parameter_counts import trained_text
+from cuecard.validation_text import counted
 
 _SHORT = 12  # characters of a digest
 
@@ -79,7 +80,7 @@ def _head(prompt: Prompt) -> list[tuple[str, str]]:
         return []
     outputs, width = head.weight.shape
     note = spec.task_kind.head_note(spec)
-    return [("head", f"{prompt.manifest.head}, {outputs} outputs of {width}{note}")]
+    return [("head", f"{prompt.manifest.head}, {counted(outputs, 'output')} of {width}{note}")]
 
 
 def _size(prompt: Prompt) -> str:
@@ -90,11 +91,14 @@ def _size(prompt: Prompt) -> str:
         return "no vectors: the LoRA adapter alone"
     if manifest.injection == "prefix-kv":
         each = width // (2 * layers)
-        return f"keys and values of {rows} positions, {each} each in {layers} layers"
+        positions = counted(rows, "position")
+        return f"keys and values of {positions}, {each} each in {counted(layers, 'layer')}"
     if manifest.injection == "layer-tokens":
-        return f"{rows} vectors of {width} in {layers} layers"
+        return f"{counted(rows, 'vector')} of {width} in {counted(layers, 'layer')}"
     shifts = prompt.tensors.get(SHIFTS_NAME)
-    return f"{rows} vectors of {width}" + ("" if shifts is None else f", {len(shifts)} shifts")
+    return f"{counted(rows, 'vector')} of {width}" + (
+        "" if shifts is None else f", {counted(len(shifts), 'shift')}"
+    )
 
 
 def _metrics(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:

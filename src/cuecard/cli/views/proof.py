@@ -24,7 +24,7 @@ def print_outcome(outcome: Outcome, out: Console) -> None:
         for note in proof.notes:
             say(out, note)
     elif run.test is not None:
-        say(out, in_words(run.test, "test rows"))
+        say(out, in_words(run.test, "test row"))
         if few := few_rows(
             len(run.test.records), right_or_wrong=outcome.task.spec.task_kind.right_or_wrong
         ):

@@ -18,6 +18,7 @@ from cuecard.cli.views.usage_line import predict_command
 from cuecard.evaluation.report import plain
 from cuecard.runs.sweep_recipe import SweepOutcome
 from cuecard.training.sweeps.trials import COLUMNS, told
+from cuecard.validation_text import counted
 
 _EVERY = 100  # steps of any trial between two plain lines
 
@@ -84,7 +85,7 @@ class SweepView:
         best = "" if self._best is None else f", best loss {self._best[0]:.4f} (#{self._best[1]})"
         return (
             f"{self._done} of {self._total} trials done, {len(self._running)} running: "
-            f"{self._steps:,} steps, {rate:.2f} steps/s{best}"
+            f"{counted(self._steps, 'step')}, {rate:.2f} steps/s{best}"
         )
 
     def _begin(self, event: dict[str, Any]) -> None:
@@ -156,7 +157,8 @@ def print_sweep(outcome: SweepOutcome, out: Console) -> None:
         for note in outcome.proof.notes:
             say(out, note)
     elif run.test is not None:
-        say(out, f"{run.test.primary} {run.test.score:.3f} on {len(run.test.records):,} test rows")
+        tested = counted(len(run.test.records), "test row")
+        say(out, f"{run.test.primary} {run.test.score:.3f} on {tested}")
     say_line(out, f"\ntable   {found.folder}/sweep.md")
     say_line(out, f"prompt  {run.folder}/prompt  ({run.prompt.nbytes:,} bytes)")
     assert run.folder is not None

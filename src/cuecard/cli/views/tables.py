@@ -50,7 +50,8 @@ def print_table(
 ) -> None:
     """Print rows as a table, or each as a block of `column  value` lines where it would not fit.
 
-    A table fits where no word has to be broken.
+    A table fits where no word has to be broken; a name in its first column, such as p-tuning-v2,
+    not even at its hyphens.
 
     Args:
         left: the columns whose values are text, besides the first; others are set right.
@@ -114,7 +115,12 @@ def _widths(columns: Sequence[str], rows: Sequence[Row], width: int) -> list[int
         for place, name in enumerate(columns)
     ]
     least = [
-        max([_longest_word(name), *(_longest_word(row[place]) for row in rows)])
+        max(
+            [
+                _longest_word(name),
+                *(_longest_word(row[place], name=place == 0) for row in rows),
+            ]
+        )
         for place, name in enumerate(columns)
     ]
     left = width - _GAP * (len(columns) - 1) - sum(least)
@@ -139,7 +145,8 @@ def _longest_line(text: str) -> int:
     return max((cell_len(line) for line in text.split("\n")), default=0)
 
 
-def _longest_word(text: str) -> int:
-    words = _JOINTS.sub(" ", visible(text)).split()
+def _longest_word(text: str, *, name: bool = False) -> int:
+    whole = visible(text)
+    words = [whole] if name and " " not in whole else _JOINTS.sub(" ", whole).split()
     longest = max(map(cell_len, words), default=0)
     return max(1, min(longest, _LONGEST_WORD))

@@ -14,6 +14,7 @@ from threading import Lock
 from cuecard.errors import DataError, DataWarning
 from cuecard.tasks.readers.tables import Row, Table, place, refuse_twice
 from cuecard.tasks.readers.text_files import read_text
+from cuecard.validation_text import counted
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 LONGEST_CELL = 1 << 26
@@ -171,7 +172,7 @@ def _lines(text: str, delimiter: str, source: str) -> Iterator[Line]:
 
 
 def _cells(count: int) -> str:
-    return f"{count} cell{'' if count == 1 else 's'}"
+    return counted(count, "cell")
 
 
 @contextmanager

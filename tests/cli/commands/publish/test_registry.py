@@ -71,7 +71,7 @@ def test_the_whole_way(cuecard: Call, run: Path, second: Path, place: Path, tmp_
     assert cuecard("delete", "reviews@2", "--why", "worse").code == 0
     assert "deleted" in cuecard("show", "reviews").out
     assert cuecard("gc").out.startswith("removed 0 blobs")
-    assert cuecard("gc", "--grace", "0", "--dry-run").out.startswith("would remove 1 blobs")
+    assert cuecard("gc", "--grace", "0", "--dry-run").out.startswith("would remove 1 blob and")
     assert len(cuecard("gc", "--grace", "0", "--json").json["blobs"]) == 1
     checked = cuecard("verify")
     assert checked.code == 0 and "1 prompts, 1 versions, 1 aliases with 3 moves" in checked.out

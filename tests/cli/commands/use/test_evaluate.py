@@ -69,7 +69,7 @@ def test_labels_that_training_never_saw(
     assert done.code == 0
     assert done.json["rows"] == 6 and done.json["unknown_labels"] == {"mixed": 2}
     assert "2 of 8 rows have labels that the prompt was not trained for" in done.err
-    assert "only 6 rows are scored" in done.err
+    assert "only 6 rows to score" in done.err
     assert "seen_rows" not in done.json
 
 

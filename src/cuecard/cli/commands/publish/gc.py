@@ -8,6 +8,7 @@ import typer
 
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace
 from cuecard.cli.views.console import Json, print_json
+from cuecard.validation_text import counted
 
 
 def gc(
@@ -46,6 +47,6 @@ def gc(
     else:
         verb = "would remove" if dry_run else "removed"
         typer.echo(
-            f"{verb} {len(done.blobs)} blobs and {done.leftovers} leftovers; "
-            f"{done.kept} unused blobs are kept for now"
+            f"{verb} {counted(len(done.blobs), 'blob')} and {counted(done.leftovers, 'leftover')}; "
+            f"{counted(done.kept, 'unused blob')} kept for now"
         )

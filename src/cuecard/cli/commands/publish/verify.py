@@ -9,6 +9,7 @@ import typer
 
 from cuecard.cli.registry_options import DEFAULT_REGISTRY, RegistryPlace, Trust
 from cuecard.cli.views.console import Json, print_json
+from cuecard.validation_text import counted
 
 
 def verify(
@@ -49,9 +50,11 @@ def verify(
         print_json({**counts, "problems": [problem.to_dict() for problem in report.problems]})
     else:
         typer.echo(
-            f"{report.prompts} prompts, {report.versions} versions, {report.aliases} aliases with "
-            f"{report.events} moves, {report.signatures} signatures, {report.blobs} blobs "
-            f"({report.bytes:,} bytes), {report.unused} unused"
+            f"{counted(report.prompts, 'prompt')}, {counted(report.versions, 'version')}, "
+            f"{report.aliases:,} alias{'' if report.aliases == 1 else 'es'} with "
+            f"{counted(report.events, 'move')}, {counted(report.signatures, 'signature')}, "
+            f"{counted(report.blobs, 'blob')} ({counted(report.bytes, 'byte')}), "
+            f"{report.unused:,} unused"
         )
         if report.head is not None:
             typer.echo(f"journal: {report.writes} writes, head {report.head}")

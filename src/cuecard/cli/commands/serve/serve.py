@@ -16,6 +16,7 @@ from cuecard.cli.views.console import Json, print_json
 from cuecard.engine.local.settings import LocalSettings
 from cuecard.errors import ConfigError, CuecardWarning
 from cuecard.serving.settings import ServerSettings, check_settings
+from cuecard.validation_text import counted
 
 if TYPE_CHECKING:
     from cuecard.catalogue import Progress
@@ -121,7 +122,7 @@ def serve(
         if as_json:
             print_json(facts)
         else:
-            typer.echo(f"{listening.url}  {listening.prompts} prompts on {name}")
+            typer.echo(f"{listening.url}  {counted(listening.prompts, 'prompt')} on {name}")
 
     asyncio.run(server.serve(engine, name, store, settings, tell))
 

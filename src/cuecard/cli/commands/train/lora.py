@@ -96,7 +96,7 @@ def _print(run: LoraRun) -> None:
 
     out = console()
     if run.test is not None:
-        say(out, in_words(run.test, "test rows"))
+        say(out, in_words(run.test, "test row"))
     say_line(out, f"adapter {run.folder}/adapter  ({run.trained:,} numbers)")
     say_line(out, f"digest  {run.adapter.digest}")
     say_line(out, f"use it  {predict_command(run.prompt.spec, str(run.folder))}")

@@ -17,6 +17,7 @@ from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import print_table
 from cuecard.errors import ConfigError
 from cuecard.types import Prediction, Record
+from cuecard.validation_text import counted
 
 if TYPE_CHECKING:
     from cuecard.artifacts.bound_prompt import BoundPrompt
@@ -74,7 +75,10 @@ def predict(
 
     if file is not None and texts:
         raise ConfigError(
-            "texts and a file", where="--file", got=f"{len(texts)} texts and {file}", expected="one"
+            "texts and a file",
+            where="--file",
+            got=f"{counted(len(texts), 'text')} and {file}",
+            expected="one",
         )
     check_place(predictions_out, "--predictions-out")
     given = pairs(field or (), "--field")
@@ -106,7 +110,7 @@ def predict(
     elif predictions_out is None:
         _print_answers(records, answers, console())
     else:
-        typer.echo(f"{len(answers):,} answers in {predictions_out}")
+        typer.echo(f"{counted(len(answers), 'answer')} in {predictions_out}")
 
 
 def _embed(
@@ -135,7 +139,7 @@ def _embed(
     elif file is None:
         sys.stdout.writelines(embedding_lines(records, vectors))
     else:
-        typer.echo(f"{len(records):,} vectors in {file}")
+        typer.echo(f"{counted(len(records), 'vector')} in {file}")
 
 
 def _print_answers(records: Sequence[Record], answers: Sequence[Prediction], out: Console) -> None:
