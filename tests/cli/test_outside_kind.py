@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import median_low
@@ -19,7 +20,7 @@ from cuecard.errors import ConfigError, DataError
 from cuecard.metrics.values import MetricValues
 from cuecard.names import load_backbone
 from cuecard.registry import Registry
-from cuecard.tasks import kinds
+from cuecard.tasks import TaskSpec, kinds
 from cuecard.tasks.kinds import register_kind
 from cuecard.tasks.kinds.base import Baseline, TaskKind
 from cuecard.tasks.readers.columns import ColumnReader
@@ -168,3 +169,19 @@ def test_a_name_is_taken_once() -> None:
     register_kind(RATING)  # the same one again
     with pytest.raises(ConfigError, match="another kind of task has that name"):
         register_kind(RatingKind())
+
+
+def test_an_installed_package_offers_its_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del kinds._KINDS["rating"]
+    info = tmp_path / "ratings-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ratings\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[cuecard.kinds]\nrating = ratings_kind:RATING\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "ratings_kind", sys.modules[__name__])
+    spec = TaskSpec.parse({"kind": "rating", "template": "{text}:", "labels": ("1", "2")})
+    assert spec.task_kind is RATING
+    with pytest.raises(ConfigError, match="unknown kind"):
+        kinds.kind_named("ratingg")

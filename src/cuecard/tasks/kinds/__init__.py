@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Annotated, Any
 
@@ -39,6 +40,9 @@ _KINDS: dict[str, TaskKind[Any]] = {
 KINDS: Mapping[str, TaskKind[Any]] = MappingProxyType(_KINDS)
 """Name -> kind."""
 
+GROUP = "cuecard.kinds"
+"""The entry points by which installed packages offer kinds: a kind's name = its object."""
+
 
 def register_kind(kind: TaskKind[Any]) -> None:
     """Add a kind of task from outside the package, so that recipes and prompts may name it.
@@ -55,8 +59,18 @@ def register_kind(kind: TaskKind[Any]) -> None:
         )
 
 
-def _known(name: str) -> str:
+def _find(name: object) -> TaskKind[Any] | None:
+    """The kind of that name; of those that installed packages offer, where it is not known yet."""
+    if not isinstance(name, str):
+        return None
     if name not in KINDS:
+        for entry in entry_points(group=GROUP, name=name):
+            register_kind(entry.load())
+    return KINDS.get(name)
+
+
+def _known(name: str) -> str:
+    if _find(name) is None:
         raise PydanticKnownError("literal_error", {"expected": ", ".join(map(repr, KINDS))})
     return name
 
@@ -78,10 +92,10 @@ def with_own_settings(model: type[BaseModel], values: Any, usual: str = "") -> A
     Raises:
         ValidationError: settings that no kind has, or of which the value does not fit.
     """
-    name = values.get("kind", usual) if isinstance(values, Mapping) else None
-    if not isinstance(name, str) or name not in KINDS:
+    kind = _find(values.get("kind", usual)) if isinstance(values, Mapping) else None
+    if kind is None:
         return values
-    kind, fields = KINDS[name], model.model_fields
+    fields = model.model_fields
     more = {name: value for name, value in values.items() if name not in fields}
     unknown: list[InitErrorDetails] = [
         {"type": "extra_forbidden", "loc": (name,), "input": value}
@@ -107,12 +121,12 @@ def kind_named(name: str) -> TaskKind[Any]:
     Raises:
         ConfigError: there is none, with the nearest name.
     """
-    if name not in KINDS:
-        raise ConfigError(
-            "an unknown kind of task",
-            where="kind",
-            got=name,
-            expected=", ".join(KINDS),
-            hint=nearest(name, list(KINDS)),
-        )
-    return KINDS[name]
+    if (found := _find(name)) is not None:
+        return found
+    raise ConfigError(
+        "an unknown kind of task",
+        where="kind",
+        got=name,
+        expected=", ".join(KINDS),
+        hint=nearest(name, list(KINDS)),
+    )
