@@ -65,6 +65,8 @@ def opens() -> list[str]:
         ("eval", "{run}", "{data}", "--limit", "8"),
         ("inspect", "{run}"),
         ("export", "{run}", "{new}"),
+        ("push", "{run}", "reviews", "--registry", "{new}"),
+        ("ensemble", "{data}", "{run}", "--limit", "8"),
     ],
     ids=lambda words: str(words[0]),
 )
