@@ -107,9 +107,9 @@ def _pulled(reference: str, url: str) -> SavedPrompt:
     """A version, in a folder of the cache that is named by its content."""
     registry = Registry(url)
     version = registry.resolve(reference)
-    contents = registry.read(version)
+    package = registry.read(version)
     folder = cache_root() / "versions" / version.record.content
     with locked(folder):
-        found = SavedPrompt(contents.write(folder, overwrite=True))
-    found.prompt = contents.prompt
+        found = SavedPrompt(package.write(folder, overwrite=True))
+    found.prompt = package.prompt
     return found

@@ -15,7 +15,7 @@ import pytest
 
 from cuecard.artifacts import Prompt
 from cuecard.errors import RegistryError
-from cuecard.registry import Contents, Registry
+from cuecard.registry import PromptPackage, Registry
 from cuecard.registry.gc import collect
 from cuecard.registry.registry import MARKER
 from cuecard.registry.verify import verify
@@ -93,13 +93,13 @@ def test_killed_at_every_change(
 def test_a_full_disk_at_every_change(
     kind: str, tmp_path: Path, prompts: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    contents = [Contents.read(folder) for folder in prompts[:2]]
-    digests = [each.prompt for each in contents]
+    packages = [PromptPackage.read(folder) for folder in prompts[:2]]
+    digests = [each.prompt for each in packages]
     failed = 0
     for last in count(1):
         place = "memory://full" if kind == "pipe_file" else str(tmp_path)
         registry = Registry(f"{place}/{last}")
-        registry.push(contents[0], "reviews")
+        registry.push(packages[0], "reviews")
         registry.promote("reviews@1", "production")
         with monkeypatch.context() as patch:
             if kind == "pipe_file":
@@ -110,7 +110,7 @@ def test_a_full_disk_at_every_change(
             failing = full_at(last, getattr(owner, kind))
             patch.setattr(owner, kind, failing)
             try:
-                change(registry, contents[1])
+                change(registry, packages[1])
                 told = None
             except RegistryError as error:
                 told = str(error)

@@ -12,14 +12,20 @@ import yaml
 
 from cuecard.artifacts import Prompt
 from cuecard.errors import ArtifactError, RegistryError
-from cuecard.registry import Contents, parse_hub, pull_from_hub, read_hub_folder, write_hub_folder
+from cuecard.registry import (
+    PromptPackage,
+    parse_hub,
+    pull_from_hub,
+    read_hub_folder,
+    write_hub_folder,
+)
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def test_a_repository_in_a_folder(prompts: list[Path], tmp_path: Path) -> None:
-    contents = Contents.read(prompts[0])
-    folder = write_hub_folder(contents, tmp_path / "hub")
+    package = PromptPackage.read(prompts[0])
+    folder = write_hub_folder(package, tmp_path / "hub")
     assert sorted(path.name for path in folder.iterdir()) == [
         ".gitattributes",
         "README.md",
@@ -30,20 +36,20 @@ def test_a_repository_in_a_folder(prompts: list[Path], tmp_path: Path) -> None:
     card = (folder / "README.md").read_text()
     front = yaml.safe_load(card.split("---")[1])
     assert front["library_name"] == "peft" and "prompt-tuning" in front["tags"]
-    assert contents.prompt.digest in card
+    assert package.prompt.digest in card
     assert "*.safetensors filter=lfs" in (folder / ".gitattributes").read_text()
     back = read_hub_folder(folder)
-    assert back.files == contents.files
-    assert back.prompt.digest == contents.prompt.digest
+    assert back.files == package.files
+    assert back.prompt.digest == package.prompt.digest
 
 
 def test_a_clone_is_updated_in_place(prompts: list[Path], tmp_path: Path) -> None:
-    folder = write_hub_folder(Contents.read(prompts[0]), tmp_path / "hub")
+    folder = write_hub_folder(PromptPackage.read(prompts[0]), tmp_path / "hub")
     (folder / ".git").mkdir()
     (folder / "NOTES.md").write_text("mine")
     with pytest.raises(ArtifactError, match="not empty"):
-        write_hub_folder(Contents.read(prompts[1]), folder)
-    write_hub_folder(Contents.read(prompts[1]), folder, overwrite=True)
+        write_hub_folder(PromptPackage.read(prompts[1]), folder)
+    write_hub_folder(PromptPackage.read(prompts[1]), folder, overwrite=True)
     assert read_hub_folder(folder).prompt.digest == Prompt.load(prompts[1]).digest
     assert (folder / ".git").is_dir() and (folder / "NOTES.md").read_text() == "mine"
 
@@ -88,7 +94,7 @@ def test_links_out_of_the_cache_are_refused(prompts: list[Path], tmp_path: Path)
 
 
 def test_an_altered_file_is_refused(prompts: list[Path], tmp_path: Path) -> None:
-    folder = write_hub_folder(Contents.read(prompts[0]), tmp_path / "hub")
+    folder = write_hub_folder(PromptPackage.read(prompts[0]), tmp_path / "hub")
     path = folder / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\0")
     with pytest.raises(ArtifactError, match="altered") as refused:

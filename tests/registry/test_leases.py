@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cuecard.errors import ConflictError, RegistryError
-from cuecard.registry import Contents, Registry
+from cuecard.registry import PromptPackage, Registry
 from cuecard.registry.gc import collect
 from cuecard.registry.records import leases
 from cuecard.registry.records.leases import COLLECTING, PENDING, announce, announced, relying_on
@@ -80,16 +80,16 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def contents(prompts: list[Path]) -> list[Contents]:
-    return [Contents.read(folder) for folder in prompts]
+def packages(prompts: list[Path]) -> list[PromptPackage]:
+    return [PromptPackage.read(folder) for folder in prompts]
 
 
-def with_unused_blobs(contents: list[Contents]) -> Act:
+def with_unused_blobs(packages: list[PromptPackage]) -> Act:
     """Version 2 is deleted, so that its blobs wait for a collection."""
 
     def prepare(registry: Registry) -> None:
-        registry.push(contents[0], "reviews")
-        registry.push(contents[1], "reviews")
+        registry.push(packages[0], "reviews")
+        registry.push(packages[1], "reviews")
         registry.delete("reviews@2")
 
     return prepare
@@ -97,12 +97,12 @@ def with_unused_blobs(contents: list[Contents]) -> Act:
 
 @pytest.mark.parametrize("slow", ["push", "collect"])
 def test_a_push_of_what_is_being_collected(
-    slow: str, contents: list[Contents], tmp_path: Path
+    slow: str, packages: list[PromptPackage], tmp_path: Path
 ) -> None:
-    digest = contents[1].prompt.digest
+    digest = packages[1].prompt.digest
 
     def push(registry: Registry) -> None:
-        assert registry.push(contents[1], "reviews").version.number == 3
+        assert registry.push(packages[1], "reviews").version.number == 3
 
     def gather(registry: Registry) -> None:
         collect(registry, grace=0)
@@ -119,18 +119,18 @@ def test_a_push_of_what_is_being_collected(
 
     acts = {"push": push, "collect": gather}
     quick_name = "collect" if slow == "push" else "push"
-    outcomes = meet(tmp_path, with_unused_blobs(contents), acts[slow], acts[quick_name], check)
+    outcomes = meet(tmp_path, with_unused_blobs(packages), acts[slow], acts[quick_name], check)
     # A collector that stands still while it may remove makes the push give up; never the reverse.
     assert outcomes == ({"none"} if slow == "push" else {"none", "quick"})
 
 
 @pytest.mark.parametrize("slow", ["promote", "delete"])
 def test_a_promotion_of_what_is_being_deleted(
-    slow: str, contents: list[Contents], tmp_path: Path
+    slow: str, packages: list[PromptPackage], tmp_path: Path
 ) -> None:
     def prepare(registry: Registry) -> None:
-        registry.push(contents[0], "reviews")
-        registry.push(contents[1], "reviews")
+        registry.push(packages[0], "reviews")
+        registry.push(packages[1], "reviews")
         registry.promote("reviews@1", "production")
 
     def check(registry: Registry, outcome: str) -> None:
@@ -151,28 +151,28 @@ def test_a_promotion_of_what_is_being_deleted(
 
 
 @pytest.mark.parametrize("same", [False, True])
-def test_two_pushes(same: bool, contents: list[Contents], tmp_path: Path) -> None:
-    second = contents[1] if same else contents[2]
+def test_two_pushes(same: bool, packages: list[PromptPackage], tmp_path: Path) -> None:
+    second = packages[1] if same else packages[2]
 
     def check(registry: Registry, outcome: str) -> None:
         assert outcome == "none"
         found = [version.record.digest for version in registry.versions("reviews")]
         assert len(found) == (2 if same else 3)
-        assert set(found[1:]) == {contents[1].prompt.digest, second.prompt.digest}
+        assert set(found[1:]) == {packages[1].prompt.digest, second.prompt.digest}
         assert verify(registry).problems == []
 
     meet(
         tmp_path,
-        lambda registry: registry.push(contents[0], "reviews"),
-        lambda registry: registry.push(contents[1], "reviews"),
+        lambda registry: registry.push(packages[0], "reviews"),
+        lambda registry: registry.push(packages[1], "reviews"),
         lambda registry: registry.push(second, "reviews"),
         check,
     )
 
 
-def test_two_promotions(contents: list[Contents], tmp_path: Path) -> None:
+def test_two_promotions(packages: list[PromptPackage], tmp_path: Path) -> None:
     def prepare(registry: Registry) -> None:
-        for each in contents[:3]:
+        for each in packages[:3]:
             registry.push(each, "reviews")
         registry.promote("reviews@1", "production")
 

@@ -95,15 +95,15 @@ def main(prompt: str, folder: str) -> None:
     os.environ["HF_ENDPOINT"] = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     # The address is read when huggingface_hub is imported.
-    from cuecard.registry import Contents, parse_hub, pull_from_hub, push_to_hub  # noqa: PLC0415
+    from cuecard.registry import PromptPackage, parse_hub, pull_from_hub, push_to_hub  # noqa: PLC0415
 
-    contents = Contents.read(prompt)
-    commit = push_to_hub(contents, parse_hub(f"hf://{REPOSITORY}"), why="first")
+    package = PromptPackage.read(prompt)
+    commit = push_to_hub(package, parse_hub(f"hf://{REPOSITORY}"), why="first")
     assert commit == COMMITS[-1]
-    assert set(FILES) == {*contents.files, "README.md", ".gitattributes"}
+    assert set(FILES) == {*package.files, "README.md", ".gitattributes"}
     for place in (f"hf://{REPOSITORY}", f"hf://{REPOSITORY}@{commit}"):
         pulled, found = pull_from_hub(parse_hub(place))
-        assert found == commit and pulled.files == contents.files
+        assert found == commit and pulled.files == package.files
     pulled.write(folder)
 
 

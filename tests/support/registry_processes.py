@@ -17,15 +17,15 @@ from typing import Any
 
 import torch
 
-from cuecard.registry import Contents, Registry
+from cuecard.registry import PromptPackage, Registry
 
 CHANGES = ("open", "write", "fsync", "link", "replace", "unlink", "mkdir")
 Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def change(registry: Registry, contents: Contents) -> None:
+def change(registry: Registry, package: PromptPackage) -> None:
     """Everything that writes, once."""
-    registry.push(contents, "reviews")
+    registry.push(package, "reviews")
     registry.promote("reviews@2", "production")
     registry.rollback("reviews", "production", why="back")
     registry.delete("reviews@2")
@@ -58,7 +58,7 @@ def die_at(last: int) -> Wrap:
     return wrap
 
 
-def kill(place: str, first: Contents, second: Contents) -> None:
+def kill(place: str, first: PromptPackage, second: PromptPackage) -> None:
     """Registries `PLACE/1`, `PLACE/2` ..., each left by a process that died one change later."""
     for last in range(1, 1000):
 
@@ -118,11 +118,11 @@ def main(action: str, place: str, *words: str) -> None:
     if action == "promote":
         at_once([lambda word=word: Registry(place).promote(word, "production") for word in words])
         return
-    contents = [Contents.read(Path(word)) for word in words]
+    packages = [PromptPackage.read(Path(word)) for word in words]
     if action == "kill":
-        kill(place, *contents)
+        kill(place, *packages)
     else:
-        at_once([lambda each=each: Registry(place).push(each, "reviews") for each in contents])
+        at_once([lambda each=each: Registry(place).push(each, "reviews") for each in packages])
 
 
 if __name__ == "__main__":

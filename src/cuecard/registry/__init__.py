@@ -14,7 +14,7 @@ if TYPE_CHECKING:
         read_hub_folder,
         write_hub_folder,
     )
-    from cuecard.registry.package import Contents
+    from cuecard.registry.package import PromptPackage
     from cuecard.registry.promotion_checks import EvaluationSetup, PromotionChecks
     from cuecard.registry.records.references import Reference, parse_reference
     from cuecard.registry.records.schemas import AliasEvent, Version
@@ -26,7 +26,7 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         ".gc": ("Collected",),
-        ".package": ("Contents",),
+        ".package": ("PromptPackage",),
         ".records.schemas": ("AliasEvent", "Version"),
         ".promotion_checks": ("EvaluationSetup", "PromotionChecks"),
         ".hub": (
@@ -47,10 +47,10 @@ __getattr__, __dir__ = lazy_exports(
 __all__ = [
     "AliasEvent",
     "Collected",
-    "Contents",
     "EvaluationSetup",
     "HubPlace",
     "PromotionChecks",
+    "PromptPackage",
     "Pushed",
     "Reference",
     "Registry",

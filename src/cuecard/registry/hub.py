@@ -27,7 +27,7 @@ from cuecard.artifacts.files import (
 )
 from cuecard.errors import RegistryError
 from cuecard.lazy import lazy_module
-from cuecard.registry.package import Contents
+from cuecard.registry.package import PromptPackage
 
 huggingface_hub = lazy_module("huggingface_hub")
 
@@ -81,30 +81,32 @@ def parse_hub(text: str) -> HubPlace:
     return HubPlace(repository, revision or None)
 
 
-def hub_files(contents: Contents, source: str) -> dict[str, bytes]:
+def hub_files(package: PromptPackage, source: str) -> dict[str, bytes]:
     """A repository's files by name.
 
     Args:
         source: what to write into the card as the place to pull from.
     """
-    manifest = contents.prompt.manifest
-    front = ["library_name: " + ("peft" if PEFT_FILE in contents.files else "cuecard")]
+    manifest = package.prompt.manifest
+    front = ["library_name: " + ("peft" if PEFT_FILE in package.files else "cuecard")]
     if _REPOSITORY.fullmatch(manifest.backbone.name):
         front.append(f"base_model: {manifest.backbone.name}")
     front += ["tags:", "- cuecard", "- prompt-tuning"]
     card = _CARD.format(
         front="".join(f"{line}\n" for line in front),
         backbone=_plain(manifest.backbone.name),
-        kind=contents.prompt.spec.kind,
+        kind=package.prompt.spec.kind,
         method=_plain(manifest.method),
         source=source,
-        digest=contents.prompt.digest,
+        digest=package.prompt.digest,
     )
     extras = {"README.md": card.encode(), ".gitattributes": _ATTRIBUTES}
-    return {**extras, **contents.files}
+    return {**extras, **package.files}
 
 
-def write_hub_folder(contents: Contents, folder: str | Path, *, overwrite: bool = False) -> Path:
+def write_hub_folder(
+    package: PromptPackage, folder: str | Path, *, overwrite: bool = False
+) -> Path:
     """Lay a prompt out as a repository of the Hub, in a folder.
 
     A new folder appears in one step. In one that exists (a clone, say) each file is replaced whole,
@@ -114,7 +116,7 @@ def write_hub_folder(contents: Contents, folder: str | Path, *, overwrite: bool 
         ArtifactError: the folder is taken (without overwrite) or cannot be written.
     """
     folder = Path(folder).absolute()
-    files = hub_files(contents, str(folder))
+    files = hub_files(package, str(folder))
     if not (overwrite and folder.is_dir()):
         publish_folder(folder, files, overwrite=False)
         return folder
@@ -125,7 +127,7 @@ def write_hub_folder(contents: Contents, folder: str | Path, *, overwrite: bool 
     return folder
 
 
-def read_hub_folder(folder: str | Path, revision: str | None = None) -> Contents:
+def read_hub_folder(folder: str | Path, revision: str | None = None) -> PromptPackage:
     """A prompt from a folder in the Hub's layout: a repository's files, or the Hub's cache of one.
 
     Args:
@@ -137,7 +139,7 @@ def read_hub_folder(folder: str | Path, revision: str | None = None) -> Contents
     """
     folder = Path(folder)
     if not (folder / "snapshots").is_dir():
-        return Contents.read(folder, strangers=True)
+        return PromptPackage.read(folder, allow_others=True)
     snapshot = folder / "snapshots" / _cached_commit(folder, revision or "main")
     blobs = (folder / "blobs").resolve()
     files = {}
@@ -151,10 +153,10 @@ def read_hub_folder(folder: str | Path, revision: str | None = None) -> Contents
                 "a link leads out of the Hub's cache", where=str(path), got=str(target)
             )
         files[name] = read_plain_file(target.parent, target.name, MAX_TENSOR_BYTES)
-    return Contents.check(files, str(snapshot))
+    return PromptPackage.from_files(files, str(snapshot))
 
 
-def pull_from_hub(place: HubPlace) -> tuple[Contents, str]:
+def pull_from_hub(place: HubPlace) -> tuple[PromptPackage, str]:
     """A prompt from the Hub, and the commit that it was read from.
 
     Raises:
@@ -174,10 +176,10 @@ def pull_from_hub(place: HubPlace) -> tuple[Contents, str]:
                 allow_patterns=sorted(OWN_FILES),
                 local_dir=room,
             )
-        return Contents.read(room, strangers=True), commit
+        return PromptPackage.read(room, allow_others=True), commit
 
 
-def push_to_hub(contents: Contents, place: HubPlace, *, why: str, private: bool = True) -> str:
+def push_to_hub(package: PromptPackage, place: HubPlace, *, why: str, private: bool = True) -> str:
     """Upload a prompt as one commit; its id. A repository that does not exist is made.
 
     Args:
@@ -188,7 +190,7 @@ def push_to_hub(contents: Contents, place: HubPlace, *, why: str, private: bool 
     """
     with tempfile.TemporaryDirectory(prefix="cuecard-") as room:
         folder = Path(room) / "repository"
-        publish_folder(folder, hub_files(contents, str(place)), overwrite=False)
+        publish_folder(folder, hub_files(package, str(place)), overwrite=False)
         api = huggingface_hub.HfApi()
         with _telling(place):
             api.create_repo(place.repository, private=private, exist_ok=True)
@@ -196,8 +198,8 @@ def push_to_hub(contents: Contents, place: HubPlace, *, why: str, private: bool 
                 repo_id=place.repository,
                 folder_path=folder,
                 revision=place.revision,
-                commit_message=why or f"Prompt {contents.prompt.digest[:12]}",
-                delete_patterns=sorted(OWN_FILES - set(contents.files)),
+                commit_message=why or f"Prompt {package.prompt.digest[:12]}",
+                delete_patterns=sorted(OWN_FILES - set(package.files)),
             )
     return str(done.oid)
 

@@ -1,4 +1,4 @@
-"""A prompt folder as bytes, checked as a prompt before it goes anywhere."""
+"""A prompt and the bytes of its files, as a registry stores and sends them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cuecard.errors import ArtifactError, RegistryError
 
 
 @dataclass(frozen=True)
-class Contents:
+class PromptPackage:
     """A prompt and the bytes of its files.
 
     Attributes:
@@ -24,50 +24,53 @@ class Contents:
     prompt: Prompt
 
     @classmethod
-    def check(cls, files: Mapping[str, bytes], where: str) -> Contents:
-        """Make sure that the files are a prompt.
+    def from_files(cls, files: Mapping[str, bytes], where: str) -> PromptPackage:
+        """Parse and check the files of a prompt.
+
+        Args:
+            where: the folder or address they were read from, for messages.
 
         Raises:
-            ArtifactError: they are not, or cannot be trusted.
+            ArtifactError: as `Prompt.from_files`.
         """
         return cls(dict(files), Prompt.from_files(files, where))
 
     @classmethod
-    def read(cls, folder: str | Path, *, strangers: bool = False) -> Contents:
+    def read(cls, folder: str | Path, *, allow_others: bool = False) -> PromptPackage:
         """Read a prompt folder.
 
         Args:
-            strangers: pass over files that no prompt has instead of refusing the folder.
+            allow_others: ignore files that are not a prompt's instead of refusing the folder.
 
         Raises:
-            ArtifactError: no prompt, or one that cannot be trusted; a link.
+            ArtifactError: not a prompt, or one that cannot be trusted; a link.
             RegistryError: other files in the folder.
         """
         folder = Path(folder)
         files = read_folder(folder)
         found = {entry.name for entry in folder.iterdir() if not entry.name.startswith(".")}
-        if not strangers and (other := found - OWN_FILES):
+        if not allow_others and (other := found - OWN_FILES):
             raise RegistryError(
-                "the folder holds other files than a prompt's",
+                "the folder holds files other than a prompt's",
                 where=str(folder),
                 got=", ".join(sorted(other)[:5]),
                 expected=", ".join(sorted(OWN_FILES)),
                 hint="move them elsewhere",
             )
-        return cls.check(files, str(folder))
+        return cls.from_files(files, str(folder))
 
     def write(self, folder: str | Path, *, overwrite: bool = False) -> Path:
-        """Put the folder in place in one step; nothing happens where exactly this lies there.
+        """Write the folder in one step; does nothing if it already holds exactly these files.
 
         Raises:
             ArtifactError: something else is there, or it cannot be written.
         """
         folder = Path(folder).absolute()
-        if not self._lies_in(folder):
+        if not self._is_in(folder):
             publish_folder(folder, self.files, overwrite=overwrite)
         return folder
 
-    def _lies_in(self, folder: Path) -> bool:
+    def _is_in(self, folder: Path) -> bool:
         try:
             found = {entry.name for entry in folder.iterdir()}
             return found == set(self.files) and all(

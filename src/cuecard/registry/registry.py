@@ -14,7 +14,7 @@ from cuecard.catalogue import BACKBONES
 from cuecard.errors import RegistryError
 from cuecard.registry import alias_operations
 from cuecard.registry.alias_operations import PromotionCheck
-from cuecard.registry.package import Contents
+from cuecard.registry.package import PromptPackage
 from cuecard.registry.provenance import Stamp, utc_now, whoami
 from cuecard.registry.records.aliases import alias_names, read_head, read_log
 from cuecard.registry.records.blobs import describe, get_blob, put_blob
@@ -159,7 +159,7 @@ class Registry:
 
     def push(
         self,
-        prompt: str | Path | Contents,
+        prompt: str | Path | PromptPackage,
         name: str,
         *,
         why: str = "",
@@ -174,12 +174,12 @@ class Registry:
             ArtifactError: no prompt, or one that cannot be trusted.
             RegistryError: the registry cannot be written.
         """
-        contents = prompt if isinstance(prompt, Contents) else Contents.read(prompt)
-        manifest = contents.prompt.manifest
+        package = prompt if isinstance(prompt, PromptPackage) else PromptPackage.read(prompt)
+        manifest = package.prompt.manifest
         _check_not_backbone(check_name(name), manifest.backbone.name)
         self._require_writable()
         self.names()  # refuses a registry that has lost them
-        files = {file: describe(content) for file, content in contents.files.items()}
+        files = {file: describe(content) for file, content in package.files.items()}
         stamp = self.stamp.fields(why)
 
         def make(number: int) -> VersionRecord:
@@ -188,9 +188,9 @@ class Registry:
                 number=number,
                 files=files,
                 content=content_digest(files),
-                digest=contents.prompt.digest,
+                digest=package.prompt.digest,
                 method=manifest.method,
-                kind=contents.prompt.spec.kind,
+                kind=package.prompt.spec.kind,
                 backbone=manifest.backbone,
                 metrics=manifest.metrics,
                 data_hash=manifest.data_hash,
@@ -208,14 +208,16 @@ class Registry:
                 held.check()
                 return lambda: None if key is None else self.store.remove(key)
 
-            for content in contents.files.values():
+            for content in package.files.values():
                 put_blob(self.store, content)
             version, new = add_version(self.store, name, content_digest(files), make, before)
         if signer is not None and not new:
             put_signature(self.store, name, version.sha256, signer.sign(version.sha256))
         return Pushed(version, new)
 
-    def read(self, reference: str | Reference | Version, trusted: Sequence[str] = ()) -> Contents:
+    def read(
+        self, reference: str | Reference | Version, trusted: Sequence[str] = ()
+    ) -> PromptPackage:
         """A version's files, every byte checked, and the prompt that they are.
 
         Args:
@@ -230,7 +232,7 @@ class Registry:
         if trusted:
             check_signed(self.store, version, trusted)
         files = {name: get_blob(self.store, entry) for name, entry in version.record.files.items()}
-        return Contents.check(files, f"{self.store.url}, {version}")
+        return PromptPackage.from_files(files, f"{self.store.url}, {version}")
 
     def promote(
         self,

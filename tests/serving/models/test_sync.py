@@ -416,8 +416,8 @@ async def test_only_what_a_trusted_key_has_signed_is_served(
         assert "no trusted key has signed" in reply.json["error"]["message"]
         refused = (await server.client.get("/readyz")).json["refused"]
         assert {"reviews@1", "titles@1"} <= set(refused)
-        contents = registry.read("reviews@1")
-        registry.push(contents, "reviews", signer=Signer(private))  # adds the signature
+        package = registry.read("reviews@1")
+        registry.push(package, "reviews", signer=Signer(private))  # adds the signature
         server.clock[0] += 60
         await server.sync.poll()
         assert await version_of(server, "reviews") == "reviews@1"

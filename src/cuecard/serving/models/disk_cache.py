@@ -17,7 +17,7 @@ from cuecard.artifacts.sealed import Sha256
 from cuecard.catalogue.cache import cache_root, locked
 from cuecard.errors import ArtifactError, RegistryError
 from cuecard.plain_files import replace_file
-from cuecard.registry import Contents
+from cuecard.registry import PromptPackage
 from cuecard.registry.records.blobs import describe
 from cuecard.registry.records.schemas import Name, Number, content_digest
 from cuecard.serving.models.catalog import NameEntry, ServedPrompt
@@ -82,7 +82,7 @@ class DiskCache:
         """The path of a version's prompt folder."""
         return self._root / "versions" / content
 
-    def put(self, contents: Contents, content: str) -> None:
+    def put(self, package: PromptPackage, content: str) -> None:
         """Store a version's folder.
 
         Raises:
@@ -90,17 +90,17 @@ class DiskCache:
         """
         folder = self.folder(content)
         with locked(folder):
-            contents.write(folder, overwrite=True)
+            package.write(folder, overwrite=True)
 
-    def get(self, content: str) -> Contents | None:
+    def get(self, content: str) -> PromptPackage | None:
         """A version's folder; None if it is not cached, or its files have changed."""
         folder = self.folder(content)
         try:
-            contents = Contents.read(folder)
+            package = PromptPackage.read(folder)
         except (ArtifactError, RegistryError, OSError):
             return None
-        files = {name: describe(file) for name, file in contents.files.items()}
-        return contents if content_digest(files) == content else None
+        files = {name: describe(file) for name, file in package.files.items()}
+        return package if content_digest(files) == content else None
 
     def save(self, entries: Mapping[str, NameEntry], identity: str | None = None) -> None:
         """Write what is served, if it has changed.

@@ -21,7 +21,7 @@ from cuecard.errors import (
     SignatureError,
     WrongBackboneError,
 )
-from cuecard.registry import Contents, Registry, Version
+from cuecard.registry import PromptPackage, Registry, Version
 from cuecard.registry.signing import check_signed
 from cuecard.registry.watch import Listing, NameListing, RegistryWatch
 from cuecard.serving.logs import JsonLog
@@ -341,7 +341,7 @@ class RegistrySync:
         return entries
 
     async def _load(
-        self, name: str, entry: CachedVersion, read: Callable[[], Contents] | None
+        self, name: str, entry: CachedVersion, read: Callable[[], PromptPackage] | None
     ) -> ServedPrompt | _Failure:
         """A version, verified and loaded into the engine; a failure is remembered for a while.
 
@@ -352,9 +352,9 @@ class RegistrySync:
         if failed and self._holds(failed):
             return failed
         try:
-            contents = await asyncio.to_thread(self._contents, entry.content, read)
-            served = _served(name, entry, contents)
-            await asyncio.to_thread(self._engine.refuses, contents.prompt)
+            package = await asyncio.to_thread(self._package, entry.content, read)
+            served = _served(name, entry, package)
+            await asyncio.to_thread(self._engine.refuses, package.prompt)
             await self._load_into_engine(served)
         except EngineError:
             raise
@@ -374,22 +374,22 @@ class RegistrySync:
             self._catalog.release(served.held.digest)
             raise
 
-    def _contents(self, content: str, read: Callable[[], Contents] | None) -> Contents:
+    def _package(self, content: str, read: Callable[[], PromptPackage] | None) -> PromptPackage:
         cached = self._cache.get(content)
         if cached is not None:
             return cached
         if read is None:
             raise CuecardError("it is not in the cache", where=str(self._cache.folder(content)))
-        contents = read()
+        package = read()
         try:
-            self._cache.put(contents, content)
+            self._cache.put(package, content)
         except CuecardError as error:
             self.state.cache_problem = error.what
-        return contents
+        return package
 
 
-def _served(name: str, entry: CachedVersion, contents: Contents) -> ServedPrompt:
-    prompt = contents.prompt
+def _served(name: str, entry: CachedVersion, package: PromptPackage) -> ServedPrompt:
+    prompt = package.prompt
     return ServedPrompt(
         name,
         entry.number,

@@ -52,22 +52,22 @@ def pull(
     facts: dict[str, object]
     if source.startswith(SCHEME):
         place = parse_hub(source)
-        contents, commit = pull_from_hub(place)
+        package, commit = pull_from_hub(place)
         facts = {"repository": place.repository, "commit": commit}
         text = f"{SCHEME}{place.repository}@{commit}"
     elif "/" in source:
         folder, _, revision = source.partition("@")
         whole = Path(source).exists()
-        contents = read_hub_folder(source if whole else folder, None if whole else revision or None)
+        package = read_hub_folder(source if whole else folder, None if whole else revision or None)
         facts, text = {"source": source}, source
     else:
         opened = Registry(registry)
         version = opened.resolve(source)
-        contents = opened.read(version, read_trusted(trust or ()))
+        package = opened.read(version, read_trusted(trust or ()))
         facts = {"version": str(version), "sha256": version.sha256}
         text = str(version)
-    path = contents.write(dest, overwrite=overwrite)
+    path = package.write(dest, overwrite=overwrite)
     if as_json:
-        print_json({**facts, "digest": contents.prompt.digest, "folder": path})
+        print_json({**facts, "digest": package.prompt.digest, "folder": path})
     else:
         typer.echo(f"{path}  ({text})")

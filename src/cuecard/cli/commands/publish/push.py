@@ -47,7 +47,7 @@ def push(
     Exit codes: 0 done, 2 bad input.
     """
     from cuecard.registry import (
-        Contents,
+        PromptPackage,
         Registry,
         Signer,
         parse_hub,
@@ -57,7 +57,7 @@ def push(
     from cuecard.registry.hub import SCHEME
 
     facts: dict[str, object]
-    contents = Contents.read(source.find().folder)
+    package = PromptPackage.read(source.find().folder)
     if sign_key is not None and "/" in target:
         raise ConfigError(
             "only versions in a registry are signed",
@@ -67,16 +67,16 @@ def push(
         )
     if target.startswith(SCHEME):
         place = parse_hub(target)
-        commit = push_to_hub(contents, place, why=why, private=not public)
-        facts = {"repository": place.repository, "commit": commit, "digest": contents.prompt.digest}
+        commit = push_to_hub(package, place, why=why, private=not public)
+        facts = {"repository": place.repository, "commit": commit, "digest": package.prompt.digest}
         text = f"{SCHEME}{place.repository}@{commit}"
     elif "/" in target:
-        folder = write_hub_folder(contents, target, overwrite=overwrite)
-        facts = {"folder": str(folder), "digest": contents.prompt.digest}
+        folder = write_hub_folder(package, target, overwrite=overwrite)
+        facts = {"folder": str(folder), "digest": package.prompt.digest}
         text = f"{folder}"
     else:
         signer = None if sign_key is None else Signer(sign_key)
-        done = Registry(source.registry).push(contents, target, why=why, signer=signer)
+        done = Registry(source.registry).push(package, target, why=why, signer=signer)
         version = done.version
         facts = {
             "version": str(version),
