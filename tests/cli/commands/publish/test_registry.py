@@ -74,7 +74,7 @@ def test_the_whole_way(cuecard: Call, run: Path, second: Path, place: Path, tmp_
     assert cuecard("gc", "--grace", "0", "--dry-run").out.startswith("would remove 1 blob and")
     assert len(cuecard("gc", "--grace", "0", "--json").json["blobs"]) == 1
     checked = cuecard("verify")
-    assert checked.code == 0 and "1 prompts, 1 versions, 1 aliases with 3 moves" in checked.out
+    assert checked.code == 0 and "1 prompt, 1 version, 1 alias with 3 moves" in checked.out
 
 
 def test_a_version_instead_of_a_folder(
