@@ -72,7 +72,7 @@ _now: list[Interrupts] = []
 
 @contextmanager
 def heeding() -> Iterator[Interrupts]:
-    """Turn Ctrl-C into a request to stop; inside another one of these, that one stands.
+    """Turn Ctrl-C into a request to stop; inside another one of these, the outer one counts.
 
     Outside the main thread, where signals do not arrive, Ctrl-C stays what it is.
     """

@@ -17,7 +17,7 @@ R = TypeVar("R")
 _NEXT = {"lr": "trying learning rates", "test": "testing", "done": "finishing"}
 
 
-def watched(function: Callable[P, R]) -> Callable[P, R]:
+def with_progress_bar(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function with an `observer` show a progress bar where the caller gives none.
 
     With `progress=False` it stays silent.
@@ -26,7 +26,7 @@ def watched(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         silent = kwargs.get("progress") is False or kwargs.get("observer") is not None
-        if silent or not is_looked_at():
+        if silent or not is_interactive():
             return function(*args, **kwargs)
         with ProgressBar() as bar:
             kwargs["observer"] = bar
@@ -35,7 +35,7 @@ def watched(function: Callable[P, R]) -> Callable[P, R]:
     return call
 
 
-def is_looked_at() -> bool:
+def is_interactive() -> bool:
     """Whether this process writes to a terminal or a notebook's cell."""
     get_shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)
     if "IPKernelApp" in getattr(get_shell(), "config", {}):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cuecard.methods import PromptTuning
-from cuecard.progress_bar import is_looked_at
+from cuecard.progress_bar import is_interactive
 from cuecard.training import TrainConfig
 from cuecard.training.train import train
 from support.data.reviews import review_task
@@ -46,9 +46,9 @@ def test_silence_on_request(monkeypatch: pytest.MonkeyPatch, options: dict[str, 
 
 def test_nobody_looks_at_a_file_and_somebody_at_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert not is_looked_at()
+    assert not is_interactive()
     monkeypatch.setattr(sys, "stderr", None)
-    assert not is_looked_at()
+    assert not is_interactive()
     shell = SimpleNamespace(config={"IPKernelApp": {}})
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
-    assert is_looked_at()
+    assert is_interactive()

@@ -21,7 +21,7 @@ from cuecard.errors import DataError
 from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.evaluation.figures import confusion_figure, loss_figure
 from cuecard.evaluation.report import columns_for, write_json, write_markdown
-from cuecard.progress_bar import watched
+from cuecard.progress_bar import with_progress_bar
 from cuecard.tasks import Task
 from cuecard.training.run import Run
 from cuecard.training.storage.log import Observer, read_log
@@ -30,7 +30,7 @@ from cuecard.types import Backbone
 __all__ = ["Proof", "prove", "write_proof"]
 
 
-@watched
+@with_progress_bar
 def prove(
     backbone: Backbone,
     task: Task,

@@ -45,7 +45,7 @@ def report_run(
 
     Args:
         title: what the report's title calls the data.
-        resume: the whole command that goes on after Ctrl-C.
+        resume: the whole command that resumes after Ctrl-C.
         compare: whether to compare at all.
         demonstrations: as in `prove`.
         manual: hand-written prompts to compare with; made from the task by default.
@@ -123,5 +123,5 @@ def _stopped(folder: Path, resume: str) -> Interrupted:
     return Interrupted(
         "stopped after the test, before the end of the comparison",
         where=str(folder),
-        hint=f"the prompt and its test are saved; go on with: {resume}",
+        hint=f"the prompt and its test are saved; resume with: {resume}",
     )

@@ -48,8 +48,8 @@ def estimate_run(setup: TrainSetup) -> Estimate:
     slot, length = setup.slot, setup.start.injection().length
     forward, step, tokens = _passes(setup)
     rate = forward / max(tokens, 1)
-    behind = label_tokens(backbone, task)
-    opened = behind * _OPENED if behind >= LONG_LIST else behind
+    labels = label_tokens(backbone, task)
+    opened = labels * _OPENED if labels >= LONG_LIST else labels
     validation = plan.tokens * plan.count
     if plan.brief:
         some = task.validation[: plan.rows]
@@ -79,7 +79,7 @@ def _passes(setup: TrainSetup) -> tuple[float, float, int]:
     backbone, config, start = setup.backbone, setup.config, setup.start
     lengths = row_lengths(setup.rows)
     batches = batches_by_length(lengths, config.batch_rows, config.batch_tokens, config.seed, 0)
-    # The batch of middling length stands for all of them.
+    # A batch of median length is taken for all of them.
     batch = sorted(batches, key=lambda some: sum(lengths[i] for i in some))[len(batches) // 2]
     rows = [setup.rows[index] for index in batch]
     spec, counts = setup.task.spec, dict(backbone.counts)

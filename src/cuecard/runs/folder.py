@@ -24,7 +24,7 @@ _DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".con
 _MOST_LISTED = 6
 
 
-# What `--overwrite` removes: what another run would go on from, or take for its own result.
+# What `--overwrite` removes: what another run would resume from, or take for its own result.
 _STATE = ("checkpoint.pt", "teachers/checkpoint.pt", "log.jsonl", "result.json", "report.json")
 
 
@@ -198,11 +198,11 @@ def differences(
     """Which settings differ, each as "name: old -> new", in their order.
 
     Args:
-        free: dotted names that are not compared; "*" stands for any one part of a name.
+        free: dotted names that are not compared; "*" is any one part of a name.
     """
     old, new = (dict(_flat(values)) for values in (before, now))
     return [
-        f"{name}: {_told(old, name)} -> {_told(new, name)}"
+        f"{name}: {_value(old, name)} -> {_value(new, name)}"
         for name in [*new, *(name for name in old if name not in new)]
         if not _is_free(name, free) and old.get(name, _ABSENT) != new.get(name, _ABSENT)
     ]
@@ -211,7 +211,7 @@ def differences(
 _ABSENT = object()
 
 
-def _told(values: Mapping[str, Any], name: str) -> str:
+def _value(values: Mapping[str, Any], name: str) -> str:
     return repr(values[name]) if name in values else "(not set)"
 
 

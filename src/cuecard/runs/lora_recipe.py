@@ -9,7 +9,7 @@ from typing import Any, Self
 from cuecard.artifacts import Prompt
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError
-from cuecard.progress_bar import watched
+from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe import Recipe, prompt_folder
 from cuecard.runs.recipe_file import RunRecipe
@@ -70,7 +70,7 @@ class LoraOutcome:
     run: LoraRun
 
 
-@watched
+@with_progress_bar
 def run_lora(
     plan: LoraRecipe,
     *,

@@ -13,7 +13,7 @@ from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError
 from cuecard.methods import MPT
 from cuecard.plain_files import write_text
-from cuecard.progress_bar import watched
+from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe import DataRecipe, Recipe, TaskRecipe
 from cuecard.runs.recipe_file import RunRecipe, Section
@@ -100,7 +100,7 @@ class MultitaskOutcome:
     found: Multitask
 
 
-@watched
+@with_progress_bar
 def run_multitask(
     plan: MultitaskRecipe,
     *,

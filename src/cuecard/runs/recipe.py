@@ -15,7 +15,7 @@ from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError
 from cuecard.methods import MethodSettings, PromptTuning, method_settings
 from cuecard.methods.settings import UNREAD
-from cuecard.progress_bar import watched
+from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe_file import RunRecipe, Section
 from cuecard.runs.run_kinds import RUN
@@ -89,7 +89,7 @@ class DataRecipe(Section):
 
 
 class TaskRecipe(Section):
-    """What is asked; see `TaskSpec`. The kind's own settings stand beside these."""
+    """What is asked; see `TaskSpec`. The kind's own settings go beside these."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -123,7 +123,7 @@ class TaskRecipe(Section):
 
     @classmethod
     def more_settings(cls) -> dict[str, FieldInfo]:
-        """What may stand beside the fields: the kinds' own settings."""
+        """What may be given beside the fields: the kinds' own settings."""
         return own_settings()
 
 
@@ -188,7 +188,7 @@ class Recipe(RunRecipe):
         if start is not None:
             if not isinstance(start, str):
                 raise ConfigError(
-                    "a start that is no folder",
+                    "the prompt to start from is not a folder",
                     where="the recipe, method.prompt",
                     got=repr(start),
                     expected="a prompt's or a run's folder",
@@ -305,7 +305,7 @@ class Outcome:
     proof: Proof | None
 
 
-@watched
+@with_progress_bar
 def run_recipe(
     recipe: Recipe,
     *,

@@ -60,7 +60,8 @@ class RunRecipe(Section, ABC):
         """Read and check a YAML file.
 
         Raises:
-            ConfigError: no such file, no YAML, an unknown key, or a value that does not fit.
+            ConfigError: no such file, a file that is not YAML, an unknown key, or a value that
+                does not fit.
         """
         return cls.parse(read_yaml(path, cls.model_fields), str(path))
 
@@ -76,7 +77,7 @@ def read_yaml(path: str | Path, keys: Collection[str]) -> dict[str, Any]:
         keys: what it may hold, for the error.
 
     Raises:
-        ConfigError: no such file, no YAML, or no mapping.
+        ConfigError: no such file, or a file that is not a YAML mapping.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")

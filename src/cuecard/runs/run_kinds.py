@@ -13,10 +13,10 @@ class RunKind:
         name: what messages call it.
         command: what starts and resumes it.
         file: holds its settings.
-        results: files and folders that a run has come to: as long as there is none, nothing is lost
-            by other settings.
+        results: files and folders that a run leaves: as long as there is none, another recipe loses
+            nothing.
         free: settings, by their dotted names, that two sittings of a run need not share; a name
-            stands for everything below it.
+            includes everything below it.
         out: how another folder is chosen.
     """
 

@@ -10,7 +10,7 @@ from cuecard.catalogue import Progress
 from cuecard.comparison.prove import Proof
 from cuecard.comparison.reports import report_run
 from cuecard.plain_files import write_text
-from cuecard.progress_bar import watched
+from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe import Recipe
 from cuecard.runs.recipe_file import RunRecipe
@@ -68,7 +68,7 @@ class SweepOutcome:
     proof: Proof | None
 
 
-@watched
+@with_progress_bar
 def run_sweep(
     plan: SweepRecipe,
     *,
@@ -89,7 +89,7 @@ def run_sweep(
     """
     recipe, place = plan.recipe, RunFolder.of(plan)
     method = recipe.read_method()
-    Space(plan.sweep, method, recipe.training)  # what is wrong in it is told before all work
+    Space(plan.sweep, method, recipe.training)  # its errors are raised before any work
     place.check(plan, overwrite=overwrite)
     task = recipe.read_task(progress)
     backbone = recipe.load_backbone(progress)

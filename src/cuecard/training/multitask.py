@@ -20,7 +20,7 @@ from cuecard.errors import ConfigError, Interrupted
 from cuecard.folder_lock import held
 from cuecard.interrupts import stoppable
 from cuecard.methods import MPT, PromptTuning
-from cuecard.progress_bar import watched
+from cuecard.progress_bar import with_progress_bar
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig
 from cuecard.training.loop import stopped_in
@@ -36,7 +36,7 @@ DISTIL = 0.9
 TEACHERS = "teachers"
 
 
-@watched
+@with_progress_bar
 def multitask(
     backbone: Backbone,
     tasks: Mapping[str, Task],

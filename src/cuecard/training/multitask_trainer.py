@@ -35,7 +35,7 @@ COMMAND = "cuecard multitask"
 
 @dataclass(frozen=True)
 class Multitask:
-    """What the source tasks came to.
+    """The result of a multitask run.
 
     Attributes:
         shared: P* and every task's factors, at the best step: what a new task starts from.
@@ -76,7 +76,7 @@ class MultitaskTrainer:
         self._checkpoint = Checkpoint.open(folder, key_of(parts), 1 + len(setups), parts)
         self._state, *states = self._checkpoint.runs
         self._frozen = FrozenProof(self._backbone, first.rows[0], first.spec)
-        # The start may look at a task, as the init "text" does: it is the first one.
+        # The init "text" starts from a task's description: the first one's.
         context = init_context(self._backbone, first.spec, self._config.seed)
         self._prompts = method.build_for(len(setups), context)
         self._setups = self._planned(setups)

@@ -83,7 +83,7 @@ class Trained:
     Attributes:
         setup: what it started from.
         method: what was trained.
-        state: what the training came to.
+        state: where the training ended.
         log: the run's.
         folder: the run's; None keeps nothing.
     """

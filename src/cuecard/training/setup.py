@@ -127,7 +127,7 @@ class TrainSetup:
 
     @property
     def slot(self) -> Slot:
-        """Where the prompt stands."""
+        """Where the prompt is."""
         return self.trained.slot
 
     @property

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cuecard.errors import DataError
 from cuecard.methods import MethodSettings, PromptTuning
-from cuecard.progress_bar import watched
+from cuecard.progress_bar import with_progress_bar
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig
 from cuecard.training.storage.log import Observer
@@ -17,7 +17,7 @@ from cuecard.training.sweeps.trials import Sweep
 from cuecard.types import Backbone
 
 
-@watched
+@with_progress_bar
 def sweep(
     backbone: Backbone,
     tasks: Task | Mapping[str, Task],

@@ -10,7 +10,7 @@ from cuecard.errors import Interrupted
 from cuecard.folder_lock import held
 from cuecard.interrupts import stoppable
 from cuecard.methods import PromptTuning
-from cuecard.progress_bar import watched
+from cuecard.progress_bar import with_progress_bar
 from cuecard.tasks import Task
 from cuecard.training.checks import FrozenProof
 from cuecard.training.config import TrainConfig
@@ -27,7 +27,7 @@ from cuecard.types import Backbone, MethodConfig
 R = TypeVar("R")
 
 
-@watched
+@with_progress_bar
 def train(
     backbone: Backbone,
     task: Task,

@@ -13,7 +13,7 @@ from cuecard.artifacts.files import publish_folder
 from cuecard.backbones.adapters.adapter import NO_ADAPTER, Adapter
 from cuecard.backbones.adapters.peft_folder import adapter_files
 from cuecard.errors import ConfigError
-from cuecard.progress_bar import watched
+from cuecard.progress_bar import with_progress_bar
 from cuecard.tasks import Task, TaskSpec
 from cuecard.training.checks import FrozenProof
 from cuecard.training.config import TrainConfig
@@ -135,7 +135,7 @@ class TrainableAdapter:
         return {name: getattr(before, name) for name in names}
 
 
-@watched
+@with_progress_bar
 def train_lora(
     backbone: Backbone,
     task: Task,

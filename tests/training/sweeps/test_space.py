@@ -38,12 +38,12 @@ def test_a_start_prompt_is_kept() -> None:
         ({"grid": {"prompt": ("a",)}}, "unknown setting"),
         ({"grid": {"length": (0,)}}, "length 0 is for a prompt with a decoder"),
         ({"grid": {"lr": ("auto",)}}, "chooses learning rates itself"),
-        ({"grid": {"lr": ()}}, "without values"),
+        ({"grid": {"lr": ()}}, "values is empty"),
         ({"grid": {"lr": (0.1,), "training.lr": (0.2,)}}, "given twice"),
         ({}, "nothing to sweep"),
         ({"ranges": {"lr": "0.1..1"}}, "tried in full"),
         ({"grid": {"lr": (0.1,)}, "trials": 3}, "tried in full"),
-        ({"ranges": {"lr": "0.1-1"}, "search": "tpe"}, "no range"),
+        ({"ranges": {"lr": "0.1-1"}, "search": "tpe"}, "not a range"),
         (
             {"ranges": {"length": "0..4"}, "search": "tpe"},
             "length 0 is for a prompt with a decoder",
@@ -60,7 +60,7 @@ def test_ranges_and_values_as_typed() -> None:
     whole = parse_range("length", "4..64")
     assert (whole.low, whole.high, whole.log) == (4, 64, False) and isinstance(whole.low, int)
     for text in ("1..1", "2..1", "0..1:log", "1..2:lin", "a..b", "1", "true..2", "1..inf"):
-        with pytest.raises(ConfigError, match="no range"):
+        with pytest.raises(ConfigError, match="not a range"):
             parse_range("lr", text)
     assert [parse_value(t) for t in ("3", "1e-3", "none", "True", " text ")] == [
         3,

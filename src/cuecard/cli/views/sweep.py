@@ -17,7 +17,7 @@ from cuecard.cli.views.tables import print_table, say, say_line
 from cuecard.cli.views.usage_line import predict_command
 from cuecard.evaluation.report import plain
 from cuecard.runs.sweep_recipe import SweepOutcome
-from cuecard.training.sweeps.trials import COLUMNS, told
+from cuecard.training.sweeps.trials import COLUMNS, settings_text
 from cuecard.validation_text import counted
 
 _EVERY = 100  # steps of any trial between two plain lines
@@ -137,7 +137,7 @@ def _ending(event: dict[str, Any]) -> str:
     ends = {"pruned": "pruned", "diverged": "diverged", "patience": "no better for a while"}
     end = ends.get(event["ended"])
     return (
-        f"#{event['trial']} {told(event['settings'])}: {accuracy}loss {event['loss']:.4f} "
+        f"#{event['trial']} {settings_text(event['settings'])}: {accuracy}loss {event['loss']:.4f} "
         f"at step {event['best_step']:,} of {event['steps']:,}{f', {end}' if end else ''}"
     )
 
@@ -150,7 +150,9 @@ def print_sweep(outcome: SweepOutcome, out: Console) -> None:
     out.print()
     print_table(out, COLUMNS, trials, left=COLUMNS[:2], bold=best, title="Trials")
     run = found.run
-    say(out, f"chosen on validation rows: #{found.best.number} {told(found.best.settings)}")
+    say(
+        out, f"chosen on validation rows: #{found.best.number} {settings_text(found.best.settings)}"
+    )
     if outcome.proof is not None:
         rows = [row.cells() for row in outcome.proof.rows]
         print_table(out, outcome.proof.columns, rows, bold=(len(rows) - 1,))

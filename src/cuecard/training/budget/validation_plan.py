@@ -23,7 +23,7 @@ BEST_SHARE = 0.3
 FEWEST_ROWS = 64
 # Fewer tell nothing; more are not made unless they are asked for.
 FEWEST, MOST = 2, 10
-# From so many tokens behind every context on, a list of labels is long.
+# From so many tokens after every context on, a list of labels is long.
 LONG_LIST = 64
 
 
@@ -65,11 +65,11 @@ def plan_validations(
         fixed: validate as often as the settings say, on all labels, whatever it costs.
     """
     held_out = task.spec.encode_rows(task.validation, backbone.tokenizer, slot)
-    behind = label_tokens(backbone, task)
-    whole = forward_tokens(held_out, prompt_length, behind)
+    labels = label_tokens(backbone, task)
+    whole = forward_tokens(held_out, prompt_length, labels)
     allowed = max(FREE_TOKENS, SHARE * training_tokens(rows, config, prompt_length))
     every, usual = config.validate_every, math.ceil(config.steps / config.validate_every)
-    brief = not fixed and behind >= LONG_LIST and (usual + 1) * whole > allowed
+    brief = not fixed and labels >= LONG_LIST and (usual + 1) * whole > allowed
     tokens = forward_tokens(held_out, prompt_length, None) if brief else whole
     if not fixed and config.eval_every is None and (usual + 1) * tokens > allowed:
         fitting = int(allowed // max(tokens, 1)) - 1
@@ -90,17 +90,17 @@ def training_tokens(rows: Sequence[Encoded], config: TrainConfig, prompt_length:
 
 
 def label_tokens(backbone: Backbone, task: Task) -> int:
-    """Tokens of all labels behind one context, what they begin with counted once."""
+    """Tokens of all labels after one context, common beginnings counted once."""
     if task.spec.mode != "labels":
         return 0
     return len(LabelTrie.of(task.spec.label_words(backbone.tokenizer).asked).tokens)
 
 
-def forward_tokens(rows: Sequence[Encoded], prompt_length: int, behind: int | None) -> int:
+def forward_tokens(rows: Sequence[Encoded], prompt_length: int, after: int | None) -> int:
     """Tokens of one pass over rows: what all begin with once, and the rest of each.
 
     Args:
-        behind: tokens behind every context; None for each row's own target.
+        after: tokens after every context; None for each row's own target.
     """
     if not rows:
         return 0
@@ -108,6 +108,6 @@ def forward_tokens(rows: Sequence[Encoded], prompt_length: int, behind: int | No
     pairs = list(zip(least, most, strict=False))
     front = next((at for at, (a, b) in enumerate(pairs) if a != b), len(pairs))
     own = sum(
-        len(row.context) - front + (len(row.target) if behind is None else behind) for row in rows
+        len(row.context) - front + (len(row.target) if after is None else after) for row in rows
     )
     return prompt_length + front + own

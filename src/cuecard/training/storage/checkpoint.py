@@ -75,7 +75,7 @@ class Checkpoint:
         rounds: passes in which one or more of them made a step.
         inputs: where the frozen inputs' keys and values are kept, once it is chosen.
         together: how many are trained in one pass, once it is chosen.
-        notes: what else who started them needs to go on, by run.
+        notes: what else is needed to resume them, by run.
         parts: what the key was made of, as digests by name: to say what differs.
     """
 

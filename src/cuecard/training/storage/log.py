@@ -20,8 +20,8 @@ class RunLog:
 
     Args:
         folder: the run's folder; None keeps no file.
-        keep_bytes: how much of an earlier log stands; the rest was written after the checkpoint
-            that the run goes on from, and is dropped with the first new event.
+        keep_bytes: how much of an earlier log is kept; the rest was written after the checkpoint
+            that the run resumes from, and is dropped with the first new event.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class RunLog:
             self._observer({"event": event, **values})
 
     def count(self, what: str, total: int) -> Callable[[int], None] | None:
-        """A callback that is told how many more rows are done; see `rows_done`."""
+        """A callback that takes how many more rows are done; see `rows_done`."""
         return None if self._observer is None else rows_done(self._observer, what, total)
 
     def size(self) -> int:

@@ -1,4 +1,4 @@
-"""What a finished run came to, in its folder: read again, so that the test rows are scored once."""
+"""A finished run's result in its folder: read again, so that the test rows are scored once."""
 
 from __future__ import annotations
 

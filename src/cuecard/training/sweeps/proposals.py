@@ -1,4 +1,4 @@
-"""Optuna as pure functions: what was seen -> what to try next, and whether to go on.
+"""Optuna as pure functions: earlier trials -> what to try next, and whether to stop early.
 
 A study is built from the trials' states whenever one is asked, so a sweep that was killed proposes
 the same again, and nothing of Optuna's own has to be kept.
@@ -24,7 +24,7 @@ _UNPRUNED = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A trial of the same task: what was tried, and what came of it so far."""
+    """A trial of the same task: its settings, and its state so far."""
 
     settings: Settings
     state: State

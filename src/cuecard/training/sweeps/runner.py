@@ -1,4 +1,4 @@
-"""The trials of a sweep: which there are, which run, what they came to."""
+"""Runs the trials of a sweep, several in each pass of the backbone, and chooses the best."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TRIALS, BEST = "trials", "best"
 
 
 class SweepRunner:
-    """A sweep's trials, from the first proposal to the chosen run; see `sweep`."""
+    """The trials of a sweep, from the first proposal to the chosen run; see `sweep`."""
 
     def __init__(
         self,

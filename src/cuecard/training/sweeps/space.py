@@ -92,7 +92,7 @@ class Space:
         self.axes: dict[str, Axis] = {}
         for name, values in sweep.grid.items():
             if not values:
-                raise ConfigError("a list without values", where=f"--grid {name}")
+                raise ConfigError("the list of values is empty", where=f"--grid {name}")
             self._add(name, tuple(values))
         for name, text in sweep.ranges.items():
             self._add(name, parse_range(name, text))
@@ -107,7 +107,7 @@ class Space:
                 got="a range" if sweep.ranges else f"trials {sweep.trials}",
                 expected="lists of values alone, or search tpe",
             )
-        # A grid's combinations, or the corners of a space: what is wrong is told before all work.
+        # A grid's combinations, or the corners of a space: errors are raised before any work.
         self.combinations = list(self._product())
         for settings in self.combinations:
             self.applied(settings)
@@ -136,7 +136,7 @@ class Space:
     def _add(self, name: str, axis: Axis) -> None:
         key = self._key(name)
         if key in self.axes:
-            raise ConfigError("a key given twice", where="the sweep", got=key, expected="once")
+            raise ConfigError("a key is given twice", where="the sweep", got=key, expected="once")
         self.axes[key] = axis
 
     def _key(self, name: str) -> str:
@@ -181,7 +181,7 @@ def parse_range(name: str, text: str) -> Range:
     good = bool(dots) and scale in ("", "log") and all(_is_number(n) for n in numbers)
     if not good or not numbers[0] < numbers[1] or (scale and numbers[0] <= 0):
         raise ConfigError(
-            "this is no range",
+            "not a range",
             where=f"--range {name}",
             got=text,
             expected="low..high or low..high:log, low below high, and above 0 for log",

@@ -1,4 +1,4 @@
-"""A sweep's trials: what each was and came to, as a table, JSON and Markdown."""
+"""A sweep's trials and their results, as a table, JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Trial:
         """The trial as text, one string per column."""
         return (
             f"{self.task} {self.number}".strip(),
-            told(self.settings),
+            settings_text(self.settings),
             f"{self.loss:.4f}",
             "-" if self.accuracy is None else f"{self.accuracy:.3f}",
             f"{self.best_step:,}",
@@ -104,7 +104,7 @@ class Sweep:
         return next(iter(self.runs.values()))
 
 
-def told(settings: Settings) -> str:
+def settings_text(settings: Settings) -> str:
     """Settings in a line, by short keys."""
     parts = [
         f"{key.split('.', 1)[1]} {f'{value:.3g}' if isinstance(value, float) else value}"
@@ -136,7 +136,8 @@ def write_trials(
     lines += [markdown_row(trial.cells()) for trial in trials]
     notes = [
         f"- Chosen{f' for {markdown_text(task)}' if task else ''} on validation rows: "
-        f"trial {number} ({markdown_text(told(trials[number].settings))}). {_test_note(runs[task])}"
+        f"trial {number} ({markdown_text(settings_text(trials[number].settings))}). "
+        f"{_test_note(runs[task])}"
         for task, number in best.items()
     ]
     title = f"# {markdown_text(folder.name)}"

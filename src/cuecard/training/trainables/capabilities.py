@@ -109,17 +109,17 @@ def check_supported(backbone: Backbone, method: MethodConfig) -> None:
 def is_late(backbone: Backbone, method: MethodConfig, spec: TaskSpec) -> bool:
     """Whether what differs from row to row is computed without the prompt: it can be remembered.
 
-    That is a causal model's prompt behind the input that leaves the input as it is, or one of an
+    That is a causal model's prompt after the input that leaves the input as it is, or one of an
     encoder-decoder's decoder alone.
     """
     if not backbone.causal:
         return set(method.requires) == {"decoder"}
-    behind = method.slot == "suffix" or (method.slot == "infix" and spec.parsed.prompt_is_late)
-    return behind and "token-shifts" not in method.requires.get("text", ())
+    after = method.slot == "suffix" or (method.slot == "infix" and spec.parsed.prompt_is_late)
+    return after and "token-shifts" not in method.requires.get("text", ())
 
 
 def check_slot(method: MethodConfig, spec: TaskSpec) -> None:
-    """Refuse a template and a method that do not agree on where the prompt stands.
+    """Refuse a template and a method that do not agree on where the prompt goes.
 
     Raises:
         ConfigError: `{prompt}` without the slot "infix", or the other way round, or `{prompt:5}`
@@ -127,7 +127,7 @@ def check_slot(method: MethodConfig, spec: TaskSpec) -> None:
     """
     if spec.parsed.has_prompt is not (method.slot == "infix"):
         raise ConfigError(
-            "the template and the method do not agree on where the prompt stands",
+            "the template and the method do not agree on where the prompt goes",
             where=f"method {method.name}, slot",
             got=f"slot {method.slot} and the template {spec.template!r}",
             expected="slot infix with {prompt} in the template, or neither",
@@ -146,8 +146,8 @@ def check_reads(backbone: Backbone, method: str, slot: Slot, spec: TaskSpec) -> 
     """Refuse a task that reads a state per token where those states do not know of the prompt.
 
     Raises:
-        ConfigError: an encoder-decoder, which has no such states to read, or a prompt that stands
-            behind the text.
+        ConfigError: an encoder-decoder, which has no such states to read, or a prompt after the
+            text.
     """
     if not spec.read_field:
         return
