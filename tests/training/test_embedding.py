@@ -143,7 +143,7 @@ def test_equal_texts_run_once() -> None:
 
 def test_what_is_refused(tmp_path: Path) -> None:
     backbone, events = tiny_backbone("llama"), []
-    with pytest.raises(ConfigError, match="does not take states"):
+    with pytest.raises(ConfigError, match="no states to read"):
         train(backbone, pair_task(), observer=events.append)
     assert not events
     with pytest.raises(ConfigError, match="has vectors, not answers"):
