@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-import cuecard.training.setup as setup_module
+import cuecard.training.setup as training_setup
 from cuecard.comparison.reports import report_run
 from cuecard.errors import Interrupted, TrainingError
 from cuecard.interrupts import Stop, heeding, may_cut
@@ -123,7 +123,7 @@ def test_stopped_in_a_validation_and_gone_on_with(
     looks: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The look that was cut off is made first when the run goes on; nothing else differs."""
-    real, left = setup_module.validate, [looks]
+    real, left = training_setup.validate, [looks]
 
     def cut(*given: Any, **options: Any) -> Any:
         left[0] -= 1
@@ -131,10 +131,10 @@ def test_stopped_in_a_validation_and_gone_on_with(
             signal.raise_signal(signal.SIGINT)
         return real(*given, **options)
 
-    monkeypatch.setattr(setup_module, "validate", cut)
+    monkeypatch.setattr(training_setup, "validate", cut)
     with pytest.raises(Interrupted, match=f"after step {3 * (looks - 1)} of 6"):
         run_train(tmp_path / "cut", None)
-    monkeypatch.setattr(setup_module, "validate", real)
+    monkeypatch.setattr(training_setup, "validate", real)
     cut_run, whole = run_train(tmp_path / "cut", None), run_train(tmp_path / "whole", None)
     assert torch.equal(cut_run.prompt.vectors, whole.prompt.vectors)
 
