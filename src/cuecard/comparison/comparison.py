@@ -259,5 +259,8 @@ def test_tokens(comparison: Comparison, task: Task) -> int:
     contexts = sum(len(spec.encode(record, tokenizer).context) for record in task.test)
     if spec.mode == "text":
         return contexts + spec.max_new_tokens * len(task.test)
+    if spec.mode == "options":
+        options = [spec.option_words(record, tokenizer).asked for record in task.test]
+        return contexts + sum(len(option) - 1 for some in options for option in some)
     words = spec.continuations(tokenizer)
     return contexts + sum(len(word) - 1 for word in words) * len(task.test)
