@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from benchmarks.serving_requests import Traffic, add_options, rates, ways
-from cuecard.engine.vllm.backbone_info import Identity
+from cuecard.engine.vllm.backbone_info import BackboneInfo
 from cuecard.engine.vllm.engine import VllmEngine
 
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_options(parser)
     options = parser.parse_args(arguments)
-    traffic = Traffic(options, lambda backbone: VllmEngine(Identity.of(backbone)))
+    traffic = Traffic(options, lambda backbone: VllmEngine(BackboneInfo.of(backbone)))
     print(json.dumps(asyncio.run(measure(traffic))))
     return 0
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cuecard.backbones.forward.ragged import Inlaid, RaggedRun, Stretch
+from cuecard.backbones.forward.ragged import LayerVectors, PrefillChunk, RaggedRun
 from cuecard.backbones.kernels.decoding import Block
 from cuecard.tasks import collate
 from cuecard.types import Encoded, Injection, InputTokens, LayerTokens, PrefixKV
@@ -46,14 +46,14 @@ def test_behind_kept_keys_and_values_as_behind_the_prompt(kind: str) -> None:
     run = ragged(backbone)
     prompts = [InputTokens(vectors(1, 20)), InputTokens(vectors(2, 3)), None]
     given = [backbone.tensors(prompt) for prompt in prompts]
-    first = run.run([], [Stretch(of.vectors) for of in given[:2]], keep=True)
+    first = run.run([], [PrefillChunk(of.vectors) for of in given[:2]], keep=True)
     kept = [(first.keys_values(0, 0, 20),), (first.keys_values(1, 0, 3),), ()]
     rows = [ids_of(backbone, text) for text in TEXTS]
-    stretches = [
-        Stretch(run.embed(ids, of), past, (len(ids) - 1,))
+    chunks = [
+        PrefillChunk(run.embed(ids, of), past, (len(ids) - 1,))
         for ids, of, past in zip(rows, given, kept, strict=True)
     ]
-    found = run.run([], stretches, keep=False).read
+    found = run.run([], chunks, keep=False).read
     for logits, ids, prompt in zip(found, rows, prompts, strict=True):
         torch.testing.assert_close(logits, alone(backbone, ids, prompt), atol=1e-4, rtol=1e-5)
 
@@ -67,13 +67,13 @@ def test_chunks_and_decoded_tokens_as_one_run(kind: str) -> None:
     pieces: tuple[Tensor, ...] = ()
     for start in range(0, len(ids), 9):
         embeds = run.embed(ids[start : start + 9], given)
-        ran = run.run([], [Stretch(embeds, pieces, (len(embeds) - 1,))], keep=True)
+        ran = run.run([], [PrefillChunk(embeds, pieces, (len(embeds) - 1,))], keep=True)
         pieces = (*pieces, ran.keys_values(0, 0, len(embeds)))
     torch.testing.assert_close(ran.read[0], alone(backbone, ids, None), atol=1e-4, rtol=1e-5)
     block = run.block(4, 64)
     assert block.join(pieces) == 0
     other = ids_of(backbone, TEXTS[1])
-    first = run.run([], [Stretch(run.embed(other, given))], keep=True)
+    first = run.run([], [PrefillChunk(run.embed(other, given))], keep=True)
     assert block.join([first.keys_values(0, 0, len(other))]) == 1
     written = [list(ids), list(other)]
     for step in range(5):
@@ -92,10 +92,10 @@ def test_continuations_do_not_see_each_other(kind: str) -> None:
     ids, words = ids_of(backbone, TEXTS[0]), ((5, 6, 7), (9,), (5, 11, 12, 13))
     flat = [*ids, *(token for word in words for token in word)]
     reads = tuple(range(len(ids) - 1, len(flat)))
-    stretch = Stretch(run.embed(flat, given), (), reads, tuple(map(len, words)))
+    chunk = PrefillChunk(run.embed(flat, given), (), reads, tuple(map(len, words)))
     short = ids_of(backbone, TEXTS[1])
-    beside = Stretch(run.embed(short, given), (), (len(short) - 1,))
-    found, other = run.run([], [stretch, beside], keep=False).read
+    beside = PrefillChunk(run.embed(short, given), (), (len(short) - 1,))
+    found, other = run.run([], [chunk, beside], keep=False).read
     expected = [alone(backbone, ids, None)]
     for word in words:
         expected += [alone(backbone, ids + word[: n + 1], None) for n in range(len(word))]
@@ -109,13 +109,15 @@ def test_layers_vectors_wherever_a_chunk_ends() -> None:
     layers = torch.stack([vectors(seed, 6) for seed in range(2)])
     prompt = LayerTokens(layers)
     ids = ids_of(backbone, TEXTS[0])
-    first = run.run([], [Stretch(layers[0, :4], inlaid=Inlaid(layers[:, :4], 0))], keep=True)
+    first = run.run(
+        [], [PrefillChunk(layers[0, :4], layer_vectors=LayerVectors(layers[:, :4], 0))], keep=True
+    )
     rest = torch.cat([layers[0, 4:], run.embed(ids, backbone.tensors(None))])
     past = (first.keys_values(0, 0, 4),)
     last = (len(rest) - 1,)
-    plain = Stretch(run.embed(ids, backbone.tensors(None)), (), (len(ids) - 1,))
-    stretch = Stretch(rest, past, last, inlaid=Inlaid(layers[:, 4:], 0))
-    bare, found = run.run([], [plain, stretch], keep=False).read
+    plain = PrefillChunk(run.embed(ids, backbone.tensors(None)), (), (len(ids) - 1,))
+    chunk = PrefillChunk(rest, past, last, layer_vectors=LayerVectors(layers[:, 4:], 0))
+    bare, found = run.run([], [plain, chunk], keep=False).read
     torch.testing.assert_close(found, alone(backbone, ids, prompt), atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(bare, alone(backbone, ids, None), atol=1e-4, rtol=1e-5)
 
@@ -127,8 +129,8 @@ def test_a_prefix_of_keys_and_values_is_a_past() -> None:
     ids = ids_of(backbone, TEXTS[0])
     given = backbone.tensors(prompt)
     assert given.prefix is not None
-    stretch = Stretch(run.embed(ids, given), (given.prefix,), (len(ids) - 1,))
-    (found,) = run.run([], [stretch], keep=False).read
+    chunk = PrefillChunk(run.embed(ids, given), (given.prefix,), (len(ids) - 1,))
+    (found,) = run.run([], [chunk], keep=False).read
     torch.testing.assert_close(found, alone(backbone, ids, prompt), atol=1e-4, rtol=1e-5)
 
 
@@ -148,19 +150,19 @@ def test_one_rows_infinity_stays_its_own() -> None:
     run, given = ragged(backbone), backbone.tensors(None)
     rows = [ids_of(backbone, text) for text in TEXTS]
     spoilt = torch.full((4, 32), torch.nan)
-    stretches = [Stretch(spoilt, (), (3,))]
-    stretches += [Stretch(run.embed(ids, given), (), (len(ids) - 1,)) for ids in rows]
-    ran = run.run([], stretches, keep=True)
+    chunks = [PrefillChunk(spoilt, (), (3,))]
+    chunks += [PrefillChunk(run.embed(ids, given), (), (len(ids) - 1,)) for ids in rows]
+    ran = run.run([], chunks, keep=True)
     assert not bool(torch.isfinite(ran.read[0]).any())
     for found, ids in zip(ran.read[1:], rows, strict=True):
         torch.testing.assert_close(found, alone(backbone, ids, None), atol=1e-4, rtol=1e-5)
     # What it left in memory is not the next pass's either.
-    again = run.run([], stretches[1:], keep=False)
+    again = run.run([], chunks[1:], keep=False)
     for found, ids in zip(again.read, rows, strict=True):
         torch.testing.assert_close(found, alone(backbone, ids, None), atol=1e-4, rtol=1e-5)
     block = run.block(2, 64)
     for number in (0, 1):
-        length = len(stretches[number].embeds)
+        length = len(chunks[number].embeds)
         block.join([ran.keys_values(number, 0, length)])
     row = run.run([(block, run.embed((3, 3), given))], [], keep=False).decoded[0][1:]
     torch.testing.assert_close(row, alone(backbone, (*rows[0], 3), None), atol=1e-4, rtol=1e-5)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from cuecard.backbones.forward.ragged import Stretch
+from cuecard.backbones.forward.ragged import PrefillChunk
 from cuecard.backbones.kernels.prepacked import nbytes, prepacked
 from support.tiny import tiny_backbone
 
@@ -42,12 +42,12 @@ def test_a_model_in_bfloat16_runs_on_it_if_there_is_room() -> None:
     assert run is not None
     weights = nbytes(backbone.model)
     given = backbone.tensors(None)
-    stretch = Stretch(run.embed((5, 6, 7, 8), given), (), (3,))
-    plain = run.run([], [stretch], keep=False).read[0]
+    chunk = PrefillChunk(run.embed((5, 6, 7, 8), given), (), (3,))
+    plain = run.run([], [chunk], keep=False).read[0]
     assert not run.prepack(weights - 1)
     assert not run.prepack(0)
     assert run.prepack(weights)
-    found = run.run([], [stretch], keep=False).read[0]
+    found = run.run([], [chunk], keep=False).read[0]
     torch.testing.assert_close(found, plain, atol=0.02, rtol=0.02)
     for module in backbone.model.modules():
         assert "forward" not in vars(module)  # as it was, after the pass

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cuecard.engine.local.calls import Forked, Writing
+from cuecard.engine.local.requests import ForkedRequest, GenerateRequest
 from cuecard.engine.local.scheduler import Scheduler
 from cuecard.engine.local.settings import LocalSettings
 from cuecard.engine.protocol import Finished, Generation
@@ -27,11 +27,13 @@ def scheduler(backbone: Any, **settings: Any) -> Scheduler:
     return Scheduler(backbone, backbone.ragged, LocalSettings(**settings))
 
 
-def forked(*requests: Generation) -> Forked:
-    return Forked([Writing(each, frozenset({2}), lambda _: None) for each in requests])
+def forked(*requests: Generation) -> ForkedRequest:
+    return ForkedRequest(
+        [GenerateRequest(each, frozenset({2}), lambda _: None) for each in requests]
+    )
 
 
-def answers(found: Scheduler, call: Forked) -> list[list[Any]]:
+def answers(found: Scheduler, call: ForkedRequest) -> list[list[Any]]:
     """What each answer is told, until nothing is left to do."""
     said: defaultdict[Any, list[Any]] = defaultdict(list)
     while found.busy:
@@ -59,8 +61,8 @@ def test_the_context_runs_once(backbone: Any) -> None:
 
 def test_answers_without_room_begin_when_others_end(backbone: Any) -> None:
     asked = [writing(held(1), IDS, count=count) for count in (3, 5, 4, 2, 6)]
-    found, call = scheduler(backbone, rows=2), forked(*asked)
-    later = Writing(writing(None, IDS, count=2), frozenset({2}), lambda _: None)
+    found, call = scheduler(backbone, max_num_seqs=2), forked(*asked)
+    later = GenerateRequest(writing(None, IDS, count=2), frozenset({2}), lambda _: None)
     found.add(call)
     found.add(later)
     live = 0
@@ -77,7 +79,7 @@ def test_answers_without_room_begin_when_others_end(backbone: Any) -> None:
 
 def test_those_that_nobody_waits_for_are_left_out(backbone: Any) -> None:
     asked = writing(held(1), IDS, count=4)
-    found, call = scheduler(backbone, rows=2), forked(*[asked] * 4)
+    found, call = scheduler(backbone, max_num_seqs=2), forked(*[asked] * 4)
     found.add(call)
     call.answers[0].cancelled = call.answers[3].cancelled = True
     expected = alone(backbone, asked)

@@ -220,8 +220,8 @@ def test_what_contexts_begin_with_is_kept() -> None:
     template, one = tokens(0, 12), held(1, 20)
     asked = [scoring(one, template + tokens(seed, 5), words=ONE_TOKEN) for seed in range(1, 12)]
 
-    async def ask(beginnings: bool) -> tuple[list[list[float]], float, float]:
-        async with serving(backbone, prefix_caching=beginnings) as engine:
+    async def ask(prefix_caching: bool) -> tuple[list[list[float]], float, float]:
+        async with serving(backbone, prefix_caching=prefix_caching) as engine:
             found = [(await engine.score([row]))[0] for row in asked]
             stats = engine.stats()
             return found, stats["tokens_computed"], stats["prompt_cache_bytes"]

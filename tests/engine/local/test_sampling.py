@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 import torch
 
-from cuecard.engine.local.sampling import Chooser, choose
+from cuecard.engine.local.sampling import TokenSampler, sample
 from cuecard.engine.protocol import Sampling, Token
 from cuecard.errors import ConfigError
 from cuecard.serving.api.structured import GrammarCompiler
@@ -18,8 +18,8 @@ LOGITS = torch.tensor([2.0, 0.5, -1.0, 1.0, -20.0])
 
 
 def drawn(count: int, logits: torch.Tensor = LOGITS, **more: float) -> Counter[int]:
-    chooser = Chooser(Sampling(1, seed=5, **{"temperature": 1.0, **more}))  # type: ignore[arg-type]
-    return Counter(chooser.draw(logits) for _ in range(count))
+    sampler = TokenSampler(Sampling(1, seed=5, **{"temperature": 1.0, **more}))  # type: ignore[arg-type]
+    return Counter(sampler.draw(logits) for _ in range(count))
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
@@ -49,11 +49,11 @@ def test_greedy_and_drawn_rows_side_by_side() -> None:
     logits = torch.stack([LOGITS, LOGITS, torch.full((5,), torch.nan), LOGITS])
     seeded = Sampling(1, temperature=1.0, seed=3)
     samplings = [Sampling(1), seeded, Sampling(1), Sampling(1, temperature=1.0)]
-    found = choose(logits, [Chooser(sampling) for sampling in samplings])
+    found = sample(logits, [TokenSampler(sampling) for sampling in samplings])
     assert found[2] is None
     assert found[0] is not None and found[0].id == 0
     assert found[0].logprob == pytest.approx(float(LOGITS.log_softmax(0)[0]))
-    assert found[1] is not None and found[1].id == Chooser(seeded).draw(LOGITS)
+    assert found[1] is not None and found[1].id == TokenSampler(seeded).draw(LOGITS)
     assert found[1].logprob == pytest.approx(float(LOGITS.log_softmax(0)[found[1].id]))
 
 
@@ -63,9 +63,14 @@ def test_a_grammar_that_fails_leaves_the_other_rows_alone() -> None:
     grammar = asyncio.run(GrammarCompiler(tiny_tokenizer()).compile(endless))
     logits = torch.zeros(3, 384)
     logits[:, 7] = 1.0
-    failing = Chooser(Sampling(max_new_tokens=4, grammar=grammar))
-    first, second, third = choose(
-        logits, [Chooser(Sampling(max_new_tokens=4)), failing, Chooser(Sampling(max_new_tokens=4))]
+    failing = TokenSampler(Sampling(max_new_tokens=4, grammar=grammar))
+    first, second, third = sample(
+        logits,
+        [
+            TokenSampler(Sampling(max_new_tokens=4)),
+            failing,
+            TokenSampler(Sampling(max_new_tokens=4)),
+        ],
     )
     assert isinstance(second, ConfigError) and "recursion" in second.what
     assert isinstance(first, Token) and isinstance(third, Token)

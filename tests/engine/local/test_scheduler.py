@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cuecard.engine.local.calls import Call, Scored, Writing
+from cuecard.engine.local.requests import GenerateRequest, Request, ScoreRequest
 from cuecard.engine.local.scheduler import Scheduler
 from cuecard.engine.local.settings import LocalSettings
 from cuecard.engine.protocol import Finished, Held, Scoring
@@ -30,18 +30,18 @@ def scheduler(backbone: Any, **settings: Any) -> Scheduler:
     return Scheduler(backbone, backbone.ragged, LocalSettings(**settings))
 
 
-def asked(*rows: Scoring) -> Scored:
-    return Scored(rows, lambda _: None)
+def asked(*rows: Scoring) -> ScoreRequest:
+    return ScoreRequest(rows, lambda _: None)
 
 
-def told(found: Scheduler) -> dict[Call, Any]:
+def told(found: Scheduler) -> dict[Request, Any]:
     """What one pass gave."""
     return dict(found.step())
 
 
-def finished(found: Scheduler) -> dict[Call, Any]:
+def finished(found: Scheduler) -> dict[Request, Any]:
     """What all passes gave."""
-    answers: dict[Call, Any] = {}
+    answers: dict[Request, Any] = {}
     while found.busy:
         answers |= told(found)
     return answers
@@ -109,7 +109,7 @@ def test_a_row_that_is_too_long_goes_on_behind_its_prompt(max_num_batched_tokens
 def test_a_new_prompts_answer_is_written_as_alone() -> None:
     backbone = tiny_backbone()
     request = writing(held(1, 20), tokens(1, 9))
-    found, call = scheduler(backbone), Writing(request, frozenset(), lambda _: None)
+    found, call = scheduler(backbone), GenerateRequest(request, frozenset(), lambda _: None)
     found.add(call)
     items = []
     while found.busy:

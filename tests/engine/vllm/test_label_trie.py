@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from cuecard.engine.vllm.label_trie import next_tokens, word_scores
+from cuecard.engine.vllm.label_trie import loglikelihoods, next_tokens
 from cuecard.errors import ConfigError
 
 
@@ -18,7 +18,7 @@ def test_a_word_that_another_begins_with_is_asked_once() -> None:
 
 
 def test_no_words_ask_nothing() -> None:
-    assert next_tokens([]) == [] and word_scores([], {}) == []
+    assert next_tokens([]) == [] and loglikelihoods([], {}) == []
 
 
 def test_a_word_without_tokens_is_refused() -> None:
@@ -32,4 +32,4 @@ def test_scores_are_sums_along_each_word() -> None:
     asked = {start: wanted for level in next_tokens(words) for start, wanted in level.items()}
     found = {s: {t: -1.0 - t / 10 - len(s) for t in wanted} for s, wanted in asked.items()}
     expected = [sum(-1.0 - t / 10 - i for i, t in enumerate(word)) for word in words]
-    assert all(map(math.isclose, word_scores(words, found), expected))
+    assert all(map(math.isclose, loglikelihoods(words, found), expected))

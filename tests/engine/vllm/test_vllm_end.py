@@ -23,12 +23,12 @@ from support.serving.llama import save_tiny_llama
 SCRIPT = """
 import asyncio, sys
 from cuecard.backbones import load_frozen
-from cuecard.engine.vllm.backbone_info import Identity
+from cuecard.engine.vllm.backbone_info import BackboneInfo
 from cuecard.engine.vllm.engine import VllmEngine
 from cuecard.engine.vllm.library import VllmOptions
 
 async def main():
-    known = Identity.of(load_frozen(sys.argv[1], dtype="fp32"))
+    known = BackboneInfo.of(load_frozen(sys.argv[1], dtype="fp32"))
     await VllmEngine(known, VllmOptions(cache_bytes=1 << 28)).start()
     print("ready", flush=True)
     await asyncio.sleep(600)

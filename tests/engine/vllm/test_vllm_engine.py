@@ -12,7 +12,7 @@ import torch
 
 from cuecard.artifacts import Prompt
 from cuecard.engine.protocol import Embedding, Generation, Held, Sampling, Scoring
-from cuecard.engine.vllm.backbone_info import Identity
+from cuecard.engine.vllm.backbone_info import BackboneInfo
 from cuecard.engine.vllm.engine import VllmEngine
 from cuecard.engine.vllm.library import VllmOptions
 from cuecard.errors import BackboneError, ConfigError, EngineError, WrongBackboneError
@@ -31,7 +31,7 @@ def backbone() -> Any:
 
 @pytest.fixture(scope="module")
 def engine(backbone: Any) -> VllmEngine:
-    return VllmEngine(Identity.of(backbone), VllmOptions(max_positions=64))
+    return VllmEngine(BackboneInfo.of(backbone), VllmOptions(max_positions=64))
 
 
 def _prompt(injection: Injection, backbone: Any) -> Prompt:
@@ -46,7 +46,7 @@ def _prompt(injection: Injection, backbone: Any) -> Prompt:
 
 
 def test_it_knows_of_the_backbone_what_prompts_need(backbone: Any) -> None:
-    known = Identity.of(backbone)
+    known = BackboneInfo.of(backbone)
     assert known.fingerprint == backbone.fingerprint
     assert known.end_ids == {2} and known.causal
     assert (known.hidden_size, known.num_layers, known.vocab_size) == (32, 2, 384)
@@ -54,7 +54,7 @@ def test_it_knows_of_the_backbone_what_prompts_need(backbone: Any) -> None:
 
 def test_a_models_own_ends_count_too(backbone: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backbone.model.generation_config, "eos_token_id", [2, 3])
-    assert Identity.of(backbone).end_ids == {2, 3}
+    assert BackboneInfo.of(backbone).end_ids == {2, 3}
 
 
 def test_vectors_among_the_input_are_taken(engine: VllmEngine, backbone: Any) -> None:
@@ -105,11 +105,11 @@ def test_texts_are_not_embedded(engine: VllmEngine) -> None:
 @pytest.mark.parametrize("kind", ["t5-relu", "bart"])
 def test_an_encoder_decoder_is_refused(kind: str) -> None:
     with pytest.raises(ConfigError, match="encoder-decoder"):
-        VllmEngine(Identity.of(tiny_backbone(kind)))
+        VllmEngine(BackboneInfo.of(tiny_backbone(kind)))
 
 
 def test_a_quantised_form_is_refused(backbone: Any) -> None:
-    known = Identity.of(backbone)
+    known = BackboneInfo.of(backbone)
     quantised = replace(known, fingerprint=replace(known.fingerprint, quantize="int8"))
     with pytest.raises(ConfigError, match="int8"):
         VllmEngine(quantised)

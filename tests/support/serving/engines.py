@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from cuecard.engine.protocol import Engine
-from cuecard.engine.vllm.backbone_info import Identity
+from cuecard.engine.vllm.backbone_info import BackboneInfo
 from cuecard.engine.vllm.engine import VllmEngine
 from cuecard.engine.vllm.library import VllmOptions
 from cuecard.types import Backbone
@@ -46,7 +46,9 @@ def _local(backbone: Backbone) -> Engine:
 
 
 def _vllm(backbone: Backbone) -> Engine:
-    return VllmEngine(Identity.of(backbone), VllmOptions(cache_bytes=1 << 29, max_positions=256))
+    return VllmEngine(
+        BackboneInfo.of(backbone), VllmOptions(cache_bytes=1 << 29, max_positions=256)
+    )
 
 
 KINDS = {

@@ -1,6 +1,6 @@
 """Run rows with different prompts in one pass, each after its own cached keys and values.
 
-What serving runs: stretches of rows (the beginning, the middle or the end of one), each behind
+What serving runs: chunks of rows (the beginning, the middle or the end of one), each behind
 what is known of its row already, beside the next tokens of rows that are being written.
 """
 
@@ -29,12 +29,12 @@ _ANY_WIDTH = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Inlaid:
-    """Vectors of a `LayerTokens` among a stretch's tokens.
+class LayerVectors:
+    """Vectors of a `LayerTokens` among a chunk's tokens.
 
     Attributes:
-        layers: [L, p, H] those that stand in the stretch.
-        at: the place of the first one, counted from the stretch's first token.
+        layers: [L, p, H] those that stand in the chunk.
+        at: the place of the first one, counted from the chunk's first token.
     """
 
     layers: Tensor
@@ -42,7 +42,7 @@ class Inlaid:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class PrefillChunk:
     """Tokens of one row that are run now.
 
     Attributes:
@@ -50,14 +50,14 @@ class Stretch:
         past: keys and values [L, 2, K, t, D] of what comes before them, piece after piece.
         reads: which of the n tokens' logits are read.
         branches: per continuation at the end, its tokens; they do not see each other.
-        inlaid: vectors that layers take in; None for none.
+        layer_vectors: vectors that layers take in; None for none.
     """
 
     embeds: Tensor
     past: tuple[Tensor, ...] = ()
     reads: tuple[int, ...] = ()
     branches: tuple[int, ...] = ()
-    inlaid: Inlaid | None = None
+    layer_vectors: LayerVectors | None = None
 
     @property
     def before(self) -> int:
@@ -66,12 +66,12 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
+class PassOutput:
     """What a pass left.
 
     Attributes:
         decoded: per block, logits [n, V] of its live rows.
-        read: per stretch, logits [reads, V].
+        read: per chunk, logits [reads, V].
     """
 
     decoded: list[Tensor]
@@ -79,16 +79,16 @@ class Ran:
     _seen: list[tuple[Tensor, Tensor]]
     _starts: list[int]
 
-    def keys_values(self, stretch: int, start: int, end: int) -> Tensor:
-        """[L, 2, K, end - start, D] of some of a stretch's tokens."""
-        begin = self._starts[stretch]
+    def keys_values(self, chunk: int, start: int, end: int) -> Tensor:
+        """[L, 2, K, end - start, D] of some of a chunk's tokens."""
+        begin = self._starts[chunk]
         cut = slice(begin + start, begin + end)
         pairs = [torch.stack([keys[0, :, cut], values[0, :, cut]]) for keys, values in self._seen]
         return torch.stack(pairs)
 
 
 class RaggedRun:
-    """Runs stretches and blocks together.
+    """Runs chunks and blocks together.
 
     Args:
         shape: of keys and values per token.
@@ -128,14 +128,14 @@ class RaggedRun:
 
     @torch.inference_mode()
     def run(
-        self, blocks: Sequence[tuple[Block, Tensor]], stretches: Sequence[Stretch], keep: bool
-    ) -> Ran:
+        self, blocks: Sequence[tuple[Block, Tensor]], chunks: Sequence[PrefillChunk], keep: bool
+    ) -> PassOutput:
         """One forward pass.
 
         Args:
             blocks: with live rows, each with their next tokens' embeddings [n, H]; the rows are
                 one token longer afterwards.
-            keep: whether the stretches' keys and values will be asked for.
+            keep: whether the chunks' keys and values will be asked for.
         """
         segments = []
         self._room.clear()
@@ -143,9 +143,9 @@ class RaggedRun:
             every = torch.arange(len(embeds), device=embeds.device)
             segments.append(Segment(embeds, block.step(), every))
         first = sum(len(segment.stream) for segment in segments)
-        starts, order = [0] * len(stretches), []
-        for part in _injected(stretches):
-            chosen = [stretches[number] for number in part]
+        starts, order = [0] * len(chunks), []
+        for part in _by_length(chunks):
+            chosen = [chunks[number] for number in part]
             segments.append(self._segment(chosen))
             ends = accumulate((len(s.embeds) for s in chosen), initial=first)
             for number, start in zip(part, ends, strict=False):
@@ -158,48 +158,50 @@ class RaggedRun:
         for block, _ in blocks:
             block.grown()
         sizes = [len(embeds) for _, embeds in blocks]
-        sizes += [len(stretches[number].reads) for number in order]
+        sizes += [len(chunks[number].reads) for number in order]
         cut = torch.split(logits, sizes)
         read = dict(zip(order, cut[len(blocks) :], strict=True))
-        return Ran(list(cut[: len(blocks)]), [read[n] for n in range(len(stretches))], seen, starts)
-
-    def _segment(self, stretches: Sequence[Stretch]) -> Segment:
-        device = self._frozen.device
-        lengths = [len(stretch.embeds) for stretch in stretches]
-        pairs = list(zip(stretches, accumulate(lengths, initial=0), strict=False))
-        rows = RaggedRows(
-            self._values(stretches),
-            torch.tensor([stretch.before for stretch in stretches], device=device),
-            torch.tensor(lengths, device=device),
-            _branches(stretches),
+        return PassOutput(
+            list(cut[: len(blocks)]), [read[n] for n in range(len(chunks))], seen, starts
         )
-        at = [start + read for stretch, start in pairs for read in stretch.reads]
-        stream = torch.cat([stretch.embeds for stretch in stretches])
-        return Segment(stream, rows, torch.tensor(at, device=device).long(), _deep(pairs))
 
-    def _values(self, stretches: Sequence[Stretch]) -> Tensor:
-        """[L, 2, B, K, U, D] what stands before each stretch, with room for its own behind it."""
+    def _segment(self, chunks: Sequence[PrefillChunk]) -> Segment:
+        device = self._frozen.device
+        lengths = [len(chunk.embeds) for chunk in chunks]
+        pairs = list(zip(chunks, accumulate(lengths, initial=0), strict=False))
+        rows = RaggedRows(
+            self._values(chunks),
+            torch.tensor([chunk.before for chunk in chunks], device=device),
+            torch.tensor(lengths, device=device),
+            _branches(chunks),
+        )
+        at = [start + read for chunk, start in pairs for read in chunk.reads]
+        stream = torch.cat([chunk.embeds for chunk in chunks])
+        return Segment(stream, rows, torch.tensor(at, device=device).long(), _layer_tokens(pairs))
+
+    def _values(self, chunks: Sequence[PrefillChunk]) -> Tensor:
+        """[L, 2, B, K, U, D] what stands before each chunk, with room for its own behind it."""
         shape = self.shape
-        longest = max(stretch.before + len(stretch.embeds) for stretch in stretches)
-        size = (shape.layers, 2, len(stretches), shape.heads, longest, shape.size)
+        longest = max(chunk.before + len(chunk.embeds) for chunk in chunks)
+        size = (shape.layers, 2, len(chunks), shape.heads, longest, shape.size)
         values = self._room.take(size)
-        for row, stretch in enumerate(stretches):
+        for row, chunk in enumerate(chunks):
             start = 0
-            for piece in stretch.past:
+            for piece in chunk.past:
                 end = start + piece.shape[3]
                 values[:, :, row, :, start:end] = piece
                 start = end
             # A key that is hidden must still be finite.
-            values[:, :, row, :, start + len(stretch.embeds) :] = 0
+            values[:, :, row, :, start + len(chunk.embeds) :] = 0
         return values
 
 
-def _injected(stretches: Sequence[Stretch]) -> list[list[int]]:
-    """Which stretches stand in one part: those of similar length."""
+def _by_length(chunks: Sequence[PrefillChunk]) -> list[list[int]]:
+    """The chunks of each segment: those of similar length."""
     parts: list[list[int]] = []
     widest = 0
-    for number in sorted(range(len(stretches)), key=lambda n: -len(stretches[n].embeds)):
-        length = len(stretches[number].embeds)
+    for number in sorted(range(len(chunks)), key=lambda n: -len(chunks[n].embeds)):
+        length = len(chunks[number].embeds)
         if not parts or (widest > _ANY_WIDTH and length * 2 < widest):
             parts.append([])
             widest = length
@@ -207,33 +209,35 @@ def _injected(stretches: Sequence[Stretch]) -> list[list[int]]:
     return parts
 
 
-def _branches(stretches: Sequence[Stretch]) -> Branches | None:
+def _branches(chunks: Sequence[PrefillChunk]) -> Branches | None:
     """Where continuations stand; None if there are none."""
-    if not any(stretch.branches for stretch in stretches):
+    if not any(chunk.branches for chunk in chunks):
         return None
     place: list[int] = []
     number: list[int] = []
-    for stretch in stretches:
-        trunk = len(stretch.embeds) - sum(stretch.branches)
+    for chunk in chunks:
+        trunk = len(chunk.embeds) - sum(chunk.branches)
         place += range(trunk)
         number += [0] * trunk
-        for branch, length in enumerate(stretch.branches, start=1):
+        for branch, length in enumerate(chunk.branches, start=1):
             place += range(trunk, trunk + length)
             number += [branch] * length
-    device = stretches[0].embeds.device
+    device = chunks[0].embeds.device
     return Branches(torch.tensor(place, device=device), torch.tensor(number, device=device))
 
 
-def _deep(pairs: Sequence[tuple[Stretch, int]]) -> PlacedLayerTokens | None:
-    """All stretches' layer vectors at their places in the stream."""
-    found = [(stretch.inlaid, start) for stretch, start in pairs if stretch.inlaid is not None]
+def _layer_tokens(pairs: Sequence[tuple[PrefillChunk, int]]) -> PlacedLayerTokens | None:
+    """All chunks' layer vectors at their places in the stream."""
+    found = [
+        (chunk.layer_vectors, start) for chunk, start in pairs if chunk.layer_vectors is not None
+    ]
     if not found:
         return None
-    layers = torch.cat([inlaid.layers for inlaid, _ in found], 1)
+    layers = torch.cat([layer_vectors.layers for layer_vectors, _ in found], 1)
     at = [
-        start + inlaid.at + number
-        for inlaid, start in found
-        for number in range(inlaid.layers.shape[1])
+        start + layer_vectors.at + number
+        for layer_vectors, start in found
+        for number in range(layer_vectors.layers.shape[1])
     ]
     index = torch.arange(len(at), device=layers.device)
     return PlacedLayerTokens(layers, torch.tensor(at, device=layers.device), index)

@@ -11,8 +11,8 @@ from torch import Tensor
 from cuecard.backbones import CausalBackbone
 from cuecard.backbones.forward.ragged import RaggedRun
 from cuecard.backbones.kernels.decoding import Block
-from cuecard.engine.local.calls import Writing
-from cuecard.engine.local.sampling import choose
+from cuecard.engine.local.requests import GenerateRequest
+from cuecard.engine.local.sampling import sample
 from cuecard.engine.protocol import Finished, Token
 from cuecard.errors import BackboneError
 
@@ -20,15 +20,15 @@ from cuecard.errors import BackboneError
 _BLOCK_ROWS = 16
 _SHORTEST = 64
 
-Said = tuple[Writing, Token | Finished | Exception]
+Sampled = tuple[GenerateRequest, Token | Finished | Exception]
 
 
 @dataclass(eq=False, slots=True)
-class _Bench:
+class DecodeBatch:
     """A block and whose rows stand in it."""
 
     block: Block
-    rows: list[Writing] = field(default_factory=list)
+    rows: list[GenerateRequest] = field(default_factory=list)
 
 
 class Decoder:
@@ -42,10 +42,10 @@ class Decoder:
     def __init__(self, backbone: CausalBackbone, run: RaggedRun, rows: int, nbytes: int) -> None:
         self._backbone, self._run = backbone, run
         self._most, self._nbytes = rows, nbytes
-        self._benches: list[_Bench] = []
+        self._benches: list[DecodeBatch] = []
         self.live, self._reserved, self._held = 0, 0, 0
 
-    def reserve(self, call: Writing) -> bool:
+    def reserve(self, call: GenerateRequest) -> bool:
         """Keep room for an answer with what comes before it; False if there is none now."""
         if call.reserved:
             return True
@@ -57,14 +57,16 @@ class Decoder:
         self._held += 1
         return True
 
-    def release(self, call: Writing) -> None:
+    def release(self, call: GenerateRequest) -> None:
         """The row is over, or never began."""
         if call.reserved:
             self._reserved -= call.reserved
             self._held -= 1
             call.reserved = 0
 
-    def begin(self, call: Writing, logits: Tensor, pieces: Sequence[Tensor]) -> list[Said]:
+    def begin(
+        self, call: GenerateRequest, logits: Tensor, pieces: Sequence[Tensor]
+    ) -> list[Sampled]:
         """Choose a row's first token from logits [1, V], and let it go on behind its pieces."""
         said = self._choose([call], logits)
         if call.over:
@@ -81,9 +83,9 @@ class Decoder:
         """Every block with live rows, and their tokens' embeddings [n, H]."""
         return [(bench.block, self._embed(bench.rows)) for bench in self._benches]
 
-    def hear(self, decoded: Sequence[Tensor]) -> list[Said]:
+    def hear(self, decoded: Sequence[Tensor]) -> list[Sampled]:
         """Choose every row's next token from the blocks' logits, and let go of those at an end."""
-        said: list[Said] = []
+        said: list[Sampled] = []
         for bench, logits in zip(list(self._benches), decoded, strict=True):
             said += self._choose(bench.rows, logits)
             self._drop(bench)
@@ -98,7 +100,7 @@ class Decoder:
             self._drop(bench)
         self._benches = [bench for bench in self._benches if bench.rows]
 
-    def drop_all(self) -> list[Writing]:
+    def drop_all(self) -> list[GenerateRequest]:
         """Let go of every row: whose they were, and who has yet to be told."""
         rows = [call for bench in self._benches for call in bench.rows]
         for call in rows:
@@ -112,14 +114,14 @@ class Decoder:
         tokens = sum(int(bench.block.lengths.sum()) for bench in self._benches)
         return tokens * self._run.shape.token_bytes
 
-    def _bench(self, capacity: int) -> _Bench:
+    def _bench(self, capacity: int) -> DecodeBatch:
         for bench in self._benches:
             if bench.block.capacity == capacity and not bench.block.full:
                 return bench
-        self._benches.append(_Bench(self._run.block(_BLOCK_ROWS, capacity)))
+        self._benches.append(DecodeBatch(self._run.block(_BLOCK_ROWS, capacity)))
         return self._benches[-1]
 
-    def _embed(self, rows: Sequence[Writing]) -> Tensor:
+    def _embed(self, rows: Sequence[GenerateRequest]) -> Tensor:
         plain = self._backbone.tensors(None)
         found = self._run.embed([call.last for call in rows], plain)
         shifted = [n for n, call in enumerate(rows) if call.place < call.shifts]
@@ -132,10 +134,10 @@ class Decoder:
             found[number] = self._run.embed([call.last], given, call.place)[0]
         return found
 
-    def _choose(self, rows: Sequence[Writing], logits: Tensor) -> list[Said]:
+    def _choose(self, rows: Sequence[GenerateRequest], logits: Tensor) -> list[Sampled]:
         with torch.inference_mode():
-            tokens = choose(logits, [call.chooser for call in rows])
-        said: list[Said] = []
+            tokens = sample(logits, [call.sampler for call in rows])
+        said: list[Sampled] = []
         for call, token in zip(rows, tokens, strict=True):
             if token is None:
                 said.append((call, not_finite(self._backbone.name)))
@@ -147,13 +149,13 @@ class Decoder:
                 said.append((call, token))
                 call.left -= 1
                 call.last = token.id
-                if call.left and not call.chooser.finished:
+                if call.left and not call.sampler.finished:
                     continue
-                said.append((call, Finished("stop" if call.chooser.finished else "length")))
+                said.append((call, Finished("stop" if call.sampler.finished else "length")))
             call.over = True
         return said
 
-    def _drop(self, bench: _Bench) -> None:
+    def _drop(self, bench: DecodeBatch) -> None:
         """Let go of a bench's rows that are over."""
         for place in reversed(range(len(bench.rows))):
             if not bench.rows[place].over:

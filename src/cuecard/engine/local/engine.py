@@ -18,8 +18,14 @@ from torch import Tensor
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.fingerprints import check_backbone
 from cuecard.backbones import CausalBackbone, Seq2SeqBackbone
-from cuecard.engine.local.apart import Apart
-from cuecard.engine.local.calls import Call, Embedded, Forked, Scored, Writing
+from cuecard.engine.local.padded_worker import PaddedWorker
+from cuecard.engine.local.requests import (
+    EmbedRequest,
+    ForkedRequest,
+    GenerateRequest,
+    Request,
+    ScoreRequest,
+)
 from cuecard.engine.local.scheduler import Event, Scheduler
 from cuecard.engine.local.settings import LocalSettings
 from cuecard.engine.protocol import Embedding, Finished, Generation, Held, Scoring, Token
@@ -40,7 +46,7 @@ class _Moved:
 class _Choice(AsyncIterator[Token | Finished]):
     """One answer's tokens as they come, and one `Finished`; closing it cancels."""
 
-    def __init__(self, call: Writing, said: asyncio.Queue[Any]) -> None:
+    def __init__(self, call: GenerateRequest, said: asyncio.Queue[Any]) -> None:
         self.call, self._said, self._ended = call, said, False
 
     async def __anext__(self) -> Token | Finished:
@@ -57,7 +63,7 @@ class _Choice(AsyncIterator[Token | Finished]):
 
 
 class LocalEngine:
-    """Rows of any prompts share batches; see `Scheduler`, and `Apart` for what cannot be packed.
+    """Rows of any prompts share batches; see `Scheduler`; what cannot be packed is padded.
 
     Args:
         backbone: nobody else may use it between `start` and `close`.
@@ -71,10 +77,10 @@ class LocalEngine:
         self.dtype = backbone.dtype
         self.embedding_size = backbone.hidden_size if "states" in backbone.reads else None
         self._changed = threading.Condition()
-        self._inbox: list[Call | _Moved] = []
+        self._inbox: list[Request | _Moved] = []
         self._closing = False
         self._started = False
-        self._worker: Scheduler | Apart | None = None
+        self._worker: Scheduler | PaddedWorker | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stats: Mapping[str, float] = {"failed": 0.0, "queue_rows": 0.0}
@@ -140,7 +146,7 @@ class LocalEngine:
         if not rows:
             return []
         future, deliver = self._future()
-        found: list[list[float]] = await self._done(Scored(rows, deliver), future)
+        found: list[list[float]] = await self._done(ScoreRequest(rows, deliver), future)
         return found
 
     async def embed(self, rows: Sequence[Embedding]) -> list[Tensor]:
@@ -161,7 +167,7 @@ class LocalEngine:
         if not rows:
             return []
         future, deliver = self._future()
-        found: list[Tensor] = await self._done(Embedded(rows, deliver), future)
+        found: list[Tensor] = await self._done(EmbedRequest(rows, deliver), future)
         return found
 
     async def generate(self, request: Generation) -> AsyncIterator[Token | Finished]:
@@ -188,17 +194,17 @@ class LocalEngine:
             EngineError: the engine does not run.
         """
         choices = [self._choice(request) for request in requests]
-        if isinstance(self._worker, Apart):
+        if isinstance(self._worker, PaddedWorker):
             for choice in choices:
                 self._put(choice.call)
         elif choices:
-            self._put(Forked([choice.call for choice in choices]))
+            self._put(ForkedRequest([choice.call for choice in choices]))
         return [*choices]
 
     def _choice(self, request: Generation) -> _Choice:
         said: asyncio.Queue[Any] = asyncio.Queue()
         stops = self._stops(request.sampling.stop_ids)
-        return _Choice(Writing(request, stops, said.put_nowait), said)
+        return _Choice(GenerateRequest(request, stops, said.put_nowait), said)
 
     def stats(self) -> Mapping[str, float]:
         """Counters and gauges by name, as they were after the last pass."""
@@ -223,14 +229,14 @@ class LocalEngine:
 
         return future, deliver
 
-    async def _done(self, call: Call, future: asyncio.Future[Any]) -> Any:
+    async def _done(self, call: Request, future: asyncio.Future[Any]) -> Any:
         self._put(call)
         try:
             return await future
         finally:
             call.cancelled = True  # nothing, if it is done
 
-    def _put(self, item: Call | _Moved) -> None:
+    def _put(self, item: Request | _Moved) -> None:
         with self._changed:
             if self._thread is None or self._closing or not self._thread.is_alive():
                 raise EngineError("the engine does not run", where=self.name)
@@ -239,7 +245,7 @@ class LocalEngine:
 
     # From here on, on the engine's own thread.
 
-    def _work(self, worker: Scheduler | Apart) -> None:
+    def _work(self, worker: Scheduler | PaddedWorker) -> None:
         while (items := self._next_items(worker)) is not None:
             try:
                 for item in items:
@@ -254,15 +260,15 @@ class LocalEngine:
             self._tell(events)
         self._tell(worker.fail_all(EngineError("the engine was closed", where=self.name)))
 
-    def _make_worker(self) -> Scheduler | Apart:
+    def _make_worker(self) -> Scheduler | PaddedWorker:
         backbone = self._backbone
         run = backbone.ragged if isinstance(backbone, CausalBackbone) else None
         if run is None or not isinstance(backbone, CausalBackbone):
-            return Apart(backbone, self._settings)
+            return PaddedWorker(backbone, self._settings)
         run.prepack(self._settings.prepack_bytes)
         return Scheduler(backbone, run, self._settings)
 
-    def _next_items(self, worker: Scheduler | Apart) -> list[Call | _Moved] | None:
+    def _next_items(self, worker: Scheduler | PaddedWorker) -> list[Request | _Moved] | None:
         """What came since the last time, once there is anything to do; None for the end."""
         with self._changed:
             while not (self._inbox or self._closing or worker.busy):
@@ -279,7 +285,7 @@ class LocalEngine:
             self._loop.call_soon_threadsafe(_deliver, events)
 
 
-def _take(worker: Scheduler | Apart, item: Call | _Moved) -> None:
+def _take(worker: Scheduler | PaddedWorker, item: Request | _Moved) -> None:
     if not isinstance(item, _Moved):
         worker.add(item)
     elif item.wanted:

@@ -17,7 +17,7 @@ from cuecard.errors import ConfigError, CuecardError
 _LIKELIEST = 256
 
 
-class Chooser:
+class TokenSampler:
     """How one answer's tokens are chosen.
 
     Attributes:
@@ -96,7 +96,7 @@ class Chooser:
         return place if ids is None else int(ids[place])
 
 
-def choose(logits: Tensor, choosers: Sequence[Chooser]) -> list[Token | CuecardError | None]:
+def sample(logits: Tensor, samplers: Sequence[TokenSampler]) -> list[Token | CuecardError | None]:
     """A token per row of logits [n, V]; None where logits are not finite.
 
     A row whose grammar fails gets its error, and the others go on.
@@ -106,31 +106,31 @@ def choose(logits: Tensor, choosers: Sequence[Chooser]) -> list[Token | CuecardE
     picked = wide.argmax(-1)
     finite = torch.isfinite(norms).tolist()
     failed: dict[int, CuecardError] = {}
-    for row, chooser in enumerate(choosers):
-        if not finite[row] or not (chooser.draws or chooser.constrained):
+    for row, sampler in enumerate(samplers):
+        if not finite[row] or not (sampler.draws or sampler.constrained):
             continue
         try:
-            left = chooser.constrain(wide[row])
+            left = sampler.constrain(wide[row])
         except CuecardError as error:
             failed[row] = error
             continue
-        picked[row] = chooser.draw(left) if chooser.draws else left.argmax()
+        picked[row] = sampler.draw(left) if sampler.draws else left.argmax()
     logs = wide.gather(1, picked[:, None])[:, 0] - norms
-    tops = _top(wide, norms, [chooser.top_logprobs for chooser in choosers])
-    chosen = zip(choosers, picked.tolist(), logs.tolist(), finite, tops, strict=True)
+    tops = _top(wide, norms, [sampler.top_logprobs for sampler in samplers])
+    chosen = zip(samplers, picked.tolist(), logs.tolist(), finite, tops, strict=True)
     found: list[Token | CuecardError | None] = []
-    for row, (chooser, token, log, known, top) in enumerate(chosen):
+    for row, (sampler, token, log, known, top) in enumerate(chosen):
         if row in failed or not known:
             found.append(failed.get(row))
             continue
-        found.append(_taken(chooser, Token(token, log, top)))
+        found.append(_taken(sampler, Token(token, log, top)))
     return found
 
 
-def _taken(chooser: Chooser, token: Token) -> Token | CuecardError:
+def _taken(sampler: TokenSampler, token: Token) -> Token | CuecardError:
     """The token, or why the row's grammar cannot go on after it."""
     try:
-        chooser.took(token.id)
+        sampler.took(token.id)
     except CuecardError as error:
         return error
     return token

@@ -16,33 +16,39 @@ from typing import Any
 from torch import Tensor
 
 from cuecard.backbones import CausalBackbone
-from cuecard.backbones.forward.ragged import RaggedRun, Ran, Stretch
+from cuecard.backbones.forward.ragged import PassOutput, PrefillChunk, RaggedRun
 from cuecard.backbones.kernels.decoding import Block
-from cuecard.engine.local.calls import Call, Forked, Row, Scored, Writing
+from cuecard.engine.local.chunks import scores_of
 from cuecard.engine.local.decoder import Decoder, not_finite
-from cuecard.engine.local.layout import scores_of
-from cuecard.engine.local.preparing import Preparer
+from cuecard.engine.local.kv_cache import KVCacheManager
+from cuecard.engine.local.requests import (
+    ForkedRequest,
+    GenerateRequest,
+    Request,
+    ScoreRequest,
+    SequenceState,
+)
 from cuecard.engine.local.settings import LocalSettings
 from cuecard.engine.protocol import Finished, Held
 from cuecard.errors import CuecardError, EngineError
 
-Event = tuple[Call, Any]
+Event = tuple[Request, Any]
 
 # Rows of new prompts that need not queue take one token in so many of a pass.
 _JUMP = 4
 
 
 @dataclass(frozen=True, slots=True)
-class _Planned:
-    """A stretch of the next pass.
+class ScheduledChunk:
+    """A chunk of the next pass.
 
     Attributes:
         lead: how many of its tokens are the row's prompt, to be kept; the row's own come behind.
     """
 
-    stretch: Stretch
-    call: Call
-    row: Row
+    chunk: PrefillChunk
+    call: Request
+    row: SequenceState
     lead: int = 0
 
 
@@ -55,7 +61,7 @@ class _Ready:
         pieces: its context's keys and values.
     """
 
-    call: Writing
+    call: GenerateRequest
     logits: Tensor
     pieces: tuple[Tensor, ...]
 
@@ -65,10 +71,10 @@ class Scheduler:
 
     def __init__(self, backbone: CausalBackbone, run: RaggedRun, settings: LocalSettings) -> None:
         self._name, self._run, self._room = backbone.name, run, settings.max_num_batched_tokens
-        self._preparer = Preparer(backbone, run, settings)
+        self._preparer = KVCacheManager(backbone, run, settings)
         self._decoder = Decoder(backbone, run, settings.max_num_seqs, settings.kv_cache_bytes)
-        self._open: list[Call] = []
-        self._calls: deque[Call] = deque()
+        self._open: list[Request] = []
+        self._calls: deque[Request] = deque()
         self._ready: list[_Ready] = []
         self._dropped: set[str] = set()
         self._events: list[Event] = []
@@ -99,10 +105,10 @@ class Scheduler:
             "prompt_cache_evictions": cache.evictions,
         }
 
-    def add(self, call: Call) -> None:
+    def add(self, call: Request) -> None:
         """Take a request in."""
         self._open.append(call)
-        if isinstance(call, Forked):
+        if isinstance(call, ForkedRequest):
             self._open += call.answers
         self._line_up(call)
         new = max((answer.left for answer in _answers(call)), default=0)
@@ -112,7 +118,7 @@ class Scheduler:
         except CuecardError as error:
             self._end(call, error)
 
-    def _line_up(self, call: Call) -> None:
+    def _line_up(self, call: Request) -> None:
         """Behind all others; in front of them for a new prompt, up to a share of the next pass."""
         row = call.rows[0]
         if self._jump > 0 and row.prompt is not None and self._preparer.is_new(row):
@@ -160,13 +166,13 @@ class Scheduler:
         events, self._events = self._events, []
         return events
 
-    def _pass(self, planned: list[_Planned], blocks: list[tuple[Block, Tensor]]) -> None:
-        stretches = [one.stretch for one in planned]
+    def _pass(self, planned: list[ScheduledChunk], blocks: list[tuple[Block, Tensor]]) -> None:
+        chunks = [one.chunk for one in planned]
         keep = any(one.lead or self._keeps(one) for one in planned)
         rows = sum(len(embeds) for _, embeds in blocks)
-        tokens = rows + sum(len(stretch.embeds) for stretch in stretches)
+        tokens = rows + sum(len(chunk.embeds) for chunk in chunks)
         try:
-            ran = self._run.run(blocks, stretches, keep)
+            ran = self._run.run(blocks, chunks, keep)
         except (RuntimeError, MemoryError, CuecardError) as error:
             self._fail([one.call for one in planned], error)
             return
@@ -175,14 +181,14 @@ class Scheduler:
             passes=1,
             tokens_computed=tokens,
             tokens_decoded=rows,
-            rows_batched=rows + len(stretches),
+            rows_batched=rows + len(chunks),
             prompts_computed=sum(one.lead > 0 for one in planned),
         )
         self._tell(self._decoder.hear(ran.decoded))
         for number, one in enumerate(planned):
             self._after(one, ran, number)
 
-    def _fail(self, calls: Iterable[Call], error: Exception) -> None:
+    def _fail(self, calls: Iterable[Request], error: Exception) -> None:
         """The pass fell through: its requests get an error, the others go on."""
         self._failed = True
         self._counts.update(failures=1)
@@ -192,7 +198,7 @@ class Scheduler:
 
     # What runs.
 
-    def _plan(self) -> list[_Planned]:
+    def _plan(self) -> list[ScheduledChunk]:
         room, planned = self._room, []
         self._jump = self._room // _JUMP
         for call, row in self._in_turn():
@@ -203,14 +209,14 @@ class Scheduler:
                 continue
             if found is not None:
                 planned.append(found)
-                room -= len(found.stretch.embeds)
+                room -= len(found.chunk.embeds)
             if room <= 0:
                 break
         self._calls.rotate(-1)
         # A request that was refused half way runs no further.
         return [one for one in planned if not one.call.over]
 
-    def _in_turn(self) -> Iterator[tuple[Call, Row]]:
+    def _in_turn(self) -> Iterator[tuple[Request, SequenceState]]:
         """A row of each call, then the next of each."""
         queues = deque((call, iter(tuple(call.rows))) for call in self._calls)
         while queues:
@@ -220,28 +226,28 @@ class Scheduler:
                 yield call, row
                 queues.append((call, rows))
 
-    def _next(self, call: Call, row: Row, room: int) -> _Planned | None:
-        """The row's next stretch, behind its prompt if that is new; None if it has to wait."""
+    def _next(self, call: Request, row: SequenceState, room: int) -> ScheduledChunk | None:
+        """The row's next chunk, behind its prompt if that is new; None if it has to wait."""
         answers = _answers(call)
         if answers and not self._admits(answers[0]):
             return None
         prompt = self._preparer.prompt(row)
         if prompt is not None:
             whole = self._preparer.with_prompt(row, prompt, room)
-            return _Planned(whole, call, row, len(prompt.embeds))
+            return ScheduledChunk(whole, call, row, len(prompt.embeds))
         if not self._preparer.has_prompt(row):
             return None
-        stretch = self._preparer.stretch(row, room)
-        return None if stretch is None else _Planned(stretch, call, row)
+        chunk = self._preparer.chunk(row, room)
+        return None if chunk is None else ScheduledChunk(chunk, call, row)
 
     # What comes of it.
 
-    def _keeps(self, one: _Planned) -> bool:
+    def _keeps(self, one: ScheduledChunk) -> bool:
         """Whether a row's own keys and values are needed afterwards."""
-        return bool(_answers(one.call)) or self._preparer.keeps(one.row, one.stretch)
+        return bool(_answers(one.call)) or self._preparer.keeps(one.row, one.chunk)
 
-    def _after(self, one: _Planned, ran: Ran, number: int) -> None:
-        call, row, lead, end = one.call, one.row, one.lead, len(one.stretch.embeds)
+    def _after(self, one: ScheduledChunk, ran: PassOutput, number: int) -> None:
+        call, row, lead, end = one.call, one.row, one.lead, len(one.chunk.embeds)
         if lead:
             self._preparer.prompt_ran(row, ran.keys_values(number, 0, lead))
         if lead == end:
@@ -249,18 +255,18 @@ class Scheduler:
         if self._keeps(one):
             row.own = (*row.own, ran.keys_values(number, lead, end))
         row.done += end - lead
-        if not one.stretch.reads:
+        if not one.chunk.reads:
             return
         call.rows.remove(row)
-        if isinstance(call, Scored):
+        if isinstance(call, ScoreRequest):
             self._score(call, row, ran.read[number])
         pieces = (*row.ahead, *row.own)
         self._ready += [_Ready(each, ran.read[number], pieces) for each in _answers(call)]
-        call.over = call.over or isinstance(call, Forked)
+        call.over = call.over or isinstance(call, ForkedRequest)
         self._begin_ready()
         self._preparer.row_ran(row)
 
-    def _admits(self, call: Writing) -> bool:
+    def _admits(self, call: GenerateRequest) -> bool:
         """Whether there is room for an answer; those whose contexts have run come first."""
         return bool(call.reserved) or (not self._ready and self._decoder.reserve(call))
 
@@ -275,7 +281,7 @@ class Scheduler:
             else:
                 self._ready.append(one)
 
-    def _score(self, call: Scored, row: Row, logits: Tensor) -> None:
+    def _score(self, call: ScoreRequest, row: SequenceState, logits: Tensor) -> None:
         scores = scores_of(row.words, logits)
         if any(score != score for score in scores):
             self._end(call, not_finite(self._name))
@@ -292,12 +298,12 @@ class Scheduler:
             if not call.cancelled:
                 self._events.append((call, item))
 
-    def _end(self, call: Call, told: Any) -> None:
+    def _end(self, call: Request, told: Any) -> None:
         """A request is over; who waits for it is told."""
         if call.over:
             return
         call.over = True
-        if isinstance(call, Forked):
+        if isinstance(call, ForkedRequest):
             for answer in call.answers:
                 self._end(answer, told)
         elif not call.cancelled:
@@ -312,7 +318,7 @@ class Scheduler:
             for row in call.rows:
                 self._preparer.let_go(row)
             call.rows.clear()
-            if isinstance(call, Writing):
+            if isinstance(call, GenerateRequest):
                 self._decoder.release(call)
         if gone:
             self._open = [call for call in self._open if not call.over]
@@ -323,13 +329,13 @@ class Scheduler:
                 self._preparer.forget(digest)
 
 
-def _answers(call: Call) -> list[Writing]:
+def _answers(call: Request) -> list[GenerateRequest]:
     """The answers that go on from a call's row."""
-    if isinstance(call, Forked):
+    if isinstance(call, ForkedRequest):
         return call.waiting
-    return [call] if isinstance(call, Writing) else []
+    return [call] if isinstance(call, GenerateRequest) else []
 
 
-def _is_over(call: Call) -> bool:
+def _is_over(call: Request) -> bool:
     """Whether nobody waits for a call any more."""
-    return call.over or call.cancelled or (isinstance(call, Forked) and not call.waiting)
+    return call.over or call.cancelled or (isinstance(call, ForkedRequest) and not call.waiting)

@@ -11,7 +11,7 @@ from cuecard.types import Backbone, Fingerprint, Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class BackboneInfo:
     """A backbone without its weights.
 
     Attributes:
@@ -38,7 +38,7 @@ class Identity:
     end_ids: frozenset[int]
 
     @classmethod
-    def of(cls, backbone: Backbone) -> Identity:
+    def of(cls, backbone: Backbone) -> BackboneInfo:
         """Read off a loaded backbone, which can be let go then."""
         return cls(
             name=backbone.name,

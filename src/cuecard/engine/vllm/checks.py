@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from cuecard.engine.vllm.backbone_info import Identity
+from cuecard.engine.vllm.backbone_info import BackboneInfo
 from cuecard.errors import BackboneError, ConfigError
 from cuecard.types import Injection, InputTokens, LayerTokens, PrefixKV, Towers
 
 
-def check_known(known: Identity) -> None:
+def check_known(known: BackboneInfo) -> None:
     """Refuse a backbone that vLLM cannot run with prompts.
 
     Raises:
@@ -35,7 +35,7 @@ def check_known(known: Identity) -> None:
         )
 
 
-def vectors_of(injection: Injection, known: Identity) -> Tensor:
+def vectors_of(injection: Injection, known: BackboneInfo) -> Tensor:
     """[P, H] a prompt's vectors in the model's own type.
 
     Raises:
@@ -62,7 +62,7 @@ def vectors_of(injection: Injection, known: Identity) -> Tensor:
     return vectors.detach().to("cpu", known.dtype).contiguous()
 
 
-def check_row(context: Sequence[int], slot: int, new: int, known: Identity) -> None:
+def check_row(context: Sequence[int], slot: int, new: int, known: BackboneInfo) -> None:
     """Refuse a malformed row.
 
     Raises:
@@ -78,7 +78,7 @@ def check_row(context: Sequence[int], slot: int, new: int, known: Identity) -> N
     check_ids(context, known)
 
 
-def check_ids(ids: Sequence[int], known: Identity) -> None:
+def check_ids(ids: Sequence[int], known: BackboneInfo) -> None:
     """Refuse ids that the backbone does not have.
 
     Raises:
@@ -93,7 +93,7 @@ def check_ids(ids: Sequence[int], known: Identity) -> None:
         )
 
 
-def check_length(length: int, most: int, known: Identity) -> None:
+def check_length(length: int, most: int, known: BackboneInfo) -> None:
     """Refuse what has no room.
 
     Raises:

@@ -23,7 +23,7 @@ from cuecard.backbones.loading import choose_device, choose_dtype
 from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.catalogue import Progress
 from cuecard.engine.protocol import Embedding, Finished, Generation, Held, Scoring, Token
-from cuecard.engine.vllm.backbone_info import Identity
+from cuecard.engine.vllm.backbone_info import BackboneInfo
 from cuecard.engine.vllm.checks import (
     check_ids,
     check_known,
@@ -31,9 +31,9 @@ from cuecard.engine.vllm.checks import (
     check_row,
     vectors_of,
 )
-from cuecard.engine.vllm.label_trie import Start, next_tokens, word_scores
+from cuecard.engine.vllm.label_trie import Start, loglikelihoods, next_tokens
 from cuecard.engine.vllm.library import Vllm, VllmOptions, import_vllm
-from cuecard.engine.vllm.prompt_embeddings import place
+from cuecard.engine.vllm.prompt_embeddings import prompt_embeddings
 from cuecard.errors import ConfigError, EngineError
 from cuecard.names import load_backbone
 from cuecard.types import InputTokens
@@ -58,7 +58,7 @@ class VllmEngine:
     name = "vllm"
     embedding_size: int | None = None
 
-    def __init__(self, known: Identity, options: VllmOptions | None = None) -> None:
+    def __init__(self, known: BackboneInfo, options: VllmOptions | None = None) -> None:
         check_known(known)
         self.known, self._options = known, options or VllmOptions()
         self.tokenizer, self.dtype = known.tokenizer, known.dtype
@@ -96,7 +96,7 @@ class VllmEngine:
         backbone = load_backbone(
             name, dtype=precision, device="cpu", quantize=quantize, progress=progress
         )
-        return cls(Identity.of(backbone), options)
+        return cls(BackboneInfo.of(backbone), options)
 
     def refuses(self, prompt: Prompt) -> None:
         """Say why a prompt cannot be served here.
@@ -223,7 +223,7 @@ class VllmEngine:
         stops = self.known.end_ids | set(sampling.stop_ids)
         vllm, _ = self._at_work()
         options = vllm.generation(sampling, stops)
-        row = self._placed(request.prompt, request.context, request.slot)
+        row = self._with_prompt(request.prompt, request.context, request.slot)
         async with aclosing(self._outputs(row, options)) as outputs:
             async for output in outputs:
                 (part,) = output.outputs
@@ -239,7 +239,7 @@ class VllmEngine:
     def generate_choices(
         self, requests: Sequence[Generation]
     ) -> list[AsyncIterator[Token | Finished]]:
-        """As `generate` each; vLLM's cache of beginnings is what they share of the context."""
+        """As `generate` each; vLLM caches the prefix that they share."""
         return [self.generate(request) for request in requests]
 
     def stats(self) -> Mapping[str, float]:
@@ -270,7 +270,7 @@ class VllmEngine:
                 ]
             )
             found.update(zip(level, answers, strict=True))
-        return word_scores(row.words, found)
+        return loglikelihoods(row.words, found)
 
     async def _next(
         self, prompt: Held | None, context: Sequence[int], slot: int, wanted: Sequence[int]
@@ -280,7 +280,7 @@ class VllmEngine:
         found: dict[int, float] = {}
         for few in _pieces(wanted):
             async with self._room:
-                row = self._placed(prompt, context, slot)
+                row = self._with_prompt(prompt, context, slot)
                 async with aclosing(self._outputs(row, vllm.reading(few))) as outputs:
                     async for output in outputs:
                         (logprobs,) = output.outputs[0].logprobs
@@ -324,14 +324,14 @@ class VllmEngine:
             raise EngineError("vLLM is not running", where=self.known.name)
         return self._running
 
-    def _placed(self, prompt: Held | None, context: Sequence[int], slot: int) -> Any:
+    def _with_prompt(self, prompt: Held | None, context: Sequence[int], slot: int) -> Any:
         vllm, _ = self._at_work()
         if prompt is None:
             return vllm.bare(context)
         vectors = self._held.get(prompt.digest)
         if vectors is None:
             vectors = vectors_of(prompt.injection, self.known)
-        return vllm.prompted(place(vectors, prompt.digest, context, slot))
+        return vllm.prompted(prompt_embeddings(vectors, prompt.digest, context, slot))
 
 
 def _top(logprobs: Mapping[int, Any], count: int) -> tuple[tuple[int, float], ...]:

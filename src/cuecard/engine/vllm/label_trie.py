@@ -35,7 +35,7 @@ def next_tokens(words: Sequence[Sequence[int]]) -> list[dict[Start, tuple[int, .
     return [{start: tuple(wanted) for start, wanted in level.items()} for level in levels]
 
 
-def word_scores(
+def loglikelihoods(
     words: Sequence[Sequence[int]], found: Mapping[Start, Mapping[int, float]]
 ) -> list[float]:
     """Per word the sum of its tokens' log-probabilities.

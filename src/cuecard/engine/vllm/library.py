@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cuecard.engine.protocol import Sampling
-from cuecard.engine.vllm.backbone_info import Identity
-from cuecard.engine.vllm.prompt_embeddings import Placed
+from cuecard.engine.vllm.backbone_info import BackboneInfo
+from cuecard.engine.vllm.prompt_embeddings import PromptEmbeddings
 from cuecard.errors import ConfigError
 
 # Keys and values are shared by whole blocks, so these are the smallest that vLLM takes.
@@ -76,7 +76,7 @@ class Vllm:
     on_cpu: bool
     failures: tuple[type[BaseException], ...]
 
-    def start(self, known: Identity, max_positions: int, options: VllmOptions) -> Any:
+    def start(self, known: BackboneInfo, max_positions: int, options: VllmOptions) -> Any:
         """Run a model in processes of its own."""
         cache_bytes = options.cache_bytes
         if cache_bytes is None and self.on_cpu:
@@ -106,7 +106,7 @@ class Vllm:
         """An input without a prompt."""
         return self.tokens_input(list(ids))
 
-    def prompted(self, row: Placed) -> Any:
+    def prompted(self, row: PromptEmbeddings) -> Any:
         """An input with a prompt's vectors among its tokens."""
         return self.embeds_input(
             row.embeds,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PromptEmbeddings:
     """One input of T positions, the prompt's among them.
 
     Attributes:
@@ -26,7 +26,9 @@ class Placed:
     salt: str
 
 
-def place(vectors: Tensor, digest: str, context: Sequence[int], slot: int) -> Placed:
+def prompt_embeddings(
+    vectors: Tensor, digest: str, context: Sequence[int], slot: int
+) -> PromptEmbeddings:
     """Put a prompt's vectors [P, H] behind the first `slot` tokens of a context.
 
     The slot is part of the salt: vLLM's cache hashes ids and embeddings but not which of them
@@ -36,7 +38,7 @@ def place(vectors: Tensor, digest: str, context: Sequence[int], slot: int) -> Pl
     embeds = torch.zeros(len(context) + count, width, dtype=vectors.dtype)
     embeds[slot : slot + count] = vectors
     behind = len(context) - slot
-    return Placed(
+    return PromptEmbeddings(
         ids=[*context[:slot], *[0] * count, *context[slot:]],
         is_id=[*[True] * slot, *[False] * count, *[True] * behind],
         embeds=embeds,

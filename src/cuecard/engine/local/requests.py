@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cuecard.backbones.forward.injected import Injected
 from cuecard.engine.local.prompt_cache import Key
-from cuecard.engine.local.sampling import Chooser
+from cuecard.engine.local.sampling import TokenSampler
 from cuecard.engine.protocol import Embedding, Generation, Held, Scoring
 from cuecard.errors import ConfigError
 from cuecard.types import InputTokens, PrefixKV
@@ -21,7 +21,7 @@ Deliver = Callable[[Any], None]
 
 
 @dataclass(eq=False, slots=True)
-class Row:
+class SequenceState:
     """One row, and how far it has come.
 
     Attributes:
@@ -77,21 +77,23 @@ class Row:
         return tuple(len(word) - 1 for word in self.words if len(word) > 1)
 
 
-class Call:
+class Request:
     """One request: its rows that have not run to their end, first come first."""
 
-    def __init__(self, rows: Sequence[Row], deliver: Deliver) -> None:
+    def __init__(self, rows: Sequence[SequenceState], deliver: Deliver) -> None:
         self.rows, self.deliver = deque(rows), deliver
         self.digests = {row.digest for row in rows}
         self.cancelled = self.over = False
 
 
-class Scored(Call):
+class ScoreRequest(Request):
     """Rows whose words are scored; told when all of them are."""
 
     def __init__(self, rows: Sequence[Scoring], deliver: Deliver) -> None:
         made = [
-            Row(number, row.prompt, row.row.context, row.row.slot, row.words, row.row.mask)
+            SequenceState(
+                number, row.prompt, row.row.context, row.row.slot, row.words, row.row.mask
+            )
             for number, row in enumerate(rows)
         ]
         super().__init__(made, deliver)
@@ -108,12 +110,12 @@ class Scored(Call):
                 )
 
 
-class Embedded(Call):
+class EmbedRequest(Request):
     """Rows that become vectors; told when all of them have."""
 
     def __init__(self, rows: Sequence[Embedding], deliver: Deliver) -> None:
         made = [
-            Row(number, row.prompt, row.row.context, row.row.slot)
+            SequenceState(number, row.prompt, row.row.context, row.row.slot)
             for number, row in enumerate(rows)
         ]
         super().__init__(made, deliver)
@@ -122,7 +124,7 @@ class Embedded(Call):
             _check(row.ids, row.slot, row.number)
 
 
-class Writing(Call):
+class GenerateRequest(Request):
     """One text that grows; told each token and the end.
 
     Attributes:
@@ -132,7 +134,7 @@ class Writing(Call):
     """
 
     def __init__(self, request: Generation, stops: frozenset[int], deliver: Deliver) -> None:
-        self.row = Row(0, request.prompt, request.context, request.slot)
+        self.row = SequenceState(0, request.prompt, request.context, request.slot)
         super().__init__([self.row], deliver)
         _check(request.context, request.slot, 0)
         sampling = request.sampling
@@ -143,7 +145,7 @@ class Writing(Call):
                 f"top_p {sampling.top_p}",
                 expected="1 token or more, a temperature from 0 on, a top_p above 0 and up to 1",
             )
-        self.sampling, self.stops, self.chooser = sampling, stops, Chooser(sampling, stops)
+        self.sampling, self.stops, self.sampler = sampling, stops, TokenSampler(sampling, stops)
         self.left = sampling.max_new_tokens
         self.last = -1
         self.reserved = 0
@@ -167,14 +169,14 @@ class Writing(Call):
         return len(self.row.ids) + self.sampling.max_new_tokens - self.left - 1
 
 
-class Forked(Call):
+class ForkedRequest(Request):
     """A row that runs once, and that several answers go on from.
 
     Attributes:
         answers: each is told for itself; none of them has the row among its own rows.
     """
 
-    def __init__(self, answers: Sequence[Writing]) -> None:
+    def __init__(self, answers: Sequence[GenerateRequest]) -> None:
         super().__init__([answers[0].row], answers[0].deliver)
         self.answers = tuple(answers)
         for answer in answers:
@@ -182,7 +184,7 @@ class Forked(Call):
             answer.rows.clear()
 
     @property
-    def waiting(self) -> list[Writing]:
+    def waiting(self) -> list[GenerateRequest]:
         """The answers that somebody still waits for."""
         return [answer for answer in self.answers if not (answer.over or answer.cancelled)]
 

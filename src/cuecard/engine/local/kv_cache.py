@@ -7,11 +7,11 @@ from torch import Tensor
 
 from cuecard.backbones import CausalBackbone
 from cuecard.backbones.forward.injected import Injected
-from cuecard.backbones.forward.ragged import RaggedRun, Stretch
-from cuecard.engine.local.beginnings import Beginnings
-from cuecard.engine.local.calls import Row
-from cuecard.engine.local.layout import behind, lay_out, next_stretch, prompt_alone
+from cuecard.backbones.forward.ragged import PrefillChunk, RaggedRun
+from cuecard.engine.local.chunks import behind, lay_out, next_stretch, prompt_alone
+from cuecard.engine.local.prefix_caching import PrefixDetector
 from cuecard.engine.local.prompt_cache import Key, PromptCache
+from cuecard.engine.local.requests import SequenceState
 from cuecard.engine.local.settings import LocalSettings
 from cuecard.engine.protocol import Held
 from cuecard.errors import BackboneError
@@ -21,18 +21,18 @@ from cuecard.types import PrefixKV
 _LEAST = 32
 
 
-class Preparer:
+class KVCacheManager:
     """Readies rows, and keeps what later rows will need."""
 
     def __init__(self, backbone: CausalBackbone, run: RaggedRun, settings: LocalSettings) -> None:
         self._backbone, self._run, self._settings = backbone, run, settings
         self._least = min(_LEAST, settings.max_num_batched_tokens)
         self.cache = PromptCache(settings.cache_bytes)
-        self._beginnings = Beginnings()
+        self._beginnings = PrefixDetector()
         self._making: set[Key] = set()
         self.reused = 0
 
-    def check(self, row: Row, new_tokens: int) -> None:
+    def check(self, row: SequenceState, new_tokens: int) -> None:
         """See that a row fits.
 
         Raises:
@@ -66,7 +66,7 @@ class Preparer:
         """
         self._backbone.tensors(prompt.injection)
 
-    def prompt(self, row: Row) -> Stretch | None:
+    def prompt(self, row: SequenceState) -> PrefillChunk | None:
         """Give a row its prompt's keys and values.
 
         Returns:
@@ -97,21 +97,21 @@ class Preparer:
         row.ahead = (given.prefix,)
         return None
 
-    def has_prompt(self, row: Row) -> bool:
+    def has_prompt(self, row: SequenceState) -> bool:
         """Whether a row has all that must stand in front of it."""
         return bool(row.ahead) or not row.stands_ahead
 
-    def is_new(self, row: Row) -> bool:
+    def is_new(self, row: SequenceState) -> bool:
         """Whether a row's prompt would have to run with it."""
         key: Key = (row.digest, ())
         return row.stands_ahead and key not in self.cache and not self.cache.is_promised(key)
 
-    def with_prompt(self, row: Row, prompt: Stretch, room: int) -> Stretch:
+    def with_prompt(self, row: SequenceState, prompt: PrefillChunk, room: int) -> PrefillChunk:
         """A prompt that has to run, and as much of its row behind it as there is room for."""
-        rest = self.stretch(row, room - len(prompt.embeds))
+        rest = self.chunk(row, room - len(prompt.embeds))
         return prompt if rest is None else behind(prompt, rest)
 
-    def stretch(self, row: Row, room: int) -> Stretch | None:
+    def chunk(self, row: SequenceState, room: int) -> PrefillChunk | None:
         """The next of a row, its prompt left out; None if the room is too small."""
         if row.given is None:
             row.given = self._given(row)
@@ -119,17 +119,17 @@ class Preparer:
             self._begin(row, row.given)
         return next_stretch(row, row.given, room, self._least)
 
-    def keeps(self, row: Row, stretch: Stretch) -> bool:
-        """Whether a stretch's keys and values are needed when it has run."""
+    def keeps(self, row: SequenceState, chunk: PrefillChunk) -> bool:
+        """Whether a chunk's keys and values are needed when it has run."""
         assert row.body is not None
-        return not stretch.reads or bool(row.beginning)
+        return not chunk.reads or bool(row.beginning)
 
-    def prompt_ran(self, row: Row, keys_values: Tensor) -> None:
+    def prompt_ran(self, row: SequenceState, keys_values: Tensor) -> None:
         """Keep a prompt's keys and values, and give them to the row that made them be run."""
         self.cache.put((row.digest, ()), keys_values)
         row.ahead = (keys_values,)
 
-    def row_ran(self, row: Row) -> None:
+    def row_ran(self, row: SequenceState) -> None:
         """A row came to its end: keep what others will begin with, and let go of the rest."""
         if row.beginning:
             key = (row.digest, row.beginning)
@@ -137,7 +137,7 @@ class Preparer:
             self.cache.put(key, own)
         self.let_go(row)
 
-    def let_go(self, row: Row) -> None:
+    def let_go(self, row: SequenceState) -> None:
         """A row needs nothing any more."""
         if row.beginning:
             self._making.discard((row.digest, row.beginning))
@@ -151,24 +151,24 @@ class Preparer:
         self.cache.forget(digest)
         self._beginnings.forget(digest)
 
-    def _pin(self, row: Row, key: Key) -> None:
+    def _pin(self, row: SequenceState, key: Key) -> None:
         if key in row.pins:
             self.cache.unpin(key)
         else:
             row.pins.append(key)
 
-    def _given(self, row: Row) -> Injected:
+    def _given(self, row: SequenceState) -> Injected:
         injection = None if row.prompt is None else row.prompt.injection
         return self._backbone.tensors(None if isinstance(injection, PrefixKV) else injection)
 
-    def _begin(self, row: Row, given: Injected) -> None:
+    def _begin(self, row: SequenceState, given: Injected) -> None:
         """Lay a row out behind what is kept of it."""
         inside = len(given.vectors) and not row.stands_ahead
         if self._settings.prefix_caching:
             self._find_beginning(row, row.ids[: row.slot if inside else -1])
         row.body = lay_out(self._run, row, given)
 
-    def _find_beginning(self, row: Row, ids: tuple[int, ...]) -> None:
+    def _find_beginning(self, row: SequenceState, ids: tuple[int, ...]) -> None:
         beginning = self._beginnings.meet(row.digest, ids)
         if not beginning:
             return

@@ -9,28 +9,28 @@ import torch
 from torch import Tensor
 
 from cuecard.backbones.forward.injected import Injected
-from cuecard.backbones.forward.ragged import Inlaid, RaggedRun, Stretch
-from cuecard.engine.local.calls import Row
+from cuecard.backbones.forward.ragged import LayerVectors, PrefillChunk, RaggedRun
+from cuecard.engine.local.requests import SequenceState
 
 
-def prompt_alone(given: Injected) -> Stretch:
+def prompt_alone(given: Injected) -> PrefillChunk:
     """A prompt's vectors, to be run once for their keys and values."""
-    inlaid = None if given.layers is None else Inlaid(given.layers, 0)
-    return Stretch(given.vectors, inlaid=inlaid)
+    layer_vectors = None if given.layers is None else LayerVectors(given.layers, 0)
+    return PrefillChunk(given.vectors, layer_vectors=layer_vectors)
 
 
-def behind(prompt: Stretch, rest: Stretch) -> Stretch:
-    """Both as one stretch: what is read of the rest is read with the prompt in front of it."""
+def behind(prompt: PrefillChunk, rest: PrefillChunk) -> PrefillChunk:
+    """Both as one chunk: what is read of the rest is read with the prompt in front of it."""
     first = len(prompt.embeds)
-    return Stretch(
+    return PrefillChunk(
         torch.cat([prompt.embeds, rest.embeds]),
         reads=tuple(first + read for read in rest.reads),
         branches=rest.branches,
-        inlaid=prompt.inlaid,
+        layer_vectors=prompt.layer_vectors,
     )
 
 
-def lay_out(run: RaggedRun, row: Row, given: Injected) -> Tensor:
+def lay_out(run: RaggedRun, row: SequenceState, given: Injected) -> Tensor:
     """[n, H] what of a row is to run: from token `skip` on, the prompt in place if it is not kept.
 
     The continuations that are scored stand at the end, each without its last token.
@@ -48,7 +48,7 @@ def lay_out(run: RaggedRun, row: Row, given: Injected) -> Tensor:
     return torch.cat(pieces)
 
 
-def next_stretch(row: Row, given: Injected, room: int, least: int) -> Stretch | None:
+def next_stretch(row: SequenceState, given: Injected, room: int, least: int) -> PrefillChunk | None:
     """As much of a row's body as there is room for, or None for too little.
 
     What is read stands at the end. Continuations and the token before them stay together.
@@ -65,11 +65,11 @@ def next_stretch(row: Row, given: Injected, room: int, least: int) -> Stretch | 
         return None
     start, end = row.done, row.done + count
     reads = tuple(range(count - 1 - sum(tails), count)) if whole else ()
-    inlaid = None
+    layer_vectors = None
     if given.layers is not None and not row.stands_ahead:
-        inlaid = _inlaid(given.layers, row.slot - row.skip, start, end)
+        layer_vectors = _layer_vectors(given.layers, row.slot - row.skip, start, end)
     past = (*row.ahead, *row.own)
-    return Stretch(row.body[start:end], past, reads, tails if whole else (), inlaid)
+    return PrefillChunk(row.body[start:end], past, reads, tails if whole else (), layer_vectors)
 
 
 def scores_of(words: Sequence[Sequence[int]], logits: Tensor) -> list[float]:
@@ -86,9 +86,9 @@ def scores_of(words: Sequence[Sequence[int]], logits: Tensor) -> list[float]:
     return [float(part.sum()) for part in torch.split(found.cpu(), [len(word) for word in words])]
 
 
-def _inlaid(layers: Tensor, at: int, start: int, end: int) -> Inlaid | None:
-    """Those of the vectors, which begin at place `at` of a body, that stand in a stretch of it."""
+def _layer_vectors(layers: Tensor, at: int, start: int, end: int) -> LayerVectors | None:
+    """Those of the vectors, which begin at place `at` of a body, that stand in a chunk of it."""
     first, last = max(at, start), min(at + layers.shape[1], end)
     if first >= last:
         return None
-    return Inlaid(layers[:, first - at : last - at], first - start)
+    return LayerVectors(layers[:, first - at : last - at], first - start)

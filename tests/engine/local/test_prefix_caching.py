@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from cuecard.engine.local.beginnings import Beginnings
+from cuecard.engine.local.prefix_caching import PrefixDetector
 
 TEMPLATE = (1, 2, 3, 4, 5)
 OTHER = (9, 8, 7, 6, 5, 4)
 
 
-def meet(known: Beginnings, *contexts: tuple[int, ...]) -> list[tuple[int, ...]]:
+def meet(known: PrefixDetector, *contexts: tuple[int, ...]) -> list[tuple[int, ...]]:
     return [known.meet("a", ids) for ids in contexts]
 
 
 def test_three_in_a_row() -> None:
-    known = Beginnings()
+    known = PrefixDetector()
     found = meet(known, (*TEMPLATE, 20), (*TEMPLATE, 21, 22), (*TEMPLATE, 23), (*TEMPLATE, 24))
     assert found == [(), (), TEMPLATE, TEMPLATE]
     assert known.meet("b", (*TEMPLATE, 20)) == ()
@@ -22,18 +22,18 @@ def test_three_in_a_row() -> None:
 
 
 def test_too_short_a_beginning_is_none() -> None:
-    assert meet(Beginnings(), *((1, last) for last in range(20, 25))) == [()] * 5
-    assert meet(Beginnings(), *((1, 2, last) for last in range(20, 25)))[2:] == [(1, 2)] * 3
+    assert meet(PrefixDetector(), *((1, last) for last in range(20, 25))) == [()] * 5
+    assert meet(PrefixDetector(), *((1, 2, last) for last in range(20, 25)))[2:] == [(1, 2)] * 3
 
 
 def test_one_stranger_does_not_end_it() -> None:
-    known = Beginnings()
+    known = PrefixDetector()
     meet(known, *((*TEMPLATE, last) for last in range(20, 24)))
     assert meet(known, (9, 9), (*TEMPLATE, 30)) == [(), TEMPLATE]
 
 
 def test_another_beginning_takes_over() -> None:
-    known = Beginnings()
+    known = PrefixDetector()
     meet(known, *((*TEMPLATE, last) for last in range(20, 24)))
     assert meet(known, *((*OTHER, last) for last in range(20, 25)))[-1] == OTHER
     assert meet(known, (*TEMPLATE, 30)) == [()]
@@ -41,13 +41,13 @@ def test_another_beginning_takes_over() -> None:
 
 def test_a_chance_likeness_is_not_kept() -> None:
     """Two neighbours share six tokens, three of them five."""
-    known = Beginnings()
+    known = PrefixDetector()
     found = meet(known, (*TEMPLATE, 6, 20), (*TEMPLATE, 6, 21), (*TEMPLATE, 7), (*TEMPLATE, 8))
     assert found[-1] == TEMPLATE
 
 
 def test_many_prompts_are_not_remembered_for_ever() -> None:
-    known = Beginnings()
+    known = PrefixDetector()
     meet(known, *((*TEMPLATE, last) for last in range(20, 24)))
     for number in range(4096):
         known.meet(f"other-{number}", TEMPLATE)

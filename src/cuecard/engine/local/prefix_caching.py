@@ -27,7 +27,7 @@ class _Known:
     missed: int = 0
 
 
-class Beginnings:
+class PrefixDetector:
     """Per prompt, the beginning that is worth keeping."""
 
     def __init__(self) -> None:

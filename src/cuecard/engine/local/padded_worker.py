@@ -16,9 +16,15 @@ import torch
 from torch import Tensor
 
 from cuecard.backbones import MaskedBackbone
-from cuecard.engine.local.calls import Call, Embedded, Row, Scored, Writing
 from cuecard.engine.local.decoder import not_finite
-from cuecard.engine.local.sampling import choose
+from cuecard.engine.local.requests import (
+    EmbedRequest,
+    GenerateRequest,
+    Request,
+    ScoreRequest,
+    SequenceState,
+)
+from cuecard.engine.local.sampling import sample
 from cuecard.engine.local.settings import LocalSettings
 from cuecard.engine.protocol import Finished, Held, Token
 from cuecard.errors import CuecardError, EngineError
@@ -28,18 +34,18 @@ from cuecard.types import Backbone, Batch, Encoded, Injection, Placement, Reads
 
 _ROWS = 16
 
-Event = tuple[Call, Any]
-Pair = tuple[Call, Row]
-Continued = tuple[Row, tuple[int, ...]]
+Event = tuple[Request, Any]
+Pair = tuple[Request, SequenceState]
+Continued = tuple[SequenceState, tuple[int, ...]]
 
 
-class Apart:
+class PaddedWorker:
     """Has the methods of a `Scheduler`; requests of one kind run together."""
 
     def __init__(self, backbone: Backbone, settings: LocalSettings) -> None:
         self._backbone, self._room = backbone, settings.max_num_batched_tokens
         self._mixes = isinstance(backbone, MaskedBackbone)
-        self._calls: list[Call] = []
+        self._calls: list[Request] = []
         self._events: list[Event] = []
         self._counts: Counter[str] = Counter()
         self._failed = False
@@ -54,7 +60,7 @@ class Apart:
         rows = sum(len(call.rows) for call in self._calls)
         return {**self._counts, "failed": float(self._failed), "queue_rows": rows}
 
-    def add(self, call: Call) -> None:
+    def add(self, call: Request) -> None:
         """Take a request in."""
         self._calls.append(call)
 
@@ -84,7 +90,7 @@ class Apart:
         self._calls = []
         return events
 
-    def _like(self, first: Call) -> list[Pair]:
+    def _like(self, first: Request) -> list[Pair]:
         """The first call's next row, and those that can run beside it."""
         kind, room = self._kind(first, first.rows[0]), self._room
         chosen: list[Pair] = []
@@ -95,17 +101,17 @@ class Apart:
                     room -= len(row.ids) * max(1, len(row.words))
         return chosen
 
-    def _kind(self, call: Call, row: Row) -> Hashable:
+    def _kind(self, call: Request, row: SequenceState) -> Hashable:
         """What rows of one batch have in common."""
-        if isinstance(call, Writing):
+        if isinstance(call, GenerateRequest):
             return row.digest, call.left, call.stops, len(row.ids)
         return type(call), "" if self._mixes else row.digest
 
     def _run(self, pairs: Sequence[Pair]) -> None:
         try:
-            if isinstance(pairs[0][0], Writing):
-                self._write([call for call, _ in pairs if isinstance(call, Writing)])
-            elif isinstance(pairs[0][0], Embedded):
+            if isinstance(pairs[0][0], GenerateRequest):
+                self._write([call for call, _ in pairs if isinstance(call, GenerateRequest)])
+            elif isinstance(pairs[0][0], EmbedRequest):
                 self._embed(pairs)
             else:
                 self._score(pairs)
@@ -134,7 +140,7 @@ class Apart:
                 self._events.append((call, error))
 
     @torch.inference_mode()
-    def _write(self, calls: Sequence[Writing]) -> None:
+    def _write(self, calls: Sequence[GenerateRequest]) -> None:
         backbone, first = self._backbone, calls[0]
         rows, injection = [call.row for call in calls], _injection(first.row)
         picker = _Picker(calls, backbone.name)
@@ -162,8 +168,8 @@ class Apart:
             for call, row in group:
                 self._scored(call, row, [next(sums) for _ in row.words])
 
-    def _scored(self, call: Call, row: Row, scores: list[float]) -> None:
-        assert isinstance(call, Scored)
+    def _scored(self, call: Request, row: SequenceState, scores: list[float]) -> None:
+        assert isinstance(call, ScoreRequest)
         if call.over:
             return
         call.rows.remove(row)
@@ -185,8 +191,8 @@ class Apart:
             for (call, row), vector in zip(group, vectors.cpu(), strict=True):
                 self._embedded(call, row, vector)
 
-    def _embedded(self, call: Call, row: Row, vector: Tensor) -> None:
-        assert isinstance(call, Embedded)
+    def _embedded(self, call: Request, row: SequenceState, vector: Tensor) -> None:
+        assert isinstance(call, EmbedRequest)
         if call.over:
             return
         call.rows.remove(row)
@@ -218,7 +224,7 @@ class _Picker:
         written: tokens so far.
     """
 
-    def __init__(self, calls: Sequence[Writing], where: str) -> None:
+    def __init__(self, calls: Sequence[GenerateRequest], where: str) -> None:
         self._calls, self._where = calls, where
         self._said: list[list[Token]] = [[] for _ in calls]
         self._ends: dict[int, Finished | Exception] = {}
@@ -228,7 +234,7 @@ class _Picker:
         """The next tokens [n]; an answer that has ended gets a stop token from then on."""
         live = [row for row in range(len(self._calls)) if row not in self._ends]
         picked = [min(call.stops, default=0) for call in self._calls]
-        found = choose(logits[live], [self._calls[row].chooser for row in live])
+        found = sample(logits[live], [self._calls[row].sampler for row in live])
         for row, token in zip(live, found, strict=True):
             call = self._calls[row]
             if token is None:
@@ -241,7 +247,7 @@ class _Picker:
                 picked[row] = token.id
                 self._said[row].append(token)
                 self.written += 1
-                if call.chooser.finished:
+                if call.sampler.finished:
                     self._ends[row] = Finished("stop")
         return torch.tensor(picked, device=logits.device)
 
@@ -271,9 +277,9 @@ def _by_row(batch: Batch, reads: Reads) -> list[list[float]]:
     return [[log for _, log in pairs] for _, pairs in by_row]
 
 
-def _encoded(row: Row) -> Encoded:
+def _encoded(row: SequenceState) -> Encoded:
     return Encoded(row.ids, (), Placement.at(row.slot), mask=row.mask)
 
 
-def _injection(row: Row) -> Injection | None:
+def _injection(row: SequenceState) -> Injection | None:
     return None if row.prompt is None else row.prompt.injection
