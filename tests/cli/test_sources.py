@@ -39,7 +39,7 @@ def test_the_form_is_the_prompts_unless_told_otherwise(tmp_path: Path) -> None:
     source = PromptSource(prompt=tmp_path / "run", device="cpu")
     bound = source.open(source.find())
     assert bound.backbone.fingerprint.quantize == "int8"
-    with pytest.raises(WrongBackboneError, match="made on the int8 form"):
+    with pytest.raises(WrongBackboneError, match="quantised as int8"):
         source.model_copy(update={"quantize": "none"}).open(source.find())
 
 

@@ -1,4 +1,4 @@
-"""Prompt artefacts: kilobytes that are checked before they are believed."""
+"""Saved prompts: checked when they are loaded, bound to a backbone to be asked."""
 
 from typing import TYPE_CHECKING
 

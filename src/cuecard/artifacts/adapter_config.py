@@ -1,4 +1,4 @@
-"""`adapter_config.json`, by which PEFT reads a prompt folder as its own.
+"""`adapter_config.json`, with which PEFT loads a prompt folder as an adapter.
 
 PREFIX_TUNING holds keys and values [P, L * 2 * K * D]: `token_dim` is K * D and
 `num_attention_heads` K, both of key heads (grouped-query attention).

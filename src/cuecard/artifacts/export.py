@@ -1,4 +1,4 @@
-"""A prompt in the forms that other engines read."""
+"""Write a prompt in formats that other engines read."""
 
 from __future__ import annotations
 

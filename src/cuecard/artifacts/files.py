@@ -1,7 +1,4 @@
-"""The files of an artefact: their names, strict reading, and writing in one step.
-
-Somebody else may have written them. How a file is read at all: `plain_files.py`.
-"""
+"""The files of an artefact: names, strict reading (they may come from anyone), atomic writing."""
 
 from __future__ import annotations
 
@@ -20,6 +17,7 @@ SHARED_FILE = "shared.json"
 OWN_FILES = frozenset({MANIFEST_FILE, TENSOR_FILE, PEFT_FILE, SHARED_FILE})
 MAX_JSON_BYTES = 1 << 20
 MAX_TENSOR_BYTES = 1 << 30
+_OVERWRITE = "replace what is there with overwrite=True (--overwrite)"
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
@@ -105,13 +103,13 @@ def _check_file_replaceable(path: Path, overwrite: bool) -> None:
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise ArtifactError("cannot overwrite this: it is not a regular file", where=str(path))
     if path.exists() and not overwrite:
-        raise ArtifactError("the file already exists", where=str(path), hint="allow overwriting")
+        raise ArtifactError("the file already exists", where=str(path), hint=_OVERWRITE)
 
 
 def _check_replaceable(folder: Path, overwrite: bool) -> None:
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise ArtifactError(
-            "cannot write a folder here: a link or file is in the way", where=str(folder)
+            "cannot write a folder here: there is a link or a file", where=str(folder)
         )
     found = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
     if found and not overwrite:
@@ -119,7 +117,7 @@ def _check_replaceable(folder: Path, overwrite: bool) -> None:
             "the folder is not empty",
             where=str(folder),
             got=", ".join(sorted(found)[:5]),
-            hint="choose another folder or allow overwriting",
+            hint=f"choose another folder, or {_OVERWRITE}",
         )
     if foreign := found - OWN_FILES:
         raise ArtifactError(

@@ -1,4 +1,4 @@
-"""Does this prompt belong to this backbone?"""
+"""Check that a prompt was made for a backbone, by fingerprints and sizes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _MEANING = {
     "tokenizer": "another tokenizer",
     "embeddings": "other input embeddings",
     "weights": "other inner weights",
-    "quantize": "another quantised form",
+    "quantize": "another quantisation",
     "adapter": "another LoRA adapter",
 }
 
 
 class HasFingerprint(Protocol):
-    """A backbone, or what is known of one that another process holds."""
+    """A backbone, or the facts of one that another process has loaded."""
 
     @property
     def name(self) -> str: ...
@@ -66,15 +66,15 @@ def check_entry(entry: PromptBackbone, backbone: HasFingerprint, where: str | No
     made, given = entry.fingerprint.quantize, found.quantize
     if made != given and not widths and _only_the_form_differs(entry.fingerprint, found):
         raise WrongBackboneError(
-            f"the prompt was made on {_form(made)} of this model",
+            f"the prompt was made for this model {_form(made)}",
             where=where,
-            got=f"{backbone.name}: {_form(given)}",
-            expected=f"{entry.name}: {_form(made)}",
-            hint=f"load it with quantize={made!r} (--quantize {made}), or train on this form",
+            got=f"{backbone.name} {_form(given)}",
+            expected=f"{entry.name} {_form(made)}",
+            hint=f"load it with quantize={made!r} (--quantize {made}), or train on this one",
         )
     if made_on := _adapters(entry.fingerprint, found) if not widths else None:
         raise WrongBackboneError(
-            "the prompt was made with another LoRA adapter on this model",
+            "the prompt was made for this model with another LoRA adapter",
             where=where,
             got=f"{backbone.name}: {made_on[1]}",
             expected=f"{entry.name}: {made_on[0]}",
@@ -114,4 +114,4 @@ def _adapters(
 
 
 def _form(quantize: str) -> str:
-    return "the plain form" if quantize == "none" else f"the {quantize} form"
+    return "without quantisation" if quantize == "none" else f"quantised as {quantize}"

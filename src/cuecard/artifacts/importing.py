@@ -7,7 +7,7 @@ the model, the latter what its encoder made of them; PREFIX_TUNING holds keys an
 [P, L * 2 * K * D]. MULTITASK_PROMPT_TUNING holds a shared prompt P* and factors u_k, v_k for each
 task k; what reaches the model is P* o (u_k v_k) (Wang et al. 2023, arXiv:2303.02861, section 3.1).
 
-For encoder-decoders PEFT makes [2P, H] of P virtual tokens, unless it is told otherwise
+For encoder-decoders PEFT makes [2P, H] of P virtual tokens, unless told otherwise
 (num_transformer_submodules: 2): one half for the encoder, one for the decoder. Its forward and its
 generate put the first half into the encoder's input and never use the second, which stays as it
 started and is dropped here.
@@ -224,8 +224,8 @@ def _check_kind(config: Mapping[str, Any], folder: Path, backbone: Backbone) -> 
         raise ArtifactError(
             "PEFT does not run this backbone as the model itself runs",
             where=backbone.name,
-            got="a scale of the embeddings that PEFT leaves out, or a prompt behind a first token",
-            expected="a backbone whose adapters mean the same here and there",
+            got="embeddings with a scale that PEFT omits, or a prompt after a first token",
+            expected="a backbone that PEFT runs as the model itself runs",
         )
     # Of encoder-decoders' prompts only these are held against PEFT in the tests.
     kinds = tuple(_RANKS) if backbone.causal else ("PROMPT_TUNING",)

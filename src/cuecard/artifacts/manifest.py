@@ -1,4 +1,4 @@
-"""What a prompt folder says about itself: `prompt.json`."""
+"""The manifest of a prompt folder: `prompt.json`."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Manifest(Sealed):
         return value
 
     def sealed_content(self) -> dict[str, Any]:
-        """Everything but `created_with`; the tensors' own digests stand for their bytes."""
+        """Everything but `created_with`; the tensors' bytes count by their digests."""
         content = self.model_dump(mode="json", exclude={"created_with"})
         if self.backbone.peft_task == "CAUSAL_LM":
             # Prompts from before there was a choice keep their digests.

@@ -1,4 +1,4 @@
-"""What a prompt is near to: the words nearest to its vectors, and the most similar prompts.
+"""The words nearest to a prompt's vectors, and the prompts most similar to it.
 
 The words are a hint of where a prompt started and how far it went, not its meaning: trained
 vectors move off the words (Lester et al. 2021, arXiv:2104.08691, section 7).

@@ -1,4 +1,4 @@
-"""A trained prompt: its vectors and everything needed to use and to trust them."""
+"""A saved prompt: its vectors, and what is needed to check and to use them."""
 
 from __future__ import annotations
 

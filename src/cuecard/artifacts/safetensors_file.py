@@ -1,4 +1,4 @@
-"""Safetensors files, written, and read strictly: somebody else may have made them.
+"""Write safetensors files, and read them strictly: they may come from anyone.
 
 The format is https://github.com/huggingface/safetensors: an 8-byte little-endian header length, a
 JSON header, then the raw tensors. It is read with numpy, so that a damaged prompt or a question

@@ -1,4 +1,4 @@
-"""JSON that has a digest of itself beside its fields."""
+"""JSON documents that hold a digest of their own content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class StrictModel(BaseModel):
-    """Fields that are checked strictly, none more and none less."""
+    """A model that accepts exactly its fields, of exactly their types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -38,7 +38,7 @@ class Sealed(StrictModel):
 
     @classmethod
     def of_document(cls, document: Mapping[str, Any], where: str) -> Self:
-        """What was written, with its digest.
+        """Parse a document and check its digest.
 
         Raises:
             ArtifactError: missing, unknown or wrong fields, or content that does not match its

@@ -1,9 +1,9 @@
-"""Which rows a prompt was trained and selected on, as truncated hashes of their texts.
+"""Hashes of the rows that a prompt was trained and selected on, to warn when it is scored on them.
 
 Six bytes of the SHA-256 of a row's near form (`cuecard.tasks.groups.near_copy`), sorted, each once,
 as base64: eight characters a row in `prompt.json`. A file of 10,000 rows holds one by chance of a
-prompt that knows 10,000 with a probability of 4e-7. The texts cannot be had back, but whoever has a
-text can tell whether it was among them.
+prompt that knows 10,000 with a probability of 4e-7. The texts cannot be recovered, but anyone who
+has a text can test whether it was among them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class RowsEntry(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class SeenRows:
-    """What a file's rows were to a prompt.
+    """The rows of a file that a prompt has seen.
 
     Attributes:
         trained, selected: the numbers of the rows that it was trained or selected on, from 0.

@@ -1,4 +1,4 @@
-"""What the source tasks of multitask prompt tuning share, and where a new task starts from.
+"""The shared prompt of multitask prompt tuning, from which new tasks start.
 
 The folder is an adapter that PEFT reads as MULTITASK_PROMPT_TUNING (in the prefix slot of a causal
 model), with `shared.json` beside it: the tasks' names, the backbone's fingerprint, and digests of
@@ -53,7 +53,7 @@ class SharedManifest(Sealed):
 
     Attributes:
         tasks: the source tasks' names, in the order of their factors.
-        slot: where the prompts stood.
+        slot: where the prompts went.
         seed: the run's.
         adapter_config_sha256: of `adapter_config.json`; None where PEFT has no such form.
     """

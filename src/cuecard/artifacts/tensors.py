@@ -1,4 +1,4 @@
-"""An injection as named tensors in a file, and back.
+"""Convert an injection to named tensors for a file, and back.
 
 The names and layouts are those that PEFT gives them where it has the kind.
 """

@@ -77,9 +77,9 @@ class TestVector(StrictModel):
         mask: the place of the context's mask token; None where there is none.
         read: "next": the token after the context, or at its mask, is scored; "pooled": the context
             becomes a vector.
-        expected: what came of it.
+        expected: the scores or coordinates.
         dtype: the backbone's type then, such as "float32".
-        head: what the head gave for the state behind the context; empty without a head.
+        head: the head's outputs for the state after the context; empty without a head.
     """
 
     __test__ = False  # pytest: not a test class
@@ -243,7 +243,7 @@ def _check_answer(
             where=where,
             got=f"{what} that differ by up to {off:.3g}",
             expected=f"at most {allowed:g}",
-            hint="the model's code or the vectors changed; train the prompt again",
+            hint="the model's code, a library or the vectors changed; train the prompt again",
         )
 
 

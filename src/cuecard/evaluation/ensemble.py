@@ -1,4 +1,4 @@
-"""Several prompts on one backbone, answering as one.
+"""An ensemble: several prompts on one backbone, asked as one.
 
 Lester, Al-Rfou, Constant (EMNLP 2021), section 6, "Prompt Ensembling": N prompts on one frozen
 model are an ensemble for the price of one model; there the majority of the votes decides.

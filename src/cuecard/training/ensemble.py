@@ -1,4 +1,4 @@
-"""Several prompts for one task: trained apart, and distilled into one.
+"""Train an ensemble of prompts for one task, and distil one prompt from several.
 
 Training: Lester, Al-Rfou, Constant (EMNLP 2021), section 6. Distillation: the student minimises
 KL(q || p), q the mean of the teachers' label probabilities (Hinton, Vinyals, Dean 2015,
@@ -36,7 +36,7 @@ def train_ensemble(
 ) -> list[Run]:
     """Train prompts that differ in their seed alone: config.seed, config.seed + 1, ...
 
-    They make each step in one pass of the backbone, as far as they fit in memory together.
+    They share one pass of the backbone per step, as far as they fit in memory together.
 
     Args:
         members: how many; five in the paper.
@@ -78,7 +78,7 @@ def distil(
 ) -> Run:
     """Train one prompt to answer the training rows as an ensemble does on average.
 
-    The training rows' own labels are not looked at; validation and test are as in `train`.
+    The training rows' own labels are not used; validation and test are as in `train`.
 
     Raises:
         ConfigError: no teachers, or teachers that make no ensemble or answer another question.

@@ -13,7 +13,7 @@ from cuecard.artifacts import Prompt
 from cuecard.backbones import CausalBackbone, load_frozen
 from cuecard.backbones.quantization import quantize as module
 from cuecard.backbones.quantization.forms import loadable_form
-from cuecard.backbones.quantization.linear import Form, QuantizedLinear
+from cuecard.backbones.quantization.linear import IntegerForm, QuantizedLinear
 from cuecard.backbones.quantization.quantize import (
     bitsandbytes_options,
     check_quantize,
@@ -33,13 +33,13 @@ CPU = torch.device("cpu")
 ROWS = [[10 + i, 11, *range(20, 30 + i)] for i in range(1, 7)]
 
 
-def quantized(kind: str, form: Form) -> CausalBackbone:
+def quantized(kind: str, form: IntegerForm) -> CausalBackbone:
     model = tiny_model(kind)
     quantize_linears(model, form)
     return CausalBackbone(model, tiny_tokenizer(), f"tiny-{kind}")
 
 
-def densified(kind: str, form: Form) -> CausalBackbone:
+def densified(kind: str, form: IntegerForm) -> CausalBackbone:
     """The plain model with the weights that the quantised one stands for."""
     model, source = tiny_model(kind), quantized(kind, form).model
     for name, layer in source.named_modules():
@@ -54,7 +54,7 @@ def densified(kind: str, form: Form) -> CausalBackbone:
 @pytest.mark.parametrize("kind", CONFIGS)
 @pytest.mark.parametrize("longest", [512, 0], ids=["packed", "padded"])
 def test_loss_and_gradient_are_those_of_the_dense_weights(
-    kind: str, form: Form, longest: int, monkeypatch: pytest.MonkeyPatch
+    kind: str, form: IntegerForm, longest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cuecard.backbones.causal._PACKED_LENGTH", longest)
     batch = collate([(Encoded(tuple(row), ()), (7,)) for row in ROWS])
@@ -92,7 +92,9 @@ def test_rows_that_do_not_divide_into_groups_are_left() -> None:
 
 
 @pytest.mark.parametrize("form", ["int8", "int4"])
-def test_training_leaves_the_codes_alone_and_binds_the_prompt(form: Form, tmp_path: Path) -> None:
+def test_training_leaves_the_codes_alone_and_binds_the_prompt(
+    form: IntegerForm, tmp_path: Path
+) -> None:
     backbone = quantized("llama", form)
     digest = backbone.digest()
     config = TrainConfig(steps=3, batch_rows=4)
@@ -103,7 +105,7 @@ def test_training_leaves_the_codes_alone_and_binds_the_prompt(form: Form, tmp_pa
     assert again.prompt.digest == run.prompt.digest
     assert run.prompt.manifest.backbone.fingerprint.quantize == form
     Prompt.load(tmp_path / "prompt", quantized("llama", form))
-    with pytest.raises(WrongBackboneError, match=f"made on the {form} form of this model") as told:
+    with pytest.raises(WrongBackboneError, match=f"for this model quantised as {form}") as told:
         Prompt.load(tmp_path / "prompt", tiny_backbone())
     assert f"--quantize {form}" in str(told.value)
 
@@ -113,7 +115,7 @@ def test_a_plain_prompt_is_refused_on_a_quantised_form(tmp_path: Path) -> None:
     run = train(tiny_backbone(), review_task(40), None, config, folder=tmp_path)
     assert "quantize" not in (tmp_path / "prompt" / "prompt.json").read_text()
     assert run.prompt.manifest.backbone.fingerprint.quantize == "none"
-    with pytest.raises(WrongBackboneError, match="made on the plain form of this model"):
+    with pytest.raises(WrongBackboneError, match="for this model without quantisation"):
         Prompt.load(tmp_path / "prompt", quantized("llama", "int8"))
     other = tiny_model(seed=1)
     quantize_linears(other, "int8")
@@ -131,7 +133,7 @@ def test_one_changed_code_shows_in_digest_and_fingerprint() -> None:
 
 
 @pytest.mark.parametrize("form", ["int8", "int4"])
-def test_a_folder_loads_in_this_form_in_either_precision(form: Form, tmp_path: Path) -> None:
+def test_a_folder_loads_in_this_form_in_either_precision(form: IntegerForm, tmp_path: Path) -> None:
     tiny_model().save_pretrained(tmp_path)
     tiny_tokenizer().save_pretrained(tmp_path)
     exact = load_frozen(tmp_path, dtype="fp32", device="cpu", quantize=form)
@@ -143,7 +145,9 @@ def test_a_folder_loads_in_this_form_in_either_precision(form: Form, tmp_path: P
 
 @pytest.mark.parametrize("form", ["int8", "int4"])
 @pytest.mark.parametrize("kind", ["t5-relu", "t5-gated", "bart", "marian-scaled"])
-def test_an_encoder_decoder_is_its_dense_weights(kind: str, form: Form, tmp_path: Path) -> None:
+def test_an_encoder_decoder_is_its_dense_weights(
+    kind: str, form: IntegerForm, tmp_path: Path
+) -> None:
     tiny_model(kind).save_pretrained(tmp_path)
     tiny_tokenizer(SEQ2SEQ[kind][1]).save_pretrained(tmp_path)
     held = load_frozen(tmp_path, dtype="fp32", device="cpu", quantize=form)
@@ -170,7 +174,7 @@ def test_an_encoder_decoder_is_its_dense_weights(kind: str, form: Form, tmp_path
 
 @pytest.mark.parametrize("form", ["int8", "int4"])
 @pytest.mark.parametrize("kind", MASKED)
-def test_a_masked_model_is_its_dense_weights(kind: str, form: Form, tmp_path: Path) -> None:
+def test_a_masked_model_is_its_dense_weights(kind: str, form: IntegerForm, tmp_path: Path) -> None:
     tiny_model(kind).save_pretrained(tmp_path)
     tiny_backbone(kind).tokenizer.save_pretrained(tmp_path)
     held = load_frozen(tmp_path, dtype="fp32", device="cpu", quantize=form)
