@@ -8,6 +8,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import gc
 import ipaddress
 import socket
 from collections.abc import Iterator
@@ -68,6 +69,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=400,
         help="requests to each serving engine while prompts come and go (400; 20000 to be sure)",
     )
+
+
+def pytest_collection_finish() -> None:
+    """Look no more for garbage among what torch, transformers and the tests' modules hold."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -48,7 +48,7 @@ def test_a_mask_for_a_causal_model(
     cuecard: Call, data: Path, backbone: Path, tmp_path: Path
 ) -> None:
     done = cuecard(*words(data, backbone, tmp_path / "run", "{text} It was {mask}."))
-    assert done.code == 2 and "does not take masks" in done.err
+    assert done.code == 2 and "no masks to read" in done.err
 
 
 def test_an_encoder_without_a_head(cuecard: Call, data: Path, bert: Path, tmp_path: Path) -> None:
