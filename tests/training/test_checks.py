@@ -95,6 +95,21 @@ def test_every_way_to_train_refuses_before_it_writes(how: str, tmp_path: Path) -
     assert "lm_head" in str(error.got) or "embed" in str(error.got)
 
 
+@pytest.mark.parametrize("how", RUNS)
+def test_every_way_to_train_has_the_one_set_up(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check that is added to it is made by all of them."""
+
+    def refuse(*given: Any, **options: Any) -> TrainSetup:
+        raise ConfigError("a check that was added")
+
+    monkeypatch.setattr(TrainSetup, "of", refuse)
+    with pytest.raises(ConfigError, match="was added"):
+        RUNS[how](tiny_backbone(), review_task(40), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_room_that_is_just_enough() -> None:
     """256 positions: the longest row, four vectors, and the answer."""
     backbone = tiny_backbone()

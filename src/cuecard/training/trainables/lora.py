@@ -66,11 +66,11 @@ class LoraSettings(BaseModel):
 
 
 class Lora:
-    """An adapter as what `Member` trains.
+    """An adapter as what a `Trainer` trains.
 
     Args:
         backbone: its model gets the updates while they are `attached`.
-        injection: a prompt in front, which stays as it is; None for none.
+        injection: of a prompt that is added to every input and not trained; None for none.
         seed: of the start.
 
     Raises:
@@ -103,7 +103,7 @@ class Lora:
         return (ParameterGroup(tuple(self.parameters())),)
 
     def injection(self) -> Injection:
-        """The prompt in front, or none."""
+        """The given prompt's, or none."""
         return self._injection
 
     def penalty(self) -> Tensor | None:
