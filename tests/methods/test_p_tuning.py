@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cuecard.methods import PTuning
-from cuecard.methods.encoded_prompt import EncodedPrompt
+from cuecard.methods.modules.encoded_prompt import EncodedPrompt
 from support.init_context import TABLE, context
 
 ENCODERS = ["mlp", "lstm"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cuecard.methods import ResidualPromptTuning
-from cuecard.methods.residual_prompt import ResidualPrompt
+from cuecard.methods.modules.residual_prompt import ResidualPrompt
 from support.init_context import context
 
 KINDS = list(itertools.product([False, True], [False, True]))

@@ -7,6 +7,8 @@ from cuecard.lazy import lazy_exports
 if TYPE_CHECKING:
     from cuecard.methods.deep_prompts import DeepPrompts
     from cuecard.methods.dept import DePT
+    from cuecard.methods.modules.soft_prompt import SoftPrompt
+    from cuecard.methods.modules.task_prompts import TaskPrompts
     from cuecard.methods.mpt import MPT
     from cuecard.methods.names import METHODS, method_settings
     from cuecard.methods.p_tuning import PTuning
@@ -15,8 +17,6 @@ if TYPE_CHECKING:
     from cuecard.methods.prompt_tuning import PromptTuning
     from cuecard.methods.residual import ResidualPromptTuning
     from cuecard.methods.settings import MethodSettings
-    from cuecard.methods.soft_prompt import SoftPrompt
-    from cuecard.methods.task_prompts import TaskPrompts
     from cuecard.methods.wayward import Wayward
 
 __getattr__, __dir__ = lazy_exports(

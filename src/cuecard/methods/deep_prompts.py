@@ -18,7 +18,7 @@ from cuecard.methods.start import StartSettings
 from cuecard.types import InitContext, InjectionKind
 
 if TYPE_CHECKING:
-    from cuecard.methods.layer_prompts import LayerPrompts
+    from cuecard.methods.modules.layer_prompts import LayerPrompts
 
 
 class DeepPrompts(StartSettings):
@@ -44,7 +44,7 @@ class DeepPrompts(StartSettings):
         Raises:
             ConfigError: an init that this backbone or task cannot give.
         """
-        from cuecard.methods.layer_prompts import LayerPrompts  # noqa: PLC0415 - it needs torch
+        from cuecard.methods.modules.layer_prompts import LayerPrompts  # noqa: PLC0415 - it needs torch
 
         first = self.start(context)
         return LayerPrompts(first, context.states(first).hidden[1:], self.layers_lr)

@@ -21,7 +21,7 @@ from cuecard.methods.start import StartSettings
 from cuecard.types import InitContext, InjectionKind
 
 if TYPE_CHECKING:
-    from cuecard.methods.decomposed_prompt import DecomposedPrompt
+    from cuecard.methods.modules.decomposed_prompt import DecomposedPrompt
 
 
 class DePT(StartSettings):
@@ -49,6 +49,6 @@ class DePT(StartSettings):
         Raises:
             ConfigError: an init that this backbone or task cannot give.
         """
-        from cuecard.methods.decomposed_prompt import DecomposedPrompt  # noqa: PLC0415 - it needs torch
+        from cuecard.methods.modules.decomposed_prompt import DecomposedPrompt  # noqa: PLC0415 - it needs torch
 
         return DecomposedPrompt(self, self.start(context), context.generator)

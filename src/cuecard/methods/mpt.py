@@ -25,7 +25,7 @@ from cuecard.types import InitContext
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cuecard.methods.task_prompts import TaskPrompts
+    from cuecard.methods.modules.task_prompts import TaskPrompts
 
 
 class MPT(StartSettings):
@@ -54,7 +54,7 @@ class MPT(StartSettings):
         Raises:
             ConfigError: as `build`.
         """
-        from cuecard.methods.task_prompts import TaskPrompts  # noqa: PLC0415 - it needs torch
+        from cuecard.methods.modules.task_prompts import TaskPrompts  # noqa: PLC0415 - it needs torch
 
         vectors = self.start(context)
         columns, rows = (vectors.new_ones(tasks, size) for size in vectors.shape)

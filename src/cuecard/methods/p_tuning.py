@@ -20,7 +20,7 @@ from cuecard.methods.start import StartSettings
 from cuecard.types import InitContext
 
 if TYPE_CHECKING:
-    from cuecard.methods.encoded_prompt import EncodedPrompt
+    from cuecard.methods.modules.encoded_prompt import EncodedPrompt
 
 
 class PTuning(StartSettings):
@@ -46,6 +46,6 @@ class PTuning(StartSettings):
         Raises:
             ConfigError: an init that this backbone or task cannot give.
         """
-        from cuecard.methods.encoded_prompt import EncodedPrompt  # noqa: PLC0415 - it needs torch
+        from cuecard.methods.modules.encoded_prompt import EncodedPrompt  # noqa: PLC0415 - it needs torch
 
         return EncodedPrompt(self, self.start(context), context.generator)

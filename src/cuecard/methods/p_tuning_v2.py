@@ -17,7 +17,7 @@ from cuecard.methods.prefix_start import PrefixSettings
 from cuecard.types import InitContext
 
 if TYPE_CHECKING:
-    from cuecard.methods.free_prefix import FreePrefix
+    from cuecard.methods.modules.free_prefix import FreePrefix
 
 
 class PTuningV2(PrefixSettings):
@@ -39,6 +39,6 @@ class PTuningV2(PrefixSettings):
         Raises:
             ConfigError: an init that this backbone or task cannot give.
         """
-        from cuecard.methods.free_prefix import FreePrefix  # noqa: PLC0415 - it needs torch
+        from cuecard.methods.modules.free_prefix import FreePrefix  # noqa: PLC0415 - it needs torch
 
         return FreePrefix(self.start(context), self.values_lr)

@@ -19,7 +19,7 @@ from cuecard.methods.prefix_start import PrefixSettings
 from cuecard.types import InitContext
 
 if TYPE_CHECKING:
-    from cuecard.methods.made_prefix import MadePrefix
+    from cuecard.methods.modules.made_prefix import MadePrefix
 
 
 class PrefixTuning(PrefixSettings):
@@ -42,7 +42,7 @@ class PrefixTuning(PrefixSettings):
         Raises:
             ConfigError: an init that this backbone or task cannot give.
         """
-        from cuecard.methods.made_prefix import MadePrefix  # noqa: PLC0415 - it needs torch
+        from cuecard.methods.modules.made_prefix import MadePrefix  # noqa: PLC0415 - it needs torch
 
         width = context.embeddings.shape[1]
         return MadePrefix(self, self.start(context), width, context.generator)

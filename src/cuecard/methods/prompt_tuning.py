@@ -22,7 +22,7 @@ from cuecard.types import InitContext, InjectionKind, Tower
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cuecard.methods.soft_prompt import SoftPrompt
+    from cuecard.methods.modules.soft_prompt import SoftPrompt
 
 
 class PromptTuning(StartSettings):
@@ -66,7 +66,7 @@ class PromptTuning(StartSettings):
         Raises:
             ConfigError: an init that this backbone or task cannot give.
         """
-        from cuecard.methods.soft_prompt import SoftPrompt  # noqa: PLC0415 - it needs torch
+        from cuecard.methods.modules.soft_prompt import SoftPrompt  # noqa: PLC0415 - it needs torch
 
         vectors = context.embeddings[:0] if self.length == 0 else self.start(context)
         return SoftPrompt(vectors, self._decoder_start(context) if self.decoder_length else None)

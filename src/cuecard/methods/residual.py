@@ -21,7 +21,7 @@ from cuecard.methods.start import StartSettings
 from cuecard.types import InitContext
 
 if TYPE_CHECKING:
-    from cuecard.methods.residual_prompt import ResidualPrompt
+    from cuecard.methods.modules.residual_prompt import ResidualPrompt
 
 
 class ResidualPromptTuning(StartSettings):
@@ -48,6 +48,6 @@ class ResidualPromptTuning(StartSettings):
         Raises:
             ConfigError: an init that this backbone or task cannot give.
         """
-        from cuecard.methods.residual_prompt import ResidualPrompt  # noqa: PLC0415 - it needs torch
+        from cuecard.methods.modules.residual_prompt import ResidualPrompt  # noqa: PLC0415 - it needs torch
 
         return ResidualPrompt(self, self.start(context), context.generator)

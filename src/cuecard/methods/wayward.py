@@ -15,7 +15,7 @@ from cuecard.methods.start import StartSettings
 from cuecard.types import InitContext
 
 if TYPE_CHECKING:
-    from cuecard.methods.readable_prompt import ReadablePrompt
+    from cuecard.methods.modules.readable_prompt import ReadablePrompt
 
 
 class Wayward(StartSettings):
@@ -37,6 +37,6 @@ class Wayward(StartSettings):
         Raises:
             ConfigError: a text without tokens, or one that is too long.
         """
-        from cuecard.methods.readable_prompt import ReadablePrompt  # noqa: PLC0415 - it needs torch
+        from cuecard.methods.modules.readable_prompt import ReadablePrompt  # noqa: PLC0415 - it needs torch
 
         return ReadablePrompt(self.start(context), self.gamma)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cuecard.methods.soft_prompt import SoftPrompt
+from cuecard.methods.modules.soft_prompt import SoftPrompt
 
 
 class ReadablePrompt(SoftPrompt):

@@ -1,0 +1,1 @@
+"""Trainable modules of the methods, each in a file that imports torch."""
