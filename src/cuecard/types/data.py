@@ -72,7 +72,7 @@ class Encoded:
         mask: the place in the context of the mask token that the target is to stand for; None
             where the target comes behind the context.
         at: the context tokens whose states a head reads; empty for the state behind the context.
-        goal: what a head is to give there, see `TaskSpec.goal`; empty where it is not known.
+        goal: what a head is to give there, see `TaskKind.goal`; empty where it is not known.
         barred: the tokens that would make the target another label (see `LabelWords`); empty where
             it begins no other label.
     """

@@ -33,6 +33,11 @@ options. "text": what it generates. "head": what a trained head makes of its hid
 TextModel = Literal["classes", "labels", "number"]
 """What a linear model of the texts predicts: one of the labels, each label, or a number."""
 
+Texts = Sequence[str]
+Records = Sequence[Record]
+Predictions = Sequence[Prediction]
+Readers = dict[str, ColumnReader]
+
 S = TypeVar("S", bound=BaseModel)
 
 
@@ -131,7 +136,7 @@ class TaskKind(Generic[S]):
             ConfigError: there are such.
         """
 
-    def fitted(self, spec: TaskSettings, train: Sequence[Record]) -> Mapping[str, Any]:
+    def fitted(self, spec: TaskSettings, train: Records) -> Mapping[str, Any]:
         """Settings that the training rows decide.
 
         Raises:
@@ -157,9 +162,7 @@ class TaskKind(Generic[S]):
 
     # Columns and targets.
 
-    def columns(
-        self, spec: TaskSettings, target: str | None, named: Mapping[str, str]
-    ) -> dict[str, ColumnReader]:
+    def columns(self, spec: TaskSettings, target: str | None, named: Mapping[str, str]) -> Readers:
         """How fields, and the target as `TARGET`, are read that are no plain text.
 
         Args:
@@ -318,15 +321,11 @@ class TaskKind(Generic[S]):
 
     # What answers are worth.
 
-    def score(
-        self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
-    ) -> MetricValues:
+    def score(self, spec: TaskSettings, gold: Texts, predictions: Predictions) -> MetricValues:
         """The metrics of predictions against the records' targets."""
         raise NotImplementedError(f"{type(self).__name__} does not say how answers are scored")
 
-    def baselines(
-        self, spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
-    ) -> Iterator[Baseline]:
+    def baselines(self, spec: TaskSettings, train: Records, test: Records) -> Iterator[Baseline]:
         """What a prompt has to beat, the one that always works first."""
         return iter(())
 

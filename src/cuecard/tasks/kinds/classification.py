@@ -10,7 +10,7 @@ from cuecard.lazy import np
 from cuecard.metrics.answers import classification_metrics, correctness, label_counts
 from cuecard.metrics.statistics import macro_f1
 from cuecard.metrics.values import MetricValues
-from cuecard.tasks.kinds.base import Baseline, HandWritten, TaskKind
+from cuecard.tasks.kinds.base import Baseline, HandWritten, Predictions, Records, TaskKind, Texts
 from cuecard.tasks.settings import NoSettings, TaskSettings
 from cuecard.types import Prediction, Record
 
@@ -27,9 +27,7 @@ class ClassificationKind(TaskKind[NoSettings]):
     text_model = "classes"
     hand_written = HandWritten("accuracy", 256, (32, 64, 128))
 
-    def score(
-        self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
-    ) -> MetricValues:
+    def score(self, spec: TaskSettings, gold: Texts, predictions: Predictions) -> MetricValues:
         """Accuracy, macro-F1, calibration error and the confusion matrix."""
         answers = [prediction.answer for prediction in predictions]
         return MetricValues(
@@ -38,9 +36,7 @@ class ClassificationKind(TaskKind[NoSettings]):
             {"macro_f1": macro_f1(*label_counts(gold, answers, spec.labels))},
         )
 
-    def baselines(
-        self, spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
-    ) -> Iterator[Baseline]:
+    def baselines(self, spec: TaskSettings, train: Records, test: Records) -> Iterator[Baseline]:
         """The most common label."""
         name = "majority class"
         yield Baseline("majority", name, f"the {name}", lambda: most_common(spec, train, len(test)))

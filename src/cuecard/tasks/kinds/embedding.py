@@ -9,7 +9,7 @@ from cuecard.lazy import functional, torch
 from cuecard.metrics.answers import retrieval_metrics
 from cuecard.metrics.values import MetricValues
 from cuecard.tasks.encoding.bound import BoundTask
-from cuecard.tasks.kinds.base import Baseline, TaskKind
+from cuecard.tasks.kinds.base import Baseline, Predictions, Records, TaskKind, Texts
 from cuecard.tasks.settings import NoSettings, TaskSettings, contradiction
 from cuecard.tasks.text_features import fitted_words, text_of
 from cuecard.types import Prediction, Record
@@ -54,15 +54,11 @@ class EmbeddingKind(TaskKind[NoSettings]):
         """None: a text is no label."""
         return ()
 
-    def score(
-        self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
-    ) -> MetricValues:
+    def score(self, spec: TaskSettings, gold: Texts, predictions: Predictions) -> MetricValues:
         """Whether the right text is the nearest, or among the nearest."""
         return MetricValues(*retrieval_metrics(gold, predictions))
 
-    def baselines(
-        self, spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
-    ) -> Iterator[Baseline]:
+    def baselines(self, spec: TaskSettings, train: Records, test: Records) -> Iterator[Baseline]:
         """The nearest target by TF-IDF."""
         name = "TF-IDF"
         yield Baseline("tfidf", name, name, lambda: match_pairs(spec, train, test), slow=True)
@@ -116,9 +112,7 @@ def ranked(texts: Sequence[str], cosines: Tensor) -> list[Prediction]:
     return found
 
 
-def match_pairs(
-    spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
-) -> list[Prediction]:
+def match_pairs(spec: TaskSettings, train: Records, test: Records) -> list[Prediction]:
     """Each text looked up among the test rows' targets by the cosine of TF-IDF.
 
     Raises:

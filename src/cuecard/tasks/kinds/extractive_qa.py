@@ -12,9 +12,18 @@ from cuecard.metrics.values import MetricValues
 from cuecard.tasks.encoding.bound import BoundTask, bind
 from cuecard.tasks.encoding.encoder import Around
 from cuecard.tasks.encoding.spans import Tokens, Window, room_for, span_goal, tokens_of, windows_of
-from cuecard.tasks.kinds.base import Baseline, TaskKind, check_read_field, no_training_rows
+from cuecard.tasks.kinds.base import (
+    Baseline,
+    Predictions,
+    Readers,
+    Records,
+    TaskKind,
+    Texts,
+    check_read_field,
+    no_training_rows,
+)
 from cuecard.tasks.predictions import Floats
-from cuecard.tasks.readers.columns import ColumnReader, answers_column, answers_of
+from cuecard.tasks.readers.columns import answers_column, answers_of
 from cuecard.tasks.readers.tables import TARGET, record_place
 from cuecard.tasks.settings import NoSettings, TaskSettings, contradiction
 from cuecard.types import Encoded, Placement, Prediction, Record, Slot, Tokenizer
@@ -55,9 +64,7 @@ class ExtractiveQaKind(TaskKind[NoSettings]):
         """The context."""
         return CONTEXT
 
-    def columns(
-        self, spec: TaskSettings, target: str | None, named: Mapping[str, str]
-    ) -> dict[str, ColumnReader]:
+    def columns(self, spec: TaskSettings, target: str | None, named: Mapping[str, str]) -> Readers:
         """Answers with their places, or as texts that are looked up in the context."""
         column = named.get(CONTEXT, CONTEXT)
         return {} if target is None else {TARGET: answers_column(target, column)}
@@ -146,9 +153,7 @@ class ExtractiveQaKind(TaskKind[NoSettings]):
             predictions.append(Prediction(index, text, {"span": float(best)}, {}))
         return predictions
 
-    def score(
-        self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
-    ) -> MetricValues:
+    def score(self, spec: TaskSettings, gold: Texts, predictions: Predictions) -> MetricValues:
         """SQuAD's: the best over a question's answers (Rajpurkar et al. 2016, arXiv:1606.05250)."""
         known = [[text for text, _ in answers_of(target)] for target in gold]
         said = [prediction.answer for prediction in predictions]
@@ -165,14 +170,12 @@ class ExtractiveQaKind(TaskKind[NoSettings]):
             }
         )
 
-    def baselines(
-        self, spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
-    ) -> Iterator[Baseline]:
+    def baselines(self, spec: TaskSettings, train: Records, test: Records) -> Iterator[Baseline]:
         """The context's first sentence."""
         name = "the context's first sentence"
         yield Baseline("baseline", name, name, lambda: self._sentences(train, test))
 
-    def _sentences(self, train: Sequence[Record], test: Sequence[Record]) -> list[Prediction]:
+    def _sentences(self, train: Records, test: Records) -> list[Prediction]:
         if not train:
             raise no_training_rows(self.name)
         firsts = [record.fields[CONTEXT].split(". ", 1)[0] for record in test]

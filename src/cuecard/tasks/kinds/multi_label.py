@@ -13,13 +13,17 @@ from cuecard.metrics.statistics import f1_of, macro_f1, micro_f1
 from cuecard.metrics.values import MetricValues, of_counts
 from cuecard.tasks.kinds.base import (
     Baseline,
+    Predictions,
+    Readers,
+    Records,
     TaskKind,
+    Texts,
     no_training_rows,
     same_for_all,
     unknown_label,
 )
 from cuecard.tasks.predictions import Floats
-from cuecard.tasks.readers.columns import ColumnReader, columns_of, labels_column
+from cuecard.tasks.readers.columns import columns_of, labels_column
 from cuecard.tasks.readers.tables import TARGET
 from cuecard.tasks.settings import TaskSettings
 from cuecard.types import Encoded, Prediction, Record
@@ -56,9 +60,7 @@ class MultiLabelKind(TaskKind[MultiLabelSettings]):
     has_thresholds = True
     text_model = "labels"
 
-    def columns(
-        self, spec: TaskSettings, target: str | None, named: Mapping[str, str]
-    ) -> dict[str, ColumnReader]:
+    def columns(self, spec: TaskSettings, target: str | None, named: Mapping[str, str]) -> Readers:
         """Labels as a list, as a text with separators, or as a column of 0 and 1 each."""
         separator = self.own(spec).separator
         return {} if target is None else {TARGET: labels_column(target, separator)}
@@ -128,9 +130,7 @@ class MultiLabelKind(TaskKind[MultiLabelSettings]):
             found[label] = round(middle, 6) if usable[best] > plain + 1e-12 else 0.0
         return found
 
-    def score(
-        self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
-    ) -> MetricValues:
+    def score(self, spec: TaskSettings, gold: Texts, predictions: Predictions) -> MetricValues:
         """Micro- and macro-F1, each label's own, and the share of rows with all of them right."""
         true = self._held(spec, gold)
         said = self._held(spec, [prediction.answer for prediction in predictions])
@@ -144,16 +144,14 @@ class MultiLabelKind(TaskKind[MultiLabelSettings]):
         f1 = {"micro_f1": micro_f1(hits, said, true), "macro_f1": macro_f1(hits, said, true)}
         return MetricValues.of({"exact_match": exact}, f1, per_class=each)
 
-    def baselines(
-        self, spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
-    ) -> Iterator[Baseline]:
+    def baselines(self, spec: TaskSettings, train: Records, test: Records) -> Iterator[Baseline]:
         """The most common labels, as many as have the best micro-F1 on the training rows."""
         name = "the commonest labels"
         yield Baseline(
             "baseline", name, name, lambda: same_for_all(self._common(spec, train), len(test))
         )
 
-    def _common(self, spec: TaskSettings, train: Sequence[Record]) -> str:
+    def _common(self, spec: TaskSettings, train: Records) -> str:
         if not train:
             raise no_training_rows(self.name)
         counts = Counter(label for r in train for label in self.labels_of(spec, r.target or ""))

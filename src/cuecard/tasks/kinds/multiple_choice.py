@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,9 +13,18 @@ from cuecard.metrics.answers import correctness
 from cuecard.metrics.values import MetricValues
 from cuecard.tasks.encoding.bound import BoundTask
 from cuecard.tasks.encoding.label_words import LabelWords
-from cuecard.tasks.kinds.base import Baseline, TaskKind, no_training_rows, unknown_label
+from cuecard.tasks.kinds.base import (
+    Baseline,
+    Predictions,
+    Readers,
+    Records,
+    TaskKind,
+    Texts,
+    no_training_rows,
+    unknown_label,
+)
 from cuecard.tasks.predictions import as_predictions
-from cuecard.tasks.readers.columns import ColumnReader, choice_column, options_column, options_of
+from cuecard.tasks.readers.columns import choice_column, options_column, options_of
 from cuecard.tasks.readers.tables import TARGET
 from cuecard.tasks.settings import TaskSettings
 from cuecard.tasks.text_features import fitted_words, text_of
@@ -57,9 +66,7 @@ class MultipleChoiceKind(TaskKind[ChoiceSettings]):
         """The template's fields, and the options."""
         return (*spec.field_names, OPTIONS)
 
-    def columns(
-        self, spec: TaskSettings, target: str | None, named: Mapping[str, str]
-    ) -> dict[str, ColumnReader]:
+    def columns(self, spec: TaskSettings, target: str | None, named: Mapping[str, str]) -> Readers:
         """Options as a list or a column each; the right one by its text, column or number."""
         options = options_column(self.own(spec).options_field)
         found = {OPTIONS: options}
@@ -82,21 +89,17 @@ class MultipleChoiceKind(TaskKind[ChoiceSettings]):
         pairs = zip(options_of(record.fields[OPTIONS]), words.barred, strict=True)
         return dict(pairs).get(record.target or "", ())
 
-    def score(
-        self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
-    ) -> MetricValues:
+    def score(self, spec: TaskSettings, gold: Texts, predictions: Predictions) -> MetricValues:
         """Accuracy."""
         return MetricValues.of({"accuracy": correctness(gold, [p.answer for p in predictions])})
 
-    def baselines(
-        self, spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
-    ) -> Iterator[Baseline]:
+    def baselines(self, spec: TaskSettings, train: Records, test: Records) -> Iterator[Baseline]:
         """The place where the right option was most often, and the option most like the text."""
         place, like = "the commonest place", "the option most like the text (TF-IDF)"
         yield Baseline("baseline", place, place, lambda: self._place(train, test))
         yield Baseline("overlap", like, like, lambda: match_options(spec, train, test))
 
-    def _place(self, train: Sequence[Record], test: Sequence[Record]) -> list[Prediction]:
+    def _place(self, train: Records, test: Records) -> list[Prediction]:
         if not train:
             raise no_training_rows(self.name)
         places = Counter(options_of(r.fields[OPTIONS]).index(r.target or "") for r in train)
@@ -116,9 +119,7 @@ def option_words(spec: TaskSettings, record: Record, bound: BoundTask) -> LabelW
     return LabelWords.of(ids, exclusive=spec.prefix_labels != "inclusive")
 
 
-def match_options(
-    spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
-) -> list[Prediction]:
+def match_options(spec: TaskSettings, train: Records, test: Records) -> list[Prediction]:
     """The option whose TF-IDF vector has the largest cosine with the text's.
 
     Raises:

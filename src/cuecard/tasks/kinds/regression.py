@@ -12,9 +12,17 @@ from cuecard.errors import DataError
 from cuecard.lazy import functional, np, torch
 from cuecard.metrics.statistics import mean_error, pearson, r_squared, rmse, spearman
 from cuecard.metrics.values import MetricValues
-from cuecard.tasks.kinds.base import Baseline, TaskKind, no_training_rows
+from cuecard.tasks.kinds.base import (
+    Baseline,
+    Predictions,
+    Readers,
+    Records,
+    TaskKind,
+    Texts,
+    no_training_rows,
+)
 from cuecard.tasks.predictions import Floats
-from cuecard.tasks.readers.columns import ColumnReader, number_column
+from cuecard.tasks.readers.columns import number_column
 from cuecard.tasks.readers.tables import TARGET, record_place
 from cuecard.tasks.settings import TaskSettings
 from cuecard.types import Encoded, Prediction, Record
@@ -48,7 +56,7 @@ class RegressionKind(TaskKind[RegressionSettings]):
     mode = "head"
     text_model = "number"
 
-    def fitted(self, spec: TaskSettings, train: Sequence[Record]) -> Mapping[str, Any]:
+    def fitted(self, spec: TaskSettings, train: Records) -> Mapping[str, Any]:
         """The training targets' mean and standard deviation.
 
         Raises:
@@ -69,9 +77,7 @@ class RegressionKind(TaskKind[RegressionSettings]):
         """One."""
         return 1
 
-    def columns(
-        self, spec: TaskSettings, target: str | None, named: Mapping[str, str]
-    ) -> dict[str, ColumnReader]:
+    def columns(self, spec: TaskSettings, target: str | None, named: Mapping[str, str]) -> Readers:
         """A finite number."""
         return {} if target is None else {TARGET: number_column(target)}
 
@@ -101,9 +107,7 @@ class RegressionKind(TaskKind[RegressionSettings]):
             Prediction(i, f"{value:.6g}", {"value": value}, {}) for i, value in enumerate(values)
         ]
 
-    def score(
-        self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
-    ) -> MetricValues:
+    def score(self, spec: TaskSettings, gold: Texts, predictions: Predictions) -> MetricValues:
         """R2, the errors, and the correlations of values and of ranks."""
         true = np.asarray([float(text) for text in gold])
         given = np.asarray([prediction.scores["value"] for prediction in predictions])
@@ -112,9 +116,7 @@ class RegressionKind(TaskKind[RegressionSettings]):
         statistics = {name: make(true, given) for name, make in makers.items()}
         return MetricValues.of({"mae": errors}, statistics | {"mae": mean_error(errors)})
 
-    def baselines(
-        self, spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
-    ) -> Iterator[Baseline]:
+    def baselines(self, spec: TaskSettings, train: Records, test: Records) -> Iterator[Baseline]:
         """The mean of the training targets."""
         name = "the training mean"
         yield Baseline("baseline", name, name, lambda: self._mean(train, len(test)))

@@ -17,9 +17,18 @@ from cuecard.metrics.statistics import micro_f1
 from cuecard.metrics.values import MetricValues, of_counts
 from cuecard.tasks.encoding.bound import bind
 from cuecard.tasks.encoding.spans import room_for, tokens_of, word_row
-from cuecard.tasks.kinds.base import Baseline, TaskKind, check_read_field, no_training_rows
+from cuecard.tasks.kinds.base import (
+    Baseline,
+    Predictions,
+    Readers,
+    Records,
+    TaskKind,
+    Texts,
+    check_read_field,
+    no_training_rows,
+)
 from cuecard.tasks.predictions import Floats
-from cuecard.tasks.readers.columns import ColumnReader, tags_column, words_column
+from cuecard.tasks.readers.columns import tags_column, words_column
 from cuecard.tasks.readers.tables import TARGET, record_place
 from cuecard.tasks.settings import TaskSettings
 from cuecard.types import Encoded, Placement, Prediction, Record, Slot, Tokenizer
@@ -63,9 +72,7 @@ class TaggingKind(TaskKind[TaggingSettings]):
         """The template's only field, or "tokens"."""
         return spec.field_names[0] if len(spec.field_names) == 1 else "tokens"
 
-    def columns(
-        self, spec: TaskSettings, target: str | None, named: Mapping[str, str]
-    ) -> dict[str, ColumnReader]:
+    def columns(self, spec: TaskSettings, target: str | None, named: Mapping[str, str]) -> Readers:
         """Words and tags as lists, or as texts with spaces between."""
         name = self.read_field(spec)
         column = named.get(name, name)
@@ -142,9 +149,7 @@ class TaggingKind(TaskKind[TaggingSettings]):
             predictions.append(Prediction(index, " ".join(given), {}, {}))
         return predictions
 
-    def score(
-        self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
-    ) -> MetricValues:
+    def score(self, spec: TaskSettings, gold: Texts, predictions: Predictions) -> MetricValues:
         """F1 of whole spans, each type's own, and the shares of right words and sentences."""
         said = [prediction.answer for prediction in predictions]
         true, found = ([entities(text.split(" ")) for text in side] for side in (gold, said))
@@ -174,16 +179,12 @@ class TaggingKind(TaskKind[TaggingSettings]):
             per_class=each,
         )
 
-    def baselines(
-        self, spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
-    ) -> Iterator[Baseline]:
+    def baselines(self, spec: TaskSettings, train: Records, test: Records) -> Iterator[Baseline]:
         """Each word's most common tag in training."""
         name = "each word's commonest tag"
         yield Baseline("baseline", name, name, lambda: self._word_tags(spec, train, test))
 
-    def _word_tags(
-        self, spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
-    ) -> list[Prediction]:
+    def _word_tags(self, spec: TaskSettings, train: Records, test: Records) -> list[Prediction]:
         """New words get "O", or the most common tag of all."""
         if not train:
             raise no_training_rows(self.name)

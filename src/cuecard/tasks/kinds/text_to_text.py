@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from cuecard.metrics.answers import text_metrics
 from cuecard.metrics.values import MetricValues
 from cuecard.tasks.encoding.bound import BoundTask
-from cuecard.tasks.kinds.base import Baseline, HandWritten, TaskKind
+from cuecard.tasks.kinds.base import Baseline, HandWritten, Predictions, Records, TaskKind, Texts
 from cuecard.tasks.kinds.classification import most_common
 from cuecard.tasks.settings import NoSettings, TaskSettings
-from cuecard.types import Prediction, Record
+from cuecard.types import Record
 
 
 class TextToTextKind(TaskKind[NoSettings]):
@@ -36,16 +36,12 @@ class TextToTextKind(TaskKind[NoSettings]):
         """None: a text is no label."""
         return ()
 
-    def score(
-        self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
-    ) -> MetricValues:
+    def score(self, spec: TaskSettings, gold: Texts, predictions: Predictions) -> MetricValues:
         """Exact match, token F1 and ROUGE-L."""
         means, vectors = text_metrics(gold, [prediction.answer for prediction in predictions])
         return MetricValues(means, vectors)
 
-    def baselines(
-        self, spec: TaskSettings, train: Sequence[Record], test: Sequence[Record]
-    ) -> Iterator[Baseline]:
+    def baselines(self, spec: TaskSettings, train: Records, test: Records) -> Iterator[Baseline]:
         """The most common text."""
         name = "most common text"
         yield Baseline("majority", name, f"the {name}", lambda: most_common(spec, train, len(test)))
