@@ -32,8 +32,8 @@ __getattr__, __dir__ = lazy_exports(
         ".prompt_tuning": ("PromptTuning",),
         ".residual": ("ResidualPromptTuning",),
         ".settings": ("MethodSettings",),
-        ".soft_prompt": ("SoftPrompt",),
-        ".task_prompts": ("TaskPrompts",),
+        ".modules.soft_prompt": ("SoftPrompt",),
+        ".modules.task_prompts": ("TaskPrompts",),
         ".wayward": ("Wayward",),
     },
 )
