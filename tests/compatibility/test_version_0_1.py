@@ -85,7 +85,7 @@ def test_a_registry_is_whole_serves_and_rolls_back(cuecard: Call, home: Path) ->
                         *("--why", "version 1 was better"),
                     )
                     assert rolled.code == 0, rolled.err
-                    await server.follower.poll()
+                    await server.sync.poll()
                 body = {"model": "reviews@production", "input": TEXTS}
                 reply = await server.client.post("/v1/classify", body)
                 assert reply.status == 200, reply.body
