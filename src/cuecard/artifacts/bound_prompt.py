@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from cuecard.artifacts.prompt import Prompt
 
-Row = Record | Mapping[str, Any]
+RecordLike = Record | Mapping[str, Any]
 """A record, or a mapping from its fields to their values as a data file has them."""
 
 
@@ -60,7 +60,7 @@ class BoundPrompt:
 
     def predict(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[RecordLike],
         *,
         batch_rows: int = BATCH_ROWS,
         token_budget: int | None = None,
@@ -98,7 +98,7 @@ class BoundPrompt:
 
     def evaluate(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[RecordLike],
         *,
         batch_rows: int = BATCH_ROWS,
         token_budget: int | None = None,
@@ -134,7 +134,7 @@ class BoundPrompt:
 
     def generate(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[RecordLike],
         *,
         batch_rows: int = BATCH_ROWS,
         token_budget: int | None = None,
@@ -185,7 +185,7 @@ class BoundPrompt:
             on_rows=on_rows,
         )
 
-    def _records(self, rows: Sequence[Row], target: str | None = None) -> list[Record]:
+    def _records(self, rows: Sequence[RecordLike], target: str | None = None) -> list[Record]:
         """The rows as records, mappings read and checked as a data file's rows are."""
         spec = self.spec
         wanted = Wanted(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from cuecard.artifacts.adapter_config import PeftType, adapter_config
-from cuecard.artifacts.bound_prompt import BoundPrompt, Row
+from cuecard.artifacts.bound_prompt import BoundPrompt, RecordLike
 from cuecard.artifacts.files import (
     MANIFEST_FILE,
     PEFT_FILE,
@@ -295,12 +296,12 @@ class Prompt:
         """
         return vectors_of(self.tensors, self.manifest.backbone.hidden_size)
 
-    @property
+    @cached_property
     def spec(self) -> TaskSpec:
         """The task it was made for."""
         return TaskSpec.of_prompt(self.manifest.task)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the content: what identifies a prompt."""
         return self.manifest.digest
@@ -320,7 +321,7 @@ class Prompt:
 
 
 def answer(
-    backbone: Backbone, prompt: Prompt, records: Sequence[Row], **options: Any
+    backbone: Backbone, prompt: Prompt, records: Sequence[RecordLike], **options: Any
 ) -> list[Prediction]:
     """Answer records under a prompt; `prompt.bind(backbone)` does more and checks once.
 
