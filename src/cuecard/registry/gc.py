@@ -14,7 +14,7 @@ from cuecard.registry.records.leases import (
     COLLECTING,
     PENDING,
     VOID_SECONDS,
-    Held,
+    HeldLease,
     announce,
     announced,
 )
@@ -70,7 +70,7 @@ def collect(
     return Collected(tuple(doomed), leftovers, len(unused) - len(doomed))
 
 
-def _remove(registry: Registry, held: Held, doomed: list[str]) -> None:
+def _remove(registry: Registry, held: HeldLease, doomed: list[str]) -> None:
     for digest in doomed:
         held.check()
         registry.store.remove(blob_key(digest))

@@ -28,8 +28,8 @@ WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.5
 
 
-class Held:
-    """An announcement of this process."""
+class HeldLease:
+    """A lease that this process announced and holds."""
 
     def __init__(self, store: Store, key: str) -> None:
         self._store = store
@@ -67,19 +67,19 @@ class Held:
 
 
 @contextmanager
-def announce(store: Store, folder: str, blobs: Collection[str]) -> Iterator[Held]:
+def announce(store: Store, folder: str, blobs: Collection[str]) -> Iterator[HeldLease]:
     """Announce blobs for as long as the block runs."""
     nonce = secrets.token_hex(16)
     key = f"{folder}/{nonce}.json"
     store.create(key, Lease(blobs=sorted(blobs), id=nonce).to_bytes())
     try:
-        yield Held(store, key)
+        yield HeldLease(store, key)
     finally:
         store.remove(key)
 
 
 @contextmanager
-def relying_on(store: Store, blobs: Collection[str]) -> Iterator[Held]:
+def relying_on(store: Store, blobs: Collection[str]) -> Iterator[HeldLease]:
     """Hold blobs, there already or not, for as long as the block runs.
 
     Raises:
