@@ -6,17 +6,17 @@ from cuecard.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from cuecard.artifacts.export import FORMS
-    from cuecard.artifacts.fingerprints import check_backbone
     from cuecard.artifacts.importing import import_npy, import_peft
     from cuecard.artifacts.manifest import SCHEMA_VERSION, Manifest
     from cuecard.artifacts.prompt import Prompt
+    from cuecard.artifacts.prompt_backbone import check_backbone
     from cuecard.artifacts.shared import SharedPrompt, shared_folder
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         ".export": ("FORMS",),
-        ".fingerprints": ("check_backbone",),
+        ".prompt_backbone": ("check_backbone",),
         ".manifest": ("Manifest", "SCHEMA_VERSION"),
         ".importing": ("import_npy", "import_peft"),
         ".prompt": ("Prompt",),

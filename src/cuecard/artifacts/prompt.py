@@ -21,14 +21,13 @@ from cuecard.artifacts.files import (
     read_folder,
     require,
 )
-from cuecard.artifacts.fingerprints import check_backbone
 from cuecard.artifacts.manifest import (
     Manifest,
     ParametersEntry,
     TensorEntry,
     software_versions,
 )
-from cuecard.artifacts.prompt_backbone import PromptBackbone
+from cuecard.artifacts.prompt_backbone import PromptBackbone, check_backbone
 from cuecard.artifacts.safetensors_file import check_finite, parse_tensors, tensor_file
 from cuecard.artifacts.seen_rows import RowsEntry, SeenRows, seen_rows
 from cuecard.artifacts.tensors import (
@@ -216,7 +215,7 @@ class Prompt:
             WrongBackboneError: it was made for another backbone.
             ArtifactError: it does not answer there as it did when it was saved.
         """
-        check_backbone(self.manifest, backbone, self.source or None)
+        check_backbone(self.manifest.backbone, backbone, self.source or None)
         injection = self.injection()
         if check_vectors:
             where = f"{self.source}/{MANIFEST_FILE}" if self.source else MANIFEST_FILE

@@ -26,9 +26,8 @@ from cuecard.artifacts.files import (
     publish_folder,
     read_plain_file,
 )
-from cuecard.artifacts.fingerprints import check_entry
 from cuecard.artifacts.manifest import TensorEntry
-from cuecard.artifacts.prompt_backbone import PromptBackbone
+from cuecard.artifacts.prompt_backbone import PromptBackbone, check_backbone
 from cuecard.artifacts.safetensors_file import (
     TENSOR_NAME,
     check_finite,
@@ -131,7 +130,7 @@ class SharedPrompt:
         content = read_plain_file(folder, SHARED_FILE, MAX_JSON_BYTES)
         manifest = SharedManifest.of_document(parse_json(content, where), where)
         if backbone is not None:
-            check_entry(manifest.backbone, backbone, where)
+            check_backbone(manifest.backbone, backbone, where)
         content = read_plain_file(folder, TENSOR_FILE, MAX_TENSOR_BYTES)
         arrays = parse_tensors(content, str(folder / TENSOR_FILE), _RANKS)
         found = {name: TensorEntry.of(array) for name, array in arrays.items()}

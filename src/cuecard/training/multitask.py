@@ -157,7 +157,7 @@ def _given(
             expected=", ".join(tasks),
         )
     for name, teacher in teachers.items():
-        check_backbone(teacher.manifest, backbone, f"the teacher of {name}")
+        check_backbone(teacher.manifest.backbone, backbone, f"the teacher of {name}")
         if not teacher.spec.is_same(tasks[name].spec, backbone.tokenizer):
             raise ConfigError(
                 "a teacher answers another question",

@@ -251,7 +251,7 @@ def _finish(trained: Trained, trainable: TrainableAdapter) -> LoraRun:
 
 
 def _check_prompt(backbone: Backbone, spec: TaskSpec, prompt: Prompt) -> None:
-    check_backbone(prompt.manifest, backbone)
+    check_backbone(prompt.manifest.backbone, backbone)
     if prompt.spec.is_same(spec, backbone.tokenizer):
         return
     given, own = (

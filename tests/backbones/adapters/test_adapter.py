@@ -118,7 +118,7 @@ def test_another_base_is_still_another_backbone(base: Path, lora: Path, tmp_path
         slot="prefix",
     )
     with pytest.raises(WrongBackboneError, match="made for another backbone") as caught:
-        check_backbone(prompt.manifest, elsewhere)
+        check_backbone(prompt.manifest.backbone, elsewhere)
     assert "adapter" not in str(caught.value.got)
 
 

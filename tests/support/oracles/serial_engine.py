@@ -42,7 +42,7 @@ class SerialEngine:
         self.pause.set()
 
     def refuses(self, prompt: Prompt) -> None:
-        check_backbone(prompt.manifest, self.backbone)
+        check_backbone(prompt.manifest.backbone, self.backbone)
 
     async def start(self) -> None:
         """Nothing to start."""

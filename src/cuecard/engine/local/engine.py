@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from cuecard.artifacts import Prompt
-from cuecard.artifacts.fingerprints import check_backbone
+from cuecard.artifacts.prompt_backbone import check_backbone
 from cuecard.backbones import CausalBackbone, Seq2SeqBackbone
 from cuecard.engine.local.padded_worker import PaddedWorker
 from cuecard.engine.local.requests import (
@@ -92,7 +92,7 @@ class LocalEngine:
         Raises:
             WrongBackboneError: it was made for another backbone.
         """
-        check_backbone(prompt.manifest, self._backbone, f"prompt {prompt.digest[:12]}")
+        check_backbone(prompt.manifest.backbone, self._backbone, f"prompt {prompt.digest[:12]}")
 
     async def start(self) -> None:
         """Begin to compute.

@@ -105,7 +105,7 @@ class VllmEngine:
             WrongBackboneError: it was made for another backbone.
             ConfigError: a kind of prompt that vLLM has no place for.
         """
-        check_backbone(prompt.manifest, self.known)
+        check_backbone(prompt.manifest.backbone, self.known)
         vectors_of(prompt.injection(), self.known)
 
     async def start(self) -> None:

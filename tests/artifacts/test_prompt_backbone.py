@@ -81,7 +81,9 @@ def test_wrong_backbone_is_refused(
 
 
 def test_the_same_weights_under_another_name_or_type_are_accepted(prompt: Prompt) -> None:
-    check_backbone(prompt.manifest, CausalBackbone(tiny_model("llama"), tiny_tokenizer(), "x"))
+    check_backbone(
+        prompt.manifest.backbone, CausalBackbone(tiny_model("llama"), tiny_tokenizer(), "x")
+    )
     half = CausalBackbone(tiny_model("llama").to(torch.bfloat16), tiny_tokenizer(), "bf16")
-    check_backbone(prompt.manifest, half)
+    check_backbone(prompt.manifest.backbone, half)
     assert half.fingerprint.embeddings == prompt.manifest.backbone.fingerprint.embeddings
