@@ -202,7 +202,7 @@ def short_demo(
 
 
 def test_the_demo_in_short(environment: dict[str, str], tmp_path: Path) -> None:
-    said = short_demo(environment, tmp_path, 8, (0.97, 0.01, 0.02))
+    said = short_demo(environment, tmp_path, 8, (0.94, 0.01, 0.05))
     for word in ("majority class", "by hand", "trained: prompt-tuning", "gob of drivel"):
         assert word in said
     run = tmp_path / "runs" / "demo"
