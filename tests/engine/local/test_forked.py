@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from cuecard.engine.local.packed_worker import PackedWorker
 from cuecard.engine.local.requests import ForkedRequest, GenerateRequest
-from cuecard.engine.local.scheduler import Scheduler
 from cuecard.engine.local.settings import LocalSettings
 from cuecard.engine.protocol import Finished, Generation
 from cuecard.errors import BackboneError, EngineError
@@ -23,8 +23,8 @@ def backbone() -> Any:
     return tiny_backbone()
 
 
-def scheduler(backbone: Any, **settings: Any) -> Scheduler:
-    return Scheduler(backbone, backbone.ragged, LocalSettings(**settings))
+def worker(backbone: Any, **settings: Any) -> PackedWorker:
+    return PackedWorker(backbone, backbone.ragged, LocalSettings(**settings))
 
 
 def forked(*requests: Generation) -> ForkedRequest:
@@ -33,13 +33,13 @@ def forked(*requests: Generation) -> ForkedRequest:
     )
 
 
-def answers(found: Scheduler, call: ForkedRequest) -> list[list[Any]]:
+def answers(found: PackedWorker, call: ForkedRequest) -> list[list[Any]]:
     """What each answer is told, until nothing is left to do."""
     said: defaultdict[Any, list[Any]] = defaultdict(list)
     while found.busy:
         for one, item in found.step():
             said[one].append(item if isinstance(item, Finished | Exception) else item.id)
-    return [said[answer] for answer in call.answers]
+    return [said[answer] for answer in call.choices]
 
 
 def alone(backbone: Any, asked: Generation) -> list[Any]:
@@ -49,7 +49,7 @@ def alone(backbone: Any, asked: Generation) -> list[Any]:
 
 def test_the_context_runs_once(backbone: Any) -> None:
     asked = writing(held(1), IDS, count=6)
-    once, thrice = scheduler(backbone), scheduler(backbone)
+    once, thrice = worker(backbone), worker(backbone)
     one, three = forked(asked), forked(asked, asked, asked)
     once.add(one)
     thrice.add(three)
@@ -61,7 +61,7 @@ def test_the_context_runs_once(backbone: Any) -> None:
 
 def test_answers_without_room_begin_when_others_end(backbone: Any) -> None:
     asked = [writing(held(1), IDS, count=count) for count in (3, 5, 4, 2, 6)]
-    found, call = scheduler(backbone, max_num_seqs=2), forked(*asked)
+    found, call = worker(backbone, max_num_seqs=2), forked(*asked)
     later = GenerateRequest(writing(None, IDS, count=2), frozenset({2}), lambda _: None)
     found.add(call)
     found.add(later)
@@ -72,22 +72,22 @@ def test_answers_without_room_begin_when_others_end(backbone: Any) -> None:
             said[one].append(item if isinstance(item, Finished) else item.id)
         live = max(live, int(found.stats()["writing_rows"]))
     assert live == 2
-    assert [said[one] for one in call.answers] == [alone(backbone, each) for each in asked]
+    assert [said[one] for one in call.choices] == [alone(backbone, each) for each in asked]
     assert said[later] == alone(backbone, writing(None, IDS, count=2))
     assert found.stats()["answer_bytes"] == 0
 
 
 def test_those_that_nobody_waits_for_are_left_out(backbone: Any) -> None:
     asked = writing(held(1), IDS, count=4)
-    found, call = scheduler(backbone, max_num_seqs=2), forked(*[asked] * 4)
+    found, call = worker(backbone, max_num_seqs=2), forked(*[asked] * 4)
     found.add(call)
-    call.answers[0].cancelled = call.answers[3].cancelled = True
+    call.choices[0].cancelled = call.choices[3].cancelled = True
     expected = alone(backbone, asked)
     assert answers(found, call) == [[], expected, expected, []]
     assert found.stats()["prompt_cache_pinned_bytes"] == 0
     gone = forked(asked, asked)
     found.add(gone)
-    for answer in gone.answers:
+    for answer in gone.choices:
         answer.cancelled = True
     before = found.stats()["passes"]
     assert answers(found, gone) == [[], []]
@@ -95,7 +95,7 @@ def test_those_that_nobody_waits_for_are_left_out(backbone: Any) -> None:
 
 
 def test_an_error_is_told_to_each(backbone: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, call = scheduler(backbone), forked(*[writing(None, IDS, count=300)] * 2)
+    found, call = worker(backbone), forked(*[writing(None, IDS, count=300)] * 2)
     found.add(call)
     assert [[type(item) for item in told] for told in answers(found, call)] == [[BackboneError]] * 2
 
@@ -109,5 +109,5 @@ def test_an_error_is_told_to_each(backbone: Any, monkeypatch: pytest.MonkeyPatch
     call = forked(*[writing(None, IDS, count=3)] * 2)
     found.add(call)
     events = found.fail_all(EngineError("the engine was closed"))
-    assert [one for one, _ in events] == list(call.answers)
+    assert [one for one, _ in events] == list(call.choices)
     assert not found.busy

@@ -30,7 +30,7 @@ def filled(capacity: int, *keys: Key) -> PromptCache:
 
 def test_the_least_recently_used_goes_first() -> None:
     cache = filled(20, A, B)
-    assert cache.take(A) is not None
+    assert cache.pin(A)
     cache.unpin(A)
     cache.put(C, some(10))
     assert (A in cache, B in cache, C in cache) == (True, False, True)
@@ -39,8 +39,8 @@ def test_the_least_recently_used_goes_first() -> None:
 
 def test_what_is_in_use_stays() -> None:
     cache = filled(20, A, B)
-    cache.take(A)
-    cache.take(A)
+    cache.pin(A)
+    cache.pin(A)
     cache.put(C, some(10))
     cache.put(B, some(10))
     assert A in cache and C not in cache
@@ -76,22 +76,22 @@ def test_what_is_larger_than_the_cache_is_used_and_gone() -> None:
 
 def test_forgetting_a_prompt_leaves_the_others() -> None:
     cache = filled(100, A, A_BEHIND, B)
-    cache.take(A_BEHIND)
+    cache.pin(A_BEHIND)
     cache.forget("a")
     assert (A in cache, A_BEHIND in cache, B in cache) == (False, True, True)
-    assert cache.take(A) is None
+    assert not cache.pin(A)
     assert len(cache) == 2
 
 
 def test_what_is_counted_is_what_is_there() -> None:
-    """Anything in any order: bytes are those of what can be taken, and none are left pinned."""
+    """Anything in any order: bytes are those of what can be pinned, and none are left pinned."""
     cache, chance = PromptCache(120), random.Random(3)
     keys: list[Key] = [(name, ()) for name in "abcdefgh"]
     held: list[Key] = []
     sizes: dict[Key, int] = {}
     for _ in range(2000):
         key, size = chance.choice(keys), chance.randrange(1, 40)
-        if cache.is_promised(key) or cache.take(key) is None:
+        if cache.is_promised(key) or not cache.pin(key):
             if not cache.is_promised(key) and cache.promise(key, size):
                 held.append(key)
             if cache.is_promised(key) and chance.random() < 0.7:

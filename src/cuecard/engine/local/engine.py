@@ -1,6 +1,6 @@
-"""The engine on cuecard's own backbones: one thread computes, any number of callers wait.
+"""Continuous batching on cuecard's own backbones: one thread computes, any number of callers wait.
 
-Requests that come while a pass runs are in the next one; nobody waits for a batch to fill.
+Requests that arrive during a pass are in the next one; nobody waits for a batch to fill.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.prompt_backbone import check_backbone
 from cuecard.backbones import CausalBackbone, Seq2SeqBackbone
+from cuecard.engine.local.packed_worker import PackedWorker
 from cuecard.engine.local.padded_worker import PaddedWorker
 from cuecard.engine.local.requests import (
     EmbedRequest,
@@ -26,8 +27,8 @@ from cuecard.engine.local.requests import (
     Request,
     ScoreRequest,
 )
-from cuecard.engine.local.scheduler import Event, Scheduler
 from cuecard.engine.local.settings import LocalSettings
+from cuecard.engine.local.worker import RequestOutput, Worker
 from cuecard.engine.protocol import Embedding, Finished, Generation, Held, Scoring, Token
 from cuecard.errors import ConfigError, EngineError
 from cuecard.types import Backbone
@@ -36,8 +37,8 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Moved:
-    """A prompt has come, or gone."""
+class _PromptChange:
+    """A prompt is served, or is not any more."""
 
     digest: str
     wanted: bool
@@ -46,24 +47,24 @@ class _Moved:
 class _Choice(AsyncIterator[Token | Finished]):
     """One answer's tokens as they come, and one `Finished`; closing it cancels."""
 
-    def __init__(self, call: GenerateRequest, said: asyncio.Queue[Any]) -> None:
-        self.call, self._said, self._ended = call, said, False
+    def __init__(self, request: GenerateRequest, items: asyncio.Queue[Any]) -> None:
+        self.request, self._items, self._ended = request, items, False
 
     async def __anext__(self) -> Token | Finished:
         if self._ended:
             raise StopAsyncIteration
-        item: Token | Finished | Exception = await self._said.get()
+        item: Token | Finished | Exception = await self._items.get()
         self._ended = not isinstance(item, Token)
         if isinstance(item, Exception):
             raise item
         return item
 
     async def aclose(self) -> None:
-        self._ended = self.call.cancelled = True
+        self._ended = self.request.cancelled = True
 
 
 class LocalEngine:
-    """Rows of any prompts share batches; see `Scheduler`; what cannot be packed is padded.
+    """Rows of any prompts share batches; on backbones that can be packed, in one pass.
 
     Args:
         backbone: nobody else may use it between `start` and `close`.
@@ -77,10 +78,10 @@ class LocalEngine:
         self.dtype = backbone.dtype
         self.embedding_size = backbone.hidden_size if "states" in backbone.reads else None
         self._changed = threading.Condition()
-        self._inbox: list[Request | _Moved] = []
+        self._inbox: list[Request | _PromptChange] = []
         self._closing = False
         self._started = False
-        self._worker: Scheduler | PaddedWorker | None = None
+        self._worker: Worker | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stats: Mapping[str, float] = {"failed": 0.0, "queue_rows": 0.0}
@@ -128,13 +129,13 @@ class LocalEngine:
             BackboneError: it does not fit the backbone.
             EngineError: the engine does not run.
         """
-        self._put(_Moved(prompt.digest, wanted=True))
+        self._put(_PromptChange(prompt.digest, wanted=True))
         assert self._worker is not None  # or it would not run
-        self._worker.refuse(prompt)
+        self._worker.check_prompt(prompt)
 
     async def drop(self, digest: str) -> None:
         """Forget a prompt once its last request has ended."""
-        self._put(_Moved(digest, wanted=False))
+        self._put(_PromptChange(digest, wanted=False))
 
     async def score(self, rows: Sequence[Scoring]) -> list[list[float]]:
         """Per row the summed log-probability of each word.
@@ -178,7 +179,7 @@ class LocalEngine:
             EngineError: the engine failed.
         """
         async with aclosing(self._choice(request)) as choice:
-            self._put(choice.call)
+            self._put(choice.request)
             async for item in choice:
                 yield item
 
@@ -194,17 +195,14 @@ class LocalEngine:
             EngineError: the engine does not run.
         """
         choices = [self._choice(request) for request in requests]
-        if isinstance(self._worker, PaddedWorker):
-            for choice in choices:
-                self._put(choice.call)
-        elif choices:
-            self._put(ForkedRequest([choice.call for choice in choices]))
+        if choices:
+            self._put(ForkedRequest([choice.request for choice in choices]))
         return [*choices]
 
     def _choice(self, request: Generation) -> _Choice:
-        said: asyncio.Queue[Any] = asyncio.Queue()
+        items: asyncio.Queue[Any] = asyncio.Queue()
         stops = self._stops(request.sampling.stop_ids)
-        return _Choice(GenerateRequest(request, stops, said.put_nowait), said)
+        return _Choice(GenerateRequest(request, stops, items.put_nowait), items)
 
     def stats(self) -> Mapping[str, float]:
         """Counters and gauges by name, as they were after the last pass."""
@@ -229,14 +227,14 @@ class LocalEngine:
 
         return future, deliver
 
-    async def _done(self, call: Request, future: asyncio.Future[Any]) -> Any:
-        self._put(call)
+    async def _done(self, request: Request, future: asyncio.Future[Any]) -> Any:
+        self._put(request)
         try:
             return await future
         finally:
-            call.cancelled = True  # nothing, if it is done
+            request.cancelled = True  # no effect if it has finished
 
-    def _put(self, item: Request | _Moved) -> None:
+    def _put(self, item: Request | _PromptChange) -> None:
         with self._changed:
             if self._thread is None or self._closing or not self._thread.is_alive():
                 raise EngineError("the engine does not run", where=self.name)
@@ -245,30 +243,30 @@ class LocalEngine:
 
     # From here on, on the engine's own thread.
 
-    def _work(self, worker: Scheduler | PaddedWorker) -> None:
+    def _work(self, worker: Worker) -> None:
         while (items := self._next_items(worker)) is not None:
             try:
                 for item in items:
                     _take(worker, item)
-                events = worker.step()
+                outputs = worker.step()
                 self._stats = dict(worker.stats())
             except Exception as error:  # noqa: BLE001 - whoever waits must hear of anything
                 _log.exception("the engine failed")
                 told = EngineError("the engine failed", where=self.name, got=repr(error))
-                events = worker.fail_all(told)
+                outputs = worker.fail_all(told)
                 self._stats = {**worker.stats(), "failed": 1.0}
-            self._tell(events)
+            self._tell(outputs)
         self._tell(worker.fail_all(EngineError("the engine was closed", where=self.name)))
 
-    def _make_worker(self) -> Scheduler | PaddedWorker:
+    def _make_worker(self) -> Worker:
         backbone = self._backbone
         run = backbone.ragged if isinstance(backbone, CausalBackbone) else None
         if run is None or not isinstance(backbone, CausalBackbone):
             return PaddedWorker(backbone, self._settings)
         run.prepack(self._settings.prepack_bytes)
-        return Scheduler(backbone, run, self._settings)
+        return PackedWorker(backbone, run, self._settings)
 
-    def _next_items(self, worker: Scheduler | PaddedWorker) -> list[Request | _Moved] | None:
+    def _next_items(self, worker: Worker) -> list[Request | _PromptChange] | None:
         """What came since the last time, once there is anything to do; None for the end."""
         with self._changed:
             while not (self._inbox or self._closing or worker.busy):
@@ -280,13 +278,13 @@ class LocalEngine:
             _take(worker, item)
         return None
 
-    def _tell(self, events: Sequence[Event]) -> None:
-        if events and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_deliver, events)
+    def _tell(self, outputs: Sequence[RequestOutput]) -> None:
+        if outputs and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_deliver, outputs)
 
 
-def _take(worker: Scheduler | PaddedWorker, item: Request | _Moved) -> None:
-    if not isinstance(item, _Moved):
+def _take(worker: Worker, item: Request | _PromptChange) -> None:
+    if not isinstance(item, _PromptChange):
         worker.add(item)
     elif item.wanted:
         worker.hold(item.digest)
@@ -294,6 +292,6 @@ def _take(worker: Scheduler | PaddedWorker, item: Request | _Moved) -> None:
         worker.drop(item.digest)
 
 
-def _deliver(events: Sequence[Event]) -> None:
-    for call, item in events:
-        call.deliver(item)
+def _deliver(outputs: Sequence[RequestOutput]) -> None:
+    for request, item in outputs:
+        request.deliver(item)

@@ -1,188 +1,153 @@
-"""What a row needs before it runs: its prompt's keys and values, and its own embeddings."""
+"""Which keys and values are cached, and how much room those of answers take."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from cuecard.backbones import CausalBackbone
-from cuecard.backbones.forward.injected import Injected
-from cuecard.backbones.forward.ragged import PrefillChunk, RaggedRun
-from cuecard.engine.local.chunks import behind, lay_out, next_stretch, prompt_alone
 from cuecard.engine.local.prefix_caching import PrefixDetector
-from cuecard.engine.local.prompt_cache import Key, PromptCache
-from cuecard.engine.local.requests import SequenceState
+from cuecard.engine.local.prompt_cache import PromptCache
+from cuecard.engine.local.requests import GenerateRequest, SequenceState
 from cuecard.engine.local.settings import LocalSettings
-from cuecard.engine.protocol import Held
-from cuecard.errors import BackboneError
 from cuecard.types import PrefixKV
 
-# A row is not cut into pieces smaller than this to fill a pass.
-_LEAST = 32
+# A row of an answer has room for at least so many tokens.
+_SHORTEST = 64
+# A prefix may take one in so many bytes of the cache.
+_PREFIX_SHARE = 8
 
 
 class KVCacheManager:
-    """Readies rows, and keeps what later rows will need."""
+    """Pins what sequences need of the cache, and reserves room for answers.
 
-    def __init__(self, backbone: CausalBackbone, run: RaggedRun, settings: LocalSettings) -> None:
-        self._backbone, self._run, self._settings = backbone, run, settings
-        self._least = min(_LEAST, settings.max_num_batched_tokens)
+    Counts tokens and bytes only; tensors pass through `store` and `pieces`.
+
+    Args:
+        token_bytes: of one token's keys and values.
+    """
+
+    def __init__(self, settings: LocalSettings, token_bytes: int) -> None:
+        self._settings, self._token_bytes = settings, token_bytes
         self.cache = PromptCache(settings.cache_bytes)
-        self._beginnings = PrefixDetector()
-        self._making: set[Key] = set()
+        self._prefixes = PrefixDetector()
+        self._computing: set[tuple[str, tuple[int, ...]]] = set()
+        self._answers = self._reserved = 0
         self.reused = 0
 
-    def check(self, row: SequenceState, new_tokens: int) -> None:
-        """See that a row fits.
+    # Prompts in front of their sequences.
 
-        Raises:
-            BackboneError: a mask to read at, or too many tokens.
-        """
-        if row.mask is not None:
-            raise BackboneError(
-                "this backbone reads behind a text, and not at a mask",
-                where=self._backbone.name,
-                got=f"a row with a mask at token {row.mask}",
-                expected="a template without {mask}",
-            )
-        injection = None if row.prompt is None else row.prompt.injection
-        vectors = 0 if injection is None else injection.length
-        longest = max((len(word) - 1 for word in row.words), default=0)
-        length = vectors + len(row.ids) + max(longest, new_tokens)
-        if length > self._backbone.max_positions:
-            raise BackboneError(
-                "the input with its prompt and answer is longer than the backbone's positions",
-                where=self._backbone.name,
-                got=f"{length} tokens",
-                expected=f"at most {self._backbone.max_positions}",
-                hint="a shorter input or a smaller answer",
-            )
+    def is_new(self, sequence: SequenceState) -> bool:
+        """Whether a sequence's prompt would have to run with it."""
+        key = sequence.prompt_key
+        return sequence.prompt_first and key not in self.cache and not self.cache.is_promised(key)
 
-    def check_prompt(self, prompt: Held) -> None:
-        """See that a prompt fits.
-
-        Raises:
-            BackboneError: it has other sizes than the backbone.
-        """
-        self._backbone.tensors(prompt.injection)
-
-    def prompt(self, row: SequenceState) -> PrefillChunk | None:
-        """Give a row its prompt's keys and values.
+    def pin_prompt(self, sequence: SequenceState) -> int | None:
+        """Pin the keys and values of a sequence's prompt.
 
         Returns:
-            The prompt, if it has to run first or with the row. None if it has not, or if it has to
-            wait; the row `has_prompt` or has not.
+            How many tokens of the prompt have to run in front of the sequence; None if it has to
+            wait, for another sequence that runs them or for room.
         """
-        if self.has_prompt(row):
+        key = sequence.prompt_key
+        if not sequence.prompt_first or key in sequence.pins:
+            return 0
+        assert sequence.prompt is not None
+        # Keys and values that were trained need not run, so that nobody waits for them.
+        given = isinstance(sequence.prompt.injection, PrefixKV)
+        if self.cache.pin(key, promised=given):
+            sequence.pins.append(key)
+            self.reused += sequence.prompt_tokens
+            return 0
+        nbytes = sequence.prompt_tokens * self._token_bytes
+        if self.cache.is_promised(key) or not self.cache.promise(key, nbytes):
             return None
-        key: Key = (row.digest, ())
-        kept = self.cache.take(key)
-        if kept is not None:
-            self._pin(row, key)
-            row.ahead = (kept,)
-            self.reused += kept.shape[3]
-            return None
-        if self.cache.is_promised(key):
-            return None
-        assert row.prompt is not None
-        injection = row.prompt.injection
-        given = self._backbone.tensors(injection)
-        if not self.cache.promise(key, injection.length * self._run.shape.token_bytes):
-            return None
-        row.pins.append(key)
-        if not isinstance(injection, PrefixKV):
-            return prompt_alone(given)
-        assert given.prefix is not None
-        self.cache.put(key, given.prefix)
-        row.ahead = (given.prefix,)
-        return None
+        sequence.pins.append(key)
+        return 0 if given else sequence.prompt_tokens
 
-    def has_prompt(self, row: SequenceState) -> bool:
-        """Whether a row has all that must stand in front of it."""
-        return bool(row.ahead) or not row.stands_ahead
+    # Prefixes of contexts.
 
-    def is_new(self, row: SequenceState) -> bool:
-        """Whether a row's prompt would have to run with it."""
-        key: Key = (row.digest, ())
-        return row.stands_ahead and key not in self.cache and not self.cache.is_promised(key)
+    def pin_prefix(self, sequence: SequenceState, prompt_runs: bool) -> None:
+        """Pin the cached prefix of a context, or note that it is to be cached.
 
-    def with_prompt(self, row: SequenceState, prompt: PrefillChunk, room: int) -> PrefillChunk:
-        """A prompt that has to run, and as much of its row behind it as there is room for."""
-        rest = self.chunk(row, room - len(prompt.embeds))
-        return prompt if rest is None else behind(prompt, rest)
+        Args:
+            prompt_runs: whether the prompt runs in the same pass, so that its keys and values,
+                which precede the prefix, are not there yet.
+        """
+        if not self._settings.prefix_caching:
+            return
+        end = sequence.slot if sequence.inline_tokens else -1
+        prefix = self._prefixes.meet(sequence.digest, sequence.ids[:end])
+        if not prefix:
+            return
+        key = (sequence.digest, prefix)
+        if not prompt_runs and self.cache.pin(key):
+            sequence.pins.append(key)
+            sequence.cached = len(prefix)
+            self.reused += len(prefix)
+        elif key not in self.cache and key not in self._computing and self._fits(prefix):
+            self._computing.add(key)
+            sequence.to_cache = prefix
 
-    def chunk(self, row: SequenceState, room: int) -> PrefillChunk | None:
-        """The next of a row, its prompt left out; None if the room is too small."""
-        if row.given is None:
-            row.given = self._given(row)
-        if row.body is None:
-            self._begin(row, row.given)
-        return next_stretch(row, row.given, room, self._least)
+    def _fits(self, prefix: tuple[int, ...]) -> bool:
+        """Whether a prefix leaves most of the cache to others."""
+        return len(prefix) * self._token_bytes * _PREFIX_SHARE <= self._settings.cache_bytes
 
-    def keeps(self, row: SequenceState, chunk: PrefillChunk) -> bool:
-        """Whether a chunk's keys and values are needed when it has run."""
-        assert row.body is not None
-        return not chunk.reads or bool(row.beginning)
+    # What a pass needs and leaves.
 
-    def prompt_ran(self, row: SequenceState, keys_values: Tensor) -> None:
-        """Keep a prompt's keys and values, and give them to the row that made them be run."""
-        self.cache.put((row.digest, ()), keys_values)
-        row.ahead = (keys_values,)
+    def pieces(self, sequence: SequenceState) -> tuple[Tensor, ...]:
+        """Cached keys and values [L, 2, K, t, D] that precede a sequence's tokens, in order."""
+        return tuple(self.cache[key] for key in sequence.pins)
 
-    def row_ran(self, row: SequenceState) -> None:
-        """A row came to its end: keep what others will begin with, and let go of the rest."""
-        if row.beginning:
-            key = (row.digest, row.beginning)
-            own = torch.cat(row.own, 3)[:, :, :, : len(row.beginning)].clone()
-            self.cache.put(key, own)
-        self.let_go(row)
+    def lacks_prompt(self, sequence: SequenceState) -> bool:
+        """Whether a sequence's prompt is pinned, but not stored yet."""
+        return sequence.prompt_key in sequence.pins and sequence.prompt_key not in self.cache
 
-    def let_go(self, row: SequenceState) -> None:
-        """A row needs nothing any more."""
-        if row.beginning:
-            self._making.discard((row.digest, row.beginning))
-            row.beginning = ()
-        for key in row.pins:
+    def store_prompt(self, sequence: SequenceState, keys_values: Tensor) -> None:
+        """Cache a prompt's keys and values."""
+        self.cache.put(sequence.prompt_key, keys_values)
+
+    def store_prefix(self, sequence: SequenceState, keys_values: Tensor) -> None:
+        """Cache those of a context's prefix; see `SequenceState.to_cache`."""
+        self.cache.put((sequence.digest, sequence.to_cache), keys_values)
+
+    def free(self, sequence: SequenceState) -> None:
+        """A sequence needs nothing of the cache any more."""
+        self._computing.discard((sequence.digest, sequence.to_cache))
+        sequence.to_cache = ()
+        for key in sequence.pins:
             self.cache.unpin(key)
-        row.pins, row.ahead, row.own, row.body = [], (), (), None
+        sequence.pins = []
 
     def forget(self, digest: str) -> None:
-        """A prompt is no longer served."""
+        """Drop all that belongs to a prompt that is not served any more."""
         self.cache.forget(digest)
-        self._beginnings.forget(digest)
+        self._prefixes.forget(digest)
 
-    def _pin(self, row: SequenceState, key: Key) -> None:
-        if key in row.pins:
-            self.cache.unpin(key)
-        else:
-            row.pins.append(key)
+    # Answers being decoded.
 
-    def _given(self, row: SequenceState) -> Injected:
-        injection = None if row.prompt is None else row.prompt.injection
-        return self._backbone.tensors(None if isinstance(injection, PrefixKV) else injection)
+    def reserve(self, answer: GenerateRequest) -> bool:
+        """Reserve room for an answer with its context; False if there is none now.
 
-    def _begin(self, row: SequenceState, given: Injected) -> None:
-        """Lay a row out behind what is kept of it."""
-        inside = len(given.vectors) and not row.stands_ahead
-        if self._settings.prefix_caching:
-            self._find_beginning(row, row.ids[: row.slot if inside else -1])
-        row.body = lay_out(self._run, row, given)
+        One answer always gets it, however long.
+        """
+        if answer.reserved:
+            return True
+        need = capacity_for(answer.max_length) * self._token_bytes
+        full = self._answers >= self._settings.max_num_seqs
+        if full or (self._answers and self._reserved + need > self._settings.kv_cache_bytes):
+            return False
+        answer.reserved = need
+        self._reserved += need
+        self._answers += 1
+        return True
 
-    def _find_beginning(self, row: SequenceState, ids: tuple[int, ...]) -> None:
-        beginning = self._beginnings.meet(row.digest, ids)
-        if not beginning:
-            return
-        key = (row.digest, beginning)
-        # What is kept of a row stands behind its prompt, which has to be there.
-        kept = self.cache.take(key) if self.has_prompt(row) else None
-        if kept is not None:
-            row.pins.append(key)
-            row.ahead, row.skip = (*row.ahead, kept), len(beginning)
-            self.reused += len(beginning)
-        elif key not in self.cache and key not in self._making and self._fits(beginning):
-            self._making.add(key)
-            row.beginning = beginning
+    def release(self, answer: GenerateRequest) -> None:
+        """Give up an answer's room."""
+        if answer.reserved:
+            self._reserved -= answer.reserved
+            self._answers -= 1
+            answer.reserved = 0
 
-    def _fits(self, ids: tuple[int, ...]) -> bool:
-        """Whether a beginning leaves most of the cache to others."""
-        return len(ids) * self._run.shape.token_bytes * 8 <= self._settings.cache_bytes
+
+def capacity_for(tokens: int) -> int:
+    """Room in tokens for a row of so many: powers of two."""
+    return max(_SHORTEST, 1 << (tokens - 1).bit_length())

@@ -1,8 +1,8 @@
-"""For backbones whose rows cannot be packed: batches run by the backbones' own means.
+"""The worker for backbones whose rows cannot be packed: padded batches by the backbones' own means.
 
 Encoder-decoders, masked models, and models that bring their own attention. A masked model runs rows
-of any prompts together; the others run a batch of one prompt at a time. Nothing is kept, and
-answers are told when they are whole.
+of any prompts together; the others run a batch of one prompt at a time. Nothing is cached, and
+answers are delivered when they are complete.
 """
 
 from __future__ import annotations
@@ -16,17 +16,20 @@ import torch
 from torch import Tensor
 
 from cuecard.backbones import MaskedBackbone
-from cuecard.engine.local.decoder import not_finite
 from cuecard.engine.local.requests import (
+    AnswerItem,
+    BatchRequest,
     EmbedRequest,
+    ForkedRequest,
     GenerateRequest,
     Request,
-    ScoreRequest,
     SequenceState,
+    SequenceStatus,
 )
-from cuecard.engine.local.sampling import sample
+from cuecard.engine.local.sampling import not_finite, sample
 from cuecard.engine.local.settings import LocalSettings
-from cuecard.engine.protocol import Finished, Held, Token
+from cuecard.engine.local.worker import RequestOutput
+from cuecard.engine.protocol import Held, Token
 from cuecard.errors import CuecardError, EngineError
 from cuecard.tasks.encoding.batching import collate
 from cuecard.tasks.encoding.pooling import embed_parts
@@ -34,176 +37,168 @@ from cuecard.types import Backbone, Batch, Encoded, Injection, Placement, Reads
 
 _ROWS = 16
 
-Event = tuple[Request, Any]
 Pair = tuple[Request, SequenceState]
 Continued = tuple[SequenceState, tuple[int, ...]]
 
 
 class PaddedWorker:
-    """Has the methods of a `Scheduler`; requests of one kind run together."""
+    """Requests of one kind run together in padded batches."""
 
     def __init__(self, backbone: Backbone, settings: LocalSettings) -> None:
         self._backbone, self._room = backbone, settings.max_num_batched_tokens
         self._mixes = isinstance(backbone, MaskedBackbone)
-        self._calls: list[Request] = []
-        self._events: list[Event] = []
+        self._requests: list[Request] = []
+        self._outputs: list[RequestOutput] = []
         self._counts: Counter[str] = Counter()
         self._failed = False
 
     @property
     def busy(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self._calls)
+        return bool(self._requests)
 
     def stats(self) -> Mapping[str, float]:
         """Counters and gauges by name."""
-        rows = sum(len(call.rows) for call in self._calls)
+        rows = sum(len(request.waiting) for request in self._requests)
         return {**self._counts, "failed": float(self._failed), "queue_rows": rows}
 
-    def add(self, call: Request) -> None:
-        """Take a request in."""
-        self._calls.append(call)
-
-    def refuse(self, prompt: Held) -> None:
+    def check_prompt(self, prompt: Held) -> None:
         """What does not fit shows when it runs."""
 
     def hold(self, digest: str) -> None:
-        """Nothing is kept."""
+        """Nothing is cached."""
 
     def drop(self, digest: str) -> None:
-        """Nothing is kept."""
+        """Nothing is cached."""
 
-    def step(self) -> list[Event]:
+    def add(self, request: Request) -> None:
+        """Queue a request; the answers of a forked one run a context each."""
+        self._requests += request.choices if isinstance(request, ForkedRequest) else [request]
+
+    def step(self) -> list[RequestOutput]:
         """Run one batch, of the request that has waited longest and those like it."""
-        self._calls = [call for call in self._calls if call.rows and not call.cancelled]
-        if self._calls:
-            # Who had a turn goes behind those who had none.
-            first = self._calls.pop(0)
-            self._calls.append(first)
-            self._run(self._like(first))
-        events, self._events = self._events, []
-        return [(call, told) for call, told in events if not call.cancelled]
+        self._requests = [each for each in self._requests if each.waiting and not each.cancelled]
+        if self._requests:
+            self._run(self._schedule())
+        outputs, self._outputs = self._outputs, []
+        return [(request, item) for request, item in outputs if not request.cancelled]
 
-    def fail_all(self, error: Exception) -> list[Event]:
+    def fail_all(self, error: Exception) -> list[RequestOutput]:
         """End every request with an error."""
-        events = [(call, error) for call in self._calls if not call.cancelled]
-        self._calls = []
-        return events
+        self._end(self._requests, error)
+        self._requests, outputs, self._outputs = [], self._outputs, []
+        return [(request, item) for request, item in outputs if not request.cancelled]
 
-    def _like(self, first: Request) -> list[Pair]:
-        """The first call's next row, and those that can run beside it."""
-        kind, room = self._kind(first, first.rows[0]), self._room
+    def _schedule(self) -> list[Pair]:
+        """The first request's next sequence, and those that can run beside it."""
+        # Who had a turn goes behind those who had none.
+        first = self._requests.pop(0)
+        self._requests.append(first)
+        kind, room = self._kind(first, first.waiting[0]), self._room
         chosen: list[Pair] = []
-        for call in (first, *self._calls[:-1]):
-            for row in call.rows:
-                if self._kind(call, row) == kind and len(chosen) < _ROWS and room > 0:
-                    chosen.append((call, row))
-                    room -= len(row.ids) * max(1, len(row.words))
+        for request in (first, *self._requests[:-1]):
+            for sequence in request.waiting:
+                if self._kind(request, sequence) == kind and len(chosen) < _ROWS and room > 0:
+                    chosen.append((request, sequence))
+                    room -= len(sequence.ids) * max(1, len(sequence.words))
         return chosen
 
-    def _kind(self, call: Request, row: SequenceState) -> Hashable:
-        """What rows of one batch have in common."""
-        if isinstance(call, GenerateRequest):
-            return row.digest, call.left, call.stops, len(row.ids)
-        return type(call), "" if self._mixes else row.digest
+    def _kind(self, request: Request, sequence: SequenceState) -> Hashable:
+        """What sequences of one batch have in common."""
+        if isinstance(request, GenerateRequest):
+            return sequence.digest, request.left, request.stops, len(sequence.ids)
+        return type(request), "" if self._mixes else sequence.digest
 
     def _run(self, pairs: Sequence[Pair]) -> None:
         try:
-            if isinstance(pairs[0][0], GenerateRequest):
-                self._write([call for call, _ in pairs if isinstance(call, GenerateRequest)])
-            elif isinstance(pairs[0][0], EmbedRequest):
-                self._embed(pairs)
-            else:
-                self._score(pairs)
-            self._failed = False
+            results = self._results(pairs)
         except CuecardError as error:
             self._alone(pairs, error)
         except (RuntimeError, MemoryError) as error:
             self._failed = True
-            name = self._backbone.name
-            self._end(pairs, EngineError("the engine failed", where=name, got=repr(error)))
+            told = EngineError("the engine failed", where=self._backbone.name, got=repr(error))
+            self._end([request for request, _ in pairs], told)
+        else:
+            self._failed = False
+            self._postprocess(pairs, results)
 
     def _alone(self, pairs: Sequence[Pair], error: CuecardError) -> None:
-        """One row does not fit: find out which."""
+        """One sequence does not fit: find out which."""
         if len(pairs) == 1:
-            self._end(pairs, error)
+            self._end([pairs[0][0]], error)
             return
         for pair in pairs:
-            if not pair[0].over:
+            if not pair[0].finished:
                 self._run([pair])
 
-    def _end(self, pairs: Sequence[Pair], error: CuecardError) -> None:
-        for call, _ in pairs:
-            call.rows.clear()
-            if not call.over:
-                call.over = True
-                self._events.append((call, error))
-
     @torch.inference_mode()
-    def _write(self, calls: Sequence[GenerateRequest]) -> None:
-        backbone, first = self._backbone, calls[0]
-        rows, injection = [call.row for call in calls], _injection(first.row)
-        picker = _Picker(calls, backbone.name)
+    def _results(self, pairs: Sequence[Pair]) -> list[Any]:
+        """Per pair the items of an answer, a vector [H], or a log-likelihood per continuation."""
+        if isinstance(pairs[0][0], GenerateRequest):
+            return self._generate([each for each, _ in pairs if isinstance(each, GenerateRequest)])
+        groups = _by_prompt([sequence for _, sequence in pairs])
+        embeds = isinstance(pairs[0][0], EmbedRequest)
+        found = self._embed(groups) if embeds else self._score(groups)
+        return [found[sequence] for _, sequence in pairs]
+
+    def _postprocess(self, pairs: Sequence[Pair], results: Sequence[Any]) -> None:
+        for (request, sequence), result in zip(pairs, results, strict=True):
+            if request.finished:
+                continue
+            if not isinstance(request, BatchRequest):
+                self._outputs += [(request, item) for item in result]
+                request.finish(SequenceStatus.FINISHED)
+            elif bool(torch.as_tensor(result).isnan().any()):
+                self._end([request], not_finite(self._backbone.name))
+            else:
+                request.waiting.remove(sequence)
+                request.results[sequence.number] = result
+                request.finish_one(sequence)
+                if request.finished:
+                    self._outputs.append((request, request.results))
+
+    def _end(self, requests: Sequence[Request], error: Exception) -> None:
+        for request in requests:
+            if not request.finished:
+                request.finish(SequenceStatus.FINISHED_FAILED)
+                self._outputs.append((request, error))
+
+    def _generate(self, answers: Sequence[GenerateRequest]) -> list[list[AnswerItem]]:
+        backbone, first = self._backbone, answers[0]
+        sequences, sampler = (
+            [answer.sequence for answer in answers],
+            _Sampler(answers, backbone.name),
+        )
         backbone.generate(
-            [row.ids for row in rows],
-            [Placement.at(row.slot) for row in rows],
-            injection,
+            [sequence.ids for sequence in sequences],
+            [Placement.at(sequence.slot) for sequence in sequences],
+            _injection(sequences[0]),
             first.left,
             sorted(first.stops),
-            pick=picker.pick,
+            pick=sampler.pick,
         )
-        for call in calls:
-            call.rows.clear()
-            call.over = True
-        self._events += picker.events()
-        self._counts.update(passes=1, rows_batched=len(rows), tokens_written=picker.written)
+        written = sum(isinstance(item, Token) for items in sampler.items for item in items)
+        self._counts.update(passes=1, rows_batched=len(answers), tokens_written=written)
+        return sampler.items
 
-    @torch.inference_mode()
-    def _score(self, pairs: Sequence[Pair]) -> None:
-        groups = _by_prompt(pairs)
-        found = self._logs([(_words(group), _injection(group[0][1])) for group in groups])
-        self._counts.update(rows_scored=len(pairs))
+    def _score(self, groups: Sequence[Sequence[SequenceState]]) -> dict[SequenceState, Any]:
+        found = self._logs([(_words(group), _injection(group[0])) for group in groups])
+        self._counts.update(rows_scored=sum(map(len, groups)))
+        scores: dict[SequenceState, Any] = {}
         for group, logs in zip(groups, found, strict=True):
             sums = map(sum, logs)
-            for call, row in group:
-                self._scored(call, row, [next(sums) for _ in row.words])
+            scores |= {sequence: [next(sums) for _ in sequence.words] for sequence in group}
+        return scores
 
-    def _scored(self, call: Request, row: SequenceState, scores: list[float]) -> None:
-        assert isinstance(call, ScoreRequest)
-        if call.over:
-            return
-        call.rows.remove(row)
-        if any(score != score for score in scores):
-            self._end([(call, row)], not_finite(self._backbone.name))
-            return
-        call.scores[row.number] = scores
-        if not call.rows:
-            call.over = True
-            self._events.append((call, call.scores))
-
-    @torch.inference_mode()
-    def _embed(self, pairs: Sequence[Pair]) -> None:
-        groups = _by_prompt(pairs)
-        parts = [([_encoded(row) for _, row in group], _injection(group[0][1])) for group in groups]
+    def _embed(self, groups: Sequence[Sequence[SequenceState]]) -> dict[SequenceState, Any]:
+        parts = [(list(map(_encoded, group)), _injection(group[0])) for group in groups]
         found = embed_parts(self._backbone, parts)
-        self._counts.update(passes=1, rows_batched=len(pairs), rows_embedded=len(pairs))
-        for group, vectors in zip(groups, found, strict=True):
-            for (call, row), vector in zip(group, vectors.cpu(), strict=True):
-                self._embedded(call, row, vector)
-
-    def _embedded(self, call: Request, row: SequenceState, vector: Tensor) -> None:
-        assert isinstance(call, EmbedRequest)
-        if call.over:
-            return
-        call.rows.remove(row)
-        if bool(vector.isnan().any()):
-            self._end([(call, row)], not_finite(self._backbone.name))
-            return
-        call.vectors[row.number] = vector
-        if not call.rows:
-            call.over = True
-            vectors = [call.vectors[number] for number in range(len(call.vectors))]
-            self._events.append((call, vectors))
+        count = sum(map(len, groups))
+        self._counts.update(passes=1, rows_batched=count, rows_embedded=count)
+        vectors: dict[SequenceState, Any] = {}
+        for group, each in zip(groups, found, strict=True):
+            vectors |= zip(group, each.cpu(), strict=True)
+        return vectors
 
     def _logs(
         self, parts: Sequence[tuple[Sequence[Continued], Injection | None]]
@@ -217,57 +212,41 @@ class PaddedWorker:
         return [_by_row(batch, reads) for batch, reads in zip(there, found, strict=True)]
 
 
-class _Picker:
-    """Chooses the tokens of a batch of answers, and keeps what is to be told of them.
+class _Sampler:
+    """Samples the tokens of a batch of answers.
 
     Attributes:
-        written: tokens so far.
+        items: what to deliver, answer by answer.
     """
 
-    def __init__(self, calls: Sequence[GenerateRequest], where: str) -> None:
-        self._calls, self._where = calls, where
-        self._said: list[list[Token]] = [[] for _ in calls]
-        self._ends: dict[int, Finished | Exception] = {}
-        self.written = 0
+    def __init__(self, answers: Sequence[GenerateRequest], where: str) -> None:
+        self._answers, self._where = answers, where
+        self._live = list(range(len(answers)))
+        self.items: list[list[AnswerItem]] = [[] for _ in answers]
 
     def pick(self, logits: Tensor) -> Tensor:
         """The next tokens [n]; an answer that has ended gets a stop token from then on."""
-        live = [row for row in range(len(self._calls)) if row not in self._ends]
-        picked = [min(call.stops, default=0) for call in self._calls]
-        found = sample(logits[live], [self._calls[row].sampler for row in live])
-        for row, token in zip(live, found, strict=True):
-            call = self._calls[row]
-            if token is None:
-                self._ends[row] = not_finite(self._where)
-            elif isinstance(token, Exception):
-                self._ends[row] = token
-            elif token.id in call.stops:
-                self._ends[row] = Finished("stop")
-            else:
-                picked[row] = token.id
-                self._said[row].append(token)
-                self.written += 1
-                if call.sampler.finished:
-                    self._ends[row] = Finished("stop")
+        picked = [min(answer.stops, default=0) for answer in self._answers]
+        samplers = [self._answers[row].sampler for row in self._live]
+        for row, token in zip(list(self._live), sample(logits[self._live], samplers), strict=True):
+            answer = self._answers[row]
+            items = answer.take(not_finite(self._where) if token is None else token)
+            self.items[row] += items
+            if isinstance(items[0], Token):
+                picked[row] = answer.last
+            if not isinstance(items[-1], Token):
+                self._live.remove(row)
         return torch.tensor(picked, device=logits.device)
 
-    def events(self) -> list[Event]:
-        """What to tell each answer."""
-        found: list[Event] = []
-        for row, call in enumerate(self._calls):
-            found += [(call, token) for token in self._said[row]]
-            found.append((call, self._ends.get(row, Finished("length"))))
-        return found
+
+def _words(group: Sequence[SequenceState]) -> list[Continued]:
+    return [(sequence, word) for sequence in group for word in sequence.words]
 
 
-def _words(pairs: Sequence[Pair]) -> list[Continued]:
-    return [(row, word) for _, row in pairs for word in row.words]
-
-
-def _by_prompt(pairs: Sequence[Pair]) -> list[list[Pair]]:
-    groups: defaultdict[str, list[Pair]] = defaultdict(list)
-    for pair in pairs:
-        groups[pair[1].digest].append(pair)
+def _by_prompt(sequences: Sequence[SequenceState]) -> list[list[SequenceState]]:
+    groups: defaultdict[str, list[SequenceState]] = defaultdict(list)
+    for sequence in sequences:
+        groups[sequence.digest].append(sequence)
     return list(groups.values())
 
 
@@ -277,9 +256,9 @@ def _by_row(batch: Batch, reads: Reads) -> list[list[float]]:
     return [[log for _, log in pairs] for _, pairs in by_row]
 
 
-def _encoded(row: SequenceState) -> Encoded:
-    return Encoded(row.ids, (), Placement.at(row.slot), mask=row.mask)
+def _encoded(sequence: SequenceState) -> Encoded:
+    return Encoded(sequence.ids, (), Placement.at(sequence.slot), mask=sequence.mask)
 
 
-def _injection(row: SequenceState) -> Injection | None:
-    return None if row.prompt is None else row.prompt.injection
+def _injection(sequence: SequenceState) -> Injection | None:
+    return None if sequence.prompt is None else sequence.prompt.injection

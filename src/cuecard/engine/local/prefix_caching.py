@@ -1,7 +1,7 @@
-"""What the contexts behind one prompt begin with: a template's text, a system message.
+"""Detect which prefix the contexts of one prompt share: a template's text, a system message.
 
-Two neighbours that share a beginning may do so by chance. A beginning counts once three contexts in
-a row had it; it gives way once three in a row do not.
+Two neighbours may share a prefix by chance. A prefix counts once three contexts in a row had it; it
+gives way once three in a row do not.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ class _Known:
 
 
 class PrefixDetector:
-    """Per prompt, the beginning that is worth keeping."""
+    """Per prompt, the prefix that is worth caching."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
     def meet(self, digest: str, ids: Ids) -> Ids:
-        """Learn from what a row has before its last token.
+        """Learn from what a context has before its last token.
 
         Returns:
-            The row's beginning that is or will be kept; empty for none.
+            The prefix of the ids that is or will be cached; empty for none.
         """
         known = self._known.setdefault(digest, _Known())
         self._known.move_to_end(digest)

@@ -1,4 +1,4 @@
-"""Keys and values of prompts, and of what contexts behind them begin with, under a memory cap.
+"""Keys and values of prompts, and of cached prefixes of their contexts, under a memory cap.
 
 What is in use is pinned and stays. Of the rest, what was used longest ago goes first.
 """
@@ -9,7 +9,7 @@ from collections import Counter, OrderedDict
 
 from torch import Tensor
 
-# A prompt's digest ("" for the bare backbone), and the token ids behind it.
+# A prompt's digest ("" for the bare backbone), and the token ids that follow it.
 Key = tuple[str, tuple[int, ...]]
 
 
@@ -38,15 +38,22 @@ class PromptCache:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def take(self, key: Key) -> Tensor | None:
-        """What is kept, pinned for the caller; None if it is not there."""
-        found = self._kept.get(key)
-        if found is None:
-            return None
+    def __getitem__(self, key: Key) -> Tensor:
+        return self._kept[key]
+
+    def pin(self, key: Key, *, promised: bool = False) -> bool:
+        """Pin an entry for the caller; False if it is not there.
+
+        Args:
+            promised: whether one that is promised will do.
+        """
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        elif not (promised and key in self._promised):
+            return False
         self.hits += 1
-        self._kept.move_to_end(key)
         self._pin(key)
-        return found
+        return True
 
     def promise(self, key: Key, nbytes: int) -> bool:
         """Make room for what will be put, pinned for the caller; False while others need it."""

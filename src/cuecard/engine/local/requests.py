@@ -1,44 +1,58 @@
-"""Requests as the worker sees them: rows to run, and whom to tell."""
+"""Requests and their sequences as a worker sees them, and how far each has come."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any
 
-from torch import Tensor
-
-from cuecard.backbones.forward.injected import Injected
 from cuecard.engine.local.prompt_cache import Key
 from cuecard.engine.local.sampling import TokenSampler
-from cuecard.engine.protocol import Embedding, Generation, Held, Scoring
-from cuecard.errors import ConfigError
+from cuecard.engine.protocol import Embedding, Finished, Generation, Held, Scoring, Token
+from cuecard.errors import ConfigError, CuecardError
 from cuecard.types import InputTokens, PrefixKV
 
-# Runs on the event loop: takes what a call is waiting for, or the error instead.
+# Runs on the event loop: takes a request's result, one of its tokens, or an error.
 Deliver = Callable[[Any], None]
+
+AnswerItem = Token | Finished | CuecardError
+"""What an answer delivers: its tokens, then its end or why it has none."""
+
+
+class SequenceStatus(Enum):
+    """How far a sequence has come."""
+
+    WAITING = auto()
+    """Nothing of it has been scheduled."""
+    PREFILLING = auto()
+    """Its context runs, chunk by chunk."""
+    PREFILLED = auto()
+    """Its context has run; it waits for a place among the answers being decoded."""
+    RUNNING = auto()
+    """It gets a token per pass."""
+    FINISHED = auto()
+    FINISHED_CANCELLED = auto()
+    FINISHED_FAILED = auto()
 
 
 @dataclass(eq=False, slots=True)
 class SequenceState:
-    """One row, and how far it has come.
+    """One row of token ids with its prompt. Its tokens are numbered without a prompt in front.
 
     Attributes:
-        number: its place in its call.
+        number: its index in its request.
         prompt: None for the bare backbone.
         ids: the context.
         slot: how many of them come before the prompt.
         words: continuations to score.
-        mask: the place in the context that they are to stand for; None where they come behind it.
-        pins: what it uses of the cache.
-        given: its prompt's tensors; None until they are needed.
-        ahead: kept keys and values in front of the body.
-        skip: how many of the ids are kept, and so not in the body.
-        body: [n, H] what is to run, continuations at the end; None until it is laid out.
-        done: how much of the body has run.
-        own: keys and values of that, as far as they are needed.
-        beginning: the first ids whose keys and values are to be kept when they have run.
+        mask: the index in the context that they replace; None where they follow it.
+        computed: how many of its tokens have run.
+        cached: how many of the ids come from the prefix cache; these are not among its tokens.
+        to_cache: the prefix of the ids whose keys and values go to the prefix cache.
+        pins: its entries in the cache, in the order in which they precede its tokens.
+        tails: per continuation of more than one token, how many of its tokens run.
     """
 
     number: int
@@ -47,14 +61,15 @@ class SequenceState:
     slot: int = 0
     words: tuple[tuple[int, ...], ...] = ()
     mask: int | None = None
+    status: SequenceStatus = SequenceStatus.WAITING
+    computed: int = 0
+    cached: int = 0
+    to_cache: tuple[int, ...] = ()
     pins: list[Key] = field(default_factory=list)
-    given: Injected | None = None
-    ahead: tuple[Tensor, ...] = ()
-    skip: int = 0
-    body: Tensor | None = None
-    done: int = 0
-    own: tuple[Tensor, ...] = ()
-    beginning: tuple[int, ...] = ()
+    tails: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tails = tuple(len(word) - 1 for word in self.words if len(word) > 1)
 
     @property
     def digest(self) -> str:
@@ -62,81 +77,143 @@ class SequenceState:
         return "" if self.prompt is None else self.prompt.digest
 
     @property
-    def stands_ahead(self) -> bool:
-        """Whether all of its prompt stands in front of it, so that keys and values are kept."""
-        injection = None if self.prompt is None else self.prompt.injection
-        if injection is None or not injection.length:
-            return False
-        if isinstance(injection, InputTokens) and not len(injection.vectors):
-            return False
-        return isinstance(injection, PrefixKV) or self.slot == 0
+    def prompt_key(self) -> Key:
+        """Of its prompt's keys and values in the cache."""
+        return self.digest, ()
 
     @property
-    def tails(self) -> tuple[int, ...]:
-        """Per continuation of more than one token, its tokens in the body."""
-        return tuple(len(word) - 1 for word in self.words if len(word) > 1)
+    def prompt_tokens(self) -> int:
+        """Positions of its prompt."""
+        return 0 if self.prompt is None else self.prompt.injection.length
+
+    @property
+    def prompt_first(self) -> bool:
+        """Whether its whole prompt precedes it, so that the prompt's keys and values are cached."""
+        injection = None if self.prompt is None else self.prompt.injection
+        return bool(self.prompt_tokens) and (isinstance(injection, PrefixKV) or self.slot == 0)
+
+    @property
+    def inline_tokens(self) -> int:
+        """Positions of its prompt that run among its own tokens."""
+        return 0 if self.prompt_first else self.prompt_tokens
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens run, those of continuations included."""
+        return len(self.ids) - self.cached + self.inline_tokens + sum(self.tails)
+
+    def next_tokens(self, room: int, least: int) -> int:
+        """How many tokens can run now; 0 if the room is too small.
+
+        Continuations and the token before them stay together: logits are read there.
+
+        Args:
+            least: no chunk but the last is smaller.
+        """
+        left = self.num_tokens - self.computed
+        trunk = left - sum(self.tails)
+        if left <= room or trunk == 1:
+            return left
+        count = min(room, trunk - 1)
+        return 0 if count < min(least, trunk - 1) else count
 
 
 class Request:
-    """One request: its rows that have not run to their end, first come first."""
+    """One or more sequences, and who waits for them.
 
-    def __init__(self, rows: Sequence[SequenceState], deliver: Deliver) -> None:
-        self.rows, self.deliver = deque(rows), deliver
-        self.digests = {row.digest for row in rows}
-        self.cancelled = self.over = False
+    Attributes:
+        waiting: sequences whose contexts have not run to the end, in order.
+        cancelled: set on the event loop when nobody waits any more.
+    """
+
+    def __init__(self, sequences: Sequence[SequenceState], deliver: Deliver) -> None:
+        self.sequences, self.waiting = tuple(sequences), deque(sequences)
+        self.digests = {sequence.digest for sequence in sequences}
+        self.deliver, self.cancelled = deliver, False
+        self._unfinished = len(sequences)
+        for each in sequences:
+            _check(each.ids, each.slot, each.number)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all sequences are."""
+        return not self._unfinished
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether nobody waits for it any more."""
+        return self.cancelled
+
+    @property
+    def answers(self) -> tuple[GenerateRequest, ...]:
+        """The answers that continue from its sequence, cancelled and finished ones left out."""
+        return ()
+
+    def finish_one(self, sequence: SequenceState) -> None:
+        """A sequence has its result."""
+        sequence.status = SequenceStatus.FINISHED
+        self._unfinished -= 1
+
+    def finish(self, status: SequenceStatus) -> None:
+        """End every sequence that has not finished."""
+        for sequence in self.sequences:
+            if sequence.status is not SequenceStatus.FINISHED:
+                sequence.status = status
+        self.waiting.clear()
+        self._unfinished = 0
 
 
-class ScoreRequest(Request):
-    """Rows whose words are scored; told when all of them are."""
+class BatchRequest(Request):
+    """Sequences with one result each, delivered together."""
+
+    def __init__(self, sequences: Sequence[SequenceState], deliver: Deliver) -> None:
+        super().__init__(sequences, deliver)
+        self.results: list[Any] = [None] * len(sequences)
+
+
+class ScoreRequest(BatchRequest):
+    """Continuations to score; a sequence's result is a list of log-probabilities."""
 
     def __init__(self, rows: Sequence[Scoring], deliver: Deliver) -> None:
         made = [
-            SequenceState(
-                number, row.prompt, row.row.context, row.row.slot, row.words, row.row.mask
-            )
-            for number, row in enumerate(rows)
+            SequenceState(number, each.prompt, row.context, row.slot, each.words, row.mask)
+            for number, each in enumerate(rows)
+            for row in (each.row,)
         ]
         super().__init__(made, deliver)
-        self.scores: list[list[float]] = [[] for _ in rows]
-        self.left = len(made)
-        for row in made:
-            _check(row.ids, row.slot, row.number)
-            if not row.words or not all(row.words):
+        for sequence in made:
+            if not sequence.words or not all(sequence.words):
                 raise ConfigError(
                     "a row has nothing to score",
-                    where=f"row {row.number}",
+                    where=f"row {sequence.number}",
                     got="no word, or an empty one",
                     expected="the token ids of one or more words",
                 )
 
 
-class EmbedRequest(Request):
-    """Rows that become vectors; told when all of them have."""
+class EmbedRequest(BatchRequest):
+    """Texts to embed; a sequence's result is a vector [H]."""
 
     def __init__(self, rows: Sequence[Embedding], deliver: Deliver) -> None:
         made = [
-            SequenceState(number, row.prompt, row.row.context, row.row.slot)
-            for number, row in enumerate(rows)
+            SequenceState(number, each.prompt, each.row.context, each.row.slot)
+            for number, each in enumerate(rows)
         ]
         super().__init__(made, deliver)
-        self.vectors: dict[int, Tensor] = {}
-        for row in made:
-            _check(row.ids, row.slot, row.number)
 
 
 class GenerateRequest(Request):
-    """One text that grows; told each token and the end.
+    """One answer; each token is delivered, then the end.
 
     Attributes:
-        row: its only one.
         left: how many tokens may still come.
-        last: the token that is to be run next.
+        last: the token that runs next.
+        reserved: bytes reserved for its keys and values; 0 for none.
     """
 
     def __init__(self, request: Generation, stops: frozenset[int], deliver: Deliver) -> None:
-        self.row = SequenceState(0, request.prompt, request.context, request.slot)
-        super().__init__([self.row], deliver)
-        _check(request.context, request.slot, 0)
+        self.sequence = SequenceState(0, request.prompt, request.context, request.slot)
+        super().__init__([self.sequence], deliver)
         sampling = request.sampling
         if sampling.max_new_tokens < 1 or sampling.temperature < 0 or not 0 < sampling.top_p <= 1:
             raise ConfigError(
@@ -145,48 +222,75 @@ class GenerateRequest(Request):
                 f"top_p {sampling.top_p}",
                 expected="1 token or more, a temperature from 0 on, a top_p above 0 and up to 1",
             )
-        self.sampling, self.stops, self.sampler = sampling, stops, TokenSampler(sampling, stops)
-        self.left = sampling.max_new_tokens
+        self.stops, self.sampler = stops, TokenSampler(sampling, stops)
+        self.left = self._most = sampling.max_new_tokens
         self.last = -1
         self.reserved = 0
 
     @property
-    def longest(self) -> int:
-        """Tokens of the row with its prompt, if it is written to its end."""
-        prompt = 0 if self.row.prompt is None else self.row.prompt.injection.length
-        return prompt + len(self.row.ids) + self.left
+    def answers(self) -> tuple[GenerateRequest, ...]:
+        """Itself."""
+        return () if self.finished or self.cancelled else (self,)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of context, prompt and the longest answer."""
+        return self.sequence.prompt_tokens + len(self.sequence.ids) + self.left
 
     @property
     def shifts(self) -> int:
-        """How many of the row's first tokens its prompt shifts."""
-        injection = None if self.row.prompt is None else self.row.prompt.injection
+        """How many of its first tokens its prompt shifts."""
+        prompt = self.sequence.prompt
+        injection = None if prompt is None else prompt.injection
         given = injection.shifts if isinstance(injection, InputTokens) else None
         return 0 if given is None else len(given)
 
     @property
     def place(self) -> int:
-        """Of the last token in its row, the prompt not counted."""
-        return len(self.row.ids) + self.sampling.max_new_tokens - self.left - 1
+        """Index of the last token, the prompt not counted."""
+        return len(self.sequence.ids) + self._most - self.left - 1
+
+    def ends_with(self, token: Token | CuecardError) -> Finished | CuecardError | None:
+        """How a sampled token, or why there is none, ends the answer; None if it goes on."""
+        if isinstance(token, CuecardError):
+            return token
+        if token.id in self.stops or self.sampler.finished:
+            return Finished("stop")
+        return Finished("length") if self.left == 1 else None
+
+    def take(self, token: Token | CuecardError) -> list[AnswerItem]:
+        """Append a sampled token; what is to be delivered. The last item is no token at the end."""
+        end = self.ends_with(token)
+        items: list[AnswerItem] = []
+        if isinstance(token, Token) and token.id not in self.stops:
+            items.append(token)
+            self.left -= 1
+            self.last = token.id
+        return items if end is None else [*items, end]
 
 
 class ForkedRequest(Request):
-    """A row that runs once, and that several answers go on from.
+    """A context that runs once, and that several answers continue from.
 
     Attributes:
-        answers: each is told for itself; none of them has the row among its own rows.
+        choices: all its answers, each of which delivers for itself.
     """
 
-    def __init__(self, answers: Sequence[GenerateRequest]) -> None:
-        super().__init__([answers[0].row], answers[0].deliver)
-        self.answers = tuple(answers)
-        for answer in answers:
-            answer.row = self.rows[0]
-            answer.rows.clear()
+    def __init__(self, choices: Sequence[GenerateRequest]) -> None:
+        first = choices[0].sequence
+        context = SequenceState(0, first.prompt, first.ids, first.slot)
+        super().__init__([context], choices[0].deliver)
+        self.choices = tuple(choices)
 
     @property
-    def waiting(self) -> list[GenerateRequest]:
-        """The answers that somebody still waits for."""
-        return [answer for answer in self.answers if not (answer.over or answer.cancelled)]
+    def abandoned(self) -> bool:
+        """Whether nobody waits for any of the answers."""
+        return not self.answers
+
+    @property
+    def answers(self) -> tuple[GenerateRequest, ...]:
+        """Those that somebody waits for."""
+        return tuple(each for each in self.choices if not (each.finished or each.cancelled))
 
 
 def _check(ids: Sequence[int], slot: int, number: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cuecard.engine.protocol import Sampling, Token
-from cuecard.errors import ConfigError, CuecardError
+from cuecard.errors import BackboneError, ConfigError, CuecardError
 
 # Sorting a whole vocabulary takes milliseconds; the likeliest few hold `top_p` almost always.
 _LIKELIEST = 256
@@ -155,3 +155,13 @@ def _likeliest(shares: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
     # A token counts while those before it hold less than `top_p`; the first always does.
     count = max(1, int((ordered.cumsum(0) - ordered < top_p).sum()))
     return ordered[:count], ids[:count]
+
+
+def not_finite(where: str) -> BackboneError:
+    """A prompt and an input that the backbone makes no numbers of."""
+    return BackboneError(
+        "this prompt and input give no finite scores",
+        where=where,
+        got="NaN or infinity",
+        expected="a prompt trained for this backbone",
+    )

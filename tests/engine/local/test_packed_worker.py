@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from cuecard.engine.local.packed_worker import PackedWorker
 from cuecard.engine.local.requests import GenerateRequest, Request, ScoreRequest
-from cuecard.engine.local.scheduler import Scheduler
 from cuecard.engine.local.settings import LocalSettings
 from cuecard.engine.protocol import Finished, Held, Scoring
 from cuecard.errors import BackboneError
@@ -26,20 +26,20 @@ from support.serving.requests import (
 from support.tiny import tiny_backbone
 
 
-def scheduler(backbone: Any, **settings: Any) -> Scheduler:
-    return Scheduler(backbone, backbone.ragged, LocalSettings(**settings))
+def worker(backbone: Any, **settings: Any) -> PackedWorker:
+    return PackedWorker(backbone, backbone.ragged, LocalSettings(**settings))
 
 
 def asked(*rows: Scoring) -> ScoreRequest:
     return ScoreRequest(rows, lambda _: None)
 
 
-def told(found: Scheduler) -> dict[Request, Any]:
+def told(found: PackedWorker) -> dict[Request, Any]:
     """What one pass gave."""
     return dict(found.step())
 
 
-def finished(found: Scheduler) -> dict[Request, Any]:
+def finished(found: PackedWorker) -> dict[Request, Any]:
     """What all passes gave."""
     answers: dict[Request, Any] = {}
     while found.busy:
@@ -51,7 +51,7 @@ def close(found: list[float], expected: list[float]) -> bool:
     return all(abs(a - b) <= 1e-4 for a, b in zip(found, expected, strict=True))
 
 
-def keep(found: Scheduler, one: Held) -> None:
+def keep(found: PackedWorker, one: Held) -> None:
     """Have a prompt's keys and values computed."""
     found.add(asked(scoring(one, tokens(99, 3), words=ONE_TOKEN)))
     finished(found)
@@ -63,7 +63,7 @@ def test_a_new_prompt_runs_with_its_row(words: Any, deep: bool) -> None:
     backbone = tiny_backbone()
     layers = LayerTokens(noise(4, 2, 20, 32))
     one = Held("deep", layers) if deep else held(1, 20)
-    found, row = scheduler(backbone), scoring(one, tokens(1, 9), words=words)
+    found, row = worker(backbone), scoring(one, tokens(1, 9), words=words)
     call = asked(row)
     found.add(call)
     (scores,) = told(found)[call]
@@ -83,7 +83,7 @@ def test_a_new_prompt_runs_with_its_row(words: Any, deep: bool) -> None:
 def test_its_other_rows_come_in_the_next_pass() -> None:
     backbone = tiny_backbone()
     rows = [scoring(held(1, 20), tokens(seed, 9)) for seed in range(4)]
-    found, call = scheduler(backbone), asked(*rows)
+    found, call = worker(backbone), asked(*rows)
     found.add(call)
     assert told(found) == {}
     assert found.stats()["rows_batched"] == 1
@@ -98,7 +98,7 @@ def test_a_row_that_is_too_long_goes_on_behind_its_prompt(max_num_batched_tokens
     """The prompt is never cut; behind it stands nothing, or the first part of its row."""
     backbone = tiny_backbone()
     row = scoring(held(1, 20), tokens(1, 90))
-    found, call = scheduler(backbone, max_num_batched_tokens=max_num_batched_tokens), asked(row)
+    found, call = worker(backbone, max_num_batched_tokens=max_num_batched_tokens), asked(row)
     found.add(call)
     told(found)
     first = found.stats()["tokens_computed"]
@@ -109,7 +109,7 @@ def test_a_row_that_is_too_long_goes_on_behind_its_prompt(max_num_batched_tokens
 def test_a_new_prompts_answer_is_written_as_alone() -> None:
     backbone = tiny_backbone()
     request = writing(held(1, 20), tokens(1, 9))
-    found, call = scheduler(backbone), GenerateRequest(request, frozenset(), lambda _: None)
+    found, call = worker(backbone), GenerateRequest(request, frozenset(), lambda _: None)
     found.add(call)
     items = []
     while found.busy:
@@ -123,7 +123,7 @@ def test_a_beginning_that_outlived_its_prompt_waits_for_it() -> None:
     backbone = tiny_backbone()
     template, one = tokens(0, 12), held(1, 20)
     each = backbone.ragged.shape.token_bytes
-    found = scheduler(backbone, cache_bytes=130 * each)
+    found = worker(backbone, cache_bytes=130 * each)
     rows = [scoring(one, template + tokens(seed, 5)) for seed in range(1, 7)]
     for row in rows:
         found.add(asked(row))
@@ -140,7 +140,7 @@ def test_a_beginning_that_outlived_its_prompt_waits_for_it() -> None:
 def test_rows_of_new_prompts_need_not_queue() -> None:
     backbone = tiny_backbone()
     known = held(0)
-    found = scheduler(backbone, max_num_batched_tokens=64)
+    found = worker(backbone, max_num_batched_tokens=64)
     keep(found, known)
     queue = [asked(scoring(known, tokens(seed, 16), words=ONE_TOKEN)) for seed in range(12)]
     for call in queue:
@@ -157,7 +157,7 @@ def test_rows_of_new_prompts_need_not_queue() -> None:
 
 def test_new_prompts_leave_most_of_a_pass_to_others() -> None:
     """However many come at once."""
-    found, known = scheduler(tiny_backbone(), max_num_batched_tokens=64), held(0)
+    found, known = worker(tiny_backbone(), max_num_batched_tokens=64), held(0)
     keep(found, known)
     queue = [asked(scoring(known, tokens(seed, 8), words=ONE_TOKEN)) for seed in range(12)]
     late = [asked(scoring(held(9 + seed), tokens(seed, 8))) for seed in range(30)]
@@ -171,4 +171,4 @@ def test_new_prompts_leave_most_of_a_pass_to_others() -> None:
 
 def test_a_prompt_that_does_not_fit_is_refused() -> None:
     with pytest.raises(BackboneError, match="fit"):
-        scheduler(tiny_backbone()).refuse(Held("wide", InputTokens(noise(1, 4, 33))))
+        worker(tiny_backbone()).check_prompt(Held("wide", InputTokens(noise(1, 4, 33))))
