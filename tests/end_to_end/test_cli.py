@@ -203,7 +203,7 @@ def short_demo(
 
 def test_the_demo_in_short(environment: dict[str, str], tmp_path: Path) -> None:
     said = short_demo(environment, tmp_path, 8, (0.94, 0.01, 0.05))
-    for word in ("majority class", "by hand", "trained: prompt-tuning", "gob of drivel"):
+    for word in ("majority class", "hand-written", "trained: prompt-tuning", "gob of drivel"):
         assert word in said
     run = tmp_path / "runs" / "demo"
     report = json.loads((run / "report.json").read_text())
@@ -214,7 +214,7 @@ def test_the_demo_in_short(environment: dict[str, str], tmp_path: Path) -> None:
 
 def test_the_headlines_demo_in_short(environment: dict[str, str], tmp_path: Path) -> None:
     said = short_demo(environment, tmp_path, 20, (0.94, 0.02, 0.04), "--task", "headlines")
-    for word in ("ROUGE-L", "by hand", "trained: prompt-tuning", "$ cuecard predict"):
+    for word in ("ROUGE-L", "hand-written", "trained: prompt-tuning", "$ cuecard predict"):
         assert word in said
     report = json.loads((tmp_path / "runs" / "demo-headlines" / "report.json").read_text())
     assert report["metric"] == "rouge_l" and report["gain_ci95"][0] > 0

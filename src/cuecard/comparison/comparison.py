@@ -126,7 +126,7 @@ class Comparison:
         self.tell({"event": "baseline", "name": name, "variant": variant})
 
     def test_progress(self) -> Callable[[int], None]:
-        """A callback that is told how many more test rows a contestant has answered."""
+        """A callback that takes how many more test rows a contestant has answered."""
         return rows_done(self.tell, "testing", len(self.task.test))
 
     def add(self, contestant: Contestant) -> None:
@@ -139,7 +139,7 @@ class Comparison:
 
     @contextmanager
     def optional(self, what: str) -> Iterator[None]:
-        """Leave out, with a note, what cannot be compared: the training is done and stands."""
+        """Leave out, with a note, what cannot be compared: the training is done and kept."""
         try:
             yield
         except Interrupted:

@@ -1,4 +1,4 @@
-"""What a prompt buys: beside simple baselines and the best prompts written by hand.
+"""What a prompt buys, compared with simple baselines and the best hand-written prompts.
 
 Everything is chosen on validation rows; what is chosen answers the test rows once.
 """
@@ -75,7 +75,7 @@ def prove(
         compare_start(comparison, reserved)
     compare_text_models(comparison, encoder, reserved)
     if kind.hand_written is not None:
-        with comparison.optional("prompts written by hand"):
+        with comparison.optional("hand-written prompts"):
             compare_by_hand(comparison, kind.hand_written, manual, demonstrations, selection_rows)
     elif mode == "vector":
         compare_no_prompt(comparison)

@@ -1,4 +1,4 @@
-"""The best prompts that could be written by hand, with and without demonstrations."""
+"""The best hand-written prompts, with and without demonstrations."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ def compare_by_hand(
     left = comparison.tokens_left - test
     # Enough for both, or all of it for the first.
     zero_shot = (left - test) * _ZERO_SHOT if left >= test else left
-    best = hand.choose("prompts written by hand", candidates, zero_shot)
+    best = hand.choose("hand-written prompts", candidates, zero_shot)
     if best is not None:
-        with comparison.optional("prompts written by hand"):
+        with comparison.optional("hand-written prompts"):
             hand.test_zero_shot(best)
     shown = hand.with_demonstrations(candidates, best, demonstrations)
     # Whoever names the numbers of demonstrations wants to see them, whatever they cost.
@@ -177,7 +177,7 @@ class _ByHand:
         self._add("in_context", best, "the best in-context prompt", self._test(best))
 
     def _test(self, choice: Choice) -> Evaluation:
-        self._comparison.begin(f"by hand: {choice.manual.name}", choice.variant)
+        self._comparison.begin(f"hand-written: {choice.manual.name}", choice.variant)
         return evaluate(
             self._comparison.backbone,
             choice.spec,
@@ -205,7 +205,7 @@ class _ByHand:
         self._comparison.add(
             Contestant(
                 key=key,
-                name=f"by hand: {choice.manual.name}{read}",
+                name=f"hand-written: {choice.manual.name}{read}",
                 against=against,
                 found=found,
                 nbytes=len(choice.spec.template.encode()) + prior,

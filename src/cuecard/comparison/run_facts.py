@@ -15,7 +15,7 @@ from cuecard.types import Backbone
 
 
 def run_facts(backbone: Backbone, task: Task, run: Run) -> dict[str, Any]:
-    """Rows, bytes, seconds, steps, and what the run can be told by."""
+    """Rows, bytes, seconds, steps, and what identifies the run."""
     return {
         "kind": task.spec.kind,
         "test_rows": len(task.test),

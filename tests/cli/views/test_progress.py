@@ -76,9 +76,9 @@ def test_plain_lines(events: list[dict[str, Any]]) -> None:
     assert looks[0].endswith(", best so far")
     assert any(re.match(r"Testing on \d+ rows", line) for line in lines)
     assert any(line.startswith("Trained in ") for line in lines)
-    tried = r"  \d+ of \d+, by hand: .*: [01]\.\d{3} on \d+ validation rows"
+    tried = r"  \d+ of \d+, hand-written: .*: [01]\.\d{3} on \d+ validation rows"
     assert any(re.match(tried, line) for line in lines)
-    assert any(line.startswith("Comparing with by hand: ") for line in lines)
+    assert any(line.startswith("Comparing with hand-written: ") for line in lines)
     assert any(line.startswith("Comparing with TF-IDF") for line in lines)
 
 

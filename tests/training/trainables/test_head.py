@@ -260,7 +260,7 @@ def test_a_heads_labels_that_cannot_be_said_leave_prompts_by_hand_out() -> None:
     run = train(backbone, task, METHOD, TrainConfig(steps=2))
     report = prove(backbone, task, run, encoder=tiny_encoder()).report
     assert "manual" not in report and {"majority", "tfidf", "sentence_vectors"} <= set(report)
-    assert "cannot be asked" in report["left_out"]["prompts written by hand"]
+    assert "cannot be asked" in report["left_out"]["hand-written prompts"]
     assert report["best"] in {"majority", "tfidf", "sentence_vectors"}
 
 

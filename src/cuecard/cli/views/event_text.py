@@ -120,7 +120,7 @@ def _finished(event: Event) -> str:
 def _candidate(event: Event) -> str:
     place = f"{event['i']} of {event['n']}"
     rows = f"{event['rows']:,} validation rows"
-    return f"  {place}, by hand: {_read(event)}: {event['score']:.3f} on {rows}"
+    return f"  {place}, hand-written: {_read(event)}: {event['score']:.3f} on {rows}"
 
 
 def _baseline(event: Event) -> str:

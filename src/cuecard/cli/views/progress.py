@@ -36,7 +36,7 @@ _NEXT = {
     "lr": "trying learning rates",
     "test": "testing",
     "done": "finishing",
-    "candidate": "trying prompts written by hand",
+    "candidate": "trying hand-written prompts",
     "baseline": "testing",
 }
 

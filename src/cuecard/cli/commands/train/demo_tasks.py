@@ -1,4 +1,4 @@
-"""What `cuecard demo` can show: recipes, the prompts written by hand, and what is asked at last."""
+"""What `cuecard demo` can show: recipes, the hand-written prompts, and what is asked at last."""
 
 from __future__ import annotations
 
