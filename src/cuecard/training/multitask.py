@@ -209,8 +209,8 @@ def multitask_setups(
                 got=f"{task.spec.kind}{' with a head' if task.spec.mode == 'head' else ''}",
                 expected="a classification by label words, or text-to-text",
             )
-    trained = TrainablePrompt(method)
+    prompt = TrainablePrompt(method)
     return {
-        name: TrainSetup.of(backbone, task, trained, config, name=name, fixed_validations=True)
+        name: TrainSetup.of(backbone, task, prompt, config, name=name, fixed_validations=True)
         for name, task in tasks.items()
     }

@@ -275,7 +275,7 @@ def log_start(log: RunLog, setup: TrainSetup, method: Method, **more: Any) -> No
         backbone=backbone.name,
         device=str(backbone.device),
         dtype=str(backbone.dtype).removeprefix("torch."),
-        method=setup.trained.name,
+        method=setup.trainable.name,
         steps=setup.config.steps,
         rows={name: len(getattr(task, name)) for name in ("train", "validation", "test")},
         truncated=sum(row.cut > 0 for row in setup.rows),

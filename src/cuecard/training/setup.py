@@ -52,7 +52,7 @@ class TrainSetup:
     """Everything that a training run starts from; it has passed every check.
 
     Attributes:
-        backbone, task, trained, config: as they were given.
+        backbone, task, trainable, config: as they were given.
         rows: the training rows as token ids.
         loss: what is minimised.
         start: the method with its first parameters.
@@ -64,7 +64,7 @@ class TrainSetup:
 
     backbone: Backbone
     task: Task
-    trained: Trainable
+    trainable: Trainable
     config: TrainConfig
     rows: Sequence[Encoded]
     loss: Resolved
@@ -79,7 +79,7 @@ class TrainSetup:
         cls,
         backbone: Backbone,
         task: Task,
-        trained: Trainable,
+        trainable: Trainable,
         config: TrainConfig,
         *,
         name: str | None = None,
@@ -102,10 +102,10 @@ class TrainSetup:
             DataError: no training or no validation rows, or a row that cannot be read.
             BackboneError: weights that are not numbers, or token ids without an embedding.
         """
-        loss, start = check_start_of(backbone, task, trained, config, name)
+        loss, start = check_start_of(backbone, task, trainable, config, name)
         injection = start.injection()
         if rows is None:
-            rows = check_rows(backbone, task, trained.slot, injection)
+            rows = check_rows(backbone, task, trainable.slot, injection)
             check_weights(backbone, rows[0], task.spec)
         plan = plan_validations(
             backbone,
@@ -113,12 +113,12 @@ class TrainSetup:
             rows,
             config,
             injection.length,
-            trained.slot,
+            trainable.slot,
             fixed=fixed_validations,
         )
         tokens = largest_batch(row_lengths(rows), injection.length, config)
         activations = plan_activations(config.activations, backbone, tokens)
-        return cls(backbone, task, trained, config, rows, loss, start, plan, activations)
+        return cls(backbone, task, trainable, config, rows, loss, start, plan, activations)
 
     @property
     def spec(self) -> TaskSpec:
@@ -128,12 +128,12 @@ class TrainSetup:
     @property
     def slot(self) -> Slot:
         """Where the prompt is."""
-        return self.trained.slot
+        return self.trainable.slot
 
     @property
     def parts(self) -> dict[str, str]:
         """What a resumed run must have in common with the one it resumes, as digests by name."""
-        parts = run_parts(self.backbone, self.task, self.trained, self.config)
+        parts = run_parts(self.backbone, self.task, self.trainable, self.config)
         return parts if self.soft_hash is None else {**parts, "soft labels": self.soft_hash}
 
     def fits(self, folder: Path) -> None:
@@ -151,18 +151,18 @@ class TrainSetup:
     @property
     def leaves_inputs(self) -> bool:
         """Whether the inputs are computed without what is trained, so that they can be cached."""
-        return self.trained.leaves_inputs(self.backbone, self.spec)
+        return self.trainable.leaves_inputs(self.backbone, self.spec)
 
     def new_method(self) -> Method:
         """The first parameters once more."""
-        return self.trained.build(self.backbone, self.spec, self.config)
+        return self.trainable.build(self.backbone, self.spec, self.config)
 
     @property
     def peak_lr(self) -> float:
         """The learning rate that is given, or what is trained takes by default."""
         if isinstance(self.config.lr, float | int):
             return float(self.config.lr)
-        return self.trained.default_lr(self.backbone, self.config)
+        return self.trainable.default_lr(self.backbone, self.config)
 
     def validate(
         self, method: Method, records: Sequence[Record] | None = None, **options: Any
@@ -199,7 +199,11 @@ class TrainSetup:
 
 
 def check_start_of(
-    backbone: Backbone, task: Task, trained: Trainable, config: TrainConfig, name: str | None = None
+    backbone: Backbone,
+    task: Task,
+    trainable: Trainable,
+    config: TrainConfig,
+    name: str | None = None,
 ) -> tuple[Resolved, Method]:
     """The checks that need no rows: of the splits, the settings and the first parameters.
 
@@ -212,15 +216,15 @@ def check_start_of(
         BackboneError: an embedding table that is not all finite numbers.
     """
     check_splits(task, name)
-    trained.check(backbone, task, config)
+    trainable.check(backbone, task, config)
     check_task(backbone, task.spec)
-    check_reads(backbone, trained.name, trained.slot, task.spec)
+    check_reads(backbone, trainable.name, trainable.slot, task.spec)
     loss = resolve_loss(config.loss, task.spec, backbone)
     check_embeddings(backbone)
     if config.lr != "auto":
-        lr = trained.default_lr(backbone, config) if config.lr is None else config.lr
+        lr = trainable.default_lr(backbone, config) if config.lr is None else config.lr
         check_rate(lr, given=config.lr is not None)
-    start = trained.build(backbone, task.spec, config)
+    start = trainable.build(backbone, task.spec, config)
     check_start(start)
     return loss, start
 
@@ -257,11 +261,11 @@ def remember_inputs(
 
 
 def run_parts(
-    backbone: Backbone, task: Task, trained: Trainable, config: TrainConfig
+    backbone: Backbone, task: Task, trainable: Trainable, config: TrainConfig
 ) -> dict[str, str]:
     """What two sittings of one run have in common, each as a digest by its name."""
     parts: dict[str, Any] = {
-        **trained.parts,
+        **trainable.parts,
         "training settings": config.model_dump(mode="json", exclude=_FREE),
         # How long an answer may be is a setting of the test alone.
         "task": task.spec.model_dump(mode="json", exclude={"max_new_tokens"}),

@@ -59,11 +59,11 @@ def train(
         FrozenError: the backbone changed.
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
-    trained = TrainablePrompt(method or PromptTuning())
-    setup = TrainSetup.of(backbone, task, trained, config or TrainConfig())
+    prompt = TrainablePrompt(method or PromptTuning())
+    setup = TrainSetup.of(backbone, task, prompt, config or TrainConfig())
     if soft_labels is not None:
         setup = setup.with_soft_labels(soft_labels)
-    return train_prompt(setup, trained.method, folder=folder, observer=observer)
+    return train_prompt(setup, prompt.method, folder=folder, observer=observer)
 
 
 def train_prompt(
@@ -130,7 +130,7 @@ def _train(
 ) -> None:
     """From the checkpoint's state to the end; the method holds its best step."""
     setup, method, state, log = trained.setup, trained.method, trained.state, trained.log
-    if setup.trained.changes_layers:  # cached inputs would be those of other layers
+    if setup.trainable.changes_layers:  # cached inputs would be those of other layers
         setup.backbone.remember(())
     frozen = FrozenProof(setup.backbone, setup.rows[0], setup.spec)
     late = [setup] if setup.leaves_inputs else []
@@ -143,7 +143,7 @@ def _train(
     elif observer is not None:
         # Not for the log, which is the same whether a run was interrupted or not.
         observer({"event": "resume", "step": state.step, "steps": setup.config.steps})
-    with setup.trained.attached(method):
+    with setup.trainable.attached(method):
         run_loop(
             [Trainer(setup, method, state.lr, state, log)],
             checkpoint,

@@ -37,7 +37,7 @@ def choose_lr(setup: TrainSetup, log: RunLog) -> float:
             "select": "loss",
         }
     )
-    base = setup.trained.default_lr(setup.backbone, setup.config)
+    base = setup.trainable.default_lr(setup.backbone, setup.config)
     rates = [float(f"{base * factor:.3g}") for factor in _FACTORS]
     few = draw_rows(setup.task.validation, _ROWS, "lr")
     with may_cut():
