@@ -317,7 +317,7 @@ def _parted(manual: ManualPrompt, spec: TaskSpec) -> dict[str, str]:
     """What stands before a record in a prompt written by hand, and the record's own part."""
     words = spec.verbalizer.words
     shown = [
-        f"{Template(manual.template).render(dict(record.fields))} {words[str(record.target)]}\n\n"
+        f"{Template(manual.template).render(dict(record.texts))} {words[str(record.target)]}\n\n"
         for record in manual.demonstrations
     ]
     return {"text": manual.instruction + "".join(shown), "template": manual.template}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -13,8 +15,10 @@ from cuecard.backbones.families import Family
 from cuecard.backbones.forward.reads import BatchReads
 from cuecard.backbones.kernels.positions import align_left
 from cuecard.methods import MethodSettings
+from cuecard.tasks import Task
 from cuecard.types import (
     Batch,
+    Image,
     InitContext,
     Injection,
     InjectionKind,
@@ -24,6 +28,7 @@ from cuecard.types import (
     Tower,
     Towers,
 )
+from support.data.reviews import SPEC, reviews
 from support.tiny import tiny_model, tiny_tokenizer
 
 PATCHES, WIDTH, TEXT_WIDTH = 4, 16, 32
@@ -34,7 +39,7 @@ class Vision(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patches = nn.Embedding(384, WIDTH)
+        self.patches = nn.Embedding(256, WIDTH)
         self.layer = nn.TransformerEncoderLayer(WIDTH, 2, 32, dropout=0.0, batch_first=True)
         self.project = nn.Linear(WIDTH, TEXT_WIDTH)
 
@@ -43,7 +48,7 @@ class Vision(nn.Module):
 
 
 class TwoTowers(FrozenBackbone):
-    """A row's picture shows its first four tokens, each as a patch."""
+    """A picture has four patches, each a byte of it; a row without one has a blank one."""
 
     family: ClassVar[Family] = Family(
         "a toy of two towers",
@@ -71,10 +76,11 @@ class TwoTowers(FrozenBackbone):
     def _logits(self, batch: Batch, injection: Injection | None) -> Tensor:
         given = {tower: piece.vectors for tower, piece in self._pieces(injection).items()}  # type: ignore[union-attr]
         ids, lengths = align_left(batch)
-        assert int(lengths.min()) >= PATCHES
-        picture = self.model.vision.patches(ids[:, :PATCHES])
-        shown = given.get("vision", picture[0, :0])
-        seen = self.model.vision(_in_front(shown, picture))[:, len(shown) :]
+        shown = [[*row[0].content] if row else [0] * PATCHES for row in batch.images]
+        pixels = torch.tensor(shown or [[0] * PATCHES] * len(ids))
+        picture = self.model.vision.patches(pixels)
+        beside = given.get("vision", picture[0, :0])
+        seen = self.model.vision(_in_front(beside, picture))[:, len(beside) :]
         prompt = given.get("text", self.embeddings[:0])
         front = len(prompt) + PATCHES
         text = self._frozen.embed(ids)
@@ -89,6 +95,16 @@ class TwoTowers(FrozenBackbone):
 
 def _in_front(vectors: Tensor, rows: Tensor) -> Tensor:
     return torch.cat([vectors.expand(len(rows), -1, -1), rows], 1)
+
+
+def picture_task(count: int = 120) -> Task:
+    """The reviews, each with a picture of its own that is bright where it is positive."""
+    rng, found = random.Random(1), []
+    for record in reviews(count):
+        light = 200 if record.target == "positive" else 20
+        picture = Image(bytes(light + rng.randrange(40) for _ in range(PATCHES)))
+        found.append(replace(record, fields={**record.fields, "picture": picture}))
+    return Task.from_records(SPEC, found, split=(0.6, 0.2, 0.2))
 
 
 class TowerVectors(nn.Module):

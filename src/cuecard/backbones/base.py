@@ -218,6 +218,19 @@ class FrozenBackbone(ABC):
                 )
         return pieces
 
+    def _refuse_images(self, batch: Batch) -> None:
+        """
+        Raises:
+            BackboneError: rows with images, which a family without a vision tower does not see.
+        """
+        if batch.images:
+            raise BackboneError(
+                f"{self.family.about} does not see images",
+                where=self.name,
+                got=f"{sum(map(len, batch.images))} images",
+                expected="a backbone with a vision tower",
+            )
+
     def _check_length(self, length: int, what: str = "input") -> None:
         if length > self.max_positions:
             raise BackboneError(

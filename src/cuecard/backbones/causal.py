@@ -183,6 +183,7 @@ class CausalBackbone(FrozenBackbone):
         return [found[number] for number in range(len(parts))]
 
     def _rows(self, batch: Batch, injection: Injection | None) -> UnpaddedRows:
+        self._refuse_images(batch)
         batch = batch.to(self.device)
         ids, lengths = align_left(batch)
         given = self.tensors(injection)

@@ -116,6 +116,7 @@ class MaskedBackbone(FrozenBackbone):
         return [states[each.rows, each.at] for states, each in zip(found, laid, strict=True)]
 
     def _laid(self, batch: Batch, injection: Injection | None) -> _Laid:
+        self._refuse_images(batch)
         batch, given = batch.to(self.device), self._injected(injection)
         ids, lengths = align_left(batch)
         length = len(given.vectors)

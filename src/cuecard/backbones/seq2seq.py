@@ -110,6 +110,7 @@ class Seq2SeqBackbone(FrozenBackbone):
 
     def _at_reads(self, batch: Batch, injection: Injection | None) -> Tensor:
         """Logits [N, V], or hidden states [N, H] while the model is told to keep those."""
+        self._refuse_images(batch)
         batch = batch.to(self.device)
         given = self._injected(injection)
         ids, lengths = align_left(batch)

@@ -15,7 +15,7 @@ from cuecard.tasks.readers.columns import options_column
 from cuecard.tasks.readers.plain_lines import STDIN, is_plain, read_lines
 from cuecard.tasks.readers.tables import record_place
 from cuecard.tasks.similar import nearest
-from cuecard.types import Record
+from cuecard.types import Record, Value
 from cuecard.validation_text import counted
 
 FEW_ROWS = 50
@@ -96,11 +96,12 @@ def typed_rows(spec: TaskSpec, texts: Sequence[str], given: dict[str, str]) -> l
             got="no text",
             expected=f"a text, a --file, or --field {left[0]}=...",
         )
-    texts = [_typed(spec, left[0], text, f"text {n}") for n, text in enumerate(texts, 1)]
-    given = {name: _typed(spec, name, text, f"--field {name}") for name, text in given.items()}
-    records = [Record({**given, left[0]: text}, None) for text in texts] or [Record(given, None)]
+    typed = {name: _typed(spec, name, text, f"--field {name}") for name, text in given.items()}
+    values = [_typed(spec, left[0], text, f"text {n}") for n, text in enumerate(texts, 1)]
+    records = [Record({**typed, left[0]: value}, None) for value in values]
+    records = records or [Record(typed, None)]
     for number, record in enumerate(records, 1):
-        for name, text in record.fields.items():
+        for name, text in record.texts.items():
             if not text.strip() and name not in spec.allow_empty:
                 raise DataError(
                     "the text is empty", where=f"text {number}, field {name!r}", got="''"
@@ -176,7 +177,7 @@ def file_rows(
     if source == STDIN or is_plain(Path(source)):
         given = {**_unasked(spec, given), **given}
     left = open_fields(spec, given)
-    given = {name: _typed(spec, name, text, f"--field {name}") for name, text in given.items()}
+    typed = {name: _typed(spec, name, text, f"--field {name}") for name, text in given.items()}
     if source == STDIN or is_plain(Path(source)):
         if len(left) != 1:
             raise ConfigError(
@@ -188,7 +189,7 @@ def file_rows(
             )
         read = read_lines(source, left[0], limit=limit)
         found = [
-            replace(r, fields={left[0]: _typed(spec, left[0], r.fields[left[0]], f"row {r.row}")})
+            replace(r, fields={left[0]: _typed(spec, left[0], r.text(left[0]), f"row {r.row}")})
             for r in read
         ]
     else:
@@ -204,7 +205,7 @@ def file_rows(
             readers={name: reader for name, reader in readers.items() if name in left},
             optional=spec.allow_empty,
         )
-    return [Record({**r.fields, **given}, r.target, r.source, r.row) for r in found]
+    return [Record({**r.fields, **typed}, r.target, r.source, r.row) for r in found]
 
 
 def _unasked(spec: TaskSpec, given: dict[str, str]) -> dict[str, str]:
@@ -230,7 +231,7 @@ def open_fields(spec: TaskSpec, given: dict[str, str]) -> tuple[str, ...]:
     return tuple(name for name in spec.record_fields if name not in given)
 
 
-def _typed(spec: TaskSpec, name: str, text: str, where: str) -> str:
+def _typed(spec: TaskSpec, name: str, text: str, where: str) -> Value:
     """A field's text as typed, in the form that records have it.
 
     Raises:

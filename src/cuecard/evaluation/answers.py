@@ -23,7 +23,7 @@ def answer_rows(
         {
             "row": record.row or number,
             "source": record.source,
-            "fields": dict(record.fields),
+            "fields": dict(record.texts),
             "answer": prediction.answer,
             "scores": dict(prediction.scores),
             "probabilities": dict(prediction.probabilities),

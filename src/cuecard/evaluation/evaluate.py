@@ -86,7 +86,7 @@ class Evaluation:
             line: dict[str, Any] = {
                 "row": record.row,
                 "source": record.source,
-                "fields": dict(record.fields),
+                "fields": dict(record.texts),
                 "gold": record.target,
                 "answer": prediction.answer,
                 **({} if "mae" in self.vectors else {"correct": bool(self.correct[i])}),

@@ -255,7 +255,7 @@ def _choose(
     predictions = []
     for index, (record, sums, own) in enumerate(zip(records, found, words, strict=True)):
         given = torch.tensor([sums], dtype=torch.float64)
-        options = options_of(record.fields["options"])
+        options = options_of(record)
         (one,) = word_predictions(own, given, options, normalize=spec.normalize)
         predictions.append(replace(one, index=index))
     return predictions

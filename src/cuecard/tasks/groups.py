@@ -82,7 +82,7 @@ def _dropped() -> dict[int, str | None]:
 
 def near_copy(record: Record) -> str:
     """What a record's near-copies have in common, whatever their targets: its texts' near forms."""
-    return "\x1f".join(near_form(record.fields[name]) for name in sorted(record.fields))
+    return "\x1f".join(near_form(record.text(name)) for name in sorted(record.fields))
 
 
 def keys_of(record: Record, fields: Sequence[str]) -> list[Key]:
@@ -90,7 +90,7 @@ def keys_of(record: Record, fields: Sequence[str]) -> list[Key]:
     found = [("", near_copy(record))]
     if record.group:
         found.append(("group", near_form(record.group)))
-    texts = [(name, near_form(record.fields[name])) for name in fields]
+    texts = [(name, near_form(record.text(name))) for name in fields]
     # Rows that leave a field empty have nothing in common by that.
     return found + [(f"field {name}", text) for name, text in texts if text]
 
@@ -150,13 +150,13 @@ def _many(shared: dict[str, int], fields: Sequence[str]) -> str:
 
 def _shared(records: Sequence[Record], name: str) -> int:
     """How many records share their text of a field with another."""
-    counts = Counter(near_form(record.fields[name]) for record in records)
+    counts = Counter(near_form(record.text(name)) for record in records)
     return sum(count for text, count in counts.items() if text and count > 1)
 
 
 def _is_text(records: Iterable[Record], name: str) -> bool:
     """Whether a field holds texts of its own rather than one of a few settings."""
-    counts = Counter(near_form(r.fields[name]) for r in records if r.fields[name].strip())
+    counts = Counter(near_form(r.text(name)) for r in records if r.text(name).strip())
     if not counts:
         return False
     length = median(len(text) for text in counts)

@@ -19,7 +19,7 @@ from cuecard.tasks.readers.columns import ColumnReader
 from cuecard.tasks.settings import TaskSettings, contradiction
 from cuecard.tasks.similar import nearest
 from cuecard.tasks.verbalizer import Verbalizer
-from cuecard.types import Encoded, ReadKind, Record, Slot, Tokenizer
+from cuecard.types import Encoded, ReadKind, Record, Slot, Tokenizer, Value
 
 
 class TaskSpec(TaskSettings):
@@ -169,7 +169,7 @@ class TaskSpec(TaskSettings):
 
     def readers(
         self, target: str | None, columns: Mapping[str, str] | None = None
-    ) -> dict[str, ColumnReader]:
+    ) -> dict[str, ColumnReader[Value]]:
         """How fields and targets are read that are no plain text.
 
         Args:
@@ -212,7 +212,7 @@ class TaskSpec(TaskSettings):
 
     def render(self, record: Record, tokenizer: Tokenizer) -> str:
         """The exact text of the record's context, after cutting."""
-        return bind(self, tokenizer).encoder(record.fields).text
+        return bind(self, tokenizer).encoder(record.texts).text
 
     def continuations(self, tokenizer: Tokenizer) -> tuple[tuple[int, ...], ...]:
         """The label words' token ids after this template, in the labels' order.

@@ -84,7 +84,7 @@ def content_hash(record: Record, fields: Sequence[str] | None = None) -> str:
         fields: which fields count; all by default.
     """
     names = sorted(record.fields) if fields is None else fields
-    texts = [" ".join(unicodedata.normalize("NFC", record.fields[name]).split()) for name in names]
+    texts = [" ".join(unicodedata.normalize("NFC", record.text(name)).split()) for name in names]
     return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
 
 
@@ -275,7 +275,7 @@ def data_hash(splits: Splits) -> str:
     for name, rows in splits.items():
         digest.update(f"{name}\n".encode())
         for record in rows:
-            line = json.dumps([sorted(record.fields.items()), record.target])
+            line = json.dumps([sorted(record.texts.items()), record.target])
             digest.update(f"{line}\n".encode())
     return digest.hexdigest()
 

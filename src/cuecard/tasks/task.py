@@ -284,7 +284,7 @@ def _grouped(
 def _with_group(record: Record, field: str) -> Record:
     if record.group or field not in record.fields:
         return record
-    return replace(record, group=record.fields[field])
+    return replace(record, group=record.text(field))
 
 
 def find_labels(records: Iterable[Record], where: str, spec: TaskSpec) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ _MOST_CHARACTERS = 400_000
 
 def text_of(spec: TaskSettings, record: Record) -> str:
     """A record's fields, in the template's order, a line each."""
-    return "\n".join(record.fields[name] for name in spec.field_names)
+    return "\n".join(record.text(name) for name in spec.field_names)
 
 
 def vectorizers(texts: Sequence[str]) -> tuple[list[Any], str]:

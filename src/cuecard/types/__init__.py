@@ -15,6 +15,7 @@ command line join the three.
 from cuecard.types.data import (
     Batch,
     Encoded,
+    Image,
     Interval,
     KeptReads,
     Placement,
@@ -22,6 +23,8 @@ from cuecard.types.data import (
     ReadKind,
     Record,
     Split,
+    Value,
+    value_text,
 )
 from cuecard.types.injections import (
     Injection,
@@ -62,6 +65,7 @@ __all__ = [
     "Fingerprint",
     "HasDecoder",
     "Head",
+    "Image",
     "InitContext",
     "Injection",
     "InjectionKind",
@@ -89,5 +93,7 @@ __all__ = [
     "Tower",
     "TowerInjection",
     "Towers",
+    "Value",
     "by_tower",
+    "value_text",
 ]

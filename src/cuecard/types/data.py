@@ -5,8 +5,10 @@ Sizes: B rows, T tokens in the longest row, N reads, S places of a prompt.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from cuecard.lazy import torch
@@ -21,22 +23,64 @@ KeptReads = Literal["logits", "states", "both"]
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """An image as its file has it, such as PNG.
+
+    Attributes:
+        content: the file's bytes.
+    """
+
+    content: bytes = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the bytes, as hex."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+Value = str | tuple[str, ...] | Image
+"""What a record holds in a field: a text, a list of texts such as options, or an image."""
+
+
+def value_text(value: Value) -> str:
+    """The text that a value is compared and hashed by: a list as JSON, an image as its digest."""
+    if isinstance(value, Image):
+        return f"sha256:{value.digest}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One labelled example as the user wrote it.
 
     Attributes:
-        fields: the template's fields, by name.
+        fields: the template's fields, by name, and what a kind of task reads besides.
         target: the label or the text to produce; None where it is not known.
         source: the file it came from.
         row: its row there, counted from 1 as an editor shows it.
         group: records of one group stay in one split; empty where it has none.
     """
 
-    fields: Mapping[str, str]
+    fields: Mapping[str, Value]
     target: str | None
     source: str = ""
     row: int = 0
     group: str = ""
+
+    @property
+    def texts(self) -> Mapping[str, str]:
+        """The fields as texts, see `value_text`."""
+        return {name: value_text(value) for name, value in self.fields.items()}
+
+    def text(self, name: str) -> str:
+        """A field as text."""
+        return value_text(self.fields[name])
+
+    @property
+    def images(self) -> tuple[Image, ...]:
+        """The images among the fields, in the order of their names."""
+        values = (self.fields[name] for name in sorted(self.fields))
+        return tuple(value for value in values if isinstance(value, Image))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +119,7 @@ class Encoded:
         goal: what a head is to give there, see `TaskKind.goal`; empty where it is not known.
         barred: the tokens that would make the target another label (see `LabelWords`); empty where
             it begins no other label.
+        images: the record's images, for a model with a vision tower.
     """
 
     context: tuple[int, ...]
@@ -85,6 +130,7 @@ class Encoded:
     at: tuple[int, ...] = ()
     goal: tuple[float, ...] = ()
     barred: tuple[int, ...] = ()
+    images: tuple[Image, ...] = ()
 
     @property
     def slot(self) -> int:
@@ -112,6 +158,7 @@ class Batch:
         follows: [B, T] int64, for rows whose continuation is a tree of tokens: the number of the
             token that each one follows, -1 for the first. A read behind token number n has
             `read_at` n + 1. None for plain rows; see `Backbone.tree_room`.
+        images: each row's images; empty where no row has any.
     """
 
     input_ids: Tensor
@@ -123,6 +170,7 @@ class Batch:
     context: Tensor
     sizes: tuple[int, ...] = ()
     follows: Tensor | None = None
+    images: tuple[tuple[Image, ...], ...] = ()
 
     @property
     def slot(self) -> Tensor:

@@ -61,7 +61,7 @@ def choice_task(count: int = 120) -> Task:
     for number in range(count):
         options = rng.sample(("great", "terrible", "warm", "true", "lazy"), 3)
         target = "great" if "great" in options else options[0]
-        fields = {"question": f"which {number}", "options": json.dumps(options)}
+        fields = {"question": f"which {number}", "options": tuple(options)}
         records.append(Record(fields, target, "choices.jsonl", number + 1))
     return split(CHOICE, records)
 

@@ -63,7 +63,7 @@ def test_options_of_both_forms(tmp_path: Path) -> None:
     path.write_text("question,A,B,C,label\na,u,v,,B\nb,u,v,w,2\n", encoding="utf-8")
     task = read(path, "multiple-choice", options_field="A,B,C")
     assert [record.target for record in task.train] == ["v", "w"]
-    assert json.loads(task.train[0].fields["options"]) == ["u", "v"]
+    assert task.train[0].fields["options"] == ("u", "v")
 
 
 def test_words_and_tags(tmp_path: Path) -> None:

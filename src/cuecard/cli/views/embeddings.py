@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def embedding_rows(records: Sequence[Record], vectors: Tensor) -> list[dict[str, object]]:
     """One mapping per record: its fields and its vector."""
     pairs = zip(records, vectors.tolist(), strict=True)
-    return [{"fields": dict(record.fields), "embedding": row} for record, row in pairs]
+    return [{"fields": dict(record.texts), "embedding": row} for record, row in pairs]
 
 
 def embedding_lines(records: Sequence[Record], vectors: Tensor) -> Iterator[str]:

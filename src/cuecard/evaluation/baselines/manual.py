@@ -82,7 +82,7 @@ class ManualPrompt:
         return TaskSpec(**(settings | {"max_length": length}))
 
     def _show(self, record: Record, words: Mapping[str, str], specials: tuple[str, ...]) -> str:
-        fields = {name: defuse(text, specials) for name, text in record.fields.items()}
+        fields = {name: defuse(text, specials) for name, text in record.texts.items()}
         target = str(record.target)
         answer = defuse(words.get(target, target), specials).strip()
         template = Template(self.template)
@@ -218,7 +218,7 @@ def _short_ones(train: Sequence[Record], spec: TaskSpec) -> list[list[Record]]:
             groups.setdefault(record.target if spec.labels else "", []).append(record)
 
     def length(record: Record) -> int:
-        return sum(len(record.fields.get(name, "")) for name in spec.field_names)
+        return sum(len(record.texts.get(name, "")) for name in spec.field_names)
 
     return [
         sorted(group, key=length)[: (len(group) + 1) // 2] for group in groups.values() if group

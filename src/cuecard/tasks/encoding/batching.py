@@ -85,8 +85,12 @@ def collate(
         mask[row, : len(ids)] = 1
     columns = torch.tensor(reads, dtype=torch.int64).T.contiguous()
     sizes = _sizes([encoded for encoded, _ in rows])
+    shown = tuple(encoded.images for encoded, _ in rows)
+    images = shown if any(shown) else ()
     first, lengths = (torch.tensor(counts, dtype=torch.int64) for counts in (slots, contexts))
-    return Batch(input_ids, mask, first, columns[0], columns[1], columns[2], lengths, sizes)
+    return Batch(
+        input_ids, mask, first, columns[0], columns[1], columns[2], lengths, sizes, images=images
+    )
 
 
 def _sizes(rows: Sequence[Encoded]) -> tuple[int, ...]:

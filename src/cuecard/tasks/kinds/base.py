@@ -17,7 +17,7 @@ from cuecard.tasks.readers.columns import ColumnReader
 from cuecard.tasks.readers.tables import record_place
 from cuecard.tasks.settings import NoSettings, TaskSettings, contradiction
 from cuecard.tasks.similar import nearest
-from cuecard.types import Encoded, Placement, Prediction, Record, Slot, Tokenizer
+from cuecard.types import Encoded, Placement, Prediction, Record, Slot, Tokenizer, Value
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +36,7 @@ TextModel = Literal["classes", "labels", "number"]
 Texts = Sequence[str]
 Records = Sequence[Record]
 Predictions = Sequence[Prediction]
-Readers = dict[str, ColumnReader]
+Readers = dict[str, ColumnReader[Value]]
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -216,7 +216,7 @@ class TaskKind(Generic[S]):
                 without `{prompt}`.
         """
         bound, mode = bind(spec, tokenizer), self.answer_mode(spec)
-        context = (bound.infix if slot == "infix" else bound.encoder)(record.fields)
+        context = (bound.infix if slot == "infix" else bound.encoder)(record.texts)
         # A masked model finds what opens every text at its first place, where it learnt it.
         opening = spec.parsed.has_mask or mode == "vector"
         first = len(bound.encoder.leading) if opening else 0
@@ -236,6 +236,7 @@ class TaskKind(Generic[S]):
                 placement=placements[slot],
                 cut=context.cut,
                 mask=context.mask,
+                images=record.images,
                 goal=self.goal(spec, record) if known and mode == "head" else (),
                 barred=self.barred(spec, record, bound) if known and mode != "head" else (),
             )

@@ -74,7 +74,7 @@ class ExtractiveQaKind(TaskKind[NoSettings]):
         super().check_target(spec, record)
         found = answers_of(record.target or "")
         pairs = {"text": [text for text, _ in found], "answer_start": [at for _, at in found]}
-        values = {"answers": pairs, CONTEXT: record.fields[CONTEXT]}
+        values = {"answers": pairs, CONTEXT: record.text(CONTEXT)}
         where = record_place(record) or "a record"
         answers_column("answers", CONTEXT).read(values, {}, where)
 
@@ -100,7 +100,7 @@ class ExtractiveQaKind(TaskKind[NoSettings]):
         if record.target is None:
             return found
         (text, start), *_ = answers_of(record.target)
-        safe, context = bound.encoder.safe, record.fields[CONTEXT]
+        safe, context = bound.encoder.safe, record.text(CONTEXT)
         ends = (len(safe(context[:place])) for place in (start, start + len(text)))
         goal = tokens.cover(*ends)
         return [replace(w, encoded=replace(w.encoded, goal=span_goal(w, goal))) for w in found]
@@ -178,12 +178,12 @@ class ExtractiveQaKind(TaskKind[NoSettings]):
     def _sentences(self, train: Records, test: Records) -> list[Prediction]:
         if not train:
             raise no_training_rows(self.name)
-        firsts = [record.fields[CONTEXT].split(". ", 1)[0] for record in test]
+        firsts = [record.text(CONTEXT).split(". ", 1)[0] for record in test]
         return [Prediction(i, first, {}, {}) for i, first in enumerate(firsts)]
 
     def tokens(self, record: Record, bound: BoundTask) -> tuple[Around, Tokens]:
         """The template around the context, and the context's tokens with their places."""
-        around = bound.encoder.around(record.fields, CONTEXT)
+        around = bound.encoder.around(record.texts, CONTEXT)
         return around, tokens_of(bound.tokenizer, around)
 
 

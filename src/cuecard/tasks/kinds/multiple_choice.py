@@ -24,14 +24,11 @@ from cuecard.tasks.kinds.base import (
     unknown_label,
 )
 from cuecard.tasks.predictions import as_predictions
-from cuecard.tasks.readers.columns import choice_column, options_column, options_of
+from cuecard.tasks.readers.columns import OPTIONS, choice_column, options_column, options_of
 from cuecard.tasks.readers.tables import TARGET
 from cuecard.tasks.settings import TaskSettings
 from cuecard.tasks.text_features import fitted_words, text_of
 from cuecard.types import Prediction, Record
-
-OPTIONS = "options"
-"""The field of a record that holds its options."""
 
 _LEAST = 1e-12
 
@@ -69,13 +66,13 @@ class MultipleChoiceKind(TaskKind[ChoiceSettings]):
     def columns(self, spec: TaskSettings, target: str | None, named: Mapping[str, str]) -> Readers:
         """Options as a list or a column each; the right one by its text, column or number."""
         options = options_column(self.own(spec).options_field)
-        found = {OPTIONS: options}
+        found: Readers = {OPTIONS: options}
         return found if target is None else {**found, TARGET: choice_column(target, options)}
 
     def check_target(self, spec: TaskSettings, record: Record) -> None:
         """Refuse an answer that is none of the record's options."""
         super().check_target(spec, record)
-        given = options_of(record.fields[OPTIONS])
+        given = options_of(record)
         if record.target is not None and record.target not in given:
             raise unknown_label(record, record.target, given)
 
@@ -86,7 +83,7 @@ class MultipleChoiceKind(TaskKind[ChoiceSettings]):
     def barred(self, spec: TaskSettings, record: Record, bound: BoundTask) -> tuple[int, ...]:
         """The tokens that would make the target another option."""
         words = option_words(spec, record, bound)
-        pairs = zip(options_of(record.fields[OPTIONS]), words.barred, strict=True)
+        pairs = zip(options_of(record), words.barred, strict=True)
         return dict(pairs).get(record.target or "", ())
 
     def score(self, spec: TaskSettings, gold: Texts, predictions: Predictions) -> MetricValues:
@@ -102,9 +99,9 @@ class MultipleChoiceKind(TaskKind[ChoiceSettings]):
     def _place(self, train: Records, test: Records) -> list[Prediction]:
         if not train:
             raise no_training_rows(self.name)
-        places = Counter(options_of(r.fields[OPTIONS]).index(r.target or "") for r in train)
+        places = Counter(options_of(r).index(r.target or "") for r in train)
         place = min(places, key=lambda at: (-places[at], at))
-        each = [options_of(record.fields[OPTIONS]) for record in test]
+        each = [options_of(record) for record in test]
         given = [options[min(place, len(options) - 1)] for options in each]
         return [Prediction(i, answer, {}, {}) for i, answer in enumerate(given)]
 
@@ -115,7 +112,7 @@ class MultipleChoiceKind(TaskKind[ChoiceSettings]):
 
 def option_words(spec: TaskSettings, record: Record, bound: BoundTask) -> LabelWords:
     """The token ids of a record's options, and how they are scored."""
-    ids = [bound.option(option) for option in options_of(record.fields[OPTIONS])]
+    ids = [bound.option(option) for option in options_of(record)]
     return LabelWords.of(ids, exclusive=spec.prefix_labels != "inclusive")
 
 
@@ -125,13 +122,11 @@ def match_options(spec: TaskSettings, train: Records, test: Records) -> list[Pre
     Raises:
         ConfigError: training rows without a word.
     """
-    known = [text_of(spec, r) for r in train] + [
-        option for r in train for option in options_of(r.fields[OPTIONS])
-    ]
+    known = [text_of(spec, r) for r in train] + [option for r in train for option in options_of(r)]
     words = fitted_words(known)
     predictions = []
     for index, record in enumerate(test):
-        options = options_of(record.fields[OPTIONS])
+        options = options_of(record)
         cosines = (words.transform(options) @ words.transform([text_of(spec, record)]).T).toarray()
         (one,) = as_predictions(np.log(np.maximum(cosines.T, _LEAST)), options)
         predictions.append(replace(one, index=index))

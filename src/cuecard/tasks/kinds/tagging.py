@@ -76,7 +76,7 @@ class TaggingKind(TaskKind[TaggingSettings]):
         """Words and tags as lists, or as texts with spaces between."""
         name = self.read_field(spec)
         column = named.get(name, name)
-        found = {name: words_column(column)}
+        found: Readers = {name: words_column(column)}
         return found if target is None else {**found, TARGET: tags_column(target, column)}
 
     def labels_of(self, spec: TaskSettings, target: str) -> list[str]:
@@ -109,7 +109,7 @@ class TaggingKind(TaskKind[TaggingSettings]):
             DataError: no room for the words, or none of them has a token.
         """
         bound = bind(spec, tokenizer)
-        around = bound.encoder.around(record.fields, self.read_field(spec))
+        around = bound.encoder.around(record.texts, self.read_field(spec))
         tokens = tokens_of(tokenizer, around)
         room = room_for(around, spec.max_length, record_place(record))
         lengths = [len(bound.encoder.safe(word)) for word in self._words(spec, record)]
@@ -122,7 +122,7 @@ class TaggingKind(TaskKind[TaggingSettings]):
             raise DataError(
                 "the tokenizer makes no tokens of the sentence",
                 where=record_place(record),
-                got=repr(record.fields[self.read_field(spec)][:40]),
+                got=repr(record.text(self.read_field(spec))[:40]),
                 expected="words with tokens",
             )
         return [replace(row, placement=Placement.at(bound.front), goal=goals)]
@@ -201,7 +201,7 @@ class TaggingKind(TaskKind[TaggingSettings]):
         return [Prediction(i, answer, {}, {}) for i, answer in enumerate(given)]
 
     def _words(self, spec: TaskSettings, record: Record) -> list[str]:
-        return record.fields[self.read_field(spec)].split(" ")
+        return record.text(self.read_field(spec)).split(" ")
 
 
 TAGGING = TaggingKind()

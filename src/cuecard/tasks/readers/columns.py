@@ -1,7 +1,6 @@
 """Cells that hold more than a text: lists of labels, numbers, words with tags, answers, options.
 
-Each kind of task reads its own into a record's plain texts, which everything else hashes, stores
-and compares. Lists that keep their parts become JSON.
+Each kind of task reads its own into a record's values. A target that keeps its parts is JSON.
 """
 
 from __future__ import annotations
@@ -10,25 +9,30 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from cuecard.errors import DataError
+from cuecard.types import Record, Value, value_text
 
 NamesOf = Mapping[str, Sequence[str]]
+OPTIONS = "options"
+"""The field of a record's options."""
+
+T_co = TypeVar("T_co", bound=Value, covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class ColumnReader:
+class ColumnReader(Generic[T_co]):
     """How a field or a target is made of a row.
 
     Attributes:
         columns: the columns it is read from.
         read: the columns' values by name, the names of class numbers by column, and where the row
-            stands -> the text.
+            stands -> the value.
     """
 
     columns: tuple[str, ...]
-    read: Callable[[Mapping[str, Any], NamesOf, str], str]
+    read: Callable[[Mapping[str, Any], NamesOf, str], T_co]
 
 
 def columns_of(text: str) -> tuple[str, ...]:
@@ -36,7 +40,7 @@ def columns_of(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def labels_column(column: str, separator: str) -> ColumnReader:
+def labels_column(column: str, separator: str) -> ColumnReader[str]:
     """Labels as a list, as a text with separators, or as one column of 0 and 1 per label."""
     columns = columns_of(column)
 
@@ -60,7 +64,7 @@ def labels_column(column: str, separator: str) -> ColumnReader:
     return ColumnReader(columns, flags) if len(columns) > 1 else ColumnReader((column,), listed)
 
 
-def number_column(column: str) -> ColumnReader:
+def number_column(column: str) -> ColumnReader[str]:
     """A finite number."""
 
     def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
@@ -77,7 +81,7 @@ def number_column(column: str) -> ColumnReader:
     return ColumnReader((column,), read)
 
 
-def words_column(column: str) -> ColumnReader:
+def words_column(column: str) -> ColumnReader[str]:
     """A list of words, or a text with a space between any two."""
 
     def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
@@ -87,7 +91,7 @@ def words_column(column: str) -> ColumnReader:
     return ColumnReader((column,), read)
 
 
-def tags_column(column: str, words: str) -> ColumnReader:
+def tags_column(column: str, words: str) -> ColumnReader[str]:
     """A tag per word: a list of texts or class numbers, or a text with spaces between."""
 
     def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
@@ -106,7 +110,7 @@ def tags_column(column: str, words: str) -> ColumnReader:
     return ColumnReader((column, words), read)
 
 
-def answers_column(column: str, context: str) -> ColumnReader:
+def answers_column(column: str, context: str) -> ColumnReader[str]:
     """Answers found in a context: {"text": [...], "answer_start": [...]}, texts, or one."""
 
     def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
@@ -121,32 +125,32 @@ def answers_column(column: str, context: str) -> ColumnReader:
     return ColumnReader((column, context), read)
 
 
-def options_column(column: str) -> ColumnReader:
+def options_column(column: str) -> ColumnReader[tuple[str, ...]]:
     """Options as a list, or as one column per option, of which some may be empty."""
     columns = columns_of(column)
 
-    def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
+    def read(values: Mapping[str, Any], names: NamesOf, where: str) -> tuple[str, ...]:
         place = f"{where}, column {column!r}"
         value = values[column] if len(columns) == 1 else _filled(values, columns)
         if isinstance(value, str):
             raise _wrong("the options are not a list", place, value, "a list, or a column for each")
-        options = [text.strip() for text in _texts(value, None, place)]
+        options = tuple(text.strip() for text in _texts(value, None, place))
         if len(options) < 2 or "" in options or len(set(options)) < len(options):
             got = ", ".join(map(repr, options)) or "none"
             raise _wrong(
                 "the options are too few, empty or repeated", place, got, "two or more that differ"
             )
-        return json.dumps(options, ensure_ascii=False)
+        return options
 
     return ColumnReader(columns, read)
 
 
-def choice_column(column: str, options: ColumnReader) -> ColumnReader:
+def choice_column(column: str, options: ColumnReader[tuple[str, ...]]) -> ColumnReader[str]:
     """The right option: its text, its column's name, or its number counted from 0."""
 
     def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
         place = f"{where}, column {column!r}"
-        given = options_of(options.read(values, names, where))
+        given = options.read(values, names, where)
         value = values[column]
         text = "" if value is None else str(value).strip()
         if text in given:
@@ -161,9 +165,10 @@ def choice_column(column: str, options: ColumnReader) -> ColumnReader:
     return ColumnReader((column, *options.columns), read)
 
 
-def options_of(text: str) -> list[str]:
-    """A record's options."""
-    return [str(option) for option in json.loads(text)]
+def options_of(record: Record) -> tuple[str, ...]:
+    """A record's options, also as the JSON list that a library's user may give."""
+    value = record.fields[OPTIONS]
+    return value if isinstance(value, tuple) else tuple(map(str, json.loads(value_text(value))))
 
 
 def answers_text(answers: Sequence[tuple[str, int]]) -> str:

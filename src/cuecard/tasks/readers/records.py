@@ -26,7 +26,7 @@ from cuecard.tasks.readers.parquet_files import read_parquet
 from cuecard.tasks.readers.tables import TARGET, Table, Wanted, record_place, records
 from cuecard.tasks.similar import nearest
 from cuecard.tasks.splits import SPLITS
-from cuecard.types import Record, Split
+from cuecard.types import Record, Split, Value
 
 READERS: dict[str, Callable[[Path, Wanted], Table]] = {
     ".csv": lambda path, _: read_delimited(path),
@@ -59,7 +59,7 @@ def read_records(
     split: str | None = None,
     limit: int | None = None,
     columns: Mapping[str, str] | None = None,
-    readers: Mapping[str, ColumnReader] | None = None,
+    readers: Mapping[str, ColumnReader[Value]] | None = None,
     optional: Collection[str] = (),
     group_field: str | None = None,
 ) -> list[Record]:
@@ -106,7 +106,7 @@ def read_splits(
     target_field: str | None,
     split_field: str | None = None,
     columns: Mapping[str, str] | None = None,
-    readers: Mapping[str, ColumnReader] | None = None,
+    readers: Mapping[str, ColumnReader[Value]] | None = None,
     optional: Collection[str] = (),
     group_field: str | None = None,
 ) -> dict[Split, list[Record]]:
@@ -231,14 +231,14 @@ def _by_field(table: Table, wanted: Wanted, split_field: str) -> dict[Split, lis
     key = split_field
     found: dict[Split, list[Record]] = {}
     for record in records(table, _with(wanted, split_field)):
-        known = _SPLIT_NAMES.get(record.fields[key].strip().lower())
+        known = _SPLIT_NAMES.get(record.text(key).strip().lower())
         if known is None:
             raise DataError(
                 "an unknown split",
                 where=f"{record_place(record)}, column {split_field!r}",
-                got=repr(record.fields[key]),
+                got=repr(record.text(key)),
                 expected=", ".join(SPLITS),
-                hint=nearest(record.fields[key], SPLITS),
+                hint=nearest(record.text(key), SPLITS),
             )
         fields = {name: record.fields[name] for name in wanted.fields}
         found.setdefault(known, []).append(replace(record, fields=fields))

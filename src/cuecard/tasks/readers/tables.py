@@ -11,7 +11,7 @@ from typing import Any
 from cuecard.errors import DataError
 from cuecard.tasks.readers.columns import ColumnReader
 from cuecard.tasks.similar import nearest
-from cuecard.types import Record
+from cuecard.types import Record, Value, value_text
 
 Row = tuple[int, Mapping[str, Any]]
 
@@ -52,7 +52,7 @@ class Wanted:
     fields: Sequence[str]
     target: str | None
     columns: Mapping[str, str] = field(default_factory=dict)
-    readers: Mapping[str, ColumnReader] = field(default_factory=dict)
+    readers: Mapping[str, ColumnReader[Value]] = field(default_factory=dict)
     optional: Collection[str] = ()
     group: str | None = None
 
@@ -167,9 +167,9 @@ def _records(table: Table, wanted: Wanted) -> Iterator[Record]:
             for name in wanted.fields
         }
         _refuse_all_empty(fields, where)
-        target = None
+        target: str | None = None
         if wanted.target is not None and TARGET in readers:
-            target = readers[TARGET].read(values, names, where)
+            target = value_text(readers[TARGET].read(values, names, where))
         elif wanted.target is not None:
             target = _target(table, values, wanted.target, where)
         group = "" if wanted.group is None else as_text(values[wanted.group], where) or ""
@@ -194,7 +194,7 @@ def _field(values: Mapping[str, Any], name: str, wanted: Wanted, where: str) -> 
     )
 
 
-def _refuse_all_empty(fields: Mapping[str, str], where: str) -> None:
+def _refuse_all_empty(fields: Mapping[str, Value], where: str) -> None:
     if fields and not any(fields.values()):
         raise DataError(
             "the row has no text",

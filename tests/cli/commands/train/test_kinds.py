@@ -43,7 +43,7 @@ PRIMARY = {
 def as_row(kind: str, record: Any) -> dict[str, Any]:
     fields, target = dict(record.fields), record.target
     if kind == "multiple-choice":
-        fields["options"] = json.loads(fields["options"])
+        fields["options"] = [*fields["options"]]
     if kind == "tagging":
         return {"tokens": fields["tokens"].split(" "), "tags": target.split(" ")}
     if kind == "extractive-qa":

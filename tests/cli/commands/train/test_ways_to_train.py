@@ -49,7 +49,7 @@ def as_row(kind: str, record: Any) -> dict[str, Any]:
     fields, target = dict(record.fields), record.target
     match kind:
         case "multiple-choice":
-            fields["options"] = json.loads(fields["options"])
+            fields["options"] = [*fields["options"]]
         case "tagging":
             return {"tokens": fields["tokens"].split(" "), "tags": target.split(" ")}
         case "extractive-qa":

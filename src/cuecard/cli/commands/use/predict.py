@@ -125,7 +125,7 @@ def _embed(
     from cuecard.plain_files import write_text
 
     (field,) = bound.spec.field_names
-    texts = [record.fields[field] for record in records]
+    texts = [record.text(field) for record in records]
     with rows_progress("Answering", len(records), json=as_json, least=_FEW) as more:
         vectors = bound.embed(texts, batch_rows=batch_rows, on_rows=more)
     if file is not None:
@@ -144,7 +144,7 @@ def _embed(
 
 def _print_answers(records: Sequence[Record], answers: Sequence[Prediction], out: Console) -> None:
     rows = [
-        (answer.answer, _probability(answer), " | ".join(filter(None, record.fields.values())))
+        (answer.answer, _probability(answer), " | ".join(filter(None, record.texts.values())))
         for record, answer in zip(records, answers, strict=True)
     ]
     if not out.is_terminal:
