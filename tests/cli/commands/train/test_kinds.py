@@ -113,7 +113,7 @@ def test_typed_texts(cuecard: Call, backbone: Path, tmp_path: Path) -> None:
     assert done.json["predictions"][0]["answer"] in ("great", "warm")
     assert sum(done.json["predictions"][0]["probabilities"].values()) == pytest.approx(1)
     done = cuecard("predict", runs["multiple-choice"], "which", "--field", "options=great,warm")
-    assert done.code == 2 and "no list" in done.err
+    assert done.code == 2 and "not a list" in done.err
     fields = ["--field", "question=which one", "--field", "context=the fox ran"]
     done = cuecard("predict", runs["extractive-qa"], *fields, "--json")
     assert done.json["predictions"][0]["answer"] in "the fox ran"
