@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cuecard.artifacts import Prompt
+from cuecard.backbones.adapters.peft_folder import RUN_FOLDER
 from cuecard.catalogue.cache import cache_root, locked
 from cuecard.errors import ArtifactError
 from cuecard.registry import Registry
@@ -16,7 +17,6 @@ from cuecard.runs.lora_recipe import LoraRecipe
 from cuecard.runs.recipe import Recipe, prompt_folder
 from cuecard.runs.run_kinds import LORA, RUN
 from cuecard.tasks import TaskSpec
-from cuecard.training.train_lora import FOLDER as ADAPTER
 
 
 @dataclass
@@ -83,7 +83,7 @@ def find_prompt(path: str | Path, registry: str | None = None) -> SavedPrompt:
         )
     stated = run / kind.file
     if kind is LORA:
-        return SavedPrompt(folder, LoraRecipe.read(stated).recipe, run / ADAPTER)
+        return SavedPrompt(folder, LoraRecipe.read(stated).recipe, run / RUN_FOLDER)
     return SavedPrompt(folder, Recipe.read(stated))
 
 

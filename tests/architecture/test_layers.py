@@ -40,7 +40,9 @@ SEAMS = {
     "methods/residual.py",
     "methods/wayward.py",
     "names.py",
+    "runs/lora_recipe.py",
     "runs/recipe.py",
+    "runs/sweep_recipe.py",
 }
 
 

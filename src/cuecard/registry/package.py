@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cuecard.artifacts import Prompt
+from cuecard import artifacts
 from cuecard.artifacts.files import OWN_FILES, publish_folder, read_folder, read_plain_file
 from cuecard.errors import ArtifactError, RegistryError
+
+if TYPE_CHECKING:
+    from cuecard.artifacts import Prompt
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class PromptPackage:
         Raises:
             ArtifactError: as `Prompt.from_files`.
         """
-        return cls(dict(files), Prompt.from_files(files, where))
+        return cls(dict(files), artifacts.Prompt.from_files(files, where))
 
     @classmethod
     def read(cls, folder: str | Path, *, allow_others: bool = False) -> PromptPackage:

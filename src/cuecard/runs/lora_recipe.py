@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from cuecard.artifacts import Prompt
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError
 from cuecard.progress_bar import with_progress_bar
@@ -14,11 +13,14 @@ from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe import Recipe, prompt_folder
 from cuecard.runs.recipe_file import RunRecipe
 from cuecard.runs.run_kinds import LORA
-from cuecard.tasks import Task
 from cuecard.training.storage.log import Observer
-from cuecard.training.train_lora import LoraRun, TrainableAdapter, lora_setup, train_adapter
 from cuecard.training.trainables.lora import LoraSettings
 from cuecard.types import Backbone
+
+if TYPE_CHECKING:
+    from cuecard.artifacts import Prompt
+    from cuecard.tasks import Task
+    from cuecard.training.train_lora import LoraRun
 
 
 class LoraRecipe(RunRecipe):
@@ -58,7 +60,11 @@ class LoraRecipe(RunRecipe):
         Raises:
             ArtifactError: it cannot be read.
         """
-        return None if self.prompt is None else Prompt.load(prompt_folder(self.prompt))
+        if self.prompt is None:
+            return None
+        from cuecard.artifacts import Prompt  # noqa: PLC0415
+
+        return Prompt.load(prompt_folder(self.prompt))
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,13 @@ def run_lora(
     place.check(plan, overwrite=overwrite)
     prompt = plan.read_prompt()
     task = recipe.read_task(progress)
+    # What trains, only now: a mistake in the data need not wait for it.
+    from cuecard.training.train_lora import (  # noqa: PLC0415
+        TrainableAdapter,
+        lora_setup,
+        train_adapter,
+    )
+
     backbone = recipe.load_backbone(progress)
     adapter = TrainableAdapter(plan.lora, prompt)
     setup = lora_setup(backbone, task, adapter, recipe.training)

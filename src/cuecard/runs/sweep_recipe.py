@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from cuecard.catalogue import Progress
-from cuecard.comparison.prove import Proof
-from cuecard.comparison.reports import report_run
 from cuecard.plain_files import write_text
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe import Recipe
 from cuecard.runs.recipe_file import RunRecipe
 from cuecard.runs.run_kinds import RUN, SWEEP
-from cuecard.tasks import Task
 from cuecard.training.storage.log import Observer
-from cuecard.training.sweep import prepare_sweep
 from cuecard.training.sweeps.space import Space, SweepConfig
-from cuecard.training.sweeps.trials import Sweep
 from cuecard.types import Backbone
+
+if TYPE_CHECKING:
+    from cuecard.comparison.prove import Proof
+    from cuecard.tasks import Task
+    from cuecard.training.sweeps.trials import Sweep
 
 
 class SweepRecipe(RunRecipe):
@@ -92,6 +92,10 @@ def run_sweep(
     Space(plan.sweep, method, recipe.training)  # its errors are raised before any work
     place.check(plan, overwrite=overwrite)
     task = recipe.read_task(progress)
+    # What trains and reports, only now: a mistake in the data need not wait for it.
+    from cuecard.comparison.reports import report_run  # noqa: PLC0415
+    from cuecard.training.sweep import prepare_sweep  # noqa: PLC0415
+
     backbone = recipe.load_backbone(progress)
     runner = prepare_sweep(
         backbone,

@@ -11,7 +11,7 @@ from typing import Any
 from cuecard.artifacts import Prompt, check_backbone
 from cuecard.artifacts.files import publish_folder
 from cuecard.backbones.adapters.adapter import NO_ADAPTER, Adapter
-from cuecard.backbones.adapters.peft_folder import adapter_files
+from cuecard.backbones.adapters.peft_folder import RUN_FOLDER, adapter_files
 from cuecard.errors import ConfigError
 from cuecard.progress_bar import with_progress_bar
 from cuecard.tasks import Task, TaskSpec
@@ -24,8 +24,6 @@ from cuecard.training.train import train_alone
 from cuecard.training.trainables.head import Headed
 from cuecard.training.trainables.lora import LORA_LR, Lora, LoraSettings, merged
 from cuecard.types import Backbone, Method, Slot
-
-FOLDER = "adapter"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,7 +219,7 @@ def _finish(trained: Trained, trainable: TrainableAdapter) -> LoraRun:
         Stop: Ctrl-C during the test.
     """
     setup, folder, lora = trained.setup, trained.folder, lora_of(trained.method)
-    where = "the trained adapter" if folder is None else str(folder / FOLDER)
+    where = "the trained adapter" if folder is None else str(folder / RUN_FOLDER)
     adapter = lora.adapter(where)
     found = trained.found()
     if found is not None:
@@ -245,7 +243,7 @@ def _finish(trained: Trained, trainable: TrainableAdapter) -> LoraRun:
             task_type=setup.backbone.peft_task,
             fan_in_fan_out=lora.transposed,
         )
-        publish_folder(folder / FOLDER, files, overwrite=True)
+        publish_folder(folder / RUN_FOLDER, files, overwrite=True)
     trained.keep(run, adapter.digest, trained="adapter")
     return run
 

@@ -34,7 +34,8 @@ MAX_RANK = 4096
 MAX_CONFIG_BYTES = 1 << 20
 MAX_TENSOR_BYTES = 4 << 30
 _MAX_MODULES = 100_000
-_OF_A_RUN = "adapter"
+RUN_FOLDER = "adapter"
+"""Where a LoRA run keeps its adapter, in the run's folder."""
 _PREFIX = "base_model.model."
 _NAME = re.compile(r"(?P<module>[\w.-]+)\.lora_(?P<part>[AB])\.weight")
 _DTYPES = ("torch.float32", "torch.float16", "torch.bfloat16")
@@ -192,8 +193,8 @@ def _read(folder: Path, name: str, max_bytes: int) -> bytes:
         hint = None
         if (folder / "adapter_model.bin").exists():
             hint = "pickled weights (.bin) are never opened; save the adapter again as safetensors"
-        elif (folder / _OF_A_RUN / CONFIG_FILE).exists():
-            hint = f"a run's adapter is in a folder of its own: {folder / _OF_A_RUN}"
+        elif (folder / RUN_FOLDER / CONFIG_FILE).exists():
+            hint = f"a run's adapter is in a folder of its own: {folder / RUN_FOLDER}"
         raise AdapterError(
             "no LoRA adapter here",
             where=str(folder),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
@@ -16,9 +16,11 @@ from cuecard.cli.views.progress import RowCount, rows_text
 from cuecard.cli.views.tables import print_table, say, say_line
 from cuecard.cli.views.usage_line import predict_command
 from cuecard.evaluation.report import plain
-from cuecard.runs.sweep_recipe import SweepOutcome
 from cuecard.training.sweeps.trials import COLUMNS, settings_text
 from cuecard.validation_text import counted
+
+if TYPE_CHECKING:
+    from cuecard.runs.sweep_recipe import SweepOutcome
 
 _EVERY = 100  # steps of any trial between two plain lines
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cuecard.evaluation.report import markdown_row, markdown_text, write_json
 from cuecard.plain_files import write_text
-from cuecard.training.run import Run
-from cuecard.training.storage.checkpoint import State
 from cuecard.training.sweeps.space import Settings
+
+if TYPE_CHECKING:
+    from cuecard.training.run import Run
+    from cuecard.training.storage.checkpoint import State
 
 JSON, MARKDOWN = "sweep.json", "sweep.md"
 COLUMNS = ("trial", "settings", "validation loss", "accuracy", "best step", "steps", "end", "s")

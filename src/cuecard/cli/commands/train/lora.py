@@ -44,8 +44,8 @@ def lora(
     Takes the data and training settings of `cuecard train`; the method's do not apply. The folder
     (`--out`, by default runs/DATA-lora) gets `adapter`, which PEFT and `--adapter` load, and
     `prompt`: the task as `predict`, `eval` and `serve` take it, bound to the backbone with the
-    adapter, with the vectors of --prompt or none. The same command again goes on with a run that
-    was stopped.
+    adapter, with the vectors of --prompt or none. The same command again resumes a stopped
+    run.
 
     Example: cuecard lora tickets.csv --text-field message --label-field team --rank 8
 
@@ -53,7 +53,6 @@ def lora(
     """
     from cuecard.cli.views.progress import TrainView, fetch_progress
     from cuecard.runs.lora_recipe import LoraRecipe, resume_lora, run_lora
-    from cuecard.saved_prompts import find_prompt
 
     if resume_folder is not None:
         mine = {**own.flags, **({} if prompt is None else {"prompt": "--prompt"})}
@@ -64,11 +63,18 @@ def lora(
         plan = LoraRecipe(
             recipe=given.recipe("cuecard lora"),
             lora=own.settings(),
-            prompt=None if prompt is None else str(find_prompt(prompt, registry).folder),
+            prompt=None if prompt is None else _folder_of(prompt, registry),
         )
         with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
             outcome = run_lora(plan, observer=view, progress=progress, overwrite=overwrite)
     print_json(_summary(outcome.run)) if as_json else _print(outcome.run)
+
+
+def _folder_of(prompt: Path, registry: str) -> str:
+    # Training alone needs neither prompts nor a registry.
+    from cuecard.saved_prompts import find_prompt
+
+    return str(find_prompt(prompt, registry).folder)
 
 
 def _summary(run: LoraRun) -> dict[str, Any]:
