@@ -106,14 +106,14 @@ def run_lora(
     place.check(plan, overwrite=overwrite)
     prompt = plan.read_prompt()
     task = recipe.read_task(progress)
-    # What trains, only now: a mistake in the data need not wait for it.
+    backbone = recipe.load_backbone(progress)
+    # What trains, only now: a mistake in what is named need not wait for it.
     from cuecard.training.train_lora import (  # noqa: PLC0415
         TrainableAdapter,
         lora_setup,
         train_adapter,
     )
 
-    backbone = recipe.load_backbone(progress)
     adapter = TrainableAdapter(plan.lora, prompt)
     setup = lora_setup(backbone, task, adapter, recipe.training)
     with place.claimed(plan, overwrite=overwrite, fits=setup.fits) as folder:

@@ -333,13 +333,13 @@ def run_recipe(
     claim.check(recipe, overwrite=overwrite)
     task = recipe.read_task(progress)
     method = recipe.read_method()
-    # What trains and reports, only now: a mistake in the data need not wait for it.
+    backbone = recipe.load_backbone(progress)
+    # What trains and reports, only now: a mistake in what is named need not wait for it.
     from cuecard.comparison.reports import report_run  # noqa: PLC0415
     from cuecard.training.setup import TrainSetup  # noqa: PLC0415
     from cuecard.training.train import train_prompt  # noqa: PLC0415
     from cuecard.training.trainables.trainable import TrainablePrompt  # noqa: PLC0415
 
-    backbone = recipe.load_backbone(progress)
     setup = TrainSetup.of(backbone, task, TrainablePrompt(method), recipe.training)
     with claim.claimed(recipe, overwrite=overwrite, fits=setup.fits) as folder:
         run = train_prompt(setup, method, folder=folder, observer=observer)

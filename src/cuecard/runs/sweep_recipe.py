@@ -92,11 +92,11 @@ def run_sweep(
     Space(plan.sweep, method, recipe.training)  # its errors are raised before any work
     place.check(plan, overwrite=overwrite)
     task = recipe.read_task(progress)
-    # What trains and reports, only now: a mistake in the data need not wait for it.
+    backbone = recipe.load_backbone(progress)
+    # What trains and reports, only now: a mistake in what is named need not wait for it.
     from cuecard.comparison.reports import report_run  # noqa: PLC0415
     from cuecard.training.sweep import prepare_sweep  # noqa: PLC0415
 
-    backbone = recipe.load_backbone(progress)
     runner = prepare_sweep(
         backbone,
         task,
