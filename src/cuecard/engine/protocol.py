@@ -1,6 +1,7 @@
-"""What computes answers: the seam between HTTP and a model.
+"""What computes answers: protocols that any model behind a server, a search or a benchmark fulfils.
 
-An engine knows prompts by digest, and requests as token ids. It knows no names, no tasks, no texts.
+Engines know prompts by digest, and requests as token ids; no names, no tasks, no texts. A model
+that only answers, without gradients, fulfils those of `Scores`, `Embeds` and `Generates` it can.
 """
 
 from __future__ import annotations
@@ -160,7 +161,63 @@ class Finished:
     reason: Literal["stop", "length"]
 
 
-class Engine(Protocol):
+class Scores(Protocol):
+    """What gives log-probabilities of continuations."""
+
+    async def score(self, rows: Sequence[Scoring]) -> list[list[float]]:
+        """Per row the summed log-probability of each word.
+
+        Raises:
+            CuecardError: a row that does not fit.
+            EngineError: the engine failed.
+        """
+        ...
+
+
+class Embeds(Protocol):
+    """What makes vectors of texts.
+
+    Attributes:
+        embedding_size: H of the vectors; None where it makes none.
+    """
+
+    embedding_size: int | None
+
+    async def embed(self, rows: Sequence[Embedding]) -> list[Tensor]:
+        """Per row a vector [H] of unit length, float32 on the CPU.
+
+        Raises:
+            ConfigError: an engine that makes none; see `embedding_size`.
+            CuecardError: a row that does not fit.
+            EngineError: the engine failed.
+        """
+        ...
+
+
+class Generates(Protocol):
+    """What continues a text."""
+
+    def generate(self, request: Generation) -> AsyncIterator[Token | Finished]:
+        """Tokens as they come, and one `Finished`; closing the iterator cancels.
+
+        Raises:
+            CuecardError: a request that does not fit.
+            EngineError: the engine failed.
+        """
+        ...
+
+    def generate_choices(
+        self, requests: Sequence[Generation]
+    ) -> list[AsyncIterator[Token | Finished]]:
+        """As `generate`, for requests that differ in their sampling alone.
+
+        Engines that can run the context once for all of them. Every iterator has to be closed, also
+        one that was never started.
+        """
+        ...
+
+
+class Engine(Scores, Embeds, Generates, Protocol):
     """What answers rows, whatever their prompts.
 
     Attributes:
@@ -168,14 +225,12 @@ class Engine(Protocol):
         tokenizer: the backbone's.
         max_positions: the most tokens of a row with its prompt and answer.
         dtype: the type of the backbone's numbers.
-        embedding_size: H of the vectors it makes of texts; None where it makes none.
     """
 
     name: str
     tokenizer: Tokenizer
     max_positions: int
     dtype: torch.dtype
-    embedding_size: int | None
 
     def refuses(self, prompt: Prompt) -> None:
         """Say why a prompt cannot be served here.
@@ -196,44 +251,6 @@ class Engine(Protocol):
 
     async def drop(self, digest: str) -> None:
         """Forget a prompt that nobody uses any more."""
-        ...
-
-    async def score(self, rows: Sequence[Scoring]) -> list[list[float]]:
-        """Per row the summed log-probability of each word.
-
-        Raises:
-            CuecardError: a row that does not fit.
-            EngineError: the engine failed.
-        """
-        ...
-
-    async def embed(self, rows: Sequence[Embedding]) -> list[Tensor]:
-        """Per row a vector [H] of unit length, float32 on the CPU.
-
-        Raises:
-            ConfigError: an engine that makes none; see `embedding_size`.
-            CuecardError: a row that does not fit.
-            EngineError: the engine failed.
-        """
-        ...
-
-    def generate(self, request: Generation) -> AsyncIterator[Token | Finished]:
-        """Tokens as they come, and one `Finished`; closing the iterator cancels.
-
-        Raises:
-            CuecardError: a request that does not fit.
-            EngineError: the engine failed.
-        """
-        ...
-
-    def generate_choices(
-        self, requests: Sequence[Generation]
-    ) -> list[AsyncIterator[Token | Finished]]:
-        """As `generate`, for requests that differ in their sampling alone.
-
-        Engines that can run the context once for all of them. Every iterator has to be closed, also
-        one that was never started.
-        """
         ...
 
     def stats(self) -> Mapping[str, float]:

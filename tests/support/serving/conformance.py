@@ -12,7 +12,16 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
-from cuecard.engine.protocol import Engine, Finished, Generation, Held, Sampling, Token
+from cuecard.engine.protocol import (
+    Engine,
+    Finished,
+    Generates,
+    Generation,
+    Held,
+    Sampling,
+    Scores,
+    Token,
+)
 from support.serving.cases import Case
 
 
@@ -40,14 +49,14 @@ class Tally:
         return sum(self.asked.values())
 
 
-async def scored(engine: Engine, cases: Sequence[Case]) -> float:
+async def scored(engine: Scores, cases: Sequence[Case]) -> float:
     """The largest difference of a score to the one got alone, all cases in one call."""
     found = await engine.score([case.scoring() for case in cases])
     return max(_difference(scores, case) for scores, case in zip(found, cases, strict=True))
 
 
 async def written(
-    engine: Engine, request: Generation, most: int | None = None
+    engine: Generates, request: Generation, most: int | None = None
 ) -> tuple[list[int], str | None]:
     """Tokens and how it ended; None where it was cancelled after `most` tokens."""
     tokens: list[int] = []
@@ -74,19 +83,19 @@ async def told(stream: Any) -> tuple[list[int], str]:
     raise AssertionError("a choice ended without saying why")
 
 
-async def tokens_of(engine: Engine, request: Generation) -> list[Token]:
+async def tokens_of(engine: Generates, request: Generation) -> list[Token]:
     """Tokens with all that is told of them."""
     stream: Any = engine.generate(request)
     async with aclosing(stream) as pieces:
         return [piece async for piece in pieces if isinstance(piece, Token)]
 
 
-async def wrongly_written(engine: Engine, cases: Sequence[Case]) -> list[Case]:
+async def wrongly_written(engine: Generates, cases: Sequence[Case]) -> list[Case]:
     """Cases, all written at once, whose tokens are not those got alone."""
     return [case for case, _ in await other_texts(engine, cases)]
 
 
-async def other_texts(engine: Engine, cases: Sequence[Case]) -> list[tuple[Case, list[int]]]:
+async def other_texts(engine: Generates, cases: Sequence[Case]) -> list[tuple[Case, list[int]]]:
     """Those, each with what was written."""
     found = await asyncio.gather(*(written(engine, case.generation()) for case in cases))
     return [
@@ -96,7 +105,7 @@ async def other_texts(engine: Engine, cases: Sequence[Case]) -> list[tuple[Case,
     ]
 
 
-async def drawn(engine: Engine, cases: Sequence[Case], seed: int) -> list[list[int]]:
+async def drawn(engine: Generates, cases: Sequence[Case], seed: int) -> list[list[int]]:
     """Seeded draws of every case, all at once."""
     sampling = Sampling(8, temperature=1.0, top_p=0.9, seed=seed)
     found = await asyncio.gather(*(written(engine, c.generation(sampling)) for c in cases))
