@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from pydantic import BaseModel
@@ -217,30 +217,31 @@ class TaskKind(Generic[S]):
         """
         bound, mode = bind(spec, tokenizer), self.answer_mode(spec)
         context = (bound.infix if slot == "infix" else bound.encoder)(record.texts)
+        template = bound.encoder.template
         # A masked model finds what opens every text at its first place, where it learnt it.
-        opening = spec.parsed.has_mask or mode == "vector"
-        first = len(bound.encoder.leading) if opening else 0
+        first = len(bound.encoder.leading) if template.has_mask or mode == "vector" else 0
         if mode == "head":
             first = bound.front
-        sizes = spec.parsed.deal if any(spec.parsed.deal) else ()
+        sizes = template.deal if any(template.deal) else ()
         placements = {
             "prefix": Placement.at(first),
             "suffix": Placement.at(len(context.ids)),
             "infix": Placement((context.before, *context.more), sizes),
         }
-        known = record.target is not None
-        return [
-            Encoded(
-                context=context.ids,
-                target=self.target_ids(spec, record, bound) if known and mode != "head" else (),
-                placement=placements[slot],
-                cut=context.cut,
-                mask=context.mask,
-                images=record.images,
-                goal=self.goal(spec, record) if known and mode == "head" else (),
-                barred=self.barred(spec, record, bound) if known and mode != "head" else (),
-            )
-        ]
+        row = Encoded(
+            context=context.ids,
+            target=(),
+            placement=placements[slot],
+            cut=context.cut,
+            mask=context.mask,
+            images=record.images,
+        )
+        if record.target is None:
+            return [row]
+        if mode == "head":
+            return [replace(row, goal=self.goal(spec, record))]
+        target = self.target_ids(spec, record, bound)
+        return [replace(row, target=target, barred=self.barred(spec, record, bound))]
 
     def target_ids(self, spec: TaskSettings, record: Record, bound: BoundTask) -> tuple[int, ...]:
         """The token ids of a record's target, without a head."""
