@@ -53,7 +53,7 @@ from cuecard.types import (
 )
 
 # A packed sequence has its scores as plain products. Rows of 532 take 16% less time packed than
-# padded behind SDPA, rows of 1,044 take twice as much.
+# padded with SDPA, rows of 1,044 take twice as much.
 _PACKED_LENGTH = 640
 
 # Tokens of contexts that are run together to be kept.
@@ -335,7 +335,7 @@ class CausalBackbone(FrozenBackbone):
         given = self.tensors(injection)
         lengths_seen = set(map(len, contexts))
         if given.ahead and self._padded.slides and len(lengths_seen) > 1:
-            # Padding would stand behind the prefix, and a window would count it.
+            # Padding would stand after the prefix, and a window would count it.
             return self._generate_apart(contexts, placements, injection, max_new_tokens, stop_ids)
         lengths = torch.tensor([len(c) for c in contexts], device=self.device)
         taken = len(given.vectors) + given.ahead

@@ -1,7 +1,7 @@
 """Masked language models and encoders: any transformers model of AutoModelForMaskedLM.
 
 A row is its context, in which a mask token stands where a word is to be said, closed by what the
-tokenizer itself puts behind a text. Every token sees every other, and a prompt sees the text: it
+tokenizer itself puts after a text. Every token sees every other, and a prompt sees the text: it
 runs anew with every row. The encoder runs rows under different prompts in one pass, equal rows of
 a batch once, and its head only on the hidden states that are read. A model without a head, such as
 a sentence encoder, gives hidden states alone.

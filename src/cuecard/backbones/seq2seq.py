@@ -1,7 +1,7 @@
 """Encoder-decoders: any transformers model of AutoModelForSeq2SeqLM.
 
-A row's context goes to the encoder, closed by what the tokenizer itself puts behind a text; its
-continuation goes to the decoder, behind the tokens that the model's decoder begins with. A prompt
+A row's context goes to the encoder, closed by what the tokenizer itself puts after a text; its
+continuation goes to the decoder, after the tokens that the model's decoder begins with. A prompt
 stands in the encoder's input, in front of the decoder's, or in both. Equal encoder inputs of a
 batch (one per label word) are run once, and logits are computed only where they are read.
 """
@@ -109,7 +109,7 @@ class Seq2SeqBackbone(FrozenBackbone):
         return "SEQ_2_SEQ_LM" if torch.equal(plain, handed) else None
 
     def _at_reads(self, batch: Batch, injection: Injection | None) -> Tensor:
-        """Logits [N, V], or hidden states [N, H] while the model is told to keep those."""
+        """Logits [N, V], or hidden states [N, H] while the model is set to keep those."""
         self._refuse_images(batch)
         batch = batch.to(self.device)
         given = self._injected(injection)
@@ -251,7 +251,7 @@ class Seq2SeqBackbone(FrozenBackbone):
 
     @torch.no_grad()
     def _pairs(self, inputs: Sequence[tuple[int, ...]]) -> Tensor:
-        """[1, 2, 1, tokens, H / 2] the outputs of encoder inputs, one behind the other."""
+        """[1, 2, 1, tokens, H / 2] the outputs of encoder inputs, one after the other."""
         lengths = torch.tensor([len(ids) for ids in inputs], device=self.device)
         width = int(lengths.max())
         rows = [[*ids, *[0] * (width - len(ids))] for ids in inputs]

@@ -25,7 +25,7 @@ class DeepPrompts(StartSettings):
     """Settings of deep prompts.
 
     Attributes:
-        slot: "prefix" or "infix". Behind everything, what a layer made of the prompt would be
+        slot: "prefix" or "infix". After everything, what a layer made of the prompt would be
             replaced before anything has seen it, and only the last layer's vectors would matter.
         layers_lr: the peak learning rate of all layers' vectors but the first's, since hidden
             states are larger than embeddings; None takes the run's.

@@ -5,7 +5,7 @@ R^{r x H}, B = 0 at the start, and two learning rates.
 Paper: Shi, Lipani, "DePT: Decomposed Prompt Tuning for Parameter-Efficient Fine-tuning" (ICLR
 2024), section 3. The scale is the published code's (ZhengxiangShi/DePT,
 `peft/tuners/prompt_tuning_lora.py`); the paper has none. That code pads every batch to S tokens;
-here A is cut to the row, so short rows stay short. Tokens behind place S are left as they are.
+here A is cut to the row, so short rows stay short. Tokens after place S are left as they are.
 
 At export A B folds to [S, H] numbers, S times as many as one vector: choose S no longer than the
 inputs are.

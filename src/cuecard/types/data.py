@@ -114,8 +114,8 @@ class Encoded:
         placement: where the prompt stands in the context.
         cut: how many tokens of the fields were cut away.
         mask: the place in the context of the mask token that the target is to stand for; None
-            where the target comes behind the context.
-        at: the context tokens whose states a head reads; empty for the state behind the context.
+            where the target comes after the context.
+        at: the context tokens whose states a head reads; empty for the state after the context.
         goal: what a head is to give there, see `TaskKind.goal`; empty where it is not known.
         barred: the tokens that would make the target another label (see `LabelWords`); empty where
             it begins no other label.
@@ -156,7 +156,7 @@ class Batch:
             reads are at masks.
         sizes: how many vectors go to each of the S places; empty for an even split.
         follows: [B, T] int64, for rows whose continuation is a tree of tokens: the number of the
-            token that each one follows, -1 for the first. A read behind token number n has
+            token that each one follows, -1 for the first. A read after token number n has
             `read_at` n + 1. None for plain rows; see `Backbone.tree_room`.
         images: each row's images; empty where no row has any.
     """

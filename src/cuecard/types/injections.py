@@ -42,7 +42,7 @@ class InputTokens:
 class PrefixKV:
     """An injection of keys and values that every token attends to, in front of the input.
 
-    The input's positions begin behind them, as if P tokens had been run and their keys and values
+    The input's positions begin after them, as if P tokens had been run and their keys and values
     kept; in a masked model too.
 
     Attributes:

@@ -77,7 +77,7 @@ class EncoderRun:
         counts["tokens"] += ids.numel()
         options: dict[str, Any] = {}
         if self._frozen.takes_positions and any(given.ahead for _, given in parts):
-            # Without a prefix models count for themselves, and padding stands behind.
+            # Without a prefix models count for themselves, and padding stands after.
             ahead = torch.cat([half.ids.new_full((len(half.ids), 1), g.ahead) for half, g in parts])
             options["position_ids"] = (
                 (mask.cumsum(1) - 1).clamp(min=0) + self.first_position + ahead
@@ -96,7 +96,7 @@ def _among(half: TowerInput, given: Injected) -> tuple[TowerInput, Tensor, Tenso
 
 
 def _deep(parts: Sequence[EncoderPart]) -> list[PlacedLayerTokens]:
-    """What layers take in, in the rows of all parts, one part's behind the other's."""
+    """What layers take in, in the rows of all parts, one part's after another's."""
     found, start = [], 0
     for half, given in parts:
         if given.layers is not None:
@@ -131,7 +131,7 @@ def _in_front(parts: Sequence[EncoderPart]) -> tuple[Tensor | None, Tensor | Non
 
 
 def _first_position(encoder: nn.Module, positions: int) -> int:
-    """Where a text's positions begin: behind the padding's own, where the table has such a row."""
+    """Where a text's positions begin: after the padding's own, where the table has such a row."""
     for module in encoder.modules():
         if isinstance(module, nn.Embedding) and module.num_embeddings == positions:
             return 0 if module.padding_idx is None else module.padding_idx + 1

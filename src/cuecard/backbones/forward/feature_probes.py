@@ -117,7 +117,7 @@ class FeatureProbes:
             return torch.as_tensor(self._frozen.embed(ids % self._frozen.words))
 
     def _rows(self, injection: Injection) -> UnpaddedRows:
-        """Two short rows behind an injection."""
+        """Two short rows after an injection."""
         device = self._frozen.device
         ids = torch.arange(8, device=device).view(2, 4) % self._frozen.words
         lengths, slot = torch.tensor([[4, 3], [0, 0]], device=device)

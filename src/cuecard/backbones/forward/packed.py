@@ -82,7 +82,7 @@ class PackedRun:
 
     @torch.no_grad()
     def run_front(self, rows: UnpaddedRows, plan: Sharing) -> Tensor:
-        """[L, 2, K, P + F, D] keys and values of what rows share, behind those of their prefix."""
+        """[L, 2, K, P + F, D] keys and values of what rows share, after those of their prefix."""
         prefix = rows.given.prefix
         stream, deep = embed_shared(self._frozen.embed, rows, plan)
         lengths = torch.tensor([stream.shape[1]], device=self._frozen.device)
@@ -101,7 +101,7 @@ class PackedRun:
 
     @torch.no_grad()
     def run_contexts(self, front: Tensor, contexts: Sequence[tuple[int, ...]]) -> list[Tensor]:
-        """[L, 2, K, t, D] keys and values of each row of tokens behind a front."""
+        """[L, 2, K, t, D] keys and values of each row of tokens after a front."""
         device = self._frozen.device
         lengths = torch.tensor([len(ids) for ids in contexts], device=device)
         flat = torch.tensor([token for ids in contexts for token in ids], device=device)
@@ -140,7 +140,7 @@ class PackedRun:
 
     @torch.no_grad()
     def keys_and_values(self, inputs: Sequence[tuple[int, ...]]) -> Tensor:
-        """[L, 2, K, tokens, D] of inputs that are run once, one behind the other."""
+        """[L, 2, K, tokens, D] of inputs that are run once, one after the other."""
         device = self._frozen.device
         lengths = torch.tensor([len(ids) for ids in inputs], device=device)
         flat = torch.tensor([token for ids in inputs for token in ids], device=device)
@@ -152,9 +152,9 @@ class PackedRun:
     def at_reads(
         self, segments: Sequence[Segment], seen: list[tuple[Tensor, Tensor]] | None = None
     ) -> Tensor:
-        """What is at the segments' reads, one segment behind the other, in one forward pass.
+        """What is at the segments' reads, one segment after the other, in one forward pass.
 
-        Logits [N, V], or hidden states [N, H] while the model is told to keep those.
+        Logits [N, V], or hidden states [N, H] while the model is set to keep those.
 
         Args:
             seen: gets every layer's keys and values.

@@ -63,7 +63,7 @@ class PaddedRun:
     def prefill(self, rows: UnpaddedRows) -> Padded:
         """What generation begins with, with a cache.
 
-        Rows end together, so padding stands behind the shared part; a window would count it.
+        Rows end together, so padding stands after the shared part; a window would count it.
         """
         may_share = self._can_share and not self._slides
         plan = rows.plan() if may_share else NOTHING_SHARED

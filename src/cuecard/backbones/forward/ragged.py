@@ -1,6 +1,6 @@
 """Run rows with different prompts in one pass, each after its own cached keys and values.
 
-What serving runs: chunks of rows (the beginning, the middle or the end of one), each behind
+What serving runs: chunks of rows (the beginning, the middle or the end of one), each after
 what is known of its row already, beside the next tokens of rows that are being written.
 """
 
@@ -180,7 +180,7 @@ class RaggedRun:
         return Segment(stream, rows, torch.tensor(at, device=device).long(), _layer_tokens(pairs))
 
     def _values(self, chunks: Sequence[PrefillChunk]) -> Tensor:
-        """[L, 2, B, K, U, D] what stands before each chunk, with room for its own behind it."""
+        """[L, 2, B, K, U, D] what stands before each chunk, with room for its own after it."""
         shape = self.shape
         longest = max(chunk.before + len(chunk.embeds) for chunk in chunks)
         size = (shape.layers, 2, len(chunks), shape.heads, longest, shape.size)

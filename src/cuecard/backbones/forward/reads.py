@@ -146,10 +146,10 @@ def _at(logits: Tensor, at: Tensor, tokens: Tensor) -> Tensor:
 
 
 class Tail:
-    """What a model itself does behind its last layer: hidden states [N, H] -> logits [N, V].
+    """What a model itself does after its last layer: hidden states [N, H] -> logits [N, V].
 
     The model's own forward runs with its layers standing aside, so that what comes before the LM
-    head, and scales and soft caps behind it, stay the model's own business. Whether that works is
+    head, and scales and soft caps after it, stay the model's own business. Whether that works is
     for a trial to say.
 
     Args:

@@ -68,7 +68,7 @@ def encoder_input(
     fill: Fill,
     split: SplitPlacement | None = None,
 ) -> TowerInput:
-    """The context with the tokenizer's own end behind it and `length` prompt places at the slot.
+    """The context with the tokenizer's own end after it and `length` prompt places at the slot.
 
     Args:
         ids: [B, T] rows without padding in front.
@@ -93,7 +93,7 @@ def encoder_input(
 def decoder_input(
     ids: Tensor, lengths: Tensor, context: Tensor, opening: Sequence[int], length: int, fill: Fill
 ) -> TowerInput:
-    """`length` prompt places, the decoder's opening, and each row's tokens behind its context.
+    """`length` prompt places, the decoder's opening, and each row's tokens after its context.
 
     Args:
         ids: [B, T] rows without padding in front.
@@ -133,7 +133,7 @@ def prompt_in(
     """While open, the embedding layer gives the vectors [P, H] at the prompt's places.
 
     What it gives for each row's first S tokens has the shifts [S, H] added. The layer is hooked and
-    the model called with ids, since models scale embeddings before or behind that layer, and some
+    the model called with ids, since models scale embeddings before or after that layer, and some
     do not where they are handed embeddings.
     """
     with prompts_in(embed, [(half, vectors, shifts)]):
@@ -144,7 +144,7 @@ def prompt_in(
 def prompts_in(
     embed: nn.Module, parts: Sequence[tuple[TowerInput, Tensor, Tensor]]
 ) -> Iterator[None]:
-    """The same for rows under several prompts: halves of one width, one behind the other."""
+    """The same for rows under several prompts: inputs of one width, one after the other."""
     handle = embed.register_forward_hook(partial(_place_all, parts))
     try:
         yield

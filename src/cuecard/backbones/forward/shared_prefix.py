@@ -21,8 +21,8 @@ class SharedPrefix:
         ids: its tokens.
         slot: of the rows, where the prompt stands in it.
         plan: how many tokens it has, and whether the prompt is among them.
-        keys_values: [L, 2, K, P, D] of tokens and prompt, behind those of the injection's prefix.
-        contexts: rows without their last tokens -> [L, 2, K, t, D] of what stands behind the front.
+        keys_values: [L, 2, K, P, D] of tokens and prompt, after those of the injection's prefix.
+        contexts: rows without their last tokens -> [L, 2, K, t, D] of what stands after the front.
     """
 
     injection: Injection | None

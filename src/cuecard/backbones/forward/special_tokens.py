@@ -9,7 +9,7 @@ from cuecard.types import Tokenizer
 
 
 def special_tokens_around(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The ids the tokenizer itself puts before and behind every text."""
+    """The ids the tokenizer itself puts before and after every text."""
     alone = list(tokenizer("a", add_special_tokens=False)["input_ids"])
     usual = list(tokenizer("a")["input_ids"])
     starts = range(len(usual) - len(alone) + 1)

@@ -58,7 +58,7 @@ def packed(
     """Say what the sequence that the model is about to run is made of.
 
     Args:
-        packings: of the parts that stand one behind the other and do not see each other.
+        packings: of the parts that stand one after the other and do not see each other.
         seen: gets every layer's keys and values [1, K, N, D].
         first: the layer that will be the first to ask for attention.
     """
@@ -331,7 +331,7 @@ class _Parts:
 
 
 def _behind(past: Tensor, own: Tensor) -> Tensor:
-    """[K * B, T + W, D]: own keys or values [K * B, W, D] in the room behind the past ones."""
+    """[K * B, T + W, D]: own keys or values [K * B, W, D] in the room after the past ones."""
     past[:, -own.shape[1] :] = own
     return past
 

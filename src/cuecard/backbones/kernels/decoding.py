@@ -48,7 +48,7 @@ class Block:
         return self.live == self.rows
 
     def join(self, pieces: Sequence[Tensor]) -> int:
-        """Take a row in behind its keys and values [L, 2, K, t, D], one piece behind the other.
+        """Take a row in after its keys and values [L, 2, K, t, D], one piece after the other.
 
         Returns:
             Its place.

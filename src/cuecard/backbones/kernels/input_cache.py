@@ -1,6 +1,6 @@
 """A cache of frozen inputs' keys and values: computed once, used in every epoch and by every task.
 
-Where the prompt stands behind the input (slot "suffix"), nothing about the input changes while the
+Where the prompt stands after the input (slot "suffix"), nothing about the input changes while the
 prompt is trained. Inputs are computed in groups that depend on the list of inputs alone, so that a
 run that was killed finds the same bits again.
 
@@ -57,7 +57,7 @@ class InputCache:
     Args:
         inputs: token ids; equal ones are kept once.
         shape: of what is kept per token.
-        compute: a group of inputs -> [L, 2, K, tokens, D], one behind the other.
+        compute: a group of inputs -> [L, 2, K, tokens, D], one after the other.
         file: where they are kept; None keeps them in memory.
         key: what else they depend on (the backbone); a file made with another one is made anew.
     """
@@ -116,7 +116,7 @@ class InputCache:
         """What stands before rows with these inputs.
 
         Args:
-            room: places left behind every past for the row's own keys and values.
+            room: places left after every past for the row's own keys and values.
 
         Raises:
             KeyError: an input that is not in the list.

@@ -42,7 +42,7 @@ class Past:
 
     Attributes:
         lengths: [B] earlier tokens per row.
-        layers: per layer, keys and values [K * B, T + room, D], filled up behind each row's last.
+        layers: per layer, keys and values [K * B, T + room, D], filled up after each row's last.
         room: places at the end that attention writes the rows' own keys and values to.
     """
 
@@ -60,7 +60,7 @@ def past_of(found: Sequence[Tensor], device: torch.device, room: int = 0) -> Pas
     """Rows' keys and values [L, 2, K, t, D], of any lengths, as one past.
 
     Args:
-        room: places left behind every past for the row's own keys and values.
+        room: places left after every past for the row's own keys and values.
     """
     lengths = torch.tensor([row.shape[3] for row in found])
     width = int(lengths.max())
@@ -123,7 +123,7 @@ class Packing:
         prefix: Tensor | None = None,
         tree: LaidTree | None = None,
     ) -> Packing:
-        """Rows of `lengths` [B] behind `shared` positions, or each behind its own past."""
+        """Rows of `lengths` [B] after `shared` positions, or each after its own past."""
         width = int(lengths.max())
         mask = torch.arange(width, device=lengths.device) < lengths[:, None]
         starts = shared + lengths.cumsum(0) - lengths
@@ -191,7 +191,7 @@ class Packing:
         if self.past is not None:
             lengths = self.past.lengths[:, None]
             before = torch.arange(self.past.width, device=device).expand(self.rows, -1)
-            # What fills a short past up is put out of sight, behind every token.
+            # What fills a short past up is put out of sight, after every token.
             keys.append((seen + before).masked_fill(before >= lengths, 2**31))
             own = own + lengths
         bias = _bias(own, torch.cat([*keys, own], 1), window, dtype)

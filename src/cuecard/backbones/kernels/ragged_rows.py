@@ -1,6 +1,6 @@
 """Attention of rows that each have their own cached keys and values, without gradients.
 
-A row's own keys and values are written behind those it has, so that what it sees is one stretch of
+A row's own keys and values are written after those it has, so that what it sees is one stretch of
 memory. Rows are padded to the longest, in attention alone.
 """
 
@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-# A key that stands here is behind every token.
+# A key that stands here is after every token.
 _NOWHERE = 2**31
 
 
@@ -34,7 +34,7 @@ class RaggedRows:
 
     Args:
         values: [L, 2, B, K, U, D] what stands before each row, room for its own tokens, and zeros
-            behind those; attention writes into the room.
+            after those; attention writes into the room.
         before: [B] how many tokens that is.
         lengths: [B] own tokens per row.
         branches: None for rows that do not branch.
