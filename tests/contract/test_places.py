@@ -198,7 +198,7 @@ def test_one_place_is_written_as_ever() -> None:
 def test_numbers_that_do_not_go_together() -> None:
     backbone = tiny_backbone()
     task = review_task(40, spec_of(DEALT))
-    with pytest.raises(ConfigError, match=r"deals another number(?s:.*)expected: 5"):
+    with pytest.raises(ConfigError, match=r"places another number(?s:.*)expected: 5"):
         train(backbone, task, PromptTuning(length=6, init="random", slot="infix"))
     rows = rows_of(DEALT, backbone)
     with pytest.raises(ConfigError, match=r"do not go over(?s:.*)5 vectors"):

@@ -98,7 +98,7 @@ def run_lora(
     recipe, place = plan.recipe, RunFolder.of(plan)
     if recipe.method != Recipe.parse({"data": {"path": ""}}).method:
         raise ConfigError(
-            "a prompt's method beside a LoRA adapter",
+            "a LoRA run trains an adapter, not a prompt",
             where="cuecard lora",
             got=str(recipe.method["name"]),
             expected="no --method, --length, --init or --slot; a trained prompt with --prompt",

@@ -160,10 +160,10 @@ def _given(
         check_backbone(teacher.manifest.backbone, backbone, f"the teacher of {name}")
         if not teacher.spec.is_same(tasks[name].spec, backbone.tokenizer):
             raise ConfigError(
-                "a teacher answers another question",
+                "a teacher was trained for another task",
                 where=f"the teacher of {name}",
                 got=repr(teacher.spec.template),
-                expected=f"the task's own words: {tasks[name].spec.template!r}",
+                expected=f"the task's own template: {tasks[name].spec.template!r}",
             )
     return {name: teachers[name].injection() for name in tasks}
 
@@ -187,7 +187,7 @@ def multitask_setups(
         )
     if not (math.isfinite(distil) and distil >= 0):
         raise ConfigError(
-            "the teachers' weight is not a number from 0 on",
+            "the teachers' weight must be 0 or more",
             where="distil",
             got=distil,
             expected="0 or more",
@@ -204,7 +204,7 @@ def multitask_setups(
             raise ConfigError("a task's name is not a folder's", where="tasks", got=repr(name))
         if task.spec.mode not in ("labels", "text"):
             raise ConfigError(
-                "a task that does not answer in words",
+                "the task does not answer in words",
                 where=f"tasks, {name}",
                 got=f"{task.spec.kind}{' with a head' if task.spec.mode == 'head' else ''}",
                 expected="a classification by label words, or text-to-text",

@@ -41,8 +41,8 @@ def test_a_start_prompt_is_kept() -> None:
         ({"grid": {"lr": ()}}, "values is empty"),
         ({"grid": {"lr": (0.1,), "training.lr": (0.2,)}}, "given twice"),
         ({}, "nothing to sweep"),
-        ({"ranges": {"lr": "0.1..1"}}, "tried in full"),
-        ({"grid": {"lr": (0.1,)}, "trials": 3}, "tried in full"),
+        ({"ranges": {"lr": "0.1..1"}}, "tries every combination"),
+        ({"grid": {"lr": (0.1,)}, "trials": 3}, "tries every combination"),
         ({"ranges": {"lr": "0.1-1"}, "search": "tpe"}, "not a range"),
         (
             {"ranges": {"length": "0..4"}, "search": "tpe"},

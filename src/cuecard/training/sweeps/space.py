@@ -102,7 +102,7 @@ class Space:
             )
         if sweep.search == "grid" and (sweep.ranges or sweep.trials):
             raise ConfigError(
-                "a grid is tried in full",
+                "a grid search tries every combination",
                 where="search grid",
                 got="a range" if sweep.ranges else f"trials {sweep.trials}",
                 expected="lists of values alone, or search tpe",

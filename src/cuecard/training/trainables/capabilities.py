@@ -135,10 +135,10 @@ def check_slot(method: MethodConfig, spec: TaskSpec) -> None:
     dealt, length = sum(spec.parsed.deal), getattr(method, "length", None)
     if dealt and length not in (None, dealt):
         raise ConfigError(
-            "the template deals another number of vectors than the method has",
+            "the template places another number of vectors than the method has",
             where=f"method {method.name}, length",
             got=length,
-            expected=f"{dealt}, as the template {spec.template!r} deals",
+            expected=f"{dealt}, as in the template {spec.template!r}",
         )
 
 
