@@ -72,19 +72,21 @@ class Decoder:
         self._drop_empty()
         return found
 
-    def admit(self, answer: GenerateRequest, logits: Tensor, pieces: Sequence[Tensor]) -> Sampled:
-        """Sample an answer's first token from logits [1, V], and decode it from the next pass on.
+    def sample_first(self, answer: GenerateRequest, logits: Tensor) -> Sampled:
+        """Sample an answer's first token from logits [1, V]."""
+        return self._sample([answer], logits)[0]
+
+    def admit(self, answer: GenerateRequest, pieces: Sequence[Tensor], left: int) -> None:
+        """Decode an answer from the next pass on.
 
         Args:
             pieces: keys and values of all that precedes it.
+            left: how many tokens may come after its first.
         """
-        ((_, token),) = self._sample([answer], logits)
-        if answer.ends_with(token) is None:
-            before = sum(piece.shape[3] for piece in pieces)
-            batch = self._batch(capacity_for(before + answer.left - 1))
-            batch.block.join(pieces)
-            batch.answers.append(answer)
-        return answer, token
+        before = sum(piece.shape[3] for piece in pieces)
+        batch = self._batch(capacity_for(before + left))
+        batch.block.join(pieces)
+        batch.answers.append(answer)
 
     def remove_finished(self) -> None:
         """Free the rows of answers that nobody waits for."""

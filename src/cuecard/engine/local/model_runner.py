@@ -64,8 +64,8 @@ class ModelRunner:
         self._backbone, self._run, self._cache = backbone, run, cache
         self.decoder = Decoder(backbone, run)
         self._tensors: dict[SequenceState, _Tensors] = {}
-        # Logits [1, V] and keys and values of answers that wait for a place.
-        self._prefilled: dict[SequenceState, tuple[Tensor, tuple[Tensor, ...]]] = {}
+        # Keys and values of the contexts of answers that wait for a place.
+        self._prefilled: dict[SequenceState, tuple[Tensor, ...]] = {}
 
     def run(self, scheduled: SchedulerOutput) -> StepOutput:
         """Run one pass, if there is anything to run, and sample.
@@ -74,6 +74,8 @@ class ModelRunner:
             RuntimeError, MemoryError, CuecardError: the pass failed.
         """
         output = StepOutput()
+        for answer in scheduled.admitted:
+            self.decoder.admit(answer, self._prefilled.pop(answer.sequence), answer.left)
         chunks, inputs = self._prepare(scheduled.chunks, output)
         blocks = self.decoder.inputs()
         if inputs or blocks:
@@ -86,8 +88,6 @@ class ModelRunner:
             output.sampled += self.decoder.sample(passed.decoded)
             for index, chunk in enumerate(chunks):
                 self._collect(chunk, passed, index, output)
-        for answer in scheduled.admitted:
-            output.sampled.append(self.decoder.admit(answer, *self._prefilled.pop(answer.sequence)))
         return output
 
     def free(self, sequence: SequenceState) -> None:
@@ -150,10 +150,13 @@ class ModelRunner:
             output.scores[sequence] = log_likelihoods(sequence.words, logits)
         pieces = (*self._cache.pieces(sequence), *computed)
         for number, answer in enumerate(chunk.answers):
+            output.sampled.append(self.decoder.sample_first(answer, logits))
+            if answer.ends_with(output.sampled[-1][1]) is not None:
+                continue
             if number < chunk.starting:
-                output.sampled.append(self.decoder.admit(answer, logits, pieces))
+                self.decoder.admit(answer, pieces, answer.left - 1)
             else:
-                self._prefilled[answer.sequence] = logits, pieces
+                self._prefilled[answer.sequence] = pieces
         if sequence.to_cache:
             prefix = torch.cat(computed, 3)[:, :, :, : len(sequence.to_cache)].clone()
             self._cache.store_prefix(sequence, prefix)

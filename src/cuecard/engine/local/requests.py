@@ -29,7 +29,7 @@ class SequenceStatus(Enum):
     PREFILLING = auto()
     """Its context runs, chunk by chunk."""
     PREFILLED = auto()
-    """Its context has run; it waits for a place among the answers being decoded."""
+    """It has its first token, and waits for a place among the answers being decoded."""
     RUNNING = auto()
     """It gets a token per pass."""
     FINISHED = auto()

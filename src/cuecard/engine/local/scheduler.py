@@ -64,7 +64,7 @@ class SchedulerOutput:
 
     Attributes:
         chunks: of contexts.
-        admitted: answers whose contexts have run before, and that get their first token now.
+        admitted: answers whose contexts have run before, and that get a place only now.
     """
 
     chunks: list[ScheduledChunk]
@@ -128,6 +128,7 @@ class Scheduler:
         admitted = []
         while self._prefilled and self._cache.reserve(self._prefilled[0]):
             admitted.append(self._prefilled.popleft())
+            admitted[-1].sequence.status = SequenceStatus.RUNNING
         return admitted
 
     def _in_turn(self) -> Iterator[tuple[Request, SequenceState]]:
