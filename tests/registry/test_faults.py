@@ -16,7 +16,7 @@ import pytest
 from cuecard.artifacts import Prompt
 from cuecard.errors import RegistryError
 from cuecard.registry import PromptPackage, Registry
-from cuecard.registry.gc import collect
+from cuecard.registry.gc import collect_garbage
 from cuecard.registry.registry import MARKER
 from cuecard.registry.verify import verify
 from support.registry_processes import change, wrap_changes
@@ -55,7 +55,7 @@ def check_goes_on(registry: Registry, prompt: Path) -> None:
     assert registry.read(version).prompt.digest == digest
     registry.promote(str(version), "production", why="again")
     assert registry.resolve("reviews@production").record.digest == digest
-    collect(registry, grace=0)
+    collect_garbage(registry, grace=0)
     assert verify(registry).problems == []
     assert registry.read("reviews@production").prompt.digest == digest
 
@@ -118,7 +118,7 @@ def test_a_full_disk_at_every_change(
             break
         if told is not None:  # else it was the journal's entry: the write itself was done
             failed += 1
-            assert told.startswith("the registry cannot be read or written")
+            assert told.startswith("cannot read or write the registry")
             assert "No space left" in told
         check_whole(registry, *digests)
         if kind != "pipe_file":
@@ -162,7 +162,7 @@ def test_writers_at_once(
 ) -> None:
     place = str(tmp_path / "r") if kind == "disk" else f"{request.getfixturevalue('s3')}/at-once"
     folders = [make_prompt(seed) for seed in range(6)]
-    run("at-once", place, *folders, *folders[:3])  # three contents twice
+    run("at-once", place, *folders, *folders[:3])  # three packages twice
     registry = Registry(place)
     versions = registry.versions("reviews")
     assert [version.number for version in versions] == [1, 2, 3, 4, 5, 6]

@@ -9,7 +9,7 @@ import pytest
 
 from cuecard.errors import RegistryError
 from cuecard.registry import Registry
-from cuecard.registry.gc import collect
+from cuecard.registry.gc import collect_garbage
 from cuecard.registry.records.journal import entry_key, last_entry, read_entry
 from cuecard.registry.verify import verify
 
@@ -148,7 +148,7 @@ def test_a_registry_without_its_prompts_is_not_an_empty_one(
     for act in (
         again.names,
         lambda: again.push(prompts[3], "news"),
-        lambda: collect(again, grace=0),
+        lambda: collect_garbage(again, grace=0),
     ):
         with pytest.raises(RegistryError, match="lost all of its prompts"):
             act()

@@ -11,9 +11,9 @@ import pytest
 
 from cuecard.errors import ConflictError, RegistryError
 from cuecard.registry import PromptPackage, Registry
-from cuecard.registry.gc import collect
+from cuecard.registry.gc import collect_garbage
 from cuecard.registry.records import leases
-from cuecard.registry.records.leases import COLLECTING, PENDING, announce, announced, relying_on
+from cuecard.registry.records.leases import COLLECTING, PENDING, lease, leased, relying_on
 from cuecard.registry.stores.local import LocalStore
 from cuecard.registry.stores.store import Store
 from cuecard.registry.verify import verify
@@ -105,7 +105,7 @@ def test_a_push_of_what_is_being_collected(
         assert registry.push(packages[1], "reviews").version.number == 3
 
     def gather(registry: Registry) -> None:
-        collect(registry, grace=0)
+        collect_garbage(registry, grace=0)
 
     def check(registry: Registry, outcome: str) -> None:
         assert verify(registry).problems == []
@@ -135,7 +135,7 @@ def test_a_promotion_of_what_is_being_deleted(
 
     def check(registry: Registry, outcome: str) -> None:
         assert outcome != "none"  # one of them has to give way
-        collect(registry, grace=0)
+        collect_garbage(registry, grace=0)
         assert verify(registry).problems == []
         current = registry.resolve("reviews@production")
         assert not current.deleted
@@ -193,12 +193,12 @@ def test_two_promotions(packages: list[PromptPackage], tmp_path: Path) -> None:
 def test_a_killed_collector_counts_for_a_day(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     blob = "ab" * 32
-    with announce(store, COLLECTING, [blob]) as held:
+    with lease(store, COLLECTING, [blob]) as held:
         now = held.written
-        assert announced(store, COLLECTING, now + 23 * 3600) == {blob}
-        assert announced(store, COLLECTING, now + 25 * 3600) == set()
+        assert leased(store, COLLECTING, now + 23 * 3600) == {blob}
+        assert leased(store, COLLECTING, now + 25 * 3600) == set()
         with (
-            pytest.raises(ConflictError, match="collection of unused blobs"),
+            pytest.raises(ConflictError, match="garbage collection is running"),
             relying_on(store, [blob]),
         ):
             pytest.fail("it may be removed at any time")
@@ -206,17 +206,17 @@ def test_a_killed_collector_counts_for_a_day(tmp_path: Path) -> None:
             pass  # another blob is no matter
 
 
-def test_an_announcement_that_counts_no_more(
+def test_a_lease_that_is_not_valid_any_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = LocalStore(tmp_path)
-    with announce(store, PENDING, []) as held:
+    with lease(store, PENDING, []) as held:
         held.check()
         (name,) = store.names(PENDING)
         store.remove(f"{PENDING}/{name}")
         with pytest.raises(ConflictError, match="nothing was published"):
             held.check()
-    with announce(store, PENDING, []) as held:
+    with lease(store, PENDING, []) as held:
         monkeypatch.setattr(leases, "HOLD_SECONDS", -1.0)
         with pytest.raises(ConflictError, match="nothing was published"):
             held.check()

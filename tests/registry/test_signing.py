@@ -46,11 +46,11 @@ def test_a_signature_fits_one_version_alone(
         content = disk.store.read(stolen, 1 << 16)
         assert content is not None
         disk.store.replace(signing.signature_key(name, version.sha256, trusted[0]), content)
-        with pytest.raises(SignatureError, match="signature is wrong"):
+        with pytest.raises(SignatureError, match="signature is invalid"):
             disk.read(version, trusted)
     assert len(verify(disk).problems) == 2
     disk.store.replace(stolen, b"{}")
-    with pytest.raises(SignatureError, match="signature is wrong"):
+    with pytest.raises(SignatureError, match="signature is invalid"):
         disk.read("reviews@1", trusted)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from cuecard.errors import RegistryError
 from cuecard.registry import Registry
-from cuecard.registry.gc import parse_period
+from cuecard.registry.gc import parse_duration
 from cuecard.registry.stores import objects
 from cuecard.registry.stores.local import LocalStore
 from cuecard.registry.stores.objects import ObjectStore
@@ -71,7 +71,7 @@ def test_other_failures_are_told() -> None:
         raise PermissionError("no")
 
     store = ObjectStore("memory://x", Altered(broken), "/x")
-    with pytest.raises(RegistryError, match="cannot be read or written") as refused:
+    with pytest.raises(RegistryError, match="cannot read or write the registry") as refused:
         store.create("a", b"")
     assert "PermissionError" in str(refused.value.got)
 
@@ -108,13 +108,13 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
             act()
     assert sorted(path.name for path in outside.iterdir()) == ["secret"]
     assert store.read("a/none", 1) is None and store.read("a/b/c", 1) is None
-    with pytest.raises(RegistryError, match="larger than it can be"):
+    with pytest.raises(RegistryError, match="too large"):
         store.read("a/b", 3)
 
 
 def test_a_folder_that_is_a_file(tmp_path: Path, prompts: list[Path]) -> None:
     (tmp_path / "registry").write_text("")
-    with pytest.raises(RegistryError, match="cannot be read or written"):
+    with pytest.raises(RegistryError, match="cannot read or write the registry"):
         Registry(tmp_path / "registry").push(prompts[0], "reviews")
 
 
@@ -122,10 +122,10 @@ def test_a_folder_that_is_a_file(tmp_path: Path, prompts: list[Path]) -> None:
     ("text", "seconds"), [("0", 0), ("30m", 1800), ("12h", 43200), ("7d", 604800)]
 )
 def test_periods(text: str, seconds: float) -> None:
-    assert parse_period(text) == seconds
+    assert parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "7", "d", "-1d", "1.5h", "1w"])
 def test_what_is_no_period(text: str) -> None:
     with pytest.raises(RegistryError, match="not a period"):
-        parse_period(text)
+        parse_duration(text)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from cuecard.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from cuecard.registry.gc import Collected
+    from cuecard.registry.gc import GarbageReport
     from cuecard.registry.hub import (
         HubPlace,
         parse_hub,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        ".gc": ("Collected",),
+        ".gc": ("GarbageReport",),
         ".package": ("PromptPackage",),
         ".records.schemas": ("AliasEvent", "Version"),
         ".promotion_checks": ("EvaluationSetup", "PromotionChecks"),
@@ -46,8 +46,8 @@ __getattr__, __dir__ = lazy_exports(
 
 __all__ = [
     "AliasEvent",
-    "Collected",
     "EvaluationSetup",
+    "GarbageReport",
     "HubPlace",
     "PromotionChecks",
     "PromptPackage",

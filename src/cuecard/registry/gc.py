@@ -1,7 +1,7 @@
-"""Remove blobs that no version names, and what killed writers left behind.
+"""Garbage collection: remove unreferenced blobs, and what killed writers left.
 
-Never a blob that a push at the same time relies on, however long ago the blob was written and
-however wrong anybody's clock is: see `cuecard.registry.records.leases`.
+A blob that a concurrent push relies on is never removed, whatever its age and however wrong any
+clock is: see `cuecard.registry.records.leases`.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from cuecard.errors import RegistryError
 from cuecard.registry.records.blobs import FOLDER, blob_key
 from cuecard.registry.records.leases import (
     COLLECTING,
+    EXPIRY_SECONDS,
     PENDING,
-    VOID_SECONDS,
     HeldLease,
-    announce,
-    announced,
+    lease,
+    leased,
 )
 from cuecard.registry.records.versions import deletion_key
 from cuecard.registry.registry import Registry
@@ -25,13 +25,13 @@ GRACE_SECONDS = 7 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Collected:
+class GarbageReport:
     """What was removed, or would be.
 
     Attributes:
-        blobs: digests.
-        leftovers: unfinished files and void announcements of killed processes.
-        kept: unused blobs that are younger than the grace period, or that a writer relies on.
+        blobs: digests of removed blobs.
+        leftovers: unfinished files and expired leases of killed processes.
+        kept: unused blobs within the grace period, or leased by a writer.
     """
 
     blobs: tuple[str, ...]
@@ -39,35 +39,35 @@ class Collected:
     kept: int
 
 
-def collect(
+def collect_garbage(
     registry: Registry, *, grace: float = GRACE_SECONDS, dry_run: bool = False
-) -> Collected:
-    """Remove blobs that no version has named for a while.
+) -> GarbageReport:
+    """Remove blobs that no version has referenced for a while.
 
-    Versions that are not deleted keep their blobs, and so do those that an alias points to and
-    those that were deleted within the grace period.
+    Blobs are kept for versions that are not deleted, that an alias points at, or that were deleted
+    within the grace period.
 
     Args:
-        grace: seconds; by the store's clock alone.
-        dry_run: remove nothing, and tell what would be removed.
+        grace: seconds, by the store's clock.
+        dry_run: only report what would be removed.
 
     Raises:
-        RegistryError: no registry, or a broken record. Nothing is removed, since what it names is
+        RegistryError: no registry, or a malformed record: nothing is removed, since its blobs are
             not known.
-        ConflictError: it took more than an hour; what is left is for the next time.
+        ConflictError: it took more than an hour; run it again for the rest.
     """
     store = registry.store
-    unused = set(store.names(FOLDER)) - _named(registry, None, grace)
-    with announce(store, COLLECTING, unused) as held:
+    unused = set(store.names(FOLDER)) - _referenced(registry, None, grace)
+    with lease(store, COLLECTING, unused) as held:
         now = held.written
         leftovers = 0 if dry_run else _clean(registry, now)
-        # In this order: a writer whose announcement has gone has published what it made.
-        relied_on = announced(store, PENDING, now)
+        # In this order: a writer whose lease has gone has published its version.
+        relied_on = leased(store, PENDING, now)
         old = {digest for digest in unused - relied_on if _age(registry, digest, now) >= grace}
-        doomed = sorted(old - _named(registry, now, grace))
+        doomed = sorted(old - _referenced(registry, now, grace))
         if not dry_run:
             _remove(registry, held, doomed)
-    return Collected(tuple(doomed), leftovers, len(unused) - len(doomed))
+    return GarbageReport(tuple(doomed), leftovers, len(unused) - len(doomed))
 
 
 def _remove(registry: Registry, held: HeldLease, doomed: list[str]) -> None:
@@ -76,18 +76,18 @@ def _remove(registry: Registry, held: HeldLease, doomed: list[str]) -> None:
         registry.store.remove(blob_key(digest))
 
 
-def _named(registry: Registry, now: float | None, grace: float) -> set[str]:
-    """The blobs of all versions that count.
+def _referenced(registry: Registry, now: float | None, grace: float) -> set[str]:
+    """The blobs of all versions to keep.
 
     Args:
-        now: by the store's clock; None: versions that were deleted do not count.
+        now: by the store's clock; None: without deleted versions.
     """
     found: set[str] = set()
     for name in registry.names():
         pointed = set(registry.aliases(name).values())
         for version in registry.versions(name):
-            gone = version.deleted and version.number not in pointed
-            if gone and (
+            deleted = version.deleted and version.number not in pointed
+            if deleted and (
                 now is None or _since_deletion(registry, name, version.number, now) >= grace
             ):
                 continue
@@ -97,7 +97,7 @@ def _named(registry: Registry, now: float | None, grace: float) -> set[str]:
 
 def _since_deletion(registry: Registry, name: str, number: int, now: float) -> float:
     then = registry.store.modified(deletion_key(name, number))
-    return 0.0 if then is None else now - then  # None: it was taken back
+    return 0.0 if then is None else now - then  # None: the deletion was undone
 
 
 def _age(registry: Registry, digest: str, now: float) -> float:
@@ -106,23 +106,23 @@ def _age(registry: Registry, digest: str, now: float) -> float:
 
 
 def _clean(registry: Registry, now: float) -> int:
-    """Remove what no living process can still need."""
+    """Remove what no running process can still need."""
     store = registry.store
-    count = store.clean(now - VOID_SECONDS)
+    count = store.clean(now - EXPIRY_SECONDS)
     for folder in (PENDING, COLLECTING):
         for name in store.names(folder):
             then = store.modified(key := f"{folder}/{name}")
-            if then is not None and now - then >= VOID_SECONDS:
+            if then is not None and now - then >= EXPIRY_SECONDS:
                 store.remove(key)
                 count += 1
     return count
 
 
-def parse_period(text: str) -> float:
-    """Seconds of a text such as 30m, 12h or 7d.
+def parse_duration(text: str) -> float:
+    """Parse a duration such as 30m, 12h or 7d into seconds.
 
     Raises:
-        RegistryError: another form.
+        RegistryError: not a duration.
     """
     units = {"m": 60.0, "h": 3600.0, "d": 24 * 3600.0}
     number, unit = text[:-1], text[-1:]
@@ -130,6 +130,6 @@ def parse_period(text: str) -> float:
         return 0.0
     if not (number.isascii() and number.isdigit() and unit in units):
         raise RegistryError(
-            "not a period of time", where="--grace", got=text, expected="such as 30m, 12h, 7d or 0"
+            "not a duration", where="--grace", got=text, expected="such as 30m, 12h, 7d or 0"
         )
     return int(number) * units[unit]

@@ -1,10 +1,9 @@
 """The Hugging Face Hub: a prompt as a model repository, in a local folder or on the Hub itself.
 
-A repository holds the prompt's files at its root, beside a README.md (the model card) and a
-.gitattributes that puts tensors into large-file storage. The Hub's own cache on a disk keeps
-repositories as `models--owner--name/snapshots/<commit>/`, with links into `blobs/` beside it; both
-are read. From the Hub itself only a commit is taken: a branch is looked up once, and its commit
-told.
+A repository has the prompt's files at its root, a README.md (the model card), and a .gitattributes
+that stores tensors in LFS. The Hub's local cache has repositories as
+`models--owner--name/snapshots/<commit>/` with links into `blobs/`; both layouts are read. Downloads
+are always of a commit: a branch is resolved once, and its commit reported.
 """
 
 from __future__ import annotations
@@ -41,8 +40,8 @@ _CARD = """\
 
 # A prompt for {backbone}
 
-{kind}, learnt by {method} with cuecard. It fits exactly one model and refuses others;
-`prompt.json` has the task, the backbone's fingerprint and what was measured.
+{kind}, trained by {method} with cuecard. It works with exactly one model and refuses others;
+`prompt.json` has the task, the backbone's fingerprint and the metrics.
 
 ```sh
 cuecard pull {source} my-prompt
@@ -55,7 +54,7 @@ Digest: `{digest}`
 
 @dataclass(frozen=True, slots=True)
 class HubPlace:
-    """A repository on the Hub and a revision in it; None: the main branch."""
+    """A repository on the Hub, and a revision; None: the main branch."""
 
     repository: str
     revision: str | None
@@ -65,10 +64,10 @@ class HubPlace:
 
 
 def parse_hub(text: str) -> HubPlace:
-    """hf://OWNER/NAME or hf://OWNER/NAME@REVISION.
+    """Parse hf://OWNER/NAME or hf://OWNER/NAME@REVISION.
 
     Raises:
-        RegistryError: another form.
+        RegistryError: neither.
     """
     repository, _, revision = text.removeprefix(SCHEME).partition("@")
     if not _REPOSITORY.fullmatch(repository):
@@ -85,7 +84,7 @@ def hub_files(package: PromptPackage, source: str) -> dict[str, bytes]:
     """A repository's files by name.
 
     Args:
-        source: what to write into the card as the place to pull from.
+        source: where to pull from, according to the card.
     """
     manifest = package.prompt.manifest
     front = ["library_name: " + ("peft" if PEFT_FILE in package.files else "cuecard")]
@@ -107,13 +106,13 @@ def hub_files(package: PromptPackage, source: str) -> dict[str, bytes]:
 def write_hub_folder(
     package: PromptPackage, folder: str | Path, *, overwrite: bool = False
 ) -> Path:
-    """Lay a prompt out as a repository of the Hub, in a folder.
+    """Write a prompt to a folder, as a Hub repository.
 
-    A new folder appears in one step. In one that exists (a clone, say) each file is replaced whole,
-    `prompt.json` last, and others are left alone.
+    A new folder appears atomically. In an existing one (such as a clone) each file is replaced
+    atomically, `prompt.json` last, and other files are kept.
 
     Raises:
-        ArtifactError: the folder is taken (without overwrite) or cannot be written.
+        ArtifactError: the folder exists (without overwrite) or cannot be written.
     """
     folder = Path(folder).absolute()
     files = hub_files(package, str(folder))
@@ -122,19 +121,19 @@ def write_hub_folder(
         return folder
     for name in sorted(files, key=lambda name: name == MANIFEST_FILE):
         publish_file(folder / name, files[name], overwrite=True)
-    for name in OWN_FILES - set(files):  # of a prompt of another form that lay here before
+    for name in OWN_FILES - set(files):  # of an earlier prompt with other files
         (folder / name).unlink(missing_ok=True)
     return folder
 
 
 def read_hub_folder(folder: str | Path, revision: str | None = None) -> PromptPackage:
-    """A prompt from a folder in the Hub's layout: a repository's files, or the Hub's cache of one.
+    """A prompt from a repository's folder, or from the Hub's cache of one.
 
     Args:
-        revision: for a cache, the commit or a ref's name; main by default.
+        revision: for a cache, the commit or the name of a ref; by default main.
 
     Raises:
-        ArtifactError: no prompt there, or one that cannot be trusted.
+        ArtifactError: not a prompt, or one that cannot be trusted.
         RegistryError: no such revision, or a link out of the cache.
     """
     folder = Path(folder)
@@ -157,14 +156,14 @@ def read_hub_folder(folder: str | Path, revision: str | None = None) -> PromptPa
 
 
 def pull_from_hub(place: HubPlace) -> tuple[PromptPackage, str]:
-    """A prompt from the Hub, and the commit that it was read from.
+    """A prompt from the Hub, and its commit.
 
     Raises:
-        RegistryError: the Hub cannot be reached, or has no such thing.
-        ArtifactError: no prompt there, or one that cannot be trusted.
+        RegistryError: the Hub cannot be reached, or has no such repository or revision.
+        ArtifactError: not a prompt, or one that cannot be trusted.
     """
-    with tempfile.TemporaryDirectory(prefix="cuecard-") as room:
-        with _telling(place):
+    with tempfile.TemporaryDirectory(prefix="cuecard-") as temporary:
+        with _translating_errors(place):
             commit = place.revision or "main"
             if not _COMMIT.fullmatch(commit):
                 commit = str(
@@ -174,25 +173,25 @@ def pull_from_hub(place: HubPlace) -> tuple[PromptPackage, str]:
                 place.repository,
                 revision=commit,
                 allow_patterns=sorted(OWN_FILES),
-                local_dir=room,
+                local_dir=temporary,
             )
-        return PromptPackage.read(room, allow_others=True), commit
+        return PromptPackage.read(temporary, allow_others=True), commit
 
 
 def push_to_hub(package: PromptPackage, place: HubPlace, *, why: str, private: bool = True) -> str:
-    """Upload a prompt as one commit; its id. A repository that does not exist is made.
+    """Upload a prompt as one commit and return its id; a missing repository is created.
 
     Args:
-        private: whether a new one is.
+        private: whether a new repository is private.
 
     Raises:
-        RegistryError: the Hub cannot be reached, or does not allow it.
+        RegistryError: the Hub cannot be reached, or rejects the upload.
     """
-    with tempfile.TemporaryDirectory(prefix="cuecard-") as room:
-        folder = Path(room) / "repository"
+    with tempfile.TemporaryDirectory(prefix="cuecard-") as temporary:
+        folder = Path(temporary) / "repository"
         publish_folder(folder, hub_files(package, str(place)), overwrite=False)
         api = huggingface_hub.HfApi()
-        with _telling(place):
+        with _translating_errors(place):
             api.create_repo(place.repository, private=private, exist_ok=True)
             done = api.upload_folder(
                 repo_id=place.repository,
@@ -221,20 +220,20 @@ def _cached_commit(folder: Path, revision: str) -> str:
 
 
 @contextmanager
-def _telling(place: HubPlace) -> Iterator[None]:
+def _translating_errors(place: HubPlace) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # Its own errors, its HTTP client's, the system's: they have no class in common.
+        # The Hub's errors, its HTTP client's and the system's have no common class.
         first = str(error).splitlines()[0] if str(error) else ""
         raise RegistryError(
-            "the Hub did not do this",
+            "the request to the Hub failed",
             where=str(place),
             got=f"{type(error).__name__}: {first}",
-            hint="check the name, the network, and who is logged in (`hf auth login`)",
+            hint="check the name, the network and your login (`hf auth login`)",
         ) from error
 
 
 def _plain(text: str) -> str:
-    """A text from a prompt, fit for a line of Markdown."""
+    """A prompt's text, safe in a line of Markdown."""
     return re.sub(r"[^\w./ -]", "_", text, flags=re.ASCII)[:100]

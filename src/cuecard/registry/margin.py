@@ -1,4 +1,4 @@
-"""How much worse a version may be than what an alias points to, where nobody says."""
+"""The default margin of promotion checks."""
 
 MARGIN = 0.02
-"""In the score's units."""
+"""How much worse a new version may be, in the score's units."""

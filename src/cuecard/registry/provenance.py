@@ -1,4 +1,4 @@
-"""Who does something, when, and why."""
+"""Provenance of a write: who, when and why."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def whoami() -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
-    """Makes the fields that every record has.
+class Provenance:
+    """Makes the provenance fields of records.
 
     Attributes:
-        who: recorded as given.
-        clock: for people to read; nothing is decided by it.
+        who: the author.
+        clock: for people to read; decides nothing.
     """
 
     who: str

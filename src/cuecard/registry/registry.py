@@ -1,4 +1,4 @@
-"""A registry of prompts: numbered versions that never change, and aliases that move."""
+"""A registry of prompts: immutable, numbered versions and movable aliases."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cuecard.errors import RegistryError
 from cuecard.registry import alias_operations
 from cuecard.registry.alias_operations import PromotionCheck
 from cuecard.registry.package import PromptPackage
-from cuecard.registry.provenance import Stamp, utc_now, whoami
+from cuecard.registry.provenance import Provenance, utc_now, whoami
 from cuecard.registry.records.aliases import alias_names, read_head, read_log
 from cuecard.registry.records.blobs import describe, get_blob, put_blob
 from cuecard.registry.records.journal import entry_key
@@ -44,11 +44,11 @@ MARKER = "cuecard-registry.json"
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What a push led to.
+    """The result of a push.
 
     Attributes:
-        version: the version that holds the content.
-        new: False if it was there already.
+        version: the version with this content.
+        new: False if it existed.
     """
 
     version: Version
@@ -60,11 +60,11 @@ class Registry:
 
     Args:
         place: a folder, an fsspec URL such as `s3://bucket/prompts`, or a store.
-        who: recorded with everything that is written; user@host by default.
-        clock: recorded too; nothing is decided by it.
+        who: the author recorded with every write; by default user@host.
+        clock: the time recorded with it; decides nothing.
 
     Raises:
-        RegistryError: a place that cannot be a registry.
+        RegistryError: the place cannot be a registry.
     """
 
     def __init__(
@@ -75,26 +75,26 @@ class Registry:
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.store = open_store(place) if isinstance(place, str | Path) else place
-        self.stamp = Stamp(who or whoami(), clock)
+        self.provenance = Provenance(who or whoami(), clock)
         self._writable = False
 
     def names(self) -> list[str]:
-        """The prompts' names, sorted. Whatever else is in their folder is skipped.
+        """The prompts' names, sorted; other entries of their folder are skipped.
 
         Raises:
-            RegistryError: there is no registry, or it cannot be read, or its prompts are gone.
+            RegistryError: no registry, or it cannot be read, or its prompts have disappeared.
         """
         if self.store.modified(MARKER) is None:
             raise RegistryError(
                 "there is no registry here",
                 where=self.store.url,
                 got=f"no {MARKER}",
-                hint="`cuecard push` makes one; --registry or CUECARD_REGISTRY says where",
+                hint="`cuecard push` creates one; --registry or CUECARD_REGISTRY says where",
             )
         found = [name for name in self.store.names(PROMPTS) if is_name(name)]
         if not found and self.store.modified(entry_key(1)) is not None:
-            # Names never vanish. Taking this for an empty registry would give numbers twice, and
-            # have `gc` remove every blob.
+            # Names never disappear. Treating this as an empty registry would assign numbers twice
+            # and let `gc` remove every blob.
             raise RegistryError(
                 "the registry has lost all of its prompts",
                 where=f"{self.store.url}/{PROMPTS}",
@@ -105,7 +105,7 @@ class Registry:
         return found
 
     def identity(self) -> str | None:
-        """What tells this registry from another one in the same place; None if there is none.
+        """A digest that tells this registry from another in the same place; None: no registry.
 
         Raises:
             RegistryError: the store cannot be read.
@@ -114,11 +114,11 @@ class Registry:
         return None if marker is None else hashlib.sha256(marker).hexdigest()
 
     def versions(self, name: str) -> list[Version]:
-        """A prompt's versions by number, deleted ones too; none for a prompt that is not there."""
+        """A prompt's versions by number, deleted ones included; empty for an unknown prompt."""
         return read_versions(self.store, check_name(name))
 
     def aliases(self, name: str) -> dict[str, int]:
-        """Where a prompt's aliases point."""
+        """Alias -> the number it points at."""
         heads = {
             alias: read_head(self.store, name, alias)
             for alias in alias_names(self.store, check_name(name))
@@ -126,17 +126,17 @@ class Registry:
         return {alias: head.after for alias, head in heads.items() if head and head.after}
 
     def log(self, name: str, alias: str) -> list[AliasEvent]:
-        """An alias's moves, the oldest first."""
+        """An alias's events, oldest first."""
         return read_log(self.store, check_name(name), check_alias(alias))
 
     def resolve(self, reference: str | Reference) -> Version:
-        """The version that a reference means now.
+        """The version a reference points at now.
 
         Raises:
-            RegistryError: there is none, or it was deleted.
+            RegistryError: no such version, or it was deleted.
         """
-        wanted = parse_reference(reference) if isinstance(reference, str) else reference
-        name, target = wanted.name, wanted.target
+        parsed = parse_reference(reference) if isinstance(reference, str) else reference
+        name, target = parsed.name, parsed.target
         if isinstance(target, int):
             version = read_version(self.store, name, target)
             if version.deleted:
@@ -152,7 +152,7 @@ class Registry:
             raise RegistryError(
                 "no such alias",
                 where=self.store.url,
-                got=str(wanted),
+                got=str(parsed),
                 expected=", ".join(sorted(self.aliases(name))) or "a version's number",
             )
         return read_version(self.store, name, head.after)
@@ -167,20 +167,20 @@ class Registry:
     ) -> Pushed:
         """Publish a prompt folder as the next version; the same content keeps its version.
 
-        Blobs and signature are there before the version is, and the version appears whole. Pushing
-        again restores blobs that were lost or damaged, and adds a signature.
+        Blobs and signature are written before the version, which appears atomically. Pushing again
+        restores lost or damaged blobs, and adds a signature.
 
         Raises:
-            ArtifactError: no prompt, or one that cannot be trusted.
+            ArtifactError: not a prompt, or one that cannot be trusted.
             RegistryError: the registry cannot be written.
         """
         package = prompt if isinstance(prompt, PromptPackage) else PromptPackage.read(prompt)
         manifest = package.prompt.manifest
         _check_not_backbone(check_name(name), manifest.backbone.name)
         self._require_writable()
-        self.names()  # refuses a registry that has lost them
+        self.names()  # fails if the registry has lost them
         files = {file: describe(content) for file, content in package.files.items()}
-        stamp = self.stamp.fields(why)
+        provenance = self.provenance.fields(why)
 
         def make(number: int) -> VersionRecord:
             return VersionRecord(
@@ -195,7 +195,7 @@ class Registry:
                 metrics=manifest.metrics,
                 data_hash=manifest.data_hash,
                 seed=manifest.seed,
-                **stamp,
+                **provenance,
             )
 
         with relying_on(self.store, {entry.sha256 for entry in files.values()}) as held:
@@ -218,13 +218,13 @@ class Registry:
     def read(
         self, reference: str | Reference | Version, trusted: Sequence[str] = ()
     ) -> PromptPackage:
-        """A version's files, every byte checked, and the prompt that they are.
+        """A version's files, verified, and their prompt.
 
         Args:
             trusted: public keys (`read_trusted`); one of them must have signed the version.
 
         Raises:
-            RegistryError: no such version, or a blob that is not what it was.
+            RegistryError: no such version, or a missing or altered blob.
             SignatureError: no valid signature of a trusted key.
             ArtifactError: not a prompt that can be trusted.
         """
@@ -247,7 +247,7 @@ class Registry:
 
         Args:
             trusted: public keys (`read_trusted`); one of them must have signed the version. The
-                reference is resolved once: the version that is checked is the one promoted.
+                reference is resolved once, so the version checked is the version promoted.
 
         Raises:
             SignatureError: no valid signature of a trusted key.
@@ -257,56 +257,58 @@ class Registry:
         if trusted:
             check_signed(self.store, version, trusted)
         self._require_writable()
-        return alias_operations.promote(self.store, self.stamp, version, alias, why, check)
+        return alias_operations.promote(self.store, self.provenance, version, alias, why, check)
 
     def rollback(self, name: str, alias: str, *, why: str) -> AliasEvent:
-        """Point an alias at where it was before; see `alias_operations.rollback`."""
+        """Point an alias at its previous version; see `alias_operations.rollback`."""
         self._require_writable()
         return alias_operations.rollback(
-            self.store, self.stamp, check_name(name), check_alias(alias), why
+            self.store, self.provenance, check_name(name), check_alias(alias), why
         )
 
     def delete(self, reference: str | Reference, *, why: str = "") -> None:
-        """Delete a version by number, or end an alias; see `cuecard.registry.alias_operations`.
+        """Delete a version by number, or remove an alias; see `cuecard.registry.alias_operations`.
 
         Raises:
-            RegistryError: no such thing, or a version that an alias points to.
+            RegistryError: no such version or alias, or an alias points at the version.
         """
-        wanted = parse_reference(reference) if isinstance(reference, str) else reference
-        if wanted.target == LATEST:
-            raise RegistryError("latest is no alias; name the version's number", got=str(wanted))
+        parsed = parse_reference(reference) if isinstance(reference, str) else reference
+        if parsed.target == LATEST:
+            raise RegistryError("latest is not an alias; use the version's number", got=str(parsed))
         self._require_writable()
-        if isinstance(wanted.target, int):
-            alias_operations.delete(self.store, self.stamp, self.resolve(wanted), why)
+        if isinstance(parsed.target, int):
+            alias_operations.delete(self.store, self.provenance, self.resolve(parsed), why)
         else:
-            alias_operations.remove_alias(self.store, self.stamp, wanted.name, wanted.target, why)
+            alias_operations.remove_alias(
+                self.store, self.provenance, parsed.name, parsed.target, why
+            )
 
     def _require_writable(self) -> None:
-        """Make sure, once, that the store lets an object be created only once.
+        """Check, once, that the store has an atomic create.
 
         Raises:
-            RegistryError: it does not, so that two writers could overwrite each other.
+            RegistryError: it does not, and two writers could overwrite each other.
         """
         if self._writable:
             return
         if self.store.create(MARKER, _marker()) and self.store.create(MARKER, _marker()):
             raise RegistryError(
-                "this store overwrites objects that were to be created only once",
+                "this store overwrites objects instead of failing to create them",
                 where=self.store.url,
                 expected="a store with conditional writes (S3: If-None-Match)",
-                hint="use a folder, S3 itself, or a newer version of the server",
+                hint="use a folder, S3, or a newer version of the storage server",
             )
         self._writable = True
 
 
 def _check_not_backbone(name: str, backbone: str) -> None:
-    """Refuse a prompt that would be called what a server calls the model without a prompt."""
+    """Reject the name under which a server answers without a prompt."""
     if name == backbone or name in BACKBONES:
         raise RegistryError(
             "a prompt cannot have the name of a backbone",
             where="name",
             got=name,
-            expected="another name: a server answers to the backbone's name without a prompt",
+            expected="another name: under this one, servers answer without a prompt",
         )
 
 

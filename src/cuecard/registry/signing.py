@@ -1,7 +1,7 @@
-"""Detached signatures: Ed25519 (RFC 8032) over a version's record, which names every byte it has.
+"""Detached Ed25519 signatures (RFC 8032) of a version's record, which has the digests of its files.
 
-A signature binds the prompt's files, its name and its number. It does not bind aliases: who may
-write to a registry may move an alias to any version that is signed.
+A signature covers the prompt's files, name and number. It does not cover aliases: anyone who may
+write to a registry may move an alias to any signed version.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Signer:
         path: a PEM file, as `openssl genpkey -algorithm ed25519` writes it.
 
     Raises:
-        RegistryError: no such key, or `cryptography` is not installed.
+        RegistryError: not such a key, or `cryptography` is not installed.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -52,10 +52,10 @@ class Signer:
 
 
 def read_trusted(paths: Sequence[str | Path]) -> tuple[str, ...]:
-    """Public keys, from PEM files as `openssl pkey -pubout` writes them, as hexadecimal digits.
+    """Public keys in hexadecimal, from PEM files as `openssl pkey -pubout` writes them.
 
     Raises:
-        RegistryError: a file that is no such key, or `cryptography` is not installed.
+        RegistryError: a file is not such a key, or `cryptography` is not installed.
     """
     found = []
     for path in paths:
@@ -67,12 +67,12 @@ def read_trusted(paths: Sequence[str | Path]) -> tuple[str, ...]:
 
 
 def signature_key(name: str, sha256: str, public_key: str) -> str:
-    """Where a signature lies."""
+    """The key of a signature in the store."""
     return f"{PROMPTS}/{name}/signatures/{sha256}/{public_key}.json"
 
 
 def put_signature(store: Store, name: str, sha256: str, signature: Signature) -> str:
-    """Leave a signature beside the version; its key."""
+    """Store a version's signature; returns its key."""
     key = signature_key(name, sha256, signature.public_key)
     store.replace(key, signature.to_bytes())
     return key
@@ -82,7 +82,7 @@ def check_signed(store: Store, version: Version, trusted: Sequence[str]) -> str:
     """The first trusted key with a valid signature of the version.
 
     Raises:
-        SignatureError: there is none.
+        SignatureError: no trusted key has.
         RegistryError: `cryptography` is not installed.
     """
     _require()
@@ -96,15 +96,15 @@ def check_signed(store: Store, version: Version, trusted: Sequence[str]) -> str:
                 return public_key
             wrong = True
     raise SignatureError(
-        "the version's signature is wrong" if wrong else "no trusted key has signed this version",
+        "the version's signature is invalid" if wrong else "no trusted key has signed this version",
         where=f"{store.url}, {version}",
-        got="a signature that does not fit" if wrong else "no signature of a trusted key",
-        expected=f"one by {' or '.join(key[:16] for key in trusted)}",
+        got="an invalid signature" if wrong else "no signature by a trusted key",
+        expected=f"a signature by {' or '.join(key[:16] for key in trusted)}",
     )
 
 
 def is_valid(content: bytes, sha256: str, public_key: str) -> bool:
-    """Whether a stored signature is this key's, of a record with this SHA-256.
+    """Whether a stored signature is valid for this key and record.
 
     Raises:
         RegistryError: `cryptography` is not installed.
@@ -133,10 +133,10 @@ def _load(path: str | Path, kind: str) -> Any:
         return _serialization.load_pem_public_key(content)
     except OSError as error:
         raise RegistryError(
-            "the key cannot be read", where=str(path), got=error.strerror or error
+            "cannot read the key", where=str(path), got=error.strerror or error
         ) from error
     except (ValueError, TypeError, _exceptions.UnsupportedAlgorithm) as error:
-        raise _wrong_key(path, f"a {kind} key in PEM form, not encrypted", str(error)) from error
+        raise _wrong_key(path, f"an unencrypted {kind} key in PEM format", str(error)) from error
 
 
 def _wrong_key(path: str | Path, expected: str, got: str) -> RegistryError:
@@ -153,7 +153,7 @@ def _wrong_key(path: str | Path, expected: str, got: str) -> RegistryError:
 def _require() -> None:
     if not _HAS_CRYPTOGRAPHY:
         raise RegistryError(
-            "signatures need a package that is not installed",
+            "signatures require a package that is not installed",
             expected="cryptography",
             hint="pip install 'cuecard[sign]'",
         )

@@ -1,4 +1,4 @@
-"""Read everything, and tell what is not as it should be."""
+"""Verify a registry: read every object and report problems."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _DIGEST = re.compile(r"^[0-9a-f]{64}$")
 
 @dataclass
 class Report:
-    """What `verify` read, and what it found.
+    """The result of `verify`.
 
     Attributes:
         prompts, versions, aliases, events, signatures, blobs, bytes: how many of each were read.
         writes: entries of the journal.
-        head: SHA-256 of the journal's last entry; None if there is none. Whoever keeps it elsewhere
-            can tell later whether the end of the journal was cut off.
-        unused: blobs that no version names; `collect` removes them in time.
-        problems: each with its place; empty where all is well.
+        head: SHA-256 of the journal's last entry; None if there is none. Kept elsewhere, it shows
+            later whether the end of the journal was cut off.
+        unused: unreferenced blobs; `collect_garbage` removes them eventually.
+        problems: each with its location; empty if there are none.
     """
 
     prompts: int = 0
@@ -50,7 +50,7 @@ class Report:
 
     @contextmanager
     def noting(self) -> Iterator[None]:
-        """Keep what goes wrong in the block, and go on."""
+        """Record an error in the block, and continue."""
         try:
             yield
         except CuecardError as error:
@@ -65,14 +65,14 @@ def verify(
 ) -> Report:
     """Check every version, blob, alias and signature, of one prompt or of all, and the journal.
 
-    The journal shows objects that were removed or rewritten after they were published. Whoever can
-    also rewrite the journal's end can hide that; only signatures, and a `head` that was kept
-    elsewhere, tell then.
+    The journal reveals objects removed or rewritten after publication. Someone who can
+    rewrite the journal's end too can hide that; then only signatures and a `head` kept elsewhere
+    reveal it.
 
     Args:
-        name: one prompt; by default all of them, and blobs that nobody names too.
+        name: one prompt; by default all, and unreferenced blobs.
         trusted: public keys; every version that is not deleted must be signed by one.
-        head: a `Report.head` of earlier, which the journal must still contain.
+        head: an earlier `Report.head`, which the journal must still contain.
     """
     report = Report()
     names = [name] if name is not None else None
@@ -87,22 +87,22 @@ def verify(
             _check_prompt(registry, each, trusted, named, report)
     if name is None:
         with report.noting():
-            _check_unnamed(registry, named, report)
+            _check_unreferenced(registry, named, report)
         with report.noting():
-            _check_strangers(registry, PROMPTS, is_name, report)
+            _check_names(registry, PROMPTS, is_name, report)
     _check_journal(registry, name, head, report)
     return report
 
 
 def _check_journal(registry: Registry, name: str | None, head: str | None, report: Report) -> None:
-    """Every write that is recorded must still be there, byte for byte."""
+    """Check that every recorded write is still there, byte for byte."""
     store = registry.store
     seen: set[str] = set()
     with report.noting():
         for seq in numbered(store, JOURNAL):
             found = read_entry(store, seq)
             if found is None:
-                continue  # a listing that lags behind
+                continue  # the listing is stale
             entry, digest = found
             if seq != report.writes + 1 or entry.previous != report.head:
                 raise CuecardError(
@@ -146,10 +146,10 @@ def _check_written(store: Store, entry: JournalEntry) -> None:
         )
 
 
-def _check_strangers(
+def _check_names(
     registry: Registry, folder: str, ours: Callable[[str], bool], report: Report
 ) -> None:
-    """Report names that are not the registry's, except what desktops and file systems leave."""
+    """Report names that are not the registry's, except those of desktops and file systems."""
     for each in registry.store.names(folder):
         if not ours(each) and not is_litter(each):
             report.problems.append(
@@ -169,7 +169,7 @@ def _check_prompt(
         ("deleted", is_numbered),
         ("aliases", is_alias),
     ):
-        _check_strangers(registry, f"{PROMPTS}/{name}/{folder}", ours, report)
+        _check_names(registry, f"{PROMPTS}/{name}/{folder}", ours, report)
     versions = {version.number: version for version in registry.versions(name)}
     kept = set()
     for alias in alias_names(registry.store, name):
@@ -183,7 +183,7 @@ def _check_prompt(
                 _check_target(versions, target, f"{registry.store.url}, {name}@{alias}")
     for number, version in versions.items():
         if version.deleted and number not in kept:
-            continue  # its blobs may be gone
+            continue  # its blobs may have been removed
         report.versions += 1
         for entry in version.record.files.values():
             if entry.sha256 not in named:
@@ -208,13 +208,13 @@ def _check_prompt(
 
 def _check_target(versions: dict[int, Version], target: int, where: str) -> None:
     if target not in versions:
-        raise CuecardError("an alias points to no version", where=where, got=target)
+        raise CuecardError("an alias points at a missing version", where=where, got=target)
     if versions[target].deleted:
         raise CuecardError(
-            "an alias points to a deleted version",
+            "an alias points at a deleted version",
             where=where,
             got=target,
-            hint="promote another version; this one's blobs are kept until then",
+            hint="promote another version; its blobs are kept until then",
         )
 
 
@@ -226,7 +226,7 @@ def _check_signatures(
         content = registry.store.read(f"{folder}/{file}", MAX_DOCUMENT_BYTES) or b""
         if not is_valid(content, version.sha256, file.removesuffix(".json")):
             raise CuecardError(
-                "a signature does not fit its version",
+                "a signature does not match its version",
                 where=f"{registry.store.url}/{folder}/{file}",
             )
         report.signatures += 1
@@ -234,8 +234,8 @@ def _check_signatures(
         check_signed(registry.store, version, trusted)
 
 
-def _check_unnamed(registry: Registry, named: set[str], report: Report) -> None:
-    """Blobs that no version names must at least be what their names say."""
+def _check_unreferenced(registry: Registry, named: set[str], report: Report) -> None:
+    """Check that unreferenced blobs match their names."""
     for digest in registry.store.names(FOLDER):
         if digest in named or is_litter(digest):
             continue

@@ -1,8 +1,8 @@
-"""Aliases: `prompts/<name>/aliases/<alias>/00000001.json`, an event per move.
+"""Aliases: `prompts/<name>/aliases/<alias>/00000001.json`, one event per move.
 
-An alias points where its last event put it, so the pointer and the audit log cannot differ: one new
-object moves the alias and records who, when, from, to and why. Event n + 1 says what event n left,
-and its object can be created once: a compare-and-swap, on a disk and on an object store alike.
+An alias points where its last event says, so the pointer and the audit log cannot differ: one new
+object moves the alias and records who, when, from, to and why. Event n + 1 contains the target of
+event n and can be created only once: a compare-and-swap, on disks and object stores alike.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from cuecard.registry.stores.store import Store, read_all
 
 
 def alias_names(store: Store, name: str) -> list[str]:
-    """The aliases that a prompt has or had; names that cannot be aliases are skipped."""
+    """A prompt's current and former aliases; invalid names are skipped."""
     return [alias for alias in store.names(f"{PROMPTS}/{name}/aliases") if is_alias(alias)]
 
 
 def read_head(store: Store, name: str, alias: str) -> AliasEvent | None:
-    """An alias's last event; None where it never was.
+    """An alias's last event; None if it never existed.
 
     Raises:
-        RegistryError: a broken event.
+        RegistryError: a malformed event.
     """
     known = numbered(store, _folder(name, alias))
     if not known:
@@ -36,10 +36,10 @@ def read_head(store: Store, name: str, alias: str) -> AliasEvent | None:
 
 
 def read_log(store: Store, name: str, alias: str) -> list[AliasEvent]:
-    """All events of an alias, the oldest first.
+    """All events of an alias, oldest first.
 
     Raises:
-        RegistryError: a broken, missing or inserted event.
+        RegistryError: a malformed, missing or inserted event.
     """
     known = numbered(store, _folder(name, alias))
     keys = [event_key(name, alias, seq) for seq in known]
@@ -71,14 +71,14 @@ def append(store: Store, event: AliasEvent) -> bool:
 
 
 def event_key(name: str, alias: str, seq: int) -> str:
-    """Where an event lies."""
+    """The key of an event in the store."""
     return f"{_folder(name, alias)}/{seq:08d}.json"
 
 
-def places(log: Sequence[AliasEvent]) -> list[int | None]:
-    """Where an alias is and was, the present last: what a rollback goes back over.
+def history(log: Sequence[AliasEvent]) -> list[int | None]:
+    """An alias's targets that rollbacks go back through, the current one last.
 
-    A rollback takes the last place away instead of adding one, so several go back step by step.
+    A rollback removes the last target instead of adding one, so several go back step by step.
     """
     found: list[int | None] = []
     for event in log:
@@ -98,7 +98,7 @@ def _event(store: Store, name: str, alias: str, seq: int, content: bytes | None)
     event: AliasEvent = parse_document(AliasEvent, content, where)
     if (event.name, event.alias, event.seq) != (name, alias, seq):
         raise RegistryError(
-            "an event lies in another event's place",
+            "an event is stored under another event's key",
             where=where,
             got=f"{event.name}@{event.alias}, event {event.seq}",
             expected=f"{name}@{alias}, event {seq}",

@@ -13,17 +13,17 @@ FOLDER = "blobs/sha256"
 
 
 def describe(content: bytes) -> FileEntry:
-    """The entry under which a version names this content."""
+    """A version's entry for this content."""
     return FileEntry(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
 
 
 def blob_key(digest: str) -> str:
-    """Where a blob lies."""
+    """The key of a blob in the store."""
     return f"{FOLDER}/{digest}"
 
 
 def put_blob(store: Store, content: bytes) -> str:
-    """Have the content in the store, whole; its digest. A damaged blob is replaced.
+    """Store content and return its digest; a damaged blob is replaced.
 
     Raises:
         RegistryError: it cannot be written.
@@ -36,10 +36,10 @@ def put_blob(store: Store, content: bytes) -> str:
 
 
 def get_blob(store: Store, entry: FileEntry) -> bytes:
-    """A blob's content, which is what its digest says.
+    """A blob's content, verified against its digest.
 
     Raises:
-        RegistryError: it is missing, larger than it should be, cut short or altered.
+        RegistryError: missing, too large, truncated or altered.
     """
     key = blob_key(entry.sha256)
     where = f"{store.url}/{key}"
@@ -50,7 +50,7 @@ def get_blob(store: Store, entry: FileEntry) -> bytes:
         )
     if len(content) != entry.size:
         raise RegistryError(
-            "a blob is cut short",
+            "a blob is truncated",
             where=where,
             got=f"{len(content)} bytes",
             expected=f"{entry.size} bytes",

@@ -1,12 +1,12 @@
-"""How writers keep blobs from a collector that runs at the same time, without locks or clocks.
+"""Leases protect a writer's blobs from concurrent garbage collection, without locks or clocks.
 
-A writer announces the blobs it relies on under `pending/`, and then looks for collectors. A
-collector announces the blobs that it may remove under `collecting/`, and then looks for writers.
-Each announces before it looks, so of two that meet at least one sees the other: the collector
-spares what a writer announced, the writer waits while a collector announces what it needs.
+A writer leases the blobs it relies on under `pending/`, then checks for collectors. A collector
+leases the blobs it may remove under `collecting/`, then checks for writers. Since each writes
+before it checks, at least one of two concurrent processes sees the other: the collector spares
+leased blobs, and the writer waits while a collector holds blobs it needs.
 
-Announcements of killed processes are void after a day by the store's clock, which made both times
-that are compared. Their holders stop acting on them after an hour by a clock that nobody sets.
+Leases of killed processes expire after a day by the store's clock, which made both times compared.
+Their holders stop relying on them after an hour of monotonic time.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from cuecard.registry.stores.store import Store, read_all
 PENDING = "pending"
 COLLECTING = "collecting"
 HOLD_SECONDS = 3600.0
-VOID_SECONDS = 24 * 3600.0
+EXPIRY_SECONDS = 24 * 3600.0
 WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.5
 
 
 class HeldLease:
-    """A lease that this process announced and holds."""
+    """A lease held by this process."""
 
     def __init__(self, store: Store, key: str) -> None:
         self._store = store
@@ -41,7 +41,7 @@ class HeldLease:
         """When it was written, by the store's clock.
 
         Raises:
-            ConflictError: it is there no more.
+            ConflictError: it no longer exists.
         """
         then = self._store.modified(self._key)
         if then is None:
@@ -49,10 +49,10 @@ class HeldLease:
         return then
 
     def check(self) -> None:
-        """Make sure that it still counts, right before what depends on it.
+        """Check that it is valid, right before what depends on it.
 
         Raises:
-            ConflictError: it is there no more, or too old.
+            ConflictError: it no longer exists, or is too old.
         """
         if time.monotonic() - self._since > HOLD_SECONDS:
             raise self._lost()
@@ -60,15 +60,15 @@ class HeldLease:
 
     def _lost(self) -> ConflictError:
         return ConflictError(
-            "this took so long that its blobs are safe no more; nothing was published",
+            "this took too long: the lease on its blobs has expired, and nothing was published",
             where=f"{self._store.url}/{self._key}",
-            hint="do it again",
+            hint="try again",
         )
 
 
 @contextmanager
-def announce(store: Store, folder: str, blobs: Collection[str]) -> Iterator[HeldLease]:
-    """Announce blobs for as long as the block runs."""
+def lease(store: Store, folder: str, blobs: Collection[str]) -> Iterator[HeldLease]:
+    """Lease blobs for the duration of the block."""
     nonce = secrets.token_hex(16)
     key = f"{folder}/{nonce}.json"
     store.create(key, Lease(blobs=sorted(blobs), id=nonce).to_bytes())
@@ -80,40 +80,40 @@ def announce(store: Store, folder: str, blobs: Collection[str]) -> Iterator[Held
 
 @contextmanager
 def relying_on(store: Store, blobs: Collection[str]) -> Iterator[HeldLease]:
-    """Hold blobs, there already or not, for as long as the block runs.
+    """Lease blobs, whether or not they exist yet, and wait for collectors that may remove them.
 
     Raises:
-        ConflictError: a collector that may be removing some of them did not end within a minute.
+        ConflictError: such a collector did not finish within a minute.
     """
-    with announce(store, PENDING, blobs) as held:
+    with lease(store, PENDING, blobs) as held:
         deadline = time.monotonic() + WAIT_SECONDS
-        while meeting := set(blobs) & announced(store, COLLECTING, held.written):
+        while conflicts := set(blobs) & leased(store, COLLECTING, held.written):
             if time.monotonic() >= deadline:
                 raise ConflictError(
-                    "a collection of unused blobs is at work on what this needs",
+                    "garbage collection is running on blobs that this needs",
                     where=f"{store.url}/{COLLECTING}",
-                    got=f"{len(meeting)} blobs",
-                    hint="wait for `cuecard gc` to end and do it again; one that was killed counts "
-                    "for a day",
+                    got=f"{len(conflicts)} blobs",
+                    hint="wait for `cuecard gc` to end and try again; the lease of a killed one "
+                    "expires after a day",
                 )
             time.sleep(_POLL_SECONDS)
         yield held
 
 
-def announced(store: Store, folder: str, now: float) -> set[str]:
-    """All blobs under a folder's announcements that are not void.
+def leased(store: Store, folder: str, now: float) -> set[str]:
+    """All blobs in a folder's valid leases.
 
     Args:
-        now: the time by the store's clock.
+        now: by the store's clock.
     """
     keys = [
         key
         for name in store.names(folder)
         if (then := store.modified(key := f"{folder}/{name}")) is not None
-        and now - then < VOID_SECONDS
+        and now - then < EXPIRY_SECONDS
     ]
     found: set[str] = set()
     for key, content in read_all(store, keys, MAX_DOCUMENT_BYTES):
-        if content is not None:  # its holder is done
+        if content is not None:  # None: released meanwhile
             found.update(Lease.from_bytes(content, f"{store.url}/{key}").blobs)
     return found

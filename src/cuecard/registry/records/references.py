@@ -1,4 +1,4 @@
-"""What prompts, versions and aliases are called: `reviews@3`, `reviews@production`."""
+"""Names of prompts, and references to versions: `reviews@3`, `reviews@production`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _NUMBER = re.compile(r"^[0-9]{1,8}$")
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One version of a prompt.
+    """A reference to a version of a prompt.
 
     Attributes:
         name: the prompt's.
-        target: a version's number, an alias, or "latest", the highest number that is not deleted.
+        target: a number, an alias, or "latest": the highest number that is not deleted.
     """
 
     name: str
@@ -30,41 +30,41 @@ class Reference:
 
 
 def is_name(name: str) -> bool:
-    """Whether a prompt can have this name."""
+    """Whether this is a valid prompt name."""
     return _NAME.fullmatch(name) is not None
 
 
 def is_alias(name: str) -> bool:
-    """Whether an alias can have this name: neither a number nor "latest"."""
+    """Whether this is a valid alias: a name, but neither a number nor "latest"."""
     return is_name(name) and not name.isdigit() and name != LATEST
 
 
 def check_name(name: str, what: str = "prompt") -> str:
-    """The name, if it can be one.
+    """The name, if it is valid.
 
     Raises:
-        RegistryError: it cannot.
+        RegistryError: it is not.
     """
     if not is_name(name):
         raise RegistryError(
-            f"this cannot be a {what}'s name" if what != "alias" else "this cannot be an alias",
+            f"not a valid {what} name" if what != "alias" else "not a valid alias",
             where=what,
             got=repr(name),
-            expected="1 to 64 of a-z, 0-9, '.', '_' and '-', the first a letter or digit",
+            expected="1 to 64 of a-z, 0-9, '.', '_' and '-', starting with a letter or digit",
         )
     return name
 
 
 def check_alias(alias: str) -> str:
-    """The alias, if it can be one: a name that is neither a number nor "latest".
+    """The alias, if it is valid: a name, but neither a number nor "latest".
 
     Raises:
-        RegistryError: it cannot.
+        RegistryError: it is not.
     """
     check_name(alias, "alias")
     if not is_alias(alias):
         raise RegistryError(
-            "this alias would be taken for a version",
+            "an alias must not look like a version",
             where="alias",
             got=alias,
             expected="a name such as production",
@@ -73,7 +73,7 @@ def check_alias(alias: str) -> str:
 
 
 def parse_reference(text: str) -> Reference:
-    """NAME@NUMBER, NAME@ALIAS or NAME@latest.
+    """Parse NAME@NUMBER, NAME@ALIAS or NAME@latest.
 
     Raises:
         RegistryError: anything else.
@@ -81,7 +81,7 @@ def parse_reference(text: str) -> Reference:
     name, at, target = text.partition("@")
     if not (at and target):
         raise RegistryError(
-            "not a version of a prompt",
+            "not a reference to a version",
             where="reference",
             got=text,
             expected="NAME@NUMBER, NAME@ALIAS or NAME@latest",
@@ -96,6 +96,6 @@ def parse_reference(text: str) -> Reference:
 
 
 def is_reference(text: str) -> bool:
-    """Whether a text has the form of a reference."""
+    """Whether a text looks like a reference."""
     name, at, target = text.partition("@")
     return bool(at and _NAME.fullmatch(name) and _NAME.fullmatch(target))

@@ -1,7 +1,7 @@
-"""The registry's JSON objects: strict, typed, and bound to the place where they lie.
+"""Schemas of the registry's JSON objects: strict, typed, and bound to their keys.
 
-A version's number and an event's number are part of what is written, so that no object passes for
-another one by being copied elsewhere.
+The numbers of versions and events are part of their objects, so that a copy under another key does
+not pass for another object.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Name = Annotated[str, Field(pattern=NAME)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Number = Annotated[int, Field(ge=1, le=99_999_999)]
 Text = Annotated[str, Field(max_length=2000)]
-# What the journal may refer to; nothing outside of prompts/.
+# The journal only refers to keys under prompts/.
 _PART = NAME.removeprefix("^").removesuffix("$")
 OBJECT_KEY = rf"^prompts/{_PART}/(versions|deleted|aliases/{_PART})/[0-9]{{8}}\.json$"
 
@@ -39,49 +39,48 @@ class Document(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
     def to_bytes(self) -> bytes:
-        """As it is stored."""
+        """The stored bytes."""
         content = self.model_dump(mode="json", by_alias=True)
         return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode("ascii")
 
     @classmethod
     def from_bytes(cls, content: bytes, where: str) -> Self:
-        """Read and check.
+        """Parse and validate.
 
         Raises:
-            ArtifactError: broken JSON.
+            ArtifactError: not JSON.
             RegistryError: wrong or unknown fields.
         """
         document = parse_json(content, where)
         try:
-            # Through JSON: strict mode takes a JSON array for a tuple, but not a Python list.
+            # Through JSON: strict mode accepts a JSON array as a tuple, but not a Python list.
             return cls.model_validate_json(json.dumps(document))
         except ValidationError as error:
             raise RegistryError(
-                "an object of the registry is not what it should be",
+                "an object of the registry is malformed",
                 where=where,
                 got=first_problem(error),
             ) from error
 
 
 class FileEntry(Document):
-    """One file of a version: the SHA-256 under which its blob lies, and its size in bytes."""
+    """One file of a version: its blob's SHA-256 and its size in bytes."""
 
     sha256: Sha256
     size: int = Field(ge=0, le=MAX_TENSOR_BYTES)
 
 
 class VersionRecord(Document):
-    """What a version is. It never changes.
+    """The record of a version; immutable.
 
     Attributes:
         name, number: the version, `name@number`.
-        files: by name, the files of the prompt folder.
-        content: SHA-256 over `files`; versions of equal content have it in common.
+        files: the files of the prompt folder, by name.
+        content: SHA-256 over `files`; the same for versions with the same content.
         digest: the prompt's own (docs/artifact.md).
-        method, kind, backbone, metrics, data_hash, seed: copied from the prompt, to be read without
-            it.
-        at, by, why: when (UTC, by the writer's clock), who, and their note. For people: nothing is
-            decided by a clock.
+        method, kind, backbone, metrics, data_hash, seed: copied from the prompt.
+        at, by, why: time (UTC, by the writer's clock), author and note. For people: clocks decide
+            nothing.
         id: random, so that no two writers write the same bytes.
     """
 
@@ -111,11 +110,11 @@ class VersionRecord(Document):
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version as it was read.
+    """A version as read from the store.
 
     Attributes:
-        record: what it says.
-        sha256: of its bytes in the store; what a signature signs.
+        record: its record.
+        sha256: of the record's bytes; what signatures sign.
         deleted: whether it was deleted.
     """
 
@@ -132,7 +131,7 @@ class Version:
 
 
 class Deletion(Document):
-    """That a version was deleted."""
+    """The deletion mark of a version."""
 
     schema_version: Literal[1] = 1
     name: Name
@@ -144,13 +143,13 @@ class Deletion(Document):
 
 
 class AliasEvent(Document):
-    """One move of an alias. The alias is where its last event put it.
+    """One move of an alias; the last one is where the alias points.
 
     Attributes:
-        seq: 1, 2, 3 ...: the order, whatever clocks say.
-        before, after: the version's number before and after ("from" and "to" in JSON); None where
-            the alias did not exist, or exists no more.
-        evidence: what the checks of a promotion measured.
+        seq: 1, 2, 3 ...: the order, independent of clocks.
+        before, after: the version's number before and after ("from" and "to" in JSON); None if the
+            alias did not exist, or was removed.
+        evidence: measurements of the promotion checks.
     """
 
     schema_version: Literal[1] = 1
@@ -168,13 +167,13 @@ class AliasEvent(Document):
 
 
 class JournalEntry(Document):
-    """One write to the registry: which object was created, and its digest.
+    """One write to the registry: the object created, and its digest.
 
     Attributes:
         seq: 1, 2, 3 ...: the order of the writes.
         previous: SHA-256 of the previous entry's bytes; None for the first.
-        name: the prompt that was changed.
-        key: the object that was created: a version, an alias event or a deletion mark.
+        name: the prompt changed.
+        key: the object created: a version, an alias event or a deletion mark.
         sha256: of the object's bytes.
     """
 
@@ -188,14 +187,14 @@ class JournalEntry(Document):
 
 
 class Lease(Document):
-    """Blobs that a writer relies on, or that a collector may remove, while the object is there."""
+    """Blobs that a writer relies on, or a collector may remove, while this object exists."""
 
     blobs: list[Sha256]
     id: str = Field(pattern=r"^[0-9a-f]{32}$")
 
 
 class Signature(Document):
-    """An Ed25519 signature (RFC 8032) of a version, both as hexadecimal digits."""
+    """An Ed25519 signature (RFC 8032) of a version, in hexadecimal."""
 
     schema_version: Literal[1] = 1
     algorithm: Literal["ed25519"] = "ed25519"
@@ -210,10 +209,10 @@ def content_digest(files: Mapping[str, FileEntry]) -> str:
 
 
 def parse_document(kind: type[Any], content: bytes | None, where: str) -> Any:
-    """Read an object that has to be there.
+    """Parse an object that must exist.
 
     Raises:
-        RegistryError: it is not, or not what it should be.
+        RegistryError: missing or malformed.
     """
     if content is None:
         raise RegistryError("an object of the registry is missing", where=where)

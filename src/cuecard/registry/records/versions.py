@@ -1,7 +1,7 @@
 """A prompt's versions: `prompts/<name>/versions/00000003.json`, numbered without gaps.
 
-The next number is whoever creates its object first; the loser takes the number after it. A deleted
-version keeps its record, and a mark beside it, so no number is ever given twice.
+The first writer to create the next number's object gets the number; others take the one after. A
+deleted version keeps its record and gets a deletion mark, so numbers are never reused.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from cuecard.registry.stores.store import Store, read_all
 
 PROMPTS = "prompts"
 _NUMBERED = re.compile(r"[0-9]{8}\.json", re.ASCII)
-_MOST_TRIES = 1000
+_TRIES = 1000
 
 
 def version_key(name: str, number: int) -> str:
-    """Where a version's record lies."""
+    """The key of a version's record in the store."""
     return f"{PROMPTS}/{name}/versions/{number:08d}.json"
 
 
 def deletion_key(name: str, number: int) -> str:
-    """Where the mark of a deleted version lies."""
+    """The key of a version's deletion mark in the store."""
     return f"{PROMPTS}/{name}/deleted/{number:08d}.json"
 
 
 def numbers(store: Store, name: str, kind: str = "versions") -> list[int]:
-    """The numbers of the versions, or of the deleted ones (kind "deleted"), ascending."""
+    """The numbers of the versions, or of deleted ones (kind "deleted"), ascending."""
     return numbered(store, f"{PROMPTS}/{name}/{kind}")
 
 
 def numbered(store: Store, folder: str) -> list[int]:
-    """The numbers of the objects `00000001.json` ... under a key, ascending.
+    """The numbers of the objects `00000001.json` ... in a folder, ascending.
 
-    Other names are skipped: what desktops, backups and file systems leave in a folder must not make
-    a prompt unreadable. `verify` reports them.
+    Other names are skipped, so that files left by desktops and backups do not make a prompt
+    unreadable; `verify` reports them.
     """
     return [int(name[:8]) for name in store.names(folder) if is_numbered(name)]
 
@@ -59,7 +59,7 @@ def read_version(store: Store, name: str, number: int) -> Version:
     """One version.
 
     Raises:
-        RegistryError: it does not exist, or its record is broken.
+        RegistryError: it does not exist, or its record is malformed.
     """
     key = version_key(name, number)
     content = store.read(key, MAX_DOCUMENT_BYTES)
@@ -75,17 +75,17 @@ def read_version(store: Store, name: str, number: int) -> Version:
 
 
 def read_versions(store: Store, name: str) -> list[Version]:
-    """All versions, deleted ones too, by number.
+    """All versions by number, deleted ones included.
 
     Raises:
-        RegistryError: a broken record.
+        RegistryError: a malformed record.
     """
     known = numbers(store, name)
-    gone = set(numbers(store, name, "deleted"))
+    deleted = set(numbers(store, name, "deleted"))
     keys = [version_key(name, number) for number in known]
     found = read_all(store, keys, MAX_DOCUMENT_BYTES)
     return [
-        _version(store, name, number, content, number in gone)
+        _version(store, name, number, content, number in deleted)
         for number, (_, content) in zip(known, found, strict=True)
     ]
 
@@ -102,13 +102,14 @@ def add_version(
     make: Callable[[int], VersionRecord],
     before: Callable[[bytes], Callable[[], None]],
 ) -> tuple[Version, bool]:
-    """Publish a version under the next free number, unless its content is published already.
+    """Publish a version under the next free number, unless its content is published.
 
     Args:
-        content: the `VersionRecord.content` of what `make` makes.
+        content: the record's `VersionRecord.content`.
         make: number -> the record.
-        before: called with the record's bytes right before they are published: what has to be there
-            by then. It returns what takes that back if another writer gets the number.
+        before: called with the record's bytes right before they are published, to write what must
+            be there by then. It returns a function that undoes that if another writer gets the
+            number.
 
     Returns:
         The version, and whether it is new.
@@ -121,37 +122,39 @@ def add_version(
         if version.record.content == content and not version.deleted:
             return version, False
     number = versions[-1].number if versions else 0
-    for _ in range(_MOST_TRIES):
+    for _ in range(_TRIES):
         number += 1
         record = make(number)
         written = record.to_bytes()
-        take_back = before(written)
+        undo = before(written)
         if store.create(version_key(name, number), written):
             record_write(store, name, version_key(name, number), written)
             return Version(record, hashlib.sha256(written).hexdigest()), True
-        take_back()
+        undo()
         other = read_version(store, name, number)
         if other.record.content == content and not other.deleted:
             return other, False
-    raise ConflictError("too many writers at once", where=f"{store.url}, {name}", hint="try again")
+    raise ConflictError(
+        "too many concurrent writers", where=f"{store.url}, {name}", hint="try again"
+    )
 
 
 def mark_deleted(store: Store, deletion: Deletion) -> bool:
-    """Mark a version as deleted; False if it was marked before.
+    """Mark a version as deleted; False if it is marked already.
 
-    The mark may still be taken back; `record_deletion` makes it known.
+    The mark may still be undone; `record_deletion` makes it final.
     """
     return store.create(deletion_key(deletion.name, deletion.number), deletion.to_bytes())
 
 
 def record_deletion(store: Store, deletion: Deletion) -> None:
-    """Enter a mark that stays into the journal."""
+    """Record a deletion mark in the journal."""
     key = deletion_key(deletion.name, deletion.number)
     record_write(store, deletion.name, key, deletion.to_bytes())
 
 
 def unmark_deleted(store: Store, name: str, number: int) -> None:
-    """Take the mark back."""
+    """Undo a deletion mark."""
     store.remove(deletion_key(name, number))
 
 
@@ -160,7 +163,7 @@ def _version(store: Store, name: str, number: int, content: bytes | None, delete
     record: VersionRecord = parse_document(VersionRecord, content, where)
     if (record.name, record.number) != (name, number):
         raise RegistryError(
-            "a version's record lies in another version's place",
+            "a version's record is stored under another version's key",
             where=where,
             got=f"{record.name}@{record.number}",
             expected=f"{name}@{number}",

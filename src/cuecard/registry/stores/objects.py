@@ -1,7 +1,7 @@
 """A registry in an object store, through fsspec.
 
-`create` is a conditional PUT (`If-None-Match: *` on S3): the store lets one writer win. Objects
-there appear whole by nature.
+`create` is a conditional PUT (`If-None-Match: *` on S3), which exactly one writer wins. Objects
+appear atomically.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ObjectStore:
     """A `Store` on an fsspec file system that has `pipe_file(..., mode="create")`.
 
     Args:
-        url: what to call it.
+        url: its name in messages.
         system: an `fsspec.AbstractFileSystem`, without a cache of listings.
         root: the registry's path in it.
     """
@@ -36,22 +36,22 @@ class ObjectStore:
         return self._url
 
     def create(self, key: str, content: bytes) -> bool:
-        with self._telling(key):
+        with self._translating_errors(key):
             for pause in _PAUSES:
                 try:
                     return self._create(key, content)
                 except OSError as error:
                     if error.errno != errno.EBUSY:
                         raise
-                    time.sleep(pause)  # two PUTs of one key at once: S3 says to try again
+                    time.sleep(pause)  # concurrent PUTs of a key: S3 asks to retry
             return self._create(key, content)
 
     def replace(self, key: str, content: bytes) -> None:
-        with self._telling(key):
+        with self._translating_errors(key):
             self._system.pipe_file(self._path(key), content)
 
     def read(self, key: str, max_bytes: int) -> bytes | None:
-        with self._telling(key):
+        with self._translating_errors(key):
             try:
                 size = int(self._system.info(self._path(key))["size"] or 0)
                 if size <= max_bytes:
@@ -59,7 +59,7 @@ class ObjectStore:
             except FileNotFoundError:
                 return None
         raise RegistryError(
-            "an object is larger than it can be",
+            "an object is too large",
             where=f"{self._url}/{key}",
             got=f"{size} bytes",
             expected=f"at most {max_bytes} bytes",
@@ -67,7 +67,7 @@ class ObjectStore:
 
     def names(self, folder: str) -> list[str]:
         path = self._path(folder)
-        with self._telling(folder):
+        with self._translating_errors(folder):
             self._system.invalidate_cache()
             try:
                 found = self._system.ls(path, detail=False)
@@ -77,14 +77,14 @@ class ObjectStore:
         return sorted(name.rsplit("/", 1)[-1] for name in paths)
 
     def remove(self, key: str) -> None:
-        with self._telling(key):
+        with self._translating_errors(key):
             try:
                 self._system.rm_file(self._path(key))
             except FileNotFoundError:
                 return
 
     def modified(self, key: str) -> float | None:
-        with self._telling(key):
+        with self._translating_errors(key):
             self._system.invalidate_cache()
             try:
                 return float(self._system.modified(self._path(key)).timestamp())
@@ -101,7 +101,7 @@ class ObjectStore:
         except OSError as error:
             if not _is_taken(error):
                 raise
-            # A PUT that is sent again after a lost answer meets its own object.
+            # A PUT retried after a lost response finds its own object.
             return self._content(key) == content
         return True
 
@@ -112,13 +112,13 @@ class ObjectStore:
         return f"{self._root}/{key}"
 
     @contextmanager
-    def _telling(self, key: str) -> Iterator[None]:
+    def _translating_errors(self, key: str) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            # Each file system has errors of its own (botocore's are no OSError).
+            # Each file system has its own errors (botocore's are not OSErrors).
             raise RegistryError(
-                "the registry cannot be read or written; nothing was changed by half",
+                "cannot read or write the registry; no object was written in part",
                 where=f"{self._url}/{key}",
                 got=f"{type(error).__name__}: {error}",
                 hint="check the address, the credentials and the bucket's permissions",
@@ -126,7 +126,7 @@ class ObjectStore:
 
 
 def _is_taken(error: OSError) -> bool:
-    """Whether a conditional PUT was refused since the key is taken."""
+    """Whether a conditional PUT failed because the key exists."""
     if isinstance(error, FileExistsError):
         return True
     response = getattr(error.__cause__, "response", None) or {}

@@ -1,7 +1,7 @@
-"""Where a registry's objects lie: a folder, or whatever fsspec has a file system for.
+"""The storage of a registry: a folder, or any file system of fsspec.
 
-Everything above stands on one property: `create` makes an object appear whole, once, for one of any
-number of writers. A disk does that with a hard link, object stores with a conditional PUT.
+Everything else relies on one property: `create` makes an object appear atomically, for exactly one
+of any number of writers. Disks do that with a hard link, object stores with a conditional PUT.
 """
 
 from __future__ import annotations
@@ -20,56 +20,56 @@ from cuecard.registry.stores.objects import ObjectStore
 fsspec = lazy_module("fsspec")
 
 _URL = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-_READERS = 8
+_THREADS = 8
 _EXTRAS = {"s3": "s3", "s3a": "s3"}
 
 
-# What desktops and file systems put into any folder (besides names with a dot in front).
+# Files that desktops and file systems put into folders, besides dotfiles.
 _LITTER = frozenset({"desktop.ini", "lost+found", "Thumbs.db", "@eaDir", "$RECYCLE.BIN"})
 
 
 def is_litter(name: str) -> bool:
-    """Whether a desktop or a file system leaves files of this name in any folder: `.DS_Store`."""
+    """Whether desktops or file systems leave such files in folders, such as `.DS_Store`."""
     return name.startswith(".") or name in _LITTER
 
 
 class Store(Protocol):
-    """Objects by key. Keys are relative paths with "/"; who makes them has checked their parts.
+    """Objects by key. Keys are relative paths with "/", validated by the caller.
 
-    Every method raises RegistryError where the store cannot be reached, read or written.
+    Every method raises RegistryError if the store cannot be reached, read or written.
     """
 
     @property
     def url(self) -> str:
-        """What to call it in messages."""
+        """Its name in messages."""
         ...
 
     def create(self, key: str, content: bytes) -> bool:
-        """Make a new object, seen whole or not at all; False if the key is taken."""
+        """Create an object atomically; False if the key exists."""
         ...
 
     def replace(self, key: str, content: bytes) -> None:
-        """Put an object in place whole, whatever was there."""
+        """Create or replace an object atomically."""
         ...
 
     def read(self, key: str, max_bytes: int) -> bytes | None:
-        """An object's content; None where there is none. More than max_bytes is an error."""
+        """An object's content; None if it does not exist. More than max_bytes is an error."""
         ...
 
     def names(self, folder: str) -> list[str]:
-        """The names directly under a key, sorted, as of now: no cache."""
+        """The names in a folder, sorted; never cached."""
         ...
 
     def remove(self, key: str) -> None:
-        """Take an object away; nothing happens where there is none."""
+        """Remove an object, if it exists."""
         ...
 
     def modified(self, key: str) -> float | None:
-        """When an object came, in seconds by the store's own clock; None where there is none."""
+        """An object's modification time, in seconds by the store's clock; None if missing."""
         ...
 
     def clean(self, before: float) -> int:
-        """Remove what killed writers left unfinished before then; how many."""
+        """Remove unfinished files of killed writers from before that time; returns how many."""
         ...
 
 
@@ -86,21 +86,21 @@ def open_store(place: str | Path) -> Store:
             return LocalStore(Path(text).expanduser())
         except RuntimeError as error:
             raise RegistryError(
-                "there is no home folder for '~' to stand for",
+                "'~' cannot be expanded: there is no home folder",
                 where=text,
                 got=error,
-                hint="give the folder's whole path",
+                hint="use an absolute path",
             ) from error
     protocol = found.group(1).lower()
     if protocol in ("file", "local"):
         return LocalStore(Path(text[found.end() :]))
     try:
-        # No cache of listings: another writer's objects have to be seen.
+        # No listing cache: other writers' objects must be visible.
         system, root = fsspec.core.url_to_fs(text, use_listings_cache=False)
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
         raise RegistryError(
-            "this kind of registry needs a package that is not installed",
+            "this kind of registry requires a package that is not installed",
             where=text,
             got=error,
             hint=f"pip install 'cuecard[{extra}]'" if extra else None,
@@ -118,9 +118,9 @@ def open_store(place: str | Path) -> Store:
 def read_all(
     store: Store, keys: Iterable[str], max_bytes: int
 ) -> Iterator[tuple[str, bytes | None]]:
-    """Several objects, in the keys' order, a few at a time."""
+    """Read several objects in parallel, in the keys' order."""
     wanted = list(keys)
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(_THREADS) as pool:
         yield from zip(
             wanted, pool.map(lambda key: store.read(key, max_bytes), wanted), strict=True
         )

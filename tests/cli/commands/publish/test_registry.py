@@ -142,7 +142,7 @@ def test_the_hubs_layout(cuecard: Call, run: Path, tmp_path: Path) -> None:
     assert pulled["digest"] == library.Prompt.load(run / "prompt").digest
     for words in (("push", run, "hf://ann/reviews"), ("pull", "hf://ann/reviews", tmp_path / "x")):
         refused = cuecard(*words)  # the tests are offline
-        assert refused.code == 2 and "the Hub did not do this" in refused.err
+        assert refused.code == 2 and "the request to the Hub failed" in refused.err
 
 
 @pytest.mark.parametrize(
@@ -150,14 +150,14 @@ def test_the_hubs_layout(cuecard: Call, run: Path, tmp_path: Path) -> None:
     [
         (("list",), "there is no registry here"),
         (("gc",), "there is no registry here"),
-        (("gc", "--grace", "soon"), "not a period of time"),
+        (("gc", "--grace", "soon"), "not a duration"),
         (("show", "reviews"), "no such prompt"),
-        (("show", "Reviews"), "cannot be a prompt's name"),
+        (("show", "Reviews"), "not a valid prompt name"),
         (("pull", "reviews@1", "x"), "no such prompt"),
         (("pull", "reviews", "x"), "did you mean reviews@latest?"),
         (("promote", "reviews@1", "production"), "no such prompt"),
         (("rollback", "reviews", "production", "--why", "x"), "no such alias"),
-        (("delete", "reviews@latest"), "latest is no alias"),
+        (("delete", "reviews@latest"), "latest is not an alias"),
         (("predict", "reviews@production", "text"), "no such alias"),
         (("list", "--registry", "nowhere://x"), "an unknown kind of registry"),
         (("pull", "./x", "y", "--trust", "k.pem"), "only versions in a registry are signed"),
@@ -181,7 +181,7 @@ def test_verify_tells_what_is_wrong(cuecard: Call, run: Path, place: Path) -> No
     blob = next((place / "blobs" / "sha256").iterdir())
     blob.write_bytes(blob.read_bytes()[:-1])
     done = cuecard("verify")
-    assert done.code == 2 and f"{blob}" in done.err and "cut short" in done.err
+    assert done.code == 2 and f"{blob}" in done.err and "truncated" in done.err
 
 
 def test_what_is_checked_is_what_is_promoted(

@@ -32,9 +32,9 @@ def gc(
     Exit codes: 0 done, 2 bad input.
     """
     from cuecard.registry import Registry
-    from cuecard.registry.gc import collect, parse_period
+    from cuecard.registry.gc import collect_garbage, parse_duration
 
-    done = collect(Registry(registry), grace=parse_period(grace), dry_run=dry_run)
+    done = collect_garbage(Registry(registry), grace=parse_duration(grace), dry_run=dry_run)
     if as_json:
         print_json(
             {
