@@ -205,7 +205,7 @@ def test_an_object_in_another_ones_place(registry: Registry, prompts: list[Path]
     assert second is not None and event is not None
     store.replace(f"{versions}/00000001.json", second)
     store.create(f"{events}/00000002.json", event)
-    with pytest.raises(RegistryError, match="in another version's place"):
+    with pytest.raises(RegistryError, match="under another version's key"):
         registry.resolve("reviews@1")
     with pytest.raises(RegistryError, match="in another event's place"):
         registry.resolve("reviews@production")

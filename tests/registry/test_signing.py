@@ -109,7 +109,7 @@ def test_keys_that_cannot_be_used(tmp_path: Path) -> None:
             Signer(path)
     with pytest.raises(RegistryError, match="this key cannot be used"):
         read_trusted([private])
-    with pytest.raises(RegistryError, match="cannot be read"):
+    with pytest.raises(RegistryError, match="cannot read the key"):
         read_trusted([tmp_path / "nowhere.pem"])
 
 

@@ -126,6 +126,6 @@ def test_periods(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "7", "d", "-1d", "1.5h", "1w"])
-def test_what_is_no_period(text: str) -> None:
-    with pytest.raises(RegistryError, match="not a period"):
+def test_what_is_not_a_duration(text: str) -> None:
+    with pytest.raises(RegistryError, match="not a duration"):
         parse_duration(text)
