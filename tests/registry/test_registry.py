@@ -207,7 +207,7 @@ def test_an_object_in_another_ones_place(registry: Registry, prompts: list[Path]
     store.create(f"{events}/00000002.json", event)
     with pytest.raises(RegistryError, match="under another version's key"):
         registry.resolve("reviews@1")
-    with pytest.raises(RegistryError, match="in another event's place"):
+    with pytest.raises(RegistryError, match="under another event's key"):
         registry.resolve("reviews@production")
     store.remove(f"{events}/00000002.json")
     store.create(f"{events}/00000003.json", event.replace(b'"seq": 1', b'"seq": 3'))
