@@ -17,9 +17,10 @@ def test_names_are_the_methods_own() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_every_setting_is_explained(name: str) -> None:
     kind = METHODS[name]
-    told = "\n".join(base.__doc__ or "" for base in kind.__mro__)
-    for setting in kind.model_fields:
-        assert re.search(rf"^ +{setting}: ", told, re.MULTILINE), setting
+    documented = "\n".join(base.__doc__ or "" for base in kind.__mro__)
+    for setting, field in kind.model_fields.items():
+        described = re.search(rf"^ +{setting}: ", documented, re.MULTILINE)
+        assert field.description or described, setting
 
 
 def test_wrong_names_tell_the_nearest() -> None:
