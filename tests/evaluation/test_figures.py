@@ -14,6 +14,12 @@ LOG = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _as_users_see_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere in the tests figures have few pixels."""
+    monkeypatch.setitem(matplotlib.rcParams, "savefig.dpi", "figure")
+
+
 def ink(path):
     pixels = imread(path)
     assert min(pixels.shape[:2]) > 300
