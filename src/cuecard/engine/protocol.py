@@ -1,7 +1,7 @@
-"""What computes answers: protocols that any model behind a server, a search or a benchmark fulfils.
+"""The interfaces of models that answer: for a server, a search or a benchmark.
 
-Engines know prompts by digest, and requests as token ids; no names, no tasks, no texts. A model
-that only answers, without gradients, fulfils those of `Scores`, `Embeds` and `Generates` it can.
+Engines know prompts by digest, and requests as token ids: no names, no tasks, no texts. A model
+without gradients implements those of `Scores`, `Embeds` and `Generates` that it supports.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cuecard.types import Encoded, Injection, Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A prompt as engines know it.
+    """A prompt's digest and tensors.
 
     Attributes:
         digest: SHA-256 of the prompt; the key of every cache.
@@ -32,11 +32,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """One row whose continuations are to be scored.
+    """A row and continuations to score.
 
     Attributes:
         prompt: None for the bare backbone.
-        row: its context and slot; the target is not looked at.
+        row: its context and slot; its target is ignored.
         words: the continuations' token ids.
     """
 
@@ -47,7 +47,7 @@ class Scoring:
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """One text that is to become a vector.
+    """A row to embed.
 
     Attributes:
         prompt: None for the bare backbone.
@@ -59,7 +59,7 @@ class Embedding:
 
 
 class Guide(Protocol):
-    """Which tokens one answer may go on with; moves along with it."""
+    """Which tokens may come next in one answer; advances with it."""
 
     @property
     def accepting(self) -> bool:
@@ -68,7 +68,7 @@ class Guide(Protocol):
 
     @property
     def finished(self) -> bool:
-        """Whether nothing may follow any more."""
+        """Whether nothing may follow."""
         ...
 
     def allowed(self, vocabulary: int) -> Tensor:
@@ -80,12 +80,12 @@ class Guide(Protocol):
         ...
 
     def accept(self, token: int) -> None:
-        """The answer goes on with this token."""
+        """Append a token to the answer."""
         ...
 
 
 class Grammar(Protocol):
-    """What a constrained answer has to look like.
+    """The grammar of a constrained answer.
 
     Attributes:
         schema: a JSON schema, as JSON.
@@ -95,7 +95,7 @@ class Grammar(Protocol):
     def schema(self) -> str: ...
 
     def guide(self) -> Guide:
-        """A guide for one answer, at its beginning."""
+        """A guide for one new answer."""
         ...
 
 
@@ -104,13 +104,13 @@ class Sampling:
     """How tokens are chosen.
 
     Attributes:
-        max_new_tokens: the most to produce.
-        temperature: 0 for the most likely token each time.
+        max_new_tokens: maximum number of tokens.
+        temperature: 0 for greedy decoding.
         top_p: the share of the probability that tokens are drawn from.
-        seed: makes the draws repeatable; None for others each time.
-        stop_ids: ids that end it, besides the model's own end tokens.
-        top_logprobs: how many of the likeliest tokens are reported at each place.
-        grammar: what the text has to look like; None for any text.
+        seed: makes sampling repeatable; None for a random one.
+        stop_ids: ids that end the answer, besides the model's own end tokens.
+        top_logprobs: how many of the likeliest tokens to report per position.
+        grammar: None for any text.
     """
 
     max_new_tokens: int
@@ -124,7 +124,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One text to go on with.
+    """A text to continue.
 
     Attributes:
         prompt: None for the bare backbone.
@@ -141,11 +141,11 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token that was produced; the stop token itself is none.
+    """A generated token; the stop token is not reported.
 
     Attributes:
-        logprob: under the model's own distribution: before temperature, `top_p` and grammar.
-        top: the likeliest tokens in this place and their log-probabilities, likeliest first; as
+        logprob: under the model's own distribution, before temperature, `top_p` and grammar.
+        top: the likeliest tokens of this position and their log-probabilities, likeliest first; as
             many as `Sampling.top_logprobs`.
     """
 
@@ -187,7 +187,7 @@ class Embeds(Protocol):
         """Per row a vector [H] of unit length, float32 on the CPU.
 
         Raises:
-            ConfigError: an engine that makes none; see `embedding_size`.
+            ConfigError: not supported; see `embedding_size`.
             CuecardError: a row that does not fit.
             EngineError: the engine failed.
         """
@@ -218,12 +218,12 @@ class Generates(Protocol):
 
 
 class Engine(Scores, Embeds, Generates, Protocol):
-    """What answers rows, whatever their prompts.
+    """Computes rows with any prompts; usable in this process, without a server.
 
     Attributes:
         name: such as "local".
         tokenizer: the backbone's.
-        max_positions: the most tokens of a row with its prompt and answer.
+        max_positions: maximum tokens of a row with its prompt and answer.
         dtype: the type of the backbone's numbers.
     """
 
@@ -233,7 +233,7 @@ class Engine(Scores, Embeds, Generates, Protocol):
     dtype: torch.dtype
 
     def refuses(self, prompt: Prompt) -> None:
-        """Say why a prompt cannot be served here.
+        """Check that a prompt can be used with this engine.
 
         Raises:
             WrongBackboneError: it was made for another backbone.
@@ -246,11 +246,11 @@ class Engine(Scores, Embeds, Generates, Protocol):
     async def close(self) -> None: ...
 
     async def hold(self, prompt: Held) -> None:
-        """Ready a prompt; nothing happens if it is."""
+        """Prepare a prompt; no effect if it is."""
         ...
 
     async def drop(self, digest: str) -> None:
-        """Forget a prompt that nobody uses any more."""
+        """Release a prompt that is not used any more."""
         ...
 
     def stats(self) -> Mapping[str, float]:

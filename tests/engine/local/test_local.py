@@ -250,7 +250,7 @@ def test_a_row_that_does_not_fit_fails_alone() -> None:
         ),
         (scoring(held(1), ()), ConfigError, "a row cannot be run"),
         (scoring(held(1), tokens(1, 5), 9), ConfigError, "a row cannot be run"),
-        (scoring(held(1), tokens(1, 5), words=((), (3,))), ConfigError, "nothing to score"),
+        (scoring(held(1), tokens(1, 5), words=((), (3,))), ConfigError, "no words to score"),
         (
             scoring(Held("nan", InputTokens(noise(1, 4, 32) * torch.nan)), tokens(1, 5)),
             BackboneError,
@@ -272,9 +272,9 @@ def test_a_row_that_does_not_fit_fails_alone() -> None:
 def test_an_answer_that_cannot_be_written_is_refused() -> None:
     backbone = tiny_backbone()
     bad: list[tuple[Generation, type[Exception], str]] = [
-        (writing(held(1), tokens(1, 9), count=0), ConfigError, "cannot be sampled"),
-        (writing(held(1), tokens(1, 9), temperature=-1.0), ConfigError, "cannot be sampled"),
-        (writing(held(1), tokens(1, 9), top_p=0.0), ConfigError, "cannot be sampled"),
+        (writing(held(1), tokens(1, 9), count=0), ConfigError, "parameters out of range"),
+        (writing(held(1), tokens(1, 9), temperature=-1.0), ConfigError, "parameters out of range"),
+        (writing(held(1), tokens(1, 9), top_p=0.0), ConfigError, "parameters out of range"),
         (writing(held(1), tokens(1, 9), count=300), BackboneError, "positions"),
         (
             writing(Held("nan", InputTokens(noise(1, 4, 32) * torch.nan)), tokens(1, 5)),
@@ -376,7 +376,7 @@ def test_who_still_waits_when_it_closes_is_told() -> None:
                 asyncio.create_task(engine.score([scoring(held(1), tokens(1, 9))] * 500)),
             ]
             await asyncio.sleep(0)
-        with pytest.raises(EngineError, match="does not run"):
+        with pytest.raises(EngineError, match="not running"):
             await engine.score([scoring(None, tokens(1, 3))])
         return await asyncio.gather(*tasks, return_exceptions=True)
 

@@ -91,7 +91,7 @@ def test_another_backbones_prompt_is_refused(engine: VllmEngine) -> None:
 
 
 def test_another_width_is_refused(engine: VllmEngine) -> None:
-    with pytest.raises(ConfigError, match="another width"):
+    with pytest.raises(ConfigError, match="width is not"):
         asyncio.run(engine.hold(Held("x", InputTokens(torch.randn(3, 31)))))
 
 

@@ -99,10 +99,10 @@ class LocalEngine:
         """Begin to compute.
 
         Raises:
-            EngineError: it has been started before.
+            EngineError: it was started before.
         """
         if self._started:
-            raise EngineError("the engine has been started before", where=self.name)
+            raise EngineError("the engine was started before", where=self.name)
         self._started = True
         self._loop = asyncio.get_running_loop()
         # What a model can do is found out by trying, which takes a while.
@@ -127,7 +127,7 @@ class LocalEngine:
 
         Raises:
             BackboneError: it does not fit the backbone.
-            EngineError: the engine does not run.
+            EngineError: the engine is not running.
         """
         self._put(_PromptChange(prompt.digest, wanted=True))
         assert self._worker is not None  # or it would not run
@@ -160,7 +160,7 @@ class LocalEngine:
         """
         if self.embedding_size is None:
             raise ConfigError(
-                "this backbone gives no embeddings",
+                "this backbone has no embeddings",
                 where=self._backbone.name,
                 got=self._backbone.unreadable("states"),
                 expected="an encoder",
@@ -192,7 +192,7 @@ class LocalEngine:
 
         Raises:
             CuecardError: a request that does not fit.
-            EngineError: the engine does not run.
+            EngineError: the engine is not running.
         """
         choices = [self._choice(request) for request in requests]
         if choices:
@@ -237,7 +237,7 @@ class LocalEngine:
     def _put(self, item: Request | _PromptChange) -> None:
         with self._changed:
             if self._thread is None or self._closing or not self._thread.is_alive():
-                raise EngineError("the engine does not run", where=self.name)
+                raise EngineError("the engine is not running", where=self.name)
             self._inbox.append(item)
             self._changed.notify()
 

@@ -120,9 +120,9 @@ class PackedWorker:
         """
         if sequence.mask is not None:
             raise BackboneError(
-                "this backbone reads behind a text, and not at a mask",
+                "a causal backbone scores what follows a text, not at a mask",
                 where=self._backbone.name,
-                got=f"a row with a mask at token {sequence.mask}",
+                got=f"a mask at token {sequence.mask}",
                 expected="a template without {mask}",
             )
         longest = max((len(word) - 1 for word in sequence.words), default=0)

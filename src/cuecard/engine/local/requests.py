@@ -184,7 +184,7 @@ class ScoreRequest(BatchRequest):
         for sequence in made:
             if not sequence.words or not all(sequence.words):
                 raise ConfigError(
-                    "a row has nothing to score",
+                    "a row has no words to score",
                     where=f"row {sequence.number}",
                     got="no word, or an empty one",
                     expected="the token ids of one or more words",
@@ -217,10 +217,10 @@ class GenerateRequest(Request):
         sampling = request.sampling
         if sampling.max_new_tokens < 1 or sampling.temperature < 0 or not 0 < sampling.top_p <= 1:
             raise ConfigError(
-                "this cannot be sampled",
-                got=f"{sampling.max_new_tokens} tokens at temperature {sampling.temperature}, "
-                f"top_p {sampling.top_p}",
-                expected="1 token or more, a temperature from 0 on, a top_p above 0 and up to 1",
+                "sampling parameters out of range",
+                got=f"max_new_tokens {sampling.max_new_tokens}, "
+                f"temperature {sampling.temperature}, top_p {sampling.top_p}",
+                expected="max_new_tokens >= 1, temperature >= 0, 0 < top_p <= 1",
             )
         self.stops, self.sampler = stops, TokenSampler(sampling, stops)
         self.left = self._most = sampling.max_new_tokens
@@ -298,6 +298,6 @@ def _check(ids: Sequence[int], slot: int, number: int) -> None:
         raise ConfigError(
             "a row cannot be run",
             where=f"row {number}",
-            got=f"{len(ids)} tokens, a slot behind {slot} of them",
-            expected="one token or more, and a slot among them",
+            got=f"{len(ids)} tokens and slot {slot}",
+            expected="one token or more, and a slot from 0 to their number",
         )

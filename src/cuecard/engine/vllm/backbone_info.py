@@ -1,4 +1,4 @@
-"""What an engine has to know of a backbone whose weights another process holds."""
+"""What an engine needs to know of a backbone whose weights are in another process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class BackboneInfo:
         dtype: the type of its numbers.
         hidden_size, num_layers, vocab_size, max_positions: its widths.
         causal: whether it is a causal language model.
-        fingerprint: what a prompt needs to find again.
+        fingerprint: what a prompt's backbone must match.
         end_ids: the tokens that end an answer: the tokenizer's and the model's own.
     """
 

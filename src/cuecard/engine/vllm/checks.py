@@ -1,4 +1,4 @@
-"""What vLLM cannot take, refused before it is asked: much of it would end its process."""
+"""Refuse what vLLM does not support before it gets it: much of it would crash its process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check_known(known: BackboneInfo) -> None:
     """Refuse a backbone that vLLM cannot run with prompts.
 
     Raises:
-        ConfigError: no causal language model, or one that is not as its files hold it.
+        ConfigError: not a causal language model, or not loaded as its files are.
     """
     got = None
     if not known.causal:
@@ -30,7 +30,7 @@ def check_known(known: BackboneInfo) -> None:
             "vLLM cannot run this backbone with prompts",
             where="--engine vllm",
             got=f"{known.name}: {got}",
-            expected="a causal language model, as its files hold it",
+            expected="a causal language model, unquantized and without an adapter",
             hint="use --engine local",
         )
 
@@ -44,7 +44,7 @@ def vectors_of(injection: Injection, known: BackboneInfo) -> Tensor:
     refused = _why_not(injection)
     if refused is not None:
         raise ConfigError(
-            "vLLM has no place for this kind of prompt",
+            "vLLM does not support this kind of prompt",
             where="--engine vllm",
             got=refused,
             expected="vectors among the input embeddings",
@@ -54,7 +54,7 @@ def vectors_of(injection: Injection, known: BackboneInfo) -> Tensor:
     vectors = injection.vectors
     if vectors.ndim != 2 or vectors.shape[-1] != known.hidden_size:
         raise ConfigError(
-            "the prompt has another width than the backbone",
+            "the prompt's width is not the backbone's hidden size",
             where=known.name,
             got=f"shape {tuple(vectors.shape)}",
             expected=f"(length, {known.hidden_size})",
@@ -66,27 +66,27 @@ def check_row(context: Sequence[int], slot: int, new: int, known: BackboneInfo) 
     """Refuse a malformed row.
 
     Raises:
-        ConfigError: no token, a slot outside of them, nothing new, an id that is none.
+        ConfigError: no tokens, a slot outside of them, no new tokens, an unknown id.
     """
     if not context or not 0 <= slot <= len(context) or new < 1:
         raise ConfigError(
-            "a row that cannot be run",
+            "a row cannot be run",
             where=known.name,
             got=f"{len(context)} tokens, slot {slot}, {new} new tokens",
-            expected="a token or more, a slot among them, a new token or more",
+            expected="one token or more, a slot from 0 to their number, one new token or more",
         )
     check_ids(context, known)
 
 
 def check_ids(ids: Sequence[int], known: BackboneInfo) -> None:
-    """Refuse ids that the backbone does not have.
+    """Refuse ids that are not in the vocabulary.
 
     Raises:
-        ConfigError: one below 0, or not in the vocabulary.
+        ConfigError: one below 0 or too large.
     """
     if ids and (min(ids) < 0 or max(ids) >= known.vocab_size):
         raise ConfigError(
-            "a token that the backbone does not have",
+            "a token id is not in the vocabulary",
             where=known.name,
             got=f"token ids {min(ids)} to {max(ids)}",
             expected=f"0 to {known.vocab_size - 1}",
@@ -94,7 +94,7 @@ def check_ids(ids: Sequence[int], known: BackboneInfo) -> None:
 
 
 def check_length(length: int, most: int, known: BackboneInfo) -> None:
-    """Refuse what has no room.
+    """Refuse what is too long.
 
     Raises:
         BackboneError: more tokens than positions, the prompt and the answer counted.

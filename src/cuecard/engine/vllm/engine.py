@@ -103,7 +103,7 @@ class VllmEngine:
 
         Raises:
             WrongBackboneError: it was made for another backbone.
-            ConfigError: a kind of prompt that vLLM has no place for.
+            ConfigError: a kind of prompt that vLLM does not support.
         """
         check_backbone(prompt.manifest.backbone, self.known)
         vectors_of(prompt.injection(), self.known)
@@ -116,7 +116,7 @@ class VllmEngine:
             EngineError: vLLM does not start, or cannot run this backbone.
         """
         if self._running is not None:
-            raise EngineError("the engine has been started before", where=self.name)
+            raise EngineError("the engine was started before", where=self.name)
         vllm = import_vllm()
         try:
             llm = vllm.start(self.known, self.max_positions, self._options)
@@ -139,7 +139,7 @@ class VllmEngine:
             "vLLM cannot run this backbone",
             where=self.known.name,
             got=(said or type(error).__name__).split("\n")[0],
-            hint="its own messages stand above",
+            hint="see vLLM's messages above",
         )
 
     async def close(self) -> None:
@@ -153,8 +153,8 @@ class VllmEngine:
         """Keep a prompt's vectors, and have its keys and values computed where it comes first.
 
         Raises:
-            ConfigError: a kind of prompt that vLLM has no place for, or of another width.
-            BackboneError: one that leaves no place for a token and an answer.
+            ConfigError: a kind of prompt that vLLM does not support, or of another width.
+            BackboneError: one that leaves no room for a token and an answer.
             EngineError: vLLM failed.
         """
         if prompt.digest in self._held:
@@ -203,10 +203,10 @@ class VllmEngine:
             ConfigError: always.
         """
         raise ConfigError(
-            "vLLM gives no embeddings here",
+            "the vLLM engine makes no embeddings",
             where=self.known.name,
             got=f"{len(rows)} texts to embed",
-            expected="a score or a text to go on with",
+            expected="scoring or generation",
             hint="serve an encoder with --engine local",
         )
 

@@ -1,7 +1,7 @@
-"""Words' scores from next-token log-probabilities, each asked for once.
+"""Words' log-likelihoods from next-token log-probabilities, each requested once.
 
-log p(word) = sum over its tokens of log p(token | context, the word's tokens before). Words that
-begin alike share questions: "very good" and "very bad" ask for what follows "very" once.
+log p(word) = sum over its tokens of log p(token | context, the word's tokens before). Words with a
+common prefix share requests: "very good" and "very bad" request what follows "very" once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Runs in vLLM's processes: ends them with the server that began them.
+"""Runs in vLLM's processes: ends them when the server that started them has died.
 
-They watch one another, but not who began them: a server that is killed would leave them, and the
-gigabytes that they hold, behind.
+They watch each other but not their parent: a server that is killed would leave them running, with
+gigabytes of memory.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import time
 
 import psutil
 
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 
 
 class EndsWithServer:
-    """What vLLM adds to each of its workers."""
+    """Mixin that vLLM adds to each of its workers."""
 
     def end_with_server(self, pid: int) -> None:
-        """From now on, end this process and the one that began it once the server is gone."""
+        """From now on, kill this process and its parent once the server has exited."""
         server = psutil.Process(pid)
         threading.Thread(target=_watch, args=(server,), name="server-watch", daemon=True).start()
 
@@ -28,7 +28,7 @@ class EndsWithServer:
 def _watch(server: psutil.Process) -> None:
     core = os.getppid()
     while server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
     if os.getppid() == core:
         os.kill(core, signal.SIGKILL)
     os._exit(1)
