@@ -234,6 +234,18 @@ def test_progress_counts_each_record_once(backbone):
         assert len(seen) > 1
 
 
+def test_progress_of_a_long_list_of_labels_is_told_on_the_way(backbone, monkeypatch):
+    monkeypatch.setattr(loglikelihood, "_TREE_TOKENS", 1)  # a label in a piece
+    seen = []
+    labels = {str(n): "so " * n + "!" for n in range(1, 10)}
+    records = [Record({"text": TEXTS[0]}, None)] * 8
+    predict(backbone, make_spec(labels), records, batch_rows=2, on_rows=seen.append)
+    assert sum(seen) == len(records)
+    # After each pass, and most passes end no record.
+    assert len(seen) > 3 * len(records)
+    assert sum(seen[: len(seen) // 2]) == len(records) // 2
+
+
 def test_no_records(backbone):
     for words in (ONE_TOKEN, MANY_TOKENS):
         assert predict(backbone, make_spec(words), []) == []

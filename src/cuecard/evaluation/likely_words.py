@@ -65,9 +65,7 @@ def score_likely(
         for group in _groups(rows):
             some = [rows[number] for number in group]
             with backbone.sharing(some, injection, contexts=True):
-                _search(backbone, some, [searches[number] for number in group], *how)
-            if on_rows is not None:
-                on_rows(len(group))
+                _search(backbone, some, [searches[number] for number in group], on_rows, *how)
     return [search.scores(words) for search in searches]
 
 
@@ -75,6 +73,7 @@ def _search(
     backbone: Backbone,
     rows: Sequence[Encoded],
     searches: Sequence[_Search],
+    on_rows: OnRows | None,
     injection: Injection | None,
     batch_rows: int,
     token_budget: int | None,
@@ -88,7 +87,9 @@ def _search(
         found = score_words(backbone, some, asked, injection, batch_rows, token_budget, told)
         for row, own, sums in zip(left, asked, found, strict=True):
             searches[row].take(own, sums)
-        left = [row for row in left if not searches[row].is_over()]
+        before, left = len(left), [row for row in left if not searches[row].is_over()]
+        if on_rows is not None:
+            on_rows(before - len(left))
 
 
 def _groups(rows: Sequence[Encoded]) -> list[list[int]]:

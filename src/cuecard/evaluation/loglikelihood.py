@@ -103,20 +103,18 @@ def score_words(
         for number, (row, some) in enumerate(pairs)
         for piece in _pieces(number, row, some, layout, room, backbone.causal)
     ]
-    left = [0] * len(rows)
-    for piece in pieces:
-        left[piece.row] += 1
     budget = token_budget or _PASS_TOKENS
     batches = ordered_batches([piece.tokens for piece in pieces], batch_rows, budget)
+    run = finished = 0
     with _sharing(backbone, rows, injection, batches):
         for batch in batches:
             chosen = [pieces[number] for number in batch]
             _score(backbone, rows, words, injection, chosen, layout, scores)
-            for piece in chosen:
-                left[piece.row] -= 1
-            finished = sum(left[row] == 0 for row in {piece.row for piece in chosen})
-            if on_rows is not None and finished:
-                on_rows(finished)
+            # A record's pieces lie in batches far apart: what is told is the work of so many.
+            run += len(batch)
+            before, finished = finished, len(rows) * run // len(pieces)
+            if on_rows is not None:
+                on_rows(finished - before)
     return scores
 
 
