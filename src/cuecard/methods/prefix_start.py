@@ -43,7 +43,9 @@ class PrefixSettings(MethodSettings):
     length: int | None = Field(default=None, ge=1, le=MAX_LENGTH)
     init: Init = "text"
     text: str | None = None
-    slot: Literal["prefix"] = "prefix"
+    slot: Literal["prefix"] = Field(
+        default="prefix", description="Keys and values stand before the input."
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> PrefixSettings:

@@ -28,7 +28,9 @@ class Wayward(StartSettings):
     name: ClassVar[str] = "wayward"
     about: ClassVar[str] = "vectors held near to a text, so that they can be read"
 
-    init: Literal["text"] = "text"
+    init: Literal["text"] = Field(
+        default="text", description="Start from a text, the one that the prompt stays near."
+    )
     gamma: float = Field(default=0.01, ge=0, allow_inf_nan=False)
 
     def build(self, context: InitContext) -> ReadablePrompt:
