@@ -13,13 +13,14 @@ from torch.nn.functional import cross_entropy
 
 from cuecard.artifacts import Prompt
 from cuecard.errors import BackboneError, ConfigError
+from cuecard.evaluation.predict import predict
 from cuecard.tasks import collate
 from cuecard.tasks.splits import content_hash
 from cuecard.training import TrainConfig, read_log
 from cuecard.training.train import train
 from cuecard.training.trainables.initial_method import new_method
 from cuecard.types import Batch, Image, InputTokens, Record, Tower, Towers, by_tower
-from support.data.reviews import SPEC, review_task
+from support.data.reviews import SPEC, TEXT_SPEC, review_task
 from support.tiny import tiny_backbone
 from support.two_towers import TowerTuning, TwoTowers, picture_task
 
@@ -100,6 +101,9 @@ def test_a_picture_is_read_and_is_part_of_what_a_row_is() -> None:
     assert content_hash(one) == content_hash(replace(one))
     with pytest.raises(BackboneError, match="does not see images"):
         tiny_backbone().forward(rows, None)
+    titled = [Record({"text": "same", "picture": Image(bytes(4))}, None)]
+    with pytest.raises(ConfigError, match="from text alone"):
+        predict(tiny_backbone(), TEXT_SPEC, titled)
 
 
 def test_a_tower_that_a_model_does_not_have_is_refused() -> None:

@@ -319,6 +319,13 @@ def _generate(
     token_budget: int | None,
     on_rows: OnRows | None,
 ) -> list[str]:
+    if any(row.images for row in rows):
+        raise ConfigError(
+            "text is generated from text alone",
+            where=f"backbone {backbone.name}",
+            got="records with images",
+            expected="records of texts",
+        )
     texts = [""] * len(rows)
     end = backbone.tokenizer.eos_token_id
     lengths = [len(row.context) + spec.max_new_tokens for row in rows]
