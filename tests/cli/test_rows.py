@@ -44,7 +44,7 @@ def test_a_file_with_one_field_for_all_rows(tmp_path: Path) -> None:
 def test_lines_cannot_stand_for_two_fields(tmp_path: Path) -> None:
     path = tmp_path / "claims.txt"
     path.write_text("first\n")
-    with pytest.raises(ConfigError, match="a line needs one field"):
+    with pytest.raises(ConfigError, match="a line needs exactly one"):
         file_rows(SPEC, str(path), {}, text_field=None, split=None, limit=None)
 
 

@@ -1,4 +1,4 @@
-"""Where a command meets the shell: its streams, its warnings, and how its errors are told.
+"""Streams, warnings, errors and exit codes of a command.
 
 Only a bug of ours ends with a traceback and exit code 1. What the operating system refuses, a
 stream that cannot take a character and a pipe that nobody reads any more are no bugs.

@@ -21,45 +21,48 @@ _COMPLETE = "_CUECARD_COMPLETE"  # set by the shell's completion, see `--show-co
 COMMANDS = {
     "demo": (
         "train.demo",
-        "Train a prompt on built-in data, prove it on unseen rows, and use it in a fresh process.",
+        "Train a prompt on built-in data, evaluate it on unseen rows, and use it in a new process.",
     ),
     "train": (
         "train.train",
-        "Train a prompt, select it on validation rows, and prove it on test rows it never saw.",
+        "Train a prompt, select it on validation rows, and evaluate it once on the test rows.",
     ),
     "sweep": (
         "train.sweep",
-        "Train many prompts on one backbone in shared passes; validation chooses, test sees one.",
+        "Train many prompts in shared passes; validation rows select one, test rows see only that.",
     ),
     "multitask": (
         "train.multitask",
-        "Train one prompt for several tasks (MPT): a new task can start from what they share.",
+        "Train one prompt for several tasks (MPT); new tasks can start from what they share.",
     ),
     "lora": (
         "train.lora",
-        "Train a LoRA adapter on the rows of a task, alone or behind a prompt that stays as it is.",
+        "Train a LoRA adapter on a task's rows, alone or together with a frozen prompt.",
     ),
     "eval": (
         "use.evaluate",
-        "Score a prompt on labelled rows: metrics with intervals, per label, and the confusions.",
+        "Score a prompt on labelled rows: metrics with intervals, per label, and confusions.",
     ),
     "predict": (
         "use.predict",
-        "Answer new texts: each one's label with its probability, or the text that is produced.",
+        "Predict labels with their probabilities, or generate texts, for new inputs.",
     ),
     "inspect": (
         "use.inspect",
         "Show a prompt's size, task, provenance and metrics, and the words nearest to its vectors.",
     ),
-    "ensemble": ("use.ensemble", "Score several prompts of one task as one, on labelled rows."),
+    "ensemble": (
+        "use.ensemble",
+        "Score several prompts of one task as an ensemble, on labelled rows.",
+    ),
     "nearest": (
         "use.nearest",
         "Rank saved prompts by their similarity to one. No backbone is loaded.",
     ),
-    "export": ("publish.export", "Write a prompt for another engine. No backbone is loaded."),
+    "export": ("publish.export", "Export a prompt for another engine. No backbone is loaded."),
     "import": (
         "publish.import_prompt",
-        "Make a prompt of a PEFT adapter or an array, bound to a task and a backbone from then on.",
+        "Import a PEFT adapter or an array as a prompt for one task and backbone.",
     ),
     "methods": (
         "machine.methods",
@@ -75,7 +78,7 @@ COMMANDS = {
     ),
     "show": (
         "publish.show",
-        "Show a prompt's versions and every move of its aliases, or all about one version.",
+        "Show a prompt's versions and its aliases' history, or everything about one version.",
     ),
     "promote": (
         "publish.promote",
@@ -83,19 +86,19 @@ COMMANDS = {
     ),
     "rollback": (
         "publish.rollback",
-        "Point an alias at the version that it had before; again, and it goes back one more.",
+        "Point an alias back at its previous version; repeat to go back further.",
     ),
     "pull": (
         "publish.pull",
-        "Write a version's prompt folder, every byte checked, whole or not at all.",
+        "Write a version's prompt folder, every byte verified, whole or not at all.",
     ),
     "delete": (
         "publish.delete",
-        "Delete a version that no alias points to, or end an alias. Numbers are never given again.",
+        "Delete a version that no alias points to, or an alias. Numbers are never reused.",
     ),
     "verify": (
         "publish.verify",
-        "Check every version, file, alias and signature in a registry, and its journal.",
+        "Verify every version, file, alias and signature in a registry, and its journal.",
     ),
     "serve": (
         "serve.serve",
@@ -107,15 +110,15 @@ COMMANDS = {
     ),
     "gc": (
         "publish.gc",
-        "Remove what deleted versions and killed processes left. Pushes may go on meanwhile.",
+        "Remove what deleted versions and killed processes left behind. Pushes may run meanwhile.",
     ),
     "backbones": (
         "machine.backbones",
-        "List the catalogue's models: what they are, how large, and whether they are here already.",
+        "List the catalogue's models: what they are, how large, and whether they are cached.",
     ),
     "doctor": (
         "machine.doctor",
-        "Look at Python, torch, the processor, memory, disk, the cache and the installed versions.",
+        "Check Python, torch, the processor, memory, disk, the cache and the installed versions.",
     ),
 }
 

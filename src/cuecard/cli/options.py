@@ -35,7 +35,7 @@ Part = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", min=1, help="Read the first so many rows.", show_default=False),
+    typer.Option("--limit", min=1, help="Read only the first N rows.", show_default=False),
 ]
 BatchRows = Annotated[int, typer.Option("--batch-rows", min=1, help="Rows per forward pass.")]
 Overwrite = Annotated[

@@ -20,15 +20,16 @@ RegistryPlace = Annotated[
     ),
 ]
 Why = Annotated[
-    str, typer.Option("--why", metavar="TEXT", help="A note for the record.", show_default=False)
+    str,
+    typer.Option("--why", metavar="TEXT", help="A reason, kept in the record.", show_default=False),
 ]
 Trust = Annotated[
     list[Path] | None,
     typer.Option(
         "--trust",
         metavar="FILE",
-        help="A public Ed25519 key (PEM) that has to have signed the version; may be repeated: "
-        "one of them.",
+        help="Public Ed25519 key (PEM). The version must be signed by one of these keys; may be "
+        "repeated.",
         show_default=False,
     ),
 ]

@@ -83,7 +83,7 @@ def typed_rows(spec: TaskSpec, texts: Sequence[str], given: dict[str, str]) -> l
     left = open_fields(spec, given)
     if texts and len(left) != 1:
         raise ConfigError(
-            "a text needs one field to stand for",
+            "a text needs exactly one open field",
             where="TEXT",
             got=f"{counted(len(texts), 'text')} for {', '.join(left) or 'no field'}",
             expected="one field that no --field gives",
@@ -181,7 +181,7 @@ def file_rows(
     if source == STDIN or is_plain(Path(source)):
         if len(left) != 1:
             raise ConfigError(
-                "a line needs one field to stand for",
+                "a line needs exactly one open field",
                 where=source,
                 got=f"the fields {', '.join(left) or '(none)'}",
                 expected="one field that no --field gives",

@@ -171,7 +171,7 @@ class LabelledRows(_Source):
     split: Annotated[str | None, Flag(metavar="NAME")] = Field(
         default=None, description="The split to read of a saved or hub dataset."
     )
-    limit: int | None = Field(default=None, ge=1, description="Read only so many rows.")
+    limit: int | None = Field(default=None, ge=1, description="Read only the first N rows.")
 
     def read(
         self, spec: TaskSpec, text_field: str | None, *, json: bool

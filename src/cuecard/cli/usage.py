@@ -1,4 +1,4 @@
-"""How a command line is read: help in plain text, and mistakes told in the form of our own errors.
+"""Plain-text help, and usage errors in the form of all other errors.
 
 Help is laid out here instead of by typer's rich pages: importing those takes longer than all the
 rest of `cuecard --help`.

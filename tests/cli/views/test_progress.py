@@ -131,7 +131,7 @@ def test_a_run_that_goes_on() -> None:
         }
     )
     first, second, third, fourth = text(out).splitlines()
-    assert first == "Going on after step 118 of 128"
+    assert first == "Resuming after step 118 of 128"
     assert second.startswith("Step 120/128: loss 0.500, ")
     assert third == "Step 120: validation accuracy 0.500, loss 0.7000"
     assert fourth == "  100% of its answers are one and the same label"

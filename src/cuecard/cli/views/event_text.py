@@ -15,7 +15,7 @@ _ONE_ANSWER = 0.98
 
 
 def event_text(event: Event) -> str | None:
-    """One event of a run's log in a line or two; None for events that are not told."""
+    """One event of a run's log in a line or two; None for events that are not shown."""
     write = _TEXTS.get(event["event"])
     return None if write is None else write(event)
 
@@ -71,7 +71,7 @@ def _activations(event: Event) -> str:
 
 
 def _resume(event: Event) -> str:
-    return f"Going on after step {event['step']:,} of {event['steps']:,}"
+    return f"Resuming after step {event['step']:,} of {event['steps']:,}"
 
 
 def _lr(event: Event) -> str:

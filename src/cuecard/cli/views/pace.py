@@ -1,4 +1,4 @@
-"""Where a run stands: smoothed loss, rate, time left, validation scores."""
+"""A run's progress: smoothed loss, steps per second, time left, validation scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Pace:
 
     Attributes:
         step: the last step.
-        total: the steps of the whole run; None where no event has told.
+        total: the steps of the whole run; None where no event says.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -1,4 +1,4 @@
-"""Commands that are printed to be copied: they run as they stand, whatever the names in them."""
+"""Commands to copy and run: every name in them is quoted for the shell."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_any_method_is_trained_by_its_name(
     [
         (("--method", "p_tunning"), "did you mean p-tuning"),
         (("--method", "residual", "--set", "method.botleneck=3"), "did you mean bottleneck"),
-        (("--set", "method.length=[1"), "no YAML"),
+        (("--set", "method.length=[1"), "not YAML"),
         (("--set", "method.length"), "NAME=VALUE"),
         (("--set", "training.stepz=3"), "did you mean steps"),
     ],

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def backbones(as_json: Json = False) -> None:
-    """List the catalogue's models: what they are, how large, and whether they are here already.
+    """List the catalogue's models: what they are, how large, and whether they are cached.
 
     A local folder or a hub id serves as a backbone too.
 

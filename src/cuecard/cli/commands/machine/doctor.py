@@ -23,7 +23,7 @@ def doctor(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Look at Python, torch, the processor, memory, disk, the cache and the installed versions.
+    """Check Python, torch, the processor, memory, disk, the cache and the installed versions.
 
     Nothing is changed.
 

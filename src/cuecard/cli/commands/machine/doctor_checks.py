@@ -1,4 +1,4 @@
-"""What `cuecard doctor` looks at: the machine, the installation, the cache. It changes nothing."""
+"""What `cuecard doctor` checks: the machine, the installation, the cache. It changes nothing."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def check_accelerator() -> Check:
     if torch.backends.mps.is_available():
         return Check("Accelerator", True, "Apple MPS")
     built = torch.version.cuda
-    hint = "torch is built for CUDA, but it finds no device: look at the driver" if built else None
+    hint = "torch is built for CUDA, but it finds no device: check the driver" if built else None
     return Check("Accelerator", True, "none, the processor is used", hint)
 
 
@@ -203,7 +203,7 @@ def check_index() -> Check:
         if (fault := probe_index(entry.package)) is not None
     ]
     if faults:
-        hint = "look at the network and pip's index settings: python -m pip config list"
+        hint = "check the network and pip's index settings: python -m pip config list"
         return Check("Package index", False, "; ".join(faults), hint)
     return Check("Package index", True, ", ".join(entry.package.name for entry in _entries()))
 

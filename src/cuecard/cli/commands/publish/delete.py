@@ -25,7 +25,7 @@ def delete(
     registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
-    """Delete a version that no alias points to, or end an alias. Numbers are never given again.
+    """Delete a version that no alias points to, or an alias. Numbers are never reused.
 
     The version's record stays; `cuecard gc` removes its files after a while.
 

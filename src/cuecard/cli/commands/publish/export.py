@@ -32,7 +32,7 @@ def export(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Write a prompt for another engine. No backbone is loaded.
+    """Export a prompt for another engine. No backbone is loaded.
 
     Example: cuecard export runs/reviews reviews.npy --form npy
 

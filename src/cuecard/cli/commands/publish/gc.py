@@ -16,16 +16,16 @@ def gc(
         str,
         typer.Option(
             metavar="PERIOD",
-            help="Spare what is younger, by the store's clock: 30m, 12h, 7d, 0.",
+            help="Keep files younger than this, by the store's clock: 30m, 12h, 7d, 0.",
         ),
     ] = "7d",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Tell what would be removed, and remove nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")
     ] = False,
     registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
-    """Remove what deleted versions and killed processes left. Pushes may go on meanwhile.
+    """Remove what deleted versions and killed processes left behind. Pushes may run meanwhile.
 
     Example: cuecard gc --grace 30d --dry-run
 

@@ -31,7 +31,7 @@ def import_prompt(
     template: Annotated[
         str,
         typer.Option(
-            help=r"The text that it was trained behind, such as '{text}\nLabel:'.",
+            help=r"The template it was trained with, such as '{text}\nLabel:'.",
             show_default=False,
         ),
     ],
@@ -42,7 +42,7 @@ def import_prompt(
         list[str] | None,
         typer.Option(
             metavar="LABEL=WORD",
-            help="The word that stands for a label; may be repeated.",
+            help="The word the model says for a label; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -67,7 +67,7 @@ def import_prompt(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Make a prompt of a PEFT adapter or an array, bound to a task and a backbone from then on.
+    """Import a PEFT adapter or an array as a prompt for one task and backbone.
 
     Adapters: PROMPT_TUNING, P_TUNING, PREFIX_TUNING and MULTITASK_PROMPT_TUNING. Arrays: `.npy`.
 

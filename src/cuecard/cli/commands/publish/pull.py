@@ -33,7 +33,7 @@ def pull(
     registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
-    """Write a version's prompt folder, every byte checked, whole or not at all.
+    """Write a version's prompt folder, every byte verified, whole or not at all.
 
     Example: cuecard pull reviews@production reviews --trust release.pub.pem
 

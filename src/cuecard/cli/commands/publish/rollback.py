@@ -28,7 +28,7 @@ def rollback(
     registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
-    """Point an alias at the version that it had before; again, and it goes back one more.
+    """Point an alias back at its previous version; repeat to go back further.
 
     Example: cuecard rollback reviews production --why "answers are too long"
 

@@ -31,7 +31,7 @@ def show(
     registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
-    """Show a prompt's versions and every move of its aliases, or all about one version.
+    """Show a prompt's versions and its aliases' history, or everything about one version.
 
     Example: cuecard show reviews@production
 

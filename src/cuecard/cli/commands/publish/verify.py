@@ -1,4 +1,4 @@
-"""`cuecard verify`: read everything in a registry, and tell what is wrong."""
+"""`cuecard verify`: verify everything in a registry and report problems."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def verify(
     registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
-    """Check every version, file, alias and signature in a registry, and its journal.
+    """Verify every version, file, alias and signature in a registry, and its journal.
 
     Example: cuecard verify --registry s3://bucket/prompts --trust release.pub.pem
 

@@ -27,7 +27,7 @@ def demo(
         str | None, typer.Option(help="The run's folder.  [runs/demo, runs/demo-headlines]")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A short look: 40 steps, a few hundred test rows.")
+        bool, typer.Option("--quick", help="A short run: 40 steps, a few hundred test rows.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the init and the order of the rows.")] = 0,
     overwrite: Annotated[
@@ -35,7 +35,7 @@ def demo(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a prompt on built-in data, prove it on unseen rows, and use it in a fresh process.
+    """Train a prompt on built-in data, evaluate it on unseen rows, and use it in a new process.
 
     Example: cuecard demo --task headlines
 

@@ -1,4 +1,4 @@
-"""`cuecard lora`: a LoRA adapter trained as a prompt is, alone or behind one."""
+"""`cuecard lora`: train a LoRA adapter, alone or with a prompt."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def lora(
     own: Annotated[Asked[LoraSettings], LORA],
     prompt: Annotated[
         Path | None,
-        typer.Option(metavar="PROMPT", help="A run's or prompt's folder, to stand in front."),
+        typer.Option(metavar="PROMPT", help="A prompt to put in front: its folder, or its run's."),
     ] = None,
     resume_folder: Annotated[Path | None, RESUME] = None,
     overwrite: Overwrite = False,
     registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
-    r"""Train a LoRA adapter on the rows of a task, alone or behind a prompt that stays as it is.
+    r"""Train a LoRA adapter on a task's rows, alone or together with a frozen prompt.
 
     Takes the data and training settings of `cuecard train`; the method's do not apply. The folder
     (`--out`, by default runs/DATA-lora) gets `adapter`, which PEFT and `--adapter` load, and

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from cuecard.cli.options import Overwrite
+from cuecard.cli.options import RESUME, Overwrite
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import print_table, say_line
 from cuecard.cli.views.usage_line import command_line
@@ -26,13 +26,11 @@ def multitask(
     out: Annotated[
         str | None, typer.Option(metavar="FOLDER", help="The run's folder.  [the recipe's]")
     ] = None,
-    resume_folder: Annotated[
-        Path | None, typer.Option("--resume", help="Go on with the run in this folder.")
-    ] = None,
+    resume_folder: Annotated[Path | None, RESUME] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Train one prompt for several tasks (MPT): a new task can start from what they share.
+    """Train one prompt for several tasks (MPT); new tasks can start from what they share.
 
     The folder gets a run of each task in `tasks`, and `shared`, from which
     `cuecard train DATA --method mpt --init-prompt FOLDER` starts.
@@ -44,13 +42,18 @@ def multitask(
     from cuecard.cli.views.progress import TrainView, fetch_progress
     from cuecard.runs.multitask_recipe import MultitaskRecipe, resume_multitask, run_multitask
 
-    if (recipe is None) is (resume_folder is None) or (resume_folder is not None and out):
+    if recipe is None and resume_folder is None:
         raise ConfigError(
-            "there is nothing to train"
-            if recipe is None
-            else "a run goes on with its own settings",
+            "there is nothing to train",
             where="cuecard multitask",
             expected="a recipe, or --resume with a run's folder alone",
+        )
+    if resume_folder is not None and (recipe or out):
+        raise ConfigError(
+            "a run resumes with the settings in its folder",
+            where="--resume",
+            got=str(recipe) if recipe else "--out",
+            expected="--resume alone",
         )
     with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
         options: dict[str, Any] = {

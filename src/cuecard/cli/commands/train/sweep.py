@@ -40,7 +40,7 @@ def sweep(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    r"""Train many prompts on one backbone in shared passes; validation chooses, test sees one.
+    r"""Train many prompts in shared passes; validation rows select one, test rows see only that.
 
     Takes the data and settings of `cuecard train`. The folder (`--out`, by default runs/DATA-sweep)
     gets `sweep.md`, `sweep.json`, every trial's log, and the chosen run in `best`. --range or

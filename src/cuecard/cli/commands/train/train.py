@@ -21,7 +21,7 @@ def train(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    r"""Train a prompt, select it on validation rows, and prove it on test rows it never saw.
+    r"""Train a prompt, select it on validation rows, and evaluate it once on the test rows.
 
     Example: cuecard train tickets.csv --text-field message --label-field team --out runs/tickets
 

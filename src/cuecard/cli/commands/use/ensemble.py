@@ -29,14 +29,14 @@ def ensemble(
     ],
     source: BackboneSource,
     rule: Annotated[
-        Rule, typer.Option(help="The mean of the probabilities, or the most votes.")
+        Rule, typer.Option(help="Average the probabilities, or take the majority vote.")
     ] = "mean",
     distil_to: Annotated[
         Path | None,
         typer.Option(
             "--distil",
             metavar="FOLDER",
-            help="Also train one prompt to answer DATA as they do, and leave its run here.",
+            help="Also distil the ensemble into one prompt on DATA; its run is kept here.",
             show_default=False,
         ),
     ] = None,
@@ -46,7 +46,7 @@ def ensemble(
     registry: RegistryPlace = DEFAULT_REGISTRY,
     as_json: Json = False,
 ) -> None:
-    """Score several prompts of one task as one, on labelled rows.
+    """Score several prompts of one task as an ensemble, on labelled rows.
 
     With --distil a new prompt is trained on a part of the rows and scored on another part, where it
     is compared with the ensemble.

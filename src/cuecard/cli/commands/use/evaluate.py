@@ -29,15 +29,15 @@ def evaluate(
     rows: LabelledRows,
     no_prompt: Annotated[
         bool,
-        typer.Option("--no-prompt", help="Only the template, without the trained vectors."),
+        typer.Option("--no-prompt", help="Use only the template, without the trained vectors."),
     ] = False,
     calibration: Annotated[
         Calibration,
         typer.Option(
             "--calibrate",
-            help="What to take off the labels' scores: the prior saved with the prompt if it has "
-            "one, nothing, the labels' mean share over these rows (their truth is not looked at), "
-            "or their share on inputs without content.",
+            help="Prior to subtract from the labels' scores: the one saved with the prompt, none, "
+            "the labels' mean share over these rows (without their labels), or their share on "
+            "content-free inputs.",
         ),
     ] = "saved",
     predictions: Annotated[
@@ -51,7 +51,7 @@ def evaluate(
     batch_rows: BatchRows = 32,
     as_json: Json = False,
 ) -> None:
-    """Score a prompt on labelled rows: metrics with intervals, per label, and the confusions.
+    """Score a prompt on labelled rows: metrics with intervals, per label, and confusions.
 
     Example: cuecard eval runs/tickets next-month.csv --predictions answers.jsonl
 

@@ -27,7 +27,7 @@ def nearest(
 ) -> None:
     """Rank saved prompts by their similarity to one. No backbone is loaded.
 
-    Train a prompt for a few steps, look which finished one is near, and start from that one:
+    Train a prompt for a few steps, find the nearest finished one, and start from that:
     --init-prompt (SPoT, Vu et al. 2022).
 
     Example: cuecard nearest runs/tickets runs

@@ -57,12 +57,12 @@ def predict(
     batch_rows: BatchRows = 32,
     as_json: Json = False,
 ) -> None:
-    """Answer new texts: each one's label with its probability, or the text that is produced.
+    """Predict labels with their probabilities, or generate texts, for new inputs.
 
     Prompts of kind embedding give each text's vector, as a line of JSON.
 
-    Where the output is no terminal: a line per text with answer, probability and text, separated
-    by tabs.
+    When the output is not a terminal: one line per text, with answer, probability and text
+    separated by tabs.
 
     Example: cuecard predict runs/reviews "a gob of drivel" "warm, funny and true"
 
