@@ -185,9 +185,17 @@ main(sys.argv[1:])
 
 
 def test_the_demo_in_short(environment: dict[str, str], tmp_path: Path) -> None:
-    said = short_demo(environment, tmp_path, 8, (0.94, 0.01, 0.05))
+    done = subprocess.run(
+        [sys.executable, "-c", SHORTER, "demo", "--quick"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=800,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
     for word in ("majority class", "hand-written", "trained: prompt-tuning", "gob of drivel"):
-        assert word in said
+        assert word in done.stdout
     run = tmp_path / "runs" / "demo"
     report = json.loads((run / "report.json").read_text())
     assert report["prompt"]["accuracy"] > report["majority"]["accuracy"] + 0.2
@@ -195,10 +203,11 @@ def test_the_demo_in_short(environment: dict[str, str], tmp_path: Path) -> None:
     assert (run / "report.md").is_file() and (run / "figures" / "confusion.png").is_file()
 
 
-def test_the_headlines_demo_in_short(environment: dict[str, str], tmp_path: Path) -> None:
-    said = short_demo(environment, tmp_path, 20, (0.94, 0.02, 0.04), "--task", "headlines")
+def test_the_headlines_demo_in_short(cuecard: Run, tmp_path: Path) -> None:
+    # Not shorter still: after 20 steps these vectors have unlearnt more than they have learnt.
+    done = cuecard("demo", "--task", "headlines", "--quick", cwd=tmp_path)
     for word in ("ROUGE-L", "hand-written", "trained: prompt-tuning", "$ cuecard predict"):
-        assert word in said
+        assert word in done.stdout
     report = json.loads((tmp_path / "runs" / "demo-headlines" / "report.json").read_text())
     assert report["metric"] == "rouge_l" and report["gain_ci95"][0] > 0
     assert report["manual"]["name"] in {prompt.name for prompt in HEADLINE_PROMPTS}
