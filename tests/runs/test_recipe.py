@@ -117,7 +117,7 @@ def test_a_dry_run_counts_and_writes_nothing(home: Path) -> None:
         ({"data": {"path": "x"}, "method": {"name": "prompt_tunning"}}, "mean prompt-tuning"),
         ({"data": {"path": "x"}, "method": {"name": "p-tuning", "hiden": 8}}, "mean hidden"),
         ({"data": {"path": "x"}, "method": {"hidden": 8}}, "an unknown setting"),
-        ({"data": {"path": "x"}, "method": {"prompt": 3}}, "no folder"),
+        ({"data": {"path": "x"}, "method": {"prompt": 3}}, "is not a folder"),
         ({"data": {"path": "x"}, "method": {"prompt": "a"}}, "do not go together"),
         ({}, "a setting is missing"),
     ],
