@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 # The type of a complaint -> what would have been accepted, from the complaint's own context.
 _EXPECTED: Mapping[str, str | Callable[[Mapping[str, Any]], str]] = {

@@ -143,7 +143,7 @@ def test_lines_that_cannot_be_used(
         (("--file", "nowhere.csv"), "there is no such file"),
         (("good", "--field", "txt=bad"), "did you mean 'text'?"),
         (("good", "--field", "text"), "not of the form NAME=VALUE"),
-        (("good", "--field", "text=bad"), "a text needs one field"),
+        (("good", "--field", "text=bad"), "a text needs exactly one"),
         (("good", "--field", "text=a", "--field", "text=b"), "a name given twice"),
         (("good", "--predictions-out", "."), "no file can be written here"),
         (("good", "--backbone", "smollm2-135m-instrukt"), "did you mean smollm2-135m-instruct?"),
