@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from cuecard.registry import Registry
-from cuecard.registry.records.aliases import places
+from cuecard.registry.records.aliases import history
 from support.serving.prompts import Known
 
 ALIAS = "production"
@@ -81,7 +81,7 @@ class Mover:
         self.added += 1
 
     async def _lead(self, book: Book, rng: random.Random) -> None:
-        past = places(await asyncio.to_thread(self._registry.log, book.name, ALIAS))
+        past = history(await asyncio.to_thread(self._registry.log, book.name, ALIAS))
         back = past[-2] if len(past) > 1 else None
         if back in book.live and rng.random() < 0.5:
             book.led.append(back)
