@@ -214,7 +214,7 @@ def test_a_kept_prompt_is_not_computed_again() -> None:
     assert asyncio.run(ask()) == [0, 60, 100, 100]
 
 
-def test_what_contexts_begin_with_is_kept() -> None:
+def test_a_common_prefix_is_cached() -> None:
     """A template's first 12 tokens run once more than three neighbours need to be sure of them."""
     backbone = tiny_backbone()
     template, one = tokens(0, 12), held(1, 20)

@@ -113,7 +113,7 @@ class LocalEngine:
         self._thread.start()
 
     async def close(self) -> None:
-        """Stop. Whoever still waits gets an EngineError."""
+        """Stop; pending requests get an EngineError."""
         if self._thread is None:
             return
         with self._changed:
@@ -250,7 +250,7 @@ class LocalEngine:
                     _take(worker, item)
                 outputs = worker.step()
                 self._stats = dict(worker.stats())
-            except Exception as error:  # noqa: BLE001 - whoever waits must hear of anything
+            except Exception as error:  # noqa: BLE001 - callers wait for an answer or any error
                 _log.exception("the engine failed")
                 told = EngineError("the engine failed", where=self.name, got=repr(error))
                 outputs = worker.fail_all(told)

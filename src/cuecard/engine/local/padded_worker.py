@@ -91,7 +91,7 @@ class PaddedWorker:
 
     def _schedule(self) -> list[Pair]:
         """The first request's next sequence, and those that can run beside it."""
-        # Who had a turn goes behind those who had none.
+        # A request that had a turn goes after those that had none.
         first = self._requests.pop(0)
         self._requests.append(first)
         kind, room = self._kind(first, first.waiting[0]), self._room

@@ -1,6 +1,6 @@
-"""Tokens from logits: the likeliest, or drawn, each row in its own way.
+"""Sample tokens from logits, greedily or at random, each row with its own parameters.
 
-A draw depends on the row's logits and seed alone, whatever stands beside it in a batch.
+A draw depends on the row's logits and seed alone, whatever else is in the batch.
 """
 
 from __future__ import annotations

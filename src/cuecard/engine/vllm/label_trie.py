@@ -16,8 +16,8 @@ Start = tuple[int, ...]
 def next_tokens(words: Sequence[Sequence[int]]) -> list[dict[Start, tuple[int, ...]]]:
     """What to ask, level by level: the start of a word -> the tokens that may follow it.
 
-    Every start of a level stands one token further than those of the level before, so that what
-    was computed for one level serves the next.
+    The starts of a level are one token longer than those of the level before, so that what was
+    computed for one level is cached for the next.
 
     Raises:
         ConfigError: a word without tokens.
