@@ -184,7 +184,7 @@ def test_what_lora_refuses(cuecard: Call, data: Path, backbone: Path, tmp_path: 
     out = tmp_path / "lora"
     given = words("lora", data, backbone, out)
     cases: dict[str, list[Any]] = {
-        "a prompt's method": ["--length", 3],
+        "an adapter, not a prompt": ["--length", 3],
         "a setting that cannot be used": ["--rank", 0],
         "no linear layer": ["--targets", "c_attn"],
         "plain weights": ["--adapter", save_adapter(tmp_path / "other")],
