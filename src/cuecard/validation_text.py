@@ -80,7 +80,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def _one_of(choices: str) -> str:
-    return f"one of {choices}" if " or " in choices else choices
+    return f"one of {choices}" if " or " in choices or ", " in choices else choices
 
 
 def _count(most: str, number: int, what: str) -> str:
