@@ -134,7 +134,7 @@ def test_text_vectors_are_the_mean_state(kind: str) -> None:
     if kind == "llama":
         ids = torch.tensor([backbone.tokenizer.encode(texts[0])])
         with torch.no_grad():
-            # Of two layers the first one: what a third of them comes to.
+            # Of two layers the first one.
             states = backbone.model(ids, output_hidden_states=True).hidden_states[1][0].mean(0)
         np.testing.assert_allclose(found[0], states / states.norm(), atol=1e-5)
     backbone.reset_counts()

@@ -27,7 +27,7 @@ _SPEC = TaskSpec(kind="embedding", template="{text}", max_length=_MOST_TOKENS)
 # How many of its layers a model that predicts words runs for a vector: the middle ones know more of
 # a text's meaning than the last ones, which know the next word (Skean et al. 2025, "Layer by
 # Layer", arXiv:2502.02013).
-_DEPTH = 1 / 3
+_DEPTH = 1 / 2
 
 
 class _ReachedError(Exception):
@@ -45,7 +45,7 @@ def text_vectors(backbone: Backbone, texts: Sequence[str]) -> NDArray[np.float64
 
     As a sentence encoder does it (Reimers and Gurevych 2019, arXiv:1908.10084, section 3), with
     the tokens that an encoder puts around a text counted in. The layer is the last one; of a
-    causal model the one at a third of its depth.
+    causal model the one in the middle.
     """
     # A text of nothing but space has no token with some tokenizers.
     records = [Record({"text": text.strip() or "."}, None) for text in texts]
