@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cuecard.catalogue.bbc import convert_bbc
+from cuecard.catalogue.datasets.bbc import convert_bbc
 from cuecard.catalogue.entries import DatasetEntry
 from cuecard.errors import CatalogueError
 

@@ -9,7 +9,7 @@ import gguf
 import numpy as np
 import pytest
 
-from cuecard.catalogue.gguf import read_gguf
+from cuecard.catalogue.weights.gguf import read_gguf
 from cuecard.errors import CatalogueError
 
 KINDS = {

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from cuecard.catalogue.gguf import GgufFile, read_gguf
-from cuecard.catalogue.llama import convert_llama
 from cuecard.catalogue.progress import silent
+from cuecard.catalogue.weights.gguf import GgufFile, read_gguf
+from cuecard.catalogue.weights.llama import convert_llama
 from cuecard.errors import CatalogueError
 
 
@@ -96,7 +96,7 @@ def test_another_kind_is_refused(
     changed = GgufFile(
         file.path, {**file.metadata, key: value}, file.shapes, file._headers, file._data
     )
-    monkeypatch.setattr("cuecard.catalogue.llama.read_gguf", lambda path: changed)
+    monkeypatch.setattr("cuecard.catalogue.weights.llama.read_gguf", lambda path: changed)
     with pytest.raises(CatalogueError, match="not converted") as caught:
         convert_llama(tiny_gguf, tmp_path, silent, "Converting")
     assert caught.value.where == f"tiny.gguf, {key}"
@@ -109,7 +109,7 @@ def test_tensor_without_a_place_is_refused(
     file = read_gguf(tiny_gguf)
     shapes = {**file.shapes, "blk.0.attn_q.bias": (4,)}
     changed = GgufFile(file.path, file.metadata, shapes, file._headers, file._data)
-    monkeypatch.setattr("cuecard.catalogue.llama.read_gguf", lambda path: changed)
+    monkeypatch.setattr("cuecard.catalogue.weights.llama.read_gguf", lambda path: changed)
     with pytest.raises(CatalogueError, match="no place for") as caught:
         convert_llama(tiny_gguf, tmp_path, silent, "Converting")
     assert caught.value.got == "blk.0.attn_q.bias"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from cuecard.catalogue.datasets.probes import convert_probes
 from cuecard.catalogue.entries import DatasetEntry
-from cuecard.catalogue.probes import convert_probes
 from cuecard.catalogue.progress import silent
 from cuecard.errors import CatalogueError
 

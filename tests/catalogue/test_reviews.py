@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from cuecard.catalogue.datasets.reviews import convert_reviews
 from cuecard.catalogue.progress import silent
-from cuecard.catalogue.reviews import convert_reviews
 from cuecard.errors import CatalogueError
 
 HEADER = "text,label,source\n"

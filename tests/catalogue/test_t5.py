@@ -13,9 +13,9 @@ import torch
 from onnx import helper, numpy_helper
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5ForConditionalGeneration
 
-from cuecard.catalogue.onnx_weights import onnx_weights
 from cuecard.catalogue.progress import silent
-from cuecard.catalogue.t5 import convert_t5
+from cuecard.catalogue.weights.onnx_weights import onnx_weights
+from cuecard.catalogue.weights.t5 import convert_t5
 from cuecard.errors import CatalogueError
 from support.tiny import tiny_model, tiny_tokenizer
 

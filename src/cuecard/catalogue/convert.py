@@ -7,15 +7,15 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from cuecard.catalogue.bbc import convert_bbc
+from cuecard.catalogue.datasets.bbc import convert_bbc
+from cuecard.catalogue.datasets.probes import convert_probes
+from cuecard.catalogue.datasets.reviews import convert_reviews
 from cuecard.catalogue.entries import DatasetEntry, Entry, Package
 from cuecard.catalogue.hub_files import take_hub_files
-from cuecard.catalogue.llama import convert_llama
 from cuecard.catalogue.manifest import write_manifest
-from cuecard.catalogue.probes import convert_probes
 from cuecard.catalogue.progress import Progress
-from cuecard.catalogue.reviews import convert_reviews
-from cuecard.catalogue.t5 import convert_t5
+from cuecard.catalogue.weights.llama import convert_llama
+from cuecard.catalogue.weights.t5 import convert_t5
 from cuecard.errors import CatalogueError
 
 

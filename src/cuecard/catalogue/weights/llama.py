@@ -15,8 +15,8 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from cuecard.catalogue.gguf import Floats, GgufFile, read_gguf
 from cuecard.catalogue.progress import Progress
+from cuecard.catalogue.weights.gguf import Floats, GgufFile, read_gguf
 from cuecard.errors import CatalogueError
 
 _OUTER = {

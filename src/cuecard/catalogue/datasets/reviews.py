@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from cuecard.catalogue.datasets.subsets import unexpected_rows, write_subsets
 from cuecard.catalogue.entries import DatasetEntry
 from cuecard.catalogue.progress import Progress
-from cuecard.catalogue.subsets import unexpected_rows, write_subsets
 
 _HEADER = ["text", "label", "source"]
 

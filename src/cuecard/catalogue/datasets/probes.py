@@ -6,9 +6,9 @@ import csv
 import gzip
 from pathlib import Path
 
+from cuecard.catalogue.datasets.subsets import unexpected_rows, write_subsets
 from cuecard.catalogue.entries import DatasetEntry
 from cuecard.catalogue.progress import Progress
-from cuecard.catalogue.subsets import unexpected_rows, write_subsets
 
 _TEXT, _LABEL = "prompt", "target"
 _BETWEEN = " | "  # the two texts of a pair

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from cuecard.catalogue.onnx_weights import Floats, onnx_weights
 from cuecard.catalogue.progress import Progress
+from cuecard.catalogue.weights.onnx_weights import Floats, onnx_weights
 from cuecard.errors import CatalogueError
 
 _SPECIAL = {"pad": "<pad>", "eos": "</s>", "unk": "<unk>"}

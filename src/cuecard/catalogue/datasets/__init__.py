@@ -1,0 +1,1 @@
+"""Built-in data sets as their packages hold them, as rows."""
