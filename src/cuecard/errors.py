@@ -15,7 +15,7 @@
     │   ├── ConflictError        another writer came first
     │   ├── PromotionError            a promotion whose conditions do not hold
     │   └── SignatureError       a version that nobody trusted has signed
-    ├── TrainingError            a run that cannot start, go on or resume
+    ├── TrainingError            a run that cannot start, continue or resume
     ├── EngineError              an engine that failed while it served
     ├── FileError                a file, folder or stream that the system would not read or write
     └── Interrupted              Ctrl-C after the checkpoint is on disk; exit code 130
@@ -141,7 +141,7 @@ class SignatureError(RegistryError):
 
 
 class TrainingError(CuecardError):
-    """A run that cannot start, go on or resume."""
+    """A run that cannot start, continue or resume."""
 
 
 class EngineError(CuecardError):

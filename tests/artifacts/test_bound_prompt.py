@@ -51,6 +51,9 @@ def test_rows_are_answered_as_the_parts_answer_them(
         ([{"text": "good"}, {"body": "bad"}], DataError, "no column 'text'"),
         ([{"text": "good"}, {"text": " "}], DataError, "rows, row 2"),
         ([{"text": 3, "label": "bad"}, {"text": ["x"]}], DataError, "not text"),
+        ([{"text": "good"}, "bad"], DataError, "rows, row 2\n  got: str"),
+        ({"text": "good"}, DataError, "got: dict\n  expected: a list of rows"),
+        ("good", DataError, "got: str\n  expected: a list of rows"),
     ],
 )
 def test_rows_that_cannot_be_asked_are_named(

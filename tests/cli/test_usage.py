@@ -32,7 +32,7 @@ def test_commands_are_listed_by_group(cuecard: Call) -> None:
         (["predict"], "cuecard predict", None, "PROMPT", "cuecard predict --help"),
         (["serve"], "cuecard serve", None, "--backbone", "cuecard serve --help"),
         (["gc", "--grace"], "cuecard gc", None, None, "cuecard gc --help"),
-        (["methods", "a", "b"], "cuecard methods", None, None, "cuecard methods --help"),
+        (["methods", "a", "b"], "cuecard methods", "a b", None, "cuecard methods --help"),
         (["tarin"], "cuecard", "tarin", None, "did you mean 'train'?"),
         (["--verbose"], "cuecard", "--verbose", None, "did you mean --version?"),
         (["push", "a", "b", "--oops=1"], "cuecard push", "--oops", None, "cuecard push --help"),

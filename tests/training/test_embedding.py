@@ -35,6 +35,8 @@ def test_vectors_are_those_of_the_plain_model(kind: str) -> None:
         with torch.no_grad():
             hidden = backbone.model(input_ids=ids).last_hidden_state[0]
         torch.testing.assert_close(vector, normalize(hidden.mean(0), dim=0), atol=1e-5, rtol=1e-4)
+    with pytest.raises(DataError, match="not a list of texts"):
+        embed(backbone, SPEC, "good fox")
 
 
 def test_a_prompts_places_are_not_pooled() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cuecard.errors import ConfigError
+from cuecard.errors import ConfigError, DataError
 from cuecard.evaluation.embedding import embed
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.loglikelihood import OnRows
@@ -188,12 +188,27 @@ class BoundPrompt:
     def _records(self, rows: Sequence[RecordLike], target: str | None = None) -> list[Record]:
         """The rows as records, mappings read and checked as a data file's rows are."""
         spec = self.spec
+        if isinstance(rows, str | Mapping):
+            raise _not_a_row(rows, "rows", "a list of rows")
         wanted = Wanted(
             spec.record_fields, target, readers=spec.readers(target), optional=spec.allow_empty
         )
-        return [
-            row
-            if isinstance(row, Record)
-            else records(Table("rows", None, [(number, row)]), wanted)[0]
-            for number, row in enumerate(rows, 1)
-        ]
+        return [_record(number, row, wanted) for number, row in enumerate(rows, 1)]
+
+
+def _record(number: int, row: RecordLike, wanted: Wanted) -> Record:
+    if isinstance(row, Record):
+        return row
+    if not isinstance(row, Mapping):
+        raise _not_a_row(row, f"rows, row {number}", "a mapping from fields to values")
+    return records(Table("rows", None, [(number, row)]), wanted)[0]
+
+
+def _not_a_row(given: object, where: str, expected: str) -> DataError:
+    return DataError(
+        "not a row",
+        where=where,
+        got=type(given).__name__,
+        expected=expected,
+        hint='a row is a mapping such as {"text": "a gob of drivel"}',
+    )

@@ -102,13 +102,14 @@ def _write_adapter(
             expected="a prompt without a head",
             hint="export it as safetensors, which holds the head too",
         )
-    config = prompt.adapter_config(peft_type)
+    config, task = prompt.adapter_config(peft_type), prompt.manifest.backbone.peft_task
     if config is None:
         raise ConfigError(
             "PEFT has no format for this prompt",
             where="form",
             got=f"{prompt.manifest.injection} ({', '.join(prompt.tensors) or 'no tensors'}) in the "
-            f"{prompt.manifest.slot} slot",
+            f"{prompt.manifest.slot} slot, for "
+            + ("a backbone without a PEFT task type" if task is None else task),
             expected=f"{TENSOR_NAME} alone in the prefix slot; keys and values as peft",
             hint="export it as safetensors",
         )

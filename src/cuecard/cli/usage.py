@@ -32,6 +32,7 @@ _PLACEHOLDERS = {
     "path": "PATH",
 }
 _CHOICES = re.compile(r" is not one of (.*)\.$")
+_EXTRA = re.compile(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)")
 _OPTION = re.compile(r"--?[A-Za-z][A-Za-z-]*(=.*)?")
 
 
@@ -107,6 +108,8 @@ def usage_mistake(error: Exception, words: Sequence[str]) -> ConfigError:
     if isinstance(error, typer.BadParameter) and parameter is not None:
         return _bad_value(error, parameter)
     said = str(getattr(error, "message", error)).rstrip(".")
+    if extra := _EXTRA.fullmatch(said):
+        return ConfigError("too many arguments", where=command, got=extra[1], hint=seen)
     return ConfigError(f"{said[:1].lower()}{said[1:]}", where=command, hint=seen)
 
 

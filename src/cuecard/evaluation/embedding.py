@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from cuecard.errors import ConfigError
+from cuecard.errors import ConfigError, DataError
 from cuecard.evaluation.loglikelihood import OnRows
 from cuecard.evaluation.predict import BATCH_ROWS, check_task
 from cuecard.lazy import torch
@@ -39,6 +39,7 @@ def embed(
 
     Raises:
         ConfigError: another kind of task, or a backbone without hidden states.
+        DataError: a single text instead of a list.
         BackboneError: a text that does not fit the backbone.
     """
     check_task(backbone, spec)
@@ -49,6 +50,8 @@ def embed(
             got=spec.kind,
             expected="embedding",
         )
+    if isinstance(texts, str):
+        raise DataError("not a list of texts", where="texts", got="str", expected="texts in a list")
     (field,) = spec.field_names
     rows = [spec.encode(Record({field: text}, None), backbone.tokenizer, slot) for text in texts]
     return _embed(backbone, rows, injection, batch_rows, token_budget, on_rows)

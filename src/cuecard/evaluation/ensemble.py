@@ -73,7 +73,7 @@ class Ensemble:
             if member.spec.mode == "head":
                 raise ConfigError(
                     "prompts with a trained head cannot form an ensemble",
-                    got=f"a {member.spec.kind} with a head",
+                    got=f"the kind {member.spec.kind} with a head",
                     expected="prompts without",
                 )
             if member.backbone is not self.backbone:
@@ -93,7 +93,7 @@ class Ensemble:
             raise ConfigError(
                 "the rule mean needs probabilities, which generated texts do not have",
                 where="rule",
-                got=f"mean for a {self.spec.kind} task",
+                got=f"mean for the kind {self.spec.kind}",
                 expected="vote",
             )
 

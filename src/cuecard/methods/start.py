@@ -64,8 +64,8 @@ class StartSettings(MethodSettings):
                 raise ConfigError(
                     "the init and what it starts from do not go together",
                     where=f"method {self.name}, init",
-                    got=f"init={self.init!r} with {init} {'missing' if missing else 'given'}",
-                    expected="init='text' for a text, init='prompt' for a prompt",
+                    got=f"init={self.init!r} with {'no prompt' if missing else f'a {init}'}",
+                    expected="init='text' for a text, init='prompt' with a prompt to start from",
                 )
         return self
 

@@ -51,6 +51,6 @@ def test_a_bar_on_a_terminal(events: list[dict[str, Any]]) -> None:
     assert "\x1b" in shown and "best loss" in shown and "of 3 trials done" in shown
 
 
-def test_going_on_says_so() -> None:
+def test_a_resumed_sweep_says_so() -> None:
     event = {"event": "sweep", "trials": 9, "together": 3, "done": 4, "started": 6}
-    assert "going on after 4 of 9 trials" in show([event])
+    assert "resuming after 4 of 9 trials" in show([event])

@@ -38,7 +38,7 @@ def _start(event: Event) -> str:
     )
     if event["truncated"]:
         cut = counted(event["truncated"], "training row")
-        text += f"\n{cut} longer than the limit, cut there"
+        text += f"\n{cut} longer than the limit, truncated to it"
     if "trained_parameters" in event:
         counts = trained_text(event["trained_parameters"], event["parameters"])
         text += f"\nParameters: {counts}"

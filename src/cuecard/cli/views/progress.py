@@ -29,10 +29,10 @@ from cuecard.cli.views.tables import say
 
 _EVERY = 10  # steps between two plain lines
 _SECONDS = 5.0  # between two plain lines about rows
-# What goes on after an event of this name, for as long as nothing else is heard.
+# What is being done after an event of this name, until the next event.
 _NEXT = {
     "start": "validating",
-    "resume": "going on",
+    "resume": "resuming",
     "lr": "trying learning rates",
     "test": "testing",
     "done": "finishing",

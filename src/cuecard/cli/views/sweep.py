@@ -93,9 +93,9 @@ class SweepView:
     def _begin(self, event: dict[str, Any]) -> None:
         self._total, self._done = event["trials"], event["done"]
         self._since = self._clock()
-        going = f"going on after {self._done} of " if event["started"] else ""
+        resumed = f"resuming after {self._done} of " if event["started"] else ""
         together = event["together"]
-        say(self._out, f"Sweep: {going}{self._total} trials, up to {together} in one pass")
+        say(self._out, f"Sweep: {resumed}{self._total} trials, up to {together} in one pass")
 
     def _take(self, event: dict[str, Any]) -> None:
         kind, number = event["event"], event["trial"]

@@ -44,7 +44,7 @@ def resolve_loss(kind: LossKind, spec: TaskSpec, backbone: Backbone) -> Resolved
             raise ConfigError(
                 "the loss does not fit the task",
                 where="loss",
-                got=f"{kind} for a {spec.kind} {'with' if mode == 'head' else 'without'} a head",
+                got=f"{kind} for {spec.kind} {'with' if mode == 'head' else 'without'} a head",
                 expected="auto",
             )
         return "head"
@@ -53,7 +53,7 @@ def resolve_loss(kind: LossKind, spec: TaskSpec, backbone: Backbone) -> Resolved
             raise ConfigError(
                 "the loss 'labels' compares a classification's labels",
                 where="loss",
-                got=f"labels for a {spec.kind} task",
+                got=f"labels for the kind {spec.kind}",
                 expected="the loss 'tokens' or auto",
             )
         return "tokens"

@@ -44,7 +44,7 @@ def test_the_whole_way(cuecard: Call, run: Path, second: Path, place: Path, tmp_
     assert (pushed["version"], pushed["new"]) == ("reviews@2", True)
     assert cuecard("promote", "reviews@1", "production").out == "reviews@production -> reviews@1\n"
     moved = cuecard("promote", "reviews@2", "production", "--why", "it is better").out
-    assert moved == "reviews@production -> reviews@2, before reviews@1\n"
+    assert moved == "reviews@production -> reviews@2, previously reviews@1\n"
 
     listed = cuecard("list").out
     assert "reviews@2" in listed and "production -> 2" in listed
@@ -63,7 +63,7 @@ def test_the_whole_way(cuecard: Call, run: Path, second: Path, place: Path, tmp_
     assert one["files"]["prompt.json"]["sha256"] in cuecard("show", "reviews@2").out
 
     back = cuecard("rollback", "reviews", "production", "--why", "it was not")
-    assert back.out == "reviews@production -> reviews@1, before reviews@2\n"
+    assert back.out == "reviews@production -> reviews@1, previously reviews@2\n"
     pulled = tmp_path / "pulled"
     assert cuecard("pull", "reviews@production", pulled).out == f"{pulled}  (reviews@1)\n"
     assert library.Prompt.load(pulled).digest == library.Prompt.load(run / "prompt").digest

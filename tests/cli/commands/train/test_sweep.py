@@ -51,7 +51,7 @@ def test_a_grid_leaves_a_run_that_other_commands_take(
     assert scored.code == 0 and "accuracy" in scored.out
     assert "tiny" in cuecard("inspect", out / "best").out
     again = cuecard("sweep", "--resume", out)
-    assert again.code == 0 and "going on after 4 of 4 trials" in again.out
+    assert again.code == 0 and "resuming after 4 of 4 trials" in again.out
 
 
 def test_json_is_one_object_a_line(cuecard: Call, words: list[str], tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def promote(
     if as_json:
         print_json(event_facts(event))
     else:
-        came = "" if event.before is None else f", before {event.name}@{event.before}"
+        came = "" if event.before is None else f", previously {event.name}@{event.before}"
         typer.echo(f"{event.name}@{alias} -> {event.name}@{event.after}{came}")
 
 

@@ -41,4 +41,4 @@ def rollback(
     if as_json:
         print_json(event_facts(event))
     else:
-        typer.echo(f"{name}@{alias} -> {name}@{event.after}, before {name}@{event.before}")
+        typer.echo(f"{name}@{alias} -> {name}@{event.after}, previously {name}@{event.before}")

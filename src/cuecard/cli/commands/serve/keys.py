@@ -21,7 +21,8 @@ _LIMIT = Annotated[int | None, typer.Option(min=1, show_default=False)]
 
 def keys(
     action: Annotated[
-        Literal["add", "list", "revoke"], typer.Argument(help="Action.", show_default=False)
+        Literal["add", "list", "revoke"],
+        typer.Argument(metavar="ACTION", help="add, list or revoke.", show_default=False),
     ],
     name: Annotated[
         str | None,

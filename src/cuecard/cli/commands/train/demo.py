@@ -40,7 +40,7 @@ def demo(
     Example: cuecard demo --task headlines
 
     Exit codes: 0 done, 2 bad input or no package index, 130 stopped by Ctrl-C (run it again to
-    go on).
+    resume).
     """
     from cuecard.cli.commands.train.demo_tasks import demo_of
     from cuecard.cli.views.progress import TrainView, fetch_progress

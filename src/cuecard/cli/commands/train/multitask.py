@@ -85,7 +85,7 @@ def _print(found: Multitask, out: Console) -> None:
     print_table(out, columns, rows, left=("prompt",))
     say_line(out, f"shared  {found.folder}/shared")
     start = ("--method", "mpt", "--init-prompt", str(found.folder))
-    say_line(out, f"go on   {command_line('cuecard', 'train', 'DATA', *start)}")
+    say_line(out, f"next    {command_line('cuecard', 'train', 'DATA', *start)}")
 
 
 def _summary(found: Multitask) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def ensemble(
         return
     print_evaluation(found, first.spec.labels, console())
     if unseen is not None:
-        say_line(console(), f"\nwithout them: {in_words(unseen)}")
+        say_line(console(), f"\nwithout those rows: {in_words(unseen)}")
     if distil_to is not None and run.test is not None:
         said = f"{found.primary} {run.test.score:.3f}"
         say_line(console(), f"\ndistilled into {distil_to}: {said}")

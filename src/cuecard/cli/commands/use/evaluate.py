@@ -108,7 +108,7 @@ def evaluate(
     else:
         print_evaluation(found, opened.spec.labels, console())
         if unseen is not None:
-            say_line(console(), f"\nwithout them: {in_words(unseen)}")
+            say_line(console(), f"\nwithout those rows: {in_words(unseen)}")
 
 
 def _evaluate(
@@ -135,7 +135,7 @@ def _evaluate(
         raise ConfigError(
             "only labels can be calibrated",
             where="--calibrate",
-            got=f"{calibration} for a {spec.kind} task",
+            got=f"{calibration} for the kind {spec.kind}",
             expected="none",
         )
     if calibration != "saved":
