@@ -84,7 +84,7 @@ def parse_json(
         if len(found) != len(pairs):
             names = [name for name, _ in pairs]
             twice = sorted({name for name in names if names.count(name) > 1})
-            raise error("a JSON key stands twice", where=where, got=", ".join(twice[:5]))
+            raise error("a JSON key occurs twice", where=where, got=", ".join(twice[:5]))
         return found
 
     def finite(text: str) -> float:

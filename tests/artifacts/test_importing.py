@@ -131,5 +131,5 @@ def test_a_key_given_twice_is_refused(
 ) -> None:
     path = write(tmp_path) / "adapter_config.json"
     path.write_text(path.read_text().replace('"token_dim": 32', '"token_dim": 1, "token_dim": 32'))
-    with pytest.raises(ArtifactError, match="stands twice"):
+    with pytest.raises(ArtifactError, match="occurs twice"):
         import_peft(tmp_path, backbone, spec)

@@ -136,7 +136,7 @@ def test_altered_manifest_is_refused(prompt: Prompt, change: Any) -> None:
 def test_duplicate_key_and_oversize_are_refused(prompt: Prompt, folder: Path) -> None:
     content = prompt.manifest.to_bytes()
     twice = content.replace(b'"seed": 7', b'"seed": 8,\n "seed": 7')
-    with pytest.raises(ArtifactError, match="stands twice"):
+    with pytest.raises(ArtifactError, match="occurs twice"):
         Manifest.from_bytes(twice, "x")
     (folder / "prompt.json").write_bytes(content + b" " * MAX_JSON_BYTES)
     with pytest.raises(ArtifactError, match="too large"):

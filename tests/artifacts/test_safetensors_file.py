@@ -77,7 +77,7 @@ FAULTS: dict[str, tuple[bytes, str]] = {
     "one more tensor": (tensor_bytes({**entry(), "x": entry()[TENSOR_NAME]}), "exactly the"),
     "duplicate tensor": (
         tensor_bytes(b'{"prompt_embeddings":{},"prompt_embeddings":{}}'),
-        "stands twice",
+        "occurs twice",
     ),
     "metadata of numbers": (tensor_bytes({"__metadata__": {"a": 1}, **entry()}), "metadata"),
     "extra key in the entry": (tensor_bytes(entry(file="/etc/passwd")), "tensor entry"),
@@ -126,8 +126,8 @@ def test_any_bytes_end_in_vectors_or_in_an_artifact_error(noise: bytes, at: int)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b'{"a": 1, "a": 1}', "stands twice"),
-        (b'{"b": {"a": 1, "a": 2}}', "stands twice"),
+        (b'{"a": 1, "a": 1}', "occurs twice"),
+        (b'{"b": {"a": 1, "a": 2}}', "occurs twice"),
         (b'{"a": NaN}', "not finite"),
         (b'{"a": -Infinity}', "not finite"),
         (b'{"a": 1e999}', "not finite"),

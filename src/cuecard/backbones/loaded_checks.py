@@ -84,7 +84,7 @@ def check_finite(model: Any, where: str) -> None:
         count = int((~torch.isfinite(tensor)).sum())
         if count:
             raise BackboneError(
-                "the model has weights that are no numbers",
+                "the model has weights that are not numbers",
                 where=where,
                 got=f"{count:,} NaN or infinite of {tensor.numel():,} in {name}",
                 expected="finite weights",

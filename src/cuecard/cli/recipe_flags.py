@@ -82,7 +82,7 @@ class _RecipeFields(Fields):
         """The recipe's flags, with --recipe and --set."""
         parameter = partial(inspect.Parameter, kind=inspect.Parameter.KEYWORD_ONLY, default=None)
         file = typer.Option(
-            metavar="FILE", help="A YAML recipe; flags beside it override it.", show_default=False
+            metavar="FILE", help="A YAML recipe; flags override its settings.", show_default=False
         )
         others = typer.Option(
             "--set",

@@ -46,7 +46,7 @@ class BackboneSource(_Source):
     )
     quantize: Quantize | None = Field(
         default=None,
-        description="How the backbone's weights are held; by default as the prompt was made on.",
+        description="How the backbone's weights are stored; by default as the prompt was made on.",
     )
     adapter: Annotated[Path | None, Flag(metavar="FOLDER")] = Field(
         default=None,
@@ -93,7 +93,7 @@ class NamedBackbone(BackboneSource):
     backbone: Annotated[str, Flag(metavar="NAME", names=lambda _: BACKBONES)] = Field(
         description="The frozen model: a catalogue name, a local folder or a hub id."
     )
-    quantize: Quantize = Field(default="none", description="How the backbone's weights are held.")
+    quantize: Quantize = Field(default="none", description="How the backbone's weights are stored.")
     adapter: Annotated[Path | None, Flag(metavar="FOLDER")] = Field(
         default=None, description="A LoRA adapter in PEFT's format, merged into the backbone."
     )

@@ -32,7 +32,7 @@ class DeepPrompts(StartSettings):
     """
 
     name: ClassVar[str] = "deep-prompts"
-    about: ClassVar[str] = "vectors at the prompt's places, anew in every layer"
+    about: ClassVar[str] = "vectors at the prompt's places, new ones in every layer"
     injects: ClassVar[tuple[InjectionKind, ...]] = ("layer-tokens",)
 
     slot: Literal["prefix", "infix"] = "prefix"

@@ -44,7 +44,7 @@ class PrefixSettings(MethodSettings):
     init: Init = "text"
     text: str | None = None
     slot: Literal["prefix"] = Field(
-        default="prefix", description="Keys and values stand before the input."
+        default="prefix", description="Keys and values come before the input."
     )
 
     @model_validator(mode="after")

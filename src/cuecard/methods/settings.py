@@ -50,7 +50,7 @@ class MethodSettings(BaseModel):
     prompt: TensorField | None = Field(default=None, exclude=True, repr=False)
     slot: Slot = Field(
         default="prefix",
-        description="Where the prompt stands: before the input, between it and the answer, or "
+        description="Where the prompt goes: before the input, between it and the answer, or "
         "(infix) at {prompt} in the template.",
     )
 

@@ -140,7 +140,7 @@ class Recipe(RunRecipe):
     )
     dtype: Precision = Field(default="auto", description="Floating-point type to compute in.")
     quantize: Quantize = Field(
-        default="none", description="How the weights of the backbone's linear layers are held."
+        default="none", description="How the weights of the backbone's linear layers are stored."
     )
     adapter: str | None = Field(
         default=None,

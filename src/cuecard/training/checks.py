@@ -268,5 +268,5 @@ def _not_finite(backbone: Backbone) -> BackboneError:
         if bad
         else f"NaN or infinity in {str(backbone.dtype).removeprefix('torch.')}",
         expected="finite weights" if bad else "a precision that it can be run in",
-        hint="fetch or save the model anew" if bad else "try --dtype fp32",
+        hint="fetch or save the model again" if bad else "try --dtype fp32",
     )

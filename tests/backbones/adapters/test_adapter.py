@@ -159,7 +159,7 @@ def test_models_that_it_is_not_for(lora: Path) -> None:
             llama(num_hidden_layers=3),
             "every module in target_modules",
         ),
-        "which GPT2LMHeadModel has not": (tiny_model("gpt2"), "linear layers"),
+        "which GPT2LMHeadModel does not have": (tiny_model("gpt2"), "linear layers"),
     }
     for got, (model, expected) in cases.items():
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

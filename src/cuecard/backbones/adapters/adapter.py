@@ -107,7 +107,7 @@ def check_fits(modules: Mapping[str, nn.Module], adapter: Adapter, kind: str) ->
     if unknown:
         raise _misfit(
             adapter,
-            f"{_names(unknown)}, which {kind} has not, or which is no linear layer of it",
+            f"{_names(unknown)}, which {kind} does not have, or not as a linear layer",
             "linear layers other than the LM head",
         )
     wanted = {name for name in modules if adapter.targets.match(name)}

@@ -46,7 +46,7 @@ class EncoderProbes:
             self._frozen.counts.update(before)
         shapes = {tensor.shape for layer in running.keys_values for tensor in layer}
         if running.count != self._frozen.layers or len(shapes) != 1:
-            return f"{name} has an attention of its own, where nothing can stand in front"
+            return f"{name} has an attention of its own, which takes no keys and values in front"
         if not self._equal(found, plain):
             return f"{name} attends in a way that is not known here"
         (shape,) = shapes

@@ -131,7 +131,7 @@ def check_memory(free: float) -> Check:
     """Whether the built-in backbone can be trained in the memory that is free."""
     ok = free >= _MEMORY
     detail = f"{free / 1e9:.1f} GB free of {psutil.virtual_memory().total / 1e9:.1f} GB"
-    hint = f"training the built-in backbone wants {_MEMORY / 1e9:.0f} GB; take smaller batches"
+    hint = f"training the built-in backbone needs {_MEMORY / 1e9:.0f} GB; take smaller batches"
     return Check("Memory", ok, detail, None if ok else hint)
 
 
