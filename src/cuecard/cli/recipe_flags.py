@@ -17,7 +17,7 @@ from cuecard.cli.fields import Fields, Flag, named
 from cuecard.cli.options import pairs, unescaped
 from cuecard.errors import ConfigError
 from cuecard.methods import METHODS, PromptTuning
-from cuecard.runs.recipe import Recipe
+from cuecard.runs.recipe import DataRecipe, Recipe
 from cuecard.runs.recipe_file import read_yaml
 from cuecard.tasks.kinds import KINDS
 
@@ -45,7 +45,12 @@ class Given:
         base = {} if self.file is None else read_yaml(self.file, Recipe.model_fields)
         values = _merged(base, self.values)
         data = values.get("data", {})
-        if isinstance(data, dict) and "path" not in data:
+        # A misspelt key is named rather than missed.
+        if (
+            isinstance(data, dict)
+            and "path" not in data
+            and data.keys() <= DataRecipe.model_fields.keys()
+        ):
             raise ConfigError(
                 "there is no data", where=command, expected="a file, or a recipe with data"
             )

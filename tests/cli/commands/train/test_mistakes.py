@@ -48,3 +48,9 @@ def test_a_missing_file(cuecard: Call, here: Path) -> None:
     done = cuecard("train", "nothing.csv")
     assert done.code == 2 and "nothing.csv" in done.err
     assert list(here.iterdir()) == []
+
+
+def test_a_misspelt_key_of_a_recipes_data(cuecard: Call, here: Path) -> None:
+    (here / "run.yaml").write_text("data: {pth: tickets.csv}\n")
+    done = cuecard("train", "--recipe", "run.yaml")
+    assert done.code == 2 and "run.yaml, data.pth" in done.err and "did you mean path?" in done.err

@@ -36,7 +36,8 @@ def keys(
         list[str] | None,
         typer.Option(
             metavar="MODEL",
-            help="A prompt it may use: NAME, NAME@ALIAS or NAME@NUMBER; may be repeated.  [all]",
+            help="A prompt it may use: NAME, NAME@ALIAS or NAME@NUMBER; may be repeated. By "
+            "default all; with --raw none.",
             show_default=False,
         ),
     ] = None,
