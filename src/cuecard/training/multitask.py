@@ -129,7 +129,7 @@ def _train_teachers(
     def tell(event: dict[str, Any]) -> None:
         if observer is None:
             return
-        if event["event"] == "sweep":
+        if event["event"] == "sweep" and event["done"] < event["trials"]:
             observer({"event": "teachers", "tasks": len(tasks), "together": event["together"]})
         elif event["event"] == "validation":
             task = names[event["trial"] % len(names)]

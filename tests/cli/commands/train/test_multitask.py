@@ -65,6 +65,7 @@ def test_going_on_and_starting_again(cuecard: Call, sources: Path, tmp_path: Pat
     assert set(first["tasks"]) == {"one", "two"}
     again = cuecard("multitask", "--resume", tmp_path / "run", "--json")
     assert json.loads(again.out.splitlines()[-1])["digest"] == first["digest"]
+    assert '"event": "teachers"' not in again.out  # they are there
     sources.write_text(sources.read_text().replace("steps: 4", "steps: 2"))
     done = cuecard("multitask", sources)
     assert done.code == 2 and "other settings" in done.err
