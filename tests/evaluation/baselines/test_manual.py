@@ -155,5 +155,5 @@ def test_demonstrations_of_texts(tokenizer):
 
 @pytest.mark.parametrize("k", [0, 11])
 def test_an_impossible_number_of_demonstrations_is_refused(k):
-    with pytest.raises(ConfigError, match="cannot be shown"):
+    with pytest.raises(ConfigError, match="not enough training records to show"):
         with_demonstrations(ManualPrompt("m", SPEC.template), TRAIN, [k], SPEC, 0)
