@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tiny import tiny_model, tiny_tokenizer
 
@@ -44,3 +48,17 @@ def save_tiny(folder: Path, seed: int = 0) -> Path:
     tiny_model(seed=seed).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
+
+
+def ended(child: subprocess.Popen[str], seconds: float = 300) -> str:
+    """What a process that is about to end has left on standard error.
+
+    One that does not end tells where each of its threads is: give it PYTHONFAULTHANDLER.
+    """
+    try:
+        _, errors = child.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        child.send_signal(signal.SIGABRT)
+        _, errors = child.communicate(timeout=60)
+        pytest.fail(f"the process did not end:\n{errors}")
+    return errors

@@ -17,7 +17,9 @@ from tickets import Run
 def environment(catalogue_cache: Path) -> dict[str, str]:
     """The variables of a user's shell."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("CUECARD_")}
-    return kept | {"CUECARD_CACHE": str(catalogue_cache), "COLUMNS": "100"}
+    # A process that hangs can be made to tell where.
+    own = {"CUECARD_CACHE": str(catalogue_cache), "COLUMNS": "100", "PYTHONFAULTHANDLER": "1"}
+    return kept | own
 
 
 @pytest.fixture(scope="session")

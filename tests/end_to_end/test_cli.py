@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from command_line import ended
 from cuecard.cli.demo_tasks import HEADLINE_PROMPTS
 from tickets import Run, tickets
 from tiny import tiny_model, tiny_tokenizer
@@ -176,14 +177,14 @@ def test_ctrl_c_and_kill_then_resume(
     run = tmp_path / "runs" / "tickets"
     wait_for_step(run / "log.jsonl", 4)
     os.kill(child.pid, signal.SIGINT)
-    _, errors = child.communicate(timeout=120)
+    errors = ended(child)
     assert child.returncode == 130, errors
     assert "cuecard train --resume runs/tickets" in errors
     assert not (run / "prompt").exists()
     child = started(tmp_path, environment, "--resume", "runs/tickets")
     wait_for_step(run / "log.jsonl", 24)
     os.kill(child.pid, signal.SIGKILL)
-    child.communicate(timeout=120)
+    ended(child)
     cuecard("train", "--resume", "runs/tickets", cwd=tmp_path)
     assert digest(run) == digest(home / "runs" / "tickets")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from command_line import save_tiny
+from command_line import ended, save_tiny
 from tickets import Run, tickets
 
 pytestmark = pytest.mark.integration
@@ -44,7 +44,7 @@ def test_stopped_killed_and_gone_on_with(
         ):
             time.sleep(0.05)
         os.kill(child.pid, number)
-        _, errors = child.communicate(timeout=120)
+        errors = ended(child)
         if number == signal.SIGINT:
             assert child.returncode == 130, errors
             assert "cuecard sweep --resume runs/tickets-sweep" in errors

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from cuecard.errors import ConfigError
 from cuecard.evaluation.evaluate import score_predictions
 from cuecard.evaluation.text_models import STRENGTHS, Fitted, fit_tfidf, fit_vectors, text_of
-from cuecard.evaluation.text_vectors import has_text_vectors, text_vectors
+from cuecard.evaluation.text_vectors import has_text_vectors, text_vectors, vector_depth
 from cuecard.tasks import Task, TaskSpec
 from cuecard.types import Record
 from reviews import SPEC, review_task
@@ -133,9 +133,14 @@ def test_text_vectors_are_the_mean_state(kind: str) -> None:
     if kind == "llama":
         ids = torch.tensor([backbone.tokenizer.encode(texts[0])])
         with torch.no_grad():
-            states = backbone.model.model(ids).last_hidden_state[0].mean(0)
+            # Of two layers the first one: what a third of them comes to.
+            states = backbone.model(ids, output_hidden_states=True).hidden_states[1][0].mean(0)
         np.testing.assert_allclose(found[0], states / states.norm(), atol=1e-5)
+    backbone.reset_counts()
     np.testing.assert_allclose(text_vectors(backbone, texts[:1])[0], found[0], atol=1e-5)
+    whole = len(backbone.tokenizer.encode(texts[0]))
+    if kind == "llama":
+        assert backbone.counts["tokens"] == round(whole * vector_depth(backbone)) < whole
 
 
 def test_an_encoder_decoder_has_no_text_vectors() -> None:

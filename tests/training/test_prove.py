@@ -103,6 +103,20 @@ def test_the_comparison_costs_less_than_the_training(spec: TaskSpec) -> None:
     assert all(1 <= event["i"] <= event["n"] for event in tried)
 
 
+def test_what_a_short_training_does_not_pay_for_is_left_out() -> None:
+    """But the prompt written by hand, what costs no tokens and what was asked for by number."""
+    backbone, task = tiny_backbone(), review_task(300)
+    run = train(backbone, task, PromptTuning(length=8), TrainConfig(steps=1, batch_rows=2))
+    short = replace(run, tokens=run.tokens // 4)
+    report = prove(backbone, task, short).report
+    assert {"majority", "tfidf", "manual"} <= set(report)
+    dear = {"start, untrained", "prompts with demonstrations"}
+    dear |= {"sentence vectors of tiny-llama"}
+    assert dear <= set(report["left_out"]), report["left_out"]
+    assert not {"start", "in_context", "sentence_vectors"} & set(report)
+    assert "in_context" in prove(backbone, task, short, demonstrations=(2,)).report
+
+
 def test_demonstrations_show_every_label_by_default() -> None:
     spec = SPEC.model_copy(update={"labels": tuple("abcde"), "words": {}})
     records = [Record({"text": f"row {i}"}, "abcde"[i % 5]) for i in range(100)]
@@ -172,7 +186,7 @@ def test_what_has_no_room_is_left_out_with_a_note() -> None:
         test=stretched(task.test),
     )
     run = train(backbone, wide, PromptTuning(length=4), TrainConfig(steps=1, batch_rows=2))
-    proof = prove(backbone, wide, run)
+    proof = prove(backbone, wide, run, demonstrations=(2,))
     assert "in_context" not in proof.report and "manual" in proof.report
     assert "leaves no room" in proof.report["left_out"]["prompts with demonstrations"]
     assert any(note.startswith("Left out: prompts with demonstrations (") for note in proof.notes)

@@ -21,6 +21,7 @@ from cuecard.types import Backbone
 
 # Of the training's tokens; the rest is for what is not counted in tokens.
 _SHARE = 0.8
+TOO_DEAR = "the comparison may not cost more than the training"
 # The order of the table's rows, and of the report's gains.
 _ORDER = (
     "majority",
@@ -113,6 +114,13 @@ class Comparison:
     def tokens_left(self) -> int:
         """How many more it may run forward, so that it costs less than the training."""
         return max(0, round(_SHARE * self.run.tokens) - self.tokens)
+
+    def affords(self, what: str, tokens: float) -> bool:
+        """Whether so many tokens are left; otherwise it is noted that this is not compared."""
+        if tokens <= self.tokens_left:
+            return True
+        self.leave_out(what, TOO_DEAR)
+        return False
 
     def begin(self, name: str, variant: str = "plain") -> None:
         """Tell that a contestant answers the test rows now."""
@@ -235,3 +243,13 @@ class Comparison:
 
 
 _IN_WHAT = {"rouge_l": " in ROUGE-L", "r2": " in R2", "recall@1": " in recall@1"}
+
+
+def test_tokens(comparison: Comparison, task: Task) -> int:
+    """About how many tokens one pass over the test rows runs forward."""
+    spec, tokenizer = task.spec, comparison.backbone.tokenizer
+    contexts = sum(len(spec.encode(record, tokenizer).context) for record in task.test)
+    if spec.kind == "text-to-text":
+        return contexts + spec.max_new_tokens * len(task.test)
+    words = spec.continuations(tokenizer)
+    return contexts + sum(len(word) - 1 for word in words) * len(task.test)

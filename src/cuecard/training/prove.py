@@ -13,11 +13,10 @@ from cuecard.evaluation.figures import confusion_figure, loss_figure
 from cuecard.evaluation.manual import ManualPrompt
 from cuecard.evaluation.report import COLUMNS, write_json, write_markdown
 from cuecard.tasks import Task
-from cuecard.training.comparison import Comparison, Proof
+from cuecard.training.comparison import Comparison, Proof, test_tokens
 from cuecard.training.log import Observer, read_log
-from cuecard.training.prove_by_hand import compare_by_hand, test_tokens
+from cuecard.training.prove_by_hand import compare_by_hand
 from cuecard.training.prove_plain import (
-    TOO_DEAR,
     compare_bare,
     compare_constant,
     compare_start,
@@ -81,20 +80,19 @@ def prove(
     metric = metric_of(task, run)
     comparison = Comparison(backbone, task, run, metric, observer or (lambda event: None))
     compare_constant(comparison)
-    compare_text_models(comparison, encoder)
     spoken = not task.spec.headed
+    # What the hand-written prompt, the most asked for of all, needs for its test.
+    reserved = test_tokens(comparison, task) if spoken else 0
     if spoken and kind != "text-to-text":
-        compare_start(comparison)
+        compare_start(comparison, reserved)
+    compare_text_models(comparison, encoder, reserved)
     if kind in _BY_HAND:
         with comparison.optional("prompts written by hand"):
             compare_by_hand(comparison, manual, demonstrations, selection_rows)
     elif spoken:
         compare_bare(comparison)
     if kind == "text-to-text":  # many passes: if they are left
-        if comparison.tokens_left > test_tokens(comparison, task):
-            compare_start(comparison)
-        else:
-            comparison.leave_out("start, untrained", TOO_DEAR)
+        compare_start(comparison, 0)
     return comparison.proof(COLUMNS[kind])
 
 

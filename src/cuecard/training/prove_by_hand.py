@@ -19,7 +19,7 @@ from cuecard.evaluation.manual import (
 )
 from cuecard.evaluation.predict import calibrate
 from cuecard.tasks import Task, draw_rows
-from cuecard.training.comparison import Comparison, Contestant
+from cuecard.training.comparison import Comparison, Contestant, test_tokens
 from cuecard.types import Record
 
 # Draws of demonstrations for each number of them: which ones are shown matters much.
@@ -63,14 +63,16 @@ def compare_by_hand(
     hand = _ByHand(comparison, task, rows, race.rounds)
     candidates = list(manual or default_manual_prompts(task.spec))
     test = test_tokens(comparison, task)
-    best = hand.choose(
-        "prompts written by hand", candidates, (comparison.tokens_left - 2 * test) * _ZERO_SHOT
-    )
+    left = comparison.tokens_left - test
+    # Enough for both, or all of it for the first.
+    zero_shot = (left - test) * _ZERO_SHOT if left >= test else left
+    best = hand.choose("prompts written by hand", candidates, zero_shot)
     if best is not None:
         with comparison.optional("prompts written by hand"):
             hand.test_zero_shot(best)
     shown = hand.with_demonstrations(candidates, best, demonstrations)
-    if shown:
+    # Whoever names the numbers of demonstrations wants to see them, whatever they cost.
+    if shown and (demonstrations or comparison.affords("prompts with demonstrations", test)):
         found = hand.choose("prompts with demonstrations", shown, comparison.tokens_left - test)
         if found is not None:
             with comparison.optional("prompts with demonstrations"):
@@ -225,13 +227,3 @@ class _ByHand:
                 facts=facts,
             )
         )
-
-
-def test_tokens(comparison: Comparison, task: Task) -> int:
-    """About how many tokens one pass over the test rows runs forward."""
-    spec, tokenizer = task.spec, comparison.backbone.tokenizer
-    contexts = sum(len(spec.encode(record, tokenizer).context) for record in task.test)
-    if spec.kind == "text-to-text":
-        return contexts + spec.max_new_tokens * len(task.test)
-    words = spec.continuations(tokenizer)
-    return contexts + sum(len(word) - 1 for word in words) * len(task.test)

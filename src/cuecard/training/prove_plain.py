@@ -18,10 +18,10 @@ from cuecard.evaluation.text_models import (
     match_options,
     text_of,
 )
-from cuecard.evaluation.text_vectors import has_text_vectors, text_vectors
+from cuecard.evaluation.text_vectors import has_text_vectors, text_vectors, vector_depth
 from cuecard.lazy import torch
 from cuecard.tasks import draw_rows
-from cuecard.training.comparison import Comparison, Contestant
+from cuecard.training.comparison import TOO_DEAR, Comparison, Contestant, test_tokens
 from cuecard.training.setup import new_method
 from cuecard.types import Backbone
 
@@ -29,7 +29,8 @@ from cuecard.types import Backbone
 _VECTOR_ROWS = 1_000
 # And of so many, at most and at least, where the backbone itself has to make them.
 _OWN_VECTOR_ROWS, _LEAST_VECTOR_ROWS = 400, 40
-TOO_DEAR = "the comparison may not cost more than the training"
+# Of the tokens that no other contestant needs for its test.
+_VECTOR_SHARE = 1 / 2
 
 
 def compare_constant(comparison: Comparison) -> None:
@@ -62,10 +63,16 @@ def compare_bare(comparison: Comparison) -> None:
         comparison.add(Contestant("template", name, name, found, size))
 
 
-def compare_start(comparison: Comparison) -> None:
-    """Add the prompt as it was before its first step, calibrated as the trained one is."""
+def compare_start(comparison: Comparison, reserved: int) -> None:
+    """Add the prompt as it was before its first step, calibrated as the trained one is.
+
+    Args:
+        reserved: tokens that other contestants need.
+    """
     task, run = comparison.task, comparison.run
     name = "start, untrained"
+    if not comparison.affords(name, test_tokens(comparison, task) + reserved):
+        return
     comparison.begin(name)
     with comparison.optional(name), torch.no_grad():
         seed = run.prompt.manifest.seed or 0
@@ -83,11 +90,12 @@ def compare_start(comparison: Comparison) -> None:
         comparison.add(Contestant("start", name, against, found, run.prompt.nbytes))
 
 
-def compare_text_models(comparison: Comparison, encoder: Backbone | None) -> None:
+def compare_text_models(comparison: Comparison, encoder: Backbone | None, reserved: float) -> None:
     """Add linear models of the texts' words and of their vectors, where the kind has them.
 
     Args:
         encoder: what makes the vectors; the backbone itself by default.
+        reserved: tokens that other contestants need.
     """
     task = comparison.task
     if task.spec.kind not in KINDS:
@@ -103,7 +111,7 @@ def compare_text_models(comparison: Comparison, encoder: Backbone | None) -> Non
     if not has_text_vectors(source):
         comparison.leave_out(kind, "an encoder-decoder has no state per token to read")
         return
-    rows = _vector_rows(comparison, source)
+    rows = _vector_rows(comparison, source, reserved)
     if rows is None:
         comparison.leave_out(kind, TOO_DEAR)
         return
@@ -114,17 +122,18 @@ def compare_text_models(comparison: Comparison, encoder: Backbone | None) -> Non
         _add(comparison, "sentence_vectors", f"{kind}, {how}", against, fitted)
 
 
-def _vector_rows(comparison: Comparison, source: Backbone) -> int | None:
+def _vector_rows(comparison: Comparison, source: Backbone, reserved: float) -> int | None:
     """Of how many training rows a model makes vectors; None where too few would be paid for.
 
-    A small encoder costs next to nothing; the backbone itself gets half of what is left.
+    A small encoder costs next to nothing; the backbone itself gets a share of what is left.
     """
     if source is not comparison.backbone:
         return _VECTOR_ROWS
     task, encode = comparison.task, comparison.backbone.tokenizer.encode
     texts = [text_of(task.spec, record) for record in task.test]
-    each = max(1.0, sum(len(encode(text)) for text in texts) / len(texts))
-    rows = round(comparison.tokens_left / 2 / each - len(texts)) * 2 // 3
+    each = max(1.0, sum(len(encode(text)) for text in texts) / len(texts)) * vector_depth(source)
+    paid = (comparison.tokens_left - reserved) * _VECTOR_SHARE
+    rows = round(paid / each - len(texts)) * 2 // 3
     return min(rows, _OWN_VECTOR_ROWS) if rows >= _LEAST_VECTOR_ROWS else None
 
 
