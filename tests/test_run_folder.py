@@ -9,10 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import BaseModel
 
 from cuecard.errors import ConfigError, CuecardError, FileError, TrainingError
+from cuecard.lora_recipe import resume_lora
+from cuecard.multitask_recipe import resume_multitask
+from cuecard.recipe import resume
 from cuecard.run_folder import LOCK, RUN, SWEEP, RunFolder, differences, held
+from cuecard.sweep_recipe import resume_sweep
 
 HOLDER = """
 import sys, time
@@ -136,3 +141,27 @@ def test_differences_by_dotted_names() -> None:
     ]
     assert differences(before, before) == []
     assert differences(before, now, {"a", "tasks", "new", "gone"}) == []
+
+
+RECIPE = {"data": {"path": "rows.csv"}}
+RESUMES: dict[str, tuple[str, Any, Any]] = {
+    "train": ("recipe.yaml", RECIPE, resume),
+    "lora": ("lora.yaml", {"recipe": RECIPE}, resume_lora),
+    "sweep": ("sweep.yaml", {"recipe": RECIPE, "sweep": {"grid": {"lr": [0.1]}}}, resume_sweep),
+    "multitask": ("multitask.yaml", {"tasks": {"one": RECIPE, "two": RECIPE}}, resume_multitask),
+}
+
+
+@pytest.mark.parametrize("way", RESUMES)
+def test_every_run_says_where_it_can_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    name, plan, go_on = RESUMES[way]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run" / name).write_text(yaml.safe_dump(plan))
+    (tmp_path / "rows.csv").write_text("text,label\n")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(TrainingError, match="path begins where the run was started") as caught:
+        go_on("../run")
+    assert (caught.value.got, caught.value.hint) == ("rows.csv", f"cd {tmp_path}")

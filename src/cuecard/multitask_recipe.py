@@ -158,6 +158,7 @@ def resume_multitask(folder: str | Path, **options: Any) -> MultitaskOutcome:
     place = _place(Path(folder))
     place.must_exist()
     plan = read_multitask(place.file).model_copy(update={"out": str(folder)})
+    place.must_find(path for name in plan.tasks for path in plan.recipe_of(name).paths)
     return run_multitask(plan, **options)
 
 
