@@ -73,6 +73,17 @@ def test_labels_that_training_never_saw(
     assert "seen_rows" not in done.json
 
 
+def test_labels_of_which_training_saw_none(cuecard: Call, run: Path, tmp_path: Path) -> None:
+    """All of them are named, not only the first row's."""
+    rows = [
+        {"review": f"film {n}", "label": label} for n, label in enumerate(("pos", "neg", "pos"))
+    ]
+    done = cuecard("eval", run, save_rows(tmp_path / "short.csv", rows))
+    told = " ".join(done.err.split())
+    assert done.code == 2 and "short.csv, row 2 and 2 more rows" in told
+    assert "'pos' (2), 'neg' (1)" in told and "labels among 'negative', 'positive'" in told
+
+
 def test_text(cuecard: Call, run: Path, data: Path, expected: Any) -> None:
     done = cuecard("eval", run, data)
     assert done.code == 0

@@ -15,10 +15,12 @@ from cuecard.tasks.cells import options_cell
 from cuecard.tasks.kinds import LABELLED, labels_of
 from cuecard.tasks.plain_lines import STDIN, is_plain, read_lines
 from cuecard.tasks.similar import nearest
+from cuecard.tasks.tables import record_place
 from cuecard.types import Record
 
 FEW_ROWS = 50
 """On fewer rows the interval of a good accuracy is wider than 0.2."""
+_NAMED = 5
 
 
 def columns_for(fields: Sequence[str], text_field: str | None) -> dict[str, str]:
@@ -107,8 +109,10 @@ def typed_rows(spec: TaskSpec, texts: Sequence[str], given: dict[str, str]) -> l
 def known_rows(spec: TaskSpec, records: list[Record]) -> tuple[list[Record], dict[str, int]]:
     """The rows whose labels the task has, and the other labels with how many rows have them.
 
-    Warns of the rows that are left out. Where no row would be left, all of them are given, for the
-    caller to refuse.
+    Warns of the rows that are left out.
+
+    Raises:
+        DataError: no row is left.
     """
     if spec.kind not in LABELLED:
         return records, {}
@@ -119,10 +123,20 @@ def known_rows(spec: TaskSpec, records: list[Record]) -> tuple[list[Record], dic
         unknown.update(labels)
         if not labels:
             known.append(record)
-    if not unknown or not known:
+    if not unknown:
         return records, {}
-    listed = ", ".join(f"{label!r} ({count:,})" for label, count in unknown.most_common(5))
-    more = ", ..." if len(unknown) > 5 else ""
+    listed = ", ".join(f"{label!r} ({count:,})" for label, count in unknown.most_common(_NAMED))
+    more = ", ..." if len(unknown) > _NAMED else ""
+    if not known:
+        others = f" and {len(records) - 1:,} more rows" if len(records) > 1 else ""
+        raise DataError(
+            "no row has a label that the prompt was trained for",
+            where=f"{record_place(records[0])}{others}",
+            got=f"{listed}{more}",
+            expected=f"labels among {', '.join(map(repr, spec.labels[:_NAMED]))}"
+            + (", ..." if len(spec.labels) > _NAMED else ""),
+            hint="the labels have to be spelt as in training; --label-field names another column",
+        )
     warnings.warn(
         DataWarning(
             f"{len(records) - len(known):,} of {len(records):,} rows have labels that the prompt "
