@@ -162,6 +162,29 @@ async def test_streams_say_the_same(server: Running) -> None:
     assert usage["choices"] == [] and usage["usage"] == whole["usage"]
 
 
+async def test_a_stream_of_several_prompts(server: Running) -> None:
+    """Every choice of every prompt has the number that it has without a stream."""
+    texts = [TEXT, "another text", "a third"]
+    body = {"model": "tiny-llama", "prompt": texts, "n": 2, "max_tokens": 5}
+    whole = (await server.client.post("/v1/completions", body)).json
+    reply = await server.client.post(
+        "/v1/completions", {**body, "stream": True, "stream_options": {"include_usage": True}}
+    )
+    *chunks, usage, done = reply.events
+    assert done == "[DONE]" and usage["usage"] == whole["usage"]
+    for index, choice in enumerate(whole["choices"]):
+        mine = [c["choices"][0] for c in chunks if c["choices"][0]["index"] == index]
+        assert "".join(each["text"] for each in mine) == choice["text"]
+        assert mine[-1]["finish_reason"] == choice["finish_reason"]
+    labels = {"model": "reviews", "prompt": texts}
+    whole = (await server.client.post("/v1/completions", labels)).json
+    reply = await server.client.post("/v1/completions", {**labels, "stream": True})
+    texts_of = {c["choices"][0]["index"]: "" for c in reply.events[:-1]}
+    for chunk in reply.events[:-1]:
+        texts_of[chunk["choices"][0]["index"]] += chunk["choices"][0]["text"]
+    assert [texts_of[n] for n in range(3)] == [each["text"] for each in whole["choices"]]
+
+
 async def test_a_chats_stream(server: Running) -> None:
     messages = [{"role": "user", "content": TEXT}]
     for model in ("tiny-llama", "titles", "reviews"):

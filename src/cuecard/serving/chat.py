@@ -69,7 +69,7 @@ async def chat_stream(
                 "finish_reason": piece.reason,
             }
 
-        async with aclosing(events(service, request, job, visit, head, chunk)) as made:
+        async with aclosing(events(service, request, [job], visit, head, chunk)) as made:
             async for event in made:
                 yield event
 

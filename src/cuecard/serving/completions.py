@@ -50,17 +50,15 @@ async def complete(service: Service, request: CompletionRequest, visit: Visit) -
 async def complete_stream(
     service: Service, request: CompletionRequest, visit: Visit
 ) -> AsyncGenerator[bytes, None]:
-    """A completion of one text as server-sent events.
+    """A completion of every text that was given, as server-sent events.
 
     Raises:
         Refusal: what cannot be answered.
     """
     visit.allow(request.model, service.shelf.backbone, raw=request.raw)
     texts = _texts(request, service.limits)
-    if len(texts) > 1:
-        raise bad_request("A stream carries one prompt.", "prompt", "unsupported")
     with service.shelf.using(request.model) as served:
-        (job,) = await _jobs(service, request, served, texts, visit)
+        jobs = await _jobs(service, request, served, texts, visit)
         head = service.head("cmpl-", "text_completion", served)
 
         ends: Counter[int] = Counter()
@@ -75,7 +73,7 @@ async def complete_stream(
                 "finish_reason": piece.reason,
             }
 
-        async with aclosing(events(service, request, job, visit, head, chunk)) as made:
+        async with aclosing(events(service, request, jobs, visit, head, chunk)) as made:
             async for event in made:
                 yield event
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -12,7 +12,7 @@ from cuecard.serving.faults import as_refusal
 from cuecard.serving.requests import Generating
 from cuecard.serving.service import Service, usage
 from cuecard.serving.visit import Visit
-from cuecard.serving.writing import Job, Piece, pieces
+from cuecard.serving.writing import Job, Piece, all_pieces
 
 Chunk = Callable[[int, Piece], dict[str, Any]]
 
@@ -20,7 +20,7 @@ Chunk = Callable[[int, Piece], dict[str, Any]]
 async def events(
     service: Service,
     request: Generating,
-    job: Job,
+    jobs: Sequence[Job],
     visit: Visit,
     head: dict[str, Any],
     chunk: Chunk,
@@ -31,15 +31,17 @@ async def events(
     it is an event, and the mark does not come.
 
     Args:
+        jobs: one for each prompt of the request.
         head: what every chunk begins with.
-        chunk: the number of a choice, and more of it -> the chunk's only choice.
+        chunk: the number of a choice among those of all prompts, and more of it -> the chunk's
+            only choice.
     """
     options = request.stream_options
     with_usage = options is not None and options.include_usage
     usual = {"usage": None} if with_usage else {}
     begun = False
     try:
-        async with aclosing(pieces(service.engine, job, visit)) as made:
+        async with aclosing(all_pieces(service.engine, jobs, visit)) as made:
             async for number, piece in made:
                 begun = True
                 yield event({**head, "choices": [chunk(number, piece)], **usual})

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, TypeVar, cast
 
 from cuecard.serving.answers import Reason
@@ -195,6 +196,16 @@ async def _choice(
         yield Piece(text, tuple(told))
         told.clear()
     yield Piece("", tuple(told), "stop" if stream.stopped else reason)
+
+
+async def all_pieces(
+    engine: Engine, jobs: Sequence[Job], visit: Visit
+) -> AsyncGenerator[tuple[int, Piece], None]:
+    """The choices of several jobs as they come, each with its number among those of all."""
+    starts = [*accumulate((len(job.samplings or (None,)) for job in jobs), initial=0)]
+    async with aclosing(merged([pieces(engine, job, visit) for job in jobs])) as made:
+        async for job, (number, piece) in made:
+            yield starts[job] + number, piece
 
 
 async def write(engine: Engine, job: Job, visit: Visit) -> list[Written]:
