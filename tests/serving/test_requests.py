@@ -192,6 +192,22 @@ def test_assistants_messages_as_servers_give_them(more: dict[str, Any]) -> None:
     assert Message.model_validate({**sent, "content": None}).text == ""
 
 
+def test_a_refusal_is_what_the_assistant_said() -> None:
+    """Of another provider's model, in the same chat."""
+    for more in (
+        {"refusal": "I will not."},
+        {"content": None, "refusal": "I will not."},
+        {"content": "", "refusal": "I will not."},
+        {"content": [{"type": "refusal", "refusal": "I will not."}]},
+    ):
+        assert Message.model_validate({"role": "assistant", **more}).text == "I will not."
+    part = {"type": "refusal", "refusal": "I will not."}
+    body = {"model": "m", "input": [{"role": "assistant", "content": [part]}]}
+    assert ResponsesRequest.model_validate(body).chat.messages[0].text == "I will not."
+    chat = {"model": "m", "messages": [{"role": "user", "content": "x", "refusal": "no"}]}
+    assert refusal(ChatRequest, chat).param == "messages.0.refusal"
+
+
 def test_what_switches_log_probabilities_off() -> None:
     for model in (CompletionRequest, ChatRequest):
         sent = model.model_validate({**GOOD[model], "logprobs": False})

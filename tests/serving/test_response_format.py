@@ -55,6 +55,23 @@ async def test_an_answer_follows_its_schema(server: Running, drawn: dict[str, An
         assert choice["finish_reason"] == "stop"
 
 
+async def test_a_schema_beside_another_type_is_followed_or_refused(server: Running) -> None:
+    """It is never passed over."""
+    format_ = {**wanted(SCHEMA), "type": "json_object"}
+    body = {**CHAT, "response_format": format_}
+    (choice,) = (await server.client.post("/v1/chat/completions", body)).json["choices"]
+    assert json.loads(choice["message"]["content"])["stars"] in (1, 2, 3)
+    body = {**CHAT, "response_format": {**format_, "type": "text"}}
+    reply = await server.client.post("/v1/chat/completions", body)
+    assert reply.status == 400 and 'must have type "json_schema"' in reply.json["error"]["message"]
+    for type_, status in (("json_object", 200), ("text", 400)):
+        text = {"format": {"type": type_, "schema": SCHEMA}}
+        reply = await server.client.post(
+            "/v1/responses", {"model": "tiny-llama", "input": "x", "text": text}
+        )
+        assert reply.status == status, reply.body
+
+
 async def test_a_stream_gives_the_same_json(server: Running) -> None:
     body = {**CHAT, "response_format": wanted(SCHEMA)}
     whole = (await server.client.post("/v1/chat/completions", body)).json["choices"][0]

@@ -129,15 +129,17 @@ class ResponseFormat(Sent):
     def _has_schema(self) -> Self:
         if self.type == "json_schema" and self.json_schema is None:
             raise PydanticCustomError("no_schema", 'must have json_schema with type "json_schema"')
+        if self.type == "text" and self.json_schema is not None:
+            raise PydanticCustomError("no_schema", 'must have type "json_schema" with json_schema')
         return self
 
     @property
     def wanted(self) -> dict[str, Any] | None:
-        """The JSON schema of an answer; None for any text."""
+        """The JSON schema of an answer, also one given with "json_object"; None for any text."""
         if self.type == "text":
             return None
         given = self.json_schema.schema_ if self.json_schema is not None else None
-        return given if self.type == "json_schema" and given is not None else {"type": "object"}
+        return {"type": "object"} if given is None else given
 
 
 class Generating(Sent):
@@ -227,6 +229,13 @@ class TextPart(Sent):
     text: Text = Field(description="a string")
 
 
+def _said(part: Any) -> Any:
+    """A part of an assistant's message, of which a refusal is text too."""
+    if isinstance(part, dict) and part.get("type") == "refusal":
+        return {"type": "text", "text": part.get("refusal")}
+    return part
+
+
 class Message(Sent):
     """One turn of a chat, also as this server or another one gave it to the client."""
 
@@ -241,10 +250,15 @@ class Message(Sent):
     @model_validator(mode="before")
     @classmethod
     def _silent(cls, sent: Any) -> Any:
-        """An assistant may have said nothing: its content is null then, or left out."""
-        if isinstance(sent, dict) and sent.get("role") == "assistant":
-            return {**sent, "content": "" if sent.get("content") is None else sent["content"]}
-        return sent
+        """An assistant may have said nothing, or refused: its content is null then, or left out."""
+        if not isinstance(sent, dict) or sent.get("role") != "assistant":
+            return sent
+        said, refusal = sent.get("content"), sent.get("refusal")
+        if isinstance(said, list):
+            said = [_said(part) for part in said]
+        if isinstance(refusal, str) and not said:
+            return {**sent, "content": refusal, "refusal": None}
+        return {**sent, "content": "" if said is None else said}
 
     @property
     def text(self) -> str:

@@ -59,6 +59,14 @@ class ContentPart(Sent):
     )
     text: Text = Field(description="a string")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _refused(cls, sent: Any) -> Any:
+        """A refusal is what the assistant said."""
+        if isinstance(sent, dict) and sent.get("type") == "refusal":
+            return {"type": "output_text", "text": sent.get("refusal")}
+        return sent
+
 
 class InputItem(Sent):
     """A message, also one of an earlier response's output."""
@@ -100,14 +108,16 @@ class TextFormat(JsonSchema):
             raise PydanticCustomError(
                 "no_schema", 'must have a name and a schema with type "json_schema"'
             )
+        if self.type == "text" and self.schema_ is not None:
+            raise PydanticCustomError("no_schema", 'must have type "json_schema" with a schema')
         return self
 
     @property
     def response_format(self) -> ResponseFormat:
         """As chats have it."""
-        if self.type != "json_schema":
+        if self.schema_ is None:
             return ResponseFormat(type=self.type)
-        schema = JsonSchema(name=self.name, schema=self.schema_)
+        schema = JsonSchema(name=self.name or "answer", schema=self.schema_)
         return ResponseFormat(type=self.type, json_schema=schema)
 
 
