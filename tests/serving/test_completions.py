@@ -254,7 +254,6 @@ async def test_logprobs(server: Running) -> None:
         ({"prompt_embeds": [[0.1]]}, "prompt_embeds"),
         ({"prompt": [[1, 2, 3]]}, "prompt"),
         ({"prompt": [1, 2, 3]}, "prompt"),
-        ({"stream": True, "prompt": ["a", "b"]}, "prompt"),
         ({"prompt": ""}, "prompt"),
     ],
 )
