@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from cuecard.backbones.recompute import decoder_layers
 from cuecard.evaluation.predict import BATCH_ROWS
-from cuecard.lazy import inference_mode, np, torch
+from cuecard.lazy import inference_mode, lazy_module, np, torch
 from cuecard.tasks.batching import collate, inside_of, ordered_batches
 from cuecard.tasks.embedding import collate_texts, pooled
 from cuecard.tasks.spec import TaskSpec
@@ -18,6 +17,9 @@ from cuecard.types import Backbone, Encoded, Record
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
+
+# Imports torch.
+layers = lazy_module("cuecard.backbones.recompute")
 
 # The beginning of a text says what it is about; sentence encoders were trained on as much.
 _MOST_TOKENS = 128
@@ -98,7 +100,7 @@ def _early_states(backbone: Backbone, ids: Tensor, mask: Tensor) -> Tensor:
         seen.append(output[0] if isinstance(output, tuple) else output)
         raise _ReachedError
 
-    layer = decoder_layers(backbone.model, backbone.num_layers)[count - 1]
+    layer = layers.decoder_layers(backbone.model, backbone.num_layers)[count - 1]
     hook = layer.register_forward_hook(keep)
     try:
         backbone.model(input_ids=ids, attention_mask=mask, use_cache=False)
