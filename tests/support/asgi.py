@@ -72,10 +72,12 @@ class Client:
         """One request.
 
         Args:
-            gone: the client leaves when it is set.
+            gone: the client leaves when it is set. As from uvicorn, the end of the response is
+                reported as a disconnect too.
             on_body: called with every piece of the answer's body.
         """
         reply, left = Reply(), [body]
+        gone = gone or asyncio.Event()
         sent = {**self.headers, **headers}
         scope = {
             "type": "http",
@@ -98,7 +100,7 @@ class Client:
         async def receive() -> dict[str, Any]:
             if left:
                 return {"type": "http.request", "body": left.pop(), "more_body": False}
-            await (gone or asyncio.Event()).wait()
+            await gone.wait()
             return {"type": "http.disconnect"}
 
         async def send(message: dict[str, Any]) -> None:
@@ -110,6 +112,9 @@ class Client:
             reply.whole = not message.get("more_body", False)
             if on_body is not None and message.get("body"):
                 await on_body(message["body"])
+            if reply.whole:
+                gone.set()
+                await asyncio.sleep(0)
 
         await self.app(scope, receive, send)
         return reply

@@ -357,6 +357,14 @@ async def test_a_client_that_goes_ends_the_work(server: Running, stream: bool) -
     assert (await server.client.post("/v1/classify", ASK)).status == 200
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_complete_response_is_not_a_disconnect(server: Running, stream: bool) -> None:
+    body = {"model": "titles", "prompt": "x", "max_tokens": 3, "stream": stream}
+    reply = await server.client.post("/v1/completions", body)
+    assert reply.whole and reply.status == 200
+    assert server.lines("request")[-1]["status"] == 200
+
+
 async def test_an_answer_has_its_time(model: Any, registry: Registry, tmp_path: Path) -> None:
     limits = Limits(timeout=0.05)
     async with running(model, registry, tmp_path / "cache", limits=limits) as server:

@@ -30,6 +30,8 @@ _ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 _PUBLIC = ("/healthz", "/readyz", "/openapi.json")
 """Answered without a key; `/readyz` without details then."""
 CLIENT_CLOSED_REQUEST = 499
+# For what an app does after the last part of its response.
+_CLOSING_SECONDS = 5.0
 """The status logged for a request whose client disconnected, as nginx logs it."""
 
 
@@ -136,6 +138,9 @@ class RequestMiddleware:
                 timeout=self._limits.timeout,
                 return_when=asyncio.FIRST_COMPLETED,
             )
+            if response.complete and not work.done():
+                # Servers also report the end of a complete response as a disconnect.
+                done, _ = await asyncio.wait({work}, timeout=_CLOSING_SECONDS)
         finally:
             leaving.cancel()
             if not work.done():
@@ -143,6 +148,8 @@ class RequestMiddleware:
             await asyncio.wait({work, leaving})
         if work in done:
             self._raise_failure(work, response)
+        elif response.complete:
+            return
         elif done:
             raise ClientDisconnected
         else:
@@ -185,11 +192,13 @@ class _ResponseSender:
 
     Attributes:
         status: 0 until the response has started.
+        complete: the last part of the body was sent.
     """
 
     def __init__(self, send: Send, request_id: str, *, without_body: bool) -> None:
         self.id = request_id
         self.status = 0
+        self.complete = False
         self._without_body = without_body
         self._send = send
 
@@ -200,6 +209,9 @@ class _ResponseSender:
             message = {**message, "headers": [*message.get("headers", ()), named]}
         elif self._without_body:
             message = {**message, "body": b""}
+        # Before it is sent: the server may report the disconnect while it sends.
+        last = message["type"] == "http.response.body" and not message.get("more_body")
+        self.complete = self.complete or last
         await self._send(message)
 
     async def send_error(self, scope: Scope, receive: Receive, error: APIError) -> None:
