@@ -306,6 +306,10 @@ class CausalBackbone(FrozenBackbone):
         shape = Shape(self.num_layers, *self.key_shape, self.dtype)
         return RaggedRun(self._frozen, self._packed, shape)
 
+    def early_states(self, layers: int, ids: Tensor, mask: Tensor) -> Tensor:
+        """[B, W, H] hidden states after so many layers, for ids and mask [B, W] padded behind."""
+        return self._frozen.early_states(layers, ids.to(self.device), mask.to(self.device))
+
     def _packs(self, length: int) -> bool:
         """Whether rows up to this length run as one packed sequence."""
         return length <= _PACKED_LENGTH and self._probes.packs

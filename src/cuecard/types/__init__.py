@@ -54,6 +54,7 @@ from cuecard.types.protocols import (
     Reads,
     Recomputes,
     States,
+    StopsEarly,
     Tokenizer,
 )
 
@@ -89,6 +90,7 @@ __all__ = [
     "Slot",
     "Split",
     "States",
+    "StopsEarly",
     "Tokenizer",
     "Tower",
     "TowerInjection",

@@ -131,6 +131,15 @@ class HasDecoder(Protocol):
     def opening_length(self) -> int: ...
 
 
+@runtime_checkable
+class StopsEarly(Protocol):
+    """A backbone that can run its first layers alone."""
+
+    def early_states(self, layers: int, ids: Tensor, mask: Tensor) -> Tensor:
+        """[B, W, H] hidden states after so many layers, for ids and mask [B, W] padded behind."""
+        ...
+
+
 class Reads(Protocol):
     """What a forward pass leaves at a batch's reads."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,10 @@ from transformers import DynamicCache
 from cuecard.backbones.kernels.checkpointing import Again, decoder_layers, recomputing
 from cuecard.backbones.kernels.layer_tokens import PlacedLayerTokens, replacing
 from cuecard.errors import BackboneError
+
+
+class _ReachedError(Exception):
+    """The layer whose states are wanted has run; ends the forward pass."""
 
 
 class FrozenModel:
@@ -75,6 +79,27 @@ class FrozenModel:
         self.counts["tokens"] += embeds.shape[0] * embeds.shape[1]
         with self._layers(again):
             return self.model(inputs_embeds=embeds, **options)
+
+    def early_states(self, layers: int, ids: Tensor, mask: Tensor) -> Tensor:
+        """[B, W, H] what comes out of the first layers, for ids and mask [B, W]; others do not run.
+
+        Counts a token by the share of the layers that it runs through.
+        """
+        seen: list[Tensor] = []
+
+        def stop(module: nn.Module, inputs: Any, output: Any) -> None:
+            seen.append(output[0] if isinstance(output, tuple) else output)
+            raise _ReachedError
+
+        self.counts["calls"] += 1
+        self.counts["tokens"] += round(ids.numel() * layers / self.layers)
+        hook = self.decoder_layers[layers - 1].register_forward_hook(stop)
+        try:
+            with suppress(_ReachedError), self.attending(self.own_attention):
+                self.model(input_ids=ids, attention_mask=mask, use_cache=False)
+        finally:
+            hook.remove()
+        return seen[0]
 
     def _layers(self, again: Again) -> AbstractContextManager[None]:
         if not (self.recompute and torch.is_grad_enabled()):
