@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -122,6 +123,15 @@ class Manifest(Sealed):
         json.dumps(value, allow_nan=False)  # raises ValueError on NaN and infinity
         return value
 
+    @cached_property
+    def spec(self) -> TaskSpec:
+        """The task that the prompt was made for.
+
+        Raises:
+            pydantic.ValidationError, CuecardError: a task that this version cannot use.
+        """
+        return TaskSpec.of_prompt(self.task)
+
     def sealed_content(self) -> dict[str, Any]:
         """Everything but `created_with`; the tensors' bytes count by their digests."""
         content = self.model_dump(mode="json", exclude={"created_with"})
@@ -216,7 +226,7 @@ class Manifest(Sealed):
 def _fits(manifest: Manifest, name: str) -> bool:
     """Whether a tensor of the shape that the manifest gives can be what it says it is."""
     layers, hidden = manifest.backbone.num_layers, manifest.backbone.hidden_size
-    shape, outputs = manifest.tensors[name].shape, TaskSpec.model_validate(manifest.task).outputs
+    shape, outputs = manifest.tensors[name].shape, manifest.spec.outputs
     if name in HEAD_NAMES:
         return shape == {HEAD_WEIGHT: (outputs, hidden), HEAD_BIAS: (outputs,)}[name]
     if manifest.injection == "prefix-kv":
@@ -231,7 +241,7 @@ def _check_names(manifest: Manifest, where: str) -> None:
     """The manifest names the tensors of its kind of prompt."""
     needed, allowed = NAMES[manifest.injection]
     names = set(manifest.tensors) - HEAD_NAMES
-    headed = TaskSpec.model_validate(manifest.task).mode == "head"
+    headed = manifest.spec.mode == "head"
     if (HEAD_NAMES if headed else set()) != set(manifest.tensors) & HEAD_NAMES or headed is not (
         manifest.head is not None
     ):
@@ -280,7 +290,7 @@ def _check_peft_file(manifest: Manifest, files: Mapping[str, bytes], where: str)
 def _check_task(manifest: Manifest, where: str) -> None:
     """The task is one that this version can use."""
     try:
-        TaskSpec.model_validate(manifest.task)
+        _ = manifest.spec
     except (ValidationError, CuecardError) as error:
         problem = error.what if isinstance(error, CuecardError) else first_problem(error)
         raise ArtifactError("the manifest's task is invalid", where=where, got=problem) from error

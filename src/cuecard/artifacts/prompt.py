@@ -295,10 +295,10 @@ class Prompt:
         """
         return vectors_of(self.tensors, self.manifest.backbone.hidden_size)
 
-    @cached_property
+    @property
     def spec(self) -> TaskSpec:
         """The task it was made for."""
-        return TaskSpec.of_prompt(self.manifest.task)
+        return self.manifest.spec
 
     @cached_property
     def digest(self) -> str:

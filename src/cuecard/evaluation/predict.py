@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from cuecard.errors import ConfigError
 from cuecard.evaluation.heads import head_outputs
@@ -36,9 +35,6 @@ from cuecard.types import (
     Slot,
     Tokenizer,
 )
-
-if TYPE_CHECKING:
-    pass
 
 BATCH_ROWS = 32
 

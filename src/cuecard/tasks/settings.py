@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +15,12 @@ class NoSettings(BaseModel):
     """The own settings of a kind of task that has none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@lru_cache(maxsize=64)
+def _template(text: str, chat: bool, system: str | None) -> Template:
+    """Settings are read for every record, and a copy of them may have another template."""
+    return Template(text, chat, system)
 
 
 class TaskSettings(BaseModel):
@@ -75,7 +82,7 @@ class TaskSettings(BaseModel):
     @property
     def parsed(self) -> Template:
         """The template, checked."""
-        return Template(self.template, self.chat, self.system)
+        return _template(self.template, self.chat, self.system)
 
     @property
     def field_names(self) -> tuple[str, ...]:

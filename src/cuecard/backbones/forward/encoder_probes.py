@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cuecard.backbones.forward.encoder_run import EncoderRun
+from cuecard.backbones.forward.feature_probes import first_line
 from cuecard.backbones.forward.frozen import FrozenModel
 from cuecard.backbones.forward.injected import Injected
 from cuecard.backbones.forward.reads import Tail
@@ -35,19 +36,16 @@ class EncoderProbes:
     def prefix(self) -> tuple[int, int] | str:
         """K key heads and their size D; or why keys and values cannot stand in front, in words."""
         half, name = self._text(), type(self._encoder).__name__
-        before = dict(self._frozen.counts)
         try:
-            with torch.no_grad():
+            with self._frozen.uncounted():
                 plain = self._run(half, self._nothing())
                 found, running = self._run.with_prefix(half, self._nothing(), keep=True)
         except _REFUSALS as error:
-            return f"{name} does not let them in: {_first_line(error)}"
-        finally:
-            self._frozen.counts.update(before)
+            return f"{name} does not let them in: {first_line(error)}"
         shapes = {tensor.shape for layer in running.keys_values for tensor in layer}
         if running.count != self._frozen.layers or len(shapes) != 1:
             return f"{name} has an attention of its own, which takes no keys and values in front"
-        if not self._equal(found, plain):
+        if not self._frozen.agrees(found, plain):
             return f"{name} attends in a way that is not known here"
         (shape,) = shapes
         return int(shape[1]), int(shape[3])
@@ -55,9 +53,9 @@ class EncoderProbes:
     @cached_property
     def layers(self) -> str | None:
         """Why layers cannot be given vectors, in a few words; None if they can."""
-        before, name = dict(self._frozen.counts), type(self._encoder).__name__
+        name = type(self._encoder).__name__
         try:
-            with torch.no_grad():
+            with self._frozen.uncounted():
                 vectors = self._frozen.embed(torch.arange(3, device=self._frozen.device))
                 half = self._prompt(3)
                 with watching(self._frozen.decoder_layers) as seen:
@@ -66,10 +64,12 @@ class EncoderProbes:
                 # What the layers take in themselves must make good for an input of nothing.
                 found = self._run(half, Injected(vectors * 0, layers=layers))
         except _REFUSALS as error:
-            return f"{name} does not let them in: {_first_line(error)}"
-        finally:
-            self._frozen.counts.update(before)
-        return None if self._equal(found, plain) else f"{name} answers as if they were not there"
+            return f"{name} does not let them in: {first_line(error)}"
+        return (
+            None
+            if self._frozen.agrees(found, plain)
+            else f"{name} answers as if they were not there"
+        )
 
     @cached_property
     def tail(self) -> Tail:
@@ -84,7 +84,7 @@ class EncoderProbes:
             options = {"input_ids": half.ids, "attention_mask": half.mask}
             plain = model(**options).logits[0]
             found = tail(self._encoder(**options).last_hidden_state[0])
-        if found.shape != plain.shape or not self._equal(found, plain):
+        if found.shape != plain.shape or not self._frozen.agrees(found, plain):
             raise BackboneError(
                 "this model's head does more than say words at hidden states",
                 got=type(model).__name__,
@@ -96,14 +96,12 @@ class EncoderProbes:
         """What the layers make of vectors [T, H] alone, float32 and without gradients."""
         half, given = self._prompt(len(vectors)), Injected(vectors)
         kept: list[tuple[Tensor, Tensor]] = []
-        before = dict(self._frozen.counts)
         plain = isinstance(self.prefix, str)
-        with torch.no_grad(), watching(self._frozen.decoder_layers) as seen:
+        with self._frozen.uncounted(), watching(self._frozen.decoder_layers) as seen:
             if plain:
                 self._run(half, given)
             else:
                 kept = self._run.with_prefix(half, given, keep=True)[1].keys_values
-        self._frozen.counts.update(before)
         return states_of(vectors, seen, kept)
 
     def _nothing(self) -> Injected:
@@ -123,12 +121,3 @@ class EncoderProbes:
         mask = torch.ones_like(ids)
         ids[1, 3], mask[1, 3] = self._padding, 0
         return TowerInput(ids, mask, place < 0, place * 0, place)
-
-    def _equal(self, found: Tensor, plain: Tensor) -> bool:
-        """Up to what another order of sums does."""
-        rounding = 1e-3 if self._frozen.dtype == torch.float32 else 0.05
-        return bool((found - plain).abs().max() <= rounding * plain.abs().max())
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

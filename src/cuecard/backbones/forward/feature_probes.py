@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -45,14 +44,14 @@ class FeatureProbes:
         """Whether packed rows get the answers they get alone: some models bring their attention."""
         if not self._frozen.takes_positions:
             return False
-        with self._uncounted():
+        with self._frozen.uncounted():
             rows = self._rows(InputTokens(self._some(40)))
             plain = self._padded.at_reads(rows).float()
             try:
                 found = self._packed.at_reads([self._packed.lay_out(rows)]).float()
             except (UnpackableError, TypeError, ValueError):
                 return False
-        return self._equal(found, plain)
+        return self._frozen.agrees(found, plain)
 
     @cached_property
     def tail(self) -> Tail | None:
@@ -60,7 +59,7 @@ class FeatureProbes:
         model = self._frozen.model
         if not callable(getattr(model, "get_decoder", None)):
             return None
-        with self._uncounted():
+        with self._frozen.uncounted():
             rows = self._rows(InputTokens(self._some(3)))
             plain = self._padded.at_reads(rows).float()
             with self._frozen.keeping_hidden():
@@ -70,7 +69,7 @@ class FeatureProbes:
                 found = tail(hidden).float()
             except (AttributeError, TypeError, ValueError, RuntimeError):
                 return None
-        same = found.shape == plain.shape and self._equal(found, plain)
+        same = found.shape == plain.shape and self._frozen.agrees(found, plain)
         return tail if same else None
 
     def unsupported(self, kind: InjectionKind) -> str | None:
@@ -78,14 +77,14 @@ class FeatureProbes:
         if kind in ("input-tokens", "token-shifts"):
             return None
         if kind not in self._reasons:
-            with self._uncounted():
+            with self._frozen.uncounted():
                 self._reasons[kind] = self._reason(kind)
         return self._reasons[kind]
 
     @cached_property
     def key_shape(self) -> tuple[int, int] | None:
         """K key heads and their size D; None for a model that keeps no plain keys and values."""
-        with self._uncounted():
+        with self._frozen.uncounted():
             found = self._states(self._some(1)).keys_values
         return None if found is None else (int(found.shape[2]), int(found.shape[4]))
 
@@ -102,13 +101,12 @@ class FeatureProbes:
             plain = self._padded.at_reads(self._rows(InputTokens(vectors))).float()
             found = self._padded.at_reads(self._rows(same)).float()
         except (BackboneError, AttributeError, TypeError, ValueError, RuntimeError) as error:
-            return f"{name} does not let them in: {str(error).splitlines()[0]}"
-        return None if self._equal(found, plain) else f"{name} answers as if they were not there"
-
-    def _equal(self, found: Tensor, plain: Tensor) -> bool:
-        """Up to what another order of sums does."""
-        rounding = 1e-3 if self._frozen.dtype == torch.float32 else 0.05
-        return bool((found - plain).abs().max() <= rounding * plain.abs().max())
+            return f"{name} does not let them in: {first_line(error)}"
+        return (
+            None
+            if self._frozen.agrees(found, plain)
+            else f"{name} answers as if they were not there"
+        )
 
     def _some(self, count: int) -> Tensor:
         """[count, H] the first words' embeddings."""
@@ -125,11 +123,7 @@ class FeatureProbes:
             ids, lengths, slot, torch.arange(2, device=device), lengths, self._put(injection)
         )
 
-    @contextmanager
-    def _uncounted(self) -> Iterator[None]:
-        counts = dict(self._frozen.counts)
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            self._frozen.counts.update(counts)
+
+def first_line(error: Exception) -> str:
+    """An error's first line, which may be empty."""
+    return str(error).partition("\n")[0]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from cuecard.errors import ConfigError
 from cuecard.lazy import np, torch
 from cuecard.types import Backbone, Batch, Encoded
-
-if TYPE_CHECKING:
-    pass
 
 MEGABATCH = 16
 """How many batches are shuffled together before they are grouped by length."""

@@ -133,13 +133,13 @@ class ExtractiveQaKind(TaskKind[NoSettings]):
         Args:
             outputs: [tokens + 1, 2] of every record's windows, record by record.
         """
-        left, bound = list(outputs), bind(spec, tokenizer)
+        left, bound = iter(outputs), bind(spec, tokenizer)
         predictions = []
         for index, record in enumerate(records):
             around, tokens = self.tokens(record, bound)
             best, place = -np.inf, (0, 0)
             for window in self.windows(spec, replace(record, target=None), tokenizer):
-                found = left.pop(0)
+                found = next(left)
                 if not window.count:
                     continue
                 score, start, end = _best_span(found[:-1, 0], found[:-1, 1])
