@@ -42,4 +42,9 @@ def load_yaml(text: str) -> Any:
         DuplicateKeyError: a key twice in one mapping.
     """
     # The loader is SafeLoader's own kind: plain values alone.
-    return yaml.load(text, _Loader)
+    try:
+        return yaml.load(text, _Loader)
+    except DuplicateKeyError:
+        raise
+    except ValueError as error:  # such as a date in a thirteenth month
+        raise yaml.YAMLError(str(error)) from error

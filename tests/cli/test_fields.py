@@ -109,6 +109,9 @@ def test_help_is_the_first_sentence_and_the_default(cuecard: Call) -> None:
 
 
 def test_a_run_that_is_resumed_takes_no_other_settings(cuecard: Call, tmp_path: Path) -> None:
+    for command in ("train", "sweep", "lora"):
+        assert "got: --overwrite" in cuecard(command, "--resume", tmp_path, "--overwrite").err
+    assert "got: --dry-run" in cuecard("train", "--resume", tmp_path, "--dry-run").err
     for command, words in {
         "train": ["--lr", "3", "--set", "training.clip=1"],
         "sweep": ["--trials", "3", "--recipe", "a.yaml"],

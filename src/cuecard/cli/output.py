@@ -28,22 +28,15 @@ def check_place(path: Path | None, option: str) -> None:
 
 
 @contextmanager
-def writing(path: Path, option: str) -> Iterator[None]:
-    """Turn what the system says against a file into an error for its option.
+def writing(option: str) -> Iterator[None]:
+    """Name the option that gave a file in the error for it.
 
     Raises:
-        ConfigError: the file cannot be written.
+        FileError: the file cannot be written.
     """
     try:
         yield
     except FileError as error:
         raise FileError(
             error.what, where=f"{option} {error.where}", got=error.got, hint=error.hint
-        ) from error
-    except OSError as error:
-        raise ConfigError(
-            "the file cannot be written",
-            where=f"{option} {path}",
-            got=error.strerror or str(error),
-            hint="check the folder's permissions and the disk's free space",
         ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from cuecard.methods import METHODS, PromptTuning
 from cuecard.runs.recipe import DataRecipe, Recipe
 from cuecard.runs.recipe_file import read_yaml
 from cuecard.tasks.kinds import KINDS
+from cuecard.yaml_files import DuplicateKeyError, load_yaml
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,15 @@ class Given:
             raise named(error, self.flags) from error
 
 
-def refuse(given: Given, own: Mapping[str, str], what: str) -> None:
+def refuse(flags: Sequence[str], what: str) -> None:
     """For a run that takes its settings from its folder.
 
     Args:
-        own: the flags of the command itself that were given.
+        flags: what else was given.
 
     Raises:
         ConfigError: something was given.
     """
-    flags = [*given.flags.values(), *own.values()]
     if flags:
         raise ConfigError(
             f"{what} resumes with the settings in its folder",
@@ -195,8 +195,8 @@ def _set(others: Mapping[str, str]) -> dict[str, Any]:
     for name, text in others.items():
         *sections, last = name.split(".")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            value = load_yaml(text)
+        except (yaml.YAMLError, DuplicateKeyError) as error:
             raise ConfigError(
                 "the value is not YAML", where="--set", got=f"{name}={text}", expected="8 or true"
             ) from error

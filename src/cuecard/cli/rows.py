@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cuecard.errors import ConfigError, DataError, DataWarning
+from cuecard.evaluation.advice import FEW_TEST_ROWS
 from cuecard.tasks import TaskSpec, read_records
 from cuecard.tasks.readers.columns import options_column
 from cuecard.tasks.readers.plain_lines import STDIN, is_plain, read_lines
@@ -18,8 +19,6 @@ from cuecard.tasks.similar import nearest
 from cuecard.types import Record, Value
 from cuecard.validation_text import counted
 
-FEW_ROWS = 50
-"""On fewer rows the interval of a good accuracy is wider than 0.2."""
 _NAMED = 5
 
 
@@ -152,7 +151,7 @@ def known_rows(spec: TaskSpec, records: list[Record]) -> tuple[list[Record], dic
 
 def warn_of_few(rows: int) -> None:
     """Warn where so few rows are scored that their interval is wide."""
-    if 0 < rows < FEW_ROWS:
+    if 0 < rows < FEW_TEST_ROWS:
         warnings.warn(
             DataWarning(f"only {counted(rows, 'row')} to score: mind the width of the intervals"),
             stacklevel=2,

@@ -50,6 +50,8 @@ def test_any_method_is_trained_by_its_name(
         (("--method", "p_tunning"), "did you mean p-tuning"),
         (("--method", "residual", "--set", "method.botleneck=3"), "did you mean bottleneck"),
         (("--set", "method.length=[1"), "not YAML"),
+        (("--set", "training.steps=2024-13-01"), "not YAML"),
+        (("--set", "method={length: 1, length: 2}"), "not YAML"),
         (("--set", "method.length"), "NAME=VALUE"),
         (("--set", "training.stepz=3"), "did you mean steps"),
     ],

@@ -79,6 +79,10 @@ def test_going_on_and_starting_again(cuecard: Call, sources: Path, tmp_path: Pat
 def test_mistakes(cuecard: Call, sources: Path, run: Path, tmp_path: Path) -> None:
     assert cuecard("multitask").code == 2
     assert cuecard("multitask", sources, "--resume", run).code == 2
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    done = cuecard("multitask", "--resume", run, "--overwrite")
+    assert done.code == 2 and "--overwrite" in done.err
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     done = cuecard("multitask", "--resume", tmp_path)
     assert done.code == 2 and "no multitask.yaml" in done.err
     text = sources.read_text()

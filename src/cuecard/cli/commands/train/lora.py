@@ -55,8 +55,9 @@ def lora(
     from cuecard.runs.lora_recipe import LoraRecipe, resume_lora, run_lora
 
     if resume_folder is not None:
-        mine = {**own.flags, **({} if prompt is None else {"prompt": "--prompt"})}
-        refuse(given, mine, "a LoRA run")
+        mine = {"--prompt": prompt is not None, "--overwrite": overwrite}
+        more = [flag for flag in mine if mine[flag]]
+        refuse([*given.flags.values(), *own.flags.values(), *more], "a LoRA run")
         with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
             outcome = resume_lora(resume_folder, observer=view, progress=progress)
     else:

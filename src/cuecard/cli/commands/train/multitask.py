@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from cuecard.cli.options import RESUME, Overwrite
+from cuecard.cli.recipe_flags import refuse
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import print_table, say_line
 from cuecard.cli.views.usage_line import command_line
@@ -48,26 +49,19 @@ def multitask(
             where="cuecard multitask",
             expected="a recipe, or --resume with a run's folder alone",
         )
-    if resume_folder is not None and (recipe or out):
-        raise ConfigError(
-            "a run resumes with the settings in its folder",
-            where="--resume",
-            got=str(recipe) if recipe else "--out",
-            expected="--resume alone",
-        )
+    if resume_folder is not None:
+        given = {str(recipe): recipe, "--out": out, "--overwrite": overwrite}
+        refuse([flag for flag in given if given[flag]], "a run")
     with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
-        options: dict[str, Any] = {
-            "observer": view,
-            "progress": progress,
-            "overwrite": overwrite,
-        }
+        options: dict[str, Any] = {"observer": view, "progress": progress}
         if resume_folder is not None:
             outcome = resume_multitask(resume_folder, **options)
         else:
             assert recipe is not None
             plan = MultitaskRecipe.read(recipe)
             changed = {} if out is None else {"out": out}
-            outcome = run_multitask(plan.model_copy(update=changed), **options)
+            plan = plan.model_copy(update=changed)
+            outcome = run_multitask(plan, overwrite=overwrite, **options)
     if as_json:
         print_json(_summary(outcome.found))
     else:

@@ -56,7 +56,8 @@ def sweep(
 
     with SweepView(json=as_json) as view, fetch_progress(json=as_json) as progress:
         if resume_folder is not None:
-            refuse(given, own.flags, "a sweep")
+            more = ["--overwrite"] if overwrite else []
+            refuse([*given.flags.values(), *own.flags.values(), *more], "a sweep")
             outcome = resume_sweep(resume_folder, observer=view, progress=progress)
         else:
             tpe = own.values.keys() & {"ranges", "trials"}

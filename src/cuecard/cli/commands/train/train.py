@@ -31,7 +31,8 @@ def train(
     from cuecard.runs.recipe import resume, run_recipe
 
     if resume_folder is not None:
-        refuse(given, {}, "a run")
+        own = {"--dry-run": dry, "--overwrite": overwrite}
+        refuse([*given.flags.values(), *(flag for flag in own if own[flag])], "a run")
         with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
             outcome = resume(resume_folder, observer=view, progress=progress)
     else:

@@ -69,9 +69,9 @@ def ensemble(
     # The rows first: a mistake in them need not wait for a model.
     records, unknown = rows.read(saved.spec, saved.text_field, json=as_json)
     first = saved.prompt
+    others = [find_prompt(path, registry).prompt for path in prompts[1:]]
     with fetch_progress(json=as_json) as progress:
         model = source.load_for(first, saved, progress)
-    others = [find_prompt(path, registry).prompt for path in prompts[1:]]
     asked = Ensemble([prompt.bind(model) for prompt in (first, *others)], rule)
     opened = [first, *others]
     report: dict[str, Any] = {

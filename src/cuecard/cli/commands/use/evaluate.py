@@ -98,10 +98,10 @@ def evaluate(
             unseen = only(opened.spec, found, seen.unseen)
             report["unseen"] = unseen.to_dict()
     if predictions is not None:
-        with writing(predictions, "--predictions"):
+        with writing("--predictions"):
             found.save_predictions(predictions)
     if out is not None:
-        with writing(out, "--out"):
+        with writing("--out"):
             write_json(report, out)
     if as_json:
         print_json(report)

@@ -100,7 +100,7 @@ def predict(
     with rows_progress("Answering", len(records), json=as_json, least=_FEW) as more:
         answers = bound.predict(records, batch_rows=batch_rows, on_rows=more)
     if predictions_out is not None:
-        with writing(predictions_out, "--predictions-out"):
+        with writing("--predictions-out"):
             save_answers(records, answers, predictions_out)
     if as_json:
         rows = answer_rows(records, answers)
@@ -129,7 +129,7 @@ def _embed(
     with rows_progress("Answering", len(records), json=as_json, least=_FEW) as more:
         vectors = bound.embed(texts, batch_rows=batch_rows, on_rows=more)
     if file is not None:
-        with writing(file, "--predictions-out"):
+        with writing("--predictions-out"):
             write_text("".join(embedding_lines(records, vectors)), file)
     if as_json:
         rows = embedding_rows(records, vectors)
