@@ -85,7 +85,9 @@ class LocalEngine:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stats: Mapping[str, float] = {"failed": 0.0, "queue_rows": 0.0}
-        self._ends: frozenset[int] = frozenset()
+        self._ends = frozenset[int]()
+        if isinstance(backbone, CausalBackbone | Seq2SeqBackbone):  # the others do not generate
+            self._ends = backbone.stops()
 
     def refuses(self, prompt: Prompt) -> None:
         """Say why a prompt cannot be served here.
@@ -201,18 +203,12 @@ class LocalEngine:
 
     def _choice(self, request: Generation) -> _Choice:
         items: asyncio.Queue[Any] = asyncio.Queue()
-        stops = self._stops(request.sampling.stop_ids)
+        stops = self._ends.union(request.sampling.stop_ids)
         return _Choice(GenerateRequest(request, stops, items.put_nowait), items)
 
     def stats(self) -> Mapping[str, float]:
         """Counters and gauges by name, as they were after the last pass."""
         return self._stats
-
-    def _stops(self, more: Sequence[int]) -> frozenset[int]:
-        backbone = self._backbone
-        if isinstance(backbone, CausalBackbone | Seq2SeqBackbone):
-            return backbone.stops(more)
-        return frozenset(more)  # the others do not generate
 
     def _future(self) -> tuple[asyncio.Future[Any], Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()

@@ -37,7 +37,7 @@ async def chat(service: Service, request: ChatRequest, context: RequestContext) 
                 "logprobs": _logprobs(service, request, generated.tokens),
                 "finish_reason": generated.reason,
             }
-            for index, generated in enumerate(await generate(service.engine, plan, context))
+            for index, generated in enumerate(await generate(service.engine, [plan], context))
         ]
         envelope = service.envelope("chatcmpl-", "chat.completion", served)
         return {**envelope, "choices": choices, "usage": usage(context)}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from itertools import accumulate, chain
+from itertools import accumulate
 from typing import Any
 
 from cuecard.engine.protocol import Token
-from cuecard.serving.api.generation import GenerationPlan, TextDelta, gather, generate
+from cuecard.serving.api.generation import GenerationPlan, TextDelta, generate
 from cuecard.serving.api.inputs import encode_raw, encode_record
 from cuecard.serving.api.service import Service, check_choices, template_fields, usage
 from cuecard.serving.api.sse import sse_stream
@@ -35,7 +35,6 @@ async def complete(
     texts = _texts(request, service.limits)
     with service.catalog.acquire(request.model) as served:
         plans = await _jobs(service, request, served, texts, context)
-        done = await gather([generate(service.engine, plan, context) for plan in plans])
         choices = [
             {
                 "index": index,
@@ -43,7 +42,7 @@ async def complete(
                 "logprobs": _logprobs(service, request, generated.tokens),
                 "finish_reason": generated.reason,
             }
-            for index, generated in enumerate(chain.from_iterable(done))
+            for index, generated in enumerate(await generate(service.engine, plans, context))
         ]
         envelope = service.envelope("cmpl-", "text_completion", served)
         return {**envelope, "choices": choices, "usage": usage(context)}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from cuecard.engine.protocol import Engine, Finished, Generation, Grammar, Sampling, Token
 from cuecard.engine.text_stream import TextStream
@@ -217,11 +217,11 @@ async def stream_plans(
 
 
 async def generate(
-    engine: Engine, plan: GenerationPlan, context: RequestContext
+    engine: Engine, plans: Sequence[GenerationPlan], context: RequestContext
 ) -> list[GeneratedText]:
-    """All choices, complete."""
-    generated = [GeneratedText() for _ in plan.samplings or (None,)]
-    async with aclosing(stream_choices(engine, plan, context)) as deltas:
+    """All choices of all plans, complete."""
+    generated = [GeneratedText() for plan in plans for _ in plan.samplings or (None,)]
+    async with aclosing(stream_plans(engine, plans, context)) as deltas:
         async for number, delta in deltas:
             generated[number].add(delta)
     return generated
@@ -258,16 +258,6 @@ async def merge(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def gather(work: Sequence[Coroutine[Any, Any, Value]]) -> list[Value]:
-    """All results; the first failure cancels the others and is raised."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(each) for each in work]
-    except BaseExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    return [task.result() for task in tasks]
 
 
 async def _label(engine: Engine, plan: GenerationPlan, context: RequestContext) -> TextDelta:

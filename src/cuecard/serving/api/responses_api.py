@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import time
@@ -16,6 +15,7 @@ from cuecard.errors import CuecardError
 from cuecard.serving.api.chat import logprobs_of, plan_chat
 from cuecard.serving.api.generation import GeneratedText, generate, stream_choices
 from cuecard.serving.api.service import Service
+from cuecard.serving.api.sse import sse_event
 from cuecard.serving.http.context import RequestContext
 from cuecard.serving.models.catalog import ServedPrompt
 from cuecard.serving.protocol.errors import APIError, to_api_error
@@ -50,7 +50,7 @@ async def respond(
     with _own_names(), service.catalog.acquire(request.model) as served:
         plan = await plan_chat(service, chat, served, context)
         response = _Response(service, request, chat, served, context)
-        (response.generated,) = await generate(service.engine, plan, context)
+        (response.generated,) = await generate(service.engine, [plan], context)
         return response.ended()
 
 
@@ -211,8 +211,7 @@ class _Response:
 
     def _event(self, kind: str, **content: Any) -> bytes:
         whole = {"type": kind, "sequence_number": next(self._numbers), **content}
-        text = json.dumps(whole, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return f"event: {kind}\ndata: {text}\n\n".encode()
+        return f"event: {kind}\n".encode() + sse_event(whole)
 
 
 @contextmanager

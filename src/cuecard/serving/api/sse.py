@@ -7,11 +7,9 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from cuecard.errors import CuecardError
 from cuecard.serving.api.generation import GenerationPlan, TextDelta, stream_plans
 from cuecard.serving.api.service import Service, usage
 from cuecard.serving.http.context import RequestContext
-from cuecard.serving.protocol.errors import to_api_error
 from cuecard.serving.protocol.requests import GenerationRequest
 
 Chunk = Callable[[int, TextDelta], dict[str, Any]]
@@ -27,8 +25,8 @@ async def sse_stream(
 ) -> AsyncGenerator[bytes, None]:
     """Chunks, then the usage if requested, then `[DONE]`.
 
-    A failure before the first chunk is raised, and becomes an error response; a later one is
-    sent as an event, without `[DONE]`.
+    A failure is raised: `EventStream` makes an error response of one before the first chunk, and of
+    a later one the last event.
 
     Args:
         plans: one for each prompt of the request.
@@ -38,17 +36,9 @@ async def sse_stream(
     options = request.stream_options
     with_usage = options is not None and options.include_usage
     no_usage = {"usage": None} if with_usage else {}
-    started = False
-    try:
-        async with aclosing(stream_plans(service.engine, plans, context)) as deltas:
-            async for number, delta in deltas:
-                started = True
-                yield sse_event({**envelope, "choices": [chunk(number, delta)], **no_usage})
-    except CuecardError as error:
-        if not started:
-            raise
-        yield sse_event(to_api_error(error).body)
-        return
+    async with aclosing(stream_plans(service.engine, plans, context)) as deltas:
+        async for number, delta in deltas:
+            yield sse_event({**envelope, "choices": [chunk(number, delta)], **no_usage})
     if with_usage:
         yield sse_event({**envelope, "choices": [], "usage": usage(context)})
     yield b"data: [DONE]\n\n"

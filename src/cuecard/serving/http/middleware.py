@@ -30,9 +30,9 @@ _ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 _PUBLIC = ("/healthz", "/readyz", "/openapi.json")
 """Answered without a key; `/readyz` without details then."""
 CLIENT_CLOSED_REQUEST = 499
+"""The status logged for a request whose client disconnected, as nginx logs it."""
 # For what an app does after the last part of its response.
 _CLOSING_SECONDS = 5.0
-"""The status logged for a request whose client disconnected, as nginx logs it."""
 
 
 @dataclass(slots=True)
