@@ -53,6 +53,7 @@ class ProgressBar:
             self._make = import_module("tqdm.auto").tqdm
         self._bar: Any = None
         self._what = ""
+        self._steps: int | None = None
         self._loss = self._score = ""
 
     def __enter__(self) -> Self:
@@ -79,10 +80,11 @@ class ProgressBar:
         elif "trial" in event:
             return
         elif name in ("start", "resume"):
-            self._show("training", event["steps"], event.get("step", 0))
+            self._steps = event["steps"]
+            self._show("training", self._steps, event.get("step", 0))
         elif name == "step":
             self._loss = f"{event['loss']:.4f}"
-            self._show("training", self._bar.total, event["step"])
+            self._show("training", self._steps, event["step"])
         elif name == "validation":
             accuracy = event["validation_accuracy"]
             self._score = f"{event['validation_loss'] if accuracy is None else accuracy:.3f}"

@@ -114,6 +114,22 @@ def test_test_vectors_hold_the_head(tmp_path: Path) -> None:
         Prompt.load(folder, tiny_backbone())
 
 
+@pytest.mark.parametrize("place", [0, -1])
+def test_an_output_that_is_not_a_number_is_another_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    folder = make().save(tmp_path / "p")
+
+    def broken(self: Head, states: torch.Tensor) -> torch.Tensor:
+        found = torch.nn.functional.linear(states, self.weight, self.bias)
+        found[:, place] = torch.nan
+        return found
+
+    monkeypatch.setattr(Head, "__call__", broken)
+    with pytest.raises(ArtifactError, match="as it did"):
+        Prompt.load(folder, tiny_backbone())
+
+
 def test_heads_that_do_not_fit_are_refused() -> None:
     backbone = tiny_backbone()
     fields = {"backbone": backbone, "method": "m", "method_config": {}, "slot": "prefix"}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cuecard.methods import PromptTuning
-from cuecard.progress_bar import is_interactive
+from cuecard.progress_bar import ProgressBar, is_interactive
 from cuecard.training import TrainConfig
 from cuecard.training.train import train
 from support.data.reviews import review_task
@@ -35,6 +35,18 @@ def test_a_terminal_sees_a_bar_with_the_loss(monkeypatch: pytest.MonkeyPatch) ->
     text = shown.getvalue()
     assert text.startswith("\rpreparing") and "training" in text and "testing" in text
     assert "3/3" in text and "loss=" in text and "validation=" in text
+
+
+def test_trying_rates_does_not_lose_the_number_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", shown := Terminal())
+    with ProgressBar() as bar:
+        for event in (
+            {"event": "start", "steps": 40},
+            {"event": "lr", "lr": 0.1, "loss": 1.0},
+            {"event": "step", "step": 7, "loss": 0.5},
+        ):
+            bar(event)
+    assert "7/40" in shown.getvalue()
 
 
 @pytest.mark.parametrize("options", [{"progress": False}, {"observer": lambda event: None}])

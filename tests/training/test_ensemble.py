@@ -32,6 +32,15 @@ def test_members_differ_in_their_seed_alone(tmp_path: Path) -> None:
     assert [run.prompt.digest for run in again] == [run.prompt.digest for run in runs]
 
 
+def test_soft_labels_are_refused_where_they_would_not_be_learnt() -> None:
+    backbone, task = tiny_backbone(), review_task(60)
+    soft = [[0.5, 0.5]] * len(task.train)
+    with pytest.raises(ConfigError, match="loss over labels"):
+        train(backbone, task, METHOD, TrainConfig(steps=1, loss="tokens"), soft_labels=soft)
+    with pytest.raises(ConfigError, match="one list of soft labels"):
+        train(backbone, task, METHOD, TrainConfig(steps=1), soft_labels=soft[1:])
+
+
 def test_members_make_their_steps_in_one_pass() -> None:
     backbone, task = tiny_backbone(), review_task(60)
     seen: list[tuple[str, int]] = []

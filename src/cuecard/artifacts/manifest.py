@@ -6,7 +6,6 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -123,15 +122,6 @@ class Manifest(Sealed):
         json.dumps(value, allow_nan=False)  # raises ValueError on NaN and infinity
         return value
 
-    @cached_property
-    def spec(self) -> TaskSpec:
-        """The task that the prompt was made for.
-
-        Raises:
-            pydantic.ValidationError, CuecardError: a task that this version cannot use.
-        """
-        return TaskSpec.of_prompt(self.task)
-
     def sealed_content(self) -> dict[str, Any]:
         """Everything but `created_with`; the tensors' bytes count by their digests."""
         content = self.model_dump(mode="json", exclude={"created_with"})
@@ -171,8 +161,7 @@ class Manifest(Sealed):
         """
         path = f"{where}/{MANIFEST_FILE}"
         manifest = cls.from_bytes(require(files, MANIFEST_FILE, where), path)
-        _check_task(manifest, path)
-        _check_names(manifest, path)
+        _check_names(manifest, _task_of(manifest, path), path)
         _check_peft_file(manifest, files, where)
         return manifest
 
@@ -182,11 +171,12 @@ class Manifest(Sealed):
         Raises:
             ArtifactError: other tensors, or NaN or infinity among them.
         """
-        _check_names(self, where)
+        spec = _task_of(self, where)
+        _check_names(self, spec, where)
         for name, array in arrays.items():
             entry = self.tensors[name]
             check_finite(array, where)
-            if array.shape != entry.shape or not _fits(self, name):
+            if array.shape != entry.shape or not _fits(self, spec, name):
                 raise ArtifactError(
                     "the tensor's shape is not the one in the manifest",
                     where=where,
@@ -223,10 +213,10 @@ class Manifest(Sealed):
         return cls.of_document(document, where)
 
 
-def _fits(manifest: Manifest, name: str) -> bool:
+def _fits(manifest: Manifest, spec: TaskSpec, name: str) -> bool:
     """Whether a tensor of the shape that the manifest gives can be what it says it is."""
     layers, hidden = manifest.backbone.num_layers, manifest.backbone.hidden_size
-    shape, outputs = manifest.tensors[name].shape, manifest.spec.outputs
+    shape, outputs = manifest.tensors[name].shape, spec.outputs
     if name in HEAD_NAMES:
         return shape == {HEAD_WEIGHT: (outputs, hidden), HEAD_BIAS: (outputs,)}[name]
     if manifest.injection == "prefix-kv":
@@ -237,11 +227,11 @@ def _fits(manifest: Manifest, name: str) -> bool:
     return shape[-1] == hidden or name == VISION_NAME
 
 
-def _check_names(manifest: Manifest, where: str) -> None:
+def _check_names(manifest: Manifest, spec: TaskSpec, where: str) -> None:
     """The manifest names the tensors of its kind of prompt."""
     needed, allowed = NAMES[manifest.injection]
     names = set(manifest.tensors) - HEAD_NAMES
-    headed = manifest.spec.mode == "head"
+    headed = spec.mode == "head"
     if (HEAD_NAMES if headed else set()) != set(manifest.tensors) & HEAD_NAMES or headed is not (
         manifest.head is not None
     ):
@@ -287,10 +277,10 @@ def _check_peft_file(manifest: Manifest, files: Mapping[str, bytes], where: str)
         )
 
 
-def _check_task(manifest: Manifest, where: str) -> None:
-    """The task is one that this version can use."""
+def _task_of(manifest: Manifest, where: str) -> TaskSpec:
+    """The manifest's task, which is one that this version can use."""
     try:
-        _ = manifest.spec
+        return TaskSpec.of_prompt(manifest.task)
     except (ValidationError, CuecardError) as error:
         problem = error.what if isinstance(error, CuecardError) else first_problem(error)
         raise ArtifactError("the manifest's task is invalid", where=where, got=problem) from error

@@ -295,10 +295,10 @@ class Prompt:
         """
         return vectors_of(self.tensors, self.manifest.backbone.hidden_size)
 
-    @property
+    @cached_property
     def spec(self) -> TaskSpec:
         """The task it was made for."""
-        return self.manifest.spec
+        return TaskSpec.of_prompt(self.manifest.task)
 
     @cached_property
     def digest(self) -> str:

@@ -18,9 +18,10 @@ from cuecard.evaluation.evaluate import Evaluation, prompt_tokens, score_predict
 from cuecard.evaluation.predict import BATCH_ROWS
 from cuecard.lazy import inference_mode, torch
 from cuecard.tasks.encoding.batching import collate, ordered_batches
-from cuecard.tasks.predictions import as_predictions, calibrate
+from cuecard.tasks.encoding.label_words import LabelWords
+from cuecard.tasks.predictions import word_predictions
 from cuecard.tasks.spec import TaskSpec
-from cuecard.types import Backbone, Batch, Injection, Prediction, Record, Slot, Tokenizer
+from cuecard.types import Backbone, Batch, Injection, Prediction, Record, Slot
 
 Rule = Literal["mean", "vote"]
 
@@ -120,9 +121,10 @@ class Ensemble:
         Raises:
             CuecardError: as `cuecard.evaluation.predict.predict`.
         """
-        single = [_single_tokens(m.spec, self.backbone.tokenizer) for m in self.members]
-        if all(single):
-            each = _in_one_pass(self.backbone, self.members, records, single, batch_rows)
+        tokenizer, labelled = self.backbone.tokenizer, self.spec.mode == "labels"
+        words = [m.spec.label_words(tokenizer) for m in self.members] if labelled else []
+        if words and all(own.single for own in words):
+            each = _in_one_pass(self.backbone, self.members, records, words, batch_rows)
         else:
             each = [member.predict(records, batch_rows=batch_rows) for member in self.members]
         return combine(each, self.rule)
@@ -150,20 +152,12 @@ class Ensemble:
         )
 
 
-def _single_tokens(spec: TaskSpec, tokenizer: Tokenizer) -> list[int]:
-    """The label words' tokens where each is one token; else nothing."""
-    if spec.mode != "labels":
-        return []
-    words = spec.continuations(tokenizer)
-    return [word[0] for word in words] if all(len(word) == 1 for word in words) else []
-
-
 @inference_mode
 def _in_one_pass(
     backbone: Backbone,
     members: Sequence[EnsembleMember],
     records: Sequence[Record],
-    words: Sequence[list[int]],
+    words: Sequence[LabelWords],
     batch_rows: int,
 ) -> list[list[Prediction]]:
     """Each member's predictions; all members' rows of a batch run in one forward pass."""
@@ -172,23 +166,20 @@ def _in_one_pass(
         [member.spec.encode(record, backbone.tokenizer, member.slot) for record in bare]
         for member in members
     ]
-    scores = [torch.zeros(len(records), len(of), dtype=torch.float64) for of in words]
+    firsts = [[word[0] for word in own.words] for own in words]
+    scores = [torch.zeros(len(records), len(of), dtype=torch.float64) for of in firsts]
     lengths = [max(len(row.context) for row in same) for same in zip(*rows, strict=True)]
     for chosen in ordered_batches(lengths, max(1, batch_rows // len(members))):
         parts: list[tuple[Batch, Injection | None]] = [
             (collate([(own[i], ()) for i in chosen], read="next"), member.injection)
             for own, member in zip(rows, members, strict=True)
         ]
-        for score, of, logits in zip(scores, words, backbone.forward_many(parts), strict=True):
+        for score, of, logits in zip(scores, firsts, backbone.forward_many(parts), strict=True):
             logs = logits[:, of] - logits.logsumexp(-1, keepdim=True)
             score[chosen] = logs.double().cpu()
-    found = [
-        as_predictions(score.numpy(), m.spec.labels)
-        for score, m in zip(scores, members, strict=True)
-    ]
     return [
-        own if member.prior is None else calibrate(own, member.prior)
-        for own, member in zip(found, members, strict=True)
+        word_predictions(own, score, m.spec.labels, normalize=m.spec.normalize, prior=m.prior)
+        for own, score, m in zip(words, scores, members, strict=True)
     ]
 
 

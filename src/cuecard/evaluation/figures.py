@@ -20,31 +20,26 @@ _BLUE, _ORANGE, _GREY = "#2563a8", "#c8571b", "#9aa4b0"
 
 # Beyond this many labels the numbers inside the cells cannot be read any more.
 _MOST_WRITTEN = 20
+_SCORE = "validation accuracy"
 
 
-def loss_figure(
-    rows: Iterable[Mapping[str, Any]],
-    path: str | Path,
-    *,
-    loss_key: str = "loss",
-    score_key: str = "validation_accuracy",
-    score_name: str = "validation accuracy",
-) -> Path:
+def loss_figure(rows: Iterable[Mapping[str, Any]], path: str | Path) -> Path:
     """Training loss (left axis) and validation score (right axis) over steps, as a PNG.
 
     Args:
-        rows: a run's log; a row with `step` and `loss_key` is a point of the loss, one with `step`
-            and `score_key` a point of the score, and every other row is passed over.
+        rows: a run's log; a row with `step` and `loss` is a point of the loss, one with `step` and
+            `validation_accuracy` a point of the score, and every other row is passed over.
 
     Raises:
         ConfigError: no row has a step and a loss.
     """
+    key = "validation_accuracy"
     kept = [row for row in rows if row.get("step") is not None]
-    losses = [(row["step"], row[loss_key]) for row in kept if row.get(loss_key) is not None]
-    scores = [(row["step"], row[score_key]) for row in kept if row.get(score_key) is not None]
+    losses = [(row["step"], row["loss"]) for row in kept if row.get("loss") is not None]
+    scores = [(row["step"], row[key]) for row in kept if row.get(key) is not None]
     if not losses:
         raise ConfigError(
-            "the log has no loss to draw", got=f"{len(kept)} rows with a step", expected=loss_key
+            "the log has no loss to draw", got=f"{len(kept)} rows with a step", expected="loss"
         )
     figure, axes = _blank((7.0, 4.0))
     steps, values = _columns(losses)
@@ -58,8 +53,8 @@ def loss_figure(
     if scores:
         right = axes.twinx()
         at, heights = _columns(scores)
-        right.plot(at, heights, color=_ORANGE, marker="o", markersize=4, label=score_name)
-        right.set_ylabel(score_name, color=_ORANGE)
+        right.plot(at, heights, color=_ORANGE, marker="o", markersize=4, label=_SCORE)
+        right.set_ylabel(_SCORE, color=_ORANGE)
         right.spines["top"].set_visible(False)
         more, more_names = right.get_legend_handles_labels()
         handles, names = [*handles, *more], [*names, *more_names]

@@ -82,11 +82,11 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
     Raises:
         CuecardError: whatever the run itself would refuse.
     """
+    RunFolder.of(recipe).check(recipe, overwrite=overwrite)
     task = recipe.read_task(progress)
     method = recipe.read_method()
     backbone = recipe.load_backbone(progress)
     config = recipe.training
-    RunFolder.of(recipe).check(recipe, overwrite=overwrite)
     setup = TrainSetup.of(backbone, task, TrainablePrompt(method), config)
     trained, rows = setup.start, setup.rows
     injection = trained.injection()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -167,5 +168,5 @@ def stopped_in(what: str, folder: Path | None, command: str) -> Interrupted:
         where=None if folder is None else str(folder),
         hint="nothing was kept"
         if folder is None
-        else f"the checkpoint is saved; resume with: {command} --resume {folder}",
+        else f"the checkpoint is saved; resume with: {command} --resume {shlex.quote(str(folder))}",
     )

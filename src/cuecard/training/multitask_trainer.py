@@ -187,6 +187,7 @@ class MultitaskTrainer:
             best_prior=found.prior,
             cpu_seconds=shared.cpu_seconds / count,
             wall_seconds=shared.wall_seconds / count,
+            tokens=shared.tokens / count,
         )
 
     def _observer_of(self, name: str) -> Observer | None:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cuecard.errors import ConfigError
 from cuecard.evaluation.loglikelihood import OnRows
 from cuecard.evaluation.predict import check_task
 from cuecard.interrupts import may_cut
@@ -144,7 +145,25 @@ class TrainSetup:
         Checkpoint.load(folder, key_of(self.parts), self.parts)
 
     def with_soft_labels(self, probabilities: Sequence[Sequence[float]]) -> TrainSetup:
-        """The same run, but learning these label probabilities, of each training row in order."""
+        """The same run, but learning these label probabilities, of each training row in order.
+
+        Raises:
+            ConfigError: the run's loss does not take them, or there is not one list for each row.
+        """
+        if self.loss != "labels":
+            raise ConfigError(
+                "soft labels need the loss over labels",
+                where="training.loss",
+                got=self.loss,
+                expected="labels",
+            )
+        if len(probabilities) != len(self.rows):
+            raise ConfigError(
+                "there is not one list of soft labels for each training row",
+                where="soft_labels",
+                got=len(probabilities),
+                expected=len(self.rows),
+            )
         soft = dict(zip(self.rows, probabilities, strict=True))
         return replace(self, soft=soft, soft_hash=key_of(probabilities))
 

@@ -113,6 +113,8 @@ def train_alone(
         def stopped() -> Interrupted:
             return stopped_run(checkpoint, setup.config.steps, place, command)
 
+        if setup.trainable.changes_layers:  # cached inputs would be those of other layers
+            setup.backbone.remember(())
         with stoppable(stopped):
             if state.ended is None:
                 _train(trained, checkpoint, observer, stopped)
@@ -130,8 +132,6 @@ def _train(
 ) -> None:
     """From the checkpoint's state to the end; the method holds its best step."""
     setup, method, state, log = trained.setup, trained.method, trained.state, trained.log
-    if setup.trainable.changes_layers:  # cached inputs would be those of other layers
-        setup.backbone.remember(())
     frozen = FrozenProof(setup.backbone, setup.rows[0], setup.spec)
     late = [setup] if setup.leaves_inputs else []
     kept = remember_inputs(late, late, checkpoint, trained.folder)

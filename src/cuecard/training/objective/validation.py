@@ -14,6 +14,7 @@ from cuecard.evaluation.loglikelihood import OnRows
 from cuecard.evaluation.predict import NEGLIGIBLE, predict
 from cuecard.lazy import np, torch
 from cuecard.tasks import TaskSpec, ordered_batches
+from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.tasks.predictions import calibrate
 from cuecard.training.config import Select
 from cuecard.training.objective.loss import batch_loss, count_targets
@@ -158,7 +159,7 @@ def _token_loss(
     slot: Slot,
 ) -> float:
     rows = [spec.encode(record, backbone.tokenizer, slot) for record in records]
-    lengths = [len(row.context) + len(row.target) for row in rows]
+    lengths = row_lengths(rows)
     total, count = 0.0, 0
     with torch.inference_mode():
         for batch in ordered_batches(lengths, _ROWS):

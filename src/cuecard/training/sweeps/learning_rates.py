@@ -31,7 +31,6 @@ def choose_lr(setup: TrainSetup, log: RunLog) -> float:
     config = setup.config.model_copy(
         update={
             "steps": steps,
-            "eval_every": steps,
             "warmup": 2,
             "schedule": "constant",
             "select": "loss",
@@ -41,7 +40,7 @@ def choose_lr(setup: TrainSetup, log: RunLog) -> float:
     rates = [float(f"{base * factor:.3g}") for factor in _FACTORS]
     few = draw_rows(setup.task.validation, _ROWS, "lr")
     with may_cut():
-        start = setup.validate(setup.new_method(), few)
+        start = setup.validate(setup.start, few)
     short = replace(setup, config=config, validations=replace(setup.validations, every=steps))
 
     def trainer(lr: float, state: State) -> Trainer:

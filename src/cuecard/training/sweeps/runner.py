@@ -165,8 +165,10 @@ class SweepRunner:
 
         Raises:
             TrainingError: one of them diverged.
+            Interrupted: Ctrl-C; what was tested is kept.
         """
-        return [self._finish_trial(number) for number in range(self._total)]
+        with held(self._folder), stoppable(self._stopped):
+            return [self._finish_trial(number) for number in range(self._total)]
 
     def _finish_trial(self, number: int) -> Run:
         state, place = self._trainers[number].state, self._trial_folder(number)
