@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cuecard.cli.output import check_place, writing
-from cuecard.errors import ConfigError
+from cuecard.errors import ConfigError, FileError
+from cuecard.plain_files import write_text
 
 
 def test_places_that_will_do(tmp_path: Path) -> None:
@@ -26,9 +27,9 @@ def test_places_that_will_not(tmp_path: Path) -> None:
         check_place(tmp_path / "file" / "report.json", "--out")
 
 
-def test_what_the_system_says(tmp_path: Path) -> None:
-    with (
-        pytest.raises(ConfigError, match="No space left on device"),
-        writing(tmp_path / "report.json", "--out"),
-    ):
-        raise OSError(28, "No space left on device")
+def test_a_file_that_cannot_be_written_is_named_with_its_option(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FileError) as raised, writing("--out"):
+        write_text("{}", tmp_path / "file" / "report.json")
+    assert raised.value.where == f"--out {tmp_path / 'file' / 'report.json'}"
+    assert raised.value.got in {"Not a directory", "File exists"}
