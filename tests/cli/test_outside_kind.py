@@ -17,19 +17,23 @@ from pydantic import BaseModel, Field
 
 from cuecard.artifacts import Prompt
 from cuecard.errors import ConfigError, DataError
+from cuecard.methods import PromptTuning
 from cuecard.metrics.values import MetricValues
 from cuecard.names import load_backbone
 from cuecard.registry import Registry
-from cuecard.tasks import TaskSpec, kinds
+from cuecard.tasks import Task, TaskSpec, kinds
 from cuecard.tasks.kinds import register_kind
 from cuecard.tasks.kinds.base import Baseline, TaskKind
 from cuecard.tasks.readers.columns import ColumnReader
 from cuecard.tasks.readers.tables import TARGET
 from cuecard.tasks.settings import TaskSettings
-from cuecard.types import Prediction, Record
+from cuecard.training import TrainConfig
+from cuecard.training.train import train
+from cuecard.types import Image, Prediction, Record, Value
 from support.command_line import Call, save_rows
 from support.data.reviews import reviews
 from support.serving.app import running
+from support.tiny import tiny_backbone
 
 WORDS = {"1": "bad", "2": "poor", "3": "fine", "4": "nice", "5": "good"}
 
@@ -44,7 +48,7 @@ class RatingSettings(BaseModel):
 
 
 class RatingKind(TaskKind[RatingSettings]):
-    """Stars from a column such as "4 stars": labels in an order."""
+    """Stars of one or several people, such as "4 stars" or "5 4 2 stars": their median counts."""
 
     name = "rating"
     about = "a number of stars"
@@ -66,24 +70,36 @@ class RatingKind(TaskKind[RatingSettings]):
     def columns(
         self, spec: TaskSettings, target: str | None, named: Mapping[str, str]
     ) -> dict[str, ColumnReader]:
-        """The number before "stars"."""
+        """The numbers before "stars"."""
         if target is None:
             return {}
 
-        def read(values: Mapping[str, Any], names: Mapping[str, Sequence[str]], where: str) -> str:
-            number = str(values[target]).split()[0]
-            if not number.isdecimal():
-                raise DataError("no stars", where=where, got=number, expected="such as 4 stars")
-            return number
+        def read(values: Mapping[str, Any], names: Mapping[str, Any], where: str) -> Value:
+            *numbers, _ = str(values[target]).split()
+            if not all(number.isdecimal() for number in numbers):
+                raise DataError("no stars", where=where, got=numbers, expected="such as 4 stars")
+            return tuple(numbers)
 
         return {TARGET: ColumnReader((target,), read)}
 
+    def separator(self, spec: TaskSettings) -> str:
+        """A space between two people's stars."""
+        return " "
+
+    def labels_of(self, spec: TaskSettings, target: Value) -> list[str]:
+        """The median."""
+        return [str(median_low(map(int, self.target_of(spec, target))))]
+
     def score(
-        self, spec: TaskSettings, gold: Sequence[str], predictions: Sequence[Prediction]
+        self,
+        spec: TaskSettings,
+        gold: Sequence[tuple[str, ...]],
+        predictions: Sequence[Prediction],
     ) -> MetricValues:
-        """The share within the tolerance, and the mean distance."""
+        """The share within the tolerance of the median, and the mean distance."""
+        true = [median_low(map(int, stars)) for stars in gold]
         off = np.asarray(
-            [abs(int(g) - int(p.answer)) for g, p in zip(gold, predictions, strict=True)], float
+            [abs(g - int(p.answer)) for g, p in zip(true, predictions, strict=True)], float
         )
         near = (off <= self.own(spec).tolerance).astype(float)
         return MetricValues.of({"near": near}, distance=float(off.mean()))
@@ -94,28 +110,56 @@ class RatingKind(TaskKind[RatingSettings]):
         """The median rating."""
 
         def predict() -> list[Prediction]:
-            stars = str(median_low(int(record.target or 0) for record in train))
+            every = [self.labels_of(spec, record.target or "")[0] for record in train]
+            stars = str(median_low(map(int, every)))
             return [Prediction(index, stars, {}, {}) for index in range(len(test))]
 
         yield Baseline("median", "the median rating", "the median rating", predict)
 
 
-RATING = RatingKind()
+class ShadeKind(TaskKind[RatingSettings]):
+    """A target that is a picture: the answer says whether it is a dark one."""
+
+    name = "shade"
+    labelled = True
+    single_label = True
+
+    def target_of(self, spec: TaskSettings, value: Value) -> Value:
+        """The picture."""
+        return value
+
+    def labels_of(self, spec: TaskSettings, target: Value) -> list[str]:
+        """What its first byte says."""
+        assert isinstance(target, Image)
+        return ["dark" if target.content[0] < 128 else "light"]
+
+    def score(
+        self, spec: TaskSettings, gold: Sequence[Image], predictions: Sequence[Prediction]
+    ) -> MetricValues:
+        """Accuracy."""
+        true = [self.labels_of(spec, picture)[0] for picture in gold]
+        right = [g == p.answer for g, p in zip(true, predictions, strict=True)]
+        return MetricValues.of({"accuracy": np.asarray(right, float)})
+
+
+RATING, SHADE = RatingKind(), ShadeKind()
 
 
 @pytest.fixture(autouse=True)
 def registered() -> Iterator[None]:
     register_kind(RATING)
+    register_kind(SHADE)
     yield
-    del kinds._KINDS["rating"]
+    del kinds._KINDS["rating"], kinds._KINDS["shade"]
 
 
 def ratings(folder: Path) -> Path:
-    """Bad reviews have one or two stars, good ones four or five."""
+    """Bad reviews have one or two stars, good ones four or five; of two more people one differs."""
     rows = []
     for number, record in enumerate(reviews(80)):
         stars = (4 if record.target == "positive" else 1) + number // 2 % 2
-        rows.append({"text": record.fields["text"], "stars": f"{stars} stars"})
+        more = f" {stars} 3" if number % 3 == 0 else ""
+        rows.append({"text": record.text("text"), "stars": f"{stars}{more} stars"})
     return save_rows(folder / "ratings.csv", rows)
 
 
@@ -135,7 +179,9 @@ def test_from_a_csv_to_a_server(cuecard: Call, backbone: Path, tmp_path: Path) -
     scored = cuecard("eval", out, data, "--json", "--predictions", tmp_path / "all.jsonl")
     assert scored.code == 0, scored.err
     lines = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
-    near = [abs(int(line["gold"]) - int(line["answer"])) <= 1 for line in lines]
+    assert {line["gold"] for line in lines} > {"1", "4 4 3"}
+    true = [median_low(map(int, line["gold"].split())) for line in lines]
+    near = [abs(gold - int(line["answer"])) <= 1 for gold, line in zip(true, lines, strict=True)]
     assert scored.json["metrics"]["near"] == pytest.approx(sum(near) / 80)
     assert "near" in cuecard("eval", out, data).out
 
@@ -185,3 +231,26 @@ def test_an_installed_package_offers_its_kind(
     assert spec.task_kind is RATING
     with pytest.raises(ConfigError, match="unknown kind"):
         kinds.kind_named("ratingg")
+
+
+def test_a_target_that_is_a_picture(tmp_path: Path) -> None:
+    spec = TaskSpec(kind="shade", template="{text}\nShade:", labels=("dark", "light"))
+    pictures = [Image(bytes([number])) for number in range(256)]
+    rows = [Record({"text": f"number {n}"}, picture) for n, picture in enumerate(pictures)]
+    whole = Task.from_records(spec, [*rows, rows[0]], split=(1, 0, 0))
+    assert whole.report.repeated_in_train == 1
+    task = Task.from_records(spec, rows)
+    assert task.report.data_hash != Task.from_records(spec, rows[1:]).report.data_hash
+    assert {record.target for record in (*task.train, *task.validation, *task.test)} == {*pictures}
+
+    backbone = tiny_backbone()
+    words = dict(zip(spec.labels, spec.continuations(backbone.tokenizer), strict=True))
+    for record in rows[126:130]:
+        assert spec.encode(record, backbone.tokenizer).target == words[spec.label_of(record)]
+    config = TrainConfig(steps=2, batch_rows=4)
+    run = train(backbone, task, PromptTuning(length=2, init="random"), config)
+    assert run.test is not None
+    lines = run.test.save_predictions(tmp_path / "all.jsonl").read_text("utf-8").splitlines()
+    gold = [json.loads(line)["gold"] for line in lines]
+    assert gold == [spec.target_text(record) for record in task.test]
+    assert gold[0].startswith("sha256:")

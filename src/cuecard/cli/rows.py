@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from pathlib import Path
 from cuecard.errors import ConfigError, DataError, DataWarning
 from cuecard.evaluation.advice import FEW_TEST_ROWS
 from cuecard.tasks import TaskSpec, read_records
-from cuecard.tasks.readers.columns import options_column
+from cuecard.tasks.readers.columns import OPTIONS, options_column
 from cuecard.tasks.readers.plain_lines import STDIN, is_plain, read_lines
 from cuecard.tasks.readers.tables import record_place
 from cuecard.tasks.similar import nearest
@@ -239,11 +238,6 @@ def _typed(spec: TaskSpec, name: str, text: str, where: str) -> Value:
     reader = spec.readers(None).get(name)
     if reader is None or not text.strip():
         return text
-    value: object = text
-    if name == "options":
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text  # which the reader refuses
-        return options_column(name).read({name: value}, {}, where)
-    return reader.read(dict.fromkeys(reader.columns, value), {}, where)
+    if name == OPTIONS:
+        reader = options_column(name)  # of one value, whatever columns a file has them in
+    return reader.read(dict.fromkeys(reader.columns, text), {}, where)

@@ -40,6 +40,7 @@ class Evaluation:
         seconds: wall time of the predictions.
         tokens_per_request: prompt vectors and template tokens, without the record's own text.
         statistics: name -> the metrics that are no means of shares.
+        gold: the texts of the records' targets.
     """
 
     primary: str
@@ -51,6 +52,7 @@ class Evaluation:
     seconds: float
     tokens_per_request: int
     statistics: Mapping[str, Statistic] = field(default_factory=dict)
+    gold: tuple[str | None, ...] = ()
 
     @property
     def score(self) -> float:
@@ -87,7 +89,7 @@ class Evaluation:
                 "row": record.row,
                 "source": record.source,
                 "fields": dict(record.texts),
-                "gold": record.target,
+                "gold": self.gold[i],
                 "answer": prediction.answer,
                 **({} if "mae" in self.vectors else {"correct": bool(self.correct[i])}),
                 "scores": dict(prediction.scores),
@@ -210,6 +212,7 @@ def score_predictions(
         seconds=seconds,
         tokens_per_request=tokens_per_request,
         statistics=scored.statistics,
+        gold=tuple(map(spec.target_text, records)),
     )
 
 
@@ -269,20 +272,20 @@ def prompt_tokens(spec: TaskSpec, tokenizer: Tokenizer, injection: Injection | N
     return bare + (0 if injection is None else injection.length)
 
 
-def _check_targets(records: Sequence[Record], spec: TaskSpec) -> list[str]:
-    """The records' targets, all there and all known."""
+def _check_targets(records: Sequence[Record], spec: TaskSpec) -> list[Any]:
+    """The records' targets as their kind has them, all there and all known."""
     if not records:
         raise ConfigError("there is nothing to evaluate", got="0 records", expected="at least 1")
-    gold = []
+    kind, gold = spec.task_kind, []
     for number, record in enumerate(records, 1):
         target = record.target
-        if target is None or (spec.task_kind.single_label and target not in spec.labels):
+        if target is None or (kind.single_label and spec.label_of(record) not in spec.labels):
             raise DataError(
                 "this row cannot be evaluated",
                 where=f"{record.source or 'records'}, row {record.row or number}",
                 got=f"no {spec.target_field}" if target is None else repr(target),
                 expected=", ".join(spec.labels) or f"a text in {spec.target_field}",
             )
-        spec.task_kind.check_target(spec, record)
-        gold.append(target)
+        kind.check_target(spec, record)
+        gold.append(spec.with_value(record).target)
     return gold

@@ -95,7 +95,7 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
     padded = [len(batch) * max(lengths[i] for i in batch) + injection.length for batch in batches]
     per_epoch = max(1, len(batches) // config.accumulation)
     labels_of = task.spec.task_kind.labels_of
-    counts = Counter(label for r in task.train for label in labels_of(task.spec, str(r.target)))
+    counts = Counter(label for r in task.train for label in labels_of(task.spec, r.target or ""))
     return Plan(
         recipe=recipe,
         folder=recipe.folder,

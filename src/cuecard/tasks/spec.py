@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import model_validator
@@ -177,6 +178,22 @@ class TaskSpec(TaskSettings):
             columns: field -> the column it is read from, where that is not its own name.
         """
         return self.task_kind.columns(self, target, columns or {})
+
+    def target_text(self, record: Record) -> str | None:
+        """The text of a record's target, see `TaskKind.target_text`."""
+        target = record.target
+        return None if target is None else self.task_kind.target_text(self, target)
+
+    def with_value(self, record: Record) -> Record:
+        """The record with its target as the kind has it, see `TaskKind.target_of`."""
+        target = record.target
+        value = None if target is None else self.task_kind.target_of(self, target)
+        return record if value == target else replace(record, target=value)
+
+    def label_of(self, record: Record) -> str:
+        """The only label of a record's target, or its text."""
+        (label,) = self.task_kind.labels_of(self, record.target or "")
+        return label
 
     @property
     def verbalizer(self) -> Verbalizer:

@@ -6,13 +6,13 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
 from cuecard.errors import ConfigError
 from cuecard.tasks.groups import Grouping, components, keys_of
-from cuecard.types import Record, Split
+from cuecard.types import Record, Split, value_text
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 Fractions = tuple[float, float, float]
@@ -20,6 +20,9 @@ Fractions = tuple[float, float, float]
 # How often a split into few large groups is drawn, until every part has so much of what it should.
 _DRAWS, _EVEN = 32, 0.5
 _NO_GROUPING = Grouping()
+
+TextOf = Callable[[Record], str | None]
+"""The text of a record's target, see `TaskSpec.target_text`."""
 
 MAX_COUNTED = 200  # different targets that a report counts one by one
 """More different targets than this are texts, not labels."""
@@ -72,6 +75,11 @@ class SplitReport:
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON-able values."""
         return asdict(self)
+
+
+def target_text(record: Record) -> str | None:
+    """The text of a target that is one, or of any value without its kind's separator."""
+    return None if record.target is None else value_text(record.target)
 
 
 def content_hash(record: Record, fields: Sequence[str] | None = None) -> str:
@@ -166,6 +174,7 @@ def remove_duplicates(
     test: Sequence[Record],
     cut_from_train: Sequence[Split] = (),
     grouping: Grouping = _NO_GROUPING,
+    text_of: TextOf = target_text,
 ) -> tuple[Splits, SplitReport]:
     """Take out of training what validation or test holds, and out of validation what test holds.
 
@@ -180,8 +189,8 @@ def remove_duplicates(
     apart = [train[i] for i in held.train]
     first: dict[tuple[str, str | None], Record] = {}
     for record in apart:
-        first.setdefault((hashes[id(record)], record.target), record)
-    conflicts = _conflicts([*train, *validation, *test], hashes)
+        first.setdefault((hashes[id(record)], text_of(record)), record)
+    conflicts = _conflicts([*train, *validation, *test], hashes, text_of)
     splits = Splits(tuple(first.values()), kept_validation, tuple(test))
     report = SplitReport(
         rows={},
@@ -196,7 +205,7 @@ def remove_duplicates(
         group_fields=grouping.fields,
         grouping=grouping.note,
     )
-    return splits, _recount(report, splits)
+    return splits, _recount(report, splits, text_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +257,7 @@ def _without_held_out(
 
 
 def limit_train(
-    splits: Splits, report: SplitReport, limit: int, seed: int
+    splits: Splits, report: SplitReport, limit: int, seed: int, text_of: TextOf = target_text
 ) -> tuple[Splits, SplitReport]:
     """Keep at most so many training rows, chosen by content hash, in their order."""
     if limit < 1:
@@ -256,7 +265,7 @@ def limit_train(
     if len(splits.train) <= limit:
         return splits, report
     splits = replace(splits, train=draw_rows(splits.train, limit, f"limit:{seed}"))
-    return splits, _recount(report, splits)
+    return splits, _recount(report, splits, text_of)
 
 
 def draw_rows(records: Sequence[Record], count: int, salt: str) -> tuple[Record, ...]:
@@ -269,20 +278,20 @@ def draw_rows(records: Sequence[Record], count: int, salt: str) -> tuple[Record,
     return tuple(records[index] for index in chosen)
 
 
-def data_hash(splits: Splits) -> str:
+def data_hash(splits: Splits, text_of: TextOf = target_text) -> str:
     """SHA-256 over every split's fields and targets, exactly and in order."""
     digest = hashlib.sha256()
     for name, rows in splits.items():
         digest.update(f"{name}\n".encode())
         for record in rows:
-            line = json.dumps([sorted(record.texts.items()), record.target])
+            line = json.dumps([sorted(record.texts.items()), text_of(record)])
             digest.update(f"{line}\n".encode())
     return digest.hexdigest()
 
 
-def _recount(report: SplitReport, splits: Splits) -> SplitReport:
+def _recount(report: SplitReport, splits: Splits, text_of: TextOf) -> SplitReport:
     counts = {
-        name: Counter(r.target for r in rows if r.target is not None)
+        name: Counter(text for r in rows if (text := text_of(r)) is not None)
         for name, rows in splits.items()
     }
     texts = any(len(counter) > MAX_COUNTED for counter in counts.values())
@@ -290,11 +299,11 @@ def _recount(report: SplitReport, splits: Splits) -> SplitReport:
         report,
         rows={name: len(rows) for name, rows in splits.items()},
         labels={} if texts else {name: dict(sorted(c.items())) for name, c in counts.items()},
-        data_hash=data_hash(splits),
+        data_hash=data_hash(splits, text_of),
     )
 
 
-def _conflicts(rows: Sequence[Record], hashes: Mapping[int, str]) -> list[str]:
+def _conflicts(rows: Sequence[Record], hashes: Mapping[int, str], text_of: TextOf) -> list[str]:
     """One line for each text with more than one target: where two of its targets stand."""
     first: dict[str, Record] = {}
     found: dict[str, str] = {}
@@ -303,7 +312,7 @@ def _conflicts(rows: Sequence[Record], hashes: Mapping[int, str]) -> list[str]:
             continue
         content = hashes[id(record)]
         other = first.setdefault(content, record)
-        if other.target != record.target:
+        if text_of(other) != text_of(record):
             places = f"{other.source}, row {other.row} and {record.source}, row {record.row}"
             found.setdefault(content, places)
     return list(found.values())

@@ -169,10 +169,14 @@ class Task:
             check_records(spec, rows)
         given, grouping = _grouped(given, group_field)
         cut, made = _cut_missing(given, split, seed, grouping.fields)
-        splits, report = remove_duplicates(cut.train, cut.validation, cut.test, made, grouping)
+        text_of = spec.target_text
+        parts = cut.train, cut.validation, cut.test
+        splits, report = remove_duplicates(*parts, made, grouping, text_of)
         forget_forms()
         if limit is not None:
-            splits, report = limit_train(splits, report, limit, seed)
+            splits, report = limit_train(splits, report, limit, seed, text_of)
+        # What is hashed is a target's text as it was given.
+        splits = Splits(*(tuple(map(spec.with_value, part)) for _, part in splits.items()))
         _warn_of_untrained(spec, splits, limit)
         _warn_of_look_alikes(spec.labels)
         for name, part in zip(SPLITS, split, strict=True):

@@ -299,7 +299,7 @@ def alarm_for(task: Task, best: Validation) -> str | None:
     """A prompt that answers no better than the most common label has not learnt the task."""
     if best.accuracy is None or not task.spec.task_kind.single_label:
         return None
-    gold = [record.target for record in task.validation]
+    gold = [*map(task.spec.label_of, task.validation)]
     majority = max(gold.count(label) for label in set(gold)) / len(gold)
     if best.accuracy > majority + _MARGIN:
         return None

@@ -13,6 +13,7 @@ command line join the three.
 """
 
 from cuecard.types.data import (
+    Answer,
     Batch,
     Encoded,
     Image,
@@ -59,6 +60,7 @@ from cuecard.types.protocols import (
 )
 
 __all__ = [
+    "Answer",
     "Backbone",
     "Batch",
     "Differentiable",

@@ -38,15 +38,40 @@ class Image:
         return hashlib.sha256(self.content).hexdigest()
 
 
-Value = str | tuple[str, ...] | Image
-"""What a record holds in a field: a text, a list of texts such as options, or an image."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A part of a text.
+
+    Attributes:
+        text: its characters.
+        start: the place of the first of them in the whole text, from 0.
+    """
+
+    text: str
+    start: int
 
 
-def value_text(value: Value) -> str:
-    """The text that a value is compared and hashed by: a list as JSON, an image as its digest."""
+Value = str | tuple[str, ...] | tuple[Answer, ...] | Image
+"""What a record holds in a field or as its target: a text, a list of texts such as options or
+labels, answers found in a text, or an image."""
+
+
+def value_text(value: Value, separator: str | None = None) -> str:
+    """The text that a value is compared, counted and hashed by.
+
+    A list is its texts with the separator between them, or JSON without one; answers are JSON in
+    SQuAD's names, an image is its digest. `parts_of` and `answers_of` read lists and answers back.
+    """
+    if isinstance(value, str):
+        return value
     if isinstance(value, Image):
         return f"sha256:{value.digest}"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    told: Any = value
+    if isinstance(told, tuple) and any(isinstance(part, Answer) for part in told):
+        told = {"text": [x.text for x in told], "answer_start": [x.start for x in told]}
+    elif separator is not None:
+        return separator.join(told)
+    return json.dumps(told, ensure_ascii=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +80,15 @@ class Record:
 
     Attributes:
         fields: the template's fields, by name, and what a kind of task reads besides.
-        target: the label or the text to produce; None where it is not known.
+        target: the label, the text to produce, or another value that the kind of task asks for,
+            see `TaskKind.target_of`; None where it is not known.
         source: the file it came from.
         row: its row there, counted from 1 as an editor shows it.
         group: records of one group stay in one split; empty where it has none.
     """
 
     fields: Mapping[str, Value]
-    target: str | None
+    target: Value | None
     source: str = ""
     row: int = 0
     group: str = ""

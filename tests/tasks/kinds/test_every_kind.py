@@ -80,3 +80,22 @@ def test_a_row_has_a_target_or_a_goal_only_where_the_record_has_one(name: str) -
     assert all(not row.goal and not row.target for row in spec.encode_all(bare, tokenizer))
     with pytest.raises(DataError, match="has no target"):
         spec.task_kind.check_target(spec, bare)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_target_and_its_text_are_the_same(name: str) -> None:
+    task, tokenizer = TASKS[name](), tiny_tokenizer()
+    spec, values = task.spec, (task.train, task.test)
+    kept = {"multi-label": tuple, "tagging": tuple, "extractive-qa": tuple}
+    assert {type(record.target) for record in task.train} == {kept.get(name, str)}
+    texts = [[replace(r, target=spec.target_text(r)) for r in rows] for rows in values]
+    for value, text in zip(task.train[:9], texts[0][:9], strict=True):
+        assert isinstance(text.target, str) and spec.with_value(text) == value
+        assert spec.encode_all(value, tokenizer) == spec.encode_all(text, tokenizer)
+    first, second = (next(spec.task_kind.baselines(spec, *rows)) for rows in (values, texts))
+    answers = first.predict()
+    assert second.predict() == answers
+    found = [score_predictions(spec, test, answers, resamples=50) for _, test in (values, texts)]
+    assert found[0].to_dict() == found[1].to_dict() and found[0].gold == found[1].gold
+    cut = [Task.from_records(spec, [*train, *test], limit=40) for train, test in (values, texts)]
+    assert cut[0] == cut[1]

@@ -10,6 +10,7 @@ import pytest
 
 from cuecard.errors import DataError
 from cuecard.tasks import Task
+from cuecard.types import Answer
 
 TWO = [{"text": "a", "label": ["x", "y"]}, {"text": "b", "label": []}, {"text": "c", "label": "y"}]
 
@@ -26,14 +27,14 @@ def read(path: Path, kind: str, **options: Any) -> Task:
 def test_labels_as_lists_and_texts(tmp_path: Path) -> None:
     task = read(write(tmp_path / "a.jsonl", TWO), "multi-label")
     assert task.spec.labels == ("x", "y")
-    assert [record.target for record in task.train] == ["x,y", "", "y"]
+    assert [record.target for record in task.train] == [("x", "y"), (), ("y",)]
 
 
 def test_labels_with_a_separator_of_their_own(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text,label\na,y; x\nb,\nc,x\n", encoding="utf-8")
     task = read(path, "multi-label", separator=";")
-    assert [record.target for record in task.train] == ["x;y", "", "x"]
+    assert [record.target for record in task.train] == [("x", "y"), (), ("x",)]
 
 
 def test_labels_as_columns(tmp_path: Path) -> None:
@@ -41,7 +42,7 @@ def test_labels_as_columns(tmp_path: Path) -> None:
     path.write_text("text,rude,spam\na,1,0\nb,0,0\nc,1,1\n", encoding="utf-8")
     task = read(path, "multi-label", label_field="rude, spam")
     assert task.spec.labels == ("rude", "spam")
-    assert [record.target for record in task.train] == ["rude", "", "rude,spam"]
+    assert [record.target for record in task.train] == [("rude",), (), ("rude", "spam")]
     assert task.train[0].fields == {"text": "a"}
 
 
@@ -64,6 +65,9 @@ def test_options_of_both_forms(tmp_path: Path) -> None:
     task = read(path, "multiple-choice", options_field="A,B,C")
     assert [record.target for record in task.train] == ["v", "w"]
     assert task.train[0].fields["options"] == ("u", "v")
+    path.write_text('question,options,label\na,"[""u"", ""v""]",1\n', encoding="utf-8")
+    (record,) = read(path, "multiple-choice").train
+    assert record.fields["options"] == ("u", "v") and record.target == "v"
 
 
 def test_words_and_tags(tmp_path: Path) -> None:
@@ -74,8 +78,8 @@ def test_words_and_tags(tmp_path: Path) -> None:
     task = read(write(tmp_path / "a.jsonl", rows), "tagging")
     assert task.spec.labels == ("O", "B-LOC", "B-ORG")
     assert [(r.fields["tokens"], r.target) for r in task.train] == [
-        ("EU rejects", "B-ORG O"),
-        ("in Bonn", "O B-LOC"),
+        ("EU rejects", ("B-ORG", "O")),
+        ("in Bonn", ("O", "B-LOC")),
     ]
 
 
@@ -89,9 +93,8 @@ def test_answers_of_every_form(tmp_path: Path) -> None:
     ]
     rows = [{"question": f"{i}", "context": "a fox", "answers": a} for i, a in enumerate(forms)]
     task = read(write(tmp_path / "a.jsonl", rows), "extractive-qa")
-    first = [json.loads(record.target or "") for record in task.train]
-    assert first[0] == {"text": ["fox", "a fox"], "answer_start": [2, 0]}
-    assert all(one["text"][0] == "fox" and one["answer_start"][0] == 2 for one in first)
+    assert task.train[0].target == (Answer("fox", 2), Answer("a fox", 0))
+    assert [record.target for record in task.train[1:]] == [(Answer("fox", 2),)] * 4
 
 
 def test_squads_own_files(tmp_path: Path) -> None:
@@ -170,8 +173,8 @@ def test_conll_files(tmp_path: Path) -> None:
     )
     task = read(path, "tagging")
     assert [(r.fields["tokens"], r.target, r.row) for r in task.train] == [
-        ("EU rejects", "B-ORG O", 3),
-        ("Bonn", "B-LOC", 6),
+        ("EU rejects", ("B-ORG", "O"), 3),
+        ("Bonn", ("B-LOC",), 6),
     ]
 
 

@@ -57,7 +57,7 @@ class ManualPrompt:
         """
         words = dict(self.words if self.words is not None else spec.words)
         specials = special_texts(tokenizer)
-        shown = [self._show(record, words, specials) for record in self.demonstrations]
+        shown = [self._show(spec, record, words, specials) for record in self.demonstrations]
         text = "".join([escape(self.instruction), *(f"{escape(s)}\n\n" for s in shown)])
         settings = spec.model_dump() | {
             "template": text + self.template,
@@ -81,9 +81,11 @@ class ManualPrompt:
             )
         return TaskSpec(**(settings | {"max_length": length}))
 
-    def _show(self, record: Record, words: Mapping[str, str], specials: tuple[str, ...]) -> str:
+    def _show(
+        self, spec: TaskSpec, record: Record, words: Mapping[str, str], specials: tuple[str, ...]
+    ) -> str:
         fields = {name: defuse(text, specials) for name, text in record.texts.items()}
-        target = str(record.target)
+        target = spec.label_of(record)
         answer = defuse(words.get(target, target), specials).strip()
         template = Template(self.template)
         text = template.render(fields, mask=answer)
@@ -215,7 +217,7 @@ def _short_ones(train: Sequence[Record], spec: TaskSpec) -> list[list[Record]]:
     groups: dict[str, list[Record]] = {label: [] for label in spec.labels}
     for record in train:
         if record.target is not None:
-            groups.setdefault(record.target if spec.labels else "", []).append(record)
+            groups.setdefault(spec.label_of(record) if spec.labels else "", []).append(record)
 
     def length(record: Record) -> int:
         return sum(len(record.texts.get(name, "")) for name in spec.field_names)

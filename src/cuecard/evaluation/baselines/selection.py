@@ -159,7 +159,7 @@ class _Candidate:
         return Choice(self.manual, self.spec, variant, reading.prior, reading.stop, score, (), {})
 
     def _read(self, rows: Sequence[Record]) -> Iterator[_Reading]:
-        gold, raw = [str(record.target) for record in rows], self.answers
+        gold, raw = [*map(self.spec.label_of, rows)], self.answers
         if self.spec.mode == "text":
             for name, stop in (("plain", None), ("first line", "\n"), ("first paragraph", "\n\n")):
                 answers = [cut_answer(p.answer, stop) for p in raw]

@@ -155,7 +155,7 @@ def _fit(spec: TaskSpec, rows: Sequence[tuple[Sequence[Record], Any]], model: _M
     few = np.arange(len(train))
     if goals.size > 20 * _SEARCH_ROWS:
         few = np.sort(np.random.default_rng(0).permutation(few)[:_SEARCH_ROWS])
-    gold = [str(record.target) for record in validation[0]]
+    gold = [spec.with_value(record).target for record in validation[0]]
     tried = []
     for strength in STRENGTHS:
         outputs = _fitted(spec, model, strength, read[few], goals[few])(validation[1])

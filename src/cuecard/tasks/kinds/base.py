@@ -13,11 +13,11 @@ from cuecard.lazy import functional, np, torch
 from cuecard.metrics.values import MetricValues
 from cuecard.tasks.encoding.bound import BoundTask, bind
 from cuecard.tasks.predictions import Floats, as_predictions, calibrate
-from cuecard.tasks.readers.columns import ColumnReader
+from cuecard.tasks.readers.columns import ColumnReader, parts_of
 from cuecard.tasks.readers.tables import record_place
 from cuecard.tasks.settings import NoSettings, TaskSettings, contradiction
 from cuecard.tasks.similar import nearest
-from cuecard.types import Encoded, Placement, Prediction, Record, Slot, Tokenizer, Value
+from cuecard.types import Encoded, Placement, Prediction, Record, Slot, Tokenizer, Value, value_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,8 @@ options. "text": what it generates. "head": what a trained head makes of its hid
 TextModel = Literal["classes", "labels", "number"]
 """What a linear model of the texts predicts: one of the labels, each label, or a number."""
 
-Texts = Sequence[str]
+Targets = Sequence[Any]
+"""Records' targets as their kind has them, see `TaskKind.target_of`."""
 Records = Sequence[Record]
 Predictions = Sequence[Prediction]
 Readers = dict[str, ColumnReader[Value]]
@@ -175,9 +176,31 @@ class TaskKind(Generic[S]):
         """The columns that a target's column names."""
         return (column,)
 
-    def labels_of(self, spec: TaskSettings, target: str) -> list[str]:
+    def separator(self, spec: TaskSettings) -> str | None:
+        """What stands between the parts of a target as text; None for targets without parts."""
+        return None
+
+    def target_of(self, spec: TaskSettings, value: Value) -> Any:
+        """A record's target as the kind has it, also where it is given as its text.
+
+        A text by default, or a tuple of texts where there is a `separator`.
+
+        Raises:
+            DataError: a value that cannot be the kind's target.
+        """
+        separator = self.separator(spec)
+        return value_text(value) if separator is None else parts_of(value, separator)
+
+    def target_text(self, spec: TaskSettings, target: Value) -> str:
+        """The text of a target in hashes, counts and files; one given as text stays as it is."""
+        if isinstance(target, str):
+            return target
+        return value_text(self.target_of(spec, target), self.separator(spec))
+
+    def labels_of(self, spec: TaskSettings, target: Value) -> list[str]:
         """The single labels of a record's target."""
-        return [target]
+        value = self.target_of(spec, target)
+        return [*value] if isinstance(value, tuple) else [value]
 
     def sorted_labels(self, labels: Sequence[str]) -> list[str]:
         """Labels found in data, in the order they get."""
@@ -245,14 +268,15 @@ class TaskKind(Generic[S]):
 
     def target_ids(self, spec: TaskSettings, record: Record, bound: BoundTask) -> tuple[int, ...]:
         """The token ids of a record's target, without a head."""
-        assert record.target is not None
-        if record.target not in bound.words:
-            raise unknown_label(record, record.target, spec.labels)
-        return bound.words[record.target]
+        (label,) = self.labels_of(spec, record.target or "")
+        if label not in bound.words:
+            raise unknown_label(record, label, spec.labels)
+        return bound.words[label]
 
     def barred(self, spec: TaskSettings, record: Record, bound: BoundTask) -> tuple[int, ...]:
         """The tokens that would make the target another label; see `LabelWords`."""
-        return bound.barred.get(record.target or "", ())
+        (label,) = self.labels_of(spec, record.target or "")
+        return bound.barred.get(label, ())
 
     # What a head learns and answers.
 
@@ -323,8 +347,8 @@ class TaskKind(Generic[S]):
 
     # What answers are worth.
 
-    def score(self, spec: TaskSettings, gold: Texts, predictions: Predictions) -> MetricValues:
-        """The metrics of predictions against the records' targets."""
+    def score(self, spec: TaskSettings, gold: Targets, predictions: Predictions) -> MetricValues:
+        """The metrics of predictions against the records' targets, see `target_of`."""
         raise NotImplementedError(f"{type(self).__name__} does not say how answers are scored")
 
     def baselines(self, spec: TaskSettings, train: Records, test: Records) -> Iterator[Baseline]:

@@ -10,9 +10,9 @@ from cuecard.lazy import np
 from cuecard.metrics.answers import classification_metrics, correctness, label_counts
 from cuecard.metrics.statistics import macro_f1
 from cuecard.metrics.values import MetricValues
-from cuecard.tasks.kinds.base import Baseline, HandWritten, Predictions, Records, TaskKind, Texts
+from cuecard.tasks.kinds.base import Baseline, HandWritten, Predictions, Records, Targets, TaskKind
 from cuecard.tasks.settings import NoSettings, TaskSettings
-from cuecard.types import Prediction, Record
+from cuecard.types import Prediction, Record, value_text
 
 
 class ClassificationKind(TaskKind[NoSettings]):
@@ -27,7 +27,7 @@ class ClassificationKind(TaskKind[NoSettings]):
     text_model = "classes"
     hand_written = HandWritten("accuracy", 256, (32, 64, 128))
 
-    def score(self, spec: TaskSettings, gold: Texts, predictions: Predictions) -> MetricValues:
+    def score(self, spec: TaskSettings, gold: Targets, predictions: Predictions) -> MetricValues:
         """Accuracy, macro-F1, calibration error and the confusion matrix."""
         answers = [prediction.answer for prediction in predictions]
         return MetricValues(
@@ -48,7 +48,7 @@ def most_common(spec: TaskSettings, train: Sequence[Record], count: int) -> list
     Raises:
         ConfigError: no training record has a target.
     """
-    counts = Counter(record.target for record in train if record.target is not None)
+    counts = Counter(value_text(r.target) for r in train if r.target is not None)
     if not counts:
         raise ConfigError("there is no most common answer", got="no targets", expected="some")
     answer, most = counts.most_common(1)[0]

@@ -9,10 +9,10 @@ from cuecard.lazy import functional, torch
 from cuecard.metrics.answers import retrieval_metrics
 from cuecard.metrics.values import MetricValues
 from cuecard.tasks.encoding.bound import BoundTask
-from cuecard.tasks.kinds.base import Baseline, Predictions, Records, TaskKind, Texts
+from cuecard.tasks.kinds.base import Baseline, Predictions, Records, Targets, TaskKind
 from cuecard.tasks.settings import NoSettings, TaskSettings, contradiction
 from cuecard.tasks.text_features import fitted_words, text_of
-from cuecard.types import Prediction, Record
+from cuecard.types import Prediction, Record, value_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,13 +48,13 @@ class EmbeddingKind(TaskKind[NoSettings]):
     def target_ids(self, spec: TaskSettings, record: Record, bound: BoundTask) -> tuple[int, ...]:
         """The ids of the text that belongs to it, in the template."""
         (field,) = spec.field_names
-        return bound.encoder({field: record.target or ""}).ids
+        return bound.encoder({field: value_text(record.target or "")}).ids
 
     def barred(self, spec: TaskSettings, record: Record, bound: BoundTask) -> tuple[int, ...]:
         """None: a text is no label."""
         return ()
 
-    def score(self, spec: TaskSettings, gold: Texts, predictions: Predictions) -> MetricValues:
+    def score(self, spec: TaskSettings, gold: Targets, predictions: Predictions) -> MetricValues:
         """Whether the right text is the nearest, or among the nearest."""
         return MetricValues(*retrieval_metrics(gold, predictions))
 
@@ -98,7 +98,7 @@ def distinct_targets(records: Sequence[Record]) -> dict[str, int]:
     """The records' targets, each once -> the first record that has it."""
     first: dict[str, int] = {}
     for place, record in enumerate(records):
-        first.setdefault(record.target or "", place)
+        first.setdefault(value_text(record.target or ""), place)
     return first
 
 
@@ -118,7 +118,7 @@ def match_pairs(spec: TaskSettings, train: Records, test: Records) -> list[Predi
     Raises:
         ConfigError: training rows without a word.
     """
-    known = [text for r in train for text in (text_of(spec, r), r.target or "")]
+    known = [text for r in train for text in (text_of(spec, r), value_text(r.target or ""))]
     words = fitted_words(known)
     targets = list(distinct_targets(test))
     texts = words.transform([text_of(spec, record) for record in test])

@@ -17,8 +17,8 @@ from cuecard.tasks.kinds.base import (
     Predictions,
     Readers,
     Records,
+    Targets,
     TaskKind,
-    Texts,
     check_read_field,
     no_training_rows,
 )
@@ -26,7 +26,7 @@ from cuecard.tasks.predictions import Floats
 from cuecard.tasks.readers.columns import answers_column, answers_of
 from cuecard.tasks.readers.tables import TARGET, record_place
 from cuecard.tasks.settings import NoSettings, TaskSettings, contradiction
-from cuecard.types import Encoded, Placement, Prediction, Record, Slot, Tokenizer
+from cuecard.types import Answer, Encoded, Placement, Prediction, Record, Slot, Tokenizer, Value
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,12 +69,15 @@ class ExtractiveQaKind(TaskKind[NoSettings]):
         column = named.get(CONTEXT, CONTEXT)
         return {} if target is None else {TARGET: answers_column(target, column)}
 
+    def target_of(self, spec: TaskSettings, value: Value) -> tuple[Answer, ...]:
+        """The answers and where they start."""
+        return answers_of(value)
+
     def check_target(self, spec: TaskSettings, record: Record) -> None:
         """Refuse an answer that is not in its context."""
         super().check_target(spec, record)
-        found = answers_of(record.target or "")
-        pairs = {"text": [text for text, _ in found], "answer_start": [at for _, at in found]}
-        values = {"answers": pairs, CONTEXT: record.text(CONTEXT)}
+        found = self.target_of(spec, record.target or ())
+        values = {"answers": found, CONTEXT: record.text(CONTEXT)}
         where = record_place(record) or "a record"
         answers_column("answers", CONTEXT).read(values, {}, where)
 
@@ -99,9 +102,10 @@ class ExtractiveQaKind(TaskKind[NoSettings]):
         ]
         if record.target is None:
             return found
-        (text, start), *_ = answers_of(record.target)
+        first, *_ = self.target_of(spec, record.target)
         safe, context = bound.encoder.safe, record.text(CONTEXT)
-        ends = (len(safe(context[:place])) for place in (start, start + len(text)))
+        places = (first.start, first.start + len(first.text))
+        ends = (len(safe(context[:place])) for place in places)
         goal = tokens.cover(*ends)
         return [replace(w, encoded=replace(w.encoded, goal=span_goal(w, goal))) for w in found]
 
@@ -153,9 +157,9 @@ class ExtractiveQaKind(TaskKind[NoSettings]):
             predictions.append(Prediction(index, text, {"span": float(best)}, {}))
         return predictions
 
-    def score(self, spec: TaskSettings, gold: Texts, predictions: Predictions) -> MetricValues:
+    def score(self, spec: TaskSettings, gold: Targets, predictions: Predictions) -> MetricValues:
         """SQuAD's: the best over a question's answers (Rajpurkar et al. 2016, arXiv:1606.05250)."""
-        known = [[text for text, _ in answers_of(target)] for target in gold]
+        known = [[answer.text for answer in target] for target in gold]
         said = [prediction.answer for prediction in predictions]
         return MetricValues.of(
             {

@@ -16,17 +16,16 @@ from cuecard.tasks.kinds.base import (
     Predictions,
     Readers,
     Records,
+    Targets,
     TaskKind,
-    Texts,
     no_training_rows,
     same_for_all,
-    unknown_label,
 )
 from cuecard.tasks.predictions import Floats
-from cuecard.tasks.readers.columns import columns_of, labels_column
+from cuecard.tasks.readers.columns import columns_of, labels_column, parts_of
 from cuecard.tasks.readers.tables import TARGET
 from cuecard.tasks.settings import TaskSettings
-from cuecard.types import Encoded, Prediction, Record
+from cuecard.types import Encoded, Prediction, Record, Value, value_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,24 +61,24 @@ class MultiLabelKind(TaskKind[MultiLabelSettings]):
 
     def columns(self, spec: TaskSettings, target: str | None, named: Mapping[str, str]) -> Readers:
         """Labels as a list, as a text with separators, or as a column of 0 and 1 each."""
-        separator = self.own(spec).separator
-        return {} if target is None else {TARGET: labels_column(target, separator)}
+        return {} if target is None else {TARGET: labels_column(target, self.separator(spec))}
 
     def target_columns(self, column: str) -> tuple[str, ...]:
         """One column, or one for each label."""
         return columns_of(column)
 
-    def labels_of(self, spec: TaskSettings, target: str) -> list[str]:
-        """The labels that hold."""
-        return [part for part in target.split(self.own(spec).separator) if part]
+    def separator(self, spec: TaskSettings) -> str:
+        """The task's own."""
+        return self.own(spec).separator
+
+    def target_of(self, spec: TaskSettings, value: Value) -> tuple[str, ...]:
+        """The labels that hold, sorted."""
+        return tuple(sorted({part for part in parts_of(value, self.separator(spec)) if part}))
 
     def goal(self, spec: TaskSettings, record: Record) -> tuple[float, ...]:
         """For each label 0 or 1."""
-        found = self.labels_of(spec, record.target or "")
-        for label in found:
-            if label not in spec.labels:
-                raise unknown_label(record, label, spec.labels)
-        return tuple(float(label in found) for label in spec.labels)
+        held = super().goal(spec, record)
+        return tuple(float(number in held) for number in range(len(spec.labels)))
 
     def head_loss(self, spec: TaskSettings, rows: Sequence[Encoded], outputs: Tensor) -> Tensor:
         """Binary cross-entropy, the mean over the labels."""
@@ -95,15 +94,16 @@ class MultiLabelKind(TaskKind[MultiLabelSettings]):
         Args:
             prior: label -> the threshold, as a logit.
         """
-        separator = self.own(spec).separator
+        separator = self.separator(spec)
         shifts = np.asarray([0.0 if prior is None else prior[label] for label in spec.labels])
         scores = outputs - shifts
         predictions = []
         for index, (row, shares) in enumerate(zip(scores, sigmoid(scores), strict=True)):
-            given = sorted(x for x, score in zip(spec.labels, row, strict=True) if score > 0)
+            given = tuple(sorted(x for x, s in zip(spec.labels, row, strict=True) if s > 0))
             by_label = dict(zip(spec.labels, row.tolist(), strict=True))
             probabilities = dict(zip(spec.labels, shares.tolist(), strict=True))
-            predictions.append(Prediction(index, separator.join(given), by_label, probabilities))
+            answer = value_text(given, separator)
+            predictions.append(Prediction(index, answer, by_label, probabilities))
         return predictions
 
     def thresholds(
@@ -130,7 +130,7 @@ class MultiLabelKind(TaskKind[MultiLabelSettings]):
             found[label] = round(middle, 6) if usable[best] > plain + 1e-12 else 0.0
         return found
 
-    def score(self, spec: TaskSettings, gold: Texts, predictions: Predictions) -> MetricValues:
+    def score(self, spec: TaskSettings, gold: Targets, predictions: Predictions) -> MetricValues:
         """Micro- and macro-F1, each label's own, and the share of rows with all of them right."""
         true = self._held(spec, gold)
         said = self._held(spec, [prediction.answer for prediction in predictions])
@@ -159,9 +159,9 @@ class MultiLabelKind(TaskKind[MultiLabelSettings]):
         hits = np.cumsum([float(counts[label]) for label in order])
         said = np.arange(1.0, len(order) + 1) * len(train)
         best = int(f1_of(hits, said, np.full_like(said, float(counts.total()))).argmax()) + 1
-        return self.own(spec).separator.join(sorted(order[:best]))
+        return value_text(tuple(sorted(order[:best])), self.separator(spec))
 
-    def _held(self, spec: TaskSettings, targets: Sequence[str]) -> Floats:
+    def _held(self, spec: TaskSettings, targets: Targets) -> Floats:
         """[n, K] 1.0 where a label holds."""
         held = [set(self.labels_of(spec, target)) for target in targets]
         return np.asarray([[float(label in some) for label in spec.labels] for some in held])

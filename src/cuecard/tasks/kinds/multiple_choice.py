@@ -18,8 +18,8 @@ from cuecard.tasks.kinds.base import (
     Predictions,
     Readers,
     Records,
+    Targets,
     TaskKind,
-    Texts,
     no_training_rows,
     unknown_label,
 )
@@ -28,7 +28,7 @@ from cuecard.tasks.readers.columns import OPTIONS, choice_column, options_column
 from cuecard.tasks.readers.tables import TARGET
 from cuecard.tasks.settings import TaskSettings
 from cuecard.tasks.text_features import fitted_words, text_of
-from cuecard.types import Prediction, Record
+from cuecard.types import Prediction, Record, value_text
 
 _LEAST = 1e-12
 
@@ -72,21 +72,21 @@ class MultipleChoiceKind(TaskKind[ChoiceSettings]):
     def check_target(self, spec: TaskSettings, record: Record) -> None:
         """Refuse an answer that is none of the record's options."""
         super().check_target(spec, record)
-        given = options_of(record)
-        if record.target is not None and record.target not in given:
-            raise unknown_label(record, record.target, given)
+        given, target = options_of(record), value_text(record.target or "")
+        if target not in given:
+            raise unknown_label(record, target, given)
 
     def target_ids(self, spec: TaskSettings, record: Record, bound: BoundTask) -> tuple[int, ...]:
         """The right option's ids."""
-        return bound.option(record.target or "")
+        return bound.option(value_text(record.target or ""))
 
     def barred(self, spec: TaskSettings, record: Record, bound: BoundTask) -> tuple[int, ...]:
         """The tokens that would make the target another option."""
         words = option_words(spec, record, bound)
         pairs = zip(options_of(record), words.barred, strict=True)
-        return dict(pairs).get(record.target or "", ())
+        return dict(pairs).get(value_text(record.target or ""), ())
 
-    def score(self, spec: TaskSettings, gold: Texts, predictions: Predictions) -> MetricValues:
+    def score(self, spec: TaskSettings, gold: Targets, predictions: Predictions) -> MetricValues:
         """Accuracy."""
         return MetricValues.of({"accuracy": correctness(gold, [p.answer for p in predictions])})
 
@@ -99,7 +99,7 @@ class MultipleChoiceKind(TaskKind[ChoiceSettings]):
     def _place(self, train: Records, test: Records) -> list[Prediction]:
         if not train:
             raise no_training_rows(self.name)
-        places = Counter(options_of(r).index(r.target or "") for r in train)
+        places = Counter(options_of(r).index(value_text(r.target or "")) for r in train)
         place = min(places, key=lambda at: (-places[at], at))
         each = [options_of(record) for record in test]
         given = [options[min(place, len(options) - 1)] for options in each]

@@ -17,15 +17,15 @@ from cuecard.tasks.kinds.base import (
     Predictions,
     Readers,
     Records,
+    Targets,
     TaskKind,
-    Texts,
     no_training_rows,
 )
 from cuecard.tasks.predictions import Floats
 from cuecard.tasks.readers.columns import number_column
 from cuecard.tasks.readers.tables import TARGET, record_place
 from cuecard.tasks.settings import TaskSettings
-from cuecard.types import Encoded, Prediction, Record
+from cuecard.types import Encoded, Prediction, Record, value_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +62,7 @@ class RegressionKind(TaskKind[RegressionSettings]):
         Raises:
             DataError: targets that are all the same.
         """
-        numbers = [float(record.target or 0.0) for record in train]
+        numbers = [float(value_text(record.target or "0")) for record in train]
         spread = pstdev(numbers)
         if spread == 0:
             raise DataError(
@@ -85,12 +85,12 @@ class RegressionKind(TaskKind[RegressionSettings]):
         """Refuse what is not a number."""
         super().check_target(spec, record)
         where = record_place(record) or "a record"
-        number_column("target").read({"target": record.target}, {}, where)
+        number_column("target").read({"target": value_text(record.target or "")}, {}, where)
 
     def goal(self, spec: TaskSettings, record: Record) -> tuple[float, ...]:
         """The standardised number."""
         own = self.own(spec)
-        return ((float(record.target or 0.0) - own.mean) / own.scale,)
+        return ((float(value_text(record.target or "0")) - own.mean) / own.scale,)
 
     def head_loss(self, spec: TaskSettings, rows: Sequence[Encoded], outputs: Tensor) -> Tensor:
         """The squared error of the standardised target."""
@@ -107,7 +107,7 @@ class RegressionKind(TaskKind[RegressionSettings]):
             Prediction(i, f"{value:.6g}", {"value": value}, {}) for i, value in enumerate(values)
         ]
 
-    def score(self, spec: TaskSettings, gold: Texts, predictions: Predictions) -> MetricValues:
+    def score(self, spec: TaskSettings, gold: Targets, predictions: Predictions) -> MetricValues:
         """R2, the errors, and the correlations of values and of ranks."""
         true = np.asarray([float(text) for text in gold])
         given = np.asarray([prediction.scores["value"] for prediction in predictions])
@@ -124,7 +124,7 @@ class RegressionKind(TaskKind[RegressionSettings]):
     def _mean(self, train: Sequence[Record], count: int) -> list[Prediction]:
         if not train:
             raise no_training_rows(self.name)
-        mean = float(np.mean([float(record.target or 0.0) for record in train]))
+        mean = float(np.mean([float(value_text(record.target or "0")) for record in train]))
         return [Prediction(i, f"{mean:.6g}", {"value": mean}, {}) for i in range(count)]
 
     def head_note(self, spec: TaskSettings) -> str:

@@ -22,8 +22,8 @@ from cuecard.tasks.kinds.base import (
     Predictions,
     Readers,
     Records,
+    Targets,
     TaskKind,
-    Texts,
     check_read_field,
     no_training_rows,
 )
@@ -31,7 +31,7 @@ from cuecard.tasks.predictions import Floats
 from cuecard.tasks.readers.columns import tags_column, words_column
 from cuecard.tasks.readers.tables import TARGET, record_place
 from cuecard.tasks.settings import TaskSettings
-from cuecard.types import Encoded, Placement, Prediction, Record, Slot, Tokenizer
+from cuecard.types import Encoded, Placement, Prediction, Record, Slot, Tokenizer, value_text
 
 OUTSIDE = "O"
 """The tag of a word that belongs to nothing."""
@@ -79,9 +79,9 @@ class TaggingKind(TaskKind[TaggingSettings]):
         found: Readers = {name: words_column(column)}
         return found if target is None else {**found, TARGET: tags_column(target, column)}
 
-    def labels_of(self, spec: TaskSettings, target: str) -> list[str]:
-        """A tag per word."""
-        return target.split(" ")
+    def separator(self, spec: TaskSettings) -> str:
+        """A space between two words' tags."""
+        return " "
 
     def sorted_labels(self, labels: Sequence[str]) -> list[str]:
         """ "O" first."""
@@ -91,11 +91,12 @@ class TaggingKind(TaskKind[TaggingSettings]):
         """Refuse another number of tags than of words."""
         if record.target is not None:
             count = len(self._words(spec, record))
-            if len(record.target.split(" ")) != count:
+            given = len(self.labels_of(spec, record.target))
+            if given != count:
                 raise DataError(
                     "the number of tags differs from the number of words",
                     where=record_place(record),
-                    got=len(record.target.split(" ")),
+                    got=given,
                     expected=f"{count} tags",
                 )
         super().check_target(spec, record)
@@ -146,14 +147,14 @@ class TaggingKind(TaskKind[TaggingSettings]):
             words = self._words(spec, record)
             given = [spec.labels[k] for k in rows.argmax(1)] if rows.size else []
             given = [*given, *[rest] * (len(words) - len(given))][: len(words)]
-            predictions.append(Prediction(index, " ".join(given), {}, {}))
+            answer = value_text(tuple(given), self.separator(spec))
+            predictions.append(Prediction(index, answer, {}, {}))
         return predictions
 
-    def score(self, spec: TaskSettings, gold: Texts, predictions: Predictions) -> MetricValues:
+    def score(self, spec: TaskSettings, gold: Targets, predictions: Predictions) -> MetricValues:
         """F1 of whole spans, each type's own, and the shares of right words and sentences."""
-        said = [prediction.answer for prediction in predictions]
-        true, found = ([entities(text.split(" ")) for text in side] for side in (gold, said))
-        pairs = list(zip(true, found, strict=True))
+        said = [self.target_of(spec, prediction.answer) for prediction in predictions]
+        pairs = [(entities(g), entities(s)) for g, s in zip(gold, said, strict=True)]
         rows = np.asarray([(len(t & s), len(s), len(t)) for t, s in pairs], dtype=np.float64)
         kinds = sorted({entity[0] for both in pairs for side in both for entity in side})
         each = {
@@ -167,8 +168,8 @@ class TaggingKind(TaskKind[TaggingSettings]):
         overall = of_counts(*(int(total) for total in rows.sum(0)))
         words = [
             g == a
-            for text, answer in zip(gold, said, strict=True)
-            for g, a in zip(text.split(" "), answer.split(" "), strict=True)
+            for tags, answer in zip(gold, said, strict=True)
+            for g, a in zip(tags, answer, strict=True)
         ]
         return MetricValues.of(
             {"sentence_accuracy": correctness(gold, said)},
@@ -190,15 +191,16 @@ class TaggingKind(TaskKind[TaggingSettings]):
             raise no_training_rows(self.name)
         seen: dict[str, Counter[str]] = defaultdict(Counter)
         for record in train:
-            tags = (record.target or "").split(" ")
+            tags = self.labels_of(spec, record.target or "")
             for word, tag in zip(self._words(spec, record), tags, strict=True):
                 seen[word][tag] += 1
         every = sum(seen.values(), Counter[str]())
         rest = OUTSIDE if OUTSIDE in spec.labels else every.most_common(1)[0][0]
         known = {word: max(sorted(tags), key=tags.__getitem__) for word, tags in seen.items()}
         sentences = [self._words(spec, record) for record in test]
-        given = [" ".join(known.get(word, rest) for word in words) for words in sentences]
-        return [Prediction(i, answer, {}, {}) for i, answer in enumerate(given)]
+        given = [tuple(known.get(word, rest) for word in words) for words in sentences]
+        answers = [value_text(tags, self.separator(spec)) for tags in given]
+        return [Prediction(i, answer, {}, {}) for i, answer in enumerate(answers)]
 
     def _words(self, spec: TaskSettings, record: Record) -> list[str]:
         return record.text(self.read_field(spec)).split(" ")

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from cuecard.metrics.answers import text_metrics
 from cuecard.metrics.values import MetricValues
 from cuecard.tasks.encoding.bound import BoundTask
-from cuecard.tasks.kinds.base import Baseline, HandWritten, Predictions, Records, TaskKind, Texts
+from cuecard.tasks.kinds.base import Baseline, HandWritten, Predictions, Records, Targets, TaskKind
 from cuecard.tasks.kinds.classification import most_common
 from cuecard.tasks.settings import NoSettings, TaskSettings
-from cuecard.types import Record
+from cuecard.types import Record, value_text
 
 
 class TextToTextKind(TaskKind[NoSettings]):
@@ -30,13 +30,13 @@ class TextToTextKind(TaskKind[NoSettings]):
 
     def target_ids(self, spec: TaskSettings, record: Record, bound: BoundTask) -> tuple[int, ...]:
         """The text's ids and the end token."""
-        return bound.text(record.target or "")
+        return bound.text(value_text(record.target or ""))
 
     def barred(self, spec: TaskSettings, record: Record, bound: BoundTask) -> tuple[int, ...]:
         """None: a text is no label."""
         return ()
 
-    def score(self, spec: TaskSettings, gold: Texts, predictions: Predictions) -> MetricValues:
+    def score(self, spec: TaskSettings, gold: Targets, predictions: Predictions) -> MetricValues:
         """Exact match, token F1 and ROUGE-L."""
         means, vectors = text_metrics(gold, [prediction.answer for prediction in predictions])
         return MetricValues(means, vectors)

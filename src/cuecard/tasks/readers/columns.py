@@ -1,6 +1,6 @@
 """Cells that hold more than a text: lists of labels, numbers, words with tags, answers, options.
 
-Each kind of task reads its own into a record's values. A target that keeps its parts is JSON.
+Each kind of task reads its own into a record's values.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from cuecard.errors import DataError
-from cuecard.types import Record, Value, value_text
+from cuecard.types import Answer, Record, Value
 
 NamesOf = Mapping[str, Sequence[str]]
 OPTIONS = "options"
@@ -40,15 +40,15 @@ def columns_of(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def labels_column(column: str, separator: str) -> ColumnReader[str]:
+def labels_column(column: str, separator: str) -> ColumnReader[tuple[str, ...]]:
     """Labels as a list, as a text with separators, or as one column of 0 and 1 per label."""
     columns = columns_of(column)
 
-    def flags(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
+    def flags(values: Mapping[str, Any], names: NamesOf, where: str) -> tuple[str, ...]:
         found = [name for name in columns if _flag(values[name], f"{where}, column {name!r}")]
-        return separator.join(sorted(found))
+        return tuple(sorted(found))
 
-    def listed(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
+    def listed(values: Mapping[str, Any], names: NamesOf, where: str) -> tuple[str, ...]:
         place = f"{where}, column {column!r}"
         value = values[column]
         if isinstance(value, str) or value is None:
@@ -59,7 +59,7 @@ def labels_column(column: str, separator: str) -> ColumnReader[str]:
                 raise _wrong(
                     "a label is empty or contains the separator", place, label, "labels with text"
                 )
-        return separator.join(sorted(set(labels)))
+        return tuple(sorted(set(labels)))
 
     return ColumnReader(columns, flags) if len(columns) > 1 else ColumnReader((column,), listed)
 
@@ -91,10 +91,10 @@ def words_column(column: str) -> ColumnReader[str]:
     return ColumnReader((column,), read)
 
 
-def tags_column(column: str, words: str) -> ColumnReader[str]:
+def tags_column(column: str, words: str) -> ColumnReader[tuple[str, ...]]:
     """A tag per word: a list of texts or class numbers, or a text with spaces between."""
 
-    def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
+    def read(values: Mapping[str, Any], names: NamesOf, where: str) -> tuple[str, ...]:
         place = f"{where}, column {column!r}"
         tags = _words(values[column], names.get(column), place, "a tag")
         count = len(_words(values[words], None, f"{where}, column {words!r}", "a word"))
@@ -105,36 +105,34 @@ def tags_column(column: str, words: str) -> ColumnReader[str]:
                 len(tags),
                 f"{count} tags",
             )
-        return " ".join(tags)
+        return tuple(tags)
 
     return ColumnReader((column, words), read)
 
 
-def answers_column(column: str, context: str) -> ColumnReader[str]:
+def answers_column(column: str, context: str) -> ColumnReader[tuple[Answer, ...]]:
     """Answers found in a context: {"text": [...], "answer_start": [...]}, texts, or one."""
 
-    def read(values: Mapping[str, Any], names: NamesOf, where: str) -> str:
+    def read(values: Mapping[str, Any], names: NamesOf, where: str) -> tuple[Answer, ...]:
         place = f"{where}, column {column!r}"
         text = values[context]
         pairs = _pairs(values[column], place)
-        found = [_placed(str(text), answer, start, place) for answer, start in pairs]
+        found = tuple(_placed(str(text), answer, start, place) for answer, start in pairs)
         if not found:
             raise _wrong("the question has no answer", place, "no answer", "one or more")
-        return answers_text(found)
+        return found
 
     return ColumnReader((column, context), read)
 
 
 def options_column(column: str) -> ColumnReader[tuple[str, ...]]:
-    """Options as a list, or as one column per option, of which some may be empty."""
+    """Options as a list, also in JSON, or one column per option, of which some may be empty."""
     columns = columns_of(column)
 
     def read(values: Mapping[str, Any], names: NamesOf, where: str) -> tuple[str, ...]:
         place = f"{where}, column {column!r}"
         value = values[column] if len(columns) == 1 else _filled(values, columns)
-        if isinstance(value, str):
-            raise _wrong("the options are not a list", place, value, "a list, or a column for each")
-        options = tuple(text.strip() for text in _texts(value, None, place))
+        options = tuple(text.strip() for text in parts_of(value, place=place))
         if len(options) < 2 or "" in options or len(set(options)) < len(options):
             got = ", ".join(map(repr, options)) or "none"
             raise _wrong(
@@ -166,26 +164,47 @@ def choice_column(column: str, options: ColumnReader[tuple[str, ...]]) -> Column
 
 
 def options_of(record: Record) -> tuple[str, ...]:
-    """A record's options, also as the JSON list that a library's user may give."""
-    value = record.fields[OPTIONS]
-    return value if isinstance(value, tuple) else tuple(map(str, json.loads(value_text(value))))
+    """A record's options."""
+    return parts_of(record.fields[OPTIONS])
 
 
-def answers_text(answers: Sequence[tuple[str, int]]) -> str:
-    """Answers and where they start as a record's target, in SQuAD's names."""
-    texts, starts = [a for a, _ in answers], [s for _, s in answers]
-    return json.dumps({"text": texts, "answer_start": starts}, ensure_ascii=False)
+def parts_of(value: Any, separator: str | None = None, place: str | None = None) -> tuple[str, ...]:
+    """A list's texts, also of a list as `value_text` tells it.
+
+    Raises:
+        DataError: no list, or a text of it that the separator would divide.
+    """
+    if separator is not None and isinstance(value, str):
+        return tuple(value.split(separator))
+    parts = _texts(_loaded(value, place), None, place)
+    for part in parts:
+        if separator is not None and separator in part:
+            raise _wrong("a part has the separator in it", place, part, f"no {separator!r} in it")
+    return tuple(parts)
 
 
-def answers_of(target: str) -> list[tuple[str, int]]:
-    """A record's answers: each one's text and its first character's place in the context."""
-    found = json.loads(target)
-    return list(zip(found["text"], found["answer_start"], strict=True))
+def answers_of(value: Value) -> tuple[Answer, ...]:
+    """Answers, also as `value_text` tells them; one without a place starts at -1.
+
+    Raises:
+        DataError: no answers.
+    """
+    pairs = _pairs(_loaded(value, None), None)
+    return tuple(Answer(text, -1 if start is None else start) for text, start in pairs)
 
 
-def _pairs(value: Any, place: str) -> list[tuple[str, int | None]]:
+def _loaded(value: Any, place: str | None) -> Any:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise _wrong("the value is not a list", place, value, "a list, or its JSON") from error
+
+
+def _pairs(value: Any, place: str | None) -> list[tuple[str, int | None]]:
     if isinstance(value, str):
         return [(value, None)]
+    if isinstance(value, Answer):
+        return [(value.text, value.start)]
     if isinstance(value, Mapping):
         texts, starts = value.get("text"), value.get("answer_start")
         if isinstance(texts, str):
@@ -193,12 +212,12 @@ def _pairs(value: Any, place: str) -> list[tuple[str, int | None]]:
         if not isinstance(texts, list) or (starts is not None and len(starts) != len(texts)):
             raise _wrong("the answers cannot be read", place, value, '{"text": [...]}')
         return list(zip(texts, starts or [None] * len(texts), strict=True))
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [pair for item in value for pair in _pairs(item, place)]
     raise _wrong("the answers cannot be read", place, value, "a text, or a list of texts")
 
 
-def _placed(context: str, answer: Any, start: Any, place: str) -> tuple[str, int]:
+def _placed(context: str, answer: Any, start: Any, place: str) -> Answer:
     """An answer at its place."""
     if not isinstance(answer, str) or not answer.strip():
         raise _wrong("the answer is empty", place, answer, "some text of the context")
@@ -207,7 +226,7 @@ def _placed(context: str, answer: Any, start: Any, place: str) -> tuple[str, int
     if type(start) is not int or start < 0 or context[start : start + len(answer)] != answer:
         got = answer if type(start) is not int or start < 0 else f"{answer!r} at {start}"
         raise _wrong("the answer is not in its context", place, got, "a part of the context")
-    return answer, start
+    return Answer(answer, start)
 
 
 def _filled(values: Mapping[str, Any], columns: Sequence[str]) -> list[Any]:
@@ -233,7 +252,7 @@ def _words(value: Any, names: Sequence[str] | None, place: str, what: str) -> li
     return words
 
 
-def _texts(value: Any, names: Sequence[str] | None, place: str) -> list[str]:
+def _texts(value: Any, names: Sequence[str] | None, place: str | None) -> list[str]:
     """A list's items as texts; class numbers by their names."""
     if not isinstance(value, list | tuple):
         raise _wrong("the value is not a list", place, value, "a list of texts")
@@ -247,5 +266,5 @@ def _texts(value: Any, names: Sequence[str] | None, place: str) -> list[str]:
     return found
 
 
-def _wrong(what: str, place: str, got: Any, expected: str) -> DataError:
+def _wrong(what: str, place: str | None, got: Any, expected: str) -> DataError:
     return DataError(what, where=place, got=str(got)[:80], expected=expected)

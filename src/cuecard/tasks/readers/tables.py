@@ -11,7 +11,7 @@ from typing import Any
 from cuecard.errors import DataError
 from cuecard.tasks.readers.columns import ColumnReader
 from cuecard.tasks.similar import nearest
-from cuecard.types import Record, Value, value_text
+from cuecard.types import Record, Value
 
 Row = tuple[int, Mapping[str, Any]]
 
@@ -167,9 +167,9 @@ def _records(table: Table, wanted: Wanted) -> Iterator[Record]:
             for name in wanted.fields
         }
         _refuse_all_empty(fields, where)
-        target: str | None = None
+        target: Value | None = None
         if wanted.target is not None and TARGET in readers:
-            target = value_text(readers[TARGET].read(values, names, where))
+            target = readers[TARGET].read(values, names, where)
         elif wanted.target is not None:
             target = _target(table, values, wanted.target, where)
         group = "" if wanted.group is None else as_text(values[wanted.group], where) or ""

@@ -88,7 +88,7 @@ def validate(
         negligible=NEGLIGIBLE,
         on_rows=on_rows,
     )
-    gold = [record.target or "" for record in records]
+    gold = [*map(spec.label_of, records)]
     pairs = list(zip(predictions, gold, strict=True))
     nll = [-math.log(max(p.probabilities[label], 1e-12)) for p, label in pairs]
     loss = math.fsum(nll) / len(nll)
@@ -133,7 +133,7 @@ def _validate_head(
     if not kind.single_label:
         return Validation(loss, prior=kind.thresholds(spec, whole, [row.goal for row in each]))
     predictions = kind.head_answers(spec, records, outputs, backbone.tokenizer)
-    labels = [record.target or "" for record in records]
+    labels = [*map(spec.label_of, records)]
     return _answered(loss, predictions, labels, fitted_prior(predictions, labels), calibrated)
 
 
@@ -144,7 +144,7 @@ def _of_pairs(
     injection: Injection,
     slot: Slot,
 ) -> Validation:
-    gold = [record.target or "" for record in records]
+    gold = [*map(spec.label_of, records)]
     pairs = pair_vectors(backbone, spec, records, injection, slot=slot, batch_rows=_ROWS)
     found = [p.answer == text for p, text in zip(nearest(records, *pairs), gold, strict=True)]
     loss = spec.task_kind.vector_loss(*pairs, gold)

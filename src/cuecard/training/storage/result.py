@@ -105,7 +105,7 @@ def _evaluation(folder: Path, task: Task, result: Result) -> Evaluation | None:
     lines = (folder / PREDICTIONS).read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     told = [(row["gold"], row["fields"]) for row in rows]
-    if told != [(record.target, dict(record.texts)) for record in task.test]:
+    if told != [(task.spec.target_text(record), dict(record.texts)) for record in task.test]:
         raise ValueError("other rows")
     return score_predictions(
         task.spec,

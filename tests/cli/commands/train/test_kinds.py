@@ -12,6 +12,7 @@ import pytest
 
 from cuecard.artifacts import Prompt
 from cuecard.tasks import Task
+from cuecard.types import value_text
 from support.command_line import Call
 from support.data.head_tasks import (
     answer_task,
@@ -45,10 +46,10 @@ def as_row(kind: str, record: Any) -> dict[str, Any]:
     if kind == "multiple-choice":
         fields["options"] = [*fields["options"]]
     if kind == "tagging":
-        return {"tokens": fields["tokens"].split(" "), "tags": target.split(" ")}
+        return {"tokens": fields["tokens"].split(" "), "tags": [*target]}
     if kind == "extractive-qa":
-        return {**fields, "answers": json.loads(target)}
-    return {**fields, "label": float(target) if kind == "regression" else target}
+        return {**fields, "answers": json.loads(value_text(target))}
+    return {**fields, "label": float(target) if kind == "regression" else value_text(target, ",")}
 
 
 def save(kind: str, folder: Path) -> Path:
@@ -128,8 +129,7 @@ def test_conll_files_on_the_command_line(cuecard: Call, backbone: Path, tmp_path
     path = tmp_path / "train.conll"
     sentences = [
         "\n".join(
-            f"{word} {tag}"
-            for word, tag in zip(r.fields["tokens"].split(), str(r.target).split(), strict=True)
+            f"{word} {tag}" for word, tag in zip(r.fields["tokens"].split(), r.target, strict=True)
         )
         for r in (*task.train, *task.validation, *task.test)
     ]

@@ -13,6 +13,7 @@ import yaml
 
 from cuecard.artifacts import Prompt
 from cuecard.tasks import Task
+from cuecard.types import value_text
 from support.command_line import Call, save_tiny
 from support.data.head_tasks import (
     answer_task,
@@ -51,14 +52,14 @@ def as_row(kind: str, record: Any) -> dict[str, Any]:
         case "multiple-choice":
             fields["options"] = [*fields["options"]]
         case "tagging":
-            return {"tokens": fields["tokens"].split(" "), "tags": target.split(" ")}
+            return {"tokens": fields["tokens"].split(" "), "tags": [*target]}
         case "extractive-qa":
-            return {**fields, "answers": json.loads(target)}
+            return {**fields, "answers": json.loads(value_text(target))}
         case "text-to-text" | "embedding":
             return {**fields, {"embedding": "positive"}.get(kind, "title"): target}
         case "regression":
             return {**fields, "label": float(target)}
-    return {**fields, "label": target}
+    return {**fields, "label": value_text(target, ",")}
 
 
 @pytest.fixture(scope="module")
