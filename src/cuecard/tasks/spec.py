@@ -20,7 +20,7 @@ from cuecard.tasks.readers.columns import ColumnReader
 from cuecard.tasks.settings import TaskSettings, contradiction
 from cuecard.tasks.similar import nearest
 from cuecard.tasks.verbalizer import Verbalizer
-from cuecard.types import Encoded, ReadKind, Record, Slot, Tokenizer, Value
+from cuecard.types import Encoded, ReadKind, Record, Slot, Tokenizer, Value, value_text
 
 
 class TaskSpec(TaskSettings):
@@ -180,9 +180,11 @@ class TaskSpec(TaskSettings):
         return self.task_kind.columns(self, target, columns or {})
 
     def target_text(self, record: Record) -> str | None:
-        """The text of a record's target, see `TaskKind.target_text`."""
-        target = record.target
-        return None if target is None else self.task_kind.target_text(self, target)
+        """A record's target in hashes, counts and files; one given as text stays as it is."""
+        target, kind = record.target, self.task_kind
+        if target is None or isinstance(target, str):
+            return target
+        return value_text(kind.target_of(self, target), kind.separator(self))
 
     def with_value(self, record: Record) -> Record:
         """The record with its target as the kind has it, see `TaskKind.target_of`."""

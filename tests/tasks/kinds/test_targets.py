@@ -80,12 +80,12 @@ def test_predictions_name_the_truth_as_text(tmp_path: Path) -> None:
 CONTEXT = {"question": "q", "context": "a fox"}
 WRONG: list[tuple[TaskSpec, dict[str, Value], Any, str]] = [
     (SEVERAL, {"text": "a"}, ("cat",), "not in the list"),
-    (SEVERAL, {"text": "a"}, ("dog,fox",), "has the separator in it"),
+    (SEVERAL, {"text": "a"}, ("dog,fox",), "contains the separator"),
     (SEVERAL, {"text": "a"}, Image(b"a"), "not a list"),
     (SEVERAL, {"text": "a"}, (Answer("a", 0),), "not text"),
     (TAGS, {"tokens": "a b"}, ("O",), "differs from"),
     (TAGS, {"tokens": "a b"}, ("O", "B-X"), "not in the list"),
-    (TAGS, {"tokens": "a b"}, ("O", "O O"), "has the separator in it"),
+    (TAGS, {"tokens": "a b"}, ("O", "O O"), "contains the separator"),
     (ANSWER, CONTEXT, "fox", "not a list"),
     (ANSWER, CONTEXT, "3", "cannot be read"),
     (ANSWER, CONTEXT, ("fox",), "not in its context"),

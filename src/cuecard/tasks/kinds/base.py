@@ -191,12 +191,6 @@ class TaskKind(Generic[S]):
         separator = self.separator(spec)
         return value_text(value) if separator is None else parts_of(value, separator)
 
-    def target_text(self, spec: TaskSettings, target: Value) -> str:
-        """The text of a target in hashes, counts and files; one given as text stays as it is."""
-        if isinstance(target, str):
-            return target
-        return value_text(self.target_of(spec, target), self.separator(spec))
-
     def labels_of(self, spec: TaskSettings, target: Value) -> list[str]:
         """The single labels of a record's target."""
         value = self.target_of(spec, target)
@@ -274,7 +268,7 @@ class TaskKind(Generic[S]):
         return bound.words[label]
 
     def barred(self, spec: TaskSettings, record: Record, bound: BoundTask) -> tuple[int, ...]:
-        """The tokens that would make the target another label; see `LabelWords`."""
+        """The tokens that would make the target another label, see `LabelWords`; none for texts."""
         (label,) = self.labels_of(spec, record.target or "")
         return bound.barred.get(label, ())
 

@@ -50,10 +50,6 @@ class EmbeddingKind(TaskKind[NoSettings]):
         (field,) = spec.field_names
         return bound.encoder({field: value_text(record.target or "")}).ids
 
-    def barred(self, spec: TaskSettings, record: Record, bound: BoundTask) -> tuple[int, ...]:
-        """None: a text is no label."""
-        return ()
-
     def score(self, spec: TaskSettings, gold: Targets, predictions: Predictions) -> MetricValues:
         """Whether the right text is the nearest, or among the nearest."""
         return MetricValues(*retrieval_metrics(gold, predictions))

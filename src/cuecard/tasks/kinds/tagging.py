@@ -77,7 +77,7 @@ class TaggingKind(TaskKind[TaggingSettings]):
         name = self.read_field(spec)
         column = named.get(name, name)
         found: Readers = {name: words_column(column)}
-        return found if target is None else {**found, TARGET: tags_column(target, column)}
+        return found if target is None else {**found, TARGET: tags_column(target)}
 
     def separator(self, spec: TaskSettings) -> str:
         """A space between two words' tags."""

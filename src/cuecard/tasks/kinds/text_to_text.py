@@ -32,10 +32,6 @@ class TextToTextKind(TaskKind[NoSettings]):
         """The text's ids and the end token."""
         return bound.text(value_text(record.target or ""))
 
-    def barred(self, spec: TaskSettings, record: Record, bound: BoundTask) -> tuple[int, ...]:
-        """None: a text is no label."""
-        return ()
-
     def score(self, spec: TaskSettings, gold: Targets, predictions: Predictions) -> MetricValues:
         """Exact match, token F1 and ROUGE-L."""
         means, vectors = text_metrics(gold, [prediction.answer for prediction in predictions])

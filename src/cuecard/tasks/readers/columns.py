@@ -53,13 +53,10 @@ def labels_column(column: str, separator: str) -> ColumnReader[tuple[str, ...]]:
         value = values[column]
         if isinstance(value, str) or value is None:
             value = [part for part in (value or "").split(separator) if part.strip()]
-        labels = [text.strip() for text in _texts(value, names.get(column), place)]
-        for label in labels:
-            if not label or separator in label:
-                raise _wrong(
-                    "a label is empty or contains the separator", place, label, "labels with text"
-                )
-        return tuple(sorted(set(labels)))
+        texts = [text.strip() for text in _texts(value, names.get(column), place)]
+        if "" in texts:
+            raise _wrong("a label is empty", place, value, "labels with text")
+        return tuple(sorted(set(parts_of(texts, separator, place))))
 
     return ColumnReader(columns, flags) if len(columns) > 1 else ColumnReader((column,), listed)
 
@@ -91,23 +88,14 @@ def words_column(column: str) -> ColumnReader[str]:
     return ColumnReader((column,), read)
 
 
-def tags_column(column: str, words: str) -> ColumnReader[tuple[str, ...]]:
+def tags_column(column: str) -> ColumnReader[tuple[str, ...]]:
     """A tag per word: a list of texts or class numbers, or a text with spaces between."""
 
     def read(values: Mapping[str, Any], names: NamesOf, where: str) -> tuple[str, ...]:
         place = f"{where}, column {column!r}"
-        tags = _words(values[column], names.get(column), place, "a tag")
-        count = len(_words(values[words], None, f"{where}, column {words!r}", "a word"))
-        if len(tags) != count:
-            raise _wrong(
-                "the number of tags differs from the number of words",
-                place,
-                len(tags),
-                f"{count} tags",
-            )
-        return tuple(tags)
+        return tuple(_words(values[column], names.get(column), place, "a tag"))
 
-    return ColumnReader((column, words), read)
+    return ColumnReader((column,), read)
 
 
 def answers_column(column: str, context: str) -> ColumnReader[tuple[Answer, ...]]:
@@ -179,7 +167,7 @@ def parts_of(value: Any, separator: str | None = None, place: str | None = None)
     parts = _texts(_loaded(value, place), None, place)
     for part in parts:
         if separator is not None and separator in part:
-            raise _wrong("a part has the separator in it", place, part, f"no {separator!r} in it")
+            raise _wrong("a part contains the separator", place, part, f"no {separator!r} in it")
     return tuple(parts)
 
 
