@@ -85,7 +85,7 @@ class RegressionKind(TaskKind[RegressionSettings]):
         """Refuse what is not a number."""
         super().check_target(spec, record)
         where = record_place(record) or "a record"
-        number_column("target").read({"target": value_text(record.target or "")}, {}, where)
+        number_column("target").read({"target": record.target}, {}, where)
 
     def goal(self, spec: TaskSettings, record: Record) -> tuple[float, ...]:
         """The standardised number."""
