@@ -69,6 +69,8 @@ METHODS: dict[str, Callable[[], Any]] = {
     "prefix-tuning, text": lambda: PrefixTuning(length=40, text="good or bad", hidden=48),
     "p-tuning-v2, random": lambda: PTuningV2(length=5, init="random"),
     "p-tuning-v2, zero": lambda: PTuningV2(length=20, init="zero"),
+    "p-tuning-v2, late": lambda: PTuningV2(length=5, init="random", slot="infix"),
+    "prefix-tuning, late": lambda: PrefixTuning(length=5, init="zero", hidden=8, slot="infix"),
     "deep-prompts, prefix": lambda: DeepPrompts(length=5, init="random"),
     "deep-prompts, long prefix": lambda: DeepPrompts(length=40, init="vocabulary"),
     "deep-prompts, infix": lambda: DeepPrompts(length=5, init="labels", slot="infix"),
@@ -82,6 +84,9 @@ FAMILY = {k: "seq2seq" if k in SEQ2SEQ else "masked" if k in MASKED else "causal
 TAKES = {kind: dict(FAMILIES[FAMILY[kind]].takes) for kind in KINDS}
 # It brings an attention of its own.
 TAKES["deberta-v2"]["text"] -= {"prefix-kv"}
+# Tokens that differ in what they see of a prefix: not where a window counts it, or alibi does.
+for each in ("mistral-sliding", "gemma2-softcap", "bloom-alibi"):
+    TAKES[each]["text"] -= {"late-prefix-kv"}
 
 
 def supported(name: str, kind: str) -> bool:
@@ -290,7 +295,8 @@ def plain_logits(
         return plain_masked(model, kind, row, injection, len(target))
     embeds = model.get_input_embeddings()(torch.tensor([*row.context, *target[:-1]]))
     if isinstance(injection, PrefixKV):
-        return behind_prefix(model, embeds, injection)[-len(target) :]
+        before = row.slot if injection.late else 0
+        return behind_prefix(model, embeds, injection, before)[-len(target) :]
     return with_vectors(model, embeds, injection, row.slot)[-len(target) :]
 
 
@@ -325,15 +331,27 @@ def with_vectors(
     return logits
 
 
-def behind_prefix(model: Any, embeds: Tensor, injection: PrefixKV) -> Tensor:
+def behind_prefix(model: Any, embeds: Tensor, injection: PrefixKV, before: int = 0) -> Tensor:
+    """[T, V] the logits, of which the first `before` are run without the prefix."""
+    cache, logits = DynamicCache(config=model.config), []
+    if before:
+        logits.append(model(inputs_embeds=embeds[None, :before], past_key_values=cache).logits[0])
+    earlier = [(layer.keys[0], layer.values[0]) for layer in cache.layers] if before else []
     cache = DynamicCache(config=model.config)
-    for layer, (keys, values) in enumerate(injection.keys_values):
-        cache.update(keys[None], values[None], layer)
+    for layer, given in enumerate(injection.keys_values):
+        pair = (
+            given
+            if not earlier
+            else [torch.cat(two, 1) for two in zip(given, earlier[layer], strict=True)]
+        )
+        cache.update(pair[0][None], pair[1][None], layer)
     mask = torch.ones(1, injection.length + len(embeds), dtype=torch.long)
-    found: Tensor = model(
-        inputs_embeds=embeds[None], past_key_values=cache, attention_mask=mask
-    ).logits[0]
-    return found
+    logits.append(
+        model(
+            inputs_embeds=embeds[None, before:], past_key_values=cache, attention_mask=mask
+        ).logits[0]
+    )
+    return torch.cat(logits)
 
 
 @contextmanager

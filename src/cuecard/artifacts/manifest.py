@@ -26,6 +26,7 @@ from cuecard.artifacts.tensors import (
     HEAD_WEIGHT,
     NAMES,
     VISION_NAME,
+    WITH_HEADS,
     InjectionName,
 )
 from cuecard.artifacts.test_vectors import MAX_TEST_VECTORS, TestVector
@@ -219,7 +220,7 @@ def _fits(manifest: Manifest, spec: TaskSpec, name: str) -> bool:
     shape, outputs = manifest.tensors[name].shape, spec.outputs
     if name in HEAD_NAMES:
         return shape == {HEAD_WEIGHT: (outputs, hidden), HEAD_BIAS: (outputs,)}[name]
-    if manifest.injection == "prefix-kv":
+    if manifest.injection in WITH_HEADS:
         return shape[-1] % (layers * 2 * (manifest.key_heads or 1)) == 0
     if manifest.injection == "layer-tokens":
         return shape[0] == layers and shape[-1] == hidden
@@ -241,7 +242,7 @@ def _check_names(manifest: Manifest, spec: TaskSpec, where: str) -> None:
             got=f"head {manifest.head}, {', '.join(sorted(set(manifest.tensors) & HEAD_NAMES))}",
             expected="a linear head with weight and bias" if headed else "none",
         )
-    with_heads = manifest.injection == "prefix-kv"
+    with_heads = manifest.injection in WITH_HEADS
     if (
         bool(needed) is not bool(names & needed)
         or not names <= needed | allowed

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
     from cuecard.artifacts.safetensors_file import Array
 
-InjectionName = Literal["input-tokens", "prefix-kv", "layer-tokens", "none"]
+InjectionName = Literal["input-tokens", "prefix-kv", "late-prefix-kv", "layer-tokens", "none"]
+
+WITH_HEADS: frozenset[InjectionName] = frozenset({"prefix-kv", "late-prefix-kv"})
+"""Keys and values."""
 
 # Shifts of tokens; vectors of every layer.
 SHIFTS_NAME, LAYERS_NAME = "token_shifts", "layer_embeddings"
@@ -67,6 +70,7 @@ NAMES: Mapping[InjectionName, tuple[frozenset[str], frozenset[str]]] = MappingPr
             frozenset({SHIFTS_NAME}),
         ),
         "prefix-kv": (frozenset({TENSOR_NAME}), frozenset()),
+        "late-prefix-kv": (frozenset({TENSOR_NAME}), frozenset()),
         "layer-tokens": (frozenset({LAYERS_NAME}), frozenset()),
         # A task of a LoRA adapter that was trained without a prompt.
         "none": (frozenset(), frozenset()),
@@ -100,7 +104,7 @@ def arrays_of(tensors: Mapping[str, Tensor]) -> Mapping[str, Array]:
 def injection_name(injection: Injection) -> InjectionName:
     """What a manifest calls this kind of injection."""
     if isinstance(injection, PrefixKV):
-        return "prefix-kv"
+        return "late-prefix-kv" if injection.late else "prefix-kv"
     if isinstance(injection, LayerTokens):
         return "layer-tokens"
     bare = isinstance(injection, InputTokens) and injection.shifts is None
@@ -164,8 +168,9 @@ def injection_of(
     """
     if kind == "layer-tokens":
         return LayerTokens(tensors[LAYERS_NAME])
-    if kind == "prefix-kv":
-        return PrefixKV.of_matrix(tensors[TENSOR_NAME], layers, key_heads or 1)
+    if kind in WITH_HEADS:
+        late = kind == "late-prefix-kv"
+        return PrefixKV.of_matrix(tensors[TENSOR_NAME], layers, key_heads or 1, late=late)
     text = InputTokens(vectors_of(tensors, hidden_size), tensors.get(SHIFTS_NAME))
     pieces: dict[Tower, TowerInjection] = {"text": text}
     for tower, name in TOWER_NAMES.items():

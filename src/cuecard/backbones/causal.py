@@ -260,6 +260,8 @@ class CausalBackbone(FrozenBackbone):
         if len(rows) < 2 or not self._probes.packs:
             return None
         given = self.tensors(injection)
+        if given.late:
+            return None
         plan = plan_shared_prefix(rows, len(given.vectors))
         vectors = len(given.vectors) if plan.prompt else 0
         if not 0 < plan.tokens + vectors + given.ahead <= _PACKED_LENGTH or plan == NOTHING_SHARED:
@@ -408,6 +410,14 @@ class CausalBackbone(FrozenBackbone):
         widths = Widths(self.num_layers, self.hidden_size)
         if isinstance(piece, PrefixKV):
             widths = Widths(self.num_layers, self.hidden_size, *self.key_shape)
+            reason = self.unsupported("late-prefix-kv") if piece.late else None
+            if reason is not None:
+                raise BackboneError(
+                    "this backbone does not take late keys and values",
+                    where=self.name,
+                    got=reason,
+                    expected="keys and values in front of the input",
+                )
         return injected(piece, widths, self.device, self.dtype, self.name)
 
     @property

@@ -41,7 +41,11 @@ _ALL: frozenset[InjectionKind] = frozenset(
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
-        "causal": Family("a causal language model", {"text": _ALL}, frozenset({"next-tokens"})),
+        "causal": Family(
+            "a causal language model",
+            {"text": _ALL | {"late-prefix-kv"}},
+            frozenset({"next-tokens"}),
+        ),
         "seq2seq": Family(
             "an encoder-decoder",
             {

@@ -41,4 +41,4 @@ class PTuningV2(PrefixSettings):
         """
         from cuecard.methods.modules.free_prefix import FreePrefix  # noqa: PLC0415 - it needs torch
 
-        return FreePrefix(self.start(context), self.values_lr)
+        return FreePrefix(self.start(context), self.values_lr, late=self.late)

@@ -7,7 +7,7 @@ zero, 41.6 with real text's keys and values, Llama-3.2-3B on GSM8K).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -16,7 +16,7 @@ from cuecard.errors import ConfigError
 from cuecard.lazy import torch
 from cuecard.methods.settings import MethodSettings
 from cuecard.methods.start import MAX_LENGTH, text_ids
-from cuecard.types import InitContext, InjectionKind, PrefixKV
+from cuecard.types import InitContext, InjectionKind, PrefixKV, Tower
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,13 +39,27 @@ class PrefixSettings(MethodSettings):
     """
 
     injects: ClassVar[tuple[InjectionKind, ...]] = ("prefix-kv",)
+    late_injects: ClassVar[tuple[InjectionKind, ...]] = ("late-prefix-kv",)
 
     length: int | None = Field(default=None, ge=1, le=MAX_LENGTH)
     init: Init = "text"
     text: str | None = None
-    slot: Literal["prefix"] = Field(
-        default="prefix", description="Keys and values come before the input."
+    slot: Literal["prefix", "infix"] = Field(
+        default="prefix",
+        description="Where keys and values are seen from: all of the input, or (infix) what comes "
+        "after {prompt} in the template, by default after its last field. What is before it is "
+        "then run without a prompt, once for all epochs and tasks.",
     )
+
+    @property
+    def late(self) -> bool:
+        """Whether they are seen from within the template on."""
+        return self.slot == "infix"
+
+    @property
+    def requires(self) -> Mapping[Tower, tuple[InjectionKind, ...]]:
+        """Keys and values, in front of the input or late."""
+        return {"text": self.late_injects if self.late else self.injects}
 
     @model_validator(mode="after")
     def _complete(self) -> PrefixSettings:

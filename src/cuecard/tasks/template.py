@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from cuecard.errors import TemplateError
@@ -117,6 +117,21 @@ class Template:
         """Whether a field comes before the prompt's place."""
         names = [p.text for p in self.pieces if p.is_field and p.text != MASK]
         return PROMPT in names and names[0] != PROMPT
+
+    @cached_property
+    def with_prompt(self) -> Template:
+        """This template with the prompt's place: after its last field where it does not say."""
+        if self.has_prompt:
+            return self
+        last = max(at for at, p in enumerate(self.pieces) if p.is_field and p.text not in _OWN)
+        texts = [f"{{{p.text}}}" if p.is_field else escape(p.text) for p in self.pieces]
+        text = "".join([*texts[: last + 1], f"{{{PROMPT}}}", *texts[last + 1 :]])
+        return replace(self, text=text)
+
+    @property
+    def ends_with_prompt(self) -> bool:
+        """Whether the template says nothing after the prompt's place."""
+        return _is_prompt(self.pieces[-1]) and not self.chat
 
     @property
     def ends_with_field(self) -> bool:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 Slot = Literal["prefix", "suffix", "infix"]
 
 Tower = Literal["text", "decoder", "vision"]
-InjectionKind = Literal["input-tokens", "token-shifts", "prefix-kv", "layer-tokens"]
+InjectionKind = Literal[
+    "input-tokens", "token-shifts", "prefix-kv", "late-prefix-kv", "layer-tokens"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +42,29 @@ class InputTokens:
 
 @dataclass(frozen=True, slots=True)
 class PrefixKV:
-    """An injection of keys and values that every token attends to, in front of the input.
+    """An injection of keys and values that tokens attend to.
 
-    The input's positions begin after them, as if P tokens had been run and their keys and values
-    kept; in a masked model too.
+    In front of the input every token does: its positions begin after them, as if P tokens had been
+    run and their keys and values kept; in a masked model too. Late ones are attended to from each
+    row's slot on, where positions go on after P more; what comes before the slot is as without a
+    prompt.
 
     Attributes:
         keys_values: [L, 2, K, P, D] float32: per layer keys, rotated for positions 0 to P - 1 where
             a model rotates them, and values; K key heads (not query heads), D per head.
+        late: whether they are.
     """
 
     keys_values: Tensor
+    late: bool = False
 
     @classmethod
-    def of_matrix(cls, matrix: Tensor, layers: int, key_heads: int) -> PrefixKV:
+    def of_matrix(
+        cls, matrix: Tensor, layers: int, key_heads: int, *, late: bool = False
+    ) -> PrefixKV:
         """From [P, L * 2 * K * D], as PEFT lays them out."""
         by_layer = matrix.reshape(len(matrix), layers, 2, key_heads, -1)
-        return cls(by_layer.permute(1, 2, 3, 0, 4))
+        return cls(by_layer.permute(1, 2, 3, 0, 4), late)
 
     @property
     def matrix(self) -> Tensor:

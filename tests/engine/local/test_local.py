@@ -28,13 +28,16 @@ from support.serving.requests import (
     written,
     written_alone,
 )
-from support.tiny import CONFIGS, tiny_backbone
+from support.tiny import CONFIGS, shared_backbone, tiny_backbone
 
+LATE = {"llama", "gpt2", "qwen2", "qwen3", "opt"}
 KEYS = {"llama": 2, "qwen2": 2, "qwen3": 2, "mistral-sliding": 2, "gemma2-softcap": 2}
 
 
 def every_kind(kind: str) -> list[tuple[Held | None, int]]:
-    return prompts(KEYS.get(kind, 4), 8)
+    late = shared_backbone(kind).unsupported("late-prefix-kv") is None
+    assert late is (kind in LATE)
+    return prompts(KEYS.get(kind, 4), 8, late=late)
 
 
 def close(found: list[float], expected: list[float]) -> bool:

@@ -98,7 +98,7 @@ def make_cases(
 
     Args:
         least_margin: what rounding cannot turn round, in log-probability.
-        prefix_kv: prompts of keys and values too, one in four.
+        prefix_kv: prompts of keys and values too, one in four, every other one of them late.
     """
     generator = torch.Generator().manual_seed(seed)
     cases = _under(backbone, None, "prefix")
@@ -106,7 +106,8 @@ def make_cases(
         slot: Slot = ("prefix", "suffix", "infix")[number % 3]  # type: ignore[assignment]
         length = LENGTHS[number % len(LENGTHS)]
         if prefix_kv and number % 4 == 3:
-            slot, injection = "prefix", _some_keys_values(backbone, length, generator)
+            slot = "infix" if number % 8 == 3 else "prefix"
+            injection = _some_keys_values(backbone, length, generator, late=slot == "infix")
         else:
             injection = InputTokens(some_vectors(backbone, length, generator))
         digest = hashlib.sha256(f"{seed} {number}".encode()).hexdigest()
@@ -129,10 +130,12 @@ def some_vectors(backbone: Backbone, length: int, generator: torch.Generator) ->
     return backbone.embeddings[rows].float().cpu() * 2
 
 
-def _some_keys_values(backbone: Backbone, length: int, generator: torch.Generator) -> Injection:
+def _some_keys_values(
+    backbone: Backbone, length: int, generator: torch.Generator, *, late: bool
+) -> Injection:
     found = backbone.states(some_vectors(backbone, length, generator)).keys_values
     assert found is not None
-    return PrefixKV(found.float().cpu())
+    return PrefixKV(found.float().cpu(), late)
 
 
 def _under(backbone: Backbone, prompt: Held | None, slot: Slot) -> list[Case]:

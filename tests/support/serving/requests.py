@@ -37,7 +37,7 @@ def held(seed: int, length: int = 8) -> Held:
     return Held(f"prompt-{seed}", InputTokens(noise(seed, length, 32)))
 
 
-def prompts(key_heads: int, key_size: int) -> list[tuple[Held | None, int]]:
+def prompts(key_heads: int, key_size: int, *, late: bool = False) -> list[tuple[Held | None, int]]:
     """Prompts of every kind, each with the slot its rows have (-1: behind the row)."""
     layers = torch.stack([noise(20 + layer, 6, 32) for layer in range(2)])
     keys_values = noise(9, 2, 2, key_heads, 5, key_size)
@@ -51,6 +51,7 @@ def prompts(key_heads: int, key_size: int) -> list[tuple[Held | None, int]]:
         (LayerTokens(layers), 0),
         (LayerTokens(layers + 1), 2),
         (PrefixKV(keys_values), 0),
+        *([(PrefixKV(keys_values + 0.1, late=True), 2)] * late),
     ]
     made = [(Held(f"kind-{n}", injection), slot) for n, (injection, slot) in enumerate(given)]
     return [*made, (None, 0)]

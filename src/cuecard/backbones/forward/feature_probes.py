@@ -76,10 +76,20 @@ class FeatureProbes:
         """Why the model does not take a kind of injection, in a few words; None if it does."""
         if kind in ("input-tokens", "token-shifts"):
             return None
+        if kind == "late-prefix-kv":
+            return self._too_plain_for_late() or self.unsupported("prefix-kv")
         if kind not in self._reasons:
             with self._frozen.uncounted():
                 self._reasons[kind] = self._reason(kind)
         return self._reasons[kind]
+
+    def _too_plain_for_late(self) -> str | None:
+        """Why tokens of one row cannot differ in what they see of a prefix; None if they can."""
+        name = type(self._frozen.model).__name__
+        if not self.packs:
+            return f"{name} brings an attention of its own"
+        # Where a window counts positions, it would count the prefix's in one pass and not in two.
+        return f"{name} attends to a sliding window" if self._padded.slides else None
 
     @cached_property
     def key_shape(self) -> tuple[int, int] | None:

@@ -21,12 +21,14 @@ class Injected:
         layers: [L, P, H] what stands at the vectors' places in each layer; None for what the layers
             make of them.
         prefix: [L, 2, K, P, D] keys and values in front of everything; None for none.
+        late: whether those are seen from each row's slot on alone.
     """
 
     vectors: Tensor
     shifts: Tensor | None = None
     layers: Tensor | None = None
     prefix: Tensor | None = None
+    late: bool = False
 
     @property
     def ahead(self) -> int:
@@ -82,6 +84,7 @@ def injected(
         return Injected(
             torch.zeros(0, hidden, device=device, dtype=dtype),
             prefix=put(piece.keys_values, "keys and values", sizes),
+            late=piece.late,
         )
     if isinstance(piece, LayerTokens):
         layers = put(piece.vectors, "vectors", (widths.layers, None, hidden))

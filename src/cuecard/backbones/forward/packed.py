@@ -62,7 +62,11 @@ class PackedRun:
         shared, deep = embed_shared(self._frozen.embed, rows, plan)
         embeds, mask, own = embed_rows(self._frozen.embed, rows, plan, "right")
         packing = Packing.of(
-            shared.shape[1], mask.sum(1), prefix=rows.given.prefix, tree=laid_tree(rows, plan)
+            shared.shape[1],
+            mask.sum(1),
+            prefix=rows.given.prefix,
+            tree=laid_tree(rows, plan),
+            unaware=rows.slot if rows.given.late else None,
         )
         stream = torch.cat([shared[0], embeds[packing.mask]])
         at = packing.starts[rows.read_rows] + rows.reads(plan)
@@ -75,7 +79,8 @@ class PackedRun:
         tail = rows.from_slot()
         embeds, mask, own = embed_rows(self._frozen.embed, tail, NOTHING_SHARED, "right")
         past = cache.past(inputs, self._frozen.device, room=mask.shape[1])
-        packing = Packing.of(0, mask.sum(1), past, tree=laid_tree(tail, NOTHING_SHARED))
+        tree = laid_tree(tail, NOTHING_SHARED)
+        packing = Packing.of(0, mask.sum(1), past, rows.given.prefix, tree)
         at = packing.starts[rows.read_rows] + tail.reads(NOTHING_SHARED)
         self._frozen.counts["remembered"] += int(past.lengths.sum())
         return Segment(embeds[packing.mask], packing, at, _packed_places(own, packing))

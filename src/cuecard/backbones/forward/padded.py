@@ -30,12 +30,43 @@ class Padded:
         mask: [B, C + W] 1 where something real stands; the C first columns are the cache's.
         cache: keys and values of what came before; None for none, and then none are kept.
         deep: vectors that layers take in; None for none.
+        view: where each token is and what it sees, if the mask does not say; None if it does.
     """
 
     embeds: Tensor
     mask: Tensor
     cache: Any
     deep: PlacedLayerTokens | None = None
+    view: View | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What tokens see that do not all see the cache.
+
+    Attributes:
+        positions: [B, W].
+        bias: [B, 1, W, C + W] what is added to scores: 0, or next to -inf.
+    """
+
+    positions: Tensor
+    bias: Tensor
+
+    @classmethod
+    def of(cls, rows: UnpaddedRows, mask: Tensor, side: Side, dtype: torch.dtype) -> View:
+        """For rows whose tokens before their slots do not see the prefix, from mask [B, W]."""
+        ahead, width = rows.given.ahead, mask.shape[1]
+        place = torch.arange(width, device=mask.device).expand_as(mask)
+        if side == "left":
+            place = place - (width - rows.lengths[:, None])
+        early = place < rows.slot[:, None]
+        own = (place[:, :, None] >= place[:, None]) & mask[:, None].bool()
+        # Padding sees itself: a row of nothing would have no softmax.
+        own |= torch.eye(width, dtype=torch.bool, device=mask.device)
+        seen = torch.cat([~early[..., None].expand(-1, -1, ahead), own], 2)[:, None]
+        bias = torch.zeros(seen.shape, dtype=dtype, device=mask.device)
+        bias.masked_fill_(~seen, torch.finfo(dtype).min)
+        return cls((place + ahead * ~early).clamp(min=0), bias)
 
 
 class PaddedRun:
@@ -74,7 +105,10 @@ class PaddedRun:
         """One forward pass."""
         embeds, mask = padded.embeds, padded.mask
         options: dict[str, Any] = {"attention_mask": mask}
-        if self._frozen.takes_positions:
+        if padded.view is not None:
+            view = padded.view
+            options = {"attention_mask": view.bias, "position_ids": view.positions}
+        elif self._frozen.takes_positions:
             positions = (mask.cumsum(1) - 1).clamp(min=0)
             options["position_ids"] = positions[:, -embeds.shape[1] :]
         if padded.cache is not None:
@@ -104,8 +138,9 @@ class PaddedRun:
         """What is to be run; and the plan, since not every model can share."""
         cache, plan, before = self._run_shared(rows, plan)
         embeds, mask, deep = embed_rows(self._frozen.embed, rows, plan, side)
+        view = View.of(rows, mask, side, embeds.dtype) if rows.given.late else None
         mask = torch.cat([mask.new_ones(len(mask), before), mask], 1)
-        return Padded(embeds, mask, cache, deep), plan
+        return Padded(embeds, mask, cache, deep, view), plan
 
     def _run_shared(self, rows: UnpaddedRows, plan: Sharing) -> tuple[Any, Sharing, int]:
         """Run the common part at batch 1 and broadcast it; returns cache, plan and its length."""

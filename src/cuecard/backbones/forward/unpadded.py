@@ -12,6 +12,7 @@ from cuecard.backbones.kernels.input_cache import InputCache
 from cuecard.backbones.kernels.layer_tokens import PlacedLayerTokens
 from cuecard.backbones.kernels.positions import (
     APART,
+    NOTHING_SHARED,
     RowLayout,
     Sharing,
     Side,
@@ -61,6 +62,8 @@ class UnpaddedRows:
 
     def plan(self, worth: int = APART) -> Sharing:
         """What runs once."""
+        if self.given.late:  # what comes before the slots sees no prefix, what comes after does
+            return NOTHING_SHARED
         split = self.split is not None
         return plan_sharing(
             self.ids, self.lengths, self.slot, self.read_at, self.length, worth, split=split
@@ -83,8 +86,8 @@ class UnpaddedRows:
     def kept_in(self, cache: InputCache) -> list[tuple[int, ...]] | None:
         """What stands before the slots, if all of it is kept and nothing is read in it."""
         given = self.given
-        if given.shifts is not None or not len(given.vectors):  # not what was computed without them
-            return None
+        if given.shifts is not None or not (len(given.vectors) or given.late):
+            return None  # not what was computed without them
         if bool((self.read_at < self.slot[self.read_rows]).any()):
             return None
         inputs = self.inputs()

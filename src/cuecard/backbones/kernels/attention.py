@@ -232,7 +232,8 @@ class _Parts:
         causal = self._packing.causal(self._window, rows.dtype)
         first.view(self._h, self._s, self._f).add_(causal.first)
         by_place = rows.view(self._k, self._packing.rows, self._g, self._packing.width, -1)
-        seen_by_all = 0 if self._window else self._f
+        all_see = not self._window and self._packing.unaware is None
+        seen_by_all = self._f if all_see else 0
         by_place[..., seen_by_all:].add_(causal.rows[..., seen_by_all:])
         return _softmax(first), _softmax(rows)
 

@@ -81,8 +81,8 @@ class Causal:
 
     Attributes:
         first: [S, P + S] of the shared part.
-        rows: [W, P + S + W] of a row's own tokens; [B, 1, W, P + S + T + W] where rows have a past
-            or end in trees.
+        rows: [W, P + S + W] of a row's own tokens; [B, 1, W, P + S + T + W] where rows have a past,
+            end in trees, or do not see the prefix from their first tokens on.
     """
 
     first: Tensor
@@ -102,6 +102,8 @@ class Packing:
         prefix: [L, 2, K, P, D] keys and values in front of everything, trained through; with none P
             is 0.
         tree: where the tokens of rows that end in a tree stand; None for plain rows.
+        unaware: [B] how many of a row's own first tokens do not see the prefix, and are where they
+            would be without it; None for none. S is 0 then, and there is no past.
     """
 
     shared: int
@@ -111,6 +113,7 @@ class Packing:
     past: Past | None = None
     prefix: Tensor | None = None
     tree: LaidTree | None = None
+    unaware: Tensor | None = None
     _heads: dict[tuple[int, int], Heads] = field(default_factory=dict)
     _causal: dict[tuple[int, torch.dtype], Causal] = field(default_factory=dict)
 
@@ -122,12 +125,13 @@ class Packing:
         past: Past | None = None,
         prefix: Tensor | None = None,
         tree: LaidTree | None = None,
+        unaware: Tensor | None = None,
     ) -> Packing:
         """Rows of `lengths` [B] after `shared` positions, or each after its own past."""
         width = int(lengths.max())
         mask = torch.arange(width, device=lengths.device) < lengths[:, None]
         starts = shared + lengths.cumsum(0) - lengths
-        return cls(shared, lengths, starts, mask, past, prefix, tree)
+        return cls(shared, lengths, starts, mask, past, prefix, tree, unaware)
 
     @property
     def rows(self) -> int:
@@ -154,6 +158,8 @@ class Packing:
         device, place = self.mask.device, self._place()
         if self.past is not None:
             place = place + self.past.lengths[:, None]
+        if self.unaware is not None:
+            place = place - self.ahead * (place < self.unaware[:, None])
         own = self.shared + place[self.mask]
         return self.ahead + torch.cat([torch.arange(self.shared, device=device), own])[None]
 
@@ -177,7 +183,7 @@ class Packing:
             seen = self.ahead + self.shared
             place = torch.arange(seen + self.width, device=self.mask.device)
             bias = _bias(place, place, window, dtype)
-            plain = self.past is None and self.tree is None
+            plain = self.past is None and self.tree is None and self.unaware is None
             rows = bias[seen:] if plain else self._by_row(window, dtype)
             known = Causal(bias[self.ahead : seen, :seen], rows)
             self._causal[window, dtype] = known
@@ -195,6 +201,9 @@ class Packing:
             keys.append((seen + before).masked_fill(before >= lengths, 2**31))
             own = own + lengths
         bias = _bias(own, torch.cat([*keys, own], 1), window, dtype)
+        if self.unaware is not None:
+            early = self._place() < self.unaware[:, None]
+            bias[..., : self.ahead].masked_fill_(early[..., None], -torch.inf)
         if self.tree is not None:
             bias[..., -self.width :].masked_fill_(~self.tree.seen, -torch.inf)
         return bias[:, None]

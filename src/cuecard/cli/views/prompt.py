@@ -13,7 +13,7 @@ from cuecard.artifacts import Prompt
 from cuecard.artifacts.manifest import Manifest
 from cuecard.artifacts.nearest import NearestWords
 from cuecard.artifacts.seen_rows import RowsEntry
-from cuecard.artifacts.tensors import SHIFTS_NAME
+from cuecard.artifacts.tensors import SHIFTS_NAME, WITH_HEADS
 from cuecard.cli.views.tables import print_facts, print_table
 from cuecard.parameter_counts import trained_text
 from cuecard.validation_text import counted
@@ -89,10 +89,13 @@ def _size(prompt: Prompt) -> str:
     manifest, layers = prompt.manifest, prompt.manifest.backbone.num_layers
     if manifest.injection == "none":
         return "no vectors: the LoRA adapter alone"
-    if manifest.injection == "prefix-kv":
+    if manifest.injection in WITH_HEADS:
         each = width // (2 * layers)
+        what = (
+            "late keys and values" if manifest.injection == "late-prefix-kv" else "keys and values"
+        )
         positions = counted(rows, "position")
-        return f"keys and values of {positions}, {each} each in {counted(layers, 'layer')}"
+        return f"{what} of {positions}, {each} each in {counted(layers, 'layer')}"
     if manifest.injection == "layer-tokens":
         return f"{counted(rows, 'vector')} of {width} in {counted(layers, 'layer')}"
     shifts = prompt.tensors.get(SHIFTS_NAME)

@@ -74,11 +74,11 @@ class KVCacheManager:
         """
         if not self._settings.prefix_caching:
             return
-        end = sequence.slot if sequence.inline_tokens else -1
+        end = sequence.slot if sequence.inline_tokens or sequence.late else -1
         prefix = self._prefixes.meet(sequence.digest, sequence.ids[:end])
         if not prefix:
             return
-        key = (sequence.digest, prefix)
+        key = (sequence.context_digest, prefix)
         if not prompt_runs and self.cache.pin(key):
             sequence.pins.append(key)
             sequence.cached = len(prefix)
@@ -94,8 +94,9 @@ class KVCacheManager:
     # What a pass needs and leaves.
 
     def pieces(self, sequence: SequenceState) -> tuple[Tensor, ...]:
-        """Cached keys and values [L, 2, K, t, D] that precede a sequence's tokens, in order."""
-        return tuple(self.cache[key] for key in sequence.pins)
+        """Cached keys and values [L, 2, K, t, D] that a sequence's next tokens see."""
+        hidden = None if sequence.sees_prompt else sequence.prompt_key
+        return tuple(self.cache[key] for key in sequence.pins if key != hidden)
 
     def lacks_prompt(self, sequence: SequenceState) -> bool:
         """Whether a sequence's prompt is pinned, but not stored yet."""
@@ -107,11 +108,11 @@ class KVCacheManager:
 
     def store_prefix(self, sequence: SequenceState, keys_values: Tensor) -> None:
         """Cache those of a context's prefix; see `SequenceState.to_cache`."""
-        self.cache.put((sequence.digest, sequence.to_cache), keys_values)
+        self.cache.put((sequence.context_digest, sequence.to_cache), keys_values)
 
     def free(self, sequence: SequenceState) -> None:
         """A sequence needs nothing of the cache any more."""
-        self._computing.discard((sequence.digest, sequence.to_cache))
+        self._computing.discard((sequence.context_digest, sequence.to_cache))
         sequence.to_cache = ()
         for key in sequence.pins:
             self.cache.unpin(key)

@@ -77,6 +77,11 @@ class SequenceState:
         return "" if self.prompt is None else self.prompt.digest
 
     @property
+    def context_digest(self) -> str:
+        """Of the prompt that its first tokens see; "" for none."""
+        return "" if self.late else self.digest
+
+    @property
     def prompt_key(self) -> Key:
         """Of its prompt's keys and values in the cache."""
         return self.digest, ()
@@ -85,6 +90,17 @@ class SequenceState:
     def prompt_tokens(self) -> int:
         """Positions of its prompt."""
         return 0 if self.prompt is None else self.prompt.injection.length
+
+    @property
+    def late(self) -> bool:
+        """Whether its prompt is of keys and values that are seen from the slot on alone."""
+        injection = None if self.prompt is None else self.prompt.injection
+        return isinstance(injection, PrefixKV) and injection.late
+
+    @property
+    def sees_prompt(self) -> bool:
+        """Whether its next tokens see a prompt of keys and values, or one in front."""
+        return not self.late or self.cached + self.computed >= self.slot
 
     @property
     def prompt_first(self) -> bool:
@@ -110,6 +126,9 @@ class SequenceState:
         Args:
             least: no chunk but the last is smaller.
         """
+        if not self.sees_prompt:
+            left = self.slot - self.cached - self.computed
+            return left if left <= room else room * (room >= least)
         left = self.num_tokens - self.computed
         trunk = left - sum(self.tails)
         if left <= room or trunk == 1:

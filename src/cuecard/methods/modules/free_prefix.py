@@ -10,9 +10,9 @@ from cuecard.types import ParameterGroup, PrefixKV
 class FreePrefix(nn.Module):
     """Keys and values [L, 2, K, P, D] in float32."""
 
-    def __init__(self, keys_values: Tensor, lr: float | None) -> None:
+    def __init__(self, keys_values: Tensor, lr: float | None, *, late: bool) -> None:
         super().__init__()
-        self._lr = lr
+        self._lr, self._late = lr, late
         self.keys_values = nn.Parameter(keys_values.contiguous())
 
     def groups(self) -> tuple[ParameterGroup, ...]:
@@ -21,7 +21,7 @@ class FreePrefix(nn.Module):
 
     def injection(self) -> PrefixKV:
         """The keys and values as they are."""
-        return PrefixKV(self.keys_values)
+        return PrefixKV(self.keys_values, self._late)
 
     def penalty(self) -> Tensor | None:
         """None."""

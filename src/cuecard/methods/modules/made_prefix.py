@@ -20,6 +20,7 @@ class MadePrefix(nn.Module):
     ) -> None:
         super().__init__()
         self._lr, self._layers, self._heads = settings.weights_lr, start.shape[0], start.shape[2]
+        self._late = settings.late
         goal = PrefixKV(start).matrix
         bound = 1 / math.sqrt(width)  # nn.Linear's own
         self.free = nn.Parameter(torch.randn(len(goal), width, generator=generator))
@@ -38,7 +39,7 @@ class MadePrefix(nn.Module):
     def injection(self) -> PrefixKV:
         """The network's output."""
         made = nn.functional.linear(self._features(), self.last, self.last_bias)
-        return PrefixKV.of_matrix(made, self._layers, self._heads)
+        return PrefixKV.of_matrix(made, self._layers, self._heads, late=self._late)
 
     def penalty(self) -> Tensor | None:
         """None."""

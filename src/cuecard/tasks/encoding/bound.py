@@ -27,9 +27,9 @@ class BoundTask:
 
     @cached_property
     def infix(self) -> Encoder:
-        """The encoder that keeps the prompt's place in the template."""
+        """The encoder that keeps the prompt's place in the template; see `Template.with_prompt`."""
         spec = self.spec
-        return Encoder(spec.parsed, self.tokenizer, spec.max_length, infix=True)
+        return Encoder(spec.parsed.with_prompt, self.tokenizer, spec.max_length, infix=True)
 
     @cached_property
     def front(self) -> int:

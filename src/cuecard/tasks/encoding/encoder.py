@@ -88,13 +88,6 @@ class Encoder:
     def __init__(
         self, template: Template, tokenizer: Tokenizer, max_length: int, *, infix: bool = False
     ) -> None:
-        if infix and not template.has_prompt:
-            raise ConfigError(
-                "the template does not say where the prompt is",
-                where="slot infix",
-                got=repr(template.text),
-                expected=f"a template with {{{PROMPT}}}",
-            )
         if template.chat and not tokenizer.chat_template:
             raise ConfigError(
                 "the backbone's tokenizer has no chat template",

@@ -15,6 +15,7 @@ from cuecard.backbones.families import FAMILIES, Family, in_tower
 from cuecard.errors import ConfigError
 from cuecard.methods import METHODS
 from cuecard.tasks import TaskSpec
+from cuecard.tasks.template import PROMPT
 from cuecard.types import Backbone, InjectionKind, MethodConfig, Slot, Tower
 
 # What some models of a family do not support. Each is asked before a run: `Backbone.unsupported`.
@@ -22,6 +23,7 @@ LIMITS: Mapping[str, str] = MappingProxyType(
     {
         "prefix-kv": "not models without keys and values of one shape (recurrent, compressed keys) "
         "or, among encoders, with an attention of their own",
+        "late-prefix-kv": "not models with a sliding window or an attention of their own",
         "layer-tokens": "not encoders whose layers share their weights",
     }
 )
@@ -114,7 +116,8 @@ def is_late(backbone: Backbone, method: MethodConfig, spec: TaskSpec) -> bool:
     """
     if not backbone.causal:
         return set(method.requires) == {"decoder"}
-    after = method.slot == "suffix" or (method.slot == "infix" and spec.parsed.prompt_is_late)
+    late = method.slot == "infix" and spec.parsed.with_prompt.prompt_is_late
+    after = method.slot == "suffix" or late
     return after and "token-shifts" not in method.requires.get("text", ())
 
 
@@ -122,16 +125,18 @@ def check_slot(method: MethodConfig, spec: TaskSpec) -> None:
     """Refuse a template and a method that do not agree on where the prompt goes.
 
     Raises:
-        ConfigError: `{prompt}` without the slot "infix", or the other way round, or `{prompt:5}`
-            with another length.
+        ConfigError: `{prompt}` without the slot "infix", nothing after the place of late keys and
+            values, several places for them, or `{prompt:5}` with another length.
     """
-    if spec.parsed.has_prompt is not (method.slot == "infix"):
+    if spec.parsed.has_prompt and method.slot != "infix":
         raise ConfigError(
             "the template and the method do not agree on where the prompt goes",
             where=f"method {method.name}, slot",
             got=f"slot {method.slot} and the template {spec.template!r}",
             expected="slot infix with {prompt} in the template, or neither",
         )
+    if "late-prefix-kv" in method.requires.get("text", ()):
+        _check_late(method, spec)
     dealt, length = sum(spec.parsed.deal), getattr(method, "length", None)
     if dealt and length not in (None, dealt):
         raise ConfigError(
@@ -139,6 +144,18 @@ def check_slot(method: MethodConfig, spec: TaskSpec) -> None:
             where=f"method {method.name}, length",
             got=length,
             expected=f"{dealt}, as in the template {spec.template!r}",
+        )
+
+
+def _check_late(method: MethodConfig, spec: TaskSpec) -> None:
+    template = spec.parsed.with_prompt
+    if template.ends_with_prompt or template.count(PROMPT) > 1:
+        raise ConfigError(
+            "late keys and values need one place, and words of the template after it",
+            where=f"method {method.name}, slot infix",
+            got=repr(spec.template),
+            expected=r"a template that goes on after its last field, such as '{text}\nLabel:'",
+            hint="or the slot prefix",
         )
 
 

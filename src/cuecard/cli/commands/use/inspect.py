@@ -33,6 +33,7 @@ def inspect(
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
     from cuecard.artifacts.nearest import nearest_words
+    from cuecard.artifacts.tensors import WITH_HEADS
     from cuecard.cli.views.progress import fetch_progress
     from cuecard.cli.views.prompt import print_prompt
 
@@ -40,7 +41,7 @@ def inspect(
     saved = source.find()
     opened = saved.prompt
     # Keys and values are not among words' embeddings.
-    if not no_words and opened.manifest.injection not in ("prefix-kv", "none"):
+    if not no_words and opened.manifest.injection not in (*WITH_HEADS, "none"):
         with fetch_progress(json=as_json) as progress:
             bound = source.open(saved, progress)
         near = nearest_words(opened.vectors, bound.backbone, words)
