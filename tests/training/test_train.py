@@ -206,8 +206,8 @@ def test_forward_calls_are_counted() -> None:
 
 def test_template_and_slot_must_agree() -> None:
     infix = SPEC.model_copy(update={"template": "{prompt}Review: {text}"})
-    for spec, slot in ((infix, "prefix"), (SPEC, "infix")):
-        method = METHOD.model_copy(update={"slot": slot})
+    for slot in ("prefix", "suffix"):
+        spec, method = infix, METHOD.model_copy(update={"slot": slot})
         with pytest.raises(ConfigError, match="do not agree on where the prompt goes"):
             train(tiny_backbone(), review_task(60, spec), method, TrainConfig(steps=1))
 

@@ -206,11 +206,9 @@ def test_a_chat_keeps_the_prompts_place(chat_tokenizer: PreTrainedTokenizerFast)
     assert chat_tokenizer.decode(context.ids[context.before :]).startswith("?<|end|>")
 
 
-def test_an_infix_needs_a_place(
-    tokenizer: PreTrainedTokenizerFast, chat_tokenizer: PreTrainedTokenizerFast
+def test_a_chat_template_must_keep_the_prompts_place(
+    chat_tokenizer: PreTrainedTokenizerFast,
 ) -> None:
-    with pytest.raises(ConfigError, match="does not say where the prompt is"):
-        Encoder(REVIEW, tokenizer, 64, infix=True)
     drops = PreTrainedTokenizerFast(tokenizer_object=chat_tokenizer.backend_tokenizer)
     drops.chat_template = "always the same"
     with pytest.raises(ConfigError, match="does not keep the prompt's place"):
