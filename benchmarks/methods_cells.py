@@ -35,6 +35,7 @@ from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import Observer, RunLog
 from cuecard.training.trainables.capabilities import check_supported
 from cuecard.training.trainables.initial_method import new_method
+from cuecard.training.trainables.own_rate import own_rate
 from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.training.trainer import Trainer, raise_if_diverged
 from cuecard.types import Backbone, Injection, Method, Slot
@@ -55,7 +56,8 @@ class Plan:
     """What every cell is run with.
 
     Attributes:
-        rate: the share of the default learning rate at which free vectors learn; see LOG.md.
+        rate: the share of the default learning rate at which vectors among the embeddings learn,
+            where the method has no default of its own; see LOG.md.
         data: a file instead of each set's own source.
     """
 
@@ -200,7 +202,11 @@ class Contest:
         trainers = []
         for seed, (task, state) in enumerate(zip(tasks, found.runs, strict=True)):
             made = new_method(self._backbone, task.spec, method, seed)
-            trainers.append(self._trainer(self._backbone, task, made, seed, state, method.slot))
+            trainers.append(
+                self._trainer(
+                    self._backbone, task, made, seed, state, own_rate(method), method.slot
+                )
+            )
         return trainers, found
 
     def _trainer(
@@ -210,6 +216,7 @@ class Contest:
         made: Method,
         seed: int,
         state: State,
+        lr: float | None,
         slot: Slot = "prefix",
     ) -> Trainer:
         config = self._plan.config.model_copy(update={"seed": seed})
@@ -219,8 +226,8 @@ class Contest:
         def score() -> Validation:
             return validate(backbone, task.spec, task.validation, made.injection(), slot)
 
-        rate = self._plan.rate * default_lr(config, backbone.embeddings)
-        return Trainer(setup, made, rate, state, RunLog(None, self._tell), score=score)
+        lr = lr or self._plan.rate * default_lr(config, backbone.embeddings)
+        return Trainer(setup, made, lr, state, RunLog(None, self._tell), score=score)
 
     def _weights(self, cell: Cell) -> dict[str, Any]:
         """LoRA or full tuning, one seed after the other: each has weights of its own."""
@@ -238,9 +245,9 @@ class Contest:
 
     def _one_weights(self, cell: Cell, task: Task, seed: int) -> dict[str, Any]:
         base, lr = self._backbone, cell.settings["lr"]
-        opened = lora(base, lr, seed) if cell.contestant == "lora" else full(base, lr)
+        opened = lora(base, seed) if cell.contestant == "lora" else full(base)
         with opened as (backbone, weights):
-            trainer = self._trainer(backbone, task, weights, seed, State())
+            trainer = self._trainer(backbone, task, weights, seed, State(), lr)
             _train([trainer], Checkpoint("", [trainer.state]), None)
             found = self._result(backbone, task, trainer, weights.injection(), "prefix")
             count = sum(p.numel() for p in weights.parameters())

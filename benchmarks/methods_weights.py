@@ -23,8 +23,8 @@ RANK, ALPHA = 8, 16
 class Weights:
     """Weights of a model as what `Member` trains: their injection adds nothing to the input."""
 
-    def __init__(self, trained: Sequence[nn.Parameter], width: int, lr: float) -> None:
-        self._trained, self._lr = nn.ParameterList(trained), lr
+    def __init__(self, trained: Sequence[nn.Parameter], width: int) -> None:
+        self._trained = nn.ParameterList(trained)
         self._nothing = torch.zeros(0, width)
 
     def parameters(self) -> Iterator[nn.Parameter]:
@@ -33,7 +33,7 @@ class Weights:
 
     def groups(self) -> tuple[ParameterGroup, ...]:
         """One rate."""
-        return (ParameterGroup(tuple(self._trained), self._lr),)
+        return (ParameterGroup(tuple(self._trained)),)
 
     def injection(self) -> InputTokens:
         """No vectors."""
@@ -53,7 +53,7 @@ class Weights:
 
 
 @contextmanager
-def lora(backbone: Backbone, lr: float, seed: int) -> Iterator[tuple[Backbone, Weights]]:
+def lora(backbone: Backbone, seed: int) -> Iterator[tuple[Backbone, Weights]]:
     """LoRA (Hu et al., 2021) on every linear layer but the head, gone from the model afterwards."""
     config = LoraConfig(
         r=RANK, lora_alpha=ALPHA, target_modules=_linear_layers(backbone.model), bias="none"
@@ -67,19 +67,19 @@ def lora(backbone: Backbone, lr: float, seed: int) -> Iterator[tuple[Backbone, W
     for parameter in trained:
         parameter.requires_grad_(True)
     try:
-        yield own, Weights(trained, backbone.hidden_size, lr)
+        yield own, Weights(trained, backbone.hidden_size)
     finally:
         adapted.unload()
 
 
 @contextmanager
-def full(backbone: Backbone, lr: float) -> Iterator[tuple[Backbone, Weights]]:
+def full(backbone: Backbone) -> Iterator[tuple[Backbone, Weights]]:
     """Every matrix of the model, as it was again afterwards.
 
     Masters in float32, which the model sees rounded to its own precision: steps of 5e-5 would be
     lost between two bfloat16 numbers. The norms' gains, one weight in a few thousand, stay.
     """
-    masters = _Masters(backbone, lr)
+    masters = _Masters(backbone)
     try:
         yield _again(backbone), masters
     finally:
@@ -89,7 +89,7 @@ def full(backbone: Backbone, lr: float) -> Iterator[tuple[Backbone, Weights]]:
 class _Masters(Weights):
     """float32 copies of a model's matrices, which it runs on."""
 
-    def __init__(self, backbone: Backbone, lr: float) -> None:
+    def __init__(self, backbone: Backbone) -> None:
         places: dict[int, list[tuple[nn.Module, str]]] = {}
         originals: dict[int, nn.Parameter] = {}
         for module in backbone.model.modules():
@@ -99,7 +99,7 @@ class _Masters(Weights):
                     originals[id(parameter)] = parameter
         self._places, self._originals = list(places.values()), list(originals.values())
         copies = [nn.Parameter(p.detach().float().clone()) for p in self._originals]
-        super().__init__(copies, backbone.hidden_size, lr)
+        super().__init__(copies, backbone.hidden_size)
 
     def injection(self) -> InputTokens:
         """No vectors; the model now runs on these weights, with gradients to them."""

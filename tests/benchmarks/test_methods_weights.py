@@ -18,8 +18,8 @@ from support.tiny import tiny_backbone
 
 Opened = AbstractContextManager[tuple[Backbone, Weights]]
 WAYS: dict[str, Callable[[Backbone], Opened]] = {
-    "lora": lambda backbone: lora(backbone, 1e-2, 0),
-    "full": lambda backbone: full(backbone, 1e-2),
+    "lora": lambda backbone: lora(backbone, 0),
+    "full": lambda backbone: full(backbone),
 }
 
 

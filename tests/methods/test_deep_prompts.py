@@ -15,9 +15,9 @@ def test_it_starts_where_prompt_tuning_would_be_in_every_layer() -> None:
 
 
 def test_two_rates() -> None:
-    first, others = DeepPrompts(length=4, layers_lr=0.5).build(context()).groups()
-    assert first.lr is None and first.parameters[0].shape == (4, 8)
-    assert others.lr == 0.5 and others.parameters[0].shape == (2, 4, 8)
+    first, others = DeepPrompts(length=4).build(context()).groups()
+    assert first.lr == "embeddings" and first.parameters[0].shape == (4, 8)
+    assert others.lr is None and others.parameters[0].shape == (2, 4, 8)
 
 
 def test_behind_everything_it_would_be_dead() -> None:

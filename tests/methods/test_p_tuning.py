@@ -89,7 +89,7 @@ def test_the_generator_alone_decides(encoder: str) -> None:
 
 
 def test_two_rates() -> None:
-    method = made("lstm", weights_lr=0.5)
+    method = made("lstm")
     free, weights = method.groups()
-    assert free.lr is None and free.parameters == (method.free,)
-    assert weights.lr == 0.5 and len(weights.parameters) == 16 + 2 + 2
+    assert free.lr == "embeddings" and free.parameters == (method.free,)
+    assert weights.lr is None and len(weights.parameters) == 16 + 2 + 2

@@ -76,9 +76,9 @@ def test_the_networks_formula() -> None:
 
 
 def test_rates() -> None:
-    free, weights = PrefixTuning(length=3, weights_lr=0.5).build(context()).groups()
-    assert free.lr is None and weights.lr == 0.5 and len(weights.parameters) == 4
-    (group,) = PTuningV2(length=3, values_lr=None).build(context()).groups()
+    free, weights = PrefixTuning(length=3).build(context()).groups()
+    assert free.lr == "embeddings" and weights.lr is None and len(weights.parameters) == 4
+    (group,) = PTuningV2(length=3).build(context()).groups()
     assert group.lr is None
 
 

@@ -10,6 +10,7 @@ import yaml
 
 from cuecard.errors import ArtifactError, BackboneError, ConfigError, DataError, TrainingError
 from cuecard.evaluation.baselines.manual import ManualPrompt
+from cuecard.methods import PTuningV2
 from cuecard.names import data_source, load_backbone
 from cuecard.runs.dry_run import dry_run
 from cuecard.runs.recipe import Recipe, prompt_folder, resume, run_recipe
@@ -69,6 +70,23 @@ def test_what_is_written_can_be_read(home: Path) -> None:
     written = yaml.safe_load((home / "runs/x/recipe.yaml").read_text())
     assert Recipe.parse(written) == first
     assert yaml.safe_load(first.to_yaml()) == written
+
+
+def test_a_rate_is_written_out_if_it_was_given() -> None:
+    whole = {"name": "p-tuning-v2", **PTuningV2().model_dump(), "prompt": None}  # by cuecard 0.1
+    for lr in (None, 0.03):
+        training = {"training": {"lr": lr}}
+        plain = recipe(method={"name": "p-tuning-v2"}, **training)
+        assert plain.method["length"] is None and "values_lr" not in plain.method
+        assert recipe(method=whole, **training) == plain
+    own = {"name": "p-tuning-v2", "values_lr": 0.02}
+    kept = recipe(method=own, training={"lr": 0.02})
+    assert kept.method["values_lr"] == 0.02
+    for chosen in (kept, recipe(method={**own, "values_lr": 0.01})):
+        assert Recipe.parse(yaml.safe_load(chosen.to_yaml())) == chosen
+    for rate in (0.02, 0.01):  # a default too, where somebody gave it
+        with pytest.raises(ConfigError, match=r"training\.lr 0\.03, method\.values_lr 0\.0"):
+            recipe(method={**own, "values_lr": rate}, training={"lr": 0.03})
 
 
 def test_a_folder_keeps_its_recipe(home: Path) -> None:

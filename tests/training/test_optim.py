@@ -37,7 +37,7 @@ def test_schedules(schedule: str) -> None:
 def test_optimisers_lower_a_quadratic(name: str) -> None:
     at = torch.nn.Parameter(torch.ones(4, 8))
     optimizer = make_optimizer(
-        TrainConfig.model_validate({"optimizer": name}), 0.1, [ParameterGroup((at,))]
+        TrainConfig.model_validate({"optimizer": name}), 0.1, [ParameterGroup((at,))], at
     )
     for _ in range(50):
         optimizer.zero_grad()
@@ -52,10 +52,14 @@ def test_optimisers_lower_a_quadratic(name: str) -> None:
 
 
 def test_groups_learn_at_their_own_rates() -> None:
-    first, second = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
-    groups = [ParameterGroup((first,)), ParameterGroup((second,), 0.001)]
-    optimizer = make_optimizer(TrainConfig(), 0.1, groups)
-    for share, expected in ((1.0, [0.1, 0.001]), (0.5, [0.05, 0.0005])):
+    first, second, third = (torch.nn.Parameter(torch.ones(2)) for _ in range(3))
+    groups = [
+        ParameterGroup((first,)),
+        ParameterGroup((second,), 0.001),
+        ParameterGroup((third,), "embeddings"),
+    ]
+    optimizer = make_optimizer(TrainConfig(), 0.1, groups, 2 * torch.ones(5, 2))
+    for share, expected in ((1.0, [0.1, 0.001, 0.14]), (0.5, [0.05, 0.0005, 0.07])):
         set_lr(optimizer, share)
         assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(expected)
     set_lr(optimizer, 1.0)

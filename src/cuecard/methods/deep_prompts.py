@@ -28,12 +28,14 @@ class DeepPrompts(StartSettings):
         slot: "prefix" or "infix". After everything, what a layer made of the prompt would be
             replaced before anything has seen it, and only the last layer's vectors would matter.
         layers_lr: the peak learning rate of all layers' vectors but the first's, since hidden
-            states are larger than embeddings; None takes the run's.
+            states are larger than embeddings. The first's take the optimiser's default, as all do
+            with None.
     """
 
     name: ClassVar[str] = "deep-prompts"
     about: ClassVar[str] = "vectors at the prompt's places, new ones in every layer"
     injects: ClassVar[tuple[InjectionKind, ...]] = ("layer-tokens",)
+    rate: ClassVar[str | None] = "layers_lr"
 
     slot: Literal["prefix", "infix"] = "prefix"
     layers_lr: float | None = Field(default=0.01, gt=0, allow_inf_nan=False)
@@ -47,4 +49,4 @@ class DeepPrompts(StartSettings):
         from cuecard.methods.modules.layer_prompts import LayerPrompts  # noqa: PLC0415 - it needs torch
 
         first = self.start(context)
-        return LayerPrompts(first, context.states(first).hidden[1:], self.layers_lr)
+        return LayerPrompts(first, context.states(first).hidden[1:])

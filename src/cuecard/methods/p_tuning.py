@@ -30,11 +30,13 @@ class PTuning(StartSettings):
         encoder: "mlp" or "lstm".
         hidden: the encoder's inner width; None takes the backbone's width. An even number for the
             LSTM, half of it each way.
-        weights_lr: the peak learning rate of the encoder; the free embeddings take the run's.
+        weights_lr: the peak learning rate of the encoder; the free embeddings take the optimiser's
+            default.
     """
 
     name: ClassVar[str] = "p-tuning"
     about: ClassVar[str] = "vectors that an MLP or LSTM makes of free embeddings"
+    rate: ClassVar[str | None] = "weights_lr"
 
     encoder: Literal["mlp", "lstm"] = "mlp"
     hidden: int | None = Field(default=None, ge=2, le=16384)

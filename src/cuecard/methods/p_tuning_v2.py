@@ -25,11 +25,12 @@ class PTuningV2(PrefixSettings):
 
     Attributes:
         values_lr: the peak learning rate of keys and values, which are larger than embeddings;
-            None takes the run's.
+            None takes the optimiser's default.
     """
 
     name: ClassVar[str] = "p-tuning-v2"
     about: ClassVar[str] = "keys and values in front of the input, in every layer"
+    rate: ClassVar[str | None] = "values_lr"
 
     values_lr: float | None = Field(default=0.01, gt=0, allow_inf_nan=False)
 
@@ -41,4 +42,4 @@ class PTuningV2(PrefixSettings):
         """
         from cuecard.methods.modules.free_prefix import FreePrefix  # noqa: PLC0415 - it needs torch
 
-        return FreePrefix(self.start(context), self.values_lr, late=self.late)
+        return FreePrefix(self.start(context), late=self.late)

@@ -27,11 +27,13 @@ class PrefixTuning(PrefixSettings):
 
     Attributes:
         hidden: the network's inner width.
-        weights_lr: the peak learning rate of the network; the free vectors take the run's.
+        weights_lr: the peak learning rate of the network; the free vectors take the optimiser's
+            default.
     """
 
     name: ClassVar[str] = "prefix-tuning"
     about: ClassVar[str] = "keys and values that a network makes of free vectors, in every layer"
+    rate: ClassVar[str | None] = "weights_lr"
 
     hidden: int = Field(default=512, ge=1, le=16384)
     weights_lr: float = Field(default=1e-4, gt=0, allow_inf_nan=False)

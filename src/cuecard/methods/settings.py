@@ -38,6 +38,7 @@ class MethodSettings(BaseModel):
         name: what users call the method.
         about: what is trained, in a few words.
         injects: the kinds of injections that it puts into the text tower.
+        rate: the setting that is the rate it chiefly learns with; None for the optimiser's default.
         prompt: a trained prompt's tensor to start from.
     """
 
@@ -46,6 +47,7 @@ class MethodSettings(BaseModel):
     name: ClassVar[str]
     about: ClassVar[str]
     injects: ClassVar[tuple[InjectionKind, ...]] = ("input-tokens",)
+    rate: ClassVar[str | None] = None
 
     prompt: TensorField | None = Field(default=None, exclude=True, repr=False)
     slot: Slot = Field(

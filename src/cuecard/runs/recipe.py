@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -22,6 +22,7 @@ from cuecard.runs.run_kinds import RUN
 from cuecard.tasks.kinds import KindName, own_settings, with_own_settings
 from cuecard.training.config import TrainConfig
 from cuecard.training.storage.log import Observer
+from cuecard.training.trainables.own_rate import check_one_rate, own_rate
 from cuecard.types import Backbone
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from cuecard.evaluation.baselines.manual import ManualPrompt
     from cuecard.tasks import Task
     from cuecard.training.run import Run
+
+# Settings of every method: all of them stand where a recipe was written out.
+_WRITTEN = {"slot", "length", "init", "text", "prompt"}
 
 
 class DataRecipe(Section):
@@ -177,25 +181,37 @@ class Recipe(RunRecipe):
     @field_validator("method")
     @classmethod
     def _complete_method(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Every default written out.
+        """Every default written out, but the learning rate's, which `training.lr` may replace.
 
         Raises:
             ConfigError: an unknown method or setting, with the nearest one.
         """
-        name = values.get("name", PromptTuning.name)
-        given = {k: v for k, v in values.items() if k != "name"}
-        start = given.pop("prompt", None)
-        if start is not None:
-            if not isinstance(start, str):
-                raise ConfigError(
-                    "the prompt to start from is not a folder",
-                    where="the recipe, method.prompt",
-                    got=repr(start),
-                    expected="a prompt's or a run's folder",
-                )
-            given["prompt"] = UNREAD
-        checked = method_settings(name, given, "the recipe, method")
-        return {"name": name, **checked.model_dump(mode="json"), "prompt": start}
+        start = values.get("prompt")
+        if start is not None and not isinstance(start, str):
+            raise ConfigError(
+                "the prompt to start from is not a folder",
+                where="the recipe, method.prompt",
+                got=repr(start),
+                expected="a prompt's or a run's folder",
+            )
+        method = _settings_of(values)
+        written, rate = method.model_dump(mode="json"), method.rate or ""
+        # cuecard 0.1 wrote out the rate's default too, which nobody had chosen.
+        if rate not in values or (values.keys() >= _WRITTEN and _default_rate(method)):
+            written.pop(rate, None)
+        return {"name": method.name, **written, "prompt": start}
+
+    @model_validator(mode="after")
+    def _one_rate(self) -> Self:
+        """
+        Raises:
+            ConfigError: the method and the training are given two rates.
+        """
+        method = _settings_of(self.method)
+        check_one_rate(method, self.training.lr)
+        if method.rate in self.method and _default_rate(method):
+            del self.method[method.rate]  # or the recipe would read like one of cuecard 0.1
+        return self
 
     @property
     def folder(self) -> Path:
@@ -371,3 +387,20 @@ def prompt_folder(path: str | Path) -> Path:
     """The prompt's folder of a run, or the path itself."""
     inner = Path(path) / "prompt"
     return inner if (inner / "prompt.json").is_file() else Path(path)
+
+
+def _settings_of(method: Mapping[str, Any]) -> MethodSettings:
+    """A recipe's method, without the numbers of the prompt to start from.
+
+    Raises:
+        ConfigError: an unknown method or setting, with the nearest one.
+    """
+    given = {name: value for name, value in method.items() if name not in ("name", "prompt")}
+    if method.get("prompt") is not None:
+        given["prompt"] = UNREAD
+    return method_settings(method.get("name", PromptTuning.name), given, "the recipe, method")
+
+
+def _default_rate(method: MethodSettings) -> bool:
+    """Whether the method's own learning rate is its default."""
+    return own_rate(method) == own_rate(type(method).model_construct())

@@ -43,9 +43,10 @@ class TrainConfig(BaseModel):
     )
     lr: float | Literal["auto"] | None = Field(
         default=None,
-        description="Peak learning rate; auto tries a few on the validation rows. By default the "
-        "optimiser's own: for adafactor the paper's 0.3, for adamw a share of the embedding "
-        "table's RMS.",
+        description="Peak learning rate of what the method chiefly learns with; auto tries a few "
+        "on the validation rows. By default the method's own (see `cuecard methods`), else the "
+        "optimiser's: for adafactor the paper's 0.3, for adamw a share of the embedding table's "
+        "RMS.",
     )
     head_lr: float = Field(
         default=1e-3,

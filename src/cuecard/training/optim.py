@@ -35,12 +35,13 @@ def rms(table: Tensor) -> float:
 
 
 def make_optimizer(
-    config: TrainConfig, lr: float, groups: Sequence[ParameterGroup]
+    config: TrainConfig, lr: float, groups: Sequence[ParameterGroup], embeddings: Tensor
 ) -> torch.optim.Optimizer:
     """The optimiser over the method's parameters alone.
 
     Args:
         lr: the run's peak rate, for groups without one of their own.
+        embeddings: the backbone's, which the default rate follows.
 
     Raises:
         ConfigError: a learning rate that is not a positive number.
@@ -50,10 +51,13 @@ def make_optimizer(
             "the learning rate must be a positive number", where="lr", got=lr, expected="> 0"
         )
     decay = config.weight_decay
-    parameters = [
-        {"params": list(group.parameters), "peak": lr if group.lr is None else group.lr}
-        for group in groups
-    ]
+
+    def peak(group: ParameterGroup) -> float:
+        if group.lr == "embeddings":
+            return default_lr(config, embeddings)
+        return lr if group.lr is None else group.lr
+
+    parameters = [{"params": list(group.parameters), "peak": peak(group)} for group in groups]
     if config.optimizer == "adafactor":
         adafactor: torch.optim.Optimizer = transformers_optimization.Adafactor(
             parameters,

@@ -248,6 +248,8 @@ def finish_run(trained: Trained, method: MethodConfig) -> Run:
         return run
     config, best = trained.setup.config, trained.best()
     settings = method.model_dump(mode="json")
+    if method.rate is not None:
+        settings[method.rate] = trained.state.lr
     prompt, test = trained.tested(
         best, method=method.name, method_config=settings, seed=config.seed
     )

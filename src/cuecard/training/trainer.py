@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from typing import Any
 
 from cuecard.errors import TrainingError
 from cuecard.interrupts import Stop, may_cut
@@ -27,7 +28,7 @@ class Trainer:
     Args:
         setup: the backbone, the rows and the settings.
         method: what is trained.
-        lr: the peak learning rate.
+        lr: the peak learning rate; that of the checkpoint where the state has one.
         score: scores the method as it is now; by default on the set-up's validation rows.
         state: where to start: fresh, or from a checkpoint.
         prune: asked after a validation whether to stop early.
@@ -50,17 +51,31 @@ class Trainer:
         prune: Prune | None = None,
         batches: Sequence[TaskBatches] = (),
     ) -> None:
-        self.setup, self.method, self.state, self.lr = setup, method, state, lr
+        self.setup, self.method, self.state = setup, method, state
         self._score = score or (lambda: setup.validate(method))
         self._log, self._prune = log, prune
-        self._optimizer = make_optimizer(setup.config, lr, method.groups())
+        groups = method.groups()
+        self._optimizer = make_optimizer(setup.config, lr, groups, setup.backbone.embeddings)
+        # What is reported is the rate of what the method chiefly learns with.
+        self._main = next((i for i, group in enumerate(groups) if group.lr is None), 0)
         if state.method:
             method.load_state_dict(state.method)
             self._optimizer.load_state_dict(state.optimizer)
+        state.lr = self.lr
         self.batches = tuple(batches) or (
             TaskBatches(setup, method.injection, state, head=lambda: head_of(method)),
         )
-        self._lr_now = lr
+
+    @property
+    def lr(self) -> float:
+        """The peak learning rate."""
+        return float(self._group["peak"])
+
+    @property
+    def _group(self) -> dict[str, Any]:
+        """The optimiser's group that learns at the run's rate."""
+        group: dict[str, Any] = self._optimizer.param_groups[self._main]
+        return group
 
     @property
     def finished(self) -> bool:
@@ -88,9 +103,7 @@ class Trainer:
     def begin_step(self) -> int:
         """Draw the next step's batches, clear gradients, set the rate; how many passes it takes."""
         config = self.setup.config
-        share = lr_share(self.state.step, config)
-        self._lr_now = self.lr * share
-        set_lr(self._optimizer, share)
+        set_lr(self._optimizer, lr_share(self.state.step, config))
         self._optimizer.zero_grad(set_to_none=True)
         for batches in self.batches:
             batches.begin_step()
@@ -110,7 +123,7 @@ class Trainer:
         clip = self.setup.config.clip or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.method.parameters(), clip)
         if not (math.isfinite(loss) and bool(torch.isfinite(norm))):
-            error = _diverged(state, loss if math.isfinite(norm) else math.nan, self._lr_now)
+            error = _diverged(state, loss if math.isfinite(norm) else math.nan, self._group["lr"])
             state.ended, state.error = "diverged", error.to_dict()
             return
         self._optimizer.step()
@@ -119,7 +132,7 @@ class Trainer:
             "step",
             step=state.step,
             loss=loss,
-            lr=self._lr_now,
+            lr=self._group["lr"],
             grad_norm=float(norm),
             targets=sum(one.targets for one in self.batches),
             seconds=round(seconds, 4),

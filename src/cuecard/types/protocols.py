@@ -338,11 +338,12 @@ class ParameterGroup:
     """Parameters that learn at one rate.
 
     Attributes:
-        lr: their peak learning rate; None takes the run's, which suits vectors among embeddings.
+        lr: their peak learning rate. None takes the run's: what the method chiefly learns with.
+            "embeddings" takes the optimiser's default, which suits vectors among embeddings.
     """
 
     parameters: tuple[torch.nn.Parameter, ...]
-    lr: float | None = None
+    lr: float | Literal["embeddings"] | None = None
 
 
 class Method(Protocol):
@@ -351,7 +352,7 @@ class Method(Protocol):
     def parameters(self) -> Iterable[torch.nn.Parameter]: ...
 
     def groups(self) -> Sequence[ParameterGroup]:
-        """The same parameters by learning rate."""
+        """The same parameters by learning rate; one group or more at the run's."""
         ...
 
     def injection(self) -> Injection:
@@ -372,11 +373,18 @@ class MethodConfig(Protocol):
 
     Attributes:
         name: what users call the method.
+        rate: the setting that is the peak learning rate it chiefly learns with, where the run gives
+            none; None takes the optimiser's default.
         requires: the kinds of injections that it puts into each tower, with these settings.
         warm_start: a trained prompt's tensors to start from, which `model_dump` leaves out.
+        model_fields_set: the settings that were given.
     """
 
     name: ClassVar[str]
+    rate: ClassVar[str | None]
+
+    @property
+    def model_fields_set(self) -> set[str]: ...
 
     @property
     def requires(self) -> Mapping[Tower, tuple[InjectionKind, ...]]: ...

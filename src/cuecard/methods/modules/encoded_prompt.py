@@ -21,7 +21,6 @@ class EncodedPrompt(nn.Module):
         super().__init__()
         width = vectors.shape[1]
         hidden = settings.hidden or width
-        self._lr = settings.weights_lr
         with torch.random.fork_rng(devices=[]):  # new modules draw from torch's global state
             self.lstm, self.inner, self.last = _modules(settings.encoder, width, hidden)
         self._draw(generator)
@@ -34,9 +33,9 @@ class EncodedPrompt(nn.Module):
         self.to(vectors.device)
 
     def groups(self) -> tuple[ParameterGroup, ...]:
-        """The free embeddings at the run's rate, the encoder at its own."""
+        """The free embeddings at the optimiser's default rate, the encoder at the run's."""
         weights = tuple(p for p in self.parameters() if p is not self.free)
-        return ParameterGroup((self.free,)), ParameterGroup(weights, self._lr)
+        return ParameterGroup((self.free,), "embeddings"), ParameterGroup(weights)
 
     def injection(self) -> InputTokens:
         """The encoder's output."""

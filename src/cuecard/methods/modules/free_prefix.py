@@ -10,14 +10,14 @@ from cuecard.types import ParameterGroup, PrefixKV
 class FreePrefix(nn.Module):
     """Keys and values [L, 2, K, P, D] in float32."""
 
-    def __init__(self, keys_values: Tensor, lr: float | None, *, late: bool) -> None:
+    def __init__(self, keys_values: Tensor, *, late: bool) -> None:
         super().__init__()
-        self._lr, self._late = lr, late
+        self._late = late
         self.keys_values = nn.Parameter(keys_values.contiguous())
 
     def groups(self) -> tuple[ParameterGroup, ...]:
-        """One rate."""
-        return (ParameterGroup((self.keys_values,), self._lr),)
+        """One rate, the run's."""
+        return (ParameterGroup((self.keys_values,)),)
 
     def injection(self) -> PrefixKV:
         """The keys and values as they are."""

@@ -11,15 +11,14 @@ from cuecard.types import LayerTokens, ParameterGroup
 class LayerPrompts(nn.Module):
     """The first layer's vectors [P, H] and the others' [L - 1, P, H] in float32."""
 
-    def __init__(self, first: Tensor, others: Tensor, lr: float | None) -> None:
+    def __init__(self, first: Tensor, others: Tensor) -> None:
         super().__init__()
-        self._lr = lr
         self.first = nn.Parameter(first.float())
         self.others = nn.Parameter(others.to(first.device).float().contiguous())
 
     def groups(self) -> tuple[ParameterGroup, ...]:
-        """The first layer's vectors at the run's rate, the others at their own."""
-        return ParameterGroup((self.first,)), ParameterGroup((self.others,), self._lr)
+        """The first layer's vectors at the optimiser's default rate, the others at the run's."""
+        return ParameterGroup((self.first,), "embeddings"), ParameterGroup((self.others,))
 
     def injection(self) -> LayerTokens:
         """Every layer's vectors [L, P, H]."""

@@ -19,7 +19,7 @@ class MadePrefix(nn.Module):
         self, settings: PrefixTuning, start: Tensor, width: int, generator: torch.Generator
     ) -> None:
         super().__init__()
-        self._lr, self._layers, self._heads = settings.weights_lr, start.shape[0], start.shape[2]
+        self._layers, self._heads = start.shape[0], start.shape[2]
         self._late = settings.late
         goal = PrefixKV(start).matrix
         bound = 1 / math.sqrt(width)  # nn.Linear's own
@@ -32,9 +32,9 @@ class MadePrefix(nn.Module):
         self.to(start.device)
 
     def groups(self) -> tuple[ParameterGroup, ...]:
-        """The free vectors at the run's rate, the network at its own."""
+        """The free vectors at the optimiser's default rate, the network at the run's rate."""
         weights = tuple(p for p in self.parameters() if p is not self.free)
-        return ParameterGroup((self.free,)), ParameterGroup(weights, self._lr)
+        return ParameterGroup((self.free,), "embeddings"), ParameterGroup(weights)
 
     def injection(self) -> PrefixKV:
         """The network's output."""

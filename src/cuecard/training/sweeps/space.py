@@ -12,8 +12,10 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from cuecard.errors import ConfigError
+from cuecard.methods import MethodSettings
 from cuecard.settings import parse_settings
 from cuecard.training.config import TrainConfig
+from cuecard.training.trainables.own_rate import check_one_rate
 
 Settings = dict[str, Any]
 Method = TypeVar("Method", bound=BaseModel)
@@ -87,7 +89,7 @@ class Space:
             used; nothing to try.
     """
 
-    def __init__(self, sweep: SweepConfig, method: BaseModel, config: TrainConfig) -> None:
+    def __init__(self, sweep: SweepConfig, method: MethodSettings, config: TrainConfig) -> None:
         self._method, self._config = method, config
         self.axes: dict[str, Axis] = {}
         for name, values in sweep.grid.items():
@@ -131,7 +133,9 @@ class Space:
                 got="auto",
                 expected="a number, or rates to try: --grid lr=0.003,0.01",
             )
-        return _changed(self._method, parts["method"], "method"), config
+        method = _changed(self._method, parts["method"], "method")
+        check_one_rate(method, config.lr)
+        return method, config
 
     def _add(self, name: str, axis: Axis) -> None:
         key = self._key(name)
@@ -209,5 +213,5 @@ def _is_number(value: Any) -> bool:
 
 def _changed(model: Method, changes: Mapping[str, Any], section: str) -> Method:
     """A copy with some settings changed, checked as a whole."""
-    values = {name: getattr(model, name) for name in type(model).model_fields} | dict(changes)
+    values = {name: getattr(model, name) for name in model.model_fields_set} | dict(changes)
     return parse_settings(type(model), values, f"the sweep, {section}")

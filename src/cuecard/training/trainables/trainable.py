@@ -13,6 +13,7 @@ from cuecard.training.config import TrainConfig
 from cuecard.training.optim import default_lr
 from cuecard.training.trainables.capabilities import check_slot, check_supported, is_late
 from cuecard.training.trainables.initial_method import new_method
+from cuecard.training.trainables.own_rate import check_one_rate, own_rate
 from cuecard.types import Backbone, Method, MethodConfig, Slot
 
 if TYPE_CHECKING:
@@ -96,9 +97,10 @@ class TrainablePrompt:
     def check(self, backbone: Backbone, task: Task, config: TrainConfig) -> None:
         """
         Raises:
-            ConfigError: an injection that the backbone does not take, or a template without its
-                slot.
+            ConfigError: an injection that the backbone does not take, a template without its slot,
+                or two learning rates.
         """
+        check_one_rate(self.method, config.lr)
         check_supported(backbone, self.method)
         check_slot(self.method, task.spec)
 
@@ -107,8 +109,9 @@ class TrainablePrompt:
         return new_method(backbone, spec, self.method, config.seed, config.head_lr)
 
     def default_lr(self, backbone: Backbone, config: TrainConfig) -> float:
-        """The optimiser's own."""
-        return default_lr(config, backbone.embeddings)
+        """The method's, or the optimiser's."""
+        own = own_rate(self.method)
+        return default_lr(config, backbone.embeddings) if own is None else own
 
     def leaves_inputs(self, backbone: Backbone, spec: TaskSpec) -> bool:
         """Where the prompt follows the input; see `is_late`."""

@@ -31,6 +31,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (None, ("--template", "Text: {txt}"), ("txt",)),
         (None, ("--lr", "fast"), ("--lr", "fast")),
         (None, ("--steps", "0"), ("steps",)),
+        (
+            None,
+            ("--method", "p-tuning-v2", "--lr", "0.03", "--set", "method.values_lr=0.01"),
+            ("training.lr 0.03", "method.values_lr 0.01", "two learning rates"),
+        ),
     ],
 )
 def test_a_users_mistake(
