@@ -139,7 +139,7 @@ def _train(
         log_start(log, setup, method)
         if kept:
             log.write("inputs", **kept)
-        state.lr = choose_lr(setup, log) if setup.config.lr == "auto" else setup.peak_lr
+        state.lr = choose_lr(setup, state, log) if setup.config.lr == "auto" else setup.peak_lr
     elif observer is not None:
         # Not for the log, which is the same whether a run was interrupted or not.
         observer({"event": "resume", "step": state.step, "steps": setup.config.steps})
