@@ -122,7 +122,7 @@ def test_what_is_kept_says_the_rate_that_was_used(tmp_path: Path) -> None:
         assert found.prompt.digest == run.prompt.digest
 
 
-def test_a_checkpoint_keeps_the_rates_it_was_written_with(tmp_path: Path) -> None:
+def test_a_checkpoint_keeps_the_rates_it_was_written_with() -> None:
     """cuecard 0.1 named the embeddings' rate as the run's, and trained keys and values at 0.01."""
     _, trainer, _ = first_step(TrainablePrompt(PTuningV2(length=4)))
     trainer.save_state()
