@@ -38,6 +38,7 @@ class Capability:
         about: what is trained, in a few words.
         needs: the kinds of its injection.
         settings: its settings with their defaults.
+        rate: the setting that `training.lr` takes the place of; None for none.
         missing: family of backbones -> what it does not take; empty where the method works.
     """
 
@@ -45,6 +46,7 @@ class Capability:
     about: str
     needs: tuple[str, ...]
     settings: Mapping[str, Any]
+    rate: str | None
     missing: Mapping[str, tuple[str, ...]]
 
 
@@ -56,6 +58,7 @@ def capabilities() -> tuple[Capability, ...]:
             about=method.about,
             needs=tuple(in_tower(kind, tower) for kind, tower in _required(method)),
             settings=method.model_dump(mode="json"),
+            rate=method.rate,
             missing={name: _missing(method, family) for name, family in FAMILIES.items()},
         )
         for name, method in ((name, settings()) for name, settings in METHODS.items())

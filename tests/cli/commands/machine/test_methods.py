@@ -11,9 +11,13 @@ from support.command_line import Call
 
 def test_the_table(cuecard: Call) -> None:
     shown = cuecard("methods").out
-    assert all(name in shown for name in METHODS) and "weights_lr" in shown
+    assert all(name in shown for name in METHODS) and "values_lr=0.01 (--lr)" in " ".join(
+        shown.split()
+    )
     rows = cuecard("methods", "--json").json["methods"]
     assert [row["method"] for row in rows] == list(METHODS)
+    rates = {row["method"]: row["rate"] for row in rows}
+    assert (rates["p-tuning-v2"], rates["residual"]) == ("values_lr", None)
     missing = {row["method"]: row["missing"] for row in rows}
     assert missing["prompt-tuning"] == {"causal": [], "seq2seq": [], "masked": []}
     assert missing["prefix-tuning"] == {"causal": [], "seq2seq": ["prefix-kv"], "masked": []}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import print_table, say_line
 
 if TYPE_CHECKING:
+    from cuecard.training.trainables.capabilities import Capability
     from cuecard.types import Backbone
 
 
@@ -31,7 +32,8 @@ def methods(
 ) -> None:
     """List the methods: what each trains, where it works, its settings and their defaults.
 
-    `cuecard train --method NAME --set method.SETTING=VALUE` uses them.
+    `cuecard train --method NAME --set method.SETTING=VALUE` uses them. (--lr) marks the setting
+    that --lr takes the place of.
 
     Example: cuecard methods --backbone smollm2-135m-instruct
 
@@ -52,12 +54,18 @@ def methods(
         print_json({"methods": [asdict(row) | _numbers(counts, row.method) for row in rows]})
         return
     columns = (*headings(), "settings")
-    settings = [" ".join(f"{k}={json.dumps(v)}" for k, v in row.settings.items()) for row in rows]
+    settings = [" ".join(_settings(row)) for row in rows]
     shown = [(*cells(row), said) for row, said in zip(rows, settings, strict=True)]
     print_table(console(), columns, shown, left=columns)
     for row in rows:
         if row.method in counts:
             say_line(console(), f"{row.method}: {trained_text(*counts[row.method])}")
+
+
+def _settings(row: Capability) -> Iterator[str]:
+    """Each setting with its default."""
+    for name, value in row.settings.items():
+        yield f"{name}={json.dumps(value)}{' (--lr)' if name == row.rate else ''}"
 
 
 def _counts(backbone: Backbone, methods: Sequence[str]) -> dict[str, tuple[int, int]]:
