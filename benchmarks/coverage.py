@@ -22,6 +22,7 @@ from cuecard.metrics.intervals import (
     paired_proportions_interval,
     proportion_interval,
 )
+from cuecard.metrics.seeds import rows_interval, seeds_interval
 from cuecard.metrics.statistics import (
     Statistic,
     macro_f1,
@@ -155,6 +156,32 @@ def numbers(
     return held / trials
 
 
+def seeds(
+    count: int, spread: float, rows: int, *, trials: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """The simulated coverage of a mean accuracy over seeds and rows, and that of one seed's own.
+
+    An answer is right by the logistic function of 1, what its seed can do, how easy its row is for
+    all seeds (normal, 1) and for this one (normal, 0.5).
+
+    Args:
+        count: seeds, K.
+        spread: the standard deviation of what seeds can do: 0.5 is about 8 points of accuracy.
+    """
+    rng = np.random.default_rng(seed)
+    every = 1.0 + rng.normal(0.0, np.sqrt(spread**2 + 1.25), 1_000_000)
+    true = float((1.0 / (1.0 + np.exp(-every))).mean())
+    held = alone = 0
+    for _ in range(trials):
+        odds = 1.0 + rng.normal(0.0, spread, (count, 1)) + rng.normal(0.0, 1.0, (1, rows))
+        odds += rng.normal(0.0, 0.5, (count, rows))
+        right = (rng.random((1, rows)) < 1.0 / (1.0 + np.exp(-odds))).astype(np.float64)
+        found = seeds_interval(right.mean(1).tolist(), rows_interval([*right]))
+        held += _holds(found, true)
+        alone += _holds(mean_interval(right[0]), true)
+    return held / trials, alone / trials
+
+
 def table() -> dict[str, Any]:
     """Every coverage that the documentation gives."""
     near = ((0.5, 0.5), (0.85, 0.85), (0.98, 0.98), (0.85, 0.75), (0.98, 0.9))
@@ -178,7 +205,21 @@ def table() -> dict[str, Any]:
         "numbers_paired": {
             k: {n: round(numbers(k, n, paired=True), 3) for n in ROWS} for k in ("mae", "r2")
         },
+        "seeds": seed_table(),
     }
+
+
+def seed_table() -> dict[str, Any]:
+    """Coverages of 2, 3 and 5 seeds that do not differ, or do, and of one seed of them."""
+    found: dict[str, Any] = {}
+    for count in (2, 3, 5):
+        for spread in (0.0, 0.5):
+            both = {n: seeds(count, spread, n) for n in ROWS}
+            found[f"{count}, spread {spread:g}"] = {n: round(x, 3) for n, (x, _) in both.items()}
+            found[f"one of {count}, spread {spread:g}"] = {
+                n: round(x, 3) for n, (_, x) in both.items()
+            }
+    return found
 
 
 def _single(

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from cuecard.training.multitask import multitask
     from cuecard.training.multitask_trainer import Multitask
     from cuecard.training.run import Run
+    from cuecard.training.seeds import SeedRuns, train_seeds
     from cuecard.training.sweep import sweep
     from cuecard.training.sweeps.space import SweepConfig
     from cuecard.training.sweeps.trials import Sweep
@@ -104,6 +105,7 @@ __getattr__, __dir__ = lazy_exports(
         ".training.sweeps.space": ("SweepConfig",),
         ".training.sweep": ("sweep",),
         ".training.run": ("Run",),
+        ".training.seeds": ("SeedRuns", "train_seeds"),
         ".training.train": ("train",),
         ".training.train_lora": ("LoraRun", "train_lora"),
         ".training.sweeps.trials": ("Sweep",),
@@ -139,6 +141,7 @@ __all__ = [
     "Record",
     "ResidualPromptTuning",
     "Run",
+    "SeedRuns",
     "Seq2SeqBackbone",
     "SharedPrompt",
     "Sweep",
@@ -167,4 +170,5 @@ __all__ = [
     "sweep",
     "train",
     "train_lora",
+    "train_seeds",
 ]

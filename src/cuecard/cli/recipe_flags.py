@@ -116,67 +116,70 @@ class _RecipeFields(Fields):
         return Given(_merged(_set(others), values), {**named, **flags}, file)
 
 
-RECIPE = _RecipeFields(
-    Recipe,
-    {
-        "data.path": Flag("DATA", names=lambda _: DATASETS, optional=True),
-        "data.text_field": Flag(metavar="COLUMN"),
-        "data.label_field": Flag(metavar="COLUMN"),
-        "task.options_field": Flag(metavar="COLUMN"),
-        "data.validation": Flag(metavar="FILE"),
-        "data.test": Flag(metavar="FILE"),
-        "data.split_field": Flag(metavar="COLUMN"),
-        "data.group_field": Flag(metavar="COLUMN"),
-        "data.split_seed": Flag(),
-        "data.limit": Flag(),
-        "data.allow_empty": Flag(metavar="FIELD", repeat=True),
-        "task.kind": Flag(metavar="KIND", names=lambda _: KINDS, listed=True),
-        "task.head": Flag(),
-        "task.template": Flag(read=unescaped),
-        "task.labels": Flag(),
-        "task.words": Flag("--word", metavar="LABEL=WORD"),
-        "task.chat": Flag(),
-        "task.max_length": Flag(),
-        "backbone": Flag(metavar="NAME", names=lambda _: BACKBONES),
-        "dtype": Flag(),
-        "quantize": Flag(),
-        "adapter": Flag(metavar="FOLDER"),
-        "device": Flag(names=lambda _: ("auto", "cpu", "cuda")),
-        "method.name": Flag(
-            "--method",
-            metavar="NAME",
-            help=f"What is trained, see `cuecard methods`.  [default: {PromptTuning.name}]",
-            names=lambda _: METHODS,
-        ),
-        "method.length": Flag(),
-        "method.init": Flag(),
-        "method.text": Flag("--init-text"),
-        "method.prompt": Flag(
-            "--init-prompt", metavar="FOLDER", help="A prompt's folder to start from.", read=str
-        ),
-        "method.slot": Flag(),
-        "training.steps": Flag(),
-        "training.batch_rows": Flag(),
-        "training.batch_tokens": Flag(),
-        "training.lr": Flag(),
-        "training.head_lr": Flag(),
-        "training.optimizer": Flag(),
-        "training.loss": Flag(),
-        "training.patience": Flag(),
-        "training.activations": Flag(),
-        "training.calibrate": Flag(),
-        "training.seed": Flag(),
-        "compare": Flag(),
-        "out": Flag(metavar="FOLDER"),
-    },
-    sections={"method": PromptTuning},
-    titles={
-        "data": "Data",
-        "task": "Task",
-        "method": "Method",
-        "training": "Training",
-        **dict.fromkeys(("backbone", "dtype", "quantize", "adapter", "device"), "Backbone"),
-    },
+_FLAGS = {
+    "data.path": Flag("DATA", names=lambda _: DATASETS, optional=True),
+    "data.text_field": Flag(metavar="COLUMN"),
+    "data.label_field": Flag(metavar="COLUMN"),
+    "task.options_field": Flag(metavar="COLUMN"),
+    "data.validation": Flag(metavar="FILE"),
+    "data.test": Flag(metavar="FILE"),
+    "data.split_field": Flag(metavar="COLUMN"),
+    "data.group_field": Flag(metavar="COLUMN"),
+    "data.split_seed": Flag(),
+    "data.limit": Flag(),
+    "data.allow_empty": Flag(metavar="FIELD", repeat=True),
+    "task.kind": Flag(metavar="KIND", names=lambda _: KINDS, listed=True),
+    "task.head": Flag(),
+    "task.template": Flag(read=unescaped),
+    "task.labels": Flag(),
+    "task.words": Flag("--word", metavar="LABEL=WORD"),
+    "task.chat": Flag(),
+    "task.max_length": Flag(),
+    "backbone": Flag(metavar="NAME", names=lambda _: BACKBONES),
+    "dtype": Flag(),
+    "quantize": Flag(),
+    "adapter": Flag(metavar="FOLDER"),
+    "device": Flag(names=lambda _: ("auto", "cpu", "cuda")),
+    "method.name": Flag(
+        "--method",
+        metavar="NAME",
+        help=f"What is trained, see `cuecard methods`.  [default: {PromptTuning.name}]",
+        names=lambda _: METHODS,
+    ),
+    "method.length": Flag(),
+    "method.init": Flag(),
+    "method.text": Flag("--init-text"),
+    "method.prompt": Flag(
+        "--init-prompt", metavar="FOLDER", help="A prompt's folder to start from.", read=str
+    ),
+    "method.slot": Flag(),
+    "training.steps": Flag(),
+    "training.batch_rows": Flag(),
+    "training.batch_tokens": Flag(),
+    "training.lr": Flag(),
+    "training.head_lr": Flag(),
+    "training.optimizer": Flag(),
+    "training.loss": Flag(),
+    "training.patience": Flag(),
+    "training.activations": Flag(),
+    "training.calibrate": Flag(),
+    "training.seed": Flag(),
+    "compare": Flag(),
+    "out": Flag(metavar="FOLDER"),
+}
+_SEEDS = {"seeds": Flag(), "keep": Flag()}
+_TITLES = {
+    "data": "Data",
+    "task": "Task",
+    "method": "Method",
+    **dict.fromkeys(("training", *_SEEDS), "Training"),
+    **dict.fromkeys(("backbone", "dtype", "quantize", "adapter", "device"), "Backbone"),
+}
+
+RECIPE = _RecipeFields(Recipe, _FLAGS, sections={"method": PromptTuning}, titles=_TITLES)
+# What trains with several seeds.
+SEEDED = _RecipeFields(
+    Recipe, {**_FLAGS, **_SEEDS}, sections={"method": PromptTuning}, titles=_TITLES
 )
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from cuecard.comparison.run_facts import numbers, rows_note, run_facts, seconds, training_note
+from cuecard.comparison.run_facts import numbers, rows_note, run_facts, seconds, training_notes
 from cuecard.errors import CuecardError, Interrupted
 from cuecard.evaluation.evaluate import Evaluation, Gain, gain
 from cuecard.evaluation.report import ReportRow, paired
@@ -83,20 +83,19 @@ class Comparison:
     """The contestants of a run, gathered one by one, within what they may cost.
 
     Args:
-        metric: what is compared, larger is better.
         observer: called with an event per candidate and per test.
 
     Attributes:
+        metric: what is compared, larger is better.
         contestants: by key.
         left_out: what could not be compared, or would cost too much -> why.
         best_by_hand: the key of the hand-written prompt that did best on validation rows.
     """
 
-    def __init__(
-        self, backbone: Backbone, task: Task, run: Run, metric: str, observer: Observer
-    ) -> None:
+    def __init__(self, backbone: Backbone, task: Task, run: Run, observer: Observer) -> None:
         assert run.test is not None
-        self.backbone, self.task, self.run, self.metric = backbone, task, run, metric
+        self.backbone, self.task, self.run = backbone, task, run
+        self.metric = task.spec.task_kind.headline
         self.test = run.test
         self.tell = observer
         self.contestants: dict[str, Contestant] = {}
@@ -233,7 +232,7 @@ class Comparison:
             for name, found in told
         ]
         notes += [f"Left out: {what} ({why})." for what, why in self.left_out.items()]
-        notes.append(training_note(report))
+        notes += training_notes(report, self.task)
         counts = trained_text(report["trained_parameters"], report["parameters"])
         notes.append(f"Parameters: {counts}.")
         if ordered:

@@ -17,10 +17,12 @@ from cuecard.comparison.prove_plain import (
     compare_start,
     compare_text_models,
 )
+from cuecard.comparison.run_facts import seeds_of
 from cuecard.errors import DataError
 from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.evaluation.figures import confusion_figure, loss_figure
 from cuecard.evaluation.report import columns_for, write_json, write_markdown
+from cuecard.evaluation.seeds import seed_table
 from cuecard.progress_bar import with_progress_bar
 from cuecard.tasks import Task
 from cuecard.training.run import Run
@@ -65,8 +67,7 @@ def prove(
     """
     if run.test is None:
         raise DataError("there are no test rows to prove anything on", expected="a test split")
-    metric = metric_of(task, run)
-    comparison = Comparison(backbone, task, run, metric, observer or (lambda event: None))
+    comparison = Comparison(backbone, task, run, observer or (lambda event: None))
     compare_baselines(comparison)
     kind, mode = task.spec.task_kind, task.spec.mode
     # What the hand-written prompt, the most asked for of all, needs for its test.
@@ -84,13 +85,6 @@ def prove(
     if mode == "text":  # many passes: if they are left
         compare_start(comparison, 0)
     return comparison.proof(columns_for(kind.headings))
-
-
-def metric_of(task: Task, run: Run) -> str:
-    """What a run is compared by."""
-    assert run.test is not None
-    hand_written = task.spec.task_kind.hand_written
-    return run.test.primary if hand_written is None else hand_written.metric
 
 
 def write_proof(proof: Proof, task: Task, run: Run, folder: Path, title: str) -> None:
@@ -115,5 +109,8 @@ def write_proof(proof: Proof, task: Task, run: Run, folder: Path, title: str) ->
         rows=proof.rows,
         columns=proof.columns,
         notes=proof.notes,
+        more=None
+        if (seeds := seeds_of(run)) is None
+        else seed_table(seeds, task.spec.task_kind.headings[0])[:2],
         figures=figures,
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cuecard.comparison.comparison import Comparison
-from cuecard.comparison.prove import Proof, metric_of, prove, write_proof
-from cuecard.comparison.run_facts import run_facts, training_note
+from cuecard.comparison.prove import Proof, prove, write_proof
+from cuecard.comparison.run_facts import run_facts, training_notes
 from cuecard.errors import Interrupted
 from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.evaluation.report import ReportRow, columns_for
@@ -87,14 +87,13 @@ def _alone(backbone: Backbone, task: Task, run: Run) -> Proof:
     """The report of a run that is compared with nothing."""
     columns = columns_for(task.spec.task_kind.headings)
     if run.test is not None:
-        metric = metric_of(task, run)
-        return Comparison(backbone, task, run, metric, lambda event: None).proof(columns)
+        return Comparison(backbone, task, run, lambda event: None).proof(columns)
     facts = run_facts(backbone, task, run) | {"validation": run.validation}
     seen = run.validation
     shown = "" if seen.accuracy is None else f"accuracy {seen.accuracy:.3f}, "
     notes = [
         f"No test rows; on {len(task.validation):,} validation rows {shown}loss {seen.loss:.4f}.",
-        training_note(facts),
+        *training_notes(facts, task),
         f"Parameters: {trained_text(facts['trained_parameters'], facts['parameters'])}.",
         *([f"Warning: {run.alarm}."] if run.alarm else ()),
     ]

@@ -8,6 +8,7 @@ from typing import Any
 from cuecard.backbones.quantization.weights import weight_count
 from cuecard.evaluation.advice import few_rows
 from cuecard.evaluation.evaluate import Evaluation
+from cuecard.evaluation.seeds import ENTRY, kept_text, seed_notes
 from cuecard.tasks import SplitReport, Task
 from cuecard.tasks.kinds import KINDS
 from cuecard.training.run import Run
@@ -30,12 +31,19 @@ def run_facts(backbone: Backbone, task: Task, run: Run) -> dict[str, Any]:
         "best_step": run.best_step,
         "lr": run.lr,
         "seed": run.prompt.manifest.seed,
+        **({} if (seeds := seeds_of(run)) is None else {ENTRY: seeds}),
         "backbone": backbone.name,
         "fingerprint": backbone.fingerprint,
         "digest": run.prompt.digest,
         "data": task.report,
         "alarm": run.alarm,
     }
+
+
+def seeds_of(run: Run) -> Mapping[str, Any] | None:
+    """What the seeds of the run's recipe scored; None for a run of one seed."""
+    found: Any = run.prompt.manifest.metrics.get(ENTRY)
+    return found if isinstance(found, Mapping) else None
 
 
 def numbers(found: Evaluation, metric: str) -> dict[str, Any]:
@@ -68,10 +76,15 @@ def seconds(spent: float) -> str:
     return f"{spent:,.0f}" if spent >= 10 else f"{spent:.1f}"
 
 
-def training_note(facts: Mapping[str, Any]) -> str:
-    """What the training took, as a sentence."""
-    return (
-        f"Trained in {facts['steps']} steps, {seconds(facts['train_cpu_seconds'])} CPU-seconds; "
-        f"best at step {facts['best_step']}; learning rate {facts['lr']:.3g}; "
-        f"seed {facts['seed']}."
+def training_notes(facts: Mapping[str, Any], task: Task) -> list[str]:
+    """What the training took, and what its seeds tell, as sentences."""
+    seeds = facts.get(ENTRY)
+    each, seed = "", f"one seed, {facts['seed']}: others were not tested"
+    if seeds is not None:
+        count = len(seeds["seeds"])
+        each, seed = f" with each of {count} seeds", f"kept: {kept_text(seeds)}"
+    took = (
+        f"Trained in {facts['steps']} steps{each}, {seconds(facts['train_cpu_seconds'])} "
+        f"CPU-seconds; best at step {facts['best_step']}; learning rate {facts['lr']:.3g}; {seed}."
     )
+    return [took, *(seed_notes(seeds, task.spec.task_kind.headings[0]) if seeds else ())]

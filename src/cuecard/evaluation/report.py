@@ -68,12 +68,17 @@ class ReportRow:
             self.prompt,
             f"{self.score:.3f}",
             f"{self.second:.3f}",
-            "-" if self.interval is None else f"{self.interval.low:.3f} - {self.interval.high:.3f}",
+            "-" if self.interval is None else interval_text(self.interval),
             f"{self.prompt_tokens:,}",
             f"{self.bytes_per_task:,}",
             "-" if self.fit_cpu_seconds is None else f"{self.fit_cpu_seconds:.1f}",
             "-" if self.seconds is None else f"{self.seconds:.1f}",
         )
+
+
+def interval_text(interval: Interval) -> str:
+    """An interval in a table's cell."""
+    return f"{interval.low:.3f} - {interval.high:.3f}"
 
 
 def paired(interval: Interval) -> str:
@@ -85,10 +90,15 @@ def paired(interval: Interval) -> str:
 
 def markdown_table(rows: Sequence[ReportRow], *, columns: Sequence[str]) -> str:
     """The table as Markdown, ending in a line break."""
+    return markdown_cells([row.cells() for row in rows], columns=columns)
+
+
+def markdown_cells(rows: Sequence[Sequence[str]], *, columns: Sequence[str]) -> str:
+    """A table of texts as Markdown, ending in a line break; numbers stand after the first one."""
     lines = [
         markdown_row(columns),
         f"| {' | '.join(['---', *('---:' for _ in columns[1:])])} |",
-        *(markdown_row(row.cells()) for row in rows),
+        *map(markdown_row, rows),
     ]
     return "\n".join(lines) + "\n"
 
@@ -110,9 +120,13 @@ def write_markdown(
     rows: Sequence[ReportRow],
     columns: Sequence[str],
     notes: Sequence[str] = (),
+    more: tuple[Sequence[str], Sequence[Sequence[str]]] | None = None,
     figures: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a report as Markdown: a title, the table, notes as a list, figures by relative path.
+
+    Args:
+        more: a second table's columns and rows, after the notes.
 
     Titles, cells, notes and captions are texts, not markup.
     """
@@ -121,6 +135,8 @@ def write_markdown(
         parts.append(markdown_table(rows, columns=columns))
     if notes:
         parts.append("".join(f"- {markdown_text(note)}\n" for note in notes))
+    if more is not None:
+        parts.append(markdown_cells(more[1], columns=more[0]))
     parts.extend(
         f"![{markdown_text(caption)}]({quote(file)})\n" for caption, file in (figures or {}).items()
     )

@@ -17,6 +17,7 @@ from cuecard.runs.recipe import Recipe
 from cuecard.tasks import batches_by_length
 from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.tasks.splits import SplitReport
+from cuecard.training.seeds import SeedTraining
 from cuecard.training.setup import TrainSetup
 from cuecard.training.trainables.head import head_of
 from cuecard.training.trainables.trainable import TrainablePrompt
@@ -41,13 +42,15 @@ class Plan:
         lengths: (from, to, rows) of the training rows' context tokens.
         truncated: training rows that lose tokens to max_length.
         steps, steps_per_epoch, epochs: of the training.
-        tokens_per_step: mean tokens in a step's batches, padding included, the prompt once.
+        tokens_per_step: mean tokens in a step's batches, padding included, the prompt once; of one
+            seed.
+        tokens: of all steps of all seeds, as run forward.
         weight_bytes, activation_bytes: memory of the backbone, and a rough peak above it.
         activations: "keep" or "recompute".
         data: what was done to the data.
         notes: what to mind about it, in sentences.
         validations: how many, that before the first step counted in.
-        estimate: how long it would take on this machine, without the comparison.
+        estimate: how long all seeds would take on this machine, without the comparison.
         rare: labels with fewer than three training rows -> how many.
     """
 
@@ -66,6 +69,7 @@ class Plan:
     steps_per_epoch: int
     epochs: float
     tokens_per_step: float
+    tokens: float
     weight_bytes: int
     activation_bytes: int
     activations: str
@@ -88,11 +92,14 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
     backbone = recipe.load_backbone(progress)
     config = recipe.training
     setup = TrainSetup.of(backbone, task, TrainablePrompt(method), config)
+    if recipe.seeds > 1:
+        SeedTraining(backbone, task, method, config, seeds=recipe.seeds, keep=recipe.keep)
     trained, rows = setup.start, setup.rows
     injection = trained.injection()
     lengths = row_lengths(rows)
     batches = batches_by_length(lengths, config.batch_rows, config.batch_tokens, config.seed, 0)
     padded = [len(batch) * max(lengths[i] for i in batch) + injection.length for batch in batches]
+    per_step = sum(padded) / len(padded) * config.accumulation
     per_epoch = max(1, len(batches) // config.accumulation)
     labels_of = task.spec.task_kind.labels_of
     counts = Counter(label for r in task.train for label in labels_of(task.spec, r.target or ""))
@@ -111,13 +118,14 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
         steps=config.steps,
         steps_per_epoch=per_epoch,
         epochs=config.steps / per_epoch,
-        tokens_per_step=sum(padded) / len(padded) * config.accumulation,
+        tokens_per_step=per_step,
+        tokens=per_step * config.steps * recipe.seeds,
         weight_bytes=weight_bytes(backbone.model),
         activation_bytes=setup.activations.nbytes,
         activations=setup.activations.how,
         data=task.report,
         validations=setup.validations.count,
-        estimate=estimate_run(setup),
+        estimate=estimate_run(setup).times(recipe.seeds),
         rare={label: counts[label] for label in task.spec.labels if counts[label] < _RARE},
         notes=advice(task),
     )

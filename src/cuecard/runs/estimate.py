@@ -38,6 +38,10 @@ class Estimate:
         """Of all of it."""
         return self.steps + self.validation + self.test
 
+    def times(self, seeds: int) -> Estimate:
+        """Of so many runs."""
+        return Estimate(seeds * self.steps, seeds * self.validation, seeds * self.test)
+
 
 def estimate_run(setup: TrainSetup) -> Estimate:
     """Time one step's passes, forward and backward, and scale them to the run's tokens.

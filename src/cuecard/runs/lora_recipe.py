@@ -96,6 +96,7 @@ def run_lora(
         CuecardError: see `Task.from_file`, `load_backbone`, `lora_setup` and `train_lora`.
     """
     recipe, place = plan.recipe, RunFolder.of(plan)
+    recipe.check_one_seed("a LoRA run")
     if recipe.method != Recipe.parse({"data": {"path": ""}}).method:
         raise ConfigError(
             "a LoRA run trains an adapter, not a prompt",

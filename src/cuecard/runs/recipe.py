@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -20,7 +20,7 @@ from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe_file import RunRecipe, Section
 from cuecard.runs.run_kinds import RUN
 from cuecard.tasks.kinds import KindName, own_settings, with_own_settings
-from cuecard.training.config import TrainConfig
+from cuecard.training.config import Keep, TrainConfig, check_seeds
 from cuecard.training.storage.log import Observer
 from cuecard.training.trainables.own_rate import check_one_rate, own_rate
 from cuecard.types import Backbone
@@ -158,6 +158,18 @@ class Recipe(RunRecipe):
         "from is a prompt's folder here, or a multitask run's.",
     )
     training: TrainConfig = TrainConfig()
+    seeds: int = Field(
+        default=1,
+        ge=1,
+        description="Train with this many seeds, counted up from training.seed, in shared passes, "
+        "and report how their test scores differ. One prompt is kept, by validation rows.",
+    )
+    keep: Keep = Field(
+        default="best",
+        description="Which of several seeds' prompts is kept: the best on validation rows, or the "
+        "average of their tensors where it does at least as well there. To be averaged they must "
+        "start alike, as from a text.",
+    )
     compare: bool = Field(
         default=True,
         description="Compare with hand-written prompts on the test rows. An encoder is compared "
@@ -177,6 +189,11 @@ class Recipe(RunRecipe):
         """What may be a path: the data, the backbone, an adapter, a prompt to start from."""
         named = (self.backbone, self.adapter, self.method.get("prompt"))
         return (*self.data.paths, *(str(path) for path in named if path is not None))
+
+    @model_validator(mode="after")
+    def _check_seeds(self) -> Self:
+        check_seeds(self.seeds, self.keep, self.training)
+        return self
 
     @field_validator("method")
     @classmethod
@@ -224,6 +241,20 @@ class Recipe(RunRecipe):
     def in_folder(self, folder: Path) -> Self:
         """The same recipe for another folder."""
         return self.model_copy(update={"out": str(folder)})
+
+    def check_one_seed(self, command: str) -> None:
+        """
+        Raises:
+            ConfigError: several seeds, for a command that trains with one.
+        """
+        if self.seeds > 1:
+            raise ConfigError(
+                f"{command} trains with one seed",
+                where="seeds",
+                got=self.seeds,
+                expected="1",
+                hint="several seeds are a setting of cuecard train alone",
+            )
 
     def read_task(self, progress: Progress | None = None) -> Task:
         """The task with its data.
@@ -350,15 +381,12 @@ def run_recipe(
     task = recipe.read_task(progress)
     method = recipe.read_method()
     backbone = recipe.load_backbone(progress)
-    # What trains and reports, only now: a mistake in what is named need not wait for it.
+    # What reports, only now: a mistake in what is named need not wait for it.
     from cuecard.comparison.reports import report_run  # noqa: PLC0415
-    from cuecard.training.setup import TrainSetup  # noqa: PLC0415
-    from cuecard.training.train import train_prompt  # noqa: PLC0415
-    from cuecard.training.trainables.trainable import TrainablePrompt  # noqa: PLC0415
 
-    setup = TrainSetup.of(backbone, task, TrainablePrompt(method), recipe.training)
-    with claim.claimed(recipe, overwrite=overwrite, fits=setup.fits) as folder:
-        run = train_prompt(setup, method, folder=folder, observer=observer)
+    fits, train = _training(recipe, backbone, task, method, observer)
+    with claim.claimed(recipe, overwrite=overwrite, fits=fits) as folder:
+        run = train()
         proof = report_run(
             backbone,
             task,
@@ -372,6 +400,30 @@ def run_recipe(
             observer=observer,
         )
     return Outcome(task, backbone, run, proof)
+
+
+def _training(
+    recipe: Recipe,
+    backbone: Backbone,
+    task: Task,
+    method: MethodSettings,
+    observer: Observer | None,
+) -> tuple[Callable[[Path], None], Callable[[], Run]]:
+    """What checks that the run's folder is its own, and what trains; every check has passed."""
+    from cuecard.training.seeds import SeedTraining  # noqa: PLC0415
+    from cuecard.training.setup import TrainSetup  # noqa: PLC0415
+    from cuecard.training.train import train_prompt  # noqa: PLC0415
+    from cuecard.training.trainables.trainable import TrainablePrompt  # noqa: PLC0415
+
+    config = recipe.training
+    kept: dict[str, Any] = {"folder": recipe.folder, "observer": observer}
+    if recipe.seeds == 1:
+        setup = TrainSetup.of(backbone, task, TrainablePrompt(method), config)
+        return setup.fits, lambda: train_prompt(setup, method, **kept)
+    several = SeedTraining(
+        backbone, task, method, config, seeds=recipe.seeds, keep=recipe.keep, **kept
+    )
+    return several.fits, lambda: several.run().kept
 
 
 def resume(folder: str | Path, **options: Any) -> Outcome:

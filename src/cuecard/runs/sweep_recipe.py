@@ -88,6 +88,7 @@ def run_sweep(
         CuecardError: see `Task.from_file`, `load_backbone`, `prepare_sweep`, `sweep` and `prove`.
     """
     recipe, place = plan.recipe, RunFolder.of(plan)
+    recipe.check_one_seed("each trial of a sweep")
     method = recipe.read_method()
     Space(plan.sweep, method, recipe.training)  # its errors are raised before any work
     place.check(plan, overwrite=overwrite)

@@ -15,6 +15,7 @@ LossKind = Literal["auto", "labels", "tokens", "head"]
 Select = Literal["loss", "accuracy"]
 Activations = Literal["auto", "keep", "recompute"]
 Inputs = Literal["auto", "memory", "disk", "recompute"]
+Keep = Literal["best", "average"]
 
 
 class TrainConfig(BaseModel):
@@ -137,3 +138,22 @@ class TrainConfig(BaseModel):
     def validate_every(self) -> int:
         """Steps between validations."""
         return self.eval_every or max(1, self.steps // 10)
+
+
+def check_seeds(seeds: int, keep: Keep, config: TrainConfig) -> None:
+    """
+    Raises:
+        ConfigError: the average of one seed, or several seeds and a learning rate to be found.
+    """
+    if seeds == 1 and keep == "average":
+        raise ConfigError(
+            "one seed has no average", where="keep", got=keep, expected="best, or several seeds"
+        )
+    if seeds > 1 and config.lr == "auto":
+        raise ConfigError(
+            "several seeds take one learning rate",
+            where="training.lr",
+            got="auto",
+            expected="a number",
+            hint="train one seed with auto, then several with the rate that it found",
+        )

@@ -97,6 +97,15 @@ def _best_validation(event: Event) -> str:
     )
 
 
+def _average(event: Event) -> str:
+    accuracy, kept = event["validation_accuracy"], "" if event["kept"] else "not "
+    shown = "" if accuracy is None else f"accuracy {accuracy:.3f}, "
+    return (
+        f"Average of the seeds' tensors: validation {shown}loss {event['validation_loss']:.4f}, "
+        f"{kept}kept"
+    )
+
+
 def _test(event: Event) -> str:
     return f"Testing on {counted(event['rows'], 'row')}, for the only time"
 
@@ -144,6 +153,7 @@ _TEXTS: Mapping[str, Callable[[Event], str]] = {
     "lr": _lr,
     "validation": _validation,
     "best_validation": _best_validation,
+    "average": _average,
     "test": _test,
     "done": _done,
     "finished": _finished,

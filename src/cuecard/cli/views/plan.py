@@ -42,6 +42,7 @@ def print_plan(plan: Plan, out: Console) -> None:
             f"{plan.steps:,} at most, {plan.steps_per_epoch:,} per epoch, {plan.epochs:.1f} epochs",
         ),
         ("tokens per step", f"{plan.tokens_per_step:,.0f}"),
+        *_seeds(plan),
         (
             "memory",
             f"{plan.weight_bytes / 2**20:,.0f} MiB weights, about "
@@ -60,6 +61,15 @@ def print_plan(plan: Plan, out: Console) -> None:
         _bars([(label, count) for label, count in plan.labels.items()], out)
     say(out, "\nTraining rows by input tokens", "bold")
     _bars([(f"{low}-{high}", count) for low, high, count in plan.lengths], out)
+
+
+def _seeds(plan: Plan) -> list[tuple[str, str]]:
+    """A line about several seeds; none about one."""
+    count, first = plan.recipe.seeds, plan.recipe.training.seed
+    if count == 1:
+        return []
+    each = f"{first} to {first + count - 1}, each tested once"
+    return [("seeds", f"{count}: {each}; {plan.tokens:,.0f} tokens in the steps of all of them")]
 
 
 def _time(plan: Plan) -> str:

@@ -121,11 +121,19 @@ def _numbers(values: Mapping[str, Any]) -> str:
     for name, value in values.items():
         if name == "ci95" and isinstance(value, Mapping):
             continue
-        shown = f"{value:.4g}" if isinstance(value, float) else json.dumps(value)
-        parts.append(f"{name} {shown}{_interval(intervals.get(name))}")
+        parts.append(f"{name} {json.dumps(_rounded(value))}{_interval(intervals.get(name))}")
     # Intervals of values that the manifest does not hold themselves.
     parts += [f"{k}{_interval(v)}" for k, v in intervals.items() if k not in values]
     return ", ".join(parts)
+
+
+def _rounded(value: Any) -> Any:
+    """A value with its numbers, in lists and mappings too, as they are shown."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return {k: _rounded(one) for k, one in value.items()} if isinstance(value, dict) else value
 
 
 def _interval(bounds: object) -> str:

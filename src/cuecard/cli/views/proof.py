@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -9,8 +10,10 @@ from rich.console import Console
 from cuecard.cli.views.evaluation import in_words
 from cuecard.cli.views.tables import print_table, say, say_line
 from cuecard.cli.views.usage_line import predict_command
+from cuecard.comparison.run_facts import seeds_of
 from cuecard.evaluation.advice import few_rows
 from cuecard.evaluation.report import plain
+from cuecard.evaluation.seeds import ENTRY, seed_notes, seed_table
 from cuecard.runs.recipe import Outcome
 
 
@@ -35,9 +38,23 @@ def print_outcome(outcome: Outcome, out: Console) -> None:
             f"loss {seen.loss:.4f}" if seen.accuracy is None else f"accuracy {seen.accuracy:.3f}"
         )
         say(out, f"validation {shown}; there were no test rows")
+    seeds = seeds_of(run)
+    if seeds is not None:
+        _print_seeds(seeds, outcome, out)
     say_line(out, f"\nprompt  {run.folder}/prompt  ({run.prompt.nbytes:,} bytes)")
     assert run.folder is not None
     say_line(out, f"use it  {predict_command(outcome.task.spec, run.folder)}")
+
+
+def _print_seeds(seeds: Mapping[str, Any], outcome: Outcome, out: Console) -> None:
+    heading = outcome.task.spec.task_kind.headings[0]
+    columns, rows = seed_table(seeds, heading)
+    bold = [place for place, row in enumerate(rows) if row[-1]]
+    out.print()
+    print_table(out, columns, rows, bold=bold)
+    if outcome.proof is None:  # with a comparison they are among its notes
+        for note in seed_notes(seeds, heading):
+            say(out, note)
 
 
 def summary(outcome: Outcome) -> dict[str, Any]:
@@ -54,6 +71,8 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "validation": run.validation,
         "alarm": run.alarm,
     }
+    if (seeds := seeds_of(run)) is not None:
+        found[ENTRY] = seeds
     if run.test is not None:
         found["test"] = run.test.to_dict()
     if outcome.proof is not None:

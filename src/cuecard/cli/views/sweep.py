@@ -22,6 +22,8 @@ from cuecard.validation_text import counted
 if TYPE_CHECKING:
     from cuecard.runs.sweep_recipe import SweepOutcome
 
+# Events of a trial that is tested where it was trained.
+_AFTER = {"best_validation", "test", "done", "finished"}
 _EVERY = 100  # steps of any trial between two plain lines
 
 
@@ -47,6 +49,7 @@ class SweepView:
         self._rows = RowCount(clock)
         self._bar: Progress | None = None
         self._total = self._done = self._steps = 0
+        self._unit = "trial"
         self._running: set[int] = set()
         self._best: tuple[float, int] | None = None
         self._since = clock()
@@ -85,24 +88,32 @@ class SweepView:
     def __str__(self) -> str:
         rate = self._steps / max(self._clock() - self._since, 1e-9)
         best = "" if self._best is None else f", best loss {self._best[0]:.4f} (#{self._best[1]})"
+        total = counted(self._total, self._unit)
         return (
-            f"{self._done} of {self._total} trials done, {len(self._running)} running: "
+            f"{self._done} of {total} done, {len(self._running)} running: "
             f"{counted(self._steps, 'step')}, {rate:.2f} steps/s{best}"
         )
 
     def _begin(self, event: dict[str, Any]) -> None:
         self._total, self._done = event["trials"], event["done"]
+        self._unit = event.get("unit", "trial")
         self._since = self._clock()
         resumed = f"resuming after {self._done} of " if event["started"] else ""
         together = event["together"]
-        say(self._out, f"Sweep: {resumed}{self._total} trials, up to {together} in one pass")
+        what = "Training" if self._unit == "seed" else "Sweep"
+        total = counted(self._total, self._unit)
+        say(self._out, f"{what}: {resumed}{total}, up to {together} in one pass")
 
     def _take(self, event: dict[str, Any]) -> None:
         kind, number = event["event"], event["trial"]
         if kind == "trial_done":
             self._running.discard(number)
             self._done += 1
-            say(self._out, _ending(event))
+            name = "" if self._unit == "seed" else f"#{number} "
+            say(self._out, f"{name}{_ending(event)}")
+        elif kind in _AFTER:
+            self._clear()
+            return
         else:
             self._running.add(number)
         if kind == "step":
@@ -139,7 +150,7 @@ def _ending(event: dict[str, Any]) -> str:
     ends = {"pruned": "pruned", "diverged": "diverged", "patience": "no better for a while"}
     end = ends.get(event["ended"])
     return (
-        f"#{event['trial']} {settings_text(event['settings'])}: {accuracy}loss {event['loss']:.4f} "
+        f"{settings_text(event['settings'])}: {accuracy}loss {event['loss']:.4f} "
         f"at step {event['best_step']:,} of {event['steps']:,}{f', {end}' if end else ''}"
     )
 

@@ -124,6 +124,11 @@ class TaskKind(Generic[S]):
     hand_written: HandWritten | None = None
     verb = "write"
 
+    @property
+    def headline(self) -> str:
+        """The metric that reports compare by."""
+        return self.metric if self.hand_written is None else self.hand_written.metric
+
     # What a task says.
 
     def own(self, spec: TaskSettings) -> S:

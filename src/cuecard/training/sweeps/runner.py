@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,13 @@ TRIALS, BEST = "trials", "best"
 
 
 class SweepRunner:
-    """The trials of a sweep, from the first proposal to the chosen run; see `sweep`."""
+    """The trials of a sweep, from the first proposal to the chosen run; see `sweep`.
+
+    Args:
+        tell: called with every event.
+        unit: what messages call a trial.
+        command: what resumes it, without its folder.
+    """
 
     def __init__(
         self,
@@ -44,7 +50,11 @@ class SweepRunner:
         config: TrainConfig,
         folder: Path | None,
         tell: Observer,
+        *,
+        unit: str = "trial",
+        command: str = "cuecard sweep",
     ) -> None:
+        self._unit, self._command = unit, command
         self._backbone, self._tasks, self._sweep = backbone, tasks, sweep
         self._space = Space(sweep, method, config)
         if sweep.search == "tpe" or sweep.prunes:
@@ -96,7 +106,7 @@ class SweepRunner:
             TrainingError: the folder belongs to something else.
             Interrupted: Ctrl-C; the checkpoint is saved.
         """
-        with held(self._folder), stoppable(self._stopped):
+        with held(self._folder), stoppable(self.stopped):
             self._train()
 
     def _train(self) -> None:
@@ -111,6 +121,7 @@ class SweepRunner:
         self._tell(
             {
                 "event": "sweep",
+                "unit": self._unit,
                 "trials": self._total,
                 "together": state.together,
                 "done": self._done(),
@@ -124,7 +135,7 @@ class SweepRunner:
             state,
             folder=self._folder,
             every=self._config.checkpoint_every,
-            stopped=self._stopped,
+            stopped=self.stopped,
             more=self._more,
         )
         self._report()
@@ -143,7 +154,7 @@ class SweepRunner:
         Raises:
             Interrupted: Ctrl-C; what was tested is kept.
         """
-        with held(self._folder), stoppable(self._stopped):
+        with held(self._folder), stoppable(self.stopped):
             chosen = {name: self._choose(name) for name in self._names}
             runs = {name: self._finish(name, number) for name, number in chosen.items()}
             trials = tuple(self._trial(number) for number in range(self._total))
@@ -167,11 +178,16 @@ class SweepRunner:
             TrainingError: one of them diverged.
             Interrupted: Ctrl-C; what was tested is kept.
         """
-        with held(self._folder), stoppable(self._stopped):
+        with held(self._folder), stoppable(self.stopped):
             return [self._finish_trial(number) for number in range(self._total)]
 
+    @property
+    def trainers(self) -> Sequence[Trainer]:
+        """The trials', each with its best step once all are trained."""
+        return self._trainers
+
     def _finish_trial(self, number: int) -> Run:
-        state, place = self._trainers[number].state, self._trial_folder(number)
+        state, place = self._trainers[number].state, self.folder_of(number)
         raise_if_diverged(state)
         kept = 0 if place is None else state.log_bytes
         log = RunLog(place, self._observer_of(number), keep_bytes=kept)
@@ -199,7 +215,7 @@ class SweepRunner:
         trained, config = self._trainable(settings)
         rows = self._longest[name, trained.slot].rows
         setup = TrainSetup.of(self._backbone, self._tasks[name], trained, config, rows=rows)
-        place = self._trial_folder(number)
+        place = self.folder_of(number)
         if place is not None:
             place.mkdir(parents=True, exist_ok=True)
         log = RunLog(place, self._observer_of(number), keep_bytes=state.log_bytes)
@@ -236,7 +252,7 @@ class SweepRunner:
         kept = 0
         if place is not None:
             place.mkdir(parents=True, exist_ok=True)
-            source = self._trial_folder(number)
+            source = self.folder_of(number)
             assert source is not None
             shutil.copyfile(source / LOG, place / LOG)
             kept = (place / LOG).stat().st_size
@@ -286,15 +302,17 @@ class SweepRunner:
     def _observer_of(self, number: int) -> Observer:
         return lambda event: self._tell({**event, "trial": number})
 
-    def _trial_folder(self, number: int) -> Path | None:
+    def folder_of(self, number: int) -> Path | None:
+        """A trial's folder; None where nothing is kept."""
         return None if self._folder is None else self._folder / TRIALS / f"{number:03d}"
 
     def _title(self, name: str) -> str | None:
         return f"task {name}" if name else None
 
-    def _stopped(self) -> Interrupted:
-        what = f"stopped with {self._done()} of {self._total} trials finished"
-        return stopped_in(what, self._folder, "cuecard sweep")
+    def stopped(self) -> Interrupted:
+        """What it ends with after Ctrl-C."""
+        what = f"stopped with {self._done()} of {self._total} {self._unit}s finished"
+        return stopped_in(what, self._folder, self._command)
 
 
 def _fields(trial: Trial) -> dict[str, Any]:

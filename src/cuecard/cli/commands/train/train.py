@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from cuecard.cli.options import RESUME, Overwrite
-from cuecard.cli.recipe_flags import RECIPE, Given, refuse
+from cuecard.cli.recipe_flags import SEEDED, Given, refuse
 from cuecard.cli.views.console import Json, console, print_json
 
 
 def train(
-    given: Annotated[Given, RECIPE],
+    given: Annotated[Given, SEEDED],
     resume_folder: Annotated[Path | None, RESUME] = None,
     dry: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done, and train nothing.")
@@ -28,25 +28,27 @@ def train(
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the checkpoint is saved).
     """
     from cuecard.cli.views.progress import TrainView, fetch_progress
-    from cuecard.runs.recipe import resume, run_recipe
+    from cuecard.cli.views.sweep import SweepView
+    from cuecard.runs.folder import RunFolder
+    from cuecard.runs.recipe import Recipe, run_recipe
 
     if resume_folder is not None:
         own = {"--dry-run": dry, "--overwrite": overwrite}
         refuse([*given.flags.values(), *(flag for flag in own if own[flag])], "a run")
-        with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
-            outcome = resume(resume_folder, observer=view, progress=progress)
+        plan = RunFolder(resume_folder, Recipe).to_resume()
     else:
         plan = given.recipe("cuecard train")
-        if dry:
-            from cuecard.cli.views.plan import print_plan
-            from cuecard.runs.dry_run import dry_run
+    if dry:
+        from cuecard.cli.views.plan import print_plan
+        from cuecard.runs.dry_run import dry_run
 
-            with fetch_progress(json=as_json) as progress:
-                found = dry_run(plan, progress=progress, overwrite=overwrite)
-            print_json(found) if as_json else print_plan(found, console())
-            return
-        with TrainView(json=as_json) as view, fetch_progress(json=as_json) as progress:
-            outcome = run_recipe(plan, observer=view, progress=progress, overwrite=overwrite)
+        with fetch_progress(json=as_json) as progress:
+            found = dry_run(plan, progress=progress, overwrite=overwrite)
+        print_json(found) if as_json else print_plan(found, console())
+        return
+    shown = TrainView if plan.seeds == 1 else SweepView
+    with shown(json=as_json) as view, fetch_progress(json=as_json) as progress:
+        outcome = run_recipe(plan, observer=view, progress=progress, overwrite=overwrite)
     from cuecard.cli.views.proof import print_outcome, summary
 
     if as_json:
