@@ -11,6 +11,7 @@ from cuecard.training.budget.validation_plan import LONG_LIST, forward_tokens, l
 from cuecard.training.objective.label_sample import sample_for
 from cuecard.training.objective.loss import PromptBatch, batch_losses
 from cuecard.training.setup import TrainSetup
+from cuecard.training.sweeps.learning_rates import trial_steps
 from cuecard.training.trainables.head import head_of
 from cuecard.validation_text import counted
 
@@ -24,7 +25,7 @@ class Estimate:
     """Seconds of a run's parts, without the comparison.
 
     Attributes:
-        steps: of all training steps.
+        steps: of all training steps, those of `lr: auto`'s trials too.
         validation: of all validations, that of the best step on all labels too.
         test: of the test.
     """
@@ -61,7 +62,7 @@ def estimate_run(setup: TrainSetup) -> Estimate:
         validation += forward_tokens(held_out, length, int(opened))
     tested = task.spec.encode_rows(task.test, backbone.tokenizer, slot)
     return Estimate(
-        steps=step * config.steps * config.accumulation,
+        steps=step * (config.steps + trial_steps(config)) * config.accumulation,
         validation=rate * validation,
         test=rate * forward_tokens(tested, length, int(opened)),
     )

@@ -7,7 +7,7 @@ import pytest
 
 from cuecard.methods import PTuningV2
 from cuecard.training import TrainConfig
-from cuecard.training.sweeps.learning_rates import trial_config
+from cuecard.training.sweeps.learning_rates import trial_config, trial_steps
 from cuecard.training.train import train
 from support.data.reviews import review_task
 from support.tiny import tiny_backbone
@@ -16,6 +16,7 @@ from support.tiny import tiny_backbone
 def test_a_trial_is_a_short_run_of_its_own() -> None:
     steps = {n: trial_config(TrainConfig(steps=n)).steps for n in (5, 50, 100, 300, 600, 5000)}
     assert steps == {5: 5, 50: 20, 100: 20, 300: 30, 600: 60, 5000: 60}
+    assert trial_steps(TrainConfig(lr="auto")) == 3 * 30 and trial_steps(TrainConfig()) == 0
     trial = trial_config(TrainConfig(steps=1000, warmup=100, schedule="constant", patience=3))
     assert (trial.warmup, trial.schedule, trial.patience, trial.select) == (6, "cosine", 0, "loss")
 

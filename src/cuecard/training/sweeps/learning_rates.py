@@ -84,6 +84,11 @@ def trial_config(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={**changes, "patience": 0})
 
 
+def trial_steps(config: TrainConfig) -> int:
+    """Steps of all trials together; none where the rate is not chosen by them."""
+    return len(_FACTORS) * trial_config(config).steps if config.lr == "auto" else 0
+
+
 def _chosen(losses: dict[float, float], default: float, start: float) -> float:
     """The rate with the lowest loss, or the default where none is below the start's.
 
