@@ -13,13 +13,12 @@ from pathlib import Path
 from cuecard.artifacts import Prompt
 from cuecard.errors import ConfigError
 from cuecard.evaluation.ensemble import Ensemble
-from cuecard.methods import MethodSettings, PromptTuning
+from cuecard.methods import MethodSettings
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig
 from cuecard.training.run import Run
+from cuecard.training.seeds import SeedTraining
 from cuecard.training.storage.log import Observer
-from cuecard.training.sweeps.runner import SweepRunner
-from cuecard.training.sweeps.space import SweepConfig
 from cuecard.training.train import train
 from cuecard.types import Backbone, MethodConfig
 
@@ -51,19 +50,10 @@ def train_ensemble(
         raise ConfigError(
             "an ensemble needs at least one member", where="members", got=members, expected="> 0"
         )
-    config = config or TrainConfig()
-    seeds = tuple(range(config.seed, config.seed + members))
-    sweep = SweepRunner(
-        backbone,
-        {"": task},
-        SweepConfig(grid={"seed": seeds}),
-        method or PromptTuning(),
-        config,
-        None if folder is None else Path(folder),
-        observer or (lambda event: None),
+    training = SeedTraining(
+        backbone, task, method, config, seeds=members, folder=folder, observer=observer
     )
-    sweep.train()
-    return sweep.finish_all()
+    return [*training.train()]
 
 
 def distil(

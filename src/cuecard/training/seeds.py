@@ -89,6 +89,10 @@ def train_seeds(
         FrozenError: the backbone changed.
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
+    if seeds < 2:
+        raise ConfigError(
+            "to see how seeds differ takes several", where="seeds", got=seeds, expected="> 1"
+        )
     return SeedTraining(
         backbone, task, method, config, seeds=seeds, keep=keep, folder=folder, observer=observer
     ).run()
@@ -115,10 +119,6 @@ class SeedTraining:
         observer: Observer | None = None,
     ) -> None:
         config, self._method = config or TrainConfig(), method or PromptTuning()
-        if seeds < 2:
-            raise ConfigError(
-                "to see how seeds differ takes several", where="seeds", got=seeds, expected="> 1"
-            )
         check_seeds(seeds, keep, config)
         self._task, self._keep, self._config = task, keep, config
         self._folder = None if folder is None else Path(folder)
@@ -147,11 +147,19 @@ class SeedTraining:
             FrozenError: the backbone changed.
             Interrupted: Ctrl-C; what is done is kept.
         """
-        self._sweep.train()
-        self._check_ends()
-        runs = tuple(self._sweep.finish_all())
+        runs = self.train()
         with held(self._folder), stoppable(self._sweep.stopped):
             return SeedRuns(runs, self._found() or self._kept(runs))
+
+    def train(self) -> tuple[Run, ...]:
+        """Each seed's run, in order, tested once; none is chosen.
+
+        Raises:
+            CuecardError: as `run`.
+        """
+        self._sweep.train()
+        self._check_ends()
+        return tuple(self._sweep.finish_all())
 
     def _check_starts(self, backbone: Backbone) -> None:
         trained, spec = TrainablePrompt(self._method), self._task.spec
@@ -173,7 +181,7 @@ class SeedTraining:
         for seed, trainer in zip(self.seeds, self._sweep.trainers, strict=True):
             if (error := trainer.state.error) is not None:
                 raise TrainingError(
-                    "the training diverged with one of the seeds, so that there is no mean of them",
+                    "the training diverged with one of the seeds",
                     where=f"seed {seed}, {error['where']}",
                     got=error["got"],
                     expected=error["expected"],
