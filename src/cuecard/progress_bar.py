@@ -14,7 +14,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 # What goes on after an event of this name.
-_NEXT = {"lr": "trying learning rates", "test": "testing", "done": "finishing"}
+_NEXT = {"lr": "trying learning rates", "race": "racing", "test": "testing", "done": "finishing"}
 
 
 def with_progress_bar(function: Callable[P, R]) -> Callable[P, R]:

@@ -143,8 +143,9 @@ _FLAGS = {
     "method.name": Flag(
         "--method",
         metavar="NAME",
-        help=f"What is trained, see `cuecard methods`.  [default: {PromptTuning.name}]",
-        names=lambda _: METHODS,
+        help="What is trained, see `cuecard methods`; auto lets methods and rates race within "
+        f"--budget.  [default: {PromptTuning.name}]",
+        names=lambda _: ("auto", *METHODS),
     ),
     "method.length": Flag(),
     "method.init": Flag(),
@@ -154,6 +155,7 @@ _FLAGS = {
     ),
     "method.slot": Flag(),
     "training.steps": Flag(),
+    "training.budget": Flag(metavar="TIME"),
     "training.batch_rows": Flag(),
     "training.batch_tokens": Flag(),
     "training.lr": Flag(),

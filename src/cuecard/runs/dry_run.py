@@ -11,16 +11,20 @@ from cuecard.artifacts.tensors import tensors_of
 from cuecard.backbones.quantization.weights import weight_bytes, weight_count
 from cuecard.catalogue import Progress
 from cuecard.evaluation.advice import advice
+from cuecard.methods import MethodSettings
 from cuecard.runs.estimate import Estimate, estimate_run
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe import Recipe
-from cuecard.tasks import batches_by_length
+from cuecard.tasks import Task, batches_by_length
 from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.tasks.splits import SplitReport
+from cuecard.training.config import TrainConfig
+from cuecard.training.race.runner import RaceRunner
 from cuecard.training.seeds import SeedTraining
 from cuecard.training.setup import TrainSetup
 from cuecard.training.trainables.head import head_of
 from cuecard.training.trainables.trainable import TrainablePrompt
+from cuecard.types import Backbone
 
 _BINS = 10
 _RARE = 3  # training rows
@@ -88,11 +92,11 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
     """
     RunFolder.of(recipe).check(recipe, overwrite=overwrite)
     task = recipe.read_task(progress)
-    method = recipe.read_method()
+    method = None if recipe.is_auto else recipe.read_method()
     backbone = recipe.load_backbone(progress)
-    config = recipe.training
-    setup = TrainSetup.of(backbone, task, TrainablePrompt(method), config)
-    if recipe.seeds > 1:
+    setup, notes = _setup(backbone, task, method, recipe.training)
+    config = setup.config
+    if recipe.seeds > 1 and method is not None:
         SeedTraining(backbone, task, method, config, seeds=recipe.seeds, keep=recipe.keep)
     trained, rows = setup.start, setup.rows
     injection = trained.injection()
@@ -127,8 +131,24 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
         validations=setup.validations.count,
         estimate=estimate_run(setup).times(recipe.seeds),
         rare={label: counts[label] for label in task.spec.labels if counts[label] < _RARE},
-        notes=advice(task),
+        notes=(*notes, *advice(task)),
     )
+
+
+def _setup(
+    backbone: Backbone, task: Task, method: MethodSettings | None, config: TrainConfig
+) -> tuple[TrainSetup, tuple[str, ...]]:
+    """A run's set-up, or that of the first contestant of a race, and what to say of it."""
+    if method is not None:
+        return TrainSetup.of(backbone, task, TrainablePrompt(method), config), ()
+    race = RaceRunner(backbone, task, config)
+    (name, setup), *others = race.setups.items()
+    more = "".join(f"; {other}" for other, _ in others)
+    note = (
+        f"the method is chosen within {race.budget}, of {name}{more}; the numbers here are the "
+        "first one's"
+    )
+    return setup, (note,)
 
 
 def _histogram(lengths: Sequence[int]) -> tuple[tuple[int, int, int], ...]:

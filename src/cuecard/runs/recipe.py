@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 _WRITTEN = {"slot", "length", "init", "text", "prompt"}
 
 
+AUTO = "auto"
+"""In place of a method's name: methods race on the validation rows, and the best one is trained."""
+
+
 class DataRecipe(Section):
     """Where the records are; see `Task.from_file`."""
 
@@ -154,8 +158,9 @@ class Recipe(RunRecipe):
     method: dict[str, Any] = Field(
         default_factory=dict,
         validate_default=True,
-        description="The method's name and its settings, see `cuecard methods`. A prompt to start "
-        "from is a prompt's folder here, or a multitask run's.",
+        description="The method's name and its settings, see `cuecard methods`; auto lets methods "
+        "and rates race within training.budget. A prompt to start from is a prompt's folder here, "
+        "or a multitask run's.",
     )
     training: TrainConfig = TrainConfig()
     seeds: int = Field(
@@ -203,6 +208,8 @@ class Recipe(RunRecipe):
         Raises:
             ConfigError: an unknown method or setting, with the nearest one.
         """
+        if values.get("name") == AUTO:
+            return _auto(values)
         start = values.get("prompt")
         if start is not None and not isinstance(start, str):
             raise ConfigError(
@@ -224,6 +231,8 @@ class Recipe(RunRecipe):
         Raises:
             ConfigError: the method and the training are given two rates.
         """
+        if self.is_auto:
+            return self
         method = _settings_of(self.method)
         check_one_rate(method, self.training.lr)
         if method.rate in self.method and _default_rate(method):
@@ -294,6 +303,11 @@ class Recipe(RunRecipe):
             **own,
         )
 
+    @property
+    def is_auto(self) -> bool:
+        """Whether methods and rates race for the run."""
+        return bool(self.method["name"] == AUTO)
+
     def load_backbone(self, progress: Progress | None = None) -> Backbone:
         """The backbone.
 
@@ -319,6 +333,13 @@ class Recipe(RunRecipe):
             ArtifactError: that prompt cannot be read.
             ConfigError: settings that contradict each other.
         """
+        if self.is_auto:
+            raise ConfigError(
+                "only `cuecard train` chooses the method itself",
+                where="method",
+                got=AUTO,
+                expected=f"a method by its name, such as {PromptTuning.name}",
+            )
         settings = {k: v for k, v in self.method.items() if k not in ("name", "prompt")}
         start = self.method["prompt"]
         if start is not None:
@@ -379,7 +400,7 @@ def run_recipe(
     claim = RunFolder.of(recipe)
     claim.check(recipe, overwrite=overwrite)
     task = recipe.read_task(progress)
-    method = recipe.read_method()
+    method = None if recipe.is_auto else recipe.read_method()
     backbone = recipe.load_backbone(progress)
     # What reports, only now: a mistake in what is named need not wait for it.
     from cuecard.comparison.reports import report_run  # noqa: PLC0415
@@ -406,10 +427,14 @@ def _training(
     recipe: Recipe,
     backbone: Backbone,
     task: Task,
-    method: MethodSettings,
+    method: MethodSettings | None,
     observer: Observer | None,
 ) -> tuple[Callable[[Path], None], Callable[[], Run]]:
-    """What checks that the run's folder is its own, and what trains; every check has passed."""
+    """What checks that the run's folder is its own, and what trains; every check has passed.
+
+    Without a method, methods race.
+    """
+    from cuecard.training.race.runner import RaceRunner  # noqa: PLC0415
     from cuecard.training.seeds import SeedTraining  # noqa: PLC0415
     from cuecard.training.setup import TrainSetup  # noqa: PLC0415
     from cuecard.training.train import train_prompt  # noqa: PLC0415
@@ -417,6 +442,9 @@ def _training(
 
     config = recipe.training
     kept: dict[str, Any] = {"folder": recipe.folder, "observer": observer}
+    if method is None:
+        race = RaceRunner(backbone, task, config)
+        return race.fits, lambda: race.run(recipe.folder, observer)
     if recipe.seeds == 1:
         setup = TrainSetup.of(backbone, task, TrainablePrompt(method), config)
         return setup.fits, lambda: train_prompt(setup, method, **kept)
@@ -424,6 +452,23 @@ def _training(
         backbone, task, method, config, seeds=recipe.seeds, keep=recipe.keep, **kept
     )
     return several.fits, lambda: several.run().kept
+
+
+def _auto(given: dict[str, Any]) -> dict[str, Any]:
+    """
+    Raises:
+        ConfigError: settings of a method that is not known yet.
+    """
+    own = [name for name, value in given.items() if name != "name" and value is not None]
+    if own:
+        raise ConfigError(
+            "auto chooses the method's settings itself",
+            where=f"method.{own[0]}",
+            got=repr(given[own[0]]),
+            expected="no settings, or a method by its name",
+            hint="--method p-tuning-v2 or another one of `cuecard methods`",
+        )
+    return {"name": AUTO, "prompt": None}
 
 
 def resume(folder: str | Path, **options: Any) -> Outcome:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cuecard.errors import ConfigError
+from cuecard.training.run_budget import Budget
 
 Optimizer = Literal["adamw", "adafactor"]
 Schedule = Literal["constant", "linear", "cosine"]
@@ -24,6 +25,12 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     steps: int = Field(default=300, ge=1, description="Optimiser steps at most.")
+    budget: str | None = Field(
+        default=None,
+        exclude_if=lambda given: given is None,
+        description="What the method auto may spend: CPU time such as 90s, 2m or 1h, or a number "
+        "of steps such as '300 steps'. By default the steps if they are given, else 2m.",
+    )
     batch_rows: int = Field(
         default=8,
         ge=1,
@@ -117,6 +124,17 @@ class TrainConfig(BaseModel):
     seed: int = Field(
         default=0, ge=0, description="Seed of the prompt's init and of the order of the rows."
     )
+
+    @field_validator("budget")
+    @classmethod
+    def _check_budget(cls, budget: str | None) -> str | None:
+        """
+        Raises:
+            ConfigError: neither a time nor a number of steps.
+        """
+        if budget is not None:
+            Budget.parse(budget)
+        return budget
 
     @field_validator("lr")
     @classmethod

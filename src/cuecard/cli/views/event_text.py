@@ -79,6 +79,24 @@ def _lr(event: Event) -> str:
     return f"Learning rate {event['lr']:.3g}: {loss} after {counted(event['steps'], 'step')}"
 
 
+def _race(event: Event) -> str:
+    if not event["steps"]:
+        return f"The budget of {event['budget']} has no room for a race"
+    count = counted(len(event["contestants"]), "contestant")
+    return f"Racing {count} for {counted(event['steps'], 'step')} each ({event['budget']} in all)"
+
+
+def _raced(event: Event) -> str:
+    if event["diverged"]:
+        return f"  {event['contestant']}: diverged"
+    accuracy = "" if event["accuracy"] is None else f"accuracy {event['accuracy']:.3f}, "
+    return f"  {event['contestant']}: validation {accuracy}loss {event['loss']:.4f}"
+
+
+def _chosen(event: Event) -> str:
+    return f"Chosen: {event['contestant']}"
+
+
 def _validation(event: Event) -> str:
     accuracy, share = event["validation_accuracy"], event["majority_share"]
     shown = "" if accuracy is None else f"accuracy {accuracy:.3f}, "
@@ -151,6 +169,9 @@ _TEXTS: Mapping[str, Callable[[Event], str]] = {
     "inputs": _inputs,
     "activations": _activations,
     "lr": _lr,
+    "race": _race,
+    "raced": _raced,
+    "chosen": _chosen,
     "validation": _validation,
     "best_validation": _best_validation,
     "average": _average,

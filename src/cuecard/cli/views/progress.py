@@ -34,6 +34,8 @@ _NEXT = {
     "start": "validating",
     "resume": "resuming",
     "lr": "trying learning rates",
+    "race": "racing",
+    "inputs": "racing",
     "test": "testing",
     "done": "finishing",
     "candidate": "trying hand-written prompts",

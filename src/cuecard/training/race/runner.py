@@ -1,0 +1,267 @@
+"""Run a race: every contestant for a few steps in shared passes, then the best one to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from cuecard.errors import Interrupted
+from cuecard.folder_lock import held
+from cuecard.interrupts import stoppable
+from cuecard.tasks import Task
+from cuecard.tasks.encoding.batching import row_lengths
+from cuecard.training.budget.prompts_per_pass import fit_together
+from cuecard.training.budget.validation_plan import plan_validations
+from cuecard.training.checks import FrozenProof
+from cuecard.training.config import TrainConfig
+from cuecard.training.loop import run_loop, stopped_in
+from cuecard.training.race.contestants import Entrants
+from cuecard.training.race.pace import measure
+from cuecard.training.race.plan import RacePlan
+from cuecard.training.run import Run, Trained, finish_run, log_start
+from cuecard.training.run_budget import DEFAULT, Budget
+from cuecard.training.setup import TrainSetup, key_of, remember_inputs, run_parts
+from cuecard.training.storage.checkpoint import Checkpoint, State
+from cuecard.training.storage.log import Observer, RunLog
+from cuecard.training.trainer import Trainer, raise_if_diverged
+from cuecard.types import Backbone
+
+# Rates warm up over at most this share of a race's steps.
+_WARM_UP = 5
+
+
+class RaceRunner:
+    """The contestants of `--method auto`, from their set-up to the best one's run.
+
+    The checkpoint's first run is the best contestant's, the others are the race's.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        task: Task,
+        config: TrainConfig,
+    ) -> None:
+        self._backbone, self._task, self._config = backbone, task, config
+        self._folder: Path | None = None
+        self._observer: Observer | None = None
+        self.budget = budget_of(config)
+        entrants = Entrants.of(backbone, task, config)
+        self.setups, self._methods = entrants.setups, entrants.methods
+        self._refused = entrants.refused
+        self._parts = _parts(self.setups, backbone, task, config)
+        self._checkpoint = Checkpoint(key_of(self._parts), parts=self._parts)
+        self._trainers: list[Trainer] = []
+        self._log = RunLog(None)
+
+    def fits(self, folder: Path) -> None:
+        """
+        Raises:
+            TrainingError: the folder holds the checkpoint of something else.
+        """
+        Checkpoint.load(folder, self._checkpoint.key, self._parts)
+
+    def run(self, folder: Path | None, observer: Observer | None = None) -> Run:
+        """Race, train the best one on, test it once, and keep it.
+
+        Raises:
+            TrainingError: the best one diverged, or the folder belongs to another run.
+            FrozenError: the backbone changed.
+            Interrupted: Ctrl-C; the checkpoint is saved.
+        """
+        self._folder, self._observer = folder, observer
+        with held(folder), stoppable(self._stopped):
+            self._checkpoint = Checkpoint.open(folder, self._checkpoint.key, 1, self._parts)
+            self._log = RunLog(folder, self._observer, keep_bytes=self._final.log_bytes)
+            if self._final.ended is None:
+                self._train()
+            raise_if_diverged(self._final)
+            setup = self._final_setup()
+            method = setup.new_method()
+            method.load_state_dict(self._final.best)
+            trained = Trained(setup, method, self._final, self._log, folder)
+            return finish_run(trained, self._methods[self._winner])
+
+    @property
+    def _final(self) -> State:
+        return self._checkpoint.runs[0]
+
+    @property
+    def _plan(self) -> RacePlan:
+        return RacePlan.of_dict(self._checkpoint.notes[0]["plan"])
+
+    def _train(self) -> None:
+        """From the checkpoint's states to the end of the best one's run."""
+        first = next(iter(self.setups.values()))
+        frozen = FrozenProof(self._backbone, first.rows[0], first.spec)
+        late = [setup for setup in self.setups.values() if setup.leaves_inputs][:1]
+        kept = remember_inputs(late, late, self._checkpoint, self._folder)
+        if not self._checkpoint.notes:
+            self._make_plan()
+        if self._final.lr is None:
+            self._tell_plan(kept)
+        elif self._observer is not None:
+            event = {"event": "resume", "step": self._final.step, "steps": self._steps}
+            self._observer(event)
+        self._add_trainers()
+        run_loop(
+            self._trainers,
+            self._checkpoint,
+            folder=self._folder,
+            every=self._config.checkpoint_every,
+            stopped=self._stopped,
+            more=self._add_trainers,
+        )
+        frozen.check()
+
+    def _make_plan(self) -> None:
+        epoch = {
+            name: -(-len(setup.rows) // (setup.config.batch_rows * setup.config.accumulation))
+            for name, setup in self.setups.items()
+        }
+        in_steps = self.budget.seconds is None
+        costs = {} if in_steps else {name: measure(each) for name, each in self.setups.items()}
+        plan = RacePlan.of(self.budget, costs, epoch)
+        tokens = max(
+            setup.config.batch_rows * max(row_lengths(setup.rows)) for setup in self.setups.values()
+        )
+        self._checkpoint.together = fit_together(self._backbone, tokens)
+        self._checkpoint.notes = [{"plan": asdict(plan)}]
+        if plan.race_steps:
+            self._checkpoint.runs += [State() for _ in plan.racing]
+
+    def _tell_plan(self, kept: Mapping[str, Any]) -> None:
+        plan = self._plan
+        self._log.write(
+            "race",
+            budget=str(self.budget),
+            contestants=list(plan.racing),
+            steps=plan.race_steps,
+            left_out=[name for name in self.setups if name not in plan.racing],
+            refused=dict(self._refused),
+        )
+        if kept:
+            self._log.write("inputs", **kept)
+
+    def _add_trainers(self) -> None:
+        """The race's, as many as fit in a pass; after the race the best contestant's."""
+        plan, races = self._plan, self._checkpoint.runs[1:]
+        # A state's trainer is made once, for finished ones not at all.
+        waiting = [
+            (name, state)
+            for name, state in zip(plan.racing, races, strict=False)
+            if state.ended is None and all(one.state is not state for one in self._trainers)
+        ]
+        running = sum(not trainer.finished for trainer in self._trainers)
+        for name, state in waiting[: max(0, (self._checkpoint.together or 1) - running)]:
+            self._trainers.append(self._racer(name, state))
+        final = self._final
+        over = all(state.ended is not None for state in races)
+        if over and all(one.state is not final for one in self._trainers):
+            self._trainers.append(self._finalist())
+
+    def _racer(self, name: str, state: State) -> Trainer:
+        setup = _with_steps(self.setups[name], self._plan.race_steps, fixed=True)
+        state.lr = setup.peak_lr
+        return Trainer(setup, setup.new_method(), setup.peak_lr, state, RunLog(None))
+
+    def _finalist(self) -> Trainer:
+        """The best contestant's trainer, which begins where its race ended."""
+        setup, final = self._final_setup(), self._final
+        method = setup.new_method()
+        races = self._checkpoint.runs[1:]
+        if races:
+            method.load_state_dict(max(races, key=lambda state: state.best_score).best)
+        if final.lr is None:
+            final.lr = setup.peak_lr
+            self._tell_race(setup)
+            for state in races:
+                final.cpu_seconds += state.cpu_seconds
+                final.wall_seconds += state.wall_seconds
+                final.tokens += state.tokens
+        return Trainer(setup, method, setup.peak_lr, final, self._log)
+
+    def _tell_race(self, setup: TrainSetup) -> None:
+        plan = self._plan
+        for name, state in zip(plan.racing, self._checkpoint.runs[1:], strict=False):
+            self._log.write(
+                "raced",
+                contestant=name,
+                loss=state.best_loss,
+                accuracy=state.best_accuracy,
+                steps=state.step,
+                diverged=state.error is not None,
+                cpu_seconds=round(state.cpu_seconds, 2),
+            )
+        self._log.write("chosen", contestant=self._winner, steps=self._steps)
+        log_start(self._log, setup, setup.start)
+
+    @property
+    def _winner(self) -> str:
+        """Of equals the first; without a race the first contestant."""
+        plan, races = self._plan, self._checkpoint.runs[1:]
+        scores = {n: s.best_score for n, s in zip(plan.racing, races, strict=False)}
+        return max(scores, key=lambda name: scores[name]) if scores else plan.racing[0]
+
+    @property
+    def _steps(self) -> int:
+        return self._plan.final_steps[self._winner]
+
+    def _final_setup(self) -> TrainSetup:
+        return _with_steps(self.setups[self._winner], self._steps, fixed=False)
+
+    def _stopped(self) -> Interrupted:
+        final = self._final
+        what = f"stopped after step {final.step} of the best contestant"
+        if final.lr is None:
+            what = "stopped during the race"
+        elif final.ended is not None:
+            what = "stopped after the training, before the end of its test"
+        return stopped_in(what, self._folder, "cuecard train")
+
+
+def budget_of(config: TrainConfig) -> Budget:
+    """The budget that is given: in time or steps, or the number of steps alone."""
+    if config.budget is None and "steps" in config.model_fields_set:
+        return Budget(None, config.steps)
+    return Budget.parse(config.budget or DEFAULT)
+
+
+def _with_steps(setup: TrainSetup, steps: int, *, fixed: bool) -> TrainSetup:
+    """A set-up for another number of steps.
+
+    Args:
+        fixed: validate at the end alone.
+    """
+    config = setup.config.model_copy(
+        update={
+            "steps": steps,
+            "warmup": min(setup.config.warmup, max(1, steps // _WARM_UP)),
+            **({"eval_every": steps} if fixed else {}),
+        }
+    )
+    plan = plan_validations(
+        setup.backbone,
+        setup.task,
+        setup.rows,
+        config,
+        setup.start.injection().length,
+        setup.slot,
+        fixed=fixed,
+    )
+    return replace(setup, config=config, validations=plan)
+
+
+def _parts(
+    setups: Mapping[str, TrainSetup], backbone: Backbone, task: Task, config: TrainConfig
+) -> dict[str, str]:
+    """What a resumed race must have in common with the one it resumes, as digests by name."""
+    first = next(iter(setups.values()))
+    contestants = {
+        name: (dict(setup.trainable.parts), setup.config.model_dump(mode="json"))
+        for name, setup in setups.items()
+    }
+    own = run_parts(backbone, task, first.trainable, config)
+    return {**own, "method": key_of("auto"), "contestants": key_of(contestants)}
