@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from cuecard.training.config import TrainConfig
     from cuecard.training.multitask import multitask
     from cuecard.training.multitask_trainer import Multitask
+    from cuecard.training.race.auto import auto
     from cuecard.training.run import Run
     from cuecard.training.seeds import SeedRuns, train_seeds
     from cuecard.training.sweep import sweep
@@ -104,6 +105,7 @@ __getattr__, __dir__ = lazy_exports(
         ".comparison.prove": ("Proof", "prove"),
         ".training.sweeps.space": ("SweepConfig",),
         ".training.sweep": ("sweep",),
+        ".training.race.auto": ("auto",),
         ".training.run": ("Run",),
         ".training.seeds": ("SeedRuns", "train_seeds"),
         ".training.train": ("train",),
@@ -153,6 +155,7 @@ __all__ = [
     "TrainConfig",
     "Wayward",
     "answer",
+    "auto",
     "data_source",
     "embed",
     "evaluate",

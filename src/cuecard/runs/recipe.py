@@ -189,6 +189,15 @@ class Recipe(RunRecipe):
         default=None, description="The run's folder; by default runs/ and the data's name."
     )
 
+    @model_validator(mode="after")
+    def _budget(self) -> Self:
+        """Steps that are given are the race's budget; in the file every default is given."""
+        given = self.training.model_fields_set
+        if self.is_auto and self.training.budget is None and "steps" in given:
+            steps = f"{self.training.steps} steps"
+            self.training = self.training.model_copy(update={"budget": steps})
+        return self
+
     @property
     def paths(self) -> tuple[str, ...]:
         """What may be a path: the data, the backbone, an adapter, a prompt to start from."""

@@ -32,7 +32,7 @@ def auto(
     bit-identical.
 
     Args:
-        config: how to train. What it says of batches holds for all contestants.
+        config: how to train. A batch size other than the default holds for all contestants.
         folder: where the log, the checkpoint and the prompt go; None keeps nothing.
         observer: called with every event of the log, and with "resume" where a run is resumed.
         progress: without an observer, show a bar in a terminal or a notebook.

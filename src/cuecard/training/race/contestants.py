@@ -22,7 +22,7 @@ class Candidate:
     Attributes:
         name: what tables call it.
         method: its settings.
-        changes: training settings that it takes where the user gave none.
+        changes: training settings that it takes where the user leaves the default.
     """
 
     name: str
@@ -83,7 +83,9 @@ class Entrants:
         errors: list[ConfigError | BackboneError] = []
         rows: dict[Slot, tuple[int, tuple[Encoded, ...]]] = {}
         for each in CONTESTANTS:
-            wanted = {k: v for k, v in each.changes.items() if k not in config.model_fields_set}
+            # What the user set stays; a recipe that is read again has every default set.
+            usual = {name: type(config).model_fields[name].default for name in each.changes}
+            wanted = {k: v for k, v in each.changes.items() if getattr(config, k) == usual[k]}
             own, prompt = config.model_copy(update=wanted), TrainablePrompt(each.method)
             checked, known = rows.get(prompt.slot, (0, None))
             try:
@@ -98,6 +100,6 @@ class Entrants:
             rows.setdefault(prompt.slot, (setup.start.injection().length, tuple(setup.rows)))
             setups[each.name] = setup
         if not setups:
-            raise errors[0]
+            raise errors[-1]  # the last ones need the least
         methods = {each.name: each.method for each in CONTESTANTS if each.name in setups}
         return cls(setups, methods, refused)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 from cuecard.tasks import batches_by_length
 from cuecard.tasks.encoding.batching import row_lengths
@@ -13,10 +14,13 @@ from cuecard.training.setup import TrainSetup
 from cuecard.training.trainables.head import head_of
 
 
-def measure(setup: TrainSetup) -> Cost:
+def measure(setup: TrainSetup, cached: int | None = None) -> Cost:
     """Run a batch of median length forward and backward, twice. Nothing is changed.
 
-    The first time readies the model, and computes the batch's inputs where they are cached.
+    The first time readies the model, and computes inputs where they are cached.
+
+    Args:
+        cached: tokens of all inputs, if they are.
     """
     backbone, counts = setup.backbone, dict(setup.backbone.counts)
     lengths = row_lengths(setup.rows)
@@ -26,22 +30,36 @@ def measure(setup: TrainSetup) -> Cost:
     rows = [setup.rows[index] for index in batch]
     drawn = setup.loss == "labels" and setup.soft is None
     sample = sample_for(backbone, setup.spec, rows, (config.seed, 0, 0)) if drawn else None
-    times: list[tuple[float, float]] = []
+    passes: list[_Pass] = []
     for _ in range(2):
-        began = time.process_time()
+        began, before = time.process_time(), backbone.counts["tokens"]
         injection, head = setup.start.injection(), head_of(setup.start)
         part = PromptBatch(setup.spec, rows, injection, setup.loss, head=head, sample=sample)
         (loss,) = batch_losses(backbone, [part])
-        forward = time.process_time() - began
+        forward, tokens = time.process_time() - began, backbone.counts["tokens"] - before
         loss.backward()  # type: ignore[no-untyped-call]
-        times.append((forward, time.process_time() - began))
+        passes.append(_Pass(forward, time.process_time() - began, tokens))
     for parameter in setup.start.parameters():
         parameter.grad = None
     backbone.counts.update(counts)
-    (first, _), (forward, step) = times
-    held_out = len(setup.task.validation)
-    every = len(setup.rows) + held_out
-    inputs = max(first - forward, 0.0) * every / len(rows) if setup.leaves_inputs else 0.0
+    first, second = passes
     return Cost(
-        step * config.accumulation, validation=forward * held_out / len(rows), inputs=inputs
+        step=second.whole * config.accumulation,
+        validation=second.forward * len(setup.task.validation) / len(rows),
+        inputs=_inputs(first, second, cached) if cached is not None else 0.0,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """Seconds of a pass forward, of it with its pass backward, and the tokens run forward."""
+
+    forward: float
+    whole: float
+    tokens: int
+
+
+def _inputs(first: _Pass, second: _Pass, tokens: int) -> float:
+    """Seconds of so many tokens that are cached, of which the first pass ran some."""
+    ran = first.tokens - second.tokens
+    return max(first.forward - second.forward, 0.0) * tokens / ran if ran > 0 else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 from cuecard.training.run_budget import Budget
@@ -83,12 +83,8 @@ class RacePlan:
 
     @classmethod
     def of_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The inverse of `to_dict`."""
+        """From what a checkpoint keeps of it."""
         return cls(tuple(values["racing"]), values["race_steps"], values["final_steps"])
-
-    def to_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
-        return asdict(self)
 
 
 def _within(steps: int, epoch: int) -> int:

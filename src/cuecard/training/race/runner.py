@@ -99,7 +99,7 @@ class RaceRunner:
         late = [setup for setup in self.setups.values() if setup.leaves_inputs][:1]
         kept = remember_inputs(late, late, self._checkpoint, self._folder)
         if not self._checkpoint.notes:
-            self._make_plan()
+            self._make_plan(int(kept.get("tokens", 0)))
         if self._final.lr is None:
             self._tell_plan(kept)
         elif self._observer is not None:
@@ -116,13 +116,16 @@ class RaceRunner:
         )
         frozen.check()
 
-    def _make_plan(self) -> None:
+    def _make_plan(self, cached: int) -> None:
         epoch = {
             name: -(-len(setup.rows) // (setup.config.batch_rows * setup.config.accumulation))
             for name, setup in self.setups.items()
         }
         in_steps = self.budget.seconds is None
-        costs = {} if in_steps else {name: measure(each) for name, each in self.setups.items()}
+        costs = {
+            name: measure(setup, cached if setup.leaves_inputs else None)
+            for name, setup in ({} if in_steps else self.setups).items()
+        }
         plan = RacePlan.of(self.budget, costs, epoch)
         tokens = max(
             setup.config.batch_rows * max(row_lengths(setup.rows)) for setup in self.setups.values()

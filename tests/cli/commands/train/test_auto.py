@@ -1,0 +1,54 @@
+"""`cuecard train --method auto`: from a file to a prompt, and mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from support.command_line import Call
+
+WORDS = ("--text-field", "review", "--template", r"Review: {text}\nSentiment:")
+
+
+def test_a_race_is_told_and_its_prompt_answers(
+    cuecard: Call, backbone: Path, data: Path, tmp_path: Path
+) -> None:
+    own = ("--backbone", str(backbone), "--method", "auto", "--out", str(tmp_path / "run"))
+    plan = cuecard("train", str(data), *WORDS, *own, "--budget", "108 steps", "--dry-run")
+    assert plan.code == 0 and not (tmp_path / "run").exists()
+    assert "the method is chosen within 108 steps" in " ".join(plan.out.split())
+    done = cuecard("train", str(data), *WORDS, *own, "--budget", "108 steps", "--no-compare")
+    assert done.code == 0, done.err
+    assert "Racing 2 contestants for 18 steps each (108 steps in all)" in done.out
+    assert "Chosen: " in done.out
+    again = cuecard("train", "--resume", str(tmp_path / "run"))
+    assert again.code == 0 and "nothing was trained or tested again" in again.out
+    answer = cuecard("predict", str(tmp_path / "run"), "a warm film", "--json")
+    assert answer.code == 0
+    assert {"negative", "positive"} & {*json.loads(answer.out).values()}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--method", "auto", "--budget", "soon"), ("not a budget", "soon", "2m")),
+        (("--method", "auto", "--length", "4"), ("chooses the method's settings", "length")),
+        (("--method", "auto", "--init-prompt", "x"), ("chooses the method's settings", "prompt")),
+        (("--method", "autos"), ("unknown method", "autos")),
+    ],
+)
+def test_mistakes(
+    cuecard: Call, data: Path, words: tuple[str, ...], said: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = cuecard("train", str(data), *WORDS, *words, "--out", str(tmp_path / "run"))
+    assert done.code == 2 and not (tmp_path / "run").exists()
+    for word in said:
+        assert word in done.err
+
+
+def test_a_sweep_takes_methods_by_name(cuecard: Call, data: Path, backbone: Path) -> None:
+    own = ("--backbone", str(backbone), "--method", "auto", "--grid", "lr=0.1,0.2")
+    done = cuecard("sweep", str(data), *WORDS, *own)
+    assert done.code == 2 and "only `cuecard train` chooses the method itself" in done.err

@@ -1,0 +1,155 @@
+"""`--method auto`: what races, what is chosen, and that a kill changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cuecard.artifacts import Prompt
+from cuecard.errors import ConfigError, DataError
+from cuecard.training import TrainConfig, read_log
+from cuecard.training.race.auto import auto
+from cuecard.training.race.contestants import CONTESTANTS
+from support.data.head_tasks import (
+    answer_task,
+    choice_task,
+    head_task,
+    number_task,
+    several_task,
+    tag_task,
+)
+from support.data.pairs import pair_task
+from support.data.reviews import SPEC, review_task, title_task
+from support.tiny import tiny_backbone
+
+KINDS = (title_task, head_task, several_task, number_task, choice_task, tag_task, answer_task)
+TEMPLATE = "Review: {text}\nSentiment:"
+CONFIG = TrainConfig(budget="108 steps", checkpoint_every=2)
+CLOCKS = {"seconds", "cpu_seconds"}
+
+
+def task_of(template: str = TEMPLATE, rows: int = 80) -> Any:
+    return review_task(rows, SPEC.model_copy(update={"template": template}))
+
+
+def timeless(folder: Path) -> list[dict[str, Any]]:
+    return [{k: v for k, v in event.items() if k not in CLOCKS} for event in read_log(folder)]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("whole")
+    backbone = tiny_backbone()
+    left = counted(backbone, 10**9)
+    run = auto(backbone, task_of(), CONFIG, folder=folder)
+    return run, folder, dict(backbone.counts), 10**9 - left[0]
+
+
+def counted(backbone: Any, calls: int) -> list[int]:
+    """Let a backbone die after so many passes; how many are left."""
+    left, read = [calls], backbone.read_many
+
+    def dying(*args: Any, **options: Any) -> Any:
+        left[0] -= 1
+        if left[0] == 0:
+            raise _Killed
+        return read(*args, **options)
+
+    backbone.read_many = dying
+    return left
+
+
+class _Killed(Exception):
+    """Stands for a death between two lines of code."""
+
+
+def test_the_lowest_validation_loss_goes_on_and_alone_is_tested(whole: Any) -> None:
+    run, folder, *_ = whole
+    events = read_log(folder)
+    (race,) = [e for e in events if e["event"] == "race"]
+    raced = [e for e in events if e["event"] == "raced"]
+    (chosen,) = [e for e in events if e["event"] == "chosen"]
+    assert [e["contestant"] for e in raced] == race["contestants"] and len(raced) == 2
+    assert chosen["contestant"] == min(raced, key=lambda e: e["loss"])["contestant"]
+    assert [e["event"] for e in events].count("test") == 1
+    method = {each.name: each.method for each in CONTESTANTS}[chosen["contestant"]]
+    assert run.method == method and run.prompt.manifest.method == method.name
+    assert run.steps + sum(e["steps"] for e in raced) == 108
+    first = next(e for e in events if e["event"] == "validation")
+    assert first["validation_loss"] == pytest.approx(min(e["loss"] for e in raced))
+
+
+def test_the_race_is_part_of_what_the_run_took(whole: Any) -> None:
+    run, folder, counts, _ = whole
+    raced = [e for e in read_log(folder) if e["event"] == "raced"]
+    assert run.cpu_seconds >= sum(e["cpu_seconds"] for e in raced) > 0
+    assert run.tokens > 0
+    assert counts["remembered"] > 0
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95])
+def test_a_killed_race_ends_with_the_same_bits(tmp_path: Path, whole: Any, share: float) -> None:
+    run, folder, _, calls = whole
+    backbone = tiny_backbone()
+    counted(backbone, int(share * calls) + 1)
+    with pytest.raises(_Killed):
+        auto(backbone, task_of(), CONFIG, folder=tmp_path)
+    again = auto(tiny_backbone(), task_of(), CONFIG, folder=tmp_path)
+    assert again.prompt.digest == run.prompt.digest
+    assert timeless(tmp_path) == timeless(folder)
+
+
+def test_a_finished_one_is_read_again(whole: Any) -> None:
+    run, folder, *_ = whole
+    events: list[dict[str, Any]] = []
+    again = auto(tiny_backbone(), task_of(), CONFIG, folder=folder, observer=events.append)
+    assert again.prompt.digest == run.prompt.digest
+    assert [e["event"] for e in events] == ["finished"]
+    loaded = Prompt.load(folder / "prompt", tiny_backbone())
+    assert torch.equal(loaded.vectors, run.prompt.vectors)
+
+
+@pytest.mark.parametrize(
+    ("kind", "template", "refused"),
+    [
+        ("llama", "Review: {text}", 3),  # no words after the last field
+        ("mistral-sliding", TEMPLATE, 3),
+        ("t5-gated", TEMPLATE, 5),
+        ("roberta", f"{TEMPLATE} {{mask}}.", 3),
+    ],
+)
+def test_what_cannot_run_is_left_out(kind: str, template: str, refused: int) -> None:
+    events: list[dict[str, Any]] = []
+    config = TrainConfig(budget="12 steps")
+    run = auto(tiny_backbone(kind), task_of(template), config, observer=events.append)
+    (race,) = [e for e in events if e["event"] == "race"]
+    assert len(race["refused"]) == refused and run.steps == 12
+
+
+@pytest.mark.parametrize("make", KINDS, ids=lambda make: make.__name__)
+def test_every_kind_of_task(make: Any) -> None:
+    assert auto(tiny_backbone(), make(60), TrainConfig(budget="4 steps")).test is not None
+
+
+def test_an_embedding_task() -> None:
+    run = auto(tiny_backbone("roberta"), pair_task(60), TrainConfig(budget="4 steps"))
+    assert run.test is not None
+
+
+def test_steps_are_a_budget_too() -> None:
+    assert auto(tiny_backbone(), task_of(), TrainConfig(steps=7)).steps == 7
+
+
+def test_what_all_contestants_are_refused_for_is_said() -> None:
+    with pytest.raises(ConfigError, match="the loss does not fit the task"):
+        auto(tiny_backbone(), task_of(), TrainConfig(loss="head"))
+
+
+def test_no_validation_rows() -> None:
+    task = task_of()
+    empty = type(task)(task.spec, task.train, (), task.test, task.report)
+    with pytest.raises(DataError):
+        auto(tiny_backbone(), empty, CONFIG)
