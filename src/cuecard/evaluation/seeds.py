@@ -98,7 +98,7 @@ def seed_table(entry: Mapping[str, Any], heading: str) -> tuple[tuple[str, ...],
         )
     if tested:
         metric = entry["metric"]
-        mean = [f"mean of {len(rows[: len(entry['seeds'])])}", f"{entry[metric]:.3f}"]
+        mean = [f"mean of {len(entry['seeds'])}", f"{entry[metric]:.3f}"]
         rows.append([*mean, _limits(entry["ci95"][metric]), "", "", ""])
     return columns, rows
 
@@ -119,8 +119,9 @@ def seed_notes(entry: Mapping[str, Any], heading: str) -> list[str]:
     why = "which did as well as the best seed or better" if averaged else "the best"
     notes.append(f"Kept: {kept_text(entry)}, {why} on validation rows.")
     if average is not None and not averaged:
-        loss = average["validation_loss"]
-        notes.append(f"The average of the seeds' tensors did worse there (loss {loss:.4f}).")
+        accuracy, loss = average["validation_accuracy"], average["validation_loss"]
+        shown = "" if accuracy is None else f"accuracy {accuracy:.3f}, "
+        notes.append(f"The average of the seeds' tensors did worse there ({shown}loss {loss:.4f}).")
     return notes
 
 

@@ -263,7 +263,8 @@ class SeedTraining:
         return {
             "metric": metric,
             "seeds": list(self.seeds),
-            "validation_losses": [run.validation.loss for run in runs],
+            # What the seeds, and their average, are chosen by.
+            "validation_losses": [one.state.best_loss for one in self._sweep.trainers],
             "best_steps": [run.best_step for run in runs],
             **tested_numbers(metric, tests),
         }
