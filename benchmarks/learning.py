@@ -1,0 +1,269 @@
+"""What is learnt within a budget of CPU time: `--method auto`, LoRA, prompt tuning, TF-IDF.
+
+Every contestant gets the same rows and the same budget of training, validations included; what it
+takes to test is not counted. Rates and steps are chosen on validation rows, test rows are scored
+once. Cells that are in the results already are not run again.
+
+python -m benchmarks.learning --sets topic,intent --rows 400 --seconds 60,150 --seeds 0,1,2
+python -m benchmarks.learning --folder my-sets    # each folder in it has train, val and test.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from benchmarks.machine import machine, versions
+from benchmarks.methods_sets import SETS, Rows, draw_task, read_task
+from cuecard import LoraSettings, PromptTuning, Task, TrainConfig, auto, load_backbone, train
+from cuecard.evaluation.baselines.text_models import fit_tfidf
+from cuecard.evaluation.evaluate import evaluate
+from cuecard.evaluation.report import write_json
+from cuecard.tasks import draw_rows
+from cuecard.training.race.pace import measure
+from cuecard.training.race.plan import RacePlan
+from cuecard.training.run_budget import Budget
+from cuecard.training.setup import TrainSetup
+from cuecard.training.train_lora import TrainableAdapter, train_lora
+from cuecard.training.trainables.trainable import Trainable, TrainablePrompt
+from cuecard.types import Backbone
+
+RESULTS = Path(__file__).parent / "results" / "learning.json"
+VALIDATION, TEST = 200, 500
+LORA_RATES = (1e-3, 3e-4, 3e-3)
+PROMPT_RATES = (0.01, 0.03, 0.1)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A contestant on a set, with rows, a budget and a seed.
+
+    Attributes:
+        score: on the test rows, by the kind's own metric.
+        seconds: of CPU, of training, validations and what chose the rate.
+        trained: numbers trained.
+        note: what was chosen.
+    """
+
+    contestant: str
+    set: str
+    rows: int
+    budget: float
+    seed: int
+    score: float
+    seconds: float
+    trained: int
+    note: str
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What it is a cell of."""
+        return self.contestant, self.set, self.rows, self.budget, self.seed
+
+
+Found = tuple[float, float, int, str]
+Contestant = Callable[[Backbone, Task, float, int], Found]
+
+
+def run_auto(backbone: Backbone, task: Task, budget: float, seed: int) -> Found:
+    """`--method auto` with its defaults."""
+    told: list[dict[str, Any]] = []
+    config = TrainConfig(budget=f"{budget:g}s", seed=seed)
+    run = auto(backbone, task, config, observer=told.append)
+    (chosen,) = [event for event in told if event["event"] == "chosen"]
+    assert run.test is not None
+    return run.test.score, run.cpu_seconds, run.trained, f"{chosen['contestant']}, {run.steps}"
+
+
+def run_lora(backbone: Backbone, task: Task, budget: float, seed: int) -> Found:
+    """LoRA of rank 8 on every linear layer; the best of three rates in short runs goes on."""
+    settings = LoraSettings(rank=8)
+    trainable = TrainableAdapter(settings)
+
+    def once(task: Task, config: TrainConfig) -> Any:
+        return train_lora(backbone, task, settings, config, observer=lambda event: None)
+
+    return _tuned(backbone, task, budget, seed, trainable, LORA_RATES, once)
+
+
+def run_prompt_tuning(backbone: Backbone, task: Task, budget: float, seed: int) -> Found:
+    """Prompt tuning of 20 vectors from a text; the best of three rates in short runs goes on."""
+    method = PromptTuning(length=20)
+
+    def once(task: Task, config: TrainConfig) -> Any:
+        return train(backbone, task, method, config, observer=lambda event: None)
+
+    trainable = TrainablePrompt(method)
+    return _tuned(backbone, task, budget, seed, trainable, PROMPT_RATES, once)
+
+
+def _tuned(
+    backbone: Backbone,
+    task: Task,
+    budget: float,
+    seed: int,
+    trainable: Trainable,
+    rates: tuple[float, ...],
+    once: Callable[[Task, TrainConfig], Any],
+) -> Found:
+    setup = TrainSetup.of(backbone, task, trainable, TrainConfig(seed=seed))
+    with trainable.attached(setup.start):
+        cost = measure(setup)
+    names = {f"{rate:g}": rate for rate in rates}
+    epoch = -(-len(task.train) // setup.config.batch_rows)
+    plan = RacePlan.of(Budget(budget), dict.fromkeys(names, cost), dict.fromkeys(names, epoch))
+    spent, best = 0.0, plan.racing[0]
+    if plan.race_steps:
+        found = {}
+        for name in plan.racing:
+            config = TrainConfig(
+                steps=plan.race_steps, eval_every=plan.race_steps, lr=names[name], seed=seed
+            )
+            run = once(replace(task, test=()), config)
+            found[name], spent = run.validation.loss, spent + run.cpu_seconds
+        best = min(found, key=lambda name: found[name])
+    run = once(task, TrainConfig(steps=plan.final_steps[best], lr=names[best], seed=seed))
+    note = f"rate {best} of {len(plan.racing)}, {run.steps} steps"
+    return run.test.score, spent + run.cpu_seconds, run.trained, note
+
+
+def run_tfidf(backbone: Backbone, task: Task, budget: float, seed: int) -> Found:
+    """TF-IDF and logistic regression, its strength by validation rows."""
+    started = time.process_time()
+    found = fit_tfidf(task.spec, task.train, task.validation, task.test)
+    kind = task.spec.task_kind
+    gold = [task.spec.with_value(record).target for record in task.test]
+    score = kind.score(task.spec, gold, found.predictions).metrics[kind.metric]
+    return float(score), time.process_time() - started, found.nbytes // 4, ""
+
+
+def run_start(backbone: Backbone, task: Task, budget: float, seed: int) -> Found:
+    """The untrained start of prompt tuning: the task's instruction in front of the input."""
+    setup = TrainSetup.of(backbone, task, TrainablePrompt(PromptTuning()), TrainConfig(seed=seed))
+    found = evaluate(backbone, task.spec, task.test, setup.start.injection())
+    return found.score, 0.0, 0, ""
+
+
+CONTESTANTS: dict[str, Contestant] = {
+    "auto": run_auto,
+    "lora": run_lora,
+    "prompt-tuning": run_prompt_tuning,
+    "tfidf": run_tfidf,
+    "start": run_start,
+}
+# Those that no budget changes.
+UNTRAINED = ("tfidf", "start")
+
+
+def tasks_of(args: argparse.Namespace, rows: int, seed: int) -> Iterator[tuple[str, Task]]:
+    """The sets by name, with this seed's training rows."""
+    sizes = Rows(train=rows, validation=VALIDATION, test=TEST, tokens=160)
+    if args.folder is None:
+        for name in args.sets.split(","):
+            yield name, draw_task(read_task(SETS[name], sizes), sizes, seed)
+        return
+    for folder in sorted(path for path in Path(args.folder).iterdir() if path.is_dir()):
+        if args.sets and folder.name not in args.sets.split(","):
+            continue
+        files = {part: folder / f"{part}.csv" for part in ("val", "test")}
+        fields = (folder / "train.csv").read_text("utf-8").split("\n", 1)[0].strip().split(",")
+        template = "\n".join(
+            [*(f"{f.capitalize()}: {{{f}}}" for f in fields if f != "label"), "Label:"]
+        )
+        task = Task.from_file(
+            folder / "train.csv",
+            validation=files["val"],
+            test=files["test"],
+            template=template,
+            max_length=160,
+        )
+        yield (
+            folder.name,
+            replace(
+                task,
+                train=draw_rows(task.train, rows, f"learning {seed}"),
+                validation=draw_rows(task.validation, VALIDATION, "learning"),
+                test=draw_rows(task.test, TEST, "learning"),
+            ),
+        )
+
+
+def numbers(text: str) -> list[float]:
+    """A comma-separated list."""
+    return [float(part) for part in text.split(",")]
+
+
+def main() -> None:
+    """Run the cells that are missing, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sets", default="")
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--rows", type=numbers, default=[400])
+    parser.add_argument("--seconds", type=numbers, default=[60, 150])
+    parser.add_argument("--seeds", type=numbers, default=[0, 1, 2])
+    parser.add_argument("--contestants", default=",".join(CONTESTANTS))
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    args = parser.parse_args()
+    if args.folder is None and not args.sets:
+        args.sets = ",".join(SETS)
+    cells = _load(args.out, args.model)
+    backbone = load_backbone(args.model)
+    for seed in map(int, args.seeds):
+        for rows in map(int, args.rows):
+            for name, task in tasks_of(args, rows, seed):
+                for budget in args.seconds:
+                    for contestant in args.contestants.split(","):
+                        spent = 0.0 if contestant in UNTRAINED else budget
+                        key = (contestant, name, rows, spent, seed)
+                        if any(cell.key == key for cell in cells):
+                            continue
+                        backbone.remember(())
+                        found = CONTESTANTS[contestant](backbone, task, spent, seed)
+                        cells.append(Cell(*key, *found))
+                        _save(args.out, args.model, cells)
+                        print(cells[-1], flush=True)
+    print(table(cells))
+
+
+def table(cells: list[Cell]) -> str:
+    """A line per contestant, rows and budget: mean over sets and seeds, and the seeds' spread."""
+    groups: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.rows, cell.budget, cell.contestant), []).append(cell)
+    lines = ["rows  budget  contestant       mean   spread of seeds  CPU-s  cells"]
+    for (rows, budget, contestant), some in sorted(groups.items()):
+        by_set: dict[str, list[float]] = {}
+        for cell in some:
+            by_set.setdefault(cell.set, []).append(cell.score)
+        score = mean(mean(scores) for scores in by_set.values())
+        spreads = [stdev(scores) for scores in by_set.values() if len(scores) > 1]
+        spread = f"{mean(spreads):.3f}" if spreads else "-"
+        spent = mean(cell.seconds for cell in some)
+        lines.append(
+            f"{rows:4}  {budget:6g}  {contestant:15}  {score:.3f}  {spread:15}  {spent:5.0f}"
+            f"  {len(some)}"
+        )
+    return "\n".join(lines)
+
+
+def _load(path: Path, model: str) -> list[Cell]:
+    if not path.is_file():
+        return []
+    found = json.loads(path.read_text("utf-8"))
+    return [Cell(**cell) for cell in found["cells"]] if found["model"] == model else []
+
+
+def _save(path: Path, model: str, cells: list[Cell]) -> None:
+    report = {"model": model, "machine": machine(), "versions": versions(), "cells": cells}
+    write_json(report, path)
+
+
+if __name__ == "__main__":
+    main()
