@@ -26,9 +26,9 @@ from cuecard.evaluation.baselines.text_models import fit_tfidf
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.evaluation.report import write_json
 from cuecard.tasks import draw_rows
+from cuecard.training.config import Budget
 from cuecard.training.race.pace import measure
 from cuecard.training.race.plan import RacePlan
-from cuecard.training.run_budget import Budget
 from cuecard.training.setup import TrainSetup
 from cuecard.training.train_lora import TrainableAdapter, train_lora
 from cuecard.training.trainables.trainable import Trainable, TrainablePrompt

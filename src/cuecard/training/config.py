@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cuecard.errors import ConfigError
-from cuecard.training.run_budget import Budget
 
 Optimizer = Literal["adamw", "adafactor"]
 Schedule = Literal["constant", "linear", "cosine"]
@@ -17,6 +17,55 @@ Select = Literal["loss", "accuracy"]
 Activations = Literal["auto", "keep", "recompute"]
 Inputs = Literal["auto", "memory", "disk", "recompute"]
 Keep = Literal["best", "average"]
+
+
+DEFAULT_BUDGET = "2m"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a run may spend on training and validations, the test apart.
+
+    Attributes:
+        seconds: of CPU time; None for a budget in steps.
+        steps: of all contestants together; None for one in seconds.
+    """
+
+    seconds: float | None
+    steps: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """ "90s", "2m", "1.5h", "90" (seconds), or "300 steps".
+
+        Raises:
+            ConfigError: anything else.
+        """
+        number, unit = text.strip().lower(), "s"
+        for ending in ("steps", "step", "s", "m", "h"):
+            if number.endswith(ending):
+                number, unit = number.removesuffix(ending).strip(), ending
+                break
+        try:
+            amount = float(number)
+        except ValueError:
+            amount = 0.0
+        in_steps = unit.startswith("step")
+        if not 0 < amount < float("inf") or (in_steps and amount != int(amount)):
+            raise ConfigError(
+                "not a budget",
+                where="training.budget",
+                got=text,
+                expected="CPU time such as 90s, 2m or 1h, or a number of steps such as '300 steps'",
+            )
+        if in_steps:
+            return cls(None, int(amount))
+        return cls(amount * {"s": 1, "m": 60, "h": 3600}[unit])
+
+    def __str__(self) -> str:
+        if self.seconds is None:
+            return f"{self.steps:,} steps"
+        return f"{self.seconds:g} s of CPU time"
 
 
 class TrainConfig(BaseModel):

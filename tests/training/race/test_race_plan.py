@@ -8,8 +8,8 @@ import pytest
 
 from cuecard.errors import ConfigError
 from cuecard.training import TrainConfig
+from cuecard.training.config import Budget
 from cuecard.training.race.plan import Cost, RacePlan
-from cuecard.training.run_budget import Budget
 
 EPOCH = {"a": 10, "b": 10, "c": 40}
 

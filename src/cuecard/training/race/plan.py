@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from cuecard.training.run_budget import Budget
+from cuecard.training.config import Budget
 
 # The share of the budget that a race may take, and how few and how many steps tell rates apart.
 _RACE = 1 / 3

@@ -15,13 +15,12 @@ from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.budget.prompts_per_pass import fit_together
 from cuecard.training.budget.validation_plan import plan_validations
 from cuecard.training.checks import FrozenProof
-from cuecard.training.config import TrainConfig
+from cuecard.training.config import DEFAULT_BUDGET, Budget, TrainConfig
 from cuecard.training.loop import run_loop, stopped_in
 from cuecard.training.race.contestants import Entrants
 from cuecard.training.race.pace import measure
 from cuecard.training.race.plan import RacePlan
 from cuecard.training.run import Run, Trained, finish_run, log_start
-from cuecard.training.run_budget import DEFAULT, Budget
 from cuecard.training.setup import TrainSetup, key_of, remember_inputs, run_parts
 from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import Observer, RunLog
@@ -229,7 +228,7 @@ def budget_of(config: TrainConfig) -> Budget:
     """The budget that is given: in time or steps, or the number of steps alone."""
     if config.budget is None and "steps" in config.model_fields_set:
         return Budget(None, config.steps)
-    return Budget.parse(config.budget or DEFAULT)
+    return Budget.parse(config.budget or DEFAULT_BUDGET)
 
 
 def _with_steps(setup: TrainSetup, steps: int, *, fixed: bool) -> TrainSetup:
