@@ -29,8 +29,10 @@ from cuecard.backbones.forward.shared_prefix import SharedPrefix, in_groups, pla
 from cuecard.backbones.forward.unpadded import UnpaddedRows
 from cuecard.backbones.kernels.checkpointing import decoder_layers
 from cuecard.backbones.kernels.input_cache import InputCache, Shape
+from cuecard.backbones.kernels.packing import Kept
 from cuecard.backbones.kernels.positions import (
     NOTHING_SHARED,
+    Sharing,
     align_left,
     slots_of,
     split_placement,
@@ -193,18 +195,24 @@ class CausalBackbone(FrozenBackbone):
         return UnpaddedRows(ids, lengths, batch.slot, *reads, given, split, tree, batch.context)
 
     def _laid_out(self, rows: UnpaddedRows, injection: Injection | None) -> Segment:
-        if self.inputs is not None:
-            kept = rows.kept_in(self.inputs)
-            if kept is not None:
-                return self._packed.lay_out_behind(self.inputs, kept, rows)
+        kept = self._remembered(rows, injection)
+        if kept is not None and kept.tokens is not None:
+            self.counts["remembered"] += int(kept.tokens.sum())
         front = self._shared_prefix
-        if front is not None and not torch.is_grad_enabled() and front.begins(rows, injection):
-            contexts = front.kept(rows)
-            if contexts is not None:
-                prompt = len(rows.given.vectors) > 0
-                return self._packed.lay_out_within(front.keys_values, contexts, rows, prompt)
-            return self._packed.lay_out_after(front.keys_values, rows, front.plan)
-        return self._packed.lay_out(rows)
+        if kept is None and front is not None and not torch.is_grad_enabled():
+            kept = front.kept(rows, injection)
+        return self._packed.lay_out(rows, kept)
+
+    def _remembered(self, rows: UnpaddedRows, injection: Injection | None) -> Kept | None:
+        """What the cache of inputs has of these rows: all before the prompt, or the front."""
+        if self.inputs is None:
+            return None
+        kept = rows.kept_in(self.inputs)
+        if kept is None and self.inputs.front is not None:
+            kept = SharedPrefix(self.inputs.front_ids, self.inputs.front).kept(rows, injection)
+        # The bits of an answer do not depend on a front that happens to be kept, see `sharing`.
+        bare = kept is None or not kept.own
+        return None if bare and not torch.is_grad_enabled() else kept
 
     @property
     def tree_room(self) -> int:
@@ -231,17 +239,19 @@ class CausalBackbone(FrozenBackbone):
         if front is None or not front.covers(rows, injection):
             front = self._run_front(rows, injection)
         if contexts and front is not None:
-            front = self._with_contexts(front, rows)
+            front = self._with_contexts(front, rows, injection)
         self._shared_prefix = front
         try:
             yield
         finally:
             self._shared_prefix = before
 
-    def _with_contexts(self, front: SharedPrefix, rows: Sequence[Encoded]) -> SharedPrefix:
+    def _with_contexts(
+        self, front: SharedPrefix, rows: Sequence[Encoded], injection: Injection | None
+    ) -> SharedPrefix:
         """The front with the rows' contexts but for their last tokens, from which they go on."""
-        given = self.tensors(front.injection)
-        if given.shifts is not None or (len(given.vectors) and not front.plan.prompt):
+        given = self.tensors(injection)
+        if (given.leaves_front and front.slot is None) or given.shifts is not None:
             return front
         behind = len(front.ids)
         whole = {row.context[:-1]: row.context[behind:-1] for row in rows}
@@ -250,8 +260,9 @@ class CausalBackbone(FrozenBackbone):
         nothing = front.keys_values.new_zeros(*shape[:3], 0, shape[4])
         found = dict.fromkeys(whole, nothing)
         for group in in_groups(list(own), [len(ids) for ids in own.values()], _CONTEXT_TOKENS):
-            kept = self._packed.run_contexts(front.keys_values, [own[key] for key in group])
-            found |= dict(zip(group, kept, strict=True))
+            kept = self._packed.keys_and_values([own[key] for key in group], front.keys_values)
+            lengths = [len(own[key]) for key in group]
+            found |= dict(zip(group, torch.split(kept, lengths, 3), strict=True))
         return replace(front, contexts=found)
 
     def _run_front(
@@ -260,9 +271,12 @@ class CausalBackbone(FrozenBackbone):
         if len(rows) < 2 or not self._probes.packs:
             return None
         given = self.tensors(injection)
-        if given.late:
+        if given.leaves_front and self._keeps(rows):
             return None
         plan = plan_shared_prefix(rows, len(given.vectors))
+        if given.late:
+            plan = Sharing(min(plan.tokens, *(row.slot for row in rows)), prompt=False)
+            given = replace(given, prefix=None)
         vectors = len(given.vectors) if plan.prompt else 0
         if not 0 < plan.tokens + vectors + given.ahead <= _PACKED_LENGTH or plan == NOTHING_SHARED:
             return None
@@ -270,8 +284,14 @@ class CausalBackbone(FrozenBackbone):
         slot = torch.tensor([rows[0].slot], device=self.device)
         first = UnpaddedRows(ids, slot, slot, slot[:0], slot[:0], given)
         keys_values = self._packed.run_front(first, plan)
-        return SharedPrefix(
-            injection, rows[0].context[: plan.tokens], rows[0].slot, plan, keys_values
+        place = rows[0].slot if plan.prompt else None
+        return SharedPrefix(rows[0].context[: plan.tokens], keys_values, injection, place)
+
+    def _keeps(self, rows: Sequence[Encoded]) -> bool:
+        """Whether what stands before the rows' slots is kept, and more than what all begin with."""
+        kept = self.inputs
+        return kept is not None and all(
+            row.slot > len(kept.front_ids) and row.context[: row.slot] in kept for row in rows
         )
 
     def remember(
@@ -294,10 +314,14 @@ class CausalBackbone(FrozenBackbone):
         self.inputs = None
         if not kept or not self._packs(1):
             return None
-        probe = self._packed.keys_and_values(kept[:1])
+
+        def compute(inputs: Sequence[tuple[int, ...]], front: Tensor | None) -> Tensor:
+            return self._packed.keys_and_values(inputs, front).cpu()
+
+        probe = compute([kept[0][:1]], None)
         shape = Shape(probe.shape[0], probe.shape[2], probe.shape[4], probe.dtype)
         key = f"{self.fingerprint}|{_BITS}"
-        self.inputs = InputCache(kept, shape, self._packed.keys_and_values, file=file, key=key)
+        self.inputs = InputCache(kept, shape, compute, front_on=self.device, file=file, key=key)
         return self.inputs
 
     @cached_property

@@ -30,6 +30,7 @@ from cuecard.backbones.forward.seq2seq_inputs import (
 )
 from cuecard.backbones.forward.special_tokens import decoder_start, special_tokens_around
 from cuecard.backbones.kernels.input_cache import InputCache, Shape
+from cuecard.backbones.kernels.packing import past_of
 from cuecard.backbones.kernels.positions import align_left, slots_of, split_placement
 from cuecard.errors import BackboneError
 from cuecard.types import (
@@ -246,7 +247,7 @@ class Seq2SeqBackbone(FrozenBackbone):
         # The cache holds pairs per token, so an output is kept as its two halves.
         shape = Shape(1, 1, self.hidden_size // 2, self.dtype)
         key = f"{self.fingerprint}|{_BITS}"
-        self.inputs = InputCache(kept, shape, self._pairs, file=file, key=key)
+        self.inputs = InputCache(kept, shape, lambda ids, _: self._pairs(ids), file=file, key=key)
         return self.inputs
 
     @torch.no_grad()
@@ -268,7 +269,7 @@ class Seq2SeqBackbone(FrozenBackbone):
             rows = [tuple(ids[:length]) for ids, length in pairs]
             if all(row in self.inputs for row in rows):
                 self.counts["remembered"] += int(source.mask.sum())
-                past = self.inputs.past(rows, self.device)
+                past = past_of(self.inputs.own(rows), self.device)
                 return torch.cat(past.layers[0], -1)
         first, groups = source.distinct()
         return self._encode(source.take(first), given)[groups]

@@ -275,7 +275,8 @@ def remember_inputs(
     backbone, wanted = late[0].backbone, late[0].config.inputs
     with may_cut():
         kept = cache_inputs(backbone, rows, wanted, folder, checkpoint.inputs)
-    checkpoint.inputs = str(kept["place"])
+    if kept:
+        checkpoint.inputs = str(kept["place"])
     return kept
 
 

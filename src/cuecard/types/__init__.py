@@ -25,6 +25,7 @@ from cuecard.types.data import (
     Record,
     Split,
     Value,
+    common_beginning,
     value_text,
 )
 from cuecard.types.injections import (
@@ -99,5 +100,6 @@ __all__ = [
     "Towers",
     "Value",
     "by_tower",
+    "common_beginning",
     "value_text",
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -127,6 +127,14 @@ class Placement:
     def at(cls, slot: int) -> Placement:
         """One place, after so many tokens."""
         return cls((slot,))
+
+
+def common_beginning(rows: Sequence[tuple[int, ...]]) -> int:
+    """How many tokens all rows begin with."""
+    # What the first and the last in order begin with, all between them begin with.
+    least, most = min(rows), max(rows)
+    pairs = zip(least, most, strict=False)
+    return next((at for at, (a, b) in enumerate(pairs) if a != b), len(least))
 
 
 @dataclass(frozen=True, slots=True)

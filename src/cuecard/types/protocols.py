@@ -95,7 +95,14 @@ class Tokenizer(Protocol):
 
 
 class KeptInputs(Protocol):
-    """Inputs whose keys and values are computed once: how many tokens, and bytes when all are."""
+    """Inputs whose keys and values are computed once: how many tokens, and bytes when all are.
+
+    Attributes:
+        front_ids: the tokens that all of them begin with and that are kept once; empty for none.
+    """
+
+    @property
+    def front_ids(self) -> tuple[int, ...]: ...
 
     @property
     def tokens(self) -> int: ...

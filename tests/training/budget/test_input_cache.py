@@ -10,11 +10,14 @@ from cuecard.methods import PromptTuning
 from cuecard.training import TrainConfig
 from cuecard.training.budget.input_cache import choose_place
 from cuecard.training.train import train
-from support.data.reviews import review_task
+from cuecard.types import common_beginning
+from support.data.reviews import SPEC, review_task
 from support.tiny import tiny_backbone
 
 LATE = PromptTuning(length=4, init="random", slot="suffix")
 HUGE = 2**60
+SHOWN = "Review: a warm and fine one\nSentiment: good\n\nReview: cold and poor\nSentiment: bad\n\n"
+FORMS = {"suffix": SHOWN + SPEC.template, "infix": SHOWN + "{prompt}" + SPEC.template}
 
 
 def test_memory_then_disk_then_neither(tmp_path: Path) -> None:
@@ -81,3 +84,60 @@ def test_disk_and_memory_hold_the_same_bits(tmp_path: Path) -> None:
             (folder / "inputs.bin").write_bytes((tmp_path / "1" / "inputs.bin").read_bytes())
         digests.append(train(tiny_backbone(), task, LATE, config, folder=folder).prompt.digest)
     assert len(set(digests)) == 1
+
+
+class _KilledError(Exception):
+    """Stands for a death between two lines of code."""
+
+
+def run_behind(
+    slot: Any, inputs: Any, folder: Path | None = None, kill_at: int = -1
+) -> tuple[Any, list[int], list[dict[str, Any]]]:
+    """A run whose template begins with solved rows: its result, each step's tokens, its events."""
+    backbone, events, ran = tiny_backbone(), [], []
+    spec = SPEC.model_copy(update={"template": FORMS[slot]})
+
+    def observe(event: dict[str, Any]) -> None:
+        events.append(event)
+        if event["event"] == "step":
+            ran.append(backbone.counts["tokens"])
+            if event["step"] == kill_at:
+                raise _KilledError
+        backbone.reset_counts()
+
+    method = PromptTuning(length=4, init="random", slot=slot)
+    config = TrainConfig(steps=12, batch_rows=8, eval_every=6, inputs=inputs, checkpoint_every=1)
+    task = review_task(60, spec)
+    run = train(backbone, task, method, config, folder=folder, observer=observe)
+    return run, ran, events
+
+
+@pytest.mark.parametrize("slot", ["suffix", "infix"])
+def test_solved_rows_in_front_of_a_prompt_are_kept_once(slot: Any) -> None:
+    run, ran, events = run_behind(slot, "memory")
+    (told,) = [event for event in events if event["event"] == "inputs"]
+    task, spec = review_task(60), run.prompt.spec
+    tokenizer = tiny_backbone().tokenizer
+    rows = spec.encode_rows([*task.train, *task.validation], tokenizer, slot)
+    inputs = {row.context[: row.slot] for row in rows}
+    front = common_beginning(list(inputs))
+    assert front > 32
+    assert told["tokens"] == front + sum(len(ids) - front for ids in inputs)
+    longest = max(len(row.context) for row in rows) - front
+    assert ran[-1] <= (8 * 4 if slot == "suffix" else 4 + 8 * longest)
+    plain, again, _ = run_behind(slot, "recompute")
+    assert plain.validation.loss == pytest.approx(run.validation.loss, abs=1e-4)
+    assert again[-1] <= 8 * (4 + longest)
+
+
+@pytest.mark.parametrize("slot", ["suffix", "infix"])
+@pytest.mark.parametrize("inputs", ["memory", "recompute"])
+def test_a_run_behind_solved_rows_goes_on_with_the_same_bits(
+    slot: Any, inputs: Any, tmp_path: Path
+) -> None:
+    whole, *_ = run_behind(slot, inputs)
+    with pytest.raises(_KilledError):
+        run_behind(slot, inputs, tmp_path, kill_at=7)
+    cut, *_ = run_behind(slot, inputs, tmp_path)
+    assert cut.prompt.digest == whole.prompt.digest and cut.best_step == whole.best_step
+    assert cut.test.predictions == whole.test.predictions

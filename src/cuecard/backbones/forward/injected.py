@@ -31,6 +31,11 @@ class Injected:
     late: bool = False
 
     @property
+    def leaves_front(self) -> bool:
+        """Whether there is a prompt, and what stands before its place is as without it."""
+        return self.shifts is None and (len(self.vectors) > 0 or self.late)
+
+    @property
     def ahead(self) -> int:
         """Positions of the prefix."""
         return 0 if self.prefix is None else int(self.prefix.shape[3])

@@ -15,10 +15,9 @@ from cuecard.backbones.forward.frozen import FrozenModel
 from cuecard.backbones.forward.unpadded import UnpaddedRows, embed_rows, embed_shared, laid_tree
 from cuecard.backbones.kernels.attention import NAME, PackedPart, Pass, UnpackableError, packed
 from cuecard.backbones.kernels.fused import Finder, Fused
-from cuecard.backbones.kernels.input_cache import InputCache
 from cuecard.backbones.kernels.layer_tokens import PlacedLayerTokens, states_of, watching
 from cuecard.backbones.kernels.norms import rms_norm
-from cuecard.backbones.kernels.packing import Packing, past_of
+from cuecard.backbones.kernels.packing import Kept, Packing, past_of
 from cuecard.backbones.kernels.positions import NOTHING_SHARED, Sharing
 from cuecard.backbones.kernels.swiglu import gated_mlp
 from cuecard.types import States
@@ -56,14 +55,19 @@ class PackedRun:
         """Found out on the first run: a model that cannot be packed need not be tried."""
         return Fused(self._frozen.model, self._finders)
 
-    def lay_out(self, rows: UnpaddedRows) -> Segment:
-        """What all rows share, then every row."""
-        plan = rows.plan(worth=1)  # sharing costs nothing here
-        shared, deep = embed_shared(self._frozen.embed, rows, plan)
-        embeds, mask, own = embed_rows(self._frozen.embed, rows, plan, "right")
+    def lay_out(self, rows: UnpaddedRows, kept: Kept | None = None) -> Segment:
+        """What all rows share and is not kept, then what is left of every row."""
+        kept = kept or Kept()
+        rows, frozen = rows.after(kept), self._frozen
+        # Sharing costs nothing here, but what stands behind different pasts is not the same.
+        plan = NOTHING_SHARED if kept.own else rows.plan(worth=1)
+        shared, deep = embed_shared(frozen.embed, rows, plan)
+        embeds, mask, own = embed_rows(frozen.embed, rows, plan, "right")
         packing = Packing.of(
             shared.shape[1],
             mask.sum(1),
+            past_of(kept.own, frozen.device, room=mask.shape[1]) if kept.own else None,
+            front=kept.front,
             prefix=rows.given.prefix,
             tree=laid_tree(rows, plan),
             unaware=rows.slot if rows.given.late else None,
@@ -72,67 +76,36 @@ class PackedRun:
         at = packing.starts[rows.read_rows] + rows.reads(plan)
         return Segment(stream, packing, at, deep or _packed_places(own, packing))
 
-    def lay_out_behind(
-        self, cache: InputCache, inputs: Sequence[tuple[int, ...]], rows: UnpaddedRows
-    ) -> Segment:
-        """The rows from the prompt on; everything before it, their inputs, is remembered."""
-        tail = rows.from_slot()
-        embeds, mask, own = embed_rows(self._frozen.embed, tail, NOTHING_SHARED, "right")
-        past = cache.past(inputs, self._frozen.device, room=mask.shape[1])
-        tree = laid_tree(tail, NOTHING_SHARED)
-        packing = Packing.of(0, mask.sum(1), past, rows.given.prefix, tree)
-        at = packing.starts[rows.read_rows] + tail.reads(NOTHING_SHARED)
-        self._frozen.counts["remembered"] += int(past.lengths.sum())
-        return Segment(embeds[packing.mask], packing, at, _packed_places(own, packing))
-
     @torch.no_grad()
     def run_front(self, rows: UnpaddedRows, plan: Sharing) -> Tensor:
         """[L, 2, K, P + F, D] keys and values of what rows share, after those of their prefix."""
         prefix = rows.given.prefix
         stream, deep = embed_shared(self._frozen.embed, rows, plan)
-        lengths = torch.tensor([stream.shape[1]], device=self._frozen.device)
-        packing = Packing.of(0, lengths, prefix=prefix)
-        seen: list[tuple[Tensor, Tensor]] = []
-        self.at_reads([Segment(stream[0], packing, lengths[:0], deep)], seen)
-        found = torch.stack([torch.cat(layer) for layer in seen])
+        found = self._keys_and_values(stream[0], stream.shape[1:2], prefix, deep)
         return found if prefix is None else torch.cat([prefix.to(found.dtype), found], 3)
 
-    def lay_out_after(self, front: Tensor, rows: UnpaddedRows, plan: Sharing) -> Segment:
-        """The rows without what they share, whose keys and values `run_front` has given."""
-        embeds, mask, own = embed_rows(self._frozen.embed, rows, plan, "right")
-        packing = Packing.of(0, mask.sum(1), prefix=front, tree=laid_tree(rows, plan))
-        at = packing.starts[rows.read_rows] + rows.reads(plan)
-        return Segment(embeds[packing.mask], packing, at, _packed_places(own, packing))
+    def keys_and_values(
+        self, inputs: Sequence[tuple[int, ...]], front: Tensor | None = None
+    ) -> Tensor:
+        """[L, 2, K, tokens, D] of inputs, each run alone behind a front, one after the other."""
+        flat = [token for ids in inputs for token in ids]
+        ids = torch.tensor(flat, dtype=torch.long, device=self._frozen.device)
+        stream = torch.as_tensor(self._frozen.embed(ids))
+        return self._keys_and_values(stream, [len(ids) for ids in inputs], front)
 
     @torch.no_grad()
-    def run_contexts(self, front: Tensor, contexts: Sequence[tuple[int, ...]]) -> list[Tensor]:
-        """[L, 2, K, t, D] keys and values of each row of tokens after a front."""
-        device = self._frozen.device
-        lengths = torch.tensor([len(ids) for ids in contexts], device=device)
-        flat = torch.tensor([token for ids in contexts for token in ids], device=device)
-        stream = torch.as_tensor(self._frozen.embed(flat))
+    def _keys_and_values(
+        self,
+        stream: Tensor,
+        lengths: Sequence[int],
+        front: Tensor | None,
+        deep: PlacedLayerTokens | None = None,
+    ) -> Tensor:
+        """[L, 2, K, N, D] of rows of these lengths in a stream [N, H]."""
         seen: list[tuple[Tensor, Tensor]] = []
-        packing = Packing.of(0, lengths, prefix=front)
-        self.at_reads([Segment(stream, packing, lengths[:0])], seen)
-        found = torch.stack([torch.cat(layer) for layer in seen])
-        return list(torch.split(found, lengths.tolist(), 3))
-
-    def lay_out_within(
-        self, front: Tensor, kept: Sequence[Tensor], rows: UnpaddedRows, prompt: bool
-    ) -> Segment:
-        """The rows from their contexts' last tokens on; what is before them is kept.
-
-        Args:
-            prompt: whether the injection has vectors, which stand in the front.
-        """
-        assert rows.context is not None
-        tail = rows.from_token(rows.context - 1)
-        plan = Sharing(tokens=0, prompt=True) if prompt else NOTHING_SHARED
-        embeds, mask, own = embed_rows(self._frozen.embed, tail, plan, "right")
-        past = past_of(kept, self._frozen.device, room=mask.shape[1])
-        packing = Packing.of(0, mask.sum(1), past, front, laid_tree(tail, plan))
-        at = packing.starts[rows.read_rows] + tail.reads(plan)
-        return Segment(embeds[packing.mask], packing, at, _packed_places(own, packing))
+        packing = Packing.of(0, torch.tensor(lengths, device=stream.device), front=front)
+        self.at_reads([Segment(stream, packing, packing.starts[:0], deep)], seen)
+        return torch.stack([torch.cat(layer) for layer in seen])
 
     @torch.no_grad()
     def states(self, vectors: Tensor) -> States:
@@ -142,17 +115,6 @@ class PackedRun:
         with watching(self._frozen.decoder_layers) as seen:
             self.at_reads([Segment(vectors, packing, packing.starts[:0])], kept)
         return states_of(vectors, seen, kept)
-
-    @torch.no_grad()
-    def keys_and_values(self, inputs: Sequence[tuple[int, ...]]) -> Tensor:
-        """[L, 2, K, tokens, D] of inputs that are run once, one after the other."""
-        device = self._frozen.device
-        lengths = torch.tensor([len(ids) for ids in inputs], device=device)
-        flat = torch.tensor([token for ids in inputs for token in ids], device=device)
-        seen: list[tuple[Tensor, Tensor]] = []
-        stream = torch.as_tensor(self._frozen.embed(flat))
-        self.at_reads([Segment(stream, Packing.of(0, lengths), lengths[:0])], seen)
-        return torch.stack([torch.cat(layer) for layer in seen]).cpu()
 
     def at_reads(
         self, segments: Sequence[Segment], seen: list[tuple[Tensor, Tensor]] | None = None

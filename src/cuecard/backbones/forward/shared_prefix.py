@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from cuecard.backbones.forward.unpadded import UnpaddedRows
+from cuecard.backbones.kernels.packing import Kept
 from cuecard.backbones.kernels.positions import NOTHING_SHARED, Sharing
-from cuecard.types import Encoded, Injection
+from cuecard.types import Encoded, Injection, common_beginning
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,28 +18,37 @@ class SharedPrefix:
     """A beginning whose keys and values are held.
 
     Attributes:
-        injection: the one it was run with; the very object.
         ids: its tokens.
-        slot: of the rows, where the prompt stands in it.
-        plan: how many tokens it has, and whether the prompt is among them.
         keys_values: [L, 2, K, P, D] of tokens and prompt, after those of the injection's prefix.
+        injection: the one it was run with, the very object; None where none changes it.
+        slot: of the rows, where the prompt stands in it; None where it does not.
         contexts: rows without their last tokens -> [L, 2, K, t, D] of what stands after the front.
     """
 
-    injection: Injection | None
     ids: tuple[int, ...]
-    slot: int
-    plan: Sharing
     keys_values: Tensor
+    injection: Injection | None = None
+    slot: int | None = None
     contexts: Mapping[tuple[int, ...], Tensor] = field(default_factory=dict)
 
-    def kept(self, rows: UnpaddedRows) -> list[Tensor] | None:
+    def kept(self, rows: UnpaddedRows, injection: Injection | None) -> Kept | None:
+        """What is kept of the beginnings of these rows; None if they do not begin with this."""
+        if not self._begins(rows, injection):
+            return None
+        prompt, contexts = self.slot is not None, self._contexts(rows)
+        if contexts is None:
+            count = rows.lengths.new_full(rows.lengths.shape, len(self.ids))
+            return Kept(self.keys_values, (), count, prompt)
+        assert rows.context is not None
+        return Kept(self.keys_values, contexts, rows.context - 1, prompt)
+
+    def _contexts(self, rows: UnpaddedRows) -> list[Tensor] | None:
         """What is kept of the contexts of rows that begin with this; None if one is not."""
         if not self.contexts or rows.context is None or rows.given.shifts is not None:
             return None
         if bool((rows.read_at < rows.context[rows.read_rows]).any()):
             return None
-        if len(rows.given.vectors) and not self.plan.prompt:
+        if len(rows.given.vectors) and self.slot is None:
             return None
         pairs = zip(rows.ids.tolist(), rows.context.tolist(), strict=True)
         found = [self.contexts.get(tuple(ids[: length - 1])) for ids, length in pairs]
@@ -53,20 +63,26 @@ class SharedPrefix:
         return injection is self.injection and all(
             row.context[: len(self.ids)] == self.ids
             and len(row.context) > len(self.ids)
-            and (not self.plan.prompt or row.slot == self.slot)
+            and self.slot in (None, row.slot)
             for row in rows
         )
 
-    def begins(self, rows: UnpaddedRows, injection: Injection | None) -> bool:
+    def _begins(self, rows: UnpaddedRows, injection: Injection | None) -> bool:
         """Whether all these rows begin with it and nothing is read in it."""
-        count = len(self.ids)
-        if injection is not self.injection or rows.ids.shape[1] < count:
+        count, given = len(self.ids), rows.given
+        if self.injection is None:
+            if given.shifts is not None or (given.prefix is not None and not given.late):
+                return False
+        elif injection is not self.injection:
+            return False
+        if rows.ids.shape[1] < count:
             return False
         if bool((rows.read_at <= count).any()) or bool((rows.lengths < count).any()):
             return False
-        if self.plan.prompt and (rows.split is not None or bool((rows.slot != self.slot).any())):
-            return False
-        if len(rows.given.vectors) and not self.plan.prompt and bool((rows.slot < count).any()):
+        if self.slot is not None:
+            if rows.split is not None or bool((rows.slot != self.slot).any()):
+                return False
+        elif (len(given.vectors) or given.late) and bool((rows.slot < count).any()):
             return False
         return bool((rows.ids[:, :count] == rows.ids.new_tensor(self.ids)).all())
 
@@ -76,11 +92,8 @@ def plan_shared_prefix(rows: Sequence[Encoded], prompt_length: int) -> Sharing:
 
     Every row keeps one token at least, whose output is read first.
     """
-    # What the first and the last in order begin with, all between them begin with.
-    least, most = min(row.context for row in rows), max(row.context for row in rows)
-    room = min(len(row.context) for row in rows) - 1
-    pairs = zip(least[: max(room, 0)], most, strict=False)
-    tokens = next((at for at, (a, b) in enumerate(pairs) if a != b), max(room, 0))
+    room = max(0, min(len(row.context) for row in rows) - 1)
+    tokens = min(room, common_beginning([row.context for row in rows]))
     slots = {row.slot for row in rows}
     split = any(len(row.placement.slots) > 1 for row in rows)
     prompt = prompt_length > 0 and not split and len(slots) == 1 and min(slots) <= tokens

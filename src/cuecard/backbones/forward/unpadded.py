@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cuecard.backbones.forward.injected import Injected
 from cuecard.backbones.kernels.input_cache import InputCache
 from cuecard.backbones.kernels.layer_tokens import PlacedLayerTokens
+from cuecard.backbones.kernels.packing import Kept
 from cuecard.backbones.kernels.positions import (
     APART,
     NOTHING_SHARED,
@@ -83,32 +84,46 @@ class UnpaddedRows:
         pairs = zip(self.ids.tolist(), self.slot.tolist(), strict=True)
         return [tuple(ids[:slot]) for ids, slot in pairs]
 
-    def kept_in(self, cache: InputCache) -> list[tuple[int, ...]] | None:
+    def kept_in(self, cache: InputCache) -> Kept | None:
         """What stands before the slots, if all of it is kept and nothing is read in it."""
         given = self.given
-        if given.shifts is not None or not (len(given.vectors) or given.late):
-            return None  # not what was computed without them
-        if bool((self.read_at < self.slot[self.read_rows]).any()):
+        if not given.leaves_front:  # not what was computed without it
+            return None
+        # Vectors make the first read's state, keys and values leave it to the token before them.
+        if bool((self.read_at < self.slot[self.read_rows] + given.late).any()):
             return None
         inputs = self.inputs()
-        return inputs if all(ids in cache for ids in inputs) else None
+        if not all(ids in cache for ids in inputs):
+            return None
+        own = cache.own(inputs)
+        # Without any, what the rows go on with may be shared once more.
+        own = own if any(row.shape[3] for row in own) else []
+        return Kept(cache.front, own, self.slot)
 
-    def from_slot(self) -> UnpaddedRows:
-        """What begins at the slot."""
-        return self.from_token(self.slot)
-
-    def from_token(self, first: Tensor) -> UnpaddedRows:
-        """What begins at token number `first` [B], where the prompt's place is at or before it."""
+    def after(self, kept: Kept) -> UnpaddedRows:
+        """What is not kept, where the kept tokens end before the prompt or the prompt is kept."""
+        given, first = self.given, kept.tokens
+        if first is None:
+            return self
+        slot = (self.slot - first).clamp(min=0)
+        if kept.prompt:
+            given = replace(given, vectors=given.vectors[:0], layers=None)
+        if given.shifts is not None:  # rows that are shifted have one front and nothing else
+            given = replace(given, shifts=given.shifts[int(first[0]) :])
+        if not given.late:
+            given = replace(given, prefix=None)  # it is kept with the front
+        elif not bool(slot.any()):
+            given = replace(given, late=False)  # all that is left sees it
         width = max(1, int((self.lengths - first).max()))
         place = first[:, None] + torch.arange(width, device=self.ids.device)
         index = place.clamp(max=self.ids.shape[1] - 1)
         return UnpaddedRows(
             self.ids.gather(1, index),
             self.lengths - first,
-            torch.zeros_like(self.slot),
+            slot,
             self.read_rows,
             self.read_at - first[self.read_rows],
-            self.given,
+            given,
             None if self.split is None else self.split.behind(first),
             None if self.tree is None else self.tree.from_slot(first, index),
         )

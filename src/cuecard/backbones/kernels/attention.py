@@ -105,8 +105,9 @@ def attend(
                 number, (query, key, value), scale, sliding_window or 0, softcap or 0.0
             )
         before = None if packing.past is None else packing.past.layers[number]
+        front = None if packing.front is None else packing.front[number].to(key.dtype)
         key, value = _behind_prefix(packing, number, key, value)
-        layer = _Layer(packing, before, scale, sliding_window or 0, softcap or 0.0)
+        layer = _Layer(packing, front, before, scale, sliding_window or 0, softcap or 0.0)
         found: Tensor = _Packed.apply(query, key, value, layer)  # type: ignore[no-untyped-call]
         return found
 
@@ -135,6 +136,7 @@ class _Layer:
 
     Attributes:
         packing: where everything stands.
+        front: keys and values [2, K, F, D] in front of everything that are not trained through.
         before: keys and values of the rows' past [K * B, T + W, D], if they have one.
         scale: of the scores.
         window: positions a token sees, itself counted in; 0 is all.
@@ -142,6 +144,7 @@ class _Layer:
     """
 
     packing: Packing
+    front: Tensor | None
     before: tuple[Tensor, Tensor] | None
     scale: float
     window: int
@@ -172,30 +175,33 @@ class _Packed(torch.autograd.Function):
         return (*found, None)
 
 
-_HELD = ("first_q", "q", "first_k", "own_k", "first_v", "own_v")
+_HELD = ("first_q", "q", "shared_k", "own_k", "shared_v", "own_v")
 
 
 class _Parts:
     """Queries, keys and values in the order in which they are multiplied.
 
-    Sizes: H query heads, K key heads, G = H / K, D per head; S, B, W as in `Packing`; F = P + S
-    keys that all rows see, the prefix counted in; U = T + W keys of a row, its past counted in. Of
-    the shared part: first_q [K, G * S, D], first_k and first_v [K, F, D]; of the rows: q
-    [K, B * G * W, D], own_k and own_v [K * B, W, D], and k and v [K * B, U, D], which begin with
-    the past.
+    Sizes: H query heads, K key heads, G = H / K, D per head; S, B, W as in `Packing`; F keys that
+    all rows see, of which the last A = P + S, prefix and shared part, get gradients and those of
+    the front none; U = T + W keys of a row, its past counted in. Of the shared part: first_q
+    [K, G * S, D], shared_k and shared_v [K, A, D], and first_k and first_v [K, F, D], which begin
+    with the front; of the rows: q [K, B * G * W, D], own_k and own_v [K * B, W, D], and k and
+    v [K * B, U, D], which begin with the past.
     """
 
     first_q: Tensor
     q: Tensor
-    first_k: Tensor
+    shared_k: Tensor
     own_k: Tensor
-    first_v: Tensor
+    shared_v: Tensor
     own_v: Tensor
 
     def __init__(self, query: Tensor, key: Tensor, value: Tensor, layer: _Layer) -> None:
-        packing, window, self._before = layer.packing, layer.window, layer.before
+        packing, window = layer.packing, layer.window
+        self._front, self._before = layer.front, layer.before
         self._packing, self._scale, self._cap = packing, layer.scale, layer.cap
         self._f = packing.ahead + packing.shared
+        self._a = packing.prefixed + packing.shared
         earlier = self._f + (0 if packing.past is None else packing.past.width)
         self._window = window if 0 < window < earlier + packing.width else 0
         self._h, self._k = query.shape[1], key.shape[1]
@@ -204,16 +210,20 @@ class _Parts:
         first, own = self._split(query, self._h, self._s)
         first_q = self._by_key_head(first, self._g, self._s)
         q = own.index_select(0, self._heads.queries).view(self._k, -1, own.shape[-1])
-        first, own = self._split(key, self._k, self._f)
-        first_k, own_k = self._by_key_head(first, 1, self._f), self._gather_keys(own)
-        first, own = self._split(value, self._k, self._f)
-        first_v, own_v = self._by_key_head(first, 1, self._f), self._gather_keys(own)
-        self.hold((first_q, q, first_k, own_k, first_v, own_v))
+        first, own = self._split(key, self._k, self._a)
+        shared_k, own_k = self._by_key_head(first, 1, self._a), self._gather_keys(own)
+        first, own = self._split(value, self._k, self._a)
+        shared_v, own_v = self._by_key_head(first, 1, self._a), self._gather_keys(own)
+        self.hold((first_q, q, shared_k, own_k, shared_v, own_v))
 
     def hold(self, tensors: Sequence[Tensor]) -> None:
         """Take the tensors that `release` gave."""
         for name, tensor in zip(_HELD, tensors, strict=True):
             setattr(self, name, tensor)
+        self.first_k, self.first_v = self.shared_k, self.shared_v
+        if self._front is not None:
+            self.first_k = _after(self._front[0], self.shared_k)
+            self.first_v = _after(self._front[1], self.shared_v)
         self.k, self.v = self.own_k, self.own_v
         if self._before is not None:
             self.k = _behind(self._before[0], self.own_k)
@@ -222,7 +232,7 @@ class _Parts:
     def release(self) -> list[Tensor]:
         """Let go of the tensors: those in the order of `_HELD`."""
         held = [getattr(self, name) for name in _HELD]
-        for name in (*_HELD, "k", "v"):
+        for name in (*_HELD, "first_k", "first_v", "k", "v"):
             delattr(self, name)
         return held
 
@@ -255,7 +265,9 @@ class _Parts:
         own_grad = own_grad.index_fill_(0, self._heads.padding, 0).view(self._k, -1, grad.shape[-1])
         shared, own = self._cut(rows)
         by_row = own_grad.view(*own.shape[:2], -1)
-        first_v = torch.bmm(first.mT, first_grad).baddbmm_(shared.mT, own_grad)
+        asked = slice(self._f - self._a, None)  # a front gets no gradient
+        shared_v = torch.bmm(first[..., asked].mT, first_grad)
+        shared_v.baddbmm_(shared[..., asked].mT, own_grad)
         width = self._packing.width  # a past gets no gradient
         v = torch.bmm(own[..., -width:].mT, by_row)
         d_first = torch.bmm(first_grad, self.first_v.mT)
@@ -266,13 +278,14 @@ class _Parts:
         first_q = torch.bmm(d_first, self.first_k)
         q = torch.bmm(d_shared, self.first_k)
         q.view(*own.shape[:2], -1).baddbmm_(d_own, self.k)
-        first_k = torch.bmm(d_first.mT, self.first_q).baddbmm_(d_shared.mT, self.q)
+        shared_k = torch.bmm(d_first[..., asked].mT, self.first_q)
+        shared_k.baddbmm_(d_shared[..., asked].mT, self.q)
         k = torch.bmm(d_own[..., -width:].mT, q_by_row)
         back = self._heads
         return (
             self._joined(first_q, q, self._h, self._s, back.queries_back).transpose(1, 2),
-            self._joined(first_k, k, self._k, self._f, back.keys_back).transpose(1, 2),
-            self._joined(first_v, v, self._k, self._f, back.keys_back).transpose(1, 2),
+            self._joined(shared_k, k, self._k, self._a, back.keys_back).transpose(1, 2),
+            self._joined(shared_v, v, self._k, self._a, back.keys_back).transpose(1, 2),
         )
 
     def _scores(self) -> tuple[Tensor, Tensor]:
@@ -335,6 +348,11 @@ def _behind(past: Tensor, own: Tensor) -> Tensor:
     """[K * B, T + W, D]: own keys or values [K * B, W, D] in the room after the past ones."""
     past[:, -own.shape[1] :] = own
     return past
+
+
+def _after(front: Tensor, shared: Tensor) -> Tensor:
+    """[K, F, D]: shared keys or values [K, A, D] after those of the front."""
+    return torch.cat([front, shared], 1) if shared.shape[1] else front
 
 
 def _softmax(scores: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """A cache of frozen inputs' keys and values: computed once, used in every epoch and by every task.
 
 Where the prompt stands after the input (slot "suffix"), nothing about the input changes while the
-prompt is trained. Inputs are computed in groups that depend on the list of inputs alone, so that a
-run that was killed finds the same bits again.
+prompt is trained. What all inputs begin with (instruction, demonstrations) is computed and kept
+once, the front; the others stand behind it. Inputs are computed in groups that depend on the list
+of inputs alone, so that a run that was killed finds the same bits again.
 
 A file of a cache on disk is `header | groups`; a group counts once its checksum stands in the
 header's table and is right. Anything else in the file is computed again.
@@ -25,12 +26,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cuecard.backbones.kernels.packing import Past, past_of
 from cuecard.plain_files import writing_to
+from cuecard.types import common_beginning
 
 Place = Literal["memory", "disk"]
-Compute = Callable[[Sequence[tuple[int, ...]]], Tensor]
+Compute = Callable[[Sequence[tuple[int, ...]], Tensor | None], Tensor]
 
+# Handing a shorter front to every layer takes longer than it spares.
+_FRONT_TOKENS = 16
 # Groups fill the processor well and are still computed in a moment.
 _GROUP_TOKENS = 512
 _ABSENT = -1
@@ -57,7 +60,9 @@ class InputCache:
     Args:
         inputs: token ids; equal ones are kept once.
         shape: of what is kept per token.
-        compute: a group of inputs -> [L, 2, K, tokens, D], one after the other.
+        compute: a group of inputs, and the front [L, 2, K, F, D] before each of them if there is
+            one -> [L, 2, K, tokens, D], one after the other.
+        front_on: where the front is wanted; None if what an input begins with depends on the rest.
         file: where they are kept; None keeps them in memory.
         key: what else they depend on (the backbone); a file made with another one is made anew.
     """
@@ -68,18 +73,25 @@ class InputCache:
         shape: Shape,
         compute: Compute,
         *,
+        front_on: torch.device | None = None,
         file: Path | None = None,
         key: str = "",
     ) -> None:
-        self._shape, self._compute = shape, compute
-        self._groups = _grouped(inputs)
-        self._at: dict[tuple[int, ...], tuple[int, int]] = {}
+        self._shape, self._compute, self._device = shape, compute, front_on
+        shared = 0 if front_on is None else common_beginning(inputs)
+        self.front_ids = inputs[0][:shared] if shared >= _FRONT_TOKENS else ()
+        begin = len(self.front_ids)
+        self._groups = [[self.front_ids]] * bool(begin)
+        self._groups += _grouped([ids[begin:] for ids in inputs if len(ids) > begin])
+        # Where each input stands without the front: its group, the first token, and how many.
+        self._at = {self.front_ids: (0, 0, 0)} if self.front_ids in inputs else {}
         self._starts = []
         total = 0
         for number, group in enumerate(self._groups):
             self._starts.append(total)
             for ids in group:
-                self._at[ids] = (number, total)
+                if number or not begin:
+                    self._at[self.front_ids + ids] = (number, total, len(ids))
                 total += len(ids)
         self._total, self.hits, self.misses = total, 0, 0
         self._file, self._name = file, key
@@ -112,35 +124,41 @@ class InputCache:
     def __contains__(self, ids: tuple[int, ...]) -> bool:
         return ids in self._at
 
-    def past(self, inputs: Sequence[tuple[int, ...]], device: torch.device, room: int = 0) -> Past:
-        """What stands before rows with these inputs.
-
-        Args:
-            room: places left after every past for the row's own keys and values.
+    def own(self, inputs: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        """Each input's [L, 2, K, t, D] after the front.
 
         Raises:
             KeyError: an input that is not in the list.
         """
-        return past_of([self._row(ids) for ids in inputs], device, room)
+        self.hits += len(inputs)
+        return [self._values(*self._at[ids]) for ids in inputs]
 
-    def _row(self, ids: tuple[int, ...]) -> Tensor:
-        """[L, 2, K, t, D]"""
-        group, start = self._at[ids]
+    @cached_property
+    def front(self) -> Tensor | None:
+        """[L, 2, K, F, D] what every input begins with; None if that is little or nothing."""
+        if not self.front_ids:
+            return None
+        with torch.inference_mode(False):  # for training too
+            return self._values(0, 0, len(self.front_ids)).to(self._device).contiguous()
+
+    def _values(self, group: int, start: int, count: int) -> Tensor:
+        """[L, 2, K, t, D] some of a group's, computed if they are not there."""
         if not self._trusted[group]:
-            self._trusted[group] = self._store.intact(group, *self._span(group))
-            if not self._trusted[group]:
+            begin, end = self._span(group)
+            if not self._store.intact(group, begin, end):
                 self.misses += 1
-                self._store.put(group, self._span(group)[0], self._compute(self._groups[group]))
-                self._trusted[group] = True
-        self.hits += 1
-        return self._store.values[:, :, :, start : start + len(ids)]
+                before = self.front if group else None
+                self._store.put(group, begin, self._compute(self._groups[group], before))
+            self._trusted[group] = True
+        return self._store.values[:, :, :, start : start + count]
 
     def _span(self, group: int) -> tuple[int, int]:
         start = self._starts[group]
         return start, start + sum(map(len, self._groups[group]))
 
     def _key(self) -> str:
-        total = hashlib.sha256(f"{self._name}|{self._shape}".encode())
+        front = "|front" if self.front_ids else ""
+        total = hashlib.sha256(f"{self._name}|{self._shape}{front}".encode())
         for group in self._groups:
             total.update(json.dumps(group).encode())
         return total.hexdigest()

@@ -56,6 +56,23 @@ class Past:
         return int(self.layers[0][0].shape[1]) - self.room
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is known of the beginnings of B rows: keys and values that need not be run again.
+
+    Attributes:
+        front: [L, 2, K, F, D] in front of all rows alike; None for none.
+        own: each row's [L, 2, K, t, D] after that; empty for none.
+        tokens: [B] how many of each row's tokens they are; None for none.
+        prompt: whether the prompt's vectors are among them.
+    """
+
+    front: Tensor | None = None
+    own: Sequence[Tensor] = ()
+    tokens: Tensor | None = None
+    prompt: bool = False
+
+
 def past_of(found: Sequence[Tensor], device: torch.device, room: int = 0) -> Past:
     """Rows' keys and values [L, 2, K, t, D], of any lengths, as one past.
 
@@ -80,8 +97,8 @@ class Causal:
     """What is added to scores: 0 where a key may be seen, -inf elsewhere.
 
     Attributes:
-        first: [S, P + S] of the shared part.
-        rows: [W, P + S + W] of a row's own tokens; [B, 1, W, P + S + T + W] where rows have a past,
+        first: [S, A + S] of the shared part, A keys being ahead of it.
+        rows: [W, A + S + W] of a row's own tokens; [B, 1, W, A + S + T + W] where rows have a past,
             end in trees, or do not see the prefix from their first tokens on.
     """
 
@@ -99,8 +116,9 @@ class Packing:
         starts: [B] where each row begins in the stream.
         mask: [B, W] bool, True where a padded row has a token.
         past: what stands before each row instead of a shared part; S is 0 then.
-        prefix: [L, 2, K, P, D] keys and values in front of everything, trained through; with none P
-            is 0.
+        front: [L, 2, K, F, D] keys and values in front of everything, not trained through; with
+            none F is 0.
+        prefix: [L, 2, K, P, D] keys and values after those, trained through; with none P is 0.
         tree: where the tokens of rows that end in a tree stand; None for plain rows.
         unaware: [B] how many of a row's own first tokens do not see the prefix, and are where they
             would be without it; None for none. S is 0 then, and there is no past.
@@ -111,6 +129,7 @@ class Packing:
     starts: Tensor
     mask: Tensor
     past: Past | None = None
+    front: Tensor | None = None
     prefix: Tensor | None = None
     tree: LaidTree | None = None
     unaware: Tensor | None = None
@@ -123,6 +142,8 @@ class Packing:
         shared: int,
         lengths: Tensor,
         past: Past | None = None,
+        *,
+        front: Tensor | None = None,
         prefix: Tensor | None = None,
         tree: LaidTree | None = None,
         unaware: Tensor | None = None,
@@ -131,7 +152,7 @@ class Packing:
         width = int(lengths.max())
         mask = torch.arange(width, device=lengths.device) < lengths[:, None]
         starts = shared + lengths.cumsum(0) - lengths
-        return cls(shared, lengths, starts, mask, past, prefix, tree, unaware)
+        return cls(shared, lengths, starts, mask, past, front, prefix, tree, unaware)
 
     @property
     def rows(self) -> int:
@@ -144,9 +165,14 @@ class Packing:
         return self.mask.shape[1]
 
     @property
-    def ahead(self) -> int:
-        """P, the keys in front of the stream."""
+    def prefixed(self) -> int:
+        """P."""
         return 0 if self.prefix is None else int(self.prefix.shape[3])
+
+    @property
+    def ahead(self) -> int:
+        """F + P, the keys in front of the stream."""
+        return self.prefixed + (0 if self.front is None else int(self.front.shape[3]))
 
     @property
     def tokens(self) -> int:
@@ -159,7 +185,7 @@ class Packing:
         if self.past is not None:
             place = place + self.past.lengths[:, None]
         if self.unaware is not None:
-            place = place - self.ahead * (place < self.unaware[:, None])
+            place = place - self.prefixed * (place < self.unaware[:, None])
         own = self.shared + place[self.mask]
         return self.ahead + torch.cat([torch.arange(self.shared, device=device), own])[None]
 
@@ -190,7 +216,7 @@ class Packing:
         return known
 
     def _by_row(self, window: int, dtype: torch.dtype) -> Tensor:
-        """[B, 1, W, P + S + T + W] what a row's own tokens see: keys of all, its past, its own."""
+        """[B, 1, W, A + S + T + W] what a row's own tokens see: keys of all, its past, its own."""
         device, seen = self.mask.device, self.ahead + self.shared
         own = seen + self._place()
         keys = [torch.arange(seen, device=device).expand(self.rows, -1)]
@@ -203,7 +229,8 @@ class Packing:
         bias = _bias(own, torch.cat([*keys, own], 1), window, dtype)
         if self.unaware is not None:
             early = self._place() < self.unaware[:, None]
-            bias[..., : self.ahead].masked_fill_(early[..., None], -torch.inf)
+            prefix = bias[..., self.ahead - self.prefixed : self.ahead]
+            prefix.masked_fill_(early[..., None], -torch.inf)
         if self.tree is not None:
             bias[..., -self.width :].masked_fill_(~self.tree.seen, -torch.inf)
         return bias[:, None]

@@ -45,16 +45,20 @@ def cache_inputs(
             values that are computed with other rows differ in their last bits.
 
     Returns:
-        The place, the tokens kept and their bytes.
+        The place, the tokens kept and their bytes; empty where there is hardly anything to keep.
     """
     whole = not backbone.causal
     inputs = [row.context if whole else row.context[: row.slot] for row in rows]
     cache = backbone.remember(inputs)
+    front = () if cache is None else cache.front_ids
+    if len(set(filter(None, inputs))) < 2 and not front:  # a word or two before an early prompt
+        backbone.remember(())
+        return {}
     if cache is None:
         return {"place": "recompute", "tokens": 0, "bytes": 0}
     place = chosen or choose_place(wanted, cache.nbytes, folder)
-    if place == "recompute":
-        backbone.remember(())
+    if place == "recompute":  # but for what all of them begin with
+        backbone.remember((front,) if front else ())
     elif place == "disk" and folder is not None:
         cache = backbone.remember(inputs, folder / FILE) or cache
     return {"place": place, "tokens": cache.tokens, "bytes": cache.nbytes}

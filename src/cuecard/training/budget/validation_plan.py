@@ -13,7 +13,7 @@ from cuecard.tasks import Task
 from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.tasks.encoding.word_reads import LabelTrie
 from cuecard.training.config import TrainConfig
-from cuecard.types import Backbone, Encoded, Slot
+from cuecard.types import Backbone, Encoded, Slot, common_beginning
 
 # Validations may take so much of the work of the steps, or so many tokens in a short run.
 SHARE = 0.5
@@ -104,9 +104,7 @@ def forward_tokens(rows: Sequence[Encoded], prompt_length: int, after: int | Non
     """
     if not rows:
         return 0
-    least, most = min(row.context for row in rows), max(row.context for row in rows)
-    pairs = list(zip(least, most, strict=False))
-    front = next((at for at, (a, b) in enumerate(pairs) if a != b), len(pairs))
+    front = common_beginning([row.context for row in rows])
     own = sum(
         len(row.context) - front + (len(row.target) if after is None else after) for row in rows
     )

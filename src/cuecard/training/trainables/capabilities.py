@@ -120,8 +120,13 @@ def is_late(backbone: Backbone, method: MethodConfig, spec: TaskSpec) -> bool:
     if not backbone.causal:
         return set(method.requires) == {"decoder"}
     late = method.slot == "infix" and spec.parsed.with_prompt.prompt_is_late
-    after = method.slot == "suffix" or late
-    return after and "token-shifts" not in method.requires.get("text", ())
+    return (method.slot == "suffix" or late) and leaves_front(backbone, method)
+
+
+def leaves_front(backbone: Backbone, method: MethodConfig) -> bool:
+    """Whether what stands before the prompt's place is computed without the prompt."""
+    shifts = "token-shifts" in method.requires.get("text", ())
+    return backbone.causal and method.slot != "prefix" and not shifts
 
 
 def check_slot(method: MethodConfig, spec: TaskSpec) -> None:

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cuecard.tasks import Task, TaskSpec
 from cuecard.training.config import TrainConfig
 from cuecard.training.optim import default_lr
-from cuecard.training.trainables.capabilities import check_slot, check_supported, is_late
+from cuecard.training.trainables.capabilities import (
+    check_slot,
+    check_supported,
+    is_late,
+    leaves_front,
+)
 from cuecard.training.trainables.initial_method import new_method
 from cuecard.training.trainables.own_rate import check_one_rate, own_rate
 from cuecard.types import Backbone, Method, MethodConfig, Slot
@@ -114,8 +119,8 @@ class TrainablePrompt:
         return default_lr(config, backbone.embeddings) if own is None else own
 
     def leaves_inputs(self, backbone: Backbone, spec: TaskSpec) -> bool:
-        """Where the prompt follows the input; see `is_late`."""
-        return is_late(backbone, self.method, spec)
+        """Where the prompt follows the input, or at least text that inputs begin with."""
+        return is_late(backbone, self.method, spec) or leaves_front(backbone, self.method)
 
     def attached(self, method: Method) -> AbstractContextManager[None]:
         """Nothing beside the injection."""
