@@ -130,12 +130,14 @@ def test_a_front_and_every_context_run_once(backbone, length, batch_rows):
         assert prediction.scores == pytest.approx(expected, abs=2e-4)
 
 
-def test_single_tokens_run_the_front_once_too(backbone):
+@pytest.mark.parametrize("chat", [False, True])
+def test_single_tokens_run_the_front_once_too(backbone, chat):
     shown = TaskSpec(
         kind="classification",
         template="the quick brown fox jumps over the lazy dog\n{text} :",
         labels=tuple(ONE_TOKEN),
         words=ONE_TOKEN,
+        chat=chat,
     )
     contexts = [shown.encode(record, backbone.tokenizer).context for record in RECORDS]
     front = in_common(contexts)

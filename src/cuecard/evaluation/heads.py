@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from cuecard.evaluation.loglikelihood import sharing_front
 from cuecard.lazy import inference_mode, np, torch
 from cuecard.tasks.encoding.batching import collate, inside_of, ordered_batches
 from cuecard.types import Backbone, Encoded, Head, Injection
@@ -29,14 +30,16 @@ def head_outputs(
     """The head's outputs [reads, K] of each row."""
     found: list[Floats] = [np.empty((0, 0))] * len(rows)
     lengths = [len(row.context) for row in rows]
-    for chosen in ordered_batches(lengths, batch_rows, token_budget):
-        some = [rows[i] for i in chosen]
-        batch = collate([(row, ()) for row in some], read="states", inside=inside_of(backbone))
-        (reads,) = backbone.read_many([(batch, injection)], keep="states")
-        outputs = head(reads.states()).double().cpu()
-        parts = torch.split(outputs, [len(row.at) or 1 for row in some])
-        for i, part in zip(chosen, parts, strict=True):
-            found[i] = part.numpy()
-        if on_rows is not None:
-            on_rows(len(chosen))
+    batches = ordered_batches(lengths, batch_rows, token_budget)
+    with sharing_front(backbone, rows, injection, batches):
+        for chosen in batches:
+            some = [rows[i] for i in chosen]
+            batch = collate([(row, ()) for row in some], read="states", inside=inside_of(backbone))
+            (reads,) = backbone.read_many([(batch, injection)], keep="states")
+            outputs = head(reads.states()).double().cpu()
+            parts = torch.split(outputs, [len(row.at) or 1 for row in some])
+            for i, part in zip(chosen, parts, strict=True):
+                found[i] = part.numpy()
+            if on_rows is not None:
+                on_rows(len(chosen))
     return found

@@ -49,7 +49,7 @@ def score_next(
     scores = torch.zeros(len(rows), len(firsts), dtype=torch.float64)
     lengths = [len(row.context) for row in rows]
     batches = ordered_batches(lengths, batch_rows, token_budget)
-    with _sharing(backbone, rows, injection, batches):
+    with sharing_front(backbone, rows, injection, batches):
         for chosen in batches:
             batch = collate([(rows[i], ()) for i in chosen], read="next")
             logits = backbone.forward(batch, injection)
@@ -60,7 +60,7 @@ def score_next(
     return scores
 
 
-def _sharing(
+def sharing_front(
     backbone: Backbone,
     rows: Sequence[Encoded],
     injection: Injection | None,
@@ -106,7 +106,7 @@ def score_words(
     budget = token_budget or _PASS_TOKENS
     batches = ordered_batches([piece.tokens for piece in pieces], batch_rows, budget)
     run = finished = 0
-    with _sharing(backbone, rows, injection, batches):
+    with sharing_front(backbone, rows, injection, batches):
         for batch in batches:
             chosen = [pieces[number] for number in batch]
             _score(backbone, rows, words, injection, chosen, layout, scores)

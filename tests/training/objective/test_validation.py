@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from cuecard.evaluation.calibration import fitted_prior
+from cuecard.evaluation.heads import head_outputs
 from cuecard.evaluation.predict import predict
-from cuecard.methods import PromptTuning
+from cuecard.methods import PrefixTuning, PromptTuning
 from cuecard.tasks.predictions import calibrate
 from cuecard.training import TrainConfig
 from cuecard.training.objective.validation import validate
 from cuecard.training.train import train
 from cuecard.training.trainables.initial_method import new_method
+from cuecard.types import Head, MethodConfig, common_beginning
 from support.data.reviews import SPEC, review_task
-from support.tiny import tiny_backbone
+from support.tiny import shared_backbone, tiny_backbone
 
 METHOD = PromptTuning(length=4, init="random")
 
@@ -46,3 +49,41 @@ def test_a_manifests_validation_accuracy_can_be_had_again(calibrated: bool) -> N
     right = [p.answer == r.target for p, r in zip(answers, task.validation, strict=True)]
     assert manifest.metrics["validation"]["accuracy"] == np.mean(right)  # type: ignore[index,call-overload]
     assert (manifest.prior is not None) is calibrated
+
+
+FORMS = {
+    "in front": (METHOD, 4),
+    "late": (METHOD.model_copy(update={"slot": "suffix"}), 4 * 40),
+    "keys and values": (PrefixTuning(length=4, hidden=8), 0),
+}
+
+
+@pytest.mark.parametrize("brief", [False, True])
+@pytest.mark.parametrize("form", FORMS)
+def test_what_all_rows_begin_with_runs_once_in_a_validation(form: str, brief: bool) -> None:
+    backbone, records = shared_backbone(), review_task(200).validation[:40]
+    method: MethodConfig
+    method, vectors = FORMS[form]
+    spec = SPEC.model_copy(update={"template": f"Is a review good or bad?\n{SPEC.template}"})
+    injection = new_method(backbone, spec, method, 1).injection()
+    contexts = [row.context for row in spec.encode_rows(records, backbone.tokenizer, method.slot)]
+    assert len(contexts) > 32  # several batches
+    front = common_beginning(contexts)
+    backbone.reset_counts()
+    validate(backbone, spec, records, injection, method.slot, brief=brief)
+    assert backbone.counts["tokens"] == vectors + front + sum(len(c) - front for c in contexts)
+
+
+def test_what_all_rows_begin_with_runs_once_under_a_head() -> None:
+    backbone, records = shared_backbone(), review_task(200).validation[:40]
+    spec = SPEC.model_copy(update={"template": f"Is a review good or bad?\n{SPEC.template}"})
+    rows = spec.encode_rows(records, backbone.tokenizer, "prefix")
+    head = Head(torch.ones(2, 32), torch.zeros(2))
+    front = common_beginning([row.context for row in rows])
+    backbone.reset_counts()
+    found = head_outputs(backbone, rows, None, head, batch_rows=32)
+    own = sum(len(row.context) - front for row in rows)
+    assert backbone.counts["tokens"] == front + own
+    alone = [head_outputs(backbone, [row], None, head, batch_rows=1)[0] for row in rows[:3]]
+    for one, other in zip(found, alone, strict=False):
+        np.testing.assert_allclose(one, other, atol=1e-4)

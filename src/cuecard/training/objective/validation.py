@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from cuecard.evaluation.calibration import fitted_prior
 from cuecard.evaluation.embedding import nearest, pair_vectors
 from cuecard.evaluation.heads import head_outputs
-from cuecard.evaluation.loglikelihood import OnRows
+from cuecard.evaluation.loglikelihood import OnRows, sharing_front
 from cuecard.evaluation.predict import NEGLIGIBLE, predict
 from cuecard.lazy import np, torch
 from cuecard.tasks import TaskSpec, ordered_batches
@@ -159,10 +159,10 @@ def _token_loss(
     slot: Slot,
 ) -> float:
     rows = [spec.encode(record, backbone.tokenizer, slot) for record in records]
-    lengths = row_lengths(rows)
+    batches = ordered_batches(row_lengths(rows), _ROWS)
     total, count = 0.0, 0
-    with torch.inference_mode():
-        for batch in ordered_batches(lengths, _ROWS):
+    with torch.inference_mode(), sharing_front(backbone, rows, injection, batches):
+        for batch in batches:
             chosen = [rows[index] for index in batch]
             loss, targets = batch_loss(backbone, spec, chosen, injection, "tokens")
             total, count = total + float(loss), count + targets
