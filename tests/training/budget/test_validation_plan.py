@@ -22,7 +22,7 @@ from cuecard.training.setup import TrainSetup
 from cuecard.training.train import train
 from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.types import Record
-from support.data.reviews import review_task
+from support.data.reviews import SPEC, review_task
 from support.tiny import tiny_backbone
 
 PARTS = ("good", "bad", "one", "for", "none")
@@ -64,6 +64,24 @@ def test_many_labels_are_validated_in_brief_and_within_a_share(
     assert looks.count * looks.tokens <= max(8000, work / 2)
     asked = planned(backbone, task, steps=60, eval_every=1)
     assert asked.every == 1 and asked.brief and asked.count == 61
+
+
+def test_the_work_of_a_step_is_what_it_runs(backbone: CausalBackbone) -> None:
+    shown = "Review: a warm and fine one\nSentiment: good\n\nReview: {text}\nSentiment:"
+    task = review_task(60, SPEC.model_copy(update={"template": shown}))
+    rows = task.spec.encode_rows(task.train, backbone.tokenizer, "prefix")
+    ran: list[int] = []
+
+    def observe(event: dict[str, Any]) -> None:
+        if event["event"] == "step":
+            ran.append(backbone.counts["tokens"])
+        backbone.reset_counts()
+
+    assert len(rows) == 38
+    config = TrainConfig(steps=2, batch_rows=19)  # the two batches of one epoch
+    train(backbone, task, METHOD, config, observer=observe)
+    targets = 2 * 38  # which are not run
+    assert 2 * sum(ran) + targets == pytest.approx(training_tokens(rows, config, 4))
 
 
 def test_a_long_run_affords_all_labels(backbone: CausalBackbone, task: Task) -> None:

@@ -83,9 +83,10 @@ def plan_validations(
 
 
 def training_tokens(rows: Sequence[Encoded], config: TrainConfig, prompt_length: int) -> float:
-    """The work of all steps: forward, and as much backward."""
-    mean = sum(row_lengths(rows)) / len(rows)
-    batch = min(config.batch_rows, len(rows)) * mean + prompt_length
+    """The work of all steps, forward and as much backward: what all begin with once in a batch."""
+    front = common_beginning([row.context for row in rows])
+    own = sum(row_lengths(rows)) / len(rows) - front
+    batch = min(config.batch_rows, len(rows)) * own + front + prompt_length
     return 2 * config.steps * config.accumulation * batch
 
 
