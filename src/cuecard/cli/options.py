@@ -44,6 +44,12 @@ Overwrite = Annotated[
 RESUME = typer.Option("--resume", metavar="FOLDER", help="Resume the run in this folder.")
 
 
+def is_given(context: typer.Context, name: str) -> bool:
+    """Whether an option stands on the command line, also with its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def pairs(texts: Iterable[str], option: str) -> dict[str, str]:
     """NAME=VALUE texts as a mapping.
 

@@ -110,6 +110,10 @@ def test_gates(
     assert done["evidence"]["rows"] == 40
     assert Registry(place).log("reviews", "production")[-1].evidence == done["evidence"]
     assert cuecard("promote", "reviews@1", "production", "--min", "accuracy=high").code == 2
+    alone = cuecard("promote", "reviews@1", "production", "--text-field", "review")
+    assert (
+        alone.code == 2 and "no rows for this option" in alone.err and "--text-field" in alone.err
+    )
 
 
 def test_signatures(cuecard: Call, run: Path, second: Path, tmp_path: Path) -> None:

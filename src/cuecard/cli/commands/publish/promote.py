@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cuecard.cli.options import BatchRows, LabelField, TextField, pairs
+from cuecard.cli.options import BatchRows, LabelField, TextField, is_given, pairs
 from cuecard.cli.registry_options import (
     DEFAULT_REGISTRY,
     AliasName,
@@ -21,8 +21,12 @@ from cuecard.cli.views.console import Json, print_json
 from cuecard.errors import ConfigError
 from cuecard.registry.margin import MARGIN
 
+# Options that say how the rows of --not-worse-on are read and compared.
+_OF_ROWS = ("margin", "text_field", "label_field", "batch_rows")
+
 
 def promote(
+    context: typer.Context,
     version: VersionReference,
     alias: AliasName,
     source: BackboneSource,
@@ -72,6 +76,13 @@ def promote(
     from cuecard.registry import EvaluationSetup, PromotionChecks, Registry, read_trusted
     from cuecard.registry.signing import check_signed
 
+    given = [name for name in _OF_ROWS if is_given(context, name)]
+    if given and not_worse_on is None:
+        raise ConfigError(
+            "there are no rows for this option",
+            where=f"--{given[0].replace('_', '-')}",
+            expected="--not-worse-on with labelled rows beside it",
+        )
     opened = Registry(registry)
     trusted = read_trusted(trust or ())
     # Resolved once: what is checked here is what is promoted below, whatever is pushed meanwhile.
