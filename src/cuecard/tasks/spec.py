@@ -78,7 +78,7 @@ class TaskSpec(TaskSettings):
         if set(self.allow_empty) == set(self.field_names):
             got = ", ".join(self.allow_empty)
             expected = "at least one field of the template with text"
-            raise contradiction("every field may be empty", "allow_empty", got, expected)
+            raise contradiction("no field that must have text", "allow_empty", got, expected)
 
     def _check_labels(self) -> None:
         if not self.task_kind.labelled:

@@ -307,7 +307,7 @@ def alarm_for(task: Task, best: Validation) -> str | None:
         return None
     return (
         f"validation accuracy {best.accuracy:.3f} is no better than always giving the most common "
-        f"label ({majority:.3f}); try --lr auto, another init, or more rows"
+        f"label ({majority:.3f}); try another --lr, another init, or more rows"
     )
 
 
