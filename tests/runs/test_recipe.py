@@ -237,3 +237,16 @@ def test_resuming_elsewhere_says_where_the_data_is(
     assert caught.value.expected == "the working directory in which the run was started"
     with pytest.raises(TrainingError, match="no such folder"):
         resume(home / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("training", "budget"), [(None, "2m"), ({"seed": 3}, "2m"), ({"steps": 21}, "21 steps")]
+)
+def test_a_race_has_one_budget_however_often_its_recipe_is_read(
+    training: dict[str, int] | None, budget: str
+) -> None:
+    given = {"data": {"path": "x.csv"}, "method": {"name": "auto"}}
+    recipe = Recipe.parse(given | ({} if training is None else {"training": training}))
+    again = Recipe.parse(recipe.model_dump(mode="json"))
+    assert recipe.training.budget == again.training.budget == budget
+    assert again == recipe

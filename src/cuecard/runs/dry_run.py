@@ -142,13 +142,13 @@ def _setup(
     if method is not None:
         return TrainSetup.of(backbone, task, TrainablePrompt(method), config), ()
     race = RaceRunner(backbone, task, config)
-    (name, setup), *others = race.setups.items()
-    more = "".join(f"; {other}" for other, _ in others)
+    name, *others = race.setups
+    more = "".join(f"; {other}" for other in others)
     note = (
         f"the method is chosen within {race.budget}, of {name}{more}; the numbers here are the "
-        "first one's"
+        "first one's, without a race"
     )
-    return setup, (note,)
+    return race.without_race(), (note,)
 
 
 def _histogram(lengths: Sequence[int]) -> tuple[tuple[int, int, int], ...]:

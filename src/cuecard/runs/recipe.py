@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from cuecard.backbones.quantization.forms import Precision, Quantize
@@ -20,7 +20,13 @@ from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe_file import RunRecipe, Section
 from cuecard.runs.run_kinds import RUN
 from cuecard.tasks.kinds import KindName, own_settings, with_own_settings
-from cuecard.training.config import Keep, TrainConfig, check_seeds
+from cuecard.training.config import (
+    Keep,
+    TrainConfig,
+    check_no_budget,
+    check_seeds,
+    with_budget,
+)
 from cuecard.training.storage.log import Observer
 from cuecard.training.trainables.own_rate import check_one_rate, own_rate
 from cuecard.types import Backbone
@@ -162,7 +168,7 @@ class Recipe(RunRecipe):
         "and rates race within training.budget. A prompt to start from is a prompt's folder here, "
         "or a multitask run's.",
     )
-    training: TrainConfig = TrainConfig()
+    training: TrainConfig = Field(default=TrainConfig(), validate_default=True)
     seeds: int = Field(
         default=1,
         ge=1,
@@ -189,15 +195,6 @@ class Recipe(RunRecipe):
         default=None, description="The run's folder; by default runs/ and the data's name."
     )
 
-    @model_validator(mode="after")
-    def _budget(self) -> Self:
-        """Steps that are given are the race's budget; in the file every default is given."""
-        given = self.training.model_fields_set
-        if self.is_auto and self.training.budget is None and "steps" in given:
-            steps = f"{self.training.steps} steps"
-            self.training = self.training.model_copy(update={"budget": steps})
-        return self
-
     @property
     def paths(self) -> tuple[str, ...]:
         """What may be a path: the data, the backbone, an adapter, a prompt to start from."""
@@ -207,7 +204,24 @@ class Recipe(RunRecipe):
     @model_validator(mode="after")
     def _check_seeds(self) -> Self:
         check_seeds(self.seeds, self.keep, self.training)
+        if self.is_auto and self.seeds > 1:
+            raise ConfigError(
+                "auto trains with one seed",
+                where="seeds",
+                got=self.seeds,
+                expected="1, or a method by its name",
+                hint="race first, then train several seeds of what was chosen",
+            )
         return self
+
+    @field_validator("training")
+    @classmethod
+    def _check_budget(cls, training: TrainConfig, seen: ValidationInfo) -> TrainConfig:
+        """Steps that are given are the race's budget; in the file every default is given."""
+        if seen.data.get("method", {}).get("name") != AUTO:
+            check_no_budget(training)
+            return training
+        return with_budget(training)
 
     @field_validator("method")
     @classmethod

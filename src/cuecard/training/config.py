@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cuecard.errors import ConfigError
+from cuecard.validation_text import counted
 
 Optimizer = Literal["adamw", "adafactor"]
 Schedule = Literal["constant", "linear", "cosine"]
@@ -64,7 +65,7 @@ class Budget:
 
     def __str__(self) -> str:
         if self.seconds is None:
-            return f"{self.steps:,} steps"
+            return counted(self.steps or 0, "step")
         return f"{self.seconds:g} s of CPU time"
 
 
@@ -223,4 +224,46 @@ def check_seeds(seeds: int, keep: Keep, config: TrainConfig) -> None:
             got="auto",
             expected="a number",
             hint="train one seed with auto, then several with the rate that it found",
+        )
+
+
+def with_budget(config: TrainConfig) -> TrainConfig:
+    """The settings of a race, with its budget: what is given, else the steps if they are.
+
+    Raises:
+        ConfigError: a learning rate, or both a budget and other steps.
+    """
+    if config.lr is not None:
+        raise ConfigError(
+            "auto chooses the learning rate itself",
+            where="training.lr",
+            got=config.lr,
+            expected="no rate, or a method by its name",
+        )
+    # A recipe that is read again has every default set.
+    steps = f"{config.steps} steps"
+    if config.budget is None:
+        budget = steps if "steps" in config.model_fields_set else DEFAULT_BUDGET
+        return config.model_copy(update={"budget": budget})
+    if config.steps != TrainConfig.model_fields["steps"].default and config.budget != steps:
+        raise ConfigError(
+            "auto takes a budget or a number of steps, not both",
+            where="training.steps",
+            got=f"{steps}, and the budget {config.budget}",
+            expected="one of them",
+        )
+    return config
+
+
+def check_no_budget(config: TrainConfig) -> None:
+    """
+    Raises:
+        ConfigError: a budget, for a method that makes a given number of steps.
+    """
+    if config.budget is not None:
+        raise ConfigError(
+            "only the method auto takes a budget",
+            where="training.budget",
+            got=config.budget,
+            expected="--steps, or --method auto",
         )

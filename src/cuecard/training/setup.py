@@ -35,7 +35,7 @@ from cuecard.training.checks import (
     check_start,
     check_weights,
 )
-from cuecard.training.config import TrainConfig
+from cuecard.training.config import TrainConfig, check_no_budget
 from cuecard.training.objective.loss import Resolved, SoftLabels, resolve_loss
 from cuecard.training.objective.validation import Validation, validate
 from cuecard.training.storage.checkpoint import Checkpoint
@@ -103,6 +103,7 @@ class TrainSetup:
             DataError: no training or no validation rows, or a row that cannot be read.
             BackboneError: weights that are not numbers, or token ids without an embedding.
         """
+        check_no_budget(config)
         loss, start = check_start_of(backbone, task, trainable, config, name)
         injection = start.injection()
         if rows is None:

@@ -13,6 +13,7 @@ from cuecard.errors import ConfigError, DataError
 from cuecard.training import TrainConfig, read_log
 from cuecard.training.race.auto import auto
 from cuecard.training.race.contestants import CONTESTANTS
+from cuecard.training.train import train
 from support.data.head_tasks import (
     answer_task,
     choice_task,
@@ -141,6 +142,11 @@ def test_an_embedding_task() -> None:
 
 def test_steps_are_a_budget_too() -> None:
     assert auto(tiny_backbone(), task_of(), TrainConfig(steps=7)).steps == 7
+
+
+def test_other_methods_take_no_budget() -> None:
+    with pytest.raises(ConfigError, match="only the method auto takes a budget"):
+        train(tiny_backbone(), task_of(), config=TrainConfig(budget="5 steps"))
 
 
 def test_what_all_contestants_are_refused_for_is_said() -> None:

@@ -81,7 +81,7 @@ def _lr(event: Event) -> str:
 
 def _race(event: Event) -> str:
     if not event["steps"]:
-        return f"The budget of {event['budget']} has no room for a race"
+        return f"A budget of {event['budget']} has no room for a race"
     count = counted(len(event["contestants"]), "contestant")
     return f"Racing {count} for {counted(event['steps'], 'step')} each ({event['budget']} in all)"
 

@@ -68,16 +68,8 @@ class Entrants:
         """Set up every contestant that can run; what all of them are refused for is raised.
 
         Raises:
-            ConfigError: a learning rate is given.
             CuecardError: as `TrainSetup.of`, where no contestant can run.
         """
-        if config.lr is not None:
-            raise ConfigError(
-                "auto chooses the learning rate itself",
-                where="training.lr",
-                got=config.lr,
-                expected="no rate, or a method by its name",
-            )
         setups: dict[str, TrainSetup] = {}
         refused: dict[str, str] = {}
         errors: list[ConfigError | BackboneError] = []
@@ -86,7 +78,9 @@ class Entrants:
             # What the user set stays; a recipe that is read again has every default set.
             usual = {name: type(config).model_fields[name].default for name in each.changes}
             wanted = {k: v for k, v in each.changes.items() if getattr(config, k) == usual[k]}
-            own, prompt = config.model_copy(update=wanted), TrainablePrompt(each.method)
+            # The budget is all contestants'.
+            own = config.model_copy(update={**wanted, "budget": None})
+            prompt = TrainablePrompt(each.method)
             checked, known = rows.get(prompt.slot, (0, None))
             try:
                 length = getattr(each.method, "length", None) or 0

@@ -15,7 +15,7 @@ from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.budget.prompts_per_pass import fit_together
 from cuecard.training.budget.validation_plan import plan_validations
 from cuecard.training.checks import FrozenProof
-from cuecard.training.config import DEFAULT_BUDGET, Budget, TrainConfig
+from cuecard.training.config import Budget, TrainConfig, with_budget
 from cuecard.training.loop import run_loop, stopped_in
 from cuecard.training.race.contestants import Entrants
 from cuecard.training.race.pace import measure
@@ -43,10 +43,11 @@ class RaceRunner:
         task: Task,
         config: TrainConfig,
     ) -> None:
+        config = with_budget(config)
         self._backbone, self._task, self._config = backbone, task, config
         self._folder: Path | None = None
         self._observer: Observer | None = None
-        self.budget = budget_of(config)
+        self.budget = Budget.parse(str(config.budget))
         entrants = Entrants.of(backbone, task, config)
         self.setups, self._methods = entrants.setups, entrants.methods
         self._refused = entrants.refused
@@ -115,17 +116,31 @@ class RaceRunner:
         )
         frozen.check()
 
-    def _make_plan(self, cached: int) -> None:
+    def without_race(self) -> TrainSetup:
+        """The first contestant's set-up if it had the whole budget; takes a few of its steps."""
+        name, setup = next(iter(self.setups.items()))
+        plan = self._planned({name: setup}, 0)
+        return _with_steps(setup, plan.final_steps[name], fixed=False)
+
+    def _planned(self, setups: Mapping[str, TrainSetup], cached: int) -> RacePlan:
+        """How these contestants spend the budget.
+
+        Args:
+            cached: tokens of all inputs, where they are cached.
+        """
         epoch = {
             name: -(-len(setup.rows) // (setup.config.batch_rows * setup.config.accumulation))
-            for name, setup in self.setups.items()
+            for name, setup in setups.items()
         }
         in_steps = self.budget.seconds is None
         costs = {
             name: measure(setup, cached if setup.leaves_inputs else None)
-            for name, setup in ({} if in_steps else self.setups).items()
+            for name, setup in ({} if in_steps else setups).items()
         }
-        plan = RacePlan.of(self.budget, costs, epoch)
+        return RacePlan.of(self.budget, costs, epoch)
+
+    def _make_plan(self, cached: int) -> None:
+        plan = self._planned(self.setups, cached)
         tokens = max(
             setup.config.batch_rows * max(row_lengths(setup.rows)) for setup in self.setups.values()
         )
@@ -222,13 +237,6 @@ class RaceRunner:
         elif final.ended is not None:
             what = "stopped after the training, before the end of its test"
         return stopped_in(what, self._folder, "cuecard train")
-
-
-def budget_of(config: TrainConfig) -> Budget:
-    """The budget that is given: in time or steps, or the number of steps alone."""
-    if config.budget is None and "steps" in config.model_fields_set:
-        return Budget(None, config.steps)
-    return Budget.parse(config.budget or DEFAULT_BUDGET)
 
 
 def _with_steps(setup: TrainSetup, steps: int, *, fixed: bool) -> TrainSetup:

@@ -35,7 +35,17 @@ def test_a_race_is_told_and_its_prompt_answers(
         (("--method", "auto", "--budget", "soon"), ("not a budget", "soon", "2m")),
         (("--method", "auto", "--length", "4"), ("chooses the method's settings", "length")),
         (("--method", "auto", "--init-prompt", "x"), ("chooses the method's settings", "prompt")),
-        (("--method", "auto", "--lr", "0.1"), ("chooses the learning rate", "0.1")),
+        (("--method", "auto", "--lr", "0.1"), ("chooses the learning rate", "--lr", "0.1")),
+        (("--method", "auto", "--seeds", "2"), ("auto trains with one seed", "--seeds", "2")),
+        (
+            ("--method", "auto", "--budget", "9s", "--steps", "7"),
+            ("not both", "--steps", "7 steps", "9s"),
+        ),
+        (("--budget", "9s"), ("only the method auto takes a budget", "--budget", "--method auto")),
+        (
+            ("--method", "residual", "--set", "training.budget=8 steps"),
+            ("only the method auto takes a budget", "8 steps"),
+        ),
         (("--method", "autos"), ("unknown method", "autos")),
     ],
 )
@@ -46,6 +56,24 @@ def test_mistakes(
     assert done.code == 2 and not (tmp_path / "run").exists()
     for word in said:
         assert word in done.err
+
+
+def test_steps_are_a_budget_and_a_run_resumes_with_it(
+    cuecard: Call, backbone: Path, data: Path, tmp_path: Path
+) -> None:
+    own = ("--backbone", str(backbone), "--method", "auto", "--out", str(tmp_path / "run"))
+    done = cuecard("train", str(data), *WORDS, *own, "--steps", "11", "--no-compare")
+    assert done.code == 0, done.err
+    assert "A budget of 11 steps has no room for a race" in done.out
+    again = cuecard("train", "--resume", str(tmp_path / "run"))
+    assert again.code == 0 and "nothing was trained or tested again" in again.out
+
+
+def test_a_dry_run_counts_the_steps_of_the_budget(
+    cuecard: Call, backbone: Path, data: Path
+) -> None:
+    own = ("--backbone", str(backbone), "--method", "auto", "--budget", "13 steps")
+    assert cuecard("train", str(data), *WORDS, *own, "--dry-run", "--json").json["steps"] == 13
 
 
 def test_a_sweep_takes_methods_by_name(cuecard: Call, data: Path, backbone: Path) -> None:
