@@ -12,11 +12,13 @@ from torch import Tensor
 from cuecard.artifacts import Prompt
 from cuecard.backbones import causal
 from cuecard.errors import ArtifactError, ConfigError
-from cuecard.methods import DeepPrompts, DePT, PromptTuning
+from cuecard.methods import DeepPrompts, DePT, PromptTuning, PTuningV2
 from cuecard.tasks import TaskSpec, collate
 from cuecard.training import TrainConfig, read_log
+from cuecard.training.setup import TrainSetup
 from cuecard.training.train import train
 from cuecard.training.trainables.initial_method import new_method
+from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.types import Backbone, Encoded, Injection, InputTokens, Placement
 from support.data.reviews import SPEC, TEXT_SPEC, review_task, reviews
 from support.tiny import tiny_backbone
@@ -200,6 +202,13 @@ def test_numbers_that_do_not_go_together() -> None:
     task = review_task(40, spec_of(DEALT))
     with pytest.raises(ConfigError, match=r"places another number(?s:.*)expected: 5"):
         train(backbone, task, PromptTuning(length=6, init="random", slot="infix"))
+    # The text that it starts from has a length, too.
+    for method in (PromptTuning(slot="infix"), PTuningV2(slot="infix")):
+        late = review_task(40, spec_of("{text}\n{prompt:4}Sentiment:"))
+        with pytest.raises(ConfigError, match=r"places another number(?s:.*)--length 4"):
+            TrainSetup.of(backbone, late, TrainablePrompt(method), TrainConfig())
+    with pytest.raises(ConfigError, match=r"places another number(?s:.*)at least 3"):
+        train(backbone, review_task(40, spec_of(EVEN)), PromptTuning(length=2, slot="infix"))
     rows = rows_of(DEALT, backbone)
     with pytest.raises(ConfigError, match=r"do not go over(?s:.*)5 vectors"):
         forward(backbone, rows, InputTokens(vectors_of(6)))

@@ -16,7 +16,7 @@ from cuecard.errors import ConfigError
 from cuecard.methods import METHODS
 from cuecard.tasks import TaskSpec
 from cuecard.tasks.template import PROMPT
-from cuecard.types import Backbone, InjectionKind, MethodConfig, Slot, Tower
+from cuecard.types import Backbone, Injection, InjectionKind, MethodConfig, Slot, Tower, by_tower
 
 # What some models of a family do not support. Each is asked before a run: `Backbone.unsupported`.
 LIMITS: Mapping[str, str] = MappingProxyType(
@@ -134,7 +134,7 @@ def check_slot(method: MethodConfig, spec: TaskSpec) -> None:
 
     Raises:
         ConfigError: `{prompt}` without the slot "infix", nothing after the place of late keys and
-            values, several places for them, or `{prompt:5}` with another length.
+            values, or several places for them.
     """
     if spec.parsed.has_prompt and method.slot != "infix":
         raise ConfigError(
@@ -145,14 +145,26 @@ def check_slot(method: MethodConfig, spec: TaskSpec) -> None:
         )
     if "late-prefix-kv" in method.requires.get("text", ()):
         _check_late(method, spec)
-    dealt, length = sum(spec.parsed.deal), getattr(method, "length", None)
-    if dealt and length not in (None, dealt):
-        raise ConfigError(
-            "the template places another number of vectors than the method has",
-            where=f"method {method.name}, length",
-            got=length,
-            expected=f"{dealt}, as in the template {spec.template!r}",
-        )
+
+
+def check_places(method: MethodConfig, injection: Injection, spec: TaskSpec) -> None:
+    """Refuse a prompt that does not go over the template's places.
+
+    Raises:
+        ConfigError: `{prompt:5}` and another length, or fewer vectors than places.
+    """
+    dealt, places = sum(spec.parsed.deal), len(spec.parsed.deal)
+    among = by_tower(injection).get("text")
+    length = places if among is None else among.length
+    if length == dealt or (not dealt and length >= places):
+        return
+    raise ConfigError(
+        "the template places another number of vectors than the method has",
+        where=f"method {method.name}, length",
+        got=length,
+        expected=f"{dealt or f'at least {places}'}, as in the template {spec.template!r}",
+        hint=f"--length {dealt or places}",
+    )
 
 
 def _check_late(method: MethodConfig, spec: TaskSpec) -> None:

@@ -12,6 +12,7 @@ from cuecard.tasks import Task, TaskSpec
 from cuecard.training.config import TrainConfig
 from cuecard.training.optim import default_lr
 from cuecard.training.trainables.capabilities import (
+    check_places,
     check_slot,
     check_supported,
     is_late,
@@ -110,8 +111,14 @@ class TrainablePrompt:
         check_slot(self.method, task.spec)
 
     def build(self, backbone: Backbone, spec: TaskSpec, config: TrainConfig) -> Method:
-        """See `new_method`."""
-        return new_method(backbone, spec, self.method, config.seed, config.head_lr)
+        """See `new_method`.
+
+        Raises:
+            ConfigError: a length that is not that of the template's places.
+        """
+        method = new_method(backbone, spec, self.method, config.seed, config.head_lr)
+        check_places(self.method, method.injection(), spec)
+        return method
 
     def default_lr(self, backbone: Backbone, config: TrainConfig) -> float:
         """The method's, or the optimiser's."""
