@@ -11,8 +11,10 @@ import torch
 from cuecard.artifacts import Prompt
 from cuecard.errors import ConfigError, DataError
 from cuecard.training import TrainConfig, read_log
+from cuecard.training.race import runner
 from cuecard.training.race.auto import auto
 from cuecard.training.race.contestants import CONTESTANTS
+from cuecard.training.race.pace import measure
 from cuecard.training.train import train
 from support.data.head_tasks import (
     answer_task,
@@ -159,3 +161,25 @@ def test_no_validation_rows() -> None:
     empty = type(task)(task.spec, task.train, (), task.test, task.report)
     with pytest.raises(DataError):
         auto(tiny_backbone(), empty, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [("{prompt}{text}\n{prompt}So:", "need one place"), ("{text}\n{prompt:3}So:", "--length 3")],
+)
+def test_places_that_no_contestant_takes(template: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        auto(tiny_backbone(), task_of(template), TrainConfig(budget="4 steps"))
+
+
+def test_a_step_is_timed_once_for_all_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[str] = []
+
+    def counting(setup: Any, cached: int | None = None) -> Any:
+        timed.append(setup.trainable.name)
+        return measure(setup, cached)
+
+    monkeypatch.setattr(runner, "measure", counting)
+    run = auto(tiny_backbone(), task_of(), TrainConfig(budget="0.01s"))
+    assert timed == ["p-tuning-v2", "p-tuning-v2", "prompt-tuning"]
+    assert run.steps == 10 and run.cpu_seconds > 0.01

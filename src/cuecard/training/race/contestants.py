@@ -94,6 +94,8 @@ class Entrants:
             rows.setdefault(prompt.slot, (setup.start.injection().length, tuple(setup.rows)))
             setups[each.name] = setup
         if not setups:
-            raise errors[-1]  # the last ones need the least
+            # The last ones need the least, but no place in the template.
+            late = backbone.unsupported("late-prefix-kv", "text") is None
+            raise errors[0 if late and task.spec.parsed.has_prompt else -1]
         methods = {each.name: each.method for each in CONTESTANTS if each.name in setups}
         return cls(setups, methods, refused)

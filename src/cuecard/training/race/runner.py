@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from cuecard.training.config import Budget, TrainConfig, with_budget
 from cuecard.training.loop import run_loop, stopped_in
 from cuecard.training.race.contestants import Entrants
 from cuecard.training.race.pace import measure
-from cuecard.training.race.plan import RacePlan
+from cuecard.training.race.plan import Cost, RacePlan
 from cuecard.training.run import Run, Trained, finish_run, log_start
 from cuecard.training.setup import TrainSetup, key_of, remember_inputs, run_parts
 from cuecard.training.storage.checkpoint import Checkpoint, State
@@ -123,7 +124,7 @@ class RaceRunner:
         return _with_steps(setup, plan.final_steps[name], fixed=False)
 
     def _planned(self, setups: Mapping[str, TrainSetup], cached: int) -> RacePlan:
-        """How these contestants spend the budget.
+        """How these contestants spend the budget; what their steps are timed with is spent, too.
 
         Args:
             cached: tokens of all inputs, where they are cached.
@@ -132,15 +133,33 @@ class RaceRunner:
             name: -(-len(setup.rows) // (setup.config.batch_rows * setup.config.accumulation))
             for name, setup in setups.items()
         }
-        in_steps = self.budget.seconds is None
-        costs = {
-            name: measure(setup, cached if setup.leaves_inputs else None)
-            for name, setup in ({} if in_steps else setups).items()
-        }
-        return RacePlan.of(self.budget, costs, epoch)
+        if self.budget.seconds is None:
+            return RacePlan.of(self.budget, {}, epoch)
+        began = time.process_time()
+        costs = self._costs(setups, cached)
+        left = max(self.budget.seconds - (time.process_time() - began), 0.0)
+        return RacePlan.of(replace(self.budget, seconds=left), costs, epoch)
+
+    def _costs(self, setups: Mapping[str, TrainSetup], cached: int) -> dict[str, Cost]:
+        """Every contestant's cost, timed once for those that differ in nothing but their rate."""
+        timed: dict[str, Cost] = {}
+        found: dict[str, Cost] = {}
+        for name, setup in setups.items():
+            method = self._methods[name]
+            rate = {method.rate} if method.rate else None
+            alike = key_of(
+                (method.name, method.model_dump(mode="json", exclude=rate), setup.config.batch_rows)
+            )
+            if alike not in timed:
+                timed[alike] = measure(setup, cached if setup.leaves_inputs else None)
+            found[name] = timed[alike]
+        return found
 
     def _make_plan(self, cached: int) -> None:
+        began = time.process_time(), time.perf_counter()
         plan = self._planned(self.setups, cached)
+        self._final.cpu_seconds += time.process_time() - began[0]
+        self._final.wall_seconds += time.perf_counter() - began[1]
         tokens = max(
             setup.config.batch_rows * max(row_lengths(setup.rows)) for setup in self.setups.values()
         )
