@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cuecard.artifacts import Prompt
+from cuecard.cli.views.event_text import event_text
 from cuecard.errors import ConfigError, DataError
 from cuecard.training import TrainConfig, read_log
 from cuecard.training.race import runner
@@ -183,3 +184,10 @@ def test_a_step_is_timed_once_for_all_rates(monkeypatch: pytest.MonkeyPatch) -> 
     run = auto(tiny_backbone(), task_of(), TrainConfig(budget="0.01s"))
     assert timed == ["p-tuning-v2", "p-tuning-v2", "prompt-tuning"]
     assert run.steps == 10 and run.cpu_seconds > 0.01
+
+
+def test_a_budget_that_is_too_small_for_its_steps_is_told(tmp_path: Path) -> None:
+    auto(tiny_backbone(), task_of(), TrainConfig(budget="0.02s"), folder=tmp_path)
+    (race,) = (event for event in read_log(tmp_path) if event["event"] == "race")
+    assert race["needs"] > 0.02
+    assert "0.02 s of CPU time is too small: the fewest steps" in str(event_text(race))

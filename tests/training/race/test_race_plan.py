@@ -36,6 +36,8 @@ def test_a_small_budget_races_fewer_and_a_tiny_one_none() -> None:
     assert counts == [1, 2, 3]
     tiny = RacePlan.of(Budget(1), costs, EPOCH)
     assert (tiny.race_steps, tiny.racing) == (0, ("a",)) and tiny.final_steps["a"] == 10
+    # One validation and ten steps of half a second.
+    assert tiny.needs == 6 and RacePlan.of(Budget(9), costs, EPOCH).needs == 0
 
 
 def test_a_budget_in_steps_counts_all_of_them() -> None:

@@ -80,6 +80,9 @@ def _lr(event: Event) -> str:
 
 
 def _race(event: Event) -> str:
+    if "needs" in event:
+        fewest = f"the fewest steps that are made take about {event['needs']:,.1f} s"
+        return f"A budget of {event['budget']} is too small: {fewest}"
     if not event["steps"]:
         return f"A budget of {event['budget']} has no room for a race"
     count = counted(len(event["contestants"]), "contestant")

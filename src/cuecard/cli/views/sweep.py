@@ -150,7 +150,7 @@ def _ending(event: dict[str, Any]) -> str:
     ends = {"pruned": "pruned", "diverged": "diverged", "patience": "no better for a while"}
     end = ends.get(event["ended"])
     return (
-        f"{settings_text(event['settings'])}: {accuracy}loss {event['loss']:.4f} "
+        f"{settings_text(event['settings'])}: validation {accuracy}loss {event['loss']:.4f} "
         f"at step {event['best_step']:,} of {event['steps']:,}{f', {end}' if end else ''}"
     )
 

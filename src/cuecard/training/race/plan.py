@@ -41,11 +41,13 @@ class RacePlan:
         racing: the contestants that race; one is alone, and does not.
         race_steps: steps of each in the race; 0 without one.
         final_steps: contestant -> the best one's steps after the race, if it is that one.
+        needs: CPU seconds of what is run where that is more than the budget, else 0.
     """
 
     racing: tuple[str, ...]
     race_steps: int
     final_steps: Mapping[str, int]
+    needs: float = 0.0
 
     @classmethod
     def of(cls, budget: Budget, costs: Mapping[str, Cost], epoch: Mapping[str, int]) -> Self:
@@ -72,7 +74,9 @@ class RacePlan:
             spent = sum(2 * costs[n].validation + steps * costs[n].step for n in racing)
         rest = max(left - spent, 0) * (1 - _VALIDATING)
         final = {n: _within(int(rest / costs[n].step), epoch[n]) for n in racing}
-        return cls(racing, steps, final)
+        before = budget.seconds - left + spent
+        needs = before + max(final[n] * costs[n].step for n in racing)
+        return cls(racing, steps, final, needs if needs > budget.seconds else 0.0)
 
     @classmethod
     def _of_steps(cls, total: int, names: tuple[str, ...], epoch: Mapping[str, int]) -> Self:
@@ -84,7 +88,7 @@ class RacePlan:
     @classmethod
     def of_dict(cls, values: Mapping[str, Any]) -> Self:
         """From what a checkpoint keeps of it."""
-        return cls(tuple(values["racing"]), values["race_steps"], values["final_steps"])
+        return cls(**{**values, "racing": tuple(values["racing"])})
 
 
 def _within(steps: int, epoch: int) -> int:

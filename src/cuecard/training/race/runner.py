@@ -177,6 +177,7 @@ class RaceRunner:
             steps=plan.race_steps,
             left_out=[name for name in self.setups if name not in plan.racing],
             refused=dict(self._refused),
+            **({"needs": round(plan.needs, 2)} if plan.needs else {}),
         )
         if kept:
             self._log.write("inputs", **kept)
