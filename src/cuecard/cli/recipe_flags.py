@@ -17,7 +17,7 @@ from cuecard.cli.fields import Fields, Flag, named
 from cuecard.cli.options import pairs, unescaped
 from cuecard.errors import ConfigError
 from cuecard.methods import METHODS, PromptTuning
-from cuecard.runs.recipe import DataRecipe, Recipe
+from cuecard.runs.recipe import AUTO, DataRecipe, Recipe
 from cuecard.runs.recipe_file import read_yaml
 from cuecard.tasks.kinds import KINDS
 from cuecard.yaml_files import DuplicateKeyError, load_yaml
@@ -143,9 +143,8 @@ _FLAGS = {
     "method.name": Flag(
         "--method",
         metavar="NAME",
-        help="What is trained, see `cuecard methods`; auto lets methods and rates race within "
-        f"--budget.  [default: {PromptTuning.name}]",
-        names=lambda _: ("auto", *METHODS),
+        help=f"What is trained, see `cuecard methods`.  [default: {PromptTuning.name}]",
+        names=lambda _: METHODS,
     ),
     "method.length": Flag(),
     "method.init": Flag(),
@@ -155,7 +154,6 @@ _FLAGS = {
     ),
     "method.slot": Flag(),
     "training.steps": Flag(),
-    "training.budget": Flag(metavar="TIME"),
     "training.batch_rows": Flag(),
     "training.batch_tokens": Flag(),
     "training.lr": Flag(),
@@ -170,6 +168,19 @@ _FLAGS = {
     "out": Flag(metavar="FOLDER"),
 }
 _SEEDS = {"seeds": Flag(), "keep": Flag()}
+# What `cuecard train` alone takes.
+_TRAIN = {
+    **_FLAGS,
+    "method.name": Flag(
+        "--method",
+        metavar="NAME",
+        help="What is trained, see `cuecard methods`; auto lets methods and rates race within "
+        f"--budget.  [default: {PromptTuning.name}]",
+        names=lambda _: (AUTO, *METHODS),
+    ),
+    "training.budget": Flag(metavar="BUDGET"),
+    **_SEEDS,
+}
 _TITLES = {
     "data": "Data",
     "task": "Task",
@@ -179,10 +190,7 @@ _TITLES = {
 }
 
 RECIPE = _RecipeFields(Recipe, _FLAGS, sections={"method": PromptTuning}, titles=_TITLES)
-# What trains with several seeds.
-SEEDED = _RecipeFields(
-    Recipe, {**_FLAGS, **_SEEDS}, sections={"method": PromptTuning}, titles=_TITLES
-)
+TRAIN = _RecipeFields(Recipe, _TRAIN, sections={"method": PromptTuning}, titles=_TITLES)
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -33,24 +33,29 @@ METHODS: dict[str, type[MethodSettings]] = {
 
 
 def method_settings(
-    name: str, settings: Mapping[str, Any], where: str = "method"
+    name: str,
+    settings: Mapping[str, Any],
+    where: str = "method",
+    others: Sequence[str] = (),
 ) -> MethodSettings:
     """A method's settings by its name.
 
     Args:
         where: what to call the source in an error.
+        others: what may stand there, too.
 
     Raises:
         ConfigError: an unknown method or setting, with the nearest one, or a value that does not
             fit.
     """
     if name not in METHODS:
-        near = get_close_matches(str(name).replace("_", "-"), METHODS, 1, 0.5)
+        known = (*sorted(METHODS), *others)
+        near = get_close_matches(str(name).lower().replace("_", "-"), known, 1, 0.5)
         raise ConfigError(
             "unknown method",
             where=where,
             got=name,
-            expected=", ".join(sorted(METHODS)),
+            expected=", ".join(known),
             hint=f"did you mean {near[0]}?" if near else None,
         )
     return parse_settings(METHODS[name], settings, f"{where} ({name})")

@@ -518,7 +518,8 @@ def _settings_of(method: Mapping[str, Any]) -> MethodSettings:
     given = {name: value for name, value in method.items() if name not in ("name", "prompt")}
     if method.get("prompt") is not None:
         given["prompt"] = UNREAD
-    return method_settings(method.get("name", PromptTuning.name), given, "the recipe, method")
+    name = method.get("name", PromptTuning.name)
+    return method_settings(name, given, "the recipe, method", others=(AUTO,))
 
 
 def _default_rate(method: MethodSettings) -> bool:

@@ -46,7 +46,8 @@ def test_a_race_is_told_and_its_prompt_answers(
             ("--method", "residual", "--set", "training.budget=8 steps"),
             ("only the method auto takes a budget", "8 steps"),
         ),
-        (("--method", "autos"), ("unknown method", "autos")),
+        (("--method", "autos"), ("unknown method", "autos", "did you mean auto?")),
+        (("--method", "AUTO"), ("unknown method", "residual, wayward, auto", "did you mean auto?")),
     ],
 )
 def test_mistakes(
@@ -74,6 +75,15 @@ def test_a_dry_run_counts_the_steps_of_the_budget(
 ) -> None:
     own = ("--backbone", str(backbone), "--method", "auto", "--budget", "13 steps")
     assert cuecard("train", str(data), *WORDS, *own, "--dry-run", "--json").json["steps"] == 13
+
+
+@pytest.mark.parametrize("command", ["sweep", "lora"])
+def test_only_train_offers_a_budget(cuecard: Call, command: str) -> None:
+    for asked, offered in (("train", True), (command, False)):
+        told = cuecard(asked, "--help").out
+        assert ("--budget" in told) is offered
+    done = cuecard(command, "x.csv", "--budget", "9s")
+    assert done.code == 2 and "no such option" in done.err
 
 
 def test_a_sweep_takes_methods_by_name(cuecard: Call, data: Path, backbone: Path) -> None:

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from cuecard.cli.options import RESUME, Overwrite
-from cuecard.cli.recipe_flags import SEEDED, Given, refuse
+from cuecard.cli.recipe_flags import TRAIN, Given, refuse
 from cuecard.cli.views.console import Json, console, print_json
 
 
 def train(
-    given: Annotated[Given, SEEDED],
+    given: Annotated[Given, TRAIN],
     resume_folder: Annotated[Path | None, RESUME] = None,
     dry: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done, and train nothing.")
