@@ -205,7 +205,10 @@ def test_a_field_that_may_be_empty(write: Write) -> None:
     assert "allow_empty" not in TaskSpec(
         kind="classification", template=template, labels=("a", "b")
     ).model_dump(mode="json")
-    for wrong, said in ((("inptu",), "did you mean 'input'"), (("task", "input"), "every field")):
+    for wrong, said in (
+        (("inptu",), "did you mean 'input'"),
+        (("task", "input"), "must have text"),
+    ):
         with pytest.raises(ConfigError, match=said):
             Task.from_file(path, template=template, allow_empty=wrong)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,15 @@ def test_stopped_in_a_validation_and_gone_on_with(
     assert timeless("cut") == timeless("whole")
 
 
+@pytest.fixture
+def as_usual() -> Iterator[None]:
+    """SIGINT as an interactive shell leaves it; a job in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("as_usual")
 def test_what_may_not_be_cut_ends_first_and_the_second_press_ends_all() -> None:
     with heeding() as interrupts:
         signal.raise_signal(signal.SIGINT)

@@ -56,7 +56,7 @@ def tensors(parts: Seq2SeqInjected) -> list[Tensor]:
     for _, injection in parts:
         for name in getattr(injection, "__slots__", ()):
             tensor = getattr(injection, name)
-            if tensor is not None and tensor.numel():
+            if isinstance(tensor, Tensor) and tensor.numel():
                 found.append(tensor)
     return found
 
