@@ -53,7 +53,7 @@ class MethodSettings(BaseModel):
     slot: Slot = Field(
         default="prefix",
         description="Where the prompt goes: before the input, between it and the answer, or "
-        "(infix) at {prompt} in the template.",
+        "(infix) at {prompt} in the template, by default after its last field.",
     )
 
     @property
