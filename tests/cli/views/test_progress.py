@@ -259,3 +259,19 @@ def test_few_rows_need_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
     with rows_progress("Answering", 4, least=5) as more:
         assert more is None
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("first", "status"), [("start", "validating"), ("race", "racing")])
+def test_cached_inputs_do_not_change_what_is_being_done(
+    events: list[dict[str, Any]], first: str, status: str
+) -> None:
+    race = {"event": "race", "budget": "30 steps", "contestants": ["a", "b"], "steps": 5}
+    begin = race if first == "race" else next(e for e in events if e["event"] == "start")
+    inputs = {"event": "inputs", "place": "memory", "tokens": 5, "bytes": 2**20}
+    out = terminal()
+    with TrainView(out=out) as view:
+        view(begin)
+        view(inputs)
+        time.sleep(0.2)  # the status is drawn a few times a second
+    after = text(out).split("computed once", 1)[1]
+    assert status in after and ({"validating", "racing"} - {status}).isdisjoint(after.split())

@@ -35,7 +35,6 @@ _NEXT = {
     "resume": "resuming",
     "lr": "trying learning rates",
     "race": "racing",
-    "inputs": "racing",
     "test": "testing",
     "done": "finishing",
     "candidate": "trying hand-written prompts",
