@@ -1,8 +1,9 @@
-"""What a contestant's steps and validations take on this machine."""
+"""What a run's steps and validations take on this machine, timed on one batch."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cuecard.tasks import batches_by_length
@@ -13,53 +14,72 @@ from cuecard.training.race.plan import Cost
 from cuecard.training.setup import TrainSetup
 from cuecard.training.trainables.head import head_of
 
+Clock = Callable[[], float]
 
-def measure(setup: TrainSetup, cached: int | None = None) -> Cost:
+
+@dataclass(frozen=True, slots=True)
+class TimedPass:
+    """What a pass over one batch took.
+
+    Attributes:
+        forward, whole: seconds of it forward, and with its pass backward.
+        tokens: run forward.
+        rows: of the batch.
+    """
+
+    forward: float
+    whole: float
+    tokens: int
+    rows: int
+
+
+def two_passes(setup: TrainSetup, clock: Clock) -> tuple[TimedPass, TimedPass]:
     """Run a batch of median length forward and backward, twice. Nothing is changed.
 
-    The first time readies the model, and computes inputs where they are cached.
+    The first pass readies the model, and computes inputs where they are cached.
 
     Args:
-        cached: tokens of all inputs, if they are.
+        clock: seconds from anywhere.
     """
-    backbone, counts = setup.backbone, dict(setup.backbone.counts)
+    backbone, counts, config = setup.backbone, dict(setup.backbone.counts), setup.config
     lengths = row_lengths(setup.rows)
-    config = setup.config
     batches = batches_by_length(lengths, config.batch_rows, config.batch_tokens, config.seed, 0)
     batch = sorted(batches, key=lambda some: sum(lengths[i] for i in some))[len(batches) // 2]
     rows = [setup.rows[index] for index in batch]
     drawn = setup.loss == "labels" and setup.soft is None
     sample = sample_for(backbone, setup.spec, rows, (config.seed, 0, 0)) if drawn else None
-    passes: list[_Pass] = []
-    for _ in range(2):
-        began, before = time.process_time(), backbone.counts["tokens"]
+
+    def once() -> TimedPass:
+        began, before = clock(), backbone.counts["tokens"]
         injection, head = setup.start.injection(), head_of(setup.start)
         part = PromptBatch(setup.spec, rows, injection, setup.loss, head=head, sample=sample)
         (loss,) = batch_losses(backbone, [part])
-        forward, tokens = time.process_time() - began, backbone.counts["tokens"] - before
+        forward, tokens = clock() - began, backbone.counts["tokens"] - before
         loss.backward()  # type: ignore[no-untyped-call]
-        passes.append(_Pass(forward, time.process_time() - began, tokens))
+        return TimedPass(forward, clock() - began, tokens, len(rows))
+
+    found = once(), once()
     for parameter in setup.start.parameters():
         parameter.grad = None
     backbone.counts.update(counts)
-    first, second = passes
+    return found
+
+
+def measure(setup: TrainSetup, cached: int | None = None) -> Cost:
+    """What a contestant takes in CPU seconds; see `two_passes`.
+
+    Args:
+        cached: tokens of all inputs, if they are.
+    """
+    first, second = two_passes(setup, time.process_time)
     return Cost(
-        step=second.whole * config.accumulation,
-        validation=second.forward * len(setup.task.validation) / len(rows),
+        step=second.whole * setup.config.accumulation,
+        validation=second.forward * len(setup.task.validation) / second.rows,
         inputs=_inputs(first, second, cached) if cached is not None else 0.0,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Pass:
-    """Seconds of a pass forward, of it with its pass backward, and the tokens run forward."""
-
-    forward: float
-    whole: float
-    tokens: int
-
-
-def _inputs(first: _Pass, second: _Pass, tokens: int) -> float:
+def _inputs(first: TimedPass, second: TimedPass, tokens: int) -> float:
     """Seconds of so many tokens that are cached, of which the first pass ran some."""
     ran = first.tokens - second.tokens
     return max(first.forward - second.forward, 0.0) * tokens / ran if ran > 0 else 0.0
