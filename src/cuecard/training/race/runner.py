@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,7 @@ class RaceRunner:
     The checkpoint's first run is the best contestant's, the others are the race's.
     """
 
-    def __init__(
-        self,
-        backbone: Backbone,
-        task: Task,
-        config: TrainConfig,
-    ) -> None:
+    def __init__(self, backbone: Backbone, task: Task, config: TrainConfig) -> None:
         config = with_budget(config)
         self._backbone, self._task, self._config = backbone, task, config
         self._folder: Path | None = None
@@ -89,9 +85,16 @@ class RaceRunner:
     def _final(self) -> State:
         return self._checkpoint.runs[0]
 
-    @property
+    @cached_property
     def _plan(self) -> RacePlan:
+        """Asked for once it is made."""
         return RacePlan.of_dict(self._checkpoint.notes[0]["plan"])
+
+    @property
+    def _races(self) -> dict[str, State]:
+        """contestant -> its state in the race; empty without one."""
+        states = self._checkpoint.runs[1:]
+        return dict(zip(self._plan.racing, states, strict=True)) if states else {}
 
     def _train(self) -> None:
         """From the checkpoint's states to the end of the best one's run."""
@@ -184,45 +187,42 @@ class RaceRunner:
 
     def _add_trainers(self) -> None:
         """The race's, as many as fit in a pass; after the race the best contestant's."""
-        plan, races = self._plan, self._checkpoint.runs[1:]
+        races = self._races
         # A state's trainer is made once, for finished ones not at all.
         waiting = [
             (name, state)
-            for name, state in zip(plan.racing, races, strict=False)
+            for name, state in races.items()
             if state.ended is None and all(one.state is not state for one in self._trainers)
         ]
         running = sum(not trainer.finished for trainer in self._trainers)
         for name, state in waiting[: max(0, (self._checkpoint.together or 1) - running)]:
             self._trainers.append(self._racer(name, state))
         final = self._final
-        over = all(state.ended is not None for state in races)
+        over = all(state.ended is not None for state in races.values())
         if over and all(one.state is not final for one in self._trainers):
             self._trainers.append(self._finalist())
 
     def _racer(self, name: str, state: State) -> Trainer:
         setup = _with_steps(self.setups[name], self._plan.race_steps, fixed=True)
-        state.lr = setup.peak_lr
         return Trainer(setup, setup.new_method(), setup.peak_lr, state, RunLog(None))
 
     def _finalist(self) -> Trainer:
         """The best contestant's trainer, which begins where its race ended."""
         setup, final = self._final_setup(), self._final
         method = setup.new_method()
-        races = self._checkpoint.runs[1:]
+        races = self._races
         if races:
-            method.load_state_dict(max(races, key=lambda state: state.best_score).best)
-        if final.lr is None:
-            final.lr = setup.peak_lr
+            method.load_state_dict(races[self._winner].best)
+        if final.lr is None:  # its trainer will set it
             self._tell_race(setup)
-            for state in races:
+            for state in races.values():
                 final.cpu_seconds += state.cpu_seconds
                 final.wall_seconds += state.wall_seconds
                 final.tokens += state.tokens
         return Trainer(setup, method, setup.peak_lr, final, self._log)
 
     def _tell_race(self, setup: TrainSetup) -> None:
-        plan = self._plan
-        for name, state in zip(plan.racing, self._checkpoint.runs[1:], strict=False):
+        for name, state in self._races.items():
             self._log.write(
                 "raced",
                 contestant=name,
@@ -238,9 +238,8 @@ class RaceRunner:
     @property
     def _winner(self) -> str:
         """Of equals the first; without a race the first contestant."""
-        plan, races = self._plan, self._checkpoint.runs[1:]
-        scores = {n: s.best_score for n, s in zip(plan.racing, races, strict=False)}
-        return max(scores, key=lambda name: scores[name]) if scores else plan.racing[0]
+        races = self._races
+        return max(races, key=lambda name: races[name].best_score, default=self._plan.racing[0])
 
     @property
     def _steps(self) -> int:
