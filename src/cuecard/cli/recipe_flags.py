@@ -17,8 +17,10 @@ from cuecard.cli.fields import Fields, Flag, named
 from cuecard.cli.options import pairs, unescaped
 from cuecard.errors import ConfigError
 from cuecard.methods import METHODS, PromptTuning
-from cuecard.runs.recipe import AUTO, DataRecipe, Recipe
+from cuecard.runs.recipe import Recipe
 from cuecard.runs.recipe_file import read_yaml
+from cuecard.runs.recipe_method import AUTO
+from cuecard.runs.recipe_sections import DataRecipe
 from cuecard.tasks.kinds import KINDS
 from cuecard.yaml_files import DuplicateKeyError, load_yaml
 

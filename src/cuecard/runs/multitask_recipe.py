@@ -15,8 +15,9 @@ from cuecard.methods import MPT
 from cuecard.plain_files import write_text
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
-from cuecard.runs.recipe import DataRecipe, Recipe, TaskRecipe
+from cuecard.runs.recipe import Recipe
 from cuecard.runs.recipe_file import RunRecipe, Section
+from cuecard.runs.recipe_sections import DataRecipe, TaskRecipe
 from cuecard.runs.run_kinds import MULTITASK, RUN
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
-from pydantic.fields import FieldInfo
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError
 from cuecard.methods import MethodSettings, PromptTuning, method_settings
-from cuecard.methods.settings import UNREAD
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
-from cuecard.runs.recipe_file import RunRecipe, Section
+from cuecard.runs.recipe_file import RunRecipe
+from cuecard.runs.recipe_method import AUTO, check_rate, complete_method
+from cuecard.runs.recipe_sections import DataRecipe, TaskRecipe
 from cuecard.runs.run_kinds import RUN
-from cuecard.tasks.kinds import KindName, own_settings, with_own_settings
 from cuecard.training.config import (
     Keep,
     TrainConfig,
@@ -28,7 +27,6 @@ from cuecard.training.config import (
     with_budget,
 )
 from cuecard.training.storage.log import Observer
-from cuecard.training.trainables.own_rate import check_one_rate, own_rate
 from cuecard.types import Backbone
 
 if TYPE_CHECKING:
@@ -36,109 +34,6 @@ if TYPE_CHECKING:
     from cuecard.evaluation.baselines.manual import ManualPrompt
     from cuecard.tasks import Task
     from cuecard.training.run import Run
-
-# Settings of every method: all of them stand where a recipe was written out.
-_WRITTEN = {"slot", "length", "init", "text", "prompt"}
-
-
-AUTO = "auto"
-"""In place of a method's name: methods race on the validation rows, and the best one is trained."""
-
-
-class DataRecipe(Section):
-    """Where the records are; see `Task.from_file`."""
-
-    path: str = Field(
-        description="CSV, TSV, JSONL or Parquet file, a saved datasets folder, a catalogue "
-        "dataset, or a hub dataset's name."
-    )
-    text_field: str | None = Field(
-        default=None, description="Column of {text}; by default the column text."
-    )
-    label_field: str | None = Field(
-        default=None,
-        description="Column of the target: by default label, tags or answers, as the kind needs; "
-        "for multi-label also several columns of 0 and 1, separated by commas.",
-    )
-    validation: str | None = Field(default=None, description="A file with the validation rows.")
-    test: str | None = Field(default=None, description="A file with the test rows.")
-    split_field: str | None = Field(default=None, description="Column that names each row's split.")
-    split: tuple[float, float, float] = Field(
-        default=(0.8, 0.1, 0.1), description="Shares of training, validation and test rows."
-    )
-    split_seed: int = Field(
-        default=0,
-        ge=0,
-        description="Seed of the split into training, validation and test rows. It is not "
-        "training.seed: runs with different seeds are tested on the same rows.",
-    )
-    group_field: str | None = Field(
-        default=None,
-        description="Column whose equal values stay in one split, such as a document or a person; "
-        "none splits row by row. By default the fields of the template whose texts repeat.",
-    )
-    limit: int | None = Field(
-        default=None, ge=1, description="Use at most this many training rows."
-    )
-    allow_empty: tuple[str, ...] = Field(
-        default=(), description="A field of the template that rows may leave empty."
-    )
-
-    @field_validator("split_seed", mode="before")
-    @classmethod
-    def _older(cls, value: object) -> object:
-        """Recipes written when it could be left open say null."""
-        return 0 if value is None else value
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """What may be a path."""
-        named = (self.path, self.validation, self.test)
-        return tuple(path for path in named if path is not None)
-
-    @property
-    def name(self) -> str:
-        """What reports call the data: a file's or folder's name, or what else it is named."""
-        return Path(self.path).name if Path(self.path).exists() else self.path
-
-
-class TaskRecipe(Section):
-    """What is asked; see `TaskSpec`. The kind's own settings go beside these."""
-
-    model_config = ConfigDict(extra="allow")
-
-    kind: KindName = Field(default="classification", description="What kind of answer is learnt.")
-    head: Literal["none", "trained"] = Field(
-        default="none",
-        description="Tell a classification's labels apart by their words, or by a trained head.",
-    )
-    template: str | None = Field(
-        default=None,
-        description=r"The input as the model reads it, such as 'Review: {text}\nSentiment:'.",
-    )
-    labels: tuple[str, ...] | None = Field(
-        default=None, description="The labels, separated by commas; by default those of the data."
-    )
-    words: dict[str, str] = Field(
-        default_factory=dict, description="The word that the model says for a label."
-    )
-    chat: bool = Field(default=False, description="Put the template into the chat format.")
-    system: str | None = Field(default=None, description="The chat's system message.")
-    max_length: int = Field(default=512, gt=0, description="The most input tokens.")
-    normalize: Literal["none", "length"] = Field(
-        default="none", description="Score a label by the sum or by the mean over its tokens."
-    )
-    max_new_tokens: int = Field(default=64, gt=0, description="The most tokens of an answer.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _own_settings(cls, values: Any) -> Any:
-        return with_own_settings(cls, values, usual="classification")
-
-    @classmethod
-    def more_settings(cls) -> dict[str, FieldInfo]:
-        """What may be given beside the fields: the kinds' own settings."""
-        return own_settings()
 
 
 class Recipe(RunRecipe):
@@ -231,22 +126,7 @@ class Recipe(RunRecipe):
         Raises:
             ConfigError: an unknown method or setting, with the nearest one.
         """
-        if values.get("name") == AUTO:
-            return _auto(values)
-        start = values.get("prompt")
-        if start is not None and not isinstance(start, str):
-            raise ConfigError(
-                "the prompt to start from is not a folder",
-                where="the recipe, method.prompt",
-                got=repr(start),
-                expected="a prompt's or a run's folder",
-            )
-        method = _settings_of(values)
-        written, rate = method.model_dump(mode="json"), method.rate or ""
-        # cuecard 0.1 wrote out the rate's default too, which nobody had chosen.
-        if rate not in values or (values.keys() >= _WRITTEN and _default_rate(method)):
-            written.pop(rate, None)
-        return {"name": method.name, **written, "prompt": start}
+        return complete_method(values)
 
     @model_validator(mode="after")
     def _one_rate(self) -> Self:
@@ -254,12 +134,8 @@ class Recipe(RunRecipe):
         Raises:
             ConfigError: the method and the training are given two rates.
         """
-        if self.is_auto:
-            return self
-        method = _settings_of(self.method)
-        check_one_rate(method, self.training.lr)
-        if method.rate in self.method and _default_rate(method):
-            del self.method[method.rate]  # or the recipe would read like one of cuecard 0.1
+        if not self.is_auto:
+            check_rate(self.method, self.training.lr)
         return self
 
     @property
@@ -477,23 +353,6 @@ def _training(
     return several.fits, lambda: several.run().kept
 
 
-def _auto(given: dict[str, Any]) -> dict[str, Any]:
-    """
-    Raises:
-        ConfigError: settings of a method that is not known yet.
-    """
-    own = [name for name, value in given.items() if name != "name" and value is not None]
-    if own:
-        raise ConfigError(
-            "auto chooses the method's settings itself",
-            where=f"method.{own[0]}",
-            got=repr(given[own[0]]),
-            expected="no settings, or a method by its name",
-            hint="--method p-tuning-v2 or another one of `cuecard methods`",
-        )
-    return {"name": AUTO, "prompt": None}
-
-
 def resume(folder: str | Path, **options: Any) -> Outcome:
     """Resume the run in a folder; options as in `run_recipe`.
 
@@ -507,21 +366,3 @@ def prompt_folder(path: str | Path) -> Path:
     """The prompt's folder of a run, or the path itself."""
     inner = Path(path) / "prompt"
     return inner if (inner / "prompt.json").is_file() else Path(path)
-
-
-def _settings_of(method: Mapping[str, Any]) -> MethodSettings:
-    """A recipe's method, without the numbers of the prompt to start from.
-
-    Raises:
-        ConfigError: an unknown method or setting, with the nearest one.
-    """
-    given = {name: value for name, value in method.items() if name not in ("name", "prompt")}
-    if method.get("prompt") is not None:
-        given["prompt"] = UNREAD
-    name = method.get("name", PromptTuning.name)
-    return method_settings(name, given, "the recipe, method", others=(AUTO,))
-
-
-def _default_rate(method: MethodSettings) -> bool:
-    """Whether the method's own learning rate is its default."""
-    return own_rate(method) == own_rate(type(method).model_construct())

@@ -1,0 +1,91 @@
+"""The section of a recipe that says what is trained: a method with its settings, or a race."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from cuecard.errors import ConfigError
+from cuecard.methods import MethodSettings, PromptTuning, method_settings
+from cuecard.methods.settings import UNREAD
+from cuecard.training.trainables.own_rate import check_one_rate, own_rate
+
+# Settings of every method: all of them stand where a recipe was written out.
+_WRITTEN = {"slot", "length", "init", "text", "prompt"}
+
+AUTO = "auto"
+"""In place of a method's name: methods race on the validation rows, and the best one is trained."""
+
+
+def complete_method(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Every default written out, but the learning rate's, which `training.lr` may replace.
+
+    Raises:
+        ConfigError: an unknown method or setting, with the nearest one.
+    """
+    if values.get("name") == AUTO:
+        return _auto(values)
+    start = values.get("prompt")
+    if start is not None and not isinstance(start, str):
+        raise ConfigError(
+            "the prompt to start from is not a folder",
+            where="the recipe, method.prompt",
+            got=repr(start),
+            expected="a prompt's or a run's folder",
+        )
+    method = _settings_of(values)
+    written, rate = method.model_dump(mode="json"), method.rate or ""
+    # cuecard 0.1 wrote out the rate's default too, which nobody had chosen.
+    if rate not in values or (values.keys() >= _WRITTEN and _default_rate(method)):
+        written.pop(rate, None)
+    return {"name": method.name, **written, "prompt": start}
+
+
+def check_rate(method: dict[str, Any], lr: float | Literal["auto"] | None) -> None:
+    """Leave the method's own rate out where it is its default.
+
+    Args:
+        lr: the training's.
+
+    Raises:
+        ConfigError: the method and the training are given two rates.
+    """
+    settings = _settings_of(method)
+    check_one_rate(settings, lr)
+    if settings.rate in method and _default_rate(settings):
+        del method[settings.rate]  # or the recipe would read like one of cuecard 0.1
+
+
+def _auto(given: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Raises:
+        ConfigError: settings of a method that is not known yet.
+    """
+    own = [name for name, value in given.items() if name != "name" and value is not None]
+    if own:
+        raise ConfigError(
+            "auto chooses the method's settings itself",
+            where=f"method.{own[0]}",
+            got=repr(given[own[0]]),
+            expected="no settings, or a method by its name",
+            hint="--method p-tuning-v2 or another one of `cuecard methods`",
+        )
+    return {"name": AUTO, "prompt": None}
+
+
+def _settings_of(method: Mapping[str, Any]) -> MethodSettings:
+    """A recipe's method, without the numbers of the prompt to start from.
+
+    Raises:
+        ConfigError: an unknown method or setting, with the nearest one.
+    """
+    given = {name: value for name, value in method.items() if name not in ("name", "prompt")}
+    if method.get("prompt") is not None:
+        given["prompt"] = UNREAD
+    name = method.get("name", PromptTuning.name)
+    return method_settings(name, given, "the recipe, method", others=(AUTO,))
+
+
+def _default_rate(method: MethodSettings) -> bool:
+    """Whether the method's own learning rate is its default."""
+    return own_rate(method) == own_rate(type(method).model_construct())
