@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ from cuecard.evaluation.report import write_json
 from cuecard.tasks import draw_rows
 from cuecard.training.config import Budget
 from cuecard.training.race.pace import measure
-from cuecard.training.race.plan import RacePlan
+from cuecard.training.race.plan import RacePlan, Sizes
 from cuecard.training.setup import TrainSetup
 from cuecard.training.train_lora import TrainableAdapter, train_lora
 from cuecard.training.trainables.trainable import Trainable, TrainablePrompt
@@ -116,21 +117,30 @@ def _tuned(
     with trainable.attached(setup.start):
         cost = measure(setup)
     names = {f"{rate:g}": rate for rate in rates}
-    epoch = -(-len(task.train) // setup.config.batch_rows)
-    plan = RacePlan.of(Budget(budget), dict.fromkeys(names, cost), dict.fromkeys(names, epoch))
+    sizes = Sizes(
+        len(task.train), len(task.validation), dict.fromkeys(names, setup.config.batch_rows)
+    )
+    plan = RacePlan.of(Budget(budget), dict.fromkeys(names, cost), sizes)
+    task = replace(task, validation=draw_rows(task.validation, plan.validation_rows, "race"))
     spent, best = 0.0, plan.racing[0]
     if plan.race_steps:
         found = {}
         for name in plan.racing:
-            config = TrainConfig(
-                steps=plan.race_steps, eval_every=plan.race_steps, lr=names[name], seed=seed
-            )
+            config = _config(plan.race_steps, 1, names[name], seed)
             run = once(replace(task, test=()), config)
             found[name], spent = run.validation.loss, spent + run.cpu_seconds
         best = min(found, key=lambda name: found[name])
-    run = once(task, TrainConfig(steps=plan.final_steps[best], lr=names[best], seed=seed))
+    run = once(task, _config(plan.final_steps[best], plan.looks or 1, names[best], seed))
     note = f"rate {best} of {len(plan.racing)}, {run.steps} steps"
     return run.test.score, spent + run.cpu_seconds, run.trained, note
+
+
+def _config(steps: int, looks: int, rate: float, seed: int) -> TrainConfig:
+    """Settings of a run with so many validations after its first."""
+    warmup = min(10, max(1, steps // 5))
+    return TrainConfig(
+        steps=steps, eval_every=math.ceil(steps / looks), lr=rate, seed=seed, warmup=warmup
+    )
 
 
 def run_tfidf(backbone: Backbone, task: Task, budget: float, seed: int) -> Found:

@@ -16,6 +16,8 @@ from cuecard.training.race import runner
 from cuecard.training.race.auto import auto
 from cuecard.training.race.contestants import CONTESTANTS
 from cuecard.training.race.pace import measure
+from cuecard.training.race.plan import Cost
+from cuecard.training.setup import TrainSetup
 from cuecard.training.train import train
 from support.data.head_tasks import (
     answer_task,
@@ -191,3 +193,41 @@ def test_a_budget_that_is_too_small_for_its_steps_is_told(tmp_path: Path) -> Non
     (race,) = (event for event in read_log(tmp_path) if event["event"] == "race")
     assert race["needs"] > 0.02
     assert "0.02 s of CPU time is too small: the fewest steps" in str(event_text(race))
+
+
+def test_a_small_budget_takes_as_many_rows_as_it_pays_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dear(setup: Any, cached: int | None = None) -> Cost:
+        return Cost(step=0.01, validation=0.01, brief=0.01, inputs=2.0 if cached else 0.0)
+
+    monkeypatch.setattr(runner, "measure", dear)
+    backbone, task = tiny_backbone(), task_of(rows=260)
+    run = auto(backbone, task, TrainConfig(budget="2.5s"), folder=tmp_path)
+    (race,) = (event for event in read_log(tmp_path) if event["event"] == "race")
+    used, whole = race["train_rows"]
+    assert whole == len(task.train) and 64 < used < whole
+    text = " ".join(str(event_text(race)).split())
+    assert f"The budget is enough for {used} of {whole} training rows" in text
+    assert run.prompt.manifest.rows.trained_rows == used
+    # Nothing of the rows left out is computed or cached.
+    kept = next(event for event in read_log(tmp_path) if event["event"] == "inputs")
+    rows = [*task.train, *task.validation]
+    everything = task.spec.encode_rows(rows, backbone.tokenizer, "suffix")
+    assert kept["tokens"] < 0.8 * sum(len(row.context) for row in everything)
+
+
+def test_no_prompt_is_validated_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    scored: list[int] = []
+
+    def counting(setup: TrainSetup, *args: Any, **options: Any) -> Any:
+        scored.append(len(scored))
+        return validate(setup, *args, **options)
+
+    validate = TrainSetup.validate
+    monkeypatch.setattr(TrainSetup, "validate", counting)
+    events: list[dict[str, Any]] = []
+    auto(tiny_backbone(), task_of(), CONFIG, observer=events.append)
+    told = [event for event in events if event["event"] == "validation"]
+    # The start that both contestants share, their ends, and the best one's but for its first.
+    assert len(scored) == 1 + 2 + len(told) - 1

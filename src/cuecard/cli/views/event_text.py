@@ -80,6 +80,15 @@ def _lr(event: Event) -> str:
 
 
 def _race(event: Event) -> str:
+    used = [
+        f"{event[key][0]:,} of {event[key][1]:,} {name} rows"
+        for key, name in (("train_rows", "training"), ("validation_rows", "validation"))
+        if key in event
+    ]
+    return _racing(event) + (f"\n  The budget is enough for {' and '.join(used)}" if used else "")
+
+
+def _racing(event: Event) -> str:
     if "needs" in event:
         fewest = f"the fewest steps that are made take about {event['needs']:,.1f} s"
         return f"A budget of {event['budget']} is too small: {fewest}"

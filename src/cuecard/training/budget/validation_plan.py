@@ -58,18 +58,21 @@ def plan_validations(
     slot: Slot,
     *,
     fixed: bool = False,
+    brief: bool | None = None,
 ) -> ValidationPlan:
     """Decide by the rows' tokens alone, so that a resumed run decides alike.
 
     Args:
         fixed: validate as often as the settings say, on all labels, whatever it costs.
+        brief: whether own labels alone are read, where that is decided already.
     """
     held_out = task.spec.encode_rows(task.validation, backbone.tokenizer, slot)
     labels = label_tokens(backbone, task)
     whole = forward_tokens(held_out, prompt_length, labels)
     allowed = max(FREE_TOKENS, SHARE * training_tokens(rows, config, prompt_length))
     every, usual = config.validate_every, math.ceil(config.steps / config.validate_every)
-    brief = not fixed and labels >= LONG_LIST and (usual + 1) * whole > allowed
+    if brief is None:
+        brief = not fixed and labels >= LONG_LIST and (usual + 1) * whole > allowed
     tokens = forward_tokens(held_out, prompt_length, None) if brief else whole
     if not fixed and config.eval_every is None and (usual + 1) * tokens > allowed:
         fitting = int(allowed // max(tokens, 1)) - 1

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Self
 
 from cuecard.training.config import Budget
@@ -11,8 +13,15 @@ from cuecard.training.config import Budget
 # The share of the budget that a race may take, and how few and how many steps tell rates apart.
 _RACE = 1 / 3
 _FEWEST, _MOST = 16, 40
-# A run's validations take about so much of its time.
-_VALIDATING = 0.15
+# A third contestant and more race only where all of them make so many steps.
+_FEWEST_OF_MANY = 32
+# The share of the budget that computing inputs once may take; it decides how many rows are used.
+_INPUTS = 0.4
+# The share of the budget that validations may take, and how many of the best one's there are.
+_VALIDATING = 0.2
+_FEWEST_LOOKS, _MOST_LOOKS = 2, 10
+# A run on fewer rows than this says little, whatever the budget.
+_FEWEST_ROWS = 64
 # More passes over the rows than this teach nothing more.
 _EPOCHS = 60
 _LEAST_STEPS = 10
@@ -24,13 +33,28 @@ class Cost:
 
     Attributes:
         step: of an optimiser step.
-        validation: of one on all validation rows.
+        validation: of one on all validation rows and all labels.
+        brief: of one on all validation rows and each row's own label alone.
         inputs: once, of keys and values that are cached.
     """
 
     step: float
     validation: float
+    brief: float
     inputs: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How many rows a race could use, and a contestant's rows in a step."""
+
+    train: int
+    validation: int
+    batch: Mapping[str, int]
+
+    def epoch(self, name: str, rows: int) -> int:
+        """Steps of one pass over so many rows."""
+        return math.ceil(rows / self.batch[name])
 
 
 @dataclass(frozen=True)
@@ -41,49 +65,46 @@ class RacePlan:
         racing: the contestants that race; one is alone, and does not.
         race_steps: steps of each in the race; 0 without one.
         final_steps: contestant -> the best one's steps after the race, if it is that one.
+        rows, validation_rows: how many training and validation rows are used.
+        looks: validations of the best one after the race; None as in a run without a race.
+        brief: whether validations read the rows' own labels alone, since all are too many.
         needs: CPU seconds of what is run where that is more than the budget, else 0.
     """
 
     racing: tuple[str, ...]
     race_steps: int
     final_steps: Mapping[str, int]
+    rows: int
+    validation_rows: int
+    looks: int | None = None
+    brief: bool = False
     needs: float = 0.0
 
     @classmethod
-    def of(cls, budget: Budget, costs: Mapping[str, Cost], epoch: Mapping[str, int]) -> Self:
+    def of(cls, budget: Budget, costs: Mapping[str, Cost], sizes: Sizes) -> RacePlan:
         """Spend a budget.
 
         Args:
             costs: of every contestant, in their order; empty for a budget in steps.
-            epoch: contestant -> steps of one pass over the training rows.
         """
-        names = tuple(epoch)
+        names = tuple(sizes.batch)
         if budget.steps is not None:
-            return cls._of_steps(budget.steps, names, epoch)
+            return cls._of_steps(budget.steps, names, sizes)
         assert budget.seconds is not None
         for count in range(len(names), 0, -1):
-            racing = names[:count]
-            left = budget.seconds - max(costs[name].inputs for name in racing)
-            for_race = left * _RACE - 2 * sum(costs[name].validation for name in racing)
-            steps = int(min(_MOST, for_race / sum(costs[name].step for name in racing)))
-            if count == 1 or steps >= _FEWEST:
+            spending = _Spending.of(budget.seconds, {n: costs[n] for n in names[:count]}, sizes)
+            enough = _FEWEST if count <= 2 else _FEWEST_OF_MANY
+            if count == 1 or spending.race_steps >= enough:
                 break
-        if count == 1:
-            steps, spent = 0, costs[names[0]].validation
-        else:
-            spent = sum(2 * costs[n].validation + steps * costs[n].step for n in racing)
-        rest = max(left - spent, 0) * (1 - _VALIDATING)
-        final = {n: _within(int(rest / costs[n].step), epoch[n]) for n in racing}
-        before = budget.seconds - left + spent
-        needs = before + max(final[n] * costs[n].step for n in racing)
-        return cls(racing, steps, final, needs if needs > budget.seconds else 0.0)
+        return spending.plan(sizes)
 
     @classmethod
-    def _of_steps(cls, total: int, names: tuple[str, ...], epoch: Mapping[str, int]) -> Self:
+    def _of_steps(cls, total: int, names: tuple[str, ...], sizes: Sizes) -> RacePlan:
         count = max(1, min(len(names), int(total * _RACE) // _FEWEST))
         steps = min(_MOST, int(total * _RACE) // count) if count > 1 else 0
         left = total - steps * count
-        return cls(names[:count], steps, {n: min(left, epoch[n] * _EPOCHS) for n in names[:count]})
+        final = {n: min(left, sizes.epoch(n, sizes.train) * _EPOCHS) for n in names[:count]}
+        return cls(names[:count], steps, final, sizes.train, sizes.validation)
 
     @classmethod
     def of_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -91,5 +112,91 @@ class RacePlan:
         return cls(**{**values, "racing": tuple(values["racing"])})
 
 
-def _within(steps: int, epoch: int) -> int:
-    return max(_LEAST_STEPS, min(steps, epoch * _EPOCHS))
+@dataclass(frozen=True)
+class _Spending:
+    """A budget in seconds with so many contestants.
+
+    Attributes:
+        left: seconds that are left once the inputs are computed.
+        look: of one validation of each contestant.
+        once: of the validations before any step: of those that start alike, one.
+    """
+
+    seconds: float
+    costs: Mapping[str, Cost]
+    rows: int
+    validation_rows: int
+    brief: bool
+    left: float
+    look: Mapping[str, float]
+    once: float
+
+    @classmethod
+    def of(cls, seconds: float, costs: Mapping[str, Cost], sizes: Sizes) -> Self:
+        inputs = max(cost.inputs for cost in costs.values())
+        share = min(1.0, _INPUTS * seconds / inputs) if inputs else 1.0
+        allowed = _VALIDATING * (seconds - share * inputs)
+
+        def looks(of_one: Callable[[Cost], float]) -> float:
+            """On all rows: the starts', and each contestant's at the end of the race."""
+            return sum(map(of_one, costs.values())) + sum(map(of_one, set(costs.values())))
+
+        whole, own = attrgetter("validation"), attrgetter("brief")
+        brief = looks(whole) * share > allowed > 0 and looks(own) < looks(whole) / 2
+        of_one = own if brief else whole
+        of_validation = min(share, allowed / looks(of_one)) if looks(of_one) else share
+        rows = _some(sizes.train, share)
+        validation_rows = _some(sizes.validation, of_validation)
+        part = validation_rows / sizes.validation
+        all_inputs = sizes.train + sizes.validation
+        look = {name: of_one(cost) * part for name, cost in costs.items()}
+        return cls(
+            seconds,
+            costs,
+            rows,
+            validation_rows,
+            brief,
+            seconds - inputs * (rows + validation_rows) / all_inputs,
+            look,
+            sum({cost: look[name] for name, cost in costs.items()}.values()),
+        )
+
+    @property
+    def race_steps(self) -> int:
+        """Steps of each contestant in a race that takes no more than its share."""
+        for_race = self.left * _RACE - self.once - sum(self.look.values())
+        return max(0, int(min(_MOST, for_race / sum(cost.step for cost in self.costs.values()))))
+
+    def plan(self, sizes: Sizes) -> RacePlan:
+        steps = self.race_steps if len(self.costs) > 1 else 0
+        spent = self.once
+        if steps:
+            spent += sum(self.look[n] + steps * cost.step for n, cost in self.costs.items())
+        rest = max(self.left - spent, 0)
+        dearest = max(self.look.values())
+        looks = int(_VALIDATING * rest / dearest) if dearest else _MOST_LOOKS
+        looks = max(_FEWEST_LOOKS, min(looks, _MOST_LOOKS))
+        rest -= looks * dearest
+        final = {
+            name: max(
+                _LEAST_STEPS,
+                min(int(rest / cost.step), sizes.epoch(name, self.rows) * _EPOCHS),
+            )
+            for name, cost in self.costs.items()
+        }
+        needs = self.seconds - self.left + spent + looks * dearest
+        needs += max(final[name] * cost.step for name, cost in self.costs.items())
+        return RacePlan(
+            tuple(self.costs),
+            steps,
+            final,
+            self.rows,
+            self.validation_rows,
+            looks,
+            self.brief,
+            needs if needs > self.seconds else 0.0,
+        )
+
+
+def _some(rows: int, share: float) -> int:
+    return max(min(rows, _FEWEST_ROWS), min(rows, int(rows * share)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,22 +15,21 @@ from cuecard.interrupts import stoppable
 from cuecard.tasks import Task
 from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.budget.prompts_per_pass import fit_together
-from cuecard.training.budget.validation_plan import plan_validations
 from cuecard.training.checks import FrozenProof
 from cuecard.training.config import Budget, TrainConfig, with_budget
 from cuecard.training.loop import run_loop, stopped_in
+from cuecard.training.objective.validation import Validation
 from cuecard.training.race.contestants import Entrants
 from cuecard.training.race.pace import measure
-from cuecard.training.race.plan import Cost, RacePlan
+from cuecard.training.race.plan import Cost, RacePlan, Sizes
+from cuecard.training.race.scores import Scores
+from cuecard.training.race.stages import cut, final_setup, race_setup
 from cuecard.training.run import Run, Trained, finish_run, log_start
 from cuecard.training.setup import TrainSetup, key_of, remember_inputs, run_parts
 from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import Observer, RunLog
 from cuecard.training.trainer import Trainer, raise_if_diverged
-from cuecard.types import Backbone
-
-# Rates warm up over at most this share of a race's steps.
-_WARM_UP = 5
+from cuecard.types import Backbone, Method
 
 
 class RaceRunner:
@@ -51,6 +50,7 @@ class RaceRunner:
         self._parts = _parts(self.setups, backbone, task, config)
         self._checkpoint = Checkpoint(key_of(self._parts), parts=self._parts)
         self._trainers: list[Trainer] = []
+        self._scores = Scores()
         self._log = RunLog(None)
 
     def fits(self, folder: Path) -> None:
@@ -100,10 +100,9 @@ class RaceRunner:
         """From the checkpoint's states to the end of the best one's run."""
         first = next(iter(self.setups.values()))
         frozen = FrozenProof(self._backbone, first.rows[0], first.spec)
-        late = [setup for setup in self.setups.values() if setup.leaves_inputs][:1]
-        kept = remember_inputs(late, late, self._checkpoint, self._folder)
         if not self._checkpoint.notes:
-            self._make_plan(int(kept.get("tokens", 0)))
+            self._make_plan(int(self._remember(self.setups).get("tokens", 0)))
+        kept = self._remember({name: self._cut(setup) for name, setup in self.setups.items()})
         if self._final.lr is None:
             self._tell_plan(kept)
         elif self._observer is not None:
@@ -120,11 +119,16 @@ class RaceRunner:
         )
         frozen.check()
 
+    def _remember(self, setups: Mapping[str, TrainSetup]) -> dict[str, int | str]:
+        """Cache the inputs where a contestant leaves them as they are."""
+        late = [setup for setup in setups.values() if setup.leaves_inputs][:1]
+        return remember_inputs(late, late, self._checkpoint, self._folder)
+
     def without_race(self) -> TrainSetup:
         """The first contestant's set-up if it had the whole budget; takes a few of its steps."""
         name, setup = next(iter(self.setups.items()))
         plan = self._planned({name: setup}, 0)
-        return _with_steps(setup, plan.final_steps[name], fixed=False)
+        return final_setup(cut(setup, plan), plan, name)
 
     def _planned(self, setups: Mapping[str, TrainSetup], cached: int) -> RacePlan:
         """How these contestants spend the budget; what their steps are timed with is spent, too.
@@ -132,27 +136,24 @@ class RaceRunner:
         Args:
             cached: tokens of all inputs, where they are cached.
         """
-        epoch = {
-            name: -(-len(setup.rows) // (setup.config.batch_rows * setup.config.accumulation))
+        batch = {
+            name: setup.config.batch_rows * setup.config.accumulation
             for name, setup in setups.items()
         }
+        sizes = Sizes(len(self._task.train), len(self._task.validation), batch)
         if self.budget.seconds is None:
-            return RacePlan.of(self.budget, {}, epoch)
+            return RacePlan.of(self.budget, {}, sizes)
         began = time.process_time()
         costs = self._costs(setups, cached)
         left = max(self.budget.seconds - (time.process_time() - began), 0.0)
-        return RacePlan.of(replace(self.budget, seconds=left), costs, epoch)
+        return RacePlan.of(replace(self.budget, seconds=left), costs, sizes)
 
     def _costs(self, setups: Mapping[str, TrainSetup], cached: int) -> dict[str, Cost]:
         """Every contestant's cost, timed once for those that differ in nothing but their rate."""
         timed: dict[str, Cost] = {}
         found: dict[str, Cost] = {}
         for name, setup in setups.items():
-            method = self._methods[name]
-            rate = {method.rate} if method.rate else None
-            alike = key_of(
-                (method.name, method.model_dump(mode="json", exclude=rate), setup.config.batch_rows)
-            )
+            alike = self._alike(name)
             if alike not in timed:
                 timed[alike] = measure(setup, cached if setup.leaves_inputs else None)
             found[name] = timed[alike]
@@ -180,10 +181,20 @@ class RaceRunner:
             steps=plan.race_steps,
             left_out=[name for name in self.setups if name not in plan.racing],
             refused=dict(self._refused),
+            **self._rows_used(),
             **({"needs": round(plan.needs, 2)} if plan.needs else {}),
         )
         if kept:
             self._log.write("inputs", **kept)
+
+    def _rows_used(self) -> dict[str, list[int]]:
+        """How many training and validation rows of how many, where the budget is not for all."""
+        used, task = self._plan, self._task
+        parts = {
+            "train": [used.rows, len(task.train)],
+            "validation": [used.validation_rows, len(task.validation)],
+        }
+        return {f"{name}_rows": part for name, part in parts.items() if part[0] < part[1]}
 
     def _add_trainers(self) -> None:
         """The race's, as many as fit in a pass; after the race the best contestant's."""
@@ -203,8 +214,10 @@ class RaceRunner:
             self._trainers.append(self._finalist())
 
     def _racer(self, name: str, state: State) -> Trainer:
-        setup = _with_steps(self.setups[name], self._plan.race_steps, fixed=True)
-        return Trainer(setup, setup.new_method(), setup.peak_lr, state, RunLog(None))
+        setup = race_setup(self._cut(self.setups[name]), self._plan)
+        method = setup.new_method()
+        score = self._scoring(name, setup, method)
+        return Trainer(setup, method, setup.peak_lr, state, RunLog(None), score=score)
 
     def _finalist(self) -> Trainer:
         """The best contestant's trainer, which begins where its race ended."""
@@ -219,7 +232,18 @@ class RaceRunner:
                 final.cpu_seconds += state.cpu_seconds
                 final.wall_seconds += state.wall_seconds
                 final.tokens += state.tokens
-        return Trainer(setup, method, setup.peak_lr, final, self._log)
+        score = self._scoring(self._winner, setup, method)
+        return Trainer(setup, method, setup.peak_lr, final, self._log, score=score)
+
+    def _scoring(self, name: str, setup: TrainSetup, method: Method) -> Callable[[], Validation]:
+        return lambda: self._scores.of(self._alike(name), setup, method)
+
+    def _alike(self, name: str) -> str:
+        """The same for contestants that differ in nothing but their rate."""
+        method = self._methods[name]
+        rate = {method.rate} if method.rate else None
+        settings = method.model_dump(mode="json", exclude=rate)
+        return key_of((method.name, settings, self.setups[name].config.batch_rows))
 
     def _tell_race(self, setup: TrainSetup) -> None:
         for name, state in self._races.items():
@@ -246,7 +270,10 @@ class RaceRunner:
         return self._plan.final_steps[self._winner]
 
     def _final_setup(self) -> TrainSetup:
-        return _with_steps(self.setups[self._winner], self._steps, fixed=False)
+        return final_setup(self._cut(self.setups[self._winner]), self._plan, self._winner)
+
+    def _cut(self, setup: TrainSetup) -> TrainSetup:
+        return cut(setup, self._plan)
 
     def _stopped(self) -> Interrupted:
         final = self._final
@@ -256,31 +283,6 @@ class RaceRunner:
         elif final.ended is not None:
             what = "stopped after the training, before the end of its test"
         return stopped_in(what, self._folder, "cuecard train")
-
-
-def _with_steps(setup: TrainSetup, steps: int, *, fixed: bool) -> TrainSetup:
-    """A set-up for another number of steps.
-
-    Args:
-        fixed: validate at the end alone.
-    """
-    config = setup.config.model_copy(
-        update={
-            "steps": steps,
-            "warmup": min(setup.config.warmup, max(1, steps // _WARM_UP)),
-            **({"eval_every": steps} if fixed else {}),
-        }
-    )
-    plan = plan_validations(
-        setup.backbone,
-        setup.task,
-        setup.rows,
-        config,
-        setup.start.injection().length,
-        setup.slot,
-        fixed=fixed,
-    )
-    return replace(setup, config=config, validations=plan)
 
 
 def _parts(
