@@ -28,7 +28,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, cuecard: Run) -> Path:
     """A user's folder with a trained run in it."""
     folder = tmp_path_factory.mktemp("home")
     (folder / "tickets.csv").write_text(tickets())
-    cuecard("train", "tickets.csv", *STEPS, cwd=folder)
+    cuecard("train", "tickets.csv", "--method", "prompt-tuning", *STEPS, cwd=folder)
     return folder
 
 

@@ -245,8 +245,9 @@ def test_resuming_elsewhere_says_where_the_data_is(
 def test_a_race_has_one_budget_however_often_its_recipe_is_read(
     training: dict[str, int] | None, budget: str
 ) -> None:
-    given = {"data": {"path": "x.csv"}, "method": {"name": "auto"}}
+    given = {"data": {"path": "x.csv"}}
     recipe = Recipe.parse(given | ({} if training is None else {"training": training}))
+    assert recipe.method == {"name": "auto", "prompt": None}
     again = Recipe.parse(recipe.model_dump(mode="json"))
     assert recipe.training.budget == again.training.budget == budget
     assert again == recipe

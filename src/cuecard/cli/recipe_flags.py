@@ -19,9 +19,10 @@ from cuecard.errors import ConfigError
 from cuecard.methods import METHODS, PromptTuning
 from cuecard.runs.recipe import Recipe
 from cuecard.runs.recipe_file import read_yaml
-from cuecard.runs.recipe_method import AUTO
+from cuecard.runs.recipe_method import AUTO, with_method
 from cuecard.runs.recipe_sections import DataRecipe
 from cuecard.tasks.kinds import KINDS
+from cuecard.training.config import DEFAULT_BUDGET
 from cuecard.yaml_files import DuplicateKeyError, load_yaml
 
 
@@ -39,14 +40,17 @@ class Given:
     flags: Mapping[str, str]
     file: Path | None
 
-    def recipe(self, command: str) -> Recipe:
+    def recipe(self, command: str, *, unnamed: str | None = PromptTuning.name) -> Recipe:
         """The checked recipe; flags win over the file.
+
+        Args:
+            unnamed: the method of one that names none; None where methods may race.
 
         Raises:
             ConfigError: no data, an unknown key, or a value that does not fit.
         """
         base = {} if self.file is None else read_yaml(self.file, Recipe.model_fields)
-        values = _merged(base, self.values)
+        values = with_method(_merged(base, self.values), unnamed)
         data = values.get("data", {})
         # A misspelt key is named rather than missed.
         if (
@@ -177,10 +181,15 @@ _TRAIN = {
         "--method",
         metavar="NAME",
         help="What is trained, see `cuecard methods`; auto lets methods and rates race within "
-        f"--budget.  [default: {PromptTuning.name}]",
+        f"--budget.  [default: {AUTO}; {PromptTuning.name} with --length, --init, --init-text, "
+        "--init-prompt, --slot, --lr, --optimizer adafactor or --seeds]",
         names=lambda _: (AUTO, *METHODS),
     ),
-    "training.budget": Flag(metavar="BUDGET"),
+    "training.budget": Flag(
+        metavar="BUDGET",
+        help="What auto may spend on training: CPU time such as 90s, 2m or 1h, or a number of "
+        f"steps such as '300 steps'.  [default: --steps if given, else {DEFAULT_BUDGET}]",
+    ),
     **_SEEDS,
 }
 _TITLES = {

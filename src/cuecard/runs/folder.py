@@ -188,7 +188,8 @@ class RunFolder(Generic[R]):
                 got="; ".join(changed[:_MOST_LISTED])
                 + (f"; and {len(changed) - _MOST_LISTED} more" if changed[_MOST_LISTED:] else ""),
                 expected="the settings it was started with, or a folder of its own",
-                hint=f"choose another folder ({self._kind.out}), or start again with --overwrite",
+                hint=f"choose another folder ({self._kind.out}), resume that run with "
+                f"{self.resume_command}, or start again with --overwrite",
             )
 
 

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError
+from cuecard.methods import PromptTuning
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
-from cuecard.runs.recipe import Recipe, prompt_folder
+from cuecard.runs.recipe import NamedRecipe, prompt_folder
 from cuecard.runs.recipe_file import RunRecipe
+from cuecard.runs.recipe_method import complete_method
 from cuecard.runs.run_kinds import LORA
 from cuecard.training.storage.log import Observer
 from cuecard.training.trainables.lora import LoraSettings
@@ -35,7 +37,7 @@ class LoraRecipe(RunRecipe):
 
     KIND = LORA
 
-    recipe: Recipe
+    recipe: NamedRecipe
     lora: LoraSettings = LoraSettings()
     prompt: str | None = None
 
@@ -97,7 +99,7 @@ def run_lora(
     """
     recipe, place = plan.recipe, RunFolder.of(plan)
     recipe.check_one_seed("a LoRA run")
-    if recipe.method != Recipe.parse({"data": {"path": ""}}).method:
+    if recipe.method != complete_method({"name": PromptTuning.name}):
         raise ConfigError(
             "a LoRA run trains an adapter, not a prompt",
             where="cuecard lora",

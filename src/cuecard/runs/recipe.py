@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.catalogue import Progress
@@ -16,7 +16,7 @@ from cuecard.methods import MethodSettings, PromptTuning, method_settings
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe_file import RunRecipe
-from cuecard.runs.recipe_method import AUTO, check_rate, complete_method
+from cuecard.runs.recipe_method import AUTO, check_rate, complete_method, with_method
 from cuecard.runs.recipe_sections import DataRecipe, TaskRecipe
 from cuecard.runs.run_kinds import RUN
 from cuecard.training.config import (
@@ -59,9 +59,10 @@ class Recipe(RunRecipe):
     method: dict[str, Any] = Field(
         default_factory=dict,
         validate_default=True,
-        description="The method's name and its settings, see `cuecard methods`; auto lets methods "
-        "and rates race within training.budget. A prompt to start from is a prompt's folder here, "
-        "or a multitask run's.",
+        description="The method's name and its settings, see `cuecard methods`. By default auto: "
+        "methods and rates race within training.budget; with settings, training.lr, another "
+        "optimizer or several seeds but no name, prompt-tuning. A prompt to start from is a "
+        "prompt's folder here, or a multitask run's.",
     )
     training: TrainConfig = Field(default=TrainConfig(), validate_default=True)
     seeds: int = Field(
@@ -95,6 +96,11 @@ class Recipe(RunRecipe):
         """What may be a path: the data, the backbone, an adapter, a prompt to start from."""
         named = (self.backbone, self.adapter, self.method.get("prompt"))
         return (*self.data.paths, *(str(path) for path in named if path is not None))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_method(cls, values: Any) -> Any:
+        return with_method(values)
 
     @model_validator(mode="after")
     def _check_seeds(self) -> Self:
@@ -254,6 +260,12 @@ class Recipe(RunRecipe):
             if DECODER_NAME in prompt.tensors and settings.get("decoder_length"):
                 settings["decoder_prompt"] = prompt.tensors[DECODER_NAME]
         return method_settings(self.method["name"], settings, "the recipe, method")
+
+
+NamedRecipe = Annotated[
+    Recipe, BeforeValidator(lambda values: with_method(values, PromptTuning.name))
+]
+"""A recipe for what lets no methods race: prompt tuning where it names no method."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from pydantic import BaseModel
+
 from cuecard.errors import ConfigError
 from cuecard.methods import MethodSettings, PromptTuning, method_settings
 from cuecard.methods.settings import UNREAD
@@ -15,6 +17,36 @@ _WRITTEN = {"slot", "length", "init", "text", "prompt"}
 
 AUTO = "auto"
 """In place of a method's name: methods race on the validation rows, and the best one is trained."""
+
+
+def with_method(values: Any, unnamed: str | None = None) -> Any:
+    """A recipe's values with the name of its method; as they are if they have one.
+
+    Args:
+        values: what may be a mapping, not yet checked.
+        unnamed: what is trained where they name none; by default auto, but prompt tuning where they
+            set what a race sets itself.
+    """
+    method = values.get("method") if isinstance(values, Mapping) else None
+    method = {} if method is None else method
+    if not isinstance(values, Mapping) or not isinstance(method, Mapping) or "name" in method:
+        return values
+    if unnamed is None:
+        unnamed = PromptTuning.name if _sets_a_method(values, method) else AUTO
+    return {**values, "method": {"name": unnamed, **method}}
+
+
+def _sets_a_method(values: Mapping[str, Any], method: Mapping[str, Any]) -> bool:
+    """Whether a recipe has settings that suit one method, and no budget."""
+    training = values.get("training")
+    if isinstance(training, BaseModel):
+        training = training.model_dump()
+    given = training if isinstance(training, Mapping) else {}
+    if given.get("budget") is not None:
+        return False
+    own = any(value is not None for value in method.values())
+    rate = given.get("lr") is not None or given.get("optimizer", "adamw") != "adamw"
+    return own or rate or values.get("seeds", 1) != 1
 
 
 def complete_method(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from cuecard.catalogue import Progress
 from cuecard.plain_files import write_text
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
-from cuecard.runs.recipe import Recipe
+from cuecard.runs.recipe import NamedRecipe, Recipe
 from cuecard.runs.recipe_file import RunRecipe
 from cuecard.runs.run_kinds import RUN, SWEEP
 from cuecard.training.storage.log import Observer
@@ -33,7 +33,7 @@ class SweepRecipe(RunRecipe):
 
     KIND = SWEEP
 
-    recipe: Recipe
+    recipe: NamedRecipe
     sweep: SweepConfig
 
     @property

@@ -10,15 +10,17 @@ import torch
 
 from cuecard.artifacts import Prompt
 from cuecard.cli.views.event_text import event_text
-from cuecard.errors import ConfigError, DataError
+from cuecard.errors import ConfigError, CuecardError, DataError
+from cuecard.methods import PromptTuning
 from cuecard.training import TrainConfig, read_log
 from cuecard.training.race import runner
 from cuecard.training.race.auto import auto
-from cuecard.training.race.contestants import CONTESTANTS
+from cuecard.training.race.contestants import Entrants, contestants
 from cuecard.training.race.pace import measure
 from cuecard.training.race.plan import Cost
 from cuecard.training.setup import TrainSetup
 from cuecard.training.train import train
+from cuecard.training.trainables.trainable import TrainablePrompt
 from support.data.head_tasks import (
     answer_task,
     choice_task,
@@ -81,7 +83,7 @@ def test_the_lowest_validation_loss_goes_on_and_alone_is_tested(whole: Any) -> N
     assert [e["contestant"] for e in raced] == race["contestants"] and len(raced) == 2
     assert chosen["contestant"] == min(raced, key=lambda e: e["loss"])["contestant"]
     assert [e["event"] for e in events].count("test") == 1
-    method = {each.name: each.method for each in CONTESTANTS}[chosen["contestant"]]
+    method = {each.name: each.method for each in contestants(SPEC)}[chosen["contestant"]]
     assert run.method == method and run.prompt.manifest.method == method.name
     assert run.steps + sum(e["steps"] for e in raced) == 108
     first = next(e for e in events if e["event"] == "validation")
@@ -121,10 +123,11 @@ def test_a_finished_one_is_read_again(whole: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "template", "refused"),
     [
-        ("llama", "Review: {text}", 3),  # no words after the last field
-        ("mistral-sliding", TEMPLATE, 3),
+        ("llama", "Review: {text}", 4),  # no words after the last field, no decoder
+        ("mistral-sliding", TEMPLATE, 4),
         ("t5-gated", TEMPLATE, 5),
-        ("roberta", f"{TEMPLATE} {{mask}}.", 3),
+        ("roberta", f"{TEMPLATE} {{mask}}.", 4),
+        ("mistral-sliding", "Review: {text}\n{prompt}Sentiment:", 6),
     ],
 )
 def test_what_cannot_run_is_left_out(kind: str, template: str, refused: int) -> None:
@@ -143,6 +146,30 @@ def test_every_kind_of_task(make: Any) -> None:
 def test_an_embedding_task() -> None:
     run = auto(tiny_backbone("roberta"), pair_task(60), TrainConfig(budget="4 steps"))
     assert run.test is not None
+
+
+@pytest.mark.parametrize("make", [*KINDS, review_task, pair_task], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("kind", ["llama", "t5-gated", "bart", "roberta", "gpt2"])
+def test_a_race_is_held_wherever_prompt_tuning_works(kind: str, make: Any) -> None:
+    backbone, task = tiny_backbone(kind), make(60)
+    alone: CuecardError | None = None
+    try:
+        TrainSetup.of(backbone, task, TrainablePrompt(PromptTuning(length=16)), TrainConfig())
+    except CuecardError as error:
+        alone = error
+    if alone is None:
+        entrants = Entrants.of(backbone, task, TrainConfig())
+        assert "prompt-tuning" in entrants.setups
+        assert entrants.setups.keys().isdisjoint(entrants.refused)
+    else:
+        with pytest.raises(type(alone)) as raced:
+            Entrants.of(backbone, task, TrainConfig())
+        assert raced.value.to_dict() == alone.to_dict()
+
+
+def test_an_encoder_decoder_that_writes() -> None:
+    run = auto(tiny_backbone("t5-gated"), title_task(60), TrainConfig(budget="3 steps"))
+    assert run.test is not None and run.prompt.manifest.method == "prompt-tuning"
 
 
 def test_steps_are_a_budget_too() -> None:
@@ -167,12 +194,29 @@ def test_no_validation_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("template", "said"),
-    [("{prompt}{text}\n{prompt}So:", "need one place"), ("{text}\n{prompt:3}So:", "--length 3")],
+    ("template", "method", "positions"),
+    [
+        ("{prompt:5}{text}\n{prompt:2}So:", "prompt-tuning", 7),
+        ("{prompt}{text}\n{prompt}So:", "prompt-tuning", 16),
+        ("{text}\n{prompt:3}So:", "p-tuning-v2", 3),
+    ],
 )
-def test_places_that_no_contestant_takes(template: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        auto(tiny_backbone(), task_of(template), TrainConfig(budget="4 steps"))
+def test_the_prompt_goes_where_the_template_says(
+    template: str, method: str, positions: int
+) -> None:
+    run = auto(tiny_backbone(), task_of(template), TrainConfig(budget="2 steps"))
+    manifest = run.prompt.manifest
+    assert (manifest.method, manifest.slot) == (method, "infix")
+    assert run.prompt.injection().length == positions
+
+
+def test_encoder_decoders_have_contestants_of_their_own(tmp_path: Path) -> None:
+    config = TrainConfig(budget="144 steps")
+    auto(tiny_backbone("t5-gated"), task_of("Review: {text}", 40), config, folder=tmp_path)
+    raced = {e["contestant"]: e for e in read_log(tmp_path) if e["event"] == "raced"}
+    assert len(raced) == 3 and len({e["loss"] for e in raced.values()}) == 3
+    (done,) = (e for e in read_log(tmp_path) if e["event"] == "done")
+    assert done["step"] == 144 - 3 * 16
 
 
 def test_a_step_is_timed_once_for_all_rates(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,10 +92,13 @@ def _racing(event: Event) -> str:
     if "needs" in event:
         fewest = f"the fewest steps that are made take about {event['needs']:,.1f} s"
         return f"A budget of {event['budget']} is too small: {fewest}"
+    budget = f"{event['budget']} in all; --budget sets it"
     if not event["steps"]:
-        return f"A budget of {event['budget']} has no room for a race"
+        if not event["left_out"]:
+            return f"One method fits the backbone and the task, and is trained at once ({budget})"
+        return f"A budget of {event['budget']} has no room for a race; --budget sets it"
     count = counted(len(event["contestants"]), "contestant")
-    return f"Racing {count} for {counted(event['steps'], 'step')} each ({event['budget']} in all)"
+    return f"Racing {count} for {counted(event['steps'], 'step')} each ({budget})"
 
 
 def _raced(event: Event) -> str:

@@ -1,4 +1,8 @@
-"""What `--method auto` tries, in the order in which a small budget leaves it out from the end."""
+"""What `--method auto` tries, in the order in which a small budget leaves it out from the end.
+
+Late keys and values come first: inputs are run once for all epochs. What a backbone or a template
+does not take is refused as it is without a race; prompt tuning works with every one.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import Any
 
 from cuecard.errors import BackboneError, ConfigError
 from cuecard.methods import MethodSettings, PromptTuning, PTuningV2
-from cuecard.tasks import Task
+from cuecard.tasks import Task, TaskSpec
 from cuecard.training.config import TrainConfig
 from cuecard.training.setup import TrainSetup
 from cuecard.training.trainables.trainable import TrainablePrompt
@@ -23,31 +27,45 @@ class Candidate:
         name: what tables call it.
         method: its settings.
         changes: training settings that it takes where the user leaves the default.
+        faster: its learning rate, in times of the method's default.
     """
 
     name: str
     method: MethodSettings
     changes: Mapping[str, Any] = field(default_factory=dict)
+    faster: float = 1.0
 
 
-def _late(rate: float) -> Candidate:
-    """Late keys and values: inputs are run once, so that large batches cost little."""
-    method = PTuningV2(length=8, slot="infix", values_lr=rate)
-    return Candidate(f"late p-tuning-v2, rate {rate:g}", method, {"batch_rows": 32})
+def contestants(spec: TaskSpec) -> tuple[Candidate, ...]:
+    """What races for a task.
 
+    Where the template says `{prompt}`, prompt tuning goes there, with as many vectors as it says.
+    """
+    slot: Slot = "infix" if spec.parsed.has_prompt else "prefix"
+    placed = sum(spec.parsed.deal)
 
-def _prefix(rate: float) -> Candidate:
-    return Candidate(f"p-tuning-v2, rate {rate:g}", PTuningV2(length=8, values_lr=rate))
+    def late(rate: float) -> Candidate:
+        method = PTuningV2(length=placed or 8, slot="infix", values_lr=rate)
+        return Candidate(f"late p-tuning-v2, rate {rate:g}", method, {"batch_rows": 32})
 
+    def prefix(rate: float) -> Candidate:
+        return Candidate(f"p-tuning-v2, rate {rate:g}", PTuningV2(length=8, values_lr=rate))
 
-CONTESTANTS: tuple[Candidate, ...] = (
-    _late(0.03),
-    _late(0.1),
-    _prefix(0.03),
-    Candidate("prompt-tuning", PromptTuning(length=16)),
-    _late(0.01),
-    _prefix(0.01),
-)
+    def tuning(name: str, faster: float = 1.0) -> Candidate:
+        return Candidate(name, PromptTuning(length=placed or 16, slot=slot), faster=faster)
+
+    # Where keys and values do not work, as in encoder-decoders, three races are left: the last.
+    decoder = PromptTuning(length=0, decoder_length=16)
+    return (
+        late(0.03),
+        late(0.1),
+        prefix(0.03),
+        tuning(PromptTuning.name),
+        late(0.01),
+        prefix(0.01),
+        tuning("prompt-tuning, 3 times the rate", 3),
+        Candidate("prompt-tuning of the decoder", decoder, {"batch_rows": 32}),
+    )
 
 
 @dataclass(frozen=True)
@@ -72,30 +90,37 @@ class Entrants:
         """
         setups: dict[str, TrainSetup] = {}
         refused: dict[str, str] = {}
-        errors: list[ConfigError | BackboneError] = []
+        errors: dict[str, ConfigError | BackboneError] = {}
         rows: dict[Slot, tuple[int, tuple[Encoded, ...]]] = {}
-        for each in CONTESTANTS:
-            # What the user set stays; a recipe that is read again has every default set.
-            usual = {name: type(config).model_fields[name].default for name in each.changes}
-            wanted = {k: v for k, v in each.changes.items() if getattr(config, k) == usual[k]}
-            # The budget is all contestants'.
-            own = config.model_copy(update={**wanted, "budget": None})
+        racing = contestants(task.spec)
+        for each in racing:
             prompt = TrainablePrompt(each.method)
+            own = _own_settings(each, prompt, backbone, config)
             checked, known = rows.get(prompt.slot, (0, None))
+            length = getattr(each.method, "length", None) or 0
+            seen = length <= checked and "decoder" not in each.method.requires
             try:
-                length = getattr(each.method, "length", None) or 0
-                setup = TrainSetup.of(
-                    backbone, task, prompt, own, rows=known if length <= checked else None
-                )
+                setup = TrainSetup.of(backbone, task, prompt, own, rows=known if seen else None)
             except (ConfigError, BackboneError) as error:
-                errors.append(error)
+                errors[each.name] = error
                 refused[each.name] = f"{error.what}: {error.got}"
                 continue
             rows.setdefault(prompt.slot, (setup.start.injection().length, tuple(setup.rows)))
             setups[each.name] = setup
         if not setups:
-            # The last ones need the least, but no place in the template.
-            late = backbone.unsupported("late-prefix-kv", "text") is None
-            raise errors[0 if late and task.spec.parsed.has_prompt else -1]
-        methods = {each.name: each.method for each in CONTESTANTS if each.name in setups}
+            raise errors[PromptTuning.name]  # which needs the least
+        methods = {each.name: each.method for each in racing if each.name in setups}
         return cls(setups, methods, refused)
+
+
+def _own_settings(
+    each: Candidate, prompt: TrainablePrompt, backbone: Backbone, config: TrainConfig
+) -> TrainConfig:
+    """A contestant's own training settings. The budget is all contestants'."""
+    # What the user set stays; a recipe that is read again has every default set.
+    usual = {name: type(config).model_fields[name].default for name in each.changes}
+    wanted = {k: v for k, v in each.changes.items() if getattr(config, k) == usual[k]}
+    own = config.model_copy(update={**wanted, "budget": None})
+    if each.faster == 1:
+        return own
+    return own.model_copy(update={"lr": each.faster * prompt.default_lr(backbone, own)})

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from support.command_line import Call
 
@@ -15,13 +16,13 @@ WORDS = ("--text-field", "review", "--template", r"Review: {text}\nSentiment:")
 def test_a_race_is_told_and_its_prompt_answers(
     cuecard: Call, backbone: Path, data: Path, tmp_path: Path
 ) -> None:
-    own = ("--backbone", str(backbone), "--method", "auto", "--out", str(tmp_path / "run"))
+    own = ("--backbone", str(backbone), "--out", str(tmp_path / "run"))
     plan = cuecard("train", str(data), *WORDS, *own, "--budget", "108 steps", "--dry-run")
     assert plan.code == 0 and not (tmp_path / "run").exists()
     assert "the method is chosen within 108 steps" in " ".join(plan.out.split())
     done = cuecard("train", str(data), *WORDS, *own, "--budget", "108 steps", "--no-compare")
     assert done.code == 0, done.err
-    assert "Racing 2 contestants for 18 steps each (108 steps in all)" in done.out
+    assert "Racing 2 contestants for 18 steps each (108 steps in all; --budget sets it)" in done.out
     assert "Chosen: " in done.out
     again = cuecard("train", "--resume", str(tmp_path / "run"))
     assert again.code == 0 and "nothing was trained or tested again" in again.out
@@ -41,7 +42,13 @@ def test_a_race_is_told_and_its_prompt_answers(
             ("--method", "auto", "--budget", "9s", "--steps", "7"),
             ("not both", "--steps", "7 steps", "9s"),
         ),
-        (("--budget", "9s"), ("only the method auto takes a budget", "--budget", "--method auto")),
+        (("--budget", "9s", "--length", "4"), ("chooses the method's settings", "--length")),
+        (("--budget", "9s", "--lr", "0.1"), ("chooses the learning rate", "--lr")),
+        (("--budget", "9s", "--seeds", "2"), ("auto trains with one seed", "--seeds")),
+        (
+            ("--method", "residual", "--budget", "9s"),
+            ("only the method auto takes a budget", "--budget", "--method auto"),
+        ),
         (
             ("--method", "residual", "--set", "training.budget=8 steps"),
             ("only the method auto takes a budget", "8 steps"),
@@ -90,3 +97,62 @@ def test_a_sweep_takes_methods_by_name(cuecard: Call, data: Path, backbone: Path
     own = ("--backbone", str(backbone), "--method", "auto", "--grid", "lr=0.1,0.2")
     done = cuecard("sweep", str(data), *WORDS, *own)
     assert done.code == 2 and "only `cuecard train` chooses the method itself" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "method", "budget"),
+    [
+        ((), "auto", "2m"),
+        (("--steps", "300"), "auto", "300 steps"),
+        (("--batch-rows", "4", "--head-lr", "0.1", "--optimizer", "adamw"), "auto", "2m"),
+        (("--length", "4"), "prompt-tuning", None),
+        (("--init", "random"), "prompt-tuning", None),
+        (("--init-text", "Good or bad?"), "prompt-tuning", None),
+        (("--slot", "suffix"), "prompt-tuning", None),
+        (("--lr", "0.1"), "prompt-tuning", None),
+        (("--lr", "auto"), "prompt-tuning", None),
+        (("--optimizer", "adafactor"), "prompt-tuning", None),
+        (("--seeds", "2"), "prompt-tuning", None),
+        (("--method", "p-tuning-v2"), "p-tuning-v2", None),
+    ],
+)
+def test_what_is_trained_where_no_method_is_named(
+    cuecard: Call,
+    backbone: Path,
+    data: Path,
+    words: tuple[str, ...],
+    method: str,
+    budget: str | None,
+) -> None:
+    own = ("--backbone", str(backbone), "--dry-run", "--json", *words)
+    recipe = cuecard("train", str(data), *WORDS, *own).json["recipe"]
+    assert (recipe["method"]["name"], recipe["training"].get("budget")) == (method, budget)
+
+
+def test_a_run_of_before_is_kept_and_resumes(cuecard: Call, run: Path, data: Path) -> None:
+    own = ("--text-field", "review", "--out", str(run))  # by default that was prompt tuning
+    again = cuecard("train", str(data), *own)
+    assert again.code == 2 and "method.name: 'prompt-tuning' -> 'auto'" in again.err
+    assert f"resume that run with cuecard train --resume {run}" in again.err
+    done = cuecard("train", "--resume", str(run))
+    assert done.code == 0 and "nothing was trained or tested again" in done.out
+
+
+def test_help_says_what_is_trained_by_default(cuecard: Call) -> None:
+    told = " ".join(cuecard("train", "--help").out.split())
+    assert "[default: auto; prompt-tuning with --length, --init," in told
+    assert "[default: --steps if given, else 2m]" in told
+
+
+@pytest.mark.parametrize("command", [("sweep", "--grid", "seed=0,1"), ("lora", "--rank", "2")])
+def test_other_commands_take_what_is_not_named_as_before(
+    cuecard: Call, backbone: Path, data: Path, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    name, *own = command
+    out, steps = tmp_path / "run", ("--steps", "1", "--no-compare")
+    more = ("--backbone", str(backbone), *own, *steps, "--out", str(out))
+    done = cuecard(name, str(data), *WORDS, *more)
+    assert done.code == 0, done.err
+    written = yaml.safe_load((out / f"{name}.yaml").read_text())
+    assert written["recipe"]["method"]["name"] == "prompt-tuning"
+    assert "budget" not in written["recipe"]["training"]

@@ -39,8 +39,9 @@ TASKS: dict[str, Callable[[int], Task]] = {
     "embedding": pair_task,
 }
 WAYS: dict[str, list[object]] = {
-    "train": [],
-    "sweep": ["--grid", "training.lr=0.01,0.02"],
+    "train": ["--length", 2, "--init", "random"],
+    "race": [],
+    "sweep": ["--grid", "training.lr=0.01,0.02", "--length", 2, "--init", "random"],
     "lora": ["--rank", "2"],
 }
 MULTITASK = ("classification", "text-to-text")
@@ -94,8 +95,8 @@ def given(kind: str, models: dict[str, Path], folder: Path) -> dict[str, object]
 
 def words(way: str, flags: dict[str, object], out: Path) -> list[object]:
     named = [part for name, value in flags.items() if name != "data" for part in (name, value)]
-    own: list[object] = [] if way == "lora" else ["--length", 2, "--init", "random"]
-    return [way, flags["data"], *named, *own, *WAYS[way], "--out", out]
+    command = "train" if way == "race" else way
+    return [command, flags["data"], *named, *WAYS[way], "--out", out]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -108,7 +109,11 @@ def test_a_kind_in_a_way(
     assert done.code == 0, done.err
     run = out / "best" if way == "sweep" else out
     if way != "lora":
-        assert (run / "report.json").is_file() and "trained: prompt-tuning" in done.out
+        # A race's first contestant has so small a budget alone; late prompts leave out such kinds.
+        late = way == "race" and kind not in ("tagging", "extractive-qa", "embedding")
+        raced = "p-tuning-v2" if way == "race" else "prompt-tuning"
+        assert (run / "report.json").is_file() and f"trained: {raced}" in done.out
+        assert (Prompt.load(run / "prompt").manifest.slot == "infix") is late
     prompt = Prompt.load(run / "prompt")
     assert (prompt.head() is not None) is (prompt.spec.mode == "head")
     assert prompt.spec.kind == flags["--kind"]

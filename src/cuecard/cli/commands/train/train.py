@@ -37,7 +37,7 @@ def train(
         refuse([*given.flags.values(), *(flag for flag in own if own[flag])], "a run")
         plan = RunFolder(resume_folder, Recipe).to_resume()
     else:
-        plan = given.recipe("cuecard train")
+        plan = given.recipe("cuecard train", unnamed=None)
     if dry:
         from cuecard.cli.views.plan import print_plan
         from cuecard.runs.dry_run import dry_run
