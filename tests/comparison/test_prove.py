@@ -16,7 +16,7 @@ from cuecard.evaluation.baselines.manual import (
 )
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.evaluation.likely_words import is_long
-from cuecard.methods import PromptTuning
+from cuecard.methods import PromptTuning, PTuningV2
 from cuecard.tasks import Task, TaskSpec
 from cuecard.training import TrainConfig
 from cuecard.training.train import train
@@ -226,3 +226,57 @@ def test_without_test_rows_nothing_is_proved() -> None:
     run = train(backbone, task, PromptTuning(length=4), TrainConfig(steps=1))
     with pytest.raises(DataError, match="no test rows"):
         prove(backbone, task, run)
+
+
+LATE_SPEC = SPEC.model_copy(
+    update={
+        "template": "Review: good good\nSentiment: good\n\nReview: {text}{prompt}\nSentiment:",
+    }
+)
+
+
+def test_who_leaves_the_inputs_as_they_are_answers_in_the_pass_of_the_test() -> None:
+    """The same answers as alone, for the tokens behind the inputs, which are counted."""
+    backbone, task = tiny_backbone(), review_task(150, LATE_SPEC)
+    method, config = PTuningV2(length=4, slot="infix"), TrainConfig(steps=30)
+    shown = Record({"text": "good good"}, "positive")
+    by_hand = ManualPrompt("solved", "Review: {text}{prompt}\nSentiment:", demonstrations=(shown,))
+    alone = train(backbone, task, method, config)
+    before = backbone.counts["tokens"]
+    plain = prove(backbone, task, alone, manual=[by_hand], demonstrations=())
+    spent = backbone.counts["tokens"] - before
+    backbone = tiny_backbone()  # which remembers nothing
+    run = train(backbone, task, method, config, alongside=True)
+    assert alone.alongside is None and run.alongside is not None and run.test is not None
+    assert run.prompt.digest == alone.prompt.digest and run.tokens == alone.tokens
+    before, seen = backbone.counts["tokens"], list[dict[str, Any]]()
+    found = prove(
+        backbone, task, run, manual=[by_hand], demonstrations=(), observer=seen.append
+    ).report
+    own = backbone.counts["tokens"] - before
+    for name in ("start", "manual", "manual_calibrated", "prompt"):
+        assert (name in found) is (name in plain.report)
+        if name in found:
+            assert found[name]["accuracy"] == plain.report[name]["accuracy"], name
+            assert found[name]["tokens_per_request"] == plain.report[name]["tokens_per_request"]
+    assert {"start", "manual"} <= set(found)
+    tested = [event["name"] for event in seen if event["event"] == "baseline"]
+    assert not [name for name in tested if "hand" in name or "start" in name]
+    # A test row's own tokens: those behind the review, each of them twice.
+    behind = len(backbone.tokenizer.encode("\nSentiment:", add_special_tokens=False))
+    assert run.alongside.tokens == 2 * behind * len(task.test)
+    assert found["comparison"]["tokens"] == own + run.alongside.tokens
+    assert found["comparison"]["tokens"] < spent - run.alongside.tokens
+    against = found["left_out"], plain.report["left_out"]
+    assert set(against[0]) <= set(against[1])
+
+
+def test_what_answers_alongside_stays_within_the_training_too() -> None:
+    backbone, task = tiny_backbone(), review_task(300, LATE_SPEC)
+    short = TrainConfig(steps=1, batch_rows=2, inputs="recompute")
+    short_of_rows = replace(task, train=task.train[:4], validation=task.validation[:2])
+    run = train(backbone, short_of_rows, PTuningV2(length=4, slot="infix"), short, alongside=True)
+    assert run.alongside is None and run.test is not None
+    before = PromptTuning(length=4), TrainConfig(steps=2)
+    early = train(backbone, review_task(), *before, alongside=True)
+    assert early.alongside is None  # its vectors change what the model makes of the inputs

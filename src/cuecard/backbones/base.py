@@ -158,6 +158,10 @@ class FrozenBackbone(ABC):
         """Shares nothing: every row is computed with its prompt in it."""
         return nullcontext()
 
+    def holding(self, inputs: Sequence[tuple[int, ...]]) -> AbstractContextManager[None]:
+        """Holds nothing: as `remember`."""
+        return nullcontext()
+
     def remember(
         self, inputs: Sequence[tuple[int, ...]], file: Path | None = None
     ) -> KeptInputs | None:

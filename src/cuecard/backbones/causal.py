@@ -87,6 +87,7 @@ class CausalBackbone(FrozenBackbone):
             self._frozen, self._padded, self._packed, self.tensors, self.states
         )
         self.inputs: InputCache | None = None
+        self._held: InputCache | None = None
         self._shared_prefix: SharedPrefix | None = None
 
     @property
@@ -204,7 +205,11 @@ class CausalBackbone(FrozenBackbone):
         return self._packed.lay_out(rows, kept)
 
     def _remembered(self, rows: UnpaddedRows, injection: Injection | None) -> Kept | None:
-        """What the cache of inputs has of these rows: all before the prompt, or the front."""
+        """What is held or cached of these rows: all before the prompt, or the front."""
+        if self._held is not None:
+            kept = rows.kept_in(self._held) or rows.begun_in(self._held)
+            if kept is not None:
+                return kept
         if self.inputs is None:
             return None
         kept = rows.kept_in(self.inputs)
@@ -271,7 +276,7 @@ class CausalBackbone(FrozenBackbone):
         if len(rows) < 2 or not self._probes.packs:
             return None
         given = self.tensors(injection)
-        if given.leaves_front and self._keeps(rows):
+        if self._keeps(rows, given):
             return None
         plan = plan_shared_prefix(rows, len(given.vectors))
         if given.late:
@@ -287,11 +292,14 @@ class CausalBackbone(FrozenBackbone):
         place = rows[0].slot if plan.prompt else None
         return SharedPrefix(rows[0].context[: plan.tokens], keys_values, injection, place)
 
-    def _keeps(self, rows: Sequence[Encoded]) -> bool:
+    def _keeps(self, rows: Sequence[Encoded], given: Injected) -> bool:
         """Whether what stands before the rows' slots is kept, and more than what all begin with."""
-        kept = self.inputs
-        return kept is not None and all(
-            row.slot > len(kept.front_ids) and row.context[: row.slot] in kept for row in rows
+        held = self._held
+        if given.is_nothing and held is not None:
+            return all(held.beginning(row.context) is not None for row in rows)
+        return given.leaves_front and any(
+            all(row.slot > len(kept.front_ids) and row.context[: row.slot] in kept for row in rows)
+            for kept in filter(None, (held, self.inputs))
         )
 
     def remember(
@@ -308,21 +316,51 @@ class CausalBackbone(FrozenBackbone):
         Returns:
             The cache; None for a backbone whose rows cannot be packed.
         """
-        kept = [ids for ids in inputs if 0 < len(ids) <= _PACKED_LENGTH]
+        kept = _packable(inputs)
         if self.inputs is not None and self.inputs.is_of(kept, file):
             return self.inputs
         self.inputs = None
-        if not kept or not self._packs(1):
-            return None
-
-        def compute(inputs: Sequence[tuple[int, ...]], front: Tensor | None) -> Tensor:
-            return self._packed.keys_and_values(inputs, front).cpu()
-
-        probe = compute([kept[0][:1]], None)
-        shape = Shape(probe.shape[0], probe.shape[2], probe.shape[4], probe.dtype)
-        key = f"{self.fingerprint}|{_BITS}"
-        self.inputs = InputCache(kept, shape, compute, front_on=self.device, file=file, key=key)
+        self.inputs = self._cache(kept, file=file)
         return self.inputs
+
+    @contextmanager
+    def holding(self, inputs: Sequence[tuple[int, ...]]) -> Iterator[None]:
+        """Run what rows of several prompts begin with once, for the passes in a block.
+
+        Rows of a prompt that stands behind such an input go on from it, and so do rows that begin
+        with one and have no prompt. Blocks may be nested: what all inputs of the outer one begin
+        with serves the inner ones too.
+
+        Args:
+            inputs: as in `remember`.
+        """
+        before = self._held
+        self._held = self._cache(_packable(inputs), before=before or self.inputs)
+        try:
+            if self._held is not None:
+                self._held.fill()
+            yield
+        finally:
+            self._held = before
+
+    def _cache(self, inputs: Sequence[tuple[int, ...]], **more: Any) -> InputCache | None:
+        """A cache of these inputs; None for none, or where rows cannot be packed."""
+        if not inputs or not self._packs(1):
+            return None
+        key = f"{self.fingerprint}|{_BITS}"
+        return InputCache(
+            inputs, self._kept_shape, self._compute, front_on=self.device, key=key, **more
+        )
+
+    def _compute(self, inputs: Sequence[tuple[int, ...]], front: Tensor | None) -> Tensor:
+        return self._packed.keys_and_values(inputs, front).cpu()
+
+    @cached_property
+    def _kept_shape(self) -> Shape:
+        """Of what is kept per token, found out by keeping one."""
+        with self._frozen.uncounted():
+            probe = self._compute([(0,)], None)
+        return Shape(probe.shape[0], probe.shape[2], probe.shape[4], probe.dtype)
 
     @cached_property
     def ragged(self) -> RaggedRun | None:
@@ -471,3 +509,8 @@ class CausalBackbone(FrozenBackbone):
         found = run.states(vectors.to(self.device, self.dtype))
         self.counts.update(counts)
         return found
+
+
+def _packable(inputs: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Those that are not empty and not too long to be packed."""
+    return [ids for ids in inputs if 0 < len(ids) <= _PACKED_LENGTH]

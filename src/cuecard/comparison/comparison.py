@@ -13,13 +13,12 @@ from cuecard.errors import CuecardError, Interrupted
 from cuecard.evaluation.evaluate import Evaluation, Gain, gain
 from cuecard.evaluation.report import ReportRow, paired
 from cuecard.parameter_counts import trained_text
-from cuecard.tasks import Task
+from cuecard.tasks import Task, TaskSpec
+from cuecard.training.alongside import COMPARISON_SHARE
 from cuecard.training.run import Run
 from cuecard.training.storage.log import Observer, rows_done
 from cuecard.types import Backbone
 
-# Of the training's tokens; the rest is for what is not counted in tokens.
-_SHARE = 0.8
 TOO_DEAR = "the comparison may not cost more than the training"
 # The order of the table's rows, and of the report's gains.
 _ORDER = (
@@ -105,13 +104,15 @@ class Comparison:
 
     @property
     def tokens(self) -> int:
-        """How many tokens it has run forward so far."""
-        return self.backbone.counts["tokens"] - self._tokens
+        """How many tokens it has run forward so far, those alongside the test counted in."""
+        beside = self.run.alongside
+        spent = self.backbone.counts["tokens"] - self._tokens
+        return spent + (0 if beside is None else beside.tokens)
 
     @property
     def tokens_left(self) -> int:
         """How many more it may run forward, so that it costs less than the training."""
-        return max(0, round(_SHARE * self.run.tokens) - self.tokens)
+        return max(0, round(COMPARISON_SHARE * self.run.tokens) - self.tokens)
 
     def affords(self, what: str, tokens: float) -> bool:
         """Whether so many tokens are left; otherwise it is noted that this is not compared."""
@@ -119,6 +120,21 @@ class Comparison:
             return True
         self.leave_out(what, TOO_DEAR)
         return False
+
+    def answered(self, spec: TaskSpec) -> Evaluation | None:
+        """What the template alone answered alongside the test, if this asks just the same."""
+        beside, own = self.run.alongside, self.task.spec
+        if beside is None or beside.template is None:
+            return None
+        if self._asks(spec) != self._asks(own) or spec.normalize != own.normalize:
+            return None
+        return beside.template
+
+    def _asks(self, spec: TaskSpec) -> tuple[Any, ...]:
+        """What the backbone is asked about the test rows, as token ids."""
+        tokenizer = self.backbone.tokenizer
+        contexts = [spec.encode(record, tokenizer).context for record in self.task.test]
+        return contexts, spec.label_words(tokenizer).words
 
     def begin(self, name: str, variant: str = "plain") -> None:
         """Tell that a contestant answers the test rows now."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cuecard.comparison.comparison import Comparison, Proof, test_tokens
-from cuecard.comparison.prove_by_hand import compare_by_hand
+from cuecard.comparison.comparison import Comparison, Proof
+from cuecard.comparison.prove_by_hand import by_hand_tokens, compare_by_hand
 from cuecard.comparison.prove_plain import (
     compare_bare,
     compare_baselines,
@@ -51,7 +51,8 @@ def prove(
     are tried as the training's own tokens pay for.
 
     Args:
-        manual: zero-shot candidates; made from the task by default.
+        manual: zero-shot candidates, or with demonstrations of their own; made from the task by
+            default.
         demonstrations: how many solved training rows the in-context candidates show; several
             numbers suited to the task by default. None of them, `()`, leaves the in-context
             comparison out.
@@ -71,7 +72,7 @@ def prove(
     compare_baselines(comparison)
     kind, mode = task.spec.task_kind, task.spec.mode
     # What the hand-written prompt, the most asked for of all, needs for its test.
-    reserved = 0 if mode in ("head", "vector") else test_tokens(comparison, task)
+    reserved = 0 if mode in ("head", "vector") else by_hand_tokens(comparison, task, manual)
     if mode in ("labels", "options"):
         compare_start(comparison, reserved)
     compare_text_models(comparison, encoder, reserved)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from cuecard.comparison.comparison import Comparison, Contestant, test_tokens
+from cuecard.errors import ConfigError
 from cuecard.evaluation.baselines.manual import (
     ManualPrompt,
     default_manual_prompts,
@@ -18,7 +20,7 @@ from cuecard.evaluation.baselines.manual import (
 from cuecard.evaluation.baselines.selection import NOT_TRIED, Choice, ManualTrial, select_manual
 from cuecard.evaluation.evaluate import Evaluation, evaluate, score_predictions
 from cuecard.evaluation.likely_words import is_long
-from cuecard.tasks import Task, draw_rows
+from cuecard.tasks import Task, TaskSpec, draw_rows
 from cuecard.tasks.kinds.base import HandWritten
 from cuecard.tasks.predictions import calibrate
 from cuecard.types import Record
@@ -28,6 +30,24 @@ _DRAWS = 3
 # What the zero-shot prompts may take of the tokens for choosing; those with demonstrations are
 # more, and longer.
 _ZERO_SHOT = 1 / 3
+
+
+def by_hand_tokens(
+    comparison: Comparison, task: Task, manual: Sequence[ManualPrompt] | None
+) -> int:
+    """About how many tokens the test of a hand-written prompt runs forward.
+
+    None where every candidate's answers are there from the trained prompt's own test.
+    """
+    backbone = comparison.backbone
+    if manual and comparison.run.alongside is not None:
+        with suppress(ConfigError):
+            asked = [
+                one.to_spec(task.spec, backbone.tokenizer, backbone.max_positions) for one in manual
+            ]
+            if all(comparison.answered(spec) is not None for spec in asked):
+                return 0
+    return test_tokens(comparison, task)
 
 
 def compare_by_hand(
@@ -50,7 +70,7 @@ def compare_by_hand(
     hand = _ByHand(comparison, task, rows, how.rounds)
     candidates = list(manual or default_manual_prompts(task.spec))
     test = test_tokens(comparison, task)
-    left = comparison.tokens_left - test
+    left = comparison.tokens_left - by_hand_tokens(comparison, task, manual)
     # Enough for both, or all of it for the first.
     zero_shot = (left - test) * _ZERO_SHOT if left >= test else left
     best = hand.choose("hand-written prompts", candidates, zero_shot)
@@ -152,31 +172,48 @@ class _ByHand:
     def test_zero_shot(self, best: Choice) -> None:
         """Add the best prompt as it is written, and as it is read best where that is another."""
         written = best.as_written
+        # Candidates of one's own may bring demonstrations.
+        shown = any(one is not None and one.manual.demonstrations for one in (best, written))
+        kind = "hand-written" if shown else "zero-shot"
         if self._task.spec.mode == "text" or written is None:
-            self._add("manual", best, "the best zero-shot prompt", self._test(best))
+            self._add("manual", best, f"the best {kind} prompt", self._test(best))
             return
         found = self._test(written)
-        self._add("manual", written, "the best zero-shot prompt", found)
+        self._add("manual", written, f"the best {kind} prompt", found)
         words = best.spec.label_words(self._comparison.backbone.tokenizer).words
         # Of a long list, labels that cannot matter are left out: which ones, the prior decides.
         if best.manual == written.manual and not is_long(words):
             assert best.prior is not None
-            read = score_predictions(
-                best.spec,
-                self._task.test,
-                calibrate(found.predictions, best.prior),
-                seconds=found.seconds,
-                tokens_per_request=found.tokens_per_request,
-            )
+            read = self._calibrated(best.spec, found, best.prior)
         else:
             read = self._test(best)
-        self._add("manual_calibrated", best, "the best calibrated zero-shot prompt", read)
+        self._add("manual_calibrated", best, f"the best calibrated {kind} prompt", read)
 
     def test_in_context(self, best: Choice) -> None:
         """Add the best prompt with demonstrations."""
         self._add("in_context", best, "the best in-context prompt", self._test(best))
 
+    def _calibrated(
+        self, spec: TaskSpec, found: Evaluation, prior: Mapping[str, float]
+    ) -> Evaluation:
+        return score_predictions(
+            spec,
+            self._task.test,
+            calibrate(found.predictions, prior),
+            seconds=found.seconds,
+            tokens_per_request=found.tokens_per_request,
+        )
+
     def _test(self, choice: Choice) -> Evaluation:
+        known = self._comparison.answered(choice.spec)
+        # Of a long list, labels that cannot matter are left out: which ones, the prior decides.
+        if known is not None and choice.prior is None:
+            return known
+        if known is not None and not is_long(
+            choice.spec.label_words(self._comparison.backbone.tokenizer).words
+        ):
+            assert choice.prior is not None
+            return self._calibrated(choice.spec, known, choice.prior)
         self._comparison.begin(f"hand-written: {choice.manual.name}", choice.variant)
         return evaluate(
             self._comparison.backbone,

@@ -67,7 +67,11 @@ def compare_start(comparison: Comparison, reserved: int) -> None:
         reserved: tokens that other contestants need.
     """
     task, run = comparison.task, comparison.run
-    name = "start, untrained"
+    name, against = "start, untrained", "the prompt before its first step"
+    if run.alongside is not None:
+        found = run.alongside.start
+        comparison.add(Contestant("start", name, against, found, run.prompt.nbytes))
+        return
     if not comparison.affords(name, test_tokens(comparison, task) + reserved):
         return
     comparison.begin(name)
@@ -83,7 +87,6 @@ def compare_start(comparison: Comparison, reserved: int) -> None:
             prior=run.start_prior,
             on_rows=comparison.test_progress(),
         )
-        against = "the prompt before its first step"
         comparison.add(Contestant("start", name, against, found, run.prompt.nbytes))
 
 

@@ -142,7 +142,7 @@ def evaluate(
         ConfigError: no records, or as `predict`.
         DataError: a record without a target, or with a label that is not the task's.
     """
-    _check_targets(records, spec)
+    check_targets(records, spec)
     started = time.perf_counter()
     how: dict[str, Any] = {
         "slot": slot,
@@ -190,7 +190,7 @@ def score_predictions(
         ConfigError: no records, or another number of predictions.
         DataError: as `evaluate`.
     """
-    gold = _check_targets(records, spec)
+    gold = check_targets(records, spec)
     if len(predictions) != len(gold):
         raise ConfigError(
             "truth and answers have different lengths",
@@ -272,7 +272,7 @@ def prompt_tokens(spec: TaskSpec, tokenizer: Tokenizer, injection: Injection | N
     return bare + (0 if injection is None else injection.length)
 
 
-def _check_targets(records: Sequence[Record], spec: TaskSpec) -> list[Any]:
+def check_targets(records: Sequence[Record], spec: TaskSpec) -> list[Any]:
     """The records' targets as their kind has them, all there and all known."""
     if not records:
         raise ConfigError("there is nothing to evaluate", got="0 records", expected="at least 1")

@@ -355,10 +355,10 @@ def _training(
     kept: dict[str, Any] = {"folder": recipe.folder, "observer": observer}
     if method is None:
         race = RaceRunner(backbone, task, config)
-        return race.fits, lambda: race.run(recipe.folder, observer)
+        return race.fits, lambda: race.run(recipe.folder, observer, alongside=recipe.compare)
     if recipe.seeds == 1:
         setup = TrainSetup.of(backbone, task, TrainablePrompt(method), config)
-        return setup.fits, lambda: train_prompt(setup, method, **kept)
+        return setup.fits, lambda: train_prompt(setup, method, **kept, alongside=recipe.compare)
     several = SeedTraining(
         backbone, task, method, config, seeds=recipe.seeds, keep=recipe.keep, **kept
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.manifest import ParametersEntry
@@ -15,16 +15,18 @@ from cuecard.backbones.quantization.weights import weight_count
 from cuecard.evaluation.advice import advice
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.report import plain
+from cuecard.evaluation.together import AskedPrompt
 from cuecard.interrupts import may_cut
 from cuecard.lazy import torch
 from cuecard.tasks import Task, draw_rows
+from cuecard.training.alongside import Alongside, test_alongside
 from cuecard.training.objective.validation import Validation
 from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.checkpoint import State
 from cuecard.training.storage.log import RunLog
 from cuecard.training.storage.result import NUMBERS, Result, load_result, result_of, save_result
 from cuecard.training.trainables.head import head_of
-from cuecard.types import Backbone, Method, MethodConfig
+from cuecard.types import Backbone, Head, Method, MethodConfig
 
 # A prompt this close to always giving one answer has learnt nothing.
 _MARGIN = 0.01
@@ -70,10 +72,21 @@ class Run(FinishedRun):
         method: the method's settings.
         start_prior: what the calibration of its untrained start takes off the labels' scores; None
             without calibration.
+        alongside: what answered the test rows in the same pass; None for nothing, or where the run
+            was read from its folder.
     """
 
     method: MethodConfig
     start_prior: Mapping[str, float] | None
+    alongside: Alongside | None = None
+
+
+class Tested(NamedTuple):
+    """A prompt, its evaluation on the sealed test rows, and what was asked alongside."""
+
+    prompt: Prompt
+    test: Evaluation | None
+    alongside: Alongside | None
 
 
 @dataclass(frozen=True)
@@ -119,10 +132,11 @@ class Trained:
         )
         return replace(found, rows=len(rows))
 
-    def tested(self, best: Validation, **origin: Any) -> tuple[Prompt, Evaluation | None]:
+    def tested(self, best: Validation, *, alongside: bool = False, **origin: Any) -> Tested:
         """Test the method on the sealed rows, and make its prompt.
 
         Args:
+            alongside: let others answer them in the same pass where that is cheap.
             origin: the prompt's `method`, `method_config` and `seed`.
 
         Raises:
@@ -130,22 +144,10 @@ class Trained:
         """
         setup, task = self.setup, self.setup.task
         injection, head = self.method.injection(), head_of(self.method)
-        prior = best.prior if setup.config.calibrate else None
-        test = None
-        if task.test:
-            self.log.write("test", rows=len(task.test))
-            with may_cut():
-                test = evaluate(
-                    setup.backbone,
-                    setup.spec,
-                    task.test,
-                    injection,
-                    slot=setup.slot,
-                    prior=prior,
-                    seed=setup.config.seed,
-                    head=head,
-                    on_rows=self.log.count("testing", len(task.test)),
-                )
+        asked = AskedPrompt(
+            setup.spec, injection, setup.slot, best.prior if setup.config.calibrate else None
+        )
+        test, others = self._test(asked, head, alongside=alongside) if task.test else (None, None)
         counts = count_parameters(setup.backbone, self.method)
         prompt = Prompt.create(
             injection,
@@ -159,10 +161,40 @@ class Trained:
                 trained=counts["trained_parameters"], total=counts["parameters"]
             ),
             metrics=_metrics(task, best, test),
-            prior=prior,
+            prior=asked.prior,
             **origin,
         )
-        return prompt, test
+        return Tested(prompt, test, others)
+
+    def _test(
+        self, asked: AskedPrompt, head: Head | None, *, alongside: bool
+    ) -> tuple[Evaluation, Alongside | None]:
+        setup, test = self.setup, self.setup.task.test
+        self.log.write("test", rows=len(test))
+        on_rows = self.log.count("testing", len(test))
+        with may_cut():
+            if alongside and head is None:
+                prior = self.start_prior
+                found = test_alongside(setup, asked, prior, self.state.tokens, on_rows)
+                if found is not None:
+                    return found
+            alone = evaluate(
+                setup.backbone,
+                setup.spec,
+                test,
+                asked.injection,
+                slot=setup.slot,
+                prior=asked.prior,
+                seed=setup.config.seed,
+                head=head,
+                on_rows=on_rows,
+            )
+        return alone, None
+
+    @property
+    def start_prior(self) -> Mapping[str, float] | None:
+        """What the calibration of the untrained start takes off the labels' scores, if any."""
+        return self.state.start_prior if self.setup.config.calibrate else None
 
     def outcome(self, prompt: Prompt, best: Validation, test: Evaluation | None) -> dict[str, Any]:
         """The fields of a `FinishedRun`."""
@@ -234,10 +266,13 @@ class Trained:
             save_result(result_of(run, self.setup.config.seed), run.test, self.folder)
 
 
-def finish_run(trained: Trained, method: MethodConfig) -> Run:
+def finish_run(trained: Trained, method: MethodConfig, *, alongside: bool = False) -> Run:
     """Test a prompt's method at its best step, once, and save the prompt.
 
     A folder that has both already is not tested again.
+
+    Args:
+        alongside: as in `train`.
 
     Raises:
         Stop: Ctrl-C during the test.
@@ -250,11 +285,15 @@ def finish_run(trained: Trained, method: MethodConfig) -> Run:
     settings = method.model_dump(mode="json")
     if method.rate is not None:
         settings[method.rate] = trained.state.lr
-    prompt, test = trained.tested(
-        best, method=method.name, method_config=settings, seed=config.seed
+    prompt, test, others = trained.tested(
+        best, alongside=alongside, method=method.name, method_config=settings, seed=config.seed
     )
-    prior = trained.state.start_prior if config.calibrate else None
-    run = Run(**trained.outcome(prompt, best, test), method=method, start_prior=prior)
+    run = Run(
+        **trained.outcome(prompt, best, test),
+        method=method,
+        start_prior=trained.start_prior,
+        alongside=others,
+    )
     trained.keep(run, prompt.digest)
     return run
 

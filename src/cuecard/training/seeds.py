@@ -239,15 +239,14 @@ class SeedTraining:
     def _tested(self, average: Trained, entry: dict[str, Any]) -> Run:
         """The average as a run, tested once."""
         best, config = average.best(), average.setup.config
-        prompt, test = average.tested(
+        prompt, test, _ = average.tested(
             best,
             method=self._method.name,
             method_config=self._method.model_dump(mode="json"),
             seed=config.seed,
         )
-        prior = average.state.start_prior if config.calibrate else None
         fields = average.outcome(prompt, best, test) | self._took()
-        run = Run(**fields, method=self._method, start_prior=prior)
+        run = Run(**fields, method=self._method, start_prior=average.start_prior)
         if test is not None:
             metric = entry["metric"]
             seen = {"score": float(test.metrics[metric]), "interval": test.ci95.get(metric)}

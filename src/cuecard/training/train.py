@@ -38,6 +38,7 @@ def train(
     folder: str | Path | None = None,
     observer: Observer | None = None,
     progress: bool = True,
+    alongside: bool = False,
 ) -> Run:
     """Train on the task's training rows, select on validation, evaluate once on the test rows.
 
@@ -51,6 +52,8 @@ def train(
         folder: where the log, the checkpoint and the prompt go; None keeps nothing.
         observer: called with every event of the log, and with "resume" where a run is resumed.
         progress: without an observer, show a bar in a terminal or a notebook.
+        alongside: for `prove`: where the prompt leaves the inputs as they are, let its untrained
+            start and the template alone answer the test rows in the same pass over them.
 
     Raises:
         DataError: no training or no validation rows.
@@ -63,7 +66,7 @@ def train(
     setup = TrainSetup.of(backbone, task, prompt, config or TrainConfig())
     if soft_labels is not None:
         setup = setup.with_soft_labels(soft_labels)
-    return train_prompt(setup, prompt.method, folder=folder, observer=observer)
+    return train_prompt(setup, prompt.method, folder=folder, observer=observer, alongside=alongside)
 
 
 def train_prompt(
@@ -72,6 +75,7 @@ def train_prompt(
     *,
     folder: str | Path | None = None,
     observer: Observer | None = None,
+    alongside: bool = False,
 ) -> Run:
     """`train`, from its set-up.
 
@@ -81,7 +85,11 @@ def train_prompt(
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
     return train_alone(
-        setup, lambda trained: finish_run(trained, method), "cuecard train", folder, observer
+        setup,
+        lambda trained: finish_run(trained, method, alongside=alongside),
+        "cuecard train",
+        folder,
+        observer,
     )
 
 

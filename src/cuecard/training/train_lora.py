@@ -230,7 +230,7 @@ def _finish(trained: Trained, trainable: TrainableAdapter) -> LoraRun:
     best, frozen = trained.best(), FrozenProof(setup.backbone, setup.rows[0], setup.spec)
     origin = {"seed": setup.config.seed, **trainable.origin}
     with merged(setup.backbone, adapter):
-        prompt, test = trained.tested(best, **origin)
+        prompt, test, _ = trained.tested(best, **origin)
     frozen.check()
     run = LoraRun(**trained.outcome(prompt, best, test), adapter=adapter)
     if folder is not None:

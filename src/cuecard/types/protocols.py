@@ -308,6 +308,14 @@ class Backbone(Differentiable, Protocol):
         """Compute the keys and values of what stands before a prompt once, from now on."""
         ...
 
+    def holding(self, inputs: Sequence[tuple[int, ...]]) -> AbstractContextManager[None]:
+        """Run what rows of several prompts begin with once, for the passes in a block.
+
+        Rows of a prompt that stands behind one of these inputs go on from it, and so do rows that
+        begin with one and have no prompt. A backbone with a `tree_room` holds inputs up to it.
+        """
+        ...
+
     def reset_counts(self) -> None: ...
 
     def digest(self) -> str:

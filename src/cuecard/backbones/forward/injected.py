@@ -36,6 +36,11 @@ class Injected:
         return self.shifts is None and (len(self.vectors) > 0 or self.late)
 
     @property
+    def is_nothing(self) -> bool:
+        """Whether there is no prompt."""
+        return self.shifts is None and self.prefix is None and not len(self.vectors)
+
+    @property
     def ahead(self) -> int:
         """Positions of the prefix."""
         return 0 if self.prefix is None else int(self.prefix.shape[3])

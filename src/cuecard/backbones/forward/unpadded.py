@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -93,12 +94,19 @@ class UnpaddedRows:
         if bool((self.read_at < self.slot[self.read_rows] + given.late).any()):
             return None
         inputs = self.inputs()
-        if not all(ids in cache for ids in inputs):
+        return _kept(cache, inputs, self.slot) if all(ids in cache for ids in inputs) else None
+
+    def begun_in(self, cache: InputCache) -> Kept | None:
+        """What rows without a prompt begin with, if all of it is kept and nothing read in it."""
+        if not self.given.is_nothing:
             return None
-        own = cache.own(inputs)
-        # Without any, what the rows go on with may be shared once more.
-        own = own if any(row.shape[3] for row in own) else []
-        return Kept(cache.front, own, self.slot)
+        rows = zip(self.ids.tolist(), self.lengths.tolist(), strict=True)
+        found = [cache.beginning(tuple(ids[:length])) for ids, length in rows]
+        inputs = [ids for ids in found if ids is not None]
+        first = self.lengths.new_tensor([*map(len, inputs)])
+        if len(inputs) < len(found) or bool((self.read_at <= first[self.read_rows]).any()):
+            return None
+        return _kept(cache, inputs, first)
 
     def after(self, kept: Kept) -> UnpaddedRows:
         """What is not kept, where the kept tokens end before the prompt or the prompt is kept."""
@@ -127,6 +135,13 @@ class UnpaddedRows:
             None if self.split is None else self.split.behind(first),
             None if self.tree is None else self.tree.from_slot(first, index),
         )
+
+
+def _kept(cache: InputCache, inputs: Sequence[tuple[int, ...]], tokens: Tensor) -> Kept:
+    own = cache.own(inputs)
+    # Without any, what the rows go on with may be shared once more.
+    own = own if any(row.shape[3] for row in own) else []
+    return Kept(cache.front, own, tokens)
 
 
 def embed_shared(

@@ -65,6 +65,7 @@ class InputCache:
         front_on: where the front is wanted; None if what an input begins with depends on the rest.
         file: where they are kept; None keeps them in memory.
         key: what else they depend on (the backbone); a file made with another one is made anew.
+        before: a cache whose front serves for this one too, if all inputs begin with it.
     """
 
     def __init__(
@@ -76,10 +77,15 @@ class InputCache:
         front_on: torch.device | None = None,
         file: Path | None = None,
         key: str = "",
+        before: InputCache | None = None,
     ) -> None:
         self._shape, self._compute, self._device = shape, compute, front_on
         shared = 0 if front_on is None else common_beginning(inputs)
         self.front_ids = inputs[0][:shared] if shared >= _FRONT_TOKENS else ()
+        known = () if before is None else before.front_ids
+        self._before = before if known and self.front_ids[: len(known)] == known else None
+        if self._before is not None:
+            self.front_ids = known
         begin = len(self.front_ids)
         self._groups = [[self.front_ids]] * bool(begin)
         self._groups += _grouped([ids[begin:] for ids in inputs if len(ids) > begin])
@@ -93,6 +99,7 @@ class InputCache:
                 if number or not begin:
                     self._at[self.front_ids + ids] = (number, total, len(ids))
                 total += len(ids)
+        self._lengths = sorted(set(map(len, self._at)), reverse=True)
         self._total, self.hits, self.misses = total, 0, 0
         self._file, self._name = file, key
         self._trusted = [False] * len(self._groups)
@@ -124,6 +131,17 @@ class InputCache:
     def __contains__(self, ids: tuple[int, ...]) -> bool:
         return ids in self._at
 
+    def beginning(self, ids: tuple[int, ...]) -> tuple[int, ...] | None:
+        """The longest input that these tokens begin with and go on after; None for none."""
+        fitting = (ids[:length] for length in self._lengths if length < len(ids))
+        return next((each for each in fitting if each in self._at), None)
+
+    def fill(self) -> None:
+        """Compute all that is not there yet."""
+        assert self.front is not None or not self.front_ids
+        for group in range(int(bool(self.front_ids)), len(self._groups)):
+            self._values(group, self._starts[group], 0)
+
     def own(self, inputs: Sequence[tuple[int, ...]]) -> list[Tensor]:
         """Each input's [L, 2, K, t, D] after the front.
 
@@ -138,6 +156,8 @@ class InputCache:
         """[L, 2, K, F, D] what every input begins with; None if that is little or nothing."""
         if not self.front_ids:
             return None
+        if self._before is not None:
+            return self._before.front
         with torch.inference_mode(False):  # for training too
             return self._values(0, 0, len(self.front_ids)).to(self._device).contiguous()
 
@@ -165,12 +185,12 @@ class InputCache:
 
 
 class _Store:
-    """The values [L, 2, K, tokens, D] and a checksum per group, in memory or in one file."""
+    """The values [L, 2, K, tokens, D], in memory, or in one file with a checksum per group."""
 
     def __init__(self, file: Path | None, key: str, groups: int, tokens: int, shape: Shape) -> None:
         size = (shape.layers, 2, shape.heads, tokens, shape.size)
         if file is None:
-            self._sums = np.full(groups, _ABSENT, dtype=np.int64)
+            self._sums: NDArray[np.int64] | None = None
             with torch.inference_mode(False):  # to be written to in training too
                 self.values = torch.empty(size, dtype=shape.dtype)
             return
@@ -187,14 +207,17 @@ class _Store:
             self.values = torch.from_numpy(values).view(shape.dtype).view(size)
 
     def intact(self, group: int, start: int, end: int) -> bool:
+        if self._sums is None:  # whoever fills it knows what is there
+            return False
         known = int(self._sums[group])
         return known != _ABSENT and known == self._sum(start, end)
 
     def put(self, group: int, start: int, values: Tensor) -> None:
         end = start + values.shape[3]
         self.values[:, :, :, start:end] = values
-        # The checksum comes last: what a kill leaves half written does not count.
-        self._sums[group] = self._sum(start, end)
+        if self._sums is not None:
+            # The checksum comes last: what a kill leaves half written does not count.
+            self._sums[group] = self._sum(start, end)
 
     def _sum(self, start: int, end: int) -> int:
         values = self.values[:, :, :, start:end].contiguous()

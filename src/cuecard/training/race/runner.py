@@ -60,8 +60,13 @@ class RaceRunner:
         """
         Checkpoint.load(folder, self._checkpoint.key, self._parts)
 
-    def run(self, folder: Path | None, observer: Observer | None = None) -> Run:
+    def run(
+        self, folder: Path | None, observer: Observer | None = None, *, alongside: bool = False
+    ) -> Run:
         """Race, train the best one on, test it once, and keep it.
+
+        Args:
+            alongside: as in `train`.
 
         Raises:
             TrainingError: the best one diverged, or the folder belongs to another run.
@@ -79,7 +84,7 @@ class RaceRunner:
             method = setup.new_method()
             method.load_state_dict(self._final.best)
             trained = Trained(setup, method, self._final, self._log, folder)
-            return finish_run(trained, self._methods[self._winner])
+            return finish_run(trained, self._methods[self._winner], alongside=alongside)
 
     @property
     def _final(self) -> State:
