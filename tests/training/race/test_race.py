@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from cuecard.training.race import runner
 from cuecard.training.race.auto import auto
 from cuecard.training.race.contestants import Entrants, contestants
 from cuecard.training.race.pace import measure
-from cuecard.training.race.plan import Cost
+from cuecard.training.race.plan import Cost, RacePlan
+from cuecard.training.race.stages import cut
 from cuecard.training.setup import TrainSetup
 from cuecard.training.train import train
 from cuecard.training.trainables.trainable import TrainablePrompt
@@ -259,6 +261,17 @@ def test_a_small_budget_takes_as_many_rows_as_it_pays_for(
     rows = [*task.train, *task.validation]
     everything = task.spec.encode_rows(rows, backbone.tokenizer, "suffix")
     assert kept["tokens"] < 0.8 * sum(len(row.context) for row in everything)
+
+
+def test_a_record_of_several_rows_is_kept_or_left_out_whole() -> None:
+    task = answer_task(60, words=60)
+    task = replace(task, spec=task.spec.model_copy(update={"max_length": 64}))
+    method = PromptTuning(length=2)
+    setup = TrainSetup.of(tiny_backbone(), task, TrainablePrompt(method), TrainConfig())
+    few = cut(setup, RacePlan((method.name,), 0, {method.name: 1}, 20, 4))
+    assert (len(few.task.train), len(few.task.validation)) == (20, 4)
+    assert len(few.rows) > 2 * len(few.task.train)
+    assert [row for row in setup.rows if row in {*few.rows}] == few.rows
 
 
 def test_no_prompt_is_validated_twice(monkeypatch: pytest.MonkeyPatch) -> None:

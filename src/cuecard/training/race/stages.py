@@ -20,16 +20,10 @@ def cut(setup: TrainSetup, plan: RacePlan) -> TrainSetup:
     if plan.rows >= len(task.train) and plan.validation_rows >= len(task.validation):
         return setup
     train = draw_rows(task.train, plan.rows, "race")
-    kept = {id(record) for record in train}
-    return replace(
-        setup,
-        task=replace(
-            task, train=train, validation=draw_rows(task.validation, plan.validation_rows, "race")
-        ),
-        rows=[
-            row for record, row in zip(task.train, setup.rows, strict=True) if id(record) in kept
-        ],
-    )
+    validation = draw_rows(task.validation, plan.validation_rows, "race")
+    # A record may have several rows: a window each over a long context.
+    rows = setup.spec.encode_rows(train, setup.backbone.tokenizer, setup.slot)
+    return replace(setup, task=replace(task, train=train, validation=validation), rows=rows)
 
 
 def race_setup(setup: TrainSetup, plan: RacePlan) -> TrainSetup:
