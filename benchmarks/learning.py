@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from benchmarks.learning_peft import run_peft
 from benchmarks.machine import machine, versions
 from benchmarks.methods_sets import SETS, Rows, draw_task, read_task
 from cuecard import LoraSettings, PromptTuning, Task, TrainConfig, auto, load_backbone, train
@@ -36,7 +37,7 @@ from cuecard.training.trainables.trainable import Trainable, TrainablePrompt
 from cuecard.types import Backbone
 
 RESULTS = Path(__file__).parent / "results" / "learning.json"
-VALIDATION, TEST = 200, 500
+VALIDATION, TEST = 200, 400
 LORA_RATES = (1e-3, 3e-4, 3e-3)
 PROMPT_RATES = (0.01, 0.03, 0.1)
 
@@ -164,6 +165,7 @@ CONTESTANTS: dict[str, Contestant] = {
     "auto": run_auto,
     "lora": run_lora,
     "prompt-tuning": run_prompt_tuning,
+    "peft": run_peft,
     "tfidf": run_tfidf,
     "start": run_start,
 }
