@@ -121,7 +121,7 @@ def _tuned(
     sizes = Sizes(
         len(task.train), len(task.validation), dict.fromkeys(names, setup.config.batch_rows)
     )
-    plan = RacePlan.of(Budget(budget), dict.fromkeys(names, cost), sizes)
+    plan = RacePlan.of(Budget(budget), lambda name: cost, sizes)
     task = replace(task, validation=draw_rows(task.validation, plan.validation_rows, "race"))
     spent, best = 0.0, plan.racing[0]
     if plan.race_steps:

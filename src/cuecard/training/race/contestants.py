@@ -46,7 +46,7 @@ def contestants(spec: TaskSpec) -> tuple[Candidate, ...]:
 
     def late(rate: float) -> Candidate:
         method = PTuningV2(length=placed or 8, slot="infix", values_lr=rate)
-        return Candidate(f"late p-tuning-v2, rate {rate:g}", method, {"batch_rows": 32})
+        return Candidate(f"late p-tuning-v2, rate {rate:g}", method, {"batch_rows": 16})
 
     def prefix(rate: float) -> Candidate:
         return Candidate(f"p-tuning-v2, rate {rate:g}", PTuningV2(length=8, values_lr=rate))

@@ -13,12 +13,11 @@ from cuecard.training.config import Budget
 # The share of the budget that a race may take, and how few and how many steps tell rates apart.
 _RACE = 1 / 3
 _FEWEST, _MOST = 16, 40
-# A third contestant and more race only where all of them make so many steps.
-_FEWEST_OF_MANY = 32
-# The share of the budget that computing inputs once may take; it decides how many rows are used.
-_INPUTS = 0.4
-# The share of the budget that validations may take, and how many of the best one's there are.
-_VALIDATING = 0.2
+# The share of the budget that computing inputs once may take, and that of validation rows' alone;
+# they decide how many rows are used.
+_INPUTS, _VALIDATION_INPUTS = 0.4, 0.1
+# The share of the budget that the race's validations may take, and the best one's; how many it has.
+_VALIDATING, _LOOKING = 0.2, 0.1
 _FEWEST_LOOKS, _MOST_LOOKS = 2, 10
 # A run on fewer rows than this says little, whatever the budget.
 _FEWEST_ROWS = 64
@@ -81,22 +80,36 @@ class RacePlan:
     needs: float = 0.0
 
     @classmethod
-    def of(cls, budget: Budget, costs: Mapping[str, Cost], sizes: Sizes) -> RacePlan:
+    def of(
+        cls,
+        budget: Budget,
+        cost_of: Callable[[str], Cost],
+        sizes: Sizes,
+        spent: Callable[[], float] = lambda: 0.0,
+    ) -> RacePlan:
         """Spend a budget.
 
         Args:
-            costs: of every contestant, in their order; empty for a budget in steps.
+            cost_of: times a contestant; asked for those alone that there may be room for.
+            spent: seconds that are gone already.
         """
         names = tuple(sizes.batch)
         if budget.steps is not None:
             return cls._of_steps(budget.steps, names, sizes)
-        assert budget.seconds is not None
-        for count in range(len(names), 0, -1):
-            spending = _Spending.of(budget.seconds, {n: costs[n] for n in names[:count]}, sizes)
-            enough = _FEWEST if count <= 2 else _FEWEST_OF_MANY
-            if count == 1 or spending.race_steps >= enough:
+        costs: dict[str, Cost] = {}
+        found: _Spending | None = None
+        for name in names:
+            costs[name] = cost_of(name)
+            assert budget.seconds is not None
+            spending = _Spending.of(budget.seconds - spent(), dict(costs), sizes)
+            if found is not None and spending.race_steps < _FEWEST:
                 break
-        return spending.plan(sizes)
+            found = spending
+            # A second one is there to find the rate; more of them only in a long race.
+            if len(costs) > 1 and found.race_steps < _MOST:
+                break
+        assert found is not None
+        return found.plan(sizes)
 
     @classmethod
     def _of_steps(cls, total: int, names: tuple[str, ...], sizes: Sizes) -> RacePlan:
@@ -133,22 +146,25 @@ class _Spending:
 
     @classmethod
     def of(cls, seconds: float, costs: Mapping[str, Cost], sizes: Sizes) -> Self:
+        seconds = max(seconds, 0.0)
         inputs = max(cost.inputs for cost in costs.values())
-        share = min(1.0, _INPUTS * seconds / inputs) if inputs else 1.0
-        allowed = _VALIDATING * (seconds - share * inputs)
+        of_row = inputs / (sizes.train + sizes.validation)
+        allowed = _VALIDATING * (seconds - min(inputs, _INPUTS * seconds))
 
         def looks(of_one: Callable[[Cost], float]) -> float:
             """On all rows: the starts', and each contestant's at the end of the race."""
             return sum(map(of_one, costs.values())) + sum(map(of_one, set(costs.values())))
 
         whole, own = attrgetter("validation"), attrgetter("brief")
-        brief = looks(whole) * share > allowed > 0 and looks(own) < looks(whole) / 2
+        brief = looks(whole) > allowed > 0 and looks(own) < looks(whole) / 2
         of_one = own if brief else whole
-        of_validation = min(share, allowed / looks(of_one)) if looks(of_one) else share
-        rows = _some(sizes.train, share)
-        validation_rows = _some(sizes.validation, of_validation)
+        validation_rows = _some(
+            sizes.validation,
+            _share(allowed, looks(of_one)) * sizes.validation,
+            _share(_VALIDATION_INPUTS * seconds, of_row),
+        )
+        rows = _some(sizes.train, _share(_INPUTS * seconds, of_row) - validation_rows)
         part = validation_rows / sizes.validation
-        all_inputs = sizes.train + sizes.validation
         look = {name: of_one(cost) * part for name, cost in costs.items()}
         return cls(
             seconds,
@@ -156,7 +172,7 @@ class _Spending:
             rows,
             validation_rows,
             brief,
-            seconds - inputs * (rows + validation_rows) / all_inputs,
+            seconds - of_row * (rows + validation_rows),
             look,
             sum({cost: look[name] for name, cost in costs.items()}.values()),
         )
@@ -174,7 +190,7 @@ class _Spending:
             spent += sum(self.look[n] + steps * cost.step for n, cost in self.costs.items())
         rest = max(self.left - spent, 0)
         dearest = max(self.look.values())
-        looks = int(_VALIDATING * rest / dearest) if dearest else _MOST_LOOKS
+        looks = int(_LOOKING * rest / dearest) if dearest else _MOST_LOOKS
         looks = max(_FEWEST_LOOKS, min(looks, _MOST_LOOKS))
         rest -= looks * dearest
         final = {
@@ -198,5 +214,10 @@ class _Spending:
         )
 
 
-def _some(rows: int, share: float) -> int:
-    return max(min(rows, _FEWEST_ROWS), min(rows, int(rows * share)))
+def _share(allowed: float, whole: float) -> float:
+    return allowed / whole if whole else math.inf
+
+
+def _some(rows: int, *paid_for: float) -> int:
+    """As many of the rows as are paid for, but not too few."""
+    return int(max(min(rows, _FEWEST_ROWS), min(rows, *paid_for)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -146,23 +146,16 @@ class RaceRunner:
             for name, setup in setups.items()
         }
         sizes = Sizes(len(self._task.train), len(self._task.validation), batch)
-        if self.budget.seconds is None:
-            return RacePlan.of(self.budget, {}, sizes)
-        began = time.process_time()
-        costs = self._costs(setups, cached)
-        left = max(self.budget.seconds - (time.process_time() - began), 0.0)
-        return RacePlan.of(replace(self.budget, seconds=left), costs, sizes)
+        began, timed = time.process_time(), dict[str, Cost]()
 
-    def _costs(self, setups: Mapping[str, TrainSetup], cached: int) -> dict[str, Cost]:
-        """Every contestant's cost, timed once for those that differ in nothing but their rate."""
-        timed: dict[str, Cost] = {}
-        found: dict[str, Cost] = {}
-        for name, setup in setups.items():
-            alike = self._alike(name)
+        def cost_of(name: str) -> Cost:
+            """Timed once for those that differ in nothing but their rate."""
+            alike, setup = self._alike(name), setups[name]
             if alike not in timed:
                 timed[alike] = measure(setup, cached if setup.leaves_inputs else None)
-            found[name] = timed[alike]
-        return found
+            return timed[alike]
+
+        return RacePlan.of(self.budget, cost_of, sizes, spent=lambda: time.process_time() - began)
 
     def _make_plan(self, cached: int) -> None:
         began = time.process_time(), time.perf_counter()
