@@ -230,7 +230,7 @@ def test_a_step_is_timed_once_for_all_rates(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(runner, "measure", counting)
     run = auto(tiny_backbone(), task_of(), TrainConfig(budget="0.01s"))
-    assert timed == ["p-tuning-v2", "p-tuning-v2", "prompt-tuning"]
+    assert timed == ["p-tuning-v2"]
     assert run.steps == 10 and run.cpu_seconds > 0.01
 
 
@@ -249,7 +249,7 @@ def test_a_small_budget_takes_as_many_rows_as_it_pays_for(
 
     monkeypatch.setattr(runner, "measure", dear)
     backbone, task = tiny_backbone(), task_of(rows=260)
-    run = auto(backbone, task, TrainConfig(budget="2.5s"), folder=tmp_path)
+    run = auto(backbone, task, TrainConfig(budget="3.5s"), folder=tmp_path)
     (race,) = (event for event in read_log(tmp_path) if event["event"] == "race")
     used, whole = race["train_rows"]
     assert whole == len(task.train) and 64 < used < whole

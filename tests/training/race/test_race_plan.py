@@ -75,6 +75,18 @@ def test_a_small_budget_races_fewer_and_a_tiny_one_none() -> None:
     assert 5.9 < tiny.needs < 6 and RacePlan.of(Budget(9), costs.__getitem__, SIZES).needs == 0
 
 
+def test_only_what_there_may_be_room_for_is_timed() -> None:
+    timed: list[str] = []
+
+    def cost_of(name: str) -> Cost:
+        timed.append(name)
+        return Cost(0.5, 1, 1, 0)
+
+    assert len(RacePlan.of(Budget(65), cost_of, SIZES).racing) == 2 and timed == ["a", "b"]
+    # What is gone already is not there to be spent.
+    assert RacePlan.of(Budget(400), cost_of, SIZES, spent=lambda: 335.0).racing == ("a", "b")
+
+
 def test_a_budget_in_steps_counts_all_of_them() -> None:
     for total in (3, 90, 300):
         plan = RacePlan.of(Budget(None, total), unasked, SIZES)
