@@ -57,8 +57,8 @@ def contestants(spec: TaskSpec) -> tuple[Candidate, ...]:
     # Where keys and values do not work, as in encoder-decoders, three races are left: the last.
     decoder = PromptTuning(length=0, decoder_length=16)
     return (
-        late(0.03),
         late(0.1),
+        late(0.03),
         prefix(0.03),
         tuning(PromptTuning.name),
         late(0.01),
