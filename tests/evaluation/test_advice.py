@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 
-from cuecard.evaluation.advice import advice, few_rows
+from cuecard.evaluation.advice import advice, few_rows, unbeaten
 from cuecard.tasks import Task, TaskSpec
-from cuecard.types import Record
+from cuecard.types import Interval, Record
 
 
 def task(labels: tuple[str, ...] = ("no", "yes"), count: int = 900, **options: Any) -> Task:
@@ -57,3 +58,22 @@ def test_what_was_removed_and_what_contradicts_itself() -> None:
     (sentence,) = advice(Task.from_records(spec, {"train": train, "test": test}))
     assert "54 of training that are in validation or test, 6 of validation" in sentence
     assert "1 text has more than one label, such as t.csv, row 2 and u.csv, row 99" in sentence
+
+
+@pytest.mark.parametrize(
+    ("tfidf", "start", "said"),
+    [
+        ((0.01, 0.2), (0.3, 0.5), ""),
+        ((0.0, 0.2), (0.3, 0.5), "TF-IDF"),
+        ((0.1, 0.2), (-0.1, 0.5), "its own start"),
+        ((-math.inf, math.inf), (-0.1, 0.5), "TF-IDF or its own start"),
+        (None, (0.3, 0.5), ""),  # not compared
+        (None, None, ""),
+    ],
+)
+def test_what_a_prompt_is_not_clearly_better_than(
+    tfidf: tuple[float, float] | None, start: tuple[float, float] | None, said: str
+) -> None:
+    gains = {"tfidf": tfidf, "start": start, "majority": (-0.5, -0.1)}
+    report = {f"gain_{key}_ci95": Interval(*g) for key, g in gains.items() if g is not None}
+    assert unbeaten(report) == said

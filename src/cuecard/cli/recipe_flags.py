@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,16 +40,25 @@ class Given:
     flags: Mapping[str, str]
     file: Path | None
 
-    def recipe(self, command: str, *, unnamed: str | None = PromptTuning.name) -> Recipe:
+    def recipe(
+        self,
+        command: str,
+        *,
+        unnamed: str | None = PromptTuning.name,
+        unused: Collection[str] = (),
+    ) -> Recipe:
         """The checked recipe; flags win over the file.
 
         Args:
             unnamed: the method of one that names none; None where methods may race.
+            unused: keys of the file that are nothing to the command, such as "training.budget".
 
         Raises:
             ConfigError: no data, an unknown key, or a value that does not fit.
         """
         base = {} if self.file is None else read_yaml(self.file, Recipe.model_fields)
+        for key in unused:
+            base = _without(base, *key.split("."))
         values = with_method(_merged(base, self.values), unnamed)
         data = values.get("data", {})
         # A misspelt key is named rather than missed.
@@ -211,6 +220,14 @@ def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(below, dict)
         merged[name] = _merged(below, value) if both else value  # type: ignore[arg-type]
     return merged
+
+
+def _without(values: Mapping[str, Any], name: str, *below: str) -> dict[str, Any]:
+    """The same mapping without a key, or one that is deeper in it."""
+    inner = values.get(name)
+    if below:
+        return {**values, name: _without(inner, *below)} if isinstance(inner, dict) else {**values}
+    return {key: value for key, value in values.items() if key != name}
 
 
 def _set(others: Mapping[str, str]) -> dict[str, Any]:

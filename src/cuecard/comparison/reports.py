@@ -12,6 +12,7 @@ from cuecard.comparison.comparison import Comparison
 from cuecard.comparison.prove import Proof, prove, write_proof
 from cuecard.comparison.run_facts import run_facts, training_notes
 from cuecard.errors import Interrupted
+from cuecard.evaluation.advice import unbeaten
 from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.evaluation.report import ReportRow, columns_for
 from cuecard.interrupts import may_cut, stoppable
@@ -37,6 +38,7 @@ def report_run(
     demonstrations: Sequence[int] | None = None,
     manual: Sequence[ManualPrompt] | None = None,
     observer: Observer | None = None,
+    what_else: str = "",
 ) -> Proof | None:
     """Compare a finished run on its test rows, and leave the report in its folder.
 
@@ -49,6 +51,8 @@ def report_run(
         compare: whether to compare at all.
         demonstrations: as in `prove`.
         manual: hand-written prompts to compare with; made from the task by default.
+        what_else: what may do better, as the end of a sentence; told where the prompt is not
+            clearly better than what it should beat.
 
     Returns:
         The comparison; None without test rows, or where it is not wanted.
@@ -76,6 +80,9 @@ def report_run(
                     encoder=sentence_encoder(),
                     observer=observer,
                 )
+                if what_else and (rivals := unbeaten(proof.report)):
+                    told = f"Not clearly better than {rivals}: {what_else}."
+                    proof = replace(proof, notes=(*proof.notes, told))
         table = {"columns": proof.columns, "rows": proof.rows, "notes": proof.notes}
         # With hand-written prompts of one's own, which are not written down, it is made anew.
         more = {"table": table, "asked": asked if wanted and manual is None else None}

@@ -1,9 +1,10 @@
-"""What a person should know of a task's data before training, in sentences."""
+"""What a person should know of a task's data before training, and of its run after it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from cuecard.metrics.intervals import proportion_interval
 from cuecard.tasks import SplitReport, Task, TaskSpec
@@ -43,6 +44,22 @@ def few_rows(rows: int, *, right_or_wrong: bool = True) -> str:
         f"{rows_are} few: {right} right of {rows} has the 95% interval {wide.low:.2f} to "
         f"{wide.high:.2f}; {advised}"
     )
+
+
+# What a trained prompt should beat, by its key in a comparison's report.
+_RIVALS = {"tfidf": "TF-IDF", "start": "its own start"}
+
+
+def unbeaten(report: Mapping[str, Any]) -> str:
+    """What a trained prompt should be better than by more than noise, and is not; empty for none.
+
+    Args:
+        report: a comparison's: "gain_KEY" and "gain_KEY_ci95", a paired 95% interval, of each that
+            took part.
+    """
+    intervals = {key: report.get(f"gain_{key}_ci95") for key in _RIVALS}
+    names = [_RIVALS[key] for key, found in intervals.items() if found and not found.low > 0]
+    return " or ".join(names)
 
 
 def _removed(report: SplitReport) -> str:

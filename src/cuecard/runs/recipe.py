@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from cuecard.training.config import (
     with_budget,
 )
 from cuecard.training.storage.log import Observer
+from cuecard.training.trainables.lora import LORA_LR
 from cuecard.types import Backbone
 
 if TYPE_CHECKING:
@@ -330,6 +332,7 @@ def run_recipe(
             demonstrations=recipe.demonstrations,
             manual=manual,
             observer=observer,
+            what_else=what_else(recipe, folder),
         )
     return Outcome(task, backbone, run, proof)
 
@@ -363,6 +366,22 @@ def _training(
         backbone, task, method, config, seeds=recipe.seeds, keep=recipe.keep, **kept
     )
     return several.fits, lambda: several.run().kept
+
+
+def what_else(recipe: Recipe, folder: Path) -> str:
+    """What may do better than a recipe's run, as the end of a sentence.
+
+    Args:
+        folder: the run's.
+    """
+    race = "a larger --budget" if recipe.is_auto else "a race of methods (`--method auto --budget`)"
+    template = recipe.task.template or ""
+    if recipe.adapter or recipe.quantize != "none" or "{prompt" in template:
+        return f"{race} or more rows may help"  # an adapter cannot be trained
+    file, out = (shlex.quote(str(path)) for path in (folder / RUN.file, f"{folder}-lora"))
+    rate = "" if recipe.training.lr is None else f" --lr {LORA_LR:g}"  # not the prompt's
+    command = f"cuecard lora --recipe {file}{rate} --out {out}"
+    return f"{race}, more rows or a LoRA adapter may help (`{command}`)"
 
 
 def resume(folder: str | Path, **options: Any) -> Outcome:

@@ -10,7 +10,7 @@ from cuecard.catalogue import Progress
 from cuecard.plain_files import write_text
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
-from cuecard.runs.recipe import NamedRecipe, Recipe
+from cuecard.runs.recipe import NamedRecipe, Recipe, what_else
 from cuecard.runs.recipe_file import RunRecipe
 from cuecard.runs.run_kinds import RUN, SWEEP
 from cuecard.training.storage.log import Observer
@@ -123,6 +123,7 @@ def run_sweep(
             compare=recipe.compare,
             demonstrations=recipe.demonstrations,
             observer=observer,
+            what_else=what_else(recipe, run.folder),
         )
     return SweepOutcome(task, backbone, found, proof)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -156,3 +158,26 @@ def test_other_commands_take_what_is_not_named_as_before(
     written = yaml.safe_load((out / f"{name}.yaml").read_text())
     assert written["recipe"]["method"]["name"] == "prompt-tuning"
     assert "budget" not in written["recipe"]["training"]
+
+
+def test_what_may_do_better_is_told_with_a_command_that_works(
+    cuecard: Call, backbone: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "a run"
+    own = ("--backbone", str(backbone), "--set", "demonstrations=[]", "--out", str(out))
+    done = cuecard("train", str(data), *WORDS, *own, "--budget", "3 steps")
+    (note,) = (line for line in done.out.splitlines() if line.startswith("Not clearly better than"))
+    assert "TF-IDF or its own start: a larger --budget, more rows or a LoRA adapter may" in note
+    assert note in json.loads((out / "report.json").read_text())["table"]["notes"]
+    assert "Not clearly better than" in (out / "report.md").read_text()
+    words = shlex.split(note.partition("`")[2].partition("`")[0])
+    assert words[:2] == ["cuecard", "lora"]
+    adapted = cuecard(*words[1:], "--steps", "1", "--no-compare")
+    assert adapted.code == 0, adapted.err
+    assert (tmp_path / "a run-lora" / "adapter").is_dir()
+    named = cuecard("train", str(data), *WORDS, *own, "--lr", "0.3", "--steps", "1", "--overwrite")
+    assert "a race of methods (`--method auto --budget`), more rows or a LoRA" in named.out
+    assert f"--lr 0.0005 --out '{out}-lora'" in named.out
+    quantized = ("--quantize", "int8", "--overwrite")
+    other = cuecard("train", str(data), *WORDS, *own, "--budget", "2 steps", *quantized)
+    assert "a larger --budget or more rows may help." in other.out

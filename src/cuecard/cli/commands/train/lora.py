@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cuecard.training import LoraRun
 
 
+# What a run's recipe says of its prompt alone: that run's recipe is this one's, too.
+_OF_PROMPTS = ("method", "seeds", "keep", "training.budget")
 LORA = Fields(
     LoraSettings,
     {"rank": Flag(), "alpha": Flag(), "targets": Flag(metavar="NAMES"), "rslora": Flag()},
@@ -41,11 +43,11 @@ def lora(
 ) -> None:
     r"""Train a LoRA adapter on a task's rows, alone or together with a frozen prompt.
 
-    Takes the data and training settings of `cuecard train`; the method's do not apply. The folder
-    (`--out`, by default runs/DATA-lora) gets `adapter`, which PEFT and `--adapter` load, and
-    `prompt`: the task as `predict`, `eval` and `serve` take it, bound to the backbone with the
-    adapter, with the vectors of --prompt or none. The same command again resumes a stopped
-    run.
+    Takes the data and training settings of `cuecard train`, or with --recipe those of its run; the
+    method's do not apply. The folder (`--out`, by default runs/DATA-lora) gets `adapter`, which
+    PEFT and `--adapter` load, and `prompt`: the task as `predict`, `eval` and `serve` take it,
+    bound to the backbone with the adapter, with the vectors of --prompt or none. The same command
+    again resumes a stopped run.
 
     Example: cuecard lora tickets.csv --text-field message --label-field team --rank 8
 
@@ -62,7 +64,7 @@ def lora(
             outcome = resume_lora(resume_folder, observer=view, progress=progress)
     else:
         plan = LoraRecipe(
-            recipe=given.recipe("cuecard lora"),
+            recipe=given.recipe("cuecard lora", unused=_OF_PROMPTS),
             lora=own.settings(),
             prompt=None if prompt is None else _folder_of(prompt, registry),
         )
