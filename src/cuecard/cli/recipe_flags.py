@@ -191,7 +191,7 @@ _TRAIN = {
         metavar="NAME",
         help="What is trained, see `cuecard methods`; auto lets methods and rates race within "
         f"--budget.  [default: {AUTO}; {PromptTuning.name} with --length, --init, --init-text, "
-        "--init-prompt, --slot, --lr, --optimizer adafactor or --seeds]",
+        "--init-prompt, --slot, --lr or --optimizer adafactor]",
         names=lambda _: (AUTO, *METHODS),
     ),
     "training.budget": Flag(

@@ -18,7 +18,6 @@ from cuecard.runs.recipe import Recipe
 from cuecard.tasks import Task, batches_by_length
 from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.tasks.splits import SplitReport
-from cuecard.training.config import TrainConfig
 from cuecard.training.race.runner import RaceRunner
 from cuecard.training.seeds import SeedTraining
 from cuecard.training.setup import TrainSetup
@@ -94,7 +93,7 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
     task = recipe.read_task(progress)
     method = None if recipe.is_auto else recipe.read_method()
     backbone = recipe.load_backbone(progress)
-    setup, notes = _setup(backbone, task, method, recipe.training)
+    setup, notes = _setup(backbone, task, method, recipe)
     config = setup.config
     if recipe.seeds > 1 and method is not None:
         SeedTraining(backbone, task, method, config, seeds=recipe.seeds, keep=recipe.keep)
@@ -136,12 +135,12 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
 
 
 def _setup(
-    backbone: Backbone, task: Task, method: MethodSettings | None, config: TrainConfig
+    backbone: Backbone, task: Task, method: MethodSettings | None, recipe: Recipe
 ) -> tuple[TrainSetup, tuple[str, ...]]:
     """A run's set-up, or that of the first contestant of a race, and what to say of it."""
     if method is not None:
-        return TrainSetup.of(backbone, task, TrainablePrompt(method), config), ()
-    race = RaceRunner(backbone, task, config)
+        return TrainSetup.of(backbone, task, TrainablePrompt(method), recipe.training), ()
+    race = RaceRunner(backbone, task, recipe.training, runs=recipe.seeds)
     name, *others = race.setups
     more = "".join(f"; {other}" for other in others)
     note = (

@@ -25,7 +25,10 @@ _MOST_LISTED = 6
 
 
 # What `--overwrite` removes: what another run would resume from, or take for its own result.
-_STATE = ("checkpoint.pt", "teachers/checkpoint.pt", "log.jsonl", "result.json", "report.json")
+_STATE = (
+    *("checkpoint.pt", "teachers/checkpoint.pt", "race/checkpoint.pt"),
+    *("log.jsonl", "result.json", "report.json"),
+)
 
 
 class RunFolder(Generic[R]):

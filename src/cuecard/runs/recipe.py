@@ -62,9 +62,9 @@ class Recipe(RunRecipe):
         default_factory=dict,
         validate_default=True,
         description="The method's name and its settings, see `cuecard methods`. By default auto: "
-        "methods and rates race within training.budget; with settings, training.lr, another "
-        "optimizer or several seeds but no name, prompt-tuning. A prompt to start from is a "
-        "prompt's folder here, or a multitask run's.",
+        "methods and rates race within training.budget; with settings, training.lr or another "
+        "optimizer but no name, prompt-tuning. A prompt to start from is a prompt's folder here, "
+        "or a multitask run's.",
     )
     training: TrainConfig = Field(default=TrainConfig(), validate_default=True)
     seeds: int = Field(
@@ -107,14 +107,6 @@ class Recipe(RunRecipe):
     @model_validator(mode="after")
     def _check_seeds(self) -> Self:
         check_seeds(self.seeds, self.keep, self.training)
-        if self.is_auto and self.seeds > 1:
-            raise ConfigError(
-                "auto trains with one seed",
-                where="seeds",
-                got=self.seeds,
-                expected="1, or a method by its name",
-                hint="race first, then train several seeds of what was chosen",
-            )
         return self
 
     @field_validator("training")
@@ -349,6 +341,7 @@ def _training(
     Without a method, methods race.
     """
     from cuecard.training.race.runner import RaceRunner  # noqa: PLC0415
+    from cuecard.training.race.several_seeds import RaceOfSeeds  # noqa: PLC0415
     from cuecard.training.seeds import SeedTraining  # noqa: PLC0415
     from cuecard.training.setup import TrainSetup  # noqa: PLC0415
     from cuecard.training.train import train_prompt  # noqa: PLC0415
@@ -356,15 +349,17 @@ def _training(
 
     config = recipe.training
     kept: dict[str, Any] = {"folder": recipe.folder, "observer": observer}
+    seeds: dict[str, Any] = {"seeds": recipe.seeds, "keep": recipe.keep}
+    if method is None and recipe.seeds > 1:
+        raced = RaceOfSeeds(backbone, task, config, **seeds, **kept)
+        return raced.fits, lambda: raced.run().kept
     if method is None:
         race = RaceRunner(backbone, task, config)
         return race.fits, lambda: race.run(recipe.folder, observer, alongside=recipe.compare)
     if recipe.seeds == 1:
         setup = TrainSetup.of(backbone, task, TrainablePrompt(method), config)
         return setup.fits, lambda: train_prompt(setup, method, **kept, alongside=recipe.compare)
-    several = SeedTraining(
-        backbone, task, method, config, seeds=recipe.seeds, keep=recipe.keep, **kept
-    )
+    several = SeedTraining(backbone, task, method, config, **seeds, **kept)
     return several.fits, lambda: several.run().kept
 
 

@@ -46,7 +46,7 @@ def _sets_a_method(values: Mapping[str, Any], method: Mapping[str, Any]) -> bool
         return False
     own = any(value is not None for value in method.values())
     rate = given.get("lr") is not None or given.get("optimizer", "adamw") != "adamw"
-    return own or rate or values.get("seeds", 1) != 1
+    return own or rate
 
 
 def complete_method(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -101,6 +101,9 @@ def train_seeds(
 class SeedTraining:
     """The runs of `train_seeds`, checked as every run is; nothing is written yet.
 
+    Args:
+        spent: seconds and tokens that went before, as for a race.
+
     Raises:
         ConfigError: settings that cannot be used.
         CuecardError: see `TrainSetup.of`.
@@ -117,10 +120,12 @@ class SeedTraining:
         keep: Keep = "best",
         folder: str | Path | None = None,
         observer: Observer | None = None,
+        spent: State | None = None,
     ) -> None:
         config, self._method = config or TrainConfig(), method or PromptTuning()
         check_seeds(seeds, keep, config)
         self._task, self._keep, self._config = task, keep, config
+        self._spent = spent or State()
         self._folder = None if folder is None else Path(folder)
         self._tell: Observer = observer or (lambda event: None)
         self.seeds = tuple(range(config.seed, config.seed + seeds))
@@ -269,8 +274,8 @@ class SeedTraining:
         }
 
     def _took(self) -> dict[str, Any]:
-        """What all seeds took: one is not chosen without the others."""
-        states = [trainer.state for trainer in self._sweep.trainers]
+        """What all seeds took, and what went before: one is not chosen without the others."""
+        states = [self._spent, *(trainer.state for trainer in self._sweep.trainers)]
         return {
             "cpu_seconds": sum(state.cpu_seconds for state in states),
             "seconds": sum(state.wall_seconds for state in states),

@@ -33,6 +33,7 @@ from support.data.head_tasks import (
 )
 from support.data.pairs import pair_task
 from support.data.reviews import SPEC, review_task, title_task
+from support.dying import Killed, counted
 from support.tiny import tiny_backbone
 
 KINDS = (title_task, head_task, several_task, number_task, choice_task, tag_task, answer_task)
@@ -56,24 +57,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
     left = counted(backbone, 10**9)
     run = auto(backbone, task_of(), CONFIG, folder=folder)
     return run, folder, dict(backbone.counts), 10**9 - left[0]
-
-
-def counted(backbone: Any, calls: int) -> list[int]:
-    """Let a backbone die after so many passes; how many are left."""
-    left, read = [calls], backbone.read_many
-
-    def dying(*args: Any, **options: Any) -> Any:
-        left[0] -= 1
-        if left[0] == 0:
-            raise _Killed
-        return read(*args, **options)
-
-    backbone.read_many = dying
-    return left
-
-
-class _Killed(Exception):
-    """Stands for a death between two lines of code."""
 
 
 def test_the_lowest_validation_loss_goes_on_and_alone_is_tested(whole: Any) -> None:
@@ -105,7 +88,7 @@ def test_a_killed_race_ends_with_the_same_bits(tmp_path: Path, whole: Any, share
     run, folder, _, calls = whole
     backbone = tiny_backbone()
     counted(backbone, int(share * calls) + 1)
-    with pytest.raises(_Killed):
+    with pytest.raises(Killed):
         auto(backbone, task_of(), CONFIG, folder=tmp_path)
     again = auto(tiny_backbone(), task_of(), CONFIG, folder=tmp_path)
     assert again.prompt.digest == run.prompt.digest

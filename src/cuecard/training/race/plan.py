@@ -45,11 +45,16 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How many rows a race could use, and a contestant's rows in a step."""
+    """How many rows a race could use, and a contestant's rows in a step.
+
+    Attributes:
+        runs: how many the best one makes after the race, one for each seed.
+    """
 
     train: int
     validation: int
     batch: Mapping[str, int]
+    runs: int = 1
 
     def epoch(self, name: str, rows: int) -> int:
         """Steps of one pass over so many rows."""
@@ -115,7 +120,7 @@ class RacePlan:
     def _of_steps(cls, total: int, names: tuple[str, ...], sizes: Sizes) -> RacePlan:
         count = max(1, min(len(names), int(total * _RACE) // _FEWEST))
         steps = min(_MOST, int(total * _RACE) // count) if count > 1 else 0
-        left = total - steps * count
+        left = max(1, (total - steps * count) // sizes.runs)
         final = {n: min(left, sizes.epoch(n, sizes.train) * _EPOCHS) for n in names[:count]}
         return cls(names[:count], steps, final, sizes.train, sizes.validation)
 
@@ -189,19 +194,19 @@ class _Spending:
         if steps:
             spent += sum(self.look[n] + steps * cost.step for n, cost in self.costs.items())
         rest = max(self.left - spent, 0)
-        dearest = max(self.look.values())
+        dearest = max(self.look.values()) * sizes.runs
         looks = int(_LOOKING * rest / dearest) if dearest else _MOST_LOOKS
         looks = max(_FEWEST_LOOKS, min(looks, _MOST_LOOKS))
         rest -= looks * dearest
         final = {
             name: max(
                 _LEAST_STEPS,
-                min(int(rest / cost.step), sizes.epoch(name, self.rows) * _EPOCHS),
+                min(int(rest / cost.step / sizes.runs), sizes.epoch(name, self.rows) * _EPOCHS),
             )
             for name, cost in self.costs.items()
         }
         needs = self.seconds - self.left + spent + looks * dearest
-        needs += max(final[name] * cost.step for name, cost in self.costs.items())
+        needs += max(final[n] * cost.step * sizes.runs for n, cost in self.costs.items())
         return RacePlan(
             tuple(self.costs),
             steps,

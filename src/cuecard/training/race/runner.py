@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from cuecard.errors import Interrupted
 from cuecard.folder_lock import held
 from cuecard.interrupts import stoppable
+from cuecard.methods import MethodSettings
 from cuecard.tasks import Task
 from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.budget.prompts_per_pass import fit_together
@@ -32,14 +33,34 @@ from cuecard.training.trainer import Trainer, raise_if_diverged
 from cuecard.types import Backbone, Method
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What a race has chosen.
+
+    Attributes:
+        method: the best contestant's.
+        setup: of the run that it makes.
+        spent: seconds and tokens, of all of the race.
+    """
+
+    method: MethodSettings
+    setup: TrainSetup
+    spent: State
+
+
 class RaceRunner:
     """The contestants of `--method auto`, from their set-up to the best one's run.
 
     The checkpoint's first run is the best contestant's, the others are the race's.
+
+    Args:
+        runs: how many the best one is to make, one for each seed, within the budget.
     """
 
-    def __init__(self, backbone: Backbone, task: Task, config: TrainConfig) -> None:
-        config = with_budget(config)
+    def __init__(
+        self, backbone: Backbone, task: Task, config: TrainConfig, *, runs: int = 1
+    ) -> None:
+        config, self._runs = with_budget(config), runs
         self._backbone, self._task, self._config = backbone, task, config
         self._folder: Path | None = None
         self._observer: Observer | None = None
@@ -47,11 +68,13 @@ class RaceRunner:
         entrants = Entrants.of(backbone, task, config)
         self.setups, self._methods = entrants.setups, entrants.methods
         self._refused = entrants.refused
-        self._parts = _parts(self.setups, backbone, task, config)
+        self._parts = _parts(self.setups, backbone, task, config, runs)
         self._checkpoint = Checkpoint(key_of(self._parts), parts=self._parts)
         self._trainers: list[Trainer] = []
         self._scores = Scores()
         self._log = RunLog(None)
+        self._ends_with_the_race = False
+        self._resume_folder: Path | None = None
 
     def fits(self, folder: Path) -> None:
         """
@@ -73,10 +96,9 @@ class RaceRunner:
             FrozenError: the backbone changed.
             Interrupted: Ctrl-C; the checkpoint is saved.
         """
-        self._folder, self._observer = folder, observer
+        self._folder, self._observer, self._resume_folder = folder, observer, folder
         with held(folder), stoppable(self._stopped):
-            self._checkpoint = Checkpoint.open(folder, self._checkpoint.key, 1, self._parts)
-            self._log = RunLog(folder, self._observer, keep_bytes=self._final.log_bytes)
+            self._open()
             if self._final.ended is None:
                 self._train()
             raise_if_diverged(self._final)
@@ -85,6 +107,34 @@ class RaceRunner:
             method.load_state_dict(self._final.best)
             trained = Trained(setup, method, self._final, self._log, folder)
             return finish_run(trained, self._methods[self._winner], alongside=alongside)
+
+    def choose(self, folder: Path | None, observer: Observer | None, resume: Path | None) -> Chosen:
+        """Race alone, in a folder of its own; the best one starts anew, wherever it is trained.
+
+        Args:
+            resume: the folder of the run that this is a part of.
+
+        Raises:
+            FrozenError: the backbone changed.
+            Interrupted: Ctrl-C; the checkpoint is saved.
+        """
+        self._folder, self._observer, self._resume_folder = folder, observer, resume
+        self._ends_with_the_race = True
+        with held(folder), stoppable(self._stopped):
+            self._open()
+            final = self._final
+            if final.ended is None:
+                self._train()
+                self._tell_race()
+                self._add_up()
+                final.ended, final.log_bytes = "chosen", self._log.size()
+                if folder is not None:
+                    self._checkpoint.save(folder)
+            return Chosen(self._methods[self._winner], self._final_setup(), final)
+
+    def _open(self) -> None:
+        self._checkpoint = Checkpoint.open(self._folder, self._checkpoint.key, 1, self._parts)
+        self._log = RunLog(self._folder, self._observer, keep_bytes=self._final.log_bytes)
 
     @property
     def _final(self) -> State:
@@ -145,7 +195,7 @@ class RaceRunner:
             name: setup.config.batch_rows * setup.config.accumulation
             for name, setup in setups.items()
         }
-        sizes = Sizes(len(self._task.train), len(self._task.validation), batch)
+        sizes = Sizes(len(self._task.train), len(self._task.validation), batch, self._runs)
         began, timed = time.process_time(), dict[str, Cost]()
 
         def cost_of(name: str) -> Cost:
@@ -208,6 +258,7 @@ class RaceRunner:
             self._trainers.append(self._racer(name, state))
         final = self._final
         over = all(state.ended is not None for state in races.values())
+        over = over and not self._ends_with_the_race
         if over and all(one.state is not final for one in self._trainers):
             self._trainers.append(self._finalist())
 
@@ -225,13 +276,19 @@ class RaceRunner:
         if races:
             method.load_state_dict(races[self._winner].best)
         if final.lr is None:  # its trainer will set it
-            self._tell_race(setup)
-            for state in races.values():
-                final.cpu_seconds += state.cpu_seconds
-                final.wall_seconds += state.wall_seconds
-                final.tokens += state.tokens
+            self._tell_race()
+            log_start(self._log, setup, setup.start)
+            self._add_up()
         score = self._scoring(self._winner, setup, method)
         return Trainer(setup, method, setup.peak_lr, final, self._log, score=score)
+
+    def _add_up(self) -> None:
+        """What the race took is the best one's, too."""
+        final = self._final
+        for state in self._races.values():
+            final.cpu_seconds += state.cpu_seconds
+            final.wall_seconds += state.wall_seconds
+            final.tokens += state.tokens
 
     def _scoring(self, name: str, setup: TrainSetup, method: Method) -> Callable[[], Validation]:
         return lambda: self._scores.of(self._alike(name), setup, method)
@@ -243,7 +300,7 @@ class RaceRunner:
         settings = method.model_dump(mode="json", exclude=rate)
         return key_of((method.name, settings, self.setups[name].config.batch_rows))
 
-    def _tell_race(self, setup: TrainSetup) -> None:
+    def _tell_race(self) -> None:
         for name, state in self._races.items():
             self._log.write(
                 "raced",
@@ -255,7 +312,6 @@ class RaceRunner:
                 cpu_seconds=round(state.cpu_seconds, 2),
             )
         self._log.write("chosen", contestant=self._winner, steps=self._steps)
-        log_start(self._log, setup, setup.start)
 
     @property
     def _winner(self) -> str:
@@ -280,11 +336,15 @@ class RaceRunner:
             what = "stopped during the race"
         elif final.ended is not None:
             what = "stopped after the training, before the end of its test"
-        return stopped_in(what, self._folder, "cuecard train")
+        return stopped_in(what, self._resume_folder, "cuecard train")
 
 
 def _parts(
-    setups: Mapping[str, TrainSetup], backbone: Backbone, task: Task, config: TrainConfig
+    setups: Mapping[str, TrainSetup],
+    backbone: Backbone,
+    task: Task,
+    config: TrainConfig,
+    runs: int,
 ) -> dict[str, str]:
     """What a resumed race must have in common with the one it resumes, as digests by name."""
     first = next(iter(setups.values()))
@@ -293,4 +353,5 @@ def _parts(
         for name, setup in setups.items()
     }
     own = run_parts(backbone, task, first.trainable, config)
-    return {**own, "method": key_of("auto"), "contestants": key_of(contestants)}
+    parts = {**own, "method": key_of("auto"), "contestants": key_of(contestants)}
+    return parts if runs == 1 else {**parts, "seeds": key_of(runs)}

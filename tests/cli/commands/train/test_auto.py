@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cuecard.artifacts import Prompt
 from support.command_line import Call
 
 WORDS = ("--text-field", "review", "--template", r"Review: {text}\nSentiment:")
@@ -39,14 +40,13 @@ def test_a_race_is_told_and_its_prompt_answers(
         (("--method", "auto", "--length", "4"), ("chooses the method's settings", "length")),
         (("--method", "auto", "--init-prompt", "x"), ("chooses the method's settings", "prompt")),
         (("--method", "auto", "--lr", "0.1"), ("chooses the learning rate", "--lr", "0.1")),
-        (("--method", "auto", "--seeds", "2"), ("auto trains with one seed", "--seeds", "2")),
+        (("--method", "auto", "--seeds", "2", "--lr", "auto"), ("chooses the learning rate", "--lr")),
         (
             ("--method", "auto", "--budget", "9s", "--steps", "7"),
             ("not both", "--steps", "7 steps", "9s"),
         ),
         (("--budget", "9s", "--length", "4"), ("chooses the method's settings", "--length")),
         (("--budget", "9s", "--lr", "0.1"), ("chooses the learning rate", "--lr")),
-        (("--budget", "9s", "--seeds", "2"), ("auto trains with one seed", "--seeds")),
         (
             ("--method", "residual", "--budget", "9s"),
             ("only the method auto takes a budget", "--budget", "--method auto"),
@@ -114,7 +114,7 @@ def test_a_sweep_takes_methods_by_name(cuecard: Call, data: Path, backbone: Path
         (("--lr", "0.1"), "prompt-tuning", None),
         (("--lr", "auto"), "prompt-tuning", None),
         (("--optimizer", "adafactor"), "prompt-tuning", None),
-        (("--seeds", "2"), "prompt-tuning", None),
+        (("--seeds", "2"), "auto", "2m"),
         (("--method", "p-tuning-v2"), "p-tuning-v2", None),
     ],
 )
@@ -181,3 +181,20 @@ def test_what_may_do_better_is_told_with_a_command_that_works(
     quantized = ("--quantize", "int8", "--overwrite")
     other = cuecard("train", str(data), *WORDS, *own, "--budget", "2 steps", *quantized)
     assert "a larger --budget or more rows may help." in other.out
+
+
+def test_several_seeds_of_what_won_a_race(
+    cuecard: Call, backbone: Path, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    words = ("--backbone", str(backbone), "--seeds", "2", "--budget", "97 steps", "--out", str(out))
+    plan = cuecard("train", str(data), *WORDS, *words, "--dry-run", "--json").json
+    assert plan["steps"] == 97 // 2 and not out.exists()
+    done = cuecard("train", str(data), *WORDS, *words, "--no-compare")
+    assert done.code == 0, done.err
+    told = ["Racing 2 contestants for 16 steps each", "Chosen: ", "Training: 2 seeds", "mean of 2"]
+    assert sorted(told, key=done.out.index) == told
+    again = cuecard("train", "--resume", str(out))
+    assert again.code == 0 and "nothing was trained or tested again" in again.out
+    cuecard("train", str(data), *WORDS, *words, "--no-compare", "--overwrite", "--seed", "5")
+    assert Prompt.load(out / "prompt").manifest.metrics["seeds"]["seeds"] == [5, 6]
