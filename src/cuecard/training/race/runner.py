@@ -23,7 +23,7 @@ from cuecard.training.objective.validation import Validation
 from cuecard.training.race.contestants import Entrants
 from cuecard.training.race.pace import measure
 from cuecard.training.race.plan import Cost, RacePlan, Sizes
-from cuecard.training.race.scores import Scores
+from cuecard.training.race.scores import RaceScores
 from cuecard.training.race.stages import cut, final_setup, race_setup
 from cuecard.training.run import Run, Trained, finish_run, log_start
 from cuecard.training.setup import TrainSetup, key_of, remember_inputs, run_parts
@@ -71,7 +71,7 @@ class RaceRunner:
         self._parts = _parts(self.setups, backbone, task, config, runs)
         self._checkpoint = Checkpoint(key_of(self._parts), parts=self._parts)
         self._trainers: list[Trainer] = []
-        self._scores = Scores()
+        self._scores = RaceScores()
         self._log = RunLog(None)
         self._ends_with_the_race = False
         self._resume_folder: Path | None = None

@@ -12,7 +12,7 @@ from cuecard.training.trainables.head import head_of
 from cuecard.types import Method
 
 
-class Scores:
+class RaceScores:
     """Validations of a race.
 
     Contestants that differ in their rate alone start alike, and the best one goes on from where its
