@@ -40,7 +40,10 @@ def test_a_race_is_told_and_its_prompt_answers(
         (("--method", "auto", "--length", "4"), ("chooses the method's settings", "length")),
         (("--method", "auto", "--init-prompt", "x"), ("chooses the method's settings", "prompt")),
         (("--method", "auto", "--lr", "0.1"), ("chooses the learning rate", "--lr", "0.1")),
-        (("--method", "auto", "--seeds", "2", "--lr", "auto"), ("chooses the learning rate", "--lr")),
+        (
+            ("--method", "auto", "--seeds", "2", "--lr", "auto"),
+            ("chooses the learning rate", "--lr"),
+        ),
         (
             ("--method", "auto", "--budget", "9s", "--steps", "7"),
             ("not both", "--steps", "7 steps", "9s"),
