@@ -17,7 +17,13 @@ from cuecard.methods import MethodSettings, PromptTuning, method_settings
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe_file import RunRecipe
-from cuecard.runs.recipe_method import AUTO, check_rate, complete_method, with_method
+from cuecard.runs.recipe_method import (
+    AUTO,
+    check_rate,
+    check_start_from,
+    complete_method,
+    with_method,
+)
 from cuecard.runs.recipe_sections import DataRecipe, TaskRecipe
 from cuecard.runs.run_kinds import RUN
 from cuecard.training.config import (
@@ -250,6 +256,7 @@ class Recipe(RunRecipe):
                 settings["prompt"] = SharedPrompt.load(shared).start()
                 return method_settings(self.method["name"], settings, "the recipe, method")
             prompt = Prompt.load(prompt_folder(start))
+            check_start_from(prompt.manifest, self.method["name"], start)
             settings["prompt"] = prompt.vectors
             if DECODER_NAME in prompt.tensors and settings.get("decoder_length"):
                 settings["decoder_prompt"] = prompt.tensors[DECODER_NAME]

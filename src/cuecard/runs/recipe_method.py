@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
 from cuecard.errors import ConfigError
-from cuecard.methods import MethodSettings, PromptTuning, method_settings
+from cuecard.methods import METHODS, MethodSettings, PromptTuning, method_settings
+from cuecard.methods.prefix_start import PrefixSettings
 from cuecard.methods.settings import UNREAD
 from cuecard.training.trainables.own_rate import check_one_rate, own_rate
+
+if TYPE_CHECKING:
+    from cuecard.artifacts.manifest import Manifest
 
 # Settings of every method: all of them stand where a recipe was written out.
 _WRITTEN = {"slot", "length", "init", "text", "prompt"}
@@ -71,6 +75,25 @@ def complete_method(values: Mapping[str, Any]) -> dict[str, Any]:
     if rate not in values or (values.keys() >= _WRITTEN and _default_rate(method)):
         written.pop(rate, None)
     return {"name": method.name, **written, "prompt": start}
+
+
+def check_start_from(manifest: Manifest, method: str, folder: str) -> None:
+    """
+    Args:
+        manifest: of the prompt in the folder that the method is to start from.
+
+    Raises:
+        ConfigError: keys and values, for a method of vectors.
+    """
+    keyed = manifest.injection.endswith("prefix-kv")
+    if keyed and not issubclass(METHODS[method], PrefixSettings):
+        raise ConfigError(
+            f"{method} does not start from keys and values",
+            where="method.prompt",
+            got=f"{folder}, trained by {manifest.method}",
+            expected="a prompt of vectors, or the method that trained this one",
+            hint=f"--method {manifest.method} --slot {manifest.slot}",
+        )
 
 
 def check_rate(method: dict[str, Any], lr: float | Literal["auto"] | None) -> None:

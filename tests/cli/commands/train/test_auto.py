@@ -29,6 +29,16 @@ def test_a_race_is_told_and_its_prompt_answers(
     assert "Chosen: " in done.out
     again = cuecard("train", "--resume", str(tmp_path / "run"))
     assert again.code == 0 and "nothing was trained or tested again" in again.out
+    words = (*WORDS, "--backbone", str(backbone), "--out", str(tmp_path / "next"))
+    start = ("--init-prompt", str(tmp_path / "run"), "--steps", "1", "--no-compare")
+    refused = cuecard("train", str(data), *words, *start)
+    assert refused.code == 2 and "prompt-tuning does not start from keys and values" in refused.err
+    advised = refused.err.partition("hint: ")[2].split()
+    assert advised == ["--method", "p-tuning-v2", "--slot", "infix"]
+    assert cuecard("train", str(data), *words, *start, *advised).code == 0
+    sweep = ("--recipe", str(tmp_path / "run" / "recipe.yaml"), "--grid", "seed=0", "--no-compare")
+    named = ("--method", "prompt-tuning", "--set", "training.steps=1")
+    assert cuecard("sweep", *sweep, *named, "--out", str(tmp_path / "sweep")).code == 0
     answer = cuecard("predict", str(tmp_path / "run"), "a warm film", "--json")
     assert answer.code == 0 and {"negative", "positive"} & {*re.findall(r"\w+", answer.out)}
 

@@ -62,7 +62,7 @@ def sweep(
         else:
             tpe = own.values.keys() & {"ranges", "trials"}
             plan = SweepRecipe(
-                recipe=given.recipe("cuecard sweep"),
+                recipe=given.recipe("cuecard sweep", unused=("training.budget",)),
                 sweep=own.settings(search="tpe" if tpe else "grid"),
             )
             outcome = run_sweep(plan, observer=view, progress=progress, overwrite=overwrite)
