@@ -15,12 +15,12 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.learning_peft import run_peft
+from benchmarks.learning_tables import learning_table
 from benchmarks.machine import machine, versions
 from benchmarks.methods_sets import SETS, Rows, draw_task, read_task
 from cuecard import LoraSettings, PromptTuning, Task, TrainConfig, auto, load_backbone, train
@@ -241,28 +241,7 @@ def main() -> None:
                         cells.append(Cell(*key, *found))
                         _save(args.out, args.model, cells)
                         print(cells[-1], flush=True)
-    print(table(cells))
-
-
-def table(cells: list[Cell]) -> str:
-    """A line per contestant, rows and budget: mean over sets and seeds, and the seeds' spread."""
-    groups: dict[tuple[Any, ...], list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault((cell.rows, cell.budget, cell.contestant), []).append(cell)
-    lines = ["rows  budget  contestant       mean   spread of seeds  CPU-s  cells"]
-    for (rows, budget, contestant), some in sorted(groups.items()):
-        by_set: dict[str, list[float]] = {}
-        for cell in some:
-            by_set.setdefault(cell.set, []).append(cell.score)
-        score = mean(mean(scores) for scores in by_set.values())
-        spreads = [stdev(scores) for scores in by_set.values() if len(scores) > 1]
-        spread = f"{mean(spreads):.3f}" if spreads else "-"
-        spent = mean(cell.seconds for cell in some)
-        lines.append(
-            f"{rows:4}  {budget:6g}  {contestant:15}  {score:.3f}  {spread:15}  {spent:5.0f}"
-            f"  {len(some)}"
-        )
-    return "\n".join(lines)
+    print(learning_table(_report(args.model, cells)))
 
 
 def _load(path: Path, model: str) -> list[Cell]:
@@ -273,8 +252,12 @@ def _load(path: Path, model: str) -> list[Cell]:
 
 
 def _save(path: Path, model: str, cells: list[Cell]) -> None:
-    report = {"model": model, "machine": machine(), "versions": versions(), "cells": cells}
-    write_json(report, path)
+    write_json(_report(model, cells), path)
+
+
+def _report(model: str, cells: list[Cell]) -> dict[str, Any]:
+    found = [asdict(cell) for cell in cells]
+    return {"model": model, "machine": machine(), "versions": versions(), "cells": found}
 
 
 if __name__ == "__main__":

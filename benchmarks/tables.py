@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.learning_tables import learning_table
 from benchmarks.methods_tables import methods_figure, methods_table
 
 ROOT = Path(__file__).parents[1]
@@ -21,6 +22,8 @@ BEGIN_SERVING = "<!-- benchmarks/results/serving.json -->"
 METHODS_PAGE = ROOT / "docs" / "methods.md"
 METHODS = ROOT / "benchmarks" / "results" / "methods.json"
 BEGIN_METHODS = "<!-- benchmarks/results/methods.json -->"
+LEARNING = ROOT / "benchmarks" / "results" / "learning.json"
+BEGIN_LEARNING = "<!-- benchmarks/results/learning.json -->"
 METHODS_FIGURE = "<!-- figure of benchmarks/results/methods.json -->"
 BEGIN_PRECISION = "<!-- benchmarks/results/precision.json -->"
 
@@ -38,7 +41,8 @@ def main() -> int:
     page = updated(PAGE.read_text(), json.loads(RESULTS.read_text()))
     PAGE.write_text(updated_precision(page, stored_precision()))
     SERVING_PAGE.write_text(updated_serving(SERVING_PAGE.read_text(), stored_serving()))
-    METHODS_PAGE.write_text(updated_methods(METHODS_PAGE.read_text(), stored_methods()))
+    page = updated_methods(METHODS_PAGE.read_text(), stored_methods())
+    METHODS_PAGE.write_text(updated_learning(page, stored_learning()))
     return 0
 
 
@@ -66,6 +70,17 @@ def shares_figure(results: list[dict[str, Any]]) -> str:
         lines += [f"{'':{_WIDTH}}  PEFT bf16 takes {case['ratio_bf16']:.1f}x; with nothing but"]
         lines[-1] += f" these products it would be {bound:.1f}x"
     return "\n".join(["```text", *lines, "```"])
+
+
+def updated_learning(page: str, results: dict[str, Any]) -> str:
+    """The page with the table of what is learnt within a budget between its marks."""
+    return _replaced(page, BEGIN_LEARNING, learning_table(results))
+
+
+def stored_learning() -> dict[str, Any]:
+    """What was measured of learning within a budget; empty before it was."""
+    found: dict[str, Any] = json.loads(LEARNING.read_text()) if LEARNING.exists() else {}
+    return found
 
 
 def updated_precision(page: str, results: list[dict[str, Any]]) -> str:

@@ -1,0 +1,49 @@
+"""What is learnt within a budget: the table in the docs, and a contestant's budget."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.learning_tables import difference, learning_table
+from benchmarks.tables import METHODS_PAGE, stored_learning, updated_learning
+
+
+def cell(contestant: str, score: float, seed: int = 0, **other: Any) -> dict[str, Any]:
+    given = {"set": "topic", "rows": 400, "budget": 60.0, "seconds": 61.0, "trained": 8, "note": ""}
+    return {**given, "contestant": contestant, "score": score, "seed": seed, **other}
+
+
+def results(*cells: dict[str, Any]) -> dict[str, Any]:
+    about = {"machine": {"cpu": "a processor"}, "versions": {"peft": "0.1"}}
+    return {"model": "a-model", "cells": list(cells), **about}
+
+
+def test_every_budget_has_what_no_budget_changes() -> None:
+    page = learning_table(
+        results(
+            cell("auto", 0.9),
+            cell("auto", 0.92, budget=150.0),
+            cell("tfidf", 0.7, budget=0.0),
+            cell("lora", 0.85),
+        )
+    )
+    lines = [line for line in page.splitlines() if line.startswith("| 400")]
+    assert [line.split(" | ")[1] for line in lines] == ["60", "60", "60", "150", "150"]
+    assert "+0.050" in lines[1] and "+0.200" in lines[2] and "+0.220" in lines[4]
+
+
+def test_differences_are_of_pairs() -> None:
+    ours = [cell("auto", 0.9), cell("auto", 0.8, 1), cell("auto", 0.7, 2)]
+    others = [cell("lora", 0.8), cell("lora", 0.7, 1)]
+    assert difference(ours, others) == "+0.100 (+0.100 to +0.100)"
+    assert difference(ours, [cell("lora", 0.5, 0, set="nli")]) == "-"
+
+
+def test_the_spread_is_that_of_the_seeds() -> None:
+    page = learning_table(results(cell("auto", 0.9), cell("auto", 0.8, 1)))
+    assert "0.850 | 0.071" in page
+
+
+def test_the_docs_show_the_results_that_are_stored() -> None:
+    page = METHODS_PAGE.read_text()
+    assert updated_learning(page, stored_learning()) == page
