@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from cuecard.artifacts import Prompt
+from cuecard.cli.commands.train.demo import DemoTask
+from cuecard.cli.commands.train.demo_tasks import demo_of
 from support.command_line import Call
 
 WORDS = ("--text-field", "review", "--template", r"Review: {text}\nSentiment:")
@@ -151,6 +153,12 @@ def test_a_run_of_before_is_kept_and_resumes(cuecard: Call, run: Path, data: Pat
     assert f"resume that run with cuecard train --resume {run}" in again.err
     done = cuecard("train", "--resume", str(run))
     assert done.code == 0 and "nothing was trained or tested again" in done.out
+
+
+@pytest.mark.parametrize("task", ["reviews", "headlines"])
+def test_the_demos_train_what_they_did(task: DemoTask) -> None:
+    recipe = demo_of(task, None, 0, quick=True).recipe
+    assert (recipe.method["name"], recipe.training.steps) == ("prompt-tuning", 40)
 
 
 def test_help_says_what_is_trained_by_default(cuecard: Call) -> None:

@@ -23,6 +23,9 @@ def train(
 ) -> None:
     r"""Train a prompt, select it on validation rows, and evaluate it once on the test rows.
 
+    Without --method, methods and learning rates race on the validation rows, and the best is
+    trained to the end of --budget, two minutes of CPU time by default.
+
     Example: cuecard train tickets.csv --text-field message --label-field team --out runs/tickets
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the checkpoint is saved).
