@@ -28,14 +28,17 @@ class Image:
 
     Attributes:
         content: the file's bytes.
+        pixels: SHA-256 of the decoded pixels, see `cuecard.images.checked`; empty where they have
+            not been decoded.
     """
 
     content: bytes = field(repr=False)
+    pixels: str = ""
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the bytes, as hex."""
-        return hashlib.sha256(self.content).hexdigest()
+        """What a copy of the image has in common with it: `pixels`, or SHA-256 of the bytes."""
+        return self.pixels or hashlib.sha256(self.content).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,7 @@ class Encoded:
         barred: the tokens that would make the target another label (see `LabelWords`); empty where
             it begins no other label.
         images: the record's images, for a model with a vision tower.
+        image_positions: how many positions these take in the model.
     """
 
     context: tuple[int, ...]
@@ -165,6 +169,12 @@ class Encoded:
     goal: tuple[float, ...] = ()
     barred: tuple[int, ...] = ()
     images: tuple[Image, ...] = ()
+    image_positions: int = 0
+
+    @property
+    def positions(self) -> int:
+        """How many positions the input takes in the model, without a prompt."""
+        return len(self.context) + self.image_positions
 
     @property
     def slot(self) -> int:

@@ -1,0 +1,164 @@
+"""Images as bytes -> checked RGB pixels: the one place where Pillow is asked.
+
+An image comes from anyone, so only plain raster formats are opened, and none with more pixels than
+`MAX_PIXELS`, whatever its file claims to hold. What a viewer would show is what a model sees:
+turned as EXIF says, transparent parts on white, 16 bits a channel brought down to 8, of an
+animation the first frame.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import replace
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from cuecard.errors import DataError
+from cuecard.lazy import lazy_module, np
+from cuecard.types import Image
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL.Image import Image as Pixels
+
+pillow = lazy_module("PIL.Image")
+pillow_ops = lazy_module("PIL.ImageOps")
+
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm"}
+)
+"""How image files are called."""
+
+MAX_PIXELS = 50_000_000
+"""The most pixels of an image: 150 MB as RGB."""
+
+MAX_BYTES = 100_000_000
+"""The most bytes of an image's file."""
+
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+_SHOWN = 120  # characters of Pillow's own message
+
+
+def checked(image: Image, where: str | None = None) -> Image:
+    """The same image with the digest of its pixels, which shows that it can be read.
+
+    Args:
+        where: the file or row that it comes from, for messages.
+
+    Raises:
+        DataError: as `pixels_of`.
+    """
+    return image if image.pixels else replace(image, pixels=_digest(pixels_of(image, where)))
+
+
+def pixels_of(image: Image, where: str | None = None) -> Pixels:
+    """An image's pixels as a Pillow image of mode RGB.
+
+    Raises:
+        DataError: no image, a damaged one, one with too many pixels, or floating-point pixels.
+    """
+    if len(image.content) > MAX_BYTES:
+        raise _refused("the image's file is too large", where, len(image.content), "bytes")
+    try:
+        with warnings.catch_warnings():
+            # Ours is the lower limit, and what else Pillow remarks on does not change the pixels.
+            warnings.simplefilter("ignore")
+            with pillow.open(BytesIO(image.content), formats=_FORMATS) as opened:
+                _check_size(opened, where)
+                opened.load()
+                return _as_rgb(pillow_ops.exif_transpose(opened), where)
+    except DataError:
+        raise
+    except pillow.DecompressionBombError as error:
+        raise DataError(
+            "the image has too many pixels",
+            where=where,
+            got=_told(error),
+            expected=f"at most {MAX_PIXELS:,} pixels",
+        ) from error
+    except Exception as error:  # Pillow passes on whatever its decoders raise
+        unknown = isinstance(error, pillow.UnidentifiedImageError)
+        raise DataError(
+            "the file is not an image" if unknown else "the image cannot be read",
+            where=where,
+            got=f"{len(image.content):,} bytes that no format begins with"
+            if unknown
+            else _told(error),
+            expected=f"a whole image: {', '.join(_FORMATS)}",
+        ) from error
+
+
+def from_array(array: NDArray[Any], where: str | None = None) -> Image:
+    """An image [h, w], [h, w, 1] or [h, w, 3] of uint8 as an uncompressed file.
+
+    Raises:
+        DataError: another shape or another type.
+    """
+    plain = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    shaped = plain.ndim == 2 or (plain.ndim == 3 and plain.shape[2] == 3)
+    if plain.dtype != np.uint8 or not shaped or not plain.size:
+        raise DataError(
+            "the array is not an image",
+            where=where,
+            got=f"shape {array.shape}, {array.dtype}",
+            expected="shape (height, width), or (height, width, 3), uint8",
+        )
+    kind = "P5" if plain.ndim == 2 else "P6"
+    height, width = plain.shape[:2]
+    return Image(f"{kind} {width} {height} 255\n".encode() + plain.tobytes())
+
+
+def _check_size(opened: Pixels, where: str | None) -> None:
+    width, height = opened.size
+    if width * height > MAX_PIXELS:
+        raise DataError(
+            "the image has too many pixels",
+            where=where,
+            got=f"{width:,} x {height:,} pixels",
+            expected=f"at most {MAX_PIXELS:,} pixels",
+            hint="make it smaller; a model sees a few hundred pixels to a side",
+        )
+
+
+def _as_rgb(opened: Pixels, where: str | None) -> Pixels:
+    if opened.mode.startswith("I"):
+        opened = _from_16_bits(opened, where)
+    if opened.mode == "F":
+        raise DataError(
+            "the image has floating-point pixels, whose range nothing tells",
+            where=where,
+            got=f"mode {opened.mode}",
+            expected="8 or 16 bits a channel",
+        )
+    if opened.has_transparency_data:
+        above = opened.convert("RGBA")
+        white = pillow.new("RGBA", above.size, "white")
+        opened = pillow.alpha_composite(white, above)
+    return opened.convert("RGB")
+
+
+def _from_16_bits(opened: Pixels, where: str | None) -> Pixels:
+    """Grey of 16 bits as grey of 8: Pillow itself would cut off what is above 255."""
+    values = np.asarray(opened).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise DataError(
+            "the image has more than 16 bits a channel",
+            where=where,
+            got=f"pixels from {values.min()} to {values.max()}",
+            expected="8 or 16 bits a channel",
+        )
+    return pillow.fromarray((values // 257).astype(np.uint8))  # type: ignore[no-any-return]
+
+
+def _digest(pixels: Pixels) -> str:
+    width, height = pixels.size
+    return hashlib.sha256(f"{width}x{height}:".encode() + pixels.tobytes()).hexdigest()
+
+
+def _refused(what: str, where: str | None, size: int, unit: str) -> DataError:
+    return DataError(what, where=where, got=f"{size:,} {unit}", expected=f"at most {MAX_BYTES:,}")
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:_SHOWN]

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from cuecard import images
+from cuecard.errors import DataError
+from cuecard.images import checked, from_array, pixels_of
+from cuecard.types import Image
+
+RAMP = np.arange(12 * 8 * 3, dtype=np.uint8).reshape(8, 12, 3)
+
+
+def saved(picture: Any, kind: str = "PNG", **options: Any) -> Image:
+    file = BytesIO()
+    picture.save(file, kind, **options)
+    return Image(file.getvalue())
+
+
+def array(image: Image) -> Any:
+    return np.asarray(pixels_of(image))
+
+
+def test_every_mode_becomes_rgb() -> None:
+    ramp = Pillow.fromarray(RAMP)
+    assert np.array_equal(array(saved(ramp)), RAMP)
+    for mode in ("L", "1", "LA", "P", "RGBA"):
+        found = array(saved(ramp.convert(mode)))
+        assert found.shape == RAMP.shape
+        assert np.array_equal(found, np.asarray(ramp.convert(mode).convert("RGB"))), mode
+    cmyk = array(saved(ramp.convert("CMYK"), "TIFF"))
+    assert np.array_equal(cmyk, np.asarray(ramp.convert("CMYK").convert("RGB")))
+
+
+def test_16_bits_keep_their_range() -> None:
+    grey = Pillow.fromarray(np.array([[0, 257, 32896], [65535, 300, 65278]], dtype=np.uint16))
+    for kind in ("PNG", "TIFF"):
+        assert array(saved(grey, kind))[..., 0].tolist() == [[0, 1, 128], [255, 1, 254]]
+
+
+def test_transparent_parts_are_white() -> None:
+    clear = np.dstack([RAMP, np.where(np.arange(12) < 6, 255, 0) * np.ones((8, 1))])
+    found = array(saved(Pillow.fromarray(clear.astype(np.uint8))))
+    assert np.array_equal(found[:, :6], RAMP[:, :6]) and bool((found[:, 6:] == 255).all())
+
+
+def test_exif_turns_an_image() -> None:
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    turned = saved(Pillow.fromarray(RAMP), exif=exif)
+    assert np.array_equal(array(turned), np.rot90(RAMP, -1))
+
+
+def test_of_an_animation_the_first_frame_counts() -> None:
+    frames = [Pillow.new("RGB", (5, 4), colour) for colour in ("red", "green")]
+    for kind in ("GIF", "WEBP", "PNG"):
+        options = {"lossless": True} if kind == "WEBP" else {}
+        moving = saved(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+        assert array(moving)[0, 0].tolist() == [255, 0, 0], kind
+
+
+def test_a_copy_in_another_format_has_the_same_digest() -> None:
+    ramp = Pillow.fromarray(RAMP)
+    copies = [saved(ramp), saved(ramp, "BMP"), saved(ramp, "PNG", compress_level=0)]
+    assert len({image.content for image in copies}) == 3
+    assert len({checked(image).digest for image in copies}) == 1
+    assert checked(from_array(RAMP)).digest == checked(copies[0]).digest
+    assert checked(saved(ramp.rotate(180))).digest != checked(copies[0]).digest
+    wide = saved(Pillow.fromarray(RAMP.reshape(4, 24, 3)))
+    assert checked(wide).digest != checked(copies[0]).digest
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "not an image"),
+        (b"hello", "not an image"),
+        (saved(Pillow.fromarray(RAMP)).content[:60], "cannot be read"),
+        (saved(Pillow.fromarray(RAMP.repeat(20, 0)), "JPEG").content[:-80], "cannot be read"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+    ],
+)
+def test_what_is_no_whole_image_is_refused_with_its_place(content: bytes, what: str) -> None:
+    with pytest.raises(DataError, match=what) as caught:
+        pixels_of(Image(content), "set.csv, row 7")
+    assert caught.value.where == "set.csv, row 7"
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bomb = saved(Pillow.new("1", (20_000, 20_000)))
+    large = saved(Pillow.new("1", (9_000, 9_000)))
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
+    for image in (bomb, large):
+        with pytest.raises(DataError, match="too many pixels"):
+            pixels_of(image)
+    monkeypatch.setattr(images, "MAX_BYTES", 10)
+    with pytest.raises(DataError, match="file is too large"):
+        pixels_of(large)
+
+
+def test_floating_point_pixels_are_refused() -> None:
+    with pytest.raises(DataError, match="floating-point"):
+        pixels_of(saved(Pillow.fromarray(np.ones((4, 4), np.float32)), "TIFF"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((4, 4), np.float32),
+        np.zeros((4, 4, 2), np.uint8),
+        np.zeros((0, 4), np.uint8),
+        np.zeros(4, np.uint8),
+    ],
+)
+def test_an_array_of_another_shape_is_no_image(wrong: Any) -> None:
+    with pytest.raises(DataError, match="not an image"):
+        from_array(wrong)
+
+
+def test_a_row_with_one_colour_is_grey(tmp_path: Path) -> None:
+    grey = RAMP[..., :1]
+    found = array(from_array(grey))
+    assert np.array_equal(found, grey.repeat(3, 2))
