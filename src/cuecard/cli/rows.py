@@ -15,7 +15,7 @@ from cuecard.tasks.readers.columns import OPTIONS, options_column
 from cuecard.tasks.readers.plain_lines import STDIN, is_plain, read_lines
 from cuecard.tasks.readers.tables import record_place
 from cuecard.tasks.similar import nearest
-from cuecard.types import Record, Value
+from cuecard.types import Image, Record, Value
 from cuecard.validation_text import counted
 
 _NAMED = 5
@@ -78,6 +78,7 @@ def typed_rows(spec: TaskSpec, texts: Sequence[str], given: dict[str, str]) -> l
         DataError: an empty text.
     """
     given = {**_unasked(spec, given), **given}
+    texts = spec.task_kind.inputs(texts)
     left = open_fields(spec, given)
     if texts and len(left) != 1:
         raise ConfigError(
@@ -96,7 +97,10 @@ def typed_rows(spec: TaskSpec, texts: Sequence[str], given: dict[str, str]) -> l
         )
     typed = {name: _typed(spec, name, text, f"--field {name}") for name, text in given.items()}
     values = [_typed(spec, left[0], text, f"text {n}") for n, text in enumerate(texts, 1)]
-    records = [Record({**typed, left[0]: value}, None) for value in values]
+    records = [
+        Record({**typed, left[0]: value}, None, text if isinstance(value, Image) else "")
+        for text, value in zip(texts, values, strict=True)
+    ]
     records = records or [Record(typed, None)]
     for number, record in enumerate(records, 1):
         for name, text in record.texts.items():

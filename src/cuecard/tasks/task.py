@@ -361,6 +361,8 @@ def _must_not_read_targets(spec: TaskSpec, columns: Mapping[str, str], label_fie
 def _columns(fields: Sequence[str], text_field: str | None) -> dict[str, str]:
     if text_field is None:
         return {}
+    if fields == ("image",):
+        return {"image": text_field}
     if "text" not in fields:
         raise ConfigError(
             "a text column is given, but the template has no {text}",

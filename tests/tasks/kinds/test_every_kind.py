@@ -22,6 +22,7 @@ from support.data.head_tasks import (
 from support.data.pairs import pair_task
 from support.data.reviews import review_task, title_task
 from support.tiny import tiny_tokenizer
+from support.tiny_vision import drawn_task
 
 TASKS: dict[str, Callable[[], Task]] = {
     "classification": review_task,
@@ -32,6 +33,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "tagging": tag_task,
     "extractive-qa": answer_task,
     "embedding": pair_task,
+    "image-classification": drawn_task,
 }
 
 

@@ -28,7 +28,7 @@ def _inputs(spec: TaskSpec) -> list[str]:
     """A text as an argument where the task has one field, else each field by its name."""
     asked = [name for name in spec.record_fields if name not in spec.allow_empty]
     if len(asked) == 1:
-        return ["some text"]
+        return [spec.task_kind.argument]
     words: list[str] = []
     for name in asked:
         words += ["--field", f"{name}={spec.task_kind.example(name)}"]

@@ -41,7 +41,8 @@ def collate(
             makes the next one's logits.
 
     Raises:
-        ConfigError: no rows, a row without a token, or "targets" with an empty continuation.
+        ConfigError: no rows, a row without a token or an image, or "targets" with an empty
+            continuation.
     """
     if not rows:
         raise ConfigError("a batch needs rows", where="collate", got=0, expected="one or more")
@@ -74,7 +75,7 @@ def collate(
     input_ids = torch.full((len(rows), width), pad_id, dtype=torch.int64)
     mask = torch.zeros((len(rows), width), dtype=torch.int64)
     for row, ids in enumerate(inputs):
-        if not ids:
+        if not ids and not rows[row][0].images:
             raise ConfigError(
                 "a row has no tokens", where=f"row {row} of the batch", got=0, expected="a context"
             )
@@ -124,8 +125,8 @@ def _with_masks(encoded: Encoded, count: int) -> tuple[tuple[int, ...], int]:
 
 
 def row_lengths(rows: Sequence[Encoded]) -> list[int]:
-    """Tokens of each row, context and target together."""
-    return [len(row.context) + len(row.target) for row in rows]
+    """Tokens of each row, context and target together, and the positions of its images."""
+    return [row.positions + len(row.target) for row in rows]
 
 
 def batches_by_length(

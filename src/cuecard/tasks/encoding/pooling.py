@@ -27,7 +27,12 @@ def texts_of(pair: Encoded) -> tuple[Encoded, Encoded]:
 
 
 def collate_texts(rows: Sequence[Encoded], tokenizer: Tokenizer) -> Batch:
-    """A batch in which every token of the rows is read, what closes them too."""
+    """A batch in which every token of the rows is read, what closes them too.
+
+    Of images that is the one state that a vision encoder gives.
+    """
+    if not any(row.context for row in rows):
+        return collate([(row, ()) for row in rows], read="states", inside=0)
     closing = closing_count(tokenizer)
     return collate([(row, ()) for row in rows], read="all", closing=closing)
 

@@ -17,7 +17,17 @@ from cuecard.tasks.readers.columns import ColumnReader, parts_of
 from cuecard.tasks.readers.tables import record_place
 from cuecard.tasks.settings import NoSettings, TaskSettings, contradiction
 from cuecard.tasks.similar import nearest
-from cuecard.types import Encoded, Placement, Prediction, Record, Slot, Tokenizer, Value, value_text
+from cuecard.types import (
+    Encoded,
+    Placement,
+    Prediction,
+    Record,
+    Slot,
+    Tokenizer,
+    Tower,
+    Value,
+    value_text,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,6 +112,8 @@ class TaskKind(Generic[S]):
         text_model: what a linear model of the texts predicts; None where none can.
         hand_written: how hand-written prompts are compared; None where none can answer.
         verb: what the model is told to do with the fields where there are no labels.
+        tower: the tower that reads its records.
+        argument: an input as `cuecard predict` takes it, for commands to copy.
     """
 
     name: str
@@ -123,6 +135,8 @@ class TaskKind(Generic[S]):
     text_model: TextModel | None = None
     hand_written: HandWritten | None = None
     verb = "write"
+    tower: Tower = "text"
+    argument = "some text"
 
     @property
     def headline(self) -> str:
@@ -363,6 +377,14 @@ class TaskKind(Generic[S]):
             return f"Read the {fields} and {self.verb} the {_spoken([spec.target_field])}.\n\n"
         *most, last = spec.label_names.values()
         return f"Classify the {fields} as {', '.join(most)}{' or ' if most else ''}{last}.\n\n"
+
+    def probe(self, text: str) -> Value:
+        """A field's value in a prompt's two test inputs."""
+        return text
+
+    def inputs(self, texts: Sequence[str]) -> list[str]:
+        """The single inputs that typed texts stand for."""
+        return list(texts)
 
     def head_note(self, spec: TaskSettings) -> str:
         """What `cuecard inspect` says of the head beside its size."""

@@ -25,7 +25,7 @@ class ClassificationKind(TaskKind[NoSettings]):
     single_label = True
     right_or_wrong = True
     text_model = "classes"
-    hand_written = HandWritten("accuracy", 256, (32, 64, 128))
+    hand_written: HandWritten | None = HandWritten("accuracy", 256, (32, 64, 128))
 
     def score(self, spec: TaskSettings, gold: Targets, predictions: Predictions) -> MetricValues:
         """Accuracy, macro-F1, calibration error and the confusion matrix."""

@@ -29,10 +29,12 @@ class ColumnReader(Generic[T_co]):
         columns: the columns it is read from.
         read: the columns' values by name, the names of class numbers by column, and where the row
             stands -> the value.
+        files: whether texts in the columns name files beside the data.
     """
 
     columns: tuple[str, ...]
     read: Callable[[Mapping[str, Any], NamesOf, str], T_co]
+    files: bool = False
 
 
 def columns_of(text: str) -> tuple[str, ...]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from cuecard.errors import DataError
+from cuecard.images import SUFFIXES
 from cuecard.tasks.readers.tables import Table, Wanted, require_columns
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?", re.ASCII)
 
 
+_LOOKED_AT = 1_000
 _FILES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".conll")
 
 
@@ -34,8 +37,14 @@ def load_folder(path: Path) -> dict[str, Any]:
         where=str(path),
         what="the folder is not a saved `datasets` set",
         expected="a folder made by save_to_disk, or a .csv, .tsv, .jsonl or .parquet file",
-        hint=f"name one of its files: {', '.join(files[:5])}" if files else None,
+        hint=f"name one of its files: {', '.join(files[:5])}" if files else _of_images(path),
     )
+
+
+def _of_images(path: Path) -> str | None:
+    """What to do where the folder holds images."""
+    found = any(p.suffix.lower() in SUFFIXES for p in islice(path.rglob("*"), _LOOKED_AT))
+    return "for a folder of images: --kind image-classification" if found else None
 
 
 def load_hub(name: str) -> dict[str, Any]:
@@ -66,6 +75,9 @@ def set_table(part: Any, source: str, wanted: Wanted) -> Table:
     }
     # Other columns are left out before reading: decoding an image or a sound is no use here.
     chosen = part.with_format(None).select_columns(list(wanted.needed))
+    for column, feature in chosen.features.items():
+        if isinstance(feature, _datasets().Image):
+            chosen = chosen.cast_column(column, _datasets().Image(decode=False))
     return Table(source, tuple(wanted.needed), enumerate(chosen, start=1), names)
 
 

@@ -21,6 +21,8 @@ from cuecard.tasks.readers.dataset_sets import (
     set_table,
 )
 from cuecard.tasks.readers.delimited import read_delimited
+from cuecard.tasks.readers.image_cells import with_files
+from cuecard.tasks.readers.image_sets import image_parts, is_array_file
 from cuecard.tasks.readers.json_files import read_json
 from cuecard.tasks.readers.parquet_files import read_parquet
 from cuecard.tasks.readers.tables import TARGET, Table, Wanted, record_place, records
@@ -86,7 +88,7 @@ def read_records(
         if split is not None:
             raise _no_parts(source, split)
         return records(table, wanted, limit)
-    parts = _load_parts(source)
+    parts = _load_parts(source, wanted)
     name = next(iter(parts)) if split is None and len(parts) == 1 else split
     if name not in parts:
         raise DataError(
@@ -96,7 +98,7 @@ def read_records(
             expected=f"one of {', '.join(parts)}",
             hint=nearest(split, parts) if split else "name the split to read",
         )
-    return records(set_table(parts[name], _part_name(source, name), wanted), wanted, limit)
+    return records(_part_table(parts[name], _part_name(source, name), wanted), wanted, limit)
 
 
 def read_splits(
@@ -125,13 +127,13 @@ def read_splits(
         if split_field is None:
             return {"train": records(table, wanted)}
         return _by_field(table, wanted, split_field)
-    parts = _load_parts(source)
+    parts = _load_parts(source, wanted)
     if split_field is not None:
         if len(parts) != 1:
             raise _no_parts(source, split_field, "it has parts of its own")
         name, part = next(iter(parts.items()))
         both = _with(wanted, split_field)
-        return _by_field(set_table(part, _part_name(source, name), both), wanted, split_field)
+        return _by_field(_part_table(part, _part_name(source, name), both), wanted, split_field)
     found: dict[Split, list[Record]] = {}
     left: list[str] = []
     for name, part in parts.items():
@@ -141,12 +143,13 @@ def read_splits(
             reason = "its name is not a split's"
         elif known in found:
             reason = f"there is another {known} part before it"
-        elif is_unlabelled(part, plain):
+        elif not isinstance(part, Table) and is_unlabelled(part, plain):
             reason = "it has no labels"
         else:
-            found[known] = records(set_table(part, _part_name(source, name), wanted), wanted)
+            found[known] = records(_part_table(part, _part_name(source, name), wanted), wanted)
             continue
-        left.append(f"{name!r} ({len(part):,} rows): {reason}")
+        rows = "" if isinstance(part, Table) else f" ({len(part):,} rows)"
+        left.append(f"{name!r}{rows}: {reason}")
     if left:
         known_names = ", ".join(_SPLIT_NAMES)
         text = f"{source}: left out {'; '.join(left)}. Splits are called {known_names}."
@@ -160,7 +163,9 @@ def _file_table(source: str | Path, wanted: Wanted) -> Table | None:
     reader = READERS.get(path.suffix.lower())
     what = _what_is_at(path)
     if what == "a file" and reader is not None:
-        return reader(path, wanted)
+        return with_files(reader(path, wanted), path.parent, wanted)
+    if what == "a file" and wanted.files and is_array_file(path):
+        return None
     if what == "a folder" or (reader is None and not what and looks_like_hub_name(str(source))):
         return None
     if what == "a file":
@@ -217,9 +222,18 @@ _PLACES: tuple[tuple[Callable[[int], bool], str], ...] = (
 )
 
 
-def _load_parts(source: str | Path) -> dict[str, Any]:
+def _load_parts(source: str | Path, wanted: Wanted) -> dict[str, Any]:
+    """The parts of a source by name: tables of images, or sets of the `datasets` library."""
     path = Path(source)
+    if wanted.files:
+        parts = image_parts(path, labelled=wanted.target is not None)
+        if parts is not None:
+            return dict(parts)
     return load_folder(path) if path.is_dir() else load_hub(str(source))
+
+
+def _part_table(part: Any, source: str, wanted: Wanted) -> Table:
+    return part if isinstance(part, Table) else set_table(part, source, wanted)
 
 
 def _with(wanted: Wanted, split_field: str) -> Wanted:

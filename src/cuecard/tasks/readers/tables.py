@@ -28,12 +28,14 @@ class Table:
         columns: the columns' names; None where each row brings its own.
         rows: row number, as an editor shows it, and the row's values.
         class_names: column -> the names of its class numbers.
+        files: the file that each row is, in order, where each is one.
     """
 
     source: str
     columns: tuple[str, ...] | None
     rows: Iterable[Row]
     class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    files: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,11 @@ class Wanted:
     def column(self, name: str) -> str:
         """The column a field is read from."""
         return self.columns.get(name, name)
+
+    @property
+    def files(self) -> bool:
+        """Whether a field is a file of its own, such as an image."""
+        return any(reader.files for reader in self.readers.values())
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -124,8 +131,8 @@ def refuse_twice(header: Sequence[str], where: str) -> None:
 
 
 def place(source: str, row: int) -> str:
-    """A file and row as errors name them."""
-    return f"{source}, row {row}"
+    """A file and row as errors name them; row 0 is a file that is itself a row."""
+    return f"{source}, row {row}" if row else source
 
 
 def record_place(record: Record) -> str | None:
@@ -155,7 +162,8 @@ def as_text(value: object, where: str) -> str | None:
 
 def _records(table: Table, wanted: Wanted) -> Iterator[Record]:
     for number, values in table.rows:
-        where = place(table.source, number)
+        source, row = (table.files[number - 1], 0) if table.files else (table.source, number)
+        where = place(source, row)
         if table.columns is None:
             absent = {wanted.column(name) for name in wanted.optional} - values.keys()
             require_columns([c for c in wanted.needed if c not in absent], values, where)
@@ -173,7 +181,7 @@ def _records(table: Table, wanted: Wanted) -> Iterator[Record]:
         elif wanted.target is not None:
             target = _target(table, values, wanted.target, where)
         group = "" if wanted.group is None else as_text(values[wanted.group], where) or ""
-        yield Record(fields, target, table.source, number, group)
+        yield Record(fields, target, source, row, group)
 
 
 def _field(values: Mapping[str, Any], name: str, wanted: Wanted, where: str) -> str:

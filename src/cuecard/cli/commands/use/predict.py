@@ -29,7 +29,11 @@ def predict(
     source: PromptSource,
     texts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="TEXT", help="Texts to answer.", show_default=False),
+        typer.Argument(
+            metavar="TEXT",
+            help="Texts to answer; image files, folders of them or patterns such as '*.jpg'.",
+            show_default=False,
+        ),
     ] = None,
     file: Annotated[
         str | None,
@@ -144,7 +148,7 @@ def _embed(
 
 def _print_answers(records: Sequence[Record], answers: Sequence[Prediction], out: Console) -> None:
     rows = [
-        (answer.answer, _probability(answer), " | ".join(filter(None, record.texts.values())))
+        (answer.answer, _probability(answer), _shown(record))
         for record, answer in zip(records, answers, strict=True)
     ]
     if not out.is_terminal:
@@ -152,6 +156,11 @@ def _print_answers(records: Sequence[Record], answers: Sequence[Prediction], out
             sys.stdout.write("\t".join(" ".join(cell.split()) for cell in row) + "\n")
         return
     print_table(out, ("answer", "probability", "text"), rows, left=("text",))
+
+
+def _shown(record: Record) -> str:
+    """A record's texts; the file of an image."""
+    return " | ".join(filter(None, record.texts.values())) if not record.images else record.source
 
 
 def _probability(answer: Prediction) -> str:

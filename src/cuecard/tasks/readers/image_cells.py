@@ -1,0 +1,119 @@
+"""Cells that hold an image: bytes, or the name of a file beside the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cuecard.errors import DataError
+from cuecard.images import MAX_BYTES, checked
+from cuecard.tasks.readers.columns import ColumnReader, NamesOf
+from cuecard.tasks.readers.tables import Row, Table, Wanted
+from cuecard.types import Image
+
+
+@dataclass(frozen=True, slots=True)
+class FileCell:
+    """A file that a row names.
+
+    Attributes:
+        folder: the data's own, beyond which no row may lead.
+        name: the file's path from there.
+    """
+
+    folder: Path
+    name: str
+
+    def path(self, where: str) -> Path:
+        """Where the file is.
+
+        Raises:
+            DataError: outside the data's folder.
+        """
+        folder = self.folder.resolve()
+        try:
+            found = (folder / self.name).resolve()
+        except (OSError, ValueError, RuntimeError) as error:  # a NUL, a name too long, a loop
+            raise DataError("the path cannot be used", where=where, got=self.name[:80]) from error
+        if not found.is_relative_to(folder):
+            raise DataError(
+                "the path leads out of the data's folder",
+                where=where,
+                got=self.name[:200],
+                expected=f"a file in {self.folder}",
+            )
+        return found
+
+
+def image_column(column: str) -> ColumnReader[Image]:
+    """An image: bytes, a file's path, or both as `datasets` writes them."""
+
+    def read(values: Mapping[str, Any], names: NamesOf, where: str) -> Image:
+        place = f"{where}, column {column!r}"
+        value = values[column]
+        if isinstance(value, Path):
+            return checked(_read(value, str(value)), str(value))
+        return checked(_image(value, place), place)
+
+    return ColumnReader((column,), read, files=True)
+
+
+def with_files(table: Table, folder: Path, wanted: Wanted) -> Table:
+    """The table, whose image columns name files of a folder."""
+    readers = [reader for reader in wanted.readers.values() if reader.files]
+    columns = [column for reader in readers for column in reader.columns]
+    if not columns:
+        return table
+
+    def rows() -> Iterator[Row]:
+        for number, values in table.rows:
+            cells = {name: _in(folder, values.get(name)) for name in columns if name in values}
+            yield number, {**values, **cells}
+
+    return replace(table, rows=rows())
+
+
+def _in(folder: Path, value: Any) -> Any:
+    if isinstance(value, Mapping) and value.get("bytes") is None:
+        value = value.get("path")
+    return FileCell(folder, value) if isinstance(value, str) and value.strip() else value
+
+
+def _image(value: Any, place: str) -> Image:
+    if isinstance(value, Mapping):
+        value = value.get("bytes")
+    if isinstance(value, Image):
+        return value
+    if isinstance(value, bytes) and value:
+        return Image(value)
+    if isinstance(value, FileCell):
+        return _read(value.path(place), place)
+    if isinstance(value, str) and value.strip():
+        return _read(Path(value), place)
+    raise DataError(
+        "there is no image",
+        where=place,
+        got="nothing" if value in (None, "", b"") else type(value).__name__,
+        expected="a file's path, or the bytes of one",
+    )
+
+
+def _read(path: Path, place: str) -> Image:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(
+                "the image's file is too large",
+                where=place,
+                got=f"{path}: {path.stat().st_size:,} bytes",
+                expected=f"at most {MAX_BYTES:,}",
+            )
+        if not path.is_file():
+            raise DataError("the image is not a regular file", where=place, got=str(path))
+        return Image(path.read_bytes())
+    except (OSError, ValueError) as error:
+        got = getattr(error, "strerror", None) or str(error)
+        raise DataError(
+            "the image's file cannot be read", where=place, got=f"{path}: {got}"
+        ) from error
