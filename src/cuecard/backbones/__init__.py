@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from cuecard.backbones.loading import load_frozen
     from cuecard.backbones.masked import MaskedBackbone
     from cuecard.backbones.seq2seq import Seq2SeqBackbone
+    from cuecard.backbones.vision import VisionBackbone
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
@@ -19,7 +20,15 @@ __getattr__, __dir__ = lazy_exports(
         ".loading": ("load_frozen",),
         ".masked": ("MaskedBackbone",),
         ".seq2seq": ("Seq2SeqBackbone",),
+        ".vision": ("VisionBackbone",),
     },
 )
 
-__all__ = ["FAMILIES", "CausalBackbone", "MaskedBackbone", "Seq2SeqBackbone", "load_frozen"]
+__all__ = [
+    "FAMILIES",
+    "CausalBackbone",
+    "MaskedBackbone",
+    "Seq2SeqBackbone",
+    "VisionBackbone",
+    "load_frozen",
+]

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from cuecard.backbones.families import Family
 from cuecard.backbones.fingerprint import fingerprint_of
@@ -47,6 +47,7 @@ class FrozenBackbone(ABC):
         tokenizer: its tokenizer.
         name: what the user called it.
         headless: whether it may do without an LM head.
+        embed: what embeds its inputs; the model's own input embedding by default.
 
     Raises:
         BackboneError: the model has no input embedding, or no LM head.
@@ -56,12 +57,18 @@ class FrozenBackbone(ABC):
     causal: bool = False
 
     def __init__(
-        self, model: Any, tokenizer: Tokenizer, name: str, *, headless: bool = False
+        self,
+        model: Any,
+        tokenizer: Tokenizer,
+        name: str,
+        *,
+        headless: bool = False,
+        embed: nn.Module | None = None,
     ) -> None:
         self.name, self.model, self.tokenizer = name, model, tokenizer
-        self._frozen = FrozenModel(model, name, headless=headless)
+        self._frozen = FrozenModel(model, name, headless=headless, embed=embed)
         self.device, self.dtype = self._frozen.device, self._frozen.dtype
-        self.vocab_size, self.hidden_size = map(int, model.get_input_embeddings().weight.shape)
+        self.vocab_size, self.hidden_size = self._frozen.table_shape
         self.num_layers = self._frozen.layers
         positions = getattr(self._frozen.config, "max_position_embeddings", 0)
         self.max_positions = int(positions or 2048)
@@ -211,7 +218,7 @@ class FrozenBackbone(ABC):
         Raises:
             BackboneError: a tower that this backbone does not have.
         """
-        pieces = by_tower(injection)
+        pieces = by_tower(injection, self.family.main)
         for tower, piece in pieces.items():
             if tower not in self.takes:
                 raise BackboneError(

@@ -17,15 +17,17 @@ class Family:
         about: such a model, in words.
         takes: the kinds of injections that each tower takes.
         reads: what can be read.
+        main: the tower that reads a task's rows, which methods call "text".
     """
 
     about: str
     takes: Mapping[Tower, frozenset[InjectionKind]]
     reads: frozenset[ReadKind]
+    main: Tower = "text"
 
     def unsupported(self, kind: InjectionKind, tower: Tower = "text") -> str | None:
         """Why no model of the family takes a kind of injection; None if they do."""
-        if kind in self.takes.get(tower, ()):
+        if kind in self.takes.get(self.main if tower == "text" else tower, ()):
             return None
         return f"{self.about} does not take {in_tower(kind, tower)}"
 
@@ -55,5 +57,11 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             frozenset({"next-tokens"}),
         ),
         "masked": Family("a masked language model", {"text": _ALL}, frozenset({"masks", "states"})),
+        "vision": Family(
+            "a vision encoder",
+            {"vision": frozenset({"input-tokens", "layer-tokens"})},
+            frozenset({"states"}),
+            main="vision",
+        ),
     }
 )

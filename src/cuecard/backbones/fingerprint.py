@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -58,6 +59,18 @@ _HALVES = (
     "decoder_start_token_id",
     "forced_bos_token_id",
 )
+# And of vision encoders.
+_SEEN = (
+    "image_size",
+    "patch_size",
+    "num_channels",
+    "num_register_tokens",
+    "qkv_bias",
+    "use_swiglu_ffn",
+    "layerscale_value",
+    "use_mean_pooling",
+    "rope_theta",
+)
 _PROBES = ("The quick brown fox", " déjà vu 1234", "\n\tif x:\n", "naïve 東京 🙂")
 _SAMPLE = 1024
 
@@ -74,9 +87,27 @@ def fingerprint_of(model: Any, tokenizer: Any) -> Fingerprint:
     )
 
 
-def _digest_config(config: Any) -> str:
+def vision_fingerprint_of(
+    model: Any, table: Tensor, processor: str, uses: Callable[[str], bool]
+) -> Fingerprint:
+    """The fingerprint of a transformers vision encoder and its image processor.
+
+    Args:
+        table: [C * p * p, H] its patches' embedding.
+        processor: the digest of the processor's settings.
+        uses: whether a parameter of this name takes part; poolers and heads may be random.
+    """
+    return Fingerprint(
+        config=_digest_config(model.config, _SEEN),
+        tokenizer=processor,
+        embeddings=_sha256(_as_bytes(table)),
+        weights=_digest_weights(model, uses),
+    )
+
+
+def _digest_config(config: Any, more: tuple[str, ...] = ()) -> str:
     known: dict[str, Any] = {"model_type": config.model_type}
-    names = _STRUCTURE + (_HALVES if getattr(config, "is_encoder_decoder", False) else ())
+    names = _STRUCTURE + more + (_HALVES if getattr(config, "is_encoder_decoder", False) else ())
     known |= {name: getattr(config, name, None) for name in names}
     # transformers 5 holds in one mapping what 4 held in three settings.
     newer, older = getattr(config, "rope_parameters", None), getattr(config, "rope_scaling", None)
@@ -98,10 +129,12 @@ def _digest_tokenizer(tokenizer: Any) -> str:
     return _sha256(json.dumps(parts, sort_keys=True, ensure_ascii=True).encode())
 
 
-def _digest_weights(model: Any) -> str:
+def _digest_weights(model: Any, uses: Callable[[str], bool] = lambda name: True) -> str:
     """Evenly spaced values of every parameter: a fine-tuned copy differs, a reload does not."""
     total = hashlib.sha256()
     for name, tensor in weights_by_name(model):
+        if not uses(name):
+            continue
         flat = tensor.detach().flatten()
         step = max(1, flat.numel() // _SAMPLE)
         total.update(f"{name} {tuple(tensor.shape)}".encode())

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
-from cuecard.backbones.adapters.adapter import merge
+from cuecard.backbones.adapters.adapter import Adapter, merge
 from cuecard.backbones.adapters.peft_folder import read_adapter
 from cuecard.backbones.causal import CausalBackbone
 from cuecard.backbones.fingerprint import fingerprint_of
+from cuecard.backbones.image_processor import ImageProcessor
 from cuecard.backbones.loaded_checks import check_finite, check_ids, check_placed, check_whole
 from cuecard.backbones.masked import MaskedBackbone
 from cuecard.backbones.model_folder import CONFIG, ModelFolder, check_safetensors, find_model
@@ -28,10 +29,11 @@ from cuecard.backbones.quantization.quantize import (
     quantize_linears,
 )
 from cuecard.backbones.seq2seq import Seq2SeqBackbone
+from cuecard.backbones.vision import VisionBackbone
 from cuecard.errors import AdapterError, BackboneError, CuecardError
 
 transformers = import_transformers()
-Loaded = CausalBackbone | Seq2SeqBackbone | MaskedBackbone
+Loaded = CausalBackbone | Seq2SeqBackbone | MaskedBackbone | VisionBackbone
 _SAID = 300  # characters of a library's own message
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -75,6 +77,11 @@ def load_frozen(
     at = str(folder.path)
     with _quiet():
         config = _config_of(folder)
+        seen = _vision_config(config)
+        if seen is not None:
+            if quantize != "none":
+                raise _not_quantised(name or folder.name, quantize)
+            return _vision_backbone(folder, seen, name or folder.name, kind, where, update)
         auto, family = _family_of(config)
         tokenizer = _tokenizer_of(at)
         options = bitsandbytes_options(quantize, kind, where)
@@ -100,6 +107,57 @@ def load_frozen(
         # The base's own: it is the same in every precision, which rounded sums are not.
         backbone.fingerprint = replace(plain, quantize=quantize, adapter=update.digest)
     return backbone
+
+
+def _vision_config(config: Any) -> Any | None:
+    """The configuration of a vision encoder, or of the one in a model of two towers; else None."""
+    if type(config) in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+        return getattr(config, "vision_config", config)
+    patches = hasattr(config, "patch_size") and not hasattr(config, "vocab_size")
+    return config if patches and type(config) in transformers.MODEL_MAPPING else None
+
+
+def _vision_backbone(
+    folder: ModelFolder,
+    config: Any,
+    name: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    update: Adapter | None,
+) -> VisionBackbone:
+    """A vision encoder with its image processor.
+
+    Raises:
+        BackboneError: as `load_frozen`; also a model of another shape than ViT's.
+    """
+    at = str(folder.path)
+    with _foreign("the image processor cannot be loaded", at, "a preprocessor_config.json"):
+        # Pillow's, wherever torchvision is installed too: the same pixels on every machine.
+        processor = transformers.AutoImageProcessor.from_pretrained(
+            at, backend="pil", trust_remote_code=False, local_files_only=True
+        )
+    model, found = _model_of(folder, transformers.AutoModel, config, dtype=dtype)
+    backbone = VisionBackbone(model.to(device), ImageProcessor(processor, name), name)
+    tower = backbone.tower  # taken apart now: what has another shape is refused before any work
+    # A pooler or a head that nothing reads may be missing.
+    missing = [weight for weight in found["missing_keys"] if tower.uses(weight)]
+    check_whole(missing, type(model).__name__, at)
+    check_placed(found["unexpected_keys"], model, at)
+    check_finite(model, at)
+    if update is not None:
+        plain = backbone.fingerprint
+        merge(model, update)
+        backbone.fingerprint = replace(plain, adapter=update.digest)
+    return backbone
+
+
+def _not_quantised(name: str, quantize: Quantize) -> BackboneError:
+    return BackboneError(
+        "a vision encoder is not quantised",
+        where=name,
+        got=f"quantize {quantize}",
+        expected="no --quantize; --dtype bf16 halves its weights",
+    )
 
 
 def _check_mergeable(adapter: str | Path | None, quantize: Quantize) -> None:

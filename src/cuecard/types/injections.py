@@ -113,11 +113,16 @@ class Towers:
 
 
 Injection = TowerInjection | Towers
-"""A piece alone goes into the text tower."""
+"""A piece alone goes into the main tower, which reads a task's rows: a vision encoder's only one,
+of other models the text tower."""
 
 
-def by_tower(injection: Injection | None) -> Mapping[Tower, TowerInjection]:
-    """An injection's pieces by the tower that they go into; nothing for None."""
+def by_tower(injection: Injection | None, main: Tower = "text") -> Mapping[Tower, TowerInjection]:
+    """An injection's pieces by the tower that they go into; nothing for None.
+
+    Args:
+        main: the tower of a piece alone.
+    """
     if injection is None:
         return {}
-    return injection.pieces if isinstance(injection, Towers) else {"text": injection}
+    return injection.pieces if isinstance(injection, Towers) else {main: injection}

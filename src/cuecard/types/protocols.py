@@ -390,6 +390,7 @@ class MethodConfig(Protocol):
         name: what users call the method.
         rate: the setting that is the peak learning rate it chiefly learns with, where the run gives
             none; None takes the optimiser's default.
+        reads_words: whether it needs a vocabulary, which a vision encoder has not.
         requires: the kinds of injections that it puts into each tower, with these settings.
         warm_start: a trained prompt's tensors to start from, which `model_dump` leaves out.
         model_fields_set: the settings that were given.
@@ -397,6 +398,7 @@ class MethodConfig(Protocol):
 
     name: ClassVar[str]
     rate: ClassVar[str | None]
+    reads_words: ClassVar[bool]
 
     @property
     def model_fields_set(self) -> set[str]: ...

@@ -18,7 +18,7 @@ from cuecard.backbones.kernels.layer_tokens import PlacedLayerTokens, replacing
 from cuecard.errors import BackboneError
 
 
-class _ReachedError(Exception):
+class ReachedError(Exception):
     """The layer whose states are wanted has run; ends the forward pass."""
 
 
@@ -29,16 +29,19 @@ class FrozenModel:
         model: any transformers model with an LM head; its parameters are frozen here.
         name: what the user called it.
         headless: whether it may do without an LM head; then `read_at` is not for it.
+        embed: what embeds its inputs, with a weight; the model's own input embedding by default.
 
     Raises:
         BackboneError: the model has no input embedding or no LM head.
     """
 
-    def __init__(self, model: Any, name: str, *, headless: bool = False) -> None:
+    def __init__(
+        self, model: Any, name: str, *, headless: bool = False, embed: nn.Module | None = None
+    ) -> None:
         self.model = model.eval()
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
-        self.embed: nn.Module = model.get_input_embeddings()
+        self.embed: nn.Module = model.get_input_embeddings() if embed is None else embed
         self.head: nn.Module = model.get_output_embeddings()
         if self.embed is None or (self.head is None and not headless):
             raise BackboneError(
@@ -51,6 +54,9 @@ class FrozenModel:
         assert isinstance(weight, Tensor)
         self.device, self.dtype = weight.device, weight.dtype
         self.words = int(weight.shape[0])
+        # A convolution over patches has its [H, C, p, p] the other way round.
+        words, hidden = weight.shape if weight.ndim == 2 else weight.flatten(1).T.shape
+        self.table_shape = int(words), int(hidden)
         self.config = model.config.get_text_config()
         self.layers = int(self.config.num_hidden_layers)
         self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
@@ -89,13 +95,13 @@ class FrozenModel:
 
         def stop(module: nn.Module, inputs: Any, output: Any) -> None:
             seen.append(output[0] if isinstance(output, tuple) else output)
-            raise _ReachedError
+            raise ReachedError
 
         self.counts["calls"] += 1
         self.counts["tokens"] += round(ids.numel() * layers / self.layers)
         hook = self.decoder_layers[layers - 1].register_forward_hook(stop)
         try:
-            with suppress(_ReachedError), self.attending(self.own_attention):
+            with suppress(ReachedError), self.attending(self.own_attention):
                 self.model(input_ids=ids, attention_mask=mask, use_cache=False)
         finally:
             hook.remove()

@@ -68,11 +68,21 @@ class LocalEngine:
 
     Args:
         backbone: nobody else may use it between `start` and `close`.
+
+    Raises:
+        ConfigError: a model that reads no texts.
     """
 
     name = "local"
 
     def __init__(self, backbone: Backbone, settings: LocalSettings | None = None) -> None:
+        if "text" not in backbone.takes:
+            raise ConfigError(
+                "this backbone cannot be served",
+                where=backbone.name,
+                got="a vision encoder",
+                expected="a language model; `cuecard predict` answers for images",
+            )
         self._backbone, self._settings = backbone, settings or LocalSettings()
         self.tokenizer, self.max_positions = backbone.tokenizer, backbone.max_positions
         self.dtype = backbone.dtype

@@ -1,0 +1,113 @@
+"""A vision encoder's own image processor: checked pixels -> the numbers that it was trained on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cuecard.errors import BackboneError
+from cuecard.images import pixels_of
+from cuecard.types import Image
+
+# What says where a processor came from, and nothing of what it does.
+_NAMES = ("image_processor_type", "processor_class", "feature_extractor_type", "_processor_class")
+
+
+class ImageProcessor:
+    """transformers' processor of a model; it stands in for a tokenizer where there are no texts.
+
+    Args:
+        processor: any transformers image processor.
+        name: what the user called the model.
+
+    Attributes:
+        settings: what it does to an image (size, normalisation), by the processor's own names.
+        positions_of: how many positions an image takes in the model, which the model sets.
+        chat_template, eos_token_id: None, as of a tokenizer without any.
+    """
+
+    chat_template = None
+    eos_token_id = None
+
+    def __init__(self, processor: Any, name: str) -> None:
+        self._processor, self._name = processor, name
+        self.positions_of: Callable[[], int] = lambda: 1
+        known = {k: v for k, v in processor.to_dict().items() if k not in _NAMES and v is not None}
+        self.settings: dict[str, Any] = json.loads(json.dumps(known, sort_keys=True, default=str))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the settings: another normalisation is another backbone."""
+        return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def image_positions(self) -> int:
+        """How many positions an image takes in the model."""
+        return self.positions_of()
+
+    def pixels(self, images: Sequence[Image]) -> Tensor:
+        """[B, C, h, w] float32 what the model takes in.
+
+        Raises:
+            DataError: an image that cannot be read.
+            BackboneError: images that become of different sizes.
+        """
+        found = [self._one(image) for image in images]
+        shapes = {tuple(tensor.shape) for tensor in found}
+        if len(shapes) > 1:
+            raise BackboneError(
+                "the model's image processor makes images of different sizes",
+                where=self._name,
+                got=", ".join(sorted(map(str, shapes))),
+                expected="one size: a size of height and width, or a crop",
+            )
+        return torch.stack(found)
+
+    def _one(self, image: Image) -> Tensor:
+        try:
+            found = self._processor(pixels_of(image), return_tensors="pt")
+        except (ValueError, TypeError, ZeroDivisionError) as error:
+            raise BackboneError(
+                "the model's image processor cannot take an image",
+                where=self._name,
+                got=f"{type(error).__name__}: {' '.join(str(error).split())}"[:200],
+            ) from error
+        return torch.as_tensor(found["pixel_values"][0]).float()
+
+    def __call__(self, text: Any, **options: Any) -> Any:
+        """No text is read.
+
+        Raises:
+            BackboneError: always; tasks of texts are refused before any work.
+        """
+        raise self._no_texts(text)
+
+    def encode(self, text: str, **options: Any) -> Any:
+        """As a call."""
+        raise self._no_texts(text)
+
+    def decode(self, token_ids: Any, **options: Any) -> Any:
+        """As a call."""
+        raise self._no_texts(token_ids)
+
+    def convert_ids_to_tokens(self, ids: Any, **options: Any) -> Any:
+        """As a call."""
+        raise self._no_texts(ids)
+
+    def apply_chat_template(self, conversation: Any, **options: Any) -> Any:
+        """As a call."""
+        raise self._no_texts(conversation)
+
+    def _no_texts(self, got: Any) -> BackboneError:
+        return BackboneError(
+            "a vision encoder reads no texts",
+            where=self._name,
+            got=repr(got)[:80],
+            expected="an image",
+            hint="start a prompt from init xavier, random or prompt",
+        )

@@ -1,0 +1,158 @@
+"""Vision encoders: any transformers model of ViT's shape.
+
+A row is an image. A prompt's vectors stand after the class token, in front of the patches, with no
+position of their own: among the first layer's input (Jia et al. 2022, "VPT-Shallow") or anew at
+every layer's ("VPT-Deep"). What a head reads is the class token's last state, or the mean over the
+patches where the model has no such token. What the first layer takes in of an image no prompt can
+change: it is computed once and kept, as long as there is room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from cuecard.backbones.base import FrozenBackbone
+from cuecard.backbones.families import FAMILIES, Family
+from cuecard.backbones.fingerprint import vision_fingerprint_of
+from cuecard.backbones.forward.injected import Widths, injected
+from cuecard.backbones.forward.reads import BatchReads
+from cuecard.backbones.forward.vision_tower import (
+    VisionRows,
+    VisionTower,
+    patch_layer,
+    patch_table,
+)
+from cuecard.backbones.image_processor import ImageProcessor
+from cuecard.errors import BackboneError
+from cuecard.types import (
+    Batch,
+    Fingerprint,
+    Image,
+    Injection,
+    KeptReads,
+    ReadKind,
+    States,
+    Tower,
+)
+
+KEPT_BYTES = 1 << 30
+"""How much the first layer's inputs may take that are kept: of some 2,600 images of ViT-S/14."""
+
+
+class VisionBackbone(FrozenBackbone):
+    """A frozen vision encoder.
+
+    Args:
+        model: any transformers vision encoder of ViT's shape; its parameters are frozen here.
+        processor: its image processor.
+        name: what the user called it.
+
+    Raises:
+        BackboneError: a model that makes no patches.
+    """
+
+    family: ClassVar[Family] = FAMILIES["vision"]
+
+    def __init__(self, model: torch.nn.Module, processor: ImageProcessor, name: str) -> None:
+        self._patches = patch_layer(model, name)
+        self._processor = processor
+        processor.positions_of = lambda: self.tower.positions
+        super().__init__(model, processor, name, headless=True, embed=self._patches)
+        self._kept: dict[Image, Tensor] = {}
+        self._kept_bytes = 0
+
+    @cached_property
+    def tower(self) -> VisionTower:
+        """The model's parts.
+
+        Raises:
+            BackboneError: a model of another shape.
+        """
+        blank = Image(b"P6 16 16 255\n" + bytes(3 * 16 * 16))
+        return VisionTower(self._frozen, self._pixels([blank]), self.name)
+
+    def unreadable(self, kind: ReadKind) -> str | None:
+        """Why this model cannot be read in this way; None if it can."""
+        return None if kind in self.reads else "a vision encoder says no words"
+
+    def read_many(
+        self, parts: Sequence[tuple[Batch, Injection | None]], *, keep: KeptReads = "logits"
+    ) -> list[BatchReads]:
+        """The images' states, which is all there is.
+
+        Raises:
+            BackboneError: a row with no image or several, or a text.
+        """
+        embedded = iter(self._embedded([_image_of(b, n) for b, _ in parts for n in range(len(b))]))
+        rows = []
+        for batch, injection in parts:
+            own = torch.stack([next(embedded) for _ in range(len(batch))])
+            rows.append(self._rows(own, injection))
+        each = zip(parts, self.tower.run(rows), strict=True)
+        return [
+            BatchReads(states[batch.read_rows.to(self.device)], hidden=True)
+            for (batch, _), states in each
+        ]
+
+    def states(self, vectors: Tensor) -> States:
+        """What the layers make of vectors [T, H] alone, float32 and without gradients."""
+        with torch.no_grad(), self._frozen.uncounted():
+            seen = self.tower.through(vectors.to(self.device, self.dtype))
+        return States(torch.stack(seen).float(), None)
+
+    @cached_property
+    def embeddings(self) -> Tensor:
+        """[C * p * p, H] what each number of a patch adds to its embedding."""
+        return patch_table(self._patches)
+
+    @property
+    def tower_embeddings(self) -> Mapping[Tower, Tensor]:
+        """The same, for its one tower; a prompt of one piece goes there."""
+        return {"text": self.embeddings, "vision": self.embeddings}
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What a prompt trained here needs to find again, the image processor's settings too."""
+        return vision_fingerprint_of(
+            self.model, patch_table(self._patches), self._processor.digest, self.tower.uses
+        )
+
+    def _rows(self, embedded: Tensor, injection: Injection | None) -> VisionRows:
+        piece = self._pieces(injection).get("vision")
+        widths = Widths(self.num_layers, self.hidden_size)
+        given = injected(piece, widths, self.device, self.dtype, self.name)
+        return VisionRows(embedded, given.vectors, given.layers)
+
+    def _embedded(self, images: Sequence[Image]) -> list[Tensor]:
+        """[S, H] what the first layer takes in for each image; what is kept is not computed."""
+        new = [image for image in dict.fromkeys(images) if image not in self._kept]
+        found = dict(zip(new, self.tower.embed(self._pixels(new)), strict=True)) if new else {}
+        for image, states in found.items():
+            size = states.numel() * states.element_size() + len(image.content)
+            if self._kept_bytes + size <= KEPT_BYTES:
+                self._kept[image] = states
+                self._kept_bytes += size
+        remembered = len(images) - len(new)
+        each = [self._kept[image] if image in self._kept else found[image] for image in images]
+        self.counts["remembered"] += remembered * (len(each[0]) if each else 0)
+        return each
+
+    def _pixels(self, images: Sequence[Image]) -> Tensor:
+        return self._processor.pixels(images).to(self.device, self.dtype)
+
+
+def _image_of(batch: Batch, row: int) -> Image:
+    shown = batch.images[row] if batch.images else ()
+    if len(shown) != 1 or int(batch.attention_mask[row].sum()):
+        raise BackboneError(
+            "a vision encoder reads one image, and no text",
+            where=f"row {row} of the batch",
+            got=f"{len(shown)} images, {int(batch.attention_mask[row].sum())} tokens of text",
+            expected="one image",
+        )
+    return shown[0]

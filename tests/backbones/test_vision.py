@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    SiglipConfig,
+    SiglipModel,
+    ViTConfig,
+    ViTForImageClassification,
+)
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+from cuecard.backbones import CausalBackbone, VisionBackbone, load_frozen
+from cuecard.backbones import vision as module
+from cuecard.backbones.image_processor import ImageProcessor
+from cuecard.errors import BackboneError
+from cuecard.images import from_array
+from cuecard.tasks import collate
+from cuecard.types import Injection, InputTokens, LayerTokens
+from support.command_line import save_tiny
+from support.tiny_vision import (
+    COUSINS,
+    LAYERS,
+    OTHER_SHAPES,
+    SPEC,
+    VISION,
+    WIDTH,
+    pictures,
+    save_vision,
+    shared_vision,
+    tiny_processor,
+    tiny_vision,
+    tiny_vision_model,
+)
+
+
+def states(backbone: Any, injection: Injection | None = None, count: int = 3) -> torch.Tensor:
+    rows = SPEC.encode_rows(pictures(count), backbone.tokenizer, "prefix")
+    batch = collate([(row, ()) for row in rows], read="states", inside=0)
+    with torch.no_grad():
+        found: torch.Tensor = backbone.read(batch, injection, keep="states").states()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "front", "mean"),
+    [
+        ("vit", 1, False),
+        ("dinov2", 1, False),
+        ("dinov2-registers", 3, False),
+        ("clip", 1, False),
+        ("siglip", 0, True),
+        ("deit", 2, False),
+        ("dinov3", 3, False),
+        ("beit", 1, True),
+    ],
+)
+def test_the_parts_are_found_by_structure(kind: str, front: int, mean: bool) -> None:
+    backbone = shared_vision(kind)
+    tower = backbone.tower
+    assert (tower.front, tower.at, tower.patches) == (front, min(1, front), 9)
+    assert len(tower.layers) == LAYERS and tower._mean is mean
+    assert (backbone.vocab_size, backbone.hidden_size) == (3 * 8 * 8, WIDTH)
+    vectors = torch.randn(LAYERS, 2, WIDTH, generator=torch.Generator().manual_seed(0))
+    found = [
+        states(backbone, each) for each in (None, InputTokens(vectors[0]), LayerTokens(vectors))
+    ]
+    assert not torch.allclose(found[0], found[1]) and not torch.allclose(found[1], found[2])
+
+
+def test_the_summary_is_the_models_own() -> None:
+    """Of CLIP the pooled output, of BEiT the mean that its pooler takes."""
+    for kind in ("clip", "beit"):
+        backbone = shared_vision(kind)
+        pixels = backbone._processor.pixels([record.images[0] for record in pictures(3)])
+        with torch.no_grad():
+            pooled = backbone.model(pixel_values=pixels).pooler_output
+        torch.testing.assert_close(states(backbone), pooled, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", OTHER_SHAPES)
+def test_another_shape_is_refused(kind: str, tmp_path: Path) -> None:
+    with pytest.raises(BackboneError, match="cannot be used as a vision backbone"):
+        load_frozen(save_vision(tmp_path / kind, kind))
+
+
+@pytest.mark.parametrize("kind", [*VISION, *COUSINS])
+def test_a_folder_is_loaded(kind: str, tmp_path: Path) -> None:
+    folder = save_vision(tmp_path / kind, kind)
+    loaded = load_frozen(folder, dtype="fp32")
+    assert isinstance(loaded, VisionBackbone)
+    assert torch.equal(states(loaded), states(tiny_vision(kind)))
+    assert loaded.fingerprint == tiny_vision(kind).fingerprint
+    rounded = load_frozen(folder, dtype="bf16")
+    assert rounded.fingerprint == loaded.fingerprint and rounded.dtype == torch.bfloat16
+    assert float((states(rounded) - states(loaded)).abs().max()) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("config", "model"), [(CLIPConfig, CLIPModel), (SiglipConfig, SiglipModel)]
+)
+def test_of_two_towers_the_one_that_sees_is_loaded(config: Any, model: Any, tmp_path: Path) -> None:
+    sizes = shared_vision().model.config.to_dict()
+    vision = {k: sizes[k] for k in ("hidden_size", "num_hidden_layers", "num_attention_heads")}
+    vision |= {"intermediate_size": 48, "image_size": 24, "patch_size": 8}
+    text = {**vision, "hidden_size": 16, "vocab_size": 50}
+    both = model(config(vision_config=vision, text_config=text)).eval()
+    both.save_pretrained(tmp_path)
+    tiny_processor().save_pretrained(tmp_path)
+    loaded = load_frozen(tmp_path, dtype="fp32")
+    alone = VisionBackbone(both.vision_model, ImageProcessor(tiny_processor(), "x"), "x")
+    assert torch.equal(states(loaded), states(alone))
+
+
+def test_a_head_and_a_missing_pooler_do_not_matter(tmp_path: Path) -> None:
+    config = ViTConfig(**shared_vision().model.config.to_diff_dict())
+    ViTForImageClassification(config).save_pretrained(tmp_path)
+    tiny_processor().save_pretrained(tmp_path)
+    first, again = (load_frozen(tmp_path, dtype="fp32") for _ in range(2))
+    assert first.fingerprint == again.fingerprint
+    assert torch.equal(states(first), states(again))
+
+
+def test_another_normalisation_is_another_backbone(tmp_path: Path) -> None:
+    folder = save_vision(tmp_path / "vit")
+    first = load_frozen(folder, dtype="fp32")
+    path = folder / "preprocessor_config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "image_mean": [0.4, 0.5, 0.5]}))
+    other = load_frozen(folder, dtype="fp32")
+    assert other.fingerprint.tokenizer != first.fingerprint.tokenizer
+    assert other.fingerprint.weights == first.fingerprint.weights
+    assert not torch.allclose(states(first), states(other))
+
+
+def test_what_a_folder_lacks_is_said(tmp_path: Path) -> None:
+    folder = save_vision(tmp_path / "vit")
+    with pytest.raises(BackboneError, match="not quantised"):
+        load_frozen(folder, quantize="int8")
+    (folder / "preprocessor_config.json").unlink()
+    with pytest.raises(BackboneError, match="image processor cannot be loaded"):
+        load_frozen(folder)
+    assert isinstance(load_frozen(save_tiny(tmp_path / "llama")), CausalBackbone)
+
+
+def test_images_that_become_of_different_sizes_are_refused() -> None:
+    uncut = ViTImageProcessorPil(do_resize=False)
+    backbone = VisionBackbone(tiny_vision_model(), ImageProcessor(uncut, "uncut"), "uncut")
+    with pytest.raises(BackboneError, match="cannot be used as a vision backbone"):
+        states(backbone)  # the blank image is not of the model's size
+    small, large = (from_array(np.zeros((side, side, 3), np.uint8)) for side in (8, 9))
+    with pytest.raises(BackboneError, match="images of different sizes"):
+        ImageProcessor(uncut, "uncut").pixels([small, large])
+
+
+def test_what_is_kept_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = tiny_vision()
+    one = 10 * WIDTH * 4
+    content = len(pictures(1)[0].images[0].content)
+    monkeypatch.setattr(module, "KEPT_BYTES", 2 * (one + content) + 1)
+    whole = states(backbone, count=5)
+    assert len(backbone._kept) == 2 and backbone._kept_bytes == 2 * (one + content)
+    backbone.reset_counts()
+    assert torch.equal(states(backbone, count=5), whole)
+    assert backbone.counts["remembered"] == 2 * 10
+
+
+def test_states_of_vectors_alone() -> None:
+    backbone = shared_vision()
+    vectors = torch.randn(4, WIDTH, generator=torch.Generator().manual_seed(0))
+    found = backbone.states(vectors)
+    assert found.hidden.shape == (LAYERS, 4, WIDTH) and found.keys_values is None
+    assert torch.equal(found.hidden[0], vectors)
