@@ -25,6 +25,13 @@ def test_random_has_the_tables_rms() -> None:
     assert made.shape == (1000, 8) and abs(float(ratio) - 1) < 0.05
 
 
+def test_xavier_is_uniform_within_the_tables_bound() -> None:
+    made = vectors(PromptTuning(length=1000, init="xavier"))
+    bound = (6 / sum(TABLE.shape)) ** 0.5
+    assert 0.99 * bound < float(made.abs().max()) <= bound
+    assert abs(float(made.std()) / (bound / 3**0.5) - 1) < 0.05
+
+
 def test_vocabulary_samples_without_replacement_and_without_special_tokens() -> None:
     ids = rows_in_table(vectors(PromptTuning(length=297, init="vocabulary")))
     assert sorted(ids) == list(range(3, 300))
@@ -52,7 +59,7 @@ def test_a_prompt_is_taken_over_and_filled_up() -> None:
     assert torch.equal(vectors(PromptTuning(length=2, init="prompt", prompt=start)), start[:2])
 
 
-@pytest.mark.parametrize("init", ["random", "vocabulary", "labels"])
+@pytest.mark.parametrize("init", ["random", "vocabulary", "labels", "xavier"])
 def test_the_generator_alone_decides(init: str) -> None:
     config = METHODS["prompt-tuning"](length=6, init=init)
     torch.manual_seed(1)

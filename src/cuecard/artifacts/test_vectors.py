@@ -6,6 +6,7 @@ tokenizer and library versions together still answer as they did.
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,15 +20,24 @@ from cuecard.lazy import torch
 from cuecard.tasks.encoding.batching import collate, inside_of
 from cuecard.tasks.encoding.pooling import embed_rows
 from cuecard.tasks.spec import TaskSpec
-from cuecard.types import Backbone, Encoded, Head, Injection, Placement, Record, Slot
+from cuecard.types import Backbone, Encoded, Head, Image, Injection, Placement, Record, Slot
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_TEST_VECTORS = 64
 MAX_TEST_TOKENS = 1 << 14
+MAX_TEST_IMAGES, MAX_TEST_IMAGE = 4, 1 << 16
 
 TokenId = Annotated[int, Field(ge=0)]
+Base64 = Annotated[
+    str,
+    Field(
+        min_length=4,
+        max_length=MAX_TEST_IMAGE,
+        pattern=r"\A(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\z",
+    ),
+]
 DtypeName = Literal["float64", "float32", "bfloat16", "float16"]
 
 TOP_TOKENS = 5
@@ -71,7 +81,8 @@ class TestVector(StrictModel):
     """An input and the scores that the prompt gave for it when it was saved.
 
     Attributes:
-        context: token ids.
+        context: token ids; empty only for images.
+        images: the files of the input's images, in base64.
         slot: how many of them come before the prompt.
         more, deal: its further places, and how many vectors go to each place.
         mask: the place of the context's mask token; None where there is none.
@@ -84,7 +95,11 @@ class TestVector(StrictModel):
 
     __test__ = False  # pytest: not a test class
 
-    context: tuple[TokenId, ...] = Field(min_length=1, max_length=MAX_TEST_TOKENS)
+    context: tuple[TokenId, ...] = Field(max_length=MAX_TEST_TOKENS)
+    # Left out where there is none, so that such prompts' digests are what they were.
+    images: tuple[Base64, ...] = Field(
+        default=(), max_length=MAX_TEST_IMAGES, exclude_if=lambda images: not images
+    )
     slot: int = Field(ge=0)
     # Left out where there is one place, so that such prompts' digests are what they were.
     more: tuple[TokenId, ...] = Field(default=(), exclude_if=lambda places: not places)
@@ -102,7 +117,8 @@ class TestVector(StrictModel):
     def encoded(self) -> Encoded:
         """The input as a row."""
         placement = Placement((self.slot, *self.more), self.deal)
-        return Encoded(self.context, (), placement, mask=self.mask)
+        images = tuple(Image(base64.b64decode(content)) for content in self.images)
+        return Encoded(self.context, (), placement, mask=self.mask, images=images)
 
 
 def dtype_name(dtype: torch.dtype) -> DtypeName | None:
@@ -112,8 +128,12 @@ def dtype_name(dtype: torch.dtype) -> DtypeName | None:
 
 
 def default_probes(spec: TaskSpec, backbone: Backbone, slot: Slot) -> list[Encoded]:
-    """Fixed texts in the task's own template, so that no user's data ends up in an artefact."""
-    records = [Record(dict.fromkeys(spec.record_fields, text), target=None) for text in _TEXTS]
+    """Fixed texts in the task's own template, so that no user's data ends up in an artefact.
+
+    Or fixed pictures, for a task of images.
+    """
+    values = [spec.task_kind.probe(text) for text in _TEXTS]
+    records = [Record(dict.fromkeys(spec.record_fields, value), target=None) for value in values]
     return [spec.encode(record, backbone.tokenizer, slot) for record in records]
 
 
@@ -180,6 +200,7 @@ def _pooled_vectors(
     return tuple(
         TestVector(
             context=probe.context,
+            images=tuple(base64.b64encode(image.content).decode() for image in probe.images),
             **_place(probe),
             read="pooled",
             expected=Coordinates(coordinates=tuple(round(v, _DECIMALS + 2) for v in row)),
@@ -256,15 +277,16 @@ def _check_well_formed(vector: TestVector, backbone: Backbone, where: str) -> No
     else:
         ids, room = expected.token_ids, len(expected.token_ids)
         counts = len(ids), len(expected.logprobs)
-    highest = max(*vector.context, *ids)
+    highest = max((*vector.context, *ids), default=0)
     if (
-        highest >= backbone.vocab_size
+        not (vector.context or vector.images)
+        or highest >= backbone.vocab_size
         or counts[0] != counts[1]
         or counts[0] > room
         or isinstance(expected, Coordinates) is not (vector.read == "pooled")
         or max((vector.slot, *vector.more)) > len(vector.context)
         or len(vector.deal) not in (0, 1 + len(vector.more))
-        or (vector.mask or 0) >= len(vector.context)
+        or (vector.mask or 0) >= max(1, len(vector.context))
     ):
         raise ArtifactError(
             "a test vector is malformed",

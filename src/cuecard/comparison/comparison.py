@@ -28,6 +28,8 @@ _ORDER = (
     "no_prompt",
     "tfidf",
     "sentence_vectors",
+    "nearest_mean",
+    "linear_probe",
     "start",
     "template",
     "manual",

@@ -13,6 +13,7 @@ from cuecard.comparison.prove_by_hand import by_hand_tokens, compare_by_hand
 from cuecard.comparison.prove_plain import (
     compare_bare,
     compare_baselines,
+    compare_image_models,
     compare_no_prompt,
     compare_start,
     compare_text_models,
@@ -75,7 +76,10 @@ def prove(
     reserved = 0 if mode in ("head", "vector") else by_hand_tokens(comparison, task, manual)
     if mode in ("labels", "options"):
         compare_start(comparison, reserved)
-    compare_text_models(comparison, encoder, reserved)
+    if kind.tower == "vision":
+        compare_image_models(comparison)
+    else:
+        compare_text_models(comparison, encoder, reserved)
     if kind.hand_written is not None:
         with comparison.optional("hand-written prompts"):
             compare_by_hand(comparison, kind.hand_written, manual, demonstrations, selection_rows)

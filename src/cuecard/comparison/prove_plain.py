@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 from cuecard.comparison.comparison import TOO_DEAR, Comparison, Contestant, test_tokens
+from cuecard.evaluation.baselines.image_models import fit_nearest_mean, image_vectors
 from cuecard.evaluation.baselines.text_models import (
     Fitted,
     fit_tfidf,
@@ -23,6 +24,8 @@ from cuecard.types import Backbone
 
 # Sentence vectors of so many training rows say what more would, to a point or two.
 _VECTOR_ROWS = 1_000
+# A probe of so many images is as good as one of more.
+_IMAGE_ROWS = 2_000
 # And of so many, at most and at least, where the backbone itself has to make them.
 _OWN_VECTOR_ROWS, _LEAST_VECTOR_ROWS = 400, 40
 # Of the tokens that no other contestant needs for its test.
@@ -88,6 +91,25 @@ def compare_start(comparison: Comparison, reserved: int) -> None:
             on_rows=comparison.test_progress(),
         )
         comparison.add(Contestant("start", name, against, found, run.prompt.nbytes))
+
+
+def compare_image_models(comparison: Comparison) -> None:
+    """Add what is learnt from the frozen encoder's states alone: nearest means, a linear probe."""
+    task, backbone = comparison.task, comparison.backbone
+    what = f"frozen states of {backbone.name}"
+    comparison.begin(what)
+    with comparison.optional(what):
+        started = time.process_time()
+        parts = (draw_rows(task.train, _IMAGE_ROWS, "vectors"), task.validation, task.test)
+        rows = [(part, image_vectors(backbone, task.spec, part)) for part in parts]
+        spent = time.process_time() - started
+        features = f"{what}, {len(parts[0]):,} training rows"
+        fitted = fit_nearest_mean(task.spec, rows[0], rows[2][1], features, spent)
+        name = "nearest class mean"
+        _add(comparison, "nearest_mean", name, f"the {name}", fitted)
+        fitted = fit_vectors(task.spec, rows, features, spent)
+        name = "linear probe"
+        _add(comparison, "linear_probe", f"{name}, logistic regression", f"a {name}", fitted)
 
 
 def compare_text_models(comparison: Comparison, encoder: Backbone | None, reserved: float) -> None:

@@ -47,7 +47,7 @@ def few_rows(rows: int, *, right_or_wrong: bool = True) -> str:
 
 
 # What a trained prompt should beat, by its key in a comparison's report.
-_RIVALS = {"tfidf": "TF-IDF", "start": "its own start"}
+_RIVALS = {"tfidf": "TF-IDF", "linear_probe": "a linear probe", "start": "its own start"}
 
 
 def unbeaten(report: Mapping[str, Any]) -> str:

@@ -168,7 +168,7 @@ def _in_one_pass(
     ]
     firsts = [[word[0] for word in own.words] for own in words]
     scores = [torch.zeros(len(records), len(of), dtype=torch.float64) for of in firsts]
-    lengths = [max(len(row.context) for row in same) for same in zip(*rows, strict=True)]
+    lengths = [max(row.positions for row in same) for same in zip(*rows, strict=True)]
     for chosen in ordered_batches(lengths, max(1, batch_rows // len(members))):
         parts: list[tuple[Batch, Injection | None]] = [
             (collate([(own[i], ()) for i in chosen], read="next"), member.injection)

@@ -29,7 +29,7 @@ def head_outputs(
 ) -> list[Floats]:
     """The head's outputs [reads, K] of each row."""
     found: list[Floats] = [np.empty((0, 0))] * len(rows)
-    lengths = [len(row.context) for row in rows]
+    lengths = [row.positions for row in rows]
     batches = ordered_batches(lengths, batch_rows, token_budget)
     with sharing_front(backbone, rows, injection, batches):
         for chosen in batches:

@@ -50,8 +50,22 @@ def check_task(backbone: Backbone, spec: TaskSpec) -> None:
     """Refuse, before any work, a task that this backbone cannot be asked.
 
     Raises:
-        ConfigError: `{mask}` for a model that has none, or no `{mask}` for one that reads there.
+        ConfigError: images for a model that sees none, texts for one that reads none, `{mask}` for
+            a model that has none, or no `{mask}` for one that reads there.
     """
+    tower = spec.task_kind.tower
+    if tower not in backbone.takes:
+        raise ConfigError(
+            f"this backbone does not {'see images' if tower == 'vision' else 'read texts'}",
+            where=f"kind {spec.kind}, backbone {backbone.name}",
+            got=f"a model with a {' and a '.join(backbone.takes)} tower",
+            expected=f"a model with a {tower} tower"
+            + (
+                ", such as a ViT"
+                if tower == "vision"
+                else "; for images the kind image-classification"
+            ),
+        )
     if spec.mode == "head":
         return  # it reads states, which every backbone has
     reason = backbone.unreadable(spec.reads)

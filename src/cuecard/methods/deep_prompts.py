@@ -1,11 +1,12 @@
 """Deep prompts: vectors at the prompt's places anew at every layer's input.
 
 Formula: layer l takes [P^l; x^l] where prompt tuning gives it what layer l - 1 made of P^{l-1}.
-Paper: Jia et al., "Visual Prompt Tuning" (ECCV 2022), section 3.1, "VPT-Deep", here on text.
+Paper: Jia et al., "Visual Prompt Tuning" (ECCV 2022), section 3.1, "VPT-Deep", here on text too.
 Reference code: KMnP/vpt, `src/models/vit_prompt/vit.py`.
 
 The first layer's vectors are those of an init of prompt tuning; each other layer starts with what
-the backbone makes of them alone there, so that an early prompt begins as prompt tuning does.
+the backbone makes of them alone there, so that an early prompt begins as prompt tuning does. With
+the init "xavier", the paper's own, every layer's are drawn alike.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from cuecard.methods.start import StartSettings
+from cuecard.methods.start import StartSettings, xavier
 from cuecard.types import InitContext, InjectionKind
 
 if TYPE_CHECKING:
@@ -49,4 +50,7 @@ class DeepPrompts(StartSettings):
         from cuecard.methods.modules.layer_prompts import LayerPrompts  # noqa: PLC0415 - it needs torch
 
         first = self.start(context)
-        return LayerPrompts(first, context.states(first).hidden[1:])
+        others = context.states(first).hidden[1:]
+        if self.init == "xavier":
+            others = xavier(tuple(others.shape), context.embeddings, context.generator)
+        return LayerPrompts(first, others)

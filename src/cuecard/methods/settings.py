@@ -38,6 +38,7 @@ class MethodSettings(BaseModel):
         name: what users call the method.
         about: what is trained, in a few words.
         injects: the kinds of injections that it puts into the text tower.
+        reads_words: whether it needs a vocabulary, which a vision encoder has not.
         rate: the setting that is the rate it chiefly learns with; None for the optimiser's default.
         prompt: a trained prompt's tensor to start from.
     """
@@ -47,6 +48,7 @@ class MethodSettings(BaseModel):
     name: ClassVar[str]
     about: ClassVar[str]
     injects: ClassVar[tuple[InjectionKind, ...]] = ("input-tokens",)
+    reads_words: ClassVar[bool] = False
     rate: ClassVar[str | None] = None
 
     prompt: TensorField | None = Field(default=None, exclude=True, repr=False)

@@ -3,11 +3,13 @@
 Lester, Al-Rfou, Constant, "The Power of Scale for Parameter-Efficient Prompt Tuning" (EMNLP 2021),
 section 3.2 (random, sampled vocabulary, class labels), and SPoT (Vu et al. 2022) for a start from
 another prompt. The random init is scaled to the embedding table's RMS: a unit normal beside
-embeddings of 0.02 is why public random inits often do not learn.
+embeddings of 0.02 is why public random inits often do not learn. For patches of images, Jia et
+al., "Visual Prompt Tuning" (ECCV 2022), and its code: Xavier's bound of the patches' embedding.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -21,7 +23,7 @@ from cuecard.types import InitContext
 if TYPE_CHECKING:
     from torch import Tensor
 
-Init = Literal["random", "vocabulary", "text", "labels", "prompt"]
+Init = Literal["random", "vocabulary", "text", "labels", "prompt", "xavier"]
 
 MAX_LENGTH = 1000
 LENGTH = (
@@ -49,7 +51,9 @@ class StartSettings(MethodSettings):
         description="Where the vectors start. random: normal with the embedding table's RMS. "
         "vocabulary: sampled without replacement from common tokens. text: the embeddings of "
         "`text`, repeated or cut to the length. labels: the mean of each label's tokens, the rest "
-        "from the vocabulary. prompt: a trained prompt's vectors, given as `prompt`.",
+        "from the vocabulary. prompt: a trained prompt's vectors, given as `prompt`. xavier: "
+        "uniform within Xavier's bound of the embedding, as in visual prompt tuning; what text "
+        "becomes for a vision encoder.",
     )
     text: str | None = Field(
         default=None,
@@ -138,6 +142,19 @@ def _random(settings: StartSettings, context: InitContext, table: Tensor) -> Ten
     return torch.randn(*size, generator=context.generator) * rms(table)
 
 
+def xavier(shape: tuple[int, ...], table: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Uniform in [-v, v], v = sqrt(6 / (V + H)) for an embedding [V, H].
+
+    Of patches of p x p in three colours V is 3 * p^2: `val` in KMnP/vpt, `vit_prompt/vit.py`.
+    """
+    bound = math.sqrt(6 / sum(table.shape))
+    return (2 * torch.rand(*shape, generator=generator) - 1) * bound
+
+
+def _xavier(settings: StartSettings, context: InitContext, table: Tensor) -> Tensor:
+    return xavier((settings.length or _LENGTH, table.shape[1]), table, context.generator)
+
+
 def _vocabulary(settings: StartSettings, context: InitContext, table: Tensor) -> Tensor:
     return _sample(settings.length or _LENGTH, settings, context, table)
 
@@ -160,7 +177,7 @@ def _labels(settings: StartSettings, context: InitContext, table: Tensor) -> Ten
         raise ConfigError(
             "the init 'labels' needs a task with labels",
             where=f"method {settings.name}, init",
-            got="a text-to-text task",
+            got="a task with no label words",
             expected="random, vocabulary, text or prompt",
         )
     length = settings.length or _LENGTH
@@ -191,4 +208,5 @@ _INITS: dict[Init, Callable[[StartSettings, InitContext, Tensor], Tensor]] = {
     "text": _text,
     "labels": _labels,
     "prompt": _prompt,
+    "xavier": _xavier,
 }

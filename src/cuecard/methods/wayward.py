@@ -27,6 +27,7 @@ class Wayward(StartSettings):
 
     name: ClassVar[str] = "wayward"
     about: ClassVar[str] = "vectors kept near those of a text, so that they can be read"
+    reads_words: ClassVar[bool] = True
 
     init: Literal["text"] = Field(
         default="text", description="Start from a text, the one that the prompt stays near."

@@ -22,6 +22,7 @@ from cuecard.training.race.runner import RaceRunner
 from cuecard.training.seeds import SeedTraining
 from cuecard.training.setup import TrainSetup
 from cuecard.training.trainables.head import head_of
+from cuecard.training.trainables.initial_method import suited_to
 from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.types import Backbone
 
@@ -116,7 +117,7 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
         loss=setup.loss,
         rows={"train": len(task.train), "validation": len(task.validation), "test": len(task.test)},
         labels=dict(counts.most_common()) if task.spec.labels else {},
-        lengths=_histogram([len(row.context) for row in rows]),
+        lengths=_histogram([row.positions for row in rows]),
         truncated=sum(row.cut > 0 for row in rows),
         steps=config.steps,
         steps_per_epoch=per_epoch,
@@ -139,7 +140,8 @@ def _setup(
 ) -> tuple[TrainSetup, tuple[str, ...]]:
     """A run's set-up, or that of the first contestant of a race, and what to say of it."""
     if method is not None:
-        return TrainSetup.of(backbone, task, TrainablePrompt(method), recipe.training), ()
+        trainable = TrainablePrompt(suited_to(backbone, method))
+        return TrainSetup.of(backbone, task, trainable, recipe.training), ()
     race = RaceRunner(backbone, task, recipe.training, runs=recipe.seeds)
     name, *others = race.setups
     more = "".join(f"; {other}" for other in others)

@@ -26,6 +26,7 @@ from cuecard.runs.recipe_method import (
 )
 from cuecard.runs.recipe_sections import DataRecipe, TaskRecipe
 from cuecard.runs.run_kinds import RUN
+from cuecard.tasks.kinds import kind_named
 from cuecard.training.config import (
     Keep,
     TrainConfig,
@@ -352,6 +353,7 @@ def _training(
     from cuecard.training.seeds import SeedTraining  # noqa: PLC0415
     from cuecard.training.setup import TrainSetup  # noqa: PLC0415
     from cuecard.training.train import train_prompt  # noqa: PLC0415
+    from cuecard.training.trainables.initial_method import suited_to  # noqa: PLC0415
     from cuecard.training.trainables.trainable import TrainablePrompt  # noqa: PLC0415
 
     config = recipe.training
@@ -363,6 +365,7 @@ def _training(
     if method is None:
         race = RaceRunner(backbone, task, config)
         return race.fits, lambda: race.run(recipe.folder, observer, alongside=recipe.compare)
+    method = suited_to(backbone, method)
     if recipe.seeds == 1:
         setup = TrainSetup.of(backbone, task, TrainablePrompt(method), config)
         return setup.fits, lambda: train_prompt(setup, method, **kept, alongside=recipe.compare)
@@ -376,6 +379,8 @@ def what_else(recipe: Recipe, folder: Path) -> str:
     Args:
         folder: the run's.
     """
+    if kind_named(recipe.task.kind).tower == "vision":
+        return "more rows, a longer training or another method or rate may help"
     race = "a larger --budget" if recipe.is_auto else "a race of methods (`--method auto --budget`)"
     template = recipe.task.template or ""
     if recipe.adapter or recipe.quantize != "none" or "{prompt" in template:

@@ -30,6 +30,7 @@ from cuecard.training.storage.log import Observer, RunLog
 from cuecard.training.storage.result import result_of, save_result
 from cuecard.training.sweeps.runner import SweepRunner
 from cuecard.training.sweeps.space import SweepConfig
+from cuecard.training.trainables.initial_method import suited_to
 from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.types import Backbone
 
@@ -122,7 +123,10 @@ class SeedTraining:
         observer: Observer | None = None,
         spent: State | None = None,
     ) -> None:
-        config, self._method = config or TrainConfig(), method or PromptTuning()
+        config, self._method = (
+            config or TrainConfig(),
+            suited_to(backbone, method or PromptTuning()),
+        )
         check_seeds(seeds, keep, config)
         self._task, self._keep, self._config = task, keep, config
         self._spent = spent or State()

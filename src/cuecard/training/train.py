@@ -20,6 +20,7 @@ from cuecard.training.setup import TrainSetup, key_of, remember_inputs
 from cuecard.training.storage.checkpoint import Checkpoint
 from cuecard.training.storage.log import Observer, RunLog
 from cuecard.training.sweeps.learning_rates import choose_lr
+from cuecard.training.trainables.initial_method import suited_to
 from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.training.trainer import Trainer, raise_if_diverged
 from cuecard.types import Backbone, MethodConfig
@@ -62,7 +63,7 @@ def train(
         FrozenError: the backbone changed.
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
-    prompt = TrainablePrompt(method or PromptTuning())
+    prompt = TrainablePrompt(suited_to(backbone, method or PromptTuning()))
     setup = TrainSetup.of(backbone, task, prompt, config or TrainConfig())
     if soft_labels is not None:
         setup = setup.with_soft_labels(soft_labels)

@@ -109,7 +109,5 @@ def forward_tokens(rows: Sequence[Encoded], prompt_length: int, after: int | Non
     if not rows:
         return 0
     front = common_beginning([row.context for row in rows])
-    own = sum(
-        len(row.context) - front + (len(row.target) if after is None else after) for row in rows
-    )
+    own = sum(row.positions - front + (len(row.target) if after is None else after) for row in rows)
     return prompt_length + front + own

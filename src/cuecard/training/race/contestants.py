@@ -15,6 +15,7 @@ from cuecard.methods import MethodSettings, PromptTuning, PTuningV2
 from cuecard.tasks import Task, TaskSpec
 from cuecard.training.config import TrainConfig
 from cuecard.training.setup import TrainSetup
+from cuecard.training.trainables.initial_method import suited_to
 from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.types import Backbone, Encoded, Slot
 
@@ -94,7 +95,7 @@ class Entrants:
         rows: dict[Slot, tuple[int, tuple[Encoded, ...]]] = {}
         racing = contestants(task.spec)
         for each in racing:
-            prompt = TrainablePrompt(each.method)
+            prompt = TrainablePrompt(suited_to(backbone, each.method))
             own = _own_settings(each, prompt, backbone, config)
             checked, known = rows.get(prompt.slot, (0, None))
             length = getattr(each.method, "length", None) or 0
@@ -109,7 +110,9 @@ class Entrants:
             setups[each.name] = setup
         if not setups:
             raise errors[PromptTuning.name]  # which needs the least
-        methods = {each.name: each.method for each in racing if each.name in setups}
+        methods = {
+            each.name: suited_to(backbone, each.method) for each in racing if each.name in setups
+        }
         return cls(setups, methods, refused)
 
 

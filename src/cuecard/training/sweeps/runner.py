@@ -25,6 +25,7 @@ from cuecard.training.storage.log import Observer, RunLog
 from cuecard.training.sweeps.proposals import Seen, check_installed, propose, should_prune
 from cuecard.training.sweeps.space import Settings, Space, SweepConfig
 from cuecard.training.sweeps.trials import Sweep, Trial, write_trials
+from cuecard.training.trainables.initial_method import suited_to
 from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.training.trainer import Trainer, raise_if_diverged
 from cuecard.types import Backbone, Injection, MethodConfig, Slot
@@ -63,7 +64,7 @@ class SweepRunner:
         self._names = list(tasks)
         self._total = self._space.total * len(tasks)
         self._config = config
-        prompt = TrainablePrompt(method)
+        prompt = TrainablePrompt(suited_to(backbone, method))
         self._parts = _parts(
             {n: run_parts(backbone, task, prompt, config) for n, task in tasks.items()}, sweep
         )
@@ -294,7 +295,7 @@ class SweepRunner:
 
     def _trainable(self, settings: Settings) -> tuple[TrainablePrompt, TrainConfig]:
         method, config = self._space.applied(settings)
-        return TrainablePrompt(method), config
+        return TrainablePrompt(suited_to(self._backbone, method)), config
 
     def _method(self, number: int) -> MethodConfig:
         return self._trainable(self._set(number))[0].method

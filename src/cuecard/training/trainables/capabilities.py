@@ -71,8 +71,8 @@ def _required(method: MethodConfig) -> Iterator[tuple[InjectionKind, Tower]]:
 
 
 def _missing(method: MethodConfig, family: Family) -> tuple[str, ...]:
-    required = _required(method)
-    return tuple(in_tower(*each) for each in required if family.unsupported(*each) is not None)
+    missing = [in_tower(*e) for e in _required(method) if family.unsupported(*e) is not None]
+    return (*missing, *(("words",) if method.reads_words and "text" not in family.takes else ()))
 
 
 def cells(row: Capability) -> tuple[str, ...]:
@@ -99,6 +99,14 @@ def check_supported(backbone: Backbone, method: MethodConfig) -> None:
     Raises:
         ConfigError: what the method requires, and why the backbone does not support it.
     """
+    if method.reads_words and "text" not in backbone.takes:
+        raise ConfigError(
+            "this backbone cannot be used with this method",
+            where=f"method {method.name}, backbone {backbone.name}",
+            got="a model without words",
+            expected="a language model",
+            hint="`cuecard methods` shows which methods work where",
+        )
     for kind, tower in _required(method):
         reason = backbone.unsupported(kind, tower)
         if reason is not None:
@@ -134,8 +142,15 @@ def check_slot(method: MethodConfig, spec: TaskSpec) -> None:
 
     Raises:
         ConfigError: `{prompt}` without the slot "infix", nothing after the place of late keys and
-            values, or several places for them.
+            values, or several places for them; of an image, any slot but "prefix".
     """
+    if spec.task_kind.tower == "vision" and method.slot != "prefix":
+        raise ConfigError(
+            "an image has one place for a prompt: in front of its patches",
+            where=f"method {method.name}, slot",
+            got=method.slot,
+            expected="prefix",
+        )
     if spec.parsed.has_prompt and method.slot != "infix":
         raise ConfigError(
             "the template and the method do not agree on where the prompt goes",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from cuecard.lazy import torch
+from cuecard.methods.start import StartSettings
 from cuecard.tasks import TaskSpec
 from cuecard.training.config import TrainConfig
 from cuecard.training.trainables.head import Headed
@@ -33,6 +36,19 @@ def new_method(
     return (
         Headed(made, spec.outputs, backbone.hidden_size, head_lr) if spec.mode == "head" else made
     )
+
+
+M = TypeVar("M")
+
+
+def suited_to(backbone: Backbone, method: M) -> M:
+    """The settings as the backbone can start from them: without words, not from the task's text."""
+    by_default = getattr(method, "init", None) == "text" and getattr(method, "text", None) is None
+    if "text" in backbone.takes or not by_default or not isinstance(method, StartSettings):
+        return method
+    if method.reads_words:  # it is refused, see `check_supported`
+        return method
+    return method.model_copy(update={"init": "xavier"})
 
 
 def init_context(backbone: Backbone, spec: TaskSpec, seed: int) -> InitContext:

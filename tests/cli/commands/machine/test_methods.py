@@ -19,8 +19,11 @@ def test_the_table(cuecard: Call) -> None:
     rates = {row["method"]: row["rate"] for row in rows}
     assert (rates["p-tuning-v2"], rates["residual"]) == ("values_lr", None)
     missing = {row["method"]: row["missing"] for row in rows}
-    assert missing["prompt-tuning"] == {"causal": [], "seq2seq": [], "masked": []}
-    assert missing["prefix-tuning"] == {"causal": [], "seq2seq": ["prefix-kv"], "masked": []}
+    every = {"causal": [], "seq2seq": [], "masked": [], "vision": []}
+    assert missing["prompt-tuning"] == every
+    assert missing["wayward"] == {**every, "vision": ["words"]}
+    prefix = ["prefix-kv"]
+    assert missing["prefix-tuning"] == {**every, "seq2seq": prefix, "vision": prefix}
 
 
 def test_how_many_parameters_are_trained_on_a_backbone(cuecard: Call, backbone: Path) -> None:

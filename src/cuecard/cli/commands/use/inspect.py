@@ -40,8 +40,9 @@ def inspect(
     near: list[NearestWords] | None = None
     saved = source.find()
     opened = saved.prompt
-    # Keys and values are not among words' embeddings.
-    if not no_words and opened.manifest.injection not in (*WITH_HEADS, "none"):
+    # Keys and values are not among words' embeddings, and what stands beside patches is no word.
+    in_words = opened.spec.task_kind.tower == "text"
+    if not no_words and in_words and opened.manifest.injection not in (*WITH_HEADS, "none"):
         with fetch_progress(json=as_json) as progress:
             bound = source.open(saved, progress)
         near = nearest_words(opened.vectors, bound.backbone, words)

@@ -1,0 +1,111 @@
+"""A folder of pictures from training to answers, as a user does it, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cuecard.images import pixels_of
+from support.command_line import Call, save_rows, save_tiny
+from support.data.reviews import reviews
+from support.tiny_vision import pictures, save_vision
+
+KIND = ("--kind", "image-classification")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A vision encoder and a folder of pictures."""
+    folder = tmp_path_factory.mktemp("home")
+    save_vision(folder / "vit")
+    for number, record in enumerate(pictures(60)):
+        path = folder / "pictures" / str(record.target) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels_of(record.images[0]).save(path)
+    return folder
+
+
+def test_from_a_folder_to_answers(
+    home: Path, cuecard: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    done = cuecard(
+        "train", "pictures", *KIND, "--backbone", "vit", "--method", "deep-prompts",
+        "--length", 4, "--steps", 12, "--split-seed", 1, "--out", "run", "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    report = json.loads((home / "run" / "report.json").read_text())
+    assert {"majority", "nearest_mean", "linear_probe"} <= report.keys()
+    assert report["left_out"] == {} and report["kind"] == "image-classification"
+    prompt = json.loads((home / "run" / "prompt" / "prompt.json").read_text())
+    assert prompt["method_config"]["init"] == "xavier" and prompt["head"] == "linear"
+    assert not (home / "run" / "prompt" / "adapter_config.json").exists()
+
+    shown = cuecard(
+        "predict", "run", "pictures/disc/0.png", "pictures/stripes", "pictures/*/2*.png"
+    )
+    lines = [line.split("\t") for line in shown.out.splitlines()]
+    stripes, twos = 30, len(list(home.glob("pictures/*/2*.png")))
+    assert len(lines) == 1 + stripes + twos and lines[0][2] == "pictures/disc/0.png"
+    assert {line[0] for line in lines} <= {"disc", "stripes"}
+
+    rows = [{"image": f"pictures/disc/{n}.png", "label": "disc"} for n in (0, 2, 4)]
+    save_rows(home / "more.csv", rows)
+    told = cuecard("predict", "run", "--file", "more.csv", "--json").json["predictions"]
+    assert [row["row"] for row in told] == [2, 3, 4]
+    for data in ("pictures", "more.csv"):
+        scored = cuecard("eval", "run", data, "--json")
+        assert scored.code == 0 and 0 <= scored.json["metrics"]["accuracy"] <= 1
+    assert cuecard("inspect", "run").code == 0
+    assert cuecard("eval", "run", "pictures", "--no-prompt").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("missing.png",), "file cannot be read"),
+        (("empty",), "there are no images"),
+        (("*.webp",), "there are no images"),
+        (("a text",), "file cannot be read"),
+    ],
+)
+def test_no_such_picture(
+    home: Path, cuecard: Call, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(home)
+    (home / "empty").mkdir(exist_ok=True)
+    done = cuecard("predict", "run", *words)
+    assert done.code == 2 and said in done.err and "Traceback" not in done.err
+
+
+def test_what_does_not_go_together_is_refused_before_anything_is_written(
+    home: Path, cuecard: Call, tmp_path: Path
+) -> None:
+    save_tiny(tmp_path / "llama")
+    reviewed = [{"text": r.text("text"), "label": str(r.target)} for r in reviews(40)]
+    save_rows(tmp_path / "texts.csv", reviewed)
+    train = ("--method", "prompt-tuning", "--steps", 2, "--out", tmp_path / "run")
+    folder, encoder = home / "pictures", ("--backbone", home / "vit")
+    for words, said in (
+        ((tmp_path / "texts.csv", *encoder), "does not read texts"),
+        ((folder, *KIND, "--backbone", tmp_path / "llama"), "does not see images"),
+        ((folder, *encoder), "--kind image-classification"),
+        ((folder, *KIND, *encoder, "--init", "labels"), "no label words"),
+        ((folder, *KIND, *encoder, "--template", "A {image}"), "words beside the image"),
+        ((folder, *KIND, *encoder, "--quantize", "int8"), "not quantised"),
+    ):
+        done = cuecard("train", *words, *train)
+        assert done.code == 2 and said in done.err, done.err
+        assert "Traceback" not in done.err and not (tmp_path / "run").exists()
+
+
+def test_a_prompt_of_texts_is_not_asked_about_pictures(
+    home: Path, run: Path, cuecard: Call
+) -> None:
+    for backbone in ((), ("--backbone", home / "vit")):
+        done = cuecard("eval", run, home / "pictures", *backbone)
+        assert done.code == 2 and "Traceback" not in done.err
+    done = cuecard("predict", run, "a fine film", "--backbone", home / "vit")
+    assert done.code == 2 and "another backbone" in done.err

@@ -1,0 +1,214 @@
+"""The contract of vision encoders: prompts in front of the patches on every tiny encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cuecard.artifacts import Prompt
+from cuecard.errors import BackboneError, ConfigError, WrongBackboneError
+from cuecard.methods import DeepPrompts, DePT, PrefixTuning, PromptTuning, PTuningV2
+from cuecard.tasks import collate
+from cuecard.training import TrainConfig
+from cuecard.training.train import train
+from cuecard.training.trainables.initial_method import new_method, suited_to
+from cuecard.types import Batch, Encoded, Injection, InputTokens, LayerTokens, Method
+from support.data.reviews import review_task
+from support.tiny import shared_backbone
+from support.tiny_vision import SPEC, VISION, drawn_task, pictures, shared_vision, tiny_vision
+
+METHODS: dict[str, Callable[[], Any]] = {
+    "prompt-tuning": lambda: PromptTuning(length=4),
+    "deep-prompts": lambda: DeepPrompts(length=4),
+}
+every = pytest.mark.parametrize(
+    ("name", "kind"), [(name, kind) for name in METHODS for kind in VISION]
+)
+
+
+def rows_of(count: int = 6) -> list[Encoded]:
+    return SPEC.encode_rows(pictures(count), shared_vision().tokenizer, "prefix")
+
+
+def made(name: str, backbone: Any, seed: int = 3) -> Method:
+    return new_method(backbone, SPEC, suited_to(backbone, METHODS[name]()), seed)
+
+
+def batch_of(rows: list[Encoded]) -> Batch:
+    return collate([(row, ()) for row in rows], read="states", inside=0)
+
+
+def states(backbone: Any, rows: list[Encoded], injection: Injection | None) -> Tensor:
+    with torch.no_grad():
+        (reads,) = backbone.read_many([(batch_of(rows), injection)], keep="states")
+    found: Tensor = reads.states()
+    return found
+
+
+@every
+def test_same_as_the_models_own_forward(name: str, kind: str) -> None:
+    """The model's own code, with vectors put in and replaced by hooks, and its own summary."""
+    backbone = shared_vision(kind)
+    rows, injection = rows_of(), made(name, backbone).inner.injection()  # type: ignore[attr-defined]
+    ours = states(backbone, rows, injection)
+    pixels = backbone._processor.pixels([row.images[0] for row in rows])
+    at = 0 if kind == "siglip" else 1
+    with torch.no_grad(), stamped(backbone.model, injection, at):
+        output = backbone.model(pixel_values=pixels)
+    if kind == "clip":
+        plain = output.pooler_output
+    elif kind == "siglip":
+        plain = output.last_hidden_state[:, injection.length :].mean(1)
+    else:
+        plain = output.last_hidden_state[:, 0]
+    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(ours, states(backbone, rows, None), atol=1e-3)
+
+
+@contextmanager
+def stamped(model: Any, injection: InputTokens | LayerTokens, at: int) -> Iterator[None]:
+    """Vectors go into the first layer's input, and over what later layers find in their places."""
+    deep = isinstance(injection, LayerTokens)
+    each = injection.vectors if deep else injection.vectors[None]
+    lists = [m for m in model.modules() if isinstance(m, torch.nn.ModuleList)]
+    layers = next(m for m in lists if len(m) == model.config.num_hidden_layers)
+
+    def stamp(number: int) -> Any:
+        def hook(_: Any, args: Any, options: Any) -> Any:
+            hidden = args[0] if args else options["hidden_states"]
+            behind = hidden[:, at if number == 0 else at + injection.length :]
+            own = each[number].expand(len(hidden), -1, -1)
+            hidden = torch.cat([hidden[:, :at], own, behind], 1)
+            return (
+                ((hidden, *args[1:]), options)
+                if args
+                else (args, {**options, "hidden_states": hidden})
+            )
+
+        return hook
+
+    handles = [
+        layer.register_forward_pre_hook(stamp(number), with_kwargs=True)
+        for number, layer in enumerate(layers)
+        if number == 0 or deep
+    ]
+    yield
+    for handle in handles:
+        handle.remove()
+
+
+@every
+def test_batch_mates_and_other_prompts_do_not_matter(name: str, kind: str) -> None:
+    backbone, rows = shared_vision(kind), rows_of()
+    first, second = (made(name, backbone, seed).injection() for seed in (3, 4))
+    together = states(backbone, rows, first)
+    for order in ([5, 0, 3], [2, 2], [4]):
+        mixed = states(backbone, [rows[i] for i in order], first)
+        torch.testing.assert_close(mixed, together[order], atol=1e-5, rtol=1e-5)
+    calls = backbone.counts["calls"]
+    with torch.no_grad():
+        parts = [(batch_of(rows[:2]), first), (batch_of(rows[1:5]), second)]
+        both = backbone.read_many(parts, keep="states")
+    assert backbone.counts["calls"] == calls + 1
+    torch.testing.assert_close(both[0].states(), together[:2], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(both[1].states(), states(backbone, rows, second)[1:5])
+
+
+@every
+def test_the_gradient_is_the_injections_and_the_heads_alone(name: str, kind: str) -> None:
+    backbone = shared_vision(kind)
+    method: Any = made(name, backbone)
+    with torch.no_grad():
+        method.head().weight.normal_(generator=torch.Generator().manual_seed(0))
+    (reads,) = backbone.read_many([(batch_of(rows_of()), method.injection())], keep="states")
+    loss = SPEC.task_kind.head_loss(SPEC, rows_of(), method.head()(reads.states()))
+    loss.backward()
+    for parameter in method.parameters():
+        assert parameter.grad is not None and bool(parameter.grad.any())
+    assert all(p.grad is None and not p.requires_grad for p in backbone.model.parameters())
+
+
+@every
+def test_training_saving_and_loading(name: str, kind: str, tmp_path: Path) -> None:
+    backbone, task = tiny_vision(kind), drawn_task(40)
+    rows = rows_of()
+    digest, before = backbone.digest(), states(backbone, rows, None)
+    settings = TrainConfig(steps=3, batch_rows=4, eval_every=3, seed=3)
+
+    def run(seed: int, on: Any, **options: Any) -> tuple[Prompt, list[float]]:
+        events: list[Any] = []
+        config = settings.model_copy(update={"seed": seed})
+        found = train(on, task, METHODS[name](), config, observer=events.append, **options)
+        return found.prompt, [event["loss"] for event in events if event["event"] == "step"]
+
+    first, losses = run(3, backbone, folder=tmp_path)
+    assert backbone.digest() == digest
+    assert torch.equal(states(backbone, rows, None), before)
+    assert first.manifest.method_config["init"] == "xavier"
+
+    loaded = Prompt.load(tmp_path / "prompt", backbone)
+    assert loaded.digest == first.digest and loaded.manifest == first.manifest
+    bound = loaded.bind(backbone)
+    answers = bound.predict(task.test)
+    assert answers == first.bind(backbone).predict(task.test)
+    given = [{"image": record.fields["image"]} for record in task.test]
+    assert [a.answer for a in bound.predict(given)] == [a.answer for a in answers]
+
+    again, losses_again = run(3, tiny_vision(kind))
+    assert again.digest == first.digest and losses_again == losses
+    _, other_losses = run(4, backbone)
+    assert len(losses) == 3 and other_losses != losses
+    with pytest.raises(WrongBackboneError):
+        loaded.bind(tiny_vision(kind, seed=1))
+
+
+@pytest.mark.parametrize("kind", VISION)
+def test_patches_are_embedded_once_for_each_image(kind: str) -> None:
+    backbone, task, seen = tiny_vision(kind), drawn_task(40), []
+    assert backbone.tower.patches == 9  # what is seen from here on are no trials
+    patches = backbone._patches
+    handle = patches.register_forward_hook(lambda _, inputs, out: seen.append(len(inputs[0])))
+    settings = TrainConfig(steps=30, batch_rows=8, eval_every=10)
+    train(backbone, task, DeepPrompts(length=4), settings, progress=False)
+    handle.remove()
+    images = {row.images[0] for rows in (task.train, task.validation, task.test) for row in rows}
+    assert sum(seen) == len(images) + 2  # and the prompt's two test pictures
+    assert backbone.counts["remembered"] > backbone.counts["tokens"] / 2
+
+
+@pytest.mark.parametrize("kind", VISION)
+def test_what_an_encoder_cannot_take_is_refused_before_any_work(kind: str) -> None:
+    backbone, events = tiny_vision(kind), []
+    for method in (DePT(length=4), PrefixTuning(length=4), PTuningV2(length=4)):
+        with pytest.raises(ConfigError, match="cannot be used with this method"):
+            train(backbone, drawn_task(40), method, observer=events.append)
+    with pytest.raises(ConfigError, match="one place for a prompt"):
+        train(backbone, drawn_task(40), PromptTuning(length=4, slot="suffix"))
+    assert not events and backbone.counts["calls"] == 0
+    assert "fingerprint" not in vars(backbone)
+
+
+def test_texts_and_images_are_not_mixed_up() -> None:
+    seeing, reading = shared_vision(), shared_backbone()
+    with pytest.raises(ConfigError, match="does not read texts"):
+        train(seeing, review_task(40), PromptTuning(length=4))
+    with pytest.raises(ConfigError, match="does not see images"):
+        train(reading, drawn_task(40), PromptTuning(length=4))
+    text = Encoded((5, 6), (), images=rows_of()[0].images)
+    for row in (text, Encoded((), (), images=rows_of()[0].images * 2)):
+        with pytest.raises(BackboneError, match="one image, and no text"):
+            states(seeing, [row], None)
+    with pytest.raises(BackboneError, match="reads no texts"):
+        seeing.tokenizer("a text")
+
+
+def test_an_image_is_learnt(tmp_path: Path) -> None:
+    backbone, task = tiny_vision("dinov2"), drawn_task(120)
+    run = train(backbone, task, DeepPrompts(length=4), TrainConfig(steps=40), folder=tmp_path)
+    assert run.test is not None and run.test.metrics["accuracy"] > 0.9
