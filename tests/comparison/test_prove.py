@@ -235,7 +235,9 @@ LATE_SPEC = SPEC.model_copy(
 )
 
 
-def test_who_leaves_the_inputs_as_they_are_answers_in_the_pass_of_the_test() -> None:
+def test_who_leaves_the_inputs_as_they_are_answers_in_the_pass_of_the_test(
+    tmp_path: Path,
+) -> None:
     """The same answers as alone, for the tokens behind the inputs, which are counted."""
     backbone, task = tiny_backbone(), review_task(150, LATE_SPEC)
     method, config = PTuningV2(length=4, slot="infix"), TrainConfig(steps=30)
@@ -246,7 +248,7 @@ def test_who_leaves_the_inputs_as_they_are_answers_in_the_pass_of_the_test() -> 
     plain = prove(backbone, task, alone, manual=[by_hand], demonstrations=())
     spent = backbone.counts["tokens"] - before
     backbone = tiny_backbone()  # which remembers nothing
-    run = train(backbone, task, method, config, alongside=True)
+    run = train(backbone, task, method, config, alongside=True, folder=tmp_path)
     assert alone.alongside is None and run.alongside is not None and run.test is not None
     assert run.prompt.digest == alone.prompt.digest and run.tokens == alone.tokens
     before, seen = backbone.counts["tokens"], list[dict[str, Any]]()
@@ -267,8 +269,15 @@ def test_who_leaves_the_inputs_as_they_are_answers_in_the_pass_of_the_test() -> 
     assert run.alongside.tokens == 2 * behind * len(task.test)
     assert found["comparison"]["tokens"] == own + run.alongside.tokens
     assert found["comparison"]["tokens"] < spent - run.alongside.tokens
-    against = found["left_out"], plain.report["left_out"]
-    assert set(against[0]) <= set(against[1])
+    assert set(found["left_out"]) <= set(plain.report["left_out"])
+    # Whoever goes on after the test finds the answers again.
+    backbone.reset_counts()
+    again = train(backbone, task, method, config, alongside=True, folder=tmp_path).alongside
+    assert again is not None and again.template is not None
+    assert backbone.counts["tokens"] < 4 * len(task.test)  # one row, when the set-up is checked
+    assert again.tokens == run.alongside.tokens
+    assert again.start.predictions == run.alongside.start.predictions
+    assert again.template.score == found["manual"]["accuracy"]
 
 
 def test_what_answers_alongside_stays_within_the_training_too() -> None:

@@ -20,6 +20,7 @@ from cuecard.names import sentence_encoder
 from cuecard.parameter_counts import trained_text
 from cuecard.tasks import Task
 from cuecard.training.run import Run
+from cuecard.training.setup import key_of
 from cuecard.training.storage.log import Observer
 from cuecard.types import Backbone, Interval
 
@@ -61,8 +62,12 @@ def report_run(
         Interrupted: Ctrl-C; the prompt and its test are kept.
     """
     wanted = bool(compare and task.test)
-    asked = {"demonstrations": None if demonstrations is None else list(demonstrations)}
-    if wanted and manual is None:
+    asked: dict[str, Any] = {
+        "demonstrations": None if demonstrations is None else list(demonstrations)
+    }
+    if manual is not None:
+        asked["manual"] = key_of([repr(prompt) for prompt in manual])
+    if wanted:
         kept = _read_proof(folder, run, asked)
         if kept is not None:
             return kept
@@ -84,8 +89,7 @@ def report_run(
                     told = f"Not clearly better than {rivals}: {what_else}."
                     proof = replace(proof, notes=(*proof.notes, told))
         table = {"columns": proof.columns, "rows": proof.rows, "notes": proof.notes}
-        # With hand-written prompts of one's own, which are not written down, it is made anew.
-        more = {"table": table, "asked": asked if wanted and manual is None else None}
+        more = {"table": table, "asked": asked if wanted else None}
         write_proof(replace(proof, report={**proof.report, **more}), task, run, folder, title=title)
     return proof if wanted else None
 

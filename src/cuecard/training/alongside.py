@@ -7,18 +7,26 @@ row more.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from cuecard.errors import CuecardError
 from cuecard.evaluation.evaluate import Evaluation
 from cuecard.evaluation.loglikelihood import OnRows
+from cuecard.evaluation.report import write_json
 from cuecard.evaluation.together import AskedPrompt, evaluate_together
 from cuecard.lazy import torch
+from cuecard.tasks import Task
 from cuecard.training.budget.validation_plan import label_tokens
 from cuecard.training.setup import TrainSetup
+from cuecard.training.storage.result import facts_of, read_evaluation
 from cuecard.types import Encoded
 
 Prior = Mapping[str, float] | None
+
+PLACE, FILE = "alongside", "alongside.json"
 
 # What a comparison may run forward of the training's tokens; the rest is for what is not counted
 # in tokens.
@@ -39,6 +47,38 @@ class Alongside:
     start: Evaluation
     template: Evaluation | None
     tokens: int
+
+    def save(self, folder: Path, digest: str) -> None:
+        """Leave it in a run's folder.
+
+        Args:
+            digest: of the run's prompt.
+        """
+        facts = {name: facts_of(found) for name, found in self._found.items()}
+        for name, found in self._found.items():
+            found.save_predictions(folder / PLACE / f"{name}.jsonl")
+        write_json({"digest": digest, "tokens": self.tokens, "found": facts}, folder / PLACE / FILE)
+
+    @classmethod
+    def load(cls, folder: Path | None, task: Task, digest: str, seed: int) -> Alongside | None:
+        """What a run's folder has of it; None where it is not whole, or of another run."""
+        try:
+            place = Path() if folder is None else folder / PLACE
+            kept = json.loads((place / FILE).read_text(encoding="utf-8"))
+            if kept["digest"] != digest:
+                return None
+            found = {
+                name: read_evaluation(place / f"{name}.jsonl", task, facts, seed)
+                for name, facts in kept["found"].items()
+            }
+            return cls(found["start"], found.get("template"), int(kept["tokens"]))
+        except (OSError, ValueError, TypeError, KeyError, CuecardError):
+            return None  # none, cut off or altered: the comparison asks for itself
+
+    @property
+    def _found(self) -> dict[str, Evaluation]:
+        every = {"start": self.start, "template": self.template}
+        return {name: found for name, found in every.items() if found is not None}
 
 
 def test_alongside(

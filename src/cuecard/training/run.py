@@ -72,8 +72,7 @@ class Run(FinishedRun):
         method: the method's settings.
         start_prior: what the calibration of its untrained start takes off the labels' scores; None
             without calibration.
-        alongside: what answered the test rows in the same pass; None for nothing, or where the run
-            was read from its folder.
+        alongside: what answered the test rows in the same pass; None for nothing.
     """
 
     method: MethodConfig
@@ -294,6 +293,8 @@ def finish_run(trained: Trained, method: MethodConfig, *, alongside: bool = Fals
         start_prior=trained.start_prior,
         alongside=others,
     )
+    if others is not None and trained.folder is not None:
+        others.save(trained.folder, prompt.digest)
     trained.keep(run, prompt.digest)
     return run
 
@@ -304,7 +305,9 @@ def find_run(trained: Trained, method: MethodConfig) -> Run | None:
     if found is None:
         return None
     result, fields = found
-    return Run(**fields, method=method, start_prior=result.start_prior)
+    digest, task = fields["prompt"].digest, trained.setup.task
+    others = Alongside.load(trained.folder, task, digest, result.seed)
+    return Run(**fields, method=method, start_prior=result.start_prior, alongside=others)
 
 
 def log_start(log: RunLog, setup: TrainSetup, method: Method, **more: Any) -> None:

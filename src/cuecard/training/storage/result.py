@@ -70,9 +70,7 @@ def result_of(run: Any, seed: int) -> Result:
         start_prior=getattr(run, "start_prior", None),
         validation=asdict(run.validation),
         seed=seed,
-        test=None
-        if test is None
-        else {"seconds": test.seconds, "tokens_per_request": test.tokens_per_request},
+        test=None if test is None else facts_of(test),
         **{name: getattr(run, name) for name in NUMBERS},
     )
 
@@ -92,17 +90,35 @@ def load_result(
         prompt = Prompt.load(folder / "prompt")
         if prompt.digest != result.digest or not prompt.spec.is_same(task.spec, tokenizer):
             return None
-        return result, prompt, _evaluation(folder, task, result)
+        return result, prompt, _tested(folder, task, result)
     except (OSError, ValueError, TypeError, KeyError, CuecardError):
         return None  # cut off or altered: the run is finished anew
 
 
-def _evaluation(folder: Path, task: Task, result: Result) -> Evaluation | None:
+def _tested(folder: Path, task: Task, result: Result) -> Evaluation | None:
     if result.test is None:
         if task.test:
             raise ValueError("not tested")
         return None
-    lines = (folder / PREDICTIONS).read_text(encoding="utf-8").splitlines()
+    return read_evaluation(folder / PREDICTIONS, task, result.test, result.seed)
+
+
+def facts_of(test: Evaluation) -> dict[str, Any]:
+    """What is kept of an evaluation beside its predictions."""
+    return {"seconds": test.seconds, "tokens_per_request": test.tokens_per_request}
+
+
+def read_evaluation(path: Path, task: Task, facts: Mapping[str, Any], seed: int) -> Evaluation:
+    """The evaluation of the test rows from its predictions' file.
+
+    Args:
+        facts: those of `facts_of`.
+        seed: of the intervals.
+
+    Raises:
+        OSError, ValueError, KeyError: it is not whole, or of other rows.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     told = [(row["gold"], row["fields"]) for row in rows]
     if told != [(task.spec.target_text(record), dict(record.texts)) for record in task.test]:
@@ -111,9 +127,9 @@ def _evaluation(folder: Path, task: Task, result: Result) -> Evaluation | None:
         task.spec,
         task.test,
         [_prediction(number, row) for number, row in enumerate(rows)],
-        seconds=float(result.test["seconds"]),
-        tokens_per_request=int(result.test["tokens_per_request"]),
-        seed=result.seed,
+        seconds=float(facts["seconds"]),
+        tokens_per_request=int(facts["tokens_per_request"]),
+        seed=seed,
     )
 
 
