@@ -268,6 +268,7 @@ def test_who_leaves_the_inputs_as_they_are_answers_in_the_pass_of_the_test(
     behind = len(backbone.tokenizer.encode("\nSentiment:", add_special_tokens=False))
     assert run.alongside.tokens == 2 * behind * len(task.test)
     assert found["comparison"]["tokens"] == own + run.alongside.tokens
+    assert found["comparison"]["cpu_seconds"] > run.alongside.cpu_seconds > 0
     assert found["comparison"]["tokens"] < spent - run.alongside.tokens
     assert set(found["left_out"]) <= set(plain.report["left_out"])
     # Whoever goes on after the test finds the answers again.

@@ -112,6 +112,11 @@ class Comparison:
         return spent + (0 if beside is None else beside.tokens)
 
     @property
+    def _cpu_seconds(self) -> float:
+        beside = self.run.alongside
+        return time.process_time() - self._cpu + (0.0 if beside is None else beside.cpu_seconds)
+
+    @property
     def tokens_left(self) -> int:
         """How many more it may run forward, so that it costs less than the training."""
         return max(0, round(COMPARISON_SHARE * self.run.tokens) - self.tokens)
@@ -208,7 +213,7 @@ class Comparison:
             "comparison": {
                 "tokens": self.tokens,
                 "training_tokens": self.run.tokens,
-                "cpu_seconds": time.process_time() - self._cpu,
+                "cpu_seconds": self._cpu_seconds,
             },
         }
         if best is not None:

@@ -53,10 +53,12 @@ class Answered:
     Attributes:
         found: its evaluation, the seconds of what all have in common counted in.
         tokens: what it ran forward of its own, beside that.
+        cpu_seconds: what that took.
     """
 
     found: Evaluation
     tokens: int
+    cpu_seconds: float
 
 
 def evaluate_together(
@@ -84,6 +86,7 @@ def evaluate_together(
     inputs = [row.context[: row.slot] for row in rows]
     answers: list[dict[int, Prediction]] = [{} for _ in asked]
     seconds, tokens = [0.0] * len(asked), [0] * len(asked)
+    cpu = [0.0] * len(asked)
     with backbone.holding([inputs[0][: common_beginning(inputs)]]):
         for chosen in ordered_batches([len(row.context) for row in rows], batch_rows):
             started = time.perf_counter()
@@ -91,6 +94,7 @@ def evaluate_together(
                 common = time.perf_counter() - started
                 for number, each in enumerate(asked):
                     started, before = time.perf_counter(), backbone.counts["tokens"]
+                    cpu[number] -= time.process_time()
                     found = predict(
                         backbone,
                         each.spec,
@@ -102,6 +106,7 @@ def evaluate_together(
                         negligible=NEGLIGIBLE,
                     )
                     answers[number].update(zip(chosen, found, strict=True))
+                    cpu[number] += time.process_time()
                     tokens[number] += backbone.counts["tokens"] - before
                     seconds[number] += time.perf_counter() - started + common
             if on_rows is not None:
@@ -117,6 +122,9 @@ def evaluate_together(
                 seed=seed,
             ),
             own,
+            spent_cpu,
         )
-        for each, given, spent, own in zip(asked, answers, seconds, tokens, strict=True)
+        for each, given, spent, own, spent_cpu in zip(
+            asked, answers, seconds, tokens, cpu, strict=True
+        )
     ]

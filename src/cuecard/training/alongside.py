@@ -42,11 +42,13 @@ class Alongside:
         template: the template without a prompt; None where it does not begin as the rows do that
             the prompt is in.
         tokens: run forward for these, beside what the trained prompt took.
+        cpu_seconds: what these tokens took.
     """
 
     start: Evaluation
     template: Evaluation | None
     tokens: int
+    cpu_seconds: float
 
     def save(self, folder: Path, digest: str) -> None:
         """Leave it in a run's folder.
@@ -57,7 +59,7 @@ class Alongside:
         facts = {name: facts_of(found) for name, found in self._found.items()}
         for name, found in self._found.items():
             found.save_predictions(folder / PLACE / f"{name}.jsonl")
-        write_json({"digest": digest, "tokens": self.tokens, "found": facts}, folder / PLACE / FILE)
+        write_json({"digest": digest, **self._cost, "found": facts}, folder / PLACE / FILE)
 
     @classmethod
     def load(cls, folder: Path | None, task: Task, digest: str, seed: int) -> Alongside | None:
@@ -71,9 +73,14 @@ class Alongside:
                 name: read_evaluation(place / f"{name}.jsonl", task, facts, seed)
                 for name, facts in kept["found"].items()
             }
-            return cls(found["start"], found.get("template"), int(kept["tokens"]))
+            cost = int(kept["tokens"]), float(kept["cpu_seconds"])
+            return cls(found["start"], found.get("template"), *cost)
         except (OSError, ValueError, TypeError, KeyError, CuecardError):
             return None  # none, cut off or altered: the comparison asks for itself
+
+    @property
+    def _cost(self) -> dict[str, float]:
+        return {"tokens": self.tokens, "cpu_seconds": self.cpu_seconds}
 
     @property
     def _found(self) -> dict[str, Evaluation]:
@@ -113,9 +120,9 @@ def test_alongside(
     test, *others = evaluate_together(
         backbone, records, several, seed=setup.config.seed, on_rows=on_rows
     )
-    more = sum(one.tokens for one in others)
+    cost = sum(one.tokens for one in others), sum(one.cpu_seconds for one in others)
     return test.found, Alongside(
-        others[0].found, others[1].found if len(others) > 1 else None, more
+        others[0].found, others[1].found if len(others) > 1 else None, *cost
     )
 
 
