@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cuecard.catalogue import BACKBONES, is_catalogue_name
-from cuecard.cli.commands.train.demo_tasks import HEADLINE_PROMPTS, SENTENCES, demo_of
+from cuecard.cli.commands.train.demo_tasks import HEADLINE_PROMPTS, SENTENCES, SOLVED, demo_of
 from cuecard.tasks import TaskSpec
 from support.tiny import tiny_tokenizer
 
@@ -11,7 +11,16 @@ from support.tiny import tiny_tokenizer
 def test_reviews_are_the_first_demo() -> None:
     demo = demo_of("reviews", None, 3, quick=False)
     assert demo.recipe.out == "runs/demo" and demo.recipe.training.seed == 3
-    assert demo.manual is None and demo.inputs == SENTENCES
+    assert demo.manual == (SOLVED,) and demo.inputs == SENTENCES
+
+
+def test_the_reviews_prompt_by_hand_is_the_template_itself() -> None:
+    """So that it answers the test rows in the trained prompt's own pass."""
+    recipe = demo_of("reviews", None, 0, quick=False).recipe
+    spec = TaskSpec(**recipe.task.model_dump(exclude_none=True))
+    asked = SOLVED.to_spec(spec, tiny_tokenizer())
+    assert (asked.template, asked.max_length) == (spec.template, recipe.task.max_length)
+    assert spec.template.count("Sentiment:") == 5 and recipe.method["slot"] == "infix"
 
 
 def test_headlines_are_texts_on_the_encoder_decoder() -> None:

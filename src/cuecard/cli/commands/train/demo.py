@@ -27,7 +27,7 @@ def demo(
         str | None, typer.Option(help="The run's folder.  [runs/demo, runs/demo-headlines]")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A short run: 40 steps, a few hundred test rows.")
+        bool, typer.Option("--quick", help="A short run: fewer steps and a few hundred test rows.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the init and the order of the rows.")] = 0,
     overwrite: Annotated[

