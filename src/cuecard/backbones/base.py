@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from cuecard.backbones.families import Family
@@ -188,6 +189,13 @@ class FrozenBackbone(ABC):
     def embeddings(self) -> Tensor:
         """[V, H] what the embedding layer gives for every id, with the layer's own scaling."""
         return self._frozen.embeddings(self.vocab_size)
+
+    def word_weights(self, tokens: Sequence[int]) -> Tensor:
+        """[T, H] what the LM head weighs the states with that a trained head reads, for each token.
+
+        Zeros where there is more between them than a linear layer.
+        """
+        return torch.zeros(len(tokens), self.hidden_size)
 
     @property
     def tower_embeddings(self) -> Mapping[Tower, Tensor]:

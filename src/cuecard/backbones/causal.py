@@ -362,6 +362,13 @@ class CausalBackbone(FrozenBackbone):
             probe = self._compute([(0,)], None)
         return Shape(probe.shape[0], probe.shape[2], probe.shape[4], probe.dtype)
 
+    def word_weights(self, tokens: Sequence[int]) -> Tensor:
+        """Rows of the LM head's weight, which reads the last norm's states as they are."""
+        weight = getattr(self._frozen.head, "weight", None)
+        if not isinstance(weight, Tensor) or weight.shape[1] != self.hidden_size:
+            return super().word_weights(tokens)
+        return weight.detach()[list(tokens)].float().cpu()
+
     @cached_property
     def ragged(self) -> RaggedRun | None:
         """Runs rows of any prompts in one pass, for serving; None if rows cannot be packed."""

@@ -168,6 +168,11 @@ class TrainSetup:
         soft = dict(zip(self.rows, probabilities, strict=True))
         return replace(self, soft=soft, soft_hash=key_of(probabilities))
 
+    def starting_from(self, trainable: Trainable) -> TrainSetup:
+        """The same run of a trainable that starts from other numbers."""
+        changed = replace(self, trainable=trainable)
+        return replace(changed, start=changed.new_method())
+
     @property
     def leaves_inputs(self) -> bool:
         """Whether the inputs are computed without what is trained, so that they can be cached."""

@@ -250,6 +250,10 @@ class Backbone(Differentiable, Protocol):
     @property
     def embeddings(self) -> Tensor: ...
 
+    def word_weights(self, tokens: Sequence[int]) -> Tensor:
+        """[T, H] what the LM head weighs the states with that a trained head reads, or zeros."""
+        ...
+
     @property
     def tower_embeddings(self) -> Mapping[Tower, Tensor]: ...
 

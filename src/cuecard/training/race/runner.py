@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from cuecard.errors import Interrupted
 from cuecard.folder_lock import held
 from cuecard.interrupts import stoppable
+from cuecard.lazy import torch
 from cuecard.methods import MethodSettings
 from cuecard.tasks import Task
 from cuecard.tasks.encoding.batching import row_lengths
@@ -21,6 +22,7 @@ from cuecard.training.config import Budget, TrainConfig, with_budget
 from cuecard.training.loop import run_loop, stopped_in
 from cuecard.training.objective.validation import Validation
 from cuecard.training.race.contestants import Entrants
+from cuecard.training.race.fitted_head import fit_head
 from cuecard.training.race.pace import measure
 from cuecard.training.race.plan import Cost, RacePlan, Sizes
 from cuecard.training.race.scores import RaceScores
@@ -29,8 +31,9 @@ from cuecard.training.run import Run, Trained, finish_run, log_start
 from cuecard.training.setup import TrainSetup, key_of, remember_inputs, run_parts
 from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import Observer, RunLog
+from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.training.trainer import Trainer, raise_if_diverged
-from cuecard.types import Backbone, Method
+from cuecard.types import Backbone, Head, Method
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class RaceRunner:
         self._folder: Path | None = None
         self._observer: Observer | None = None
         self.budget = Budget.parse(str(config.budget))
-        entrants = Entrants.of(backbone, task, config)
+        # Several seeds start from what the method alone gives.
+        entrants = Entrants.of(backbone, task, config, heads=runs == 1)
         self.setups, self._methods = entrants.setups, entrants.methods
         self._refused = entrants.refused
         self._parts = _parts(self.setups, backbone, task, config, runs)
@@ -158,6 +162,8 @@ class RaceRunner:
         if not self._checkpoint.notes:
             self._make_plan(int(self._remember(self.setups).get("tokens", 0)))
         kept = self._remember({name: self._cut(setup) for name, setup in self.setups.items()})
+        if "heads" not in self._checkpoint.notes[0]:
+            self._fit_heads()
         if self._final.lr is None:
             self._tell_plan(kept)
         elif self._observer is not None:
@@ -220,6 +226,22 @@ class RaceRunner:
         if plan.race_steps:
             self._checkpoint.runs += [State() for _ in plan.racing]
 
+    def _fit_heads(self) -> None:
+        """Fit the heads of those that race; what it takes is the run's."""
+        began = time.process_time(), time.perf_counter(), self._backbone.counts["tokens"]
+        heads: dict[str, dict[str, torch.Tensor]] = {}
+        for name in self._plan.racing:
+            setup, alike = self._cut(self.setups[name]), self._alike(name)
+            if setup.spec.mode == "head" and setup.spec.task_kind.single_label:
+                heads[alike] = heads.get(alike) or asdict(fit_head(setup))
+        self._checkpoint.notes[0]["heads"] = heads
+        final = self._final
+        final.cpu_seconds += time.process_time() - began[0]
+        final.wall_seconds += time.perf_counter() - began[1]
+        final.tokens += self._backbone.counts["tokens"] - began[2]
+        if self._folder is not None:
+            self._checkpoint.save(self._folder)
+
     def _tell_plan(self, kept: Mapping[str, Any]) -> None:
         plan = self._plan
         self._log.write(
@@ -263,7 +285,7 @@ class RaceRunner:
             self._trainers.append(self._finalist())
 
     def _racer(self, name: str, state: State) -> Trainer:
-        setup = race_setup(self._cut(self.setups[name]), self._plan)
+        setup = race_setup(self._setup(name), self._plan)
         method = setup.new_method()
         score = self._scoring(name, setup, method)
         return Trainer(setup, method, setup.peak_lr, state, RunLog(None), score=score)
@@ -298,7 +320,8 @@ class RaceRunner:
         method = self._methods[name]
         rate = {method.rate} if method.rate else None
         settings = method.model_dump(mode="json", exclude=rate)
-        return key_of((method.name, settings, self.setups[name].config.batch_rows))
+        setup = self.setups[name]
+        return key_of((method.name, settings, setup.config.batch_rows, setup.spec.mode))
 
     def _tell_race(self) -> None:
         for name, state in self._races.items():
@@ -324,7 +347,16 @@ class RaceRunner:
         return self._plan.final_steps[self._winner]
 
     def _final_setup(self) -> TrainSetup:
-        return final_setup(self._cut(self.setups[self._winner]), self._plan, self._winner)
+        return final_setup(self._setup(self._winner), self._plan, self._winner)
+
+    def _setup(self, name: str) -> TrainSetup:
+        """A contestant's, with its head as it was fitted."""
+        setup = self._cut(self.setups[name])
+        head = self._checkpoint.notes[0]["heads"].get(self._alike(name))
+        if head is None:
+            return setup
+        assert isinstance(setup.trainable, TrainablePrompt)  # no contestant is anything else
+        return setup.starting_from(replace(setup.trainable, head=Head(**head)))
 
     def _cut(self, setup: TrainSetup) -> TrainSetup:
         return cut(setup, self._plan)

@@ -72,3 +72,10 @@ class Headed:
 def head_of(method: Method) -> Head | None:
     """A method's head; None for one without."""
     return method.head() if isinstance(method, Headed) else None
+
+
+def start_head(method: Method, head: Head) -> None:
+    """Let a method's head start from these numbers."""
+    assert isinstance(method, Headed)
+    own = {"weight": head.weight, "bias": head.bias}
+    method.load_state_dict({"method": method.inner.state_dict(), "head": own})

@@ -18,9 +18,10 @@ from cuecard.training.trainables.capabilities import (
     is_late,
     leaves_front,
 )
+from cuecard.training.trainables.head import start_head
 from cuecard.training.trainables.initial_method import new_method
 from cuecard.training.trainables.own_rate import check_one_rate, own_rate
-from cuecard.types import Backbone, Method, MethodConfig, Slot
+from cuecard.types import Backbone, Head, Method, MethodConfig, Slot
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,9 +75,15 @@ class Trainable(Protocol):
 
 @dataclass(frozen=True)
 class TrainablePrompt:
-    """A prompt that one of the methods trains."""
+    """A prompt that one of the methods trains.
+
+    Attributes:
+        method: its settings.
+        head: what a task's head starts from; zeros by default.
+    """
 
     method: MethodConfig
+    head: Head | None = None
 
     @property
     def name(self) -> str:
@@ -118,6 +125,8 @@ class TrainablePrompt:
         """
         method = new_method(backbone, spec, self.method, config.seed, config.head_lr)
         check_places(self.method, method.injection(), spec)
+        if self.head is not None:
+            start_head(method, self.head)
         return method
 
     def default_lr(self, backbone: Backbone, config: TrainConfig) -> float:

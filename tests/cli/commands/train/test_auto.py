@@ -188,7 +188,7 @@ def test_what_may_do_better_is_told_with_a_command_that_works(
     own = ("--backbone", str(backbone), "--set", "demonstrations=[]", "--out", str(out))
     done = cuecard("train", str(data), *WORDS, *own, "--budget", "3 steps")
     (note,) = (line for line in done.out.splitlines() if line.startswith("Not clearly better than"))
-    assert "TF-IDF or its own start: a larger --budget, more rows or a LoRA adapter may" in note
+    assert "TF-IDF: a larger --budget, more rows or a LoRA adapter may" in note
     assert note in json.loads((out / "report.json").read_text())["table"]["notes"]
     assert "Not clearly better than" in (out / "report.md").read_text()
     words = shlex.split(note.partition("`")[2].partition("`")[0])

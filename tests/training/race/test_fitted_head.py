@@ -1,0 +1,91 @@
+"""A head that is fitted before the first step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cuecard.artifacts import Prompt
+from cuecard.evaluation.heads import head_outputs
+from cuecard.evaluation.predict import predict
+from cuecard.methods import PTuningV2
+from cuecard.training import TrainConfig, read_log
+from cuecard.training.race.auto import auto
+from cuecard.training.race.fitted_head import fit_head
+from cuecard.training.setup import TrainSetup
+from cuecard.training.trainables.head import head_of
+from cuecard.training.trainables.trainable import TrainablePrompt
+from cuecard.types import Head
+from support.data.reviews import SPEC, review_task
+from support.tiny import tiny_backbone
+
+LATE = PTuningV2(length=4, slot="infix")
+
+
+def headed_task(rows: int = 80) -> Any:
+    return review_task(rows, SPEC.model_copy(update={"head": "trained"}))
+
+
+@pytest.fixture(scope="module")
+def setup() -> TrainSetup:
+    return TrainSetup.of(tiny_backbone(), headed_task(), TrainablePrompt(LATE), TrainConfig())
+
+
+def loss(setup: TrainSetup, head: Head, records: Any) -> float:
+    return setup.validate_injection(setup.start.injection(), head, records).loss
+
+
+def test_it_separates_rows_that_the_words_do_not(setup: TrainSetup) -> None:
+    head = fit_head(setup)
+    assert head.weight.shape == (2, setup.backbone.hidden_size) and head.weight.isfinite().all()
+    for records in (setup.task.train, setup.task.validation):
+        assert loss(setup, head, records) < 0.8 * math.log(2)
+    assert torch.equal(fit_head(setup).weight, head.weight)  # the same bits again
+
+
+def test_without_regard_for_the_states_it_says_what_the_words_say(
+    setup: TrainSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cuecard.training.race.fitted_head._STRENGTHS", (1e-12,))
+    head, backbone = fit_head(setup), setup.backbone
+    words = setup.spec.model_copy(update={"head": "none"})
+    records = setup.task.validation
+    rows = setup.spec.encode_rows(records, backbone.tokenizer, "infix")
+    outputs = head_outputs(backbone, rows, setup.start.injection(), head, batch_rows=8)
+    shares = torch.tensor([o[-1].tolist() for o in outputs]).softmax(-1)
+    found = predict(backbone, words, records, setup.start.injection(), slot="infix")
+    said = torch.tensor([[p.probabilities[label] for label in words.labels] for p in found])
+    assert torch.allclose(shares, said, atol=1e-4)
+
+
+def test_a_label_without_rows_and_one_label_alone(setup: TrainSetup) -> None:
+    only = tuple(r for r in setup.task.train if r.target == setup.spec.labels[0])
+    head = fit_head(replace(setup, task=replace(setup.task, train=only)))
+    assert head.weight.isfinite().all() and head.bias.isfinite().all()
+
+
+def test_a_run_starts_from_it_and_its_prompt_has_it(tmp_path: Path) -> None:
+    backbone = tiny_backbone()
+    run = auto(backbone, review_task(80), TrainConfig(budget="12 steps"), folder=tmp_path)
+    chosen = next(event for event in read_log(tmp_path) if event["event"] == "chosen")
+    assert chosen["contestant"] == "late p-tuning-v2, rate 0.1, with a head"
+    started = next(event for event in read_log(tmp_path) if event["event"] == "validation")
+    assert started["step"] == 0 and started["validation_loss"] < 0.8 * math.log(2)
+    prompt = Prompt.load(tmp_path / "prompt", backbone)
+    assert prompt.spec.head == "trained" and prompt.head() is not None
+    assert run.test is not None and run.test.score > 0.8
+
+
+def test_what_starts_from_a_head_starts_from_it(setup: TrainSetup) -> None:
+    head = fit_head(setup)
+    assert isinstance(setup.trainable, TrainablePrompt)
+    other = setup.starting_from(replace(setup.trainable, head=head))
+    for method in (other.start, other.new_method()):
+        started = head_of(method)
+        assert started is not None and torch.equal(started.weight, head.weight)
+    assert other.parts == setup.parts
