@@ -12,16 +12,29 @@ import torch
 from torch import Tensor
 
 from cuecard.artifacts import Prompt
+from cuecard.backbones import load_frozen
+from cuecard.engine.local.engine import LocalEngine
 from cuecard.errors import BackboneError, ConfigError, WrongBackboneError
 from cuecard.methods import DeepPrompts, DePT, PrefixTuning, PromptTuning, PTuningV2
 from cuecard.tasks import collate
 from cuecard.training import TrainConfig
+from cuecard.training.race.contestants import Entrants
+from cuecard.training.seeds import SeedTraining
 from cuecard.training.train import train
+from cuecard.training.train_lora import train_lora
 from cuecard.training.trainables.initial_method import new_method, suited_to
 from cuecard.types import Batch, Encoded, Injection, InputTokens, LayerTokens, Method
 from support.data.reviews import review_task
 from support.tiny import shared_backbone
-from support.tiny_vision import SPEC, VISION, drawn_task, pictures, shared_vision, tiny_vision
+from support.tiny_vision import (
+    SPEC,
+    VISION,
+    drawn_task,
+    pictures,
+    save_vision,
+    shared_vision,
+    tiny_vision,
+)
 
 METHODS: dict[str, Callable[[], Any]] = {
     "prompt-tuning": lambda: PromptTuning(length=4),
@@ -204,8 +217,28 @@ def test_texts_and_images_are_not_mixed_up() -> None:
     for row in (text, Encoded((), (), images=rows_of()[0].images * 2)):
         with pytest.raises(BackboneError, match="one image, and no text"):
             states(seeing, [row], None)
+    with pytest.raises(ConfigError, match="cannot be served"):
+        LocalEngine(seeing)
     with pytest.raises(BackboneError, match="reads no texts"):
         seeing.tokenizer("a text")
+
+
+def test_every_way_to_train_takes_images(tmp_path: Path) -> None:
+    """Several seeds in one pass, a race of what an encoder takes, a LoRA adapter that is loaded."""
+    backbone, task = tiny_vision(), drawn_task(40)
+    config = TrainConfig(steps=4, batch_rows=8, eval_every=4)
+    seeds = SeedTraining(backbone, task, PromptTuning(length=4), config, seeds=2).run()
+    assert len(seeds.runs) == 2 and seeds.kept.prompt.manifest.method_config["init"] == "xavier"
+    racing = Entrants.of(backbone, task, config)
+    assert {type(method) for method in racing.methods.values()} == {PromptTuning}
+    folder = save_vision(tmp_path / "vit")
+    loaded = load_frozen(folder, dtype="fp32")
+    run = train_lora(loaded, task, config=config, folder=tmp_path / "lora")
+    again = load_frozen(folder, dtype="fp32", adapter=tmp_path / "lora" / "adapter")
+    assert again.fingerprint != loaded.fingerprint
+    bound = Prompt.load(tmp_path / "lora" / "prompt").bind(again)
+    assert run.test is not None
+    assert [a.answer for a in bound.predict(task.test)] == [p.answer for p in run.test.predictions]
 
 
 def test_an_image_is_learnt(tmp_path: Path) -> None:
