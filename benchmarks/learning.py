@@ -83,6 +83,12 @@ def run_auto(backbone: Backbone, task: Task, budget: float, seed: int) -> Found:
     return run.test.score, run.cpu_seconds, run.trained, f"{chosen['contestant']}, {run.steps}"
 
 
+def run_auto_head(backbone: Backbone, task: Task, budget: float, seed: int) -> Found:
+    """The same with a head, as `--head trained` has it."""
+    spec = task.spec.model_copy(update={"head": "trained"})
+    return run_auto(backbone, replace(task, spec=spec), budget, seed)
+
+
 def run_lora(backbone: Backbone, task: Task, budget: float, seed: int) -> Found:
     """LoRA of rank 8 on every linear layer; the best of three rates in short runs goes on."""
     settings = LoraSettings(rank=8)
@@ -163,6 +169,7 @@ def run_start(backbone: Backbone, task: Task, budget: float, seed: int) -> Found
 
 CONTESTANTS: dict[str, Contestant] = {
     "auto": run_auto,
+    "auto-head": run_auto_head,
     "lora": run_lora,
     "prompt-tuning": run_prompt_tuning,
     "peft": run_peft,

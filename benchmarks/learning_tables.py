@@ -13,6 +13,7 @@ Cell = Mapping[str, Any]
 
 NAMES = {
     "auto": "`--method auto`",
+    "auto-head": "the same with `--head trained`",
     "lora": "LoRA of rank 8 on every linear layer",
     "prompt-tuning": "prompt tuning, 20 vectors",
     "peft": "PEFT, prompt tuning, 20 vectors",

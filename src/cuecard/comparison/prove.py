@@ -6,7 +6,6 @@ Everything is chosen on validation rows; what is chosen answers the test rows on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from cuecard.comparison.comparison import Comparison, Proof
@@ -70,8 +69,6 @@ def prove(
     """
     if run.test is None:
         raise DataError("there are no test rows to prove anything on", expected="a test split")
-    # A race may have chosen a head where the task left it open.
-    task = replace(task, spec=task.spec.model_copy(update={"head": run.prompt.spec.head}))
     comparison = Comparison(backbone, task, run, observer or (lambda event: None))
     compare_baselines(comparison)
     kind, mode = task.spec.task_kind, task.spec.mode

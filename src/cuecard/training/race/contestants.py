@@ -7,7 +7,7 @@ does not take is refused as it is without a race; prompt tuning works with every
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from cuecard.errors import BackboneError, ConfigError
@@ -19,7 +19,7 @@ from cuecard.training.trainables.initial_method import suited_to
 from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.types import Backbone, Encoded, Slot
 
-# A fitted head is moved slowly.
+# A head starts as it was fitted, and is moved slowly.
 _HEAD_LR = 3e-4
 
 
@@ -32,14 +32,12 @@ class Candidate:
         method: its settings.
         changes: training settings that it takes where the user leaves the default.
         faster: its learning rate, in times of the method's default.
-        headed: whether a head answers that is fitted before the first step, instead of label words.
     """
 
     name: str
     method: MethodSettings
     changes: Mapping[str, Any] = field(default_factory=dict)
     faster: float = 1.0
-    headed: bool = False
 
 
 def contestants(spec: TaskSpec) -> tuple[Candidate, ...]:
@@ -54,11 +52,6 @@ def contestants(spec: TaskSpec) -> tuple[Candidate, ...]:
         method = PTuningV2(length=placed or 8, slot="infix", values_lr=rate)
         return Candidate(f"late p-tuning-v2, rate {rate:g}", method, {"batch_rows": 16})
 
-    def headed(rate: float) -> Candidate:
-        own = late(rate)
-        changes = {**own.changes, "head_lr": _HEAD_LR}
-        return replace(own, name=f"{own.name}, with a head", changes=changes, headed=True)
-
     def prefix(rate: float) -> Candidate:
         return Candidate(f"p-tuning-v2, rate {rate:g}", PTuningV2(length=8, values_lr=rate))
 
@@ -68,9 +61,7 @@ def contestants(spec: TaskSpec) -> tuple[Candidate, ...]:
     # Where keys and values do not work, as in encoder-decoders, three races are left: the last.
     decoder = PromptTuning(length=0, decoder_length=16)
     return (
-        headed(0.1),
         late(0.1),
-        headed(0.03),
         late(0.03),
         prefix(0.03),
         tuning(PromptTuning.name),
@@ -95,13 +86,8 @@ class Entrants:
     refused: Mapping[str, str]
 
     @classmethod
-    def of(
-        cls, backbone: Backbone, task: Task, config: TrainConfig, *, heads: bool = True
-    ) -> Entrants:
+    def of(cls, backbone: Backbone, task: Task, config: TrainConfig) -> Entrants:
         """Set up every contestant that can run; what all of them are refused for is raised.
-
-        Args:
-            heads: whether those may race that answer with a head.
 
         Raises:
             CuecardError: as `TrainSetup.of`, where no contestant can run.
@@ -109,24 +95,21 @@ class Entrants:
         setups: dict[str, TrainSetup] = {}
         refused: dict[str, str] = {}
         errors: dict[str, ConfigError | BackboneError] = {}
-        rows: dict[tuple[Slot, bool], tuple[int, tuple[Encoded, ...]]] = {}
-        heads = heads and _words(task)
-        racing = [each for each in contestants(task.spec) if heads or not each.headed]
+        rows: dict[Slot, tuple[int, tuple[Encoded, ...]]] = {}
+        racing = contestants(task.spec)
         for each in racing:
             prompt = TrainablePrompt(suited_to(backbone, each.method))
             own = _own_settings(each, prompt, backbone, config)
-            place = prompt.slot, each.headed
-            checked, known = rows.get(place, (0, None))
-            asked = _with_head(task) if each.headed else task
+            checked, known = rows.get(prompt.slot, (0, None))
             length = getattr(each.method, "length", None) or 0
             seen = length <= checked and "decoder" not in each.method.requires
             try:
-                setup = TrainSetup.of(backbone, asked, prompt, own, rows=known if seen else None)
+                setup = TrainSetup.of(backbone, task, prompt, own, rows=known if seen else None)
             except (ConfigError, BackboneError) as error:
                 errors[each.name] = error
                 refused[each.name] = f"{error.what}: {error.got}"
                 continue
-            rows.setdefault(place, (setup.start.injection().length, tuple(setup.rows)))
+            rows.setdefault(prompt.slot, (setup.start.injection().length, tuple(setup.rows)))
             setups[each.name] = setup
         if not setups:
             raise errors[PromptTuning.name]  # which needs the least
@@ -136,22 +119,14 @@ class Entrants:
         return cls(setups, methods, refused)
 
 
-def _words(task: Task) -> bool:
-    """Whether label words answer where a head could."""
-    return task.spec.mode == "labels" and task.spec.task_kind.head_is_optional
-
-
-def _with_head(task: Task) -> Task:
-    return replace(task, spec=task.spec.model_copy(update={"head": "trained"}))
-
-
 def _own_settings(
     each: Candidate, prompt: TrainablePrompt, backbone: Backbone, config: TrainConfig
 ) -> TrainConfig:
     """A contestant's own training settings. The budget is all contestants'."""
     # What the user set stays; a recipe that is read again has every default set.
-    usual = {name: type(config).model_fields[name].default for name in each.changes}
-    wanted = {k: v for k, v in each.changes.items() if getattr(config, k) == usual[k]}
+    changes = {"head_lr": _HEAD_LR, **each.changes}
+    usual = {name: type(config).model_fields[name].default for name in changes}
+    wanted = {k: v for k, v in changes.items() if getattr(config, k) == usual[k]}
     own = config.model_copy(update={**wanted, "budget": None})
     if each.faster == 1:
         return own

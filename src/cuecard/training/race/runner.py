@@ -68,8 +68,7 @@ class RaceRunner:
         self._folder: Path | None = None
         self._observer: Observer | None = None
         self.budget = Budget.parse(str(config.budget))
-        # Several seeds start from what the method alone gives.
-        entrants = Entrants.of(backbone, task, config, heads=runs == 1)
+        entrants = Entrants.of(backbone, task, config)
         self.setups, self._methods = entrants.setups, entrants.methods
         self._refused = entrants.refused
         self._parts = _parts(self.setups, backbone, task, config, runs)
@@ -232,7 +231,9 @@ class RaceRunner:
         heads: dict[str, dict[str, torch.Tensor]] = {}
         for name in self._plan.racing:
             setup, alike = self._cut(self.setups[name]), self._alike(name)
-            if setup.spec.mode == "head" and setup.spec.task_kind.single_label:
+            # Several seeds are trained from the heads' usual start on.
+            fits = setup.spec.mode == "head" and setup.spec.task_kind.head_is_optional
+            if fits and self._runs == 1:
                 heads[alike] = heads.get(alike) or asdict(fit_head(setup))
         self._checkpoint.notes[0]["heads"] = heads
         final = self._final
@@ -321,7 +322,7 @@ class RaceRunner:
         rate = {method.rate} if method.rate else None
         settings = method.model_dump(mode="json", exclude=rate)
         setup = self.setups[name]
-        return key_of((method.name, settings, setup.config.batch_rows, setup.spec.mode))
+        return key_of((method.name, settings, setup.config.batch_rows))
 
     def _tell_race(self) -> None:
         for name, state in self._races.items():

@@ -188,16 +188,17 @@ def test_what_may_do_better_is_told_with_a_command_that_works(
     own = ("--backbone", str(backbone), "--set", "demonstrations=[]", "--out", str(out))
     done = cuecard("train", str(data), *WORDS, *own, "--budget", "3 steps")
     (note,) = (line for line in done.out.splitlines() if line.startswith("Not clearly better than"))
-    assert "TF-IDF: a larger --budget, more rows or a LoRA adapter may" in note
+    assert "TF-IDF or its own start: a larger --budget, more rows, a head instead of" in note
+    assert "(`--head trained`) or a LoRA adapter may help" in note
     assert note in json.loads((out / "report.json").read_text())["table"]["notes"]
     assert "Not clearly better than" in (out / "report.md").read_text()
-    words = shlex.split(note.partition("`")[2].partition("`")[0])
+    words = shlex.split(note.rpartition("(`")[2].partition("`")[0])
     assert words[:2] == ["cuecard", "lora"]
     adapted = cuecard(*words[1:], "--steps", "1", "--no-compare")
     assert adapted.code == 0, adapted.err
     assert (tmp_path / "a run-lora" / "adapter").is_dir()
     named = cuecard("train", str(data), *WORDS, *own, "--lr", "0.3", "--steps", "1", "--overwrite")
-    assert "a race of methods (`--method auto --budget`), more rows or a LoRA" in named.out
+    assert "a race of methods (`--method auto --budget`), more rows, a head" in named.out
     assert f"--lr 0.0005 --out '{out}-lora'" in named.out
     quantized = ("--quantize", "int8", "--overwrite")
     other = cuecard("train", str(data), *WORDS, *own, "--budget", "2 steps", *quantized)
