@@ -59,20 +59,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return run, folder, dict(backbone.counts), 10**9 - left[0]
 
 
-def test_the_lowest_validation_loss_goes_on_and_alone_is_tested(whole: Any) -> None:
+def test_the_best_on_validation_goes_on_and_alone_is_tested(whole: Any) -> None:
     run, folder, *_ = whole
     events = read_log(folder)
     (race,) = [e for e in events if e["event"] == "race"]
     raced = [e for e in events if e["event"] == "raced"]
     (chosen,) = [e for e in events if e["event"] == "chosen"]
     assert [e["contestant"] for e in raced] == race["contestants"] and len(raced) == 2
-    assert chosen["contestant"] == min(raced, key=lambda e: e["loss"])["contestant"]
+    best = max(raced, key=lambda e: (e["accuracy"], -e["loss"]))
+    assert chosen["contestant"] == best["contestant"]
     assert [e["event"] for e in events].count("test") == 1
     method = {each.name: each.method for each in contestants(SPEC)}[chosen["contestant"]]
     assert run.method == method and run.prompt.manifest.method == method.name
     assert run.steps + sum(e["steps"] for e in raced) == 108
     first = next(e for e in events if e["event"] == "validation")
-    assert first["validation_loss"] == pytest.approx(min(e["loss"] for e in raced))
+    assert first["validation_loss"] == pytest.approx(best["loss"])
 
 
 def test_the_race_is_part_of_what_the_run_took(whole: Any) -> None:

@@ -61,11 +61,11 @@ def contestants(spec: TaskSpec) -> tuple[Candidate, ...]:
     # Where keys and values do not work, as in encoder-decoders, three races are left: the last.
     decoder = PromptTuning(length=0, decoder_length=16)
     return (
+        late(0.05),
         late(0.1),
-        late(0.03),
         prefix(0.03),
         tuning(PromptTuning.name),
-        late(0.01),
+        late(0.02),
         prefix(0.01),
         tuning("prompt-tuning, 3 times the rate", 3),
         Candidate("prompt-tuning of the decoder", decoder, {"batch_rows": 32}),
@@ -124,7 +124,8 @@ def _own_settings(
 ) -> TrainConfig:
     """A contestant's own training settings. The budget is all contestants'."""
     # What the user set stays; a recipe that is read again has every default set.
-    changes = {"head_lr": _HEAD_LR, **each.changes}
+    # Answers count, and they are calibrated; the loss is not, and decides between equals.
+    changes = {"head_lr": _HEAD_LR, "select": "accuracy", **each.changes}
     usual = {name: type(config).model_fields[name].default for name in changes}
     wanted = {k: v for k, v in changes.items() if getattr(config, k) == usual[k]}
     own = config.model_copy(update={**wanted, "budget": None})
