@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from cuecard.cli.options import pairs
 from cuecard.cli.rows import typed_rows
@@ -28,7 +30,11 @@ def spec_of(kind: str, **settings: object) -> TaskSpec:
     ],
     ids=lambda spec: f"{spec.kind}-{len(spec.record_fields)}",
 )
-def test_the_printed_command_gives_every_field_a_text(spec: TaskSpec) -> None:
+def test_the_printed_command_gives_every_field_a_value(
+    spec: TaskSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save("some-image.png")  # that the command of an image task names
     words = shlex.split(predict_command(spec, "runs/it's [mine] & yours"))
     assert words[:3] == ["cuecard", "predict", "runs/it's [mine] & yours"]
     given = [words[n + 1] for n, word in enumerate(words) if word == "--field"]
