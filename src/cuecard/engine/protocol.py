@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cuecard.artifacts import Prompt
-from cuecard.types import Encoded, Injection, Tokenizer
+from cuecard.types import Encoded, Head, Injection, Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +32,19 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """A row and continuations to score.
+    """A row, and continuations to score or a head that scores.
 
     Attributes:
         prompt: None for the bare backbone.
         row: its context and slot; its target is ignored.
         words: the continuations' token ids.
+        head: what reads the state at the context's end instead, where there are no words.
     """
 
     prompt: Held | None
     row: Encoded
-    words: tuple[tuple[int, ...], ...]
+    words: tuple[tuple[int, ...], ...] = ()
+    head: Head | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,7 @@ class Scores(Protocol):
     """What gives log-probabilities of continuations."""
 
     async def score(self, rows: Sequence[Scoring]) -> list[list[float]]:
-        """Per row the summed log-probability of each word.
+        """Per row the summed log-probability of each word, or its head's outputs.
 
         Raises:
             CuecardError: a row that does not fit.

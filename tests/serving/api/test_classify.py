@@ -10,7 +10,7 @@ import cuecard
 from cuecard.registry import Registry
 from cuecard.tasks import TaskSpec
 from cuecard.types import Head, Record
-from support.data.head_tasks import HEAD_SPEC
+from support.data.head_tasks import HEAD_SPEC, SEVERAL
 from support.serving.app import MakePrompt, Running, running
 
 pytestmark = pytest.mark.anyio
@@ -110,15 +110,34 @@ async def test_bounds(server: Running) -> None:
     assert (long.status, long.code) == (413, "input_too_long")
 
 
-async def test_prompts_with_a_head_are_refused(
-    server: Running, registry: Registry, make_prompt: MakePrompt
+async def test_a_head_answers_for_its_labels(
+    model: Any, server: Running, registry: Registry, make_prompt: MakePrompt
 ) -> None:
-    head = Head(torch.zeros(2, 32), torch.zeros(2))
+    generator = torch.Generator().manual_seed(0)
+    head = Head(torch.randn(2, 32, generator=generator), torch.zeros(2))
     registry.push(make_prompt(5, HEAD_SPEC, head=head), "headed")
     await server.sync.poll()
+    reply = await server.client.post("/v1/classify", {"model": "headed@1", "input": TEXTS})
+    assert reply.status == 200, reply.json
+    wanted = expected(model, registry, "headed@1", records(TEXTS))
+    for row, right in zip(reply.json["data"], wanted, strict=True):
+        assert row["label"] == right.answer
+        assert row["probabilities"] == pytest.approx(dict(right.probabilities), abs=1e-4)
+        assert row["scores"] == pytest.approx(dict(right.scores), abs=1e-3)
+    both = {"model": ["headed@1", "reviews"], "input": TEXTS[0]}
+    assert len((await server.client.post("/v1/classify", both)).json["data"]) == 2
+    text = await server.client.post("/v1/completions", {"model": "headed@1", "prompt": TEXTS[0]})
+    assert text.json["choices"][0]["text"] == reply.json["data"][0]["label"]
+
+
+async def test_other_heads_are_refused(
+    server: Running, registry: Registry, make_prompt: MakePrompt
+) -> None:
+    registry.push(make_prompt(5, SEVERAL, head=Head(torch.zeros(3, 32), torch.zeros(3))), "several")
+    await server.sync.poll()
     asked = (
-        ("/v1/classify", {"model": "headed", "input": "a film"}),
-        ("/v1/completions", {"model": "headed", "prompt": "a film"}),
+        ("/v1/classify", {"model": "several", "input": "a film"}),
+        ("/v1/completions", {"model": "several", "prompt": "a film"}),
     )
     for path, body in asked:
         reply = await server.client.post(path, body)

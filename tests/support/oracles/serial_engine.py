@@ -12,6 +12,7 @@ from torch import Tensor
 from cuecard.artifacts import Prompt, check_backbone
 from cuecard.engine.protocol import Embedding, Finished, Generation, Guide, Held, Scoring, Token
 from cuecard.errors import BackboneError
+from cuecard.evaluation.heads import head_outputs
 from cuecard.tasks.encoding.batching import collate
 from cuecard.tasks.encoding.pooling import embed_rows
 from cuecard.types import Encoded, Placement
@@ -103,6 +104,10 @@ class SerialEngine:
     @torch.inference_mode()
     def _score(self, row: Scoring) -> list[float]:
         injection = None if row.prompt is None else row.prompt.injection
+        if row.head is not None:
+            self._check(len(row.row.context))
+            (found,) = head_outputs(self.backbone, [row.row], injection, row.head, batch_rows=1)
+            return [float(value) for value in found[-1]]
         self._check(len(row.row.context) + max(map(len, row.words)))
         batch = collate([(row.row, word) for word in row.words])
         (reads,) = self.backbone.read_many([(batch, injection)])

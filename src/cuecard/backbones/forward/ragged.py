@@ -7,6 +7,7 @@ what is known of its row already, beside the next tokens of rows that are being 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -49,6 +50,7 @@ class PrefillChunk:
         embeds: [n, H], one or more.
         past: keys and values [L, 2, K, t, D] of what comes before them, piece after piece.
         reads: which of the n tokens' logits are read.
+        states: whether their hidden states are read instead.
         branches: per continuation at the end, its tokens; they do not see each other.
         layer_vectors: vectors that layers take in; None for none.
     """
@@ -56,6 +58,7 @@ class PrefillChunk:
     embeds: Tensor
     past: tuple[Tensor, ...] = ()
     reads: tuple[int, ...] = ()
+    states: bool = False
     branches: tuple[int, ...] = ()
     layer_vectors: LayerVectors | None = None
 
@@ -71,7 +74,7 @@ class PassOutput:
 
     Attributes:
         decoded: per block, logits [n, V] of its live rows.
-        read: per chunk, logits [reads, V].
+        read: per chunk, logits [reads, V] or hidden states [reads, H].
     """
 
     decoded: list[Tensor]
@@ -153,7 +156,9 @@ class RaggedRun:
             first += len(segments[-1].stream)
             order += part
         seen: list[tuple[Tensor, Tensor]] = []
-        logits = self._packed.at_reads(segments, seen if keep else None)
+        wanted = any(chunk.states for chunk in chunks)
+        with self._frozen.seeing_hidden() if wanted else nullcontext([]) as hidden:
+            logits = self._packed.at_reads(segments, seen if keep else None)
         self._frozen.counts["logits"] += len(logits)
         for block, _ in blocks:
             block.grown()
@@ -161,6 +166,10 @@ class RaggedRun:
         sizes += [len(chunks[number].reads) for number in order]
         cut = torch.split(logits, sizes)
         read = dict(zip(order, cut[len(blocks) :], strict=True))
+        if wanted:
+            states = torch.split(torch.cat(hidden), sizes)[len(blocks) :]
+            pairs = zip(order, states, strict=True)
+            read |= {number: found for number, found in pairs if chunks[number].states}
         return PassOutput(
             list(cut[: len(blocks)]), [read[n] for n in range(len(chunks))], seen, starts
         )

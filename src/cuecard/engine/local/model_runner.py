@@ -26,7 +26,8 @@ class StepOutput:
 
     Attributes:
         sampled: answers with their next token, or why there is none.
-        scores: a log-likelihood per continuation, for sequences whose contexts have run.
+        scores: a log-likelihood per continuation, or a head's outputs, for sequences whose contexts
+            have run.
         failed: requests that cannot run, and why; nothing of them ran.
         num_tokens: that ran; 0 where there was no pass.
         num_decoded: those of answers being decoded, one each.
@@ -147,7 +148,11 @@ class ModelRunner:
             return
         logits = passed.read[index]
         if isinstance(chunk.request, ScoreRequest):
-            output.scores[sequence] = log_likelihoods(sequence.words, logits)
+            output.scores[sequence] = (
+                log_likelihoods(sequence.words, logits)
+                if sequence.head is None
+                else sequence.head(logits.float())[0].tolist()
+            )
         pieces = (*self._cache.pieces(sequence), *computed)
         for number, answer in enumerate(chunk.answers):
             output.sampled.append(self.decoder.sample_first(answer, logits))

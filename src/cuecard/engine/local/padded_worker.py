@@ -31,7 +31,7 @@ from cuecard.engine.local.settings import LocalSettings
 from cuecard.engine.local.worker import RequestOutput
 from cuecard.engine.protocol import Held, Token
 from cuecard.errors import CuecardError, EngineError
-from cuecard.tasks.encoding.batching import collate
+from cuecard.tasks.encoding.batching import collate, inside_of
 from cuecard.tasks.encoding.pooling import embed_parts
 from cuecard.types import Backbone, Batch, Encoded, Injection, Placement, Reads
 
@@ -107,7 +107,7 @@ class PaddedWorker:
         """What sequences of one batch have in common."""
         if isinstance(request, GenerateRequest):
             return sequence.digest, request.left, request.stops, len(sequence.ids)
-        return type(request), "" if self._mixes else sequence.digest
+        return type(request), sequence.head is None, "" if self._mixes else sequence.digest
 
     def _run(self, pairs: Sequence[Pair]) -> None:
         try:
@@ -133,12 +133,15 @@ class PaddedWorker:
 
     @torch.inference_mode()
     def _results(self, pairs: Sequence[Pair]) -> list[Any]:
-        """Per pair the items of an answer, a vector [H], or a log-likelihood per continuation."""
+        """Per pair the items of an answer, a vector [H], or scores."""
         if isinstance(pairs[0][0], GenerateRequest):
             return self._generate([each for each, _ in pairs if isinstance(each, GenerateRequest)])
         groups = _by_prompt([sequence for _, sequence in pairs])
-        embeds = isinstance(pairs[0][0], EmbedRequest)
-        found = self._embed(groups) if embeds else self._score(groups)
+        if isinstance(pairs[0][0], EmbedRequest):
+            found = self._embed(groups)
+        else:
+            headed = pairs[0][1].head is not None
+            found = self._read_heads(groups) if headed else self._score(groups)
         return [found[sequence] for _, sequence in pairs]
 
     def _postprocess(self, pairs: Sequence[Pair], results: Sequence[Any]) -> None:
@@ -189,6 +192,25 @@ class PaddedWorker:
             sums = map(sum, logs)
             scores |= {sequence: [next(sums) for _ in sequence.words] for sequence in group}
         return scores
+
+    def _read_heads(self, groups: Sequence[Sequence[SequenceState]]) -> dict[SequenceState, Any]:
+        inside = inside_of(self._backbone)
+        parts = [
+            (
+                collate([(_encoded(row), ()) for row in group], read="states", inside=inside),
+                _injection(group[0]),
+            )
+            for group in groups
+        ]
+        found = self._backbone.read_many(parts, keep="states")
+        count = sum(map(len, groups))
+        self._counts.update(passes=1, rows_batched=count, rows_scored=count)
+        return {
+            sequence: sequence.head(state[None])[0].tolist()
+            for group, reads in zip(groups, found, strict=True)
+            for sequence, state in zip(group, reads.states(), strict=True)
+            if sequence.head is not None
+        }
 
     def _embed(self, groups: Sequence[Sequence[SequenceState]]) -> dict[SequenceState, Any]:
         parts = [(list(map(_encoded, group)), _injection(group[0])) for group in groups]

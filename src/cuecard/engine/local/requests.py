@@ -12,7 +12,7 @@ from cuecard.engine.local.prompt_cache import Key
 from cuecard.engine.local.sampling import TokenSampler
 from cuecard.engine.protocol import Embedding, Finished, Generation, Held, Scoring, Token
 from cuecard.errors import ConfigError, CuecardError
-from cuecard.types import InputTokens, PrefixKV
+from cuecard.types import Head, InputTokens, PrefixKV
 
 # Runs on the event loop: takes a request's result, one of its tokens, or an error.
 Deliver = Callable[[Any], None]
@@ -48,6 +48,7 @@ class SequenceState:
         slot: how many of them come before the prompt.
         words: continuations to score.
         mask: the index in the context that they replace; None where they follow it.
+        head: what reads its last state instead.
         computed: how many of its tokens have run.
         cached: how many of the ids come from the prefix cache; these are not among its tokens.
         to_cache: the prefix of the ids whose keys and values go to the prefix cache.
@@ -61,6 +62,7 @@ class SequenceState:
     slot: int = 0
     words: tuple[tuple[int, ...], ...] = ()
     mask: int | None = None
+    head: Head | None = None
     status: SequenceStatus = SequenceStatus.WAITING
     computed: int = 0
     cached: int = 0
@@ -191,22 +193,26 @@ class BatchRequest(Request):
 
 
 class ScoreRequest(BatchRequest):
-    """Continuations to score; a sequence's result is a list of log-probabilities."""
+    """Continuations to score, or heads' outputs; a sequence's result is a list of numbers."""
 
     def __init__(self, rows: Sequence[Scoring], deliver: Deliver) -> None:
         made = [
-            SequenceState(number, each.prompt, row.context, row.slot, each.words, row.mask)
+            SequenceState(
+                number, each.prompt, row.context, row.slot, each.words, row.mask, each.head
+            )
             for number, each in enumerate(rows)
             for row in (each.row,)
         ]
         super().__init__(made, deliver)
         for sequence in made:
-            if not sequence.words or not all(sequence.words):
+            if sequence.head is not None and not sequence.words:
+                continue
+            if not sequence.words or not all(sequence.words) or sequence.head is not None:
                 raise ConfigError(
                     "a row has no words to score",
                     where=f"row {sequence.number}",
-                    got="no word, or an empty one",
-                    expected="the token ids of one or more words",
+                    got="no word, an empty one, or a head beside them",
+                    expected="the token ids of one or more words, or a head",
                 )
 
 

@@ -182,6 +182,14 @@ class VllmEngine:
             EngineError: vLLM failed.
         """
         for row in rows:
+            if row.head is not None:
+                raise ConfigError(
+                    "the vLLM engine gives no hidden states for a head to read",
+                    where=self.known.name,
+                    got="a prompt with a trained head",
+                    expected="a prompt that answers in label words",
+                    hint="serve it with --engine local",
+                )
             longest = max(map(len, row.words), default=0)
             self._check(row.prompt, row.row.context, row.row.slot, longest)
             check_ids(sum(row.words, ()), self.known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 
+import numpy as np
 import torch
 
 from cuecard.engine.protocol import Engine, Scoring
@@ -91,6 +92,9 @@ def score_labels(served: ServedPrompt, row: Encoded, engine: Engine) -> Scoring:
     Raises:
         APIError: the row is too long for the backbone.
     """
+    if served.spec.mode == "head":
+        check_positions(engine, served, row, 0)
+        return Scoring(served.held, row, head=served.prompt.head())
     words = served.spec.label_words(engine.tokenizer)
     check_positions(engine, served, row, words.longest)
     return Scoring(served.held, row, words.asked)
@@ -98,13 +102,15 @@ def score_labels(served: ServedPrompt, row: Encoded, engine: Engine) -> Scoring:
 
 def prediction_of(served: ServedPrompt, engine: Engine, scores: Sequence[float]) -> Prediction:
     """Labels with probabilities from the engine's scores, calibrated by the saved prior."""
-    spec = served.spec
+    spec, prior = served.spec, served.prompt.manifest.prior
+    if spec.mode == "head":
+        return spec.task_kind.answers(spec, np.asarray([scores], dtype=np.float64), prior)[0]
     return word_predictions(
         spec.label_words(engine.tokenizer),
         torch.tensor([scores], dtype=torch.float64),
         spec.labels,
         normalize=spec.normalize,
-        prior=served.prompt.manifest.prior,
+        prior=prior,
     )[0]
 
 
@@ -115,10 +121,10 @@ def _score_request(served: ServedPrompt, given: str | dict[str, str], engine: En
 
 
 def _check_labels(model: str, served: ServedPrompt | None) -> ServedPrompt:
-    if served is not None and served.spec.mode == "head":
-        raise head_not_served(model)
     if served is not None and served.spec.mode == "vector":
         raise embeddings_only(model)
-    if served is None or served.spec.mode != "labels":
+    if served is not None and served.has_unserved_head:
+        raise head_not_served(model)
+    if served is None or not served.has_labels:
         raise bad_request(f"The model '{model}' has no labels.", "model", "unsupported")
     return served

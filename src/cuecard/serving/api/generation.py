@@ -19,6 +19,7 @@ from cuecard.serving.protocol.errors import bad_request, head_not_served
 from cuecard.serving.protocol.requests import GenerationRequest
 from cuecard.serving.protocol.responses import Reason
 from cuecard.serving.settings import Limits
+from cuecard.tasks.encoding.label_words import LabelWords
 from cuecard.types import Encoded
 
 Value = TypeVar("Value")
@@ -105,7 +106,9 @@ def make_plan(
         APIError: more tokens than the server allows or the backbone has room for, or a prompt with
             a trained head.
     """
-    if served is not None and served.spec.mode == "head":
+    if served is not None and (
+        served.has_unserved_head or (served.spec.mode == "head" and request.raw)
+    ):
         raise head_not_served(request.model)
     if answers_with_label(served, request):
         return GenerationPlan(served, row)
@@ -138,14 +141,19 @@ def make_plan(
 
 def answers_with_label(served: ServedPrompt | None, request: GenerationRequest) -> bool:
     """Whether the answer is one of a task's labels."""
-    return served is not None and not request.raw and served.spec.mode == "labels"
+    return served is not None and not request.raw and served.has_labels
 
 
 def max_completion_tokens(engine: Engine, plan: GenerationPlan) -> int:
     """The maximum number of tokens of all choices."""
     if plan.samplings:
         return sum(sampling.max_new_tokens for sampling in plan.samplings)
-    return cast("ServedPrompt", plan.served).spec.label_words(engine.tokenizer).longest
+    return _label_words(cast("ServedPrompt", plan.served), engine).longest
+
+
+def _label_words(served: ServedPrompt, engine: Engine) -> LabelWords:
+    """What a label counts as in tokens, also where a head gives it."""
+    return served.spec.model_copy(update={"head": "none"}).label_words(engine.tokenizer)
 
 
 async def stream_choices(
@@ -264,6 +272,6 @@ async def _label(engine: Engine, plan: GenerationPlan, context: RequestContext) 
     served = cast("ServedPrompt", plan.served)
     (scores,) = await engine.score([score_labels(served, plan.row, engine)])
     answer = prediction_of(served, engine, scores)
-    words = served.spec.label_words(engine.tokenizer).words
+    words = _label_words(served, engine).words
     context.completion_tokens += len(words[served.spec.labels.index(answer.answer)])
     return TextDelta(answer.answer)

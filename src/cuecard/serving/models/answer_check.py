@@ -58,6 +58,12 @@ async def _check_scores(
     found = await engine.score(rows) if rows else []
     for (_, expected), scores in zip(tests, found, strict=True):
         _compare(expected.logprobs, scores, _ALLOWED, "log-probabilities", served)
+    head = served.prompt.head() if served.has_labels else None
+    headed = [test for test, _ in tests if test.head and head is not None]
+    rows = [Scoring(served.held, test.encoded(), head=head) for test in headed]
+    found = await engine.score(rows) if rows else []
+    for test, scores in zip(headed, found, strict=True):
+        _compare(test.head, scores, _ALLOWED, "outputs of the head", served)
 
 
 async def _check_vectors(

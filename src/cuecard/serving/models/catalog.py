@@ -53,6 +53,17 @@ class ServedPrompt:
     def __str__(self) -> str:
         return f"{self.name}@{self.number}"
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether it answers with one of its labels, by their words or by a head."""
+        mode = self.spec.mode
+        return mode == "labels" or (mode == "head" and self.spec.task_kind.head_is_optional)
+
+    @property
+    def has_unserved_head(self) -> bool:
+        """Whether a head answers with something else: several labels, a number, tags, spans."""
+        return self.spec.mode == "head" and not self.has_labels
+
 
 @dataclass(frozen=True, slots=True)
 class NameEntry:

@@ -1,0 +1,95 @@
+"""Heads beside label words, under many prompts at once: each answer is the one got alone."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from cuecard.engine.protocol import Held, Scoring
+from cuecard.errors import ConfigError
+from cuecard.evaluation.heads import head_outputs
+from cuecard.types import Head, Injection, InputTokens, PrefixKV, Record, Slot
+from support.data.head_tasks import HEAD_SPEC
+from support.serving.cases import QUESTIONS
+from support.serving.requests import noise, scored_alone, serving
+from support.tiny import tiny_backbone
+
+TOLERANCE = 1e-3
+WORDS = ((5,), (7, 9), (11,))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row under a prompt, and what is got for it alone."""
+
+    asked: Scoring
+    alone: Sequence[float]
+
+
+def injections(backbone: Any) -> list[tuple[Injection | None, Slot]]:
+    found: list[tuple[Injection | None, Slot]] = [
+        (None, "prefix"),
+        (InputTokens(noise(1, 6, 32)), "prefix"),
+        (InputTokens(noise(2, 6, 32)), "suffix"),
+    ]
+    if backbone.unsupported("prefix-kv") is None:
+        heads, size = backbone.key_shape
+        found.append((PrefixKV(noise(3, 2, 2, heads, 5, size)), "prefix"))
+    if backbone.unsupported("late-prefix-kv") is None:
+        heads, size = backbone.key_shape
+        found.append((PrefixKV(noise(4, 2, 2, heads, 5, size), late=True), "infix"))
+    return found
+
+
+def cases_on(backbone: Any) -> list[Case]:
+    made = []
+    template = HEAD_SPEC.template + (" {mask}." if backbone.peft_task is None else "")
+    spec = HEAD_SPEC.model_copy(update={"template": template})
+    words = spec.model_copy(update={"head": "none"})
+    for number, (injection, slot) in enumerate(injections(backbone)):
+        held = None if injection is None else Held(f"prompt-{number}", injection)
+        head = Head(noise(10 + number, 3, 32), noise(20 + number, 3))
+        for text in QUESTIONS:
+            record = Record({"text": text}, None)
+            row = spec.encode(record, backbone.tokenizer, slot)
+            (alone,) = head_outputs(backbone, [row], injection, head, batch_rows=1)
+            made.append(Case(Scoring(held, row, head=head), alone[-1].tolist()))
+            scored = Scoring(held, words.encode(record, backbone.tokenizer, slot), WORDS)
+            made.append(Case(scored, scored_alone(backbone, scored)))
+    return made
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "gemma2-softcap", "t5-gated", "roberta"])
+def test_one_call_with_every_prompt(kind: str) -> None:
+    backbone = tiny_backbone(kind)
+    cases = cases_on(backbone)
+    random.Random(0).shuffle(cases)
+
+    async def ask() -> Any:
+        async with serving(backbone) as engine:
+            found = await engine.score([case.asked for case in cases])
+            some = cases[: len(cases) // 3]  # from the prefix cache, where there is one
+            return [*found, *await engine.score([case.asked for case in some])], len(some)
+
+    found, again = asyncio.run(ask())
+    for case, numbers in zip([*cases, *cases[:again]], found, strict=True):
+        assert numbers == pytest.approx(case.alone, abs=TOLERANCE), case.asked
+
+
+def test_words_and_a_head_are_not_read_at_once() -> None:
+    backbone = tiny_backbone()
+    row = HEAD_SPEC.encode(Record({"text": "a film"}, None), backbone.tokenizer, "prefix")
+    head = Head(noise(1, 2, 32), noise(2, 2))
+
+    async def ask(asked: Scoring) -> None:
+        async with serving(backbone) as engine:
+            await engine.score([asked])
+
+    for asked in (Scoring(None, row), Scoring(None, row, ((5,),), head)):
+        with pytest.raises(ConfigError, match="no words to score"):
+            asyncio.run(ask(asked))
