@@ -388,7 +388,6 @@ def what_else(recipe: Recipe, folder: Path) -> str:
     file, out = (shlex.quote(str(path)) for path in (folder / RUN.file, f"{folder}-lora"))
     rate = "" if recipe.training.lr is None else f" --lr {LORA_LR:g}"  # not the prompt's
     command = f"cuecard lora --recipe {file}{rate} --out {out}"
-    # Not served over HTTP yet, so it is a choice and not the default.
     words = kind_named(recipe.task.kind).head_is_optional and recipe.task.head == "none"
     head = ", a head instead of label words (`--head trained`)" if words else ""
     return f"{race}, more rows{head} or a LoRA adapter may help (`{command}`)"

@@ -7,7 +7,6 @@ what is known of its row already, beside the next tokens of rows that are being 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -156,8 +155,7 @@ class RaggedRun:
             first += len(segments[-1].stream)
             order += part
         seen: list[tuple[Tensor, Tensor]] = []
-        wanted = any(chunk.states for chunk in chunks)
-        with self._frozen.seeing_hidden() if wanted else nullcontext([]) as hidden:
+        with self._frozen.seeing_hidden() as hidden:
             logits = self._packed.at_reads(segments, seen if keep else None)
         self._frozen.counts["logits"] += len(logits)
         for block, _ in blocks:
@@ -166,7 +164,7 @@ class RaggedRun:
         sizes += [len(chunks[number].reads) for number in order]
         cut = torch.split(logits, sizes)
         read = dict(zip(order, cut[len(blocks) :], strict=True))
-        if wanted:
+        if any(chunk.states for chunk in chunks):
             states = torch.split(torch.cat(hidden), sizes)[len(blocks) :]
             pairs = zip(order, states, strict=True)
             read |= {number: found for number, found in pairs if chunks[number].states}

@@ -81,9 +81,10 @@ def embeddings_only(model: str) -> APIError:
 
 
 def head_not_served(model: str) -> APIError:
-    """400: a prompt with a trained head, which engines do not run."""
+    """400: a prompt with a trained head that gives something else than one of its labels."""
     return bad_request(
-        f"The model '{model}' answers by a trained head, which is not served.",
+        f"The model '{model}' answers by a trained head that gives no single label, which is not "
+        "served.",
         "model",
         "unsupported",
     )
