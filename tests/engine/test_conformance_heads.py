@@ -50,7 +50,7 @@ def cases_on(backbone: Any) -> list[Case]:
     made = []
     template = HEAD_SPEC.template + (" {mask}." if backbone.peft_task is None else "")
     spec = HEAD_SPEC.model_copy(update={"template": template})
-    words = spec.model_copy(update={"head": "none"})
+    words = spec.in_words
     for number, (injection, slot) in enumerate(injections(backbone)):
         held = None if injection is None else Held(f"prompt-{number}", injection)
         head = Head(noise(10 + number, 3, 32), noise(20 + number, 3))

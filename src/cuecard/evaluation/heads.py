@@ -1,9 +1,9 @@
-"""What a trained head gives at the reads."""
+"""What is at the reads of a task with a head: hidden states, and what the head makes of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cuecard.evaluation.loglikelihood import sharing_front
 from cuecard.lazy import inference_mode, np, torch
@@ -28,6 +28,28 @@ def head_outputs(
     on_rows: Callable[[int], None] | None = None,
 ) -> list[Floats]:
     """The head's outputs [reads, K] of each row."""
+    how: dict[str, Any] = {"batch_rows": batch_rows, "token_budget": token_budget}
+    return _at_reads(backbone, rows, injection, head, on_rows=on_rows, **how)
+
+
+@inference_mode
+def read_states(
+    backbone: Backbone, rows: Sequence[Encoded], injection: Injection | None, *, batch_rows: int
+) -> list[Floats]:
+    """The hidden states [reads, H] of each row that a head would read."""
+    return _at_reads(backbone, rows, injection, lambda states: states, batch_rows=batch_rows)
+
+
+def _at_reads(
+    backbone: Backbone,
+    rows: Sequence[Encoded],
+    injection: Injection | None,
+    made_of: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    batch_rows: int,
+    token_budget: int | None = None,
+    on_rows: Callable[[int], None] | None = None,
+) -> list[Floats]:
     found: list[Floats] = [np.empty((0, 0))] * len(rows)
     lengths = [row.positions for row in rows]
     batches = ordered_batches(lengths, batch_rows, token_budget)
@@ -36,7 +58,7 @@ def head_outputs(
             some = [rows[i] for i in chosen]
             batch = collate([(row, ()) for row in some], read="states", inside=inside_of(backbone))
             (reads,) = backbone.read_many([(batch, injection)], keep="states")
-            outputs = head(reads.states()).double().cpu()
+            outputs = made_of(reads.states()).double().cpu()
             parts = torch.split(outputs, [len(row.at) or 1 for row in some])
             for i, part in zip(chosen, parts, strict=True):
                 found[i] = part.numpy()

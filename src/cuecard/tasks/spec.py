@@ -128,6 +128,11 @@ class TaskSpec(TaskSettings):
         return self.task_kind.answer_mode(self)
 
     @property
+    def in_words(self) -> TaskSpec:
+        """The same task without an optional head: the model says a label's word."""
+        return self.model_copy(update={"head": "none"})
+
+    @property
     def reads(self) -> ReadKind:
         """What the task reads of a backbone."""
         if self.mode == "vector":

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from cuecard.errors import ConfigError
 from cuecard.evaluation.baselines.text_models import Fitted
+from cuecard.evaluation.heads import read_states
 from cuecard.evaluation.predict import BATCH_ROWS
-from cuecard.lazy import inference_mode, np
-from cuecard.tasks.encoding.batching import collate
+from cuecard.lazy import np
 from cuecard.tasks.predictions import as_predictions
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Record
@@ -24,17 +24,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-@inference_mode
 def image_vectors(backbone: Backbone, spec: TaskSpec, records: Sequence[Record]) -> Floats:
     """[n, H] the states that a head reads, without a prompt."""
     rows = spec.encode_rows(records, backbone.tokenizer, "prefix")
-    found = np.empty((len(rows), backbone.hidden_size))
-    for start in range(0, len(rows), BATCH_ROWS):
-        some = rows[start : start + BATCH_ROWS]
-        batch = collate([(row, ()) for row in some], read="states", inside=0)
-        (reads,) = backbone.read_many([(batch, None)], keep="states")
-        found[start : start + len(some)] = reads.states().double().cpu().numpy()
-    return found
+    return np.concatenate(read_states(backbone, rows, None, batch_rows=BATCH_ROWS))
 
 
 def fit_nearest_mean(

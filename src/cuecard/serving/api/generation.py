@@ -151,7 +151,7 @@ def max_completion_tokens(engine: Engine, plan: GenerationPlan) -> int:
 
 def _label_words(served: ServedPrompt, engine: Engine) -> LabelWords:
     """What a label counts as in tokens, also where a head gives it."""
-    return served.spec.model_copy(update={"head": "none"}).label_words(engine.tokenizer)
+    return served.spec.in_words.label_words(engine.tokenizer)
 
 
 async def stream_choices(

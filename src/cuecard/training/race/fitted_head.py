@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cuecard.evaluation.heads import head_outputs
+from cuecard.evaluation.heads import read_states
 from cuecard.lazy import functional, torch
+from cuecard.tasks import TaskSpec
 from cuecard.training.setup import TrainSetup
 from cuecard.types import Head, Record
 
@@ -41,6 +42,11 @@ class _Rows:
         return functional.cross_entropy(outputs, self.labels)
 
 
+def fits_head(spec: TaskSpec) -> bool:
+    """Whether a task's head can be fitted: that of a classification, which has label words too."""
+    return spec.mode == "head" and spec.task_kind.head_is_optional
+
+
 def fit_head(setup: TrainSetup) -> Head:
     """The best of a few strengths on the validation rows, for the method as it starts.
 
@@ -65,18 +71,15 @@ def fit_head(setup: TrainSetup) -> Head:
 
 def _word_rows(setup: TrainSetup) -> torch.Tensor:
     """[K, H] per label the LM head's weights of its word's tokens, on average."""
-    spec = setup.spec.model_copy(update={"head": "none"})
-    words = spec.label_words(setup.backbone.tokenizer).words
+    words = setup.spec.in_words.label_words(setup.backbone.tokenizer).words
     return torch.stack([setup.backbone.word_weights(word).double().mean(0) for word in words])
 
 
 def _states(setup: TrainSetup, records: Sequence[Record]) -> torch.Tensor:
     """[rows, H] what the head reads."""
-    width = setup.backbone.hidden_size
-    whole = Head(torch.eye(width), torch.zeros(width))
     rows = setup.spec.encode_rows(records, setup.backbone.tokenizer, setup.slot)
-    found = head_outputs(setup.backbone, rows, setup.start.injection(), whole, batch_rows=_ROWS)
-    return torch.cat([torch.from_numpy(outputs) for outputs in found])
+    found = read_states(setup.backbone, rows, setup.start.injection(), batch_rows=_ROWS)
+    return torch.cat([torch.from_numpy(states) for states in found])
 
 
 def _labels(setup: TrainSetup, records: Sequence[Record]) -> torch.Tensor:
