@@ -17,10 +17,12 @@ from cuecard.methods import PTuningV2
 from cuecard.training import TrainConfig, read_log
 from cuecard.training.race.auto import auto
 from cuecard.training.race.fitted_head import fit_head
+from cuecard.training.race.runner import RaceRunner
 from cuecard.training.setup import TrainSetup
 from cuecard.training.trainables.head import head_of
 from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.types import Head
+from support.data.head_tasks import tag_task
 from support.data.reviews import SPEC, review_task
 from support.tiny import tiny_backbone
 
@@ -53,7 +55,7 @@ def test_without_regard_for_the_states_it_says_what_the_words_say(
 ) -> None:
     monkeypatch.setattr("cuecard.training.race.fitted_head._STRENGTHS", (1e-12,))
     head, backbone = fit_head(setup), setup.backbone
-    words = setup.spec.model_copy(update={"head": "none"})
+    words = setup.spec.in_words
     records = setup.task.validation
     rows = setup.spec.encode_rows(records, backbone.tokenizer, "infix")
     outputs = head_outputs(backbone, rows, setup.start.injection(), head, batch_rows=8)
@@ -91,3 +93,18 @@ def test_what_starts_from_a_head_starts_from_it(setup: TrainSetup) -> None:
         started = head_of(method)
         assert started is not None and torch.equal(started.weight, head.weight)
     assert other.parts == setup.parts
+
+
+def test_heads_learn_slowly_only_where_they_were_fitted() -> None:
+    config = TrainConfig(budget="12 steps")
+    rates = {
+        name: {setup.config.head_lr for setup in RaceRunner(*made, config, **runs).setups.values()}
+        for name, made, runs in (
+            ("fitted", (tiny_backbone(), headed_task()), {}),
+            ("seeds", (tiny_backbone(), headed_task()), {"runs": 2}),
+            ("tags", (tiny_backbone(), tag_task(60)), {}),
+        )
+    }
+    usual = TrainConfig().head_lr
+    assert rates["seeds"] == rates["tags"] == {usual}
+    assert max(rates["fitted"]) < usual

@@ -19,7 +19,7 @@ from cuecard.training.trainables.initial_method import suited_to
 from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.types import Backbone, Encoded, Slot
 
-# A head starts as it was fitted, and is moved slowly.
+# A head that starts as it was fitted is moved slowly.
 _HEAD_LR = 3e-4
 
 
@@ -86,8 +86,13 @@ class Entrants:
     refused: Mapping[str, str]
 
     @classmethod
-    def of(cls, backbone: Backbone, task: Task, config: TrainConfig) -> Entrants:
+    def of(
+        cls, backbone: Backbone, task: Task, config: TrainConfig, *, fitted: bool = False
+    ) -> Entrants:
         """Set up every contestant that can run; what all of them are refused for is raised.
+
+        Args:
+            fitted: whether their heads will be, before their first steps.
 
         Raises:
             CuecardError: as `TrainSetup.of`, where no contestant can run.
@@ -99,7 +104,7 @@ class Entrants:
         racing = contestants(task.spec)
         for each in racing:
             prompt = TrainablePrompt(suited_to(backbone, each.method))
-            own = _own_settings(each, prompt, backbone, config)
+            own = _own_settings(each, prompt, backbone, config, fitted)
             checked, known = rows.get(prompt.slot, (0, None))
             length = getattr(each.method, "length", None) or 0
             seen = length <= checked and "decoder" not in each.method.requires
@@ -120,12 +125,16 @@ class Entrants:
 
 
 def _own_settings(
-    each: Candidate, prompt: TrainablePrompt, backbone: Backbone, config: TrainConfig
+    each: Candidate,
+    prompt: TrainablePrompt,
+    backbone: Backbone,
+    config: TrainConfig,
+    fitted: bool,
 ) -> TrainConfig:
     """A contestant's own training settings. The budget is all contestants'."""
     # What the user set stays; a recipe that is read again has every default set.
     # Answers count, and they are calibrated; the loss is not, and decides between equals.
-    changes = {"head_lr": _HEAD_LR, "select": "accuracy", **each.changes}
+    changes = {"select": "accuracy", **({"head_lr": _HEAD_LR} if fitted else {}), **each.changes}
     usual = {name: type(config).model_fields[name].default for name in changes}
     wanted = {k: v for k, v in changes.items() if getattr(config, k) == usual[k]}
     own = config.model_copy(update={**wanted, "budget": None})

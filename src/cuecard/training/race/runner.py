@@ -22,7 +22,7 @@ from cuecard.training.config import Budget, TrainConfig, with_budget
 from cuecard.training.loop import run_loop, stopped_in
 from cuecard.training.objective.validation import Validation
 from cuecard.training.race.contestants import Entrants
-from cuecard.training.race.fitted_head import fit_head
+from cuecard.training.race.fitted_head import fit_head, fits_head
 from cuecard.training.race.pace import measure
 from cuecard.training.race.plan import Cost, RacePlan, Sizes
 from cuecard.training.race.scores import RaceScores
@@ -68,13 +68,16 @@ class RaceRunner:
         self._folder: Path | None = None
         self._observer: Observer | None = None
         self.budget = Budget.parse(str(config.budget))
-        entrants = Entrants.of(backbone, task, config)
+        # Several seeds are trained from the heads' usual start on.
+        self._fits_heads = runs == 1 and fits_head(task.spec)
+        entrants = Entrants.of(backbone, task, config, fitted=self._fits_heads)
         self.setups, self._methods = entrants.setups, entrants.methods
         self._refused = entrants.refused
         self._parts = _parts(self.setups, backbone, task, config, runs)
         self._checkpoint = Checkpoint(key_of(self._parts), parts=self._parts)
         self._trainers: list[Trainer] = []
         self._scores = RaceScores()
+        self._cuts: dict[str, TrainSetup] = {}
         self._log = RunLog(None)
         self._ends_with_the_race = False
         self._resume_folder: Path | None = None
@@ -159,8 +162,8 @@ class RaceRunner:
         first = next(iter(self.setups.values()))
         frozen = FrozenProof(self._backbone, first.rows[0], first.spec)
         if not self._checkpoint.notes:
-            self._make_plan(int(self._remember(self.setups).get("tokens", 0)))
-        kept = self._remember({name: self._cut(setup) for name, setup in self.setups.items()})
+            self._make_plan(int(self._remember(self.setups.__getitem__).get("tokens", 0)))
+        kept = self._remember(self._cut)
         if "heads" not in self._checkpoint.notes[0]:
             self._fit_heads()
         if self._final.lr is None:
@@ -179,10 +182,11 @@ class RaceRunner:
         )
         frozen.check()
 
-    def _remember(self, setups: Mapping[str, TrainSetup]) -> dict[str, int | str]:
+    def _remember(self, setup_of: Callable[[str], TrainSetup]) -> dict[str, int | str]:
         """Cache the inputs where a contestant leaves them as they are."""
-        late = [setup for setup in setups.values() if setup.leaves_inputs][:1]
-        return remember_inputs(late, late, self._checkpoint, self._folder)
+        late = [name for name, setup in self.setups.items() if setup.leaves_inputs][:1]
+        setups = [setup_of(name) for name in late]
+        return remember_inputs(setups, setups, self._checkpoint, self._folder)
 
     def without_race(self) -> TrainSetup:
         """The first contestant's set-up if it had the whole budget; takes a few of its steps."""
@@ -229,12 +233,9 @@ class RaceRunner:
         """Fit the heads of those that race; what it takes is the run's."""
         began = time.process_time(), time.perf_counter(), self._backbone.counts["tokens"]
         heads: dict[str, dict[str, torch.Tensor]] = {}
-        for name in self._plan.racing:
-            setup, alike = self._cut(self.setups[name]), self._alike(name)
-            # Several seeds are trained from the heads' usual start on.
-            fits = setup.spec.mode == "head" and setup.spec.task_kind.head_is_optional
-            if fits and self._runs == 1:
-                heads[alike] = heads.get(alike) or asdict(fit_head(setup))
+        for name in self._plan.racing if self._fits_heads else ():
+            alike = self._alike(name)
+            heads[alike] = heads.get(alike) or asdict(fit_head(self._cut(name)))
         self._checkpoint.notes[0]["heads"] = heads
         final = self._final
         final.cpu_seconds += time.process_time() - began[0]
@@ -352,15 +353,18 @@ class RaceRunner:
 
     def _setup(self, name: str) -> TrainSetup:
         """A contestant's, with its head as it was fitted."""
-        setup = self._cut(self.setups[name])
+        setup = self._cut(name)
         head = self._checkpoint.notes[0]["heads"].get(self._alike(name))
         if head is None:
             return setup
         assert isinstance(setup.trainable, TrainablePrompt)  # no contestant is anything else
         return setup.starting_from(replace(setup.trainable, head=Head(**head)))
 
-    def _cut(self, setup: TrainSetup) -> TrainSetup:
-        return cut(setup, self._plan)
+    def _cut(self, name: str) -> TrainSetup:
+        """A contestant's, with the rows that the budget is for, which are read once."""
+        if name not in self._cuts:
+            self._cuts[name] = cut(self.setups[name], self._plan)
+        return self._cuts[name]
 
     def _stopped(self) -> Interrupted:
         final = self._final
