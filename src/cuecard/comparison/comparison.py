@@ -102,6 +102,7 @@ class Comparison:
         self.contestants: dict[str, Contestant] = {}
         self.left_out: dict[str, str] = {}
         self.best_by_hand: str | None = None
+        self._same: dict[str, bool] = {}
         self._tokens, self._cpu = backbone.counts["tokens"], time.process_time()
 
     @property
@@ -130,18 +131,26 @@ class Comparison:
 
     def answered(self, spec: TaskSpec) -> Evaluation | None:
         """What the template alone answered alongside the test, if this asks just the same."""
-        beside, own = self.run.alongside, self.task.spec
+        beside = self.run.alongside
         if beside is None or beside.template is None:
             return None
-        if self._asks(spec) != self._asks(own) or spec.normalize != own.normalize:
-            return None
-        return beside.template
+        key = spec.model_dump_json()
+        if key not in self._same:
+            self._same[key] = self._asks_the_same(spec)
+        return beside.template if self._same[key] else None
 
-    def _asks(self, spec: TaskSpec) -> tuple[Any, ...]:
-        """What the backbone is asked about the test rows, as token ids."""
-        tokenizer = self.backbone.tokenizer
-        contexts = [spec.encode(record, tokenizer).context for record in self.task.test]
-        return contexts, spec.label_words(tokenizer).words
+    def _asks_the_same(self, spec: TaskSpec) -> bool:
+        """Whether the backbone reads the same tokens of every test row, up to the first other."""
+        own, tokenizer = self.task.spec, self.backbone.tokenizer
+        words = [each.label_words(tokenizer).words for each in (spec, own)]
+        return (
+            words[0] == words[1]
+            and spec.normalize == own.normalize
+            and all(
+                spec.encode(record, tokenizer).context == own.encode(record, tokenizer).context
+                for record in self.task.test
+            )
+        )
 
     def begin(self, name: str, variant: str = "plain") -> None:
         """Tell that a contestant answers the test rows now."""

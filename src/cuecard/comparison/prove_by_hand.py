@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ from cuecard.evaluation.baselines.manual import (
 from cuecard.evaluation.baselines.selection import NOT_TRIED, Choice, ManualTrial, select_manual
 from cuecard.evaluation.evaluate import Evaluation, evaluate, score_predictions
 from cuecard.evaluation.likely_words import is_long
-from cuecard.tasks import Task, TaskSpec, draw_rows
+from cuecard.tasks import Task, draw_rows
 from cuecard.tasks.kinds.base import HandWritten
 from cuecard.tasks.predictions import calibrate
 from cuecard.types import Record
@@ -65,7 +65,7 @@ def compare_by_hand(
     """
     task = comparison.task
     # By hand the model says a label's word, whatever the trained prompt does.
-    task = replace(task, spec=task.spec.model_copy(update={"head": "none"}))
+    task = replace(task, spec=task.spec.in_words)
     rows = draw_rows(task.validation, selection_rows or how.rows, "by hand")
     hand = _ByHand(comparison, task, rows, how.rounds)
     candidates = list(manual or default_manual_prompts(task.spec))
@@ -180,40 +180,34 @@ class _ByHand:
             return
         found = self._test(written)
         self._add("manual", written, f"the best {kind} prompt", found)
-        words = best.spec.label_words(self._comparison.backbone.tokenizer).words
-        # Of a long list, labels that cannot matter are left out: which ones, the prior decides.
-        if best.manual == written.manual and not is_long(words):
-            assert best.prior is not None
-            read = self._calibrated(best.spec, found, best.prior)
-        else:
-            read = self._test(best)
+        same = best.manual == written.manual
+        read = (self._read_again(best, found) if same else None) or self._test(best)
         self._add("manual_calibrated", best, f"the best calibrated {kind} prompt", read)
 
     def test_in_context(self, best: Choice) -> None:
         """Add the best prompt with demonstrations."""
         self._add("in_context", best, "the best in-context prompt", self._test(best))
 
-    def _calibrated(
-        self, spec: TaskSpec, found: Evaluation, prior: Mapping[str, float]
-    ) -> Evaluation:
+    def _read_again(self, choice: Choice, plain: Evaluation) -> Evaluation | None:
+        """A choice's answers from those without its prior; None where they do not give them."""
+        if choice.prior is None:
+            return plain
+        # Of a long list, labels that cannot matter are left out: which ones, the prior decides.
+        if is_long(choice.spec.label_words(self._comparison.backbone.tokenizer).words):
+            return None
         return score_predictions(
-            spec,
+            choice.spec,
             self._task.test,
-            calibrate(found.predictions, prior),
-            seconds=found.seconds,
-            tokens_per_request=found.tokens_per_request,
+            calibrate(plain.predictions, choice.prior),
+            seconds=plain.seconds,
+            tokens_per_request=plain.tokens_per_request,
         )
 
     def _test(self, choice: Choice) -> Evaluation:
         known = self._comparison.answered(choice.spec)
-        # Of a long list, labels that cannot matter are left out: which ones, the prior decides.
-        if known is not None and choice.prior is None:
-            return known
-        if known is not None and not is_long(
-            choice.spec.label_words(self._comparison.backbone.tokenizer).words
-        ):
-            assert choice.prior is not None
-            return self._calibrated(choice.spec, known, choice.prior)
+        found = None if known is None else self._read_again(choice, known)
+        if found is not None:
+            return found
         self._comparison.begin(f"hand-written: {choice.manual.name}", choice.variant)
         return evaluate(
             self._comparison.backbone,
