@@ -205,9 +205,8 @@ class ScoreRequest(BatchRequest):
         ]
         super().__init__(made, deliver)
         for sequence in made:
-            if sequence.head is not None and not sequence.words:
-                continue
-            if not sequence.words or not all(sequence.words) or sequence.head is not None:
+            scored = bool(sequence.words) and all(sequence.words)
+            if scored is (sequence.head is not None) or (sequence.words and not scored):
                 raise ConfigError(
                     "a row has no words to score",
                     where=f"row {sequence.number}",
