@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import onnx
@@ -18,21 +17,14 @@ from cuecard.catalogue.fetch import package_path
 from cuecard.names import load_backbone
 from support.tiny_vision import pictures
 
-pytestmark = [pytest.mark.slow, pytest.mark.integration]
+pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.usefixtures("own_cache")]
 
 ENTRY = BACKBONES["dinov2-small"]
 STATES, POSITIONS = "/norm/Add_1_output_0", "/Concat_4_output_0"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _cache(catalogue_cache: Path) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CUECARD_CACHE", str(catalogue_cache))
-        yield
-
-
 @pytest.fixture(scope="module")
-def backbone(_cache: None) -> VisionBackbone:
+def backbone(own_cache: None) -> VisionBackbone:
     found = load_backbone("dinov2-small", dtype="fp32", device="cpu")
     assert isinstance(found, VisionBackbone)
     return found

@@ -28,21 +28,15 @@ from cuecard.types import Placement
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.integration,
+    pytest.mark.usefixtures("own_cache"),
     pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),
 ]
 
 TEXTS = ["Is this review positive or negative? a gob of drivel so sickly sweet", "one of the best"]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _cache(catalogue_cache: Path) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CUECARD_CACHE", str(catalogue_cache))
-        yield
-
-
 @pytest.fixture(scope="module")
-def folder(_cache: None) -> Path:
+def folder(own_cache: None) -> Path:
     return backbone_folder("flan-t5-small")
 
 
