@@ -49,17 +49,17 @@ class PrefillChunk:
         embeds: [n, H], one or more.
         past: keys and values [L, 2, K, t, D] of what comes before them, piece after piece.
         reads: which of the n tokens' logits are read.
-        states: whether their hidden states are read instead.
         branches: per continuation at the end, its tokens; they do not see each other.
         layer_vectors: vectors that layers take in; None for none.
+        states: whether hidden states are read instead of logits.
     """
 
     embeds: Tensor
     past: tuple[Tensor, ...] = ()
     reads: tuple[int, ...] = ()
-    states: bool = False
     branches: tuple[int, ...] = ()
     layer_vectors: LayerVectors | None = None
+    states: bool = False
 
     @property
     def before(self) -> int:

@@ -51,7 +51,7 @@ def make_chunk(
         layers = None if given.layers is None else LayerVectors(given.layers, 0)
     elif given.layers is not None and not sequence.prompt_first:
         layers = _layer_vectors(given.layers, sequence.slot - sequence.cached, start, end)
-    return PrefillChunk(rows, past, reads, sequence.head is not None, tails, layers)
+    return PrefillChunk(rows, past, reads, tails, layers, states=sequence.head is not None)
 
 
 def log_likelihoods(words: Sequence[Sequence[int]], logits: Tensor) -> list[float]:
