@@ -92,6 +92,10 @@ class DataError(CuecardError):
     """A file or a row of the user's data that cannot be used."""
 
 
+class ImageTooLargeError(DataError):
+    """An image with more bytes, pixels or frames than are read."""
+
+
 class TemplateError(DataError):
     """A template that names an unknown field or cannot be parsed."""
 

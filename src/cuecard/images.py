@@ -1,7 +1,7 @@
 """Images as bytes -> checked RGB pixels: the one place where Pillow is asked.
 
-An image comes from anyone, so only plain raster formats are opened, and none with more pixels than
-`MAX_PIXELS`, whatever its file claims to hold. What a viewer would show is what a model sees:
+An image comes from anyone, so only plain raster formats are opened, and none beyond `ImageLimits`,
+which is seen before anything is decoded. What a viewer would show is what a model sees:
 turned as EXIF says, transparent parts on white, 16 bits a channel brought down to 8, of an
 animation the first frame.
 """
@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from cuecard.errors import DataError
+from cuecard.errors import DataError, ImageTooLargeError
 from cuecard.lazy import lazy_module, np
 from cuecard.types import Image
 
@@ -38,6 +38,23 @@ MAX_BYTES = 100_000_000
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 _SHOWN = 120  # characters of Pillow's own message
+# Scans of a progressive JPEG: each goes over all its pixels, and an empty one takes few bytes.
+_MAX_SCANS, _SCAN = 500, b"\xff\xda"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLimits:
+    """What an image may have at most.
+
+    Attributes:
+        nbytes: bytes of its file.
+        pixels: width times height.
+        frames: of an animation, or pages; None for any number, since the first one alone is read.
+    """
+
+    nbytes: int
+    pixels: int
+    frames: int | None = None
 
 
 def checked(image: Image, where: str | None = None) -> Image:
@@ -52,31 +69,31 @@ def checked(image: Image, where: str | None = None) -> Image:
     return image if image.pixels else replace(image, pixels=_digest(pixels_of(image, where)))
 
 
-def pixels_of(image: Image, where: str | None = None) -> Pixels:
+def pixels_of(image: Image, where: str | None = None, limits: ImageLimits | None = None) -> Pixels:
     """An image's pixels as a Pillow image of mode RGB.
 
+    Args:
+        limits: by default `MAX_BYTES` and `MAX_PIXELS`.
+
     Raises:
-        DataError: no image, a damaged one, one with too many pixels, or floating-point pixels.
+        ImageTooLargeError: more bytes, pixels or frames than the limits.
+        DataError: no image, a damaged one, or floating-point pixels.
     """
-    if len(image.content) > MAX_BYTES:
-        raise _refused("the image's file is too large", where, len(image.content), "bytes")
+    limits = limits or ImageLimits(MAX_BYTES, MAX_PIXELS)
+    check_bytes(len(image.content), limits, where)
     try:
         with warnings.catch_warnings():
             # Ours is the lower limit, and what else Pillow remarks on does not change the pixels.
             warnings.simplefilter("ignore")
             with pillow.open(BytesIO(image.content), formats=_FORMATS) as opened:
-                _check_size(opened, where)
+                _check_size(opened, where, limits)
+                _check_frames(image.content, opened, where, limits)
                 opened.load()
                 return _as_rgb(pillow_ops.exif_transpose(opened), where)
     except DataError:
         raise
     except pillow.DecompressionBombError as error:
-        raise DataError(
-            "the image has too many pixels",
-            where=where,
-            got=_told(error),
-            expected=f"at most {MAX_PIXELS:,} pixels",
-        ) from error
+        raise _too_large("pixels", _told(error), limits.pixels, where) from error
     except Exception as error:  # Pillow passes on whatever its decoders raise
         unknown = isinstance(error, pillow.UnidentifiedImageError)
         raise DataError(
@@ -87,6 +104,17 @@ def pixels_of(image: Image, where: str | None = None) -> Pixels:
             else _told(error),
             expected=f"a whole image: {', '.join(_FORMATS)}",
         ) from error
+
+
+def check_bytes(count: int, limits: ImageLimits, where: str | None = None) -> None:
+    """Refuse a file by its size, before it is read.
+
+    Raises:
+        ImageTooLargeError: it has more bytes than the limits.
+    """
+    if count > limits.nbytes:
+        got = f"{count:,} bytes"
+        raise _too_large("bytes", got, limits.nbytes, where, "the image's file is too large")
 
 
 def from_array(array: NDArray[Any], where: str | None = None) -> Image:
@@ -109,16 +137,57 @@ def from_array(array: NDArray[Any], where: str | None = None) -> Image:
     return Image(f"{kind} {width} {height} 255\n".encode() + plain.tobytes())
 
 
-def _check_size(opened: Pixels, where: str | None) -> None:
+def _check_size(opened: Pixels, where: str | None, limits: ImageLimits) -> None:
     width, height = opened.size
-    if width * height > MAX_PIXELS:
-        raise DataError(
-            "the image has too many pixels",
-            where=where,
-            got=f"{width:,} x {height:,} pixels",
-            expected=f"at most {MAX_PIXELS:,} pixels",
-            hint="make it smaller; a model sees a few hundred pixels to a side",
-        )
+    if width * height > limits.pixels:
+        raise _too_large("pixels", f"{width:,} x {height:,} pixels", limits.pixels, where)
+
+
+def _check_frames(content: bytes, opened: Pixels, where: str | None, limits: ImageLimits) -> None:
+    if opened.format in ("JPEG", "MPO") and (scans := content.count(_SCAN)) > _MAX_SCANS:
+        raise _too_large("scans", f"{scans:,} scans", _MAX_SCANS, where)
+    most = limits.frames
+    if most is not None and _has_more_frames(content, opened, most):
+        raise _too_large("frames", f"more than {most:,} frames", most, where)
+
+
+def _has_more_frames(content: bytes, opened: Pixels, most: int) -> bool:
+    """Whether an image has more frames, without going further through its file than to them."""
+    if opened.format == "GIF":
+        return _gif_frames(content, most + 1) > most
+    if opened.format != "TIFF":
+        return bool(getattr(opened, "n_frames", 1) > most)
+    with pillow.open(BytesIO(content), formats=("TIFF",)) as again:
+        try:
+            again.seek(most)
+        except EOFError:
+            return False
+    return True
+
+
+def _gif_frames(content: bytes, most: int) -> int:
+    """The frames of a GIF up to so many, by its blocks (GIF89a, section 15 on).
+
+    Pillow would decode each, or go through all of them.
+    """
+
+    def table(flags: int) -> int:  # the bytes of a colour table
+        return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+    at, frames = 13 + table(content[10]), 0
+    while frames < most and at + 10 < len(content):
+        introducer = content[at]
+        if introducer == 0x2C:  # an image: its place, colours, code size, data
+            frames += 1
+            at += 11 + table(content[at + 9])
+        elif introducer == 0x21:  # an extension: its label, data
+            at += 2
+        else:
+            break
+        while at < len(content) and content[at]:
+            at += content[at] + 1
+        at += 1
+    return frames
 
 
 def _as_rgb(opened: Pixels, where: str | None) -> Pixels:
@@ -156,8 +225,16 @@ def _digest(pixels: Pixels) -> str:
     return hashlib.sha256(f"{width}x{height}:".encode() + pixels.tobytes()).hexdigest()
 
 
-def _refused(what: str, where: str | None, size: int, unit: str) -> DataError:
-    return DataError(what, where=where, got=f"{size:,} {unit}", expected=f"at most {MAX_BYTES:,}")
+def _too_large(
+    unit: str, got: str, most: int, where: str | None, what: str = ""
+) -> ImageTooLargeError:
+    return ImageTooLargeError(
+        what or f"the image has too many {unit}",
+        where=where,
+        got=got,
+        expected=f"at most {most:,} {unit}",
+        hint="make it smaller; a model sees a few hundred pixels to a side",
+    )
 
 
 def _told(error: Exception) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ import pytest
 from PIL import Image as Pillow
 
 from cuecard import images
-from cuecard.errors import DataError
-from cuecard.images import checked, from_array, pixels_of
+from cuecard.errors import DataError, ImageTooLargeError
+from cuecard.images import ImageLimits, checked, from_array, pixels_of
 from cuecard.types import Image
 
+LIMITS = ImageLimits(1 << 24, 1 << 20)
 RAMP = np.arange(12 * 8 * 3, dtype=np.uint8).reshape(8, 12, 3)
 
 
@@ -101,8 +103,42 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(
         with pytest.raises(DataError, match="too many pixels"):
             pixels_of(image)
     monkeypatch.setattr(images, "MAX_BYTES", 10)
-    with pytest.raises(DataError, match="file is too large"):
+    with pytest.raises(ImageTooLargeError, match="file is too large"):
         pixels_of(large)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_frames_are_counted_up_to_their_limit(kind: str) -> None:
+    colours = ("red", "green", "blue", "white")
+    frames = [Pillow.new("RGB", (5, 4), colour) for colour in colours]
+    moving = saved(frames[0], kind, save_all=True, append_images=frames[1:])
+    still = saved(frames[1], kind)
+    for most, image in ((4, moving), (5, moving), (1, still), (None, moving)):
+        assert pixels_of(image, limits=replace(LIMITS, frames=most)).size == (5, 4)
+    for most in (1, 3):
+        with pytest.raises(ImageTooLargeError, match="too many frames") as caught:
+            pixels_of(moving, "input 2", replace(LIMITS, frames=most))
+        assert caught.value.where == "input 2" and caught.value.got == f"more than {most} frames"
+
+
+def test_a_gif_of_many_frames_is_not_gone_through_to_its_end() -> None:
+    frames = [Pillow.new("L", (2, 2), shade) for shade in (0, 255)]
+    two = saved(frames[0], "GIF", save_all=True, append_images=frames[1:]).content
+    frame = two[two.index(b"\x2c", two.index(b"\x2c") + 1) : -1]
+    many = Image(two[:-1] + frame * 100_000 + b"\x3b")
+    with pytest.raises(ImageTooLargeError, match="too many frames"):
+        pixels_of(many, limits=replace(LIMITS, frames=50))
+    assert pixels_of(many, limits=replace(LIMITS, frames=200_000)).size == (2, 2)
+
+
+def test_a_jpeg_of_very_many_scans_is_refused() -> None:
+    picture = saved(Pillow.fromarray(RAMP), "JPEG", progressive=True)
+    start = picture.content.rindex(b"\xff\xda")
+    scan = picture.content[start:-2]
+    many = Image(picture.content[:start] + scan * 600 + picture.content[-2:])
+    assert pixels_of(picture).size == (12, 8)
+    with pytest.raises(ImageTooLargeError, match="too many scans"):
+        pixels_of(many)
 
 
 def test_floating_point_pixels_are_refused() -> None:
