@@ -79,7 +79,7 @@ def test_the_summary_is_the_models_own() -> None:
     """Of CLIP the pooled output, of BEiT the mean that its pooler takes."""
     for kind in ("clip", "beit"):
         backbone = shared_vision(kind)
-        pixels = backbone._processor.pixels([record.images[0] for record in pictures(3)])
+        pixels = backbone.processor.pixels([record.images[0] for record in pictures(3)])
         with torch.no_grad():
             pooled = backbone.model(pixel_values=pixels).pooler_output
         torch.testing.assert_close(states(backbone), pooled, atol=1e-5, rtol=1e-5)

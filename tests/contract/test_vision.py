@@ -13,7 +13,6 @@ from torch import Tensor
 
 from cuecard.artifacts import Prompt
 from cuecard.backbones import load_frozen
-from cuecard.engine.local.engine import LocalEngine
 from cuecard.errors import BackboneError, ConfigError, WrongBackboneError
 from cuecard.methods import DeepPrompts, DePT, PrefixTuning, PromptTuning, PTuningV2
 from cuecard.tasks import collate
@@ -70,7 +69,7 @@ def test_same_as_the_models_own_forward(name: str, kind: str) -> None:
     backbone = shared_vision(kind)
     rows, injection = rows_of(), made(name, backbone).inner.injection()  # type: ignore[attr-defined]
     ours = states(backbone, rows, injection)
-    pixels = backbone._processor.pixels([row.images[0] for row in rows])
+    pixels = backbone.processor.pixels([row.images[0] for row in rows])
     at = 0 if kind == "siglip" else 1
     with torch.no_grad(), stamped(backbone.model, injection, at):
         output = backbone.model(pixel_values=pixels)
@@ -217,8 +216,6 @@ def test_texts_and_images_are_not_mixed_up() -> None:
     for row in (text, Encoded((), (), images=rows_of()[0].images * 2)):
         with pytest.raises(BackboneError, match="one image, and no text"):
             states(seeing, [row], None)
-    with pytest.raises(ConfigError, match="cannot be served"):
-        LocalEngine(seeing)
     with pytest.raises(BackboneError, match="reads no texts"):
         seeing.tokenizer("a text")
 

@@ -5,17 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cuecard.errors import BackboneError
-from cuecard.images import pixels_of
+from cuecard.images import ImageLimits, pixels_of
 from cuecard.types import Image
 
 # What says where a processor came from, and nothing of what it does.
 _NAMES = ("image_processor_type", "processor_class", "feature_extractor_type", "_processor_class")
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedImage(Image):
+    """An image as a model takes it in, without its file.
+
+    Attributes:
+        pixels: SHA-256 of the values: what looks the same to the model is one image.
+        values: [C, h, w] float32.
+    """
+
+    values: Tensor = field(default_factory=lambda: torch.empty(0), compare=False, repr=False)
 
 
 class ImageProcessor:
@@ -68,9 +81,30 @@ class ImageProcessor:
             )
         return torch.stack(found)
 
+    def prepare(
+        self, image: Image, where: str | None = None, limits: ImageLimits | None = None
+    ) -> PreparedImage:
+        """The image decoded and made what the model takes in; from any thread.
+
+        Args:
+            where: the file or input that it comes from, for messages.
+            limits: what it may have at most.
+
+        Raises:
+            DataError: an image that cannot be read, or one beyond the limits.
+            BackboneError: one that the processor cannot take.
+        """
+        values = self._values(pixels_of(image, where, limits))
+        return PreparedImage(b"", hashlib.sha256(values.numpy().tobytes()).hexdigest(), values)
+
     def _one(self, image: Image) -> Tensor:
+        if isinstance(image, PreparedImage):
+            return image.values
+        return self._values(pixels_of(image))
+
+    def _values(self, pixels: Any) -> Tensor:
         try:
-            found = self._processor(pixels_of(image), return_tensors="pt")
+            found = self._processor(pixels, return_tensors="pt")
         except (ValueError, TypeError, ZeroDivisionError) as error:
             raise BackboneError(
                 "the model's image processor cannot take an image",

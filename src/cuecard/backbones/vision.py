@@ -52,6 +52,9 @@ class VisionBackbone(FrozenBackbone):
         processor: its image processor.
         name: what the user called it.
 
+    Attributes:
+        processor: the same.
+
     Raises:
         BackboneError: a model that makes no patches.
     """
@@ -60,11 +63,12 @@ class VisionBackbone(FrozenBackbone):
 
     def __init__(self, model: torch.nn.Module, processor: ImageProcessor, name: str) -> None:
         self._patches = patch_layer(model, name)
-        self._processor = processor
+        self.processor = processor
         processor.positions_of = lambda: self.tower.positions
         super().__init__(model, processor, name, headless=True, embed=self._patches)
         self._kept: dict[Image, Tensor] = {}
         self._kept_bytes = 0
+        self._latest: int | None = None
 
     @cached_property
     def tower(self) -> VisionTower:
@@ -74,7 +78,16 @@ class VisionBackbone(FrozenBackbone):
             BackboneError: a model of another shape.
         """
         blank = Image(b"P6 16 16 255\n" + bytes(3 * 16 * 16))
-        return VisionTower(self._frozen, self._pixels([blank]), self.name)
+        with torch.inference_mode(False):  # what it keeps serves training too
+            return VisionTower(self._frozen, self._pixels([blank]), self.name)
+
+    def keep_latest(self, nbytes: int) -> None:
+        """Keep so many bytes of what was used last, instead of what came first, from now on.
+
+        A run goes over the same images in turn, and would find none of the latest; whoever answers
+        for images as they come sees some again soon, and most never.
+        """
+        self._kept, self._kept_bytes, self._latest = {}, 0, nbytes
 
     def unreadable(self, kind: ReadKind) -> str | None:
         """Why this model cannot be read in this way; None if it can."""
@@ -119,7 +132,7 @@ class VisionBackbone(FrozenBackbone):
     def fingerprint(self) -> Fingerprint:
         """What a prompt trained here needs to find again, the image processor's settings too."""
         return vision_fingerprint_of(
-            self.model, patch_table(self._patches), self._processor.digest, self.tower.uses
+            self.model, patch_table(self._patches), self.processor.digest, self.tower.uses
         )
 
     def _rows(self, embedded: Tensor, injection: Injection | None) -> VisionRows:
@@ -130,20 +143,36 @@ class VisionBackbone(FrozenBackbone):
 
     def _embedded(self, images: Sequence[Image]) -> list[Tensor]:
         """[S, H] what the first layer takes in for each image; what is kept is not computed."""
-        new = [image for image in dict.fromkeys(images) if image not in self._kept]
-        found = dict(zip(new, self.tower.embed(self._pixels(new)), strict=True)) if new else {}
-        for image, states in found.items():
-            size = states.numel() * states.element_size() + len(image.content)
-            if self._kept_bytes + size <= KEPT_BYTES:
-                self._kept[image] = states
-                self._kept_bytes += size
-        remembered = len(images) - len(new)
-        each = [self._kept[image] if image in self._kept else found[image] for image in images]
-        self.counts["remembered"] += remembered * (len(each[0]) if each else 0)
+        found = {image: self._kept.get(image) for image in dict.fromkeys(images)}
+        new = [image for image, states in found.items() if states is None]
+        computed = zip(new, self.tower.embed(self._pixels(new)), strict=True) if new else ()
+        found |= {image: self._keep(image, states) for image, states in computed}
+        each = [torch.as_tensor(found[image]) for image in images]
+        self.counts["remembered"] += (len(images) - len(new)) * (len(each[0]) if each else 0)
+        if self._latest is not None:
+            # In the order of their last use.
+            self._kept |= {x: self._kept.pop(x) for x in found if x in self._kept}
         return each
 
+    def _keep(self, image: Image, states: Tensor) -> Tensor:
+        """An image's states, kept if there is room or room is made."""
+        room = KEPT_BYTES if self._latest is None else self._latest
+        size = _bytes_kept(image, states)
+        while self._latest is not None and self._kept and self._kept_bytes + size > room:
+            oldest = next(iter(self._kept))
+            self._kept_bytes -= _bytes_kept(oldest, self._kept.pop(oldest))
+        if self._kept_bytes + size <= room:
+            # A part of what one pass made would hold on to all of it.
+            self._kept[image] = states if self._latest is None else states.clone()
+            self._kept_bytes += size
+        return states
+
     def _pixels(self, images: Sequence[Image]) -> Tensor:
-        return self._processor.pixels(images).to(self.device, self.dtype)
+        return self.processor.pixels(images).to(self.device, self.dtype)
+
+
+def _bytes_kept(image: Image, states: Tensor) -> int:
+    return states.numel() * states.element_size() + len(image.content)
 
 
 def _image_of(batch: Batch, row: int) -> Image:

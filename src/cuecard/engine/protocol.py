@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from cuecard.artifacts import Prompt
-from cuecard.types import Encoded, Head, Injection, Tokenizer
+from cuecard.images import ImageLimits
+from cuecard.types import Encoded, Head, Image, Injection, Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Scoring:
 
     Attributes:
         prompt: None for the bare backbone.
-        row: its context and slot; its target is ignored.
+        row: its context and slot, or its image; its target is ignored.
         words: the continuations' token ids.
         head: what reads the state at the context's end instead, where there are no words.
     """
@@ -53,11 +54,29 @@ class Embedding:
 
     Attributes:
         prompt: None for the bare backbone.
-        row: its context and slot.
+        row: its context and slot, or its image.
     """
 
     prompt: Held | None
     row: Encoded
+
+
+class PreparesImages(Protocol):
+    """What decodes images for an engine that sees them, so that this need not be done there."""
+
+    def prepare(
+        self, image: Image, where: str | None = None, limits: ImageLimits | None = None
+    ) -> Image:
+        """The image as the engine takes it in soonest; from any thread.
+
+        Args:
+            where: what it is called in messages.
+            limits: what it may have at most.
+
+        Raises:
+            CuecardError: an image that cannot be read, or one beyond the limits.
+        """
+        ...
 
 
 class Guide(Protocol):
@@ -177,7 +196,7 @@ class Scores(Protocol):
 
 
 class Embeds(Protocol):
-    """What makes vectors of texts.
+    """What makes vectors of texts or images.
 
     Attributes:
         embedding_size: H of the vectors; None where it makes none.
@@ -225,12 +244,15 @@ class Engine(Scores, Embeds, Generates, Protocol):
     Attributes:
         name: such as "local".
         tokenizer: the backbone's.
+        images: what prepares images, where the backbone sees them instead of reading texts; None
+            for a language model.
         max_positions: maximum tokens of a row with its prompt and answer.
         dtype: the type of the backbone's numbers.
     """
 
     name: str
     tokenizer: Tokenizer
+    images: PreparesImages | None
     max_positions: int
     dtype: torch.dtype
 

@@ -35,6 +35,7 @@ class SerialEngine:
         self.tokenizer = backbone.tokenizer
         self.max_positions = backbone.max_positions
         self.dtype = backbone.dtype
+        self.images = backbone.processor if "vision" in backbone.takes else None
         self.embedding_size = backbone.hidden_size if "states" in backbone.reads else None
         self.held: set[str] = set()
         self.generating = 0
@@ -105,7 +106,7 @@ class SerialEngine:
     def _score(self, row: Scoring) -> list[float]:
         injection = None if row.prompt is None else row.prompt.injection
         if row.head is not None:
-            self._check(len(row.row.context))
+            self._check(row.row.positions)
             (found,) = head_outputs(self.backbone, [row.row], injection, row.head, batch_rows=1)
             return [float(value) for value in found[-1]]
         self._check(len(row.row.context) + max(map(len, row.words)))
@@ -117,7 +118,7 @@ class SerialEngine:
 
     @torch.inference_mode()
     def _embed(self, row: Embedding) -> Tensor:
-        self._check(len(row.row.context))
+        self._check(row.row.positions)
         self.steps += 1
         injection = None if row.prompt is None else row.prompt.injection
         return embed_rows(self.backbone, [row.row], injection)[0]

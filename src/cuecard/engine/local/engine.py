@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.prompt_backbone import check_backbone
-from cuecard.backbones import CausalBackbone, Seq2SeqBackbone
+from cuecard.backbones import CausalBackbone, Seq2SeqBackbone, VisionBackbone
 from cuecard.engine.local.packed_worker import PackedWorker
 from cuecard.engine.local.padded_worker import PaddedWorker
 from cuecard.engine.local.requests import (
@@ -29,7 +29,15 @@ from cuecard.engine.local.requests import (
 )
 from cuecard.engine.local.settings import LocalSettings
 from cuecard.engine.local.worker import RequestOutput, Worker
-from cuecard.engine.protocol import Embedding, Finished, Generation, Held, Scoring, Token
+from cuecard.engine.protocol import (
+    Embedding,
+    Finished,
+    Generation,
+    Held,
+    PreparesImages,
+    Scoring,
+    Token,
+)
 from cuecard.errors import ConfigError, EngineError
 from cuecard.types import Backbone
 
@@ -68,24 +76,17 @@ class LocalEngine:
 
     Args:
         backbone: nobody else may use it between `start` and `close`.
-
-    Raises:
-        ConfigError: a model that reads no texts.
     """
 
     name = "local"
 
     def __init__(self, backbone: Backbone, settings: LocalSettings | None = None) -> None:
-        if "text" not in backbone.takes:
-            raise ConfigError(
-                "this backbone cannot be served",
-                where=backbone.name,
-                got="a vision encoder",
-                expected="a language model; `cuecard predict` answers for images",
-            )
         self._backbone, self._settings = backbone, settings or LocalSettings()
         self.tokenizer, self.max_positions = backbone.tokenizer, backbone.max_positions
         self.dtype = backbone.dtype
+        self.images: PreparesImages | None = None
+        if isinstance(backbone, VisionBackbone):
+            self.images = backbone.processor
         self.embedding_size = backbone.hidden_size if "states" in backbone.reads else None
         self._changed = threading.Condition()
         self._inbox: list[Request | _PromptChange] = []
@@ -150,7 +151,7 @@ class LocalEngine:
         self._put(_PromptChange(digest, wanted=False))
 
     async def score(self, rows: Sequence[Scoring]) -> list[list[float]]:
-        """Per row the summed log-probability of each word.
+        """Per row the summed log-probability of each word, or its head's outputs.
 
         Raises:
             CuecardError: a row that does not fit.
@@ -158,6 +159,7 @@ class LocalEngine:
         """
         if not rows:
             return []
+        self._check_inputs(rows)
         future, deliver = self._future()
         found: list[list[float]] = await self._done(ScoreRequest(rows, deliver), future)
         return found
@@ -179,6 +181,7 @@ class LocalEngine:
             )
         if not rows:
             return []
+        self._check_inputs(rows)
         future, deliver = self._future()
         found: list[Tensor] = await self._done(EmbedRequest(rows, deliver), future)
         return found
@@ -219,6 +222,20 @@ class LocalEngine:
     def stats(self) -> Mapping[str, float]:
         """Counters and gauges by name, as they were after the last pass."""
         return self._stats
+
+    def _check_inputs(self, rows: Sequence[Scoring | Embedding]) -> None:
+        """
+        Raises:
+            ConfigError: an image for a language model, or a text for a vision encoder.
+        """
+        for number, each in enumerate(rows):
+            if bool(each.row.images) is (self.images is None):
+                raise ConfigError(
+                    "the backbone cannot read a row",
+                    where=f"row {number}",
+                    got="an image" if each.row.images else "a text",
+                    expected="a text" if self.images is None else "an image",
+                )
 
     def _future(self) -> tuple[asyncio.Future[Any], Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -266,6 +283,9 @@ class LocalEngine:
 
     def _make_worker(self) -> Worker:
         backbone = self._backbone
+        if isinstance(backbone, VisionBackbone):
+            settings = self._settings
+            backbone.keep_latest(settings.cache_bytes if settings.prefix_caching else 0)
         run = backbone.ragged if isinstance(backbone, CausalBackbone) else None
         if run is None or not isinstance(backbone, CausalBackbone):
             return PaddedWorker(backbone, self._settings)

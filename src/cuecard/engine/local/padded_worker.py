@@ -1,8 +1,9 @@
 """The worker for backbones whose rows cannot be packed: padded batches by the backbones' own means.
 
-Encoder-decoders, masked models, and models that bring their own attention. A masked model runs rows
-of any prompts together; the others run a batch of one prompt at a time. Nothing is cached, and
-answers are delivered when they are complete.
+Encoder-decoders, masked models, vision encoders, and models that bring their own attention. Masked
+models and vision encoders run rows of any prompts together; the others run a batch of one prompt at
+a time. Nothing is cached but what no prompt can change of images, and answers are delivered when
+they are complete.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cuecard.backbones import MaskedBackbone
+from cuecard.backbones import MaskedBackbone, VisionBackbone
 from cuecard.engine.local.requests import (
     AnswerItem,
     BatchRequest,
@@ -33,7 +34,7 @@ from cuecard.engine.protocol import Held, Token
 from cuecard.errors import CuecardError, EngineError
 from cuecard.tasks.encoding.batching import collate, inside_of
 from cuecard.tasks.encoding.pooling import embed_parts
-from cuecard.types import Backbone, Batch, Encoded, Injection, Placement, Reads
+from cuecard.types import Backbone, Batch, Injection, Placement, Reads
 
 _ROWS = 16
 
@@ -46,7 +47,7 @@ class PaddedWorker:
 
     def __init__(self, backbone: Backbone, settings: LocalSettings) -> None:
         self._backbone, self._room = backbone, settings.max_num_batched_tokens
-        self._mixes = isinstance(backbone, MaskedBackbone)
+        self._mixes = isinstance(backbone, MaskedBackbone | VisionBackbone)
         self._requests: list[Request] = []
         self._outputs: list[RequestOutput] = []
         self._counts: Counter[str] = Counter()
@@ -100,7 +101,7 @@ class PaddedWorker:
             for sequence in request.waiting:
                 if self._kind(request, sequence) == kind and len(chosen) < _ROWS and room > 0:
                     chosen.append((request, sequence))
-                    room -= len(sequence.ids) * max(1, len(sequence.words))
+                    room -= sequence.row.positions * max(1, len(sequence.words))
         return chosen
 
     def _kind(self, request: Request, sequence: SequenceState) -> Hashable:
@@ -197,7 +198,7 @@ class PaddedWorker:
         inside = inside_of(self._backbone)
         parts = [
             (
-                collate([(_encoded(row), ()) for row in group], read="states", inside=inside),
+                collate([(each.row, ()) for each in group], read="states", inside=inside),
                 _injection(group[0]),
             )
             for group in groups
@@ -213,7 +214,7 @@ class PaddedWorker:
         }
 
     def _embed(self, groups: Sequence[Sequence[SequenceState]]) -> dict[SequenceState, Any]:
-        parts = [(list(map(_encoded, group)), _injection(group[0])) for group in groups]
+        parts = [([each.row for each in group], _injection(group[0])) for group in groups]
         found = embed_parts(self._backbone, parts)
         count = sum(map(len, groups))
         self._counts.update(passes=1, rows_batched=count, rows_embedded=count)
@@ -226,7 +227,7 @@ class PaddedWorker:
         self, parts: Sequence[tuple[Sequence[Continued], Injection | None]]
     ) -> list[list[list[float]]]:
         """Per part each continuation's tokens' log-probabilities."""
-        batches = [collate([(_encoded(row), word) for row, word in words]) for words, _ in parts]
+        batches = [collate([(each.row, word) for each, word in words]) for words, _ in parts]
         there = [batch.to(self._backbone.device) for batch in batches]
         given = [(batch, injection) for batch, (_, injection) in zip(there, parts, strict=True)]
         found = self._backbone.read_many(given)
@@ -276,10 +277,6 @@ def _by_row(batch: Batch, reads: Reads) -> list[list[float]]:
     logs = (-reads.nll(batch.target_ids).double()).tolist()
     by_row = groupby(zip(batch.read_rows.tolist(), logs, strict=True), lambda pair: pair[0])
     return [[log for _, log in pairs] for _, pairs in by_row]
-
-
-def _encoded(sequence: SequenceState) -> Encoded:
-    return Encoded(sequence.ids, (), Placement.at(sequence.slot), mask=sequence.mask)
 
 
 def _injection(sequence: SequenceState) -> Injection | None:

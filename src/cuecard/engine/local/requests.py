@@ -12,7 +12,7 @@ from cuecard.engine.local.prompt_cache import Key
 from cuecard.engine.local.sampling import TokenSampler
 from cuecard.engine.protocol import Embedding, Finished, Generation, Held, Scoring, Token
 from cuecard.errors import ConfigError, CuecardError
-from cuecard.types import Head, InputTokens, PrefixKV
+from cuecard.types import Encoded, Head, Image, InputTokens, Placement, PrefixKV
 
 # Runs on the event loop: takes a request's result, one of its tokens, or an error.
 Deliver = Callable[[Any], None]
@@ -49,6 +49,8 @@ class SequenceState:
         words: continuations to score.
         mask: the index in the context that they replace; None where they follow it.
         head: what reads its last state instead.
+        images: what is seen instead of a context.
+        image_positions: how many positions these take.
         computed: how many of its tokens have run.
         cached: how many of the ids come from the prefix cache; these are not among its tokens.
         to_cache: the prefix of the ids whose keys and values go to the prefix cache.
@@ -63,6 +65,8 @@ class SequenceState:
     words: tuple[tuple[int, ...], ...] = ()
     mask: int | None = None
     head: Head | None = None
+    images: tuple[Image, ...] = ()
+    image_positions: int = 0
     status: SequenceStatus = SequenceStatus.WAITING
     computed: int = 0
     cached: int = 0
@@ -72,6 +76,18 @@ class SequenceState:
 
     def __post_init__(self) -> None:
         self.tails = tuple(len(word) - 1 for word in self.words if len(word) > 1)
+
+    @property
+    def row(self) -> Encoded:
+        """Its input as it was given."""
+        return Encoded(
+            self.ids,
+            (),
+            Placement.at(self.slot),
+            mask=self.mask,
+            images=self.images,
+            image_positions=self.image_positions,
+        )
 
     @property
     def digest(self) -> str:
@@ -153,7 +169,7 @@ class Request:
         self.deliver, self.cancelled = deliver, False
         self._unfinished = len(sequences)
         for each in sequences:
-            _check(each.ids, each.slot, each.number)
+            _check(each)
 
     @property
     def finished(self) -> bool:
@@ -198,7 +214,15 @@ class ScoreRequest(BatchRequest):
     def __init__(self, rows: Sequence[Scoring], deliver: Deliver) -> None:
         made = [
             SequenceState(
-                number, each.prompt, row.context, row.slot, each.words, row.mask, each.head
+                number,
+                each.prompt,
+                row.context,
+                row.slot,
+                each.words,
+                row.mask,
+                each.head,
+                row.images,
+                row.image_positions,
             )
             for number, each in enumerate(rows)
             for row in (each.row,)
@@ -216,12 +240,20 @@ class ScoreRequest(BatchRequest):
 
 
 class EmbedRequest(BatchRequest):
-    """Texts to embed; a sequence's result is a vector [H]."""
+    """Texts or images to embed; a sequence's result is a vector [H]."""
 
     def __init__(self, rows: Sequence[Embedding], deliver: Deliver) -> None:
         made = [
-            SequenceState(number, each.prompt, each.row.context, each.row.slot)
+            SequenceState(
+                number,
+                each.prompt,
+                row.context,
+                row.slot,
+                images=row.images,
+                image_positions=row.image_positions,
+            )
             for number, each in enumerate(rows)
+            for row in (each.row,)
         ]
         super().__init__(made, deliver)
 
@@ -317,11 +349,12 @@ class ForkedRequest(Request):
         return tuple(each for each in self.choices if not (each.finished or each.cancelled))
 
 
-def _check(ids: Sequence[int], slot: int, number: int) -> None:
-    if not ids or not 0 <= slot <= len(ids):
+def _check(sequence: SequenceState) -> None:
+    count, slot = len(sequence.ids), sequence.slot
+    if not (count or sequence.images) or not 0 <= slot <= count:
         raise ConfigError(
             "a row cannot be run",
-            where=f"row {number}",
-            got=f"{len(ids)} tokens and slot {slot}",
+            where=f"row {sequence.number}",
+            got=f"{count} tokens and slot {slot}",
             expected="one token or more, and a slot from 0 to their number",
         )

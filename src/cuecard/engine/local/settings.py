@@ -15,11 +15,13 @@ class LocalSettings:
         max_num_batched_tokens: maximum tokens of a forward pass, without those of answers being
             decoded: more use the processor better, fewer give lower latency.
         max_num_seqs: maximum answers being decoded at a time.
-        cache_bytes: keys and values of prompts and of cached prefixes of their contexts.
+        cache_bytes: keys and values of prompts and of cached prefixes of their contexts; on a
+            vision encoder what its first layer takes in of images.
         kv_cache_bytes: keys and values of answers being decoded.
         prepack_bytes: maximum size of a copy of a bfloat16 model's weights in the layout that the
             processor multiplies fastest; 0: no copy.
-        prefix_caching: whether common prefixes of a prompt's contexts are cached.
+        prefix_caching: whether common prefixes of a prompt's contexts, and images, are cached
+            from one request to the next.
 
     Raises:
         ConfigError: a size below one.

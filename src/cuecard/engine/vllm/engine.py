@@ -22,7 +22,15 @@ from cuecard.artifacts import Prompt, check_backbone
 from cuecard.backbones.loading import choose_device, choose_dtype
 from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.catalogue import Progress
-from cuecard.engine.protocol import Embedding, Finished, Generation, Held, Scoring, Token
+from cuecard.engine.protocol import (
+    Embedding,
+    Finished,
+    Generation,
+    Held,
+    PreparesImages,
+    Scoring,
+    Token,
+)
 from cuecard.engine.vllm.backbone_info import BackboneInfo
 from cuecard.engine.vllm.checks import (
     check_ids,
@@ -57,6 +65,7 @@ class VllmEngine:
 
     name = "vllm"
     embedding_size: int | None = None
+    images: PreparesImages | None = None
 
     def __init__(self, known: BackboneInfo, options: VllmOptions | None = None) -> None:
         check_known(known)
