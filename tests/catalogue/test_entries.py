@@ -23,7 +23,10 @@ def test_entry_is_complete(name: str) -> None:
     assert entry.name == name
     assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name)
     assert re.fullmatch(r"[0-9a-f]{64}", package.sha256)
-    assert package.filename.startswith(f"{package.name.replace('-', '_')}-{package.version}-")
+    wheel = f"{package.name.replace('-', '_')}-{package.version}-"
+    begins = {"pypi": wheel, "npm": f"{package.name}-{package.version}.tgz"}
+    begins["debian"] = f"{package.name}_{package.version}_all.deb"
+    assert package.filename.startswith(begins[package.index])
     assert package.size > 0
     assert entry.folder_bytes > 0
     assert entry.converter in CONVERTERS

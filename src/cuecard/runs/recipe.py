@@ -198,6 +198,7 @@ class Recipe(RunRecipe):
             seed=data.split_seed,
             split=data.split,
             limit=data.limit,
+            held_out_limit=data.held_out_limit,
             chat=task.chat,
             system=task.system,
             words=task.words,

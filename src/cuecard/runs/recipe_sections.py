@@ -47,6 +47,12 @@ class DataRecipe(Section):
     limit: int | None = Field(
         default=None, ge=1, description="Use at most this many training rows."
     )
+    held_out_limit: int | None = Field(
+        default=None,
+        ge=1,
+        description="Use at most this many validation rows, and as many test rows, drawn by their "
+        "content: for data whose test alone would take long.",
+    )
     allow_empty: tuple[str, ...] = Field(
         default=(), description="A field of the template that rows may leave empty."
     )

@@ -268,6 +268,23 @@ def limit_train(
     return splits, _recount(report, splits, text_of)
 
 
+def limit_held_out(
+    splits: Splits, report: SplitReport, limit: int, seed: int, text_of: TextOf = target_text
+) -> tuple[Splits, SplitReport]:
+    """Keep at most so many validation rows and as many of the test, chosen by content hash."""
+    if limit < 1:
+        raise ConfigError("the limit leaves no rows", where="limit", got=limit, expected="1 up")
+    drawn = {
+        name: draw_rows(rows, limit, f"limit:{seed}")
+        for name, rows in splits.items()
+        if name != "train" and len(rows) > limit
+    }
+    if not drawn:
+        return splits, report
+    splits = replace(splits, **drawn)
+    return splits, _recount(report, splits, text_of)
+
+
 def draw_rows(records: Sequence[Record], count: int, salt: str) -> tuple[Record, ...]:
     """At most so many records, chosen by content hash, in their order.
 

@@ -21,6 +21,7 @@ from cuecard.tasks.splits import (
     SplitReport,
     Splits,
     check_fractions,
+    limit_held_out,
     limit_train,
     remove_duplicates,
     split_records,
@@ -86,6 +87,7 @@ class Task:
         seed: int = 0,
         split: Fractions = FRACTIONS,
         limit: int | None = None,
+        held_out_limit: int | None = None,
         **options: Unpack[SpecOptions],
     ) -> Task:
         """Read a task from labelled data.
@@ -108,6 +110,7 @@ class Task:
                 a training.
             split: the parts of train, validation and test where they are cut.
             limit: keep at most so many training rows, chosen by content hash.
+            held_out_limit: keep at most so many validation rows, and as many test rows.
             options: more settings of the TaskSpec.
 
         Raises:
@@ -134,7 +137,13 @@ class Task:
             labels = several if len(several) > 1 else find_labels(given["train"], str(path), spec)
         spec = TaskSpec.parse({**asked, "labels": tuple(labels or ()), "words": dict(words or {})})
         return cls.from_records(
-            spec, given, seed=seed, split=split, limit=limit, group_field=group_field
+            spec,
+            given,
+            seed=seed,
+            split=split,
+            limit=limit,
+            held_out_limit=held_out_limit,
+            group_field=group_field,
         )
 
     @classmethod
@@ -146,6 +155,7 @@ class Task:
         seed: int = 0,
         split: Fractions = FRACTIONS,
         limit: int | None = None,
+        held_out_limit: int | None = None,
         group_field: str | None = None,
     ) -> Task:
         """A task from records in memory.
@@ -154,7 +164,7 @@ class Task:
             spec: what is asked.
             records: all records, or records by split. Validation and test are cut from the
                 training records by content hash where they are not given.
-            seed, split, limit: as in `from_file`.
+            seed, split, limit, held_out_limit: as in `from_file`.
             group_field: as in `from_file`, for records that have no `group` of their own.
 
         Raises:
@@ -175,6 +185,8 @@ class Task:
         forget_forms()
         if limit is not None:
             splits, report = limit_train(splits, report, limit, seed, text_of)
+        if held_out_limit is not None:
+            splits, report = limit_held_out(splits, report, held_out_limit, seed, text_of)
         # What is hashed is a target's text as it was given.
         splits = Splits(*(tuple(map(spec.with_value, part)) for _, part in splits.items()))
         _warn_of_untrained(spec, splits, limit)
