@@ -180,6 +180,71 @@ def test_training_saving_and_loading(name: str, kind: str, tmp_path: Path) -> No
         loaded.bind(tiny_vision(kind, seed=1))
 
 
+STARTS: tuple[dict[str, Any], ...] = (
+    {"init": "patches"},
+    {"init": "patches", "patches": "k-means"},
+    {"init": "vipamin"},
+)
+
+
+@pytest.mark.parametrize("kind", VISION)
+def test_starts_from_training_images(kind: str) -> None:
+    """The same bits again, and others of another seed."""
+    records = pictures(20)
+
+    def vectors(on: Any, settings: Any, seed: int) -> Tensor:
+        method = DeepPrompts(length=4, **settings)
+        injection = new_method(on, SPEC, method, seed, records=records).injection()
+        assert isinstance(injection, LayerTokens)
+        return injection.vectors.detach()
+
+    backbone = shared_vision(kind)
+    for settings in STARTS:
+        first = vectors(backbone, settings, 3)
+        assert first.shape == (backbone.num_layers, 4, backbone.hidden_size)
+        assert bool(first.isfinite().all())
+        assert not torch.equal(first, vectors(backbone, settings, 4))
+        assert torch.equal(first, vectors(tiny_vision(kind), settings, 3))
+
+
+@pytest.mark.parametrize("settings", STARTS, ids=["patches", "k-means", "vipamin"])
+def test_a_prompt_says_how_it_started(settings: Any, tmp_path: Path) -> None:
+    backbone, task = tiny_vision(), drawn_task(40)
+    method, config = DeepPrompts(length=4, **settings), TrainConfig(steps=1, calibrate=False)
+    run = train(backbone, task, method, config, folder=tmp_path)
+    saved = Prompt.load(tmp_path / "prompt", backbone)
+    assert saved.digest == run.prompt.digest
+    assert settings.items() <= saved.manifest.method_config.items()
+    assert train(tiny_vision(), task, method, config).prompt.digest == saved.digest
+
+
+def test_training_images_are_looked_at_once() -> None:
+    backbone, records, ran = tiny_vision(), pictures(80), []
+    assert backbone.tower.patches == 9  # what is seen from here on are no trials
+    for layer in backbone.tower.layers:
+        layer.register_forward_hook(lambda _, inputs, out: ran.append(len(inputs[0])))
+    for method in (
+        PromptTuning(length=4, init="patches"),
+        DeepPrompts(length=4, init="patches"),
+        DeepPrompts(length=9, init="patches", patches="k-means"),
+        PromptTuning(length=4, init="patches"),
+    ):
+        new_method(backbone, SPEC, method, 3, records=records)
+    # Of 80 images 64; not through the last layer, whose output no prompt starts from.
+    assert sum(ran) == 64 * (backbone.num_layers - 1)
+    assert backbone.counts["tokens"] == 0
+
+
+def test_starts_that_there_are_not() -> None:
+    backbone, task = shared_vision(), drawn_task(40)
+    with pytest.raises(ConfigError, match="patches of training images"):
+        train(shared_backbone(), review_task(40), PromptTuning(length=4, init="patches"))
+    with pytest.raises(ConfigError, match="fewer patches than the init needs"):
+        train(backbone, task, DeepPrompts(length=1000, init="patches"))
+    with pytest.raises(ConfigError, match="fewer patches than the init needs"):
+        train(backbone, task, DeepPrompts(length=4, init="vipamin", vipamin_k=10))
+
+
 @pytest.mark.parametrize("kind", VISION)
 def test_patches_are_embedded_once_for_each_image(kind: str) -> None:
     backbone, task, seen = tiny_vision(kind), drawn_task(40), []

@@ -25,6 +25,7 @@ def context() -> InitContext:
         text="abc",
         generator=generator,
         states=lambda vectors: States(vectors[None], None),
+        layers=1,
     )
 
 

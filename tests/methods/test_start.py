@@ -100,5 +100,11 @@ def test_refusals() -> None:
         vectors(PromptTuning(init="labels"), context(labels=()))
     with pytest.raises(ConfigError, match="does not fit"):
         vectors(PromptTuning(init="prompt", prompt=torch.zeros(2, 9)))
+    with pytest.raises(ConfigError, match="patches of training images"):
+        vectors(PromptTuning(init="patches"))
+    with pytest.raises(ConfigError, match="vipamin_k is a setting of the init vipamin"):
+        PromptTuning(init="patches", vipamin_k=3)
+    with pytest.raises(ConfigError, match="patches is a setting of the init patches"):
+        PromptTuning(init="text", patches="k-means")
     with pytest.raises(ConfigError, match="smaller than the prompt"):
         vectors(PromptTuning(length=298, init="vocabulary"))

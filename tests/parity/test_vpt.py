@@ -9,38 +9,22 @@ y = Head(norm(x_N))
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from cuecard.images import pixels_of
 from cuecard.methods import DeepPrompts, PromptTuning
 from cuecard.tasks import collate
 from cuecard.training.trainables.initial_method import new_method
 from cuecard.types import Image, InputTokens, LayerTokens
+from support.oracles.vit import Weights, block, embedded, norm, weights_of
 from support.tiny_vision import LAYERS, SPEC, WIDTH, pictures, shared_vision
-
-HEADS = 4
-Weights = Mapping[str, Tensor]
 
 
 def reference(weights: Weights, image: Image, prompt: Tensor) -> Tensor:
     """[H] norm(x_N) of prompts [N, P, H] (deep) or [1, P, H] (shallow)."""
-    values = torch.tensor(np.asarray(pixels_of(image)), dtype=torch.float64) / 255 * 2 - 1
-    patches = [
-        values[i : i + 8, j : j + 8].permute(2, 0, 1).flatten()
-        for i in range(0, 24, 8)
-        for j in range(0, 24, 8)
-    ]
-    table = weights["embeddings.patch_embeddings.projection.weight"].flatten(1)
-    bias = weights["embeddings.patch_embeddings.projection.bias"]
-    places = weights["embeddings.position_embeddings"][0]
-    x = weights["embeddings.cls_token"][0] + places[:1]
-    e = torch.stack(patches) @ table.T + bias + places[1:]
+    x, e = embedded(weights, image)
     z = prompt[0]
     for number in range(LAYERS):
         own = prompt[number] if len(prompt) > 1 else z
@@ -49,32 +33,10 @@ def reference(weights: Weights, image: Image, prompt: Tensor) -> Tensor:
     return norm(weights, "layernorm", x)[0]
 
 
-def block(weights: Weights, at: str, x: Tensor) -> Tensor:
-    y = norm(weights, f"{at}layernorm_before", x)
-    q, k, v = (linear(weights, f"{at}attention.{name}_proj", y) for name in "qkv")
-    heads = [part.reshape(len(x), HEADS, -1).transpose(0, 1) for part in (q, k, v)]
-    scores = heads[0] @ heads[1].transpose(1, 2) / math.sqrt(WIDTH // HEADS)
-    mixed = (scores.softmax(-1) @ heads[2]).transpose(0, 1).reshape(len(x), -1)
-    x = x + linear(weights, f"{at}attention.o_proj", mixed)
-    y = norm(weights, f"{at}layernorm_after", x)
-    hidden = functional.gelu(linear(weights, f"{at}mlp.fc1", y))
-    return x + linear(weights, f"{at}mlp.fc2", hidden)
-
-
-def linear(weights: Weights, name: str, x: Tensor) -> Tensor:
-    return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
-
-
-def norm(weights: Weights, name: str, x: Tensor) -> Tensor:
-    centred = x - x.mean(-1, keepdim=True)
-    scaled = centred / (centred.pow(2).mean(-1, keepdim=True) + 1e-12).sqrt()
-    return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
-
-
 @pytest.mark.parametrize("deep", [False, True])
 def test_states_and_gradients_are_those_of_the_formula(deep: bool) -> None:
     backbone = shared_vision("vit")
-    weights = {name: p.detach().double() for name, p in backbone.model.named_parameters()}
+    weights = weights_of(backbone)
     rows = SPEC.encode_rows(pictures(4), backbone.tokenizer, "prefix")
     shape = (LAYERS if deep else 1, 5, WIDTH)
     drawn = torch.randn(shape, generator=torch.Generator().manual_seed(0))

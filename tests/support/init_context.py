@@ -25,4 +25,4 @@ def context(
     """A table of 300 words of width 8; a character is a token."""
     encode: Callable[[str], list[int]] = lambda words: [ord(c) for c in words]  # noqa: E731
     generator = torch.Generator().manual_seed(seed)
-    return InitContext(TABLE, encode, frozenset({0, 1, 2}), labels, text, generator, states)
+    return InitContext(TABLE, encode, frozenset({0, 1, 2}), labels, text, generator, states, 3)

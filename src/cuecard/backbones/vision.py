@@ -20,6 +20,7 @@ from cuecard.backbones.base import FrozenBackbone
 from cuecard.backbones.families import FAMILIES, Family
 from cuecard.backbones.fingerprint import vision_fingerprint_of
 from cuecard.backbones.forward.injected import Widths, injected
+from cuecard.backbones.forward.patch_sample import PatchSample
 from cuecard.backbones.forward.reads import BatchReads
 from cuecard.backbones.forward.vision_tower import (
     VisionRows,
@@ -69,6 +70,7 @@ class VisionBackbone(FrozenBackbone):
         self._kept: dict[Image, Tensor] = {}
         self._kept_bytes = 0
         self._latest: int | None = None
+        self._sample: tuple[tuple[tuple[Image, ...], int], PatchSample] | None = None
 
     @cached_property
     def tower(self) -> VisionTower:
@@ -117,6 +119,14 @@ class VisionBackbone(FrozenBackbone):
         with torch.no_grad(), self._frozen.uncounted():
             seen = self.tower.through(vectors.to(self.device, self.dtype))
         return States(torch.stack(seen).float(), None)
+
+    def patches_of(self, images: Sequence[Image], seed: int) -> PatchSample:
+        """What the layers make of these images' patches; the last ones' are kept."""
+        key = tuple(images), seed
+        if self._sample is None or self._sample[0] != key:
+            sample = PatchSample(self._frozen, self.tower, self._embedded, images, seed, self.name)
+            self._sample = key, sample
+        return self._sample[1]
 
     @cached_property
     def embeddings(self) -> Tensor:

@@ -80,7 +80,7 @@ def compare_start(comparison: Comparison, reserved: int) -> None:
     comparison.begin(name)
     with comparison.optional(name), torch.no_grad():
         seed = run.prompt.manifest.seed or 0
-        made = new_method(comparison.backbone, task.spec, run.method, seed)
+        made = new_method(comparison.backbone, task.spec, run.method, seed, records=task.train)
         found = evaluate(
             comparison.backbone,
             task.spec,

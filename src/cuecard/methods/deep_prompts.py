@@ -6,7 +6,7 @@ Reference code: KMnP/vpt, `src/models/vit_prompt/vit.py`.
 
 The first layer's vectors are those of an init of prompt tuning; each other layer starts with what
 the backbone makes of them alone there, so that an early prompt begins as prompt tuning does. With
-the init "xavier", the paper's own, every layer's are drawn alike.
+the inits "xavier" (the paper's own), "patches" and "vipamin" every layer has its own start.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from cuecard.methods.start import StartSettings, xavier
+from cuecard.lazy import torch
+from cuecard.methods.image_start import LAYERED
+from cuecard.methods.start import StartSettings
 from cuecard.types import InitContext, InjectionKind
 
 if TYPE_CHECKING:
@@ -49,8 +51,8 @@ class DeepPrompts(StartSettings):
         """
         from cuecard.methods.modules.layer_prompts import LayerPrompts  # noqa: PLC0415 - it needs torch
 
+        if self.init in LAYERED:
+            first, *others = self.layer_starts(context, context.layers)
+            return LayerPrompts(first, torch.stack(others))
         first = self.start(context)
-        others = context.states(first).hidden[1:]
-        if self.init == "xavier":
-            others = xavier(tuple(others.shape), context.embeddings, context.generator)
-        return LayerPrompts(first, others)
+        return LayerPrompts(first, context.states(first).hidden[1:])

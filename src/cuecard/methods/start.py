@@ -3,27 +3,26 @@
 Lester, Al-Rfou, Constant, "The Power of Scale for Parameter-Efficient Prompt Tuning" (EMNLP 2021),
 section 3.2 (random, sampled vocabulary, class labels), and SPoT (Vu et al. 2022) for a start from
 another prompt. The random init is scaled to the embedding table's RMS: a unit normal beside
-embeddings of 0.02 is why public random inits often do not learn. For patches of images, Jia et
-al., "Visual Prompt Tuning" (ECCV 2022), and its code: Xavier's bound of the patches' embedding.
+embeddings of 0.02 is why public random inits often do not learn. For images: `image_start.py`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from cuecard.errors import ConfigError
 from cuecard.lazy import torch
+from cuecard.methods.image_start import LAYERED, PatchChoice
 from cuecard.methods.settings import MethodSettings
 from cuecard.types import InitContext
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Init = Literal["random", "vocabulary", "text", "labels", "prompt", "xavier"]
+Init = Literal["random", "vocabulary", "text", "labels", "prompt", "xavier", "patches", "vipamin"]
 
 MAX_LENGTH = 1000
 LENGTH = (
@@ -33,6 +32,9 @@ LENGTH = (
 _LENGTH = 20  # of inits that have no length of their own
 # The most vectors of a start from the task's own sentence, which grows with the labels.
 _TASK_LENGTH = 50
+
+# The settings that belong to one init.
+_OF_INIT = {"patches": ("patches",), "vipamin": ("vipamin_k", "vipamin_lambda")}
 
 # Lester et al. sample from the 5,000 most common tokens; ids are roughly sorted by frequency.
 _COMMON = 5000
@@ -53,11 +55,31 @@ class StartSettings(MethodSettings):
         "`text`, repeated or cut to the length. labels: the mean of each label's tokens, the rest "
         "from the vocabulary. prompt: a trained prompt's vectors, given as `prompt`. xavier: "
         "uniform within Xavier's bound of the embedding, as in visual prompt tuning; what text "
-        "becomes for a vision encoder.",
+        "becomes for a vision encoder. patches: patch tokens of training images (SPT), see "
+        "`patches`. vipamin: means of patch tokens whose keys are like a drawn vector's, and what "
+        "of that is in no patch token.",
     )
     text: str | None = Field(
         default=None,
         description="The text of the init text; by default a sentence made from the task.",
+    )
+    patches: PatchChoice = Field(
+        default="sampled",
+        exclude_if=lambda choice: choice == "sampled",
+        description="Of the init patches: sampled patch tokens, or the means of k-means over them.",
+    )
+    vipamin_k: int = Field(
+        default=8,
+        ge=1,
+        exclude_if=lambda count: count == 8,
+        description="Of the init vipamin: of how many patch tokens a vector is the mean.",
+    )
+    vipamin_lambda: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        exclude_if=lambda share: share == 0.1,
+        description="Of the init vipamin: the share of what is in no patch token.",
     )
 
     @model_validator(mode="after")
@@ -71,7 +93,29 @@ class StartSettings(MethodSettings):
                     got=f"init={self.init!r} with {'no prompt' if missing else f'a {init}'}",
                     expected="init='text' for a text, init='prompt' with a prompt to start from",
                 )
+        for init, names in _OF_INIT.items():
+            for name in names:
+                if self.init != init and getattr(self, name) != _default(type(self), name):
+                    raise ConfigError(
+                        f"{name} is a setting of the init {init}",
+                        where=f"method {self.name}, {name}",
+                        got=f"init={self.init!r} with {name}={getattr(self, name)!r}",
+                        expected=f"init={init!r}",
+                    )
         return self
+
+    @property
+    def size(self) -> int:
+        """P, of an init that has no length of its own."""
+        return self.length or _LENGTH
+
+    def layer_starts(self, context: InitContext, layers: int) -> Tensor:
+        """[layers, P, H] float32 on the embeddings' device, of an init with each layer's own start.
+
+        Raises:
+            ConfigError: an init that this backbone or task cannot give.
+        """
+        return LAYERED[self.init](self, context, layers).to(context.embeddings.device)
 
     def start(self, context: InitContext) -> Tensor:
         """[P, H] float32 on the embeddings' device: a copy of nothing.
@@ -82,6 +126,10 @@ class StartSettings(MethodSettings):
         table = context.embeddings.detach().float().cpu()
         vectors = _INITS[self.init](self, context, table)
         return vectors.to(context.embeddings.device).clone()
+
+
+def _default(settings: type[StartSettings], name: str) -> Any:
+    return settings.model_fields[name].default
 
 
 def text_ids(name: str, text: str | None, length: int | None, context: InitContext) -> list[int]:
@@ -138,25 +186,15 @@ def _looked_up(ids: Sequence[int], settings: StartSettings, table: Tensor) -> Te
 
 
 def _random(settings: StartSettings, context: InitContext, table: Tensor) -> Tensor:
-    size = settings.length or _LENGTH, table.shape[1]
-    return torch.randn(*size, generator=context.generator) * rms(table)
+    return torch.randn(settings.size, table.shape[1], generator=context.generator) * rms(table)
 
 
-def xavier(shape: tuple[int, ...], table: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Uniform in [-v, v], v = sqrt(6 / (V + H)) for an embedding [V, H].
-
-    Of patches of p x p in three colours V is 3 * p^2: `val` in KMnP/vpt, `vit_prompt/vit.py`.
-    """
-    bound = math.sqrt(6 / sum(table.shape))
-    return (2 * torch.rand(*shape, generator=generator) - 1) * bound
-
-
-def _xavier(settings: StartSettings, context: InitContext, table: Tensor) -> Tensor:
-    return xavier((settings.length or _LENGTH, table.shape[1]), table, context.generator)
+def _layered(settings: StartSettings, context: InitContext, table: Tensor) -> Tensor:
+    return LAYERED[settings.init](settings, context, 1)[0]
 
 
 def _vocabulary(settings: StartSettings, context: InitContext, table: Tensor) -> Tensor:
-    return _sample(settings.length or _LENGTH, settings, context, table)
+    return _sample(settings.size, settings, context, table)
 
 
 def _sample(count: int, settings: StartSettings, context: InitContext, table: Tensor) -> Tensor:
@@ -180,10 +218,9 @@ def _labels(settings: StartSettings, context: InitContext, table: Tensor) -> Ten
             got="a task with no label words",
             expected="random, vocabulary, text or prompt",
         )
-    length = settings.length or _LENGTH
     means = [_looked_up(ids, settings, table).mean(0) for ids in context.labels]
-    rest = _sample(max(0, length - len(means)), settings, context, table)
-    return torch.cat([torch.stack(means), rest])[:length]
+    rest = _sample(max(0, settings.size - len(means)), settings, context, table)
+    return torch.cat([torch.stack(means), rest])[: settings.size]
 
 
 def _prompt(settings: StartSettings, context: InitContext, table: Tensor) -> Tensor:
@@ -208,5 +245,7 @@ _INITS: dict[Init, Callable[[StartSettings, InitContext, Tensor], Tensor]] = {
     "text": _text,
     "labels": _labels,
     "prompt": _prompt,
-    "xavier": _xavier,
+    "xavier": _layered,
+    "patches": _layered,
+    "vipamin": _layered,
 }

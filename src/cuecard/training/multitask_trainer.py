@@ -76,8 +76,9 @@ class MultitaskTrainer:
         self._checkpoint = Checkpoint.open(folder, key_of(parts), 1 + len(setups), parts)
         self._state, *states = self._checkpoint.runs
         self._frozen = FrozenProof(self._backbone, first.rows[0], first.spec)
-        # The init "text" starts from a task's description: the first one's.
-        context = init_context(self._backbone, first.spec, self._config.seed)
+        # The init "text" starts from a task's description, "patches" from images: the first one's.
+        seed, rows = self._config.seed, first.task.train
+        context = init_context(self._backbone, first.spec, seed, rows)
         self._prompts = method.build_for(len(setups), context)
         self._setups = self._planned(setups)
         self._log = RunLog(folder, observer, keep_bytes=self._state.log_bytes)

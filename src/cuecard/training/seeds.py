@@ -171,10 +171,10 @@ class SeedTraining:
         return tuple(self._sweep.finish_all())
 
     def _check_starts(self, backbone: Backbone) -> None:
-        trained, spec = TrainablePrompt(self._method), self._task.spec
+        trained = TrainablePrompt(self._method)
         first, *others = (
             trained.build(
-                backbone, spec, self._config.model_copy(update={"seed": seed})
+                backbone, self._task, self._config.model_copy(update={"seed": seed})
             ).state_dict()
             for seed in self.seeds
         )

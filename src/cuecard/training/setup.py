@@ -89,7 +89,8 @@ class TrainSetup:
     ) -> TrainSetup:
         """Check a run, and make ready what it starts from.
 
-        Runs the backbone once, on one row. Writes nothing.
+        Runs the backbone once, on one row, and where the init is of patches on a few images.
+        Writes nothing.
 
         Args:
             name: what errors call the task, among several.
@@ -180,7 +181,7 @@ class TrainSetup:
 
     def new_method(self) -> Method:
         """The first parameters once more."""
-        return self.trainable.build(self.backbone, self.spec, self.config)
+        return self.trainable.build(self.backbone, self.task, self.config)
 
     @property
     def peak_lr(self) -> float:
@@ -249,7 +250,7 @@ def check_start_of(
     if config.lr != "auto":
         lr = trainable.default_lr(backbone, config) if config.lr is None else config.lr
         check_rate(lr, given=config.lr is not None)
-    start = trainable.build(backbone, task.spec, config)
+    start = trainable.build(backbone, task, config)
     check_start(start)
     return loss, start
 

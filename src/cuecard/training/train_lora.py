@@ -98,13 +98,13 @@ class TrainableAdapter:
                 expected="a template without {prompt}, or a prompt",
             )
 
-    def build(self, backbone: Backbone, spec: TaskSpec, config: TrainConfig) -> Method:
+    def build(self, backbone: Backbone, task: Task, config: TrainConfig) -> Method:
         """An update that changes nothing yet, and the prompt's head if it has one."""
         injection = None if self.prompt is None else self.prompt.injection()
         lora = Lora(backbone, self.settings, injection, config.seed)
-        if spec.mode != "head":
+        if task.spec.mode != "head":
             return lora
-        trained = Headed(lora, spec.outputs, backbone.hidden_size, config.head_lr)
+        trained = Headed(lora, task.spec.outputs, backbone.hidden_size, config.head_lr)
         head = None if self.prompt is None else self.prompt.head()
         if head is not None:
             own = {"weight": head.weight, "bias": head.bias}

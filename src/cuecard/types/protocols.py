@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from cuecard.lazy import torch
-from cuecard.types.data import Batch, Encoded, KeptReads, Placement, ReadKind
+from cuecard.types.data import Batch, Encoded, Image, KeptReads, Placement, ReadKind
 from cuecard.types.injections import Injection, InjectionKind, Slot, Tower
 
 if TYPE_CHECKING:
@@ -327,6 +327,42 @@ class Backbone(Differentiable, Protocol):
         ...
 
 
+class Patches(Protocol):
+    """What the layers of a frozen vision encoder make of the patches of a few images.
+
+    Each is computed when it is first asked for, and once. float32, on the encoder's device.
+    """
+
+    def tokens(self, layers: int) -> Tensor:
+        """[layers, N, H] what each of the first layers takes in, at patches drawn of all images.
+
+        The same patches in every layer.
+        """
+        ...
+
+    def beside(self, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """Of images that are run with prompts [L', P, H] at the first L' layers' inputs.
+
+        Returns:
+            [L', S, H] what each of these layers takes in at each of the S patches of an image, and
+            [L', P + S, D] the keys that it makes of prompt and patches: the mean of all images,
+            and of all heads.
+
+        Raises:
+            BackboneError: an attention of the encoder's own, whose keys are not known.
+        """
+        ...
+
+
+@runtime_checkable
+class HasPatches(Protocol):
+    """A backbone that cuts images into patches."""
+
+    def patches_of(self, images: Sequence[Image], seed: int) -> Patches:
+        """What its layers make of these images' patches; the seed draws which are sampled."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class InitContext:
     """What a method may know when it makes its first parameters.
@@ -339,7 +375,9 @@ class InitContext:
         text: a sentence about the task, for a prompt that starts from text.
         generator: the only source of randomness.
         states: vectors [T, H] among the input embeddings -> what the backbone makes of them.
+        layers: L.
         towers: the same matrix of every tower, `Backbone.tower_embeddings`.
+        patches: those of a few training images; None for a backbone that sees none, or no images.
     """
 
     embeddings: Tensor
@@ -349,7 +387,9 @@ class InitContext:
     text: str
     generator: torch.Generator
     states: Callable[[Tensor], States]
+    layers: int
     towers: Mapping[Tower, Tensor] = field(default_factory=dict)
+    patches: Patches | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ is tried, on a blank image.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -115,11 +116,17 @@ class VisionTower:
 
     def through(self, vectors: Tensor) -> list[Tensor]:
         """[T, H] what each layer takes in for vectors [T, H] alone."""
-        hidden, seen = vectors[None], []
-        for number, layer in enumerate(self.layers):
-            seen.append(hidden[0])
-            hidden = self._layer(number, layer, hidden)
-        return seen
+        *seen, _ = self._passing(vectors[None])
+        return [hidden[0] for hidden in seen]
+
+    def at_patches(self, rows: VisionRows, layers: int, *, through: bool = False) -> list[Tensor]:
+        """[B, S, H] what each of the first layers takes in at the patches; no other layer runs.
+
+        Args:
+            through: whether the last of these runs too.
+        """
+        seen = list(islice(self._over([rows]), layers + through))
+        return [hidden[:, self.front + len(rows.vectors) :] for hidden in seen[:layers]]
 
     def summary(self, hidden: Tensor, length: int) -> Tensor:
         """[B, H] the state that stands for an image, of the last layer's output [B, S + P, H].
@@ -147,6 +154,12 @@ class VisionTower:
 
     def _layers_over(self, parts: Sequence[VisionRows]) -> Tensor:
         """[B, S + P, H] the last layer's output over the rows of parts of one form."""
+        for hidden in self._over(parts):  # noqa: B007 - the last one is wanted, and no other is kept
+            pass
+        return hidden
+
+    def _over(self, parts: Sequence[VisionRows]) -> Iterator[Tensor]:
+        """[B, S + P, H] what each layer takes in for these rows, then what the last gives."""
         counts = [len(part.embedded) for part in parts]
         at, length = self.at, len(parts[0].vectors)
 
@@ -158,15 +171,31 @@ class VisionTower:
         prompt = each([part.vectors for part in parts])
         hidden = torch.cat([embedded[:, :at], prompt, embedded[:, at:]], 1)
         deep = [part.layers for part in parts if part.layers is not None]
+
+        def stamped(number: int, hidden: Tensor) -> Tensor:
+            if not deep:
+                return hidden
+            own = each([layers[number] for layers in deep])
+            return torch.cat([hidden[:, :at], own, hidden[:, at + length :]], 1)
+
         counted = self._frozen.counts
         counted["calls"] += 1
         counted["tokens"] += hidden.shape[0] * hidden.shape[1]
+        yield from self._passing(hidden, stamped)
+
+    def _passing(
+        self, hidden: Tensor, stamped: Callable[[int, Tensor], Tensor] = lambda _, hidden: hidden
+    ) -> Iterator[Tensor]:
+        """What each layer takes in, and at last what the last one gives.
+
+        Args:
+            stamped: makes what a layer but the first takes in of what the one before it gave.
+        """
         for number, layer in enumerate(self.layers):
-            if number and deep:
-                own = each([layers[number] for layers in deep])
-                hidden = torch.cat([hidden[:, :at], own, hidden[:, at + length :]], 1)
+            hidden = stamped(number, hidden) if number else hidden
+            yield hidden
             hidden = self._layer(number, layer, hidden)
-        return hidden
+        yield hidden
 
     def _layer(self, number: int, layer: nn.Module, hidden: Tensor) -> Tensor:
         args, options = self._calls[number]

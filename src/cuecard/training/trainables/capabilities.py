@@ -57,7 +57,11 @@ def capabilities() -> tuple[Capability, ...]:
             method=name,
             about=method.about,
             needs=tuple(in_tower(kind, tower) for kind, tower in _required(method)),
-            settings=method.model_dump(mode="json"),
+            settings={
+                setting: getattr(method, setting)
+                for setting, field in type(method).model_fields.items()
+                if not field.exclude
+            },
             rate=method.rate,
             missing={name: _missing(method, family) for name, family in FAMILIES.items()},
         )

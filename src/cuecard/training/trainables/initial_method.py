@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from cuecard.lazy import torch
 from cuecard.methods.start import StartSettings
 from cuecard.tasks import TaskSpec
+from cuecard.tasks.splits import draw_rows
 from cuecard.training.config import TrainConfig
 from cuecard.training.trainables.head import Headed
 from cuecard.types import (
     Backbone,
+    HasPatches,
     InitContext,
     Method,
     MethodConfig,
+    Patches,
+    Record,
 )
+
+IMAGES = 64
+"""Of how many training images an init looks at the patches, at most."""
 
 
 def new_method(
@@ -23,16 +31,18 @@ def new_method(
     method: MethodConfig,
     seed: int,
     head_lr: float = TrainConfig().head_lr,
+    records: Sequence[Record] = (),
 ) -> Method:
     """A method's first parameters for a task on a backbone: the same for the same seed.
 
     Args:
+        records: the training rows, of which an init may look at a few.
         head_lr: the peak learning rate of the task's head, if it has one.
 
     Raises:
         ConfigError: an init that this backbone or task cannot give.
     """
-    made = method.build(init_context(backbone, spec, seed))
+    made = method.build(init_context(backbone, spec, seed, records))
     return (
         Headed(made, spec.outputs, backbone.hidden_size, head_lr) if spec.mode == "head" else made
     )
@@ -51,8 +61,14 @@ def suited_to(backbone: Backbone, method: M) -> M:
     return method.model_copy(update={"init": "xavier"})
 
 
-def init_context(backbone: Backbone, spec: TaskSpec, seed: int) -> InitContext:
-    """What a method may know of a task and a backbone when it makes its first parameters."""
+def init_context(
+    backbone: Backbone, spec: TaskSpec, seed: int, records: Sequence[Record] = ()
+) -> InitContext:
+    """What a method may know of a task and a backbone when it makes its first parameters.
+
+    Args:
+        records: the training rows.
+    """
     tokenizer = backbone.tokenizer
 
     def encode(text: str) -> list[int]:
@@ -68,5 +84,18 @@ def init_context(backbone: Backbone, spec: TaskSpec, seed: int) -> InitContext:
         text=spec.task_kind.instruction(spec),
         generator=torch.Generator().manual_seed(seed),
         states=backbone.states,
+        layers=backbone.num_layers,
         towers=backbone.tower_embeddings,
+        patches=_patches(backbone, spec, seed, records),
     )
+
+
+def _patches(
+    backbone: Backbone, spec: TaskSpec, seed: int, records: Sequence[Record]
+) -> Patches | None:
+    """The patches of a few training images, drawn by the seed; nothing is run yet."""
+    if not records or not isinstance(backbone, HasPatches) or spec.task_kind.tower != "vision":
+        return None
+    few = draw_rows(records, IMAGES, f"patches {seed}")
+    rows = spec.encode_rows(few, backbone.tokenizer, "prefix")
+    return backbone.patches_of([image for row in rows for image in row.images], seed)

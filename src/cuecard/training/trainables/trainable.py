@@ -56,7 +56,7 @@ class Trainable(Protocol):
         """
         ...
 
-    def build(self, backbone: Backbone, spec: TaskSpec, config: TrainConfig) -> Method:
+    def build(self, backbone: Backbone, task: Task, config: TrainConfig) -> Method:
         """Its first parameters, with the task's head if it has one; the same for the same seed."""
         ...
 
@@ -117,13 +117,14 @@ class TrainablePrompt:
         check_supported(backbone, self.method)
         check_slot(self.method, task.spec)
 
-    def build(self, backbone: Backbone, spec: TaskSpec, config: TrainConfig) -> Method:
+    def build(self, backbone: Backbone, task: Task, config: TrainConfig) -> Method:
         """See `new_method`.
 
         Raises:
             ConfigError: a length that is not that of the template's places.
         """
-        method = new_method(backbone, spec, self.method, config.seed, config.head_lr)
+        spec = task.spec
+        method = new_method(backbone, spec, self.method, config.seed, config.head_lr, task.train)
         check_places(self.method, method.injection(), spec)
         if self.head is not None:
             start_head(method, self.head)

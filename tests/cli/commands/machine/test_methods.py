@@ -7,6 +7,7 @@ import pytest
 from cuecard.artifacts import Prompt
 from cuecard.methods import METHODS
 from support.command_line import Call
+from support.tiny_vision import LAYERS, WIDTH, save_vision
 
 
 def test_the_table(cuecard: Call) -> None:
@@ -35,6 +36,16 @@ def test_how_many_parameters_are_trained_on_a_backbone(cuecard: Call, backbone: 
     assert rows["p-tuning"]["trained_parameters"] > trained
     said = f"prompt-tuning: trained {trained:,} of {total:,} ({100 * trained / total:.3f}%)"
     assert said in cuecard("methods", "--backbone", backbone).out
+
+
+def test_what_is_trained_of_a_vision_encoder(cuecard: Call, tmp_path: Path) -> None:
+    done = cuecard("methods", "--backbone", save_vision(tmp_path / "vit"), "--json")
+    rows = {row["method"]: row for row in done.json["methods"]}
+    counts = {name: row.get("trained_parameters") for name, row in rows.items()}
+    assert counts["prompt-tuning"] == 20 * WIDTH
+    assert counts["deep-prompts"] == LAYERS * 20 * WIDTH
+    assert counts["wayward"] is None and counts["dept"] is None
+    assert rows["deep-prompts"]["settings"]["vipamin_k"] == 8  # also where a recipe leaves it out
 
 
 def test_any_method_is_trained_by_its_name(

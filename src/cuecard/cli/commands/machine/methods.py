@@ -53,10 +53,10 @@ def methods(
     if as_json:
         print_json({"methods": [asdict(row) | _numbers(counts, row.method) for row in rows]})
         return
-    columns = (*headings(), "settings")
-    settings = [" ".join(_settings(row)) for row in rows]
-    shown = [(*cells(row), said) for row, said in zip(rows, settings, strict=True)]
-    print_table(console(), columns, shown, left=columns)
+    print_table(console(), headings(), [*map(cells, rows)], left=headings())
+    say_line(console(), "settings:")
+    for row in rows:
+        say_line(console(), f"{row.method}: {' '.join(_settings(row))}")
     for row in rows:
         if row.method in counts:
             say_line(console(), f"{row.method}: {trained_text(*counts[row.method])}")
@@ -75,15 +75,18 @@ def _counts(backbone: Backbone, methods: Sequence[str]) -> dict[str, tuple[int, 
     from cuecard.tasks import TaskSpec
     from cuecard.training.run import count_parameters
     from cuecard.training.trainables.capabilities import check_supported
-    from cuecard.training.trainables.initial_method import new_method
+    from cuecard.training.trainables.initial_method import init_context, suited_to
 
-    spec = TaskSpec(kind="classification", template="{text}\nLabel:", labels=("no", "yes"))
+    kind, template = "classification", "{text}\nLabel:"
+    if "text" not in backbone.takes:
+        kind, template = "image-classification", "{image}"
+    spec = TaskSpec(kind=kind, template=template, labels=("no", "yes"))
     found = {}
     for name in methods:
         with suppress(ConfigError):
-            settings = METHODS[name]()
+            settings = suited_to(backbone, METHODS[name]())
             check_supported(backbone, settings)
-            counts = count_parameters(backbone, new_method(backbone, spec, settings, seed=0))
+            counts = count_parameters(backbone, settings.build(init_context(backbone, spec, 0)))
             found[name] = counts["trained_parameters"], counts["parameters"]
     return found
 

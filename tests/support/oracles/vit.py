@@ -1,0 +1,67 @@
+"""A tiny ViT from its formula, in float64 and without transformers, on the model's bare weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from cuecard.images import pixels_of
+from cuecard.types import Image
+from support.tiny_vision import WIDTH
+
+HEADS = 4
+Weights = Mapping[str, Tensor]
+
+
+def weights_of(backbone: Any) -> Weights:
+    """Every parameter by its name."""
+    return {name: p.detach().double() for name, p in backbone.model.named_parameters()}
+
+
+def embedded(weights: Weights, image: Image) -> tuple[Tensor, Tensor]:
+    """[1, H] the class token and [9, H] the patches that the first layer takes in."""
+    values = torch.tensor(np.asarray(pixels_of(image)), dtype=torch.float64) / 255 * 2 - 1
+    patches = [
+        values[i : i + 8, j : j + 8].permute(2, 0, 1).flatten()
+        for i in range(0, 24, 8)
+        for j in range(0, 24, 8)
+    ]
+    table = weights["embeddings.patch_embeddings.projection.weight"].flatten(1)
+    bias = weights["embeddings.patch_embeddings.projection.bias"]
+    places = weights["embeddings.position_embeddings"][0]
+    x = weights["embeddings.cls_token"][0] + places[:1]
+    return x, torch.stack(patches) @ table.T + bias + places[1:]
+
+
+def projected(weights: Weights, at: str, x: Tensor) -> list[Tensor]:
+    """[heads, T, D] queries, keys and values of a layer's input [T, H]."""
+    y = norm(weights, f"{at}layernorm_before", x)
+    parts = (linear(weights, f"{at}attention.{name}_proj", y) for name in "qkv")
+    return [part.reshape(len(x), HEADS, -1).transpose(0, 1) for part in parts]
+
+
+def block(weights: Weights, at: str, x: Tensor) -> Tensor:
+    """[T, H] a layer's output of its input [T, H]."""
+    heads = projected(weights, at, x)
+    scores = heads[0] @ heads[1].transpose(1, 2) / math.sqrt(WIDTH // HEADS)
+    mixed = (scores.softmax(-1) @ heads[2]).transpose(0, 1).reshape(len(x), -1)
+    x = x + linear(weights, f"{at}attention.o_proj", mixed)
+    y = norm(weights, f"{at}layernorm_after", x)
+    hidden = functional.gelu(linear(weights, f"{at}mlp.fc1", y))
+    return x + linear(weights, f"{at}mlp.fc2", hidden)
+
+
+def linear(weights: Weights, name: str, x: Tensor) -> Tensor:
+    return x @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+
+def norm(weights: Weights, name: str, x: Tensor) -> Tensor:
+    centred = x - x.mean(-1, keepdim=True)
+    scaled = centred / (centred.pow(2).mean(-1, keepdim=True) + 1e-12).sqrt()
+    return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
