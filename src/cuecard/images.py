@@ -38,6 +38,8 @@ MAX_BYTES = 100_000_000
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 _SHOWN = 120  # characters of Pillow's own message
+# Image processors scale the shorter side to a few hundred pixels, and the longer one with it.
+_LONGEST = 200
 # Scans of a progressive JPEG: each goes over all its pixels, and an empty one takes few bytes.
 _MAX_SCANS, _SCAN = 500, b"\xff\xda"
 
@@ -139,8 +141,17 @@ def from_array(array: NDArray[Any], where: str | None = None) -> Image:
 
 def _check_size(opened: Pixels, where: str | None, limits: ImageLimits) -> None:
     width, height = opened.size
+    size = f"{width:,} x {height:,} pixels"
     if width * height > limits.pixels:
-        raise _too_large("pixels", f"{width:,} x {height:,} pixels", limits.pixels, where)
+        raise _too_large("pixels", size, limits.pixels, where)
+    if max(width, height) > _LONGEST * min(width, height):
+        raise ImageTooLargeError(
+            "the image is too long for its width",
+            where=where,
+            got=size,
+            expected=f"at most {_LONGEST} times as long",
+            hint="cut it into pieces",
+        )
 
 
 def _check_frames(content: bytes, opened: Pixels, where: str | None, limits: ImageLimits) -> None:

@@ -107,6 +107,16 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(
         pixels_of(large)
 
 
+def test_what_would_become_very_long_is_refused_before_it_is_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert pixels_of(saved(Pillow.new("1", (400, 2)))).size == (400, 2)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
+    for size in ((402, 2), (1, 100_000)):
+        with pytest.raises(ImageTooLargeError, match="too long for its width"):
+            pixels_of(saved(Pillow.new("1", size)))
+
+
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_frames_are_counted_up_to_their_limit(kind: str) -> None:
     colours = ("red", "green", "blue", "white")
