@@ -67,7 +67,7 @@ class VisionBackbone(FrozenBackbone):
         self.processor = processor
         processor.positions_of = lambda: self.tower.positions
         super().__init__(model, processor, name, headless=True, embed=self._patches)
-        self._kept: dict[Image, Tensor] = {}
+        self._kept: dict[str, Tensor] = {}
         self._kept_bytes = 0
         self._latest: int | None = None
         self._sample: tuple[tuple[tuple[Image, ...], int], PatchSample] | None = None
@@ -153,36 +153,39 @@ class VisionBackbone(FrozenBackbone):
 
     def _embedded(self, images: Sequence[Image]) -> list[Tensor]:
         """[S, H] what the first layer takes in for each image; what is kept is not computed."""
-        found = {image: self._kept.get(image) for image in dict.fromkeys(images)}
-        new = [image for image, states in found.items() if states is None]
-        computed = zip(new, self.tower.embed(self._pixels(new)), strict=True) if new else ()
-        found |= {image: self._keep(image, states) for image, states in computed}
-        each = [torch.as_tensor(found[image]) for image in images]
+        digests = [image.digest for image in images]
+        found = {digest: self._kept[digest] for digest in digests if digest in self._kept}
+        new = {d: image for d, image in zip(digests, images, strict=True) if d not in found}
+        if new:
+            embedded = self.tower.embed(self._pixels([*new.values()]))
+            found |= zip(new, embedded, strict=True)
+        for digest, states in found.items():
+            self._keep(digest, states)
+        each = [found[digest] for digest in digests]
         self.counts["remembered"] += (len(images) - len(new)) * (len(each[0]) if each else 0)
-        if self._latest is not None:
-            # In the order of their last use.
-            self._kept |= {x: self._kept.pop(x) for x in found if x in self._kept}
         return each
 
-    def _keep(self, image: Image, states: Tensor) -> Tensor:
-        """An image's states, kept if there is room or room is made."""
+    def _keep(self, digest: str, states: Tensor) -> None:
+        """Keep an image's states if there is room or room is made."""
+        if digest in self._kept:
+            if self._latest is not None:
+                self._kept[digest] = self._kept.pop(digest)  # the last one used
+            return
         room = KEPT_BYTES if self._latest is None else self._latest
-        size = _bytes_kept(image, states)
+        size = _bytes_of(states)
         while self._latest is not None and self._kept and self._kept_bytes + size > room:
-            oldest = next(iter(self._kept))
-            self._kept_bytes -= _bytes_kept(oldest, self._kept.pop(oldest))
+            self._kept_bytes -= _bytes_of(self._kept.pop(next(iter(self._kept))))
         if self._kept_bytes + size <= room:
             # A part of what one pass made would hold on to all of it.
-            self._kept[image] = states if self._latest is None else states.clone()
+            self._kept[digest] = states if self._latest is None else states.clone()
             self._kept_bytes += size
-        return states
 
     def _pixels(self, images: Sequence[Image]) -> Tensor:
         return self.processor.pixels(images).to(self.device, self.dtype)
 
 
-def _bytes_kept(image: Image, states: Tensor) -> int:
-    return states.numel() * states.element_size() + len(image.content)
+def _bytes_of(states: Tensor) -> int:
+    return states.numel() * states.element_size()
 
 
 def _image_of(batch: Batch, row: int) -> Image:
