@@ -112,7 +112,7 @@ async def _serve(
     log: JsonLog,
 ) -> None:
     await sync.start()
-    limits = settings.limits
+    limits = settings.limits.on(images=engine.images is not None)
     limiter, shutdown = (
         RateLimiter(limits.max_requests, max_per_key=limits.max_requests_per_key),
         ShutdownState(),
@@ -152,6 +152,9 @@ def _config(app: object, head_seconds: float, log: JsonLog) -> uvicorn.Config:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.WARNING)
+    # Its warnings quote the body.
+    forms = logging.getLogger("python_multipart")
+    forms.handlers, forms.propagate = [logging.NullHandler()], False
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         log_config=None,

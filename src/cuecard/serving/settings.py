@@ -10,10 +10,15 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from cuecard.errors import ConfigError
+from cuecard.images import MAX_PIXELS, ImageLimits
 
 SystemMessages = Literal["refuse", "ignore", "prepend"]
 """How to treat a chat's system messages under a prompt, whose template has no place for them."""
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/?#@*\s]+")
+
+
+_IMAGES_BODY = 32 << 20
+"""The maximum size of a request body where images come in it: a few photos."""
 
 
 class Limits(BaseModel):
@@ -22,12 +27,26 @@ class Limits(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_body_bytes: int = Field(
-        default=1 << 20, ge=1, description="Maximum size of a request body."
+        default=1 << 20,
+        ge=1,
+        description="Maximum size of a request body; of images, by default 32 MiB.",
     )
     max_texts: int = Field(
         default=256, ge=1, description="Maximum inputs of a request, times the models it names."
     )
     max_characters: int = Field(default=1 << 17, ge=1, description="Maximum length of an input.")
+    max_images: int = Field(default=32, ge=1, description="Maximum images of a request.")
+    max_image_bytes: int = Field(
+        default=10 << 20, ge=1, description="Maximum size of an image's file."
+    )
+    max_image_pixels: int = Field(
+        default=MAX_PIXELS, ge=1, description="Maximum pixels of an image: width times height."
+    )
+    max_image_frames: int = Field(
+        default=256,
+        ge=1,
+        description="Maximum frames of an animation, of which the first is classified.",
+    )
     max_new_tokens: int = Field(default=1024, ge=1, description="Maximum new tokens of an answer.")
     max_requests: int = Field(
         default=256,
@@ -46,6 +65,21 @@ class Limits(BaseModel):
     body_timeout: float = Field(default=30.0, gt=0, description="Timeout for a request's body.")
     timeout: float = Field(default=120.0, gt=0, description="Timeout for an answer.")
     drain: float = Field(default=60.0, ge=0, description="Timeout for open requests at shutdown.")
+
+    @property
+    def image(self) -> ImageLimits:
+        """What an image may have at most."""
+        return ImageLimits(self.max_image_bytes, self.max_image_pixels, self.max_image_frames)
+
+    def on(self, *, images: bool) -> Limits:
+        """The limits of a server: bodies of images are larger, unless their size was given.
+
+        Args:
+            images: whether its backbone sees images.
+        """
+        if not images or "max_body_bytes" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"max_body_bytes": _IMAGES_BODY})
 
 
 class ServerSettings(BaseModel):

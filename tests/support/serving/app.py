@@ -63,7 +63,7 @@ async def running(
     """Everything of a server but the socket. Clocks stand still until a test moves them."""
     clock, out = [1_000_000.0], io.StringIO()
     engine = engine or SerialEngine(model)
-    limits = limits or Limits()
+    limits = (limits or Limits()).on(images=engine.images is not None)
     log = JsonLog(out)
     catalog = PromptCatalog(engine, model.name)
     cached = DiskCache(registry.store.url, cache, trusted)

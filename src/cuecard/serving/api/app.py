@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Body, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 from cuecard.errors import CuecardError
 from cuecard.serving.api.chat import chat, chat_stream
 from cuecard.serving.api.classify import classify
+from cuecard.serving.api.classify_body import DESCRIPTION, classify_body
 from cuecard.serving.api.completions import complete, complete_stream
 from cuecard.serving.api.embeddings import embeddings
 from cuecard.serving.api.health import readiness
@@ -34,7 +35,6 @@ from cuecard.serving.models.sync import RegistryState
 from cuecard.serving.protocol.errors import APIError, to_api_error
 from cuecard.serving.protocol.requests import (
     ChatRequest,
-    ClassifyRequest,
     CompletionRequest,
     EmbeddingRequest,
     RequestModel,
@@ -60,11 +60,10 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 _BODIES: Mapping[str, type[RequestModel]] = {
     "/v1/completions": CompletionRequest,
     "/v1/chat/completions": ChatRequest,
-    "/v1/classify": ClassifyRequest,
     "/v1/embeddings": EmbeddingRequest,
     "/v1/responses": ResponsesRequest,
 }
-"""The request model of each route, for messages about invalid requests."""
+"""The request model of each route that FastAPI checks, for messages about invalid requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +104,7 @@ def build_app(components: ServerComponents) -> ASGIApp:
         metrics=components.metrics,
         log=components.log,
         routes=frozenset(route.path for route in app.routes if hasattr(route, "path")),
+        forms=frozenset({"/v1/classify"}),
     )
     return _with_cors(wrapped, components.cors) if components.cors else wrapped
 
@@ -171,15 +171,16 @@ def _add_generation(app: FastAPI, service: Service) -> None:
         return JSONResponse(await respond(service, body, _context(request)))
 
     @app.post(
-        "/v1/classify", responses=_returns(Classification), response_model=None, tags=["answers"]
+        "/v1/classify",
+        responses=_returns(Classification),
+        response_model=None,
+        openapi_extra=DESCRIPTION,
+        tags=["answers"],
     )
-    async def classifications(
-        request: Request, body: Annotated[ClassifyRequest, Body()]
-    ) -> Response:
+    async def classifications(request: Request) -> Response:
         """Label probabilities of every input under every model."""
-        found = await classify(
-            body, service.engine, service.catalog, service.limits, _context(request)
-        )
+        body = await classify_body(request, service.limits)
+        found = await classify(service, body, _context(request))
         return JSONResponse(found.model_dump(mode="json"))
 
     @app.post(

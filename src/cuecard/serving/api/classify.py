@@ -2,66 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
-import numpy as np
-import torch
-
-from cuecard.engine.protocol import Engine, Scoring
+from cuecard.engine.protocol import Scoring
+from cuecard.serving.api.images import Sent, is_image
 from cuecard.serving.api.inputs import (
-    check_positions,
     count_characters,
     encode_record,
     match_fields,
     offload,
 )
+from cuecard.serving.api.labels import prediction_of, score_labels
+from cuecard.serving.api.service import Service
 from cuecard.serving.http.context import RequestContext
-from cuecard.serving.models.catalog import PromptCatalog, ServedPrompt
+from cuecard.serving.models.catalog import ServedPrompt
 from cuecard.serving.protocol.errors import APIError, bad_request, embeddings_only, head_not_served
-from cuecard.serving.protocol.requests import ClassifyRequest
+from cuecard.serving.protocol.requests import ClassifyForm, ClassifyRequest
 from cuecard.serving.protocol.responses import Classification, Classified, TextsUsage
-from cuecard.serving.settings import Limits
-from cuecard.tasks.predictions import word_predictions
-from cuecard.types import Encoded, Prediction
+from cuecard.types import Image, Value
+
+Input = Sent | dict[str, str]
 
 
 async def classify(
-    request: ClassifyRequest,
-    engine: Engine,
-    catalog: PromptCatalog,
-    limits: Limits,
-    context: RequestContext,
+    service: Service, request: ClassifyRequest | ClassifyForm, context: RequestContext
 ) -> Classification:
     """Answer every input under every model.
 
     Raises:
-        APIError: an unknown model or one without labels; too many or too long inputs.
+        APIError: an unknown model or one without labels; too many or too long inputs; an image that
+            cannot be read; texts for a vision encoder, or images for a language model.
     """
+    engine, catalog = service.engine, service.catalog
     models, inputs = request.models, request.inputs
-    if len(models) * len(inputs) > limits.max_texts:
+    most = service.limits.max_texts
+    if len(models) * len(inputs) > most:
         raise APIError(
             413,
             "batch_too_large",
-            f"{len(inputs)} inputs under {len(models)} models: at most {limits.max_texts} pairs.",
+            f"{len(inputs)} inputs under {len(models)} models: at most {most} pairs.",
             param="input",
         )
-    texts = [
-        text for each in inputs for text in (each.values() if isinstance(each, dict) else [each])
-    ]
-    characters = count_characters(texts, limits.max_characters, "input")
     for model in models:
         context.allow(model, catalog.backbone)
     with ExitStack() as stack:
         acquired = [(model, stack.enter_context(catalog.acquire(model))) for model in models]
         prompts = [_check_labels(model, served) for model, served in acquired]
         context.served = ", ".join(map(str, prompts))
-
-        def encode() -> list[Scoring]:
-            return [_score_request(served, each, engine) for each in inputs for served in prompts]
-
-        rows = await offload(characters * len(models), encode)
-        tokens = sum(len(each.row.context) for each in rows)
+        rows = await _rows(service, inputs, prompts)
+        tokens = sum(each.row.positions for each in rows)
         context.reserve(tokens)
         context.prompt_tokens = tokens
         scores = await engine.score(rows)
@@ -86,38 +76,72 @@ async def classify(
     return Classification(object="list", data=data, usage=usage)
 
 
-def score_labels(served: ServedPrompt, row: Encoded, engine: Engine) -> Scoring:
-    """The engine's request for the labels' scores.
+async def _rows(
+    service: Service, inputs: Sequence[Input], prompts: Sequence[ServedPrompt]
+) -> list[Scoring]:
+    """A row per input and prompt, the inputs in order."""
+    engine = service.engine
+    asked = [(served, _fields(served, each)) for each in inputs for served in prompts]
+    places = _places(inputs)
+    values: Mapping[Sent, Value]
+    if engine.images is None:
+        values = _texts(service, places)
+        characters = sum(map(len, places)) * len(prompts)
+    else:
+        values, characters = await _images(service, places), 0
 
-    Raises:
-        APIError: the row is too long for the backbone.
-    """
-    if served.spec.mode == "head":
-        check_positions(engine, served, row, 0)
-        return Scoring(served.held, row, head=served.prompt.head())
-    words = served.spec.label_words(engine.tokenizer)
-    check_positions(engine, served, row, words.longest)
-    return Scoring(served.held, row, words.asked)
+    def encode() -> list[Scoring]:
+        rows = []
+        for served, fields in asked:
+            # What a template may lack is not among the values.
+            known = {name: values.get(sent, "") for name, sent in fields.items()}
+            row = encode_record(served, known, engine.tokenizer)
+            rows.append(score_labels(served, row, engine))
+        return rows
 
-
-def prediction_of(served: ServedPrompt, engine: Engine, scores: Sequence[float]) -> Prediction:
-    """Labels with probabilities from the engine's scores, calibrated by the saved prior."""
-    spec, prior = served.spec, served.prompt.manifest.prior
-    if spec.mode == "head":
-        return spec.task_kind.answers(spec, np.asarray([scores], dtype=np.float64), prior)[0]
-    return word_predictions(
-        spec.label_words(engine.tokenizer),
-        torch.tensor([scores], dtype=torch.float64),
-        spec.labels,
-        normalize=spec.normalize,
-        prior=prior,
-    )[0]
+    return await offload(characters, encode)
 
 
-def _score_request(served: ServedPrompt, given: str | dict[str, str], engine: Engine) -> Scoring:
-    text, fields = (None, given) if isinstance(given, dict) else (given, None)
-    row = encode_record(served, match_fields(served, text, fields, "input"), engine.tokenizer)
-    return score_labels(served, row, engine)
+def _texts(service: Service, places: Mapping[Sent, str]) -> dict[Sent, str]:
+    for sent, place in places.items():
+        if is_image(sent):
+            raise bad_request(
+                f"'{place}' is an image, and '{service.catalog.backbone}' reads texts.",
+                place,
+                "unsupported",
+            )
+    texts = [sent for sent in places if isinstance(sent, str)]
+    count_characters(texts, service.limits.max_characters, "input")
+    return {text: text for text in texts}
+
+
+async def _images(service: Service, places: Mapping[Sent, str]) -> dict[Sent, Image]:
+    most = service.limits.max_images
+    if len(places) > most:
+        raise APIError(
+            413, "batch_too_large", f"{len(places)} images: at most {most}.", param="input"
+        )
+    return await service.image_reader.read(places)
+
+
+def _places(inputs: Sequence[Input]) -> dict[Sent, str]:
+    """Each of the inputs' values, and where it first stands in the request."""
+    places: dict[Sent, str] = {}
+    for index, given in enumerate(inputs):
+        place = "input" if len(inputs) == 1 else f"input.{index}"
+        if isinstance(given, dict):
+            for name, value in given.items():
+                places.setdefault(value, f"{place}.{name}")
+        else:
+            places.setdefault(given, place)
+    return places
+
+
+def _fields(served: ServedPrompt, given: Input) -> dict[str, Sent]:
+    """An input's values by the template's fields."""
+    if isinstance(given, dict):
+        return match_fields(served, None, given, "input")
+    return match_fields(served, given, None, "input")
 
 
 def _check_labels(model: str, served: ServedPrompt | None) -> ServedPrompt:

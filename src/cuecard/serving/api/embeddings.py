@@ -68,6 +68,7 @@ def _check_texts(texts: Sequence[str], limits: Limits) -> int:
 
 def _check_model(service: Service, request: EmbeddingRequest, served: ServedPrompt | None) -> int:
     """Check the model; the dimension of its embeddings."""
+    service.check_reads_texts()
     size = service.engine.embedding_size
     if size is None:
         raise bad_request(

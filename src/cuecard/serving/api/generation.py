@@ -11,8 +11,8 @@ from typing import TypeVar, cast
 
 from cuecard.engine.protocol import Engine, Finished, Generation, Grammar, Sampling, Token
 from cuecard.engine.text_stream import TextStream
-from cuecard.serving.api.classify import prediction_of, score_labels
 from cuecard.serving.api.inputs import check_positions
+from cuecard.serving.api.labels import prediction_of, score_labels
 from cuecard.serving.http.context import RequestContext
 from cuecard.serving.models.catalog import ServedPrompt
 from cuecard.serving.protocol.errors import bad_request, head_not_served

@@ -14,15 +14,17 @@ from cuecard.serving.protocol.errors import APIError, bad_request
 from cuecard.serving.protocol.requests import Message
 from cuecard.serving.settings import SystemMessages
 from cuecard.tasks.encoding.tokens import defuse, plain_ids, special_texts
-from cuecard.types import Encoded, Placement, Record, Tokenizer
+from cuecard.types import Encoded, Placement, Record, Tokenizer, Value
 
 _LONG = 1 << 14
 """Characters from which encoding is too slow for the event loop."""
 
-Value = TypeVar("Value")
+Made = TypeVar("Made")
+Given = TypeVar("Given", str, bytes | str)
+"""What a request has for a field: a text, or a text or a file."""
 
 
-async def offload(characters: int, work: Callable[[], Value]) -> Value:
+async def offload(characters: int, work: Callable[[], Made]) -> Made:
     """Run short work here, and long work in a thread."""
     return work() if characters < _LONG else await asyncio.to_thread(work)
 
@@ -45,15 +47,15 @@ def count_characters(texts: Sequence[str], limit: int, param: str) -> int:
 
 
 def match_fields(
-    served: ServedPrompt, text: str | None, fields: Mapping[str, str] | None, param: str
-) -> dict[str, str]:
-    """The values of the template's fields, by name or from one text.
+    served: ServedPrompt, value: Given | None, fields: Mapping[str, Given] | None, param: str
+) -> dict[str, Given]:
+    """The values of the template's fields, by name or from one value.
 
     Raises:
-        APIError: fields that do not match the template, or one text for several fields.
+        APIError: fields that do not match the template, or one value for several fields.
     """
     required = served.spec.field_names
-    optional = dict.fromkeys(served.spec.allow_empty, "")
+    optional: dict[str, Given] = dict.fromkeys(served.spec.allow_empty, "")
     if fields is not None:
         fields = {**optional, **fields}
         if set(fields) != set(required):
@@ -65,23 +67,25 @@ def match_fields(
             )
         return dict(fields)
     names = [name for name in required if name not in optional]
-    if len(names) > 1 or text is None:
+    if len(names) > 1 or value is None:
         raise bad_request(
             f"{served} has the fields {', '.join(required)}; give them by name.",
             param,
             "invalid_fields",
         )
-    return {**optional, names[0]: text}
+    return {**optional, names[0]: value}
 
 
-def encode_record(served: ServedPrompt, fields: Mapping[str, str], tokenizer: Tokenizer) -> Encoded:
+def encode_record(
+    served: ServedPrompt, fields: Mapping[str, Value], tokenizer: Tokenizer
+) -> Encoded:
     """A record in its task's template, truncated to the task's maximum length.
 
     Raises:
         APIError: the input is empty.
     """
     row = served.spec.encode(Record(fields, None), tokenizer, served.prompt.manifest.slot)
-    if not row.context:
+    if not (row.context or row.images):
         raise bad_request("The input is empty.", "input", "empty_input")
     return row
 
@@ -179,11 +183,11 @@ def check_positions(engine: Engine, served: ServedPrompt | None, row: Encoded, n
         APIError: 400.
     """
     vectors = 0 if served is None else served.held.injection.length
-    if len(row.context) + vectors + new > engine.max_positions:
+    if row.positions + vectors + new > engine.max_positions:
         answer = f", the answer up to {new}" if new else ""
         raise bad_request(
             f"The backbone has {engine.max_positions} positions; the input takes "
-            f"{len(row.context)}, the prompt's vectors {vectors}{answer}.",
+            f"{row.positions}, the prompt's vectors {vectors}{answer}.",
             None,
             "context_length_exceeded",
         )

@@ -10,17 +10,19 @@ from functools import cached_property
 from typing import Any
 
 from cuecard.engine.protocol import Engine, Grammar
+from cuecard.errors import ConfigError
 from cuecard.serving.api.generation import (
     GenerationPlan,
     answers_with_label,
     make_plan,
     max_completion_tokens,
 )
+from cuecard.serving.api.images import ImageReader
 from cuecard.serving.api.inputs import count_characters, match_fields, offload
 from cuecard.serving.api.structured import GrammarCompiler
 from cuecard.serving.http.context import RequestContext
 from cuecard.serving.models.catalog import PromptCatalog, ServedPrompt
-from cuecard.serving.protocol.errors import APIError, bad_request, embeddings_only
+from cuecard.serving.protocol.errors import APIError, bad_request, embeddings_only, images_only
 from cuecard.serving.protocol.requests import GenerationRequest
 from cuecard.serving.settings import Limits, SystemMessages
 from cuecard.types import Encoded
@@ -39,6 +41,26 @@ class Service:
     def grammars(self) -> GrammarCompiler:
         """Compiles the schemas of structured outputs."""
         return GrammarCompiler(self.engine.tokenizer)
+
+    @cached_property
+    def image_reader(self) -> ImageReader:
+        """Decodes the images of requests.
+
+        Raises:
+            ConfigError: the backbone is a language model.
+        """
+        if self.engine.images is None:
+            raise ConfigError("the backbone sees no images", where=self.catalog.backbone)
+        return ImageReader(self.engine.images, self.limits.image)
+
+    def check_reads_texts(self) -> None:
+        """Check that the backbone reads texts at all.
+
+        Raises:
+            APIError: a vision encoder.
+        """
+        if self.engine.images is not None:
+            raise images_only(self.catalog.backbone)
 
     async def plans(
         self,
@@ -64,6 +86,7 @@ class Service:
         Raises:
             APIError: the request cannot be answered.
         """
+        self.check_reads_texts()
         if served is not None and served.spec.mode == "vector":
             raise embeddings_only(request.model)
         if answers_with_label(served, request):

@@ -50,6 +50,7 @@ class RequestMiddleware:
         keys: the valid API keys; None: no authentication.
         shutdown: set when the server drains.
         routes: the paths that metrics name; others count as "other".
+        forms: those of them whose bodies may be forms with files.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class RequestMiddleware:
         metrics: Metrics,
         log: JsonLog,
         routes: frozenset[str],
+        forms: frozenset[str] = frozenset(),
     ) -> None:
         self._app = app
         self._limits = limits
@@ -72,6 +74,7 @@ class RequestMiddleware:
         self._metrics = metrics
         self._log = log
         self._routes = routes
+        self._forms = forms
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -107,7 +110,8 @@ class RequestMiddleware:
         with self._limiter.admit(context.key) as admission:
             context.admission = admission
             try:
-                body = await read_body(scope, receive, self._limits)
+                forms = path in self._forms
+                body = await read_body(scope, receive, self._limits, forms=forms)
                 with admission.running():
                     await self._run_app(scope, receive, response, body)
             finally:

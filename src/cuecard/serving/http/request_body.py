@@ -15,6 +15,7 @@ from cuecard.serving.protocol.errors import APIError, bad_request
 from cuecard.serving.settings import Limits
 
 _JSON = re.compile(r"^application/json\s*(;|$)", re.IGNORECASE)
+_FORM = re.compile(r"^multipart/form-data\s*(;|$)", re.IGNORECASE)
 
 
 class ClientDisconnected(Exception):  # noqa: N818 - not an error; starlette's name
@@ -38,17 +39,29 @@ def check_framing(scope: Scope) -> None:
         )
 
 
-async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
+def is_form(headers: Headers) -> bool:
+    """Whether a body is declared as a form with files."""
+    return _FORM.match(headers.get("content-type", "")) is not None
+
+
+async def read_body(
+    scope: Scope, receive: Receive, limits: Limits, *, forms: bool = False
+) -> bytes:
     """The complete body of a request.
 
+    Args:
+        forms: whether it may be a form instead of JSON.
+
     Raises:
-        APIError: too large, compressed or not; too slow; not declared as JSON; or in an unsupported
-            encoding.
+        APIError: too large, compressed or not; too slow; not declared as JSON or as a form; or in
+            an unsupported encoding.
         ClientDisconnected: the client closed the connection.
     """
     headers = Headers(scope=scope)
-    if scope["method"] == "POST" and not _JSON.match(headers.get("content-type", "")):
-        raise _unsupported("The body must be JSON: Content-Type: application/json.")
+    known = _JSON.match(headers.get("content-type", "")) or (forms and is_form(headers))
+    if scope["method"] == "POST" and not known:
+        form = ", or a form: multipart/form-data" if forms else ""
+        raise _unsupported(f"The body must be JSON: Content-Type: application/json{form}.")
     encoding = ", ".join(headers.getlist("content-encoding")).strip().lower() or "identity"
     if encoding not in ("identity", "gzip", "x-gzip"):
         raise _unsupported("The body's Content-Encoding is not supported: use gzip or none.")

@@ -46,6 +46,7 @@ async def check_answers(engine: Engine, served: ServedPrompt) -> None:
     pooled = [(test, test.expected) for test in tests if isinstance(test.expected, Coordinates)]
     await _check_scores(engine, served, scored)
     await _check_vectors(engine, served, pooled)
+    await _check_heads(engine, served, [test for test in tests if test.head])
 
 
 async def _check_scores(
@@ -58,11 +59,14 @@ async def _check_scores(
     found = await engine.score(rows) if rows else []
     for (_, expected), scores in zip(tests, found, strict=True):
         _compare(expected.logprobs, scores, _ALLOWED, "log-probabilities", served)
+
+
+async def _check_heads(engine: Engine, served: ServedPrompt, tests: Sequence[TestVector]) -> None:
     head = served.prompt.head() if served.has_labels else None
-    headed = [test for test, _ in tests if test.head and head is not None]
-    rows = [Scoring(served.held, test.encoded(), head=head) for test in headed]
-    found = await engine.score(rows) if rows else []
-    for test, scores in zip(headed, found, strict=True):
+    if head is None or not tests:
+        return
+    found = await engine.score([Scoring(served.held, each.encoded(), head=head) for each in tests])
+    for test, scores in zip(tests, found, strict=True):
         _compare(test.head, scores, _ALLOWED, "outputs of the head", served)
 
 

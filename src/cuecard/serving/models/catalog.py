@@ -57,7 +57,7 @@ class ServedPrompt:
     def has_labels(self) -> bool:
         """Whether it answers with one of its labels, by their words or by a head."""
         mode = self.spec.mode
-        return mode == "labels" or (mode == "head" and self.spec.task_kind.head_is_optional)
+        return mode == "labels" or (mode == "head" and self.spec.task_kind.single_label)
 
     @property
     def has_unserved_head(self) -> bool:

@@ -90,6 +90,16 @@ def head_not_served(model: str) -> APIError:
     )
 
 
+def images_only(backbone: str) -> APIError:
+    """400: a vision encoder, where texts are read."""
+    return bad_request(
+        f"The backbone '{backbone}' sees images, reads no texts and writes none: it answers at "
+        "/v1/classify alone.",
+        "model",
+        "unsupported",
+    )
+
+
 def to_api_error(error: CuecardError) -> APIError:
     """What a client sees of an error: 503 if the engine failed, 400 if the request does not fit."""
     if isinstance(error, ModelNotFoundError):

@@ -298,7 +298,8 @@ class ClassifyRequest(RequestModel):
         description=f"the name of a model, or a list of 1 to {MAX_MODELS} names"
     )
     input: Input | Annotated[list[Input], Field(min_length=1)] = Field(
-        description="a string, an object with the template's fields as strings, or a list of these"
+        description="a string, an object with the template's fields as strings, or a list of "
+        "these; an image is a string too: base64 or a data URL"
     )
 
     @property
@@ -310,6 +311,29 @@ class ClassifyRequest(RequestModel):
     def inputs(self) -> tuple[str | dict[str, str], ...]:
         """The inputs."""
         return tuple(self.input) if isinstance(self.input, list) else (self.input,)
+
+
+class ClassifyForm(RequestModel):
+    """`POST /v1/classify` as a form, where a part is repeated for each of several values."""
+
+    neutral = PARAMETERS
+
+    model: Annotated[list[Name], Field(min_length=1, max_length=MAX_MODELS)] = Field(
+        description=f"the name of a model, in 1 to {MAX_MODELS} parts"
+    )
+    input: Annotated[list[Text | bytes], Field(min_length=1)] = Field(
+        description="a file or a text, in one part each"
+    )
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The model names."""
+        return tuple(self.model)
+
+    @property
+    def inputs(self) -> tuple[str | bytes, ...]:
+        """The inputs."""
+        return tuple(self.input)
 
 
 def _no_ids(value: Any) -> Any:

@@ -36,6 +36,10 @@ SERVER = Fields(
         "limits.max_body_bytes": Flag(),
         "limits.max_texts": Flag(),
         "limits.max_characters": Flag(),
+        "limits.max_images": Flag(),
+        "limits.max_image_bytes": Flag(),
+        "limits.max_image_pixels": Flag(),
+        "limits.max_image_frames": Flag(),
         "limits.max_new_tokens": Flag(),
         "limits.max_requests": Flag(),
         "limits.max_requests_per_key": Flag(),
@@ -55,13 +59,13 @@ class EngineOptions(BaseModel):
     cache_bytes: int | None = Field(
         default=None,
         ge=1,
-        description="Memory for cached keys and values of prompts; by default 1 GiB, with vllm on "
-        "an accelerator what is free.",
+        description="Memory for cached keys and values of prompts, or for embedded images; by "
+        "default 1 GiB, with vllm on an accelerator what is free.",
     )
     prefix_caching: bool = Field(
         default=True,
-        description="Cache the common prefixes of a prompt's contexts; the latency of an answer "
-        "then reveals whether another text had the same prefix.",
+        description="Cache the common prefixes of a prompt's contexts, or embedded images; the "
+        "latency of an answer then reveals whether another text had the same prefix.",
     )
 
 

@@ -1,0 +1,277 @@
+"""`/v1/classify` on a vision encoder: images as base64, as data URLs and in forms."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image as Pillow
+
+from cuecard.backbones import image_processor
+from cuecard.registry import Registry
+from cuecard.serving.settings import Limits
+from support.asgi import Reply
+from support.serving.app import Running, running
+from support.serving.pictures import (
+    animation,
+    base64_of,
+    files,
+    form,
+    picture_registry,
+    right,
+    saved,
+)
+from support.tiny_vision import LABELS, shared_vision
+
+pytestmark = pytest.mark.anyio
+FILES = files(3)
+TEXTS = [base64_of(FILES[0]), f"data:image/png;base64,{base64_of(FILES[1])}"]
+TEXTS.append("\n".join(base64_of(FILES[2])[at : at + 76] for at in range(0, 9999, 76)).strip())
+MODELS = ["drawn@1", "drawn@2", "deep", "scans"]
+BOMB = saved(Pillow.new("1", (20_000, 20_000)))
+
+
+@pytest.fixture(scope="session")
+def seeing() -> Any:
+    return shared_vision("clip")
+
+
+@pytest.fixture(scope="session")
+def shown(seeing: Any, tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    return picture_registry(tmp_path_factory.mktemp("shown"), seeing)
+
+
+@pytest.fixture
+async def gallery(seeing: Any, shown: Registry, tmp_path: Path) -> AsyncIterator[Running]:
+    """A server of prompts for images, without keys."""
+    async with running(seeing, shown, tmp_path / "cache") as made:
+        yield made
+
+
+async def asked(server: Running, models: Any, given: Any) -> Reply:
+    return await server.client.post("/v1/classify", {"model": models, "input": given})
+
+
+async def sent(
+    server: Running, *parts: tuple[str, str | bytes], path: str = "/v1/classify"
+) -> Reply:
+    body, kind = form(*parts)
+    return await server.client.send("POST", path, body, {"content-type": kind})
+
+
+async def test_every_prompt_answers_for_every_image_as_the_library_does(
+    gallery: Running, seeing: Any, shown: Registry
+) -> None:
+    reply = await asked(gallery, MODELS, TEXTS)
+    assert reply.status == 200, reply.body
+    rows = reply.json["data"]
+    places = [(index, name) for index in range(3) for name in MODELS]
+    assert [(row["index"], row["model"]) for row in rows] == places
+    for number, (model, version) in enumerate(
+        zip(MODELS, ("drawn@1", "drawn@2", "deep@1", "scans@1"), strict=True)
+    ):
+        for row, wanted in zip(rows[number::4], right(seeing, shown, version, FILES), strict=True):
+            assert (row["version"], row["label"], row["cut"]) == (version, wanted.answer, 0), model
+            assert row["probabilities"] == pytest.approx(dict(wanted.probabilities), abs=1e-5)
+            assert row["scores"] == pytest.approx(dict(wanted.scores), abs=1e-4)
+    for row, (index, name) in zip(rows, places, strict=True):
+        alone = (await asked(gallery, name, TEXTS[index])).json["data"][0]
+        assert alone["scores"] == pytest.approx(row["scores"], abs=1e-5)
+    named = await asked(gallery, "scans", [{"scan": text} for text in TEXTS])
+    assert [row["scores"] for row in named.json["data"]] == [row["scores"] for row in rows[3::4]]
+    # An image counts as many tokens as it takes places in the model.
+    assert reply.json["usage"]["prompt_tokens"] == 12 * seeing.tower.positions
+    metrics = (await gallery.client.get("/metrics")).body.decode()
+    assert 'cuecard_tokens_total{kind="prompt",model="several"}' in metrics
+    card = (await gallery.client.get("/v1/models/drawn")).json
+    assert (card["kind"], card["labels"]) == ("image-classification", list(LABELS))
+    assert card["fields"] == ["image"] and card["root"] == "drawn@1"
+
+
+async def test_a_form_is_answered_as_json_is(gallery: Running) -> None:
+    wanted = (await asked(gallery, MODELS[:2], TEXTS)).json
+    models = [("model", name) for name in MODELS[:2]]
+    reply = await sent(gallery, *models, *[("input", content) for content in FILES])
+    assert reply.status == 200 and reply.json == wanted
+    # Text and files in any order, parameters without effect, compressed.
+    body, kind = form(("input", TEXTS[0]), ("user", "ann"), ("input", FILES[1]), *models)
+    headers = {"content-type": kind, "content-encoding": "gzip"}
+    mixed = await gallery.client.send("POST", "/v1/classify", gzip.compress(body), headers)
+    assert mixed.json["data"] == wanted["data"][:4]
+
+
+async def test_each_image_is_decoded_once_and_not_on_the_event_loop(
+    gallery: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, decode = [], image_processor.pixels_of
+
+    def decoded(*given: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return decode(*given)
+
+    monkeypatch.setattr(image_processor, "pixels_of", decoded)
+    reply = await asked(gallery, MODELS, [*TEXTS, *TEXTS])
+    assert reply.status == 200 and len(reply.json["data"]) == 24
+    assert len(threads) == 3 and all(name.startswith("cuecard-images") for name in threads)
+
+
+BROKEN = FILES[0][: len(FILES[0]) // 2]
+FLOATS = saved(Pillow.new("F", (8, 8)), "TIFF")
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "code", "param", "said"),
+    [
+        ("a warm film", 400, "invalid_image", "input", "must be an image: base64"),
+        ([TEXTS[0], "né"], 400, "invalid_image", "input.1", "must be an image: base64"),
+        ([TEXTS[0], TEXTS[0][:-1]], 400, "invalid_image", "input.1", "not base64"),
+        ([TEXTS[0], base64_of(b"hello")], 400, "invalid_image", "input.1", "not an image"),
+        ([base64_of(BROKEN), TEXTS[0]], 400, "invalid_image", "input.0", "cannot be read"),
+        (base64_of(FLOATS), 400, "invalid_image", "input", "floating-point"),
+        (base64_of(b"%!PS-Adobe-3.0"), 400, "invalid_image", "input", "a whole image: PNG"),
+        ({"image": base64_of(BROKEN)}, 400, "invalid_image", "input.image", "cannot be read"),
+        ("", 400, "empty_input", "input", "is empty"),
+        ("data:image/png;base64,", 400, "empty_input", "input", "is empty"),
+        ("data:image/png,abc", 400, "image_not_fetched", "input", "base64"),
+        ("https://example.com/a.png", 400, "image_not_fetched", "input", "none is fetched"),
+        ([TEXTS[0], "file:///etc/passwd"], 400, "image_not_fetched", "input.1", "none is fetched"),
+        (base64_of(BOMB), 413, "image_too_large", "input", "too many pixels"),
+        ({"picture": TEXTS[0]}, 400, "invalid_fields", "input", "exactly the fields image"),
+        ([], 400, "invalid_value", "input", "a data URL"),
+        ([1], 400, "invalid_value", "input.0", "a data URL"),
+    ],
+)  # fmt: skip
+async def test_what_is_no_image(
+    gallery: Running, given: Any, status: int, code: str, param: str, said: str
+) -> None:
+    good = asyncio.create_task(asked(gallery, "drawn", TEXTS))
+    reply = await asked(gallery, "drawn", given)
+    error = reply.json["error"]
+    assert (reply.status, error["code"]) == (status, code), error
+    assert said in error["message"] and error["param"] == param, error
+    assert (await good).status == 200
+    assert not any("hello" in line or "warm" in line for line in gallery.log.getvalue().split("\n"))
+
+
+async def test_a_bomb_is_refused_before_it_is_decoded(
+    gallery: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
+    for content in (BOMB, saved(Pillow.new("1", (9_000, 9_000)))):
+        reply = await sent(gallery, ("model", "drawn"), ("input", content))
+        assert (reply.status, reply.code) == (413, "image_too_large")
+        assert "at most 50,000,000 pixels" in reply.json["error"]["message"]
+
+
+async def test_limits(seeing: Any, shown: Registry, tmp_path: Path) -> None:
+    limits = Limits(max_images=2, max_image_bytes=2_000, max_image_pixels=1_000, max_image_frames=3)
+    async with running(seeing, shown, tmp_path / "cache", limits=limits) as server:
+        for given, code, said in (
+            (files(3, "WEBP"), "batch_too_large", "3 images: at most 2"),
+            ([b"x" * 3_000], "image_too_large", "expected at most 2,000 bytes"),
+            ([saved(Pillow.new("L", (40, 40)))], "image_too_large", "40 x 40 pixels"),
+            ([animation(4)], "image_too_large", "more than 3 frames"),
+            ([animation(4, "WEBP")], "image_too_large", "more than 3 frames"),
+        ):
+            text = [base64_of(content) for content in given]
+            in_form = [("input", content) for content in given]
+            for reply in (
+                await asked(server, "drawn", text),
+                await sent(server, ("model", "drawn"), *in_form),
+            ):
+                assert (reply.status, reply.code) == (413, code)
+                assert said in reply.json["error"]["message"]
+        # The same image twice is one.
+        twice = [base64_of(content) for content in files(2, "WEBP")] * 2
+        assert (await asked(server, ["drawn", "deep"], twice)).status == 200
+        assert (await asked(server, "drawn", [twice[0], base64_of(animation(3))])).status == 200
+
+
+async def test_bodies_may_be_larger_where_images_come_in_them(
+    seeing: Any, model: Any, shown: Registry, registry: Registry, tmp_path: Path
+) -> None:
+    large = saved(Pillow.effect_noise((1_200, 1_200), 90))
+    assert 1 << 20 < len(large) < 10 << 20
+    parts = ("model", "drawn"), ("input", large)
+    async with running(seeing, shown, tmp_path / "one") as server:
+        assert (await sent(server, *parts)).status == 200
+        assert (await asked(server, "drawn", base64_of(large))).status == 200
+    limits = Limits(max_body_bytes=1 << 20)
+    async with running(seeing, shown, tmp_path / "two", limits=limits) as server:
+        assert (await sent(server, *parts)).code == "request_too_large"
+    async with running(model, registry, tmp_path / "three") as server:
+        assert (await sent(server, *parts)).code == "request_too_large"
+
+
+async def test_routes_of_texts_refuse_a_vision_encoder(gallery: Running, seeing: Any) -> None:
+    message = {"role": "user", "content": "x"}
+    for model in ("drawn", "deep@1", seeing.name):
+        for path, body in (
+            ("/v1/completions", {"prompt": "x"}),
+            ("/v1/completions", {"prompt": "x", "raw": True, "stream": True}),
+            ("/v1/chat/completions", {"messages": [message]}),
+            ("/v1/responses", {"input": "x"}),
+            ("/v1/embeddings", {"input": "x"}),
+        ):
+            reply = await gallery.client.post(path, {"model": model, **body})
+            assert (reply.status, reply.code) == (400, "unsupported"), path
+            assert "sees images" in reply.json["error"]["message"]
+            assert "/v1/classify" in reply.json["error"]["message"]
+    bare = await asked(gallery, seeing.name, TEXTS[0])
+    assert (bare.status, bare.code) == (400, "unsupported")
+
+
+async def test_a_language_model_refuses_images(server: Running) -> None:
+    wanted = (await asked(server, "reviews", ["a film", "nice"])).json
+    texts = await sent(server, ("model", "reviews"), ("input", "a film"), ("input", "nice"))
+    assert texts.status == 200 and texts.json == wanted
+    for reply in (
+        await sent(server, ("model", "reviews"), ("input", "a film"), ("input", FILES[0])),
+        await asked(server, "reviews", ["a film", TEXTS[1]]),
+    ):
+        assert (reply.status, reply.code) == (400, "unsupported")
+        assert reply.json["error"]["param"] == "input.1"
+        assert "reads texts" in reply.json["error"]["message"]
+
+
+async def test_forms_that_are_none(gallery: Running) -> None:
+    model, file = ("model", "drawn"), ("input", FILES[0])
+    body, kind = form(model, file)
+    for content, header, code in (
+        (body, "multipart/form-data", "invalid_form"),
+        (body[:-20], kind, "invalid_form"),
+        (body, kind + "x", "invalid_form"),
+        (b"", kind, "invalid_form"),
+        (b"{}", kind, "invalid_form"),
+        (body.replace(b"drawn", b"dr\xffwn"), kind, "invalid_form"),
+        (body.replace(b'name="model"', b'nome="model"'), kind, "invalid_form"),
+        (form(file)[0], kind, "invalid_value"),
+        (form(model)[0], kind, "invalid_value"),
+        (form(model, file, ("temperature", "1"))[0], kind, "invalid_value"),
+        (form(model, file, ("top_k", "7"))[0], kind, "invalid_value"),
+        (form(model, ("input", b""))[0], kind, "empty_input"),
+        (form(("model", "nobody"), file)[0], kind, "model_not_found"),
+        (form(("model", FILES[0]), file)[0], kind, "invalid_value"),
+        (form(model, *[file] * 500)[0], kind, "batch_too_large"),
+        (form(model, *[file] * 300)[0], kind, "batch_too_large"),
+    ):
+        reply = await gallery.client.send("POST", "/v1/classify", content, {"content-type": header})
+        assert 400 <= reply.status < 500 and reply.code == code, (code, reply.body)
+    other = await sent(gallery, model, ("prompt", "x"), path="/v1/completions")
+    assert (other.status, other.code) == (415, "unsupported_media_type")
+    assert gallery.lines("failure") == []
+
+
+async def test_the_description_of_the_body(gallery: Running) -> None:
+    described = (await gallery.client.get("/openapi.json")).json
+    body = described["paths"]["/v1/classify"]["post"]["requestBody"]
+    assert body["required"] is True
+    json, in_form = body["content"]["application/json"], body["content"]["multipart/form-data"]
+    assert json["schema"]["required"] == in_form["schema"]["required"] == ["model", "input"]
+    files_or_texts = in_form["schema"]["properties"]["input"]["items"]["anyOf"]
+    assert {"type": "string", "format": "binary"} in files_or_texts
