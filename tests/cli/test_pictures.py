@@ -80,6 +80,26 @@ def test_no_such_picture(
     assert done.code == 2 and said in done.err and "Traceback" not in done.err
 
 
+def test_a_picture_that_cannot_be_read_is_named(
+    home: Path, cuecard: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(home)
+    whole = (home / "pictures" / "disc" / "0.png").read_bytes()
+    for name in ("1.png", "2.png", "3.png"):
+        (tmp_path / name).write_bytes(whole)
+    shown = (tmp_path, f"{tmp_path}/*.png", tmp_path / "2.png")
+    for content, said in (
+        (whole[:100], "cannot be read"),
+        (b"no picture", "not an image"),
+        (b"P6 20000 20000 255\n", "too many pixels"),
+    ):
+        (tmp_path / "2.png").write_bytes(content)
+        for words in shown:
+            done = cuecard("predict", "run", words)
+            assert done.code == 2 and said in done.err and "2.png" in done.err, done.err
+            assert not done.out and "Traceback" not in done.err
+
+
 def test_what_does_not_go_together_is_refused_before_anything_is_written(
     home: Path, cuecard: Call, tmp_path: Path
 ) -> None:

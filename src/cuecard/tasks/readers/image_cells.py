@@ -55,7 +55,9 @@ def image_column(column: str) -> ColumnReader[Image]:
         value = values[column]
         if isinstance(value, Path):
             return checked(_read(value, str(value)), str(value))
-        return checked(_image(value, place), place)
+        name = value.name if isinstance(value, FileCell) else value
+        file = f": {name[:200]}" if isinstance(name, str) else ""
+        return checked(_image(value, place), place + file)
 
     return ColumnReader((column,), read, files=True)
 
