@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import random
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ pytestmark = pytest.mark.anyio
 FILES = files(3)
 TEXTS = [base64_of(FILES[0]), f"data:image/png;base64,{base64_of(FILES[1])}"]
 TEXTS.append("\n".join(base64_of(FILES[2])[at : at + 76] for at in range(0, 9999, 76)).strip())
+FUZZED = 900
 MODELS = ["drawn@1", "drawn@2", "deep", "scans"]
 BOMB = saved(Pillow.new("1", (20_000, 20_000)))
 
@@ -264,6 +267,52 @@ async def test_forms_that_are_none(gallery: Running) -> None:
         assert 400 <= reply.status < 500 and reply.code == code, (code, reply.body)
     other = await sent(gallery, model, ("prompt", "x"), path="/v1/completions")
     assert (other.status, other.code) == (415, "unsupported_media_type")
+    assert gallery.lines("failure") == []
+
+
+def harmed(dice: random.Random, content: bytes) -> bytes:
+    """A few bytes changed, cut off or doubled."""
+    found = bytearray(content)
+    for _ in range(dice.randrange(1, 5)):
+        at = dice.randrange(len(found))
+        kind = dice.randrange(4)
+        if kind == 0:
+            found[at : at + 4] = dice.randbytes(4)
+        elif kind == 1:
+            found[at] = dice.choice(b'\x00\xff\r\n-"=;')
+        elif kind == 2:
+            found[at:at] = found[at : at + dice.randrange(40)]
+        else:
+            del found[at : at + dice.choice((1, 4, len(found)))]
+        if not found:
+            break
+    return bytes(found)
+
+
+async def test_harmed_images_and_forms(gallery: Running) -> None:
+    """An answer or one of the 400s, whatever was harmed, and nothing is left behind."""
+    dice, statuses = random.Random(20261129), Counter[int]()
+    kinds = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "PPM")
+    pictures = [files(1, kind)[0] for kind in kinds] + [animation(3), animation(3, "TIFF")]
+    encoded = b"\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    for number in range(FUZZED):
+        content = pictures[number % len(pictures)]
+        body, kind = form(("model", "deep"), ("input", content), ("input", "x"))
+        if number % 3 == 0:
+            reply = await asked(gallery, "deep", base64_of(harmed(dice, content)))
+        elif number % 3 == 1:
+            reply = await sent(gallery, ("model", "deep"), ("input", harmed(dice, content)))
+        else:
+            if number % 2:
+                body = body.replace(b"\r\n\r\n", encoded)
+            body = harmed(dice, body)
+            reply = await gallery.client.send("POST", "/v1/classify", body, {"content-type": kind})
+        told = f"request {number}: {reply.status} {reply.body!r}"
+        assert reply.status < 500 and reply.whole, told
+        if reply.status >= 400:
+            assert set(reply.json) == {"error"}, told
+        statuses[reply.status] += 1
+    assert statuses[200] > FUZZED // 20 and statuses[400] > FUZZED // 20, statuses
     assert gallery.lines("failure") == []
 
 
