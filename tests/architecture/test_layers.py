@@ -43,6 +43,7 @@ SEAMS = {
     "runs/lora_recipe.py",
     "runs/recipe.py",
     "runs/sweep_recipe.py",
+    "runs/vtab_recipe.py",
 }
 
 

@@ -33,7 +33,7 @@ def test_schedules(schedule: str) -> None:
     assert rates[99] == pytest.approx(end)
 
 
-@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "sgd"])
 def test_optimisers_lower_a_quadratic(name: str) -> None:
     at = torch.nn.Parameter(torch.ones(4, 8))
     optimizer = make_optimizer(
@@ -67,3 +67,22 @@ def test_groups_learn_at_their_own_rates() -> None:
     optimizer.step()
     torch.testing.assert_close(first.detach(), torch.full((2,), 0.9))
     torch.testing.assert_close(second.detach(), torch.full((2,), 0.999))
+
+
+def test_plain_gradient_descent_with_momentum() -> None:
+    """Rates by hand: v <- 0.9 v + g + decay x, x <- x - lr v, and no group's rate is Adam's."""
+    config = TrainConfig(optimizer="sgd", weight_decay=0.1)
+    first, second = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
+    groups = [ParameterGroup((first,), "embeddings"), ParameterGroup((second,), 0.02)]
+    optimizer = make_optimizer(config, 0.5, groups, torch.ones(5, 2))
+    set_lr(optimizer, 1.0)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.02]
+    (first.sum() + second.sum()).backward()
+    optimizer.step()
+    optimizer.step()
+    at, speed = 1.0, 0.0
+    for _ in range(2):
+        speed = 0.9 * speed + 1.0 + 0.1 * at
+        at -= 0.02 * speed
+    torch.testing.assert_close(second.detach(), torch.full((2,), at))
+    assert default_lr(config, torch.ones(5, 2)) == 0.25

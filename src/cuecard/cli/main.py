@@ -39,6 +39,10 @@ COMMANDS = {
         "train.lora",
         "Train a LoRA adapter on a task's rows, alone or together with a frozen prompt.",
     ),
+    "bench": (
+        "train.bench",
+        "Score a method on sets of images by the protocol of VTAB-1k.",
+    ),
     "eval": (
         "use.evaluate",
         "Score a prompt on labelled rows: metrics with intervals, per label, and confusions.",

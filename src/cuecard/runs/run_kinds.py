@@ -60,4 +60,11 @@ MULTITASK = RunKind(
     _FREE | {"tasks.*.task.max_new_tokens"},
     out="out in the recipe",
 )
-KINDS = (RUN, SWEEP, LORA, MULTITASK)
+VTAB = RunKind(
+    "protocol run",
+    "cuecard bench vtab",
+    "vtab.yaml",
+    ("select/checkpoint.pt", "retrain", "tests"),
+    frozenset({"out", "device", "protocol.together"}),
+)
+KINDS = (RUN, SWEEP, LORA, MULTITASK, VTAB)

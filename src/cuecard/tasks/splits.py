@@ -205,7 +205,7 @@ def remove_duplicates(
         group_fields=grouping.fields,
         grouping=grouping.note,
     )
-    return splits, _recount(report, splits, text_of)
+    return splits, recount(report, splits, text_of)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +265,7 @@ def limit_train(
     if len(splits.train) <= limit:
         return splits, report
     splits = replace(splits, train=draw_rows(splits.train, limit, f"limit:{seed}"))
-    return splits, _recount(report, splits, text_of)
+    return splits, recount(report, splits, text_of)
 
 
 def limit_held_out(
@@ -282,7 +282,7 @@ def limit_held_out(
     if not drawn:
         return splits, report
     splits = replace(splits, **drawn)
-    return splits, _recount(report, splits, text_of)
+    return splits, recount(report, splits, text_of)
 
 
 def draw_rows(records: Sequence[Record], count: int, salt: str) -> tuple[Record, ...]:
@@ -290,9 +290,14 @@ def draw_rows(records: Sequence[Record], count: int, salt: str) -> tuple[Record,
 
     The first ones would not do: files are often sorted by label.
     """
-    draw = [_uniform(content_hash(record), salt) for record in records]
+    draw = [drawn_at(record, salt) for record in records]
     chosen = sorted(sorted(range(len(draw)), key=draw.__getitem__)[:count])
     return tuple(records[index] for index in chosen)
+
+
+def drawn_at(record: Record, salt: str) -> float:
+    """A record's place in a draw, in [0, 1): its content and the salt decide."""
+    return _uniform(content_hash(record), salt)
 
 
 def data_hash(splits: Splits, text_of: TextOf = target_text) -> str:
@@ -306,7 +311,8 @@ def data_hash(splits: Splits, text_of: TextOf = target_text) -> str:
     return digest.hexdigest()
 
 
-def _recount(report: SplitReport, splits: Splits, text_of: TextOf) -> SplitReport:
+def recount(report: SplitReport, splits: Splits, text_of: TextOf = target_text) -> SplitReport:
+    """The same report of other splits: their rows, labels and hash."""
     counts = {
         name: Counter(text for r in rows if (text := text_of(r)) is not None)
         for name, rows in splits.items()

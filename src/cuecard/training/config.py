@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cuecard.errors import ConfigError
 from cuecard.validation_text import counted
 
-Optimizer = Literal["adamw", "adafactor"]
+Optimizer = Literal["adamw", "adafactor", "sgd"]
 Schedule = Literal["constant", "linear", "cosine"]
 LossKind = Literal["auto", "labels", "tokens", "head"]
 Select = Literal["loss", "accuracy"]
@@ -97,7 +97,8 @@ class TrainConfig(BaseModel):
     optimizer: Optimizer = Field(
         default="adamw",
         description="The optimiser. adafactor is as in Lester et al. (2021): no parameter scaling, "
-        "no relative step.",
+        "no relative step; sgd, with a momentum of 0.9, as in Jia et al. (2022), visual prompt "
+        "tuning, and wants rates a hundred times those of adamw.",
     )
     lr: float | Literal["auto"] | None = Field(
         default=None,
@@ -106,11 +107,10 @@ class TrainConfig(BaseModel):
         "optimiser's: for adafactor the paper's 0.3, for adamw a share of the embedding table's "
         "RMS.",
     )
-    head_lr: float = Field(
+    head_lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["lr"] = Field(
         default=1e-3,
-        gt=0,
-        allow_inf_nan=False,
-        description="Peak learning rate of a task's head. The head starts from zeros.",
+        description="Peak learning rate of a task's head; lr takes that of the prompt. The head "
+        "starts from zeros.",
     )
     weight_decay: float | None = Field(
         default=None,
@@ -201,6 +201,11 @@ class TrainConfig(BaseModel):
                 expected="a finite number above 0, or auto",
             )
         return lr
+
+    @property
+    def head_peak(self) -> float | None:
+        """The head's peak learning rate; None for that of the prompt."""
+        return None if self.head_lr == "lr" else float(self.head_lr)
 
     @property
     def validate_every(self) -> int:

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 # ten, so the rate is a share of the table's RMS; LoRA's 1e-4 would look like "it does not learn".
 _ADAMW_SHARE = 0.07
 _ADAFACTOR_LR = 0.3
+# The middle of the rates that Jia et al. (2022) try, for a batch of 64.
+_SGD_LR, _MOMENTUM = 0.25, 0.9
 
 
 def default_lr(config: TrainConfig, embeddings: Tensor) -> float:
     """The learning rate where the user gave none."""
-    if config.optimizer == "adafactor":
-        return _ADAFACTOR_LR
+    if config.optimizer != "adamw":
+        return {"adafactor": _ADAFACTOR_LR, "sgd": _SGD_LR}[config.optimizer]
     return float(f"{_ADAMW_SHARE * rms(embeddings):.3g}")
 
 
@@ -54,7 +56,8 @@ def make_optimizer(
 
     def peak(group: ParameterGroup) -> float:
         if group.lr == "embeddings":
-            return default_lr(config, embeddings)
+            # Its steps are as large as the gradients: no scale of the embeddings to follow.
+            return lr if config.optimizer == "sgd" else default_lr(config, embeddings)
         return lr if group.lr is None else group.lr
 
     parameters = [{"params": list(group.parameters), "peak": peak(group)} for group in groups]
@@ -68,6 +71,8 @@ def make_optimizer(
             weight_decay=1e-5 if decay is None else decay,
         )
         return adafactor
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=lr, momentum=_MOMENTUM, weight_decay=decay or 0.0)
     return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay or 0.0)
 
 

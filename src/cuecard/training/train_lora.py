@@ -104,7 +104,7 @@ class TrainableAdapter:
         lora = Lora(backbone, self.settings, injection, config.seed)
         if task.spec.mode != "head":
             return lora
-        trained = Headed(lora, task.spec.outputs, backbone.hidden_size, config.head_lr)
+        trained = Headed(lora, task.spec.outputs, backbone.hidden_size, config.head_peak)
         head = None if self.prompt is None else self.prompt.head()
         if head is not None:
             own = {"weight": head.weight, "bias": head.bias}

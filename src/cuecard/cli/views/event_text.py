@@ -174,10 +174,19 @@ def _read(event: Event) -> str:
     return f"{event['name']}{variant}"
 
 
+def _vtab(event: Event) -> str:
+    return {
+        "select": "Choosing settings on a part of the examples",
+        "retrain": f"Training on all examples of {event['data']} with what was chosen",
+        "tests": f"Everything is trained: testing on {event['data']}",
+    }[event["phase"]]
+
+
 _PLACES = {"memory": "memory", "disk": "the run's folder"}
 
 _TEXTS: Mapping[str, Callable[[Event], str]] = {
     "start": _start,
+    "vtab": _vtab,
     "teachers": _teachers,
     "teacher_validation": _teacher,
     "resume": _resume,

@@ -158,7 +158,7 @@ class SweepRunner:
         with held(self._folder), stoppable(self.stopped):
             chosen = {name: self._choose(name) for name in self._names}
             runs = {name: self._finish(name, number) for name, number in chosen.items()}
-            trials = tuple(self._trial(number) for number in range(self._total))
+            trials = self.trials
             if self._folder is not None:
                 write_trials(self._folder, trials, runs, chosen)
             return Sweep(trials, runs, chosen, self._state.together or 1, self._folder)
@@ -171,6 +171,19 @@ class SweepRunner:
         """
         chosen = {name: self._trainers[self._choose(name)] for name in self._names}
         return {name: trainer.method.injection() for name, trainer in chosen.items()}
+
+    def chosen(self) -> dict[str, Trial]:
+        """Each task's trial that validation has chosen; neither tested nor saved.
+
+        Raises:
+            TrainingError: every trial of a task diverged.
+        """
+        return {name: self._trial(self._choose(name)) for name in self._names}
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """What came of all of them."""
+        return tuple(map(self._trial, range(self._total)))
 
     def finish_all(self) -> list[Run]:
         """Test and save every trial where it was trained.

@@ -23,10 +23,10 @@ class Headed:
         method: what makes the injection.
         outputs: K.
         width: H, the backbone's hidden size.
-        lr: the head's own peak learning rate.
+        lr: the head's own peak learning rate; None for the run's.
     """
 
-    def __init__(self, method: Method, outputs: int, width: int, lr: float) -> None:
+    def __init__(self, method: Method, outputs: int, width: int, lr: float | None) -> None:
         self._method, self._lr = method, lr
         self._weight = nn.Parameter(torch.zeros(outputs, width))
         self._bias = nn.Parameter(torch.zeros(outputs))

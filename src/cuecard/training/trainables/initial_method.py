@@ -30,14 +30,14 @@ def new_method(
     spec: TaskSpec,
     method: MethodConfig,
     seed: int,
-    head_lr: float = TrainConfig().head_lr,
+    head_lr: float | None = TrainConfig().head_peak,
     records: Sequence[Record] = (),
 ) -> Method:
     """A method's first parameters for a task on a backbone: the same for the same seed.
 
     Args:
         records: the training rows, of which an init may look at a few.
-        head_lr: the peak learning rate of the task's head, if it has one.
+        head_lr: the peak learning rate of the task's head, if it has one; None for the method's.
 
     Raises:
         ConfigError: an init that this backbone or task cannot give.

@@ -124,7 +124,7 @@ class TrainablePrompt:
             ConfigError: a length that is not that of the template's places.
         """
         spec = task.spec
-        method = new_method(backbone, spec, self.method, config.seed, config.head_lr, task.train)
+        method = new_method(backbone, spec, self.method, config.seed, config.head_peak, task.train)
         check_places(self.method, method.injection(), spec)
         if self.head is not None:
             start_head(method, self.head)
