@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from cuecard.training.multitask import multitask
     from cuecard.training.multitask_trainer import Multitask
     from cuecard.training.race.auto import auto
+    from cuecard.training.race.with_lora import auto_or_lora
     from cuecard.training.run import Run
     from cuecard.training.seeds import SeedRuns, train_seeds
     from cuecard.training.sweep import sweep
@@ -106,6 +107,7 @@ __getattr__, __dir__ = lazy_exports(
         ".training.sweeps.space": ("SweepConfig",),
         ".training.sweep": ("sweep",),
         ".training.race.auto": ("auto",),
+        ".training.race.with_lora": ("auto_or_lora",),
         ".training.run": ("Run",),
         ".training.seeds": ("SeedRuns", "train_seeds"),
         ".training.train": ("train",),
@@ -156,6 +158,7 @@ __all__ = [
     "Wayward",
     "answer",
     "auto",
+    "auto_or_lora",
     "data_source",
     "embed",
     "evaluate",

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cuecard.artifacts import Prompt
+from cuecard.backbones.adapters.adapter import NO_ADAPTER
 from cuecard.backbones.adapters.peft_folder import RUN_FOLDER
 from cuecard.catalogue.cache import cache_root, locked
 from cuecard.errors import ArtifactError
@@ -84,7 +85,11 @@ def find_prompt(path: str | Path, registry: str | None = None) -> SavedPrompt:
     stated = run / kind.file
     if kind is LORA:
         return SavedPrompt(folder, LoraRecipe.read(stated).recipe, run / RUN_FOLDER)
-    return SavedPrompt(folder, Recipe.read(stated))
+    recipe = Recipe.read(stated)
+    saved = SavedPrompt(folder, recipe)
+    if recipe.allow and saved.prompt.manifest.backbone.fingerprint.adapter != NO_ADAPTER:
+        saved.adapter = run / RUN_FOLDER  # LoRA raced, and was better
+    return saved
 
 
 def load_prompt(place: str | Path, *, registry: str | None = None) -> Prompt:

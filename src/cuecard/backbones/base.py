@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ from cuecard.backbones.families import Family
 from cuecard.backbones.fingerprint import fingerprint_of
 from cuecard.backbones.forward.frozen import FrozenModel
 from cuecard.backbones.forward.reads import BatchReads
+from cuecard.backbones.kernels.input_cache import InputCache
 from cuecard.errors import BackboneError
 from cuecard.types import (
     Batch,
@@ -73,6 +74,7 @@ class FrozenBackbone(ABC):
         self.num_layers = self._frozen.layers
         positions = getattr(self._frozen.config, "max_position_embeddings", 0)
         self.max_positions = int(positions or 2048)
+        self.inputs: InputCache | None = None
 
     @abstractmethod
     def read_many(
@@ -175,6 +177,15 @@ class FrozenBackbone(ABC):
     ) -> KeptInputs | None:
         """Remembers nothing: what stands before a prompt sees it too."""
         return None
+
+    @contextmanager
+    def forgetting(self) -> Iterator[None]:
+        """Run as if nothing were remembered, for the passes in a block."""
+        kept, self.inputs = self.inputs, None
+        try:
+            yield
+        finally:
+            self.inputs = kept
 
     @property
     def counts(self) -> dict[str, int]:

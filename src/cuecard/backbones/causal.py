@@ -86,7 +86,6 @@ class CausalBackbone(FrozenBackbone):
         self._probes = FeatureProbes(
             self._frozen, self._padded, self._packed, self.tensors, self.states
         )
-        self.inputs: InputCache | None = None
         self._held: InputCache | None = None
         self._shared_prefix: SharedPrefix | None = None
 

@@ -79,7 +79,6 @@ class Seq2SeqBackbone(FrozenBackbone):
         padding = int(self._frozen.config.pad_token_id or 0)
         self._fill = Fill(padding=padding, prompt=int(padding == 0))
         self.max_positions -= len(self._ends)
-        self.inputs: InputCache | None = None
 
     @cached_property
     def tower_embeddings(self) -> Mapping[Tower, Tensor]:

@@ -200,13 +200,14 @@ _TRAIN = {
         help="What auto may spend on training: CPU time such as 90s, 2m or 1h, or a number of "
         f"steps such as '300 steps'.  [default: --steps if given, else {DEFAULT_BUDGET}]",
     ),
+    "allow": Flag(metavar="lora"),
     **_SEEDS,
 }
 _TITLES = {
     "data": "Data",
     "task": "Task",
     "method": "Method",
-    **dict.fromkeys(("training", *_SEEDS), "Training"),
+    **dict.fromkeys(("training", "allow", *_SEEDS), "Training"),
     **dict.fromkeys(("backbone", "dtype", "quantize", "adapter", "device"), "Backbone"),
 }
 

@@ -40,6 +40,7 @@ def report_run(
     manual: Sequence[ManualPrompt] | None = None,
     observer: Observer | None = None,
     what_else: str = "",
+    notes: Sequence[str] = (),
 ) -> Proof | None:
     """Compare a finished run on its test rows, and leave the report in its folder.
 
@@ -54,6 +55,7 @@ def report_run(
         manual: hand-written prompts to compare with; made from the task by default.
         what_else: what may do better, as the end of a sentence; told where the prompt is not
             clearly better than what it should beat.
+        notes: what else the report says, as sentences.
 
     Returns:
         The comparison; None without test rows, or where it is not wanted.
@@ -88,6 +90,7 @@ def report_run(
                 if what_else and (rivals := unbeaten(proof.report)):
                     told = f"Not clearly better than {rivals}: {what_else}."
                     proof = replace(proof, notes=(*proof.notes, told))
+        proof = replace(proof, notes=(*proof.notes, *notes))
         table = {"columns": proof.columns, "rows": proof.rows, "notes": proof.notes}
         more = {"table": table, "asked": asked if wanted else None}
         write_proof(replace(proof, report={**proof.report, **more}), task, run, folder, title=title)

@@ -11,7 +11,7 @@ from cuecard.evaluation.evaluate import Evaluation
 from cuecard.evaluation.seeds import ENTRY, kept_text, seed_notes
 from cuecard.tasks import SplitReport, Task
 from cuecard.tasks.kinds import KINDS
-from cuecard.training.run import Run
+from cuecard.training.run import FinishedRun, Run
 from cuecard.types import Backbone
 
 
@@ -40,7 +40,7 @@ def run_facts(backbone: Backbone, task: Task, run: Run) -> dict[str, Any]:
     }
 
 
-def seeds_of(run: Run) -> Mapping[str, Any] | None:
+def seeds_of(run: FinishedRun) -> Mapping[str, Any] | None:
     """What the seeds of the run's recipe scored; None for a run of one seed."""
     found: Any = run.prompt.manifest.metrics.get(ENTRY)
     return found if isinstance(found, Mapping) else None

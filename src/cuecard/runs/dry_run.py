@@ -19,6 +19,7 @@ from cuecard.tasks import Task, batches_by_length
 from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.tasks.splits import SplitReport
 from cuecard.training.race.runner import RaceRunner
+from cuecard.training.race.with_lora import RaceWithLora
 from cuecard.training.seeds import SeedTraining
 from cuecard.training.setup import TrainSetup
 from cuecard.training.trainables.head import head_of
@@ -142,14 +143,18 @@ def _setup(
     if method is not None:
         trainable = TrainablePrompt(suited_to(backbone, method))
         return TrainSetup.of(backbone, task, trainable, recipe.training), ()
-    race = RaceRunner(backbone, task, recipe.training, runs=recipe.seeds)
+    if recipe.allow:
+        race = RaceWithLora(backbone, task, recipe.training).prompts
+    else:
+        race = RaceRunner(backbone, task, recipe.training, runs=recipe.seeds)
     name, *others = race.setups
     more = "".join(f"; {other}" for other in others)
     note = (
         f"the method is chosen within {race.budget}, of {name}{more}; the numbers here are the "
         "first one's, without a race"
     )
-    return race.without_race(), (note,)
+    lora = ("LoRA races too, with what is left of the budget",) if recipe.allow else ()
+    return race.without_race(), (note, *lora)
 
 
 def _histogram(lengths: Sequence[int]) -> tuple[tuple[int, int, int], ...]:

@@ -26,8 +26,9 @@ _MOST_LISTED = 6
 
 # What `--overwrite` removes: what another run would resume from, or take for its own result.
 _STATE = (
-    *("checkpoint.pt", "teachers/checkpoint.pt", "race/checkpoint.pt"),
-    *("log.jsonl", "result.json", "report.json"),
+    *("checkpoint.pt", "teachers/checkpoint.pt"),
+    *("race/checkpoint.pt", "race/lora/checkpoint.pt"),
+    *("log.jsonl", "result.json", "report.json", "report.md"),
 )
 
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from cuecard.comparison.prove import Proof
     from cuecard.evaluation.baselines.manual import ManualPrompt
     from cuecard.tasks import Task
+    from cuecard.training.race.lora_found import LoraFound
     from cuecard.training.run import Run
+    from cuecard.training.train_lora import LoraRun
 
 
 class Recipe(RunRecipe):
@@ -86,6 +88,12 @@ class Recipe(RunRecipe):
         "average of their tensors where it does at least as well there. To be averaged they must "
         "start alike, as from a text.",
     )
+    allow: tuple[Literal["lora"], ...] = Field(
+        default=(),
+        exclude_if=lambda given: not given,
+        description="What else may race beside prompts: lora, a LoRA adapter of rank 8. Where it "
+        "is clearly better on validation rows it is trained in place of a prompt.",
+    )
     compare: bool = Field(
         default=True,
         description="Compare with hand-written prompts on the test rows. An encoder is compared "
@@ -114,6 +122,30 @@ class Recipe(RunRecipe):
     @model_validator(mode="after")
     def _check_seeds(self) -> Self:
         check_seeds(self.seeds, self.keep, self.training)
+        return self
+
+    @model_validator(mode="after")
+    def _check_allowed(self) -> Self:
+        """
+        Raises:
+            ConfigError: LoRA beside a method that is named, several seeds, or weights that it
+                cannot be merged into.
+        """
+        refused = {
+            "a method by its name": not self.is_auto and self.method["name"],
+            "several seeds": self.seeds > 1 and self.seeds,
+            "quantised weights": self.quantize != "none" and self.quantize,
+            "an adapter that is there already": self.adapter,
+        }
+        for what, got in refused.items():
+            if self.allow and got:
+                raise ConfigError(
+                    f"LoRA does not race beside {what}",
+                    where="allow",
+                    got=f"{', '.join(self.allow)}, with {got}",
+                    expected="a race of methods with one seed on plain weights",
+                    hint="`cuecard lora` trains an adapter without a race",
+                )
         return self
 
     @field_validator("training")
@@ -277,14 +309,17 @@ class Outcome:
 
     Attributes:
         task, backbone: what it was run on.
-        run: the trained prompt and its scores.
-        proof: the comparison; None without test rows or with `compare: false`.
+        run: the trained prompt and its scores; an adapter's where the recipe allows LoRA and it is
+            clearly better.
+        proof: the comparison; None without test rows, with `compare: false` or for an adapter.
+        lora: how LoRA did in the race; None where it is not allowed.
     """
 
     task: Task
     backbone: Backbone
-    run: Run
+    run: Run | LoraRun
     proof: Proof | None
+    lora: LoraFound | None = None
 
 
 @with_progress_bar
@@ -318,10 +353,13 @@ def run_recipe(
     backbone = recipe.load_backbone(progress)
     # What reports, only now: a mistake in what is named need not wait for it.
     from cuecard.comparison.reports import report_run  # noqa: PLC0415
+    from cuecard.training.run import Run  # noqa: PLC0415
 
     fits, train = _training(recipe, backbone, task, method, observer)
     with claim.claimed(recipe, overwrite=overwrite, fits=fits) as folder:
-        run = train()
+        run, lora = train()
+        if not isinstance(run, Run):
+            return Outcome(task, backbone, run, None, lora)
         proof = report_run(
             backbone,
             task,
@@ -334,8 +372,9 @@ def run_recipe(
             manual=manual,
             observer=observer,
             what_else=what_else(recipe, folder),
+            notes=() if lora is None else (lora.text,),
         )
-    return Outcome(task, backbone, run, proof)
+    return Outcome(task, backbone, run, proof, lora)
 
 
 def _training(
@@ -344,13 +383,14 @@ def _training(
     task: Task,
     method: MethodSettings | None,
     observer: Observer | None,
-) -> tuple[Callable[[Path], None], Callable[[], Run]]:
+) -> tuple[Callable[[Path], None], Callable[[], tuple[Run | LoraRun, LoraFound | None]]]:
     """What checks that the run's folder is its own, and what trains; every check has passed.
 
     Without a method, methods race.
     """
     from cuecard.training.race.runner import RaceRunner  # noqa: PLC0415
     from cuecard.training.race.several_seeds import RaceOfSeeds  # noqa: PLC0415
+    from cuecard.training.race.with_lora import RaceWithLora  # noqa: PLC0415
     from cuecard.training.seeds import SeedTraining  # noqa: PLC0415
     from cuecard.training.setup import TrainSetup  # noqa: PLC0415
     from cuecard.training.train import train_prompt  # noqa: PLC0415
@@ -362,16 +402,21 @@ def _training(
     seeds: dict[str, Any] = {"seeds": recipe.seeds, "keep": recipe.keep}
     if method is None and recipe.seeds > 1:
         raced = RaceOfSeeds(backbone, task, config, **seeds, **kept)
-        return raced.fits, lambda: raced.run().kept
+        return raced.fits, lambda: (raced.run().kept, None)
+    if method is None and recipe.allow:
+        both = RaceWithLora(backbone, task, config, **kept, alongside=recipe.compare)
+        return both.fits, both.run
     if method is None:
         race = RaceRunner(backbone, task, config)
-        return race.fits, lambda: race.run(recipe.folder, observer, alongside=recipe.compare)
+        alongside = recipe.compare
+        return race.fits, lambda: (race.run(recipe.folder, observer, alongside=alongside), None)
     method = suited_to(backbone, method)
     if recipe.seeds == 1:
         setup = TrainSetup.of(backbone, task, TrainablePrompt(method), config)
-        return setup.fits, lambda: train_prompt(setup, method, **kept, alongside=recipe.compare)
+        kept["alongside"] = recipe.compare
+        return setup.fits, lambda: (train_prompt(setup, method, **kept), None)
     several = SeedTraining(backbone, task, method, config, **seeds, **kept)
-    return several.fits, lambda: several.run().kept
+    return several.fits, lambda: (several.run().kept, None)
 
 
 def what_else(recipe: Recipe, folder: Path) -> str:
@@ -384,8 +429,8 @@ def what_else(recipe: Recipe, folder: Path) -> str:
         return "more rows, a longer training or another method or rate may help"
     race = "a larger --budget" if recipe.is_auto else "a race of methods (`--method auto --budget`)"
     template = recipe.task.template or ""
-    if recipe.adapter or recipe.quantize != "none" or "{prompt" in template:
-        return f"{race} or more rows may help"  # an adapter cannot be trained
+    if recipe.adapter or recipe.quantize != "none" or "{prompt" in template or recipe.allow:
+        return f"{race} or more rows may help"  # an adapter cannot be trained, or has raced
     file, out = (shlex.quote(str(path)) for path in (folder / RUN.file, f"{folder}-lora"))
     rate = "" if recipe.training.lr is None else f" --lr {LORA_LR:g}"  # not the prompt's
     command = f"cuecard lora --recipe {file}{rate} --out {out}"

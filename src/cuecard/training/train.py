@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cuecard.errors import Interrupted
 from cuecard.folder_lock import held
@@ -17,15 +18,40 @@ from cuecard.training.config import TrainConfig
 from cuecard.training.loop import run_loop, stopped_run
 from cuecard.training.run import Run, Trained, finish_run, log_start
 from cuecard.training.setup import TrainSetup, key_of, remember_inputs
-from cuecard.training.storage.checkpoint import Checkpoint
+from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import Observer, RunLog
 from cuecard.training.sweeps.learning_rates import choose_lr
 from cuecard.training.trainables.initial_method import suited_to
 from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.training.trainer import Trainer, raise_if_diverged
-from cuecard.types import Backbone, MethodConfig
+from cuecard.types import Backbone, Method, MethodConfig
 
 R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Before:
+    """What went before a run: the race that it goes on from.
+
+    Attributes:
+        start: the state that its method begins with; empty for its own.
+        spent: seconds and tokens, which are the run's too.
+        events: what its log says of it, by name.
+    """
+
+    start: Mapping[str, Any]
+    spent: State
+    events: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def begin(self, method: Method, state: State, log: RunLog) -> None:
+        """Begin a run with it."""
+        if self.start:
+            method.load_state_dict(self.start)
+        state.cpu_seconds += self.spent.cpu_seconds
+        state.wall_seconds += self.spent.wall_seconds
+        state.tokens += self.spent.tokens
+        for name, fields in self.events.items():
+            log.write(name, **fields)
 
 
 @with_progress_bar
@@ -77,8 +103,12 @@ def train_prompt(
     folder: str | Path | None = None,
     observer: Observer | None = None,
     alongside: bool = False,
+    before: Before | None = None,
 ) -> Run:
     """`train`, from its set-up.
+
+    Args:
+        before: what it goes on from; None for its own start.
 
     Raises:
         TrainingError: it diverged, or the folder belongs to another run or another process.
@@ -91,6 +121,7 @@ def train_prompt(
         "cuecard train",
         folder,
         observer,
+        before,
     )
 
 
@@ -100,12 +131,14 @@ def train_alone(
     command: str,
     folder: str | Path | None,
     observer: Observer | None,
+    before: Before | None = None,
 ) -> R:
     """Train what a set-up says on its own, from its checkpoint if there is one, and finish it.
 
     Args:
         finish: tests and keeps the method, which holds its best step.
         command: what resumes the run, without its folder.
+        before: what it goes on from; None for its own start.
 
     Raises:
         TrainingError: it diverged, or the folder belongs to another run or another process.
@@ -126,7 +159,7 @@ def train_alone(
             setup.backbone.remember(())
         with stoppable(stopped):
             if state.ended is None:
-                _train(trained, checkpoint, observer, stopped)
+                _train(trained, checkpoint, observer, stopped, before)
             else:
                 trained.method.load_state_dict(state.best)
             raise_if_diverged(state)
@@ -138,6 +171,7 @@ def _train(
     checkpoint: Checkpoint,
     observer: Observer | None,
     stopped: Callable[[], Interrupted],
+    before: Before | None,
 ) -> None:
     """From the checkpoint's state to the end; the method holds its best step."""
     setup, method, state, log = trained.setup, trained.method, trained.state, trained.log
@@ -145,6 +179,8 @@ def _train(
     late = [setup] if setup.leaves_inputs else []
     kept = remember_inputs(late, late, checkpoint, trained.folder)
     if state.lr is None:
+        if before is not None:
+            before.begin(method, state, log)
         log_start(log, setup, method)
         if kept:
             log.write("inputs", **kept)

@@ -20,7 +20,7 @@ from cuecard.training.config import TrainConfig
 from cuecard.training.run import FinishedRun, Trained
 from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.log import Observer
-from cuecard.training.train import train_alone
+from cuecard.training.train import Before, train_alone
 from cuecard.training.trainables.head import Headed
 from cuecard.training.trainables.lora import LORA_LR, Lora, LoraSettings, merged
 from cuecard.types import Backbone, Method, Slot
@@ -190,8 +190,14 @@ def train_adapter(
     *,
     folder: str | Path | None = None,
     observer: Observer | None = None,
+    command: str = "cuecard lora",
+    before: Before | None = None,
 ) -> LoraRun:
     """`train_lora`, from its set-up.
+
+    Args:
+        command: what resumes the run, without its folder.
+        before: what it goes on from; None for its own start.
 
     Raises:
         TrainingError: it diverged, or the folder belongs to another run or another process.
@@ -199,7 +205,7 @@ def train_adapter(
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
     return train_alone(
-        setup, lambda trained: _finish(trained, adapter), "cuecard lora", folder, observer
+        setup, lambda trained: _finish(trained, adapter), command, folder, observer, before
     )
 
 

@@ -312,6 +312,10 @@ class Backbone(Differentiable, Protocol):
         """Compute the keys and values of what stands before a prompt once, from now on."""
         ...
 
+    def forgetting(self) -> AbstractContextManager[None]:
+        """Run as if nothing were remembered, for the passes in a block: with other layers."""
+        ...
+
     def holding(self, inputs: Sequence[tuple[int, ...]]) -> AbstractContextManager[None]:
         """Run what rows of several prompts begin with once, for the passes in a block.
 

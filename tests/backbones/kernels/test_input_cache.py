@@ -308,3 +308,17 @@ def test_a_damaged_front_in_a_file_is_computed_again(tmp_path: Path) -> None:
     found = answers(other, rows_behind(LATE))
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert cache.misses == 1
+
+
+def test_what_is_remembered_can_be_left_aside() -> None:
+    """With layers that are changed for a while, its keys and values would be others'."""
+    backbone = tiny_backbone()
+    cache = remembered(backbone)
+    plain = answers(backbone, batch())
+    backbone.reset_counts()
+    with backbone.forgetting():
+        torch.testing.assert_close(answers(backbone, batch()), plain, atol=1e-4, rtol=1e-4)
+        assert backbone.counts["remembered"] == 0
+    assert backbone.inputs is cache
+    answers(backbone, batch())
+    assert backbone.counts["remembered"] == sum(map(len, INPUTS))

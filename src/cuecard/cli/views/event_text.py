@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from cuecard.parameter_counts import trained_text
+from cuecard.training.race.lora_found import EVENT, LoraFound
 from cuecard.validation_text import counted
 
 Event = Mapping[str, Any]
@@ -112,6 +113,10 @@ def _chosen(event: Event) -> str:
     return f"Chosen: {event['contestant']}"
 
 
+def _lora(event: Event) -> str:
+    return LoraFound(**{name: value for name, value in event.items() if name != "event"}).text
+
+
 def _validation(event: Event) -> str:
     accuracy, share = event["validation_accuracy"], event["majority_share"]
     shown = "" if accuracy is None else f"accuracy {accuracy:.3f}, "
@@ -196,6 +201,7 @@ _TEXTS: Mapping[str, Callable[[Event], str]] = {
     "race": _race,
     "raced": _raced,
     "chosen": _chosen,
+    EVENT: _lora,
     "validation": _validation,
     "best_validation": _best_validation,
     "average": _average,

@@ -15,6 +15,8 @@ from cuecard.evaluation.advice import few_rows
 from cuecard.evaluation.report import plain
 from cuecard.evaluation.seeds import ENTRY, seed_notes, seed_table
 from cuecard.runs.recipe import Outcome
+from cuecard.training import LoraRun
+from cuecard.training.race.lora_found import EVENT
 
 
 def print_outcome(outcome: Outcome, out: Console) -> None:
@@ -38,10 +40,15 @@ def print_outcome(outcome: Outcome, out: Console) -> None:
             f"loss {seen.loss:.4f}" if seen.accuracy is None else f"accuracy {seen.accuracy:.3f}"
         )
         say(out, f"validation {shown}; there were no test rows")
+    if outcome.lora is not None and proof is None:  # with a comparison it is among its notes
+        say(out, outcome.lora.text)
     seeds = seeds_of(run)
     if seeds is not None:
         _print_seeds(seeds, outcome, out)
-    say_line(out, f"\nprompt  {run.folder}/prompt  ({run.prompt.nbytes:,} bytes)")
+    if isinstance(run, LoraRun):
+        say_line(out, f"\nadapter {run.folder}/adapter  ({run.trained:,} numbers)")
+    else:
+        say_line(out, f"\nprompt  {run.folder}/prompt  ({run.prompt.nbytes:,} bytes)")
     assert run.folder is not None
     say_line(out, f"use it  {predict_command(outcome.task.spec, run.folder)}")
 
@@ -73,6 +80,10 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     }
     if (seeds := seeds_of(run)) is not None:
         found[ENTRY] = seeds
+    if outcome.lora is not None:
+        found[EVENT] = outcome.lora
+    if isinstance(run, LoraRun):
+        found |= {"adapter": run.adapter.digest, "trained": run.trained}
     if run.test is not None:
         found["test"] = run.test.to_dict()
     if outcome.proof is not None:

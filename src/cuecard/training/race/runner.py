@@ -41,13 +41,17 @@ class Chosen:
     """What a race has chosen.
 
     Attributes:
-        method: the best contestant's.
+        name: the best contestant.
+        method: its settings.
         setup: of the run that it makes.
+        raced: where its race ended; None without a race.
         spent: seconds and tokens, of all of the race.
     """
 
+    name: str
     method: MethodSettings
     setup: TrainSetup
+    raced: State | None
     spent: State
 
 
@@ -136,7 +140,9 @@ class RaceRunner:
                 final.ended, final.log_bytes = "chosen", self._log.size()
                 if folder is not None:
                     self._checkpoint.save(folder)
-            return Chosen(self._methods[self._winner], self._final_setup(), final)
+            name = self._winner
+            raced = self._races.get(name)
+            return Chosen(name, self._methods[name], self._final_setup(), raced, final)
 
     def _open(self) -> None:
         self._checkpoint = Checkpoint.open(self._folder, self._checkpoint.key, 1, self._parts)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 # What a run's recipe says of its prompt alone: that run's recipe is this one's, too.
-_OF_PROMPTS = ("method", "seeds", "keep", "training.budget")
+_OF_PROMPTS = ("method", "seeds", "keep", "training.budget", "allow")
 LORA = Fields(
     LoraSettings,
     {"rank": Flag(), "alpha": Flag(), "targets": Flag(metavar="NAMES"), "rslora": Flag()},
