@@ -9,6 +9,7 @@ animation the first frame.
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -38,6 +39,7 @@ MAX_BYTES = 100_000_000
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 _SHOWN = 120  # characters of Pillow's own message
+_COUNT = re.compile(r"\((\d+) pixels\)")  # in its message of a bomb, whose size it keeps to itself
 # Image processors scale the shorter side to a few hundred pixels, and the longer one with it.
 _LONGEST = 200
 # Scans of a progressive JPEG: each goes over all its pixels, and an empty one takes few bytes.
@@ -95,7 +97,9 @@ def pixels_of(image: Image, where: str | None = None, limits: ImageLimits | None
     except DataError:
         raise
     except pillow.DecompressionBombError as error:
-        raise _too_large("pixels", _told(error), limits.pixels, where) from error
+        count = _COUNT.search(str(error))
+        got = _told(error) if count is None else f"{int(count[1]):,} pixels"
+        raise _too_large("pixels", got, limits.pixels, where) from error
     except Exception as error:  # Pillow passes on whatever its decoders raise
         unknown = isinstance(error, pillow.UnidentifiedImageError)
         raise DataError(
