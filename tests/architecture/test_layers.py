@@ -31,6 +31,7 @@ SEAMS = {
     "backbones/quantization/weights.py",
     "catalogue/resolve.py",
     "methods/deep_prompts.py",
+    "methods/image_options.py",
     "methods/dept.py",
     "methods/mpt.py",
     "methods/p_tuning.py",

@@ -40,7 +40,7 @@ def test_from_a_folder_to_answers(
     assert {"majority", "nearest_mean", "linear_probe"} <= report.keys()
     assert report["left_out"] == {} and report["kind"] == "image-classification"
     prompt = json.loads((home / "run" / "prompt" / "prompt.json").read_text())
-    assert prompt["method_config"]["init"] == "xavier" and prompt["head"] == "linear"
+    assert prompt["method_config"]["init"] == "patches" and prompt["head"] == "linear"
     assert not (home / "run" / "prompt" / "adapter_config.json").exists()
 
     shown = cuecard(

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,16 +15,20 @@ from torch import Tensor
 from cuecard.artifacts import Prompt
 from cuecard.backbones import load_frozen
 from cuecard.errors import BackboneError, ConfigError, WrongBackboneError
+from cuecard.images import checked, from_array
 from cuecard.methods import DeepPrompts, DePT, PrefixTuning, PromptTuning, PTuningV2
 from cuecard.tasks import collate
 from cuecard.training import TrainConfig
 from cuecard.training.race.contestants import Entrants
 from cuecard.training.seeds import SeedTraining
+from cuecard.training.setup import TrainSetup
 from cuecard.training.train import train
 from cuecard.training.train_lora import train_lora
 from cuecard.training.trainables.initial_method import new_method, suited_to
+from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.types import Batch, Encoded, Injection, InputTokens, LayerTokens, Method
 from support.data.reviews import review_task
+from support.oracles.vit import embedded, weights_of
 from support.tiny import shared_backbone
 from support.tiny_vision import (
     SPEC,
@@ -49,7 +54,8 @@ def rows_of(count: int = 6) -> list[Encoded]:
 
 
 def made(name: str, backbone: Any, seed: int = 3) -> Method:
-    return new_method(backbone, SPEC, suited_to(backbone, METHODS[name]()), seed)
+    method = suited_to(backbone, METHODS[name]())
+    return new_method(backbone, SPEC, method, seed, records=pictures(8))
 
 
 def batch_of(rows: list[Encoded]) -> Batch:
@@ -162,7 +168,7 @@ def test_training_saving_and_loading(name: str, kind: str, tmp_path: Path) -> No
     first, losses = run(3, backbone, folder=tmp_path)
     assert backbone.digest() == digest
     assert torch.equal(states(backbone, rows, None), before)
-    assert first.manifest.method_config["init"] == "xavier"
+    assert first.manifest.method_config["init"] == "patches"
 
     loaded = Prompt.load(tmp_path / "prompt", backbone)
     assert loaded.digest == first.digest and loaded.manifest == first.manifest
@@ -216,6 +222,49 @@ def test_a_prompt_says_how_it_started(settings: Any, tmp_path: Path) -> None:
     assert saved.digest == run.prompt.digest
     assert settings.items() <= saved.manifest.method_config.items()
     assert train(tiny_vision(), task, method, config).prompt.digest == saved.digest
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_options_fold_into_plain_vectors_and_runs_go_on(deep: bool, tmp_path: Path) -> None:
+    """A Fourier transform, dropout and a projection, in a run that dies and is resumed."""
+    options: dict[str, Any] = {"fourier": 0.5, "dropout": 0.2, "projection": 6}
+    method = (DeepPrompts if deep else PromptTuning)(length=4, **options)
+    backbone, task = tiny_vision(), drawn_task(40)
+    config = TrainConfig(steps=4, batch_rows=4, eval_every=2, checkpoint_every=1)
+
+    def die(event: dict[str, Any]) -> None:
+        if event["event"] == "step" and event["step"] == 3:
+            raise KeyError("died")
+
+    whole = train(backbone, task, method, config, folder=tmp_path / "whole")
+    with pytest.raises(KeyError, match="died"):
+        train(backbone, task, method, config, folder=tmp_path / "cut", observer=die)
+    cut = train(backbone, task, method, config, folder=tmp_path / "cut")
+    assert cut.prompt.digest == whole.prompt.digest
+    saved = Prompt.load(tmp_path / "cut" / "prompt", backbone)
+    assert options.items() <= saved.manifest.method_config.items()
+    shape = (backbone.num_layers, 4, backbone.hidden_size)
+    assert saved.injection().vectors.shape == (shape if deep else shape[1:])
+    answers = saved.bind(backbone).predict(task.test)
+    assert whole.test is not None
+    assert [a.answer for a in answers] == [p.answer for p in whole.test.predictions]
+    with pytest.raises(ConfigError, match="option of prompts for images"):
+        train(shared_backbone(), review_task(40), method, config)
+
+
+def test_default_rates_follow_what_the_first_layer_takes_in() -> None:
+    backbone, task = shared_vision(), drawn_task(40)
+    blank = checked(from_array(np.zeros((24, 24, 3), np.uint8)))
+    _, patches = embedded(weights_of(backbone), blank)
+    standard = 0.07 * float(patches.pow(2).mean().sqrt())
+
+    def rate(method: Any) -> float:
+        return TrainSetup.of(backbone, task, TrainablePrompt(method), TrainConfig()).peak_lr
+
+    shallow, deep = (method(length=4, init="xavier") for method in (PromptTuning, DeepPrompts))
+    assert rate(shallow) == pytest.approx(standard, rel=0.01)
+    assert rate(deep) == pytest.approx(0.1 * standard, rel=0.01)
+    assert rate(deep.model_copy(update={"layers_lr": 0.02})) == 0.02
 
 
 def test_training_images_are_looked_at_once() -> None:
@@ -290,7 +339,7 @@ def test_every_way_to_train_takes_images(tmp_path: Path) -> None:
     backbone, task = tiny_vision(), drawn_task(40)
     config = TrainConfig(steps=4, batch_rows=8, eval_every=4)
     seeds = SeedTraining(backbone, task, PromptTuning(length=4), config, seeds=2).run()
-    assert len(seeds.runs) == 2 and seeds.kept.prompt.manifest.method_config["init"] == "xavier"
+    assert len(seeds.runs) == 2 and seeds.kept.prompt.manifest.method_config["init"] == "patches"
     racing = Entrants.of(backbone, task, config)
     assert {type(method) for method in racing.methods.values()} == {PromptTuning}
     folder = save_vision(tmp_path / "vit")

@@ -201,6 +201,11 @@ class FrozenBackbone(ABC):
         """[V, H] what the embedding layer gives for every id, with the layer's own scaling."""
         return self._frozen.embeddings(self.vocab_size)
 
+    @property
+    def typical_inputs(self) -> Tensor:
+        """The embeddings."""
+        return self.embeddings
+
     def word_weights(self, tokens: Sequence[int]) -> Tensor:
         """[T, H] what the LM head weighs the states with that a trained head reads, for each token.
 

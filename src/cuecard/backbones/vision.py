@@ -134,6 +134,11 @@ class VisionBackbone(FrozenBackbone):
         return patch_table(self._patches)
 
     @property
+    def typical_inputs(self) -> Tensor:
+        """[S, H] what the first layer takes in of a blank image, its positions added."""
+        return self.tower.inputs
+
+    @property
     def tower_embeddings(self) -> Mapping[Tower, Tensor]:
         """The same, for its one tower; a prompt of one piece goes there."""
         return {"text": self.embeddings, "vision": self.embeddings}

@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from cuecard.lazy import torch
+from cuecard.methods.image_options import ImageSettings
 from cuecard.methods.image_start import LAYERED
-from cuecard.methods.start import StartSettings
 from cuecard.types import InitContext, InjectionKind
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from cuecard.methods.modules.layer_prompts import LayerPrompts
+    from cuecard.methods.modules.shaped_prompt import ShapedPrompt
 
 
-class DeepPrompts(StartSettings):
+class DeepPrompts(ImageSettings):
     """Settings of deep prompts.
 
     Attributes:
@@ -32,18 +35,20 @@ class DeepPrompts(StartSettings):
             replaced before anything has seen it, and only the last layer's vectors would matter.
         layers_lr: the peak learning rate of all layers' vectors but the first's, since hidden
             states are larger than embeddings. The first's take the optimiser's default, as all do
-            with None.
+            with None. For images it is a tenth of that by default: encoders take in more than
+            their later layers do.
     """
 
     name: ClassVar[str] = "deep-prompts"
     about: ClassVar[str] = "vectors at the prompt's places, new ones in every layer"
     injects: ClassVar[tuple[InjectionKind, ...]] = ("layer-tokens",)
     rate: ClassVar[str | None] = "layers_lr"
+    image_share: ClassVar[float | None] = 0.1
 
     slot: Literal["prefix", "infix"] = "prefix"
     layers_lr: float | None = Field(default=0.01, gt=0, allow_inf_nan=False)
 
-    def build(self, context: InitContext) -> LayerPrompts:
+    def build(self, context: InitContext) -> LayerPrompts | ShapedPrompt:
         """Make every layer's vectors.
 
         Raises:
@@ -51,8 +56,14 @@ class DeepPrompts(StartSettings):
         """
         from cuecard.methods.modules.layer_prompts import LayerPrompts  # noqa: PLC0415 - it needs torch
 
+        if self.shapes:
+            return self.shaped(self._starts, context, deep=True)
+        starts = self._starts(context)
+        return LayerPrompts(starts[0].clone(), starts[1:].clone())
+
+    def _starts(self, context: InitContext) -> Tensor:
+        """[L, P, H]."""
         if self.init in LAYERED:
-            first, *others = self.layer_starts(context, context.layers)
-            return LayerPrompts(first, torch.stack(others))
+            return self.layer_starts(context, context.layers)
         first = self.start(context)
-        return LayerPrompts(first, context.states(first).hidden[1:])
+        return torch.cat([first[None], context.states(first).hidden[1:].to(first)])

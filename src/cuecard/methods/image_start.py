@@ -51,14 +51,17 @@ class LayeredSettings(Protocol):
     def vipamin_lambda(self) -> float: ...
 
 
-def _xavier(settings: LayeredSettings, context: InitContext, layers: int) -> Tensor:
-    """Uniform in [-v, v], v = sqrt(6 / (V + H)) for an embedding [V, H].
+def xavier(shape: tuple[int, ...], context: InitContext) -> Tensor:
+    """Uniform in [-v, v], v = sqrt(6 / (V + d)), d the last size, of an embedding [V, H].
 
     Of patches of p x p in three colours V is 3 * p^2: `val` in KMnP/vpt, `vit_prompt/vit.py`.
     """
-    bound = math.sqrt(6 / sum(context.embeddings.shape))
-    shape = layers, settings.size, context.embeddings.shape[1]
+    bound = math.sqrt(6 / (len(context.embeddings) + shape[-1]))
     return (2 * torch.rand(*shape, generator=context.generator) - 1) * bound
+
+
+def _xavier(settings: LayeredSettings, context: InitContext, layers: int) -> Tensor:
+    return xavier((layers, settings.size, context.embeddings.shape[1]), context)
 
 
 def _patches(settings: LayeredSettings, context: InitContext, layers: int) -> Tensor:

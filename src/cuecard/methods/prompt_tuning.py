@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
+from cuecard.methods.image_options import ImageSettings
 from cuecard.methods.settings import TensorField
-from cuecard.methods.start import LENGTH, MAX_LENGTH, StartSettings
+from cuecard.methods.start import LENGTH, MAX_LENGTH
 from cuecard.types import InitContext, InjectionKind, Tower
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cuecard.methods.modules.shaped_prompt import ShapedPrompt
     from cuecard.methods.modules.soft_prompt import SoftPrompt
 
 
-class PromptTuning(StartSettings):
+class PromptTuning(ImageSettings):
     """Settings of prompt tuning: a length, an init, a slot; see `StartSettings`.
 
     Attributes:
@@ -60,7 +62,7 @@ class PromptTuning(StartSettings):
         """The rows to start from, the input's and the decoder's."""
         return tuple(rows for rows in (self.prompt, self.decoder_prompt) if rows is not None)
 
-    def build(self, context: InitContext) -> SoftPrompt:
+    def build(self, context: InitContext) -> SoftPrompt | ShapedPrompt:
         """Make the prompt.
 
         Raises:
@@ -68,6 +70,8 @@ class PromptTuning(StartSettings):
         """
         from cuecard.methods.modules.soft_prompt import SoftPrompt  # noqa: PLC0415 - it needs torch
 
+        if self.shapes:
+            return self.shaped(lambda context: self.start(context)[None], context, deep=False)
         vectors = context.embeddings[:0] if self.length == 0 else self.start(context)
         return SoftPrompt(vectors, self._decoder_start(context) if self.decoder_length else None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from cuecard.lazy import torch
 from cuecard.tasks import batches_by_length
@@ -43,11 +44,16 @@ class BatchSampler:
         return [self._rows[index] for index in batch]
 
 
+Draw: TypeAlias = "tuple[int, ...]"
+"""A run's seed, an epoch and a place in it: what a pass draws follows from it, resumed or not."""
+
+
 class TaskBatches:
     """A task's batches in the current step, and their loss.
 
     Args:
-        injection: makes the task's injection, with gradients, anew for every pass.
+        injection: makes the task's injection, with gradients, anew for every pass, whose number
+            in the run decides what is drawn for it.
         state: keeps its epoch and position.
         teacher: what the loss also compares with; None for nothing.
         head: what answers instead of the LM head, with gradients; None for the LM head.
@@ -56,7 +62,7 @@ class TaskBatches:
     def __init__(
         self,
         setup: TrainSetup,
-        injection: Callable[[], Injection],
+        injection: Callable[[Draw], Injection],
         state: State,
         teacher: Teacher | None = None,
         head: Callable[[], Head | None] = lambda: None,
@@ -82,8 +88,9 @@ class TaskBatches:
     def part(self, number: int) -> PromptBatch:
         """What a batch of the step asks of the backbone."""
         setup, rows = self.setup, self._batches[number]
-        injection, head = self._injection(), self._head()
-        sample = self._sample(rows, self._positions[number])
+        position = self._positions[number]
+        injection, head = self._injection((setup.config.seed, *position)), self._head()
+        sample = self._sample(rows, position)
         return PromptBatch(
             setup.spec, rows, injection, setup.loss, setup.soft, head, self._teacher, sample
         )

@@ -15,7 +15,7 @@ from cuecard.interrupts import may_cut
 from cuecard.methods import MPT
 from cuecard.tasks import Task
 from cuecard.tasks.encoding.batching import row_lengths
-from cuecard.training.batches import TaskBatches
+from cuecard.training.batches import Draw, TaskBatches
 from cuecard.training.budget.activation_checkpointing import largest_batch, plan_activations
 from cuecard.training.checks import FrozenProof
 from cuecard.training.loop import run_loop, stopped_run
@@ -147,8 +147,8 @@ class MultitaskTrainer:
         if kept:
             self._log.write("inputs", **kept)
 
-    def _injection_of(self, number: int) -> Callable[[], Injection]:
-        return lambda: self._prompts.injection(number)
+    def _injection_of(self, number: int) -> Callable[[Draw], Injection]:
+        return lambda _: self._prompts.injection(number)
 
     def _score(self) -> Validation:
         """The tasks' mean, each one's own in the log."""

@@ -24,11 +24,15 @@ _ADAFACTOR_LR = 0.3
 _SGD_LR, _MOMENTUM = 0.25, 0.9
 
 
-def default_lr(config: TrainConfig, embeddings: Tensor) -> float:
-    """The learning rate where the user gave none."""
+def default_lr(config: TrainConfig, inputs: Tensor) -> float:
+    """The learning rate where the user gave none.
+
+    Args:
+        inputs: the backbone's typical ones.
+    """
     if config.optimizer != "adamw":
         return {"adafactor": _ADAFACTOR_LR, "sgd": _SGD_LR}[config.optimizer]
-    return float(f"{_ADAMW_SHARE * rms(embeddings):.3g}")
+    return float(f"{_ADAMW_SHARE * rms(inputs):.3g}")
 
 
 def rms(table: Tensor) -> float:
@@ -37,13 +41,13 @@ def rms(table: Tensor) -> float:
 
 
 def make_optimizer(
-    config: TrainConfig, lr: float, groups: Sequence[ParameterGroup], embeddings: Tensor
+    config: TrainConfig, lr: float, groups: Sequence[ParameterGroup], inputs: Tensor
 ) -> torch.optim.Optimizer:
     """The optimiser over the method's parameters alone.
 
     Args:
         lr: the run's peak rate, for groups without one of their own.
-        embeddings: the backbone's, which the default rate follows.
+        inputs: the backbone's typical ones, which the default rate follows.
 
     Raises:
         ConfigError: a learning rate that is not a positive number.
@@ -56,8 +60,8 @@ def make_optimizer(
 
     def peak(group: ParameterGroup) -> float:
         if group.lr == "embeddings":
-            # Its steps are as large as the gradients: no scale of the embeddings to follow.
-            return lr if config.optimizer == "sgd" else default_lr(config, embeddings)
+            # Its steps are as large as the gradients: no scale of the inputs to follow.
+            return lr if config.optimizer == "sgd" else default_lr(config, inputs)
         return lr if group.lr is None else group.lr
 
     parameters = [{"params": list(group.parameters), "peak": peak(group)} for group in groups]

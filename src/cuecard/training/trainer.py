@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 from cuecard.errors import TrainingError
@@ -16,7 +17,7 @@ from cuecard.training.optim import lr_share, make_optimizer, set_lr
 from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.checkpoint import State
 from cuecard.training.storage.log import RunLog
-from cuecard.training.trainables.head import head_of
+from cuecard.training.trainables.head import drawn_injection, head_of
 from cuecard.types import Method
 
 Prune = Callable[[State], bool]
@@ -55,7 +56,7 @@ class Trainer:
         self._score = score or (lambda: setup.validate(method))
         self._log, self._prune = log, prune
         groups = method.groups()
-        self._optimizer = make_optimizer(setup.config, lr, groups, setup.backbone.embeddings)
+        self._optimizer = make_optimizer(setup.config, lr, groups, setup.backbone.typical_inputs)
         # What is reported is the rate of what the method chiefly learns with.
         self._main = next((i for i, group in enumerate(groups) if group.lr is None), 0)
         if state.method:
@@ -63,7 +64,9 @@ class Trainer:
             self._optimizer.load_state_dict(state.optimizer)
         state.lr = self.lr
         self.batches = tuple(batches) or (
-            TaskBatches(setup, method.injection, state, head=lambda: head_of(method)),
+            TaskBatches(
+                setup, partial(drawn_injection, method), state, head=lambda: head_of(method)
+            ),
         )
 
     @property

@@ -217,6 +217,8 @@ class Backbone(Differentiable, Protocol):
         name: what the user called it.
         hidden_size, num_layers, vocab_size, max_positions: its widths.
         embeddings: [V, H] the input embedding matrix, detached.
+        typical_inputs: [n, H] vectors as large as those that the first layer takes in, by which the
+            optimiser's default rate goes.
         tower_embeddings: what the inputs of its towers are made of, [V, H] for one with words.
         counts: running totals since `reset_counts`: forward tokens, logits computed, calls, and
             tokens whose keys and values were remembered.
@@ -249,6 +251,9 @@ class Backbone(Differentiable, Protocol):
 
     @property
     def embeddings(self) -> Tensor: ...
+
+    @property
+    def typical_inputs(self) -> Tensor: ...
 
     def word_weights(self, tokens: Sequence[int]) -> Tensor:
         """[T, H] what the LM head weighs the states with that a trained head reads, or zeros."""
@@ -431,6 +436,15 @@ class Method(Protocol):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
 
 
+@runtime_checkable
+class Noisy(Protocol):
+    """A method that leaves something out in training, and nothing afterwards."""
+
+    def noisy_injection(self, draw: tuple[int, ...]) -> Injection:
+        """The injection, with what the numbers draw left out; the same for the same numbers."""
+        ...
+
+
 class MethodConfig(Protocol):
     """A method's settings; `build` makes the method.
 
@@ -438,6 +452,8 @@ class MethodConfig(Protocol):
         name: what users call the method.
         rate: the setting that is the peak learning rate it chiefly learns with, where the run gives
             none; None takes the optimiser's default.
+        image_share: what that rate is for images where the setting is not given, as a share of the
+            optimiser's default; None for the setting's own.
         reads_words: whether it needs a vocabulary, which a vision encoder has not.
         requires: the kinds of injections that it puts into each tower, with these settings.
         warm_start: a trained prompt's tensors to start from, which `model_dump` leaves out.
@@ -446,6 +462,7 @@ class MethodConfig(Protocol):
 
     name: ClassVar[str]
     rate: ClassVar[str | None]
+    image_share: ClassVar[float | None]
     reads_words: ClassVar[bool]
 
     @property

@@ -75,6 +75,7 @@ class VisionTower:
         front: how many tokens stand in front of the patches.
         at: how many of these come before a prompt: the class token, where there is one.
         patches: how many patches an image has.
+        inputs: [S, H] what the first layer takes in at those of a blank image.
 
     Raises:
         BackboneError: a model of another shape.
@@ -254,6 +255,7 @@ class VisionTower:
         if self.front < 0:
             raise ValueError(f"{embedded.shape[1]} tokens of {self.patches} patches")
         self.at = min(1, self.front)
+        self.inputs = embedded[0, self.front :]
         self._find_summary(outputs[-1], norms)
         used = {id(p) for m in (*self.layers, self._norm) for p in m.parameters()}
         used |= {id(p) for module in began for p in module.parameters(recurse=False)}

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from cuecard.lazy import nn, torch
-from cuecard.types import Head, Injection, Method, ParameterGroup
+from cuecard.types import Head, Injection, Method, Noisy, ParameterGroup
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,6 +67,16 @@ class Headed:
         with torch.no_grad():
             self._weight.copy_(state_dict["head"]["weight"])
             self._bias.copy_(state_dict["head"]["bias"])
+
+
+def drawn_injection(method: Method, draw: tuple[int, ...]) -> Injection:
+    """A method's injection for a pass of training, with what it leaves out then.
+
+    Args:
+        draw: decides what that is.
+    """
+    inner = method.inner if isinstance(method, Headed) else method
+    return inner.noisy_injection(draw) if isinstance(inner, Noisy) else inner.injection()
 
 
 def head_of(method: Method) -> Head | None:

@@ -58,7 +58,7 @@ def suited_to(backbone: Backbone, method: M) -> M:
         return method
     if method.reads_words:  # it is refused, see `check_supported`
         return method
-    return method.model_copy(update={"init": "xavier"})
+    return method.model_copy(update={"init": "patches"})
 
 
 def init_context(

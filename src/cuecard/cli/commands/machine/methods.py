@@ -76,17 +76,22 @@ def _counts(backbone: Backbone, methods: Sequence[str]) -> dict[str, tuple[int, 
     from cuecard.training.run import count_parameters
     from cuecard.training.trainables.capabilities import check_supported
     from cuecard.training.trainables.initial_method import init_context, suited_to
+    from cuecard.types import Image, Record
 
     kind, template = "classification", "{text}\nLabel:"
+    rows: list[Record] = []
     if "text" not in backbone.takes:
         kind, template = "image-classification", "{image}"
+        rows = [Record({"image": Image(b"P6 16 16 255\n" + bytes(3 * 16 * 16))}, "no")]
     spec = TaskSpec(kind=kind, template=template, labels=("no", "yes"))
     found = {}
     for name in methods:
         with suppress(ConfigError):
             settings = suited_to(backbone, METHODS[name]())
             check_supported(backbone, settings)
-            counts = count_parameters(backbone, settings.build(init_context(backbone, spec, 0)))
+            counts = count_parameters(
+                backbone, settings.build(init_context(backbone, spec, 0, rows))
+            )
             found[name] = counts["trained_parameters"], counts["parameters"]
     return found
 
