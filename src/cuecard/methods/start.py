@@ -54,9 +54,9 @@ class StartSettings(MethodSettings):
         "vocabulary: sampled without replacement from common tokens. text: the embeddings of "
         "`text`, repeated or cut to the length. labels: the mean of each label's tokens, the rest "
         "from the vocabulary. prompt: a trained prompt's vectors, given as `prompt`. xavier: "
-        "uniform within Xavier's bound of the embedding, as in visual prompt tuning. patches: patch "
-        "tokens of training images (SPT), see `patches`; what text becomes for a vision encoder. "
-        "vipamin: means of patch tokens whose keys are like a drawn vector's, and what "
+        "uniform within Xavier's bound of the embedding, as in visual prompt tuning. patches: "
+        "patch tokens of training images (SPT), see `patches`; what text becomes for a vision "
+        "encoder. vipamin: means of patch tokens whose keys are like a drawn vector's, and what "
         "of that is in no patch token.",
     )
     text: str | None = Field(

@@ -82,7 +82,7 @@ def _counts(backbone: Backbone, methods: Sequence[str]) -> dict[str, tuple[int, 
     rows: list[Record] = []
     if "text" not in backbone.takes:
         kind, template = "image-classification", "{image}"
-        rows = [Record({"image": Image(b"P6 16 16 255\n" + bytes(3 * 16 * 16))}, "no")]
+        rows = [Record({"image": Image(b"P6 16 16 255\n" + bytes(3 * 16 * 16))}, "no")] * 3
     spec = TaskSpec(kind=kind, template=template, labels=("no", "yes"))
     found = {}
     for name in methods:
