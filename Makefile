@@ -12,7 +12,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-headlines test bench-training bench-training-gpu bench-precision bench-serving \
-	bench-methods bench-learning bench-embedding lint format clean $(VENV)
+	bench-methods bench-learning bench-vision bench-embedding lint format clean $(VENV)
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ bench-serving: $(STAMP)  ## 32 prompts served, against PEFT, vLLM if it is there
 
 bench-methods: $(STAMP)  ## every method, LoRA and full tuning on four sets; 50 minutes, goes on where it was
 	$(BIN)/python -m benchmarks.methods $(ARGS)
+
+bench-vision: $(STAMP)  ## prompts for images, LoRA, full tuning, a linear probe on four sets; goes on where it was
+	$(BIN)/python -m benchmarks.vision $(ARGS)
 
 bench-learning: $(STAMP)  ## auto, LoRA, PEFT and TF-IDF within budgets of CPU time; hours, goes on where it was
 	$(BIN)/python -m benchmarks.learning $(ARGS)

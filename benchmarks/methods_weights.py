@@ -79,20 +79,24 @@ def full(backbone: Backbone) -> Iterator[tuple[Backbone, Weights]]:
     Masters in float32, which the model sees rounded to its own precision: steps of 5e-5 would be
     lost between two bfloat16 numbers. The norms' gains, one weight in a few thousand, stay.
     """
-    masters = _Masters(backbone)
+    masters = Masters(backbone)
     try:
         yield _again(backbone), masters
     finally:
         masters.restore()
 
 
-class _Masters(Weights):
-    """float32 copies of a model's matrices, which it runs on."""
+class Masters(Weights):
+    """float32 copies of a model's matrices, which it runs on.
 
-    def __init__(self, backbone: Backbone) -> None:
+    Args:
+        inside: the part of the model whose matrices they are; all of it by default.
+    """
+
+    def __init__(self, backbone: Backbone, inside: nn.Module | None = None) -> None:
         places: dict[int, list[tuple[nn.Module, str]]] = {}
         originals: dict[int, nn.Parameter] = {}
-        for module in backbone.model.modules():
+        for module in (inside or backbone.model).modules():
             for name, parameter in module._parameters.items():
                 if parameter is not None and parameter.ndim > 1:
                     places.setdefault(id(parameter), []).append((module, name))  # tied ones: two

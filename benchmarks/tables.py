@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.learning_tables import learning_table
 from benchmarks.methods_tables import methods_figure, methods_table
+from benchmarks.vision_tables import vision_table
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "speed.md"
@@ -25,6 +26,9 @@ BEGIN_METHODS = "<!-- benchmarks/results/methods.json -->"
 LEARNING = ROOT / "benchmarks" / "results" / "learning.json"
 BEGIN_LEARNING = "<!-- benchmarks/results/learning.json -->"
 METHODS_FIGURE = "<!-- figure of benchmarks/results/methods.json -->"
+VISION_PAGE = ROOT / "docs" / "vision.md"
+VISION = ROOT / "benchmarks" / "results" / "vision.json"
+BEGIN_VISION = "<!-- benchmarks/results/vision.json -->"
 BEGIN_PRECISION = "<!-- benchmarks/results/precision.json -->"
 
 SERVED = (
@@ -43,6 +47,7 @@ def main() -> int:
     SERVING_PAGE.write_text(updated_serving(SERVING_PAGE.read_text(), stored_serving()))
     page = updated_methods(METHODS_PAGE.read_text(), stored_methods())
     METHODS_PAGE.write_text(updated_learning(page, stored_learning()))
+    VISION_PAGE.write_text(updated_vision(VISION_PAGE.read_text(), stored_vision()))
     return 0
 
 
@@ -178,6 +183,17 @@ def updated_methods(page: str, results: dict[str, Any]) -> str:
 def stored_methods() -> dict[str, Any]:
     """What was measured of the methods; empty before it was."""
     found: dict[str, Any] = json.loads(METHODS.read_text()) if METHODS.exists() else {}
+    return found
+
+
+def updated_vision(page: str, results: dict[str, Any]) -> str:
+    """The page with the table of these results between its marks."""
+    return _replaced(page, BEGIN_VISION, vision_table(results))
+
+
+def stored_vision() -> dict[str, Any]:
+    """What benchmarks/results has of the vision benchmark; nothing if it was never run."""
+    found: dict[str, Any] = json.loads(VISION.read_text()) if VISION.exists() else {}
     return found
 
 

@@ -1,0 +1,193 @@
+"""Prompts for images beside LoRA, full tuning and a linear probe: `make bench-vision`.
+
+    python -m benchmarks.vision [--sets ... --contestants ... --epochs 1 --seeds 42 --side 112]
+
+One encoder, four sets of images, and of each 1,000 examples. A contestant's rate is chosen among
+three on 800 and 200 of them, what is chosen is trained on all, and the test, a sample, is answered
+once (the protocol of VTAB-1k with few epochs and a grid of its own, see `RATES`). It can be stopped
+and started again: finished cells are kept, and what is in training goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from benchmarks.machine import machine, versions
+from benchmarks.methods_score import as_right, gain_interval, score_interval
+from benchmarks.vision_cells import CONTESTANTS, Contest, Plan
+from cuecard import load_backbone
+from cuecard.catalogue import BACKBONES, DATASETS, backbone_folder
+from cuecard.comparison.sealed_task import SealedTask
+from cuecard.errors import Interrupted
+from cuecard.evaluation.report import plain, write_json
+from cuecard.names import data_source
+from cuecard.tasks import Task
+from cuecard.types import Backbone
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "benchmarks" / "results" / "vision.json"
+SETS = ("fashion-mnist", "cifar-10", "bloodmnist", "organamnist")
+MODEL = "dinov2-small"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A set and a contestant."""
+
+    set: str
+    contestant: str
+
+    def file(self, folder: Path) -> Path:
+        """Where its result goes."""
+        name = self.contestant.replace(" ", "-")
+        return folder / Path(self.set).name / f"{name}.json"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is not there yet, then write the results."""
+    given = _arguments(arguments)
+    torch.set_num_threads(given.threads)
+    plan = Plan(
+        given.model,
+        given.side,
+        given.examples,
+        given.test_rows,
+        given.epochs,
+        given.batch_rows,
+        tuple(given.seeds),
+    )
+    key = hashlib.sha256(json.dumps(asdict(plan)).encode()).hexdigest()[:10]
+    folder = Path(given.folder) / key
+    cells = [Cell(name, contestant) for name in given.sets for contestant in given.contestants]
+    print(f"{len(cells)} cells of {plan}; kept in {folder}", flush=True)
+    try:
+        work(cells, plan, folder)
+    except Interrupted:
+        print("stopped; start it again to go on", flush=True)
+        return 130
+    missing = [cell for cell in cells if not cell.file(folder).exists()]
+    if missing:
+        print(f"{len(missing)} of {len(cells)} cells are another process's; start it again")
+        return 1
+    write_json(summary(cells, plan, folder), given.out)
+    print(f"written to {given.out}; `python -m benchmarks.tables` puts it into the docs")
+    return 0
+
+
+def work(cells: Sequence[Cell], plan: Plan, folder: Path) -> None:
+    """Run every cell that is not there, but for those another process has taken."""
+    backbone: Backbone | None = None
+    sealed: dict[str, SealedTask] = {}
+    for number, cell in enumerate(cells, 1):
+        place = cell.file(folder)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(place.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        with lock:
+            if place.exists():
+                continue
+            backbone = backbone or load_backbone(sized(plan, folder), device="cpu")
+            if cell.set not in sealed:
+                sealed = {cell.set: read(cell.set, plan)}  # one set in memory
+            room = place.with_suffix("")
+            found = Contest(backbone, sealed[cell.set], plan, room).run(cell.contestant)
+            write_json(asdict(cell) | found, place)
+            shutil.rmtree(room, ignore_errors=True)
+            scores = ", ".join(f"{each.count('1') / len(each):.3f}" for each in found["right"])
+            what = f"{Path(cell.set).name} {cell.contestant}"
+            print(
+                f"[{number}/{len(cells)}] {what}: {scores} in {found['cpu_s']:.0f} CPU-s",
+                flush=True,
+            )
+
+
+def read(name: str, plan: Plan) -> SealedTask:
+    """A set's examples, and its test."""
+    return SealedTask.of(
+        Path(name).name,
+        "",
+        Task.from_file(data_source(name), kind="image-classification"),
+        examples=plan.examples,
+        selection_rows=plan.selection_rows,
+        test_rows=plan.test_rows,
+    )
+
+
+def sized(plan: Plan, folder: Path) -> Path:
+    """The encoder's folder, with images brought to so many pixels a side."""
+    source = backbone_folder(plan.model) if plan.model in BACKBONES else Path(plan.model)
+    copy = folder / f"encoder-{plan.side}"
+    if not copy.is_dir():
+        making = folder / f"encoder-{plan.side}-{os.getpid()}"
+        shutil.copytree(source, making)
+        settings = making / "preprocessor_config.json"
+        changed = json.loads(settings.read_text())
+        square = {"height": plan.side, "width": plan.side}
+        changed |= {"size": square, "do_center_crop": False}
+        changed.pop("crop_size", None)
+        settings.write_text(json.dumps(changed))
+        making.rename(copy)
+    return copy
+
+
+def summary(cells: Sequence[Cell], plan: Plan, folder: Path) -> dict[str, Any]:
+    """Every cell's score with its interval, and its gain over what it is paired with."""
+    found = {cell: json.loads(cell.file(folder).read_text()) for cell in cells}
+    rows = []
+    for cell, result in found.items():
+        right = as_right(result["right"])
+        row = {name: value for name, value in result.items() if name != "right"}
+        row |= {"score": float(right.mean()), "ci95": score_interval(right)}
+        for other in ("linear", "lora", "full"):
+            against = found.get(Cell(cell.set, other))
+            if against is not None and cell.contestant != other:
+                beside = as_right(against["right"])
+                row[f"minus_{other}"] = float(right.mean() - beside.mean())
+                row[f"minus_{other}_ci95"] = gain_interval(right, beside)
+        rows.append(row)
+    sets = {
+        cell.set: {"license": DATASETS[cell.set].license} if cell.set in DATASETS else {}
+        for cell in cells
+    }
+    about = {"plan": plan, "sets": sets, "machine": machine(), "versions": versions()}
+    written: dict[str, Any] = plain({**about, "rows": rows, "written": time.strftime("%Y-%m-%d")})
+    return written
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--model", default=MODEL, help="a catalogue's encoder, or a folder")
+    parser.add_argument("--sets", nargs="+", default=list(SETS), help="names or paths")
+    parser.add_argument(
+        "--contestants", nargs="+", default=list(CONTESTANTS), choices=list(CONTESTANTS)
+    )
+    parser.add_argument("--side", type=int, default=Plan.side, help="pixels that images get")
+    parser.add_argument("--examples", type=int, default=Plan.examples)
+    parser.add_argument("--test-rows", type=int, default=Plan.test_rows)
+    parser.add_argument("--epochs", type=int, default=Plan.epochs)
+    parser.add_argument("--batch-rows", type=int, default=Plan.batch_rows)
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(Plan.seeds))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--folder", default="runs/bench-vision", help="where cells are kept")
+    parser.add_argument("--out", type=Path, default=OUT)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
