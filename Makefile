@@ -82,7 +82,7 @@ bench-methods: $(STAMP)  ## every method, LoRA and full tuning on four sets; 50 
 	$(BIN)/python -m benchmarks.methods $(ARGS)
 
 bench-vision: $(STAMP)  ## prompts for images, LoRA, full tuning, a linear probe on four sets; goes on where it was
-	$(BIN)/python -m benchmarks.vision $(ARGS)
+	$(BIN)/python -m benchmarks.vision --workers 2 $(ARGS)
 
 bench-learning: $(STAMP)  ## auto, LoRA, PEFT and TF-IDF within budgets of CPU time; hours, goes on where it was
 	$(BIN)/python -m benchmarks.learning $(ARGS)

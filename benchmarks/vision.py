@@ -1,6 +1,6 @@
 """Prompts for images beside LoRA, full tuning and a linear probe: `make bench-vision`.
 
-    python -m benchmarks.vision [--sets ... --contestants ... --epochs 1 --seeds 42 --side 112]
+    python -m benchmarks.vision [--sets ... --contestants ... --epochs 1 --seeds 42 --side 84]
 
 One encoder, four sets of images, and of each 1,000 examples. A contestant's rate is chosen among
 three on 800 and 200 of them, what is chosen is trained on all, and the test, a sample, is answered
@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -74,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cells = [Cell(name, contestant) for name in given.sets for contestant in given.contestants]
     print(f"{len(cells)} cells of {plan}; kept in {folder}", flush=True)
     try:
+        if given.workers > 1:
+            _start_workers(sys.argv[1:] if arguments is None else list(arguments), given.workers)
         work(cells, plan, folder)
     except Interrupted:
         print("stopped; start it again to go on", flush=True)
@@ -170,6 +173,21 @@ def summary(cells: Sequence[Cell], plan: Plan, folder: Path) -> dict[str, Any]:
     return written
 
 
+def _start_workers(arguments: list[str], count: int) -> None:
+    """As many processes of one thread, each with cells of its own; wait for them."""
+    command = [sys.executable, "-m", "benchmarks.vision", *arguments, "--workers", "1"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    running = [subprocess.Popen(command, env=env, cwd=ROOT) for _ in range(count)]
+    try:
+        for child in running:
+            child.wait()
+    finally:
+        for child in running:
+            if child.poll() is None:
+                child.terminate()
+                child.wait()
+
+
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--model", default=MODEL, help="a catalogue's encoder, or a folder")
@@ -183,6 +201,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=Plan.epochs)
     parser.add_argument("--batch-rows", type=int, default=Plan.batch_rows)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(Plan.seeds))
+    parser.add_argument("--workers", type=int, default=1, help="processes of one thread")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", default="runs/bench-vision", help="where cells are kept")
     parser.add_argument("--out", type=Path, default=OUT)

@@ -62,7 +62,7 @@ class Plan:
     """What every cell is run with."""
 
     model: str
-    side: int = 112
+    side: int = 84
     examples: int = 1000
     test_rows: int = 500
     epochs: int = 1

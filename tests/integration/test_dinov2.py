@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import onnx
@@ -12,9 +14,10 @@ import torch
 from onnx import helper
 
 from cuecard.backbones import VisionBackbone
-from cuecard.catalogue import BACKBONES
+from cuecard.catalogue import BACKBONES, DATASETS
 from cuecard.catalogue.fetch import package_path
 from cuecard.names import load_backbone
+from cuecard.runs.recipe import Recipe, run_recipe
 from support.tiny_vision import pictures
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration, pytest.mark.usefixtures("own_cache")]
@@ -60,3 +63,25 @@ def test_its_parts(backbone: VisionBackbone) -> None:
     assert (backbone.tower.front, backbone.tower.patches) == (1, 256)
     assert (backbone.hidden_size, backbone.num_layers) == (384, 12)
     assert backbone.tower.uses("layernorm.weight") and not backbone.tower.uses("x")
+
+
+def test_a_set_of_the_catalogue_by_its_name(backbone: VisionBackbone, tmp_path: Path) -> None:
+    """As `cuecard train fashion-mnist --kind image-classification --backbone dinov2-small`."""
+    recipe = Recipe.parse(
+        {
+            "data": {"path": "fashion-mnist", "limit": 24, "held_out_limit": 12},
+            "task": {"kind": "image-classification"},
+            "backbone": "dinov2-small",
+            "method": {"name": "deep-prompts", "length": 2},
+            "training": {"steps": 2, "batch_rows": 4},
+            "out": str(tmp_path / "run"),
+        }
+    )
+    found = run_recipe(recipe)
+    assert set(found.task.spec.labels) == set(DATASETS["fashion-mnist"].labels)
+    parts = (found.task.train, found.task.validation, found.task.test)
+    assert [len(rows) for rows in parts] == [24, 12, 12]
+    assert found.run.test is not None and len(found.run.test.records) == 12
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert {"nearest_mean", "linear_probe"} <= report.keys()
+    assert found.run.prompt.manifest.backbone.name == "dinov2-small"
