@@ -26,7 +26,7 @@ from cuecard.training.train import train
 from cuecard.training.train_lora import train_lora
 from cuecard.training.trainables.initial_method import new_method, suited_to
 from cuecard.training.trainables.trainable import TrainablePrompt
-from cuecard.types import Batch, Encoded, Injection, InputTokens, LayerTokens, Method
+from cuecard.types import Batch, Encoded, Injection, InputTokens, LayerTokens, Method, PrefixKV
 from support.data.reviews import review_task
 from support.oracles.vit import embedded, weights_of
 from support.tiny import shared_backbone
@@ -44,8 +44,15 @@ METHODS: dict[str, Callable[[], Any]] = {
     "prompt-tuning": lambda: PromptTuning(length=4),
     "deep-prompts": lambda: DeepPrompts(length=4),
 }
+PREFIXES: dict[str, Callable[[], Any]] = {
+    "p-tuning-v2": lambda: PTuningV2(length=4),
+    "prefix-tuning": lambda: PrefixTuning(length=4, hidden=8),
+}
 every = pytest.mark.parametrize(
     ("name", "kind"), [(name, kind) for name in METHODS for kind in VISION]
+)
+every_kind_of_injection = pytest.mark.parametrize(
+    ("name", "kind"), [(name, kind) for name in (*METHODS, "p-tuning-v2") for kind in VISION]
 )
 
 
@@ -54,7 +61,7 @@ def rows_of(count: int = 6) -> list[Encoded]:
 
 
 def made(name: str, backbone: Any, seed: int = 3) -> Method:
-    method = suited_to(backbone, METHODS[name]())
+    method = suited_to(backbone, {**METHODS, **PREFIXES}[name]())
     return new_method(backbone, SPEC, method, seed, records=pictures(8))
 
 
@@ -121,7 +128,23 @@ def stamped(model: Any, injection: InputTokens | LayerTokens, at: int) -> Iterat
         handle.remove()
 
 
-@every
+@pytest.mark.parametrize("kind", [*VISION, "deit", "dinov3"])
+def test_keys_and_values_in_front_are_those_of_tokens_there(kind: str) -> None:
+    """They are seen, in no order, and as often as they are there."""
+    backbone, rows = shared_vision(kind), rows_of(2)
+    heads, size = backbone.key_shape
+    drawn = torch.randn(
+        backbone.num_layers, 2, heads, 3, size, generator=torch.Generator().manual_seed(0)
+    )
+    plain, found = (states(backbone, rows, each) for each in (None, PrefixKV(drawn)))
+    assert not torch.allclose(found, plain, atol=1e-3)
+    again = PrefixKV(torch.cat([drawn, drawn], 3))
+    assert not torch.allclose(states(backbone, rows, again), found, atol=1e-4)
+    swapped = PrefixKV(drawn.flip(3))
+    torch.testing.assert_close(states(backbone, rows, swapped), found, atol=1e-5, rtol=1e-5)
+
+
+@every_kind_of_injection
 def test_batch_mates_and_other_prompts_do_not_matter(name: str, kind: str) -> None:
     backbone, rows = shared_vision(kind), rows_of()
     first, second = (made(name, backbone, seed).injection() for seed in (3, 4))
@@ -138,7 +161,7 @@ def test_batch_mates_and_other_prompts_do_not_matter(name: str, kind: str) -> No
     torch.testing.assert_close(both[1].states(), states(backbone, rows, second)[1:5])
 
 
-@every
+@every_kind_of_injection
 def test_the_gradient_is_the_injections_and_the_heads_alone(name: str, kind: str) -> None:
     backbone = shared_vision(kind)
     method: Any = made(name, backbone)
@@ -294,6 +317,22 @@ def test_starts_that_there_are_not() -> None:
         train(backbone, task, DeepPrompts(length=4, init="vipamin", vipamin_k=10))
 
 
+@pytest.mark.parametrize("name", PREFIXES)
+def test_prefixes_are_trained_saved_and_loaded(name: str, tmp_path: Path) -> None:
+    backbone, task = tiny_vision("dinov2-registers"), drawn_task(40)
+    config = TrainConfig(steps=3, batch_rows=4, eval_every=3)
+    run = train(backbone, task, PREFIXES[name](), config, folder=tmp_path)
+    saved = Prompt.load(tmp_path / "prompt", backbone)
+    assert saved.digest == run.prompt.digest
+    assert saved.manifest.injection == "prefix-kv" and saved.manifest.key_heads == 4
+    assert saved.manifest.method_config["init"] == "patches"
+    answers = saved.bind(backbone).predict(task.test)
+    assert run.test is not None
+    assert [a.answer for a in answers] == [p.answer for p in run.test.predictions]
+    again = train(tiny_vision("dinov2-registers"), task, PREFIXES[name](), config)
+    assert again.prompt.digest == saved.digest
+
+
 @pytest.mark.parametrize("kind", VISION)
 def test_patches_are_embedded_once_for_each_image(kind: str) -> None:
     backbone, task, seen = tiny_vision(kind), drawn_task(40), []
@@ -311,7 +350,7 @@ def test_patches_are_embedded_once_for_each_image(kind: str) -> None:
 @pytest.mark.parametrize("kind", VISION)
 def test_what_an_encoder_cannot_take_is_refused_before_any_work(kind: str) -> None:
     backbone, events = tiny_vision(kind), []
-    for method in (DePT(length=4), PrefixTuning(length=4), PTuningV2(length=4)):
+    for method in (DePT(length=4), PTuningV2(length=4, slot="infix")):
         with pytest.raises(ConfigError, match="cannot be used with this method"):
             train(backbone, drawn_task(40), method, observer=events.append)
     with pytest.raises(ConfigError, match="one place for a prompt"):
@@ -341,7 +380,7 @@ def test_every_way_to_train_takes_images(tmp_path: Path) -> None:
     seeds = SeedTraining(backbone, task, PromptTuning(length=4), config, seeds=2).run()
     assert len(seeds.runs) == 2 and seeds.kept.prompt.manifest.method_config["init"] == "patches"
     racing = Entrants.of(backbone, task, config)
-    assert {type(method) for method in racing.methods.values()} == {PromptTuning}
+    assert {type(method) for method in racing.methods.values()} == {PromptTuning, PTuningV2}
     folder = save_vision(tmp_path / "vit")
     loaded = load_frozen(folder, dtype="fp32")
     run = train_lora(loaded, task, config=config, folder=tmp_path / "lora")

@@ -59,7 +59,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "masked": Family("a masked language model", {"text": _ALL}, frozenset({"masks", "states"})),
         "vision": Family(
             "a vision encoder",
-            {"vision": frozenset({"input-tokens", "layer-tokens"})},
+            {"vision": frozenset({"input-tokens", "prefix-kv", "layer-tokens"})},
             frozenset({"states"}),
             main="vision",
         ),

@@ -19,6 +19,7 @@ from cuecard.backbones.families import FAMILIES, Family
 from cuecard.backbones.forward.encoder_probes import EncoderProbes
 from cuecard.backbones.forward.encoder_run import EncoderRun
 from cuecard.backbones.forward.injected import Injected, Widths, injected
+from cuecard.backbones.forward.prefix_probe import key_shape
 from cuecard.backbones.forward.reads import PIECE_BYTES, WHOLE_BYTES, BatchReads
 from cuecard.backbones.forward.seq2seq_inputs import Fill, TowerInput, encoder_input
 from cuecard.backbones.forward.special_tokens import special_tokens_around
@@ -153,12 +154,7 @@ class MaskedBackbone(FrozenBackbone):
         Raises:
             BackboneError: nothing can stand in front of the model's keys and values.
         """
-        found = self._probes.prefix
-        if isinstance(found, str):
-            raise BackboneError(
-                "this model takes no keys and values in front", where=self.name, got=found
-            )
-        return found
+        return key_shape(self._probes.prefix, self.name)
 
     def _injected(self, injection: Injection | None) -> Injected:
         piece = self._pieces(injection).get("text")

@@ -10,6 +10,7 @@ change: it is computed once and kept, as long as there is room.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from typing import ClassVar
 
@@ -21,6 +22,7 @@ from cuecard.backbones.families import FAMILIES, Family
 from cuecard.backbones.fingerprint import vision_fingerprint_of
 from cuecard.backbones.forward.injected import Widths, injected
 from cuecard.backbones.forward.patch_sample import PatchSample
+from cuecard.backbones.forward.prefix_probe import key_shape
 from cuecard.backbones.forward.reads import BatchReads
 from cuecard.backbones.forward.vision_tower import (
     VisionRows,
@@ -29,13 +31,18 @@ from cuecard.backbones.forward.vision_tower import (
     patch_table,
 )
 from cuecard.backbones.image_processor import ImageProcessor
+from cuecard.backbones.kernels.bidirectional import NAME as PREFIXED
+from cuecard.backbones.kernels.bidirectional import prefixed
+from cuecard.backbones.kernels.layer_tokens import states_of
 from cuecard.errors import BackboneError
 from cuecard.types import (
     Batch,
     Fingerprint,
     Image,
     Injection,
+    InjectionKind,
     KeptReads,
+    PrefixKV,
     ReadKind,
     States,
     Tower,
@@ -91,6 +98,23 @@ class VisionBackbone(FrozenBackbone):
         """
         self._kept, self._kept_bytes, self._latest = {}, 0, nbytes
 
+    def unsupported(self, kind: InjectionKind, tower: Tower = "text") -> str | None:
+        """Why this model does not take a kind of injection; None if it does."""
+        reason = super().unsupported(kind, tower)
+        if reason is None and kind == "prefix-kv":
+            found = self.tower.key_shape
+            return found if isinstance(found, str) else None
+        return reason
+
+    @property
+    def key_shape(self) -> tuple[int, int]:
+        """K key heads and their size D.
+
+        Raises:
+            BackboneError: nothing can stand in front of the model's keys and values.
+        """
+        return key_shape(self.tower.key_shape, self.name)
+
     def unreadable(self, kind: ReadKind) -> str | None:
         """Why this model cannot be read in this way; None if it can."""
         return None if kind in self.reads else "a vision encoder says no words"
@@ -116,9 +140,13 @@ class VisionBackbone(FrozenBackbone):
 
     def states(self, vectors: Tensor) -> States:
         """What the layers make of vectors [T, H] alone, float32 and without gradients."""
-        with torch.no_grad(), self._frozen.uncounted():
-            seen = self.tower.through(vectors.to(self.device, self.dtype))
-        return States(torch.stack(seen).float(), None)
+        vectors, kept = vectors.to(self.device, self.dtype), []
+        with self._frozen.uncounted(), ExitStack() as stack:
+            if not isinstance(self.tower.key_shape, str):
+                stack.enter_context(self._frozen.attending(PREFIXED))
+                kept = stack.enter_context(prefixed(None, keep=True)).keys_values
+            seen = self.tower.through(vectors)
+        return states_of(vectors, [hidden[None] for hidden in seen], kept)
 
     def patches_of(self, images: Sequence[Image], seed: int) -> PatchSample:
         """What the layers make of these images' patches; the last ones' are kept."""
@@ -153,8 +181,10 @@ class VisionBackbone(FrozenBackbone):
     def _rows(self, embedded: Tensor, injection: Injection | None) -> VisionRows:
         piece = self._pieces(injection).get("vision")
         widths = Widths(self.num_layers, self.hidden_size)
+        if isinstance(piece, PrefixKV):
+            widths = Widths(self.num_layers, self.hidden_size, *self.key_shape)
         given = injected(piece, widths, self.device, self.dtype, self.name)
-        return VisionRows(embedded, given.vectors, given.layers)
+        return VisionRows(embedded, given.vectors, given.layers, given.prefix)
 
     def _embedded(self, images: Sequence[Image]) -> list[Tensor]:
         """[S, H] what the first layer takes in for each image; what is kept is not computed."""

@@ -35,8 +35,8 @@ class DeepPrompts(ImageSettings):
             replaced before anything has seen it, and only the last layer's vectors would matter.
         layers_lr: the peak learning rate of all layers' vectors but the first's, since hidden
             states are larger than embeddings. The first's take the optimiser's default, as all do
-            with None. For images it is a tenth of that by default: encoders take in more than
-            their later layers do.
+            with None. For images all layers' vectors learn at it, and it is a tenth of that by
+            default: encoders take in more than their later layers do.
     """
 
     name: ClassVar[str] = "deep-prompts"
@@ -59,7 +59,8 @@ class DeepPrompts(ImageSettings):
         if self.shapes:
             return self.shaped(self._starts, context, deep=True)
         starts = self._starts(context)
-        return LayerPrompts(starts[0].clone(), starts[1:].clone())
+        seeing = "vision" in context.towers
+        return LayerPrompts(starts[0].clone(), starts[1:].clone(), one_rate=seeing)
 
     def _starts(self, context: InitContext) -> Tensor:
         """[L, P, H]."""

@@ -32,14 +32,18 @@ LayeredInit = Literal["xavier", "patches", "vipamin"]
 PatchChoice = Literal["sampled", "k-means"]
 
 
-class LayeredSettings(Protocol):
-    """What these inits need of a method's settings; see `StartSettings`."""
+class SizedSettings(Protocol):
+    """A method's settings with the prompt's length, whatever it starts from."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def size(self) -> int: ...
+
+
+class LayeredSettings(SizedSettings, Protocol):
+    """What these inits need of a method's settings; see `StartSettings`."""
 
     @property
     def patches(self) -> PatchChoice: ...
@@ -65,16 +69,22 @@ def _xavier(settings: LayeredSettings, context: InitContext, layers: int) -> Ten
 
 
 def _patches(settings: LayeredSettings, context: InitContext, layers: int) -> Tensor:
-    tokens = _seen(settings, context).tokens(layers).cpu()
-    if tokens.shape[1] < settings.size:
-        raise _too_few(
-            settings, tokens.shape[1], "patches in the training images that are looked at"
-        )
+    tokens = patches_in(settings, context).tokens(layers).cpu()
     if settings.patches == "sampled":
-        drawn = torch.randperm(tokens.shape[1], generator=context.generator)[: settings.size]
-        return tokens[:, drawn]
+        return tokens[:, drawn_of(tokens.shape[1], settings, context)]
     seed = int(torch.randint(1 << 31, (1,), generator=context.generator))
     return torch.stack([_means(settings, rows, seed) for rows in tokens])
+
+
+def drawn_of(count: int, settings: SizedSettings, context: InitContext) -> Tensor:
+    """[P] places among so many patches, none twice.
+
+    Raises:
+        ConfigError: there are fewer.
+    """
+    if count < settings.size:
+        raise _too_few(settings, count, "patches in the training images that are looked at")
+    return torch.randperm(count, generator=context.generator)[: settings.size]
 
 
 def _means(settings: LayeredSettings, rows: Tensor, seed: int) -> Tensor:
@@ -89,7 +99,7 @@ def _means(settings: LayeredSettings, rows: Tensor, seed: int) -> Tensor:
 
 def _vipamin(settings: LayeredSettings, context: InitContext, layers: int) -> Tensor:
     drawn = _xavier(settings, context, layers)
-    tokens, keys = (found.double().cpu() for found in _seen(settings, context).beside(drawn))
+    tokens, keys = (found.double().cpu() for found in patches_in(settings, context).beside(drawn))
     count = settings.vipamin_k
     if tokens.shape[1] < count:
         raise _too_few(settings, tokens.shape[1], "patches in an image", count, "vipamin_k")
@@ -111,7 +121,12 @@ def _projector(rows: Tensor) -> Tensor:
     return torch.as_tensor(basis.T @ basis)
 
 
-def _seen(settings: LayeredSettings, context: InitContext) -> Patches:
+def patches_in(settings: SizedSettings, context: InitContext) -> Patches:
+    """What the layers make of training images' patches.
+
+    Raises:
+        ConfigError: there are none.
+    """
     if context.patches is None:
         raise ConfigError(
             "this init starts from patches of training images",
@@ -124,7 +139,7 @@ def _seen(settings: LayeredSettings, context: InitContext) -> Patches:
 
 
 def _too_few(
-    settings: LayeredSettings, got: int, what: str, wanted: int = 0, setting: str = "length"
+    settings: SizedSettings, got: int, what: str, wanted: int = 0, setting: str = "length"
 ) -> ConfigError:
     return ConfigError(
         "there are fewer patches than the init needs",

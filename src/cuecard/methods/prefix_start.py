@@ -14,14 +14,15 @@ from pydantic import Field, model_validator
 
 from cuecard.errors import ConfigError
 from cuecard.lazy import torch
+from cuecard.methods.image_start import drawn_of, patches_in
 from cuecard.methods.settings import MethodSettings
-from cuecard.methods.start import MAX_LENGTH, text_ids
+from cuecard.methods.start import DEFAULT_LENGTH, MAX_LENGTH, text_ids
 from cuecard.types import InitContext, InjectionKind, PrefixKV, Tower
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Init = Literal["text", "zero", "random", "prompt"]
+Init = Literal["text", "zero", "random", "prompt", "patches"]
 
 
 class PrefixSettings(MethodSettings):
@@ -33,7 +34,8 @@ class PrefixSettings(MethodSettings):
             `text`, repeated or cut to the length: at first they answer as the text would. "zero":
             keys that every query is indifferent to, and values that add nothing. "random": normal,
             with each layer's RMS of the text's keys and of its values. "prompt": a trained prompt,
-            given as `prompt`: of this kind, or vectors whose keys and values are taken.
+            given as `prompt`: of this kind, or vectors whose keys and values are taken. "patches":
+            keys and values of patches of training images, and what text becomes for images.
         text: by default a sentence made from the task.
         prompt: [P, 2 L K D] as PEFT lays it out, or [P, H].
     """
@@ -72,6 +74,11 @@ class PrefixSettings(MethodSettings):
             )
         return self
 
+    @property
+    def size(self) -> int:
+        """P, of an init that has no length of its own."""
+        return self.length or DEFAULT_LENGTH
+
     def start(self, context: InitContext) -> Tensor:
         """[L, 2, K, P, D] float32 on the embeddings' device.
 
@@ -93,12 +100,22 @@ def _of_text(settings: PrefixSettings, context: InitContext) -> Tensor:
     return _keys_values(context, context.embeddings[torch.tensor(ids)])
 
 
+def _patches(settings: PrefixSettings, context: InitContext) -> Tensor:
+    found = patches_in(settings, context).keys_values().cpu()
+    return found[..., drawn_of(found.shape[3], settings, context), :]
+
+
+def _real(settings: PrefixSettings, context: InitContext) -> Tensor:
+    """What the model itself makes of the task: of images' patches where it sees images."""
+    return (_of_text if context.patches is None else _patches)(settings, context)
+
+
 def _zero(settings: PrefixSettings, context: InitContext) -> Tensor:
-    return torch.zeros_like(_of_text(settings, context))
+    return torch.zeros_like(_real(settings, context))
 
 
 def _random(settings: PrefixSettings, context: InitContext) -> Tensor:
-    real = _of_text(settings, context).cpu()
+    real = _real(settings, context).cpu()
     size = real.pow(2).mean((2, 3, 4), keepdim=True).sqrt()
     return torch.randn(real.shape, generator=context.generator) * size
 
@@ -125,4 +142,5 @@ _INITS: dict[Init, Callable[[PrefixSettings, InitContext], Tensor]] = {
     "zero": _zero,
     "random": _random,
     "prompt": _prompt,
+    "patches": _patches,
 }

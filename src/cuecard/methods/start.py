@@ -29,7 +29,7 @@ LENGTH = (
     "Prompt vectors, 1 to 1,000. By default as many as the init text has tokens, but of a sentence "
     "made from the task, which names all labels, 50 at most; without a text 20."
 )
-_LENGTH = 20  # of inits that have no length of their own
+DEFAULT_LENGTH = 20  # of inits that have no length of their own
 # The most vectors of a start from the task's own sentence, which grows with the labels.
 _TASK_LENGTH = 50
 
@@ -107,7 +107,7 @@ class StartSettings(MethodSettings):
     @property
     def size(self) -> int:
         """P, of an init that has no length of its own."""
-        return self.length or _LENGTH
+        return self.length or DEFAULT_LENGTH
 
     def layer_starts(self, context: InitContext, layers: int) -> Tensor:
         """[layers, P, H] float32 on the embeddings' device, of an init with each layer's own start.

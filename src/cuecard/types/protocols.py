@@ -349,6 +349,14 @@ class Patches(Protocol):
         """
         ...
 
+    def keys_values(self) -> Tensor:
+        """[L, 2, K, N, D] every layer's keys and values of the same patches.
+
+        Raises:
+            BackboneError: an attention of the encoder's own, whose keys are not known.
+        """
+        ...
+
     def beside(self, prompts: Tensor) -> tuple[Tensor, Tensor]:
         """Of images that are run with prompts [L', P, H] at the first L' layers' inputs.
 

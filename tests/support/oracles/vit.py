@@ -46,11 +46,13 @@ def projected(weights: Weights, at: str, x: Tensor) -> list[Tensor]:
     return [part.reshape(len(x), HEADS, -1).transpose(0, 1) for part in parts]
 
 
-def block(weights: Weights, at: str, x: Tensor) -> Tensor:
-    """[T, H] a layer's output of its input [T, H]."""
-    heads = projected(weights, at, x)
-    scores = heads[0] @ heads[1].transpose(1, 2) / math.sqrt(WIDTH // HEADS)
-    mixed = (scores.softmax(-1) @ heads[2]).transpose(0, 1).reshape(len(x), -1)
+def block(weights: Weights, at: str, x: Tensor, prefix: Tensor | None = None) -> Tensor:
+    """[T, H] a layer's output of its input [T, H], keys and values [2, heads, P, D] in front."""
+    q, k, v = projected(weights, at, x)
+    if prefix is not None:
+        k, v = torch.cat([prefix[0], k], 1), torch.cat([prefix[1], v], 1)
+    scores = q @ k.transpose(1, 2) / math.sqrt(WIDTH // HEADS)
+    mixed = (scores.softmax(-1) @ v).transpose(0, 1).reshape(len(x), -1)
     x = x + linear(weights, f"{at}attention.o_proj", mixed)
     y = norm(weights, f"{at}layernorm_after", x)
     hidden = functional.gelu(linear(weights, f"{at}mlp.fc1", y))

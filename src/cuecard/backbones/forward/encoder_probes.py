@@ -12,14 +12,12 @@ from cuecard.backbones.forward.encoder_run import EncoderRun
 from cuecard.backbones.forward.feature_probes import first_line
 from cuecard.backbones.forward.frozen import FrozenModel
 from cuecard.backbones.forward.injected import Injected
+from cuecard.backbones.forward.prefix_probe import REFUSALS, probe_prefix
 from cuecard.backbones.forward.reads import Tail
 from cuecard.backbones.forward.seq2seq_inputs import TowerInput
-from cuecard.backbones.kernels.bidirectional import NotPrefixableError
 from cuecard.backbones.kernels.layer_tokens import states_of, watching
 from cuecard.errors import BackboneError
 from cuecard.types import States
-
-_REFUSALS = (BackboneError, NotPrefixableError, AttributeError, TypeError, ValueError, RuntimeError)
 
 
 class EncoderProbes:
@@ -35,20 +33,9 @@ class EncoderProbes:
     @cached_property
     def prefix(self) -> tuple[int, int] | str:
         """K key heads and their size D; or why keys and values cannot stand in front, in words."""
-        half, name = self._text(), type(self._encoder).__name__
-        try:
-            with self._frozen.uncounted():
-                plain = self._run(half, self._nothing())
-                found, running = self._run.with_prefix(half, self._nothing(), keep=True)
-        except _REFUSALS as error:
-            return f"{name} does not let them in: {first_line(error)}"
-        shapes = {tensor.shape for layer in running.keys_values for tensor in layer}
-        if running.count != self._frozen.layers or len(shapes) != 1:
-            return f"{name} has an attention of its own, which takes no keys and values in front"
-        if not self._frozen.agrees(found, plain):
-            return f"{name} attends in a way that is not known here"
-        (shape,) = shapes
-        return int(shape[1]), int(shape[3])
+        half, nothing = self._text(), self._nothing()
+        name = type(self._encoder).__name__
+        return probe_prefix(self._frozen, name, lambda: self._run(half, nothing))
 
     @cached_property
     def layers(self) -> str | None:
@@ -63,7 +50,7 @@ class EncoderProbes:
                 layers = torch.stack([vectors, *(hidden[0] for hidden in seen[1:])])
                 # What the layers take in themselves must make good for an input of nothing.
                 found = self._run(half, Injected(vectors * 0, layers=layers))
-        except _REFUSALS as error:
+        except REFUSALS as error:
             return f"{name} does not let them in: {first_line(error)}"
         return (
             None

@@ -41,6 +41,7 @@ class PatchSample:
     ) -> None:
         self._frozen, self._tower, self._embed, self._name = frozen, tower, embed, name
         self._images, self._tokens = tuple(images), torch.empty(0)
+        self._keys_values: Tensor | None = None
         generator = torch.Generator().manual_seed(seed)
         drawn = [torch.randperm(tower.patches, generator=generator) for _ in self._images]
         self._drawn = torch.stack(drawn)[:, :EACH].to(frozen.device)
@@ -58,6 +59,25 @@ class PatchSample:
             self._tokens = torch.cat(found, 1)
         return self._tokens[:layers]
 
+    def keys_values(self) -> Tensor:
+        """[L, 2, K, N, D] every layer's keys and values of the patches that `tokens` has.
+
+        Raises:
+            BackboneError: an attention of the encoder's own, whose keys are not known.
+        """
+        if self._keys_values is None:
+            found = []
+            with self._frozen.uncounted(), self._frozen.attending(PREFIXED):
+                for start, embedded in self._batches():
+                    rows = VisionRows(embedded, embedded[0, :0])
+                    _, running = self._kept(rows, self._frozen.layers)
+                    drawn = self._drawn[start : start + _BATCH, None, :, None]
+                    layers = [torch.stack(pair)[:, :, :, self._tower.front :] for pair in running]
+                    at = [pair.take_along_dim(drawn[None], 3).float() for pair in layers]
+                    found.append(torch.stack(at).permute(0, 1, 3, 2, 4, 5).flatten(3, 4))
+            self._keys_values = torch.cat(found, 3)
+        return self._keys_values
+
     def beside(self, prompts: Tensor) -> tuple[Tensor, Tensor]:
         """[L', S, H] what layers take in at patches, and [L', P + S, D] keys; means of all images.
 
@@ -70,22 +90,30 @@ class PatchSample:
         with self._frozen.uncounted(), self._frozen.attending(PREFIXED):
             for _, embedded in self._batches():
                 rows = VisionRows(embedded, prompts[0], prompts if layers > 1 else None)
-                with prefixed(None, keep=True) as running:
-                    seen = self._run(rows, layers)
-                if running.count != layers:
-                    raise self._unknown(f"{running.count} attentions in {layers} layers")
-                keys = torch.stack([key.float().mean(1).sum(0) for key, _ in running.keys_values])
+                seen, running = self._kept(rows, layers)
+                keys = torch.stack([key.float().mean(1).sum(0) for key, _ in running])
                 here = [torch.stack([states.float().sum(0) for states in seen]), keys]
                 sums = [a + b for a, b in zip(sums, here, strict=True)] if sums else here
         tokens, keys = (total / len(self._images) for total in sums)
         behind = keys[:, self._tower.front + length :]
         return tokens, torch.cat([keys[:, self._tower.at :][:, :length], behind], 1)
 
-    def _run(self, rows: VisionRows, layers: int) -> list[Tensor]:
+    def _kept(
+        self, rows: VisionRows, layers: int
+    ) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
+        """What the first layers take in at patches, and their keys and values [b, K, T, D].
+
+        Raises:
+            BackboneError: they are not known.
+        """
         try:
-            return self._tower.at_patches(rows, layers, through=True)
+            with prefixed(None, keep=True) as running:
+                seen = self._tower.at_patches(rows, layers, through=True)
         except NotPrefixableError as error:
             raise self._unknown(str(error)) from error
+        if running.count != layers:
+            raise self._unknown(f"{running.count} attentions in {layers} layers")
+        return seen, running.keys_values
 
     def _batches(self) -> list[tuple[int, Tensor]]:
         """The number of its first image, and [b, S, H] what the first layer takes in, of each."""

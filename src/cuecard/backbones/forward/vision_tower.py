@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -19,6 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from cuecard.backbones.forward.frozen import FrozenModel, ReachedError
+from cuecard.backbones.forward.prefix_probe import probe_prefix
+from cuecard.backbones.kernels.bidirectional import NAME as PREFIXED
+from cuecard.backbones.kernels.bidirectional import prefixed
 from cuecard.backbones.kernels.checkpointing import decoder_layers
 from cuecard.errors import BackboneError
 
@@ -51,16 +55,19 @@ class VisionRows:
         embedded: [B, S, H] what the first layer takes in without a prompt.
         vectors: [P, H] what goes in after the class token.
         layers: [L, P, H] what replaces what each layer makes of their places; None for nothing.
+        prefix: [L, 2, K, A, D] keys and values in front of every layer's own; None for none.
     """
 
     embedded: Tensor
     vectors: Tensor
     layers: Tensor | None = None
+    prefix: Tensor | None = None
 
     @property
-    def form(self) -> tuple[int, bool]:
-        """What rows of one pass have in common: P, and whether every layer has its own."""
-        return len(self.vectors), self.layers is not None
+    def form(self) -> tuple[int, bool, int]:
+        """What rows of one pass have in common: P, whether every layer has its own, and A."""
+        ahead = 0 if self.prefix is None else self.prefix.shape[3]
+        return len(self.vectors), self.layers is not None, ahead
 
 
 class VisionTower:
@@ -155,9 +162,28 @@ class VisionTower:
 
     def _layers_over(self, parts: Sequence[VisionRows]) -> Tensor:
         """[B, S + P, H] the last layer's output over the rows of parts of one form."""
-        for hidden in self._over(parts):  # noqa: B007 - the last one is wanted, and no other is kept
-            pass
+        with self._in_front(parts):
+            for hidden in self._over(parts):  # noqa: B007 - the last one, and no other is kept
+                pass
         return hidden
+
+    @contextmanager
+    def _in_front(self, parts: Sequence[VisionRows]) -> Iterator[None]:
+        """Let layers see the parts' keys and values, if these have any."""
+        given = [(part.prefix, len(part.embedded)) for part in parts if part.prefix is not None]
+        if not given:
+            yield
+            return
+        each = [own[:, :, None].expand(-1, -1, count, -1, -1, -1) for own, count in given]
+        with self._frozen.attending(PREFIXED), prefixed(torch.cat(each, 2)):
+            yield
+
+    @cached_property
+    def key_shape(self) -> tuple[int, int] | str:
+        """K key heads and their size D; or why keys and values cannot stand in front, in words."""
+        rows = VisionRows(self._blank, self._blank[0, :0])
+        name = type(self._model).__name__
+        return probe_prefix(self._frozen, name, lambda: self._layers_over([rows]))
 
     def _over(self, parts: Sequence[VisionRows]) -> Iterator[Tensor]:
         """[B, S + P, H] what each layer takes in for these rows, then what the last gives."""
@@ -255,7 +281,7 @@ class VisionTower:
         if self.front < 0:
             raise ValueError(f"{embedded.shape[1]} tokens of {self.patches} patches")
         self.at = min(1, self.front)
-        self.inputs = embedded[0, self.front :]
+        self._blank, self.inputs = embedded, embedded[0, self.front :]
         self._find_summary(outputs[-1], norms)
         used = {id(p) for m in (*self.layers, self._norm) for p in m.parameters()}
         used |= {id(p) for module in began for p in module.parameters(recurse=False)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -9,16 +11,21 @@ from cuecard.types import LayerTokens, ParameterGroup
 
 
 class LayerPrompts(nn.Module):
-    """The first layer's vectors [P, H] and the others' [L - 1, P, H] in float32."""
+    """The first layer's vectors [P, H] and the others' [L - 1, P, H] in float32.
 
-    def __init__(self, first: Tensor, others: Tensor) -> None:
+    Args:
+        one_rate: whether the first layer's learn at the others' rate.
+    """
+
+    def __init__(self, first: Tensor, others: Tensor, *, one_rate: bool = False) -> None:
         super().__init__()
+        self._first_lr: Literal["embeddings"] | None = None if one_rate else "embeddings"
         self.first = nn.Parameter(first.float())
         self.others = nn.Parameter(others.to(first.device).float().contiguous())
 
     def groups(self) -> tuple[ParameterGroup, ...]:
         """The first layer's vectors at the optimiser's default rate, the others at the run's."""
-        return ParameterGroup((self.first,), "embeddings"), ParameterGroup((self.others,))
+        return ParameterGroup((self.first,), self._first_lr), ParameterGroup((self.others,))
 
     def injection(self) -> LayerTokens:
         """Every layer's vectors [L, P, H]."""

@@ -42,8 +42,8 @@ class ShapedPrompt(nn.Module):
         self.others = nn.Parameter(free[1:].contiguous()) if deep else None
 
     def groups(self) -> tuple[ParameterGroup, ...]:
-        """As of the method without options, and the projection at a rate of its own."""
-        groups = [ParameterGroup((self.first,), "embeddings" if self._deep else None)]
+        """Every layer's vectors at the run's rate, the projection at a rate of its own."""
+        groups = [ParameterGroup((self.first,))]
         if self.others is not None:
             groups.append(ParameterGroup((self.others,)))
         if self.weight is not None and self.bias is not None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from cuecard.lazy import torch
+from cuecard.methods.prefix_start import PrefixSettings
 from cuecard.methods.start import StartSettings
 from cuecard.tasks import TaskSpec
 from cuecard.tasks.splits import draw_rows
@@ -54,9 +55,12 @@ M = TypeVar("M")
 def suited_to(backbone: Backbone, method: M) -> M:
     """The settings as the backbone can start from them: without words, not from the task's text."""
     by_default = getattr(method, "init", None) == "text" and getattr(method, "text", None) is None
-    if "text" in backbone.takes or not by_default or not isinstance(method, StartSettings):
+    if "text" in backbone.takes or not by_default:
         return method
-    if method.reads_words:  # it is refused, see `check_supported`
+    if isinstance(method, PrefixSettings):
+        return method.model_copy(update={"init": "patches"})
+    # One that reads words is refused, see `check_supported`.
+    if not isinstance(method, StartSettings) or method.reads_words:
         return method
     return method.model_copy(update={"init": "patches"})
 

@@ -23,8 +23,7 @@ def test_the_table(cuecard: Call) -> None:
     every = {"causal": [], "seq2seq": [], "masked": [], "vision": []}
     assert missing["prompt-tuning"] == every
     assert missing["wayward"] == {**every, "vision": ["words"]}
-    prefix = ["prefix-kv"]
-    assert missing["prefix-tuning"] == {**every, "seq2seq": prefix, "vision": prefix}
+    assert missing["prefix-tuning"] == {**every, "seq2seq": ["prefix-kv"]}
 
 
 def test_how_many_parameters_are_trained_on_a_backbone(cuecard: Call, backbone: Path) -> None:
@@ -44,6 +43,7 @@ def test_what_is_trained_of_a_vision_encoder(cuecard: Call, tmp_path: Path) -> N
     counts = {name: row.get("trained_parameters") for name, row in rows.items()}
     assert counts["prompt-tuning"] == 20 * WIDTH
     assert counts["deep-prompts"] == LAYERS * 20 * WIDTH
+    assert counts["p-tuning-v2"] == LAYERS * 2 * 20 * WIDTH
     assert counts["wayward"] is None and counts["dept"] is None
     assert rows["deep-prompts"]["settings"]["vipamin_k"] == 8  # also where a recipe leaves it out
 

@@ -1,0 +1,78 @@
+"""Keys and values in front of a ViT's own against the formula, in float64 on its bare weights.
+
+In layer l, softmax(q [P_k; K]^T / sqrt D) [P_v; V]; see `methods/p_tuning_v2.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cuecard.methods import PTuningV2
+from cuecard.tasks import collate
+from cuecard.training.trainables.initial_method import new_method
+from cuecard.types import Image, PrefixKV
+from support.oracles.vit import HEADS, Weights, block, embedded, norm, projected, weights_of
+from support.tiny_vision import LAYERS, SPEC, WIDTH, pictures, shared_vision
+
+SIZE = WIDTH // HEADS
+
+
+def reference(weights: Weights, image: Image, prefix: Tensor) -> Tensor:
+    """[H] norm(x_N) with a prefix [L, 2, heads, P, D]."""
+    x = torch.cat(embedded(weights, image))
+    for number, own in enumerate(prefix):
+        x = block(weights, f"layers.{number}.", x, own)
+    return norm(weights, "layernorm", x[:1])[0]
+
+
+def test_states_and_gradients_are_those_of_the_formula() -> None:
+    backbone = shared_vision("vit")
+    weights = weights_of(backbone)
+    rows = SPEC.encode_rows(pictures(4), backbone.tokenizer, "prefix")
+    shape = LAYERS, 2, HEADS, 5, SIZE
+    ours = torch.randn(shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    batch = collate([(row, ()) for row in rows], read="states", inside=0)
+    (reads,) = backbone.read_many([(batch, PrefixKV(ours))], keep="states")
+    found = reads.states()
+    theirs = ours.detach().double().requires_grad_()
+    wanted = torch.stack([reference(weights, row.images[0], theirs) for row in rows])
+    torch.testing.assert_close(found.double(), wanted, atol=1e-5, rtol=1e-5)
+    mix = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1))
+    (found * mix).sum().backward()
+    (wanted * mix.double()).sum().backward()
+    assert ours.grad is not None and theirs.grad is not None
+    torch.testing.assert_close(ours.grad.double(), theirs.grad, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("init", ["patches", "random", "zero"])
+def test_they_start_from_what_patches_have(init: Any) -> None:
+    weights, records = weights_of(shared_vision("vit")), pictures(12)
+    method = PTuningV2(length=7, init=init)
+    injection = new_method(shared_vision("vit"), SPEC, method, 0, records=records).injection()
+    assert isinstance(injection, PrefixKV)
+    found = injection.keys_values.detach().double()
+    own = []  # [images, L, 2, heads, patches, D]
+    for record in records:
+        x, seen = torch.cat(embedded(weights, record.images[0])), []
+        for number in range(LAYERS):
+            _, keys, values = projected(weights, f"layers.{number}.", x)
+            seen.append(torch.stack([keys, values])[:, :, 1:])
+            x = block(weights, f"layers.{number}.", x)
+        own.append(torch.stack(seen))
+    every = torch.stack(own).permute(1, 2, 3, 0, 4, 5).flatten(3, 4)
+    assert found.shape == (LAYERS, 2, HEADS, 7, SIZE)
+    if init == "zero":
+        assert not bool(found.any())
+    elif init == "random":
+        sizes, wanted = (x.pow(2).mean((2, 3, 4)).sqrt() for x in (found, every))
+        torch.testing.assert_close(sizes, wanted, atol=0, rtol=0.5)
+    else:
+        distances = torch.cdist(
+            found.permute(3, 0, 1, 2, 4).flatten(1), every.permute(3, 0, 1, 2, 4).flatten(1)
+        )
+        assert float(distances.min(1).values.max()) < 1e-4  # one patch's, in every layer and head
+        assert len(set(distances.argmin(1).tolist())) == 7
