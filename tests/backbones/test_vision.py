@@ -25,6 +25,7 @@ from cuecard.images import from_array
 from cuecard.tasks import collate
 from cuecard.types import Injection, InputTokens, LayerTokens
 from support.command_line import save_tiny
+from support.oracles.vit import block, projected, weights_of
 from support.tiny_vision import (
     COUSINS,
     LAYERS,
@@ -175,5 +176,10 @@ def test_states_of_vectors_alone() -> None:
     backbone = shared_vision()
     vectors = torch.randn(4, WIDTH, generator=torch.Generator().manual_seed(0))
     found = backbone.states(vectors)
-    assert found.hidden.shape == (LAYERS, 4, WIDTH) and found.keys_values is None
+    assert found.hidden.shape == (LAYERS, 4, WIDTH) and found.keys_values is not None
+    weights, x = weights_of(backbone), vectors.double()
+    for number, own in enumerate(found.keys_values.double()):
+        _, keys, values = projected(weights, f"layers.{number}.", x)
+        torch.testing.assert_close(own, torch.stack([keys, values]), atol=1e-4, rtol=1e-4)
+        x = block(weights, f"layers.{number}.", x)
     assert torch.equal(found.hidden[0], vectors)

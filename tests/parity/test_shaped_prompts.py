@@ -57,6 +57,18 @@ def test_a_share_goes_through_the_transform(share: float, count: int, deep: bool
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("deep", [False, True])
+def test_another_init_is_where_the_transform_leads_as_nearly_as_it_can(deep: bool) -> None:
+    """Nearest in its range: what is left over is at right angles to what the transform can give."""
+    start = plain(deep, length=5, init="patches")
+    found = vectors_of(made(deep, length=5, init="patches", fourier=0.6))
+    torch.testing.assert_close(found[:, 3:], start[:, 3:], atol=1e-5, rtol=1e-5)
+    drawn = torch.randn(found[:, :3].shape, generator=torch.Generator().manual_seed(3)).double()
+    left, reach = start[:, :3] - found[:, :3], waves(drawn)
+    assert abs(float((left * reach).sum())) < 1e-3 * float(left.norm() * reach.norm())
+    assert float(found[:, :3].norm()) > 0.5 * float(start[:, :3].norm())
+
+
 def test_a_step_moves_both_parts_alike() -> None:
     """Free numbers are divided by what the transform enlarges, sqrt(P_f H)."""
     prompt = made(False, length=8, fourier=0.5)

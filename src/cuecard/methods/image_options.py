@@ -8,7 +8,9 @@ dropout, each shared by all layers); Zeng et al., "Visual Fourier Prompt Tuning"
 runtsang/VFPT (the transform). All of it folds into plain vectors when a prompt is saved.
 
 Dropout is drawn for a batch, not for each of its images. What is transformed is learnt divided by
-sqrt(P_f d), by which the transform enlarges it, so that one rate suits both parts.
+sqrt(P_f d), by which the transform enlarges it, so that one rate suits both parts. With the init
+"xavier" Y starts as in the paper; with others such that Re(F(Y_f)) is as near to the init's vectors
+as it can be, which is their even part.
 """
 
 from __future__ import annotations

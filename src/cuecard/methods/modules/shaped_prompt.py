@@ -28,12 +28,16 @@ class ShapedPrompt(nn.Module):
         super().__init__()
         self._settings, self._deep = settings, deep
         device, length = starts.device, starts.shape[1]
+        share = settings.fourier
+        self._transformed = max(1, round(share * length)) if share else 0
+        if settings.init != "xavier":
+            starts = torch.cat(
+                [_before(starts[:, : self._transformed]), starts[:, self._transformed :]], 1
+            )
         free, self.weight, self.bias = starts.float(), None, None
         if settings.projection is not None:
             free, weight, bias = projected_start(settings, settings.projection, starts, context)
             self.weight, self.bias = nn.Parameter(weight.to(device)), nn.Parameter(bias.to(device))
-        share = settings.fourier
-        self._transformed = max(1, round(share * length)) if share else 0
         scale = torch.ones(length, 1, device=device)
         scale[: self._transformed] = 1 / math.sqrt(max(1, self._transformed) * free.shape[2])
         self.register_buffer("scale", scale, persistent=False)
@@ -80,3 +84,14 @@ class ShapedPrompt(nn.Module):
             waves = torch.fft.fft2(vectors[:, :count]).real
             vectors = torch.cat([waves, vectors[:, count:]], 1)
         return LayerTokens(vectors) if self._deep else InputTokens(vectors[0])
+
+
+def _before(vectors: Tensor) -> Tensor:
+    """[L, P, H] whose transform's real part is as near to these vectors as one can be.
+
+    It is their even part, (v(p, h) + v(-p, -h)) / 2, which the transform gives back P H times.
+    """
+    if not vectors.shape[1]:
+        return vectors
+    waves: Tensor = torch.fft.fft2(vectors.float()).real
+    return waves / vectors[0].numel()
