@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import signal
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from cuecard.comparison.vtab_scores import (
     mean_over_tasks,
 )
 from cuecard.comparison.vtab_settings import GRIDS, SEEDS, VtabSettings
-from cuecard.errors import ConfigError, DataError, TrainingError
+from cuecard.errors import ConfigError, DataError, Interrupted, TrainingError
 from cuecard.methods import DeepPrompts
 from cuecard.metrics.intervals import mean_interval
 from cuecard.tasks import Task
@@ -173,6 +174,55 @@ def test_it_goes_on_where_it_stopped(
     other = PROTOCOL.model_copy(update={"epochs": 3})
     with pytest.raises(TrainingError):
         Watched(run.tasks, folder, run.backbone).run(other)
+
+
+class Died(Exception):
+    """What stands for a process that ends."""
+
+
+@pytest.mark.parametrize(("where", "number"), [("step", 3), ("vtab", 3), ("vtab", 5)])
+def test_cut_off_anywhere_it_ends_with_the_same_scores(
+    watched: tuple[Watched, tuple[VtabScore, ...]], tmp_path: Path, where: str, number: int
+) -> None:
+    """In the choosing, before the second set's training, before its test."""
+    run, scores = watched
+    left = number
+
+    def dies(event: dict[str, Any]) -> None:
+        nonlocal left
+        left -= event["event"] == where
+        if left == 0:
+            raise Died
+
+    runner = VtabRunner(run.backbone, run.tasks, METHOD, PROTOCOL, tmp_path, dies)
+    with pytest.raises(Died):
+        runner.run()
+    again = Watched(run.tasks, tmp_path, run.backbone)
+    for found, first in zip(again.run(), scores, strict=True):
+        assert (found.settings, found.scores) == (first.settings, first.scores)
+    assert not again.test_images() & again.before.keys()
+    tested = [event["data"] for event in again.events if event.get("phase") == TESTS]
+    assert tested == (["two"] if number == 5 else ["one", "two"])
+    sizes = [event["rows"]["train"] for event in again.events if event["event"] == "start"]
+    # What was trained to its end is not begun again.
+    assert sizes == {3: [40] * 2, 5: []}.get(number if where == "vtab" else 0, sizes)
+
+
+def test_ctrl_c_says_how_to_resume(
+    watched: tuple[Watched, tuple[VtabScore, ...]], tmp_path: Path
+) -> None:
+    run, _ = watched
+    stops = [SELECT]
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "step" and stops:
+            stops.pop()
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted) as told:
+        VtabRunner(run.backbone, run.tasks, METHOD, PROTOCOL, tmp_path, stop).run()
+    assert told.value.hint is not None
+    assert told.value.hint.endswith(f"cuecard bench vtab --resume {tmp_path}")
 
 
 def test_papers_grid_and_seeds_are_the_defaults() -> None:
