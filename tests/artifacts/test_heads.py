@@ -16,7 +16,7 @@ from cuecard.artifacts.export import export
 from cuecard.artifacts.tensors import HEAD_BIAS, HEAD_WEIGHT
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.tasks import TaskSpec
-from cuecard.types import Head, InputTokens
+from cuecard.types import Head, InputTokens, PrefixKV
 from support.data.head_tasks import HEAD_SPEC, NUMBER, TAGS
 from support.data.reviews import SPEC
 from support.tiny import tiny_backbone, tiny_model
@@ -50,6 +50,50 @@ def test_round_trip(spec: TaskSpec, tmp_path: Path) -> None:
     assert torch.equal(head.weight, before.weight) and torch.equal(head.bias, before.bias)
     assert loaded.digest == prompt.digest and loaded.spec == spec
     assert all(len(vector.head) == spec.outputs for vector in loaded.manifest.test_vectors)
+
+
+def make_pooled(layers: tuple[int, ...] = (0, 1)) -> Prompt:
+    backbone = tiny_backbone()
+    heads, size = backbone.key_shape
+    width = backbone.head_width(layers)
+    assert width == 32 + len(layers) * heads * size
+    generator = torch.Generator().manual_seed(3)
+    spec = HEAD_SPEC.with_head("pooled" if layers else "trained")
+    head = Head(torch.randn(spec.outputs, width, generator=generator), torch.zeros(2), layers)
+    return Prompt.create(
+        PrefixKV(torch.randn(2, 2, heads, 3, size, generator=generator), late=True),
+        backbone=backbone,
+        spec=spec,
+        method="p-tuning-v2",
+        method_config={"length": 3},
+        slot="infix",
+        head=head,
+        created_with={},
+    )
+
+
+def test_a_pooled_head_keeps_the_layers_that_it_reads(tmp_path: Path) -> None:
+    prompt = make_pooled()
+    folder = prompt.save(tmp_path / "p")
+    loaded = Prompt.load(folder, tiny_backbone())  # its test vectors hold
+    head = loaded.head()
+    assert head is not None and head.layers == (0, 1) and loaded.spec.head == "pooled"
+    assert (loaded.manifest.head, loaded.manifest.head_layers) == ("pooled", (0, 1))
+    outputs = {make_pooled(x).manifest.test_vectors[0].head for x in ((0, 1), (1,), ())}
+    assert len(outputs) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"head_layers": [0, 2]}, {"head_layers": []}, {"head": "linear"}],
+    ids=["a layer too many", "no layers", "linear"],
+)
+def test_layers_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    folder = make_pooled().save(tmp_path / "p")
+    path = folder / "prompt.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(ArtifactError, match=r"does not read what its task says|altered"):
+        Prompt.load(folder)
 
 
 def test_a_prompt_without_a_head_says_nothing_of_heads(tmp_path: Path) -> None:

@@ -46,6 +46,11 @@ def injections(backbone: Any) -> list[tuple[Injection | None, Slot]]:
     return found
 
 
+def head_for(backbone: Any, number: int, layers: tuple[int, ...] = ()) -> Head:
+    width = backbone.head_width(layers)
+    return Head(noise(10 + number, 3, width), noise(20 + number, 3), layers)
+
+
 def cases_on(backbone: Any) -> list[Case]:
     made = []
     template = HEAD_SPEC.template + (" {mask}." if backbone.peft_task is None else "")
@@ -53,12 +58,15 @@ def cases_on(backbone: Any) -> list[Case]:
     words = spec.in_words
     for number, (injection, slot) in enumerate(injections(backbone)):
         held = None if injection is None else Held(f"prompt-{number}", injection)
-        head = Head(noise(10 + number, 3, 32), noise(20 + number, 3))
+        heads = [head_for(backbone, number)]
+        if slot in ("suffix", "infix") and backbone.unsupported("late-prefix-kv") is None:
+            heads += [head_for(backbone, number, (1,)), head_for(backbone, number, (0, 1))]
         for text in QUESTIONS:
             record = Record({"text": text}, None)
             row = spec.encode(record, backbone.tokenizer, slot)
-            (alone,) = head_outputs(backbone, [row], injection, head, batch_rows=1)
-            made.append(Case(Scoring(held, row, head=head), alone[-1].tolist()))
+            for head in heads:
+                (alone,) = head_outputs(backbone, [row], injection, head, batch_rows=1)
+                made.append(Case(Scoring(held, row, head=head), alone[-1].tolist()))
             scored = Scoring(held, words.encode(record, backbone.tokenizer, slot), WORDS)
             made.append(Case(scored, scored_alone(backbone, scored)))
     return made

@@ -178,7 +178,7 @@ def test_bad_input_leaves_no_folder(home: Path) -> None:
         ({"task": {"template": "Review: {text}\nSentiment:", "max_length": 2}}, "fills the"),
         ({"method": {"length": 250}}, "no room"),
         ({"task": {"kind": "text-to-text", "max_new_tokens": 300}}, "no room"),
-        ({"training": {"steps": 2, "loss": "head"}}, "does not fit"),
+        ({"task": {"head": "none"}, "training": {"steps": 2, "loss": "head"}}, "does not fit"),
         ({"demonstrations": [0]}, "demonstrations"),
     ],
 )

@@ -75,6 +75,7 @@ class Manifest(Sealed):
         injection: what kind of thing the tensors are.
         key_heads: of keys and values; None for other kinds.
         head: the kind of head trained beside the injection; None without one.
+        head_layers: the layers that a pooled head reads.
         slot: where the vectors go: before, after, or at a place in the context.
         task: the task's settings (`cuecard.tasks.TaskSpec` as JSON).
         backbone: the model it was made for.
@@ -100,7 +101,12 @@ class Manifest(Sealed):
         default="input-tokens", exclude_if=lambda kind: kind == "input-tokens"
     )
     key_heads: int | None = Field(default=None, ge=1, exclude_if=lambda heads: heads is None)
-    head: Literal["linear"] | None = Field(default=None, exclude_if=lambda head: head is None)
+    head: Literal["linear", "pooled"] | None = Field(
+        default=None, exclude_if=lambda head: head is None
+    )
+    head_layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        default=(), exclude_if=lambda layers: not layers
+    )
     slot: Slot
     task: dict[str, JsonValue]
     backbone: PromptBackbone
@@ -218,14 +224,32 @@ def _fits(manifest: Manifest, spec: TaskSpec, name: str) -> bool:
     """Whether a tensor of the shape that the manifest gives can be what it says it is."""
     layers, hidden = manifest.backbone.num_layers, manifest.backbone.hidden_size
     shape, outputs = manifest.tensors[name].shape, spec.outputs
-    if name in HEAD_NAMES:
-        return shape == {HEAD_WEIGHT: (outputs, hidden), HEAD_BIAS: (outputs,)}[name]
+    if name == HEAD_BIAS:
+        return shape == (outputs,)
+    if name == HEAD_WEIGHT:
+        # What a pooled head reads of each layer is as wide as the backbone's keys.
+        more, pooled = divmod(shape[-1] - hidden, len(manifest.head_layers) or 1)
+        wide = more > 0 == pooled if manifest.head_layers else shape[-1] == hidden
+        return wide and (len(shape), shape[0]) == (2, outputs)
     if manifest.injection in WITH_HEADS:
         return shape[-1] % (layers * 2 * (manifest.key_heads or 1)) == 0
     if manifest.injection == "layer-tokens":
         return shape[0] == layers and shape[-1] == hidden
     # A vision tower has a width of its own, which the backbone checks when it is asked.
     return shape[-1] == hidden or name == VISION_NAME
+
+
+def _check_layers(manifest: Manifest, spec: TaskSpec, where: str) -> None:
+    """A pooled head, and no other one, reads layers that the backbone has."""
+    pooled, layers = spec.head == "pooled", manifest.head_layers
+    known = all(layer < manifest.backbone.num_layers for layer in layers)
+    if pooled is not (manifest.head == "pooled") or pooled is not bool(layers) or not known:
+        raise ArtifactError(
+            "the manifest's head does not read what its task says",
+            where=where,
+            got=f"head {manifest.head} of layers {list(layers)}, task head {spec.head}",
+            expected=f"layers below {manifest.backbone.num_layers}" if pooled else "no layers",
+        )
 
 
 def _check_names(manifest: Manifest, spec: TaskSpec, where: str) -> None:
@@ -240,8 +264,9 @@ def _check_names(manifest: Manifest, spec: TaskSpec, where: str) -> None:
             "the manifest's head is not the one its task needs",
             where=where,
             got=f"head {manifest.head}, {', '.join(sorted(set(manifest.tensors) & HEAD_NAMES))}",
-            expected="a linear head with weight and bias" if headed else "none",
+            expected="a head with weight and bias" if headed else "none",
         )
+    _check_layers(manifest, spec, where)
     with_heads = manifest.injection in WITH_HEADS
     if (
         bool(needed) is not bool(names & needed)

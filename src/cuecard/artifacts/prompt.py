@@ -115,7 +115,8 @@ class Prompt:
             ConfigError: settings or metrics that cannot be stored.
         """
         given = InputTokens(injection) if isinstance(injection, torch.Tensor) else injection
-        spec.check_head(None if head is None else tuple(head.weight.shape), backbone.hidden_size)
+        spec.check_head(head, backbone)
+        layers = () if head is None else head.layers
         kept, kind = tensors_of(given, head), injection_name(given)
         key_heads = given.keys_values.shape[2] if isinstance(given, PrefixKV) else None
         _check_new(given, without_head(kept), backbone)
@@ -128,9 +129,8 @@ class Prompt:
             hidden_size=backbone.hidden_size,
             key_heads=key_heads,
         )
-        tests = make_test_vectors(
-            backbone, spec, plain, probes or default_probes(spec, backbone, slot), head_in(kept)
-        )
+        probes = probes or default_probes(spec, backbone, slot)
+        tests = make_test_vectors(backbone, spec, plain, probes, head_in(kept, layers))
         peft = adapter_config(
             slot,
             without_head(kept),
@@ -145,7 +145,8 @@ class Prompt:
                 method_config=dict(method_config),
                 injection=kind,
                 key_heads=key_heads,
-                head=None if head is None else "linear",
+                head=None if head is None else "pooled" if layers else "linear",
+                head_layers=layers,
                 slot=slot,
                 task=spec.recorded(backbone.tokenizer).model_dump(mode="json"),
                 backbone=PromptBackbone.of(backbone),
@@ -267,7 +268,7 @@ class Prompt:
 
     def head(self) -> Head | None:
         """What answers beside the injection; None for a prompt whose model answers itself."""
-        return head_in(self.tensors)
+        return head_in(self.tensors, self.manifest.head_layers)
 
     def adapter_config(self, peft_type: PeftType | None = None) -> bytes | None:
         """The content of PEFT's `adapter_config.json`; None for what PEFT does not have."""

@@ -179,9 +179,15 @@ def injection_of(
     return Towers(pieces) if len(pieces) > 1 else text
 
 
-def head_in(tensors: Mapping[str, Tensor]) -> Head | None:
-    """The head among a prompt's tensors; None without one."""
-    return Head(tensors[HEAD_WEIGHT], tensors[HEAD_BIAS]) if HEAD_WEIGHT in tensors else None
+def head_in(tensors: Mapping[str, Tensor], layers: tuple[int, ...] = ()) -> Head | None:
+    """The head among a prompt's tensors; None without one.
+
+    Args:
+        layers: those that a pooled head reads.
+    """
+    if HEAD_WEIGHT not in tensors:
+        return None
+    return Head(tensors[HEAD_WEIGHT], tensors[HEAD_BIAS], layers)
 
 
 def without_head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

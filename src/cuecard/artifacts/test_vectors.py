@@ -17,7 +17,8 @@ from pydantic import Field
 from cuecard.artifacts.sealed import FiniteFloat, StrictModel
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.lazy import torch
-from cuecard.tasks.encoding.batching import collate, inside_of
+from cuecard.tasks.encoding.batching import collate
+from cuecard.tasks.encoding.head_inputs import HeadRows, read_for_heads
 from cuecard.tasks.encoding.pooling import embed_rows
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, Encoded, Head, Image, Injection, Placement, Record, Slot
@@ -312,11 +313,10 @@ def _outputs(
     """What the head gives for the state of each whole probe; nothing without a head."""
     if head is None:
         return [[] for _ in probes]
-    whole = [(replace(probe, at=()), ()) for probe in probes]
-    batch = collate(whole, read="states", inside=inside_of(backbone)).to(backbone.device)
+    whole = [replace(probe, at=()) for probe in probes]
     with torch.inference_mode():
-        (reads,) = backbone.read_many([(batch, injection)], keep="states")
-        found: list[list[float]] = head(reads.states()).float().cpu().tolist()
+        (states,) = read_for_heads(backbone, [HeadRows(whole, injection, head.layers)])
+        found: list[list[float]] = head(states).float().cpu().tolist()
     return found
 
 

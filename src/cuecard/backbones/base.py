@@ -187,6 +187,22 @@ class FrozenBackbone(ABC):
         finally:
             self.inputs = kept
 
+    def head_width(self, layers: Sequence[int]) -> int:
+        """H, and F for the values of these layers."""
+        return self.hidden_size
+
+    def value_means(self, inputs: Sequence[tuple[int, ...]], layers: Sequence[int]) -> Tensor:
+        """
+        Raises:
+            BackboneError: always; what needs them is refused before any work, see `unsupported`.
+        """
+        raise BackboneError(
+            "this backbone gives no values of its inputs alone",
+            where=self.name,
+            got=self.family.about,
+            expected="a causal language model",
+        )
+
     @property
     def counts(self) -> dict[str, int]:
         """Running totals since `reset_counts`."""

@@ -28,7 +28,7 @@ from cuecard.backbones.forward.reads import PIECE_BYTES, WHOLE_BYTES, BatchReads
 from cuecard.backbones.forward.shared_prefix import SharedPrefix, in_groups, plan_shared_prefix
 from cuecard.backbones.forward.unpadded import UnpaddedRows
 from cuecard.backbones.kernels.checkpointing import decoder_layers
-from cuecard.backbones.kernels.input_cache import InputCache, Shape
+from cuecard.backbones.kernels.input_cache import InputCache, Shape, value_sums
 from cuecard.backbones.kernels.packing import Kept
 from cuecard.backbones.kernels.positions import (
     NOTHING_SHARED,
@@ -328,19 +328,56 @@ class CausalBackbone(FrozenBackbone):
 
         Rows of a prompt that stands behind such an input go on from it, and so do rows that begin
         with one and have no prompt. Blocks may be nested: what all inputs of the outer one begin
-        with serves the inner ones too.
+        with serves the inner ones too. What is remembered or held already is not run again.
 
         Args:
             inputs: as in `remember`.
         """
-        before = self._held
-        self._held = self._cache(_packable(inputs), before=before or self.inputs)
+        before, known = self._held, [cache for cache in (self._held, self.inputs) if cache]
+        if not any(all(ids in cache for ids in inputs) for cache in known):
+            self._held = self._cache(_packable(inputs), before=before or self.inputs)
         try:
             if self._held is not None:
                 self._held.fill()
             yield
         finally:
             self._held = before
+
+    def head_width(self, layers: Sequence[int]) -> int:
+        """H, and K * D for each of these layers."""
+        heads, size = self.key_shape if layers else (0, 0)
+        return self.hidden_size + len(layers) * heads * size
+
+    @torch.no_grad()
+    def value_means(self, inputs: Sequence[tuple[int, ...]], layers: Sequence[int]) -> Tensor:
+        """[n, layers * K * D] float32; of inputs that are held or remembered nothing runs.
+
+        Raises:
+            BackboneError: rows cannot be packed.
+        """
+        if not self._probes.packs:
+            return super().value_means(inputs, layers)
+        width = self.head_width(layers) - self.hidden_size
+        found: dict[tuple[int, ...], Tensor] = {(): torch.zeros(width, device=self.device)}
+        caches = [cache for cache in (self._held, self.inputs) if cache is not None]
+        for ids in {*inputs} - {*found}:
+            cache = next((cache for cache in caches if ids in cache), None)
+            if cache is not None:
+                (own,) = cache.own([ids])
+                pieces = [own] if cache.front is None else [cache.front, own]
+                found[ids] = self._mean_values(pieces, layers)
+        left = [ids for ids in dict.fromkeys(inputs) if ids not in found]
+        for group in in_groups(left, [len(ids) for ids in left], _CONTEXT_TOKENS):
+            kept = self._packed.keys_and_values(group)
+            lengths = [len(ids) for ids in group]
+            for ids, own in zip(group, torch.split(kept, lengths, 3), strict=True):
+                found[ids] = self._mean_values([own], layers)
+        return torch.stack([found[ids] for ids in inputs])
+
+    def _mean_values(self, pieces: Sequence[Tensor], layers: Sequence[int]) -> Tensor:
+        """[layers * K * D] of one input [L, 2, K, t, D], piece after piece."""
+        sums = [value_sums(piece, layers).to(self.device) for piece in pieces]
+        return torch.stack(sums).sum(0) / sum(piece.shape[3] for piece in pieces)
 
     def _cache(self, inputs: Sequence[tuple[int, ...]], **more: Any) -> InputCache | None:
         """A cache of these inputs; None for none, or where rows cannot be packed."""

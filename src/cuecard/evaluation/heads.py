@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from cuecard.evaluation.loglikelihood import sharing_front
 from cuecard.lazy import inference_mode, np, torch
-from cuecard.tasks.encoding.batching import collate, inside_of, ordered_batches
+from cuecard.tasks.encoding.batching import ordered_batches
+from cuecard.tasks.encoding.head_inputs import HeadRows, read_for_heads
 from cuecard.types import Backbone, Encoded, Head, Injection
 
 if TYPE_CHECKING:
@@ -29,15 +30,28 @@ def head_outputs(
 ) -> list[Floats]:
     """The head's outputs [reads, K] of each row."""
     how: dict[str, Any] = {"batch_rows": batch_rows, "token_budget": token_budget}
-    return _at_reads(backbone, rows, injection, head, on_rows=on_rows, **how)
+    return _at_reads(backbone, rows, injection, head, layers=head.layers, on_rows=on_rows, **how)
 
 
 @inference_mode
 def read_states(
-    backbone: Backbone, rows: Sequence[Encoded], injection: Injection | None, *, batch_rows: int
+    backbone: Backbone,
+    rows: Sequence[Encoded],
+    injection: Injection | None,
+    *,
+    layers: tuple[int, ...] = (),
+    batch_rows: int,
 ) -> list[Floats]:
-    """The hidden states [reads, H] of each row that a head would read."""
-    return _at_reads(backbone, rows, injection, lambda states: states, batch_rows=batch_rows)
+    """What a head would read of each row: hidden states [reads, H]; a pooled one [reads, H + F].
+
+    Args:
+        layers: those that a pooled head reads.
+    """
+
+    def as_they_are(states: torch.Tensor) -> torch.Tensor:
+        return states
+
+    return _at_reads(backbone, rows, injection, as_they_are, layers=layers, batch_rows=batch_rows)
 
 
 def _at_reads(
@@ -46,6 +60,7 @@ def _at_reads(
     injection: Injection | None,
     made_of: Callable[[torch.Tensor], torch.Tensor],
     *,
+    layers: tuple[int, ...],
     batch_rows: int,
     token_budget: int | None = None,
     on_rows: Callable[[int], None] | None = None,
@@ -56,9 +71,8 @@ def _at_reads(
     with sharing_front(backbone, rows, injection, batches):
         for chosen in batches:
             some = [rows[i] for i in chosen]
-            batch = collate([(row, ()) for row in some], read="states", inside=inside_of(backbone))
-            (reads,) = backbone.read_many([(batch, injection)], keep="states")
-            outputs = made_of(reads.states()).double().cpu()
+            (states,) = read_for_heads(backbone, [HeadRows(some, injection, layers)])
+            outputs = made_of(states).double().cpu()
             parts = torch.split(outputs, [len(row.at) or 1 for row in some])
             for i, part in zip(chosen, parts, strict=True):
                 found[i] = part.numpy()

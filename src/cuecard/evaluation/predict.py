@@ -307,7 +307,7 @@ def check_head(
     Raises:
         ConfigError: one of these.
     """
-    spec.check_head(None if head is None else tuple(head.weight.shape), backbone.hidden_size)
+    spec.check_head(head, backbone)
     kind = spec.task_kind
     if prior is not None and not (kind.single_label or kind.has_thresholds):
         raise ConfigError("a prior needs labels", where="prior", expected="a classification")

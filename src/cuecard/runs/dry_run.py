@@ -143,10 +143,11 @@ def _setup(
     if method is not None:
         trainable = TrainablePrompt(suited_to(backbone, method))
         return TrainSetup.of(backbone, task, trainable, recipe.training), ()
+    heads = recipe.task.head == "auto"
     if recipe.allow:
-        race = RaceWithLora(backbone, task, recipe.training).prompts
+        race = RaceWithLora(backbone, task, recipe.training, heads=heads).prompts
     else:
-        race = RaceRunner(backbone, task, recipe.training, runs=recipe.seeds)
+        race = RaceRunner(backbone, task, recipe.training, runs=recipe.seeds, heads=heads)
     name, *others = race.setups
     more = "".join(f"; {other}" for other in others)
     note = (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.catalogue import Progress
@@ -31,7 +31,9 @@ class SourceRecipe(Section):
     """A source task: the sections `data` and `task` of a recipe."""
 
     data: DataRecipe
-    task: TaskRecipe = TaskRecipe()
+    task: Annotated[TaskRecipe, AfterValidator(lambda task: task.without_race)] = Field(
+        default=TaskRecipe(), validate_default=True
+    )
 
 
 class MultitaskRecipe(RunRecipe):

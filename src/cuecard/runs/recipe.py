@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -23,6 +23,7 @@ from cuecard.runs.recipe_method import (
     check_start_from,
     complete_method,
     with_method,
+    without_race,
 )
 from cuecard.runs.recipe_sections import DataRecipe, TaskRecipe
 from cuecard.runs.run_kinds import RUN
@@ -117,7 +118,7 @@ class Recipe(RunRecipe):
     @model_validator(mode="before")
     @classmethod
     def _name_method(cls, values: Any) -> Any:
-        return with_method(values)
+        return without_race(with_method(values))
 
     @model_validator(mode="after")
     def _check_seeds(self) -> Self:
@@ -237,7 +238,7 @@ class Recipe(RunRecipe):
             max_length=task.max_length,
             normalize=task.normalize,
             max_new_tokens=task.max_new_tokens,
-            head=task.head,
+            head="none" if task.head == "auto" else task.head,
             allow_empty=data.allow_empty,
             **own,
         )
@@ -360,6 +361,9 @@ def run_recipe(
         run, lora = train()
         if not isinstance(run, Run):
             return Outcome(task, backbone, run, None, lora)
+        if run.prompt.head() is not None and task.spec.mode == "labels":
+            head = run.prompt.spec.head  # it won the race
+            task = replace(task, spec=task.spec.with_head(head))
         proof = report_run(
             backbone,
             task,
@@ -400,14 +404,16 @@ def _training(
     config = recipe.training
     kept: dict[str, Any] = {"folder": recipe.folder, "observer": observer}
     seeds: dict[str, Any] = {"seeds": recipe.seeds, "keep": recipe.keep}
+    heads = recipe.task.head == "auto"
     if method is None and recipe.seeds > 1:
-        raced = RaceOfSeeds(backbone, task, config, **seeds, **kept)
+        raced = RaceOfSeeds(backbone, task, config, heads=heads, **seeds, **kept)
         return raced.fits, lambda: (raced.run().kept, None)
     if method is None and recipe.allow:
-        both = RaceWithLora(backbone, task, config, **kept, alongside=recipe.compare)
+        alongside = recipe.compare
+        both = RaceWithLora(backbone, task, config, heads=heads, **kept, alongside=alongside)
         return both.fits, both.run
     if method is None:
-        race = RaceRunner(backbone, task, config)
+        race = RaceRunner(backbone, task, config, heads=heads)
         alongside = recipe.compare
         return race.fits, lambda: (race.run(recipe.folder, observer, alongside=alongside), None)
     method = suited_to(backbone, method)

@@ -11,6 +11,7 @@ from cuecard.errors import ConfigError
 from cuecard.methods import METHODS, MethodSettings, PromptTuning, method_settings
 from cuecard.methods.prefix_start import PrefixSettings
 from cuecard.methods.settings import UNREAD
+from cuecard.runs.recipe_sections import TaskRecipe
 from cuecard.training.trainables.own_rate import check_one_rate, own_rate
 
 if TYPE_CHECKING:
@@ -38,6 +39,22 @@ def with_method(values: Any, unnamed: str | None = None) -> Any:
     if unnamed is None:
         unnamed = PromptTuning.name if _sets_a_method(values, method) else AUTO
     return {**values, "method": {"name": unnamed, **method}}
+
+
+def without_race(values: Any) -> Any:
+    """A recipe's values, with label words where a method is named and no head.
+
+    In a race alone a head may stand beside them.
+    """
+    method = values.get("method") if isinstance(values, Mapping) else None
+    if not isinstance(method, Mapping) or method.get("name") == AUTO:
+        return values
+    task = values.get("task", {})
+    if isinstance(task, TaskRecipe):
+        return {**values, "task": task.without_race}
+    if isinstance(task, Mapping) and task.get("head", "auto") == "auto":
+        return {**values, "task": {**task, "head": "none"}}
+    return values
 
 
 def _sets_a_method(values: Mapping[str, Any], method: Mapping[str, Any]) -> bool:

@@ -81,9 +81,11 @@ class TaskRecipe(Section):
     model_config = ConfigDict(extra="allow")
 
     kind: KindName = Field(default="classification", description="What kind of answer is learnt.")
-    head: Literal["none", "trained"] = Field(
-        default="none",
-        description="Tell a classification's labels apart by their words, or by a trained head.",
+    head: Literal["auto", "none", "trained", "pooled"] = Field(
+        default="auto",
+        description="Tell a classification's labels apart by their words (none), or by a head: "
+        "trained reads the last hidden state, pooled also the mean of the input's values. auto: "
+        "words and a pooled head race where methods do; else none.",
     )
     template: str | None = Field(
         default=None,
@@ -112,3 +114,8 @@ class TaskRecipe(Section):
     def more_settings(cls) -> dict[str, FieldInfo]:
         """What may be given beside the fields: the kinds' own settings."""
         return own_settings()
+
+    @property
+    def without_race(self) -> TaskRecipe:
+        """What it means where no methods race."""
+        return self.model_copy(update={"head": "none"}) if self.head == "auto" else self

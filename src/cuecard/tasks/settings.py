@@ -23,6 +23,9 @@ def _template(text: str, chat: bool, system: str | None) -> Template:
     return Template(text, chat, system)
 
 
+HeadName = Literal["none", "trained", "pooled"]
+
+
 class TaskSettings(BaseModel):
     """A task without its data, as it is written in recipes and in a prompt's JSON.
 
@@ -34,7 +37,9 @@ class TaskSettings(BaseModel):
             stands, and `{mask}` where a masked language model is to say a label's word.
         chat: whether the template is a user's message for the tokenizer's chat template.
         system: the chat's system message.
-        head: "trained" for a classification by a head; the other kinds with a head always have it.
+        head: "trained" for a classification by a head on the last hidden state, "pooled" for one
+            that also reads the mean of the input's values, see `read_for_heads`; the other kinds
+            with a head always have the first.
         labels: the labels or tags in order; empty for kinds without.
         words: label -> the word for it; the label itself where it is not named.
         target_field: the column of the label, of the text to produce, or of the one that belongs
@@ -63,7 +68,7 @@ class TaskSettings(BaseModel):
     normalize: Literal["none", "length"] = "none"
     max_new_tokens: int = Field(default=64, gt=0)
     # Left out where not used, so that such prompts' digests are those of the schema's first days.
-    head: Literal["none", "trained"] = Field(default="none", exclude_if=lambda x: x == "none")
+    head: HeadName = Field(default="none", exclude_if=lambda x: x == "none")
     allow_empty: tuple[str, ...] = Field(default=(), exclude_if=lambda x: not x)
     # Written only by prompts that need it (`recorded`): where it is missing, labels are inclusive.
     prefix_labels: Literal["auto", "inclusive", "exclusive"] = Field(

@@ -17,10 +17,20 @@ from cuecard.tasks.kinds import KINDS, KindName, own_settings, with_own_settings
 from cuecard.tasks.kinds.base import AnswerMode, TaskKind
 from cuecard.tasks.kinds.multiple_choice import option_words
 from cuecard.tasks.readers.columns import ColumnReader
-from cuecard.tasks.settings import TaskSettings, contradiction
+from cuecard.tasks.settings import HeadName, TaskSettings, contradiction
 from cuecard.tasks.similar import nearest
 from cuecard.tasks.verbalizer import Verbalizer
-from cuecard.types import Encoded, ReadKind, Record, Slot, Tokenizer, Value, value_text
+from cuecard.types import (
+    Backbone,
+    Encoded,
+    Head,
+    ReadKind,
+    Record,
+    Slot,
+    Tokenizer,
+    Value,
+    value_text,
+)
 
 
 class TaskSpec(TaskSettings):
@@ -55,8 +65,8 @@ class TaskSpec(TaskSettings):
             raise contradiction(
                 "a mask where no label's word is asked for", "template", self.template, "no {mask}"
             )
-        if self.head == "trained" and not self.task_kind.head_is_optional:
-            got = f"head trained, kind {self.kind}"
+        if self.head != "none" and not self.task_kind.head_is_optional:
+            got = f"head {self.head}, kind {self.kind}"
             raise contradiction(
                 "a head setting that its kind does not take", "head", got, "no head named"
             )
@@ -130,7 +140,16 @@ class TaskSpec(TaskSettings):
     @property
     def in_words(self) -> TaskSpec:
         """The same task without an optional head: the model says a label's word."""
-        return self.model_copy(update={"head": "none"})
+        return self.with_head("none")
+
+    def with_head(self, head: HeadName) -> TaskSpec:
+        """The same task with another of the heads that it may have."""
+        return self.model_copy(update={"head": head})
+
+    @property
+    def head_is_possible(self) -> bool:
+        """Whether labels can be told apart by their words and by a head alike."""
+        return self.task_kind.head_is_optional and not self.parsed.has_mask
 
     @property
     def reads(self) -> ReadKind:
@@ -154,18 +173,16 @@ class TaskSpec(TaskSettings):
         """K of the head: one per label or tag, one for a number, two for an answer's ends."""
         return self.task_kind.outputs(self)
 
-    def check_head(self, shape: tuple[int, ...] | None, width: int) -> None:
+    def check_head(self, head: Head | None, backbone: Backbone) -> None:
         """Refuse a head that is missing, too much, or of other sizes.
-
-        Args:
-            shape: of the head's weight; None without a head.
-            width: the backbone's hidden size.
 
         Raises:
             ConfigError: one of these.
         """
-        wanted = (self.outputs, width) if self.mode == "head" else None
-        if wanted != shape:
+        shape = None if head is None else tuple(head.weight.shape)
+        layers = () if head is None else head.layers
+        wanted = (self.outputs, backbone.head_width(layers)) if self.mode == "head" else None
+        if wanted != shape or (self.head == "pooled") is not bool(layers):
             raise ConfigError(
                 "the task's head is not the one it needs",
                 where=f"a {self.kind} task",

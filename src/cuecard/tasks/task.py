@@ -13,6 +13,7 @@ from cuecard.tasks.groups import OFF, Grouping, choose_grouping, forget_forms
 from cuecard.tasks.kinds import kind_named
 from cuecard.tasks.readers.records import read_records, read_splits
 from cuecard.tasks.readers.tables import Wanted
+from cuecard.tasks.settings import HeadName
 from cuecard.tasks.similar import look_alikes, look_alikes_told
 from cuecard.tasks.spec import TaskSpec
 from cuecard.tasks.splits import (
@@ -47,7 +48,7 @@ class SpecOptions(TypedDict, total=False):
     max_length: int
     normalize: Literal["none", "length"]
     max_new_tokens: int
-    head: Literal["none", "trained"]
+    head: HeadName
     separator: str
     options_field: str
     subword: Literal["first", "last"]

@@ -32,7 +32,7 @@ from cuecard.training.sweeps.runner import SweepRunner
 from cuecard.training.sweeps.space import SweepConfig
 from cuecard.training.trainables.initial_method import suited_to
 from cuecard.training.trainables.trainable import TrainablePrompt
-from cuecard.types import Backbone
+from cuecard.types import Backbone, Head
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ class SeedTraining:
 
     Args:
         spent: seconds and tokens that went before, as for a race.
+        head: what a task's head starts from; zeros by default.
 
     Raises:
         ConfigError: settings that cannot be used.
@@ -122,6 +123,7 @@ class SeedTraining:
         folder: str | Path | None = None,
         observer: Observer | None = None,
         spent: State | None = None,
+        head: Head | None = None,
     ) -> None:
         config, self._method = (
             config or TrainConfig(),
@@ -143,6 +145,7 @@ class SeedTraining:
             self._tell,
             unit="seed",
             command="cuecard train",
+            head=head,
         )
         self.fits = self._sweep.fits
         if keep == AVERAGE:

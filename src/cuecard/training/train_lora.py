@@ -21,6 +21,7 @@ from cuecard.training.run import FinishedRun, Trained
 from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.log import Observer
 from cuecard.training.train import Before, train_alone
+from cuecard.training.trainables.capabilities import check_head
 from cuecard.training.trainables.head import Headed
 from cuecard.training.trainables.lora import LORA_LR, Lora, LoraSettings, merged
 from cuecard.types import Backbone, Method, Slot
@@ -73,6 +74,7 @@ class TrainableAdapter:
                 task.
             WrongBackboneError: a prompt made for another backbone.
         """
+        check_head(backbone, task.spec, None)
         found = backbone.fingerprint
         if found.adapter != NO_ADAPTER or found.quantize != "none":
             got = (

@@ -12,6 +12,7 @@ from cuecard.errors import TrainingError
 from cuecard.interrupts import Stop, may_cut
 from cuecard.lazy import torch
 from cuecard.training.batches import TaskBatches
+from cuecard.training.heads.pooled_head import pool
 from cuecard.training.objective.validation import Validation
 from cuecard.training.optim import lr_share, make_optimizer, set_lr
 from cuecard.training.setup import TrainSetup
@@ -181,6 +182,27 @@ class Trainer:
             state.ended = "patience"
         elif self._prune is not None and self._prune(state):
             state.ended = "pruned"
+        if self.finished and self.setup.spec.head == "pooled":
+            self._pool()
+
+    def _pool(self) -> None:
+        """Let the head of the best step read the input's values too, and validate it anew."""
+        state, setup = self.state, self.setup
+        self.load_best()
+        pooled = pool(setup, self.method)
+        found = self._score()
+        state.best = deepcopy(self.method.state_dict())
+        state.best_score = found.score(setup.config.select)
+        state.best_loss, state.best_accuracy = found.loss, found.accuracy
+        state.best_prior = found.prior
+        self._log.write(
+            "pooled",
+            step=state.best_step,
+            validation_loss=found.loss,
+            validation_accuracy=found.accuracy,
+            state=round(pooled.state, 4),
+            values=round(pooled.values, 4),
+        )
 
     def save_state(self) -> None:
         """Put everything that resuming needs into the state."""

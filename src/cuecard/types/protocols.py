@@ -27,15 +27,18 @@ class Head:
     """A linear layer of the task's own on the hidden states at the reads, beside the LM head.
 
     Attributes:
-        weight: [K, H] float32.
+        weight: [K, H] float32; of a pooled head [K, H + F].
         bias: [K] float32.
+        layers: the layers whose values a pooled head reads, F numbers of all of them, see
+            `Backbone.value_means`; empty for another head.
     """
 
     weight: Tensor
     bias: Tensor
+    layers: tuple[int, ...] = ()
 
     def __call__(self, states: Tensor) -> Tensor:
-        """[N, K] of states [N, H]."""
+        """[N, K] of states [N, H], or of states and means [N, H + F]."""
         weight, bias = (tensor.to(states.device) for tensor in (self.weight, self.bias))
         return torch.nn.functional.linear(states, weight, bias)
 
@@ -257,6 +260,18 @@ class Backbone(Differentiable, Protocol):
 
     def word_weights(self, tokens: Sequence[int]) -> Tensor:
         """[T, H] what the LM head weighs the states with that a trained head reads, or zeros."""
+        ...
+
+    def head_width(self, layers: Sequence[int]) -> int:
+        """How many numbers a head reads: H, and F for the values of these layers."""
+        ...
+
+    def value_means(self, inputs: Sequence[tuple[int, ...]], layers: Sequence[int]) -> Tensor:
+        """[n, F] float32 per input, run alone, the mean over its tokens of these layers' values.
+
+        Raises:
+            BackboneError: the model does not take late keys and values.
+        """
         ...
 
     @property

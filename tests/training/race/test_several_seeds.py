@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,8 @@ def test_what_won_the_race_is_trained_with_every_seed(whole: tuple[SeedRuns, Pat
     told = read_log(folder / FOLDER)
     raced = [event for event in told if event["event"] == "raced"]
     (chosen,) = (event for event in told if event["event"] == "chosen")
-    assert chosen["contestant"] == min(raced, key=lambda event: event["loss"])["contestant"]
+    best = max(raced, key=lambda event: (event["accuracy"], -event["loss"]))
+    assert chosen["contestant"] == best["contestant"]
     assert {event["event"] for event in told} == {"race", "inputs", "raced", "chosen"}
     # The budget is all seeds': what the race left is shared out.
     assert [event["steps"] for event in raced] == [16, 16]
@@ -98,3 +101,13 @@ def test_seconds_are_shared_out_too() -> None:
     one, three = plan(1), plan(3)
     assert 2.9 < one.final_steps["one"] / three.final_steps["one"] < 3.6
     assert plan(1000).needs > 60
+
+
+def test_every_seed_starts_from_the_head_that_was_fitted(tmp_path: Path) -> None:
+    task = review_task(60)
+    task = replace(task, spec=task.spec.with_head("trained"))
+    found = RaceOfSeeds(tiny_backbone(), task, CONFIG, seeds=2, folder=tmp_path).run()
+    assert all(run.prompt.spec.head == "trained" for run in found.runs)
+    for place in SPLITS[1:]:
+        first = next(e for e in read_log(tmp_path / place) if e["event"] == "validation")
+        assert first["step"] == 0 and first["validation_loss"] < 0.8 * math.log(2)

@@ -54,6 +54,11 @@ class Shape:
         return 2 * self.layers * self.heads * self.size * self.dtype.itemsize
 
 
+def value_sums(keys_values: Tensor, layers: Sequence[int]) -> Tensor:
+    """[layers * K * D] float32 the sum over its tokens of these layers' values [L, 2, K, t, D]."""
+    return keys_values[list(layers), 1].float().sum(2).flatten()
+
+
 class InputCache:
     """Keys and values of a fixed list of inputs, filled as they are asked for.
 

@@ -144,6 +144,14 @@ def _average(event: Event) -> str:
     )
 
 
+def _pooled(event: Event) -> str:
+    return (
+        f"Pooled head, the state's scores x {event['state']:.2f} and the values' x "
+        f"{event['values']:.2f}: validation accuracy {event['validation_accuracy']:.3f}, loss "
+        f"{event['validation_loss']:.4f}"
+    )
+
+
 def _test(event: Event) -> str:
     return f"Testing on {counted(event['rows'], 'row')}, for the only time"
 
@@ -204,6 +212,7 @@ _TEXTS: Mapping[str, Callable[[Event], str]] = {
     EVENT: _lora,
     "validation": _validation,
     "best_validation": _best_validation,
+    "pooled": _pooled,
     "average": _average,
     "test": _test,
     "done": _done,

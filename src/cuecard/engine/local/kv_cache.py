@@ -98,6 +98,10 @@ class KVCacheManager:
         hidden = None if sequence.sees_prompt else sequence.prompt_key
         return tuple(self.cache[key] for key in sequence.pins if key != hidden)
 
+    def prefix(self, sequence: SequenceState) -> Tensor:
+        """Keys and values [L, 2, K, t, D] of a sequence's tokens that come from the cache."""
+        return self.cache[(sequence.context_digest, sequence.ids[: sequence.cached])]
+
     def lacks_prompt(self, sequence: SequenceState) -> bool:
         """Whether a sequence's prompt is pinned, but not stored yet."""
         return sequence.prompt_key in sequence.pins and sequence.prompt_key not in self.cache

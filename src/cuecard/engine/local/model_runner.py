@@ -11,13 +11,14 @@ from torch import Tensor
 from cuecard.backbones import CausalBackbone
 from cuecard.backbones.forward.injected import Injected
 from cuecard.backbones.forward.ragged import PassOutput, PrefillChunk, RaggedRun
+from cuecard.backbones.kernels.input_cache import value_sums
 from cuecard.engine.local.chunks import log_likelihoods, make_chunk, sequence_embeddings
 from cuecard.engine.local.decoder import Decoder, Sampled
 from cuecard.engine.local.kv_cache import KVCacheManager
 from cuecard.engine.local.requests import Request, ScoreRequest, SequenceState
 from cuecard.engine.local.scheduler import ScheduledChunk, SchedulerOutput
 from cuecard.errors import CuecardError
-from cuecard.types import PrefixKV
+from cuecard.types import Head, PrefixKV
 
 
 @dataclass(slots=True)
@@ -51,11 +52,13 @@ class _Tensors:
         given: its prompt's, without keys and values.
         embeds: [n, H] its tokens.
         computed: keys and values of those that have run, chunk by chunk.
+        value_sums: what its pooled head reads of the tokens before the prompt that have run.
     """
 
     given: Injected
     embeds: Tensor
     computed: list[Tensor] = field(default_factory=list)
+    value_sums: Tensor | None = None
 
 
 class ModelRunner:
@@ -80,7 +83,9 @@ class ModelRunner:
         chunks, inputs = self._prepare(scheduled.chunks, output)
         blocks = self.decoder.inputs()
         if inputs or blocks:
-            keep = any(chunk.prompt_tokens or chunk.is_kept for chunk in chunks)
+            keep = any(
+                chunk.prompt_tokens or chunk.is_kept or chunk.sequence.pooled for chunk in chunks
+            )
             output.num_decoded = sum(len(embeds) for _, embeds in blocks)
             passed = self._run.run(blocks, inputs, keep)
             output.num_tokens = output.num_decoded + sum(len(each.embeds) for each in inputs)
@@ -144,6 +149,8 @@ class ModelRunner:
         computed = self._tensors[sequence].computed
         if chunk.is_kept:
             computed.append(passed.keys_values(index, first, chunk.num_tokens))
+        if sequence.pooled:
+            self._add_values(chunk, passed, index)
         if not chunk.is_last:
             return
         logits = passed.read[index]
@@ -151,7 +158,7 @@ class ModelRunner:
             output.scores[sequence] = (
                 log_likelihoods(sequence.words, logits)
                 if sequence.head is None
-                else sequence.head(logits.float())[0].tolist()
+                else self._read_head(sequence, sequence.head, logits.float())
             )
         pieces = (*self._cache.pieces(sequence), *computed)
         for number, answer in enumerate(chunk.answers):
@@ -165,3 +172,28 @@ class ModelRunner:
         if sequence.to_cache:
             prefix = torch.cat(computed, 3)[:, :, :, : len(sequence.to_cache)].clone()
             self._cache.store_prefix(sequence, prefix)
+
+    def _add_values(self, chunk: ScheduledChunk, passed: PassOutput, index: int) -> None:
+        """Add up what a pooled head reads of a chunk's tokens that stand before the prompt."""
+        sequence, tensors = chunk.sequence, self._tensors[chunk.sequence]
+        layers = sequence.pooled
+        if tensors.value_sums is None and sequence.cached:
+            tensors.value_sums = value_sums(self._cache.prefix(sequence), layers)
+        count = min(chunk.num_tokens, sequence.slot - sequence.cached - chunk.start)
+        if count <= 0:
+            return
+        first = chunk.prompt_tokens
+        found = value_sums(passed.keys_values(index, first, first + count), layers)
+        before = tensors.value_sums
+        tensors.value_sums = found if before is None else before + found
+
+    def _read_head(self, sequence: SequenceState, head: Head, states: Tensor) -> list[float]:
+        """[K] what a head makes of the state [1, H] at the context's end."""
+        if head.layers:
+            sums = self._tensors[sequence].value_sums
+            if sums is None:
+                width = self._backbone.head_width(head.layers) - states.shape[1]
+                sums = states.new_zeros(width)
+            states = torch.cat([states, sums[None] / max(1, sequence.slot)], 1)
+        found: list[float] = head(states)[0].tolist()
+        return found

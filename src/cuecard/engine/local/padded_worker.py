@@ -32,7 +32,8 @@ from cuecard.engine.local.settings import LocalSettings
 from cuecard.engine.local.worker import RequestOutput
 from cuecard.engine.protocol import Held, Token
 from cuecard.errors import CuecardError, EngineError
-from cuecard.tasks.encoding.batching import collate, inside_of
+from cuecard.tasks.encoding.batching import collate
+from cuecard.tasks.encoding.head_inputs import HeadRows, read_for_heads
 from cuecard.tasks.encoding.pooling import embed_parts
 from cuecard.types import Backbone, Batch, Injection, Placement, Reads
 
@@ -195,21 +196,14 @@ class PaddedWorker:
         return scores
 
     def _read_heads(self, groups: Sequence[Sequence[SequenceState]]) -> dict[SequenceState, Any]:
-        inside = inside_of(self._backbone)
-        parts = [
-            (
-                collate([(each.row, ()) for each in group], read="states", inside=inside),
-                _injection(group[0]),
-            )
-            for group in groups
-        ]
-        found = self._backbone.read_many(parts, keep="states")
+        parts = [HeadRows([each.row for each in group], _injection(group[0])) for group in groups]
+        found = read_for_heads(self._backbone, parts)
         count = sum(map(len, groups))
         self._counts.update(passes=1, rows_batched=count, rows_scored=count)
         return {
             sequence: sequence.head(state[None])[0].tolist()
-            for group, reads in zip(groups, found, strict=True)
-            for sequence, state in zip(group, reads.states(), strict=True)
+            for group, states in zip(groups, found, strict=True)
+            for sequence, state in zip(group, states, strict=True)
             if sequence.head is not None
         }
 

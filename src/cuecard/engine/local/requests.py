@@ -110,6 +110,11 @@ class SequenceState:
         return 0 if self.prompt is None else self.prompt.injection.length
 
     @property
+    def pooled(self) -> tuple[int, ...]:
+        """The layers whose values its head reads; empty for none."""
+        return () if self.head is None else self.head.layers
+
+    @property
     def late(self) -> bool:
         """Whether its prompt is of keys and values that are seen from the slot on alone."""
         injection = None if self.prompt is None else self.prompt.injection

@@ -101,7 +101,7 @@ class TaskKind(Generic[S]):
         second: the metric shown beside it.
         headings: what tables call the two.
         mode: how a model is asked, see `AnswerMode`.
-        head_is_optional: whether a trained head answers where the task says `head: trained`.
+        head_is_optional: whether a trained head answers where the task names one.
         labelled: whether the task has a list of labels.
         least_labels: how many labels there are at least.
         single_label: whether an answer is exactly one of the labels, with a score for each, so that
@@ -166,7 +166,7 @@ class TaskKind(Generic[S]):
 
     def answer_mode(self, spec: TaskSettings) -> AnswerMode:
         """How a model is asked for a task's answers."""
-        return "head" if self.head_is_optional and spec.head == "trained" else self.mode
+        return "head" if self.head_is_optional and spec.head != "none" else self.mode
 
     def outputs(self, spec: TaskSettings) -> int:
         """K of the head."""

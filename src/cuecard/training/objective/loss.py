@@ -10,6 +10,7 @@ from cuecard.errors import ConfigError
 from cuecard.lazy import functional, torch
 from cuecard.tasks import TaskSpec, collate
 from cuecard.tasks.encoding.batching import NO_TARGET, inside_of
+from cuecard.tasks.encoding.head_inputs import HeadRows, read_for_heads
 from cuecard.tasks.encoding.label_words import LabelWords, log_rest
 from cuecard.tasks.encoding.pooling import collate_texts, pooled, texts_of
 from cuecard.tasks.encoding.word_reads import WordReads, collate_words, layout_for
@@ -129,18 +130,14 @@ def batch_losses(backbone: Backbone, parts: Sequence[PromptBatch]) -> list[Tenso
     plain = [n for n, part in enumerate(parts) if part.head is None and part.teacher is None]
     headed = [number for number, part in enumerate(parts) if part.head is not None]
     taught = [number for number, part in enumerate(parts) if part.teacher is not None]
-    for chosen in (plain, headed, taught):
+    losses |= zip(headed, _head_losses(backbone, [parts[number] for number in headed]), strict=True)
+    for chosen in (plain, taught):
         if not chosen:
             continue
         some = [parts[number] for number in chosen]
         asked = [_asked(part, backbone) for part in some]
         pairs = [(each.batch, part.injection) for each, part in zip(asked, some, strict=True)]
-        if chosen is headed:
-            found = backbone.read_many(pairs, keep="states")
-        elif chosen is taught:
-            found = backbone.read_many(pairs, keep="both")
-        else:
-            found = backbone.read_many(pairs)
+        found = backbone.read_many(pairs, keep="both" if chosen is taught else "logits")
         for number, part, each, reads in zip(chosen, some, asked, found, strict=True):
             losses[number] = _loss(part, each, reads, backbone.tokenizer)
         if chosen is taught:
@@ -168,10 +165,6 @@ def _asked(part: PromptBatch, backbone: Backbone) -> _Asked:
         texts = [texts_of(row) for row in part.rows]
         anchors, positives = [a for a, _ in texts], [p for _, p in texts]
         return _Asked(collate_texts([*anchors, *positives], backbone.tokenizer))
-    if part.loss == "head":
-        return _Asked(
-            collate([(row, row.target) for row in part.rows], read="states", inside=inside)
-        )
     if part.loss == "tokens":
         # Behind a target that begins other labels' tokens, it is read that none of them follows.
         targets = [(*row.target, NO_TARGET) if row.barred else row.target for row in part.rows]
@@ -186,6 +179,20 @@ def _asked(part: PromptBatch, backbone: Backbone) -> _Asked:
     pairs = [(row, own.asked) for row, own in zip(part.rows, each, strict=True)]
     reads = collate_words(pairs, layout_for(backbone, pairs, part.injection))
     return _Asked(reads.batch, reads, each)
+
+
+def _head_losses(backbone: Backbone, parts: Sequence[PromptBatch]) -> list[Tensor]:
+    if not parts:
+        return []
+    heads = [part.head for part in parts if part.head is not None]
+    read = read_for_heads(
+        backbone,
+        [HeadRows(p.rows, p.injection, h.layers) for p, h in zip(parts, heads, strict=True)],
+    )
+    return [
+        part.spec.task_kind.head_loss(part.spec, part.rows, head(states).float())
+        for part, head, states in zip(parts, heads, read, strict=True)
+    ]
 
 
 def _distances(
@@ -231,9 +238,6 @@ def _loss(part: PromptBatch, asked: _Asked, reads: Reads, tokenizer: Tokenizer) 
         anchors, positives = pooled(batch, reads.states()).chunk(2)
         targets = [row.target for row in part.rows]
         return part.spec.task_kind.vector_loss(anchors, positives, targets).sum()
-    if part.head is not None:
-        outputs = part.head(reads.states()).float()
-        return part.spec.task_kind.head_loss(part.spec, part.rows, outputs)
     scores = _label_scores(part, asked, reads, tokenizer)
     if part.soft is not None:
         wanted = torch.tensor([part.soft[row] for row in part.rows], device=scores.device)

@@ -19,6 +19,7 @@ def auto(
     task: Task,
     config: TrainConfig | None = None,
     *,
+    heads: bool = True,
     folder: str | Path | None = None,
     observer: Observer | None = None,
     progress: bool = True,
@@ -32,6 +33,8 @@ def auto(
     bit-identical.
 
     Args:
+        heads: in a classification, whether a head that is fitted to the frozen model's hidden
+            states and then trained may race beside the label words. What wins is the run's task.
         config: how to train. A batch size other than the default holds for all contestants.
         folder: where the log, the checkpoint and the prompt go; None keeps nothing.
         observer: called with every event of the log, and with "resume" where a run is resumed.
@@ -44,5 +47,5 @@ def auto(
         FrozenError: the backbone changed.
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
-    runner = RaceRunner(backbone, task, config or TrainConfig())
+    runner = RaceRunner(backbone, task, config or TrainConfig(), heads=heads)
     return runner.run(None if folder is None else Path(folder), observer)

@@ -7,13 +7,14 @@ does not take is refused as it is without a race; prompt tuning works with every
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cuecard.errors import BackboneError, ConfigError
 from cuecard.methods import MethodSettings, PromptTuning, PTuningV2
 from cuecard.tasks import Task, TaskSpec
 from cuecard.training.config import TrainConfig
+from cuecard.training.heads.fitted_head import fits_head
 from cuecard.training.setup import TrainSetup
 from cuecard.training.trainables.initial_method import suited_to
 from cuecard.training.trainables.trainable import TrainablePrompt
@@ -32,25 +33,32 @@ class Candidate:
         method: its settings.
         changes: training settings that it takes where the user leaves the default.
         faster: its learning rate, in times of the method's default.
+        head: whether a pooled head tells the labels apart, where the task has them told by their
+            words.
     """
 
     name: str
     method: MethodSettings
     changes: Mapping[str, Any] = field(default_factory=dict)
     faster: float = 1.0
+    head: bool = False
 
 
-def contestants(spec: TaskSpec) -> tuple[Candidate, ...]:
+def contestants(spec: TaskSpec, *, heads: bool = True) -> tuple[Candidate, ...]:
     """What races for a task.
 
     Where the template says `{prompt}`, prompt tuning goes there, with as many vectors as it says.
+
+    Args:
+        heads: whether a head may tell labels apart that have words.
     """
     slot: Slot = "infix" if spec.parsed.has_prompt else "prefix"
     placed = sum(spec.parsed.deal)
 
-    def late(rate: float) -> Candidate:
+    def late(rate: float, *, head: bool = False) -> Candidate:
         method = PTuningV2(length=placed or 8, slot="infix", values_lr=rate)
-        return Candidate(f"late p-tuning-v2, rate {rate:g}", method, {"batch_rows": 16})
+        name = f"late p-tuning-v2{' with a head' if head else ''}, rate {rate:g}"
+        return Candidate(name, method, {"batch_rows": 16}, head=head)
 
     def prefix(rate: float) -> Candidate:
         return Candidate(f"p-tuning-v2, rate {rate:g}", PTuningV2(length=8, values_lr=rate))
@@ -60,7 +68,9 @@ def contestants(spec: TaskSpec) -> tuple[Candidate, ...]:
 
     # Where keys and values do not work, as in encoder-decoders, three races are left: the last.
     decoder = PromptTuning(length=0, decoder_length=16)
+    headed = heads and spec.mode == "labels" and spec.head_is_possible
     return (
+        *((late(0.05, head=True), late(0.1, head=True)) if headed else ()),
         late(0.05),
         late(0.1),
         prefix(0.03),
@@ -87,12 +97,12 @@ class Entrants:
 
     @classmethod
     def of(
-        cls, backbone: Backbone, task: Task, config: TrainConfig, *, fitted: bool = False
+        cls, backbone: Backbone, task: Task, config: TrainConfig, *, heads: bool = True
     ) -> Entrants:
         """Set up every contestant that can run; what all of them are refused for is raised.
 
         Args:
-            fitted: whether their heads will be, before their first steps.
+            heads: see `contestants`.
 
         Raises:
             CuecardError: as `TrainSetup.of`, where no contestant can run.
@@ -100,21 +110,23 @@ class Entrants:
         setups: dict[str, TrainSetup] = {}
         refused: dict[str, str] = {}
         errors: dict[str, ConfigError | BackboneError] = {}
-        rows: dict[Slot, tuple[int, tuple[Encoded, ...]]] = {}
-        racing = contestants(task.spec)
+        rows: dict[tuple[Slot, bool], tuple[int, tuple[Encoded, ...]]] = {}
+        racing = contestants(task.spec, heads=heads)
         for each in racing:
             prompt = TrainablePrompt(suited_to(backbone, each.method))
-            own = _own_settings(each, prompt, backbone, config, fitted)
-            checked, known = rows.get(prompt.slot, (0, None))
+            asked = replace(task, spec=task.spec.with_head("pooled")) if each.head else task
+            own = _own_settings(each, prompt, backbone, config, fits_head(asked.spec))
+            alike = prompt.slot, each.head
+            checked, known = rows.get(alike, (0, None))
             length = getattr(each.method, "length", None) or 0
             seen = length <= checked and "decoder" not in each.method.requires
             try:
-                setup = TrainSetup.of(backbone, task, prompt, own, rows=known if seen else None)
+                setup = TrainSetup.of(backbone, asked, prompt, own, rows=known if seen else None)
             except (ConfigError, BackboneError) as error:
                 errors[each.name] = error
                 refused[each.name] = f"{error.what}: {error.got}"
                 continue
-            rows.setdefault(prompt.slot, (setup.start.injection().length, tuple(setup.rows)))
+            rows.setdefault(alike, (setup.start.injection().length, tuple(setup.rows)))
             setups[each.name] = setup
         if not setups:
             raise errors[PromptTuning.name]  # which needs the least

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from cuecard.errors import Interrupted
 from cuecard.evaluation.evaluate import Gain, evaluate, gain
@@ -20,6 +20,7 @@ from cuecard.metrics.intervals import paired_interval
 from cuecard.tasks import Task
 from cuecard.training.checks import FrozenProof
 from cuecard.training.config import Budget, TrainConfig
+from cuecard.training.heads.pooled_head import pool
 from cuecard.training.loop import run_loop
 from cuecard.training.objective.loss import batch_loss
 from cuecard.training.race.lora_found import LoraFound
@@ -39,6 +40,7 @@ from cuecard.types import Backbone, Method, Record
 
 # As in a race of prompts: fewer steps say little, and more are for the run after it.
 _FEWEST, _MOST = 10, 40
+Prior: TypeAlias = Mapping[str, float] | None
 _LIKELIHOOD = "mean probability of the target's tokens"
 
 
@@ -204,15 +206,13 @@ class LoraTrial:
         if state.error is not None:
             return replace(found, why_not="its training diverged")
         records = setup.task.validation
-        prompt = chosen.setup.new_method()
-        prompt.load_state_dict(raced.best)
         likely = _by_likelihood(setup) and _by_likelihood(chosen.setup)
         ask = _likelihoods if likely else _answers
         with may_cut(), self._charged():
             with self._attached(setup.start):
-                ours = ask(setup, setup.start, state, records)
+                ours = ask(setup, setup.start, state.best_prior, records)
             self._remember(chosen.setup, folder)
-            theirs = ask(chosen.setup, prompt, raced, records)
+            theirs = ask(chosen.setup, *_as_it_will_be(chosen.setup, raced), records)
         return replace(found, **_difference(ours, theirs), rows=len(records))
 
     @contextmanager
@@ -239,7 +239,17 @@ def _by_likelihood(setup: TrainSetup) -> bool:
     return mode == "text" or (setup.validations.brief and mode != "head")
 
 
-def _answers(setup: TrainSetup, method: Method, state: State, records: Sequence[Record]) -> Any:
+def _as_it_will_be(setup: TrainSetup, raced: State) -> tuple[Method, Prior]:
+    """A prompt where its race ended, and its prior; its head pooled as after a whole run."""
+    prompt = setup.new_method()
+    prompt.load_state_dict(raced.best)
+    if setup.spec.head != "pooled":
+        return prompt, raced.best_prior
+    pool(setup, prompt)
+    return prompt, setup.validate(prompt).prior
+
+
+def _answers(setup: TrainSetup, method: Method, prior: Prior, records: Sequence[Record]) -> Any:
     """The evaluation of what is trained at its best step."""
     return evaluate(
         setup.backbone,
@@ -247,14 +257,14 @@ def _answers(setup: TrainSetup, method: Method, state: State, records: Sequence[
         records,
         method.injection(),
         slot=setup.slot,
-        prior=state.best_prior if setup.config.calibrate else None,
+        prior=prior if setup.config.calibrate else None,
         seed=setup.config.seed,
         head=head_of(method),
     )
 
 
 def _likelihoods(
-    setup: TrainSetup, method: Method, state: State, records: Sequence[Record]
+    setup: TrainSetup, method: Method, prior: Prior, records: Sequence[Record]
 ) -> list[float]:
     """Of each record the (geometric) mean probability of its target's tokens."""
     backbone, spec, injection = setup.backbone, setup.spec, method.injection()

@@ -35,12 +35,14 @@ class Cost:
         validation: of one on all validation rows and all labels.
         brief: of one on all validation rows and each row's own label alone.
         inputs: once, of keys and values that are cached.
+        fit: once, of what a head is fitted to.
     """
 
     step: float
     validation: float
     brief: float
     inputs: float
+    fit: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ class _Spending:
     """A budget in seconds with so many contestants.
 
     Attributes:
-        left: seconds that are left once the inputs are computed.
+        left: seconds that are left once the inputs are computed and the heads fitted.
         look: of one validation of each contestant.
         once: of the validations before any step: of those that start alike, one.
     """
@@ -171,13 +173,14 @@ class _Spending:
         rows = _some(sizes.train, _share(_INPUTS * seconds, of_row) - validation_rows)
         part = validation_rows / sizes.validation
         look = {name: of_one(cost) * part for name, cost in costs.items()}
+        fits = sum(cost.fit for cost in set(costs.values())) * rows / sizes.train
         return cls(
             seconds,
             costs,
             rows,
             validation_rows,
             brief,
-            seconds - of_row * (rows + validation_rows),
+            seconds - of_row * (rows + validation_rows) - fits,
             look,
             sum({cost: look[name] for name, cost in costs.items()}.values()),
         )

@@ -19,10 +19,10 @@ from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.budget.prompts_per_pass import fit_together
 from cuecard.training.checks import FrozenProof
 from cuecard.training.config import Budget, TrainConfig, with_budget
+from cuecard.training.heads.fitted_head import fit_head, fits_head
 from cuecard.training.loop import run_loop, stopped_in
 from cuecard.training.objective.validation import Validation
 from cuecard.training.race.contestants import Entrants
-from cuecard.training.race.fitted_head import fit_head, fits_head
 from cuecard.training.race.pace import measure
 from cuecard.training.race.plan import Cost, RacePlan, Sizes
 from cuecard.training.race.scores import RaceScores
@@ -45,6 +45,7 @@ class Chosen:
         method: its settings.
         setup: of the run that it makes.
         raced: where its race ended; None without a race.
+        head: as it was fitted; None where the best one has none.
         spent: seconds and tokens, of all of the race.
     """
 
@@ -52,6 +53,7 @@ class Chosen:
     method: MethodSettings
     setup: TrainSetup
     raced: State | None
+    head: Head | None
     spent: State
 
 
@@ -62,19 +64,24 @@ class RaceRunner:
 
     Args:
         runs: how many the best one is to make, one for each seed, within the budget.
+        heads: whether a head may tell labels apart that have words.
     """
 
     def __init__(
-        self, backbone: Backbone, task: Task, config: TrainConfig, *, runs: int = 1
+        self,
+        backbone: Backbone,
+        task: Task,
+        config: TrainConfig,
+        *,
+        runs: int = 1,
+        heads: bool = True,
     ) -> None:
         config, self._runs = with_budget(config), runs
         self._backbone, self._task, self._config = backbone, task, config
         self._folder: Path | None = None
         self._observer: Observer | None = None
         self.budget = Budget.parse(str(config.budget))
-        # Several seeds are trained from the heads' usual start on.
-        self._fits_heads = runs == 1 and fits_head(task.spec)
-        entrants = Entrants.of(backbone, task, config, fitted=self._fits_heads)
+        entrants = Entrants.of(backbone, task, config, heads=heads)
         self.setups, self._methods = entrants.setups, entrants.methods
         self._refused = entrants.refused
         self._parts = _parts(self.setups, backbone, task, config, runs)
@@ -141,8 +148,8 @@ class RaceRunner:
                 if folder is not None:
                     self._checkpoint.save(folder)
             name = self._winner
-            raced = self._races.get(name)
-            return Chosen(name, self._methods[name], self._final_setup(), raced, final)
+            raced, head = self._races.get(name), self._head(name)
+            return Chosen(name, self._methods[name], self._final_setup(), raced, head, final)
 
     def _open(self) -> None:
         self._checkpoint = Checkpoint.open(self._folder, self._checkpoint.key, 1, self._parts)
@@ -239,7 +246,9 @@ class RaceRunner:
         """Fit the heads of those that race; what it takes is the run's."""
         began = time.process_time(), time.perf_counter(), self._backbone.counts["tokens"]
         heads: dict[str, dict[str, torch.Tensor]] = {}
-        for name in self._plan.racing if self._fits_heads else ():
+        for name in self._plan.racing:
+            if not fits_head(self.setups[name].spec):
+                continue
             alike = self._alike(name)
             heads[alike] = heads.get(alike) or asdict(fit_head(self._cut(name)))
         self._checkpoint.notes[0]["heads"] = heads
@@ -329,7 +338,7 @@ class RaceRunner:
         rate = {method.rate} if method.rate else None
         settings = method.model_dump(mode="json", exclude=rate)
         setup = self.setups[name]
-        return key_of((method.name, settings, setup.config.batch_rows))
+        return key_of((method.name, settings, setup.config.batch_rows, setup.spec.head))
 
     def _tell_race(self) -> None:
         for name, state in self._races.items():
@@ -359,12 +368,16 @@ class RaceRunner:
 
     def _setup(self, name: str) -> TrainSetup:
         """A contestant's, with its head as it was fitted."""
-        setup = self._cut(name)
-        head = self._checkpoint.notes[0]["heads"].get(self._alike(name))
+        setup, head = self._cut(name), self._head(name)
         if head is None:
             return setup
         assert isinstance(setup.trainable, TrainablePrompt)  # no contestant is anything else
-        return setup.starting_from(replace(setup.trainable, head=Head(**head)))
+        return setup.starting_from(replace(setup.trainable, head=head))
+
+    def _head(self, name: str) -> Head | None:
+        """A contestant's head as it was fitted."""
+        numbers = self._checkpoint.notes[0]["heads"].get(self._alike(name))
+        return None if numbers is None else Head(**numbers)
 
     def _cut(self, name: str) -> TrainSetup:
         """A contestant's, with the rows that the budget is for, which are read once."""

@@ -19,9 +19,12 @@ FOLDER = "race"
 class RaceOfSeeds:
     """Race with the first seed, then train the best contestant with each seed, from its start on.
 
+    A head that was fitted is every seed's start.
+
     Args:
         seeds: how many, two or more.
         keep: as in `train_seeds`.
+        heads: as in `RaceRunner`.
         folder: the run's; None keeps nothing.
         observer: called with every event, as of `sweep`.
 
@@ -37,12 +40,13 @@ class RaceOfSeeds:
         *,
         seeds: int,
         keep: Keep = "best",
+        heads: bool = True,
         folder: Path | None = None,
         observer: Observer | None = None,
     ) -> None:
         self._backbone, self._seeds, self._keep = backbone, seeds, keep
         self._folder, self._observer = folder, observer
-        self._race = RaceRunner(backbone, task, config, runs=seeds)
+        self._race = RaceRunner(backbone, task, config, runs=seeds, heads=heads)
 
     def fits(self, folder: Path) -> None:
         """
@@ -71,4 +75,5 @@ class RaceOfSeeds:
                 folder=folder,
                 observer=self._observer,
                 spent=chosen.spent,
+                head=chosen.head,
             ).run()

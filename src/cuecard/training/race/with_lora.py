@@ -46,6 +46,7 @@ def auto_or_lora(
     task: Task,
     config: TrainConfig | None = None,
     *,
+    heads: bool = True,
     folder: str | Path | None = None,
     observer: Observer | None = None,
     progress: bool = True,
@@ -58,7 +59,7 @@ def auto_or_lora(
     with all that is left of the budget, and the run is one of an adapter; else the prompt is.
 
     Args:
-        config, folder, observer, progress: as in `auto`.
+        config, heads, folder, observer, progress: as in `auto`.
 
     Raises:
         ConfigError: as in `auto`; or a backbone that is quantised or has an adapter, or a template
@@ -66,7 +67,8 @@ def auto_or_lora(
         DataError, TrainingError, FrozenError, Interrupted: as in `auto`.
     """
     place = None if folder is None else Path(folder)
-    return RaceWithLora(backbone, task, config or TrainConfig(), place, observer).run().run
+    config = config or TrainConfig()
+    return RaceWithLora(backbone, task, config, place, observer, heads=heads).run().run
 
 
 class RaceWithLora:
@@ -76,6 +78,7 @@ class RaceWithLora:
         folder: the run's; the races are kept in `race` there. None keeps nothing.
         observer: called with every event of the logs.
         alongside: as in `train`, where a prompt is trained on.
+        heads: as in `RaceRunner`.
 
     Raises:
         CuecardError: as `RaceRunner` and `LoraTrial`.
@@ -90,6 +93,7 @@ class RaceWithLora:
         observer: Observer | None = None,
         *,
         alongside: bool = False,
+        heads: bool = True,
     ) -> None:
         config = with_budget(config)
         self._budget = Budget.parse(str(config.budget))
@@ -97,7 +101,10 @@ class RaceWithLora:
         share, rest = _shared_out(self._budget)
         steps = TrainConfig.model_fields["steps"].default
         self.prompts = RaceRunner(
-            backbone, task, config.model_copy(update={"budget": rest, "steps": steps})
+            backbone,
+            task,
+            config.model_copy(update={"budget": rest, "steps": steps}),
+            heads=heads,
         )
         self._trial = LoraTrial(backbone, task, config, share)
 

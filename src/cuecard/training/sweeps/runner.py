@@ -28,7 +28,7 @@ from cuecard.training.sweeps.trials import Sweep, Trial, write_trials
 from cuecard.training.trainables.initial_method import suited_to
 from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.training.trainer import Trainer, raise_if_diverged
-from cuecard.types import Backbone, Injection, MethodConfig, Slot
+from cuecard.types import Backbone, Head, Injection, MethodConfig, Slot
 
 TRIALS, BEST = "trials", "best"
 
@@ -40,6 +40,7 @@ class SweepRunner:
         tell: called with every event.
         unit: what messages call a trial.
         command: what resumes it, without its folder.
+        head: what the head of every trial starts from; zeros by default.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class SweepRunner:
         *,
         unit: str = "trial",
         command: str = "cuecard sweep",
+        head: Head | None = None,
     ) -> None:
+        self._head = head
         self._unit, self._command = unit, command
         self._backbone, self._tasks, self._sweep = backbone, tasks, sweep
         self._space = Space(sweep, method, config)
@@ -308,7 +311,7 @@ class SweepRunner:
 
     def _trainable(self, settings: Settings) -> tuple[TrainablePrompt, TrainConfig]:
         method, config = self._space.applied(settings)
-        return TrainablePrompt(suited_to(self._backbone, method)), config
+        return TrainablePrompt(suited_to(self._backbone, method), self._head), config
 
     def _method(self, number: int) -> MethodConfig:
         return self._trainable(self._set(number))[0].method

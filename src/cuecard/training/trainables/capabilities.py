@@ -141,6 +141,30 @@ def leaves_front(backbone: Backbone, method: MethodConfig) -> bool:
     return backbone.causal and method.slot != "prefix" and not shifts
 
 
+def check_head(backbone: Backbone, spec: TaskSpec, method: MethodConfig | None) -> None:
+    """Refuse a pooled head where inputs are not computed without the prompt.
+
+    Args:
+        method: None for an adapter, which changes the layers.
+
+    Raises:
+        ConfigError: a prompt before the input, or a backbone that cannot leave it alone.
+    """
+    if spec.head != "pooled":
+        return
+    reason = backbone.unsupported("late-prefix-kv")
+    if reason is None and method is not None and is_late(backbone, method, spec):
+        return
+    place = "an adapter" if method is None else f"method {method.name}, slot {method.slot}"
+    raise ConfigError(
+        "a pooled head reads the input as it is without the prompt",
+        where="task.head",
+        got=reason or place,
+        expected="a prompt after the input, in a causal model: --slot suffix or infix",
+        hint="--head trained works with every prompt",
+    )
+
+
 def check_slot(method: MethodConfig, spec: TaskSpec) -> None:
     """Refuse a template and a method that do not agree on where the prompt goes.
 

@@ -17,7 +17,8 @@ class Headed:
     """A method with a linear head on the hidden states that are read.
 
     The head starts from zeros: every label is as likely as any, and the first step moves the head
-    alone, for no gradient passes through zeros to the method.
+    alone, for no gradient passes through zeros to the method. A pooled head reads the hidden states
+    alone until the training is over.
 
     Args:
         method: what makes the injection.
@@ -28,6 +29,7 @@ class Headed:
 
     def __init__(self, method: Method, outputs: int, width: int, lr: float | None) -> None:
         self._method, self._lr = method, lr
+        self._layers: tuple[int, ...] = ()
         self._weight = nn.Parameter(torch.zeros(outputs, width))
         self._bias = nn.Parameter(torch.zeros(outputs))
 
@@ -38,7 +40,7 @@ class Headed:
 
     def head(self) -> Head:
         """The head, with gradients to its parameters."""
-        return Head(self._weight, self._bias)
+        return Head(self._weight, self._bias, self._layers)
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """The method's and the head's."""
@@ -59,14 +61,20 @@ class Headed:
     def state_dict(self) -> dict[str, Any]:
         """The method's state and the head's numbers."""
         head = {"weight": self._weight.detach(), "bias": self._bias.detach()}
+        if self._layers:
+            head["layers"] = torch.tensor(self._layers)
         return {"method": self._method.state_dict(), "head": head}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """What `state_dict` gave."""
         self._method.load_state_dict(state_dict["method"])
+        head = state_dict["head"]
+        self._layers = tuple(head["layers"].tolist()) if "layers" in head else ()
         with torch.no_grad():
-            self._weight.copy_(state_dict["head"]["weight"])
-            self._bias.copy_(state_dict["head"]["bias"])
+            if self._weight.shape != head["weight"].shape:  # as it is after the training
+                self._weight = nn.Parameter(head["weight"].clone())
+            self._weight.copy_(head["weight"])
+            self._bias.copy_(head["bias"])
 
 
 def drawn_injection(method: Method, draw: tuple[int, ...]) -> Injection:
@@ -88,4 +96,6 @@ def start_head(method: Method, head: Head) -> None:
     """Let a method's head start from these numbers."""
     assert isinstance(method, Headed)
     own = {"weight": head.weight, "bias": head.bias}
+    if head.layers:
+        own["layers"] = torch.tensor(head.layers)
     method.load_state_dict({"method": method.inner.state_dict(), "head": own})

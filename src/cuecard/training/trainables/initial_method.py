@@ -44,9 +44,9 @@ def new_method(
         ConfigError: an init that this backbone or task cannot give.
     """
     made = method.build(init_context(backbone, spec, seed, records))
-    return (
-        Headed(made, spec.outputs, backbone.hidden_size, head_lr) if spec.mode == "head" else made
-    )
+    if spec.mode != "head":
+        return made
+    return Headed(made, spec.outputs, backbone.hidden_size, head_lr)
 
 
 M = TypeVar("M")

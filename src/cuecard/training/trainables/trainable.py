@@ -12,6 +12,7 @@ from cuecard.tasks import Task, TaskSpec
 from cuecard.training.config import TrainConfig
 from cuecard.training.optim import default_lr
 from cuecard.training.trainables.capabilities import (
+    check_head,
     check_places,
     check_slot,
     check_supported,
@@ -116,6 +117,7 @@ class TrainablePrompt:
         check_one_rate(self.method, config.lr)
         check_supported(backbone, self.method)
         check_slot(self.method, task.spec)
+        check_head(backbone, task.spec, self.method)
 
     def build(self, backbone: Backbone, task: Task, config: TrainConfig) -> Method:
         """See `new_method`.

@@ -1,0 +1,1 @@
+"""Heads that are fitted in closed form, before a training or after it."""
