@@ -438,8 +438,9 @@ def what_else(recipe: Recipe, folder: Path) -> str:
     if recipe.adapter or recipe.quantize != "none" or "{prompt" in template or recipe.allow:
         return f"{race} or more rows may help"  # an adapter cannot be trained, or has raced
     file, out = (shlex.quote(str(path)) for path in (folder / RUN.file, f"{folder}-lora"))
-    rate = "" if recipe.training.lr is None else f" --lr {LORA_LR:g}"  # not the prompt's
-    command = f"cuecard lora --recipe {file}{rate} --out {out}"
+    flags = "" if recipe.training.lr is None else f" --lr {LORA_LR:g}"  # not the prompt's
+    flags += " --head trained" if recipe.task.head == "pooled" else ""  # it changes the inputs
+    command = f"cuecard lora --recipe {file}{flags} --out {out}"
     words = kind_named(recipe.task.kind).head_is_optional and recipe.task.head == "none"
     head = ", a head instead of label words (`--head trained`)" if words else ""
     return f"{race}, more rows{head} or a LoRA adapter may help (`{command}`)"

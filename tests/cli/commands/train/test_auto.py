@@ -188,7 +188,7 @@ def test_what_may_do_better_is_told_with_a_command_that_works(
 ) -> None:
     out = tmp_path / "a run"
     own = ("--backbone", str(backbone), "--set", "demonstrations=[]", "--out", str(out))
-    done = cuecard("train", str(data), *WORDS, *own, "--budget", "3 steps")
+    done = cuecard("train", str(data), *WORDS, *own, "--budget", "3 steps", "--head", "none")
     (note,) = (line for line in done.out.splitlines() if line.startswith("Not clearly better than"))
     assert "TF-IDF or its own start: a larger --budget, more rows, a head instead of" in note
     assert "(`--head trained`) or a LoRA adapter may help" in note
