@@ -108,11 +108,16 @@ def test_what_does_not_go_together_is_refused_before_anything_is_written(
     save_rows(tmp_path / "texts.csv", reviewed)
     train = ("--method", "prompt-tuning", "--steps", 2, "--out", tmp_path / "run")
     folder, encoder = home / "pictures", ("--backbone", home / "vit")
+    texts, xavier = (tmp_path / "texts.csv", "--backbone", tmp_path / "llama"), ("--init", "xavier")
     for words, said in (
         ((tmp_path / "texts.csv", *encoder), "does not read texts"),
         ((folder, *KIND, "--backbone", tmp_path / "llama"), "does not see images"),
         ((folder, *encoder), "--kind image-classification"),
         ((folder, *KIND, *encoder, "--init", "labels"), "no label words"),
+        ((*texts, "--init", "patches"), "patches of training images"),
+        ((*texts, "--set", "method.fourier=0.5"), "option of prompts for images"),
+        ((folder, *KIND, *encoder, "--set", "method.patches=k-means", *xavier), "init patches"),
+        ((folder, *KIND, *encoder, "--set", "method.fourier=2"), "1 or less"),
         ((folder, *KIND, *encoder, "--template", "A {image}"), "words beside the image"),
         ((folder, *KIND, *encoder, "--quantize", "int8"), "not quantised"),
     ):

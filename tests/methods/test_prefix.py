@@ -91,3 +91,5 @@ def test_refusals(kind: type[MethodSettings]) -> None:
         kind(slot="suffix")
     with pytest.raises(ConfigError, match="has no tokens"):
         kind(text="").build(context())
+    with pytest.raises(ConfigError, match="patches of training images"):
+        kind(init="patches").build(context())
