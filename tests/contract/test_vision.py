@@ -288,6 +288,8 @@ def test_default_rates_follow_what_the_first_layer_takes_in() -> None:
     assert rate(shallow) == pytest.approx(standard, rel=0.01)
     assert rate(deep) == pytest.approx(0.1 * standard, rel=0.01)
     assert rate(deep.model_copy(update={"layers_lr": 0.02})) == 0.02
+    assert rate(PTuningV2(length=4, init="zero")) == 0.1
+    assert rate(PTuningV2(length=4, init="zero", values_lr=0.01)) == 0.01
 
 
 def test_training_images_are_looked_at_once() -> None:

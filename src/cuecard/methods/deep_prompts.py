@@ -43,10 +43,13 @@ class DeepPrompts(ImageSettings):
     about: ClassVar[str] = "vectors at the prompt's places, new ones in every layer"
     injects: ClassVar[tuple[InjectionKind, ...]] = ("layer-tokens",)
     rate: ClassVar[str | None] = "layers_lr"
-    image_share: ClassVar[float | None] = 0.1
 
     slot: Literal["prefix", "infix"] = "prefix"
     layers_lr: float | None = Field(default=0.01, gt=0, allow_inf_nan=False)
+
+    def rate_for_images(self, usual: float) -> float:
+        """A tenth of what suits the first layer's input alone."""
+        return 0.1 * usual
 
     def build(self, context: InitContext) -> LayerPrompts | ShapedPrompt:
         """Make every layer's vectors.

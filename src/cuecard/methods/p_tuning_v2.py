@@ -25,7 +25,7 @@ class PTuningV2(PrefixSettings):
 
     Attributes:
         values_lr: the peak learning rate of keys and values, which are larger than embeddings;
-            None takes the optimiser's default.
+            None takes the optimiser's default. For images it is 0.1 by default.
     """
 
     name: ClassVar[str] = "p-tuning-v2"
@@ -33,6 +33,10 @@ class PTuningV2(PrefixSettings):
     rate: ClassVar[str | None] = "values_lr"
 
     values_lr: float | None = Field(default=0.01, gt=0, allow_inf_nan=False)
+
+    def rate_for_images(self, usual: float) -> float:
+        """Keys and values are made of normed states: of one size, whatever an encoder takes in."""
+        return 0.1
 
     def build(self, context: InitContext) -> FreePrefix:
         """Make the keys and values.

@@ -40,8 +40,6 @@ class MethodSettings(BaseModel):
         injects: the kinds of injections that it puts into the text tower.
         reads_words: whether it needs a vocabulary, which a vision encoder has not.
         rate: the setting that is the rate it chiefly learns with; None for the optimiser's default.
-        image_share: that rate for images where the setting is not given, as a share of the
-            optimiser's default; None for the setting's own.
         prompt: a trained prompt's tensor to start from.
     """
 
@@ -52,7 +50,6 @@ class MethodSettings(BaseModel):
     injects: ClassVar[tuple[InjectionKind, ...]] = ("input-tokens",)
     reads_words: ClassVar[bool] = False
     rate: ClassVar[str | None] = None
-    image_share: ClassVar[float | None] = None
 
     prompt: TensorField | None = Field(default=None, exclude=True, repr=False)
     slot: Slot = Field(
@@ -65,6 +62,14 @@ class MethodSettings(BaseModel):
     def requires(self) -> Mapping[Tower, tuple[InjectionKind, ...]]:
         """The kinds of injections that it puts into each tower, with these settings."""
         return {"text": self.injects}
+
+    def rate_for_images(self, usual: float) -> float | None:
+        """Its own rate for images where `rate` is not given; None for that setting's default.
+
+        Args:
+            usual: the optimiser's default.
+        """
+        return None
 
     @property
     def warm_start(self) -> tuple[Tensor, ...]:

@@ -475,8 +475,6 @@ class MethodConfig(Protocol):
         name: what users call the method.
         rate: the setting that is the peak learning rate it chiefly learns with, where the run gives
             none; None takes the optimiser's default.
-        image_share: what that rate is for images where the setting is not given, as a share of the
-            optimiser's default; None for the setting's own.
         reads_words: whether it needs a vocabulary, which a vision encoder has not.
         requires: the kinds of injections that it puts into each tower, with these settings.
         warm_start: a trained prompt's tensors to start from, which `model_dump` leaves out.
@@ -485,7 +483,6 @@ class MethodConfig(Protocol):
 
     name: ClassVar[str]
     rate: ClassVar[str | None]
-    image_share: ClassVar[float | None]
     reads_words: ClassVar[bool]
 
     @property
@@ -499,6 +496,14 @@ class MethodConfig(Protocol):
 
     @property
     def warm_start(self) -> tuple[Tensor, ...]: ...
+
+    def rate_for_images(self, usual: float) -> float | None:
+        """What that rate is for images where the setting is not given; None for the setting's own.
+
+        Args:
+            usual: the optimiser's default.
+        """
+        ...
 
     def build(self, context: InitContext) -> Method: ...
 

@@ -134,11 +134,11 @@ class TrainablePrompt:
 
     def default_lr(self, backbone: Backbone, config: TrainConfig) -> float:
         """The method's, or the optimiser's."""
-        own, share = own_rate(self.method), self.method.image_share
-        given = self.method.rate in self.method.model_fields_set
-        if "text" not in backbone.takes and share is not None and not given:
-            return float(f"{share * default_lr(config, backbone.typical_inputs):.3g}")
-        return default_lr(config, backbone.typical_inputs) if own is None else own
+        own, usual = own_rate(self.method), default_lr(config, backbone.typical_inputs)
+        if "text" not in backbone.takes and self.method.rate not in self.method.model_fields_set:
+            seen = self.method.rate_for_images(usual)
+            own = own if seen is None else float(f"{seen:.3g}")
+        return usual if own is None else own
 
     def leaves_inputs(self, backbone: Backbone, spec: TaskSpec) -> bool:
         """Where the prompt follows the input, or at least text that inputs begin with."""
