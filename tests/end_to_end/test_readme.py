@@ -12,10 +12,12 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 from support.command_line import save_tiny
 from support.data.tickets import tickets
+from support.tiny_vision import save_vision
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -88,23 +90,15 @@ def test_the_library_example(tmp_path: Path, environment: dict[str, str]) -> Non
     assert (tmp_path / "reviews" / "prompt.json").is_file()
 
 
-def _many_tasks(room: Path) -> str:
-    """Run the server's block on a tiny backbone and a free port; what it printed."""
-    films = ["text,label"]
-    for number in range(120):
-        good = number % 2
-        text = f"{'a lovely warm film' if good else 'a dull and lifeless mess'} {number}"
-        films.append(f"{text},{'positive' if good else 'negative'}")
-    (room / "reviews.csv").write_text("\n".join(films) + "\n")
-    (room / "tickets.csv").write_text(tickets())
+def _served(room: Path, heading: str, settings: str, variable: str, backbone: Path) -> str:
+    """Run a block that ends in a server on a tiny backbone and a free port; what it printed."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    script = block("## Many tasks from one server", "sh")
-    settings = "export BACKBONE=smollm2-135m-instruct PORT=8000\n"
+    script = block(heading, "sh")
     assert script.startswith(settings)
     script = shortened(script.removeprefix(settings), "--steps 60", "--steps 2")
     variables = {
-        "BACKBONE": str(save_tiny(room / "tiny-model")),
+        variable: str(backbone),
         "PORT": str(port),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "CUECARD_CACHE": str(room / "cache"),
@@ -132,7 +126,16 @@ def _many_tasks(room: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.integration
 def test_many_tasks_from_one_server(tmp_path: Path) -> None:
-    said = _many_tasks(tmp_path)
+    films = ["text,label"]
+    for number in range(120):
+        good = number % 2
+        text = f"{'a lovely warm film' if good else 'a dull and lifeless mess'} {number}"
+        films.append(f"{text},{'positive' if good else 'negative'}")
+    (tmp_path / "reviews.csv").write_text("\n".join(films) + "\n")
+    (tmp_path / "tickets.csv").write_text(tickets())
+    settings = "export BACKBONE=smollm2-135m-instruct PORT=8000\n"
+    model = save_tiny(tmp_path / "tiny-model")
+    said = _served(tmp_path, "## Many tasks from one server", settings, "BACKBONE", model)
     (classified,) = [line for line in said.splitlines() if line.startswith('{"object":"list"')]
     rows = json.loads(classified)["data"]
     assert [row["version"] for row in rows] == ["reviews@2", "tickets@1"]
@@ -141,3 +144,23 @@ def test_many_tasks_from_one_server(tmp_path: Path) -> None:
     assert re.search(r"^tickets@1 (billing|bug|question)$", said, re.MULTILINE)
     assert re.search(r"^reviews@1 (negative|positive)$", said, re.MULTILINE)
     assert json.loads((tmp_path / "ready.json").read_text())["ready"] is True
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_pictures_to_a_served_classifier(tmp_path: Path) -> None:
+    for label, red in (("cat", 200), ("dog", 40)):
+        folder = tmp_path / "pictures" / label
+        folder.mkdir(parents=True)
+        for number in range(1, 31):
+            PIL.Image.new("RGB", (24, 24), (red, 6 * number, 90)).save(folder / f"{number}.png")
+    settings = "export ENCODER=dinov2-small PORT=8001\n"
+    encoder = save_vision(tmp_path / "encoder")
+    heading = "## From a folder of pictures to a served classifier"
+    said = _served(tmp_path, heading, settings, "ENCODER", encoder)
+    (classified,) = [line for line in said.splitlines() if line.startswith('{"object":"list"')]
+    rows = json.loads(classified)["data"]
+    assert [row["version"] for row in rows] == ["pictures@1"] * 2
+    for row in rows:
+        assert set(row["probabilities"]) == {"cat", "dog"}
+        assert sum(row["probabilities"].values()) == pytest.approx(1.0)
