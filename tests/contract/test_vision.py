@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from cuecard.images import checked, from_array
 from cuecard.methods import DeepPrompts, DePT, PrefixTuning, PromptTuning, PTuningV2
 from cuecard.tasks import collate
 from cuecard.training import TrainConfig
+from cuecard.training.race.auto import auto
 from cuecard.training.race.contestants import Entrants
 from cuecard.training.seeds import SeedTraining
 from cuecard.training.setup import TrainSetup
@@ -375,6 +377,17 @@ def test_texts_and_images_are_not_mixed_up() -> None:
         seeing.tokenizer("a text")
 
 
+def test_a_race_starts_from_a_linear_probe() -> None:
+    told: list[dict[str, Any]] = []
+    task = drawn_task(80)
+    run = auto(tiny_vision(), task, TrainConfig(budget="12 steps"), observer=told.append)
+    (race,) = (event for event in told if event["event"] == "race")
+    assert race["contestants"] == ["p-tuning-v2, rate 0.1"]
+    start = next(event for event in told if event["event"] == "validation")
+    assert start["step"] == 0 and start["validation_loss"] < 0.9 * math.log(len(task.spec.labels))
+    assert run.test is not None and run.prompt.spec.head == "none"
+
+
 def test_every_way_to_train_takes_images(tmp_path: Path) -> None:
     """Several seeds in one pass, a race of what an encoder takes, a LoRA adapter that is loaded."""
     backbone, task = tiny_vision(), drawn_task(40)
@@ -382,7 +395,8 @@ def test_every_way_to_train_takes_images(tmp_path: Path) -> None:
     seeds = SeedTraining(backbone, task, PromptTuning(length=4), config, seeds=2).run()
     assert len(seeds.runs) == 2 and seeds.kept.prompt.manifest.method_config["init"] == "patches"
     racing = Entrants.of(backbone, task, config)
-    assert {type(method) for method in racing.methods.values()} == {PromptTuning, PTuningV2}
+    kinds = {type(method) for method in racing.methods.values()}
+    assert kinds == {DeepPrompts, PromptTuning, PTuningV2} and not racing.refused
     folder = save_vision(tmp_path / "vit")
     loaded = load_frozen(folder, dtype="fp32")
     run = train_lora(loaded, task, config=config, folder=tmp_path / "lora")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cuecard.errors import BackboneError, ConfigError
-from cuecard.methods import MethodSettings, PromptTuning, PTuningV2
+from cuecard.methods import DeepPrompts, MethodSettings, PromptTuning, PTuningV2
 from cuecard.tasks import Task, TaskSpec
 from cuecard.training.config import TrainConfig
 from cuecard.training.heads.fitted_head import fits_head
@@ -68,6 +68,9 @@ def contestants(spec: TaskSpec, *, heads: bool = True) -> tuple[Candidate, ...]:
 
     # Where keys and values do not work, as in encoder-decoders, three races are left: the last.
     decoder = PromptTuning(length=0, decoder_length=16)
+    if spec.task_kind.tower == "vision":
+        deep = Candidate(DeepPrompts.name, DeepPrompts(length=8))
+        return prefix(0.1), deep, tuning(PromptTuning.name), prefix(0.03)
     headed = heads and spec.mode == "labels" and spec.head_is_possible
     return (
         *((late(0.05, head=True), late(0.1, head=True)) if headed else ()),
