@@ -28,6 +28,7 @@ from cuecard.runs.recipe_method import (
 from cuecard.runs.recipe_sections import DataRecipe, TaskRecipe
 from cuecard.runs.run_kinds import RUN
 from cuecard.tasks.kinds import kind_named
+from cuecard.tasks.template import Template
 from cuecard.training.config import (
     Keep,
     TrainConfig,
@@ -129,14 +130,18 @@ class Recipe(RunRecipe):
     def _check_allowed(self) -> Self:
         """
         Raises:
-            ConfigError: LoRA beside a method that is named, several seeds, or weights that it
-                cannot be merged into.
+            ConfigError: LoRA beside a method that is named, several seeds, a template with a place
+                for a prompt, or weights that it cannot be merged into.
         """
+        template = self.task.template if self.allow else None
         refused = {
             "a method by its name": not self.is_auto and self.method["name"],
             "several seeds": self.seeds > 1 and self.seeds,
             "quantised weights": self.quantize != "none" and self.quantize,
             "an adapter that is there already": self.adapter,
+            "a template with a place for a prompt": template
+            and Template(template).has_prompt
+            and repr(template),
         }
         for what, got in refused.items():
             if self.allow and got:
@@ -144,7 +149,8 @@ class Recipe(RunRecipe):
                     f"LoRA does not race beside {what}",
                     where="allow",
                     got=f"{', '.join(self.allow)}, with {got}",
-                    expected="a race of methods with one seed on plain weights",
+                    expected="a race of methods with one seed on plain weights, and no {prompt} in "
+                    "the template",
                     hint="`cuecard lora` trains an adapter without a race",
                 )
         return self

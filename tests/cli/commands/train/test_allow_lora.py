@@ -89,7 +89,10 @@ def test_a_prompt_is_kept_and_the_report_says_how_lora_did(
         (("--quantize", "int8"), ("quantised weights", "int8")),
         (("--adapter", "there"), ("an adapter that is there already", "there")),
         (("--allow", "dora"), ("dora", "lora")),
-        (("--template", r"Review: {text}\n{prompt}Sentiment:"), ("place for a prompt",)),
+        (
+            ("--template", r"Review: {text}\n{prompt}Sentiment:"),
+            ("place for a prompt", "{prompt}", "--allow"),
+        ),
     ],
 )
 def test_mistakes(
