@@ -26,6 +26,11 @@ _NEW_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _OPEN_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
+def is_file_name(name: str) -> bool:
+    """Whether a name stands for one entry of a folder: neither a path, nor "." or ".."."""
+    return name not in ("", ".", "..") and Path(name).name == name
+
+
 def read_bytes(
     path: Path, max_bytes: int, what: str, error: type[CuecardError] = ArtifactError
 ) -> bytes:

@@ -240,6 +240,9 @@ def test_papers_grid_and_seeds_are_the_defaults() -> None:
     assert VtabSettings(optimizer="adamw").sweep.grid["lr"] == GRIDS["adamw"]["lr"]
     with pytest.raises(ConfigError, match="positive number"):
         VtabSettings(grid={"lr": (0.0,)})
+    for twice in ({"seeds": (42, 42)}, {"grid": {"lr": (1, 0.5, 1.0)}}):
+        with pytest.raises(ConfigError, match="a value is given twice"):
+            VtabSettings(**twice)
 
 
 def test_data_that_is_too_small() -> None:

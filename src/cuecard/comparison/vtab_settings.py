@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cuecard.errors import ConfigError
 from cuecard.training.config import TrainConfig
-from cuecard.training.sweeps.space import SweepConfig
+from cuecard.training.sweeps.space import SweepConfig, check_different
 
 LR, DECAY = "lr", "weight_decay"
 
@@ -82,6 +82,13 @@ class VtabSettings(BaseModel):
                 got=", ".join(map(str, rates)),
                 expected="finite numbers above 0",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _different(self) -> Self:
+        check_different(self.seeds, "protocol.seeds")
+        for values in self.grid.values():
+            check_different(values, "protocol.grid")
         return self
 
     @property

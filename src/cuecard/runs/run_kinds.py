@@ -65,6 +65,6 @@ VTAB = RunKind(
     "cuecard bench vtab",
     "vtab.yaml",
     ("select/checkpoint.pt", "retrain", "tests"),
-    frozenset({"out", "device", "protocol.together"}),
+    frozenset({"out", "device"}),
 )
 KINDS = (RUN, SWEEP, LORA, MULTITASK, VTAB)

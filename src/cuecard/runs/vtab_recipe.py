@@ -16,6 +16,7 @@ from cuecard.comparison.vtab_scores import VtabScore, mean_over_groups, mean_ove
 from cuecard.comparison.vtab_settings import VtabSettings
 from cuecard.errors import ConfigError
 from cuecard.methods import MethodSettings, method_settings
+from cuecard.plain_files import is_file_name
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe_file import RunRecipe
@@ -74,6 +75,14 @@ class VtabRecipe(RunRecipe):
     @model_validator(mode="after")
     def _names(self) -> Self:
         names = [name_of(path) for path in self.data]
+        for path, name in zip(self.data, names, strict=True):
+            if not is_file_name(name):
+                raise ConfigError(
+                    "the data set has no name that a folder can have",
+                    where="data",
+                    got=path,
+                    expected="a folder or a file with a name, or a catalogue dataset",
+                )
         twice = sorted({name for name in names if names.count(name) > 1})
         unknown = sorted(self.groups.keys() - set(names))
         if twice or unknown:
@@ -122,7 +131,10 @@ class VtabRecipe(RunRecipe):
 
 def name_of(path: str) -> str:
     """What reports and folders call a data set: a path's last part, or a catalogue's name."""
-    return Path(path).name if Path(path).exists() else path.replace("/", "-")
+    here = Path(path)
+    if not here.exists():
+        return path.replace("/", "-")
+    return here.name if is_file_name(here.name) else here.resolve().name
 
 
 @dataclass(frozen=True)

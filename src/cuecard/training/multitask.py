@@ -20,6 +20,7 @@ from cuecard.errors import ConfigError, Interrupted
 from cuecard.folder_lock import held
 from cuecard.interrupts import stoppable
 from cuecard.methods import MPT, PromptTuning
+from cuecard.plain_files import is_file_name
 from cuecard.progress_bar import with_progress_bar
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig
@@ -200,7 +201,7 @@ def multitask_setups(
             expected="a number",
         )
     for name, task in tasks.items():
-        if not name or name in (".", "..") or Path(name).name != name:
+        if not is_file_name(name):
             raise ConfigError("a task's name is not a folder's", where="tasks", got=repr(name))
         if task.spec.mode not in ("labels", "text"):
             raise ConfigError(

@@ -40,6 +40,7 @@ def test_a_start_prompt_is_kept() -> None:
         ({"grid": {"lr": ("auto",)}}, "chooses learning rates itself"),
         ({"grid": {"lr": ()}}, "values is empty"),
         ({"grid": {"lr": (0.1,), "training.lr": (0.2,)}}, "given twice"),
+        ({"grid": {"seed": (1, 2, 1)}}, "a value is given twice.*--grid seed.*1, 2, 1.*1 once"),
         ({}, "nothing to sweep"),
         ({"ranges": {"lr": "0.1..1"}}, "tries every combination"),
         ({"grid": {"lr": (0.1,)}, "trials": 3}, "tries every combination"),

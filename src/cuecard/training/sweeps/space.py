@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -86,7 +86,7 @@ class Space:
 
     Raises:
         ConfigError: an unknown key, with the nearest valid one; a value or range that cannot be
-            used; nothing to try.
+            used; a value given twice; nothing to try.
     """
 
     def __init__(self, sweep: SweepConfig, method: MethodSettings, config: TrainConfig) -> None:
@@ -95,6 +95,7 @@ class Space:
         for name, values in sweep.grid.items():
             if not values:
                 raise ConfigError("the list of values is empty", where=f"--grid {name}")
+            check_different(values, f"--grid {name}")
             self._add(name, tuple(values))
         for name, text in sweep.ranges.items():
             self._add(name, parse_range(name, text))
@@ -171,6 +172,21 @@ class Space:
             for axis in self.axes.values()
         ]
         return [dict(zip(self.axes, values, strict=True)) for values in itertools.product(*lists)]
+
+
+def check_different(values: Sequence[Any], where: str) -> None:
+    """
+    Raises:
+        ConfigError: a value is given twice: the same run would count as two.
+    """
+    twice = [value for at, value in enumerate(values) if value in values[:at]]
+    if twice:
+        raise ConfigError(
+            "a value is given twice",
+            where=where,
+            got=", ".join(map(str, values)),
+            expected=f"{twice[0]} once",
+        )
 
 
 def parse_range(name: str, text: str) -> Range:

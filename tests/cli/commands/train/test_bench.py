@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cuecard.images import pixels_of
+from cuecard.runs.vtab_recipe import name_of
 from support.command_line import Call
 from support.tiny_vision import pictures, save_vision
 
@@ -57,7 +58,20 @@ def test_from_folders_to_both_means(
     ]
     other = cuecard("bench", "vtab", "old", "new", *FEW, "--epochs", 2, "--out", "run")
     assert other.code == 2 and "other settings" in other.err
+    wider = cuecard("bench", "vtab", "old", "new", *groups, *FEW, "--together", 1, "--out", "run")
+    assert wider.code == 2 and "protocol.together" in wider.err
     assert cuecard("train", "--resume", "run").code == 2
+
+
+def test_a_folder_by_its_place_has_its_own_name(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home / "old")
+    for path in (".", "..", "../old/.", "../new/..", str(home), "../old"):
+        assert name_of(path) == Path(path).resolve().name
+    assert name_of("nobody/cats") == "nobody-cats"
+    (home / "link").symlink_to("old")
+    assert name_of("../link") == "link"
 
 
 @pytest.mark.parametrize(
@@ -65,6 +79,9 @@ def test_from_folders_to_both_means(
     [
         ((), "there is no data"),
         (("old", "./old"), "two data sets have one name"),
+        (("old", "old/../old/."), "two data sets have one name"),
+        (("/",), "no name that a folder can have"),
+        (("old", "--seeds", "42,42"), "42 once"),
         (("old", "--group", "odl=then"), "there is no such data set"),
         (("old", "--backbone", "vit", "--test-rows", 3), "too few rows for the protocol"),
         (("old", "--grid", "lr=-1"), "must be a positive number"),
