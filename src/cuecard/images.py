@@ -84,7 +84,7 @@ def pixels_of(image: Image, where: str | None = None, limits: ImageLimits | None
         DataError: no image, a damaged one, or floating-point pixels.
     """
     limits = limits or ImageLimits(MAX_BYTES, MAX_PIXELS)
-    check_bytes(len(image.content), limits, where)
+    _check_bytes(len(image.content), limits, where)
     try:
         with warnings.catch_warnings():
             # Ours is the lower limit, and what else Pillow remarks on does not change the pixels.
@@ -112,12 +112,7 @@ def pixels_of(image: Image, where: str | None = None, limits: ImageLimits | None
         ) from error
 
 
-def check_bytes(count: int, limits: ImageLimits, where: str | None = None) -> None:
-    """Refuse a file by its size, before it is read.
-
-    Raises:
-        ImageTooLargeError: it has more bytes than the limits.
-    """
+def _check_bytes(count: int, limits: ImageLimits, where: str | None) -> None:
     if count > limits.nbytes:
         got = f"{count:,} bytes"
         raise _too_large("bytes", got, limits.nbytes, where, "the image's file is too large")
@@ -224,7 +219,7 @@ def _as_rgb(opened: Pixels, where: str | None) -> Pixels:
 
 def _from_16_bits(opened: Pixels, where: str | None) -> Pixels:
     """Grey of 16 bits as grey of 8: Pillow itself would cut off what is above 255."""
-    values = np.asarray(opened).astype(np.int64)
+    values = np.asarray(opened)
     if values.min() < 0 or values.max() > 65535:
         raise DataError(
             "the image has more than 16 bits a channel",
@@ -232,7 +227,8 @@ def _from_16_bits(opened: Pixels, where: str | None) -> Pixels:
             got=f"pixels from {values.min()} to {values.max()}",
             expected="8 or 16 bits a channel",
         )
-    return pillow.fromarray((values // 257).astype(np.uint8))  # type: ignore[no-any-return]
+    narrow = values.astype(np.uint16, copy=False) // 257
+    return pillow.fromarray(narrow.astype(np.uint8))  # type: ignore[no-any-return]
 
 
 def _digest(pixels: Pixels) -> str:

@@ -45,6 +45,15 @@ def test_16_bits_keep_their_range() -> None:
         assert array(saved(grey, kind))[..., 0].tolist() == [[0, 1, 128], [255, 1, 254]]
 
 
+def test_more_than_16_bits_are_refused() -> None:
+    deep = Pillow.fromarray(np.array([[0, 65535]], dtype=np.int32))
+    assert array(saved(deep, "TIFF"))[..., 0].tolist() == [[0, 255]]
+    for wrong in (65536, -1):
+        deep = Pillow.fromarray(np.array([[0, wrong]], dtype=np.int32))
+        with pytest.raises(DataError, match="more than 16 bits"):
+            pixels_of(saved(deep, "TIFF"))
+
+
 def test_transparent_parts_are_white() -> None:
     clear = np.dstack([RAMP, np.where(np.arange(12) < 6, 255, 0) * np.ones((8, 1))])
     found = array(saved(Pillow.fromarray(clear.astype(np.uint8))))

@@ -26,7 +26,7 @@ from cuecard.training.seeds import SeedTraining
 from cuecard.training.setup import TrainSetup
 from cuecard.training.train import train
 from cuecard.training.train_lora import train_lora
-from cuecard.training.trainables.initial_method import new_method, suited_to
+from cuecard.training.trainables.initial_method import init_context, new_method, suited_to
 from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.types import Batch, Encoded, Injection, InputTokens, LayerTokens, Method, PrefixKV
 from support.data.reviews import review_task
@@ -319,6 +319,28 @@ def test_starts_that_there_are_not() -> None:
         train(backbone, task, DeepPrompts(length=1000, init="patches"))
     with pytest.raises(ConfigError, match="fewer patches than the init needs"):
         train(backbone, task, DeepPrompts(length=4, init="vipamin", vipamin_k=10))
+    for init in ("vocabulary", "labels"):
+        with pytest.raises(ConfigError, match="made of words"):
+            train(backbone, task, PromptTuning(length=4, init=init))
+    for init in ("zero", "random"):
+        with pytest.raises(ConfigError, match="do not go together"):
+            train(backbone, task, PTuningV2(init=init, text="hello"))
+
+
+def test_keys_and_values_may_be_more_than_there_are_patches() -> None:
+    backbone, records = shared_vision(), pictures(2)
+    with pytest.raises(ConfigError, match="fewer patches") as caught:
+        new_method(backbone, SPEC, PTuningV2(length=1000, init="patches"), 0, records=records)
+    assert caught.value.hint == "a smaller length, or init=random"
+    for init in ("zero", "random"):
+        method = PTuningV2(length=1000, init=init)
+        injection = new_method(backbone, SPEC, method, 0, records=records).injection()
+        assert isinstance(injection, PrefixKV) and injection.length == 1000
+    found = injection.keys_values.detach().pow(2).mean((2, 3, 4)).sqrt()
+    context = init_context(backbone, SPEC, 0, records)
+    assert context.patches is not None
+    wanted = context.patches.keys_values().pow(2).mean((2, 3, 4)).sqrt()
+    torch.testing.assert_close(found, wanted, atol=0, rtol=0.05)
 
 
 @pytest.mark.parametrize("name", PREFIXES)

@@ -91,5 +91,17 @@ def test_refusals(kind: type[MethodSettings]) -> None:
         kind(slot="suffix")
     with pytest.raises(ConfigError, match="has no tokens"):
         kind(text="").build(context())
-    with pytest.raises(ConfigError, match="patches of training images"):
+    with pytest.raises(ConfigError, match="patches of training images") as caught:
         kind(init="patches").build(context())
+    assert caught.value.hint == "init=text or random"
+    with pytest.raises(ConfigError, match="do not go together"):
+        kind(init="patches", text="hello")
+    # It is loaded, as recipes always were, and not ignored.
+    with pytest.raises(ConfigError, match="do not go together"):
+        kind(init="prompt", prompt=torch.zeros(1, 8), text="hello").build(context())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("init", ["zero", "random"])
+def test_a_text_gives_other_inits_their_length(kind: type[MethodSettings], init: str) -> None:
+    assert keys_values(kind(init=init, text="hello")).shape[3] == 5

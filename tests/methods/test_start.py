@@ -104,6 +104,8 @@ def test_refusals() -> None:
         vectors(PromptTuning(init="patches"))
     with pytest.raises(ConfigError, match="vipamin_k is a setting of the init vipamin"):
         PromptTuning(init="patches", vipamin_k=3)
+    with pytest.raises(ConfigError, match="projection_lr is a setting of a projection"):
+        PromptTuning(fourier=0.5, projection_lr=0.01)
     with pytest.raises(ConfigError, match="patches is a setting of the init patches"):
         PromptTuning(init="text", patches="k-means")
     with pytest.raises(ConfigError, match="smaller than the prompt"):

@@ -143,5 +143,5 @@ class ImageProcessor:
             where=self._name,
             got=repr(got)[:80],
             expected="an image",
-            hint="start a prompt from init xavier, random or prompt",
+            hint="leave out a prompt's init and text: it then starts from patches of images",
         )

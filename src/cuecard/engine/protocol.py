@@ -64,6 +64,11 @@ class Embedding:
 class PreparesImages(Protocol):
     """What decodes images for an engine that sees them, so that this need not be done there."""
 
+    @property
+    def image_positions(self) -> int:
+        """How many positions an image takes in the model."""
+        ...
+
     def prepare(
         self, image: Image, where: str | None = None, limits: ImageLimits | None = None
     ) -> Image:

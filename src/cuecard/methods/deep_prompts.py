@@ -62,8 +62,7 @@ class DeepPrompts(ImageSettings):
         if self.shapes:
             return self.shaped(self._starts, context, deep=True)
         starts = self._starts(context)
-        seeing = "vision" in context.towers
-        return LayerPrompts(starts[0].clone(), starts[1:].clone(), one_rate=seeing)
+        return LayerPrompts(starts[0].clone(), starts[1:].clone(), one_rate=context.sees)
 
     def _starts(self, context: InitContext) -> Tensor:
         """[L, P, H]."""

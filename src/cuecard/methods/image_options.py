@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cuecard.errors import ConfigError
 from cuecard.lazy import torch
@@ -67,6 +67,18 @@ class ImageSettings(StartSettings):
         description="The peak learning rate of the projection.",
     )
 
+    @model_validator(mode="after")
+    def _projected(self) -> ImageSettings:
+        usual = type(self).model_fields["projection_lr"].default
+        if self.projection is None and self.projection_lr != usual:
+            raise ConfigError(
+                "projection_lr is a setting of a projection",
+                where=f"method {self.name}, projection_lr",
+                got=f"projection_lr={self.projection_lr!r} without a projection",
+                expected="a projection's width beside it",
+            )
+        return self
+
     @property
     def shapes(self) -> bool:
         """Whether a prompt is more than free vectors."""
@@ -87,7 +99,7 @@ class ImageSettings(StartSettings):
         """
         from cuecard.methods.modules.shaped_prompt import ShapedPrompt  # noqa: PLC0415 - it needs torch
 
-        if "vision" not in context.towers:
+        if not context.sees:
             given = [name for name in ("fourier", "dropout", "projection") if getattr(self, name)]
             raise ConfigError(
                 "this is an option of prompts for images",

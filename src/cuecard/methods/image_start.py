@@ -33,13 +33,20 @@ PatchChoice = Literal["sampled", "k-means"]
 
 
 class SizedSettings(Protocol):
-    """A method's settings with the prompt's length, whatever it starts from."""
+    """A method's settings with the prompt's length, whatever it starts from.
+
+    Attributes:
+        drawn_init: the init to take where there are too few patches.
+    """
 
     @property
     def name(self) -> str: ...
 
     @property
     def size(self) -> int: ...
+
+    @property
+    def drawn_init(self) -> str: ...
 
 
 class LayeredSettings(SizedSettings, Protocol):
@@ -133,7 +140,7 @@ def patches_in(settings: SizedSettings, context: InitContext) -> Patches:
             where=f"method {settings.name}, init",
             got="a backbone that sees no images, or no training images",
             expected="a vision encoder and a task of images",
-            hint="init=random, or text on a language model",
+            hint=None if context.sees else "init=text or random",
         )
     return context.patches
 
@@ -146,7 +153,7 @@ def _too_few(
         where=f"method {settings.name}, {setting}",
         got=f"{got} {what}",
         expected=f"at least {wanted or settings.size}",
-        hint="a shorter prompt, or init=xavier",
+        hint=f"a smaller {setting}, or init={settings.drawn_init}",
     )
 
 

@@ -36,16 +36,21 @@ class PrefixSettings(MethodSettings):
             with each layer's RMS of the text's keys and of its values. "prompt": a trained prompt,
             given as `prompt`: of this kind, or vectors whose keys and values are taken. "patches":
             keys and values of patches of training images, and what text becomes for images.
-        text: by default a sentence made from the task.
         prompt: [P, 2 L K D] as PEFT lays it out, or [P, H].
     """
 
     injects: ClassVar[tuple[InjectionKind, ...]] = ("prefix-kv",)
+    drawn_init: ClassVar[str] = "random"
     late_injects: ClassVar[tuple[InjectionKind, ...]] = ("late-prefix-kv",)
 
     length: int | None = Field(default=None, ge=1, le=MAX_LENGTH)
     init: Init = "text"
-    text: str | None = None
+    text: str | None = Field(
+        default=None,
+        description="The text of the init text; by default a sentence made from the task. On texts "
+        "it also gives the inits zero and random their length, where there is none, and random its "
+        "scale.",
+    )
     slot: Literal["prefix", "infix"] = Field(
         default="prefix",
         description="Where keys and values are seen from: all of the input, or (infix) what comes "
@@ -72,7 +77,18 @@ class PrefixSettings(MethodSettings):
                 got=f"init={self.init!r}, prompt {'missing' if self.prompt is None else 'given'}",
                 expected="init='prompt' for a prompt",
             )
+        if self.init == "patches":
+            self._refuse_text()
         return self
+
+    def _refuse_text(self) -> None:
+        if self.text is not None:
+            raise ConfigError(
+                "the init and what it starts from do not go together",
+                where=f"method {self.name}, text",
+                got=f"init={self.init!r} with a text",
+                expected="no text, or init='text' on a language model",
+            )
 
     @property
     def size(self) -> int:
@@ -85,6 +101,8 @@ class PrefixSettings(MethodSettings):
         Raises:
             ConfigError: an init that this backbone or task cannot give.
         """
+        if self.init == "prompt" or (context.sees and self.init != "text"):
+            self._refuse_text()
         found = _INITS[self.init](self, context)
         return found.to(context.embeddings.device, torch.float32).clone()
 
@@ -105,19 +123,22 @@ def _patches(settings: PrefixSettings, context: InitContext) -> Tensor:
     return found[..., drawn_of(found.shape[3], settings, context), :]
 
 
-def _real(settings: PrefixSettings, context: InitContext) -> Tensor:
-    """What the model itself makes of the task: of images' patches where it sees images."""
-    return (_of_text if context.patches is None else _patches)(settings, context)
-
-
 def _zero(settings: PrefixSettings, context: InitContext) -> Tensor:
-    return torch.zeros_like(_real(settings, context))
+    if not context.sees:
+        return torch.zeros_like(_of_text(settings, context))
+    layers, kinds, heads, _, size = _keys_values(context, context.embeddings[:1]).shape
+    return torch.zeros(layers, kinds, heads, settings.size, size)
 
 
 def _random(settings: PrefixSettings, context: InitContext) -> Tensor:
-    real = _real(settings, context).cpu()
-    size = real.pow(2).mean((2, 3, 4), keepdim=True).sqrt()
-    return torch.randn(real.shape, generator=context.generator) * size
+    if context.sees:  # any number of patches has a scale
+        real, length = patches_in(settings, context).keys_values().cpu(), settings.size
+    else:
+        real = _of_text(settings, context).cpu()
+        length = real.shape[3]
+    scale = real.pow(2).mean((2, 3, 4), keepdim=True).sqrt()
+    shape = (*real.shape[:3], length, real.shape[4])
+    return torch.randn(shape, generator=context.generator) * scale
 
 
 def _prompt(settings: PrefixSettings, context: InitContext) -> Tensor:

@@ -9,7 +9,7 @@ embeddings of 0.02 is why public random inits often do not learn. For images: `i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -33,6 +33,9 @@ DEFAULT_LENGTH = 20  # of inits that have no length of their own
 # The most vectors of a start from the task's own sentence, which grows with the labels.
 _TASK_LENGTH = 50
 
+# The inits that are made of words.
+_OF_WORDS = ("vocabulary", "labels")
+
 # The settings that belong to one init.
 _OF_INIT = {"patches": ("patches",), "vipamin": ("vipamin_k", "vipamin_lambda")}
 
@@ -46,6 +49,8 @@ class StartSettings(MethodSettings):
     Attributes:
         prompt: the [P, H] rows of the "prompt" init.
     """
+
+    drawn_init: ClassVar[str] = "xavier"
 
     length: int | None = Field(default=None, ge=1, le=MAX_LENGTH, description=LENGTH)
     init: Init = Field(
@@ -123,6 +128,13 @@ class StartSettings(MethodSettings):
         Raises:
             ConfigError: an init that this backbone or task cannot give.
         """
+        if context.sees and self.init in _OF_WORDS:
+            raise ConfigError(
+                f"the init {self.init!r} is made of words, which a vision encoder has not",
+                where=f"method {self.name}, init",
+                got=f"init={self.init!r} for images",
+                expected="patches, xavier, vipamin, random or prompt",
+            )
         table = context.embeddings.detach().float().cpu()
         vectors = _INITS[self.init](self, context, table)
         return vectors.to(context.embeddings.device).clone()

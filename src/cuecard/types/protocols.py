@@ -423,6 +423,11 @@ class InitContext:
     towers: Mapping[Tower, Tensor] = field(default_factory=dict)
     patches: Patches | None = None
 
+    @property
+    def sees(self) -> bool:
+        """Whether it is a vision encoder, whose embeddings are no words'."""
+        return "vision" in self.towers
+
 
 @dataclass(frozen=True, slots=True)
 class ParameterGroup:

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image as Pillow
 
 from cuecard.backbones import image_processor
 from cuecard.registry import Registry
+from cuecard.serving.http.auth import add_key
 from cuecard.serving.settings import Limits
 from support.asgi import Reply
 from support.serving.app import Running, running
@@ -123,6 +125,47 @@ async def test_each_image_is_decoded_once_and_not_on_the_event_loop(
     assert len(threads) == 3 and all(name.startswith("cuecard-images") for name in threads)
 
 
+async def test_after_a_bad_image_no_other_is_decoded(
+    gallery: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, decode, bad = [], image_processor.pixels_of, threading.Event()
+
+    def decoded(image: Any, *given: Any) -> Any:
+        seen.append(image.content)
+        if image.content == BROKEN:
+            bad.set()
+        else:
+            bad.wait(10)
+            time.sleep(0.05)  # what is decoded beside the bad one ends after it
+        return decode(image, *given)
+
+    monkeypatch.setattr(image_processor, "pixels_of", decoded)
+    reply = await asked(gallery, "drawn", [base64_of(each) for each in (BROKEN, *files(12))])
+    assert (reply.status, reply.json["error"]["param"]) == (400, "input.0")
+    assert len(seen) <= 2
+
+
+async def test_a_keys_tokens_are_asked_for_before_an_image_is_decoded(
+    seeing: Any, shown: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, decode = [], image_processor.pixels_of
+
+    def decoded(*given: Any) -> Any:
+        seen.append(given)
+        return decode(*given)
+
+    monkeypatch.setattr(image_processor, "pixels_of", decoded)
+    keys, positions = tmp_path / "keys.json", seeing.tower.positions
+    auth = {"authorization": f"Bearer {add_key(keys, 'ann', tokens_per_minute=3 * positions)}"}
+    async with running(seeing, shown, tmp_path / "cache", keys=keys) as server:
+        two = {"model": ["drawn", "deep"], "input": TEXTS[0]}
+        for status in (200, 429):
+            reply = await server.client.post("/v1/classify", two, **auth)
+            assert (reply.status, len(seen)) == (status, 1)
+        one = {"model": "drawn", "input": TEXTS[0]}
+        assert (await server.client.post("/v1/classify", one, **auth)).status == 200
+
+
 BROKEN = FILES[0][: len(FILES[0]) // 2]
 FLOATS = saved(Pillow.new("F", (8, 8)), "TIFF")
 
@@ -189,6 +232,12 @@ async def test_limits(seeing: Any, shown: Registry, tmp_path: Path) -> None:
             ):
                 assert (reply.status, reply.code) == (413, code)
                 assert said in reply.json["error"]["message"]
+        # What is around an image is no part of its file.
+        within = files(1)[0]
+        padded = within + bytes(2_000 - len(within))
+        wrapped = "\n".join(base64_of(padded)[at : at + 4] for at in range(0, 9999, 4)).strip()
+        for text in (wrapped, f"data:image/png;base64,{wrapped}"):
+            assert (await asked(server, "drawn", text)).status == 200
         # The same image twice is one.
         twice = [base64_of(content) for content in files(2, "WEBP")] * 2
         assert (await asked(server, ["drawn", "deep"], twice)).status == 200
@@ -233,13 +282,14 @@ async def test_a_language_model_refuses_images(server: Running) -> None:
     wanted = (await asked(server, "reviews", ["a film", "nice"])).json
     texts = await sent(server, ("model", "reviews"), ("input", "a film"), ("input", "nice"))
     assert texts.status == 200 and texts.json == wanted
-    for reply in (
-        await sent(server, ("model", "reviews"), ("input", "a film"), ("input", FILES[0])),
-        await asked(server, "reviews", ["a film", TEXTS[1]]),
-    ):
-        assert (reply.status, reply.code) == (400, "unsupported")
-        assert reply.json["error"]["param"] == "input.1"
-        assert "reads texts" in reply.json["error"]["message"]
+    reply = await sent(server, ("model", "reviews"), ("input", "a film"), ("input", FILES[0]))
+    assert (reply.status, reply.code) == (400, "unsupported")
+    assert reply.json["error"]["param"] == "input.1"
+    assert "reads texts" in reply.json["error"]["message"]
+    # However it begins, a text is a text there.
+    assert (
+        await asked(server, "reviews", ["a film", "data:image/ is how it begins"])
+    ).status == 200
 
 
 async def test_forms_that_are_none(gallery: Running) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 from cuecard.engine.protocol import Scoring
-from cuecard.serving.api.images import Sent, is_image
+from cuecard.serving.api.images import Sent
 from cuecard.serving.api.inputs import (
     count_characters,
     encode_record,
@@ -20,7 +20,7 @@ from cuecard.serving.models.catalog import ServedPrompt
 from cuecard.serving.protocol.errors import APIError, bad_request, embeddings_only, head_not_served
 from cuecard.serving.protocol.requests import ClassifyForm, ClassifyRequest
 from cuecard.serving.protocol.responses import Classification, Classified, TextsUsage
-from cuecard.types import Image, Value
+from cuecard.types import Value
 
 Input = Sent | dict[str, str]
 
@@ -50,9 +50,8 @@ async def classify(
         acquired = [(model, stack.enter_context(catalog.acquire(model))) for model in models]
         prompts = [_check_labels(model, served) for model, served in acquired]
         context.served = ", ".join(map(str, prompts))
-        rows = await _rows(service, inputs, prompts)
+        rows = await _rows(service, inputs, prompts, context)
         tokens = sum(each.row.positions for each in rows)
-        context.reserve(tokens)
         context.prompt_tokens = tokens
         scores = await engine.score(rows)
     data = []
@@ -77,9 +76,12 @@ async def classify(
 
 
 async def _rows(
-    service: Service, inputs: Sequence[Input], prompts: Sequence[ServedPrompt]
+    service: Service,
+    inputs: Sequence[Input],
+    prompts: Sequence[ServedPrompt],
+    context: RequestContext,
 ) -> list[Scoring]:
-    """A row per input and prompt, the inputs in order."""
+    """A row per input and prompt, the inputs in order; their tokens are reserved."""
     engine = service.engine
     asked = [(served, _fields(served, each)) for each in inputs for served in prompts]
     places = _places(inputs)
@@ -88,7 +90,10 @@ async def _rows(
         values = _texts(service, places)
         characters = sum(map(len, places)) * len(prompts)
     else:
-        values, characters = await _images(service, places), 0
+        _check_count(places, service.limits.max_images)
+        # What they cost is known before they are decoded, which is most of the work.
+        context.reserve(engine.images.image_positions * len(asked))
+        values, characters = await service.image_reader.read(places), 0
 
     def encode() -> list[Scoring]:
         rows = []
@@ -99,12 +104,15 @@ async def _rows(
             rows.append(score_labels(served, row, engine))
         return rows
 
-    return await offload(characters, encode)
+    rows = await offload(characters, encode)
+    if engine.images is None:
+        context.reserve(sum(each.row.positions for each in rows))
+    return rows
 
 
 def _texts(service: Service, places: Mapping[Sent, str]) -> dict[Sent, str]:
     for sent, place in places.items():
-        if is_image(sent):
+        if isinstance(sent, bytes):
             raise bad_request(
                 f"'{place}' is an image, and '{service.catalog.backbone}' reads texts.",
                 place,
@@ -115,13 +123,11 @@ def _texts(service: Service, places: Mapping[Sent, str]) -> dict[Sent, str]:
     return {text: text for text in texts}
 
 
-async def _images(service: Service, places: Mapping[Sent, str]) -> dict[Sent, Image]:
-    most = service.limits.max_images
-    if len(places) > most:
+def _check_count(images: Mapping[Sent, str], most: int) -> None:
+    if len(images) > most:
         raise APIError(
-            413, "batch_too_large", f"{len(places)} images: at most {most}.", param="input"
+            413, "batch_too_large", f"{len(images)} images: at most {most}.", param="input"
         )
-    return await service.image_reader.read(places)
 
 
 def _places(inputs: Sequence[Input]) -> dict[Sent, str]:

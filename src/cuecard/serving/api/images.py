@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import binascii
 import re
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from cuecard.engine.protocol import PreparesImages
 from cuecard.errors import DataError, ImageTooLargeError
-from cuecard.images import ImageLimits, check_bytes
+from cuecard.images import ImageLimits
 from cuecard.serving.protocol.errors import APIError, bad_request
 from cuecard.types import Image
 
@@ -21,13 +22,7 @@ Sent = str | bytes
 _THREADS = 2
 _DATA_URL = re.compile(r"data:image/[\w.+-]{1,64}(;[\w.+=-]{1,64}){0,4};base64,", re.IGNORECASE)
 _URL = re.compile(r"\s*[a-z][a-z0-9+.-]{0,20}:", re.IGNORECASE)
-_IS_IMAGE = re.compile(r"\s*data:image/", re.IGNORECASE)
 _SPACE = bytes.maketrans(b"", b""), b" \t\r\n"
-
-
-def is_image(sent: Sent) -> bool:
-    """Whether a value cannot be meant as a text."""
-    return isinstance(sent, bytes) or _IS_IMAGE.match(sent) is not None
 
 
 class ImageReader:
@@ -43,7 +38,7 @@ class ImageReader:
         self._pool = ThreadPoolExecutor(_THREADS, "cuecard-images")
 
     async def read(self, places: Mapping[Sent, str]) -> dict[Sent, Image]:
-        """Every image, prepared for the engine.
+        """Every image, prepared for the engine; after a bad one no other is begun.
 
         Args:
             places: image -> where it stands in the request, such as "input.3".
@@ -51,15 +46,23 @@ class ImageReader:
         Raises:
             APIError: the first that cannot be read, by its place.
         """
+        failed = threading.Event()
+
+        def prepared(sent: Sent, place: str) -> Image | None:
+            try:
+                return None if failed.is_set() else self._prepared(sent, place)
+            except BaseException:
+                failed.set()
+                raise
+
         loop = asyncio.get_running_loop()
-        jobs = [loop.run_in_executor(self._pool, self._prepared, *each) for each in places.items()]
+        jobs = [loop.run_in_executor(self._pool, prepared, *each) for each in places.items()]
         found = await asyncio.gather(*jobs, return_exceptions=True)
-        images: list[Image] = []
         for each in found:
             if isinstance(each, BaseException):
                 raise each
-            images.append(each)
-        return dict(zip(places, images, strict=True))
+        pairs = zip(places, found, strict=True)
+        return {sent: image for sent, image in pairs if isinstance(image, Image)}
 
     def _prepared(self, sent: Sent, place: str) -> Image:
         try:
@@ -74,7 +77,6 @@ class ImageReader:
 
         Raises:
             APIError: a URL elsewhere, or neither base64 nor a data URL.
-            ImageTooLargeError: more bytes than the limits.
         """
         if isinstance(sent, bytes):
             content = sent
@@ -87,7 +89,6 @@ class ImageReader:
                     place,
                     "image_not_fetched",
                 )
-            check_bytes(len(sent) // 4 * 3 - 2, self._limits)
             content = _decoded(sent[inline.end() :] if inline else sent, place)
         if not content:
             raise bad_request(f"'{place}' is empty.", place, "empty_input")
