@@ -113,7 +113,7 @@ def test_what_does_not_go_together_is_refused_before_anything_is_written(
         ((tmp_path / "texts.csv", *encoder), "does not read texts"),
         ((folder, *KIND, "--backbone", tmp_path / "llama"), "does not see images"),
         ((folder, *encoder), "--kind image-classification"),
-        ((folder, *KIND, *encoder, "--init", "labels"), "no label words"),
+        ((folder, *KIND, *encoder, "--init", "labels"), "made of words"),
         ((*texts, "--init", "patches"), "patches of training images"),
         ((*texts, "--set", "method.fourier=0.5"), "option of prompts for images"),
         ((folder, *KIND, *encoder, "--set", "method.patches=k-means", *xavier), "init patches"),
