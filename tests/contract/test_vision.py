@@ -22,6 +22,8 @@ from cuecard.tasks import collate
 from cuecard.training import TrainConfig
 from cuecard.training.race.auto import auto
 from cuecard.training.race.contestants import Entrants
+from cuecard.training.race.plan import RacePlan
+from cuecard.training.race.stages import cut
 from cuecard.training.seeds import SeedTraining
 from cuecard.training.setup import TrainSetup
 from cuecard.training.train import train
@@ -408,6 +410,14 @@ def test_a_race_starts_from_a_linear_probe() -> None:
     start = next(event for event in told if event["event"] == "validation")
     assert start["step"] == 0 and start["validation_loss"] < 0.9 * math.log(len(task.spec.labels))
     assert run.test is not None and run.prompt.spec.head == "none"
+
+
+def test_a_race_of_fewer_images_starts_from_these() -> None:
+    backbone, task = tiny_vision(), drawn_task(80)
+    for setup in Entrants.of(backbone, task, TrainConfig()).setups.values():
+        few = cut(setup, RacePlan(("",), 0, {"": 1}, 20, 4))
+        for one, other in zip(few.start.parameters(), few.new_method().parameters(), strict=True):
+            assert torch.equal(one, other)
 
 
 def test_every_way_to_train_takes_images(tmp_path: Path) -> None:

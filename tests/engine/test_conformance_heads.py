@@ -13,7 +13,7 @@ import pytest
 from cuecard.engine.protocol import Held, Scoring
 from cuecard.errors import ConfigError
 from cuecard.evaluation.heads import head_outputs
-from cuecard.types import Head, Injection, InputTokens, PrefixKV, Record, Slot
+from cuecard.types import Encoded, Head, Injection, InputTokens, Placement, PrefixKV, Record, Slot
 from support.data.head_tasks import HEAD_SPEC
 from support.serving.cases import QUESTIONS
 from support.serving.requests import noise, scored_alone, serving
@@ -87,6 +87,24 @@ def test_one_call_with_every_prompt(kind: str) -> None:
     found, again = asyncio.run(ask())
     for case, numbers in zip([*cases, *cases[:again]], found, strict=True):
         assert numbers == pytest.approx(case.alone, abs=TOLERANCE), case.asked
+
+
+def test_a_prompt_in_front_of_everything_leaves_nothing_to_pool() -> None:
+    """Whatever of the context comes from the prefix cache."""
+    backbone = tiny_backbone()
+    injection, head = InputTokens(noise(1, 6, 32)), head_for(backbone, 0, (0, 1))
+    rows = [Encoded(tuple(range(5, 45 + n)), (), Placement.at(0)) for n in range(6)]
+    alone = [head_outputs(backbone, [row], injection, head, batch_rows=1)[0][-1] for row in rows]
+
+    async def ask() -> Any:
+        async with serving(backbone) as engine:
+            return [
+                (await engine.score([Scoring(Held("prompt", injection), row, head=head)]))[0]
+                for row in rows
+            ]
+
+    for numbers, expected in zip(asyncio.run(ask()), alone, strict=True):
+        assert numbers == pytest.approx(expected.tolist(), abs=TOLERANCE)
 
 
 def test_words_and_a_head_are_not_read_at_once() -> None:

@@ -333,9 +333,10 @@ class CausalBackbone(FrozenBackbone):
         Args:
             inputs: as in `remember`.
         """
-        before, known = self._held, [cache for cache in (self._held, self.inputs) if cache]
+        before, inputs = self._held, _packable(inputs)
+        known = [cache for cache in (self._held, self.inputs) if cache]
         if not any(all(ids in cache for ids in inputs) for cache in known):
-            self._held = self._cache(_packable(inputs), before=before or self.inputs)
+            self._held = self._cache(inputs, before=before or self.inputs)
         try:
             if self._held is not None:
                 self._held.fill()
@@ -367,6 +368,12 @@ class CausalBackbone(FrozenBackbone):
                 pieces = [own] if cache.front is None else [cache.front, own]
                 found[ids] = self._mean_values(pieces, layers)
         left = [ids for ids in dict.fromkeys(inputs) if ids not in found]
+        for ids in (ids for ids in left if len(ids) > _PACKED_LENGTH):
+            embeds = self._frozen.embed(torch.tensor(ids, device=self.device))
+            kept = self._padded.states(torch.as_tensor(embeds)).keys_values
+            assert kept is not None  # of what can be packed
+            found[ids] = self._mean_values([kept], layers)
+        left = [ids for ids in left if ids not in found]
         for group in in_groups(left, [len(ids) for ids in left], _CONTEXT_TOKENS):
             kept = self._packed.keys_and_values(group)
             lengths = [len(ids) for ids in group]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from cuecard.errors import TrainingError
 from cuecard.interrupts import Stop, may_cut
 from cuecard.lazy import torch
 from cuecard.training.batches import TaskBatches
-from cuecard.training.heads.pooled_head import pool
+from cuecard.training.heads.pooled_head import ReaderWeights, pool
 from cuecard.training.objective.validation import Validation
 from cuecard.training.optim import lr_share, make_optimizer, set_lr
 from cuecard.training.setup import TrainSetup
@@ -22,6 +23,15 @@ from cuecard.training.trainables.head import drawn_injection, head_of
 from cuecard.types import Method
 
 Prune = Callable[[State], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pooled:
+    """A best step whose head is pooled: a method's state, its validation, the readers' weights."""
+
+    state: dict[str, Any]
+    validation: Validation
+    weights: ReaderWeights
 
 
 class Trainer:
@@ -153,11 +163,12 @@ class Trainer:
         try:
             with may_cut():
                 found = self._score()
+                score = found.score(config.select)
+                better = state.best_step < 0 or score > state.best_score
+                pooled = self._pooled(better=better) if self._pools(better=better) else None
         except Stop:
             self._log.cut(logged)
             raise
-        score = found.score(config.select)
-        better = state.best_step < 0 or score > state.best_score
         if better:
             state.best, state.best_step = deepcopy(self.method.state_dict()), state.step
             state.best_score, state.bad_validations = score, 0
@@ -182,17 +193,36 @@ class Trainer:
             state.ended = "patience"
         elif self._prune is not None and self._prune(state):
             state.ended = "pruned"
-        if self.finished and self.setup.spec.head == "pooled":
-            self._pool()
+            if self.setup.spec.head == "pooled":  # it may be the best all the same
+                pooled = self._pooled(better=better)
+        if pooled is not None:
+            self._keep_pooled(pooled)
 
-    def _pool(self) -> None:
-        """Let the head of the best step read the input's values too, and validate it anew."""
-        state, setup = self.state, self.setup
-        self.load_best()
-        pooled = pool(setup, self.method)
-        found = self._score()
-        state.best = deepcopy(self.method.state_dict())
-        state.best_score = found.score(setup.config.select)
+    def _pools(self, *, better: bool) -> bool:
+        """Whether the head of the best step is pooled now: after the last validation."""
+        config, state = self.setup.config, self.state
+        bad = 0 if better else state.bad_validations + 1
+        ends = state.step >= config.steps or 0 < config.patience <= bad
+        return ends and self.setup.spec.head == "pooled"
+
+    def _pooled(self, *, better: bool) -> _Pooled:
+        """The best step with a head that reads the input's values too, validated anew.
+
+        Args:
+            better: whether the best step is this one.
+        """
+        now = deepcopy(self.method.state_dict())
+        try:
+            if not better:
+                self.load_best()
+            weights = pool(self.setup, self.method)
+            return _Pooled(deepcopy(self.method.state_dict()), self._score(), weights)
+        finally:
+            self.method.load_state_dict(now)
+
+    def _keep_pooled(self, pooled: _Pooled) -> None:
+        state, found = self.state, pooled.validation
+        state.best, state.best_score = pooled.state, found.score(self.setup.config.select)
         state.best_loss, state.best_accuracy = found.loss, found.accuracy
         state.best_prior = found.prior
         self._log.write(
@@ -200,8 +230,8 @@ class Trainer:
             step=state.best_step,
             validation_loss=found.loss,
             validation_accuracy=found.accuracy,
-            state=round(pooled.state, 4),
-            values=round(pooled.values, 4),
+            state=round(pooled.weights.state, 4),
+            values=round(pooled.weights.values, 4),
         )
 
     def save_state(self) -> None:

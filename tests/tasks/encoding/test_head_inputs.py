@@ -52,6 +52,18 @@ def test_what_all_inputs_begin_with_counts_too() -> None:
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_an_input_too_long_to_be_packed() -> None:
+    backbone = tiny_backbone()
+    inputs = [tuple(5 + n % 50 for n in range(length)) for length in (700, 30)]
+    backbone.remember(inputs[1:])
+    before = backbone.counts["tokens"]
+    with backbone.holding(inputs):  # the second one is remembered
+        found = backbone.value_means(inputs, LAYERS)
+    assert backbone.counts["tokens"] - before == 30 + 700
+    expected = torch.stack([by_hand(backbone, ids) for ids in inputs])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
 def test_nothing_before_the_prompt() -> None:
     assert tiny_backbone().value_means([()], LAYERS).abs().sum() == 0
 

@@ -15,8 +15,8 @@ from cuecard.errors import ConfigError
 from cuecard.evaluation.heads import head_outputs
 from cuecard.evaluation.predict import predict
 from cuecard.methods import PromptTuning, PTuningV2
-from cuecard.training import TrainConfig, read_log
-from cuecard.training.heads.pooled_head import pool
+from cuecard.training import TrainConfig, read_log, trainer
+from cuecard.training.heads.pooled_head import _weights, pool
 from cuecard.training.race.auto import auto
 from cuecard.training.setup import TrainSetup
 from cuecard.training.train import train
@@ -85,6 +85,36 @@ def test_a_reader_that_knows_nothing_is_not_heard(setup: TrainSetup) -> None:
     assert float(spread.std(0).max()) < 0.05
 
 
+@pytest.mark.parametrize("trusted", ["state", "values", "neither"])
+def test_a_reader_that_is_wrong_is_left_out(trusted: str) -> None:
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.arange(40) % 2
+    told = torch.nn.functional.one_hot(labels, 2).double()
+    noise = torch.randn(3, 40, 2, generator=generator, dtype=torch.float64) * 0.7
+    right, wrong = told + noise[0], [noise[1] - told, noise[2] - told]
+    state, values = (right if trusted == name else wrong.pop() for name in ("state", "values"))
+    first, second = _weights(state, values, labels)
+    if trusted == "neither":
+        assert (first, second) == (1.0, 0.0)
+        return
+    assert (first > 0, second > 0) == (trusted == "state", trusted == "values")
+    outputs = first * state + second * values
+    alone = [torch.nn.functional.cross_entropy(w * right, labels) for w in (0.5, 1.0, 2.0)]
+    assert float(torch.nn.functional.cross_entropy(outputs, labels)) <= float(min(alone)) + 1e-2
+
+
+def test_a_rate_is_chosen_before_anything_is_pooled(monkeypatch: pytest.MonkeyPatch) -> None:
+    pooled: list[int] = []
+
+    def counting(setup: TrainSetup, method: Any) -> Any:
+        pooled.append(1)
+        return pool(setup, method)
+
+    monkeypatch.setattr(trainer, "pool", counting)
+    run = train(tiny_backbone(), pooled_task(), LATE, CONFIG.model_copy(update={"lr": "auto"}))
+    assert len(pooled) == 1 and run.prompt.head() is not None
+
+
 def test_a_run_is_pooled_once_however_often_it_is_killed(tmp_path: Path) -> None:
     def run(folder: Path, backbone: Any) -> Any:
         return train(backbone, pooled_task(), LATE, CONFIG, folder=folder)
@@ -142,8 +172,12 @@ def test_a_pooled_head_races_beside_words(tmp_path: Path) -> None:
     config, backbone = TrainConfig(budget="108 steps"), tiny_backbone()
     run = auto(backbone, review_task(80), config, folder=tmp_path)
     (race,) = (event for event in read_log(tmp_path) if event["event"] == "race")
-    assert all("with a head" in name for name in race["contestants"])
-    assert any("with a head" not in name for name in race["left_out"])
+    assert ["with a head" in name for name in race["contestants"]] == [True, False]
+    best = max(
+        (event for event in read_log(tmp_path) if event["event"] == "raced"),
+        key=lambda event: (event["accuracy"], -event["loss"]),
+    )
+    assert "with a head" in best["contestant"]
     head = run.prompt.head()
     assert head is not None and head.layers and run.prompt.spec.head == "pooled"
     (told,) = (event for event in read_log(tmp_path) if event["event"] == "pooled")

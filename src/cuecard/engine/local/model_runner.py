@@ -178,7 +178,8 @@ class ModelRunner:
         sequence, tensors = chunk.sequence, self._tensors[chunk.sequence]
         layers = sequence.pooled
         if tensors.value_sums is None and sequence.cached:
-            tensors.value_sums = value_sums(self._cache.prefix(sequence), layers)
+            cached = self._cache.prefix(sequence)[:, :, :, : sequence.slot]
+            tensors.value_sums = value_sums(cached, layers)
         count = min(chunk.num_tokens, sequence.slot - sequence.cached - chunk.start)
         if count <= 0:
             return

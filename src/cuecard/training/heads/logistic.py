@@ -15,6 +15,8 @@ from cuecard.types import Record
 # What a mean error weighs against the squares of the weights; the validation rows choose.
 _STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 _ITERATIONS = 100
+PROBE_PASSES = _ITERATIONS * len(_STRENGTHS)
+"""How often a probe reads its rows at most, forward and backward."""
 
 
 @dataclass(frozen=True)

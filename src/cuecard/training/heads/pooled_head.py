@@ -14,13 +14,18 @@ from dataclasses import dataclass
 
 from cuecard.evaluation.heads import head_outputs
 from cuecard.lazy import functional, np, torch
+from cuecard.tasks import draw_rows
 from cuecard.tasks.encoding.head_inputs import pooled_layers
-from cuecard.training.heads.logistic import ProbeRows, fit_probe, labels_of
+from cuecard.training.heads.logistic import PROBE_PASSES, ProbeRows, fit_probe, labels_of
 from cuecard.training.setup import TrainSetup
 from cuecard.training.trainables.head import head_of, start_head
 from cuecard.types import Encoded, Head, Method
 
 _ROWS = 32
+# More rows than this teach a probe little more, and all they hold is in memory at once.
+_MOST_ROWS = 4_096
+# Of products of matrices like these, in float64, a second.
+_FLOPS = 1e10
 # What a weight's distance from 1 costs against the mean error.
 _NEAR_ONE = 1e-3
 
@@ -41,7 +46,7 @@ def pool(setup: TrainSetup, method: Method) -> ReaderWeights:
     assert not head.layers  # pooled once
     layers = pooled_layers(backbone.num_layers)
     sides = []
-    for records in (task.train, task.validation):
+    for records in (draw_rows(task.train, _MOST_ROWS, "probe"), task.validation):
         rows = setup.spec.encode_rows(records, backbone.tokenizer, setup.slot)
         features, labels = _values(setup, rows, layers), labels_of(setup, records)
         none = torch.zeros(len(labels), setup.spec.outputs, dtype=torch.float64)
@@ -57,6 +62,14 @@ def pool(setup: TrainSetup, method: Method) -> ReaderWeights:
     return ReaderWeights(state, values)
 
 
+def probe_seconds(setup: TrainSetup) -> float:
+    """About what the probe takes on one core."""
+    backbone = setup.backbone
+    width = backbone.head_width(pooled_layers(backbone.num_layers)) - backbone.hidden_size
+    rows = min(len(setup.task.train), _MOST_ROWS)
+    return PROBE_PASSES * 4 * rows * width * setup.spec.outputs / _FLOPS
+
+
 def _values(setup: TrainSetup, rows: Sequence[Encoded], layers: tuple[int, ...]) -> torch.Tensor:
     """[rows, F] the mean of the values of what stands before the prompt."""
     found = setup.backbone.value_means([row.context[: row.slot] for row in rows], layers)
@@ -66,19 +79,32 @@ def _values(setup: TrainSetup, rows: Sequence[Encoded], layers: tuple[int, ...])
 def _weights(
     state: torch.Tensor, values: torch.Tensor, labels: torch.Tensor
 ) -> tuple[float, float]:
-    """The weights, neither below 0, of two readers' scores [n, K]."""
-    both = torch.ones(2, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([both], max_iter=100, line_search_fn="strong_wolfe")
+    """The weights, neither below 0, of two readers' scores [n, K].
+
+    A reader that is best left out is; a trained head stays as it is where both are.
+    """
+    first, second = _best_weights(torch.stack([state, values]), labels)
+    if first < 0 < second:
+        return 0.0, max(*_best_weights(values[None], labels), 0.0)
+    if second < 0:
+        (alone,) = _best_weights(state[None], labels)
+        return alone if alone > 0 else 1.0, 0.0
+    return first, second
+
+
+def _best_weights(scores: torch.Tensor, labels: torch.Tensor) -> tuple[float, ...]:
+    """[R] what readers' scores [R, n, K] are best multiplied with before they are added."""
+    weights = torch.ones(len(scores), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        outputs = both[0] * state + both[1] * values
+        outputs = (weights[:, None, None] * scores).sum(0)
         loss = functional.cross_entropy(outputs, labels)
-        loss = loss + _NEAR_ONE * (both - 1).square().sum()
+        loss = loss + _NEAR_ONE * (weights - 1).square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     with torch.enable_grad():
         optimizer.step(closure)  # type: ignore[no-untyped-call]
-    first, second = both.detach().clamp(min=0).tolist()
-    return first, second
+    return tuple(weights.detach().tolist())

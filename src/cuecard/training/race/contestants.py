@@ -73,8 +73,9 @@ def contestants(spec: TaskSpec, *, heads: bool = True) -> tuple[Candidate, ...]:
         return prefix(0.1), deep, tuning(PromptTuning.name), prefix(0.03)
     headed = heads and spec.mode == "labels" and spec.head_is_possible
     return (
-        *((late(0.05, head=True), late(0.1, head=True)) if headed else ()),
+        *((late(0.05, head=True),) if headed else ()),
         late(0.05),
+        *((late(0.1, head=True),) if headed else ()),
         late(0.1),
         prefix(0.03),
         tuning(PromptTuning.name),

@@ -10,6 +10,7 @@ from cuecard.tasks import batches_by_length
 from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.budget.validation_plan import label_tokens
 from cuecard.training.heads.fitted_head import fits_head
+from cuecard.training.heads.pooled_head import probe_seconds
 from cuecard.training.objective.label_sample import sample_for
 from cuecard.training.objective.loss import PromptBatch, batch_losses
 from cuecard.training.race.plan import Cost
@@ -77,14 +78,27 @@ def measure(setup: TrainSetup, cached: int | None = None) -> Cost:
     brief = second.forward * len(setup.task.validation) / second.rows
     # A validation reads all labels, of which those of one token are read where the context ends.
     own = second.tokens / second.rows
-    fitted = len(setup.task.train) + len(setup.task.validation) if fits_head(setup.spec) else 0
     return Cost(
         step=second.whole * setup.config.accumulation,
         validation=brief * (own + label_tokens(setup.backbone, setup.task)) / own,
         brief=brief,
         inputs=_inputs(first, second, cached) if cached is not None else 0.0,
-        fit=second.forward / second.rows * fitted,
+        fit=_fit(setup, brief),
     )
+
+
+def _fit(setup: TrainSetup, validation: float) -> float:
+    """Seconds of a head that is fitted: before the race to all rows, or pooled after the training.
+
+    Args:
+        validation: seconds of a pass over the validation rows.
+    """
+    spec, rows = setup.spec, len(setup.task.train)
+    if not fits_head(spec):
+        return 0.0
+    if spec.head != "pooled":
+        return validation * (1 + rows / len(setup.task.validation))
+    return 2 * validation + probe_seconds(setup)
 
 
 def _inputs(first: TimedPass, second: TimedPass, tokens: int) -> float:

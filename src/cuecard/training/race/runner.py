@@ -20,6 +20,7 @@ from cuecard.training.budget.prompts_per_pass import fit_together
 from cuecard.training.checks import FrozenProof
 from cuecard.training.config import Budget, TrainConfig, with_budget
 from cuecard.training.heads.fitted_head import fit_head, fits_head
+from cuecard.training.heads.pooled_head import pool
 from cuecard.training.loop import run_loop, stopped_in
 from cuecard.training.objective.validation import Validation
 from cuecard.training.race.contestants import Entrants
@@ -142,6 +143,7 @@ class RaceRunner:
             final = self._final
             if final.ended is None:
                 self._train()
+                self._score_race()
                 self._tell_race()
                 self._add_up()
                 final.ended, final.log_bytes = "chosen", self._log.size()
@@ -299,6 +301,7 @@ class RaceRunner:
         over = all(state.ended is not None for state in races.values())
         over = over and not self._ends_with_the_race
         if over and all(one.state is not final for one in self._trainers):
+            self._score_race()
             self._trainers.append(self._finalist())
 
     def _racer(self, name: str, state: State) -> Trainer:
@@ -340,13 +343,46 @@ class RaceRunner:
         setup = self.setups[name]
         return key_of((method.name, settings, setup.config.batch_rows, setup.spec.head))
 
+    def _score_race(self) -> None:
+        """Score each contestant as it would be kept, its head pooled, at the run's expense.
+
+        The scores are kept with the checkpoint: a resumed run chooses the same.
+        """
+        notes, counts, final = self._checkpoint.notes[0], self._backbone.counts, self._final
+        if "scores" in notes:
+            return
+        began = time.process_time(), time.perf_counter(), counts["tokens"]
+        notes["scores"] = {
+            name: asdict(self._as_kept(name, state)) for name, state in self._races.items()
+        }
+        final.cpu_seconds += time.process_time() - began[0]
+        final.wall_seconds += time.perf_counter() - began[1]
+        final.tokens += counts["tokens"] - began[2]
+        if self._folder is not None:
+            self._checkpoint.save(self._folder)
+
+    def _as_kept(self, name: str, state: State) -> Validation:
+        """A contestant's validation where its race ended."""
+        setup = self._setup(name)
+        if setup.spec.head != "pooled" or state.error is not None:
+            return Validation(state.best_loss, state.best_accuracy)
+        method = setup.new_method()
+        method.load_state_dict(state.best)
+        pool(setup, method)
+        return setup.validate(method)
+
+    def _raced(self, name: str) -> Validation:
+        """What a contestant's race came to."""
+        return Validation(**self._checkpoint.notes[0]["scores"][name])
+
     def _tell_race(self) -> None:
         for name, state in self._races.items():
+            found = self._raced(name)
             self._log.write(
                 "raced",
                 contestant=name,
-                loss=state.best_loss,
-                accuracy=state.best_accuracy,
+                loss=found.loss,
+                accuracy=found.accuracy,
                 steps=state.step,
                 diverged=state.error is not None,
                 cpu_seconds=round(state.cpu_seconds, 2),
@@ -356,8 +392,12 @@ class RaceRunner:
     @property
     def _winner(self) -> str:
         """Of equals the first; without a race the first contestant."""
-        races = self._races
-        return max(races, key=lambda name: races[name].best_score, default=self._plan.racing[0])
+
+        def score(name: str) -> tuple[float, ...]:
+            diverged = self._races[name].error is not None
+            return () if diverged else self._raced(name).score(self.setups[name].config.select)
+
+        return max(self._races, key=score, default=self._plan.racing[0])
 
     @property
     def _steps(self) -> int:

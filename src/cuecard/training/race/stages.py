@@ -23,7 +23,9 @@ def cut(setup: TrainSetup, plan: RacePlan) -> TrainSetup:
     validation = draw_rows(task.validation, plan.validation_rows, "race")
     # A record may have several rows: a window each over a long context.
     rows = setup.spec.encode_rows(train, setup.backbone.tokenizer, setup.slot)
-    return replace(setup, task=replace(task, train=train, validation=validation), rows=rows)
+    setup = replace(setup, task=replace(task, train=train, validation=validation), rows=rows)
+    # A start from training rows is one from those that are left.
+    return replace(setup, start=setup.new_method())
 
 
 def race_setup(setup: TrainSetup, plan: RacePlan) -> TrainSetup:

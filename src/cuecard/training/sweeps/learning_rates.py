@@ -39,8 +39,14 @@ def choose_lr(setup: TrainSetup, state: State, log: RunLog) -> float:
     base = setup.trainable.default_lr(setup.backbone, setup.config)
     rates = [base if factor == 1 else float(f"{base * factor:.3g}") for factor in _FACTORS]
     config = trial_config(setup.config)
+    task = setup.task
+    if setup.spec.head == "pooled":  # which changes nothing before the end of a whole run
+        task = replace(task, spec=setup.spec.with_head("trained"))
     short = replace(
-        setup, config=config, validations=replace(setup.validations, every=config.steps)
+        setup,
+        task=task,
+        config=config,
+        validations=replace(setup.validations, every=config.steps),
     )
     few = draw_rows(setup.task.validation, _ROWS, "lr")
     first = cache(lambda: setup.validate(setup.start, few))  # the start is the same for all rates
