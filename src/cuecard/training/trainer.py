@@ -163,17 +163,30 @@ class Trainer:
         try:
             with may_cut():
                 found = self._score()
-                score = found.score(config.select)
-                better = state.best_step < 0 or score > state.best_score
+                better = state.best_step < 0 or found.score(config.select) > state.best_score
                 pooled = self._pooled(better=better) if self._pools(better=better) else None
         except Stop:
             self._log.cut(logged)
             raise
+        self._note(found, better=better)
+        if state.step >= config.steps:
+            state.ended = "steps"
+        elif 0 < config.patience <= state.bad_validations:
+            state.ended = "patience"
+        elif self._prune is not None and self._prune(state):
+            state.ended = "pruned"
+            if self.setup.spec.head == "pooled":  # it may be the best all the same
+                pooled = self._pooled(better=better)
+        if pooled is not None:
+            self._keep(pooled.state, pooled.validation)
+            self._log_pooled(pooled)
+
+    def _note(self, found: Validation, *, better: bool) -> None:
+        """Log a validation, and keep what is better than all before."""
+        state, score = self.state, found.score(self.setup.config.select)
         if better:
-            state.best, state.best_step = deepcopy(self.method.state_dict()), state.step
-            state.best_score, state.bad_validations = score, 0
-            state.best_loss, state.best_accuracy = found.loss, found.accuracy
-            state.best_prior = found.prior
+            self._keep(deepcopy(self.method.state_dict()), found)
+            state.best_step, state.bad_validations = state.step, 0
         else:
             state.bad_validations += 1
         if not state.validations:
@@ -187,16 +200,12 @@ class Trainer:
             majority_share=found.majority_share,
             best=better,
         )
-        if state.step >= config.steps:
-            state.ended = "steps"
-        elif 0 < config.patience <= state.bad_validations:
-            state.ended = "patience"
-        elif self._prune is not None and self._prune(state):
-            state.ended = "pruned"
-            if self.setup.spec.head == "pooled":  # it may be the best all the same
-                pooled = self._pooled(better=better)
-        if pooled is not None:
-            self._keep_pooled(pooled)
+
+    def _keep(self, best: dict[str, Any], found: Validation) -> None:
+        state = self.state
+        state.best, state.best_score = best, found.score(self.setup.config.select)
+        state.best_loss, state.best_accuracy = found.loss, found.accuracy
+        state.best_prior = found.prior
 
     def _pools(self, *, better: bool) -> bool:
         """Whether the head of the best step is pooled now: after the last validation."""
@@ -220,16 +229,12 @@ class Trainer:
         finally:
             self.method.load_state_dict(now)
 
-    def _keep_pooled(self, pooled: _Pooled) -> None:
-        state, found = self.state, pooled.validation
-        state.best, state.best_score = pooled.state, found.score(self.setup.config.select)
-        state.best_loss, state.best_accuracy = found.loss, found.accuracy
-        state.best_prior = found.prior
+    def _log_pooled(self, pooled: _Pooled) -> None:
         self._log.write(
             "pooled",
-            step=state.best_step,
-            validation_loss=found.loss,
-            validation_accuracy=found.accuracy,
+            step=self.state.best_step,
+            validation_loss=pooled.validation.loss,
+            validation_accuracy=pooled.validation.accuracy,
             state=round(pooled.weights.state, 4),
             values=round(pooled.weights.values, 4),
         )
