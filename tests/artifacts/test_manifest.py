@@ -28,6 +28,7 @@ def test_digest_covers_everything_but_the_versions(prompt: Prompt) -> None:
         "injection": "layer-tokens",
         "key_heads": 2,
         "head": "linear",
+        "head_layers": (1, 2),
         "method": "other",
         "method_config": {},
         "slot": "suffix",
