@@ -43,7 +43,7 @@ def test_the_packaged_export_gives_the_same_to_rounding(backbone: VisionBackbone
     options.log_severity_level = 3
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers)
-    pixels = backbone._processor.pixels([record.images[0] for record in pictures(3)])
+    pixels = backbone.processor.pixels([record.images[0] for record in pictures(3)])
     found = session.run([STATES, POSITIONS], {"input": pixels.numpy()})
     wanted, positions = map(torch.from_numpy, found)
     embeddings: Any = backbone.model.embeddings
