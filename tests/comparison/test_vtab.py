@@ -30,7 +30,7 @@ from support.tiny_vision import SPEC, pictures, tiny_vision
 
 METHOD = DeepPrompts(length=2)
 PROTOCOL = VtabSettings(
-    grid={"lr": (4.0, 1.0), "weight_decay": (0.0,)},
+    grid={"lr": (4.0, 1.0), "weight_decay": (0.0,), "warmup": (1,)},
     epochs=2,
     batch_rows=16,
     examples=40,
@@ -151,6 +151,7 @@ def test_what_is_tried_chosen_and_trained(watched: tuple[Watched, tuple[VtabScor
     assert all(config["steps"] == 2 * math.ceil(40 / 16) for config in retrained)
     assert [config["seed"] for config in retrained] == [42, 44] * 2
     assert {config["head_lr"] for config in retrained} == {"lr"}
+    assert {config["warmup"] for config in retrained} == {1}, "as it was chosen"
 
 
 def test_it_goes_on_where_it_stopped(

@@ -65,13 +65,12 @@ class VtabRunner:
     ) -> None:
         self._backbone, self._tasks, self._settings = backbone, tasks, settings
         self._method, self._folder, self._tell = suited_to(backbone, method), folder, tell
-        self._config = settings.training(settings.selection_rows)
         self._selection = SweepRunner(
             backbone,
             {one.name: one.selection for one in tasks},
             settings.sweep,
             self._method,
-            self._config,
+            settings.training(settings.selection_rows),
             self._below(SELECT),
             tell,
             command=COMMAND,
@@ -108,16 +107,15 @@ class VtabRunner:
     def _retrained(self, task: SealedTask, trial: Trial) -> list[Run]:
         """A run of each seed on all examples; none has seen a test row."""
         self._say(RETRAIN, task.name)
-        space = Space(self._settings.sweep, self._method, self._config)
-        method, config = space.applied(trial.settings)
         longer = self._settings.training(self._settings.examples)
-        changes = {name: getattr(longer, name) for name in ("steps", "warmup", "eval_every")}
+        space = Space(self._settings.sweep, self._method, longer)
+        method, config = space.applied(trial.settings)
         training = SweepRunner(
             self._backbone,
             {"": task.retraining},
             SweepConfig(grid={"seed": self._settings.seeds}, together=self._settings.together),
             method,
-            config.model_copy(update=changes),
+            config,
             self._below(RETRAIN, task.name),
             self._tell,
             unit="seed",
