@@ -182,7 +182,7 @@ class Contest:
             "validation": chosen.accuracy,
             "lr": lr,
             "parameters": runs[0].trained,
-            "bytes": sum(t.numel() * t.element_size() for t in runs[0].prompt.tensors.values()),
+            "bytes": runs[0].prompt.nbytes,
             "cpu_s": sum(spent),
         }
 

@@ -159,7 +159,7 @@ class VtabRunner:
             right=tuple(right),
             test_rows=task.test_rows,
             trained=runs[0].trained,
-            bytes=sum(x.numel() * x.element_size() for x in runs[0].prompt.tensors.values()),
+            bytes=runs[0].prompt.nbytes,
             cpu_seconds=sum([t.cpu_seconds for t in trials] + [run.cpu_seconds for run in runs]),
         )
 
