@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from cuecard.runs.recipe_method import AUTO, with_method
 from cuecard.runs.recipe_sections import DataRecipe
 from cuecard.tasks.kinds import KINDS
 from cuecard.training.config import DEFAULT_BUDGET
+from cuecard.training.sweeps.space import parse_values
 from cuecard.yaml_files import DuplicateKeyError, load_yaml
 
 
@@ -74,6 +75,15 @@ class Given:
             return Recipe.parse(values, "the command line" if self.file is None else str(self.file))
         except ConfigError as error:
             raise named(error, self.flags) from error
+
+
+def value_lists(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
+    """What --grid takes: KEY=VALUE,VALUE texts as the values of each key.
+
+    Raises:
+        ConfigError: see `pairs`.
+    """
+    return {key: parse_values(text) for key, text in pairs(texts, "--grid").items()}
 
 
 def refuse(flags: Sequence[str], what: str) -> None:

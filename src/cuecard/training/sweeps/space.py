@@ -223,6 +223,11 @@ def parse_value(text: str) -> Any:
     return word
 
 
+def parse_values(text: str) -> tuple[Any, ...]:
+    """Values with commas between them; see `parse_value`."""
+    return tuple(map(parse_value, text.split(",")))
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 

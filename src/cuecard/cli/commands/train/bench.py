@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,23 +9,13 @@ import typer
 
 from cuecard.catalogue import BACKBONES, DATASETS
 from cuecard.cli.fields import Asked, Fields, Flag
-from cuecard.cli.options import RESUME, Overwrite, pairs
-from cuecard.cli.recipe_flags import refuse
+from cuecard.cli.options import RESUME, Overwrite
+from cuecard.cli.recipe_flags import refuse, value_lists
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.errors import ConfigError
 from cuecard.methods import METHODS, PromptTuning
 from cuecard.runs.vtab_recipe import VtabRecipe
-from cuecard.training.sweeps.space import parse_value
-
-
-def _grid(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
-    found = pairs(texts, "--grid")
-    return {key: tuple(map(parse_value, text.split(","))) for key, text in found.items()}
-
-
-def _seeds(text: str) -> tuple[Any, ...]:
-    return tuple(map(parse_value, text.split(",")))
-
+from cuecard.training.sweeps.space import parse_values
 
 VTAB = Fields(
     VtabRecipe,
@@ -44,13 +33,13 @@ VTAB = Fields(
         ),
         "method.length": Flag(help="Vectors of the prompt.  [default: 10]"),
         "method.init": Flag(),
-        "protocol.grid": Flag("--grid", metavar="KEY=VALUE,VALUE", read=_grid),
+        "protocol.grid": Flag("--grid", metavar="KEY=VALUE,VALUE", read=value_lists),
         "protocol.optimizer": Flag(),
         "protocol.epochs": Flag(),
         "protocol.batch_rows": Flag(),
         "protocol.examples": Flag(),
         "protocol.test_rows": Flag(),
-        "protocol.seeds": Flag(metavar="INTEGER,INTEGER", read=_seeds),
+        "protocol.seeds": Flag(metavar="INTEGER,INTEGER", read=parse_values),
         "protocol.together": Flag(),
         "out": Flag(metavar="FOLDER"),
     },

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cuecard.cli.fields import Asked, Fields, Flag
-from cuecard.cli.options import RESUME, Overwrite, pairs
-from cuecard.cli.recipe_flags import RECIPE, Given, refuse
+from cuecard.cli.options import RESUME, Overwrite
+from cuecard.cli.recipe_flags import RECIPE, Given, refuse, value_lists
 from cuecard.cli.views.console import Json, console, print_json
-from cuecard.training.sweeps.space import SweepConfig, parse_value
-
-
-def _grid(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
-    found = pairs(texts, "--grid")
-    return {key: tuple(map(parse_value, text.split(","))) for key, text in found.items()}
-
+from cuecard.training.sweeps.space import SweepConfig
 
 SWEEP = Fields(
     SweepConfig,
     {
-        "grid": Flag(metavar="KEY=VALUE,VALUE", read=_grid),
+        "grid": Flag(metavar="KEY=VALUE,VALUE", read=value_lists),
         "ranges": Flag("--range", metavar="KEY=LOW..HIGH"),
         "search": Flag(),
         "trials": Flag(),
