@@ -7,6 +7,7 @@ as long as the folder holds no results, another recipe may take its place.
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,6 +98,8 @@ class RunFolder(Generic[R]):
             if overwrite:
                 for name in (*_STATE, self._kind.file):
                     (self.path / name).unlink(missing_ok=True)
+                for name in self._kind.folders:
+                    shutil.rmtree(self.path / name, ignore_errors=True)
             self._check_settings(recipe)
             fits(self.path)
             write_text(recipe.to_yaml(), self.file)

@@ -18,6 +18,7 @@ class RunKind:
         free: settings, by their dotted names, that two sittings of a run need not share; a name
             includes everything below it.
         out: how another folder is chosen.
+        folders: what `--overwrite` removes beside what every kind leaves.
     """
 
     name: str
@@ -26,6 +27,7 @@ class RunKind:
     results: tuple[str, ...]
     free: frozenset[str]
     out: str = "--out"
+    folders: tuple[str, ...] = ()
 
 
 # Changed, they change neither what is trained nor a bit of it.
@@ -66,5 +68,6 @@ VTAB = RunKind(
     "vtab.yaml",
     ("select/checkpoint.pt", "retrain", "tests"),
     frozenset({"out", "device"}),
+    folders=("select", "retrain", "tests"),
 )
 KINDS = (RUN, SWEEP, LORA, MULTITASK, VTAB)

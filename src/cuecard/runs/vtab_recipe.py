@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,7 +183,7 @@ def run_vtab(
     place.check(plan, overwrite=overwrite)
     # What reads, trains and reports, only now: a mistake in what is named need not wait for it.
     from cuecard.comparison.sealed_task import SealedTask  # noqa: PLC0415
-    from cuecard.comparison.vtab import RETRAIN, SELECT, TESTS, VtabRunner  # noqa: PLC0415
+    from cuecard.comparison.vtab import VtabRunner  # noqa: PLC0415
     from cuecard.evaluation.report import write_json  # noqa: PLC0415
     from cuecard.names import data_source, load_backbone  # noqa: PLC0415
     from cuecard.tasks import Task  # noqa: PLC0415
@@ -203,10 +202,7 @@ def run_vtab(
     backbone = load_backbone(plan.backbone, dtype=plan.dtype, device=plan.device, progress=progress)
     tell = observer or (lambda event: None)
     runner = VtabRunner(backbone, tasks, method, plan.protocol, plan.folder, tell)
-    fits = (lambda folder: None) if overwrite else runner.fits
-    with place.claimed(plan, overwrite=overwrite, fits=fits) as folder:
-        for name in (SELECT, RETRAIN, TESTS) if overwrite else ():
-            shutil.rmtree(folder / name, ignore_errors=True)
+    with place.claimed(plan, overwrite=overwrite, fits=runner.fits) as folder:
         outcome = VtabOutcome(plan, runner.run())
         write_json(outcome.to_dict(), folder / JSON)
     return outcome

@@ -61,6 +61,10 @@ def test_from_folders_to_both_means(
     wider = cuecard("bench", "vtab", "old", "new", *groups, *FEW, "--together", 1, "--out", "run")
     assert wider.code == 2 and "protocol.together" in wider.err
     assert cuecard("train", "--resume", "run").code == 2
+    fewer = ("old", *FEW, "--seeds", 42, "--out", "run", "--overwrite")
+    begun = cuecard("bench", "vtab", *fewer)
+    assert begun.code == 0, begun.err
+    assert len(list(home.glob("run/retrain/*/trials/*/prompt/prompt.json"))) == 1
 
 
 def test_a_folder_by_its_place_has_its_own_name(
