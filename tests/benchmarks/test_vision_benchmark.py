@@ -11,8 +11,7 @@ import pytest
 from benchmarks import vision
 from benchmarks.vision_cells import CONTESTANTS
 from benchmarks.vision_tables import NOT_YET, vision_table
-from cuecard.images import pixels_of
-from support.tiny_vision import LAYERS, pictures, save_vision
+from support.tiny_vision import LAYERS, save_pictures, save_vision
 
 FEW = (
     *("--examples", "40", "--test-rows", "8", "--batch-rows", "16", "--seeds", "42", "44"),
@@ -24,10 +23,7 @@ FEW = (
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("vision")
     save_vision(folder / "vit", "dinov2")
-    for number, record in enumerate(pictures(90)):
-        path = folder / "drawn" / str(record.target) / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels_of(record.images[0]).save(path)
+    save_pictures(folder / "drawn", 90)
     return folder
 
 

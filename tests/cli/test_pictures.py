@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cuecard.images import pixels_of
 from support.command_line import Call, save_rows, save_tiny
 from support.data.reviews import reviews
-from support.tiny_vision import pictures, save_vision
+from support.tiny_vision import save_pictures, save_vision
 
 KIND = ("--kind", "image-classification")
 
@@ -20,10 +19,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A vision encoder and a folder of pictures."""
     folder = tmp_path_factory.mktemp("home")
     save_vision(folder / "vit")
-    for number, record in enumerate(pictures(60)):
-        path = folder / "pictures" / str(record.target) / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pixels_of(record.images[0]).save(path)
+    save_pictures(folder / "pictures")
     return folder
 
 

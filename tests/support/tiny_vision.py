@@ -25,7 +25,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from cuecard.backbones import VisionBackbone
 from cuecard.backbones.image_processor import ImageProcessor
-from cuecard.images import checked, from_array
+from cuecard.images import checked, from_array, pixels_of
 from cuecard.tasks import Task, TaskSpec
 from cuecard.types import Image, Record
 
@@ -134,6 +134,15 @@ def pictures(count: int = 60, seed: int = 1) -> list[Record]:
     """Records of both labels in turn."""
     rng = random.Random(seed)
     return [Record({"image": drawn(LABELS[n % 2], rng)}, LABELS[n % 2]) for n in range(count)]
+
+
+def save_pictures(folder: Path, count: int = 60, seed: int = 1) -> Path:
+    """A folder of pictures with a folder for each label."""
+    for number, record in enumerate(pictures(count, seed)):
+        path = folder / str(record.target) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels_of(record.images[0]).save(path)
+    return folder
 
 
 def drawn_task(count: int = 120) -> Task:

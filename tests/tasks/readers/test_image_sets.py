@@ -19,7 +19,7 @@ from cuecard.images import pixels_of
 from cuecard.tasks import Task
 from cuecard.tasks.readers.records import read_records, read_splits
 from cuecard.types import Image, Record
-from support.tiny_vision import LABELS, SPEC, drawn, pictures
+from support.tiny_vision import LABELS, SPEC, drawn, pictures, save_pictures
 
 ARRAYS = np.random.default_rng(0).integers(0, 255, (40, 9, 7), dtype=np.uint8)
 NUMBERS = np.arange(40) % 11
@@ -36,18 +36,12 @@ def save(image: Image, path: Path) -> Path:
     return path
 
 
-def save_folder(folder: Path, count: int = 24, seed: int = 1) -> Path:
-    for number, record in enumerate(pictures(count, seed)):
-        save(record.images[0], folder / str(record.target) / f"{number}.png")
-    return folder
-
-
 def task_of(path: Path, **options: Any) -> Task:
     return Task.from_file(path, kind="image-classification", split=(0.6, 0.2, 0.2), **options)
 
 
 def test_a_folder_for_each_class(tmp_path: Path) -> None:
-    folder = save_folder(tmp_path / "set")
+    folder = save_pictures(tmp_path / "set", 24)
     found = read(folder)
     assert [r.target for r in found] == ["disc"] * 12 + ["stripes"] * 12
     assert found[0].source == str(folder / "disc" / "0.png") and found[0].row == 0
@@ -60,7 +54,7 @@ def test_a_folder_for_each_class(tmp_path: Path) -> None:
 
 def test_folders_of_parts(tmp_path: Path) -> None:
     for seed, (part, count) in enumerate({"train": 20, "val": 8, "test": 6}.items()):
-        save_folder(tmp_path / part, count, seed)
+        save_pictures(tmp_path / part, count, seed)
     task = task_of(tmp_path)
     assert task.report.rows == {"train": 20, "validation": 8, "test": 6}
     assert len(read(tmp_path, split="val")) == 8
@@ -69,7 +63,7 @@ def test_folders_of_parts(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_of_a_folder_is_told(tmp_path: Path) -> None:
-    folder = save_folder(tmp_path / "set")
+    folder = save_pictures(tmp_path / "set", 24)
     (folder / "disc" / "notes.txt").write_text("mine")
     (folder / ".cache").mkdir()
     (folder / "empty").mkdir()
@@ -79,7 +73,7 @@ def test_what_is_left_out_of_a_folder_is_told(tmp_path: Path) -> None:
 
 
 def test_a_copy_saved_in_another_format_stays_in_its_split(tmp_path: Path) -> None:
-    folder = save_folder(tmp_path / "set", 40)
+    folder = save_pictures(tmp_path / "set", 40)
     for path in sorted((folder / "disc").glob("*.png")):
         save(read(path.parent, None)[0].images[0], folder / "disc" / f"{path.stem}.bmp")
     rng = random.Random(5)
@@ -221,7 +215,7 @@ def flat(folder: Path) -> None:
 def test_a_folder_that_cannot_be_used(
     tmp_path: Path, spoil: Any, error: type[CuecardError], what: str, where: str
 ) -> None:
-    folder = save_folder(tmp_path / "set")
+    folder = save_pictures(tmp_path / "set", 24)
     spoil(folder)
     with pytest.raises(error, match=what) as caught:
         task_of(folder)
@@ -229,8 +223,8 @@ def test_a_folder_that_cannot_be_used(
 
 
 def test_a_class_that_validation_lacks_is_learnt_and_tested(tmp_path: Path) -> None:
-    save_folder(tmp_path / "train", 20, 1)
-    save_folder(tmp_path / "test", 10, 2)
+    save_pictures(tmp_path / "train", 20, 1)
+    save_pictures(tmp_path / "test", 10, 2)
     (tmp_path / "val" / "disc").mkdir(parents=True)
     save(pictures(1, 3)[0].images[0], tmp_path / "val" / "disc" / "0.png")
     task = task_of(tmp_path)

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cuecard.images import pixels_of
 from cuecard.runs.vtab_recipe import name_of
 from support.command_line import Call
-from support.tiny_vision import pictures, save_vision
+from support.tiny_vision import save_pictures, save_vision
 
 FEW = (
     *("--backbone", "vit", "--length", 2, "--grid", "lr=2,0.5", "--grid", "weight_decay=0"),
@@ -23,10 +22,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     save_vision(folder / "vit")
     for name, seed in (("old", 1), ("new", 2)):
-        for number, record in enumerate(pictures(80, seed)):
-            path = folder / name / str(record.target) / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pixels_of(record.images[0]).save(path)
+        save_pictures(folder / name, 80, seed)
     return folder
 
 
