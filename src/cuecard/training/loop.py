@@ -140,9 +140,10 @@ class _Clock:
     def charge(self, trainers: Sequence[Trainer], tokens: int) -> None:
         """To these alike."""
         cpu, wall = time.process_time(), time.monotonic()
+        share = len(trainers)
         for trainer in trainers:
-            share = len(trainers)
-            trainer.add_time((cpu - self._cpu) / share, (wall - self._wall) / share, tokens / share)
+            state = trainer.state
+            state.spend((cpu - self._cpu) / share, (wall - self._wall) / share, tokens / share)
         self._cpu, self._wall = cpu, wall
 
 

@@ -47,9 +47,7 @@ class Before:
         """Begin a run with it."""
         if self.start:
             method.load_state_dict(self.start)
-        state.cpu_seconds += self.spent.cpu_seconds
-        state.wall_seconds += self.spent.wall_seconds
-        state.tokens += self.spent.tokens
+        state.spend_as(self.spent)
         for name, fields in self.events.items():
             log.write(name, **fields)
 

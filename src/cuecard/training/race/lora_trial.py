@@ -147,7 +147,7 @@ class LoraTrial:
         if chosen.raced is None:
             return {"why_not": "the budget has no room for a race"}
         setup, began = self._cut(chosen), time.process_time()
-        with self._charged(), self._attached(setup.start):
+        with self.state.charged(setup.backbone.counts), self._attached(setup.start):
             cost = measure(setup)
         plan = RacePlan.of(
             self._share,
@@ -208,22 +208,12 @@ class LoraTrial:
         records = setup.task.validation
         likely = _by_likelihood(setup) and _by_likelihood(chosen.setup)
         ask = _likelihoods if likely else _answers
-        with may_cut(), self._charged():
+        with may_cut(), state.charged(setup.backbone.counts):
             with self._attached(setup.start):
                 ours = ask(setup, setup.start, state.best_prior, records)
             self._remember(chosen.setup, folder)
             theirs = ask(chosen.setup, *_as_it_will_be(chosen.setup, raced), records)
         return replace(found, **_difference(ours, theirs), rows=len(records))
-
-    @contextmanager
-    def _charged(self) -> Iterator[None]:
-        """What a block takes is the adapter's."""
-        counts, state = self._setup.backbone.counts, self.state
-        began = time.process_time(), time.perf_counter(), counts["tokens"]
-        yield
-        state.cpu_seconds += time.process_time() - began[0]
-        state.wall_seconds += time.perf_counter() - began[1]
-        state.tokens += counts["tokens"] - began[2]
 
     def _remember(self, setup: TrainSetup, folder: Path | None) -> None:
         """As after the race, also where it was resumed."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from cuecard.errors import Interrupted
 from cuecard.folder_lock import held
-from cuecard.interrupts import stoppable
+from cuecard.interrupts import may_cut, stoppable
 from cuecard.lazy import torch
 from cuecard.methods import MethodSettings
 from cuecard.tasks import Task
@@ -46,7 +46,6 @@ class Chosen:
         method: its settings.
         setup: of the run that it makes.
         raced: where its race ended; None without a race.
-        head: as it was fitted; None where the best one has none.
         spent: seconds and tokens, of all of the race.
     """
 
@@ -54,8 +53,12 @@ class Chosen:
     method: MethodSettings
     setup: TrainSetup
     raced: State | None
-    head: Head | None
     spent: State
+
+    @property
+    def head(self) -> Head | None:
+        """As it was fitted; None where the best one has none."""
+        return _prompt(self.setup).head
 
 
 class RaceRunner:
@@ -87,11 +90,9 @@ class RaceRunner:
         self._refused = entrants.refused
         self._parts = _parts(self.setups, backbone, task, config, runs)
         self._checkpoint = Checkpoint(key_of(self._parts), parts=self._parts)
-        self._trainers: list[Trainer] = []
         self._scores = RaceScores()
         self._cuts: dict[str, TrainSetup] = {}
         self._log = RunLog(None)
-        self._ends_with_the_race = False
         self._resume_folder: Path | None = None
 
     def fits(self, folder: Path) -> None:
@@ -118,7 +119,7 @@ class RaceRunner:
         with held(folder), stoppable(self._stopped):
             self._open()
             if self._final.ended is None:
-                self._train()
+                self._train(to_the_end=True)
             raise_if_diverged(self._final)
             setup = self._final_setup()
             method = setup.new_method()
@@ -137,21 +138,19 @@ class RaceRunner:
             Interrupted: Ctrl-C; the checkpoint is saved.
         """
         self._folder, self._observer, self._resume_folder = folder, observer, resume
-        self._ends_with_the_race = True
         with held(folder), stoppable(self._stopped):
             self._open()
             final = self._final
             if final.ended is None:
-                self._train()
-                self._score_race()
+                self._train(to_the_end=False)
                 self._tell_race()
                 self._add_up()
                 final.ended, final.log_bytes = "chosen", self._log.size()
                 if folder is not None:
                     self._checkpoint.save(folder)
             name = self._winner
-            raced, head = self._races.get(name), self._head(name)
-            return Chosen(name, self._methods[name], self._final_setup(), raced, head, final)
+            raced = self._races.get(name)
+            return Chosen(name, self._methods[name], self._final_setup(), raced, final)
 
     def _open(self) -> None:
         self._checkpoint = Checkpoint.open(self._folder, self._checkpoint.key, 1, self._parts)
@@ -172,8 +171,12 @@ class RaceRunner:
         states = self._checkpoint.runs[1:]
         return dict(zip(self._plan.racing, states, strict=True)) if states else {}
 
-    def _train(self) -> None:
-        """From the checkpoint's states to the end of the best one's run."""
+    def _train(self, *, to_the_end: bool) -> None:
+        """From the checkpoint's states to the end of the race.
+
+        Args:
+            to_the_end: then train the best one, too.
+        """
         first = next(iter(self.setups.values()))
         frozen = FrozenProof(self._backbone, first.rows[0], first.spec)
         if not self._checkpoint.notes:
@@ -186,16 +189,35 @@ class RaceRunner:
         elif self._observer is not None:
             event = {"event": "resume", "step": self._final.step, "steps": self._steps}
             self._observer(event)
-        self._add_trainers()
+        self._race()
+        self._score_race()
+        if to_the_end:
+            self._loop([self._finalist()])
+        frozen.check()
+
+    def _race(self) -> None:
+        """Train the contestants to the ends of their races, as many together as fit in a pass."""
+        waiting = [(name, state) for name, state in self._races.items() if state.ended is None]
+        racers: list[Trainer] = []
+
+        def add() -> None:
+            running = sum(not racer.finished for racer in racers)
+            while waiting and running < (self._checkpoint.together or 1):
+                racers.append(self._racer(*waiting.pop(0)))
+                running += 1
+
+        add()  # those that missed a validation make it before anything else
+        self._loop(racers, add)
+
+    def _loop(self, trainers: list[Trainer], more: Callable[[], None] = lambda: None) -> None:
         run_loop(
-            self._trainers,
+            trainers,
             self._checkpoint,
             folder=self._folder,
             every=self._config.checkpoint_every,
             stopped=self._stopped,
-            more=self._add_trainers,
+            more=more,
         )
-        frozen.check()
 
     def _remember(self, setup_of: Callable[[str], TrainSetup]) -> dict[str, int | str]:
         """Cache the inputs where a contestant leaves them as they are."""
@@ -232,10 +254,8 @@ class RaceRunner:
         return RacePlan.of(self.budget, cost_of, sizes, spent=lambda: time.process_time() - began)
 
     def _make_plan(self, cached: int) -> None:
-        began = time.process_time(), time.perf_counter()
-        plan = self._planned(self.setups, cached)
-        self._final.cpu_seconds += time.process_time() - began[0]
-        self._final.wall_seconds += time.perf_counter() - began[1]
+        with self._final.charged(self._backbone.counts):
+            plan = self._planned(self.setups, cached)
         tokens = max(
             setup.config.batch_rows * max(row_lengths(setup.rows)) for setup in self.setups.values()
         )
@@ -246,18 +266,14 @@ class RaceRunner:
 
     def _fit_heads(self) -> None:
         """Fit the heads of those that race; what it takes is the run's."""
-        began = time.process_time(), time.perf_counter(), self._backbone.counts["tokens"]
         heads: dict[str, dict[str, torch.Tensor]] = {}
-        for name in self._plan.racing:
-            if not fits_head(self.setups[name].spec):
-                continue
-            alike = self._alike(name)
-            heads[alike] = heads.get(alike) or asdict(fit_head(self._cut(name)))
+        with self._final.charged(self._backbone.counts):
+            for name in self._plan.racing:
+                if not fits_head(self.setups[name].spec):
+                    continue
+                alike = self._alike(name)
+                heads[alike] = heads.get(alike) or asdict(fit_head(self._cut(name)))
         self._checkpoint.notes[0]["heads"] = heads
-        final = self._final
-        final.cpu_seconds += time.process_time() - began[0]
-        final.wall_seconds += time.perf_counter() - began[1]
-        final.tokens += self._backbone.counts["tokens"] - began[2]
         if self._folder is not None:
             self._checkpoint.save(self._folder)
 
@@ -285,25 +301,6 @@ class RaceRunner:
         }
         return {f"{name}_rows": part for name, part in parts.items() if part[0] < part[1]}
 
-    def _add_trainers(self) -> None:
-        """The race's, as many as fit in a pass; after the race the best contestant's."""
-        races = self._races
-        # A state's trainer is made once, for finished ones not at all.
-        waiting = [
-            (name, state)
-            for name, state in races.items()
-            if state.ended is None and all(one.state is not state for one in self._trainers)
-        ]
-        running = sum(not trainer.finished for trainer in self._trainers)
-        for name, state in waiting[: max(0, (self._checkpoint.together or 1) - running)]:
-            self._trainers.append(self._racer(name, state))
-        final = self._final
-        over = all(state.ended is not None for state in races.values())
-        over = over and not self._ends_with_the_race
-        if over and all(one.state is not final for one in self._trainers):
-            self._score_race()
-            self._trainers.append(self._finalist())
-
     def _racer(self, name: str, state: State) -> Trainer:
         setup = race_setup(self._setup(name), self._plan)
         method = setup.new_method()
@@ -326,11 +323,8 @@ class RaceRunner:
 
     def _add_up(self) -> None:
         """What the race took is the best one's, too."""
-        final = self._final
         for state in self._races.values():
-            final.cpu_seconds += state.cpu_seconds
-            final.wall_seconds += state.wall_seconds
-            final.tokens += state.tokens
+            self._final.spend_as(state)
 
     def _scoring(self, name: str, setup: TrainSetup, method: Method) -> Callable[[], Validation]:
         return lambda: self._scores.of(self._alike(name), setup, method)
@@ -348,16 +342,13 @@ class RaceRunner:
 
         The scores are kept with the checkpoint: a resumed run chooses the same.
         """
-        notes, counts, final = self._checkpoint.notes[0], self._backbone.counts, self._final
+        notes = self._checkpoint.notes[0]
         if "scores" in notes:
             return
-        began = time.process_time(), time.perf_counter(), counts["tokens"]
-        notes["scores"] = {
-            name: asdict(self._as_kept(name, state)) for name, state in self._races.items()
-        }
-        final.cpu_seconds += time.process_time() - began[0]
-        final.wall_seconds += time.perf_counter() - began[1]
-        final.tokens += counts["tokens"] - began[2]
+        with may_cut(), self._final.charged(self._backbone.counts):
+            notes["scores"] = {
+                name: asdict(self._as_kept(name, state)) for name, state in self._races.items()
+            }
         if self._folder is not None:
             self._checkpoint.save(self._folder)
 
@@ -408,16 +399,11 @@ class RaceRunner:
 
     def _setup(self, name: str) -> TrainSetup:
         """A contestant's, with its head as it was fitted."""
-        setup, head = self._cut(name), self._head(name)
+        setup = self._cut(name)
+        head = self._checkpoint.notes[0]["heads"].get(self._alike(name))
         if head is None:
             return setup
-        assert isinstance(setup.trainable, TrainablePrompt)  # no contestant is anything else
-        return setup.starting_from(replace(setup.trainable, head=head))
-
-    def _head(self, name: str) -> Head | None:
-        """A contestant's head as it was fitted."""
-        numbers = self._checkpoint.notes[0]["heads"].get(self._alike(name))
-        return None if numbers is None else Head(**numbers)
+        return setup.starting_from(replace(_prompt(setup), head=Head(**head)))
 
     def _cut(self, name: str) -> TrainSetup:
         """A contestant's, with the rows that the budget is for, which are read once."""
@@ -451,3 +437,9 @@ def _parts(
     own = run_parts(backbone, task, first.trainable, config)
     parts = {**own, "method": key_of("auto"), "contestants": key_of(contestants)}
     return parts if runs == 1 else {**parts, "seeds": key_of(runs)}
+
+
+def _prompt(setup: TrainSetup) -> TrainablePrompt:
+    """What a contestant trains."""
+    assert isinstance(setup.trainable, TrainablePrompt)  # none is anything else
+    return setup.trainable

@@ -135,7 +135,9 @@ class RaceWithLora:
 
     def _trained(self, chosen: Chosen, found: LoraFound) -> Run | LoraRun:
         kept: dict[str, Any] = {"folder": self._folder, "observer": self._observer}
-        spent = _sum(chosen.spent, self._trial.state)
+        spent = State()
+        spent.spend_as(chosen.spent)
+        spent.spend_as(self._trial.state)
 
         def after(best: Mapping[str, Any]) -> Before:
             return Before(best, spent, {EVENT: asdict(found)})
@@ -164,12 +166,3 @@ def _shared_out(budget: Budget) -> tuple[Budget, str]:
     steps = budget.steps or 0
     share_steps = min(int(steps * _SHARE), _MOST_STEPS)
     return Budget(None, share_steps), f"{steps - share_steps} steps"
-
-
-def _sum(*states: State) -> State:
-    """What they took together."""
-    return State(
-        cpu_seconds=sum(state.cpu_seconds for state in states),
-        wall_seconds=sum(state.wall_seconds for state in states),
-        tokens=sum(state.tokens for state in states),
-    )

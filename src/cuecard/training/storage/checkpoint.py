@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -63,6 +65,28 @@ class State:
     wall_seconds: float = 0.0
     start_prior: dict[str, float] | None = None
     tokens: float = 0.0
+
+    def spend(self, cpu: float, wall: float, tokens: float) -> None:
+        """Add seconds, and tokens run forward, to what was spent."""
+        self.cpu_seconds += cpu
+        self.wall_seconds += wall
+        self.tokens += tokens
+
+    def spend_as(self, other: State) -> None:
+        """Add what was spent on another one."""
+        self.spend(other.cpu_seconds, other.wall_seconds, other.tokens)
+
+    @contextmanager
+    def charged(self, counts: Mapping[str, int]) -> Iterator[None]:
+        """Add what a block takes.
+
+        Args:
+            counts: the backbone's running totals.
+        """
+        cpu, wall, tokens = time.process_time(), time.perf_counter(), counts["tokens"]
+        yield
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        self.spend(cpu, wall, counts["tokens"] - tokens)
 
 
 @dataclass
