@@ -175,6 +175,13 @@ class TrainSetup:
         return replace(changed, start=changed.new_method())
 
     @property
+    def unpooled(self) -> TrainSetup:
+        """The same for a part of a whole run, at whose end alone a pooled head is pooled."""
+        if self.spec.head != "pooled":
+            return self
+        return replace(self, task=replace(self.task, spec=self.spec.with_head("trained")))
+
+    @property
     def leaves_inputs(self) -> bool:
         """Whether the inputs are computed without what is trained, so that they can be cached."""
         return self.trainable.leaves_inputs(self.backbone, self.spec)

@@ -29,14 +29,8 @@ def cut(setup: TrainSetup, plan: RacePlan) -> TrainSetup:
 
 
 def race_setup(setup: TrainSetup, plan: RacePlan) -> TrainSetup:
-    """A contestant's set-up for the race: it validates before its first step and at the end.
-
-    A pooled head is pooled after the best one's run alone.
-    """
-    if setup.spec.head == "pooled":
-        task = replace(setup.task, spec=setup.spec.with_head("trained"))
-        setup = replace(setup, task=task)
-    return _with_steps(setup, plan, plan.race_steps, plan.race_steps)
+    """A contestant's set-up for the race: it validates before its first step and at the end."""
+    return _with_steps(setup.unpooled, plan, plan.race_steps, plan.race_steps)
 
 
 def final_setup(setup: TrainSetup, plan: RacePlan, name: str) -> TrainSetup:

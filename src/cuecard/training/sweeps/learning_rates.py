@@ -39,15 +39,8 @@ def choose_lr(setup: TrainSetup, state: State, log: RunLog) -> float:
     base = setup.trainable.default_lr(setup.backbone, setup.config)
     rates = [base if factor == 1 else float(f"{base * factor:.3g}") for factor in _FACTORS]
     config = trial_config(setup.config)
-    task = setup.task
-    if setup.spec.head == "pooled":  # which changes nothing before the end of a whole run
-        task = replace(task, spec=setup.spec.with_head("trained"))
-    short = replace(
-        setup,
-        task=task,
-        config=config,
-        validations=replace(setup.validations, every=config.steps),
-    )
+    validations = replace(setup.validations, every=config.steps)
+    short = replace(setup.unpooled, config=config, validations=validations)
     few = draw_rows(setup.task.validation, _ROWS, "lr")
     first = cache(lambda: setup.validate(setup.start, few))  # the start is the same for all rates
 
@@ -71,9 +64,7 @@ def choose_lr(setup: TrainSetup, state: State, log: RunLog) -> float:
     for lr, trial in zip(rates, checkpoint.runs, strict=True):
         losses[lr] = math.inf if trial.error else trial.validations[-1][1]
         log.write("lr", lr=lr, loss=None if trial.error else losses[lr], steps=config.steps)
-        state.cpu_seconds += trial.cpu_seconds
-        state.wall_seconds += trial.wall_seconds
-        state.tokens += trial.tokens
+        state.spend_as(trial)
     return _chosen(losses, base, first().loss)
 
 
