@@ -158,25 +158,24 @@ class Trainer:
         Raises:
             Stop: Ctrl-C; nothing has changed.
         """
-        state, config = self.state, self.setup.config
+        state, select, pools = self.state, self.setup.config.select, self._pools
         logged = self._log.size()
         try:
             with may_cut():
                 found = self._score()
-                better = state.best_step < 0 or found.score(config.select) > state.best_score
-                pooled = self._pooled(better=better) if self._pools(better=better) else None
+                better = state.best_step < 0 or found.score(select) > state.best_score
+                ended = self._end(better=better)
+                pooled = self._pooled(better=better) if ended and pools else None
         except Stop:
             self._log.cut(logged)
             raise
         self._note(found, better=better)
-        if state.step >= config.steps:
-            state.ended = "steps"
-        elif 0 < config.patience <= state.bad_validations:
-            state.ended = "patience"
-        elif self._prune is not None and self._prune(state):
+        state.ended = ended
+        if not ended and self._prune is not None and self._prune(state):
             state.ended = "pruned"
-            if self.setup.spec.head == "pooled":  # it may be the best all the same
-                pooled = self._pooled(better=better)
+            pooled = (
+                self._pooled(better=better) if pools else None
+            )  # it may be the best all the same
         if pooled is not None:
             self._keep(pooled.state, pooled.validation)
             self._log_pooled(pooled)
@@ -207,12 +206,18 @@ class Trainer:
         state.best_loss, state.best_accuracy = found.loss, found.accuracy
         state.best_prior = found.prior
 
-    def _pools(self, *, better: bool) -> bool:
-        """Whether the head of the best step is pooled now: after the last validation."""
+    @property
+    def _pools(self) -> bool:
+        """Whether the head of the best step is pooled at the end."""
+        return self.setup.spec.head == "pooled"
+
+    def _end(self, *, better: bool) -> str | None:
+        """Why it trains no more after this validation; None if it does."""
         config, state = self.setup.config, self.state
+        if state.step >= config.steps:
+            return "steps"
         bad = 0 if better else state.bad_validations + 1
-        ends = state.step >= config.steps or 0 < config.patience <= bad
-        return ends and self.setup.spec.head == "pooled"
+        return "patience" if 0 < config.patience <= bad else None
 
     def _pooled(self, *, better: bool) -> _Pooled:
         """The best step with a head that reads the input's values too, validated anew.
@@ -248,12 +253,6 @@ class Trainer:
         # A finished run needs its best parameters alone.
         state.method = {} if self.finished else deepcopy(self.method.state_dict())
         state.optimizer = {} if self.finished else self._optimizer.state_dict()
-
-    def add_time(self, cpu: float, wall: float, tokens: float) -> None:
-        """Add seconds, and tokens run forward, to what this run has taken."""
-        self.state.cpu_seconds += cpu
-        self.state.wall_seconds += wall
-        self.state.tokens += tokens
 
     def load_best(self) -> None:
         """Put the best step's parameters into the method."""
