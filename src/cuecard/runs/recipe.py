@@ -367,9 +367,8 @@ def run_recipe(
         run, lora = train()
         if not isinstance(run, Run):
             return Outcome(task, backbone, run, None, lora)
-        if run.prompt.head() is not None and task.spec.mode == "labels":
-            head = run.prompt.spec.head  # it won the race
-            task = replace(task, spec=task.spec.with_head(head))
+        # The head that won the race, if one did.
+        task = replace(task, spec=task.spec.with_head(run.prompt.spec.head))
         proof = report_run(
             backbone,
             task,

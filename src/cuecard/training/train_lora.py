@@ -22,7 +22,7 @@ from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.log import Observer
 from cuecard.training.train import Before, train_alone
 from cuecard.training.trainables.capabilities import check_head
-from cuecard.training.trainables.head import Headed
+from cuecard.training.trainables.head import Headed, start_head
 from cuecard.training.trainables.lora import LORA_LR, Lora, LoraSettings, merged
 from cuecard.types import Backbone, Method, Slot
 
@@ -109,8 +109,7 @@ class TrainableAdapter:
         trained = Headed(lora, task.spec.outputs, backbone.hidden_size, config.head_peak)
         head = None if self.prompt is None else self.prompt.head()
         if head is not None:
-            own = {"weight": head.weight, "bias": head.bias}
-            trained.load_state_dict({"method": lora.state_dict(), "head": own})
+            start_head(trained, head)
         return trained
 
     def default_lr(self, backbone: Backbone, config: TrainConfig) -> float:

@@ -14,7 +14,6 @@ from cuecard.artifacts import Prompt
 from cuecard.evaluation.heads import head_outputs
 from cuecard.evaluation.predict import predict
 from cuecard.methods import PTuningV2
-from cuecard.tasks.settings import HeadName
 from cuecard.training import TrainConfig, read_log
 from cuecard.training.heads.fitted_head import fit_head
 from cuecard.training.race.auto import auto
@@ -30,8 +29,8 @@ from support.tiny import tiny_backbone
 LATE = PTuningV2(length=4, slot="infix")
 
 
-def headed_task(rows: int = 80, head: HeadName = "trained") -> Any:
-    return review_task(rows, SPEC.with_head(head))
+def headed_task() -> Any:
+    return review_task(80, SPEC.with_head("trained"))
 
 
 @pytest.fixture(scope="module")
