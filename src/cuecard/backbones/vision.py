@@ -10,7 +10,6 @@ change: it is computed once and kept, as long as there is room.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from functools import cached_property
 from typing import ClassVar
 
@@ -22,7 +21,7 @@ from cuecard.backbones.families import FAMILIES, Family
 from cuecard.backbones.fingerprint import vision_fingerprint_of
 from cuecard.backbones.forward.injected import Widths, injected
 from cuecard.backbones.forward.patch_sample import PatchSample
-from cuecard.backbones.forward.prefix_probe import key_shape
+from cuecard.backbones.forward.prefix_probe import keeping, key_shape
 from cuecard.backbones.forward.reads import BatchReads
 from cuecard.backbones.forward.vision_tower import (
     VisionRows,
@@ -31,8 +30,6 @@ from cuecard.backbones.forward.vision_tower import (
     patch_table,
 )
 from cuecard.backbones.image_processor import ImageProcessor
-from cuecard.backbones.kernels.bidirectional import NAME as PREFIXED
-from cuecard.backbones.kernels.bidirectional import prefixed
 from cuecard.backbones.kernels.layer_tokens import states_of
 from cuecard.errors import BackboneError
 from cuecard.types import (
@@ -140,12 +137,14 @@ class VisionBackbone(FrozenBackbone):
 
     def states(self, vectors: Tensor) -> States:
         """What the layers make of vectors [T, H] alone, float32 and without gradients."""
-        vectors, kept = vectors.to(self.device, self.dtype), []
-        with self._frozen.uncounted(), ExitStack() as stack:
-            if not isinstance(self.tower.key_shape, str):
-                stack.enter_context(self._frozen.attending(PREFIXED))
-                kept = stack.enter_context(prefixed(None, keep=True)).keys_values
-            seen = self.tower.through(vectors)
+        vectors = vectors.to(self.device, self.dtype)
+        kept: list[tuple[Tensor, Tensor]] = []
+        with self._frozen.uncounted():
+            if isinstance(self.tower.key_shape, str):
+                seen = self.tower.through(vectors)
+            else:
+                seen, running = keeping(self._frozen, lambda: self.tower.through(vectors))
+                kept = running.keys_values
         return states_of(vectors, [hidden[None] for hidden in seen], kept)
 
     def patches_of(self, images: Sequence[Image], seed: int) -> PatchSample:

@@ -12,7 +12,7 @@ from cuecard.backbones.forward.encoder_run import EncoderRun
 from cuecard.backbones.forward.feature_probes import first_line
 from cuecard.backbones.forward.frozen import FrozenModel
 from cuecard.backbones.forward.injected import Injected
-from cuecard.backbones.forward.prefix_probe import REFUSALS, probe_prefix
+from cuecard.backbones.forward.prefix_probe import REFUSALS, keeping, probe_prefix
 from cuecard.backbones.forward.reads import Tail
 from cuecard.backbones.forward.seq2seq_inputs import TowerInput
 from cuecard.backbones.kernels.layer_tokens import states_of, watching
@@ -88,7 +88,7 @@ class EncoderProbes:
             if plain:
                 self._run(half, given)
             else:
-                kept = self._run.with_prefix(half, given, keep=True)[1].keys_values
+                kept = keeping(self._frozen, lambda: self._run(half, given))[1].keys_values
         return states_of(vectors, seen, kept)
 
     def _nothing(self) -> Injected:

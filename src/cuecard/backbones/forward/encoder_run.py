@@ -14,7 +14,7 @@ from cuecard.backbones.forward.frozen import FrozenModel
 from cuecard.backbones.forward.injected import Injected
 from cuecard.backbones.forward.seq2seq_inputs import TowerInput, prompts_in
 from cuecard.backbones.kernels.bidirectional import NAME as PREFIXED
-from cuecard.backbones.kernels.bidirectional import Prefixed, prefixed
+from cuecard.backbones.kernels.bidirectional import prefixed
 from cuecard.backbones.kernels.layer_tokens import PlacedLayerTokens
 
 EncoderPart = tuple[TowerInput, Injected]
@@ -45,28 +45,12 @@ class EncoderRun:
         if all(given.prefix is None for _, given in wide):
             found = self._plain(wide)
         else:
-            found = self._with_prefixes(wide)[0]
+            found = self._with_prefixes(wide)
         return list(torch.split(found, [len(half.ids) for half, _ in wide]))
 
-    def with_prefix(
-        self, half: TowerInput, given: Injected, *, keep: bool = False
-    ) -> tuple[Tensor, Prefixed]:
-        """The same through our attention, prefix or none, and what it saw.
-
-        Args:
-            keep: whether every layer's own keys and values are kept.
-        """
-        return self._with_prefixes([(half, given)], keep=keep)
-
-    def _with_prefixes(
-        self, parts: Sequence[EncoderPart], *, keep: bool = False
-    ) -> tuple[Tensor, Prefixed]:
-        prefix, front = _in_front(parts)
-        with (
-            self._frozen.attending(PREFIXED),
-            prefixed(prefix, front, keep=keep) as running,
-        ):
-            return self._plain(parts), running
+    def _with_prefixes(self, parts: Sequence[EncoderPart]) -> Tensor:
+        with self._frozen.attending(PREFIXED), prefixed(*_in_front(parts)):
+            return self._plain(parts)
 
     def _plain(self, parts: Sequence[EncoderPart]) -> Tensor:
         ids, mask = (

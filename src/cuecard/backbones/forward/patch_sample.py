@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from cuecard.backbones.forward.frozen import FrozenModel
+from cuecard.backbones.forward.prefix_probe import keeping
 from cuecard.backbones.forward.vision_tower import VisionRows, VisionTower
-from cuecard.backbones.kernels.bidirectional import NAME as PREFIXED
-from cuecard.backbones.kernels.bidirectional import NotPrefixableError, prefixed
+from cuecard.backbones.kernels.bidirectional import NotPrefixableError
 from cuecard.errors import BackboneError
 from cuecard.types import Image
 
@@ -67,7 +67,7 @@ class PatchSample:
         """
         if self._keys_values is None:
             found = []
-            with self._frozen.uncounted(), self._frozen.attending(PREFIXED):
+            with self._frozen.uncounted():
                 for start, embedded in self._batches():
                     rows = VisionRows(embedded, embedded[0, :0])
                     _, running = self._kept(rows, self._frozen.layers)
@@ -87,7 +87,7 @@ class PatchSample:
         layers, length = prompts.shape[:2]
         prompts = prompts.to(self._frozen.device, self._frozen.dtype)
         sums: list[Tensor] = []
-        with self._frozen.uncounted(), self._frozen.attending(PREFIXED):
+        with self._frozen.uncounted():
             for _, embedded in self._batches():
                 rows = VisionRows(embedded, prompts[0], prompts if layers > 1 else None)
                 seen, running = self._kept(rows, layers)
@@ -107,8 +107,9 @@ class PatchSample:
             BackboneError: they are not known.
         """
         try:
-            with prefixed(None, keep=True) as running:
-                seen = self._tower.at_patches(rows, layers, through=True)
+            seen, running = keeping(
+                self._frozen, lambda: self._tower.at_patches(rows, layers, through=True)
+            )
         except NotPrefixableError as error:
             raise self._unknown(str(error)) from error
         if running.count != layers:

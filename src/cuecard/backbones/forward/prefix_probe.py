@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from torch import Tensor
 
@@ -13,6 +14,8 @@ from cuecard.errors import BackboneError
 
 REFUSALS = (BackboneError, NotPrefixableError, AttributeError, TypeError, ValueError, RuntimeError)
 """What a model raises that does not let in what it is given."""
+
+Found = TypeVar("Found")
 
 
 def probe_prefix(
@@ -39,8 +42,12 @@ def probe_prefix(
     return int(shape[1]), int(shape[3])
 
 
-def keeping(frozen: FrozenModel, run: Callable[[], Tensor]) -> tuple[Tensor, Prefixed]:
-    """What a run without a prefix gives, and the keys and values of its layers."""
+def keeping(frozen: FrozenModel, run: Callable[[], Found]) -> tuple[Found, Prefixed]:
+    """What a run without a prefix gives, and the keys and values of its layers.
+
+    Raises:
+        NotPrefixableError: an attention that is not known here.
+    """
     with frozen.attending(NAME), prefixed(None, keep=True) as running:
         return run(), running
 
