@@ -60,10 +60,7 @@ class Headed:
 
     def state_dict(self) -> dict[str, Any]:
         """The method's state and the head's numbers."""
-        head = {"weight": self._weight.detach(), "bias": self._bias.detach()}
-        if self._layers:
-            head["layers"] = torch.tensor(self._layers)
-        return {"method": self._method.state_dict(), "head": head}
+        return {"method": self._method.state_dict(), "head": _state_of(self.head())}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """What `state_dict` gave."""
@@ -95,7 +92,10 @@ def head_of(method: Method) -> Head | None:
 def start_head(method: Method, head: Head) -> None:
     """Let a method's head start from these numbers."""
     assert isinstance(method, Headed)
-    own = {"weight": head.weight, "bias": head.bias}
-    if head.layers:
-        own["layers"] = torch.tensor(head.layers)
-    method.load_state_dict({"method": method.inner.state_dict(), "head": own})
+    method.load_state_dict({"method": method.inner.state_dict(), "head": _state_of(head)})
+
+
+def _state_of(head: Head) -> dict[str, Tensor]:
+    """A head's numbers, and its layers if it reads any."""
+    numbers = {"weight": head.weight.detach(), "bias": head.bias.detach()}
+    return numbers | ({"layers": torch.tensor(head.layers)} if head.layers else {})
