@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 sklearn_cluster = lazy_module("sklearn.cluster")
 threadpoolctl = lazy_module("threadpoolctl")
 
-LayeredInit = Literal["xavier", "patches", "vipamin"]
 PatchChoice = Literal["sampled", "k-means"]
 
 
