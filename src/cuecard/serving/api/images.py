@@ -22,7 +22,7 @@ Sent = str | bytes
 _THREADS = 2
 _DATA_URL = re.compile(r"data:image/[\w.+-]{1,64}(;[\w.+=-]{1,64}){0,4};base64,", re.IGNORECASE)
 _URL = re.compile(r"\s*[a-z][a-z0-9+.-]{0,20}:", re.IGNORECASE)
-_SPACE = bytes.maketrans(b"", b""), b" \t\r\n"
+_SPACE = b" \t\r\n"
 
 
 class ImageReader:
@@ -97,7 +97,7 @@ class ImageReader:
 
 def _decoded(text: str, place: str) -> bytes:
     try:
-        plain = text.encode("ascii").translate(*_SPACE)
+        plain = text.encode("ascii").translate(None, _SPACE)
         return binascii.a2b_base64(plain, strict_mode=True)
     except (UnicodeEncodeError, binascii.Error):
         raise bad_request(
