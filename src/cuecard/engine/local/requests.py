@@ -77,6 +77,28 @@ class SequenceState:
     def __post_init__(self) -> None:
         self.tails = tuple(len(word) - 1 for word in self.words if len(word) > 1)
 
+    @classmethod
+    def of(
+        cls,
+        number: int,
+        prompt: Held | None,
+        row: Encoded,
+        words: tuple[tuple[int, ...], ...] = (),
+        head: Head | None = None,
+    ) -> SequenceState:
+        """The sequence of an input that is given as a row."""
+        return cls(
+            number,
+            prompt,
+            row.context,
+            row.slot,
+            words,
+            row.mask,
+            head,
+            row.images,
+            row.image_positions,
+        )
+
     @property
     def row(self) -> Encoded:
         """Its input as it was given."""
@@ -218,19 +240,8 @@ class ScoreRequest(BatchRequest):
 
     def __init__(self, rows: Sequence[Scoring], deliver: Deliver) -> None:
         made = [
-            SequenceState(
-                number,
-                each.prompt,
-                row.context,
-                row.slot,
-                each.words,
-                row.mask,
-                each.head,
-                row.images,
-                row.image_positions,
-            )
+            SequenceState.of(number, each.prompt, each.row, each.words, each.head)
             for number, each in enumerate(rows)
-            for row in (each.row,)
         ]
         super().__init__(made, deliver)
         for sequence in made:
@@ -248,18 +259,7 @@ class EmbedRequest(BatchRequest):
     """Texts or images to embed; a sequence's result is a vector [H]."""
 
     def __init__(self, rows: Sequence[Embedding], deliver: Deliver) -> None:
-        made = [
-            SequenceState(
-                number,
-                each.prompt,
-                row.context,
-                row.slot,
-                images=row.images,
-                image_positions=row.image_positions,
-            )
-            for number, each in enumerate(rows)
-            for row in (each.row,)
-        ]
+        made = [SequenceState.of(number, each.prompt, each.row) for number, each in enumerate(rows)]
         super().__init__(made, deliver)
 
 
