@@ -245,8 +245,8 @@ class ScoreRequest(BatchRequest):
         ]
         super().__init__(made, deliver)
         for sequence in made:
-            scored = bool(sequence.words) and all(sequence.words)
-            if scored is (sequence.head is not None) or (sequence.words and not scored):
+            headed = sequence.head is not None
+            if bool(sequence.words) is headed or not all(sequence.words):
                 raise ConfigError(
                     "a row has no words to score",
                     where=f"row {sequence.number}",
