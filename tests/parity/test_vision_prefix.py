@@ -12,10 +12,18 @@ import torch
 from torch import Tensor
 
 from cuecard.methods import PTuningV2
-from cuecard.tasks import collate
 from cuecard.training.trainables.initial_method import new_method
 from cuecard.types import Image, PrefixKV
-from support.oracles.vit import HEADS, Weights, block, embedded, norm, projected, weights_of
+from support.oracles.vit import (
+    HEADS,
+    Weights,
+    block,
+    check_formula,
+    embedded,
+    norm,
+    projected,
+    weights_of,
+)
 from support.tiny_vision import LAYERS, SPEC, WIDTH, pictures, shared_vision
 
 SIZE = WIDTH // HEADS
@@ -30,22 +38,9 @@ def reference(weights: Weights, image: Image, prefix: Tensor) -> Tensor:
 
 
 def test_states_and_gradients_are_those_of_the_formula() -> None:
-    backbone = shared_vision("vit")
-    weights = weights_of(backbone)
-    rows = SPEC.encode_rows(pictures(4), backbone.tokenizer, "prefix")
     shape = LAYERS, 2, HEADS, 5, SIZE
-    ours = torch.randn(shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    batch = collate([(row, ()) for row in rows], read="states", inside=0)
-    (reads,) = backbone.read_many([(batch, PrefixKV(ours))], keep="states")
-    found = reads.states()
-    theirs = ours.detach().double().requires_grad_()
-    wanted = torch.stack([reference(weights, row.images[0], theirs) for row in rows])
-    torch.testing.assert_close(found.double(), wanted, atol=1e-5, rtol=1e-5)
-    mix = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1))
-    (found * mix).sum().backward()
-    (wanted * mix.double()).sum().backward()
-    assert ours.grad is not None and theirs.grad is not None
-    torch.testing.assert_close(ours.grad.double(), theirs.grad, atol=1e-4, rtol=1e-4)
+    drawn = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    check_formula(drawn, PrefixKV, reference)
 
 
 @pytest.mark.parametrize("init", ["patches", "random", "zero"])

@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from cuecard.methods import DeepPrompts, PromptTuning
-from cuecard.tasks import collate
 from cuecard.training.trainables.initial_method import new_method
-from cuecard.types import Image, InputTokens, LayerTokens
-from support.oracles.vit import Weights, block, embedded, norm, weights_of
-from support.tiny_vision import LAYERS, SPEC, WIDTH, pictures, shared_vision
+from cuecard.types import Image, Injection, InputTokens, LayerTokens
+from support.oracles.vit import Weights, block, check_formula, embedded, norm
+from support.tiny_vision import LAYERS, SPEC, WIDTH, shared_vision
 
 
 def reference(weights: Weights, image: Image, prompt: Tensor) -> Tensor:
@@ -35,24 +34,13 @@ def reference(weights: Weights, image: Image, prompt: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_states_and_gradients_are_those_of_the_formula(deep: bool) -> None:
-    backbone = shared_vision("vit")
-    weights = weights_of(backbone)
-    rows = SPEC.encode_rows(pictures(4), backbone.tokenizer, "prefix")
     shape = (LAYERS if deep else 1, 5, WIDTH)
     drawn = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    ours = drawn.clone().requires_grad_()
-    injection = LayerTokens(ours) if deep else InputTokens(ours[0])
-    batch = collate([(row, ()) for row in rows], read="states", inside=0)
-    (reads,) = backbone.read_many([(batch, injection)], keep="states")
-    found = reads.states()
-    theirs = drawn.double().requires_grad_()
-    wanted = torch.stack([reference(weights, row.images[0], theirs) for row in rows])
-    torch.testing.assert_close(found.double(), wanted, atol=1e-5, rtol=1e-5)
-    mix = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1))
-    (found * mix).sum().backward()
-    (wanted * mix.double()).sum().backward()
-    assert ours.grad is not None and theirs.grad is not None
-    torch.testing.assert_close(ours.grad.double(), theirs.grad, atol=1e-4, rtol=1e-4)
+
+    def injection(vectors: Tensor) -> Injection:
+        return LayerTokens(vectors) if deep else InputTokens(vectors[0])
+
+    check_formula(drawn, injection, reference)
 
 
 def test_the_init_is_the_papers() -> None:

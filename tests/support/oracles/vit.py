@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from cuecard.images import pixels_of
-from cuecard.types import Image
-from support.tiny_vision import WIDTH
+from cuecard.tasks import collate
+from cuecard.types import Image, Injection
+from support.tiny_vision import SPEC, WIDTH, pictures, shared_vision
 
 HEADS = 4
 Weights = Mapping[str, Tensor]
@@ -67,3 +68,31 @@ def norm(weights: Weights, name: str, x: Tensor) -> Tensor:
     centred = x - x.mean(-1, keepdim=True)
     scaled = centred / (centred.pow(2).mean(-1, keepdim=True) + 1e-12).sqrt()
     return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+
+def check_formula(
+    drawn: Tensor,
+    injection: Callable[[Tensor], Injection],
+    reference: Callable[[Weights, Image, Tensor], Tensor],
+) -> None:
+    """The tiny ViT's states under a prompt, and their gradients to it, are those of a formula.
+
+    Args:
+        drawn: the prompt's numbers.
+        injection: makes an injection of them.
+        reference: weights, image, numbers -> [H] the state that stands for the image.
+    """
+    backbone = shared_vision("vit")
+    weights = weights_of(backbone)
+    rows = SPEC.encode_rows(pictures(4), backbone.tokenizer, "prefix")
+    ours, theirs = drawn.clone().requires_grad_(), drawn.double().requires_grad_()
+    batch = collate([(row, ()) for row in rows], read="states", inside=0)
+    (reads,) = backbone.read_many([(batch, injection(ours))], keep="states")
+    found = reads.states()
+    wanted = torch.stack([reference(weights, row.images[0], theirs) for row in rows])
+    torch.testing.assert_close(found.double(), wanted, atol=1e-5, rtol=1e-5)
+    mix = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1))
+    (found * mix).sum().backward()
+    (wanted * mix.double()).sum().backward()
+    assert ours.grad is not None and theirs.grad is not None
+    torch.testing.assert_close(ours.grad.double(), theirs.grad, atol=1e-4, rtol=1e-4)
