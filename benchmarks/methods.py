@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -29,6 +28,7 @@ from benchmarks.machine import machine, versions
 from benchmarks.methods_cells import Cell, Contest, Plan, contestants
 from benchmarks.methods_score import as_right, gain_interval, score_interval
 from benchmarks.methods_sets import SETS, Rows
+from benchmarks.workers import run_workers
 from cuecard import load_backbone
 from cuecard.errors import Interrupted
 from cuecard.evaluation.report import plain, write_json
@@ -56,7 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not given.worker:
         _say_plan(plan, cells, folder, given.workers)
     if given.workers > 1 and not given.worker:
-        _start_workers(sys.argv[1:] if arguments is None else list(arguments), given.workers)
+        own = sys.argv[1:] if arguments is None else arguments
+        run_workers("benchmarks.methods", [*own, "--worker"], given.workers)
     else:
         torch.set_num_threads(given.threads)
         try:
@@ -171,21 +172,6 @@ def _claim(cell: Cell, folder: Path) -> Iterator[bool]:
         yield ready and not place.exists()
     finally:
         lock.release()
-
-
-def _start_workers(arguments: list[str], count: int) -> None:
-    """As many processes of one thread: two threads on one model are 72% efficient."""
-    command = [sys.executable, "-m", "benchmarks.methods", *arguments, "--worker"]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    running = [subprocess.Popen(command, env=env, cwd=ROOT) for _ in range(count)]
-    try:
-        for child in running:
-            child.wait()
-    finally:
-        for child in running:
-            if child.poll() is None:
-                child.terminate()
-                child.wait()
 
 
 def _silent(event: dict[str, Any]) -> None:

@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from filelock import FileLock, Timeout
 from benchmarks.machine import machine, versions
 from benchmarks.methods_score import as_right, gain_interval, score_interval
 from benchmarks.vision_cells import CONTESTANTS, Contest, Plan
+from benchmarks.workers import run_workers
 from cuecard import load_backbone
 from cuecard.catalogue import BACKBONES, DATASETS, backbone_folder
 from cuecard.comparison.sealed_task import SealedTask
@@ -76,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{len(cells)} cells of {plan}; kept in {folder}", flush=True)
     try:
         if given.workers > 1:
-            _start_workers(sys.argv[1:] if arguments is None else list(arguments), given.workers)
+            own = sys.argv[1:] if arguments is None else arguments
+            run_workers("benchmarks.vision", [*own, "--workers", "1"], given.workers)
         work(cells, plan, folder)
     except Interrupted:
         print("stopped; start it again to go on", flush=True)
@@ -171,21 +172,6 @@ def summary(cells: Sequence[Cell], plan: Plan, folder: Path) -> dict[str, Any]:
     about = {"plan": plan, "sets": sets, "machine": machine(), "versions": versions()}
     written: dict[str, Any] = plain({**about, "rows": rows, "written": time.strftime("%Y-%m-%d")})
     return written
-
-
-def _start_workers(arguments: list[str], count: int) -> None:
-    """As many processes of one thread, each with cells of its own; wait for them."""
-    command = [sys.executable, "-m", "benchmarks.vision", *arguments, "--workers", "1"]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    running = [subprocess.Popen(command, env=env, cwd=ROOT) for _ in range(count)]
-    try:
-        for child in running:
-            child.wait()
-    finally:
-        for child in running:
-            if child.poll() is None:
-                child.terminate()
-                child.wait()
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
