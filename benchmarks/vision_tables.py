@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-NOT_YET = "Not measured yet: `make bench-vision`, then `python -m benchmarks.tables`.\n"
+NOT_YET = "Not measured yet: `make bench-vision`, then `python -m benchmarks.tables`."
 
 
 def vision_table(results: dict[str, Any]) -> str:
@@ -30,7 +30,7 @@ def vision_table(results: dict[str, Any]) -> str:
             f"| {name} | {mean} | {' | '.join(cells)} | {max(sizes):,} | {kilobytes:,.0f} | "
             f"{spent:,.0f} |"
         )
-    return "\n".join([*lines, "", _about(results, plan), ""])
+    return "\n".join([*lines, "", _about(results, plan)])
 
 
 def _cell(row: dict[str, Any] | None) -> str:

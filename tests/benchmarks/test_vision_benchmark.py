@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import vision
+from benchmarks.tables import VISION_PAGE, stored_vision, updated_vision
 from benchmarks.vision_cells import CONTESTANTS
 from benchmarks.vision_tables import NOT_YET, vision_table
 from support.tiny_vision import LAYERS, save_pictures, save_vision
@@ -72,3 +73,8 @@ def test_every_contestant_is_run_once(
     assert lines[0].startswith("| contestant | mean | ") and "drawn" in lines[0]
     assert len(lines) == 2 + len(CONTESTANTS) + 2
     assert "seeds 42, 44" in table and vision_table({}) == NOT_YET
+
+
+def test_the_page_shows_the_stored_results() -> None:
+    page = VISION_PAGE.read_text()
+    assert updated_vision(page, stored_vision()) == page
