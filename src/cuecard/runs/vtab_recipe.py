@@ -59,7 +59,7 @@ class VtabRecipe(RunRecipe):
     dtype: Precision = Field(default="auto", description="What the backbone computes in.")
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N.")
     method: dict[str, Any] = Field(
-        default={"name": "deep-prompts", "length": 10},
+        default_factory=dict,
         validate_default=True,
         description="The method's name and its settings, see `cuecard methods`.",
     )
