@@ -105,7 +105,7 @@ CLIENTS: Mapping[IndexKind, Client] = {
         download=_pip_download,
         ask=lambda package: _pip("index", "versions", "--ignore-requires-python", package.name),
         environment=_pip_environment,
-        settings="pip's index settings (PIP_INDEX_URL)",
+        settings="pip's index settings (python -m pip config list, PIP_INDEX_URL)",
     ),
     "npm": Client(
         tool="npm",

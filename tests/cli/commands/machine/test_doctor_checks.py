@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -78,10 +79,21 @@ def test_what_is_not_ok_has_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
         assert check.ok or check.hint, check
 
 
-PACKAGES = [entry.package.name for entry in (*BACKBONES.values(), *DATASETS.values())]
+ENTRIES = (*BACKBONES.values(), *DATASETS.values())
+PACKAGES = list(dict.fromkeys(entry.package.name for entry in ENTRIES))
 
 
-def test_index_is_asked_only_online(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def clients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs by the names of the registries' clients, whatever the machine has."""
+    for tool in ("npm", "apt-get"):
+        program = tmp_path / "bin" / tool
+        program.parent.mkdir(exist_ok=True)
+        program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+
+
+def test_index_is_asked_only_online(clients: None, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def probe(package: object) -> str | None:
@@ -95,12 +107,13 @@ def test_index_is_asked_only_online(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == PACKAGES
 
 
-def test_index_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_index_that_does_not_answer(clients: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor_checks, "probe_index", lambda package: "no route")
     check = check_index()
     assert not check.ok
     assert check.detail == "; ".join(f"{name}: no route" for name in PACKAGES)
-    assert "pip config" in (check.hint or "")
+    for settings in ("pip config", "npm config", "apt-get update"):
+        assert settings in (check.hint or "")
 
 
 def test_a_registrys_client_that_is_not_there_is_no_fault(

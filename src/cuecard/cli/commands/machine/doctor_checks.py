@@ -201,16 +201,15 @@ def check_index() -> Check:
 
     A registry whose client is not installed is no fault: its sets of images are all that is missed.
     """
-    packages = [entry.package for entry in _entries()]
+    every = [entry.package for entry in _entries()]
+    # Several entries may be in one package.
+    packages = list({client_of(each).wanted(each): each for each in every}.values())
     asked = [package for package in packages if client_of(package).missing() is None]
-    faults = [
-        f"{package.name}: {fault}"
-        for package in asked
-        if (fault := probe_index(package)) is not None
-    ]
+    faults = {p: fault for p in asked if (fault := probe_index(p)) is not None}
     if faults:
-        hint = "check the network and pip's index settings: python -m pip config list"
-        return Check("Package index", False, "; ".join(faults), hint)
+        settings = dict.fromkeys(client_of(package).settings for package in faults)
+        told = "; ".join(f"{package.name}: {fault}" for package, fault in faults.items())
+        return Check("Package index", False, told, f"check the network and {', '.join(settings)}")
     left = [f"{p.name} needs {client_of(p).tool}" for p in packages if p not in asked]
     return Check("Package index", True, ", ".join([p.name for p in asked] + left))
 
