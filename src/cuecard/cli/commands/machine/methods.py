@@ -76,14 +76,13 @@ def _counts(backbone: Backbone, methods: Sequence[str]) -> dict[str, tuple[int, 
     from cuecard.training.run import count_parameters
     from cuecard.training.trainables.capabilities import check_supported
     from cuecard.training.trainables.initial_method import init_context, suited_to
-    from cuecard.types import Image, Record
+    from cuecard.types import Record
 
     kind, template = "classification", "{text}\nLabel:"
-    rows: list[Record] = []
     if "text" not in backbone.takes:
         kind, template = "image-classification", "{image}"
-        rows = [Record({"image": Image(b"P6 16 16 255\n" + bytes(3 * 16 * 16))}, "no")] * 3
     spec = TaskSpec(kind=kind, template=template, labels=("no", "yes"))
+    rows = [Record(dict.fromkeys(spec.record_fields, spec.task_kind.probe("any")), "no")] * 3
     found = {}
     for name in methods:
         with suppress(ConfigError):
