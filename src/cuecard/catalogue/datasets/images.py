@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def convert_idx(
     """
     arrays = {"train": files[:2], "test": files[2:]}
     parts = {part: (_idx(images, 3), _idx(rows, 1)) for part, (images, rows) in arrays.items()}
-    _write(folder, entry, parts, files[0], lambda done, total: progress(label, done, total))
+    _write(folder, entry, parts, files[0], progress, label)
 
 
 def convert_strips(
@@ -60,7 +60,7 @@ def convert_strips(
         part: (images[part], np.array(json.loads(path.read_text())))
         for part, path in numbers.items()
     }
-    _write(folder, entry, parts, held_out, lambda done, total: progress(label, done, total))
+    _write(folder, entry, parts, held_out, progress, label)
 
 
 def convert_medmnist(
@@ -77,7 +77,7 @@ def convert_medmnist(
             part: (found[f"{part}_images"], found[f"{part}_labels"].reshape(-1))
             for part in ("train", "val", "test")
         }
-    _write(folder, entry, parts, file, lambda done, total: progress(label, done, total))
+    _write(folder, entry, parts, file, progress, label)
 
 
 def _write(
@@ -85,7 +85,8 @@ def _write(
     entry: DatasetEntry,
     parts: dict[str, tuple[Arrays, Arrays]],
     source: Path,
-    progress: Callable[[int, int], None],
+    progress: Progress,
+    label: str,
 ) -> None:
     """Write `<subset>.npz`: for each part images [n, h, w] or [n, h, w, 3] and labels [n]."""
     ((subset, total),) = entry.subsets.items()
@@ -99,7 +100,7 @@ def _write(
         found[f"{part}_images"] = images
         found[f"{part}_labels"] = names[numbers]
         done += len(images)
-        progress(done, total)
+        progress(label, done, total)
     if done != total:
         raise unexpected_rows(source, done, total)
     # Uncompressed: to read a packed one would take longer each time than its pixels are worth.
