@@ -20,12 +20,13 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from cuecard.backbones import CausalBackbone, VisionBackbone, load_frozen
 from cuecard.backbones import vision as module
 from cuecard.backbones.image_processor import ImageProcessor
+from cuecard.backbones.kernels.checkpointing import decoder_layers
 from cuecard.errors import BackboneError
-from cuecard.images import from_array
+from cuecard.images import from_array, pixels_of
 from cuecard.tasks import collate
-from cuecard.types import Injection, InputTokens, LayerTokens
+from cuecard.types import Injection, InputTokens, LayerTokens, PrefixKV
 from support.command_line import save_tiny
-from support.oracles.vit import block, projected, weights_of
+from support.oracles.vit import block, embedded, projected, weights_of
 from support.tiny_vision import (
     COUSINS,
     LAYERS,
@@ -183,3 +184,66 @@ def test_states_of_vectors_alone() -> None:
         torch.testing.assert_close(own, torch.stack([keys, values]), atol=1e-4, rtol=1e-4)
         x = block(weights, f"layers.{number}.", x)
     assert torch.equal(found.hidden[0], vectors)
+
+
+@pytest.mark.parametrize("kind", ["vit", "dinov2-registers", "siglip"])
+def test_a_prompts_attention_is_the_models_own(kind: str) -> None:
+    """What transformers' eager attention gives on the same states, prompts put in by hooks."""
+    backbone, own = shared_vision(kind), tiny_vision_model(kind)
+    own.set_attn_implementation("eager")
+    before = str(backbone.model.config._attn_implementation)
+    tower, images = backbone.tower, [record.images[0] for record in pictures(2)]
+    vectors = torch.randn(LAYERS, 2, WIDTH, generator=torch.Generator().manual_seed(0))
+    at = tower.at
+    first, *others = decoder_layers(own, LAYERS)
+
+    def put_in(module: Any, args: Any) -> Any:
+        hidden = args[0]
+        mine = vectors[0].expand(len(hidden), -1, -1)
+        return (torch.cat([hidden[:, :at], mine, hidden[:, at:]], 1), *args[1:])
+
+    def replace(number: int) -> Any:
+        def hook(module: Any, args: Any) -> Any:
+            hidden = args[0].clone()
+            hidden[:, at : at + 2] = vectors[number]
+            return (hidden, *args[1:])
+
+        return hook
+
+    first.register_forward_pre_hook(put_in)
+    pixels = backbone.processor.pixels(images)
+    for deep in (False, True):
+        if deep:
+            for number, layer in enumerate(others, 1):
+                layer.register_forward_pre_hook(replace(number))
+        with torch.no_grad():
+            theirs = own(pixel_values=pixels, output_attentions=True).attentions
+        for layer, weights in enumerate(theirs):
+            given = LayerTokens(vectors) if deep else InputTokens(vectors[0])
+            found = backbone.prompt_attention(images, given, layer)
+            wanted = weights[:, :, at : at + 2, -9:].mean(1).reshape(2, 2, 3, 3)
+            assert weights.shape[-1] == tower.positions + 2
+            torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-5)
+    assert str(backbone.model.config._attn_implementation) == before
+
+
+def test_attention_to_keys_in_front_is_the_formulas() -> None:
+    backbone = shared_vision()
+    weights, images = weights_of(backbone), [record.images[0] for record in pictures(2)]
+    prefix = torch.randn(LAYERS, 2, 4, 3, 8, generator=torch.Generator().manual_seed(0)) * 0.3
+    counted = dict(backbone.counts)
+    found = backbone.prompt_attention(images, PrefixKV(prefix), 1)
+    assert {**backbone.counts, "remembered": 0} == {**counted, "remembered": 0}
+    for image, maps in zip(images, found, strict=True):
+        x = torch.cat(embedded(weights, image))
+        x = block(weights, "layers.0.", x, prefix[0].double())
+        q, k, _ = projected(weights, "layers.1.", x)
+        scores = q @ torch.cat([prefix[1, 0].double(), k], 1).transpose(1, 2) / 8**0.5
+        wanted = scores.softmax(-1)[:, 1:, :3].mean(0).T.reshape(3, 3, 3)
+        torch.testing.assert_close(maps.double(), wanted, atol=1e-6, rtol=1e-5)
+
+
+def test_an_image_is_shown_as_the_model_is_given_it() -> None:
+    backbone, image = shared_vision(), pictures(1)[0].images[0]
+    (shown,) = backbone.shown([image])
+    np.testing.assert_allclose(shown.numpy() * 255, np.asarray(pixels_of(image)), atol=1e-3)

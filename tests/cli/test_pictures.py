@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
+from io import BytesIO
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 from support.command_line import Call, save_rows, save_tiny
 from support.data.reviews import reviews
 from support.tiny_vision import save_pictures, save_vision
+
+
+def opened(content: bytes) -> str | None:
+    """The format of a whole image."""
+    with PIL.Image.open(BytesIO(content)) as found:
+        found.load()
+        return found.format
+
 
 KIND = ("--kind", "image-classification")
 
@@ -55,7 +66,34 @@ def test_from_a_folder_to_answers(
         scored = cuecard("eval", "run", data, "--json")
         assert scored.code == 0 and 0 <= scored.json["metrics"]["accuracy"] <= 1
     assert cuecard("inspect", "run").code == 0
+    own = cuecard("inspect", "run", "--png", "own.png", "--json").json["attention"]
+    assert own["layer"] == 3 and len(own["images"]) == 6 and own["file"] == "own.png"
+    named = cuecard(
+        "inspect", "run", "pictures/disc/0.png", "pictures/stripes", "--limit", 3, "--layer", 1,
+        "--png", "named.png",
+    )  # fmt: skip
+    assert named.code == 0 and "attention of layer 1 over 3 images in named.png" in named.out
+    assert [opened((home / name).read_bytes()) for name in ("own.png", "named.png")] == ["PNG"] * 2
     assert cuecard("eval", "run", "pictures", "--no-prompt").code == 0
+
+
+def test_attention_that_cannot_be_drawn(
+    home: Path, run: Path, cuecard: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    shutil.copytree("run/prompt", "alone")
+    for words, said in (
+        (("run", "pictures"), "--png with a file's name"),
+        (("run", "--layer", 1), "--png with a file's name"),
+        (("run", "--layer", 4, "--png", "not.png"), "no such layer"),
+        (("run", "missing.png", "--png", "not.png"), "cannot be read"),
+        (("alone", "--png", "not.png"), "outside of its run"),
+        ((run, "--png", "not.png"), "only a prompt for images"),
+        (("run", "--png", "pictures"), "no file can be written here"),
+    ):
+        done = cuecard("inspect", *words)
+        assert done.code == 2 and said in done.err and "Traceback" not in done.err, done.err
+        assert not (home / "not.png").exists() and not done.out
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,14 @@ class ImageProcessor:
             )
         return torch.stack(found)
 
+    def plain(self, values: Tensor) -> Tensor:
+        """[B, h, w, C] from 0 to 1, of values [B, C, h, w]: the normalisation taken back."""
+        values = values.permute(0, 2, 3, 1)
+        if self.settings.get("do_normalize"):
+            mean, std = (torch.tensor(self.settings[f"image_{name}"]) for name in ("mean", "std"))
+            values = values * std + mean
+        return values.clamp(0.0, 1.0)
+
     def prepare(
         self, image: Image, where: str | None = None, limits: ImageLimits | None = None
     ) -> PreparedImage:

@@ -155,6 +155,26 @@ class VisionBackbone(FrozenBackbone):
             self._sample = key, sample
         return self._sample[1]
 
+    def prompt_attention(self, images: Sequence[Image], injection: Injection, layer: int) -> Tensor:
+        """[B, P, h, w] float32 a layer's attention between a prompt and each patch, on the CPU.
+
+        From the prompt's vectors to the patches; of keys in front, from the patches to them. The
+        mean over the heads.
+
+        Args:
+            layer: its number, from 0.
+
+        Raises:
+            BackboneError: an attention of the encoder's own.
+        """
+        rows = self._rows(torch.stack(self._embedded(images)), injection)
+        found = self.tower.attention(rows, layer).mean(2)
+        return found.reshape(*found.shape[:2], *self.tower.grid).cpu()
+
+    def shown(self, images: Sequence[Image]) -> Tensor:
+        """[B, h, w, C] float32 from 0 to 1: images as the model is given them."""
+        return self.processor.plain(self.processor.pixels(images))
+
     @cached_property
     def embeddings(self) -> Tensor:
         """[C * p * p, H] what each number of a patch adds to its embedding."""

@@ -6,11 +6,14 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cuecard.errors import ConfigError
 from cuecard.lazy import lazy_module, np
 from cuecard.plain_files import write_bytes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 matplotlib_agg = lazy_module("matplotlib.backends.backend_agg")
 matplotlib_figure = lazy_module("matplotlib.figure")
@@ -21,6 +24,8 @@ _BLUE, _ORANGE, _GREY = "#2563a8", "#c8571b", "#9aa4b0"
 # Beyond this many labels the numbers inside the cells cannot be read any more.
 _MOST_WRITTEN = 20
 _SCORE = "validation accuracy"
+_MOST_MAPS = 8  # of a prompt's vectors in a row of the attention's figure
+_CELL = 1.5  # inches
 
 
 def loss_figure(rows: Iterable[Mapping[str, Any]], path: str | Path) -> Path:
@@ -109,6 +114,46 @@ def confusion_figure(
                 va="center",
                 color="white" if shares[row, column] > 0.55 else "black",
             )
+    return _write(figure, path)
+
+
+def attention_figure(
+    images: NDArray[np.float32],
+    maps: NDArray[np.float32],
+    names: Sequence[str],
+    path: str | Path,
+    *,
+    what: str = "vector",
+) -> Path:
+    """Attention between a prompt and images' patches as a PNG.
+
+    A row for each image: the image, the mean over the prompt's vectors, then its first vectors.
+    Every map has colours of its own range, and its largest share under it.
+
+    Args:
+        images: [B, h, w, C] from 0 to 1.
+        maps: [B, P, rows, columns].
+        what: what the prompt consists of.
+    """
+    drawn = min(maps.shape[1], _MOST_MAPS)
+    titles = ["image", f"mean of {maps.shape[1]}", *(f"{what} {n}" for n in range(1, drawn + 1))]
+    figure = matplotlib_figure.Figure(
+        figsize=(_CELL * len(titles), _CELL * 1.25 * len(images)), dpi=150, layout="constrained"
+    )
+    matplotlib_agg.FigureCanvasAgg(figure)
+    cells = figure.subplots(len(images), len(titles), squeeze=False)
+    for axes, title in zip(cells[0], titles, strict=True):
+        axes.set_title(title, fontsize=8)
+    for row, image, own, name in zip(cells, images, maps, names, strict=True):
+        for axes in row:
+            axes.imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray")
+            axes.set_xticks([])
+            axes.set_yticks([])
+        row[0].set_xlabel(_short(name), fontsize=6, parse_math=False)
+        extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
+        for axes, shares in zip(row[1:], [own.mean(0), *own[:drawn]], strict=True):
+            axes.imshow(shares, cmap="inferno", alpha=0.65, extent=extent)
+            axes.set_xlabel(f"up to {shares.max():.3f}", fontsize=6)
     return _write(figure, path)
 
 

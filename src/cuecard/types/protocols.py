@@ -395,6 +395,25 @@ class HasPatches(Protocol):
         ...
 
 
+@runtime_checkable
+class ShowsAttention(Protocol):
+    """A vision encoder whose attention can be looked at."""
+
+    @property
+    def num_layers(self) -> int: ...
+
+    def prompt_attention(self, images: Sequence[Image], injection: Injection, layer: int) -> Tensor:
+        """[B, P, h, w] a layer's attention between a prompt and each patch, the mean of all heads.
+
+        From the prompt's vectors to the patches; of keys in front, from the patches to them.
+        """
+        ...
+
+    def shown(self, images: Sequence[Image]) -> Tensor:
+        """[B, h, w, C] float32 from 0 to 1: images as the model is given them."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class InitContext:
     """What a method may know when it makes its first parameters.

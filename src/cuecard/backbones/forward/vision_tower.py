@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from cuecard.backbones.forward.frozen import FrozenModel, ReachedError
-from cuecard.backbones.forward.prefix_probe import probe_prefix
+from cuecard.backbones.forward.prefix_probe import key_shape, probe_prefix
 from cuecard.backbones.kernels.bidirectional import NAME as PREFIXED
 from cuecard.backbones.kernels.bidirectional import prefixed
 from cuecard.backbones.kernels.checkpointing import decoder_layers
@@ -81,7 +81,8 @@ class VisionTower:
     Attributes:
         front: how many tokens stand in front of the patches.
         at: how many of these come before a prompt: the class token, where there is one.
-        patches: how many patches an image has.
+        grid: how many patches an image has, downwards and across.
+        patches: how many these are.
         inputs: [S, H] what the first layer takes in at those of a blank image.
 
     Raises:
@@ -162,20 +163,46 @@ class VisionTower:
 
     def _layers_over(self, parts: Sequence[VisionRows]) -> Tensor:
         """[B, S + P, H] the last layer's output over the rows of parts of one form."""
-        with self._in_front(parts):
+        with self._seeing(parts):
             for hidden in self._over(parts):  # noqa: B007 - the last one, and no other is kept
                 pass
         return hidden
 
+    def attention(self, rows: VisionRows, layer: int) -> Tensor:
+        """[B, P or A, heads, S] float32 a layer's attention between a prompt and the patches.
+
+        From the prompt's vectors to each patch; of keys in front, from each patch to them.
+
+        Args:
+            layer: its number, from 0; no later one runs.
+
+        Raises:
+            BackboneError: an attention of the encoder's own.
+        """
+        key_shape(self.key_shape, self._name)
+        prefix = _in_front([rows])
+        with (
+            self._frozen.uncounted(),
+            self._frozen.attending(PREFIXED),
+            prefixed(prefix, watched=layer) as running,
+        ):
+            for _ in islice(self._over([rows]), layer + 2):
+                pass
+        assert running.weights is not None
+        if prefix is not None:
+            to_keys = running.weights[:, :, -self.patches :, : prefix.shape[4]]
+            return to_keys.permute(0, 3, 1, 2)
+        own = slice(self.at, self.at + len(rows.vectors))
+        return running.weights[:, :, own, -self.patches :].transpose(1, 2)
+
     @contextmanager
-    def _in_front(self, parts: Sequence[VisionRows]) -> Iterator[None]:
+    def _seeing(self, parts: Sequence[VisionRows]) -> Iterator[None]:
         """Let layers see the parts' keys and values, if these have any."""
-        given = [(part.prefix, len(part.embedded)) for part in parts if part.prefix is not None]
-        if not given:
+        prefix = _in_front(parts)
+        if prefix is None:
             yield
             return
-        each = [own[:, :, None].expand(-1, -1, count, -1, -1, -1) for own, count in given]
-        with self._frozen.attending(PREFIXED), prefixed(torch.cat(each, 2)):
+        with self._frozen.attending(PREFIXED), prefixed(prefix):
             yield
 
     @cached_property
@@ -276,7 +303,8 @@ class VisionTower:
         embedded = _states_in(*self._calls[0])
         if len(self._calls) != len(self.layers) or embedded.ndim != 3:
             raise ValueError(f"{len(self._calls)} calls of {len(self.layers)} layers")
-        self.patches = patched[0].shape[-1] * patched[0].shape[-2]
+        self.grid = patched[0].shape[-2], patched[0].shape[-1]
+        self.patches = self.grid[0] * self.grid[1]
         self.front = embedded.shape[1] - self.patches
         if self.front < 0:
             raise ValueError(f"{embedded.shape[1]} tokens of {self.patches} patches")
@@ -319,6 +347,13 @@ class VisionTower:
 
     def _agrees(self, ours: Tensor, states: Tensor) -> bool:
         return self._frozen.agrees(ours, states) or self._frozen.agrees(self._normed(ours), states)
+
+
+def _in_front(parts: Sequence[VisionRows]) -> Tensor | None:
+    """[L, 2, B, K, A, D] the keys and values of the parts' rows; None where these have none."""
+    given = [(part.prefix, len(part.embedded)) for part in parts if part.prefix is not None]
+    each = [own[:, :, None].expand(-1, -1, count, -1, -1, -1) for own, count in given]
+    return torch.cat(each, 2) if each else None
 
 
 def _states_in(inputs: tuple[Any, ...], options: dict[str, Any]) -> Tensor:

@@ -42,13 +42,17 @@ class Prefixed:
         front: [B, P] which of it each row sees; None for all.
         keys_values: every layer's own keys and values [B, K, T, D], where they are kept.
         keep: whether they are.
+        watched: the layer whose attention is kept; None for none.
+        weights: [B, H, T, P + T] its attention.
         count: how many layers have asked for attention.
     """
 
     prefix: Tensor | None
     front: Tensor | None = None
     keep: bool = False
+    watched: int | None = None
     keys_values: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    weights: Tensor | None = None
     count: int = 0
 
 
@@ -57,10 +61,14 @@ _PASS: ContextVar[Prefixed | None] = ContextVar("prefixed pass", default=None)
 
 @contextmanager
 def prefixed(
-    prefix: Tensor | None, front: Tensor | None = None, *, keep: bool = False
+    prefix: Tensor | None,
+    front: Tensor | None = None,
+    *,
+    keep: bool = False,
+    watched: int | None = None,
 ) -> Iterator[Prefixed]:
     """Say what stands in front of every layer's keys and values in the calls that follow."""
-    token = _PASS.set(running := Prefixed(prefix, front, keep))
+    token = _PASS.set(running := Prefixed(prefix, front, keep, watched))
     try:
         yield running
     finally:
@@ -80,7 +88,7 @@ def attend(
     """Attention as transformers asks for it: query [B, H, T, D], key and value [B, K, T, D].
 
     Returns:
-        [B, T, H, D] and None, since probabilities are not kept.
+        [B, T, H, D] and None: a layer's probabilities are kept where they are watched.
 
     Raises:
         NotPrefixableError: anything that changes scores in a way not known here.
@@ -100,6 +108,8 @@ def attend(
             attention_mask = _seen_by_all(attention_mask, keys.shape[2])
         else:
             attention_mask = _seen_by_some(attention_mask, running.front, query.shape[2])
+    if number == running.watched:
+        running.weights = _weights(query, key, attention_mask, scaling)
     found = functional.scaled_dot_product_attention(
         query,
         key,
@@ -109,6 +119,18 @@ def attend(
         enable_gqa=query.shape[1] != key.shape[1],
     )
     return found.transpose(1, 2).contiguous(), None
+
+
+def _weights(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float | None) -> Tensor:
+    """[B, H, T, T'] float32 what each query gives each key, as eager attention computes it."""
+    keys = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = query @ keys.transpose(2, 3) * scale
+    if mask is not None and mask.dtype == torch.bool:
+        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    elif mask is not None:
+        scores = scores + mask
+    return scores.float().softmax(-1)
 
 
 def _seen_by_all(mask: Tensor | None, count: int) -> Tensor | None:
