@@ -118,6 +118,24 @@ def _check_bytes(count: int, limits: ImageLimits, where: str | None) -> None:
         raise _too_large("bytes", got, limits.nbytes, where, "the image's file is too large")
 
 
+def thumbnail(image: Image, side: int) -> bytes:
+    """A PNG of the image with its longer side at most so many pixels, and a tiny one enlarged.
+
+    Raises:
+        DataError: as `pixels_of`.
+    """
+    pixels = pixels_of(image)
+    longer = max(pixels.size)
+    if longer > side:
+        pixels.thumbnail((side, side))
+    else:  # each pixel as many times, which stay sharp
+        times, (width, height) = side // longer, pixels.size
+        pixels = pixels.resize((width * times, height * times), resample=pillow.Resampling.NEAREST)
+    written = BytesIO()
+    pixels.save(written, format="PNG")
+    return written.getvalue()
+
+
 def from_array(array: NDArray[Any], where: str | None = None) -> Image:
     """An image [h, w], [h, w, 1] or [h, w, 3] of uint8 as an uncompressed file.
 

@@ -46,6 +46,11 @@ def test_from_a_folder_to_answers(
     report = json.loads((home / "run" / "report.json").read_text())
     assert {"majority", "nearest_mean", "linear_probe"} <= report.keys()
     assert report["left_out"] == {} and report["kind"] == "image-classification"
+    answers = [json.loads(x) for x in (home / "run/predictions.jsonl").read_text().splitlines()]
+    wrong = sum(not answer["correct"] for answer in answers)
+    drawn = list((home / "run/figures/mistakes").glob("*.png"))
+    assert len(drawn) == len(report.get("surest_mistakes", ())) == min(wrong, 12)
+    assert ("The surest mistakes" in (home / "run/report.md").read_text()) == bool(wrong)
     prompt = json.loads((home / "run" / "prompt" / "prompt.json").read_text())
     assert prompt["method_config"]["init"] == "patches" and prompt["head"] == "linear"
     assert not (home / "run" / "prompt" / "adapter_config.json").exists()

@@ -22,7 +22,8 @@ from cuecard.comparison.run_facts import seeds_of
 from cuecard.errors import DataError
 from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.evaluation.figures import confusion_figure, loss_figure
-from cuecard.evaluation.report import columns_for, write_json, write_markdown
+from cuecard.evaluation.pictures.mistakes import COLUMNS, surest_mistakes, write_mistakes
+from cuecard.evaluation.report import Pictures, columns_for, write_json, write_markdown
 from cuecard.evaluation.seeds import seed_table
 from cuecard.progress_bar import with_progress_bar
 from cuecard.tasks import Task
@@ -95,6 +96,8 @@ def prove(
 def write_proof(proof: Proof, task: Task, run: Run, folder: Path, title: str) -> None:
     """Leave `report.json`, `report.md`, `predictions.jsonl` and the figures in a run's folder.
 
+    Of a task of images, thumbnails of the mistakes that the prompt was the surest of, too.
+
     Args:
         title: what the report's title calls the data.
     """
@@ -107,7 +110,10 @@ def write_proof(proof: Proof, task: Task, run: Run, folder: Path, title: str) ->
         )
     if run.test is not None:
         run.test.save_predictions(folder / "predictions.jsonl")
-    write_json(proof.report, folder / "report.json")
+    mistakes = [] if run.test is None else surest_mistakes(task.spec, run.test)
+    thumbnails, told = write_mistakes(mistakes, folder, "figures/mistakes")
+    more = {"surest_mistakes": told} if told else {}
+    write_json({**proof.report, **more}, folder / "report.json")
     write_markdown(
         folder / "report.md",
         title=f"{title}: {run.prompt.manifest.method} on {proof.report['backbone']}",
@@ -118,4 +124,5 @@ def write_proof(proof: Proof, task: Task, run: Run, folder: Path, title: str) ->
         if (seeds := seeds_of(run)) is None
         else seed_table(seeds, task.spec.task_kind.headings[0])[:2],
         figures=figures,
+        pictures=Pictures("The surest mistakes", COLUMNS, thumbnails) if thumbnails else None,
     )

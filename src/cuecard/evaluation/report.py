@@ -76,6 +76,21 @@ class ReportRow:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """A table of pictures.
+
+    Attributes:
+        title: its heading.
+        columns: the picture's and those of the texts behind it.
+        rows: each picture's path, relative to the report, and the texts.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[str]]]
+
+
 def interval_text(interval: Interval) -> str:
     """An interval in a table's cell."""
     return f"{interval.low:.3f} - {interval.high:.3f}"
@@ -95,12 +110,18 @@ def markdown_table(rows: Sequence[ReportRow], *, columns: Sequence[str]) -> str:
 
 def markdown_cells(rows: Sequence[Sequence[str]], *, columns: Sequence[str]) -> str:
     """A table of texts as Markdown, ending in a line break; numbers stand after the first one."""
-    lines = [
-        markdown_row(columns),
-        f"| {' | '.join(['---', *('---:' for _ in columns[1:])])} |",
-        *map(markdown_row, rows),
-    ]
-    return "\n".join(lines) + "\n"
+    return _table(columns, list(map(markdown_row, rows)), numbers=True)
+
+
+def _table(columns: Sequence[str], rows: Sequence[str], *, numbers: bool = False) -> str:
+    under = "---:" if numbers else "---"
+    line = f"| {' | '.join(['---', *(under for _ in columns[1:])])} |"
+    return "\n".join([markdown_row(columns), line, *rows]) + "\n"
+
+
+def _pictured(file: str, cells: Sequence[str]) -> str:
+    """A row of texts, behind a picture."""
+    return f"| ![]({quote(file)}) {markdown_row(cells)}"
 
 
 def write_json(report: Mapping[str, Any], path: str | Path) -> Path:
@@ -122,11 +143,13 @@ def write_markdown(
     notes: Sequence[str] = (),
     more: tuple[Sequence[str], Sequence[Sequence[str]]] | None = None,
     figures: Mapping[str, str] | None = None,
+    pictures: Pictures | None = None,
 ) -> Path:
     """Write a report as Markdown: a title, the table, notes as a list, figures by relative path.
 
     Args:
         more: a second table's columns and rows, after the notes.
+        pictures: a last one, of pictures.
 
     Titles, cells, notes and captions are texts, not markup.
     """
@@ -140,6 +163,9 @@ def write_markdown(
     parts.extend(
         f"![{markdown_text(caption)}]({quote(file)})\n" for caption, file in (figures or {}).items()
     )
+    if pictures is not None:
+        parts.append(f"## {markdown_text(pictures.title)}\n")
+        parts.append(_table(pictures.columns, [_pictured(*row) for row in pictures.rows]))
     return write_text("\n".join(parts), path)
 
 

@@ -67,7 +67,7 @@ def inspect(
     from cuecard.artifacts.tensors import WITH_HEADS
     from cuecard.cli.views.progress import fetch_progress
     from cuecard.cli.views.prompt import print_prompt
-    from cuecard.evaluation.attention import draw_attention
+    from cuecard.evaluation.pictures.attention import draw_attention
 
     near: list[NearestWords] | None = None
     saved = source.find()

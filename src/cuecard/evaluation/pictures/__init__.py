@@ -1,0 +1,1 @@
+"""What a report and `cuecard inspect` show of images."""
