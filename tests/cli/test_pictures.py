@@ -10,9 +10,10 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
+from cuecard.images import pixels_of
 from support.command_line import Call, save_rows, save_tiny
 from support.data.reviews import reviews
-from support.tiny_vision import save_pictures, save_vision
+from support.tiny_vision import SEVERAL, save_pictures, save_vision, several_pictures
 
 
 def opened(content: bytes) -> str | None:
@@ -80,6 +81,37 @@ def test_from_a_folder_to_answers(
     assert named.code == 0 and "attention of layer 1 over 3 images in named.png" in named.out
     assert [opened((home / name).read_bytes()) for name in ("own.png", "named.png")] == ["PNG"] * 2
     assert cuecard("eval", "run", "pictures", "--no-prompt").code == 0
+
+
+def test_any_number_of_labels(home: Path, cuecard: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    (home / "several").mkdir()
+    rows = []
+    for number, record in enumerate(several_pictures(80)):
+        pixels_of(record.images[0]).save(home / f"several/{number}.png")
+        held = [*(record.target or ())]
+        told = json.dumps(held) if number % 2 else ",".join(map(str, held))
+        rows.append({"image": f"several/{number}.png", "labels": told})
+    save_rows(home / "several.csv", rows)
+    labels = ("--label-field", "labels")
+    done = cuecard(
+        "train", "several.csv", "--kind", "image-multi-label", *labels, "--backbone", "vit",
+        "--method", "deep-prompts", "--length", 4, "--steps", 12, "--split-seed", 1, "--json",
+        "--out", "tags",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    report = json.loads((home / "tags/report.json").read_text())
+    assert report["metric"] == "micro_f1" and {"baseline", "linear_probe"} <= report.keys()
+    assert "nearest_mean" not in report and report["left_out"] == {}
+    assert report["prompt"]["exact_match"] <= 1 and report["surest_mistakes"]
+    prompt = json.loads((home / "tags/prompt/prompt.json").read_text())
+    assert prompt["task"]["labels"] == [*SEVERAL] and {*prompt["prior"]} == {*SEVERAL}
+    scored = cuecard("eval", "tags", "several.csv", *labels, "--json").json
+    assert scored["rows"] == 80 and scored["metric"] == "micro_f1"
+    (answer,) = cuecard("predict", "tags", "several/7.png", "--json").json["predictions"]
+    held = [label for label, p in answer["probabilities"].items() if p > 0.5]
+    assert answer["answer"] == ",".join(held)
+    assert cuecard("inspect", "tags", "several/7.png", "--png", "tags.png").code == 0
 
 
 def test_attention_that_cannot_be_drawn(

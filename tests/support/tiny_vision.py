@@ -116,7 +116,7 @@ def save_vision(folder: Path, kind: str = "vit") -> Path:
 
 
 def drawn(label: str, rng: random.Random) -> Image:
-    """A disc or stripes, anywhere, in any colour on a dark ground of noise."""
+    """A disc, stripes, a frame or nothing, in any colour on a dark ground of noise."""
     noise = np.random.default_rng(rng.randrange(1 << 30))
     pixels = noise.integers(0, 60, (SIDE, SIDE, 3))
     colour = [rng.randrange(120, 256) for _ in range(3)]
@@ -124,8 +124,11 @@ def drawn(label: str, rng: random.Random) -> Image:
     if label == "disc":
         middle = rng.randrange(8, 16), rng.randrange(8, 16)
         inside = (rows - middle[0]) ** 2 + (columns - middle[1]) ** 2 < 49
-    else:
+    elif label == "stripes":
         inside = (columns + rng.randrange(6)) % 6 < 3
+    else:
+        edge = np.minimum(np.minimum(rows, columns), SIDE - 1 - np.maximum(rows, columns))
+        inside = (edge < 2) & (label == "frame")
     pixels[inside] = colour
     return checked(from_array(pixels.astype(np.uint8)))
 
@@ -134,6 +137,26 @@ def pictures(count: int = 60, seed: int = 1) -> list[Record]:
     """Records of both labels in turn."""
     rng = random.Random(seed)
     return [Record({"image": drawn(LABELS[n % 2], rng)}, LABELS[n % 2]) for n in range(count)]
+
+
+SEVERAL = ("disc", "frame", "stripes")
+SEVERAL_SPEC = TaskSpec(kind="image-multi-label", template="{image}", labels=SEVERAL)
+
+
+def several_pictures(count: int = 60, seed: int = 1) -> list[Record]:
+    """Records of every set of three labels in turn."""
+    rng, records = random.Random(seed), []
+    for number in range(count):
+        held = tuple(label for at, label in enumerate(SEVERAL) if number >> at & 1)
+        # Each is drawn on a ground as dark as the others', so the brightest of them shows all.
+        layers = [np.asarray(pixels_of(drawn(label, rng))) for label in held or ("",)]
+        records.append(Record({"image": checked(from_array(np.max(layers, 0)))}, held))
+    return records
+
+
+def several_task(count: int = 120) -> Task:
+    """Pictures with any of three labels, split by their pixels."""
+    return Task.from_records(SEVERAL_SPEC, several_pictures(count), split=(0.6, 0.2, 0.2))
 
 
 def save_pictures(folder: Path, count: int = 60, seed: int = 1) -> Path:

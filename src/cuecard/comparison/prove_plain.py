@@ -104,9 +104,10 @@ def compare_image_models(comparison: Comparison) -> None:
         rows = [(part, image_vectors(backbone, task.spec, part)) for part in parts]
         spent = time.process_time() - started
         features = f"{what}, {len(parts[0]):,} training rows"
-        fitted = fit_nearest_mean(task.spec, rows[0], rows[2][1], features, spent)
-        name = "nearest class mean"
-        _add(comparison, "nearest_mean", name, f"the {name}", fitted)
+        if task.spec.task_kind.single_label:
+            fitted = fit_nearest_mean(task.spec, rows[0], rows[2][1], features, spent)
+            name = "nearest class mean"
+            _add(comparison, "nearest_mean", name, f"the {name}", fitted)
         fitted = fit_vectors(task.spec, rows, features, spent)
         name = "linear probe"
         _add(comparison, "linear_probe", f"{name}, logistic regression", f"a {name}", fitted)

@@ -249,7 +249,8 @@ class Prediction:
         index: the record's place in the list that was given.
         answer: the label or the text.
         scores: label -> score (calibrated if asked for); empty for text-to-text.
-        probabilities: label -> softmax of the scores; empty for text-to-text.
+        probabilities: label -> softmax of the scores, of several labels that may hold the sigmoid
+            of each; empty for text-to-text.
     """
 
     index: int

@@ -10,7 +10,7 @@ import cuecard
 from cuecard.registry import Registry
 from cuecard.tasks import TaskSpec
 from cuecard.types import Head, Record
-from support.data.head_tasks import HEAD_SPEC, SEVERAL
+from support.data.head_tasks import HEAD_SPEC, NUMBER, SEVERAL
 from support.serving.app import MakePrompt, Running, running
 
 pytestmark = pytest.mark.anyio
@@ -133,16 +133,34 @@ async def test_a_head_answers_for_its_labels(
 async def test_other_heads_are_refused(
     server: Running, registry: Registry, make_prompt: MakePrompt
 ) -> None:
+    registry.push(make_prompt(5, NUMBER, head=Head(torch.zeros(1, 32), torch.zeros(1))), "number")
     registry.push(make_prompt(5, SEVERAL, head=Head(torch.zeros(3, 32), torch.zeros(3))), "several")
     await server.sync.poll()
     asked = (
-        ("/v1/classify", {"model": "several", "input": "a film"}),
+        ("/v1/classify", {"model": "number", "input": "a film"}),
+        ("/v1/completions", {"model": "number", "prompt": "a film"}),
         ("/v1/completions", {"model": "several", "prompt": "a film"}),
     )
     for path, body in asked:
         reply = await server.client.post(path, body)
         assert (reply.status, reply.code) == (400, "unsupported")
         assert "trained head" in reply.json["error"]["message"]
+
+
+async def test_any_number_of_labels_may_hold(
+    model: Any, server: Running, registry: Registry, make_prompt: MakePrompt
+) -> None:
+    head = Head(torch.randn(3, 32, generator=torch.Generator().manual_seed(0)), torch.zeros(3))
+    prior = {"dog": 0.5, "fox": 0.0, "fun": -0.5}
+    registry.push(make_prompt(6, SEVERAL, head=head, prior=prior), "tags")
+    await server.sync.poll()
+    reply = await server.client.post("/v1/classify", {"model": "tags@1", "input": TEXTS})
+    assert reply.status == 200, reply.json
+    wanted = expected(model, registry, "tags@1", records(TEXTS))
+    for row, right in zip(reply.json["data"], wanted, strict=True):
+        assert row["label"] == right.answer == ",".join(row["labels"])
+        assert row["probabilities"] == pytest.approx(dict(right.probabilities), abs=1e-4)
+        assert row["labels"] == [x for x, p in row["probabilities"].items() if p > 0.5]
 
 
 async def test_a_label_that_begins_another_is_scored_as_by_the_library(

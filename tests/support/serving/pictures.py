@@ -16,7 +16,7 @@ from cuecard.registry import Registry
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Head, Image, InputTokens, LayerTokens, Prediction, Record
 from support.serving.requests import noise
-from support.tiny_vision import LABELS, LAYERS, SPEC, WIDTH, pictures
+from support.tiny_vision import LABELS, LAYERS, SEVERAL, SEVERAL_SPEC, SPEC, WIDTH, pictures
 
 SCANS = TaskSpec(kind="image-classification", template="{scan}", labels=("flat", "round", "tall"))
 
@@ -47,13 +47,15 @@ def picture_prompt(
 
 
 def picture_registry(folder: Path, backbone: Any) -> Registry:
-    """drawn@1 (production, with a prior) and @2, deep@1, scans@1."""
+    """drawn@1 (production, with a prior) and @2, deep@1, scans@1, tags@1 (any number of labels)."""
     made = Registry(folder / "pictures", who="ann@desk")
     prior = dict.fromkeys(LABELS, 0.25) | {LABELS[0]: -0.5}
     made.push(picture_prompt(folder, backbone, 1, prior=prior), "drawn")
     made.push(picture_prompt(folder, backbone, 2), "drawn")
     made.push(picture_prompt(folder, backbone, 3, deep=True), "deep")
     made.push(picture_prompt(folder, backbone, 4, SCANS), "scans")
+    thresholds = dict.fromkeys(SEVERAL, 0.0) | {SEVERAL[0]: 0.5}
+    made.push(picture_prompt(folder, backbone, 5, SEVERAL_SPEC, prior=thresholds), "tags")
     made.promote("drawn@1", "production")
     return made
 

@@ -23,6 +23,7 @@ from support.data.pairs import pair_task
 from support.data.reviews import review_task, title_task
 from support.tiny import tiny_tokenizer
 from support.tiny_vision import drawn_task
+from support.tiny_vision import several_task as several_drawn_task
 
 TASKS: dict[str, Callable[[], Task]] = {
     "classification": review_task,
@@ -34,6 +35,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "extractive-qa": answer_task,
     "embedding": pair_task,
     "image-classification": drawn_task,
+    "image-multi-label": several_drawn_task,
 }
 
 
@@ -88,7 +90,8 @@ def test_a_row_has_a_target_or_a_goal_only_where_the_record_has_one(name: str) -
 def test_a_target_and_its_text_are_the_same(name: str) -> None:
     task, tokenizer = TASKS[name](), tiny_tokenizer()
     spec, values = task.spec, (task.train, task.test)
-    kept = {"multi-label": tuple, "tagging": tuple, "extractive-qa": tuple}
+    lists = ("multi-label", "image-multi-label", "tagging", "extractive-qa")
+    kept = dict.fromkeys(lists, tuple)
     assert {type(record.target) for record in task.train} == {kept.get(name, str)}
     texts = [[replace(r, target=spec.target_text(r)) for r in rows] for rows in values]
     for value, text in zip(task.train[:9], texts[0][:9], strict=True):

@@ -32,9 +32,10 @@ def test_labels_as_lists_and_texts(tmp_path: Path) -> None:
 
 def test_labels_with_a_separator_of_their_own(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text("text,label\na,y; x\nb,\nc,x\n", encoding="utf-8")
+    path.write_text('text,label\na,y; x\nb,\nc,"[""x"", ""y""]"\nd,[]\ne,[x\n', encoding="utf-8")
     task = read(path, "multi-label", separator=";")
-    assert [record.target for record in task.train] == [("x", "y"), (), ("x",)]
+    held = [("x", "y"), (), ("x", "y"), (), ("[x",)]
+    assert [record.target for record in task.train] == held
 
 
 def test_labels_as_columns(tmp_path: Path) -> None:

@@ -162,6 +162,16 @@ def test_npz_with_parts_and_without(tmp_path: Path) -> None:
     )
 
 
+def test_npz_with_several_labels(tmp_path: Path) -> None:
+    flags = np.arange(40)[:, None] >> np.arange(11) & 1
+    np.savez(tmp_path / "set.npz", images=ARRAYS, labels=flags)
+    task = Task.from_file(tmp_path / "set.npz", kind="image-multi-label", split=(1, 0, 0))
+    assert task.train[5].target == ("0", "2") and task.train[0].target == ()
+    assert task.spec.labels == tuple(map(str, range(6)))
+    with pytest.raises(DataError, match="label"):
+        task_of(tmp_path / "set.npz")
+
+
 def save_idx(path: Path, values: Any) -> None:
     head = struct.pack(f">{1 + values.ndim}I", 0x800 + values.ndim, *values.shape)
     content = head + values.astype(np.uint8).tobytes()

@@ -66,6 +66,7 @@ async def classify(
                 version=str(prompts[number]),
                 digest=prompts[number].held.digest,
                 label=answer.answer,
+                labels=_labels(prompts[number], answer.answer),
                 probabilities=dict(answer.probabilities),
                 scores=dict(answer.scores),
                 cut=row.row.cut,
@@ -150,11 +151,16 @@ def _fields(served: ServedPrompt, given: Input) -> dict[str, Sent]:
     return match_fields(served, given, None, "input")
 
 
+def _labels(served: ServedPrompt, answer: str) -> list[str]:
+    """The labels of an answer: one, or any number of them."""
+    return served.spec.task_kind.labels_of(served.spec, answer)
+
+
 def _check_labels(model: str, served: ServedPrompt | None) -> ServedPrompt:
     if served is not None and served.spec.mode == "vector":
         raise embeddings_only(model)
-    if served is not None and served.has_unserved_head:
+    if served is not None and served.has_other_head and not served.scores_labels:
         raise head_not_served(model)
-    if served is None or not served.has_labels:
+    if served is None or not served.scores_labels:
         raise bad_request(f"The model '{model}' has no labels.", "model", "unsupported")
     return served

@@ -106,7 +106,7 @@ def make_plan(
         APIError: more tokens than the server allows or the backbone has room for, or a prompt with
             a trained head of another kind than one label's.
     """
-    if served is not None and served.has_unserved_head:
+    if served is not None and served.has_other_head:
         raise head_not_served(request.model)
     if answers_with_label(served, request):
         return GenerationPlan(served, row)

@@ -62,7 +62,7 @@ async def _check_scores(
 
 
 async def _check_heads(engine: Engine, served: ServedPrompt, tests: Sequence[TestVector]) -> None:
-    head = served.prompt.head() if served.has_labels else None
+    head = served.prompt.head() if served.scores_labels else None
     if head is None or not tests:
         return
     found = await engine.score([Scoring(served.held, each.encoded(), head=head) for each in tests])

@@ -60,8 +60,13 @@ class ServedPrompt:
         return mode == "labels" or (mode == "head" and self.spec.task_kind.single_label)
 
     @property
-    def has_unserved_head(self) -> bool:
-        """Whether a head answers with something else: several labels, a number, tags, spans."""
+    def scores_labels(self) -> bool:
+        """Whether it gives each of its labels a probability: of one, or of any number that hold."""
+        return self.has_labels or (self.spec.mode == "head" and self.spec.task_kind.has_thresholds)
+
+    @property
+    def has_other_head(self) -> bool:
+        """Whether a head answers with something else than one label."""
         return self.spec.mode == "head" and not self.has_labels
 
 

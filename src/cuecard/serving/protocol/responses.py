@@ -192,9 +192,10 @@ class Classified(BaseModel):
         model: the model name in the request.
         version: the version that answered.
         digest: of that version's prompt.
-        label: the most probable label.
+        label: the most probable label; of a multi-label prompt all that hold, with its separator.
+        labels: the same as a list: one, or those that hold.
         probabilities: label -> probability, calibrated by the prompt's saved prior.
-        scores: label -> log-probability, calibrated likewise.
+        scores: label -> log-probability, or a multi-label head's logit, calibrated likewise.
         cut: tokens of the input that were truncated.
     """
 
@@ -204,6 +205,7 @@ class Classified(BaseModel):
     version: str
     digest: str
     label: str
+    labels: list[str]
     probabilities: dict[str, float]
     scores: dict[str, float]
     cut: int

@@ -17,6 +17,7 @@ from cuecard.tasks.kinds.classification import CLASSIFICATION
 from cuecard.tasks.kinds.embedding import EMBEDDING
 from cuecard.tasks.kinds.extractive_qa import EXTRACTIVE_QA
 from cuecard.tasks.kinds.image_classification import IMAGE_CLASSIFICATION
+from cuecard.tasks.kinds.image_multi_label import IMAGE_MULTI_LABEL
 from cuecard.tasks.kinds.multi_label import MULTI_LABEL
 from cuecard.tasks.kinds.multiple_choice import MULTIPLE_CHOICE
 from cuecard.tasks.kinds.regression import REGRESSION
@@ -36,6 +37,7 @@ _KINDS: dict[str, TaskKind[Any]] = {
         EXTRACTIVE_QA,
         EMBEDDING,
         IMAGE_CLASSIFICATION,
+        IMAGE_MULTI_LABEL,
     )
 }
 

@@ -12,6 +12,7 @@ from cuecard.lazy import functional, np, torch
 from cuecard.metrics.statistics import f1_of, macro_f1, micro_f1
 from cuecard.metrics.values import MetricValues, of_counts
 from cuecard.tasks.kinds.base import (
+    AnswerMode,
     Baseline,
     Predictions,
     Readers,
@@ -53,7 +54,7 @@ class MultiLabelKind(TaskKind[MultiLabelSettings]):
     template = "{text}\nLabels:"
     metric = "micro_f1"
     headings = ("micro-F1", "macro-F1")
-    mode = "head"
+    mode: AnswerMode = "head"
     labelled = True
     least_labels = 1
     has_thresholds = True

@@ -43,7 +43,7 @@ def columns_of(text: str) -> tuple[str, ...]:
 
 
 def labels_column(column: str, separator: str) -> ColumnReader[tuple[str, ...]]:
-    """Labels as a list, as a text with separators, or as one column of 0 and 1 per label."""
+    """Labels as a list, also in JSON, a text with separators, or a column of 0 and 1 per label."""
     columns = columns_of(column)
 
     def flags(values: Mapping[str, Any], names: NamesOf, where: str) -> tuple[str, ...]:
@@ -54,7 +54,9 @@ def labels_column(column: str, separator: str) -> ColumnReader[tuple[str, ...]]:
         place = f"{where}, column {column!r}"
         value = values[column]
         if isinstance(value, str) or value is None:
-            value = [part for part in (value or "").split(separator) if part.strip()]
+            told = _json_list(value or "")
+            parts = (value or "").split(separator) if told is None else told
+            value = [part for part in parts if str(part).strip()]
         texts = [text.strip() for text in _texts(value, names.get(column), place)]
         if "" in texts:
             raise _wrong("a label is empty", place, value, "labels with text")
@@ -188,6 +190,16 @@ def _loaded(value: Any, place: str | None) -> Any:
         return json.loads(value) if isinstance(value, str) else value
     except ValueError as error:
         raise _wrong("the value is not a list", place, value, "a list, or its JSON") from error
+
+
+def _json_list(text: str) -> list[Any] | None:
+    """A text that is a list in JSON; None for another."""
+    if not text.lstrip().startswith("["):
+        return None
+    try:
+        return list(json.loads(text))
+    except ValueError:
+        return None
 
 
 def _pairs(value: Any, place: str | None) -> list[tuple[str, int | None]]:

@@ -163,18 +163,25 @@ def _unusable(path: Path, got: str) -> DataError:
 
 
 def _array_table(source: str, images: NDArray[Any], labels: NDArray[Any]) -> Table:
-    """Images [n, h, w] or [n, h, w, 3] of uint8 and labels [n] or [n, 1] as a table."""
+    """Images [n, h, w] or [n, h, w, 3] of uint8 and labels [n] or [n, 1] as a table.
+
+    Of labels [n, K] of 0 and 1 each row has the list of those that hold, by their numbers.
+    """
+    several = labels.ndim == 2 and labels.shape[1] > 1 and bool(np.isin(labels, (0, 1)).all())
     flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if images.ndim not in (3, 4) or flat.ndim != 1 or len(images) != len(flat):
+    if images.ndim not in (3, 4) or (flat.ndim != 1 and not several) or len(images) != len(flat):
         raise DataError(
             "the arrays do not go together as images and labels",
             where=source,
             got=f"images {images.shape}, labels {labels.shape}",
-            expected="(n, height, width) or (n, height, width, 3), and (n) or (n, 1)",
+            expected="(n, height, width) or (n, height, width, 3), and (n), (n, 1), or (n, labels) "
+            "of 0 and 1",
         )
 
     def rows() -> Iterator[Row]:
         for n, (image, label) in enumerate(zip(images, flat.tolist(), strict=True), 1):
+            if several:
+                label = [str(number) for number, held in enumerate(label) if held]
             yield n, {IMAGE: from_array(image, place(source, n)), LABEL: label}
 
     return Table(source, (IMAGE, LABEL), rows())
