@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,11 @@ from safetensors.numpy import load_file, save_file
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.export import export
-from cuecard.artifacts.manifest import Manifest
-from cuecard.artifacts.tensors import HEAD_BIAS, HEAD_WEIGHT
+from cuecard.artifacts.manifest import Manifest, TensorEntry
+from cuecard.artifacts.tensors import HEAD_BIAS, HEAD_TFIDF, HEAD_WEIGHT
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.tasks import TaskSpec
-from cuecard.types import Head, InputTokens, PrefixKV
+from cuecard.types import Head, InputTokens, PrefixKV, TokenTfidf
 from support.data.head_tasks import HEAD_SPEC, NUMBER, TAGS
 from support.data.reviews import SPEC
 from support.tiny import tiny_backbone, tiny_model
@@ -53,14 +54,17 @@ def test_round_trip(spec: TaskSpec, tmp_path: Path) -> None:
     assert all(len(vector.head) == spec.outputs for vector in loaded.manifest.test_vectors)
 
 
-def make_pooled(layers: tuple[int, ...] = (0, 1)) -> Prompt:
+def make_pooled(layers: tuple[int, ...] = (0, 1), counted: Sequence[float] | None = None) -> Prompt:
     backbone = tiny_backbone()
     heads, size = backbone.key_shape
     width = backbone.head_width(layers)
     assert width == 32 + len(layers) * heads * size
     generator = torch.Generator().manual_seed(3)
     spec = HEAD_SPEC.with_head("pooled" if layers else "trained")
-    head = Head(torch.randn(spec.outputs, width, generator=generator), torch.zeros(2), layers)
+    tfidf = None if counted is None else TokenTfidf(torch.tensor(counted), torch.ones(len(counted)))
+    width += len(counted or ())
+    weight = torch.randn(spec.outputs, width, generator=generator)
+    head = Head(weight, torch.zeros(2), layers, tfidf)
     return Prompt.create(
         PrefixKV(torch.randn(2, 2, heads, 3, size, generator=generator), late=True),
         backbone=backbone,
@@ -82,6 +86,34 @@ def test_a_pooled_head_keeps_the_layers_that_it_reads(tmp_path: Path) -> None:
     assert (loaded.manifest.head, loaded.manifest.head_layers) == ("pooled", (0, 1))
     outputs = {make_pooled(x).manifest.test_vectors[0].head for x in ((0, 1), (1,), ())}
     assert len(outputs) == 3
+
+
+def test_a_pooled_head_keeps_the_tokens_that_it_counts(tmp_path: Path) -> None:
+    prompt = make_pooled(counted=[3, 17, 40])
+    head = Prompt.load(prompt.save(tmp_path / "p"), tiny_backbone()).head()
+    assert head is not None and head.tfidf is not None
+    assert head.tfidf.ids.tolist() == [3, 17, 40] and head.tfidf.ids.dtype == torch.int64
+    (vector, *_), (alone, *_) = (
+        each.manifest.test_vectors for each in (prompt, make_pooled(counted=[900]))
+    )
+    assert len(vector.head) == 2 and vector.head != alone.head
+
+
+@pytest.mark.parametrize(
+    "ids", [[7, 3], [3, 3], [-1, 2], [1.5, 2], [5, 10**6]], ids=lambda ids: str(ids)
+)
+def test_tokens_that_are_none_are_refused(tmp_path: Path, ids: list[float]) -> None:
+    folder = make_pooled(counted=[3, 17]).save(tmp_path / "p")
+    tensors = load_file(folder / "adapter_model.safetensors")
+    tensors[HEAD_TFIDF][0] = ids
+    save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
+    document = json.loads((folder / "prompt.json").read_text())
+    document["tensors"][HEAD_TFIDF] = TensorEntry.of(tensors[HEAD_TFIDF]).model_dump(mode="json")
+    del document["digest"]
+    path = folder / "prompt.json"
+    path.write_bytes(Manifest.model_validate_json(json.dumps(document)).to_bytes())
+    with pytest.raises(ArtifactError, match="counts tokens that are no tokens"):
+        Prompt.load(folder)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import torch
 
 from cuecard.engine.protocol import Held, Scoring
 from cuecard.errors import ConfigError
 from cuecard.evaluation.heads import head_outputs
-from cuecard.types import Encoded, Head, Injection, InputTokens, Placement, PrefixKV, Record, Slot
+from cuecard.types import (
+    Encoded,
+    Head,
+    Injection,
+    InputTokens,
+    Placement,
+    PrefixKV,
+    Record,
+    Slot,
+    TokenTfidf,
+)
 from support.data.head_tasks import HEAD_SPEC
 from support.serving.cases import QUESTIONS
 from support.serving.requests import noise, scored_alone, serving
@@ -47,8 +58,11 @@ def injections(backbone: Any) -> list[tuple[Injection | None, Slot]]:
 
 
 def head_for(backbone: Any, number: int, layers: tuple[int, ...] = ()) -> Head:
-    width = backbone.head_width(layers)
-    return Head(noise(10 + number, 3, width), noise(20 + number, 3), layers)
+    """With more than one layer it counts every third token, too."""
+    ids = torch.arange(0, 384, 3)
+    tfidf = TokenTfidf(ids, 1 + noise(30, len(ids)).abs()) if len(layers) > 1 else None
+    width = backbone.head_width(layers) + (0 if tfidf is None else len(ids))
+    return Head(noise(10 + number, 3, width), noise(20 + number, 3), layers, tfidf)
 
 
 def cases_on(backbone: Any) -> list[Case]:

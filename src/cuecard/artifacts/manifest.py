@@ -23,6 +23,7 @@ from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.artifacts.tensors import (
     HEAD_BIAS,
     HEAD_NAMES,
+    HEAD_TFIDF,
     HEAD_WEIGHT,
     NAMES,
     VISION_NAME,
@@ -198,6 +199,8 @@ class Manifest(Sealed):
                     got=found,
                     expected=entry.sha256,
                 )
+            if name == HEAD_TFIDF:
+                _check_tokens(array[0], self.backbone.vocab_size, where)
 
     @classmethod
     def from_bytes(cls, content: bytes, where: str) -> Manifest:
@@ -226,9 +229,12 @@ def _fits(manifest: Manifest, spec: TaskSpec, name: str) -> bool:
     shape, outputs = manifest.tensors[name].shape, spec.outputs
     if name == HEAD_BIAS:
         return shape == (outputs,)
+    if name == HEAD_TFIDF:
+        return shape[0] == 2 and shape[1] > 0
     if name == HEAD_WEIGHT:
         # What a pooled head reads of each layer is as wide as the backbone's keys.
-        more, pooled = divmod(shape[-1] - hidden, len(manifest.head_layers) or 1)
+        counted = manifest.tensors[HEAD_TFIDF].shape[-1] if HEAD_TFIDF in manifest.tensors else 0
+        more, pooled = divmod(shape[-1] - hidden - counted, len(manifest.head_layers) or 1)
         wide = more > 0 == pooled if manifest.head_layers else shape[-1] == hidden
         return wide and (len(shape), shape[0]) == (2, outputs)
     if manifest.injection in WITH_HEADS:
@@ -237,6 +243,18 @@ def _fits(manifest: Manifest, spec: TaskSpec, name: str) -> bool:
         return shape[0] == layers and shape[-1] == hidden
     # A vision tower has a width of its own, which the backbone checks when it is asked.
     return shape[-1] == hidden or name == VISION_NAME
+
+
+def _check_tokens(ids: Array, vocab_size: int, where: str) -> None:
+    """A pooled head counts tokens that the backbone has, each once, in ascending order."""
+    whole = bool((ids == ids.astype(int)).all())
+    if not whole or ids[0] < 0 or ids[-1] >= vocab_size or bool((ids[1:] <= ids[:-1]).any()):
+        raise ArtifactError(
+            "the head counts tokens that are no tokens",
+            where=f"{where}: {HEAD_TFIDF}",
+            got=f"{ids.min():g} to {ids.max():g}",
+            expected=f"whole numbers from 0 to {vocab_size - 1}, ascending",
+        )
 
 
 def _check_layers(manifest: Manifest, spec: TaskSpec, where: str) -> None:
@@ -257,13 +275,14 @@ def _check_names(manifest: Manifest, spec: TaskSpec, where: str) -> None:
     needed, allowed = NAMES[manifest.injection]
     names = set(manifest.tensors) - HEAD_NAMES
     headed = spec.mode == "head"
-    if (HEAD_NAMES if headed else set()) != set(manifest.tensors) & HEAD_NAMES or headed is not (
-        manifest.head is not None
-    ):
+    head_names = set(manifest.tensors) & HEAD_NAMES
+    least = HEAD_NAMES - {HEAD_TFIDF} if headed else frozenset()
+    most = HEAD_NAMES if headed and manifest.head_layers else least
+    if not least <= head_names <= most or headed is not (manifest.head is not None):
         raise ArtifactError(
             "the manifest's head is not the one its task needs",
             where=where,
-            got=f"head {manifest.head}, {', '.join(sorted(set(manifest.tensors) & HEAD_NAMES))}",
+            got=f"head {manifest.head}, {', '.join(sorted(head_names))}",
             expected="a head with weight and bias" if headed else "none",
         )
     _check_layers(manifest, spec, where)

@@ -18,6 +18,7 @@ from cuecard.types import (
     InputTokens,
     LayerTokens,
     PrefixKV,
+    TokenTfidf,
     Tower,
     TowerInjection,
     Towers,
@@ -49,7 +50,9 @@ TASK_COLUMNS, TASK_ROWS = "prefix_task_cols", "prefix_task_rows"
 
 # A task's linear head; PEFT passes over tensors that it does not know.
 HEAD_WEIGHT, HEAD_BIAS = "head.weight", "head.bias"
-HEAD_NAMES = frozenset({HEAD_WEIGHT, HEAD_BIAS})
+# Of a pooled head that counts V tokens: [2, V] their ids and inverse document frequencies.
+HEAD_TFIDF = "head.tfidf"
+HEAD_NAMES = frozenset({HEAD_WEIGHT, HEAD_BIAS, HEAD_TFIDF})
 
 RANKS: Mapping[str, int] = MappingProxyType(
     {
@@ -59,6 +62,7 @@ RANKS: Mapping[str, int] = MappingProxyType(
         LAYERS_NAME: 3,
         HEAD_WEIGHT: 2,
         HEAD_BIAS: 1,
+        HEAD_TFIDF: 2,
     }
 )
 
@@ -124,7 +128,9 @@ def tensors_of(injection: Injection, head: Head | None = None) -> dict[str, Tens
         else:
             found[TOWER_NAMES[tower]] = _vectors_for(tower, piece)
     if head is not None:
-        found = found | {HEAD_WEIGHT: head.weight, HEAD_BIAS: head.bias}
+        found |= {HEAD_WEIGHT: head.weight, HEAD_BIAS: head.bias}
+        if head.tfidf is not None:  # ids below 2 ** 24, as those of every vocabulary are
+            found[HEAD_TFIDF] = torch.stack([head.tfidf.ids.float(), head.tfidf.idf])
     return {
         name: tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
         for name, tensor in found.items()
@@ -187,7 +193,11 @@ def head_in(tensors: Mapping[str, Tensor], layers: tuple[int, ...] = ()) -> Head
     """
     if HEAD_WEIGHT not in tensors:
         return None
-    return Head(tensors[HEAD_WEIGHT], tensors[HEAD_BIAS], layers)
+    tfidf = None
+    if HEAD_TFIDF in tensors:
+        ids, idf = tensors[HEAD_TFIDF]
+        tfidf = TokenTfidf(ids.long(), idf)
+    return Head(tensors[HEAD_WEIGHT], tensors[HEAD_BIAS], layers, tfidf)
 
 
 def without_head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

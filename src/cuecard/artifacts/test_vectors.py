@@ -315,7 +315,7 @@ def _outputs(
         return [[] for _ in probes]
     whole = [replace(probe, at=()) for probe in probes]
     with torch.inference_mode():
-        (states,) = read_for_heads(backbone, [HeadRows(whole, injection, head.layers)])
+        (states,) = read_for_heads(backbone, [HeadRows(whole, injection, head)])
         found: list[list[float]] = head(states).float().cpu().tolist()
     return found
 

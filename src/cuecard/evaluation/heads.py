@@ -30,7 +30,7 @@ def head_outputs(
 ) -> list[Floats]:
     """The head's outputs [reads, K] of each row."""
     how: dict[str, Any] = {"batch_rows": batch_rows, "token_budget": token_budget}
-    return _at_reads(backbone, rows, injection, head, layers=head.layers, on_rows=on_rows, **how)
+    return _at_reads(backbone, rows, injection, head, head, on_rows=on_rows, **how)
 
 
 @inference_mode
@@ -39,28 +39,23 @@ def read_states(
     rows: Sequence[Encoded],
     injection: Injection | None,
     *,
-    layers: tuple[int, ...] = (),
     batch_rows: int,
 ) -> list[Floats]:
-    """What a head would read of each row: hidden states [reads, H]; a pooled one [reads, H + F].
-
-    Args:
-        layers: those that a pooled head reads.
-    """
+    """The hidden states [reads, H] of each row that a head would read."""
 
     def as_they_are(states: torch.Tensor) -> torch.Tensor:
         return states
 
-    return _at_reads(backbone, rows, injection, as_they_are, layers=layers, batch_rows=batch_rows)
+    return _at_reads(backbone, rows, injection, None, as_they_are, batch_rows=batch_rows)
 
 
 def _at_reads(
     backbone: Backbone,
     rows: Sequence[Encoded],
     injection: Injection | None,
+    head: Head | None,
     made_of: Callable[[torch.Tensor], torch.Tensor],
     *,
-    layers: tuple[int, ...],
     batch_rows: int,
     token_budget: int | None = None,
     on_rows: Callable[[int], None] | None = None,
@@ -71,7 +66,7 @@ def _at_reads(
     with sharing_front(backbone, rows, injection, batches):
         for chosen in batches:
             some = [rows[i] for i in chosen]
-            (states,) = read_for_heads(backbone, [HeadRows(some, injection, layers)])
+            (states,) = read_for_heads(backbone, [HeadRows(some, injection, head)])
             outputs = made_of(states).double().cpu()
             parts = torch.split(outputs, [len(row.at) or 1 for row in some])
             for i, part in zip(chosen, parts, strict=True):

@@ -181,7 +181,9 @@ class TaskSpec(TaskSettings):
         """
         shape = None if head is None else tuple(head.weight.shape)
         layers = () if head is None else head.layers
-        wanted = (self.outputs, backbone.head_width(layers)) if self.mode == "head" else None
+        counted = 0 if head is None or head.tfidf is None else len(head.tfidf.ids)
+        width = backbone.head_width(layers) + counted
+        wanted = (self.outputs, width) if self.mode == "head" else None
         if wanted != shape or (self.head == "pooled") is not bool(layers):
             raise ConfigError(
                 "the task's head is not the one it needs",

@@ -242,6 +242,7 @@ class Trainer:
             validation_accuracy=pooled.validation.accuracy,
             state=round(pooled.weights.state, 4),
             values=round(pooled.weights.values, 4),
+            tfidf=round(pooled.weights.tfidf, 4),
         )
 
     def save_state(self) -> None:

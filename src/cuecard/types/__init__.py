@@ -62,6 +62,7 @@ from cuecard.types.protocols import (
     States,
     StopsEarly,
     Tokenizer,
+    TokenTfidf,
 )
 
 __all__ = [
@@ -102,6 +103,7 @@ __all__ = [
     "Split",
     "States",
     "StopsEarly",
+    "TokenTfidf",
     "Tokenizer",
     "Tower",
     "TowerInjection",

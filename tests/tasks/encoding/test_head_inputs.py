@@ -9,7 +9,7 @@ import torch
 
 from cuecard.errors import BackboneError
 from cuecard.tasks.encoding.head_inputs import HeadRows, pooled_layers, read_for_heads
-from cuecard.types import Encoded, Placement, PrefixKV
+from cuecard.types import Encoded, Head, Placement, PrefixKV, TokenTfidf
 from support.tiny import tiny_backbone
 
 INPUTS = [(5, 6, 7, 8), (9, 10), (5, 6, 7, 8, 11, 12)]
@@ -87,11 +87,15 @@ def test_inputs_run_once_and_the_prompt_gets_gradients(remembered: bool) -> None
         assert kept is not None
         backbone.value_means(INPUTS, LAYERS)
     before = backbone.counts["tokens"]
-    parts = [HeadRows(rows, injection, LAYERS), HeadRows(rows[:1], injection)]
+    width = backbone.head_width(LAYERS) + 2
+    tfidf = TokenTfidf(torch.tensor([5, 9999]), torch.tensor([1.0, 2.0]))
+    head = Head(torch.zeros(2, width), torch.zeros(2), LAYERS, tfidf)
+    parts = [HeadRows(rows, injection, head), HeadRows(rows[:1], injection)]
     pooled, plain = read_for_heads(backbone, parts)
     own = sum(map(len, INPUTS))
     assert backbone.counts["tokens"] - before == 4 * 2 + (0 if remembered else own)
-    assert pooled.shape == (3, backbone.head_width(LAYERS)) and plain.shape == (1, 32)
+    assert pooled.shape == (3, width) and plain.shape == (1, 32)
+    assert pooled[:, -2:].tolist() == [[float(5 in ids), 0.0] for ids in INPUTS]
     torch.testing.assert_close(pooled[:1, :32], plain, atol=1e-5, rtol=1e-5)
     pooled.sum().backward()
     assert keys_values.grad is not None and bool(keys_values.grad.abs().sum() > 0)

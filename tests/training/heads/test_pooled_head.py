@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from cuecard.artifacts import Prompt
 from cuecard.cli.views.event_text import event_text
@@ -17,12 +20,13 @@ from cuecard.evaluation.predict import predict
 from cuecard.methods import PromptTuning, PTuningV2
 from cuecard.training import TrainConfig, read_log, trainer
 from cuecard.training.heads.pooled_head import _weights, pool
+from cuecard.training.heads.token_tfidf import fit_tfidf
 from cuecard.training.race.auto import auto
 from cuecard.training.setup import TrainSetup
 from cuecard.training.train import train
 from cuecard.training.trainables.head import head_of, start_head
 from cuecard.training.trainables.trainable import TrainablePrompt
-from cuecard.types import Head
+from cuecard.types import Head, Record
 from support.data.reviews import SPEC, review_task
 from support.dying import Killed, counted
 from support.tiny import tiny_backbone
@@ -40,14 +44,36 @@ def setup() -> TrainSetup:
     return TrainSetup.of(tiny_backbone(), pooled_task(), TrainablePrompt(LATE), TrainConfig())
 
 
-def test_it_adds_what_the_values_say_to_what_the_state_says(setup: TrainSetup) -> None:
+def told_by_words(setup: TrainSetup) -> TrainSetup:
+    """The same with texts of three words, each of which speaks for one label."""
+    draw = random.Random(0)
+    known = (word.strip("Ġ▁") for word in sorted(tiny_backbone().tokenizer.get_vocab()))
+    words = [word for word in known if word.isalpha() and len(word) > 2]
+
+    def of_words(records: Sequence[Record]) -> Iterator[Record]:
+        for record in records:
+            chosen = draw.sample(range(len(words)), 3)
+            label = SPEC.labels[sum(number % 2 for number in chosen) > 1]
+            text = " ".join(words[number] for number in chosen)
+            yield replace(record, fields={"text": text}, target=label)
+
+    task = setup.task
+    train, validation = (tuple(of_words(rows * 4)) for rows in (task.train, task.validation))
+    return replace(setup, task=replace(task, train=train, validation=validation))
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_it_adds_what_the_input_says_to_what_the_state_says(
+    setup: TrainSetup, counts: bool
+) -> None:
+    setup = told_by_words(setup) if counts else setup
     generator = torch.Generator().manual_seed(0)
     head = Head(torch.randn(2, 32, generator=generator) * 0.1, torch.zeros(2))
     method = setup.new_method()
     start_head(method, head)
     injection, before = method.injection(), setup.validate(method).loss
     found = pool(setup, method)
-    assert found.values > 0  # reviews of the tiny task are told apart by their words
+    assert found.values > 0 and (found.tfidf > 0) is counts
     assert setup.validate(method).loss < before
     pooled = head_of(method)
     assert pooled is not None
@@ -61,9 +87,13 @@ def test_it_adds_what_the_values_say_to_what_the_state_says(setup: TrainSetup) -
         )
         for one in (pooled, head)
     )
-    means = setup.backbone.value_means([row.context[: row.slot] for row in rows], pooled.layers)
-    values = means.double() @ pooled.weight[:, 32:].double().T
-    added = found.state * alone + values + (pooled.bias - found.state * head.bias)
+    inputs = [row.context[: row.slot] for row in rows]
+    means = setup.backbone.value_means(inputs, pooled.layers)
+    if pooled.tfidf is not None:
+        means = torch.cat([means, pooled.tfidf(inputs)], 1)
+    read = means.double()
+    added = found.state * alone + read @ pooled.weight[:, 32:].double().T
+    added = added + (pooled.bias - found.state * head.bias)
     torch.testing.assert_close(ours, added, atol=1e-4, rtol=1e-4)
 
 
@@ -93,7 +123,7 @@ def test_a_reader_that_is_wrong_is_left_out(trusted: str) -> None:
     noise = torch.randn(3, 40, 2, generator=generator, dtype=torch.float64) * 0.7
     right, wrong = told + noise[0], [noise[1] - told, noise[2] - told]
     state, values = (right if trusted == name else wrong.pop() for name in ("state", "values"))
-    first, second = _weights(state, values, labels)
+    first, second = _weights(torch.stack([state, values]), labels)
     if trusted == "neither":
         assert (first, second) == (1.0, 0.0)
         return
@@ -101,6 +131,33 @@ def test_a_reader_that_is_wrong_is_left_out(trusted: str) -> None:
     outputs = first * state + second * values
     alone = [torch.nn.functional.cross_entropy(w * right, labels) for w in (0.5, 1.0, 2.0)]
     assert float(torch.nn.functional.cross_entropy(outputs, labels)) <= float(min(alone)) + 1e-2
+
+
+def test_words_are_counted_only_where_the_validation_rows_clearly_say_so(
+    setup: TrainSetup,
+) -> None:
+    generator = torch.Generator().manual_seed(2)
+    mixed = torch.randperm(len(setup.task.train), generator=generator).tolist()
+    targets = [setup.task.train[number].target for number in mixed]
+    rows = zip(setup.task.train, targets, strict=True)
+    shuffled = tuple(replace(record, target=target) for record, target in rows)
+    other = replace(setup, task=replace(setup.task, train=shuffled))
+    method = other.new_method()
+    found = pool(other, method)
+    head = head_of(method)
+    assert head is not None and head.tfidf is None and found.tfidf == 0.0
+
+
+def test_tokens_of_one_row_and_of_all_rows_are_not_counted() -> None:
+    inputs = [(9, 4, 4, 7), (9, 4, 2), (9, 7, 8), (9, 3)]
+    tfidf = fit_tfidf(inputs)
+    assert tfidf is not None and tfidf.ids.tolist() == [4, 7]
+    texts = [" ".join(map(str, ids)) for ids in inputs]
+    sklearns = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\d+", vocabulary=["4", "7"])
+    wanted = sklearns.fit(texts).transform([*texts, "5 7 7 7 4", "1"]).toarray()
+    more = [*inputs, (5, 7, 7, 7, 4), (1,)]
+    torch.testing.assert_close(tfidf(more), torch.from_numpy(wanted).float())
+    assert fit_tfidf([(1, 2), (1, 3)]) is None
 
 
 def test_a_rate_is_chosen_before_anything_is_pooled(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,10 +145,12 @@ def _average(event: Event) -> str:
 
 
 def _pooled(event: Event) -> str:
+    counts = event.get("tfidf", 0.0)
+    tfidf = f", TF-IDF's x {counts:.2f}" if counts else ""
     return (
-        f"Pooled head, the state's scores x {event['state']:.2f} and the values' x "
-        f"{event['values']:.2f}: validation accuracy {event['validation_accuracy']:.3f}, loss "
-        f"{event['validation_loss']:.4f}"
+        f"Pooled head, the state's scores x {event['state']:.2f}, the values' x "
+        f"{event['values']:.2f}{tfidf}: validation accuracy {event['validation_accuracy']:.3f}, "
+        f"loss {event['validation_loss']:.4f}"
     )
 
 

@@ -196,5 +196,8 @@ class ModelRunner:
                 width = self._backbone.head_width(head.layers) - states.shape[1]
                 sums = states.new_zeros(width)
             states = torch.cat([states, sums[None] / max(1, sequence.slot)], 1)
+            if head.tfidf is not None:
+                counted = head.tfidf([sequence.ids[: sequence.slot]])
+                states = torch.cat([states, counted.to(states.device)], 1)
         found: list[float] = head(states)[0].tolist()
         return found

@@ -1,20 +1,21 @@
-"""What heads read of rows: hidden states, and of pooled heads what attention has of the inputs.
+"""What heads read of rows: hidden states, and of pooled heads what there is of the inputs.
 
 A pooled head reads the last hidden state, and beside it the mean over the input's tokens of the
 values of some layers' attention: what a query that weighs all tokens alike would get of them. They
-are computed without the prompt, and the cached inputs of a late prompt hold them already.
+are computed without the prompt, and the cached inputs of a late prompt hold them already. It may
+also count the input's tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cuecard.lazy import torch
 from cuecard.tasks.encoding.batching import collate, inside_of
-from cuecard.types import Backbone, Encoded, Injection
+from cuecard.types import Backbone, Encoded, Head, Injection
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,17 +29,18 @@ class HeadRows:
     """Rows under a prompt that a head reads.
 
     Attributes:
-        layers: those that a pooled head reads; empty for another one.
+        head: None for one that reads hidden states alone.
     """
 
     rows: Sequence[Encoded]
     injection: Injection | None
-    layers: tuple[int, ...] = ()
+    head: Head | None = None
 
     @property
     def inputs(self) -> list[tuple[int, ...]]:
         """What is pooled: the tokens before the prompt's place."""
-        return [row.context[: row.slot] for row in self.rows] if self.layers else []
+        pools = self.head is not None and self.head.layers
+        return [row.context[: row.slot] for row in self.rows] if pools else []
 
 
 def pooled_layers(count: int) -> tuple[int, ...]:
@@ -48,7 +50,7 @@ def pooled_layers(count: int) -> tuple[int, ...]:
 
 
 def read_for_heads(backbone: Backbone, parts: Sequence[HeadRows]) -> list[Tensor]:
-    """Per part what its head reads [N, H], or [N, H + F] of a pooled one, in one forward pass.
+    """Per part what its head reads [N, H], or [N, H + F + V] of a pooled one, in one forward pass.
 
     There are gradients to the injections, by way of the hidden states.
     """
@@ -64,8 +66,16 @@ def read_for_heads(backbone: Backbone, parts: Sequence[HeadRows]) -> list[Tensor
     with backbone.holding(inputs) if inputs else nullcontext():
         found = backbone.read_many(pairs, keep="states")
         return [
-            torch.cat([reads.states(), backbone.value_means(part.inputs, part.layers)], 1)
-            if part.layers
-            else reads.states()
+            torch.cat([reads.states(), *_of_inputs(backbone, part)], 1)
             for part, reads in zip(parts, found, strict=True)
         ]
+
+
+def _of_inputs(backbone: Backbone, part: HeadRows) -> Iterator[Tensor]:
+    """[N, F] and [N, V] what a pooled head reads beside the states."""
+    if part.head is None or not part.head.layers:
+        return
+    means = backbone.value_means(part.inputs, part.head.layers)
+    yield means
+    if part.head.tfidf is not None:
+        yield part.head.tfidf(part.inputs).to(means.device)

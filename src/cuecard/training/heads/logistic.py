@@ -24,7 +24,7 @@ class ProbeRows:
     """What a probe reads of some rows.
 
     Attributes:
-        features: [n, F] float64.
+        features: [n, F] float64, dense or sparse.
         labels: [n] the rows' labels, by number.
         scores: [n, K] that are known without the probe, which adds to them; zeros by default.
     """
@@ -46,7 +46,7 @@ def labels_of(setup: TrainSetup, records: Sequence[Record]) -> torch.Tensor:
 
 
 def fit_probe(train: ProbeRows, held_out: ProbeRows) -> tuple[torch.Tensor, torch.Tensor]:
-    """The probe of the strength that is best on the rows held out.
+    """The probe of dense features, standardised, of the strength best on the rows held out.
 
     Returns:
         weight [K, F] and bias [K] of the features as they are; zeros where the scores say all.
@@ -56,16 +56,27 @@ def fit_probe(train: ProbeRows, held_out: ProbeRows) -> tuple[torch.Tensor, torc
         ProbeRows((rows.features - middle) / scale, rows.labels, rows.scores)
         for rows in (train, held_out)
     )
+    weight, bias = fit_linear(train, held_out, _STRENGTHS)
+    weight = weight / scale
+    return weight, bias - weight @ middle
+
+
+def fit_linear(
+    train: ProbeRows, held_out: ProbeRows, strengths: Sequence[float]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight [K, F] and bias [K] of the strength that is best on the rows held out.
+
+    Args:
+        strengths: what a row's error weighs against the squares of the weights.
+    """
     count, width = train.scores.shape[1], train.features.shape[1]
     weight = torch.zeros(count, width, dtype=torch.float64)
     bias = torch.zeros(count, dtype=torch.float64)
     fitted = []
-    for strength in sorted(_STRENGTHS):  # each from the one before, which is near
+    for strength in sorted(strengths):  # each from the one before, which is near
         weight, bias = _fit(train, strength, weight, bias)
         fitted.append((weight, bias))
-    weight, bias = min(fitted, key=lambda pair: float(held_out.loss(*pair)))
-    weight = weight / scale
-    return weight, bias - weight @ middle
+    return min(fitted, key=lambda pair: float(held_out.loss(*pair)))
 
 
 def _fit(

@@ -16,50 +16,93 @@ from cuecard.evaluation.heads import head_outputs
 from cuecard.lazy import functional, np, torch
 from cuecard.tasks import draw_rows
 from cuecard.tasks.encoding.head_inputs import pooled_layers
-from cuecard.training.heads.logistic import PROBE_PASSES, ProbeRows, fit_probe, labels_of
+from cuecard.training.heads.logistic import (
+    PROBE_PASSES,
+    ProbeRows,
+    fit_linear,
+    fit_probe,
+    labels_of,
+)
+from cuecard.training.heads.token_tfidf import fit_tfidf
 from cuecard.training.setup import TrainSetup
 from cuecard.training.trainables.head import head_of, start_head
-from cuecard.types import Encoded, Head, Method
+from cuecard.types import Encoded, Head, Method, Record, TokenTfidf
 
 _ROWS = 32
 # More rows than this teach a probe little more, and all they hold is in memory at once.
 _MOST_ROWS = 4_096
 # Of products of matrices like these, in float64, a second.
 _FLOPS = 1e10
+# What a row's error weighs against the squares of TF-IDF's weights; the validation rows choose.
+_TFIDF_STRENGTHS = (1.0, 10.0, 100.0)
 # What a weight's distance from 1 costs against the mean error.
 _NEAR_ONE = 1e-3
 
 
 @dataclass(frozen=True)
 class ReaderWeights:
-    """How much a pooled head's two readers count."""
+    """How much a pooled head's readers count: of the state, of the values, of TF-IDF."""
 
     state: float
     values: float
+    tfidf: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """A linear reader [K, F] and [K], and its scores [n, K] of the rows held out; all float64."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    scores: torch.Tensor
+
+
+@dataclass(frozen=True)
+class _Side:
+    """Training or validation rows: encoded, and their labels [n] by number."""
+
+    rows: Sequence[Encoded]
+    labels: torch.Tensor
+
+    @classmethod
+    def of(cls, setup: TrainSetup, records: Sequence[Record]) -> _Side:
+        rows = setup.spec.encode_rows(records, setup.backbone.tokenizer, setup.slot)
+        return cls(rows, labels_of(setup, records))
+
+    @property
+    def inputs(self) -> list[tuple[int, ...]]:
+        """What stands before the prompt."""
+        return [row.context[: row.slot] for row in self.rows]
+
+    def probe_rows(self, features: torch.Tensor, outputs: int) -> ProbeRows:
+        none = torch.zeros(len(self.labels), outputs, dtype=torch.float64)
+        return ProbeRows(features, self.labels, none)
 
 
 def pool(setup: TrainSetup, method: Method) -> ReaderWeights:
-    """Fit a second reader beside a method's trained head [K, H], which becomes [K, H + F]."""
-    backbone, task = setup.backbone, setup.task
-    head = head_of(method)
-    assert head is not None  # as the task says
-    assert not head.layers  # pooled once
-    layers = pooled_layers(backbone.num_layers)
-    sides = []
-    for records in (draw_rows(task.train, _MOST_ROWS, "probe"), task.validation):
-        rows = setup.spec.encode_rows(records, backbone.tokenizer, setup.slot)
-        features, labels = _values(setup, rows, layers), labels_of(setup, records)
-        none = torch.zeros(len(labels), setup.spec.outputs, dtype=torch.float64)
-        sides.append((rows, ProbeRows(features, labels, none)))
-    (_, train), (rows, held_out) = sides
-    weight, bias = fit_probe(train, held_out)
-    found = head_outputs(backbone, rows, method.injection(), head, batch_rows=_ROWS)
-    read = torch.from_numpy(np.concatenate(found))
-    state, values = _weights(read, held_out.features @ weight.T + bias, held_out.labels)
-    ours, own = head.weight.detach().double().cpu(), head.bias.detach().double().cpu()
-    pooled = torch.cat([state * ours, values * weight], 1)
-    start_head(method, Head(pooled.float(), (state * own + values * bias).float(), layers))
-    return ReaderWeights(state, values)
+    """Give a method's trained head [K, H] more readers: it becomes [K, H + F] or [K, H + F + V].
+
+    TF-IDF is left out where the validation rows are not clearly likelier with it.
+    """
+    layers = pooled_layers(setup.backbone.num_layers)
+    train = _Side.of(setup, draw_rows(setup.task.train, _MOST_ROWS, "probe"))
+    held_out = _Side.of(setup, setup.task.validation)
+    readers = [
+        _state_reader(setup, method, held_out),
+        _values_reader(setup, layers, train, held_out),
+    ]
+    weights = _weights(torch.stack([reader.scores for reader in readers]), held_out.labels)
+    tfidf = fit_tfidf(train.inputs)
+    if tfidf is not None:
+        more = [*readers, _tfidf_reader(setup, tfidf, train, held_out)]
+        pooled = _weights(torch.stack([reader.scores for reader in more]), held_out.labels)
+        before, after = _mixed(weights, readers).scores, _mixed(pooled, more).scores
+        if _clearly_likelier(before, after, held_out.labels):
+            readers, weights = more, pooled
+    mixed = _mixed(weights, readers)
+    kept = tfidf if len(readers) > 2 else None
+    start_head(method, Head(mixed.weight.float(), mixed.bias.float(), layers, kept))
+    return ReaderWeights(*weights)
 
 
 def probe_seconds(setup: TrainSetup) -> float:
@@ -70,26 +113,71 @@ def probe_seconds(setup: TrainSetup) -> float:
     return PROBE_PASSES * 4 * rows * width * setup.spec.outputs / _FLOPS
 
 
-def _values(setup: TrainSetup, rows: Sequence[Encoded], layers: tuple[int, ...]) -> torch.Tensor:
-    """[rows, F] the mean of the values of what stands before the prompt."""
-    found = setup.backbone.value_means([row.context[: row.slot] for row in rows], layers)
-    return found.double().cpu()
+def _state_reader(setup: TrainSetup, method: Method, held_out: _Side) -> _Reader:
+    """The trained head."""
+    head = head_of(method)
+    assert head is not None  # as the task says
+    assert not head.layers  # pooled once
+    found = head_outputs(setup.backbone, held_out.rows, method.injection(), head, batch_rows=_ROWS)
+    weight, bias = (each.detach().double().cpu() for each in (head.weight, head.bias))
+    return _Reader(weight, bias, torch.from_numpy(np.concatenate(found)))
 
 
-def _weights(
-    state: torch.Tensor, values: torch.Tensor, labels: torch.Tensor
-) -> tuple[float, float]:
-    """The weights, neither below 0, of two readers' scores [n, K].
+def _values_reader(
+    setup: TrainSetup, layers: tuple[int, ...], train: _Side, held_out: _Side
+) -> _Reader:
+    """A probe of the mean of the values of what stands before the prompt."""
+    fitted, held = (
+        side.probe_rows(
+            setup.backbone.value_means(side.inputs, layers).double().cpu(), setup.spec.outputs
+        )
+        for side in (train, held_out)
+    )
+    weight, bias = fit_probe(fitted, held)
+    return _Reader(weight, bias, held.features @ weight.T + bias)
 
-    A reader that is best left out is; a trained head stays as it is where both are.
+
+def _tfidf_reader(setup: TrainSetup, tfidf: TokenTfidf, train: _Side, held_out: _Side) -> _Reader:
+    """A linear model of what stands before the prompt, token by token."""
+    fitted, held = (
+        side.probe_rows(tfidf(side.inputs).double().to_sparse(), setup.spec.outputs)
+        for side in (train, held_out)
+    )
+    weight, bias = fit_linear(fitted, held, _TFIDF_STRENGTHS)
+    return _Reader(weight, bias, held.features @ weight.T + bias)
+
+
+def _mixed(weights: Sequence[float], readers: Sequence[_Reader]) -> _Reader:
+    """Weighted readers as one, of what they read side by side."""
+    pairs = list(zip(weights, readers, strict=True))
+    return _Reader(
+        torch.cat([weight * reader.weight for weight, reader in pairs], 1),
+        torch.stack([weight * reader.bias for weight, reader in pairs]).sum(0),
+        torch.stack([weight * reader.scores for weight, reader in pairs]).sum(0),
+    )
+
+
+def _clearly_likelier(before: torch.Tensor, after: torch.Tensor, labels: torch.Tensor) -> bool:
+    """Whether other scores [n, K] gain more than two standard errors of log-likelihood."""
+    gains = functional.cross_entropy(before, labels, reduction="none")
+    gains = gains - functional.cross_entropy(after, labels, reduction="none")
+    error = gains.std(correction=0) / len(gains) ** 0.5
+    return bool(gains.mean() > 2 * error)
+
+
+def _weights(scores: torch.Tensor, labels: torch.Tensor) -> tuple[float, ...]:
+    """[R] the weights, none below 0, of readers' scores [R, n, K].
+
+    Readers that are best left out are; the first stays as it is where all are.
     """
-    first, second = _best_weights(torch.stack([state, values]), labels)
-    if first < 0 < second:
-        return 0.0, max(*_best_weights(values[None], labels), 0.0)
-    if second < 0:
-        (alone,) = _best_weights(state[None], labels)
-        return alone if alone > 0 else 1.0, 0.0
-    return first, second
+    kept = list(range(len(scores)))
+    while kept:
+        found = _best_weights(scores[kept], labels)
+        if min(found) > 0:
+            by_reader = dict(zip(kept, found, strict=True))
+            return tuple(by_reader.get(number, 0.0) for number in range(len(scores)))
+        del kept[found.index(min(found))]
+    return 1.0, *(0.0 for _ in scores[1:])
 
 
 def _best_weights(scores: torch.Tensor, labels: torch.Tensor) -> tuple[float, ...]:

@@ -187,7 +187,7 @@ def _head_losses(backbone: Backbone, parts: Sequence[PromptBatch]) -> list[Tenso
     heads = [part.head for part in parts if part.head is not None]
     read = read_for_heads(
         backbone,
-        [HeadRows(p.rows, p.injection, h.layers) for p, h in zip(parts, heads, strict=True)],
+        [HeadRows(p.rows, p.injection, h) for p, h in zip(parts, heads, strict=True)],
     )
     return [
         part.spec.task_kind.head_loss(part.spec, part.rows, head(states).float())

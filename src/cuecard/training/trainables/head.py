@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from cuecard.lazy import nn, torch
-from cuecard.types import Head, Injection, Method, Noisy, ParameterGroup
+from cuecard.types import Head, Injection, Method, Noisy, ParameterGroup, TokenTfidf
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +30,7 @@ class Headed:
     def __init__(self, method: Method, outputs: int, width: int, lr: float | None) -> None:
         self._method, self._lr = method, lr
         self._layers: tuple[int, ...] = ()
+        self._tfidf: TokenTfidf | None = None
         self._weight = nn.Parameter(torch.zeros(outputs, width))
         self._bias = nn.Parameter(torch.zeros(outputs))
 
@@ -40,7 +41,7 @@ class Headed:
 
     def head(self) -> Head:
         """The head, with gradients to its parameters."""
-        return Head(self._weight, self._bias, self._layers)
+        return Head(self._weight, self._bias, self._layers, self._tfidf)
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """The method's and the head's."""
@@ -67,6 +68,7 @@ class Headed:
         self._method.load_state_dict(state_dict["method"])
         head = state_dict["head"]
         self._layers = tuple(head["layers"].tolist()) if "layers" in head else ()
+        self._tfidf = TokenTfidf(head["ids"], head["idf"]) if "ids" in head else None
         with torch.no_grad():
             if self._weight.shape != head["weight"].shape:  # as it is after the training
                 self._weight = nn.Parameter(head["weight"].clone())
@@ -96,6 +98,10 @@ def start_head(method: Method, head: Head) -> None:
 
 
 def _state_of(head: Head) -> dict[str, Tensor]:
-    """A head's numbers, and its layers if it reads any."""
+    """A head's numbers, and the layers and tokens if it reads any."""
     numbers = {"weight": head.weight.detach(), "bias": head.bias.detach()}
-    return numbers | ({"layers": torch.tensor(head.layers)} if head.layers else {})
+    if head.layers:
+        numbers["layers"] = torch.tensor(head.layers)
+    if head.tfidf is not None:
+        numbers |= {"ids": head.tfidf.ids, "idf": head.tfidf.idf}
+    return numbers
