@@ -156,6 +156,16 @@ def from_array(array: NDArray[Any], where: str | None = None) -> Image:
     return Image(f"{kind} {width} {height} 255\n".encode() + plain.tobytes())
 
 
+def from_pixels(pixels: Pixels, *, once: bool = False) -> Image:
+    """A Pillow image of mode RGB as an uncompressed file.
+
+    Args:
+        once: see `Image`.
+    """
+    width, height = pixels.size
+    return Image(f"P6 {width} {height} 255\n".encode() + pixels.tobytes(), once=once)
+
+
 def _check_size(opened: Pixels, where: str | None, limits: ImageLimits) -> None:
     width, height = opened.size
     size = f"{width:,} x {height:,} pixels"

@@ -11,6 +11,7 @@ import PIL.Image
 import pytest
 
 from cuecard.images import pixels_of
+from cuecard.yaml_files import load_yaml
 from support.command_line import Call, save_rows, save_tiny
 from support.data.reviews import reviews
 from support.tiny_vision import SEVERAL, save_pictures, save_vision, several_pictures
@@ -97,9 +98,11 @@ def test_any_number_of_labels(home: Path, cuecard: Call, monkeypatch: pytest.Mon
     done = cuecard(
         "train", "several.csv", "--kind", "image-multi-label", *labels, "--backbone", "vit",
         "--method", "deep-prompts", "--length", 4, "--steps", 12, "--split-seed", 1, "--json",
-        "--out", "tags",
+        "--out", "tags", "--augment", "flip,shift",
     )  # fmt: skip
     assert done.code == 0, done.err
+    recipe = load_yaml((home / "tags/recipe.yaml").read_text())
+    assert recipe["training"]["augment"] == ["flip", "shift"]
     report = json.loads((home / "tags/report.json").read_text())
     assert report["metric"] == "micro_f1" and {"baseline", "linear_probe"} <= report.keys()
     assert "nearest_mean" not in report and report["left_out"] == {}
@@ -186,6 +189,7 @@ def test_what_does_not_go_together_is_refused_before_anything_is_written(
         ((folder, *encoder), "--kind image-classification"),
         ((folder, *KIND, *encoder, "--init", "labels"), "made of words"),
         ((*texts, "--init", "patches"), "patches of training images"),
+        ((*texts, "--augment", "flip"), "only training images are changed"),
         ((*texts, "--set", "method.fourier=0.5"), "option of prompts for images"),
         ((folder, *KIND, *encoder, "--set", "method.patches=k-means", *xavier), "init patches"),
         ((folder, *KIND, *encoder, "--set", "method.fourier=2"), "1 or less"),

@@ -208,13 +208,15 @@ class VisionBackbone(FrozenBackbone):
     def _embedded(self, images: Sequence[Image]) -> list[Tensor]:
         """[S, H] what the first layer takes in for each image; what is kept is not computed."""
         digests = [image.digest for image in images]
+        passing = {d for d, image in zip(digests, images, strict=True) if image.once}
         found = {digest: self._kept[digest] for digest in digests if digest in self._kept}
         new = {d: image for d, image in zip(digests, images, strict=True) if d not in found}
         if new:
             embedded = self.tower.embed(self._pixels([*new.values()]))
             found |= zip(new, embedded, strict=True)
         for digest, states in found.items():
-            self._keep(digest, states)
+            if digest not in passing:
+                self._keep(digest, states)
         each = [found[digest] for digest in digests]
         self.counts["remembered"] += (len(images) - len(new)) * (len(each[0]) if each else 0)
         return each

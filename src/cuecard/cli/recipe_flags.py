@@ -187,6 +187,7 @@ _FLAGS = {
     "training.optimizer": Flag(),
     "training.loss": Flag(),
     "training.patience": Flag(),
+    "training.augment": Flag(metavar="flip,crop,shift"),
     "training.activations": Flag(),
     "training.calibrate": Flag(),
     "training.seed": Flag(),

@@ -9,6 +9,7 @@ from cuecard.lazy import torch
 from cuecard.tasks import batches_by_length
 from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.config import TrainConfig
+from cuecard.training.objective.augmentation import augmented
 from cuecard.training.objective.label_sample import Sample, sample_for
 from cuecard.training.objective.loss import PromptBatch, Teacher, count_targets
 from cuecard.training.setup import TrainSetup
@@ -89,7 +90,10 @@ class TaskBatches:
         """What a batch of the step asks of the backbone."""
         setup, rows = self.setup, self._batches[number]
         position = self._positions[number]
-        injection, head = self._injection((setup.config.seed, *position)), self._head()
+        draw = (setup.config.seed, *position)
+        injection, head = self._injection(draw), self._head()
+        if setup.config.augment:
+            rows = augmented(rows, setup.config.augment, draw)
         sample = self._sample(rows, position)
         return PromptBatch(
             setup.spec, rows, injection, setup.loss, setup.soft, head, self._teacher, sample

@@ -18,6 +18,7 @@ Select = Literal["loss", "accuracy"]
 Activations = Literal["auto", "keep", "recompute"]
 Inputs = Literal["auto", "memory", "disk", "recompute"]
 Keep = Literal["best", "average"]
+Augmentation = Literal["flip", "crop", "shift"]
 
 
 DEFAULT_BUDGET = "2m"
@@ -164,6 +165,13 @@ class TrainConfig(BaseModel):
         description="Where the keys and values of the inputs are cached for a prompt in the slot "
         "suffix. They are then computed once and not in every epoch; auto takes memory, then the "
         "run's folder, as far as there is room, else computes them every time.",
+    )
+    augment: tuple[Augmentation, ...] = Field(
+        default=(),
+        exclude_if=lambda given: not given,
+        description="How training images are changed at random, anew in every epoch: flip mirrors "
+        "half of them, crop shows a part of at least half of it, shift moves it by up to an "
+        "eighth. What the first layer takes in of them is then computed at every step.",
     )
     activations: Activations = Field(
         default="auto",

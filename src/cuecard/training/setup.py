@@ -36,6 +36,7 @@ from cuecard.training.checks import (
     check_weights,
 )
 from cuecard.training.config import TrainConfig, check_no_budget
+from cuecard.training.objective.augmentation import check_augmentation
 from cuecard.training.objective.loss import Resolved, SoftLabels, resolve_loss
 from cuecard.training.objective.validation import Validation, validate
 from cuecard.training.storage.checkpoint import Checkpoint
@@ -251,6 +252,7 @@ def check_start_of(
     check_splits(task, name)
     trainable.check(backbone, task, config)
     check_task(backbone, task.spec)
+    check_augmentation(task.spec, config.augment)
     check_reads(backbone, trainable.name, trainable.slot, task.spec)
     loss = resolve_loss(config.loss, task.spec, backbone)
     check_embeddings(backbone)

@@ -30,10 +30,12 @@ class Image:
         content: the file's bytes.
         pixels: SHA-256 of the decoded pixels, see `cuecard.images.checked`; empty where they have
             not been decoded.
+        once: whether it is shown to a model once, so that nothing made of it is worth keeping.
     """
 
     content: bytes = field(repr=False)
     pixels: str = ""
+    once: bool = field(default=False, compare=False, repr=False, kw_only=True)
 
     @property
     def digest(self) -> str:
