@@ -155,7 +155,7 @@ class Trained:
             spec=setup.spec,
             slot=setup.slot,
             data_hash=task.report.data_hash,
-            rows=RowsEntry.of(task.train, task.validation),
+            rows=RowsEntry.of((*task.train, *setup.unrun), task.validation),
             parameters=ParametersEntry(
                 trained=counts["trained_parameters"], total=counts["parameters"]
             ),

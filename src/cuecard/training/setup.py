@@ -62,6 +62,7 @@ class TrainSetup:
         activations: whether they are kept for the backward pass.
         soft: label probabilities to learn instead of the rows' own labels; None for none.
         soft_hash: a digest of them.
+        unrun: training rows that a budget leaves no time to run; a pooled head counts their words.
     """
 
     backbone: Backbone
@@ -75,6 +76,7 @@ class TrainSetup:
     activations: ActivationPlan
     soft: SoftLabels | None = None
     soft_hash: str | None = None
+    unrun: tuple[Record, ...] = ()
 
     @classmethod
     def of(

@@ -22,6 +22,8 @@ from cuecard.training import TrainConfig, read_log, trainer
 from cuecard.training.heads.pooled_head import _weights, pool
 from cuecard.training.heads.token_tfidf import fit_tfidf
 from cuecard.training.race.auto import auto
+from cuecard.training.race.plan import RacePlan
+from cuecard.training.race.stages import cut
 from cuecard.training.setup import TrainSetup
 from cuecard.training.train import train
 from cuecard.training.trainables.head import head_of, start_head
@@ -146,6 +148,25 @@ def test_words_are_counted_only_where_the_validation_rows_clearly_say_so(
     found = pool(other, method)
     head = head_of(method)
     assert head is not None and head.tfidf is None and found.tfidf == 0.0
+
+
+def test_words_of_rows_that_a_budget_leaves_no_time_to_run_are_counted(
+    setup: TrainSetup,
+) -> None:
+    whole = told_by_words(setup)
+    few = cut(whole, RacePlan(("",), 0, {"": 1}, 40, len(whole.task.validation)))
+    assert len(few.task.train) == 40 and len(few.unrun) == len(whole.task.train) - 40
+    method = few.new_method()
+    tokens = few.backbone.counts["tokens"]
+    assert pool(few, method).tfidf > 0
+    held_out = few.spec.encode_rows(few.task.validation, few.backbone.tokenizer, "infix")
+    run = sum(len(row.context) for row in (*few.rows, *held_out, *held_out))
+    assert few.backbone.counts["tokens"] - tokens <= run
+    encoded = whole.spec.encode_rows(whole.task.train, whole.backbone.tokenizer, "infix")
+    of_all = fit_tfidf([row.context[: row.slot] for row in encoded])
+    head = head_of(method)
+    assert head is not None and head.tfidf is not None and of_all is not None
+    assert torch.equal(head.tfidf.ids, of_all.ids)
 
 
 def test_tokens_of_one_row_and_of_all_rows_are_not_counted() -> None:

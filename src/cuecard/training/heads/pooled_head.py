@@ -92,6 +92,9 @@ def pool(setup: TrainSetup, method: Method) -> ReaderWeights:
         _values_reader(setup, layers, train, held_out),
     ]
     weights = _weights(torch.stack([reader.scores for reader in readers]), held_out.labels)
+    if setup.unrun:
+        records = draw_rows((*setup.task.train, *setup.unrun), _MOST_ROWS, "probe")
+        train = _Side.of(setup, records)
     tfidf = fit_tfidf(train.inputs)
     if tfidf is not None:
         more = [*readers, _tfidf_reader(setup, tfidf, train, held_out)]

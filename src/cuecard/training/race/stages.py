@@ -23,7 +23,14 @@ def cut(setup: TrainSetup, plan: RacePlan) -> TrainSetup:
     validation = draw_rows(task.validation, plan.validation_rows, "race")
     # A record may have several rows: a window each over a long context.
     rows = setup.spec.encode_rows(train, setup.backbone.tokenizer, setup.slot)
-    setup = replace(setup, task=replace(task, train=train, validation=validation), rows=rows)
+    chosen = {id(record) for record in train}
+    left = tuple(record for record in task.train if id(record) not in chosen)
+    setup = replace(
+        setup,
+        task=replace(task, train=train, validation=validation),
+        rows=rows,
+        unrun=left if setup.spec.head == "pooled" else (),
+    )
     # A start from training rows is one from those that are left.
     return replace(setup, start=setup.new_method())
 
