@@ -5,6 +5,7 @@ takes to test is not counted. Rates and steps are chosen on validation rows, tes
 once. Cells that are in the results already are not run again.
 
 python -m benchmarks.learning --sets topic,intent --rows 400 --seconds 60,150 --seeds 0,1,2
+python -m benchmarks.learning --sets headlines --contestants auto,lora --seconds 150
 python -m benchmarks.learning --folder my-sets    # each folder in it has train, val and test.csv
 """
 
@@ -14,15 +15,15 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.learning_peft import run_peft
+from benchmarks.learning_sets import NAMES, LearningSet, named_sets, sets_in
 from benchmarks.learning_tables import learning_table
 from benchmarks.machine import machine, versions
-from benchmarks.methods_sets import SETS, Rows, draw_task, read_task
 from cuecard import LoraSettings, PromptTuning, Task, TrainConfig, auto, load_backbone, train
 from cuecard.evaluation.baselines.text_models import fit_tfidf
 from cuecard.evaluation.evaluate import evaluate
@@ -37,7 +38,6 @@ from cuecard.training.trainables.trainable import Trainable, TrainablePrompt
 from cuecard.types import Backbone
 
 RESULTS = Path(__file__).parent / "results" / "learning.json"
-VALIDATION, TEST = 200, 400
 LORA_RATES = (1e-3, 3e-4, 3e-3)
 PROMPT_RATES = (0.01, 0.03, 0.1)
 
@@ -47,7 +47,7 @@ class Cell:
     """A contestant on a set, with rows, a budget and a seed.
 
     Attributes:
-        score: on the test rows, by the kind's own metric.
+        score: on the test rows, by the set's metric.
         seconds: of CPU, of training, validations and what chose the rate.
         trained: numbers trained.
         note: what was chosen.
@@ -62,6 +62,7 @@ class Cell:
     seconds: float
     trained: int
     note: str
+    metric: str = "accuracy"
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -69,7 +70,8 @@ class Cell:
         return self.contestant, self.set, self.rows, self.budget, self.seed
 
 
-Found = tuple[float, float, int, str]
+# The test rows' metrics, CPU-seconds, numbers trained, and what was chosen.
+Found = tuple[Mapping[str, float], float, int, str]
 Contestant = Callable[[Backbone, Task, float, int], Found]
 
 
@@ -80,7 +82,7 @@ def run_auto(backbone: Backbone, task: Task, budget: float, seed: int) -> Found:
     run = auto(backbone, task, config, observer=told.append)
     (chosen,) = [event for event in told if event["event"] == "chosen"]
     assert run.test is not None
-    return run.test.score, run.cpu_seconds, run.trained, f"{chosen['contestant']}, {run.steps}"
+    return run.test.metrics, run.cpu_seconds, run.trained, f"{chosen['contestant']}, {run.steps}"
 
 
 def run_auto_head(backbone: Backbone, task: Task, budget: float, seed: int) -> Found:
@@ -139,7 +141,7 @@ def _tuned(
         best = min(found, key=lambda name: found[name])
     run = once(task, _config(plan.final_steps[best], plan.looks or 1, names[best], seed))
     note = f"rate {best} of {len(plan.racing)}, {run.steps} steps"
-    return run.test.score, spent + run.cpu_seconds, run.trained, note
+    return run.test.metrics, spent + run.cpu_seconds, run.trained, note
 
 
 def _config(steps: int, looks: int, rate: float, seed: int) -> TrainConfig:
@@ -156,15 +158,15 @@ def run_tfidf(backbone: Backbone, task: Task, budget: float, seed: int) -> Found
     found = fit_tfidf(task.spec, task.train, task.validation, task.test)
     kind = task.spec.task_kind
     gold = [task.spec.with_value(record).target for record in task.test]
-    score = kind.score(task.spec, gold, found.predictions).metrics[kind.metric]
-    return float(score), time.process_time() - started, found.nbytes // 4, ""
+    metrics = kind.score(task.spec, gold, found.predictions).metrics
+    return metrics, time.process_time() - started, found.nbytes // 4, ""
 
 
 def run_start(backbone: Backbone, task: Task, budget: float, seed: int) -> Found:
     """The untrained start of prompt tuning: the task's instruction in front of the input."""
     setup = TrainSetup.of(backbone, task, TrainablePrompt(PromptTuning()), TrainConfig(seed=seed))
     found = evaluate(backbone, task.spec, task.test, setup.start.injection())
-    return found.score, 0.0, 0, ""
+    return found.metrics, 0.0, 0, ""
 
 
 CONTESTANTS: dict[str, Contestant] = {
@@ -178,39 +180,14 @@ CONTESTANTS: dict[str, Contestant] = {
 }
 # Those that no budget changes.
 UNTRAINED = ("tfidf", "start")
+# Those that write no texts.
+LABELS_ONLY = ("auto-head", "tfidf", "peft")
 
 
-def tasks_of(args: argparse.Namespace, rows: int, seed: int) -> Iterator[tuple[str, Task]]:
-    """The sets by name, with this seed's training rows."""
-    sizes = Rows(train=rows, validation=VALIDATION, test=TEST, tokens=160)
-    if args.folder is None:
-        for name in args.sets.split(","):
-            yield name, draw_task(read_task(SETS[name], sizes), sizes, seed)
-        return
-    for folder in sorted(path for path in Path(args.folder).iterdir() if path.is_dir()):
-        if args.sets and folder.name not in args.sets.split(","):
-            continue
-        files = {part: folder / f"{part}.csv" for part in ("val", "test")}
-        fields = (folder / "train.csv").read_text("utf-8").split("\n", 1)[0].strip().split(",")
-        template = "\n".join(
-            [*(f"{f.capitalize()}: {{{f}}}" for f in fields if f != "label"), "Label:"]
-        )
-        task = Task.from_file(
-            folder / "train.csv",
-            validation=files["val"],
-            test=files["test"],
-            template=template,
-            max_length=160,
-        )
-        yield (
-            folder.name,
-            replace(
-                task,
-                train=draw_rows(task.train, rows, f"learning {seed}"),
-                validation=draw_rows(task.validation, VALIDATION, "learning"),
-                test=draw_rows(task.test, TEST, "learning"),
-            ),
-        )
+def _sets(folder: Path | None, names: Sequence[str], rows: int, seed: int) -> Iterator[LearningSet]:
+    if folder is not None:
+        return sets_in(folder, names, rows, seed)
+    return named_sets(names or NAMES, rows, seed)
 
 
 def numbers(text: str) -> list[float]:
@@ -230,22 +207,24 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
-    if args.folder is None and not args.sets:
-        args.sets = ",".join(SETS)
+    names = [name for name in args.sets.split(",") if name]
     cells = _load(args.out, args.model)
     backbone = load_backbone(args.model)
     for seed in map(int, args.seeds):
         for rows in map(int, args.rows):
-            for name, task in tasks_of(args, rows, seed):
+            for each in _sets(args.folder, names, rows, seed):
                 for budget in args.seconds:
                     for contestant in args.contestants.split(","):
                         spent = 0.0 if contestant in UNTRAINED else budget
-                        key = (contestant, name, rows, spent, seed)
+                        key = (contestant, each.name, rows, spent, seed)
                         if any(cell.key == key for cell in cells):
                             continue
+                        if each.metric != "accuracy" and contestant in LABELS_ONLY:
+                            continue
                         backbone.remember(())
-                        found = CONTESTANTS[contestant](backbone, task, spent, seed)
-                        cells.append(Cell(*key, *found))
+                        found = CONTESTANTS[contestant](backbone, each.task, spent, seed)
+                        score = float(found[0][each.metric])
+                        cells.append(Cell(*key, score, *found[1:], each.metric))
                         _save(args.out, args.model, cells)
                         print(cells[-1], flush=True)
     print(learning_table(_report(args.model, cells)))

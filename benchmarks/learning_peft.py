@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -75,7 +75,7 @@ class _Tuning:
 
 def run_peft(
     backbone: Backbone, task: Task, budget: float, seed: int
-) -> tuple[float, float, int, str]:
+) -> tuple[Mapping[str, float], float, int, str]:
     """Prompt tuning of 20 vectors from a text; the best of three rates in short runs goes on.
 
     Its prompt is calibrated and tested as cuecard's own are.
@@ -100,7 +100,7 @@ def run_peft(
     _, prior = tuning.score(vectors)
     found = evaluate(backbone, task.spec, task.test, InputTokens(vectors), prior=prior)
     note = f"rate {rate:g}{' of 3' if short >= _LEAST else ''}, {steps} steps"
-    return found.score, tuning.seconds, vectors.numel(), note
+    return found.metrics, tuning.seconds, vectors.numel(), note
 
 
 @cache

@@ -24,14 +24,23 @@ _OURS = "auto"
 
 
 def learning_table(results: Mapping[str, Any]) -> str:
-    """Markdown: a line per rows, budget and contestant, and one of what it was measured on."""
+    """Markdown: per metric a table, and what it was measured on."""
     if not results:
         return "Not measured yet."
     cells: list[Cell] = results["cells"]
+    metrics = dict.fromkeys(cell["metric"] for cell in cells)
+    tables = [_table([c for c in cells if c["metric"] == name], name) for name in metrics]
+    machine, versions = results["machine"], results["versions"]
+    measured = f"{results['model']}, one thread of {machine['cpu']}, PEFT {versions['peft']}."
+    return "\n\n".join([*tables, measured])
+
+
+def _table(cells: Sequence[Cell], metric: str) -> str:
+    """A line per rows, budget and contestant."""
     sets = sorted({cell["set"] for cell in cells})
     lines = [
-        f"| rows | budget, CPU-s | | {' | '.join(sets)} | mean | spread of seeds | auto above it "
-        "| CPU-s taken | cells |",
+        f"| rows | budget, CPU-s | {metric.replace('_', ' ')} | {' | '.join(sets)} | mean "
+        "| spread of seeds | auto above it | CPU-s taken | cells |",
         f"|---:|---:|---|{'---:|' * (len(sets) + 5)}",
     ]
     for rows, budget in sorted({(cell["rows"], cell["budget"]) for cell in cells}):
@@ -44,9 +53,7 @@ def learning_table(results: Mapping[str, Any]) -> str:
             own = [cell for cell in here if cell["contestant"] == name]
             if own:
                 lines.append(f"| {rows:,} | {budget:g} | {NAMES[name]} {_line(own, ours, sets)}")
-    machine, versions = results["machine"], results["versions"]
-    measured = f"{results['model']}, one thread of {machine['cpu']}, PEFT {versions['peft']}."
-    return "\n".join([*lines, "", measured])
+    return "\n".join(lines)
 
 
 def _line(own: Sequence[Cell], ours: Sequence[Cell], sets: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from benchmarks.tables import METHODS_PAGE, stored_learning, updated_learning
 
 def cell(contestant: str, score: float, seed: int = 0, **other: Any) -> dict[str, Any]:
     given = {"set": "topic", "rows": 400, "budget": 60.0, "seconds": 61.0, "trained": 8, "note": ""}
+    given["metric"] = "accuracy"
     return {**given, "contestant": contestant, "score": score, "seed": seed, **other}
 
 
@@ -30,6 +31,14 @@ def test_every_budget_has_what_no_budget_changes() -> None:
     lines = [line for line in page.splitlines() if line.startswith("| 400")]
     assert [line.split(" | ")[1] for line in lines] == ["60", "60", "60", "150", "150"]
     assert "+0.050" in lines[1] and "+0.200" in lines[2] and "+0.220" in lines[4]
+
+
+def test_metrics_have_tables_of_their_own() -> None:
+    written = {"set": "headlines", "metric": "rouge_l"}
+    page = learning_table(results(cell("auto", 0.9), cell("auto", 0.2, **written)))
+    tables = page.split("\n\n")
+    assert len(tables) == 3 and "headlines" not in tables[0]
+    assert "| rouge l | headlines |" in tables[1] and "topic" not in tables[1]
 
 
 def test_differences_are_of_pairs() -> None:
