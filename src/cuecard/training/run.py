@@ -148,6 +148,7 @@ class Trained:
         )
         test, others = self._test(asked, head, alongside=alongside) if task.test else (None, None)
         counts = count_parameters(setup.backbone, self.method)
+        counted = setup.unrun if head is not None and head.tfidf is not None else ()
         prompt = Prompt.create(
             injection,
             head=head,
@@ -155,7 +156,7 @@ class Trained:
             spec=setup.spec,
             slot=setup.slot,
             data_hash=task.report.data_hash,
-            rows=RowsEntry.of((*task.train, *setup.unrun), task.validation),
+            rows=RowsEntry.of((*task.train, *counted), task.validation),
             parameters=ParametersEntry(
                 trained=counts["trained_parameters"], total=counts["parameters"]
             ),
