@@ -134,6 +134,74 @@ def test_a_saved_set_of_images(tmp_path: Path) -> None:
     assert [r.images[0].digest for r in found] == [r.images[0].digest for r in pictures(6)]
 
 
+def save_hub_set(folder: Path) -> Path:
+    """Parquet files as a set on the hub has them, with columns of its own names."""
+    features = datasets.Features(
+        img=datasets.Image(),
+        fine_label=datasets.ClassLabel(names=list(LABELS)),
+        coarse_label=datasets.ClassLabel(names=["thing"]),
+    )
+    (folder / "data").mkdir(parents=True)
+    for part, count, seed in (("train", 20, 1), ("test", 6, 2)):
+        rows = pictures(count, seed)
+        table = {
+            "img": [pixels_of(r.images[0]) for r in rows],
+            "fine_label": [LABELS.index(str(r.target)) for r in rows],
+            "coarse_label": [0] * count,
+        }
+        file = folder / "data" / f"{part}-00000-of-00001.parquet"
+        datasets.Dataset.from_dict(table, features).to_parquet(file)
+    return folder
+
+
+def test_a_set_of_the_hub_and_a_copy_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    folder = save_hub_set(tmp_path / "set")
+    names = {"text_field": "img", "label_field": "fine_label"}
+    load = datasets.load_dataset
+    monkeypatch.setattr(
+        datasets,
+        "load_dataset",
+        lambda path, *config: load(str(folder) if path == "owner/set" else path),
+    )
+    for source in (folder, "owner/set"):
+        task = task_of(source, **names)
+        assert task.report.rows["test"] == 6 and task.spec.labels == LABELS
+        assert sum(task.report.rows.values()) == 26
+        digests = {r.images[0].digest for r in task.test}
+        assert digests == {r.images[0].digest for r in pictures(6, 2)}
+        flags = "--kind image-classification --text-field img --label-field fine_label"
+        for kind in ("image-classification", "classification"):
+            with pytest.raises(DataError, match="there is no column") as caught:
+                Task.from_file(source, kind=kind)
+            assert caught.value.hint == f"for images: {flags}"
+
+
+def test_files_that_a_set_names_are_the_librarys_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    files = {
+        where: save(pictures(1)[0].images[0], tmp_path / where / "0.png")
+        for where in ("cache", "private")
+    }
+    for where, file in files.items():
+        rows = {"image": [str(file)], "label": [0]}
+        features = datasets.Features(
+            image=datasets.Image(), label=datasets.ClassLabel(names=list(LABELS))
+        )
+        part = datasets.Dataset.from_dict(rows, features)
+        monkeypatch.setattr(datasets, "load_dataset", lambda *_, part=part: part)
+        if where == "cache":
+            (record,) = read(Path("owner/set"))
+            assert record.images[0].digest == pictures(1)[0].images[0].digest
+        else:
+            with pytest.raises(DataError, match="leads out of the data's folder"):
+                read(Path("owner/set"))
+
+
 def test_npz_with_parts_and_without(tmp_path: Path) -> None:
     parts = {"train": slice(0, 20), "val": slice(20, 30), "test": slice(30, 40)}
     medmnist = {f"{part}_images": ARRAYS[rows] for part, rows in parts.items()}

@@ -1,9 +1,9 @@
-"""Sets of the `datasets` library: a folder it saved, or a set on the hub."""
+"""Sets of the `datasets` library: a folder it saved, or a set on the hub or in a copy of it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -11,8 +11,10 @@ from typing import Any
 
 from cuecard.errors import DataError
 from cuecard.images import SUFFIXES
-from cuecard.tasks.readers.tables import Table, Wanted, require_columns
+from cuecard.tasks.readers.image_cells import FileCell
+from cuecard.tasks.readers.tables import Row, Table, Wanted, require_columns
 
+_SHARD = re.compile(r".+-\d{5}-of-\d{5}\.parquet")
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(:[\w.-]+)?", re.ASCII)
 
 
@@ -25,15 +27,27 @@ def looks_like_hub_name(source: str) -> bool:
     return _HUB_NAME.fullmatch(source) is not None and ".." not in source
 
 
+def is_hub_layout(path: Path) -> bool:
+    """Whether a folder holds Parquet files called as those of a set on the hub."""
+    files = (*path.glob("*.parquet"), *path.glob("*/*.parquet"))
+    return any(_SHARD.fullmatch(file.name) for file in files)
+
+
 def load_folder(path: Path) -> dict[str, Any]:
-    """The parts of a folder made by `save_to_disk`; a single set is its own "train".
+    """The parts of a folder made by `save_to_disk`, or of a copy of a set on the hub.
+
+    A single set is its own "train".
 
     Raises:
         DataError: another kind of folder, or a damaged one.
     """
     files = sorted(p.name for p in path.iterdir() if p.suffix.lower() in _FILES and p.is_file())
     return _parts(
-        lambda: _datasets().load_from_disk(str(path)),
+        lambda: (
+            _datasets().load_dataset(str(path))
+            if is_hub_layout(path)
+            else _datasets().load_from_disk(str(path))
+        ),
         where=str(path),
         what="the folder is not a saved `datasets` set",
         expected="a folder made by save_to_disk, or a .csv, .tsv, .jsonl or .parquet file",
@@ -65,7 +79,7 @@ def load_hub(name: str) -> dict[str, Any]:
 
 def set_table(part: Any, source: str, wanted: Wanted) -> Table:
     """One part as a table of the wanted columns; a row's number is its place."""
-    require_columns(wanted.needed, part.column_names, source)
+    _check_columns(part, source, wanted)
     names = {
         column: inner.names
         for column, feature in part.features.items()
@@ -75,10 +89,52 @@ def set_table(part: Any, source: str, wanted: Wanted) -> Table:
     }
     # Other columns are left out before reading: decoding an image or a sound is no use here.
     chosen = part.with_format(None).select_columns(list(wanted.needed))
-    for column, feature in chosen.features.items():
-        if isinstance(feature, _datasets().Image):
-            chosen = chosen.cast_column(column, _datasets().Image(decode=False))
-    return Table(source, tuple(wanted.needed), enumerate(chosen, start=1), names)
+    images = [column for column in _image_columns(part) if column in wanted.needed]
+    for column in images:
+        chosen = chosen.cast_column(column, _datasets().Image(decode=False))
+
+    def rows() -> Iterator[Row]:
+        for number, row in enumerate(chosen, 1):
+            yield number, {**row, **{column: _cell(row[column]) for column in images}}
+
+    return Table(source, tuple(wanted.needed), rows(), names)
+
+
+def _image_columns(part: Any) -> list[str]:
+    return [
+        name for name, feature in part.features.items() if isinstance(feature, _datasets().Image)
+    ]
+
+
+def _cell(image: Any) -> Any:
+    """An image's bytes, or its file, which has to be one that the library fetched."""
+    if not isinstance(image, Mapping) or image.get("bytes") is not None or not image.get("path"):
+        return image
+    config = _datasets().config
+    caches = [Path(config.HF_DATASETS_CACHE), Path(config.DOWNLOADED_DATASETS_PATH)]
+    caches.append(Path(import_module("huggingface_hub.constants").HF_HUB_CACHE))
+    path = str(image["path"])
+    holding = (cache for cache in caches if Path(path).is_relative_to(cache))
+    return FileCell(next(holding, caches[0]), path)
+
+
+def _check_columns(part: Any, source: str, wanted: Wanted) -> None:
+    """
+    Raises:
+        DataError: a wanted column is missing; of a set of images with the flags that name them.
+    """
+    try:
+        require_columns(wanted.needed, part.column_names, source)
+    except DataError as error:
+        hint, images = error.hint, _image_columns(part)
+        if images:
+            classes = [n for n, f in part.features.items() if hasattr(f, "int2str")]
+            flags = ["--kind image-classification", f"--text-field {images[0]}"]
+            flags += [f"--label-field {name}" for name in classes[:1]]
+            hint = f"for images: {' '.join(flags)}"
+        raise DataError(
+            error.what, where=error.where, got=error.got, expected=error.expected, hint=hint
+        ) from error
 
 
 def is_unlabelled(part: Any, target: str | None) -> bool:

@@ -14,6 +14,7 @@ from cuecard.errors import DataError, DataWarning
 from cuecard.tasks.readers.columns import ColumnReader
 from cuecard.tasks.readers.conll_files import read_conll
 from cuecard.tasks.readers.dataset_sets import (
+    is_hub_layout,
     is_unlabelled,
     load_folder,
     load_hub,
@@ -225,7 +226,7 @@ _PLACES: tuple[tuple[Callable[[int], bool], str], ...] = (
 def _load_parts(source: str | Path, wanted: Wanted) -> dict[str, Any]:
     """The parts of a source by name: tables of images, or sets of the `datasets` library."""
     path = Path(source)
-    if wanted.files:
+    if wanted.files and not (path.is_dir() and is_hub_layout(path)):
         parts = image_parts(path, labelled=wanted.target is not None)
         if parts is not None:
             return dict(parts)
