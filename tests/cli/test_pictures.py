@@ -117,6 +117,35 @@ def test_any_number_of_labels(home: Path, cuecard: Call, monkeypatch: pytest.Mon
     assert cuecard("inspect", "tags", "several/7.png", "--png", "tags.png").code == 0
 
 
+def test_seeds_and_their_ensemble(
+    home: Path, cuecard: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    train = (
+        "train", "pictures", *KIND, "--backbone", "vit", "--method", "deep-prompts", "--length", 4,
+        "--steps", 6, "--split-seed", 1, "--seeds", 2, "--no-compare",
+    )  # fmt: skip
+    done = cuecard(*train, "--out", "seeds")
+    assert done.code == 0, done.err
+    trials = sorted(path.parent for path in Path("seeds/trials").glob("*/prompt"))
+    assert len(trials) == 2
+    on = ("--backbone", "vit")
+    alone = [cuecard("eval", trial, "pictures", *on, "--json").json for trial in trials]
+    assert len({one["digest"] for one in alone}) == 2
+    for rule in ("mean", "vote"):
+        found = cuecard("ensemble", "pictures", *trials, "--rule", rule, *on, "--json").json
+        assert found["members"] == [one["digest"] for one in alone] and found["rows"] == 60
+    done = cuecard("ensemble", "pictures", *trials, "--distil", "one", *on)
+    assert done.code == 2 and "not distilled" in done.err and not Path("one").exists()
+    start = ("--keep", "average", "--out", "averaged")
+    done = cuecard(*train, *start)
+    assert done.code == 2 and "start apart" in done.err and not Path("averaged").exists()
+    done = cuecard(*train, *start, "--init-prompt", "seeds", "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out.splitlines()[-1])["seeds"]
+    assert found["seeds"] == [0, 1] and "validation_loss" in found["average"]
+
+
 def test_attention_that_cannot_be_drawn(
     home: Path, run: Path, cuecard: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:

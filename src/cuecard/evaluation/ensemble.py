@@ -9,19 +9,29 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from cuecard.errors import ConfigError
 from cuecard.evaluation.evaluate import Evaluation, prompt_tokens, score_predictions
 from cuecard.evaluation.predict import BATCH_ROWS
-from cuecard.lazy import inference_mode, torch
+from cuecard.lazy import inference_mode, np, torch
 from cuecard.tasks.encoding.batching import collate, ordered_batches
+from cuecard.tasks.encoding.head_inputs import HeadRows, read_for_heads
 from cuecard.tasks.encoding.label_words import LabelWords
 from cuecard.tasks.predictions import word_predictions
 from cuecard.tasks.spec import TaskSpec
-from cuecard.types import Backbone, Batch, Injection, Prediction, Record, Slot
+from cuecard.types import (
+    Backbone,
+    Batch,
+    Encoded,
+    Head,
+    Injection,
+    Prediction,
+    Record,
+    Slot,
+)
 
 Rule = Literal["mean", "vote"]
 
@@ -44,6 +54,9 @@ class EnsembleMember(Protocol):
     @property
     def prior(self) -> Mapping[str, float] | None: ...
 
+    @property
+    def head(self) -> Head | None: ...
+
     def predict(self, rows: Sequence[Record], *, batch_rows: int) -> list[Prediction]: ...
 
 
@@ -63,19 +76,20 @@ class Ensemble:
     def __post_init__(self) -> None:
         """
         Raises:
-            ConfigError: no members, members with trained heads, on several backbones or for
-                different questions, or a rule that the task cannot have.
+            ConfigError: no members, members with heads that give no labels, on several backbones
+                or for different questions, or a rule that the task cannot have.
         """
         if not self.members:
             raise ConfigError(
                 "an ensemble needs at least one prompt", got="0 prompts", expected="1 or more"
             )
         for member in self.members:
-            if member.spec.mode == "head":
+            kind = member.spec.task_kind
+            if member.spec.mode == "head" and not (kind.single_label or kind.has_thresholds):
                 raise ConfigError(
-                    "prompts with a trained head cannot form an ensemble",
-                    got=f"the kind {member.spec.kind} with a head",
-                    expected="prompts without",
+                    "prompts with a trained head that gives no labels cannot form an ensemble",
+                    got=f"the kind {member.spec.kind}",
+                    expected="labels with probabilities",
                 )
             if member.backbone is not self.backbone:
                 raise ConfigError(
@@ -113,7 +127,8 @@ class Ensemble:
     ) -> list[Prediction]:
         """One prediction per record, of all prompts together. Targets are not looked at.
 
-        Where labels are one token each, all prompts run in one forward pass per batch of rows.
+        Where labels are one token each, or heads answer, all prompts run in one forward pass per
+        batch of rows.
 
         Args:
             batch_rows: the most rows in a forward pass, every member's counted.
@@ -123,11 +138,14 @@ class Ensemble:
         """
         tokenizer, labelled = self.backbone.tokenizer, self.spec.mode == "labels"
         words = [m.spec.label_words(tokenizer) for m in self.members] if labelled else []
+        heads = [m.head for m in self.members if m.head is not None]
         if words and all(own.single for own in words):
             each = _in_one_pass(self.backbone, self.members, records, words, batch_rows)
+        elif len(heads) == len(self.members):
+            each = _heads_in_one_pass(self.backbone, self.members, records, heads, batch_rows)
         else:
             each = [member.predict(records, batch_rows=batch_rows) for member in self.members]
-        return combine(each, self.rule)
+        return combine(each, self.rule, self.spec)
 
     def evaluate(
         self, records: Sequence[Record], *, batch_rows: int = BATCH_ROWS, seed: int = 0
@@ -161,17 +179,11 @@ def _in_one_pass(
     batch_rows: int,
 ) -> list[list[Prediction]]:
     """Each member's predictions; all members' rows of a batch run in one forward pass."""
-    bare = [replace(record, target=None) for record in records]
-    rows = [
-        [member.spec.encode(record, backbone.tokenizer, member.slot) for record in bare]
-        for member in members
-    ]
     firsts = [[word[0] for word in own.words] for own in words]
     scores = [torch.zeros(len(records), len(of), dtype=torch.float64) for of in firsts]
-    lengths = [max(row.positions for row in same) for same in zip(*rows, strict=True)]
-    for chosen in ordered_batches(lengths, max(1, batch_rows // len(members))):
+    for chosen, rows in _batches(backbone, members, records, batch_rows):
         parts: list[tuple[Batch, Injection | None]] = [
-            (collate([(own[i], ()) for i in chosen], read="next"), member.injection)
+            (collate([(row, ()) for row in own], read="next"), member.injection)
             for own, member in zip(rows, members, strict=True)
         ]
         for score, of, logits in zip(scores, firsts, backbone.forward_many(parts), strict=True):
@@ -183,12 +195,56 @@ def _in_one_pass(
     ]
 
 
-def combine(answers: Sequence[Sequence[Prediction]], rule: Rule = "mean") -> list[Prediction]:
+@inference_mode
+def _heads_in_one_pass(
+    backbone: Backbone,
+    members: Sequence[EnsembleMember],
+    records: Sequence[Record],
+    heads: Sequence[Head],
+    batch_rows: int,
+) -> list[list[Prediction]]:
+    """The same by the members' heads."""
+    outputs = [np.zeros((len(records), len(member.spec.labels))) for member in members]
+    for chosen, rows in _batches(backbone, members, records, batch_rows):
+        parts = [
+            HeadRows(own, member.injection, head)
+            for own, member, head in zip(rows, members, heads, strict=True)
+        ]
+        states = read_for_heads(backbone, parts)
+        for output, head, read in zip(outputs, heads, states, strict=True):
+            output[chosen] = head(read).double().cpu().numpy()
+    return [
+        member.spec.task_kind.answers(member.spec, output, member.prior)
+        for member, output in zip(members, outputs, strict=True)
+    ]
+
+
+def _batches(
+    backbone: Backbone, members: Sequence[EnsembleMember], records: Sequence[Record], most: int
+) -> Iterator[tuple[list[int], list[list[Encoded]]]]:
+    """The places of some of the records, and each member's rows of these; at most so many rows."""
+    bare = [replace(record, target=None) for record in records]
+    rows = [
+        [member.spec.encode(record, backbone.tokenizer, member.slot) for record in bare]
+        for member in members
+    ]
+    lengths = [max(row.positions for row in same) for same in zip(*rows, strict=True)]
+    for chosen in ordered_batches(lengths, max(1, most // len(members))):
+        yield chosen, [[own[i] for i in chosen] for own in rows]
+
+
+def combine(
+    answers: Sequence[Sequence[Prediction]], rule: Rule = "mean", spec: TaskSpec | None = None
+) -> list[Prediction]:
     """The predictions [prompts][records] of an ensemble as one list.
 
     "mean" takes the mean of the probabilities; the scores are its logarithms. "vote" takes the
     answer given most often, of equals the one with the larger mean probability, then the one given
-    by the earlier prompt; the probabilities are the shares of the votes.
+    by the earlier prompt; the probabilities are the shares of the votes. Of any number of labels
+    those hold whose mean probability, or share of the votes, is above a half.
+
+    Args:
+        spec: the task; without it an answer is one label, or a text.
 
     Raises:
         ConfigError: no predictions, or lists of different lengths.
@@ -199,8 +255,21 @@ def combine(answers: Sequence[Sequence[Prediction]], rule: Rule = "mean") -> lis
             got=", ".join(str(len(one)) for one in answers) or "no prompts",
             expected="one or more prompts, each with an answer per record",
         )
+    rows = zip(*answers, strict=True)
+    if spec is not None and spec.task_kind.has_thresholds:
+        return [_each_label(given, rule, spec) for given in rows]
     together = _mean if rule == "mean" else _vote
-    return [together(given) for given in zip(*answers, strict=True)]
+    return [together(given) for given in rows]
+
+
+def _each_label(given: Sequence[Prediction], rule: Rule, spec: TaskSpec) -> Prediction:
+    kind, shares = spec.task_kind, _means(given)
+    if rule == "vote":
+        votes = Counter(label for one in given for label in kind.labels_of(spec, one.answer))
+        shares = {label: votes[label] / len(given) for label in shares}
+    inside = np.clip([shares[label] for label in spec.labels], 1e-12, 1 - 1e-12)
+    (found,) = kind.answers(spec, (np.log(inside) - np.log1p(-inside))[None])
+    return replace(found, index=given[0].index, probabilities=shares)
 
 
 def _means(given: Sequence[Prediction]) -> dict[str, float]:

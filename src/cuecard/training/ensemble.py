@@ -71,10 +71,17 @@ def distil(
     The training rows' own labels are not used; validation and test are as in `train`.
 
     Raises:
-        ConfigError: no teachers, or teachers that make no ensemble or answer another question.
+        ConfigError: no teachers, or teachers that make no ensemble, answer by a head or answer
+            another question.
         WrongBackboneError: a teacher made for another backbone.
     """
     teacher = Ensemble([prompt.bind(backbone, check_vectors=False) for prompt in teachers])
+    if teacher.spec.mode == "head":
+        raise ConfigError(
+            "prompts with a trained head are not distilled",
+            got=f"the kind {teacher.spec.kind} with a head",
+            expected="prompts that answer with label words",
+        )
     if teacher.spec.labels != task.spec.labels or not task.spec.task_kind.single_label:
         raise ConfigError(
             "a teacher has other labels than the task",

@@ -186,7 +186,8 @@ class SeedTraining:
                 "prompts that start apart cannot be averaged",
                 where="keep",
                 got="average, and a start that is drawn anew by every seed",
-                expected="an init that draws nothing, such as text, or keep best",
+                expected="an init that draws nothing, such as text, a prompt to start from, or "
+                "keep best",
             )
 
     def _check_ends(self) -> None:
