@@ -12,7 +12,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-headlines test bench-training bench-training-gpu bench-precision bench-serving \
-	bench-methods bench-learning bench-vision bench-embedding lint format clean $(VENV)
+	bench-methods bench-learning bench-vision bench-vision-speed bench-embedding lint format clean $(VENV)
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ bench-methods: $(STAMP)  ## every method, LoRA and full tuning on four sets; 50 
 
 bench-vision: $(STAMP)  ## prompts for images, LoRA, full tuning, a linear probe on four sets; goes on where it was
 	$(BIN)/python -m benchmarks.vision --workers 2 $(ARGS)
+
+bench-vision-speed: $(STAMP)  ## steps of VPT-Deep against a plain PyTorch loop; about 15 minutes
+	$(BIN)/python -m benchmarks.vision_speed $(ARGS)
 
 bench-learning: $(STAMP)  ## auto, LoRA, PEFT and TF-IDF within budgets of CPU time; hours, goes on where it was
 	$(BIN)/python -m benchmarks.learning $(ARGS)

@@ -10,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 # Kinds in the order in which they are shown; what is named nowhere is "everything else": the
 # interpreter, autograd's bookkeeping, views.
 _KINDS = {
-    "products with the weights": ("mm", "addmm"),
+    "products with the weights": ("mm", "addmm", "addmm_"),
     "attention's products and softmax": (
         "bmm",
         "baddbmm",
@@ -23,10 +23,14 @@ _KINDS = {
         "add_",
         "div",
         "div_",
+        "gelu",
+        "gelu_backward",
         "linalg_vector_norm",
         "mean",
         "mul",
         "mul_",
+        "native_layer_norm",
+        "native_layer_norm_backward",
         "neg",
         "pow",
         "rsqrt_",

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.learning_tables import learning_table
 from benchmarks.methods_tables import methods_figure, methods_table
-from benchmarks.vision_tables import vision_table
+from benchmarks.vision_tables import speed_table, vision_table
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "speed.md"
@@ -29,6 +29,8 @@ METHODS_FIGURE = "<!-- figure of benchmarks/results/methods.json -->"
 VISION_PAGE = ROOT / "docs" / "vision.md"
 VISION = ROOT / "benchmarks" / "results" / "vision.json"
 BEGIN_VISION = "<!-- benchmarks/results/vision.json -->"
+VISION_SPEED = ROOT / "benchmarks" / "results" / "vision_speed.json"
+BEGIN_VISION_SPEED = "<!-- benchmarks/results/vision_speed.json -->"
 BEGIN_PRECISION = "<!-- benchmarks/results/precision.json -->"
 
 SERVED = (
@@ -43,6 +45,7 @@ _MARKS, _WIDTH = "█▓▒░·", 60
 def main() -> int:
     """Rewrite the pages' tables."""
     page = updated(PAGE.read_text(), json.loads(RESULTS.read_text()))
+    page = updated_vision_speed(page, stored_vision_speed())
     PAGE.write_text(updated_precision(page, stored_precision()))
     SERVING_PAGE.write_text(updated_serving(SERVING_PAGE.read_text(), stored_serving()))
     page = updated_methods(METHODS_PAGE.read_text(), stored_methods())
@@ -194,6 +197,17 @@ def updated_vision(page: str, results: dict[str, Any]) -> str:
 def stored_vision() -> dict[str, Any]:
     """What benchmarks/results has of the vision benchmark; nothing if it was never run."""
     found: dict[str, Any] = json.loads(VISION.read_text()) if VISION.exists() else {}
+    return found
+
+
+def updated_vision_speed(page: str, results: dict[str, Any]) -> str:
+    """The page with the table of steps on images between its marks."""
+    return _replaced(page, BEGIN_VISION_SPEED, speed_table(results))
+
+
+def stored_vision_speed() -> dict[str, Any]:
+    """What was measured of steps on images; nothing if it was never run."""
+    found: dict[str, Any] = json.loads(VISION_SPEED.read_text()) if VISION_SPEED.exists() else {}
     return found
 
 

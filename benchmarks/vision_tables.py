@@ -1,10 +1,11 @@
-"""The table of the vision benchmark in docs/vision.md."""
+"""The tables of the vision benchmarks, in docs/vision.md and docs/speed.md."""
 
 from __future__ import annotations
 
 from typing import Any
 
 NOT_YET = "Not measured yet: `make bench-vision`, then `python -m benchmarks.tables`."
+SPEED_NOT_YET = "Not measured yet: `make bench-vision-speed`, then `python -m benchmarks.tables`."
 
 
 def vision_table(results: dict[str, Any]) -> str:
@@ -53,4 +54,47 @@ def _about(results: dict[str, Any], plan: dict[str, Any]) -> str:
         f"{plan['examples']:,} examples, three rates each chosen on a fifth of them, "
         f"{plan['epochs']} epoch(s) of batches of {plan['batch_rows']}, seeds {seeds}. "
         f"{machine['cpu']}, load {machine['load']}; {named}."
+    )
+
+
+def speed_table(results: dict[str, Any]) -> str:
+    """A row per batch: CPU-seconds a step, how many times as long the others take, the shares."""
+    if not results:
+        return SPEED_NOT_YET
+    lines = [
+        "| a step of VPT-Deep | cuecard fp32, CPU-s | plain loop fp32, CPU-s | cuecard fp32 "
+        "| cuecard bf16 | of its own time, products with the weights |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for case in results["cases"]:
+        half = case.get("ratio_ours_bf16")
+        lines.append(
+            f"| {case['name']} | {case['ours_fp32_cpu_s']:.2f} | {case['plain_fp32_cpu_s']:.2f} "
+            f"| {case['ratio_ours_fp32']:.2f}x | {'-' if half is None else f'{half:.2f}x'} "
+            f"| {case['ours_time_shares']['products with the weights']:.0%} |"
+        )
+    if grid := results.get("grid"):
+        lines += ["", _about_grid(grid)]
+    apart = max(case["apart_of_moved"] for case in results["cases"])
+    machine, versions = results["machine"], results["versions"]
+    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Prompts of both in fp32 end at most {apart:.1g} of how far they moved apart. "
+            f"`{results['model']}`; {machine['cpu']}, 1 thread, load {machine['load']}, "
+            f"{machine['fp32_gflop_per_cpu_s']} GFLOP per CPU-second in fp32 products and "
+            f"{machine['bf16_gflop_per_cpu_s']} in bf16; {named}.",
+        ]
+    )
+
+
+def _about_grid(grid: dict[str, Any]) -> str:
+    return (
+        f"All {grid['points']} points of the protocol's grid, {grid['together']} in a pass, "
+        f"{grid['rows']} images of {grid['side']} x {grid['side']} pixels each: "
+        f"{grid['ours_cpu_s']:.1f} CPU-s a step; as many single runs of the plain loop, with their "
+        f"share of its validation after each epoch: {grid['plain_cpu_s']:.1f}, "
+        f"{grid['ratio']:.2f} times as long."
     )

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from cuecard.backbones.forward.frozen import FrozenModel, ReachedError
 from cuecard.backbones.forward.prefix_probe import key_shape, probe_prefix
+from cuecard.backbones.forward.vit_layers import VitLayers
 from cuecard.backbones.kernels.bidirectional import NAME as PREFIXED
 from cuecard.backbones.kernels.bidirectional import prefixed
 from cuecard.backbones.kernels.checkpointing import decoder_layers
@@ -118,7 +119,8 @@ class VisionTower:
         for form in sorted(forms):
             numbers = [number for number, part in enumerate(parts) if part.form == form]
             some = [parts[number] for number in numbers]
-            states = self.summary(self._layers_over(some), form[0])
+            last, ahead = self._last(some)
+            states = self.summary(last, ahead)
             sizes = [len(part.embedded) for part in some]
             found |= dict(zip(numbers, torch.split(states, sizes), strict=True))
         return [found[number] for number in range(len(parts))]
@@ -160,6 +162,22 @@ class VisionTower:
     def uses(self, name: str) -> bool:
         """Whether a parameter of the model takes part in what is read."""
         return name in self._used
+
+    @cached_property
+    def _written_out(self) -> VitLayers:
+        return VitLayers(self._frozen, self.layers, self._layer, self._blank)
+
+    def _last(self, parts: Sequence[VisionRows]) -> tuple[Tensor, int]:
+        """[B, R, H] the last layer's output where it is read, and how many vectors are in it."""
+        if not self._written_out.usable():
+            return self._layers_over(parts), len(parts[0].vectors)
+        deep = [part.layers for part in parts if part.layers is not None]
+        prefixes = [part.prefix for part in parts if part.prefix is not None]
+        counts = [len(part.embedded) for part in parts]
+        rows = torch.cat([part.embedded for part in parts]) if deep else self._first(parts)
+        read = 0 if self._mean else 1
+        last = self._written_out(rows, counts, deep, prefixes, read=read)
+        return last, 0 if deep else len(parts[0].vectors)
 
     def _layers_over(self, parts: Sequence[VisionRows]) -> Tensor:
         """[B, S + P, H] the last layer's output over the rows of parts of one form."""
@@ -214,28 +232,27 @@ class VisionTower:
 
     def _over(self, parts: Sequence[VisionRows]) -> Iterator[Tensor]:
         """[B, S + P, H] what each layer takes in for these rows, then what the last gives."""
-        counts = [len(part.embedded) for part in parts]
         at, length = self.at, len(parts[0].vectors)
-
-        def each(tensors: Sequence[Tensor]) -> Tensor:
-            pairs = zip(tensors, counts, strict=True)
-            return torch.cat([tensor.expand(count, -1, -1) for tensor, count in pairs])
-
-        embedded = torch.cat([part.embedded for part in parts])
-        prompt = each([part.vectors for part in parts])
-        hidden = torch.cat([embedded[:, :at], prompt, embedded[:, at:]], 1)
         deep = [part.layers for part in parts if part.layers is not None]
 
         def stamped(number: int, hidden: Tensor) -> Tensor:
             if not deep:
                 return hidden
-            own = each([layers[number] for layers in deep])
+            own = _for_rows(parts, [layers[number] for layers in deep])
             return torch.cat([hidden[:, :at], own, hidden[:, at + length :]], 1)
+
+        hidden = self._first(parts)
 
         counted = self._frozen.counts
         counted["calls"] += 1
         counted["tokens"] += hidden.shape[0] * hidden.shape[1]
         yield from self._passing(hidden, stamped)
+
+    def _first(self, parts: Sequence[VisionRows]) -> Tensor:
+        """[B, S + P, H] what the first layer takes in."""
+        embedded = torch.cat([part.embedded for part in parts])
+        prompt = _for_rows(parts, [part.vectors for part in parts])
+        return torch.cat([embedded[:, : self.at], prompt, embedded[:, self.at :]], 1)
 
     def _passing(
         self, hidden: Tensor, stamped: Callable[[int, Tensor], Tensor] = lambda _, hidden: hidden
@@ -245,13 +262,14 @@ class VisionTower:
         Args:
             stamped: makes what a layer but the first takes in of what the one before it gave.
         """
-        for number, layer in enumerate(self.layers):
+        for number in range(len(self.layers)):
             hidden = stamped(number, hidden) if number else hidden
             yield hidden
-            hidden = self._layer(number, layer, hidden)
+            hidden = self._layer(number, hidden)
         yield hidden
 
-    def _layer(self, number: int, layer: nn.Module, hidden: Tensor) -> Tensor:
+    def _layer(self, number: int, hidden: Tensor) -> Tensor:
+        layer = self.layers[number]
         args, options = self._calls[number]
         if "hidden_states" in options:
             options = {**options, "hidden_states": hidden}
@@ -347,6 +365,12 @@ class VisionTower:
 
     def _agrees(self, ours: Tensor, states: Tensor) -> bool:
         return self._frozen.agrees(ours, states) or self._frozen.agrees(self._normed(ours), states)
+
+
+def _for_rows(parts: Sequence[VisionRows], each: Sequence[Tensor]) -> Tensor:
+    """[B, P, H] a tensor [P, H] of each part, for all of its rows."""
+    pairs = zip(each, parts, strict=True)
+    return torch.cat([tensor.expand(len(part.embedded), -1, -1) for tensor, part in pairs])
 
 
 def _in_front(parts: Sequence[VisionRows]) -> Tensor | None:
