@@ -18,7 +18,7 @@ from transformers import (
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from cuecard.backbones import CausalBackbone, VisionBackbone, load_frozen
-from cuecard.backbones import vision as module
+from cuecard.backbones.forward import image_cache as module
 from cuecard.backbones.image_processor import ImageProcessor
 from cuecard.backbones.kernels.checkpointing import decoder_layers
 from cuecard.errors import BackboneError
@@ -167,7 +167,7 @@ def test_what_is_kept_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     one = 10 * WIDTH * 4
     monkeypatch.setattr(module, "KEPT_BYTES", 2 * one + 1)
     whole = states(backbone, count=5)
-    assert len(backbone._kept) == 2 and backbone._kept_bytes == 2 * one
+    assert len(backbone.kept) == 2 and backbone.kept.nbytes == 2 * one
     backbone.reset_counts()
     assert torch.equal(states(backbone, count=5), whole)
     assert backbone.counts["remembered"] == 2 * 10

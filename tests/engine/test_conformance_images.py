@@ -129,7 +129,7 @@ def test_what_is_kept_of_images_is_the_latest(monkeypatch: pytest.MonkeyPatch) -
         async with serving(backbone, cache_bytes=2 * size) as engine:
             for number in (0, 1, 0, 2, 0, 1):
                 await engine.score([asked[number]])
-                assert backbone._kept_bytes <= 2 * size
+                assert backbone.kept.nbytes <= 2 * size
 
     asyncio.run(ask())
     assert len(seen) == 4  # 0, 1, 2 in place of 1, and 1 again

@@ -19,6 +19,7 @@ from torch import Tensor
 from cuecard.backbones.base import FrozenBackbone
 from cuecard.backbones.families import FAMILIES, Family
 from cuecard.backbones.fingerprint import vision_fingerprint_of
+from cuecard.backbones.forward.image_cache import ImageCache
 from cuecard.backbones.forward.injected import Widths, injected
 from cuecard.backbones.forward.patch_sample import PatchSample
 from cuecard.backbones.forward.prefix_probe import keeping, key_shape
@@ -45,9 +46,6 @@ from cuecard.types import (
     Tower,
 )
 
-KEPT_BYTES = 1 << 30
-"""How much the first layer's inputs may take that are kept: of some 2,600 images of ViT-S/14."""
-
 
 class VisionBackbone(FrozenBackbone):
     """A frozen vision encoder.
@@ -59,6 +57,7 @@ class VisionBackbone(FrozenBackbone):
 
     Attributes:
         processor: the same.
+        kept: what the first layer takes in of images.
 
     Raises:
         BackboneError: a model that makes no patches.
@@ -71,9 +70,7 @@ class VisionBackbone(FrozenBackbone):
         self.processor = processor
         processor.positions_of = lambda: self.tower.positions
         super().__init__(model, processor, name, headless=True, embed=self._patches)
-        self._kept: dict[str, Tensor] = {}
-        self._kept_bytes = 0
-        self._latest: int | None = None
+        self.kept = ImageCache()
         self._sample: tuple[tuple[tuple[Image, ...], int], PatchSample] | None = None
 
     @cached_property
@@ -86,14 +83,6 @@ class VisionBackbone(FrozenBackbone):
         blank = Image(b"P6 16 16 255\n" + bytes(3 * 16 * 16))
         with torch.inference_mode(False):  # what it keeps serves training too
             return VisionTower(self._frozen, self._pixels([blank]), self.name)
-
-    def keep_latest(self, nbytes: int) -> None:
-        """Keep so many bytes of what was used last, instead of what came first, from now on.
-
-        A run goes over the same images in turn, and would find none of the latest; whoever answers
-        for images as they come sees some again soon, and most never.
-        """
-        self._kept, self._kept_bytes, self._latest = {}, 0, nbytes
 
     def unsupported(self, kind: InjectionKind, tower: Tower = "text") -> str | None:
         """Why this model does not take a kind of injection; None if it does."""
@@ -207,41 +196,12 @@ class VisionBackbone(FrozenBackbone):
 
     def _embedded(self, images: Sequence[Image]) -> list[Tensor]:
         """[S, H] what the first layer takes in for each image; what is kept is not computed."""
-        digests = [image.digest for image in images]
-        passing = {d for d, image in zip(digests, images, strict=True) if image.once}
-        found = {digest: self._kept[digest] for digest in digests if digest in self._kept}
-        new = {d: image for d, image in zip(digests, images, strict=True) if d not in found}
-        if new:
-            embedded = self.tower.embed(self._pixels([*new.values()]))
-            found |= zip(new, embedded, strict=True)
-        for digest, states in found.items():
-            if digest not in passing:
-                self._keep(digest, states)
-        each = [found[digest] for digest in digests]
-        self.counts["remembered"] += (len(images) - len(new)) * (len(each[0]) if each else 0)
+        each, remembered = self.kept.get(images, lambda new: self.tower.embed(self._pixels(new)))
+        self.counts["remembered"] += remembered * (len(each[0]) if each else 0)
         return each
-
-    def _keep(self, digest: str, states: Tensor) -> None:
-        """Keep an image's states if there is room or room is made."""
-        if digest in self._kept:
-            if self._latest is not None:
-                self._kept[digest] = self._kept.pop(digest)  # the last one used
-            return
-        room = KEPT_BYTES if self._latest is None else self._latest
-        size = _bytes_of(states)
-        while self._latest is not None and self._kept and self._kept_bytes + size > room:
-            self._kept_bytes -= _bytes_of(self._kept.pop(next(iter(self._kept))))
-        if self._kept_bytes + size <= room:
-            # A part of what one pass made would hold on to all of it.
-            self._kept[digest] = states if self._latest is None else states.clone()
-            self._kept_bytes += size
 
     def _pixels(self, images: Sequence[Image]) -> Tensor:
         return self.processor.pixels(images).to(self.device, self.dtype)
-
-
-def _bytes_of(states: Tensor) -> int:
-    return states.numel() * states.element_size()
 
 
 def _image_of(batch: Batch, row: int) -> Image:

@@ -106,7 +106,7 @@ def test_changed_images_are_embedded_at_every_step_and_not_kept(
         embedded[kinds] = sum(sizes)
         digests.add(run.prompt.digest)
         # What is kept besides is of the pictures of the prompt's test vectors.
-        assert len(backbone._kept.keys() - plain) == 2
+        assert len(backbone.kept._kept.keys() - plain) == 2
     assert embedded["flip", "crop"] == embedded[()] + sum(steps) and len(digests) == 2
     assert "augment" not in TrainConfig().model_dump()
 

@@ -285,7 +285,7 @@ class LocalEngine:
         backbone = self._backbone
         if isinstance(backbone, VisionBackbone):
             settings = self._settings
-            backbone.keep_latest(settings.cache_bytes if settings.prefix_caching else 0)
+            backbone.kept.keep_latest(settings.cache_bytes if settings.prefix_caching else 0)
         run = backbone.ragged if isinstance(backbone, CausalBackbone) else None
         if run is None or not isinstance(backbone, CausalBackbone):
             return PaddedWorker(backbone, self._settings)
