@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import re
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cuecard.errors import DataError, ImageTooLargeError
 from cuecard.lazy import lazy_module, np
@@ -46,6 +47,9 @@ _LONGEST = 200
 _MAX_SCANS, _SCAN = 500, b"\xff\xda"
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True)
 class ImageLimits:
     """What an image may have at most.
@@ -62,7 +66,7 @@ class ImageLimits:
 
 
 def checked(image: Image, where: str | None = None) -> Image:
-    """The same image with the digest of its pixels, which shows that it can be read.
+    """The same image with its size and the digest of its pixels: it can be read.
 
     Args:
         where: the file or row that it comes from, for messages.
@@ -70,7 +74,11 @@ def checked(image: Image, where: str | None = None) -> Image:
     Raises:
         DataError: as `pixels_of`.
     """
-    return image if image.pixels else replace(image, pixels=_digest(pixels_of(image, where)))
+    if image.pixels:
+        return image
+    pixels = pixels_of(image, where)
+    width, height = pixels.size
+    return replace(image, pixels=_digest(pixels), size=(height, width))
 
 
 def pixels_of(image: Image, where: str | None = None, limits: ImageLimits | None = None) -> Pixels:
@@ -83,6 +91,34 @@ def pixels_of(image: Image, where: str | None = None, limits: ImageLimits | None
         ImageTooLargeError: more bytes, pixels or frames than the limits.
         DataError: no image, a damaged one, or floating-point pixels.
     """
+
+    def read(opened: Pixels) -> Pixels:
+        opened.load()
+        return _as_rgb(pillow_ops.exif_transpose(opened), where)
+
+    return read_file(image, read, where, limits)
+
+
+def size_of(image: Image, where: str | None = None) -> tuple[int, int]:
+    """Rows and columns of an image as a viewer shows it.
+
+    Raises:
+        DataError: as `pixels_of`.
+    """
+    return image.size if all(image.size) else pixels_of(image, where).size[::-1]
+
+
+def read_file(
+    image: Image,
+    read: Callable[[Pixels], T],
+    where: str | None = None,
+    limits: ImageLimits | None = None,
+) -> T:
+    """What is read of an image's file, as Pillow opens it.
+
+    Raises:
+        ImageTooLargeError, DataError: as `pixels_of`.
+    """
     limits = limits or ImageLimits(MAX_BYTES, MAX_PIXELS)
     _check_bytes(len(image.content), limits, where)
     try:
@@ -92,8 +128,7 @@ def pixels_of(image: Image, where: str | None = None, limits: ImageLimits | None
             with pillow.open(BytesIO(image.content), formats=_FORMATS) as opened:
                 _check_size(opened, where, limits)
                 _check_frames(image.content, opened, where, limits)
-                opened.load()
-                return _as_rgb(pillow_ops.exif_transpose(opened), where)
+                return read(opened)
     except DataError:
         raise
     except pillow.DecompressionBombError as error:

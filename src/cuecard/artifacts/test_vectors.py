@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,7 +17,7 @@ from pydantic import Field
 from cuecard.artifacts.sealed import FiniteFloat, StrictModel
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.lazy import torch
-from cuecard.tasks.encoding.batching import collate
+from cuecard.tasks.encoding.batching import collate, mask_logits
 from cuecard.tasks.encoding.head_inputs import HeadRows, read_for_heads
 from cuecard.tasks.encoding.pooling import embed_rows
 from cuecard.tasks.spec import TaskSpec
@@ -73,7 +73,7 @@ class Expected(StrictModel):
 
 
 class Coordinates(StrictModel):
-    """The first coordinates of a text's vector, which has unit length."""
+    """The first coordinates of a text's vector, which has unit length; or shares of a mask."""
 
     coordinates: tuple[FiniteFloat, ...] = Field(min_length=1, max_length=4096)
 
@@ -88,7 +88,8 @@ class TestVector(StrictModel):
         more, deal: its further places, and how many vectors go to each place.
         mask: the place of the context's mask token; None where there is none.
         read: "next": the token after the context, or at its mask, is scored; "pooled": the context
-            becomes a vector.
+            becomes a vector; "mask": the image has a mask, of which a few cells' probabilities,
+            evenly spread, are kept.
         expected: the scores or coordinates.
         dtype: the backbone's type then, such as "float32".
         head: the head's outputs for the state after the context; empty without a head.
@@ -107,7 +108,7 @@ class TestVector(StrictModel):
     deal: tuple[TokenId, ...] = Field(default=(), exclude_if=lambda sizes: not sizes)
     # Left out without one, so that such prompts' digests are those of the schema's first days.
     mask: int | None = Field(default=None, ge=0, exclude_if=lambda place: place is None)
-    read: Literal["next", "pooled"] = "next"
+    read: Literal["next", "pooled", "mask"] = "next"
     expected: Expected | Coordinates
     dtype: DtypeName
     # Left out without one, so that such prompts' digests are those of the schema's first days.
@@ -161,8 +162,11 @@ def make_test_vectors(
         )
     outputs = _outputs(backbone, injection, probes, head)
     states = "next-tokens" not in backbone.reads
+    if spec.mode == "pixels":
+        return _kept(backbone, probes, outputs, "mask", _mask_shares(backbone, injection, probes))
     if spec.mode == "vector" or (spec.mode == "head" and states):
-        return _pooled_vectors(backbone, injection, probes, outputs)
+        found = _unit_vectors(backbone, injection, probes)[:, :_COORDINATES]
+        return _kept(backbone, probes, outputs, "pooled", found)
     words: list[int] = []
     if spec.mode == "labels":
         words = [ids[0] for ids in spec.continuations(backbone.tokenizer)]
@@ -191,19 +195,20 @@ def _place(probe: Encoded) -> dict[str, Any]:
     return {"slot": first, "more": tuple(more), "deal": probe.placement.sizes}
 
 
-def _pooled_vectors(
+def _kept(
     backbone: Backbone,
-    injection: Injection,
     probes: Sequence[Encoded],
     outputs: Sequence[Sequence[float]],
+    read: Literal["pooled", "mask"],
+    found: Tensor,
 ) -> tuple[TestVector, ...]:
-    found = _unit_vectors(backbone, injection, probes)[:, :_COORDINATES]
+    """Of coordinates [N, K] each probe's."""
     return tuple(
         TestVector(
             context=probe.context,
             images=tuple(base64.b64encode(image.content).decode() for image in probe.images),
             **_place(probe),
-            read="pooled",
+            read=read,
             expected=Coordinates(coordinates=tuple(round(v, _DECIMALS + 2) for v in row)),
             dtype=_dtype_name(backbone),
             head=tuple(round(value, _DECIMALS) for value in given),
@@ -216,6 +221,13 @@ def _unit_vectors(backbone: Backbone, injection: Injection, probes: Sequence[Enc
     """[N, H] float32, on the CPU."""
     with torch.inference_mode():
         return embed_rows(backbone, probes, injection).cpu()
+
+
+def _mask_shares(backbone: Backbone, injection: Injection, probes: Sequence[Encoded]) -> Tensor:
+    """[N, K] float32 probabilities of a few cells, on the CPU."""
+    with torch.inference_mode():
+        shares = mask_logits(backbone, probes, injection).sigmoid().cpu()
+    return shares[:, :: max(1, shares.shape[1] // _COORDINATES)][:, :_COORDINATES]
 
 
 def check_test_vectors(
@@ -232,7 +244,7 @@ def check_test_vectors(
     """
     for index, vector in enumerate(vectors):
         _check_well_formed(vector, backbone, f"{where}: test vector {index}")
-    for read, run in (("next", next_logprobs), ("pooled", _unit_vectors)):
+    for read, run in _RUNS.items():
         numbered = [(i, v) for i, v in enumerate(vectors) if v.read == read]
         if not numbered:
             continue
@@ -284,7 +296,7 @@ def _check_well_formed(vector: TestVector, backbone: Backbone, where: str) -> No
         or highest >= backbone.vocab_size
         or counts[0] != counts[1]
         or counts[0] > room
-        or isinstance(expected, Coordinates) is not (vector.read == "pooled")
+        or isinstance(expected, Coordinates) is (vector.read == "next")
         or max((vector.slot, *vector.more)) > len(vector.context)
         or len(vector.deal) not in (0, 1 + len(vector.more))
         or (vector.mask or 0) >= max(1, len(vector.context))
@@ -305,6 +317,13 @@ def next_logprobs(backbone: Backbone, injection: Injection, probes: Sequence[Enc
     with torch.inference_mode():
         logits = backbone.forward(batch, injection)
     return logits.float().log_softmax(-1).cpu()
+
+
+_RUNS: Mapping[str, Callable[[Backbone, Injection, Sequence[Encoded]], Tensor]] = {
+    "next": next_logprobs,
+    "pooled": _unit_vectors,
+    "mask": _mask_shares,
+}
 
 
 def _outputs(

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from cuecard.backbones.families import FAMILIES
     from cuecard.backbones.loading import load_frozen
     from cuecard.backbones.masked import MaskedBackbone
+    from cuecard.backbones.segmentation import SegmentationBackbone
     from cuecard.backbones.seq2seq import Seq2SeqBackbone
     from cuecard.backbones.vision import VisionBackbone
 
@@ -20,6 +21,7 @@ __getattr__, __dir__ = lazy_exports(
         ".loading": ("load_frozen",),
         ".masked": ("MaskedBackbone",),
         ".seq2seq": ("Seq2SeqBackbone",),
+        ".segmentation": ("SegmentationBackbone",),
         ".vision": ("VisionBackbone",),
     },
 )
@@ -28,6 +30,7 @@ __all__ = [
     "FAMILIES",
     "CausalBackbone",
     "MaskedBackbone",
+    "SegmentationBackbone",
     "Seq2SeqBackbone",
     "VisionBackbone",
     "load_frozen",

@@ -50,6 +50,7 @@ class FrozenBackbone(ABC):
         name: what the user called it.
         headless: whether it may do without an LM head.
         embed: what embeds its inputs; the model's own input embedding by default.
+        config: of the part that takes in prompts; by default the model's own, of its texts.
 
     Raises:
         BackboneError: the model has no input embedding, or no LM head.
@@ -66,9 +67,10 @@ class FrozenBackbone(ABC):
         *,
         headless: bool = False,
         embed: nn.Module | None = None,
+        config: Any = None,
     ) -> None:
         self.name, self.model, self.tokenizer = name, model, tokenizer
-        self._frozen = FrozenModel(model, name, headless=headless, embed=embed)
+        self._frozen = FrozenModel(model, name, headless=headless, embed=embed, config=config)
         self.device, self.dtype = self._frozen.device, self._frozen.dtype
         self.vocab_size, self.hidden_size = self._frozen.table_shape
         self.num_layers = self._frozen.layers

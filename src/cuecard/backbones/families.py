@@ -63,5 +63,11 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             frozenset({"states"}),
             main="vision",
         ),
+        "segmentation": Family(
+            "a segmentation model",
+            {"mask-decoder": frozenset({"input-tokens"})},
+            frozenset({"pixels"}),
+            main="mask-decoder",
+        ),
     }
 )

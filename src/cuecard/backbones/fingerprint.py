@@ -71,6 +71,18 @@ _SEEN = (
     "use_mean_pooling",
     "rope_theta",
 )
+# And of the parts of segmentation models.
+_FOUND = (
+    "image_size",
+    "patch_size",
+    "window_size",
+    "global_attn_indexes",
+    "use_rel_pos",
+    "use_abs_pos",
+    "attention_downsample_rate",
+    "num_multimask_outputs",
+    "scale",
+)
 _PROBES = ("The quick brown fox", " déjà vu 1234", "\n\tif x:\n", "naïve 東京 🙂")
 _SAMPLE = 1024
 
@@ -102,6 +114,27 @@ def vision_fingerprint_of(
         tokenizer=processor,
         embeddings=_sha256(_as_bytes(table)),
         weights=_digest_weights(model, uses),
+    )
+
+
+def segmentation_fingerprint_of(model: Any, table: Tensor, processor: str) -> Fingerprint:
+    """The fingerprint of a promptable segmentation model and its image processor.
+
+    Args:
+        table: [V, H] what its prompt encoder makes of some points.
+        processor: the digest of the processor's settings.
+    """
+    parts = {
+        name: {key: value for key, value in part.items() if key in _FOUND + _STRUCTURE}
+        for name, part in model.config.to_dict().items()
+        if isinstance(part, dict)
+    }
+    known = {"model_type": model.config.model_type, **parts}
+    return Fingerprint(
+        config=_sha256(json.dumps(known, sort_keys=True, default=str).encode()),
+        tokenizer=processor,
+        embeddings=_sha256(_as_bytes(table)),
+        weights=_digest_weights(model),
     )
 
 

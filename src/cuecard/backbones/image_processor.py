@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cuecard.errors import BackboneError
 from cuecard.images import ImageLimits, pixels_of
-from cuecard.types import Image
+from cuecard.types import Frame, Image
 
 # What says where a processor came from, and nothing of what it does.
 _NAMES = ("image_processor_type", "processor_class", "feature_extractor_type", "_processor_class")
@@ -102,8 +102,10 @@ class ImageProcessor:
             DataError: an image that cannot be read, or one beyond the limits.
             BackboneError: one that the processor cannot take.
         """
-        values = self._values(pixels_of(image, where, limits))
-        return PreparedImage(b"", hashlib.sha256(values.numpy().tobytes()).hexdigest(), values)
+        pixels = pixels_of(image, where, limits)
+        values = self._values(pixels)
+        digest = hashlib.sha256(values.numpy().tobytes()).hexdigest()
+        return PreparedImage(b"", digest, pixels.size[::-1], values)
 
     def _one(self, image: Image) -> Tensor:
         if isinstance(image, PreparedImage):
@@ -153,3 +155,35 @@ class ImageProcessor:
             expected="an image",
             hint="leave out a prompt's init and text: it then starts from patches of images",
         )
+
+
+class MaskProcessor(ImageProcessor):
+    """The processor of a model that gives masks: the longer side scaled, the rest padded.
+
+    Attributes:
+        side: rows and columns of the model's input.
+        grid: rows and columns of its mask logits, which the model sets.
+
+    Raises:
+        BackboneError: a processor that does something else.
+    """
+
+    def __init__(self, processor: Any, name: str) -> None:
+        super().__init__(processor, name)
+        padded = self.settings.get("pad_size") or {}
+        longest: int = (self.settings.get("size") or {}).get("longest_edge") or 0
+        side: int = padded.get("height") or 0
+        if not 0 < longest <= side or padded.get("width") != side:
+            raise BackboneError(
+                "the model's image processor does not show where an image is",
+                where=name,
+                got=f"size {self.settings.get('size')}, pad_size {padded or None}",
+                expected="a longest edge, padded to a square",
+            )
+        self._longest, self.side, self.grid = longest, side, side
+
+    def frame(self, height: int, width: int) -> Frame:
+        """Where an image of so many pixels is in what the model takes in and gives."""
+        scale = self._longest / max(height, width)
+        seen = int(height * scale + 0.5), int(width * scale + 0.5)
+        return Frame(height, width, seen, self.side, self.grid)

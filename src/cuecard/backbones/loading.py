@@ -15,8 +15,9 @@ from transformers.utils import logging as transformers_logging
 from cuecard.backbones.adapters.adapter import Adapter, merge
 from cuecard.backbones.adapters.peft_folder import read_adapter
 from cuecard.backbones.causal import CausalBackbone
+from cuecard.backbones.families import FAMILIES, Family
 from cuecard.backbones.fingerprint import fingerprint_of
-from cuecard.backbones.image_processor import ImageProcessor
+from cuecard.backbones.image_processor import ImageProcessor, MaskProcessor
 from cuecard.backbones.loaded_checks import check_finite, check_ids, check_placed, check_whole
 from cuecard.backbones.masked import MaskedBackbone
 from cuecard.backbones.model_folder import CONFIG, ModelFolder, check_safetensors, find_model
@@ -28,12 +29,13 @@ from cuecard.backbones.quantization.quantize import (
     form_of,
     quantize_linears,
 )
+from cuecard.backbones.segmentation import SegmentationBackbone
 from cuecard.backbones.seq2seq import Seq2SeqBackbone
 from cuecard.backbones.vision import VisionBackbone
 from cuecard.errors import AdapterError, BackboneError, CuecardError
 
 transformers = import_transformers()
-Loaded = CausalBackbone | Seq2SeqBackbone | MaskedBackbone | VisionBackbone
+Loaded = CausalBackbone | Seq2SeqBackbone | MaskedBackbone | VisionBackbone | SegmentationBackbone
 _SAID = 300  # characters of a library's own message
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -77,11 +79,13 @@ def load_frozen(
     at = str(folder.path)
     with _quiet():
         config = _config_of(folder)
-        seen = _vision_config(config)
+        called, seen = name or folder.name, _vision_config(config)
         if seen is not None:
-            if quantize != "none":
-                raise _not_quantised(name or folder.name, quantize)
-            return _vision_backbone(folder, seen, name or folder.name, kind, where, update)
+            _check_plain(FAMILIES["vision"], called, quantize, None)
+            return _vision_backbone(folder, seen, called, kind, where, update)
+        if type(config) in transformers.MODEL_FOR_MASK_GENERATION_MAPPING:
+            _check_plain(FAMILIES["segmentation"], called, quantize, adapter)
+            return _segmentation_backbone(folder, config, called, kind, where)
         auto, family = _family_of(config)
         tokenizer = _tokenizer_of(at)
         options = bitsandbytes_options(quantize, kind, where)
@@ -131,11 +135,7 @@ def _vision_backbone(
         BackboneError: as `load_frozen`; also a model of another shape than ViT's.
     """
     at = str(folder.path)
-    with _foreign("the image processor cannot be loaded", at, "a preprocessor_config.json"):
-        # Pillow's, wherever torchvision is installed too: the same pixels on every machine.
-        processor = transformers.AutoImageProcessor.from_pretrained(
-            at, backend="pil", trust_remote_code=False, local_files_only=True
-        )
+    processor = _image_processor(at)
     model, found = _model_of(folder, transformers.AutoModel, config, dtype=dtype)
     backbone = VisionBackbone(model.to(device), ImageProcessor(processor, name), name)
     tower = backbone.tower  # taken apart now: what has another shape is refused before any work
@@ -151,13 +151,50 @@ def _vision_backbone(
     return backbone
 
 
-def _not_quantised(name: str, quantize: Quantize) -> BackboneError:
-    return BackboneError(
-        "a vision encoder is not quantised",
-        where=name,
-        got=f"quantize {quantize}",
-        expected="no --quantize; --dtype bf16 halves its weights",
-    )
+def _segmentation_backbone(
+    folder: ModelFolder, config: Any, name: str, dtype: torch.dtype, device: torch.device
+) -> SegmentationBackbone:
+    """A promptable segmentation model with its image processor.
+
+    Raises:
+        BackboneError: as `load_frozen`; also a model of another shape than SAM's.
+    """
+    at = str(folder.path)
+    processor = MaskProcessor(_image_processor(at), name)
+    model, found = _model_of(folder, transformers.AutoModelForMaskGeneration, config, dtype=dtype)
+    check_whole(found["missing_keys"], type(model).__name__, at)
+    check_placed(found["unexpected_keys"], model, at)
+    check_finite(model, at)
+    return SegmentationBackbone(model.to(device), processor, name)
+
+
+def _image_processor(at: str) -> Any:
+    with _foreign("the image processor cannot be loaded", at, "a preprocessor_config.json"):
+        # Pillow's, wherever torchvision is installed too: the same pixels on every machine.
+        return transformers.AutoImageProcessor.from_pretrained(
+            at, backend="pil", trust_remote_code=False, local_files_only=True
+        )
+
+
+def _check_plain(family: Family, name: str, quantize: Quantize, adapter: object | None) -> None:
+    """
+    Args:
+        adapter: one that the family does not take.
+
+    Raises:
+        BackboneError: a quantised form, or an adapter.
+    """
+    if quantize != "none":
+        raise BackboneError(
+            f"{family.about} is not quantised",
+            where=name,
+            got=f"quantize {quantize}",
+            expected="no --quantize; --dtype bf16 halves its weights",
+        )
+    if adapter is not None:
+        raise BackboneError(
+            f"{family.about} takes no adapter", where=name, got=str(adapter), expected="a prompt"
+        )
 
 
 def _check_mergeable(adapter: str | Path | None, quantize: Quantize) -> None:

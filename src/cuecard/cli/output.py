@@ -27,6 +27,24 @@ def check_place(path: Path | None, option: str) -> None:
         )
 
 
+def check_new_folder(path: Path | None, option: str) -> None:
+    """Refuse a place where no new folder can be, before any work is done for it.
+
+    Raises:
+        ConfigError: a file is there, or a folder with something in it.
+    """
+    if path is None or (path.is_dir() and not any(path.iterdir())):
+        return
+    if path.exists():
+        raise ConfigError(
+            "the folder has to be a new one",
+            where=option,
+            got=f"{path} is {'not empty' if path.is_dir() else 'a file'}",
+            expected="a new or an empty folder",
+        )
+    check_place(path, option)
+
+
 @contextmanager
 def writing(option: str) -> Iterator[None]:
     """Name the option that gave a file in the error for it.

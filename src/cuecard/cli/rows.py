@@ -31,8 +31,9 @@ def columns_for(fields: Sequence[str], text_field: str | None) -> dict[str, str]
         return {}
     if len(fields) == 1:
         return {fields[0]: text_field}
-    if "text" in fields:
-        return {"text": text_field}
+    for name in ("image", "text"):
+        if name in fields:
+            return {name: text_field}
     raise ConfigError(
         "a text column is given, but the template has no {text}",
         where="--text-field",

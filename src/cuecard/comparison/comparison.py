@@ -281,7 +281,7 @@ def _place(contestant: Contestant) -> int:
     return _ORDER.index(key if key in _ORDER else "baseline")
 
 
-_IN_WHAT = {"rouge_l": " in ROUGE-L", "r2": " in R2", "recall@1": " in recall@1"}
+_IN_WHAT = {"iou": " in IoU", "rouge_l": " in ROUGE-L", "r2": " in R2", "recall@1": " in recall@1"}
 
 
 def test_tokens(comparison: Comparison, task: Task) -> int:

@@ -74,7 +74,9 @@ def prove(
     compare_baselines(comparison)
     kind, mode = task.spec.task_kind, task.spec.mode
     # What the hand-written prompt, the most asked for of all, needs for its test.
-    reserved = 0 if mode in ("head", "vector") else by_hand_tokens(comparison, task, manual)
+    reserved = (
+        0 if mode in ("head", "vector", "pixels") else by_hand_tokens(comparison, task, manual)
+    )
     if mode in ("labels", "options"):
         compare_start(comparison, reserved)
     if kind.tower == "vision":
@@ -84,7 +86,7 @@ def prove(
     if kind.hand_written is not None:
         with comparison.optional("hand-written prompts"):
             compare_by_hand(comparison, kind.hand_written, manual, demonstrations, selection_rows)
-    elif mode == "vector":
+    elif mode in ("vector", "pixels"):
         compare_no_prompt(comparison)
     elif mode != "head":
         compare_bare(comparison)

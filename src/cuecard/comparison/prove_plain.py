@@ -44,7 +44,7 @@ def compare_baselines(comparison: Comparison) -> None:
 
 
 def compare_no_prompt(comparison: Comparison) -> None:
-    """Add an encoder as it is."""
+    """Add the model as it is; one that finds parts, at a row's points or the whole image's box."""
     task, name = comparison.task, "no prompt"
     comparison.begin(name)
     found = evaluate(comparison.backbone, task.spec, task.test)

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cuecard.plain_files import write_text
+from cuecard.masks import bits_of_runs, png_of
+from cuecard.plain_files import sibling, write_text, writing_to
+from cuecard.tasks.kinds.base import TaskKind
 from cuecard.types import Prediction, Record
 
 
 def answer_rows(
-    records: Sequence[Record], predictions: Sequence[Prediction]
+    records: Sequence[Record],
+    predictions: Sequence[Prediction],
+    kind: TaskKind[Any] | None = None,
 ) -> list[dict[str, Any]]:
     """One mapping per record: its place, its fields, what was answered and how surely.
 
     Args:
         predictions: those of the records, in the same order.
+        kind: the kind of task, for what it says of its answers besides (`TaskKind.details`).
     """
     return [
         {
@@ -27,15 +33,45 @@ def answer_rows(
             "answer": prediction.answer,
             "scores": dict(prediction.scores),
             "probabilities": dict(prediction.probabilities),
+            **({} if kind is None else kind.details(prediction)),
         }
         for number, (record, prediction) in enumerate(zip(records, predictions, strict=True), 1)
     ]
 
 
 def save_answers(
-    records: Sequence[Record], predictions: Sequence[Prediction], path: str | Path
+    records: Sequence[Record],
+    predictions: Sequence[Prediction],
+    path: str | Path,
+    kind: TaskKind[Any] | None = None,
 ) -> Path:
     """Write `answer_rows` as JSON lines, whole or not at all."""
-    rows = answer_rows(records, predictions)
+    rows = answer_rows(records, predictions, kind)
     lines = [json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows]
     return write_text("".join(lines), path)
+
+
+def save_masks(
+    records: Sequence[Record], predictions: Sequence[Prediction], folder: str | Path
+) -> Path:
+    """Write the masks as PNG files, white for the part, all of them or none.
+
+    A file is called as its record's own file, or by the number of the row.
+
+    Raises:
+        FileError: the folder is not empty, or cannot be written.
+    """
+    place, names = Path(folder), set[str]()
+    fresh = sibling(place.absolute())
+    with writing_to(place):
+        fresh.mkdir(parents=True)
+        try:
+            for number, (record, found) in enumerate(zip(records, predictions, strict=True), 1):
+                name = f"row-{record.row or number}" if record.row else Path(record.source).stem
+                name = name if name and name not in names else f"{name or 'row'}-{number}"
+                names.add(name)
+                (fresh / f"{name}.png").write_bytes(png_of(bits_of_runs(found.answer)))
+            fresh.replace(place)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    return place

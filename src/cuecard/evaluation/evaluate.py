@@ -64,12 +64,19 @@ class Evaluation:
         """[n] 1.0 where the answer is right, else 0.0: all of it, where it has parts.
 
         Raises:
-            ConfigError: numbers, which are near or far.
+            ConfigError: numbers and masks, which are near or far.
         """
         for name in (self.primary, "exact_match", "sentence_accuracy"):
-            if name in self.vectors:
+            if name in self.vectors and not self._by_degree:
                 return self.vectors[name]
-        raise ConfigError("a number is not right or wrong", got=self.primary, expected="answers")
+        raise ConfigError(
+            "a number or a mask is not right or wrong", got=self.primary, expected="answers"
+        )
+
+    @property
+    def _by_degree(self) -> bool:
+        """Whether answers are near or far rather than right or wrong."""
+        return not {"mae", "iou"}.isdisjoint(self.vectors)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the single records, as JSON knows it; intervals as [low, high]."""
@@ -91,11 +98,12 @@ class Evaluation:
                 "fields": dict(record.texts),
                 "gold": self.gold[i],
                 "answer": prediction.answer,
-                **({} if "mae" in self.vectors else {"correct": bool(self.correct[i])}),
+                **({} if self._by_degree else {"correct": bool(self.correct[i])}),
                 "scores": dict(prediction.scores),
                 "probabilities": dict(prediction.probabilities),
             }
-            line |= {k: float(v[i]) for k, v in self.vectors.items() if k != self.primary}
+            told = (k for k in self.vectors if k != self.primary or self._by_degree)
+            line |= {name: float(self.vectors[name][i]) for name in told}
             lines.append(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
         return write_text("".join(lines), path)
 

@@ -20,7 +20,7 @@ from cuecard.evaluation.heads import head_outputs
 from cuecard.evaluation.likely_words import is_long, score_likely
 from cuecard.evaluation.loglikelihood import OnRows, score_next, score_words
 from cuecard.lazy import inference_mode, np, torch
-from cuecard.tasks.encoding.batching import ordered_batches
+from cuecard.tasks.encoding.batching import mask_logits, ordered_batches, row_lengths
 from cuecard.tasks.encoding.label_words import LabelWords
 from cuecard.tasks.predictions import label_scores, log_softmax, word_predictions
 from cuecard.tasks.readers.columns import options_of
@@ -34,6 +34,7 @@ from cuecard.types import (
     Record,
     Slot,
     Tokenizer,
+    Tower,
 )
 
 BATCH_ROWS = 32
@@ -46,6 +47,14 @@ NEGLIGIBLE = 0.01
 CONTENT_FREE = ("N/A", "", "[MASK]")
 
 
+# Where models with a tower, or other kinds, are found.
+_SUCH_AS: Mapping[Tower, str] = {
+    "text": "; for images the kinds image-classification and image-segmentation",
+    "vision": ", such as a ViT",
+    "mask-decoder": ", such as SAM",
+}
+
+
 def check_task(backbone: Backbone, spec: TaskSpec) -> None:
     """Refuse, before any work, a task that this backbone cannot be asked.
 
@@ -56,15 +65,10 @@ def check_task(backbone: Backbone, spec: TaskSpec) -> None:
     tower = spec.task_kind.tower
     if tower not in backbone.takes:
         raise ConfigError(
-            f"this backbone does not {'see images' if tower == 'vision' else 'read texts'}",
+            f"this backbone does not {_does(tower, backbone)}",
             where=f"kind {spec.kind}, backbone {backbone.name}",
             got=f"a model with a {' and a '.join(backbone.takes)} tower",
-            expected=f"a model with a {tower} tower"
-            + (
-                ", such as a ViT"
-                if tower == "vision"
-                else "; for images the kind image-classification"
-            ),
+            expected=f"a model with a {tower} tower{_SUCH_AS[tower]}",
         )
     if spec.mode == "head":
         return  # it reads states, which every backbone has
@@ -80,6 +84,13 @@ def check_task(backbone: Backbone, spec: TaskSpec) -> None:
         if "masks" in backbone.reads
         else f"a backbone with {spec.reads} to read",
     )
+
+
+def _does(tower: Tower, backbone: Backbone) -> str:
+    """What a model does that has a tower, other than this one."""
+    if tower == "vision":
+        return "give states of images" if "mask-decoder" in backbone.takes else "see images"
+    return "find parts of images" if tower == "mask-decoder" else "read texts"
 
 
 def predict(
@@ -134,6 +145,8 @@ def predict(
             backbone, spec, records, injection, head, slot, batch_rows, token_budget, prior, on_rows
         )
     rows = [spec.encode(replace(r, target=None), backbone.tokenizer, slot) for r in records]
+    if spec.mode == "pixels":
+        return _find_masks(backbone, spec, rows, injection, batch_rows, token_budget, on_rows)
     if spec.mode == "options":
         return _choose(backbone, spec, records, rows, injection, batch_rows, token_budget, on_rows)
     if spec.mode == "text":
@@ -269,6 +282,27 @@ def _choose(
         (one,) = word_predictions(own, given, options, normalize=spec.normalize)
         predictions.append(replace(one, index=index))
     return predictions
+
+
+@inference_mode
+def _find_masks(
+    backbone: Backbone,
+    spec: TaskSpec,
+    rows: Sequence[Encoded],
+    injection: Injection | None,
+    batch_rows: int,
+    token_budget: int | None,
+    on_rows: OnRows | None,
+) -> list[Prediction]:
+    found: dict[int, Prediction] = {}
+    for chosen in ordered_batches(row_lengths(rows), batch_rows, token_budget):
+        some = [rows[index] for index in chosen]
+        logits = mask_logits(backbone, some, injection)
+        for index, one in zip(chosen, spec.task_kind.mask_answers(spec, some, logits), strict=True):
+            found[index] = replace(one, index=index)
+        if on_rows is not None:
+            on_rows(len(chosen))
+    return [found[index] for index in range(len(rows))]
 
 
 def _by_head(

@@ -436,7 +436,7 @@ def what_else(recipe: Recipe, folder: Path) -> str:
     Args:
         folder: the run's.
     """
-    if kind_named(recipe.task.kind).tower == "vision":
+    if kind_named(recipe.task.kind).tower != "text":
         return "more rows, a longer training or another method or rate may help"
     race = "a larger --budget" if recipe.is_auto else "a race of methods (`--method auto --budget`)"
     template = recipe.task.template or ""

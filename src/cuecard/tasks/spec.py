@@ -154,8 +154,8 @@ class TaskSpec(TaskSettings):
     @property
     def reads(self) -> ReadKind:
         """What the task reads of a backbone."""
-        if self.mode == "vector":
-            return "states"
+        if self.mode in ("vector", "pixels"):
+            return "states" if self.mode == "vector" else "pixels"
         return "masks" if self.parsed.has_mask else "next-tokens"
 
     @property

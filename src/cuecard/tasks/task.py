@@ -53,6 +53,7 @@ class SpecOptions(TypedDict, total=False):
     options_field: str
     subword: Literal["first", "last"]
     allow_empty: Sequence[str]
+    mask_class: int | None
 
 
 @dataclass(frozen=True)
@@ -374,7 +375,7 @@ def _must_not_read_targets(spec: TaskSpec, columns: Mapping[str, str], label_fie
 def _columns(fields: Sequence[str], text_field: str | None) -> dict[str, str]:
     if text_field is None:
         return {}
-    if fields == ("image",):
+    if "image" in fields:
         return {"image": text_field}
     if "text" not in fields:
         raise ConfigError(

@@ -11,6 +11,7 @@ from cuecard.artifacts.test_vectors import default_probes
 from cuecard.errors import BackboneError, ConfigError, DataError, FrozenError
 from cuecard.lazy import torch
 from cuecard.tasks import Task, TaskSpec, collate
+from cuecard.tasks.encoding.batching import mask_logits
 from cuecard.tasks.encoding.pooling import embed_rows, texts_of
 from cuecard.tasks.readers.tables import record_place
 from cuecard.training.trainables.head import head_of
@@ -101,7 +102,7 @@ def check_rows(
     words = _words(backbone, spec)
     _check_ids(backbone, (i for ids in words for i in ids), "the labels")
     longest = max(map(len, words), default=0)
-    whole = spec.mode in ("head", "vector")  # no answer follows the input
+    whole = spec.mode in ("head", "vector", "pixels")  # no answer follows the input
     train: list[Encoded] = []
     written: list[tuple[int, str]] = []
     for split in ("train", "validation", "test"):
@@ -141,6 +142,8 @@ def check_weights(backbone: Backbone, row: Encoded, spec: TaskSpec) -> None:
 def plain_answer(backbone: Backbone, row: Encoded, spec: TaskSpec) -> Tensor:
     """What the backbone makes of a row without a prompt: logits [1, V], or a vector [1, H]."""
     with torch.no_grad():
+        if spec.mode == "pixels":
+            return mask_logits(backbone, [row], None)
         if spec.reads == "states" or "next-tokens" not in backbone.reads:
             return embed_rows(backbone, [row], None)
         return backbone.forward(collate([(row, ())], read="next"), None)

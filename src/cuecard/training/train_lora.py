@@ -70,11 +70,18 @@ class TrainableAdapter:
     def check(self, backbone: Backbone, task: Task, config: TrainConfig) -> None:
         """
         Raises:
-            ConfigError: weights that are quantised or adapted, `lr="auto"`, or a prompt of another
-                task.
+            ConfigError: weights that are quantised or adapted, `lr="auto"`, a prompt of another
+                task, or masks to find.
             WrongBackboneError: a prompt made for another backbone.
         """
         check_head(backbone, task.spec, None)
+        if task.spec.mode == "pixels":  # what its encoder makes of images is computed once
+            raise ConfigError(
+                "a segmentation model takes no adapter",
+                where=backbone.name,
+                got=f"the kind {task.spec.kind}",
+                expected="a prompt: cuecard train",
+            )
         found = backbone.fingerprint
         if found.adapter != NO_ADAPTER or found.quantize != "none":
             got = (

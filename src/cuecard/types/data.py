@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 Split = Literal["train", "validation", "test"]
-ReadKind = Literal["next-tokens", "masks", "states"]
+ReadKind = Literal["next-tokens", "masks", "states", "pixels"]
 KeptReads = Literal["logits", "states", "both"]
 
 
@@ -30,11 +31,13 @@ class Image:
         content: the file's bytes.
         pixels: SHA-256 of the decoded pixels, see `cuecard.images.checked`; empty where they have
             not been decoded.
+        size: rows and columns of these pixels; (0, 0) where they have not been decoded.
         once: whether it is shown to a model once, so that nothing made of it is worth keeping.
     """
 
     content: bytes = field(repr=False)
     pixels: str = ""
+    size: tuple[int, int] = (0, 0)
     once: bool = field(default=False, compare=False, repr=False, kw_only=True)
 
     @property
@@ -143,6 +146,48 @@ def common_beginning(rows: Sequence[tuple[int, ...]]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Frame:
+    """Where an image is in what a promptable segmentation model takes in and gives.
+
+    Attributes:
+        height, width: of the image, in its own pixels.
+        seen: rows and columns that it takes of the model's input, from the top left corner on.
+        side: rows and columns of the model's input.
+        grid: rows and columns of the model's mask logits, which cover the same.
+    """
+
+    height: int
+    width: int
+    seen: tuple[int, int]
+    side: int
+    grid: int
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Rows and columns of the grid whose centres are in the image."""
+        rows, columns = (math.ceil(size * self.grid / self.side - 0.5) for size in self.seen)
+        return max(1, rows), max(1, columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """What is asked of an image: which part of it, and what is known of that part.
+
+    Attributes:
+        frame: where the image is.
+        points: x, y in the image's own pixels and 1, or 0 for a point that is not in the part.
+        boxes: left, top, right, bottom in the image's own pixels.
+        goal: a bit for each of the frame's cells, row by row, as `numpy.packbits` packs them;
+            empty where the mask is not known.
+    """
+
+    frame: Frame
+    points: tuple[tuple[float, float, int], ...] = ()
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    goal: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """One record as token ids.
 
@@ -160,6 +205,7 @@ class Encoded:
             it begins no other label.
         images: the record's images, for a model with a vision tower.
         image_positions: how many positions these take in the model.
+        region: the part of the image that is asked for; None where none is.
     """
 
     context: tuple[int, ...]
@@ -172,6 +218,7 @@ class Encoded:
     barred: tuple[int, ...] = ()
     images: tuple[Image, ...] = ()
     image_positions: int = 0
+    region: Region | None = None
 
     @property
     def positions(self) -> int:
@@ -205,6 +252,7 @@ class Batch:
             token that each one follows, -1 for the first. A read after token number n has
             `read_at` n + 1. None for plain rows; see `Backbone.tree_room`.
         images: each row's images; empty where no row has any.
+        regions: the part of each row's image that is asked for; empty where no row asks for one.
     """
 
     input_ids: Tensor
@@ -217,6 +265,7 @@ class Batch:
     sizes: tuple[int, ...] = ()
     follows: Tensor | None = None
     images: tuple[tuple[Image, ...], ...] = ()
+    regions: tuple[Region | None, ...] = ()
 
     @property
     def slot(self) -> Tensor:

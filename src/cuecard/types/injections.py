@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Slot = Literal["prefix", "suffix", "infix"]
 
-Tower = Literal["text", "decoder", "vision"]
+Tower = Literal["text", "decoder", "vision", "mask-decoder"]
 InjectionKind = Literal[
     "input-tokens", "token-shifts", "prefix-kv", "late-prefix-kv", "layer-tokens"
 ]
@@ -113,8 +113,8 @@ class Towers:
 
 
 Injection = TowerInjection | Towers
-"""A piece alone goes into the main tower, which reads a task's rows: a vision encoder's only one,
-of other models the text tower."""
+"""A piece alone goes into the main tower, which reads a task's rows: of models of images their only
+one, of others the text tower."""
 
 
 def by_tower(injection: Injection | None, main: Tower = "text") -> Mapping[Tower, TowerInjection]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from cuecard.lazy import torch
-from cuecard.types.data import Batch, Encoded, Image, KeptReads, Placement, ReadKind
+from cuecard.types.data import Batch, Encoded, Frame, Image, KeptReads, Placement, ReadKind
 from cuecard.types.injections import Injection, InjectionKind, Slot, Tower
 
 if TYPE_CHECKING:
@@ -122,6 +122,15 @@ class Tokenizer(Protocol):
     def convert_ids_to_tokens(self, ids: Any, **options: Any) -> Any: ...
 
     def apply_chat_template(self, conversation: Any, **options: Any) -> Any: ...
+
+
+@runtime_checkable
+class PlacesImages(Protocol):
+    """What stands in for a tokenizer of a model that gives masks of images."""
+
+    def frame(self, height: int, width: int) -> Frame:
+        """Where an image of so many pixels is in what the model takes in and gives."""
+        ...
 
 
 class KeptInputs(Protocol):

@@ -22,6 +22,7 @@ from support.data.head_tasks import (
 from support.data.pairs import pair_task
 from support.data.reviews import review_task, title_task
 from support.tiny import tiny_tokenizer
+from support.tiny_sam import blob_task, shared_sam
 from support.tiny_vision import drawn_task
 from support.tiny_vision import several_task as several_drawn_task
 
@@ -36,6 +37,7 @@ TASKS: dict[str, Callable[[], Task]] = {
     "embedding": pair_task,
     "image-classification": drawn_task,
     "image-multi-label": several_drawn_task,
+    "image-segmentation": lambda: blob_task(20),
 }
 
 
@@ -74,19 +76,24 @@ def test_baselines_are_scored_by_the_kinds_metrics(name: str) -> None:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_a_row_has_a_target_or_a_goal_only_where_the_record_has_one(name: str) -> None:
-    task, tokenizer = TASKS[name](), tiny_tokenizer()
+    task, masked = TASKS[name](), KINDS[name].mode == "pixels"
+    tokenizer = shared_sam().tokenizer if masked else tiny_tokenizer()
     spec, record = task.spec, task.train[0]
     for row in spec.encode_all(record, tokenizer):
-        assert bool(row.goal) is (spec.mode == "head") is not bool(row.target)
+        assert bool(row.region and row.region.goal) is masked
+        assert bool(row.goal) is (spec.mode == "head")
+        assert bool(row.target) is not (masked or bool(row.goal))
         if spec.mode == "head":
             assert spec.task_kind.count_goals([row]) >= 1
     bare = replace(record, target=None)
-    assert all(not row.goal and not row.target for row in spec.encode_all(bare, tokenizer))
+    for row in spec.encode_all(bare, tokenizer):
+        assert not row.goal and not row.target and not (row.region and row.region.goal)
     with pytest.raises(DataError, match="has no target"):
         spec.task_kind.check_target(spec, bare)
 
 
-@pytest.mark.parametrize("name", TASKS)
+# A mask's text is its digest alone.
+@pytest.mark.parametrize("name", [name for name in TASKS if KINDS[name].mode != "pixels"])
 def test_a_target_and_its_text_are_the_same(name: str) -> None:
     task, tokenizer = TASKS[name](), tiny_tokenizer()
     spec, values = task.spec, (task.train, task.test)

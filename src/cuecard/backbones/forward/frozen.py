@@ -30,13 +30,20 @@ class FrozenModel:
         name: what the user called it.
         headless: whether it may do without an LM head; then `read_at` is not for it.
         embed: what embeds its inputs, with a weight; the model's own input embedding by default.
+        config: of the part that takes in prompts; by default the model's own, of its texts.
 
     Raises:
         BackboneError: the model has no input embedding or no LM head.
     """
 
     def __init__(
-        self, model: Any, name: str, *, headless: bool = False, embed: nn.Module | None = None
+        self,
+        model: Any,
+        name: str,
+        *,
+        headless: bool = False,
+        embed: nn.Module | None = None,
+        config: Any = None,
     ) -> None:
         self.model = model.eval()
         for parameter in self.model.parameters():
@@ -57,7 +64,7 @@ class FrozenModel:
         # A convolution over patches has its [H, C, p, p] the other way round.
         words, hidden = weight.shape if weight.ndim == 2 else weight.flatten(1).T.shape
         self.table_shape = int(words), int(hidden)
-        self.config = model.config.get_text_config()
+        self.config = model.config.get_text_config() if config is None else config
         self.layers = int(self.config.num_hidden_layers)
         self.takes_positions = "position_ids" in inspect.signature(model.forward).parameters
         own = str(self.config._attn_implementation)

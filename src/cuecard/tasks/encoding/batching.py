@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cuecard.errors import ConfigError
 from cuecard.lazy import np, torch
-from cuecard.types import Backbone, Batch, Encoded
+from cuecard.types import Backbone, Batch, Encoded, Injection
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MEGABATCH = 16
 """How many batches are shuffled together before they are grouped by length."""
@@ -86,9 +89,22 @@ def collate(
     shown = tuple(encoded.images for encoded, _ in rows)
     images = shown if any(shown) else ()
     first, lengths = (torch.tensor(counts, dtype=torch.int64) for counts in (slots, contexts))
+    asked = tuple(encoded.region for encoded, _ in rows)
+    regions = asked if any(asked) else ()
+    where, at, wanted = columns.unbind()
     return Batch(
-        input_ids, mask, first, columns[0], columns[1], columns[2], lengths, sizes, images=images
+        input_ids, mask, first, where, at, wanted, lengths, sizes, images=images, regions=regions
     )
+
+
+def mask_logits(backbone: Backbone, rows: Sequence[Encoded], injection: Injection | None) -> Tensor:
+    """[N, C] float32 a model's mask logits for rows of images, with gradients to the injection."""
+    return backbone.read(image_batch(rows), injection).logits()
+
+
+def image_batch(rows: Sequence[Encoded]) -> Batch:
+    """A batch with one read for each image."""
+    return collate([(row, ()) for row in rows], read="states", inside=0)
 
 
 def _sizes(rows: Sequence[Encoded]) -> tuple[int, ...]:

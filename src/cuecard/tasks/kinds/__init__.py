@@ -18,6 +18,7 @@ from cuecard.tasks.kinds.embedding import EMBEDDING
 from cuecard.tasks.kinds.extractive_qa import EXTRACTIVE_QA
 from cuecard.tasks.kinds.image_classification import IMAGE_CLASSIFICATION
 from cuecard.tasks.kinds.image_multi_label import IMAGE_MULTI_LABEL
+from cuecard.tasks.kinds.image_segmentation import IMAGE_SEGMENTATION
 from cuecard.tasks.kinds.multi_label import MULTI_LABEL
 from cuecard.tasks.kinds.multiple_choice import MULTIPLE_CHOICE
 from cuecard.tasks.kinds.regression import REGRESSION
@@ -38,6 +39,7 @@ _KINDS: dict[str, TaskKind[Any]] = {
         EMBEDDING,
         IMAGE_CLASSIFICATION,
         IMAGE_MULTI_LABEL,
+        IMAGE_SEGMENTATION,
     )
 }
 

@@ -32,12 +32,12 @@ from cuecard.types import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-AnswerMode = Literal["labels", "options", "text", "head", "vector"]
+AnswerMode = Literal["labels", "options", "text", "head", "vector", "pixels"]
 """How a model is asked for an answer.
 
 "labels": the likeliest of the task's label words. "options": the likeliest of a record's own
 options. "text": what it generates. "head": what a trained head makes of its hidden states.
-"vector": the mean of its hidden states.
+"vector": the mean of its hidden states. "pixels": a mask of an image.
 """
 
 TextModel = Literal["classes", "labels", "number"]
@@ -358,6 +358,16 @@ class TaskKind(Generic[S]):
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what a vector is to be near")
 
+    def mask_loss(self, spec: TaskSettings, rows: Sequence[Encoded], logits: Tensor) -> Tensor:
+        """The summed loss of mask logits [N, C] of the rows' images."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what a mask is to be")
+
+    def mask_answers(
+        self, spec: TaskSettings, rows: Sequence[Encoded], logits: Tensor
+    ) -> list[Prediction]:
+        """Mask logits [N, C] of the rows' images as predictions."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what a mask answers")
+
     # What answers are worth.
 
     def score(self, spec: TaskSettings, gold: Targets, predictions: Predictions) -> MetricValues:
@@ -385,6 +395,14 @@ class TaskKind(Generic[S]):
     def inputs(self, texts: Sequence[str]) -> list[str]:
         """The single inputs that typed texts stand for."""
         return list(texts)
+
+    def details(self, prediction: Prediction) -> Mapping[str, Any]:
+        """What files of answers say of one besides, by name."""
+        return {}
+
+    def shown(self, prediction: Prediction) -> str:
+        """An answer as a table shows it."""
+        return prediction.answer
 
     def head_note(self, spec: TaskSettings) -> str:
         """What `cuecard inspect` says of the head beside its size."""

@@ -1,4 +1,4 @@
-"""What kinds of tasks about images have in common: a head on the state of a vision encoder."""
+"""What kinds of tasks about images have in common; most have a head on a vision encoder's state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cuecard.tasks.readers.image_cells import image_column
 from cuecard.tasks.readers.image_sets import images_in
 from cuecard.tasks.readers.tables import record_place
 from cuecard.tasks.settings import TaskSettings, contradiction
-from cuecard.types import Encoded, Image, Record, Slot, Tokenizer, Value
+from cuecard.types import Encoded, Image, Record, Slot, Tokenizer, Tower, Value
 
 _SIDE = 16  # of the two test images
 _PARTS = re.compile(r"(\d+)")
@@ -26,7 +26,7 @@ class ImageKind(TaskKind[S]):
     mode: AnswerMode = "head"
     head_is_optional = False
     hand_written: HandWritten | None = None
-    tower = "vision"
+    tower: Tower = "vision"
     argument = "some-image.png"
 
     def check(self, spec: TaskSettings) -> None:

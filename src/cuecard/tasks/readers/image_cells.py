@@ -51,15 +51,26 @@ def image_column(column: str) -> ColumnReader[Image]:
     """An image: bytes, a file's path, or both as `datasets` writes them."""
 
     def read(values: Mapping[str, Any], names: NamesOf, where: str) -> Image:
-        place = f"{where}, column {column!r}"
-        value = values[column]
-        if isinstance(value, Path):
-            return checked(_read(value, str(value)), str(value))
-        name = value.name if isinstance(value, FileCell) else value
-        file = f": {name[:200]}" if isinstance(name, str) else ""
-        return checked(_image(value, place), place + file)
+        return checked(*image_file(values[column], f"{where}, column {column!r}"))
 
     return ColumnReader((column,), read, files=True)
+
+
+def image_file(value: Any, place: str, what: str = "image") -> tuple[Image, str]:
+    """The image of a cell, not decoded, and its place with the file's name.
+
+    Args:
+        place: the cell's.
+        what: what the image is, for messages.
+
+    Raises:
+        DataError: nothing there, or a file that cannot be read.
+    """
+    if isinstance(value, Path):
+        return _read(value, str(value), what), str(value)
+    name = value.name if isinstance(value, FileCell) else value
+    file = f": {name[:200]}" if isinstance(name, str) else ""
+    return _image(value, place, what), place + file
 
 
 def with_files(table: Table, folder: Path, wanted: Wanted) -> Table:
@@ -83,7 +94,7 @@ def _in(folder: Path, value: Any) -> Any:
     return FileCell(folder, value) if isinstance(value, str) and value.strip() else value
 
 
-def _image(value: Any, place: str) -> Image:
+def _image(value: Any, place: str, what: str) -> Image:
     if isinstance(value, Mapping):
         value = value.get("bytes")
     if isinstance(value, Image):
@@ -91,31 +102,31 @@ def _image(value: Any, place: str) -> Image:
     if isinstance(value, bytes) and value:
         return Image(value)
     if isinstance(value, FileCell):
-        return _read(value.path(place), place)
+        return _read(value.path(place), place, what)
     if isinstance(value, str) and value.strip():
-        return _read(Path(value), place)
+        return _read(Path(value), place, what)
     raise DataError(
-        "there is no image",
+        f"there is no {what}",
         where=place,
         got="nothing" if value in (None, "", b"") else type(value).__name__,
         expected="a file's path, or the bytes of one",
     )
 
 
-def _read(path: Path, place: str) -> Image:
+def _read(path: Path, place: str, what: str) -> Image:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(
-                "the image's file is too large",
+                f"the {what}'s file is too large",
                 where=place,
                 got=f"{path}: {path.stat().st_size:,} bytes",
                 expected=f"at most {MAX_BYTES:,}",
             )
         if not path.is_file():
-            raise DataError("the image is not a regular file", where=place, got=str(path))
+            raise DataError(f"the {what} is not a regular file", where=place, got=str(path))
         return Image(path.read_bytes())
     except (OSError, ValueError) as error:
         got = getattr(error, "strerror", None) or str(error)
         raise DataError(
-            "the image's file cannot be read", where=place, got=f"{path}: {got}"
+            f"the {what}'s file cannot be read", where=place, got=f"{path}: {got}"
         ) from error

@@ -28,7 +28,7 @@ IMAGE, LABEL = "image", "label"
 Parts = dict[str, Table]
 
 _SAVED = ("dataset_info.json", "dataset_dict.json", "state.json")
-_PARTS = ("train", "training", "validation", "valid", "val", "dev", "test")
+PARTS = ("train", "training", "validation", "valid", "val", "dev", "test")
 _MAX_ARRAY = 1 << 32  # bytes of one array, unpacked
 _NAMED = 5
 # What comes before the images' name, and after it, in the sets that are around.
@@ -53,12 +53,17 @@ def image_parts(path: Path, *, labelled: bool) -> Parts | None:
         DataError: a set that cannot be used.
     """
     if path.is_dir():
-        if any((path / name).is_file() for name in _SAVED):
+        if is_saved_set(path):
             return None
         return _idx_folder(path) or _image_folder(path, labelled)
     if not path.is_file() or not is_array_file(path):
         return None
     return _npz(path) if path.suffix.lower() == ".npz" else {"train": _idx(path, str(path))}
+
+
+def is_saved_set(folder: Path) -> bool:
+    """Whether a folder is one that `datasets` saves."""
+    return any((folder / name).is_file() for name in _SAVED)
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -67,15 +72,15 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def _image_folder(path: Path, labelled: bool) -> Parts:
-    inner = _folders(path)
-    if inner and all(f.name.lower() in _PARTS and _folders(f) for f in inner):
+    inner = folders_in(path)
+    if inner and all(f.name.lower() in PARTS and folders_in(f) for f in inner):
         return {folder.name: _class_folders(folder, labelled) for folder in inner}
     return {"train": _class_folders(path, labelled)}
 
 
 def _class_folders(path: Path, labelled: bool) -> Table:
     """A folder of images, or of one folder for each class."""
-    classes = _folders(path)
+    classes = folders_in(path)
     found: list[tuple[Path, str | None]] = [
         (file, folder.name) for folder in classes for file in images_in(folder)
     ]
@@ -126,7 +131,7 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
-def _folders(path: Path) -> list[Path]:
+def folders_in(path: Path) -> list[Path]:
     return sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
@@ -145,7 +150,7 @@ def _npz(path: Path) -> Parts:
 
 def _npz_names(path: Path, names: Sequence[str]) -> list[tuple[str, str, str]]:
     """The parts, with the names of their images and labels."""
-    patterns = [(part, i.format(part), x.format(part)) for part in _PARTS for i, x in _NPZ]
+    patterns = [(part, i.format(part), x.format(part)) for part in PARTS for i, x in _NPZ]
     found = [(part, i, x) for part, i, x in patterns if i in names and x in names]
     found = found or [("train", i, x) for i, x in _WHOLE if i in names and x in names][:1]
     if not found:

@@ -23,8 +23,9 @@ from cuecard.tasks.readers.dataset_sets import (
 )
 from cuecard.tasks.readers.delimited import read_delimited
 from cuecard.tasks.readers.image_cells import with_files
-from cuecard.tasks.readers.image_sets import image_parts, is_array_file
+from cuecard.tasks.readers.image_sets import image_parts, is_array_file, is_saved_set
 from cuecard.tasks.readers.json_files import read_json
+from cuecard.tasks.readers.mask_folders import images_beside_masks, mask_parts
 from cuecard.tasks.readers.parquet_files import read_parquet
 from cuecard.tasks.readers.tables import TARGET, Table, Wanted, record_place, records
 from cuecard.tasks.similar import nearest
@@ -227,6 +228,10 @@ def _load_parts(source: str | Path, wanted: Wanted) -> dict[str, Any]:
     """The parts of a source by name: tables of images, or sets of the `datasets` library."""
     path = Path(source)
     if wanted.files and not (path.is_dir() and is_hub_layout(path)):
+        target = wanted.readers.get(TARGET)
+        if target is not None and target.files and path.is_dir() and not is_saved_set(path):
+            return dict(mask_parts(path))
+        path = images_beside_masks(path) or path if wanted.target is None else path
         parts = image_parts(path, labelled=wanted.target is not None)
         if parts is not None:
             return dict(parts)

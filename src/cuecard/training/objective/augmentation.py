@@ -37,7 +37,7 @@ def check_augmentation(spec: TaskSpec, kinds: Sequence[Augmentation]) -> None:
             "only training images are changed",
             where="training.augment",
             got=f"{', '.join(kinds)} for the kind {spec.kind}",
-            expected="no augmentation, or a kind about images",
+            expected="no augmentation, or a kind of labels for images",
         )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from cuecard.errors import ConfigError
 from cuecard.lazy import functional, torch
 from cuecard.tasks import TaskSpec, collate
-from cuecard.tasks.encoding.batching import NO_TARGET, inside_of
+from cuecard.tasks.encoding.batching import NO_TARGET, image_batch, inside_of
 from cuecard.tasks.encoding.head_inputs import HeadRows, read_for_heads
 from cuecard.tasks.encoding.label_words import LabelWords, log_rest
 from cuecard.tasks.encoding.pooling import collate_texts, pooled, texts_of
@@ -21,25 +21,28 @@ from cuecard.types import Backbone, Batch, Encoded, Head, Injection, Reads, Toke
 if TYPE_CHECKING:
     from torch import Tensor
 
-Resolved = Literal["labels", "tokens", "head", "pairs"]
+Resolved = Literal["labels", "tokens", "head", "pairs", "masks"]
 SoftLabels = Mapping[Encoded, Sequence[float]]
 
 
 def resolve_loss(kind: LossKind, spec: TaskSpec, backbone: Backbone) -> Resolved:
     """ "auto" -> "head" for a task with one, "labels" where every label word is one token, else
-    "tokens"; "pairs" for texts.
+    "tokens"; "pairs" for texts, "masks" for images' masks.
 
     Raises:
-        ConfigError: "labels" for a task without label words, a loss of words for an embedding task,
-            or a head's loss without a head, or another one with it.
+        ConfigError: "labels" for a task without label words, a loss of words for a task of vectors
+            or masks, or a head's loss without a head, or another one with it.
     """
     mode = spec.mode
-    if mode == "vector":
+    if mode in ("vector", "pixels"):
         if kind != "auto":
             raise ConfigError(
-                "an embedding task has a loss of its own", where="loss", got=kind, expected="auto"
+                f"the kind {spec.kind} has a loss of its own",
+                where="loss",
+                got=kind,
+                expected="auto",
             )
-        return "pairs"
+        return "pairs" if mode == "vector" else "masks"
     if "head" in (mode, kind):
         if mode != "head" or kind not in ("auto", "head"):
             raise ConfigError(
@@ -123,8 +126,8 @@ def batch_losses(backbone: Backbone, parts: Sequence[PromptBatch]) -> list[Tenso
     the labels' scores (of one token: their logits) at the gold label, of a sample of the labels if
     one was drawn; with soft labels q, of KL(q || softmax) instead. "head": `TaskKind.head_loss`;
     prompts with a head make one pass together, those without another. "pairs":
-    `TaskKind.vector_loss`. With teachers, which answer in words, at each read also lambda times
-    `_distance`.
+    `TaskKind.vector_loss`. "masks": `TaskKind.mask_loss`. With teachers, which answer in words, at
+    each read also lambda times `_distance`.
     """
     losses: dict[int, Tensor] = {}
     plain = [n for n, part in enumerate(parts) if part.head is None and part.teacher is None]
@@ -161,6 +164,8 @@ class _Asked:
 
 def _asked(part: PromptBatch, backbone: Backbone) -> _Asked:
     inside = inside_of(backbone)
+    if part.loss == "masks":
+        return _Asked(image_batch(part.rows))
     if part.loss == "pairs":
         texts = [texts_of(row) for row in part.rows]
         anchors, positives = [a for a, _ in texts], [p for _, p in texts]
@@ -232,6 +237,8 @@ def _distance(
 
 def _loss(part: PromptBatch, asked: _Asked, reads: Reads, tokenizer: Tokenizer) -> Tensor:
     batch = asked.batch
+    if part.loss == "masks":
+        return part.spec.task_kind.mask_loss(part.spec, part.rows, reads.logits())
     if part.loss == "tokens":
         return reads.nll(batch.target_ids).sum() - _log_ends(part.rows, batch, reads)
     if part.loss == "pairs":

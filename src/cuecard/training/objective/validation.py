@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from cuecard.evaluation.calibration import fitted_prior
 from cuecard.evaluation.embedding import nearest, pair_vectors
@@ -30,7 +31,7 @@ class Validation:
     Attributes:
         loss: mean negative log-likelihood of the gold label among the labels, of the target's
             tokens for text-to-text, or of the text that belongs to each among all for embedding; a
-            head's own loss.
+            head's or masks' own loss.
         accuracy: share of right answers (of texts found first); None where answers are not one of
             a few.
         majority_share: the share of the answer given most often; None with `accuracy`.
@@ -74,8 +75,10 @@ def validate(
     """
     if head is not None:
         return _validate_head(backbone, spec, records, injection, slot, head, calibrated)
+    if spec.mode == "pixels":
+        return Validation(loss=_summed_loss(backbone, spec, records, injection, slot, "masks"))
     if spec.mode == "text" or brief:
-        return Validation(loss=_token_loss(backbone, spec, records, injection, slot))
+        return Validation(loss=_summed_loss(backbone, spec, records, injection, slot, "tokens"))
     if spec.mode == "vector":
         return _of_pairs(backbone, spec, records, injection, slot)
     predictions = predict(
@@ -151,12 +154,13 @@ def _of_pairs(
     return Validation(loss=float(loss.double().mean()), accuracy=sum(found) / len(found))
 
 
-def _token_loss(
+def _summed_loss(
     backbone: Backbone,
     spec: TaskSpec,
     records: Sequence[Record],
     injection: Injection,
     slot: Slot,
+    kind: Literal["tokens", "masks"],
 ) -> float:
     rows = [spec.encode(record, backbone.tokenizer, slot) for record in records]
     batches = ordered_batches(row_lengths(rows), _ROWS)
@@ -164,6 +168,6 @@ def _token_loss(
     with torch.inference_mode(), sharing_front(backbone, rows, injection, batches):
         for batch in batches:
             chosen = [rows[index] for index in batch]
-            loss, targets = batch_loss(backbone, spec, chosen, injection, "tokens")
+            loss, targets = batch_loss(backbone, spec, chosen, injection, kind)
             total, count = total + float(loss), count + targets
     return total / count

@@ -172,9 +172,9 @@ def check_slot(method: MethodConfig, spec: TaskSpec) -> None:
         ConfigError: `{prompt}` without the slot "infix", nothing after the place of late keys and
             values, or several places for them; of an image, any slot but "prefix".
     """
-    if spec.task_kind.tower == "vision" and method.slot != "prefix":
+    if spec.task_kind.tower != "text" and method.slot != "prefix":
         raise ConfigError(
-            "an image has one place for a prompt: in front of its patches",
+            "an image has one place for a prompt",
             where=f"method {method.name}, slot",
             got=method.slot,
             expected="prefix",

@@ -57,12 +57,13 @@ def suited_to(backbone: Backbone, method: M) -> M:
     by_default = getattr(method, "init", None) == "text" and getattr(method, "text", None) is None
     if "text" in backbone.takes or not by_default:
         return method
+    init = "patches" if "vision" in backbone.takes else "vocabulary"
     if isinstance(method, PrefixSettings):
         return method.model_copy(update={"init": "patches"})
     # One that reads words is refused, see `check_supported`.
     if not isinstance(method, StartSettings) or method.reads_words:
         return method
-    return method.model_copy(update={"init": "patches"})
+    return method.model_copy(update={"init": init})
 
 
 def init_context(

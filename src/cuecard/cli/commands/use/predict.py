@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from cuecard.cli.options import BatchRows, Limit, Part, TextField, pairs
-from cuecard.cli.output import check_place, writing
+from cuecard.cli.output import check_new_folder, check_place, writing
 from cuecard.cli.sources import PromptSource
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.cli.views.tables import print_table
@@ -21,6 +21,7 @@ from cuecard.validation_text import counted
 
 if TYPE_CHECKING:
     from cuecard.artifacts.bound_prompt import BoundPrompt
+    from cuecard.tasks.kinds.base import TaskKind
 
 _FEW = 50  # so many rows are soon answered, and need no progress
 
@@ -58,12 +59,22 @@ def predict(
         Path | None,
         typer.Option(metavar="FILE", help="Write the answers as JSON lines.", show_default=False),
     ] = None,
+    masks_out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write the masks of images as PNG files into a new folder.",
+            show_default=False,
+        ),
+    ] = None,
     batch_rows: BatchRows = 32,
     as_json: Json = False,
 ) -> None:
     """Predict labels with their probabilities, or generate texts, for new inputs.
 
-    Prompts of kind embedding give each text's vector, as a line of JSON.
+    Prompts of kind embedding give each text's vector, as a line of JSON. Those of kind
+    image-segmentation find a part of each image: its area and the box around it are shown, the mask
+    itself is in --masks-out, and as COCO's runs in --json and --predictions-out.
 
     When the output is not a terminal: one line per text, with answer, probability and text
     separated by tabs.
@@ -74,7 +85,7 @@ def predict(
     """
     from cuecard.cli.rows import file_rows, typed_rows
     from cuecard.cli.views.progress import fetch_progress, rows_progress
-    from cuecard.evaluation.answers import answer_rows, save_answers
+    from cuecard.evaluation.answers import answer_rows, save_answers, save_masks
     from cuecard.names import data_source
 
     if file is not None and texts:
@@ -85,9 +96,17 @@ def predict(
             expected="one",
         )
     check_place(predictions_out, "--predictions-out")
+    check_new_folder(masks_out, "--masks-out")
     given = pairs(field or (), "--field")
     saved = source.find()
     spec = saved.spec
+    if masks_out is not None and spec.mode != "pixels":
+        raise ConfigError(
+            "only masks can be written as images",
+            where="--masks-out",
+            got=f"a prompt of kind {spec.kind}",
+            expected="a prompt of kind image-segmentation",
+        )
     # The rows first: a mistake in them need not wait for a model.
     with fetch_progress(json=as_json) as progress:
         path = None if file is None else str(data_source(file, progress))
@@ -105,16 +124,20 @@ def predict(
         answers = bound.predict(records, batch_rows=batch_rows, on_rows=more)
     if predictions_out is not None:
         with writing("--predictions-out"):
-            save_answers(records, answers, predictions_out)
+            save_answers(records, answers, predictions_out, spec.task_kind)
+    if masks_out is not None:
+        with writing("--masks-out"):
+            save_masks(records, answers, masks_out)
     if as_json:
-        rows = answer_rows(records, answers)
+        rows = answer_rows(records, answers, spec.task_kind)
         print_json(
             {"digest": bound.prompt.digest, "backbone": bound.backbone.name, "predictions": rows}
         )
-    elif predictions_out is None:
-        _print_answers(records, answers, console())
+    elif predictions_out is None and masks_out is None:
+        _print_answers(records, answers, spec.task_kind, console())
     else:
-        typer.echo(f"{counted(len(answers), 'answer')} in {predictions_out}")
+        files = " and ".join(str(path) for path in (predictions_out, masks_out) if path is not None)
+        typer.echo(f"{counted(len(answers), 'answer')} in {files}")
 
 
 def _embed(
@@ -146,9 +169,14 @@ def _embed(
         typer.echo(f"{counted(len(records), 'vector')} in {file}")
 
 
-def _print_answers(records: Sequence[Record], answers: Sequence[Prediction], out: Console) -> None:
+def _print_answers(
+    records: Sequence[Record],
+    answers: Sequence[Prediction],
+    kind: TaskKind[Any],
+    out: Console,
+) -> None:
     rows = [
-        (answer.answer, _probability(answer), _shown(record))
+        (kind.shown(answer), _probability(answer), _shown(record))
         for record, answer in zip(records, answers, strict=True)
     ]
     if not out.is_terminal:
