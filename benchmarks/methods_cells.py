@@ -24,7 +24,7 @@ from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.evaluation.baselines.selection import Choice, majority, select_manual
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.report import plain, write_json
-from cuecard.methods import METHODS, MPT, MethodSettings, method_settings
+from cuecard.methods import METHODS, MPT, LabelSettings, MethodSettings, method_settings
 from cuecard.tasks import Task, TaskSpec
 from cuecard.tasks.template import Template, escape
 from cuecard.training.loop import run_loop
@@ -292,7 +292,8 @@ def _digest(values: dict[str, Any]) -> str:
 def contestants(methods: Sequence[str] | None = None) -> list[str]:
     """The baselines and the methods, in the order they are run."""
     # What shares a prompt between tasks has nothing to share on one.
-    alone = [name for name, method in METHODS.items() if not issubclass(method, MPT)]
+    others = (MPT, LabelSettings)  # several tasks at once; images
+    alone = [name for name, method in METHODS.items() if not issubclass(method, others)]
     chosen = alone if methods is None else list(methods)
     first: list[str] = ["majority", "by hand"]
     return first + [name for name in [*chosen, "lora", "full"] if name not in first]

@@ -30,7 +30,9 @@ def test_the_contract_holds() -> None:
 SEAMS = {
     "backbones/quantization/weights.py",
     "catalogue/resolve.py",
+    "methods/coop.py",
     "methods/deep_prompts.py",
+    "methods/maple.py",
     "methods/image_options.py",
     "methods/dept.py",
     "methods/mpt.py",

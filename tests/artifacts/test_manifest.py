@@ -29,6 +29,7 @@ def test_digest_covers_everything_but_the_versions(prompt: Prompt) -> None:
         "key_heads": 2,
         "head": "linear",
         "head_layers": (1, 2),
+        "name_place": "middle",
         "method": "other",
         "method_config": {},
         "slot": "suffix",

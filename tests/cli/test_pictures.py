@@ -14,6 +14,7 @@ from cuecard.images import pixels_of
 from cuecard.yaml_files import load_yaml
 from support.command_line import Call, save_rows, save_tiny
 from support.data.reviews import reviews
+from support.tiny_clip import save_clip
 from support.tiny_vision import SEVERAL, save_pictures, save_vision, several_pictures
 
 
@@ -163,6 +164,41 @@ def test_attention_that_cannot_be_drawn(
         done = cuecard("inspect", *words)
         assert done.code == 2 and said in done.err and "Traceback" not in done.err, done.err
         assert not (home / "not.png").exists() and not done.out
+
+
+def test_prompts_around_labels_names(
+    home: Path, cuecard: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    save_clip(home / "clip")
+    done = cuecard(
+        "train", "pictures", *KIND, "--backbone", "clip", "--method", "coop", "--init", "text",
+        "--set", "task.label_template=the {label} .", "--steps", 6, "--split-seed", 1,
+        "--out", "named", "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    report = json.loads((home / "named" / "report.json").read_text())
+    assert {"zero_shot", "start", "majority", "nearest_mean", "linear_probe"} <= report.keys()
+    assert report["left_out"] == {}
+    prompt = json.loads((home / "named" / "prompt" / "prompt.json").read_text())
+    assert prompt["head"] == "labels" and prompt["task"]["label_template"] == "the {label} ."
+    told = cuecard("inspect", "named").out
+    assert "4 vectors of 24 around labels' names" in told
+    assert cuecard("predict", "named", "pictures/disc/0.png").out.startswith(("disc", "stripes"))
+    scored = cuecard("eval", "named", "pictures", "--json").json["metrics"]["accuracy"]
+    both = ("--labels", "stripes,disc", "--json")
+    other = cuecard("eval", "named", "pictures", "--calibrate", "none", *both)
+    assert other.code == 0 and 0 <= other.json["metrics"]["accuracy"] <= 1 >= scored
+    plain = cuecard("eval", "named", "pictures", "--no-prompt", "--json").json
+    assert plain["used_prompt"] is False
+    fresh = ("train", "pictures", *KIND, "--method", "coop", "--out", "none", "--steps", 2)
+    refused = cuecard(*fresh, "--backbone", "vit")
+    assert refused.code == 2 and "does not take label-tokens" in refused.err
+    texts = [{"text": record.text("text"), "label": record.target} for record in reviews(20)]
+    save_rows(home / "texts.csv", texts)
+    refused = cuecard("train", "texts.csv", "--backbone", "clip", "--steps", 2, "--out", "none")
+    assert refused.code == 2 and "does not read texts" in refused.err
+    assert not (home / "none").exists()
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cuecard.errors import ConfigError, DataError
+from cuecard.evaluation.baselines.zero_shot import zero_shot
 from cuecard.evaluation.embedding import embed
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.loglikelihood import OnRows
 from cuecard.evaluation.predict import BATCH_ROWS, predict
+from cuecard.lazy import torch
 from cuecard.tasks.readers.tables import Table, Wanted, records
 from cuecard.tasks.spec import TaskSpec
-from cuecard.types import Backbone, Head, Injection, Prediction, Record, Slot
+from cuecard.types import (
+    Backbone,
+    HasLabelTower,
+    Head,
+    Injection,
+    LabelTokens,
+    Prediction,
+    Record,
+    Slot,
+    by_tower,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,17 +48,55 @@ class BoundPrompt:
         backbone: the model that answers.
         injection: what goes into the model beside the rows; None for the template alone.
         prior: label -> log-prior that is taken off the scores; None for plain scores.
+        other: a task and a head instead of the prompt's own; see `with_labels`.
     """
 
     prompt: Prompt
     backbone: Backbone
     injection: Injection | None
     prior: Mapping[str, float] | None
+    other: tuple[TaskSpec, Head] | None = None
 
     @property
     def spec(self) -> TaskSpec:
-        """The task that the prompt was made for."""
-        return self.prompt.spec
+        """The task that the prompt was made for, or with other labels."""
+        return self.prompt.spec if self.other is None else self.other[0]
+
+    @property
+    def without_prompt(self) -> BoundPrompt:
+        """The same task by the template alone, or by the labels' names alone: zero-shot.
+
+        Raises:
+            BackboneError: a name that is too long.
+        """
+        if self._around is None:
+            return replace(self, injection=None, prior=None)
+        injection, head = zero_shot(self.backbone, self.spec)
+        return replace(self, injection=injection, prior=None, other=(self.spec, head))
+
+    def with_labels(self, labels: Sequence[str]) -> BoundPrompt:
+        """The same prompt around other labels' names, such as classes not seen in training.
+
+        Raises:
+            ConfigError: a prompt that is not around labels' names, or has vectors for each of them.
+            BackboneError: a name that is too long.
+        """
+        around, names = self._around, [*labels]
+        if around is None or not isinstance(self.backbone, HasLabelTower):
+            raise _bound_to_labels(self.prompt, "a prompt that no label's name is read with")
+        if len(around.vectors) > 1:
+            raise _bound_to_labels(self.prompt, "vectors for each label")
+        changed = {"labels": names, "words": {}}
+        spec = TaskSpec.model_validate({**self.spec.model_dump(), **changed})
+        with torch.no_grad():
+            head = self.backbone.label_head(names, around)
+        return replace(self, prior=None, other=(spec, head))
+
+    @property
+    def _around(self) -> LabelTokens | None:
+        """The vectors around labels' names."""
+        piece = by_tower(self.injection).get("labels")
+        return piece if isinstance(piece, LabelTokens) else None
 
     @property
     def slot(self) -> Slot:
@@ -56,7 +106,7 @@ class BoundPrompt:
     @property
     def head(self) -> Head | None:
         """The prompt's trained head; None where the model itself answers."""
-        return self.prompt.head()
+        return self.prompt.head() if self.other is None else self.other[1]
 
     def predict(
         self,
@@ -194,6 +244,15 @@ class BoundPrompt:
             spec.record_fields, target, readers=spec.readers(target), optional=spec.allow_empty
         )
         return [_record(number, row, wanted) for number, row in enumerate(rows, 1)]
+
+
+def _bound_to_labels(prompt: Prompt, got: str) -> ConfigError:
+    return ConfigError(
+        "this prompt answers with the labels that it was trained for",
+        where="labels",
+        got=f"{got} (method {prompt.manifest.method})",
+        expected="vectors around labels' names that all labels share, as coop trains them",
+    )
 
 
 def _record(number: int, row: RecordLike, wanted: Wanted) -> Record:

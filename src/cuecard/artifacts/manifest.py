@@ -25,16 +25,19 @@ from cuecard.artifacts.tensors import (
     HEAD_NAMES,
     HEAD_TFIDF,
     HEAD_WEIGHT,
+    LABELS_NAME,
     NAMES,
+    VISION_LAYERS_NAME,
     VISION_NAME,
     WITH_HEADS,
+    HeadName,
     InjectionName,
 )
 from cuecard.artifacts.test_vectors import MAX_TEST_VECTORS, TestVector
 from cuecard.errors import ArtifactError, CuecardError
 from cuecard.plain_files import parse_json
 from cuecard.tasks.spec import TaskSpec
-from cuecard.types import Slot
+from cuecard.types import NamePlace, Slot
 from cuecard.validation_text import first_problem
 
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ class TensorEntry(StrictModel):
     """One tensor: the SHA-256 of its little-endian bytes, its shape and its type."""
 
     sha256: Sha256
-    shape: tuple[Annotated[int, Field(ge=1, le=MAX_WIDTH)], ...] = Field(min_length=1, max_length=3)
+    shape: tuple[Annotated[int, Field(ge=1, le=MAX_WIDTH)], ...] = Field(min_length=1, max_length=4)
     dtype: Literal["F32"]
 
     @classmethod
@@ -75,8 +78,10 @@ class Manifest(Sealed):
         method_config: the method's settings.
         injection: what kind of thing the tensors are.
         key_heads: of keys and values; None for other kinds.
-        head: the kind of head trained beside the injection; None without one.
+        head: the kind of head trained beside the injection; None without one. "labels" is what the
+            injection and a tower made of the labels' names.
         head_layers: the layers that a pooled head reads.
+        name_place: where a label's name stands among the vectors around it.
         slot: where the vectors go: before, after, or at a place in the context.
         task: the task's settings (`cuecard.tasks.TaskSpec` as JSON).
         backbone: the model it was made for.
@@ -102,12 +107,11 @@ class Manifest(Sealed):
         default="input-tokens", exclude_if=lambda kind: kind == "input-tokens"
     )
     key_heads: int | None = Field(default=None, ge=1, exclude_if=lambda heads: heads is None)
-    head: Literal["linear", "pooled"] | None = Field(
-        default=None, exclude_if=lambda head: head is None
-    )
+    head: HeadName | None = Field(default=None, exclude_if=lambda head: head is None)
     head_layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         default=(), exclude_if=lambda layers: not layers
     )
+    name_place: NamePlace = Field(default="end", exclude_if=lambda place: place == "end")
     slot: Slot
     task: dict[str, JsonValue]
     backbone: PromptBackbone
@@ -231,6 +235,10 @@ def _fits(manifest: Manifest, spec: TaskSpec, name: str) -> bool:
         return shape == (outputs,)
     if name == HEAD_TFIDF:
         return shape[0] == 2 and shape[1] > 0
+    if manifest.injection == "label-tokens" and name == LABELS_NAME:
+        return shape[0] in (1, outputs)
+    if name == HEAD_WEIGHT and manifest.head == "labels":
+        return shape[0] == outputs
     if name == HEAD_WEIGHT:
         # What a pooled head reads of each layer is as wide as the backbone's keys.
         counted = manifest.tensors[HEAD_TFIDF].shape[-1] if HEAD_TFIDF in manifest.tensors else 0
@@ -242,7 +250,7 @@ def _fits(manifest: Manifest, spec: TaskSpec, name: str) -> bool:
     if manifest.injection == "layer-tokens":
         return shape[0] == layers and shape[-1] == hidden
     # A vision tower has a width of its own, which the backbone checks when it is asked.
-    return shape[-1] == hidden or name == VISION_NAME
+    return shape[-1] == hidden or name in (VISION_NAME, VISION_LAYERS_NAME)
 
 
 def _check_tokens(ids: Array, vocab_size: int, where: str) -> None:
@@ -278,7 +286,12 @@ def _check_names(manifest: Manifest, spec: TaskSpec, where: str) -> None:
     head_names = set(manifest.tensors) & HEAD_NAMES
     least = HEAD_NAMES - {HEAD_TFIDF} if headed else frozenset()
     most = HEAD_NAMES if headed and manifest.head_layers else least
-    if not least <= head_names <= most or headed is not (manifest.head is not None):
+    by_labels = manifest.injection == "label-tokens"
+    if (
+        not least <= head_names <= most
+        or headed is not (manifest.head is not None)
+        or by_labels is not (manifest.head == "labels")
+    ):
         raise ArtifactError(
             "the manifest's head is not the one its task needs",
             where=where,

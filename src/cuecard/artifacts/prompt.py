@@ -31,11 +31,14 @@ from cuecard.artifacts.prompt_backbone import PromptBackbone, check_backbone
 from cuecard.artifacts.safetensors_file import check_finite, parse_tensors, tensor_file
 from cuecard.artifacts.seen_rows import RowsEntry, SeenRows, seen_rows
 from cuecard.artifacts.tensors import (
+    LABELS_NAME,
     RANKS,
     TOWER_NAMES,
+    VISION_LAYERS_NAME,
     LazyTensors,
     arrays_of,
     head_in,
+    head_name,
     injection_name,
     injection_of,
     tensors_of,
@@ -52,11 +55,13 @@ from cuecard.types import (
     Head,
     Injection,
     InputTokens,
-    LayerTokens,
+    LabelTokens,
+    NamePlace,
     Prediction,
     PrefixKV,
     Record,
     Slot,
+    by_tower,
 )
 from cuecard.validation_text import first_problem
 
@@ -119,6 +124,8 @@ class Prompt:
         layers = () if head is None else head.layers
         kept, kind = tensors_of(given, head), injection_name(given)
         key_heads = given.keys_values.shape[2] if isinstance(given, PrefixKV) else None
+        around = by_tower(given).get("labels")
+        place: NamePlace = around.place if isinstance(around, LabelTokens) else "end"
         _check_new(given, without_head(kept), backbone)
         for array in arrays_of(kept).values():
             check_finite(array, "the trained vectors")
@@ -128,6 +135,7 @@ class Prompt:
             layers=backbone.num_layers,
             hidden_size=backbone.hidden_size,
             key_heads=key_heads,
+            place=place,
         )
         probes = probes or default_probes(spec, backbone, slot)
         tests = make_test_vectors(backbone, spec, plain, probes, head_in(kept, layers))
@@ -145,11 +153,12 @@ class Prompt:
                 method_config=dict(method_config),
                 injection=kind,
                 key_heads=key_heads,
-                head=None if head is None else "pooled" if layers else "linear",
+                head=head_name(head),
+                name_place=place,
                 head_layers=layers,
                 slot=slot,
                 task=spec.recorded(backbone.tokenizer).model_dump(mode="json"),
-                backbone=PromptBackbone.of(backbone),
+                backbone=PromptBackbone.of(backbone, labels=around is not None),
                 data_hash=data_hash,
                 rows=rows,
                 seed=seed,
@@ -264,6 +273,7 @@ class Prompt:
             layers=manifest.backbone.num_layers,
             hidden_size=manifest.backbone.hidden_size,
             key_heads=manifest.key_heads,
+            place=manifest.name_place,
         )
 
     def head(self) -> Head | None:
@@ -338,8 +348,9 @@ def answer(
 def _check_new(given: Injection, tensors: Mapping[str, Tensor], backbone: Backbone) -> None:
     """The numbers are finite and, as far as can be seen here, of the backbone's sizes."""
     towers = {name: tower for tower, name in TOWER_NAMES.items()}
+    towers |= {LABELS_NAME: "labels", VISION_LAYERS_NAME: "vision"}
     for name, tensor in tensors.items():
-        fits = tensor.ndim == 2 or isinstance(given, LayerTokens)
+        fits = tensor.ndim == RANKS[name]
         width = backbone.tower_embeddings[towers.get(name, "text")].shape[-1]
         own_width = isinstance(given, PrefixKV) or tensor.shape[-1] == width
         if not fits or not tensor.numel() or not own_width:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Literal, Protocol
 
 from pydantic import Field
@@ -20,6 +20,7 @@ _MEANING = {
     "weights": "other inner weights",
     "quantize": "another quantisation",
     "adapter": "another LoRA adapter",
+    "labels": "another tower for labels' names",
 }
 
 
@@ -33,6 +34,10 @@ class FingerprintEntry(StrictModel):
     # Left out where plain, so that plain prompts' digests are those of the schema's first days.
     quantize: str = Field(default="none", exclude_if=lambda form: form == "none")
     adapter: Sha256 | Literal["none"] = Field(
+        default="none", exclude_if=lambda digest: digest == "none"
+    )
+    # Left out for prompts that no label's name is read with, whatever else their model has.
+    labels: Sha256 | Literal["none"] = Field(
         default="none", exclude_if=lambda digest: digest == "none"
     )
 
@@ -53,11 +58,16 @@ class PromptBackbone(StrictModel):
     peft_task: PeftTask | None = "CAUSAL_LM"
 
     @classmethod
-    def of(cls, backbone: Backbone) -> PromptBackbone:
-        """The entry for a backbone."""
+    def of(cls, backbone: Backbone, *, labels: bool = False) -> PromptBackbone:
+        """The entry for a backbone.
+
+        Args:
+            labels: whether the prompt needs the tower that reads labels' names.
+        """
+        entry = FingerprintEntry(**asdict(backbone.fingerprint))
         return cls(
             name=backbone.name,
-            fingerprint=FingerprintEntry(**asdict(backbone.fingerprint)),
+            fingerprint=entry if labels else entry.model_copy(update={"labels": "none"}),
             hidden_size=backbone.hidden_size,
             num_layers=backbone.num_layers,
             vocab_size=backbone.vocab_size,
@@ -102,7 +112,7 @@ def check_backbone(
         if getattr(backbone, name) != getattr(entry, name)
     ]
     # A fingerprint reads the whole embedding matrix; other widths have settled it already.
-    found = entry.fingerprint if widths else backbone.fingerprint
+    found = entry.fingerprint if widths else _needed(backbone.fingerprint, entry.fingerprint)
     parts = [
         f"{_MEANING[field.name]} ({field.name})"
         for field in fields(Fingerprint)
@@ -135,6 +145,11 @@ def check_backbone(
             expected=entry.name,
             hint="load the backbone named above, unchanged",
         )
+
+
+def _needed(found: Fingerprint, made: FingerprintEntry) -> Fingerprint:
+    """What was found, without the tower for labels where the prompt does not need it."""
+    return replace(found, labels="none") if made.labels == "none" else found
 
 
 def _only_the_form_differs(one: FingerprintEntry, other: FingerprintEntry | Fingerprint) -> bool:

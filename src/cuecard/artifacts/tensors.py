@@ -16,7 +16,9 @@ from cuecard.types import (
     Head,
     Injection,
     InputTokens,
+    LabelTokens,
     LayerTokens,
+    NamePlace,
     PrefixKV,
     TokenTfidf,
     Tower,
@@ -30,7 +32,11 @@ if TYPE_CHECKING:
 
     from cuecard.artifacts.safetensors_file import Array
 
-InjectionName = Literal["input-tokens", "prefix-kv", "late-prefix-kv", "layer-tokens", "none"]
+InjectionName = Literal[
+    "input-tokens", "prefix-kv", "late-prefix-kv", "layer-tokens", "label-tokens", "none"
+]
+
+HeadName = Literal["linear", "pooled", "labels"]
 
 WITH_HEADS: frozenset[InjectionName] = frozenset({"prefix-kv", "late-prefix-kv"})
 """Keys and values."""
@@ -44,6 +50,10 @@ DECODER_NAME, VISION_NAME = "decoder_embeddings", "vision_embeddings"
 TOWER_NAMES: Mapping[Tower, str] = MappingProxyType(
     {"decoder": DECODER_NAME, "vision": VISION_NAME}
 )
+
+# Vectors around labels' names [C, L', n, H], and beside them those of an image's patches, anew in
+# some of the layers.
+LABELS_NAME, VISION_LAYERS_NAME = "label_embeddings", "vision_layer_embeddings"
 
 # PEFT's names of a multitask prompt's factors, [tasks, P, rank] and [tasks, rank, H].
 TASK_COLUMNS, TASK_ROWS = "prefix_task_cols", "prefix_task_rows"
@@ -60,6 +70,8 @@ RANKS: Mapping[str, int] = MappingProxyType(
         SHIFTS_NAME: 2,
         **dict.fromkeys(TOWER_NAMES.values(), 2),
         LAYERS_NAME: 3,
+        LABELS_NAME: 4,
+        VISION_LAYERS_NAME: 3,
         HEAD_WEIGHT: 2,
         HEAD_BIAS: 1,
         HEAD_TFIDF: 2,
@@ -76,6 +88,7 @@ NAMES: Mapping[InjectionName, tuple[frozenset[str], frozenset[str]]] = MappingPr
         "prefix-kv": (frozenset({TENSOR_NAME}), frozenset()),
         "late-prefix-kv": (frozenset({TENSOR_NAME}), frozenset()),
         "layer-tokens": (frozenset({LAYERS_NAME}), frozenset()),
+        "label-tokens": (frozenset({LABELS_NAME}), frozenset({VISION_LAYERS_NAME})),
         # A task of a LoRA adapter that was trained without a prompt.
         "none": (frozenset(), frozenset()),
     }
@@ -111,6 +124,8 @@ def injection_name(injection: Injection) -> InjectionName:
         return "late-prefix-kv" if injection.late else "prefix-kv"
     if isinstance(injection, LayerTokens):
         return "layer-tokens"
+    if "labels" in by_tower(injection):
+        return "label-tokens"
     bare = isinstance(injection, InputTokens) and injection.shifts is None
     return "none" if bare and not injection.length else "input-tokens"
 
@@ -119,14 +134,14 @@ def tensors_of(injection: Injection, head: Head | None = None) -> dict[str, Tens
     """Float32 copies on the CPU, by name. Keys and values are [P, L * 2 * K * D], as PEFT's.
 
     Raises:
-        ArtifactError: an injection into another tower than the text's that is not vectors alone.
+        ArtifactError: an injection into another tower than the text's that cannot be stored.
     """
     found: dict[str, Tensor] = {}
     for tower, piece in by_tower(injection).items():
         if tower == "text":
             found |= _tensors_of_text(piece)
         else:
-            found[TOWER_NAMES[tower]] = _vectors_for(tower, piece)
+            found |= _tensors_for(tower, piece)
     if head is not None:
         found |= {HEAD_WEIGHT: head.weight, HEAD_BIAS: head.bias}
         if head.tfidf is not None:  # ids below 2 ** 24, as those of every vocabulary are
@@ -142,11 +157,17 @@ def _tensors_of_text(piece: TowerInjection) -> dict[str, Tensor]:
         return {TENSOR_NAME: piece.matrix}
     if isinstance(piece, LayerTokens):
         return {LAYERS_NAME: piece.vectors}
+    if isinstance(piece, LabelTokens):
+        return {LABELS_NAME: piece.vectors}
     tensors = {SHIFTS_NAME: piece.shifts} if piece.shifts is not None else {}
     return {TENSOR_NAME: piece.vectors} | tensors if piece.length or tensors else tensors
 
 
-def _vectors_for(tower: Tower, piece: TowerInjection) -> Tensor:
+def _tensors_for(tower: Tower, piece: TowerInjection) -> dict[str, Tensor]:
+    if isinstance(piece, LabelTokens):
+        return _tensors_of_text(piece)
+    if isinstance(piece, LayerTokens) and tower == "vision":
+        return {VISION_LAYERS_NAME: piece.vectors}
     if not isinstance(piece, InputTokens) or piece.shifts is not None:
         raise ArtifactError(
             "a prompt for this tower cannot be stored",
@@ -154,7 +175,7 @@ def _vectors_for(tower: Tower, piece: TowerInjection) -> Tensor:
             got=type(piece).__name__,
             expected="vectors among the tower's inputs, without shifts",
         )
-    return piece.vectors
+    return {TOWER_NAMES[tower]: piece.vectors}
 
 
 def injection_of(
@@ -164,6 +185,7 @@ def injection_of(
     layers: int,
     hidden_size: int,
     key_heads: int | None,
+    place: NamePlace = "end",
 ) -> Injection:
     """What a backbone takes.
 
@@ -171,7 +193,13 @@ def injection_of(
         layers: L.
         hidden_size: H.
         key_heads: K; None for a kind without keys.
+        place: where a label's name stands, of vectors around names.
     """
+    if kind == "label-tokens":
+        around: dict[Tower, TowerInjection] = {"labels": LabelTokens(tensors[LABELS_NAME], place)}
+        if VISION_LAYERS_NAME in tensors:
+            around["vision"] = LayerTokens(tensors[VISION_LAYERS_NAME])
+        return Towers(around)
     if kind == "layer-tokens":
         return LayerTokens(tensors[LAYERS_NAME])
     if kind in WITH_HEADS:
@@ -197,7 +225,16 @@ def head_in(tensors: Mapping[str, Tensor], layers: tuple[int, ...] = ()) -> Head
     if HEAD_TFIDF in tensors:
         ids, idf = tensors[HEAD_TFIDF]
         tfidf = TokenTfidf(ids.long(), idf)
-    return Head(tensors[HEAD_WEIGHT], tensors[HEAD_BIAS], layers, tfidf)
+    return Head(tensors[HEAD_WEIGHT], tensors[HEAD_BIAS], layers, tfidf, LABELS_NAME in tensors)
+
+
+def head_name(head: Head | None) -> HeadName | None:
+    """What a manifest calls this kind of head."""
+    if head is None:
+        return None
+    if head.of_labels:
+        return "labels"
+    return "pooled" if head.layers else "linear"
 
 
 def without_head(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -209,8 +246,10 @@ def vectors_of(tensors: Mapping[str, Tensor], hidden_size: int) -> Tensor:
     """[P, H] the vectors of the input, of deep prompts the first layer's.
 
     There are none in a prompt of the decoder alone, or of nothing. For keys and values: their
-    matrix.
+    matrix; around labels' names: all labels' vectors of the first layer.
     """
+    if LABELS_NAME in tensors:
+        return tensors[LABELS_NAME][:, 0].flatten(0, 1)
     if LAYERS_NAME in tensors:
         return tensors[LAYERS_NAME][0]
     return tensors[TENSOR_NAME] if TENSOR_NAME in tensors else torch.zeros(0, hidden_size)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cuecard.backbones.masked import MaskedBackbone
     from cuecard.backbones.segmentation import SegmentationBackbone
     from cuecard.backbones.seq2seq import Seq2SeqBackbone
+    from cuecard.backbones.two_tower import TwoTowerBackbone
     from cuecard.backbones.vision import VisionBackbone
 
 __getattr__, __dir__ = lazy_exports(
@@ -22,6 +23,7 @@ __getattr__, __dir__ = lazy_exports(
         ".masked": ("MaskedBackbone",),
         ".seq2seq": ("Seq2SeqBackbone",),
         ".segmentation": ("SegmentationBackbone",),
+        ".two_tower": ("TwoTowerBackbone",),
         ".vision": ("VisionBackbone",),
     },
 )
@@ -32,6 +34,7 @@ __all__ = [
     "MaskedBackbone",
     "SegmentationBackbone",
     "Seq2SeqBackbone",
+    "TwoTowerBackbone",
     "VisionBackbone",
     "load_frozen",
 ]

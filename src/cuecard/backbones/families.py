@@ -34,12 +34,14 @@ class Family:
 
 def in_tower(kind: InjectionKind, tower: Tower) -> str:
     """A kind of injection into a tower, in words."""
-    return kind if tower == "text" else f"{kind} in the {tower}"
+    return kind if tower == "text" or kind == "label-tokens" else f"{kind} in the {tower}"
 
 
 _ALL: frozenset[InjectionKind] = frozenset(
     {"input-tokens", "token-shifts", "prefix-kv", "layer-tokens"}
 )
+
+_SEEN: frozenset[InjectionKind] = frozenset({"input-tokens", "prefix-kv", "layer-tokens"})
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
@@ -59,7 +61,13 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "masked": Family("a masked language model", {"text": _ALL}, frozenset({"masks", "states"})),
         "vision": Family(
             "a vision encoder",
-            {"vision": frozenset({"input-tokens", "prefix-kv", "layer-tokens"})},
+            {"vision": _SEEN},
+            frozenset({"states"}),
+            main="vision",
+        ),
+        "two-tower": Family(
+            "a model of images and texts",
+            {"vision": _SEEN, "labels": frozenset({"label-tokens"})},
             frozenset({"states"}),
             main="vision",
         ),

@@ -138,6 +138,23 @@ def segmentation_fingerprint_of(model: Any, table: Tensor, processor: str) -> Fi
     )
 
 
+def label_digest_of(model: Any, table: Tensor, tokenizer: Any) -> str:
+    """SHA-256 of the part of a model of two towers that reads labels' names.
+
+    Args:
+        model: the whole model, whose tower that sees is called `vision_model`.
+        table: [V, H] the embedding matrix.
+        tokenizer: of the names.
+    """
+    parts = (
+        _digest_config(model.config.text_config),
+        _digest_tokenizer(tokenizer),
+        _sha256(_as_bytes(table)),
+        _digest_weights(model, lambda name: not name.startswith("vision_model.")),
+    )
+    return _sha256(" ".join(parts).encode())
+
+
 def _digest_config(config: Any, more: tuple[str, ...] = ()) -> str:
     known: dict[str, Any] = {"model_type": config.model_type}
     names = _STRUCTURE + more + (_HALVES if getattr(config, "is_encoder_decoder", False) else ())

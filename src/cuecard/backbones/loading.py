@@ -31,11 +31,14 @@ from cuecard.backbones.quantization.quantize import (
 )
 from cuecard.backbones.segmentation import SegmentationBackbone
 from cuecard.backbones.seq2seq import Seq2SeqBackbone
+from cuecard.backbones.two_tower import TwoTowerBackbone
 from cuecard.backbones.vision import VisionBackbone
 from cuecard.errors import AdapterError, BackboneError, CuecardError
 
 transformers = import_transformers()
-Loaded = CausalBackbone | Seq2SeqBackbone | MaskedBackbone | VisionBackbone | SegmentationBackbone
+OfTexts = CausalBackbone | Seq2SeqBackbone | MaskedBackbone
+Loaded = OfTexts | VisionBackbone | SegmentationBackbone
+_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "spiece.model")
 _SAID = 300  # characters of a library's own message
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -82,7 +85,8 @@ def load_frozen(
         called, seen = name or folder.name, _vision_config(config)
         if seen is not None:
             _check_plain(FAMILIES["vision"], called, quantize, None)
-            return _vision_backbone(folder, seen, called, kind, where, update)
+            both = config if _has_two_towers(folder, config) else None
+            return _vision_backbone(folder, seen, both, called, kind, where, update)
         if type(config) in transformers.MODEL_FOR_MASK_GENERATION_MAPPING:
             _check_plain(FAMILIES["segmentation"], called, quantize, adapter)
             return _segmentation_backbone(folder, config, called, kind, where)
@@ -124,31 +128,47 @@ def _vision_config(config: Any) -> Any | None:
 def _vision_backbone(
     folder: ModelFolder,
     config: Any,
+    both: Any | None,
     name: str,
     dtype: torch.dtype,
     device: torch.device,
     update: Adapter | None,
 ) -> VisionBackbone:
-    """A vision encoder with its image processor.
+    """A vision encoder with its image processor, and the tower that reads where there is one.
+
+    Args:
+        config: of the encoder.
+        both: of the model of two towers that it is a part of; None for an encoder alone.
 
     Raises:
         BackboneError: as `load_frozen`; also a model of another shape than ViT's.
     """
     at = str(folder.path)
-    processor = _image_processor(at)
-    model, found = _model_of(folder, transformers.AutoModel, config, dtype=dtype)
-    backbone = VisionBackbone(model.to(device), ImageProcessor(processor, name), name)
+    images = ImageProcessor(_image_processor(at), name)
+    model, found = _model_of(folder, transformers.AutoModel, both or config, dtype=dtype)
+    model = model.to(device)
+    backbone = (
+        VisionBackbone(model, images, name)
+        if both is None
+        else TwoTowerBackbone(model, images, _tokenizer_of(at), name)
+    )
     tower = backbone.tower  # taken apart now: what has another shape is refused before any work
     # A pooler or a head that nothing reads may be missing.
-    missing = [weight for weight in found["missing_keys"] if tower.uses(weight)]
+    missing = [weight for weight in found["missing_keys"] if both or tower.uses(weight)]
     check_whole(missing, type(model).__name__, at)
     check_placed(found["unexpected_keys"], model, at)
     check_finite(model, at)
     if update is not None:
         plain = backbone.fingerprint
-        merge(model, update)
+        merge(backbone.model, update)
         backbone.fingerprint = replace(plain, adapter=update.digest)
     return backbone
+
+
+def _has_two_towers(folder: ModelFolder, config: Any) -> bool:
+    """Whether it is a model of images and texts, with a tokenizer for the texts."""
+    compares = type(config) in transformers.MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING
+    return compares and any((folder.path / name).is_file() for name in _TOKENIZERS)
 
 
 def _segmentation_backbone(
@@ -335,7 +355,7 @@ def _foreign(what: str, where: str, expected: str | None = None) -> Iterator[Non
         ) from error
 
 
-def _family_of(config: Any) -> tuple[Any, type[Loaded]]:
+def _family_of(config: Any) -> tuple[Any, type[OfTexts]]:
     """How a model of this config is loaded, and the family that runs it."""
     if getattr(config, "is_encoder_decoder", False):
         return transformers.AutoModelForSeq2SeqLM, Seq2SeqBackbone

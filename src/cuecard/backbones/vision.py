@@ -9,7 +9,7 @@ change: it is computed once and kept, as long as there is room.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import ClassVar
 
@@ -40,11 +40,14 @@ from cuecard.types import (
     Injection,
     InjectionKind,
     KeptReads,
+    LayerTokens,
     PrefixKV,
     ReadKind,
     States,
     Tower,
 )
+
+BLANK = Image(b"P6 16 16 255\n" + bytes(3 * 16 * 16))
 
 
 class VisionBackbone(FrozenBackbone):
@@ -80,9 +83,8 @@ class VisionBackbone(FrozenBackbone):
         Raises:
             BackboneError: a model of another shape.
         """
-        blank = Image(b"P6 16 16 255\n" + bytes(3 * 16 * 16))
         with torch.inference_mode(False):  # what it keeps serves training too
-            return VisionTower(self._frozen, self._pixels([blank]), self.name)
+            return VisionTower(self._frozen, self._pixels([BLANK]), self.name)
 
     def unsupported(self, kind: InjectionKind, tower: Tower = "text") -> str | None:
         """Why this model does not take a kind of injection; None if it does."""
@@ -113,7 +115,7 @@ class VisionBackbone(FrozenBackbone):
         Raises:
             BackboneError: a row with no image or several, or a text.
         """
-        embedded = iter(self._embedded([_image_of(b, n) for b, _ in parts for n in range(len(b))]))
+        embedded = iter(self._embedded([image_of(b, n) for b, _ in parts for n in range(len(b))]))
         rows = []
         for batch, injection in parts:
             own = torch.stack([next(embedded) for _ in range(len(batch))])
@@ -189,6 +191,8 @@ class VisionBackbone(FrozenBackbone):
     def _rows(self, embedded: Tensor, injection: Injection | None) -> VisionRows:
         piece = self._pieces(injection).get("vision")
         widths = Widths(self.num_layers, self.hidden_size)
+        if isinstance(piece, LayerTokens):  # later layers may do without
+            widths = Widths(min(len(piece.vectors), self.num_layers), self.hidden_size)
         if isinstance(piece, PrefixKV):
             widths = Widths(self.num_layers, self.hidden_size, *self.key_shape)
         given = injected(piece, widths, self.device, self.dtype, self.name)
@@ -196,15 +200,30 @@ class VisionBackbone(FrozenBackbone):
 
     def _embedded(self, images: Sequence[Image]) -> list[Tensor]:
         """[S, H] what the first layer takes in for each image; what is kept is not computed."""
-        each, remembered = self.kept.get(images, lambda new: self.tower.embed(self._pixels(new)))
-        self.counts["remembered"] += remembered * (len(each[0]) if each else 0)
+        return self._made_once(images, "", self.tower.embed)
+
+    def _made_once(
+        self, images: Sequence[Image], what: str, make: Callable[[Tensor], Tensor]
+    ) -> list[Tensor]:
+        """What is made of each image's pixels; what is kept is not computed.
+
+        Args:
+            what: tells apart what is made of one image.
+        """
+        each, known = self.kept.get(images, lambda new: make(self._pixels(new)), what)
+        self.counts["remembered"] += known * self.tower.positions
         return each
 
     def _pixels(self, images: Sequence[Image]) -> Tensor:
         return self.processor.pixels(images).to(self.device, self.dtype)
 
 
-def _image_of(batch: Batch, row: int) -> Image:
+def image_of(batch: Batch, row: int) -> Image:
+    """The image of a batch's row.
+
+    Raises:
+        BackboneError: no image, several, or a text.
+    """
     shown = batch.images[row] if batch.images else ()
     if len(shown) != 1 or int(batch.attention_mask[row].sum()):
         raise BackboneError(

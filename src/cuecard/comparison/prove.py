@@ -17,6 +17,7 @@ from cuecard.comparison.prove_plain import (
     compare_no_prompt,
     compare_start,
     compare_text_models,
+    compare_zero_shot,
 )
 from cuecard.comparison.run_facts import seeds_of
 from cuecard.errors import DataError
@@ -29,7 +30,7 @@ from cuecard.progress_bar import with_progress_bar
 from cuecard.tasks import Task
 from cuecard.training.run import Run
 from cuecard.training.storage.log import Observer, read_log
-from cuecard.types import Backbone
+from cuecard.types import Backbone, HasLabelTower
 
 __all__ = ["Proof", "prove", "write_proof"]
 
@@ -79,6 +80,8 @@ def prove(
     )
     if mode in ("labels", "options"):
         compare_start(comparison, reserved)
+    if isinstance(backbone, HasLabelTower) and kind.tower == "vision" and kind.single_label:
+        compare_zero_shot(comparison, started="labels" in run.method.requires)
     if kind.tower == "vision":
         compare_image_models(comparison)
     else:

@@ -15,10 +15,12 @@ from cuecard.evaluation.baselines.text_models import (
     fit_vectors,
 )
 from cuecard.evaluation.baselines.text_vectors import has_text_vectors, text_vectors, vector_depth
+from cuecard.evaluation.baselines.zero_shot import zero_shot
 from cuecard.evaluation.evaluate import evaluate, score_predictions
 from cuecard.lazy import torch
 from cuecard.tasks import draw_rows
 from cuecard.tasks.text_features import text_of
+from cuecard.training.trainables.head import head_of
 from cuecard.training.trainables.initial_method import new_method
 from cuecard.types import Backbone
 
@@ -77,6 +79,34 @@ def compare_start(comparison: Comparison, reserved: int) -> None:
         return
     if not comparison.affords(name, test_tokens(comparison, task) + reserved):
         return
+    _compare_start(comparison, name, against)
+
+
+def compare_zero_shot(comparison: Comparison, *, started: bool) -> None:
+    """Add the labels' names in a template, which cost no pass over images that are known already.
+
+    Args:
+        started: whether the prompt is around names, too: then also as it was before its first step.
+    """
+    task, name = comparison.task, "zero-shot"
+    if started:
+        _compare_start(comparison, "start, untrained", "the prompt before its first step")
+    comparison.begin(name)
+    with comparison.optional(name):
+        injection, head = zero_shot(comparison.backbone, task.spec)
+        found = evaluate(
+            comparison.backbone,
+            task.spec,
+            task.test,
+            injection,
+            head=head,
+            on_rows=comparison.test_progress(),
+        )
+        comparison.add(Contestant("zero_shot", name, name, found))
+
+
+def _compare_start(comparison: Comparison, name: str, against: str) -> None:
+    task, run = comparison.task, comparison.run
     comparison.begin(name)
     with comparison.optional(name), torch.no_grad():
         seed = run.prompt.manifest.seed or 0
@@ -88,6 +118,7 @@ def compare_start(comparison: Comparison, reserved: int) -> None:
             made.injection(),
             slot=run.method.slot,
             prior=run.start_prior,
+            head=head_of(made),
             on_rows=comparison.test_progress(),
         )
         comparison.add(Contestant("start", name, against, found, run.prompt.nbytes))

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from cuecard.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from cuecard.methods.coop import CoOp, LabelSettings
     from cuecard.methods.deep_prompts import DeepPrompts
     from cuecard.methods.dept import DePT
+    from cuecard.methods.maple import MaPLe
     from cuecard.methods.modules.soft_prompt import SoftPrompt
     from cuecard.methods.modules.task_prompts import TaskPrompts
     from cuecard.methods.mpt import MPT
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        ".coop": ("CoOp", "LabelSettings"),
         ".deep_prompts": ("DeepPrompts",),
         ".dept": ("DePT",),
+        ".maple": ("MaPLe",),
         ".mpt": ("MPT",),
         ".names": ("METHODS", "method_settings"),
         ".p_tuning": ("PTuning",),
@@ -41,8 +45,11 @@ __getattr__, __dir__ = lazy_exports(
 __all__ = [
     "METHODS",
     "MPT",
+    "CoOp",
     "DePT",
     "DeepPrompts",
+    "LabelSettings",
+    "MaPLe",
     "MethodSettings",
     "PTuning",
     "PTuningV2",

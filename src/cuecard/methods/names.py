@@ -7,8 +7,10 @@ from difflib import get_close_matches
 from typing import Any
 
 from cuecard.errors import ConfigError
+from cuecard.methods.coop import CoOp
 from cuecard.methods.deep_prompts import DeepPrompts
 from cuecard.methods.dept import DePT
+from cuecard.methods.maple import MaPLe
 from cuecard.methods.mpt import MPT
 from cuecard.methods.p_tuning import PTuning
 from cuecard.methods.p_tuning_v2 import PTuningV2
@@ -29,6 +31,8 @@ METHODS: dict[str, type[MethodSettings]] = {
     "prefix-tuning": PrefixTuning,
     "p-tuning-v2": PTuningV2,
     "deep-prompts": DeepPrompts,
+    "coop": CoOp,
+    "maple": MaPLe,
 }
 
 

@@ -23,6 +23,7 @@ from cuecard.tasks.verbalizer import Verbalizer
 from cuecard.types import (
     Backbone,
     Encoded,
+    HasLabelTower,
     Head,
     ReadKind,
     Record,
@@ -183,6 +184,8 @@ class TaskSpec(TaskSettings):
         layers = () if head is None else head.layers
         counted = 0 if head is None or head.tfidf is None else len(head.tfidf.ids)
         width = backbone.head_width(layers) + counted
+        if head is not None and head.of_labels and isinstance(backbone, HasLabelTower):
+            width = backbone.label_width()
         wanted = (self.outputs, width) if self.mode == "head" else None
         if wanted != shape or (self.head == "pooled") is not bool(layers):
             raise ConfigError(

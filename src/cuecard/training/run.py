@@ -26,7 +26,7 @@ from cuecard.training.storage.checkpoint import State
 from cuecard.training.storage.log import RunLog
 from cuecard.training.storage.result import NUMBERS, Result, load_result, result_of, save_result
 from cuecard.training.trainables.head import head_of
-from cuecard.types import Backbone, Head, Method, MethodConfig
+from cuecard.types import Backbone, HasLabelTower, Head, Method, MethodConfig
 
 # A prompt this close to always giving one answer has learnt nothing.
 _MARGIN = 0.01
@@ -337,7 +337,8 @@ def log_start(log: RunLog, setup: TrainSetup, method: Method, **more: Any) -> No
 def count_parameters(backbone: Backbone, trained: Method) -> dict[str, int]:
     """How many numbers are trained, and how many there are with the frozen ones."""
     count = sum(parameter.numel() for parameter in trained.parameters())
-    return {"trained_parameters": count, "parameters": weight_count(backbone.model) + count}
+    model = backbone.whole if isinstance(backbone, HasLabelTower) else backbone.model
+    return {"trained_parameters": count, "parameters": weight_count(model) + count}
 
 
 def alarm_for(task: Task, best: Validation) -> str | None:

@@ -47,6 +47,8 @@ from cuecard.types import Backbone, Encoded, Head, Injection, Method, Record, Sl
 
 # Training settings that change neither the prompt nor a bit of its gradients.
 _FREE = {"checkpoint_every", "activations"}
+# Left out, so that runs on models without such a tower are those of before it was known.
+_NO_LABELS = ("labels", "none")
 
 
 @dataclass(frozen=True)
@@ -308,7 +310,7 @@ def run_parts(
         # How long an answer may be is a setting of the test alone.
         "task": task.spec.model_dump(mode="json", exclude={"max_new_tokens"}),
         "data": task.report.data_hash,
-        "backbone": asdict(backbone.fingerprint),
+        "backbone": {k: v for k, v in asdict(backbone.fingerprint).items() if (k, v) != _NO_LABELS},
         "precision": str(backbone.dtype),
     }
     return {name: key_of(part) for name, part in parts.items()}

@@ -31,10 +31,14 @@ from cuecard.types.data import (
     value_text,
 )
 from cuecard.types.injections import (
+    LABEL,
+    ZERO_SHOT,
     Injection,
     InjectionKind,
     InputTokens,
+    LabelTokens,
     LayerTokens,
+    NamePlace,
     PrefixKV,
     Slot,
     Tower,
@@ -47,6 +51,7 @@ from cuecard.types.protocols import (
     Differentiable,
     Fingerprint,
     HasDecoder,
+    HasLabelTower,
     HasPatches,
     Head,
     InitContext,
@@ -69,6 +74,8 @@ from cuecard.types.protocols import (
 )
 
 __all__ = [
+    "LABEL",
+    "ZERO_SHOT",
     "Answer",
     "Backbone",
     "Batch",
@@ -77,6 +84,7 @@ __all__ = [
     "Fingerprint",
     "Frame",
     "HasDecoder",
+    "HasLabelTower",
     "HasPatches",
     "Head",
     "Image",
@@ -87,9 +95,11 @@ __all__ = [
     "Interval",
     "KeptInputs",
     "KeptReads",
+    "LabelTokens",
     "LayerTokens",
     "Method",
     "MethodConfig",
+    "NamePlace",
     "Noisy",
     "ParameterGroup",
     "Patches",

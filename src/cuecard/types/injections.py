@@ -15,10 +15,16 @@ if TYPE_CHECKING:
 
 Slot = Literal["prefix", "suffix", "infix"]
 
-Tower = Literal["text", "decoder", "vision", "mask-decoder"]
+Tower = Literal["text", "decoder", "vision", "mask-decoder", "labels"]
 InjectionKind = Literal[
-    "input-tokens", "token-shifts", "prefix-kv", "late-prefix-kv", "layer-tokens"
+    "input-tokens", "token-shifts", "prefix-kv", "late-prefix-kv", "layer-tokens", "label-tokens"
 ]
+NamePlace = Literal["end", "middle", "front"]
+
+LABEL = "{label}"
+ZERO_SHOT = f"a photo of a {LABEL}."
+"""What a label's name stands in where there is no prompt: Radford et al., "Learning Transferable
+Visual Models From Natural Language Supervision" (ICML 2021), section 3.1.4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +100,36 @@ class LayerTokens:
         return self.vectors.shape[1]
 
 
-TowerInjection = InputTokens | PrefixKV | LayerTokens
+@dataclass(frozen=True, slots=True)
+class LabelTokens:
+    """An injection of vectors around each label's name, in the tower that reads the names.
+
+    Attributes:
+        vectors: [C, L', n, H] float32: C is 1 for vectors that all labels share, else there is one
+            for each label; L' is of how many layers: the first layer's stand among the embeddings,
+            those of later ones replace what the layer before made of their places.
+        place: where the name stands: behind them, between two halves, or in front of them.
+    """
+
+    vectors: Tensor
+    place: NamePlace = "end"
+
+    @property
+    def length(self) -> int:
+        """0: labels are read once, and take no positions of a request."""
+        return 0
+
+
+TowerInjection = InputTokens | PrefixKV | LayerTokens | LabelTokens
 
 
 @dataclass(frozen=True, slots=True)
 class Towers:
     """An injection into several towers of a model, or into another than its text tower.
 
-    The text tower is the one that reads the rendered template, an encoder-decoder's encoder.
+    The text tower is the one that reads the rendered template, an encoder-decoder's encoder. With a
+    piece for the tower that reads labels' names, an image is read as the unit vector that is
+    compared with theirs.
     """
 
     pieces: Mapping[Tower, TowerInjection]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, r
 
 from cuecard.lazy import torch
 from cuecard.types.data import Batch, Encoded, Frame, Image, KeptReads, Placement, ReadKind
-from cuecard.types.injections import Injection, InjectionKind, Slot, Tower
+from cuecard.types.injections import Injection, InjectionKind, LabelTokens, Slot, Tower
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,12 +57,15 @@ class Head:
         layers: the layers whose values a pooled head reads, F numbers of all of them, see
             `Backbone.value_means`; empty for another head.
         tfidf: of the V tokens that a pooled head counts; None for one that counts none.
+        of_labels: whether it is what a model's tower makes of the labels' names, [K, D]; it reads
+            the unit vectors that the model makes of images.
     """
 
     weight: Tensor
     bias: Tensor
     layers: tuple[int, ...] = ()
     tfidf: TokenTfidf | None = None
+    of_labels: bool = False
 
     def __call__(self, states: Tensor) -> Tensor:
         """[N, K] of states [N, H], or of states, means and TF-IDF [N, H + F + V]."""
@@ -96,6 +99,8 @@ class Fingerprint:
         quantize: the quantised form of these weights, such as "int8"; no digest.
         adapter: the LoRA adapter that was merged into these weights, the digests above being those
             of the weights before; "none" without one.
+        labels: the tower that reads labels' names, with its tokenizer; "none" without one, and for
+            a prompt that does not need it.
     """
 
     config: str
@@ -104,6 +109,7 @@ class Fingerprint:
     weights: str
     quantize: str = "none"
     adapter: str = "none"
+    labels: str = "none"
 
 
 @runtime_checkable
@@ -450,6 +456,39 @@ class ShowsAttention(Protocol):
         ...
 
 
+@runtime_checkable
+class HasLabelTower(Protocol):
+    """A backbone with a tower that reads labels' names, and compares them with images.
+
+    Attributes:
+        whole: the transformers model; `Backbone.model` is its tower that sees.
+        label_tokenizer: the tokenizer of the tower that reads.
+    """
+
+    whole: Any
+    label_tokenizer: Tokenizer
+
+    def label_width(self) -> int:
+        """D of the space where images and names meet."""
+        ...
+
+    def label_layers(self) -> int:
+        """How many layers the tower that reads names has."""
+        ...
+
+    def apart(self) -> str | None:
+        """Why a prompt cannot be in both towers at once; None if it can."""
+        ...
+
+    def label_head(self, names: Sequence[str], tokens: LabelTokens | str) -> Head:
+        """A head [K, D] of K labels' names, with gradients to the vectors.
+
+        Args:
+            tokens: the vectors around the names, or a template with {label} instead.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class InitContext:
     """What a method may know when it makes its first parameters.
@@ -458,13 +497,15 @@ class InitContext:
         embeddings: [V, H] the backbone's input embedding matrix.
         encode: text -> token ids, without special tokens.
         special_ids: ids that no prompt should start from.
-        labels: the token ids of the task's label words; empty for text-to-text.
+        labels: the token ids of the task's label words, or of its labels' names where a tower
+            reads these; empty for text-to-text.
         text: a sentence about the task, for a prompt that starts from text.
         generator: the only source of randomness.
         states: vectors [T, H] among the input embeddings -> what the backbone makes of them.
         layers: L.
         towers: the same matrix of every tower, `Backbone.tower_embeddings`.
         patches: those of a few training images; None for a backbone that sees none, or no images.
+        label_layers: how many layers the tower has that reads labels' names; 0 without one.
     """
 
     embeddings: Tensor
@@ -477,6 +518,7 @@ class InitContext:
     layers: int
     towers: Mapping[Tower, Tensor] = field(default_factory=dict)
     patches: Patches | None = None
+    label_layers: int = 0
 
     @property
     def sees(self) -> bool:

@@ -30,20 +30,21 @@ from support.serving.pictures import (
     right,
     saved,
 )
-from support.tiny_vision import LABELS, shared_vision
+from support.tiny_clip import shared_clip
+from support.tiny_vision import LABELS
 
 pytestmark = pytest.mark.anyio
 FILES = files(3)
 TEXTS = [base64_of(FILES[0]), f"data:image/png;base64,{base64_of(FILES[1])}"]
 TEXTS.append("\n".join(base64_of(FILES[2])[at : at + 76] for at in range(0, 9999, 76)).strip())
 FUZZED = 900
-MODELS = ["drawn@1", "drawn@2", "deep", "scans", "tags"]
+MODELS = ["drawn@1", "drawn@2", "deep", "scans", "tags", "named"]
 BOMB = saved(Pillow.new("1", (20_000, 20_000)))
 
 
 @pytest.fixture(scope="session")
 def seeing() -> Any:
-    return shared_vision("clip")
+    return shared_clip()
 
 
 @pytest.fixture(scope="session")
@@ -77,9 +78,9 @@ async def test_every_prompt_answers_for_every_image_as_the_library_does(
     rows = reply.json["data"]
     places = [(index, name) for index in range(3) for name in MODELS]
     assert [(row["index"], row["model"]) for row in rows] == places
-    versions = ("drawn@1", "drawn@2", "deep@1", "scans@1", "tags@1")
+    versions = ("drawn@1", "drawn@2", "deep@1", "scans@1", "tags@1", "named@1")
     for number, (model, version) in enumerate(zip(MODELS, versions, strict=True)):
-        for row, wanted in zip(rows[number::5], right(seeing, shown, version, FILES), strict=True):
+        for row, wanted in zip(rows[number::6], right(seeing, shown, version, FILES), strict=True):
             assert (row["version"], row["label"], row["cut"]) == (version, wanted.answer, 0), model
             assert row["probabilities"] == pytest.approx(dict(wanted.probabilities), abs=1e-5)
             assert row["scores"] == pytest.approx(dict(wanted.scores), abs=1e-4)
@@ -87,12 +88,12 @@ async def test_every_prompt_answers_for_every_image_as_the_library_does(
         alone = (await asked(gallery, name, TEXTS[index])).json["data"][0]
         assert alone["scores"] == pytest.approx(row["scores"], abs=1e-5)
     named = await asked(gallery, "scans", [{"scan": text} for text in TEXTS])
-    assert [row["scores"] for row in named.json["data"]] == [row["scores"] for row in rows[3::5]]
+    assert [row["scores"] for row in named.json["data"]] == [row["scores"] for row in rows[3::6]]
     for row in rows:
         held = [label for label, p in row["probabilities"].items() if p > 0.5]
         assert row["labels"] == (held if row["model"] == "tags" else [row["label"]])
     # An image counts as many tokens as it takes places in the model.
-    assert reply.json["usage"]["prompt_tokens"] == 15 * seeing.tower.positions
+    assert reply.json["usage"]["prompt_tokens"] == 18 * seeing.tower.positions
     metrics = (await gallery.client.get("/metrics")).body.decode()
     assert 'cuecard_tokens_total{kind="prompt",model="several"}' in metrics
     card = (await gallery.client.get("/v1/models/drawn")).json

@@ -12,9 +12,11 @@ from PIL import Image as Pillow
 import cuecard
 from cuecard.artifacts import Prompt
 from cuecard.images import pixels_of
+from cuecard.methods import CoOp
 from cuecard.registry import Registry
 from cuecard.tasks.spec import TaskSpec
-from cuecard.types import Head, Image, InputTokens, LayerTokens, Prediction, Record
+from cuecard.training.trainables.initial_method import new_method
+from cuecard.types import HasLabelTower, Head, Image, InputTokens, LayerTokens, Prediction, Record
 from support.serving.requests import noise
 from support.tiny_vision import LABELS, LAYERS, SEVERAL, SEVERAL_SPEC, SPEC, WIDTH, pictures
 
@@ -47,7 +49,10 @@ def picture_prompt(
 
 
 def picture_registry(folder: Path, backbone: Any) -> Registry:
-    """drawn@1 (production, with a prior) and @2, deep@1, scans@1, tags@1 (any number of labels)."""
+    """drawn@1 (production, with a prior) and @2, deep@1, scans@1, tags@1 (any number of labels).
+
+    And named@1, around labels' names, where these are read.
+    """
     made = Registry(folder / "pictures", who="ann@desk")
     prior = dict.fromkeys(LABELS, 0.25) | {LABELS[0]: -0.5}
     made.push(picture_prompt(folder, backbone, 1, prior=prior), "drawn")
@@ -56,8 +61,26 @@ def picture_registry(folder: Path, backbone: Any) -> Registry:
     made.push(picture_prompt(folder, backbone, 4, SCANS), "scans")
     thresholds = dict.fromkeys(SEVERAL, 0.0) | {SEVERAL[0]: 0.5}
     made.push(picture_prompt(folder, backbone, 5, SEVERAL_SPEC, prior=thresholds), "tags")
+    if isinstance(backbone, HasLabelTower):
+        made.push(label_prompt(folder, backbone), "named")
     made.promote("drawn@1", "production")
     return made
+
+
+def label_prompt(folder: Path, backbone: Any) -> Path:
+    """A prompt around labels' names."""
+    method: Any = new_method(backbone, SPEC, CoOp(length=3), 5)
+    prompt = Prompt.create(
+        method.injection(),
+        backbone=backbone,
+        spec=SPEC,
+        method="coop",
+        method_config={"length": 3},
+        seed=5,
+        slot="prefix",
+        head=method.head(),
+    )
+    return prompt.save(folder / "named")
 
 
 def files(count: int = 3, kind: str = "PNG", seed: int = 1) -> list[bytes]:

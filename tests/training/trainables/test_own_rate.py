@@ -23,6 +23,8 @@ from cuecard.training.trainables.trainable import Trainable, TrainablePrompt
 from cuecard.training.trainer import Trainer
 from support.data.reviews import review_task
 from support.tiny import tiny_backbone
+from support.tiny_clip import tiny_clip
+from support.tiny_vision import drawn_task
 
 _LINEAR = ("weight", "bias")
 # What each method chiefly learns with, and its default rate; None is the embeddings' share.
@@ -39,15 +41,19 @@ MAIN: dict[str, tuple[set[str], float | None]] = {
     "prefix-tuning": ({"inner", "inner_bias", "last", "last_bias"}, 1e-4),
     "p-tuning-v2": ({"keys_values"}, 0.01),
     "deep-prompts": ({"others"}, 0.01),
+    "coop": ({"0"}, 0.002),
+    "maple": ({"0", "1", "2"}, 0.002),
 }
 PLAIN = 0.0211  # 0.07 times the RMS of the tiny backbone's embeddings
 
 
 def first_step(trainable: Trainable, **settings: Any) -> tuple[dict[str, float], Trainer, Any]:
     """Each parameter's largest change in a first step, the trainer, and the step as logged."""
-    backbone, config = tiny_backbone(), TrainConfig(steps=4, warmup=0, **settings)
+    backbone, task = tiny_backbone(), review_task(60)
+    if "labels" in getattr(getattr(trainable, "method", None), "requires", ()):
+        backbone, task = tiny_clip(), drawn_task(40)
     seen: list[dict[str, Any]] = []
-    setup = TrainSetup.of(backbone, review_task(60), trainable, config)
+    setup = TrainSetup.of(backbone, task, trainable, TrainConfig(steps=4, warmup=0, **settings))
     method: Any = setup.start
     named = (
         dict(method.named_parameters())

@@ -136,12 +136,7 @@ class FrozenModel:
 
     def digest(self) -> str:
         """SHA-256 over every parameter's and buffer's bytes: the proof that nothing changed."""
-        total = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            total.update(name.encode())
-            flat = tensor.detach().cpu().contiguous().flatten()
-            total.update(memoryview(flat.view(torch.uint8).numpy()))
-        return total.hexdigest()
+        return bytes_digest(self.model)
 
     def stops(self, tokenizer_end: Any, stop_ids: Sequence[int]) -> Tensor:
         """The ids that end an answer: the tokenizer's, the given ones and the model's own."""
@@ -235,3 +230,13 @@ class FrozenModel:
         with torch.inference_mode(False), torch.no_grad():
             ids = torch.arange(vocab_size, device=self.device)
             return torch.as_tensor((layer or self.embed)(ids)).detach()
+
+
+def bytes_digest(model: nn.Module) -> str:
+    """SHA-256 over every parameter's and buffer's bytes."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        total.update(name.encode())
+        flat = tensor.detach().cpu().contiguous().flatten()
+        total.update(memoryview(flat.view(torch.uint8).numpy()))
+    return total.hexdigest()

@@ -36,7 +36,10 @@ class ImageCache:
         self._kept, self.nbytes, self._latest = {}, 0, nbytes
 
     def get(
-        self, images: Sequence[Image], make: Callable[[list[Image]], Iterable[Tensor]]
+        self,
+        images: Sequence[Image],
+        make: Callable[[list[Image]], Iterable[Tensor]],
+        what: str = "",
     ) -> tuple[list[Tensor], int]:
         """Each image's tensor, and how many of the images were not computed anew.
 
@@ -44,8 +47,9 @@ class ImageCache:
 
         Args:
             make: computes those of images that are not kept, each once.
+            what: tells apart what is made of one image.
         """
-        digests = [image.digest for image in images]
+        digests = [what + image.digest for image in images]
         found = {digest: self._kept[digest] for digest in digests if digest in self._kept}
         new = {d: image for d, image in zip(digests, images, strict=True) if d not in found}
         if new:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cuecard.errors import BackboneError
-from cuecard.types import LayerTokens, PrefixKV, TowerInjection
+from cuecard.types import LabelTokens, LayerTokens, PrefixKV, TowerInjection
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,13 @@ def injected(
     if isinstance(piece, LayerTokens):
         layers = put(piece.vectors, "vectors", (widths.layers, None, hidden))
         return Injected(layers[0], layers=layers)
+    if isinstance(piece, LabelTokens):
+        raise BackboneError(
+            "vectors around labels' names go into the tower that reads these",
+            where=name,
+            got="label-tokens",
+            expected="vectors, keys and values or layers' vectors",
+        )
     vectors = put(piece.vectors, "vectors", (None, hidden))
     if piece.shifts is None:
         return Injected(vectors)

@@ -55,7 +55,8 @@ class VisionRows:
     Attributes:
         embedded: [B, S, H] what the first layer takes in without a prompt.
         vectors: [P, H] what goes in after the class token.
-        layers: [L, P, H] what replaces what each layer makes of their places; None for nothing.
+        layers: [L', P, H] what replaces what the first layers make of their places; None for
+            nothing.
         prefix: [L, 2, K, A, D] keys and values in front of every layer's own; None for none.
     """
 
@@ -65,10 +66,10 @@ class VisionRows:
     prefix: Tensor | None = None
 
     @property
-    def form(self) -> tuple[int, bool, int]:
-        """What rows of one pass have in common: P, whether every layer has its own, and A."""
+    def form(self) -> tuple[int, int, int]:
+        """What rows of one pass have in common: P, of how many layers, and A."""
         ahead = 0 if self.prefix is None else self.prefix.shape[3]
-        return len(self.vectors), self.layers is not None, ahead
+        return len(self.vectors), 0 if self.layers is None else len(self.layers), ahead
 
 
 class VisionTower:
@@ -169,9 +170,11 @@ class VisionTower:
 
     def _last(self, parts: Sequence[VisionRows]) -> tuple[Tensor, int]:
         """[B, R, H] the last layer's output where it is read, and how many vectors are in it."""
-        if not self._written_out.usable():
-            return self._layers_over(parts), len(parts[0].vectors)
         deep = [part.layers for part in parts if part.layers is not None]
+        # Where later layers go on with what the ones before made of the vectors, that is read.
+        goes_on = any(len(vectors) < len(self.layers) for vectors in deep)
+        if goes_on or not self._written_out.usable():
+            return self._layers_over(parts), len(parts[0].vectors)
         prefixes = [part.prefix for part in parts if part.prefix is not None]
         counts = [len(part.embedded) for part in parts]
         rows = torch.cat([part.embedded for part in parts]) if deep else self._first(parts)
@@ -236,7 +239,7 @@ class VisionTower:
         deep = [part.layers for part in parts if part.layers is not None]
 
         def stamped(number: int, hidden: Tensor) -> Tensor:
-            if not deep:
+            if not deep or number >= len(deep[0]):
                 return hidden
             own = _for_rows(parts, [layers[number] for layers in deep])
             return torch.cat([hidden[:, :at], own, hidden[:, at + length :]], 1)

@@ -13,7 +13,7 @@ from cuecard.artifacts import Prompt
 from cuecard.artifacts.manifest import Manifest
 from cuecard.artifacts.nearest import NearestWords
 from cuecard.artifacts.seen_rows import RowsEntry
-from cuecard.artifacts.tensors import SHIFTS_NAME, WITH_HEADS
+from cuecard.artifacts.tensors import LABELS_NAME, SHIFTS_NAME, VISION_LAYERS_NAME, WITH_HEADS
 from cuecard.cli.views.tables import print_facts, print_table
 from cuecard.parameter_counts import trained_text
 from cuecard.validation_text import counted
@@ -96,6 +96,13 @@ def _size(prompt: Prompt) -> str:
         )
         positions = counted(rows, "position")
         return f"{what} of {positions}, {each} each in {counted(layers, 'layer')}"
+    if manifest.injection == "label-tokens":
+        count, deep, each, wide = prompt.tensors[LABELS_NAME].shape
+        of_all = "labels' names" if count == 1 else f"the names of {counted(count, 'label')} each"
+        more = "" if deep == 1 else f", in {counted(deep, 'layer')}"
+        seen = prompt.tensors.get(VISION_LAYERS_NAME)
+        more += "" if seen is None else f", and {counted(seen.shape[1], 'vector')} of images"
+        return f"{counted(each, 'vector')} of {wide} around {of_all}{more}"
     if manifest.injection == "layer-tokens":
         return f"{counted(rows, 'vector')} of {width} in {counted(layers, 'layer')}"
     shifts = prompt.tensors.get(SHIFTS_NAME)

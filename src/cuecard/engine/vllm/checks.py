@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cuecard.engine.vllm.backbone_info import BackboneInfo
 from cuecard.errors import BackboneError, ConfigError
-from cuecard.types import Injection, InputTokens, LayerTokens, PrefixKV, Towers
+from cuecard.types import Injection, InputTokens, LabelTokens, LayerTokens, PrefixKV, Towers
 
 
 def check_known(known: BackboneInfo) -> None:
@@ -115,6 +115,8 @@ def _why_not(injection: Injection) -> str | None:
         return "keys and values of every layer"
     if isinstance(injection, LayerTokens):
         return "vectors at every layer's input"
+    if isinstance(injection, LabelTokens):
+        return "vectors around labels' names"
     if injection.shifts is not None:
         return "shifts of the tokens' embeddings"
     return None

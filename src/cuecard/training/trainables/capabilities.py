@@ -16,7 +16,16 @@ from cuecard.errors import ConfigError
 from cuecard.methods import METHODS
 from cuecard.tasks import TaskSpec
 from cuecard.tasks.template import PROMPT
-from cuecard.types import Backbone, Injection, InjectionKind, MethodConfig, Slot, Tower, by_tower
+from cuecard.types import (
+    Backbone,
+    HasLabelTower,
+    Injection,
+    InjectionKind,
+    MethodConfig,
+    Slot,
+    Tower,
+    by_tower,
+)
 
 # What some models of a family do not support. Each is asked before a run: `Backbone.unsupported`.
 LIMITS: Mapping[str, str] = MappingProxyType(
@@ -121,6 +130,16 @@ def check_supported(backbone: Backbone, method: MethodConfig) -> None:
                 expected=f"a backbone that takes {in_tower(kind, tower)}",
                 hint="`cuecard methods` shows which methods work where",
             )
+    if {"labels", "vision"} <= {*method.requires} and isinstance(backbone, HasLabelTower):
+        reason = backbone.apart()
+        if reason is not None:
+            raise ConfigError(
+                "this backbone cannot be used with this method",
+                where=f"method {method.name}, backbone {backbone.name}",
+                got=reason,
+                expected="a projection of the class token's state, as in CLIP",
+                hint="coop, with vectors around names alone, works here",
+            )
 
 
 def is_late(backbone: Backbone, method: MethodConfig, spec: TaskSpec) -> bool:
@@ -170,8 +189,16 @@ def check_slot(method: MethodConfig, spec: TaskSpec) -> None:
 
     Raises:
         ConfigError: `{prompt}` without the slot "infix", nothing after the place of late keys and
-            values, or several places for them; of an image, any slot but "prefix".
+            values, or several places for them; of an image, any slot but "prefix"; vectors around
+            labels' names where not just one of them is right.
     """
+    if "labels" in method.requires and not spec.task_kind.single_label:
+        raise ConfigError(
+            "labels' names compete for an image, of which just one is right",
+            where=f"method {method.name}, kind {spec.kind}",
+            got=spec.task_kind.about,
+            expected="the kind image-classification",
+        )
     if spec.task_kind.tower != "text" and method.slot != "prefix":
         raise ConfigError(
             "an image has one place for a prompt",

@@ -7,7 +7,17 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from cuecard.lazy import nn, torch
-from cuecard.types import Head, Injection, Method, Noisy, ParameterGroup, TokenTfidf
+from cuecard.types import (
+    HasLabelTower,
+    Head,
+    Injection,
+    LabelTokens,
+    Method,
+    Noisy,
+    ParameterGroup,
+    TokenTfidf,
+    by_tower,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -76,19 +86,67 @@ class Headed:
             self._bias.copy_(head["bias"])
 
 
+class HeadedByLabels:
+    """A method of vectors around labels' names, whose head is what a tower makes of these.
+
+    Args:
+        method: what makes the injection, with a piece for that tower.
+        backbone: has the tower.
+        names: the labels', in their order.
+    """
+
+    def __init__(self, method: Method, backbone: HasLabelTower, names: Sequence[str]) -> None:
+        self._method, self._backbone, self._names = method, backbone, names
+
+    @property
+    def inner(self) -> Method:
+        """The method without the head."""
+        return self._method
+
+    def head(self) -> Head:
+        """The head, with gradients to the method's parameters."""
+        tokens = by_tower(self._method.injection())["labels"]
+        assert isinstance(tokens, LabelTokens)
+        return self._backbone.label_head(self._names, tokens)
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """The method's."""
+        return self._method.parameters()
+
+    def groups(self) -> Sequence[ParameterGroup]:
+        """The method's."""
+        return self._method.groups()
+
+    def injection(self) -> Injection:
+        """The method's."""
+        return self._method.injection()
+
+    def penalty(self) -> Tensor | None:
+        """The method's."""
+        return self._method.penalty()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The method's."""
+        return self._method.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """What `state_dict` gave."""
+        self._method.load_state_dict(state_dict)
+
+
 def drawn_injection(method: Method, draw: tuple[int, ...]) -> Injection:
     """A method's injection for a pass of training, with what it leaves out then.
 
     Args:
         draw: decides what that is.
     """
-    inner = method.inner if isinstance(method, Headed) else method
+    inner = method.inner if isinstance(method, Headed | HeadedByLabels) else method
     return inner.noisy_injection(draw) if isinstance(inner, Noisy) else inner.injection()
 
 
 def head_of(method: Method) -> Head | None:
     """A method's head; None for one without."""
-    return method.head() if isinstance(method, Headed) else None
+    return method.head() if isinstance(method, Headed | HeadedByLabels) else None
 
 
 def start_head(method: Method, head: Head) -> None:

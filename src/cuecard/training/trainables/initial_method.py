@@ -11,9 +11,10 @@ from cuecard.methods.start import StartSettings
 from cuecard.tasks import TaskSpec
 from cuecard.tasks.splits import draw_rows
 from cuecard.training.config import TrainConfig
-from cuecard.training.trainables.head import Headed
+from cuecard.training.trainables.head import Headed, HeadedByLabels
 from cuecard.types import (
     Backbone,
+    HasLabelTower,
     HasPatches,
     InitContext,
     Method,
@@ -46,6 +47,8 @@ def new_method(
     made = method.build(init_context(backbone, spec, seed, records))
     if spec.mode != "head":
         return made
+    if "labels" in method.requires and isinstance(backbone, HasLabelTower):
+        return HeadedByLabels(made, backbone, [*spec.label_names.values()])
     return Headed(made, spec.outputs, backbone.hidden_size, head_lr)
 
 
@@ -74,24 +77,31 @@ def init_context(
     Args:
         records: the training rows.
     """
+    names = isinstance(backbone, HasLabelTower)
     tokenizer = backbone.tokenizer
+    if isinstance(backbone, HasLabelTower):
+        tokenizer = backbone.label_tokenizer
 
     def encode(text: str) -> list[int]:
         return [
             int(i) for i in tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         ]
 
+    labels = spec.continuations(tokenizer) if spec.mode == "labels" else ()
+    if names:
+        labels = tuple(tuple(encode(name)) for name in spec.label_names.values())
     return InitContext(
         embeddings=backbone.embeddings,
         encode=encode,
         special_ids=frozenset(int(i) for i in getattr(tokenizer, "all_special_ids", ())),
-        labels=spec.continuations(tokenizer) if spec.mode == "labels" else (),
+        labels=labels,
         text=spec.task_kind.instruction(spec),
         generator=torch.Generator().manual_seed(seed),
         states=backbone.states,
         layers=backbone.num_layers,
         towers=backbone.tower_embeddings,
         patches=_patches(backbone, spec, seed, records),
+        label_layers=backbone.label_layers() if isinstance(backbone, HasLabelTower) else 0,
     )
 
 

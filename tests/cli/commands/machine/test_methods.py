@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cuecard.artifacts import Prompt
+from cuecard.backbones import FAMILIES
 from cuecard.methods import METHODS
 from support.command_line import Call
 from support.tiny_vision import LAYERS, WIDTH, save_vision
@@ -20,10 +21,16 @@ def test_the_table(cuecard: Call) -> None:
     rates = {row["method"]: row["rate"] for row in rows}
     assert (rates["p-tuning-v2"], rates["residual"]) == ("values_lr", None)
     missing = {row["method"]: row["missing"] for row in rows}
-    every = {"causal": [], "seq2seq": [], "masked": [], "vision": []}
+    every: dict[str, list[str]] = {name: [] for name in FAMILIES}
     assert missing["prompt-tuning"] == every
-    assert missing["wayward"] == {**every, "vision": ["words"]}
-    assert missing["prefix-tuning"] == {**every, "seq2seq": ["prefix-kv"]}
+    assert missing["wayward"] == {
+        **every,
+        **{name: ["words"] for name in ("vision", "two-tower", "segmentation")},
+    }
+    assert missing["prefix-tuning"] == {
+        **every,
+        **{name: ["prefix-kv"] for name in ("seq2seq", "segmentation")},
+    }
 
 
 def test_how_many_parameters_are_trained_on_a_backbone(cuecard: Call, backbone: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cuecard.cli.options import BatchRows
+from cuecard.cli.options import BatchRows, listed
 from cuecard.cli.output import check_place, writing
 from cuecard.cli.sources import LabelledRows, PromptSource
 from cuecard.cli.views.console import Json, console, print_json
@@ -31,6 +31,16 @@ def evaluate(
         bool,
         typer.Option("--no-prompt", help="Use only the template, without the trained vectors."),
     ] = False,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            "--labels",
+            metavar="NAME,NAME",
+            help="Other labels than those of the training, for a prompt around labels' names "
+            "(coop).",
+            show_default=False,
+        ),
+    ] = None,
     calibration: Annotated[
         Calibration,
         typer.Option(
@@ -67,13 +77,19 @@ def evaluate(
     check_place(out, "--out")
     saved = source.find()
     # The rows first: a mistake in them need not wait for a model.
-    records, unknown = rows.read(saved.spec, saved.text_field, json=as_json)
+    spec = saved.spec
+    names = listed(labels)
+    if names:
+        spec = spec.model_copy(update={"labels": names, "words": {}})
+    records, unknown = rows.read(spec, saved.text_field, json=as_json)
     warn_of_few(len(records))
     with fetch_progress(json=as_json) as progress:
         bound = source.open(saved, progress)
     opened = bound.prompt
+    if names:
+        bound = bound.with_labels(names)
     if no_prompt:
-        bound = replace(bound, injection=None, prior=None)
+        bound = bound.without_prompt
     if calibration == "saved" and bound.prior is None:
         calibration = "none"
     found = _evaluate(bound, records, calibration, batch_rows, as_json)
@@ -95,7 +111,7 @@ def evaluate(
         warnings.warn(DataWarning(seen.sentence("the prompt")), stacklevel=1)
         report["seen_rows"] = {"trained": len(seen.trained), "selected": len(seen.selected)}
         if seen.unseen:
-            unseen = only(opened.spec, found, seen.unseen)
+            unseen = only(bound.spec, found, seen.unseen)
             report["unseen"] = unseen.to_dict()
     if predictions is not None:
         with writing("--predictions"):
@@ -106,7 +122,7 @@ def evaluate(
     if as_json:
         print_json(report)
     else:
-        print_evaluation(found, opened.spec.labels, console())
+        print_evaluation(found, bound.spec.labels, console())
         if unseen is not None:
             say_line(console(), f"\nwithout those rows: {in_words(unseen)}")
 

@@ -1,0 +1,177 @@
+"""The tower of a model of images and texts that reads labels' names, with vectors around them.
+
+Zhou et al., "Learning to Prompt for Vision-Language Models" (IJCV 2022), section 3.2: a label's
+text is [V]1 ... [V]M [name] . for learnt vectors V among the embeddings; the name may also stand
+between two halves of them, or in front. The model's own text features are computed, by its own
+code: vectors are put in by hooks, at the places of tokens that hold their room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cuecard.backbones.kernels.checkpointing import decoder_layers
+from cuecard.errors import BackboneError
+from cuecard.types import LABEL, ZERO_SHOT, LabelTokens, NamePlace
+
+_LEAD = ZERO_SHOT.partition(f" {LABEL}")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRow:
+    """A label's text as token ids, and where vectors stand among them."""
+
+    ids: tuple[int, ...]
+    places: tuple[int, ...] = ()
+
+
+class LabelTower:
+    """The text side of a model.
+
+    Args:
+        model: any transformers model with `get_text_features` and a `text_model`.
+        tokenizer: its tokenizer, a fast one.
+        name: what the user called it.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
+        self._model, self._tokenizer, self._name = model, tokenizer, name
+        self.text_model: nn.Module = model.text_model
+        config = model.config.text_config
+        self.embed: nn.Module = model.text_model.get_input_embeddings()
+        self.layers = decoder_layers(model.text_model, int(config.num_hidden_layers))
+        self.hidden_size = int(config.hidden_size)
+        self.positions = int(config.max_position_embeddings)
+        # As in training: a tokenizer without masks pads to the whole length, and all of it is read.
+        self._masked = "attention_mask" in tokenizer.model_input_names
+
+    @property
+    def embeddings(self) -> Tensor:
+        """[V, H] the embedding matrix, detached."""
+        return torch.as_tensor(self.embed.weight).detach()
+
+    def features(self, names: Sequence[str], tokens: LabelTokens | str) -> Tensor:
+        """[K, D] unit vectors of the labels' texts, float32, with gradients to the vectors.
+
+        Args:
+            tokens: the vectors around the names, or a template with {label} instead.
+
+        Raises:
+            BackboneError: a text that is longer than the tower's positions, or vectors that do not
+                fit the model or the labels.
+        """
+        if isinstance(tokens, str):
+            rows = [LabelRow(self._ids(tokens.replace(LABEL, name))) for name in names]
+            return self._run(rows, None)
+        vectors = self._checked(tokens.vectors, len(names))
+        size = vectors.shape[2]
+        return self._run([self.row(name, size, tokens.place) for name in names], vectors)
+
+    def row(self, name: str, size: int, place: NamePlace) -> LabelRow:
+        """A label's text with room for so many vectors.
+
+        The name's and the full stop's tokens are those that they have in the zero-shot template.
+        """
+        found = self._tokenizer(
+            ZERO_SHOT.replace(LABEL, name),
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            verbose=False,
+        )
+        ids, special = found["input_ids"], found["special_tokens_mask"]
+        begun = next((at for at, mark in enumerate(special) if not mark), len(ids))
+        ended = len(ids) - next((at for at, mark in enumerate(special[::-1]) if not mark), 0)
+        starts = [start for start, _ in found["offset_mapping"]]
+        stop = len(_LEAD) + 1 + len(name)
+        own = [ids[at] for at in range(begun, ended) if len(_LEAD) <= starts[at] < stop]
+        full_stop = [ids[at] for at in range(begun, ended) if starts[at] >= stop]
+        half = {"end": size, "middle": size // 2, "front": 0}[place]
+        room = (own or full_stop)[:1] * size  # any token that is not special
+        text = (*room[:half], *own, *room[half:], *full_stop)
+        places = [begun + at for at in range(half)]
+        places += [begun + half + len(own) + at for at in range(size - half)]
+        return LabelRow((*ids[:begun], *text, *ids[ended:]), tuple(places))
+
+    def _ids(self, text: str) -> tuple[int, ...]:
+        return tuple(self._tokenizer(text, verbose=False)["input_ids"])
+
+    def _checked(self, vectors: Tensor, labels: int) -> Tensor:
+        count, layers, _, hidden = vectors.shape
+        fits = count in (1, labels) and 1 <= layers <= len(self.layers)
+        if not fits or hidden != self.hidden_size:
+            raise BackboneError(
+                "the prompt's vectors around labels do not fit",
+                where=self._name,
+                got=f"shape {tuple(vectors.shape)}",
+                expected=f"shape (1 or {labels}, up to {len(self.layers)}, any, "
+                f"{self.hidden_size})",
+            )
+        weight = self.embeddings
+        return vectors.to(weight.device, weight.dtype)
+
+    def _run(self, rows: Sequence[LabelRow], vectors: Tensor | None) -> Tensor:
+        longest = max(len(row.ids) for row in rows)
+        if longest > self.positions:
+            raise BackboneError(
+                "the text of a label is longer than the positions of the tower that reads it",
+                where=self._name,
+                got=f"{longest} tokens, those of the prompt with it",
+                expected=f"at most {self.positions}",
+                hint="a shorter prompt, or shorter names for the labels",
+            )
+        width = longest if self._masked else self.positions
+        pad = getattr(self._tokenizer, "pad_token_id", None)
+        ids = torch.full((len(rows), width), int(pad or 0))
+        mask = torch.zeros_like(ids)
+        for number, row in enumerate(rows):
+            ids[number, : len(row.ids)] = torch.tensor(row.ids)
+            mask[number, : len(row.ids)] = 1
+        device = self.embeddings.device
+        given = {"input_ids": ids.to(device)}
+        if self._masked:
+            given["attention_mask"] = mask.to(device)
+        with self._placing(rows, vectors):
+            found = self._model.get_text_features(**given)
+        pooled = found if isinstance(found, Tensor) else found.pooler_output
+        return torch.nn.functional.normalize(pooled.float(), dim=-1)
+
+    @contextmanager
+    def _placing(self, rows: Sequence[LabelRow], vectors: Tensor | None) -> Iterator[None]:
+        """Put the vectors where rows have room for them, in the calls of a block."""
+        if vectors is None or not vectors.shape[2]:
+            yield
+            return
+        each = vectors.expand(len(rows), -1, -1, -1)
+        at = torch.tensor([row.places for row in rows], device=vectors.device)
+        number = torch.arange(len(rows), device=vectors.device)[:, None].expand_as(at)
+
+        def placed(hidden: Tensor, layer: int) -> Tensor:
+            return hidden.index_put((number, at), each[:, layer])
+
+        def among_embeddings(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+            return placed(output, 0)
+
+        def before(layer: int) -> Any:
+            def replace(module: nn.Module, inputs: Any, options: dict[str, Any]) -> Any:
+                if inputs:
+                    return (placed(inputs[0], layer), *inputs[1:]), options
+                return inputs, options | {"hidden_states": placed(options["hidden_states"], layer)}
+
+            return replace
+
+        handles = [self.embed.register_forward_hook(among_embeddings)]
+        handles += [
+            self.layers[layer].register_forward_pre_hook(before(layer), with_kwargs=True)
+            for layer in range(1, vectors.shape[1])
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
