@@ -36,6 +36,7 @@ def test_commands_are_listed_by_group(cuecard: Call) -> None:
         (["tarin"], "cuecard", "tarin", None, "did you mean 'train'?"),
         (["--verbose"], "cuecard", "--verbose", None, "did you mean --version?"),
         (["push", "a", "b", "--oops=1"], "cuecard push", "--oops", None, "cuecard push --help"),
+        (["train", "--split-seed", "3", "--split", "2"], "cuecard train", "--split", None, None),
         (["predict", "a", "--filee", "x"], "cuecard predict", "--filee", None, "--file?"),
         (["predict", "a", "--terrible"], "cuecard predict", "--terrible", None, "-- --terrible"),
         (["nearest", "-5 degrees"], "cuecard nearest", "-5 degrees", None, "-- '-5 degrees'"),
@@ -55,7 +56,7 @@ def test_mistakes_are_told_as_all_errors_are(
     for name, said in (("got", got), ("expected", expected), ("hint", hint)):
         if said is not None:
             line = next(line for line in done.err.splitlines() if line.startswith(f"  {name}: "))
-            assert said in line
+            assert said in line and (name != "got" or line == f"  got: {said}")
     told = json.loads(cuecard(words[0], "--json", *words[1:]).out)
     assert (told["error"], told["where"]) == ("ConfigError", where)
 

@@ -115,7 +115,8 @@ def usage_mistake(error: Exception, words: Sequence[str]) -> ConfigError:
 
 def _no_such_option(error: Any, command: str, words: Sequence[str]) -> ConfigError:
     name = str(error.option_name)
-    word = next((word for word in words[1:] if word.startswith(name)), name)
+    given = [word for word in words[1:] if word.startswith(name)]
+    word = next((word for word in given if word.partition("=")[0] == name), [*given, name][0])
     takes_texts = any(parameter.name == "texts" for parameter in error.ctx.command.params)
     hints = [f"did you mean {near}?" for near in list(error.possibilities or ())[:1]]
     if takes_texts or not _OPTION.fullmatch(word):

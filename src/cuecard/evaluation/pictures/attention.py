@@ -38,7 +38,7 @@ def draw_attention(
     """
     if not isinstance(backbone, ShowsAttention):
         raise BackboneError(
-            "a model that does not see images has no attention to draw over them",
+            "no attention over images can be drawn of this model",
             where=backbone.name,
             got=type(backbone).__name__,
             expected="a vision encoder",
