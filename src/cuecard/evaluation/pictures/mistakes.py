@@ -42,8 +42,8 @@ class Mistake:
 
 
 def surest_mistakes(spec: TaskSpec, found: Evaluation, count: int = COUNT) -> list[Mistake]:
-    """The wrong answers to images with the highest probabilities; none for a task of texts."""
-    if spec.task_kind.tower != "vision":
+    """The wrong labels of images with the highest probabilities; none for another task."""
+    if spec.task_kind.tower != "vision" or not spec.task_kind.labelled:
         return []
     rows = zip(found.records, found.predictions, found.gold, found.correct, strict=True)
     mistakes = [
