@@ -28,6 +28,7 @@ from support.data.head_tasks import TAGS
 from support.data.reviews import LONG_SPEC, SPEC, TEXT_SPEC, reviews
 from support.serving.requests import noise
 from support.tiny import tiny_backbone
+from support.tiny_sam import SPEC as MASKS
 from support.tiny_vision import LAYERS, WIDTH, pictures, several_pictures, tiny_vision
 from support.tiny_vision import SEVERAL_SPEC as SEVERAL_IMAGES
 from support.tiny_vision import SPEC as IMAGES
@@ -155,7 +156,8 @@ def test_refusals() -> None:
     for members, text in (
         ([Asked(backbone), Asked(backbone, other)], "differ in kind"),
         ([Asked(backbone), Asked(tiny_backbone())], "different backbones"),
-        ([Asked(backbone, TAGS)], "head that gives no labels"),
+        ([Asked(backbone, TAGS)], "neither labels nor texts"),
+        ([Asked(backbone, MASKS)], "neither labels nor texts"),
         ([Asked(backbone, TEXT_SPEC)], "needs probabilities"),
         ([], "at least one prompt"),
     ):

@@ -76,20 +76,21 @@ class Ensemble:
     def __post_init__(self) -> None:
         """
         Raises:
-            ConfigError: no members, members with heads that give no labels, on several backbones
-                or for different questions, or a rule that the task cannot have.
+            ConfigError: no members, members that give neither labels nor texts, on several
+                backbones or for different questions, or a rule that the task cannot have.
         """
         if not self.members:
             raise ConfigError(
                 "an ensemble needs at least one prompt", got="0 prompts", expected="1 or more"
             )
         for member in self.members:
-            kind = member.spec.task_kind
-            if member.spec.mode == "head" and not (kind.single_label or kind.has_thresholds):
+            kind, mode = member.spec.task_kind, member.spec.mode
+            labels = kind.single_label or kind.has_thresholds
+            if mode in ("head", "vector", "pixels") and not labels:
                 raise ConfigError(
-                    "prompts with a trained head that gives no labels cannot form an ensemble",
+                    "prompts that answer with neither labels nor texts cannot form an ensemble",
                     got=f"the kind {member.spec.kind}",
-                    expected="labels with probabilities",
+                    expected="labels, options or texts",
                 )
             if member.backbone is not self.backbone:
                 raise ConfigError(
