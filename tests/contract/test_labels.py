@@ -74,6 +74,9 @@ def test_zero_shot_is_the_models_own_classifier(kind: str) -> None:
     torch.testing.assert_close(head(states), wanted, atol=1e-4, rtol=1e-4)
     other = SPEC.model_validate({**SPEC.model_dump(), "label_template": "the {label}"})
     assert not torch.allclose(zero_shot(backbone, other)[1].weight, head.weight, atol=1e-2)
+    named = SPEC.model_validate({**SPEC.model_dump(), "words": {"disc": "red disc"}})
+    told = backbone.label_head(["red disc", "stripes"], "a photo of a {label}.")
+    assert torch.equal(zero_shot(backbone, named)[1].weight, told.weight)
     with pytest.raises(ConfigError, match="no single place for a label's name"):
         SPEC.model_validate({**SPEC.model_dump(), "label_template": "a photo"})
 
@@ -258,6 +261,7 @@ def test_what_does_not_go_together_is_refused_before_any_work() -> None:
         with pytest.raises(ConfigError, match="cannot be used with this method") as caught:
             train(backbone, on, CoOp(), observer=events.append)
         assert "does not take label-tokens" in str(caught.value.got)
+        assert "a model of images and texts, such as CLIP" in str(caught.value.hint)
     with pytest.raises(ConfigError, match="does not read texts"):
         train(shared_clip(), review_task(40), CoOp(), observer=events.append)
     several = Task.from_records(SEVERAL_SPEC, several_pictures(40))

@@ -128,7 +128,10 @@ def check_supported(backbone: Backbone, method: MethodConfig) -> None:
                 where=f"method {method.name}, backbone {backbone.name}",
                 got=reason,
                 expected=f"a backbone that takes {in_tower(kind, tower)}",
-                hint="`cuecard methods` shows which methods work where",
+                hint="prompts around labels' names need a model of images and texts, such as CLIP, "
+                "with a tokenizer in its folder"
+                if tower == "labels"
+                else "`cuecard methods` shows which methods work where",
             )
     if {"labels", "vision"} <= {*method.requires} and isinstance(backbone, HasLabelTower):
         reason = backbone.apart()
