@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,11 @@ def test_a_folder_is_loaded_with_both_towers(kind: str, tmp_path: Path) -> None:
     assert rounded.fingerprint == fresh.fingerprint
     run = train(rounded, drawn_task(40), CoOp(length=2), QUICK)
     assert Prompt.load(run.prompt.save(tmp_path / "prompt"), rounded).digest == run.prompt.digest
+    (tmp_path / "tokenizer.json").unlink()
+    seeing = load_frozen(tmp_path, dtype="fp32")
+    assert type(seeing) is VisionBackbone and seeing.fingerprint.labels == "none"
+    with pytest.raises(ConfigError, match=r"(?s)does not take label-tokens.*tokenizer\.json"):
+        train(seeing, drawn_task(40), CoOp(length=2), QUICK)
 
 
 def test_prompts_of_images_are_those_of_the_tower_that_sees_alone(tmp_path: Path) -> None:
@@ -294,3 +300,8 @@ def test_what_does_not_go_together_is_refused_before_any_work() -> None:
     with pytest.raises(BackboneError, match="around labels do not fit"):
         shared_clip().label_head(["a"], LabelTokens(torch.zeros(2, 1, 2, TEXT_WIDTH)))
     assert shared_clip().label_width() == JOINT
+    longer = deepcopy(word_tokenizer())
+    longer.add_tokens(["otter"])
+    clip = shared_clip()
+    with pytest.raises(BackboneError, match="no embedding for"):
+        TwoTowerBackbone(clip.whole, clip.processor, longer, "x").label_head(["otter"], "{label}")

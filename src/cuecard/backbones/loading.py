@@ -38,7 +38,6 @@ from cuecard.errors import AdapterError, BackboneError, CuecardError
 transformers = import_transformers()
 OfTexts = CausalBackbone | Seq2SeqBackbone | MaskedBackbone
 Loaded = OfTexts | VisionBackbone | SegmentationBackbone
-_TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "spiece.model")
 _SAID = 300  # characters of a library's own message
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -166,9 +165,9 @@ def _vision_backbone(
 
 
 def _has_two_towers(folder: ModelFolder, config: Any) -> bool:
-    """Whether it is a model of images and texts, with a tokenizer for the texts."""
+    """Whether it is a model of images and texts, with a fast tokenizer for the texts."""
     compares = type(config) in transformers.MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING
-    return compares and any((folder.path / name).is_file() for name in _TOKENIZERS)
+    return compares and (folder.path / "tokenizer.json").is_file()
 
 
 def _segmentation_backbone(

@@ -125,6 +125,14 @@ class LabelTower:
                 expected=f"at most {self.positions}",
                 hint="a shorter prompt, or shorter names for the labels",
             )
+        highest, known = max(max(row.ids) for row in rows), len(self.embeddings)
+        if highest >= known:
+            raise BackboneError(
+                "the tokenizer knows a token that the model has no embedding for",
+                where=self._name,
+                got=f"{self._tokenizer.decode([highest])!r}, token {highest}, in a label's text",
+                expected=f"tokens 0 to {known - 1}",
+            )
         width = longest if self._masked else self.positions
         pad = getattr(self._tokenizer, "pad_token_id", None)
         ids = torch.full((len(rows), width), int(pad or 0))

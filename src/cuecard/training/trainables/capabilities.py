@@ -129,7 +129,7 @@ def check_supported(backbone: Backbone, method: MethodConfig) -> None:
                 got=reason,
                 expected=f"a backbone that takes {in_tower(kind, tower)}",
                 hint="prompts around labels' names need a model of images and texts, such as CLIP, "
-                "with a tokenizer in its folder"
+                "with a tokenizer.json in its folder"
                 if tower == "labels"
                 else "`cuecard methods` shows which methods work where",
             )
