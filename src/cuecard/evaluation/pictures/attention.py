@@ -56,8 +56,8 @@ def draw_attention(
     if piece is None or not piece.length or not images:
         raise ConfigError(
             "there is no attention to draw",
-            got="no images" if piece is not None and piece.length else "a prompt without vectors",
-            expected="a prompt of at least one vector, and an image",
+            got="no images" if piece is not None and piece.length else "nothing beside the patches",
+            expected="a prompt of vectors or keys beside an image's patches, and an image",
         )
     shown = [image for image, _ in images]
     maps = torch.cat([backbone.prompt_attention([i], piece, layer - 1) for i in shown])
