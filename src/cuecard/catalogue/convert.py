@@ -19,6 +19,7 @@ from cuecard.catalogue.entries import DatasetEntry, Entry
 from cuecard.catalogue.hub_files import take_hub_files
 from cuecard.catalogue.manifest import write_manifest
 from cuecard.catalogue.progress import Progress
+from cuecard.catalogue.weights.clip import convert_clip
 from cuecard.catalogue.weights.dinov2 import convert_dinov2
 from cuecard.catalogue.weights.llama import convert_llama
 from cuecard.catalogue.weights.t5 import convert_t5
@@ -74,6 +75,11 @@ def _dinov2(entry: Entry, files: Sequence[Path], folder: Path, progress: Progres
     convert_dinov2(source, folder, progress, f"Converting {entry.name}")
 
 
+def _clip(entry: Entry, files: Sequence[Path], folder: Path, progress: Progress) -> None:
+    (source,) = files
+    convert_clip(source, folder, progress, f"Converting {entry.name}")
+
+
 def _hub_files(entry: Entry, files: Sequence[Path], folder: Path, progress: Progress) -> None:
     take_hub_files(files, folder, progress, f"Converting {entry.name}")
 
@@ -110,6 +116,7 @@ CONVERTERS: Mapping[str, Callable[[Entry, Sequence[Path], Path, Progress], None]
     "gguf-llama/1": _llama,
     "onnx-t5/1": _t5,
     "onnx-dinov2/1": _dinov2,
+    "onnx-clip-image/1": _clip,
     "hub-files/1": _hub_files,
     "movie-reviews/1": _reviews,
     "sae-probes/1": _probes,

