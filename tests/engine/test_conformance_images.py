@@ -14,10 +14,14 @@ import torch
 from cuecard.engine.protocol import Embedding, Held, Scoring
 from cuecard.errors import BackboneError, ConfigError, DataError
 from cuecard.evaluation.heads import head_outputs
+from cuecard.tasks.encoding.batching import mask_logits
 from cuecard.tasks.encoding.pooling import embed_rows
 from cuecard.types import Encoded, Head, Image, InputTokens, LayerTokens
 from support.serving.requests import noise, serving
 from support.tiny import tiny_backbone
+from support.tiny_sam import BOTH, blobs, tiny_sam
+from support.tiny_sam import SPEC as PART
+from support.tiny_sam import WIDTH as TOKEN
 from support.tiny_vision import LAYERS, SPEC, VISION, WIDTH, pictures, shared_vision, tiny_vision
 
 TOLERANCE = 1e-4
@@ -181,3 +185,38 @@ def test_texts_and_images_are_not_mixed_up() -> None:
         asyncio.run(ask(reading, image))
     with pytest.raises(BackboneError, match="no logits"):
         asyncio.run(ask(seeing, words))
+
+
+def test_parts_of_images_under_every_prompt_in_one_call() -> None:
+    """Each mask is the one got alone; an image is encoded once, and no longer than it is kept."""
+    backbone = tiny_sam()
+    encoded: list[int] = []
+    encoder = backbone.model.vision_encoder
+    encoder.register_forward_hook(lambda _, args, output: encoded.append(len(output[0])))
+    prompts = [Held(f"prompt-{seed}", InputTokens(noise(seed, 4, TOKEN))) for seed in (1, 2)]
+    records, tokenizer = blobs(3), backbone.tokenizer
+    rows = [spec.encode(record, tokenizer) for spec in (PART, BOTH) for record in records]
+    asked = [Embedding(prompt, row) for row in rows for prompt in (*prompts, None)]
+
+    async def ask() -> list[torch.Tensor]:
+        async with serving(backbone, cache_bytes=1 << 20) as engine:
+            with pytest.raises(ConfigError, match="has no embeddings"):
+                await engine.embed(asked)
+            return await engine.segment(asked)
+
+    found = asyncio.run(ask())
+    assert encoded == [1, 1, 1]
+    # At most 16 rows a step: 7 tokens or 4 or, of a point or a box, 3 or 2.
+    assert backbone.counts["calls"] <= 8
+    for one, mask in zip(asked, found, strict=True):
+        injection = None if one.prompt is None else one.prompt.injection
+        with torch.no_grad():
+            wanted = mask_logits(backbone, [one.row], injection)[0]
+        torch.testing.assert_close(mask, wanted, atol=TOLERANCE, rtol=TOLERANCE)
+
+    async def elsewhere() -> None:
+        async with serving(shared_vision()) as engine:
+            await engine.segment([Embedding(None, rows_of(shared_vision(), 1)[0])])
+
+    with pytest.raises(ConfigError, match="finds no parts of images"):
+        asyncio.run(elsewhere())

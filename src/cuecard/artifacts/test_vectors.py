@@ -226,8 +226,12 @@ def _unit_vectors(backbone: Backbone, injection: Injection, probes: Sequence[Enc
 def _mask_shares(backbone: Backbone, injection: Injection, probes: Sequence[Encoded]) -> Tensor:
     """[N, K] float32 probabilities of a few cells, on the CPU."""
     with torch.inference_mode():
-        shares = mask_logits(backbone, probes, injection).sigmoid().cpu()
-    return shares[:, :: max(1, shares.shape[1] // _COORDINATES)][:, :_COORDINATES]
+        return shares_of(mask_logits(backbone, probes, injection).cpu())
+
+
+def shares_of(logits: Tensor) -> Tensor:
+    """[..., K] what is kept of mask logits [..., C]: the probabilities of a few cells."""
+    return logits[..., :: max(1, logits.shape[-1] // _COORDINATES)][..., :_COORDINATES].sigmoid()
 
 
 def check_test_vectors(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -50,7 +50,7 @@ class Scoring:
 
 @dataclass(frozen=True, slots=True)
 class Embedding:
-    """A row to embed.
+    """A row to embed, or an image in which to find a part.
 
     Attributes:
         prompt: None for the bare backbone.
@@ -214,6 +214,21 @@ class Embeds(Protocol):
 
         Raises:
             ConfigError: not supported; see `embedding_size`.
+            CuecardError: a row that does not fit.
+            EngineError: the engine failed.
+        """
+        ...
+
+
+@runtime_checkable
+class Segments(Protocol):
+    """What finds parts of images; not every engine does."""
+
+    async def segment(self, rows: Sequence[Embedding]) -> list[Tensor]:
+        """Per row mask logits [C], float32 on the CPU.
+
+        Raises:
+            ConfigError: the backbone finds no parts of images.
             CuecardError: a row that does not fit.
             EngineError: the engine failed.
         """

@@ -124,6 +124,7 @@ async def test_the_description(server: Running) -> None:
         "/v1/completions",
         "/v1/chat/completions",
         "/v1/classify",
+        "/v1/segment",
         "/v1/embeddings",
         "/v1/responses",
         "/v1/models",

@@ -13,7 +13,7 @@ from cuecard.artifacts import Prompt, check_backbone
 from cuecard.engine.protocol import Embedding, Finished, Generation, Guide, Held, Scoring, Token
 from cuecard.errors import BackboneError
 from cuecard.evaluation.heads import head_outputs
-from cuecard.tasks.encoding.batching import collate
+from cuecard.tasks.encoding.batching import collate, mask_logits
 from cuecard.tasks.encoding.pooling import embed_rows
 from cuecard.types import Encoded, Placement
 
@@ -35,7 +35,7 @@ class SerialEngine:
         self.tokenizer = backbone.tokenizer
         self.max_positions = backbone.max_positions
         self.dtype = backbone.dtype
-        self.images = backbone.processor if "vision" in backbone.takes else None
+        self.images = None if "text" in backbone.takes else backbone.processor
         self.embedding_size = backbone.hidden_size if "states" in backbone.reads else None
         self.held: set[str] = set()
         self.generating = 0
@@ -63,6 +63,9 @@ class SerialEngine:
 
     async def embed(self, rows: Sequence[Embedding]) -> list[Tensor]:
         return [self._embed(row) for row in rows]
+
+    async def segment(self, rows: Sequence[Embedding]) -> list[Tensor]:
+        return [self._segment(row) for row in rows]
 
     async def generate(self, request: Generation) -> AsyncIterator[Token | Finished]:
         sampling = request.sampling
@@ -122,6 +125,12 @@ class SerialEngine:
         self.steps += 1
         injection = None if row.prompt is None else row.prompt.injection
         return embed_rows(self.backbone, [row.row], injection)[0]
+
+    @torch.inference_mode()
+    def _segment(self, row: Embedding) -> Tensor:
+        self.steps += 1
+        injection = None if row.prompt is None else row.prompt.injection
+        return mask_logits(self.backbone, [row.row], injection)[0]
 
     @torch.inference_mode()
     def _next(

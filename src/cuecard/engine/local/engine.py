@@ -17,7 +17,12 @@ from torch import Tensor
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.prompt_backbone import check_backbone
-from cuecard.backbones import CausalBackbone, Seq2SeqBackbone, VisionBackbone
+from cuecard.backbones import (
+    CausalBackbone,
+    SegmentationBackbone,
+    Seq2SeqBackbone,
+    VisionBackbone,
+)
 from cuecard.engine.local.packed_worker import PackedWorker
 from cuecard.engine.local.padded_worker import PaddedWorker
 from cuecard.engine.local.requests import (
@@ -26,6 +31,7 @@ from cuecard.engine.local.requests import (
     GenerateRequest,
     Request,
     ScoreRequest,
+    SegmentRequest,
 )
 from cuecard.engine.local.settings import LocalSettings
 from cuecard.engine.local.worker import RequestOutput, Worker
@@ -85,7 +91,7 @@ class LocalEngine:
         self.tokenizer, self.max_positions = backbone.tokenizer, backbone.max_positions
         self.dtype = backbone.dtype
         self.images: PreparesImages | None = None
-        if isinstance(backbone, VisionBackbone):
+        if isinstance(backbone, VisionBackbone | SegmentationBackbone):
             self.images = backbone.processor
         self.embedding_size = backbone.hidden_size if "states" in backbone.reads else None
         self._changed = threading.Condition()
@@ -186,6 +192,28 @@ class LocalEngine:
         found: list[Tensor] = await self._done(EmbedRequest(rows, deliver), future)
         return found
 
+    async def segment(self, rows: Sequence[Embedding]) -> list[Tensor]:
+        """Per row mask logits [C], float32 on the CPU.
+
+        Raises:
+            ConfigError: a backbone that finds no parts of images.
+            CuecardError: a row that does not fit.
+            EngineError: the engine failed.
+        """
+        if "pixels" not in self._backbone.reads:
+            raise ConfigError(
+                "this backbone finds no parts of images",
+                where=self._backbone.name,
+                got=self._backbone.unreadable("pixels"),
+                expected="a segmentation model",
+            )
+        if not rows:
+            return []
+        self._check_inputs(rows)
+        future, deliver = self._future()
+        found: list[Tensor] = await self._done(SegmentRequest(rows, deliver), future)
+        return found
+
     async def generate(self, request: Generation) -> AsyncIterator[Token | Finished]:
         """Tokens as they come, and one `Finished`; closing the iterator cancels.
 
@@ -283,7 +311,7 @@ class LocalEngine:
 
     def _make_worker(self) -> Worker:
         backbone = self._backbone
-        if isinstance(backbone, VisionBackbone):
+        if isinstance(backbone, VisionBackbone | SegmentationBackbone):
             settings = self._settings
             backbone.kept.keep_latest(settings.cache_bytes if settings.prefix_caching else 0)
         run = backbone.ragged if isinstance(backbone, CausalBackbone) else None

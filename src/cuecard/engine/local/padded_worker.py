@@ -1,7 +1,7 @@
 """The worker for backbones whose rows cannot be packed: padded batches by the backbones' own means.
 
-Encoder-decoders, masked models, vision encoders, and models that bring their own attention. Masked
-models and vision encoders run rows of any prompts together; the others run a batch of one prompt at
+Encoder-decoders, masked models, models of images, and models that bring their own attention. Masked
+models and those of images run rows of any prompts together; the others run a batch of one prompt at
 a time. Nothing is cached but what no prompt can change of images, and answers are delivered when
 they are complete.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cuecard.backbones import MaskedBackbone, VisionBackbone
+from cuecard.backbones import MaskedBackbone, SegmentationBackbone, VisionBackbone
 from cuecard.engine.local.requests import (
     AnswerItem,
     BatchRequest,
@@ -24,6 +24,7 @@ from cuecard.engine.local.requests import (
     ForkedRequest,
     GenerateRequest,
     Request,
+    SegmentRequest,
     SequenceState,
     SequenceStatus,
 )
@@ -32,7 +33,7 @@ from cuecard.engine.local.settings import LocalSettings
 from cuecard.engine.local.worker import RequestOutput
 from cuecard.engine.protocol import Held, Token
 from cuecard.errors import CuecardError, EngineError
-from cuecard.tasks.encoding.batching import collate
+from cuecard.tasks.encoding.batching import collate, image_batch
 from cuecard.tasks.encoding.head_inputs import HeadRows, read_for_heads
 from cuecard.tasks.encoding.pooling import embed_parts
 from cuecard.types import Backbone, Batch, Injection, Placement, Reads
@@ -48,7 +49,8 @@ class PaddedWorker:
 
     def __init__(self, backbone: Backbone, settings: LocalSettings) -> None:
         self._backbone, self._room = backbone, settings.max_num_batched_tokens
-        self._mixes = isinstance(backbone, MaskedBackbone | VisionBackbone)
+        mixing = MaskedBackbone | VisionBackbone | SegmentationBackbone
+        self._mixes = isinstance(backbone, mixing)
         self._requests: list[Request] = []
         self._outputs: list[RequestOutput] = []
         self._counts: Counter[str] = Counter()
@@ -141,6 +143,8 @@ class PaddedWorker:
         groups = _by_prompt([sequence for _, sequence in pairs])
         if isinstance(pairs[0][0], EmbedRequest):
             found = self._embed(groups)
+        elif isinstance(pairs[0][0], SegmentRequest):
+            found = self._segment(groups)
         else:
             headed = pairs[0][1].head is not None
             found = self._read_heads(groups) if headed else self._score(groups)
@@ -216,6 +220,18 @@ class PaddedWorker:
         for group, each in zip(groups, found, strict=True):
             vectors |= zip(group, each.cpu(), strict=True)
         return vectors
+
+    def _segment(self, groups: Sequence[Sequence[SequenceState]]) -> dict[SequenceState, Any]:
+        parts = [
+            (image_batch([each.row for each in group]), _injection(group[0])) for group in groups
+        ]
+        found = self._backbone.read_many(parts)
+        count = sum(map(len, groups))
+        self._counts.update(passes=1, rows_batched=count, rows_segmented=count)
+        masks: dict[SequenceState, Any] = {}
+        for group, reads in zip(groups, found, strict=True):
+            masks |= zip(group, reads.logits().cpu(), strict=True)
+        return masks
 
     def _logs(
         self, parts: Sequence[tuple[Sequence[Continued], Injection | None]]

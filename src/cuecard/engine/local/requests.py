@@ -12,7 +12,7 @@ from cuecard.engine.local.prompt_cache import Key
 from cuecard.engine.local.sampling import TokenSampler
 from cuecard.engine.protocol import Embedding, Finished, Generation, Held, Scoring, Token
 from cuecard.errors import ConfigError, CuecardError
-from cuecard.types import Encoded, Head, Image, InputTokens, Placement, PrefixKV
+from cuecard.types import Encoded, Head, Image, InputTokens, Placement, PrefixKV, Region
 
 # Runs on the event loop: takes a request's result, one of its tokens, or an error.
 Deliver = Callable[[Any], None]
@@ -51,6 +51,7 @@ class SequenceState:
         head: what reads its last state instead.
         images: what is seen instead of a context.
         image_positions: how many positions these take.
+        region: the part of the image that is asked for; None where none is.
         computed: how many of its tokens have run.
         cached: how many of the ids come from the prefix cache; these are not among its tokens.
         to_cache: the prefix of the ids whose keys and values go to the prefix cache.
@@ -67,6 +68,7 @@ class SequenceState:
     head: Head | None = None
     images: tuple[Image, ...] = ()
     image_positions: int = 0
+    region: Region | None = None
     status: SequenceStatus = SequenceStatus.WAITING
     computed: int = 0
     cached: int = 0
@@ -97,6 +99,7 @@ class SequenceState:
             head,
             row.images,
             row.image_positions,
+            row.region,
         )
 
     @property
@@ -109,6 +112,7 @@ class SequenceState:
             mask=self.mask,
             images=self.images,
             image_positions=self.image_positions,
+            region=self.region,
         )
 
     @property
@@ -257,6 +261,14 @@ class ScoreRequest(BatchRequest):
 
 class EmbedRequest(BatchRequest):
     """Texts or images to embed; a sequence's result is a vector [H]."""
+
+    def __init__(self, rows: Sequence[Embedding], deliver: Deliver) -> None:
+        made = [SequenceState.of(number, each.prompt, each.row) for number, each in enumerate(rows)]
+        super().__init__(made, deliver)
+
+
+class SegmentRequest(BatchRequest):
+    """Images in which to find a part; a sequence's result is mask logits [C]."""
 
     def __init__(self, rows: Sequence[Embedding], deliver: Deliver) -> None:
         made = [SequenceState.of(number, each.prompt, each.row) for number, each in enumerate(rows)]

@@ -1,4 +1,4 @@
-"""The ASGI application: OpenAI's routes, `/v1/classify`, health and metrics."""
+"""The ASGI application: OpenAI's routes, `/v1/classify`, `/v1/segment`, health and metrics."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from cuecard.serving.api.embeddings import embeddings
 from cuecard.serving.api.health import readiness
 from cuecard.serving.api.model_list import model_card, model_list
 from cuecard.serving.api.responses_api import respond, respond_stream
+from cuecard.serving.api.segment import segment
 from cuecard.serving.api.service import Service
 from cuecard.serving.http.auth import KeyStore
 from cuecard.serving.http.context import SCOPE, RequestContext
@@ -47,6 +48,7 @@ from cuecard.serving.protocol.responses import (
     ModelCard,
     ModelList,
     ResponseBody,
+    Segmentation,
     TextVectors,
 )
 from cuecard.serving.protocol.responses_request import ResponsesRequest
@@ -104,7 +106,7 @@ def build_app(components: ServerComponents) -> ASGIApp:
         metrics=components.metrics,
         log=components.log,
         routes=frozenset(route.path for route in app.routes if hasattr(route, "path")),
-        forms=frozenset({"/v1/classify"}),
+        forms=frozenset({"/v1/classify", "/v1/segment"}),
     )
     return _with_cors(wrapped, components.cors) if components.cors else wrapped
 
@@ -181,6 +183,19 @@ def _add_generation(app: FastAPI, service: Service) -> None:
         """Label probabilities of every input under every model."""
         body = await classify_body(request, service.limits)
         found = await classify(service, body, _context(request))
+        return JSONResponse(found.model_dump(mode="json"))
+
+    @app.post(
+        "/v1/segment",
+        responses=_returns(Segmentation),
+        response_model=None,
+        openapi_extra=DESCRIPTION,
+        tags=["answers"],
+    )
+    async def segments(request: Request) -> Response:
+        """The mask of a part of every image under every model."""
+        body = await classify_body(request, service.limits)
+        found = await segment(service, body, _context(request))
         return JSONResponse(found.model_dump(mode="json"))
 
     @app.post(

@@ -84,14 +84,14 @@ async def _rows(
 ) -> list[Scoring]:
     """A row per input and prompt, the inputs in order; their tokens are reserved."""
     engine = service.engine
-    asked = [(served, _fields(served, each)) for each in inputs for served in prompts]
-    places = _places(inputs)
+    asked = [(served, fields_of(served, each)) for each in inputs for served in prompts]
+    places = places_of(inputs)
     values: Mapping[Sent, Value]
     if engine.images is None:
         values = _texts(service, places)
         characters = sum(map(len, places)) * len(prompts)
     else:
-        _check_count(places, service.limits.max_images)
+        check_count(places, service.limits.max_images)
         # What they cost is known before they are decoded, which is most of the work.
         context.reserve(engine.images.image_positions * len(asked))
         values, characters = await service.image_reader.read(places), 0
@@ -124,14 +124,14 @@ def _texts(service: Service, places: Mapping[Sent, str]) -> dict[Sent, str]:
     return {text: text for text in texts}
 
 
-def _check_count(images: Mapping[Sent, str], most: int) -> None:
+def check_count(images: Mapping[Sent, str], most: int) -> None:
     if len(images) > most:
         raise APIError(
             413, "batch_too_large", f"{len(images)} images: at most {most}.", param="input"
         )
 
 
-def _places(inputs: Sequence[Input]) -> dict[Sent, str]:
+def places_of(inputs: Sequence[Input]) -> dict[Sent, str]:
     """Each of the inputs' values, and where it first stands in the request."""
     places: dict[Sent, str] = {}
     for index, given in enumerate(inputs):
@@ -144,7 +144,7 @@ def _places(inputs: Sequence[Input]) -> dict[Sent, str]:
     return places
 
 
-def _fields(served: ServedPrompt, given: Input) -> dict[str, Sent]:
+def fields_of(served: ServedPrompt, given: Input) -> dict[str, Sent]:
     """An input's values by the template's fields."""
     if isinstance(given, dict):
         return match_fields(served, None, given, "input")

@@ -1,4 +1,4 @@
-"""The body of `/v1/classify`: JSON, or a form with files."""
+"""The body of `/v1/classify` and `/v1/segment`: JSON, or a form with files."""
 
 from __future__ import annotations
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from cuecard.artifacts.test_vectors import (
     COORDINATE_TOLERANCE,
     TOLERANCE,
@@ -16,8 +18,9 @@ from cuecard.artifacts.test_vectors import (
     Expected,
     TestVector,
     dtype_name,
+    shares_of,
 )
-from cuecard.engine.protocol import Embedding, Engine, Scoring
+from cuecard.engine.protocol import Embedding, Engine, Scoring, Segments
 from cuecard.errors import ArtifactError, ConfigError
 from cuecard.serving.models.catalog import ServedPrompt
 
@@ -73,13 +76,32 @@ async def _check_heads(engine: Engine, served: ServedPrompt, tests: Sequence[Tes
 async def _check_vectors(
     engine: Engine, served: ServedPrompt, tests: Sequence[tuple[TestVector, Coordinates]]
 ) -> None:
-    rows = [Embedding(served.held, test.encoded()) for test, _ in tests]
-    found = await engine.embed(rows) if rows else []
-    for (test, expected), vector in zip(tests, found, strict=True):
+    masks = [(test, expected) for test, expected in tests if test.read == "mask"]
+    found = await _mask_shares(engine, served, [test for test, _ in masks])
+    others = [(test, expected) for test, expected in tests if test.read != "mask"]
+    rows = [Embedding(served.held, test.encoded()) for test, _ in others]
+    found += await engine.embed(rows) if rows else []
+    for (test, expected), vector in zip([*masks, *others], found, strict=True):
         wanted = expected.coordinates
         dtypes = test.dtype, dtype_name(engine.dtype) or test.dtype
         allowed = max(COORDINATE_TOLERANCE[dtype] for dtype in dtypes)
         _compare(wanted, vector[: len(wanted)].tolist(), allowed, "coordinates", served)
+
+
+async def _mask_shares(
+    engine: Engine, served: ServedPrompt, tests: Sequence[TestVector]
+) -> list[Tensor]:
+    if not tests:
+        return []
+    if not isinstance(engine, Segments):
+        raise ConfigError(
+            "a prompt that finds parts of images cannot be served by this engine",
+            where=str(served),
+            got=engine.name,
+            expected="the local engine",
+        )
+    found = await engine.segment([Embedding(served.held, test.encoded()) for test in tests])
+    return [shares_of(logits) for logits in found]
 
 
 def _compare(

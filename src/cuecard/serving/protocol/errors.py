@@ -94,7 +94,7 @@ def images_only(backbone: str) -> APIError:
     """400: a vision encoder, where texts are read."""
     return bad_request(
         f"The backbone '{backbone}' sees images, reads no texts and writes none: it answers at "
-        "/v1/classify alone.",
+        "/v1/classify or /v1/segment alone.",
         "model",
         "unsupported",
     )

@@ -219,6 +219,38 @@ class Classification(BaseModel):
     usage: TextsUsage
 
 
+class Segmented(BaseModel):
+    """The part of an image that a model found.
+
+    Attributes:
+        index: the input's index in the request.
+        model: the model name in the request.
+        version: the version that answered.
+        digest: of that version's prompt.
+        mask: a PNG of the image's size in base64, one bit a pixel, white for the part.
+        area: the part's pixels.
+        box: left, top, right and bottom of the box around it, the last two beside it; null for an
+            empty part.
+    """
+
+    object: Literal["segmentation"]
+    index: int
+    model: str
+    version: str
+    digest: str
+    mask: str
+    area: int
+    box: tuple[int, int, int, int] | None
+
+
+class Segmentation(BaseModel):
+    """The response of `/v1/segment`: a row per input and model, the inputs in order."""
+
+    object: Literal["list"]
+    data: list[Segmented]
+    usage: TextsUsage
+
+
 class TextVector(BaseModel):
     """One text's embedding, of unit length.
 

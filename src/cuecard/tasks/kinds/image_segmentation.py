@@ -155,6 +155,7 @@ class ImageSegmentationKind(ImageKind[SegmentationSettings]):
             return [Encoded((), ())]
         frame = tokenizer.frame(*size_of(image, record_place(record)))
         points, boxes = _regions(spec, record)
+        _check_inside(spec, record, frame.height, frame.width)
         goal = b""
         if record.target is not None:
             goal = _goal(self.target_of(spec, record.target), frame)
