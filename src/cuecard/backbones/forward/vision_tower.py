@@ -171,16 +171,15 @@ class VisionTower:
     def _last(self, parts: Sequence[VisionRows]) -> tuple[Tensor, int]:
         """[B, R, H] the last layer's output where it is read, and how many vectors are in it."""
         deep = [part.layers for part in parts if part.layers is not None]
-        # Where later layers go on with what the ones before made of the vectors, that is read.
-        goes_on = any(len(vectors) < len(self.layers) for vectors in deep)
-        if goes_on or not self._written_out.usable():
+        if not self._written_out.usable():
             return self._layers_over(parts), len(parts[0].vectors)
         prefixes = [part.prefix for part in parts if part.prefix is not None]
         counts = [len(part.embedded) for part in parts]
         rows = torch.cat([part.embedded for part in parts]) if deep else self._first(parts)
         read = 0 if self._mean else 1
-        last = self._written_out(rows, counts, deep, prefixes, read=read)
-        return last, 0 if deep else len(parts[0].vectors)
+        last = self._written_out(rows, counts, deep, prefixes, at=self.at, read=read)
+        replaced = bool(deep) and len(deep[0]) == len(self.layers)
+        return last, 0 if replaced else len(parts[0].vectors)
 
     def _layers_over(self, parts: Sequence[VisionRows]) -> Tensor:
         """[B, S + P, H] the last layer's output over the rows of parts of one form."""

@@ -51,20 +51,31 @@ class VitLayers:
         deep: Sequence[Tensor] = (),
         prefixes: Sequence[Tensor] = (),
         *,
+        at: int = 0,
         read: int = 0,
     ) -> Tensor:
         """[B, S, H] -> [B, S, H], or [B, read, H] of the first places alone.
 
+        With vectors of the first layers alone [B, S + P, H]: later layers take in what these made
+        of them.
+
         Args:
             counts: how many rows each prompt has.
-            deep: [L, P, H] of each prompt, what every layer takes in beside the rows.
+            deep: [L', P, H] of each prompt, what each of the first layers takes in beside the rows.
             prefixes: [L, 2, K, A, D] of each prompt, keys and values in front.
+            at: how many places of a row come before these.
             read: 0 for all.
         """
+        depth = len(deep[0]) if deep else 0
         self._frozen.counts["calls"] += 1
         self._frozen.counts["tokens"] += hidden.shape[0] * hidden.shape[1]
         self._frozen.counts["tokens"] += sum(vectors.shape[1] for vectors in deep)
         for number, block in enumerate(self._blocks):
+            if deep and number + 1 == depth < len(self._blocks):
+                # What this layer makes of its vectors is the next one's.
+                pairs = zip(deep, counts, strict=True)
+                own = torch.cat([each[number].expand(rows, -1, -1) for each, rows in pairs])
+                hidden, deep = torch.cat([hidden[:, :at], own, hidden[:, at:]], 1), ()
             each = [prefix[number] for prefix in prefixes]
             each += [block.keys_values(vectors[number]) for vectors in deep]
             last = number + 1 == len(self._blocks)
