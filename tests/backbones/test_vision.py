@@ -62,6 +62,7 @@ def states(backbone: Any, injection: Injection | None = None, count: int = 3) ->
         ("deit", 2, False),
         ("dinov3", 3, False),
         ("beit", 1, True),
+        ("beit-relative", 1, False),
     ],
 )
 def test_the_parts_are_found_by_structure(kind: str, front: int, mean: bool) -> None:
@@ -85,6 +86,42 @@ def test_the_summary_is_the_models_own() -> None:
         with torch.no_grad():
             pooled = backbone.model(pixel_values=pixels).pooler_output
         torch.testing.assert_close(states(backbone), pooled, atol=1e-5, rtol=1e-5)
+
+
+def test_a_prompts_places_have_no_bias_of_beits() -> None:
+    """As a formula of the layers: scores of pairs of the image's own places alone are biased."""
+    backbone = shared_vision("beit-relative")
+    drawn = torch.randn(LAYERS, 2, WIDTH, generator=torch.Generator().manual_seed(0))
+    deep, shallow = (states(backbone, each) for each in (LayerTokens(drawn), InputTokens(drawn[0])))
+    pixels = backbone.processor.pixels([record.images[0] for record in pictures(3)])
+    for found, own in ((deep, drawn), (shallow, drawn[:1])):
+        with torch.no_grad():
+            x = backbone.tower.embed(pixels)
+            given = own[0].expand(3, -1, -1)
+            x = torch.cat([x[:, :1], given, x[:, 1:]], 1)
+            for number, layer in enumerate(backbone.tower.layers):
+                if number and len(own) > 1:
+                    x = torch.cat([x[:, :1], own[number].expand(3, -1, -1), x[:, 3:]], 1)
+                x = beit_layer(layer, x, length=2)
+            wanted = backbone.tower._norm(x)[:, 0]
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+
+
+def beit_layer(layer: Any, x: torch.Tensor, length: int) -> torch.Tensor:
+    """A layer's output [B, T, H] with a prompt behind the class token."""
+    bias = layer.relative_position_bias((3, 3))[0]
+    bias = torch.cat([bias[:, :1], bias.new_zeros(4, length, 10), bias[:, 1:]], 1)
+    bias = torch.cat([bias[:, :, :1], bias.new_zeros(4, 10 + length, length), bias[:, :, 1:]], 2)
+    attention, y = layer.attention, layer.layernorm_before(x)
+    q, k, v = (
+        getattr(attention, f"{name}_proj")(y).unflatten(2, (4, -1)).transpose(1, 2)
+        for name in "qkv"
+    )
+    scores = q @ k.mT / (WIDTH // 4) ** 0.5 + bias
+    mixed = (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
+    x = x + layer.lambda_1 * attention.o_proj(mixed)
+    y = layer.mlp(layer.layernorm_after(x))
+    return x + layer.lambda_2 * y
 
 
 @pytest.mark.parametrize("kind", OTHER_SHAPES)

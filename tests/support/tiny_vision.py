@@ -62,9 +62,11 @@ COUSINS: dict[str, Any] = {
     "beit": lambda: BeitConfig(
         **_sizes(use_absolute_position_embeddings=True, use_mean_pooling=True)
     ),
+    "beit-relative": lambda: BeitConfig(
+        **_sizes(use_relative_position_bias=True, use_mean_pooling=False)
+    ),
 }
 OTHER_SHAPES: dict[str, Any] = {
-    "beit-relative": lambda: BeitConfig(**_sizes(use_relative_position_bias=True)),
     "swin": lambda: SwinConfig(
         image_size=SIDE,
         patch_size=4,

@@ -64,8 +64,9 @@ def test_states_and_gradients_are_the_models_own(
     if not short:
         monkeypatch.setattr(vit_block, "_SHORT", 0)
     backbone = tiny_vision(kind)
-    # Positions that turn queries and keys (DINOv3) are none of what is written out.
-    assert backbone.tower._written_out.usable() is (kind != "dinov3")
+    # Positions that turn queries and keys, and biases by position, are none of what is written out.
+    own = kind in ("dinov3", "beit-relative")
+    assert backbone.tower._written_out.usable() is not own
     for injected in KINDS:
         ours, gradients = step(backbone, injected)
         handle = watched(backbone)

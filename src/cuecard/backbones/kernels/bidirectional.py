@@ -101,6 +101,7 @@ def attend(
     running.count += 1
     if running.keep:
         running.keys_values.append((key, value))
+    attention_mask = _with_vectors(attention_mask, key.shape[2])
     if running.prefix is not None:
         keys, values = running.prefix[number].to(key.dtype).expand(-1, len(key), -1, -1, -1)
         key, value = torch.cat([keys, key], 2), torch.cat([values, value], 2)
@@ -131,6 +132,24 @@ def _weights(query: Tensor, key: Tensor, mask: Tensor | None, scaling: float | N
     elif mask is not None:
         scores = scores + mask
     return scores.float().softmax(-1)
+
+
+def _with_vectors(mask: Tensor | None, places: int) -> Tensor | None:
+    """A mask [B, H, S, S] of fewer places, with those of a prompt's vectors behind its first.
+
+    They see all and all see them, with nothing added to the scores: a bias by relative position
+    (BEiT) knows no place of theirs. Of vectors alone there is nothing that it knows.
+    """
+    if mask is None or mask.shape[-1] == places:
+        return mask
+    if mask.shape[-1] > places:
+        return None
+    more = places - mask.shape[-2]
+    known = torch.arange(mask.shape[-2], device=mask.device)
+    known = known + more * (known > 0)
+    whole = mask.new_full((*mask.shape[:-2], places, places), mask.dtype == torch.bool)
+    whole[..., known[:, None], known] = mask
+    return whole
 
 
 def _seen_by_all(mask: Tensor | None, count: int) -> Tensor | None:
