@@ -60,6 +60,8 @@ def test_from_masks_to_masks(home: Path, cuecard: Call, monkeypatch: pytest.Monk
     scored = cuecard("eval", "run", "blobs", "--json").json
     assert set(scored["ci95"]) >= {"iou", "dice"}
     assert cuecard("inspect", "run").code == 0
+    bare = cuecard("eval", "run", "blobs", "--no-prompt", "--json")
+    assert bare.code == 0 and bare.json["metrics"]["iou"] != scored["metrics"]["iou"]
     again = cuecard("predict", "run", "blobs", "--masks-out", "masks")
     assert again.code == 2 and "not empty" in again.err
 

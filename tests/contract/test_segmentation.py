@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from cuecard.artifacts import Prompt
-from cuecard.backbones import load_frozen
+from cuecard.backbones import SegmentationBackbone, load_frozen
+from cuecard.backbones.image_processor import MaskProcessor
 from cuecard.errors import BackboneError, ConfigError, WrongBackboneError
 from cuecard.evaluation import score_predictions
 from cuecard.evaluation.evaluate import evaluate
@@ -180,6 +181,31 @@ def test_saved_it_answers_the_same_and_on_no_other_model(tmp_path: Path) -> None
     for wrong in (other, shared_vision()):
         with pytest.raises(WrongBackboneError):
             again.bind(wrong)
+
+
+def test_a_run_that_died_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    backbone, task = shared_sam(), blob_task(30)
+    config = CONFIG.model_copy(update={"steps": 6, "checkpoint_every": 2})
+
+    def die(event: dict[str, Any]) -> None:
+        if event["event"] == "step" and event["step"] == 4:
+            raise KeyError("died")
+
+    whole = train(backbone, task, PromptTuning(length=2), config)
+    with pytest.raises(KeyError, match="died"):
+        train(backbone, task, PromptTuning(length=2), config, folder=tmp_path, observer=die)
+    again = train(backbone, task, PromptTuning(length=2), config, folder=tmp_path)
+    assert torch.equal(again.prompt.vectors, whole.prompt.vectors)
+
+
+def test_in_half_precision_it_answers_about_the_same() -> None:
+    half = SegmentationBackbone(
+        tiny_sam_model().bfloat16(), MaskProcessor(tiny_sam_processor(), "half"), "half"
+    )
+    assert half.fingerprint.weights == shared_sam().fingerprint.weights
+    rows, injection = rows_of(BOTH), vectors()
+    ours, plain = (logits(each, rows, injection) for each in (half, shared_sam()))
+    assert float((ours - plain).abs().mean()) < 0.1 * float(plain.abs().mean())
 
 
 def test_what_goes_into_other_models_is_refused() -> None:

@@ -97,9 +97,9 @@ class ImageSegmentationKind(ImageKind[SegmentationSettings]):
 
     def check(self, spec: TaskSettings) -> None:
         """The template is an image's field, and points and boxes if they are read."""
-        fields = spec.field_names
+        twice = any(spec.parsed.count(name) > 1 for name in spec.field_names)
         left = _FIELD.sub("", spec.template).strip()
-        if len(_image_fields(spec)) != 1 or left or len(set(fields)) < len(fields):
+        if len(_image_fields(spec)) != 1 or left or twice:
             raise contradiction(
                 "words beside the image, which no segmentation model reads",
                 "template",
