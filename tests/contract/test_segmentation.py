@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from transformers import SamHQConfig, SamHQModel
 
 from cuecard.artifacts import Prompt
 from cuecard.backbones import SegmentationBackbone, load_frozen
@@ -40,7 +41,7 @@ from support.tiny_sam import (
     tiny_sam_model,
     tiny_sam_processor,
 )
-from support.tiny_vision import shared_vision
+from support.tiny_vision import shared_vision, tiny_processor
 
 CONFIG = TrainConfig(steps=100, lr=0.4, batch_rows=8, seed=0)
 
@@ -218,7 +219,20 @@ def test_what_goes_into_other_models_is_refused() -> None:
     wide = InputTokens(torch.zeros(2, WIDTH + 1))
     with pytest.raises(BackboneError, match="do not fit this backbone"):
         logits(backbone, rows_of(), wide)
-    model = tiny_sam_model()
-    del model.prompt_encoder.not_a_point_embed
-    with pytest.raises(BackboneError, match="cannot be used as a segmentation backbone"):
-        type(backbone)(model, backbone.processor, "other")
+
+
+def test_models_of_other_shapes_are_refused() -> None:
+    """SAM-HQ, whose decoder takes more; a model without a part; a processor that crops."""
+    lacking, plain = tiny_sam_model(), tiny_sam_model().config
+    del lacking.prompt_encoder.not_a_point_embed
+    parts = {
+        name: {k: v for k, v in part.items() if k != "model_type"}
+        for name, part in plain.to_dict().items()
+        if name.endswith("_config")
+    }
+    parts["mask_decoder_config"]["vit_dim"] = WIDTH
+    for model in (lacking, SamHQModel(SamHQConfig(**parts))):
+        with pytest.raises(BackboneError, match="cannot be used as a segmentation backbone"):
+            SegmentationBackbone(model, MaskProcessor(tiny_sam_processor(), "other"), "other")
+    with pytest.raises(BackboneError, match="does not show where an image is"):
+        MaskProcessor(tiny_processor(), "cropping")

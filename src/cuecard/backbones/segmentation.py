@@ -62,13 +62,16 @@ class SegmentationBackbone(FrozenBackbone):
         decoder = _part(model, "mask_decoder", name)
         self._points = _part(model, "prompt_encoder", name)
         embed = _part(self._points, "not_a_point_embed", name)
-        super().__init__(model, processor, name, headless=True, embed=embed, config=decoder.config)
+        sizes = getattr(model.config, "mask_decoder_config", None)
+        if not hasattr(sizes, "num_hidden_layers"):
+            raise _other_shape(model, name, "no mask_decoder_config")
+        super().__init__(model, processor, name, headless=True, embed=embed, config=sizes)
         self._decoder = decoder
         self.vocab_size = _SPREAD * _SPREAD
         try:
             with self._frozen.uncounted():
                 self._take_apart()
-        except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        except (LookupError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             told = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise _other_shape(model, name, told[:200]) from error
 
