@@ -17,6 +17,8 @@ _KINDS = {
         "baddbmm_",
         "_softmax",
         "_softmax_backward_data",
+        "_scaled_dot_product_flash_attention_for_cpu",
+        "_scaled_dot_product_flash_attention_for_cpu_backward",
     ),
     "elementwise": (
         "add",
