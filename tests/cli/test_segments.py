@@ -61,6 +61,8 @@ def test_from_masks_to_masks(home: Path, cuecard: Call, monkeypatch: pytest.Monk
     assert set(scored["ci95"]) >= {"iou", "dice"}
     assert cuecard("inspect", "run").code == 0
     bare = cuecard("eval", "run", "blobs", "--no-prompt", "--json")
+    named = cuecard("eval", "run", "blobs", "--labels", "a,b")
+    assert named.code == 2 and "a prompt of kind image-segmentation" in named.err
     assert bare.code == 0 and bare.json["metrics"]["iou"] != scored["metrics"]["iou"]
     again = cuecard("predict", "run", "blobs", "--masks-out", "masks")
     assert again.code == 2 and "not empty" in again.err
@@ -105,7 +107,8 @@ def test_what_does_not_go_together(
     (tmp_path / "lost" / "masks" / "3.png").unlink()
     save_blobs(tmp_path / "classes", 20)
     many = np.arange(24 * 32, dtype=np.uint8).reshape(24, 32) % 5
-    PIL.Image.fromarray(many).save(tmp_path / "classes" / "masks" / "2.png")
+    for number in range(0, 20, 2):  # as large as these are
+        PIL.Image.fromarray(many).save(tmp_path / "classes" / "masks" / f"{number}.png")
     save_blobs(tmp_path / "sizes", 6)
     PIL.Image.new("L", (24, 32)).save(tmp_path / "sizes" / "masks" / "4.png")
     save_blobs(tmp_path / "broken", 6)
@@ -122,6 +125,7 @@ def test_what_does_not_go_together(
         (("blobs", *segments, "--template", "a {image}"), "words beside the image"),
         (("blobs", *segments, "--quantize", "int8"), "not quantised"),
         ((tmp_path / "pictures", *segments), "there is no folder of images"),
+        (("blobs", *segments, "--set", "task.mask_class=5"), "has the part to find"),
         ((tmp_path / "lost", *segments), "1 of 6 images have no mask"),
         ((tmp_path / "classes", *segments), "the mask has more than one class"),
         ((tmp_path / "sizes", *segments), "the mask is not as large as its image"),

@@ -91,7 +91,7 @@ def test_one_class_of_records_in_memory() -> None:
 def test_what_does_not_go_together(tmp_path: Path) -> None:
     save_blobs(tmp_path / "more", 8)
     (tmp_path / "more" / "masks" / "99.png").write_bytes(file(np.ones((4, 4))))
-    with pytest.warns(DataWarning, match=r"left out 1 masks without an image: .*99\.png"):
+    with pytest.warns(DataWarning, match=r"left out 1 mask without an image: .*99\.png"):
         read(tmp_path / "more")
     (tmp_path / "more" / "masks" / "3.jpg").write_bytes(file(np.ones((4, 4))))
     with pytest.raises(DataError, match="two files have one name"):

@@ -56,6 +56,7 @@ from cuecard.types import (
     Tower,
     Value,
 )
+from cuecard.validation_text import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -125,6 +126,19 @@ class ImageSegmentationKind(ImageKind[SegmentationSettings]):
         if not isinstance(value, Image):
             raise DataError("the mask is not an image", got=str(value)[:80], expected="an Image")
         return checked_mask(value, chosen=self.own(spec).mask_class)
+
+    def fitted(self, spec: TaskSettings, train: Records) -> Mapping[str, Any]:
+        """Nothing, but refuse masks that all are empty: there is no part to learn."""
+        if not any(bits_of(self.target_of(spec, record.target or "")).any() for record in train):
+            chosen = self.own(spec).mask_class
+            raise DataError(
+                "no mask of the training rows has the part to find",
+                where="masks" if chosen is None else f"task.mask_class {chosen}",
+                got=f"{counted(len(train), 'mask')} without "
+                + ("a pixel other than 0" if chosen is None else f"a pixel of {chosen}"),
+                expected="the part in one mask or more",
+            )
+        return {}
 
     def check_target(self, spec: TaskSettings, record: Record) -> None:
         """Also refuse a mask of another size than its image's, and what is not in the image."""

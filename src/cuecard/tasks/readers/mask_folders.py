@@ -9,6 +9,7 @@ from pathlib import Path
 from cuecard.errors import DataError, DataWarning
 from cuecard.tasks.readers.image_sets import IMAGE, PARTS, Parts, folders_in, images_in
 from cuecard.tasks.readers.tables import Table
+from cuecard.validation_text import counted
 
 MASK = "mask"
 IMAGES, MASKS = "images", "masks"
@@ -57,7 +58,9 @@ def _pairs(path: Path) -> Table:
         )
     others = [str(masks[name]) for name in masks if name not in images]
     if others:
-        text = f"{path}: left out {len(others):,} masks without an image: {_listed(others)}"
+        text = (
+            f"{path}: left out {counted(len(others), 'mask')} without an image: {_listed(others)}"
+        )
         warnings.warn(DataWarning(text), stacklevel=2)
     rows = (
         (number, {IMAGE: images[name], MASK: masks[name]}) for number, name in enumerate(images, 1)
