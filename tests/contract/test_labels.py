@@ -273,8 +273,9 @@ def test_what_does_not_go_together_is_refused_before_any_work() -> None:
     several = Task.from_records(SEVERAL_SPEC, several_pictures(40))
     with pytest.raises(ConfigError, match="just one is right"):
         train(shared_clip(), several, CoOp(), observer=events.append)
-    with pytest.raises(BackboneError, match="longer than the positions"):
+    with pytest.raises(BackboneError, match="longer than the positions") as long:
         train(shared_clip(), task, CoOp(length=40), observer=events.append)
+    assert "label 'disc'" in str(long.value.where)
     with pytest.raises(ConfigError, match="does not have a token for each vector"):
         train(shared_clip(), task, CoOp(init="text", length=7), observer=events.append)
     with pytest.raises(ConfigError, match="cannot be used with this method") as caught:

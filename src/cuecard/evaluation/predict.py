@@ -49,7 +49,7 @@ CONTENT_FREE = ("N/A", "", "[MASK]")
 
 # Where models with a tower, or other kinds, are found.
 _SUCH_AS: Mapping[Tower, str] = {
-    "text": "; for images the kinds image-classification and image-segmentation",
+    "text": "; for images a kind that begins with image-",
     "vision": ", such as a ViT",
     "mask-decoder": ", such as SAM",
 }

@@ -68,10 +68,11 @@ class LabelTower:
         """
         if isinstance(tokens, str):
             rows = [LabelRow(self._ids(tokens.replace(LABEL, name))) for name in names]
-            return self._run(rows, None)
+            return self._run(names, rows, None)
         vectors = self._checked(tokens.vectors, len(names))
         size = vectors.shape[2]
-        return self._run([self.row(name, size, tokens.place) for name in names], vectors)
+        rows = [self.row(name, size, tokens.place) for name in names]
+        return self._run(names, rows, vectors)
 
     def row(self, name: str, size: int, place: NamePlace) -> LabelRow:
         """A label's text with room for so many vectors.
@@ -115,12 +116,15 @@ class LabelTower:
         weight = self.embeddings
         return vectors.to(weight.device, weight.dtype)
 
-    def _run(self, rows: Sequence[LabelRow], vectors: Tensor | None) -> Tensor:
-        longest = max(len(row.ids) for row in rows)
+    def _run(
+        self, names: Sequence[str], rows: Sequence[LabelRow], vectors: Tensor | None
+    ) -> Tensor:
+        lengths = [len(row.ids) for row in rows]
+        longest = max(lengths)
         if longest > self.positions:
             raise BackboneError(
                 "the text of a label is longer than the positions of the tower that reads it",
-                where=self._name,
+                where=f"{self._name}, label {names[lengths.index(longest)]!r}",
                 got=f"{longest} tokens, those of the prompt with it",
                 expected=f"at most {self.positions}",
                 hint="a shorter prompt, or shorter names for the labels",

@@ -40,7 +40,7 @@ def draw_attention(
         raise BackboneError(
             "no attention over images can be drawn of this model",
             where=backbone.name,
-            got=type(backbone).__name__,
+            got=f"a model with a {' and a '.join(backbone.takes)} tower",
             expected="a vision encoder",
         )
     layers = backbone.num_layers
@@ -56,6 +56,7 @@ def draw_attention(
     if piece is None or not piece.length or not images:
         raise ConfigError(
             "there is no attention to draw",
+            where=backbone.name,
             got="no images" if piece is not None and piece.length else "nothing beside the patches",
             expected="a prompt of vectors or keys beside an image's patches, and an image",
         )

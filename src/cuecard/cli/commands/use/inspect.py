@@ -12,6 +12,7 @@ from cuecard.cli.output import check_place, writing
 from cuecard.cli.sources import PromptSource
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.errors import ConfigError
+from cuecard.validation_text import counted
 
 if TYPE_CHECKING:
     from cuecard.artifacts import Prompt
@@ -93,7 +94,7 @@ def inspect(
         return
     print_prompt(opened, near, saved.folder, console())
     if drawn:
-        typer.echo(f"attention of layer {number} over {len(rows)} images in {png}")
+        typer.echo(f"attention of layer {number} over {counted(len(rows), 'image')} in {png}")
 
 
 def _check(
