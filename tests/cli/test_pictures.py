@@ -189,6 +189,10 @@ def test_prompts_around_labels_names(
     both = ("--labels", "stripes,disc", "--json")
     other = cuecard("eval", "named", "pictures", "--calibrate", "none", *both)
     assert other.code == 0 and 0 <= other.json["metrics"]["accuracy"] <= 1 >= scored
+    one = cuecard("eval", "named", "pictures", "--labels", "disc,a photo", "--no-prompt")
+    assert one.code == 0 and "'stripes'" in one.err and "not asked for" in one.err
+    few = cuecard("eval", "named", "pictures", "--labels", "disc")
+    assert few.code == 2 and "too few labels" in few.err
     plain = cuecard("eval", "named", "pictures", "--no-prompt", "--json").json
     assert plain["used_prompt"] is False
     fresh = ("train", "pictures", *KIND, "--method", "coop", "--out", "none", "--steps", 2)
@@ -236,6 +240,7 @@ def test_a_picture_that_cannot_be_read_is_named(
         for words in shown:
             done = cuecard("predict", "run", words)
             assert done.code == 2 and said in done.err and "2.png" in done.err, done.err
+            assert "text" not in done.err
             assert not done.out and "Traceback" not in done.err
 
 

@@ -86,8 +86,7 @@ class BoundPrompt:
             raise _bound_to_labels(self.prompt, "a prompt that no label's name is read with")
         if len(around.vectors) > 1:
             raise _bound_to_labels(self.prompt, "vectors for each label")
-        changed = {"labels": names, "words": {}}
-        spec = TaskSpec.model_validate({**self.spec.model_dump(), **changed})
+        spec = self.spec.with_labels(names)
         with torch.no_grad():
             head = self.backbone.label_head(names, around)
         return replace(self, prior=None, other=(spec, head))

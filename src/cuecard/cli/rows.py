@@ -97,7 +97,7 @@ def typed_rows(spec: TaskSpec, texts: Sequence[str], given: dict[str, str]) -> l
             expected=f"a text, a --file, or --field {left[0]}=...",
         )
     typed = {name: _typed(spec, name, text, f"--field {name}") for name, text in given.items()}
-    values = [_typed(spec, left[0], text, f"text {n}") for n, text in enumerate(texts, 1)]
+    values = [_typed(spec, left[0], text, f"input {n}") for n, text in enumerate(texts, 1)]
     records = [
         Record({**typed, left[0]: value}, None, text if isinstance(value, Image) else "")
         for text, value in zip(texts, values, strict=True)
@@ -112,10 +112,15 @@ def typed_rows(spec: TaskSpec, texts: Sequence[str], given: dict[str, str]) -> l
     return records
 
 
-def known_rows(spec: TaskSpec, records: list[Record]) -> tuple[list[Record], dict[str, int]]:
+def known_rows(
+    spec: TaskSpec, records: list[Record], asked: bool = False
+) -> tuple[list[Record], dict[str, int]]:
     """The rows whose labels the task has, and the other labels with how many rows have them.
 
     Warns of the rows that are left out.
+
+    Args:
+        asked: whether the task's labels are those asked for, not those of the training.
 
     Raises:
         DataError: no row is left.
@@ -131,22 +136,23 @@ def known_rows(spec: TaskSpec, records: list[Record]) -> tuple[list[Record], dic
             known.append(record)
     if not unknown:
         return records, {}
+    other = f"that the prompt {'is not asked for' if asked else 'was not trained for'}"
     listed = ", ".join(f"{label!r} ({count:,})" for label, count in unknown.most_common(_NAMED))
     more = ", ..." if len(unknown) > _NAMED else ""
     if not known:
         others = f" and {len(records) - 1:,} more rows" if len(records) > 1 else ""
         raise DataError(
-            "no row has a label that the prompt was trained for",
+            f"every row has a label {other}",
             where=f"{record_place(records[0])}{others}",
             got=f"{listed}{more}",
             expected=f"labels among {', '.join(map(repr, spec.labels[:_NAMED]))}"
             + (", ..." if len(spec.labels) > _NAMED else ""),
-            hint="the labels have to be spelt as in training; --label-field names another column",
+            hint="labels have to be spelt alike; --label-field names another column",
         )
     warnings.warn(
         DataWarning(
-            f"{len(records) - len(known):,} of {len(records):,} rows have labels that the prompt "
-            f"was not trained for and are not scored: {listed}{more}"
+            f"{len(records) - len(known):,} of {len(records):,} rows have labels {other} "
+            f"and are not scored: {listed}{more}"
         ),
         stacklevel=2,
     )

@@ -174,12 +174,13 @@ class LabelledRows(_Source):
     limit: int | None = Field(default=None, ge=1, description="Read only the first N rows.")
 
     def read(
-        self, spec: TaskSpec, text_field: str | None, *, json: bool
+        self, spec: TaskSpec, text_field: str | None, *, asked: bool = False, json: bool
     ) -> tuple[list[Record], dict[str, int]]:
         """The rows that a task can score, and how many rows have each label that it lacks.
 
         Args:
             text_field: the column of the text where none was given.
+            asked: whether the task's labels are those asked for, not those of the training.
             json: whether the output is for machines, without a progress bar.
 
         Raises:
@@ -199,7 +200,7 @@ class LabelledRows(_Source):
             split=self.split,
             limit=self.limit,
         )
-        return known_rows(spec, records)
+        return known_rows(spec, records, asked)
 
 
 def _backbone_name(prompt: Prompt, saved: SavedPrompt | None) -> str:

@@ -143,6 +143,14 @@ class TaskSpec(TaskSettings):
         """The same task without an optional head: the model says a label's word."""
         return self.with_head("none")
 
+    def with_labels(self, labels: Sequence[str]) -> TaskSpec:
+        """The same task with other labels, which are read as they are spelled.
+
+        Raises:
+            ConfigError: fewer than two, or one twice.
+        """
+        return TaskSpec.model_validate({**self.model_dump(), "labels": [*labels], "words": {}})
+
     def with_head(self, head: HeadName) -> TaskSpec:
         """The same task with another of the heads that it may have."""
         return self.model_copy(update={"head": head})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -20,6 +21,7 @@ from cuecard.types import Record
 if TYPE_CHECKING:
     from cuecard.artifacts.bound_prompt import BoundPrompt
     from cuecard.evaluation import Evaluation
+    from cuecard.tasks import TaskSpec
 
 Calibration = Literal["saved", "none", "batch", "content-free"]
 
@@ -80,8 +82,8 @@ def evaluate(
     spec = saved.spec
     names = listed(labels)
     if names:
-        spec = spec.model_copy(update={"labels": names, "words": {}})
-    records, unknown = rows.read(spec, saved.text_field, json=as_json)
+        spec = _asked_for(spec, names)
+    records, unknown = rows.read(spec, saved.text_field, asked=bool(names), json=as_json)
     warn_of_few(len(records))
     with fetch_progress(json=as_json) as progress:
         bound = source.open(saved, progress)
@@ -125,6 +127,17 @@ def evaluate(
         print_evaluation(found, bound.spec.labels, console())
         if unseen is not None:
             say_line(console(), f"\nwithout those rows: {in_words(unseen)}")
+
+
+def _asked_for(spec: TaskSpec, names: Sequence[str]) -> TaskSpec:
+    if not spec.labels:
+        raise ConfigError(
+            "only a prompt that answers with labels can be asked for others",
+            where="--labels",
+            got=f"a prompt of kind {spec.kind}",
+            expected="vectors around labels' names, as coop trains them",
+        )
+    return spec.with_labels(names)
 
 
 def _evaluate(
