@@ -17,6 +17,7 @@
     │   └── SignatureError       a version that nobody trusted has signed
     ├── TrainingError            a run that cannot start, continue or resume
     ├── EngineError              an engine that failed while it served
+    ├── LLMError                 a model behind an address that gives no answer
     ├── FileError                a file, folder or stream that the system would not read or write
     └── Interrupted              Ctrl-C after the checkpoint is on disk; exit code 130
 
@@ -31,7 +32,7 @@ Warnings go through Python's `warnings`; the command line prints them on standar
 from __future__ import annotations
 
 import errno
-from typing import Self
+from typing import Any, Self
 
 
 class CuecardError(Exception):
@@ -146,6 +147,21 @@ class SignatureError(RegistryError):
 
 class TrainingError(CuecardError):
     """A run that cannot start, continue or resume."""
+
+
+class LLMError(CuecardError):
+    """A model behind an address that gives no answer.
+
+    Args:
+        fatal: whether no request will be answered: a wrong key, address or model.
+        unpaid: whether it is known that the request cost nothing.
+    """
+
+    def __init__(
+        self, what: str, *, fatal: bool = False, unpaid: bool = False, **details: Any
+    ) -> None:
+        super().__init__(what, **details)
+        self.fatal, self.unpaid = fatal, unpaid
 
 
 class EngineError(CuecardError):

@@ -1,0 +1,137 @@
+"""A model behind an endpoint that speaks OpenAI's chat completions: theirs, vLLM, or `serve`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from cuecard.errors import ConfigError, LLMError
+from cuecard.lazy import lazy_module
+from cuecard.llms.protocol import Completion, LLMRequest, Usage
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+openai = lazy_module("openai")
+
+KEY = "OPENAI_API_KEY"
+
+# A model's own limit goes by one of two names, depending on its age.
+_OLD, _NEW = "max_tokens", "max_completion_tokens"
+
+
+class OpenAILLM:
+    """A model of an OpenAI-compatible endpoint.
+
+    Args:
+        name: of the model there.
+        base_url: of the endpoint, such as "http://127.0.0.1:8000/v1"; None for OpenAI's own.
+        api_key: None for the environment's `OPENAI_API_KEY`.
+        seconds: how long an answer may take.
+        at_once: how many requests are sent at the same time.
+
+    Raises:
+        ConfigError: no key for OpenAI's own endpoint, or an address that is none.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str | None = None,
+        *,
+        api_key: str | None = None,
+        seconds: float = 120.0,
+        at_once: int = 8,
+    ) -> None:
+        key = api_key or os.environ.get(KEY)
+        if key is None and base_url is None:
+            raise ConfigError(
+                "there is no key for OpenAI's endpoint",
+                where=KEY,
+                got="not set",
+                expected="a key in the environment",
+                hint="for an endpoint of your own: --llm-url http://127.0.0.1:8000/v1",
+            )
+        if base_url is not None and not base_url.startswith(("http://", "https://")):
+            raise ConfigError(
+                "this is not an endpoint's address",
+                where="--llm-url",
+                got=base_url,
+                expected="http:// or https://, usually ending in /v1",
+            )
+        self.name, self.at_once = name, at_once
+        self._url = base_url or "https://api.openai.com/v1"
+        # Retries are the search's, since each may cost.
+        self._client: AsyncOpenAI = openai.AsyncOpenAI(
+            api_key=key or "none", base_url=base_url, timeout=seconds, max_retries=0
+        )
+        self._limit = _OLD
+
+    async def complete(self, request: LLMRequest) -> Completion:
+        """The answer; see `LLM.complete`."""
+        try:
+            return _completion(await self._create(request), request)
+        except openai.BadRequestError as error:
+            if self._limit == _OLD and _NEW in str(error):
+                self._limit = _NEW
+                return await self.complete(request)
+            raise self._failed("the endpoint refuses the request", error, fatal=True) from error
+        except openai.APITimeoutError as error:  # it may have answered, and may charge for it
+            raise self._failed("the endpoint took too long to answer", error) from error
+        except openai.APIConnectionError as error:
+            raise self._failed("the endpoint cannot be reached", error, unpaid=True) from error
+        except (
+            openai.AuthenticationError,
+            openai.PermissionDeniedError,
+            openai.NotFoundError,
+        ) as error:
+            what = "the endpoint does not take the key, or does not have the model"
+            raise self._failed(what, error, fatal=True, unpaid=True) from error
+        except openai.RateLimitError as error:
+            # A quota that is used up is told by the same status, and waiting does not help.
+            fatal = "insufficient_quota" in str(error)
+            raise self._failed(
+                "the endpoint limits requests", error, fatal=fatal, unpaid=True
+            ) from error
+        except openai.APIStatusError as error:
+            raise self._failed("the endpoint failed", error, unpaid=True) from error
+        except (openai.OpenAIError, ValueError, AttributeError, IndexError, TypeError) as error:
+            raise self._failed("the endpoint's answer cannot be read", error) from error
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._client.close()
+
+    async def _create(self, request: LLMRequest) -> Any:
+        limit: dict[str, Any] = {self._limit: request.max_tokens}
+        if request.temperature > 0:
+            limit["seed"] = request.sample
+        return await self._client.chat.completions.create(
+            model=self.name,
+            messages=[{"role": m.role, "content": m.content} for m in request.messages],  # type: ignore[misc]
+            temperature=request.temperature,
+            **limit,
+        )
+
+    def _failed(
+        self, what: str, error: Exception, *, fatal: bool = False, unpaid: bool = False
+    ) -> LLMError:
+        said = " ".join(str(error).split())[:300]
+        return LLMError(
+            what,
+            where=f"{self._url}, model {self.name}",
+            got=f"{type(error).__name__}: {said}",
+            fatal=fatal,
+            unpaid=unpaid,
+        )
+
+
+def _completion(found: Any, request: LLMRequest) -> Completion:
+    choice = found.choices[0]
+    text = choice.message.content or ""
+    usage = found.usage
+    if usage is None:  # as if it had taken all that it may
+        spent = Usage(request.most_prompt_tokens, request.max_tokens)
+    else:
+        spent = Usage(int(usage.prompt_tokens), int(usage.completion_tokens))
+    return Completion(text, spent, str(choice.finish_reason or "stop"), str(found.model or ""))

@@ -1,0 +1,124 @@
+"""Asks a model within a search: each request once, within the budget, again after a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+from collections.abc import Sequence
+
+from cuecard.errors import LLMError
+from cuecard.llms.prices import Price
+from cuecard.llms.protocol import LLM, Completion, LLMRequest, Usage
+from cuecard.search.budget import Amount
+from cuecard.search.calls import Answered, CallFailed, Calls
+
+# How often a request is made before the search gives up, and how long it waits in between: from a
+# second, twice as long each time, and up to as much again by chance.
+_TRIES = 6
+_WAIT = 1.0
+
+
+class Asker:
+    """A model, as a search asks it.
+
+    Args:
+        llm: the model.
+        calls: of the search.
+        price: None where tokens cost nothing.
+        wait: seconds before a request is made for the second time.
+    """
+
+    def __init__(
+        self, llm: LLM, calls: Calls, price: Price | None = None, wait: float = _WAIT
+    ) -> None:
+        self.llm, self._calls, self._price = llm, calls, price or Price()
+        self._wait, self._room = wait, asyncio.Semaphore(llm.at_once)
+        self._model: str | None = None
+        self._ended: LLMError | None = None
+
+    async def ask(self, requests: Sequence[LLMRequest]) -> list[Completion]:
+        """The answers, in order.
+
+        Raises:
+            BudgetSpent: there is not enough left for one of them; those under way are waited for.
+            LLMError: the model does not answer, or another model does.
+        """
+        found = await asyncio.gather(*map(self._one, requests), return_exceptions=True)
+        for each in found:
+            if isinstance(each, BaseException):
+                raise each
+        return [each for each in found if not isinstance(each, BaseException)]
+
+    def most(self, request: LLMRequest) -> Amount:
+        """What an answer takes at most."""
+        tokens = request.most_prompt_tokens + request.max_tokens
+        return Amount(1, tokens, self._price.most(request))
+
+    async def _one(self, request: LLMRequest) -> Completion:
+        asked = json.dumps([self.llm.name, request.to_dict()], sort_keys=True)
+        key = hashlib.sha256(asked.encode()).hexdigest()
+        most = self.most(request)
+        for number in range(_TRIES):
+            try:
+                async with self._room:
+                    if self._ended is not None:  # while this one waited for room
+                        raise self._ended
+                    found = await self._calls.make(
+                        key, self.llm.name, most, lambda: self._call(request, most)
+                    )
+                return self._checked(_read(found))
+            except CallFailed as failed:
+                error = failed.__cause__
+                assert isinstance(error, LLMError)
+                if error.fatal or number == _TRIES - 1:
+                    self._ended = error
+                    raise error from failed
+                await asyncio.sleep(self._wait * 2**number * (1 + random.random()))
+        raise AssertionError("unreachable")
+
+    async def _call(self, request: LLMRequest, most: Amount) -> Answered:
+        try:
+            found = await self.llm.complete(request)
+        except LLMError as error:
+            raise CallFailed(error.what, Amount(calls=1) if error.unpaid else None) from error
+        spent = Amount(1, found.usage.tokens, self._price.of(found.usage))
+        if spent.tokens > most.tokens:
+            raise CallFailed("more tokens than asked for") from LLMError(
+                "the endpoint reports more tokens than the request can have",
+                where=f"model {self.llm.name}",
+                got=spent.tokens,
+                expected=f"at most {most.tokens}",
+                fatal=True,
+            )
+        row = {
+            "text": found.text,
+            "prompt_tokens": found.usage.prompt_tokens,
+            "completion_tokens": found.usage.completion_tokens,
+            "finish_reason": found.finish_reason,
+            "model": found.model,
+        }
+        return Answered(row, spent)
+
+    def _checked(self, found: Completion) -> Completion:
+        """The answer, if the model that gave it is the one of all answers before."""
+        self._model = self._model or found.model
+        if found.model and found.model != self._model:
+            raise LLMError(
+                "another model answers than before, so that scores cannot be compared",
+                where=f"model {self.llm.name}",
+                got=found.model,
+                expected=self._model,
+                hint="name a model's fixed version",
+                fatal=True,
+            )
+        return found
+
+
+def _read(row: dict[str, object]) -> Completion:
+    prompt, completion = row["prompt_tokens"], row["completion_tokens"]
+    assert isinstance(prompt, int)
+    assert isinstance(completion, int)
+    usage = Usage(prompt, completion)
+    return Completion(str(row["text"]), usage, str(row["finish_reason"]), str(row["model"]))

@@ -1,0 +1,166 @@
+"""What a search may spend, and what it has spent: calls, tokens, money, seconds.
+
+What a call takes at most is reserved before it and settled after it, so that no limit is ever
+passed. Money is counted in millionths of a dollar, whole ones: sums of floats would pass a limit.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Self
+
+from cuecard.errors import ConfigError
+
+MICRO = 1_000_000
+"""Of a dollar."""
+
+_FACTORS = {"": 1.0, "k": 1e3, "m": 1e6}
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """What something takes, or took.
+
+    Attributes:
+        calls: requests, or rows that a backbone in this process answered.
+        tokens: read and written.
+        money: in millionths of a dollar.
+    """
+
+    calls: int = 0
+    tokens: int = 0
+    money: int = 0
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(
+            self.calls + other.calls, self.tokens + other.tokens, self.money + other.money
+        )
+
+    def __sub__(self, other: Amount) -> Amount:
+        return Amount(
+            self.calls - other.calls, self.tokens - other.tokens, self.money - other.money
+        )
+
+    @classmethod
+    def of(cls, values: Mapping[str, int]) -> Self:
+        """From what `asdict` made of one."""
+        return cls(**{field.name: int(values.get(field.name, 0)) for field in fields(cls)})
+
+
+@dataclass(frozen=True, slots=True)
+class SearchBudget:
+    """Limits, of all models together; None where there is none.
+
+    Attributes:
+        calls, tokens, money: as in `Amount`.
+        seconds: of wall time, over all sittings.
+    """
+
+    calls: int | None = None
+    tokens: int | None = None
+    money: int | None = None
+    seconds: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """ "500 calls", "2M tokens", "$1.50", "10m"; several of them separated by commas.
+
+        Raises:
+            ConfigError: anything else, or a limit given twice.
+        """
+        found: dict[str, float] = {}
+        for part in text.split(","):
+            name, amount = _limit(part.strip(), text)
+            if name in found:
+                raise _unreadable(text, f"{name} twice")
+            found[name] = amount
+        return cls(
+            calls=_whole(found.get("calls")),
+            tokens=_whole(found.get("tokens")),
+            money=_whole(found.get("money")),
+            seconds=found.get("seconds"),
+        )
+
+    def allows(self, amount: Amount) -> str | None:
+        """The limit that this would pass; None if it passes none."""
+        for name, value in asdict(amount).items():
+            most = getattr(self, name)
+            if most is not None and value > most:
+                return name
+        return None
+
+
+class BudgetSpent(Exception):  # noqa: N818 - it ends a search, and is no failure
+    """There is not enough left for the next call.
+
+    Args:
+        limit: the limit that it would pass.
+    """
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(f"the budget of {limit} is spent")
+        self.limit = limit
+
+
+class Ledger:
+    """What is spent and what is reserved, within limits.
+
+    Args:
+        budget: the limits.
+        spent: in earlier sittings.
+    """
+
+    def __init__(self, budget: SearchBudget, spent: Amount = Amount()) -> None:
+        self.budget, self.spent, self.reserved = budget, spent, Amount()
+
+    def reserve(self, amount: Amount) -> None:
+        """Set aside what a call takes at most.
+
+        Raises:
+            BudgetSpent: there is not enough left.
+        """
+        limit = self.budget.allows(self.spent + self.reserved + amount)
+        if limit is not None:
+            raise BudgetSpent(limit)
+        self.reserved += amount
+
+    def settle(self, reserved: Amount, spent: Amount) -> None:
+        """Take what a call took from what was set aside for it."""
+        self.reserved -= reserved
+        self.spent += spent
+
+
+def _limit(part: str, text: str) -> tuple[str, float]:
+    lowered = part.lower()
+    if lowered.startswith("$"):
+        return "money", math.floor(_number(lowered[1:], text, {"": 1.0}) * MICRO + 1e-6)
+    for name in ("calls", "tokens"):
+        if lowered.endswith((name, name[:-1])):
+            number = lowered.removesuffix("s").removesuffix(name[:-1])
+            return name, math.floor(_number(number, text, _FACTORS))
+    return "seconds", _number(lowered, text, _UNITS)
+
+
+def _number(text: str, whole: str, units: Mapping[str, float]) -> float:
+    match = _NUMBER.fullmatch(text.strip())
+    if match is None or match[2] not in units or not float(match[1]):
+        raise _unreadable(whole, repr(text.strip()))
+    return float(match[1]) * units[match[2]]
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
+
+
+def _unreadable(text: str, got: str) -> ConfigError:
+    return ConfigError(
+        "the search budget cannot be read",
+        where=f"--budget {text!r}",
+        got=got,
+        expected="such as '500 calls', '2M tokens', '$1.50', '10m', or several with commas between",
+    )

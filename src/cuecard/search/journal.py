@@ -1,0 +1,130 @@
+"""Every call of a search: a line before it, a line after it.
+
+A search that was stopped, even killed, reads its journal and goes on: calls that were answered are
+not made again. Of a call that was cut off nobody knows whether it was paid for, so it counts with
+all that was reserved for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cuecard.errors import ConfigError, DataError
+from cuecard.plain_files import writing_to
+from cuecard.search.budget import Amount
+
+FILE = "journal.jsonl"
+
+
+class Journal:
+    """The calls of a search, in `journal.jsonl`.
+
+    Args:
+        path: the file; None keeps nothing.
+        about: what the search is: a journal of another one is refused.
+
+    Attributes:
+        answers: key -> what was answered.
+        spent: all that was spent, and reserved for calls that were cut off.
+        seconds: of earlier sittings.
+        repeated: how many calls were cut off.
+
+    Raises:
+        ConfigError: the journal of another search.
+        DataError: a line in the middle that is no entry.
+        FileError: it cannot be read or written.
+    """
+
+    def __init__(self, path: Path | None, about: str) -> None:
+        self._path = path
+        self.answers: dict[str, Any] = {}
+        self.spent = Amount()
+        self.seconds = 0.0
+        self.repeated = 0
+        if path is not None and path.exists():
+            self._read(path, about)
+        else:
+            self._write({"search": about})
+
+    def asked(self, key: str, model: str, reserved: Amount, seconds: float) -> None:
+        """A call begins.
+
+        Args:
+            key: of the model and all that it is asked.
+            seconds: since the search began, over all sittings.
+        """
+        row = {"asked": key, "model": model, "reserved": asdict(reserved)}
+        self._write({**row, "seconds": round(seconds, 3)})
+
+    def answered(self, key: str, spent: Amount, answer: Any) -> None:
+        """A call has ended. `answer` is anything that JSON holds."""
+        self._write({"answered": key, "spent": asdict(spent), "answer": answer})
+        self.answers[key] = answer
+
+    def failed(self, key: str, spent: Amount, why: str) -> None:
+        """A call has ended without an answer; it may be made again."""
+        self._write({"failed": key, "spent": asdict(spent), "why": why})
+
+    def _read(self, path: Path, about: str) -> None:
+        with writing_to(path):
+            content = path.read_bytes()
+            # A line that was cut off in the middle was never on disk as a whole.
+            whole = content.rfind(b"\n") + 1
+            if whole != len(content):
+                os.truncate(path, whole)
+        open_calls: dict[str, Amount] = {}
+        rows = content[:whole].splitlines()
+        for number, line in enumerate(rows, 1):
+            try:
+                self._take(json.loads(line), open_calls)
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise DataError(
+                    "the journal has a line that is no entry",
+                    where=f"{path}, line {number}",
+                    got=line[:80].decode("utf-8", "replace"),
+                    hint="start again in another folder, or take the line out",
+                ) from error
+        for reserved in open_calls.values():
+            self.spent += reserved
+        self.repeated += len(open_calls)
+        if not rows:
+            self._write({"search": about})
+        elif (found := json.loads(rows[0]).get("search")) != about:
+            raise ConfigError(
+                "the folder holds the journal of another search",
+                where=str(path),
+                got=found,
+                expected=about,
+                hint="another --out, or the settings of that search",
+            )
+
+    def _take(self, row: dict[str, Any], open_calls: dict[str, Amount]) -> None:
+        if "asked" in row:
+            key = row["asked"]
+            if key in open_calls:  # asked again after it was cut off
+                self.spent += open_calls[key]
+                self.repeated += 1
+            open_calls[key] = Amount.of(row["reserved"])
+            self.seconds = max(self.seconds, float(row["seconds"]))
+        elif "search" not in row:
+            key = row["answered"] if "answered" in row else row["failed"]
+            open_calls.pop(key, None)
+            self.spent += Amount.of(row["spent"])
+            if "answered" in row:
+                self.answers[key] = row["answer"]
+
+    def _write(self, row: dict[str, Any]) -> None:
+        """Append a line; it is on disk, whole, when this returns."""
+        if self._path is None:
+            return
+        line = json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        with writing_to(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("ab") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())

@@ -1,0 +1,257 @@
+"""The one loop of all searches: ask, race, tell, and at the end a fair comparison with the start.
+
+Candidates race on training rows. The best of them and the prompt that was to be improved answer the
+validation rows, all of them; the best there is kept, and of equals the one that was there before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cuecard.errors import ConfigError
+from cuecard.lazy import np
+from cuecard.search.asker import Asker
+from cuecard.search.budget import Amount, BudgetSpent
+from cuecard.search.calls import Calls
+from cuecard.search.candidate import Candidate
+from cuecard.search.race import BLOCK, Racer, race
+from cuecard.search.searcher import Searcher, View
+from cuecard.search.solver import Judged, Solver
+from cuecard.tasks import Task, draw_rows
+
+Observer = Callable[[dict[str, Any]], None]
+
+# Candidates are longer than the start, and what answering takes grows with them.
+_LONGER = 2
+# The share of the time after which there are no more rounds, so that some is left for the finals.
+_TIME = 0.8
+# Rounds in a row that bring nothing new.
+_IDLE = 3
+_ENDED = "rounds"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """How a search goes.
+
+    Attributes:
+        seed: of all that is left to chance.
+        rows: training rows that candidates race on, at most.
+        proposals: candidates a round.
+        rounds: at most.
+        finalists: candidates that answer the validation rows, beside the start.
+        block: rows that a race goes on by.
+    """
+
+    seed: int = 0
+    rows: int = 90
+    proposals: int = 8
+    rounds: int = 100
+    finalists: int = 3
+    block: int = BLOCK
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        best: the prompt that is kept; the start where nothing was better.
+        start: the prompt that was to be improved.
+        finals: who answered the validation rows, best first, with their answers.
+        ranked: all candidates with their answers to training rows, best first.
+        rounds: that were finished.
+        ended: why there were no more.
+        spent: in all sittings.
+    """
+
+    best: Candidate
+    start: Candidate
+    finals: tuple[Racer, ...]
+    ranked: tuple[Racer, ...]
+    rounds: int
+    ended: str
+    spent: Amount
+
+    @property
+    def better(self) -> bool:
+        """Whether something was better than the start."""
+        return self.best.key != self.start.key
+
+
+class Search:
+    """A search for a task's words.
+
+    Args:
+        task: with training and validation rows; its test rows are not looked at.
+        start: the prompt that is to be improved.
+        solver: what answers.
+        asker: the LLM that writes; None for searchers that need none.
+        observer: is told of every round.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        start: Candidate,
+        searcher: Searcher,
+        solver: Solver,
+        calls: Calls,
+        settings: SearchSettings,
+        *,
+        asker: Asker | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self._task, self._start, self._searcher = task, start, searcher
+        self._solver, self._calls, self._settings = solver, calls, settings
+        self._asker, self._tell = asker, observer or (lambda event: None)
+        self._rows = draw_rows(task.train, settings.rows, f"search {settings.seed}")
+        self._known: dict[str, Racer] = {}
+
+    async def run(self) -> Found:
+        """Search until the budget, the rounds or the ideas are spent.
+
+        Raises:
+            ConfigError: a budget that is too small to compare anything.
+            LLMError: a model that does not answer.
+        """
+        first = await self._of_start()
+        held, self._calls.share = self._for_finals(), _TIME
+        try:
+            rounds, ended = await self._rounds()
+        finally:
+            self._calls.share = 1.0
+            self._calls.ledger.settle(held, Amount())
+        finals = await self._finals(first)
+        kept = max(finals, key=lambda racer: racer.score)  # of equals the start, which is first
+        return Found(
+            best=kept.candidate,
+            start=self._start,
+            finals=tuple(sorted(finals, key=lambda racer: racer.score, reverse=True)),
+            ranked=tuple(self._ranked()),
+            rounds=rounds,
+            ended=ended,
+            spent=self._calls.ledger.spent,
+        )
+
+    async def _of_start(self) -> list[Judged]:
+        """The start's answers to the validation rows, without which nothing can be compared."""
+        try:
+            answers = await self._solver.judge(self._start, self._task.validation)
+            (own,) = await race([self._start], self._solver, self._rows, block=self._settings.block)
+            self._known[self._start.key] = own
+        except BudgetSpent as error:
+            raise _too_small(error.limit, len(self._task.validation) + len(self._rows)) from error
+        self._tell({"event": "start", "validation": _mean(answers), "rows": len(answers)})
+        return answers
+
+    def _for_finals(self) -> Amount:
+        """Set aside what the finalists take on validation rows; in a later sitting what is left."""
+        if _ENDED in self._calls.journal.answers:
+            return Amount()
+        each = self._solver.most(self._start, self._task.validation)
+        held = sum([each] * (self._settings.finalists * _LONGER), Amount())
+        try:
+            self._calls.ledger.reserve(held)
+        except BudgetSpent as error:
+            raise _too_small(error.limit, len(self._task.validation)) from error
+        return held
+
+    async def _rounds(self) -> tuple[int, str]:
+        number = idle = 0
+        ended = f"{self._settings.rounds} rounds"
+        last = self._calls.journal.answers.get(_ENDED)
+        while number < self._settings.rounds:
+            if last is not None and number == last[0]:
+                break
+            try:
+                new = await self._round(number)
+            except BudgetSpent as error:
+                ended = str(error)
+                break
+            number += 1
+            idle = 0 if new else idle + 1
+            if idle == _IDLE:
+                ended = f"nothing new in {_IDLE} rounds"
+                break
+        found = self._calls.note(_ENDED, [number, ended])
+        return found[0], found[1]
+
+    async def _round(self, number: int) -> int:
+        """Propose and race; how many candidates were new."""
+        settings = self._settings
+        view = View(
+            spec=self._task.spec,
+            train=self._task.train,
+            start=self._start,
+            ranked=self._ranked(),
+            round=number,
+            rng=np.random.default_rng((settings.seed, number)),
+            asker=self._asker,
+        )
+        proposed = await self._searcher.propose(view, settings.proposals)
+        new = {each.key: each for each in proposed if each.key not in self._known}
+        usable = [each for each in new.values() if self._fits(each)]
+        raced = []
+        if usable:
+            best = self._ranked()[0].candidate
+            raced = await race([best, *usable], self._solver, self._rows, block=settings.block)
+        for racer in raced:
+            known = self._known.get(racer.candidate.key)
+            if known is None or len(racer.answers) > len(known.answers):
+                self._known[racer.candidate.key] = racer
+        top = self._ranked()[0]
+        self._tell(
+            {
+                "event": "round",
+                "round": number + 1,
+                "candidates": len(usable),
+                "best": top.score,
+                "origin": top.candidate.origin,
+                "calls": self._calls.ledger.spent.calls,
+                "tokens": self._calls.ledger.spent.tokens,
+            }
+        )
+        return len(usable)
+
+    def _fits(self, candidate: Candidate) -> bool:
+        try:
+            self._solver.most(candidate, self._rows[:1])
+        except ConfigError:  # no room left for a record
+            return False
+        return True
+
+    def _ranked(self) -> list[Racer]:
+        """Best first: those that ran to the end before those that dropped out."""
+
+        def rank(racer: Racer) -> tuple[int, float, int]:
+            return len(racer.answers), racer.score, -racer.candidate.length
+
+        return sorted(self._known.values(), key=rank, reverse=True)
+
+    async def _finals(self, first: list[Judged]) -> list[Racer]:
+        finals = [Racer(self._start, list(first))]
+        others = [r.candidate for r in self._ranked() if r.candidate.key != self._start.key]
+        for candidate in others[: self._settings.finalists]:
+            try:
+                answers = await self._solver.judge(candidate, self._task.validation)
+            except BudgetSpent:
+                break
+            finals.append(Racer(candidate, answers))
+            self._tell({"event": "final", "validation": _mean(answers), "origin": candidate.origin})
+        return finals
+
+
+def _mean(answers: Sequence[Judged]) -> float:
+    return float(np.mean([each.score for each in answers]))
+
+
+def _too_small(limit: str, rows: int) -> ConfigError:
+    return ConfigError(
+        "the budget is too small for a search that means anything",
+        where="--budget",
+        got=f"too few {limit}" if limit != "time" else "too little time",
+        expected=f"enough for {rows} rows of the prompt as it is, and then for candidates",
+    )

@@ -1,0 +1,97 @@
+"""A race: candidates answer block after block of rows, and those that are clearly worse drop out.
+
+As in CAPO (Zehle et al. 2025, section 3.3): paired t-tests on the rows that all have answered. The
+level is divided by the number of candidates that are compared (Bonferroni), since among many of
+them some look bad by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import mean
+
+from cuecard.lazy import lazy_module, np
+from cuecard.search.candidate import Candidate
+from cuecard.search.solver import Judged, Solver
+from cuecard.types import Record
+
+stats = lazy_module("scipy.stats")
+
+BLOCK = 30
+LEVEL = 0.2
+
+
+@dataclass
+class Racer:
+    """A candidate, and its answers so far.
+
+    Attributes:
+        answers: of the first rows, in order.
+    """
+
+    candidate: Candidate
+    answers: list[Judged] = field(default_factory=list)
+
+    @property
+    def score(self) -> float:
+        """The mean of its answers; 0 without any."""
+        return mean(each.score for each in self.answers) if self.answers else 0.0
+
+
+async def race(
+    candidates: Sequence[Candidate],
+    solver: Solver,
+    rows: Sequence[Record],
+    *,
+    block: int = BLOCK,
+    level: float = LEVEL,
+) -> list[Racer]:
+    """The candidates, best first; those that ran to the end before those that dropped out.
+
+    Args:
+        rows: in an order that says nothing of them.
+        level: of the test by which a candidate drops out, before it is divided; 0 for none.
+
+    Raises:
+        BudgetSpent, LLMError, ConfigError: as `Solver.judge`.
+    """
+    running = [Racer(candidate) for candidate in candidates]
+    dropped: list[Racer] = []
+    for start in range(0, len(rows), block):
+        some = rows[start : start + block]
+        for racer in running:
+            racer.answers += await solver.judge(racer.candidate, some)
+        if start + block < len(rows):
+            running, worse = _without_losers(running, level)
+            dropped = [*sorted(worse, key=_score, reverse=True), *dropped]
+    return [*sorted(running, key=_score, reverse=True), *dropped]
+
+
+def _score(racer: Racer) -> float:
+    return racer.score
+
+
+def _without_losers(running: Sequence[Racer], level: float) -> tuple[list[Racer], list[Racer]]:
+    """Those that may still be the best, and those that are clearly worse than the best one."""
+    best = max(running, key=_score)
+    others = [racer for racer in running if racer is not best]
+    kept: list[Racer] = []
+    worse: list[Racer] = []
+    for racer in running:
+        loses = racer is not best and is_worse(racer, best, level / max(1, len(others)))
+        (worse if loses else kept).append(racer)
+    return kept, worse
+
+
+def is_worse(racer: Racer, best: Racer, level: float) -> bool:
+    """Whether a paired, one-sided t-test says that a racer is worse on the rows of both."""
+    count = min(len(racer.answers), len(best.answers))
+    pairs = zip(racer.answers[:count], best.answers[:count], strict=True)
+    differences = np.asarray([theirs.score - own.score for own, theirs in pairs])
+    if count < 2 or differences.mean() <= 0:
+        return False
+    spread = differences.std(ddof=1) / count**0.5
+    if spread == 0:
+        return True  # worse on every row alike
+    return bool(stats.t.sf(differences.mean() / spread, count - 1) < level)

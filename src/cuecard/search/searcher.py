@@ -1,0 +1,66 @@
+"""What proposes candidates: it asks nothing of the budget, the journal or the race."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from cuecard.search.asker import Asker
+from cuecard.search.candidate import Candidate
+from cuecard.search.race import Racer
+from cuecard.tasks import TaskSpec
+from cuecard.types import Record
+
+if TYPE_CHECKING:
+    from cuecard.lazy import np
+
+
+@dataclass(frozen=True)
+class View:
+    """What a searcher sees of a search.
+
+    Attributes:
+        spec: the task.
+        train: records that may be shown; those that candidates race on are among them.
+        start: the prompt that is to be improved.
+        ranked: all candidates so far with their answers, best first, the start among them.
+        round: how many rounds there were.
+        rng: of this round: the same in every sitting.
+        asker: the LLM that writes; None without one.
+    """
+
+    spec: TaskSpec
+    train: Sequence[Record]
+    start: Candidate
+    ranked: Sequence[Racer]
+    round: int
+    rng: np.random.Generator
+    asker: Asker | None
+
+    @property
+    def best(self) -> Candidate:
+        """The best candidate so far."""
+        return self.ranked[0].candidate
+
+
+class Searcher(Protocol):
+    """A way to search.
+
+    Attributes:
+        name: in commands and reports.
+        about: what it does, in a few words.
+        needs_llm: whether it asks an LLM to write.
+    """
+
+    name: ClassVar[str]
+    about: ClassVar[str]
+    needs_llm: ClassVar[bool]
+
+    async def propose(self, view: View, count: int) -> list[Candidate]:
+        """About `count` candidates; none when it has no more.
+
+        Raises:
+            BudgetSpent, LLMError: as `Asker.ask`.
+        """
+        ...

@@ -1,0 +1,34 @@
+"""Solved records in front of the input: which ones, how many, in which order, by chance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+from cuecard.evaluation.baselines.manual import demonstration_counts, with_demonstrations
+from cuecard.search.candidate import Candidate
+from cuecard.search.searcher import View
+
+
+class Demonstrations:
+    """Draws records of all labels in turn; the race keeps what helps.
+
+    Which ones are drawn matters more than most words do (Zhao et al. 2021, arXiv:2102.09690).
+    """
+
+    name: ClassVar[str] = "demonstrations"
+    about: ClassVar[str] = "which solved records to show, how many and in which order"
+    needs_llm: ClassVar[bool] = False
+
+    async def propose(self, view: View, count: int) -> list[Candidate]:
+        """Draws for every number of demonstrations in turn."""
+        counts = demonstration_counts(view.spec, view.train)
+        bare = replace(view.best.prompt, demonstrations=())
+        found = []
+        for number in range(count if counts else 0):
+            shown = counts[number % len(counts)]
+            seed = int(view.rng.integers(2**31))
+            (prompt,) = with_demonstrations(bare, view.train, (shown,), view.spec, seed)
+            origin = f"{shown} demonstrations, round {view.round + 1}"
+            found.append(Candidate(replace(prompt, name=origin), origin))
+        return found

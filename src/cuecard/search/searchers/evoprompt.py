@@ -1,0 +1,107 @@
+"""Evolution of instructions, with an LLM that crosses and mutates (EvoPrompt)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from cuecard.lazy import np
+from cuecard.search.candidate import Candidate
+from cuecard.search.race import Racer
+from cuecard.search.searcher import View
+from cuecard.search.searchers.writing import instruction_of, with_instruction, written
+
+# How many of the best are parents.
+_POPULATION = 10
+_SEED = (
+    "Rewrite this instruction in other words, so that a model follows it better. Write it between "
+    "<prompt> and </prompt>.\n\n{text}"
+)
+_CROSS = (
+    "Follow these steps.\n1. Cross these two instructions into a new one:\nInstruction 1: {a}\n"
+    "Instruction 2: {b}\n2. Mutate the instruction of step 1, and write the result between "
+    "<prompt> and </prompt>."
+)
+_DIFFERENCE = (
+    "Follow these steps.\n1. Find the parts in which these two instructions differ:\n"
+    "Instruction 1: {a}\nInstruction 2: {b}\n2. Mutate the parts that differ.\n3. Combine the "
+    "mutated parts with this instruction, replacing parts of it:\nInstruction 3: {best}\n"
+    "4. Cross the instruction of step 3 with this one, and write the result between <prompt> and "
+    "</prompt>:\nInstruction 4: {own}"
+)
+
+
+class EvoPromptGA:
+    """Parents drawn by their scores are crossed, and what comes of it is mutated.
+
+    Guo et al. 2024, "Connecting Large Language Models with Evolutionary Algorithms", section 3.2.
+    """
+
+    name: ClassVar[str] = "evoprompt-ga"
+    about: ClassVar[str] = "an LLM crosses and mutates the best instructions (genetic algorithm)"
+    needs_llm: ClassVar[bool] = True
+
+    async def propose(self, view: View, count: int) -> list[Candidate]:
+        """Children; in the first round the start in other words, so that there are parents."""
+        pool = _pool(view)
+        if len(pool) < 2:
+            return await _rewritten(view, count)
+        scores = np.asarray([racer.score for racer in pool])
+        total = scores.sum()
+        shares = scores / total if total > 0 else np.full(len(pool), 1 / len(pool))
+        texts = []
+        for _ in range(count):
+            # Of few with scores above 0, some are drawn twice.
+            twice = int((shares > 0).sum()) < 2
+            a, b = view.rng.choice(len(pool), 2, replace=twice, p=shares)
+            texts.append(_CROSS.format(a=_text(pool[a]), b=_text(pool[b])))
+        return await _children(view, texts, count)
+
+
+class EvoPromptDE:
+    """The difference of two instructions, mutated, is put into the best one, and crossed.
+
+    Guo et al. 2024, section 3.3. What replaces what is left to the race.
+    """
+
+    name: ClassVar[str] = "evoprompt-de"
+    about: ClassVar[str] = (
+        "an LLM mutates what differs between instructions (differential evolution)"
+    )
+    needs_llm: ClassVar[bool] = True
+
+    async def propose(self, view: View, count: int) -> list[Candidate]:
+        """A child for each of the best in turn."""
+        pool = _pool(view)
+        if len(pool) < 3:
+            return await _rewritten(view, count)
+        texts = []
+        for number in range(count):
+            own = pool[number % len(pool)]
+            others = [racer for racer in pool if racer is not own]
+            a, b = view.rng.choice(len(others), 2, replace=False)
+            texts.append(
+                _DIFFERENCE.format(
+                    a=_text(others[a]), b=_text(others[b]), best=_text(pool[0]), own=_text(own)
+                )
+            )
+        return await _children(view, texts, count)
+
+
+def _pool(view: View) -> list[Racer]:
+    return [racer for racer in view.ranked if _text(racer)][:_POPULATION]
+
+
+def _text(racer: Racer) -> str:
+    return instruction_of(racer.candidate)
+
+
+async def _rewritten(view: View, count: int) -> list[Candidate]:
+    known = [_text(racer) for racer in view.ranked if _text(racer)]
+    about = known[0] if known else f"Write what comes after this: {view.spec.template}"
+    return await _children(view, [_SEED.format(text=about)] * count, count)
+
+
+async def _children(view: View, texts: list[str], count: int) -> list[Candidate]:
+    found = await written(view.asker, texts, temperature=0.5, first_sample=view.round * count)
+    origin = f"generation {view.round + 1}"
+    return [with_instruction(view.start, each, origin) for each in found]

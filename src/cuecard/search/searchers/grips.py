@@ -1,0 +1,62 @@
+"""Edits of an instruction: phrases deleted, swapped, put back (GrIPS)."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+from cuecard.search.candidate import Candidate
+from cuecard.search.searcher import View
+from cuecard.search.searchers.writing import instruction_of, with_instruction
+
+_PHRASE = re.compile(r"[^,;:.!?\n]+[,;:.!?\n]*\s*")
+# A sentence without punctuation is cut into phrases of so many words.
+_WORDS = 4
+
+
+class GrIPS:
+    """Edits phrases of the best instruction, and goes on from the best edit.
+
+    Prasad et al. 2023, "GrIPS: Gradient-free, Edit-based Instruction Search", section 3. Phrases
+    are found by punctuation and length where the paper has a parser, and are not paraphrased:
+    `evoprompt-ga` does that.
+    """
+
+    name: ClassVar[str] = "grips"
+    about: ClassVar[str] = "phrases of the instruction deleted, swapped or put back"
+    needs_llm: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self._deleted: list[str] = []
+
+    async def propose(self, view: View, count: int) -> list[Candidate]:
+        """Edits of the best instruction; none where it has less than two phrases to edit."""
+        parts = phrases(instruction_of(view.best))
+        if len(parts) + len(self._deleted) < 2:
+            return []
+        return [self._edited(view, parts) for _ in range(count)]
+
+    def _edited(self, view: View, parts: list[str]) -> Candidate:
+        kinds = ["delete", "swap"] if len(parts) > 1 else []
+        kind = str(view.rng.choice([*kinds, *(["add"] if self._deleted else [])]))
+        parts = list(parts)
+        if kind == "delete":
+            gone = parts.pop(int(view.rng.integers(len(parts))))
+            self._deleted.append(gone)
+        elif kind == "swap":
+            a, b = view.rng.choice(len(parts), 2, replace=False)
+            parts[a], parts[b] = parts[b], parts[a]
+        else:
+            back = self._deleted[int(view.rng.integers(len(self._deleted)))]
+            parts.insert(int(view.rng.integers(len(parts) + 1)), back)
+        text = " ".join(part.strip() for part in parts)
+        return with_instruction(view.best, text, f"{kind}, round {view.round + 1}")
+
+
+def phrases(text: str) -> list[str]:
+    """A text in phrases, which together are all of it."""
+    found = []
+    for part in _PHRASE.findall(text):
+        words = part.split()
+        found += [" ".join(words[i : i + _WORDS]) for i in range(0, len(words), _WORDS)]
+    return found

@@ -1,0 +1,75 @@
+"""Asking an LLM for instructions, and reading what it writes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cuecard.llms.protocol import LLMRequest, Message
+from cuecard.search.asker import Asker
+from cuecard.search.candidate import Candidate
+from cuecard.tasks import TaskSpec
+from cuecard.types import Record
+
+LONGEST = 500
+"""Characters of an instruction; a longer one is an essay about the task, or an answer to it."""
+
+_TOKENS = 200
+_TAGGED = re.compile(r"<prompt>(.*?)</prompt>", re.DOTALL | re.IGNORECASE)
+_AHEAD = re.compile(r"^(?:(?:new |final )?(?:instruction|prompt|output)\s*:\s*)", re.IGNORECASE)
+
+
+async def written(
+    asker: Asker | None, texts: Sequence[str], *, temperature: float, first_sample: int
+) -> list[str]:
+    """The instructions that an LLM writes when it is asked for them; those that are usable.
+
+    Args:
+        texts: what it is asked.
+        first_sample: tells these requests apart from others of the same words.
+    """
+    assert asker is not None  # a searcher that needs one is given one
+    found = await asker.ask(
+        [
+            LLMRequest((Message("user", text),), _TOKENS, temperature, first_sample + number)
+            for number, text in enumerate(texts)
+        ]
+    )
+    return [text for each in found if (text := instruction_in(each.text))]
+
+
+def instruction_in(text: str) -> str:
+    """The instruction in what an LLM wrote; "" where there is none that can be used."""
+    tagged = _TAGGED.findall(text)
+    found = tagged[-1] if tagged else text
+    found = _AHEAD.sub("", found.strip()).strip().strip("\"'`").strip()
+    return found if 0 < len(found) <= LONGEST and "<" not in found else ""
+
+
+def with_instruction(base: Candidate, text: str, origin: str) -> Candidate:
+    """The same prompt with another instruction."""
+    prompt = replace(base.prompt, instruction=f"{text}\n\n" if text else "", name=origin)
+    return Candidate(prompt, origin)
+
+
+def instruction_of(candidate: Candidate) -> str:
+    """A candidate's instruction, without the line that follows it."""
+    return candidate.prompt.instruction.strip()
+
+
+def shown(spec: TaskSpec, records: Sequence[Record]) -> str:
+    """Records as pairs of input and output."""
+    words = dict(spec.words)
+    return "\n\n".join(
+        f"Input: {_input(spec, record)}\nOutput: {words.get(label, label)}"
+        for record in records
+        for label in (spec.label_of(record),)
+    )
+
+
+def _input(spec: TaskSpec, record: Record) -> str:
+    texts = [record.texts[name] for name in spec.field_names]
+    if len(texts) == 1:
+        return texts[0]
+    return "; ".join(f"{n}: {t}" for n, t in zip(spec.field_names, texts, strict=True))

@@ -1,0 +1,197 @@
+"""Every searcher: the same by seed, the same after being killed, within its budget, never worse."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cuecard.errors import ConfigError, LLMError
+from cuecard.evaluation.baselines.manual import ManualPrompt
+from cuecard.llms.prices import Price
+from cuecard.llms.protocol import LLMRequest
+from cuecard.llms.scripted import ScriptedLLM
+from cuecard.search.asker import Asker
+from cuecard.search.budget import SearchBudget
+from cuecard.search.calls import Calls
+from cuecard.search.candidate import Candidate
+from cuecard.search.journal import FILE, Journal
+from cuecard.search.loop import Found, Search, SearchSettings
+from cuecard.search.searchers import SEARCHERS
+from cuecard.search.searchers.writing import instruction_in
+from cuecard.search.solver import LLMSolver, label_in
+from support.data.reviews import SPEC, review_task
+
+WORDS = ("carefully", "review", "film", "decide", "mood", "shout", "whether", "positive")
+# What makes the scripted model better, each by a tenth.
+GOOD = {"carefully", "film", "mood", "positive"}
+START = Candidate(
+    ManualPrompt("start", "Review: {text}\nSentiment:", "Shout, decide, review.\n\n"), "start"
+)
+NO_LIMITS = SearchBudget()
+SETTINGS = SearchSettings(rows=20, proposals=4, rounds=3, finalists=2, block=10)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def chance(*parts: object) -> float:
+    return int(hashlib.sha256(repr(parts).encode()).hexdigest()[:8], 16) / 2**32
+
+
+def world(kills: random.Random | None = None, paid: list[LLMRequest] | None = None) -> ScriptedLLM:
+    """Answers a review the better, the more good words are in front; writes words when asked."""
+
+    def answer(request: LLMRequest) -> str:
+        if kills is not None and kills.random() < 0.02:
+            raise Killed
+        if paid is not None:
+            paid.append(request)
+        text = request.messages[-1].content
+        if not text.rstrip().endswith("Sentiment:"):
+            draw = random.Random(f"{text}{request.sample}")
+            return f"<prompt>{' '.join(draw.sample(WORDS, 4))}</prompt>"
+        ahead, _, own = text.rpartition("Review:")
+        right = "positive" if re.search(r"warm|fine|good|bright", own) else "negative"
+        wrong = "negative" if right == "positive" else "positive"
+        share = 0.5 + 0.1 * len(GOOD & set(re.findall(r"\w+", ahead.casefold())))
+        return right.capitalize() + "." if chance(ahead, own) < share else wrong
+
+    return ScriptedLLM(answer)
+
+
+def search(
+    name: str,
+    folder: Path | None = None,
+    llm: ScriptedLLM | None = None,
+    budget: SearchBudget = NO_LIMITS,
+    settings: SearchSettings = SETTINGS,
+    rows: int = 100,
+) -> Found:
+    llm = llm or world()
+    task = replace(review_task(rows), test=())
+    calls = Calls(Journal(None if folder is None else folder / FILE, name), budget)
+    asker = Asker(llm, calls, Price(1.0, 2.0), wait=0.0)
+    solver = LLMSolver(asker, task.spec)
+    made = Search(task, START, SEARCHERS[name](), solver, calls, settings, asker=asker)
+    return asyncio.run(made.run())
+
+
+def told(found: Found) -> Any:
+    ranked = [(racer.candidate.to_dict(), racer.score) for racer in found.ranked]
+    return found.best.to_dict(), ranked, found.rounds, found.ended
+
+
+@pytest.mark.parametrize("name", SEARCHERS)
+def test_a_searcher_keeps_its_promises(name: str, tmp_path: Path) -> None:
+    found = search(name, tmp_path)
+    assert told(found) == told(search(name))
+    own = next(r for r in found.finals if r.candidate.key == START.key)
+    best = next(r for r in found.finals if r.candidate.key == found.best.key)
+    assert best.score >= own.score and len(best.answers) == len(own.answers)
+    assert len({racer.candidate.key for racer in found.ranked}) == len(found.ranked) > 3
+    other = search(name, settings=replace(SETTINGS, seed=1))
+    assert told(other)[1] != told(found)[1]
+    # A second sitting asks nothing.
+    silent = world()
+    assert told(search(name, tmp_path, silent)) == told(found) and not silent.requests
+
+
+@pytest.mark.parametrize("name", SEARCHERS)
+def test_a_searcher_that_is_killed_ends_as_it_would_have(name: str, tmp_path: Path) -> None:
+    whole, kills = search(name), random.Random(name)
+    paid: list[LLMRequest] = []
+    for _ in range(200):
+        llm = world(kills, paid)
+        try:
+            found = search(name, tmp_path, llm)
+            break
+        except Killed:
+            continue
+    assert told(found) == told(whole)
+    assert len(set(paid)) == len(paid)
+
+
+@pytest.mark.parametrize("name", SEARCHERS)
+def test_no_budget_is_passed(name: str) -> None:
+    for calls in (160, 250):
+        llm = world()
+        found = search(name, None, llm, SearchBudget(calls=calls))
+        assert len(llm.requests) == found.spent.calls <= calls
+    llm = world()
+    found = search(name, None, llm, SearchBudget(money=100_000))
+    assert 0 < found.spent.money <= 200_000
+
+
+def test_good_words_are_found() -> None:
+    found = search("opro", settings=replace(SETTINGS, rows=60, rounds=5), rows=400)
+    assert found.better
+    assert len(GOOD & set(found.best.prompt.instruction.split())) >= 3
+
+
+def test_a_budget_for_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="too small for a search that means anything"):
+        search("opro", budget=SearchBudget(calls=40))
+
+
+def test_a_model_that_fails_for_a_while_is_asked_again() -> None:
+    plain, fails = world(), random.Random(0)
+
+    def answer(request: LLMRequest) -> str:
+        if fails.random() < 0.2:
+            raise LLMError("the endpoint limits requests", unpaid=True)
+        return plain._answer(request)
+
+    assert told(search("opro", llm=ScriptedLLM(answer))) == told(search("opro"))
+
+
+def test_a_model_that_never_answers_ends_the_search() -> None:
+    def answer(request: LLMRequest) -> str:
+        raise LLMError("the endpoint does not take the key", fatal=True, unpaid=True)
+
+    llm = ScriptedLLM(answer)
+    with pytest.raises(LLMError, match="does not take the key"):
+        search("opro", llm=llm)
+    assert len(llm.requests) <= llm.at_once
+
+
+@pytest.mark.parametrize(
+    ("text", "instruction"),
+    [
+        ("<prompt>Be brief.</prompt>", "Be brief."),
+        ("Sure!\n<prompt>a</prompt> <PROMPT> Say it. </PROMPT>", "Say it."),
+        ('Instruction: "Judge the text."', "Judge the text."),
+        ("<prompt></prompt>", ""),
+        ("<prompt>never closed", ""),
+        ("", ""),
+        ("x" * 501, ""),
+    ],
+)
+def test_instructions_in_what_a_model_writes(text: str, instruction: str) -> None:
+    assert instruction_in(text) == instruction
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("Positive.", "positive"),
+        ("**negative**", "negative"),
+        ("not positive", "not positive"),
+        ("The mood is negative", "negative"),
+        ("negative or positive?", "negative"),
+        ("it could be negative or positive", None),
+        ("unpositively", None),
+        ("", None),
+        ("bad, at least", "negative"),
+    ],
+)
+def test_labels_in_what_a_model_says(text: str, label: str | None) -> None:
+    words = {**SPEC.words, "not positive": "not positive"}
+    assert label_in(text, words) == label
