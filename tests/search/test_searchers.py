@@ -22,9 +22,10 @@ from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import Candidate
 from cuecard.search.journal import FILE, Journal
-from cuecard.search.loop import Found, Search, SearchSettings
+from cuecard.search.loop import Found, Search
 from cuecard.search.searchers import SEARCHERS
 from cuecard.search.searchers.writing import instruction_in
+from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import LLMSolver, label_in
 from support.data.reviews import SPEC, review_task
 
@@ -80,7 +81,7 @@ def search(
     calls = Calls(Journal(None if folder is None else folder / FILE, name), budget)
     asker = Asker(llm, calls, Price(1.0, 2.0), wait=0.0)
     solver = LLMSolver(asker, task.spec)
-    made = Search(task, START, SEARCHERS[name](), solver, calls, settings, asker=asker)
+    made = Search(task, START, SEARCHERS[name].make(), solver, calls, settings, asker=asker)
     return asyncio.run(made.run())
 
 
@@ -97,7 +98,7 @@ def test_a_searcher_keeps_its_promises(name: str, tmp_path: Path) -> None:
     best = next(r for r in found.finals if r.candidate.key == found.best.key)
     assert best.score >= own.score and len(best.answers) == len(own.answers)
     assert len({racer.candidate.key for racer in found.ranked}) == len(found.ranked) > 3
-    other = search(name, settings=replace(SETTINGS, seed=1))
+    other = search(name, settings=SETTINGS.model_copy(update={"seed": 1}))
     assert told(other)[1] != told(found)[1]
     # A second sitting asks nothing.
     silent = world()
@@ -131,7 +132,7 @@ def test_no_budget_is_passed(name: str) -> None:
 
 
 def test_good_words_are_found() -> None:
-    found = search("opro", settings=replace(SETTINGS, rows=60, rounds=5), rows=400)
+    found = search("opro", settings=SETTINGS.model_copy(update={"rows": 60, "rounds": 5}), rows=400)
     assert found.better
     assert len(GOOD & set(found.best.prompt.instruction.split())) >= 3
 

@@ -31,6 +31,10 @@ COMMANDS = {
         "train.sweep",
         "Train many prompts in shared passes; validation rows select one, test rows see only that.",
     ),
+    "search": (
+        "train.search",
+        "Search for a prompt's words: instructions and demonstrations, within a budget.",
+    ),
     "multitask": (
         "train.multitask",
         "Train one prompt for several tasks (MPT); new tasks can start from what they share.",

@@ -89,7 +89,7 @@ class OpenAILLM:
             raise self._failed(what, error, fatal=True, unpaid=True) from error
         except openai.RateLimitError as error:
             # A quota that is used up is told by the same status, and waiting does not help.
-            fatal = "insufficient_quota" in str(error)
+            fatal = error.code == "insufficient_quota"
             raise self._failed(
                 "the endpoint limits requests", error, fatal=fatal, unpaid=True
             ) from error

@@ -70,4 +70,12 @@ VTAB = RunKind(
     frozenset({"out", "device"}),
     folders=("select", "retrain", "tests"),
 )
-KINDS = (RUN, SWEEP, LORA, MULTITASK, VTAB)
+SEARCH = RunKind(
+    "search",
+    "cuecard search",
+    "search.yaml",
+    ("journal.jsonl", "prompt"),
+    _inside("recipe") | {"budget", "llm.at_once", "llm.seconds", "llm.price"},
+    folders=("prompt",),
+)
+KINDS = (RUN, SWEEP, LORA, MULTITASK, VTAB, SEARCH)

@@ -16,8 +16,9 @@ from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount, BudgetSpent
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import Candidate
-from cuecard.search.race import BLOCK, Racer, race
+from cuecard.search.race import Racer, race
 from cuecard.search.searcher import Searcher, View
+from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import Judged, Solver
 from cuecard.tasks import Task, draw_rows
 
@@ -29,28 +30,6 @@ _LONGER = 2
 _TIME = 0.8
 # Rounds in a row that bring nothing new.
 _IDLE = 3
-_ENDED = "rounds"
-
-
-@dataclass(frozen=True, slots=True)
-class SearchSettings:
-    """How a search goes.
-
-    Attributes:
-        seed: of all that is left to chance.
-        rows: training rows that candidates race on, at most.
-        proposals: candidates a round.
-        rounds: at most.
-        finalists: candidates that answer the validation rows, beside the start.
-        block: rows that a race goes on by.
-    """
-
-    seed: int = 0
-    rows: int = 90
-    proposals: int = 8
-    rounds: int = 100
-    finalists: int = 3
-    block: int = BLOCK
 
 
 @dataclass(frozen=True)
@@ -109,6 +88,8 @@ class Search:
         self._asker, self._tell = asker, observer or (lambda event: None)
         self._rows = draw_rows(task.train, settings.rows, f"search {settings.seed}")
         self._known: dict[str, Racer] = {}
+        # With another budget there may be more rounds.
+        self._ended = f"rounds within {calls.ledger.budget}"
 
     async def run(self) -> Found:
         """Search until the budget, the rounds or the ideas are spent.
@@ -149,7 +130,7 @@ class Search:
 
     def _for_finals(self) -> Amount:
         """Set aside what the finalists take on validation rows; in a later sitting what is left."""
-        if _ENDED in self._calls.journal.answers:
+        if self._ended in self._calls.journal.answers:
             return Amount()
         each = self._solver.most(self._start, self._task.validation)
         held = sum([each] * (self._settings.finalists * _LONGER), Amount())
@@ -162,7 +143,7 @@ class Search:
     async def _rounds(self) -> tuple[int, str]:
         number = idle = 0
         ended = f"{self._settings.rounds} rounds"
-        last = self._calls.journal.answers.get(_ENDED)
+        last = self._calls.journal.answers.get(self._ended)
         while number < self._settings.rounds:
             if last is not None and number == last[0]:
                 break
@@ -176,7 +157,7 @@ class Search:
             if idle == _IDLE:
                 ended = f"nothing new in {_IDLE} rounds"
                 break
-        found = self._calls.note(_ENDED, [number, ended])
+        found = self._calls.note(self._ended, [number, ended])
         return found[0], found[1]
 
     async def _round(self, number: int) -> int:

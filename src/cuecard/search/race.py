@@ -18,7 +18,6 @@ from cuecard.types import Record
 
 stats = lazy_module("scipy.stats")
 
-BLOCK = 30
 LEVEL = 0.2
 
 
@@ -44,7 +43,7 @@ async def race(
     solver: Solver,
     rows: Sequence[Record],
     *,
-    block: int = BLOCK,
+    block: int,
     level: float = LEVEL,
 ) -> list[Racer]:
     """The candidates, best first; those that ran to the end before those that dropped out.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cuecard.search.asker import Asker
 from cuecard.search.candidate import Candidate
@@ -45,17 +45,7 @@ class View:
 
 
 class Searcher(Protocol):
-    """A way to search.
-
-    Attributes:
-        name: in commands and reports.
-        about: what it does, in a few words.
-        needs_llm: whether it asks an LLM to write.
-    """
-
-    name: ClassVar[str]
-    about: ClassVar[str]
-    needs_llm: ClassVar[bool]
+    """A way to search; `SEARCHERS` has them by name."""
 
     async def propose(self, view: View, count: int) -> list[Candidate]:
         """About `count` candidates; none when it has no more.

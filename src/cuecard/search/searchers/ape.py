@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from cuecard.search.candidate import Candidate
 from cuecard.search.searcher import View
 from cuecard.search.searchers.writing import instruction_of, shown, with_instruction, written
@@ -21,10 +19,6 @@ _VARY = (
 
 class APE:
     """Zhou et al. 2023, "Large Language Models are Human-Level Prompt Engineers", section 3."""
-
-    name: ClassVar[str] = "ape"
-    about: ClassVar[str] = "instructions that an LLM guesses from solved records, then varied"
-    needs_llm: ClassVar[bool] = True
 
     async def propose(self, view: View, count: int) -> list[Candidate]:
         """Guesses in the first round, variations of the best ones afterwards."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar
 
 from cuecard.evaluation.baselines.manual import demonstration_counts, with_demonstrations
 from cuecard.search.candidate import Candidate
@@ -15,10 +14,6 @@ class Demonstrations:
 
     Which ones are drawn matters more than most words do (Zhao et al. 2021, arXiv:2102.09690).
     """
-
-    name: ClassVar[str] = "demonstrations"
-    about: ClassVar[str] = "which solved records to show, how many and in which order"
-    needs_llm: ClassVar[bool] = False
 
     async def propose(self, view: View, count: int) -> list[Candidate]:
         """Draws for every number of demonstrations in turn."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from cuecard.lazy import np
 from cuecard.search.candidate import Candidate
 from cuecard.search.race import Racer
@@ -36,10 +34,6 @@ class EvoPromptGA:
     Guo et al. 2024, "Connecting Large Language Models with Evolutionary Algorithms", section 3.2.
     """
 
-    name: ClassVar[str] = "evoprompt-ga"
-    about: ClassVar[str] = "an LLM crosses and mutates the best instructions (genetic algorithm)"
-    needs_llm: ClassVar[bool] = True
-
     async def propose(self, view: View, count: int) -> list[Candidate]:
         """Children; in the first round the start in other words, so that there are parents."""
         pool = _pool(view)
@@ -62,12 +56,6 @@ class EvoPromptDE:
 
     Guo et al. 2024, section 3.3. What replaces what is left to the race.
     """
-
-    name: ClassVar[str] = "evoprompt-de"
-    about: ClassVar[str] = (
-        "an LLM mutates what differs between instructions (differential evolution)"
-    )
-    needs_llm: ClassVar[bool] = True
 
     async def propose(self, view: View, count: int) -> list[Candidate]:
         """A child for each of the best in turn."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar
 
 from cuecard.search.candidate import Candidate
 from cuecard.search.searcher import View
@@ -21,10 +20,6 @@ class GrIPS:
     are found by punctuation and length where the paper has a parser, and are not paraphrased:
     `evoprompt-ga` does that.
     """
-
-    name: ClassVar[str] = "grips"
-    about: ClassVar[str] = "phrases of the instruction deleted, swapped or put back"
-    needs_llm: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self._deleted: list[str] = []

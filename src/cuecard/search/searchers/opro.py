@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from cuecard.search.candidate import Candidate
 from cuecard.search.searcher import View
 from cuecard.search.searchers.writing import instruction_of, shown, with_instruction, written
@@ -20,10 +18,6 @@ _META = (
 
 class OPRO:
     """Yang et al. 2023, "Large Language Models as Optimizers", section 3 and appendix C."""
-
-    name: ClassVar[str] = "opro"
-    about: ClassVar[str] = "an LLM that sees past instructions with their scores"
-    needs_llm: ClassVar[bool] = True
 
     async def propose(self, view: View, count: int) -> list[Candidate]:
         """Samples for one meta-prompt."""

@@ -1,0 +1,85 @@
+"""`cuecard search`: words instead of vectors, within a budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cuecard.cli.fields import Asked, Fields, Flag
+from cuecard.cli.options import RESUME, Overwrite
+from cuecard.cli.recipe_flags import RECIPE, Given, refuse
+from cuecard.cli.views.console import Json, console, print_json
+from cuecard.errors import ConfigError
+from cuecard.runs.search_recipe import LLMRecipe, SearchRecipe
+from cuecard.search.searchers import SEARCHERS
+from cuecard.training.sweeps.space import parse_values
+
+SEARCH = Fields(
+    SearchRecipe,
+    {
+        "searcher": Flag(metavar="NAME", names=lambda _: SEARCHERS),
+        "instruction": Flag(metavar="TEXT"),
+        "budget": Flag("--search-budget", metavar="LIMITS"),
+        "search.rows": Flag("--race-rows"),
+        "search.proposals": Flag(),
+        "search.rounds": Flag(),
+        "search.finalists": Flag(),
+        "search.seed": Flag("--search-seed"),
+        "llm.model": Flag("--llm", metavar="MODEL", optional=True),
+        "llm.url": Flag("--llm-url", metavar="URL"),
+        "llm.price": Flag("--llm-price", metavar="READ,WRITTEN", read=parse_values),
+        "llm.at_once": Flag("--llm-at-once"),
+        "llm.seconds": Flag("--llm-seconds"),
+    },
+    sections={"llm": LLMRecipe},
+    titles={"search": "Search", "llm": "LLM", "searcher": "Search"},
+)
+
+
+def search(
+    given: Annotated[Given, RECIPE],
+    own: Annotated[Asked[SearchRecipe], SEARCH],
+    resume_folder: Annotated[Path | None, RESUME] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    r"""Search for a prompt's words: instructions and demonstrations, within a budget.
+
+    Candidates race on training rows; the best and the prompt as it was answer the validation rows;
+    the better one is kept, and tested once. The folder (`--out`, by default runs/DATA-search) gets
+    `search.md`, `search.json`, the prompt, and a journal, by which a stopped search goes on.
+
+    Example: cuecard search tickets.csv --searcher opro --llm gpt-4o-mini --search-budget '$0.50'
+
+    Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the journal is kept).
+    """
+    from cuecard.cli.views.progress import fetch_progress
+    from cuecard.cli.views.search import SearchView, print_search
+    from cuecard.runs.search_recipe import resume_search, run_search
+
+    _check_unused(given)
+    view = SearchView(json=as_json)
+    with fetch_progress(json=as_json) as progress:
+        if resume_folder is not None:
+            more = ["--overwrite"] if overwrite else []
+            refuse([*given.flags.values(), *own.flags.values(), *more], "a search")
+            outcome = resume_search(resume_folder, observer=view, progress=progress)
+        else:
+            recipe = given.recipe("cuecard search", unused=("training.budget",))
+            plan = own.settings(recipe=recipe)
+            outcome = run_search(plan, observer=view, progress=progress, overwrite=overwrite)
+    print_json({"event": "result", **outcome.to_dict()}) if as_json else print_search(
+        outcome, console()
+    )
+
+
+def _check_unused(given: Given) -> None:
+    """Refuse flags of a training: nothing is trained here."""
+    for key, flag in given.flags.items():
+        if key.split(".")[0] in ("training", "method", "seeds", "keep", "allow"):
+            raise ConfigError(
+                "a search trains nothing",
+                where="cuecard search",
+                got=flag,
+                expected="flags of the data, the task, the backbone and the search",
+            )

@@ -1,0 +1,80 @@
+"""How a search shows itself while it runs, and what it led to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from cuecard.cli.views.console import console, print_json
+from cuecard.cli.views.tables import print_table, say
+from cuecard.cli.views.usage_line import predict_command
+from cuecard.evaluation.report import interval_text
+from cuecard.search.budget import MICRO
+from cuecard.validation_text import counted
+
+if TYPE_CHECKING:
+    from cuecard.runs.search_recipe import SearchOutcome
+
+
+class SearchView:
+    """Prints a line for every event.
+
+    Args:
+        json: print each event as a JSON object instead.
+        out: where to; standard output by default.
+    """
+
+    def __init__(self, *, json: bool = False, out: Console | None = None) -> None:
+        self._json, self._out = json, out or console()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Show an event."""
+        if self._json:
+            print_json(event)
+        elif (text := _text(event)) is not None:
+            say(self._out, text)
+
+
+def _text(event: dict[str, Any]) -> str | None:
+    match event["event"]:
+        case "start":
+            rows = counted(event["rows"], "validation row")
+            return f"the prompt as it is: {event['validation']:.3f} on {rows}"
+        case "round":
+            return (
+                f"round {event['round']}: {counted(event['candidates'], 'new candidate')}, best "
+                f"{event['best']:.3f} ({event['origin']}); {event['calls']:,} calls, "
+                f"{event['tokens']:,} tokens"
+            )
+        case "final":
+            return f"{event['origin']}: {event['validation']:.3f} on validation rows"
+    return None
+
+
+def print_search(outcome: SearchOutcome, out: Console) -> None:
+    """Print the prompt that was found, its gain, and what the search took."""
+    found, spent = outcome.found, outcome.found.spent
+    say(out, "")
+    say(
+        out,
+        "The prompt that was found:" if found.better else "Nothing was better than the prompt was:",
+    )
+    say(out, outcome.prompt.spec.template)
+    say(out, "")
+    if outcome.test is not None and outcome.start is not None and outcome.gain is not None:
+        name = outcome.gain.metric
+        rows = [
+            (what, f"{float(one.metrics[name]):.3f}", interval_text(one.ci95[name]))
+            for what, one in (("as it was", outcome.start), ("found", outcome.test))
+        ]
+        rows.append(("gain", f"{outcome.gain.value:+.3f}", interval_text(outcome.gain.ci95)))
+        columns = ("on the test rows", name.replace("_", " "), "95% interval")
+        print_table(out, columns, rows, left=columns[:1], bold=(2,))
+    tried = f"{counted(len(found.ranked), 'candidate')} in {counted(found.rounds, 'round')}"
+    took = f"{spent.calls:,} calls, {spent.tokens:,} tokens, ${spent.money / MICRO:.4f}"
+    say(out, f"{tried}: {took}; {found.ended}")
+    folder = outcome.recipe.folder
+    say(out, f"prompt  {folder}/prompt")
+    say(out, f"report  {folder}/search.md")
+    say(out, predict_command(outcome.prompt.spec, folder))

@@ -1,0 +1,390 @@
+"""A search for a prompt's words in one piece: a task, a searcher, a budget, an LLM that writes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import Field, field_validator
+
+from cuecard.catalogue import Progress
+from cuecard.errors import ConfigError
+from cuecard.plain_files import write_text
+from cuecard.progress_bar import with_progress_bar
+from cuecard.runs.folder import RunFolder
+from cuecard.runs.recipe import NamedRecipe
+from cuecard.runs.recipe_file import RunRecipe, Section
+from cuecard.runs.run_kinds import SEARCH
+from cuecard.search.budget import MICRO, SearchBudget
+from cuecard.search.searchers import SEARCHERS
+from cuecard.search.settings import SearchSettings
+from cuecard.tasks.similar import nearest
+from cuecard.types import Backbone
+
+if TYPE_CHECKING:
+    from cuecard.artifacts import Prompt
+    from cuecard.evaluation.evaluate import Evaluation, Gain
+    from cuecard.llms.protocol import LLM
+    from cuecard.search.calls import Calls
+    from cuecard.search.candidate import Candidate
+    from cuecard.search.loop import Found, Observer
+    from cuecard.tasks import Task
+
+JSON, MARKDOWN = "search.json", "search.md"
+
+
+class LLMRecipe(Section):
+    """The LLM that writes candidates."""
+
+    model: str = Field(description="The LLM that writes candidates, as its endpoint calls it.")
+    url: str | None = Field(
+        default=None,
+        description="Address of an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1; "
+        "by default OpenAI's own, with the key in OPENAI_API_KEY.",
+    )
+    price: tuple[float, float] | None = Field(
+        default=None,
+        description="Dollars for a million tokens read, and for a million written; by default a "
+        "known model's list price.",
+    )
+    seconds: float = Field(default=120.0, gt=0, description="Seconds that an answer may take.")
+    at_once: int = Field(default=8, ge=1, description="Requests at the same time.")
+
+
+class SearchRecipe(RunRecipe):
+    """Everything that a search depends on.
+
+    Attributes:
+        recipe: the task, the backbone that answers, and the folder.
+    """
+
+    KIND = SEARCH
+
+    recipe: NamedRecipe
+    searcher: str = Field(default="demonstrations", description="How candidates are found.")
+    instruction: str | None = Field(
+        default=None,
+        description="The instruction that is to be improved; by default one that names the labels.",
+    )
+    budget: str = Field(
+        default="10m",
+        description="Calls, tokens, money and time, such as '2000 calls' or '1M tokens,$0.50,30m'. "
+        "A row that the backbone answers is a call.",
+    )
+    search: SearchSettings = Field(default=SearchSettings())
+    llm: LLMRecipe | None = Field(default=None)
+
+    @field_validator("searcher")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in SEARCHERS:
+            raise ConfigError(
+                "there is no such searcher",
+                where="searcher",
+                got=name,
+                expected=", ".join(SEARCHERS),
+                hint=nearest(name, SEARCHERS),
+            )
+        return name
+
+    @field_validator("budget")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        SearchBudget.parse(text)
+        return text
+
+    @property
+    def folder(self) -> Path:
+        """The search's folder: runs/ and the data's name with "-search" by default."""
+        folder = self.recipe.folder
+        return folder if self.recipe.out else folder.with_name(f"{folder.name}-search")
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What may be a path."""
+        return self.recipe.paths
+
+    def in_folder(self, folder: Path) -> Self:
+        """The same recipe for another folder."""
+        return self.model_copy(update={"recipe": self.recipe.in_folder(folder)})
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """What a search led to.
+
+    Attributes:
+        prompt: the words that were kept, without tensors.
+        test, start: the kept prompt and the one that was to be improved on the test rows; None
+            without these.
+        gain: of the one over the other; None without test rows.
+    """
+
+    recipe: SearchRecipe
+    found: Found
+    prompt: Prompt
+    test: Evaluation | None
+    start: Evaluation | None
+    gain: Gain | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON knows it."""
+        from cuecard.evaluation.report import plain  # noqa: PLC0415
+
+        found, gain = self.found, self.gain
+        return {
+            "searcher": self.recipe.searcher,
+            "budget": self.recipe.budget,
+            "better": found.better,
+            "rounds": found.rounds,
+            "ended": found.ended,
+            "spent": {
+                "calls": found.spent.calls,
+                "tokens": found.spent.tokens,
+                "dollars": found.spent.money / MICRO,
+            },
+            "template": self.prompt.spec.template,
+            "validation": [
+                {"origin": r.candidate.origin, "score": r.score, **r.candidate.to_dict()}
+                for r in found.finals
+            ],
+            "candidates": [
+                {"origin": r.candidate.origin, "score": r.score, "rows": len(r.answers)}
+                for r in found.ranked
+            ],
+            "test": None if self.test is None else self.test.to_dict(),
+            "start_test": None if self.start is None else self.start.to_dict(),
+            "gain": None if gain is None else plain({"value": gain.value, "ci95": gain.ci95}),
+        }
+
+
+@with_progress_bar
+def run_search(
+    plan: SearchRecipe,
+    *,
+    observer: Observer | None = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+) -> SearchOutcome:
+    """Search; the folder holds the journal, the prompt, `search.json` and `search.md`.
+
+    The same search in the folder goes on, and pays for no call twice.
+
+    Args:
+        observer: called with every event.
+        overwrite: start again where the folder holds another one.
+
+    Raises:
+        CuecardError: see `Task.from_file`, `load_backbone` and `Search.run`.
+    """
+    recipe, place = plan.recipe, RunFolder.of(plan)
+    recipe.check_one_seed("a search")
+    if SEARCHERS[plan.searcher].needs_llm and plan.llm is None:
+        raise ConfigError(
+            "this searcher needs an LLM that writes",
+            where=f"--searcher {plan.searcher}",
+            got="no --llm",
+            expected="--llm with a model's name, and --llm-url for an endpoint of your own",
+            hint="without an LLM: "
+            + ", ".join(name for name, one in SEARCHERS.items() if not one.needs_llm),
+        )
+    place.check(plan, overwrite=overwrite)
+    task = recipe.read_task(progress)
+    if task.spec.mode not in ("labels", "text"):
+        raise ConfigError(
+            "words can be searched for where a model answers in words",
+            where="kind",
+            got=f"{task.spec.kind}, answered by a trained head",
+            expected="labels that are told by their words, or texts",
+        )
+    backbone = recipe.load_backbone(progress)
+    with place.claimed(plan, overwrite=overwrite) as folder:
+        start = _start(plan, task)
+        found = asyncio.run(_search(plan, task, backbone, start, folder, observer))
+        outcome = _outcome(plan, task, backbone, found)
+        outcome.prompt.save(folder / "prompt")
+        _write(outcome, folder)
+    return outcome
+
+
+def resume_search(folder: str | Path, **options: Any) -> SearchOutcome:
+    """Go on with the search in a folder; options as in `run_search`.
+
+    Raises:
+        TrainingError: there is no search.
+    """
+    return run_search(RunFolder(Path(folder), SearchRecipe).to_resume(), **options)
+
+
+def _start(plan: SearchRecipe, task: Task) -> Candidate:
+    """The prompt that is to be improved."""
+    from cuecard.evaluation.baselines.manual import (  # noqa: PLC0415
+        ManualPrompt,
+        default_manual_prompts,
+    )
+    from cuecard.search.candidate import Candidate  # noqa: PLC0415
+
+    spec = task.spec
+    if plan.instruction is not None:
+        text = f"{plan.instruction.strip()}\n\n" if plan.instruction.strip() else ""
+        prompt = ManualPrompt("start", spec.template, text, chat=spec.chat, system=spec.system)
+    else:
+        tried = default_manual_prompts(spec, chat=False)
+        prompt = next(each for each in tried if each.name == "instruction")
+    return Candidate(prompt, "as it was")
+
+
+async def _search(
+    plan: SearchRecipe,
+    task: Task,
+    backbone: Backbone,
+    start: Candidate,
+    folder: Path,
+    observer: Observer | None,
+) -> Found:
+    from cuecard.engine.local.engine import LocalEngine  # noqa: PLC0415
+    from cuecard.search.asker import Asker  # noqa: PLC0415
+    from cuecard.search.calls import Calls  # noqa: PLC0415
+    from cuecard.search.candidate import digest  # noqa: PLC0415
+    from cuecard.search.journal import FILE, Journal  # noqa: PLC0415
+    from cuecard.search.loop import Search  # noqa: PLC0415
+    from cuecard.search.solver import EngineSolver  # noqa: PLC0415
+
+    about = {
+        "data": task.report.data_hash,
+        "backbone": backbone.fingerprint.weights,
+        "searcher": plan.searcher,
+        "start": start.key,
+        "settings": plan.search.model_dump(mode="json"),
+        "llm": None if plan.llm is None else [plan.llm.model, plan.llm.url],
+    }
+    journal = Journal(folder / FILE, digest(about))
+    calls: Calls = Calls(journal, SearchBudget.parse(plan.budget))
+    engine, llm = LocalEngine(backbone), _llm(plan)
+    await engine.start()
+    try:
+        asker = None if llm is None else Asker(llm, calls, _price(plan))
+        solver = EngineSolver(engine, backbone.fingerprint.weights, task.spec, calls)
+        searcher = SEARCHERS[plan.searcher].make()
+        search = Search(
+            task, start, searcher, solver, calls, plan.search, asker=asker, observer=observer
+        )
+        return await search.run()
+    finally:
+        await engine.close()
+        if llm is not None:
+            await llm.close()
+
+
+def _llm(plan: SearchRecipe) -> LLM | None:
+    from cuecard.llms.openai_llm import OpenAILLM  # noqa: PLC0415
+
+    if plan.llm is None:
+        return None
+    own = plan.llm
+    return OpenAILLM(own.model, own.url, seconds=own.seconds, at_once=own.at_once)
+
+
+def _price(plan: SearchRecipe) -> Any:
+    from cuecard.llms.prices import Price, price_of  # noqa: PLC0415
+
+    assert plan.llm is not None
+    if plan.llm.price is not None:
+        return Price(*plan.llm.price)
+    found = price_of(plan.llm.model)
+    if found is None and SearchBudget.parse(plan.budget).money is not None:
+        raise ConfigError(
+            "a budget of money needs the model's price, which is not known",
+            where="--budget",
+            got=plan.llm.model,
+            expected="--llm-price READ,WRITTEN, in dollars for a million tokens",
+        )
+    return found
+
+
+def _outcome(plan: SearchRecipe, task: Task, backbone: Backbone, found: Found) -> SearchOutcome:
+    """Test what was found and the start, once, and make the prompt."""
+    from cuecard.artifacts import Prompt  # noqa: PLC0415
+    from cuecard.artifacts.seen_rows import RowsEntry  # noqa: PLC0415
+    from cuecard.evaluation.evaluate import evaluate, gain  # noqa: PLC0415
+    from cuecard.lazy import torch  # noqa: PLC0415
+    from cuecard.types import InputTokens  # noqa: PLC0415
+
+    tokenizer, most = backbone.tokenizer, backbone.max_positions
+    asked, before = (
+        each.prompt.to_spec(task.spec, tokenizer, most) for each in (found.best, found.start)
+    )
+    test = start = difference = None
+    if task.test:
+        start = evaluate(backbone, before, task.test)
+        test = evaluate(backbone, asked, task.test) if found.better else start
+        difference = gain(test, start, metric=_metric(test))
+    validation = next(r.score for r in found.finals if r.candidate.key == found.best.key)
+    metrics: dict[str, Any] = {"validation": {"score": validation}}
+    if test is not None:
+        metrics["test"] = test.to_dict()["metrics"]
+    prompt = Prompt.create(
+        InputTokens(torch.zeros(0, backbone.hidden_size)),
+        backbone=backbone,
+        spec=asked,
+        slot="prefix",
+        method="search",
+        method_config={"searcher": plan.searcher, "origin": found.best.origin},
+        data_hash=task.report.data_hash,
+        rows=RowsEntry.of(task.train, task.validation),
+        seed=plan.search.seed,
+        metrics=metrics,
+    )
+    return SearchOutcome(plan, found, prompt, test, start, difference)
+
+
+def _metric(found: Evaluation) -> str:
+    """What candidates were scored by."""
+    return "rouge_l" if "rouge_l" in found.vectors else found.primary
+
+
+def _write(outcome: SearchOutcome, folder: Path) -> None:
+    from cuecard.evaluation.report import write_json  # noqa: PLC0415
+
+    write_json(outcome.to_dict(), folder / JSON)
+    write_text(search_markdown(outcome), folder / MARKDOWN)
+
+
+def search_markdown(outcome: SearchOutcome) -> str:
+    """The report: what was found, what it gained, what it took."""
+    from cuecard.evaluation.report import interval_text  # noqa: PLC0415
+
+    found, spent = outcome.found, outcome.found.spent
+    lines = [
+        f"# Prompt search: {outcome.recipe.recipe.data.name}",
+        "",
+        "The prompt that was found:" if found.better else "Nothing was better than the prompt was:",
+        "",
+        "```text",
+        outcome.prompt.spec.template.replace("```", "'''"),
+        "```",
+        "",
+    ]
+    if outcome.test is not None and outcome.start is not None and outcome.gain is not None:
+        name = outcome.gain.metric
+        before, after = (f"{float(one.metrics[name]):.3f}" for one in (outcome.start, outcome.test))
+        lines += [
+            f"| {name.replace('_', ' ')} on {len(outcome.test.records):,} test rows | |",
+            "|---|---|",
+            f"| as it was | {before} |",
+            f"| found | {after} |",
+            f"| gain | {outcome.gain.value:+.3f} ({interval_text(outcome.gain.ci95)}) |",
+            "",
+        ]
+    lines += [
+        "| on validation rows | score |",
+        "|---|---|",
+        *(f"| {racer.candidate.origin} | {racer.score:.3f} |" for racer in found.finals),
+        "",
+        f"{outcome.recipe.searcher}: {len(found.ranked)} candidates in {found.rounds} rounds, "
+        f"{spent.calls:,} calls, {spent.tokens:,} tokens, ${spent.money / MICRO:.4f}; "
+        f"{found.ended}.",
+    ]
+    return "\n".join(lines) + "\n"
