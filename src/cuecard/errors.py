@@ -155,13 +155,20 @@ class LLMError(CuecardError):
     Args:
         fatal: whether no request will be answered: a wrong key, address or model.
         unpaid: whether it is known that the request cost nothing.
+        unreachable: whether nothing is at the address, for now or ever.
     """
 
     def __init__(
-        self, what: str, *, fatal: bool = False, unpaid: bool = False, **details: Any
+        self,
+        what: str,
+        *,
+        fatal: bool = False,
+        unpaid: bool = False,
+        unreachable: bool = False,
+        **details: Any,
     ) -> None:
         super().__init__(what, **details)
-        self.fatal, self.unpaid = fatal, unpaid
+        self.fatal, self.unpaid, self.unreachable = fatal, unpaid, unreachable
 
 
 class EngineError(CuecardError):

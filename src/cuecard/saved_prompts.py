@@ -16,7 +16,8 @@ from cuecard.registry import Registry
 from cuecard.registry.records.references import is_reference
 from cuecard.runs.lora_recipe import LoraRecipe
 from cuecard.runs.recipe import Recipe, prompt_folder
-from cuecard.runs.run_kinds import LORA, RUN
+from cuecard.runs.run_kinds import LORA, RUN, SEARCH
+from cuecard.runs.search_recipe import SearchRecipe
 from cuecard.tasks import TaskSpec
 
 
@@ -72,7 +73,7 @@ def find_prompt(path: str | Path, registry: str | None = None) -> SavedPrompt:
         return _pulled(str(path), registry)
     folder = prompt_folder(path)
     run = folder.parent if folder != path or folder.name == "prompt" else folder
-    kind = next((kind for kind in (RUN, LORA) if (run / kind.file).is_file()), None)
+    kind = next((kind for kind in (RUN, LORA, SEARCH) if (run / kind.file).is_file()), None)
     if kind is None:
         return SavedPrompt(folder)
     if folder == run:
@@ -85,6 +86,8 @@ def find_prompt(path: str | Path, registry: str | None = None) -> SavedPrompt:
     stated = run / kind.file
     if kind is LORA:
         return SavedPrompt(folder, LoraRecipe.read(stated).recipe, run / RUN_FOLDER)
+    if kind is SEARCH:
+        return SavedPrompt(folder, SearchRecipe.read(stated).recipe)
     recipe = Recipe.read(stated)
     saved = SavedPrompt(folder, recipe)
     if recipe.allow and saved.prompt.manifest.backbone.fingerprint.adapter != NO_ADAPTER:

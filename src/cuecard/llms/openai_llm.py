@@ -79,7 +79,9 @@ class OpenAILLM:
         except openai.APITimeoutError as error:  # it may have answered, and may charge for it
             raise self._failed("the endpoint took too long to answer", error) from error
         except openai.APIConnectionError as error:
-            raise self._failed("the endpoint cannot be reached", error, unpaid=True) from error
+            raise self._failed(
+                "the endpoint cannot be reached", error, unpaid=True, unreachable=True
+            ) from error
         except (
             openai.AuthenticationError,
             openai.PermissionDeniedError,
@@ -113,16 +115,13 @@ class OpenAILLM:
             **limit,
         )
 
-    def _failed(
-        self, what: str, error: Exception, *, fatal: bool = False, unpaid: bool = False
-    ) -> LLMError:
+    def _failed(self, what: str, error: Exception, **known: bool) -> LLMError:
         said = " ".join(str(error).split())[:300]
         return LLMError(
             what,
             where=f"{self._url}, model {self.name}",
             got=f"{type(error).__name__}: {said}",
-            fatal=fatal,
-            unpaid=unpaid,
+            **known,
         )
 
 

@@ -112,6 +112,26 @@ class SearchRecipe(RunRecipe):
 
 
 @dataclass(frozen=True)
+class Tested:
+    """A prompt on the test rows."""
+
+    name: str
+    found: Evaluation
+
+    @property
+    def score(self) -> float:
+        """By what candidates were scored by."""
+        return float(self.found.metrics[_metric(self.found)])
+
+    @property
+    def ci95(self) -> str:
+        """Its 95% interval."""
+        from cuecard.evaluation.report import interval_text  # noqa: PLC0415
+
+        return interval_text(self.found.ci95[_metric(self.found)])
+
+
+@dataclass(frozen=True)
 class SearchOutcome:
     """What a search led to.
 
@@ -119,7 +139,7 @@ class SearchOutcome:
         prompt: the words that were kept, without tensors.
         test, start: the kept prompt and the one that was to be improved on the test rows; None
             without these.
-        gain: of the one over the other; None without test rows.
+        gain: of the one over the other; None without test rows, and where nothing was better.
     """
 
     recipe: SearchRecipe
@@ -128,6 +148,17 @@ class SearchOutcome:
     test: Evaluation | None
     start: Evaluation | None
     gain: Gain | None
+
+    @property
+    def metric(self) -> str:
+        """What candidates were scored by, in words."""
+        return "" if self.test is None else _metric(self.test).replace("_", " ")
+
+    @property
+    def tested(self) -> list[Tested]:
+        """Who answered the test rows: the prompt as it was, and the one that was found."""
+        both = {"as it was": self.start, "found": self.test if self.found.better else None}
+        return [Tested(name, one) for name, one in both.items() if one is not None]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON knows it."""
@@ -320,7 +351,8 @@ def _outcome(plan: SearchRecipe, task: Task, backbone: Backbone, found: Found) -
     if task.test:
         start = evaluate(backbone, before, task.test)
         test = evaluate(backbone, asked, task.test) if found.better else start
-        difference = gain(test, start, metric=_metric(test))
+        if found.better:
+            difference = gain(test, start, metric=_metric(test))
     validation = next(r.score for r in found.finals if r.candidate.key == found.best.key)
     metrics: dict[str, Any] = {"validation": {"score": validation}}
     if test is not None:
@@ -367,17 +399,16 @@ def search_markdown(outcome: SearchOutcome) -> str:
         "```",
         "",
     ]
-    if outcome.test is not None and outcome.start is not None and outcome.gain is not None:
-        name = outcome.gain.metric
-        before, after = (f"{float(one.metrics[name]):.3f}" for one in (outcome.start, outcome.test))
+    if outcome.tested:
         lines += [
-            f"| {name.replace('_', ' ')} on {len(outcome.test.records):,} test rows | |",
-            "|---|---|",
-            f"| as it was | {before} |",
-            f"| found | {after} |",
-            f"| gain | {outcome.gain.value:+.3f} ({interval_text(outcome.gain.ci95)}) |",
+            f"| on {len(outcome.tested[0].found.records):,} test rows | {outcome.metric} | 95% |",
+            "|---|---|---|",
+            *(f"| {one.name} | {one.score:.3f} | {one.ci95} |" for one in outcome.tested),
             "",
         ]
+        if outcome.gain is not None:
+            gained = f"{outcome.gain.value:+.3f} ({interval_text(outcome.gain.ci95)})"
+            lines += [f"Gain on the same rows: {gained}", ""]
     lines += [
         "| on validation rows | score |",
         "|---|---|",

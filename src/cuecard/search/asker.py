@@ -72,7 +72,9 @@ class Asker:
             except CallFailed as failed:
                 error = failed.__cause__
                 assert isinstance(error, LLMError)
-                if error.fatal or number == _TRIES - 1:
+                # Where nothing has ever answered, the address is wrong.
+                hopeless = error.fatal or (error.unreachable and self._model is None)
+                if hopeless or number == _TRIES - 1:
                     self._ended = error
                     raise error from failed
                 await asyncio.sleep(self._wait * 2**number * (1 + random.random()))

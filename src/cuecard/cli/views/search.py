@@ -62,15 +62,12 @@ def print_search(outcome: SearchOutcome, out: Console) -> None:
     )
     say(out, outcome.prompt.spec.template)
     say(out, "")
-    if outcome.test is not None and outcome.start is not None and outcome.gain is not None:
-        name = outcome.gain.metric
-        rows = [
-            (what, f"{float(one.metrics[name]):.3f}", interval_text(one.ci95[name]))
-            for what, one in (("as it was", outcome.start), ("found", outcome.test))
-        ]
-        rows.append(("gain", f"{outcome.gain.value:+.3f}", interval_text(outcome.gain.ci95)))
-        columns = ("on the test rows", name.replace("_", " "), "95% interval")
-        print_table(out, columns, rows, left=columns[:1], bold=(2,))
+    if outcome.tested:
+        rows = [(one.name, f"{one.score:.3f}", one.ci95) for one in outcome.tested]
+        if outcome.gain is not None:
+            rows.append(("gain", f"{outcome.gain.value:+.3f}", interval_text(outcome.gain.ci95)))
+        columns = ("on the test rows", outcome.metric, "95% interval")
+        print_table(out, columns, rows, left=columns[:1], bold=(len(rows) - 1,))
     tried = f"{counted(len(found.ranked), 'candidate')} in {counted(found.rounds, 'round')}"
     took = f"{spent.calls:,} calls, {spent.tokens:,} tokens, ${spent.money / MICRO:.4f}"
     say(out, f"{tried}: {took}; {found.ended}")

@@ -1,0 +1,138 @@
+"""`cuecard search` as a user types it: a tiny backbone answers, a scripted endpoint writes."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cuecard.artifacts import Prompt
+from support.command_line import Call
+
+TEMPLATE = r"Review: {text}\nSentiment:"
+
+
+@pytest.fixture
+def words(backbone: Path, data: Path) -> list[str]:
+    return [
+        *("search", str(data), "--text-field", "review", "--template", TEMPLATE),
+        *("--word", "negative=bad", "--word", "positive=good", "--backbone", str(backbone)),
+        *("--race-rows", "12", "--proposals", "3", "--finalists", "2", "--rounds", "2"),
+    ]
+
+
+@contextmanager
+def endpoint(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """An OpenAI-compatible one that writes another instruction each time."""
+    asked: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            text = f"<prompt>Judge number {len(asked)}.</prompt>"
+            choice = {"index": 0, "finish_reason": "stop"}
+            body: dict[str, Any] = {
+                "id": "x",
+                "object": "chat.completion",
+                "created": 1,
+                "model": "writer",
+                "choices": [{**choice, "message": {"role": "assistant", "content": text}}],
+                "usage": {"prompt_tokens": 50, "completion_tokens": 5, "total_tokens": 55},
+            }
+            content = json.dumps(body if status == 200 else {"error": {"message": "no"}}).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *args: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/v1", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_from_rows_to_words_that_answer(cuecard: Call, words: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    done = cuecard(*words, "--search-budget", "2000 calls", "--out", out)
+    assert done.code == 0, done.err
+    assert "the prompt as it is:" in done.out and "round 2: 3 new candidates" in done.out
+    found = json.loads((out / "search.json").read_text())
+    assert found["spent"]["calls"] <= 2000 and found["spent"]["dollars"] == 0
+    scores = [final["score"] for final in found["validation"]]
+    start = next(f["score"] for f in found["validation"] if f["origin"] == "as it was")
+    assert scores == sorted(scores, reverse=True) and max(scores) >= start
+    prompt = Prompt.load(out / "prompt")
+    assert prompt.spec.template == found["template"] and not prompt.tensors
+    assert found["template"] in (out / "search.md").read_text()
+    told = cuecard("predict", out, "good nice", "--json").out
+    assert '"answer": "negative"' in told or '"answer": "positive"' in told, told
+    journal = (out / "journal.jsonl").read_bytes()
+    again = cuecard("search", "--resume", out)
+    assert again.code == 0 and (out / "journal.jsonl").read_bytes() == journal
+    assert json.loads((out / "search.json").read_text()) == found
+
+
+def test_an_llm_writes(cuecard: Call, words: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    with endpoint() as (url, asked):
+        done = cuecard(
+            *words,
+            *("--searcher", "opro", "--llm", "writer", "--llm-url", url, "--json"),
+            *("--llm-price", "1,2", "--search-budget", "3000 calls,$1", "--out", out),
+        )
+    assert done.code == 0, done.err
+    events = [json.loads(line) for line in done.out.splitlines()]
+    result = events[-1]
+    assert result["event"] == "result" and len(asked) == 6
+    assert result["spent"]["dollars"] == pytest.approx(6 * (50 + 10) / 1e6)
+    origins = {candidate["origin"] for candidate in result["candidates"]}
+    assert origins == {"as it was", "opro, round 1", "opro, round 2"}
+    assert all("Judge number" not in body["messages"][0]["content"] for body in asked[:3])
+    assert any("Judge number" in body["messages"][0]["content"] for body in asked[3:])
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        (("--searcher", "oprah"), "there is no such searcher"),
+        (("--searcher", "opro"), "needs an LLM that writes"),
+        (("--search-budget", "much"), "the search budget cannot be read"),
+        (("--search-budget", "9 calls"), "too small for a search that means anything"),
+        (("--steps", "3"), "a search trains nothing"),
+        (("--head", "trained"), "where a model answers in words"),
+        (
+            ("--searcher", "ape", "--llm", "w", "--llm-url", "http://x", "--search-budget", "$1"),
+            "needs the model's price",
+        ),
+    ],
+)
+def test_mistakes(
+    cuecard: Call, words: list[str], tmp_path: Path, more: tuple[str, ...], what: str
+) -> None:
+    done = cuecard(*words, *more, "--out", tmp_path / "x")
+    assert done.code == 2 and what in done.err, done.err
+    assert not (tmp_path / "x" / "prompt").exists()
+
+
+def test_an_endpoint_that_refuses(cuecard: Call, words: list[str], tmp_path: Path) -> None:
+    with endpoint(401) as (url, asked):
+        more = ("--searcher", "ape", "--llm", "writer", "--llm-url", url)
+        done = cuecard(*words, *more, "--out", tmp_path / "x")
+    assert done.code == 2 and "does not take the key" in done.err and len(asked) <= 3
+    with endpoint() as (url, asked):  # what was answered is kept
+        done = cuecard("search", "--resume", tmp_path / "x")
+    assert done.code == 2 and "cannot be reached" in done.err

@@ -1,0 +1,93 @@
+"""A backbone in this process as a search's solver: the answers of `evaluate`, counted and kept."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from cuecard.engine.local.engine import LocalEngine
+from cuecard.errors import ConfigError
+from cuecard.evaluation.baselines.manual import ManualPrompt
+from cuecard.evaluation.evaluate import evaluate
+from cuecard.search.budget import SearchBudget
+from cuecard.search.calls import Calls
+from cuecard.search.candidate import Candidate
+from cuecard.search.journal import Journal
+from cuecard.search.race import Racer, is_worse, race
+from cuecard.search.solver import EngineSolver, Judged
+from support.data.reviews import review_task, title_task
+from support.tiny import tiny_backbone
+
+
+@pytest.mark.parametrize("make", [review_task, title_task])
+@pytest.mark.parametrize("kind", ["llama", "t5-gated"])
+def test_answers_and_scores_are_those_of_an_evaluation(make: Any, kind: str) -> None:
+    task, backbone = make(24), tiny_backbone(kind)
+    rows = task.train[:8]
+    prompt = ManualPrompt("x", task.spec.template, "Read it.\n\n", demonstrations=task.train[8:10])
+    spec = prompt.to_spec(task.spec, backbone.tokenizer, backbone.max_positions)
+    wanted = evaluate(backbone, spec, rows)
+    calls = Calls(Journal(None, ""), SearchBudget())
+
+    async def ask() -> tuple[list[Judged], list[Judged]]:
+        engine = LocalEngine(backbone)
+        await engine.start()
+        try:
+            solver = EngineSolver(engine, "weights", task.spec, calls)
+            first = await solver.judge(Candidate(prompt), rows)
+            return first, await solver.judge(Candidate(prompt, "called otherwise"), rows)
+        finally:
+            await engine.close()
+
+    found, again = asyncio.run(ask())
+    assert [each.answer for each in found] == [p.answer.strip() for p in wanted.predictions]
+    metric = "accuracy" if task.spec.labels else "rouge_l"
+    assert [each.score for each in found] == pytest.approx(wanted.vectors[metric].tolist())
+    assert again == found and calls.ledger.spent.calls == len(rows)
+    encoded = [spec.encode(row, backbone.tokenizer) for row in rows]
+    assert calls.ledger.spent.tokens >= sum(len(row.context) for row in encoded)
+
+
+def test_a_candidate_without_room_is_refused() -> None:
+    task, backbone = review_task(24), tiny_backbone()
+    calls = Calls(Journal(None, ""), SearchBudget())
+    solver = EngineSolver(LocalEngine(backbone), "weights", task.spec, calls)
+    long = ManualPrompt("x", task.spec.template, "very " * 2000)
+    with pytest.raises(ConfigError, match="leaves no room for a record"):
+        solver.most(Candidate(long), task.train[:1])
+
+
+def racer(name: str, scores: str) -> Racer:
+    prompt = ManualPrompt(name, "{text}", name)
+    return Racer(Candidate(prompt, name), [Judged("", float(score)) for score in scores])
+
+
+def test_who_drops_out_of_a_race() -> None:
+    best = racer("best", "1111111101")
+    assert is_worse(racer("bad", "0010001000"), best, 0.05)
+    assert not is_worse(racer("near", "1111011101"), best, 0.05)
+    assert not is_worse(racer("even", "1111111101"), best, 0.5)
+    assert is_worse(racer("all wrong", "0000000000"), racer("all right", "1111111111"), 1e-9)
+
+
+def test_a_race_finds_the_best_with_less_than_half_of_the_answers() -> None:
+    quality = {"a": 0.9, "b": 0.6, "c": 0.5, "d": 0.4, "e": 0.3, "f": 0.2}
+    asked: list[int] = []
+
+    class Solver:
+        async def judge(self, candidate: Candidate, records: Any) -> list[Judged]:
+            asked.append(len(records))
+            share = quality[candidate.origin]
+            return [Judged("", float((row.row * 37) % 100 < 100 * share)) for row in records]
+
+        def most(self, candidate: Candidate, records: Any) -> Any:
+            raise NotImplementedError
+
+    racers = [Candidate(ManualPrompt(name, "{text}", name), name) for name in quality]
+    rows = review_task(600).train[:300]
+    found = asyncio.run(race(racers, Solver(), rows, block=30))
+    assert found[0].candidate.origin == "a" and len(found[0].answers) == 300
+    assert {each.candidate.origin for each in found} == set(quality)
+    assert sum(asked) <= 0.4 * 300 * len(quality)
