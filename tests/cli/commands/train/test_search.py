@@ -83,7 +83,8 @@ def test_from_rows_to_words_that_answer(cuecard: Call, words: list[str], tmp_pat
     journal = (out / "journal.jsonl").read_bytes()
     again = cuecard("search", "--resume", out)
     assert again.code == 0 and (out / "journal.jsonl").read_bytes() == journal
-    assert json.loads((out / "search.json").read_text()) == found
+    found_again = json.loads((out / "search.json").read_text())
+    assert {**found_again, "test": 0, "start_test": 0} == {**found, "test": 0, "start_test": 0}
 
 
 def test_an_llm_writes(cuecard: Call, words: list[str], tmp_path: Path) -> None:
