@@ -120,6 +120,16 @@ def test_a_searcher_that_is_killed_ends_as_it_would_have(name: str, tmp_path: Pa
     assert len(set(paid)) == len(paid)
 
 
+def test_no_row_that_is_raced_on_is_shown() -> None:
+    llm = world()
+    search("demonstrations", None, llm, settings=SETTINGS.model_copy(update={"rows": 400}))
+    asked = [request.messages[-1].content.rpartition("Review:")[2] for request in llm.requests]
+    for request in llm.requests:
+        ahead = request.messages[-1].content.split("Review:")[1:-1]
+        shown = {part.split("\n")[0].strip() for part in ahead}
+        assert not shown & {part.split("\n")[0].strip() for part in asked}
+
+
 @pytest.mark.parametrize("name", SEARCHERS)
 def test_no_budget_is_passed(name: str) -> None:
     for calls in (160, 250):
@@ -140,6 +150,15 @@ def test_good_words_are_found() -> None:
 def test_a_budget_for_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match="too small for a search that means anything"):
         search("opro", budget=SearchBudget(calls=40))
+
+
+def test_next_to_no_rows_are_refused() -> None:
+    task = review_task(100)
+    few = replace(task, train=task.train[:7], test=())
+    calls = Calls(Journal(None, ""), NO_LIMITS)
+    solver = LLMSolver(Asker(world(), calls), task.spec)
+    with pytest.raises(ConfigError, match="too few rows for a search that means anything"):
+        Search(few, START, SEARCHERS["grips"].make(), solver, calls, SETTINGS)
 
 
 def test_a_model_that_fails_for_a_while_is_asked_again() -> None:

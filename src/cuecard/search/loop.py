@@ -28,6 +28,7 @@ Observer = Callable[[dict[str, Any]], None]
 _LONGER = 2
 # The share of the time after which there are no more rounds, so that some is left for the finals.
 _TIME = 0.8
+_LEAST_ROWS = 4
 # Rounds in a row that bring nothing new.
 _IDLE = 3
 
@@ -69,6 +70,9 @@ class Search:
         solver: what answers.
         asker: the LLM that writes; None for searchers that need none.
         observer: is told of every round.
+
+    Raises:
+        ConfigError: next to no rows to compare prompts on.
     """
 
     def __init__(
@@ -86,7 +90,12 @@ class Search:
         self._task, self._start, self._searcher = task, start, searcher
         self._solver, self._calls, self._settings = solver, calls, settings
         self._asker, self._tell = asker, observer or (lambda event: None)
-        self._rows = draw_rows(task.train, settings.rows, f"search {settings.seed}")
+        rows = min(settings.rows, len(task.train) // 2)
+        self._rows = draw_rows(task.train, rows, f"search {settings.seed}")
+        _check_rows(len(self._rows), len(task.validation))
+        raced = {id(record) for record in self._rows}
+        # One that stands solved in a prompt would be right for no merit of it.
+        self._shown = tuple(record for record in task.train if id(record) not in raced)
         self._known: dict[str, Racer] = {}
         # With another budget there may be more rounds.
         self._ended = f"rounds within {calls.ledger.budget}"
@@ -165,7 +174,7 @@ class Search:
         settings = self._settings
         view = View(
             spec=self._task.spec,
-            train=self._task.train,
+            train=self._shown,
             start=self._start,
             ranked=self._ranked(),
             round=number,
@@ -223,6 +232,17 @@ class Search:
             finals.append(Racer(candidate, answers))
             self._tell({"event": "final", "validation": _mean(answers), "origin": candidate.origin})
         return finals
+
+
+def _check_rows(raced: int, validation: int) -> None:
+    """Refuse to compare prompts on next to no rows."""
+    if min(raced, validation) < _LEAST_ROWS:
+        raise ConfigError(
+            "there are too few rows for a search that means anything",
+            where="the data",
+            got=f"{raced} training rows to race on, {validation} validation rows",
+            expected=f"{_LEAST_ROWS} of each or more: {2 * _LEAST_ROWS} training rows",
+        )
 
 
 def _mean(answers: Sequence[Judged]) -> float:

@@ -22,7 +22,7 @@ class View:
 
     Attributes:
         spec: the task.
-        train: records that may be shown; those that candidates race on are among them.
+        train: training rows that may be shown; none of those that candidates race on.
         start: the prompt that is to be improved.
         ranked: all candidates so far with their answers, best first, the start among them.
         round: how many rounds there were.

@@ -12,7 +12,9 @@ class SearchSettings(BaseModel):
 
     seed: int = Field(default=0, ge=0, description="Seed of all that is left to chance.")
     rows: int = Field(
-        default=90, ge=4, description="Training rows that candidates race on, at most."
+        default=90,
+        ge=4,
+        description="Training rows that candidates race on, at most; never more than half of them.",
     )
     proposals: int = Field(default=8, ge=1, description="Candidates a round.")
     rounds: int = Field(default=100, ge=1, description="Rounds at most.")
