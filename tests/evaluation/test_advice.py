@@ -50,6 +50,16 @@ def test_labels_that_are_numbers(labels: tuple[str, ...]) -> None:
     assert advice(task(labels, head="trained")) == ()
 
 
+def test_labels_without_a_validation_row() -> None:
+    rows = [Record({"text": f"row {n}"}, "abc"[n % 3], "t.csv", n + 2) for n in range(300)]
+    spec = TaskSpec(kind="classification", template="{text}:", labels=("a", "b", "c"))
+    held = {"validation": [r for r in rows[:90] if r.target == "a"], "test": rows[90:180]}
+    (sentence,) = advice(Task.from_records(spec, {"train": rows[180:], **held}))
+    assert sentence.startswith("no validation row has the labels 'b', 'c': nothing")
+    held["validation"] = held["validation"][:2]  # fewer rows than labels
+    assert advice(Task.from_records(spec, {"train": rows[180:], **held})) == ()
+
+
 def test_what_was_removed_and_what_contradicts_itself() -> None:
     spec = TaskSpec(kind="classification", template="{text}:", labels=("a", "b"))
     train = [Record({"text": f"row {n}"}, "ab"[n % 2], "t.csv", n + 2) for n in range(300)]

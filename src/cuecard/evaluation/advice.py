@@ -17,11 +17,12 @@ _USUAL = 0.85
 
 
 def advice(task: Task) -> tuple[str, ...]:
-    """What was done to the rows, and what to mind: groups, removed rows, few test rows, labels."""
+    """What was done to the rows, and what to mind: groups, removed rows, few rows, labels."""
     found = [_removed(task.report), task.report.grouping]
     found += [
         few_rows(len(task.test), right_or_wrong=task.spec.task_kind.right_or_wrong),
         _numeric(task.spec),
+        _missing(task),
     ]
     return tuple(sentence for sentence in found if sentence)
 
@@ -75,6 +76,26 @@ def _removed(report: SplitReport) -> str:
     texts = "1 text has" if report.conflicting == 1 else f"{report.conflicting:,} texts have"
     more = f"{texts} more than one label, such as {report.conflict_examples[0]}"
     return f"{removed}; {more}" if removed else more
+
+
+def _missing(task: Task) -> str:
+    """Labels of training rows that no validation row has, though there are as many as labels."""
+    spec = task.spec
+    if not spec.labels or len(task.validation) < len(spec.labels):
+        return ""
+    train, validation = (
+        {label for row in rows for label in spec.task_kind.labels_of(spec, row.target or "")}
+        for rows in (task.train, task.validation)
+    )
+    missing = [repr(x) for x in spec.labels if x in train and x not in validation]
+    if not missing:
+        return ""
+    listed = ", ".join(missing[:4]) + (", ..." if len(missing) > 4 else "")
+    which, them = ("label", "it") if len(missing) == 1 else ("labels", "them")
+    return (
+        f"no validation row has the {which} {listed}: nothing that is chosen on these rows looks "
+        f"at {them}; use more rows, or other ones"
+    )
 
 
 def _numeric(spec: TaskSpec) -> str:
