@@ -159,8 +159,8 @@ class LabelledRows(_Source):
     """Which labelled rows."""
 
     data: Annotated[str, Flag("DATA", names=lambda _: DATASETS)] = Field(
-        description="CSV, TSV, JSONL or Parquet file, a saved datasets folder, a catalogue "
-        "dataset, or a hub dataset's name."
+        description="CSV, TSV, JSONL or Parquet file, a folder of images, a saved "
+        "datasets folder, a catalogue dataset, or a hub dataset's name."
     )
     text_field: Annotated[str | None, Flag(metavar="COLUMN")] = Field(
         default=None, description="Column of the text; by default text, or the run's."

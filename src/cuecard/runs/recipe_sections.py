@@ -16,8 +16,8 @@ class DataRecipe(Section):
     """Where the records are; see `Task.from_file`."""
 
     path: str = Field(
-        description="CSV, TSV, JSONL or Parquet file, a saved datasets folder, a catalogue "
-        "dataset, or a hub dataset's name."
+        description="CSV, TSV, JSONL or Parquet file, a folder of images, a saved "
+        "datasets folder, a catalogue dataset, or a hub dataset's name."
     )
     text_field: str | None = Field(
         default=None, description="Column of {text}; by default the column text."

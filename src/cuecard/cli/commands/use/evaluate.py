@@ -39,7 +39,7 @@ def evaluate(
             "--labels",
             metavar="NAME,NAME",
             help="Other labels than those of the training, for a prompt around labels' names "
-            "(coop).",
+            "(coop, maple).",
             show_default=False,
         ),
     ] = None,
