@@ -276,6 +276,13 @@ def test_what_does_not_go_together_is_refused_before_any_work() -> None:
     with pytest.raises(BackboneError, match="longer than the positions") as long:
         train(shared_clip(), task, CoOp(length=40), observer=events.append)
     assert "label 'disc'" in str(long.value.where)
+    words = {"disc": "red", "stripes": "RED"}
+    alike = replace(task, spec=task.spec.model_copy(update={"words": words}))
+    with pytest.raises(BackboneError, match="two labels have the same text") as same:
+        train(shared_clip(), alike, CoOp(length=4), observer=events.append)
+    assert "'red' and 'RED'" in str(same.value.got)
+    own = shared_clip().label_head(["red", "RED"], LabelTokens(torch.randn(2, 1, 4, TEXT_WIDTH)))
+    assert not torch.equal(own.weight[0], own.weight[1])  # vectors of its own tell a label apart
     with pytest.raises(ConfigError, match="does not have a token for each vector"):
         train(shared_clip(), task, CoOp(init="text", length=7), observer=events.append)
     with pytest.raises(ConfigError, match="cannot be used with this method") as caught:

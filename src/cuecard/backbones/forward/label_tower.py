@@ -64,14 +64,18 @@ class LabelTower:
 
         Raises:
             BackboneError: a text that is longer than the tower's positions, or vectors that do not
-                fit the model or the labels.
+                fit the model or the labels, or two labels of the same tokens without vectors of
+                their own.
         """
         if isinstance(tokens, str):
             rows = [LabelRow(self._ids(tokens.replace(LABEL, name))) for name in names]
+            self._told_apart(names, rows)
             return self._run(names, rows, None)
         vectors = self._checked(tokens.vectors, len(names))
         size = vectors.shape[2]
         rows = [self.row(name, size, tokens.place) for name in names]
+        if len(vectors) == 1:
+            self._told_apart(names, rows)
         return self._run(names, rows, vectors)
 
     def row(self, name: str, size: int, place: NamePlace) -> LabelRow:
@@ -115,6 +119,19 @@ class LabelTower:
             )
         weight = self.embeddings
         return vectors.to(weight.device, weight.dtype)
+
+    def _told_apart(self, names: Sequence[str], rows: Sequence[LabelRow]) -> None:
+        first: dict[tuple[int, ...], str] = {}
+        for name, row in zip(names, rows, strict=True):
+            if row.ids in first:
+                raise BackboneError(
+                    "two labels have the same text to the tower that reads them",
+                    where=self._name,
+                    got=f"the same tokens for {first[row.ids]!r} and {name!r}",
+                    expected="names that its tokenizer tells apart",
+                    hint="--word gives a label another name",
+                )
+            first[row.ids] = name
 
     def _run(
         self, names: Sequence[str], rows: Sequence[LabelRow], vectors: Tensor | None
