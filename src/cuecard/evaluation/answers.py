@@ -68,7 +68,8 @@ def save_masks(
         try:
             for number, (record, found) in enumerate(zip(records, predictions, strict=True), 1):
                 name = f"row-{record.row or number}" if record.row else Path(record.source).stem
-                name = name if name and name not in names else f"{name or 'row'}-{number}"
+                while not name or name in names:
+                    name = f"{name or 'row'}-{number}"
                 names.add(name)
                 (fresh / f"{name}.png").write_bytes(png_of(bits_of_runs(found.answer)))
             fresh.replace(place)
