@@ -14,14 +14,16 @@ import pytest
 from cuecard.errors import ConfigError, LLMError
 from cuecard.llms.openai_llm import KEY, OpenAILLM
 from cuecard.llms.prices import Price, price_of
-from cuecard.llms.protocol import Completion, LLMRequest, Message, Usage
+from cuecard.llms.protocol import LLMAnswer, LLMMessage, LLMRequest, TokenUsage
 from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount, SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.journal import Journal
 
 pytestmark = pytest.mark.anyio
-ASKED = LLMRequest((Message("system", "Be brief."), Message("user", "Is it good?")), 5, 0.7, 3)
+ASKED = LLMRequest(
+    (LLMMessage("system", "Be brief."), LLMMessage("user", "Is it good?")), 5, 0.7, 3
+)
 
 
 def answer(text: str | None = "yes", **more: Any) -> tuple[int, str]:
@@ -90,7 +92,7 @@ async def client(made: Endpoint, **options: Any) -> AsyncIterator[OpenAILLM]:
 
 async def test_what_is_sent_and_what_is_read(anyio_backend: str) -> None:
     async with endpoint(answer()) as made, client(made) as llm:
-        assert await llm.complete(ASKED) == Completion("yes", Usage(9, 2), "stop", "a-model")
+        assert await llm.complete(ASKED) == LLMAnswer("yes", TokenUsage(9, 2), "stop", "a-model")
         assert await llm.complete(LLMRequest(ASKED.messages, 5)) == await llm.complete(ASKED)
     sent = made.bodies[0]
     assert sent["messages"] == [
@@ -112,7 +114,7 @@ async def test_a_model_that_calls_its_limit_by_the_new_name(anyio_backend: str) 
 async def test_an_answer_without_text_or_usage(anyio_backend: str) -> None:
     async with endpoint(answer(None, usage=None)) as made, client(made) as llm:
         found = await llm.complete(ASKED)
-    assert found.text == "" and found.usage == Usage(ASKED.most_prompt_tokens, 5)
+    assert found.text == "" and found.usage == TokenUsage(ASKED.most_prompt_tokens, 5)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +188,7 @@ def test_no_key_and_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_prices() -> None:
     dated = price_of("gpt-4o-mini-2024-07-18")
     assert dated is not None and dated == price_of("gpt-4o-mini") != price_of("gpt-4o")
-    assert dated.of(Usage(1_000_000, 1_000_000)) == 750_000
-    assert dated.of(Usage(1, 0)) == 1  # rounded up
+    assert dated.of(TokenUsage(1_000_000, 1_000_000)) == 750_000
+    assert dated.of(TokenUsage(1, 0)) == 1  # rounded up
     assert price_of("a-model") is None
     assert price_of("a-model", {"a-model": Price(1, 2)}) == Price(1, 2)

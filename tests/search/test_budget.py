@@ -13,7 +13,7 @@ import pytest
 
 from cuecard.errors import ConfigError, DataError
 from cuecard.search.budget import Amount, BudgetSpent, Ledger, SearchBudget
-from cuecard.search.calls import Answered, CallFailed, Calls
+from cuecard.search.calls import CallAnswer, CallFailed, Calls
 from cuecard.search.journal import Journal
 
 MOST = Amount(calls=1, tokens=40, money=400)
@@ -62,14 +62,14 @@ class Model:
         self.tokens = 0
         self.dies_in = 10**9
 
-    async def answer(self, asked: str) -> Answered:
+    async def answer(self, asked: str) -> CallAnswer:
         self.die()
         await asyncio.sleep(0)
         spent = Amount(calls=1, tokens=10 + len(asked), money=7)
         self.paid[asked] = self.paid.get(asked, 0) + 1
         self.tokens += spent.tokens
         self.die()
-        return Answered({"text": asked.upper()}, spent)
+        return CallAnswer({"text": asked.upper()}, spent)
 
     def die(self) -> None:
         self.dies_in -= 1
@@ -147,7 +147,7 @@ def test_a_call_that_fails_may_be_made_again(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     calls = Calls(Journal(path, "x"), SearchBudget())
 
-    async def failing() -> Answered:
+    async def failing() -> CallAnswer:
         raise CallFailed("rate limit", Amount(calls=1))
 
     async def run() -> Any:

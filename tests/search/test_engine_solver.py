@@ -13,7 +13,7 @@ from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
-from cuecard.search.candidate import Candidate
+from cuecard.search.candidate import PromptCandidate
 from cuecard.search.journal import Journal
 from cuecard.search.race import Racer, is_worse, race
 from cuecard.search.solver import EngineSolver, Judged
@@ -36,8 +36,8 @@ def test_answers_and_scores_are_those_of_an_evaluation(make: Any, kind: str) -> 
         await engine.start()
         try:
             solver = EngineSolver(engine, "weights", task.spec, calls)
-            first = await solver.judge(Candidate(prompt), rows)
-            return first, await solver.judge(Candidate(prompt, "called otherwise"), rows)
+            first = await solver.judge(PromptCandidate(prompt), rows)
+            return first, await solver.judge(PromptCandidate(prompt, "called otherwise"), rows)
         finally:
             await engine.close()
 
@@ -56,12 +56,12 @@ def test_a_candidate_without_room_is_refused() -> None:
     solver = EngineSolver(LocalEngine(backbone), "weights", task.spec, calls)
     long = ManualPrompt("x", task.spec.template, "very " * 2000)
     with pytest.raises(ConfigError, match="leaves no room for a record"):
-        solver.most(Candidate(long), task.train[:1])
+        solver.most(PromptCandidate(long), task.train[:1])
 
 
 def racer(name: str, scores: str) -> Racer:
     prompt = ManualPrompt(name, "{text}", name)
-    return Racer(Candidate(prompt, name), [Judged("", float(score)) for score in scores])
+    return Racer(PromptCandidate(prompt, name), [Judged("", float(score)) for score in scores])
 
 
 def test_who_drops_out_of_a_race() -> None:
@@ -77,15 +77,15 @@ def test_a_race_finds_the_best_with_less_than_half_of_the_answers() -> None:
     asked: list[int] = []
 
     class Solver:
-        async def judge(self, candidate: Candidate, records: Any) -> list[Judged]:
+        async def judge(self, candidate: PromptCandidate, records: Any) -> list[Judged]:
             asked.append(len(records))
             share = quality[candidate.origin]
             return [Judged("", float((row.row * 37) % 100 < 100 * share)) for row in records]
 
-        def most(self, candidate: Candidate, records: Any) -> Any:
+        def most(self, candidate: PromptCandidate, records: Any) -> Any:
             raise NotImplementedError
 
-    racers = [Candidate(ManualPrompt(name, "{text}", name), name) for name in quality]
+    racers = [PromptCandidate(ManualPrompt(name, "{text}", name), name) for name in quality]
     rows = review_task(600).train[:300]
     found = asyncio.run(race(racers, Solver(), rows, block=30))
     assert found[0].candidate.origin == "a" and len(found[0].answers) == 300

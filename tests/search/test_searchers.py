@@ -20,7 +20,7 @@ from cuecard.llms.scripted import ScriptedLLM
 from cuecard.search.asker import Asker
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
-from cuecard.search.candidate import Candidate
+from cuecard.search.candidate import PromptCandidate
 from cuecard.search.journal import FILE, Journal
 from cuecard.search.loop import Found, Search
 from cuecard.search.searchers import SEARCHERS
@@ -32,7 +32,7 @@ from support.data.reviews import SPEC, review_task
 WORDS = ("carefully", "review", "film", "decide", "mood", "shout", "whether", "positive")
 # What makes the scripted model better, each by a tenth.
 GOOD = {"carefully", "film", "mood", "positive"}
-START = Candidate(
+START = PromptCandidate(
     ManualPrompt("start", "Review: {text}\nSentiment:", "Shout, decide, review.\n\n"), "start"
 )
 NO_LIMITS = SearchBudget()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cuecard.errors import ConfigError, LLMError
 from cuecard.lazy import lazy_module
-from cuecard.llms.protocol import Completion, LLMRequest, Usage
+from cuecard.llms.protocol import LLMAnswer, LLMRequest, TokenUsage
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -67,7 +67,7 @@ class OpenAILLM:
         )
         self._limit = _OLD
 
-    async def complete(self, request: LLMRequest) -> Completion:
+    async def complete(self, request: LLMRequest) -> LLMAnswer:
         """The answer; see `LLM.complete`."""
         try:
             return _completion(await self._create(request), request)
@@ -125,12 +125,12 @@ class OpenAILLM:
         )
 
 
-def _completion(found: Any, request: LLMRequest) -> Completion:
+def _completion(found: Any, request: LLMRequest) -> LLMAnswer:
     choice = found.choices[0]
     text = choice.message.content or ""
     usage = found.usage
     if usage is None:  # as if it had taken all that it may
-        spent = Usage(request.most_prompt_tokens, request.max_tokens)
+        spent = TokenUsage(request.most_prompt_tokens, request.max_tokens)
     else:
-        spent = Usage(int(usage.prompt_tokens), int(usage.completion_tokens))
-    return Completion(text, spent, str(choice.finish_reason or "stop"), str(found.model or ""))
+        spent = TokenUsage(int(usage.prompt_tokens), int(usage.completion_tokens))
+    return LLMAnswer(text, spent, str(choice.finish_reason or "stop"), str(found.model or ""))

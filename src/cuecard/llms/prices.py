@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from cuecard.llms.protocol import LLMRequest, Usage
+from cuecard.llms.protocol import LLMRequest, TokenUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +17,14 @@ class Price:
     prompt: float = 0.0
     completion: float = 0.0
 
-    def of(self, usage: Usage) -> int:
+    def of(self, usage: TokenUsage) -> int:
         """In millionths of a dollar, rounded up."""
         cost = self.prompt * usage.prompt_tokens + self.completion * usage.completion_tokens
         return math.ceil(cost - 1e-9)
 
     def most(self, request: LLMRequest) -> int:
         """What the answer to a request costs at most."""
-        return self.of(Usage(request.most_prompt_tokens, request.max_tokens))
+        return self.of(TokenUsage(request.most_prompt_tokens, request.max_tokens))
 
 
 PRICES: Mapping[str, Price] = MappingProxyType(

@@ -12,7 +12,7 @@ _AROUND = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class LLMMessage:
     """A message of a chat."""
 
     role: Role
@@ -29,7 +29,7 @@ class LLMRequest:
         sample: tells apart requests that are alike but for chance.
     """
 
-    messages: tuple[Message, ...]
+    messages: tuple[LLMMessage, ...]
     max_tokens: int
     temperature: float = 0.0
     sample: int = 0
@@ -45,7 +45,7 @@ class LLMRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class TokenUsage:
     """Tokens of a call."""
 
     prompt_tokens: int
@@ -58,7 +58,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Completion:
+class LLMAnswer:
     """An answer.
 
     Attributes:
@@ -67,7 +67,7 @@ class Completion:
     """
 
     text: str
-    usage: Usage
+    usage: TokenUsage
     finish_reason: str = "stop"
     model: str = ""
 
@@ -83,7 +83,7 @@ class LLM(Protocol):
     name: str
     at_once: int
 
-    async def complete(self, request: LLMRequest) -> Completion:
+    async def complete(self, request: LLMRequest) -> LLMAnswer:
         """The answer.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cuecard.llms.protocol import Completion, LLMRequest, Usage
+from cuecard.llms.protocol import LLMAnswer, LLMRequest, TokenUsage
 
 _BYTES_A_TOKEN = 4
 
@@ -26,14 +26,14 @@ class ScriptedLLM:
         self.name, self._answer = name, answer
         self.requests: list[LLMRequest] = []
 
-    async def complete(self, request: LLMRequest) -> Completion:
+    async def complete(self, request: LLMRequest) -> LLMAnswer:
         """The function's answer, cut to `max_tokens`."""
         self.requests.append(request)
         text = self._answer(request)
         cut = text[: request.max_tokens * _BYTES_A_TOKEN]
         asked = sum(len(each.content) for each in request.messages)
-        usage = Usage(asked // _BYTES_A_TOKEN + 1, len(cut) // _BYTES_A_TOKEN)
-        return Completion(cut, usage, "stop" if cut == text else "length", self.name)
+        usage = TokenUsage(asked // _BYTES_A_TOKEN + 1, len(cut) // _BYTES_A_TOKEN)
+        return LLMAnswer(cut, usage, "stop" if cut == text else "length", self.name)
 
     async def close(self) -> None:
         """Nothing to let go of."""

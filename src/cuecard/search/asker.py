@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from cuecard.errors import LLMError
 from cuecard.llms.prices import Price
-from cuecard.llms.protocol import LLM, Completion, LLMRequest, Usage
+from cuecard.llms.protocol import LLM, LLMAnswer, LLMRequest, TokenUsage
 from cuecard.search.budget import Amount
-from cuecard.search.calls import Answered, CallFailed, Calls
+from cuecard.search.calls import CallAnswer, CallFailed, Calls
 
 # How often a request is made before the search gives up, and how long it waits in between: from a
 # second, twice as long each time, and up to as much again by chance.
@@ -38,7 +38,7 @@ class Asker:
         self._model: str | None = None
         self._ended: LLMError | None = None
 
-    async def ask(self, requests: Sequence[LLMRequest]) -> list[Completion]:
+    async def ask(self, requests: Sequence[LLMRequest]) -> list[LLMAnswer]:
         """The answers, in order.
 
         Raises:
@@ -56,7 +56,7 @@ class Asker:
         tokens = request.most_prompt_tokens + request.max_tokens
         return Amount(1, tokens, self._price.most(request))
 
-    async def _one(self, request: LLMRequest) -> Completion:
+    async def _one(self, request: LLMRequest) -> LLMAnswer:
         asked = json.dumps([self.llm.name, request.to_dict()], sort_keys=True)
         key = hashlib.sha256(asked.encode()).hexdigest()
         most = self.most(request)
@@ -80,7 +80,7 @@ class Asker:
                 await asyncio.sleep(self._wait * 2**number * (1 + random.random()))
         raise AssertionError("unreachable")
 
-    async def _call(self, request: LLMRequest, most: Amount) -> Answered:
+    async def _call(self, request: LLMRequest, most: Amount) -> CallAnswer:
         try:
             found = await self.llm.complete(request)
         except LLMError as error:
@@ -101,9 +101,9 @@ class Asker:
             "finish_reason": found.finish_reason,
             "model": found.model,
         }
-        return Answered(row, spent)
+        return CallAnswer(row, spent)
 
-    def _checked(self, found: Completion) -> Completion:
+    def _checked(self, found: LLMAnswer) -> LLMAnswer:
         """The answer, if the model that gave it is the one of all answers before."""
         self._model = self._model or found.model
         if found.model and found.model != self._model:
@@ -118,9 +118,9 @@ class Asker:
         return found
 
 
-def _read(row: dict[str, object]) -> Completion:
+def _read(row: dict[str, object]) -> LLMAnswer:
     prompt, completion = row["prompt_tokens"], row["completion_tokens"]
     assert isinstance(prompt, int)
     assert isinstance(completion, int)
-    usage = Usage(prompt, completion)
-    return Completion(str(row["text"]), usage, str(row["finish_reason"]), str(row["model"]))
+    usage = TokenUsage(prompt, completion)
+    return LLMAnswer(str(row["text"]), usage, str(row["finish_reason"]), str(row["model"]))

@@ -13,7 +13,7 @@ from cuecard.search.journal import Journal
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class CallAnswer:
     """What a call gave, and what it took.
 
     Attributes:
@@ -77,7 +77,7 @@ class Calls:
         key: str,
         model: str,
         reserved: Amount,
-        run: Callable[[], Awaitable[Answered]],
+        run: Callable[[], Awaitable[CallAnswer]],
     ) -> Any:
         """The answer to a call.
 
@@ -100,7 +100,7 @@ class Calls:
         key: str,
         model: str,
         reserved: Amount,
-        run: Callable[[], Awaitable[Answered]],
+        run: Callable[[], Awaitable[CallAnswer]],
     ) -> Any:
         most = self.ledger.budget.seconds
         if most is not None and self.seconds >= most * self.share:

@@ -12,7 +12,7 @@ from cuecard.evaluation.baselines.manual import ManualPrompt
 
 
 @dataclass(frozen=True)
-class Candidate:
+class PromptCandidate:
     """A hand-written prompt, or one that a search has written.
 
     Attributes:

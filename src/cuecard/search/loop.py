@@ -15,9 +15,9 @@ from cuecard.lazy import np
 from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount, BudgetSpent
 from cuecard.search.calls import Calls
-from cuecard.search.candidate import Candidate
+from cuecard.search.candidate import PromptCandidate
 from cuecard.search.race import Racer, race
-from cuecard.search.searcher import Searcher, View
+from cuecard.search.searcher import Searcher, SearchState
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import Judged, Solver
 from cuecard.tasks import Task, draw_rows
@@ -47,8 +47,8 @@ class Found:
         spent: in all sittings.
     """
 
-    best: Candidate
-    start: Candidate
+    best: PromptCandidate
+    start: PromptCandidate
     finals: tuple[Racer, ...]
     ranked: tuple[Racer, ...]
     rounds: int
@@ -78,7 +78,7 @@ class Search:
     def __init__(
         self,
         task: Task,
-        start: Candidate,
+        start: PromptCandidate,
         searcher: Searcher,
         solver: Solver,
         calls: Calls,
@@ -172,7 +172,7 @@ class Search:
     async def _round(self, number: int) -> int:
         """Propose and race; how many candidates were new."""
         settings = self._settings
-        view = View(
+        state = SearchState(
             spec=self._task.spec,
             train=self._shown,
             start=self._start,
@@ -181,7 +181,7 @@ class Search:
             rng=np.random.default_rng((settings.seed, number)),
             asker=self._asker,
         )
-        proposed = await self._searcher.propose(view, settings.proposals)
+        proposed = await self._searcher.propose(state, settings.proposals)
         new = {each.key: each for each in proposed if each.key not in self._known}
         usable = [each for each in new.values() if self._fits(each)]
         raced = []
@@ -206,7 +206,7 @@ class Search:
         )
         return len(usable)
 
-    def _fits(self, candidate: Candidate) -> bool:
+    def _fits(self, candidate: PromptCandidate) -> bool:
         try:
             self._solver.most(candidate, self._rows[:1])
         except ConfigError:  # no room left for a record

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from statistics import mean
 
 from cuecard.lazy import lazy_module, np
-from cuecard.search.candidate import Candidate
+from cuecard.search.candidate import PromptCandidate
 from cuecard.search.solver import Judged, Solver
 from cuecard.types import Record
 
@@ -29,7 +29,7 @@ class Racer:
         answers: of the first rows, in order.
     """
 
-    candidate: Candidate
+    candidate: PromptCandidate
     answers: list[Judged] = field(default_factory=list)
 
     @property
@@ -39,7 +39,7 @@ class Racer:
 
 
 async def race(
-    candidates: Sequence[Candidate],
+    candidates: Sequence[PromptCandidate],
     solver: Solver,
     rows: Sequence[Record],
     *,

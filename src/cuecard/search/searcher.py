@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from cuecard.search.asker import Asker
-from cuecard.search.candidate import Candidate
+from cuecard.search.candidate import PromptCandidate
 from cuecard.search.race import Racer
 from cuecard.tasks import TaskSpec
 from cuecard.types import Record
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class View:
+class SearchState:
     """What a searcher sees of a search.
 
     Attributes:
@@ -32,14 +32,14 @@ class View:
 
     spec: TaskSpec
     train: Sequence[Record]
-    start: Candidate
+    start: PromptCandidate
     ranked: Sequence[Racer]
     round: int
     rng: np.random.Generator
     asker: Asker | None
 
     @property
-    def best(self) -> Candidate:
+    def best(self) -> PromptCandidate:
         """The best candidate so far."""
         return self.ranked[0].candidate
 
@@ -47,7 +47,7 @@ class View:
 class Searcher(Protocol):
     """A way to search; `SEARCHERS` has them by name."""
 
-    async def propose(self, view: View, count: int) -> list[Candidate]:
+    async def propose(self, view: SearchState, count: int) -> list[PromptCandidate]:
         """About `count` candidates; none when it has no more.
 
         Raises:

@@ -10,11 +10,11 @@ from typing import Protocol
 from cuecard.engine.protocol import Finished, Generates, Generation, Sampling, Scores, Scoring
 from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.lazy import torch
-from cuecard.llms.protocol import LLMRequest, Message
+from cuecard.llms.protocol import LLMMessage, LLMRequest
 from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount
-from cuecard.search.calls import Answered, Calls
-from cuecard.search.candidate import Candidate, digest
+from cuecard.search.calls import CallAnswer, Calls
+from cuecard.search.candidate import PromptCandidate, digest
 from cuecard.tasks import TaskSpec
 from cuecard.tasks.predictions import word_predictions
 from cuecard.tasks.template import Template
@@ -39,7 +39,7 @@ class Judged:
 class Solver(Protocol):
     """Answers records and scores the answers."""
 
-    async def judge(self, candidate: Candidate, records: Sequence[Record]) -> list[Judged]:
+    async def judge(self, candidate: PromptCandidate, records: Sequence[Record]) -> list[Judged]:
         """What it answers to each record.
 
         Raises:
@@ -49,12 +49,12 @@ class Solver(Protocol):
         """
         ...
 
-    def most(self, candidate: Candidate, records: Sequence[Record]) -> Amount:
+    def most(self, candidate: PromptCandidate, records: Sequence[Record]) -> Amount:
         """What that takes at most."""
         ...
 
 
-class LocalEngine(Scores, Generates, Protocol):
+class AnsweringEngine(Scores, Generates, Protocol):
     """What a solver needs of an engine in this process."""
 
     tokenizer: Tokenizer
@@ -70,32 +70,34 @@ class EngineSolver:
         spec: the task.
     """
 
-    def __init__(self, engine: LocalEngine, backbone: str, spec: TaskSpec, calls: Calls) -> None:
+    def __init__(
+        self, engine: AnsweringEngine, backbone: str, spec: TaskSpec, calls: Calls
+    ) -> None:
         self._engine, self._backbone, self._spec, self._calls = engine, backbone, spec, calls
 
-    async def judge(self, candidate: Candidate, records: Sequence[Record]) -> list[Judged]:
+    async def judge(self, candidate: PromptCandidate, records: Sequence[Record]) -> list[Judged]:
         """See `Solver.judge`; all records are one call of the journal."""
         spec = self._asked(candidate)
         asked = [[*record.texts.items(), str(record.target)] for record in records]
         key = digest([self._backbone, spec.model_dump(mode="json"), asked])
         most = self.most(candidate, records)
 
-        async def run() -> Answered:
+        async def run() -> CallAnswer:
             answers = await self._answers(spec, records)
             scores = judged(self._spec, records, answers)
-            return Answered(list(zip(answers, scores, strict=True)), most)
+            return CallAnswer(list(zip(answers, scores, strict=True)), most)
 
         found = await self._calls.make(key, "backbone", most, run)
         return [Judged(answer, score) for answer, score in found]
 
-    def most(self, candidate: Candidate, records: Sequence[Record]) -> Amount:
+    def most(self, candidate: PromptCandidate, records: Sequence[Record]) -> Amount:
         """See `Solver.most`. Every row counts as a call."""
         spec, tokenizer = self._asked(candidate), self._engine.tokenizer
         rows = [spec.encode(record, tokenizer) for record in records]
         written = spec.max_new_tokens if spec.mode == "text" else 1
         return Amount(len(rows), sum(len(row.context) + written for row in rows))
 
-    def _asked(self, candidate: Candidate) -> TaskSpec:
+    def _asked(self, candidate: PromptCandidate) -> TaskSpec:
         engine = self._engine
         return candidate.prompt.to_spec(self._spec, engine.tokenizer, engine.max_positions)
 
@@ -124,7 +126,7 @@ class LLMSolver:
     def __init__(self, asker: Asker, spec: TaskSpec) -> None:
         self._asker, self._spec = asker, spec
 
-    async def judge(self, candidate: Candidate, records: Sequence[Record]) -> list[Judged]:
+    async def judge(self, candidate: PromptCandidate, records: Sequence[Record]) -> list[Judged]:
         """See `Solver.judge`."""
         found = await self._asker.ask([self._request(candidate, record) for record in records])
         texts = [each.text.strip() for each in found]
@@ -133,7 +135,7 @@ class LLMSolver:
         scores = judged(self._spec, records, texts)
         return [Judged(text, score) for text, score in zip(texts, scores, strict=True)]
 
-    def most(self, candidate: Candidate, records: Sequence[Record]) -> Amount:
+    def most(self, candidate: PromptCandidate, records: Sequence[Record]) -> Amount:
         """See `Solver.most`."""
         each = [self._asker.most(self._request(candidate, record)) for record in records]
         return sum(each, Amount())
@@ -142,7 +144,7 @@ class LLMSolver:
         words = self._spec.words if prompt.words is None else prompt.words
         return {label: words.get(label, label) for label in self._spec.labels}
 
-    def _request(self, candidate: Candidate, record: Record) -> LLMRequest:
+    def _request(self, candidate: PromptCandidate, record: Record) -> LLMRequest:
         prompt = candidate.prompt
         words = self._words(prompt) if self._spec.labels else {}
         template = Template(prompt.template)
@@ -152,9 +154,9 @@ class LLMSolver:
         ]
         asked = template.render(dict(record.texts))
         text = prompt.instruction + "".join(f"{each}\n\n" for each in shown) + asked
-        system = [Message("system", prompt.system)] if prompt.system else []
+        system = [LLMMessage("system", prompt.system)] if prompt.system else []
         limit = _LABEL_TOKENS if self._spec.labels else self._spec.max_new_tokens
-        return LLMRequest((*system, Message("user", text)), limit)
+        return LLMRequest((*system, LLMMessage("user", text)), limit)
 
 
 def judged(spec: TaskSpec, records: Sequence[Record], answers: Sequence[str]) -> list[float]:

@@ -14,7 +14,7 @@ from cuecard.search.budget import MICRO
 from cuecard.validation_text import counted
 
 if TYPE_CHECKING:
-    from cuecard.runs.search_recipe import SearchOutcome
+    from cuecard.runs.search_run import SearchOutcome
 
 
 class SearchView:

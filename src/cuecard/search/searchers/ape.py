@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cuecard.search.candidate import Candidate
-from cuecard.search.searcher import View
+from cuecard.search.candidate import PromptCandidate
+from cuecard.search.searcher import SearchState
 from cuecard.search.searchers.writing import instruction_of, shown, with_instruction, written
 
 _SHOWN = 6
@@ -20,16 +20,16 @@ _VARY = (
 class APE:
     """Zhou et al. 2023, "Large Language Models are Human-Level Prompt Engineers", section 3."""
 
-    async def propose(self, view: View, count: int) -> list[Candidate]:
+    async def propose(self, state: SearchState, count: int) -> list[PromptCandidate]:
         """Guesses in the first round, variations of the best ones afterwards."""
-        if view.round == 0:
+        if state.round == 0:
             texts = []
             for _ in range(count):
-                chosen = view.rng.permutation(len(view.train))[:_SHOWN]
-                pairs = shown(view.spec, [view.train[int(number)] for number in chosen])
+                chosen = state.rng.permutation(len(state.train))[:_SHOWN]
+                pairs = shown(state.spec, [state.train[int(number)] for number in chosen])
                 texts.append(_INDUCE.format(pairs=pairs))
         else:
-            best = [racer.candidate for racer in view.ranked if instruction_of(racer.candidate)]
+            best = [racer.candidate for racer in state.ranked if instruction_of(racer.candidate)]
             best = best[: max(1, count // 2)]
             if not best:
                 return []
@@ -37,8 +37,9 @@ class APE:
                 _VARY.format(text=instruction_of(best[number % len(best)]))
                 for number in range(count)
             ]
-        found = await written(view.asker, texts, temperature=1.0, first_sample=view.round * count)
-        what = "variation" if view.round else "guess"
+        found = await written(state.asker, texts, temperature=1.0, first_sample=state.round * count)
+        what = "variation" if state.round else "guess"
         return [
-            with_instruction(view.start, text, f"{what}, round {view.round + 1}") for text in found
+            with_instruction(state.start, text, f"{what}, round {state.round + 1}")
+            for text in found
         ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cuecard.lazy import np
-from cuecard.search.candidate import Candidate
+from cuecard.search.candidate import PromptCandidate
 from cuecard.search.race import Racer
-from cuecard.search.searcher import View
+from cuecard.search.searcher import SearchState
 from cuecard.search.searchers.writing import instruction_of, with_instruction, written
 
 # How many of the best are parents.
@@ -34,11 +34,11 @@ class EvoPromptGA:
     Guo et al. 2024, "Connecting Large Language Models with Evolutionary Algorithms", section 3.2.
     """
 
-    async def propose(self, view: View, count: int) -> list[Candidate]:
+    async def propose(self, state: SearchState, count: int) -> list[PromptCandidate]:
         """Children; in the first round the start in other words, so that there are parents."""
-        pool = _pool(view)
+        pool = _pool(state)
         if len(pool) < 2:
-            return await _rewritten(view, count)
+            return await _rewritten(state, count)
         scores = np.asarray([racer.score for racer in pool])
         total = scores.sum()
         shares = scores / total if total > 0 else np.full(len(pool), 1 / len(pool))
@@ -46,9 +46,9 @@ class EvoPromptGA:
         for _ in range(count):
             # Of few with scores above 0, some are drawn twice.
             twice = int((shares > 0).sum()) < 2
-            a, b = view.rng.choice(len(pool), 2, replace=twice, p=shares)
+            a, b = state.rng.choice(len(pool), 2, replace=twice, p=shares)
             texts.append(_CROSS.format(a=_text(pool[a]), b=_text(pool[b])))
-        return await _children(view, texts, count)
+        return await _children(state, texts, count)
 
 
 class EvoPromptDE:
@@ -57,39 +57,39 @@ class EvoPromptDE:
     Guo et al. 2024, section 3.3. What replaces what is left to the race.
     """
 
-    async def propose(self, view: View, count: int) -> list[Candidate]:
+    async def propose(self, state: SearchState, count: int) -> list[PromptCandidate]:
         """A child for each of the best in turn."""
-        pool = _pool(view)
+        pool = _pool(state)
         if len(pool) < 3:
-            return await _rewritten(view, count)
+            return await _rewritten(state, count)
         texts = []
         for number in range(count):
             own = pool[number % len(pool)]
             others = [racer for racer in pool if racer is not own]
-            a, b = view.rng.choice(len(others), 2, replace=False)
+            a, b = state.rng.choice(len(others), 2, replace=False)
             texts.append(
                 _DIFFERENCE.format(
                     a=_text(others[a]), b=_text(others[b]), best=_text(pool[0]), own=_text(own)
                 )
             )
-        return await _children(view, texts, count)
+        return await _children(state, texts, count)
 
 
-def _pool(view: View) -> list[Racer]:
-    return [racer for racer in view.ranked if _text(racer)][:_POPULATION]
+def _pool(state: SearchState) -> list[Racer]:
+    return [racer for racer in state.ranked if _text(racer)][:_POPULATION]
 
 
 def _text(racer: Racer) -> str:
     return instruction_of(racer.candidate)
 
 
-async def _rewritten(view: View, count: int) -> list[Candidate]:
-    known = [_text(racer) for racer in view.ranked if _text(racer)]
-    about = known[0] if known else f"Write what comes after this: {view.spec.template}"
-    return await _children(view, [_SEED.format(text=about)] * count, count)
+async def _rewritten(state: SearchState, count: int) -> list[PromptCandidate]:
+    known = [_text(racer) for racer in state.ranked if _text(racer)]
+    about = known[0] if known else f"Write what comes after this: {state.spec.template}"
+    return await _children(state, [_SEED.format(text=about)] * count, count)
 
 
-async def _children(view: View, texts: list[str], count: int) -> list[Candidate]:
-    found = await written(view.asker, texts, temperature=0.5, first_sample=view.round * count)
-    origin = f"generation {view.round + 1}"
-    return [with_instruction(view.start, each, origin) for each in found]
+async def _children(state: SearchState, texts: list[str], count: int) -> list[PromptCandidate]:
+    found = await written(state.asker, texts, temperature=0.5, first_sample=state.round * count)
+    origin = f"generation {state.round + 1}"
+    return [with_instruction(state.start, each, origin) for each in found]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from cuecard.search.candidate import Candidate
-from cuecard.search.searcher import View
+from cuecard.search.candidate import PromptCandidate
+from cuecard.search.searcher import SearchState
 from cuecard.search.searchers.writing import instruction_of, with_instruction
 
 _PHRASE = re.compile(r"[^,;:.!?\n]+[,;:.!?\n]*\s*")
@@ -24,28 +24,28 @@ class GrIPS:
     def __init__(self) -> None:
         self._deleted: list[str] = []
 
-    async def propose(self, view: View, count: int) -> list[Candidate]:
+    async def propose(self, state: SearchState, count: int) -> list[PromptCandidate]:
         """Edits of the best instruction; none where it has less than two phrases to edit."""
-        parts = phrases(instruction_of(view.best))
+        parts = phrases(instruction_of(state.best))
         if len(parts) + len(self._deleted) < 2:
             return []
-        return [self._edited(view, parts) for _ in range(count)]
+        return [self._edited(state, parts) for _ in range(count)]
 
-    def _edited(self, view: View, parts: list[str]) -> Candidate:
+    def _edited(self, state: SearchState, parts: list[str]) -> PromptCandidate:
         kinds = ["delete", "swap"] if len(parts) > 1 else []
-        kind = str(view.rng.choice([*kinds, *(["add"] if self._deleted else [])]))
+        kind = str(state.rng.choice([*kinds, *(["add"] if self._deleted else [])]))
         parts = list(parts)
         if kind == "delete":
-            gone = parts.pop(int(view.rng.integers(len(parts))))
+            gone = parts.pop(int(state.rng.integers(len(parts))))
             self._deleted.append(gone)
         elif kind == "swap":
-            a, b = view.rng.choice(len(parts), 2, replace=False)
+            a, b = state.rng.choice(len(parts), 2, replace=False)
             parts[a], parts[b] = parts[b], parts[a]
         else:
-            back = self._deleted[int(view.rng.integers(len(self._deleted)))]
-            parts.insert(int(view.rng.integers(len(parts) + 1)), back)
+            back = self._deleted[int(state.rng.integers(len(self._deleted)))]
+            parts.insert(int(state.rng.integers(len(parts) + 1)), back)
         text = " ".join(part.strip() for part in parts)
-        return with_instruction(view.best, text, f"{kind}, round {view.round + 1}")
+        return with_instruction(state.best, text, f"{kind}, round {state.round + 1}")
 
 
 def phrases(text: str) -> list[str]:

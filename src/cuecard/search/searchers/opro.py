@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cuecard.search.candidate import Candidate
-from cuecard.search.searcher import View
+from cuecard.search.candidate import PromptCandidate
+from cuecard.search.searcher import SearchState
 from cuecard.search.searchers.writing import instruction_of, shown, with_instruction, written
 
 _PAST, _SHOWN = 20, 3
@@ -19,18 +19,18 @@ _META = (
 class OPRO:
     """Yang et al. 2023, "Large Language Models as Optimizers", section 3 and appendix C."""
 
-    async def propose(self, view: View, count: int) -> list[Candidate]:
+    async def propose(self, state: SearchState, count: int) -> list[PromptCandidate]:
         """Samples for one meta-prompt."""
         # Ascending, so that the best stand nearest to what is asked for.
         past = [
             f"text: {instruction_of(racer.candidate) or '(none)'}\nscore: {100 * racer.score:.0f}"
-            for racer in reversed(view.ranked[:_PAST])
+            for racer in reversed(state.ranked[:_PAST])
         ]
-        chosen = view.rng.permutation(len(view.train))[:_SHOWN]
-        pairs = shown(view.spec, [view.train[int(number)] for number in chosen])
+        chosen = state.rng.permutation(len(state.train))[:_SHOWN]
+        pairs = shown(state.spec, [state.train[int(number)] for number in chosen])
         text = _META.format(past="\n\n".join(past), pairs=pairs)
         found = await written(
-            view.asker, [text] * count, temperature=1.0, first_sample=view.round * count
+            state.asker, [text] * count, temperature=1.0, first_sample=state.round * count
         )
-        origin = f"opro, round {view.round + 1}"
-        return [with_instruction(view.start, each, origin) for each in found]
+        origin = f"opro, round {state.round + 1}"
+        return [with_instruction(state.start, each, origin) for each in found]

@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cuecard.llms.protocol import LLMRequest, Message
+from cuecard.llms.protocol import LLMMessage, LLMRequest
 from cuecard.search.asker import Asker
-from cuecard.search.candidate import Candidate
+from cuecard.search.candidate import PromptCandidate
 from cuecard.tasks import TaskSpec
 from cuecard.types import Record
 
@@ -32,7 +32,7 @@ async def written(
     assert asker is not None  # a searcher that needs one is given one
     found = await asker.ask(
         [
-            LLMRequest((Message("user", text),), _TOKENS, temperature, first_sample + number)
+            LLMRequest((LLMMessage("user", text),), _TOKENS, temperature, first_sample + number)
             for number, text in enumerate(texts)
         ]
     )
@@ -47,13 +47,13 @@ def instruction_in(text: str) -> str:
     return found if 0 < len(found) <= LONGEST and "<" not in found else ""
 
 
-def with_instruction(base: Candidate, text: str, origin: str) -> Candidate:
+def with_instruction(base: PromptCandidate, text: str, origin: str) -> PromptCandidate:
     """The same prompt with another instruction."""
     prompt = replace(base.prompt, instruction=f"{text}\n\n" if text else "", name=origin)
-    return Candidate(prompt, origin)
+    return PromptCandidate(prompt, origin)
 
 
-def instruction_of(candidate: Candidate) -> str:
+def instruction_of(candidate: PromptCandidate) -> str:
     """A candidate's instruction, without the line that follows it."""
     return candidate.prompt.instruction.strip()
 

@@ -55,7 +55,7 @@ def search(
     """
     from cuecard.cli.views.progress import fetch_progress
     from cuecard.cli.views.search import SearchView, print_search
-    from cuecard.runs.search_recipe import resume_search, run_search
+    from cuecard.runs.search_run import resume_search, run_search
 
     _check_unused(given)
     view = SearchView(json=as_json)

@@ -1,0 +1,324 @@
+"""Runs a search: its journal, what answers and what writes, the test, the report."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cuecard.artifacts import Prompt
+from cuecard.artifacts.seen_rows import RowsEntry
+from cuecard.catalogue import Progress
+from cuecard.engine.local.engine import LocalEngine
+from cuecard.errors import ConfigError
+from cuecard.evaluation.baselines.manual import ManualPrompt, default_manual_prompts
+from cuecard.evaluation.evaluate import Evaluation, Gain, evaluate, gain
+from cuecard.evaluation.report import interval_text, plain, write_json
+from cuecard.lazy import torch
+from cuecard.llms.openai_llm import OpenAILLM
+from cuecard.llms.prices import Price, price_of
+from cuecard.llms.protocol import LLM
+from cuecard.plain_files import write_text
+from cuecard.progress_bar import with_progress_bar
+from cuecard.runs.folder import RunFolder
+from cuecard.runs.search_recipe import SearchRecipe
+from cuecard.search.asker import Asker
+from cuecard.search.budget import MICRO, SearchBudget
+from cuecard.search.calls import Calls
+from cuecard.search.candidate import PromptCandidate, digest
+from cuecard.search.journal import FILE, Journal
+from cuecard.search.loop import Found, Observer, Search
+from cuecard.search.searchers import SEARCHERS
+from cuecard.search.solver import EngineSolver
+from cuecard.tasks import Task
+from cuecard.types import Backbone, InputTokens
+
+JSON, MARKDOWN = "search.json", "search.md"
+
+
+@dataclass(frozen=True)
+class TestedPrompt:
+    """A prompt on the test rows."""
+
+    name: str
+    found: Evaluation
+
+    @property
+    def score(self) -> float:
+        """By what candidates were scored by."""
+        return float(self.found.metrics[_metric(self.found)])
+
+    @property
+    def ci95(self) -> str:
+        """Its 95% interval."""
+
+        return interval_text(self.found.ci95[_metric(self.found)])
+
+
+@dataclass(frozen=True)
+class SearchOutcome:
+    """What a search led to.
+
+    Attributes:
+        prompt: the words that were kept, without tensors.
+        test, start: the kept prompt and the one that was to be improved on the test rows; None
+            without these.
+        gain: of the one over the other; None without test rows, and where nothing was better.
+    """
+
+    recipe: SearchRecipe
+    found: Found
+    prompt: Prompt
+    test: Evaluation | None
+    start: Evaluation | None
+    gain: Gain | None
+
+    @property
+    def metric(self) -> str:
+        """What candidates were scored by, in words."""
+        return "" if self.test is None else _metric(self.test).replace("_", " ")
+
+    @property
+    def tested(self) -> list[TestedPrompt]:
+        """Who answered the test rows: the prompt as it was, and the one that was found."""
+        both = {"as it was": self.start, "found": self.test if self.found.better else None}
+        return [TestedPrompt(name, one) for name, one in both.items() if one is not None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON knows it."""
+
+        found, gain = self.found, self.gain
+        return {
+            "searcher": self.recipe.searcher,
+            "budget": self.recipe.budget,
+            "better": found.better,
+            "rounds": found.rounds,
+            "ended": found.ended,
+            "spent": {
+                "calls": found.spent.calls,
+                "tokens": found.spent.tokens,
+                "dollars": found.spent.money / MICRO,
+            },
+            "template": self.prompt.spec.template,
+            "validation": [
+                {"origin": r.candidate.origin, "score": r.score, **r.candidate.to_dict()}
+                for r in found.finals
+            ],
+            "candidates": [
+                {"origin": r.candidate.origin, "score": r.score, "rows": len(r.answers)}
+                for r in found.ranked
+            ],
+            "test": None if self.test is None else self.test.to_dict(),
+            "start_test": None if self.start is None else self.start.to_dict(),
+            "gain": None if gain is None else plain({"value": gain.value, "ci95": gain.ci95}),
+        }
+
+
+@with_progress_bar
+def run_search(
+    plan: SearchRecipe,
+    *,
+    observer: Observer | None = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+) -> SearchOutcome:
+    """Search; the folder holds the journal, the prompt, `search.json` and `search.md`.
+
+    The same search in the folder goes on, and pays for no call twice.
+
+    Args:
+        observer: called with every event.
+        overwrite: start again where the folder holds another one.
+
+    Raises:
+        CuecardError: see `Task.from_file`, `load_backbone` and `Search.run`.
+    """
+    recipe, place = plan.recipe, RunFolder.of(plan)
+    recipe.check_one_seed("a search")
+    if SEARCHERS[plan.searcher].needs_llm and plan.llm is None:
+        raise ConfigError(
+            "this searcher needs an LLM that writes",
+            where=f"--searcher {plan.searcher}",
+            got="no --llm",
+            expected="--llm with a model's name, and --llm-url for an endpoint of your own",
+            hint="without an LLM: "
+            + ", ".join(name for name, one in SEARCHERS.items() if not one.needs_llm),
+        )
+    place.check(plan, overwrite=overwrite)
+    task = recipe.read_task(progress)
+    if task.spec.mode not in ("labels", "text"):
+        raise ConfigError(
+            "words can be searched for where a model answers in words",
+            where="kind",
+            got=f"{task.spec.kind}, answered by a trained head",
+            expected="labels that are told by their words, or texts",
+        )
+    backbone = recipe.load_backbone(progress)
+    with place.claimed(plan, overwrite=overwrite) as folder:
+        start = _start(plan, task)
+        found = asyncio.run(_search(plan, task, backbone, start, folder, observer))
+        outcome = _outcome(plan, task, backbone, found)
+        outcome.prompt.save(folder / "prompt")
+        _write(outcome, folder)
+    return outcome
+
+
+def resume_search(folder: str | Path, **options: Any) -> SearchOutcome:
+    """Go on with the search in a folder; options as in `run_search`.
+
+    Raises:
+        TrainingError: there is no search.
+    """
+    return run_search(RunFolder(Path(folder), SearchRecipe).to_resume(), **options)
+
+
+def _start(plan: SearchRecipe, task: Task) -> PromptCandidate:
+    """The prompt that is to be improved."""
+
+    spec = task.spec
+    if plan.instruction is not None:
+        text = f"{plan.instruction.strip()}\n\n" if plan.instruction.strip() else ""
+        prompt = ManualPrompt("start", spec.template, text, chat=spec.chat, system=spec.system)
+    else:
+        tried = default_manual_prompts(spec, chat=False)
+        prompt = next(each for each in tried if each.name == "instruction")
+    return PromptCandidate(prompt, "as it was")
+
+
+async def _search(
+    plan: SearchRecipe,
+    task: Task,
+    backbone: Backbone,
+    start: PromptCandidate,
+    folder: Path,
+    observer: Observer | None,
+) -> Found:
+
+    about = {
+        "data": task.report.data_hash,
+        "backbone": backbone.fingerprint.weights,
+        "searcher": plan.searcher,
+        "start": start.key,
+        "settings": plan.search.model_dump(mode="json"),
+        "llm": None if plan.llm is None else [plan.llm.model, plan.llm.url],
+    }
+    journal = Journal(folder / FILE, digest(about))
+    calls: Calls = Calls(journal, SearchBudget.parse(plan.budget))
+    engine, llm = LocalEngine(backbone), _llm(plan)
+    await engine.start()
+    try:
+        asker = None if llm is None else Asker(llm, calls, _price(plan))
+        solver = EngineSolver(engine, backbone.fingerprint.weights, task.spec, calls)
+        searcher = SEARCHERS[plan.searcher].make()
+        search = Search(
+            task, start, searcher, solver, calls, plan.search, asker=asker, observer=observer
+        )
+        return await search.run()
+    finally:
+        await engine.close()
+        if llm is not None:
+            await llm.close()
+
+
+def _llm(plan: SearchRecipe) -> LLM | None:
+
+    if plan.llm is None:
+        return None
+    own = plan.llm
+    return OpenAILLM(own.model, own.url, seconds=own.seconds, at_once=own.at_once)
+
+
+def _price(plan: SearchRecipe) -> Any:
+
+    assert plan.llm is not None
+    if plan.llm.price is not None:
+        return Price(*plan.llm.price)
+    found = price_of(plan.llm.model)
+    if found is None and SearchBudget.parse(plan.budget).money is not None:
+        raise ConfigError(
+            "a budget of money needs the model's price, which is not known",
+            where="--budget",
+            got=plan.llm.model,
+            expected="--llm-price READ,WRITTEN, in dollars for a million tokens",
+        )
+    return found
+
+
+def _outcome(plan: SearchRecipe, task: Task, backbone: Backbone, found: Found) -> SearchOutcome:
+    """Test what was found and the start, once, and make the prompt."""
+
+    tokenizer, most = backbone.tokenizer, backbone.max_positions
+    asked, before = (
+        each.prompt.to_spec(task.spec, tokenizer, most) for each in (found.best, found.start)
+    )
+    test = start = difference = None
+    if task.test:
+        start = evaluate(backbone, before, task.test)
+        test = evaluate(backbone, asked, task.test) if found.better else start
+        if found.better:
+            difference = gain(test, start, metric=_metric(test))
+    validation = next(r.score for r in found.finals if r.candidate.key == found.best.key)
+    metrics: dict[str, Any] = {"validation": {"score": validation}}
+    if test is not None:
+        metrics["test"] = test.to_dict()["metrics"]
+    prompt = Prompt.create(
+        InputTokens(torch.zeros(0, backbone.hidden_size)),
+        backbone=backbone,
+        spec=asked,
+        slot="prefix",
+        method="search",
+        method_config={"searcher": plan.searcher, "origin": found.best.origin},
+        data_hash=task.report.data_hash,
+        rows=RowsEntry.of(task.train, task.validation),
+        seed=plan.search.seed,
+        metrics=metrics,
+    )
+    return SearchOutcome(plan, found, prompt, test, start, difference)
+
+
+def _metric(found: Evaluation) -> str:
+    """What candidates were scored by."""
+    return "rouge_l" if "rouge_l" in found.vectors else found.primary
+
+
+def _write(outcome: SearchOutcome, folder: Path) -> None:
+
+    write_json(outcome.to_dict(), folder / JSON)
+    write_text(search_markdown(outcome), folder / MARKDOWN)
+
+
+def search_markdown(outcome: SearchOutcome) -> str:
+    """The report: what was found, what it gained, what it took."""
+
+    found, spent = outcome.found, outcome.found.spent
+    lines = [
+        f"# Prompt search: {outcome.recipe.recipe.data.name}",
+        "",
+        "The prompt that was found:" if found.better else "Nothing was better than the prompt was:",
+        "",
+        "```text",
+        outcome.prompt.spec.template.replace("```", "'''"),
+        "```",
+        "",
+    ]
+    if outcome.tested:
+        lines += [
+            f"| on {len(outcome.tested[0].found.records):,} test rows | {outcome.metric} | 95% |",
+            "|---|---|---|",
+            *(f"| {one.name} | {one.score:.3f} | {one.ci95} |" for one in outcome.tested),
+            "",
+        ]
+        if outcome.gain is not None:
+            gained = f"{outcome.gain.value:+.3f} ({interval_text(outcome.gain.ci95)})"
+            lines += [f"Gain on the same rows: {gained}", ""]
+    lines += [
+        "| on validation rows | score |",
+        "|---|---|",
+        *(f"| {racer.candidate.origin} | {racer.score:.3f} |" for racer in found.finals),
+        "",
+        f"{outcome.recipe.searcher}: {len(found.ranked)} candidates in {found.rounds} rounds, "
+        f"{spent.calls:,} calls, {spent.tokens:,} tokens, ${spent.money / MICRO:.4f}; "
+        f"{found.ended}.",
+    ]
+    return "\n".join(lines) + "\n"
