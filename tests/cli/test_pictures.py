@@ -116,6 +116,8 @@ def test_any_number_of_labels(home: Path, cuecard: Call, monkeypatch: pytest.Mon
     held = [label for label, p in answer["probabilities"].items() if p > 0.5]
     assert answer["answer"] == ",".join(held)
     assert cuecard("inspect", "tags", "several/7.png", "--png", "tags.png").code == 0
+    of_rows = cuecard("inspect", "tags", "--png", "own-tags.png", "--json").json["attention"]
+    assert all(name.startswith("several.csv, row ") for name in of_rows["images"])
 
 
 def test_seeds_and_their_ensemble(

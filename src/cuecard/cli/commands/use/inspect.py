@@ -69,6 +69,7 @@ def inspect(
     from cuecard.cli.views.progress import fetch_progress
     from cuecard.cli.views.prompt import print_prompt
     from cuecard.evaluation.pictures.attention import draw_attention
+    from cuecard.tasks.readers.tables import record_place
 
     near: list[NearestWords] | None = None
     saved = source.find()
@@ -84,7 +85,7 @@ def inspect(
             shown = [(row.images[0], _name(row)) for row in rows]
             with writing("--png"):
                 number = draw_attention(bound.backbone, bound.injection, shown, png, layer=layer)
-            files = [row.source for row in rows]
+            files = [record_place(row) for row in rows]
             drawn["attention"] = {"file": str(png), "layer": number, "images": files}
         if not no_words and in_words and opened.manifest.injection not in (*WITH_HEADS, "none"):
             bound = source.open(saved, progress)
