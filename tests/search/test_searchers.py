@@ -120,6 +120,26 @@ def test_a_searcher_that_is_killed_ends_as_it_would_have(name: str, tmp_path: Pa
     assert len(set(paid)) == len(paid)
 
 
+def test_a_race_begins_with_rows_of_every_label_though_the_file_is_sorted() -> None:
+    task = review_task(160)
+    rows = tuple(sorted(task.train, key=lambda record: str(record.target)))
+    llm = world()
+    asker = Asker(llm, Calls(Journal(None, ""), NO_LIMITS))
+    made = Search(
+        replace(task, train=rows, test=()),
+        START,
+        SEARCHERS["grips"].make(),
+        LLMSolver(asker, task.spec),
+        Calls(Journal(None, ""), NO_LIMITS),
+        SETTINGS.model_copy(update={"rows": 60}),
+    )
+    asyncio.run(made.run())
+    targets = {record.texts["text"]: record.target for record in rows}
+    asked = [r.messages[-1].content.rpartition("Review: ")[2].split("\n")[0] for r in llm.requests]
+    first = [targets[text] for text in asked if text in targets][: SETTINGS.block]
+    assert set(first) == set(task.spec.labels)
+
+
 def test_no_row_that_is_raced_on_is_shown() -> None:
     llm = world()
     search("demonstrations", None, llm, settings=SETTINGS.model_copy(update={"rows": 400}))

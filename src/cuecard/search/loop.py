@@ -20,7 +20,8 @@ from cuecard.search.race import Racer, race
 from cuecard.search.searcher import Searcher, SearchState
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import Judged, Solver
-from cuecard.tasks import Task, draw_rows
+from cuecard.tasks import Task
+from cuecard.tasks.splits import drawn_at
 
 Observer = Callable[[dict[str, Any]], None]
 
@@ -90,8 +91,10 @@ class Search:
         self._task, self._start, self._searcher = task, start, searcher
         self._solver, self._calls, self._settings = solver, calls, settings
         self._asker, self._tell = asker, observer or (lambda event: None)
-        rows = min(settings.rows, len(task.train) // 2)
-        self._rows = draw_rows(task.train, rows, f"search {settings.seed}")
+        # In the order of the draw: files are often sorted by label, and a race begins with a few.
+        salt = f"search {settings.seed}"
+        drawn = sorted(task.train, key=lambda record: drawn_at(record, salt))
+        self._rows = drawn[: min(settings.rows, len(task.train) // 2)]
         _check_rows(len(self._rows), len(task.validation))
         raced = {id(record) for record in self._rows}
         # One that stands solved in a prompt would be right for no merit of it.
@@ -252,7 +255,7 @@ def _mean(answers: Sequence[Judged]) -> float:
 def _too_small(limit: str, rows: int) -> ConfigError:
     return ConfigError(
         "the budget is too small for a search that means anything",
-        where="--budget",
+        where="--search-budget",
         got=f"too few {limit}" if limit != "time" else "too little time",
         expected=f"enough for {rows} rows of the prompt as it is, and then for candidates",
     )
