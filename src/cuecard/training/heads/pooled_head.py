@@ -1,10 +1,10 @@
-"""A second reader for a trained head: what attention has of the input, in the middle layers.
+"""More readers for a trained head: what attention has of the input, and the input's words.
 
 A linear probe on the mean of the input's values, which no prompt after the input changes, is fitted
-to the training rows. What it says is added to what the trained head says of the hidden state, each
-with a weight of its own: a logarithmic opinion pool (Genest and Zidek, "Combining probability
-distributions", Statistical Science 1986, section 3), its two weights fitted on the validation rows.
-Both are linear, so that together they are one head.
+to the training rows, and so is a linear model of the input's TF-IDF. What they say is added to what
+the trained head says of the hidden state, each with a weight of its own: a logarithmic opinion pool
+(Genest and Zidek, "Combining probability distributions", Statistical Science 1986, section 3), its
+weights fitted on the validation rows. All are linear, so that together they are one head.
 """
 
 from __future__ import annotations
@@ -55,6 +55,10 @@ class _Reader:
     weight: torch.Tensor
     bias: torch.Tensor
     scores: torch.Tensor
+
+    @classmethod
+    def of(cls, weight: torch.Tensor, bias: torch.Tensor, held_out: ProbeRows) -> _Reader:
+        return cls(weight, bias, held_out.features @ weight.T + bias)
 
 
 @dataclass(frozen=True)
@@ -136,8 +140,7 @@ def _values_reader(
         )
         for side in (train, held_out)
     )
-    weight, bias = fit_probe(fitted, held)
-    return _Reader(weight, bias, held.features @ weight.T + bias)
+    return _Reader.of(*fit_probe(fitted, held), held)
 
 
 def _tfidf_reader(setup: TrainSetup, tfidf: TokenTfidf, train: _Side, held_out: _Side) -> _Reader:
@@ -146,8 +149,7 @@ def _tfidf_reader(setup: TrainSetup, tfidf: TokenTfidf, train: _Side, held_out: 
         side.probe_rows(tfidf(side.inputs).double().to_sparse(), setup.spec.outputs)
         for side in (train, held_out)
     )
-    weight, bias = fit_linear(fitted, held, _TFIDF_STRENGTHS)
-    return _Reader(weight, bias, held.features @ weight.T + bias)
+    return _Reader.of(*fit_linear(fitted, held, _TFIDF_STRENGTHS), held)
 
 
 def _mixed(weights: Sequence[float], readers: Sequence[_Reader]) -> _Reader:
