@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 Role = Literal["system", "user", "assistant"]
 
@@ -38,10 +38,6 @@ class LLMRequest:
     def most_prompt_tokens(self) -> int:
         """An upper bound of what it is in tokens: none is shorter than a byte."""
         return sum(len(each.content.encode()) + _AROUND for each in self.messages)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All that the answer depends on, but the model."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from cuecard.llms.protocol import LLM
 from cuecard.plain_files import write_text
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
-from cuecard.runs.search_recipe import SearchRecipe
+from cuecard.runs.search_recipe import LLMRecipe, SearchRecipe
 from cuecard.search.asker import Asker
 from cuecard.search.budget import MICRO, SearchBudget
 from cuecard.search.calls import Calls
@@ -87,7 +87,6 @@ class SearchOutcome:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON knows it."""
-
         found, gain = self.found, self.gain
         return {
             "searcher": self.recipe.searcher,
@@ -145,6 +144,7 @@ def run_search(
             hint="without an LLM: "
             + ", ".join(name for name, one in SEARCHERS.items() if not one.needs_llm),
         )
+    asked = None if plan.llm is None else (_llm(plan.llm), _price(plan, plan.llm))
     place.check(plan, overwrite=overwrite)
     task = recipe.read_task(progress)
     if task.spec.mode not in ("labels", "text"):
@@ -157,7 +157,7 @@ def run_search(
     backbone = recipe.load_backbone(progress)
     with place.claimed(plan, overwrite=overwrite) as folder:
         start = _start(plan, task)
-        found = asyncio.run(_search(plan, task, backbone, start, folder, observer))
+        found = asyncio.run(_search(plan, task, backbone, start, folder, asked, observer))
         outcome = _outcome(plan, task, backbone, found)
         outcome.prompt.save(folder / "prompt")
         _write(outcome, folder)
@@ -175,7 +175,6 @@ def resume_search(folder: str | Path, **options: Any) -> SearchOutcome:
 
 def _start(plan: SearchRecipe, task: Task) -> PromptCandidate:
     """The prompt that is to be improved."""
-
     spec = task.spec
     if plan.instruction is not None:
         text = f"{plan.instruction.strip()}\n\n" if plan.instruction.strip() else ""
@@ -192,9 +191,9 @@ async def _search(
     backbone: Backbone,
     start: PromptCandidate,
     folder: Path,
+    asked: tuple[LLM, Price | None] | None,
     observer: Observer | None,
 ) -> Found:
-
     about = {
         "data": task.report.data_hash,
         "backbone": backbone.fingerprint.weights,
@@ -204,11 +203,11 @@ async def _search(
         "llm": None if plan.llm is None else [plan.llm.model, plan.llm.url],
     }
     journal = Journal(folder / FILE, digest(about))
-    calls: Calls = Calls(journal, SearchBudget.parse(plan.budget))
-    engine, llm = LocalEngine(backbone), _llm(plan)
+    calls = Calls(journal, SearchBudget.parse(plan.budget))
+    engine = LocalEngine(backbone)
     await engine.start()
     try:
-        asker = None if llm is None else Asker(llm, calls, _price(plan))
+        asker = None if asked is None else Asker(asked[0], calls, asked[1])
         solver = EngineSolver(engine, backbone.fingerprint.weights, task.spec, calls)
         searcher = SEARCHERS[plan.searcher].make()
         search = Search(
@@ -217,29 +216,23 @@ async def _search(
         return await search.run()
     finally:
         await engine.close()
-        if llm is not None:
-            await llm.close()
+        if asked is not None:
+            await asked[0].close()
 
 
-def _llm(plan: SearchRecipe) -> LLM | None:
-
-    if plan.llm is None:
-        return None
-    own = plan.llm
-    return OpenAILLM(own.model, own.url, seconds=own.seconds, at_once=own.at_once)
+def _llm(asked: LLMRecipe) -> LLM:
+    return OpenAILLM(asked.model, asked.url, seconds=asked.seconds, at_once=asked.at_once)
 
 
-def _price(plan: SearchRecipe) -> Any:
-
-    assert plan.llm is not None
-    if plan.llm.price is not None:
-        return Price(*plan.llm.price)
-    found = price_of(plan.llm.model)
+def _price(plan: SearchRecipe, asked: LLMRecipe) -> Price | None:
+    if asked.price is not None:
+        return Price(*asked.price)
+    found = price_of(asked.model)
     if found is None and SearchBudget.parse(plan.budget).money is not None:
         raise ConfigError(
             "a budget of money needs the model's price, which is not known",
-            where="--budget",
-            got=plan.llm.model,
+            where="--search-budget",
+            got=asked.model,
             expected="--llm-price READ,WRITTEN, in dollars for a million tokens",
         )
     return found
@@ -247,7 +240,6 @@ def _price(plan: SearchRecipe) -> Any:
 
 def _outcome(plan: SearchRecipe, task: Task, backbone: Backbone, found: Found) -> SearchOutcome:
     """Test what was found and the start, once, and make the prompt."""
-
     tokenizer, most = backbone.tokenizer, backbone.max_positions
     asked, before = (
         each.prompt.to_spec(task.spec, tokenizer, most) for each in (found.best, found.start)
@@ -283,14 +275,12 @@ def _metric(found: Evaluation) -> str:
 
 
 def _write(outcome: SearchOutcome, folder: Path) -> None:
-
     write_json(outcome.to_dict(), folder / JSON)
     write_text(search_markdown(outcome), folder / MARKDOWN)
 
 
 def search_markdown(outcome: SearchOutcome) -> str:
     """The report: what was found, what it gained, what it took."""
-
     found, spent = outcome.found, outcome.found.spent
     lines = [
         f"# Prompt search: {outcome.recipe.recipe.data.name}",

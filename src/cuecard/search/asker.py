@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import random
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 from cuecard.errors import LLMError
 from cuecard.llms.prices import Price
 from cuecard.llms.protocol import LLM, LLMAnswer, LLMRequest, TokenUsage
 from cuecard.search.budget import Amount
 from cuecard.search.calls import CallAnswer, CallFailed, Calls
+from cuecard.search.candidate import digest
 
 # How often a request is made before the search gives up, and how long it waits in between: from a
 # second, twice as long each time, and up to as much again by chance.
@@ -57,8 +58,7 @@ class Asker:
         return Amount(1, tokens, self._price.most(request))
 
     async def _one(self, request: LLMRequest) -> LLMAnswer:
-        asked = json.dumps([self.llm.name, request.to_dict()], sort_keys=True)
-        key = hashlib.sha256(asked.encode()).hexdigest()
+        key = digest([self.llm.name, asdict(request)])
         most = self.most(request)
         for number in range(_TRIES):
             try:
@@ -94,14 +94,7 @@ class Asker:
                 expected=f"at most {most.tokens}",
                 fatal=True,
             )
-        row = {
-            "text": found.text,
-            "prompt_tokens": found.usage.prompt_tokens,
-            "completion_tokens": found.usage.completion_tokens,
-            "finish_reason": found.finish_reason,
-            "model": found.model,
-        }
-        return CallAnswer(row, spent)
+        return CallAnswer(asdict(found), spent)
 
     def _checked(self, found: LLMAnswer) -> LLMAnswer:
         """The answer, if the model that gave it is the one of all answers before."""
@@ -118,9 +111,5 @@ class Asker:
         return found
 
 
-def _read(row: dict[str, object]) -> LLMAnswer:
-    prompt, completion = row["prompt_tokens"], row["completion_tokens"]
-    assert isinstance(prompt, int)
-    assert isinstance(completion, int)
-    usage = TokenUsage(prompt, completion)
-    return LLMAnswer(str(row["text"]), usage, str(row["finish_reason"]), str(row["model"]))
+def _read(row: dict[str, Any]) -> LLMAnswer:
+    return LLMAnswer(**{**row, "usage": TokenUsage(**row["usage"])})

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Self
+from typing import Any, Self
 
 from cuecard.errors import ConfigError
 
@@ -73,18 +73,13 @@ class SearchBudget:
         Raises:
             ConfigError: anything else, or a limit given twice.
         """
-        found: dict[str, float] = {}
+        found: dict[str, Any] = {}
         for part in text.split(","):
             name, amount = _limit(part.strip(), text)
             if name in found:
                 raise _unreadable(text, f"{name} twice")
             found[name] = amount
-        return cls(
-            calls=_whole(found.get("calls")),
-            tokens=_whole(found.get("tokens")),
-            money=_whole(found.get("money")),
-            seconds=found.get("seconds"),
-        )
+        return cls(**found)
 
     def allows(self, amount: Amount) -> str | None:
         """The limit that this would pass; None if it passes none."""
@@ -153,14 +148,10 @@ def _number(text: str, whole: str, units: Mapping[str, float]) -> float:
     return float(match[1]) * units[match[2]]
 
 
-def _whole(value: float | None) -> int | None:
-    return None if value is None else int(value)
-
-
 def _unreadable(text: str, got: str) -> ConfigError:
     return ConfigError(
         "the search budget cannot be read",
-        where=f"--budget {text!r}",
+        where=f"--search-budget {text!r}",
         got=got,
         expected="such as '500 calls', '2M tokens', '$1.50', '10m', or several with commas between",
     )

@@ -93,29 +93,20 @@ class Calls:
         async with self._under_way.setdefault(key, asyncio.Lock()):
             if key in self.journal.answers:
                 return self.journal.answers[key]
-            return await self._make(key, model, reserved, run)
-
-    async def _make(
-        self,
-        key: str,
-        model: str,
-        reserved: Amount,
-        run: Callable[[], Awaitable[CallAnswer]],
-    ) -> Any:
-        most = self.ledger.budget.seconds
-        if most is not None and self.seconds >= most * self.share:
-            raise BudgetSpent("time")
-        self.ledger.reserve(reserved)
-        self.journal.asked(key, model, reserved, self.seconds)
-        spent = reserved  # where nobody knows
-        try:
-            found = await run()
-            spent = found.spent
-            self.journal.answered(key, spent, found.answer)
-        except CallFailed as error:
-            spent = reserved if error.spent is None else error.spent
-            self.journal.failed(key, spent, str(error))
-            raise
-        finally:
-            self.ledger.settle(reserved, spent)
-        return found.answer
+            most = self.ledger.budget.seconds
+            if most is not None and self.seconds >= most * self.share:
+                raise BudgetSpent("time")
+            self.ledger.reserve(reserved)
+            self.journal.asked(key, model, reserved, self.seconds)
+            spent = reserved  # where nobody knows
+            try:
+                found = await run()
+                spent = found.spent
+                self.journal.answered(key, spent, found.answer)
+            except CallFailed as error:
+                spent = reserved if error.spent is None else error.spent
+                self.journal.failed(key, spent, str(error))
+                raise
+            finally:
+                self.ledger.settle(reserved, spent)
+            return found.answer

@@ -46,6 +46,4 @@ class PromptCandidate:
 
 def digest(value: Any) -> str:
     """SHA-256 of anything that JSON holds, whatever the order of its keys."""
-    return hashlib.sha256(
-        json.dumps(value, sort_keys=True, ensure_ascii=False).encode()
-    ).hexdigest()
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

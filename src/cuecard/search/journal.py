@@ -31,7 +31,6 @@ class Journal:
         answers: key -> what was answered.
         spent: all that was spent, and reserved for calls that were cut off.
         seconds: of earlier sittings.
-        repeated: how many calls were cut off.
 
     Raises:
         ConfigError: the journal of another search.
@@ -44,7 +43,6 @@ class Journal:
         self.answers: dict[str, Any] = {}
         self.spent = Amount()
         self.seconds = 0.0
-        self.repeated = 0
         if path is not None and path.exists():
             self._read(path, about)
         else:
@@ -90,7 +88,6 @@ class Journal:
                 ) from error
         for reserved in open_calls.values():
             self.spent += reserved
-        self.repeated += len(open_calls)
         if not rows:
             self._write({"search": about})
         elif (found := json.loads(rows[0]).get("search")) != about:
@@ -107,7 +104,6 @@ class Journal:
             key = row["asked"]
             if key in open_calls:  # asked again after it was cut off
                 self.spent += open_calls[key]
-                self.repeated += 1
             open_calls[key] = Amount.of(row["reserved"])
             self.seconds = max(self.seconds, float(row["seconds"]))
         elif "search" not in row:

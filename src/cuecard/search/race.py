@@ -18,7 +18,8 @@ from cuecard.types import Record
 
 stats = lazy_module("scipy.stats")
 
-LEVEL = 0.2
+# Of the test by which a candidate drops out, before it is divided.
+_LEVEL = 0.2
 
 
 @dataclass
@@ -44,13 +45,12 @@ async def race(
     rows: Sequence[Record],
     *,
     block: int,
-    level: float = LEVEL,
 ) -> list[Racer]:
     """The candidates, best first; those that ran to the end before those that dropped out.
 
     Args:
         rows: in an order that says nothing of them.
-        level: of the test by which a candidate drops out, before it is divided; 0 for none.
+        block: rows that it goes on by.
 
     Raises:
         BudgetSpent, LLMError, ConfigError: as `Solver.judge`.
@@ -62,7 +62,7 @@ async def race(
         for racer in running:
             racer.answers += await solver.judge(racer.candidate, some)
         if start + block < len(rows):
-            running, worse = _without_losers(running, level)
+            running, worse = _without_losers(running)
             dropped = [*sorted(worse, key=_score, reverse=True), *dropped]
     return [*sorted(running, key=_score, reverse=True), *dropped]
 
@@ -71,14 +71,14 @@ def _score(racer: Racer) -> float:
     return racer.score
 
 
-def _without_losers(running: Sequence[Racer], level: float) -> tuple[list[Racer], list[Racer]]:
+def _without_losers(running: Sequence[Racer]) -> tuple[list[Racer], list[Racer]]:
     """Those that may still be the best, and those that are clearly worse than the best one."""
     best = max(running, key=_score)
-    others = [racer for racer in running if racer is not best]
+    level = _LEVEL / max(1, len(running) - 1)
     kept: list[Racer] = []
     worse: list[Racer] = []
     for racer in running:
-        loses = racer is not best and is_worse(racer, best, level / max(1, len(others)))
+        loses = racer is not best and is_worse(racer, best, level)
         (worse if loses else kept).append(racer)
     return kept, worse
 

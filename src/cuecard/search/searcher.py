@@ -47,7 +47,7 @@ class SearchState:
 class Searcher(Protocol):
     """A way to search; `SEARCHERS` has them by name."""
 
-    async def propose(self, view: SearchState, count: int) -> list[PromptCandidate]:
+    async def propose(self, state: SearchState, count: int) -> list[PromptCandidate]:
         """About `count` candidates; none when it has no more.
 
         Raises:

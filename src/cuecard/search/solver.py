@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from cuecard.search.candidate import PromptCandidate, digest
 from cuecard.tasks import TaskSpec
 from cuecard.tasks.predictions import word_predictions
 from cuecard.tasks.template import Template
-from cuecard.types import Prediction, Record, Tokenizer
+from cuecard.types import Encoded, Prediction, Record, Tokenizer
 
 # A label is a few words, and a model that talks around it is cut here.
 _LABEL_TOKENS = 24
@@ -77,13 +78,13 @@ class EngineSolver:
 
     async def judge(self, candidate: PromptCandidate, records: Sequence[Record]) -> list[Judged]:
         """See `Solver.judge`; all records are one call of the journal."""
-        spec = self._asked(candidate)
+        spec, rows = self._encoded(candidate, records)
         asked = [[*record.texts.items(), str(record.target)] for record in records]
         key = digest([self._backbone, spec.model_dump(mode="json"), asked])
-        most = self.most(candidate, records)
+        most = _cost(spec, rows)
 
         async def run() -> CallAnswer:
-            answers = await self._answers(spec, records)
+            answers = await self._answers(spec, rows)
             scores = judged(self._spec, records, answers)
             return CallAnswer(list(zip(answers, scores, strict=True)), most)
 
@@ -92,21 +93,20 @@ class EngineSolver:
 
     def most(self, candidate: PromptCandidate, records: Sequence[Record]) -> Amount:
         """See `Solver.most`. Every row counts as a call."""
-        spec, tokenizer = self._asked(candidate), self._engine.tokenizer
-        rows = [spec.encode(record, tokenizer) for record in records]
-        written = spec.max_new_tokens if spec.mode == "text" else 1
-        return Amount(len(rows), sum(len(row.context) + written for row in rows))
+        return _cost(*self._encoded(candidate, records))
 
-    def _asked(self, candidate: PromptCandidate) -> TaskSpec:
-        engine = self._engine
-        return candidate.prompt.to_spec(self._spec, engine.tokenizer, engine.max_positions)
+    def _encoded(
+        self, candidate: PromptCandidate, records: Sequence[Record]
+    ) -> tuple[TaskSpec, list[Encoded]]:
+        """The task in a candidate's words, and its rows."""
+        tokenizer, most = self._engine.tokenizer, self._engine.max_positions
+        spec = candidate.prompt.to_spec(self._spec, tokenizer, most)
+        return spec, [spec.encode(record, tokenizer) for record in records]
 
-    async def _answers(self, spec: TaskSpec, records: Sequence[Record]) -> list[str]:
-        tokenizer = self._engine.tokenizer
-        rows = [spec.encode(record, tokenizer) for record in records]
+    async def _answers(self, spec: TaskSpec, rows: Sequence[Encoded]) -> list[str]:
         if spec.mode == "text":
-            return [await self._text(spec, row.context) for row in rows]
-        words = spec.label_words(tokenizer)
+            return list(await asyncio.gather(*(self._text(spec, row.context) for row in rows)))
+        words = spec.label_words(self._engine.tokenizer)
         found = await self._engine.score([Scoring(None, row, words.asked) for row in rows])
         sums = torch.tensor(found, dtype=torch.float64)
         told = word_predictions(words, sums, spec.labels, normalize=spec.normalize)
@@ -118,6 +118,12 @@ class EngineSolver:
         items = [item async for item in self._engine.generate(asked)]
         ids = [item.id for item in items if not isinstance(item, Finished)]
         return str(self._engine.tokenizer.decode(ids, skip_special_tokens=True)).strip()
+
+
+def _cost(spec: TaskSpec, rows: Sequence[Encoded]) -> Amount:
+    """A call a row, and the tokens that it reads and may write."""
+    written = spec.max_new_tokens if spec.mode == "text" else 1
+    return Amount(len(rows), sum(len(row.context) + written for row in rows))
 
 
 class LLMSolver:

@@ -17,12 +17,10 @@ class SearcherEntry:
     """A way to search.
 
     Attributes:
-        about: what it does, in a few words.
         home: its module here, and its class.
         needs_llm: whether it asks an LLM to write.
     """
 
-    about: str
     home: tuple[str, str]
     needs_llm: bool = True
 
@@ -35,27 +33,11 @@ class SearcherEntry:
 
 SEARCHERS: Mapping[str, SearcherEntry] = MappingProxyType(
     {
-        "demonstrations": SearcherEntry(
-            "which solved records to show, how many and in which order",
-            ("demonstrations", "Demonstrations"),
-            needs_llm=False,
-        ),
-        "grips": SearcherEntry(
-            "phrases of the instruction deleted, swapped or put back",
-            ("grips", "GrIPS"),
-            needs_llm=False,
-        ),
-        "ape": SearcherEntry(
-            "instructions that an LLM guesses from solved records, then varied", ("ape", "APE")
-        ),
-        "opro": SearcherEntry(
-            "an LLM that sees past instructions with their scores", ("opro", "OPRO")
-        ),
-        "evoprompt-ga": SearcherEntry(
-            "an LLM that crosses and mutates the best instructions", ("evoprompt", "EvoPromptGA")
-        ),
-        "evoprompt-de": SearcherEntry(
-            "an LLM that mutates what differs between instructions", ("evoprompt", "EvoPromptDE")
-        ),
+        "demonstrations": SearcherEntry(("demonstrations", "Demonstrations"), needs_llm=False),
+        "grips": SearcherEntry(("grips", "GrIPS"), needs_llm=False),
+        "ape": SearcherEntry(("ape", "APE")),
+        "opro": SearcherEntry(("opro", "OPRO")),
+        "evoprompt-ga": SearcherEntry(("evoprompt", "EvoPromptGA")),
+        "evoprompt-de": SearcherEntry(("evoprompt", "EvoPromptDE")),
     }
 )

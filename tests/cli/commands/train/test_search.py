@@ -114,6 +114,7 @@ def test_an_llm_writes(cuecard: Call, words: list[str], tmp_path: Path) -> None:
         (("--search-budget", "much"), "the search budget cannot be read"),
         (("--search-budget", "9 calls"), "too small for a search that means anything"),
         (("--steps", "3"), "a search trains nothing"),
+        (("--no-compare",), "a search trains nothing"),
         (("--head", "trained"), "where a model answers in words"),
         (
             ("--searcher", "ape", "--llm", "w", "--llm-url", "http://x", "--search-budget", "$1"),

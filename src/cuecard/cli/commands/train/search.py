@@ -35,6 +35,8 @@ SEARCH = Fields(
     titles={"search": "Search", "llm": "LLM", "searcher": "Search"},
 )
 
+_UNUSED = ("training", "method", "seeds", "keep", "allow", "compare", "demonstrations")
+
 
 def search(
     given: Annotated[Given, RECIPE],
@@ -74,9 +76,9 @@ def search(
 
 
 def _check_unused(given: Given) -> None:
-    """Refuse flags of a training: nothing is trained here."""
+    """Refuse flags of a training and of its comparison: nothing is trained here."""
     for key, flag in given.flags.items():
-        if key.split(".")[0] in ("training", "method", "seeds", "keep", "allow"):
+        if key.split(".")[0] in _UNUSED:
             raise ConfigError(
                 "a search trains nothing",
                 where="cuecard search",
