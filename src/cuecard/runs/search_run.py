@@ -11,7 +11,7 @@ from cuecard.artifacts import Prompt
 from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.catalogue import Progress
 from cuecard.engine.local.engine import LocalEngine
-from cuecard.errors import ConfigError
+from cuecard.errors import ConfigError, Interrupted
 from cuecard.evaluation.baselines.manual import ManualPrompt, default_manual_prompts
 from cuecard.evaluation.evaluate import Evaluation, Gain, evaluate, gain
 from cuecard.evaluation.report import interval_text, plain, write_json
@@ -132,6 +132,7 @@ def run_search(
 
     Raises:
         CuecardError: see `Task.from_file`, `load_backbone` and `Search.run`.
+        Interrupted: Ctrl-C; what was answered is kept.
     """
     recipe, place = plan.recipe, RunFolder.of(plan)
     recipe.check_one_seed("a search")
@@ -157,8 +158,15 @@ def run_search(
     backbone = recipe.load_backbone(progress)
     with place.claimed(plan, overwrite=overwrite) as folder:
         start = _start(plan, task)
-        found = asyncio.run(_search(plan, task, backbone, start, folder, asked, observer))
-        outcome = _outcome(plan, task, backbone, found)
+        try:
+            found = asyncio.run(_search(plan, task, backbone, start, folder, asked, observer))
+            outcome = _outcome(plan, task, backbone, found)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "stopped during the search; what was answered is in its journal",
+                where=str(folder),
+                hint=f"go on with: {place.resume_command}",
+            ) from None
         outcome.prompt.save(folder / "prompt")
         _write(outcome, folder)
     return outcome

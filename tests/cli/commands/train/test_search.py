@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cuecard.artifacts import Prompt
+from cuecard.cli.views.search import SearchView
 from support.command_line import Call
 
 TEMPLATE = r"Review: {text}\nSentiment:"
@@ -128,6 +129,28 @@ def test_mistakes(
     done = cuecard(*words, *more, "--out", tmp_path / "x")
     assert done.code == 2 and what in done.err, done.err
     assert not (tmp_path / "x" / "prompt").exists()
+
+
+def test_ctrl_c_says_how_to_go_on(
+    cuecard: Call, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = cuecard(*words, "--search-budget", "2000 calls", "--out", tmp_path / "whole", "--json")
+    shown = SearchView.__call__
+
+    def stopping(self: SearchView, event: dict[str, Any]) -> None:
+        if event["event"] == "round":
+            raise KeyboardInterrupt
+        shown(self, event)
+
+    out = tmp_path / "x"
+    with monkeypatch.context() as patch:
+        patch.setattr(SearchView, "__call__", stopping)
+        done = cuecard(*words, "--search-budget", "2000 calls", "--out", out)
+    assert done.code == 130 and f"cuecard search --resume {out}" in done.err, done.err
+    assert not (out / "prompt").exists()
+    again = cuecard("search", "--resume", out, "--json")
+    ended, wanted = (json.loads(each.out.splitlines()[-1]) for each in (again, whole))
+    assert ended["template"] == wanted["template"] and ended["spent"] == wanted["spent"]
 
 
 def test_an_endpoint_that_refuses(cuecard: Call, words: list[str], tmp_path: Path) -> None:
