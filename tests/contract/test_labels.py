@@ -288,6 +288,8 @@ def test_what_does_not_go_together_is_refused_before_any_work() -> None:
     with pytest.raises(ConfigError, match="cannot be used with this method") as caught:
         train(shared_clip("siglip"), task, MaPLe(), observer=events.append)
     assert "another state" in str(caught.value.got)
+    with pytest.raises(BackboneError, match="a vision encoder reads no texts"):
+        train(shared_clip(), task, PromptTuning(text="a photo"), observer=events.append)
     with pytest.raises(ConfigError, match="more layers than the model has"):
         train(shared_clip(), task, MaPLe(depth=4), observer=events.append)
     with pytest.raises(ConfigError, match="does not start from a prompt"):

@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from cuecard.errors import ConfigError
 from cuecard.lazy import torch
 from cuecard.methods.settings import MethodSettings
-from cuecard.types import InitContext, InjectionKind, NamePlace, Tower
+from cuecard.types import InitContext, InjectionKind, NamePlace, NamesContext, Tower
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,11 +74,10 @@ class LabelSettings(MethodSettings):
         Raises:
             ConfigError: a text without tokens, or of another number than the length.
         """
-        table = context.towers["labels"]
         if self.init == "random":
-            size = self.length or _LENGTH, table.shape[1]
-            return (_SCALE * torch.randn(size, generator=context.generator)).to(table.device)
-        ids = self.words(context.encode(self.text))
+            return drawn(self.length or _LENGTH, context)
+        names = names_in(context)
+        ids = self.words(names.encode(self.text))
         if not ids or self.length not in (None, len(ids)):
             raise ConfigError(
                 "the init text does not have a token for each vector",
@@ -87,11 +86,25 @@ class LabelSettings(MethodSettings):
                 expected=f"{self.length or '1 or more'}",
                 hint="leave out the length",
             )
+        table = names.embeddings
         return table[torch.tensor(ids, device=table.device)].float()
 
     def words(self, ids: list[int]) -> list[int]:
         """The tokens of the text that the vectors start from."""
         return ids
+
+
+def names_in(context: InitContext) -> NamesContext:
+    """The tower that the names are read by."""
+    assert context.names is not None, "a backbone without such a tower was refused before"
+    return context.names
+
+
+def drawn(length: int, context: InitContext) -> Tensor:
+    """[n, H] from N(0, 0.02^2), on the device of the tower that reads names."""
+    table = names_in(context).embeddings
+    size = length, table.shape[1]
+    return (_SCALE * torch.randn(size, generator=context.generator)).to(table.device)
 
 
 class CoOp(LabelSettings):
@@ -122,7 +135,7 @@ class CoOp(LabelSettings):
         """
         from cuecard.methods.modules.label_prompt import LabelPrompt  # noqa: PLC0415 - it needs torch
 
-        count = len(context.labels) if self.specific else 1
+        count = names_in(context).labels if self.specific else 1
         if self.init == "random" and self.specific:
             starts = torch.stack([self.start(context) for _ in range(count)])
         else:

@@ -23,12 +23,10 @@ from pydantic import Field
 
 from cuecard.errors import ConfigError
 from cuecard.lazy import torch
-from cuecard.methods.coop import LabelSettings
+from cuecard.methods.coop import LabelSettings, drawn, names_in
 from cuecard.types import InitContext, InjectionKind, Tower
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from cuecard.methods.modules.coupled_prompt import CoupledPrompt
 
 _DEPTH, _LENGTH = 9, 2
@@ -73,7 +71,7 @@ class MaPLe(LabelSettings):
         """
         from cuecard.methods.modules.coupled_prompt import CoupledPrompt  # noqa: PLC0415 - it needs torch
 
-        most = min(context.layers, context.label_layers)
+        most = min(context.layers, names_in(context).layers)
         depth = min(_DEPTH, most) if self.depth is None else self.depth
         if depth > most:
             raise ConfigError(
@@ -83,14 +81,10 @@ class MaPLe(LabelSettings):
                 expected=f"at most {most}",
             )
         first = self.start(context)
-        later = [self.drawn(len(first), context) for _ in range(depth - 1)]
+        later = [drawn(len(first), context) for _ in range(depth - 1)]
         width = context.towers["vision"].shape[-1]
         return CoupledPrompt(torch.stack([first, *later]), width, context.generator)
 
     def words(self, ids: list[int]) -> list[int]:
         """As many of the text's first tokens as there are vectors."""
         return ids[: self.length]
-
-    def drawn(self, length: int, context: InitContext) -> Tensor:
-        """[n, H] from N(0, 0.02^2)."""
-        return self.model_copy(update={"init": "random", "length": length}).start(context)

@@ -490,6 +490,23 @@ class HasLabelTower(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class NamesContext:
+    """What a method may know of the tower that reads labels' names.
+
+    Attributes:
+        embeddings: [V, H] the tower's embedding matrix.
+        encode: text -> token ids, without special tokens.
+        labels: how many labels there are.
+        layers: how many layers the tower has.
+    """
+
+    embeddings: Tensor
+    encode: Callable[[str], list[int]]
+    labels: int
+    layers: int
+
+
+@dataclass(frozen=True, slots=True)
 class InitContext:
     """What a method may know when it makes its first parameters.
 
@@ -497,15 +514,14 @@ class InitContext:
         embeddings: [V, H] the backbone's input embedding matrix.
         encode: text -> token ids, without special tokens.
         special_ids: ids that no prompt should start from.
-        labels: the token ids of the task's label words, or of its labels' names where a tower
-            reads these; empty for text-to-text.
+        labels: the token ids of the task's label words; empty for text-to-text.
         text: a sentence about the task, for a prompt that starts from text.
         generator: the only source of randomness.
         states: vectors [T, H] among the input embeddings -> what the backbone makes of them.
         layers: L.
         towers: the same matrix of every tower, `Backbone.tower_embeddings`.
         patches: those of a few training images; None for a backbone that sees none, or no images.
-        label_layers: how many layers the tower has that reads labels' names; 0 without one.
+        names: the tower that reads labels' names; None without one.
     """
 
     embeddings: Tensor
@@ -518,7 +534,7 @@ class InitContext:
     layers: int
     towers: Mapping[Tower, Tensor] = field(default_factory=dict)
     patches: Patches | None = None
-    label_layers: int = 0
+    names: NamesContext | None = None
 
     @property
     def sees(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeVar
 
 from cuecard.lazy import torch
@@ -19,8 +20,10 @@ from cuecard.types import (
     InitContext,
     Method,
     MethodConfig,
+    NamesContext,
     Patches,
     Record,
+    Tokenizer,
 )
 
 IMAGES = 64
@@ -77,31 +80,35 @@ def init_context(
     Args:
         records: the training rows.
     """
-    names = isinstance(backbone, HasLabelTower)
     tokenizer = backbone.tokenizer
-    if isinstance(backbone, HasLabelTower):
-        tokenizer = backbone.label_tokenizer
-
-    def encode(text: str) -> list[int]:
-        return [
-            int(i) for i in tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        ]
-
-    labels = spec.continuations(tokenizer) if spec.mode == "labels" else ()
-    if names:
-        labels = tuple(tuple(encode(name)) for name in spec.label_names.values())
     return InitContext(
         embeddings=backbone.embeddings,
-        encode=encode,
+        encode=partial(_encode, tokenizer),
         special_ids=frozenset(int(i) for i in getattr(tokenizer, "all_special_ids", ())),
-        labels=labels,
+        labels=spec.continuations(tokenizer) if spec.mode == "labels" else (),
         text=spec.task_kind.instruction(spec),
         generator=torch.Generator().manual_seed(seed),
         states=backbone.states,
         layers=backbone.num_layers,
         towers=backbone.tower_embeddings,
         patches=_patches(backbone, spec, seed, records),
-        label_layers=backbone.label_layers() if isinstance(backbone, HasLabelTower) else 0,
+        names=_names(backbone, spec),
+    )
+
+
+def _encode(tokenizer: Tokenizer, text: str) -> list[int]:
+    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    return [int(i) for i in ids]
+
+
+def _names(backbone: Backbone, spec: TaskSpec) -> NamesContext | None:
+    if not isinstance(backbone, HasLabelTower):
+        return None
+    return NamesContext(
+        embeddings=backbone.tower_embeddings["labels"],
+        encode=partial(_encode, backbone.label_tokenizer),
+        labels=len(spec.label_names),
+        layers=backbone.label_layers(),
     )
 
 
