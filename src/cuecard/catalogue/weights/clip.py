@@ -8,17 +8,18 @@ The export's names are those of transformers, so that the tower and its projecti
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from safetensors.torch import save_file
-
 from cuecard.catalogue.progress import Progress
-from cuecard.catalogue.weights.onnx_weights import Floats, onnx_parameters
+from cuecard.catalogue.weights.hub_folder import (
+    Floats,
+    image_processor,
+    write_json,
+    write_weights,
+)
+from cuecard.catalogue.weights.onnx_weights import onnx_parameters
 from cuecard.errors import CatalogueError
 
 _HEAD = 64  # the size of an attention head, in every ViT of CLIP
@@ -47,11 +48,12 @@ def convert_clip(source: Path, folder: Path, progress: Progress, label: str) -> 
         raise CatalogueError(
             "a weight of CLIP is missing", where=source.name, expected=str(error.args[0])
         ) from error
-    tensors = {n: torch.from_numpy(np.array(v, order="C")) for n, v in weights.items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    write_weights(folder, weights)
     progress(label, 2, 3)
-    _write_json(folder / "config.json", config)
-    _write_json(folder / "preprocessor_config.json", _processor(config["image_size"]))
+    write_json(folder / "config.json", config)
+    side = config["image_size"]
+    processor = image_processor("CLIPImageProcessor", side, side, _MEAN, _STD)
+    write_json(folder / "preprocessor_config.json", processor)
     progress(label, 3, 3)
 
 
@@ -75,24 +77,3 @@ def _config(weights: Mapping[str, Floats]) -> dict[str, Any]:
         "layer_norm_eps": 1e-5,
         "torch_dtype": "float32",
     }
-
-
-def _processor(side: int) -> dict[str, Any]:
-    return {
-        "image_processor_type": "CLIPImageProcessor",
-        "do_convert_rgb": True,
-        "do_resize": True,
-        "size": {"shortest_edge": side},
-        "resample": 3,
-        "do_center_crop": True,
-        "crop_size": {"height": side, "width": side},
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": _MEAN,
-        "image_std": _STD,
-    }
-
-
-def _write_json(path: Path, document: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")

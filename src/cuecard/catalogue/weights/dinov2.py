@@ -8,22 +8,22 @@ export's 16 x 16 it gives what the export gives (`tests/integration/test_dinov2.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import torch
-from numpy.typing import NDArray
 from onnx import numpy_helper
-from safetensors.torch import save_file
 
 from cuecard.catalogue.progress import Progress
+from cuecard.catalogue.weights.hub_folder import (
+    Floats,
+    image_processor,
+    write_json,
+    write_weights,
+)
 from cuecard.errors import CatalogueError
-
-Floats = NDArray[np.float32]
 
 # Of a block: the export's names, and transformers'.
 _BLOCK = {
@@ -59,14 +59,11 @@ def convert_dinov2(source: Path, folder: Path, progress: Progress, label: str) -
         raise CatalogueError(
             "a weight of DINOv2 is missing", where=source.name, expected=str(error.args[0])
         ) from error
-    save_file(
-        {name: torch.from_numpy(np.array(values, order="C")) for name, values in tensors.items()},
-        folder / "model.safetensors",
-        metadata={"format": "pt"},
-    )
+    write_weights(folder, tensors)
     progress(label, 2, 3)
-    _write_json(folder / "config.json", config)
-    _write_json(folder / "preprocessor_config.json", _PROCESSOR)
+    write_json(folder / "config.json", config)
+    processor = image_processor("BitImageProcessor", 256, 224, _MEAN, _STD)
+    write_json(folder / "preprocessor_config.json", processor)
     progress(label, 3, 3)
 
 
@@ -139,23 +136,3 @@ def _config(weights: Mapping[str, Floats], positions: Floats) -> dict[str, Any]:
 
 def _blocks(weights: Mapping[str, Floats]) -> int:
     return len({name.split(".")[1] for name in weights if name.startswith("blocks.")})
-
-
-_PROCESSOR = {
-    "image_processor_type": "BitImageProcessor",
-    "do_convert_rgb": True,
-    "do_resize": True,
-    "size": {"shortest_edge": 256},
-    "resample": 3,
-    "do_center_crop": True,
-    "crop_size": {"height": 224, "width": 224},
-    "do_rescale": True,
-    "rescale_factor": 1 / 255,
-    "do_normalize": True,
-    "image_mean": _MEAN,
-    "image_std": _STD,
-}
-
-
-def _write_json(path: Path, document: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")

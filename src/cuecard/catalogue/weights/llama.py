@@ -6,7 +6,6 @@ with the digits split before the byte-level pieces), with bytes that depend on n
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from cuecard.catalogue.progress import Progress
 from cuecard.catalogue.weights.gguf import Floats, GgufFile, read_gguf
+from cuecard.catalogue.weights.hub_folder import write_json
 from cuecard.errors import CatalogueError
 
 _OUTER = {
@@ -56,9 +56,9 @@ def convert_llama(gguf: Path, folder: Path, progress: Progress, label: str) -> N
     _require(file, "tokenizer.ggml.pre", "smollm")
     _require(file, "tokenizer.ggml.add_bos_token", False)
     config = _config(file)
-    _write_json(folder / "config.json", config)
+    write_json(folder / "config.json", config)
     ends = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    _write_json(folder / "generation_config.json", ends)
+    write_json(folder / "generation_config.json", ends)
     _write_tokenizer(file, folder)
     tensors = {}
     for done, name in enumerate(file.shapes, start=1):
@@ -154,7 +154,7 @@ def _write_tokenizer(file: GgufFile, folder: Path) -> None:
         f"{name}_token": tokens[meta[f"tokenizer.ggml.{key}_token_id"]]
         for name, key in {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}.items()
     }
-    _write_json(
+    write_json(
         folder / "tokenizer_config.json",
         named
         | {
@@ -174,7 +174,3 @@ def _require(file: GgufFile, key: str, expected: object) -> None:
             got=file.metadata.get(key),
             expected=expected,
         )
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")

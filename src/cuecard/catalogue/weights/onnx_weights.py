@@ -14,12 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from cuecard.catalogue.weights.hub_folder import Floats
 from cuecard.errors import CatalogueError
 
-Floats = NDArray[np.float32]
 _QUANTIZED = "_quantized"
 _BESIDE = ("_scale", "_zero_point")
 _PRODUCTS = ("MatMul", "MatMulInteger")

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors.torch import save_file
 
 from cuecard.catalogue.progress import Progress
-from cuecard.catalogue.weights.onnx_weights import Floats, onnx_weights
+from cuecard.catalogue.weights.hub_folder import Floats, write_json, write_weights
+from cuecard.catalogue.weights.onnx_weights import onnx_weights
 from cuecard.errors import CatalogueError
 
 _SPECIAL = {"pad": "<pad>", "eos": "</s>", "unk": "<unk>"}
@@ -50,16 +49,13 @@ def convert_t5(
             expected="embed_tokens.weight there, the same as shared.weight here",
         )
     config = _config(whole, decoder.name)
-    tensors = {
-        name: torch.from_numpy(np.array(values, order="C")) for name, values in whole.items()
-    }
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    write_weights(folder, whole)
     progress(label, 3, 4)
     ids = _write_tokenizer(tokenizer, folder)
     ends = {f"{name}_token_id": ids[name] for name in ("pad", "eos")}
     ends["decoder_start_token_id"] = ids["pad"]
-    _write_json(folder / "config.json", config | ends)
-    _write_json(folder / "generation_config.json", ends)
+    write_json(folder / "config.json", config | ends)
+    write_json(folder / "generation_config.json", ends)
     progress(label, 4, 4)
 
 
@@ -113,13 +109,9 @@ def _write_tokenizer(source: Path, folder: Path) -> dict[str, int]:
     document |= {"truncation": None, "padding": None}
     text = json.dumps(document, ensure_ascii=False)
     (folder / "tokenizer.json").write_text(text, encoding="utf-8")
-    _write_json(
+    write_json(
         folder / "tokenizer_config.json",
         {f"{name}_token": token for name, token in _SPECIAL.items()}
         | {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512},
     )
     return {name: added[token] for name, token in _SPECIAL.items()}
-
-
-def _write_json(path: Path, document: dict[str, Any]) -> None:
-    path.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
