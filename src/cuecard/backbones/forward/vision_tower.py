@@ -28,6 +28,7 @@ from cuecard.backbones.forward.vit_layers import VitLayers
 from cuecard.backbones.kernels.bidirectional import NAME as PREFIXED
 from cuecard.backbones.kernels.bidirectional import prefixed
 from cuecard.backbones.kernels.checkpointing import decoder_layers
+from cuecard.backbones.kernels.vit_block import for_rows
 from cuecard.errors import BackboneError
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -240,11 +241,12 @@ class VisionTower:
         """[B, S + P, H] what each layer takes in for these rows, then what the last gives."""
         at, length = self.at, len(parts[0].vectors)
         deep = [part.layers for part in parts if part.layers is not None]
+        counts = [len(part.embedded) for part in parts]
 
         def stamped(number: int, hidden: Tensor) -> Tensor:
             if not deep or number >= len(deep[0]):
                 return hidden
-            own = _for_rows(parts, [layers[number] for layers in deep])
+            own = for_rows([layers[number] for layers in deep], counts)
             return torch.cat([hidden[:, :at], own, hidden[:, at + length :]], 1)
 
         hidden = self._first(parts)
@@ -257,7 +259,8 @@ class VisionTower:
     def _first(self, parts: Sequence[VisionRows]) -> Tensor:
         """[B, S + P, H] what the first layer takes in."""
         embedded = torch.cat([part.embedded for part in parts])
-        prompt = _for_rows(parts, [part.vectors for part in parts])
+        counts = [len(part.embedded) for part in parts]
+        prompt = for_rows([part.vectors for part in parts], counts)
         return torch.cat([embedded[:, : self.at], prompt, embedded[:, self.at :]], 1)
 
     def _passing(
@@ -378,12 +381,6 @@ class VisionTower:
 
     def _agrees(self, ours: Tensor, states: Tensor) -> bool:
         return self._frozen.agrees(ours, states) or self._frozen.agrees(self._normed(ours), states)
-
-
-def _for_rows(parts: Sequence[VisionRows], each: Sequence[Tensor]) -> Tensor:
-    """[B, P, H] a tensor [P, H] of each part, for all of its rows."""
-    pairs = zip(each, parts, strict=True)
-    return torch.cat([tensor.expand(len(part.embedded), -1, -1) for tensor, part in pairs])
 
 
 def _in_front(parts: Sequence[VisionRows]) -> Tensor | None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cuecard.backbones.forward.block_probe import block_of, runs_plainly
 from cuecard.backbones.forward.frozen import FrozenModel
-from cuecard.backbones.kernels.vit_block import VitBlock
+from cuecard.backbones.kernels.vit_block import VitBlock, for_rows
 
 
 class VitLayers:
@@ -73,8 +73,7 @@ class VitLayers:
         for number, block in enumerate(self._blocks):
             if deep and number + 1 == depth < len(self._blocks):
                 # What this layer makes of its vectors is the next one's.
-                pairs = zip(deep, counts, strict=True)
-                own = torch.cat([each[number].expand(rows, -1, -1) for each, rows in pairs])
+                own = for_rows([vectors[number] for vectors in deep], counts)
                 hidden, deep = torch.cat([hidden[:, :at], own, hidden[:, at:]], 1), ()
             each = [prefix[number] for prefix in prefixes]
             each += [block.keys_values(vectors[number]) for vectors in deep]

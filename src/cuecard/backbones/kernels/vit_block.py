@@ -9,7 +9,7 @@ layer only what is read is made.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +107,7 @@ class _Attention(torch.autograd.Function):
         k, v = (_heads(project(y), block.heads) for project in (block.key, block.value))
         if fronts is not None:
             k, v = (
-                torch.cat([_for_rows(fronts[:, n], counts), own], 2) for n, own in ((0, k), (1, v))
+                torch.cat([for_rows(fronts[:, n], counts), own], 2) for n, own in ((0, k), (1, v))
             )
         mixed, kept = _attend(q, k, v, keep)
         found = block.out(_joined(mixed))
@@ -162,10 +162,10 @@ class _Mlp(torch.autograd.Function):
         return _norm_backward(block.norm2, back, x, mean, rstd).add_(grad), None
 
 
-def _for_rows(parts: Tensor, counts: Sequence[int]) -> Tensor:
-    """[R, h, P, D] -> [B, h, P, D]"""
+def for_rows(parts: Iterable[Tensor], counts: Sequence[int]) -> Tensor:
+    """[B, ...] of each part's [...], for as many rows as it has."""
     pairs = zip(parts, counts, strict=True)
-    return torch.cat([part.expand(count, -1, -1, -1) for part, count in pairs])
+    return torch.cat([part.expand(count, *part.shape) for part, count in pairs])
 
 
 def _products_backward(dq: Tensor, dk: Tensor, dv: Tensor, block: VitBlock) -> Tensor:
