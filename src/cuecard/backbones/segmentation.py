@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from cuecard.backbones.base import FrozenBackbone
 from cuecard.backbones.families import FAMILIES, Family
 from cuecard.backbones.fingerprint import segmentation_fingerprint_of
-from cuecard.backbones.forward.image_cache import ImageCache
+from cuecard.backbones.forward.image_cache import BLANK, ImageCache, images_of
 from cuecard.backbones.forward.injected import Widths, injected
 from cuecard.backbones.forward.reads import BatchReads
 from cuecard.backbones.image_processor import MaskProcessor
@@ -36,7 +36,6 @@ from cuecard.types import (
 )
 
 _SPREAD = 16  # points to a side of the grid that stands in for a vocabulary
-_BLANK = Image(b"P6 16 16 255\n" + bytes(3 * 16 * 16))
 
 
 class SegmentationBackbone(FrozenBackbone):
@@ -85,7 +84,7 @@ class SegmentationBackbone(FrozenBackbone):
         Raises:
             BackboneError: a row with no image or several, or a text.
         """
-        images = [_image_of(batch, row) for batch, _ in parts for row in range(len(batch))]
+        images = images_of((batch for batch, _ in parts), self.family)
         embedded, remembered = self.kept.get(images, self._embed)
         self.counts["remembered"] += remembered
         sparse = [tokens for batch, injection in parts for tokens in self._sparse(batch, injection)]
@@ -209,7 +208,7 @@ class SegmentationBackbone(FrozenBackbone):
             )
             self._dense = dense.detach()
             point = self._tensor([[[3.0, 5.0]]])
-            pixels = self.processor.pixels([_BLANK]).to(self.device, self.dtype)
+            pixels = self.processor.pixels([BLANK]).to(self.device, self.dtype)
             whole = self.model(pixel_values=pixels, input_points=point, multimask_output=False)
             embedded = self.model.get_image_embeddings(pixels)
             ours = self._decode(embedded, self._of_points([(3.0, 5.0, 1)], [])[None])
@@ -228,18 +227,6 @@ def _part(model: Any, name: str, backbone: str) -> Any:
     if not isinstance(found, nn.Module):
         raise _other_shape(model, backbone, f"no {name}")
     return found
-
-
-def _image_of(batch: Batch, row: int) -> Image:
-    shown = batch.images[row] if batch.images else ()
-    if len(shown) != 1 or int(batch.attention_mask[row].sum()):
-        raise BackboneError(
-            "a segmentation model reads one image, and no text",
-            where=f"row {row} of the batch",
-            got=f"{len(shown)} images, {int(batch.attention_mask[row].sum())} tokens of text",
-            expected="one image",
-        )
-    return shown[0]
 
 
 def _other_shape(model: Any, name: str, got: str) -> BackboneError:

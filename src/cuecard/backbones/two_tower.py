@@ -24,17 +24,17 @@ from torch.nn import functional
 from cuecard.backbones.families import FAMILIES, Family
 from cuecard.backbones.fingerprint import label_digest_of
 from cuecard.backbones.forward.frozen import bytes_digest
+from cuecard.backbones.forward.image_cache import BLANK, images_of
 from cuecard.backbones.forward.label_tower import LabelTower
 from cuecard.backbones.forward.reads import BatchReads
 from cuecard.backbones.image_processor import ImageProcessor
-from cuecard.backbones.vision import BLANK, VisionBackbone, image_of
+from cuecard.backbones.vision import VisionBackbone
 from cuecard.errors import BackboneError
 from cuecard.types import (
     LABEL,
     Batch,
     Fingerprint,
     Head,
-    Image,
     Injection,
     KeptReads,
     LabelTokens,
@@ -145,8 +145,7 @@ class TwoTowerBackbone(VisionBackbone):
 
     def _vectors(self, batches: Sequence[Batch]) -> list[Tensor]:
         """[D] the unit vector of each image; what is kept is not computed."""
-        images: list[Image] = [image_of(batch, n) for batch in batches for n in range(len(batch))]
-        return self._made_once(images, "vector ", self._image_vectors)
+        return self._made_once(images_of(batches), "vector ", self._image_vectors)
 
     def _image_vectors(self, pixels: Tensor) -> Tensor:
         """[B, D] float32."""

@@ -19,7 +19,7 @@ from torch import Tensor
 from cuecard.backbones.base import FrozenBackbone
 from cuecard.backbones.families import FAMILIES, Family
 from cuecard.backbones.fingerprint import vision_fingerprint_of
-from cuecard.backbones.forward.image_cache import ImageCache
+from cuecard.backbones.forward.image_cache import BLANK, ImageCache, images_of
 from cuecard.backbones.forward.injected import Widths, injected
 from cuecard.backbones.forward.patch_sample import PatchSample
 from cuecard.backbones.forward.prefix_probe import keeping, key_shape
@@ -32,7 +32,6 @@ from cuecard.backbones.forward.vision_tower import (
 )
 from cuecard.backbones.image_processor import ImageProcessor
 from cuecard.backbones.kernels.layer_tokens import states_of
-from cuecard.errors import BackboneError
 from cuecard.types import (
     Batch,
     Fingerprint,
@@ -46,8 +45,6 @@ from cuecard.types import (
     States,
     Tower,
 )
-
-BLANK = Image(b"P6 16 16 255\n" + bytes(3 * 16 * 16))
 
 
 class VisionBackbone(FrozenBackbone):
@@ -115,7 +112,7 @@ class VisionBackbone(FrozenBackbone):
         Raises:
             BackboneError: a row with no image or several, or a text.
         """
-        embedded = iter(self._embedded([image_of(b, n) for b, _ in parts for n in range(len(b))]))
+        embedded = iter(self._embedded(images_of(batch for batch, _ in parts)))
         rows = []
         for batch, injection in parts:
             own = torch.stack([next(embedded) for _ in range(len(batch))])
@@ -216,20 +213,3 @@ class VisionBackbone(FrozenBackbone):
 
     def _pixels(self, images: Sequence[Image]) -> Tensor:
         return self.processor.pixels(images).to(self.device, self.dtype)
-
-
-def image_of(batch: Batch, row: int) -> Image:
-    """The image of a batch's row.
-
-    Raises:
-        BackboneError: no image, several, or a text.
-    """
-    shown = batch.images[row] if batch.images else ()
-    if len(shown) != 1 or int(batch.attention_mask[row].sum()):
-        raise BackboneError(
-            "a vision encoder reads one image, and no text",
-            where=f"row {row} of the batch",
-            got=f"{len(shown)} images, {int(batch.attention_mask[row].sum())} tokens of text",
-            expected="one image",
-        )
-    return shown[0]

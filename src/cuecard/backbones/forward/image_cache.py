@@ -1,4 +1,7 @@
-"""What a frozen encoder makes of images, which no prompt can change: computed once and kept."""
+"""Images of batches, and what a frozen encoder makes of them, which no prompt can change.
+
+It is computed once and kept.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor
 
-from cuecard.types import Image
+from cuecard.backbones.families import FAMILIES, Family
+from cuecard.errors import BackboneError
+from cuecard.types import Batch, Image
+
+BLANK = Image(b"P6 16 16 255\n" + bytes(3 * 16 * 16))
 
 KEPT_BYTES = 1 << 30
 """How much may be kept: the first layer's inputs of some 2,600 images of ViT-S/14."""
@@ -78,3 +85,27 @@ class ImageCache:
 
 def _bytes_of(states: Tensor) -> int:
     return states.numel() * states.element_size()
+
+
+def images_of(batches: Iterable[Batch], family: Family = FAMILIES["vision"]) -> list[Image]:
+    """Each row's image, of several batches.
+
+    Args:
+        family: of the model that reads them.
+
+    Raises:
+        BackboneError: a row with no image or several, or a text.
+    """
+    return [_image_of(batch, row, family) for batch in batches for row in range(len(batch))]
+
+
+def _image_of(batch: Batch, row: int, family: Family) -> Image:
+    shown = batch.images[row] if batch.images else ()
+    if len(shown) != 1 or int(batch.attention_mask[row].sum()):
+        raise BackboneError(
+            f"{family.about} reads one image, and no text",
+            where=f"row {row} of the batch",
+            got=f"{len(shown)} images, {int(batch.attention_mask[row].sum())} tokens of text",
+            expected="one image",
+        )
+    return shown[0]
