@@ -11,7 +11,7 @@ import torch
 from cuecard.masks import bits_of, bits_of_runs, mask_image, runs_of
 from cuecard.metrics.overlap import overlap
 from cuecard.tasks.mask_loss import goals_of, mask_losses
-from cuecard.types import Encoded, Frame, Region
+from cuecard.types import Encoded, Frame, Image, Record, Region
 from support.tiny_sam import SPEC, blobs, shared_sam
 
 
@@ -61,11 +61,9 @@ def test_half_a_cell_is_in_the_part() -> None:
     """Of a larger image each cell is in the part whose pixels are by half."""
     bits = np.zeros((64, 64), np.bool_)
     bits[:32], bits[:, :3] = True, True
-    image = blobs(1)[0].images[0]
-    record = type(blobs(1)[0])({"image": type(image)(image.content, "x", (64, 64))}, None)
-    frame = shared_sam().processor.frame(64, 64)
-    assert frame.cells == (32, 32)
-    labelled = type(record)(record.fields, mask_image(bits))
+    image = Image(blobs(1)[0].images[0].content, "x", (64, 64))
+    labelled = Record({"image": image}, mask_image(bits))
+    assert shared_sam().processor.frame(64, 64).cells == (32, 32)
     region = SPEC.encode(labelled, shared_sam().tokenizer).region
     assert region is not None
     goals, inside = goals_of([region])

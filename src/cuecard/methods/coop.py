@@ -35,6 +35,7 @@ class LabelSettings(MethodSettings):
     """Settings of a method with vectors around labels' names."""
 
     injects: ClassVar[tuple[InjectionKind, ...]] = ("label-tokens",)
+    rate: ClassVar[str | None] = "context_lr"
 
     slot: Literal["prefix"] = Field(default="prefix", description="Labels have a place of theirs.")
     length: int | None = Field(
@@ -116,7 +117,6 @@ class CoOp(LabelSettings):
 
     name: ClassVar[str] = "coop"
     about: ClassVar[str] = "vectors around the labels' names, in the tower that reads these"
-    rate: ClassVar[str | None] = "context_lr"
 
     specific: bool = Field(
         default=False, description="Vectors for each label instead of some that all share."

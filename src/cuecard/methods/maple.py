@@ -41,7 +41,6 @@ class MaPLe(LabelSettings):
 
     name: ClassVar[str] = "maple"
     about: ClassVar[str] = "vectors around labels' names in the first layers, and a map into images"
-    rate: ClassVar[str | None] = "context_lr"
 
     length: int | None = Field(
         default=_LENGTH, ge=1, le=256, description="Vectors in front of a label's name, and images."

@@ -173,9 +173,8 @@ class Trainer:
         state.ended = ended
         if not ended and self._prune is not None and self._prune(state):
             state.ended = "pruned"
-            pooled = (
-                self._pooled(better=better) if pools else None
-            )  # it may be the best all the same
+            # It may be the best all the same.
+            pooled = self._pooled(better=better) if pools else None
         if pooled is not None:
             self._keep(pooled.state, pooled.validation)
             self._log_pooled(pooled)

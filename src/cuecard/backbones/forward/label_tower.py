@@ -42,7 +42,6 @@ class LabelTower:
 
     def __init__(self, model: Any, tokenizer: Any, name: str) -> None:
         self._model, self._tokenizer, self._name = model, tokenizer, name
-        self.text_model: nn.Module = model.text_model
         config = model.config.text_config
         self.embed: nn.Module = model.text_model.get_input_embeddings()
         self.layers = decoder_layers(model.text_model, int(config.num_hidden_layers))
