@@ -18,6 +18,7 @@ from cuecard.errors import DataError
 from cuecard.images import pillow, pillow_ops, read_file
 from cuecard.lazy import np
 from cuecard.types import Image
+from cuecard.validation_text import first_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,7 +48,7 @@ def checked_mask(image: Image, where: str | None = None, chosen: int | None = No
         return mask_image(values == chosen)
     numbers = np.unique(values[values != 0]).tolist()
     if len(numbers) > 1:
-        told = ", ".join(map(str, numbers[:_NAMED])) + (", ..." if numbers[_NAMED:] else "")
+        told = first_of([str(number) for number in numbers], _NAMED)
         raise DataError(
             "the mask has more than one class",
             where=where,

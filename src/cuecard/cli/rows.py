@@ -16,7 +16,7 @@ from cuecard.tasks.readers.plain_lines import STDIN, is_plain, read_lines
 from cuecard.tasks.readers.tables import record_place
 from cuecard.tasks.similar import nearest
 from cuecard.types import Image, Record, Value
-from cuecard.validation_text import counted
+from cuecard.validation_text import counted, first_of
 
 _NAMED = 5
 
@@ -137,22 +137,21 @@ def known_rows(
     if not unknown:
         return records, {}
     other = f"that the prompt {'is not asked for' if asked else 'was not trained for'}"
-    listed = ", ".join(f"{label!r} ({count:,})" for label, count in unknown.most_common(_NAMED))
-    more = ", ..." if len(unknown) > _NAMED else ""
+    told = [f"{label!r} ({count:,})" for label, count in unknown.most_common()]
+    listed = first_of(told, _NAMED)
     if not known:
         others = f" and {len(records) - 1:,} more rows" if len(records) > 1 else ""
         raise DataError(
             f"every row has a label {other}",
             where=f"{record_place(records[0])}{others}",
-            got=f"{listed}{more}",
-            expected=f"labels among {', '.join(map(repr, spec.labels[:_NAMED]))}"
-            + (", ..." if len(spec.labels) > _NAMED else ""),
+            got=listed,
+            expected=f"labels among {first_of([*map(repr, spec.labels)], _NAMED)}",
             hint="labels have to be spelt alike; --label-field names another column",
         )
     warnings.warn(
         DataWarning(
             f"{len(records) - len(known):,} of {len(records):,} rows have labels {other} "
-            f"and are not scored: {listed}{more}"
+            f"and are not scored: {listed}"
         ),
         stacklevel=2,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from cuecard.metrics.intervals import proportion_interval
 from cuecard.tasks import SplitReport, Task, TaskSpec
+from cuecard.validation_text import first_of
 
 FEW_TEST_ROWS = 50
 """On fewer test rows the interval of a good accuracy is wider than 0.2."""
@@ -90,11 +91,10 @@ def _missing(task: Task) -> str:
     missing = [repr(x) for x in spec.labels if x in train and x not in validation]
     if not missing:
         return ""
-    listed = ", ".join(missing[:4]) + (", ..." if len(missing) > 4 else "")
     which, them = ("label", "it") if len(missing) == 1 else ("labels", "them")
     return (
-        f"no validation row has the {which} {listed}: nothing that is chosen on these rows looks "
-        f"at {them}; use more rows, or other ones"
+        f"no validation row has the {which} {first_of(missing, 4)}: nothing that is chosen on "
+        f"these rows looks at {them}; use more rows, or other ones"
     )
 
 
@@ -105,8 +105,7 @@ def _numeric(spec: TaskSpec) -> str:
     bare = [x for x in spec.labels if _NUMBER.fullmatch(spec.words.get(x, x).strip())]
     if not bare:
         return ""
-    listed = ", ".join(bare[:4]) + (", ..." if len(bare) > 4 else "")
     return (
-        f"the labels {listed} are numbers, which tell the model nothing: name a word for each, "
-        f"such as --word {bare[0]}=negative"
+        f"the labels {first_of(bare, 4)} are numbers, which tell the model nothing: name a word "
+        f"for each, such as --word {bare[0]}=negative"
     )

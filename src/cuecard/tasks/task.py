@@ -28,6 +28,7 @@ from cuecard.tasks.splits import (
     split_records,
 )
 from cuecard.types import Record, Split
+from cuecard.validation_text import first_of
 
 __all__ = ["SpecOptions", "Task", "TaskSpec"]
 
@@ -275,7 +276,7 @@ def _warn_of_untrained(spec: TaskSpec, splits: Splits, limit: int | None) -> Non
     unseen = [label for label in spec.labels if label not in seen]
     if not unseen:
         return
-    some = ", ".join(map(repr, unseen[:_NAMED])) + (", ..." if len(unseen) > _NAMED else "")
+    some = first_of([*map(repr, unseen)], _NAMED)
     why = "" if limit is None else f" within the limit of {limit:,}"
     are = "1 label has" if len(unseen) == 1 else f"{len(unseen):,} labels have"
     warnings.warn(

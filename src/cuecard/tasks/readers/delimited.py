@@ -14,7 +14,7 @@ from threading import Lock
 from cuecard.errors import DataError, DataWarning
 from cuecard.tasks.readers.tables import Row, Table, place, refuse_twice
 from cuecard.tasks.readers.text_files import read_text
-from cuecard.validation_text import counted
+from cuecard.validation_text import counted, first_of
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 LONGEST_CELL = 1 << 26
@@ -86,7 +86,7 @@ def _plain_lines(text: str, source: str) -> list[Line] | None:
                 cells = unquoted
         lines.append((number, cells))
     if stray:
-        rows = ", ".join(map(str, stray[:_NAMED])) + (", ..." if len(stray) > _NAMED else "")
+        rows = first_of([*map(str, stray)], _NAMED)
         what = "row" if len(stray) == 1 else "rows"
         message = (
             f"{source}, {what} {rows}: a double quote without its partner; each line was read as "

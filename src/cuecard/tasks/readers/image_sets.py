@@ -19,6 +19,7 @@ from cuecard.errors import DataError, DataWarning
 from cuecard.images import SUFFIXES, from_array
 from cuecard.lazy import np
 from cuecard.tasks.readers.tables import Row, Table, place
+from cuecard.validation_text import first_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,7 +91,7 @@ def _class_folders(path: Path, labelled: bool) -> Table:
         raise DataError(
             "images lie beside the folders of the classes",
             where=str(path),
-            got=", ".join(p.name for p in loose[:_NAMED]) + (", ..." if loose[_NAMED:] else ""),
+            got=first_of([p.name for p in loose], _NAMED),
             expected="every image in the folder of its class",
         )
     if not labelled:
@@ -122,8 +123,7 @@ def _tell_of_others(path: Path, classes: Sequence[Path]) -> None:
         ("folders without images", empty),
     ):
         if names:
-            listed = ", ".join(names[:_NAMED]) + (", ..." if names[_NAMED:] else "")
-            text = f"{path}: left out {len(names):,} {what}: {listed}"
+            text = f"{path}: left out {len(names):,} {what}: {first_of(names, _NAMED)}"
             warnings.warn(DataWarning(text), stacklevel=2)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from cuecard.errors import DataError, DataWarning
 from cuecard.tasks.readers.image_sets import IMAGE, PARTS, Parts, folders_in, images_in
 from cuecard.tasks.readers.tables import Table
-from cuecard.validation_text import counted
+from cuecard.validation_text import counted, first_of
 
 MASK = "mask"
 IMAGES, MASKS = "images", "masks"
@@ -53,14 +53,13 @@ def _pairs(path: Path) -> Table:
             if images
             else "there are no images",
             where=str(path),
-            got=_listed(missing) or f"no images in {IMAGES}/",
+            got=first_of(missing, _NAMED) or f"no images in {IMAGES}/",
             expected="for images/NAME.jpg a file masks/NAME.png",
         )
     others = [str(masks[name]) for name in masks if name not in images]
     if others:
-        text = (
-            f"{path}: left out {counted(len(others), 'mask')} without an image: {_listed(others)}"
-        )
+        left = counted(len(others), "mask")
+        text = f"{path}: left out {left} without an image: {first_of(others, _NAMED)}"
         warnings.warn(DataWarning(text), stacklevel=2)
     rows = (
         (number, {IMAGE: images[name], MASK: masks[name]}) for number, name in enumerate(images, 1)
@@ -83,7 +82,3 @@ def _by_name(folder: Path) -> Mapping[str, Path]:
             )
         found[name] = file
     return found
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
