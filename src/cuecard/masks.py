@@ -54,8 +54,8 @@ def checked_mask(image: Image, where: str | None = None, chosen: int | None = No
             where=where,
             got=f"pixels of 0 and {told}",
             expected="0, and one other number",
-            hint=f"choose one of them, as in --set task.mask_class={numbers[0]}, or save the mask "
-            "as PNG, since JPEG blurs it",
+            hint=f"train with --set task.mask_class={numbers[0]} to choose one of them, or save "
+            "the mask as PNG, since JPEG blurs it",
         )
     return mask_image(values != 0)
 
