@@ -266,6 +266,7 @@ def test_what_does_not_go_together_is_refused_before_anything_is_written(
         ((folder, *KIND, *encoder, "--set", "method.patches=k-means", *xavier), "init patches"),
         ((folder, *KIND, *encoder, "--set", "method.fourier=2"), "1 or less"),
         ((folder, *KIND, *encoder, "--template", "A {image}"), "words beside the image"),
+        ((folder, *KIND, *encoder, "--set", "task.mask_class=3"), "the kind image-segmentation"),
         ((folder, *KIND, *encoder, "--quantize", "int8"), "not quantised"),
     ):
         done = cuecard("train", *words, *train)

@@ -20,7 +20,7 @@ from cuecard.methods import METHODS, PromptTuning
 from cuecard.runs.recipe import Recipe
 from cuecard.runs.recipe_file import read_yaml
 from cuecard.runs.recipe_method import AUTO, with_method
-from cuecard.runs.recipe_sections import DataRecipe
+from cuecard.runs.recipe_sections import DataRecipe, TaskRecipe
 from cuecard.tasks.kinds import KINDS
 from cuecard.training.config import DEFAULT_BUDGET
 from cuecard.training.sweeps.space import parse_values
@@ -72,9 +72,24 @@ class Given:
                 "there is no data", where=command, expected="a file, or a recipe with data"
             )
         try:
-            return Recipe.parse(values, "the command line" if self.file is None else str(self.file))
+            where = "the command line" if self.file is None else str(self.file)
+            recipe = Recipe.parse(values, where)
         except ConfigError as error:
             raise named(error, self.flags) from error
+        self._check_kind(recipe.task.kind)
+        return recipe
+
+    def _check_kind(self, kind: str) -> None:
+        """Refuse settings of other kinds of task; a file may have them, as older ones do."""
+        able = {*TaskRecipe.model_fields, *KINDS[kind].settings.model_fields}
+        for name in self.values.get("task", {}).keys() - able:
+            having = [each for each in KINDS if name in KINDS[each].settings.model_fields]
+            raise ConfigError(
+                "a setting that this kind of task does not have",
+                where=self.flags.get(f"task.{name}", "--set task"),
+                got=f"the kind {kind}",
+                expected=f"the kind {' or '.join(having)}",
+            )
 
 
 def value_lists(texts: Iterable[str]) -> dict[str, tuple[Any, ...]]:
