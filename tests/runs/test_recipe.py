@@ -152,6 +152,9 @@ def test_what_is_no_recipe(tmp_path: Path, text: str) -> None:
         Recipe.read(tmp_path / "recipe.yaml")
     with pytest.raises(ConfigError, match="cannot be read"):
         Recipe.read(tmp_path / "none.yaml")
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        Recipe.read(tmp_path)
+    assert caught.value.got == "Is a directory"
 
 
 def test_bad_input_leaves_no_folder(home: Path) -> None:

@@ -82,7 +82,10 @@ def read_yaml(path: str | Path, keys: Collection[str]) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("the recipe cannot be read", where=str(path), got=str(error)) from error
+        got = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(
+            "the recipe cannot be read", where=str(path), got=got, expected="a YAML file"
+        ) from error
     try:
         found = load_yaml(text)
     except yaml.YAMLError as error:
