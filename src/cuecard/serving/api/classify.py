@@ -36,14 +36,7 @@ async def classify(
     """
     engine, catalog = service.engine, service.catalog
     models, inputs = request.models, request.inputs
-    most = service.limits.max_texts
-    if len(models) * len(inputs) > most:
-        raise APIError(
-            413,
-            "batch_too_large",
-            f"{len(inputs)} inputs under {len(models)} models: at most {most} pairs.",
-            param="input",
-        )
+    check_pairs(models, inputs, service.limits.max_texts)
     for model in models:
         context.allow(model, catalog.backbone)
     with ExitStack() as stack:
@@ -122,6 +115,20 @@ def _texts(service: Service, places: Mapping[Sent, str]) -> dict[Sent, str]:
     texts = [sent for sent in places if isinstance(sent, str)]
     count_characters(texts, service.limits.max_characters, "input")
     return {text: text for text in texts}
+
+
+def check_pairs(models: Sequence[str], inputs: Sequence[Input], most: int) -> None:
+    """
+    Raises:
+        APIError: 413, more inputs times models than so many.
+    """
+    if len(models) * len(inputs) > most:
+        raise APIError(
+            413,
+            "batch_too_large",
+            f"{len(inputs)} inputs under {len(models)} models: at most {most} pairs.",
+            param="input",
+        )
 
 
 def check_count(images: Mapping[Sent, str], most: int) -> None:

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from cuecard.engine.protocol import Embedding, Segments
 from cuecard.masks import bits_of_runs, box_of, png_of
-from cuecard.serving.api.classify import Input, check_count, fields_of, places_of
+from cuecard.serving.api.classify import Input, check_count, check_pairs, fields_of, places_of
 from cuecard.serving.api.images import Sent
 from cuecard.serving.api.inputs import check_positions, encode_record
 from cuecard.serving.api.service import Service
 from cuecard.serving.http.context import RequestContext
 from cuecard.serving.models.catalog import ServedPrompt
-from cuecard.serving.protocol.errors import APIError, bad_request
+from cuecard.serving.protocol.errors import bad_request
 from cuecard.serving.protocol.requests import ClassifyForm, ClassifyRequest
 from cuecard.serving.protocol.responses import Segmentation, Segmented, TextsUsage
 from cuecard.tasks.kinds.image_segmentation import BOXES, POINTS
@@ -37,14 +37,8 @@ async def segment(
             be read; points or boxes that are not in their image.
     """
     catalog, models, inputs = service.catalog, request.models, request.inputs
-    engine, most = service.engine, service.limits.max_texts
-    if len(models) * len(inputs) > most:
-        raise APIError(
-            413,
-            "batch_too_large",
-            f"{len(inputs)} inputs under {len(models)} models: at most {most} pairs.",
-            param="input",
-        )
+    engine = service.engine
+    check_pairs(models, inputs, service.limits.max_texts)
     for model in models:
         context.allow(model, catalog.backbone)
     with ExitStack() as stack:
@@ -58,7 +52,7 @@ async def segment(
         drawn = zip(asked, rows, found, strict=True)
         masks = await asyncio.to_thread(lambda: [_mask(a[0], r, logits) for a, r, logits in drawn])
     data = []
-    for place, (mask, (area, box)) in enumerate(masks):
+    for place, (mask, area, box) in enumerate(masks):
         index, number = divmod(place, len(models))
         data.append(
             Segmented(
@@ -111,11 +105,11 @@ def _places(inputs: Sequence[Input], asked: Sequence[Asked]) -> dict[Sent, str]:
 
 def _mask(
     served: ServedPrompt, row: Embedding, logits: Tensor
-) -> tuple[str, tuple[int, tuple[int, int, int, int] | None]]:
+) -> tuple[str, int, tuple[int, int, int, int] | None]:
     """A mask as PNG in base64, its area and the box around it."""
     (found,) = served.spec.task_kind.mask_answers(served.spec, [row.row], logits[None])
     bits = bits_of_runs(found.answer)
-    return base64.b64encode(png_of(bits)).decode("ascii"), (int(bits.sum()), box_of(bits))
+    return base64.b64encode(png_of(bits)).decode("ascii"), int(bits.sum()), box_of(bits)
 
 
 def _check_masks(model: str, served: ServedPrompt | None) -> ServedPrompt:
