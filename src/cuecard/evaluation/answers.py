@@ -67,7 +67,7 @@ def save_masks(
         fresh.mkdir(parents=True)
         try:
             for number, (record, found) in enumerate(zip(records, predictions, strict=True), 1):
-                name = f"row-{record.row or number}" if record.row else Path(record.source).stem
+                name = f"row-{record.row}" if record.row else Path(record.source).stem
                 while not name or name in names:
                     name = f"{name or 'row'}-{number}"
                 names.add(name)

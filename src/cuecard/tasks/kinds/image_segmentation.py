@@ -233,9 +233,10 @@ class ImageSegmentationKind(ImageKind[SegmentationSettings]):
 
     def shown(self, prediction: Prediction) -> str:
         """The same in words."""
-        told, pixels = self.details(prediction), bits_of_runs(prediction.answer).size
-        place = "" if told["box"] is None else f", box {' '.join(map(str, told['box']))}"
-        return f"{told['area']:,} of {pixels:,} pixels{place}"
+        bits = bits_of_runs(prediction.answer)
+        box = box_of(bits)
+        place = "" if box is None else f", box {' '.join(map(str, box))}"
+        return f"{bits.sum():,} of {bits.size:,} pixels{place}"
 
     def inputs(self, texts: Sequence[str]) -> list[str]:
         """The files that paths, folders and patterns name; of images beside masks, the images."""

@@ -231,7 +231,8 @@ def _load_parts(source: str | Path, wanted: Wanted) -> dict[str, Any]:
         target = wanted.readers.get(TARGET)
         if target is not None and target.files and path.is_dir() and not is_saved_set(path):
             return dict(mask_parts(path))
-        path = images_beside_masks(path) or path if wanted.target is None else path
+        if wanted.target is None:
+            path = images_beside_masks(path) or path
         parts = image_parts(path, labelled=wanted.target is not None)
         if parts is not None:
             return dict(parts)
