@@ -137,10 +137,7 @@ def attention_figure(
     """
     drawn = min(maps.shape[1], _MOST_MAPS)
     titles = ["image", f"mean of {maps.shape[1]}", *(f"{what} {n}" for n in range(1, drawn + 1))]
-    figure = matplotlib_figure.Figure(
-        figsize=(_CELL * len(titles), _CELL * 1.25 * len(images)), dpi=150, layout="constrained"
-    )
-    matplotlib_agg.FigureCanvasAgg(figure)
+    figure = _figure((_CELL * len(titles), _CELL * 1.25 * len(images)))
     cells = figure.subplots(len(images), len(titles), squeeze=False)
     for axes, title in zip(cells[0], titles, strict=True):
         axes.set_title(title, fontsize=8)
@@ -158,11 +155,16 @@ def attention_figure(
 
 
 def _blank(size: tuple[float, float]) -> tuple[Any, Any]:
-    figure = matplotlib_figure.Figure(figsize=size, dpi=150, layout="constrained")
-    matplotlib_agg.FigureCanvasAgg(figure)
+    figure = _figure(size)
     axes = figure.add_subplot()
     axes.spines["top"].set_visible(False)
     return figure, axes
+
+
+def _figure(size: tuple[float, float]) -> Any:
+    figure = matplotlib_figure.Figure(figsize=size, dpi=150, layout="constrained")
+    matplotlib_agg.FigureCanvasAgg(figure)
+    return figure
 
 
 def _write(figure: Any, path: str | Path) -> Path:
