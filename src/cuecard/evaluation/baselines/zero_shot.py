@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from cuecard.errors import ConfigError
 from cuecard.lazy import torch
+from cuecard.tasks.kinds.image_classification import label_template
 from cuecard.tasks.spec import TaskSpec
-from cuecard.types import ZERO_SHOT, Backbone, HasLabelTower, Head, Injection, LabelTokens, Towers
+from cuecard.types import Backbone, HasLabelTower, Head, Injection, LabelTokens, Towers
 
 
 def zero_shot(backbone: Backbone, spec: TaskSpec) -> tuple[Injection, Head]:
@@ -26,7 +27,6 @@ def zero_shot(backbone: Backbone, spec: TaskSpec) -> tuple[Injection, Head]:
             got=f"a model with a {' and a '.join(backbone.takes)} tower",
             expected="a model of images and texts, such as CLIP",
         )
-    template = str(spec.own.get("label_template", ZERO_SHOT))
     with torch.no_grad():
-        head = backbone.label_head([*spec.label_names.values()], template)
+        head = backbone.label_head([*spec.label_names.values()], label_template(spec))
     return Towers({"labels": LabelTokens(torch.zeros(1, 1, 0, 1))}), head

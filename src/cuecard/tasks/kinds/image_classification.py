@@ -32,7 +32,7 @@ class ImageClassificationKind(ImageKind[NoSettings], ClassificationKind):
     def check(self, spec: TaskSettings) -> None:
         """A label's name has one place in its template, too."""
         super().check(spec)
-        template = str(spec.own.get("label_template", ZERO_SHOT))
+        template = label_template(spec)
         if template.count(LABEL) != 1:
             raise contradiction(
                 "no single place for a label's name",
@@ -40,6 +40,11 @@ class ImageClassificationKind(ImageKind[NoSettings], ClassificationKind):
                 repr(template),
                 f"{LABEL} once, such as {ZERO_SHOT!r}",
             )
+
+
+def label_template(spec: TaskSettings) -> str:
+    """What a label's name is put into for the zero-shot classifier."""
+    return str(spec.own.get("label_template", ZERO_SHOT))
 
 
 IMAGE_CLASSIFICATION = ImageClassificationKind()
