@@ -87,8 +87,7 @@ def updated_learning(page: str, results: dict[str, Any]) -> str:
 
 def stored_learning() -> dict[str, Any]:
     """What was measured of learning within a budget; empty before it was."""
-    found: dict[str, Any] = json.loads(LEARNING.read_text()) if LEARNING.exists() else {}
-    return found
+    return _stored(LEARNING)
 
 
 def updated_precision(page: str, results: list[dict[str, Any]]) -> str:
@@ -109,8 +108,7 @@ def updated_serving(page: str, results: dict[str, Any]) -> str:
 
 def stored_serving() -> dict[str, Any]:
     """What was measured of serving; empty before it was."""
-    found: dict[str, Any] = json.loads(SERVING.read_text()) if SERVING.exists() else {}
-    return found
+    return _stored(SERVING)
 
 
 def serving_table(results: dict[str, Any]) -> str:
@@ -185,8 +183,7 @@ def updated_methods(page: str, results: dict[str, Any]) -> str:
 
 def stored_methods() -> dict[str, Any]:
     """What was measured of the methods; empty before it was."""
-    found: dict[str, Any] = json.loads(METHODS.read_text()) if METHODS.exists() else {}
-    return found
+    return _stored(METHODS)
 
 
 def updated_vision(page: str, results: dict[str, Any]) -> str:
@@ -196,8 +193,7 @@ def updated_vision(page: str, results: dict[str, Any]) -> str:
 
 def stored_vision() -> dict[str, Any]:
     """What benchmarks/results has of the vision benchmark; nothing if it was never run."""
-    found: dict[str, Any] = json.loads(VISION.read_text()) if VISION.exists() else {}
-    return found
+    return _stored(VISION)
 
 
 def updated_vision_speed(page: str, results: dict[str, Any]) -> str:
@@ -207,7 +203,11 @@ def updated_vision_speed(page: str, results: dict[str, Any]) -> str:
 
 def stored_vision_speed() -> dict[str, Any]:
     """What was measured of steps on images; nothing if it was never run."""
-    found: dict[str, Any] = json.loads(VISION_SPEED.read_text()) if VISION_SPEED.exists() else {}
+    return _stored(VISION_SPEED)
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return found
 
 
