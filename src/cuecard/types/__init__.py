@@ -9,7 +9,8 @@ command line join the three.
                                               ^                                              |
                                       method.injection()  <------- gradient, only here ------+
 
-`data` is what flows, `injections` what a method yields, `protocols` what methods and backbones are.
+`data` is what flows, `injections` what a method yields, `heads` what answers beside it;
+`protocols`, `towers` and `methods` say what backbones and methods are.
 """
 
 from cuecard.types.data import (
@@ -30,6 +31,10 @@ from cuecard.types.data import (
     common_beginning,
     value_text,
 )
+from cuecard.types.heads import (
+    Head,
+    TokenTfidf,
+)
 from cuecard.types.injections import (
     LABEL,
     ZERO_SHOT,
@@ -46,32 +51,34 @@ from cuecard.types.injections import (
     Towers,
     by_tower,
 )
-from cuecard.types.protocols import (
-    Backbone,
-    Differentiable,
-    Fingerprint,
-    HasDecoder,
-    HasLabelTower,
-    HasPatches,
-    Head,
+from cuecard.types.methods import (
     InitContext,
-    KeptInputs,
     Method,
     MethodConfig,
     NamesContext,
     Noisy,
     ParameterGroup,
-    Patches,
+)
+from cuecard.types.protocols import (
+    Backbone,
+    Differentiable,
+    Fingerprint,
+    HasDecoder,
+    KeptInputs,
     PeftTask,
     Pick,
-    PlacesImages,
     Reads,
     Recomputes,
-    ShowsAttention,
     States,
     StopsEarly,
     Tokenizer,
-    TokenTfidf,
+)
+from cuecard.types.towers import (
+    HasLabelTower,
+    HasPatches,
+    Patches,
+    PlacesImages,
+    ShowsAttention,
 )
 
 __all__ = [

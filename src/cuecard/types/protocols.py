@@ -1,76 +1,25 @@
-"""What a backbone and a method are asked for, and what they give.
+"""What a backbone is asked for, and what it gives.
 
 Sizes: B rows, T tokens in the longest row, N reads, P prompt vectors, H hidden size, V vocabulary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from cuecard.lazy import torch
-from cuecard.types.data import Batch, Encoded, Frame, Image, KeptReads, Placement, ReadKind
-from cuecard.types.injections import Injection, InjectionKind, LabelTokens, Slot, Tower
+from cuecard.types.data import Batch, Encoded, KeptReads, Placement, ReadKind
+from cuecard.types.injections import Injection, InjectionKind, Tower
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 PeftTask = Literal["CAUSAL_LM", "SEQ_2_SEQ_LM"]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenTfidf:
-    """TF-IDF of an input's tokens: (1 + log count) * idf, of unit length.
-
-    As scikit-learn's `TfidfVectorizer(sublinear_tf=True)` has it, of tokens instead of words.
-
-    Attributes:
-        ids: [V] int64 the tokens that are counted, ascending.
-        idf: [V] float32 their inverse document frequencies.
-    """
-
-    ids: Tensor
-    idf: Tensor
-
-    def __call__(self, inputs: Sequence[tuple[int, ...]]) -> Tensor:
-        """[n, V] float32, on the CPU; zeros for an input with none of the tokens."""
-        counts = torch.zeros(len(inputs), len(self.ids))
-        size = int(self.ids[-1]) + 1
-        for row, input_ids in zip(counts, inputs, strict=True):
-            found = torch.bincount(torch.tensor(input_ids, dtype=torch.int64), minlength=size)
-            row += found[self.ids]
-        weighed = torch.where(counts > 0, (1 + counts.clamp(min=1).log()) * self.idf, 0.0)
-        return torch.nn.functional.normalize(weighed)
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A linear layer of the task's own on the hidden states at the reads, beside the LM head.
-
-    Attributes:
-        weight: [K, H] float32; of a pooled head [K, H + F + V].
-        bias: [K] float32.
-        layers: the layers whose values a pooled head reads, F numbers of all of them, see
-            `Backbone.value_means`; empty for another head.
-        tfidf: of the V tokens that a pooled head counts; None for one that counts none.
-        of_labels: whether it is what a model's tower makes of the labels' names, [K, D]; it reads
-            the unit vectors that the model makes of images.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    layers: tuple[int, ...] = ()
-    tfidf: TokenTfidf | None = None
-    of_labels: bool = False
-
-    def __call__(self, states: Tensor) -> Tensor:
-        """[N, K] of states [N, H], or of states, means and TF-IDF [N, H + F + V]."""
-        weight, bias = (tensor.to(states.device) for tensor in (self.weight, self.bias))
-        return torch.nn.functional.linear(states, weight, bias)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +77,6 @@ class Tokenizer(Protocol):
     def convert_ids_to_tokens(self, ids: Any, **options: Any) -> Any: ...
 
     def apply_chat_template(self, conversation: Any, **options: Any) -> Any: ...
-
-
-@runtime_checkable
-class PlacesImages(Protocol):
-    """What stands in for a tokenizer of a model that gives masks of images."""
-
-    def frame(self, height: int, width: int) -> Frame:
-        """Where an image of so many pixels is in what the model takes in and gives."""
-        ...
 
 
 class KeptInputs(Protocol):
@@ -391,238 +331,3 @@ class Backbone(Differentiable, Protocol):
     def digest(self) -> str:
         """SHA-256 over every parameter's bytes, to prove that nothing changed."""
         ...
-
-
-class Patches(Protocol):
-    """What the layers of a frozen vision encoder make of the patches of a few images.
-
-    Each is computed when it is first asked for, and once. float32, on the encoder's device.
-    """
-
-    def tokens(self, layers: int) -> Tensor:
-        """[layers, N, H] what each of the first layers takes in, at patches drawn of all images.
-
-        The same patches in every layer.
-        """
-        ...
-
-    def keys_values(self) -> Tensor:
-        """[L, 2, K, N, D] every layer's keys and values of the same patches.
-
-        Raises:
-            BackboneError: an attention of the encoder's own, whose keys are not known.
-        """
-        ...
-
-    def beside(self, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """Of images that are run with prompts [L', P, H] at the first L' layers' inputs.
-
-        Returns:
-            [L', S, H] what each of these layers takes in at each of the S patches of an image, and
-            [L', P + S, D] the keys that it makes of prompt and patches: the mean of all images,
-            and of all heads.
-
-        Raises:
-            BackboneError: an attention of the encoder's own, whose keys are not known.
-        """
-        ...
-
-
-@runtime_checkable
-class HasPatches(Protocol):
-    """A backbone that cuts images into patches."""
-
-    def patches_of(self, images: Sequence[Image], seed: int) -> Patches:
-        """What its layers make of these images' patches; the seed draws which are sampled."""
-        ...
-
-
-@runtime_checkable
-class ShowsAttention(Protocol):
-    """A vision encoder whose attention can be looked at."""
-
-    @property
-    def num_layers(self) -> int: ...
-
-    def prompt_attention(self, images: Sequence[Image], injection: Injection, layer: int) -> Tensor:
-        """[B, P, h, w] a layer's attention between a prompt and each patch, the mean of all heads.
-
-        From the prompt's vectors to the patches; of keys in front, from the patches to them.
-        """
-        ...
-
-    def shown(self, images: Sequence[Image]) -> Tensor:
-        """[B, h, w, C] float32 from 0 to 1: images as the model is given them."""
-        ...
-
-
-@runtime_checkable
-class HasLabelTower(Protocol):
-    """A backbone with a tower that reads labels' names, and compares them with images.
-
-    Attributes:
-        whole: the transformers model; `Backbone.model` is its tower that sees.
-        label_tokenizer: the tokenizer of the tower that reads.
-    """
-
-    whole: Any
-    label_tokenizer: Tokenizer
-
-    def label_width(self) -> int:
-        """D of the space where images and names meet."""
-        ...
-
-    def label_layers(self) -> int:
-        """How many layers the tower that reads names has."""
-        ...
-
-    def apart(self) -> str | None:
-        """Why a prompt cannot be in both towers at once; None if it can."""
-        ...
-
-    def label_head(self, names: Sequence[str], tokens: LabelTokens | str) -> Head:
-        """A head [K, D] of K labels' names, with gradients to the vectors.
-
-        Args:
-            tokens: the vectors around the names, or a template with {label} instead.
-        """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class NamesContext:
-    """What a method may know of the tower that reads labels' names.
-
-    Attributes:
-        embeddings: [V, H] the tower's embedding matrix.
-        encode: text -> token ids, without special tokens.
-        labels: how many labels there are.
-        layers: how many layers the tower has.
-    """
-
-    embeddings: Tensor
-    encode: Callable[[str], list[int]]
-    labels: int
-    layers: int
-
-
-@dataclass(frozen=True, slots=True)
-class InitContext:
-    """What a method may know when it makes its first parameters.
-
-    Attributes:
-        embeddings: [V, H] the backbone's input embedding matrix.
-        encode: text -> token ids, without special tokens.
-        special_ids: ids that no prompt should start from.
-        labels: the token ids of the task's label words; empty for text-to-text.
-        text: a sentence about the task, for a prompt that starts from text.
-        generator: the only source of randomness.
-        states: vectors [T, H] among the input embeddings -> what the backbone makes of them.
-        layers: L.
-        towers: the same matrix of every tower, `Backbone.tower_embeddings`.
-        patches: those of a few training images; None for a backbone that sees none, or no images.
-        names: the tower that reads labels' names; None without one.
-    """
-
-    embeddings: Tensor
-    encode: Callable[[str], list[int]]
-    special_ids: frozenset[int]
-    labels: tuple[tuple[int, ...], ...]
-    text: str
-    generator: torch.Generator
-    states: Callable[[Tensor], States]
-    layers: int
-    towers: Mapping[Tower, Tensor] = field(default_factory=dict)
-    patches: Patches | None = None
-    names: NamesContext | None = None
-
-    @property
-    def sees(self) -> bool:
-        """Whether it is a vision encoder, whose embeddings are no words'."""
-        return "vision" in self.towers
-
-
-@dataclass(frozen=True, slots=True)
-class ParameterGroup:
-    """Parameters that learn at one rate.
-
-    Attributes:
-        lr: their peak learning rate. None takes the run's: what the method chiefly learns with.
-            "embeddings" takes the optimiser's default, which suits vectors among embeddings.
-    """
-
-    parameters: tuple[torch.nn.Parameter, ...]
-    lr: float | Literal["embeddings"] | None = None
-
-
-class Method(Protocol):
-    """Trainable parameters that yield an injection."""
-
-    def parameters(self) -> Iterable[torch.nn.Parameter]: ...
-
-    def groups(self) -> Sequence[ParameterGroup]:
-        """The same parameters by learning rate; one group or more at the run's."""
-        ...
-
-    def injection(self) -> Injection:
-        """The injection, with gradients to this method's parameters."""
-        ...
-
-    def penalty(self) -> Tensor | None:
-        """A scalar that training adds to the loss; None for none."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
-
-
-@runtime_checkable
-class Noisy(Protocol):
-    """A method that leaves something out in training, and nothing afterwards."""
-
-    def noisy_injection(self, draw: tuple[int, ...]) -> Injection:
-        """The injection, with what the numbers draw left out; the same for the same numbers."""
-        ...
-
-
-class MethodConfig(Protocol):
-    """A method's settings; `build` makes the method.
-
-    Attributes:
-        name: what users call the method.
-        rate: the setting that is the peak learning rate it chiefly learns with, where the run gives
-            none; None takes the optimiser's default.
-        reads_words: whether it needs a vocabulary, which a vision encoder has not.
-        requires: the kinds of injections that it puts into each tower, with these settings.
-        warm_start: a trained prompt's tensors to start from, which `model_dump` leaves out.
-        model_fields_set: the settings that were given.
-    """
-
-    name: ClassVar[str]
-    rate: ClassVar[str | None]
-    reads_words: ClassVar[bool]
-
-    @property
-    def model_fields_set(self) -> set[str]: ...
-
-    @property
-    def requires(self) -> Mapping[Tower, tuple[InjectionKind, ...]]: ...
-
-    @property
-    def slot(self) -> Slot: ...
-
-    @property
-    def warm_start(self) -> tuple[Tensor, ...]: ...
-
-    def rate_for_images(self, usual: float) -> float | None:
-        """What that rate is for images where the setting is not given; None for the setting's own.
-
-        Args:
-            usual: the optimiser's default.
-        """
-        ...
-
-    def build(self, context: InitContext) -> Method: ...
-
-    def model_dump(self, *, mode: str) -> dict[str, Any]: ...
