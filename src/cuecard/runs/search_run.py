@@ -28,7 +28,8 @@ from cuecard.search.budget import MICRO, SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate, digest
 from cuecard.search.journal import FILE, Journal
-from cuecard.search.loop import Found, Observer, Search
+from cuecard.search.loop import Found, Search
+from cuecard.search.searcher import Observer
 from cuecard.search.searchers import SEARCHERS
 from cuecard.search.solver import EngineSolver
 from cuecard.tasks import Task

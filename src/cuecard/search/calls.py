@@ -47,6 +47,7 @@ class Calls:
 
     Attributes:
         share: of the time that may be used for now.
+        used: what the answers that this sitting asked for took, also those of earlier ones.
     """
 
     def __init__(
@@ -59,6 +60,8 @@ class Calls:
         self.ledger = Ledger(budget, journal.spent)
         self._clock, self._started = clock, clock()
         self.share = 1.0
+        self.used = Amount()
+        self._met: set[str] = set()
         self._under_way: dict[str, asyncio.Lock] = {}
 
     @property
@@ -92,7 +95,7 @@ class Calls:
         """
         async with self._under_way.setdefault(key, asyncio.Lock()):
             if key in self.journal.answers:
-                return self.journal.answers[key]
+                return self._answer(key)
             most = self.ledger.budget.seconds
             if most is not None and self.seconds >= most * self.share:
                 raise BudgetSpent("time")
@@ -109,4 +112,10 @@ class Calls:
                 raise
             finally:
                 self.ledger.settle(reserved, spent)
-            return found.answer
+            return self._answer(key)
+
+    def _answer(self, key: str) -> Any:
+        if key not in self._met:
+            self._met.add(key)
+            self.used += self.journal.costs[key]
+        return self.journal.answers[key]

@@ -29,6 +29,7 @@ class Journal:
 
     Attributes:
         answers: key -> what was answered.
+        costs: key -> what that took.
         spent: all that was spent, and reserved for calls that were cut off.
         seconds: of earlier sittings.
 
@@ -41,6 +42,7 @@ class Journal:
     def __init__(self, path: Path | None, about: str) -> None:
         self._path = path
         self.answers: dict[str, Any] = {}
+        self.costs: dict[str, Amount] = {}
         self.spent = Amount()
         self.seconds = 0.0
         if path is not None and path.exists():
@@ -61,7 +63,7 @@ class Journal:
     def answered(self, key: str, spent: Amount, answer: Any) -> None:
         """A call has ended. `answer` is anything that JSON holds."""
         self._write({"answered": key, "spent": asdict(spent), "answer": answer})
-        self.answers[key] = answer
+        self.answers[key], self.costs[key] = answer, spent
 
     def failed(self, key: str, spent: Amount, why: str) -> None:
         """A call has ended without an answer; it may be made again."""
@@ -109,9 +111,10 @@ class Journal:
         elif "search" not in row:
             key = row["answered"] if "answered" in row else row["failed"]
             open_calls.pop(key, None)
-            self.spent += Amount.of(row["spent"])
+            spent = Amount.of(row["spent"])
+            self.spent += spent
             if "answered" in row:
-                self.answers[key] = row["answer"]
+                self.answers[key], self.costs[key] = row["answer"], spent
 
     def _write(self, row: dict[str, Any]) -> None:
         """Append a line; it is on disk, whole, when this returns."""

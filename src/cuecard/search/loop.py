@@ -6,7 +6,7 @@ validation rows, all of them; the best there is kept, and of equals the one that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +17,11 @@ from cuecard.search.budget import Amount, BudgetSpent
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.race import Racer, race
-from cuecard.search.searcher import Searcher, SearchState
+from cuecard.search.searcher import Observer, Searcher, SearchState
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import Judged, Solver
 from cuecard.tasks import Task
 from cuecard.tasks.splits import drawn_at
-
-Observer = Callable[[dict[str, Any]], None]
 
 # Candidates are longer than the start, and what answering takes grows with them.
 _LONGER = 2
@@ -46,6 +44,7 @@ class Found:
         rounds: that were finished.
         ended: why there were no more.
         spent: in all sittings.
+        told: events of the searcher's own.
     """
 
     best: PromptCandidate
@@ -55,6 +54,7 @@ class Found:
     rounds: int
     ended: str
     spent: Amount
+    told: tuple[dict[str, Any], ...] = ()
 
     @property
     def better(self) -> bool:
@@ -100,6 +100,7 @@ class Search:
         # One that stands solved in a prompt would be right for no merit of it.
         self._shown = tuple(record for record in task.train if id(record) not in raced)
         self._known: dict[str, Racer] = {}
+        self._told: list[dict[str, Any]] = []
         # With another budget there may be more rounds.
         self._ended = f"rounds within {calls.ledger.budget}"
 
@@ -127,6 +128,7 @@ class Search:
             rounds=rounds,
             ended=ended,
             spent=self._calls.ledger.spent,
+            told=tuple(self._told),
         )
 
     async def _of_start(self) -> list[Judged]:
@@ -183,6 +185,9 @@ class Search:
             round=number,
             rng=np.random.default_rng((settings.seed, number)),
             asker=self._asker,
+            solver=self._solver,
+            used=self._calls.used,
+            tell=self._hear,
         )
         proposed = await self._searcher.propose(state, settings.proposals)
         new = {each.key: each for each in proposed if each.key not in self._known}
@@ -208,6 +213,10 @@ class Search:
             }
         )
         return len(usable)
+
+    def _hear(self, event: dict[str, Any]) -> None:
+        self._told.append(event)
+        self._tell(event)
 
     def _fits(self, candidate: PromptCandidate) -> bool:
         try:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cuecard.search.asker import Asker
+from cuecard.search.budget import Amount
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.race import Racer
+from cuecard.search.solver import Solver
 from cuecard.tasks import TaskSpec
 from cuecard.types import Record
 
 if TYPE_CHECKING:
     from cuecard.lazy import np
+
+Observer = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,9 @@ class SearchState:
         round: how many rounds there were.
         rng: of this round: the same in every sitting.
         asker: the LLM that writes; None without one.
+        solver: what answers, also rows of `train`.
+        used: what the search has taken so far; the same in every sitting.
+        tell: takes an event (`{"event": ...}`) for those who watch, and for the report.
     """
 
     spec: TaskSpec
@@ -37,6 +44,9 @@ class SearchState:
     round: int
     rng: np.random.Generator
     asker: Asker | None
+    solver: Solver
+    used: Amount
+    tell: Observer
 
     @property
     def best(self) -> PromptCandidate:
@@ -51,6 +61,6 @@ class Searcher(Protocol):
         """About `count` candidates; none when it has no more.
 
         Raises:
-            BudgetSpent, LLMError: as `Asker.ask`.
+            BudgetSpent, LLMError: as `Asker.ask` and `Solver.judge`.
         """
         ...

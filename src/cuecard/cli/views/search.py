@@ -47,6 +47,11 @@ def _text(event: dict[str, Any]) -> str | None:
                 f"{event['best']:.3f} ({event['origin']}); {event['calls']:,} calls, "
                 f"{event['tokens']:,} tokens"
             )
+        case "unusable":
+            return (
+                f"the LLM wrote nothing that can be used, in {counted(event['answers'], 'answer')}:"
+                f" {event['example']!r}"
+            )
         case "final":
             return f"{event['origin']}: {event['validation']:.3f} on validation rows"
     return None

@@ -37,7 +37,7 @@ class APE:
                 _VARY.format(text=instruction_of(best[number % len(best)]))
                 for number in range(count)
             ]
-        found = await written(state.asker, texts, temperature=1.0, first_sample=state.round * count)
+        found = await written(state, texts, temperature=1.0, first_sample=state.round * count)
         what = "variation" if state.round else "guess"
         return [
             with_instruction(state.start, text, f"{what}, round {state.round + 1}")

@@ -90,6 +90,6 @@ async def _rewritten(state: SearchState, count: int) -> list[PromptCandidate]:
 
 
 async def _children(state: SearchState, texts: list[str], count: int) -> list[PromptCandidate]:
-    found = await written(state.asker, texts, temperature=0.5, first_sample=state.round * count)
+    found = await written(state, texts, temperature=0.5, first_sample=state.round * count)
     origin = f"generation {state.round + 1}"
     return [with_instruction(state.start, each, origin) for each in found]

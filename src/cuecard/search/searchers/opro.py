@@ -30,7 +30,7 @@ class OPRO:
         pairs = shown(state.spec, [state.train[int(number)] for number in chosen])
         text = _META.format(past="\n\n".join(past), pairs=pairs)
         found = await written(
-            state.asker, [text] * count, temperature=1.0, first_sample=state.round * count
+            state, [text] * count, temperature=1.0, first_sample=state.round * count
         )
         origin = f"opro, round {state.round + 1}"
         return [with_instruction(state.start, each, origin) for each in found]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cuecard.llms.protocol import LLMMessage, LLMRequest
-from cuecard.search.asker import Asker
 from cuecard.search.candidate import PromptCandidate
+from cuecard.search.searcher import SearchState
 from cuecard.tasks import TaskSpec
 from cuecard.types import Record
 
@@ -16,27 +16,48 @@ LONGEST = 500
 """Characters of an instruction; a longer one is an essay about the task, or an answer to it."""
 
 _TOKENS = 200
+_EXAMPLE = 200
 _TAGGED = re.compile(r"<prompt>(.*?)</prompt>", re.DOTALL | re.IGNORECASE)
 _AHEAD = re.compile(r"^(?:(?:new |final )?(?:instruction|prompt|output)\s*:\s*)", re.IGNORECASE)
 
 
 async def written(
-    asker: Asker | None, texts: Sequence[str], *, temperature: float, first_sample: int
+    state: SearchState, texts: Sequence[str], *, temperature: float, first_sample: int
 ) -> list[str]:
-    """The instructions that an LLM writes when it is asked for them; those that are usable.
+    """The instructions that the search's LLM writes when asked; those that are usable.
 
     Args:
         texts: what it is asked.
         first_sample: tells these requests apart from others of the same words.
     """
-    assert asker is not None  # a searcher that needs one is given one
-    found = await asker.ask(
+    found = await replies(state, texts, temperature=temperature, first_sample=first_sample)
+    usable = [text for each in found if (text := instruction_in(each))]
+    if found and not usable:
+        state.tell({"event": "unusable", "answers": len(found), "example": found[0][:_EXAMPLE]})
+    return usable
+
+
+async def replies(
+    state: SearchState,
+    texts: Sequence[str],
+    *,
+    temperature: float,
+    first_sample: int,
+    tokens: int = _TOKENS,
+) -> list[str]:
+    """What the search's LLM writes when asked, as it is.
+
+    Raises:
+        BudgetSpent, LLMError: as `Asker.ask`.
+    """
+    assert state.asker is not None  # a searcher that needs one is given one
+    found = await state.asker.ask(
         [
-            LLMRequest((LLMMessage("user", text),), _TOKENS, temperature, first_sample + number)
+            LLMRequest((LLMMessage("user", text),), tokens, temperature, first_sample + number)
             for number, text in enumerate(texts)
         ]
     )
-    return [text for each in found if (text := instruction_in(each.text))]
+    return [each.text for each in found]
 
 
 def instruction_in(text: str) -> str:
