@@ -29,6 +29,7 @@ from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate, digest
 from cuecard.search.journal import FILE, Journal
 from cuecard.search.loop import Found, Search
+from cuecard.search.model import SearchModel
 from cuecard.search.searcher import Observer
 from cuecard.search.searchers import SEARCHERS
 from cuecard.search.solver import EngineSolver
@@ -220,7 +221,15 @@ async def _search(
         solver = EngineSolver(engine, backbone.fingerprint.weights, task.spec, calls)
         searcher = SEARCHERS[plan.searcher].make()
         search = Search(
-            task, start, searcher, solver, calls, plan.search, asker=asker, observer=observer
+            task,
+            start,
+            searcher,
+            solver,
+            calls,
+            plan.search,
+            asker=asker,
+            model=SearchModel(backbone, calls),
+            observer=observer,
         )
         return await search.run()
     finally:

@@ -16,6 +16,7 @@ from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount, BudgetSpent
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
+from cuecard.search.model import SearchModel
 from cuecard.search.race import Racer, race
 from cuecard.search.searcher import Observer, Searcher, SearchState
 from cuecard.search.settings import SearchSettings
@@ -70,6 +71,7 @@ class Search:
         start: the prompt that is to be improved.
         solver: what answers.
         asker: the LLM that writes; None for searchers that need none.
+        model: the backbone that answers, for searchers that look into it.
         observer: is told of every round.
 
     Raises:
@@ -86,11 +88,13 @@ class Search:
         settings: SearchSettings,
         *,
         asker: Asker | None = None,
+        model: SearchModel | None = None,
         observer: Observer | None = None,
     ) -> None:
         self._task, self._start, self._searcher = task, start, searcher
         self._solver, self._calls, self._settings = solver, calls, settings
-        self._asker, self._tell = asker, observer or (lambda event: None)
+        self._asker, self._model = asker, model
+        self._tell = observer or (lambda event: None)
         # In the order of the draw: files are often sorted by label, and a race begins with a few.
         salt = f"search {settings.seed}"
         drawn = sorted(task.train, key=lambda record: drawn_at(record, salt))
@@ -188,6 +192,8 @@ class Search:
             solver=self._solver,
             used=self._calls.used,
             tell=self._hear,
+            model=self._model,
+            settings=settings,
         )
         proposed = await self._searcher.propose(state, settings.proposals)
         new = {each.key: each for each in proposed if each.key not in self._known}

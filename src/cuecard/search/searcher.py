@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount
 from cuecard.search.candidate import PromptCandidate
+from cuecard.search.model import SearchModel
 from cuecard.search.race import Racer
+from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import Solver
 from cuecard.tasks import TaskSpec
 from cuecard.types import Record
@@ -35,6 +37,8 @@ class SearchState:
         solver: what answers, also rows of `train`.
         used: what the search has taken so far; the same in every sitting.
         tell: takes an event (`{"event": ...}`) for those who watch, and for the report.
+        model: the backbone that answers; None where an LLM elsewhere does.
+        settings: of the search.
     """
 
     spec: TaskSpec
@@ -47,6 +51,8 @@ class SearchState:
     solver: Solver
     used: Amount
     tell: Observer
+    model: SearchModel | None
+    settings: SearchSettings
 
     @property
     def best(self) -> PromptCandidate:
@@ -61,6 +67,6 @@ class Searcher(Protocol):
         """About `count` candidates; none when it has no more.
 
         Raises:
-            BudgetSpent, LLMError: as `Asker.ask` and `Solver.judge`.
+            BudgetSpent, LLMError: as `Asker.ask`, `Solver.judge` and `SearchModel.counted`.
         """
         ...
