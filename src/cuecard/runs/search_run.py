@@ -31,7 +31,7 @@ from cuecard.search.journal import FILE, Journal
 from cuecard.search.loop import Found, Search
 from cuecard.search.model import SearchModel
 from cuecard.search.searcher import Observer
-from cuecard.search.searchers import SEARCHERS
+from cuecard.search.searchers import SEARCHERS, at_hand
 from cuecard.search.solver import EngineSolver
 from cuecard.tasks import Task
 from cuecard.types import Backbone, InputTokens
@@ -138,15 +138,7 @@ def run_search(
     """
     recipe, place = plan.recipe, RunFolder.of(plan)
     recipe.check_one_seed("a search")
-    if SEARCHERS[plan.searcher].needs_llm and plan.llm is None:
-        raise ConfigError(
-            "this searcher needs an LLM that writes",
-            where=f"--searcher {plan.searcher}",
-            got="no --llm",
-            expected="--llm with a model's name, and --llm-url for an endpoint of your own",
-            hint="without an LLM: "
-            + ", ".join(name for name, one in SEARCHERS.items() if not one.needs_llm),
-        )
+    _check_needs(plan)
     asked = None if plan.llm is None else (_llm(plan.llm), _price(plan, plan.llm))
     place.check(plan, overwrite=overwrite)
     task = recipe.read_task(progress)
@@ -172,6 +164,20 @@ def run_search(
         outcome.prompt.save(folder / "prompt")
         _write(outcome, folder)
     return outcome
+
+
+def _check_needs(plan: SearchRecipe) -> None:
+    """Refuse a searcher that lacks what it needs."""
+    has = at_hand(llm=plan.llm is not None)
+    missing = SEARCHERS[plan.searcher].missing(has)
+    if missing is not None:
+        raise ConfigError(
+            f"this searcher needs {missing}",
+            where=f"--searcher {plan.searcher}",
+            got="none",
+            hint="without: "
+            + ", ".join(name for name, one in SEARCHERS.items() if one.missing(has) is None),
+        )
 
 
 def resume_search(folder: str | Path, **options: Any) -> SearchOutcome:

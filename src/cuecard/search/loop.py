@@ -190,7 +190,7 @@ class Search:
             rng=np.random.default_rng((settings.seed, number)),
             asker=self._asker,
             solver=self._solver,
-            used=self._calls.used,
+            calls=self._calls,
             tell=self._hear,
             model=self._model,
             settings=settings,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cuecard.search.asker import Asker
-from cuecard.search.budget import Amount
+from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.model import SearchModel
 from cuecard.search.race import Racer
@@ -35,7 +35,7 @@ class SearchState:
         rng: of this round: the same in every sitting.
         asker: the LLM that writes; None without one.
         solver: what answers, also rows of `train`.
-        used: what the search has taken so far; the same in every sitting.
+        calls: makes what costs, each call once and within the budget.
         tell: takes an event (`{"event": ...}`) for those who watch, and for the report.
         model: the backbone that answers; None where an LLM elsewhere does.
         settings: of the search.
@@ -49,7 +49,7 @@ class SearchState:
     rng: np.random.Generator
     asker: Asker | None
     solver: Solver
-    used: Amount
+    calls: Calls
     tell: Observer
     model: SearchModel | None
     settings: SearchSettings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
@@ -12,17 +12,25 @@ if TYPE_CHECKING:
     from cuecard.search.searcher import Searcher
 
 
+NEEDS: Mapping[str, str] = MappingProxyType(
+    {
+        "llm": "an LLM that writes (--llm)",
+    }
+)
+"""What a searcher may need beside rows and something that answers, in words."""
+
+
 @dataclass(frozen=True, slots=True)
 class SearcherEntry:
     """A way to search.
 
     Attributes:
         home: its module here, and its class.
-        needs_llm: whether it asks an LLM to write.
+        needs: of `NEEDS`.
     """
 
     home: tuple[str, str]
-    needs_llm: bool = True
+    needs: tuple[str, ...] = ()
 
     def make(self) -> Searcher:
         """A new one, for one search."""
@@ -30,14 +38,31 @@ class SearcherEntry:
         made: Searcher = getattr(import_module(f"{__name__}.{module}"), name)()
         return made
 
+    def missing(self, at_hand: Collection[str]) -> str | None:
+        """What it needs and does not have, in words; None where it has all.
+
+        Args:
+            at_hand: of `NEEDS`.
+        """
+        return next((NEEDS[need] for need in self.needs if need not in at_hand), None)
+
 
 SEARCHERS: Mapping[str, SearcherEntry] = MappingProxyType(
     {
-        "demonstrations": SearcherEntry(("demonstrations", "Demonstrations"), needs_llm=False),
-        "grips": SearcherEntry(("grips", "GrIPS"), needs_llm=False),
-        "ape": SearcherEntry(("ape", "APE")),
-        "opro": SearcherEntry(("opro", "OPRO")),
-        "evoprompt-ga": SearcherEntry(("evoprompt", "EvoPromptGA")),
-        "evoprompt-de": SearcherEntry(("evoprompt", "EvoPromptDE")),
+        "demonstrations": SearcherEntry(("demonstrations", "Demonstrations")),
+        "grips": SearcherEntry(("grips", "GrIPS")),
+        "ape": SearcherEntry(("ape", "APE"), ("llm",)),
+        "opro": SearcherEntry(("opro", "OPRO"), ("llm",)),
+        "evoprompt-ga": SearcherEntry(("evoprompt", "EvoPromptGA"), ("llm",)),
+        "evoprompt-de": SearcherEntry(("evoprompt", "EvoPromptDE"), ("llm",)),
     }
 )
+
+
+def at_hand(*, llm: bool) -> frozenset[str]:
+    """What a search has of `NEEDS`.
+
+    Args:
+        llm: whether an LLM writes.
+    """
+    return frozenset({"llm"} if llm else ())
