@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from cuecard.engine.local.engine import LocalEngine
 from cuecard.errors import ConfigError
 from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.evaluation.evaluate import evaluate
+from cuecard.evaluation.loglikelihood import score_words
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
-from cuecard.search.candidate import PromptCandidate
+from cuecard.search.candidate import PromptCandidate, held_vectors
 from cuecard.search.journal import Journal
 from cuecard.search.race import Racer, is_worse, race
-from cuecard.search.solver import EngineSolver, Judged
+from cuecard.search.solver import EngineSolver, Judged, Likelihood
+from cuecard.tasks.encoding.tokens import plain_ids
 from support.data.reviews import review_task, title_task
-from support.tiny import tiny_backbone
+from support.tiny import shared_backbone, tiny_backbone
 
 
 @pytest.mark.parametrize("make", [review_task, title_task])
@@ -48,6 +53,53 @@ def test_answers_and_scores_are_those_of_an_evaluation(make: Any, kind: str) -> 
     assert again == found and calls.ledger.spent.calls == len(rows)
     encoded = [spec.encode(row, backbone.tokenizer) for row in rows]
     assert calls.ledger.spent.tokens >= sum(len(row.context) for row in encoded)
+
+
+@pytest.mark.parametrize("make", [review_task, title_task])
+@pytest.mark.parametrize("kind", ["llama", "t5-gated"])
+def test_vectors_of_words_answer_as_the_words(make: Any, kind: str) -> None:
+    task, backbone = make(24), shared_backbone(kind)
+    rows, words = task.train[:6], "Read it.\n\n"
+    vectors = backbone.embeddings[torch.tensor(plain_ids(backbone.tokenizer, words))]
+    bare = ManualPrompt("x", task.spec.template)
+    both = [
+        PromptCandidate(replace(bare, instruction=words)),
+        PromptCandidate(bare, soft=held_vectors(vectors)),
+    ]
+    assert len({each.key for each in (*both, PromptCandidate(bare))}) == 3
+    assert both[1].key == PromptCandidate(bare, soft=held_vectors(vectors.clone())).key
+    calls = Calls(Journal(None, ""), SearchBudget())
+
+    async def ask() -> tuple[list[list[Judged]], list[list[Likelihood]]]:
+        engine = LocalEngine(backbone)
+        await engine.start()
+        try:
+            solver = EngineSolver(engine, "weights", task.spec, calls)
+            judged = [await solver.judge(each, rows) for each in both]
+            found = await solver.likelihoods(both, rows)
+            assert await solver.likelihoods(both, rows) == found
+            return judged, found
+        finally:
+            await engine.close()
+
+    (words_judged, judged), (wanted, found) = asyncio.run(ask())
+    assert judged == words_judged and calls.ledger.spent.calls == 4 * len(rows)
+    assert [each.right for each in found] == pytest.approx([x.right for x in wanted], abs=1e-4)
+    spec = both[0].prompt.to_spec(task.spec, backbone.tokenizer, backbone.max_positions)
+    if not task.spec.labels:
+        for row, each in zip(rows, found, strict=True):
+            encoded = spec.encode(row, backbone.tokenizer)
+            (sums,) = score_words(backbone, [encoded], [(encoded.target,)], None, 1, None, None)
+            assert each.right == pytest.approx(sums[0] / len(encoded.target), abs=1e-4)
+            assert each.other is None
+        return
+    told = evaluate(backbone, spec, rows).predictions
+    for row, each, one in zip(rows, found, told, strict=True):
+        right = one.probabilities[task.spec.label_of(row)]
+        assert each.other is not None
+        assert (math.exp(each.right), math.exp(each.other)) == pytest.approx(
+            (right, 1 - right), abs=1e-5
+        )
 
 
 def test_a_candidate_without_room_is_refused() -> None:

@@ -33,7 +33,7 @@ from cuecard.search.model import SearchModel
 from cuecard.search.searcher import Observer
 from cuecard.search.searchers import SEARCHERS, at_hand
 from cuecard.search.solver import EngineSolver
-from cuecard.tasks import Task
+from cuecard.tasks import Task, TaskSpec
 from cuecard.types import Backbone, InputTokens
 
 JSON, MARKDOWN = "search.json", "search.md"
@@ -264,14 +264,12 @@ def _price(plan: SearchRecipe, asked: LLMRecipe) -> Price | None:
 
 def _outcome(plan: SearchRecipe, task: Task, backbone: Backbone, found: Found) -> SearchOutcome:
     """Test what was found and the start, once, and make the prompt."""
-    tokenizer, most = backbone.tokenizer, backbone.max_positions
-    asked, before = (
-        each.prompt.to_spec(task.spec, tokenizer, most) for each in (found.best, found.start)
-    )
+    asked, before = (_spec(task, backbone, each) for each in (found.best, found.start))
+    soft = None if found.best.soft is None else found.best.soft.injection
     test = start = difference = None
     if task.test:
         start = evaluate(backbone, before, task.test)
-        test = evaluate(backbone, asked, task.test) if found.better else start
+        test = evaluate(backbone, asked, task.test, soft) if found.better else start
         if found.better:
             difference = gain(test, start, metric=_metric(test))
     validation = next(r.score for r in found.finals if r.candidate.key == found.best.key)
@@ -279,7 +277,7 @@ def _outcome(plan: SearchRecipe, task: Task, backbone: Backbone, found: Found) -
     if test is not None:
         metrics["test"] = test.to_dict()["metrics"]
     prompt = Prompt.create(
-        InputTokens(torch.zeros(0, backbone.hidden_size)),
+        soft or InputTokens(torch.zeros(0, backbone.hidden_size)),
         backbone=backbone,
         spec=asked,
         slot="prefix",
@@ -291,6 +289,12 @@ def _outcome(plan: SearchRecipe, task: Task, backbone: Backbone, found: Found) -
         metrics=metrics,
     )
     return SearchOutcome(plan, found, prompt, test, start, difference)
+
+
+def _spec(task: Task, backbone: Backbone, candidate: PromptCandidate) -> TaskSpec:
+    """The task in a candidate's words."""
+    room = backbone.max_positions - candidate.vectors
+    return candidate.prompt.to_spec(task.spec, backbone.tokenizer, room)
 
 
 def _metric(found: Evaluation) -> str:

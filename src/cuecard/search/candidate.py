@@ -1,4 +1,4 @@
-"""A prompt in words that a search tries."""
+"""A prompt that a search tries: words, and vectors in front of them where a searcher makes some."""
 
 from __future__ import annotations
 
@@ -6,42 +6,62 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cuecard.engine.protocol import Held
 from cuecard.evaluation.baselines.manual import ManualPrompt
+from cuecard.types import InputTokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
 class PromptCandidate:
-    """A hand-written prompt, or one that a search has written.
+    """A hand-written prompt, or one that a search has made.
 
     Attributes:
-        prompt: its words. Two candidates with the same words are one, whatever they are called.
+        prompt: its words. Two candidates of the same words and vectors are one, whatever they are
+            called.
         origin: how it came to be, for people.
+        soft: vectors among the input embeddings, in front of its words; None for words alone.
     """
 
     prompt: ManualPrompt
     origin: str = ""
+    soft: Held | None = None
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 of its words."""
+        """SHA-256 of its words and vectors."""
         return digest(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """Its words, as JSON knows them."""
+        """Its words, as JSON knows them, and the digest of its vectors."""
         found = asdict(self.prompt)
         del found["name"]
         found["demonstrations"] = [
             {**record.texts, "": str(record.target)} for record in self.prompt.demonstrations
         ]
-        return found
+        return found if self.soft is None else {**found, "vectors": self.soft.digest}
+
+    @property
+    def vectors(self) -> int:
+        """How many vectors stand in front of its words."""
+        return 0 if self.soft is None else self.soft.injection.length
 
     @property
     def length(self) -> int:
-        """Characters of all that does not change from record to record."""
+        """Characters and vectors of all that does not change from record to record."""
         shown = sum(sum(map(len, r.texts.values())) for r in self.prompt.demonstrations)
-        return len(self.prompt.instruction) + len(self.prompt.template) + shown
+        return self.vectors + len(self.prompt.instruction) + len(self.prompt.template) + shown
+
+
+def held_vectors(vectors: Tensor) -> Held:
+    """Vectors [P, H] as engines know prompts."""
+    kept = vectors.detach().float().cpu().contiguous()
+    found = hashlib.sha256(repr(tuple(kept.shape)).encode() + kept.numpy().tobytes())
+    return Held(found.hexdigest(), InputTokens(kept))
 
 
 def digest(value: Any) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from cuecard.engine.protocol import Finished, Generates, Generation, Sampling, Scores, Scoring
+from cuecard.engine.protocol import Finished, Generates, Generation, Held, Sampling, Scores, Scoring
 from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.lazy import torch
 from cuecard.llms.protocol import LLMMessage, LLMRequest
@@ -17,12 +18,15 @@ from cuecard.search.budget import Amount
 from cuecard.search.calls import CallAnswer, Calls
 from cuecard.search.candidate import PromptCandidate, digest
 from cuecard.tasks import TaskSpec
+from cuecard.tasks.encoding.label_words import LabelWords
 from cuecard.tasks.predictions import word_predictions
 from cuecard.tasks.template import Template
 from cuecard.types import Encoded, Prediction, Record, Tokenizer
 
 # A label is a few words, and a model that talks around it is cut here.
 _LABEL_TOKENS = 24
+# A probability that is 0 in float64 has no logarithm.
+_LEAST = 1e-300
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,19 @@ class Judged:
 
     answer: str
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """What a backbone makes of what is right for a record.
+
+    Attributes:
+        right: the log-probability of its label among the labels, or of its text a token.
+        other: that of the likeliest other label; None for a text.
+    """
+
+    right: float
+    other: float | None
 
 
 class Solver(Protocol):
@@ -61,6 +78,8 @@ class AnsweringEngine(Scores, Generates, Protocol):
     tokenizer: Tokenizer
     max_positions: int
 
+    async def drop(self, digest: str) -> None: ...
+
 
 class EngineSolver:
     """A backbone in this process answers: by its labels' likelihoods, or in its own words.
@@ -79,12 +98,11 @@ class EngineSolver:
     async def judge(self, candidate: PromptCandidate, records: Sequence[Record]) -> list[Judged]:
         """See `Solver.judge`; all records are one call of the journal."""
         spec, rows = self._encoded(candidate, records)
-        asked = [[*record.texts.items(), str(record.target)] for record in records]
-        key = digest([self._backbone, spec.model_dump(mode="json"), asked])
-        most = _cost(spec, rows)
+        key = digest([self._backbone, *_told(spec, candidate), _asked(records)])
+        most = _cost(spec, rows, candidate)
 
         async def run() -> CallAnswer:
-            answers = await self._answers(spec, rows)
+            answers = await self._answers(spec, rows, candidate.soft)
             scores = judged(self._spec, records, answers)
             return CallAnswer(list(zip(answers, scores, strict=True)), most)
 
@@ -93,37 +111,102 @@ class EngineSolver:
 
     def most(self, candidate: PromptCandidate, records: Sequence[Record]) -> Amount:
         """See `Solver.most`. Every row counts as a call."""
-        return _cost(*self._encoded(candidate, records))
+        return _cost(*self._encoded(candidate, records), candidate)
+
+    async def likelihoods(
+        self, candidates: Sequence[PromptCandidate], records: Sequence[Record]
+    ) -> list[list[Likelihood]]:
+        """What every candidate makes of what is right for each record: a graded score.
+
+        All candidates and records are one call of the journal, and share passes of the backbone.
+
+        Raises:
+            ConfigError: a candidate that leaves no room for a record.
+            BudgetSpent: there is not enough left.
+        """
+        parts = [(each, *self._encoded(each, records)) for each in candidates]
+        told = [_told(spec, candidate) for candidate, spec, _ in parts]
+        key = digest(["likelihoods", self._backbone, told, _asked(records)])
+        most = sum((_cost(spec, rows, candidate) for candidate, spec, rows in parts), Amount())
+
+        async def run() -> CallAnswer:
+            asked = [
+                Scoring(candidate.soft, row, self._continuations(spec, row))
+                for candidate, spec, rows in parts
+                for row in rows
+            ]
+            sums = iter(await self._engine.score(asked))
+            for candidate in candidates:
+                if candidate.soft is not None:
+                    await self._engine.drop(candidate.soft.digest)
+            pairs = [(spec, list(zip(records, rows, strict=True))) for _, spec, rows in parts]
+            found = [
+                [self._likelihood(spec, *pair, next(sums)) for pair in each] for spec, each in pairs
+            ]
+            return CallAnswer(found, most)
+
+        answers = await self._calls.make(key, "backbone", most, run)
+        return [[Likelihood(*each) for each in row] for row in answers]
+
+    def _continuations(self, spec: TaskSpec, row: Encoded) -> tuple[tuple[int, ...], ...]:
+        """What may follow a row: the labels, or the text that is right."""
+        return (row.target,) if spec.mode == "text" else self._label_words(spec).asked
+
+    def _label_words(self, spec: TaskSpec) -> LabelWords:
+        return spec.label_words(self._engine.tokenizer)
+
+    def _likelihood(
+        self, spec: TaskSpec, record: Record, row: Encoded, sums: list[float]
+    ) -> tuple[float, float | None]:
+        if spec.mode == "text":
+            return sums[0] / len(row.target), None
+        words, found = self._label_words(spec), torch.tensor([sums], dtype=torch.float64)
+        (told,) = word_predictions(words, found, spec.labels, normalize=spec.normalize)
+        logs = {label: math.log(max(share, _LEAST)) for label, share in told.probabilities.items()}
+        right = logs.pop(spec.label_of(record))
+        return right, max(logs.values())
 
     def _encoded(
         self, candidate: PromptCandidate, records: Sequence[Record]
     ) -> tuple[TaskSpec, list[Encoded]]:
         """The task in a candidate's words, and its rows."""
-        tokenizer, most = self._engine.tokenizer, self._engine.max_positions
+        tokenizer, most = self._engine.tokenizer, self._engine.max_positions - candidate.vectors
         spec = candidate.prompt.to_spec(self._spec, tokenizer, most)
         return spec, [spec.encode(record, tokenizer) for record in records]
 
-    async def _answers(self, spec: TaskSpec, rows: Sequence[Encoded]) -> list[str]:
+    async def _answers(
+        self, spec: TaskSpec, rows: Sequence[Encoded], soft: Held | None
+    ) -> list[str]:
         if spec.mode == "text":
-            return list(await asyncio.gather(*(self._text(spec, row.context) for row in rows)))
-        words = spec.label_words(self._engine.tokenizer)
-        found = await self._engine.score([Scoring(None, row, words.asked) for row in rows])
+            return list(await asyncio.gather(*(self._text(spec, row, soft) for row in rows)))
+        words = self._label_words(spec)
+        found = await self._engine.score([Scoring(soft, row, words.asked) for row in rows])
         sums = torch.tensor(found, dtype=torch.float64)
         told = word_predictions(words, sums, spec.labels, normalize=spec.normalize)
         return [each.answer for each in told]
 
-    async def _text(self, spec: TaskSpec, context: tuple[int, ...]) -> str:
-        sampling = Sampling(spec.max_new_tokens)
-        asked = Generation(None, context, len(context), sampling)
+    async def _text(self, spec: TaskSpec, row: Encoded, soft: Held | None) -> str:
+        slot = len(row.context) if soft is None else row.slot
+        asked = Generation(soft, row.context, slot, Sampling(spec.max_new_tokens))
         items = [item async for item in self._engine.generate(asked)]
         ids = [item.id for item in items if not isinstance(item, Finished)]
         return str(self._engine.tokenizer.decode(ids, skip_special_tokens=True)).strip()
 
 
-def _cost(spec: TaskSpec, rows: Sequence[Encoded]) -> Amount:
+def _told(spec: TaskSpec, candidate: PromptCandidate) -> list[Any]:
+    """What answers of a backbone depend on beside the records."""
+    soft = [] if candidate.soft is None else [candidate.soft.digest]
+    return [spec.model_dump(mode="json"), *soft]
+
+
+def _asked(records: Sequence[Record]) -> list[Any]:
+    return [[*record.texts.items(), str(record.target)] for record in records]
+
+
+def _cost(spec: TaskSpec, rows: Sequence[Encoded], candidate: PromptCandidate) -> Amount:
     """A call a row, and the tokens that it reads and may write."""
-    written = spec.max_new_tokens if spec.mode == "text" else 1
-    return Amount(len(rows), sum(len(row.context) + written for row in rows))
+    more = candidate.vectors + (spec.max_new_tokens if spec.mode == "text" else 1)
+    return Amount(len(rows), sum(len(row.context) + more for row in rows))
 
 
 class LLMSolver:
