@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from cuecard.engine.local.engine import LocalEngine
-from cuecard.errors import ConfigError
+from cuecard.errors import ConfigError, DataError
 from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.evaluation.loglikelihood import score_words
+from cuecard.llms.scripted import ScriptedLLM
+from cuecard.search.asker import Asker
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate, held_vectors
 from cuecard.search.journal import Journal
 from cuecard.search.race import Racer, is_worse, race
-from cuecard.search.solver import EngineSolver, Judged, Likelihood
+from cuecard.search.scorer import RowScorer, Scorer
+from cuecard.search.solver import EngineSolver, Judged, Likelihood, LLMSolver
 from cuecard.tasks.encoding.tokens import plain_ids
 from support.data.reviews import review_task, title_task
 from support.tiny import shared_backbone, tiny_backbone
@@ -42,6 +46,9 @@ def test_answers_and_scores_are_those_of_an_evaluation(make: Any, kind: str) -> 
         try:
             solver = EngineSolver(engine, "weights", task.spec, calls)
             first = await solver.judge(PromptCandidate(prompt), rows)
+            # As journals of earlier versions have them, with scores that are left out.
+            (key,) = calls.journal.answers
+            calls.journal.answers[key] = [[answer, 0.5] for answer in calls.journal.answers[key]]
             return first, await solver.judge(PromptCandidate(prompt, "called otherwise"), rows)
         finally:
             await engine.close()
@@ -100,6 +107,29 @@ def test_vectors_of_words_answer_as_the_words(make: Any, kind: str) -> None:
         assert (math.exp(each.right), math.exp(each.other)) == pytest.approx(
             (right, 1 - right), abs=1e-5
         )
+
+
+def test_what_was_answered_outlives_a_score_that_fails(tmp_path: Path) -> None:
+    task, llm = title_task(24), ScriptedLLM(lambda request: "Title")
+    rows, candidate = task.train[:6], PromptCandidate(ManualPrompt("x", task.spec.template))
+
+    class Failing:
+        name = "own:metric"
+
+        async def scores(self, records: Any, answers: Any) -> list[float]:
+            raise DataError("the score's function failed")
+
+    def judge(scorer: Scorer) -> list[Judged]:
+        calls = Calls(Journal(tmp_path / "journal.jsonl", "x"), SearchBudget())
+        solver = LLMSolver(Asker(llm, calls), task.spec, scorer)
+        return asyncio.run(solver.judge(candidate, rows))
+
+    with pytest.raises(DataError, match="function failed"):
+        judge(Failing())
+    assert len(llm.requests) == len(rows)
+    found = judge(RowScorer(task.spec, "regex:^T"))
+    assert [(each.answer, each.score) for each in found] == [("Title", 1.0)] * 6
+    assert len(llm.requests) == len(rows)
 
 
 def test_a_candidate_without_room_is_refused() -> None:

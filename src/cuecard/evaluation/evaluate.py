@@ -16,6 +16,7 @@ from cuecard.evaluation.predict import BATCH_ROWS, NEGLIGIBLE, predict
 from cuecard.evaluation.report import plain
 from cuecard.lazy import np
 from cuecard.metrics.intervals import RESAMPLES, mean_interval, paired_interval
+from cuecard.metrics.scores import RowScores
 from cuecard.metrics.statistics import Statistic
 from cuecard.plain_files import write_text
 from cuecard.tasks.spec import TaskSpec
@@ -221,6 +222,35 @@ def score_predictions(
         tokens_per_request=tokens_per_request,
         statistics=scored.statistics,
         gold=tuple(map(spec.target_text, records)),
+    )
+
+
+def row_scores(spec: TaskSpec, name: str) -> RowScores:
+    """A named score for a task's answers.
+
+    Raises:
+        ConfigError: a task that is not answered in texts, or as `RowScores`.
+    """
+    if spec.mode != "text":
+        raise ConfigError(
+            "only generated texts are scored by a score of one's own",
+            where="--score",
+            got=f"{name} for kind {spec.kind}",
+            expected="a task of kind text-to-text; labels are right or wrong",
+        )
+    return RowScores(name)
+
+
+def scored_too(found: Evaluation, name: str, values: Sequence[float]) -> Evaluation:
+    """The same evaluation with one more metric: the mean of a value from 0 to 1 per record."""
+    if name in found.vectors:
+        return found
+    vector = np.asarray(values, dtype=np.float64)
+    return replace(
+        found,
+        metrics={**found.metrics, name: float(vector.mean())},
+        ci95={**found.ci95, name: mean_interval(vector)},
+        vectors={**found.vectors, name: vector},
     )
 
 

@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import Field, field_validator
 
 from cuecard.errors import ConfigError
+from cuecard.metrics.scores import check_score_name
 from cuecard.runs.recipe import NamedRecipe
 from cuecard.runs.recipe_file import RunRecipe, Section
 from cuecard.runs.run_kinds import SEARCH
@@ -55,6 +56,12 @@ class SearchRecipe(RunRecipe):
         description="Calls, tokens, money and time, such as '2000 calls' or '1M tokens,$0.50,30m'. "
         "A row that the backbone answers is a call.",
     )
+    score: str | None = Field(
+        default=None,
+        description="What an answer in text-to-text is worth: exact_match, token_f1, rouge_l (by "
+        "default), regex:PATTERN, json-schema:FILE, or your own module:function of the answer, the "
+        "target and the record.",
+    )
     search: SearchSettings = Field(default=SearchSettings())
     llm: LLMRecipe | None = Field(default=None)
 
@@ -69,6 +76,13 @@ class SearchRecipe(RunRecipe):
                 expected=", ".join(SEARCHERS),
                 hint=nearest(name, SEARCHERS),
             )
+        return name
+
+    @field_validator("score")
+    @classmethod
+    def _nameable(cls, name: str | None) -> str | None:
+        if name is not None:
+            check_score_name(name)
         return name
 
     @field_validator("budget")

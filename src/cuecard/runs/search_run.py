@@ -13,7 +13,7 @@ from cuecard.catalogue import Progress
 from cuecard.engine.local.engine import LocalEngine
 from cuecard.errors import ConfigError, Interrupted
 from cuecard.evaluation.baselines.manual import ManualPrompt, default_manual_prompts
-from cuecard.evaluation.evaluate import Evaluation, Gain, evaluate, gain
+from cuecard.evaluation.evaluate import Evaluation, Gain, evaluate, gain, scored_too
 from cuecard.evaluation.report import interval_text, plain, write_json
 from cuecard.lazy import torch
 from cuecard.llms.openai_llm import OpenAILLM
@@ -30,32 +30,37 @@ from cuecard.search.candidate import PromptCandidate, digest
 from cuecard.search.journal import FILE, Journal
 from cuecard.search.loop import Found, Search
 from cuecard.search.model import SearchModel
+from cuecard.search.scorer import RowScorer, Scorer
 from cuecard.search.searcher import Observer
 from cuecard.search.searchers import SEARCHERS, at_hand
 from cuecard.search.solver import EngineSolver
 from cuecard.tasks import Task, TaskSpec
-from cuecard.types import Backbone, InputTokens
+from cuecard.types import Backbone, Injection, InputTokens
 
 JSON, MARKDOWN = "search.json", "search.md"
 
 
 @dataclass(frozen=True)
 class TestedPrompt:
-    """A prompt on the test rows."""
+    """A prompt on the test rows.
+
+    Attributes:
+        metric: what candidates were scored by.
+    """
 
     name: str
     found: Evaluation
+    metric: str
 
     @property
     def score(self) -> float:
-        """By what candidates were scored by."""
-        return float(self.found.metrics[_metric(self.found)])
+        """By its metric."""
+        return float(self.found.metrics[self.metric])
 
     @property
     def ci95(self) -> str:
         """Its 95% interval."""
-
-        return interval_text(self.found.ci95[_metric(self.found)])
+        return interval_text(self.found.ci95[self.metric])
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class SearchOutcome:
         test, start: the kept prompt and the one that was to be improved on the test rows; None
             without these.
         gain: of the one over the other; None without test rows, and where nothing was better.
+        score: what candidates were scored by.
     """
 
     recipe: SearchRecipe
@@ -75,17 +81,18 @@ class SearchOutcome:
     test: Evaluation | None
     start: Evaluation | None
     gain: Gain | None
+    score: str
 
     @property
     def metric(self) -> str:
         """What candidates were scored by, in words."""
-        return "" if self.test is None else _metric(self.test).replace("_", " ")
+        return self.score if ":" in self.score else self.score.replace("_", " ")
 
     @property
     def tested(self) -> list[TestedPrompt]:
         """Who answered the test rows: the prompt as it was, and the one that was found."""
         both = {"as it was": self.start, "found": self.test if self.found.better else None}
-        return [TestedPrompt(name, one) for name, one in both.items() if one is not None]
+        return [TestedPrompt(n, one, self.score) for n, one in both.items() if one is not None]
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON knows it."""
@@ -93,6 +100,7 @@ class SearchOutcome:
         return {
             "searcher": self.recipe.searcher,
             "budget": self.recipe.budget,
+            "score": self.score,
             "better": found.better,
             "rounds": found.rounds,
             "ended": found.ended,
@@ -149,12 +157,15 @@ def run_search(
             got=f"{task.spec.kind}, answered by a trained head",
             expected="labels that are told by their words, or texts",
         )
+    scorer = RowScorer(task.spec, plan.score)
     backbone = recipe.load_backbone(progress)
     with place.claimed(plan, overwrite=overwrite) as folder:
         start = _start(plan, task)
         try:
-            found = asyncio.run(_search(plan, task, backbone, start, folder, asked, observer))
-            outcome = _outcome(plan, task, backbone, found)
+            found = asyncio.run(
+                _search(plan, task, backbone, start, folder, asked, scorer, observer)
+            )
+            outcome = _outcome(plan, task, backbone, found, scorer)
         except KeyboardInterrupt:
             raise Interrupted(
                 "stopped during the search; what was answered is in its journal",
@@ -208,6 +219,7 @@ async def _search(
     start: PromptCandidate,
     folder: Path,
     asked: tuple[LLM, Price | None] | None,
+    scorer: Scorer,
     observer: Observer | None,
 ) -> Found:
     about = {
@@ -217,6 +229,8 @@ async def _search(
         "start": start.key,
         "settings": plan.search.model_dump(mode="json"),
         "llm": None if plan.llm is None else [plan.llm.model, plan.llm.url],
+        # Left out where none is named, so that journals of earlier versions are the same search's.
+        **({} if plan.score is None else {"score": plan.score}),
     }
     journal = Journal(folder / FILE, digest(about))
     calls = Calls(journal, SearchBudget.parse(plan.budget))
@@ -224,7 +238,7 @@ async def _search(
     await engine.start()
     try:
         asker = None if asked is None else Asker(asked[0], calls, asked[1])
-        solver = EngineSolver(engine, backbone.fingerprint.weights, task.spec, calls)
+        solver = EngineSolver(engine, backbone.fingerprint.weights, task.spec, calls, scorer)
         searcher = SEARCHERS[plan.searcher].make()
         search = Search(
             task,
@@ -262,16 +276,18 @@ def _price(plan: SearchRecipe, asked: LLMRecipe) -> Price | None:
     return found
 
 
-def _outcome(plan: SearchRecipe, task: Task, backbone: Backbone, found: Found) -> SearchOutcome:
+def _outcome(
+    plan: SearchRecipe, task: Task, backbone: Backbone, found: Found, scorer: Scorer
+) -> SearchOutcome:
     """Test what was found and the start, once, and make the prompt."""
     asked, before = (_spec(task, backbone, each) for each in (found.best, found.start))
     soft = None if found.best.soft is None else found.best.soft.injection
     test = start = difference = None
     if task.test:
-        start = evaluate(backbone, before, task.test)
-        test = evaluate(backbone, asked, task.test, soft) if found.better else start
+        start = _tested(backbone, before, task, scorer)
+        test = _tested(backbone, asked, task, scorer, soft) if found.better else start
         if found.better:
-            difference = gain(test, start, metric=_metric(test))
+            difference = gain(test, start, metric=scorer.name)
     validation = next(r.score for r in found.finals if r.candidate.key == found.best.key)
     metrics: dict[str, Any] = {"validation": {"score": validation}}
     if test is not None:
@@ -288,7 +304,7 @@ def _outcome(plan: SearchRecipe, task: Task, backbone: Backbone, found: Found) -
         seed=plan.search.seed,
         metrics=metrics,
     )
-    return SearchOutcome(plan, found, prompt, test, start, difference)
+    return SearchOutcome(plan, found, prompt, test, start, difference, scorer.name)
 
 
 def _spec(task: Task, backbone: Backbone, candidate: PromptCandidate) -> TaskSpec:
@@ -297,9 +313,19 @@ def _spec(task: Task, backbone: Backbone, candidate: PromptCandidate) -> TaskSpe
     return candidate.prompt.to_spec(task.spec, backbone.tokenizer, room)
 
 
-def _metric(found: Evaluation) -> str:
-    """What candidates were scored by."""
-    return "rouge_l" if "rouge_l" in found.vectors else found.primary
+def _tested(
+    backbone: Backbone,
+    spec: TaskSpec,
+    task: Task,
+    scorer: Scorer,
+    soft: Injection | None = None,
+) -> Evaluation:
+    """A prompt on the test rows, also by what candidates were scored by."""
+    found = evaluate(backbone, spec, task.test, soft)
+    if scorer.name in found.vectors:
+        return found
+    answers = [each.answer for each in found.predictions]
+    return scored_too(found, scorer.name, asyncio.run(scorer.scores(task.test, answers)))
 
 
 def _write(outcome: SearchOutcome, folder: Path) -> None:

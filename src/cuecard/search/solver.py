@@ -17,11 +17,12 @@ from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount
 from cuecard.search.calls import CallAnswer, Calls
 from cuecard.search.candidate import PromptCandidate, digest
+from cuecard.search.scorer import RowScorer, Scorer
 from cuecard.tasks import TaskSpec
 from cuecard.tasks.encoding.label_words import LabelWords
 from cuecard.tasks.predictions import word_predictions
 from cuecard.tasks.template import Template
-from cuecard.types import Encoded, Prediction, Record, Tokenizer
+from cuecard.types import Encoded, Record, Tokenizer
 
 # A label is a few words, and a model that talks around it is cut here.
 _LABEL_TOKENS = 24
@@ -64,6 +65,7 @@ class Solver(Protocol):
             ConfigError: a candidate that leaves no room for a record.
             BudgetSpent: there is not enough left.
             LLMError: the model does not answer.
+            DataError: as `Scorer.scores`.
         """
         ...
 
@@ -88,12 +90,19 @@ class EngineSolver:
         engine: started.
         backbone: digest of the model's weights, for the journal.
         spec: the task.
+        scorer: what answers are worth; see `RowScorer` for what it is by default.
     """
 
     def __init__(
-        self, engine: AnsweringEngine, backbone: str, spec: TaskSpec, calls: Calls
+        self,
+        engine: AnsweringEngine,
+        backbone: str,
+        spec: TaskSpec,
+        calls: Calls,
+        scorer: Scorer | None = None,
     ) -> None:
         self._engine, self._backbone, self._spec, self._calls = engine, backbone, spec, calls
+        self._scorer = scorer or RowScorer(spec)
 
     async def judge(self, candidate: PromptCandidate, records: Sequence[Record]) -> list[Judged]:
         """See `Solver.judge`; all records are one call of the journal."""
@@ -102,12 +111,12 @@ class EngineSolver:
         most = _cost(spec, rows, candidate)
 
         async def run() -> CallAnswer:
-            answers = await self._answers(spec, rows, candidate.soft)
-            scores = judged(self._spec, records, answers)
-            return CallAnswer(list(zip(answers, scores, strict=True)), most)
+            return CallAnswer(await self._answers(spec, rows, candidate.soft), most)
 
         found = await self._calls.make(key, "backbone", most, run)
-        return [Judged(answer, score) for answer, score in found]
+        # Journals of earlier versions have the scores beside the answers.
+        answers = [each if isinstance(each, str) else each[0] for each in found]
+        return await _judged(self._scorer, records, answers)
 
     def most(self, candidate: PromptCandidate, records: Sequence[Record]) -> Amount:
         """See `Solver.most`. Every row counts as a call."""
@@ -212,8 +221,8 @@ def _cost(spec: TaskSpec, rows: Sequence[Encoded], candidate: PromptCandidate) -
 class LLMSolver:
     """An LLM answers, a record a call, in its own words; labels are found in what it says."""
 
-    def __init__(self, asker: Asker, spec: TaskSpec) -> None:
-        self._asker, self._spec = asker, spec
+    def __init__(self, asker: Asker, spec: TaskSpec, scorer: Scorer | None = None) -> None:
+        self._asker, self._spec, self._scorer = asker, spec, scorer or RowScorer(spec)
 
     async def judge(self, candidate: PromptCandidate, records: Sequence[Record]) -> list[Judged]:
         """See `Solver.judge`."""
@@ -221,8 +230,7 @@ class LLMSolver:
         texts = [each.text.strip() for each in found]
         if self._spec.labels:
             texts = [label_in(text, self._words(candidate.prompt)) or text for text in texts]
-        scores = judged(self._spec, records, texts)
-        return [Judged(text, score) for text, score in zip(texts, scores, strict=True)]
+        return await _judged(self._scorer, records, texts)
 
     def most(self, candidate: PromptCandidate, records: Sequence[Record]) -> Amount:
         """See `Solver.most`."""
@@ -248,15 +256,13 @@ class LLMSolver:
         return LLMRequest((*system, LLMMessage("user", text)), limit)
 
 
-def judged(spec: TaskSpec, records: Sequence[Record], answers: Sequence[str]) -> list[float]:
-    """What answers are worth, from 0 to 1: of labels 1 for the right one, of texts ROUGE-L."""
-    if spec.labels:
-        gold = map(spec.label_of, records)
-        return [float(told == true) for told, true in zip(answers, gold, strict=True)]
-    predictions = [Prediction(n, answer, {}, {}) for n, answer in enumerate(answers)]
-    gold_values = [spec.with_value(record).target for record in records]
-    found = spec.task_kind.score(spec, gold_values, predictions)
-    return [float(value) for value in found.vectors["rouge_l"]]
+async def _judged(
+    scorer: Scorer, records: Sequence[Record], answers: Sequence[str]
+) -> list[Judged]:
+    """Answers with what they are worth, which is found anew in every sitting: a score that failed
+    is mended, and what was answered stands."""
+    scores = await scorer.scores(records, answers)
+    return [Judged(answer, score) for answer, score in zip(answers, scores, strict=True)]
 
 
 def label_in(text: str, words: Mapping[str, str]) -> str | None:

@@ -62,7 +62,7 @@ def in_words(found: Evaluation, row: str = "row") -> str:
 
 def metric_name(key: str) -> str:
     """What people call a metric."""
-    return _NAMES.get(key, key.replace("_", " "))
+    return _NAMES.get(key, key if ":" in key else key.replace("_", " "))
 
 
 def _print_metrics(found: Evaluation, out: Console) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +16,8 @@ import pytest
 
 from cuecard.artifacts import Prompt
 from cuecard.cli.views.search import SearchView
-from support.command_line import Call
+from support.command_line import Call, save_rows
+from support.data.reviews import reviews
 
 TEMPLATE = r"Review: {text}\nSentiment:"
 
@@ -117,6 +120,8 @@ def test_an_llm_writes(cuecard: Call, words: list[str], tmp_path: Path) -> None:
         (("--steps", "3"), "a search trains nothing"),
         (("--no-compare",), "a search trains nothing"),
         (("--head", "trained"), "where a model answers in words"),
+        (("--score", "bleu"), "there is no such score"),
+        (("--score", "regex:x"), "only generated texts are scored"),
         (
             ("--searcher", "ape", "--llm", "w", "--llm-url", "http://x", "--search-budget", "$1"),
             "needs the model's price",
@@ -129,6 +134,44 @@ def test_mistakes(
     done = cuecard(*words, *more, "--out", tmp_path / "x")
     assert done.code == 2 and what in done.err, done.err
     assert not (tmp_path / "x" / "prompt").exists()
+
+
+def test_a_score_of_ones_own(
+    cuecard: Call, backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    module = tmp_path / "searched_metric.py"
+    module.write_text("def vowels(answer, target, record):\n    raise KeyError('soon')\n")
+    rows = [{"text": r.texts["text"], "title": r.texts["text"].split()[0]} for r in reviews(60)]
+    save_rows(tmp_path / "titles.csv", rows)
+    words = [
+        *("search", "titles.csv", "--kind", "text-to-text", "--label-field", "title"),
+        *("--template", r"Text: {text}\nTitle:"),
+        *("--backbone", backbone, "--race-rows", "8", "--proposals", "2", "--rounds", "1"),
+        *("--finalists", "1", "--score", "searched_metric:vowels", "--out", "found"),
+    ]
+    failed = cuecard(*words)
+    assert failed.code == 2 and "searched_metric:vowels, titles.csv, row" in failed.err
+    answered = Path("found/journal.jsonl").read_bytes()
+    del sys.modules["searched_metric"]
+    module.write_text(
+        "def vowels(answer, target, record):\n"
+        "    return sum(x in 'aeiou' for x in answer) / max(1, len(answer))\n"
+    )
+    importlib.invalidate_caches()
+    done = cuecard("search", "--resume", "found", "--json")
+    assert done.code == 0 and Path("found/journal.jsonl").read_bytes().startswith(answered)
+    found = json.loads(done.out.splitlines()[-1])
+    assert found["score"] == "searched_metric:vowels"
+    share = found["test"]["metrics"]["searched_metric:vowels"]
+    low, high = found["test"]["ci95"]["searched_metric:vowels"]
+    assert low <= share <= high
+    told = cuecard("eval", "found", "titles.csv", "--score", "searched_metric:vowels", "--json")
+    assert told.json["unseen"]["rows"] == found["test"]["rows"]
+    assert 0 < told.json["metrics"]["searched_metric:vowels"] < 1
+    told = cuecard("eval", "found", "titles.csv", "--score", "vowels")
+    assert told.code == 2 and "there is no such score" in told.err
 
 
 def test_ctrl_c_says_how_to_go_on(

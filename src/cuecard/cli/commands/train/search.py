@@ -20,6 +20,7 @@ SEARCH = Fields(
         "searcher": Flag(metavar="NAME", names=lambda _: SEARCHERS),
         "instruction": Flag(metavar="TEXT"),
         "budget": Flag("--search-budget", metavar="LIMITS"),
+        "score": Flag("--score", metavar="SCORE"),
         "search.rows": Flag("--race-rows"),
         "search.proposals": Flag(),
         "search.rounds": Flag(),

@@ -21,6 +21,7 @@ from cuecard.types import Record
 if TYPE_CHECKING:
     from cuecard.artifacts.bound_prompt import BoundPrompt
     from cuecard.evaluation import Evaluation
+    from cuecard.metrics.scores import RowScores
     from cuecard.tasks import TaskSpec
 
 Calibration = Literal["saved", "none", "batch", "content-free"]
@@ -52,6 +53,15 @@ def evaluate(
             "content-free inputs.",
         ),
     ] = "saved",
+    score: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCORE",
+            help="One more score of generated texts: regex:PATTERN, json-schema:FILE, or your own "
+            "module:function of the answer, the target and the record.",
+            show_default=False,
+        ),
+    ] = None,
     predictions: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Write every answer as JSON lines.", show_default=False),
@@ -73,6 +83,7 @@ def evaluate(
     from cuecard.cli.views.evaluation import in_words, print_evaluation
     from cuecard.cli.views.progress import fetch_progress
     from cuecard.evaluation import only
+    from cuecard.evaluation.evaluate import row_scores
     from cuecard.evaluation.report import write_json
 
     check_place(predictions, "--predictions")
@@ -83,6 +94,7 @@ def evaluate(
     names = listed(labels)
     if names:
         spec = _asked_for(spec, names)
+    scores = row_scores(spec, score) if score else None
     records, unknown = rows.read(spec, saved.text_field, asked=bool(names), json=as_json)
     warn_of_few(len(records))
     with fetch_progress(json=as_json) as progress:
@@ -94,7 +106,7 @@ def evaluate(
         bound = bound.without_prompt
     if calibration == "saved" and bound.prior is None:
         calibration = "none"
-    found = _evaluate(bound, records, calibration, batch_rows, as_json)
+    found = _scored(_evaluate(bound, records, calibration, batch_rows, as_json), scores)
     report: dict[str, Any] = {
         "prompt": saved.folder,
         "digest": opened.digest,
@@ -127,6 +139,16 @@ def evaluate(
         print_evaluation(found, bound.spec.labels, console())
         if unseen is not None:
             say_line(console(), f"\nwithout those rows: {in_words(unseen)}")
+
+
+def _scored(found: Evaluation, scores: RowScores | None) -> Evaluation:
+    from cuecard.evaluation.evaluate import scored_too
+
+    if scores is None:
+        return found
+    gold = [text or "" for text in found.gold]
+    values = scores(found.records, gold, [each.answer for each in found.predictions])
+    return scored_too(found, scores.name, values)
 
 
 def _asked_for(spec: TaskSpec, names: Sequence[str]) -> TaskSpec:
