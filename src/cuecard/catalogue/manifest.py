@@ -68,4 +68,5 @@ def _origin(entry: Entry) -> dict[str, str]:
         "package": f"{entry.package.name}=={entry.package.version}",
         "package_sha256": entry.package.sha256,
         "converter": entry.converter,
+        **({"joined_sha256": entry.joined.sha256} if entry.joined else {}),
     }

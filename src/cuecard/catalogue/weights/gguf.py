@@ -28,6 +28,8 @@ _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<
 }
 _STRING, _ARRAY = 8, 9
 _BLOCK = 32
+_SUPER = 256  # of the K-quants, whose blocks share scales of scales
+_PIECE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,11 @@ class GgufFile:
         if count % kind.values or end > len(self._data):
             raise _bad(self.path, f"{name} needs bytes {header.offset} to {end}")
         raw = np.frombuffer(self._data[header.offset : end], np.uint8).reshape(-1, kind.size)
-        return kind.decode(raw).reshape(header.shape)
+        values = np.empty((len(raw), kind.values), np.float32)
+        # In pieces, since the decoders' intermediate arrays are several times as large.
+        for start in range(0, len(raw), _PIECE):
+            values[start : start + _PIECE] = kind.decode(raw[start : start + _PIECE])
+        return values.reshape(header.shape)
 
 
 def read_gguf(path: Path) -> GgufFile:
@@ -158,6 +164,49 @@ def _q4_1(raw: NDArray[np.uint8]) -> Floats:
     return scale * values.astype(np.float32) + minimum
 
 
+def _q5_0(raw: NDArray[np.uint8]) -> Floats:
+    """Blocks of a float16 scale, 32 fifth bits, 16 bytes (low halves first): scale * (q - 16)."""
+    scale = raw[:, 0:2].view("<f2").astype(np.float32)
+    fifth = np.unpackbits(raw[:, 2:6], axis=1, bitorder="little")
+    packed = raw[:, 6:]
+    low = np.concatenate([packed & 0x0F, packed >> 4], axis=1)
+    values: Floats = (low | (fifth << 4)).astype(np.float32) - 16
+    return scale * values
+
+
+def _q4_k(raw: NDArray[np.uint8]) -> Floats:
+    """Eight times 32 values: scale * s * q - minimum * m, with s and m of 6 bits, q of 4.
+
+    A float16 scale and minimum; 12 bytes of s and m: the first four of each in the low 6 bits of
+    bytes 0-3 and 4-7, the others in the halves of bytes 8-11 below two high bits of those; then
+    128 bytes, of every 32 the low halves and then the high ones.
+    """
+    scale, minimum = (raw[:, at : at + 2].view("<f2").astype(np.float32) for at in (0, 2))
+    first, second, both = raw[:, 4:8], raw[:, 8:12], raw[:, 12:16]
+    s = np.concatenate([first & 63, (both & 15) | ((first >> 6) << 4)], axis=1)
+    m = np.concatenate([second & 63, (both >> 4) | ((second >> 6) << 4)], axis=1)
+    packed = raw[:, 16:].reshape(-1, 4, 1, 32)
+    q = np.concatenate([packed & 15, packed >> 4], axis=2).reshape(-1, 8, 32)
+    values: Floats = (scale * s)[:, :, None] * q - (minimum * m)[:, :, None]
+    return values.reshape(-1, _SUPER)
+
+
+def _q6_k(raw: NDArray[np.uint8]) -> Floats:
+    """Sixteen times 16 values: scale * s * (q - 32), with signed bytes s and q of 6 bits.
+
+    Of each half of the block, four times 32 values: 64 bytes have the low bits, 32 bytes the two
+    high ones; then 16 bytes of s and the float16 scale.
+    """
+    low = raw[:, :128].reshape(-1, 2, 1, 64)
+    low = np.concatenate([low & 15, low >> 4], axis=2).reshape(-1, 2, 4, 32)
+    high = raw[:, 128:192].reshape(-1, 2, 1, 32) >> np.array([0, 2, 4, 6], np.uint8)[:, None]
+    q = (low | ((high & 3) << 4)).reshape(-1, 16, 16).astype(np.float32) - 32
+    s = raw[:, 192:208].view(np.int8).astype(np.float32)
+    scale = raw[:, 208:].view("<f2").astype(np.float32)
+    values: Floats = (scale * s)[:, :, None] * q
+    return values.reshape(-1, _SUPER)
+
+
 @dataclass(frozen=True, slots=True)
 class _Type:
     values: int
@@ -169,7 +218,10 @@ _TYPES = {
     0: _Type(1, 4, _f32),
     1: _Type(1, 2, _f16),
     3: _Type(_BLOCK, 20, _q4_1),
+    6: _Type(_BLOCK, 22, _q5_0),
     8: _Type(_BLOCK, 34, _q8_0),
+    12: _Type(_SUPER, 144, _q4_k),
+    14: _Type(_SUPER, 210, _q6_k),
 }
 
 

@@ -50,7 +50,7 @@ def _facts(entry: BackboneEntry) -> dict[str, Any]:
         "family": entry.family,
         "description": entry.description,
         "parameters": entry.parameters,
-        "download_bytes": entry.package.size,
+        "download_bytes": sum(package.size for package in entry.packages),
         "folder_bytes": entry.folder_bytes,
         "license": entry.license,
         "source": entry.source,

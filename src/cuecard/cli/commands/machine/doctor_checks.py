@@ -139,7 +139,10 @@ def check_memory(free: float) -> Check:
 def check_disk(root: Path) -> Check:
     """Whether the cache's disk has room for the catalogue entries that are not there yet."""
     missing = [entry for entry in _entries() if find_damage(entry_folder(entry), entry) is not None]
-    needed = sum(2 * entry.folder_bytes + entry.package.size for entry in missing)
+    needed = sum(
+        2 * entry.folder_bytes + sum(package.size for package in entry.packages)
+        for entry in missing
+    )
     place = next(folder for folder in (root, *root.parents) if folder.exists())
     free = shutil.disk_usage(place).free
     detail = f"{free / 1e9:.1f} GB free at {place}, {needed / 1e9:.1f} GB needed"
@@ -201,7 +204,7 @@ def check_index() -> Check:
 
     A registry whose client is not installed is no fault: its sets of images are all that is missed.
     """
-    every = [entry.package for entry in _entries()]
+    every = [entry.package for entry in _entries()]  # pieces of one file are published together
     # Several entries may be in one package.
     packages = list({client_of(each).wanted(each): each for each in every}.values())
     asked = [package for package in packages if client_of(package).missing() is None]
