@@ -36,6 +36,8 @@ START = PromptCandidate(
     ManualPrompt("start", "Review: {text}\nSentiment:", "Shout, decide, review.\n\n"), "start"
 )
 NO_LIMITS = SearchBudget()
+# Searchers that show rows: in a prompt, or to the model that writes one.
+SHOWING = {"demonstrations", "ape", "opro", "capo", "mipro", "gepa"}
 SETTINGS = SearchSettings(rows=20, proposals=4, rounds=3, finalists=2, block=10)
 
 
@@ -140,14 +142,23 @@ def test_a_race_begins_with_rows_of_every_label_though_the_file_is_sorted() -> N
     assert set(first) == set(task.spec.labels)
 
 
-def test_no_row_that_is_raced_on_is_shown() -> None:
-    llm = world()
-    search("demonstrations", None, llm, settings=SETTINGS.model_copy(update={"rows": 400}))
-    asked = [request.messages[-1].content.rpartition("Review:")[2] for request in llm.requests]
+@pytest.mark.parametrize("name", SEARCHERS)
+def test_no_row_that_prompts_are_compared_on_is_shown(name: str) -> None:
+    llm, calls = world(), Calls(Journal(None, ""), NO_LIMITS)
+    asker, task = Asker(llm, calls, wait=0.0), replace(review_task(200), test=())
+    solver = LLMSolver(asker, task.spec)
+    made = Search(task, START, SEARCHERS[name].make(), solver, calls, SETTINGS, asker=asker)
+    asyncio.run(made.run())
+    compared = {record.texts["text"] for record in [*made._rows, *task.validation]}
+    others = {record.texts["text"] for record in task.train} - compared
+    shown = set[str]()
     for request in llm.requests:
-        ahead = request.messages[-1].content.split("Review:")[1:-1]
-        shown = {part.split("\n")[0].strip() for part in ahead}
-        assert not shown & {part.split("\n")[0].strip() for part in asked}
+        text = request.messages[-1].content
+        solves = text.rstrip().endswith("Sentiment:")
+        lines = (text.rpartition("Review:")[0] if solves else text).splitlines()
+        shown |= {line.partition(": ")[2] for line in lines}
+    assert shown.isdisjoint(compared) and len(compared) == SETTINGS.rows + len(task.validation)
+    assert not shown.isdisjoint(others) or name not in SHOWING
 
 
 @pytest.mark.parametrize("name", SEARCHERS)

@@ -20,7 +20,7 @@ from cuecard.search.model import SearchModel
 from cuecard.search.race import Racer, race
 from cuecard.search.searcher import Observer, Searcher, SearchState
 from cuecard.search.settings import SearchSettings
-from cuecard.search.solver import Judged, Solver
+from cuecard.search.solver import Judged, Solver, fits
 from cuecard.tasks import Task
 from cuecard.tasks.splits import drawn_at
 
@@ -197,7 +197,7 @@ class Search:
         )
         proposed = await self._searcher.propose(state, settings.proposals)
         new = {each.key: each for each in proposed if each.key not in self._known}
-        usable = [each for each in new.values() if self._fits(each)]
+        usable = [each for each in new.values() if fits(self._solver, each, self._rows[:1])]
         raced = []
         if usable:
             best = self._ranked()[0].candidate
@@ -223,13 +223,6 @@ class Search:
     def _hear(self, event: dict[str, Any]) -> None:
         self._told.append(event)
         self._tell(event)
-
-    def _fits(self, candidate: PromptCandidate) -> bool:
-        try:
-            self._solver.most(candidate, self._rows[:1])
-        except ConfigError:  # no room left for a record
-            return False
-        return True
 
     def _ranked(self) -> list[Racer]:
         """Best first: those that ran to the end before those that dropped out."""

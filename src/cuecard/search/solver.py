@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cuecard.engine.protocol import Finished, Generates, Generation, Held, Sampling, Scores, Scoring
+from cuecard.errors import ConfigError
 from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.lazy import torch
 from cuecard.llms.protocol import LLMMessage, LLMRequest
@@ -72,6 +73,15 @@ class Solver(Protocol):
     def most(self, candidate: PromptCandidate, records: Sequence[Record]) -> Amount:
         """What that takes at most."""
         ...
+
+
+def fits(solver: Solver, candidate: PromptCandidate, records: Sequence[Record]) -> bool:
+    """Whether a candidate leaves room for records."""
+    try:
+        solver.most(candidate, records)
+    except ConfigError:
+        return False
+    return True
 
 
 class AnsweringEngine(Scores, Generates, Protocol):

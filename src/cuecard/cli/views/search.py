@@ -47,6 +47,9 @@ def _text(event: dict[str, Any]) -> str | None:
                 f"{event['best']:.3f} ({event['origin']}); {event['calls']:,} calls, "
                 f"{event['tokens']:,} tokens"
             )
+        case "reflection":
+            written = counted(event["written"], "instruction")
+            return f"reflected on failures: {event['passed']} of {written} passed the test"
         case "unusable":
             return (
                 f"the LLM wrote nothing that can be used, in {counted(event['answers'], 'answer')}:"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 NEEDS: Mapping[str, str] = MappingProxyType(
     {
         "llm": "an LLM that writes (--llm)",
+        "optuna": "Optuna (pip install 'cuecard[search]')",
     }
 )
 """What a searcher may need beside rows and something that answers, in words."""
@@ -51,10 +53,13 @@ SEARCHERS: Mapping[str, SearcherEntry] = MappingProxyType(
     {
         "demonstrations": SearcherEntry(("demonstrations", "Demonstrations")),
         "grips": SearcherEntry(("grips", "GrIPS")),
-        "ape": SearcherEntry(("ape", "APE"), ("llm",)),
-        "opro": SearcherEntry(("opro", "OPRO"), ("llm",)),
-        "evoprompt-ga": SearcherEntry(("evoprompt", "EvoPromptGA"), ("llm",)),
-        "evoprompt-de": SearcherEntry(("evoprompt", "EvoPromptDE"), ("llm",)),
+        "ape": SearcherEntry(("llm.ape", "APE"), ("llm",)),
+        "opro": SearcherEntry(("llm.opro", "OPRO"), ("llm",)),
+        "evoprompt-ga": SearcherEntry(("llm.evoprompt", "EvoPromptGA"), ("llm",)),
+        "evoprompt-de": SearcherEntry(("llm.evoprompt", "EvoPromptDE"), ("llm",)),
+        "capo": SearcherEntry(("llm.capo", "CAPO"), ("llm",)),
+        "mipro": SearcherEntry(("llm.mipro", "MIPRO"), ("llm", "optuna")),
+        "gepa": SearcherEntry(("llm.gepa", "GEPA"), ("llm",)),
     }
 )
 
@@ -65,4 +70,5 @@ def at_hand(*, llm: bool) -> frozenset[str]:
     Args:
         llm: whether an LLM writes.
     """
-    return frozenset({"llm"} if llm else ())
+    found = {"llm": llm, "optuna": find_spec("optuna") is not None}
+    return frozenset(name for name, there in found.items() if there)

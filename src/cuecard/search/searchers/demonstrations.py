@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from cuecard.evaluation.baselines.manual import demonstration_counts, with_demonstrations
+from cuecard.evaluation.baselines.manual import (
+    demonstration_counts,
+    most_demonstrations,
+    with_demonstrations,
+)
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.searcher import SearchState
+from cuecard.types import Record
 
 
 class Demonstrations:
@@ -18,12 +24,26 @@ class Demonstrations:
     async def propose(self, state: SearchState, count: int) -> list[PromptCandidate]:
         """Draws for every number of demonstrations in turn."""
         counts = demonstration_counts(state.spec, state.train)
-        bare = replace(state.best.prompt, demonstrations=())
         found = []
         for number in range(count if counts else 0):
-            shown = counts[number % len(counts)]
-            seed = int(state.rng.integers(2**31))
-            (prompt,) = with_demonstrations(bare, state.train, (shown,), state.spec, seed)
-            origin = f"{shown} demonstrations, round {state.round + 1}"
-            found.append(PromptCandidate(replace(prompt, name=origin), origin))
+            records = drawn(state, counts[number % len(counts)])
+            origin = f"{len(records)} demonstrations, round {state.round + 1}"
+            found.append(with_shown(state.best, records, origin))
         return found
+
+
+def drawn(state: SearchState, count: int) -> tuple[Record, ...]:
+    """So many records to show, of all labels in turn; fewer where there are fewer."""
+    seed = int(state.rng.integers(2**31))
+    count = min(count, most_demonstrations(state.train, state.spec))
+    if count == 0:
+        return ()
+    bare = replace(state.start.prompt, demonstrations=())
+    (prompt,) = with_demonstrations(bare, state.train, (count,), state.spec, seed)
+    return prompt.demonstrations
+
+
+def with_shown(base: PromptCandidate, records: Sequence[Record], origin: str) -> PromptCandidate:
+    """The same prompt with other demonstrations."""
+    prompt = replace(base.prompt, demonstrations=tuple(records), name=origin)
+    return PromptCandidate(prompt, origin)

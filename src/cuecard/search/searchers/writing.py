@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from cuecard.llms.protocol import LLMMessage, LLMRequest
@@ -17,6 +17,10 @@ LONGEST = 500
 
 _TOKENS = 200
 _EXAMPLE = 200
+_REWORD = (
+    "Rewrite this instruction in other words, so that a model follows it better. Write it between "
+    "<prompt> and </prompt>.\n\n{text}"
+)
 _TAGGED = re.compile(r"<prompt>(.*?)</prompt>", re.DOTALL | re.IGNORECASE)
 _AHEAD = re.compile(r"^(?:(?:new |final )?(?:instruction|prompt|output)\s*:\s*)", re.IGNORECASE)
 
@@ -31,10 +35,15 @@ async def written(
         first_sample: tells these requests apart from others of the same words.
     """
     found = await replies(state, texts, temperature=temperature, first_sample=first_sample)
-    usable = [text for each in found if (text := instruction_in(each))]
-    if found and not usable:
-        state.tell({"event": "unusable", "answers": len(found), "example": found[0][:_EXAMPLE]})
-    return usable
+    return [text for text in usable(state, map(instruction_in, found), found) if text]
+
+
+async def reworded(state: SearchState, count: int, first_sample: int) -> list[str]:
+    """The best instruction so far in other words; those that are usable."""
+    known = [text for racer in state.ranked if (text := instruction_of(racer.candidate))]
+    about = known[0] if known else f"Write what comes after this: {state.spec.template}"
+    asked = [_REWORD.format(text=about)] * count
+    return await written(state, asked, temperature=0.5, first_sample=first_sample)
 
 
 async def replies(
@@ -60,12 +69,29 @@ async def replies(
     return [each.text for each in found]
 
 
-def instruction_in(text: str) -> str:
-    """The instruction in what an LLM wrote; "" where there is none that can be used."""
-    tagged = _TAGGED.findall(text)
-    found = tagged[-1] if tagged else text
+def usable(state: SearchState, read: Iterable[str], answers: Sequence[str]) -> list[str]:
+    """What was read in answers, "" where nothing was; tells it where there is nothing in all."""
+    found = list(read)
+    if found and not any(found):
+        state.tell({"event": "unusable", "answers": len(found), "example": answers[0][:_EXAMPLE]})
+    return found
+
+
+def instruction_in(text: str, *, longest: int = LONGEST, tagged: bool = False) -> str:
+    """The instruction in what an LLM wrote; "" where there is none that can be used.
+
+    Args:
+        longest: characters that it may have.
+        tagged: whether it has to stand between <prompt> and </prompt>.
+    """
+    marked = _TAGGED.findall(text)
+    if tagged and not marked:
+        return ""
+    found = marked[-1] if marked else text
     found = _AHEAD.sub("", found.strip()).strip().strip("\"'`").strip()
-    return found if 0 < len(found) <= LONGEST and "<" not in found else ""
+    fits = 0 < len(found) <= longest and "<" not in found
+    # An object or a list is an answer in a format that nobody asked for.
+    return found if fits and not found.startswith(("{", "[")) else ""
 
 
 def with_instruction(base: PromptCandidate, text: str, origin: str) -> PromptCandidate:

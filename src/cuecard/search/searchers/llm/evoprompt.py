@@ -6,14 +6,15 @@ from cuecard.lazy import np
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.race import Racer
 from cuecard.search.searcher import SearchState
-from cuecard.search.searchers.writing import instruction_of, with_instruction, written
+from cuecard.search.searchers.writing import (
+    instruction_of,
+    reworded,
+    with_instruction,
+    written,
+)
 
 # How many of the best are parents.
 _POPULATION = 10
-_SEED = (
-    "Rewrite this instruction in other words, so that a model follows it better. Write it between "
-    "<prompt> and </prompt>.\n\n{text}"
-)
 _CROSS = (
     "Follow these steps.\n1. Cross these two instructions into a new one:\nInstruction 1: {a}\n"
     "Instruction 2: {b}\n2. Mutate the instruction of step 1, and write the result between "
@@ -84,12 +85,14 @@ def _text(racer: Racer) -> str:
 
 
 async def _rewritten(state: SearchState, count: int) -> list[PromptCandidate]:
-    known = [_text(racer) for racer in state.ranked if _text(racer)]
-    about = known[0] if known else f"Write what comes after this: {state.spec.template}"
-    return await _children(state, [_SEED.format(text=about)] * count, count)
+    return _candidates(state, await reworded(state, count, state.round * count))
 
 
 async def _children(state: SearchState, texts: list[str], count: int) -> list[PromptCandidate]:
     found = await written(state, texts, temperature=0.5, first_sample=state.round * count)
+    return _candidates(state, found)
+
+
+def _candidates(state: SearchState, texts: list[str]) -> list[PromptCandidate]:
     origin = f"generation {state.round + 1}"
-    return [with_instruction(state.start, each, origin) for each in found]
+    return [with_instruction(state.start, each, origin) for each in texts]

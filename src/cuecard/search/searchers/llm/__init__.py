@@ -1,0 +1,1 @@
+"""Searchers that ask an LLM to write instructions."""
