@@ -67,6 +67,10 @@ class OpenAILLM:
         )
         self._limit = _OLD
 
+    def most_prompt_tokens(self, request: LLMRequest) -> int:
+        """A bound, since its tokenizer is elsewhere."""
+        return request.most_prompt_tokens
+
     async def complete(self, request: LLMRequest) -> LLMAnswer:
         """The answer; see `LLM.complete`."""
         try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from cuecard.llms.protocol import LLMRequest, TokenUsage
+from cuecard.llms.protocol import TokenUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,6 @@ class Price:
         """In millionths of a dollar, rounded up."""
         cost = self.prompt * usage.prompt_tokens + self.completion * usage.completion_tokens
         return math.ceil(cost - 1e-9)
-
-    def most(self, request: LLMRequest) -> int:
-        """What the answer to a request costs at most."""
-        return self.of(TokenUsage(request.most_prompt_tokens, request.max_tokens))
 
 
 PRICES: Mapping[str, Price] = MappingProxyType(

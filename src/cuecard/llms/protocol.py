@@ -79,6 +79,10 @@ class LLM(Protocol):
     name: str
     at_once: int
 
+    def most_prompt_tokens(self, request: LLMRequest) -> int:
+        """How many tokens a request is at most."""
+        ...
+
     async def complete(self, request: LLMRequest) -> LLMAnswer:
         """The answer.
 

@@ -26,6 +26,10 @@ class ScriptedLLM:
         self.name, self._answer = name, answer
         self.requests: list[LLMRequest] = []
 
+    def most_prompt_tokens(self, request: LLMRequest) -> int:
+        """As of an endpoint that has not counted them."""
+        return request.most_prompt_tokens
+
     async def complete(self, request: LLMRequest) -> LLMAnswer:
         """The function's answer, cut to `max_tokens`."""
         self.requests.append(request)

@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import Field, field_validator
 
+from cuecard.catalogue.entries import BACKBONES
 from cuecard.errors import ConfigError
 from cuecard.metrics.scores import check_score_name
 from cuecard.runs.recipe import NamedRecipe
@@ -21,7 +22,10 @@ from cuecard.tasks.similar import nearest
 class LLMRecipe(Section):
     """The LLM that writes candidates."""
 
-    model: str = Field(description="The LLM that writes candidates, as its endpoint calls it.")
+    model: str = Field(
+        description="The LLM that writes candidates: a model of the catalogue or a local folder, "
+        "which runs in this process, or one of an endpoint, as it is called there."
+    )
     url: str | None = Field(
         default=None,
         description="Address of an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1; "
@@ -32,8 +36,15 @@ class LLMRecipe(Section):
         description="Dollars for a million tokens read, and for a million written; by default a "
         "known model's list price.",
     )
-    seconds: float = Field(default=120.0, gt=0, description="Seconds that an answer may take.")
+    seconds: float = Field(
+        default=120.0, gt=0, description="Seconds that an endpoint's answer may take."
+    )
     at_once: int = Field(default=8, ge=1, description="Requests at the same time.")
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it runs in this process: a model that is known by this name, and no address."""
+        return self.url is None and (self.model in BACKBONES or Path(self.model).is_dir())
 
 
 class SearchRecipe(RunRecipe):

@@ -10,18 +10,16 @@ from typing import Any
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.catalogue import Progress
-from cuecard.engine.local.engine import LocalEngine
 from cuecard.errors import ConfigError, Interrupted
 from cuecard.evaluation.baselines.manual import ManualPrompt, default_manual_prompts
 from cuecard.evaluation.evaluate import Evaluation, Gain, evaluate, gain, scored_too
 from cuecard.evaluation.report import interval_text, plain, write_json
 from cuecard.lazy import torch
-from cuecard.llms.openai_llm import OpenAILLM
-from cuecard.llms.prices import Price, price_of
 from cuecard.llms.protocol import LLM
 from cuecard.plain_files import write_text
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
+from cuecard.runs.search_llm import ChosenLLM, Engines, choose_llm
 from cuecard.runs.search_recipe import LLMRecipe, SearchRecipe
 from cuecard.search.asker import Asker
 from cuecard.search.budget import MICRO, SearchBudget
@@ -147,7 +145,6 @@ def run_search(
     recipe, place = plan.recipe, RunFolder.of(plan)
     recipe.check_one_seed("a search")
     _check_needs(plan)
-    asked = None if plan.llm is None else (_llm(plan.llm), _price(plan, plan.llm))
     place.check(plan, overwrite=overwrite)
     task = recipe.read_task(progress)
     if task.spec.mode not in ("labels", "text"):
@@ -158,12 +155,15 @@ def run_search(
             expected="labels that are told by their words, or texts",
         )
     scorer = RowScorer(task.spec, plan.score)
+    writer = None if plan.llm is None or plan.llm.is_here else _chosen(plan, plan.llm)
     backbone = recipe.load_backbone(progress)
+    if plan.llm is not None and plan.llm.is_here:
+        writer = _chosen(plan, plan.llm, answering=backbone, progress=progress)
     with place.claimed(plan, overwrite=overwrite) as folder:
         start = _start(plan, task)
         try:
             found = asyncio.run(
-                _search(plan, task, backbone, start, folder, asked, scorer, observer)
+                _search(plan, task, backbone, start, folder, writer, scorer, observer)
             )
             outcome = _outcome(plan, task, backbone, found, scorer)
         except KeyboardInterrupt:
@@ -218,7 +218,7 @@ async def _search(
     backbone: Backbone,
     start: PromptCandidate,
     folder: Path,
-    asked: tuple[LLM, Price | None] | None,
+    writer: ChosenLLM | None,
     scorer: Scorer,
     observer: Observer | None,
 ) -> Found:
@@ -228,16 +228,19 @@ async def _search(
         "searcher": plan.searcher,
         "start": start.key,
         "settings": plan.search.model_dump(mode="json"),
-        "llm": None if plan.llm is None else [plan.llm.model, plan.llm.url],
+        "llm": None if writer is None else writer.identity,
         # Left out where none is named, so that journals of earlier versions are the same search's.
         **({} if plan.score is None else {"score": plan.score}),
     }
     journal = Journal(folder / FILE, digest(about))
     calls = Calls(journal, SearchBudget.parse(plan.budget))
-    engine = LocalEngine(backbone)
-    await engine.start()
+    engines, llms = Engines(), list[LLM]()
     try:
-        asker = None if asked is None else Asker(asked[0], calls, asked[1])
+        asker = None
+        if writer is not None:
+            llms.append(await writer.llm(engines))
+            asker = Asker(llms[0], calls, writer.price)
+        engine = await engines.of(backbone)
         solver = EngineSolver(engine, backbone.fingerprint.weights, task.spec, calls, scorer)
         searcher = SEARCHERS[plan.searcher].make()
         search = Search(
@@ -253,27 +256,13 @@ async def _search(
         )
         return await search.run()
     finally:
-        await engine.close()
-        if asked is not None:
-            await asked[0].close()
+        await engines.close()
+        for llm in llms:
+            await llm.close()
 
 
-def _llm(asked: LLMRecipe) -> LLM:
-    return OpenAILLM(asked.model, asked.url, seconds=asked.seconds, at_once=asked.at_once)
-
-
-def _price(plan: SearchRecipe, asked: LLMRecipe) -> Price | None:
-    if asked.price is not None:
-        return Price(*asked.price)
-    found = price_of(asked.model)
-    if found is None and SearchBudget.parse(plan.budget).money is not None:
-        raise ConfigError(
-            "a budget of money needs the model's price, which is not known",
-            where="--search-budget",
-            got=asked.model,
-            expected="--llm-price READ,WRITTEN, in dollars for a million tokens",
-        )
-    return found
+def _chosen(plan: SearchRecipe, settings: LLMRecipe, **options: Any) -> ChosenLLM:
+    return choose_llm(settings, plan.recipe, SearchBudget.parse(plan.budget), **options)
 
 
 def _outcome(

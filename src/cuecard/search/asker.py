@@ -54,8 +54,8 @@ class Asker:
 
     def most(self, request: LLMRequest) -> Amount:
         """What an answer takes at most."""
-        tokens = request.most_prompt_tokens + request.max_tokens
-        return Amount(1, tokens, self._price.most(request))
+        usage = TokenUsage(self.llm.most_prompt_tokens(request), request.max_tokens)
+        return Amount(1, usage.tokens, self._price.of(usage))
 
     async def _one(self, request: LLMRequest) -> LLMAnswer:
         key = digest([self.llm.name, asdict(request)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from jinja2.exceptions import TemplateError as JinjaError
 
@@ -13,7 +13,7 @@ from cuecard.serving.models.catalog import ServedPrompt
 from cuecard.serving.protocol.errors import APIError, bad_request
 from cuecard.serving.protocol.requests import Message
 from cuecard.serving.settings import SystemMessages
-from cuecard.tasks.encoding.tokens import defuse, plain_ids, special_texts
+from cuecard.tasks.encoding.tokens import chat_ids
 from cuecard.types import Encoded, Placement, Record, Tokenizer, Value
 
 _LONG = 1 << 14
@@ -112,23 +112,19 @@ def encode_chat(
         raise bad_request(
             "The backbone has no chat template; use /v1/completions.", "model", "unsupported"
         )
-    specials = special_texts(tokenizer)
     turns = [
-        {
-            "role": "system" if message.role == "developer" else message.role,
-            "content": defuse(message.text, specials),
-        }
+        ("system" if message.role == "developer" else message.role, message.text)
         for message in messages
     ]
     try:
-        text: Any = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        context = chat_ids(tokenizer, turns)
     except (JinjaError, TypeError, ValueError) as error:
         # Messages of the template itself are meant for people; other exceptions are not.
         reason = f": {str(error).rstrip('.')}" if isinstance(error, JinjaError) else ""
         raise bad_request(
             f"The backbone's chat template rejects the messages{reason}.", "messages"
         ) from error
-    return _with_slot(served, plain_ids(tokenizer, str(text)))
+    return _with_slot(served, context)
 
 
 def user_message(

@@ -87,3 +87,17 @@ def defuse(text: str, specials: Iterable[str]) -> str:
         if special in text:
             text = text.replace(special, f"{special[0]} {special[1:]}")
     return text
+
+
+def chat_ids(tokenizer: Tokenizer, turns: Iterable[tuple[str, str]]) -> tuple[int, ...]:
+    """Roles and texts in the tokenizer's chat template, up to where the answer begins.
+
+    Special tokens in the texts are read as text.
+
+    Raises:
+        jinja2.TemplateError, TypeError, ValueError: the template rejects them.
+    """
+    specials = special_texts(tokenizer)
+    told = [{"role": role, "content": defuse(text, specials)} for role, text in turns]
+    text: Any = tokenizer.apply_chat_template(told, tokenize=False, add_generation_prompt=True)
+    return plain_ids(tokenizer, str(text))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -110,9 +111,40 @@ def test_an_llm_writes(cuecard: Call, words: list[str], tmp_path: Path) -> None:
     assert any("Judge number" in body["messages"][0]["content"] for body in asked[3:])
 
 
+def test_a_model_in_this_process_writes(
+    cuecard: Call, words: list[str], backbone: Path, tmp_path: Path
+) -> None:
+    """A folder's model, with room for what it is asked; its calls count, and none is made twice."""
+    writer, out = tmp_path / "writer", tmp_path / "found"
+    shutil.copytree(backbone, writer)
+    config = json.loads((writer / "config.json").read_text())
+    (writer / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 2048}))
+    more = ("--searcher", "ape", "--llm", writer, "--search-budget", "2000 calls,$1")
+    done = cuecard(*words, *more, "--rounds", "1", "--out", out, "--json")
+    assert done.code == 0, done.err
+    result = json.loads(done.out.splitlines()[-1])
+    journal = (out / "journal.jsonl").read_text()
+    rows = [json.loads(line) for line in journal.splitlines()]
+    written = [row for row in rows if row.get("model") == str(writer)]
+    assert len(written) == 3 and all(row["reserved"]["money"] == 0 for row in written)
+    assert result["spent"]["dollars"] == 0 and result["spent"]["calls"] <= 2000
+    again = cuecard("search", "--resume", out)
+    assert again.code == 0 and (out / "journal.jsonl").read_text() == journal
+    # Another model of the same name is another search.
+    (writer / "model.safetensors").write_bytes(
+        (writer / "model.safetensors").read_bytes()[:-4] + b"\x00\x00\x00\x3f"
+    )
+    other = cuecard("search", "--resume", out)
+    assert other.code == 2 and "the journal of another search" in other.err
+
+
 @pytest.mark.parametrize(
     ("more", "what"),
     [
+        (("--llm", "qwen2.5-coder-15b-instruct"), "did you mean 'qwen2.5-coder-1.5b-instruct'?"),
+        (("--llm", "flan-t5-small"), "does not write"),
+        (("--llm", "gpt-4o"), "there is no key for OpenAI's endpoint"),
+        (("--llm", "x", "--llm-url", "nowhere"), "not an endpoint's address"),
         (("--searcher", "oprah"), "there is no such searcher"),
         (("--searcher", "opro"), "needs an LLM that writes"),
         (("--search-budget", "much"), "the search budget cannot be read"),
@@ -129,8 +161,14 @@ def test_an_llm_writes(cuecard: Call, words: list[str], tmp_path: Path) -> None:
     ],
 )
 def test_mistakes(
-    cuecard: Call, words: list[str], tmp_path: Path, more: tuple[str, ...], what: str
+    cuecard: Call,
+    words: list[str],
+    tmp_path: Path,
+    more: tuple[str, ...],
+    what: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     done = cuecard(*words, *more, "--out", tmp_path / "x")
     assert done.code == 2 and what in done.err, done.err
     assert not (tmp_path / "x" / "prompt").exists()
