@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ from cuecard.search.scorer import RowScorer, Scorer
 from cuecard.search.searcher import Observer
 from cuecard.search.searchers import SEARCHERS, at_hand
 from cuecard.search.solver import EngineSolver
-from cuecard.tasks import Task, TaskSpec
-from cuecard.types import Backbone, Injection, InputTokens
+from cuecard.tasks import Task
+from cuecard.tasks.kinds import KINDS
+from cuecard.types import Backbone, InputTokens
 
 JSON, MARKDOWN = "search.json", "search.md"
 
@@ -85,6 +87,17 @@ class SearchOutcome:
     def metric(self) -> str:
         """What candidates were scored by, in words."""
         return self.score if ":" in self.score else self.score.replace("_", " ")
+
+    @property
+    def beside(self) -> str:
+        """What was found beside the template, in words; "" for nothing."""
+        told, best = [], self.found.best
+        if best.prompt.words is not None:
+            told.append(f"words: {_pairs(best.prompt.words)}")
+        if best.prior is not None:
+            off = {label: f"{value:+.2f}" for label, value in best.prior.items()}
+            told.append(f"taken off the labels' scores: {_pairs(off)}")
+        return "; ".join(told)
 
     @property
     def tested(self) -> list[TestedPrompt]:
@@ -179,7 +192,8 @@ def run_search(
 
 def _check_needs(plan: SearchRecipe) -> None:
     """Refuse a searcher that lacks what it needs."""
-    has = at_hand(llm=plan.llm is not None)
+    labels = KINDS[plan.recipe.task.kind].labelled
+    has = at_hand(llm=plan.llm is not None, labels=labels)
     missing = SEARCHERS[plan.searcher].missing(has)
     if missing is not None:
         raise ConfigError(
@@ -269,12 +283,11 @@ def _outcome(
     plan: SearchRecipe, task: Task, backbone: Backbone, found: Found, scorer: Scorer
 ) -> SearchOutcome:
     """Test what was found and the start, once, and make the prompt."""
-    asked, before = (_spec(task, backbone, each) for each in (found.best, found.start))
     soft = None if found.best.soft is None else found.best.soft.injection
     test = start = difference = None
     if task.test:
-        start = _tested(backbone, before, task, scorer)
-        test = _tested(backbone, asked, task, scorer, soft) if found.better else start
+        start = _tested(backbone, found.start, task, scorer)
+        test = _tested(backbone, found.best, task, scorer) if found.better else start
         if found.better:
             difference = gain(test, start, metric=scorer.name)
     validation = next(r.score for r in found.finals if r.candidate.key == found.best.key)
@@ -284,8 +297,9 @@ def _outcome(
     prompt = Prompt.create(
         soft or InputTokens(torch.zeros(0, backbone.hidden_size)),
         backbone=backbone,
-        spec=asked,
+        spec=found.best.to_spec(task.spec, backbone.tokenizer, backbone.max_positions),
         slot="prefix",
+        prior=found.best.prior,
         method="search",
         method_config={"searcher": plan.searcher, "origin": found.best.origin},
         data_hash=task.report.data_hash,
@@ -296,25 +310,21 @@ def _outcome(
     return SearchOutcome(plan, found, prompt, test, start, difference, scorer.name)
 
 
-def _spec(task: Task, backbone: Backbone, candidate: PromptCandidate) -> TaskSpec:
-    """The task in a candidate's words."""
-    room = backbone.max_positions - candidate.vectors
-    return candidate.prompt.to_spec(task.spec, backbone.tokenizer, room)
-
-
 def _tested(
-    backbone: Backbone,
-    spec: TaskSpec,
-    task: Task,
-    scorer: Scorer,
-    soft: Injection | None = None,
+    backbone: Backbone, candidate: PromptCandidate, task: Task, scorer: Scorer
 ) -> Evaluation:
     """A prompt on the test rows, also by what candidates were scored by."""
-    found = evaluate(backbone, spec, task.test, soft)
+    spec = candidate.to_spec(task.spec, backbone.tokenizer, backbone.max_positions)
+    soft = None if candidate.soft is None else candidate.soft.injection
+    found = evaluate(backbone, spec, task.test, soft, prior=candidate.prior)
     if scorer.name in found.vectors:
         return found
     answers = [each.answer for each in found.predictions]
     return scored_too(found, scorer.name, asyncio.run(scorer.scores(task.test, answers)))
+
+
+def _pairs(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{label} {value}" for label, value in values.items())
 
 
 def _write(outcome: SearchOutcome, folder: Path) -> None:
@@ -334,6 +344,7 @@ def search_markdown(outcome: SearchOutcome) -> str:
         outcome.prompt.spec.template.replace("```", "'''"),
         "```",
         "",
+        *([outcome.beside, ""] if outcome.beside else []),
     ]
     if outcome.tested:
         lines += [

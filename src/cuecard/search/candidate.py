@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cuecard.engine.protocol import Held
 from cuecard.evaluation.baselines.manual import ManualPrompt
-from cuecard.types import InputTokens
+from cuecard.tasks import TaskSpec
+from cuecard.types import InputTokens, Tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,25 +27,42 @@ class PromptCandidate:
             called.
         origin: how it came to be, for people.
         soft: vectors among the input embeddings, in front of its words; None for words alone.
+        prior: label -> what is taken off its score; None for nothing.
     """
 
     prompt: ManualPrompt
     origin: str = ""
     soft: Held | None = None
+    prior: Mapping[str, float] | None = None
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 of its words and vectors."""
+        """SHA-256 of its words, vectors and numbers."""
         return digest(self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """Its words, as JSON knows them, and the digest of its vectors."""
+        """Its words and numbers, as JSON knows them, and the digest of its vectors."""
         found = asdict(self.prompt)
         del found["name"]
         found["demonstrations"] = [
             {**record.texts, "": str(record.target)} for record in self.prompt.demonstrations
         ]
-        return found if self.soft is None else {**found, "vectors": self.soft.digest}
+        if self.soft is not None:
+            found["vectors"] = self.soft.digest
+        if self.prior is not None:
+            found["prior"] = dict(self.prior)
+        return found
+
+    def to_spec(self, spec: TaskSpec, tokenizer: Tokenizer, max_positions: int) -> TaskSpec:
+        """The task in its words.
+
+        Args:
+            max_positions: of the backbone, of which its vectors take some.
+
+        Raises:
+            ConfigError: it leaves no room for a record.
+        """
+        return self.prompt.to_spec(spec, tokenizer, max_positions - self.vectors)
 
     @property
     def vectors(self) -> int:

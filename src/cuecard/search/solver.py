@@ -121,7 +121,7 @@ class EngineSolver:
         most = _cost(spec, rows, candidate)
 
         async def run() -> CallAnswer:
-            return CallAnswer(await self._answers(spec, rows, candidate.soft), most)
+            return CallAnswer(await self._answers(spec, rows, candidate), most)
 
         found = await self._calls.make(key, "backbone", most, run)
         # Journals of earlier versions have the scores beside the answers.
@@ -158,9 +158,13 @@ class EngineSolver:
             for candidate in candidates:
                 if candidate.soft is not None:
                     await self._engine.drop(candidate.soft.digest)
-            pairs = [(spec, list(zip(records, rows, strict=True))) for _, spec, rows in parts]
+            pairs = [
+                (candidate, spec, list(zip(records, rows, strict=True)))
+                for candidate, spec, rows in parts
+            ]
             found = [
-                [self._likelihood(spec, *pair, next(sums)) for pair in each] for spec, each in pairs
+                [self._likelihood(spec, candidate, *pair, next(sums)) for pair in each]
+                for candidate, spec, each in pairs
             ]
             return CallAnswer(found, most)
 
@@ -175,12 +179,19 @@ class EngineSolver:
         return spec.label_words(self._engine.tokenizer)
 
     def _likelihood(
-        self, spec: TaskSpec, record: Record, row: Encoded, sums: list[float]
+        self,
+        spec: TaskSpec,
+        candidate: PromptCandidate,
+        record: Record,
+        row: Encoded,
+        sums: list[float],
     ) -> tuple[float, float | None]:
         if spec.mode == "text":
             return sums[0] / len(row.target), None
         words, found = self._label_words(spec), torch.tensor([sums], dtype=torch.float64)
-        (told,) = word_predictions(words, found, spec.labels, normalize=spec.normalize)
+        (told,) = word_predictions(
+            words, found, spec.labels, normalize=spec.normalize, prior=candidate.prior
+        )
         logs = {label: math.log(max(share, _LEAST)) for label, share in told.probabilities.items()}
         right = logs.pop(spec.label_of(record))
         return right, max(logs.values())
@@ -189,19 +200,22 @@ class EngineSolver:
         self, candidate: PromptCandidate, records: Sequence[Record]
     ) -> tuple[TaskSpec, list[Encoded]]:
         """The task in a candidate's words, and its rows."""
-        tokenizer, most = self._engine.tokenizer, self._engine.max_positions - candidate.vectors
-        spec = candidate.prompt.to_spec(self._spec, tokenizer, most)
+        tokenizer = self._engine.tokenizer
+        spec = candidate.to_spec(self._spec, tokenizer, self._engine.max_positions)
         return spec, [spec.encode(record, tokenizer) for record in records]
 
     async def _answers(
-        self, spec: TaskSpec, rows: Sequence[Encoded], soft: Held | None
+        self, spec: TaskSpec, rows: Sequence[Encoded], candidate: PromptCandidate
     ) -> list[str]:
+        soft = candidate.soft
         if spec.mode == "text":
             return list(await asyncio.gather(*(self._text(spec, row, soft) for row in rows)))
         words = self._label_words(spec)
         found = await self._engine.score([Scoring(soft, row, words.asked) for row in rows])
         sums = torch.tensor(found, dtype=torch.float64)
-        told = word_predictions(words, sums, spec.labels, normalize=spec.normalize)
+        told = word_predictions(
+            words, sums, spec.labels, normalize=spec.normalize, prior=candidate.prior
+        )
         return [each.answer for each in told]
 
     async def _text(self, spec: TaskSpec, row: Encoded, soft: Held | None) -> str:
@@ -215,7 +229,8 @@ class EngineSolver:
 def _told(spec: TaskSpec, candidate: PromptCandidate) -> list[Any]:
     """What answers of a backbone depend on beside the records."""
     soft = [] if candidate.soft is None else [candidate.soft.digest]
-    return [spec.model_dump(mode="json"), *soft]
+    prior = [] if candidate.prior is None else [dict(candidate.prior)]
+    return [spec.model_dump(mode="json"), *soft, *prior]
 
 
 def _asked(records: Sequence[Record]) -> list[Any]:

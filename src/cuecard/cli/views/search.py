@@ -69,6 +69,8 @@ def print_search(outcome: SearchOutcome, out: Console) -> None:
         "The prompt that was found:" if found.better else "Nothing was better than the prompt was:",
     )
     say(out, outcome.prompt.spec.template)
+    if outcome.beside:
+        say(out, f"({outcome.beside})")
     say(out, "")
     if outcome.tested:
         rows = [(one.name, f"{one.score:.3f}", one.ci95) for one in outcome.tested]

@@ -17,6 +17,8 @@ NEEDS: Mapping[str, str] = MappingProxyType(
     {
         "llm": "an LLM that writes (--llm)",
         "optuna": "Optuna (pip install 'cuecard[search]')",
+        "labels": "a task with labels, told by their words",
+        "likelihoods": "a backbone in this process, whose likelihoods it reads",
     }
 )
 """What a searcher may need beside rows and something that answers, in words."""
@@ -52,6 +54,12 @@ class SearcherEntry:
 SEARCHERS: Mapping[str, SearcherEntry] = MappingProxyType(
     {
         "demonstrations": SearcherEntry(("demonstrations", "Demonstrations")),
+        "calibration": SearcherEntry(
+            ("fitted.calibration", "Calibration"), ("labels", "likelihoods")
+        ),
+        "label-words": SearcherEntry(
+            ("fitted.label_words", "LabelWordSearch"), ("labels", "likelihoods")
+        ),
         "grips": SearcherEntry(("grips", "GrIPS")),
         "ape": SearcherEntry(("llm.ape", "APE"), ("llm",)),
         "opro": SearcherEntry(("llm.opro", "OPRO"), ("llm",)),
@@ -64,11 +72,17 @@ SEARCHERS: Mapping[str, SearcherEntry] = MappingProxyType(
 )
 
 
-def at_hand(*, llm: bool) -> frozenset[str]:
+def at_hand(*, llm: bool, labels: bool = True) -> frozenset[str]:
     """What a search has of `NEEDS`.
 
     Args:
         llm: whether an LLM writes.
+        labels: whether the task has labels.
     """
-    found = {"llm": llm, "optuna": find_spec("optuna") is not None}
+    found = {
+        "llm": llm,
+        "optuna": find_spec("optuna") is not None,
+        "labels": labels,
+        "likelihoods": True,
+    }
     return frozenset(name for name, there in found.items() if there)

@@ -92,6 +92,23 @@ def test_from_rows_to_words_that_answer(cuecard: Call, words: list[str], tmp_pat
     assert {**found_again, "test": 0, "start_test": 0} == {**found, "test": 0, "start_test": 0}
 
 
+def test_numbers_that_were_found_are_saved(cuecard: Call, words: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    more = ("--searcher", "calibration", "--instruction", "", "--finalists", "3")
+    done = cuecard(*words, *more, "--out", out, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out.splitlines()[-1])
+    assert found["better"]
+    best = found["validation"][0]
+    assert Prompt.load(out / "prompt").manifest.prior == best["prior"]
+    rows = cuecard("eval", out, words[1], "--json").json
+    assert rows["calibration"] == "saved"
+    assert rows["unseen"]["metrics"]["accuracy"] == found["test"]["metrics"]["accuracy"]
+    told = cuecard("search", "--resume", out).out
+    assert "taken off the labels' scores: negative" in told
+    assert "taken off the labels' scores: negative" in (out / "search.md").read_text()
+
+
 def test_an_llm_writes(cuecard: Call, words: list[str], tmp_path: Path) -> None:
     out = tmp_path / "found"
     with endpoint() as (url, asked):

@@ -1,0 +1,1 @@
+"""Searchers that write nothing: numbers and words are fitted to labelled rows."""

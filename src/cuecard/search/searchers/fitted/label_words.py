@@ -1,0 +1,152 @@
+"""The words by which a model tells the labels, chosen by what it says after labelled rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice, product
+from typing import TYPE_CHECKING, Any
+
+from cuecard.errors import ConfigError
+from cuecard.evaluation.loglikelihood import score_next
+from cuecard.evaluation.predict import BATCH_ROWS
+from cuecard.lazy import np, torch
+from cuecard.search.candidate import PromptCandidate
+from cuecard.search.searcher import SearchState
+from cuecard.search.searchers.fitted.calibration import drawn_rows, rows_cost
+from cuecard.tasks import TaskSpec
+from cuecard.tasks.encoding.bound import bind
+from cuecard.tasks.encoding.tokens import continuation_ids
+from cuecard.tasks.predictions import log_softmax
+from cuecard.types import Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Of the vocabulary, those that are likely after a label's rows at all.
+_LIKELY = 300
+# Words that are kept for a label, and for all labels together.
+_KEPT, _ALL_KEPT = 8, 64
+# Choices of a word per label that are compared; they cost nothing.
+_CHOICES = 4096
+
+Kept = Mapping[str, Sequence[tuple[str, Sequence[float]]]]
+"""label -> its words, with their log-probabilities after every row."""
+
+
+class LabelWordSearch:
+    """Chooses label words by their likelihood on training rows that nobody races on.
+
+    A label's words are those of one token that the model says more after its rows than after the
+    others' (the likelihood ratio of Schick, Schmid and Schütze 2020, arXiv:2010.13641), among those
+    that are likely at all. Of the choices of a word for each label, those race that give the rows'
+    own labels the most probability, as in Gao et al. 2021 (arXiv:2012.15723, section 5.1).
+    """
+
+    def __init__(self) -> None:
+        self._choices: dict[str, Iterator[dict[str, str]]] = {}
+
+    async def propose(self, state: SearchState, count: int) -> list[PromptCandidate]:
+        """The next choices for the best prompt.
+
+        Raises:
+            ConfigError: a template with `{mask}`.
+        """
+        if state.spec.parsed.has_mask:
+            raise ConfigError(
+                "label words are chosen by what follows a text, not by what stands at a mask",
+                where="template",
+                got="{mask}",
+                expected="a template without {mask}, or another searcher",
+            )
+        best = replace(state.best, prior=None, prompt=replace(state.best.prompt, words=None))
+        if best.key not in self._choices:
+            self._choices[best.key] = _choices(state, await _kept(state, best))
+        return [
+            replace(
+                best,
+                prompt=replace(best.prompt, words=words),
+                origin=f"label words {', '.join(words.values())}",
+            )
+            for words in islice(self._choices[best.key], count)
+        ]
+
+
+async def _kept(state: SearchState, bare: PromptCandidate) -> tuple[list[str], Kept]:
+    """The rows' labels, and the words that are worth choosing from."""
+    model = state.model
+    assert model is not None  # a searcher that needs one is given one
+    backbone = model.backbone
+    spec = bare.to_spec(state.spec, backbone.tokenizer, backbone.max_positions)
+    rows = drawn_rows(state)
+    gold = [spec.label_of(row) for row in rows]
+    soft = None if bare.soft is None else bare.soft.injection
+
+    def run() -> dict[str, Any]:
+        encoded = [spec.encode(replace(row, target=None), backbone.tokenizer) for row in rows]
+        with torch.inference_mode():
+            logs = score_next(
+                backbone, encoded, range(backbone.vocab_size), soft, BATCH_ROWS, None, None
+            )
+        return _told(spec, backbone.tokenizer, gold, logs)
+
+    asked = [[*row.texts.items(), str(row.target)] for row in rows]
+    found: Kept = await model.counted(
+        ["label words", bare.key, asked], rows_cost(spec, rows, state, bare.vectors), run
+    )
+    return gold, found
+
+
+def _told(
+    spec: TaskSpec, tokenizer: Tokenizer, gold: Sequence[str], logs: Tensor
+) -> dict[str, list[tuple[str, list[float]]]]:
+    """The words of every label that stand out in the log-probabilities [n, V]."""
+    after_space = bind(spec, tokenizer).encoder.after_space
+    most = max(2, min(_KEPT, _ALL_KEPT // len(spec.labels)))
+    found: dict[str, list[tuple[str, list[float]]]] = {}
+    for label in spec.labels:
+        own = torch.tensor([each == label for each in gold])
+        if own.all() or not own.any():  # no rows of it to compare with others
+            found[label] = []
+            continue
+        mean = logs[own].mean(0)
+        ratio = mean - logs[~own].mean(0)
+        likely = mean.topk(min(_LIKELY, len(mean))).indices
+        ordered = likely[ratio[likely].argsort(descending=True, stable=True)]
+        kept: dict[str, tuple[str, list[float]]] = {}
+        for token in map(int, ordered):
+            word = str(tokenizer.decode([token])).strip()
+            usable = word.isalpha() and word.casefold() not in kept
+            if usable and continuation_ids(tokenizer, word, after_space) == (token,):
+                values = [round(float(value), 4) for value in logs[:, token]]
+                kept[word.casefold()] = (word, values)
+                if len(kept) == most:
+                    break
+        found[label] = list(kept.values())
+    return found
+
+
+def _choices(state: SearchState, told: tuple[list[str], Kept]) -> Iterator[dict[str, str]]:
+    """A word for each label, the choices under which the rows' labels are likeliest first."""
+    gold, kept = told
+    labels = [label for label in state.spec.labels if kept[label]]
+    if len(labels) < len(state.spec.labels):
+        return iter(())
+    counts = [range(len(kept[label])) for label in labels]
+    whole = int(np.prod([len(each) for each in counts], dtype=np.float64))
+    picks: Sequence[Sequence[int]]
+    if whole <= _CHOICES:
+        picks = list(product(*counts))
+    else:
+        picks = [[int(state.rng.integers(len(each))) for each in counts] for _ in range(_CHOICES)]
+    true = np.asarray([labels.index(label) for label in gold])
+    scored: dict[tuple[str, ...], float] = {}
+    for pick in picks:
+        chosen = [kept[label][number] for label, number in zip(labels, pick, strict=True)]
+        words = tuple(word for word, _ in chosen)
+        if len({word.casefold() for word in words}) < len(words) or words in scored:
+            continue
+        logs = log_softmax(np.asarray([values for _, values in chosen]).T)
+        scored[words] = float(logs[np.arange(len(true)), true].mean())
+    best = sorted(scored, key=lambda words: scored[words], reverse=True)
+    return (dict(zip(labels, words, strict=True)) for words in best)

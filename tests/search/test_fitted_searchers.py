@@ -1,0 +1,178 @@
+"""Numbers and words that are fitted to rows: as other searchers, and right."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from cuecard.engine.local.engine import LocalEngine
+from cuecard.errors import ConfigError
+from cuecard.evaluation import predict
+from cuecard.evaluation.baselines.manual import ManualPrompt
+from cuecard.evaluation.calibration import fitted_prior
+from cuecard.evaluation.evaluate import evaluate
+from cuecard.evaluation.loglikelihood import score_words
+from cuecard.search.budget import Amount, SearchBudget
+from cuecard.search.calls import CallAnswer, Calls
+from cuecard.search.candidate import PromptCandidate
+from cuecard.search.journal import FILE, Journal
+from cuecard.search.loop import Found, Search
+from cuecard.search.model import SearchModel
+from cuecard.search.searchers import SEARCHERS, at_hand
+from cuecard.search.settings import SearchSettings
+from cuecard.search.solver import EngineSolver
+from cuecard.tasks import Task
+from support.data.reviews import SPEC, review_task
+from support.tiny import shared_backbone
+
+FITTED = ("calibration", "label-words")
+SETTINGS = SearchSettings(rows=20, proposals=4, rounds=3, finalists=2, block=10)
+# Words in front of which the untrained model leans to one label.
+START = PromptCandidate(
+    ManualPrompt("start", "Review: {text}\nSentiment:", "Read it.\n\n"), "start"
+)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Dying(Calls):
+    """Calls of which some end the process, before they are made or after."""
+
+    draw: random.Random | None = None
+
+    async def make(self, key: str, model: str, reserved: Amount, run: Any) -> Any:
+        async def dying() -> CallAnswer:
+            if self.draw is not None and self.draw.random() < 0.5:
+                raise Killed
+            found: CallAnswer = await run()
+            return found
+
+        return await super().make(key, model, reserved, dying)
+
+
+def search(
+    name: str,
+    folder: Path | None = None,
+    draw: random.Random | None = None,
+    budget: SearchBudget | None = None,
+    settings: SearchSettings = SETTINGS,
+    start: PromptCandidate = START,
+    task: Task | None = None,
+) -> Found:
+    task, backbone = task or replace(review_task(100), test=()), shared_backbone("llama")
+    calls = Dying(
+        Journal(None if folder is None else folder / FILE, name), budget or SearchBudget()
+    )
+    calls.draw = draw
+
+    async def run() -> Found:
+        engine = LocalEngine(backbone)
+        await engine.start()
+        try:
+            solver = EngineSolver(engine, "weights", task.spec, calls)
+            searcher, model = SEARCHERS[name].make(), SearchModel(backbone, calls)
+            made = Search(task, start, searcher, solver, calls, settings, model=model)
+            return await made.run()
+        finally:
+            await engine.close()
+
+    return asyncio.run(run())
+
+
+def told(found: Found) -> Any:
+    ranked = [(racer.candidate.to_dict(), racer.score) for racer in found.ranked]
+    return found.best.to_dict(), ranked, found.rounds, found.ended
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_what_is_fitted_keeps_a_searchers_promises(name: str, tmp_path: Path) -> None:
+    found = search(name, tmp_path)
+    again = search(name)
+    assert told(found) == told(again) and len(found.ranked) > 3
+    own = next(r for r in found.finals if r.candidate.key == START.key)
+    best = next(r for r in found.finals if r.candidate.key == found.best.key)
+    assert best.score >= own.score
+    other = search(name, settings=SETTINGS.model_copy(update={"seed": 1}))
+    assert told(other)[1] != told(found)[1]
+    journal = (tmp_path / FILE).read_bytes()
+    assert told(search(name, tmp_path)) == told(found)
+    assert (tmp_path / FILE).read_bytes() == journal
+    draw, kills = random.Random(0), 0
+    while True:
+        try:
+            resumed = search(name, tmp_path / "killed", draw)
+            break
+        except Killed:
+            kills += 1
+    assert kills and told(resumed) == told(found)
+    budget = SearchBudget(calls=found.spent.calls - 30)
+    assert search(name, budget=budget).spent.calls <= found.spent.calls - 30
+
+
+def test_calibration_takes_off_what_was_fitted_to_rows_that_nobody_raced_on() -> None:
+    task, backbone = replace(review_task(100), test=()), shared_backbone("llama")
+    found = search("calibration", task=task)
+    made = {r.candidate.origin: r for r in found.ranked}
+    racer = made["start, fitted"]
+    assert set(made) >= {"start", "start, fitted", "start, batch-calibrated", "start, content-free"}
+    spec = START.to_spec(task.spec, backbone.tokenizer, backbone.max_positions)
+    raced = {str(a.answer) for a in racer.answers}
+    assert raced <= set(task.spec.labels)
+    # 32 of the rows that may be shown: their scores with these numbers taken off lean nowhere.
+    prior = racer.candidate.prior
+    assert prior is not None and set(prior) == set(task.spec.labels)
+    whole = fitted_prior(
+        predict.predict(backbone, spec, task.train), [str(r.target) for r in task.train]
+    )
+    for label in task.spec.labels:
+        assert prior[label] == pytest.approx(whole[label], abs=0.3)
+    held = evaluate(backbone, spec, task.validation, prior=prior)
+    final = next((r for r in found.finals if r.candidate.key == racer.candidate.key), None)
+    if final is not None:
+        assert final.score == pytest.approx(held.metrics["accuracy"])
+
+
+def test_label_words_are_the_likeliest_on_rows_of_their_own() -> None:
+    task, backbone = replace(review_task(100), test=()), shared_backbone("llama")
+    found = search("label-words", task=task)
+    made = [r.candidate for r in found.ranked if r.candidate.key != START.key]
+    assert len(made) == len({str(each.prompt.words) for each in made}) >= 8
+
+    def likelihood(candidate: PromptCandidate) -> float:
+        """Of the training rows' own labels, among the words."""
+        spec = candidate.to_spec(task.spec, backbone.tokenizer, backbone.max_positions)
+        words = spec.label_words(backbone.tokenizer)
+        rows = [spec.encode(row, backbone.tokenizer) for row in task.train]
+        sums = score_words(backbone, rows, [words.words] * len(rows), None, 16, None, None)
+        logs = torch.tensor(sums).log_softmax(1)
+        gold = [spec.labels.index(str(row.target)) for row in task.train]
+        return float(logs[range(len(gold)), gold].mean())
+
+    for each in made:
+        assert each.prompt.words is not None
+        assert set(each.prompt.words) == set(task.spec.labels)
+        assert len({word.casefold() for word in each.prompt.words.values()}) == 2
+    first = [each for each in made if each.origin.startswith("label words")]
+    assert max(map(likelihood, first)) > likelihood(START)
+
+
+def test_a_mask_is_refused() -> None:
+    masked = SPEC.model_copy(update={"template": "Review: {text}\nSentiment: {mask}."})
+    state: Any = SimpleNamespace(spec=masked)
+    with pytest.raises(ConfigError, match="not by what stands at a mask"):
+        asyncio.run(SEARCHERS["label-words"].make().propose(state, 2))
+
+
+def test_texts_have_no_labels_to_fit() -> None:
+    has = at_hand(llm=True, labels=False)
+    for name in FITTED:
+        assert SEARCHERS[name].missing(has) == "a task with labels, told by their words"
