@@ -57,7 +57,10 @@ class SearchRecipe(RunRecipe):
     KIND = SEARCH
 
     recipe: NamedRecipe
-    searcher: str = Field(default="demonstrations", description="How candidates are found.")
+    searcher: str = Field(
+        default="auto",
+        description="How candidates are found; by default by all that is possible here, in turns.",
+    )
     instruction: str | None = Field(
         default=None,
         description="The instruction that is to be improved; by default one that names the labels.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from cuecard.search.loop import Found, Search
 from cuecard.search.model import SearchModel
 from cuecard.search.scorer import RowScorer, Scorer
 from cuecard.search.searcher import Observer
-from cuecard.search.searchers import SEARCHERS, at_hand
+from cuecard.search.searchers import SEARCHERS, at_hand, left_out
 from cuecard.search.solver import EngineSolver
 from cuecard.tasks import Task
 from cuecard.tasks.kinds import KINDS
@@ -115,6 +116,7 @@ class SearchOutcome:
             "better": found.better,
             "rounds": found.rounds,
             "ended": found.ended,
+            "told": list(found.told),
             "spent": {
                 "calls": found.spent.calls,
                 "tokens": found.spent.tokens,
@@ -364,5 +366,22 @@ def search_markdown(outcome: SearchOutcome) -> str:
         f"{outcome.recipe.searcher}: {len(found.ranked)} candidates in {found.rounds} rounds, "
         f"{spent.calls:,} calls, {spent.tokens:,} tokens, ${spent.money / MICRO:.4f}; "
         f"{found.ended}.",
+        *_about_turns(found),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _about_turns(found: Found) -> list[str]:
+    """Which searchers of a portfolio had turns, and which were left out."""
+    turns = Counter(each["searcher"] for each in found.told if each["event"] == "turn")
+    out = {
+        name: why
+        for each in found.told
+        if each["event"] == "left out"
+        for name, why in each["searchers"].items()
+    }
+    named = ", ".join(f"{name} {count}" for name, count in turns.most_common())
+    return [
+        *([f"Rounds by searcher: {named}."] if turns else []),
+        *([f"Left out: {left_out(out)}."] if out else []),
+    ]

@@ -11,6 +11,7 @@ from cuecard.cli.views.tables import print_table, say
 from cuecard.cli.views.usage_line import predict_command
 from cuecard.evaluation.report import interval_text
 from cuecard.search.budget import MICRO
+from cuecard.search.searchers import left_out
 from cuecard.validation_text import counted
 
 if TYPE_CHECKING:
@@ -47,6 +48,12 @@ def _text(event: dict[str, Any]) -> str | None:
                 f"{event['best']:.3f} ({event['origin']}); {event['calls']:,} calls, "
                 f"{event['tokens']:,} tokens"
             )
+        case "searchers":
+            return f"searchers: {', '.join(event['names'])}"
+        case "left out":
+            return f"left out: {left_out(event['searchers'])}"
+        case "turn":
+            return f"next: {event['searcher']}"
         case "reflection":
             written = counted(event["written"], "instruction")
             return f"reflected on failures: {event['passed']} of {written} passed the test"

@@ -31,10 +31,12 @@ class SearcherEntry:
     Attributes:
         home: its module here, and its class.
         needs: of `NEEDS`.
+        in_auto: whether the portfolio has it; not those that do what another one does too.
     """
 
     home: tuple[str, str]
     needs: tuple[str, ...] = ()
+    in_auto: bool = True
 
     def make(self) -> Searcher:
         """A new one, for one search."""
@@ -53,6 +55,7 @@ class SearcherEntry:
 
 SEARCHERS: Mapping[str, SearcherEntry] = MappingProxyType(
     {
+        "auto": SearcherEntry(("portfolio", "Portfolio"), in_auto=False),
         "demonstrations": SearcherEntry(("demonstrations", "Demonstrations")),
         "calibration": SearcherEntry(
             ("fitted.calibration", "Calibration"), ("labels", "likelihoods")
@@ -61,10 +64,10 @@ SEARCHERS: Mapping[str, SearcherEntry] = MappingProxyType(
             ("fitted.label_words", "LabelWordSearch"), ("labels", "likelihoods")
         ),
         "grips": SearcherEntry(("grips", "GrIPS")),
-        "ape": SearcherEntry(("llm.ape", "APE"), ("llm",)),
+        "ape": SearcherEntry(("llm.ape", "APE"), ("llm",), in_auto=False),
         "opro": SearcherEntry(("llm.opro", "OPRO"), ("llm",)),
-        "evoprompt-ga": SearcherEntry(("llm.evoprompt", "EvoPromptGA"), ("llm",)),
-        "evoprompt-de": SearcherEntry(("llm.evoprompt", "EvoPromptDE"), ("llm",)),
+        "evoprompt-ga": SearcherEntry(("llm.evoprompt", "EvoPromptGA"), ("llm",), in_auto=False),
+        "evoprompt-de": SearcherEntry(("llm.evoprompt", "EvoPromptDE"), ("llm",), in_auto=False),
         "capo": SearcherEntry(("llm.capo", "CAPO"), ("llm",)),
         "mipro": SearcherEntry(("llm.mipro", "MIPRO"), ("llm", "optuna")),
         "gepa": SearcherEntry(("llm.gepa", "GEPA"), ("llm",)),
@@ -72,17 +75,26 @@ SEARCHERS: Mapping[str, SearcherEntry] = MappingProxyType(
 )
 
 
-def at_hand(*, llm: bool, labels: bool = True) -> frozenset[str]:
+def at_hand(*, llm: bool, labels: bool = True, model: bool = True) -> frozenset[str]:
     """What a search has of `NEEDS`.
 
     Args:
         llm: whether an LLM writes.
         labels: whether the task has labels.
+        model: whether a backbone in this process answers.
     """
     found = {
         "llm": llm,
         "optuna": find_spec("optuna") is not None,
         "labels": labels,
-        "likelihoods": True,
+        "likelihoods": model,
     }
     return frozenset(name for name, there in found.items() if there)
+
+
+def left_out(searchers: Mapping[str, str]) -> str:
+    """Searchers with the reasons why the portfolio has not got them, in words."""
+    by_reason: dict[str, list[str]] = {}
+    for name, why in searchers.items():
+        by_reason.setdefault(why, []).append(name)
+    return ", ".join(f"{', '.join(names)} ({why})" for why, names in by_reason.items())

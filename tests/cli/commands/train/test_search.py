@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import shutil
 import sys
 import threading
@@ -74,7 +75,10 @@ def test_from_rows_to_words_that_answer(cuecard: Call, words: list[str], tmp_pat
     out = tmp_path / "found"
     done = cuecard(*words, "--search-budget", "2000 calls", "--out", out)
     assert done.code == 0, done.err
-    assert "the prompt as it is:" in done.out and "round 2: 3 new candidates" in done.out
+    assert "the prompt as it is:" in done.out and "2 new candidates" in done.out
+    assert "searchers: demonstrations, " in done.out and "next: demonstrations" in done.out
+    left = re.search(r"opro, capo, .*\(needs an LLM that writes \(--llm\)\)", done.out, re.DOTALL)
+    assert left and "Rounds by searcher: demonstrations 1" in (out / "search.md").read_text()
     found = json.loads((out / "search.json").read_text())
     assert found["spent"]["calls"] <= 2000 and found["spent"]["dollars"] == 0
     scores = [final["score"] for final in found["validation"]]
