@@ -30,9 +30,10 @@ def test_the_contract_holds() -> None:
 SEAMS = {
     "backbones/quantization/weights.py",
     "catalogue/resolve.py",
-    "methods/coop.py",
+    "methods/around_labels/cocoop.py",
+    "methods/around_labels/coop.py",
+    "methods/around_labels/maple.py",
     "methods/deep_prompts.py",
-    "methods/maple.py",
     "methods/image_options.py",
     "methods/dept.py",
     "methods/mpt.py",

@@ -199,6 +199,10 @@ def test_prompts_around_labels_names(
     assert few.code == 2 and "too few labels" in few.err
     plain = cuecard("eval", "named", "pictures", "--no-prompt", "--json").json
     assert plain["used_prompt"] is False
+    moved = ("--backbone", "clip", "--method", "cocoop", "--steps", 2, "--out", "moved")
+    assert cuecard("train", "pictures", *KIND, *moved).code == 0
+    assert "around labels' names, which each image moves" in cuecard("inspect", "moved").out
+    assert cuecard("eval", "moved", "pictures", "--labels", "stripes,disc").code == 0
     fresh = ("train", "pictures", *KIND, "--method", "coop", "--out", "none", "--steps", 2)
     refused = cuecard(*fresh, "--backbone", "vit")
     assert refused.code == 2 and "does not take label-tokens" in refused.err

@@ -14,13 +14,15 @@ import torch
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.export import export
+from cuecard.artifacts.manifest import TensorEntry
+from cuecard.artifacts.tensors import arrays_of
 from cuecard.backbones import TwoTowerBackbone, VisionBackbone, load_frozen
 from cuecard.comparison.prove import prove
 from cuecard.engine.protocol import Held, Scoring
-from cuecard.errors import BackboneError, ConfigError, WrongBackboneError
+from cuecard.errors import ArtifactError, BackboneError, ConfigError, WrongBackboneError
 from cuecard.evaluation.baselines.zero_shot import zero_shot
 from cuecard.evaluation.evaluate import evaluate
-from cuecard.methods import CoOp, DeepPrompts, MaPLe, PromptTuning
+from cuecard.methods import CoCoOp, CoOp, DeepPrompts, MaPLe, PromptTuning
 from cuecard.tasks import Task
 from cuecard.tasks.encoding.head_inputs import HeadRows, read_for_heads
 from cuecard.training import TrainConfig
@@ -46,10 +48,15 @@ METHODS: dict[str, Callable[[], Any]] = {
     "coop": lambda: CoOp(length=4),
     "coop, words": lambda: CoOp(init="text", place="middle"),
     "coop, specific": lambda: CoOp(length=3, specific=True, place="front"),
+    "cocoop": lambda: CoCoOp(reduction=4),
     "maple": lambda: MaPLe(depth=2),
 }
 every = pytest.mark.parametrize(
-    ("name", "kind"), [*((name, "clip") for name in METHODS), ("coop, specific", "siglip")]
+    ("name", "kind"),
+    [
+        *((name, "clip") for name in METHODS),
+        *((name, "siglip") for name in ("coop, specific", "cocoop")),
+    ],
 )
 QUICK = TrainConfig(steps=4, batch_rows=4, eval_every=2, checkpoint_every=1, seed=3)
 
@@ -125,6 +132,33 @@ def test_training_saving_loading_and_going_on(name: str, kind: str, tmp_path: Pa
         export(saved, tmp_path / "peft", "peft")
 
 
+def test_a_network_that_moves_vectors_is_kept_whole() -> None:
+    backbone = shared_clip()
+    method: Any = new_method(backbone, SPEC, CoCoOp(reduction=4), 3)
+    prompt = Prompt.create(
+        method.injection(),
+        backbone=backbone,
+        spec=SPEC,
+        method="cocoop",
+        method_config={},
+        slot="prefix",
+        head=method.head(),
+    )
+    arrays, manifest = arrays_of(prompt.tensors), prompt.manifest
+    assert {"label_shift.down.bias", "label_shift.up.weight"} < arrays.keys()
+    assert arrays["head.weight"].shape == (len(LABELS), 1)
+    manifest.check_tensors(arrays, "here")
+    for name in (name for name in arrays if name.startswith("label_shift")):
+        fewer = {n: entry for n, entry in manifest.tensors.items() if n != name}
+        with pytest.raises(ArtifactError, match="does not list exactly the prompt's tensors"):
+            manifest.model_copy(update={"tensors": fewer}).check_tensors(arrays, "here")
+        given = {**arrays, name: arrays[name][:1]}
+        other = {**manifest.tensors, name: TensorEntry.of(given[name])}
+        changed = manifest.model_copy(update={"tensors": other})
+        with pytest.raises(ArtifactError, match="the tensor's shape is not the one"):
+            changed.check_tensors(given, "here")
+
+
 def _other_texts(kind: str) -> TwoTowerBackbone:
     """A model that sees as the others do, and reads otherwise."""
     found: TwoTowerBackbone = tiny_clip(kind)
@@ -187,9 +221,11 @@ def test_an_image_is_seen_once() -> None:
     [
         ("clip", CoOp(length=8, context_lr=0.02)),
         ("siglip", CoOp(length=8, context_lr=0.02)),
+        ("clip", CoCoOp(length=8, init="random", reduction=2, context_lr=0.02)),
+        ("siglip", CoCoOp(length=8, init="random", reduction=2, context_lr=0.02)),
         ("clip", MaPLe()),
     ],
-    ids=["coop-clip", "coop-siglip", "maple-clip"],
+    ids=["coop-clip", "coop-siglip", "cocoop-clip", "cocoop-siglip", "maple-clip"],
 )
 def test_a_drawn_task_is_learnt(kind: str, method: Any) -> None:
     backbone, task = tiny_clip(kind), drawn_task(120)
@@ -200,9 +236,10 @@ def test_a_drawn_task_is_learnt(kind: str, method: Any) -> None:
     assert run.test.metrics["accuracy"] > max(0.75, before + 0.2)
 
 
-def test_other_labels_than_those_of_the_training() -> None:
+@pytest.mark.parametrize("method", [CoOp(length=4), CoCoOp()], ids=["coop", "cocoop"])
+def test_other_labels_than_those_of_the_training(method: Any) -> None:
     backbone, task = tiny_clip(), drawn_task(40)
-    bound = train(backbone, task, CoOp(length=4), QUICK).prompt.bind(backbone)
+    bound = train(backbone, task, method, QUICK).prompt.bind(backbone)
     plain = replace(bound, prior=None).predict(task.test)
     turned = bound.with_labels(["stripes", "disc"]).predict(task.test)
     for one, other in zip(plain, turned, strict=True):
@@ -215,6 +252,10 @@ def test_other_labels_than_those_of_the_training() -> None:
     words = wider.without_prompt
     assert words.head is not None
     assert torch.equal(words.head.weight, zero_shot(backbone, wider.spec)[1].weight)
+
+
+def test_labels_of_vectors_that_are_not_shared() -> None:
+    backbone, task = tiny_clip(), drawn_task(40)
     own = train(backbone, task, CoOp(length=2, specific=True), QUICK).prompt.bind(backbone)
     vision = train(backbone, task, PromptTuning(length=2), QUICK).prompt.bind(backbone)
     for each in (own, vision):
@@ -277,6 +318,8 @@ def test_what_does_not_go_together_is_refused_before_any_work() -> None:
         train(shared_clip(), task, CoOp(length=40), observer=events.append)
     assert "label 'disc'" in str(long.value.where)
     words = {"disc": "red", "stripes": "RED"}
+    with pytest.raises(BackboneError, match="longer than the positions"):
+        train(shared_clip(), task, CoCoOp(length=40, init="random"), observer=events.append)
     alike = replace(task, spec=task.spec.model_copy(update={"words": words}))
     with pytest.raises(BackboneError, match="two labels have the same text") as same:
         train(shared_clip(), alike, CoOp(length=4), observer=events.append)
@@ -309,6 +352,10 @@ def test_what_does_not_go_together_is_refused_before_any_work() -> None:
         read_for_heads(siglip, [HeadRows(rows, both)])
     with pytest.raises(BackboneError, match="around labels do not fit"):
         shared_clip().label_head(["a"], LabelTokens(torch.zeros(2, 1, 2, TEXT_WIDTH)))
+    moved = new_method(shared_clip("siglip"), SPEC, CoCoOp(), 3).injection().pieces["labels"]
+    fits = replace(moved, vectors=torch.zeros(1, 1, 2, TEXT_WIDTH))
+    with pytest.raises(BackboneError, match="what moves the prompt's vectors does not fit"):
+        read_for_heads(shared_clip(), [HeadRows(rows, Towers({"labels": fits}))])
     assert shared_clip().label_width() == JOINT
     longer = deepcopy(word_tokenizer())
     longer.add_tokens(["otter"])

@@ -24,6 +24,7 @@ from cuecard.types import (
     Prediction,
     Record,
     Slot,
+    Towers,
     by_tower,
 )
 
@@ -86,10 +87,11 @@ class BoundPrompt:
             raise _bound_to_labels(self.prompt, "a prompt that no label's name is read with")
         if len(around.vectors) > 1:
             raise _bound_to_labels(self.prompt, "vectors for each label")
-        spec = self.spec.with_labels(names)
+        spec, asked = self.spec.with_labels(names), around.around(names)
         with torch.no_grad():
-            head = self.backbone.label_head(names, around)
-        return replace(self, prior=None, other=(spec, head))
+            head = self.backbone.label_head(names, asked)
+        injection = Towers({**by_tower(self.injection), "labels": asked})
+        return replace(self, injection=injection, prior=None, other=(spec, head))
 
     @property
     def _around(self) -> LabelTokens | None:

@@ -27,6 +27,8 @@ from cuecard.artifacts.tensors import (
     HEAD_WEIGHT,
     LABELS_NAME,
     NAMES,
+    SHIFT_DOWN,
+    SHIFT_NAMES,
     VISION_LAYERS_NAME,
     VISION_NAME,
     WITH_HEADS,
@@ -238,7 +240,9 @@ def _fits(manifest: Manifest, spec: TaskSpec, name: str) -> bool:
     if manifest.injection == "label-tokens" and name == LABELS_NAME:
         return shape[0] in (1, outputs)
     if name == HEAD_WEIGHT and manifest.head == "labels":
-        return shape[0] == outputs
+        return shape[0] == outputs and (shape[1:] == (1,) or SHIFT_DOWN not in manifest.tensors)
+    if name in SHIFT_NAMES:
+        return _shift_fits(manifest, name)
     if name == HEAD_WEIGHT:
         # What a pooled head reads of each layer is as wide as the backbone's keys.
         counted = manifest.tensors[HEAD_TFIDF].shape[-1] if HEAD_TFIDF in manifest.tensors else 0
@@ -251,6 +255,14 @@ def _fits(manifest: Manifest, spec: TaskSpec, name: str) -> bool:
         return shape[0] == layers and shape[-1] == hidden
     # A vision tower has a width of its own, which the backbone checks when it is asked.
     return shape[-1] == hidden or name in (VISION_NAME, VISION_LAYERS_NAME)
+
+
+def _shift_fits(manifest: Manifest, name: str) -> bool:
+    """Whether a tensor of a meta-net is as wide as the vectors that it moves, and the others."""
+    down, hidden = manifest.tensors[SHIFT_DOWN].shape, manifest.tensors[LABELS_NAME].shape[-1]
+    middle, width = down[0], down[-1]
+    sizes = (middle, width), (middle,), (hidden, middle), (hidden,)
+    return manifest.tensors[name].shape == dict(zip(SHIFT_NAMES, sizes, strict=True))[name]
 
 
 def _check_tokens(ids: Array, vocab_size: int, where: str) -> None:
@@ -303,6 +315,7 @@ def _check_names(manifest: Manifest, spec: TaskSpec, where: str) -> None:
     if (
         bool(needed) is not bool(names & needed)
         or not names <= needed | allowed
+        or len(names.intersection(SHIFT_NAMES)) not in (0, len(SHIFT_NAMES))
         or with_heads is not (manifest.key_heads is not None)
     ):
         raise ArtifactError(

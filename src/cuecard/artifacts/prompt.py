@@ -33,6 +33,7 @@ from cuecard.artifacts.seen_rows import RowsEntry, SeenRows, seen_rows
 from cuecard.artifacts.tensors import (
     LABELS_NAME,
     RANKS,
+    SHIFT_NAMES,
     TOWER_NAMES,
     VISION_LAYERS_NAME,
     LazyTensors,
@@ -136,6 +137,7 @@ class Prompt:
             hidden_size=backbone.hidden_size,
             key_heads=key_heads,
             place=place,
+            names=[*spec.label_names.values()],
         )
         probes = probes or default_probes(spec, backbone, slot)
         tests = make_test_vectors(backbone, spec, plain, probes, head_in(kept, layers))
@@ -274,6 +276,7 @@ class Prompt:
             hidden_size=manifest.backbone.hidden_size,
             key_heads=manifest.key_heads,
             place=manifest.name_place,
+            names=[*self.spec.label_names.values()],
         )
 
     def head(self) -> Head | None:
@@ -352,7 +355,8 @@ def _check_new(given: Injection, tensors: Mapping[str, Tensor], backbone: Backbo
     for name, tensor in tensors.items():
         fits = tensor.ndim == RANKS[name]
         width = backbone.tower_embeddings[towers.get(name, "text")].shape[-1]
-        own_width = isinstance(given, PrefixKV) or tensor.shape[-1] == width
+        free = isinstance(given, PrefixKV) or name in SHIFT_NAMES
+        own_width = free or tensor.shape[-1] == width
         if not fits or not tensor.numel() or not own_width:
             raise ArtifactError(
                 "the vectors do not fit the backbone",

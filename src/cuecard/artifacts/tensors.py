@@ -5,7 +5,7 @@ The names and layouts are those that PEFT gives them where it has the kind.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +14,7 @@ from cuecard.errors import ArtifactError
 from cuecard.lazy import torch
 from cuecard.types import (
     Head,
+    ImageShift,
     Injection,
     InputTokens,
     LabelTokens,
@@ -55,6 +56,11 @@ TOWER_NAMES: Mapping[Tower, str] = MappingProxyType(
 # some of the layers.
 LABELS_NAME, VISION_LAYERS_NAME = "label_embeddings", "vision_layer_embeddings"
 
+# Of vectors that each image moves: W1 [M, D], b1 [M], W2 [H, M] and b2 [H] of the meta-net.
+SHIFT_DOWN, SHIFT_DOWN_BIAS = "label_shift.down.weight", "label_shift.down.bias"
+SHIFT_UP, SHIFT_UP_BIAS = "label_shift.up.weight", "label_shift.up.bias"
+SHIFT_NAMES = (SHIFT_DOWN, SHIFT_DOWN_BIAS, SHIFT_UP, SHIFT_UP_BIAS)
+
 # PEFT's names of a multitask prompt's factors, [tasks, P, rank] and [tasks, rank, H].
 TASK_COLUMNS, TASK_ROWS = "prefix_task_cols", "prefix_task_rows"
 
@@ -72,6 +78,10 @@ RANKS: Mapping[str, int] = MappingProxyType(
         LAYERS_NAME: 3,
         LABELS_NAME: 4,
         VISION_LAYERS_NAME: 3,
+        SHIFT_DOWN: 2,
+        SHIFT_DOWN_BIAS: 1,
+        SHIFT_UP: 2,
+        SHIFT_UP_BIAS: 1,
         HEAD_WEIGHT: 2,
         HEAD_BIAS: 1,
         HEAD_TFIDF: 2,
@@ -88,7 +98,10 @@ NAMES: Mapping[InjectionName, tuple[frozenset[str], frozenset[str]]] = MappingPr
         "prefix-kv": (frozenset({TENSOR_NAME}), frozenset()),
         "late-prefix-kv": (frozenset({TENSOR_NAME}), frozenset()),
         "layer-tokens": (frozenset({LAYERS_NAME}), frozenset()),
-        "label-tokens": (frozenset({LABELS_NAME}), frozenset({VISION_LAYERS_NAME})),
+        "label-tokens": (
+            frozenset({LABELS_NAME}),
+            frozenset({VISION_LAYERS_NAME, *SHIFT_NAMES}),
+        ),
         # A task of a LoRA adapter that was trained without a prompt.
         "none": (frozenset(), frozenset()),
     }
@@ -158,7 +171,9 @@ def _tensors_of_text(piece: TowerInjection) -> dict[str, Tensor]:
     if isinstance(piece, LayerTokens):
         return {LAYERS_NAME: piece.vectors}
     if isinstance(piece, LabelTokens):
-        return {LABELS_NAME: piece.vectors}
+        moved = piece.shift
+        numbers = () if moved is None else (moved.down, moved.down_bias, moved.up, moved.up_bias)
+        return {LABELS_NAME: piece.vectors} | dict(zip(SHIFT_NAMES, numbers, strict=False))
     tensors = {SHIFTS_NAME: piece.shifts} if piece.shifts is not None else {}
     return {TENSOR_NAME: piece.vectors} | tensors if piece.length or tensors else tensors
 
@@ -186,6 +201,7 @@ def injection_of(
     hidden_size: int,
     key_heads: int | None,
     place: NamePlace = "end",
+    names: Sequence[str] = (),
 ) -> Injection:
     """What a backbone takes.
 
@@ -194,9 +210,14 @@ def injection_of(
         hidden_size: H.
         key_heads: K; None for a kind without keys.
         place: where a label's name stands, of vectors around names.
+        names: the labels', of vectors that each image moves.
     """
     if kind == "label-tokens":
-        around: dict[Tower, TowerInjection] = {"labels": LabelTokens(tensors[LABELS_NAME], place)}
+        shift = None
+        if SHIFT_DOWN in tensors:
+            shift = ImageShift(*(tensors[name] for name in SHIFT_NAMES), tuple(names))
+        tokens = LabelTokens(tensors[LABELS_NAME], place, shift)
+        around: dict[Tower, TowerInjection] = {"labels": tokens}
         if VISION_LAYERS_NAME in tensors:
             around["vision"] = LayerTokens(tensors[VISION_LAYERS_NAME])
         return Towers(around)
@@ -225,7 +246,14 @@ def head_in(tensors: Mapping[str, Tensor], layers: tuple[int, ...] = ()) -> Head
     if HEAD_TFIDF in tensors:
         ids, idf = tensors[HEAD_TFIDF]
         tfidf = TokenTfidf(ids.long(), idf)
-    return Head(tensors[HEAD_WEIGHT], tensors[HEAD_BIAS], layers, tfidf, LABELS_NAME in tensors)
+    return Head(
+        tensors[HEAD_WEIGHT],
+        tensors[HEAD_BIAS],
+        layers,
+        tfidf,
+        of_labels=LABELS_NAME in tensors,
+        each=SHIFT_DOWN in tensors,
+    )
 
 
 def head_name(head: Head | None) -> HeadName | None:

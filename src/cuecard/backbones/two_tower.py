@@ -12,7 +12,7 @@ vision encoder like any other; its prompts fit the encoder alone, too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -39,6 +39,8 @@ from cuecard.types import (
     KeptReads,
     LabelTokens,
     Tokenizer,
+    Tower,
+    TowerInjection,
 )
 
 
@@ -75,6 +77,8 @@ class TwoTowerBackbone(VisionBackbone):
     def label_head(self, names: Sequence[str], tokens: LabelTokens | str) -> Head:
         """A head [K, D] of K labels' names, with gradients to the vectors.
 
+        Of vectors that each image moves, [K, 1] on its cosines with the names.
+
         Args:
             tokens: the vectors around the names, or a template with {label} instead.
 
@@ -82,8 +86,12 @@ class TwoTowerBackbone(VisionBackbone):
             BackboneError: a text that is longer than the tower's positions, or vectors that do not
                 fit the model or the labels.
         """
-        weight = self.whole.logit_scale.float().exp() * self.labels.features(names, tokens)
-        return Head(weight, torch.zeros(len(names), device=self.device), of_labels=True)
+        scale, bias = self.whole.logit_scale.float().exp(), torch.zeros(len(names))
+        bias = bias.to(self.device)
+        if isinstance(tokens, LabelTokens) and tokens.shift is not None:
+            self.labels.rows(names, tokens)  # refused here, before any image is read
+            return Head(scale.expand(len(names), 1), bias, of_labels=True, each=True)
+        return Head(scale * self.labels.features(names, tokens), bias, of_labels=True)
 
     def label_width(self) -> int:
         """D of the space where images and names meet."""
@@ -109,6 +117,8 @@ class TwoTowerBackbone(VisionBackbone):
     ) -> list[BatchReads]:
         """The images' states, or beside a prompt around labels their unit vectors.
 
+        Where each image moves that prompt, its cosines with the labels' texts instead.
+
         Raises:
             BackboneError: a row with no image or several, or a text; a prompt for both towers on a
                 model that makes its images' vectors of another state.
@@ -120,12 +130,15 @@ class TwoTowerBackbone(VisionBackbone):
             vectors = iter(self._vectors([parts[n][0] for n in plain]))
             for n in plain:
                 own = torch.stack([next(vectors) for _ in range(len(parts[n][0]))])
-                found[n] = BatchReads(own[parts[n][0].read_rows.to(self.device)], hidden=True)
+                read = self._beside(own[parts[n][0].read_rows.to(self.device)], pieces[n])
+                found[n] = BatchReads(read, hidden=True)
         others = [n for n in range(len(parts)) if n not in found]
         states = super().read_many([parts[n] for n in others], keep=keep) if others else []
         for n, reads in zip(others, states, strict=True):
             both = "labels" in pieces[n]
-            found[n] = replace(reads, found=self._compared(reads.found)) if both else reads
+            if both:
+                reads = replace(reads, found=self._beside(self._compared(reads.found), pieces[n]))
+            found[n] = reads
         return [found[n] for n in range(len(parts))]
 
     @cached_property
@@ -154,6 +167,24 @@ class TwoTowerBackbone(VisionBackbone):
         with torch.no_grad():
             found = self.whole.get_image_features(pixel_values=pixels)
         return _unit(found if isinstance(found, Tensor) else found.pooler_output)
+
+    def _beside(self, images: Tensor, pieces: Mapping[Tower, TowerInjection]) -> Tensor:
+        """Images' unit vectors [N, D], or [N, K] their cosines with texts that they move."""
+        tokens = pieces["labels"]
+        if not isinstance(tokens, LabelTokens) or tokens.shift is None:
+            return images
+        if tokens.shift.down.shape[1] != images.shape[1]:
+            raise BackboneError(
+                "what moves the prompt's vectors does not fit the model",
+                where=self.name,
+                got=f"a layer that takes in {tokens.shift.down.shape[1]} numbers",
+                expected=f"{images.shape[1]}, as images' vectors have",
+            )
+        rows = self.labels.rows(tokens.shift.names, tokens)
+        self.counts["calls"] += 1
+        self.counts["tokens"] += len(images) * len(rows) * self.labels.width(rows)
+        texts = self.labels.features_by_image(rows, tokens, tokens.shift(images))
+        return (texts * images[:, None]).sum(-1)
 
     def _compared(self, states: Tensor) -> Tensor:
         """[N, D] the unit vectors of images of whose states a prompt was in front."""

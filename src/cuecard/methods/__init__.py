@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 from cuecard.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from cuecard.methods.coop import CoOp, LabelSettings
+    from cuecard.methods.around_labels.cocoop import CoCoOp
+    from cuecard.methods.around_labels.coop import CoOp
+    from cuecard.methods.around_labels.maple import MaPLe
+    from cuecard.methods.around_labels.settings import LabelSettings
     from cuecard.methods.deep_prompts import DeepPrompts
     from cuecard.methods.dept import DePT
-    from cuecard.methods.maple import MaPLe
     from cuecard.methods.modules.soft_prompt import SoftPrompt
     from cuecard.methods.modules.task_prompts import TaskPrompts
     from cuecard.methods.mpt import MPT
@@ -24,10 +26,12 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        ".coop": ("CoOp", "LabelSettings"),
+        ".around_labels.cocoop": ("CoCoOp",),
+        ".around_labels.coop": ("CoOp",),
+        ".around_labels.maple": ("MaPLe",),
+        ".around_labels.settings": ("LabelSettings",),
         ".deep_prompts": ("DeepPrompts",),
         ".dept": ("DePT",),
-        ".maple": ("MaPLe",),
         ".mpt": ("MPT",),
         ".names": ("METHODS", "method_settings"),
         ".p_tuning": ("PTuning",),
@@ -45,6 +49,7 @@ __getattr__, __dir__ = lazy_exports(
 __all__ = [
     "METHODS",
     "MPT",
+    "CoCoOp",
     "CoOp",
     "DePT",
     "DeepPrompts",

@@ -7,10 +7,11 @@ from difflib import get_close_matches
 from typing import Any
 
 from cuecard.errors import ConfigError
-from cuecard.methods.coop import CoOp
+from cuecard.methods.around_labels.cocoop import CoCoOp
+from cuecard.methods.around_labels.coop import CoOp
+from cuecard.methods.around_labels.maple import MaPLe
 from cuecard.methods.deep_prompts import DeepPrompts
 from cuecard.methods.dept import DePT
-from cuecard.methods.maple import MaPLe
 from cuecard.methods.mpt import MPT
 from cuecard.methods.p_tuning import PTuning
 from cuecard.methods.p_tuning_v2 import PTuningV2
@@ -32,6 +33,7 @@ METHODS: dict[str, type[MethodSettings]] = {
     "p-tuning-v2": PTuningV2,
     "deep-prompts": DeepPrompts,
     "coop": CoOp,
+    "cocoop": CoCoOp,
     "maple": MaPLe,
 }
 

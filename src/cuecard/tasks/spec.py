@@ -193,7 +193,7 @@ class TaskSpec(TaskSettings):
         counted = 0 if head is None or head.tfidf is None else len(head.tfidf.ids)
         width = backbone.head_width(layers) + counted
         if head is not None and head.of_labels and isinstance(backbone, HasLabelTower):
-            width = backbone.label_width()
+            width = 1 if head.each else backbone.label_width()
         wanted = (self.outputs, width) if self.mode == "head" else None
         if wanted != shape or (self.head == "pooled") is not bool(layers):
             raise ConfigError(

@@ -38,6 +38,7 @@ from cuecard.types.heads import (
 from cuecard.types.injections import (
     LABEL,
     ZERO_SHOT,
+    ImageShift,
     Injection,
     InjectionKind,
     InputTokens,
@@ -96,6 +97,7 @@ __all__ = [
     "HasPatches",
     "Head",
     "Image",
+    "ImageShift",
     "InitContext",
     "Injection",
     "InjectionKind",

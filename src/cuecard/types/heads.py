@@ -49,6 +49,8 @@ class Head:
         tfidf: of the V tokens that a pooled head counts; None for one that counts none.
         of_labels: whether it is what a model's tower makes of the labels' names, [K, D]; it reads
             the unit vectors that the model makes of images.
+        each: whether each output reads a number of its own, with a weight [K, 1]: the cosine of an
+            image and a label's name, which a prompt that the image moves leaves at the read.
     """
 
     weight: Tensor
@@ -56,8 +58,11 @@ class Head:
     layers: tuple[int, ...] = ()
     tfidf: TokenTfidf | None = None
     of_labels: bool = False
+    each: bool = False
 
     def __call__(self, states: Tensor) -> Tensor:
         """[N, K] of states [N, H], or of states, means and TF-IDF [N, H + F + V]."""
         weight, bias = (tensor.to(states.device) for tensor in (self.weight, self.bias))
+        if self.each:
+            return states * weight[:, 0] + bias
         return torch.nn.functional.linear(states, weight, bias)

@@ -5,9 +5,11 @@ Sizes: P prompt vectors, H hidden size, L layers, K key heads, D per head.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
+
+from cuecard.lazy import functional
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,6 +103,34 @@ class LayerTokens:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageShift:
+    """What moves vectors around labels' names for each image (CoCoOp): W2 relu(W1 v + b1) + b2.
+
+    Zhou et al., "Conditional Prompt Learning for Vision-Language Models" (CVPR 2022), section 3.2.
+
+    Attributes:
+        down, down_bias: [M, D] and [M] float32, W1 and b1.
+        up, up_bias: [H, M] and [H] float32, W2 and b2.
+        names: the labels', which are read anew for each image.
+    """
+
+    down: Tensor
+    down_bias: Tensor
+    up: Tensor
+    up_bias: Tensor
+    names: tuple[str, ...]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """[N, H] float32 what is added to every vector, of images' unit vectors [N, D]."""
+        down, down_bias, up, up_bias = (
+            tensor.to(images.device)
+            for tensor in (self.down, self.down_bias, self.up, self.up_bias)
+        )
+        middle = functional.linear(images.float(), down, down_bias).relu()
+        return functional.linear(middle, up, up_bias)
+
+
+@dataclass(frozen=True, slots=True)
 class LabelTokens:
     """An injection of vectors around each label's name, in the tower that reads the names.
 
@@ -109,14 +139,22 @@ class LabelTokens:
             for each label; L' is of how many layers: the first layer's stand among the embeddings,
             those of later ones replace what the layer before made of their places.
         place: where the name stands: behind them, between two halves, or in front of them.
+        shift: what moves the first layer's vectors for each image; None for nothing.
     """
 
     vectors: Tensor
     place: NamePlace = "end"
+    shift: ImageShift | None = None
+
+    def around(self, names: Sequence[str]) -> LabelTokens:
+        """The same around other names."""
+        if self.shift is None:
+            return self
+        return replace(self, shift=replace(self.shift, names=tuple(names)))
 
     @property
     def length(self) -> int:
-        """0: labels are read once, and take no positions of a request."""
+        """0: labels take no positions of a request."""
         return 0
 
 
@@ -129,7 +167,7 @@ class Towers:
 
     The text tower is the one that reads the rendered template, an encoder-decoder's encoder. With a
     piece for the tower that reads labels' names, an image is read as the unit vector that is
-    compared with theirs.
+    compared with theirs, or where each image moves the piece as its cosines with theirs.
     """
 
     pieces: Mapping[Tower, TowerInjection]

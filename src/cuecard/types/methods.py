@@ -25,14 +25,16 @@ class NamesContext:
     Attributes:
         embeddings: [V, H] the tower's embedding matrix.
         encode: text -> token ids, without special tokens.
-        labels: how many labels there are.
+        names: the labels', in their order.
         layers: how many layers the tower has.
+        width: D of the space where images and names meet; asking for it runs the tower once.
     """
 
     embeddings: Tensor
     encode: Callable[[str], list[int]]
-    labels: int
+    names: tuple[str, ...]
     layers: int
+    width: Callable[[], int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,8 @@ class HasLabelTower(Protocol):
     def label_head(self, names: Sequence[str], tokens: LabelTokens | str) -> Head:
         """A head [K, D] of K labels' names, with gradients to the vectors.
 
+        Of vectors that each image moves, [K, 1] on its cosines with the names.
+
         Args:
             tokens: the vectors around the names, or a template with {label} instead.
         """

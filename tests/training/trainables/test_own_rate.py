@@ -42,6 +42,7 @@ MAIN: dict[str, tuple[set[str], float | None]] = {
     "p-tuning-v2": ({"keys_values"}, 0.01),
     "deep-prompts": ({"others"}, 0.01),
     "coop": ({"0"}, 0.002),
+    "cocoop": ({"0", "1", "2", "3", "4"}, 0.002),
     "maple": ({"0", "1", "2"}, 0.002),
 }
 PLAIN = 0.0211  # 0.07 times the RMS of the tiny backbone's embeddings

@@ -4,6 +4,10 @@ Zhou et al., "Learning to Prompt for Vision-Language Models" (IJCV 2022), sectio
 text is [V]1 ... [V]M [name] . for learnt vectors V among the embeddings; the name may also stand
 between two halves of them, or in front. The model's own text features are computed, by its own
 code: vectors are put in by hooks, at the places of tokens that hold their room.
+
+Vectors that an image moves (Zhou et al., "Conditional Prompt Learning for Vision-Language Models",
+CVPR 2022, section 3.2) make every label's text another one for each image: as many texts as images
+times labels, in runs of a bounded size.
 """
 
 from __future__ import annotations
@@ -15,12 +19,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cuecard.backbones.kernels.checkpointing import decoder_layers
 from cuecard.errors import BackboneError
 from cuecard.types import LABEL, ZERO_SHOT, LabelTokens, NamePlace
 
 _LEAD = ZERO_SHOT.partition(f" {LABEL}")[0]
+# Of the texts in one run of the tower, where there are some for each image: 2 GB of activations in
+# a base model.
+_PLACES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +74,59 @@ class LabelTower:
                 fit the model or the labels, or two labels of the same tokens without vectors of
                 their own.
         """
+        rows = self.rows(names, tokens)
+        if isinstance(tokens, str):
+            return self._run(rows, None)
+        return self._run(rows, self._checked(tokens.vectors, len(names)))
+
+    def features_by_image(
+        self, rows: Sequence[LabelRow], tokens: LabelTokens, shifts: Tensor
+    ) -> Tensor:
+        """[N, K, D] unit vectors of K labels' texts for each of N images, float32.
+
+        Where it takes several runs of the tower, each keeps its input alone for the backward pass.
+
+        Args:
+            rows: the labels' texts, as `rows` gives them.
+            shifts: [N, H] what each image adds to the vectors of the first layer.
+
+        Raises:
+            BackboneError: vectors that do not fit the model or the labels.
+        """
+        vectors = self._checked(tokens.vectors, len(rows)).expand(len(rows), -1, -1, -1)
+        each = vectors[None].expand(len(shifts), -1, -1, -1, -1)
+        first = each[:, :, :1] + shifts.to(vectors)[:, None, None, None]
+        moved = torch.cat([first, each[:, :, 1:]], 2).flatten(0, 1)
+        texts, size = [*rows] * len(shifts), max(1, _PLACES // self.width(rows))
+        runs = [(texts[at : at + size], moved[at : at + size]) for at in range(0, len(texts), size)]
+        again = len(runs) > 1 and moved.requires_grad
+        found = [
+            checkpoint(self._run, *run, use_reentrant=False, preserve_rng_state=False)
+            if again
+            else self._run(*run)
+            for run in runs
+        ]
+        return torch.cat(found).unflatten(0, (len(shifts), len(rows)))
+
+    def rows(self, names: Sequence[str], tokens: LabelTokens | str) -> list[LabelRow]:
+        """The labels' texts, with room for the vectors.
+
+        Raises:
+            BackboneError: as `features`.
+        """
         if isinstance(tokens, str):
             rows = [LabelRow(self._ids(tokens.replace(LABEL, name))) for name in names]
+        else:
+            size = self._checked(tokens.vectors, len(names)).shape[2]
+            rows = [self.row(name, size, tokens.place) for name in names]
+        if isinstance(tokens, str) or len(tokens.vectors) == 1:
             self._told_apart(names, rows)
-            return self._run(names, rows, None)
-        vectors = self._checked(tokens.vectors, len(names))
-        size = vectors.shape[2]
-        rows = [self.row(name, size, tokens.place) for name in names]
-        if len(vectors) == 1:
-            self._told_apart(names, rows)
-        return self._run(names, rows, vectors)
+        self._check_tokens(names, rows)
+        return rows
+
+    def width(self, rows: Sequence[LabelRow]) -> int:
+        """Places that each of these texts takes, read together."""
+        return max(len(row.ids) for row in rows) if self._masked else self.positions
 
     def row(self, name: str, size: int, place: NamePlace) -> LabelRow:
         """A label's text with room for so many vectors.
@@ -132,9 +183,7 @@ class LabelTower:
                 )
             first[row.ids] = name
 
-    def _run(
-        self, names: Sequence[str], rows: Sequence[LabelRow], vectors: Tensor | None
-    ) -> Tensor:
+    def _check_tokens(self, names: Sequence[str], rows: Sequence[LabelRow]) -> None:
         lengths = [len(row.ids) for row in rows]
         longest = max(lengths)
         if longest > self.positions:
@@ -153,7 +202,10 @@ class LabelTower:
                 got=f"{self._tokenizer.decode([highest])!r}, token {highest}, in a label's text",
                 expected=f"tokens 0 to {known - 1}",
             )
-        width = longest if self._masked else self.positions
+
+    def _run(self, rows: Sequence[LabelRow], vectors: Tensor | None) -> Tensor:
+        """[R, D] unit vectors of texts, with vectors [1 or R, L', n, H] where they have room."""
+        width = self.width(rows)
         pad = getattr(self._tokenizer, "pad_token_id", None)
         ids = torch.full((len(rows), width), int(pad or 0))
         mask = torch.zeros_like(ids)

@@ -13,7 +13,13 @@ from cuecard.artifacts import Prompt
 from cuecard.artifacts.manifest import Manifest
 from cuecard.artifacts.nearest import NearestWords
 from cuecard.artifacts.seen_rows import RowsEntry
-from cuecard.artifacts.tensors import LABELS_NAME, SHIFTS_NAME, VISION_LAYERS_NAME, WITH_HEADS
+from cuecard.artifacts.tensors import (
+    LABELS_NAME,
+    SHIFT_DOWN,
+    SHIFTS_NAME,
+    VISION_LAYERS_NAME,
+    WITH_HEADS,
+)
 from cuecard.cli.views.tables import print_facts, print_table
 from cuecard.parameter_counts import trained_text
 from cuecard.validation_text import counted
@@ -102,6 +108,7 @@ def _size(prompt: Prompt) -> str:
         more = "" if deep == 1 else f", in {counted(deep, 'layer')}"
         seen = prompt.tensors.get(VISION_LAYERS_NAME)
         more += "" if seen is None else f", and {counted(seen.shape[1], 'vector')} of images"
+        more += ", which each image moves" if SHIFT_DOWN in prompt.tensors else ""
         return f"{counted(each, 'vector')} of {wide} around {of_all}{more}"
     if manifest.injection == "layer-tokens":
         return f"{counted(rows, 'vector')} of {width} in {counted(layers, 'layer')}"

@@ -23,12 +23,9 @@ class CoupledPrompt(nn.Module):
         super().__init__()
         self.vectors = nn.Parameter(start.clone())
         depth, _, hidden = start.shape
-        # As nn.Linear draws both.
-        bound = 1 / math.sqrt(hidden)
 
         def drawn(*shape: int) -> nn.Parameter:
-            numbers = torch.rand(shape, generator=generator)
-            return nn.Parameter(((2 * numbers - 1) * bound).to(start.device))
+            return nn.Parameter(drawn_linear(shape, hidden, generator).to(start.device))
 
         self.weight = drawn(depth, width, hidden)
         self.bias = drawn(depth, width)
@@ -44,3 +41,9 @@ class CoupledPrompt(nn.Module):
 
     def penalty(self) -> None:
         """None."""
+
+
+def drawn_linear(shape: tuple[int, ...], inputs: int, generator: torch.Generator) -> Tensor:
+    """Weights or biases of a layer of so many inputs, as nn.Linear draws both."""
+    bound = 1 / math.sqrt(inputs)
+    return (2 * torch.rand(shape, generator=generator) - 1) * bound

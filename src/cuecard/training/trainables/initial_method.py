@@ -107,8 +107,9 @@ def _names(backbone: Backbone, spec: TaskSpec) -> NamesContext | None:
     return NamesContext(
         embeddings=backbone.tower_embeddings["labels"],
         encode=partial(_encode, backbone.label_tokenizer),
-        labels=len(spec.label_names),
+        names=tuple(spec.label_names.values()),
         layers=backbone.label_layers(),
+        width=backbone.label_width,
     )
 
 

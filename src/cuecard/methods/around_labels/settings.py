@@ -1,14 +1,4 @@
-"""Context optimisation (CoOp): vectors around the labels' names, for a model of images and texts.
-
-Formula: p(y = k | x) = softmax_k(s cos(f(x), g([V]1 ... [V]n [name of k] .))) for the frozen image
-and text towers f and g and their scale s; only the vectors V are trained.
-Paper: Zhou, Yang, Loy, Liu, "Learning to Prompt for Vision-Language Models" (IJCV 2022), section
-3.2: one context for all labels ("unified") or one for each ("class-specific"), drawn from
-N(0, 0.02^2), or the embeddings of words. Reference code: KaiyangZhou/CoOp, `trainers/coop.py`.
-
-The paper trains with SGD at 0.002 on augmented images; the default here is AdamW at that rate,
-and images as they are, whose features are computed once.
-"""
+"""What methods with vectors around labels' names have in common."""
 
 from __future__ import annotations
 
@@ -20,14 +10,12 @@ from pydantic import Field, model_validator
 from cuecard.errors import ConfigError
 from cuecard.lazy import torch
 from cuecard.methods.settings import MethodSettings
-from cuecard.types import InitContext, InjectionKind, NamePlace, NamesContext, Tower
+from cuecard.types import InitContext, InjectionKind, NamesContext, Tower
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cuecard.methods.modules.label_prompt import LabelPrompt
-
-_LENGTH, _SCALE = 16, 0.02
+_SCALE = 0.02
 _MAX_LENGTH = 256
 
 
@@ -36,14 +24,15 @@ class LabelSettings(MethodSettings):
 
     injects: ClassVar[tuple[InjectionKind, ...]] = ("label-tokens",)
     rate: ClassVar[str | None] = "context_lr"
+    usual_length: ClassVar[int] = 16
 
     slot: Literal["prefix"] = Field(default="prefix", description="Labels have a place of theirs.")
     length: int | None = Field(
         default=None,
         ge=1,
         le=_MAX_LENGTH,
-        description="Vectors around a label's name; by default 16, or as many as the text of the "
-        "init text has tokens.",
+        description="Vectors around a label's name; by default as many as the text of the init "
+        "text has tokens, drawn ones as many as in the paper.",
     )
     init: Literal["random", "text"] = Field(
         default="random",
@@ -76,7 +65,7 @@ class LabelSettings(MethodSettings):
             ConfigError: a text without tokens, or of another number than the length.
         """
         if self.init == "random":
-            return drawn(self.length or _LENGTH, context)
+            return drawn(self.length or self.usual_length, context)
         names = names_in(context)
         ids = self.words(names.encode(self.text))
         if not ids or self.length not in (None, len(ids)):
@@ -106,38 +95,3 @@ def drawn(length: int, context: InitContext) -> Tensor:
     table = names_in(context).embeddings
     size = length, table.shape[1]
     return (_SCALE * torch.randn(size, generator=context.generator)).to(table.device)
-
-
-class CoOp(LabelSettings):
-    """Settings of context optimisation.
-
-    Attributes:
-        context_lr: the peak learning rate of the vectors.
-    """
-
-    name: ClassVar[str] = "coop"
-    about: ClassVar[str] = "vectors around the labels' names, in the tower that reads these"
-
-    specific: bool = Field(
-        default=False, description="Vectors for each label instead of some that all share."
-    )
-    place: NamePlace = Field(
-        default="end",
-        description="Where the label's name stands: behind the vectors (end), between two halves "
-        "(middle), or in front of them (front).",
-    )
-
-    def build(self, context: InitContext) -> LabelPrompt:
-        """Make the vectors.
-
-        Raises:
-            ConfigError: a text that does not fit the length.
-        """
-        from cuecard.methods.modules.label_prompt import LabelPrompt  # noqa: PLC0415 - it needs torch
-
-        count = names_in(context).labels if self.specific else 1
-        if self.init == "random" and self.specific:
-            starts = torch.stack([self.start(context) for _ in range(count)])
-        else:
-            starts = self.start(context).expand(count, -1, -1)
-        return LabelPrompt(starts[:, None].clone(), self.place)

@@ -23,7 +23,7 @@ from pydantic import Field
 
 from cuecard.errors import ConfigError
 from cuecard.lazy import torch
-from cuecard.methods.coop import LabelSettings, drawn, names_in
+from cuecard.methods.around_labels.settings import LabelSettings, drawn, names_in
 from cuecard.types import InitContext, InjectionKind, Tower
 
 if TYPE_CHECKING:

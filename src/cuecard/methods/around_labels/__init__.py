@@ -1,0 +1,1 @@
+"""Methods with vectors around the labels' names, for models of images and texts."""
