@@ -215,7 +215,8 @@ def injection_of(
     if kind == "label-tokens":
         shift = None
         if SHIFT_DOWN in tensors:
-            shift = ImageShift(*(tensors[name] for name in SHIFT_NAMES), tuple(names))
+            down, down_bias, up, up_bias = (tensors[name] for name in SHIFT_NAMES)
+            shift = ImageShift(down, down_bias, up, up_bias, tuple(names))
         tokens = LabelTokens(tensors[LABELS_NAME], place, shift)
         around: dict[Tower, TowerInjection] = {"labels": tokens}
         if VISION_LAYERS_NAME in tensors:

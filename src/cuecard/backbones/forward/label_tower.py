@@ -106,7 +106,7 @@ class LabelTower:
             else self._run(*run)
             for run in runs
         ]
-        return torch.cat(found).unflatten(0, (len(shifts), len(rows)))
+        return torch.cat(found).view(len(shifts), len(rows), -1)
 
     def rows(self, names: Sequence[str], tokens: LabelTokens | str) -> list[LabelRow]:
         """The labels' texts, with room for the vectors.
