@@ -75,7 +75,9 @@ SEARCH = RunKind(
     "cuecard search",
     "search.yaml",
     ("journal.jsonl", "prompt"),
-    _inside("recipe") | {"budget", "llm.at_once", "llm.seconds", "llm.price"},
+    _inside("recipe")
+    | {"budget", "llm.at_once", "llm.seconds", "llm.price"}
+    | {"judge.budget", "judge.at_once", "judge.seconds", "judge.price", "judge.agreement"},
     folders=("prompt",),
 )
 KINDS = (RUN, SWEEP, LORA, MULTITASK, VTAB, SEARCH)

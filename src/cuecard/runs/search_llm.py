@@ -145,7 +145,7 @@ def _price(settings: LLMRecipe, budget: SearchBudget, flag: str) -> Price | None
     if found is None and budget.money is not None:
         raise ConfigError(
             "a budget of money needs the model's price, which is not known",
-            where="--search-budget",
+            where="--search-budget" if flag == "--llm" else flag.replace("-llm", "-budget"),
             got=settings.model,
             expected=f"{flag}-price READ,WRITTEN, in dollars for a million tokens",
         )

@@ -47,6 +47,43 @@ class LLMRecipe(Section):
         return self.url is None and (self.model in BACKBONES or Path(self.model).is_dir())
 
 
+JUDGE = "judge:"
+"""What a score begins with that an LLM gives."""
+
+
+class JudgeRecipe(LLMRecipe):
+    """The LLM that judges answers."""
+
+    model: str = Field(
+        description="The LLM that judges answers for --score judge: a model of the catalogue, a "
+        "local folder, or one of an endpoint."
+    )
+    budget: str = Field(
+        default="5000 calls",
+        description="Calls, tokens, money and time of the LLM that judges, which are not those of "
+        "the search.",
+    )
+    labels: str | None = Field(
+        default=None,
+        description="A file of rows with answers that people rated. A judge that does not rate "
+        "them alike is refused.",
+    )
+    answer_field: str = Field(default="answer", description="Column of the rated answers.")
+    rating_field: str = Field(default="rating", description="Column of people's ratings.")
+    agreement: float = Field(
+        default=0.4,
+        ge=-1,
+        le=1,
+        description="The least Spearman correlation of the judge's ratings with people's.",
+    )
+
+    @field_validator("budget")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        SearchBudget.parse(text, "--judge-budget")
+        return text
+
+
 class SearchRecipe(RunRecipe):
     """Everything that a search depends on.
 
@@ -73,11 +110,12 @@ class SearchRecipe(RunRecipe):
     score: str | None = Field(
         default=None,
         description="What an answer in text-to-text is worth: exact_match, token_f1, rouge_l (by "
-        "default), regex:PATTERN, json-schema:FILE, or your own module:function of the answer, the "
-        "target and the record.",
+        "default), regex:PATTERN, json-schema:FILE, your own module:function of the answer, the "
+        "target and the record, or judge:QUESTION for an LLM that rates it.",
     )
     search: SearchSettings = Field(default=SearchSettings())
     llm: LLMRecipe | None = Field(default=None)
+    judge: JudgeRecipe | None = Field(default=None)
 
     @field_validator("searcher")
     @classmethod
@@ -95,7 +133,7 @@ class SearchRecipe(RunRecipe):
     @field_validator("score")
     @classmethod
     def _nameable(cls, name: str | None) -> str | None:
-        if name is not None:
+        if name is not None and not name.startswith(JUDGE):
             check_score_name(name)
         return name
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,11 @@ from cuecard.llms.protocol import LLM
 from cuecard.plain_files import write_text
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
+from cuecard.runs.search_judge import Judge, RatedAnswer, check_judge, judge_line, open_judge
 from cuecard.runs.search_llm import ChosenLLM, Engines, choose_llm
-from cuecard.runs.search_recipe import LLMRecipe, SearchRecipe
+from cuecard.runs.search_recipe import JudgeRecipe, LLMRecipe, SearchRecipe
 from cuecard.search.asker import Asker
-from cuecard.search.budget import MICRO, SearchBudget
+from cuecard.search.budget import MICRO, BudgetSpent, SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate, digest
 from cuecard.search.journal import FILE, Journal
@@ -74,6 +75,7 @@ class SearchOutcome:
             without these.
         gain: of the one over the other; None without test rows, and where nothing was better.
         score: what candidates were scored by.
+        judge: the LLM that gave the scores; None where a rule did.
     """
 
     recipe: SearchRecipe
@@ -83,6 +85,7 @@ class SearchOutcome:
     start: Evaluation | None
     gain: Gain | None
     score: str
+    judge: Judge | None = None
 
     @property
     def metric(self) -> str:
@@ -122,6 +125,7 @@ class SearchOutcome:
                 "tokens": found.spent.tokens,
                 "dollars": found.spent.money / MICRO,
             },
+            "judge": None if self.judge is None else self.judge.to_dict(),
             "template": self.prompt.spec.template,
             "validation": [
                 {"origin": r.candidate.origin, "score": r.score, **r.candidate.to_dict()}
@@ -169,18 +173,19 @@ def run_search(
             got=f"{task.spec.kind}, answered by a trained head",
             expected="labels that are told by their words, or texts",
         )
-    scorer = RowScorer(task.spec, plan.score)
+    rated = check_judge(plan, task)
+    scorer = RowScorer(task.spec, None if plan.judge is not None else plan.score)
     writer = None if plan.llm is None or plan.llm.is_here else _chosen(plan, plan.llm)
     backbone = recipe.load_backbone(progress)
     if plan.llm is not None and plan.llm.is_here:
         writer = _chosen(plan, plan.llm, answering=backbone, progress=progress)
+    judge = None if plan.judge is None else _chosen_judge(plan, plan.judge, backbone, progress)
     with place.claimed(plan, overwrite=overwrite) as folder:
         start = _start(plan, task)
         try:
-            found = asyncio.run(
-                _search(plan, task, backbone, start, folder, writer, scorer, observer)
+            outcome = asyncio.run(
+                _search(plan, task, backbone, start, folder, writer, judge, rated, scorer, observer)
             )
-            outcome = _outcome(plan, task, backbone, found, scorer)
         except KeyboardInterrupt:
             raise Interrupted(
                 "stopped during the search; what was answered is in its journal",
@@ -235,9 +240,11 @@ async def _search(
     start: PromptCandidate,
     folder: Path,
     writer: ChosenLLM | None,
+    judging: ChosenLLM | None,
+    rated: list[RatedAnswer],
     scorer: Scorer,
     observer: Observer | None,
-) -> Found:
+) -> SearchOutcome:
     about = {
         "data": task.report.data_hash,
         "backbone": backbone.fingerprint.weights,
@@ -247,6 +254,7 @@ async def _search(
         "llm": None if writer is None else writer.identity,
         # Left out where none is named, so that journals of earlier versions are the same search's.
         **({} if plan.score is None else {"score": plan.score}),
+        **({} if judging is None else {"judge": judging.identity}),
     }
     journal = Journal(folder / FILE, digest(about))
     calls = Calls(journal, SearchBudget.parse(plan.budget))
@@ -256,6 +264,14 @@ async def _search(
         if writer is not None:
             llms.append(await writer.llm(engines))
             asker = Asker(llms[0], calls, writer.price)
+        judge = None
+        if plan.judge is not None and judging is not None:
+            llms.append(await judging.llm(engines))
+            tell = observer or (lambda event: None)
+            judge = await open_judge(
+                plan, plan.judge, task, judging, llms[-1], calls, folder, rated, tell
+            )
+            scorer = judge.scorer
         engine = await engines.of(backbone)
         solver = EngineSolver(engine, backbone.fingerprint.weights, task.spec, calls, scorer)
         searcher = SEARCHERS[plan.searcher].make()
@@ -270,7 +286,8 @@ async def _search(
             model=SearchModel(backbone, calls),
             observer=observer,
         )
-        return await search.run()
+        found = await search.run()
+        return replace(await _outcome(plan, task, backbone, found, scorer), judge=judge)
     finally:
         await engines.close()
         for llm in llms:
@@ -281,15 +298,24 @@ def _chosen(plan: SearchRecipe, settings: LLMRecipe, **options: Any) -> ChosenLL
     return choose_llm(settings, plan.recipe, SearchBudget.parse(plan.budget), **options)
 
 
-def _outcome(
+def _chosen_judge(
+    plan: SearchRecipe, settings: JudgeRecipe, backbone: Backbone, progress: Progress | None
+) -> ChosenLLM:
+    budget = SearchBudget.parse(settings.budget, "--judge-budget")
+    return choose_llm(
+        settings, plan.recipe, budget, flag="--judge-llm", answering=backbone, progress=progress
+    )
+
+
+async def _outcome(
     plan: SearchRecipe, task: Task, backbone: Backbone, found: Found, scorer: Scorer
 ) -> SearchOutcome:
     """Test what was found and the start, once, and make the prompt."""
     soft = None if found.best.soft is None else found.best.soft.injection
     test = start = difference = None
     if task.test:
-        start = _tested(backbone, found.start, task, scorer)
-        test = _tested(backbone, found.best, task, scorer) if found.better else start
+        start = await _tested(backbone, found.start, task, scorer)
+        test = await _tested(backbone, found.best, task, scorer) if found.better else start
         if found.better:
             difference = gain(test, start, metric=scorer.name)
     validation = next(r.score for r in found.finals if r.candidate.key == found.best.key)
@@ -312,17 +338,35 @@ def _outcome(
     return SearchOutcome(plan, found, prompt, test, start, difference, scorer.name)
 
 
-def _tested(
+async def _tested(
     backbone: Backbone, candidate: PromptCandidate, task: Task, scorer: Scorer
 ) -> Evaluation:
     """A prompt on the test rows, also by what candidates were scored by."""
     spec = candidate.to_spec(task.spec, backbone.tokenizer, backbone.max_positions)
     soft = None if candidate.soft is None else candidate.soft.injection
-    found = evaluate(backbone, spec, task.test, soft, prior=candidate.prior)
+    found = evaluate(
+        backbone, spec, task.test, soft, prior=candidate.prior, on_rows=_end_if_cancelled
+    )
     if scorer.name in found.vectors:
         return found
     answers = [each.answer for each in found.predictions]
-    return scored_too(found, scorer.name, asyncio.run(scorer.scores(task.test, answers)))
+    try:
+        return scored_too(found, scorer.name, await scorer.scores(task.test, answers))
+    except BudgetSpent as error:
+        raise ConfigError(
+            "the budget does not last for the scores of the test rows",
+            where=error.flag,
+            got=str(error),
+            expected=f"enough for {len(task.test)} more answers, twice",
+            hint="all that was answered is kept: the same command with a larger budget goes on",
+        ) from error
+
+
+def _end_if_cancelled(rows: int) -> None:
+    """Ctrl-C cancels the task that this runs in, which never waits while it evaluates."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _pairs(values: Mapping[str, str]) -> str:
@@ -368,6 +412,8 @@ def search_markdown(outcome: SearchOutcome) -> str:
         f"{found.ended}.",
         *_about_turns(found),
     ]
+    if outcome.judge is not None:
+        lines += ["", f"{judge_line(outcome.judge)}."]
     return "\n".join(lines) + "\n"
 
 

@@ -52,13 +52,17 @@ class Asker:
                 raise each
         return [each for each in found if not isinstance(each, BaseException)]
 
+    def knows(self, request: LLMRequest) -> bool:
+        """Whether it was answered before, so that it costs nothing."""
+        return self._key(request) in self._calls.journal.answers
+
     def most(self, request: LLMRequest) -> Amount:
         """What an answer takes at most."""
         usage = TokenUsage(self.llm.most_prompt_tokens(request), request.max_tokens)
         return Amount(1, usage.tokens, self._price.of(usage))
 
     async def _one(self, request: LLMRequest) -> LLMAnswer:
-        key = digest([self.llm.name, asdict(request)])
+        key = self._key(request)
         most = self.most(request)
         for number in range(_TRIES):
             try:
@@ -79,6 +83,9 @@ class Asker:
                     raise error from failed
                 await asyncio.sleep(self._wait * 2**number * (1 + random.random()))
         raise AssertionError("unreachable")
+
+    def _key(self, request: LLMRequest) -> str:
+        return digest([self.llm.name, asdict(request)])
 
     async def _call(self, request: LLMRequest, most: Amount) -> CallAnswer:
         try:

@@ -17,6 +17,9 @@ from cuecard.errors import ConfigError
 MICRO = 1_000_000
 """Of a dollar."""
 
+USUAL = "--search-budget"
+"""Where a search's budget is given."""
+
 _FACTORS = {"": 1.0, "k": 1e3, "m": 1e6}
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]?)")
@@ -67,17 +70,20 @@ class SearchBudget:
     seconds: float | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str, flag: str = USUAL) -> Self:
         """ "500 calls", "2M tokens", "$1.50", "10m"; several of them separated by commas.
+
+        Args:
+            flag: where it is given, for messages.
 
         Raises:
             ConfigError: anything else, or a limit given twice.
         """
         found: dict[str, Any] = {}
         for part in text.split(","):
-            name, amount = _limit(part.strip(), text)
+            name, amount = _limit(part.strip(), text, flag)
             if name in found:
-                raise _unreadable(text, f"{name} twice")
+                raise _unreadable(text, f"{name} twice", flag)
             found[name] = amount
         return cls(**found)
 
@@ -95,11 +101,13 @@ class BudgetSpent(Exception):  # noqa: N818 - it ends a search, and is no failur
 
     Args:
         limit: the limit that it would pass.
+        flag: where the budget is given.
     """
 
-    def __init__(self, limit: str) -> None:
-        super().__init__(f"the budget of {limit} is spent")
-        self.limit = limit
+    def __init__(self, limit: str, flag: str = USUAL) -> None:
+        where = "" if flag == USUAL else f" ({flag})"
+        super().__init__(f"the budget of {limit} is spent{where}")
+        self.limit, self.flag = limit, flag
 
 
 class Ledger:
@@ -130,28 +138,28 @@ class Ledger:
         self.spent += spent
 
 
-def _limit(part: str, text: str) -> tuple[str, float]:
+def _limit(part: str, text: str, flag: str) -> tuple[str, float]:
     lowered = part.lower()
     if lowered.startswith("$"):
-        return "money", math.floor(_number(lowered[1:], text, {"": 1.0}) * MICRO + 1e-6)
+        return "money", math.floor(_number(lowered[1:], text, {"": 1.0}, flag) * MICRO + 1e-6)
     for name in ("calls", "tokens"):
         if lowered.endswith((name, name[:-1])):
             number = lowered.removesuffix("s").removesuffix(name[:-1])
-            return name, math.floor(_number(number, text, _FACTORS))
-    return "seconds", _number(lowered, text, _UNITS)
+            return name, math.floor(_number(number, text, _FACTORS, flag))
+    return "seconds", _number(lowered, text, _UNITS, flag)
 
 
-def _number(text: str, whole: str, units: Mapping[str, float]) -> float:
+def _number(text: str, whole: str, units: Mapping[str, float], flag: str) -> float:
     match = _NUMBER.fullmatch(text.strip())
     if match is None or match[2] not in units or not float(match[1]):
-        raise _unreadable(whole, repr(text.strip()))
+        raise _unreadable(whole, repr(text.strip()), flag)
     return float(match[1]) * units[match[2]]
 
 
-def _unreadable(text: str, got: str) -> ConfigError:
+def _unreadable(text: str, got: str, flag: str) -> ConfigError:
     return ConfigError(
         "the search budget cannot be read",
-        where=f"--search-budget {text!r}",
+        where=f"{flag} {text!r}",
         got=got,
         expected="such as '500 calls', '2M tokens', '$1.50', '10m', or several with commas between",
     )

@@ -69,6 +69,11 @@ class Calls:
         """Since the search began, over all sittings."""
         return self.journal.seconds + self._clock() - self._started
 
+    @property
+    def saving(self) -> bool:
+        """Whether something is kept for the last comparison, for now."""
+        return self.share < 1.0
+
     def note(self, key: str, value: Any) -> Any:
         """Something that a search has decided, as it was decided first."""
         if key not in self.journal.answers:

@@ -142,7 +142,7 @@ class Search:
             (own,) = await race([self._start], self._solver, self._rows, block=self._settings.block)
             self._known[self._start.key] = own
         except BudgetSpent as error:
-            raise _too_small(error.limit, len(self._task.validation) + len(self._rows)) from error
+            raise _too_small(error, len(self._task.validation) + len(self._rows)) from error
         self._tell({"event": "start", "validation": _mean(answers), "rows": len(answers)})
         return answers
 
@@ -155,7 +155,7 @@ class Search:
         try:
             self._calls.ledger.reserve(held)
         except BudgetSpent as error:
-            raise _too_small(error.limit, len(self._task.validation)) from error
+            raise _too_small(error, len(self._task.validation)) from error
         return held
 
     async def _rounds(self) -> tuple[int, str]:
@@ -260,10 +260,10 @@ def _mean(answers: Sequence[Judged]) -> float:
     return float(np.mean([each.score for each in answers]))
 
 
-def _too_small(limit: str, rows: int) -> ConfigError:
+def _too_small(error: BudgetSpent, rows: int) -> ConfigError:
     return ConfigError(
         "the budget is too small for a search that means anything",
-        where="--search-budget",
-        got=f"too few {limit}" if limit != "time" else "too little time",
+        where=error.flag,
+        got=f"too few {error.limit}" if error.limit != "time" else "too little time",
         expected=f"enough for {rows} rows of the prompt as it is, and then for candidates",
     )

@@ -10,6 +10,7 @@ from cuecard.cli.views.console import console, print_json
 from cuecard.cli.views.tables import print_table, say
 from cuecard.cli.views.usage_line import predict_command
 from cuecard.evaluation.report import interval_text
+from cuecard.runs.search_judge import judge_line
 from cuecard.search.budget import MICRO
 from cuecard.search.searchers import left_out
 from cuecard.validation_text import counted
@@ -57,6 +58,12 @@ def _text(event: dict[str, Any]) -> str | None:
         case "reflection":
             written = counted(event["written"], "instruction")
             return f"reflected on failures: {event['passed']} of {written} passed the test"
+        case "judge" if "spearman" in event:
+            return (
+                f"{event['name']} agrees with people: Spearman {event['spearman']:.2f}, "
+                f"{event['pairs']:.0%} of pairs in the same order, "
+                f"{counted(event['rows'], 'answer')}"
+            )
         case "unusable":
             return (
                 f"the LLM wrote nothing that can be used, in {counted(event['answers'], 'answer')}:"
@@ -88,6 +95,8 @@ def print_search(outcome: SearchOutcome, out: Console) -> None:
     tried = f"{counted(len(found.ranked), 'candidate')} in {counted(found.rounds, 'round')}"
     took = f"{spent.calls:,} calls, {spent.tokens:,} tokens, ${spent.money / MICRO:.4f}"
     say(out, f"{tried}: {took}; {found.ended}")
+    if outcome.judge is not None:
+        say(out, judge_line(outcome.judge))
     folder = outcome.recipe.folder
     say(out, f"prompt  {folder}/prompt")
     say(out, f"report  {folder}/search.md")

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +21,7 @@ from cuecard.cli.views.search import SearchView
 from support.command_line import Call, save_rows
 from support.data.reviews import reviews
 
+Answers = Callable[[str], str]
 TEMPLATE = r"Review: {text}\nSentiment:"
 
 
@@ -34,14 +35,18 @@ def words(backbone: Path, data: Path) -> list[str]:
 
 
 @contextmanager
-def endpoint(status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """An OpenAI-compatible one that writes another instruction each time."""
+def endpoint(
+    status: int = 200, says: Answers | None = None
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """An OpenAI-compatible one that writes another instruction each time, or what it is to say."""
     asked: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             text = f"<prompt>Judge number {len(asked)}.</prompt>"
+            if says is not None:
+                text = says(asked[-1]["messages"][0]["content"])
             choice = {"index": 0, "finish_reason": "stop"}
             body: dict[str, Any] = {
                 "id": "x",
@@ -231,6 +236,88 @@ def test_a_score_of_ones_own(
     assert 0 < told.json["metrics"]["searched_metric:vowels"] < 1
     told = cuecard("eval", "found", "titles.csv", "--score", "vowels")
     assert told.code == 2 and "there is no such score" in told.err
+
+
+@pytest.fixture
+def titles(backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A search for titles that a model judges, and titles that people rated by their words."""
+    monkeypatch.chdir(tmp_path)
+    texts = [record.texts["text"] for record in reviews(60)]
+    rows = [{"text": text, "title": text.split()[0]} for text in texts]
+    save_rows(tmp_path / "titles.csv", rows)
+    rated = [
+        {**row, "answer": "x " * (n % 5), "rating": str(n % 5)} for n, row in enumerate(rows[:12])
+    ]
+    save_rows(tmp_path / "rated.csv", rated)
+    save_rows(tmp_path / "few.csv", rated[:3])
+    save_rows(tmp_path / "alike.csv", [{**row, "rating": "3"} for row in rated])
+    save_rows(tmp_path / "words.csv", [{**row, "rating": "fine"} for row in rated])
+    return [
+        *("search", "titles.csv", "--kind", "text-to-text", "--label-field", "title"),
+        *("--template", r"Text: {text}\nTitle:", "--backbone", str(backbone)),
+        *("--race-rows", "8", "--proposals", "2", "--rounds", "1", "--finalists", "1"),
+        *("--score", "judge:Is it long?", "--judge-llm", "writer", "--out", "found"),
+    ]
+
+
+def grade(request: str) -> str:
+    answer = request.rpartition("<answer>")[2].split("</answer>")[0]
+    return f"Rating: {min(9, len(answer.split()))}"
+
+
+def test_a_model_judges(cuecard: Call, titles: list[str]) -> None:
+    with endpoint(says=grade) as (url, asked):
+        more = (
+            "--judge-llm-url",
+            url,
+            "--judge-labels",
+            "rated.csv",
+            "--judge-budget",
+            "400 calls",
+        )
+        done = cuecard(*titles, *more, "--json")
+        assert done.code == 0, done.err
+        found = json.loads(done.out.splitlines()[-1])
+        assert found["judge"]["agreement"]["spearman"] == pytest.approx(1.0)
+        assert found["judge"]["spent"]["calls"] == len(asked) <= 400
+        assert all("Is it long?" in body["messages"][0]["content"] for body in asked)
+        assert 0 <= found["test"]["metrics"]["judge:Is it long?"] <= 1
+        asked.clear()
+        again = cuecard("search", "--resume", "found")
+    assert again.code == 0 and not asked, again.err
+    assert "agrees with people: Spearman 1.00, 100% of pairs" in again.out
+    assert (
+        "Spearman 1.00 with people's ratings of 12 answers" in Path("found/search.md").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    ("says", "more", "what"),
+    [
+        (lambda text: "Rating: 5", ("--judge-labels", "rated.csv"), "does not rate answers as"),
+        (lambda text: "Fine!", ("--judge-labels", "rated.csv"), "12 without a rating"),
+        (grade, ("--judge-labels", "few.csv"), "too few answers were rated"),
+        (grade, ("--judge-labels", "alike.csv"), "people rated all answers alike"),
+        (grade, ("--judge-labels", "words.csv"), "a rating is not a number"),
+        (grade, ("--judge-labels", "titles.csv"), "answer"),
+        (grade, ("--judge-budget", "20 calls"), "the judge's budget is too small"),
+        (grade, ("--judge-budget", "some"), "--judge-budget 'some'"),
+        (grade, ("--judge-budget", "$1"), "needs the model's price"),
+        (grade, ("--score", "rouge_l"), "an LLM judges where the score says so"),
+    ],
+)
+def test_judges_that_are_refused(
+    cuecard: Call, titles: list[str], says: Answers, more: tuple[str, ...], what: str
+) -> None:
+    with endpoint(says=says) as (url, _):
+        done = cuecard(*titles, "--judge-llm-url", url, *more)
+    assert done.code == 2 and what in done.err, done.err
+    assert not Path("found/prompt").exists()
+
+
+def test_a_judge_is_named(cuecard: Call, words: list[str], tmp_path: Path) -> None:
+    done = cuecard(*words, "--score", "judge:", "--out", tmp_path / "x")
+    assert done.code == 2 and "there is no LLM that judges" in done.err
 
 
 def test_ctrl_c_says_how_to_go_on(

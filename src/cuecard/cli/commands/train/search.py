@@ -10,7 +10,7 @@ from cuecard.cli.options import RESUME, Overwrite
 from cuecard.cli.recipe_flags import RECIPE, Given, refuse
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.errors import ConfigError
-from cuecard.runs.search_recipe import LLMRecipe, SearchRecipe
+from cuecard.runs.search_recipe import JudgeRecipe, LLMRecipe, SearchRecipe
 from cuecard.search.searchers import SEARCHERS
 from cuecard.training.sweeps.space import parse_values
 
@@ -31,9 +31,19 @@ SEARCH = Fields(
         "llm.price": Flag("--llm-price", metavar="READ,WRITTEN", read=parse_values),
         "llm.at_once": Flag("--llm-at-once"),
         "llm.seconds": Flag("--llm-seconds"),
+        "judge.model": Flag("--judge-llm", metavar="MODEL", optional=True),
+        "judge.url": Flag("--judge-llm-url", metavar="URL"),
+        "judge.price": Flag("--judge-llm-price", metavar="READ,WRITTEN", read=parse_values),
+        "judge.at_once": Flag("--judge-llm-at-once"),
+        "judge.seconds": Flag("--judge-llm-seconds"),
+        "judge.budget": Flag("--judge-budget", metavar="LIMITS"),
+        "judge.labels": Flag("--judge-labels", metavar="FILE"),
+        "judge.answer_field": Flag("--judge-answer-field", metavar="COLUMN"),
+        "judge.rating_field": Flag("--judge-rating-field", metavar="COLUMN"),
+        "judge.agreement": Flag("--judge-agreement"),
     },
-    sections={"llm": LLMRecipe},
-    titles={"search": "Search", "llm": "LLM", "searcher": "Search"},
+    sections={"llm": LLMRecipe, "judge": JudgeRecipe},
+    titles={"search": "Search", "llm": "LLM", "searcher": "Search", "judge": "LLM that judges"},
 )
 
 _UNUSED = ("training", "method", "seeds", "keep", "allow", "compare", "demonstrations")
