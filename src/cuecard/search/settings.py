@@ -24,3 +24,31 @@ class SearchSettings(BaseModel):
         description="Candidates that answer all validation rows, beside the prompt as it was.",
     )
     block: int = Field(default=30, ge=2, description="Rows that a race goes on by.")
+    trigger_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=200,
+        exclude_if=lambda count: count is None,
+        description="Tokens of the instruction that gradients change; by default as many as it "
+        "has, 10 without one.",
+    )
+    trigger_rows: int = Field(
+        default=16,
+        ge=1,
+        exclude_if=lambda count: count == 16,
+        description="Training rows of a gradient's step.",
+    )
+    trigger_swaps: int = Field(
+        default=32,
+        ge=1,
+        exclude_if=lambda count: count == 32,
+        description="Swaps of a token that are scored in a step.",
+    )
+    fluency: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        exclude_if=lambda weight: weight == 0,
+        description="Of searches by gradients: what the mean -log p of the instruction's own words "
+        "weighs beside the loss.",
+    )

@@ -19,6 +19,7 @@ NEEDS: Mapping[str, str] = MappingProxyType(
         "optuna": "Optuna (pip install 'cuecard[search]')",
         "labels": "a task with labels, told by their words",
         "likelihoods": "a backbone in this process, whose likelihoods it reads",
+        "gradients": "a backbone in this process, whose gradients it follows",
     }
 )
 """What a searcher may need beside rows and something that answers, in words."""
@@ -64,6 +65,11 @@ SEARCHERS: Mapping[str, SearcherEntry] = MappingProxyType(
             ("fitted.label_words", "LabelWordSearch"), ("labels", "likelihoods")
         ),
         "grips": SearcherEntry(("grips", "GrIPS")),
+        "autoprompt": SearcherEntry(
+            ("gradient.autoprompt", "AutoPrompt"), ("gradients",), in_auto=False
+        ),
+        "gcg": SearcherEntry(("gradient.gcg", "GCG"), ("gradients",), in_auto=False),
+        "pez": SearcherEntry(("gradient.pez", "PEZ"), ("gradients",), in_auto=False),
         "ape": SearcherEntry(("llm.ape", "APE"), ("llm",), in_auto=False),
         "opro": SearcherEntry(("llm.opro", "OPRO"), ("llm",)),
         "evoprompt-ga": SearcherEntry(("llm.evoprompt", "EvoPromptGA"), ("llm",), in_auto=False),
@@ -88,6 +94,7 @@ def at_hand(*, llm: bool, labels: bool = True, model: bool = True) -> frozenset[
         "optuna": find_spec("optuna") is not None,
         "labels": labels,
         "likelihoods": model,
+        "gradients": model,
     }
     return frozenset(name for name, there in found.items() if there)
 

@@ -1,0 +1,1 @@
+"""Searchers that follow gradients at the embeddings of a prompt's words."""
