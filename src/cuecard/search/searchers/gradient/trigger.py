@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from cuecard.errors import ConfigError
@@ -107,11 +107,9 @@ class Trigger:
 
         Those that can be read: of printable ASCII and of characters that the records have.
         """
-        known = {*"".join(text for record in self._records for text in record.texts.values())}
-        specials = special_texts(self._tokenizer)
+        texts = (text for record in self._records for text in record.texts.values())
         size = len(self.model.backbone.embeddings)
-        texts = [str(self._tokenizer.decode([token])) for token in range(size)]
-        return torch.tensor([_is_readable(text, known, specials) for text in texts])
+        return readable_tokens(self._tokenizer, size, frozenset("".join(texts)))
 
     def _spec_of(self, ids: Sequence[int]) -> TaskSpec:
         prompt = self.candidate(ids, "").prompt
@@ -170,7 +168,15 @@ def _without(row: Encoded, at: int, length: int) -> Encoded:
     return replace(row, context=context, mask=mask, placement=Placement.at(at))
 
 
-def _is_readable(text: str, known: set[str], specials: Sequence[str]) -> bool:
+@lru_cache(maxsize=2)
+def readable_tokens(tokenizer: Tokenizer, size: int, known: frozenset[str]) -> Tensor:
+    """[size] bool, the tokens of printable ASCII and known characters, without special ones."""
+    specials = special_texts(tokenizer)
+    texts = (str(tokenizer.decode([token])) for token in range(size))
+    return torch.tensor([_is_readable(text, known, specials) for text in texts])
+
+
+def _is_readable(text: str, known: frozenset[str], specials: Sequence[str]) -> bool:
     if not text.strip() or any(special in text for special in specials):
         return False
     return all(char in known or (char.isascii() and char.isprintable()) for char in text)
