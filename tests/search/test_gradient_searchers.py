@@ -61,7 +61,7 @@ def state_of(
         round=0,
         rng=np.random.default_rng(0),
         asker=None,
-        solver=None,  # type: ignore[arg-type] - these ask none
+        solver=None,  # type: ignore[arg-type]
         calls=calls,
         tell=lambda event: None,
         model=SearchModel(shared_backbone(kind), calls),

@@ -160,7 +160,8 @@ def test_no_row_that_prompts_are_compared_on_is_shown(name: str) -> None:
     llm, calls = world(), Calls(Journal(None, ""), NO_LIMITS)
     asker, task = Asker(llm, calls, wait=0.0), replace(review_task(200), test=())
     solver = LLMSolver(asker, task.spec)
-    made = Search(task, START, SEARCHERS[name].make(), solver, calls, SETTINGS, asker=asker)
+    searcher, model = SEARCHERS[name].make(), SearchModel(shared_backbone(), calls)
+    made = Search(task, START, searcher, solver, calls, SETTINGS, asker=asker, model=model)
     asyncio.run(made.run())
     compared = {record.texts["text"] for record in [*made._rows, *task.validation]}
     others = {record.texts["text"] for record in task.train} - compared

@@ -350,3 +350,11 @@ def test_an_endpoint_that_refuses(cuecard: Call, words: list[str], tmp_path: Pat
     with endpoint() as (url, asked):  # what was answered is kept
         done = cuecard("search", "--resume", tmp_path / "x")
     assert done.code == 2 and "cannot be reached" in done.err
+
+
+def test_gradients_find_words(cuecard: Call, words: list[str], tmp_path: Path) -> None:
+    own = ("--searcher", "gcg", "--trigger-tokens", "4", "--trigger-rows", "4")
+    done = cuecard(*words, *own, "--trigger-swaps", "3", "--json", "--out", tmp_path / "x")
+    assert done.code == 0, done.err
+    result = json.loads(done.out.splitlines()[-1])
+    assert any(each["origin"].startswith("gcg, round 1") for each in result["candidates"])

@@ -6,8 +6,6 @@ from cuecard.search.candidate import PromptCandidate
 from cuecard.search.searcher import SearchState
 from cuecard.search.searchers.gradient.passes import Passes, passes_of
 
-_STEPS = 8
-
 
 class AutoPrompt:
     """Shin et al. 2020, "AutoPrompt: Eliciting Knowledge from Language Models with Automatically
@@ -24,13 +22,13 @@ class AutoPrompt:
         """The triggers that were kept in a few steps."""
         passes = passes_of(state, self._text)
         ids, found = passes.trigger.ids, []
-        for step in range(_STEPS):
+        for step in range(count):
             ids, better = await _step(passes, state, ids)
             if better:
                 origin = f"autoprompt, round {state.round + 1}, step {step + 1}"
                 found.append(passes.trigger.candidate(ids, origin))
         self._text = passes.trigger.text(ids)
-        return found[-count:]
+        return found
 
 
 async def _step(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cuecard.errors import ConfigError
 from cuecard.lazy import torch
@@ -169,7 +169,7 @@ def _without(row: Encoded, at: int, length: int) -> Encoded:
 
 
 @lru_cache(maxsize=2)
-def readable_tokens(tokenizer: Tokenizer, size: int, known: frozenset[str]) -> Tensor:
+def readable_tokens(tokenizer: Any, size: int, known: frozenset[str]) -> Tensor:
     """[size] bool, the tokens of printable ASCII and known characters, without special ones."""
     specials = special_texts(tokenizer)
     texts = (str(tokenizer.decode([token])) for token in range(size))
