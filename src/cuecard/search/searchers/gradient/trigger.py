@@ -108,8 +108,9 @@ class Trigger:
         Those that can be read: of printable ASCII and of characters that the records have.
         """
         texts = (text for record in self._records for text in record.texts.values())
+        key: Any = self._tokenizer
         size = len(self.model.backbone.embeddings)
-        return readable_tokens(self._tokenizer, size, frozenset("".join(texts)))
+        return readable_tokens(key, size, frozenset("".join(texts)))
 
     def _spec_of(self, ids: Sequence[int]) -> TaskSpec:
         prompt = self.candidate(ids, "").prompt
