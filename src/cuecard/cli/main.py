@@ -70,7 +70,7 @@ COMMANDS = {
     "export": ("publish.export", "Export a prompt for another engine. No backbone is loaded."),
     "import": (
         "publish.import_prompt",
-        "Import a PEFT adapter or an array as a prompt for one task and backbone.",
+        "Import a PEFT adapter, an array or words as a prompt for one task and backbone.",
     ),
     "methods": (
         "machine.methods",

@@ -329,7 +329,11 @@ async def _outcome(
         slot="prefix",
         prior=found.best.prior,
         method="search",
-        method_config={"searcher": plan.searcher, "origin": found.best.origin},
+        method_config={
+            "searcher": plan.searcher,
+            "origin": found.best.origin,
+            "parts": found.best.parts,
+        },
         data_hash=task.report.data_hash,
         rows=RowsEntry.of(task.train, task.validation),
         seed=plan.search.seed,

@@ -53,6 +53,12 @@ class PromptCandidate:
             found["prior"] = dict(self.prior)
         return found
 
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What its words are made of, as a saved prompt keeps it for other tools."""
+        kept = ("template", "instruction", "demonstrations")
+        return {name: value for name, value in self.to_dict().items() if name in kept}
+
     def to_spec(self, spec: TaskSpec, tokenizer: Tokenizer, max_positions: int) -> TaskSpec:
         """The task in its words.
 

@@ -45,7 +45,9 @@ def _facts(prompt: Prompt, folder: Path) -> list[tuple[str, str]]:
         label if spec.words.get(label, label) == label else f"{label} (says {spec.words[label]!r})"
         for label in spec.labels
     ]
-    settings = {k: v for k, v in manifest.method_config.items() if v is not None}
+    # What the words of a found prompt are made of stands in its template.
+    shown = {k: v for k, v in manifest.method_config.items() if k != "parts"}
+    settings = {k: v for k, v in shown.items() if v is not None}
     return [
         ("folder", str(folder)),
         ("digest", prompt.digest),

@@ -76,3 +76,29 @@ def test_imports_that_cannot_be(cuecard: Call, run: Path, backbone: Path, tmp_pa
     assert empty.code == 2 and "adapter_model.safetensors" in empty.err
     assert not (tmp_path / "new").exists()
     assert cuecard("import", adapter, tmp_path / "new").code == 2  # options that must be given
+
+
+def test_words_there_and_back(cuecard: Call, backbone: Path, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_text("Judge it.\n\nReview: {text}\nSentiment:")
+    how = ("--backbone", backbone, "--labels", "negative,positive", "--word", "negative=bad")
+    done = cuecard("import", tmp_path / "p.txt", tmp_path / "one", *how)
+    assert done.code == 0 and "0 positions" in done.out, done.err
+    rows = tmp_path / "rows.jsonl"
+    config = ("--form", "promptfoo", "--tests", data)
+    # The column that the data calls review is not the template's.
+    done = cuecard("export", tmp_path / "one", tmp_path / "p.yaml", *config)
+    assert done.code == 2 and "review" in done.err
+    rows.write_text('{"text": "fine", "label": "positive"}\n')
+    done = cuecard("export", tmp_path / "one", tmp_path / "p.yaml", *config[:3], rows)
+    assert done.code == 0 and done.out == f"promptfoo: {tmp_path / 'p.yaml'}\n", done.err
+    more = ("--tests-out", tmp_path / "back.jsonl")
+    done = cuecard("import", tmp_path / "p.yaml", tmp_path / "two", *how, *more)
+    assert done.code == 0 and (tmp_path / "back.jsonl").read_text() == rows.read_text()
+    one, two = (library.Prompt.load(tmp_path / name) for name in ("one", "two"))
+    assert one.spec == two.spec
+    done = cuecard("export", tmp_path / "one", tmp_path / "p.json", "--form", "dspy")
+    assert done.code == 0 and "a string of its own" in done.err
+    done = cuecard("import", tmp_path / "p.json", tmp_path / "three", *how)
+    assert done.code == 2 and "the template of a record is not there" in done.err
+    done = cuecard("inspect", tmp_path / "one")
+    assert done.code == 0 and "Judge it." in done.out

@@ -94,6 +94,14 @@ def test_from_rows_to_words_that_answer(cuecard: Call, words: list[str], tmp_pat
     assert found["template"] in (out / "search.md").read_text()
     told = cuecard("predict", out, "good nice", "--json").out
     assert '"answer": "negative"' in told or '"answer": "positive"' in told, told
+    assert cuecard("export", out, tmp_path / "p.txt", "--form", "text").code == 0
+    assert (tmp_path / "p.txt").read_text() == found["template"]
+    cuecard("export", out, tmp_path / "p.json", "--form", "dspy")
+    shown = json.loads((tmp_path / "p.json").read_text())["demos"]
+    assert shown == [
+        {"text": each["text"], "label": each[""]}
+        for each in found["validation"][0]["demonstrations"]
+    ]
     journal = (out / "journal.jsonl").read_bytes()
     again = cuecard("search", "--resume", out)
     assert again.code == 0 and (out / "journal.jsonl").read_bytes() == journal

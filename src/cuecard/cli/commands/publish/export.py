@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cuecard.cli.options import Overwrite
 from cuecard.cli.sources import SavedSource
 from cuecard.cli.views.console import Json, print_json
+from cuecard.errors import CuecardWarning
 
-Form = Literal["peft", "peft-p-tuning", "peft-multitask", "npy", "safetensors"]
+if TYPE_CHECKING:
+    from cuecard.artifacts import Prompt
+    from cuecard.saved_prompts import SavedPrompt
+    from cuecard.types import Record
+
+Form = Literal[
+    "peft", "peft-p-tuning", "peft-multitask", "npy", "safetensors", "text", "dspy", "promptfoo"
+]
 
 
 def export(
@@ -26,9 +35,18 @@ def export(
         Form,
         typer.Option(
             help="An adapter folder for PEFT, the array for numpy, or the array with its digest "
-            "for engines without torch."
+            "for engines without torch. Of words: the exact string that is sent (text), a program "
+            "for DSPy, or a configuration for promptfoo."
         ),
     ] = "peft",
+    tests: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="For promptfoo: labelled rows, which become its tests.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -36,13 +54,47 @@ def export(
 
     Example: cuecard export runs/reviews reviews.npy --form npy
 
+    Example: cuecard export runs/reviews-search promptfooconfig.yaml --form promptfoo
+
     Exit codes: 0 done, 2 bad input.
     """
     from cuecard.artifacts.export import export as run_export
+    from cuecard.artifacts.words import WRITERS, export_words
 
-    opened = source.find().prompt
-    path = run_export(opened, dest, form, overwrite=overwrite)
+    saved = source.find()
+    opened = saved.prompt
+    rows = [] if tests is None else _rows(saved, tests)
+    if form in WRITERS or rows:
+        path = export_words(opened, dest, form, tests=rows, overwrite=overwrite)
+        _warn_of_the_rest(opened, form)
+    else:
+        path = run_export(opened, dest, form, overwrite=overwrite)
     if as_json:
         print_json({"path": path, "form": form, "digest": opened.digest, "bytes": opened.nbytes})
     else:
         typer.echo(f"{form}: {path}")
+
+
+def _rows(saved: SavedPrompt, path: Path) -> list[Record]:
+    from cuecard.tasks.readers.records import read_records
+
+    spec, column = saved.spec, saved.text_field
+    return read_records(
+        path,
+        fields=spec.record_fields,
+        target_field=spec.target_field,
+        columns={} if column is None else {"text": column},
+    )
+
+
+def _warn_of_the_rest(prompt: Prompt, form: str) -> None:
+    """Say what a form has no place for."""
+    if prompt.manifest.prior is not None:
+        text = "numbers are taken off the labels' scores here, which this form has no place for"
+        warnings.warn(CuecardWarning(text), stacklevel=1)
+    if form == "dspy":
+        text = (
+            "DSPy puts instructions and demonstrations into a string of its own: what is sent "
+            "there is not what was tested here"
+        )
+        warnings.warn(CuecardWarning(text), stacklevel=1)

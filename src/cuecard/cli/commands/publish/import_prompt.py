@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,7 +20,8 @@ def import_prompt(
         Path,
         typer.Argument(
             metavar="ADAPTER",
-            help="A folder that PEFT's save_pretrained wrote, or a .npy file of [P, H] floats.",
+            help="A folder that PEFT's save_pretrained wrote, a .npy file of [P, H] floats, or "
+            "words: a text (.txt), DSPy's program (.json), promptfoo's configuration (.yaml).",
             show_default=False,
         ),
     ],
@@ -29,12 +31,13 @@ def import_prompt(
     ],
     source: NamedBackbone,
     template: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help=r"The template it was trained with, such as '{text}\nLabel:'.",
+            help=r"The template it was trained with, such as '{text}\nLabel:'; of DSPy's program "
+            "that of a record. Texts and promptfoo bring their own.",
             show_default=False,
         ),
-    ],
+    ] = None,
     labels: Annotated[
         str | None, typer.Option(help="The labels, separated by commas.", show_default=False)
     ] = None,
@@ -64,10 +67,19 @@ def import_prompt(
             show_default=False,
         ),
     ] = None,
+    tests: Annotated[
+        Path | None,
+        typer.Option(
+            "--tests-out",
+            metavar="FILE",
+            help="Of promptfoo: write its tests as labelled rows (JSON lines).",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Import a PEFT adapter or an array as a prompt for one task and backbone.
+    """Import a PEFT adapter, an array or words as a prompt for one task and backbone.
 
     Adapters: PROMPT_TUNING, P_TUNING, PREFIX_TUNING and MULTITASK_PROMPT_TUNING. Arrays: `.npy`.
 
@@ -77,23 +89,34 @@ def import_prompt(
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C.
     """
     from cuecard.artifacts import import_npy, import_peft
+    from cuecard.artifacts.words import READERS, import_words, read_parts
     from cuecard.cli.views.progress import fetch_progress
     from cuecard.tasks import TaskSpec
 
+    parts = read_parts(made) if made.suffix in READERS and not made.is_dir() else None
+    if template is None and (parts is None or parts.template is None):
+        raise ConfigError(
+            "the template of a record is not there",
+            where="--template",
+            got="nothing",
+            expected=r"what stands around a record, such as 'Review: {text}\nSentiment:'",
+        )
     spec = TaskSpec.parse(
         {
             "kind": kind,
-            "template": unescaped(template),
+            "template": unescaped(template) if template is not None else parts and parts.template,
             "labels": listed(labels),
             "words": pairs(word or (), "--word"),
-            "chat": chat,
+            "chat": chat or (parts is not None and parts.chat),
             "target_field": label_field,
             "max_length": max_length,
         }
     )
     with fetch_progress(json=as_json) as progress:
         model = source.load(progress)
-    if made.is_file():
+    if parts is not None:
+        prompt = import_words(parts, model, spec, made.name)
+    elif made.is_file():
         if task is not None:
             raise ConfigError(
                 "a task of an array that has none", where="--task", got=task, expected="none"
@@ -102,12 +125,25 @@ def import_prompt(
     else:
         prompt = import_peft(made, model, spec, task=_task(task))
     folder = prompt.save(dest, overwrite=overwrite)
+    if tests is not None:
+        _write_tests(made, tests, label_field)
     if as_json:
         print_json({"folder": folder, "digest": prompt.digest, "bytes": prompt.nbytes})
     else:
         typer.echo(
             f"prompt  {folder}  ({prompt.injection().length} positions, {prompt.nbytes:,} bytes)"
         )
+
+
+def _write_tests(made: Path, tests: Path, label_field: str) -> None:
+    from cuecard.artifacts.words import read_promptfoo_tests
+    from cuecard.plain_files import write_text
+
+    rows = [
+        json.dumps({label_field if k == "target" else k: v for k, v in row.items()})
+        for row in read_promptfoo_tests(made)
+    ]
+    write_text("".join(f"{row}\n" for row in rows), tests)
 
 
 def _task(text: str | None) -> int | Literal["shared"] | None:

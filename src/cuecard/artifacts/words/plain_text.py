@@ -1,0 +1,40 @@
+"""A prompt as plain text: the exact string that is sent, with `{field}` gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cuecard.artifacts.words.parts import PromptParts
+from cuecard.errors import ConfigError, DataError
+from cuecard.tasks.spec import TaskSpec
+from cuecard.types import Record
+
+
+def write_text(parts: PromptParts, spec: TaskSpec, tests: Sequence[Record]) -> str:
+    """All that is sent; braces of its own are doubled, as in templates.
+
+    Raises:
+        ConfigError: a system message, which plain text has no place for.
+    """
+    if spec.system is not None:
+        raise ConfigError(
+            "plain text has no place for a system message",
+            where="--form text",
+            got="a system message",
+            expected="--form promptfoo",
+        )
+    return spec.template
+
+
+def read_text(content: bytes, where: str) -> PromptParts:
+    """Such a text as a template.
+
+    Raises:
+        DataError: no UTF-8.
+    """
+    try:
+        return PromptParts(content.decode())
+    except UnicodeDecodeError as error:
+        raise DataError(
+            "the prompt is not UTF-8", where=where, got=str(error), expected="a text in UTF-8"
+        ) from error
