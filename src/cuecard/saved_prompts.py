@@ -76,6 +76,15 @@ def find_prompt(path: str | Path, registry: str | None = None) -> SavedPrompt:
     kind = next((kind for kind in (RUN, LORA, SEARCH) if (run / kind.file).is_file()), None)
     if kind is None:
         return SavedPrompt(folder)
+    solver = SearchRecipe.read(run / kind.file).solver if kind is SEARCH else None
+    if solver is not None and (run / "prompt.txt").is_file():
+        raise ArtifactError(
+            "this prompt was found for an LLM, which no backbone here stands in for",
+            where=str(path),
+            got=f"answered by {solver.model}{f' at {solver.url}' if solver.url else ''}",
+            hint=f"its words are in {run / 'prompt.txt'}, its score on test rows in "
+            f"{run / 'search.md'}; for a backbone, search without {solver.FLAG}",
+        )
     if folder == run:
         raise ArtifactError(
             "the run has no prompt yet",

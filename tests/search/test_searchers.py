@@ -262,3 +262,12 @@ def test_instructions_in_what_a_model_writes(text: str, instruction: str) -> Non
 def test_labels_in_what_a_model_says(text: str, label: str | None) -> None:
     words = {**SPEC.words, "not positive": "not positive"}
     assert label_in(text, words) == label
+
+
+def test_labels_that_only_signs_tell_apart() -> None:
+    languages = {label: label for label in ("C", "C++", "C#", "+")}
+    assert label_in("C++.", languages) == "C++" and label_in(" `c#` ", languages) == "C#"
+    assert label_in("+", languages) == "+" and label_in("", languages) is None
+    spec = SPEC.model_copy(update={"words": {"negative": "Same", "positive": "same."}})
+    with pytest.raises(ConfigError, match="cannot tell these labels apart"):
+        LLMSolver(Asker(world(), Calls(Journal(None, ""), NO_LIMITS)), spec)

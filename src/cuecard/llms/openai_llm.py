@@ -29,6 +29,7 @@ class OpenAILLM:
         api_key: None for the environment's `OPENAI_API_KEY`.
         seconds: how long an answer may take.
         at_once: how many requests are sent at the same time.
+        flag: what the address is given by, for messages.
 
     Raises:
         ConfigError: no key for OpenAI's own endpoint, or an address that is none.
@@ -42,6 +43,7 @@ class OpenAILLM:
         api_key: str | None = None,
         seconds: float = 120.0,
         at_once: int = 8,
+        flag: str = "--llm-url",
     ) -> None:
         key = api_key or os.environ.get(KEY)
         if key is None and base_url is None:
@@ -50,12 +52,12 @@ class OpenAILLM:
                 where=KEY,
                 got="not set",
                 expected="a key in the environment",
-                hint="for an endpoint of your own: --llm-url http://127.0.0.1:8000/v1",
+                hint=f"for an endpoint of your own: {flag} http://127.0.0.1:8000/v1",
             )
         if base_url is not None and not base_url.startswith(("http://", "https://")):
             raise ConfigError(
                 "this is not an endpoint's address",
-                where="--llm-url",
+                where=flag,
                 got=base_url,
                 expected="http:// or https://, usually ending in /v1",
             )
@@ -131,7 +133,7 @@ class OpenAILLM:
 
 def _completion(found: Any, request: LLMRequest) -> LLMAnswer:
     choice = found.choices[0]
-    text = choice.message.content or ""
+    text = choice.message.content or getattr(choice.message, "refusal", None) or ""
     usage = found.usage
     if usage is None:  # as if it had taken all that it may
         spent = TokenUsage(request.most_prompt_tokens, request.max_tokens)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field, field_validator
 
@@ -20,7 +20,15 @@ from cuecard.tasks.similar import nearest
 
 
 class LLMRecipe(Section):
-    """The LLM that writes candidates."""
+    """The LLM that writes candidates.
+
+    Attributes:
+        FLAG: what it is chosen by on the command line.
+        PREFIX: what its other flags begin with.
+    """
+
+    FLAG: ClassVar[str] = "--llm"
+    PREFIX: ClassVar[str] = "--llm"
 
     model: str = Field(
         description="The LLM that writes candidates: a model of the catalogue or a local folder, "
@@ -54,6 +62,9 @@ JUDGE = "judge:"
 class JudgeRecipe(LLMRecipe):
     """The LLM that judges answers."""
 
+    FLAG: ClassVar[str] = "--judge-llm"
+    PREFIX: ClassVar[str] = "--judge-llm"
+
     model: str = Field(
         description="The LLM that judges answers for --score judge: a model of the catalogue, a "
         "local folder, or one of an endpoint."
@@ -84,11 +95,25 @@ class JudgeRecipe(LLMRecipe):
         return text
 
 
+class SolverRecipe(LLMRecipe):
+    """The LLM that answers the task's rows, instead of a backbone."""
+
+    FLAG: ClassVar[str] = "--solver-llm"
+    PREFIX: ClassVar[str] = "--solver"
+
+    model: str = Field(
+        description="The LLM that answers the rows, in its own words, instead of the backbone: of "
+        "an endpoint, as it is called there, or a model of the catalogue or a local folder."
+    )
+
+
 class SearchRecipe(RunRecipe):
     """Everything that a search depends on.
 
     Attributes:
         recipe: the task, the backbone that answers, and the folder.
+        solver: what answers instead of the backbone; None where that does.
+        llm: what writes; None for searchers that need none.
     """
 
     KIND = SEARCH
@@ -114,6 +139,7 @@ class SearchRecipe(RunRecipe):
         "target and the record, or judge:QUESTION for an LLM that rates it.",
     )
     search: SearchSettings = Field(default=SearchSettings())
+    solver: SolverRecipe | None = Field(default=None)
     llm: LLMRecipe | None = Field(default=None)
     judge: JudgeRecipe | None = Field(default=None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,29 +18,36 @@ from cuecard.evaluation.baselines.manual import ManualPrompt, default_manual_pro
 from cuecard.evaluation.evaluate import Evaluation, Gain, evaluate, gain, scored_too
 from cuecard.evaluation.report import interval_text, plain, write_json
 from cuecard.lazy import torch
-from cuecard.llms.protocol import LLM
 from cuecard.plain_files import write_text
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.search_judge import Judge, RatedAnswer, check_judge, judge_line, open_judge
-from cuecard.runs.search_llm import ChosenLLM, Engines, choose_llm
-from cuecard.runs.search_recipe import JudgeRecipe, LLMRecipe, SearchRecipe
-from cuecard.search.asker import Asker
+from cuecard.runs.search_llm import (
+    ChosenLLM,
+    Engines,
+    SearchModels,
+    most_of_test,
+    scores_unpaid,
+    search_models,
+    tested_by_llm,
+)
+from cuecard.runs.search_recipe import SearchRecipe
 from cuecard.search.budget import MICRO, BudgetSpent, SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate, digest
+from cuecard.search.costs import SearchCosts
 from cuecard.search.journal import FILE, Journal
 from cuecard.search.loop import Found, Search
 from cuecard.search.model import SearchModel
 from cuecard.search.scorer import RowScorer, Scorer
 from cuecard.search.searcher import Observer
 from cuecard.search.searchers import SEARCHERS, at_hand, left_out
-from cuecard.search.solver import EngineSolver
+from cuecard.search.solver import EngineSolver, LLMSolver, Solver
 from cuecard.tasks import Task
 from cuecard.tasks.kinds import KINDS
 from cuecard.types import Backbone, InputTokens
 
-JSON, MARKDOWN = "search.json", "search.md"
+JSON, MARKDOWN, WORDS = "search.json", "search.md", "prompt.txt"
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,8 @@ class SearchOutcome:
     """What a search led to.
 
     Attributes:
-        prompt: the words that were kept, without tensors.
+        template: what was kept, with a record's fields by name.
+        prompt: the same for the backbone, without tensors; None where an LLM answered.
         test, start: the kept prompt and the one that was to be improved on the test rows; None
             without these.
         gain: of the one over the other; None without test rows, and where nothing was better.
@@ -80,7 +89,8 @@ class SearchOutcome:
 
     recipe: SearchRecipe
     found: Found
-    prompt: Prompt
+    template: str
+    prompt: Prompt | None
     test: Evaluation | None
     start: Evaluation | None
     gain: Gain | None
@@ -116,6 +126,8 @@ class SearchOutcome:
             "searcher": self.recipe.searcher,
             "budget": self.recipe.budget,
             "score": self.score,
+            "solver": self.recipe.solver
+            and self.recipe.solver.model_dump(include={"model", "url"}),
             "better": found.better,
             "rounds": found.rounds,
             "ended": found.ended,
@@ -126,7 +138,7 @@ class SearchOutcome:
                 "dollars": found.spent.money / MICRO,
             },
             "judge": None if self.judge is None else self.judge.to_dict(),
-            "template": self.prompt.spec.template,
+            "template": self.template,
             "validation": [
                 {"origin": r.candidate.origin, "score": r.score, **r.candidate.to_dict()}
                 for r in found.finals
@@ -161,11 +173,62 @@ def run_search(
         CuecardError: see `Task.from_file`, `load_backbone` and `Search.run`.
         Interrupted: Ctrl-C; what was answered is kept.
     """
-    recipe, place = plan.recipe, RunFolder.of(plan)
-    recipe.check_one_seed("a search")
+    place = RunFolder.of(plan)
+    made = _set_up(plan, progress, overwrite=overwrite)
+    with place.claimed(plan, overwrite=overwrite) as folder:
+        try:
+            outcome = asyncio.run(_search(plan, made, _start(plan, made.task), folder, observer))
+        except KeyboardInterrupt:
+            raise Interrupted(
+                "stopped during the search; what was answered is in its journal",
+                where=str(folder),
+                hint=f"go on with: {place.resume_command}",
+            ) from None
+        _write(outcome, folder)
+    return outcome
+
+
+def plan_search(
+    plan: SearchRecipe, *, progress: Progress | None = None, overwrite: bool = False
+) -> SearchCosts:
+    """What a search would take; nothing is asked, and nothing written.
+
+    Raises:
+        CuecardError: what the search itself would refuse before its first call.
+    """
+    made = _set_up(plan, progress, overwrite=overwrite)
+    calls = Calls(Journal(None, ""), SearchBudget.parse(plan.budget))
+
+    async def costs() -> SearchCosts:
+        async with Engines() as engines:
+            start = _start(plan, made.task)
+            search, _ = await _made(plan, made, start, calls, engines, made.scorer)
+            return search.costs()
+
+    return asyncio.run(costs())
+
+
+@dataclass(frozen=True)
+class _SetUp:
+    """What a search begins with.
+
+    Attributes:
+        scorer: the rule that scores where no LLM judges.
+        rated: answers that people rated, for a judge.
+    """
+
+    task: Task
+    scorer: Scorer
+    rated: list[RatedAnswer]
+    models: SearchModels
+
+
+def _set_up(plan: SearchRecipe, progress: Progress | None, *, overwrite: bool) -> _SetUp:
+    """All that is checked and loaded before a search."""
+    plan.recipe.check_one_seed("a search")
     _check_needs(plan)
-    place.check(plan, overwrite=overwrite)
-    task = recipe.read_task(progress)
+    RunFolder.of(plan).check(plan, overwrite=overwrite)
+    task = plan.recipe.read_task(progress)
     if task.spec.mode not in ("labels", "text"):
         raise ConfigError(
             "words can be searched for where a model answers in words",
@@ -175,32 +238,13 @@ def run_search(
         )
     rated = check_judge(plan, task)
     scorer = RowScorer(task.spec, None if plan.judge is not None else plan.score)
-    writer = None if plan.llm is None or plan.llm.is_here else _chosen(plan, plan.llm)
-    backbone = recipe.load_backbone(progress)
-    if plan.llm is not None and plan.llm.is_here:
-        writer = _chosen(plan, plan.llm, answering=backbone, progress=progress)
-    judge = None if plan.judge is None else _chosen_judge(plan, plan.judge, backbone, progress)
-    with place.claimed(plan, overwrite=overwrite) as folder:
-        start = _start(plan, task)
-        try:
-            outcome = asyncio.run(
-                _search(plan, task, backbone, start, folder, writer, judge, rated, scorer, observer)
-            )
-        except KeyboardInterrupt:
-            raise Interrupted(
-                "stopped during the search; what was answered is in its journal",
-                where=str(folder),
-                hint=f"go on with: {place.resume_command}",
-            ) from None
-        outcome.prompt.save(folder / "prompt")
-        _write(outcome, folder)
-    return outcome
+    return _SetUp(task, scorer, rated, search_models(plan, progress))
 
 
 def _check_needs(plan: SearchRecipe) -> None:
     """Refuse a searcher that lacks what it needs."""
     labels = KINDS[plan.recipe.task.kind].labelled
-    has = at_hand(llm=plan.llm is not None, labels=labels)
+    has = at_hand(llm=plan.llm is not None, labels=labels, model=plan.solver is None)
     missing = SEARCHERS[plan.searcher].missing(has)
     if missing is not None:
         raise ConfigError(
@@ -210,15 +254,6 @@ def _check_needs(plan: SearchRecipe) -> None:
             hint="without: "
             + ", ".join(name for name, one in SEARCHERS.items() if one.missing(has) is None),
         )
-
-
-def resume_search(folder: str | Path, **options: Any) -> SearchOutcome:
-    """Go on with the search in a folder; options as in `run_search`.
-
-    Raises:
-        TrainingError: there is no search.
-    """
-    return run_search(RunFolder(Path(folder), SearchRecipe).to_resume(), **options)
 
 
 def _start(plan: SearchRecipe, task: Task) -> PromptCandidate:
@@ -235,94 +270,103 @@ def _start(plan: SearchRecipe, task: Task) -> PromptCandidate:
 
 async def _search(
     plan: SearchRecipe,
-    task: Task,
-    backbone: Backbone,
+    made: _SetUp,
     start: PromptCandidate,
     folder: Path,
-    writer: ChosenLLM | None,
-    judging: ChosenLLM | None,
-    rated: list[RatedAnswer],
-    scorer: Scorer,
     observer: Observer | None,
 ) -> SearchOutcome:
+    task, scorer, writes, judging = made.task, made.scorer, made.models.writes, made.models.judges
     about = {
         "data": task.report.data_hash,
-        "backbone": backbone.fingerprint.weights,
+        **_identity(made.models.answers),
         "searcher": plan.searcher,
         "start": start.key,
         "settings": plan.search.model_dump(mode="json"),
-        "llm": None if writer is None else writer.identity,
+        "llm": None if writes is None else writes.identity,
         # Left out where none is named, so that journals of earlier versions are the same search's.
         **({} if plan.score is None else {"score": plan.score}),
         **({} if judging is None else {"judge": judging.identity}),
     }
-    journal = Journal(folder / FILE, digest(about))
-    calls = Calls(journal, SearchBudget.parse(plan.budget))
-    engines, llms = Engines(), list[LLM]()
-    try:
-        asker = None
-        if writer is not None:
-            llms.append(await writer.llm(engines))
-            asker = Asker(llms[0], calls, writer.price)
+    calls = Calls(Journal(folder / FILE, digest(about)), SearchBudget.parse(plan.budget))
+    async with Engines() as engines:
         judge = None
         if plan.judge is not None and judging is not None:
-            llms.append(await judging.llm(engines))
-            tell = observer or (lambda event: None)
+            llm, tell = await engines.llm(judging), observer or (lambda event: None)
             judge = await open_judge(
-                plan, plan.judge, task, judging, llms[-1], calls, folder, rated, tell
+                plan, plan.judge, task, judging, llm, calls, folder, made.rated, tell
             )
             scorer = judge.scorer
-        engine = await engines.of(backbone)
-        solver = EngineSolver(engine, backbone.fingerprint.weights, task.spec, calls, scorer)
-        searcher = SEARCHERS[plan.searcher].make()
-        search = Search(
-            task,
-            start,
-            searcher,
-            solver,
-            calls,
-            plan.search,
-            asker=asker,
-            model=SearchModel(backbone, calls),
-            observer=observer,
-        )
+        search, solver = await _made(plan, made, start, calls, engines, scorer, observer)
         found = await search.run()
-        return replace(await _outcome(plan, task, backbone, found, scorer), judge=judge)
-    finally:
-        await engines.close()
-        for llm in llms:
-            await llm.close()
+        outcome = await _outcome(plan, made, found, scorer, solver, calls)
+        return replace(outcome, judge=judge)
 
 
-def _chosen(plan: SearchRecipe, settings: LLMRecipe, **options: Any) -> ChosenLLM:
-    return choose_llm(settings, plan.recipe, SearchBudget.parse(plan.budget), **options)
+async def _made(
+    plan: SearchRecipe,
+    made: _SetUp,
+    start: PromptCandidate,
+    calls: Calls,
+    engines: Engines,
+    scorer: Scorer,
+    observer: Observer | None = None,
+) -> tuple[Search, Solver]:
+    """The search, and what answers in it."""
+    task, answers, writes = made.task, made.models.answers, made.models.writes
+    asker = None if writes is None else await engines.asker(writes, calls)
+    options: dict[str, Any] = {"asker": asker, "observer": observer}
+    solver: Solver
+    if isinstance(answers, ChosenLLM):
+        solver = LLMSolver(await engines.asker(answers, calls), task.spec, scorer)
+        options["after"] = most_of_test(solver, start, task.test)
+    else:
+        engine, weights = await engines.of(answers), answers.fingerprint.weights
+        solver = EngineSolver(engine, weights, task.spec, calls, scorer)
+        options["model"] = SearchModel(answers, calls)
+    searcher = SEARCHERS[plan.searcher].make()
+    return Search(task, start, searcher, solver, calls, plan.search, **options), solver
 
 
-def _chosen_judge(
-    plan: SearchRecipe, settings: JudgeRecipe, backbone: Backbone, progress: Progress | None
-) -> ChosenLLM:
-    budget = SearchBudget.parse(settings.budget, "--judge-budget")
-    return choose_llm(
-        settings, plan.recipe, budget, flag="--judge-llm", answering=backbone, progress=progress
-    )
+def _identity(answers: Backbone | ChosenLLM) -> dict[str, Any]:
+    """What answers depend on: the model that gives them."""
+    if isinstance(answers, ChosenLLM):
+        return {"solver": answers.identity}
+    return {"backbone": answers.fingerprint.weights}
 
 
 async def _outcome(
-    plan: SearchRecipe, task: Task, backbone: Backbone, found: Found, scorer: Scorer
+    plan: SearchRecipe, made: _SetUp, found: Found, scorer: Scorer, solver: Solver, calls: Calls
 ) -> SearchOutcome:
     """Test what was found and the start, once, and make the prompt."""
+    task, backbone = made.task, made.models.answers
+    prompt = test = start = difference = None
+    if isinstance(solver, LLMSolver):
+        calls.share = math.inf  # the test is part of a search, however late it is
+        start = await tested_by_llm(solver, scorer, found.start, task.test)
+        test = await tested_by_llm(solver, scorer, found.best, task.test)
+        found, template = replace(found, spent=calls.ledger.spent), solver.text(found.best)
+    else:
+        assert not isinstance(backbone, ChosenLLM)
+        if task.test:
+            start = await _tested(backbone, found.start, task, scorer)
+            test = await _tested(backbone, found.best, task, scorer) if found.better else start
+        prompt = _prompt(plan, task, backbone, found, test)
+        template = prompt.spec.template
+    if found.better and test is not None and start is not None:
+        difference = gain(test, start, metric=scorer.name)
+    return SearchOutcome(plan, found, template, prompt, test, start, difference, scorer.name)
+
+
+def _prompt(
+    plan: SearchRecipe, task: Task, backbone: Backbone, found: Found, test: Evaluation | None
+) -> Prompt:
+    """What was kept, for the backbone that answered."""
     soft = None if found.best.soft is None else found.best.soft.injection
-    test = start = difference = None
-    if task.test:
-        start = await _tested(backbone, found.start, task, scorer)
-        test = await _tested(backbone, found.best, task, scorer) if found.better else start
-        if found.better:
-            difference = gain(test, start, metric=scorer.name)
     validation = next(r.score for r in found.finals if r.candidate.key == found.best.key)
     metrics: dict[str, Any] = {"validation": {"score": validation}}
     if test is not None:
         metrics["test"] = test.to_dict()["metrics"]
-    prompt = Prompt.create(
+    return Prompt.create(
         soft or InputTokens(torch.zeros(0, backbone.hidden_size)),
         backbone=backbone,
         spec=found.best.to_spec(task.spec, backbone.tokenizer, backbone.max_positions),
@@ -339,7 +383,6 @@ async def _outcome(
         seed=plan.search.seed,
         metrics=metrics,
     )
-    return SearchOutcome(plan, found, prompt, test, start, difference, scorer.name)
 
 
 async def _tested(
@@ -357,13 +400,7 @@ async def _tested(
     try:
         return scored_too(found, scorer.name, await scorer.scores(task.test, answers))
     except BudgetSpent as error:
-        raise ConfigError(
-            "the budget does not last for the scores of the test rows",
-            where=error.flag,
-            got=str(error),
-            expected=f"enough for {len(task.test)} more answers, twice",
-            hint="all that was answered is kept: the same command with a larger budget goes on",
-        ) from error
+        raise scores_unpaid(error, len(task.test)) from error
 
 
 def _end_if_cancelled(rows: int) -> None:
@@ -378,6 +415,10 @@ def _pairs(values: Mapping[str, str]) -> str:
 
 
 def _write(outcome: SearchOutcome, folder: Path) -> None:
+    if outcome.prompt is None:
+        write_text(outcome.template, folder / WORDS)
+    else:
+        outcome.prompt.save(folder / "prompt")
     write_json(outcome.to_dict(), folder / JSON)
     write_text(search_markdown(outcome), folder / MARKDOWN)
 
@@ -391,7 +432,7 @@ def search_markdown(outcome: SearchOutcome) -> str:
         "The prompt that was found:" if found.better else "Nothing was better than the prompt was:",
         "",
         "```text",
-        outcome.prompt.spec.template.replace("```", "'''"),
+        outcome.template.replace("```", "'''"),
         "```",
         "",
         *([outcome.beside, ""] if outcome.beside else []),

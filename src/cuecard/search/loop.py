@@ -16,6 +16,7 @@ from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount, BudgetSpent
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
+from cuecard.search.costs import CostPart, SearchCosts, of_longer, of_writing
 from cuecard.search.model import SearchModel
 from cuecard.search.race import Racer, race
 from cuecard.search.searcher import Observer, Searcher, SearchState
@@ -23,9 +24,9 @@ from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import Judged, Solver, fits
 from cuecard.tasks import Task
 from cuecard.tasks.splits import drawn_at
+from cuecard.validation_text import counted
 
-# Candidates are longer than the start, and what answering takes grows with them.
-_LONGER = 2
+_NOTHING = Amount()
 # The share of the time after which there are no more rounds, so that some is left for the finals.
 _TIME = 0.8
 _LEAST_ROWS = 4
@@ -73,6 +74,7 @@ class Search:
         asker: the LLM that writes; None for searchers that need none.
         model: the backbone that answers, for searchers that look into it.
         observer: is told of every round.
+        after: what must be left at the end, for what follows a search.
 
     Raises:
         ConfigError: next to no rows to compare prompts on.
@@ -90,10 +92,11 @@ class Search:
         asker: Asker | None = None,
         model: SearchModel | None = None,
         observer: Observer | None = None,
+        after: Amount = _NOTHING,
     ) -> None:
         self._task, self._start, self._searcher = task, start, searcher
         self._solver, self._calls, self._settings = solver, calls, settings
-        self._asker, self._model = asker, model
+        self._asker, self._model, self._after = asker, model, after
         self._tell = observer or (lambda event: None)
         # In the order of the draw: files are often sorted by label, and a race begins with a few.
         salt = f"search {settings.seed}"
@@ -116,13 +119,17 @@ class Search:
             LLMError: a model that does not answer.
         """
         first = await self._of_start()
-        held, self._calls.share = self._for_finals(), _TIME
+        held, after = self._held()
+        self._calls.share = _TIME
         try:
             rounds, ended = await self._rounds()
-        finally:
             self._calls.share = 1.0
             self._calls.ledger.settle(held, Amount())
-        finals = await self._finals(first)
+            held = Amount()
+            finals = await self._finals(first)
+        finally:
+            self._calls.share = 1.0
+            self._calls.ledger.settle(held + after, Amount())
         kept = max(finals, key=lambda racer: racer.score)  # of equals the start, which is first
         return Found(
             best=kept.candidate,
@@ -135,6 +142,38 @@ class Search:
             told=tuple(self._told),
         )
 
+    def costs(self) -> SearchCosts:
+        """What it will take; nothing is asked.
+
+        Raises:
+            ConfigError: a budget that is too small to compare anything.
+        """
+        task, settings = self._task, self._settings
+        held = self._solver.most(self._start, task.validation)
+        raced = self._solver.most(self._start, self._rows)
+        rows, count = counted(len(self._rows), "training row"), settings.proposals
+        on = counted(len(task.validation), "validation row")
+        each, how = of_longer(raced, count), f"{counted(count, 'candidate')} on {rows}"
+        if self._asker is not None:
+            each += of_writing(self._asker, task.spec, self._start, self._shown, count)
+            how += f", {counted(count, 'request')} to {self._asker.llm.name}"
+        finalists = counted(settings.finalists, "finalist")
+        parts = [
+            CostPart("start", f"the prompt as it is on {on} and {rows}", held + raced),
+            CostPart("round", how, each),
+            CostPart("finals", f"{finalists} on {on}", of_longer(held, settings.finalists)),
+        ]
+        if task.test:
+            most = self._solver.most(self._start, task.test)
+            what = f"two prompts on {counted(len(task.test), 'test row')}"
+            counts = self._after != Amount()
+            parts.append(CostPart("test", what, most + of_longer(most, 1), counts))
+        budget = self._calls.ledger.budget
+        limit = budget.allows(held + raced + self._for_finals() + self._after)
+        if limit is not None:
+            raise _too_small(BudgetSpent(limit), len(task.validation) + len(self._rows))
+        return SearchCosts(tuple(parts), settings.rounds, budget)
+
     async def _of_start(self) -> list[Judged]:
         """The start's answers to the validation rows, without which nothing can be compared."""
         try:
@@ -146,17 +185,23 @@ class Search:
         self._tell({"event": "start", "validation": _mean(answers), "rows": len(answers)})
         return answers
 
-    def _for_finals(self) -> Amount:
-        """Set aside what the finalists take on validation rows; in a later sitting what is left."""
+    def _held(self) -> tuple[Amount, Amount]:
+        """Set aside what the finalists take on validation rows, and what must be left after them.
+
+        In a later sitting it is what is left.
+        """
         if self._ended in self._calls.journal.answers:
-            return Amount()
-        each = self._solver.most(self._start, self._task.validation)
-        held = sum([each] * (self._settings.finalists * _LONGER), Amount())
+            return Amount(), Amount()
+        held = self._for_finals()
         try:
-            self._calls.ledger.reserve(held)
+            self._calls.ledger.reserve(held + self._after)
         except BudgetSpent as error:
             raise _too_small(error, len(self._task.validation)) from error
-        return held
+        return held, self._after
+
+    def _for_finals(self) -> Amount:
+        most = self._solver.most(self._start, self._task.validation)
+        return of_longer(most, self._settings.finalists)
 
     async def _rounds(self) -> tuple[int, str]:
         number = idle = 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cuecard.engine.protocol import Finished, Generates, Generation, Held, Sampling, Scores, Scoring
-from cuecard.errors import ConfigError
+from cuecard.errors import ConfigError, LLMError
 from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.lazy import torch
 from cuecard.llms.protocol import LLMMessage, LLMRequest
@@ -244,18 +244,47 @@ def _cost(spec: TaskSpec, rows: Sequence[Encoded], candidate: PromptCandidate) -
 
 
 class LLMSolver:
-    """An LLM answers, a record a call, in its own words; labels are found in what it says."""
+    """An LLM answers, a record a call, in its own words; labels are found in what it says.
+
+    Raises:
+        ConfigError: labels that cannot be told apart in an answer.
+    """
 
     def __init__(self, asker: Asker, spec: TaskSpec, scorer: Scorer | None = None) -> None:
         self._asker, self._spec, self._scorer = asker, spec, scorer or RowScorer(spec)
+        self._understood = False
+        _check_words({label: spec.words.get(label, label) for label in spec.labels})
 
     async def judge(self, candidate: PromptCandidate, records: Sequence[Record]) -> list[Judged]:
-        """See `Solver.judge`."""
+        """See `Solver.judge`.
+
+        Raises:
+            LLMError: not one of the first answers names a label.
+        """
         found = await self._asker.ask([self._request(candidate, record) for record in records])
         texts = [each.text.strip() for each in found]
         if self._spec.labels:
-            texts = [label_in(text, self._words(candidate.prompt)) or text for text in texts]
+            named = [label_in(text, self._words(candidate.prompt)) for text in texts]
+            self._check_named(named, texts)
+            texts = [label or text for label, text in zip(named, texts, strict=True)]
         return await _judged(self._scorer, records, texts)
+
+    def text(self, candidate: PromptCandidate) -> str:
+        """What the LLM is told, with the record's fields by name."""
+        return self._ahead(candidate.prompt) + candidate.prompt.template
+
+    def _check_named(self, named: Sequence[str | None], texts: Sequence[str]) -> None:
+        """Refuse a model that does not answer by labels; a candidate may go wrong later."""
+        if not self._understood and not any(named):
+            raise LLMError(
+                "none of the LLM's answers names a label",
+                where=f"model {self._asker.llm.name}",
+                got=f"{texts[0][:200]!r}, and {len(texts) - 1} more",
+                expected=", ".join(self._words(ManualPrompt("", "")).values()),
+                hint="ask for a label alone with --instruction, or take a model that follows it",
+                fatal=True,
+            )
+        self._understood = True
 
     def most(self, candidate: PromptCandidate, records: Sequence[Record]) -> Amount:
         """See `Solver.most`."""
@@ -268,17 +297,24 @@ class LLMSolver:
 
     def _request(self, candidate: PromptCandidate, record: Record) -> LLMRequest:
         prompt = candidate.prompt
+        text = self._ahead(prompt) + Template(prompt.template).render(dict(record.texts))
+        system = [LLMMessage("system", prompt.system)] if prompt.system else []
+        limit = self._spec.max_new_tokens
+        if self._spec.labels:
+            # No word has more tokens than bytes.
+            longest = max(len(word.encode()) for word in self._words(prompt).values())
+            limit = max(_LABEL_TOKENS, longest)
+        return LLMRequest((*system, LLMMessage("user", text)), limit)
+
+    def _ahead(self, prompt: ManualPrompt) -> str:
+        """What stands in front of a record: the instruction, and solved records."""
         words = self._words(prompt) if self._spec.labels else {}
         template = Template(prompt.template)
         shown = [
             f"{template.render(dict(each.texts))} {words.get(str(each.target), str(each.target))}"
             for each in prompt.demonstrations
         ]
-        asked = template.render(dict(record.texts))
-        text = prompt.instruction + "".join(f"{each}\n\n" for each in shown) + asked
-        system = [LLMMessage("system", prompt.system)] if prompt.system else []
-        limit = _LABEL_TOKENS if self._spec.labels else self._spec.max_new_tokens
-        return LLMRequest((*system, LLMMessage("user", text)), limit)
+        return prompt.instruction + "".join(f"{each}\n\n" for each in shown)
 
 
 async def _judged(
@@ -296,8 +332,13 @@ def label_in(text: str, words: Mapping[str, str]) -> str | None:
     Args:
         words: label -> the word that the prompt has for it; the label's own name counts as well.
     """
+    both = (words, {label: label for label in words})
+    for known in both:  # "C++" and not "C", where both are labels
+        alone = [x for x, word in known.items() if _bare(word) and _bare(word) == _bare(text)]
+        if alone:
+            return alone[0]
     plain = _plain(text)
-    for known in (words, {label: label for label in words}):
+    for known in both:
         said = {label: _plain(word) for label, word in known.items()}
         first = [x for x, word in said.items() if word and f"{plain} ".startswith(f"{word} ")]
         if first:  # "not relevant" and not "not", where both are labels
@@ -306,6 +347,26 @@ def label_in(text: str, words: Mapping[str, str]) -> str | None:
         if len(within) == 1:
             return within[0]
     return None
+
+
+def _check_words(words: Mapping[str, str]) -> None:
+    """Refuse labels that an answer cannot tell apart."""
+    first: dict[str, str] = {}
+    for label, word in words.items():
+        other = first.setdefault(_bare(word), label)
+        if other != label or not _bare(word):
+            raise ConfigError(
+                "an LLM's answers cannot tell these labels apart",
+                where="the labels' words",
+                got=f"{other!r} and {label!r}, both told by {word!r}",
+                expected="words that differ by more than their case",
+                hint=f"--word {label!r}=ANOTHER",
+            )
+
+
+def _bare(text: str) -> str:
+    """A text without its case, and without what is put around an answer."""
+    return text.strip().strip("*_`\"'").removesuffix(".").casefold()
 
 
 def _plain(text: str) -> str:

@@ -11,12 +11,13 @@ from cuecard.cli.views.tables import print_table, say
 from cuecard.cli.views.usage_line import predict_command
 from cuecard.evaluation.report import interval_text
 from cuecard.runs.search_judge import judge_line
-from cuecard.search.budget import MICRO
+from cuecard.search.budget import MICRO, Amount
 from cuecard.search.searchers import left_out
 from cuecard.validation_text import counted
 
 if TYPE_CHECKING:
     from cuecard.runs.search_run import SearchOutcome
+    from cuecard.search.costs import SearchCosts
 
 
 class SearchView:
@@ -82,7 +83,7 @@ def print_search(outcome: SearchOutcome, out: Console) -> None:
         out,
         "The prompt that was found:" if found.better else "Nothing was better than the prompt was:",
     )
-    say(out, outcome.prompt.spec.template)
+    say(out, outcome.template)
     if outcome.beside:
         say(out, f"({outcome.beside})")
     say(out, "")
@@ -98,6 +99,27 @@ def print_search(outcome: SearchOutcome, out: Console) -> None:
     if outcome.judge is not None:
         say(out, judge_line(outcome.judge))
     folder = outcome.recipe.folder
-    say(out, f"prompt  {folder}/prompt")
+    kept = "prompt.txt" if outcome.prompt is None else "prompt"
+    say(out, f"prompt  {folder}/{kept}")
     say(out, f"report  {folder}/search.md")
-    say(out, predict_command(outcome.prompt.spec, folder))
+    if outcome.prompt is not None:
+        say(out, predict_command(outcome.prompt.spec, folder))
+
+
+def print_costs(costs: SearchCosts, out: Console) -> None:
+    """Print what a search would take, part by part."""
+    rows = [_cost_row(part.name, part.what, part.most, part.counted) for part in costs.parts]
+    rows.append(_cost_row("in all", "at most", costs.most))
+    columns = ("part", "what", "calls", "tokens", "dollars")
+    print_table(out, columns, rows, left=columns[:2], bold=(len(rows) - 1,))
+    rounds = f"rounds: {costs.rounds:,} at most"
+    if costs.paid_rounds < costs.rounds:
+        rounds += f"; the budget pays for {costs.paid_rounds:,} in which nothing drops out"
+    say(out, rounds)
+    if costs.budget.seconds is not None:
+        say(out, f"time: {costs.budget.seconds / 60:,.1f} minutes, a fifth of it for the finals")
+
+
+def _cost_row(name: str, what: str, amount: Amount, counted: bool = True) -> tuple[str, ...]:
+    what = what if counted else f"{what}, not counted"
+    return name, what, f"{amount.calls:,}", f"{amount.tokens:,}", f"{amount.money / MICRO:.4f}"

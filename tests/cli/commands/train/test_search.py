@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,25 +35,43 @@ def words(backbone: Path, data: Path) -> list[str]:
     ]
 
 
+@pytest.fixture
+def bare(words: list[str]) -> list[str]:
+    """Without a backbone."""
+    at = words.index("--backbone")
+    return words[:at] + words[at + 2 :]
+
+
+def solved(text: str) -> str:
+    """What a model that reads reviews says to one; "" to anything else."""
+    if not text.rstrip().endswith("Sentiment:"):
+        return ""
+    right = re.search(r"warm|fine|good|bright", text.rpartition("Review:")[2])
+    return "**Good**." if right else "bad, I would say"
+
+
 @contextmanager
 def endpoint(
     status: int = 200, says: Answers | None = None
 ) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """An OpenAI-compatible one that writes another instruction each time, or what it is to say."""
+    """An OpenAI-compatible one that writes another instruction each time.
+
+    Args:
+        says: what it says first of all; "" where it writes one.
+    """
     asked: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            text = f"<prompt>Judge number {len(asked)}.</prompt>"
-            if says is not None:
-                text = says(asked[-1]["messages"][0]["content"])
+            text = says(asked[-1]["messages"][-1]["content"]) if says is not None else ""
+            text = text or f"<prompt>Judge number {len(asked)}.</prompt>"
             choice = {"index": 0, "finish_reason": "stop"}
             body: dict[str, Any] = {
                 "id": "x",
                 "object": "chat.completion",
                 "created": 1,
-                "model": "writer",
+                "model": asked[-1]["model"],
                 "choices": [{**choice, "message": {"role": "assistant", "content": text}}],
                 "usage": {"prompt_tokens": 50, "completion_tokens": 5, "total_tokens": 55},
             }
@@ -326,6 +345,101 @@ def test_judges_that_are_refused(
 def test_a_judge_is_named(cuecard: Call, words: list[str], tmp_path: Path) -> None:
     done = cuecard(*words, "--score", "judge:", "--out", tmp_path / "x")
     assert done.code == 2 and "there is no LLM that judges" in done.err
+
+
+def test_an_llm_answers(cuecard: Call, bare: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    with endpoint(says=solved) as (url, asked):
+        command = [
+            *bare,
+            *("--searcher", "opro", "--llm", "writer", "--llm-url", url, "--llm-price", "1,2"),
+            *("--solver-llm", "reader", "--solver-url", url, "--solver-price", "10,20"),
+            *("--search-budget", "400 calls,$1", "--out", out, "--json"),
+        ]
+        dry = cuecard(*command, "--dry-run").json
+        assert not asked and not out.exists()
+        done = cuecard(*command)
+        assert done.code == 0, done.err
+        again = cuecard("search", "--resume", out, "--json")
+    result, more = (json.loads(each.out.splitlines()[-1]) for each in (done, again))
+    assert more == result and result["spent"]["calls"] == len(asked) <= 400
+    by_model = Counter(body["model"] for body in asked)
+    assert by_model["writer"] == 6
+    # 50 tokens read and 5 written each; the test is in it.
+    cost = 60 * by_model["writer"] + 600 * by_model["reader"]
+    assert result["spent"]["dollars"] == pytest.approx(cost / 1e6)
+    parts = {name: part["calls"] for name, part in dry["parts"].items()}
+    tested = 2 * result["test"]["rows"]
+    assert parts == {"start": 6 + 12, "round": 3 * 12 + 3, "finals": 2 * 6, "test": tested}
+    assert dry["rounds"] == {"most": 2, "paid": 2} and dry["parts"]["test"]["counted"]
+    assert all(0 < result["spent"][unit] <= most for unit, most in dry["at_most"].items())
+    assert result["solver"] == {"model": "reader", "url": url}
+    assert result["test"]["metrics"] == {"accuracy": 1.0} and result["start_test"]["rows"] > 0
+    kept = (out / "prompt.txt").read_text()
+    assert kept == result["template"] and kept.endswith("Review: {text}\nSentiment:")
+    assert kept in (out / "search.md").read_text() and not (out / "prompt").exists()
+    for command in (("predict", out, "good"), ("eval", out, "x.csv"), ("inspect", out)):
+        refused = cuecard(*command)
+        assert refused.code == 2 and "was found for an LLM" in refused.err, refused.err
+        assert f"reader at {url}" in refused.err and "prompt.txt" in refused.err
+
+
+def test_what_a_search_will_take(cuecard: Call, words: list[str], tmp_path: Path) -> None:
+    done = cuecard(*words, "--search-budget", "90 calls,10m", "--dry-run", "--out", tmp_path / "x")
+    assert done.code == 0 and not (tmp_path / "x").exists(), done.err
+    for told in (
+        *("the prompt as it is on 6 validation rows and 12 training rows", "not counted"),
+        *("2 finalists on 6 validation rows", "3 candidates on 12 training rows", "in all"),
+        *("rounds: 2 at most; the budget pays for 1 in which nothing drops out", "10.0 minutes"),
+    ):
+        assert told in done.out, done.out
+    small = cuecard(*words, "--search-budget", "20 calls", "--dry-run")
+    assert small.code == 2 and "too small for a search that means anything" in small.err
+
+
+@pytest.mark.parametrize(
+    ("more", "whats"),
+    [
+        (("--solver-llm", "gpt-4o"), ("no key for OpenAI's endpoint", "--solver-url http://")),
+        (("--solver-llm", "x", "--solver-url", "no"), ("not an endpoint's", "--solver-url")),
+        (
+            ("--solver-llm", "x", "--solver-url", "http://x", "--search-budget", "$1"),
+            ("needs the model's price", "--solver-price"),
+        ),
+        (
+            ("--solver-llm", "x", "--solver-url", "http://x", "--backbone", "y"),
+            ("no backbone does", "--backbone"),
+        ),
+        (
+            ("--solver-llm", "x", "--solver-url", "http://x", "--searcher", "calibration"),
+            ("needs a backbone in this process",),
+        ),
+        (
+            ("--solver-llm", "x", "--solver-url", "http://127.0.0.1:9/v1"),
+            ("cannot be reached", "http://127.0.0.1:9/v1"),
+        ),
+    ],
+)
+def test_mistakes_with_an_llm_that_answers(
+    cuecard: Call,
+    bare: list[str],
+    tmp_path: Path,
+    more: tuple[str, ...],
+    whats: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    done = cuecard(*bare, *more, "--out", tmp_path / "x")
+    assert done.code == 2 and all(what in done.err for what in whats), done.err
+
+
+def test_a_model_that_names_no_label(cuecard: Call, bare: list[str], tmp_path: Path) -> None:
+    with endpoint(says=lambda text: "I cannot help with that.") as (url, asked):
+        more = ("--solver-llm", "reader", "--solver-url", url, "--out", tmp_path / "x")
+        done = cuecard(*bare, *more)
+    assert done.code == 2 and "none of the LLM's answers names a label" in done.err
+    assert "I cannot help" in done.err and "good" in done.err and "--instruction" in done.err
+    assert len(asked) == 6  # the validation rows, and nothing after
 
 
 def test_ctrl_c_says_how_to_go_on(

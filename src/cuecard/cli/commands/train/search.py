@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import typer
+
 from cuecard.cli.fields import Asked, Fields, Flag
 from cuecard.cli.options import RESUME, Overwrite
 from cuecard.cli.recipe_flags import RECIPE, Given, refuse
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.errors import ConfigError
-from cuecard.runs.search_recipe import JudgeRecipe, LLMRecipe, SearchRecipe
+from cuecard.runs.search_recipe import JudgeRecipe, LLMRecipe, SearchRecipe, SolverRecipe
 from cuecard.search.searchers import SEARCHERS
 from cuecard.training.sweeps.space import parse_values
 
@@ -30,6 +32,11 @@ SEARCH = Fields(
         "search.trigger_rows": Flag(),
         "search.trigger_swaps": Flag(),
         "search.fluency": Flag(),
+        "solver.model": Flag("--solver-llm", metavar="MODEL", optional=True),
+        "solver.url": Flag("--solver-url", metavar="URL"),
+        "solver.price": Flag("--solver-price", metavar="READ,WRITTEN", read=parse_values),
+        "solver.at_once": Flag("--solver-at-once"),
+        "solver.seconds": Flag("--solver-seconds"),
         "llm.model": Flag("--llm", metavar="MODEL", optional=True),
         "llm.url": Flag("--llm-url", metavar="URL"),
         "llm.price": Flag("--llm-price", metavar="READ,WRITTEN", read=parse_values),
@@ -46,8 +53,14 @@ SEARCH = Fields(
         "judge.rating_field": Flag("--judge-rating-field", metavar="COLUMN"),
         "judge.agreement": Flag("--judge-agreement"),
     },
-    sections={"llm": LLMRecipe, "judge": JudgeRecipe},
-    titles={"search": "Search", "llm": "LLM", "searcher": "Search", "judge": "LLM that judges"},
+    sections={"llm": LLMRecipe, "solver": SolverRecipe, "judge": JudgeRecipe},
+    titles={
+        "search": "Search",
+        "llm": "LLM that writes",
+        "solver": "LLM that answers",
+        "judge": "LLM that judges",
+        "searcher": "Search",
+    },
 )
 
 _UNUSED = ("training", "method", "seeds", "keep", "allow", "compare", "demonstrations")
@@ -57,6 +70,9 @@ def search(
     given: Annotated[Given, RECIPE],
     own: Annotated[Asked[SearchRecipe], SEARCH],
     resume_folder: Annotated[Path | None, RESUME] = None,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Show what it would take at most, and ask nothing.")
+    ] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -71,23 +87,40 @@ def search(
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the journal is kept).
     """
     from cuecard.cli.views.progress import fetch_progress
-    from cuecard.cli.views.search import SearchView, print_search
-    from cuecard.runs.search_run import resume_search, run_search
+    from cuecard.cli.views.search import SearchView, print_costs, print_search
+    from cuecard.runs.folder import RunFolder
+    from cuecard.runs.search_run import plan_search, run_search
 
     _check_unused(given)
+    if resume_folder is not None:
+        more = [flag for flag, on in {"--overwrite": overwrite, "--dry-run": dry}.items() if on]
+        refuse([*given.flags.values(), *own.flags.values(), *more], "a search")
+        plan = RunFolder(resume_folder, SearchRecipe).to_resume()
+    else:
+        recipe = given.recipe("cuecard search", unused=("training.budget",))
+        plan = own.settings(recipe=recipe)
+        _check_solver(plan, given)
     view = SearchView(json=as_json)
     with fetch_progress(json=as_json) as progress:
-        if resume_folder is not None:
-            more = ["--overwrite"] if overwrite else []
-            refuse([*given.flags.values(), *own.flags.values(), *more], "a search")
-            outcome = resume_search(resume_folder, observer=view, progress=progress)
-        else:
-            recipe = given.recipe("cuecard search", unused=("training.budget",))
-            plan = own.settings(recipe=recipe)
-            outcome = run_search(plan, observer=view, progress=progress, overwrite=overwrite)
+        if dry:
+            costs = plan_search(plan, progress=progress, overwrite=overwrite)
+            print_json(costs.to_dict()) if as_json else print_costs(costs, console())
+            return
+        outcome = run_search(plan, observer=view, progress=progress, overwrite=overwrite)
     print_json({"event": "result", **outcome.to_dict()}) if as_json else print_search(
         outcome, console()
     )
+
+
+def _check_solver(plan: SearchRecipe, given: Given) -> None:
+    """Refuse a backbone beside an LLM that answers."""
+    if plan.solver is not None and "backbone" in given.flags:
+        raise ConfigError(
+            "an LLM answers the rows, so that no backbone does",
+            where=SolverRecipe.FLAG,
+            got=given.flags["backbone"],
+            expected="one of them",
+        )
 
 
 def _check_unused(given: Given) -> None:
