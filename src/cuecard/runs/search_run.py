@@ -203,7 +203,8 @@ def plan_search(
         async with Engines() as engines:
             start = _start(plan, made.task)
             search, _ = await _made(plan, made, start, calls, engines, made.scorer)
-            return search.costs()
+            judge = None if plan.judge is None else plan.judge.budget
+            return replace(search.costs(), judge=judge)
 
     return asyncio.run(costs())
 

@@ -46,11 +46,13 @@ class SearchCosts:
         parts: in their order.
         rounds: that it makes at most.
         budget: what it may take.
+        judge: the limits of the LLM that judges, which are beside these; None without one.
     """
 
     parts: tuple[CostPart, ...]
     rounds: int
     budget: SearchBudget
+    judge: str | None = None
 
     @property
     def _fixed(self) -> Amount:
@@ -94,6 +96,7 @@ class SearchCosts:
             "rounds": {"most": self.rounds, "paid": self.paid_rounds},
             "at_most": priced(self.most),
             "seconds": self.budget.seconds,
+            "judge": self.judge,
         }
 
 

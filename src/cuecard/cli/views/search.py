@@ -118,6 +118,8 @@ def print_costs(costs: SearchCosts, out: Console) -> None:
     say(out, rounds)
     if costs.budget.seconds is not None:
         say(out, f"time: {costs.budget.seconds / 60:,.1f} minutes, a fifth of it for the finals")
+    if costs.judge is not None:
+        say(out, f"judge: beside all this, {costs.judge} at most (--judge-budget)")
 
 
 def _cost_row(name: str, what: str, amount: Amount, counted: bool = True) -> tuple[str, ...]:

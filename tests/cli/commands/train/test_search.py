@@ -302,6 +302,8 @@ def test_a_model_judges(cuecard: Call, titles: list[str]) -> None:
             "--judge-budget",
             "400 calls",
         )
+        dry = cuecard(*titles, *more, "--dry-run").out
+        assert "judge: beside all this, 400 calls at most" in dry and not asked
         done = cuecard(*titles, *more, "--json")
         assert done.code == 0, done.err
         found = json.loads(done.out.splitlines()[-1])
