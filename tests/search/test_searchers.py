@@ -1,107 +1,41 @@
-"""Every searcher: the same by seed, the same after being killed, within its budget, never worse."""
+"""Every searcher: the same by seed, within its budget, never worse."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
-import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cuecard.errors import ConfigError, LLMError
-from cuecard.evaluation.baselines.manual import ManualPrompt
-from cuecard.llms.prices import Price
 from cuecard.llms.protocol import LLMRequest
 from cuecard.llms.scripted import ScriptedLLM
 from cuecard.search.asker import Asker
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
-from cuecard.search.candidate import PromptCandidate
-from cuecard.search.journal import FILE, Journal
-from cuecard.search.loop import Found, Search
+from cuecard.search.journal import Journal
+from cuecard.search.loop import Search
 from cuecard.search.model import SearchModel
 from cuecard.search.searchers import SEARCHERS
 from cuecard.search.searchers.writing import instruction_in
-from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import LLMSolver, label_in
 from support.data.reviews import SPEC, review_task
+from support.scripted_search import (
+    GOOD,
+    NO_LIMITS,
+    SCRIPTED,
+    SETTINGS,
+    START,
+    search,
+    told,
+    world,
+)
 from support.tiny import shared_backbone
 
-WORDS = ("carefully", "review", "film", "decide", "mood", "shout", "whether", "positive")
-# What makes the scripted model better, each by a tenth.
-GOOD = {"carefully", "film", "mood", "positive"}
-START = PromptCandidate(
-    ManualPrompt("start", "Review: {text}\nSentiment:", "Shout, decide, review.\n\n"), "start"
-)
-NO_LIMITS = SearchBudget()
 # Searchers that show rows: in a prompt, or to the model that writes one.
 SHOWING = {"demonstrations", "ape", "opro", "capo", "mipro", "gepa"}
-SETTINGS = SearchSettings(
-    rows=20, proposals=4, rounds=3, finalists=2, block=10, trigger_rows=4, trigger_swaps=3
-)
-
-
-# Those that a scripted model can answer; the others have tests of their own.
-AT_HAND = {"llm", "optuna", "gradients"}
-SCRIPTED = [name for name, one in SEARCHERS.items() if one.missing(AT_HAND) is None]
-
-
-class Killed(BaseException):
-    """The process ends here."""
-
-
-def chance(*parts: object) -> float:
-    return int(hashlib.sha256(repr(parts).encode()).hexdigest()[:8], 16) / 2**32
-
-
-def world(kills: random.Random | None = None, paid: list[LLMRequest] | None = None) -> ScriptedLLM:
-    """Answers a review the better, the more good words are in front; writes words when asked."""
-
-    def answer(request: LLMRequest) -> str:
-        if kills is not None and kills.random() < 0.02:
-            raise Killed
-        if paid is not None:
-            paid.append(request)
-        text = request.messages[-1].content
-        if not text.rstrip().endswith("Sentiment:"):
-            draw = random.Random(f"{text}{request.sample}")
-            return f"<prompt>{' '.join(draw.sample(WORDS, 4))}</prompt>"
-        ahead, _, own = text.rpartition("Review:")
-        right = "positive" if re.search(r"warm|fine|good|bright", own) else "negative"
-        wrong = "negative" if right == "positive" else "positive"
-        share = 0.5 + 0.1 * len(GOOD & set(re.findall(r"\w+", ahead.casefold())))
-        return right.capitalize() + "." if chance(ahead, own) < share else wrong
-
-    return ScriptedLLM(answer)
-
-
-def search(
-    name: str,
-    folder: Path | None = None,
-    llm: ScriptedLLM | None = None,
-    budget: SearchBudget = NO_LIMITS,
-    settings: SearchSettings = SETTINGS,
-    rows: int = 100,
-) -> Found:
-    llm = llm or world()
-    task = replace(review_task(rows), test=())
-    calls = Calls(Journal(None if folder is None else folder / FILE, name), budget)
-    asker = Asker(llm, calls, Price(1.0, 2.0), wait=0.0)
-    solver = LLMSolver(asker, task.spec)
-    model = SearchModel(shared_backbone(), calls)
-    made = Search(
-        task, START, SEARCHERS[name].make(), solver, calls, settings, asker=asker, model=model
-    )
-    return asyncio.run(made.run())
-
-
-def told(found: Found) -> Any:
-    ranked = [(racer.candidate.to_dict(), racer.score) for racer in found.ranked]
-    return found.best.to_dict(), ranked, found.rounds, found.ended
 
 
 @pytest.mark.parametrize("name", SCRIPTED)
@@ -118,21 +52,6 @@ def test_a_searcher_keeps_its_promises(name: str, tmp_path: Path) -> None:
     silent = world()
     again = search(name, tmp_path, silent)
     assert told(again) == told(found) and not silent.requests and again.spent == found.spent
-
-
-@pytest.mark.parametrize("name", SCRIPTED)
-def test_a_searcher_that_is_killed_ends_as_it_would_have(name: str, tmp_path: Path) -> None:
-    whole, kills = search(name), random.Random(name)
-    paid: list[LLMRequest] = []
-    for _ in range(200):
-        llm = world(kills, paid)
-        try:
-            found = search(name, tmp_path, llm)
-            break
-        except Killed:
-            continue
-    assert told(found) == told(whole)
-    assert len(set(paid)) == len(paid)
 
 
 def test_a_race_begins_with_rows_of_every_label_though_the_file_is_sorted() -> None:
@@ -181,7 +100,7 @@ def test_no_budget_is_passed(name: str) -> None:
         llm = world()
         found = search(name, None, llm, SearchBudget(calls=calls))
         rows_here = found.spent.calls - len(llm.requests)
-        assert rows_here == 0 or "gradients" in SEARCHERS[name].needs
+        assert rows_here == 0 or name == "auto" or "gradients" in SEARCHERS[name].needs
         assert len(llm.requests) <= found.spent.calls <= calls
     llm = world()
     found = search(name, None, llm, SearchBudget(money=100_000))
