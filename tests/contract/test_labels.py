@@ -22,7 +22,15 @@ from cuecard.engine.protocol import Held, Scoring
 from cuecard.errors import ArtifactError, BackboneError, ConfigError, WrongBackboneError
 from cuecard.evaluation.baselines.zero_shot import zero_shot
 from cuecard.evaluation.evaluate import evaluate
-from cuecard.methods import CoCoOp, CoOp, DeepPrompts, MaPLe, PromptTuning
+from cuecard.methods import (
+    CoCoOp,
+    CoOp,
+    DeepPrompts,
+    MaPLe,
+    PromptSRC,
+    PromptTuning,
+    method_settings,
+)
 from cuecard.tasks import Task
 from cuecard.tasks.encoding.head_inputs import HeadRows, read_for_heads
 from cuecard.training import TrainConfig
@@ -50,6 +58,7 @@ METHODS: dict[str, Callable[[], Any]] = {
     "coop, specific": lambda: CoOp(length=3, specific=True, place="front"),
     "cocoop": lambda: CoCoOp(reduction=4),
     "maple": lambda: MaPLe(depth=2),
+    "promptsrc": lambda: PromptSRC(depth=2, length=2, parts=3, part_mean=2),
 }
 every = pytest.mark.parametrize(
     ("name", "kind"),
@@ -224,8 +233,16 @@ def test_an_image_is_seen_once() -> None:
         ("clip", CoCoOp(length=8, init="random", reduction=2, context_lr=0.02)),
         ("siglip", CoCoOp(length=8, init="random", reduction=2, context_lr=0.02)),
         ("clip", MaPLe()),
+        ("clip", PromptSRC(text_weight=1, image_weight=1, logits_weight=0.1, context_lr=0.01)),
     ],
-    ids=["coop-clip", "coop-siglip", "cocoop-clip", "cocoop-siglip", "maple-clip"],
+    ids=[
+        "coop-clip",
+        "coop-siglip",
+        "cocoop-clip",
+        "cocoop-siglip",
+        "maple-clip",
+        "promptsrc-clip",
+    ],
 )
 def test_a_drawn_task_is_learnt(kind: str, method: Any) -> None:
     backbone, task = tiny_clip(kind), drawn_task(120)
@@ -328,9 +345,12 @@ def test_what_does_not_go_together_is_refused_before_any_work() -> None:
     assert not torch.equal(own.weight[0], own.weight[1])  # vectors of its own tell a label apart
     with pytest.raises(ConfigError, match="does not have a token for each vector"):
         train(shared_clip(), task, CoOp(init="text", length=7), observer=events.append)
-    with pytest.raises(ConfigError, match="cannot be used with this method") as caught:
-        train(shared_clip("siglip"), task, MaPLe(), observer=events.append)
-    assert "another state" in str(caught.value.got)
+    for both_towers in (MaPLe(), PromptSRC()):
+        with pytest.raises(ConfigError, match="cannot be used with this method") as caught:
+            train(shared_clip("siglip"), task, both_towers, observer=events.append)
+        assert "another state" in str(caught.value.got)
+    with pytest.raises(ConfigError, match="no place for a label's name"):
+        method_settings("promptsrc", {"templates": ["a photo"]})
     with pytest.raises(BackboneError, match="a vision encoder reads no texts"):
         train(shared_clip(), task, PromptTuning(text="a photo"), observer=events.append)
     with pytest.raises(ConfigError, match="more layers than the model has"):

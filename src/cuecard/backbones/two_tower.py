@@ -73,6 +73,7 @@ class TwoTowerBackbone(VisionBackbone):
             parameter.requires_grad_(False)
         self.label_tokenizer = tokenizer
         self.labels = LabelTower(model, tokenizer, name)
+        self._ensembled: tuple[tuple[tuple[str, ...], tuple[str, ...]], Head] | None = None
 
     def label_head(self, names: Sequence[str], tokens: LabelTokens | str) -> Head:
         """A head [K, D] of K labels' names, with gradients to the vectors.
@@ -92,6 +93,23 @@ class TwoTowerBackbone(VisionBackbone):
             self.labels.rows(names, tokens)  # refused here, before any image is read
             return Head(scale.expand(len(names), 1), bias, of_labels=True, each=True)
         return Head(scale * self.labels.features(names, tokens), bias, of_labels=True)
+
+    def ensembled_head(self, names: Sequence[str], templates: Sequence[str]) -> Head:
+        """A head [K, D] of the frozen tower: of each label the unit mean over templates.
+
+        Radford et al. (2021), section 3.1.4. The last one made is kept.
+
+        Raises:
+            BackboneError: a text that is longer than the tower's positions.
+        """
+        key = tuple(names), tuple(templates)
+        if self._ensembled is None or self._ensembled[0] != key:
+            with torch.no_grad():
+                each = [self.labels.features(names, template) for template in templates]
+                weight = self.whole.logit_scale.float().exp() * _unit(torch.stack(each).mean(0))
+            bias = torch.zeros(len(names), device=self.device)
+            self._ensembled = key, Head(weight, bias, of_labels=True)
+        return self._ensembled[1]
 
     def label_width(self) -> int:
         """D of the space where images and names meet."""

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from cuecard.methods.around_labels.cocoop import CoCoOp
     from cuecard.methods.around_labels.coop import CoOp
     from cuecard.methods.around_labels.maple import MaPLe
+    from cuecard.methods.around_labels.promptsrc import PromptSRC
     from cuecard.methods.around_labels.settings import LabelSettings
     from cuecard.methods.deep_prompts import DeepPrompts
     from cuecard.methods.dept import DePT
@@ -29,6 +30,7 @@ __getattr__, __dir__ = lazy_exports(
         ".around_labels.cocoop": ("CoCoOp",),
         ".around_labels.coop": ("CoOp",),
         ".around_labels.maple": ("MaPLe",),
+        ".around_labels.promptsrc": ("PromptSRC",),
         ".around_labels.settings": ("LabelSettings",),
         ".deep_prompts": ("DeepPrompts",),
         ".dept": ("DePT",),
@@ -59,6 +61,7 @@ __all__ = [
     "PTuning",
     "PTuningV2",
     "PrefixTuning",
+    "PromptSRC",
     "PromptTuning",
     "ResidualPromptTuning",
     "SoftPrompt",

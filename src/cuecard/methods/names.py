@@ -10,6 +10,7 @@ from cuecard.errors import ConfigError
 from cuecard.methods.around_labels.cocoop import CoCoOp
 from cuecard.methods.around_labels.coop import CoOp
 from cuecard.methods.around_labels.maple import MaPLe
+from cuecard.methods.around_labels.promptsrc import PromptSRC
 from cuecard.methods.deep_prompts import DeepPrompts
 from cuecard.methods.dept import DePT
 from cuecard.methods.mpt import MPT
@@ -35,6 +36,7 @@ METHODS: dict[str, type[MethodSettings]] = {
     "coop": CoOp,
     "cocoop": CoCoOp,
     "maple": MaPLe,
+    "promptsrc": PromptSRC,
 }
 
 

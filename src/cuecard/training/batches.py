@@ -10,6 +10,7 @@ from cuecard.tasks import batches_by_length
 from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.config import TrainConfig
 from cuecard.training.objective.augmentation import augmented
+from cuecard.training.objective.held import HeldTo
 from cuecard.training.objective.label_sample import Sample, sample_for
 from cuecard.training.objective.loss import PromptBatch, Teacher, count_targets
 from cuecard.training.setup import TrainSetup
@@ -57,7 +58,9 @@ class TaskBatches:
             in the run decides what is drawn for it.
         state: keeps its epoch and position.
         teacher: what the loss also compares with; None for nothing.
-        head: what answers instead of the LM head, with gradients; None for the LM head.
+        head: what answers under an injection instead of the LM head, with gradients; None for the
+            LM head.
+        held: the frozen model that the prompt is held to; None for none.
     """
 
     def __init__(
@@ -66,11 +69,12 @@ class TaskBatches:
         injection: Callable[[Draw], Injection],
         state: State,
         teacher: Teacher | None = None,
-        head: Callable[[], Head | None] = lambda: None,
+        head: Callable[[Injection], Head | None] = lambda _: None,
+        held: HeldTo | None = None,
     ) -> None:
         self.setup = setup
         self._injection, self._state, self._teacher = injection, state, teacher
-        self._head = head
+        self._head, self._held = head, held
         self._sampler = BatchSampler(setup.rows, setup.config, state)
         self._batches: list[list[Encoded]] = []
         self._positions: list[tuple[int, int]] = []
@@ -91,12 +95,20 @@ class TaskBatches:
         setup, rows = self.setup, self._batches[number]
         position = self._positions[number]
         draw = (setup.config.seed, *position)
-        injection, head = self._injection(draw), self._head()
+        injection = self._injection(draw)
         if setup.config.augment:
             rows = augmented(rows, setup.config.augment, draw)
         sample = self._sample(rows, position)
         return PromptBatch(
-            setup.spec, rows, injection, setup.loss, setup.soft, head, self._teacher, sample
+            setup.spec,
+            rows,
+            injection,
+            setup.loss,
+            setup.soft,
+            self._head(injection),
+            self._teacher,
+            sample,
+            self._held,
         )
 
     def _sample(self, rows: Sequence[Encoded], position: tuple[int, int]) -> Sample | None:

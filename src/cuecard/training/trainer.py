@@ -19,7 +19,7 @@ from cuecard.training.optim import lr_share, make_optimizer, set_lr
 from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.checkpoint import State
 from cuecard.training.storage.log import RunLog
-from cuecard.training.trainables.head import drawn_injection, head_of
+from cuecard.training.trainables.head import drawn_injection, follow_step, head_of, held_to
 from cuecard.types import Method
 
 Prune = Callable[[State], bool]
@@ -76,7 +76,11 @@ class Trainer:
         state.lr = self.lr
         self.batches = tuple(batches) or (
             TaskBatches(
-                setup, partial(drawn_injection, method), state, head=lambda: head_of(method)
+                setup,
+                partial(drawn_injection, method),
+                state,
+                head=partial(head_of, method),
+                held=held_to(method),
             ),
         )
 
@@ -142,6 +146,7 @@ class Trainer:
             return
         self._optimizer.step()
         state.step += 1
+        follow_step(self.method, state.step, self.setup.config.steps)
         self._log.write(
             "step",
             step=state.step,

@@ -53,6 +53,9 @@ from cuecard.types.injections import (
     by_tower,
 )
 from cuecard.types.methods import (
+    Anchor,
+    Anchored,
+    Averaged,
     InitContext,
     Method,
     MethodConfig,
@@ -85,7 +88,10 @@ from cuecard.types.towers import (
 __all__ = [
     "LABEL",
     "ZERO_SHOT",
+    "Anchor",
+    "Anchored",
     "Answer",
+    "Averaged",
     "Backbone",
     "Batch",
     "Differentiable",

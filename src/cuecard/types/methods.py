@@ -117,6 +117,43 @@ class Noisy(Protocol):
         ...
 
 
+@runtime_checkable
+class Averaged(Protocol):
+    """A method that is an average of what it was on the way; its `injection` is that of it."""
+
+    def follow(self, step: int, steps: int) -> None:
+        """Take in what a step of so many left."""
+        ...
+
+    def latest_injection(self) -> Injection:
+        """The injection of the parameters as they are, with gradients to them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """The frozen model that a method of two towers is held to, beside what it learns.
+
+    Attributes:
+        templates: what labels' names stand in there, each with {label}.
+        text, image, logits: weights of the distances of names' vectors, of images' vectors and of
+            the answers.
+    """
+
+    templates: tuple[str, ...]
+    text: float
+    image: float
+    logits: float
+
+
+@runtime_checkable
+class Anchored(Protocol):
+    """A method that is held to the frozen model."""
+
+    @property
+    def anchor(self) -> Anchor: ...
+
+
 class MethodConfig(Protocol):
     """A method's settings; `build` makes the method.
 

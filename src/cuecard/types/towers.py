@@ -119,3 +119,7 @@ class HasLabelTower(Protocol):
             tokens: the vectors around the names, or a template with {label} instead.
         """
         ...
+
+    def ensembled_head(self, names: Sequence[str], templates: Sequence[str]) -> Head:
+        """A head [K, D] of the frozen tower: of each label the unit mean over templates."""
+        ...

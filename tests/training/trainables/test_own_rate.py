@@ -44,6 +44,7 @@ MAIN: dict[str, tuple[set[str], float | None]] = {
     "coop": ({"0"}, 0.002),
     "cocoop": ({"0", "1", "2", "3", "4"}, 0.002),
     "maple": ({"0", "1", "2"}, 0.002),
+    "promptsrc": ({"0", "1"}, 0.002),
 }
 PLAIN = 0.0211  # 0.07 times the RMS of the tiny backbone's embeddings
 

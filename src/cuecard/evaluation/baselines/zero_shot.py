@@ -29,4 +29,9 @@ def zero_shot(backbone: Backbone, spec: TaskSpec) -> tuple[Injection, Head]:
         )
     with torch.no_grad():
         head = backbone.label_head([*spec.label_names.values()], label_template(spec))
-    return Towers({"labels": LabelTokens(torch.zeros(1, 1, 0, 1))}), head
+    return unprompted(), head
+
+
+def unprompted() -> Towers:
+    """No vectors: images are read as the unit vectors that the model makes of them."""
+    return Towers({"labels": LabelTokens(torch.zeros(1, 1, 0, 1))})

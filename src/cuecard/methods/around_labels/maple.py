@@ -21,15 +21,14 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from cuecard.errors import ConfigError
 from cuecard.lazy import torch
-from cuecard.methods.around_labels.settings import LabelSettings, drawn, names_in
+from cuecard.methods.around_labels.settings import LabelSettings, deep, drawn
 from cuecard.types import InitContext, InjectionKind, Tower
 
 if TYPE_CHECKING:
     from cuecard.methods.modules.coupled_prompt import CoupledPrompt
 
-_DEPTH, _LENGTH = 9, 2
+_LENGTH = 2
 
 
 class MaPLe(LabelSettings):
@@ -70,15 +69,7 @@ class MaPLe(LabelSettings):
         """
         from cuecard.methods.modules.coupled_prompt import CoupledPrompt  # noqa: PLC0415 - it needs torch
 
-        most = min(context.layers, names_in(context).layers)
-        depth = min(_DEPTH, most) if self.depth is None else self.depth
-        if depth > most:
-            raise ConfigError(
-                "the vectors are of more layers than the model has",
-                where=f"method {self.name}, depth",
-                got=depth,
-                expected=f"at most {most}",
-            )
+        depth = deep(self.name, self.depth, context)
         first = self.start(context)
         later = [drawn(len(first), context) for _ in range(depth - 1)]
         width = context.towers["vision"].shape[-1]

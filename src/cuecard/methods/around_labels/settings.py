@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SCALE = 0.02
+_DEPTH = 9
 _MAX_LENGTH = 256
 
 
@@ -90,8 +91,25 @@ def names_in(context: InitContext) -> NamesContext:
     return context.names
 
 
-def drawn(length: int, context: InitContext) -> Tensor:
-    """[n, H] from N(0, 0.02^2), on the device of the tower that reads names."""
-    table = names_in(context).embeddings
+def deep(method: str, depth: int | None, context: InitContext) -> int:
+    """How many of both towers' first layers have vectors; by default 9, or all of fewer.
+
+    Raises:
+        ConfigError: more layers than a tower has.
+    """
+    most = min(context.layers, names_in(context).layers)
+    if depth is not None and depth > most:
+        raise ConfigError(
+            "the vectors are of more layers than the model has",
+            where=f"method {method}, depth",
+            got=depth,
+            expected=f"at most {most}",
+        )
+    return min(_DEPTH, most) if depth is None else depth
+
+
+def drawn(length: int, context: InitContext, tower: Tower = "labels") -> Tensor:
+    """[n, H] from N(0, 0.02^2), on the device of the tower."""
+    table = context.towers[tower]
     size = length, table.shape[1]
     return (_SCALE * torch.randn(size, generator=context.generator)).to(table.device)

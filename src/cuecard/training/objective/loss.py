@@ -15,6 +15,7 @@ from cuecard.tasks.encoding.label_words import LabelWords, log_rest
 from cuecard.tasks.encoding.pooling import collate_texts, pooled, texts_of
 from cuecard.tasks.encoding.word_reads import WordReads, collate_words, layout_for
 from cuecard.training.config import LossKind
+from cuecard.training.objective.held import HeldTo
 from cuecard.training.objective.label_sample import Sample
 from cuecard.types import Backbone, Batch, Encoded, Head, Injection, Reads, Tokenizer
 
@@ -87,6 +88,7 @@ class PromptBatch:
         head: what answers instead of the LM head.
         teacher: what the loss also compares with.
         sample: the labels that each row's own is compared with, see `sample_labels`; all if None.
+        held: the frozen model that it is held to as well; None for none.
     """
 
     spec: TaskSpec
@@ -97,6 +99,7 @@ class PromptBatch:
     head: Head | None = None
     teacher: Teacher | None = None
     sample: Sample | None = None
+    held: HeldTo | None = None
 
 
 def count_targets(kind: Resolved, spec: TaskSpec, rows: Sequence[Encoded]) -> int:
@@ -125,9 +128,10 @@ def batch_losses(backbone: Backbone, parts: Sequence[PromptBatch]) -> list[Tenso
     of not going on as another label (`LabelWords`). "labels": sum over rows of -log softmax over
     the labels' scores (of one token: their logits) at the gold label, of a sample of the labels if
     one was drawn; with soft labels q, of KL(q || softmax) instead. "head": `TaskKind.head_loss`;
-    prompts with a head make one pass together, those without another. "pairs":
-    `TaskKind.vector_loss`. "masks": `TaskKind.mask_loss`. With teachers, which answer in words, at
-    each read also lambda times `_distance`.
+    prompts with a head make one pass together, those without another; what is held to the frozen
+    model costs its distance to it, see `HeldTo`. "pairs": `TaskKind.vector_loss`. "masks":
+    `TaskKind.mask_loss`. With teachers, which answer in words, at each read also lambda times
+    `_distance`.
     """
     losses: dict[int, Tensor] = {}
     plain = [n for n, part in enumerate(parts) if part.head is None and part.teacher is None]
@@ -194,10 +198,14 @@ def _head_losses(backbone: Backbone, parts: Sequence[PromptBatch]) -> list[Tenso
         backbone,
         [HeadRows(p.rows, p.injection, h) for p, h in zip(parts, heads, strict=True)],
     )
-    return [
-        part.spec.task_kind.head_loss(part.spec, part.rows, head(states).float())
-        for part, head, states in zip(parts, heads, read, strict=True)
-    ]
+    losses = []
+    for part, head, states in zip(parts, heads, read, strict=True):
+        loss = part.spec.task_kind.head_loss(part.spec, part.rows, head(states).float())
+        held = part.held
+        losses.append(
+            loss if held is None else loss + held.distance(backbone, part.rows, head, states)
+        )
+    return losses
 
 
 def _distances(

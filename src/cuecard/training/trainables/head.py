@@ -7,7 +7,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from cuecard.lazy import nn, torch
+from cuecard.training.objective.held import HeldTo
 from cuecard.types import (
+    Anchored,
+    Averaged,
     HasLabelTower,
     Head,
     Injection,
@@ -103,11 +106,19 @@ class HeadedByLabels:
         """The method without the head."""
         return self._method
 
-    def head(self) -> Head:
-        """The head, with gradients to the method's parameters."""
-        tokens = by_tower(self._method.injection())["labels"]
+    def head(self, injection: Injection | None = None) -> Head:
+        """The head, with gradients to the method's parameters.
+
+        Args:
+            injection: the method's, where it is made already.
+        """
+        tokens = by_tower(injection or self._method.injection())["labels"]
         assert isinstance(tokens, LabelTokens)
         return self._backbone.label_head(self._names, tokens)
+
+    def frozen_head(self, templates: Sequence[str]) -> Head:
+        """What the frozen tower makes of the same names in these templates."""
+        return self._backbone.ensembled_head(self._names, templates)
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """The method's."""
@@ -140,13 +151,44 @@ def drawn_injection(method: Method, draw: tuple[int, ...]) -> Injection:
     Args:
         draw: decides what that is.
     """
-    inner = method.inner if isinstance(method, Headed | HeadedByLabels) else method
+    inner = _inner(method)
+    if isinstance(inner, Averaged):
+        return inner.latest_injection()
     return inner.noisy_injection(draw) if isinstance(inner, Noisy) else inner.injection()
 
 
-def head_of(method: Method) -> Head | None:
-    """A method's head; None for one without."""
-    return method.head() if isinstance(method, Headed | HeadedByLabels) else None
+def head_of(method: Method, injection: Injection | None = None) -> Head | None:
+    """A method's head; None for one without.
+
+    Args:
+        injection: the method's own, or the one of a pass of training that the head goes with.
+    """
+    if isinstance(method, HeadedByLabels):
+        return method.head(injection)
+    return method.head() if isinstance(method, Headed) else None
+
+
+def follow_step(method: Method, step: int, steps: int) -> None:
+    """Let a method that is averaged over its run take in what a step of so many left."""
+    inner = _inner(method)
+    if isinstance(inner, Averaged):
+        inner.follow(step, steps)
+
+
+def held_to(method: Method) -> HeldTo | None:
+    """The frozen model that a method is held to; None for one that is not.
+
+    Raises:
+        BackboneError: a name that is too long in one of the templates.
+    """
+    inner = _inner(method)
+    if not isinstance(method, HeadedByLabels) or not isinstance(inner, Anchored):
+        return None
+    return HeldTo(inner.anchor, method.frozen_head(inner.anchor.templates))
+
+
+def _inner(method: Method) -> Method:
+    return method.inner if isinstance(method, Headed | HeadedByLabels) else method
 
 
 def start_head(method: Method, head: Head) -> None:
