@@ -151,8 +151,9 @@ def test_the_estimator_goes_where_scores_are_high() -> None:
     texts = [f"Number {number}." for number in range(8)]
 
     def write(request: LLMRequest) -> str:
-        if "Say in two or three sentences" in request.messages[-1].content:
-            return "Reviews."
+        asked = request.messages[-1].content
+        if "Say in two or three sentences" in asked or asked.rstrip().endswith("Sentiment:"):
+            return "Reviews are good."
         return f"<prompt>{texts[request.sample]}</prompt>"
 
     def worth(prompt: ManualPrompt) -> float:
