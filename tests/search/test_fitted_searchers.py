@@ -26,6 +26,7 @@ from cuecard.search.journal import FILE, Journal
 from cuecard.search.loop import Found, Search
 from cuecard.search.model import SearchModel
 from cuecard.search.searchers import SEARCHERS, at_hand
+from cuecard.search.searchers.fitted.chosen_records import text_vectors
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import EngineSolver
 from cuecard.tasks import Task
@@ -34,6 +35,7 @@ from support.tiny import shared_backbone
 
 FITTED = ("calibration", "label-words")
 SETTINGS = SearchSettings(rows=20, proposals=4, rounds=3, finalists=2, block=10)
+SHOWING = [SETTINGS.model_copy(update={"show": way}) for way in ("typical", "diverse")]
 # Words in front of which the untrained model leans to one label.
 START = PromptCandidate(
     ManualPrompt("start", "Review: {text}\nSentiment:", "Read it.\n\n"), "start"
@@ -93,29 +95,34 @@ def told(found: Found) -> Any:
     return found.best.to_dict(), ranked, found.rounds, found.ended
 
 
-@pytest.mark.parametrize("name", FITTED)
-def test_what_is_fitted_keeps_a_searchers_promises(name: str, tmp_path: Path) -> None:
-    found = search(name, tmp_path)
-    again = search(name)
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [(name, SETTINGS) for name in FITTED] + [("demonstrations", each) for each in SHOWING],
+)
+def test_what_is_fitted_keeps_a_searchers_promises(
+    name: str, settings: SearchSettings, tmp_path: Path
+) -> None:
+    found = search(name, tmp_path, settings=settings)
+    again = search(name, settings=settings)
     assert told(found) == told(again) and len(found.ranked) > 3
     own = next(r for r in found.finals if r.candidate.key == START.key)
     best = next(r for r in found.finals if r.candidate.key == found.best.key)
     assert best.score >= own.score
-    other = search(name, settings=SETTINGS.model_copy(update={"seed": 1}))
+    other = search(name, settings=settings.model_copy(update={"seed": 1}))
     assert told(other)[1] != told(found)[1]
     journal = (tmp_path / FILE).read_bytes()
-    assert told(search(name, tmp_path)) == told(found)
+    assert told(search(name, tmp_path, settings=settings)) == told(found)
     assert (tmp_path / FILE).read_bytes() == journal
     draw, kills = random.Random(0), 0
     while True:
         try:
-            resumed = search(name, tmp_path / "killed", draw)
+            resumed = search(name, tmp_path / "killed", draw, settings=settings)
             break
         except Killed:
             kills += 1
     assert kills and told(resumed) == told(found)
     budget = SearchBudget(calls=found.spent.calls - 30)
-    assert search(name, budget=budget).spent.calls <= found.spent.calls - 30
+    assert search(name, budget=budget, settings=settings).spent.calls <= found.spent.calls - 30
 
 
 def test_calibration_takes_off_what_was_fitted_to_rows_that_nobody_raced_on() -> None:
@@ -163,6 +170,46 @@ def test_label_words_are_the_likeliest_on_rows_of_their_own() -> None:
         assert len({word.casefold() for word in each.prompt.words.values()}) == 2
     first = [each for each in made if each.origin.startswith("label words")]
     assert max(map(likelihood, first)) > likelihood(START)
+
+
+def test_records_are_chosen_by_their_vectors() -> None:
+    task, backbone = replace(review_task(200), test=()), shared_backbone("llama")
+    known = dict(
+        zip(
+            [record.texts["text"] for record in task.train],
+            text_vectors(backbone, [record.texts["text"] for record in task.train]),
+            strict=True,
+        )
+    )
+
+    def vectors(records: Any) -> torch.Tensor:
+        return torch.stack([known[record.texts["text"]] for record in records])
+
+    def apart(settings: SearchSettings) -> tuple[float, float]:
+        """How near shown records are to their label's mean, and to the nearest of each other."""
+        found = search("demonstrations", settings=settings, task=task)
+        shown = [r.candidate.prompt.demonstrations for r in found.ranked]
+        near, between = [], []
+        for label in task.spec.labels:
+            mean = vectors([row for row in task.train if row.target == label]).mean(0)
+            for each in shown:
+                own = vectors([row for row in each if row.target == label]) if each else []
+                if len(own) >= 2:
+                    near.append(float((own @ mean).mean()))
+                    between.append(float((own @ own.T - 9 * torch.eye(len(own))).max()))
+        return sum(near) / len(near), sum(between) / len(between)
+
+    (random_near, random_between), typical, diverse = map(apart, [SETTINGS, *SHOWING])
+    assert typical[0] > random_near and diverse[1] < random_between
+
+
+def test_vectors_need_a_backbone() -> None:
+    task = review_task(60)
+    state: Any = SimpleNamespace(
+        spec=task.spec, train=task.train, settings=SHOWING[0], model=None, round=0, best=START
+    )
+    with pytest.raises(ConfigError, match="by vectors of a backbone in this process"):
+        asyncio.run(SEARCHERS["demonstrations"].make().propose(state, 2))
 
 
 def test_a_mask_is_refused() -> None:

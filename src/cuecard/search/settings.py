@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -24,6 +26,12 @@ class SearchSettings(BaseModel):
         description="Candidates that answer all validation rows, beside the prompt as it was.",
     )
     block: int = Field(default=30, ge=2, description="Rows that a race goes on by.")
+    show: Literal["random", "typical", "diverse"] = Field(
+        default="random",
+        exclude_if=lambda way: way == "random",
+        description="How the searcher demonstrations chooses rows of each label: by chance, those "
+        "nearest to their label's mean vector, or those farthest from each other.",
+    )
     trigger_tokens: int | None = Field(
         default=None,
         ge=1,

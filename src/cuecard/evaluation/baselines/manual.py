@@ -151,7 +151,7 @@ def demonstration_counts(spec: TaskSpec, train: Sequence[Record]) -> tuple[int, 
 
 def most_demonstrations(train: Sequence[Record], spec: TaskSpec) -> int:
     """How many training records `with_demonstrations` chooses from."""
-    return sum(map(len, _short_ones(train, spec)))
+    return sum(map(len, short_records(train, spec)))
 
 
 def with_demonstrations(
@@ -170,7 +170,7 @@ def with_demonstrations(
     Raises:
         ConfigError: a k below one or above the number of usable training records.
     """
-    groups = _short_ones(train, spec)
+    groups = short_records(train, spec)
     most = sum(map(len, groups))
     prompts = []
     for k in ks:
@@ -212,7 +212,7 @@ def _large(word: str) -> str:
     return word[:1].upper() + word[1:]
 
 
-def _short_ones(train: Sequence[Record], spec: TaskSpec) -> list[list[Record]]:
+def short_records(train: Sequence[Record], spec: TaskSpec) -> list[list[Record]]:
     """The shorter half of each label's records (of all records, for texts), at least one each."""
     groups: dict[str, list[Record]] = {label: [] for label in spec.labels}
     for record in train:

@@ -28,6 +28,7 @@ SEARCH = Fields(
         "search.rounds": Flag(),
         "search.finalists": Flag(),
         "search.seed": Flag("--search-seed"),
+        "search.show": Flag("--show"),
         "search.trigger_tokens": Flag(),
         "search.trigger_rows": Flag(),
         "search.trigger_swaps": Flag(),
