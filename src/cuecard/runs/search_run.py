@@ -12,6 +12,7 @@ from typing import Any
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.seen_rows import RowsEntry
+from cuecard.artifacts.words import write_words
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, Interrupted
 from cuecard.evaluation.baselines.manual import ManualPrompt, default_manual_prompts
@@ -43,7 +44,7 @@ from cuecard.search.scorer import RowScorer, Scorer
 from cuecard.search.searcher import Observer
 from cuecard.search.searchers import SEARCHERS, at_hand, left_out
 from cuecard.search.solver import EngineSolver, LLMSolver, Solver
-from cuecard.tasks import Task
+from cuecard.tasks import Task, TaskSpec
 from cuecard.tasks.kinds import KINDS
 from cuecard.types import Backbone, InputTokens
 
@@ -84,6 +85,7 @@ class SearchOutcome:
             without these.
         gain: of the one over the other; None without test rows, and where nothing was better.
         score: what candidates were scored by.
+        asked: the task in the words that were kept.
         judge: the LLM that gave the scores; None where a rule did.
     """
 
@@ -95,6 +97,7 @@ class SearchOutcome:
     start: Evaluation | None
     gain: Gain | None
     score: str
+    asked: TaskSpec
     judge: Judge | None = None
 
     @property
@@ -346,16 +349,17 @@ async def _outcome(
         start = await tested_by_llm(solver, scorer, found.start, task.test)
         test = await tested_by_llm(solver, scorer, found.best, task.test)
         found, template = replace(found, spent=calls.ledger.spent), solver.text(found.best)
+        asked = solver.asked(found.best)
     else:
         assert not isinstance(backbone, ChosenLLM)
         if task.test:
             start = await _tested(backbone, found.start, task, scorer)
             test = await _tested(backbone, found.best, task, scorer) if found.better else start
         prompt = _prompt(plan, task, backbone, found, test)
-        template = prompt.spec.template
+        template, asked = prompt.spec.template, prompt.spec
     if found.better and test is not None and start is not None:
         difference = gain(test, start, metric=scorer.name)
-    return SearchOutcome(plan, found, template, prompt, test, start, difference, scorer.name)
+    return SearchOutcome(plan, found, template, prompt, test, start, difference, scorer.name, asked)
 
 
 def _prompt(
@@ -418,6 +422,7 @@ def _pairs(values: Mapping[str, str]) -> str:
 def _write(outcome: SearchOutcome, folder: Path) -> None:
     if outcome.prompt is None:
         write_text(outcome.template, folder / WORDS)
+        write_words(folder, outcome.asked, outcome.found.best.parts)
     else:
         outcome.prompt.save(folder / "prompt")
     write_json(outcome.to_dict(), folder / JSON)

@@ -22,7 +22,7 @@ from cuecard.search.scorer import RowScorer, Scorer
 from cuecard.tasks import TaskSpec
 from cuecard.tasks.encoding.label_words import LabelWords
 from cuecard.tasks.predictions import word_predictions
-from cuecard.tasks.template import Template
+from cuecard.tasks.template import Template, escape
 from cuecard.types import Encoded, Record, Tokenizer
 
 # A label is a few words, and a model that talks around it is cut here.
@@ -272,6 +272,17 @@ class LLMSolver:
     def text(self, candidate: PromptCandidate) -> str:
         """What the LLM is told, with the record's fields by name."""
         return self._ahead(candidate.prompt) + candidate.prompt.template
+
+    def asked(self, candidate: PromptCandidate) -> TaskSpec:
+        """The task in a candidate's words, as other tools are told of it."""
+        prompt = candidate.prompt
+        more = {
+            "template": escape(self._ahead(prompt)) + prompt.template,
+            "words": self._words(prompt) if self._spec.labels else {},
+            "chat": prompt.system is not None,
+            "system": prompt.system,
+        }
+        return TaskSpec(**(self._spec.model_dump() | more))
 
     def _check_named(self, named: Sequence[str | None], texts: Sequence[str]) -> None:
         """Refuse a model that does not answer by labels; a candidate may go wrong later."""

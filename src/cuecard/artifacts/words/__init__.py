@@ -7,9 +7,11 @@ demonstrations, so that its form keeps those, and the model is sent something el
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from cuecard.artifacts.files import MAX_JSON_BYTES, publish_file, read_plain_file
 from cuecard.artifacts.prompt import Prompt
@@ -17,10 +19,15 @@ from cuecard.artifacts.words.dspy_program import read_dspy, write_dspy
 from cuecard.artifacts.words.parts import PromptParts
 from cuecard.artifacts.words.plain_text import read_text, write_text
 from cuecard.artifacts.words.promptfoo_config import read_promptfoo, read_tests, write_promptfoo
-from cuecard.errors import ConfigError
+from cuecard.errors import ArtifactError, ConfigError
 from cuecard.lazy import torch
+from cuecard.plain_files import parse_json
+from cuecard.plain_files import write_text as write_plain_text
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Backbone, InputTokens, Record
+
+WORDS = "words.json"
+"""The file of a search's folder that keeps words without a backbone."""
 
 Writer = Callable[[PromptParts, TaskSpec, Sequence[Record]], str]
 Reader = Callable[[bytes, str], PromptParts]
@@ -61,6 +68,28 @@ def export_words(
         ConfigError: a prompt that is not words alone, or that the form has no place for.
         ArtifactError: the path is taken or cannot be written.
     """
+    return export_parts(
+        PromptParts.of(prompt), prompt.spec, path, form, tests=tests, overwrite=overwrite
+    )
+
+
+def export_parts(
+    parts: PromptParts,
+    spec: TaskSpec,
+    path: str | Path,
+    form: str,
+    *,
+    tests: Sequence[Record] = (),
+    overwrite: bool = False,
+) -> Path:
+    """The same of words that belong to no backbone.
+
+    Args:
+        spec: the task in these words.
+
+    Raises:
+        ConfigError, ArtifactError: as `export_words`.
+    """
     if tests and form != "promptfoo":
         raise ConfigError(
             "only promptfoo's form has tests",
@@ -68,11 +97,37 @@ def export_words(
             got=f"--form {form}",
             expected="--form promptfoo",
         )
-    parts = PromptParts.of(prompt)
     place = Path(path).absolute()
-    text = WRITERS[form](parts, prompt.spec, tests)
-    publish_file(place, text.encode(), overwrite=overwrite)
+    publish_file(place, WRITERS[form](parts, spec, tests).encode(), overwrite=overwrite)
     return place
+
+
+def write_words(folder: Path, spec: TaskSpec, parts: Mapping[str, Any]) -> None:
+    """Keep the words that a search found for an LLM elsewhere, in parts."""
+    told = {"task": spec.model_dump(mode="json"), "parts": dict(parts)}
+    write_plain_text(json.dumps(told, ensure_ascii=False, indent=2) + "\n", folder / WORDS)
+
+
+def found_words(folder: str | Path) -> tuple[PromptParts, TaskSpec] | None:
+    """What `write_words` kept in a search's folder; None where nothing is.
+
+    Raises:
+        ArtifactError: a file that was not written so.
+    """
+    place = Path(folder) / WORDS
+    if not place.is_file():
+        return None
+    told = parse_json(_content(place), str(place))
+    try:
+        spec = TaskSpec.model_validate(told["task"])
+        return PromptParts.read(told["parts"], chat=spec.chat, system=spec.system), spec
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ArtifactError(
+            "the words of a search cannot be read",
+            where=str(place),
+            got=f"{type(error).__name__}: {str(error)[:200]}",
+            expected="what `cuecard search` wrote",
+        ) from error
 
 
 def read_parts(path: str | Path) -> PromptParts:

@@ -52,10 +52,11 @@ class PromptParts:
             )
         kept = manifest.method_config.get("parts")
         parts = kept if isinstance(kept, dict) else {"template": spec.template}
-        return cls._read(parts, chat=spec.chat, system=spec.system)
+        return cls.read(parts, chat=spec.chat, system=spec.system)
 
     @classmethod
-    def _read(cls, parts: Mapping[str, Any], **more: Any) -> PromptParts:
+    def read(cls, parts: Mapping[str, Any], **more: Any) -> PromptParts:
+        """From what `to_dict` made."""
         shown = tuple(
             {str(name): str(text) for name, text in each.items()}
             for each in parts.get("demonstrations", ())

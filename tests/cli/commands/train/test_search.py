@@ -380,6 +380,14 @@ def test_an_llm_answers(cuecard: Call, bare: list[str], tmp_path: Path) -> None:
     kept = (out / "prompt.txt").read_text()
     assert kept == result["template"] and kept.endswith("Review: {text}\nSentiment:")
     assert kept in (out / "search.md").read_text() and not (out / "prompt").exists()
+    exported = cuecard("export", out, tmp_path / "p.txt", "--form", "text")
+    assert exported.code == 0 and (tmp_path / "p.txt").read_text() == kept, exported.err
+    assert cuecard("export", out, tmp_path / "p.json", "--form", "dspy").code == 0
+    state = json.loads((tmp_path / "p.json").read_text())
+    assert state["signature"]["instructions"] == kept.partition("\n\n")[0]
+    (out / "words.json").write_text("{}")
+    broken = cuecard("export", out, tmp_path / "p.yaml", "--form", "promptfoo")
+    assert broken.code == 2 and "the words of a search cannot be read" in broken.err
     for command in (("predict", out, "good"), ("eval", out, "x.csv"), ("inspect", out)):
         refused = cuecard(*command)
         assert refused.code == 2 and "was found for an LLM" in refused.err, refused.err

@@ -14,8 +14,7 @@ from cuecard.cli.views.console import Json, print_json
 from cuecard.errors import CuecardWarning
 
 if TYPE_CHECKING:
-    from cuecard.artifacts import Prompt
-    from cuecard.saved_prompts import SavedPrompt
+    from cuecard.tasks import TaskSpec
     from cuecard.types import Record
 
 Form = Literal[
@@ -59,14 +58,21 @@ def export(
     Exit codes: 0 done, 2 bad input.
     """
     from cuecard.artifacts.export import export as run_export
-    from cuecard.artifacts.words import WRITERS, export_words
+    from cuecard.artifacts.words import WRITERS, export_parts, export_words, found_words
 
+    found = found_words(source.prompt) if form in WRITERS else None
+    if found is not None:
+        rows = [] if tests is None else _rows(found[1], None, tests)
+        path = export_parts(*found, dest, form, tests=rows, overwrite=overwrite)
+        _warn_of_the_rest(form, calibrated=False)
+        print_json({"path": path, "form": form}) if as_json else typer.echo(f"{form}: {path}")
+        return
     saved = source.find()
     opened = saved.prompt
-    rows = [] if tests is None else _rows(saved, tests)
+    rows = [] if tests is None else _rows(saved.spec, saved.text_field, tests)
     if form in WRITERS or rows:
         path = export_words(opened, dest, form, tests=rows, overwrite=overwrite)
-        _warn_of_the_rest(opened, form)
+        _warn_of_the_rest(form, calibrated=opened.manifest.prior is not None)
     else:
         path = run_export(opened, dest, form, overwrite=overwrite)
     if as_json:
@@ -75,10 +81,9 @@ def export(
         typer.echo(f"{form}: {path}")
 
 
-def _rows(saved: SavedPrompt, path: Path) -> list[Record]:
+def _rows(spec: TaskSpec, column: str | None, path: Path) -> list[Record]:
     from cuecard.tasks.readers.records import read_records
 
-    spec, column = saved.spec, saved.text_field
     return read_records(
         path,
         fields=spec.record_fields,
@@ -87,9 +92,9 @@ def _rows(saved: SavedPrompt, path: Path) -> list[Record]:
     )
 
 
-def _warn_of_the_rest(prompt: Prompt, form: str) -> None:
+def _warn_of_the_rest(form: str, *, calibrated: bool) -> None:
     """Say what a form has no place for."""
-    if prompt.manifest.prior is not None:
+    if calibrated:
         text = "numbers are taken off the labels' scores here, which this form has no place for"
         warnings.warn(CuecardWarning(text), stacklevel=1)
     if form == "dspy":
