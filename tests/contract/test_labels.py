@@ -35,6 +35,7 @@ from cuecard.tasks import Task
 from cuecard.tasks.encoding.head_inputs import HeadRows, read_for_heads
 from cuecard.training import TrainConfig
 from cuecard.training.train import train
+from cuecard.training.train_lora import train_lora
 from cuecard.training.trainables.initial_method import new_method
 from cuecard.types import InputTokens, LabelTokens, Towers
 from support.data.reviews import review_task
@@ -141,18 +142,21 @@ def test_training_saving_loading_and_going_on(name: str, kind: str, tmp_path: Pa
         export(saved, tmp_path / "peft", "peft")
 
 
-def test_a_network_that_moves_vectors_is_kept_whole() -> None:
-    backbone = shared_clip()
-    method: Any = new_method(backbone, SPEC, CoCoOp(reduction=4), 3)
-    prompt = Prompt.create(
+def _untrained(settings: Any) -> Prompt:
+    method: Any = new_method(shared_clip(), SPEC, settings, 3)
+    return Prompt.create(
         method.injection(),
-        backbone=backbone,
+        backbone=shared_clip(),
         spec=SPEC,
-        method="cocoop",
+        method=settings.name,
         method_config={},
         slot="prefix",
         head=method.head(),
     )
+
+
+def test_a_network_that_moves_vectors_is_kept_whole() -> None:
+    prompt = _untrained(CoCoOp(reduction=4))
     arrays, manifest = arrays_of(prompt.tensors), prompt.manifest
     assert {"label_shift.down.bias", "label_shift.up.weight"} < arrays.keys()
     assert arrays["head.weight"].shape == (len(LABELS), 1)
@@ -349,6 +353,9 @@ def test_what_does_not_go_together_is_refused_before_any_work() -> None:
         with pytest.raises(ConfigError, match="cannot be used with this method") as caught:
             train(shared_clip("siglip"), task, both_towers, observer=events.append)
         assert "another state" in str(caught.value.got)
+    prompt = _untrained(CoCoOp())
+    with pytest.raises(ConfigError, match="not trained beside a prompt around labels' names"):
+        train_lora(shared_clip(), task, prompt=prompt, observer=events.append)
     with pytest.raises(ConfigError, match="no place for a label's name"):
         method_settings("promptsrc", {"templates": ["a photo"]})
     with pytest.raises(BackboneError, match="a vision encoder reads no texts"):

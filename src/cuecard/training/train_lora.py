@@ -264,6 +264,13 @@ def _finish(trained: Trained, trainable: TrainableAdapter) -> LoraRun:
 
 def _check_prompt(backbone: Backbone, spec: TaskSpec, prompt: Prompt) -> None:
     check_backbone(prompt.manifest.backbone, backbone)
+    if prompt.manifest.head == "labels":
+        raise ConfigError(
+            "an adapter is not trained beside a prompt around labels' names",
+            where="prompt",
+            got=f"method {prompt.manifest.method}",
+            expected="a prompt whose head reads an image's states, or none",
+        )
     if prompt.spec.is_same(spec, backbone.tokenizer):
         return
     given, own = (
