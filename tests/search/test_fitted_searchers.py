@@ -1,4 +1,4 @@
-"""Numbers and words that are fitted to rows: as other searchers, and right."""
+"""Searchers that read likelihoods: they keep a searcher's promises; what is fitted is right."""
 
 from __future__ import annotations
 
@@ -36,6 +36,11 @@ from support.tiny import shared_backbone
 FITTED = ("calibration", "label-words")
 SETTINGS = SearchSettings(rows=20, proposals=4, rounds=3, finalists=2, block=10)
 SHOWING = [SETTINGS.model_copy(update={"show": way}) for way in ("typical", "diverse")]
+# With how likely each of their many calls ends the process.
+BLACK_BOX = {"rlprompt": 0.04, "bbt": 0.3}
+SMALL = SETTINGS.model_copy(
+    update={"rounds": 2, "population": 4, "step_rows": 4, "written_tokens": 2}
+)
 # Words in front of which the untrained model leans to one label.
 START = PromptCandidate(
     ManualPrompt("start", "Review: {text}\nSentiment:", "Read it.\n\n"), "start"
@@ -50,10 +55,11 @@ class Dying(Calls):
     """Calls of which some end the process, before they are made or after."""
 
     draw: random.Random | None = None
+    deaths = 0.5
 
     async def make(self, key: str, model: str, reserved: Amount, run: Any) -> Any:
         async def dying() -> CallAnswer:
-            if self.draw is not None and self.draw.random() < 0.5:
+            if self.draw is not None and self.draw.random() < self.deaths:
                 raise Killed
             found: CallAnswer = await run()
             return found
@@ -97,11 +103,14 @@ def told(found: Found) -> Any:
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [(name, SETTINGS) for name in FITTED] + [("demonstrations", each) for each in SHOWING],
+    [(name, SETTINGS) for name in FITTED]
+    + [("demonstrations", each) for each in SHOWING]
+    + [(name, SMALL) for name in BLACK_BOX],
 )
-def test_what_is_fitted_keeps_a_searchers_promises(
-    name: str, settings: SearchSettings, tmp_path: Path
+def test_what_reads_a_backbone_keeps_a_searchers_promises(
+    name: str, settings: SearchSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(Dying, "deaths", BLACK_BOX.get(name, 0.5))
     found = search(name, tmp_path, settings=settings)
     again = search(name, settings=settings)
     assert told(found) == told(again) and len(found.ranked) > 3

@@ -60,3 +60,23 @@ class SearchSettings(BaseModel):
         description="Of searches by gradients: what the mean -log p of the instruction's own words "
         "weighs beside the loss.",
     )
+    population: int | None = Field(
+        default=None,
+        ge=4,
+        exclude_if=lambda count: count is None,
+        description="Candidates of a generation of bbt, or of a step of rlprompt; by default 20 "
+        "and 16, as in their papers.",
+    )
+    step_rows: int | None = Field(
+        default=None,
+        ge=1,
+        exclude_if=lambda count: count is None,
+        description="Training rows that a generation or a step is scored on; by default 32 and 16.",
+    )
+    written_tokens: int = Field(
+        default=5,
+        ge=1,
+        le=100,
+        exclude_if=lambda count: count == 5,
+        description="Tokens of an instruction that rlprompt writes.",
+    )

@@ -20,6 +20,7 @@ NEEDS: Mapping[str, str] = MappingProxyType(
         "labels": "a task with labels, told by their words",
         "likelihoods": "a backbone in this process, whose likelihoods it reads",
         "gradients": "a backbone in this process, whose gradients it follows",
+        "cma": "cma (pip install 'cuecard[search]')",
     }
 )
 """What a searcher may need beside rows and something that answers, in words."""
@@ -32,7 +33,8 @@ class SearcherEntry:
     Attributes:
         home: its module here, and its class.
         needs: of `NEEDS`.
-        in_auto: whether the portfolio has it; not those that do what another one does too.
+        in_auto: whether the portfolio has it; not those that do what another one does too, that
+            find no words, or that take thousands of calls before they find anything.
     """
 
     home: tuple[str, str]
@@ -70,6 +72,10 @@ SEARCHERS: Mapping[str, SearcherEntry] = MappingProxyType(
         ),
         "gcg": SearcherEntry(("gradient.gcg", "GCG"), ("gradients",), in_auto=False),
         "pez": SearcherEntry(("gradient.pez", "PEZ"), ("gradients",), in_auto=False),
+        "rlprompt": SearcherEntry(
+            ("black_box.rlprompt", "RLPrompt"), ("likelihoods",), in_auto=False
+        ),
+        "bbt": SearcherEntry(("black_box.bbt", "BBT"), ("likelihoods", "cma"), in_auto=False),
         "ape": SearcherEntry(("llm.ape", "APE"), ("llm",), in_auto=False),
         "opro": SearcherEntry(("llm.opro", "OPRO"), ("llm",)),
         "evoprompt-ga": SearcherEntry(("llm.evoprompt", "EvoPromptGA"), ("llm",), in_auto=False),
@@ -95,6 +101,7 @@ def at_hand(*, llm: bool, labels: bool = True, model: bool = True) -> frozenset[
         "labels": labels,
         "likelihoods": model,
         "gradients": model,
+        "cma": find_spec("cma") is not None,
     }
     return frozenset(name for name, there in found.items() if there)
 

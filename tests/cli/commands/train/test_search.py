@@ -145,6 +145,22 @@ def test_numbers_that_were_found_are_saved(cuecard: Call, words: list[str], tmp_
     assert "taken off the labels' scores: negative" in (out / "search.md").read_text()
 
 
+def test_vectors_are_kept_as_trained_ones_are(
+    cuecard: Call, words: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "found"
+    sizes = ("--searcher", "bbt", "--population", "8", "--step-rows", "8")
+    done = cuecard(*words, *sizes, "--search-budget", "5000 calls", "--out", out)
+    assert done.code == 0, done.err
+    found = json.loads((out / "search.json").read_text())
+    vectors = {one["origin"]: "vectors" in one for one in found["validation"]}
+    assert vectors.pop("as it was") is False and all(vectors.values())
+    prompt = Prompt.load(out / "prompt")
+    assert bool(prompt.tensors) is found["better"]
+    told = cuecard("predict", out, "good nice", "--json")
+    assert told.code == 0 and '"answer"' in told.out
+
+
 def test_an_llm_writes(cuecard: Call, words: list[str], tmp_path: Path) -> None:
     out = tmp_path / "found"
     with endpoint() as (url, asked):

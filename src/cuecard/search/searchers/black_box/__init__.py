@@ -1,0 +1,1 @@
+"""Searchers that see what a backbone answers, and nothing of what it computes."""

@@ -1,0 +1,131 @@
+"""Instructions of a few tokens that a policy learns to write from rewards (RLPrompt)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cuecard.backbones import CausalBackbone
+from cuecard.errors import ConfigError
+from cuecard.lazy import np, torch
+from cuecard.search.candidate import PromptCandidate
+from cuecard.search.searcher import SearchState
+from cuecard.search.searchers.black_box.policy import Ids, TokenPolicy
+from cuecard.search.searchers.writing import with_instruction
+from cuecard.search.solver import EngineSolver, Likelihood
+from cuecard.types import Backbone
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Prompts of a step, the rows that they are scored on, and steps between two races.
+_PROMPTS, _ROWS, _STEPS = 16, 16, 10
+# What a prompt's gap between the right label and the next weighs where it is right, and where not.
+_RIGHT, _WRONG = 200.0, 180.0
+# What a standard deviation of rewards is worth.
+_SCALE = 5.0
+# The paper's 5e-5 is for 12,000 steps; here there are some hundreds at most.
+_RATE = 3e-3
+
+
+class RLPrompt:
+    """Soft Q-learning of a policy that writes instructions token by token.
+
+    Deng et al. 2022, "RLPrompt: Optimizing Discrete Text Prompts with Reinforcement Learning"
+    (EMNLP), section 2: the piecewise reward of classification, as z-scores over the prompts of a
+    step. For texts the reward goes by the likelihood of a token of the right one. The model that
+    answers is the one whose states the policy reads.
+    """
+
+    def __init__(self) -> None:
+        self._policy: TokenPolicy | None = None
+        self._step = 0
+        self._gaps: dict[str, list[float]] = {}
+
+    async def propose(self, state: SearchState, count: int) -> list[PromptCandidate]:
+        """What the policy finds likeliest after some more steps, and what had most reward."""
+        assert state.model is not None  # what it needs
+        backbone, length = state.model.backbone, state.settings.written_tokens
+        if self._policy is None:
+            seed = int(state.rng.integers(2**31))
+            self._policy = TokenPolicy(backbone, allowed_tokens(backbone), seed, _RATE)
+        for _ in range(_STEPS):
+            self._step += 1
+            await self._learn(state, self._policy, length)
+        likeliest = self._policy.write(1, length, None)
+        best = sorted(self._gaps, key=lambda text: float(np.mean(self._gaps[text])), reverse=True)
+        known = {racer.candidate.key for racer in state.ranked}
+        texts = dict.fromkeys([*_texts(backbone, likeliest), *best])
+        made = [with_instruction(state.start, text, f"step {self._step}") for text in texts]
+        return [each for each in made if each.key not in known][:count]
+
+    async def _learn(self, state: SearchState, policy: TokenPolicy, length: int) -> None:
+        """Write some prompts, and learn from what they are worth on some rows."""
+        assert state.model is not None
+        assert isinstance(state.solver, EngineSolver)
+        settings = state.settings
+        samples, most = settings.population or _PROMPTS, settings.step_rows or _ROWS
+        seed = int(state.rng.integers(2**31))
+        chosen = state.rng.permutation(len(state.train))[:most]
+        written = await state.model.counted(
+            ["rlprompt", self._step],
+            policy.cost(samples, length),
+            lambda: policy.write(samples, length, seed),
+        )
+        prompts = [tuple(ids) for ids in written]
+        texts = _texts(state.model.backbone, prompts)
+        tried = [with_instruction(state.start, text, "") for text in texts]
+        rows = [state.train[int(number)] for number in chosen]
+        found = await state.solver.likelihoods(tried, rows)
+        rewards = [reward(each) for each in found]
+        for text, each in zip(texts, rewards, strict=True):
+            self._gaps.setdefault(text, []).append(each)
+        policy.learn(prompts, z_scores(rewards))
+
+
+def reward(found: Sequence[Likelihood]) -> float:
+    """The mean over rows of the gap between what is right and the next, in weighted points."""
+    gaps = [
+        math.exp(each.right) - (0.0 if each.other is None else math.exp(each.other))
+        for each in found
+    ]
+    return float(np.mean([gap * (_RIGHT if gap > 0 else _WRONG) for gap in gaps]))
+
+
+def z_scores(rewards: Sequence[float]) -> list[float]:
+    """The rewards of a step's prompts as the policy learns from them."""
+    spread = float(np.std(rewards))
+    mean = float(np.mean(rewards))
+    return [_SCALE * (each - mean) / spread if spread else 0.0 for each in rewards]
+
+
+def _texts(backbone: Backbone, prompts: Sequence[Ids]) -> list[str]:
+    found = [str(backbone.tokenizer.decode(list(ids))) for ids in prompts]
+    return [text.strip() for text in found]
+
+
+def allowed_tokens(backbone: Backbone) -> Tensor:
+    """[V] bool, the tokens that a prompt may have: whole printable characters.
+
+    Raises:
+        ConfigError: a model that cannot write.
+    """
+    if not isinstance(backbone, CausalBackbone):
+        raise ConfigError(
+            "the policy of this searcher is a causal language model",
+            where=f"--searcher rlprompt, backbone {backbone.name}",
+            got=type(backbone.model).__name__,
+            expected="a causal language model",
+        )
+    tokenizer = backbone.tokenizer
+    specials = {int(number) for number in getattr(tokenizer, "all_special_ids", ())}
+    texts = [str(tokenizer.decode([number])) for number in range(backbone.vocab_size)]
+    allowed = [
+        number not in specials
+        and bool(text.strip())
+        and text.strip().isprintable()
+        and "\ufffd" not in text
+        for number, text in enumerate(texts)
+    ]
+    return torch.tensor(allowed)
