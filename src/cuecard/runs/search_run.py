@@ -47,6 +47,7 @@ from cuecard.search.solver import EngineSolver, LLMSolver, Solver
 from cuecard.tasks import Task, TaskSpec
 from cuecard.tasks.kinds import KINDS
 from cuecard.types import Backbone, InputTokens
+from cuecard.validation_text import counted
 
 JSON, MARKDOWN, WORDS = "search.json", "search.md", "prompt.txt"
 
@@ -109,6 +110,8 @@ class SearchOutcome:
     def beside(self) -> str:
         """What was found beside the template, in words; "" for nothing."""
         told, best = [], self.found.best
+        if best.vectors:
+            told.append(f"{counted(best.vectors, 'vector')} in front")
         if best.prompt.words is not None:
             told.append(f"words: {_pairs(best.prompt.words)}")
         if best.prior is not None:

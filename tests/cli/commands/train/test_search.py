@@ -157,6 +157,7 @@ def test_vectors_are_kept_as_trained_ones_are(
     assert vectors.pop("as it was") is False and all(vectors.values())
     prompt = Prompt.load(out / "prompt")
     assert bool(prompt.tensors) is found["better"]
+    assert ("vectors in front)" in done.out) is found["better"]
     told = cuecard("predict", out, "good nice", "--json")
     assert told.code == 0 and '"answer"' in told.out
 
