@@ -74,9 +74,10 @@ SEARCH = RunKind(
     "search",
     "cuecard search",
     "search.yaml",
-    ("journal.jsonl", "prompt"),
+    ("journal.jsonl", "prompt", "prompt.txt"),
     _inside("recipe")
     | {"budget", "llm.at_once", "llm.seconds", "llm.price"}
+    | {"solver.at_once", "solver.seconds", "solver.price"}
     | {"judge.budget", "judge.at_once", "judge.seconds", "judge.price", "judge.agreement"},
     folders=("prompt",),
 )

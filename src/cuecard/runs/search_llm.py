@@ -125,18 +125,17 @@ def search_models(plan: SearchRecipe, progress: Progress | None = None) -> Searc
         BackboneError, CatalogueError: a model that cannot be had.
     """
     budget = SearchBudget.parse(plan.budget)
-    asked = [each for each in (plan.solver, plan.llm, plan.judge) if each is not None]
-    for each in asked:
-        _check_writes(each)
+    for each in plan.llms:
+        _check_model(each)
     # What is wrong with an endpoint is told before a model is loaded.
-    found = {each.FLAG: _endpoint(each, budget) for each in asked if not each.is_here}
+    found = {each.FLAG: _endpoint(each, budget) for each in plan.llms if not each.is_here}
     loaded: dict[str, Backbone] = {}
     backbone = None
     if plan.solver is None:
         backbone = plan.recipe.load_backbone(progress)
         if plan.recipe.adapter is None:
             loaded[plan.recipe.backbone] = backbone
-    for each in asked:
+    for each in plan.llms:
         if each.is_here:
             found[each.FLAG] = _here(each, plan.recipe, loaded, progress)
     answers = found.get(SolverRecipe.FLAG, backbone)
@@ -186,7 +185,15 @@ def _endpoint(settings: LLMRecipe, budget: SearchBudget) -> ChosenLLM:
     return ChosenLLM(settings, price, endpoint)
 
 
-def _check_writes(settings: LLMRecipe) -> None:
+def _check_model(settings: LLMRecipe) -> None:
+    """Refuse a folder that is not there, and a model that does not write."""
+    if settings.url is None and not settings.is_here and settings.model.startswith((".", "/", "~")):
+        raise ConfigError(
+            "there is no such folder",
+            where=settings.FLAG,
+            got=settings.model,
+            expected="a model's folder, a name of the catalogue, or an endpoint's model",
+        )
     entry = BACKBONES.get(settings.model) if settings.is_here else None
     if entry is not None and entry.family != "causal":
         writers = [name for name, each in BACKBONES.items() if each.family == "causal"]

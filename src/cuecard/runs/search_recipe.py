@@ -177,8 +177,15 @@ class SearchRecipe(RunRecipe):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """What may be a path."""
-        return self.recipe.paths
+        """What may be a path: those of the task, models without an address, rated answers."""
+        models = tuple(each.model for each in self.llms if each.url is None)
+        rated = None if self.judge is None else self.judge.labels
+        return (*self.recipe.paths, *models, *(() if rated is None else (rated,)))
+
+    @property
+    def llms(self) -> tuple[LLMRecipe, ...]:
+        """The LLMs that are asked: what answers, what writes, what judges."""
+        return tuple(each for each in (self.solver, self.llm, self.judge) if each is not None)
 
     def in_folder(self, folder: Path) -> Self:
         """The same recipe for another folder."""

@@ -253,7 +253,7 @@ class LLMSolver:
     def __init__(self, asker: Asker, spec: TaskSpec, scorer: Scorer | None = None) -> None:
         self._asker, self._spec, self._scorer = asker, spec, scorer or RowScorer(spec)
         self._understood = False
-        _check_words({label: spec.words.get(label, label) for label in spec.labels})
+        _check_words(self._words())
 
     async def judge(self, candidate: PromptCandidate, records: Sequence[Record]) -> list[Judged]:
         """See `Solver.judge`.
@@ -291,7 +291,7 @@ class LLMSolver:
                 "none of the LLM's answers names a label",
                 where=f"model {self._asker.llm.name}",
                 got=f"{texts[0][:200]!r}, and {len(texts) - 1} more",
-                expected=", ".join(self._words(ManualPrompt("", "")).values()),
+                expected=", ".join(self._words().values()),
                 hint="ask for a label alone with --instruction, or take a model that follows it",
                 fatal=True,
             )
@@ -302,8 +302,10 @@ class LLMSolver:
         each = [self._asker.most(self._request(candidate, record)) for record in records]
         return sum(each, Amount())
 
-    def _words(self, prompt: ManualPrompt) -> dict[str, str]:
-        words = self._spec.words if prompt.words is None else prompt.words
+    def _words(self, prompt: ManualPrompt | None = None) -> dict[str, str]:
+        """The labels' words: a prompt's own, or the task's."""
+        own = None if prompt is None else prompt.words
+        words = self._spec.words if own is None else own
         return {label: words.get(label, label) for label in self._spec.labels}
 
     def _request(self, candidate: PromptCandidate, record: Record) -> LLMRequest:

@@ -182,10 +182,15 @@ def test_an_llm_writes(cuecard: Call, words: list[str], tmp_path: Path) -> None:
 
 
 def test_a_model_in_this_process_writes(
-    cuecard: Call, words: list[str], backbone: Path, tmp_path: Path
+    cuecard: Call,
+    words: list[str],
+    backbone: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A folder's model, with room for what it is asked; its calls count, and none is made twice."""
-    writer, out = tmp_path / "writer", tmp_path / "found"
+    monkeypatch.chdir(tmp_path)
+    writer, out = Path("writer"), tmp_path / "found"
     shutil.copytree(backbone, writer)
     config = json.loads((writer / "config.json").read_text())
     (writer / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 2048}))
@@ -206,6 +211,9 @@ def test_a_model_in_this_process_writes(
     )
     other = cuecard("search", "--resume", out)
     assert other.code == 2 and "the journal of another search" in other.err
+    monkeypatch.chdir(backbone)
+    away = cuecard("search", "--resume", out)
+    assert away.code == 2 and f"cd {tmp_path}" in away.err, away.err
 
 
 @pytest.mark.parametrize(
@@ -213,6 +221,7 @@ def test_a_model_in_this_process_writes(
     [
         (("--llm", "qwen2.5-coder-15b-instruct"), "did you mean 'qwen2.5-coder-1.5b-instruct'?"),
         (("--llm", "flan-t5-small"), "does not write"),
+        (("--llm", "./nowhere"), "there is no such folder"),
         (("--llm", "gpt-4o"), "there is no key for OpenAI's endpoint"),
         (("--llm", "x", "--llm-url", "nowhere"), "not an endpoint's address"),
         (("--searcher", "oprah"), "there is no such searcher"),
