@@ -191,7 +191,10 @@ _FLAGS = {
     "method.init": Flag(),
     "method.text": Flag("--init-text"),
     "method.prompt": Flag(
-        "--init-prompt", metavar="FOLDER", help="A prompt's folder to start from.", read=str
+        "--init-prompt",
+        metavar="FOLDER",
+        help="A prompt's or a search's folder to start from.",
+        read=str,
     ),
     "method.slot": Flag(),
     "training.steps": Flag(),

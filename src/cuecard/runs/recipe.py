@@ -41,6 +41,7 @@ from cuecard.training.trainables.lora import LORA_LR
 from cuecard.types import Backbone
 
 if TYPE_CHECKING:
+    from cuecard.artifacts import Prompt
     from cuecard.comparison.prove import Proof
     from cuecard.evaluation.baselines.manual import ManualPrompt
     from cuecard.tasks import Task
@@ -297,6 +298,9 @@ class Recipe(RunRecipe):
                 settings["prompt"] = SharedPrompt.load(shared).start()
                 return method_settings(self.method["name"], settings, "the recipe, method")
             prompt = Prompt.load(prompt_folder(start))
+            if not prompt.tensors:
+                settings |= {"init": "text", "text": _words_of(prompt, start)}
+                return method_settings(self.method["name"], settings, "the recipe, method")
             check_start_from(prompt.manifest, self.method["name"], start)
             settings["prompt"] = prompt.vectors
             if DECODER_NAME in prompt.tensors and settings.get("decoder_length"):
@@ -458,6 +462,25 @@ def resume(folder: str | Path, **options: Any) -> Outcome:
         TrainingError: there is no run.
     """
     return run_recipe(RunFolder(Path(folder), Recipe).to_resume(), **options)
+
+
+def _words_of(prompt: Prompt, start: str) -> str:
+    """What a prompt without vectors, such as one that a search found, says before every record.
+
+    Raises:
+        ConfigError: it says nothing there.
+    """
+    from cuecard.search.words.saved_words import words_in_front  # noqa: PLC0415
+
+    words = words_in_front(prompt)
+    if not words.strip():
+        raise ConfigError(
+            "the prompt to start from has no vectors, and no words in front of a record",
+            where="method.prompt",
+            got=start,
+            expected="a trained prompt, or a search's that found an instruction or demonstrations",
+        )
+    return words
 
 
 def prompt_folder(path: str | Path) -> Path:

@@ -127,6 +127,12 @@ class SearchRecipe(RunRecipe):
         default=None,
         description="The instruction that is to be improved; by default one that names the labels.",
     )
+    start: str | None = Field(
+        default=None,
+        exclude_if=lambda folder: folder is None,
+        description="A prompt's folder, or a run's or a search's: its words, or those nearest to "
+        "its vectors, race before the first round.",
+    )
     budget: str = Field(
         default="10m",
         description="Calls, tokens, money and time, such as '2000 calls' or '1M tokens,$0.50,30m'. "
@@ -177,10 +183,10 @@ class SearchRecipe(RunRecipe):
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """What may be a path: those of the task, models without an address, rated answers."""
+        """What may be a path: those of the task, models without an address, rated answers, ..."""
         models = tuple(each.model for each in self.llms if each.url is None)
-        rated = None if self.judge is None else self.judge.labels
-        return (*self.recipe.paths, *models, *(() if rated is None else (rated,)))
+        more = (None if self.judge is None else self.judge.labels, self.start)
+        return (*self.recipe.paths, *models, *(path for path in more if path is not None))
 
     @property
     def llms(self) -> tuple[LLMRecipe, ...]:

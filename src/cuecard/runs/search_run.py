@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from cuecard.lazy import torch
 from cuecard.plain_files import write_text
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
+from cuecard.runs.recipe import prompt_folder
 from cuecard.runs.search_judge import Judge, RatedAnswer, check_judge, judge_line, open_judge
 from cuecard.runs.search_llm import (
     ChosenLLM,
@@ -44,6 +45,7 @@ from cuecard.search.scorer import RowScorer, Scorer
 from cuecard.search.searcher import Observer
 from cuecard.search.searchers import SEARCHERS, at_hand, left_out
 from cuecard.search.solver import EngineSolver, LLMSolver, Solver
+from cuecard.search.words.saved_words import candidates_of
 from cuecard.tasks import Task, TaskSpec
 from cuecard.tasks.kinds import KINDS
 from cuecard.types import Backbone, InputTokens
@@ -183,7 +185,7 @@ def run_search(
     made = _set_up(plan, progress, overwrite=overwrite)
     with place.claimed(plan, overwrite=overwrite) as folder:
         try:
-            outcome = asyncio.run(_search(plan, made, _start(plan, made.task), folder, observer))
+            outcome = asyncio.run(_search(plan, made, folder, observer))
         except KeyboardInterrupt:
             raise Interrupted(
                 "stopped during the search; what was answered is in its journal",
@@ -207,8 +209,7 @@ def plan_search(
 
     async def costs() -> SearchCosts:
         async with Engines() as engines:
-            start = _start(plan, made.task)
-            search, _ = await _made(plan, made, start, calls, engines, made.scorer)
+            search, _ = await _made(plan, made, calls, engines, made.scorer)
             judge = None if plan.judge is None else plan.judge.budget
             return replace(search.costs(), judge=judge)
 
@@ -222,12 +223,16 @@ class _SetUp:
     Attributes:
         scorer: the rule that scores where no LLM judges.
         rated: answers that people rated, for a judge.
+        start: the prompt that is to be improved.
+        others: prompts that race with it before the first round.
     """
 
     task: Task
     scorer: Scorer
     rated: list[RatedAnswer]
     models: SearchModels
+    start: PromptCandidate
+    others: Sequence[PromptCandidate]
 
 
 def _set_up(plan: SearchRecipe, progress: Progress | None, *, overwrite: bool) -> _SetUp:
@@ -245,7 +250,13 @@ def _set_up(plan: SearchRecipe, progress: Progress | None, *, overwrite: bool) -
         )
     rated = check_judge(plan, task)
     scorer = RowScorer(task.spec, None if plan.judge is not None else plan.score)
-    return _SetUp(task, scorer, rated, search_models(plan, progress))
+    saved = None if plan.start is None else Prompt.load(prompt_folder(plan.start))
+    models, start = search_models(plan, progress), _start(plan, task)
+    others: Sequence[PromptCandidate] = ()
+    if saved is not None:
+        backbone = None if isinstance(models.answers, ChosenLLM) else models.answers
+        others = candidates_of(saved, start, backbone, str(plan.start))
+    return _SetUp(task, scorer, rated, models, start, others)
 
 
 def _check_needs(plan: SearchRecipe) -> None:
@@ -278,7 +289,6 @@ def _start(plan: SearchRecipe, task: Task) -> PromptCandidate:
 async def _search(
     plan: SearchRecipe,
     made: _SetUp,
-    start: PromptCandidate,
     folder: Path,
     observer: Observer | None,
 ) -> SearchOutcome:
@@ -287,10 +297,11 @@ async def _search(
         "data": task.report.data_hash,
         **_identity(made.models.answers),
         "searcher": plan.searcher,
-        "start": start.key,
+        "start": made.start.key,
         "settings": plan.search.model_dump(mode="json"),
         "llm": None if writes is None else writes.identity,
-        # Left out where none is named, so that journals of earlier versions are the same search's.
+        # Left out where there is none, so that journals of earlier versions are the same search's.
+        **({"others": [each.key for each in made.others]} if made.others else {}),
         **({} if plan.score is None else {"score": plan.score}),
         **({} if judging is None else {"judge": judging.identity}),
     }
@@ -303,7 +314,7 @@ async def _search(
                 plan, plan.judge, task, judging, llm, calls, folder, made.rated, tell
             )
             scorer = judge.scorer
-        search, solver = await _made(plan, made, start, calls, engines, scorer, observer)
+        search, solver = await _made(plan, made, calls, engines, scorer, observer)
         found = await search.run()
         outcome = await _outcome(plan, made, found, scorer, solver, calls)
         return replace(outcome, judge=judge)
@@ -312,7 +323,6 @@ async def _search(
 async def _made(
     plan: SearchRecipe,
     made: _SetUp,
-    start: PromptCandidate,
     calls: Calls,
     engines: Engines,
     scorer: Scorer,
@@ -321,17 +331,17 @@ async def _made(
     """The search, and what answers in it."""
     task, answers, writes = made.task, made.models.answers, made.models.writes
     asker = None if writes is None else await engines.asker(writes, calls)
-    options: dict[str, Any] = {"asker": asker, "observer": observer}
+    options: dict[str, Any] = {"asker": asker, "observer": observer, "others": made.others}
     solver: Solver
     if isinstance(answers, ChosenLLM):
         solver = LLMSolver(await engines.asker(answers, calls), task.spec, scorer)
-        options["after"] = most_of_test(solver, start, task.test)
+        options["after"] = most_of_test(solver, made.start, task.test)
     else:
         engine, weights = await engines.of(answers), answers.fingerprint.weights
         solver = EngineSolver(engine, weights, task.spec, calls, scorer)
         options["model"] = SearchModel(answers, calls)
     searcher = SEARCHERS[plan.searcher].make()
-    return Search(task, start, searcher, solver, calls, plan.search, **options), solver
+    return Search(task, made.start, searcher, solver, calls, plan.search, **options), solver
 
 
 def _identity(answers: Backbone | ChosenLLM) -> dict[str, Any]:

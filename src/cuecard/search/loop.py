@@ -73,6 +73,7 @@ class Search:
         solver: what answers.
         asker: the LLM that writes; None for searchers that need none.
         model: the backbone that answers, for searchers that look into it.
+        others: prompts that race with the start before the first round.
         observer: is told of every round.
         after: what must be left at the end, for what follows a search.
 
@@ -91,12 +92,14 @@ class Search:
         *,
         asker: Asker | None = None,
         model: SearchModel | None = None,
+        others: Sequence[PromptCandidate] = (),
         observer: Observer | None = None,
         after: Amount = _NOTHING,
     ) -> None:
         self._task, self._start, self._searcher = task, start, searcher
         self._solver, self._calls, self._settings = solver, calls, settings
-        self._asker, self._model, self._after = asker, model, after
+        self._asker, self._model, self._others = asker, model, others
+        self._after = after
         self._tell = observer or (lambda event: None)
         # In the order of the draw: files are often sorted by label, and a race begins with a few.
         salt = f"search {settings.seed}"
@@ -211,6 +214,8 @@ class Search:
             if last is not None and number == last[0]:
                 break
             try:
+                if not number:
+                    await self._race(self._others)
                 new = await self._round(number)
             except BudgetSpent as error:
                 ended = str(error)
@@ -240,29 +245,34 @@ class Search:
             model=self._model,
             settings=settings,
         )
-        proposed = await self._searcher.propose(state, settings.proposals)
-        new = {each.key: each for each in proposed if each.key not in self._known}
-        usable = [each for each in new.values() if fits(self._solver, each, self._rows[:1])]
-        raced = []
-        if usable:
-            best = self._ranked()[0].candidate
-            raced = await race([best, *usable], self._solver, self._rows, block=settings.block)
-        for racer in raced:
-            known = self._known.get(racer.candidate.key)
-            if known is None or len(racer.answers) > len(known.answers):
-                self._known[racer.candidate.key] = racer
+        new = await self._race(await self._searcher.propose(state, settings.proposals))
         top = self._ranked()[0]
         self._tell(
             {
                 "event": "round",
                 "round": number + 1,
-                "candidates": len(usable),
+                "candidates": new,
                 "best": top.score,
                 "origin": top.candidate.origin,
                 "calls": self._calls.ledger.spent.calls,
                 "tokens": self._calls.ledger.spent.tokens,
             }
         )
+        return new
+
+    async def _race(self, proposed: Sequence[PromptCandidate]) -> int:
+        """Race with the best so far; how many were new."""
+        block = self._settings.block
+        new = {each.key: each for each in proposed if each.key not in self._known}
+        usable = [each for each in new.values() if fits(self._solver, each, self._rows[:1])]
+        raced = []
+        if usable:
+            best = self._ranked()[0].candidate
+            raced = await race([best, *usable], self._solver, self._rows, block=block)
+        for racer in raced:
+            known = self._known.get(racer.candidate.key)
+            if known is None or len(racer.answers) > len(known.answers):
+                self._known[racer.candidate.key] = racer
         return len(usable)
 
     def _hear(self, event: dict[str, Any]) -> None:

@@ -516,3 +516,35 @@ def test_gradients_find_words(cuecard: Call, words: list[str], tmp_path: Path) -
     assert done.code == 0, done.err
     result = json.loads(done.out.splitlines()[-1])
     assert any(each["origin"].startswith("gcg, round 1") for each in result["candidates"])
+
+
+def test_from_words_to_vectors_and_back(
+    cuecard: Call, words: list[str], data: Path, tmp_path: Path
+) -> None:
+    found, trained = tmp_path / "found", tmp_path / "trained"
+    instruction = ("--instruction", "it is good or bad .")
+    done = cuecard(*words, *instruction, "--searcher", "grips", "--out", found)
+    assert done.code == 0, done.err
+    own = words[2 : words.index("--race-rows")]
+    options = ("--no-compare", "--no-calibrate", "--steps", "1", "--lr", "1e-6")
+    done = cuecard("train", data, *own, *options, "--init-prompt", found, "--out", trained)
+    assert done.code == 0, done.err
+    # Vectors that have hardly moved do what the words do that they start from.
+    texts = [f"{word} {number}" for number, word in enumerate(("good", "bad", "nice", "poor"))]
+    scores = []
+    for folder in (found, trained):
+        done = cuecard("predict", folder, *texts, "--json")
+        (told,) = map(json.loads, done.out.splitlines())
+        scores.append([row["probabilities"]["positive"] for row in told["predictions"]])
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)
+    more = ("--searcher", "grips", "--start", trained, "--rounds", "1", "--json")
+    done = cuecard(*words, *more, "--out", tmp_path / "again")
+    assert done.code == 0, done.err
+    origins = [each["origin"] for each in json.loads(done.out.splitlines()[-1])["candidates"]]
+    assert f"nearest to {trained} by cosine" in origins
+
+
+def test_a_start_without_words(cuecard: Call, words: list[str], tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "x")
+    done = cuecard(*words, "--start", tmp_path / "nothing", *out)
+    assert done.code == 2 and "nothing" in done.err

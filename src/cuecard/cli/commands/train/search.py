@@ -21,6 +21,7 @@ SEARCH = Fields(
     {
         "searcher": Flag(metavar="NAME", names=lambda _: SEARCHERS),
         "instruction": Flag(metavar="TEXT"),
+        "start": Flag(metavar="FOLDER"),
         "budget": Flag("--search-budget", metavar="LIMITS"),
         "score": Flag("--score", metavar="SCORE"),
         "search.rows": Flag("--race-rows"),

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from cuecard.lazy import np, torch
 from cuecard.search.candidate import PromptCandidate
-from cuecard.search.nearest_tokens import nearest_tokens
 from cuecard.search.searcher import SearchState
 from cuecard.search.searchers.gradient.passes import Passes, passes_of, times
+from cuecard.search.words.nearest_tokens import nearest_tokens
 from cuecard.training.config import TrainConfig
 from cuecard.training.optim import default_lr, make_optimizer
 from cuecard.types import ParameterGroup

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from cuecard.errors import ConfigError
-from cuecard.lazy import torch
 from cuecard.search.candidate import PromptCandidate, digest
 from cuecard.search.model import SearchModel
 from cuecard.search.searcher import SearchState
 from cuecard.search.searchers.writing import instruction_of, with_instruction
-from cuecard.tasks.encoding.tokens import plain_ids, special_texts
+from cuecard.search.words.nearest_tokens import readable_tokens
+from cuecard.tasks.encoding.tokens import plain_ids
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Encoded, InputTokens, Placement, Record, Tokenizer
 
@@ -108,9 +108,8 @@ class Trigger:
         Those that can be read: of printable ASCII and of characters that the records have.
         """
         texts = (text for record in self._records for text in record.texts.values())
-        key: Any = self._tokenizer
         size = len(self.model.backbone.embeddings)
-        return readable_tokens(key, size, frozenset("".join(texts)))
+        return readable_tokens(self._tokenizer, size, frozenset("".join(texts)))
 
     def _spec_of(self, ids: Sequence[int]) -> TaskSpec:
         prompt = self.candidate(ids, "").prompt
@@ -167,17 +166,3 @@ def _without(row: Encoded, at: int, length: int) -> Encoded:
         mask -= length
     context = (*row.context[:at], *row.context[at + length :])
     return replace(row, context=context, mask=mask, placement=Placement.at(at))
-
-
-@lru_cache(maxsize=2)
-def readable_tokens(tokenizer: Any, size: int, known: frozenset[str]) -> Tensor:
-    """[size] bool, the tokens of printable ASCII and known characters, without special ones."""
-    specials = special_texts(tokenizer)
-    texts = (str(tokenizer.decode([token])) for token in range(size))
-    return torch.tensor([_is_readable(text, known, specials) for text in texts])
-
-
-def _is_readable(text: str, known: frozenset[str], specials: Sequence[str]) -> bool:
-    if not text.strip() or any(special in text for special in specials):
-        return False
-    return all(char in known or (char.isascii() and char.isprintable()) for char in text)

@@ -1,0 +1,1 @@
+"""Words that prompts are made of: tokens that can be read, and saved prompts as words."""
