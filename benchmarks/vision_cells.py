@@ -245,6 +245,7 @@ class TrainableLayers:
     name = "full"
     slot: Slot = "prefix"
     changes_layers = True
+    reads_names = False
 
     @property
     def parts(self) -> Mapping[str, Any]:

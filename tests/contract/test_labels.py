@@ -34,6 +34,10 @@ from cuecard.methods import (
 from cuecard.tasks import Task
 from cuecard.tasks.encoding.head_inputs import HeadRows, read_for_heads
 from cuecard.training import TrainConfig
+from cuecard.training.race import contestants as racing
+from cuecard.training.race.auto import auto
+from cuecard.training.race.contestants import Candidate, Entrants
+from cuecard.training.race.pace import measure
 from cuecard.training.train import train
 from cuecard.training.train_lora import train_lora
 from cuecard.training.trainables.initial_method import new_method
@@ -321,6 +325,32 @@ def test_served_beside_others_each_image_seen_once() -> None:
     for numbers, wanted in zip(asyncio.run(ask()), alone, strict=True):
         assert numbers == pytest.approx(wanted, abs=1e-4)
     assert pixels == [2]  # MaPLe and those in front of patches read states instead
+
+
+def test_auto_races_them_where_names_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[dict[str, Any]] = []
+    task, config = drawn_task(40), TrainConfig(budget="96 steps")
+    auto(tiny_clip(), task, config, observer=told.append)
+    (race,) = (event for event in told if event["event"] == "race")
+    assert race["contestants"] == ["p-tuning-v2, rate 0.1", "coop"] and race["steps"] == 16
+    assert race["refused"] == {} and "maple" in race["left_out"]
+    (chosen,) = (event for event in told if event["event"] == "chosen")
+    raced = [event for event in told if event["event"] == "raced"]
+    best = max(raced, key=lambda event: (event["accuracy"], -event["loss"]))
+    assert chosen["contestant"] == best["contestant"]
+    siglip = Entrants.of(shared_clip("siglip"), task, config)
+    assert "coop" in siglip.setups and "another state" in siglip.refused["maple"]
+
+    around = [Candidate(each.name, each) for each in (CoOp(init="text"), MaPLe())]
+    monkeypatch.setattr(racing, "contestants", lambda *_, **__: around)
+    backbone = tiny_clip()
+    run = auto(backbone, task, config)
+    assert run.method.name in ("coop", "maple") and run.test is not None
+    assert run.prompt.manifest.head == "labels" and run.prompt.bind(backbone).head is not None
+    cost = measure(Entrants.of(tiny_clip(), task, config).setups["coop"])
+    again = measure(Entrants.of(backbone, task, config).setups["coop"])
+    # Images that were seen are not seen again.
+    assert cost.validation == cost.brief > 0 and cost.inputs >= 0 == again.inputs
 
 
 def test_what_does_not_go_together_is_refused_before_any_work() -> None:

@@ -55,6 +55,7 @@ class TrainableAdapter:
     prompt: Prompt | None = None
     name = "LoRA"
     changes_layers = True
+    reads_names = False
 
     @property
     def slot(self) -> Slot:

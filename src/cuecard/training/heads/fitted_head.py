@@ -15,14 +15,15 @@ from cuecard.lazy import torch
 from cuecard.tasks import TaskSpec
 from cuecard.training.heads.logistic import ProbeRows, fit_probe, labels_of
 from cuecard.training.setup import TrainSetup
+from cuecard.training.trainables.trainable import Trainable
 from cuecard.types import Head, Record
 
 _ROWS = 32
 
 
-def fits_head(spec: TaskSpec) -> bool:
-    """Whether a task's head can be fitted: that of a classification."""
-    return spec.mode == "head" and spec.task_kind.single_label
+def fits_head(spec: TaskSpec, trainable: Trainable) -> bool:
+    """Whether a task's head can be fitted: that of a classification, if names do not make it."""
+    return spec.mode == "head" and spec.task_kind.single_label and not trainable.reads_names
 
 
 def fit_head(setup: TrainSetup) -> Head:

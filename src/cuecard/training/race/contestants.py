@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cuecard.errors import BackboneError, ConfigError
-from cuecard.methods import DeepPrompts, MethodSettings, PromptTuning, PTuningV2
+from cuecard.methods import CoOp, DeepPrompts, MaPLe, MethodSettings, PromptTuning, PTuningV2
 from cuecard.tasks import Task, TaskSpec
 from cuecard.training.config import TrainConfig
 from cuecard.training.heads.fitted_head import fits_head
@@ -44,13 +44,16 @@ class Candidate:
     head: bool = False
 
 
-def contestants(spec: TaskSpec, *, heads: bool = True) -> tuple[Candidate, ...]:
+def contestants(
+    spec: TaskSpec, *, heads: bool = True, names: bool = False
+) -> tuple[Candidate, ...]:
     """What races for a task.
 
     Where the template says `{prompt}`, prompt tuning goes there, with as many vectors as it says.
 
     Args:
         heads: whether a head may tell labels apart that have words.
+        names: whether the backbone has a tower that reads labels' names.
     """
     slot: Slot = "infix" if spec.parsed.has_prompt else "prefix"
     placed = sum(spec.parsed.deal)
@@ -70,7 +73,12 @@ def contestants(spec: TaskSpec, *, heads: bool = True) -> tuple[Candidate, ...]:
     decoder = PromptTuning(length=0, decoder_length=16)
     if spec.task_kind.tower == "vision":
         deep = Candidate(DeepPrompts.name, DeepPrompts(length=8))
-        return prefix(0.1), deep, tuning(PromptTuning.name), prefix(0.03)
+        others = prefix(0.1), deep, tuning(PromptTuning.name), prefix(0.03)
+        if not (names and spec.task_kind.single_label):
+            return others
+        # Beside a fitted head what starts as the zero-shot classifier.
+        around = (Candidate(each.name, each) for each in (CoOp(init="text"), MaPLe()))
+        return others[0], *around, *others[1:]
     headed = heads and spec.mode == "labels" and spec.head_is_possible
     return (
         *((late(0.05, head=True),) if headed else ()),
@@ -115,11 +123,11 @@ class Entrants:
         refused: dict[str, str] = {}
         errors: dict[str, ConfigError | BackboneError] = {}
         rows: dict[tuple[Slot, bool], tuple[int, tuple[Encoded, ...]]] = {}
-        racing = contestants(task.spec, heads=heads)
+        racing = contestants(task.spec, heads=heads, names="labels" in backbone.takes)
         for each in racing:
             prompt = TrainablePrompt(suited_to(backbone, each.method))
             asked = replace(task, spec=task.spec.with_head("pooled")) if each.head else task
-            own = _own_settings(each, prompt, backbone, config, fits_head(asked.spec))
+            own = _own_settings(each, prompt, backbone, config, fits_head(asked.spec, prompt))
             alike = prompt.slot, each.head
             checked, known = rows.get(alike, (0, None))
             length = getattr(each.method, "length", None) or 0

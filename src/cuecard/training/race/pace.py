@@ -77,10 +77,14 @@ def measure(setup: TrainSetup, cached: int | None = None) -> Cost:
     first, second = two_passes(setup, time.process_time)
     brief = second.forward * len(setup.task.validation) / second.rows
     # A validation reads all labels, of which those of one token are read where the context ends.
-    own = second.tokens / second.rows
+    own, labels = second.tokens / second.rows, label_tokens(setup.backbone, setup.task)
+    if cached is None and setup.trainable.reads_names:
+        # Images that no prompt is in front of are seen once: the second pass ran fewer tokens.
+        images = len(setup.task.train) + len(setup.task.validation)
+        cached = images * max(row_lengths(setup.rows))
     return Cost(
         step=second.whole * setup.config.accumulation,
-        validation=brief * (own + label_tokens(setup.backbone, setup.task)) / own,
+        validation=brief * (own + labels) / own if labels else brief,
         brief=brief,
         inputs=_inputs(first, second, cached) if cached is not None else 0.0,
         fit=_fit(setup, brief),
@@ -94,7 +98,7 @@ def _fit(setup: TrainSetup, validation: float) -> float:
         validation: seconds of a pass over the validation rows.
     """
     spec, rows = setup.spec, len(setup.task.train)
-    if not fits_head(spec):
+    if not fits_head(spec, setup.trainable):
         return 0.0
     if spec.head != "pooled":
         return validation * (1 + rows / len(setup.task.validation))

@@ -269,7 +269,7 @@ class RaceRunner:
         heads: dict[str, dict[str, torch.Tensor]] = {}
         with self._final.charged(self._backbone.counts):
             for name in self._plan.racing:
-                if not fits_head(self.setups[name].spec):
+                if not fits_head(self.setups[name].spec, self.setups[name].trainable):
                     continue
                 alike = self._alike(name)
                 heads[alike] = heads.get(alike) or asdict(fit_head(self._cut(name)))

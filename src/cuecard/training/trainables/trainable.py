@@ -36,6 +36,7 @@ class Trainable(Protocol):
         slot: where the prompt is.
         parts: what of it a resumed run must have in common with the one it resumes, by name.
         changes_layers: whether what the backbone makes of an input changes with every step.
+        reads_names: whether what a tower makes of the labels' names is the task's head.
     """
 
     @property
@@ -49,6 +50,9 @@ class Trainable(Protocol):
 
     @property
     def changes_layers(self) -> bool: ...
+
+    @property
+    def reads_names(self) -> bool: ...
 
     def check(self, backbone: Backbone, task: Task, config: TrainConfig) -> None:
         """
@@ -100,6 +104,11 @@ class TrainablePrompt:
     def changes_layers(self) -> bool:
         """No."""
         return False
+
+    @property
+    def reads_names(self) -> bool:
+        """Of vectors around these."""
+        return "labels" in self.method.requires
 
     @property
     def parts(self) -> Mapping[str, Any]:
