@@ -53,7 +53,7 @@ class RLPrompt:
         for _ in range(_STEPS):
             self._step += 1
             await self._learn(state, self._policy, length)
-        likeliest = self._policy.write(1, length, None)
+        likeliest = await self._written(state, self._policy, 1, length, None)
         best = sorted(self._gaps, key=lambda text: float(np.mean(self._gaps[text])), reverse=True)
         known = {racer.candidate.key for racer in state.ranked}
         texts = dict.fromkeys([*_texts(backbone, likeliest), *best])
@@ -68,12 +68,7 @@ class RLPrompt:
         samples, most = settings.population or _PROMPTS, settings.step_rows or _ROWS
         seed = int(state.rng.integers(2**31))
         chosen = state.rng.permutation(len(state.train))[:most]
-        written = await state.model.counted(
-            ["rlprompt", self._step],
-            policy.cost(samples, length),
-            lambda: policy.write(samples, length, seed),
-        )
-        prompts = [tuple(ids) for ids in written]
+        prompts = await self._written(state, policy, samples, length, seed)
         texts = _texts(state.model.backbone, prompts)
         tried = [with_instruction(state.start, text, "") for text in texts]
         rows = [state.train[int(number)] for number in chosen]
@@ -82,6 +77,18 @@ class RLPrompt:
         for text, each in zip(texts, rewards, strict=True):
             self._gaps.setdefault(text, []).append(each)
         policy.learn(prompts, z_scores(rewards))
+
+    async def _written(
+        self, state: SearchState, policy: TokenPolicy, count: int, length: int, seed: int | None
+    ) -> list[Ids]:
+        """As `TokenPolicy.write`, within the budget and once."""
+        assert state.model is not None
+        found = await state.model.counted(
+            ["rlprompt", self._step, seed],
+            policy.cost(count, length),
+            lambda: policy.write(count, length, seed),
+        )
+        return [tuple(ids) for ids in found]
 
 
 def reward(found: Sequence[Likelihood]) -> float:
@@ -120,7 +127,8 @@ def allowed_tokens(backbone: Backbone) -> Tensor:
         )
     tokenizer = backbone.tokenizer
     specials = {int(number) for number in getattr(tokenizer, "all_special_ids", ())}
-    texts = [str(tokenizer.decode([number])) for number in range(backbone.vocab_size)]
+    size = len(backbone.model.get_output_embeddings().weight)
+    texts = [str(tokenizer.decode([number])) for number in range(size)]
     allowed = [
         number not in specials
         and bool(text.strip())
