@@ -20,7 +20,7 @@ from cuecard.artifacts.words import (
     read_promptfoo_tests,
 )
 from cuecard.artifacts.words.parts import PromptParts
-from cuecard.errors import ConfigError, CuecardError
+from cuecard.errors import ConfigError, CuecardError, DataError
 from cuecard.types import Record
 from support.data.reviews import SPEC, TEXT_SPEC, reviews
 from support.tiny import shared_backbone
@@ -102,6 +102,16 @@ def test_texts_are_exported_too(tmp_path: Path) -> None:
     usual = "Given the fields `text`, produce the fields `title`."
     assert state["signature"]["instructions"] == usual
     assert state["demos"] == [{"text": "a b", "title": "a"}]
+
+
+def test_what_stands_ahead_is_an_instruction() -> None:
+    ahead = PromptParts("Judge {{it}}.\n\n" + SPEC.template).manual(SPEC)
+    assert (ahead.instruction, ahead.template) == ("Judge {it}.\n\n", SPEC.template)
+    for template in ("See {text}: " + SPEC.template, "{text}, in short:", SPEC.template):
+        manual = PromptParts(template).manual(SPEC)
+        assert (manual.instruction, manual.template) == ("", template)
+    with pytest.raises(DataError, match="gaps that the task has no fields for"):
+        PromptParts("{title}: {text}").manual(SPEC)
 
 
 def test_what_is_not_words_is_refused(tmp_path: Path) -> None:

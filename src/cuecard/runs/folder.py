@@ -30,7 +30,7 @@ _STATE = (
     *("checkpoint.pt", "teachers/checkpoint.pt"),
     *("race/checkpoint.pt", "race/lora/checkpoint.pt"),
     *("log.jsonl", "result.json", "report.json", "report.md"),
-    *("journal.jsonl", "judge.jsonl", "search.json", "search.md", "prompt.txt"),
+    *("journal.jsonl", "judge.jsonl", "search.json", "search.md", "prompt.txt", "words.json"),
 )
 
 

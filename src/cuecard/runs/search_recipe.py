@@ -130,8 +130,9 @@ class SearchRecipe(RunRecipe):
     start: str | None = Field(
         default=None,
         exclude_if=lambda folder: folder is None,
-        description="A prompt's folder, or a run's or a search's: its words, or those nearest to "
-        "its vectors, race before the first round.",
+        description="A prompt's folder, or a run's or a search's, or another tool's file (.txt, "
+        "DSPy's .json, promptfoo's .yaml): its words, or those nearest to its vectors, race before "
+        "the first round.",
     )
     budget: str = Field(
         default="10m",

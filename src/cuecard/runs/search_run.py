@@ -12,7 +12,8 @@ from typing import Any
 
 from cuecard.artifacts import Prompt
 from cuecard.artifacts.seen_rows import RowsEntry
-from cuecard.artifacts.words import write_words
+from cuecard.artifacts.words import READERS, read_parts, write_words
+from cuecard.artifacts.words.parts import PromptParts
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, Interrupted
 from cuecard.evaluation.baselines.manual import ManualPrompt, default_manual_prompts
@@ -250,10 +251,12 @@ def _set_up(plan: SearchRecipe, progress: Progress | None, *, overwrite: bool) -
         )
     rated = check_judge(plan, task)
     scorer = RowScorer(task.spec, None if plan.judge is not None else plan.score)
-    saved = None if plan.start is None else Prompt.load(prompt_folder(plan.start))
+    saved = None if plan.start is None else _saved(plan.start)
     models, start = search_models(plan, progress), _start(plan, task)
     others: Sequence[PromptCandidate] = ()
-    if saved is not None:
+    if isinstance(saved, PromptParts):
+        others = [PromptCandidate(saved.manual(task.spec), str(plan.start))]
+    elif saved is not None:
         backbone = None if isinstance(models.answers, ChosenLLM) else models.answers
         others = candidates_of(saved, start, backbone, str(plan.start))
     return _SetUp(task, scorer, rated, models, start, others)
@@ -272,6 +275,14 @@ def _check_needs(plan: SearchRecipe) -> None:
             hint="without: "
             + ", ".join(name for name, one in SEARCHERS.items() if one.missing(has) is None),
         )
+
+
+def _saved(start: str) -> Prompt | PromptParts:
+    """A saved prompt, or one of another tool."""
+    place = Path(start)
+    if place.suffix in READERS and not place.is_dir():
+        return read_parts(place)
+    return Prompt.load(prompt_folder(start))
 
 
 def _start(plan: SearchRecipe, task: Task) -> PromptCandidate:

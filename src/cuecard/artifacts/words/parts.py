@@ -10,6 +10,7 @@ from cuecard.artifacts.prompt import Prompt
 from cuecard.errors import ConfigError, DataError
 from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.tasks.spec import TaskSpec
+from cuecard.tasks.template import Template
 from cuecard.types import Backbone, Record
 
 TARGET = ""
@@ -76,21 +77,44 @@ class PromptParts:
 
         Raises:
             ConfigError: they leave no room for a record.
-            DataError: demonstrations that lack a field of the template.
+            DataError: as `manual`.
         """
-        shown = tuple(self._record(each, spec) for each in self.demonstrations)
         # What the words take is room beside that of a record.
         fields = "".join(f"{{{name}}}" for name in spec.field_names)
         bare = spec.model_copy(update={"template": fields, "chat": False, "system": None})
-        manual = ManualPrompt(
+        return self.manual(spec).to_spec(bare, backbone.tokenizer, backbone.max_positions)
+
+    def manual(self, spec: TaskSpec) -> ManualPrompt:
+        """The same as a hand-written prompt for a task.
+
+        Where its template ends with the task's, what stands before that is its instruction.
+
+        Raises:
+            DataError: gaps that the task has no fields for, or demonstrations that lack a field.
+        """
+        template, instruction = self.template or spec.template, self.instruction
+        unknown = [name for name in Template(template).fields if name not in spec.field_names]
+        if unknown:
+            raise DataError(
+                "the prompt has gaps that the task has no fields for",
+                where="the imported prompt",
+                got=", ".join(unknown),
+                expected=", ".join(spec.field_names),
+                hint="--template with the prompt's own field names",
+            )
+        ahead = template.removesuffix(spec.template)
+        if not instruction and ahead not in ("", template):
+            pieces = Template(f"{ahead}{{x}}").pieces[:-1]
+            if not any(piece.is_field for piece in pieces):
+                template, instruction = spec.template, "".join(piece.text for piece in pieces)
+        return ManualPrompt(
             "the imported prompt",
-            spec.template,
-            self.instruction,
+            template,
+            instruction,
             chat=spec.chat or self.chat,
             system=self.system if self.system is not None else spec.system,
-            demonstrations=shown,
+            demonstrations=tuple(self._record(each, spec) for each in self.demonstrations),
         )
-        return manual.to_spec(bare, backbone.tokenizer, backbone.max_positions)
 
     def _record(self, shown: Mapping[str, str], spec: TaskSpec) -> Record:
         missing = [name for name in (*spec.field_names, TARGET) if name not in shown]

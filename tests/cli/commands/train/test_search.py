@@ -121,6 +121,15 @@ def test_from_rows_to_words_that_answer(cuecard: Call, words: list[str], tmp_pat
         {"text": each["text"], "label": each[""]}
         for each in found["validation"][0]["demonstrations"]
     ]
+    # Another search has a changed one race, too.
+    program = json.loads((tmp_path / "p.json").read_text())
+    program["signature"]["instructions"] = "Weigh every word."
+    (tmp_path / "p.json").write_text(json.dumps(program))
+    more = ("--searcher", "grips", "--start", tmp_path / "p.json", "--out", tmp_path / "on")
+    done = cuecard(*words, *more, "--rounds", "1", "--json")
+    assert done.code == 0, done.err
+    tried = json.loads(done.out.splitlines()[-1])["candidates"]
+    assert str(tmp_path / "p.json") in {each["origin"] for each in tried}
     journal = (out / "journal.jsonl").read_bytes()
     again = cuecard("search", "--resume", out)
     assert again.code == 0 and (out / "journal.jsonl").read_bytes() == journal
@@ -229,6 +238,7 @@ def test_a_model_in_this_process_writes(
         (("--search-budget", "much"), "the search budget cannot be read"),
         (("--search-budget", "9 calls"), "too small for a search that means anything"),
         (("--steps", "3"), "a search trains nothing"),
+        (("--start", "none.txt"), "none.txt"),
         (("--no-compare",), "a search trains nothing"),
         (("--head", "trained"), "where a model answers in words"),
         (("--score", "bleu"), "there is no such score"),

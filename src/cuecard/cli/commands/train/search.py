@@ -21,7 +21,7 @@ SEARCH = Fields(
     {
         "searcher": Flag(metavar="NAME", names=lambda _: SEARCHERS),
         "instruction": Flag(metavar="TEXT"),
-        "start": Flag(metavar="FOLDER"),
+        "start": Flag(metavar="PATH"),
         "budget": Flag("--search-budget", metavar="LIMITS"),
         "score": Flag("--score", metavar="SCORE"),
         "search.rows": Flag("--race-rows"),
