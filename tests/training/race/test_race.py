@@ -13,6 +13,7 @@ from cuecard.artifacts import Prompt
 from cuecard.cli.views.event_text import event_text
 from cuecard.errors import ConfigError, CuecardError, DataError
 from cuecard.methods import PromptTuning
+from cuecard.tasks import Task, TaskSpec
 from cuecard.training import TrainConfig, read_log
 from cuecard.training.race import runner
 from cuecard.training.race.auto import auto
@@ -23,6 +24,7 @@ from cuecard.training.race.stages import cut
 from cuecard.training.setup import TrainSetup
 from cuecard.training.train import train
 from cuecard.training.trainables.trainable import TrainablePrompt
+from cuecard.types import Record
 from support.data.head_tasks import (
     answer_task,
     choice_task,
@@ -123,6 +125,15 @@ def test_what_cannot_run_is_left_out(kind: str, template: str, refused: int) -> 
     run = auto(tiny_backbone(kind), task_of(template), config, observer=events.append)
     (race,) = [e for e in events if e["event"] == "race"]
     assert len(race["refused"]) == refused and run.steps == 12
+
+
+@pytest.mark.parametrize(("asked", "first"), [(1, "p-tuning-v2, rate 0.06"), (9, "late")])
+def test_what_comes_first_where_most_tokens_are_written(asked: int, first: str) -> None:
+    """A late prompt pays off where inputs, which are run once, are most of a row."""
+    spec = TaskSpec(kind="text-to-text", template="{text}\nOut:", max_new_tokens=4)
+    records = [Record({"text": f"word {n} " * asked}, f"word {n} word {n}") for n in range(40)]
+    task = Task.from_records(spec, records, split=(0.5, 0.25, 0.25))
+    assert next(iter(Entrants.of(tiny_backbone(), task, TrainConfig()).setups)).startswith(first)
 
 
 @pytest.mark.parametrize("make", KINDS, ids=lambda make: make.__name__)
