@@ -65,7 +65,7 @@ def state_of(
         calls=calls,
         tell=lambda event: None,
         model=SearchModel(shared_backbone(kind), calls),
-        settings=SearchSettings(trigger_rows=8, trigger_swaps=8, **settings),
+        settings=SearchSettings(step_rows=8, population=8, **settings),
     )
 
 
@@ -103,7 +103,7 @@ def test_swaps_are_among_the_best_to_first_order_and_texts(kind: str, spec: Task
     _, gradient = passes.gradient(ids, chosen)
     table = model_of(state).backbone.embeddings
     swaps = asyncio.run(passes.swaps(ids, chosen, seed=0))
-    assert len(set(swaps)) == len(swaps) == state.settings.trigger_swaps
+    assert len(set(swaps)) == len(swaps) == state.settings.population
     for swap in swaps:
         (place,) = (at for at, token in enumerate(swap) if token != ids[at])
         assert trigger.is_text(swap) and trigger.allowed[swap[place]]

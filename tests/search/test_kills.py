@@ -26,7 +26,7 @@ from support.scripted_search import NO_LIMITS, SCRIPTED, search, told, world
 
 KILLS = int(os.environ.get("CUECARD_SEARCH_KILLS", "60"))
 SETTINGS = SearchSettings(
-    rows=10, proposals=3, rounds=3, finalists=2, block=5, trigger_rows=2, trigger_swaps=2
+    rows=10, proposals=3, rounds=3, finalists=2, block=5, step_rows=2, population=4
 )
 ROWS, PRICE = 50, Price(1.0, 2.0)
 

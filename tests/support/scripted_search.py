@@ -35,7 +35,7 @@ START = PromptCandidate(
 )
 NO_LIMITS = SearchBudget()
 SETTINGS = SearchSettings(
-    rows=20, proposals=4, rounds=3, finalists=2, block=10, trigger_rows=4, trigger_swaps=3
+    rows=20, proposals=4, rounds=3, finalists=2, block=10, step_rows=4, population=4
 )
 
 

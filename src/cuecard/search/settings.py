@@ -40,18 +40,6 @@ class SearchSettings(BaseModel):
         description="Tokens of the instruction that gradients change; by default as many as it "
         "has, 10 without one.",
     )
-    trigger_rows: int = Field(
-        default=16,
-        ge=1,
-        exclude_if=lambda count: count == 16,
-        description="Training rows of a gradient's step.",
-    )
-    trigger_swaps: int = Field(
-        default=32,
-        ge=1,
-        exclude_if=lambda count: count == 32,
-        description="Swaps of a token that are scored in a step.",
-    )
     fluency: float = Field(
         default=0.0,
         ge=0,
@@ -65,13 +53,13 @@ class SearchSettings(BaseModel):
         ge=4,
         exclude_if=lambda count: count is None,
         description="Candidates of a generation of bbt, or of a step of rlprompt; by default 20 "
-        "and 16, as in their papers.",
+        "and 16, as in their papers. Of autoprompt and gcg swaps of a token in a step; 32.",
     )
     step_rows: int | None = Field(
         default=None,
         ge=1,
         exclude_if=lambda count: count is None,
-        description="Training rows that a generation or a step is scored on; by default 32 and 16.",
+        description="Training rows of a generation (by default 32) or a step (16).",
     )
     written_tokens: int = Field(
         default=5,

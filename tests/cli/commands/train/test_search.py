@@ -521,8 +521,8 @@ def test_an_endpoint_that_refuses(cuecard: Call, words: list[str], tmp_path: Pat
 
 
 def test_gradients_find_words(cuecard: Call, words: list[str], tmp_path: Path) -> None:
-    own = ("--searcher", "gcg", "--trigger-tokens", "4", "--trigger-rows", "4")
-    done = cuecard(*words, *own, "--trigger-swaps", "3", "--json", "--out", tmp_path / "x")
+    own = ("--searcher", "gcg", "--trigger-tokens", "4", "--step-rows", "4")
+    done = cuecard(*words, *own, "--population", "4", "--json", "--out", tmp_path / "x")
     assert done.code == 0, done.err
     result = json.loads(done.out.splitlines()[-1])
     assert any(each["origin"].startswith("gcg, round 1") for each in result["candidates"])

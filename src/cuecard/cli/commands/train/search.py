@@ -31,8 +31,6 @@ SEARCH = Fields(
         "search.seed": Flag("--search-seed"),
         "search.show": Flag("--show"),
         "search.trigger_tokens": Flag(),
-        "search.trigger_rows": Flag(),
-        "search.trigger_swaps": Flag(),
         "search.fluency": Flag(),
         "solver.model": Flag("--solver-llm", metavar="MODEL", optional=True),
         "solver.url": Flag("--solver-url", metavar="URL"),

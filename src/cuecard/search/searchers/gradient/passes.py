@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Zou et al. 2023 draw from so many tokens of each place.
 TOP = 256
+# Rows and swaps of a step where the settings say nothing; the paper's are 512 swaps.
+_ROWS, _SWAPS = 16, 32
 # Drawn for every swap that is wanted, at most: many are no text.
 _DRAWS = 4
 
@@ -46,9 +48,13 @@ class Passes:
         fluency = Fluency(trigger.model.backbone) if settings.fluency else None
         return cls(trigger, settings, fluency)
 
+    @property
+    def _wanted(self) -> int:
+        return self.settings.population or _SWAPS
+
     def draw(self, rng: np.random.Generator) -> list[int]:
         """Numbers of the rows of a batch."""
-        rows = rng.permutation(len(self.trigger.rows))[: self.settings.trigger_rows]
+        rows = rng.permutation(len(self.trigger.rows))[: self.settings.step_rows or _ROWS]
         return [int(row) for row in rows]
 
     async def losses(self, triggers: Sequence[Ids], chosen: Sequence[int]) -> list[float]:
@@ -81,7 +87,7 @@ class Passes:
             place: swap there alone, the best tokens in order; anywhere by chance by default.
 
         Returns:
-            Up to `trigger_swaps` triggers that are texts.
+            Triggers that are texts, as many as `population` says at most.
 
         Raises:
             BudgetSpent: there is not enough left.
@@ -92,7 +98,7 @@ class Passes:
             best = self._best_tokens(ids, chosen)
             return self._texts(ids, best, np.random.default_rng(seed), place)
 
-        key = ["swaps", *self._key(chosen), list(ids), seed, place, self.settings.trigger_swaps]
+        key = ["swaps", *self._key(chosen), list(ids), seed, place, self._wanted]
         amount = self._cost(rows, len(ids))
         if self.fluency is not None:  # which says what is likely in each place, too
             amount += self.fluency.cost(len(ids))
@@ -134,7 +140,7 @@ class Passes:
         self, ids: Ids, best: Tensor, rng: np.random.Generator, place: int | None
     ) -> list[tuple[int, int]]:
         """Distinct swaps that are texts."""
-        wanted, tokens = self.settings.trigger_swaps, best.tolist()
+        wanted, tokens = self._wanted, best.tolist()
         if place is not None:
             drawn = [(place, token) for token in tokens[place]]
         else:
