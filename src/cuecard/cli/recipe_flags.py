@@ -240,7 +240,15 @@ _TITLES = {
     **dict.fromkeys(("backbone", "dtype", "quantize", "adapter", "device"), "Backbone"),
 }
 
+# What those take that train nothing.
+_UNTRAINED = {
+    key: flag
+    for key, flag in _FLAGS.items()
+    if key.split(".")[0] not in ("method", "training", "compare")
+}
+
 RECIPE = _RecipeFields(Recipe, _FLAGS, sections={"method": PromptTuning}, titles=_TITLES)
+UNTRAINED = _RecipeFields(Recipe, _UNTRAINED, titles=_TITLES)
 TRAIN = _RecipeFields(Recipe, _TRAIN, sections={"method": PromptTuning}, titles=_TITLES)
 
 

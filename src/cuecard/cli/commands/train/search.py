@@ -9,7 +9,7 @@ import typer
 
 from cuecard.cli.fields import Asked, Fields, Flag
 from cuecard.cli.options import RESUME, Overwrite
-from cuecard.cli.recipe_flags import RECIPE, Given, refuse
+from cuecard.cli.recipe_flags import UNTRAINED, Given, refuse
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.errors import ConfigError
 from cuecard.runs.search_recipe import JudgeRecipe, LLMRecipe, SearchRecipe, SolverRecipe
@@ -70,7 +70,7 @@ _UNUSED = ("training", "method", "seeds", "keep", "allow", "compare", "demonstra
 
 
 def search(
-    given: Annotated[Given, RECIPE],
+    given: Annotated[Given, UNTRAINED],
     own: Annotated[Asked[SearchRecipe], SEARCH],
     resume_folder: Annotated[Path | None, RESUME] = None,
     dry: Annotated[
@@ -127,7 +127,7 @@ def _check_solver(plan: SearchRecipe, given: Given) -> None:
 
 
 def _check_unused(given: Given) -> None:
-    """Refuse flags of a training and of its comparison: nothing is trained here."""
+    """Refuse settings of a training and of its comparison: nothing is trained here."""
     for key, flag in given.flags.items():
         if key.split(".")[0] in _UNUSED:
             raise ConfigError(
