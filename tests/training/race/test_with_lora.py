@@ -37,7 +37,7 @@ IDLE = tuple(Candidate(f"idle {n}", PromptTuning(length=2), faster=1e-4 * n) for
 
 
 def idle(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(contestants, "contestants", lambda spec, *, heads, names: IDLE)
+    patch.setattr(contestants, "contestants", lambda spec, **asked: IDLE)
 
 
 def timeless(folder: Path) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_rows(tmp_path_factory.mktemp("rows") / "reviews.csv", rows)
 
 
-def idle(spec: Any, *, heads: bool, names: bool) -> tuple[Candidate, ...]:
+def idle(spec: Any, **asked: Any) -> tuple[Candidate, ...]:
     """Two that hardly learn, whatever they are given."""
     return tuple(Candidate(f"idle {n}", PromptTuning(length=2), faster=1e-4 * n) for n in (1, 2))
 
