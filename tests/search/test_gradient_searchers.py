@@ -194,3 +194,13 @@ def test_what_has_no_gradients_is_refused() -> None:
         asyncio.run(SEARCHERS["gcg"].make().propose(state, 4))
     with pytest.raises(ConfigError, match="which only a backbone in this process has"):
         asyncio.run(SEARCHERS["pez"].make().propose(replace(state, model=None), 4))
+
+
+def test_what_was_found_before_the_budget_was_spent_races() -> None:
+    whole = state_of()
+    found = asyncio.run(SEARCHERS["gcg"].make().propose(whole, 4))
+    calls = Calls(Journal(None, ""), SearchBudget(calls=whole.calls.ledger.spent.calls - 1))
+    short = replace(whole, calls=calls, model=SearchModel(shared_backbone(), calls))
+    short = replace(short, rng=np.random.default_rng(0))
+    again = asyncio.run(SEARCHERS["gcg"].make().propose(short, 4))
+    assert [each.key for each in again] == [each.key for each in found[:-1]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cuecard.search.budget import BudgetSpent
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.searcher import SearchState
 from cuecard.search.searchers.gradient.passes import Passes, passes_of
@@ -23,7 +24,12 @@ class AutoPrompt:
         passes = passes_of(state, self._text)
         ids, found = passes.trigger.ids, []
         for step in range(count):
-            ids, better = await _step(passes, state, ids)
+            try:
+                ids, better = await _step(passes, state, ids)
+            except BudgetSpent:
+                if not found:
+                    raise
+                break  # what was found may still race
             if better:
                 origin = f"autoprompt, round {state.round + 1}, step {step + 1}"
                 found.append(passes.trigger.candidate(ids, origin))
