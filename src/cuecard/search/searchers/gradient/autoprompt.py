@@ -22,7 +22,8 @@ class AutoPrompt:
     async def propose(self, state: SearchState, count: int) -> list[PromptCandidate]:
         """The triggers that were kept in a few steps."""
         passes = passes_of(state, self._text)
-        ids, found = passes.trigger.ids, []
+        ids = passes.trigger.ids
+        found: list[PromptCandidate] = []
         for step in range(count):
             try:
                 ids, better = await _step(passes, state, ids)

@@ -25,7 +25,8 @@ class GCG:
     async def propose(self, state: SearchState, count: int) -> list[PromptCandidate]:
         """The triggers of a few steps."""
         passes = passes_of(state, self._text)
-        ids, found = passes.trigger.ids, []
+        ids = passes.trigger.ids
+        found: list[PromptCandidate] = []
         for step in range(min(count, _STEPS)):
             try:
                 ids, better = await _step(passes, state, ids)
