@@ -12,6 +12,7 @@ import pytest
 from cuecard.errors import ConfigError, LLMError
 from cuecard.llms.protocol import LLMRequest
 from cuecard.llms.scripted import ScriptedLLM
+from cuecard.metrics.intervals import paired_interval
 from cuecard.search.asker import Asker
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
@@ -111,6 +112,13 @@ def test_good_words_are_found() -> None:
     found = search("opro", settings=SETTINGS.model_copy(update={"rows": 60, "rounds": 5}), rows=400)
     assert found.better
     assert len(GOOD & set(found.best.prompt.instruction.split())) >= 3
+    answers = {racer.candidate.key: [a.score for a in racer.answers] for racer in found.finals}
+    best, start = answers[found.best.key], answers[found.start.key]
+    assert found.margin is not None
+    value, ci95 = found.margin
+    assert value == pytest.approx((sum(best) - sum(start)) / len(best))
+    assert ci95 == paired_interval(best, start)
+    assert replace(found, best=found.start).margin is None
 
 
 def test_a_budget_for_nothing_is_refused() -> None:

@@ -18,7 +18,7 @@ from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, Interrupted
 from cuecard.evaluation.baselines.manual import ManualPrompt, default_manual_prompts
 from cuecard.evaluation.evaluate import Evaluation, Gain, evaluate, gain, scored_too
-from cuecard.evaluation.report import interval_text, plain, write_json
+from cuecard.evaluation.report import interval_text, paired, plain, write_json
 from cuecard.lazy import torch
 from cuecard.plain_files import write_text
 from cuecard.progress_bar import with_progress_bar
@@ -121,6 +121,19 @@ class SearchOutcome:
             off = {label: f"{value:+.2f}" for label, value in best.prior.items()}
             told.append(f"taken off the labels' scores: {_pairs(off)}")
         return "; ".join(told)
+
+    @property
+    def doubt(self) -> str:
+        """Whether chance may have made the kept prompt look better, in words; "" where not."""
+        if self.found.margin is None:
+            return ""
+        value, ci95 = self.found.margin
+        if ci95.low > 0:
+            return ""
+        return (
+            f"It is better by {value:.3f} on the validation rows ({paired(ci95)}), which may be "
+            "chance; more of them would tell."
+        )
 
     @property
     def tested(self) -> list[TestedPrompt]:
@@ -466,6 +479,7 @@ def search_markdown(outcome: SearchOutcome) -> str:
         "```",
         "",
         *([outcome.beside, ""] if outcome.beside else []),
+        *([outcome.doubt, ""] if outcome.doubt else []),
     ]
     if outcome.tested:
         lines += [

@@ -12,6 +12,7 @@ from typing import Any
 
 from cuecard.errors import ConfigError
 from cuecard.lazy import np
+from cuecard.metrics.intervals import paired_interval
 from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount, BudgetSpent
 from cuecard.search.calls import Calls
@@ -24,6 +25,7 @@ from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import Judged, Solver, fits
 from cuecard.tasks import Task
 from cuecard.tasks.splits import drawn_at
+from cuecard.types import Interval
 from cuecard.validation_text import counted
 
 _NOTHING = Amount()
@@ -62,6 +64,20 @@ class Found:
     def better(self) -> bool:
         """Whether something was better than the start."""
         return self.best.key != self.start.key
+
+    @property
+    def margin(self) -> tuple[float, Interval] | None:
+        """By how much on the validation rows, with its paired 95% interval; None by nothing.
+
+        The best of several looks better there than it is, which the interval knows nothing of.
+        """
+        if not self.better:
+            return None
+        answers = {racer.candidate.key: racer.answers for racer in self.finals}
+        best, start = ([a.score for a in answers[c.key]] for c in (self.best, self.start))
+        return _mean(answers[self.best.key]) - _mean(answers[self.start.key]), paired_interval(
+            best, start
+        )
 
 
 class Search:

@@ -86,6 +86,8 @@ def print_search(outcome: SearchOutcome, out: Console) -> None:
     say(out, outcome.template)
     if outcome.beside:
         say(out, f"({outcome.beside})")
+    if outcome.doubt:
+        say(out, outcome.doubt)
     say(out, "")
     if outcome.tested:
         rows = [(one.name, f"{one.score:.3f}", one.ci95) for one in outcome.tested]

@@ -108,6 +108,8 @@ def test_from_rows_to_words_that_answer(cuecard: Call, words: list[str], tmp_pat
     scores = [final["score"] for final in found["validation"]]
     start = next(f["score"] for f in found["validation"] if f["origin"] == "as it was")
     assert scores == sorted(scores, reverse=True) and max(scores) >= start
+    # Of a handful of validation rows no difference is certain, and the report says so.
+    assert ("which may be chance" in (out / "search.md").read_text()) == found["better"]
     prompt = Prompt.load(out / "prompt")
     assert prompt.spec.template == found["template"] and not prompt.tensors
     assert found["template"] in (out / "search.md").read_text()
