@@ -83,12 +83,14 @@ def run_peft(
     rows = task.spec.encode_rows(task.train, backbone.tokenizer, "prefix")
     tuning = _Tuning(backbone, task, rows, seed)
     tuning.run(RATES[0], 1)  # what only a first step takes
-    before = tuning.seconds
-    tuning.run(RATES[0], 2)
-    step = (tuning.seconds - before) / 2
+    tuning.seconds = 0.0
+    tuning.run(RATES[0], 1)
+    once = tuning.seconds
+    tuning.run(RATES[0], 4)
+    step = (tuning.seconds - 2 * once) / 3  # without what it takes to begin
     before = tuning.seconds
     tuning.score(tuning.run(RATES[0], 1))
-    look = tuning.seconds - before
+    look = tuning.seconds - before - step
     tuning.seconds = 0.0
     short = int((budget * _RACE - len(RATES) * look) / len(RATES) / step)
     rate = RATES[1]
