@@ -181,6 +181,9 @@ def test_disk(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**11))
     assert check_disk(cache).ok
     assert f"100.0 GB free at {cache.parent}" in check_disk(cache).detail
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=4 * 10**9))
+    some = check_disk(cache)
+    assert some.ok and some.detail.endswith("; no room for qwen2.5-coder-1.5b-instruct")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10**7))
     full = check_disk(cache)
     assert not full.ok

@@ -24,6 +24,7 @@ from cuecard.catalogue.indexes import client_of
 from cuecard.catalogue.manifest import find_damage
 from cuecard.catalogue.resolve import entry_folder
 from cuecard.errors import CatalogueError
+from cuecard.runs.recipe import Recipe
 
 _OLDEST = (3, 11)
 _MEMORY = 4e9  # the built-in backbone trained on the processor, with room to spare
@@ -137,18 +138,22 @@ def check_memory(free: float) -> Check:
 
 
 def check_disk(root: Path) -> Check:
-    """Whether the cache's disk has room for the catalogue entries that are not there yet."""
-    missing = [entry for entry in _entries() if find_damage(entry_folder(entry), entry) is not None]
-    needed = sum(
-        2 * entry.folder_bytes + sum(package.size for package in entry.packages)
-        for entry in missing
-    )
+    """Whether the cache's disk has room for the built-in backbone, and for what else is listed."""
+    wanted = {
+        entry.name: 2 * entry.folder_bytes + sum(package.size for package in entry.packages)
+        for entry in _entries()
+        if find_damage(entry_folder(entry), entry) is not None
+    }
     place = next(folder for folder in (root, *root.parents) if folder.exists())
     free = shutil.disk_usage(place).free
-    detail = f"{free / 1e9:.1f} GB free at {place}, {needed / 1e9:.1f} GB needed"
-    if free < needed:
+    needed = sum(wanted.values()) / 1e9
+    detail = f"{free / 1e9:.1f} GB free at {place}, {needed:.1f} GB for the whole catalogue"
+    lacking = [name for name, size in wanted.items() if size > free]
+    if lacking:
+        detail += f"; no room for {', '.join(lacking)}"
+    if Recipe.model_fields["backbone"].default in lacking:
         return Check("Disk", False, detail, f"free some space, or set {VARIABLE} to another disk")
-    if not (place.is_dir() and os.access(place, os.W_OK)) and missing:
+    if not (place.is_dir() and os.access(place, os.W_OK)) and wanted:
         return Check("Disk", False, f"{place} cannot be written", f"set {VARIABLE} to a folder")
     return Check("Disk", True, detail)
 
