@@ -12,7 +12,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-headlines test bench-training bench-training-gpu bench-precision bench-serving \
-	bench-methods bench-learning bench-vision bench-vision-speed bench-embedding lint format clean $(VENV)
+	bench-methods bench-search bench-learning bench-vision bench-vision-speed bench-embedding lint format clean $(VENV)
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ bench-serving: $(STAMP)  ## 32 prompts served, against PEFT, vLLM if it is there
 
 bench-methods: $(STAMP)  ## every method, LoRA and full tuning on four sets; 50 minutes, goes on where it was
 	$(BIN)/python -m benchmarks.methods $(ARGS)
+
+bench-search: $(STAMP)  ## searchers at an equal budget of calls, a soft prompt beside them; 80 minutes on two cores, goes on where it was
+	$(BIN)/python -m benchmarks.search $(ARGS)
 
 bench-vision: $(STAMP)  ## prompts for images, LoRA, full tuning, a linear probe on four sets; goes on where it was
 	$(BIN)/python -m benchmarks.vision --workers 2 $(ARGS)

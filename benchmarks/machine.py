@@ -18,6 +18,15 @@ PRODUCTS_GFLOP = _TIMES * 2 * _SIZE**3 / 1e9
 
 
 def machine() -> dict[str, Any]:
+    """The processor and how fast it multiplies matrices, which takes seconds."""
+    return {
+        **processor(),
+        "bf16_gflop_per_cpu_s": round(matrix_rate(torch.bfloat16)),
+        "fp32_gflop_per_cpu_s": round(matrix_rate(torch.float32)),
+    }
+
+
+def processor() -> dict[str, Any]:
     """The processor, its cores and the threads in use."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
@@ -29,8 +38,6 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load": round(os.getloadavg()[0], 2),
-        "bf16_gflop_per_cpu_s": round(matrix_rate(torch.bfloat16)),
-        "fp32_gflop_per_cpu_s": round(matrix_rate(torch.float32)),
     }
 
 

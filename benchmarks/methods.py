@@ -15,20 +15,18 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from benchmarks.machine import machine, versions
 from benchmarks.methods_cells import Cell, Contest, Plan, contestants
 from benchmarks.methods_score import as_right, gain_interval, score_interval
 from benchmarks.methods_sets import SETS, Rows
-from benchmarks.workers import run_workers
+from benchmarks.workers import claimed, run_workers
 from cuecard import load_backbone
 from cuecard.errors import Interrupted
 from cuecard.evaluation.report import plain, write_json
@@ -85,8 +83,8 @@ def work(cells: Sequence[Cell], plan: Plan, folder: Path, workers: int = 1) -> N
     while left := [cell for cell in cells if not cell.file(folder).exists()]:
         taken = 0
         for cell in left:
-            with _claim(cell, folder) as mine:
-                if not mine:
+            with claimed(cell.file(folder)) as mine:
+                if not (mine and _ready(cell, folder)):
                     continue
                 taken += 1
                 if cell.model != model:
@@ -155,23 +153,10 @@ def _right(result: dict[str, Any]) -> Any:
     return as_right([seed["right"] for seed in result["seeds"]])
 
 
-@contextmanager
-def _claim(cell: Cell, folder: Path) -> Iterator[bool]:
-    """Whether the cell is this process's to run, for a while; a killed process holds nothing."""
+def _ready(cell: Cell, folder: Path) -> bool:
+    """Whether what it begins with is there."""
     hand = replace(cell, contestant="by hand")
-    ready = cell.contestant in ("majority", "by hand") or hand.file(folder).exists()
-    place = cell.file(folder)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(place.with_suffix(".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield ready and not place.exists()
-    finally:
-        lock.release()
+    return cell.contestant in ("majority", "by hand") or hand.file(folder).exists()
 
 
 def _silent(event: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.learning_tables import learning_table
 from benchmarks.methods_tables import methods_figure, methods_table
+from benchmarks.search_tables import search_figure, search_table
 from benchmarks.vision_tables import speed_table, vision_table
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +32,10 @@ VISION = ROOT / "benchmarks" / "results" / "vision.json"
 BEGIN_VISION = "<!-- benchmarks/results/vision.json -->"
 VISION_SPEED = ROOT / "benchmarks" / "results" / "vision_speed.json"
 BEGIN_VISION_SPEED = "<!-- benchmarks/results/vision_speed.json -->"
+SEARCH_PAGE = ROOT / "docs" / "search.md"
+SEARCH = ROOT / "benchmarks" / "results" / "search.json"
+BEGIN_SEARCH = "<!-- benchmarks/results/search.json -->"
+SEARCH_FIGURE = "<!-- figure of benchmarks/results/search.json -->"
 BEGIN_PRECISION = "<!-- benchmarks/results/precision.json -->"
 
 SERVED = (
@@ -51,6 +56,7 @@ def main() -> int:
     page = updated_methods(METHODS_PAGE.read_text(), stored_methods())
     METHODS_PAGE.write_text(updated_learning(page, stored_learning()))
     VISION_PAGE.write_text(updated_vision(VISION_PAGE.read_text(), stored_vision()))
+    SEARCH_PAGE.write_text(updated_search(SEARCH_PAGE.read_text(), stored_search()))
     return 0
 
 
@@ -184,6 +190,17 @@ def updated_methods(page: str, results: dict[str, Any]) -> str:
 def stored_methods() -> dict[str, Any]:
     """What was measured of the methods; empty before it was."""
     return _stored(METHODS)
+
+
+def updated_search(page: str, results: dict[str, Any]) -> str:
+    """The page with the searches' tables and figure between their marks."""
+    page = _replaced(page, BEGIN_SEARCH, search_table(results))
+    return _replaced(page, SEARCH_FIGURE, search_figure(results))
+
+
+def stored_search() -> dict[str, Any]:
+    """What was measured of searches; empty before it was."""
+    return _stored(SEARCH)
 
 
 def updated_vision(page: str, results: dict[str, Any]) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,3 +34,23 @@ def run_workers(module: str, arguments: Sequence[str], count: int) -> None:
             if child.poll() is None:
                 child.terminate()
                 child.wait()
+
+
+@contextmanager
+def claimed(place: Path) -> Iterator[bool]:
+    """Whether a result's file is this process's to make, for a while; a killed one holds nothing.
+
+    Args:
+        place: the file, which may be there already.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield not place.exists()
+    finally:
+        lock.release()

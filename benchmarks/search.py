@@ -1,0 +1,260 @@
+"""Searches for prompts at an equal budget of calls, a soft prompt beside them: `make bench-search`.
+
+    python -m benchmarks.search [--sets ... --searchers ... --seeds 13 21 --calls 1200]
+    python -m benchmarks.search --folder 16-shot --tests data     # RLPrompt's sets, five seeds
+    python -m benchmarks.search --tasks bbh/*.json --llm qwen2.5-coder-1.5b-instruct
+
+16 training rows a label and as many for validation: the prompt as it was, every searcher that is
+possible, the portfolio `auto` of most of them, and prompt tuning. With `--tasks` also the tasks of
+BIG-Bench Hard or instruction induction, where an LLM writes. What is found is chosen on validation
+rows; the test rows are answered once by each contestant and seed. It can be stopped and started
+again: finished cells are kept, one that was cut off begins anew.
+
+Without a folder, two sets of the catalogue and three seeds: 72 cells of 1,200 calls, 80 minutes on
+two cores of Zen 4, extrapolated from 140 CPU-s for 1,500 calls of `gcg`, on a busy machine. Four
+sets of a folder and five seeds: 240 cells, 4.5 hours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.machine import processor, versions
+from benchmarks.methods_score import Right, as_right
+from benchmarks.search_cells import AUTO, SOFT, START, Cell, Contest, Plan, contestants
+from benchmarks.search_score import mean_over_sets, sets_interval
+from benchmarks.search_sets import CATALOGUE, SEEDS, SHOT_SETS, Sizes
+from benchmarks.workers import claimed, run_workers
+from cuecard import load_backbone
+from cuecard.errors import Interrupted
+from cuecard.evaluation.report import plain, write_json
+from cuecard.types import Backbone
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "benchmarks" / "results" / "search.json"
+BACKBONE = "smollm2-135m-instruct"
+SOLVER, WRITER = "qwen2.5-coder-0.5b-instruct", "qwen2.5-coder-1.5b-instruct"
+# CPU-seconds a call on Zen 4, for the first guess at the time left.
+_COST = {"16-shot": 0.1, "tasks": 0.6}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is not there yet, then write the results."""
+    given = _arguments(arguments)
+    cells = [cell for plan in _plans(given) for cell in _cells(plan, given)]
+    folder = Path(given.cells)
+    if not given.worker:
+        _say_plan(cells, folder, given.workers)
+    if given.workers > 1 and not given.worker:
+        own = sys.argv[1:] if arguments is None else arguments
+        run_workers("benchmarks.search", [*own, "--worker"], given.workers)
+    else:
+        torch.set_num_threads(given.threads)
+        try:
+            work(cells, folder, given.workers)
+        except (Interrupted, KeyboardInterrupt):
+            print("stopped; start it again to go on", flush=True)
+            return 130
+    if given.worker:
+        return 0
+    missing = [cell for cell in cells if not cell.file(folder).exists()]
+    if missing:
+        print(f"{len(missing)} of {len(cells)} cells are missing; start it again to go on")
+        return 1
+    write_json(summary(cells, folder), given.out)
+    print(f"written to {given.out}; `python -m benchmarks.tables` puts it into the docs")
+    return 0
+
+
+def work(cells: Sequence[Cell], folder: Path, workers: int = 1) -> None:
+    """Run every cell that is not there, but for those another process has taken."""
+    loaded: dict[str, Backbone] = {}
+    spent = guessed = 0.0
+    while left := [cell for cell in cells if not cell.file(folder).exists()]:
+        taken = 0
+        for cell in left:
+            start = Cell(cell.plan, cell.set, cell.seed, START)
+            with claimed(cell.file(folder)) as mine:
+                if not (mine and (cell == start or start.file(folder).exists())):
+                    continue
+                taken += 1
+                plan = cell.plan
+                for name in (plan.backbone, plan.llm):
+                    if name is not None and name not in loaded:
+                        loaded[name] = load_backbone(name, device="cpu")
+                writer = None if plan.llm is None else loaded[plan.llm]
+                began = time.process_time()
+                contest = Contest(loaded[plan.backbone], writer, cell, folder, _show)
+                found = contest.run(cell)
+                spent, guessed = spent + time.process_time() - began, guessed + _cost(cell)
+                _say_cell(cell, found, spent / guessed, cells, folder, workers)
+        if not taken:
+            time.sleep(1)  # the rest is another process's, or waits for its start
+
+
+def summary(cells: Sequence[Cell], folder: Path) -> dict[str, Any]:
+    """Every cell, and per contestant its mean over sets and seeds beside the start and `auto`."""
+    found = {cell: json.loads(cell.file(folder).read_text()) for cell in cells}
+    plans = list(dict.fromkeys(cell.plan for cell in cells))
+    about: dict[str, Any] = plain(
+        {
+            "plans": plans,
+            "machine": processor(),
+            "versions": versions(),
+            "rows": [row for plan in plans for row in _rows(plan, found)],
+            "cells": list(found.values()),
+        }
+    )
+    return about
+
+
+def _rows(plan: Plan, found: Mapping[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
+    rows = []
+    own = {cell: result for cell, result in found.items() if cell.plan == plan}
+    for name in dict.fromkeys(cell.contestant for cell in own):
+        results = [each for cell, each in own.items() if cell.contestant == name]
+        row: dict[str, Any] = {"protocol": plan.protocol, "contestant": name}
+        scores = _by_set(own, name)
+        if not scores:
+            rows.append(row | {"unsupported": results[0]["unsupported"]})
+            continue
+        ran = [each for each in results if "test" in each]
+        row |= {
+            "sets": {each: float(values.mean()) for each, values in scores.items()},
+            "test": mean_over_sets([*scores.values()]),
+            "test_ci95": sets_interval([*scores.values()]),
+            **{
+                key: sum(each[key] for each in ran) / len(ran)
+                for key in ("validation", "calls", "tokens", "cpu_s")
+            },
+        }
+        for other in (START, AUTO):
+            beside = _by_set(own, other)
+            # With the same seed, on the same rows.
+            both = [scores[each] - beside[each] for each in scores if each in beside]
+            if name not in (START, other) and both:
+                key = f"minus_{'start' if other == START else other}"
+                row |= {key: mean_over_sets(both), f"{key}_ci95": sets_interval(both)}
+        rows.append(row)
+    return rows
+
+
+def _by_set(own: Mapping[Cell, dict[str, Any]], contestant: str) -> dict[str, Right]:
+    """[S, n] of every set on which it ran with all seeds."""
+    marks: dict[str, list[str | None]] = {}
+    for cell, result in own.items():
+        if cell.contestant == contestant:
+            marks.setdefault(cell.set, []).append(result.get("right"))
+    return {
+        name: as_right([each for each in rights if each is not None])
+        for name, rights in marks.items()
+        if None not in rights
+    }
+
+
+def _plans(given: argparse.Namespace) -> list[Plan]:
+    common = (given.calls, given.population, given.step_rows)
+    place = () if given.folder is None else (str(given.folder),)
+    sizes = Sizes(given.shots, given.train_rows, given.test_rows, given.max_length)
+    plans = [Plan("16-shot", given.backbone, given.llm, *common, place, given.tests, sizes)]
+    if given.tasks:
+        sizes = Sizes(given.shots, given.train_rows, given.test_rows, given.task_length)
+        files = tuple(map(str, given.tasks))
+        writer = given.llm or WRITER
+        plans.append(Plan("tasks", given.solver, writer, *common, files, "", sizes))
+    return [plan for plan in plans if plan.protocol == "tasks" or not given.tasks_only]
+
+
+def _cells(plan: Plan, given: argparse.Namespace) -> list[Cell]:
+    folder = plan.protocol == "16-shot" and given.folder is not None and given.folder.is_dir()
+    own = given.sets or (SHOT_SETS if folder else CATALOGUE)
+    seeds = given.seeds or (SEEDS if folder else SEEDS[:3])
+    names = [Path(each).stem for each in plan.places] if plan.protocol == "tasks" else own
+    chosen = contestants(llm=plan.llm is not None)
+    if given.searchers:
+        chosen = [START, *given.searchers]
+    return [Cell(plan, name, seed, each) for name in names for seed in seeds for each in chosen]
+
+
+def _show(event: dict[str, Any]) -> None:
+    if event["event"] == "round" and sys.stderr.isatty():
+        print(f"  {event['calls']} calls", end="\r", file=sys.stderr, flush=True)
+
+
+def _cost(cell: Cell) -> float:
+    share = 0.2 if cell.contestant == START else 2.0 if cell.contestant == SOFT else 1.0
+    return _COST[cell.plan.protocol] * share * cell.plan.calls
+
+
+def _say_plan(cells: Sequence[Cell], folder: Path, workers: int) -> None:
+    left = [cell for cell in cells if not cell.file(folder).exists()]
+    print(
+        f"{len(cells)} cells, {len(left)} to run, of {cells[0].plan.calls:,} calls each.\n"
+        f"About {sum(map(_cost, left)):,.0f} CPU-s on Zen 4, {workers} process(es); kept in "
+        f"{folder}",
+        flush=True,
+    )
+
+
+def _say_cell(
+    cell: Cell,
+    found: dict[str, Any],
+    ratio: float,
+    cells: Sequence[Cell],
+    folder: Path,
+    workers: int,
+) -> None:
+    left = [other for other in cells if not other.file(folder).exists()]
+    told = found.get("unsupported")
+    if told is None:
+        told = (
+            f"validation {found['validation']:.3f}, test {found['test']:.3f}, "
+            f"{found['calls']:,} calls, {found['cpu_s']:.0f} CPU-s"
+        )
+    print(
+        f"[{len(cells) - len(left)}/{len(cells)}] {cell.set} {cell.seed} {cell.contestant}: "
+        f"{told}; about {ratio * sum(map(_cost, left)) / workers / 60:.0f} min left",
+        flush=True,
+    )
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    sizes = Sizes()
+    parser.add_argument("--backbone", default=BACKBONE, help="of the sets of few shots")
+    parser.add_argument("--folder", type=Path, help="where sets of few shots lie, or one file")
+    parser.add_argument("--tests", default="", help="where their test rows lie, if elsewhere")
+    parser.add_argument("--sets", nargs="+", help="by default sentiment and topic, or the folder's")
+    parser.add_argument("--tasks", nargs="+", type=Path, default=[], help="tasks as JSON files")
+    parser.add_argument("--tasks-only", action="store_true", help="no sets of few shots")
+    parser.add_argument("--solver", default=SOLVER, help="backbone of the tasks")
+    parser.add_argument("--llm", help="what writes; of the tasks by default a Qwen of 1.5B")
+    parser.add_argument("--searchers", nargs="+", help="all that are possible by default")
+    parser.add_argument("--seeds", nargs="+", type=int, help="three by default, a folder's five")
+    parser.add_argument("--calls", type=int, default=1200, help="the budget of each contestant")
+    parser.add_argument("--population", type=int, default=8, help="of generations and steps")
+    parser.add_argument("--step-rows", type=int, default=8, help="rows of a generation or step")
+    parser.add_argument("--shots", type=int, default=sizes.shots)
+    parser.add_argument("--train-rows", type=int, default=sizes.train, help="of a task")
+    parser.add_argument("--test-rows", type=int, default=sizes.test)
+    parser.add_argument("--max-length", type=int, default=sizes.tokens)
+    parser.add_argument("--task-length", type=int, default=192)
+    parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
+    parser.add_argument("--cells", default="runs/bench-search", help="where cells are kept")
+    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""The searches' tables and figure in docs/search.md, of benchmarks/results/search.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import mean
+from typing import Any
+
+from benchmarks.search_cells import AUTO, SOFT, START
+
+Row = Mapping[str, Any]
+
+_WIDTH = 48
+_LEVELS = "▁▂▃▄▅▆▇█"
+
+
+def search_table(results: Mapping[str, Any]) -> str:
+    """Markdown: a table per protocol, a line per contestant; then what it was measured on."""
+    if not results:
+        return "Not measured yet."
+    lines: list[str] = []
+    for plan in results["plans"]:
+        rows = [row for row in results["rows"] if row["protocol"] == plan["protocol"]]
+        lines += [*_table(rows), "", *_findings(rows), "", _about(plan, results), ""]
+    packages = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    machine = results["machine"]
+    return "\n".join([*lines, f"{machine['cpu']}, load {machine['load']}; {packages}."])
+
+
+def search_figure(results: Mapping[str, Any]) -> str:
+    """Per protocol and searcher: the best score in the race, over the calls that were spent."""
+    if not results:
+        return "Not measured yet."
+    lines: list[str] = []
+    for plan in results["plans"]:
+        cells = [
+            cell
+            for cell in results["cells"]
+            if cell["protocol"] == plan["protocol"] and "curve" in cell
+        ]
+        if cells:
+            lines += ["", *_curves(cells, plan["calls"], plan["protocol"])]
+    return "\n".join(["```text", *lines[1:], "```"])
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    ran = [row for row in rows if "test" in row]
+    sets = list(dict.fromkeys(name for row in ran for name in row["sets"]))
+    lines = [
+        f"| contestant | {' | '.join(sets)} | mean | to the start | to auto | validation | calls "
+        "| tokens | CPU-s |",
+        f"|---|{'---:|' * (len(sets) + 7)}",
+    ]
+    for row in rows:
+        if "test" not in row:
+            lines.append(f"| {row['contestant']} | {' | '.join('no' for _ in sets)} |{' - |' * 7}")
+            continue
+        own = [f"{row['sets'][name]:.3f}" if name in row["sets"] else "no" for name in sets]
+        low, high = row["test_ci95"]
+        lines.append(
+            f"| {row['contestant']} | {' | '.join(own)} | {row['test']:.3f} ({low:.2f}-{high:.2f}) "
+            f"| {_beside(row, 'start')} | {_beside(row, 'auto')} | {row['validation']:.3f} "
+            f"| {row['calls']:,.0f} | {row['tokens']:,.0f} | {row['cpu_s']:,.0f} |"
+        )
+    return lines
+
+
+def _beside(row: Row, other: str) -> str:
+    if f"minus_{other}" not in row:
+        return "-"
+    low, high = row[f"minus_{other}_ci95"]
+    return f"{row[f'minus_{other}']:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def _findings(rows: Sequence[Row]) -> list[str]:
+    """The best searcher, beside the portfolio."""
+    searchers = [
+        row for row in rows if "test" in row and row["contestant"] not in (START, SOFT, AUTO)
+    ]
+    if not searchers:
+        return []
+    best = max(searchers, key=lambda row: row["test"])
+    told = f"Best searcher alone: {best['contestant']}, {best['test']:.3f}"
+    auto = next((row for row in rows if row["contestant"] == AUTO and "test" in row), None)
+    return [told + ("." if auto is None else f"; auto {auto['test']:.3f}.")]
+
+
+def _curves(cells: Sequence[Row], calls: int, protocol: str) -> list[str]:
+    """A line per searcher, on one scale."""
+    found = {
+        name: [
+            mean(_score_at(cell["curve"], calls * (place + 1) / _WIDTH) for cell in own)
+            for place in range(_WIDTH)
+        ]
+        for name in dict.fromkeys(cell["contestant"] for cell in cells)
+        if (own := [cell for cell in cells if cell["contestant"] == name])
+    }
+    values = [value for line in found.values() for value in line]
+    low, high = min(values), max(values)
+    step = (high - low) / (len(_LEVELS) - 1) or 1.0
+    lines = [f"{protocol}: mean best score in the race ({low:.3f} to {high:.3f})"]
+    for name, line in found.items():
+        marks = "".join(_LEVELS[round((value - low) / step)] for value in line)
+        lines.append(f"{name:14} {line[0]:.3f} {marks} {line[-1]:.3f}")
+    return [*lines, f"{'':21}0{f'{calls:,} calls':>{_WIDTH - 1}}"]
+
+
+def _score_at(curve: Sequence[Sequence[float]], calls: float) -> float:
+    """The best score when so many calls were spent; the start's before its race."""
+    return next((score for spent, score in reversed(curve) if spent <= calls), curve[0][1])
+
+
+def _about(plan: Row, results: Mapping[str, Any]) -> str:
+    sizes = plan["sizes"]
+    own = [cell for cell in results["cells"] if cell["protocol"] == plan["protocol"]]
+    seeds = len({cell["seed"] for cell in own})
+    rows = (
+        f"{sizes['shots']} training and as many validation rows a label"
+        if plan["protocol"] == "16-shot"
+        else f"{sizes['train']} training and as many validation rows at most"
+    )
+    writes = "" if plan["llm"] is None else f"; {plan['llm']} writes"
+    return (
+        f"{plan['backbone']} answers{writes}. {plan['calls']:,} calls a search at most, {rows}, "
+        f"{sizes['test']} test rows at most, {seeds} seed(s): means over sets and seeds with 95% "
+        "bootstrap intervals over seeds and rows, differences paired by seed and row. Generations "
+        f"and steps of {plan['population']} candidates on {plan['step_rows']} rows. The soft "
+        "prompt is trained on as many rows as there are calls, each also run backward."
+    )
