@@ -36,6 +36,16 @@ def block(after: str, language: str) -> str:
     return found.group(1)
 
 
+def films(count: int) -> str:
+    """A CSV of reviews with two labels."""
+    rows = ["text,label"]
+    for number in range(count):
+        good = number % 2
+        text = f"{'a lovely warm film' if good else 'a dull and lifeless mess'} {number}"
+        rows.append(f"{text},{'positive' if good else 'negative'}")
+    return "\n".join(rows) + "\n"
+
+
 def test_the_two_commands_are_targets() -> None:
     commands = [line.split("#")[0].split() for line in block("# cuecard", "sh").splitlines()]
     assert commands == [["make", "demo"], ["make", "test"]]
@@ -70,12 +80,7 @@ def test_your_own_data(tmp_path: Path, environment: dict[str, str]) -> None:
 @pytest.mark.slow
 @pytest.mark.integration
 def test_the_library_example(tmp_path: Path, environment: dict[str, str]) -> None:
-    rows = ["text,label"]
-    for number in range(60):
-        good = number % 2
-        text = f"{'a lovely warm film' if good else 'a dull and lifeless mess'} {number}"
-        rows.append(f"{text},{'positive' if good else 'negative'}")
-    (tmp_path / "reviews.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "reviews.csv").write_text(films(60))
     code = shortened(block("## As a library", "python"), "steps=60", "steps=4")
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -90,13 +95,24 @@ def test_the_library_example(tmp_path: Path, environment: dict[str, str]) -> Non
     assert (tmp_path / "reviews" / "prompt.json").is_file()
 
 
-def _served(room: Path, heading: str, settings: str, variable: str, backbone: Path) -> str:
-    """Run a block that ends in a server on a tiny backbone and a free port; what it printed."""
+def _served(
+    room: Path,
+    heading: str,
+    settings: str,
+    variable: str,
+    backbone: Path,
+    cost: tuple[str, str] = ("--steps 60", "--steps 2"),
+) -> str:
+    """Run a block that ends in a server on a tiny backbone and a free port; what it printed.
+
+    Args:
+        cost: what it spends, and what it spends here.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     script = block(heading, "sh")
     assert script.startswith(settings)
-    script = shortened(script.removeprefix(settings), "--steps 60", "--steps 2")
+    script = shortened(script.removeprefix(settings), *cost)
     variables = {
         variable: str(backbone),
         "PORT": str(port),
@@ -125,13 +141,28 @@ def _served(room: Path, heading: str, settings: str, variable: str, backbone: Pa
 
 @pytest.mark.slow
 @pytest.mark.integration
+def test_a_csv_to_a_served_hard_prompt(tmp_path: Path) -> None:
+    (tmp_path / "reviews.csv").write_text(films(80))
+    settings = "export BACKBONE=smollm2-135m-instruct PORT=8002\n"
+    heading = "## From a CSV to a served hard prompt"
+    model = save_tiny(tmp_path / "tiny-model")
+    cost = ("'2000 calls'", "'200 calls' --proposals 2 --race-rows 12 --rounds 4")
+    said = _served(tmp_path, heading, settings, "BACKBONE", model, cost)
+    words = (tmp_path / "prompt.txt").read_text()
+    assert words.replace("\n", "").isprintable()
+    assert "{text}" in words and words in said.split("text: ", 1)[1]  # from `cat`
+    assert re.search(r"^round 1: \d new candidates?", said, re.MULTILINE)
+    assert re.search(r"^(negative|positive)\t[01]\.\d+\ta gob of drivel$", said, re.MULTILINE)
+    (classified,) = [line for line in said.splitlines() if line.startswith('{"object":"list"')]
+    (row,) = json.loads(classified)["data"]
+    assert row["version"] == "reviews@1"
+    assert sum(row["probabilities"].values()) == pytest.approx(1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.integration
 def test_many_tasks_from_one_server(tmp_path: Path) -> None:
-    films = ["text,label"]
-    for number in range(120):
-        good = number % 2
-        text = f"{'a lovely warm film' if good else 'a dull and lifeless mess'} {number}"
-        films.append(f"{text},{'positive' if good else 'negative'}")
-    (tmp_path / "reviews.csv").write_text("\n".join(films) + "\n")
+    (tmp_path / "reviews.csv").write_text(films(120))
     (tmp_path / "tickets.csv").write_text(tickets())
     settings = "export BACKBONE=smollm2-135m-instruct PORT=8000\n"
     model = save_tiny(tmp_path / "tiny-model")
