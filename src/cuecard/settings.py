@@ -40,7 +40,10 @@ def _explained(model: type[BaseModel], error: ValidationError, where: str) -> Co
     if first["type"] == "missing" and not isinstance(first["loc"][-1], int):
         return ConfigError("a setting is missing", where=place, expected=f"a value for {keys[-1]}")
     if first["type"] == "missing":
-        return ConfigError("a list has too few items", where=place, got=shown(first["input"]))
+        least = f"{int(first['loc'][-1]) + 1} or more"
+        return ConfigError(
+            "a list has too few items", where=place, got=shown(first["input"]), expected=least
+        )
     # A value of several possible types is complained of once for each.
     choices = dict.fromkeys(expected(e) for e in found if _own_keys(model, e["loc"]) == keys)
     return ConfigError(

@@ -150,7 +150,7 @@ def imported(path: Path) -> Prompt:
 @pytest.mark.parametrize(
     ("name", "content", "what"),
     [
-        ("p.md", "Hm", "not read from such a file"),
+        ("p.md", "Hm", "not read from a file of this type"),
         ("p.txt", b"\xff", "not UTF-8"),
         ("p.txt", "no gap", "names no field"),
         ("p.json", "[]", "p.json"),

@@ -183,10 +183,12 @@ def test_time_is_that_of_all_sittings(tmp_path: Path) -> None:
 
 def test_the_journal_of_another_search_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    Journal(path, "one")
+    begun = Journal(path, "one")
+    assert not path.exists()  # nothing was called yet, so that any search may begin here
+    begun.answered("a", Amount(), 1)
     with pytest.raises(ConfigError, match="journal of another search"):
         Journal(path, "two")
     path.write_text(path.read_text() + "[1]\n" + json.dumps({"asked": "x"}) + "\n")
     with pytest.raises(DataError, match="no entry") as caught:
         Journal(path, "one")
-    assert str(caught.value.where).endswith("line 2")
+    assert str(caught.value.where).endswith("line 3")

@@ -111,7 +111,9 @@ def _write_adapter(
             f"{prompt.manifest.slot} slot, for "
             + ("a backbone without a PEFT task type" if task is None else task),
             expected=f"{TENSOR_NAME} alone in the prefix slot; keys and values as peft",
-            hint="export it as safetensors",
+            hint="export it as safetensors"
+            if prompt.vectors.numel()
+            else "it has no vectors; its words: --form text, dspy or promptfoo",
         )
     tensors = tensor_file(arrays_of({**prompt.tensors, **more}), {"format": "pt"})
     publish_folder(path, {PEFT_FILE: config, TENSOR_FILE: tensors}, overwrite=overwrite)

@@ -8,8 +8,9 @@ typed.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import (
@@ -74,11 +75,13 @@ class Asked(Generic[Model]):
         model: their class.
         values: those that were given, nested by section.
         flags: each one's key -> what it is called on the command line.
+        names: the same of all settings, given or not.
     """
 
     model: type[Model]
     values: Mapping[str, Any]
     flags: Mapping[str, str]
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def settings(self, **more: Any) -> Model:
         """The checked settings.
@@ -92,7 +95,7 @@ class Asked(Generic[Model]):
         try:
             return parse_settings(self.model, {**more, **self.values}, "the command line")
         except ConfigError as error:
-            raise named(error, self.flags) from error
+            raise named(error, {**self.names, **self.flags}) from error
 
 
 class Fields:
@@ -135,7 +138,8 @@ class Fields:
 
     def take(self, options: dict[str, Any]) -> Any:
         """Take their values out of a command's options; as the command gets them."""
-        return Asked(self._model, *self.given(options))
+        names = {option.key: option.name for option in self._options.values()}
+        return Asked(self._model, *self.given(options), names)
 
     def given(self, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         """The values that were given, nested by section, and what their flags are called."""
@@ -172,7 +176,7 @@ def named(error: ConfigError, flags: Mapping[str, str]) -> ConfigError:
     Args:
         flags: a setting's key -> what its flag is called.
     """
-    key = (error.where or "").rpartition(", ")[2]
+    key = re.sub(r"\.\d+$", "", (error.where or "").rpartition(", ")[2])  # without an item's number
     flag = next((flags[k] for k in (key, f"method.{key}", f"{key}.name") if k in flags), None)
     if flag is None:
         return error

@@ -23,6 +23,7 @@ R = TypeVar("R", bound=RunRecipe)
 
 _DATA_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".conll", ".bio", ".iob")
 _MOST_LISTED = 6
+_NO_CHANGE = (": (not set) -> None", ": None -> (not set)")
 
 
 # What `--overwrite` removes: what another run would resume from, or take for its own result.
@@ -190,11 +191,13 @@ class RunFolder(Generic[R]):
         before = self._recipe.read(self.file).model_dump(mode="json")
         changed = differences(before, recipe.model_dump(mode="json"), self._kind.free)
         if changed:
+            # A section that was left out, or given, has settings that are None.
+            telling = [one for one in changed if not one.endswith(_NO_CHANGE)] or changed
             raise ConfigError(
                 f"the folder holds a {self._kind.name} with other settings",
                 where=str(self.path),
-                got="; ".join(changed[:_MOST_LISTED])
-                + (f"; and {len(changed) - _MOST_LISTED} more" if changed[_MOST_LISTED:] else ""),
+                got="; ".join(telling[:_MOST_LISTED])
+                + (f"; and {len(telling) - _MOST_LISTED} more" if telling[_MOST_LISTED:] else ""),
                 expected="the settings it was started with, or a folder of its own",
                 hint=f"choose another folder ({self._kind.out}), resume that run with "
                 f"{self.resume_command}, or start again with --overwrite",

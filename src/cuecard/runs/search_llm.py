@@ -127,6 +127,7 @@ def search_models(plan: SearchRecipe, progress: Progress | None = None) -> Searc
     budget = SearchBudget.parse(plan.budget)
     for each in plan.llms:
         _check_model(each)
+    _check_limits(plan, budget)
     # What is wrong with an endpoint is told before a model is loaded.
     found = {each.FLAG: _endpoint(each, budget) for each in plan.llms if not each.is_here}
     loaded: dict[str, Backbone] = {}
@@ -183,6 +184,20 @@ def _endpoint(settings: LLMRecipe, budget: SearchBudget) -> ChosenLLM:
         flag=url_flag,
     )
     return ChosenLLM(settings, price, endpoint)
+
+
+def _check_limits(plan: SearchRecipe, budget: SearchBudget) -> None:
+    """Refuse a budget that nothing in the search spends: it would never end it."""
+    paid = [each for each in (plan.solver, plan.llm) if each is not None]
+    if paid and not all(each.is_here and each.price is None for each in paid):
+        return
+    if budget.money is not None and budget == SearchBudget(money=budget.money):
+        raise ConfigError(
+            "nothing in this search costs money, so this budget would never end it",
+            where=USUAL,
+            got=plan.budget,
+            expected="calls, tokens or time, such as '2000 calls'",
+        )
 
 
 def _check_model(settings: LLMRecipe) -> None:

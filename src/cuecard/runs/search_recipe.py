@@ -167,7 +167,7 @@ class SearchRecipe(RunRecipe):
     @classmethod
     def _nameable(cls, name: str | None) -> str | None:
         if name is not None and not name.startswith(JUDGE):
-            check_score_name(name)
+            check_score_name(name, f", or {JUDGE}QUESTION")
         return name
 
     @field_validator("budget")

@@ -110,6 +110,24 @@ class SearchOutcome:
         return self.score if ":" in self.score else self.score.replace("_", " ")
 
     @property
+    def heading(self) -> str:
+        """What the prompt below it is."""
+        if self.found.better:
+            return "The prompt that was found:"
+        if len(self.found.ranked) == 1:
+            why = "No candidate could be used" if self.found.rounds else "No candidate was compared"
+            return f"{why}. The prompt as it was:"
+        return "No candidate was better than the prompt as it was:"
+
+    @property
+    def effort(self) -> str:
+        """How many candidates beside the start there were, what all took, why it ended."""
+        found, spent = self.found, self.found.spent
+        tried = f"{counted(len(found.ranked) - 1, 'candidate')} in {counted(found.rounds, 'round')}"
+        took = f"{counted(spent.calls, 'call')}, {counted(spent.tokens, 'token')}"
+        return f"{tried}: {took}, ${spent.money / MICRO:.4f}; {found.ended}"
+
+    @property
     def beside(self) -> str:
         """What was found beside the template, in words; "" for nothing."""
         told, best = [], self.found.best
@@ -285,7 +303,7 @@ def _check_needs(plan: SearchRecipe) -> None:
             f"this searcher needs {missing}",
             where=f"--searcher {plan.searcher}",
             got="none",
-            hint="without: "
+            hint="searchers that do not need it: "
             + ", ".join(name for name, one in SEARCHERS.items() if one.missing(has) is None),
         )
 
@@ -293,7 +311,7 @@ def _check_needs(plan: SearchRecipe) -> None:
 def _saved(start: str) -> Prompt | PromptParts:
     """A saved prompt, or one of another tool."""
     place = Path(start)
-    if place.suffix in READERS and not place.is_dir():
+    if place.is_file() or (place.suffix in READERS and not place.is_dir()):
         return read_parts(place)
     return Prompt.load(prompt_folder(start))
 
@@ -468,11 +486,11 @@ def _write(outcome: SearchOutcome, folder: Path) -> None:
 
 def search_markdown(outcome: SearchOutcome) -> str:
     """The report: what was found, what it gained, what it took."""
-    found, spent = outcome.found, outcome.found.spent
+    found = outcome.found
     lines = [
         f"# Prompt search: {outcome.recipe.recipe.data.name}",
         "",
-        "The prompt that was found:" if found.better else "Nothing was better than the prompt was:",
+        outcome.heading,
         "",
         "```text",
         outcome.template.replace("```", "'''"),
@@ -496,9 +514,7 @@ def search_markdown(outcome: SearchOutcome) -> str:
         "|---|---|",
         *(f"| {racer.candidate.origin} | {racer.score:.3f} |" for racer in found.finals),
         "",
-        f"{outcome.recipe.searcher}: {len(found.ranked)} candidates in {found.rounds} rounds, "
-        f"{spent.calls:,} calls, {spent.tokens:,} tokens, ${spent.money / MICRO:.4f}; "
-        f"{found.ended}.",
+        f"{outcome.recipe.searcher}: {outcome.effort}.",
         *_about_turns(found),
     ]
     if outcome.judge is not None:

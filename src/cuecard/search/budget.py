@@ -87,6 +87,19 @@ class SearchBudget:
             found[name] = amount
         return cls(**found)
 
+    def text(self, limit: str) -> str:
+        """One of its limits in words, such as "500 calls"; "" for one that it does not have.
+
+        Args:
+            limit: "calls", "tokens", "money" or "time".
+        """
+        value = getattr(self, "seconds" if limit == "time" else limit)
+        if value is None:
+            return ""
+        if limit == "money":
+            return f"${value / MICRO:.2f}"
+        return f"{value:g} seconds" if limit == "time" else f"{value:,} {limit}"
+
     def allows(self, amount: Amount) -> str | None:
         """The limit that this would pass; None if it passes none."""
         for name, value in asdict(amount).items():

@@ -21,7 +21,9 @@ FILE = "journal.jsonl"
 
 
 class Journal:
-    """The calls of a search, in `journal.jsonl`.
+    """The calls of a search, in `journal.jsonl`, which the first of them begins.
+
+    So what is refused before it leaves the folder free for another search.
 
     Args:
         path: the file; None keeps nothing.
@@ -40,15 +42,13 @@ class Journal:
     """
 
     def __init__(self, path: Path | None, about: str) -> None:
-        self._path = path
+        self._path, self._about, self._begun = path, about, False
         self.answers: dict[str, Any] = {}
         self.costs: dict[str, Amount] = {}
         self.spent = Amount()
         self.seconds = 0.0
         if path is not None and path.exists():
             self._read(path, about)
-        else:
-            self._write({"search": about})
 
     def asked(self, key: str, model: str, reserved: Amount, seconds: float) -> None:
         """A call begins.
@@ -90,9 +90,8 @@ class Journal:
                 ) from error
         for reserved in open_calls.values():
             self.spent += reserved
-        if not rows:
-            self._write({"search": about})
-        elif (found := json.loads(rows[0]).get("search")) != about:
+        self._begun = bool(rows)
+        if rows and (found := json.loads(rows[0]).get("search")) != about:
             raise ConfigError(
                 "the folder holds the journal of another search",
                 where=str(path),
@@ -120,10 +119,12 @@ class Journal:
         """Append a line; it is on disk, whole, when this returns."""
         if self._path is None:
             return
-        line = json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+        new = [row] if self._begun else [{"search": self._about}, row]
+        text = "".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in new)
         with writing_to(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab") as file:
-                file.write(line)
+                file.write(text.encode("utf-8", "backslashreplace"))
                 file.flush()
                 os.fsync(file.fileno())
+        self._begun = True

@@ -190,7 +190,7 @@ class Search:
         budget = self._calls.ledger.budget
         limit = budget.allows(held + raced + self._for_finals() + self._after)
         if limit is not None:
-            raise _too_small(BudgetSpent(limit), len(task.validation) + len(self._rows))
+            raise self._too_small(BudgetSpent(limit), len(task.validation) + len(self._rows))
         return SearchCosts(tuple(parts), settings.rounds, budget)
 
     async def _of_start(self) -> list[Judged]:
@@ -200,7 +200,8 @@ class Search:
             (own,) = await race([self._start], self._solver, self._rows, block=self._settings.block)
             self._known[self._start.key] = own
         except BudgetSpent as error:
-            raise _too_small(error, len(self._task.validation) + len(self._rows)) from error
+            rows = len(self._task.validation) + len(self._rows)
+            raise self._too_small(error, rows) from error
         self._tell({"event": "start", "validation": _mean(answers), "rows": len(answers)})
         return answers
 
@@ -215,7 +216,7 @@ class Search:
         try:
             self._calls.ledger.reserve(held + self._after)
         except BudgetSpent as error:
-            raise _too_small(error, len(self._task.validation)) from error
+            raise self._too_small(error, len(self._task.validation)) from error
         return held, self._after
 
     def _for_finals(self) -> Amount:
@@ -224,7 +225,7 @@ class Search:
 
     async def _rounds(self) -> tuple[int, str]:
         number = idle = 0
-        ended = f"{self._settings.rounds} rounds"
+        ended = counted(self._settings.rounds, "round")
         last = self._calls.journal.answers.get(self._ended)
         while number < self._settings.rounds:
             if last is not None and number == last[0]:
@@ -291,6 +292,17 @@ class Search:
                 self._known[racer.candidate.key] = racer
         return len(usable)
 
+    def _too_small(self, error: BudgetSpent, rows: int) -> ConfigError:
+        limit = self._calls.ledger.budget.text(error.limit)
+        return ConfigError(
+            "the budget is too small for a search that means anything",
+            where=error.flag,
+            got=limit,
+            expected=f"enough for the start to answer {counted(rows, 'row')}, and more for the "
+            "candidates",
+            hint="--dry-run shows what each part takes",
+        )
+
     def _hear(self, event: dict[str, Any]) -> None:
         self._told.append(event)
         self._tell(event)
@@ -322,19 +334,11 @@ def _check_rows(raced: int, validation: int) -> None:
         raise ConfigError(
             "there are too few rows for a search that means anything",
             where="the data",
-            got=f"{raced} training rows to race on, {validation} validation rows",
+            got=f"{counted(raced, 'training row')} to race on, "
+            f"{counted(validation, 'validation row')}",
             expected=f"{_LEAST_ROWS} of each or more: {2 * _LEAST_ROWS} training rows",
         )
 
 
 def _mean(answers: Sequence[Judged]) -> float:
     return float(np.mean([each.score for each in answers]))
-
-
-def _too_small(error: BudgetSpent, rows: int) -> ConfigError:
-    return ConfigError(
-        "the budget is too small for a search that means anything",
-        where=error.flag,
-        got=f"too few {error.limit}" if error.limit != "time" else "too little time",
-        expected=f"enough for {rows} rows of the prompt as it is, and then for candidates",
-    )

@@ -141,10 +141,16 @@ def read_parts(path: str | Path) -> PromptParts:
     place = Path(path)
     if place.suffix not in READERS:
         raise ConfigError(
-            "a prompt's words are not read from such a file",
+            "a prompt is not read from a file of this type",
             where=str(place),
             got=place.suffix or "no ending",
-            expected=", ".join(READERS),
+            expected=f"a prompt's folder, or a file that ends in {', '.join(READERS)}",
+        )
+    if not place.is_file():
+        raise ArtifactError(
+            "there is no such file",
+            where=str(place),
+            expected=f"a prompt in words: {', '.join(READERS)}",
         )
     return READERS[place.suffix](_content(place), str(place))
 

@@ -96,7 +96,8 @@ def _size(prompt: Prompt) -> str:
     rows, width = prompt.vectors.shape
     manifest, layers = prompt.manifest, prompt.manifest.backbone.num_layers
     if manifest.injection == "none":
-        return "no vectors: the LoRA adapter alone"
+        alone = "words" if manifest.method == "search" else "the LoRA adapter"
+        return f"no vectors: {alone} alone"
     if manifest.injection in WITH_HEADS:
         each = width // (2 * layers)
         what = (

@@ -77,12 +77,8 @@ def _text(event: dict[str, Any]) -> str | None:
 
 def print_search(outcome: SearchOutcome, out: Console) -> None:
     """Print the prompt that was found, its gain, and what the search took."""
-    found, spent = outcome.found, outcome.found.spent
     say(out, "")
-    say(
-        out,
-        "The prompt that was found:" if found.better else "Nothing was better than the prompt was:",
-    )
+    say(out, outcome.heading)
     say(out, outcome.template)
     if outcome.beside:
         say(out, f"({outcome.beside})")
@@ -95,9 +91,7 @@ def print_search(outcome: SearchOutcome, out: Console) -> None:
             rows.append(("gain", f"{outcome.gain.value:+.3f}", interval_text(outcome.gain.ci95)))
         columns = ("on the test rows", outcome.metric, "95% interval")
         print_table(out, columns, rows, left=columns[:1], bold=(len(rows) - 1,))
-    tried = f"{counted(len(found.ranked), 'candidate')} in {counted(found.rounds, 'round')}"
-    took = f"{spent.calls:,} calls, {spent.tokens:,} tokens, ${spent.money / MICRO:.4f}"
-    say(out, f"{tried}: {took}; {found.ended}")
+    say(out, outcome.effort)
     if outcome.judge is not None:
         say(out, judge_line(outcome.judge))
     folder = outcome.recipe.folder

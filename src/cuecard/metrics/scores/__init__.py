@@ -66,8 +66,11 @@ class RowScores:
         ]
 
 
-def check_score_name(name: str) -> None:
+def check_score_name(name: str, more: str = "") -> None:
     """Refuse what cannot name a score; nothing is read or imported for it.
+
+    Args:
+        more: what else the message says that there is.
 
     Raises:
         ConfigError: it cannot.
@@ -75,7 +78,7 @@ def check_score_name(name: str) -> None:
     head, colon, rest = name.partition(":")
     made = head in _MADE and rest != ""
     if name not in _NAMED and not made and not (colon and _FUNCTION.fullmatch(name)):
-        raise ConfigError("there is no such score", where="score", got=name, expected=FORMS)
+        raise ConfigError("there is no such score", where="score", got=name, expected=FORMS + more)
 
 
 def _of_texts(compare: Callable[[str, str], float]) -> AnswerScore:

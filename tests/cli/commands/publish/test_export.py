@@ -94,11 +94,17 @@ def test_words_there_and_back(cuecard: Call, backbone: Path, data: Path, tmp_pat
     more = ("--tests-out", tmp_path / "back.jsonl")
     done = cuecard("import", tmp_path / "p.yaml", tmp_path / "two", *how, *more)
     assert done.code == 0 and (tmp_path / "back.jsonl").read_text() == rows.read_text()
+    cuecard("export", tmp_path / "one", tmp_path / "bare.yaml", *config[:2])
+    done = cuecard("import", tmp_path / "bare.yaml", tmp_path / "four", *how, *more, "--overwrite")
+    assert done.code == 2 and "no tests of its own" in done.err
+    assert not (tmp_path / "four").exists()
     one, two = (library.Prompt.load(tmp_path / name) for name in ("one", "two"))
     assert one.spec == two.spec
     done = cuecard("export", tmp_path / "one", tmp_path / "p.json", "--form", "dspy")
     assert done.code == 0 and "a string of its own" in done.err
     done = cuecard("import", tmp_path / "p.json", tmp_path / "three", *how)
-    assert done.code == 2 and "the template of a record is not there" in done.err
+    assert done.code == 2 and "needs a template for a record" in done.err
     done = cuecard("inspect", tmp_path / "one")
-    assert done.code == 0 and "Judge it." in done.out
+    assert done.code == 0 and "Judge it." in done.out and "no vectors: words alone" in done.out
+    done = cuecard("export", tmp_path / "one", tmp_path / "p")
+    assert done.code == 2 and "--form text" in done.err

@@ -245,6 +245,11 @@ def test_a_model_in_this_process_writes(
         (("--head", "trained"), "where a model answers in words"),
         (("--score", "bleu"), "there is no such score"),
         (("--score", "regex:x"), "only generated texts are scored"),
+        (("--search-budget", "$1"), "nothing in this search costs money"),
+        (("--llm-url", "http://x"), "where: --llm\n"),
+        (("--llm", "x", "--llm-price", "1"), "where: --llm-price\n"),
+        (("--start", __file__), "ends in .txt, .json"),
+        (("--held-out-limit", "3"), "too few rows for a search"),
         (
             ("--searcher", "ape", "--llm", "w", "--llm-url", "http://x", "--search-budget", "$1"),
             "needs the model's price",
@@ -263,6 +268,8 @@ def test_mistakes(
     done = cuecard(*words, *more, "--out", tmp_path / "x")
     assert done.code == 2 and what in done.err, done.err
     assert not (tmp_path / "x" / "prompt").exists()
+    if "--search-budget" not in more:  # which is found out by the rows that it pays for
+        assert not (tmp_path / "x" / "journal.jsonl").exists()  # another search may have it
 
 
 def test_a_score_of_ones_own(
@@ -443,6 +450,12 @@ def test_what_a_search_will_take(cuecard: Call, words: list[str], tmp_path: Path
         assert told in done.out, done.out
     small = cuecard(*words, "--search-budget", "20 calls", "--dry-run")
     assert small.code == 2 and "too small for a search that means anything" in small.err
+    assert "got: 20 calls" in small.err and "answer 18 rows" in small.err
+    # Enough for the start and the finals, and for no candidate.
+    more = ("--searcher", "grips", "--search-budget", "31 calls", "--out", tmp_path / "y")
+    done = cuecard(*words, *more)
+    assert done.code == 0 and "No candidate was compared. The prompt as it was:" in done.out
+    assert "0 candidates in 0 rounds: 18 calls" in done.out, done.out
 
 
 @pytest.mark.parametrize(

@@ -91,15 +91,16 @@ def import_prompt(
     from cuecard.artifacts import import_npy, import_peft
     from cuecard.artifacts.words import READERS, import_words, read_parts
     from cuecard.cli.views.progress import fetch_progress
+    from cuecard.plain_files import write_text
     from cuecard.tasks import TaskSpec
 
     parts = read_parts(made) if made.suffix in READERS and not made.is_dir() else None
     if template is None and (parts is None or parts.template is None):
         raise ConfigError(
-            "the template of a record is not there",
+            "this prompt needs a template for a record",
             where="--template",
-            got="nothing",
-            expected=r"what stands around a record, such as 'Review: {text}\nSentiment:'",
+            got="none",
+            expected=r"the text around a record's fields, such as 'Review: {text}\nSentiment:'",
         )
     spec = TaskSpec.parse(
         {
@@ -124,9 +125,10 @@ def import_prompt(
         prompt = import_npy(made, model, spec)
     else:
         prompt = import_peft(made, model, spec, task=_task(task))
+    rows = None if tests is None else _test_rows(made, label_field)
     folder = prompt.save(dest, overwrite=overwrite)
-    if tests is not None:
-        _write_tests(made, tests, label_field)
+    if tests is not None and rows is not None:
+        write_text(rows, tests)
     if as_json:
         print_json({"folder": folder, "digest": prompt.digest, "bytes": prompt.nbytes})
     else:
@@ -135,15 +137,14 @@ def import_prompt(
         )
 
 
-def _write_tests(made: Path, tests: Path, label_field: str) -> None:
+def _test_rows(made: Path, label_field: str) -> str:
     from cuecard.artifacts.words import read_promptfoo_tests
-    from cuecard.plain_files import write_text
 
     rows = [
         json.dumps({label_field if k == "target" else k: v for k, v in row.items()})
         for row in read_promptfoo_tests(made)
     ]
-    write_text("".join(f"{row}\n" for row in rows), tests)
+    return "".join(f"{row}\n" for row in rows)
 
 
 def _task(text: str | None) -> int | Literal["shared"] | None:
