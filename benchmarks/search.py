@@ -107,7 +107,7 @@ def summary(cells: Sequence[Cell], folder: Path) -> dict[str, Any]:
     plans = list(dict.fromkeys(cell.plan for cell in cells))
     about: dict[str, Any] = plain(
         {
-            "plans": plans,
+            "plans": [_told(plan) for plan in plans],
             "machine": processor(),
             "versions": versions(),
             "rows": [row for plan in plans for row in _rows(plan, found)],
@@ -115,6 +115,14 @@ def summary(cells: Sequence[Cell], folder: Path) -> dict[str, Any]:
         }
     )
     return about
+
+
+def _told(plan: Plan) -> dict[str, Any]:
+    """A plan without the places of this machine."""
+    named = {"backbone": Path(plan.backbone).name, "llm": plan.llm and Path(plan.llm).name}
+    told: dict[str, Any] = plain(plan) | named | {"places": [Path(p).name for p in plan.places]}
+    del told["tests"]
+    return told
 
 
 def _rows(plan: Plan, found: Mapping[Cell, dict[str, Any]]) -> list[dict[str, Any]]:

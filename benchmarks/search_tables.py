@@ -122,8 +122,9 @@ def _about(plan: Row, results: Mapping[str, Any]) -> str:
     writes = "" if plan["llm"] is None else f"; {plan['llm']} writes"
     return (
         f"{plan['backbone']} answers{writes}. {plan['calls']:,} calls a search at most, {rows}, "
-        f"{sizes['test']} test rows at most, {seeds} seed(s): means over sets and seeds with 95% "
-        "bootstrap intervals over seeds and rows, differences paired by seed and row. Generations "
-        f"and steps of {plan['population']} candidates on {plan['step_rows']} rows. The soft "
+        f"{sizes['test']} test rows at most, {seeds} seed(s): means over seeds and the sets that "
+        "each can run on, with 95% bootstrap intervals over seeds and rows, differences paired by "
+        f"seed and row. Generations and steps of {plan['population']} candidates on "
+        f"{plan['step_rows']} rows. The soft "
         "prompt is trained on as many rows as there are calls, each also run backward."
     )

@@ -158,6 +158,8 @@ def test_an_llm_writes_for_tasks(home: Path) -> None:
     assert "labels" in words["unsupported"]
     assert ape["protocol"] == "tasks" and start["calls"] <= ape["calls"] <= 60
     assert "llama writes" in search_table(found)
+    assert found["plans"][0]["places"] == ["words.json"]
+    assert str(home) not in json.dumps(found)
 
 
 @pytest.mark.parametrize("layout", ["bbh", "induction"])
