@@ -81,7 +81,7 @@ bench-serving: $(STAMP)  ## 32 prompts served, against PEFT, vLLM if it is there
 bench-methods: $(STAMP)  ## every method, LoRA and full tuning on four sets; 50 minutes, goes on where it was
 	$(BIN)/python -m benchmarks.methods $(ARGS)
 
-bench-search: $(STAMP)  ## searchers at an equal budget of calls, a soft prompt beside them; 80 minutes on two cores, goes on where it was
+bench-search: $(STAMP)  ## searchers at an equal budget of calls, a soft prompt beside them; some 80 minutes on two cores, goes on where it was
 	$(BIN)/python -m benchmarks.search $(ARGS)
 
 bench-vision: $(STAMP)  ## prompts for images, LoRA, full tuning, a linear probe on four sets; goes on where it was
