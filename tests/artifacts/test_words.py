@@ -152,7 +152,7 @@ def imported(path: Path) -> Prompt:
     [
         ("p.md", "Hm", "not read from a file of this type"),
         ("p.txt", b"\xff", "not UTF-8"),
-        ("p.txt", "no gap", "names no field"),
+        ("p.txt", "no gap", r"names no field\n  where: .*p\.txt"),
         ("p.json", "[]", "p.json"),
         ("p.json", "{}", "saved program of one predictor"),
         ("p.json", json.dumps({"a": DEMO, "b": DEMO}), "got: a, b"),

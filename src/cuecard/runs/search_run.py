@@ -18,6 +18,7 @@ from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, Interrupted
 from cuecard.evaluation.baselines.manual import ManualPrompt, default_manual_prompts
 from cuecard.evaluation.evaluate import Evaluation, Gain, evaluate, gain, scored_too
+from cuecard.evaluation.predict import check_task
 from cuecard.evaluation.report import interval_text, paired, plain, write_json
 from cuecard.lazy import torch
 from cuecard.plain_files import write_text
@@ -284,6 +285,8 @@ def _set_up(plan: SearchRecipe, progress: Progress | None, *, overwrite: bool) -
     scorer = RowScorer(task.spec, None if plan.judge is not None else plan.score)
     saved = None if plan.start is None else _saved(plan.start)
     models, start = search_models(plan, progress), _start(plan, task)
+    if not isinstance(models.answers, ChosenLLM):
+        check_task(models.answers, task.spec)
     others: Sequence[PromptCandidate] = ()
     if isinstance(saved, PromptParts):
         others = [PromptCandidate(saved.manual(task.spec), str(plan.start))]

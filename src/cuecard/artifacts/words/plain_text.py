@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cuecard.artifacts.words.parts import PromptParts
-from cuecard.errors import ConfigError, DataError
+from cuecard.errors import ConfigError, DataError, TemplateError
 from cuecard.tasks.spec import TaskSpec
+from cuecard.tasks.template import Template
 from cuecard.types import Record
 
 
@@ -31,9 +32,16 @@ def read_text(content: bytes, where: str) -> PromptParts:
 
     Raises:
         DataError: no UTF-8.
+        TemplateError: no gap for a field, or one that is no plain name.
     """
     try:
-        return PromptParts(content.decode())
+        text = content.decode()
+        Template(text)
+        return PromptParts(text)
+    except TemplateError as error:
+        raise TemplateError(
+            error.what, where=where, got=error.got, expected=error.expected, hint=error.hint
+        ) from error
     except UnicodeDecodeError as error:
         raise DataError(
             "the prompt is not UTF-8", where=where, got=str(error), expected="a text in UTF-8"

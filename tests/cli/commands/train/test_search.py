@@ -21,6 +21,7 @@ from cuecard.artifacts import Prompt
 from cuecard.cli.views.search import SearchView
 from support.command_line import Call, save_rows
 from support.data.reviews import reviews
+from support.tiny_vision import save_vision
 
 Answers = Callable[[str], str]
 TEMPLATE = r"Review: {text}\nSentiment:"
@@ -270,6 +271,12 @@ def test_mistakes(
     assert not (tmp_path / "x" / "prompt").exists()
     if "--search-budget" not in more:  # which is found out by the rows that it pays for
         assert not (tmp_path / "x" / "journal.jsonl").exists()  # another search may have it
+
+
+def test_a_backbone_for_images(cuecard: Call, bare: list[str], tmp_path: Path) -> None:
+    done = cuecard(*bare, "--backbone", save_vision(tmp_path / "vit"), "--out", tmp_path / "x")
+    assert done.code == 2 and "this backbone does not read texts" in done.err, done.err
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_score_of_ones_own(
