@@ -15,7 +15,7 @@ from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.artifacts.words import READERS, read_parts, write_words
 from cuecard.artifacts.words.parts import PromptParts
 from cuecard.catalogue import Progress
-from cuecard.errors import ConfigError, Interrupted
+from cuecard.errors import ConfigError, Interrupted, LLMError
 from cuecard.evaluation.baselines.manual import ManualPrompt, default_manual_prompts
 from cuecard.evaluation.evaluate import Evaluation, Gain, evaluate, gain, scored_too
 from cuecard.evaluation.predict import check_task
@@ -225,6 +225,14 @@ def run_search(
                 where=str(folder),
                 hint=f"go on with: {place.resume_command}",
             ) from None
+        except LLMError as error:
+            raise LLMError(
+                error.what,
+                where=error.where,
+                got=error.got,
+                expected=error.expected,
+                hint=error.hint or f"answers are kept; once it answers: {place.resume_command}",
+            ) from error
         _write(outcome, folder)
     return outcome
 

@@ -540,6 +540,7 @@ def test_an_endpoint_that_refuses(cuecard: Call, words: list[str], tmp_path: Pat
     with endpoint() as (url, asked):  # what was answered is kept
         done = cuecard("search", "--resume", tmp_path / "x")
     assert done.code == 2 and "cannot be reached" in done.err
+    assert f"cuecard search --resume {tmp_path / 'x'}" in done.err
 
 
 def test_gradients_find_words(cuecard: Call, words: list[str], tmp_path: Path) -> None:
