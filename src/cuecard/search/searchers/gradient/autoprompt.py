@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cuecard.search.budget import BudgetSpent
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.searcher import SearchState
-from cuecard.search.searchers.gradient.passes import Passes, passes_of
+from cuecard.search.searchers.gradient.passes import Passes, Steps
+from cuecard.search.searchers.gradient.trigger import Ids
 
 
 class AutoPrompt:
@@ -17,34 +17,14 @@ class AutoPrompt:
     """
 
     def __init__(self) -> None:
-        self._text: str | None = None
+        self._steps = Steps("autoprompt", _step)
 
     async def propose(self, state: SearchState, count: int) -> list[PromptCandidate]:
         """The triggers that were kept in a few steps."""
-        passes = passes_of(state, self._text)
-        ids = passes.trigger.ids
-        found: list[PromptCandidate] = []
-        for step in range(count):
-            try:
-                ids, better = await _step(passes, state, ids)
-            except BudgetSpent:
-                if not found:
-                    raise
-                break  # what was found may still race
-            if better:
-                origin = f"autoprompt, round {state.round + 1}, step {step + 1}"
-                found.append(passes.trigger.candidate(ids, origin))
-        self._text = passes.trigger.text(ids)
-        return found
+        return await self._steps.candidates(state, count)
 
 
-async def _step(
-    passes: Passes, state: SearchState, ids: tuple[int, ...]
-) -> tuple[tuple[int, ...], bool]:
-    """The next trigger, and whether it is another one."""
+async def _step(passes: Passes, state: SearchState, ids: Ids) -> Ids:
     first, other = passes.draw(state.rng), passes.draw(state.rng)
     place, seed = int(state.rng.integers(len(ids))), int(state.rng.integers(2**31))
-    triggers = [ids, *await passes.swaps(ids, first, seed, place)]
-    losses = await passes.losses(triggers, other)
-    best = triggers[losses.index(min(losses))]
-    return best, best != ids
+    return await passes.best([ids, *await passes.swaps(ids, first, seed, place)], other)

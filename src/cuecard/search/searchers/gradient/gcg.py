@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cuecard.search.budget import BudgetSpent
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.searcher import SearchState
-from cuecard.search.searchers.gradient.passes import Passes, passes_of
+from cuecard.search.searchers.gradient.passes import Passes, Steps
+from cuecard.search.searchers.gradient.trigger import Ids
 
 _STEPS = 4
 
@@ -20,33 +20,13 @@ class GCG:
     """
 
     def __init__(self) -> None:
-        self._text: str | None = None
+        self._steps = Steps("gcg", _step, _STEPS)
 
     async def propose(self, state: SearchState, count: int) -> list[PromptCandidate]:
         """The triggers of a few steps."""
-        passes = passes_of(state, self._text)
-        ids = passes.trigger.ids
-        found: list[PromptCandidate] = []
-        for step in range(min(count, _STEPS)):
-            try:
-                ids, better = await _step(passes, state, ids)
-            except BudgetSpent:
-                if not found:
-                    raise
-                break  # what was found may still race
-            if better:
-                origin = f"gcg, round {state.round + 1}, step {step + 1}"
-                found.append(passes.trigger.candidate(ids, origin))
-        self._text = passes.trigger.text(ids)
-        return found
+        return await self._steps.candidates(state, count)
 
 
-async def _step(
-    passes: Passes, state: SearchState, ids: tuple[int, ...]
-) -> tuple[tuple[int, ...], bool]:
-    """The next trigger, and whether it is another one."""
+async def _step(passes: Passes, state: SearchState, ids: Ids) -> Ids:
     chosen, seed = passes.draw(state.rng), int(state.rng.integers(2**31))
-    triggers = [ids, *await passes.swaps(ids, chosen, seed)]
-    losses = await passes.losses(triggers, chosen)
-    best = triggers[losses.index(min(losses))]
-    return best, best != ids
+    return await passes.best([ids, *await passes.swaps(ids, chosen, seed)], chosen)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cuecard.lazy import np, torch
-from cuecard.search.budget import Amount
+from cuecard.search.budget import Amount, BudgetSpent
+from cuecard.search.candidate import PromptCandidate
 from cuecard.search.model import pass_tokens
 from cuecard.search.searcher import SearchState
 from cuecard.search.searchers.gradient.fluency import Fluency
@@ -64,7 +65,7 @@ class Passes:
             BudgetSpent: there is not enough left.
         """
         rows, model = self._rows(chosen), self.trigger.model
-        amount = times(self._cost(rows, len(triggers[0])), len(triggers))
+        amount = self._cost(rows, len(triggers[0])) * len(triggers)
 
         def run() -> list[float]:
             prompts = [self.trigger.vectors(ids) for ids in triggers]
@@ -104,6 +105,15 @@ class Passes:
             amount += self.fluency.cost(len(ids))
         found = await self.trigger.model.counted(key, amount, run)
         return [swapped(ids, place, token) for place, token in found]
+
+    async def best(self, triggers: Sequence[Ids], chosen: Sequence[int]) -> Ids:
+        """The trigger with the least loss on some rows; of equals the first.
+
+        Raises:
+            BudgetSpent: as `losses`.
+        """
+        losses = await self.losses(triggers, chosen)
+        return triggers[losses.index(min(losses))]
 
     def gradient(self, ids: Ids, chosen: Sequence[int]) -> tuple[float, Tensor]:
         """The mean loss, with the weighted fluency, and its gradient [P, H]; not counted."""
@@ -167,9 +177,45 @@ class Passes:
         return [self.trigger.key, list(chosen), self.settings.fluency]
 
 
-def times(amount: Amount, count: int) -> Amount:
-    """So much so many times."""
-    return Amount(count * amount.calls, count * amount.tokens, count * amount.money)
+Step = Callable[[Passes, SearchState, Ids], Awaitable[Ids]]
+"""The next trigger, which may be the same."""
+
+
+class Steps:
+    """Goes on from trigger to trigger, round by round.
+
+    Args:
+        name: of the searcher.
+        step: how the next trigger is found.
+        most: steps of a round at most; None for one for each candidate.
+    """
+
+    def __init__(self, name: str, step: Step, most: int | None = None) -> None:
+        self._name, self._step, self._most = name, step, most
+        self._text: str | None = None
+
+    async def candidates(self, state: SearchState, count: int) -> list[PromptCandidate]:
+        """The triggers that a round comes by; those before its budget ended may still race.
+
+        Raises:
+            BudgetSpent: there are none.
+        """
+        passes = passes_of(state, self._text)
+        ids = passes.trigger.ids
+        found: list[PromptCandidate] = []
+        for number in range(count if self._most is None else min(count, self._most)):
+            try:
+                better = await self._step(passes, state, ids)
+            except BudgetSpent:
+                if not found:
+                    raise
+                break
+            if better != ids:
+                origin = f"{self._name}, round {state.round + 1}, step {number + 1}"
+                found.append(passes.trigger.candidate(better, origin))
+            ids = better
+        self._text = passes.trigger.text(ids)
+        return found
 
 
 def swapped(ids: Ids, place: int, token: int) -> Ids:
