@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cuecard.lazy import functional, torch
 from cuecard.tasks.encoding.tokens import special_texts
-from cuecard.types import Tokenizer
+from cuecard.types import Record, Tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,9 +59,13 @@ def nearest_tokens(
     return NearestTokens(tuple(ids.tolist()), tuple(cosines.tolist()))
 
 
-def readable_tokens(tokenizer: Tokenizer, size: int, known: frozenset[str] = frozenset()) -> Tensor:
-    """[size] bool, the tokens of printable ASCII and of known characters; no special ones."""
+def readable_tokens(tokenizer: Tokenizer, size: int, records: Sequence[Record] = ()) -> Tensor:
+    """[size] bool, the tokens of printable ASCII and of characters that records have.
+
+    Special tokens are none of them.
+    """
     key: Any = tokenizer
+    known = frozenset("".join(text for record in records for text in record.texts.values()))
     return _readable_tokens(key, size, known)
 
 

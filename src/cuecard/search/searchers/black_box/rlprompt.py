@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from cuecard.backbones import CausalBackbone
 from cuecard.errors import ConfigError
-from cuecard.lazy import np, torch
+from cuecard.lazy import np
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.searcher import SearchState
 from cuecard.search.searchers.black_box.policy import Ids, TokenPolicy
 from cuecard.search.searchers.writing import with_instruction
 from cuecard.search.solver import EngineSolver, Likelihood
-from cuecard.types import Backbone
+from cuecard.search.words.nearest_tokens import readable_tokens
+from cuecard.types import Backbone, Record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,7 +50,7 @@ class RLPrompt:
         backbone, length = state.model.backbone, state.settings.written_tokens
         if self._policy is None:
             seed = int(state.rng.integers(2**31))
-            self._policy = TokenPolicy(backbone, allowed_tokens(backbone), seed, _RATE)
+            self._policy = TokenPolicy(backbone, allowed_tokens(backbone, state.train), seed, _RATE)
         for _ in range(_STEPS):
             self._step += 1
             await self._learn(state, self._policy, length)
@@ -65,13 +66,10 @@ class RLPrompt:
         assert state.model is not None
         assert isinstance(state.solver, EngineSolver)
         settings = state.settings
-        samples, most = settings.population or _PROMPTS, settings.step_rows or _ROWS
-        seed = int(state.rng.integers(2**31))
-        chosen = state.rng.permutation(len(state.train))[:most]
-        prompts = await self._written(state, policy, samples, length, seed)
+        seed, rows = int(state.rng.integers(2**31)), state.sample(settings.step_rows or _ROWS)
+        prompts = await self._written(state, policy, settings.population or _PROMPTS, length, seed)
         texts = _texts(state.model.backbone, prompts)
         tried = [with_instruction(state.start, text, "") for text in texts]
-        rows = [state.train[int(number)] for number in chosen]
         found = await state.solver.likelihoods(tried, rows)
         rewards = [reward(each) for each in found]
         for text, each in zip(texts, rewards, strict=True):
@@ -112,8 +110,8 @@ def _texts(backbone: Backbone, prompts: Sequence[Ids]) -> list[str]:
     return [text.strip() for text in found]
 
 
-def allowed_tokens(backbone: Backbone) -> Tensor:
-    """[V] bool, the tokens that a prompt may have: whole printable characters.
+def allowed_tokens(backbone: Backbone, records: Sequence[Record] = ()) -> Tensor:
+    """[V] bool, the tokens that a prompt may have: see `readable_tokens`.
 
     Raises:
         ConfigError: a model that cannot write.
@@ -125,15 +123,5 @@ def allowed_tokens(backbone: Backbone) -> Tensor:
             got=type(backbone.model).__name__,
             expected="a causal language model",
         )
-    tokenizer = backbone.tokenizer
-    specials = {int(number) for number in getattr(tokenizer, "all_special_ids", ())}
     size = len(backbone.model.get_output_embeddings().weight)
-    texts = [str(tokenizer.decode([number])) for number in range(size)]
-    allowed = [
-        number not in specials
-        and bool(text.strip())
-        and text.strip().isprintable()
-        and "\ufffd" not in text
-        for number, text in enumerate(texts)
-    ]
-    return torch.tensor(allowed)
+    return readable_tokens(backbone.tokenizer, size, records)

@@ -107,9 +107,8 @@ class Trigger:
 
         Those that can be read: of printable ASCII and of characters that the records have.
         """
-        texts = (text for record in self._records for text in record.texts.values())
         size = len(self.model.backbone.embeddings)
-        return readable_tokens(self._tokenizer, size, frozenset("".join(texts)))
+        return readable_tokens(self._tokenizer, size, self._records)
 
     def _spec_of(self, ids: Sequence[int]) -> TaskSpec:
         prompt = self.candidate(ids, "").prompt
