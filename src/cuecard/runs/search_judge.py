@@ -13,11 +13,12 @@ from cuecard.llms.protocol import LLM
 from cuecard.runs.search_llm import ChosenLLM
 from cuecard.runs.search_recipe import JUDGE, JudgeRecipe, SearchRecipe
 from cuecard.search.asker import Asker
-from cuecard.search.budget import MICRO, Amount, SearchBudget
+from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import digest
 from cuecard.search.journal import Journal
 from cuecard.search.judge import FLAG, JudgeAgreement, JudgeScorer
+from cuecard.search.race import raced_rows
 from cuecard.search.searcher import Observer
 from cuecard.tasks import Task
 from cuecard.tasks.readers.records import read_records
@@ -51,23 +52,18 @@ class Judge:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON knows it."""
-        spent = self.scorer.spent
         return {
             "agreement": None if self.agreement is None else asdict(self.agreement),
             "unreadable": self.scorer.unreadable,
-            "spent": {
-                "calls": spent.calls,
-                "tokens": spent.tokens,
-                "dollars": spent.money / MICRO,
-            },
+            "spent": self.scorer.spent.priced(),
         }
 
 
 def judge_line(judge: Judge) -> str:
     """What it took, and how well it agrees with people, in a line."""
-    spent, agreement = judge.scorer.spent, judge.agreement
+    agreement = judge.agreement
     told = [
-        f"judge: {spent.calls:,} calls, {spent.tokens:,} tokens, ${spent.money / MICRO:.4f}",
+        f"judge: {judge.scorer.spent.text}",
         "not compared with people"
         if agreement is None
         else f"Spearman {agreement.spearman:.2f} with people's ratings of {agreement.rows} answers",
@@ -140,9 +136,8 @@ async def open_judge(
         saving=lambda: calls.saving,
     )
     most = scorer.most(task.validation)
-    scorer.kept = sum([most] * plan.search.finalists, Amount())
-    scorer.kept += sum([scorer.most(task.test)] * 2, Amount()) if task.test else Amount()
-    raced = task.train[: min(plan.search.rows, len(task.train) // 2)]
+    scorer.kept = most * plan.search.finalists + scorer.most(task.test) * 2
+    raced = raced_rows(task.train, plan.search)
     limit = budget.allows(most + scorer.kept + scorer.most(raced))
     if limit is not None:
         least = len(task.validation) * (1 + plan.search.finalists) + 2 * len(task.test)

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from cuecard.errors import ConfigError
+from cuecard.validation_text import counted
 
 MICRO = 1_000_000
 """Of a dollar."""
@@ -48,6 +49,19 @@ class Amount:
         return Amount(
             self.calls - other.calls, self.tokens - other.tokens, self.money - other.money
         )
+
+    def __mul__(self, count: int) -> Amount:
+        return Amount(count * self.calls, count * self.tokens, count * self.money)
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        took = f"{counted(self.calls, 'call')}, {counted(self.tokens, 'token')}"
+        return f"{took}, ${self.money / MICRO:.4f}"
+
+    def priced(self) -> dict[str, float]:
+        """For reports: its money in dollars."""
+        return {"calls": self.calls, "tokens": self.tokens, "dollars": self.money / MICRO}
 
     @classmethod
     def of(cls, values: Mapping[str, int]) -> Self:

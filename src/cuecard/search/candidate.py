@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from cuecard.artifacts.words.parts import TARGET
 from cuecard.engine.protocol import Held
 from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.tasks import TaskSpec
-from cuecard.types import InputTokens, Tokenizer
+from cuecard.types import InputTokens, Record, Tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,7 +46,7 @@ class PromptCandidate:
         found = asdict(self.prompt)
         del found["name"]
         found["demonstrations"] = [
-            {**record.texts, "": str(record.target)} for record in self.prompt.demonstrations
+            {**record.texts, TARGET: str(record.target)} for record in self.prompt.demonstrations
         ]
         if self.soft is not None:
             found["vectors"] = self.soft.digest
@@ -87,6 +88,11 @@ def held_vectors(vectors: Tensor) -> Held:
     kept = vectors.detach().float().cpu().contiguous()
     found = hashlib.sha256(repr(tuple(kept.shape)).encode() + kept.numpy().tobytes())
     return Held(found.hexdigest(), InputTokens(kept))
+
+
+def told_records(records: Sequence[Record]) -> list[Any]:
+    """Records as keys of calls have them: the fields, and what is right."""
+    return [[*record.texts.items(), str(record.target)] for record in records]
 
 
 def digest(value: Any) -> str:

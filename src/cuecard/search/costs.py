@@ -8,7 +8,7 @@ from typing import Any
 
 from cuecard.llms.protocol import LLMMessage, LLMRequest
 from cuecard.search.asker import Asker
-from cuecard.search.budget import MICRO, Amount, SearchBudget
+from cuecard.search.budget import Amount, SearchBudget
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.searchers.writing import LONGEST, shown
 from cuecard.tasks import TaskSpec
@@ -77,10 +77,9 @@ class SearchCosts:
     def most(self) -> Amount:
         """What all of it takes at most: with all rounds, and never more than the budget."""
         found = {}
+        whole = self._fixed + self._round * self.rounds
         for field in fields(Amount):
-            value = getattr(self._fixed, field.name) + self.rounds * getattr(
-                self._round, field.name
-            )
+            value = getattr(whole, field.name)
             limit = getattr(self.budget, field.name)
             found[field.name] = value if limit is None else min(value, limit)
         return Amount(**found)
@@ -88,21 +87,16 @@ class SearchCosts:
     def to_dict(self) -> dict[str, Any]:
         """As JSON knows it, money in dollars."""
         parts = {
-            part.name: {"what": part.what, "counted": part.counted, **priced(part.most)}
+            part.name: {"what": part.what, "counted": part.counted, **part.most.priced()}
             for part in self.parts
         }
         return {
             "parts": parts,
             "rounds": {"most": self.rounds, "paid": self.paid_rounds},
-            "at_most": priced(self.most),
+            "at_most": self.most.priced(),
             "seconds": self.budget.seconds,
             "judge": self.judge,
         }
-
-
-def priced(amount: Amount) -> dict[str, float]:
-    """An amount with its money in dollars."""
-    return {"calls": amount.calls, "tokens": amount.tokens, "dollars": amount.money / MICRO}
 
 
 def of_longer(most: Amount, count: int) -> Amount:
@@ -118,4 +112,4 @@ def of_writing(
     past = (start.prompt.instruction or "x " * (LONGEST // 4)) * _PAST
     text = f"{shown(spec, train[:_SOLVED])}\n\n{past}"
     request = LLMRequest((LLMMessage("user", text),), _WRITTEN, 1.0)
-    return sum([asker.most(request)] * count, Amount())
+    return asker.most(request) * count

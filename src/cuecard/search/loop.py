@@ -19,12 +19,11 @@ from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.costs import CostPart, SearchCosts, of_longer, of_writing
 from cuecard.search.model import SearchModel
-from cuecard.search.race import Racer, race
+from cuecard.search.race import Racer, race, raced_rows
 from cuecard.search.searcher import Observer, Searcher, SearchState
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import Judged, Solver, fits
 from cuecard.tasks import Task
-from cuecard.tasks.splits import drawn_at
 from cuecard.types import Interval
 from cuecard.validation_text import counted
 
@@ -117,10 +116,7 @@ class Search:
         self._asker, self._model, self._others = asker, model, others
         self._after = after
         self._tell = observer or (lambda event: None)
-        # In the order of the draw: files are often sorted by label, and a race begins with a few.
-        salt = f"search {settings.seed}"
-        drawn = sorted(task.train, key=lambda record: drawn_at(record, salt))
-        self._rows = drawn[: min(settings.rows, len(task.train) // 2)]
+        self._rows = raced_rows(task.train, settings)
         _check_rows(len(self._rows), len(task.validation))
         raced = {id(record) for record in self._rows}
         # One that stands solved in a prompt would be right for no merit of it.

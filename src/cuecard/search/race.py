@@ -13,7 +13,9 @@ from statistics import mean
 
 from cuecard.lazy import lazy_module, np
 from cuecard.search.candidate import PromptCandidate
+from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import Judged, Solver
+from cuecard.tasks.splits import drawn_at
 from cuecard.types import Record
 
 stats = lazy_module("scipy.stats")
@@ -37,6 +39,16 @@ class Racer:
     def score(self) -> float:
         """The mean of its answers; 0 without any."""
         return mean(each.score for each in self.answers) if self.answers else 0.0
+
+
+def raced_rows(train: Sequence[Record], settings: SearchSettings) -> list[Record]:
+    """The training rows that candidates race on.
+
+    In the order of a draw: files are often sorted by label, and a race begins with a few.
+    """
+    salt = f"search {settings.seed}"
+    drawn = sorted(train, key=lambda record: drawn_at(record, salt))
+    return drawn[: min(settings.rows, len(train) // 2)]
 
 
 async def race(

@@ -54,6 +54,10 @@ class SearchState:
     model: SearchModel | None
     settings: SearchSettings
 
+    def sample(self, count: int) -> list[Record]:
+        """So many of the rows that may be shown, by chance; all of them where there are fewer."""
+        return [self.train[int(row)] for row in self.rng.permutation(len(self.train))[:count]]
+
     @property
     def best(self) -> PromptCandidate:
         """The best candidate so far."""

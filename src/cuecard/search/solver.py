@@ -17,7 +17,7 @@ from cuecard.llms.protocol import LLMMessage, LLMRequest
 from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount
 from cuecard.search.calls import CallAnswer, Calls
-from cuecard.search.candidate import PromptCandidate, digest
+from cuecard.search.candidate import PromptCandidate, digest, told_records
 from cuecard.search.scorer import RowScorer, Scorer
 from cuecard.tasks import TaskSpec
 from cuecard.tasks.encoding.label_words import LabelWords
@@ -117,7 +117,7 @@ class EngineSolver:
     async def judge(self, candidate: PromptCandidate, records: Sequence[Record]) -> list[Judged]:
         """See `Solver.judge`; all records are one call of the journal."""
         spec, rows = self._encoded(candidate, records)
-        key = digest([self._backbone, *_told(spec, candidate), _asked(records)])
+        key = digest([self._backbone, *_told(spec, candidate), told_records(records)])
         most = _cost(spec, rows, candidate)
 
         async def run() -> CallAnswer:
@@ -145,7 +145,7 @@ class EngineSolver:
         """
         parts = [(each, *self._encoded(each, records)) for each in candidates]
         told = [_told(spec, candidate) for candidate, spec, _ in parts]
-        key = digest(["likelihoods", self._backbone, told, _asked(records)])
+        key = digest(["likelihoods", self._backbone, told, told_records(records)])
         most = sum((_cost(spec, rows, candidate) for candidate, spec, rows in parts), Amount())
 
         async def run() -> CallAnswer:
@@ -231,10 +231,6 @@ def _told(spec: TaskSpec, candidate: PromptCandidate) -> list[Any]:
     soft = [] if candidate.soft is None else [candidate.soft.digest]
     prior = [] if candidate.prior is None else [dict(candidate.prior)]
     return [spec.model_dump(mode="json"), *soft, *prior]
-
-
-def _asked(records: Sequence[Record]) -> list[Any]:
-    return [[*record.texts.items(), str(record.target)] for record in records]
 
 
 def _cost(spec: TaskSpec, rows: Sequence[Encoded], candidate: PromptCandidate) -> Amount:
@@ -350,9 +346,9 @@ def label_in(text: str, words: Mapping[str, str]) -> str | None:
         alone = [x for x, word in known.items() if _bare(word) and _bare(word) == _bare(text)]
         if alone:
             return alone[0]
-    plain = _plain(text)
+    plain = plain_words(text)
     for known in both:
-        said = {label: _plain(word) for label, word in known.items()}
+        said = {label: plain_words(word) for label, word in known.items()}
         first = [x for x, word in said.items() if word and f"{plain} ".startswith(f"{word} ")]
         if first:  # "not relevant" and not "not", where both are labels
             return max(first, key=lambda label: len(said[label]))
@@ -382,5 +378,6 @@ def _bare(text: str) -> str:
     return text.strip().strip("*_`\"'").removesuffix(".").casefold()
 
 
-def _plain(text: str) -> str:
+def plain_words(text: str) -> str:
+    """A text's words without their case, and without what stands between them."""
     return " ".join(re.findall(r"\w+", text.casefold()))

@@ -55,8 +55,7 @@ class BBT:
             self._evolution = _evolution(self._subspace.dimensions, population, state.rng)
         if self._evolution.stop():
             return []
-        most = state.settings.step_rows or _ROWS
-        rows = [state.train[int(n)] for n in state.rng.permutation(len(state.train))[:most]]
+        rows = state.sample(state.settings.step_rows or _ROWS)
         assert isinstance(state.solver, EngineSolver)  # what it needs
         seen: list[tuple[float, PromptCandidate]] = []
         for _ in range(_GENERATIONS):

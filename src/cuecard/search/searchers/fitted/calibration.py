@@ -8,7 +8,7 @@ from cuecard.errors import ConfigError
 from cuecard.evaluation.calibration import fitted_prior
 from cuecard.evaluation.predict import batch_prior, content_free_records, predict
 from cuecard.search.budget import Amount
-from cuecard.search.candidate import PromptCandidate
+from cuecard.search.candidate import PromptCandidate, told_records
 from cuecard.search.searcher import SearchState
 from cuecard.tasks import TaskSpec
 from cuecard.types import Record
@@ -50,8 +50,7 @@ class Calibration:
 def drawn_rows(state: SearchState) -> list[Record]:
     """Labelled rows to fit something to, by chance; more for more labels."""
     wanted = min(_MOST_ROWS, max(32, 8 * len(state.spec.labels)))
-    order = state.rng.permutation(len(state.train))[:wanted]
-    return [state.train[int(number)] for number in order]
+    return state.sample(wanted)
 
 
 def rows_cost(spec: TaskSpec, rows: list[Record], state: SearchState, vectors: int) -> Amount:
@@ -85,9 +84,8 @@ async def _priors(state: SearchState, bare: PromptCandidate) -> dict[str, dict[s
             for how, prior in priors.items()
         }
 
-    asked = [[*row.texts.items(), str(row.target)] for row in rows]
     cost = rows_cost(spec, [*rows, *blanks], state, bare.vectors)
     found: dict[str, dict[str, float]] = await model.counted(
-        ["calibration", bare.key, asked], cost, run
+        ["calibration", bare.key, told_records(rows)], cost, run
     )
     return found

@@ -11,7 +11,7 @@ from cuecard.errors import ConfigError
 from cuecard.evaluation.loglikelihood import score_next
 from cuecard.evaluation.predict import BATCH_ROWS
 from cuecard.lazy import np, torch
-from cuecard.search.candidate import PromptCandidate
+from cuecard.search.candidate import PromptCandidate, told_records
 from cuecard.search.searcher import SearchState
 from cuecard.search.searchers.fitted.calibration import drawn_rows, rows_cost
 from cuecard.tasks import TaskSpec
@@ -90,9 +90,10 @@ async def _kept(state: SearchState, bare: PromptCandidate) -> tuple[list[str], K
             )
         return _told(spec, backbone.tokenizer, gold, logs)
 
-    asked = [[*row.texts.items(), str(row.target)] for row in rows]
     found: Kept = await model.counted(
-        ["label words", bare.key, asked], rows_cost(spec, rows, state, bare.vectors), run
+        ["label words", bare.key, told_records(rows)],
+        rows_cost(spec, rows, state, bare.vectors),
+        run,
     )
     return gold, found
 

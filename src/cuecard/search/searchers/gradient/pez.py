@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cuecard.lazy import np, torch
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.searcher import SearchState
-from cuecard.search.searchers.gradient.passes import Passes, passes_of, times
+from cuecard.search.searchers.gradient.passes import Passes, passes_of
 from cuecard.search.words.nearest_tokens import nearest_tokens
 from cuecard.training.config import TrainConfig
 from cuecard.training.optim import default_lr, make_optimizer
@@ -40,7 +40,7 @@ class PEZ:
         ids = passes.trigger.ids
         self._text = passes.trigger.text(ids)
         batches = [passes.draw(state.rng) for _ in range(_STEPS)]
-        amount = times(passes.cost(batches[0], len(ids)), _STEPS)
+        amount = passes.cost(batches[0], len(ids)) * _STEPS
         key = ["pez", passes.trigger.key, passes.settings.fluency, list(ids), batches]
         before = self._vectors
         found = await passes.trigger.model.counted(

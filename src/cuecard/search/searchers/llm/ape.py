@@ -23,11 +23,9 @@ class APE:
     async def propose(self, state: SearchState, count: int) -> list[PromptCandidate]:
         """Guesses in the first round, variations of the best ones afterwards."""
         if state.round == 0:
-            texts = []
-            for _ in range(count):
-                chosen = state.rng.permutation(len(state.train))[:_SHOWN]
-                pairs = shown(state.spec, [state.train[int(number)] for number in chosen])
-                texts.append(_INDUCE.format(pairs=pairs))
+            texts = [
+                _INDUCE.format(pairs=shown(state.spec, state.sample(_SHOWN))) for _ in range(count)
+            ]
         else:
             best = [racer.candidate for racer in state.ranked if instruction_of(racer.candidate)]
             best = best[: max(1, count // 2)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from cuecard.search.searchers.writing import (
     usable,
     with_instruction,
 )
-from cuecard.search.solver import Judged, fits
+from cuecard.search.solver import Judged, fits, plain_words
 from cuecard.types import Record
 
 stats = lazy_module("scipy.stats")
@@ -67,7 +66,7 @@ class GEPA:
         front = pareto_front(state.ranked)
         shares = np.asarray([share for _, share in front])
         for draw in range(_DRAWS):
-            rows = [state.train[int(i)] for i in state.rng.permutation(len(state.train))]
+            rows = state.sample(len(state.train))
             read = rows[: min(_READ, len(rows) // 2)]
             test = rows[len(read) : len(read) + _TEST]
             chosen = state.rng.choice(len(front), count, p=shares / shares.sum())
@@ -175,16 +174,12 @@ def pareto_front(ranked: Sequence[Racer]) -> list[tuple[Racer, int]]:
 
 def copies(text: str, records: Sequence[Record]) -> bool:
     """Whether a text repeats a record: eight words in a row, or all of a shorter one."""
-    plain = f" {_plain(text)} "
+    plain = f" {plain_words(text)} "
     for record in records:
         for value in record.texts.values():
-            words = _plain(value).split()
+            words = plain_words(value).split()
             size = min(_COPIED, len(words))
             runs = (" ".join(words[i : i + size]) for i in range(len(words) - size + 1))
             if size >= _SHORT and any(f" {run} " in plain for run in runs):
                 return True
     return False
-
-
-def _plain(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text.casefold()))

@@ -104,14 +104,13 @@ def _seen(pair: dict[str, int], score: float | None) -> Seen:
 
 async def _instructions(state: SearchState, count: int) -> list[str]:
     """The start's, and those of the LLM, each once."""
-    (summary,) = await replies(
-        state, [_SUMMARY.format(pairs=_pairs(state, _DATA))], temperature=0.7, first_sample=0
-    )
+    asked = _SUMMARY.format(pairs=shown(state.spec, state.sample(_DATA)))
+    (summary,) = await replies(state, [asked], temperature=0.7, first_sample=0)
     own = instruction_of(state.start)
     texts = [
         _WRITE.format(
             summary=" ".join(summary.split()),
-            pairs=_pairs(state, _PAIRS),
+            pairs=shown(state.spec, state.sample(_PAIRS)),
             text=own or "(none)",
             tip=_TIPS[number % len(_TIPS)],
         )
@@ -125,8 +124,3 @@ def _sets(state: SearchState, count: int) -> list[tuple[Record, ...]]:
     """None, the start's, and sets of growing size."""
     own = state.start.prompt.demonstrations
     return [(), *([own] if own else []), *(drawn(state, 1 + n % _SHOWN) for n in range(count))]
-
-
-def _pairs(state: SearchState, count: int) -> str:
-    chosen = state.rng.permutation(len(state.train))[:count]
-    return shown(state.spec, [state.train[int(number)] for number in chosen])

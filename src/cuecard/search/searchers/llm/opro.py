@@ -26,8 +26,7 @@ class OPRO:
             f"text: {instruction_of(racer.candidate) or '(none)'}\nscore: {100 * racer.score:.0f}"
             for racer in reversed(state.ranked[:_PAST])
         ]
-        chosen = state.rng.permutation(len(state.train))[:_SHOWN]
-        pairs = shown(state.spec, [state.train[int(number)] for number in chosen])
+        pairs = shown(state.spec, state.sample(_SHOWN))
         text = _META.format(past="\n\n".join(past), pairs=pairs)
         found = await written(
             state, [text] * count, temperature=1.0, first_sample=state.round * count
