@@ -139,9 +139,10 @@ def import_prompt(
 
 def _test_rows(made: Path, label_field: str) -> str:
     from cuecard.artifacts.words import read_promptfoo_tests
+    from cuecard.artifacts.words.promptfoo_config import TARGET_NAME
 
     rows = [
-        json.dumps({label_field if k == "target" else k: v for k, v in row.items()})
+        json.dumps({label_field if k == TARGET_NAME else k: v for k, v in row.items()})
         for row in read_promptfoo_tests(made)
     ]
     return "".join(f"{row}\n" for row in rows)
