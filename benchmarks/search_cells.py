@@ -14,7 +14,6 @@ from typing import Any, Literal
 from benchmarks.search_sets import Sizes, catalogue_task, folder_task, shot_task
 from cuecard import PromptTuning, TrainConfig, train
 from cuecard.errors import ConfigError, LLMError
-from cuecard.evaluation.baselines.manual import ManualPrompt, default_manual_prompts
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.report import plain, write_json
 from cuecard.metrics.intervals import mean_interval
@@ -22,7 +21,7 @@ from cuecard.runs.search_llm import ChosenLLM, Engines
 from cuecard.runs.search_recipe import LLMRecipe
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
-from cuecard.search.candidate import PromptCandidate
+from cuecard.search.candidate import AS_IT_WAS, PromptCandidate, first_candidate
 from cuecard.search.journal import Journal
 from cuecard.search.loop import Found, Search
 from cuecard.search.model import SearchModel
@@ -35,7 +34,7 @@ from cuecard.tasks import Task
 from cuecard.types import Backbone
 
 Protocol = Literal["16-shot", "tasks"]
-START, SOFT, AUTO = "as it was", "soft prompt", "auto"
+START, SOFT, AUTO = AS_IT_WAS, "soft prompt", "auto"
 _BATCH, _VALIDATIONS = 8, 5
 
 
@@ -125,6 +124,7 @@ class Contest:
         self._folder, self._tell = folder, tell
         chat = bool(backbone.tokenizer.chat_template)
         self._task = cell.plan.task(cell.set, cell.seed, chat=chat)
+        self._first = first_candidate(self._task.spec)
         labels = self._task.spec.mode == "labels"
         self._scorer = RowScorer(self._task.spec, None if labels else "exact_match")
         self._has = at_hand(llm=writer is not None, labels=labels)
@@ -150,14 +150,6 @@ class Contest:
             return {"unsupported": f"it needs {missing}"}
         return asyncio.run(self._search(cell))
 
-    @property
-    def _start(self) -> PromptCandidate:
-        """The prompt that `cuecard search` begins with."""
-        spec = self._task.spec
-        tried = default_manual_prompts(spec, chat=False)
-        told = next(each.instruction for each in tried if each.name == "instruction")
-        return PromptCandidate(ManualPrompt("start", spec.template, told, chat=spec.chat), START)
-
     async def _of_start(self, cell: Cell) -> dict[str, Any]:
         """The start, whose test rows are the same for all seeds."""
         calls = Calls(Journal(None, ""), SearchBudget())
@@ -165,17 +157,17 @@ class Contest:
         async with Engines() as engines:
             engine, weights = await engines.of(self._backbone), self._backbone.fingerprint.weights
             solver = EngineSolver(engine, weights, self._task.spec, calls, self._scorer)
-            answers = await solver.judge(self._start, self._task.validation)
+            answers = await solver.judge(self._first, self._task.validation)
         cpu = time.process_time() - began
         siblings = cell.file(self._folder).parent.glob(f"{START.replace(' ', '-')}-*.json")
         known = next((json.loads(each.read_text()) for each in siblings), None)
-        test = self._tested(self._start) if known is None else _scores(known)
+        test = self._tested(self._first) if known is None else _scores(known)
         spent = calls.ledger.spent
         return _result(
             [each.score for each in answers],
             test,
             {"calls": spent.calls, "tokens": spent.tokens, "cpu_s": cpu},
-            self._told(self._start),
+            self._told(self._first),
         )
 
     async def _search(self, cell: Cell) -> dict[str, Any]:
@@ -201,7 +193,7 @@ class Contest:
                 asker = await engines.asker(chosen, calls)
             search = Search(
                 task,
-                self._start,
+                self._first,
                 SEARCHERS[cell.contestant].make(),
                 EngineSolver(engine, weights, task.spec, calls, self._scorer),
                 calls,
@@ -231,7 +223,7 @@ class Contest:
 
         The rows of validations count; that a training row is run backward, too, does not.
         """
-        task, start = self._task, self._start.prompt
+        task, start = self._task, self._first.prompt
         validated = _VALIDATIONS * len(task.validation)
         steps = max(1, (self._plan.calls - validated) // _BATCH)
         config = TrainConfig(

@@ -16,6 +16,7 @@ from cuecard.metrics.intervals import paired_interval
 from cuecard.search.asker import Asker
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
+from cuecard.search.candidate import first_candidate
 from cuecard.search.journal import Journal
 from cuecard.search.loop import Search
 from cuecard.search.model import SearchModel
@@ -119,6 +120,18 @@ def test_good_words_are_found() -> None:
     assert value == pytest.approx((sum(best) - sum(start)) / len(best))
     assert ci95 == paired_interval(best, start)
     assert replace(found, best=found.start).margin is None
+
+
+@pytest.mark.parametrize("instruction", [None, "Judge it."])
+def test_a_search_begins_with_the_tasks_chat_and_its_system_message(
+    instruction: str | None,
+) -> None:
+    spec = SPEC.model_copy(update={"chat": True, "system": "You judge films."})
+    start = first_candidate(spec, instruction).prompt
+    assert start.chat and start.system == spec.system and start.template == spec.template
+    plain = first_candidate(SPEC, instruction).prompt
+    assert not plain.chat and plain.instruction == start.instruction
+    assert start.instruction.startswith(instruction or "Decide which of these fits: ")
 
 
 def test_a_budget_for_nothing_is_refused() -> None:

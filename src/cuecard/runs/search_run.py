@@ -16,7 +16,6 @@ from cuecard.artifacts.words import READERS, read_parts, write_words
 from cuecard.artifacts.words.parts import PromptParts
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, Interrupted, LLMError
-from cuecard.evaluation.baselines.manual import ManualPrompt, default_manual_prompts
 from cuecard.evaluation.evaluate import Evaluation, Gain, evaluate, gain, scored_too
 from cuecard.evaluation.predict import check_task
 from cuecard.evaluation.report import interval_text, paired, plain, write_json
@@ -36,9 +35,9 @@ from cuecard.runs.search_llm import (
     tested_by_llm,
 )
 from cuecard.runs.search_recipe import SearchRecipe
-from cuecard.search.budget import MICRO, BudgetSpent, SearchBudget
+from cuecard.search.budget import BudgetSpent, SearchBudget
 from cuecard.search.calls import Calls
-from cuecard.search.candidate import PromptCandidate, digest
+from cuecard.search.candidate import AS_IT_WAS, PromptCandidate, digest, first_candidate
 from cuecard.search.costs import SearchCosts
 from cuecard.search.journal import FILE, Journal
 from cuecard.search.loop import Found, Search
@@ -123,10 +122,9 @@ class SearchOutcome:
     @property
     def effort(self) -> str:
         """How many candidates beside the start there were, what all took, why it ended."""
-        found, spent = self.found, self.found.spent
+        found = self.found
         tried = f"{counted(len(found.ranked) - 1, 'candidate')} in {counted(found.rounds, 'round')}"
-        took = f"{counted(spent.calls, 'call')}, {counted(spent.tokens, 'token')}"
-        return f"{tried}: {took}, ${spent.money / MICRO:.4f}; {found.ended}"
+        return f"{tried}: {found.spent.text}; {found.ended}"
 
     @property
     def beside(self) -> str:
@@ -157,7 +155,7 @@ class SearchOutcome:
     @property
     def tested(self) -> list[TestedPrompt]:
         """Who answered the test rows: the prompt as it was, and the one that was found."""
-        both = {"as it was": self.start, "found": self.test if self.found.better else None}
+        both = {AS_IT_WAS: self.start, "found": self.test if self.found.better else None}
         return [TestedPrompt(n, one, self.score) for n, one in both.items() if one is not None]
 
     def to_dict(self) -> dict[str, Any]:
@@ -173,11 +171,7 @@ class SearchOutcome:
             "rounds": found.rounds,
             "ended": found.ended,
             "told": list(found.told),
-            "spent": {
-                "calls": found.spent.calls,
-                "tokens": found.spent.tokens,
-                "dollars": found.spent.money / MICRO,
-            },
+            "spent": found.spent.priced(),
             "judge": None if self.judge is None else self.judge.to_dict(),
             "template": self.template,
             "validation": [
@@ -292,7 +286,7 @@ def _set_up(plan: SearchRecipe, progress: Progress | None, *, overwrite: bool) -
     rated = check_judge(plan, task)
     scorer = RowScorer(task.spec, None if plan.judge is not None else plan.score)
     saved = None if plan.start is None else _saved(plan.start)
-    models, start = search_models(plan, progress), _start(plan, task)
+    models, start = search_models(plan, progress), first_candidate(task.spec, plan.instruction)
     if not isinstance(models.answers, ChosenLLM):
         check_task(models.answers, task.spec)
     others: Sequence[PromptCandidate] = ()
@@ -325,18 +319,6 @@ def _saved(start: str) -> Prompt | PromptParts:
     if place.is_file() or (place.suffix in READERS and not place.is_dir()):
         return read_parts(place)
     return Prompt.load(prompt_folder(start))
-
-
-def _start(plan: SearchRecipe, task: Task) -> PromptCandidate:
-    """The prompt that is to be improved."""
-    spec = task.spec
-    if plan.instruction is not None:
-        text = f"{plan.instruction.strip()}\n\n" if plan.instruction.strip() else ""
-        prompt = ManualPrompt("start", spec.template, text, chat=spec.chat, system=spec.system)
-    else:
-        tried = default_manual_prompts(spec, chat=False)
-        prompt = next(each for each in tried if each.name == "instruction")
-    return PromptCandidate(prompt, "as it was")
 
 
 async def _search(

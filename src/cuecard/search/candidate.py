@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from cuecard.artifacts.words.parts import TARGET
 from cuecard.engine.protocol import Held
-from cuecard.evaluation.baselines.manual import ManualPrompt
+from cuecard.evaluation.baselines.manual import ManualPrompt, default_manual_prompts
 from cuecard.tasks import TaskSpec
 from cuecard.types import InputTokens, Record, Tokenizer
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+AS_IT_WAS = "as it was"
+"""What reports call the prompt that a search begins with."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,21 @@ class PromptCandidate:
         """Characters and vectors of all that does not change from record to record."""
         shown = sum(sum(map(len, r.texts.values())) for r in self.prompt.demonstrations)
         return self.vectors + len(self.prompt.instruction) + len(self.prompt.template) + shown
+
+
+def first_candidate(spec: TaskSpec, instruction: str | None = None) -> PromptCandidate:
+    """What a search of a task begins with.
+
+    Args:
+        instruction: in front of every record, "" for none; by default one that names the labels.
+    """
+    if instruction is None:
+        tried = default_manual_prompts(spec, chat=False)
+        text = next(each.instruction for each in tried if each.name == "instruction")
+    else:
+        text = f"{instruction.strip()}\n\n" if instruction.strip() else ""
+    prompt = ManualPrompt("start", spec.template, text, chat=spec.chat, system=spec.system)
+    return PromptCandidate(prompt, AS_IT_WAS)
 
 
 def held_vectors(vectors: Tensor) -> Held:
