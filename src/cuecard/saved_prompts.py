@@ -17,7 +17,7 @@ from cuecard.registry.records.references import is_reference
 from cuecard.runs.lora_recipe import LoraRecipe
 from cuecard.runs.recipe import Recipe, prompt_folder
 from cuecard.runs.run_kinds import LORA, RUN, SEARCH
-from cuecard.runs.search_recipe import SearchRecipe
+from cuecard.runs.search.recipe import SearchRecipe
 from cuecard.tasks import TaskSpec
 
 

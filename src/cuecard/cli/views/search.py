@@ -10,13 +10,13 @@ from cuecard.cli.views.console import console, print_json
 from cuecard.cli.views.tables import print_table, say
 from cuecard.cli.views.usage_line import predict_command
 from cuecard.evaluation.report import interval_text
-from cuecard.runs.search_judge import judge_line
+from cuecard.runs.search.judge import judge_line
 from cuecard.search.budget import MICRO, Amount
 from cuecard.search.searchers import left_out
 from cuecard.validation_text import counted
 
 if TYPE_CHECKING:
-    from cuecard.runs.search_run import SearchOutcome
+    from cuecard.runs.search.outcome import SearchOutcome
     from cuecard.search.costs import SearchCosts
 
 

@@ -12,7 +12,7 @@ from cuecard.cli.options import RESUME, Overwrite
 from cuecard.cli.recipe_flags import UNTRAINED, Given, refuse
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.errors import ConfigError
-from cuecard.runs.search_recipe import JudgeRecipe, LLMRecipe, SearchRecipe, SolverRecipe
+from cuecard.runs.search.recipe import JudgeRecipe, LLMRecipe, SearchRecipe, SolverRecipe
 from cuecard.search.searchers import SEARCHERS
 from cuecard.training.sweeps.space import parse_values
 
@@ -92,7 +92,7 @@ def search(
     from cuecard.cli.views.progress import fetch_progress
     from cuecard.cli.views.search import SearchView, print_costs, print_search
     from cuecard.runs.folder import RunFolder
-    from cuecard.runs.search_run import plan_search, run_search
+    from cuecard.runs.search.run import plan_search, run_search
 
     _check_unused(given)
     if resume_folder is not None:

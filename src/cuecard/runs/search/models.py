@@ -17,7 +17,7 @@ from cuecard.llms.openai_llm import KEY, OpenAILLM
 from cuecard.llms.prices import Price, price_of
 from cuecard.llms.protocol import LLM
 from cuecard.runs.recipe import Recipe
-from cuecard.runs.search_recipe import JudgeRecipe, LLMRecipe, SearchRecipe, SolverRecipe
+from cuecard.runs.search.recipe import JudgeRecipe, LLMRecipe, SearchRecipe, SolverRecipe
 from cuecard.search.asker import Asker
 from cuecard.search.budget import USUAL, Amount, BudgetSpent, SearchBudget
 from cuecard.search.calls import Calls

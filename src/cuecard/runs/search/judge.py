@@ -10,8 +10,8 @@ from typing import Any
 
 from cuecard.errors import ConfigError, DataError, DataWarning
 from cuecard.llms.protocol import LLM
-from cuecard.runs.search_llm import ChosenLLM
-from cuecard.runs.search_recipe import JUDGE, JudgeRecipe, SearchRecipe
+from cuecard.runs.search.models import ChosenLLM
+from cuecard.runs.search.recipe import JUDGE, JudgeRecipe, SearchRecipe
 from cuecard.search.asker import Asker
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls

@@ -1,0 +1,1 @@
+"""A search for words as a run: its recipe, its models and its judge, what it led to."""
