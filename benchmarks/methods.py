@@ -20,16 +20,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.machine import machine, versions
 from benchmarks.methods_cells import Cell, Contest, Plan, contestants
 from benchmarks.methods_score import as_right, gain_interval, score_interval
 from benchmarks.methods_sets import SETS, Rows
-from benchmarks.workers import claimed, run_workers
+from benchmarks.workers import claimed, missing, run_cells, say_done
 from cuecard import load_backbone
-from cuecard.errors import Interrupted
-from cuecard.evaluation.report import plain, write_json
+from cuecard.evaluation.report import plain
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "benchmarks" / "results" / "methods.json"
@@ -53,25 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     if not given.worker:
         _say_plan(plan, cells, folder, given.workers)
-    if given.workers > 1 and not given.worker:
-        own = sys.argv[1:] if arguments is None else arguments
-        run_workers("benchmarks.methods", [*own, "--worker"], given.workers)
-    else:
-        torch.set_num_threads(given.threads)
-        try:
-            work(cells, plan, folder, given.workers)
-        except Interrupted:
-            print("stopped; start it again to go on", flush=True)
-            return 130
-    if given.worker:
-        return 0
-    missing = [cell for cell in cells if not cell.file(folder).exists()]
-    if missing:
-        print(f"{len(missing)} of {len(cells)} cells are missing; start it again to go on")
-        return 1
-    write_json(summary(cells, plan, folder), given.out)
-    print(f"written to {given.out}; `python -m benchmarks.tables` puts it into the docs")
-    return 0
+    return run_cells(
+        "benchmarks.methods",
+        given,
+        arguments,
+        cells,
+        folder,
+        lambda: work(cells, plan, folder, given.workers),
+        lambda: summary(cells, plan, folder),
+    )
 
 
 def work(cells: Sequence[Cell], plan: Plan, folder: Path, workers: int = 1) -> None:
@@ -80,7 +67,7 @@ def work(cells: Sequence[Cell], plan: Plan, folder: Path, workers: int = 1) -> N
     spent = guessed = 0.0
     contest: Contest | None = None
     backbone: Any = None
-    while left := [cell for cell in cells if not cell.file(folder).exists()]:
+    while left := missing(cells, folder):
         taken = 0
         for cell in left:
             with claimed(cell.file(folder)) as mine:
@@ -169,7 +156,7 @@ def _cost(cell: Cell) -> float:
 
 
 def _say_plan(plan: Plan, cells: Sequence[Cell], folder: Path, workers: int) -> None:
-    left = [cell for cell in cells if not cell.file(folder).exists()]
+    left = missing(cells, folder)
     rows = plan.rows
     print(
         f"{len(cells)} cells, {len(left)} to run: {plan.seeds} seeds, {plan.steps} steps of "
@@ -189,14 +176,10 @@ def _say_cell(
     folder: Path,
     workers: int,
 ) -> None:
-    left = [other for other in cells if not other.file(folder).exists()]
     scores = ", ".join(f"{seed['score']:.3f}" for seed in found.get("seeds", ()))
-    print(
-        f"[{len(cells) - len(left)}/{len(cells)}] {Path(cell.model).name} {cell.set} "
-        f"{cell.contestant}: {scores or found.get('unsupported')}; "
-        f"about {ratio * sum(map(_cost, left)) / workers / 60:.0f} min left",
-        flush=True,
-    )
+    told = scores or found.get("unsupported")
+    what = f"{Path(cell.model).name} {cell.set} {cell.contestant}: {told}"
+    say_done(cells, folder, what, lambda other: ratio * _cost(other), workers)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -27,17 +27,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.machine import processor, versions
 from benchmarks.methods_score import Right, as_right
 from benchmarks.search_cells import AUTO, SOFT, START, Cell, Contest, Plan, contestants
 from benchmarks.search_score import mean_over_sets, sets_interval
 from benchmarks.search_sets import CATALOGUE, SEEDS, SHOT_SETS, Sizes
-from benchmarks.workers import claimed, run_workers
+from benchmarks.workers import claimed, missing, run_cells, say_done
 from cuecard import load_backbone
-from cuecard.errors import Interrupted
-from cuecard.evaluation.report import plain, write_json
+from cuecard.evaluation.report import plain
 from cuecard.types import Backbone
 
 ROOT = Path(__file__).parents[1]
@@ -55,32 +52,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = Path(given.cells)
     if not given.worker:
         _say_plan(cells, folder, given.workers)
-    if given.workers > 1 and not given.worker:
-        own = sys.argv[1:] if arguments is None else arguments
-        run_workers("benchmarks.search", [*own, "--worker"], given.workers)
-    else:
-        torch.set_num_threads(given.threads)
-        try:
-            work(cells, folder, given.workers)
-        except (Interrupted, KeyboardInterrupt):
-            print("stopped; start it again to go on", flush=True)
-            return 130
-    if given.worker:
-        return 0
-    missing = [cell for cell in cells if not cell.file(folder).exists()]
-    if missing:
-        print(f"{len(missing)} of {len(cells)} cells are missing; start it again to go on")
-        return 1
-    write_json(summary(cells, folder), given.out)
-    print(f"written to {given.out}; `python -m benchmarks.tables` puts it into the docs")
-    return 0
+    return run_cells(
+        "benchmarks.search",
+        given,
+        arguments,
+        cells,
+        folder,
+        lambda: work(cells, folder, given.workers),
+        lambda: summary(cells, folder),
+    )
 
 
 def work(cells: Sequence[Cell], folder: Path, workers: int = 1) -> None:
     """Run every cell that is not there, but for those another process has taken."""
     loaded: dict[str, Backbone] = {}
     spent = guessed = 0.0
-    while left := [cell for cell in cells if not cell.file(folder).exists()]:
+    while left := missing(cells, folder):
         taken = 0
         for cell in left:
             start = Cell(cell.plan, cell.set, cell.seed, START)
@@ -205,7 +192,7 @@ def _cost(cell: Cell) -> float:
 
 
 def _say_plan(cells: Sequence[Cell], folder: Path, workers: int) -> None:
-    left = [cell for cell in cells if not cell.file(folder).exists()]
+    left = missing(cells, folder)
     print(
         f"{len(cells)} cells, {len(left)} to run, of {cells[0].plan.calls:,} calls each.\n"
         f"About {sum(map(_cost, left)):,.0f} CPU-s on Zen 4, {workers} process(es); kept in "
@@ -222,18 +209,14 @@ def _say_cell(
     folder: Path,
     workers: int,
 ) -> None:
-    left = [other for other in cells if not other.file(folder).exists()]
     told = found.get("unsupported")
     if told is None:
         told = (
             f"validation {found['validation']:.3f}, test {found['test']:.3f}, "
             f"{found['calls']:,} calls, {found['cpu_s']:.0f} CPU-s"
         )
-    print(
-        f"[{len(cells) - len(left)}/{len(cells)}] {cell.set} {cell.seed} {cell.contestant}: "
-        f"{told}; about {ratio * sum(map(_cost, left)) / workers / 60:.0f} min left",
-        flush=True,
-    )
+    what = f"{cell.set} {cell.seed} {cell.contestant}: {told}"
+    say_done(cells, folder, what, lambda other: ratio * _cost(other), workers)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

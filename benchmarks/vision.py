@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from benchmarks.machine import machine, versions
 from benchmarks.methods_score import as_right, gain_interval, score_interval
 from benchmarks.vision_cells import CONTESTANTS, Contest, Plan
-from benchmarks.workers import run_workers
+from benchmarks.workers import claimed, missing, run_workers
 from cuecard import load_backbone
 from cuecard.catalogue import BACKBONES, DATASETS, backbone_folder
 from cuecard.comparison.sealed_task import SealedTask
@@ -82,9 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted:
         print("stopped; start it again to go on", flush=True)
         return 130
-    missing = [cell for cell in cells if not cell.file(folder).exists()]
-    if missing:
-        print(f"{len(missing)} of {len(cells)} cells are another process's; start it again")
+    if left := missing(cells, folder):
+        print(f"{len(left)} of {len(cells)} cells are another process's; start it again")
         return 1
     write_json(summary(cells, plan, folder), given.out)
     print(f"written to {given.out}; `python -m benchmarks.tables` puts it into the docs")
@@ -97,14 +95,8 @@ def work(cells: Sequence[Cell], plan: Plan, folder: Path) -> None:
     sealed: dict[str, SealedTask] = {}
     for number, cell in enumerate(cells, 1):
         place = cell.file(folder)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(place.with_suffix(".lock"))
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            continue
-        with lock:
-            if place.exists():
+        with claimed(place) as mine:
+            if not mine:
                 continue
             backbone = backbone or load_backbone(sized(plan, folder), device="cpu")
             if cell.set not in sealed:

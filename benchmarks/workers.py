@@ -1,17 +1,91 @@
-"""A benchmark's other processes."""
+"""A benchmark's cells, each kept in a file of its own, and the processes that run them."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
+import torch
 from filelock import FileLock, Timeout
 
+from cuecard.errors import Interrupted
+from cuecard.evaluation.report import write_json
+
 ROOT = Path(__file__).parents[1]
+
+
+class KeptCell(Protocol):
+    """A part of a benchmark with a result of its own."""
+
+    def file(self, folder: Path) -> Path:
+        """Where its result goes."""
+        ...
+
+
+C = TypeVar("C", bound=KeptCell)
+
+
+def missing(cells: Sequence[C], folder: Path) -> list[C]:
+    """Those without a result."""
+    return [cell for cell in cells if not cell.file(folder).exists()]
+
+
+def run_cells(
+    module: str,
+    given: argparse.Namespace,
+    arguments: Sequence[str] | None,
+    cells: Sequence[KeptCell],
+    folder: Path,
+    work: Callable[[], None],
+    summary: Callable[[], dict[str, Any]],
+) -> int:
+    """Run the cells in one process or several, then write the results; the exit code.
+
+    Args:
+        module: such as "benchmarks.methods".
+        given: the command line as it was read: workers, worker, threads, out.
+        arguments: the command line; None for this process's own.
+        work: runs the cells that are missing, but for those another process has taken.
+        summary: of all of them.
+    """
+    if given.workers > 1 and not given.worker:
+        own = sys.argv[1:] if arguments is None else arguments
+        run_workers(module, [*own, "--worker"], given.workers)
+    else:
+        torch.set_num_threads(given.threads)
+        try:
+            work()
+        except (Interrupted, KeyboardInterrupt):
+            print("stopped; start it again to go on", flush=True)
+            return 130
+    if given.worker:
+        return 0
+    if left := missing(cells, folder):
+        print(f"{len(left)} of {len(cells)} cells are missing; start it again to go on")
+        return 1
+    write_json(summary(), given.out)
+    print(f"written to {given.out}; `python -m benchmarks.tables` puts it into the docs")
+    return 0
+
+
+def say_done(
+    cells: Sequence[C], folder: Path, what: str, seconds: Callable[[C], float], workers: int
+) -> None:
+    """Say what a cell found, and about how long the others will take.
+
+    Args:
+        seconds: of CPU that a cell takes.
+    """
+    left = missing(cells, folder)
+    minutes = sum(map(seconds, left)) / workers / 60
+    done = f"[{len(cells) - len(left)}/{len(cells)}]"
+    print(f"{done} {what}; about {minutes:.0f} min left", flush=True)
 
 
 def run_workers(module: str, arguments: Sequence[str], count: int) -> None:
