@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,12 +17,13 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from benchmarks.methods_weights import Masters
+from cuecard import auto
 from cuecard.backbones import VisionBackbone
 from cuecard.comparison.sealed_task import SealedTask
 from cuecard.evaluation.baselines.image_models import fit_nearest_mean, image_vectors
 from cuecard.evaluation.baselines.text_models import STRENGTHS
 from cuecard.evaluation.evaluate import evaluate
-from cuecard.methods import DeepPrompts, MethodSettings, PromptTuning
+from cuecard.methods import DeepPrompts, MethodSettings, PromptTuning, PTuningV2
 from cuecard.tasks import Task, TaskSpec
 from cuecard.training.config import TrainConfig
 from cuecard.training.run import Trained
@@ -43,11 +44,13 @@ PROMPTS: Mapping[str, MethodSettings] = {
     "deep xavier": DeepPrompts(length=LENGTH, init="xavier"),
     "deep patches": DeepPrompts(length=LENGTH, init="patches"),
     "deep vipamin": DeepPrompts(length=LENGTH, init="vipamin"),
+    "prefix patches": PTuningV2(length=LENGTH, init="patches"),
 }
-CONTESTANTS = ("nearest mean", "linear", *PROMPTS, "lora", "full")
+CONTESTANTS = ("nearest mean", "linear", *PROMPTS, "auto", "lora", "full")
 RATES: Mapping[str, tuple[float, ...]] = {
     "shallow": (0.003, 0.01, 0.02),
     "deep": (0.0005, 0.001, 0.002),
+    "prefix": (0.01, 0.03, 0.1),
     "lora": (0.0003, 0.001, 0.003),
     "full": (1e-5, 3e-5, 1e-4),
 }
@@ -103,6 +106,8 @@ class Contest:
         """What it scored with each seed, as texts of 0 and 1 by test row, and what it took."""
         if contestant in PROMPTS:
             return self._prompt(PROMPTS[contestant], RATES[contestant.split()[0]])
+        if contestant == "auto":
+            return self._auto()
         if contestant == "lora":
             return self._weights(TrainableAdapter(LoraSettings()), RATES["lora"])
         if contestant == "full":
@@ -184,6 +189,34 @@ class Contest:
             "parameters": runs[0].trained,
             "bytes": runs[0].prompt.nbytes,
             "cpu_s": sum(spent),
+        }
+
+    def _auto(self) -> dict[str, Any]:
+        """`--method auto` on the examples that select, with as many steps as the others take.
+
+        These examples choose its contestant and its best step: it is not trained on all of them.
+        """
+        plan, task = self._plan, self._task
+        tested = replace(task.selection, test=tuple(task.sealed))
+        rows = len(RATES["deep"]) * len(task.selection.train) + len(task.retraining.train)
+        steps = plan.epochs * math.ceil(rows / plan.batch_rows)
+        told: list[Mapping[str, Any]] = []
+        runs = [
+            auto(
+                self._backbone,
+                tested,
+                TrainConfig(budget=f"{steps} steps", batch_rows=plan.batch_rows, seed=seed),
+                observer=told.append,
+            )
+            for seed in plan.seeds
+        ]
+        return {
+            "right": [_digits(run.test.correct) for run in runs if run.test is not None],
+            "validation": runs[0].validation.accuracy,
+            "chosen": [event["contestant"] for event in told if event["event"] == "chosen"],
+            "parameters": max(run.trained for run in runs),
+            "bytes": max(run.prompt.nbytes for run in runs),
+            "cpu_s": sum(run.cpu_seconds for run in runs),
         }
 
     def _weights(self, trainable: Trainable, rates: Sequence[float]) -> dict[str, Any]:
