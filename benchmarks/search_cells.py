@@ -17,8 +17,8 @@ from cuecard.errors import ConfigError, LLMError
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.report import plain, write_json
 from cuecard.metrics.intervals import mean_interval
-from cuecard.runs.search.models import ChosenLLM, Engines
-from cuecard.runs.search.recipe import LLMRecipe
+from cuecard.runs.llm_recipe import LLMRecipe
+from cuecard.runs.llms import ChosenLLM, Engines
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import AS_IT_WAS, PromptCandidate, first_candidate

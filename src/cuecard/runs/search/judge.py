@@ -10,7 +10,7 @@ from typing import Any
 
 from cuecard.errors import ConfigError, DataError, DataWarning
 from cuecard.llms.protocol import LLM
-from cuecard.runs.search.models import ChosenLLM
+from cuecard.runs.llms import ChosenLLM
 from cuecard.runs.search.recipe import JUDGE, JudgeRecipe, SearchRecipe
 from cuecard.search.asker import Asker
 from cuecard.search.budget import SearchBudget

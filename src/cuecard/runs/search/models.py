@@ -1,105 +1,24 @@
-"""The LLMs that a search asks: of endpoints elsewhere, or in this process."""
+"""The models of a search, and what its answers are worth on test rows."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 from cuecard.catalogue import Progress
-from cuecard.catalogue.entries import BACKBONES
-from cuecard.engine.chat_llm import EngineLLM
-from cuecard.engine.local.engine import LocalEngine
 from cuecard.errors import ConfigError
 from cuecard.evaluation.evaluate import Evaluation, scored_too
-from cuecard.llms.openai_llm import KEY, OpenAILLM
-from cuecard.llms.prices import Price, price_of
-from cuecard.llms.protocol import LLM
+from cuecard.runs.llm_recipe import LLMRecipe
+from cuecard.runs.llms import ChosenLLM, check_limits, check_model, endpoint, in_process
 from cuecard.runs.recipe import Recipe
-from cuecard.runs.search.recipe import JudgeRecipe, LLMRecipe, SearchRecipe, SolverRecipe
-from cuecard.search.asker import Asker
+from cuecard.runs.search.recipe import JudgeRecipe, SearchRecipe, SolverRecipe
 from cuecard.search.budget import USUAL, Amount, BudgetSpent, SearchBudget
-from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.costs import of_longer
 from cuecard.search.judge import FLAG as JUDGE_BUDGET
 from cuecard.search.scorer import Scorer
 from cuecard.search.solver import LLMSolver, Solver
-from cuecard.tasks.similar import nearest
 from cuecard.types import Backbone, Prediction, Record, value_text
-
-
-class Engines:
-    """The engines of a search's backbones: one for each, started when it is first asked for.
-
-    All of them, and connections to endpoints, are closed at the end of an `async with`.
-    """
-
-    def __init__(self) -> None:
-        self._started: list[tuple[Backbone, LocalEngine]] = []
-        self._llms: list[LLM] = []
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        for _, engine in self._started:
-            await engine.close()
-        for llm in self._llms:
-            await llm.close()
-
-    async def of(self, backbone: Backbone) -> LocalEngine:
-        """The engine of a backbone."""
-        for known, engine in self._started:
-            if known is backbone:
-                return engine
-        engine = LocalEngine(backbone)
-        await engine.start()
-        self._started.append((backbone, engine))
-        return engine
-
-    async def llm(self, chosen: ChosenLLM) -> LLM:
-        """What is asked for an answer.
-
-        Raises:
-            ConfigError: a model that cannot be asked.
-        """
-        llm: LLM
-        if isinstance(chosen.model, OpenAILLM):
-            llm = chosen.model
-        else:
-            settings = chosen.settings
-            engine = await self.of(chosen.model)
-            llm = EngineLLM(engine, settings.model, at_once=settings.at_once)
-        self._llms.append(llm)
-        return llm
-
-    async def asker(self, chosen: ChosenLLM, calls: Calls) -> Asker:
-        """An LLM as a search asks it; errors as in `llm`."""
-        return Asker(await self.llm(chosen), calls, chosen.price)
-
-
-@dataclass(frozen=True)
-class ChosenLLM:
-    """An LLM that a search asks.
-
-    Attributes:
-        settings: which one it is.
-        price: None where tokens cost nothing, or nobody knows what.
-        model: where it answers; a backbone in this process, or an endpoint's client.
-    """
-
-    settings: LLMRecipe
-    price: Price | None
-    model: Backbone | OpenAILLM
-
-    @property
-    def identity(self) -> list[str | None]:
-        """What its answers depend on beside what it is asked."""
-        if isinstance(self.model, OpenAILLM):
-            return [self.settings.model, self.settings.url]
-        return [self.settings.model, self.model.fingerprint.weights]
 
 
 @dataclass(frozen=True)
@@ -126,8 +45,8 @@ def search_models(plan: SearchRecipe, progress: Progress | None = None) -> Searc
     """
     budget = SearchBudget.parse(plan.budget)
     for each in plan.llms:
-        _check_model(each)
-    _check_limits(plan, budget)
+        check_model(each)
+    check_limits([each for each in (plan.solver, plan.llm) if each is not None], budget)
     # What is wrong with an endpoint is told before a model is loaded.
     found = {each.FLAG: _endpoint(each, budget) for each in plan.llms if not each.is_here}
     loaded: dict[str, Backbone] = {}
@@ -151,72 +70,13 @@ def _here(
     if settings.model not in loaded:
         own = {"backbone": settings.model, "adapter": None, "quantize": "none"}
         loaded[settings.model] = recipe.model_copy(update=own).load_backbone(progress)
-    price = None if settings.price is None else Price(*settings.price)
-    return ChosenLLM(settings, price, loaded[settings.model])
+    return in_process(settings, loaded[settings.model])
 
 
 def _endpoint(settings: LLMRecipe, budget: SearchBudget) -> ChosenLLM:
-    url_flag = f"{settings.PREFIX}-url"
-    price = price_of(settings.model) if settings.price is None else Price(*settings.price)
-    where = USUAL
-    if isinstance(settings, JudgeRecipe):  # which has one of its own
-        where, budget = JUDGE_BUDGET, SearchBudget.parse(settings.budget)
-    if price is None and budget.money is not None:
-        raise ConfigError(
-            "a budget of money needs the model's price, which is not known",
-            where=where,
-            got=settings.model,
-            expected=f"{settings.PREFIX}-price READ,WRITTEN, in dollars for a million tokens",
-        )
-    near = nearest(settings.model, BACKBONES)
-    if settings.url is None and KEY not in os.environ and near is not None:
-        raise ConfigError(
-            "the catalogue has no such model",
-            where=f"{settings.FLAG} {settings.model}",
-            expected=f"its name, a folder, or {url_flag} with an endpoint's address",
-            hint=near,
-        )
-    endpoint = OpenAILLM(
-        settings.model,
-        settings.url,
-        seconds=settings.seconds,
-        at_once=settings.at_once,
-        flag=url_flag,
-    )
-    return ChosenLLM(settings, price, endpoint)
-
-
-def _check_limits(plan: SearchRecipe, budget: SearchBudget) -> None:
-    """Refuse a budget that nothing in the search spends: it would never end it."""
-    paid = [each for each in (plan.solver, plan.llm) if each is not None]
-    if paid and not all(each.is_here and each.price is None for each in paid):
-        return
-    if budget.money is not None and budget == SearchBudget(money=budget.money):
-        raise ConfigError(
-            "nothing in this search costs money, so this budget would never end it",
-            where=USUAL,
-            got=plan.budget,
-            expected="calls, tokens or time, such as '2000 calls'",
-        )
-
-
-def _check_model(settings: LLMRecipe) -> None:
-    """Refuse a folder that is not there, and a model that does not write."""
-    if settings.url is None and not settings.is_here and settings.model.startswith((".", "/", "~")):
-        raise ConfigError(
-            "there is no such folder",
-            where=settings.FLAG,
-            got=settings.model,
-            expected="a model's folder, a name of the catalogue, or an endpoint's model",
-        )
-    entry = BACKBONES.get(settings.model) if settings.is_here else None
-    if entry is not None and entry.family != "causal":
-        writers = [name for name, each in BACKBONES.items() if each.family == "causal"]
-        raise ConfigError(
-            "this model of the catalogue does not write",
-            where=f"{settings.FLAG} {settings.model}",
-            expected=", ".join(writers),
-        )
+    if isinstance(settings, JudgeRecipe):  # which has a budget of its own
+        return endpoint(settings, SearchBudget.parse(settings.budget), JUDGE_BUDGET)
+    return endpoint(settings, budget)
 
 
 def most_of_test(solver: Solver, start: PromptCandidate, records: Sequence[Record]) -> Amount:

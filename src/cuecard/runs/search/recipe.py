@@ -7,53 +7,16 @@ from typing import ClassVar, Self
 
 from pydantic import Field, field_validator
 
-from cuecard.catalogue.entries import BACKBONES
 from cuecard.errors import ConfigError
 from cuecard.metrics.scores import check_score_name
+from cuecard.runs.llm_recipe import LLMRecipe
 from cuecard.runs.recipe import NamedRecipe
-from cuecard.runs.recipe_file import RunRecipe, Section
+from cuecard.runs.recipe_file import RunRecipe
 from cuecard.runs.run_kinds import SEARCH
 from cuecard.search.budget import SearchBudget
 from cuecard.search.searchers import SEARCHERS
 from cuecard.search.settings import SearchSettings
 from cuecard.tasks.similar import nearest
-
-
-class LLMRecipe(Section):
-    """The LLM that writes candidates.
-
-    Attributes:
-        FLAG: what it is chosen by on the command line.
-        PREFIX: what its other flags begin with.
-    """
-
-    FLAG: ClassVar[str] = "--llm"
-    PREFIX: ClassVar[str] = "--llm"
-
-    model: str = Field(
-        description="The LLM that writes candidates: a model of the catalogue or a local folder, "
-        "which runs in this process, or one of an endpoint, as it is called there."
-    )
-    url: str | None = Field(
-        default=None,
-        description="Address of an OpenAI-compatible endpoint, such as http://127.0.0.1:8000/v1; "
-        "by default OpenAI's own, with the key in OPENAI_API_KEY.",
-    )
-    price: tuple[float, float] | None = Field(
-        default=None,
-        description="Dollars for a million tokens read, and for a million written; by default a "
-        "known model's list price.",
-    )
-    seconds: float = Field(
-        default=120.0, gt=0, description="Seconds that an endpoint's answer may take."
-    )
-    at_once: int = Field(default=8, ge=1, description="Requests at the same time.")
-
-    @property
-    def is_here(self) -> bool:
-        """Whether it runs in this process: a model that is known by this name, and no address."""
-        return self.url is None and (self.model in BACKBONES or Path(self.model).is_dir())
-
 
 JUDGE = "judge:"
 """What a score begins with that an LLM gives."""

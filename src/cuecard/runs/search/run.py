@@ -22,11 +22,10 @@ from cuecard.lazy import torch
 from cuecard.plain_files import write_text
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
+from cuecard.runs.llms import ChosenLLM, Engines
 from cuecard.runs.recipe import prompt_folder
 from cuecard.runs.search.judge import RatedAnswer, check_judge, open_judge
 from cuecard.runs.search.models import (
-    ChosenLLM,
-    Engines,
     SearchModels,
     most_of_test,
     scores_unpaid,

@@ -246,7 +246,7 @@ def test_a_model_in_this_process_writes(
         (("--head", "trained"), "where a model answers in words"),
         (("--score", "bleu"), "there is no such score"),
         (("--score", "regex:x"), "only generated texts are scored"),
-        (("--search-budget", "$1"), "nothing in this search costs money"),
+        (("--search-budget", "$1"), "nothing here costs money"),
         (("--llm-url", "http://x"), "where: --llm\n"),
         (("--llm", "x", "--llm-price", "1"), "where: --llm-price\n"),
         (("--start", __file__), "ends in .txt, .json"),

@@ -12,7 +12,8 @@ from cuecard.cli.options import RESUME, Overwrite
 from cuecard.cli.recipe_flags import UNTRAINED, Given, refuse
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.errors import ConfigError
-from cuecard.runs.search.recipe import JudgeRecipe, LLMRecipe, SearchRecipe, SolverRecipe
+from cuecard.runs.llm_recipe import LLMRecipe
+from cuecard.runs.search.recipe import JudgeRecipe, SearchRecipe, SolverRecipe
 from cuecard.search.searchers import SEARCHERS
 from cuecard.training.sweeps.space import parse_values
 
