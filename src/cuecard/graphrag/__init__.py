@@ -1,0 +1,1 @@
+"""Prompts for GraphRAG: tuned on a corpus, measured, optimised."""
