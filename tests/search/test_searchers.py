@@ -37,7 +37,7 @@ from support.scripted_search import (
 from support.tiny import shared_backbone
 
 # Searchers that show rows: in a prompt, or to the model that writes one.
-SHOWING = {"demonstrations", "ape", "opro", "capo", "mipro", "gepa"}
+SHOWING = {"demonstrations", "ape", "opro", "capo", "mipro", "gepa", "gepa-library"}
 
 
 @pytest.mark.parametrize("name", SCRIPTED)
@@ -91,7 +91,7 @@ def test_no_row_that_prompts_are_compared_on_is_shown(name: str) -> None:
         text = request.messages[-1].content
         solves = text.rstrip().endswith("Sentiment:")
         lines = (text.rpartition("Review:")[0] if solves else text).splitlines()
-        shown |= {line.partition(": ")[2] for line in lines}
+        shown |= {part for line in lines for part in (line, line.partition(": ")[2])}
     assert shown.isdisjoint(compared) and len(compared) == SETTINGS.rows + len(task.validation)
     assert not shown.isdisjoint(others) or name not in SHOWING
 

@@ -40,7 +40,7 @@ SETTINGS = SearchSettings(
 
 
 # Those that a scripted model can answer; the others have tests of their own.
-AT_HAND = {"llm", "optuna", "gradients"}
+AT_HAND = {"llm", "optuna", "gradients", "gepa"}
 SCRIPTED = [name for name, one in SEARCHERS.items() if one.missing(AT_HAND) is None]
 
 

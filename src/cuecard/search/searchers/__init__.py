@@ -21,6 +21,7 @@ NEEDS: Mapping[str, str] = MappingProxyType(
         "likelihoods": "a backbone in this process, whose likelihoods it reads",
         "gradients": "a backbone in this process, whose gradients it follows",
         "cma": "cma (pip install 'cuecard[search]')",
+        "gepa": "GEPA's library (pip install 'cuecard[gepa]')",
     }
 )
 """What a searcher may need beside rows and something that answers, in words."""
@@ -83,6 +84,9 @@ SEARCHERS: Mapping[str, SearcherEntry] = MappingProxyType(
         "capo": SearcherEntry(("llm.capo", "CAPO"), ("llm",)),
         "mipro": SearcherEntry(("llm.mipro", "MIPRO"), ("llm", "optuna")),
         "gepa": SearcherEntry(("llm.gepa", "GEPA"), ("llm",)),
+        "gepa-library": SearcherEntry(
+            ("llm.gepa_library", "GEPALibrary"), ("llm", "gepa"), in_auto=False
+        ),
     }
 )
 
@@ -102,6 +106,7 @@ def at_hand(*, llm: bool, labels: bool = True, model: bool = True) -> frozenset[
         "likelihoods": model,
         "gradients": model,
         "cma": find_spec("cma") is not None,
+        "gepa": find_spec("gepa") is not None,
     }
     return frozenset(name for name, there in found.items() if there)
 

@@ -107,12 +107,14 @@ def instruction_of(candidate: PromptCandidate) -> str:
 
 def shown(spec: TaskSpec, records: Sequence[Record]) -> str:
     """Records as pairs of input and output."""
-    words = dict(spec.words)
-    return "\n\n".join(
-        f"Input: {_input(spec, record)}\nOutput: {words.get(label, label)}"
-        for record in records
-        for label in (spec.label_of(record),)
-    )
+    pairs = (asked_and_right(spec, record) for record in records)
+    return "\n\n".join(f"Input: {asked}\nOutput: {right}" for asked, right in pairs)
+
+
+def asked_and_right(spec: TaskSpec, record: Record) -> tuple[str, str]:
+    """A record's input, and the output that is right."""
+    label = spec.label_of(record)
+    return _input(spec, record), spec.words.get(label, label)
 
 
 def _input(spec: TaskSpec, record: Record) -> str:

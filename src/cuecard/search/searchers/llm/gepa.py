@@ -10,10 +10,10 @@ from cuecard.search.candidate import PromptCandidate
 from cuecard.search.race import Racer
 from cuecard.search.searcher import SearchState
 from cuecard.search.searchers.writing import (
+    asked_and_right,
     instruction_in,
     instruction_of,
     replies,
-    shown,
     usable,
     with_instruction,
 )
@@ -124,9 +124,9 @@ async def _failures(
 
 
 def _told(state: SearchState, failure: _Failure) -> str:
-    asked, _, right = shown(state.spec, [failure.record]).rpartition("\nOutput: ")
+    asked, right = asked_and_right(state.spec, failure.record)
     answer = failure.answer.strip() or "(nothing)"
-    return f"{asked}\nThe model's output: {answer}\nThe right output: {right}"
+    return f"Input: {asked}\nThe model's output: {answer}\nThe right output: {right}"
 
 
 async def _passes(
