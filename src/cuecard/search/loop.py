@@ -2,6 +2,7 @@
 
 Candidates race on training rows. The best of them and the prompt that was to be improved answer the
 validation rows, all of them; the best there is kept, and of equals the one that was there before.
+A prompt with the full score on all of these rows ends a search: nothing can be better.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from cuecard.search.searcher import Observer, Searcher, SearchState
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import Judged, Solver, fits
 from cuecard.tasks import Task
-from cuecard.types import Interval
+from cuecard.types import Interval, Record
 from cuecard.validation_text import counted
 
 _NOTHING = Amount()
@@ -122,18 +123,20 @@ class Search:
         # One that stands solved in a prompt would be right for no merit of it.
         self._shown = tuple(record for record in task.train if id(record) not in raced)
         self._known: dict[str, Racer] = {}
+        # Those that answered the validation rows.
+        self._validated: dict[str, Racer] = {}
         self._told: list[dict[str, Any]] = []
         # With another budget there may be more rounds.
         self._ended = f"rounds within {calls.ledger.budget}"
 
     async def run(self) -> Found:
-        """Search until the budget, the rounds or the ideas are spent.
+        """Search until the budget, the rounds or the ideas are spent, or nothing can be better.
 
         Raises:
             ConfigError: a budget that is too small to compare anything.
             LLMError: a model that does not answer.
         """
-        first = await self._of_start()
+        await self._of_start()
         held, after = self._held()
         self._calls.share = _TIME
         try:
@@ -141,7 +144,7 @@ class Search:
             self._calls.share = 1.0
             self._calls.ledger.settle(held, Amount())
             held = Amount()
-            finals = await self._finals(first)
+            finals = await self._finals()
         finally:
             self._calls.share = 1.0
             self._calls.ledger.settle(held + after, Amount())
@@ -189,16 +192,20 @@ class Search:
             raise self._too_small(BudgetSpent(limit), len(task.validation) + len(self._rows))
         return SearchCosts(tuple(parts), settings.rounds, budget)
 
-    async def _of_start(self) -> list[Judged]:
+    async def _of_start(self) -> None:
         """The start's answers to the validation rows, without which nothing can be compared."""
         try:
-            answers = await self._solver.judge(self._start, self._task.validation)
+            answers = await self._validate(self._start)
             (own,) = await race([self._start], self._solver, self._rows, block=self._settings.block)
             self._known[self._start.key] = own
         except BudgetSpent as error:
             rows = len(self._task.validation) + len(self._rows)
             raise self._too_small(error, rows) from error
         self._tell({"event": "start", "validation": _mean(answers), "rows": len(answers)})
+
+    async def _validate(self, candidate: PromptCandidate) -> list[Judged]:
+        answers = await self._solver.judge(candidate, self._task.validation)
+        self._validated[candidate.key] = Racer(candidate, answers)
         return answers
 
     def _held(self) -> tuple[Amount, Amount]:
@@ -227,6 +234,9 @@ class Search:
             if last is not None and number == last[0]:
                 break
             try:
+                if await self._perfect():
+                    ended = self._full
+                    break
                 if not number:
                     await self._race(self._others)
                 new = await self._round(number)
@@ -240,6 +250,34 @@ class Search:
                 break
         found = self._calls.note(self._ended, [number, ended])
         return found[0], found[1]
+
+    async def _perfect(self) -> bool:
+        """Whether a prompt has the full score on all rows there are.
+
+        Those that have it on the raced rows answer the validation rows at once, as many as there
+        may be finalists: they are the first that would at the end.
+
+        Raises:
+            BudgetSpent: there is not enough left for that.
+        """
+        for racer in self._ranked():
+            if not _is_full(racer, self._rows):
+                return False
+            room = len(self._validated) <= self._settings.finalists  # the start is one of them
+            if room and racer.candidate.key not in self._validated:
+                await self._validate(racer.candidate)
+            if self._is_perfect(racer.candidate):
+                return True
+        return False
+
+    def _is_perfect(self, candidate: PromptCandidate) -> bool:
+        raced, validated = (each.get(candidate.key) for each in (self._known, self._validated))
+        return _is_full(raced, self._rows) and _is_full(validated, self._task.validation)
+
+    @property
+    def _full(self) -> str:
+        rows = counted(len(self._rows), "training row")
+        return f"full score on all {rows} and {len(self._task.validation):,} validation rows"
 
     async def _round(self, number: int) -> int:
         """Propose and race; how many candidates were new."""
@@ -311,17 +349,25 @@ class Search:
 
         return sorted(self._known.values(), key=rank, reverse=True)
 
-    async def _finals(self, first: list[Judged]) -> list[Racer]:
-        finals = [Racer(self._start, list(first))]
+    async def _finals(self) -> list[Racer]:
+        finals = [self._validated[self._start.key]]
         others = [r.candidate for r in self._ranked() if r.candidate.key != self._start.key]
         for candidate in others[: self._settings.finalists]:
+            if self._is_perfect(finals[-1].candidate):
+                break  # as the others cannot be better
             try:
-                answers = await self._solver.judge(candidate, self._task.validation)
+                answers = await self._validate(candidate)
             except BudgetSpent:
                 break
-            finals.append(Racer(candidate, answers))
+            finals.append(self._validated[candidate.key])
             self._tell({"event": "final", "validation": _mean(answers), "origin": candidate.origin})
         return finals
+
+
+def _is_full(racer: Racer | None, rows: Sequence[Record]) -> bool:
+    """Whether a racer has the full score on so many rows."""
+    answers = [] if racer is None else racer.answers
+    return len(answers) == len(rows) and all(each.score >= 1 for each in answers)
 
 
 def _check_rows(raced: int, validation: int) -> None:

@@ -44,10 +44,10 @@ def bare(words: list[str]) -> list[str]:
 
 
 def solved(text: str) -> str:
-    """What a model that reads reviews says to one; "" to anything else."""
+    """What a model that knows one good word says to a review; "" to anything else."""
     if not text.rstrip().endswith("Sentiment:"):
         return ""
-    right = re.search(r"warm|fine|good|bright", text.rpartition("Review:")[2])
+    right = re.search(r"fine", text.rpartition("Review:")[2])
     return "**Good**." if right else "bad, I would say"
 
 
@@ -428,7 +428,7 @@ def test_an_llm_answers(cuecard: Call, bare: list[str], tmp_path: Path) -> None:
     assert dry["rounds"] == {"most": 2, "paid": 2} and dry["parts"]["test"]["counted"]
     assert all(0 < result["spent"][unit] <= most for unit, most in dry["at_most"].items())
     assert result["solver"] == {"model": "reader", "url": url}
-    assert result["test"]["metrics"] == {"accuracy": 1.0} and result["start_test"]["rows"] > 0
+    assert 0.5 < result["test"]["metrics"]["accuracy"] < 1 and result["start_test"]["rows"] > 0
     kept = (out / "prompt.txt").read_text()
     assert kept == result["template"] and kept.endswith("Review: {text}\nSentiment:")
     assert kept in (out / "search.md").read_text() and not (out / "prompt").exists()
