@@ -1,0 +1,1 @@
+"""What an extraction is worth: beside gold, and by itself."""
