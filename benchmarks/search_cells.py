@@ -22,8 +22,9 @@ from cuecard.runs.llms import ChosenLLM, Engines
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import AS_IT_WAS, PromptCandidate, first_candidate
+from cuecard.search.found import Found
 from cuecard.search.journal import Journal
-from cuecard.search.loop import Found, Search
+from cuecard.search.loop import Search
 from cuecard.search.model import SearchModel
 from cuecard.search.scorer import RowScorer
 from cuecard.search.searcher import Observer

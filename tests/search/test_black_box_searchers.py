@@ -16,8 +16,9 @@ from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
+from cuecard.search.found import Found
 from cuecard.search.journal import Journal
-from cuecard.search.loop import Found, Search
+from cuecard.search.loop import Search
 from cuecard.search.model import SearchModel
 from cuecard.search.searchers import SEARCHERS
 from cuecard.search.searchers.black_box.policy import TokenPolicy, path_loss

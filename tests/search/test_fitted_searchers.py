@@ -22,8 +22,9 @@ from cuecard.evaluation.loglikelihood import score_words
 from cuecard.search.budget import Amount, SearchBudget
 from cuecard.search.calls import CallAnswer, Calls
 from cuecard.search.candidate import PromptCandidate
+from cuecard.search.found import Found
 from cuecard.search.journal import FILE, Journal
-from cuecard.search.loop import Found, Search
+from cuecard.search.loop import Search
 from cuecard.search.model import SearchModel
 from cuecard.search.searchers import SEARCHERS, at_hand
 from cuecard.search.searchers.fitted.chosen_records import text_vectors

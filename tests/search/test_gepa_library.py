@@ -16,8 +16,9 @@ from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount, SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
+from cuecard.search.found import Found
 from cuecard.search.journal import Journal
-from cuecard.search.loop import Found, Search
+from cuecard.search.loop import Search
 from cuecard.search.searchers import SEARCHERS, at_hand
 from cuecard.search.searchers.llm import gepa_library
 from cuecard.search.searchers.llm.gepa_library import GEPALibrary

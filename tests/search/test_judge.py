@@ -18,9 +18,10 @@ from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount, BudgetSpent, SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate, digest
+from cuecard.search.found import Found
 from cuecard.search.journal import Journal
 from cuecard.search.judge import JudgeAgreement, JudgeScorer, rating_in
-from cuecard.search.loop import Found, Search
+from cuecard.search.loop import Search
 from cuecard.search.searchers import SEARCHERS
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import LLMSolver

@@ -19,8 +19,8 @@ from cuecard.llms.protocol import LLMAnswer, LLMRequest
 from cuecard.llms.scripted import ScriptedLLM
 from cuecard.search.budget import Amount, SearchBudget
 from cuecard.search.candidate import digest
+from cuecard.search.found import Found
 from cuecard.search.journal import FILE, Journal
-from cuecard.search.loop import Found
 from cuecard.search.settings import SearchSettings
 from support.scripted_search import NO_LIMITS, SCRIPTED, search, told, world
 

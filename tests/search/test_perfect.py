@@ -21,8 +21,9 @@ from cuecard.search.asker import Asker
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
+from cuecard.search.found import Found
 from cuecard.search.journal import FILE, Journal
-from cuecard.search.loop import Found, Search
+from cuecard.search.loop import Search
 from cuecard.search.searcher import Searcher, SearchState
 from cuecard.search.searchers import portfolio
 from cuecard.search.searchers.writing import with_instruction
@@ -128,7 +129,7 @@ def test_the_full_score_on_raced_rows_alone_ends_nothing() -> None:
     found = search(Rising(full=1, unseen=1))
     assert (found.rounds, found.ended) == (3, FULL)
     assert found.best.origin == "seen 2 0 one right in 1"
-    # No more of them are tried on validation rows than there are finalists.
+    # No more of them are tried on validation rows than there are finalists, which they are.
     llm = ScriptedLLM(reader)
     found = search(Rising(full=0, unseen=9), llm)
     assert found.ended == "6 rounds" and found.best.origin.startswith("unseen")

@@ -20,8 +20,9 @@ from cuecard.search.asker import Asker
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
+from cuecard.search.found import Found
 from cuecard.search.journal import Journal
-from cuecard.search.loop import Found, Search
+from cuecard.search.loop import Search
 from cuecard.search.searcher import Searcher, SearchState
 from cuecard.search.searchers import portfolio
 from cuecard.search.searchers.writing import with_instruction

@@ -8,24 +8,23 @@ A prompt with the full score on all of these rows ends a search: nothing can be 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from cuecard.errors import ConfigError
 from cuecard.lazy import np
-from cuecard.metrics.intervals import paired_interval
 from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount, BudgetSpent
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.costs import CostPart, SearchCosts, of_longer, of_writing
+from cuecard.search.found import Found
 from cuecard.search.model import SearchModel
 from cuecard.search.race import Racer, race, raced_rows
 from cuecard.search.searcher import Observer, Searcher, SearchState
 from cuecard.search.settings import SearchSettings
-from cuecard.search.solver import Judged, Solver, fits
+from cuecard.search.solver import Solver, fits
 from cuecard.tasks import Task
-from cuecard.types import Interval, Record
+from cuecard.types import Record
 from cuecard.validation_text import counted
 
 _NOTHING = Amount()
@@ -34,50 +33,6 @@ _TIME = 0.8
 _LEAST_ROWS = 4
 # Rounds in a row that bring nothing new.
 _IDLE = 3
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a search found.
-
-    Attributes:
-        best: the prompt that is kept; the start where nothing was better.
-        start: the prompt that was to be improved.
-        finals: who answered the validation rows, best first, with their answers.
-        ranked: all candidates with their answers to training rows, best first.
-        rounds: that were finished.
-        ended: why there were no more.
-        spent: in all sittings.
-        told: events of the searcher's own.
-    """
-
-    best: PromptCandidate
-    start: PromptCandidate
-    finals: tuple[Racer, ...]
-    ranked: tuple[Racer, ...]
-    rounds: int
-    ended: str
-    spent: Amount
-    told: tuple[dict[str, Any], ...] = ()
-
-    @property
-    def better(self) -> bool:
-        """Whether something was better than the start."""
-        return self.best.key != self.start.key
-
-    @property
-    def margin(self) -> tuple[float, Interval] | None:
-        """By how much on the validation rows, with its paired 95% interval; None by nothing.
-
-        The best of several looks better there than it is, which the interval knows nothing of.
-        """
-        if not self.better:
-            return None
-        answers = {racer.candidate.key: racer.answers for racer in self.finals}
-        best, start = ([a.score for a in answers[c.key]] for c in (self.best, self.start))
-        return _mean(answers[self.best.key]) - _mean(answers[self.start.key]), paired_interval(
-            best, start
-        )
 
 
 class Search:
@@ -195,18 +150,19 @@ class Search:
     async def _of_start(self) -> None:
         """The start's answers to the validation rows, without which nothing can be compared."""
         try:
-            answers = await self._validate(self._start)
+            first = await self._validate(self._start)
             (own,) = await race([self._start], self._solver, self._rows, block=self._settings.block)
             self._known[self._start.key] = own
         except BudgetSpent as error:
             rows = len(self._task.validation) + len(self._rows)
             raise self._too_small(error, rows) from error
-        self._tell({"event": "start", "validation": _mean(answers), "rows": len(answers)})
+        self._tell({"event": "start", "validation": first.score, "rows": len(first.answers)})
 
-    async def _validate(self, candidate: PromptCandidate) -> list[Judged]:
-        answers = await self._solver.judge(candidate, self._task.validation)
-        self._validated[candidate.key] = Racer(candidate, answers)
-        return answers
+    async def _validate(self, candidate: PromptCandidate) -> Racer:
+        if candidate.key not in self._validated:
+            answers = await self._solver.judge(candidate, self._task.validation)
+            self._validated[candidate.key] = Racer(candidate, answers)
+        return self._validated[candidate.key]
 
     def _held(self) -> tuple[Amount, Amount]:
         """Set aside what the finalists take on validation rows, and what must be left after them.
@@ -254,8 +210,7 @@ class Search:
     async def _perfect(self) -> bool:
         """Whether a prompt has the full score on all rows there are.
 
-        Those that have it on the raced rows answer the validation rows at once, as many as there
-        may be finalists: they are the first that would at the end.
+        Those that have it on the raced rows answer the validation rows at once, and are finalists.
 
         Raises:
             BudgetSpent: there is not enough left for that.
@@ -263,8 +218,7 @@ class Search:
         for racer in self._ranked():
             if not _is_full(racer, self._rows):
                 return False
-            room = len(self._validated) <= self._settings.finalists  # the start is one of them
-            if room and racer.candidate.key not in self._validated:
+            if len(self._validated) <= self._settings.finalists:  # the start is one of them
                 await self._validate(racer.candidate)
             if self._is_perfect(racer.candidate):
                 return True
@@ -350,17 +304,22 @@ class Search:
         return sorted(self._known.values(), key=rank, reverse=True)
 
     async def _finals(self) -> list[Racer]:
-        finals = [self._validated[self._start.key]]
-        others = [r.candidate for r in self._ranked() if r.candidate.key != self._start.key]
-        for candidate in others[: self._settings.finalists]:
-            if self._is_perfect(finals[-1].candidate):
+        """The start, those that have answered the validation rows before, then the next best."""
+        before = [racer.candidate for racer in self._validated.values()]
+        ranked = [racer.candidate for racer in self._ranked()]
+        finals: list[Racer] = []
+        for candidate in {each.key: each for each in [*before, *ranked]}.values():
+            if len(finals) > self._settings.finalists:
+                break
+            if finals and self._is_perfect(finals[-1].candidate):
                 break  # as the others cannot be better
             try:
-                answers = await self._validate(candidate)
+                finals.append(await self._validate(candidate))
             except BudgetSpent:
                 break
-            finals.append(self._validated[candidate.key])
-            self._tell({"event": "final", "validation": _mean(answers), "origin": candidate.origin})
+            if len(finals) > 1:
+                told = {"validation": finals[-1].score, "origin": candidate.origin}
+                self._tell({"event": "final", **told})
         return finals
 
 
@@ -380,7 +339,3 @@ def _check_rows(raced: int, validation: int) -> None:
             f"{counted(validation, 'validation row')}",
             expected=f"{_LEAST_ROWS} of each or more: {2 * _LEAST_ROWS} training rows",
         )
-
-
-def _mean(answers: Sequence[Judged]) -> float:
-    return float(np.mean([each.score for each in answers]))

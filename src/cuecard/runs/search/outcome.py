@@ -13,7 +13,7 @@ from cuecard.evaluation.report import interval_text, paired, plain
 from cuecard.runs.search.judge import Judge, judge_line
 from cuecard.runs.search.recipe import SearchRecipe
 from cuecard.search.candidate import AS_IT_WAS
-from cuecard.search.loop import Found
+from cuecard.search.found import Found
 from cuecard.search.searchers import left_out
 from cuecard.tasks import TaskSpec
 from cuecard.validation_text import counted

@@ -38,8 +38,9 @@ from cuecard.search.budget import BudgetSpent, SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate, digest, first_candidate
 from cuecard.search.costs import SearchCosts
+from cuecard.search.found import Found
 from cuecard.search.journal import FILE, Journal
-from cuecard.search.loop import Found, Search
+from cuecard.search.loop import Search
 from cuecard.search.model import SearchModel
 from cuecard.search.scorer import RowScorer, Scorer
 from cuecard.search.searcher import Observer
