@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cuecard.errors import DataError, FileError
+from cuecard.errors import ConfigError, DataError, FileError
 from cuecard.graphrag.gold import read_gold
 from cuecard.graphrag.records import Entity, Extraction, Relation
 
@@ -64,8 +64,9 @@ def test_types_are_renamed(tmp_path: Path) -> None:
     gold = read_gold(saved(tmp_path, OURS)).renamed({"org": "Company"})
     assert gold.types == ("Person", "Company")
     assert gold.texts[0].extraction.relations[0].type == "Sues"
-    with pytest.raises(DataError, match="no entity has this type"):
-        gold.renamed({"Event": "Happening"})
+    gold.check_types(["company", "PERSON"], "--type-name")
+    with pytest.raises(ConfigError, match="no entity has this type"):
+        gold.check_types(["Event"], "--type-name")
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cuecard.errors import DataError, FileError
+from cuecard.errors import ConfigError, DataError, FileError
 from cuecard.graphrag.answers.faults import type_key
 from cuecard.graphrag.records import Entity, Extraction, Relation
 
@@ -75,21 +75,25 @@ class TextSet:
 
         Args:
             names: type -> its other name.
+        """
+        keyed = {type_key(old): new for old, new in names.items()}
+        return TextSet(self.name, tuple(_renamed(each, keyed) for each in self.texts))
+
+    def check_types(self, names: Collection[str], where: str) -> None:
+        """Refuse types that no entity has.
 
         Raises:
-            DataError: a type that is not there.
+            ConfigError: one of them.
         """
         known = {type_key(each) for each in self.types}
-        keyed = {type_key(old): new for old, new in names.items()}
-        for old in names:
-            if type_key(old) not in known:
-                raise DataError(
+        for name in names:
+            if type_key(name) not in known:
+                raise ConfigError(
                     "no entity has this type",
-                    where=self.name,
-                    got=old,
+                    where=where,
+                    got=name,
                     expected=", ".join(self.types),
                 )
-        return TextSet(self.name, tuple(_renamed(each, keyed) for each in self.texts))
 
 
 def _renamed(text: GoldText, names: Mapping[str, str]) -> GoldText:

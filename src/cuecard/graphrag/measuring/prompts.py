@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Formatter
 from typing import Literal
@@ -55,6 +55,19 @@ class ExtractionPrompt:
         """What GraphRAG asks for a text: the formatted prompt, as a user's only message."""
         asked = self.template.format(**{TEXT: text.strip(), TYPES: ",".join(types)})
         return LLMRequest((LLMMessage("user", asked),), max_tokens, temperature, sample)
+
+    def with_types(self, types: Sequence[str]) -> ExtractionPrompt:
+        """The same with the types in their place, so that a project's settings do not matter."""
+        parts = []
+        for literal, name, _, _ in Formatter().parse(self.template):
+            filled = {None: "", TEXT: f"{{{TEXT}}}", TYPES: escaped(",".join(types))}[name]
+            parts.append(escaped(literal) + filled)
+        return replace(self, template="".join(parts))
+
+
+def escaped(text: str) -> str:
+    """A text that `str.format` leaves as it was."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def check_template(template: str, where: str) -> None:

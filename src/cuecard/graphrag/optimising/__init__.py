@@ -1,0 +1,1 @@
+"""An extraction prompt as something to search for: its instruction, types and examples."""
