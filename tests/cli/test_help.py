@@ -9,13 +9,13 @@ import sys
 import pytest
 
 import cuecard as package
-from cuecard.cli.main import COMMANDS, function_of
+from cuecard.cli.main import COMMANDS, FAMILIES, function_of
 from support.command_line import Call
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help(cuecard: Call, command: str) -> None:
-    done = cuecard(command, "--help")
+    done = cuecard(*command.split(), "--help")
     assert done.code == 0
     assert re.search(rf"Example: cuecard {command}\b", done.out)
     assert "Exit codes: 0" in done.out
@@ -24,7 +24,17 @@ def test_help(cuecard: Call, command: str) -> None:
 
 def test_no_command_shows_the_commands(cuecard: Call) -> None:
     shown = cuecard().out
-    assert all(command in shown for command in COMMANDS)
+    assert all(command.split()[0] in shown for command in COMMANDS)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_shows_its_commands(cuecard: Call, family: str) -> None:
+    done = cuecard(family, "--help")
+    named = [name.split()[1] for name in COMMANDS if name.startswith(f"{family} ")]
+    assert done.code == 0 and named
+    assert all(re.search(rf"^  {name} ", done.out, re.MULTILINE) for name in named)
+    missing = cuecard(family, "tnue")
+    assert missing.code == 2 and f"cuecard {family}" in missing.err
 
 
 @pytest.mark.parametrize("command", COMMANDS)

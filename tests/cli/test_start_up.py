@@ -63,7 +63,7 @@ def test_help_is_light() -> None:
         "import json, sys\n"
         "from cuecard.cli.main import COMMANDS, app_for\n"
         "for name in COMMANDS:\n"
-        "    app_for(name)([name, '--help'], standalone_mode=False)\n"
+        "    app_for(name)([*name.split(), '--help'], standalone_mode=False)\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)\n"
     )
     done = subprocess.run(

@@ -120,6 +120,10 @@ COMMANDS = {
         "publish.gc",
         "Remove what deleted versions and killed processes left behind. Pushes may run meanwhile.",
     ),
+    "graphrag validate": (
+        "graphrag.validate",
+        "Check a GraphRAG project's prompts for what would stop or spoil an index run.",
+    ),
     "backbones": (
         "machine.backbones",
         "List the catalogue's models: what they are, how large, and whether they are cached.",
@@ -131,12 +135,19 @@ COMMANDS = {
 }
 
 
-GROUPS = ("train", "use", "publish", "serve", "machine")
+FAMILIES = {"graphrag": "Prompts for GraphRAG: made from a folder of texts, and checked."}
+"""Commands of two words, such as `cuecard graphrag validate`: their first word, and its help."""
+
+GROUPS = ("train", "use", "publish", "serve", "graphrag", "machine")
 """The folders of `commands`, in the order in which help lists them."""
 
 
-def app_for(word: str | None) -> typer.Typer:
-    """The command line, with the command that `word` names; the others are names and help alone."""
+def app_for(command: str | None) -> typer.Typer:
+    """The command line, with one command; of the others there are names and help alone.
+
+    Args:
+        command: its name, of one or two words.
+    """
     app = typer.Typer(
         name="cuecard",
         cls=Program,
@@ -147,19 +158,32 @@ def app_for(word: str | None) -> typer.Typer:
         context_settings=WIDTH,
     )
     app.callback()(_options)
+    families: dict[str, typer.Typer] = {}
     for group in GROUPS:
         for name, (module, text) in COMMANDS.items():
             if not module.startswith(f"{group}."):
                 continue
-            asked = name == word
-            app.command(
-                name,
+            first, _, last = name.rpartition(" ")
+            if first and first not in families:
+                families[first] = _family(app, first, group)
+            asked = name == command
+            families.get(first, app).command(
+                last,
                 cls=Command,
                 help=None if asked else text,
                 rich_help_panel=group.capitalize(),
                 context_settings=WIDTH,
             )(function_of(module) if asked else _not_asked_for)
     return app
+
+
+def _family(app: typer.Typer, name: str, group: str) -> typer.Typer:
+    """The place of commands that share their first word."""
+    made = typer.Typer(cls=Program, help=FAMILIES[name], rich_markup_mode=None)
+    app.add_typer(
+        made, name=name, cls=Program, rich_help_panel=group.capitalize(), context_settings=WIDTH
+    )
+    return made
 
 
 def function_of(module: str) -> Callable[..., None]:
@@ -211,4 +235,5 @@ def _command_of(words: Sequence[str]) -> str | None:
     line = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS")
     if _COMPLETE in os.environ and line:
         words = line.split()[1:]
-    return next(iter(words), None)
+    count = 2 if words and words[0] in FAMILIES else 1
+    return " ".join(words[:count]) or None

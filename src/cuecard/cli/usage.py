@@ -45,7 +45,7 @@ class Command(TyperCommand):
 
 
 class Program(TyperGroup):
-    """`cuecard` itself: its commands are listed in groups, as they name them."""
+    """`cuecard` itself, or commands that share their first word: listed in groups."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the first word names.
@@ -55,8 +55,8 @@ class Program(TyperGroup):
         """
         known = args[0] in self.commands or args[0].startswith("-") or ctx.resilient_parsing
         if not known:
-            hint = nearest(args[0], self.commands) or "cuecard --help"
-            raise ConfigError("no such command", where="cuecard", got=args[0], hint=hint)
+            hint = nearest(args[0], self.commands) or f"{ctx.command_path} --help"
+            raise ConfigError("no such command", where=ctx.command_path, got=args[0], hint=hint)
         return super().resolve_command(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -97,7 +97,9 @@ def usage_mistake(error: Exception, words: Sequence[str]) -> ConfigError:
         error: a `UsageError`.
         words: the command line.
     """
-    command = " ".join(["cuecard", *(word for word in words[:1] if not word.startswith("-"))])
+    context = getattr(error, "ctx", None)
+    first = " ".join(["cuecard", *(word for word in words[:1] if not word.startswith("-"))])
+    command = first if context is None else context.command_path
     seen = f"{command} --help"
     parameter: Any = getattr(error, "param", None)
     if type(error).__name__ == "NoSuchOption":
