@@ -53,6 +53,14 @@ class Amount:
     def __mul__(self, count: int) -> Amount:
         return Amount(count * self.calls, count * self.tokens, count * self.money)
 
+    def at_least(self, other: Amount) -> Amount:
+        """The larger one of each."""
+        return Amount(
+            max(self.calls, other.calls),
+            max(self.tokens, other.tokens),
+            max(self.money, other.money),
+        )
+
     @property
     def text(self) -> str:
         """In words."""

@@ -20,7 +20,7 @@ from cuecard.search.costs import CostPart, SearchCosts, of_longer, of_writing
 from cuecard.search.found import Found
 from cuecard.search.model import SearchModel
 from cuecard.search.race import Racer, race, raced_rows
-from cuecard.search.searcher import Observer, Searcher, SearchState
+from cuecard.search.searcher import Observer, RunsModel, Searcher, SearchState
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import Solver, fits
 from cuecard.tasks import Task
@@ -130,6 +130,10 @@ class Search:
         if self._asker is not None:
             each += of_writing(self._asker, task.spec, self._start, self._shown, count)
             how += f", {counted(count, 'request')} to {self._asker.llm.name}"
+        beside = self._beside()
+        if beside != Amount():
+            each += beside
+            how += f", {counted(beside.calls, 'row')} that the searcher runs the model on"
         finalists = counted(settings.finalists, "finalist")
         parts = [
             CostPart("start", f"the prompt as it is on {on} and {rows}", held + raced),
@@ -146,6 +150,15 @@ class Search:
         if limit is not None:
             raise self._too_small(BudgetSpent(limit), len(task.validation) + len(self._rows))
         return SearchCosts(tuple(parts), settings.rounds, budget)
+
+    def _beside(self) -> Amount:
+        """What the searcher runs in a round beside the race at most, whichever prompt is best."""
+        most = Amount()
+        if isinstance(self._searcher, RunsModel):
+            for base in (self._start, *self._others):
+                state = self._state(0, [Racer(base)])
+                most = most.at_least(self._searcher.most(state, self._settings.proposals))
+        return most
 
     async def _of_start(self) -> None:
         """The start's answers to the validation rows, without which nothing can be compared."""
@@ -235,22 +248,8 @@ class Search:
 
     async def _round(self, number: int) -> int:
         """Propose and race; how many candidates were new."""
-        settings = self._settings
-        state = SearchState(
-            spec=self._task.spec,
-            train=self._shown,
-            start=self._start,
-            ranked=self._ranked(),
-            round=number,
-            rng=np.random.default_rng((settings.seed, number)),
-            asker=self._asker,
-            solver=self._solver,
-            calls=self._calls,
-            tell=self._hear,
-            model=self._model,
-            settings=settings,
-        )
-        new = await self._race(await self._searcher.propose(state, settings.proposals))
+        state = self._state(number, self._ranked())
+        new = await self._race(await self._searcher.propose(state, self._settings.proposals))
         top = self._ranked()[0]
         self._tell(
             {
@@ -264,6 +263,22 @@ class Search:
             }
         )
         return new
+
+    def _state(self, number: int, ranked: Sequence[Racer]) -> SearchState:
+        return SearchState(
+            spec=self._task.spec,
+            train=self._shown,
+            start=self._start,
+            ranked=ranked,
+            round=number,
+            rng=np.random.default_rng((self._settings.seed, number)),
+            asker=self._asker,
+            solver=self._solver,
+            calls=self._calls,
+            tell=self._hear,
+            model=self._model,
+            settings=self._settings,
+        )
 
     async def _race(self, proposed: Sequence[PromptCandidate]) -> int:
         """Race with the best so far; how many were new."""

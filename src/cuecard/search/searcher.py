@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from cuecard.search.asker import Asker
+from cuecard.search.budget import Amount
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.model import SearchModel
@@ -58,6 +59,15 @@ class SearchState:
         """So many of the rows that may be shown, by chance; all of them where there are fewer."""
         return [self.train[int(row)] for row in self.rng.permutation(len(self.train))[:count]]
 
+    def longest(self, candidate: PromptCandidate, count: int) -> list[Record]:
+        """So many of the rows that may be shown, those in which a candidate has most tokens."""
+        assert self.model is not None  # what counts tokens
+        backbone = self.model.backbone
+        spec = candidate.to_spec(self.spec, backbone.tokenizer, backbone.max_positions)
+        lengths = [len(spec.encode(row, backbone.tokenizer).context) for row in self.train]
+        order = sorted(range(len(lengths)), key=lambda number: -lengths[number])
+        return [self.train[number] for number in order[:count]]
+
     @property
     def best(self) -> PromptCandidate:
         """The best candidate so far."""
@@ -72,5 +82,18 @@ class Searcher(Protocol):
 
         Raises:
             BudgetSpent, LLMError: as `Asker.ask`, `Solver.judge` and `SearchModel.counted`.
+        """
+        ...
+
+
+@runtime_checkable
+class RunsModel(Protocol):
+    """A searcher that runs the model beside the race, to find candidates."""
+
+    def most(self, state: SearchState, count: int) -> Amount:
+        """What this takes in a round at most, for about `count` candidates made of the best one.
+
+        Raises:
+            ConfigError: as `propose`.
         """
         ...

@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass, replace
 
 from cuecard.errors import ConfigError
+from cuecard.search.budget import Amount
 from cuecard.search.candidate import PromptCandidate
-from cuecard.search.searcher import Searcher, SearchState
-from cuecard.search.searchers import SEARCHERS, at_hand
+from cuecard.search.costs import of_longer
+from cuecard.search.searcher import RunsModel, Searcher, SearchState
+from cuecard.search.searchers import SEARCHERS, SearcherEntry, at_hand
 
 # What counts of earlier turns, at each later turn of the same searcher.
 _KEPT = 0.7
@@ -83,6 +85,10 @@ class Portfolio:
             member.credit(0.0, _calls(state) - before)
         return []
 
+    def most(self, state: SearchState, count: int) -> Amount:
+        """See `RunsModel.most`: one that has nothing new gives its turn to the next."""
+        return sum((_most(entry, state, count) for entry in _entries(state)[0].values()), Amount())
+
     async def _asked(
         self, name: str, member: _Member, state: SearchState, count: int
     ) -> list[PromptCandidate]:
@@ -101,23 +107,40 @@ class Portfolio:
 
 def _members(state: SearchState) -> dict[str, _Member]:
     """Those that are possible here; tells which are, and why others are not."""
+    found, out = _entries(state)
+    state.tell({"event": "searchers", "names": list(found)})
+    if out:
+        state.tell({"event": "left out", "searchers": out})
+    return {name: _Member(entry.make()) for name, entry in found.items()}
+
+
+def _entries(state: SearchState) -> tuple[dict[str, SearcherEntry], dict[str, str]]:
+    """Those that are possible here, and why others are not."""
     has = at_hand(
         llm=state.asker is not None,
         labels=bool(state.spec.labels),
         model=state.model is not None,
     )
-    found, out = {}, {}
+    found: dict[str, SearcherEntry] = {}
+    out: dict[str, str] = {}
     for name, entry in SEARCHERS.items():
         if entry.in_auto:
             missing = entry.missing(has)
             if missing is None:
-                found[name] = _Member(entry.make())
+                found[name] = entry
             else:
                 out[name] = f"needs {missing}"
-    state.tell({"event": "searchers", "names": list(found)})
-    if out:
-        state.tell({"event": "left out", "searchers": out})
-    return found
+    return found, out
+
+
+def _most(entry: SearcherEntry, state: SearchState, count: int) -> Amount:
+    """What one runs beside the race at most, on prompts that are longer than the start."""
+    searcher = entry.make()
+    try:
+        most = searcher.most(state, count) if isinstance(searcher, RunsModel) else Amount()
+    except ConfigError:  # it will be left out
+        return Amount()
+    return of_longer(most, 1)
 
 
 def _calls(state: SearchState) -> int:

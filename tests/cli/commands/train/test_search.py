@@ -447,11 +447,12 @@ def test_an_llm_answers(cuecard: Call, bare: list[str], tmp_path: Path) -> None:
 
 
 def test_what_a_search_will_take(cuecard: Call, words: list[str], tmp_path: Path) -> None:
-    done = cuecard(*words, "--search-budget", "90 calls,10m", "--dry-run", "--out", tmp_path / "x")
+    done = cuecard(*words, "--search-budget", "200 calls,10m", "--dry-run", "--out", tmp_path / "x")
     assert done.code == 0 and not (tmp_path / "x").exists(), done.err
     for told in (
         *("the prompt as it is on 6 validation rows and 12 training rows", "not counted"),
         *("2 finalists on 6 validation rows", "3 candidates on 12 training rows", "in all"),
+        "rows that the searcher runs the model on",
         *("rounds: 2 at most; the budget pays for 1 in which nothing drops out", "10.0 minutes"),
     ):
         assert told in done.out, done.out

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cuecard.errors import ConfigError
 from cuecard.lazy import lazy_module, np, torch
 from cuecard.methods import PromptTuning
+from cuecard.search.budget import Amount
 from cuecard.search.candidate import PromptCandidate, held_vectors
 from cuecard.search.searcher import SearchState
 from cuecard.search.searchers.writing import instruction_of
@@ -71,6 +72,14 @@ class BBT:
         best = sorted(seen, key=lambda pair: pair[0])
         return [*mean, *(candidate for _, candidate in best)][:count]
 
+    def most(self, state: SearchState, count: int) -> Amount:
+        """See `RunsModel.most`."""
+        bare, p0, settings = *_origin(state), state.settings
+        prompt = replace(bare, soft=held_vectors(torch.from_numpy(p0)))
+        rows = state.longest(prompt, settings.step_rows or _ROWS)
+        generation = state.solver.most(prompt, rows) * (settings.population or _POPULATION)
+        return generation * _GENERATIONS
+
     def _candidates(self, points: list[Floats], origin: str) -> list[PromptCandidate]:
         assert self._subspace is not None
         return self._subspace.candidates(points, origin)
@@ -97,26 +106,11 @@ class _Subspace:
     def of(cls, state: SearchState) -> _Subspace:
         """The subspace of a search, drawn by its seed."""
         assert state.model is not None  # what it needs
-        backbone, text = state.model.backbone, instruction_of(state.start)
-        reason = backbone.unsupported("input-tokens")
-        if reason is not None:
-            raise ConfigError(
-                "this searcher needs a backbone that takes vectors",
-                where=f"--searcher bbt, backbone {backbone.name}",
-                got=reason,
-            )
-        start = (
-            PromptTuning(text=state.start.prompt.instruction)
-            if text
-            else PromptTuning(init="vocabulary", length=_LENGTH)
-        )
-        seed = int(state.rng.integers(2**31))
-        p0 = start.start(init_context(backbone, state.spec, seed)).cpu().numpy()
+        backbone, (bare, p0) = state.model.backbone, _origin(state)
         dimensions = min(_DIMENSIONS, p0.size)
         size = _ALPHA * float(backbone.typical_inputs.float().std()) / dimensions**0.5
         drawn = state.rng.standard_normal((p0.size, dimensions), dtype=np.float32)
-        bare = replace(state.start.prompt, instruction="")
-        return cls(PromptCandidate(bare), p0, drawn * np.float32(size))
+        return cls(bare, p0, drawn * np.float32(size))
 
     def candidates(self, points: list[Floats], origin: str) -> list[PromptCandidate]:
         """The prompts at some points [d]."""
@@ -129,6 +123,27 @@ class _Subspace:
             )
             for each in moved
         ]
+
+
+def _origin(state: SearchState) -> tuple[PromptCandidate, NDArray[np.float32]]:
+    """The start without its instruction, and p0 [P, H] in place of that."""
+    assert state.model is not None  # what it needs
+    backbone, text = state.model.backbone, instruction_of(state.start)
+    reason = backbone.unsupported("input-tokens")
+    if reason is not None:
+        raise ConfigError(
+            "this searcher needs a backbone that takes vectors",
+            where=f"--searcher bbt, backbone {backbone.name}",
+            got=reason,
+        )
+    start = (
+        PromptTuning(text=state.start.prompt.instruction)
+        if text
+        else PromptTuning(init="vocabulary", length=_LENGTH)
+    )
+    seed = int(state.rng.integers(2**31))
+    p0 = start.start(init_context(backbone, state.spec, seed)).cpu().numpy()
+    return PromptCandidate(replace(state.start.prompt, instruction="")), p0
 
 
 def _evolution(dimensions: int, population: int, rng: np.random.Generator) -> Any:

@@ -64,11 +64,6 @@ class TokenPolicy:
             weight.requires_grad_()
         self._adam = torch.optim.Adam(self._weights, rate)
 
-    def cost(self, count: int, length: int) -> Amount:
-        """What it takes to write so many prompts and to learn from them."""
-        written = sum(len(self._start) + step for step in range(length))
-        return Amount(count * (length + 1), count * (written + len(self._start) + length - 1))
-
     def write(self, count: int, length: int, seed: int | None) -> list[Ids]:
         """Prompts of so many tokens, drawn by a seed; the likeliest one without."""
         draw = None if seed is None else torch.Generator().manual_seed(seed)
@@ -119,6 +114,13 @@ class TokenPolicy:
         made = functional.linear(inner.relu(), second, second_bias) * self._scale
         found: Tensor = self._head(made.to(self._backbone.dtype)).float()
         return found.masked_fill(self._barred, float("-inf"))
+
+
+def writing_cost(tokenizer: Tokenizer, count: int, length: int) -> Amount:
+    """What it takes to write so many prompts and to learn from them."""
+    start = len(_start(tokenizer))
+    written = sum(start + step for step in range(length))
+    return Amount(count * (length + 1), count * (written + start + length - 1))
 
 
 def path_loss(advantages: Tensor, values: Tensor, rewards: Tensor) -> Tensor:

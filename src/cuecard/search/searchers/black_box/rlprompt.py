@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from cuecard.backbones import CausalBackbone
 from cuecard.errors import ConfigError
 from cuecard.lazy import np
+from cuecard.search.budget import Amount
 from cuecard.search.candidate import PromptCandidate
+from cuecard.search.costs import of_longer
 from cuecard.search.searcher import SearchState
-from cuecard.search.searchers.black_box.policy import Ids, TokenPolicy
+from cuecard.search.searchers.black_box.policy import Ids, TokenPolicy, writing_cost
 from cuecard.search.searchers.writing import with_instruction
 from cuecard.search.solver import EngineSolver, Likelihood
 from cuecard.search.words.nearest_tokens import readable_tokens
@@ -61,6 +63,17 @@ class RLPrompt:
         made = [with_instruction(state.start, text, f"step {self._step}") for text in texts]
         return [each for each in made if each.key not in known][:count]
 
+    def most(self, state: SearchState, count: int) -> Amount:
+        """See `RunsModel.most`; its texts may be read in twice as many tokens as it writes."""
+        assert state.model is not None  # what it needs
+        tokenizer, length = state.model.backbone.tokenizer, state.settings.written_tokens
+        prompts = state.settings.population or _PROMPTS
+        prompt = with_instruction(state.start, " the" * length, "")
+        rows = state.longest(prompt, state.settings.step_rows or _ROWS)
+        answered = of_longer(state.solver.most(prompt, rows), prompts)
+        step = answered + writing_cost(tokenizer, prompts, length)
+        return step * _STEPS + writing_cost(tokenizer, 1, length)
+
     async def _learn(self, state: SearchState, policy: TokenPolicy, length: int) -> None:
         """Write some prompts, and learn from what they are worth on some rows."""
         assert state.model is not None
@@ -83,7 +96,7 @@ class RLPrompt:
         assert state.model is not None
         found = await state.model.counted(
             ["rlprompt", self._step, seed],
-            policy.cost(count, length),
+            writing_cost(state.model.backbone.tokenizer, count, length),
             lambda: policy.write(count, length, seed),
         )
         return [tuple(ids) for ids in found]

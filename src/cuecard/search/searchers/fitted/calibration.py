@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from cuecard.errors import ConfigError
@@ -46,11 +47,29 @@ class Calibration:
             for how, prior in priors.items()
         ][:count]
 
+    def most(self, state: SearchState, count: int) -> Amount:
+        """See `RunsModel.most`."""
+        assert state.model is not None  # a searcher that needs one is given one
+        blanks = content_free_records(state.spec, state.model.backbone.tokenizer)
+        return most_rows_cost(state, blanks)
+
 
 def drawn_rows(state: SearchState) -> list[Record]:
     """Labelled rows to fit something to, by chance; more for more labels."""
-    wanted = min(_MOST_ROWS, max(32, 8 * len(state.spec.labels)))
-    return state.sample(wanted)
+    return state.sample(_wanted(state.spec))
+
+
+def _wanted(spec: TaskSpec) -> int:
+    return min(_MOST_ROWS, max(32, 8 * len(spec.labels)))
+
+
+def most_rows_cost(state: SearchState, more: Sequence[Record] = ()) -> Amount:
+    """What the best prompt takes at most on rows to fit something to, and on more of them."""
+    assert state.model is not None  # a searcher that needs one is given one
+    backbone, best = state.model.backbone, state.best
+    spec = best.to_spec(state.spec, backbone.tokenizer, backbone.max_positions)
+    rows = [*state.longest(best, _wanted(spec)), *more]
+    return rows_cost(spec, rows, state, best.vectors)
 
 
 def rows_cost(spec: TaskSpec, rows: list[Record], state: SearchState, vectors: int) -> Amount:

@@ -11,9 +11,10 @@ from cuecard.errors import ConfigError
 from cuecard.evaluation.loglikelihood import score_next
 from cuecard.evaluation.predict import BATCH_ROWS
 from cuecard.lazy import np, torch
+from cuecard.search.budget import Amount
 from cuecard.search.candidate import PromptCandidate, told_records
 from cuecard.search.searcher import SearchState
-from cuecard.search.searchers.fitted.calibration import drawn_rows, rows_cost
+from cuecard.search.searchers.fitted.calibration import drawn_rows, most_rows_cost, rows_cost
 from cuecard.tasks import TaskSpec
 from cuecard.tasks.encoding.bound import bind
 from cuecard.tasks.encoding.tokens import continuation_ids
@@ -52,13 +53,7 @@ class LabelWordSearch:
         Raises:
             ConfigError: a template with `{mask}`.
         """
-        if state.spec.parsed.has_mask:
-            raise ConfigError(
-                "label words are chosen by what follows a text, not by what stands at a mask",
-                where="template",
-                got="{mask}",
-                expected="a template without {mask}, or another searcher",
-            )
+        _check_template(state.spec)
         best = replace(state.best, prior=None, prompt=replace(state.best.prompt, words=None))
         if best.key not in self._choices:
             self._choices[best.key] = _choices(state, await _kept(state, best))
@@ -70,6 +65,21 @@ class LabelWordSearch:
             )
             for words in islice(self._choices[best.key], count)
         ]
+
+    def most(self, state: SearchState, count: int) -> Amount:
+        """See `RunsModel.most`."""
+        _check_template(state.spec)
+        return most_rows_cost(state)
+
+
+def _check_template(spec: TaskSpec) -> None:
+    if spec.parsed.has_mask:
+        raise ConfigError(
+            "label words are chosen by what follows a text, not by what stands at a mask",
+            where="template",
+            got="{mask}",
+            expected="a template without {mask}, or another searcher",
+        )
 
 
 async def _kept(state: SearchState, bare: PromptCandidate) -> tuple[list[str], Kept]:

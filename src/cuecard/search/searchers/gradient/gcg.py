@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cuecard.search.budget import Amount
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.searcher import SearchState
 from cuecard.search.searchers.gradient.passes import Passes, Steps
@@ -25,6 +26,10 @@ class GCG:
     async def propose(self, state: SearchState, count: int) -> list[PromptCandidate]:
         """The triggers of a few steps."""
         return await self._steps.candidates(state, count)
+
+    def most(self, state: SearchState, count: int) -> Amount:
+        """See `RunsModel.most`."""
+        return self._steps.most(state, count)
 
 
 async def _step(passes: Passes, state: SearchState, ids: Ids) -> Ids:

@@ -53,10 +53,13 @@ class Passes:
     def _wanted(self) -> int:
         return self.settings.population or _SWAPS
 
+    @property
+    def _batch(self) -> int:
+        return self.settings.step_rows or _ROWS
+
     def draw(self, rng: np.random.Generator) -> list[int]:
         """Numbers of the rows of a batch."""
-        rows = rng.permutation(len(self.trigger.rows))[: self.settings.step_rows or _ROWS]
-        return [int(row) for row in rows]
+        return [int(row) for row in rng.permutation(len(self.trigger.rows))[: self._batch]]
 
     async def losses(self, triggers: Sequence[Ids], chosen: Sequence[int]) -> list[float]:
         """Each trigger's mean loss on some rows, with the weighted fluency.
@@ -132,6 +135,18 @@ class Passes:
         """What one trigger on some rows takes."""
         return self._cost(self._rows(chosen), length)
 
+    @property
+    def most(self) -> Amount:
+        """What the first trigger takes on the rows of a batch at most."""
+        longest = sorted(self.trigger.rows, key=lambda row: -pass_tokens([row], 0))
+        return self._cost(longest[: self._batch], len(self.trigger.ids))
+
+    @property
+    def most_of_step(self) -> Amount:
+        """What `swaps` takes at most, with the `losses` of what it finds and of what was."""
+        most = self.most * (self._wanted + 2)
+        return most if self.fluency is None else most + self.fluency.cost(len(self.trigger.ids))
+
     def _best_tokens(self, ids: Ids, chosen: Sequence[int]) -> Tensor:
         """[P, TOP] the tokens that lower the loss most to first order, best first."""
         _, gradient = self.gradient(ids, chosen)
@@ -203,7 +218,7 @@ class Steps:
         passes = passes_of(state, self._text)
         ids = passes.trigger.ids
         found: list[PromptCandidate] = []
-        for number in range(count if self._most is None else min(count, self._most)):
+        for number in range(self._steps(count)):
             try:
                 better = await self._step(passes, state, ids)
             except BudgetSpent:
@@ -216,6 +231,13 @@ class Steps:
             ids = better
         self._text = passes.trigger.text(ids)
         return found
+
+    def most(self, state: SearchState, count: int) -> Amount:
+        """What the steps of a round take at most; errors as in `passes_of`."""
+        return passes_of(state, None).most_of_step * self._steps(count)
+
+    def _steps(self, count: int) -> int:
+        return count if self._most is None else min(count, self._most)
 
 
 def swapped(ids: Ids, place: int, token: int) -> Ids:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cuecard.lazy import np, torch
+from cuecard.search.budget import Amount
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.searcher import SearchState
 from cuecard.search.searchers.gradient.passes import Passes, passes_of
@@ -51,6 +52,10 @@ class PEZ:
         seen = [(not passes.trigger.is_text(ids), loss, ids) for ids, loss in found["seen"]]
         origin = f"pez, round {state.round + 1}"
         return [passes.trigger.candidate(ids, origin) for _, _, ids in sorted(seen)[:count]]
+
+    def most(self, state: SearchState, count: int) -> Amount:
+        """See `RunsModel.most`."""
+        return passes_of(state, None).most * _STEPS
 
 
 def _steps(passes: Passes, before: str | None, batches: Sequence[Sequence[int]]) -> dict[str, Any]:
