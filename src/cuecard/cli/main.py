@@ -120,6 +120,10 @@ COMMANDS = {
         "publish.gc",
         "Remove what deleted versions and killed processes left behind. Pushes may run meanwhile.",
     ),
+    "graphrag tune": (
+        "graphrag.tune",
+        "Write GraphRAG's prompts for a corpus, with its types of entities and solved examples.",
+    ),
     "graphrag validate": (
         "graphrag.validate",
         "Check a GraphRAG project's prompts for what would stop or spoil an index run.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from cuecard.errors import ConfigError
@@ -52,7 +52,7 @@ class WrittenPrompts:
     Attributes:
         files: name -> content.
         examples: how many had room.
-        settings: "section.key" of GraphRAG's settings -> the file that it should name.
+        settings: "section.key" of GraphRAG 3's settings -> the file that it should name.
     """
 
     files: Mapping[str, str]
@@ -66,13 +66,38 @@ class Dialect:
 
     Attributes:
         about: for the help.
-        write: makes the files.
+        make: makes the files.
         slots: what its prompts must be like; none where nothing formats them.
+        in_json: whether answers may be in JSON, as weak models are asked for.
     """
 
     about: str
-    write: Callable[[PromptSources, PromptLimits], WrittenPrompts]
+    make: Callable[[PromptSources, PromptLimits], WrittenPrompts]
     slots: tuple[PromptSlot, ...] = ()
+    in_json: bool = True
+
+    def check(self, *, weak: bool) -> None:
+        """Refuse prompts for weak models where answers have one form alone.
+
+        Raises:
+            ConfigError: so it is.
+        """
+        if weak and not self.in_json:
+            raise ConfigError(
+                f"{self.about} reads one form of answers alone",
+                where="--weak",
+                expected="a dialect that has answers in JSON: "
+                + ", ".join(name for name, each in DIALECTS.items() if each.in_json),
+            )
+
+    def write(self, sources: PromptSources, limits: PromptLimits) -> WrittenPrompts:
+        """The files of prompts.
+
+        Raises:
+            ConfigError: as `check`.
+        """
+        self.check(weak=limits.weak)
+        return self.make(sources, limits)
 
 
 WEAK_FILE = "extract_graph_json.txt"
@@ -96,13 +121,13 @@ def _graphrag(
     for slot in slots:
         if slot.file in files and (faults := faults_in(files[slot.file], slot)):
             raise AssertionError(f"{slot.file}: {faults}")  # of our own prompts
-    settings = {} if limits.weak else {EXTRACTION.name: EXTRACTION.file}
-    settings |= {SUMMARY.name: SUMMARY.file, REPORT.name: REPORT.file}
-    return WrittenPrompts(files, extraction.examples, settings)
+    return WrittenPrompts(files, extraction.examples)
 
 
 def _today(sources: PromptSources, limits: PromptLimits) -> WrittenPrompts:
-    return _graphrag(sources, limits, TUPLES, GRAPHRAG_3, limited=True)
+    found = _graphrag(sources, limits, TUPLES, GRAPHRAG_3, limited=True)
+    named = (SUMMARY, REPORT) if limits.weak else (EXTRACTION, SUMMARY, REPORT)
+    return replace(found, settings={slot.name: slot.file for slot in named})
 
 
 def _before(sources: PromptSources, limits: PromptLimits) -> WrittenPrompts:
@@ -112,13 +137,6 @@ def _before(sources: PromptSources, limits: PromptLimits) -> WrittenPrompts:
 
 
 def _lightrag(sources: PromptSources, limits: PromptLimits) -> WrittenPrompts:
-    if limits.weak:
-        raise ConfigError(
-            "LightRAG reads one form of answers alone",
-            where="--weak",
-            got="--dialect lightrag",
-            expected="a dialect that has answers in JSON: graphrag, graphrag-2 or text",
-        )
     content = lightrag.lightrag_prompts(sources)
     lightrag.dry_format(content)
     return WrittenPrompts({lightrag.FILE: content}, len(sources.examples))
@@ -135,7 +153,7 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
     {
         "graphrag": Dialect("GraphRAG 3", _today, GRAPHRAG_3),
         "graphrag-2": Dialect("GraphRAG 0.3 to 2", _before, GRAPHRAG_2),
-        "lightrag": Dialect("LightRAG 1.4.8 and later", _lightrag),
+        "lightrag": Dialect("LightRAG 1.4.8 and later", _lightrag, in_json=False),
         "text": Dialect("plain text, which the text that is read follows", _text),
     }
 )

@@ -1,0 +1,1 @@
+"""What an LLM is asked about a corpus, so that prompts can be made from its answers."""

@@ -1,0 +1,114 @@
+"""What an LLM is asked about a corpus; every request is a chat of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from cuecard.graphrag.prompts.filling import filled, lined
+from cuecard.graphrag.prompts.sources import CorpusProfile
+from cuecard.llms.protocol import LLMMessage, LLMRequest
+
+PROFILE_TOKENS, TYPES_TOKENS, EXAMPLE_TOKENS = 600, 250, 1200
+"""Of answers, at most."""
+
+_PROFILE = """\
+Below are excerpts of a collection of texts that a knowledge graph will be built of.
+
+[[excerpts]]
+
+Describe the collection. Answer with one JSON object and nothing else; its values are texts:
+"domain": what the collection is about, in a few words[[domain]]
+"language": the language of most of the texts, by its English name[[language]]
+"persona": two or three sentences to an expert who will read such texts, beginning with "You are"
+"role": who would report on groups of connected entities to people who need to know, and for what; \
+a phrase that fits after "You are"
+"rating": one or two sentences on what makes a group of entities important in this domain, from 0 \
+(trivial) to 10 (essential)"""
+
+_TYPES = """\
+Below are excerpts of texts about [[domain]].
+
+[[excerpts]]
+
+Which types of entities would a knowledge graph of such texts have? Name types, not entities: \
+"person", not "Ada". Each is one to three words in English, in the singular, in small letters. No \
+two of them overlap, and none is as vague as "other" or "thing". Name at most [[most]], the most \
+important first.
+Answer with one JSON object and nothing else: {"entity_types": ["...", "..."]}"""
+
+_EXAMPLE = """\
+Find the entities and relationships in the text.
+
+Entities are of one of these types: [[types]]
+Names are exactly as the text has them. A relationship connects two of the entities that you list. \
+Descriptions are short, in [[language]], and say only what the text says. "type" of a relationship \
+is one to three words for the kind of connection; "weight" is from 1 (loose) to 10 (close).
+Answer with one JSON object and nothing else, in this form:
+[[form]]
+
+# Text
+[[text]]"""
+_FORM = json.dumps(
+    {
+        "entities": [{"name": "...", "type": "...", "description": "..."}],
+        "relationships": [
+            {"source": "...", "target": "...", "type": "...", "description": "...", "weight": 5}
+        ],
+    }
+)
+
+_REPAIR = """\
+Your answer cannot be used: [[reason]]
+Answer once more, in the form that was asked for and with nothing else."""
+
+_EXCERPT = "--- excerpt [[number]] ---\n[[text]]"
+
+
+def profile_request(
+    excerpts: Sequence[str], domain: str | None = None, language: str | None = None
+) -> LLMRequest:
+    """Asks what the corpus is.
+
+    Args:
+        domain, language: those that are given.
+    """
+    known = {
+        name: f" (it is: {lined(value)})" if value else ""
+        for name, value in {"domain": domain, "language": language}.items()
+    }
+    return _asked(filled(_PROFILE, excerpts=_joined(excerpts), **known), PROFILE_TOKENS)
+
+
+def types_request(profile: CorpusProfile, excerpts: Sequence[str], most: int) -> LLMRequest:
+    """Asks for types of entities."""
+    text = filled(_TYPES, domain=lined(profile.domain), excerpts=_joined(excerpts), most=str(most))
+    return _asked(text, TYPES_TOKENS, profile.persona)
+
+
+def example_request(profile: CorpusProfile, types: Sequence[str], text: str) -> LLMRequest:
+    """Asks what is in a text."""
+    asked = filled(
+        _EXAMPLE, types=", ".join(types), language=lined(profile.language), form=_FORM, text=text
+    )
+    return _asked(asked, EXAMPLE_TOKENS, profile.persona)
+
+
+def repair_request(request: LLMRequest, answer: str, reason: str) -> LLMRequest:
+    """The same again, with the answer that could not be read and what is wrong with it."""
+    more = (
+        LLMMessage("assistant", answer or "(nothing)"),
+        LLMMessage("user", filled(_REPAIR, reason=reason)),
+    )
+    return LLMRequest((*request.messages, *more), request.max_tokens)
+
+
+def _asked(text: str, tokens: int, persona: str = "") -> LLMRequest:
+    system = (LLMMessage("system", lined(persona)),) if persona else ()
+    return LLMRequest((*system, LLMMessage("user", text)), tokens)
+
+
+def _joined(excerpts: Sequence[str]) -> str:
+    return "\n\n".join(
+        filled(_EXCERPT, number=str(number), text=text) for number, text in enumerate(excerpts, 1)
+    )

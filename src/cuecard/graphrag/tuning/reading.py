@@ -1,0 +1,132 @@
+"""Answers of an LLM, read strictly: what cannot be used is said, for the LLM and for the report."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from cuecard.graphrag.answers import read_json
+from cuecard.graphrag.answers.faults import type_key
+from cuecard.graphrag.measuring.matching import within, words_of
+from cuecard.graphrag.prompts.filling import lined
+from cuecard.graphrag.prompts.sources import CorpusProfile
+from cuecard.graphrag.records import Entity, Extraction
+
+_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.DOTALL | re.IGNORECASE)
+_THOUGHTS = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
+
+_LONGEST = {"domain": 200, "language": 40, "persona": 1200, "role": 600, "rating": 1200}
+_LONGEST_TYPE = 40
+_VAGUE = {"other", "others", "unknown", "misc", "miscellaneous", "thing", "entity", "n/a", "none"}
+
+
+class UnreadableAnswer(Exception):  # noqa: N818 - said of an answer, which is asked for again
+    """Why an answer cannot be used, in a sentence that its LLM is told too."""
+
+
+def read_profile(answer: str) -> CorpusProfile:
+    """What the corpus is.
+
+    Raises:
+        UnreadableAnswer: no object with all its texts.
+    """
+    found = _object(answer)
+    values = {}
+    for name, most in _LONGEST.items():
+        value = found.get(name)
+        if not isinstance(value, str) or not value.strip():
+            raise UnreadableAnswer(f'"{name}" is missing or is not a text.')
+        if len(value) > most:
+            raise UnreadableAnswer(f'"{name}" is longer than {most} characters.')
+        values[name] = lined(value)
+    return CorpusProfile(**values)
+
+
+def read_types(answer: str) -> list[str]:
+    """Types of entities, in the order of the answer.
+
+    Raises:
+        UnreadableAnswer: no list of types.
+    """
+    found = _object(answer).get("entity_types")
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise UnreadableAnswer('"entity_types" is missing or is not a list of texts.')
+    types = [name for each in found if (name := cleaned_type(each))]
+    if not types:
+        raise UnreadableAnswer("No type is named that says something.")
+    long = next((each for each in types if len(each) > _LONGEST_TYPE), None)
+    if long is not None:
+        raise UnreadableAnswer(f"{long[:_LONGEST_TYPE]!r}... is not the name of a type.")
+    return types
+
+
+def cleaned_type(name: str) -> str:
+    """A type's name in one form; "" for one that says nothing."""
+    plain = type_key(re.sub(r"[^\w\s&/-]", " ", name))
+    return "" if plain in _VAGUE else plain
+
+
+@dataclass(frozen=True, slots=True)
+class ReadExample:
+    """What was found in a text.
+
+    Attributes:
+        dropped: what the answer has beside it and is not used, in words.
+    """
+
+    extraction: Extraction
+    dropped: tuple[str, ...]
+
+
+def read_example(answer: str, text: str, types: tuple[str, ...]) -> ReadExample:
+    """What is in a text: entities of these types whose names stand in it, and their relations.
+
+    Raises:
+        UnreadableAnswer: not the form, or no such entity.
+    """
+    read = read_json(_THOUGHTS.sub("", answer), types)
+    whole = [fault for fault in read.faults if fault.record == 0]
+    if whole:
+        raise UnreadableAnswer(f"It is not in the form: {whole[0].what}.")
+    known = {type_key(each): each for each in types}
+    words = words_of(text)
+    entities: dict[str, Entity] = {}
+    dropped = [f"{fault.what}: {fault.text}" for fault in read.faults if _is_of_form(fault.what)]
+    for each in read.extraction.entities:
+        kind = known.get(type_key(each.type))
+        if kind is None:
+            dropped.append(f"{each.name!r} is of no given type: {each.type!r}")
+        elif not within(words_of(each.name), words):
+            dropped.append(f"{each.name!r} is not in the text")
+        else:
+            entities.setdefault(each.name.casefold(), Entity(each.name, kind, each.description))
+    if not entities:
+        why = f" {dropped[0]}." if dropped else ""
+        raise UnreadableAnswer(f"No entity of a given type that stands in the text.{why}")
+    relations = []
+    for one in read.extraction.relations:
+        if {one.source.casefold(), one.target.casefold()} <= entities.keys():
+            relations.append(one)
+        else:
+            dropped.append(f"{one.source!r} and {one.target!r} are not both among the entities")
+    return ReadExample(Extraction(tuple(entities.values()), tuple(relations)), tuple(dropped))
+
+
+def _is_of_form(what: str) -> bool:
+    """Faults of single records that are not told below."""
+    return "unknown type" not in what and "entity that is not there" not in what
+
+
+def _object(answer: str) -> dict[str, Any]:
+    """The JSON object that an answer is, within a code fence or not."""
+    text = _THOUGHTS.sub("", answer).strip()
+    fence = _FENCE.fullmatch(text)
+    try:
+        found = json.loads(fence[1] if fence else text)
+    except (ValueError, RecursionError):
+        raise UnreadableAnswer("It is not one JSON object and nothing else.") from None
+    if not isinstance(found, dict):
+        raise UnreadableAnswer("It is not a JSON object.")
+    return found

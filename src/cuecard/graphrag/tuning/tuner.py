@@ -1,0 +1,279 @@
+"""Asks an LLM what a corpus is, which types of entities it has, and for solved examples.
+
+Few calls: one for the profile, one for the types of every five chunks, one for each example. An
+answer that cannot be read is asked for once more, with what is wrong with it; if that one cannot be
+read either, it is told, and nothing is made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from cuecard.errors import DataError
+from cuecard.graphrag.chunks import Chunk, TokenCounter, shortened
+from cuecard.graphrag.project.project import TYPES
+from cuecard.graphrag.prompts.sources import CorpusProfile, ExtractionExample, PromptSources
+from cuecard.graphrag.tuning.entity_types import TypeCount, merged_types
+from cuecard.graphrag.tuning.questions import (
+    example_request,
+    profile_request,
+    repair_request,
+    types_request,
+)
+from cuecard.graphrag.tuning.reading import (
+    ReadExample,
+    UnreadableAnswer,
+    read_example,
+    read_profile,
+    read_types,
+)
+from cuecard.graphrag.tuning.settings import TuneSettings
+from cuecard.llms.protocol import LLMAnswer, LLMRequest
+from cuecard.search.asker import Asker
+from cuecard.search.budget import Amount
+from cuecard.search.costs import CostPart
+
+T = TypeVar("T")
+
+TuneObserver = Callable[[dict[str, Any]], None]
+
+_CHUNKS_A_CALL = 5
+_SHOWN = 120
+
+
+@dataclass(frozen=True, slots=True)
+class TuneProblem:
+    """Something that an LLM did not do as it was asked to.
+
+    Attributes:
+        about: what it was asked for.
+        what: is wrong.
+        answer: the beginning of what it wrote; "" where that does not matter.
+    """
+
+    about: str
+    what: str
+    answer: str = ""
+
+
+@dataclass(frozen=True)
+class TunedSources:
+    """What prompts are made of, and how it was found.
+
+    Attributes:
+        types: with how often they were found.
+        asked: requests that were answered, also in earlier sittings.
+        repaired: answers that could be read at the second attempt.
+        problems: what was left out, and why.
+    """
+
+    sources: PromptSources
+    types: tuple[TypeCount, ...]
+    asked: int
+    repaired: int
+    problems: tuple[TuneProblem, ...]
+
+
+class Tuner:
+    """Asks an LLM about chosen chunks.
+
+    Args:
+        asker: the LLM.
+        tokens: what texts are counted in.
+        tell: called with an event after each step.
+    """
+
+    def __init__(
+        self,
+        asker: Asker,
+        settings: TuneSettings,
+        tokens: TokenCounter,
+        tell: TuneObserver = lambda event: None,
+    ) -> None:
+        self._asker, self._settings, self._tokens, self._tell = asker, settings, tokens, tell
+        self._asked = self._repaired = 0
+        self._problems: list[TuneProblem] = []
+
+    async def run(self, chunks: Sequence[Chunk]) -> TunedSources:
+        """Ask all that prompts are made of.
+
+        Args:
+            chunks: chosen ones, those first that stand for most of the corpus.
+
+        Raises:
+            BudgetSpent: there is not enough left for the next call.
+            LLMError: the LLM does not answer.
+            DataError: examples are wanted, and none could be read.
+        """
+        profile = await self._profile(chunks)
+        self._tell({"event": "profile", **profile.to_dict()})
+        types = await self._types(profile, chunks)
+        names = tuple(each.name for each in types)
+        self._tell({"event": "types", "types": list(names)})
+        examples = await self._examples(profile, names, chunks)
+        self._tell({"event": "examples", "examples": len(examples)})
+        found = [entity.type for one in examples for entity in one.extraction.entities]
+        return TunedSources(
+            PromptSources(profile, names, tuple(examples)),
+            tuple(replace(each, entities=found.count(each.name)) for each in types),
+            self._asked,
+            self._repaired,
+            tuple(self._problems),
+        )
+
+    def costs(self, chunks: Sequence[Chunk]) -> list[CostPart]:
+        """What it takes at most, part by part; nothing is asked.
+
+        What later requests repeat of earlier answers is not known, so it counts at its longest.
+        """
+        settings = self._settings
+        long = CorpusProfile("x" * 200, "x" * 40, "x" * 1200, "x" * 600, "x" * 1200)
+        parts = [("profile", "what the corpus is", [self._profile_request(chunks)])]
+        if settings.finds_types:
+            parts.append(("types", "types of entities", self._types_requests(long, chunks)))
+        texts = [self._example_text(each) for each in chunks][: settings.examples]
+        names = settings.types or ("x" * 40,) * settings.most_types
+        requests = [example_request(long, names, text) for text in texts]
+        parts.append(("examples", "entities and relationships of chunks", requests))
+        costs = [
+            CostPart(name, what, sum(map(self._asker.most, requests), Amount()))
+            for name, what, requests in parts
+        ]
+        again = [
+            repair_request(each, "x" * 4 * each.max_tokens, "x" * 200)
+            for _, _, requests in parts
+            for each in requests
+        ]
+        most = sum(map(self._asker.most, again), Amount())
+        return [*costs, CostPart("repairs", "where no answer can be read", most)]
+
+    def _profile_request(self, chunks: Sequence[Chunk]) -> LLMRequest:
+        settings = self._settings
+        return profile_request(self._excerpts(chunks), settings.domain, settings.language)
+
+    def _types_requests(self, profile: CorpusProfile, chunks: Sequence[Chunk]) -> list[LLMRequest]:
+        groups = [
+            chunks[begin : begin + _CHUNKS_A_CALL]
+            for begin in range(0, len(chunks), _CHUNKS_A_CALL)
+        ]
+        most = self._settings.most_types
+        return [types_request(profile, self._excerpts(group), most) for group in groups]
+
+    def _excerpts(self, chunks: Sequence[Chunk]) -> list[str]:
+        """Beginnings of chunks that have room in one request."""
+        room = max(1, self._settings.call_tokens // len(chunks))
+        return [shortened(each.text, self._tokens, room) for each in chunks]
+
+    def _example_text(self, chunk: Chunk) -> str:
+        return shortened(chunk.text, self._tokens, self._settings.example_tokens)
+
+    async def _profile(self, chunks: Sequence[Chunk]) -> CorpusProfile:
+        settings = self._settings
+        request = self._profile_request(chunks)
+        (found,) = await self._read([request], [read_profile], ["profile"])
+        if found is None:
+            self._problem("profile", "general words stand for it in the prompts")
+        given = {"domain": settings.domain, "language": settings.language}
+        return replace(
+            found or CorpusProfile(), **{name: value for name, value in given.items() if value}
+        )
+
+    async def _types(
+        self, profile: CorpusProfile, chunks: Sequence[Chunk]
+    ) -> tuple[TypeCount, ...]:
+        settings, found = self._settings, list[list[str]]()
+        if settings.finds_types:
+            requests = self._types_requests(profile, chunks)
+            abouts = [f"types, group {number}" for number in range(1, len(requests) + 1)]
+            answers = await self._read(requests, [read_types] * len(requests), abouts)
+            found = [each for each in answers if each is not None]
+        if not found and not settings.types:
+            self._problem("types", f"GraphRAG's own are used: {', '.join(TYPES)}")
+        given = settings.types or (() if found else TYPES)
+        return merged_types(given, found, settings.most_types)
+
+    async def _examples(
+        self, profile: CorpusProfile, types: tuple[str, ...], chunks: Sequence[Chunk]
+    ) -> list[ExtractionExample]:
+        """Examples of the first chunks; of later ones where an answer cannot be read."""
+        wanted, left = self._settings.examples, list(chunks)
+        found: list[ExtractionExample] = []
+        while left and len(found) < wanted:
+            count = wanted - len(found)
+            now, left = left[:count], left[count:]
+            texts = [self._example_text(each) for each in now]
+            answers = await self._read(
+                [example_request(profile, types, text) for text in texts],
+                [_example_reader(text, types) for text in texts],
+                [f"example of {each.name}" for each in now],
+            )
+            for chunk, text, answer in zip(now, texts, answers, strict=True):
+                if answer is not None:
+                    found.append(ExtractionExample(chunk.name, text, answer.extraction))
+                    for what in answer.dropped:
+                        self._problem(f"example of {chunk.name}", f"left out: {what}")
+        if wanted and not found:
+            raise DataError(
+                "no example could be read, so that there are no prompts",
+                where=f"model {self._asker.llm.name}",
+                got="; ".join(dict.fromkeys(each.what for each in self._problems[-3:])),
+                expected="an LLM that answers in JSON",
+                hint="a stronger --llm, or --examples 0 for prompts without any",
+            )
+        if len(found) < wanted:
+            self._problem("examples", f"{len(found)} of {wanted} could be had")
+        return found
+
+    async def _read(
+        self,
+        requests: Sequence[LLMRequest],
+        readers: Sequence[Callable[[str], T]],
+        abouts: Sequence[str],
+    ) -> list[T | None]:
+        """Ask, and ask once more for what cannot be read; None for what cannot be read then."""
+        answers = await self._ask(requests)
+        found: list[T | None] = []
+        again: list[tuple[int, LLMRequest]] = []
+        for place, (request, answer, reader) in enumerate(
+            zip(requests, answers, readers, strict=True)
+        ):
+            value, reason = _tried(answer, reader)
+            found.append(value)
+            if reason:
+                again.append((place, repair_request(request, answer.text, reason)))
+        repaired = await self._ask([request for _, request in again])
+        for (place, _), answer in zip(again, repaired, strict=True):
+            found[place], reason = _tried(answer, readers[place])
+            if reason:
+                self._problem(abouts[place], reason, answer.text)
+            else:
+                self._repaired += 1
+        return found
+
+    async def _ask(self, requests: Sequence[LLMRequest]) -> list[LLMAnswer]:
+        answers = await self._asker.ask(requests)
+        self._asked += len(answers)
+        return answers
+
+    def _problem(self, about: str, what: str, answer: str = "") -> None:
+        found = TuneProblem(about, what, " ".join(answer.split())[:_SHOWN])
+        self._problems.append(found)
+        self._tell({"event": "problem", "about": about, "what": what, "answer": found.answer})
+
+
+def _tried(answer: LLMAnswer, reader: Callable[[str], T]) -> tuple[T | None, str]:
+    """What an answer says, or why it cannot be used."""
+    if answer.finish_reason == "length":
+        return None, "It was cut off because it is too long; write less."
+    if not answer.text.strip():
+        return None, "It is empty."
+    try:
+        return reader(answer.text), ""
+    except UnreadableAnswer as error:
+        return None, str(error)
+
+
+def _example_reader(text: str, types: tuple[str, ...]) -> Callable[[str], ReadExample]:
+    return lambda answer: read_example(answer, text, types)

@@ -1,0 +1,1 @@
+"""Runs that make prompts for GraphRAG, and measure them."""
