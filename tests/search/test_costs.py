@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,7 @@ SETTINGS = SearchSettings(
     rows=10, proposals=3, rounds=2, finalists=1, block=5, step_rows=4, population=4
 )
 GRADIENT = [name for name, entry in SEARCHERS.items() if "gradients" in entry.needs]
+BY_PROBE = {"words_by": "probe"}
 NAMES = [name for name, entry in SEARCHERS.items() if isinstance(entry.make(), RunsModel)]
 
 
@@ -87,11 +89,12 @@ def search(
 @pytest.mark.parametrize(
     ("name", "kind", "spec", "more"),
     [(name, "llama", SPEC, {}) for name in NAMES]
+    + [(name, "roberta", MASKED_SPEC, BY_PROBE) for name in ("label-words", "autoprompt")]
     + [(name, "roberta", MASKED_SPEC, {"fluency": 0.1}) for name in GRADIENT]
     + [(name, "t5-gated", TEXT_SPEC, {"trigger_tokens": 3}) for name in (*GRADIENT, "bbt")],
 )
 def test_no_round_takes_more_than_was_said(
-    name: str, kind: str, spec: TaskSpec, more: dict[str, float]
+    name: str, kind: str, spec: TaskSpec, more: dict[str, Any]
 ) -> None:
     text = "Decide whether the film is good." if kind == "llama" else ""
     settings = SETTINGS.model_copy(update=more)

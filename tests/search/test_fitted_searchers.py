@@ -105,6 +105,7 @@ def told(found: Found) -> Any:
 @pytest.mark.parametrize(
     ("name", "settings"),
     [(name, SETTINGS) for name in FITTED]
+    + [("label-words", SETTINGS.model_copy(update={"words_by": "probe"}))]
     + [("demonstrations", each) for each in SHOWING]
     + [(name, SMALL) for name in BLACK_BOX],
 )
@@ -224,7 +225,7 @@ def test_vectors_need_a_backbone() -> None:
 
 def test_a_mask_is_refused() -> None:
     masked = SPEC.model_copy(update={"template": "Review: {text}\nSentiment: {mask}."})
-    state: Any = SimpleNamespace(spec=masked)
+    state: Any = SimpleNamespace(spec=masked, settings=SETTINGS)
     with pytest.raises(ConfigError, match="not by what stands at a mask"):
         asyncio.run(SEARCHERS["label-words"].make().propose(state, 2))
 

@@ -32,6 +32,13 @@ class SearchSettings(BaseModel):
         description="How the searcher demonstrations chooses rows of each label: by chance, those "
         "nearest to their label's mean vector, or those farthest from each other.",
     )
+    words_by: Literal["likelihood", "probe"] | None = Field(
+        default=None,
+        exclude_if=lambda way: way is None,
+        description="How label-words finds words, and autoprompt in its first round where this is "
+        "given: by what the model says after the labels' rows (likelihood), or by a probe of its "
+        "states there (probe, as in AutoPrompt's paper).",
+    )
     trigger_tokens: int | None = Field(
         default=None,
         ge=1,

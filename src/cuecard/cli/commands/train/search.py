@@ -31,6 +31,7 @@ SEARCH = Fields(
         "search.finalists": Flag(),
         "search.seed": Flag("--search-seed"),
         "search.show": Flag("--show"),
+        "search.words_by": Flag(),
         "search.trigger_tokens": Flag(),
         "search.fluency": Flag(),
         "solver.model": Flag("--solver-llm", metavar="MODEL", optional=True),

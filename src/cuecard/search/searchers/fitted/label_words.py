@@ -15,6 +15,7 @@ from cuecard.search.budget import Amount
 from cuecard.search.candidate import PromptCandidate, told_records
 from cuecard.search.searcher import SearchState
 from cuecard.search.searchers.fitted.calibration import drawn_rows, most_rows_cost, rows_cost
+from cuecard.search.searchers.fitted.label_probe import probe_scores, read_at_head
 from cuecard.tasks import TaskSpec
 from cuecard.tasks.encoding.bound import bind
 from cuecard.tasks.encoding.tokens import continuation_ids
@@ -40,7 +41,8 @@ class LabelWordSearch:
 
     A label's words are those of one token that the model says more after its rows than after the
     others' (the likelihood ratio of Schick, Schmid and Schütze 2020, arXiv:2010.13641), among those
-    that are likely at all. Of the choices of a word for each label, those race that give the rows'
+    that are likely at all; or those whose output embedding a probe takes for the label's rows (see
+    `probe_scores`). Of the choices of a word for each label, those race that give the rows'
     own labels the most probability, as in Gao et al. 2021 (arXiv:2012.15723, section 5.1).
     """
 
@@ -51,9 +53,9 @@ class LabelWordSearch:
         """The next choices for the best prompt.
 
         Raises:
-            ConfigError: a template with `{mask}`.
+            ConfigError: a template with `{mask}`, but for the probe.
         """
-        _check_template(state.spec)
+        _check_template(state)
         best = replace(state.best, prior=None, prompt=replace(state.best.prompt, words=None))
         if best.key not in self._choices:
             self._choices[best.key] = _choices(state, await _kept(state, best))
@@ -68,17 +70,17 @@ class LabelWordSearch:
 
     def most(self, state: SearchState, count: int) -> Amount:
         """See `RunsModel.most`."""
-        _check_template(state.spec)
+        _check_template(state)
         return most_rows_cost(state)
 
 
-def _check_template(spec: TaskSpec) -> None:
-    if spec.parsed.has_mask:
+def _check_template(state: SearchState) -> None:
+    if state.spec.parsed.has_mask and state.settings.words_by != "probe":
         raise ConfigError(
             "label words are chosen by what follows a text, not by what stands at a mask",
             where="template",
             got="{mask}",
-            expected="a template without {mask}, or another searcher",
+            expected="a template without {mask}, --words-by probe, or another searcher",
         )
 
 
@@ -95,37 +97,61 @@ async def _kept(state: SearchState, bare: PromptCandidate) -> tuple[list[str], K
     def run() -> dict[str, Any]:
         encoded = [spec.encode(replace(row, target=None), backbone.tokenizer) for row in rows]
         with torch.inference_mode():
-            logs = score_next(
-                backbone, encoded, range(backbone.vocab_size), soft, BATCH_ROWS, None, None
-            )
-        return _told(spec, backbone.tokenizer, gold, logs)
+            if by_probe:
+                logs, states = read_at_head(backbone, encoded, soft)
+                table = backbone.model.get_output_embeddings().weight
+                orders = _by_probe(spec, gold, states, table)
+            else:
+                logs = score_next(
+                    backbone, encoded, range(backbone.vocab_size), soft, BATCH_ROWS, None, None
+                )
+                orders = _by_ratio(spec, gold, logs)
+        return _told(spec, backbone.tokenizer, orders, logs)
 
+    by_probe = state.settings.words_by == "probe"
     found: Kept = await model.counted(
-        ["label words", bare.key, told_records(rows)],
+        ["label words", *(["probe"] if by_probe else []), bare.key, told_records(rows)],
         rows_cost(spec, rows, state, bare.vectors),
         run,
     )
     return gold, found
 
 
-def _told(
-    spec: TaskSpec, tokenizer: Tokenizer, gold: Sequence[str], logs: Tensor
-) -> dict[str, list[tuple[str, list[float]]]]:
-    """The words of every label that stand out in the log-probabilities [n, V]."""
-    after_space = bind(spec, tokenizer).encoder.after_space
-    most = max(2, min(_KEPT, _ALL_KEPT // len(spec.labels)))
-    found: dict[str, list[tuple[str, list[float]]]] = {}
+def _by_ratio(spec: TaskSpec, gold: Sequence[str], logs: Tensor) -> dict[str, Tensor]:
+    """Each label's tokens, those first that stand out in the log-probabilities [n, V]."""
+    found = {}
     for label in spec.labels:
         own = torch.tensor([each == label for each in gold])
         if own.all() or not own.any():  # no rows of it to compare with others
-            found[label] = []
             continue
         mean = logs[own].mean(0)
         ratio = mean - logs[~own].mean(0)
         likely = mean.topk(min(_LIKELY, len(mean))).indices
-        ordered = likely[ratio[likely].argsort(descending=True, stable=True)]
+        found[label] = likely[ratio[likely].argsort(descending=True, stable=True)]
+    return found
+
+
+def _by_probe(
+    spec: TaskSpec, gold: Sequence[str], states: Tensor, table: Tensor
+) -> dict[str, Tensor]:
+    """Each label's tokens, those first that a probe of the states [n, H] takes for it."""
+    if len(set(gold)) < len(spec.labels):
+        return {}
+    scores = probe_scores(states, [spec.labels.index(label) for label in gold], table)
+    orders = scores.argsort(dim=1, descending=True, stable=True)
+    return dict(zip(spec.labels, orders, strict=True))
+
+
+def _told(
+    spec: TaskSpec, tokenizer: Tokenizer, orders: Mapping[str, Tensor], logs: Tensor
+) -> dict[str, list[tuple[str, list[float]]]]:
+    """The first words of every label's tokens, with their log-probabilities, of [n, V]."""
+    after_space = bind(spec, tokenizer).encoder.after_space
+    most = max(2, min(_KEPT, _ALL_KEPT // len(spec.labels)))
+    found: dict[str, list[tuple[str, list[float]]]] = {}
+    for label in spec.labels:
         kept: dict[str, tuple[str, list[float]]] = {}
-        for token in map(int, ordered):
+        for token in map(int, orders.get(label, ())):
             word = str(tokenizer.decode([token])).strip()
             usable = word.isalpha() and word.casefold() not in kept
             if usable and continuation_ids(tokenizer, word, after_space) == (token,):
