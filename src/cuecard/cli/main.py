@@ -124,6 +124,18 @@ COMMANDS = {
         "graphrag.tune",
         "Write GraphRAG's prompts for a corpus, with its types of entities and solved examples.",
     ),
+    "graphrag measure": (
+        "graphrag.measure",
+        "Measure extraction prompts on the same texts: on gold, or on a corpus without.",
+    ),
+    "graphrag optimise": (
+        "graphrag.optimise",
+        "Search for an extraction prompt: its instruction, its types' names and its examples.",
+    ),
+    "graphrag dataset": (
+        "graphrag.dataset",
+        "Write texts with what is to be extracted from them, as rows for `cuecard train`.",
+    ),
     "graphrag validate": (
         "graphrag.validate",
         "Check a GraphRAG project's prompts for what would stop or spoil an index run.",

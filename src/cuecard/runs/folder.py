@@ -32,6 +32,7 @@ _STATE = (
     *("race/checkpoint.pt", "race/lora/checkpoint.pt"),
     *("log.jsonl", "result.json", "report.json", "report.md"),
     *("journal.jsonl", "judge.jsonl", "search.json", "search.md", "prompt.txt", "words.json"),
+    *("measure.json", "dataset.jsonl", "optimise.json", "extract_graph.txt"),
 )
 
 

@@ -81,4 +81,35 @@ SEARCH = RunKind(
     | {"judge.budget", "judge.at_once", "judge.seconds", "judge.price", "judge.agreement"},
     folders=("prompt",),
 )
-KINDS = (RUN, SWEEP, LORA, MULTITASK, VTAB, SEARCH)
+# What was answered in a folder is not asked again, whatever else is asked there.
+_ASKED = frozenset(
+    {"budget", "llm.at_once", "llm.seconds", "llm.price", "limit", "max_tokens", "out"}
+)
+GRAPHRAG_MEASURE = RunKind(
+    "measurement of GraphRAG's prompts",
+    "cuecard graphrag measure",
+    "measure.yaml",
+    ("journal.jsonl", "measure.json"),
+    _ASKED
+    | {"gold", "corpus", "root", "chunk_size", "types", "type_names", "seed", "form"}
+    | {"generic", "prompts", "prompt_folders", "backbone", "runs", "temperature"},
+)
+GRAPHRAG_DATASET = RunKind(
+    "data set of extractions",
+    "cuecard graphrag dataset",
+    "dataset.yaml",
+    ("journal.jsonl", "dataset.jsonl"),
+    _ASKED | {"gold", "corpus", "root", "chunk_size", "types", "type_names", "seed", "prompt"},
+)
+GRAPHRAG_OPTIMISE = RunKind(
+    "search for one of GraphRAG's prompts",
+    "cuecard graphrag optimise",
+    "optimise.yaml",
+    ("journal.jsonl", "optimise.json"),
+    frozenset({"budget", "out"})
+    | {f"{llm}.{key}" for llm in ("llm", "writer") for key in ("at_once", "seconds", "price")},
+)
+KINDS = (
+    *(RUN, SWEEP, LORA, MULTITASK, VTAB, SEARCH),
+    *(GRAPHRAG_MEASURE, GRAPHRAG_DATASET, GRAPHRAG_OPTIMISE),
+)

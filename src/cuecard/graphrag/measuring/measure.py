@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
-from cuecard.graphrag.answers import ReadAnswer
+from cuecard.graphrag.answers import FORMS, Form, ReadAnswer
 from cuecard.graphrag.gold import TextSet
 from cuecard.graphrag.measuring.figures import Figure
 from cuecard.graphrag.measuring.matching import Match, What
@@ -19,6 +19,8 @@ from cuecard.llms.protocol import LLMAnswer, LLMRequest, TokenUsage
 from cuecard.search.asker import Asker
 from cuecard.search.budget import MICRO, Amount
 from cuecard.types import Interval
+
+Row = TypeVar("Row")
 
 # Requests between two reports of progress.
 _BLOCK = 32
@@ -68,13 +70,43 @@ class PromptMeasure:
         price: of tokens.
     """
 
-    prompt: ExtractionPrompt
+    name: str
+    form: Form
     answers: tuple[LLMAnswer, ...]
     read: tuple[ReadAnswer, ...]
     scores: Mapping[tuple[What, Match], ExtractionScores]
     signals: SignalShares
     agreement: ExtractionScores | None
     price: Price
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        form: Form,
+        runs: Sequence[Sequence[LLMAnswer]],
+        texts: TextSet,
+        types: Sequence[str],
+        price: Price,
+    ) -> PromptMeasure:
+        """What answers are worth.
+
+        Args:
+            runs: each with an answer to each text; the first one is scored.
+        """
+        read = [[FORMS[form].read(answer.text, types) for answer in run] for run in runs]
+        first = [each.extraction for each in read[0]]
+        others = [each.extraction for run in read[1:] for each in run]
+        return cls(
+            name,
+            form,
+            tuple(runs[0]),
+            tuple(read[0]),
+            all_scores(texts.texts, first) if texts.labelled else {},
+            SignalShares.of(read[0], [text.text for text in texts.texts]),
+            agreement(others, first * (len(runs) - 1)) if others else None,
+            price,
+        )
 
     @cached_property
     def usage(self) -> TokenUsage:
@@ -116,8 +148,8 @@ class PromptMeasure:
             scores.setdefault(what, {})[match] = each.to_dict(seed)
         figure = None if self.agreement is None else self.agreement.figure()
         return {
-            "name": self.prompt.name,
-            "form": self.prompt.form,
+            "name": self.name,
+            "form": self.form,
             "scores": scores,
             "signals": self.signals.to_dict(seed),
             "agreement": figure and {"value": figure.value, "ci95": figure.interval(seed)},
@@ -174,8 +206,8 @@ class MeasureReport:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON knows it."""
-        first = self.measures[0].prompt.name
-        names = [each.prompt.name for each in self.measures[1:]]
+        first = self.measures[0].name
+        names = [each.name for each in self.measures[1:]]
         gains: dict[str, dict[str, Any]] = {name: {} for name in names}
         for row in self.rows():
             for name, (value, interval) in zip(names, row.gains, strict=True):
@@ -222,30 +254,20 @@ async def measured(
     Raises:
         BudgetSpent, LLMError: as `Asker.ask`.
     """
-    runs = []
+    runs: list[list[LLMAnswer]] = []
     for number, requests in enumerate(settings.requests(prompt, texts)):
         answers: list[LLMAnswer] = []
-        for block in _blocks(requests):
+        for block in blocks(requests):
             answers += await asker.ask(block)
             done = {"done": len(answers), "of": len(requests), "run": number + 1}
             tell({"event": "answers", "prompt": prompt.name, **done})
         runs.append(answers)
-    read = [
-        [prompt.answers.read(answer.text, settings.types) for answer in answers] for answers in runs
-    ]
-    first = [each.extraction for each in read[0]]
-    others = [each.extraction for run in read[1:] for each in run]
-    return PromptMeasure(
-        prompt,
-        tuple(runs[0]),
-        tuple(read[0]),
-        all_scores(texts.texts, first) if texts.labelled else {},
-        SignalShares.of(read[0], [text.text for text in texts.texts]),
-        agreement(others, first * (settings.runs - 1)) if others else None,
-        price,
-    )
+    # Without gold, a prompt that has types of its own in it may use them.
+    known = settings.types if texts.labelled or prompt.takes_types else ()
+    return PromptMeasure.of(prompt.name, prompt.form, runs, texts, known, price)
 
 
-def _blocks(requests: Sequence[LLMRequest]) -> Iterator[Sequence[LLMRequest]]:
-    for start in range(0, len(requests), _BLOCK):
-        yield requests[start : start + _BLOCK]
+def blocks(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Rows in the parts that progress is told by."""
+    for start in range(0, len(rows), _BLOCK):
+        yield rows[start : start + _BLOCK]

@@ -11,9 +11,11 @@ from typing import Literal
 from cuecard.errors import ConfigError, FileError
 from cuecard.graphrag.answers import FORMS, AnswerForm, Form
 from cuecard.graphrag.answers.tuples import FIELD
+from cuecard.graphrag.prompts.filling import escaped
+from cuecard.graphrag.prompts.slots import EXTRACTION, faults_in
 from cuecard.llms.protocol import LLMMessage, LLMRequest
 
-TEXT, TYPES = "input_text", "entity_types"
+(TEXT,), (TYPES,) = EXTRACTION.needed, EXTRACTION.allowed
 """What GraphRAG 3.x puts into an extraction prompt."""
 
 GENERIC = "generic"
@@ -44,6 +46,11 @@ class ExtractionPrompt:
         """How answers are read."""
         return FORMS[self.form]
 
+    @property
+    def takes_types(self) -> bool:
+        """Whether it is told which types there are."""
+        return TYPES in {name for _, name, _, _ in Formatter().parse(self.template)}
+
     def request(
         self,
         text: str,
@@ -65,40 +72,20 @@ class ExtractionPrompt:
         return replace(self, template="".join(parts))
 
 
-def escaped(text: str) -> str:
-    """A text that `str.format` leaves as it was."""
-    return text.replace("{", "{{").replace("}", "}}")
-
-
 def check_template(template: str, where: str) -> None:
     """Refuse what GraphRAG could not format, or what shows the model no text.
 
     Raises:
         ConfigError: one of these.
     """
-    expected = f"{{{TEXT}}}, {{{TYPES}}}, and every other brace doubled: {{{{ and }}}}"
-    try:
-        parts = list(Formatter().parse(template))
-    except ValueError as error:
+    # One that is for JSON, or for a model that was trained to extract, shows no delimiters.
+    faults = faults_in(template, replace(EXTRACTION, marks=()))
+    if faults:
         raise ConfigError(
-            "GraphRAG cannot format this prompt", where=where, got=str(error), expected=expected
-        ) from error
-    names = [name for _, name, spec, turn in parts if name is not None]
-    wrong = [
-        f"{{{name}}}"
-        for _, name, spec, turn in parts
-        if name is not None and (name not in (TEXT, TYPES) or spec or turn)
-    ]
-    if wrong:
-        raise ConfigError(
-            "GraphRAG cannot format this prompt",
+            "GraphRAG cannot use this prompt",
             where=where,
-            got=", ".join(dict.fromkeys(wrong))[:200],
-            expected=expected,
-        )
-    if TEXT not in names:
-        raise ConfigError(
-            "the prompt has no place for the text", where=where, expected=f"{{{TEXT}}} in it"
+            got="; ".join(faults)[:300],
+            expected=f"{{{TEXT}}} in it, {{{TYPES}}} where it likes, every other brace doubled",
         )
 
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cuecard.graphrag.answers import AnswerForm
-from cuecard.graphrag.measuring.prompts import TEXT, TYPES, ExtractionPrompt, escaped
+from cuecard.graphrag.measuring.prompts import TEXT, TYPES, ExtractionPrompt
+from cuecard.graphrag.prompts.filling import escaped
 from cuecard.graphrag.records import Extraction
 
 _TEXT, _TYPES = f"{{{TEXT}}}", f"{{{TYPES}}}"
