@@ -15,7 +15,6 @@ from cuecard.graphrag.answers import json_of, tuples_of
 from cuecard.graphrag.gold import GoldText, TextSet
 from cuecard.graphrag.measuring.measure import (
     MeasureReport,
-    MeasureSettings,
     measure_costs,
     measured,
 )
@@ -25,6 +24,7 @@ from cuecard.graphrag.measuring.prompts import (
     generic_prompt,
     read_prompt,
 )
+from cuecard.graphrag.measuring.settings import MeasureSettings
 from cuecard.graphrag.records import Entity, Extraction, Relation
 from cuecard.llms.prices import Price
 from cuecard.llms.protocol import LLMRequest

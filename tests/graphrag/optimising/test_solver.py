@@ -16,7 +16,8 @@ from cuecard.graphrag.answers import tuples_of
 from cuecard.graphrag.gold import GoldText, TextSet
 from cuecard.graphrag.measuring.prompts import ExtractionPrompt
 from cuecard.graphrag.optimising.layout import PromptLayout
-from cuecard.graphrag.optimising.solver import CandidatePrompts, ExtractionSolver, Objective
+from cuecard.graphrag.optimising.objectives import Objective
+from cuecard.graphrag.optimising.solver import CandidatePrompts, ExtractionSolver
 from cuecard.graphrag.optimising.task import extraction_task, start_of
 from cuecard.graphrag.optimising.types_search import WithTypeNames, names_in
 from cuecard.graphrag.records import Entity, Extraction, Relation

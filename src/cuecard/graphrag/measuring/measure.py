@@ -13,9 +13,10 @@ from cuecard.graphrag.measuring.figures import Figure
 from cuecard.graphrag.measuring.matching import Match, What
 from cuecard.graphrag.measuring.prompts import ExtractionPrompt
 from cuecard.graphrag.measuring.scores import ExtractionScores, all_scores
+from cuecard.graphrag.measuring.settings import MeasureSettings
 from cuecard.graphrag.measuring.signals import SIGNALS, SignalShares, agreement
 from cuecard.llms.prices import Price
-from cuecard.llms.protocol import LLMAnswer, LLMRequest, TokenUsage
+from cuecard.llms.protocol import LLMAnswer, TokenUsage
 from cuecard.search.asker import Asker
 from cuecard.search.budget import MICRO, Amount
 from cuecard.types import Interval
@@ -24,37 +25,6 @@ Row = TypeVar("Row")
 
 # Requests between two reports of progress.
 _BLOCK = 32
-
-
-@dataclass(frozen=True, slots=True)
-class MeasureSettings:
-    """How prompts are measured.
-
-    Attributes:
-        types: of entities that are asked for.
-        runs: over every text: the first at temperature 0, which is scored; others, which are
-            compared with it, at `temperature`.
-        max_tokens: of an answer.
-        seed: of intervals.
-    """
-
-    types: tuple[str, ...]
-    runs: int = 1
-    temperature: float = 0.7
-    max_tokens: int = 1500
-    seed: int = 0
-
-    def requests(self, prompt: ExtractionPrompt, texts: TextSet) -> list[list[LLMRequest]]:
-        """What a prompt asks: for each run, for each text."""
-        return [
-            [
-                prompt.request(
-                    text.text, self.types, self.max_tokens, self.temperature if run else 0.0, run
-                )
-                for text in texts.texts
-            ]
-            for run in range(self.runs)
-        ]
 
 
 @dataclass(frozen=True)

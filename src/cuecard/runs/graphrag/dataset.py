@@ -7,24 +7,22 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from cuecard.catalogue import Progress
 from cuecard.errors import DataError
 from cuecard.graphrag.answers import FORMS, ReadAnswer
 from cuecard.graphrag.gold import GoldText, TextSet
-from cuecard.graphrag.measuring.measure import MeasureSettings, measure_costs, measured
-from cuecard.graphrag.measuring.prompts import ExtractionPrompt, generic_prompt, read_prompt
+from cuecard.graphrag.measuring.measure import measure_costs, measured
+from cuecard.graphrag.measuring.settings import MeasureSettings
 from cuecard.graphrag.measuring.signals import signals_of
 from cuecard.graphrag.optimising.task import extraction_records
 from cuecard.llms.prices import Price
 from cuecard.plain_files import write_text
 from cuecard.runs.folder import RunFolder
-from cuecard.runs.graphrag.asking import ExtractionRecipe, sitting
+from cuecard.runs.graphrag.asking import sitting
+from cuecard.runs.graphrag.dataset_recipe import DatasetRecipe
 from cuecard.runs.llms import ChosenLLM, Engines, connect
-from cuecard.runs.run_kinds import GRAPHRAG_DATASET
 from cuecard.search.budget import Amount, SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import digest
@@ -33,36 +31,6 @@ from cuecard.search.searcher import Observer
 from cuecard.types import Record
 
 DATA = "dataset.jsonl"
-
-
-class DatasetRecipe(ExtractionRecipe):
-    """Which texts and which answers a data set is made of."""
-
-    KIND = GRAPHRAG_DATASET
-    DEFAULT = "graphrag-dataset"
-
-    prompt: str | None = Field(
-        default=None,
-        description="The extraction prompt that the LLM is asked with, where there is no gold; by "
-        "default a generic one.",
-    )
-    target: Literal["tuples", "json"] = Field(
-        default="tuples",
-        description="How targets are written: tuples is what GraphRAG reads.",
-    )
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """What may be a path."""
-        return (*super().paths, *([self.prompt] if self.prompt else []))
-
-    def read_prompt(self) -> ExtractionPrompt:
-        """The prompt.
-
-        Raises:
-            ConfigError, FileError: it cannot be read, or GraphRAG could not format it.
-        """
-        return generic_prompt() if self.prompt is None else read_prompt(self.prompt, "", self.form)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
-
-from pydantic import Field, model_validator
 
 from cuecard.artifacts.bound_prompt import BoundPrompt
 from cuecard.catalogue import Progress
@@ -17,22 +14,18 @@ from cuecard.evaluation.report import write_json
 from cuecard.graphrag.gold import TextSet
 from cuecard.graphrag.measuring.measure import (
     MeasureReport,
-    MeasureSettings,
     PromptMeasure,
     measure_costs,
     measured,
 )
 from cuecard.graphrag.measuring.prompts import (
-    GENERIC,
     ExtractionPrompt,
-    generic_prompt,
-    read_prompt,
 )
-from cuecard.graphrag.prompts.dialects import WEAK_FILE
-from cuecard.graphrag.prompts.slots import EXTRACTION
+from cuecard.graphrag.measuring.settings import MeasureSettings
 from cuecard.llms.prices import Price
 from cuecard.runs.folder import RunFolder
-from cuecard.runs.graphrag.asking import ExtractionRecipe, sitting
+from cuecard.runs.graphrag.asking import sitting
+from cuecard.runs.graphrag.measure_recipe import MeasureRecipe
 from cuecard.runs.graphrag.trained import (
     cost_of_trained,
     form_of,
@@ -40,7 +33,6 @@ from cuecard.runs.graphrag.trained import (
     trained_answers,
 )
 from cuecard.runs.llms import ChosenLLM, Engines, connect
-from cuecard.runs.run_kinds import GRAPHRAG_MEASURE
 from cuecard.search.budget import Amount, SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import digest
@@ -48,91 +40,6 @@ from cuecard.search.journal import FILE, Journal
 from cuecard.search.searcher import Observer
 
 JSON = "measure.json"
-PROJECT = "project"
-TUNED = {
-    "tuned": f"prompts/tuned/{EXTRACTION.file}",
-    "tuned-json": f"prompts/tuned/{WEAK_FILE}",
-}
-"""What `cuecard graphrag tune` leaves in a project."""
-
-
-class MeasureRecipe(ExtractionRecipe):
-    """Which prompts are measured, on what, and how."""
-
-    KIND = GRAPHRAG_MEASURE
-    DEFAULT = "graphrag-measure"
-
-    generic: bool = Field(default=True, description="Compare with a prompt for any corpus.")
-    prompts: dict[str, str] = Field(
-        default_factory=dict,
-        description="Extraction prompts: a file as GraphRAG reads it, or NAME=FILE.",
-    )
-    prompt_folders: dict[str, str] = Field(
-        default_factory=dict,
-        description="Prompts that `cuecard train` made of a text-to-text task, as FOLDER or "
-        "NAME=FOLDER: they answer on their own backbone.",
-    )
-    backbone: str | None = Field(
-        default=None, description="The backbone of these; by default the one that each names."
-    )
-    runs: int | None = Field(
-        default=None,
-        ge=1,
-        description="Times that every text is extracted from: the first is scored, others say how "
-        "alike two runs are. By default 1 with gold, 2 without.",
-    )
-    temperature: float = Field(
-        default=0.7, gt=0, le=2, description="Of runs after the first, which is at 0."
-    )
-
-    @model_validator(mode="after")
-    def _names(self) -> Self:
-        taken = [GENERIC, PROJECT, *TUNED, *self.prompts, *self.prompt_folders]
-        twice = sorted({name for name in taken if taken.count(name) > 1})
-        if twice:
-            raise ConfigError(
-                "two prompts have one name",
-                where="--prompt",
-                got=", ".join(twice),
-                expected="NAME=FILE with names of their own",
-            )
-        return self
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """What may be a path."""
-        own = (*self.prompts.values(), *self.prompt_folders.values())
-        return (*super().paths, *own, *([self.backbone] if self.backbone else []))
-
-    def settings(self, texts: TextSet) -> MeasureSettings:
-        """How prompts are measured on texts."""
-        runs = self.runs or (1 if texts.labelled else 2)
-        types = self.entity_types(texts)
-        return MeasureSettings(types, runs, self.temperature, self.max_tokens, self.seed)
-
-    def read_prompts(self) -> list[ExtractionPrompt]:
-        """The prompts that an LLM is asked with, the generic one first.
-
-        Raises:
-            ConfigError, FileError: one that cannot be read, or that GraphRAG could not format.
-        """
-        found = [generic_prompt()] if self.generic else []
-        files = {**self._project_prompts(), **self.prompts}
-        return [*found, *(read_prompt(file, name, self.form) for name, file in files.items())]
-
-    def _project_prompts(self) -> dict[str, str]:
-        """The extraction prompts of the project: the one that it uses, and those beside it."""
-        project = self.project
-        if project is None:
-            return {}
-        named = project.section(EXTRACTION.section).get(EXTRACTION.key)
-        used = project.root / str(named or f"prompts/{EXTRACTION.file}")
-        found = {PROJECT: used} if named or used.is_file() else {}
-        for name, file in TUNED.items():
-            place = project.root / file
-            if place.is_file() and place not in found.values():
-                found[name] = place
-        return {name: str(place) for name, place in found.items()}
 
 
 @dataclass(frozen=True)

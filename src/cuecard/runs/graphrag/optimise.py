@@ -15,16 +15,16 @@ from cuecard.evaluation.report import plain, write_json
 from cuecard.graphrag.gold import TextSet
 from cuecard.graphrag.measuring.measure import (
     MeasureReport,
-    MeasureSettings,
     measure_costs,
     measured,
 )
 from cuecard.graphrag.measuring.prompts import ExtractionPrompt
+from cuecard.graphrag.measuring.settings import MeasureSettings
 from cuecard.graphrag.optimising.layout import PromptLayout
+from cuecard.graphrag.optimising.objectives import Objective
 from cuecard.graphrag.optimising.solver import (
     CandidatePrompts,
     ExtractionSolver,
-    Objective,
 )
 from cuecard.graphrag.optimising.task import extraction_task, start_of, target_of
 from cuecard.graphrag.optimising.types_search import WithTypeNames

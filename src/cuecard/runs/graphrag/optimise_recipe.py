@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from cuecard.errors import ConfigError
 from cuecard.graphrag.measuring.prompts import ExtractionPrompt, generic_prompt, read_prompt
-from cuecard.graphrag.optimising.solver import Objective
+from cuecard.graphrag.optimising.objectives import Objective
 from cuecard.runs.graphrag.asking import ExtractionRecipe
 from cuecard.runs.llm_recipe import LLMRecipe
 from cuecard.runs.run_kinds import GRAPHRAG_OPTIMISE

@@ -12,7 +12,7 @@ from cuecard.cli.fields import Asked, Fields, Flag
 from cuecard.cli.options import RESUME, Overwrite
 from cuecard.cli.recipe_flags import refuse
 from cuecard.cli.views.console import Json, console, print_json
-from cuecard.runs.graphrag.dataset import DatasetRecipe
+from cuecard.runs.graphrag.dataset_recipe import DatasetRecipe
 from cuecard.runs.llm_recipe import LLMRecipe
 
 DATASET = Fields(

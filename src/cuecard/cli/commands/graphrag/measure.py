@@ -14,7 +14,7 @@ from cuecard.cli.options import RESUME, Overwrite
 from cuecard.cli.output import check_place, writing
 from cuecard.cli.recipe_flags import refuse
 from cuecard.cli.views.console import Json, console, print_json
-from cuecard.runs.graphrag.measure import MeasureRecipe
+from cuecard.runs.graphrag.measure_recipe import MeasureRecipe
 from cuecard.runs.llm_recipe import LLMRecipe
 
 _PROMPTS = {
