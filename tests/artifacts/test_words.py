@@ -73,6 +73,26 @@ def test_promptfoo_sends_the_same(system: str | None, tmp_path: Path) -> None:
     assert {each["assert"][0]["type"] for each in config["tests"]} == {"icontains"}
 
 
+def test_dspys_typed_fields_are_read_as_text(tmp_path: Path) -> None:
+    # As DSPy 3.4 saves Predict of a signature with `stars: int` and `verdict: bool`.
+    demo = {"augmented": True, "text": "x y", "stars": 3, "notes": ["z"], "verdict": True}
+    fields = [
+        {"prefix": "Text:", "description": "${text}"},
+        {"prefix": "Stars:", "description": "how many"},
+        {"prefix": "Verdict:", "description": "is it good?"},
+    ]
+    signature = {"instructions": "Rate it.", "fields": fields}
+    state = {"traces": [], "train": [], "demos": [demo], "signature": signature, "lm": None}
+    (tmp_path / "p.json").write_text(json.dumps(state))
+    parts = read_parts(tmp_path / "p.json")
+    (shown,) = parts.demonstrations
+    assert shown["stars"] == "3" and shown[""] == "True" and "notes" not in shown
+    spec = {"template": "{text}, {stars} stars. Good:", "labels": ("False", "True")}
+    prompt = made(parts, SPEC.model_copy(update=spec | {"words": {}, "target_field": "verdict"}))
+    ahead = "Rate it.\n\nx y, 3 stars. Good: True\n\n"
+    assert prompt.spec.template == ahead + spec["template"]
+
+
 def test_dspy_keeps_instructions_and_demonstrations(tmp_path: Path) -> None:
     prompt = made()
     path = export_words(prompt, tmp_path / "program.json", "dspy")

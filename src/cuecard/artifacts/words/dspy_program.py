@@ -24,6 +24,7 @@ from cuecard.plain_files import parse_json
 from cuecard.tasks.spec import TaskSpec
 from cuecard.types import Record
 
+_PLAIN = (str, int, float)
 _NAMED = re.compile(r"\$\{(\w+)\}")
 _EXPECTED = 'what `program.save("program.json")` of DSPy 2.6 or later writes, of one predictor'
 
@@ -102,7 +103,8 @@ def _demonstration(demo: Any, output: str, where: str) -> dict[str, str]:
             got=repr(demo)[:120],
             expected=f"an object with {output!r}",
         )
-    texts = {str(name): text for name, text in demo.items() if isinstance(text, str)}
+    # Typed fields are numbers and truth values; lists and objects have no one way to be written.
+    texts = {str(name): str(value) for name, value in demo.items() if isinstance(value, _PLAIN)}
     return {TARGET if name == output else name: text for name, text in texts.items()} | {
         TARGET: str(demo[output])
     }
