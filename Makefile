@@ -12,7 +12,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-headlines test bench-training bench-training-gpu bench-precision bench-serving \
-	bench-methods bench-search bench-learning bench-vision bench-vision-speed bench-embedding lint format clean $(VENV)
+	bench-methods bench-search bench-search-peers bench-learning bench-vision bench-vision-speed bench-embedding lint format clean $(VENV)
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,17 @@ bench-methods: $(STAMP)  ## every method, LoRA and full tuning on four sets; 50 
 bench-search: $(STAMP)  ## searchers at an equal budget of calls, a soft prompt beside them; some 80 minutes on two cores, goes on where it was
 	$(BIN)/python -m benchmarks.search $(ARGS)
 
+# promptolution lies beside the environment, for this benchmark alone; what it needs is there.
+PEERS := .peers
+PEERS_STAMP := $(PEERS)/.installed
+
+$(PEERS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --upgrade --target $(PEERS) promptolution==2.3.0
+	@touch $@
+
+bench-search-peers: $(PEERS_STAMP)  ## searchers beside GEPA's and promptolution's own code; goes on where it was
+	PYTHONPATH=$(PEERS) $(BIN)/python -m benchmarks.search_peers $(ARGS)
+
 bench-vision: $(STAMP)  ## prompts for images, LoRA, full tuning, a linear probe on four sets; goes on where it was
 	$(BIN)/python -m benchmarks.vision --workers 2 $(ARGS)
 
@@ -101,6 +112,6 @@ format: $(STAMP)  ## rewrite the code as ruff wants it
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment and every tool's leftovers; runs and the cache stay
-	rm -rf $(VENV) $(VLLM) build dist htmlcov .coverage .coverage.* \
+	rm -rf $(VENV) $(VLLM) $(PEERS) build dist htmlcov .coverage .coverage.* \
 		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

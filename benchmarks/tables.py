@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.learning_tables import learning_table
 from benchmarks.methods_tables import methods_figure, methods_table
+from benchmarks.search_peers_tables import search_peers_table
 from benchmarks.search_tables import search_figure, search_table
 from benchmarks.vision_tables import speed_table, vision_table
 
@@ -36,6 +37,8 @@ SEARCH_PAGE = ROOT / "docs" / "search.md"
 SEARCH = ROOT / "benchmarks" / "results" / "search.json"
 BEGIN_SEARCH = "<!-- benchmarks/results/search.json -->"
 SEARCH_FIGURE = "<!-- figure of benchmarks/results/search.json -->"
+SEARCH_PEERS = ROOT / "benchmarks" / "results" / "search_peers.json"
+BEGIN_SEARCH_PEERS = "<!-- benchmarks/results/search_peers.json -->"
 BEGIN_PRECISION = "<!-- benchmarks/results/precision.json -->"
 
 SERVED = (
@@ -56,7 +59,8 @@ def main() -> int:
     page = updated_methods(METHODS_PAGE.read_text(), stored_methods())
     METHODS_PAGE.write_text(updated_learning(page, stored_learning()))
     VISION_PAGE.write_text(updated_vision(VISION_PAGE.read_text(), stored_vision()))
-    SEARCH_PAGE.write_text(updated_search(SEARCH_PAGE.read_text(), stored_search()))
+    page = updated_search(SEARCH_PAGE.read_text(), stored_search())
+    SEARCH_PAGE.write_text(updated_search_peers(page, stored_search_peers()))
     return 0
 
 
@@ -201,6 +205,16 @@ def updated_search(page: str, results: dict[str, Any]) -> str:
 def stored_search() -> dict[str, Any]:
     """What was measured of searches; empty before it was."""
     return _stored(SEARCH)
+
+
+def updated_search_peers(page: str, results: dict[str, Any]) -> str:
+    """The page with the table of other packages' searchers between its marks."""
+    return _replaced(page, BEGIN_SEARCH_PEERS, search_peers_table(results))
+
+
+def stored_search_peers() -> dict[str, Any]:
+    """What was measured of other packages' searchers; empty before it was."""
+    return _stored(SEARCH_PEERS)
 
 
 def updated_vision(page: str, results: dict[str, Any]) -> str:
