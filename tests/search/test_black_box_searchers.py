@@ -25,8 +25,8 @@ from cuecard.search.searchers.black_box.policy import TokenPolicy, path_loss
 from cuecard.search.searchers.black_box.rlprompt import allowed_tokens, reward, z_scores
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import EngineSolver, Likelihood
-from cuecard.tasks import Task
-from support.data.reviews import SPEC, review_task, reviews, title_task
+from cuecard.tasks import Task, TaskSpec
+from support.data.reviews import MASKED_SPEC, SPEC, review_task, reviews, title_task
 from support.tiny import shared_backbone
 
 # Words in front of which the untrained model is wrong of most reviews.
@@ -39,6 +39,7 @@ def search(
     instruction: str = INSTRUCTION,
     kind: str = "llama",
     task: Task | None = None,
+    policy: str | None = None,
     **more: Any,
 ) -> Found:
     task, backbone = task or review_task(120), shared_backbone(kind)
@@ -52,8 +53,9 @@ def search(
         try:
             solver, made = EngineSolver(engine, "weights", task.spec, calls), SEARCHERS[name].make()
             model = SearchModel(backbone, calls)
-            own = replace(task, test=())
-            return await Search(own, start, made, solver, calls, settings, model=model).run()
+            writes = None if policy is None else SearchModel(shared_backbone(policy), calls)
+            own, options = replace(task, test=()), {"model": model, "policy": writes}
+            return await Search(own, start, made, solver, calls, settings, **options).run()
         finally:
             await engine.close()
 
@@ -90,6 +92,30 @@ def test_texts_and_starts_without_words(name: str, kind: str) -> None:
 def test_a_policy_is_a_causal_language_model() -> None:
     with pytest.raises(ConfigError, match="is a causal language model"):
         search("rlprompt", kind="t5-gated")
+    with pytest.raises(ConfigError, match="is a causal language model"):
+        search("rlprompt", policy="t5-gated")
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "policy"),
+    [("roberta", MASKED_SPEC, "llama"), ("t5-gated", SPEC, "gpt2"), ("llama", SPEC, "gpt2")],
+)
+def test_another_model_writes_in_tokens_of_its_own(
+    kind: str, spec: TaskSpec, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, writer, written = TokenPolicy.write, shared_backbone(policy), set[str]()
+
+    def seen(self: TokenPolicy, *args: Any) -> Any:
+        prompts = write(self, *args)
+        assert self._backbone is writer and {len(ids) for ids in prompts} == {3}
+        written.update(writer.tokenizer.decode(list(ids)).strip() for ids in prompts)
+        return prompts
+
+    monkeypatch.setattr(TokenPolicy, "write", seen)
+    small = {"rounds": 1, "population": 4, "step_rows": 4, "written_tokens": 3}
+    found = search("rlprompt", "", kind, review_task(60, spec), policy, **small)
+    made = [r.candidate.prompt.instruction.strip() for r in found.ranked if r.candidate.length]
+    assert len(written) > 8 and len(set(made) - {""}) == 4 and set(made) - {""} <= written
 
 
 def test_vectors_begin_at_the_starts_words_and_step_as_far_as_inputs_are_large() -> None:

@@ -75,6 +75,8 @@ def search(
                 calls,
                 settings,
                 model=SearchModel(backbone, calls),
+                # Beside another causal model than the one that answers where that is none.
+                policy=SearchModel(backbone if kind == "llama" else shared_backbone("gpt2"), calls),
                 others=[PromptCandidate(shown, "another")],
             )
             costs, beside = made.costs(), made._beside()
@@ -90,6 +92,7 @@ def search(
     ("name", "kind", "spec", "more"),
     [(name, "llama", SPEC, {}) for name in NAMES]
     + [(name, "roberta", MASKED_SPEC, BY_PROBE) for name in ("label-words", "autoprompt")]
+    + [("rlprompt", "roberta", MASKED_SPEC, {"written_tokens": 3})]
     + [(name, "roberta", MASKED_SPEC, {"fluency": 0.1}) for name in GRADIENT]
     + [(name, "t5-gated", TEXT_SPEC, {"trigger_tokens": 3}) for name in (*GRADIENT, "bbt")],
 )

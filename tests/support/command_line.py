@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cuecard.cli.main import main
-from support.tiny import tiny_model, tiny_tokenizer
+from support.tiny import tiny_backbone, tiny_model
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ def save_rows(path: Path, rows: Sequence[dict[str, str]]) -> Path:
     return path
 
 
-def save_tiny(folder: Path, seed: int = 0) -> Path:
-    """A tiny backbone in the hub's layout."""
-    tiny_model(seed=seed).save_pretrained(folder)
-    tiny_tokenizer().save_pretrained(folder)
+def save_tiny(folder: Path, seed: int = 0, kind: str = "llama") -> Path:
+    """A tiny backbone of any family in the hub's layout."""
+    tiny_model(kind, seed).save_pretrained(folder)
+    tiny_backbone(kind, seed).tokenizer.save_pretrained(folder)
     return folder
 
 

@@ -44,6 +44,7 @@ class Search:
         solver: what answers.
         asker: the LLM that writes; None for searchers that need none.
         model: the backbone that answers, for searchers that look into it.
+        policy: what rlprompt writes with; by default the model.
         others: prompts that race with the start before the first round.
         observer: is told of every round.
         after: what must be left at the end, for what follows a search.
@@ -63,6 +64,7 @@ class Search:
         *,
         asker: Asker | None = None,
         model: SearchModel | None = None,
+        policy: SearchModel | None = None,
         others: Sequence[PromptCandidate] = (),
         observer: Observer | None = None,
         after: Amount = _NOTHING,
@@ -70,6 +72,7 @@ class Search:
         self._task, self._start, self._searcher = task, start, searcher
         self._solver, self._calls, self._settings = solver, calls, settings
         self._asker, self._model, self._others = asker, model, others
+        self._policy = policy or model
         self._after = after
         self._tell = observer or (lambda event: None)
         self._rows = raced_rows(task.train, settings)
@@ -277,6 +280,7 @@ class Search:
             calls=self._calls,
             tell=self._hear,
             model=self._model,
+            policy=self._policy,
             settings=self._settings,
         )
 

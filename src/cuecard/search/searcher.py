@@ -40,6 +40,7 @@ class SearchState:
         tell: takes an event (`{"event": ...}`) for those who watch, and for the report.
         model: the backbone that answers; None where an LLM elsewhere does.
         settings: of the search.
+        policy: what rlprompt writes with.
     """
 
     spec: TaskSpec
@@ -54,6 +55,7 @@ class SearchState:
     tell: Observer
     model: SearchModel | None
     settings: SearchSettings
+    policy: SearchModel | None = None
 
     def sample(self, count: int) -> list[Record]:
         """So many of the rows that may be shown, by chance; all of them where there are fewer."""

@@ -17,6 +17,8 @@ from cuecard.search.candidate import PromptCandidate
 from cuecard.search.costs import of_longer
 from cuecard.search.judge import FLAG as JUDGE_BUDGET
 from cuecard.search.scorer import Scorer
+from cuecard.search.searchers import RLPROMPT
+from cuecard.search.searchers.black_box.rlprompt import check_writes
 from cuecard.search.solver import LLMSolver, Solver
 from cuecard.types import Backbone, Prediction, Record, value_text
 
@@ -29,23 +31,27 @@ class SearchModels:
         answers: what answers the task's rows.
         writes: the LLM that writes; None without one.
         judges: the LLM that scores answers; None without one.
+        policy: what rlprompt writes with; None for what answers.
     """
 
     answers: Backbone | ChosenLLM
     writes: ChosenLLM | None
     judges: ChosenLLM | None = None
+    policy: Backbone | None = None
 
 
 def search_models(plan: SearchRecipe, progress: Progress | None = None) -> SearchModels:
     """Connect to a search's LLMs and load its models, each once.
 
     Raises:
-        ConfigError: no key, no address, no price, or a model that does not write.
+        ConfigError: no key, no address, no price, or a model that does not write; a policy for
+            another searcher than rlprompt.
         BackboneError, CatalogueError: a model that cannot be had.
     """
     budget = SearchBudget.parse(plan.budget)
     for each in plan.llms:
         check_model(each)
+    _check_policy(plan)
     check_limits([each for each in (plan.solver, plan.llm) if each is not None], budget)
     # What is wrong with an endpoint is told before a model is loaded.
     found = {each.FLAG: _endpoint(each, budget) for each in plan.llms if not each.is_here}
@@ -57,20 +63,35 @@ def search_models(plan: SearchRecipe, progress: Progress | None = None) -> Searc
             loaded[plan.recipe.backbone] = backbone
     for each in plan.llms:
         if each.is_here:
-            found[each.FLAG] = _here(each, plan.recipe, loaded, progress)
+            model = _loaded(each.model, plan.recipe, loaded, progress)
+            found[each.FLAG] = in_process(each, model)
+    policy = None
+    if plan.policy is not None:
+        policy = _loaded(plan.policy, plan.recipe, loaded, progress)
+        check_writes(policy, f"--policy {plan.policy}")
     answers = found.get(SolverRecipe.FLAG, backbone)
     assert answers is not None
-    return SearchModels(answers, found.get(LLMRecipe.FLAG), found.get(JudgeRecipe.FLAG))
+    return SearchModels(answers, found.get(LLMRecipe.FLAG), found.get(JudgeRecipe.FLAG), policy)
 
 
-def _here(
-    settings: LLMRecipe, recipe: Recipe, loaded: dict[str, Backbone], progress: Progress | None
-) -> ChosenLLM:
+def _check_policy(plan: SearchRecipe) -> None:
+    if plan.policy is not None and plan.searcher != RLPROMPT:
+        raise ConfigError(
+            "no policy writes in this search",
+            where="--policy",
+            got=f"--searcher {plan.searcher}",
+            expected=f"--searcher {RLPROMPT}",
+        )
+
+
+def _loaded(
+    name: str, recipe: Recipe, loaded: dict[str, Backbone], progress: Progress | None
+) -> Backbone:
     """A model in this process, with the precision and device of the recipe's backbone."""
-    if settings.model not in loaded:
-        own = {"backbone": settings.model, "adapter": None, "quantize": "none"}
-        loaded[settings.model] = recipe.model_copy(update=own).load_backbone(progress)
-    return in_process(settings, loaded[settings.model])
+    if name not in loaded:
+        own = {"backbone": name, "adapter": None, "quantize": "none"}
+        loaded[name] = recipe.model_copy(update=own).load_backbone(progress)
+    return loaded[name]
 
 
 def _endpoint(settings: LLMRecipe, budget: SearchBudget) -> ChosenLLM:

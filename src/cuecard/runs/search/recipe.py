@@ -75,6 +75,7 @@ class SearchRecipe(RunRecipe):
 
     Attributes:
         recipe: the task, the backbone that answers, and the folder.
+        policy: what rlprompt writes with; None for the backbone.
         solver: what answers instead of the backbone; None where that does.
         llm: what writes; None for searchers that need none.
     """
@@ -107,6 +108,12 @@ class SearchRecipe(RunRecipe):
         description="What an answer in text-to-text is worth: exact_match, token_f1, rouge_l (by "
         "default), regex:PATTERN, json-schema:FILE, your own module:function of the answer, the "
         "target and the record, or judge:QUESTION for an LLM that rates it.",
+    )
+    policy: str | None = Field(
+        default=None,
+        exclude_if=lambda model: model is None,
+        description="Of rlprompt: the causal model that writes, of the catalogue or a local "
+        "folder; by default the backbone itself. Its tokens need not be the backbone's.",
     )
     search: SearchSettings = Field(default=SearchSettings())
     solver: SolverRecipe | None = Field(default=None)
@@ -149,7 +156,7 @@ class SearchRecipe(RunRecipe):
     def paths(self) -> tuple[str, ...]:
         """What may be a path: those of the task, models without an address, rated answers, ..."""
         models = tuple(each.model for each in self.llms if each.url is None)
-        more = (None if self.judge is None else self.judge.labels, self.start)
+        more = (None if self.judge is None else self.judge.labels, self.start, self.policy)
         return (*self.recipe.paths, *models, *(path for path in more if path is not None))
 
     @property

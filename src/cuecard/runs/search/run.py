@@ -205,6 +205,7 @@ async def _search(
         **({"others": [each.key for each in made.others]} if made.others else {}),
         **({} if plan.score is None else {"score": plan.score}),
         **({} if judging is None else {"judge": judging.identity}),
+        **({} if made.models.policy is None else _identity(made.models.policy, "policy")),
     }
     calls = Calls(Journal(folder / FILE, digest(about)), SearchBudget.parse(plan.budget))
     async with Engines() as engines:
@@ -241,15 +242,17 @@ async def _made(
         engine, weights = await engines.of(answers), answers.fingerprint.weights
         solver = EngineSolver(engine, weights, task.spec, calls, scorer)
         options["model"] = SearchModel(answers, calls)
+        if made.models.policy is not None:
+            options["policy"] = SearchModel(made.models.policy, calls)
     searcher = SEARCHERS[plan.searcher].make()
     return Search(task, made.start, searcher, solver, calls, plan.search, **options), solver
 
 
-def _identity(answers: Backbone | ChosenLLM) -> dict[str, Any]:
+def _identity(answers: Backbone | ChosenLLM, role: str = "backbone") -> dict[str, Any]:
     """What answers depend on: the model that gives them."""
     if isinstance(answers, ChosenLLM):
         return {"solver": answers.identity}
-    return {"backbone": answers.fingerprint.weights}
+    return {role: answers.fingerprint.weights}
 
 
 async def _outcome(

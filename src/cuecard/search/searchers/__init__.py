@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cuecard.search.searcher import Searcher
 
+RLPROMPT = "rlprompt"
+"""The searcher whose prompts a policy writes."""
 
 NEEDS: Mapping[str, str] = MappingProxyType(
     {
@@ -73,7 +75,7 @@ SEARCHERS: Mapping[str, SearcherEntry] = MappingProxyType(
         ),
         "gcg": SearcherEntry(("gradient.gcg", "GCG"), ("gradients",), in_auto=False),
         "pez": SearcherEntry(("gradient.pez", "PEZ"), ("gradients",), in_auto=False),
-        "rlprompt": SearcherEntry(
+        RLPROMPT: SearcherEntry(
             ("black_box.rlprompt", "RLPrompt"), ("likelihoods",), in_auto=False
         ),
         "bbt": SearcherEntry(("black_box.bbt", "BBT"), ("likelihoods", "cma"), in_auto=False),

@@ -19,7 +19,7 @@ import pytest
 
 from cuecard.artifacts import Prompt
 from cuecard.cli.views.search import SearchView
-from support.command_line import Call, save_rows
+from support.command_line import Call, Done, save_rows, save_tiny
 from support.data.reviews import reviews
 from support.tiny_vision import save_vision
 
@@ -582,3 +582,58 @@ def test_a_start_without_words(cuecard: Call, words: list[str], tmp_path: Path) 
     out = ("--out", tmp_path / "x")
     done = cuecard(*words, "--start", tmp_path / "nothing", *out)
     assert done.code == 2 and "nothing" in done.err
+
+
+def untimed(done: Done) -> dict[str, Any]:
+    """The result without the tests, which are timed."""
+    return {**json.loads(done.out.splitlines()[-1]), "test": 0, "start_test": 0}
+
+
+def test_another_model_writes(
+    cuecard: Call, words: list[str], backbone: Path, tmp_path: Path
+) -> None:
+    other, out = save_tiny(tmp_path / "other", seed=1, kind="gpt2"), tmp_path / "found"
+    small = ("--population", "4", "--step-rows", "4", "--written-tokens", "3", "--rounds", "1")
+    own = ("--searcher", "rlprompt", *small, "--json")
+    done = cuecard(*words, *own, "--policy", other, "--out", out)
+    assert done.code == 0, done.err
+    result = json.loads(done.out.splitlines()[-1])
+    again = cuecard("search", "--resume", out, "--json")
+    assert untimed(again) == untimed(done)
+    # Its words are not those that the backbone writes, of itself or by name.
+    itself = cuecard(*words, *own, "--out", tmp_path / "itself")
+    named = cuecard(*words, *own, "--policy", backbone, "--out", tmp_path / "named")
+    told = [json.loads(each.out.splitlines()[-1])["validation"] for each in (itself, named)]
+    assert told[0] == told[1] != result["validation"]
+    refused = cuecard(*words, "--policy", other, "--out", tmp_path / "x")
+    assert refused.code == 2 and "no policy writes in this search" in refused.err
+    masked = save_tiny(tmp_path / "masked", kind="roberta")
+    refused = cuecard(*words, *own, "--policy", masked, "--out", tmp_path / "x")
+    assert refused.code == 2 and "is a causal language model" in refused.json["what"]
+    assert refused.json["where"] == f"--policy {masked}" and not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "template"),
+    [("roberta", r"Review: {text}\nSentiment: {mask}."), ("t5-gated", TEMPLATE)],
+)
+def test_models_of_other_families(
+    cuecard: Call, bare: list[str], kind: str, template: str, tmp_path: Path
+) -> None:
+    out, model = tmp_path / "found", save_tiny(tmp_path / kind, kind=kind)
+    own = ("--backbone", model, "--template", template, "--rounds", "3", "--json", "--out", out)
+    done = cuecard(*bare, *own, "--search-budget", "2000 calls")
+    assert done.code == 0, done.err
+    result = json.loads(done.out.splitlines()[-1])
+    scores = {each["origin"]: each["score"] for each in result["validation"]}
+    assert len(result["candidates"]) > 3 and max(scores.values()) >= scores["as it was"]
+    turns = [each["searcher"] for each in result["told"] if each["event"] == "turn"]
+    out_of = {n for e in result["told"] if e["event"] == "left out" for n in e["searchers"]}
+    assert len(set(turns)) == 3 and ("label-words" in out_of) == (kind == "roberta")
+    assert ("{mask}" in result["template"]) == (kind == "roberta")
+    tested = cuecard("predict", out, "good nice", "--json").json
+    assert tested["predictions"][0]["answer"] in ("negative", "positive")
+    journal = (out / "journal.jsonl").read_bytes()
+    again = cuecard("search", "--resume", out, "--json")
+    assert untimed(again) == untimed(done)
+    assert (out / "journal.jsonl").read_bytes() == journal

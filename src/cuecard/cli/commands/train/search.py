@@ -39,6 +39,7 @@ SEARCH = Fields(
         "solver.price": Flag("--solver-price", metavar="READ,WRITTEN", read=parse_values),
         "solver.at_once": Flag("--solver-at-once"),
         "solver.seconds": Flag("--solver-seconds"),
+        "policy": Flag(metavar="MODEL"),
         "search.population": Flag(),
         "search.step_rows": Flag(),
         "search.written_tokens": Flag(),

@@ -12,6 +12,7 @@ from cuecard.lazy import np
 from cuecard.search.budget import Amount
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.costs import of_longer
+from cuecard.search.model import SearchModel
 from cuecard.search.searcher import SearchState
 from cuecard.search.searchers.black_box.policy import Ids, TokenPolicy, writing_cost
 from cuecard.search.searchers.writing import with_instruction
@@ -37,8 +38,9 @@ class RLPrompt:
 
     Deng et al. 2022, "RLPrompt: Optimizing Discrete Text Prompts with Reinforcement Learning"
     (EMNLP), section 2: the piecewise reward of classification, as z-scores over the prompts of a
-    step. For texts the reward goes by the likelihood of a token of the right one. The model that
-    answers is the one whose states the policy reads.
+    step. For texts the reward goes by the likelihood of a token of the right one. The policy reads
+    the states of a causal model, by default of the one that answers; what it writes goes to that as
+    text.
     """
 
     def __init__(self) -> None:
@@ -48,8 +50,7 @@ class RLPrompt:
 
     async def propose(self, state: SearchState, count: int) -> list[PromptCandidate]:
         """What the policy finds likeliest after some more steps, and what had most reward."""
-        assert state.model is not None  # what it needs
-        backbone, length = state.model.backbone, state.settings.written_tokens
+        backbone, length = _model_of(state).backbone, state.settings.written_tokens
         if self._policy is None:
             seed = int(state.rng.integers(2**31))
             self._policy = TokenPolicy(backbone, allowed_tokens(backbone, state.train), seed, _RATE)
@@ -65,8 +66,7 @@ class RLPrompt:
 
     def most(self, state: SearchState, count: int) -> Amount:
         """See `RunsModel.most`; its texts may be read in twice as many tokens as it writes."""
-        assert state.model is not None  # what it needs
-        tokenizer, length = state.model.backbone.tokenizer, state.settings.written_tokens
+        tokenizer, length = _model_of(state).backbone.tokenizer, state.settings.written_tokens
         prompts = state.settings.population or _PROMPTS
         prompt = with_instruction(state.start, " the" * length, "")
         rows = state.longest(prompt, state.settings.step_rows or _ROWS)
@@ -76,12 +76,11 @@ class RLPrompt:
 
     async def _learn(self, state: SearchState, policy: TokenPolicy, length: int) -> None:
         """Write some prompts, and learn from what they are worth on some rows."""
-        assert state.model is not None
         assert isinstance(state.solver, EngineSolver)
         settings = state.settings
         seed, rows = int(state.rng.integers(2**31)), state.sample(settings.step_rows or _ROWS)
         prompts = await self._written(state, policy, settings.population or _PROMPTS, length, seed)
-        texts = _texts(state.model.backbone, prompts)
+        texts = _texts(_model_of(state).backbone, prompts)
         tried = [with_instruction(state.start, text, "") for text in texts]
         found = await state.solver.likelihoods(tried, rows)
         rewards = [reward(each) for each in found]
@@ -93,13 +92,40 @@ class RLPrompt:
         self, state: SearchState, policy: TokenPolicy, count: int, length: int, seed: int | None
     ) -> list[Ids]:
         """As `TokenPolicy.write`, within the budget and once."""
-        assert state.model is not None
-        found = await state.model.counted(
+        model = _model_of(state)
+        found = await model.counted(
             ["rlprompt", self._step, seed],
-            writing_cost(state.model.backbone.tokenizer, count, length),
+            writing_cost(model.backbone.tokenizer, count, length),
             lambda: policy.write(count, length, seed),
         )
         return [tuple(ids) for ids in found]
+
+
+def _model_of(state: SearchState) -> SearchModel:
+    """What the policy reads.
+
+    Raises:
+        ConfigError: a model that cannot write.
+    """
+    assert state.policy is not None  # what it needs
+    backbone = state.policy.backbone
+    check_writes(backbone, f"--searcher rlprompt, backbone {backbone.name}")
+    return state.policy
+
+
+def check_writes(backbone: Backbone, where: str) -> None:
+    """Refuse a model that cannot write.
+
+    Raises:
+        ConfigError: with where it was given.
+    """
+    if not isinstance(backbone, CausalBackbone):
+        raise ConfigError(
+            "the policy of this searcher is a causal language model",
+            where=where,
+            got=type(backbone.model).__name__,
+            expected="a causal language model, with --policy if the backbone is another",
+        )
 
 
 def reward(found: Sequence[Likelihood]) -> float:
@@ -124,17 +150,6 @@ def _texts(backbone: Backbone, prompts: Sequence[Ids]) -> list[str]:
 
 
 def allowed_tokens(backbone: Backbone, records: Sequence[Record] = ()) -> Tensor:
-    """[V] bool, the tokens that a prompt may have: see `readable_tokens`.
-
-    Raises:
-        ConfigError: a model that cannot write.
-    """
-    if not isinstance(backbone, CausalBackbone):
-        raise ConfigError(
-            "the policy of this searcher is a causal language model",
-            where=f"--searcher rlprompt, backbone {backbone.name}",
-            got=type(backbone.model).__name__,
-            expected="a causal language model",
-        )
+    """[V] bool, the tokens that a prompt may have: see `readable_tokens`."""
     size = len(backbone.model.get_output_embeddings().weight)
     return readable_tokens(backbone.tokenizer, size, records)
