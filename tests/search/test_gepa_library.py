@@ -35,15 +35,16 @@ BETTER = "Say the mood."
 
 
 def answers(request: LLMRequest) -> str:
-    """Right half of the time, and always under the instruction that it writes when asked."""
+    """Right half of the time, and mostly under the instruction that it writes when asked."""
     text = request.messages[-1].content
     if not text.rstrip().endswith("Sentiment:"):
         return f"Here it is:\n```\n{BETTER}\n```"
     targets = {
         record.texts["text"]: str(record.target) for record in [*TASK.train, *TASK.validation]
     }
-    right = targets[text.rpartition("Review: ")[2].split("\n")[0]]
-    if BETTER in text or chance(text) < 0.5:
+    row = text.rpartition("Review: ")[2].split("\n")[0]
+    right = targets[row]
+    if chance(row) < 0.9 if BETTER in text else chance(text) < 0.5:
         return right
     return "negative" if right == "positive" else "positive"
 
@@ -64,7 +65,7 @@ def reads(request: LLMRequest) -> bool:
 def test_what_it_finds_is_kept_and_its_request_is_the_librarys() -> None:
     llm = ScriptedLLM(answers)
     found = run(llm)
-    assert instruction_of(found.best) == BETTER and found.finals[0].score == 1.0
+    assert instruction_of(found.best) == BETTER and 0.8 < found.finals[0].score < 1
     written = [request.messages[-1].content for request in llm.requests if reads(request)]
     assert written and all(START.prompt.instruction.strip() in text for text in written[:1])
     for part in ("## Inputs", "## Generated Outputs", "## Feedback", "The right output is: "):
