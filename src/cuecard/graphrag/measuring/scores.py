@@ -90,7 +90,7 @@ class ExtractionScores:
     def by_type(self) -> dict[str, TypeScore]:
         """Each type's scores, the most frequent one first."""
         whole = _summed(self.rows)
-        typed = any(name for name in whole.said)
+        typed = self.what == "entities" or any(whole.said)
         names = sorted(whole.true, key=lambda name: -whole.true[name])
         return {
             name: TypeScore(

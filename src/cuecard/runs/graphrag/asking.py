@@ -14,12 +14,22 @@ from cuecard.errors import ConfigError, Interrupted, LLMError
 from cuecard.graphrag.chunks import ChunkSizes, chunks_of, find_tokens
 from cuecard.graphrag.corpus import read_corpus
 from cuecard.graphrag.gold import GoldText, TextSet, read_gold
+from cuecard.graphrag.measuring.prompts import ExtractionPrompt, generic_prompt, read_prompt
 from cuecard.graphrag.project.project import TYPES, GraphProject
+from cuecard.graphrag.prompts.dialects import WEAK_FILE
+from cuecard.graphrag.prompts.slots import EXTRACTION
 from cuecard.graphrag.records import Extraction
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.llm_recipe import LLMRecipe
 from cuecard.runs.recipe_file import RunRecipe
 from cuecard.search.budget import BudgetSpent, SearchBudget
+
+PROJECT = "project"
+TUNED = {
+    "tuned": f"prompts/tuned/{EXTRACTION.file}",
+    "tuned-json": f"prompts/tuned/{WEAK_FILE}",
+}
+"""What `cuecard graphrag tune` leaves in a project."""
 
 
 class ExtractionRecipe(RunRecipe, ABC):
@@ -157,6 +167,36 @@ class ExtractionRecipe(RunRecipe, ABC):
             return self.types or texts.types
         project = self.project
         return TYPES if project is None else project.types
+
+    def project_prompts(self) -> dict[str, str]:
+        """The extraction prompts of the project by name: the one that it uses, and those beside it.
+
+        Raises:
+            ConfigError: its settings cannot be read.
+        """
+        project = self.project
+        if project is None:
+            return {}
+        named = project.section(EXTRACTION.section).get(EXTRACTION.key)
+        used = project.root / str(named or f"prompts/{EXTRACTION.file}")
+        found = {PROJECT: used} if named or used.is_file() else {}
+        for name, file in TUNED.items():
+            place = project.root / file
+            if place.is_file() and place not in found.values():
+                found[name] = place
+        return {name: str(place) for name, place in found.items()}
+
+    def prompt_or_best(self, prompt: str | None) -> ExtractionPrompt:
+        """A prompt's file; without one what was tuned for the project, or what it uses, or a
+        generic one.
+
+        Raises:
+            ConfigError, FileError: it cannot be read, or GraphRAG could not format it.
+        """
+        found = self.project_prompts()
+        own = next((found[name] for name in (*TUNED, PROJECT) if name in found), None)
+        file = prompt or own
+        return generic_prompt() if file is None else read_prompt(file, "", self.form)
 
     def needed_llm(self) -> LLMRecipe:
         """The LLM.

@@ -106,7 +106,7 @@ def plan_dataset(plan: DatasetRecipe, *, progress: Progress | None = None) -> Am
         return Amount()
     chosen, prompt, settings = (
         _connected(plan, progress),
-        plan.read_prompt(),
+        plan.prompt_or_best(plan.prompt),
         _settings(plan, texts),
     )
 
@@ -150,7 +150,7 @@ async def _asked(
 ) -> tuple[tuple[ReadAnswer, ...], Amount]:
     budget = SearchBudget.parse(plan.budget, "--budget")
     calls = Calls(Journal(folder / FILE, digest(["graphrag dataset"])), budget)
-    prompt, settings = plan.read_prompt(), _settings(plan, texts)
+    prompt, settings = plan.prompt_or_best(plan.prompt), _settings(plan, texts)
     async with Engines() as engines:
         asker, price = await engines.asker(chosen, calls), chosen.price or Price()
         found = await measured(prompt, texts, settings, asker, price, tell)

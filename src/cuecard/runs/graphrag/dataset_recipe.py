@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from cuecard.graphrag.measuring.prompts import ExtractionPrompt, generic_prompt, read_prompt
 from cuecard.runs.graphrag.asking import ExtractionRecipe
 from cuecard.runs.run_kinds import GRAPHRAG_DATASET
 
@@ -20,7 +19,7 @@ class DatasetRecipe(ExtractionRecipe):
     prompt: str | None = Field(
         default=None,
         description="The extraction prompt that the LLM is asked with, where there is no gold; by "
-        "default a generic one.",
+        "default the project's, or a generic one.",
     )
     target: Literal["tuples", "json"] = Field(
         default="tuples",
@@ -31,11 +30,3 @@ class DatasetRecipe(ExtractionRecipe):
     def paths(self) -> tuple[str, ...]:
         """What may be a path."""
         return (*super().paths, *([self.prompt] if self.prompt else []))
-
-    def read_prompt(self) -> ExtractionPrompt:
-        """The prompt.
-
-        Raises:
-            ConfigError, FileError: it cannot be read, or GraphRAG could not format it.
-        """
-        return generic_prompt() if self.prompt is None else read_prompt(self.prompt, "", self.form)

@@ -15,17 +15,8 @@ from cuecard.graphrag.measuring.prompts import (
     read_prompt,
 )
 from cuecard.graphrag.measuring.settings import MeasureSettings
-from cuecard.graphrag.prompts.dialects import WEAK_FILE
-from cuecard.graphrag.prompts.slots import EXTRACTION
-from cuecard.runs.graphrag.asking import ExtractionRecipe
+from cuecard.runs.graphrag.asking import PROJECT, TUNED, ExtractionRecipe
 from cuecard.runs.run_kinds import GRAPHRAG_MEASURE
-
-PROJECT = "project"
-TUNED = {
-    "tuned": f"prompts/tuned/{EXTRACTION.file}",
-    "tuned-json": f"prompts/tuned/{WEAK_FILE}",
-}
-"""What `cuecard graphrag tune` leaves in a project."""
 
 
 class MeasureRecipe(ExtractionRecipe):
@@ -89,19 +80,5 @@ class MeasureRecipe(ExtractionRecipe):
             ConfigError, FileError: one that cannot be read, or that GraphRAG could not format.
         """
         found = [generic_prompt()] if self.generic else []
-        files = {**self._project_prompts(), **self.prompts}
+        files = {**self.project_prompts(), **self.prompts}
         return [*found, *(read_prompt(file, name, self.form) for name, file in files.items())]
-
-    def _project_prompts(self) -> dict[str, str]:
-        """The extraction prompts of the project: the one that it uses, and those beside it."""
-        project = self.project
-        if project is None:
-            return {}
-        named = project.section(EXTRACTION.section).get(EXTRACTION.key)
-        used = project.root / str(named or f"prompts/{EXTRACTION.file}")
-        found = {PROJECT: used} if named or used.is_file() else {}
-        for name, file in TUNED.items():
-            place = project.root / file
-            if place.is_file() and place not in found.values():
-                found[name] = place
-        return {name: str(place) for name, place in found.items()}

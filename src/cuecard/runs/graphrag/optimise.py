@@ -165,7 +165,7 @@ def _budget(plan: OptimiseRecipe) -> SearchBudget:
 
 def _set_up(plan: OptimiseRecipe, progress: Progress | None) -> _SetUp:
     texts = plan.read_texts()
-    layout = PromptLayout.of(plan.read_prompt())
+    layout = PromptLayout.of(plan.prompt_or_best(plan.prompt))
     task = extraction_task(
         texts, layout, seed=plan.seed, split=plan.split, max_tokens=plan.max_tokens
     )

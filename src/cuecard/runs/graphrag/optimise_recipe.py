@@ -7,7 +7,6 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from cuecard.errors import ConfigError
-from cuecard.graphrag.measuring.prompts import ExtractionPrompt, generic_prompt, read_prompt
 from cuecard.graphrag.optimising.objectives import Objective
 from cuecard.runs.graphrag.asking import ExtractionRecipe
 from cuecard.runs.llm_recipe import LLMRecipe
@@ -36,8 +35,8 @@ class OptimiseRecipe(ExtractionRecipe):
 
     prompt: str | None = Field(
         default=None,
-        description="The prompt that is to be improved, a file as GraphRAG reads it; by default a "
-        "generic one.",
+        description="The prompt that is to be improved, a file as GraphRAG reads it; by default "
+        "the project's, or a generic one.",
     )
     searcher: str = Field(
         default="auto",
@@ -95,14 +94,6 @@ class OptimiseRecipe(ExtractionRecipe):
         """What may be a path."""
         own = None if self.writer is None or self.writer.url else self.writer.model
         return (*super().paths, *(each for each in (self.prompt, own) if each is not None))
-
-    def read_prompt(self) -> ExtractionPrompt:
-        """The prompt that is to be improved.
-
-        Raises:
-            ConfigError, FileError: it cannot be read, or GraphRAG could not format it.
-        """
-        return generic_prompt() if self.prompt is None else read_prompt(self.prompt, "", self.form)
 
     def objective_for(self, *, labelled: bool) -> Objective:
         """What is to grow.
