@@ -20,7 +20,7 @@ PROFILE = {
     "role": "a clerk who reports on shipping cases to judges",
     "rating": "How much the parties matter to the case: 0 not at all, 10 entirely.",
 }
-TYPES = (["ships", "person"], ["Ship", "port"], ["person", "ship", "other"])
+TYPES = (["ships", "person"], ["Ship", "port", "person"], ["person", "ship", "other"])
 
 _NAMES = ("Ann Lee", "Bo Berg", "Caro Diaz", "Dov Eli")
 _SHIPS = ("Aurora", "Boreas", "Calypso")

@@ -96,9 +96,21 @@ def test_an_example_keeps_what_stands_in_the_text() -> None:
     assert [(each.source, each.target) for each in found.extraction.relations] == [
         ("Ann Lee", "Aurora")
     ]
-    told = "; ".join(found.dropped)
-    assert "'Boreas' is not in the text" in told and "'sailor'" in told and "no name" in told
-    assert "'Ann Lee' and 'Boreas' are not both" in told and len(found.dropped) == 4
+    form, *left_out = found.notes
+    assert form.startswith("record 5: no name")
+    assert left_out == [
+        "left out: 'Boreas' is not in the text",
+        "left out: 'Bo' is of no given type: 'sailor'",
+        "left out: 'Ann Lee' and 'Boreas' are not both among the entities",
+    ]
+
+
+def test_a_weight_that_is_none_is_told_and_counts_as_one() -> None:
+    bare = {**relation("Ann Lee", "Bo"), "weight": "strong"}
+    answer = example([entity("Ann Lee"), entity("Bo")], [bare])
+    found = read_example(answer, TEXT, ("person",))
+    assert [each.weight for each in found.extraction.relations] == [1.0]
+    assert len(found.notes) == 1 and "the weight is not a number" in found.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,8 @@ def check_project(root: str | Path, slots: tuple[PromptSlot, ...]) -> ProjectChe
     faults: list[PromptFault] = []
     for slot in slots:
         named = project.section(slot.section).get(slot.key)
-        prompts[slot.name] = OWN if named is None else str(named)
+        if named is not None or not slot.formerly:
+            prompts[slot.name] = OWN if named is None else str(named)
         if named is not None and _is_used(project, slot):
             faults += _faults_of_file(project.root / str(named), slot.name, slot)
     checked = set(prompts)
@@ -79,7 +80,8 @@ def check_project(root: str | Path, slots: tuple[PromptSlot, ...]) -> ProjectChe
 
 def _is_used(project: GraphProject, slot: PromptSlot) -> bool:
     """Claims are not looked for unless it is asked for."""
-    return slot.section != "extract_claims" or bool(project.section(slot.section).get("enabled"))
+    claims = slot.section in ("extract_claims", "claim_extraction")
+    return not claims or bool(project.section(slot.section).get("enabled"))
 
 
 def _faults_of_file(path: Path, name: str, slot: PromptSlot | None) -> list[PromptFault]:

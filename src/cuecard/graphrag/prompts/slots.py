@@ -27,6 +27,7 @@ class PromptSlot:
         needed: placeholders without which GraphRAG would ask for nothing in particular.
         allowed: others that it fills.
         marks: what answers are parted by: the prompt has to show it.
+        formerly: whether only older settings name it so.
     """
 
     section: str
@@ -35,6 +36,7 @@ class PromptSlot:
     needed: tuple[str, ...]
     allowed: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
+    formerly: bool = False
 
     @property
     def name(self) -> str:
@@ -77,9 +79,15 @@ GRAPHRAG_3 = (EXTRACTION, SUMMARY, REPORT, REPORT_OF_TEXTS, CLAIMS)
 _DELIMITERS: Mapping[str, str] = MappingProxyType(
     {"tuple_delimiter": FIELD, "record_delimiter": RECORD, "completion_delimiter": COMPLETE}
 )
+_FORMER = (
+    *GRAPHRAG_3,
+    replace(EXTRACTION, section="entity_extraction", file="entity_extraction.txt", formerly=True),
+    replace(REPORT, key="prompt", file="community_report.txt", formerly=True),
+    replace(CLAIMS, section="claim_extraction", file="claim_extraction.txt", formerly=True),
+)
 GRAPHRAG_2 = tuple(
-    replace(slot, allowed=(*slot.allowed, *_DELIMITERS)) if slot in (EXTRACTION, CLAIMS) else slot
-    for slot in GRAPHRAG_3
+    replace(slot, allowed=(*slot.allowed, *_DELIMITERS)) if "input_text" in slot.needed else slot
+    for slot in _FORMER
 )
 """Of versions 0.3 to 2, whose delimiters are settings."""
 

@@ -9,11 +9,14 @@ from cuecard.graphrag.prompts.filling import filled, lined
 from cuecard.graphrag.prompts.sources import CorpusProfile
 from cuecard.llms.protocol import LLMMessage, LLMRequest
 
+# Asked for at least so many types, small models look for more than one.
+_FEW = 3
+
 PROFILE_TOKENS, TYPES_TOKENS, EXAMPLE_TOKENS = 600, 250, 1200
 """Of answers, at most."""
 
 _PROFILE = """\
-Below are excerpts of a collection of texts that a knowledge graph will be built of.
+Below are excerpts of a collection of texts.
 
 [[excerpts]]
 
@@ -31,10 +34,10 @@ Below are excerpts of texts about [[domain]].
 
 [[excerpts]]
 
-Which types of entities would a knowledge graph of such texts have? Name types, not entities: \
-"person", not "Ada". Each is one to three words in English, in the singular, in small letters. No \
-two of them overlap, and none is as vague as "other" or "thing". Name at most [[most]], the most \
-important first.
+Which types of entities do such texts name? A type is what many names have in common: "person" \
+is one, "Ada" is not. Each is one to three words in English, in the singular, in small letters. No \
+two of them overlap, and none is as vague as "other" or "thing". Name [[many]], the most frequent \
+first.
 Answer with one JSON object and nothing else: {"entity_types": ["...", "..."]}"""
 
 _EXAMPLE = """\
@@ -81,8 +84,9 @@ def profile_request(
 
 
 def types_request(profile: CorpusProfile, excerpts: Sequence[str], most: int) -> LLMRequest:
-    """Asks for types of entities."""
-    text = filled(_TYPES, domain=lined(profile.domain), excerpts=_joined(excerpts), most=str(most))
+    """Asks for types of entities, so many at most."""
+    many = f"three to {most}" if most > _FEW else f"at most {most}"
+    text = filled(_TYPES, domain=lined(profile.domain), excerpts=_joined(excerpts), many=many)
     return _asked(text, TYPES_TOKENS, profile.persona)
 
 

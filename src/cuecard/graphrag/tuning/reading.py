@@ -73,11 +73,11 @@ class ReadExample:
     """What was found in a text.
 
     Attributes:
-        dropped: what the answer has beside it and is not used, in words.
+        notes: what is wrong with the answer beside it, and what of it is left out, in words.
     """
 
     extraction: Extraction
-    dropped: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def read_example(answer: str, text: str, types: tuple[str, ...]) -> ReadExample:
@@ -93,7 +93,8 @@ def read_example(answer: str, text: str, types: tuple[str, ...]) -> ReadExample:
     known = {type_key(each): each for each in types}
     words = words_of(text)
     entities: dict[str, Entity] = {}
-    dropped = [f"{fault.what}: {fault.text}" for fault in read.faults if _is_of_form(fault.what)]
+    form = [str(fault) for fault in read.faults if _is_of_form(fault.what)]
+    dropped: list[str] = []
     for each in read.extraction.entities:
         kind = known.get(type_key(each.type))
         if kind is None:
@@ -111,7 +112,8 @@ def read_example(answer: str, text: str, types: tuple[str, ...]) -> ReadExample:
             relations.append(one)
         else:
             dropped.append(f"{one.source!r} and {one.target!r} are not both among the entities")
-    return ReadExample(Extraction(tuple(entities.values()), tuple(relations)), tuple(dropped))
+    notes = (*form, *(f"left out: {what}" for what in dropped))
+    return ReadExample(Extraction(tuple(entities.values()), tuple(relations)), notes)
 
 
 def _is_of_form(what: str) -> bool:

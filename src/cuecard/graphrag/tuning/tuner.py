@@ -212,8 +212,8 @@ class Tuner:
             for chunk, text, answer in zip(now, texts, answers, strict=True):
                 if answer is not None:
                     found.append(ExtractionExample(chunk.name, text, answer.extraction))
-                    for what in answer.dropped:
-                        self._problem(f"example of {chunk.name}", f"left out: {what}")
+                    for what in answer.notes:
+                        self._problem(f"example of {chunk.name}", what)
         if wanted and not found:
             raise DataError(
                 "no example could be read, so that there are no prompts",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cuecard.catalogue import Progress
-from cuecard.errors import ConfigError, Interrupted, LLMError
+from cuecard.errors import ConfigError, DataWarning, Interrupted, LLMError
 from cuecard.evaluation.baselines.text_vectors import text_vectors
 from cuecard.evaluation.report import write_json
 from cuecard.folder_lock import held
@@ -113,6 +114,9 @@ def _set_up(plan: TuneRecipe, progress: Progress | None) -> _SetUp:
         project.applied({})
     corpus = read_corpus(plan.corpus or project.corpus, _format(plan, project))
     tokens = find_tokens(project.encoding)
+    if project.by_sentences:
+        text = "the project's chunks are sentences; here they are cut by tokens (chunking.type)"
+        warnings.warn(text, DataWarning, stacklevel=2)
     chunks = chunks_of(corpus.texts, tokens, project.sizes)
     llm = connect(plan.llm, SearchBudget.parse(plan.budget, BUDGET), BUDGET, progress)
     settings = plan.tune

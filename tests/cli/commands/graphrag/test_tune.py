@@ -207,6 +207,12 @@ def test_mistakes_are_told_before_anything_is_asked(
     assert llm.asked == [] and contents(root) == before
 
 
+def test_chunks_of_sentences_are_told_to_be_others(cuecard: Call, root: Path, llm: HttpLLM) -> None:
+    (root / "settings.yaml").write_text("chunking:\n  type: sentence\n")
+    done = cuecard(*words(root, llm, "--dry-run"))
+    assert done.code == 0 and "chunks are sentences" in done.err
+
+
 def test_apply_needs_settings(cuecard: Call, tmp_path: Path, llm: HttpLLM) -> None:
     corpus = save_corpus(tmp_path / "texts", 2)
     done = cuecard("graphrag", "tune", corpus, *words(tmp_path / "new", llm)[2:], "--apply")

@@ -77,6 +77,16 @@ def test_prompts_are_those_of_a_version(cuecard: Call, root: Path) -> None:
     assert cuecard("graphrag", "validate", "--root", root, "--dialect", "graphrag-2").code == 0
 
 
+def test_settings_of_versions_before_1(cuecard: Call, root: Path) -> None:
+    old = "entity_extraction:\n  prompt: p.txt\ncommunity_reports:\n  prompt: q.txt\n"
+    (root / "settings.yaml").write_text(old)
+    (root / "p.txt").write_text("{input_text} {tuple_delimiter} ## <|COMPLETE|>")
+    (root / "q.txt").write_text("{input_text} {wrong}")
+    done = cuecard("graphrag", "validate", "--root", root, "--dialect", "graphrag-2")
+    assert done.code == 2 and "{wrong} in line 1" in done.out and "1 fault" in done.out
+    assert "extract_claims.prompt" in done.out and "claim_extraction" not in done.out
+
+
 def test_no_project(cuecard: Call, tmp_path: Path) -> None:
     done = cuecard("graphrag", "validate", "--root", tmp_path)
     assert done.code == 2 and "there is no GraphRAG project" in done.err
