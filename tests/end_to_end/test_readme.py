@@ -9,14 +9,19 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
 import PIL.Image
 import pytest
 
+from cuecard.llms.protocol import LLMRequest
+from support import scripted_graphrag
 from support.command_line import save_tiny
 from support.data.tickets import tickets
+from support.http_llm import http_llm
+from support.scripted_graphrag import kind_of, save_corpus
 from support.tiny_vision import save_vision
 
 ROOT = Path(__file__).parents[2]
@@ -157,6 +162,42 @@ def test_a_csv_to_a_served_hard_prompt(tmp_path: Path) -> None:
     (row,) = json.loads(classified)["data"]
     assert row["version"] == "reviews@1"
     assert sum(row["probabilities"].values()) == pytest.approx(1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_texts_to_measured_prompts_for_graphrag(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    save_corpus(tmp_path / "texts", 14)
+    script = block("## From a folder of texts to GraphRAG's prompts", "sh")
+    settings, _, commands = script.partition("\n")
+    assert settings.startswith("export LLM=gpt-4o-mini URL=https://") and "TYPES=" in settings
+    kinds: Counter[str] = Counter()
+
+    def answer(request: LLMRequest) -> str:
+        kinds[kind_of(request)] += 1
+        return scripted_graphrag.answer(request)
+
+    with http_llm(answer) as llm:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", commands],
+            cwd=tmp_path,
+            env=environment
+            | {"LLM": "a-model", "URL": llm.url, "TYPES": "person,ship"}
+            | {"PATH": f"{Path(sys.executable).parent}:{environment['PATH']}"},
+            capture_output=True,
+            text=True,
+            timeout=850,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    # Nothing by the dry run; then three examples, and each of the texts with two prompts, twice.
+    assert kinds == {"profile": 1, "example": 3, "measure": 2 * 2 * 14}
+    assert (tmp_path / "project/prompts/tuned/extract_graph.txt").is_file()
+    (head,) = [line for line in done.stdout.splitlines() if "tuned - generic" in line]
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("grounding")]
+    assert head.split()[:2] == ["generic", "tuned"]
+    assert re.findall(r"\d\.\d+", row)[0] == "1.000"
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A model that answers what a tuning asks, and corpora of any size for it."""
+"""A model that answers what a tuning and extraction prompts ask, and corpora of any size for it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from cuecard.graphrag.answers import tuples_of_json
 from cuecard.graphrag.chunks import Chunk
 from cuecard.llms.protocol import LLMRequest
 
-Asked = Literal["profile", "types", "example"]
+Asked = Literal["profile", "types", "example", "measure"]
 
 PROFILE = {
     "domain": "shipping {law}",
@@ -31,7 +32,9 @@ def kind_of(request: LLMRequest) -> Asked:
     text = next(each.content for each in request.messages if each.role == "user")
     if '"persona":' in text:
         return "profile"
-    return "types" if '"entity_types"' in text else "example"
+    if '"entity_types"' in text:
+        return "types"
+    return "measure" if "<|COMPLETE|>" in text.partition("\n# Text")[0] else "example"
 
 
 def is_repair(request: LLMRequest) -> bool:
@@ -52,6 +55,9 @@ def answer(request: LLMRequest) -> str:
         return json.dumps(PROFILE)
     if kind == "types":
         return json.dumps({"entity_types": TYPES[len(request.messages[-1].content) % len(TYPES)]})
+    if kind == "measure":
+        text = re.split(r"\n# Text\n|\nText: ", request.messages[-1].content)[-1]
+        return tuples_of_json(json.dumps(extraction(text)))
     return json.dumps(extraction(text_of(request)))
 
 

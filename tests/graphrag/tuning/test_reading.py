@@ -65,6 +65,13 @@ def test_types(types: Any, expected: list[str] | None) -> None:
         assert read_types(answer) == expected
 
 
+def test_a_domain_instead_of_types_is_too_few() -> None:
+    answer = json.dumps({"entity_types": ["Military Operations", "military operations", "other"]})
+    assert read_types(answer) == ["military operations", "military operations"]
+    with pytest.raises(UnreadableAnswer, match=r"too few types .*'military operations'"):
+        read_types(answer, 2)
+
+
 def example(entities: list[Any], relationships: list[Any] | None = None) -> str:
     return json.dumps({"entities": entities, "relationships": relationships or []})
 

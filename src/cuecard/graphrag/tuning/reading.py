@@ -44,18 +44,21 @@ def read_profile(answer: str) -> CorpusProfile:
     return CorpusProfile(**values)
 
 
-def read_types(answer: str) -> list[str]:
+def read_types(answer: str, least: int = 1) -> list[str]:
     """Types of entities, in the order of the answer.
 
+    Args:
+        least: different types; small models name the domain alone.
+
     Raises:
-        UnreadableAnswer: no list of types.
+        UnreadableAnswer: no list of types, or too few.
     """
     found = _object(answer).get("entity_types")
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise UnreadableAnswer('"entity_types" is missing or is not a list of texts.')
     types = [name for each in found if (name := cleaned_type(each))]
-    if not types:
-        raise UnreadableAnswer("No type is named that says something.")
+    if len(set(types)) < least:
+        raise UnreadableAnswer(f"It names too few types that say something: {sorted(set(types))}.")
     long = next((each for each in types if len(each) > _LONGEST_TYPE), None)
     if long is not None:
         raise UnreadableAnswer(f"{long[:_LONGEST_TYPE]!r}... is not the name of a type.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from cuecard.errors import DataError
@@ -39,7 +40,7 @@ T = TypeVar("T")
 
 TuneObserver = Callable[[dict[str, Any]], None]
 
-_CHUNKS_A_CALL = 5
+_CHUNKS_A_CALL, _LEAST_TYPES = 5, 2
 _SHOWN = 120
 
 
@@ -187,7 +188,8 @@ class Tuner:
         if settings.finds_types:
             requests = self._types_requests(profile, chunks)
             abouts = [f"types, group {number}" for number in range(1, len(requests) + 1)]
-            answers = await self._read(requests, [read_types] * len(requests), abouts)
+            read = partial(read_types, least=min(_LEAST_TYPES, settings.most_types))
+            answers = await self._read(requests, [read] * len(requests), abouts)
             found = [each for each in answers if each is not None]
         if not found and not settings.types:
             self._problem("types", f"GraphRAG's own are used: {', '.join(TYPES)}")
