@@ -14,7 +14,7 @@ from cuecard.search.budget import MICRO, Amount
 from cuecard.validation_text import counted
 
 if TYPE_CHECKING:
-    from cuecard.graphrag.selection import Coverage
+    from cuecard.graphrag.selection import ChunkSample, Coverage
     from cuecard.runs.graphrag.outcome import TuneCosts, TuneOutcome
 
 _MOST_TOLD = 10
@@ -53,7 +53,7 @@ def _text(event: dict[str, Any]) -> str:
 
 def print_tune_costs(costs: TuneCosts, out: Console) -> None:
     """Print what a tuning would take, part by part."""
-    say(out, coverage_text(costs.sample.coverage, costs.tokens))
+    _say_sample(costs.sample, costs.tokens, out)
     rows = [_cost_row(part.name, part.what, part.most) for part in costs.parts]
     rows.append(_cost_row("in all", "at most", costs.most))
     columns = ("part", "what", "calls", "tokens", "dollars")
@@ -64,6 +64,14 @@ def print_tune_costs(costs: TuneCosts, out: Console) -> None:
 
 def _cost_row(name: str, what: str, amount: Amount) -> tuple[str, ...]:
     return name, what, f"{amount.calls:,}", f"{amount.tokens:,}", f"{amount.money / MICRO:.4f}"
+
+
+def _say_sample(sample: ChunkSample, tokens: str, out: Console) -> None:
+    """Say which chunks were chosen, and how well they stand for the corpus."""
+    say(out, coverage_text(sample.coverage, tokens))
+    names = [each.name for each in sample.chunks]
+    more = f"; and {len(names) - _MOST_TOLD:,} more" if len(names) > _MOST_TOLD else ""
+    say(out, f"chosen: {'; '.join(names[:_MOST_TOLD])}{more}")
 
 
 def coverage_text(coverage: Coverage, tokens: str) -> str:
@@ -83,7 +91,7 @@ def print_tune(outcome: TuneOutcome, out: Console) -> None:
     """Print what was chosen, found and written, and what to do next."""
     tuned, recipe = outcome.tuned, outcome.recipe
     say(out, "")
-    say(out, coverage_text(outcome.sample.coverage, outcome.tokens))
+    _say_sample(outcome.sample, outcome.tokens, out)
     left_out = outcome.corpus.skipped
     for each in left_out[:_MOST_TOLD]:
         say(out, f"left out: {each.name}: {each.reason}")

@@ -120,6 +120,8 @@ def test_dry_run_asks_and_writes_nothing(cuecard: Call, root: Path, llm: HttpLLM
     before = contents(root)
     done = cuecard(*words(root, llm, "--dry-run", "--llm-price", "1,2"))
     assert done.code == 0 and "profile" in done.out and "in all" in done.out
+    (chosen,) = [line for line in done.out.splitlines() if line.startswith("chosen: ")]
+    assert chosen.count("chunk 1") == 10 and chosen.endswith("; and 4 more")
     told = cuecard(*words(root, llm, "--dry-run", "--json", "--llm-price", "1,2")).json
     assert contents(root) == before and llm.asked == []
     assert told["parts"]["types"]["calls"] == 3 and told["at_most"]["dollars"] > 0
