@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 from pathlib import Path
 
@@ -56,15 +55,14 @@ def save_corpus(folder: Path, rows: int) -> Path:
 def extracted(request: LLMRequest) -> str | None:
     """Finds all when asked to be careful, else the person alone; in the form that is asked for.
 
-    Asked to write an instruction, it says to be careful one time in three.
+    Asked to write an instruction, it says to be careful.
     """
     text = request.messages[-1].content
     towns = re.findall(r"Town(\d+)\.", text)
     if text.startswith("Entities of these types"):
         return "nothing"
-    if "<prompt>" in text or not towns or "Write an instruction" in text:
-        draw = random.Random(f"{text}{request.sample}{request.temperature}")
-        return f"<prompt>{draw.choice(['Be careful.', 'Look.', 'Go on.'])}</prompt>"
+    if "<prompt>" in text or not towns:
+        return "<prompt>Be careful.</prompt>"
     found = what_is_in(int(towns[-1]))
     if "careful" not in text.casefold():
         found = Extraction(found.entities[:1])

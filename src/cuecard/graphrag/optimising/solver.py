@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from cuecard.errors import ConfigError
 from cuecard.graphrag.answers import ReadAnswer
 from cuecard.graphrag.answers.faults import type_key
+from cuecard.graphrag.described import described
 from cuecard.graphrag.gold import GoldText
 from cuecard.graphrag.measuring.prompts import ExtractionPrompt
 from cuecard.graphrag.optimising.layout import PromptLayout
@@ -46,7 +47,7 @@ class CandidatePrompts:
         """The candidate as a prompt for GraphRAG, the types' names in place of their gap."""
         names = self.names(candidate)
         shown = [
-            (record.text("text"), self._renamed(self._gold(record).extraction, names))
+            (record.text("text"), self._renamed(described(self._gold(record).extraction), names))
             for record in candidate.prompt.demonstrations
         ]
         called = list(names.values())

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.graphrag.answers import AnswerForm
 from cuecard.graphrag.gold import GoldText, TextSet
 from cuecard.graphrag.optimising.layout import PromptLayout
-from cuecard.graphrag.records import Extraction
 from cuecard.search.candidate import AS_IT_WAS, PromptCandidate
 from cuecard.tasks import Task, TaskSpec
 from cuecard.tasks.splits import Fractions
@@ -19,23 +17,10 @@ TEMPLATE = "Text: {text}\nAnswer:"
 """How a text stands in what is told of the task; prompts have their own place for it."""
 
 
-def target_of(extraction: Extraction, form: AnswerForm) -> str:
-    """The answer that is right.
-
-    A relation that is not described is described by its type, which tuples have no place for.
-    """
-    relations = tuple(
-        replace(each, description=each.description or each.type) for each in extraction.relations
-    )
-    return form.write(replace(extraction, relations=relations))
-
-
 def extraction_records(texts: Sequence[GoldText], form: AnswerForm, source: str) -> list[Record]:
     """Texts with the right answers as targets; those of one document stay in one split."""
     return [
-        Record(
-            {"text": each.text}, target_of(each.extraction, form), source, each.row, each.document
-        )
+        Record({"text": each.text}, form.write(each.extraction), source, each.row, each.document)
         for each in texts
     ]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cuecard.graphrag.answers.faults import type_key
+from cuecard.graphrag.described import type_words
 from cuecard.graphrag.gold import GoldText
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.searcher import Searcher, SearchState
@@ -21,8 +21,6 @@ _ASK = (
     "name that says clearly what belongs to it, a line each, such as\ntype: name\nWrite nothing "
     "else."
 )
-# Where a word begins within a name such as OtherScientificTerm.
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_-]+")
 
 
 class WithTypeNames:
@@ -59,7 +57,7 @@ class WithTypeNames:
 
     async def _names(self, state: SearchState) -> list[tuple[dict[str, str], str]]:
         """Names for all types, and how they came to be."""
-        plain = {each: " ".join(_HUMP.sub(" ", each).split()).lower() for each in self._types}
+        plain = {each: type_words(each) for each in self._types}
         large = {each: name.upper() for each, name in plain.items()}
         found = [(plain, "types in words"), (large, "types in capitals")]
         if state.asker is not None:

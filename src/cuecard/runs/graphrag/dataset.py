@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cuecard.catalogue import Progress
 from cuecard.errors import DataError
 from cuecard.graphrag.answers import FORMS, ReadAnswer
+from cuecard.graphrag.described import described as with_descriptions
 from cuecard.graphrag.gold import GoldText, TextSet
 from cuecard.graphrag.measuring.measure import measure_costs, measured
 from cuecard.graphrag.measuring.settings import MeasureSettings
@@ -90,7 +91,8 @@ def run_dataset(
                 expected="answers without faults, with names that stand in their texts",
                 hint="a stronger model, or a prompt that `cuecard graphrag measure` finds better",
             )
-        records = extraction_records(texts.texts, FORMS[plan.target], texts.name)
+        rows = [_row(each, described=plan.descriptions) for each in texts.texts]
+        records = extraction_records(rows, FORMS[plan.target], texts.name)
         write_text("".join(map(_line, records)), folder / DATA)
     return ExtractionDataset(folder / DATA, len(records), dict(left_out), spent)
 
@@ -155,6 +157,10 @@ async def _asked(
         asker, price = await engines.asker(chosen, calls), chosen.price or Price()
         found = await measured(prompt, texts, settings, asker, price, tell)
     return found.read, calls.ledger.spent
+
+
+def _row(text: GoldText, *, described: bool) -> GoldText:
+    return replace(text, extraction=with_descriptions(text.extraction)) if described else text
 
 
 def _line(record: Record) -> str:

@@ -25,6 +25,11 @@ class DatasetRecipe(ExtractionRecipe):
         default="tuples",
         description="How targets are written: tuples is what GraphRAG reads.",
     )
+    descriptions: bool = Field(
+        default=True,
+        description="Describe entities and relations that have no description, by the types of "
+        "relations; answers without descriptions are shorter.",
+    )
 
     @property
     def paths(self) -> tuple[str, ...]:

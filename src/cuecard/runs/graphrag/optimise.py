@@ -26,7 +26,7 @@ from cuecard.graphrag.optimising.solver import (
     CandidatePrompts,
     ExtractionSolver,
 )
-from cuecard.graphrag.optimising.task import extraction_task, start_of, target_of
+from cuecard.graphrag.optimising.task import extraction_task, start_of
 from cuecard.graphrag.optimising.types_search import WithTypeNames
 from cuecard.llms.openai_llm import OpenAILLM
 from cuecard.llms.prices import Price
@@ -275,7 +275,7 @@ async def _with_own_answers(
             hint="more texts, a prompt from `cuecard graphrag tune`, or gold",
         )
     form = made.layout.prompt.answers
-    targets = {each.text: target_of(each.extraction, form) for each in kept.texts}
+    targets = {each.text: form.write(each.extraction) for each in kept.texts}
     train = tuple(
         replace(row, target=targets[row.text("text")])
         for row in made.task.train

@@ -22,6 +22,16 @@ def test_rows_of_gold(cuecard: Call, tmp_path: Path) -> None:
     found = read_json(rows[3]["target"])
     assert not found.faults and found.extraction.relations[0].type == "lives in"
     assert [e.name for e in found.extraction.entities] == ["Dora", "Town3"]
+    assert found.extraction.entities[1].description == "Dora lives in Town3"
+    short = cuecard("graphrag", "dataset", "--gold", gold, "--no-descriptions", "--out", out)
+    assert short.code == 2 and "other settings" in short.err
+    assert cuecard("graphrag", "dataset", "--resume", out).code == 0
+    done = cuecard(
+        *("graphrag", "dataset", "--gold", gold, "--no-descriptions", "--out", out, "--overwrite")
+    )
+    assert done.code == 0, done.err
+    row = json.loads((out / "dataset.jsonl").read_text().splitlines()[3])
+    assert {e.description for e in read_tuples(row["target"]).extraction.entities} == {""}
 
 
 def test_rows_of_a_stronger_models_answers(cuecard: Call, tmp_path: Path) -> None:

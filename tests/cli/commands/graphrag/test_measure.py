@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,34 @@ def test_an_endpoint_that_fails_once(
         done = cuecard(*words(gold, careful, llm.url, "--no-generic", "--out", tmp_path / "out"))
     assert done.code == 0, done.err
     assert len(asked) == 13 and len(set(asked)) == 12
+
+
+def test_a_killed_measurement_goes_on(
+    cuecard: Call, gold: Path, careful: Path, tmp_path: Path
+) -> None:
+    """A process that is killed with SIGKILL while it waits for an answer."""
+    held: list[str] = []
+
+    def answer(request: LLMRequest) -> str | None:
+        if len(llm.asked) == 9 and not held:
+            held.append(request.messages[-1].content)
+            child.kill()
+            return None
+        return extracted(request)
+
+    with http_llm(answer) as llm:
+        asked = words(gold, careful, llm.url, "--out", tmp_path / "out", "--llm-at-once", "1")
+        command = [sys.executable, "-m", "cuecard", *map(str, asked)]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        child.communicate(timeout=300)
+        assert child.returncode == -9 and len(llm.asked) == 9
+        done = cuecard(*asked)
+        assert done.code == 0, done.err
+        told = [each["messages"][-1]["content"] for each in llm.asked]
+    assert len(told) == 25 and len(set(told)) == 24  # only what was cut off is asked again
+    assert told.count(held[0]) == 2
+    report = json.loads((tmp_path / "out" / "measure.json").read_text())
+    assert report["spent"]["calls"] == 25  # nobody knows whether that one was paid for
 
 
 def test_a_project_without_gold(cuecard: Call, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ DATASET = Fields(
     {
         **TEXT_FLAGS,
         "target": Flag("--target"),
+        "descriptions": Flag(),
         "prompt": Flag(metavar="FILE"),
         "form": Flag(),
         **llm_flags(),
