@@ -27,8 +27,9 @@ from cuecard.search.asker import Asker
 from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
+from cuecard.search.found import Found
 from cuecard.search.journal import FILE, Journal
-from cuecard.search.loop import Found, Search
+from cuecard.search.loop import Search
 from cuecard.search.searchers import SEARCHERS
 from cuecard.search.settings import SearchSettings
 from cuecard.tasks import Task
