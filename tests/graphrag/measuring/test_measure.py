@@ -25,6 +25,7 @@ from cuecard.graphrag.measuring.prompts import (
     read_prompt,
 )
 from cuecard.graphrag.measuring.settings import MeasureSettings
+from cuecard.graphrag.prompts.slots import EXTRACTION, faults_in
 from cuecard.graphrag.records import Entity, Extraction, Relation
 from cuecard.llms.prices import Price
 from cuecard.llms.protocol import LLMRequest
@@ -213,6 +214,7 @@ def test_prompts_are_read(tmp_path: Path) -> None:
 
 def test_the_generic_prompts_examples_keep_to_its_form() -> None:
     prompt = generic_prompt()
+    assert faults_in(prompt.template, EXTRACTION) == []
     parts = prompt.template.split("Output:\n")[1:]
     for part, types in zip(parts, (["organization", "person"], ["geo", "event"]), strict=True):
         found = prompt.answers.read(part.partition("\n####")[0], types)

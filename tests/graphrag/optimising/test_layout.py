@@ -8,6 +8,7 @@ from cuecard.errors import ConfigError
 from cuecard.graphrag.answers import read_json, tuples_of
 from cuecard.graphrag.measuring.prompts import ExtractionPrompt, check_template, generic_prompt
 from cuecard.graphrag.optimising.layout import PromptLayout
+from cuecard.graphrag.prompts.slots import EXTRACTION, faults_in
 from cuecard.graphrag.records import Entity, Extraction
 
 TUNED = """\
@@ -114,3 +115,8 @@ def test_types_in_their_place() -> None:
     )
     with pytest.raises(ConfigError):
         ExtractionPrompt("p", "{x}", "tuples")
+
+
+def test_what_is_made_of_a_good_prompt_is_one() -> None:
+    made = PromptLayout.of(generic_prompt()).template("Be {careful}.", SHOWN, ["party"])
+    assert faults_in(made, EXTRACTION) == []

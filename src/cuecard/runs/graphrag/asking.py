@@ -20,9 +20,10 @@ from cuecard.graphrag.prompts.dialects import WEAK_FILE
 from cuecard.graphrag.prompts.slots import EXTRACTION
 from cuecard.graphrag.records import Extraction
 from cuecard.runs.folder import RunFolder
+from cuecard.runs.graphrag.recipe import BUDGET
 from cuecard.runs.llm_recipe import LLMRecipe
 from cuecard.runs.recipe_file import RunRecipe
-from cuecard.search.budget import BudgetSpent, SearchBudget
+from cuecard.search.budget import USUAL, BudgetSpent, SearchBudget
 
 PROJECT = "project"
 TUNED = {
@@ -83,7 +84,7 @@ class ExtractionRecipe(RunRecipe, ABC):
     @field_validator("budget")
     @classmethod
     def _readable(cls, text: str) -> str:
-        SearchBudget.parse(text, "--budget")
+        SearchBudget.parse(text, BUDGET)
         return text
 
     @model_validator(mode="after")
@@ -224,7 +225,8 @@ def sitting(place: RunFolder[Any]) -> Iterator[None]:
     """
     resume = place.resume_command
     try:
-        yield
+        with own_budget_flag():
+            yield
     except KeyboardInterrupt:
         raise Interrupted(
             "stopped; what was answered is in its journal",
@@ -234,7 +236,7 @@ def sitting(place: RunFolder[Any]) -> Iterator[None]:
     except BudgetSpent as error:
         raise ConfigError(
             "the budget does not last",
-            where="--budget",
+            where=BUDGET,
             got=str(error),
             expected="enough for all that --dry-run shows",
             hint="answers are kept: the same command with a larger budget goes on",
@@ -246,4 +248,21 @@ def sitting(place: RunFolder[Any]) -> Iterator[None]:
             got=error.got,
             expected=error.expected,
             hint=error.hint or f"answers are kept; once it answers: {resume}",
+        ) from error
+
+
+@contextmanager
+def own_budget_flag() -> Iterator[None]:
+    """Name the flag of these commands where a search finds its budget too small.
+
+    Raises:
+        ConfigError: the block raised one.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        if error.where != USUAL:
+            raise
+        raise ConfigError(
+            error.what, where=BUDGET, got=error.got, expected=error.expected, hint=error.hint
         ) from error

@@ -23,6 +23,7 @@ from cuecard.plain_files import write_text
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.graphrag.asking import sitting
 from cuecard.runs.graphrag.dataset_recipe import DatasetRecipe
+from cuecard.runs.graphrag.recipe import BUDGET
 from cuecard.runs.llms import ChosenLLM, Engines, connect
 from cuecard.search.budget import Amount, SearchBudget
 from cuecard.search.calls import Calls
@@ -114,7 +115,7 @@ def plan_dataset(plan: DatasetRecipe, *, progress: Progress | None = None) -> Am
 
     async def costs() -> Amount:
         async with Engines() as engines:
-            calls = Calls(Journal(None, ""), SearchBudget.parse(plan.budget, "--budget"))
+            calls = Calls(Journal(None, ""), SearchBudget.parse(plan.budget, BUDGET))
             asker = await engines.asker(chosen, calls)
             return measure_costs([prompt], texts, settings, asker)[prompt.name]
 
@@ -139,8 +140,8 @@ def usable(texts: TextSet, answers: tuple[ReadAnswer, ...]) -> tuple[TextSet, Co
 
 
 def _connected(plan: DatasetRecipe, progress: Progress | None) -> ChosenLLM:
-    budget = SearchBudget.parse(plan.budget, "--budget")
-    return connect(plan.needed_llm(), budget, "--budget", progress)
+    budget = SearchBudget.parse(plan.budget, BUDGET)
+    return connect(plan.needed_llm(), budget, BUDGET, progress)
 
 
 def _settings(plan: DatasetRecipe, texts: TextSet) -> MeasureSettings:
@@ -150,7 +151,7 @@ def _settings(plan: DatasetRecipe, texts: TextSet) -> MeasureSettings:
 async def _asked(
     plan: DatasetRecipe, texts: TextSet, chosen: ChosenLLM, folder: Path, tell: Observer
 ) -> tuple[tuple[ReadAnswer, ...], Amount]:
-    budget = SearchBudget.parse(plan.budget, "--budget")
+    budget = SearchBudget.parse(plan.budget, BUDGET)
     calls = Calls(Journal(folder / FILE, digest(["graphrag dataset"])), budget)
     prompt, settings = plan.prompt_or_best(plan.prompt), _settings(plan, texts)
     async with Engines() as engines:

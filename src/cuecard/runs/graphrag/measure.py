@@ -26,6 +26,7 @@ from cuecard.llms.prices import Price
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.graphrag.asking import sitting
 from cuecard.runs.graphrag.measure_recipe import MeasureRecipe
+from cuecard.runs.graphrag.recipe import BUDGET
 from cuecard.runs.graphrag.trained import (
     cost_of_trained,
     form_of,
@@ -90,7 +91,7 @@ def plan_measure(plan: MeasureRecipe, *, progress: Progress | None = None) -> di
         async with Engines() as engines:
             found = {}
             if made.chosen is not None:
-                calls = Calls(Journal(None, ""), SearchBudget.parse(plan.budget, "--budget"))
+                calls = Calls(Journal(None, ""), SearchBudget.parse(plan.budget, BUDGET))
                 asker = await engines.asker(made.chosen, calls)
                 found = measure_costs(made.prompts, made.texts, made.settings, asker)
             rows = [text.text for text in made.texts.texts]
@@ -110,8 +111,8 @@ def _set_up(plan: MeasureRecipe, progress: Progress | None) -> _SetUp:
         )
     chosen = None
     if prompts:
-        budget = SearchBudget.parse(plan.budget, "--budget")
-        chosen = connect(plan.needed_llm(), budget, "--budget", progress)
+        budget = SearchBudget.parse(plan.budget, BUDGET)
+        chosen = connect(plan.needed_llm(), budget, BUDGET, progress)
     trained = load_trained(plan.prompt_folders, plan.backbone, progress)
     return _SetUp(texts, plan.settings(texts), prompts, trained, chosen)
 
@@ -121,7 +122,7 @@ async def _measured(
 ) -> MeasureReport:
     # Answers depend on nothing but their requests, so that other prompts may come to the same one.
     about = digest(["graphrag measure"])
-    calls = Calls(Journal(folder / FILE, about), SearchBudget.parse(plan.budget, "--budget"))
+    calls = Calls(Journal(folder / FILE, about), SearchBudget.parse(plan.budget, BUDGET))
     found: list[PromptMeasure] = []
     async with Engines() as engines:
         if made.chosen is not None:

@@ -32,9 +32,10 @@ from cuecard.llms.openai_llm import OpenAILLM
 from cuecard.llms.prices import Price
 from cuecard.plain_files import write_text
 from cuecard.runs.folder import RunFolder
-from cuecard.runs.graphrag.asking import sitting
+from cuecard.runs.graphrag.asking import own_budget_flag, sitting
 from cuecard.runs.graphrag.dataset import usable
 from cuecard.runs.graphrag.optimise_recipe import OptimiseRecipe
+from cuecard.runs.graphrag.recipe import BUDGET
 from cuecard.runs.llms import ChosenLLM, Engines, connect
 from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount, BudgetSpent, SearchBudget
@@ -156,11 +157,12 @@ def plan_optimise(plan: OptimiseRecipe, *, progress: Progress | None = None) -> 
             )
             return replace(found, parts=(CostPart("examples", what, most), *found.parts))
 
-    return asyncio.run(costs())
+    with own_budget_flag():
+        return asyncio.run(costs())
 
 
 def _budget(plan: OptimiseRecipe) -> SearchBudget:
-    return SearchBudget.parse(plan.budget, "--budget")
+    return SearchBudget.parse(plan.budget, BUDGET)
 
 
 def _set_up(plan: OptimiseRecipe, progress: Progress | None) -> _SetUp:
@@ -171,10 +173,10 @@ def _set_up(plan: OptimiseRecipe, progress: Progress | None) -> _SetUp:
     )
     objective = plan.objective_for(labelled=texts.labelled)
     budget = _budget(plan)
-    llm = connect(plan.needed_llm(), budget, "--budget", progress)
+    llm = connect(plan.needed_llm(), budget, BUDGET, progress)
     own = plan.writer
     same = own is None or (own.model, own.url) == (llm.settings.model, llm.settings.url)
-    writer = llm if same or own is None else connect(own, budget, "--budget", progress)
+    writer = llm if same or own is None else connect(own, budget, BUDGET, progress)
     return _SetUp(texts, plan.entity_types(texts), layout, task, objective, llm, writer)
 
 

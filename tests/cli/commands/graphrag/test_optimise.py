@@ -86,7 +86,7 @@ def test_a_corpus_without_gold(cuecard: Call, prompt: Path, tmp_path: Path) -> N
         (["--searcher", "gcg"], "no such searcher for extraction prompts"),
         (["--objective", "entities"], "without gold nobody knows what is right"),
         (["--split", "0.5,0.5"], "--split"),
-        (["--budget", "3 calls"], "budget is too small"),
+        (["--budget", "3 calls"], "where: --budget"),
         (["--prompt-tokens", "20"], "the prompt is too long"),
     ],
 )
