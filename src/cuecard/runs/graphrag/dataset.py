@@ -152,7 +152,8 @@ async def _asked(
     plan: DatasetRecipe, texts: TextSet, chosen: ChosenLLM, folder: Path, tell: Observer
 ) -> tuple[tuple[ReadAnswer, ...], Amount]:
     budget = SearchBudget.parse(plan.budget, BUDGET)
-    calls = Calls(Journal(folder / FILE, digest(["graphrag dataset"])), budget)
+    about = digest(["graphrag dataset", chosen.identity])
+    calls = Calls(Journal(folder / FILE, about), budget)
     prompt, settings = plan.prompt_or_best(plan.prompt), _settings(plan, texts)
     async with Engines() as engines:
         asker, price = await engines.asker(chosen, calls), chosen.price or Price()

@@ -120,8 +120,8 @@ def _set_up(plan: MeasureRecipe, progress: Progress | None) -> _SetUp:
 async def _measured(
     plan: MeasureRecipe, made: _SetUp, folder: Path, tell: Observer
 ) -> MeasureReport:
-    # Answers depend on nothing but their requests, so that other prompts may come to the same one.
-    about = digest(["graphrag measure"])
+    # An answer depends on the model and on what it is asked, so that other prompts may join.
+    about = digest(["graphrag measure", made.chosen and made.chosen.identity])
     calls = Calls(Journal(folder / FILE, about), SearchBudget.parse(plan.budget, BUDGET))
     found: list[PromptMeasure] = []
     async with Engines() as engines:
