@@ -5,7 +5,7 @@
 One model answers and writes; every contestant has the same rows and as many calls, each of them one
 request, whether a row is answered or a prompt is written. What passes the budget is refused. What
 is found is chosen on validation rows; the test rows are answered once by each contestant and seed,
-each in its own form, and all answers are read alike. Finished cells are kept.
+asked and read as its own code does. Finished cells are kept.
 
 promptolution is not among this project's packages: `make bench-search-peers` puts it into a folder
 of its own.
@@ -29,7 +29,7 @@ from typing import Any
 
 from benchmarks.machine import processor, versions
 from benchmarks.methods_score import Right, as_right
-from benchmarks.search_peers_models import PEERS, CountedModel, read
+from benchmarks.search_peers_models import PEERS, CountedModel
 from benchmarks.search_score import mean_over_sets, sets_interval
 from benchmarks.search_sets import CATALOGUE, SEEDS, Sizes, catalogue_task, folder_task
 from benchmarks.workers import claimed, missing, run_cells, say_done
@@ -162,8 +162,7 @@ class _Contest:
             found = PEERS[cell.contestant](model, task, start, cell.seed)
             told: dict[str, Any] = {"text": found.text}
             cpu = time.process_time() - began
-            tests = self._model(SearchBudget())
-            right = read(task, tests.answers([found.chat(r) for r in task.test]), task.test)
+            right = found.right(self._model(SearchBudget()), task.test)
         else:
             told, right, cpu = self._runner.run(self._ours(cell, task, model, began))
         spent = model.calls.ledger.spent

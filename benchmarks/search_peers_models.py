@@ -40,14 +40,6 @@ _VARIED, _BLOCKS = 3, 2
 _SYSTEM = "You are a helpful assistant."
 
 
-@dataclass(frozen=True)
-class PeerPrompt:
-    """What a peer found, and how it asks under it."""
-
-    text: str
-    chat: Callable[[Record], Chat]
-
-
 @dataclass
 class CountedModel:
     """One model that answers and writes, for code that waits for it.
@@ -92,6 +84,18 @@ class CountedModel:
         return [each.text.strip() for each in found]
 
 
+@dataclass(frozen=True)
+class PeerPrompt:
+    """What a peer found.
+
+    Attributes:
+        right: which rows a model answers rightly under it, asked and read by the peer's own code.
+    """
+
+    text: str
+    right: Callable[[CountedModel, Sequence[Record]], list[float]]
+
+
 Peer = Callable[[CountedModel, Task, str, int], PeerPrompt]
 
 
@@ -125,7 +129,13 @@ def by_gepa(model: CountedModel, task: Task, start: str, seed: int) -> PeerPromp
         seed=seed,
     )
     text = found.best_candidate["instruction"]
-    return PeerPrompt(text, lambda record: [("system", text), ("user", _text(record))])
+
+    def right(asked: CountedModel, records: Sequence[Record]) -> list[float]:
+        answers = asked.answers([[("system", text), ("user", _text(each))] for each in records])
+        told = [label_in(answer, words) for answer in answers]
+        return [float(a == each.target) for a, each in zip(told, records, strict=True)]
+
+    return PeerPrompt(text, right)
 
 
 def by_capo(model: CountedModel, task: Task, start: str, seed: int) -> PeerPrompt:
@@ -146,9 +156,7 @@ def by_capo(model: CountedModel, task: Task, start: str, seed: int) -> PeerPromp
         seed=seed,
     )
     optimizer = capo.CAPO(
-        predictor=first_occurrence.FirstOccurrencePredictor(
-            _PromptolutionLLM(model.answers), classes=words
-        ),
+        predictor=_predictor(model, words),
         task=rows,
         meta_llm=writer,
         initial_prompts=[
@@ -158,9 +166,22 @@ def by_capo(model: CountedModel, task: Task, start: str, seed: int) -> PeerPromp
         df_few_shots=_frame(task.train),
     )
     best = str(optimizer.optimize(n_steps=1000)[0])
-    return PeerPrompt(
-        best, lambda record: [("system", _SYSTEM), ("user", f"{best}\n{_text(record)}")]
-    )
+
+    def right(asked: CountedModel, records: Sequence[Record]) -> list[float]:
+        texts = [_text(record) for record in records]
+        told, _ = _predictor(asked, words).predict([best] * len(texts), texts)
+        return [
+            float(answer == str(record.target).lower())
+            for answer, record in zip(told, records, strict=True)
+        ]
+
+    return PeerPrompt(best, right)
+
+
+def _predictor(model: CountedModel, words: list[str]) -> Any:
+    """promptolution's reader of answers: the first label in one, else the first of all."""
+    llm = _PromptolutionLLM(model.answers)
+    return first_occurrence.FirstOccurrencePredictor(llm, classes=words)
 
 
 PEERS: Mapping[str, Peer] = {"gepa.optimize": by_gepa, "promptolution CAPO": by_capo}
@@ -193,13 +214,6 @@ class _PromptolutionLLM:
 class _Silent:
     def log(self, message: str) -> None:
         """Drop it."""
-
-
-def read(task: Task, answers: Sequence[str], records: Sequence[Record]) -> list[float]:
-    """Which answers are right, for all contestants alike."""
-    words = _words(task)
-    pairs = zip(answers, records, strict=True)
-    return [float(label_in(text, words) == record.target) for text, record in pairs]
 
 
 def _words(task: Task) -> dict[str, str]:
