@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
-from cuecard.evaluation.advice import advice, few_rows, unbeaten
+from cuecard.evaluation.advice import advice, detectable, few_rows, unbeaten
 from cuecard.tasks import Task, TaskSpec
+from cuecard.tasks.shots import few_shot_task
 from cuecard.types import Interval, Record
 
 
@@ -30,15 +32,35 @@ def test_few_test_rows() -> None:
     (sentence,) = advice(small)
     assert f"{len(small.test)} test rows are few" in sentence and "95% interval" in sentence
     assert few_rows(5) == (
-        "5 test rows are few: 4 right of 5 has the 95% interval 0.38 to 0.99; use more rows, or a "
-        "test file of their own"
+        "5 test rows are few: 4 right of 5 has the 95% interval 0.38 to 0.99, and no difference "
+        "between two prompts can be shown on them; use more rows, or a test file of their own"
     )
+    assert "differ by less than 6 of them (20.0 points) cannot be told apart" in few_rows(30)
     assert few_rows(1).startswith("1 test row is few")
     assert few_rows(0) == few_rows(50) == ""
     assert few_rows(6, right_or_wrong=False) == (
         "6 test rows are few: intervals over them are wide; use more rows, or a test file of their "
         "own"
     )
+
+
+def test_a_few_shot_draw_says_what_it_can_show() -> None:
+    drawn = few_shot_task(task(count=900), 8, 13)
+    said = [sentence for sentence in advice(drawn) if "drawn with seed 13" in sentence]
+    assert len(said) == 1 and len(drawn.validation) == 16
+    assert "on 16 validation rows two prompts that differ by less than 6 of them (37.5" in said[0]
+    points = f"{100 * detectable(len(drawn.test)):.1f} points"
+    assert f"{len(drawn.test)} test rows tell" in said[0] and points in said[0]
+
+
+def test_a_difference_of_the_size_that_is_detectable_is_found_four_times_in_five() -> None:
+    rows, differ = 400, 0.2
+    apart = detectable(rows, differ)
+    rng = np.random.default_rng(0)
+    shares = [(differ + apart) / 2, (differ - apart) / 2, 1 - differ]
+    won, lost, _ = rng.multinomial(rows, shares, size=4000).T
+    found = np.abs(won - lost) > 1.96 * np.sqrt(won + lost)
+    assert 0.78 < found.mean() < 0.84
 
 
 @pytest.mark.parametrize("labels", [("0", "1"), ("-1", "0", "1"), ("1.0", "2.0"), ("7", "other")])

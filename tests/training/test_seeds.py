@@ -17,6 +17,7 @@ from cuecard.evaluation.evaluate import evaluate
 from cuecard.evaluation.seeds import seed_notes, seed_table
 from cuecard.methods import PromptTuning
 from cuecard.tasks import Task
+from cuecard.tasks.shots import few_shot_task
 from cuecard.training import TrainConfig, read_log
 from cuecard.training.config import Keep
 from cuecard.training.seeds import SeedRuns, train_seeds
@@ -286,3 +287,39 @@ def test_without_test_rows_only_validation_is_told(tmp_path: Path) -> None:
     assert len(rows) == 2 and [row[1] for row in rows] == ["-", "-"]
     (note,) = seed_notes(numbers, "accuracy")
     assert "on validation rows" in note
+
+
+def test_each_seed_trains_and_chooses_on_rows_of_its_own() -> None:
+    task = review_task(150)
+    seen: list[dict[str, Any]] = []
+    config = ROUGH.model_copy(update={"steps": 4, "eval_every": 2})
+    found = train_seeds(
+        tiny_backbone(), task, METHOD, config, seeds=3, shots=6, observer=seen.append
+    )
+    assert found.numbers["seeds"] == [13, 21, 42] and found.numbers["shots"] == 6
+    assert [event["rows"]["train"] for event in seen if event["event"] == "start"] == [12] * 3
+    assert [event["event"] for event in seen].count("test") == 3
+    hashes = [one.prompt.manifest.data_hash for one in found.runs]
+    assert hashes == [found.tasks[seed].report.data_hash for seed in (13, 21, 42)]
+    assert len({*hashes}) == 3 and found.kept.prompt.manifest.data_hash in hashes
+    drawn = few_shot_task(task, 6, 21)
+    alone = train(tiny_backbone(), drawn, METHOD, config.model_copy(update={"seed": 21}))
+    assert alone.test is not None and found.runs[1].test is not None
+    assert found.runs[1].validation.loss == pytest.approx(alone.validation.loss, rel=1e-4)
+    assert found.runs[1].test.records == alone.test.records
+    (_, _, kept) = seed_notes(found.numbers, "accuracy")
+    assert kept.endswith("the best on its own validation rows.")
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [
+        ({"seeds": 6}, "seeds"),
+        ({"seeds": 2, "config": TrainConfig(seed=3)}, "training.seed"),
+        ({"seeds": 2, "keep": "average"}, "keep"),
+    ],
+)
+def test_draws_are_those_of_the_protocol(settings: dict[str, Any], where: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        train_seeds(tiny_backbone(), review_task(60), METHOD, shots=4, **settings)
+    assert error.value.where == where

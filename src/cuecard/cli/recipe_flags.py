@@ -166,6 +166,7 @@ _FLAGS = {
     "data.split_field": Flag(metavar="COLUMN"),
     "data.group_field": Flag(metavar="COLUMN"),
     "data.split_seed": Flag(),
+    "data.shots": Flag(),
     "data.limit": Flag(),
     "data.held_out_limit": Flag(),
     "data.allow_empty": Flag(metavar="FIELD", repeat=True),
@@ -220,8 +221,8 @@ _TRAIN = {
         "--method",
         metavar="NAME",
         help="What is trained, see `cuecard methods`; auto lets methods and rates race within "
-        f"--budget.  [default: {AUTO}; {PromptTuning.name} with --length, --init, --init-text, "
-        "--init-prompt, --slot, --lr or --optimizer adafactor]",
+        f"--budget.  [default: {AUTO}; {PromptTuning.name} with --shots, --length, --init, "
+        "--init-text, --init-prompt, --slot, --lr or --optimizer adafactor]",
         names=lambda _: (AUTO, *METHODS),
     ),
     "training.budget": Flag(
@@ -244,7 +245,7 @@ _TITLES = {
 _UNTRAINED = {
     key: flag
     for key, flag in _FLAGS.items()
-    if key.split(".")[0] not in ("method", "training", "compare")
+    if key.split(".")[0] not in ("method", "training", "compare") and key != "data.shots"
 }
 
 RECIPE = _RecipeFields(Recipe, _FLAGS, sections={"method": PromptTuning}, titles=_TITLES)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cuecard.backbones.quantization.weights import weight_count
-from cuecard.evaluation.advice import few_rows
+from cuecard.evaluation.advice import few_rows, few_shots
 from cuecard.evaluation.evaluate import Evaluation
 from cuecard.evaluation.seeds import ENTRY, kept_text, seed_notes
 from cuecard.tasks import SplitReport, Task
@@ -66,7 +66,7 @@ def rows_note(facts: Mapping[str, Any]) -> str:
     report: SplitReport = facts["data"]
     stems = "ROUGE-L is of words as they are, without stemming"
     few = few_rows(facts["test_rows"], right_or_wrong=KINDS[facts["kind"]].right_or_wrong)
-    more = [few, report.grouping]
+    more = [few, report.grouping, few_shots(report)]
     more.append(stems if facts.get("metric") == "rouge_l" else "")
     return " ".join([said, *(f"{text[0].upper()}{text[1:]}." for text in more if text)])
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
+from statistics import NormalDist
 from typing import Any
 
 from cuecard.metrics.intervals import proportion_interval
@@ -15,11 +17,14 @@ FEW_TEST_ROWS = 50
 
 _NUMBER = re.compile(r"[+-]?[\d.,]+")
 _USUAL = 0.85
+_POINTS = 100  # of 1
+# Of six rows that two prompts disagree on, all in favour of one: 2 * 0.5**6 is below 5%.
+_LEAST_APART = 6
 
 
 def advice(task: Task) -> tuple[str, ...]:
     """What was done to the rows, and what to mind: groups, removed rows, few rows, labels."""
-    found = [_removed(task.report), task.report.grouping]
+    found = [_removed(task.report), task.report.grouping, few_shots(task.report)]
     found += [
         few_rows(len(task.test), right_or_wrong=task.spec.task_kind.right_or_wrong),
         _numeric(task.spec),
@@ -44,7 +49,48 @@ def few_rows(rows: int, *, right_or_wrong: bool = True) -> str:
     wide = proportion_interval(right, rows)
     return (
         f"{rows_are} few: {right} right of {rows} has the 95% interval {wide.low:.2f} to "
-        f"{wide.high:.2f}; {advised}"
+        f"{wide.high:.2f}, and {_least_difference(rows)}; {advised}"
+    )
+
+
+def few_shots(report: SplitReport) -> str:
+    """What a few-shot draw can show, and what it cannot; empty for a task of all rows."""
+    if not report.shots:
+        return ""
+    chosen, tested = report.rows["validation"], report.rows["test"]
+    known = f"; on {chosen:,} validation rows {_least_difference(chosen)}"
+    if tested >= FEW_TEST_ROWS:
+        found = detectable(tested)
+        known += (
+            f"; {tested:,} test rows tell two prompts apart that disagree on a fifth of them and "
+            f"differ by {_POINTS * found:.1f} points, four times in five"
+        )
+    return f"{report.shots}{known}"
+
+
+def detectable(rows: int, disagreed: float = 0.2) -> float:
+    """The difference of two accuracies on the same rows that a 5% test finds with a power of 80%.
+
+    McNemar's test by its normal approximation, see Miettinen, "The matched pairs design in the case
+    of all-or-none responses", Biometrics 24(2), 1968, with the variance under no difference.
+
+    Args:
+        disagreed: the share of rows of which one of the two is right and the other is not.
+
+    Returns:
+        From 0 to 1; what is above `disagreed` cannot occur.
+    """
+    normal = NormalDist()
+    return (normal.inv_cdf(0.975) + normal.inv_cdf(0.8)) * math.sqrt(disagreed / rows)
+
+
+def _least_difference(rows: int) -> str:
+    """From what difference on two prompts can be told apart at all (sign test, two-sided)."""
+    if rows < _LEAST_APART:
+        return "no difference between two prompts can be shown on them"
+    return (
+        f"two prompts that differ by less than {_LEAST_APART} of them "
+        f"({_POINTS * _LEAST_APART / rows:.1f} points) cannot be told apart"
     )
 
 

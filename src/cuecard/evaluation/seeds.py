@@ -3,7 +3,8 @@
 The entry is JSON: `metric`, `seeds`, each one's `scores`, `intervals` (95%, over rows alone),
 `validation_losses` and `best_steps`, the mean score under the metric's name, its `sd` over seeds
 and its `ci95` over seeds and rows, the seed that is `kept` or "average", and where an average was
-tried its own numbers as `average`. Without test rows there are no scores.
+tried its own numbers as `average`. `shots` says how many rows of each label every seed has drawn,
+where it has. Without test rows there are no scores.
 """
 
 from __future__ import annotations
@@ -110,14 +111,15 @@ def seed_notes(entry: Mapping[str, Any], heading: str) -> list[str]:
         limits = entry["ci95"][metric]
         over = "" if limits is None else f", 95% interval over seeds and rows {_limits(limits)}"
         notes.append(
-            f"{len(scores)} seeds, each tested once: {heading} {entry[metric]:.3f} on average, sd "
+            f"{_runs(entry)}, each tested once: {heading} {entry[metric]:.3f} on average, sd "
             f"{entry['sd']:.3f}, from {min(scores):.3f} to {max(scores):.3f}{over}."
         )
         notes.append(_one_seed(scores, entry["intervals"]))
     average = entry.get("average")
     averaged = entry["kept"] == AVERAGE
     why = "which did as well as the best seed or better" if averaged else "the best"
-    notes.append(f"Kept: {kept_text(entry)}, {why} on validation rows.")
+    rows = "its own validation rows" if "shots" in entry else "validation rows"
+    notes.append(f"Kept: {kept_text(entry)}, {why} on {rows}.")
     if average is not None and not averaged:
         accuracy, loss = average["validation_accuracy"], average["validation_loss"]
         shown = "" if accuracy is None else f"accuracy {accuracy:.3f}, "
@@ -128,6 +130,13 @@ def seed_notes(entry: Mapping[str, Any], heading: str) -> list[str]:
 def kept_text(entry: Mapping[str, Any]) -> str:
     """Which prompt is kept."""
     return "the average of all seeds" if entry["kept"] == AVERAGE else f"seed {entry['kept']}"
+
+
+def _runs(entry: Mapping[str, Any]) -> str:
+    count, shots = len(entry["seeds"]), entry.get("shots")
+    if shots is None:
+        return f"{count} seeds"
+    return f"{count} draws of {shots} training rows of each label"
 
 
 def _one_seed(scores: Sequence[float], intervals: Sequence[Sequence[float] | None]) -> str:

@@ -95,10 +95,19 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
     task = recipe.read_task(progress)
     method = None if recipe.is_auto else recipe.read_method()
     backbone = recipe.load_backbone(progress)
+    if recipe.seeds > 1 and method is not None:
+        seeds = SeedTraining(
+            backbone,
+            task,
+            method,
+            recipe.training,
+            seeds=recipe.seeds,
+            keep=recipe.keep,
+            shots=recipe.data.shots,
+        ).seeds
+        task = recipe.drawn(task, seeds[0])
     setup, notes = _setup(backbone, task, method, recipe)
     config = setup.config
-    if recipe.seeds > 1 and method is not None:
-        SeedTraining(backbone, task, method, config, seeds=recipe.seeds, keep=recipe.keep)
     trained, rows = setup.start, setup.rows
     injection = trained.injection()
     lengths = row_lengths(rows)

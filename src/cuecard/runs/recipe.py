@@ -28,12 +28,14 @@ from cuecard.runs.recipe_method import (
 from cuecard.runs.recipe_sections import DataRecipe, TaskRecipe
 from cuecard.runs.run_kinds import RUN
 from cuecard.tasks.kinds import kind_named
+from cuecard.tasks.shots import check_shots, few_shot_task
 from cuecard.tasks.template import Template
 from cuecard.training.config import (
     Keep,
     TrainConfig,
     check_no_budget,
     check_seeds,
+    seeds_of,
     with_budget,
 )
 from cuecard.training.storage.log import Observer
@@ -74,16 +76,17 @@ class Recipe(RunRecipe):
         default_factory=dict,
         validate_default=True,
         description="The method's name and its settings, see `cuecard methods`. By default auto: "
-        "methods and rates race within training.budget; with settings, training.lr or another "
-        "optimizer but no name, prompt-tuning. A prompt to start from is a prompt's folder here, "
-        "or a multitask run's.",
+        "methods and rates race within training.budget; with settings, data.shots, training.lr or "
+        "another optimizer but no name, prompt-tuning. A prompt to start from is a prompt's folder "
+        "here, or a multitask run's.",
     )
     training: TrainConfig = Field(default=TrainConfig(), validate_default=True)
     seeds: int = Field(
         default=1,
         ge=1,
-        description="Train with this many seeds, counted up from training.seed, in shared passes, "
-        "and report how their test scores differ. One prompt is kept, by validation rows.",
+        description="Train with this many seeds, counted up from training.seed (with data.shots "
+        "those of the few-shot protocol, each with its own rows), in shared passes, and report how "
+        "their test scores differ. One prompt is kept, by validation rows.",
     )
     keep: Keep = Field(
         default="best",
@@ -124,7 +127,22 @@ class Recipe(RunRecipe):
 
     @model_validator(mode="after")
     def _check_seeds(self) -> Self:
-        check_seeds(self.seeds, self.keep, self.training)
+        """
+        Raises:
+            ConfigError: seeds or shots that cannot be trained like this.
+        """
+        drawn = self.data.shots is not None
+        if drawn:
+            check_shots(kind_named(self.task.kind))
+        check_seeds(self.seeds, self.keep, self.training, shots=drawn)
+        seeds_of(self.seeds, self.training, shots=drawn)
+        if drawn and self.seeds > 1 and self.is_auto:
+            raise ConfigError(
+                "a race would choose one method by the rows of one draw",
+                where="method",
+                got=f"{AUTO}, with {self.data.shots} shots and {self.seeds} seeds",
+                expected="a method by its name, such as prompt-tuning, or one seed",
+            )
         return self
 
     @model_validator(mode="after")
@@ -212,7 +230,7 @@ class Recipe(RunRecipe):
             )
 
     def read_task(self, progress: Progress | None = None) -> Task:
-        """The task with its data.
+        """The task with its data: all of them where several seeds draw few rows each.
 
         Raises:
             DataError: the data cannot be used.
@@ -224,7 +242,7 @@ class Recipe(RunRecipe):
 
         data, task = self.data, self.task
         own: Any = task.model_extra  # the kind's own settings
-        return Task.from_file(
+        found = Task.from_file(
             data_source(data.path, progress),
             template=task.template,
             labels=task.labels,
@@ -249,6 +267,16 @@ class Recipe(RunRecipe):
             allow_empty=data.allow_empty,
             **own,
         )
+        return found if self.seeds > 1 else self.drawn(found, self.training.seed)
+
+    def drawn(self, task: Task, seed: int) -> Task:
+        """The rows of a seed: few of each label, or all.
+
+        Raises:
+            DataError: a label without rows enough.
+            ConfigError: a task whose rows do not have one label each.
+        """
+        return task if self.data.shots is None else few_shot_task(task, self.data.shots, seed)
 
     @property
     def is_auto(self) -> bool:
@@ -371,6 +399,9 @@ def run_recipe(
         run, lora = train()
         if not isinstance(run, Run):
             return Outcome(task, backbone, run, None, lora)
+        seed = run.prompt.manifest.seed
+        if recipe.seeds > 1 and seed is not None:
+            task = recipe.drawn(task, seed)
         # The head that won the race, if one did.
         task = replace(task, spec=task.spec.with_head(run.prompt.spec.head))
         proof = report_run(
@@ -430,7 +461,8 @@ def _training(
         setup = TrainSetup.of(backbone, task, TrainablePrompt(method), config)
         kept["alongside"] = recipe.compare
         return setup.fits, lambda: (train_prompt(setup, method, **kept), None)
-    several = SeedTraining(backbone, task, method, config, **seeds, **kept)
+    shots = recipe.data.shots
+    several = SeedTraining(backbone, task, method, config, **seeds, **kept, shots=shots)
     return several.fits, lambda: (several.run().kept, None)
 
 

@@ -58,7 +58,7 @@ def without_race(values: Any) -> Any:
 
 
 def _sets_a_method(values: Mapping[str, Any], method: Mapping[str, Any]) -> bool:
-    """Whether a recipe has settings that suit one method, and no budget."""
+    """Whether a recipe has settings that suit one method, or few rows, and no budget."""
     training = values.get("training")
     if isinstance(training, BaseModel):
         training = training.model_dump()
@@ -67,7 +67,10 @@ def _sets_a_method(values: Mapping[str, Any], method: Mapping[str, Any]) -> bool
         return False
     own = any(value is not None for value in method.values())
     rate = given.get("lr") is not None or given.get("optimizer", "adamw") != "adamw"
-    return own or rate
+    data = values.get("data")
+    data = data.model_dump() if isinstance(data, BaseModel) else data
+    few = isinstance(data, Mapping) and data.get("shots") is not None
+    return own or rate or few
 
 
 def complete_method(values: Mapping[str, Any]) -> dict[str, Any]:

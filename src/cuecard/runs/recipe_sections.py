@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from cuecard.errors import ConfigError
 from cuecard.runs.recipe_file import Section
 from cuecard.tasks.kinds import KindName, own_settings, with_own_settings
 
@@ -44,6 +45,14 @@ class DataRecipe(Section):
         description="Column whose equal values stay in one split, such as a document or a person; "
         "none splits row by row. By default the fields of the template whose texts repeat.",
     )
+    shots: int | None = Field(
+        default=None,
+        ge=1,
+        exclude_if=lambda given: given is None,
+        description="Few-shot: train on this many rows of each label and validate on as many "
+        "others, drawn by content and training.seed. With several seeds each has rows of its own, "
+        "and the seeds are 13, 21, 42, 87 and 100.",
+    )
     limit: int | None = Field(
         default=None, ge=1, description="Use at most this many training rows."
     )
@@ -62,6 +71,21 @@ class DataRecipe(Section):
     def _older(cls, value: object) -> object:
         """Recipes written when it could be left open say null."""
         return 0 if value is None else value
+
+    @model_validator(mode="after")
+    def _check_shots(self) -> Self:
+        """
+        Raises:
+            ConfigError: both a number of rows per label and one of rows.
+        """
+        if self.shots is not None and self.limit is not None:
+            raise ConfigError(
+                "the number of training rows is given twice",
+                where="data.limit",
+                got=f"{self.limit}, and {self.shots} shots",
+                expected="one of them",
+            )
+        return self
 
     @property
     def paths(self) -> tuple[str, ...]:

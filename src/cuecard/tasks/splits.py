@@ -58,6 +58,7 @@ class SplitReport:
         data_hash: SHA-256 over every split's fields and targets in order.
         group_fields: the fields whose equal texts stay in one split.
         grouping: a sentence on them, and on what was removed; empty where there are none.
+        shots: a sentence on the few rows that were drawn; empty where none were.
     """
 
     rows: Mapping[Split, int]
@@ -71,6 +72,7 @@ class SplitReport:
     data_hash: str
     group_fields: tuple[str, ...] = ()
     grouping: str = ""
+    shots: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The same as JSON-able values."""

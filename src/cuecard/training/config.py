@@ -22,6 +22,8 @@ Augmentation = Literal["flip", "crop", "shift"]
 
 
 DEFAULT_BUDGET = "2m"
+FEW_SHOT_SEEDS = (13, 21, 42, 87, 100)
+"""Those of the few-shot protocol of Gao et al. (ACL 2021); each has rows of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,14 +223,22 @@ class TrainConfig(BaseModel):
         return self.eval_every or max(1, self.steps // 10)
 
 
-def check_seeds(seeds: int, keep: Keep, config: TrainConfig) -> None:
+def check_seeds(seeds: int, keep: Keep, config: TrainConfig, *, shots: bool = False) -> None:
     """
     Raises:
-        ConfigError: the average of one seed, or several seeds and a learning rate to be found.
+        ConfigError: the average of one seed or of several draws of rows, or several seeds and a
+            learning rate to be found.
     """
     if seeds == 1 and keep == "average":
         raise ConfigError(
             "one seed has no average", where="keep", got=keep, expected="best, or several seeds"
+        )
+    if shots and keep == "average":
+        raise ConfigError(
+            "prompts of several draws have no rows in common to choose their average by",
+            where="keep",
+            got="average, and shots",
+            expected="best",
         )
     if seeds > 1 and config.lr == "auto":
         raise ConfigError(
@@ -238,6 +248,28 @@ def check_seeds(seeds: int, keep: Keep, config: TrainConfig) -> None:
             expected="a number",
             hint="train one seed with auto, then several with the rate that it found",
         )
+
+
+def seeds_of(count: int, config: TrainConfig, *, shots: bool = False) -> tuple[int, ...]:
+    """The seeds of several runs: counted up from config.seed, or those of the few-shot protocol.
+
+    Args:
+        shots: whether each seed draws rows of its own.
+
+    Raises:
+        ConfigError: more draws than the protocol has, or a seed to count from beside it.
+    """
+    if not shots or count == 1:
+        return tuple(range(config.seed, config.seed + count))
+    if config.seed or count > len(FEW_SHOT_SEEDS):
+        listed = ", ".join(map(str, FEW_SHOT_SEEDS))
+        raise ConfigError(
+            "the few-shot protocol has seeds of its own",
+            where="training.seed" if config.seed else "seeds",
+            got=f"seed {config.seed} with {count} seeds" if config.seed else count,
+            expected=f"up to {len(FEW_SHOT_SEEDS)} seeds, which are {listed}; or a seed alone",
+        )
+    return FEW_SHOT_SEEDS[:count]
 
 
 def with_budget(config: TrainConfig) -> TrainConfig:

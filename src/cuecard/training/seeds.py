@@ -22,7 +22,8 @@ from cuecard.lazy import torch
 from cuecard.methods import MethodSettings, PromptTuning
 from cuecard.progress_bar import with_progress_bar
 from cuecard.tasks import Task
-from cuecard.training.config import Keep, TrainConfig, check_seeds
+from cuecard.tasks.shots import few_shot_tasks
+from cuecard.training.config import Keep, TrainConfig, check_seeds, seeds_of
 from cuecard.training.run import Run, Trained, find_run
 from cuecard.training.storage.checkpoint import State
 from cuecard.training.storage.log import FILE as LOG
@@ -43,10 +44,12 @@ class SeedRuns:
         runs: each seed's, in order, tested once at its best step.
         kept: the run of the prompt that is kept. Its prompt's metrics have the seeds' numbers under
             "seeds", and what it took is what all seeds took.
+        tasks: what each seed was trained on; they differ where each has few rows of its own.
     """
 
     runs: tuple[Run, ...]
     kept: Run
+    tasks: Mapping[int, Task]
 
     @property
     def numbers(self) -> Mapping[str, Any]:
@@ -64,6 +67,7 @@ def train_seeds(
     *,
     seeds: int = 3,
     keep: Keep = "best",
+    shots: int | None = None,
     folder: str | Path | None = None,
     observer: Observer | None = None,
     progress: bool = True,
@@ -78,6 +82,8 @@ def train_seeds(
         seeds: how many, two or more.
         keep: "best", the prompt that does best on validation rows, or "average", the average of
             all tensors where it does at least as well there; the seeds must start alike.
+        shots: let each seed draw its own rows: so many of each label to train on, and as many
+            others to validate, see `few_shot_tasks`. The seeds are then those of the protocol.
         folder: where the kept run goes, as that of `train`, and each seed's in `trials`; None keeps
             nothing.
         observer: called with every event, as of `sweep`.
@@ -95,7 +101,15 @@ def train_seeds(
             "to see how seeds differ takes several", where="seeds", got=seeds, expected="> 1"
         )
     return SeedTraining(
-        backbone, task, method, config, seeds=seeds, keep=keep, folder=folder, observer=observer
+        backbone,
+        task,
+        method,
+        config,
+        seeds=seeds,
+        keep=keep,
+        shots=shots,
+        folder=folder,
+        observer=observer,
     ).run()
 
 
@@ -120,6 +134,7 @@ class SeedTraining:
         *,
         seeds: int,
         keep: Keep = "best",
+        shots: int | None = None,
         folder: str | Path | None = None,
         observer: Observer | None = None,
         spent: State | None = None,
@@ -129,15 +144,21 @@ class SeedTraining:
             config or TrainConfig(),
             suited_to(backbone, method or PromptTuning()),
         )
-        check_seeds(seeds, keep, config)
+        check_seeds(seeds, keep, config, shots=shots is not None)
         self._task, self._keep, self._config = task, keep, config
-        self._spent = spent or State()
+        self._spent, self._shots = spent or State(), shots
         self._folder = None if folder is None else Path(folder)
         self._tell: Observer = observer or (lambda event: None)
-        self.seeds = tuple(range(config.seed, config.seed + seeds))
+        self.seeds = seeds_of(seeds, config, shots=shots is not None)
+        self._tasks = (
+            dict.fromkeys(self.seeds, task)
+            if shots is None
+            else few_shot_tasks(task, shots, self.seeds)
+        )
+        own = {f"seed {seed}": drawn for seed, drawn in self._tasks.items()}
         self._sweep = SweepRunner(
             backbone,
-            {"": task},
+            {"": task} if shots is None else own,
             SweepConfig(grid={"seed": self.seeds}),
             self._method,
             config,
@@ -146,6 +167,7 @@ class SeedTraining:
             unit="seed",
             command="cuecard train",
             head=head,
+            paired=shots is not None,
         )
         self.fits = self._sweep.fits
         if keep == AVERAGE:
@@ -161,7 +183,7 @@ class SeedTraining:
         """
         runs = self.train()
         with held(self._folder), stoppable(self._sweep.stopped):
-            return SeedRuns(runs, self._found() or self._kept(runs))
+            return SeedRuns(runs, self._found() or self._kept(runs), self._tasks)
 
     def train(self) -> tuple[Run, ...]:
         """Each seed's run, in order, tested once; none is chosen.
@@ -275,6 +297,7 @@ class SeedTraining:
         return {
             "metric": metric,
             "seeds": list(self.seeds),
+            **({} if self._shots is None else {"shots": self._shots}),
             # What the seeds, and their average, are chosen by.
             "validation_losses": [one.state.best_loss for one in self._sweep.trainers],
             "best_steps": [run.best_step for run in runs],

@@ -11,6 +11,7 @@ from cuecard.cli.views.tables import print_facts, say, say_line
 from cuecard.parameter_counts import trained_text
 from cuecard.runs.dry_run import Plan
 from cuecard.runs.estimate import about
+from cuecard.training.config import seeds_of
 from cuecard.validation_text import counted
 
 _BAR = 30
@@ -65,10 +66,13 @@ def print_plan(plan: Plan, out: Console) -> None:
 
 def _seeds(plan: Plan) -> list[tuple[str, str]]:
     """A line about several seeds; none about one."""
-    count, first = plan.recipe.seeds, plan.recipe.training.seed
+    count, drawn = plan.recipe.seeds, plan.recipe.data.shots is not None
     if count == 1:
         return []
-    each = f"{first} to {first + count - 1}, each tested once"
+    seeds = seeds_of(count, plan.recipe.training, shots=drawn)
+    named = ", ".join(map(str, seeds)) if drawn else f"{seeds[0]} to {seeds[-1]}"
+    rows = " with rows of its own" if drawn else ""
+    each = f"{named}, each{rows} tested once"
     return [("seeds", f"{count}: {each}; {plan.tokens:,.0f} tokens in the steps of all of them")]
 
 

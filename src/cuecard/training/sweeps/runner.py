@@ -41,6 +41,8 @@ class SweepRunner:
         unit: what messages call a trial.
         command: what resumes it, without its folder.
         head: what the head of every trial starts from; zeros by default.
+        paired: whether the first task has the first combination alone, and so on, instead of
+            every task every combination; there are then as many of both.
     """
 
     def __init__(
@@ -56,8 +58,9 @@ class SweepRunner:
         unit: str = "trial",
         command: str = "cuecard sweep",
         head: Head | None = None,
+        paired: bool = False,
     ) -> None:
-        self._head = head
+        self._head, self._paired = head, paired
         self._unit, self._command = unit, command
         self._backbone, self._tasks, self._sweep = backbone, tasks, sweep
         self._space = Space(sweep, method, config)
@@ -65,7 +68,7 @@ class SweepRunner:
             check_installed()
         self._folder, self._tell = folder, tell
         self._names = list(tasks)
-        self._total = self._space.total * len(tasks)
+        self._total = len(tasks) if paired else self._space.total * len(tasks)
         self._config = config
         prompt = TrainablePrompt(suited_to(backbone, method))
         self._parts = _parts(
@@ -80,15 +83,17 @@ class SweepRunner:
     def _check(self) -> dict[tuple[str, Slot], TrainSetup]:
         """Check every trial before anything is written, and every row with the longest prompt."""
         longest: dict[tuple[str, Slot], tuple[Injection, Settings]] = {}
-        for settings in self._space.combinations:
+        for place, settings in enumerate(self._space.combinations):
             trained, config = self._trainable(settings)
-            for name, task in self._tasks.items():
+            names = self._names[place : place + 1] if self._paired else self._names
+            for name in names:
+                task = self._tasks[name]
                 _, start = check_start_of(self._backbone, task, trained, config, self._title(name))
-                now, place = start.injection(), (name, trained.slot)
+                now, where = start.injection(), (name, trained.slot)
                 if trained.leaves_inputs(self._backbone, task.spec):
                     self._late.add(trained.slot)
-                if place not in longest or now.length > longest[place][0].length:
-                    longest[place] = now, settings
+                if where not in longest or now.length > longest[where][0].length:
+                    longest[where] = now, settings
         return {
             (name, slot): TrainSetup.of(
                 self._backbone, self._tasks[name], *self._trainable(settings)
@@ -220,7 +225,8 @@ class SweepRunner:
             self._trainers.append(self._trainer(number))
 
     def _propose(self, number: int) -> Settings:
-        name, count = self._task_of(number), number // len(self._names)
+        name = self._task_of(number)
+        count = number if self._paired else number // len(self._names)
         if self._sweep.search == "grid":
             return self._space.combinations[count]
         seen = self._seen(name)

@@ -133,3 +133,23 @@ def test_other_commands_train_with_one_seed(
     by_flag = cuecard(name, *given, *own, "--seeds", "2", "--out", tmp_path / "run")
     assert by_flag.code == 2 and "--seeds" in by_flag.err
     assert not (tmp_path / "run").exists()
+
+
+def test_shots_train_the_protocols_draws(cuecard: Call, words: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    few = [*words, "--shots", "4", "--no-compare", "--out", str(out)]
+    done = cuecard(*few, "--seeds", "2", "--json")
+    assert done.code == 0, done.err
+    seeds = json.loads(done.out.splitlines()[-1])["seeds"]
+    assert seeds["seeds"] == [13, 21] and seeds["shots"] == 4
+    assert "sd" in seeds and "accuracy" in seeds["ci95"]
+    saved = Prompt.load(out / "prompt").manifest
+    assert saved.seed in (13, 21) and saved.rows is not None
+    planned = cuecard(*few, "--seeds", "2", "--out", tmp_path / "other", "--dry-run")
+    assert planned.code == 0 and "2: 13, 21, each with rows of its own tested once" in planned.out
+    for more, said in (
+        (("--limit", "9"), "the number of training rows is given twice"),
+        (("--kind", "regression"), "one label each"),
+    ):
+        refused = cuecard(*few, *more, "--out", tmp_path / "other")
+        assert refused.code == 2 and said in refused.err, refused.err
