@@ -39,6 +39,11 @@ COMMANDS = {
         "train.multitask",
         "Train one prompt for several tasks (MPT); new tasks can start from what they share.",
     ),
+    "pet": (
+        "train.pet",
+        "Train a prompt per pattern, label unlabelled rows with all of them, distil one prompt "
+        "(PET).",
+    ),
     "lora": (
         "train.lora",
         "Train a LoRA adapter on a task's rows, alone or together with a frozen prompt.",

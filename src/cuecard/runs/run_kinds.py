@@ -54,6 +54,14 @@ SWEEP = RunKind(
     "sweep", "cuecard sweep", "sweep.yaml", ("checkpoint.pt", "best"), _inside("recipe")
 )
 LORA = RunKind("LoRA run", "cuecard lora", "lora.yaml", (*_RESULTS, "adapter"), _inside("recipe"))
+PET = RunKind(
+    "run of pattern-exploiting training",
+    "cuecard pet",
+    "pet.yaml",
+    (*_RESULTS, "patterns/checkpoint.pt"),
+    _inside("recipe"),
+    folders=("patterns",),
+)
 MULTITASK = RunKind(
     "multitask run",
     "cuecard multitask",
@@ -110,6 +118,6 @@ GRAPHRAG_OPTIMISE = RunKind(
     | {f"{llm}.{key}" for llm in ("llm", "writer") for key in ("at_once", "seconds", "price")},
 )
 KINDS = (
-    *(RUN, SWEEP, LORA, MULTITASK, VTAB, SEARCH),
+    *(RUN, SWEEP, LORA, PET, MULTITASK, VTAB, SEARCH),
     *(GRAPHRAG_MEASURE, GRAPHRAG_DATASET, GRAPHRAG_OPTIMISE),
 )

@@ -109,6 +109,7 @@ class TaskBatches:
             self._teacher,
             sample,
             self._held,
+            setup.temperature,
         )
 
     def _sample(self, rows: Sequence[Encoded], position: tuple[int, int]) -> Sample | None:

@@ -64,6 +64,7 @@ class TrainSetup:
         activations: whether they are kept for the backward pass.
         soft: label probabilities to learn instead of the rows' own labels; None for none.
         soft_hash: a digest of them.
+        temperature: at which they are learnt.
         unrun: training rows that a budget leaves no time to run; a pooled head counts their words.
     """
 
@@ -78,6 +79,7 @@ class TrainSetup:
     activations: ActivationPlan
     soft: SoftLabels | None = None
     soft_hash: str | None = None
+    temperature: float = 1.0
     unrun: tuple[Record, ...] = ()
 
     @classmethod
@@ -151,8 +153,13 @@ class TrainSetup:
         """
         Checkpoint.load(folder, key_of(self.parts), self.parts)
 
-    def with_soft_labels(self, probabilities: Sequence[Sequence[float]]) -> TrainSetup:
+    def with_soft_labels(
+        self, probabilities: Sequence[Sequence[float]], temperature: float = 1.0
+    ) -> TrainSetup:
         """The same run, but learning these label probabilities, of each training row in order.
+
+        Args:
+            temperature: what the scores are divided by before they are compared with those.
 
         Raises:
             ConfigError: the run's loss does not take them, or there is not one list for each row.
@@ -172,7 +179,8 @@ class TrainSetup:
                 expected=len(self.rows),
             )
         soft = dict(zip(self.rows, probabilities, strict=True))
-        return replace(self, soft=soft, soft_hash=key_of(probabilities))
+        known = probabilities if temperature == 1 else [temperature, probabilities]
+        return replace(self, soft=soft, soft_hash=key_of(known), temperature=temperature)
 
     def starting_from(self, trainable: Trainable) -> TrainSetup:
         """The same run of a trainable that starts from other numbers."""

@@ -85,6 +85,7 @@ class PromptBatch:
 
     Attributes:
         soft: label probabilities to learn instead of the rows' own labels.
+        temperature: what the scores are divided by where they learn those.
         head: what answers instead of the LM head.
         teacher: what the loss also compares with.
         sample: the labels that each row's own is compared with, see `sample_labels`; all if None.
@@ -100,6 +101,7 @@ class PromptBatch:
     teacher: Teacher | None = None
     sample: Sample | None = None
     held: HeldTo | None = None
+    temperature: float = 1.0
 
 
 def count_targets(kind: Resolved, spec: TaskSpec, rows: Sequence[Encoded]) -> int:
@@ -127,11 +129,11 @@ def batch_losses(backbone: Backbone, parts: Sequence[PromptBatch]) -> list[Tenso
     "tokens": sum over target tokens of -log p(token | context, prompt, earlier target tokens), and
     of not going on as another label (`LabelWords`). "labels": sum over rows of -log softmax over
     the labels' scores (of one token: their logits) at the gold label, of a sample of the labels if
-    one was drawn; with soft labels q, of KL(q || softmax) instead. "head": `TaskKind.head_loss`;
-    prompts with a head make one pass together, those without another; what is held to the frozen
-    model costs its distance to it, see `HeldTo`. "pairs": `TaskKind.vector_loss`. "masks":
-    `TaskKind.mask_loss`. With teachers, which answer in words, at each read also lambda times
-    `_distance`.
+    one was drawn; with soft labels q, of T^2 KL(q || softmax at T) instead. "head":
+    `TaskKind.head_loss`; prompts with a head make one pass together, those without another; what is
+    held to the frozen model costs its distance to it, see `HeldTo`. "pairs":
+    `TaskKind.vector_loss`. "masks": `TaskKind.mask_loss`. With teachers, which answer in words, at
+    each read also lambda times `_distance`.
     """
     losses: dict[int, Tensor] = {}
     plain = [n for n, part in enumerate(parts) if part.head is None and part.teacher is None]
@@ -256,7 +258,9 @@ def _loss(part: PromptBatch, asked: _Asked, reads: Reads, tokenizer: Tokenizer) 
     scores = _label_scores(part, asked, reads, tokenizer)
     if part.soft is not None:
         wanted = torch.tensor([part.soft[row] for row in part.rows], device=scores.device)
-        return functional.kl_div(scores.log_softmax(-1), wanted, reduction="sum")
+        warm = part.temperature
+        apart = functional.kl_div((scores / warm).log_softmax(-1), wanted, reduction="sum")
+        return apart * warm**2
     if part.sample is not None:
         gold = [0] * len(part.rows)  # a sample begins with the row's own label
     else:

@@ -1,0 +1,1 @@
+"""Runs for few labelled rows, each in one piece."""

@@ -1,0 +1,1 @@
+"""What makes more of few labelled rows: patterns and unlabelled rows."""
