@@ -48,6 +48,7 @@ SEAMS = {
     "runs/lora_recipe.py",
     "runs/recipe.py",
     "runs/sweep_recipe.py",
+    "runs/transfer_recipe.py",
     "runs/vtab_recipe.py",
 }
 

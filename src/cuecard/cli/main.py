@@ -44,6 +44,10 @@ COMMANDS = {
         "Train a prompt per pattern, label unlabelled rows with all of them, distil one prompt "
         "(PET).",
     ),
+    "transfer": (
+        "train.transfer",
+        "Train a prompt from the saved prompt that helps a new task most, or from none of them.",
+    ),
     "lora": (
         "train.lora",
         "Train a LoRA adapter on a task's rows, alone or together with a frozen prompt.",

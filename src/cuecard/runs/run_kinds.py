@@ -70,6 +70,14 @@ MULTITASK = RunKind(
     _FREE | {"tasks.*.task.max_new_tokens"},
     out="out in the recipe",
 )
+TRANSFER = RunKind(
+    "transfer",
+    "cuecard transfer",
+    "transfer.yaml",
+    ("checkpoint.pt", "best"),
+    _inside("recipe"),
+    folders=("best",),
+)
 VTAB = RunKind(
     "protocol run",
     "cuecard bench vtab",
@@ -118,6 +126,6 @@ GRAPHRAG_OPTIMISE = RunKind(
     | {f"{llm}.{key}" for llm in ("llm", "writer") for key in ("at_once", "seconds", "price")},
 )
 KINDS = (
-    *(RUN, SWEEP, LORA, PET, MULTITASK, VTAB, SEARCH),
+    *(RUN, SWEEP, LORA, PET, MULTITASK, TRANSFER, VTAB, SEARCH),
     *(GRAPHRAG_MEASURE, GRAPHRAG_DATASET, GRAPHRAG_OPTIMISE),
 )

@@ -7,6 +7,8 @@ from typing import Any
 
 from cuecard.parameter_counts import trained_text
 from cuecard.training.race.lora_found import EVENT, LoraFound
+from cuecard.training.transfer.found import EVENT as TRANSFER
+from cuecard.training.transfer.found import TransferFound
 from cuecard.validation_text import counted
 
 Event = Mapping[str, Any]
@@ -117,6 +119,25 @@ def _lora(event: Event) -> str:
     return LoraFound(**{name: value for name, value in event.items() if name != "event"}).text
 
 
+def _transfer_search(event: Event) -> str:
+    left_out = f" ({event['left_out']} left out)" if event["left_out"] else ""
+    return (
+        f"Library: {counted(event['library'], 'prompt')}{left_out}, scored untrained; training the "
+        f"usual start for {counted(event['steps'], 'step')}"
+    )
+
+
+def _transfer_race(event: Event) -> str:
+    if not event["starts"]:
+        return "There is no saved prompt to try"
+    return f"Training from {', '.join(event['starts'])} for {counted(event['steps'], 'step')} each"
+
+
+def _transfer(event: Event) -> str:
+    fields = {name: value for name, value in event.items() if name != "event"}
+    return TransferFound.of_dict(fields).text
+
+
 def _validation(event: Event) -> str:
     accuracy, share = event["validation_accuracy"], event["majority_share"]
     shown = "" if accuracy is None else f"accuracy {accuracy:.3f}, "
@@ -220,5 +241,8 @@ _TEXTS: Mapping[str, Callable[[Event], str]] = {
     "done": _done,
     "finished": _finished,
     "candidate": _candidate,
+    "transfer_search": _transfer_search,
+    "transfer_race": _transfer_race,
+    TRANSFER: _transfer,
     "baseline": _baseline,
 }

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from cuecard.errors import Interrupted
-from cuecard.evaluation.evaluate import Gain, evaluate, gain
-from cuecard.evaluation.loglikelihood import sharing_front
 from cuecard.folder_lock import held
 from cuecard.interrupts import may_cut
-from cuecard.lazy import torch
-from cuecard.metrics.intervals import paired_interval
 from cuecard.tasks import Task
 from cuecard.training.checks import FrozenProof
 from cuecard.training.config import Budget, TrainConfig
 from cuecard.training.heads.pooled_head import pool
 from cuecard.training.loop import run_loop
-from cuecard.training.objective.loss import batch_loss
 from cuecard.training.race.lora_found import LoraFound
 from cuecard.training.race.pace import measure
+from cuecard.training.race.paired import (
+    Prior,
+    RowResults,
+    answers,
+    by_likelihood,
+    likelihoods,
+    paired,
+)
 from cuecard.training.race.plan import Cost, RacePlan, Sizes
 from cuecard.training.race.runner import Chosen
 from cuecard.training.race.stages import cut, final_setup, race_setup
@@ -33,15 +35,12 @@ from cuecard.training.setup import TrainSetup, key_of, remember_inputs
 from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import Observer, RunLog
 from cuecard.training.train_lora import TrainableAdapter, lora_setup
-from cuecard.training.trainables.head import head_of
 from cuecard.training.trainables.lora import LoraSettings
 from cuecard.training.trainer import Trainer
-from cuecard.types import Backbone, Method, Record
+from cuecard.types import Backbone, Method
 
 # As in a race of prompts: fewer steps say little, and more are for the run after it.
 _FEWEST, _MOST = 10, 40
-Prior: TypeAlias = Mapping[str, float] | None
-_LIKELIHOOD = "mean probability of the target's tokens"
 
 
 class LoraTrial:
@@ -206,8 +205,8 @@ class LoraTrial:
         if state.error is not None:
             return replace(found, why_not="its training diverged")
         records = setup.task.validation
-        likely = _by_likelihood(setup) and _by_likelihood(chosen.setup)
-        ask = _likelihoods if likely else _answers
+        likely = by_likelihood(setup) and by_likelihood(chosen.setup)
+        ask = likelihoods if likely else answers
         with may_cut(), state.charged(setup.backbone.counts):
             with self._attached(setup.start):
                 ours = ask(setup, setup.start, state.best_prior, records)
@@ -223,12 +222,6 @@ class LoraTrial:
             setup.backbone.remember(())
 
 
-def _by_likelihood(setup: TrainSetup) -> bool:
-    """Whether answers are not to be had, or cost more than the race may spend."""
-    mode = setup.spec.mode
-    return mode == "text" or (setup.validations.brief and mode != "head")
-
-
 def _as_it_will_be(setup: TrainSetup, raced: State) -> tuple[Method, Prior]:
     """A prompt where its race ended, and its prior; its head pooled as after a whole run."""
     prompt = setup.new_method()
@@ -239,48 +232,13 @@ def _as_it_will_be(setup: TrainSetup, raced: State) -> tuple[Method, Prior]:
     return prompt, setup.validate(prompt).prior
 
 
-def _answers(setup: TrainSetup, method: Method, prior: Prior, records: Sequence[Record]) -> Any:
-    """The evaluation of what is trained at its best step."""
-    return evaluate(
-        setup.backbone,
-        setup.spec,
-        records,
-        method.injection(),
-        slot=setup.slot,
-        prior=prior if setup.config.calibrate else None,
-        seed=setup.config.seed,
-        head=head_of(method),
-    )
-
-
-def _likelihoods(
-    setup: TrainSetup, method: Method, prior: Prior, records: Sequence[Record]
-) -> list[float]:
-    """Of each record the (geometric) mean probability of its target's tokens."""
-    backbone, spec, injection = setup.backbone, setup.spec, method.injection()
-    rows = [spec.encode(record, backbone.tokenizer, setup.slot) for record in records]
-    batches = [[number] for number in range(len(rows))]
-    found = []
-    with torch.inference_mode(), sharing_front(backbone, rows, injection, batches):
-        for row in rows:
-            loss, targets = batch_loss(backbone, spec, [row], injection, "tokens")
-            found.append(math.exp(-float(loss) / targets))
-    return found
-
-
-def _difference(ours: Any, theirs: Any) -> dict[str, Any]:
+def _difference(ours: RowResults, theirs: RowResults) -> dict[str, Any]:
     """What `LoraFound` says of both."""
-    if isinstance(ours, list):
-        both = [sum(values) / len(values) for values in (ours, theirs)]
-        seen = Gain(_LIKELIHOOD, both[0] - both[1], paired_interval(ours, theirs))
-    else:
-        seen = gain(ours, theirs)
-        both = [float(one.metrics[seen.metric]) for one in (ours, theirs)]
-    known = math.isfinite(seen.ci95.low) and math.isfinite(seen.ci95.high)
+    seen = paired(ours, theirs)
     return {
         "metric": seen.metric,
-        "lora": both[0],
-        "prompt": both[1],
-        "ci95": (seen.ci95.low, seen.ci95.high) if known else None,
-        "taken": known and seen.ci95.low > 0,
+        "lora": seen.ours,
+        "prompt": seen.theirs,
+        "ci95": seen.ci95,
+        "taken": seen.clear,
     }

@@ -1,0 +1,1 @@
+"""Transfer: which saved prompt a new task starts from, if any helps."""

@@ -1,0 +1,52 @@
+"""Saved prompts that a task's training may start from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cuecard.errors import ConfigError
+from cuecard.methods import MethodSettings
+from cuecard.tasks import Task
+from cuecard.training.config import TrainConfig
+from cuecard.training.transfer.found import USUAL
+
+
+@dataclass(frozen=True)
+class SourcePrompt:
+    """A saved prompt as a start.
+
+    Attributes:
+        method: settings that start from its numbers.
+        shared: whether it is what the tasks of a multitask run share.
+    """
+
+    method: MethodSettings
+    shared: bool = False
+
+
+def check_transfer(task: Task, config: TrainConfig, sources: Mapping[str, SourcePrompt]) -> None:
+    """
+    Raises:
+        ConfigError: a task that does not answer in words, no one learning rate, or a saved prompt
+            with the usual start's name.
+    """
+    if task.spec.mode not in ("labels", "text"):
+        raise ConfigError(
+            "saved prompts cannot be scored on a task that does not answer in words",
+            where="the task",
+            got=f"{task.spec.kind}{' with a head' if task.spec.mode == 'head' else ''}",
+            expected="a classification by label words, or text-to-text",
+            hint="`cuecard nearest` ranks saved prompts; --init-prompt starts from one",
+        )
+    if config.lr == "auto":
+        raise ConfigError(
+            "a transfer tries no learning rates", where="lr", got="auto", expected="a number"
+        )
+    if USUAL in sources:
+        raise ConfigError(
+            "a saved prompt has the name of the usual start",
+            where="the library",
+            got=USUAL,
+            expected="another name",
+        )
