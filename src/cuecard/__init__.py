@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from cuecard.names import data_source, load_backbone
     from cuecard.runs.recipe import Recipe, run_recipe
     from cuecard.runs.sweep_recipe import SweepRecipe, run_sweep
-    from cuecard.saved_prompts import load_prompt
+    from cuecard.runs.transfer_recipe import TransferRecipe, run_transfer
+    from cuecard.saved_prompts import load_prompt, prompt_library
     from cuecard.tasks.kinds import KINDS, register_kind
     from cuecard.tasks.kinds.base import TaskKind
     from cuecard.tasks.task import Task, TaskSpec
@@ -95,7 +96,8 @@ __getattr__, __dir__ = lazy_exports(
         ".names": ("data_source", "load_backbone"),
         ".runs.recipe": ("Recipe", "run_recipe"),
         ".runs.sweep_recipe": ("SweepRecipe", "run_sweep"),
-        ".saved_prompts": ("load_prompt",),
+        ".runs.transfer_recipe": ("TransferRecipe", "run_transfer"),
+        ".saved_prompts": ("load_prompt", "prompt_library"),
         ".tasks.kinds": ("KINDS", "register_kind"),
         ".tasks.kinds.base": ("TaskKind",),
         ".tasks.task": ("Task", "TaskSpec"),
@@ -155,6 +157,7 @@ __all__ = [
     "TaskKind",
     "TaskSpec",
     "TrainConfig",
+    "TransferRecipe",
     "Wayward",
     "answer",
     "auto",
@@ -169,10 +172,12 @@ __all__ = [
     "load_prompt",
     "multitask",
     "predict",
+    "prompt_library",
     "prove",
     "register_kind",
     "run_recipe",
     "run_sweep",
+    "run_transfer",
     "sweep",
     "train",
     "train_lora",
