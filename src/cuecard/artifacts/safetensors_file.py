@@ -80,6 +80,17 @@ def parse_tensors(
     return found
 
 
+def parse_metadata(content: bytes, where: str) -> dict[str, str]:
+    """The texts in the header of a safetensors file whose tensors were parsed before.
+
+    Raises:
+        ArtifactError: as `parse_tensors`.
+    """
+    header, _ = _split_header(content, where)
+    found = header.get("__metadata__", {})
+    return {str(name): str(text) for name, text in found.items()}
+
+
 def tensor_file(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
     """A safetensors file with these arrays."""
     plain = {name: little_endian(array) for name, array in arrays.items()}

@@ -48,6 +48,10 @@ COMMANDS = {
         "train.transfer",
         "Train a prompt from the saved prompt that helps a new task most, or from none of them.",
     ),
+    "meta-init": (
+        "train.meta_init",
+        "Learn from many tasks where the prompts of new ones start (Reptile, first-order MAML).",
+    ),
     "lora": (
         "train.lora",
         "Train a LoRA adapter on a task's rows, alone or together with a frozen prompt.",

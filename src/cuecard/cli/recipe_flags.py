@@ -194,7 +194,8 @@ _FLAGS = {
     "method.prompt": Flag(
         "--init-prompt",
         metavar="FOLDER",
-        help="A prompt's or a search's folder to start from.",
+        help="A prompt's or a search's folder to start from; with --init meta a file of "
+        "`cuecard meta-init`.",
         read=str,
     ),
     "method.slot": Flag(),

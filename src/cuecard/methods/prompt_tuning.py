@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from cuecard.methods.image_options import ImageSettings
 from cuecard.methods.settings import TensorField
-from cuecard.methods.start import LENGTH, MAX_LENGTH
+from cuecard.methods.start import GIVEN, LENGTH, MAX_LENGTH
 from cuecard.types import InitContext, InjectionKind, Tower
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class PromptTuning(ImageSettings):
         length: 0 only with decoder vectors.
         decoder_length: vectors in front of an encoder-decoder's decoder input. They start as the
             others do, with an init of their own draw, among the decoder's own embeddings.
-        decoder_prompt: the rows that they start from with the init "prompt"; sampled from the
-            vocabulary where there are none.
+        decoder_prompt: the rows that they start from with the inits "prompt" and "meta"; sampled
+            from the vocabulary where there are none.
     """
 
     name: ClassVar[str] = "prompt-tuning"
@@ -77,7 +77,7 @@ class PromptTuning(ImageSettings):
 
     def _decoder_start(self, context: InitContext) -> Tensor:
         changes: dict[str, Any] = {"length": self.decoder_length, "prompt": self.decoder_prompt}
-        if self.init == "prompt" and self.decoder_prompt is None:
+        if self.init in GIVEN and self.decoder_prompt is None:
             changes["init"] = "vocabulary"
         context = replace(context, embeddings=context.towers.get("decoder", context.embeddings))
         return self.model_copy(update=changes).start(context)

@@ -22,7 +22,8 @@ from cuecard.types import InitContext
 if TYPE_CHECKING:
     from torch import Tensor
 
-Init = Literal["random", "vocabulary", "text", "labels", "prompt", "xavier", "patches", "vipamin"]
+OfWords = Literal["random", "vocabulary", "text", "labels", "prompt", "meta"]
+Init = OfWords | Literal["xavier", "patches", "vipamin"]
 
 MAX_LENGTH = 1000
 LENGTH = (
@@ -32,6 +33,9 @@ LENGTH = (
 DEFAULT_LENGTH = 20  # of inits that have no length of their own
 # The most vectors of a start from the task's own sentence, which grows with the labels.
 _TASK_LENGTH = 50
+
+# The inits that are given as `prompt`.
+GIVEN = ("prompt", "meta")
 
 # The inits that are made of words.
 _OF_WORDS = ("vocabulary", "labels")
@@ -47,7 +51,7 @@ class StartSettings(MethodSettings):
     """Settings of a method whose vectors start somewhere among the embeddings.
 
     Attributes:
-        prompt: the [P, H] rows of the "prompt" init.
+        prompt: the [P, H] rows of the inits "prompt" and "meta".
     """
 
     drawn_init: ClassVar[str] = "xavier"
@@ -58,7 +62,8 @@ class StartSettings(MethodSettings):
         description="Where the vectors start. random: normal with the embedding table's RMS. "
         "vocabulary: sampled without replacement from common tokens. text: the embeddings of "
         "`text`, repeated or cut to the length. labels: the mean of each label's tokens, the rest "
-        "from the vocabulary. prompt: a trained prompt's vectors, given as `prompt`. xavier: "
+        "from the vocabulary. prompt: a trained prompt's vectors, given as `prompt`. meta: vectors "
+        "that were learnt from other tasks for this backbone, given as `prompt`. xavier: "
         "uniform within Xavier's bound of the embedding, as in visual prompt tuning. patches: "
         "patch tokens of training images (SPT), see `patches`; what text becomes for a vision "
         "encoder. vipamin: means of patch tokens whose keys are like a drawn vector's, and what "
@@ -89,14 +94,18 @@ class StartSettings(MethodSettings):
 
     @model_validator(mode="after")
     def _complete(self) -> StartSettings:
-        missing = self.init == "prompt" and self.prompt is None
-        for init, value in (("text", self.text), ("prompt", self.prompt)):
-            if missing or (self.init != init and value is not None):
+        missing = self.init in GIVEN and self.prompt is None
+        for init, inits, value in (
+            ("text", ("text",), self.text),
+            ("prompt", GIVEN, self.prompt),
+        ):
+            if missing or (self.init not in inits and value is not None):
                 raise ConfigError(
                     "the init and what it starts from do not go together",
                     where=f"method {self.name}, init",
                     got=f"init={self.init!r} with {'no prompt' if missing else f'a {init}'}",
-                    expected="init='text' for a text, init='prompt' with a prompt to start from",
+                    expected="init='text' for a text, init='prompt' with a prompt to start from, "
+                    "init='meta' with a file of `cuecard meta-init`",
                 )
         for init, names in _OF_INIT.items():
             for name in names:
@@ -257,6 +266,7 @@ _INITS: dict[Init, Callable[[StartSettings, InitContext, Tensor], Tensor]] = {
     "text": _text,
     "labels": _labels,
     "prompt": _prompt,
+    "meta": _prompt,
     "xavier": _layered,
     "patches": _layered,
     "vipamin": _layered,

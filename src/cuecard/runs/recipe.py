@@ -19,6 +19,7 @@ from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe_file import RunRecipe
 from cuecard.runs.recipe_method import (
     AUTO,
+    META,
     check_rate,
     check_start_from,
     complete_method,
@@ -289,10 +290,11 @@ class Recipe(RunRecipe):
         Raises:
             BackboneError: it cannot be had, or not like this.
             CatalogueError: a catalogue backbone that cannot be fetched.
+            WrongBackboneError: the start that was learnt for prompts is another backbone's.
         """
         from cuecard.names import load_backbone  # noqa: PLC0415
 
-        return load_backbone(
+        found = load_backbone(
             self.backbone,
             dtype=self.dtype,
             device=self.device,
@@ -300,6 +302,12 @@ class Recipe(RunRecipe):
             adapter=self.adapter,
             progress=progress,
         )
+        if self.method.get("init") == META:
+            from cuecard.artifacts.meta_init import MetaInit  # noqa: PLC0415
+
+            start = self.method["prompt"]
+            MetaInit.load(start).check(found, str(start))
+        return found
 
     def read_method(self) -> MethodSettings:
         """The method's settings, with the numbers of the prompt to start from.
@@ -319,8 +327,12 @@ class Recipe(RunRecipe):
         start = self.method["prompt"]
         if start is not None:
             from cuecard.artifacts import Prompt, SharedPrompt, shared_folder  # noqa: PLC0415
+            from cuecard.artifacts.meta_init import MetaInit  # noqa: PLC0415
             from cuecard.artifacts.tensors import DECODER_NAME  # noqa: PLC0415
 
+            if settings.get("init") == META:
+                settings["prompt"] = MetaInit.load(start).vectors
+                return method_settings(self.method["name"], settings, "the recipe, method")
             shared = shared_folder(start)
             if shared is not None:
                 settings["prompt"] = SharedPrompt.load(shared).start()

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # Settings of every method: all of them stand where a recipe was written out.
 _WRITTEN = {"slot", "length", "init", "text", "prompt"}
 
+META = "meta"
+"""The init of vectors that were learnt from other tasks."""
+
 AUTO = "auto"
 """In place of a method's name: methods race on the validation rows, and the best one is trained."""
 

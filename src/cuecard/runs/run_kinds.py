@@ -62,6 +62,13 @@ PET = RunKind(
     _inside("recipe"),
     folders=("patterns",),
 )
+META_INIT = RunKind(
+    "run of meta-learning",
+    "cuecard meta-init",
+    "meta.yaml",
+    ("checkpoint.pt", "init.safetensors"),
+    frozenset({"out", "device"}),
+)
 MULTITASK = RunKind(
     "multitask run",
     "cuecard multitask",
@@ -126,6 +133,6 @@ GRAPHRAG_OPTIMISE = RunKind(
     | {f"{llm}.{key}" for llm in ("llm", "writer") for key in ("at_once", "seconds", "price")},
 )
 KINDS = (
-    *(RUN, SWEEP, LORA, PET, MULTITASK, TRANSFER, VTAB, SEARCH),
+    *(RUN, SWEEP, LORA, PET, META_INIT, MULTITASK, TRANSFER, VTAB, SEARCH),
     *(GRAPHRAG_MEASURE, GRAPHRAG_DATASET, GRAPHRAG_OPTIMISE),
 )
