@@ -27,6 +27,7 @@ from cuecard.methods import MPT, PromptTuning
 from cuecard.tasks import Task, TaskSpec
 from cuecard.training import Multitask, TrainConfig, read_log
 from cuecard.training.multitask import multitask
+from cuecard.training.multitask_trainer import drawn_tasks
 from cuecard.training.objective.loss import PromptBatch, Teacher, batch_losses
 from cuecard.training.train import train
 from cuecard.training.trainables.initial_method import init_context
@@ -161,6 +162,36 @@ def test_a_step_of_all_tasks_is_one_pass_and_their_teachers_another() -> None:
     calls.clear()
     multitask(backbone, TASKS, METHOD, config, distil=0, observer=count)
     assert [b - a for a, b in pairwise(calls)] == [1] * 7
+
+
+def test_tasks_are_drawn_anew_for_each_step(tmp_path: Path) -> None:
+    """With a row of each drawn task in a step's batch, and bit-equal after a kill."""
+    drawn = [drawn_tasks(12, 0, step) for step in range(200)]
+    assert {len(one) for one in drawn} == set(range(2, 13))
+    assert {task for one in drawn for task in one} == set(range(12))
+    assert drawn == [drawn_tasks(12, 0, step) for step in range(200)]
+    assert drawn != [drawn_tasks(12, 1, step) for step in range(200)]
+    options: dict[str, Any] = {
+        "tasks": dict.fromkeys("abcd", review_task(60)),
+        "config": CONFIG.model_copy(update={"batch_rows": 1}),
+        "distil": 0,
+        "sampling": "stochastic",
+    }
+    whole = run(tmp_path / "whole", **options)
+    targets = [e["targets"] for e in read_log(tmp_path / "whole") if e["event"] == "step"]
+    wanted = [len(drawn_tasks(4, 0, step)) for step in range(8)]
+    assert targets == wanted and len(set(wanted)) > 1
+
+    def die(event: dict[str, Any]) -> None:
+        if event["event"] == "step" and event["step"] == 5:
+            raise _Killed
+
+    with pytest.raises(_Killed):
+        run(tmp_path / "cut", die, **options)
+    assert run(tmp_path / "cut", **options).shared.digest == whole.shared.digest
+    assert timeless(tmp_path / "cut") == timeless(tmp_path / "whole")
+    with pytest.raises(TrainingError, match="other settings"):
+        run(tmp_path / "cut", **{**options, "sampling": "all"})
 
 
 def test_what_is_left(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from cuecard.runs.run_kinds import MULTITASK, RUN
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig
 from cuecard.training.multitask import DISTIL, multitask_setups, train_multitask
-from cuecard.training.multitask_trainer import TASKS, Multitask
+from cuecard.training.multitask_trainer import TASKS, Multitask, Sampling
 from cuecard.training.storage.log import Observer
 from cuecard.types import Backbone
 
@@ -44,6 +44,7 @@ class MultitaskRecipe(RunRecipe):
         backbone, quantize, dtype, device: as in a recipe.
         method: settings of `mpt`; a `prompt` to start from is a folder here.
         distil: lambda, the weight of the teachers; 0 for none.
+        sampling: the tasks of a step: all, or stochastic: 2 to all of them, drawn anew.
         out: the run's folder.
     """
 
@@ -57,6 +58,7 @@ class MultitaskRecipe(RunRecipe):
     method: dict[str, Any] = Field(default_factory=dict)
     training: TrainConfig = TrainConfig()
     distil: float = Field(default=DISTIL, ge=0, allow_inf_nan=False)
+    sampling: Sampling = "all"
     out: str = "runs/multitask"
 
     @property
@@ -134,9 +136,8 @@ def run_multitask(
     backbone = first.load_backbone(progress)
     setups = multitask_setups(backbone, tasks, method, plan.training, plan.distil)
     with place.claimed(plan, overwrite=overwrite) as folder:
-        found = train_multitask(
-            setups, method, distil=plan.distil, folder=folder, observer=observer
-        )
+        options: dict[str, Any] = {"distil": plan.distil, "sampling": plan.sampling}
+        found = train_multitask(setups, method, **options, folder=folder, observer=observer)
         for name, recipe in recipes.items():
             write_text(recipe.to_yaml(), folder / TASKS / name / RUN.file)
     return MultitaskOutcome(tasks, backbone, found)

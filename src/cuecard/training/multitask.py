@@ -4,8 +4,9 @@ Loss: mean over the tasks k of L_task(k) + lambda (KL(teacher || student) over t
 squared difference of the hidden states), lambda 0.9, with the student P_k = P* o (u_k (x) v_k) and
 the teacher a prompt that was trained for task k alone.
 Paper: Wang et al., "Multitask Prompt Tuning Enables Parameter-Efficient Transfer Learning" (ICLR
-2023, arXiv:2303.02861), sections 3.1 and 3.2; lambda: appendix A. There a batch mixes the tasks in
-proportion to their rows; here every step has one batch of each, so that a small task is not lost.
+2023, arXiv:2303.02861), sections 3.1 and 3.2; lambda: appendix A. There a step has rows of 2 to all
+of the tasks, drawn anew, in proportion to their sizes. The sampling "stochastic" draws the tasks as
+there; by default every step has one batch of each. Either way a small task weighs as a large one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from cuecard.progress_bar import with_progress_bar
 from cuecard.tasks import Task
 from cuecard.training.config import TrainConfig
 from cuecard.training.loop import stopped_in
-from cuecard.training.multitask_trainer import COMMAND, Multitask, MultitaskTrainer
+from cuecard.training.multitask_trainer import COMMAND, Multitask, MultitaskTrainer, Sampling
 from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.log import Observer
 from cuecard.training.sweeps.runner import SweepRunner
@@ -45,6 +46,7 @@ def multitask(
     config: TrainConfig | None = None,
     *,
     distil: float = DISTIL,
+    sampling: Sampling = "all",
     teachers: Mapping[str, Prompt] | None = None,
     folder: str | Path | None = None,
     observer: Observer | None = None,
@@ -60,6 +62,7 @@ def multitask(
         tasks: by name, which is also a folder's name.
         method: the shared prompt's settings; by default it starts from the vocabulary.
         config: how to train, the teachers too.
+        sampling: the tasks of a step: all, or stochastic: 2 to all of them, drawn anew each time.
         distil: lambda; 0 learns from the labels alone, without teachers.
         teachers: trained prompts by task; by default prompt tuning trains one of each.
         observer: called with every event of the log, with "resume" where a run is resumed, and with
@@ -77,9 +80,8 @@ def multitask(
     """
     method, config = method or MPT(init="vocabulary"), config or TrainConfig()
     setups = multitask_setups(backbone, tasks, method, config, distil)
-    return train_multitask(
-        setups, method, distil=distil, teachers=teachers, folder=folder, observer=observer
-    )
+    options: dict[str, Any] = {"distil": distil, "sampling": sampling, "teachers": teachers}
+    return train_multitask(setups, method, **options, folder=folder, observer=observer)
 
 
 def train_multitask(
@@ -87,6 +89,7 @@ def train_multitask(
     method: MPT,
     *,
     distil: float = DISTIL,
+    sampling: Sampling = "all",
     teachers: Mapping[str, Prompt] | None = None,
     folder: str | Path | None = None,
     observer: Observer | None = None,
@@ -111,7 +114,8 @@ def train_multitask(
         if distil and teachers is None:
             taught = _train_teachers(backbone, tasks, method, config, place, observer)
         with stoppable(lambda: stopped_in("stopped before every task was tested", place, COMMAND)):
-            return MultitaskTrainer(setups, method, distil, taught, place, observer).run()
+            trainer = MultitaskTrainer(setups, method, distil, taught, place, observer, sampling)
+            return trainer.run()
 
 
 def _train_teachers(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal
 
 from cuecard.artifacts.shared import SharedPrompt
 from cuecard.artifacts.tensors import tensors_of
@@ -31,6 +34,9 @@ from cuecard.types import Injection
 
 TASKS, SHARED = "tasks", "shared"
 COMMAND = "cuecard multitask"
+
+Sampling = Literal["all", "stochastic"]
+"""Which tasks a step has batches of."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ class MultitaskTrainer:
 
     Args:
         setups: by task, on one backbone, with one method and one config.
+        sampling: see `multitask`.
     """
 
     def __init__(
@@ -68,11 +75,15 @@ class MultitaskTrainer:
         teachers: Mapping[str, Injection],
         folder: Path | None,
         observer: Observer | None,
+        sampling: Sampling = "all",
     ) -> None:
         self._method, self._folder, self._observer = method, folder, observer
+        self._sampling = sampling
         first = next(iter(setups.values()))
         self._config, self._backbone = first.config, first.backbone
         parts = _parts({name: one.parts for name, one in setups.items()}, distil, teachers)
+        if sampling != "all":
+            parts["sampling"] = key_of(sampling)
         self._checkpoint = Checkpoint.open(folder, key_of(parts), 1 + len(setups), parts)
         self._state, *states = self._checkpoint.runs
         self._frozen = FrozenProof(self._backbone, first.rows[0], first.spec)
@@ -94,12 +105,13 @@ class MultitaskTrainer:
         """Train all of them, then test and save each."""
         state, first = self._state, next(iter(self._setups.values()))
         lr, prompts = float(state.lr or 0.0), self._prompts
+        options: dict[str, Any] = {
+            "score": self._score,
+            "batches": self._batches,
+            "drawn": self._drawn,
+        }
         run_loop(
-            [
-                Trainer(
-                    first, prompts, lr, state, self._log, score=self._score, batches=self._batches
-                )
-            ],
+            [Trainer(first, prompts, lr, state, self._log, **options)],
             self._checkpoint,
             folder=self._folder,
             every=self._config.checkpoint_every,
@@ -146,6 +158,12 @@ class MultitaskTrainer:
         log_start(self._log, together, self._prompts, tasks=list(self._setups))
         if kept:
             self._log.write("inputs", **kept)
+
+    @property
+    def _drawn(self) -> Callable[[int], Sequence[int]] | None:
+        if self._sampling == "all":
+            return None
+        return partial(drawn_tasks, len(self._setups), self._config.seed)
 
     def _injection_of(self, number: int) -> Callable[[Draw], Injection]:
         return lambda _: self._prompts.injection(number)
@@ -197,6 +215,15 @@ class MultitaskTrainer:
 
     def _stopped(self) -> Interrupted:
         return stopped_run(self._checkpoint, self._config.steps, self._folder, COMMAND)
+
+
+def drawn_tasks(count: int, seed: int, step: int) -> Sequence[int]:
+    """The numbers of a step's tasks, 2 to all of them: the same for the same seed and step.
+
+    As in Wang et al. 2023: how many is drawn evenly, then which.
+    """
+    rng = random.Random(f"tasks {seed} {step}")
+    return sorted(rng.sample(range(count), rng.randint(2, count)))
 
 
 def _teacher(injection: Injection | None, weight: float) -> Teacher | None:

@@ -46,6 +46,7 @@ class Trainer:
         prune: asked after a validation whether to stop early.
         batches: where the rows come from; by default the set-up's rows alone. Several tasks that
             share the method's parameters have batches each, and weigh alike.
+        drawn: step -> the numbers of the tasks that it has batches of; by default all.
 
     Raises:
         ConfigError: a learning rate that is not a positive number.
@@ -62,6 +63,7 @@ class Trainer:
         score: Callable[[], Validation] | None = None,
         prune: Prune | None = None,
         batches: Sequence[TaskBatches] = (),
+        drawn: Callable[[int], Sequence[int]] | None = None,
     ) -> None:
         self.setup, self.method, self.state = setup, method, state
         self._score = score or (lambda: setup.validate(method))
@@ -74,7 +76,8 @@ class Trainer:
             method.load_state_dict(state.method)
             self._optimizer.load_state_dict(state.optimizer)
         state.lr = self.lr
-        self.batches = tuple(batches) or (
+        self._drawn = drawn
+        self._all = self.batches = tuple(batches) or (
             TaskBatches(
                 setup,
                 partial(drawn_injection, method),
@@ -123,6 +126,8 @@ class Trainer:
         config = self.setup.config
         set_lr(self._optimizer, lr_share(self.state.step, config))
         self._optimizer.zero_grad(set_to_none=True)
+        if self._drawn is not None:
+            self.batches = tuple(self._all[number] for number in self._drawn(self.state.step))
         for batches in self.batches:
             batches.begin_step()
         return config.accumulation
@@ -252,7 +257,7 @@ class Trainer:
     def save_state(self) -> None:
         """Put everything that resuming needs into the state."""
         state = self.state
-        for batches in self.batches:
+        for batches in self._all:
             batches.save_state()
         state.log_bytes = self._log.size()
         # A finished run needs its best parameters alone.
