@@ -11,7 +11,7 @@ from cuecard.cli.views.evaluation import in_words
 from cuecard.cli.views.tables import print_table, say, say_line
 from cuecard.cli.views.usage_line import predict_command
 from cuecard.comparison.run_facts import seeds_of
-from cuecard.evaluation.advice import few_rows
+from cuecard.evaluation.advice import few_rows, few_shots
 from cuecard.evaluation.report import plain
 from cuecard.evaluation.seeds import ENTRY, seed_notes, seed_table
 from cuecard.runs.recipe import Outcome
@@ -34,6 +34,8 @@ def print_outcome(outcome: Outcome, out: Console) -> None:
             len(run.test.records), right_or_wrong=outcome.task.spec.task_kind.right_or_wrong
         ):
             say(out, f"Note: {few}")
+        if drawn := few_shots(outcome.task.report):
+            say(out, f"Note: {drawn}")
     else:
         seen = run.validation
         shown = (

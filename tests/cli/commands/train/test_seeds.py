@@ -145,6 +145,10 @@ def test_shots_train_the_protocols_draws(cuecard: Call, words: list[str], tmp_pa
     assert "sd" in seeds and "accuracy" in seeds["ci95"]
     saved = Prompt.load(out / "prompt").manifest
     assert saved.seed in (13, 21) and saved.rows is not None
+    again = cuecard("train", "--resume", out)
+    assert again.code == 0, again.err
+    assert "Note: 4 training rows of each label and 4 others to validate, drawn" in again.out
+    assert "on 8 validation rows two prompts that differ by less than 6" in again.out
     planned = cuecard(*few, "--seeds", "2", "--out", tmp_path / "other", "--dry-run")
     assert planned.code == 0 and "2: 13, 21, each with rows of its own tested once" in planned.out
     for more, said in (
