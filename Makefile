@@ -78,7 +78,7 @@ bench-precision: $(STAMP)  ## fp32, bf16, int8 and int4 backbones: quality, memo
 bench-serving: $(STAMP)  ## 32 prompts served, against PEFT, vLLM if it is there, and no prompt; about 20 minutes; ARGS='--churn 10': ten minutes of churn
 	$(BIN)/python -m benchmarks.serving $(ARGS)
 
-bench-methods: $(STAMP)  ## every method, LoRA and full tuning on four sets; 50 minutes, goes on where it was
+bench-methods: $(STAMP)  ## every method, LoRA and full tuning on four sets; three hours, goes on where it was
 	$(BIN)/python -m benchmarks.methods $(ARGS)
 
 bench-search: $(STAMP)  ## searchers at an equal budget of calls, a soft prompt beside them; some 80 minutes on two cores, goes on where it was

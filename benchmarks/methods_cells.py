@@ -61,8 +61,8 @@ class Plan:
         data: a file instead of each set's own source.
     """
 
-    seeds: int = 3
-    steps: int = 20
+    seeds: int = 1
+    steps: int = 120
     rate: float = 1.0
     rows: Rows = field(default_factory=Rows)
     data: str | None = None

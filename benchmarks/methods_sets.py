@@ -93,9 +93,9 @@ SETS = {
 class Rows:
     """How many rows of each kind, and how much of each is read."""
 
-    train: int = 160
-    validation: int = 64
-    test: int = 160
+    train: int = 400
+    validation: int = 200
+    test: int = 400
     tokens: int = 48
 
 

@@ -25,6 +25,8 @@ BEGIN_SERVING = "<!-- benchmarks/results/serving.json -->"
 METHODS_PAGE = ROOT / "docs" / "methods.md"
 METHODS = ROOT / "benchmarks" / "results" / "methods.json"
 BEGIN_METHODS = "<!-- benchmarks/results/methods.json -->"
+METHODS_FEW = ROOT / "benchmarks" / "results" / "methods_few.json"
+BEGIN_METHODS_FEW = "<!-- benchmarks/results/methods_few.json -->"
 LEARNING = ROOT / "benchmarks" / "results" / "learning.json"
 BEGIN_LEARNING = "<!-- benchmarks/results/learning.json -->"
 METHODS_FIGURE = "<!-- figure of benchmarks/results/methods.json -->"
@@ -56,7 +58,7 @@ def main() -> int:
     page = updated_vision_speed(page, stored_vision_speed())
     PAGE.write_text(updated_precision(page, stored_precision()))
     SERVING_PAGE.write_text(updated_serving(SERVING_PAGE.read_text(), stored_serving()))
-    page = updated_methods(METHODS_PAGE.read_text(), stored_methods())
+    page = updated_methods(METHODS_PAGE.read_text(), stored_methods(), stored_methods_few())
     METHODS_PAGE.write_text(updated_learning(page, stored_learning()))
     VISION_PAGE.write_text(updated_vision(VISION_PAGE.read_text(), stored_vision()))
     page = updated_search(SEARCH_PAGE.read_text(), stored_search())
@@ -185,15 +187,25 @@ def _churn_lines(results: dict[str, Any]) -> list[str]:
     ]
 
 
-def updated_methods(page: str, results: dict[str, Any]) -> str:
-    """The page with the methods' table and figure between their marks."""
+def updated_methods(page: str, results: dict[str, Any], few: dict[str, Any]) -> str:
+    """The page with the methods' table and figure between their marks.
+
+    Args:
+        few: what was measured with few rows and few steps.
+    """
     page = _replaced(page, BEGIN_METHODS, methods_table(results))
+    page = _replaced(page, BEGIN_METHODS_FEW, methods_table(few))
     return _replaced(page, METHODS_FIGURE, methods_figure(results))
 
 
 def stored_methods() -> dict[str, Any]:
     """What was measured of the methods; empty before it was."""
     return _stored(METHODS)
+
+
+def stored_methods_few() -> dict[str, Any]:
+    """What was measured of them with few rows and few steps; empty before it was."""
+    return _stored(METHODS_FEW)
 
 
 def updated_search(page: str, results: dict[str, Any]) -> str:
