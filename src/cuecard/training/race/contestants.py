@@ -49,6 +49,19 @@ class Candidate:
     head: bool = False
 
 
+# For images: from chance each learns less in the same steps, and a head that is moved as slowly as
+# for texts holds them back (LOG.md).
+_OF_PATCHES = tuple(
+    Candidate(name, method, {"head_lr": 3e-3})
+    for name, method in (
+        ("p-tuning-v2, rate 0.1", PTuningV2(length=8, values_lr=0.1, init="patches")),
+        ("p-tuning-v2, rate 0.03", PTuningV2(length=8, values_lr=0.03, init="patches")),
+        (DeepPrompts.name, DeepPrompts(length=8, init="patches")),
+        (PromptTuning.name, PromptTuning(length=16, init="patches")),
+    )
+)
+
+
 def contestants(
     spec: TaskSpec, *, heads: bool = True, names: bool = False, written: float = 0.0
 ) -> tuple[Candidate, ...]:
@@ -78,8 +91,7 @@ def contestants(
     # Where keys and values do not work, as in encoder-decoders, three races are left: the last.
     decoder = PromptTuning(length=0, decoder_length=16)
     if spec.task_kind.tower == "vision":
-        deep = Candidate(DeepPrompts.name, DeepPrompts(length=8))
-        others = prefix(0.1), deep, tuning(PromptTuning.name), prefix(0.03)
+        others = _OF_PATCHES
         if not (names and spec.task_kind.single_label):
             return others
         # Beside a fitted head what starts as the zero-shot classifier.
