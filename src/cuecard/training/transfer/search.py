@@ -124,7 +124,6 @@ class TransferSearch:
                 self._run()
                 frozen.check()
             found = TransferFound.of_dict(self._notes[2])
-        self._tell({"event": "transfer", **asdict(found)})
         if self._folder is not None:
             found.write(self._folder)
         return found
