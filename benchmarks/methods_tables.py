@@ -33,7 +33,7 @@ def methods_figure(results: Mapping[str, Any]) -> str:
     lines: list[str] = []
     for model in _unique(results["rows"], "model"):
         rows = [row for row in results["rows"] if row["model"] == model]
-        lines += ["", f"{Path(model).name}: mean score over the sets, bytes a task", *_plot(rows)]
+        lines += ["", f"{Path(model).name}: mean score over the sets, bytes a task", *plot(rows)]
     return "\n".join(["```text", *lines[1:], "```"])
 
 
@@ -87,7 +87,8 @@ def _findings(rows: Sequence[Row]) -> list[str]:
     return found
 
 
-def _plot(rows: Sequence[Row]) -> list[str]:
+def plot(rows: Sequence[Row]) -> list[str]:
+    """Lines of a figure: contestants' mean score over the sets, against bytes a task."""
     points = []
     for name in _unique(rows, "contestant"):
         own = [row for row in rows if row["contestant"] == name and "score" in row]

@@ -11,7 +11,7 @@ from benchmarks.learning_tables import learning_table
 from benchmarks.methods_tables import methods_figure, methods_table
 from benchmarks.search_peers_tables import search_peers_table
 from benchmarks.search_tables import search_figure, search_table
-from benchmarks.vision_tables import speed_table, vision_table
+from benchmarks.vision_tables import speed_table, vision_figure, vision_table
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "speed.md"
@@ -33,6 +33,7 @@ METHODS_FIGURE = "<!-- figure of benchmarks/results/methods.json -->"
 VISION_PAGE = ROOT / "docs" / "vision.md"
 VISION = ROOT / "benchmarks" / "results" / "vision.json"
 BEGIN_VISION = "<!-- benchmarks/results/vision.json -->"
+VISION_FIGURE = "<!-- figure of benchmarks/results/vision.json -->"
 VISION_SPEED = ROOT / "benchmarks" / "results" / "vision_speed.json"
 BEGIN_VISION_SPEED = "<!-- benchmarks/results/vision_speed.json -->"
 SEARCH_PAGE = ROOT / "docs" / "search.md"
@@ -230,8 +231,9 @@ def stored_search_peers() -> dict[str, Any]:
 
 
 def updated_vision(page: str, results: dict[str, Any]) -> str:
-    """The page with the table of these results between its marks."""
-    return _replaced(page, BEGIN_VISION, vision_table(results))
+    """The page with the table and the figure of these results between their marks."""
+    page = _replaced(page, BEGIN_VISION, vision_table(results))
+    return _replaced(page, VISION_FIGURE, vision_figure(results))
 
 
 def stored_vision() -> dict[str, Any]:

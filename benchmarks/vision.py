@@ -17,16 +17,18 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.machine import machine, versions
-from benchmarks.methods_score import as_right, gain_interval, score_interval
+from benchmarks.methods_score import Right, as_right, gain_interval, score_interval
 from benchmarks.vision_cells import CONTESTANTS, Contest, Plan
+from benchmarks.vision_tables import BESIDE
 from benchmarks.workers import claimed, missing, run_workers
 from cuecard import load_backbone
 from cuecard.catalogue import BACKBONES, DATASETS, backbone_folder
@@ -150,7 +152,7 @@ def summary(cells: Sequence[Cell], plan: Plan, folder: Path) -> dict[str, Any]:
         right = as_right(result["right"])
         row = {name: value for name, value in result.items() if name != "right"}
         row |= {"score": float(right.mean()), "ci95": score_interval(right)}
-        for other in ("linear", "lora", "full"):
+        for other in BESIDE:
             against = found.get(Cell(cell.set, other))
             if against is not None and cell.contestant != other:
                 beside = as_right(against["right"])
@@ -162,8 +164,29 @@ def summary(cells: Sequence[Cell], plan: Plan, folder: Path) -> dict[str, Any]:
         for cell in cells
     }
     about = {"plan": plan, "sets": sets, "machine": machine(), "versions": versions()}
-    written: dict[str, Any] = plain({**about, "rows": rows, "written": time.strftime("%Y-%m-%d")})
+    found_means = means({cell: as_right(result["right"]) for cell, result in found.items()})
+    day = time.strftime("%Y-%m-%d")
+    written: dict[str, Any] = plain({**about, "rows": rows, "means": found_means, "written": day})
     return written
+
+
+def means(rights: Mapping[Cell, Right]) -> list[dict[str, Any]]:
+    """Every contestant's mean over the sets, of as many rows each, and its paired gains."""
+    sets = list(dict.fromkeys(cell.set for cell in rights))
+    names = dict.fromkeys(cell.contestant for cell in rights)
+    joined = {
+        name: np.concatenate([rights[Cell(each, name)] for each in sets], axis=1) for name in names
+    }
+    found = []
+    for name, right in joined.items():
+        row: dict[str, Any] = {"contestant": name, "score": float(right.mean())}
+        row["ci95"] = score_interval(right)
+        for other in BESIDE:
+            if other in joined and other != name:
+                row[f"minus_{other}"] = float(right.mean() - joined[other].mean())
+                row[f"minus_{other}_ci95"] = gain_interval(right, joined[other])
+        found.append(row)
+    return found
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.methods_tables import plot
+
+BESIDE = ("linear", "lora", "full")
+"""What other contestants are compared with, pair by pair."""
+
 NOT_YET = "Not measured yet: `make bench-vision`, then `python -m benchmarks.tables`."
 SPEED_NOT_YET = "Not measured yet: `make bench-vision-speed`, then `python -m benchmarks.tables`."
 
@@ -31,7 +36,29 @@ def vision_table(results: dict[str, Any]) -> str:
             f"| {name} | {mean} | {' | '.join(cells)} | {max(sizes):,} | {kilobytes:,.0f} | "
             f"{spent:,.0f} |"
         )
-    return "\n".join([*lines, "", _about(results, plan)])
+    return "\n".join([*lines, "", *_gains(results["means"]), "", _about(results, plan)])
+
+
+def _gains(means: list[dict[str, Any]]) -> list[str]:
+    """On the mean over the sets, what each has beside the linear probe, LoRA and full tuning."""
+    lines = [f"| on the mean, beside | {' | '.join(BESIDE)} |", f"|---{'|---' * len(BESIDE)}|"]
+    for row in means:
+        cells = []
+        for other in BESIDE:
+            gain = row.get(f"minus_{other}")
+            low, high = row.get(f"minus_{other}_ci95", (0, 0))
+            cells.append("" if gain is None else f"{gain:+.3f} ({low:+.3f} to {high:+.3f})")
+        if any(cells):
+            lines.append(f"| {row['contestant']} | {' | '.join(cells)} |")
+    return lines
+
+
+def vision_figure(results: dict[str, Any]) -> str:
+    """Mean score over the sets against bytes on disk, a letter per contestant."""
+    if not results:
+        return NOT_YET
+    title = f"{results['plan']['model']}: mean accuracy over the sets, bytes a task"
+    return "\n".join(["```text", title, *plot(results["rows"]), "```"])
 
 
 def _cell(row: dict[str, Any] | None) -> str:

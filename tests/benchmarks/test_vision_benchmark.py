@@ -11,7 +11,7 @@ import pytest
 from benchmarks import vision
 from benchmarks.tables import VISION_PAGE, stored_vision, updated_vision
 from benchmarks.vision_cells import CONTESTANTS
-from benchmarks.vision_tables import NOT_YET, vision_table
+from benchmarks.vision_tables import NOT_YET, vision_figure, vision_table
 from support.tiny_vision import LAYERS, save_pictures, save_vision
 
 FEW = (
@@ -71,7 +71,12 @@ def test_every_contestant_is_run_once(
     table = vision_table(found)
     lines = table.splitlines()
     assert lines[0].startswith("| contestant | mean | ") and "drawn" in lines[0]
-    assert len(lines) == 2 + len(CONTESTANTS) + 2
+    # Two tables, of which the second has all but what has nothing to be compared with.
+    assert len(lines) == 2 + len(CONTESTANTS) + 1 + 2 + len(CONTESTANTS) + 2
+    means = {row["contestant"]: row for row in found["means"]}
+    assert means["auto"]["score"] == rows["auto"]["score"], "of one set"
+    assert means["auto"]["minus_lora"] == pytest.approx(rows["auto"]["minus_lora"])
+    assert f"auto {rows['auto']['score']:.3f}, {rows['auto']['bytes']:,} B" in vision_figure(found)
     assert "seeds 42, 44" in table and vision_table({}) == NOT_YET
 
 
