@@ -51,6 +51,13 @@ def states(backbone: Any, injection: Injection | None = None, count: int = 3) ->
     return found
 
 
+def assert_same_states(loaded: VisionBackbone, made: VisionBackbone) -> None:
+    """Of the same weights. Where these lie in memory may change how products are rounded."""
+    pairs = zip(loaded.model.named_parameters(), made.model.named_parameters(), strict=True)
+    assert all(one == other and torch.equal(a, b) for (one, a), (other, b) in pairs)
+    torch.testing.assert_close(states(loaded), states(made), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("kind", "front", "mean"),
     [
@@ -135,7 +142,7 @@ def test_a_folder_is_loaded(kind: str, tmp_path: Path) -> None:
     folder = save_vision(tmp_path / kind, kind)
     loaded = load_frozen(folder, dtype="fp32")
     assert isinstance(loaded, VisionBackbone)
-    assert torch.equal(states(loaded), states(tiny_vision(kind)))
+    assert_same_states(loaded, tiny_vision(kind))
     assert loaded.fingerprint == tiny_vision(kind).fingerprint
     rounded = load_frozen(folder, dtype="bf16")
     assert rounded.fingerprint == loaded.fingerprint and rounded.dtype == torch.bfloat16
@@ -155,7 +162,7 @@ def test_of_two_towers_the_one_that_sees_is_loaded(config: Any, model: Any, tmp_
     tiny_processor().save_pretrained(tmp_path)
     loaded = load_frozen(tmp_path, dtype="fp32")
     alone = VisionBackbone(both.vision_model, ImageProcessor(tiny_processor(), "x"), "x")
-    assert torch.equal(states(loaded), states(alone))
+    assert_same_states(loaded, alone)
 
 
 def test_a_head_and_a_missing_pooler_do_not_matter(tmp_path: Path) -> None:
