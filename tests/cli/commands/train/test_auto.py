@@ -165,7 +165,7 @@ def test_the_demos_name_their_method(task: DemoTask, method: str) -> None:
 
 def test_help_says_what_is_trained_by_default(cuecard: Call) -> None:
     told = " ".join(cuecard("train", "--help").out.split())
-    assert "[default: auto; prompt-tuning with --length, --init," in told
+    assert "[default: auto; prompt-tuning with --shots, --length, --init," in told
     assert "[default: --steps if given, else 2m]" in told
 
 
