@@ -13,8 +13,10 @@ from cuecard.search.candidate import PromptCandidate
 from cuecard.search.searcher import SearchState
 from cuecard.search.searchers.writing import (
     asked_and_right,
+    instruction_in,
     instruction_of,
     replies,
+    usable,
     with_instruction,
 )
 from cuecard.search.solver import Judged, fits
@@ -28,6 +30,8 @@ adapters = lazy_module("gepa.core.adapter")
 _PART = "instruction"
 # Tokens of what an LLM writes: the new instruction alone is asked for, and it may be a long one.
 _TOKENS = 600
+# Characters of an instruction: as many as these tokens may have.
+_LONGEST = 6 * _TOKENS
 
 
 class GEPALibrary:
@@ -65,7 +69,8 @@ class GEPALibrary:
         new, self._known = pool[self._known :], len(pool)
         state.tell({"event": "reflection", "written": models.written, "passed": len(new)})
         origin = f"gepa's library, round {state.round + 1}"
-        return [with_instruction(state.start, text, origin) for text in new]
+        read = [text for text in new if instruction_in(text, longest=_LONGEST)]
+        return [with_instruction(state.start, text, origin) for text in read]
 
 
 @dataclass(frozen=True)
@@ -149,9 +154,11 @@ class _Models:
 
     async def _write(self, text: str, number: int) -> list[str]:
         self.written += 1
-        return await replies(
+        found = await replies(
             self._state, [text], temperature=1.0, first_sample=number, tokens=_TOKENS
         )
+        usable(self._state, [instruction_in(each, longest=_LONGEST) for each in found], found)
+        return found
 
     def _asked(self, ask: Callable[[], Awaitable[Any]]) -> Any:
         """An answer from the event loop, while this thread waits."""
