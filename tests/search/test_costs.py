@@ -79,7 +79,7 @@ def search(
                 policy=SearchModel(backbone if kind == "llama" else shared_backbone("gpt2"), calls),
                 others=[PromptCandidate(shown, "another")],
             )
-            costs, beside = made.costs(), made._beside()
+            costs, beside = made.needs.costs(), made.needs.beside
             assert calls.used == Amount()
             return costs, beside, await made.run(), searcher.took
         finally:

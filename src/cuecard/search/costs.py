@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from cuecard.errors import ConfigError
 from cuecard.llms.protocol import LLMMessage, LLMRequest
 from cuecard.search.asker import Asker
-from cuecard.search.budget import Amount, SearchBudget
+from cuecard.search.budget import Amount, BudgetSpent, SearchBudget
 from cuecard.search.candidate import PromptCandidate
+from cuecard.search.searcher import RunsModel, Searcher, SearchState
 from cuecard.search.searchers.writing import LONGEST, shown
-from cuecard.tasks import TaskSpec
+from cuecard.search.solver import Solver
+from cuecard.tasks import Task, TaskSpec
 from cuecard.types import Record
+from cuecard.validation_text import counted
 
 LONGER = 2
 """Candidates are longer than the start, and what answering takes grows with them."""
@@ -99,10 +103,109 @@ class SearchCosts:
         }
 
 
+@dataclass(frozen=True)
+class SearchNeeds:
+    """What the parts of a search take at most, and whether its budget is enough for them.
+
+    Attributes:
+        task: with the rows of the finals and of the test.
+        raced: training rows that candidates race on.
+        firsts: what the searcher may see in the first round: the start as the best prompt, then
+            each of the others.
+        after: what must be left at the end.
+    """
+
+    task: Task
+    raced: Sequence[Record]
+    searcher: Searcher
+    firsts: Sequence[SearchState]
+    after: Amount
+
+    @property
+    def finals(self) -> Amount:
+        """The finalists' answers to all validation rows."""
+        return of_longer(self._most(self.task.validation), self._first.settings.finalists)
+
+    @property
+    def beside(self) -> Amount:
+        """What the searcher runs in a round beside the race, whichever prompt is best."""
+        most = Amount()
+        if isinstance(self.searcher, RunsModel):
+            for state in self.firsts:
+                most = most.at_least(self.searcher.most(state, state.settings.proposals))
+        return most
+
+    def costs(self) -> SearchCosts:
+        """Part by part.
+
+        Raises:
+            ConfigError: a budget that is too small to compare anything.
+        """
+        task, budget = self.task, self._first.calls.ledger.budget
+        held, raced, finals = self._most(task.validation), self._most(self.raced), self.finals
+        rows = counted(len(self.raced), "training row")
+        on = counted(len(task.validation), "validation row")
+        finalists = counted(self._first.settings.finalists, "finalist")
+        parts = [
+            CostPart("start", f"the prompt as it is on {on} and {rows}", held + raced),
+            self._of_round(raced, rows),
+            CostPart("finals", f"{finalists} on {on}", finals),
+        ]
+        if task.test:
+            most = of_test(self._first.solver, self._first.start, task.test)
+            what = f"two prompts on {counted(len(task.test), 'test row')}"
+            parts.append(CostPart("test", what, most, self.after != Amount()))
+        limit = budget.allows(held + raced + finals + self.after)
+        if limit is not None:
+            raise self.too_small(BudgetSpent(limit))
+        return SearchCosts(tuple(parts), self._first.settings.rounds, budget)
+
+    def _of_round(self, raced: Amount, rows: str) -> CostPart:
+        first, count = self._first, self._first.settings.proposals
+        each, how = of_longer(raced, count), f"{counted(count, 'candidate')} on {rows}"
+        if first.asker is not None:
+            each += of_writing(first.asker, first.spec, first.start, first.train, count)
+            how += f", {counted(count, 'request')} to {first.asker.llm.name}"
+        if (beside := self.beside) != Amount():
+            each += beside
+            how += f", {counted(beside.calls, 'row')} that the searcher runs the model on"
+        return CostPart("round", how, each)
+
+    def too_small(self, error: BudgetSpent, rows: int | None = None) -> ConfigError:
+        """The error of a budget that does not pay for any comparison.
+
+        Args:
+            rows: that the start has to answer; by default all but those of the test.
+        """
+        rows = len(self.task.validation) + len(self.raced) if rows is None else rows
+        return ConfigError(
+            "the budget is too small for a search that means anything",
+            where=error.flag,
+            got=self._first.calls.ledger.budget.text(error.limit),
+            expected=f"enough for the start to answer {counted(rows, 'row')}, and more for the "
+            "candidates",
+            hint="--dry-run shows what each part takes",
+        )
+
+    @property
+    def _first(self) -> SearchState:
+        return self.firsts[0]
+
+    def _most(self, rows: Sequence[Record]) -> Amount:
+        """What the start takes on some rows."""
+        return self._first.solver.most(self._first.start, rows)
+
+
 def of_longer(most: Amount, count: int) -> Amount:
     """What candidates take that are longer than the start, which takes `most`."""
     times = count * LONGER
     return Amount(count * most.calls, times * most.tokens, times * most.money)
+
+
+def of_test(solver: Solver, start: PromptCandidate, records: Sequence[Record]) -> Amount:
+    """What the start and a longer prompt take on test rows."""
+    most = solver.most(start, records)
+    return most + of_longer(most, 1)
 
 
 def of_writing(

@@ -16,11 +16,11 @@ from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount, BudgetSpent
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
-from cuecard.search.costs import CostPart, SearchCosts, of_longer, of_writing
+from cuecard.search.costs import SearchNeeds
 from cuecard.search.found import Found
 from cuecard.search.model import SearchModel
 from cuecard.search.race import Racer, race, raced_rows
-from cuecard.search.searcher import Observer, RunsModel, Searcher, SearchState
+from cuecard.search.searcher import Observer, Searcher, SearchState
 from cuecard.search.settings import SearchSettings
 from cuecard.search.solver import Solver, fits
 from cuecard.tasks import Task
@@ -118,50 +118,12 @@ class Search:
             told=tuple(self._told),
         )
 
-    def costs(self) -> SearchCosts:
-        """What it will take; nothing is asked.
-
-        Raises:
-            ConfigError: a budget that is too small to compare anything.
-        """
-        task, settings = self._task, self._settings
-        held = self._solver.most(self._start, task.validation)
-        raced = self._solver.most(self._start, self._rows)
-        rows, count = counted(len(self._rows), "training row"), settings.proposals
-        on = counted(len(task.validation), "validation row")
-        each, how = of_longer(raced, count), f"{counted(count, 'candidate')} on {rows}"
-        if self._asker is not None:
-            each += of_writing(self._asker, task.spec, self._start, self._shown, count)
-            how += f", {counted(count, 'request')} to {self._asker.llm.name}"
-        beside = self._beside()
-        if beside != Amount():
-            each += beside
-            how += f", {counted(beside.calls, 'row')} that the searcher runs the model on"
-        finalists = counted(settings.finalists, "finalist")
-        parts = [
-            CostPart("start", f"the prompt as it is on {on} and {rows}", held + raced),
-            CostPart("round", how, each),
-            CostPart("finals", f"{finalists} on {on}", of_longer(held, settings.finalists)),
-        ]
-        if task.test:
-            most = self._solver.most(self._start, task.test)
-            what = f"two prompts on {counted(len(task.test), 'test row')}"
-            counts = self._after != Amount()
-            parts.append(CostPart("test", what, most + of_longer(most, 1), counts))
-        budget = self._calls.ledger.budget
-        limit = budget.allows(held + raced + self._for_finals() + self._after)
-        if limit is not None:
-            raise self._too_small(BudgetSpent(limit), len(task.validation) + len(self._rows))
-        return SearchCosts(tuple(parts), settings.rounds, budget)
-
-    def _beside(self) -> Amount:
-        """What the searcher runs in a round beside the race at most, whichever prompt is best."""
-        most = Amount()
-        if isinstance(self._searcher, RunsModel):
-            for base in (self._start, *self._others):
-                state = self._state(0, [Racer(base)])
-                most = most.at_least(self._searcher.most(state, self._settings.proposals))
-        return most
+    @property
+    def needs(self) -> SearchNeeds:
+        """What it will take; nothing is asked."""
+        bases = (self._start, *self._others)
+        firsts = [self._state(0, [Racer(base)]) for base in bases]
+        return SearchNeeds(self._task, self._rows, self._searcher, firsts, self._after)
 
     async def _of_start(self) -> None:
         """The start's answers to the validation rows, without which nothing can be compared."""
@@ -170,8 +132,7 @@ class Search:
             (own,) = await race([self._start], self._solver, self._rows, block=self._settings.block)
             self._known[self._start.key] = own
         except BudgetSpent as error:
-            rows = len(self._task.validation) + len(self._rows)
-            raise self._too_small(error, rows) from error
+            raise self.needs.too_small(error) from error
         self._tell({"event": "start", "validation": first.score, "rows": len(first.answers)})
 
     async def _validate(self, candidate: PromptCandidate) -> Racer:
@@ -187,16 +148,12 @@ class Search:
         """
         if self._ended in self._calls.journal.answers:
             return Amount(), Amount()
-        held = self._for_finals()
+        held = self.needs.finals
         try:
             self._calls.ledger.reserve(held + self._after)
         except BudgetSpent as error:
-            raise self._too_small(error, len(self._task.validation)) from error
+            raise self.needs.too_small(error, len(self._task.validation)) from error
         return held, self._after
-
-    def _for_finals(self) -> Amount:
-        most = self._solver.most(self._start, self._task.validation)
-        return of_longer(most, self._settings.finalists)
 
     async def _rounds(self) -> tuple[int, str]:
         number = idle = 0
@@ -298,17 +255,6 @@ class Search:
             if known is None or len(racer.answers) > len(known.answers):
                 self._known[racer.candidate.key] = racer
         return len(usable)
-
-    def _too_small(self, error: BudgetSpent, rows: int) -> ConfigError:
-        limit = self._calls.ledger.budget.text(error.limit)
-        return ConfigError(
-            "the budget is too small for a search that means anything",
-            where=error.flag,
-            got=limit,
-            expected=f"enough for the start to answer {counted(rows, 'row')}, and more for the "
-            "candidates",
-            hint="--dry-run shows what each part takes",
-        )
 
     def _hear(self, event: dict[str, Any]) -> None:
         self._told.append(event)

@@ -41,7 +41,7 @@ from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount, BudgetSpent, SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate, digest
-from cuecard.search.costs import CostPart, SearchCosts, of_longer
+from cuecard.search.costs import CostPart, SearchCosts, of_test
 from cuecard.search.found import Found
 from cuecard.search.journal import FILE, Journal
 from cuecard.search.loop import Search
@@ -147,7 +147,7 @@ def plan_optimise(plan: OptimiseRecipe, *, progress: Progress | None = None) -> 
             asker = await engines.asker(made.llm, calls)
             writer = await _writer(made, engines, asker, calls)
             prompts = _prompts(made, made.texts)
-            found = _search(plan, made, made.task, prompts, asker, writer, calls).costs()
+            found = _search(plan, made, made.task, prompts, asker, writer, calls).needs.costs()
             if made.texts.labelled:
                 return found
             prompt, (asked, settings) = _as_it_is(made), _own_answers(plan, made)
@@ -203,10 +203,7 @@ def _search(
         most = made.llm.model.max_positions - plan.max_tokens
     solver = ExtractionSolver(asker, prompts, made.objective, plan.max_tokens, most)
     start = start_of(made.layout)
-    after = Amount()
-    if task.test:
-        each = solver.most(start, task.test)
-        after = each + of_longer(each, 1)
+    after = of_test(solver, start, task.test) if task.test else Amount()
     searcher = SEARCHERS[plan.searcher].make()
     return Search(
         task,

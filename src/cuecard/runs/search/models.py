@@ -12,14 +12,13 @@ from cuecard.runs.llm_recipe import LLMRecipe
 from cuecard.runs.llms import ChosenLLM, check_limits, check_model, endpoint, in_process
 from cuecard.runs.recipe import Recipe
 from cuecard.runs.search.recipe import JudgeRecipe, SearchRecipe, SolverRecipe
-from cuecard.search.budget import USUAL, Amount, BudgetSpent, SearchBudget
+from cuecard.search.budget import USUAL, BudgetSpent, SearchBudget
 from cuecard.search.candidate import PromptCandidate
-from cuecard.search.costs import of_longer
 from cuecard.search.judge import FLAG as JUDGE_BUDGET
 from cuecard.search.scorer import Scorer
 from cuecard.search.searchers import RLPROMPT
 from cuecard.search.searchers.black_box.rlprompt import check_writes
-from cuecard.search.solver import LLMSolver, Solver
+from cuecard.search.solver import LLMSolver
 from cuecard.types import Backbone, Prediction, Record, value_text
 
 
@@ -98,12 +97,6 @@ def _endpoint(settings: LLMRecipe, budget: SearchBudget) -> ChosenLLM:
     if isinstance(settings, JudgeRecipe):  # which has a budget of its own
         return endpoint(settings, SearchBudget.parse(settings.budget), JUDGE_BUDGET)
     return endpoint(settings, budget)
-
-
-def most_of_test(solver: Solver, start: PromptCandidate, records: Sequence[Record]) -> Amount:
-    """What the start and a longer prompt take on the test rows."""
-    most = solver.most(start, records)
-    return most + of_longer(most, 1)
 
 
 async def tested_by_llm(

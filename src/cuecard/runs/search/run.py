@@ -27,7 +27,6 @@ from cuecard.runs.recipe import prompt_folder
 from cuecard.runs.search.judge import RatedAnswer, check_judge, open_judge
 from cuecard.runs.search.models import (
     SearchModels,
-    most_of_test,
     scores_unpaid,
     search_models,
     tested_by_llm,
@@ -37,7 +36,7 @@ from cuecard.runs.search.recipe import SearchRecipe
 from cuecard.search.budget import BudgetSpent, SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate, digest, first_candidate
-from cuecard.search.costs import SearchCosts
+from cuecard.search.costs import SearchCosts, of_test
 from cuecard.search.found import Found
 from cuecard.search.journal import FILE, Journal
 from cuecard.search.loop import Search
@@ -112,7 +111,7 @@ def plan_search(
         async with Engines() as engines:
             search, _ = await _made(plan, made, calls, engines, made.scorer)
             judge = None if plan.judge is None else plan.judge.budget
-            return replace(search.costs(), judge=judge)
+            return replace(search.needs.costs(), judge=judge)
 
     return asyncio.run(costs())
 
@@ -237,7 +236,7 @@ async def _made(
     solver: Solver
     if isinstance(answers, ChosenLLM):
         solver = LLMSolver(await engines.asker(answers, calls), task.spec, scorer)
-        options["after"] = most_of_test(solver, made.start, task.test)
+        options["after"] = of_test(solver, made.start, task.test)
     else:
         engine, weights = await engines.of(answers), answers.fingerprint.weights
         solver = EngineSolver(engine, weights, task.spec, calls, scorer)
