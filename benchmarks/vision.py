@@ -23,17 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks.machine import machine, versions
 from benchmarks.methods_score import Right, as_right, gain_interval, score_interval
 from benchmarks.vision_cells import CONTESTANTS, Contest, Plan
 from benchmarks.vision_tables import BESIDE
-from benchmarks.workers import claimed, missing, run_workers
+from benchmarks.workers import claimed, run_cells
 from cuecard import load_backbone
 from cuecard.catalogue import BACKBONES, DATASETS, backbone_folder
 from cuecard.comparison.sealed_task import SealedTask
-from cuecard.errors import Interrupted
 from cuecard.evaluation.report import plain, write_json
 from cuecard.names import data_source
 from cuecard.tasks import Task
@@ -61,7 +59,6 @@ class Cell:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is not there yet, then write the results."""
     given = _arguments(arguments)
-    torch.set_num_threads(given.threads)
     plan = Plan(
         given.model,
         given.side,
@@ -74,21 +71,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     key = hashlib.sha256(json.dumps(asdict(plan)).encode()).hexdigest()[:10]
     folder = Path(given.folder) / key
     cells = [Cell(name, contestant) for name in given.sets for contestant in given.contestants]
-    print(f"{len(cells)} cells of {plan}; kept in {folder}", flush=True)
-    try:
-        if given.workers > 1:
-            own = sys.argv[1:] if arguments is None else arguments
-            run_workers("benchmarks.vision", [*own, "--workers", "1"], given.workers)
-        work(cells, plan, folder)
-    except Interrupted:
-        print("stopped; start it again to go on", flush=True)
-        return 130
-    if left := missing(cells, folder):
-        print(f"{len(left)} of {len(cells)} cells are another process's; start it again")
-        return 1
-    write_json(summary(cells, plan, folder), given.out)
-    print(f"written to {given.out}; `python -m benchmarks.tables` puts it into the docs")
-    return 0
+    if not given.worker:
+        print(f"{len(cells)} cells of {plan}; kept in {folder}", flush=True)
+    return run_cells(
+        "benchmarks.vision",
+        given,
+        arguments,
+        cells,
+        folder,
+        lambda: work(cells, plan, folder),
+        lambda: summary(cells, plan, folder),
+    )
 
 
 def work(cells: Sequence[Cell], plan: Plan, folder: Path) -> None:
@@ -206,6 +199,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", default="runs/bench-vision", help="where cells are kept")
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
 
