@@ -26,7 +26,7 @@ from benchmarks.contestants import Ours
 from benchmarks.machine import alternate, machine, versions
 from benchmarks.memory import peak_bytes, touch
 from benchmarks.review_task import review_task
-from benchmarks.tables import PRECISION, ROOT
+from benchmarks.tables import ROOT, TABLES
 from cuecard import PromptTuning, TrainConfig, load_backbone, train
 from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.backbones.quantization.weights import weight_bytes
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=7, help="kept steps when timing")
     parser.add_argument("--forms", default=",".join(FORMS), help="fp32 is always measured")
-    parser.add_argument("--out", type=Path, default=PRECISION)
+    parser.add_argument("--out", type=Path, default=TABLES["precision"].results)
     parser.add_argument("--peak", metavar="FORM", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.peak:

@@ -26,7 +26,7 @@ from benchmarks.machine import PRODUCTS_GFLOP, alternate, machine, products, ver
 from benchmarks.memory import peak_bytes, touch
 from benchmarks.review_task import review_task
 from benchmarks.shares import shares
-from benchmarks.tables import RESULTS
+from benchmarks.tables import TABLES
 from cuecard import load_backbone
 from cuecard.backbones.quantization.forms import Precision
 from cuecard.tasks import batches_by_length
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3, help="of time to accuracy; 0 leaves it out")
     parser.add_argument("--peft-steps", type=int, default=150, help="of PEFT's run to accuracy")
     parser.add_argument("--reviews", help="labelled rows; the catalogue's reviews by default")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=TABLES["training"].results)
     options = parser.parse_args(arguments)
     about = {"machine": machine(), "versions": versions()}
     found: list[dict[str, Any]] = []

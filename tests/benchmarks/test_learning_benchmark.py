@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.learning_tables import difference, learning_table
-from benchmarks.tables import METHODS_PAGE, stored_learning, updated_learning
+from benchmarks.tables import TABLES
 
 
 def cell(contestant: str, score: float, seed: int = 0, **other: Any) -> dict[str, Any]:
@@ -54,5 +54,6 @@ def test_the_spread_is_that_of_the_seeds() -> None:
 
 
 def test_the_docs_show_the_results_that_are_stored() -> None:
-    page = METHODS_PAGE.read_text()
-    assert updated_learning(page, stored_learning()) == page
+    doc = TABLES["learning"]
+    page = doc.page.read_text()
+    assert doc.updated(page, doc.stored()) == page

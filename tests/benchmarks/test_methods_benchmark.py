@@ -18,13 +18,7 @@ from benchmarks.methods import main
 from benchmarks.methods_cells import contestants
 from benchmarks.methods_score import as_right, gain_interval, score_interval
 from benchmarks.methods_tables import methods_figure, methods_table
-from benchmarks.tables import (
-    METHODS_PAGE,
-    ROOT,
-    stored_methods,
-    stored_methods_few,
-    updated_methods,
-)
+from benchmarks.tables import ROOT, TABLES
 from cuecard.methods import METHODS
 from support.data.reviews import reviews
 from support.tiny import tiny_model, tiny_tokenizer
@@ -101,14 +95,16 @@ def test_the_table_and_the_figure_are_made_of_them(results: dict[str, Any]) -> N
     marks = "a\n<!-- benchmarks/results/methods.json -->\n<!-- end -->\nb\n"
     marks += "<!-- figure of benchmarks/results/methods.json -->\nold\n<!-- end -->\nc"
     marks += "\n<!-- benchmarks/results/methods_few.json -->\nof few\n<!-- end -->\nc"
-    page = updated_methods(marks, results, {})
+    page = TABLES["methods"].updated(marks, results)
+    page = TABLES["methods_few"].updated(page, {})
     assert table in page and figure in page and "old" not in page and page.endswith("\nc")
     assert "of few" not in page
 
 
 def test_the_page_shows_the_stored_results() -> None:
-    page = METHODS_PAGE.read_text()
-    assert updated_methods(page, stored_methods(), stored_methods_few()) == page
+    for doc in (TABLES["methods"], TABLES["methods_few"]):
+        page = doc.page.read_text()
+        assert doc.updated(page, doc.stored()) == page
 
 
 def test_started_again_it_redoes_nothing(home: Path, results: dict[str, Any]) -> None:

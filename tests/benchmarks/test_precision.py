@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from benchmarks.precision import interval, main
-from benchmarks.tables import PAGE, precision_table, stored_precision, updated_precision
+from benchmarks.tables import TABLES
+from benchmarks.training_tables import precision_table
 from support.data.reviews import reviews
 from support.tiny import tiny_model, tiny_tokenizer
 
@@ -54,5 +55,6 @@ def test_intervals_are_students() -> None:
 
 
 def test_the_page_shows_the_stored_results() -> None:
-    page = PAGE.read_text()
-    assert updated_precision(page, stored_precision()) == page
+    doc = TABLES["precision"]
+    page = doc.page.read_text()
+    assert doc.updated(page, doc.stored()) == page

@@ -13,7 +13,7 @@ from benchmarks.search import main
 from benchmarks.search_score import mean_over_sets, sets_interval
 from benchmarks.search_sets import Sizes, folder_task, shot_task
 from benchmarks.search_tables import search_figure, search_table
-from benchmarks.tables import SEARCH_PAGE, stored_search, updated_search
+from benchmarks.tables import TABLES
 from cuecard.errors import ConfigError
 from support.data.reviews import reviews
 from support.tiny import tiny_model, tiny_tokenizer
@@ -95,13 +95,14 @@ def test_the_tables_and_the_figure_are_made_of_them(results: dict[str, Any]) -> 
     assert "demonstrations 0." in figure and f"{CALLS} calls" in figure
     marks = "a\n<!-- benchmarks/results/search.json -->\n<!-- end -->\nb\n"
     marks += "<!-- figure of benchmarks/results/search.json -->\nold\n<!-- end -->\nc"
-    page = updated_search(marks, results)
+    page = TABLES["search"].updated(marks, results)
     assert table in page and figure in page and "old" not in page and page.endswith("\nc")
 
 
 def test_the_page_shows_the_stored_results() -> None:
-    page = SEARCH_PAGE.read_text()
-    assert updated_search(page, stored_search()) == page
+    doc = TABLES["search"]
+    page = doc.page.read_text()
+    assert doc.updated(page, doc.stored()) == page
 
 
 def test_a_folders_sets_have_the_same_test_rows_for_all_seeds(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from benchmarks import search_peers
 from benchmarks.search_peers import BriefLLM, main
 from benchmarks.search_peers_models import PEERS
 from benchmarks.search_peers_tables import search_peers_table
-from benchmarks.tables import SEARCH_PAGE, stored_search_peers, updated_search_peers
+from benchmarks.tables import TABLES
 from cuecard.errors import ConfigError
 from cuecard.llms.protocol import LLM, LLMMessage, LLMRequest
 from cuecard.llms.scripted import ScriptedLLM
@@ -133,6 +133,7 @@ def test_a_brief_model_is_cut() -> None:
 
 
 def test_the_page_has_what_was_measured() -> None:
-    page = SEARCH_PAGE.read_text()
-    assert updated_search_peers(page, stored_search_peers()) == page
+    doc = TABLES["search_peers"]
+    page = doc.page.read_text()
+    assert doc.updated(page, doc.stored()) == page
     assert "Not measured yet." in search_peers_table({})

@@ -10,15 +10,8 @@ import torch
 
 from benchmarks.peft_serving import PeftServer, grouped
 from benchmarks.serving import held, main
-from benchmarks.tables import (
-    BEGIN_SERVING,
-    END,
-    SERVED,
-    SERVING_PAGE,
-    serving_table,
-    stored_serving,
-    updated_serving,
-)
+from benchmarks.serving_tables import SERVED, serving_table
+from benchmarks.tables import END, TABLES
 from cuecard.tasks import collate
 from cuecard.types import Encoded, InputTokens, Placement
 from support.data.reviews import reviews
@@ -62,9 +55,10 @@ def test_it_holds_its_numbers(results: dict[str, Any]) -> None:
 
 
 def test_the_page_has_what_was_measured() -> None:
-    page = SERVING_PAGE.read_text()
-    assert updated_serving(page, stored_serving()) == page
-    assert BEGIN_SERVING in page and END in page
+    doc = TABLES["serving"]
+    page = doc.page.read_text()
+    assert doc.updated(page, doc.stored()) == page
+    assert doc.begin in page and END in page
     assert "Not measured yet." in serving_table({})
 
 

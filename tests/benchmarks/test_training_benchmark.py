@@ -12,8 +12,9 @@ import torch
 from benchmarks.accuracy import summary
 from benchmarks.machine import alternate
 from benchmarks.memory import peak_bytes
-from benchmarks.tables import BEGIN, END, FIGURE, PAGE, RESULTS, training_table, updated
+from benchmarks.tables import END, TABLES
 from benchmarks.training import main
+from benchmarks.training_tables import training_table
 from support.data.reviews import reviews
 from support.tiny import tiny_model, tiny_tokenizer
 
@@ -67,15 +68,18 @@ def test_a_case_holds_its_numbers(results: list[dict[str, Any]]) -> None:
 def test_the_table_is_made_of_them(results: list[dict[str, Any]]) -> None:
     table = training_table(results)
     assert f"| B16 T32 P20 | {results[0]['ours_cpu_s']:.2f} (" in table
-    page = updated(f"a\n{BEGIN}\nold\n{END}\nb\n{FIGURE}\nold\n{END}\nc", results)
+    doc = TABLES["training"]
+    marks = f"a\n{doc.begin}\nold\n{END}\nb\n{doc.figure_begin}\nold\n{END}\nc"
+    page = doc.updated(marks, results)
     assert "old" not in page and page.startswith("a\n") and page.endswith("\nc")
     (bar,) = [line for line in page.splitlines() if line.endswith("products with the weights")][1:]
     assert len(bar.split("  ")[0]) == 60
 
 
 def test_the_page_shows_the_stored_results() -> None:
-    page = PAGE.read_text()
-    assert updated(page, json.loads(RESULTS.read_text())) == page
+    doc = TABLES["training"]
+    page = doc.page.read_text()
+    assert doc.updated(page, doc.stored()) == page
 
 
 def test_means_of_seeds_are_compared() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import vision
-from benchmarks.tables import VISION_PAGE, stored_vision, updated_vision
+from benchmarks.tables import TABLES
 from benchmarks.vision_cells import CONTESTANTS
 from benchmarks.vision_tables import NOT_YET, vision_figure, vision_table
 from support.tiny_vision import LAYERS, save_pictures, save_vision
@@ -81,5 +81,6 @@ def test_every_contestant_is_run_once(
 
 
 def test_the_page_shows_the_stored_results() -> None:
-    page = VISION_PAGE.read_text()
-    assert updated_vision(page, stored_vision()) == page
+    doc = TABLES["vision"]
+    page = doc.page.read_text()
+    assert doc.updated(page, doc.stored()) == page

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import vision_speed
-from benchmarks.tables import PAGE, stored_vision_speed, updated_vision_speed
+from benchmarks.tables import TABLES
 from benchmarks.vision_speed import POINTS, Case
 from benchmarks.vision_tables import SPEED_NOT_YET, speed_table
 from support.tiny_vision import save_vision
@@ -32,5 +32,6 @@ def test_both_train_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_page_shows_the_stored_results() -> None:
-    page = PAGE.read_text()
-    assert updated_vision_speed(page, stored_vision_speed()) == page
+    doc = TABLES["vision_speed"]
+    page = doc.page.read_text()
+    assert doc.updated(page, doc.stored()) == page

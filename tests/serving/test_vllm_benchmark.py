@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.tables import ROOT, serving_table, stored_serving
+from benchmarks.serving_tables import serving_table
+from benchmarks.tables import ROOT, TABLES
 from support.data.reviews import reviews
 from support.serving.engines import KINDS
 from support.serving.llama import save_tiny_llama
@@ -30,5 +31,5 @@ def test_prompts_and_no_prompts_are_measured(tmp_path: Path) -> None:
     for name in ("classify", "classify_told", "write"):
         assert all(rate > 0 for rate in found[name]["per_cpu_s"].values())
         assert set(found[name]["per_cpu_s"]) == {"many", "one", "bare"}
-    table = serving_table(stored_serving() | {"vllm": found})
+    table = serving_table(TABLES["serving"].stored() | {"vllm": found})
     assert f"The engine on vLLM {found['vllm']} in the same run" in table
