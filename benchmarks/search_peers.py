@@ -15,13 +15,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import hashlib
 import json
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,177 +25,19 @@ from typing import Any
 
 from benchmarks.machine import processor, versions
 from benchmarks.methods_score import Right, as_right
-from benchmarks.search_peers_models import PEERS, CountedModel
+from benchmarks.search_peers_cells import START, PeersCell, PeersContest, PeersPlan, opened
+from benchmarks.search_peers_models import PEERS
 from benchmarks.search_score import mean_over_sets, sets_interval
-from benchmarks.search_sets import CATALOGUE, SEEDS, Sizes, catalogue_task, folder_task
+from benchmarks.search_sets import SEEDS, Sizes
 from benchmarks.workers import claimed, missing, run_cells, say_done
-from cuecard import load_backbone
-from cuecard.engine.chat_llm import EngineLLM
-from cuecard.engine.local.engine import LocalEngine
 from cuecard.errors import ConfigError
 from cuecard.evaluation.report import plain, write_json
-from cuecard.llms.protocol import LLM, LLMAnswer, LLMRequest
-from cuecard.search.asker import Asker
-from cuecard.search.budget import SearchBudget
-from cuecard.search.calls import Calls
-from cuecard.search.candidate import AS_IT_WAS as START
-from cuecard.search.candidate import first_candidate
-from cuecard.search.journal import Journal
-from cuecard.search.loop import Search
-from cuecard.search.searchers import SEARCHERS
-from cuecard.search.searchers.writing import instruction_of
-from cuecard.search.settings import SearchSettings
-from cuecard.search.solver import LLMSolver
-from cuecard.tasks import Task
 
 OUT = Path(__file__).parents[1] / "benchmarks" / "results" / "search_peers.json"
 MODEL = "qwen2.5-coder-0.5b-instruct"
 OURS = ("capo", "gepa", "gepa-library", "auto")
 PAIRS = (("capo", "promptolution CAPO"), ("gepa", "gepa.optimize"), ("auto", "gepa.optimize"))
 """Ours, and the peer that it is compared with."""
-
-
-@dataclass(frozen=True)
-class PeersPlan:
-    """What every cell is run with.
-
-    Attributes:
-        task: a JSON file, or a set of the catalogue.
-        written: tokens of what the model writes, at most, whoever asks.
-    """
-
-    model: str
-    task: str
-    calls: int
-    written: int
-    sizes: Sizes
-
-    @property
-    def key(self) -> str:
-        """Names the folder: cells of another plan are not taken for this one's."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
-
-    def rows(self, seed: int) -> Task:
-        """The task with a seed's rows.
-
-        Raises:
-            ConfigError: one without labels.
-        """
-        if self.task in CATALOGUE:
-            return catalogue_task(self.task, seed, self.sizes)
-        found = folder_task(Path(self.task), seed, self.sizes, chat=True)
-        if not found.spec.labels:
-            raise ConfigError("the peers are compared on labels", where="--task", got=self.task)
-        return found
-
-
-@dataclass(frozen=True)
-class PeersCell:
-    """A seed and a contestant."""
-
-    plan: PeersPlan
-    seed: int
-    contestant: str
-
-    def file(self, folder: Path) -> Path:
-        """Where its result goes."""
-        return folder / self.plan.key / f"{self.contestant.replace(' ', '-')}-{self.seed}.json"
-
-
-class BriefLLM:
-    """A model that writes so many tokens at most, whoever asks.
-
-    Args:
-        llm: closed by who made it.
-    """
-
-    def __init__(self, llm: LLM, most: int) -> None:
-        self._llm, self._most = llm, most
-        self.name, self.at_once = llm.name, llm.at_once
-
-    def most_prompt_tokens(self, request: LLMRequest) -> int:
-        """See `LLM.most_prompt_tokens`."""
-        return self._llm.most_prompt_tokens(request)
-
-    async def complete(self, request: LLMRequest) -> LLMAnswer:
-        """See `LLM.complete`."""
-        brief = replace(request, max_tokens=min(request.max_tokens, self._most))
-        return await self._llm.complete(brief)
-
-    async def close(self) -> None:
-        """See `LLM.close`."""
-
-
-@contextmanager
-def opened(model: str, runner: asyncio.Runner) -> Iterator[LLM]:
-    """A model of the catalogue or of a folder, in this process."""
-    engine = LocalEngine(load_backbone(model, device="cpu"))
-    runner.run(engine.start())
-    try:
-        yield EngineLLM(engine, model)
-    finally:
-        runner.run(engine.close())
-
-
-class _Contest:
-    """One contestant with one seed: searched, then tested once.
-
-    Args:
-        runner: of the model's event loop.
-    """
-
-    def __init__(self, plan: PeersPlan, llm: LLM, runner: asyncio.Runner) -> None:
-        self._plan, self._runner = plan, runner
-        self._llm = BriefLLM(llm, plan.written)
-
-    def run(self, cell: PeersCell) -> dict[str, Any]:
-        """What the contestant found, and what it gets for every test row."""
-        task = self._plan.rows(cell.seed)
-        model = self._model(SearchBudget(calls=self._plan.calls))
-        began = time.process_time()
-        if cell.contestant in PEERS:
-            start = instruction_of(first_candidate(task.spec))
-            found = PEERS[cell.contestant](model, task, start, cell.seed)
-            told: dict[str, Any] = {"text": found.text}
-            cpu = time.process_time() - began
-            right = found.right(self._model(SearchBudget()), task.test)
-        else:
-            told, right, cpu = self._runner.run(self._ours(cell, task, model, began))
-        spent = model.calls.ledger.spent
-        return {
-            "seed": cell.seed,
-            "contestant": cell.contestant,
-            **told,
-            "test": sum(right) / len(right),
-            "right": "".join(str(int(r)) for r in right),
-            "calls": spent.calls,
-            "tokens": spent.tokens,
-            "cpu_s": cpu,
-        }
-
-    async def _ours(
-        self, cell: PeersCell, task: Task, model: CountedModel, began: float
-    ) -> tuple[dict[str, Any], list[float], float]:
-        best, more = first_candidate(task.spec), dict[str, Any]()
-        if cell.contestant != START:
-            solver, asker = LLMSolver(model.asker, task.spec), model.asker
-            searcher, settings = SEARCHERS[cell.contestant].make(), self.settings(cell.seed)
-            search = Search(task, best, searcher, solver, model.calls, settings, asker=asker)
-            found = await search.run()
-            best, more = found.best, {"better": found.better, "rounds": found.rounds}
-        cpu = time.process_time() - began
-        tests = LLMSolver(self._model(SearchBudget()).asker, task.spec)
-        right = [each.score for each in await tests.judge(best, task.test)]
-        return {"text": tests.text(best), "origin": best.origin, **more}, right, cpu
-
-    @staticmethod
-    def settings(seed: int) -> SearchSettings:
-        """As they come, but for rounds and finals that few calls pay for."""
-        return SearchSettings(seed=seed, proposals=4, finalists=2)
-
-    def _model(self, budget: SearchBudget) -> CountedModel:
-        calls = Calls(Journal(None, ""), budget)
-        return CountedModel(Asker(self._llm, calls), calls, self._runner)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -230,7 +68,7 @@ def work(cells: Sequence[PeersCell], folder: Path) -> None:
         return
     plan = left[0].plan
     with asyncio.Runner() as runner, opened(plan.model, runner) as llm:
-        contest = _Contest(plan, llm, runner)
+        contest = PeersContest(plan, llm, runner)
         for cell in left:
             with claimed(cell.file(folder)) as mine:
                 if mine:

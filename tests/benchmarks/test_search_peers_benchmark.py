@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from benchmarks import search_peers
-from benchmarks.search_peers import BriefLLM, main
+from benchmarks.search_peers import main
+from benchmarks.search_peers_cells import BriefLLM
 from benchmarks.search_peers_models import PEERS
 from benchmarks.search_peers_tables import search_peers_table
 from benchmarks.tables import TABLES
