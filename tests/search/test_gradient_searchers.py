@@ -17,7 +17,6 @@ from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.journal import Journal
 from cuecard.search.model import SearchModel
-from cuecard.search.race import Racer
 from cuecard.search.searcher import SearchState
 from cuecard.search.searchers import SEARCHERS
 from cuecard.search.searchers.gradient.fluency import Fluency
@@ -28,6 +27,7 @@ from cuecard.tasks import TaskSpec
 from cuecard.training.objective.loss import batch_loss
 from cuecard.types import InputTokens
 from support.data.reviews import LONG_SPEC, MASKED_SPEC, SPEC, TEXT_SPEC, review_task, title_task
+from support.search_states import first_state
 from support.tiny import shared_backbone
 
 NAMES = tuple(name for name, entry in SEARCHERS.items() if "gradients" in entry.needs)
@@ -52,21 +52,8 @@ def state_of(
     text = f"{instruction}\n\n" if instruction else ""
     prompt = ManualPrompt("start", spec.template, text, chat=spec.chat)
     start = PromptCandidate(replace(prompt, demonstrations=task.train[:1]), "as it was")
-    calls = Calls(Journal(None, ""), SearchBudget())
-    return SearchState(
-        spec=spec,
-        train=task.train[1:13],
-        start=start,
-        ranked=[Racer(start)],
-        round=0,
-        rng=np.random.default_rng(0),
-        asker=None,
-        solver=None,  # type: ignore[arg-type]
-        calls=calls,
-        tell=lambda event: None,
-        model=SearchModel(shared_backbone(kind), calls),
-        settings=SearchSettings(step_rows=8, population=8, **settings),
-    )
+    made = SearchSettings(step_rows=8, population=8, **settings)
+    return first_state(shared_backbone(kind), spec, task.train[1:13], start, made)
 
 
 def model_of(state: SearchState) -> SearchModel:

@@ -6,18 +6,13 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 from cuecard.errors import ConfigError
 from cuecard.evaluation.baselines.manual import ManualPrompt
-from cuecard.search.budget import SearchBudget
-from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
-from cuecard.search.journal import Journal
-from cuecard.search.model import SearchModel
 from cuecard.search.race import Racer
 from cuecard.search.searcher import SearchState
 from cuecard.search.searchers import SEARCHERS
@@ -27,6 +22,7 @@ from cuecard.tasks import TaskSpec
 from cuecard.tasks.encoding.bound import bind
 from cuecard.tasks.encoding.tokens import continuation_ids
 from support.data.reviews import MASKED_SPEC, SPEC, TEXT_SPEC, review_task
+from support.search_states import first_state
 from support.tiny import tiny_backbone
 
 CASES = [("llama", SPEC), ("gpt2", SPEC), ("roberta", MASKED_SPEC), ("t5-gated", SPEC)]
@@ -35,21 +31,8 @@ CASES = [("llama", SPEC), ("gpt2", SPEC), ("roberta", MASKED_SPEC), ("t5-gated",
 def state_of(backbone: Any, spec: TaskSpec, **settings: Any) -> SearchState:
     task = review_task(80, SPEC if spec is TEXT_SPEC else spec)
     start = PromptCandidate(ManualPrompt("start", spec.template, "Judge it.\n\n"), "as it was")
-    calls = Calls(Journal(None, ""), SearchBudget())
-    return SearchState(
-        spec=spec,
-        train=task.train,
-        start=start,
-        ranked=[Racer(start)],
-        round=0,
-        rng=np.random.default_rng(0),
-        asker=None,
-        solver=None,  # type: ignore[arg-type]
-        calls=calls,
-        tell=lambda event: None,
-        model=SearchModel(backbone, calls),
-        settings=SearchSettings(step_rows=4, population=4, **settings),
-    )
+    made = SearchSettings(step_rows=4, population=4, **settings)
+    return first_state(backbone, spec, task.train, start, made)
 
 
 def read(backbone: Any, state: SearchState) -> tuple[Any, Any, list[int], set[int]]:
