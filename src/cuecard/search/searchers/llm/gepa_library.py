@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -160,17 +160,13 @@ class _Models:
         usable(self._state, [instruction_in(each, longest=_LONGEST) for each in found], found)
         return found
 
-    def _asked(self, ask: Callable[[], Awaitable[Any]]) -> Any:
+    def _asked(self, ask: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """An answer from the event loop, while this thread waits."""
         if self._place == len(self._answers):
             if self.ended:
                 raise _Ended
-
-            async def answer() -> Any:
-                return await ask()
-
             try:
-                found = asyncio.run_coroutine_threadsafe(answer(), self._loop).result()
+                found = asyncio.run_coroutine_threadsafe(ask(), self._loop).result()
             except BaseException as error:
                 self.error = error
                 raise _Ended from error
