@@ -27,11 +27,19 @@ class HttpLLM:
 
 
 @contextmanager
-def http_llm(answer: Callable[[LLMRequest], str | None]) -> Iterator[HttpLLM]:
+def http_llm(
+    answer: Callable[[LLMRequest], str | None],
+    *,
+    failure: int = 500,
+    usage: tuple[int, int] | None = None,
+) -> Iterator[HttpLLM]:
     """Serve while the block runs.
 
     Args:
-        answer: gives an answer's text; None for an error of the server (HTTP 500).
+        answer: gives an answer's text; None for an error.
+        failure: the HTTP status of an error.
+        usage: tokens that every answer says were read and written; by default a quarter of the
+            characters.
     """
     made = HttpLLM()
 
@@ -42,7 +50,10 @@ def http_llm(answer: Callable[[LLMRequest], str | None]) -> Iterator[HttpLLM]:
             messages = tuple(LLMMessage(each["role"], each["content"]) for each in body["messages"])
             request = LLMRequest(messages, body["max_tokens"], body["temperature"])
             text = answer(request)
-            status, found = (200, _completion(body, text)) if text is not None else (500, _FAILURE)
+            status, found = failure, _FAILURE
+            if text is not None:
+                tokens = usage or _tokens(body, text)
+                status, found = 200, _completion(body["model"], text, *tokens)
             content = json.dumps(found).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -64,17 +75,20 @@ def http_llm(answer: Callable[[LLMRequest], str | None]) -> Iterator[HttpLLM]:
             thread.join()
 
 
-_FAILURE = {"error": {"message": "no", "code": "x", "type": "x"}}
+_FAILURE: dict[str, Any] = {"error": {"message": "no", "code": "x", "type": "x"}}
 
 
-def _completion(body: dict[str, Any], text: str) -> dict[str, Any]:
+def _tokens(body: dict[str, Any], text: str) -> tuple[int, int]:
+    read = sum(len(each["content"]) for each in body["messages"]) // 4
+    return read, min(len(text) // 4, body["max_tokens"])
+
+
+def _completion(model: str, text: str, read: int, written: int) -> dict[str, Any]:
     choice = {
         "index": 0,
         "finish_reason": "stop",
         "message": {"role": "assistant", "content": text},
     }
-    read = sum(len(each["content"]) for each in body["messages"]) // 4
-    written = min(len(text) // 4, body["max_tokens"])
     usage = {
         "prompt_tokens": read,
         "completion_tokens": written,
@@ -84,7 +98,7 @@ def _completion(body: dict[str, Any], text: str) -> dict[str, Any]:
         "id": "x",
         "object": "chat.completion",
         "created": 1,
-        "model": body["model"],
+        "model": model,
         "choices": [choice],
         "usage": usage,
     }

@@ -7,11 +7,9 @@ import json
 import re
 import shutil
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,10 @@ import pytest
 
 from cuecard.artifacts import Prompt
 from cuecard.cli.views.search import SearchView
+from cuecard.llms.protocol import LLMRequest
 from support.command_line import Call, Done, save_rows, save_tiny
 from support.data.reviews import reviews
+from support.http_llm import http_llm
 from support.tiny_vision import save_vision
 
 Answers = Callable[[str], str]
@@ -60,40 +60,15 @@ def endpoint(
     Args:
         says: what it says first of all; "" where it writes one.
     """
-    asked: list[dict[str, Any]] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            text = says(asked[-1]["messages"][-1]["content"]) if says is not None else ""
-            text = text or f"<prompt>Judge number {len(asked)}.</prompt>"
-            choice = {"index": 0, "finish_reason": "stop"}
-            body: dict[str, Any] = {
-                "id": "x",
-                "object": "chat.completion",
-                "created": 1,
-                "model": asked[-1]["model"],
-                "choices": [{**choice, "message": {"role": "assistant", "content": text}}],
-                "usage": {"prompt_tokens": 50, "completion_tokens": 5, "total_tokens": 55},
-            }
-            content = json.dumps(body if status == 200 else {"error": {"message": "no"}}).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def answer(request: LLMRequest) -> str | None:
+        if status != 200:
+            return None
+        text = says(request.messages[-1].content) if says is not None else ""
+        return text or f"<prompt>Judge number {len(made.asked)}.</prompt>"
 
-        def log_message(self, *args: Any) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/v1", asked
-        finally:
-            server.shutdown()
-            thread.join()
+    with http_llm(answer, failure=status, usage=(50, 5)) as made:
+        yield made.url, made.asked
 
 
 def test_from_rows_to_words_that_answer(cuecard: Call, words: list[str], tmp_path: Path) -> None:
