@@ -1,25 +1,20 @@
-"""The models of a search, and what its answers are worth on test rows."""
+"""The models of a search."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError
-from cuecard.evaluation.evaluate import Evaluation, scored_too
 from cuecard.runs.llm_recipe import LLMRecipe
 from cuecard.runs.llms import ChosenLLM, check_limits, check_model, endpoint, in_process
 from cuecard.runs.recipe import Recipe
 from cuecard.runs.search.recipe import JudgeRecipe, SearchRecipe, SolverRecipe
-from cuecard.search.budget import USUAL, BudgetSpent, SearchBudget
-from cuecard.search.candidate import PromptCandidate
+from cuecard.search.budget import SearchBudget
 from cuecard.search.judge import FLAG as JUDGE_BUDGET
-from cuecard.search.scorer import Scorer
 from cuecard.search.searchers import RLPROMPT
 from cuecard.search.searchers.black_box.rlprompt import check_writes
-from cuecard.search.solver import LLMSolver
-from cuecard.types import Backbone, Prediction, Record, value_text
+from cuecard.types import Backbone
 
 
 @dataclass(frozen=True)
@@ -97,47 +92,3 @@ def _endpoint(settings: LLMRecipe, budget: SearchBudget) -> ChosenLLM:
     if isinstance(settings, JudgeRecipe):  # which has a budget of its own
         return endpoint(settings, SearchBudget.parse(settings.budget), JUDGE_BUDGET)
     return endpoint(settings, budget)
-
-
-async def tested_by_llm(
-    solver: LLMSolver, scorer: Scorer, candidate: PromptCandidate, records: Sequence[Record]
-) -> Evaluation | None:
-    """What an LLM's answers to test rows are worth, by what candidates were scored by.
-
-    None without rows, and where the budget does not pay for it.
-
-    Raises:
-        LLMError, DataError: as `Solver.judge`.
-    """
-    if not records:
-        return None
-    try:
-        found = await solver.judge(candidate, records)
-    except BudgetSpent as error:
-        if error.flag == USUAL:
-            return None
-        raise scores_unpaid(error, len(records)) from error
-    predictions = [Prediction(number, one.answer, {}, {}) for number, one in enumerate(found)]
-    bare = Evaluation(
-        primary=scorer.name,
-        metrics={},
-        ci95={},
-        vectors={},
-        records=tuple(records),
-        predictions=tuple(predictions),
-        seconds=0.0,
-        tokens_per_request=0,
-        gold=tuple(value_text(record.target or "") for record in records),
-    )
-    return scored_too(bare, scorer.name, [each.score for each in found])
-
-
-def scores_unpaid(error: BudgetSpent, rows: int) -> ConfigError:
-    """The error of a judge whose budget is spent before the test."""
-    return ConfigError(
-        "the budget does not last for the scores of the test rows",
-        where=error.flag,
-        got=str(error),
-        expected=f"enough for {rows} more answers, twice",
-        hint="all that was answered is kept: the same command with a larger budget goes on",
-    )

@@ -15,7 +15,7 @@ from cuecard.artifacts.words import READERS, read_parts, write_words
 from cuecard.artifacts.words.parts import PromptParts
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError, Interrupted, LLMError
-from cuecard.evaluation.evaluate import Evaluation, evaluate, gain, scored_too
+from cuecard.evaluation.evaluate import Evaluation, gain
 from cuecard.evaluation.predict import check_task
 from cuecard.evaluation.report import write_json
 from cuecard.lazy import torch
@@ -25,15 +25,11 @@ from cuecard.runs.folder import RunFolder
 from cuecard.runs.llms import ChosenLLM, Engines
 from cuecard.runs.recipe import prompt_folder
 from cuecard.runs.search.judge import RatedAnswer, check_judge, open_judge
-from cuecard.runs.search.models import (
-    SearchModels,
-    scores_unpaid,
-    search_models,
-    tested_by_llm,
-)
+from cuecard.runs.search.models import SearchModels, search_models
 from cuecard.runs.search.outcome import SearchOutcome, search_markdown
 from cuecard.runs.search.recipe import SearchRecipe
-from cuecard.search.budget import BudgetSpent, SearchBudget
+from cuecard.runs.search.tested import tested_by_backbone, tested_by_llm
+from cuecard.search.budget import SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate, digest, first_candidate
 from cuecard.search.costs import SearchCosts, of_test
@@ -269,8 +265,12 @@ async def _outcome(
     else:
         assert not isinstance(backbone, ChosenLLM)
         if task.test:
-            start = await _tested(backbone, found.start, task, scorer)
-            test = await _tested(backbone, found.best, task, scorer) if found.better else start
+            start = await tested_by_backbone(backbone, found.start, task, scorer)
+            test = (
+                await tested_by_backbone(backbone, found.best, task, scorer)
+                if found.better
+                else start
+            )
         prompt = _prompt(plan, task, backbone, found, test)
         template, asked = prompt.spec.template, prompt.spec
     if found.better and test is not None and start is not None:
@@ -304,31 +304,6 @@ def _prompt(
         seed=plan.search.seed,
         metrics=metrics,
     )
-
-
-async def _tested(
-    backbone: Backbone, candidate: PromptCandidate, task: Task, scorer: Scorer
-) -> Evaluation:
-    """A prompt on the test rows, also by what candidates were scored by."""
-    spec = candidate.to_spec(task.spec, backbone.tokenizer, backbone.max_positions)
-    soft = None if candidate.soft is None else candidate.soft.injection
-    found = evaluate(
-        backbone, spec, task.test, soft, prior=candidate.prior, on_rows=_end_if_cancelled
-    )
-    if scorer.name in found.vectors:
-        return found
-    answers = [each.answer for each in found.predictions]
-    try:
-        return scored_too(found, scorer.name, await scorer.scores(task.test, answers))
-    except BudgetSpent as error:
-        raise scores_unpaid(error, len(task.test)) from error
-
-
-def _end_if_cancelled(rows: int) -> None:
-    """Ctrl-C cancels the task that this runs in, which never waits while it evaluates."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 def _write(outcome: SearchOutcome, folder: Path) -> None:

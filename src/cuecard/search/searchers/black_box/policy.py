@@ -25,8 +25,6 @@ _WIDTH, _GAIN, _TOP = 2048, 1e-4, 256
 # How fast the target follows. The reference code's 0.001 leaves it where it began for hundreds of
 # steps, in which no reward is told from the size of the vocabulary.
 _POLYAK = 0.2
-
-
 # Of how many rows of the head one is looked at for its size.
 _EACH = 16
 
