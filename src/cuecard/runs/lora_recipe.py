@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError
 from cuecard.methods import PromptTuning
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
-from cuecard.runs.recipe import NamedRecipe, prompt_folder
-from cuecard.runs.recipe_file import RunRecipe
+from cuecard.runs.recipe import AroundRecipe, prompt_folder
 from cuecard.runs.recipe_method import complete_method
 from cuecard.runs.run_kinds import LORA
 from cuecard.training.storage.log import Observer
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from cuecard.training.train_lora import LoraRun
 
 
-class LoraRecipe(RunRecipe):
+class LoraRecipe(AroundRecipe):
     """Everything a LoRA run depends on.
 
     Attributes:
@@ -37,24 +36,13 @@ class LoraRecipe(RunRecipe):
 
     KIND = LORA
 
-    recipe: NamedRecipe
     lora: LoraSettings = LoraSettings()
     prompt: str | None = None
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder: runs/ and the data's name with "-lora" by default."""
-        folder = self.recipe.folder
-        return folder if self.recipe.out else folder.with_name(f"{folder.name}-lora")
 
     @property
     def paths(self) -> tuple[str, ...]:
         """What may be a path."""
         return (*self.recipe.paths, *(() if self.prompt is None else (self.prompt,)))
-
-    def in_folder(self, folder: Path) -> Self:
-        """The same recipe for another folder."""
-        return self.model_copy(update={"recipe": self.recipe.in_folder(folder)})
 
     def read_prompt(self) -> Prompt | None:
         """The prompt that is added to every input.

@@ -348,10 +348,36 @@ class Recipe(RunRecipe):
         return method_settings(self.method["name"], settings, "the recipe, method")
 
 
-NamedRecipe = Annotated[
-    Recipe, BeforeValidator(lambda values: with_method(values, PromptTuning.name))
-]
-"""A recipe for what lets no methods race: prompt tuning where it names no method."""
+class AroundRecipe(RunRecipe):
+    """What goes round a run's recipe, such as a sweep, in the folder that this one names.
+
+    Attributes:
+        recipe: the run's, of prompt tuning where it names no method; its `out` is the folder.
+    """
+
+    recipe: Annotated[
+        Recipe, BeforeValidator(lambda values: with_method(values, PromptTuning.name))
+    ]
+
+    @classmethod
+    def folder_of(cls, recipe: Recipe) -> Path:
+        """Its `out`; by default runs/, the data's name, and the command's after a hyphen."""
+        folder, ending = recipe.folder, cls.KIND.command.removeprefix("cuecard ")
+        return folder if recipe.out else folder.with_name(f"{folder.name}-{ending}")
+
+    @property
+    def folder(self) -> Path:
+        """See `folder_of`."""
+        return self.folder_of(self.recipe)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What may be a path."""
+        return self.recipe.paths
+
+    def in_folder(self, folder: Path) -> Self:
+        """The same recipe for another folder."""
+        return self.model_copy(update={"recipe": self.recipe.in_folder(folder)})
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from cuecard.catalogue import Progress
 from cuecard.plain_files import write_text
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
-from cuecard.runs.recipe import NamedRecipe, Recipe, what_else
-from cuecard.runs.recipe_file import RunRecipe
+from cuecard.runs.recipe import AroundRecipe, Recipe, what_else
 from cuecard.runs.run_kinds import RUN, SWEEP
 from cuecard.training.storage.log import Observer
 from cuecard.training.sweeps.space import Space, SweepConfig
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from cuecard.training.sweeps.trials import Sweep
 
 
-class SweepRecipe(RunRecipe):
+class SweepRecipe(AroundRecipe):
     """Everything a sweep depends on.
 
     Attributes:
@@ -33,23 +32,7 @@ class SweepRecipe(RunRecipe):
 
     KIND = SWEEP
 
-    recipe: NamedRecipe
     sweep: SweepConfig
-
-    @property
-    def folder(self) -> Path:
-        """The sweep's folder: runs/ and the data's name with "-sweep" by default."""
-        folder = self.recipe.folder
-        return folder if self.recipe.out else folder.with_name(f"{folder.name}-sweep")
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """What may be a path."""
-        return self.recipe.paths
-
-    def in_folder(self, folder: Path) -> Self:
-        """The same recipe for another folder."""
-        return self.model_copy(update={"recipe": self.recipe.in_folder(folder)})
 
 
 @dataclass(frozen=True)

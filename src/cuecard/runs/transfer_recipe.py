@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -16,8 +16,7 @@ from cuecard.methods.start import StartSettings
 from cuecard.plain_files import write_text
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
-from cuecard.runs.recipe import NamedRecipe, Outcome, Recipe, what_else
-from cuecard.runs.recipe_file import RunRecipe
+from cuecard.runs.recipe import AroundRecipe, Outcome, Recipe, what_else
 from cuecard.runs.run_kinds import RUN, TRANSFER
 from cuecard.training.storage.log import Observer
 from cuecard.training.transfer.found import EVENT, USUAL, TransferFound
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 BEST = "best"
 
 
-class TransferRecipe(RunRecipe):
+class TransferRecipe(AroundRecipe):
     """Everything a transfer depends on.
 
     Attributes:
@@ -44,24 +43,13 @@ class TransferRecipe(RunRecipe):
 
     KIND = TRANSFER
 
-    recipe: NamedRecipe
     library: dict[str, str] = Field(min_length=1)
     search: TransferConfig = TransferConfig()
-
-    @property
-    def folder(self) -> Path:
-        """The transfer's folder: runs/ and the data's name with "-transfer" by default."""
-        folder = self.recipe.folder
-        return folder if self.recipe.out else folder.with_name(f"{folder.name}-transfer")
 
     @property
     def paths(self) -> tuple[str, ...]:
         """What may be a path."""
         return (*self.recipe.paths, *self.library.values())
-
-    def in_folder(self, folder: Path) -> Self:
-        """The same recipe for another folder."""
-        return self.model_copy(update={"recipe": self.recipe.in_folder(folder)})
 
     def starting_from(self, name: str) -> Recipe:
         """The recipe of the run that starts from a saved prompt, or "none" of the library.

@@ -14,8 +14,7 @@ from cuecard.methods import PromptTuning
 from cuecard.names import data_source
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
-from cuecard.runs.recipe import NamedRecipe, Recipe
-from cuecard.runs.recipe_file import RunRecipe
+from cuecard.runs.recipe import AroundRecipe, Recipe
 from cuecard.runs.run_kinds import PET
 from cuecard.tasks import Task, read_records
 from cuecard.training.few_shot.pet import TEMPERATURE, PatternTraining, PetRun
@@ -23,7 +22,7 @@ from cuecard.training.storage.log import Observer
 from cuecard.types import Backbone, Record
 
 
-class PetRecipe(RunRecipe):
+class PetRecipe(AroundRecipe):
     """Everything a run of pattern-exploiting training depends on.
 
     Attributes:
@@ -36,7 +35,6 @@ class PetRecipe(RunRecipe):
 
     KIND = PET
 
-    recipe: NamedRecipe
     unlabelled: str
     patterns: tuple[str, ...] = Field(min_length=2)
     temperature: float = Field(default=TEMPERATURE, gt=0, allow_inf_nan=False)
@@ -67,19 +65,9 @@ class PetRecipe(RunRecipe):
         return self
 
     @property
-    def folder(self) -> Path:
-        """The run's folder: runs/ and the data's name with "-pet" by default."""
-        folder = self.recipe.folder
-        return folder if self.recipe.out else folder.with_name(f"{folder.name}-pet")
-
-    @property
     def paths(self) -> tuple[str, ...]:
         """What may be a path."""
         return (*self.recipe.paths, self.unlabelled)
-
-    def in_folder(self, folder: Path) -> Self:
-        """The same recipe for another folder."""
-        return self.model_copy(update={"recipe": self.recipe.in_folder(folder)})
 
     @property
     def first(self) -> Recipe:

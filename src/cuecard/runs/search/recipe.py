@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from pydantic import Field, field_validator
 
 from cuecard.errors import ConfigError
 from cuecard.metrics.scores import check_score_name
 from cuecard.runs.llm_recipe import LLMRecipe
-from cuecard.runs.recipe import NamedRecipe
-from cuecard.runs.recipe_file import RunRecipe
+from cuecard.runs.recipe import AroundRecipe
 from cuecard.runs.run_kinds import SEARCH
 from cuecard.search.budget import SearchBudget
 from cuecard.search.searchers import SEARCHERS
@@ -70,7 +68,7 @@ class SolverRecipe(LLMRecipe):
     )
 
 
-class SearchRecipe(RunRecipe):
+class SearchRecipe(AroundRecipe):
     """Everything that a search depends on.
 
     Attributes:
@@ -82,7 +80,6 @@ class SearchRecipe(RunRecipe):
 
     KIND = SEARCH
 
-    recipe: NamedRecipe
     searcher: str = Field(
         default="auto",
         description="How candidates are found; by default by all that is possible here, in turns.",
@@ -147,12 +144,6 @@ class SearchRecipe(RunRecipe):
         return text
 
     @property
-    def folder(self) -> Path:
-        """The search's folder: runs/ and the data's name with "-search" by default."""
-        folder = self.recipe.folder
-        return folder if self.recipe.out else folder.with_name(f"{folder.name}-search")
-
-    @property
     def paths(self) -> tuple[str, ...]:
         """What may be a path: those of the task, models without an address, rated answers, ..."""
         models = tuple(each.model for each in self.llms if each.url is None)
@@ -163,7 +154,3 @@ class SearchRecipe(RunRecipe):
     def llms(self) -> tuple[LLMRecipe, ...]:
         """The LLMs that are asked: what answers, what writes, what judges."""
         return tuple(each for each in (self.solver, self.llm, self.judge) if each is not None)
-
-    def in_folder(self, folder: Path) -> Self:
-        """The same recipe for another folder."""
-        return self.model_copy(update={"recipe": self.recipe.in_folder(folder)})

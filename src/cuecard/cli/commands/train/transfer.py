@@ -81,10 +81,8 @@ def _plan(given: Given, own: Asked[TransferConfig], places: list[str]) -> Transf
             where="cuecard transfer",
             expected="--from with a registry or a folder of runs",
         )
-    search = own.settings()
-    empty = TransferRecipe.model_construct(recipe=recipe, library={}, search=search)
-    library = prompt_library(places, but=empty.folder)
-    return TransferRecipe(recipe=recipe, library=library, search=search)
+    library = prompt_library(places, but=TransferRecipe.folder_of(recipe))
+    return TransferRecipe(recipe=recipe, library=library, search=own.settings())
 
 
 def _print(done: TransferOutcome, out: Console) -> None:
