@@ -49,15 +49,20 @@ class Candidate:
     head: bool = False
 
 
+def _prefix(rate: float, **settings: Any) -> Candidate:
+    method = PTuningV2(length=8, values_lr=rate, **settings)
+    return Candidate(f"{method.name}, rate {rate:g}", method)
+
+
 # For images: from chance each learns less in the same steps, and a head that is moved as slowly as
 # for texts holds them back (LOG.md).
 _OF_PATCHES = tuple(
-    Candidate(name, method, {"head_lr": 3e-3})
-    for name, method in (
-        ("p-tuning-v2, rate 0.1", PTuningV2(length=8, values_lr=0.1, init="patches")),
-        ("p-tuning-v2, rate 0.03", PTuningV2(length=8, values_lr=0.03, init="patches")),
-        (DeepPrompts.name, DeepPrompts(length=8, init="patches")),
-        (PromptTuning.name, PromptTuning(length=16, init="patches")),
+    replace(each, changes={"head_lr": 3e-3})
+    for each in (
+        _prefix(0.1, init="patches"),
+        _prefix(0.03, init="patches"),
+        Candidate(DeepPrompts.name, DeepPrompts(length=8, init="patches")),
+        Candidate(PromptTuning.name, PromptTuning(length=16, init="patches")),
     )
 )
 
@@ -82,9 +87,6 @@ def contestants(
         name = f"late p-tuning-v2{' with a head' if head else ''}, rate {rate:g}"
         return Candidate(name, method, {"batch_rows": 16}, head=head)
 
-    def prefix(rate: float) -> Candidate:
-        return Candidate(f"p-tuning-v2, rate {rate:g}", PTuningV2(length=8, values_lr=rate))
-
     def tuning(name: str, faster: float = 1.0) -> Candidate:
         return Candidate(name, PromptTuning(length=placed or 16, slot=slot), faster=faster)
 
@@ -99,15 +101,15 @@ def contestants(
         return others[0], *around, *others[1:]
     headed = heads and spec.mode == "labels" and spec.head_is_possible
     return (
-        *((prefix(0.06),) if written >= _WRITTEN else ()),
+        *((_prefix(0.06),) if written >= _WRITTEN else ()),
         *((late(0.05, head=True),) if headed else ()),
         late(0.05),
         *((late(0.1, head=True),) if headed else ()),
         late(0.1),
-        prefix(0.03),
+        _prefix(0.03),
         tuning(PromptTuning.name),
         late(0.02),
-        prefix(0.01),
+        _prefix(0.01),
         tuning("prompt-tuning, 3 times the rate", 3),
         Candidate("prompt-tuning of the decoder", decoder, {"batch_rows": 32}),
     )
