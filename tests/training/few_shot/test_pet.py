@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from cuecard.errors import ConfigError
+from cuecard.errors import ConfigError, Interrupted
 from cuecard.evaluation.predict import predict
 from cuecard.methods import PromptTuning
 from cuecard.tasks import Task, TaskSpec
@@ -95,6 +97,24 @@ def test_patterns_label_rows_and_one_prompt_learns_from_all_of_them(tmp_path: Pa
     again = training(tmp_path, observer=seen.append).run()
     assert again.run.prompt.digest == found.run.prompt.digest
     assert [event["event"] for event in seen].count("test") == 1
+
+
+@pytest.mark.parametrize(("step", "trial"), [(4, 1), (4, None)])
+def test_a_stopped_run_goes_on_from_its_own_folder(
+    tmp_path: Path, step: int, trial: int | None
+) -> None:
+    """Stopped while the patterns are trained, or the prompt that learns from them."""
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "step" and (event["step"], event.get("trial")) == (step, trial):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted) as stopped:
+        training(tmp_path / "cut", observer=stop).run()
+    assert stopped.value.where == str(tmp_path / "cut")
+    assert str(stopped.value.hint).endswith(f"cuecard pet --resume {tmp_path / 'cut'}")
+    found, whole = (training(tmp_path / name).run().run for name in ("cut", "whole"))
+    assert found.prompt.digest == whole.prompt.digest
 
 
 @pytest.mark.parametrize(

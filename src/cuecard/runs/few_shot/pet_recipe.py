@@ -9,7 +9,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from cuecard.catalogue import Progress
-from cuecard.errors import ConfigError, Interrupted
+from cuecard.errors import ConfigError
 from cuecard.methods import PromptTuning
 from cuecard.names import data_source
 from cuecard.progress_bar import with_progress_bar
@@ -139,11 +139,7 @@ def run_pet(
         observer=observer,
     )
     with place.claimed(plan, overwrite=overwrite, fits=training.fits):
-        try:
-            return PetOutcome(task, backbone, training.run())
-        except Interrupted as stopped:
-            hint = f"the checkpoint is saved; resume with: {place.resume_command}"
-            raise Interrupted(stopped.what, where=str(place.path), hint=hint) from stopped
+        return PetOutcome(task, backbone, training.run())
 
 
 def resume_pet(folder: str | Path, *, observer: Observer, progress: Progress | None) -> PetOutcome:

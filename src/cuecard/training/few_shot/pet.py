@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cuecard.errors import ConfigError
+from cuecard.errors import ConfigError, Interrupted
 from cuecard.evaluation.predict import predict
 from cuecard.interrupts import may_cut, stoppable
 from cuecard.lazy import np
@@ -22,6 +22,7 @@ from cuecard.methods import PromptTuning
 from cuecard.tasks import Task, TaskSpec, Template, content_hash
 from cuecard.tasks.predictions import as_predictions, label_scores, log_softmax
 from cuecard.training.config import TrainConfig
+from cuecard.training.loop import stopped_in
 from cuecard.training.objective.validation import Validation
 from cuecard.training.run import Run
 from cuecard.training.setup import TrainSetup
@@ -33,6 +34,7 @@ from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.training.trainer import Trainer, raise_if_diverged
 from cuecard.types import Backbone, InputTokens, Prediction, Record, Split
 
+COMMAND = "cuecard pet"
 TEMPERATURE = 2.0
 """That of the paper's soft labels and of what learns them."""
 PATTERNS = "patterns"
@@ -121,7 +123,7 @@ class PatternTraining:
             None if self._folder is None else self._folder / PATTERNS,
             observer or (lambda event: None),
             unit="pattern",
-            command="cuecard pet",
+            command=COMMAND,
             paired=True,
         )
 
@@ -140,6 +142,12 @@ class PatternTraining:
             FrozenError: the backbone changed.
             Interrupted: Ctrl-C; the checkpoint is saved.
         """
+        try:
+            return self._run()
+        except Interrupted as stop:  # of a part, whose folder is not the one to resume
+            raise stopped_in(stop.what, self._folder, COMMAND) from stop
+
+    def _run(self) -> PetRun:
         self._sweep.train()
         trainers = self._sweep.trainers
         for trainer in trainers:
