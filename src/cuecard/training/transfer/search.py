@@ -12,11 +12,11 @@ rows decide. Test rows are not read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cuecard.artifacts.nearest import similarity
 from cuecard.artifacts.tensors import tensors_of, vectors_of
@@ -31,7 +31,14 @@ from cuecard.training.checks import FrozenProof
 from cuecard.training.config import TrainConfig
 from cuecard.training.loop import run_loop, stopped_in
 from cuecard.training.objective.validation import Validation
-from cuecard.training.race.paired import answers, by_likelihood, likelihoods, paired
+from cuecard.training.race.paired import (
+    Paired,
+    RowResults,
+    answers,
+    by_likelihood,
+    likelihoods,
+    paired,
+)
 from cuecard.training.setup import TrainSetup, key_of, run_parts
 from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import Observer, RunLog
@@ -42,6 +49,9 @@ from cuecard.training.transfer.found import USUAL, TransferFound, TriedStart
 from cuecard.training.transfer.settings import TransferConfig
 from cuecard.training.transfer.sources import SourcePrompt, check_transfer
 from cuecard.types import Backbone, Method
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 COMMAND = "cuecard transfer"
 
@@ -265,7 +275,7 @@ class TransferSearch:
             for name in self._sources
         }
 
-    def _vectors(self, method: Method) -> Any:
+    def _vectors(self, method: Method) -> Tensor:
         return vectors_of(tensors_of(method.injection()), self._backbone.hidden_size)
 
     def _found(self) -> TransferFound:
@@ -292,19 +302,16 @@ class TransferSearch:
             found, metric=seen.metric, saved=seen.ours, usual=seen.theirs, ci95=seen.ci95
         )
 
-    def _compared(self, best: str) -> Any:
+    def _compared(self, best: str) -> Paired:
         """The best saved prompt and the usual start, both at their best steps, row by row."""
-        ask: Callable[..., Any] = answers
-        if by_likelihood(self.setups[USUAL]):
-            ask = likelihoods
         with may_cut(), self._checkpoint.runs[0].charged(self._backbone.counts):
-            both = [self._asked(ask, name) for name in (best, USUAL)]
-        return paired(*both)
+            return paired(self._asked(best), self._asked(USUAL))
 
-    def _asked(self, ask: Callable[..., Any], name: str) -> Any:
+    def _asked(self, name: str) -> RowResults:
         setup, state = self.setups[name], self._states[name]
         method = setup.new_method()
         method.load_state_dict(state.best)
+        ask = likelihoods if by_likelihood(self.setups[USUAL]) else answers
         return ask(setup, method, state.best_prior, self._task.validation)
 
     def _tried(self, states: Mapping[str, State]) -> tuple[TriedStart, ...]:
