@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from cuecard.catalogue import Progress
-from cuecard.errors import ArtifactError, ConfigError
+from cuecard.errors import ArtifactError, ConfigError, Interrupted
 from cuecard.methods import METHODS, MPT
 from cuecard.methods.start import StartSettings
 from cuecard.plain_files import write_text
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cuecard.artifacts import Prompt
     from cuecard.methods import MethodSettings
     from cuecard.tasks import Task
+    from cuecard.training.storage.checkpoint import State
     from cuecard.training.transfer.sources import SourcePrompt
 
 BEST = "best"
@@ -221,12 +222,13 @@ def _trained(
     backbone: Backbone,
     method: MethodSettings,
     found: TransferFound,
-    spent: Any,
+    spent: State,
     place: RunFolder[TransferRecipe],
     observer: Observer | None,
 ) -> Outcome:
     """The run from the chosen start, which has the search's seconds, too."""
     from cuecard.comparison.reports import report_run  # noqa: PLC0415
+    from cuecard.training.loop import stopped_in  # noqa: PLC0415
     from cuecard.training.setup import TrainSetup  # noqa: PLC0415
     from cuecard.training.train import Before, train_prompt  # noqa: PLC0415
     from cuecard.training.trainables.initial_method import suited_to  # noqa: PLC0415
@@ -236,14 +238,17 @@ def _trained(
     setup = TrainSetup.of(backbone, task, TrainablePrompt(method), recipe.training)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(recipe.to_yaml(), folder / RUN.file)
-    run = train_prompt(
-        setup,
-        method,
-        folder=folder,
-        observer=observer,
-        alongside=recipe.compare,
-        before=Before({}, spent, {EVENT: asdict(found)}),
-    )
+    try:
+        run = train_prompt(
+            setup,
+            method,
+            folder=folder,
+            observer=observer,
+            alongside=recipe.compare,
+            before=Before({}, spent, {EVENT: asdict(found)}),
+        )
+    except Interrupted as stop:  # of a part, whose folder is not the one to resume
+        raise stopped_in(stop.what, place.path, TRANSFER.command) from stop
     proof = report_run(
         backbone,
         task,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cuecard.artifacts import Prompt, SharedPrompt
+from cuecard.errors import Interrupted
 from cuecard.registry import Registry
 from cuecard.runs.recipe import Recipe, run_recipe
-from cuecard.runs.transfer_recipe import TransferRecipe
+from cuecard.runs.transfer_recipe import TransferRecipe, run_transfer
 from cuecard.saved_prompts import prompt_library
 from cuecard.training import read_log
 from support.command_line import Call, save_rows, save_tiny
@@ -101,6 +104,30 @@ def test_from_a_library_to_a_run(
     last = json.loads(resumed.out.splitlines()[-1])
     assert last["digest"] == again.digest and last["transfer"]["chosen"] == report["chosen"]
     assert (out / "best" / "log.jsonl").read_bytes() == before
+
+
+def test_a_stopped_run_says_to_resume_the_transfer(
+    backbone: Path, data: Path, library: Path, tmp_path: Path
+) -> None:
+    """Stopped in the run from the chosen start, which has a folder of its own."""
+    recipe = {
+        "data": {"path": str(data), "text_field": "review"},
+        "task": {"template": "So: {text}\nIt is:", "words": WORDS},
+        "backbone": str(backbone),
+        "method": {"length": 4, "init": "random"},
+        "training": {"steps": 4},
+        "out": str(tmp_path / "new"),
+    }
+    places = prompt_library([library / "apart"])
+    values = {"recipe": recipe, "library": places, "search": {"search_steps": 2}}
+
+    def stop(event: dict[str, Any]) -> None:
+        if event["event"] == "step":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="after step 1 of 4") as stopped:
+        run_transfer(TransferRecipe.parse(values), observer=stop)
+    assert str(stopped.value.hint).endswith(f"cuecard transfer --resume {tmp_path / 'new'}")
 
 
 def test_a_registry_is_a_library(
