@@ -42,6 +42,30 @@ def check_splits(task: Task, where: str | None = None) -> None:
             )
 
 
+def check_words(
+    spec: TaskSpec,
+    where: str,
+    what: str = "the task does not answer in words",
+    *,
+    hint: str | None = None,
+) -> None:
+    """
+    Args:
+        what: the message.
+
+    Raises:
+        ConfigError: the task is neither answered by label words nor a text.
+    """
+    if spec.mode not in ("labels", "text"):
+        raise ConfigError(
+            what,
+            where=where,
+            got=f"{spec.kind}{' with a head' if spec.mode == 'head' else ''}",
+            expected="a classification by label words, or text-to-text",
+            hint=hint,
+        )
+
+
 def check_embeddings(backbone: Backbone) -> None:
     """
     Raises:

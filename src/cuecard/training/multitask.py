@@ -24,6 +24,7 @@ from cuecard.methods import MPT, PromptTuning
 from cuecard.plain_files import is_file_name
 from cuecard.progress_bar import with_progress_bar
 from cuecard.tasks import Task
+from cuecard.training.checks import check_words
 from cuecard.training.config import TrainConfig
 from cuecard.training.loop import stopped_in
 from cuecard.training.multitask_trainer import COMMAND, Multitask, MultitaskTrainer, Sampling
@@ -207,13 +208,7 @@ def multitask_setups(
     for name, task in tasks.items():
         if not is_file_name(name):
             raise ConfigError("a task's name is not a folder's", where="tasks", got=repr(name))
-        if task.spec.mode not in ("labels", "text"):
-            raise ConfigError(
-                "the task does not answer in words",
-                where=f"tasks, {name}",
-                got=f"{task.spec.kind}{' with a head' if task.spec.mode == 'head' else ''}",
-                expected="a classification by label words, or text-to-text",
-            )
+        check_words(task.spec, f"tasks, {name}")
     prompt = TrainablePrompt(method)
     return {
         name: TrainSetup.of(backbone, task, prompt, config, name=name, fixed_validations=True)

@@ -26,7 +26,7 @@ from cuecard.lazy import torch
 from cuecard.methods import PromptTuning
 from cuecard.tasks import Task
 from cuecard.training.batches import BatchSampler
-from cuecard.training.checks import FrozenProof
+from cuecard.training.checks import FrozenProof, check_words
 from cuecard.training.config import TrainConfig
 from cuecard.training.loop import stopped_in
 from cuecard.training.objective.loss import PromptBatch, batch_losses, count_targets
@@ -295,10 +295,4 @@ def _check(tasks: Mapping[str, Task]) -> None:
             expected="two or more",
         )
     for name, task in tasks.items():
-        if task.spec.mode not in ("labels", "text"):
-            raise ConfigError(
-                "the task is not answered in words",
-                where=f"tasks, {name}",
-                got=f"{task.spec.kind}{' with a head' if task.spec.mode == 'head' else ''}",
-                expected="a classification by label words, or text-to-text",
-            )
+        check_words(task.spec, f"tasks, {name}", "the task is not answered in words")

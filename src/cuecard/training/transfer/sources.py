@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from cuecard.errors import ConfigError
 from cuecard.methods import MethodSettings
 from cuecard.tasks import Task
+from cuecard.training.checks import check_words
 from cuecard.training.config import TrainConfig
 from cuecard.training.transfer.found import USUAL
 
@@ -31,14 +32,12 @@ def check_transfer(task: Task, config: TrainConfig, sources: Mapping[str, Source
         ConfigError: a task that does not answer in words, no one learning rate, or a saved prompt
             with the usual start's name.
     """
-    if task.spec.mode not in ("labels", "text"):
-        raise ConfigError(
-            "saved prompts cannot be scored on a task that does not answer in words",
-            where="the task",
-            got=f"{task.spec.kind}{' with a head' if task.spec.mode == 'head' else ''}",
-            expected="a classification by label words, or text-to-text",
-            hint="`cuecard nearest` ranks saved prompts; --init-prompt starts from one",
-        )
+    check_words(
+        task.spec,
+        "the task",
+        "saved prompts cannot be scored on a task that does not answer in words",
+        hint="`cuecard nearest` ranks saved prompts; --init-prompt starts from one",
+    )
     if config.lr == "auto":
         raise ConfigError(
             "a transfer tries no learning rates", where="lr", got="auto", expected="a number"
