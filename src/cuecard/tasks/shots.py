@@ -20,6 +20,7 @@ from cuecard.validation_text import first_of
 
 if TYPE_CHECKING:
     from cuecard.tasks.kinds.base import TaskKind
+    from cuecard.tasks.spec import TaskSpec
     from cuecard.tasks.task import Task
 
 _NAMED = 4  # labels in an error
@@ -70,7 +71,7 @@ def few_shot_tasks(task: Task, shots: int, seeds: Sequence[int]) -> dict[int, Ta
         if own is not None:
             alone = list(range(len(own)))
             validation, _ = _sides(task.validation, own, alone, shots, salt)
-        _check(spec.labels, {"training": train, "validation": validation}, task, shots, seed)
+        _check(spec, {"training": train, "validation": validation}, shots, seed)
         found[seed] = _drawn(task, Splits(train, validation, task.test), shots, seed)
     return found
 
@@ -98,20 +99,14 @@ def _sides(
     return train, validation
 
 
-def _check(
-    labels: Sequence[str],
-    sides: Mapping[str, Sequence[Record]],
-    task: Task,
-    shots: int,
-    seed: int,
-) -> None:
+def _check(spec: TaskSpec, sides: Mapping[str, Sequence[Record]], shots: int, seed: int) -> None:
     """
     Raises:
         DataError: a label has fewer rows than it should.
     """
     for name, rows in sides.items():
-        counts = Counter(map(task.spec.label_of, rows))
-        short = [f"{counts[label]} of {label!r}" for label in labels if counts[label] < shots]
+        counts = Counter(map(spec.label_of, rows))
+        short = [f"{counts[label]} of {label!r}" for label in spec.labels if counts[label] < shots]
         if short:
             raise DataError(
                 f"too few {name} rows for so many shots",
