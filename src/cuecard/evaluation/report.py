@@ -108,9 +108,15 @@ def markdown_table(rows: Sequence[ReportRow], *, columns: Sequence[str]) -> str:
     return markdown_cells([row.cells() for row in rows], columns=columns)
 
 
-def markdown_cells(rows: Sequence[Sequence[str]], *, columns: Sequence[str]) -> str:
-    """A table of texts as Markdown, ending in a line break; numbers stand after the first one."""
-    return _table(columns, list(map(markdown_row, rows)), numbers=True)
+def markdown_cells(
+    rows: Sequence[Sequence[str]], *, columns: Sequence[str], numbers: bool = True
+) -> str:
+    """A table of texts as Markdown, ending in a line break.
+
+    Args:
+        numbers: whether numbers stand after the first column.
+    """
+    return _table(columns, list(map(markdown_row, rows)), numbers=numbers)
 
 
 def _table(columns: Sequence[str], rows: Sequence[str], *, numbers: bool = False) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cuecard.evaluation.report import markdown_row, markdown_text, write_json
+from cuecard.evaluation.report import markdown_cells, markdown_text, write_json
 from cuecard.plain_files import write_text
 from cuecard.training.sweeps.space import Settings
 
@@ -134,8 +134,7 @@ def write_trials(
         ],
     }
     write_json(report, folder / JSON)
-    lines = [markdown_row(COLUMNS), f"| {' | '.join(['---'] * len(COLUMNS))} |"]
-    lines += [markdown_row(trial.cells()) for trial in trials]
+    table = markdown_cells([trial.cells() for trial in trials], columns=COLUMNS, numbers=False)
     notes = [
         f"- Chosen{f' for {markdown_text(task)}' if task else ''} on validation rows: "
         f"trial {number} ({markdown_text(settings_text(trials[number].settings))}). "
@@ -143,7 +142,7 @@ def write_trials(
         for task, number in best.items()
     ]
     title = f"# {markdown_text(folder.name)}"
-    write_text("\n".join([title, "", *lines, "", *notes, ""]), folder / MARKDOWN)
+    write_text("\n".join([title, "", table, *notes, ""]), folder / MARKDOWN)
 
 
 def _tested(run: Run) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from cuecard.evaluation.report import markdown_row, markdown_text, write_json
+from cuecard.evaluation.report import markdown_cells, markdown_text, write_json
 from cuecard.plain_files import write_text
 from cuecard.validation_text import counted
 
@@ -128,10 +128,9 @@ class TransferFound:
             FileError: they cannot be written.
         """
         write_json({**asdict(self), "verdict": self.text}, folder / JSON)
-        lines = [markdown_row(COLUMNS), f"| {' | '.join(['---'] * len(COLUMNS))} |"]
-        lines += [markdown_row(cells) for cells in self.rows_of_table]
+        table = markdown_cells(self.rows_of_table, columns=COLUMNS, numbers=False)
         out = [f"- Left out: {markdown_text(f'{n}: {why}')}" for n, why in self.left_out.items()]
-        text = [f"# {markdown_text(folder.name)}", "", *lines, "", f"- {markdown_text(self.text)}"]
+        text = [f"# {markdown_text(folder.name)}", "", table, f"- {markdown_text(self.text)}"]
         write_text("\n".join([*text, *out, ""]), folder / MARKDOWN)
 
 
