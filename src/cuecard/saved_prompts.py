@@ -18,7 +18,8 @@ from cuecard.registry import Registry
 from cuecard.registry.records.references import is_reference
 from cuecard.registry.registry import MARKER
 from cuecard.runs.lora_recipe import LoraRecipe
-from cuecard.runs.recipe import Recipe, prompt_folder
+from cuecard.runs.recipe import Recipe
+from cuecard.runs.recipe_method import prompt_folder
 from cuecard.runs.run_kinds import LORA, RUN, SEARCH
 from cuecard.runs.search.recipe import SearchRecipe
 from cuecard.tasks import TaskSpec

@@ -47,6 +47,7 @@ SEAMS = {
     "names.py",
     "runs/lora_recipe.py",
     "runs/recipe.py",
+    "runs/recipe_method.py",
     "runs/sweep_recipe.py",
     "runs/transfer_recipe.py",
     "runs/vtab_recipe.py",

@@ -13,7 +13,8 @@ from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.methods import PTuningV2
 from cuecard.names import data_source, load_backbone
 from cuecard.runs.dry_run import dry_run
-from cuecard.runs.recipe import Recipe, prompt_folder, resume, run_recipe
+from cuecard.runs.recipe import Recipe, resume, run_recipe
+from cuecard.runs.recipe_method import prompt_folder
 from support.data.reviews import reviews
 from support.tiny import tiny_model, tiny_tokenizer
 

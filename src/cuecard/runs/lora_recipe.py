@@ -11,8 +11,8 @@ from cuecard.errors import ConfigError
 from cuecard.methods import PromptTuning
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
-from cuecard.runs.recipe import AroundRecipe, prompt_folder
-from cuecard.runs.recipe_method import complete_method
+from cuecard.runs.recipe import AroundRecipe
+from cuecard.runs.recipe_method import complete_method, prompt_folder
 from cuecard.runs.run_kinds import LORA
 from cuecard.training.storage.log import Observer
 from cuecard.training.trainables.lora import LoraSettings

@@ -13,16 +13,16 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.catalogue import Progress
 from cuecard.errors import ConfigError
-from cuecard.methods import MethodSettings, PromptTuning, method_settings
+from cuecard.methods import MethodSettings, PromptTuning
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe_file import RunRecipe
 from cuecard.runs.recipe_method import (
     AUTO,
-    META,
     check_rate,
-    check_start_from,
+    check_start_is_of,
     complete_method,
+    read_method,
     with_method,
     without_race,
 )
@@ -44,7 +44,6 @@ from cuecard.training.trainables.lora import LORA_LR
 from cuecard.types import Backbone
 
 if TYPE_CHECKING:
-    from cuecard.artifacts import Prompt
     from cuecard.comparison.prove import Proof
     from cuecard.evaluation.baselines.manual import ManualPrompt
     from cuecard.tasks import Task
@@ -302,11 +301,7 @@ class Recipe(RunRecipe):
             adapter=self.adapter,
             progress=progress,
         )
-        if self.method.get("init") == META:
-            from cuecard.artifacts.meta_init import MetaInit  # noqa: PLC0415
-
-            start = self.method["prompt"]
-            MetaInit.load(start).check(found, str(start))
+        check_start_is_of(found, self.method)
         return found
 
     def read_method(self) -> MethodSettings:
@@ -323,29 +318,7 @@ class Recipe(RunRecipe):
                 got=AUTO,
                 expected=f"a method by its name, such as {PromptTuning.name}",
             )
-        settings = {k: v for k, v in self.method.items() if k not in ("name", "prompt")}
-        start = self.method["prompt"]
-        if start is not None:
-            from cuecard.artifacts import Prompt, SharedPrompt, shared_folder  # noqa: PLC0415
-            from cuecard.artifacts.meta_init import MetaInit  # noqa: PLC0415
-            from cuecard.artifacts.tensors import DECODER_NAME  # noqa: PLC0415
-
-            if settings.get("init") == META:
-                settings["prompt"] = MetaInit.load(start).vectors
-                return method_settings(self.method["name"], settings, "the recipe, method")
-            shared = shared_folder(start)
-            if shared is not None:
-                settings["prompt"] = SharedPrompt.load(shared).start()
-                return method_settings(self.method["name"], settings, "the recipe, method")
-            prompt = Prompt.load(prompt_folder(start))
-            if not prompt.tensors:
-                settings |= {"init": "text", "text": _words_of(prompt, start)}
-                return method_settings(self.method["name"], settings, "the recipe, method")
-            check_start_from(prompt.manifest, self.method["name"], start)
-            settings["prompt"] = prompt.vectors
-            if DECODER_NAME in prompt.tensors and settings.get("decoder_length"):
-                settings["decoder_prompt"] = prompt.tensors[DECODER_NAME]
-        return method_settings(self.method["name"], settings, "the recipe, method")
+        return read_method(self.method)
 
 
 class AroundRecipe(RunRecipe):
@@ -532,28 +505,3 @@ def resume(folder: str | Path, **options: Any) -> Outcome:
         TrainingError: there is no run.
     """
     return run_recipe(RunFolder(Path(folder), Recipe).to_resume(), **options)
-
-
-def _words_of(prompt: Prompt, start: str) -> str:
-    """What a prompt without vectors, such as one that a search found, says before every record.
-
-    Raises:
-        ConfigError: it says nothing there.
-    """
-    from cuecard.search.words.saved_words import words_in_front  # noqa: PLC0415
-
-    words = words_in_front(prompt)
-    if not words.strip():
-        raise ConfigError(
-            "the prompt to start from has no vectors, and no words in front of a record",
-            where="method.prompt",
-            got=start,
-            expected="a trained prompt, or a search's that found an instruction or demonstrations",
-        )
-    return words
-
-
-def prompt_folder(path: str | Path) -> Path:
-    """The prompt's folder of a run, or the path itself."""
-    inner = Path(path) / "prompt"
-    return inner if (inner / "prompt.json").is_file() else Path(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
@@ -15,7 +16,9 @@ from cuecard.runs.recipe_sections import TaskRecipe
 from cuecard.training.trainables.own_rate import check_one_rate, own_rate
 
 if TYPE_CHECKING:
+    from cuecard.artifacts import Prompt
     from cuecard.artifacts.manifest import Manifest
+    from cuecard.types import Backbone
 
 # Settings of every method: all of them stand where a recipe was written out.
 _WRITTEN = {"slot", "length", "init", "text", "prompt"}
@@ -100,7 +103,80 @@ def complete_method(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": method.name, **written, "prompt": start}
 
 
-def check_start_from(manifest: Manifest, method: str, folder: str) -> None:
+def read_method(method: Mapping[str, Any]) -> MethodSettings:
+    """A recipe's method, with the numbers of the prompt to start from.
+
+    Raises:
+        ArtifactError: that prompt cannot be read.
+        ConfigError: settings that contradict each other.
+    """
+    settings = {name: value for name, value in method.items() if name not in ("name", "prompt")}
+    if method["prompt"] is not None:
+        settings |= _start(method)
+    return method_settings(method["name"], settings, "the recipe, method")
+
+
+def _start(method: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that the prompt to start from makes: a learnt start, tasks' shared one, ..."""
+    from cuecard.artifacts import Prompt, SharedPrompt, shared_folder  # noqa: PLC0415
+    from cuecard.artifacts.meta_init import MetaInit  # noqa: PLC0415
+    from cuecard.artifacts.tensors import DECODER_NAME  # noqa: PLC0415
+
+    start = method["prompt"]
+    if method.get("init") == META:
+        return {"prompt": MetaInit.load(start).vectors}
+    shared = shared_folder(start)
+    if shared is not None:
+        return {"prompt": SharedPrompt.load(shared).start()}
+    prompt = Prompt.load(prompt_folder(start))
+    if not prompt.tensors:
+        return {"init": "text", "text": _words_of(prompt, start)}
+    _check_start_from(prompt.manifest, method["name"], start)
+    found: dict[str, Any] = {"prompt": prompt.vectors}
+    if DECODER_NAME in prompt.tensors and method.get("decoder_length"):
+        found["decoder_prompt"] = prompt.tensors[DECODER_NAME]
+    return found
+
+
+def prompt_folder(path: str | Path) -> Path:
+    """The prompt's folder of a run, or the path itself."""
+    inner = Path(path) / "prompt"
+    return inner if (inner / "prompt.json").is_file() else Path(path)
+
+
+def _words_of(prompt: Prompt, start: str) -> str:
+    """What a prompt without vectors, such as one that a search found, says before every record.
+
+    Raises:
+        ConfigError: it says nothing there.
+    """
+    from cuecard.search.words.saved_words import words_in_front  # noqa: PLC0415
+
+    words = words_in_front(prompt)
+    if not words.strip():
+        raise ConfigError(
+            "the prompt to start from has no vectors, and no words in front of a record",
+            where="method.prompt",
+            got=start,
+            expected="a trained prompt, or a search's that found an instruction or demonstrations",
+        )
+    return words
+
+
+def check_start_is_of(backbone: Backbone, method: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        ArtifactError: the learnt start that the method has cannot be read.
+        WrongBackboneError: it is another backbone's.
+    """
+    if method.get("init") == META:
+        from cuecard.artifacts.meta_init import MetaInit  # noqa: PLC0415
+
+        start = method["prompt"]
+        MetaInit.load(start).check(backbone, str(start))
+
+
+def _check_start_from(manifest: Manifest, method: str, folder: str) -> None:
     """
     Args:
         manifest: of the prompt in the folder that the method is to start from.

@@ -15,7 +15,8 @@ from cuecard.graphrag.answers import Form
 from cuecard.graphrag.measuring.measure import blocks
 from cuecard.llms.protocol import LLMAnswer, TokenUsage
 from cuecard.names import load_backbone
-from cuecard.runs.recipe import Recipe, prompt_folder
+from cuecard.runs.recipe import Recipe
+from cuecard.runs.recipe_method import prompt_folder
 from cuecard.runs.run_kinds import RUN
 from cuecard.search.budget import Amount
 from cuecard.search.calls import CallAnswer, Calls

@@ -23,7 +23,7 @@ from cuecard.plain_files import write_text
 from cuecard.progress_bar import with_progress_bar
 from cuecard.runs.folder import RunFolder
 from cuecard.runs.llms import ChosenLLM, Engines
-from cuecard.runs.recipe import prompt_folder
+from cuecard.runs.recipe_method import prompt_folder
 from cuecard.runs.search.judge import RatedAnswer, check_judge, open_judge
 from cuecard.runs.search.models import SearchModels, search_models
 from cuecard.runs.search.outcome import SearchOutcome, search_markdown
