@@ -136,8 +136,14 @@ def run_multitask(
     backbone = first.load_backbone(progress)
     setups = multitask_setups(backbone, tasks, method, plan.training, plan.distil)
     with place.claimed(plan, overwrite=overwrite) as folder:
-        options: dict[str, Any] = {"distil": plan.distil, "sampling": plan.sampling}
-        found = train_multitask(setups, method, **options, folder=folder, observer=observer)
+        found = train_multitask(
+            setups,
+            method,
+            distil=plan.distil,
+            sampling=plan.sampling,
+            folder=folder,
+            observer=observer,
+        )
         for name, recipe in recipes.items():
             write_text(recipe.to_yaml(), folder / TASKS / name / RUN.file)
     return MultitaskOutcome(tasks, backbone, found)

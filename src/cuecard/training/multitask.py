@@ -81,8 +81,15 @@ def multitask(
     """
     method, config = method or MPT(init="vocabulary"), config or TrainConfig()
     setups = multitask_setups(backbone, tasks, method, config, distil)
-    options: dict[str, Any] = {"distil": distil, "sampling": sampling, "teachers": teachers}
-    return train_multitask(setups, method, **options, folder=folder, observer=observer)
+    return train_multitask(
+        setups,
+        method,
+        distil=distil,
+        sampling=sampling,
+        teachers=teachers,
+        folder=folder,
+        observer=observer,
+    )
 
 
 def train_multitask(

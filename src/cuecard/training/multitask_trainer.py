@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from cuecard.artifacts.shared import SharedPrompt
 from cuecard.artifacts.tensors import tensors_of
@@ -105,13 +105,18 @@ class MultitaskTrainer:
         """Train all of them, then test and save each."""
         state, first = self._state, next(iter(self._setups.values()))
         lr, prompts = float(state.lr or 0.0), self._prompts
-        options: dict[str, Any] = {
-            "score": self._score,
-            "batches": self._batches,
-            "drawn": self._drawn,
-        }
+        trainer = Trainer(
+            first,
+            prompts,
+            lr,
+            state,
+            self._log,
+            score=self._score,
+            batches=self._batches,
+            drawn=self._drawn,
+        )
         run_loop(
-            [Trainer(first, prompts, lr, state, self._log, **options)],
+            [trainer],
             self._checkpoint,
             folder=self._folder,
             every=self._config.checkpoint_every,
