@@ -96,7 +96,7 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
     method = None if recipe.is_auto else recipe.read_method()
     backbone = recipe.load_backbone(progress)
     if recipe.seeds > 1 and method is not None:
-        seeds = SeedTraining(
+        several = SeedTraining(
             backbone,
             task,
             method,
@@ -104,8 +104,8 @@ def dry_run(recipe: Recipe, *, progress: Progress | None = None, overwrite: bool
             seeds=recipe.seeds,
             keep=recipe.keep,
             shots=recipe.data.shots,
-        ).seeds
-        task = recipe.drawn(task, seeds[0])
+        )
+        task = several.tasks[several.seeds[0]]
     setup, notes = _setup(backbone, task, method, recipe)
     config = setup.config
     trained, rows = setup.start, setup.rows

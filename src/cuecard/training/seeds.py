@@ -116,6 +116,10 @@ def train_seeds(
 class SeedTraining:
     """The runs of `train_seeds`, checked as every run is; nothing is written yet.
 
+    Attributes:
+        seeds: of the runs, in order.
+        tasks: what each seed is trained on.
+
     Args:
         spent: seconds and tokens that went before, as for a race.
         head: what a task's head starts from; zeros by default.
@@ -150,12 +154,12 @@ class SeedTraining:
         self._folder = None if folder is None else Path(folder)
         self._tell: Observer = observer or (lambda event: None)
         self.seeds = seeds_of(seeds, config, shots=shots is not None)
-        self._tasks = (
+        self.tasks = (
             dict.fromkeys(self.seeds, task)
             if shots is None
             else few_shot_tasks(task, shots, self.seeds)
         )
-        own = {f"seed {seed}": drawn for seed, drawn in self._tasks.items()}
+        own = {f"seed {seed}": drawn for seed, drawn in self.tasks.items()}
         self._sweep = SweepRunner(
             backbone,
             {"": task} if shots is None else own,
@@ -183,7 +187,7 @@ class SeedTraining:
         """
         runs = self.train()
         with held(self._folder), stoppable(self._sweep.stopped):
-            return SeedRuns(runs, self._found() or self._kept(runs), self._tasks)
+            return SeedRuns(runs, self._found() or self._kept(runs), self.tasks)
 
     def train(self) -> tuple[Run, ...]:
         """Each seed's run, in order, tested once; none is chosen.
