@@ -21,6 +21,7 @@ from cuecard.tasks.shots import few_shot_task
 from cuecard.training import TrainConfig, read_log
 from cuecard.training.few_shot.pet import PatternTraining, soft_labels, words_of
 from cuecard.training.objective.loss import PromptBatch, batch_losses
+from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.types import InputTokens, Record
 from support.data.reviews import SPEC, review_task, reviews, title_task
 from support.tiny import tiny_backbone
@@ -97,6 +98,18 @@ def test_patterns_label_rows_and_one_prompt_learns_from_all_of_them(tmp_path: Pa
     again = training(tmp_path, observer=seen.append).run()
     assert again.run.prompt.digest == found.run.prompt.digest
     assert [event["event"] for event in seen].count("test") == 1
+
+
+def test_a_pattern_weighs_as_its_untrained_start_answers() -> None:
+    backbone, task = tiny_backbone(), few()
+    plain = CONFIG.model_copy(update={"steps": 1, "calibrate": False})
+    for one in training(config=plain).run().patterns:
+        spec = TaskSpec.parse({**SPEC.model_dump(), "template": one.pattern})
+        prompt = TrainablePrompt(PromptTuning(init="text", text=words_of(one.pattern)))
+        start = prompt.build(backbone, replace(task, spec=spec), plain).injection()
+        answers = predict(backbone, spec, task.train, start)
+        right = [a.answer == row.target for a, row in zip(answers, task.train, strict=True)]
+        assert one.weight == pytest.approx(sum(right) / len(right))
 
 
 @pytest.mark.parametrize(("step", "trial"), [(4, 1), (4, None)])
