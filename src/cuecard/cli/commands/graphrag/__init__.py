@@ -1,1 +1,1 @@
-"""Commands that use a saved prompt."""
+"""Commands that make prompts for GraphRAG, check and measure them."""
