@@ -41,6 +41,9 @@ BatchRows = Annotated[int, typer.Option("--batch-rows", min=1, help="Rows per fo
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace what is there.", show_default=False)
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what it would take at most, and ask nothing.")
+]
 RESUME = typer.Option("--resume", metavar="FOLDER", help="Resume the run in this folder.")
 
 

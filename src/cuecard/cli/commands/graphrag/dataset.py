@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from cuecard.cli.extraction_flags import TEXT_FLAGS, TITLES, llm_flags
 from cuecard.cli.fields import Asked, Fields, Flag
-from cuecard.cli.options import RESUME, Overwrite
+from cuecard.cli.options import RESUME, DryRun, Overwrite
 from cuecard.cli.recipe_flags import refuse
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.runs.graphrag.dataset_recipe import DatasetRecipe
@@ -36,9 +34,7 @@ DATASET = Fields(
 def dataset(
     own: Annotated[Asked[DatasetRecipe], DATASET],
     resume_folder: Annotated[Path | None, RESUME] = None,
-    dry: Annotated[
-        bool, typer.Option("--dry-run", help="Show what it would take at most, and ask nothing.")
-    ] = False,
+    dry: DryRun = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:

@@ -10,7 +10,7 @@ import typer
 from cuecard.catalogue.entries import BACKBONES
 from cuecard.cli.extraction_flags import TEXT_FLAGS, TITLES, llm_flags, named_paths
 from cuecard.cli.fields import Asked, Fields, Flag
-from cuecard.cli.options import RESUME, Overwrite
+from cuecard.cli.options import RESUME, DryRun, Overwrite
 from cuecard.cli.output import check_place, writing
 from cuecard.cli.recipe_flags import refuse
 from cuecard.cli.views.console import Json, console, print_json
@@ -50,9 +50,7 @@ def measure(
         ),
     ] = None,
     resume_folder: Annotated[Path | None, RESUME] = None,
-    dry: Annotated[
-        bool, typer.Option("--dry-run", help="Show what it would take at most, and ask nothing.")
-    ] = False,
+    dry: DryRun = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from cuecard.cli.fields import Asked, Fields, Flag
+from cuecard.cli.options import DryRun
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.graphrag.prompts.dialects import DIALECTS
 from cuecard.runs.graphrag.recipe import BUDGET, TuneRecipe
@@ -55,9 +54,7 @@ TUNE = Fields(
 
 def tune(
     own: Annotated[Asked[TuneRecipe], TUNE],
-    dry: Annotated[
-        bool, typer.Option("--dry-run", help="Show what it would take at most, and ask nothing.")
-    ] = False,
+    dry: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Write GraphRAG's prompts for a corpus, with its types of entities and solved examples.

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from cuecard.cli.fields import Asked, Fields, Flag
-from cuecard.cli.options import RESUME, Overwrite
+from cuecard.cli.options import RESUME, DryRun, Overwrite
 from cuecard.cli.recipe_flags import UNTRAINED, Given, refuse
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.errors import ConfigError
@@ -76,9 +74,7 @@ def search(
     given: Annotated[Given, UNTRAINED],
     own: Annotated[Asked[SearchRecipe], SEARCH],
     resume_folder: Annotated[Path | None, RESUME] = None,
-    dry: Annotated[
-        bool, typer.Option("--dry-run", help="Show what it would take at most, and ask nothing.")
-    ] = False,
+    dry: DryRun = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
