@@ -67,6 +67,11 @@ class Amount:
         took = f"{counted(self.calls, 'call')}, {counted(self.tokens, 'token')}"
         return f"{took}, ${self.money / MICRO:.4f}"
 
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        """For tables: calls, tokens, dollars."""
+        return f"{self.calls:,}", f"{self.tokens:,}", f"{self.money / MICRO:.4f}"
+
     def priced(self) -> dict[str, float]:
         """For reports: its money in dollars."""
         return {"calls": self.calls, "tokens": self.tokens, "dollars": self.money / MICRO}

@@ -12,7 +12,7 @@ from rich.console import Console
 from cuecard.cli.views.console import console, print_json
 from cuecard.cli.views.search import SearchView
 from cuecard.cli.views.tables import print_table, say, say_line
-from cuecard.search.budget import MICRO, Amount
+from cuecard.search.budget import Amount
 from cuecard.validation_text import counted
 
 if TYPE_CHECKING:
@@ -161,8 +161,5 @@ def _say_faults(measure: PromptMeasure, out: Console) -> None:
 def print_extraction_costs(costs: Mapping[str, Amount], out: Console) -> None:
     """Print what each part takes at most."""
     parts = {**costs, "in all, at most": sum(costs.values(), Amount())}
-    rows = [
-        (name, f"{each.calls:,}", f"{each.tokens:,}", f"{each.money / MICRO:.4f}")
-        for name, each in parts.items()
-    ]
+    rows = [(name, *each.cells) for name, each in parts.items()]
     print_table(out, ("", "calls", "tokens", "dollars"), rows, bold=(len(rows) - 1,))

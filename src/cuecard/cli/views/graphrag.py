@@ -10,7 +10,6 @@ from rich.console import Console
 
 from cuecard.cli.views.console import console, print_json
 from cuecard.cli.views.tables import print_table, say, say_line
-from cuecard.search.budget import MICRO, Amount
 from cuecard.validation_text import counted
 
 if TYPE_CHECKING:
@@ -54,16 +53,12 @@ def _text(event: dict[str, Any]) -> str:
 def print_tune_costs(costs: TuneCosts, out: Console) -> None:
     """Print what a tuning would take, part by part."""
     _say_sample(costs.sample, costs.tokens, out)
-    rows = [_cost_row(part.name, part.what, part.most) for part in costs.parts]
-    rows.append(_cost_row("in all", "at most", costs.most))
+    rows = [(part.name, part.what, *part.most.cells) for part in costs.parts]
+    rows.append(("in all", "at most", *costs.most.cells))
     columns = ("part", "what", "calls", "tokens", "dollars")
     print_table(out, columns, rows, left=columns[:2], bold=(len(rows) - 1,))
     if (limit := costs.budget.allows(costs.most)) is not None:
         say(out, f"the budget of {costs.budget.text(limit)} may not last for all of it")
-
-
-def _cost_row(name: str, what: str, amount: Amount) -> tuple[str, ...]:
-    return name, what, f"{amount.calls:,}", f"{amount.tokens:,}", f"{amount.money / MICRO:.4f}"
 
 
 def _say_sample(sample: ChunkSample, tokens: str, out: Console) -> None:

@@ -11,7 +11,6 @@ from cuecard.cli.views.tables import print_table, say
 from cuecard.cli.views.usage_line import predict_command
 from cuecard.evaluation.report import interval_text
 from cuecard.runs.search.judge import judge_line
-from cuecard.search.budget import MICRO, Amount
 from cuecard.search.searchers import left_out
 from cuecard.validation_text import counted
 
@@ -104,8 +103,11 @@ def print_search(outcome: SearchOutcome, out: Console) -> None:
 
 def print_costs(costs: SearchCosts, out: Console) -> None:
     """Print what a search would take, part by part."""
-    rows = [_cost_row(part.name, part.what, part.most, part.counted) for part in costs.parts]
-    rows.append(_cost_row("in all", "at most", costs.most))
+    rows = [
+        (part.name, part.what if part.counted else f"{part.what}, not counted", *part.most.cells)
+        for part in costs.parts
+    ]
+    rows.append(("in all", "at most", *costs.most.cells))
     columns = ("part", "what", "calls", "tokens", "dollars")
     print_table(out, columns, rows, left=columns[:2], bold=(len(rows) - 1,))
     rounds = f"rounds: {costs.rounds:,} at most"
@@ -116,8 +118,3 @@ def print_costs(costs: SearchCosts, out: Console) -> None:
         say(out, f"time: {costs.budget.seconds / 60:,.1f} minutes, a fifth of it for the finals")
     if costs.judge is not None:
         say(out, f"judge: beside all this, {costs.judge} at most (--judge-budget)")
-
-
-def _cost_row(name: str, what: str, amount: Amount, counted: bool = True) -> tuple[str, ...]:
-    what = what if counted else f"{what}, not counted"
-    return name, what, f"{amount.calls:,}", f"{amount.tokens:,}", f"{amount.money / MICRO:.4f}"
