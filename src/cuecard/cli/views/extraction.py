@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from cuecard.cli.views.console import console, print_json
-from cuecard.cli.views.search import SearchView
+from cuecard.cli.views.search import search_text
 from cuecard.cli.views.tables import print_table, say, say_line
 from cuecard.search.budget import Amount
 from cuecard.validation_text import counted
@@ -30,37 +29,17 @@ _SHOWN = (
 _MOST_FAULTS = 3
 
 
-class MeasureView:
-    """Prints a line for every event.
-
-    Args:
-        json: print each event as a JSON object instead.
-        out: where to; standard output by default.
-    """
-
-    def __init__(self, *, json: bool = False, out: Console | None = None) -> None:
-        self._json, self._out = json, out or console()
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        """Show an event."""
-        if self._json:
-            print_json(event)
-        elif event["event"] == "answers":
-            run = f", run {event['run']}" if event["run"] > 1 else ""
-            done = f"{event['done']:,} of {event['of']:,} texts"
-            say(self._out, f"{event['prompt']}{run}: {done}")
+def answers_text(event: dict[str, Any]) -> str | None:
+    """How many texts were answered, in a line; None for other events."""
+    if event["event"] != "answers":
+        return None
+    run = f", run {event['run']}" if event["run"] > 1 else ""
+    return f"{event['prompt']}{run}: {event['done']:,} of {event['of']:,} texts"
 
 
-class OptimiseView:
-    """Prints a line for every event of a search for a prompt; arguments as of `MeasureView`."""
-
-    def __init__(self, *, json: bool = False, out: Console | None = None) -> None:
-        self._answers = MeasureView(json=json, out=out)
-        self._search = SearchView(json=json, out=out)
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        """Show an event."""
-        (self._answers if event["event"] == "answers" else self._search)(event)
+def optimise_text(event: dict[str, Any]) -> str | None:
+    """An event of a search for a prompt in a line; None for one that is not shown."""
+    return answers_text(event) or search_text(event)
 
 
 def print_measure(report: MeasureReport, folder: Path, out: Console) -> None:

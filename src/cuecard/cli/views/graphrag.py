@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from cuecard.cli.views.console import console, print_json
 from cuecard.cli.views.tables import print_table, say, say_line
 from cuecard.validation_text import counted
 
@@ -19,26 +18,8 @@ if TYPE_CHECKING:
 _MOST_TOLD = 10
 
 
-class TuneView:
-    """Prints a line for every event.
-
-    Args:
-        json: print each event as a JSON object instead.
-        out: where to; standard output by default.
-    """
-
-    def __init__(self, *, json: bool = False, out: Console | None = None) -> None:
-        self._json, self._out = json, out or console()
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        """Show an event."""
-        if self._json:
-            print_json(event)
-        else:
-            say(self._out, _text(event))
-
-
-def _text(event: dict[str, Any]) -> str:
+def tune_text(event: dict[str, Any]) -> str:
+    """An event of a tuning in a line."""
     match event["event"]:
         case "profile":
             return f"domain: {event['domain']}; language: {event['language']}"

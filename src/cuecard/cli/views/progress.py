@@ -164,6 +164,32 @@ class TrainView:
         self._bar = self._status = None
 
 
+class EventLines:
+    """Prints a line for every event that has one.
+
+    Args:
+        text: an event -> its line; None for one that is not shown.
+        json: print each event as a JSON object instead.
+        out: where to; standard output by default.
+    """
+
+    def __init__(
+        self,
+        text: Callable[[dict[str, Any]], str | None],
+        *,
+        json: bool = False,
+        out: Console | None = None,
+    ) -> None:
+        self._text, self._json, self._out = text, json, out or console()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Show an event."""
+        if self._json:
+            print_json(event)
+        elif (text := self._text(event)) is not None:
+            say(self._out, text)
+
+
 def _training_bar(out: Console) -> Progress:
     return Progress(
         TextColumn("{task.completed}/{task.total}"),

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from cuecard.cli.views.console import console, print_json
 from cuecard.cli.views.tables import print_table, say
 from cuecard.cli.views.usage_line import predict_command
 from cuecard.evaluation.report import interval_text
@@ -19,26 +18,8 @@ if TYPE_CHECKING:
     from cuecard.search.costs import SearchCosts
 
 
-class SearchView:
-    """Prints a line for every event.
-
-    Args:
-        json: print each event as a JSON object instead.
-        out: where to; standard output by default.
-    """
-
-    def __init__(self, *, json: bool = False, out: Console | None = None) -> None:
-        self._json, self._out = json, out or console()
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        """Show an event."""
-        if self._json:
-            print_json(event)
-        elif (text := _text(event)) is not None:
-            say(self._out, text)
-
-
-def _text(event: dict[str, Any]) -> str | None:
+def search_text(event: dict[str, Any]) -> str | None:
+    """An event of a search in a line; None for one that is not shown."""
     match event["event"]:
         case "start":
             rows = counted(event["rows"], "validation row")

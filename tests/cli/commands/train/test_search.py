@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from cuecard.artifacts import Prompt
-from cuecard.cli.views.search import SearchView
+from cuecard.cli.views.progress import EventLines
 from cuecard.llms.protocol import LLMRequest
 from support.command_line import Call, Done, save_rows, save_tiny
 from support.data.reviews import reviews
@@ -490,16 +490,16 @@ def test_ctrl_c_says_how_to_go_on(
     cuecard: Call, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = cuecard(*words, "--search-budget", "2000 calls", "--out", tmp_path / "whole", "--json")
-    shown = SearchView.__call__
+    shown = EventLines.__call__
 
-    def stopping(self: SearchView, event: dict[str, Any]) -> None:
+    def stopping(self: EventLines, event: dict[str, Any]) -> None:
         if event["event"] == "round":
             raise KeyboardInterrupt
         shown(self, event)
 
     out = tmp_path / "x"
     with monkeypatch.context() as patch:
-        patch.setattr(SearchView, "__call__", stopping)
+        patch.setattr(EventLines, "__call__", stopping)
         done = cuecard(*words, "--search-budget", "2000 calls", "--out", out)
     assert done.code == 130 and f"cuecard search --resume {out}" in done.err, done.err
     assert not (out / "prompt").exists()

@@ -48,8 +48,8 @@ def dataset(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the journal is kept).
     """
-    from cuecard.cli.views.extraction import MeasureView, print_dataset, print_extraction_costs
-    from cuecard.cli.views.progress import fetch_progress
+    from cuecard.cli.views.extraction import answers_text, print_dataset, print_extraction_costs
+    from cuecard.cli.views.progress import EventLines, fetch_progress
     from cuecard.runs.folder import RunFolder
     from cuecard.runs.graphrag.dataset import plan_dataset, run_dataset
 
@@ -67,7 +67,7 @@ def dataset(
             else:
                 print_extraction_costs({"answers": most}, console())
             return
-        view = MeasureView(json=as_json)
+        view = EventLines(answers_text, json=as_json)
         found = run_dataset(plan, observer=view, progress=progress, overwrite=overwrite)
     if as_json:
         print_json({"event": "result", **found.to_dict()})

@@ -64,8 +64,8 @@ def measure(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the journal is kept).
     """
-    from cuecard.cli.views.extraction import MeasureView, print_extraction_costs, print_measure
-    from cuecard.cli.views.progress import fetch_progress
+    from cuecard.cli.views.extraction import answers_text, print_extraction_costs, print_measure
+    from cuecard.cli.views.progress import EventLines, fetch_progress
     from cuecard.evaluation.report import plain, write_json
     from cuecard.runs.folder import RunFolder
     from cuecard.runs.graphrag.measure import plan_measure, run_measure
@@ -85,7 +85,7 @@ def measure(
             else:
                 print_extraction_costs(costs, console())
             return
-        view = MeasureView(json=as_json)
+        view = EventLines(answers_text, json=as_json)
         report = run_measure(plan, observer=view, progress=progress, overwrite=overwrite)
     if output is not None:
         with writing("--output"):

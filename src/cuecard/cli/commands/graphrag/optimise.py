@@ -63,8 +63,8 @@ def optimise(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the journal is kept).
     """
-    from cuecard.cli.views.extraction import OptimiseView, print_optimise
-    from cuecard.cli.views.progress import fetch_progress
+    from cuecard.cli.views.extraction import optimise_text, print_optimise
+    from cuecard.cli.views.progress import EventLines, fetch_progress
     from cuecard.cli.views.search import print_costs
     from cuecard.runs.folder import RunFolder
     from cuecard.runs.graphrag.optimise import plan_optimise, run_optimise
@@ -80,7 +80,7 @@ def optimise(
             costs = plan_optimise(plan, progress=progress)
             print_json(costs.to_dict()) if as_json else print_costs(costs, console())
             return
-        view = OptimiseView(json=as_json)
+        view = EventLines(optimise_text, json=as_json)
         outcome = run_optimise(plan, observer=view, progress=progress, overwrite=overwrite)
     if as_json:
         print_json({"event": "result", **outcome.to_dict()})

@@ -67,8 +67,8 @@ def tune(
 
     Exit codes: 0 done, 2 bad input or an LLM that cannot do it, 130 stopped by Ctrl-C.
     """
-    from cuecard.cli.views.graphrag import TuneView, print_tune, print_tune_costs
-    from cuecard.cli.views.progress import fetch_progress
+    from cuecard.cli.views.graphrag import print_tune, print_tune_costs, tune_text
+    from cuecard.cli.views.progress import EventLines, fetch_progress
     from cuecard.runs.graphrag.tune import plan_tune, run_tune
 
     plan = own.settings()
@@ -77,7 +77,7 @@ def tune(
             costs = plan_tune(plan, progress=progress)
             print_json(costs.to_dict()) if as_json else print_tune_costs(costs, console())
             return
-        view = TuneView(json=as_json)
+        view = EventLines(tune_text, json=as_json)
         outcome = run_tune(plan, observer=view, progress=progress)
     print_json({"event": "result", **outcome.to_dict()}) if as_json else print_tune(
         outcome, console()

@@ -88,8 +88,8 @@ def search(
 
     Exit codes: 0 done, 2 bad input, 130 stopped by Ctrl-C (the journal is kept).
     """
-    from cuecard.cli.views.progress import fetch_progress
-    from cuecard.cli.views.search import SearchView, print_costs, print_search
+    from cuecard.cli.views.progress import EventLines, fetch_progress
+    from cuecard.cli.views.search import print_costs, print_search, search_text
     from cuecard.runs.folder import RunFolder
     from cuecard.runs.search.run import plan_search, run_search
 
@@ -102,7 +102,7 @@ def search(
         recipe = given.recipe("cuecard search", unused=("training.budget",))
         plan = own.settings(recipe=recipe)
         _check_solver(plan, given)
-    view = SearchView(json=as_json)
+    view = EventLines(search_text, json=as_json)
     with fetch_progress(json=as_json) as progress:
         if dry:
             costs = plan_search(plan, progress=progress, overwrite=overwrite)
