@@ -101,6 +101,11 @@ class ExtractionRecipe(RunRecipe, ABC):
         return self
 
     @property
+    def limits(self) -> SearchBudget:
+        """What may be spent."""
+        return SearchBudget.parse(self.budget, BUDGET)
+
+    @property
     def folder(self) -> Path:
         """Where the run is kept."""
         return Path(self.out) if self.out else Path("runs") / self.DEFAULT

@@ -25,7 +25,7 @@ from cuecard.runs.graphrag.asking import sitting
 from cuecard.runs.graphrag.dataset_recipe import DatasetRecipe
 from cuecard.runs.graphrag.recipe import BUDGET
 from cuecard.runs.llms import ChosenLLM, Engines, connect
-from cuecard.search.budget import Amount, SearchBudget
+from cuecard.search.budget import Amount
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import digest
 from cuecard.search.journal import FILE, Journal
@@ -107,15 +107,12 @@ def plan_dataset(plan: DatasetRecipe, *, progress: Progress | None = None) -> Am
     texts = plan.read_texts()
     if texts.labelled:
         return Amount()
-    chosen, prompt, settings = (
-        _connected(plan, progress),
-        plan.prompt_or_best(plan.prompt),
-        _settings(plan, texts),
-    )
+    chosen = _connected(plan, progress)
+    prompt, settings = plan.prompt_or_best(plan.prompt), _settings(plan, texts)
 
     async def costs() -> Amount:
         async with Engines() as engines:
-            calls = Calls(Journal(None, ""), SearchBudget.parse(plan.budget, BUDGET))
+            calls = Calls(Journal(None, ""), plan.limits)
             asker = await engines.asker(chosen, calls)
             return measure_costs([prompt], texts, settings, asker)[prompt.name]
 
@@ -140,8 +137,7 @@ def usable(texts: TextSet, answers: tuple[ReadAnswer, ...]) -> tuple[TextSet, Co
 
 
 def _connected(plan: DatasetRecipe, progress: Progress | None) -> ChosenLLM:
-    budget = SearchBudget.parse(plan.budget, BUDGET)
-    return connect(plan.needed_llm(), budget, BUDGET, progress)
+    return connect(plan.needed_llm(), plan.limits, BUDGET, progress)
 
 
 def _settings(plan: DatasetRecipe, texts: TextSet) -> MeasureSettings:
@@ -151,9 +147,8 @@ def _settings(plan: DatasetRecipe, texts: TextSet) -> MeasureSettings:
 async def _asked(
     plan: DatasetRecipe, texts: TextSet, chosen: ChosenLLM, folder: Path, tell: Observer
 ) -> tuple[tuple[ReadAnswer, ...], Amount]:
-    budget = SearchBudget.parse(plan.budget, BUDGET)
     about = digest(["graphrag dataset", chosen.identity])
-    calls = Calls(Journal(folder / FILE, about), budget)
+    calls = Calls(Journal(folder / FILE, about), plan.limits)
     prompt, settings = plan.prompt_or_best(plan.prompt), _settings(plan, texts)
     async with Engines() as engines:
         asker, price = await engines.asker(chosen, calls), chosen.price or Price()

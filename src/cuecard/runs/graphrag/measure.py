@@ -18,9 +18,7 @@ from cuecard.graphrag.measuring.measure import (
     measure_costs,
     measured,
 )
-from cuecard.graphrag.measuring.prompts import (
-    ExtractionPrompt,
-)
+from cuecard.graphrag.measuring.prompts import ExtractionPrompt
 from cuecard.graphrag.measuring.settings import MeasureSettings
 from cuecard.llms.prices import Price
 from cuecard.runs.folder import RunFolder
@@ -34,7 +32,7 @@ from cuecard.runs.graphrag.trained import (
     trained_answers,
 )
 from cuecard.runs.llms import ChosenLLM, Engines, connect
-from cuecard.search.budget import Amount, SearchBudget
+from cuecard.search.budget import Amount
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import digest
 from cuecard.search.journal import FILE, Journal
@@ -91,7 +89,7 @@ def plan_measure(plan: MeasureRecipe, *, progress: Progress | None = None) -> di
         async with Engines() as engines:
             found = {}
             if made.chosen is not None:
-                calls = Calls(Journal(None, ""), SearchBudget.parse(plan.budget, BUDGET))
+                calls = Calls(Journal(None, ""), plan.limits)
                 asker = await engines.asker(made.chosen, calls)
                 found = measure_costs(made.prompts, made.texts, made.settings, asker)
             rows = [text.text for text in made.texts.texts]
@@ -111,8 +109,7 @@ def _set_up(plan: MeasureRecipe, progress: Progress | None) -> _SetUp:
         )
     chosen = None
     if prompts:
-        budget = SearchBudget.parse(plan.budget, BUDGET)
-        chosen = connect(plan.needed_llm(), budget, BUDGET, progress)
+        chosen = connect(plan.needed_llm(), plan.limits, BUDGET, progress)
     trained = load_trained(plan.prompt_folders, plan.backbone, progress)
     return _SetUp(texts, plan.settings(texts), prompts, trained, chosen)
 
@@ -122,7 +119,7 @@ async def _measured(
 ) -> MeasureReport:
     # An answer depends on the model and on what it is asked, so that other prompts may join.
     about = digest(["graphrag measure", made.chosen and made.chosen.identity])
-    calls = Calls(Journal(folder / FILE, about), SearchBudget.parse(plan.budget, BUDGET))
+    calls = Calls(Journal(folder / FILE, about), plan.limits)
     found: list[PromptMeasure] = []
     async with Engines() as engines:
         if made.chosen is not None:

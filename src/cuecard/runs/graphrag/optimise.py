@@ -38,7 +38,7 @@ from cuecard.runs.graphrag.optimise_recipe import OptimiseRecipe
 from cuecard.runs.graphrag.recipe import BUDGET
 from cuecard.runs.llms import ChosenLLM, Engines, connect
 from cuecard.search.asker import Asker
-from cuecard.search.budget import Amount, BudgetSpent, SearchBudget
+from cuecard.search.budget import Amount, BudgetSpent
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate, digest
 from cuecard.search.costs import CostPart, SearchCosts, of_test
@@ -140,7 +140,7 @@ def plan_optimise(plan: OptimiseRecipe, *, progress: Progress | None = None) -> 
         CuecardError: what the search itself would refuse before its first call.
     """
     made = _set_up(plan, progress)
-    calls = Calls(Journal(None, ""), _budget(plan))
+    calls = Calls(Journal(None, ""), plan.limits)
 
     async def costs() -> SearchCosts:
         async with Engines() as engines:
@@ -161,10 +161,6 @@ def plan_optimise(plan: OptimiseRecipe, *, progress: Progress | None = None) -> 
         return asyncio.run(costs())
 
 
-def _budget(plan: OptimiseRecipe) -> SearchBudget:
-    return SearchBudget.parse(plan.budget, BUDGET)
-
-
 def _set_up(plan: OptimiseRecipe, progress: Progress | None) -> _SetUp:
     texts = plan.read_texts()
     layout = PromptLayout.of(plan.prompt_or_best(plan.prompt))
@@ -172,11 +168,10 @@ def _set_up(plan: OptimiseRecipe, progress: Progress | None) -> _SetUp:
         texts, layout, seed=plan.seed, split=plan.split, max_tokens=plan.max_tokens
     )
     objective = plan.objective_for(labelled=texts.labelled)
-    budget = _budget(plan)
-    llm = connect(plan.needed_llm(), budget, BUDGET, progress)
+    llm = connect(plan.needed_llm(), plan.limits, BUDGET, progress)
     own = plan.writer
     same = own is None or (own.model, own.url) == (llm.settings.model, llm.settings.url)
-    writer = llm if same or own is None else connect(own, budget, BUDGET, progress)
+    writer = llm if same or own is None else connect(own, plan.limits, BUDGET, progress)
     return _SetUp(texts, plan.entity_types(texts), layout, task, objective, llm, writer)
 
 
@@ -228,7 +223,7 @@ async def _optimised(
         "start": made.layout.prompt.template,
         "settings": [plan.searcher, made.objective, plan.search.model_dump(mode="json")],
     }
-    calls = Calls(Journal(folder / FILE, digest(about)), _budget(plan))
+    calls = Calls(Journal(folder / FILE, digest(about)), plan.limits)
     async with Engines() as engines:
         asker = await engines.asker(made.llm, calls)
         writer = await _writer(made, engines, asker, calls)

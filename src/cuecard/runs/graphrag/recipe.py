@@ -82,6 +82,11 @@ class TuneRecipe(Section):
         return self
 
     @property
+    def limits(self) -> SearchBudget:
+        """What may be spent."""
+        return SearchBudget.parse(self.budget, BUDGET)
+
+    @property
     def folder(self) -> Path:
         """Where the journal and the report are."""
         return self.root / "tuning"

@@ -25,7 +25,7 @@ from cuecard.names import load_backbone
 from cuecard.runs.graphrag.outcome import TuneCosts, TuneOutcome
 from cuecard.runs.graphrag.recipe import BUDGET, TuneRecipe
 from cuecard.runs.llms import ChosenLLM, Engines, connect
-from cuecard.search.budget import BudgetSpent, SearchBudget
+from cuecard.search.budget import BudgetSpent
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import digest
 from cuecard.search.journal import Journal
@@ -54,7 +54,7 @@ def run_tune(
     made = _set_up(plan, progress)
     with held(plan.folder):
         journal = plan.folder / f"journal-{digest(made.llm.identity)[:12]}.jsonl"
-        calls = Calls(Journal(journal, "graphrag tune"), SearchBudget.parse(plan.budget, BUDGET))
+        calls = Calls(Journal(journal, "graphrag tune"), plan.limits)
         tuned = _asked(plan, made, calls, observer or (lambda event: None))
         written = _written(plan, made, tuned)
         settings = _settings(plan, tuned, written)
@@ -84,14 +84,13 @@ def plan_tune(plan: TuneRecipe, *, progress: Progress | None = None) -> TuneCost
         CuecardError: what the tuning itself would refuse before its first call.
     """
     made = _set_up(plan, progress)
-    budget = SearchBudget.parse(plan.budget, BUDGET)
 
     async def costs() -> TuneCosts:
         async with Engines() as engines:
-            asker = await engines.asker(made.llm, Calls(Journal(None, ""), budget))
+            asker = await engines.asker(made.llm, Calls(Journal(None, ""), plan.limits))
             tuner = Tuner(asker, plan.tune, made.tokens)
             parts = tuple(tuner.costs(made.sample.chunks))
-            return TuneCosts(made.sample, made.tokens.name, parts, budget)
+            return TuneCosts(made.sample, made.tokens.name, parts, plan.limits)
 
     return asyncio.run(costs())
 
@@ -118,7 +117,7 @@ def _set_up(plan: TuneRecipe, progress: Progress | None) -> _SetUp:
         text = "the project's chunks are sentences; here they are cut by tokens (chunking.type)"
         warnings.warn(text, DataWarning, stacklevel=2)
     chunks = chunks_of(corpus.texts, tokens, project.sizes)
-    llm = connect(plan.llm, SearchBudget.parse(plan.budget, BUDGET), BUDGET, progress)
+    llm = connect(plan.llm, plan.limits, BUDGET, progress)
     settings = plan.tune
 
     def embed(texts: Sequence[str]) -> np.ndarray[Any, Any]:
