@@ -32,6 +32,7 @@ Warnings go through Python's `warnings`; the command line prints them on standar
 from __future__ import annotations
 
 import errno
+from copy import copy
 from typing import Any, Self
 
 
@@ -72,6 +73,13 @@ class CuecardError(Exception):
             ("hint", self.hint),
         )
         return "\n".join([self.what, *(f"  {name}: {value}" for name, value in parts if value)])
+
+    def replaced(self, **details: str | None) -> Self:
+        """The same error with another where, got, expected or hint."""
+        found = copy(self)
+        found.__dict__.update(details)
+        found.args = (str(found),)
+        return found
 
     def to_dict(self) -> dict[str, str | None]:
         """The same as a flat mapping, for `--json`."""

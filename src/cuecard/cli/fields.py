@@ -178,11 +178,7 @@ def named(error: ConfigError, flags: Mapping[str, str]) -> ConfigError:
     """
     key = re.sub(r"\.\d+$", "", (error.where or "").rpartition(", ")[2])  # without an item's number
     flag = next((flags[k] for k in (key, f"method.{key}", f"{key}.name") if k in flags), None)
-    if flag is None:
-        return error
-    return ConfigError(
-        error.what, where=flag, got=error.got, expected=error.expected, hint=error.hint
-    )
+    return error if flag is None else error.replaced(where=flag)
 
 
 def expanded(command: Callable[..., None]) -> Callable[..., None]:

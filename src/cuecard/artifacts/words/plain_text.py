@@ -39,9 +39,7 @@ def read_text(content: bytes, where: str) -> PromptParts:
         Template(text)
         return PromptParts(text)
     except TemplateError as error:
-        raise TemplateError(
-            error.what, where=where, got=error.got, expected=error.expected, hint=error.hint
-        ) from error
+        raise error.replaced(where=where) from error
     except UnicodeDecodeError as error:
         raise DataError(
             "the prompt is not UTF-8", where=where, got=str(error), expected="a text in UTF-8"

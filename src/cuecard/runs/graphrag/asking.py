@@ -247,13 +247,8 @@ def sitting(place: RunFolder[Any]) -> Iterator[None]:
             hint="answers are kept: the same command with a larger budget goes on",
         ) from error
     except LLMError as error:
-        raise LLMError(
-            error.what,
-            where=error.where,
-            got=error.got,
-            expected=error.expected,
-            hint=error.hint or f"answers are kept; once it answers: {resume}",
-        ) from error
+        hint = error.hint or f"answers are kept; once it answers: {resume}"
+        raise error.replaced(hint=hint) from error
 
 
 @contextmanager
@@ -268,6 +263,4 @@ def own_budget_flag() -> Iterator[None]:
     except ConfigError as error:
         if error.where != USUAL:
             raise
-        raise ConfigError(
-            error.what, where=BUDGET, got=error.got, expected=error.expected, hint=error.hint
-        ) from error
+        raise error.replaced(where=BUDGET) from error

@@ -161,13 +161,7 @@ def _asked(plan: TuneRecipe, made: _SetUp, calls: Calls, tell: TuneObserver) -> 
             hint=goes_on,
         ) from error
     except LLMError as error:
-        raise LLMError(
-            error.what,
-            where=error.where,
-            got=error.got,
-            expected=error.expected,
-            hint=error.hint or goes_on,
-        ) from error
+        raise error.replaced(hint=error.hint or goes_on) from error
 
 
 def _written(plan: TuneRecipe, made: _SetUp, tuned: TunedSources) -> WrittenPrompts:

@@ -81,13 +81,8 @@ def run_search(
                 hint=f"go on with: {place.resume_command}",
             ) from None
         except LLMError as error:
-            raise LLMError(
-                error.what,
-                where=error.where,
-                got=error.got,
-                expected=error.expected,
-                hint=error.hint or f"answers are kept; once it answers: {place.resume_command}",
-            ) from error
+            hint = error.hint or f"answers are kept; once it answers: {place.resume_command}"
+            raise error.replaced(hint=hint) from error
         _write(outcome, folder)
     return outcome
 
