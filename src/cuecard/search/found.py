@@ -10,6 +10,7 @@ from cuecard.search.budget import Amount
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.race import Racer
 from cuecard.types import Interval
+from cuecard.validation_text import counted
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,29 @@ class Found:
     def better(self) -> bool:
         """Whether something was better than the start."""
         return self.best.key != self.start.key
+
+    @property
+    def effort(self) -> str:
+        """How many candidates beside the start there were, what all took, why it ended."""
+        tried = f"{counted(len(self.ranked) - 1, 'candidate')} in {counted(self.rounds, 'round')}"
+        return f"{tried}: {self.spent.text}; {self.ended}"
+
+    def validation(self, candidate: PromptCandidate) -> float:
+        """A finalist's score on the validation rows."""
+        return next(racer.score for racer in self.finals if racer.candidate.key == candidate.key)
+
+    def racers_to_dict(self) -> dict[str, Any]:
+        """For reports: finalists in full, and all candidates."""
+        return {
+            "validation": [
+                {"origin": r.candidate.origin, "score": r.score, **r.candidate.to_dict()}
+                for r in self.finals
+            ],
+            "candidates": [
+                {"origin": r.candidate.origin, "score": r.score, "rows": len(r.answers)}
+                for r in self.ranked
+            ],
+        }
 
     @property
     def margin(self) -> tuple[float, Interval] | None:

@@ -71,8 +71,7 @@ def print_optimise(outcome: OptimiseOutcome, out: Console) -> None:
     found = outcome.found
     say(out, "")
     if found.better:
-        kept = next(r.score for r in found.finals if r.candidate.key == found.best.key)
-        start = next(r.score for r in found.finals if r.candidate.key == found.start.key)
+        kept, start = found.validation(found.best), found.validation(found.start)
         what = f"{found.best.origin}: {kept:.3f}, was {start:.3f} (validation, {outcome.objective})"
         say(out, what)
     else:
@@ -81,8 +80,7 @@ def print_optimise(outcome: OptimiseOutcome, out: Console) -> None:
         say(out, "The budget did not last for the test documents.")
     else:
         print_figures(outcome.test, out)
-    tried = f"{counted(len(found.ranked) - 1, 'candidate')} in {counted(found.rounds, 'round')}"
-    say(out, f"{tried}: {found.spent.text}; {found.ended}")
+    say(out, found.effort)
     say_line(out, f"prompt  {outcome.folder}/extract_graph.txt")
     say_line(out, f"report  {outcome.folder}/optimise.json")
 

@@ -71,7 +71,7 @@ def print_search(outcome: SearchOutcome, out: Console) -> None:
             rows.append(("gain", f"{outcome.gain.value:+.3f}", interval_text(outcome.gain.ci95)))
         columns = ("on the test rows", outcome.metric, "95% interval")
         print_table(out, columns, rows, left=columns[:1], bold=(len(rows) - 1,))
-    say(out, outcome.effort)
+    say(out, outcome.found.effort)
     if outcome.judge is not None:
         say(out, judge_line(outcome.judge))
     folder = outcome.recipe.folder

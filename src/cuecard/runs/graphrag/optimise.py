@@ -80,14 +80,7 @@ class OptimiseOutcome:
                 "rounds": found.rounds,
                 "ended": found.ended,
                 "spent": found.spent.priced(),
-                "validation": [
-                    {"origin": r.candidate.origin, "score": r.score, **r.candidate.to_dict()}
-                    for r in found.finals
-                ],
-                "candidates": [
-                    {"origin": r.candidate.origin, "score": r.score, "rows": len(r.answers)}
-                    for r in found.ranked
-                ],
+                **found.racers_to_dict(),
                 "test": None if self.test is None else self.test.to_dict(),
                 "prompt": self.prompt.template,
             }

@@ -84,13 +84,6 @@ class SearchOutcome:
         return "No candidate was better than the prompt as it was:"
 
     @property
-    def effort(self) -> str:
-        """How many candidates beside the start there were, what all took, why it ended."""
-        found = self.found
-        tried = f"{counted(len(found.ranked) - 1, 'candidate')} in {counted(found.rounds, 'round')}"
-        return f"{tried}: {found.spent.text}; {found.ended}"
-
-    @property
     def beside(self) -> str:
         """What was found beside the template, in words; "" for nothing."""
         told, best = [], self.found.best
@@ -138,14 +131,7 @@ class SearchOutcome:
             "spent": found.spent.priced(),
             "judge": None if self.judge is None else self.judge.to_dict(),
             "template": self.template,
-            "validation": [
-                {"origin": r.candidate.origin, "score": r.score, **r.candidate.to_dict()}
-                for r in found.finals
-            ],
-            "candidates": [
-                {"origin": r.candidate.origin, "score": r.score, "rows": len(r.answers)}
-                for r in found.ranked
-            ],
+            **found.racers_to_dict(),
             "test": None if self.test is None else self.test.to_dict(),
             "start_test": None if self.start is None else self.start.to_dict(),
             "gain": None if gain is None else plain({"value": gain.value, "ci95": gain.ci95}),
@@ -182,7 +168,7 @@ def search_markdown(outcome: SearchOutcome) -> str:
         "|---|---|",
         *(f"| {racer.candidate.origin} | {racer.score:.3f} |" for racer in found.finals),
         "",
-        f"{outcome.recipe.searcher}: {outcome.effort}.",
+        f"{outcome.recipe.searcher}: {found.effort}.",
         *_about_turns(found),
     ]
     if outcome.judge is not None:

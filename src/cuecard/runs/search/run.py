@@ -278,8 +278,7 @@ def _prompt(
 ) -> Prompt:
     """What was kept, for the backbone that answered."""
     soft = None if found.best.soft is None else found.best.soft.injection
-    validation = next(r.score for r in found.finals if r.candidate.key == found.best.key)
-    metrics: dict[str, Any] = {"validation": {"score": validation}}
+    metrics: dict[str, Any] = {"validation": {"score": found.validation(found.best)}}
     if test is not None:
         metrics["test"] = test.to_dict()["metrics"]
     return Prompt.create(
