@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,10 @@ class TextSet:
         Args:
             names: type -> its other name.
         """
-        keyed = {type_key(old): new for old, new in names.items()}
-        return TextSet(self.name, tuple(_renamed(each, keyed) for each in self.texts))
+        texts = (
+            replace(each, extraction=with_type_names(each.extraction, names)) for each in self.texts
+        )
+        return TextSet(self.name, tuple(texts))
 
     def check_types(self, names: Collection[str], where: str) -> None:
         """Refuse types that no entity has.
@@ -96,13 +98,18 @@ class TextSet:
                 )
 
 
-def _renamed(text: GoldText, names: Mapping[str, str]) -> GoldText:
+def with_type_names(extraction: Extraction, names: Mapping[str, str]) -> Extraction:
+    """The same with other names for types of entities.
+
+    Args:
+        names: type -> its other name.
+    """
+    keyed = {type_key(old): new for old, new in names.items()}
     entities = tuple(
-        Entity(each.name, names.get(type_key(each.type), each.type), each.description)
-        for each in text.extraction.entities
+        replace(each, type=keyed.get(type_key(each.type), each.type))
+        for each in extraction.entities
     )
-    extraction = Extraction(entities, text.extraction.relations)
-    return GoldText(text.text, extraction, text.row, text.document)
+    return replace(extraction, entities=entities)
 
 
 def read_gold(path: str | Path) -> TextSet:

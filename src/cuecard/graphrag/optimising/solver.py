@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 
 from cuecard.errors import ConfigError
 from cuecard.graphrag.answers import ReadAnswer
-from cuecard.graphrag.answers.faults import type_key
 from cuecard.graphrag.described import described
-from cuecard.graphrag.gold import GoldText
+from cuecard.graphrag.gold import GoldText, with_type_names
 from cuecard.graphrag.measuring.prompts import ExtractionPrompt
 from cuecard.graphrag.optimising.layout import PromptLayout
 from cuecard.graphrag.optimising.objectives import OBJECTIVES, Objective
-from cuecard.graphrag.records import Extraction
 from cuecard.llms.protocol import LLMRequest
 from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount
@@ -47,7 +45,7 @@ class CandidatePrompts:
         """The candidate as a prompt for GraphRAG, the types' names in place of their gap."""
         names = self.names(candidate)
         shown = [
-            (record.text("text"), self._renamed(described(self._gold(record).extraction), names))
+            (record.text("text"), with_type_names(described(self._gold(record).extraction), names))
             for record in candidate.prompt.demonstrations
         ]
         called = list(names.values())
@@ -60,7 +58,7 @@ class CandidatePrompts:
         names = self.names(candidate)
         found = self.layout.prompt.answers.read(text, list(names.values()))
         back = {name: kind for kind, name in names.items()}
-        return replace(found, extraction=self._renamed(found.extraction, back))
+        return replace(found, extraction=with_type_names(found.extraction, back))
 
     def worth(
         self, candidate: PromptCandidate, record: Record, text: str, objective: Objective
@@ -70,14 +68,6 @@ class CandidatePrompts:
 
     def _gold(self, record: Record) -> GoldText:
         return self.texts[record.text("text")]
-
-    def _renamed(self, extraction: Extraction, names: Mapping[str, str]) -> Extraction:
-        keyed = {type_key(old): new for old, new in names.items()}
-        entities = tuple(
-            replace(each, type=keyed.get(type_key(each.type), each.type))
-            for each in extraction.entities
-        )
-        return replace(extraction, entities=entities)
 
 
 class ExtractionSolver:
