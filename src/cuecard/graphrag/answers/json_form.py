@@ -27,8 +27,7 @@ def read_json(text: str, types: Collection[str] = ()) -> ReadAnswer:
     Args:
         types: that entities may have; empty for any.
     """
-    fence = _FENCE.fullmatch(text.strip())
-    body = fence[1] if fence else text
+    body = unfenced(text)
     try:
         rows, faults = _listed(json.loads(body))
     except (ValueError, RecursionError):
@@ -42,6 +41,12 @@ def read_json(text: str, types: Collection[str] = ()) -> ReadAnswer:
             found.append(taken)
             places.append(number)
     return compared(found, places, faults, types)
+
+
+def unfenced(text: str) -> str:
+    """What is within a code fence that is all of a text; else the text as it is."""
+    fence = _FENCE.fullmatch(text.strip())
+    return fence[1] if fence else text
 
 
 def _listed(value: Any) -> tuple[list[Any], list[AnswerFault]]:

@@ -9,12 +9,12 @@ from typing import Any
 
 from cuecard.graphrag.answers import read_json
 from cuecard.graphrag.answers.faults import type_key
+from cuecard.graphrag.answers.json_form import unfenced
 from cuecard.graphrag.measuring.matching import within, words_of
 from cuecard.graphrag.prompts.filling import lined
 from cuecard.graphrag.prompts.sources import CorpusProfile
 from cuecard.graphrag.records import Entity, Extraction
 
-_FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n?```", re.DOTALL | re.IGNORECASE)
 _THOUGHTS = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 
 _LONGEST = {"domain": 200, "language": 40, "persona": 1200, "role": 600, "rating": 1200}
@@ -126,10 +126,8 @@ def _is_of_form(what: str) -> bool:
 
 def _object(answer: str) -> dict[str, Any]:
     """The JSON object that an answer is, within a code fence or not."""
-    text = _THOUGHTS.sub("", answer).strip()
-    fence = _FENCE.fullmatch(text)
     try:
-        found = json.loads(fence[1] if fence else text)
+        found = json.loads(unfenced(_THOUGHTS.sub("", answer).strip()))
     except (ValueError, RecursionError):
         raise UnreadableAnswer("It is not one JSON object and nothing else.") from None
     if not isinstance(found, dict):
