@@ -72,11 +72,11 @@ def _objects(text: str) -> Iterator[Any]:
         after = place + 1
         try:
             value, end = decoder.raw_decode(text, place)
-            if not any(isinstance(each, list) for each in value.values()):
-                yield value
-                after = end
         except (ValueError, RecursionError):
-            pass
+            value = None  # a brace of prose, or an object that is cut off: look behind it
+        if value is not None and not any(isinstance(each, list) for each in value.values()):
+            yield value
+            after = end
         place = text.find("{", after)
 
 
