@@ -53,7 +53,6 @@ def changed_settings(path: Path, text: str, changes: Mapping[str, SettingValue])
         ConfigError: it is written in a way that cannot be changed safely.
     """
     before = _parsed(text, path)
-    wanted = _with(before, changes)
     escaped = {name: _dollars(value) for name, value in changes.items()}
     if path.suffix == ".json":
         return json.dumps(_with(before, escaped), ensure_ascii=False, indent=2) + "\n"
@@ -67,7 +66,7 @@ def changed_settings(path: Path, text: str, changes: Mapping[str, SettingValue])
             where=str(path),
             expected="plain sections and keys",
             hint="write these lines yourself: "
-            + "; ".join(f"{name}: {value}" for name, value in wanted_lines(wanted, changes)),
+            + "; ".join(f"{name}: {_written(value)}" for name, value in changes.items()),
         )
     return new
 
@@ -78,17 +77,6 @@ def _says(text: str, path: Path, settings: Mapping[str, Any]) -> bool:
         return _parsed(text, path) == settings
     except ConfigError:
         return False
-
-
-def wanted_lines(
-    settings: Mapping[str, Any], changes: Mapping[str, SettingValue]
-) -> list[tuple[str, str]]:
-    """Settings by their dotted names, with their values as YAML has them."""
-    found = []
-    for name in changes:
-        section, key = name.split(".")
-        found.append((name, _written(settings[section][key])))
-    return found
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:
