@@ -17,9 +17,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal, TypeVar
 
 from cuecard.graphrag.answers.faults import type_key
@@ -29,7 +28,6 @@ Match = Literal["strict", "relaxed"]
 What = Literal["entities", "relations"]
 
 Name = tuple[str, ...]
-Item = TypeVar("Item")
 
 # The share of words that two names must have in common, of those that either has.
 _ALIKE = 0.5
@@ -83,10 +81,9 @@ class _EntityKey:
     name: Name
     type: str
 
-    def same(self, true: _EntityKey) -> bool:
-        return self == true
-
-    def alike(self, true: _EntityKey) -> bool:
+    def is_hit(self, true: _EntityKey, match: Match) -> bool:
+        if match == "strict":
+            return self == true
         return self.type == true.type and overlap(self.name, true.name)
 
 
@@ -96,13 +93,15 @@ class _RelationKey:
     target: Name
     type: str
 
-    def same(self, true: _RelationKey) -> bool:
-        ends = (self.source, self.target) == (true.source, true.target)
-        return ends and self.type in ("", true.type)
+    def is_hit(self, true: _RelationKey, match: Match) -> bool:
+        if match == "strict":
+            ends = (self.source, self.target) == (true.source, true.target)
+            return ends and self.type in ("", true.type)
+        orders = ((true.source, true.target), (true.target, true.source))
+        return any(overlap(self.source, a) and overlap(self.target, b) for a, b in orders)
 
-    def alike(self, true: _RelationKey) -> bool:
-        ends = ((true.source, true.target), (true.target, true.source))
-        return any(overlap(self.source, a) and overlap(self.target, b) for a, b in ends)
+
+Key = TypeVar("Key", _EntityKey, _RelationKey)
 
 
 def _entity(each: Entity) -> _EntityKey:
@@ -115,39 +114,16 @@ def _relation(each: Relation) -> _RelationKey:
 
 def counts(said: Extraction, true: Extraction, what: What, match: Match) -> MatchCounts:
     """What of an answer is right."""
-    return _COUNTERS[what](said, true, match)
+    if what == "entities":
+        return _counted(map(_entity, said.entities), map(_entity, true.entities), match)
+    return _counted(map(_relation, said.relations), map(_relation, true.relations), match)
 
 
-def _of_entities(said: Extraction, true: Extraction, match: Match) -> MatchCounts:
-    rule = _EntityKey.same if match == "strict" else _EntityKey.alike
-    ours, gold = (_once(map(_entity, each.entities)) for each in (said, true))
-    return _counted(ours, gold, rule, lambda key: key.type)
-
-
-def _of_relations(said: Extraction, true: Extraction, match: Match) -> MatchCounts:
-    rule = _RelationKey.same if match == "strict" else _RelationKey.alike
-    ours, gold = (_once(map(_relation, each.relations)) for each in (said, true))
-    return _counted(ours, gold, rule, lambda key: key.type)
-
-
-_COUNTERS: Mapping[What, Callable[[Extraction, Extraction, Match], MatchCounts]] = MappingProxyType(
-    {"entities": _of_entities, "relations": _of_relations}
-)
-
-
-def _once(keys: map[Item]) -> list[Item]:
-    return list(dict.fromkeys(keys))
-
-
-def _counted(
-    said: Sequence[Item],
-    true: Sequence[Item],
-    rule: Callable[[Item, Item], bool],
-    type_of: Callable[[Item], str],
-) -> MatchCounts:
-    allowed = [[n for n, gold in enumerate(true) if rule(each, gold)] for each in said]
-    hits = Counter(type_of(true[number]) for number in _paired(allowed))
-    return MatchCounts(hits, Counter(map(type_of, said)), Counter(map(type_of, true)))
+def _counted(said: Iterable[Key], true: Iterable[Key], match: Match) -> MatchCounts:
+    ours, gold = list(dict.fromkeys(said)), list(dict.fromkeys(true))
+    allowed = [[n for n, one in enumerate(gold) if each.is_hit(one, match)] for each in ours]
+    hits = Counter(gold[number].type for number in _paired(allowed))
+    return MatchCounts(hits, Counter(x.type for x in ours), Counter(x.type for x in gold))
 
 
 def _paired(allowed: Sequence[Sequence[int]]) -> set[int]:
