@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -124,15 +125,7 @@ def all_scores(
 
 def _summed(rows: Sequence[MatchCounts]) -> MatchCounts:
     parts = ([getattr(row, name) for row in rows] for name in ("hits", "said", "true"))
-    return MatchCounts(*map(_total, parts))
-
-
-def _total(parts: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for part in parts:
-        for name, count in part.items():
-            found[name] = found.get(name, 0) + count
-    return found
+    return MatchCounts(*(sum(map(Counter, each), Counter[str]()) for each in parts))
 
 
 def _share(part: int, whole: int) -> float:
