@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from cuecard.errors import DataError
 from cuecard.graphrag.chunks import Chunk, TokenCounter, shortened
@@ -35,10 +35,9 @@ from cuecard.llms.protocol import LLMAnswer, LLMRequest
 from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount
 from cuecard.search.costs import CostPart
+from cuecard.search.searcher import Observer
 
 T = TypeVar("T")
-
-TuneObserver = Callable[[dict[str, Any]], None]
 
 _CHUNKS_A_CALL, _LEAST_TYPES = 5, 2
 _SHOWN = 120
@@ -91,7 +90,7 @@ class Tuner:
         asker: Asker,
         settings: TuneSettings,
         tokens: TokenCounter,
-        tell: TuneObserver = lambda event: None,
+        tell: Observer = lambda event: None,
     ) -> None:
         self._asker, self._settings, self._tokens, self._tell = asker, settings, tokens, tell
         self._asked = self._repaired = 0

@@ -20,7 +20,7 @@ from cuecard.graphrag.corpus import Corpus, CorpusFormat, read_corpus
 from cuecard.graphrag.project.project import GraphProject, write_all
 from cuecard.graphrag.prompts.dialects import DIALECTS, PromptLimits, WrittenPrompts
 from cuecard.graphrag.selection import ChunkSample, select
-from cuecard.graphrag.tuning.tuner import TunedSources, TuneObserver, Tuner
+from cuecard.graphrag.tuning.tuner import TunedSources, Tuner
 from cuecard.names import load_backbone
 from cuecard.runs.graphrag.outcome import TuneCosts, TuneOutcome
 from cuecard.runs.graphrag.recipe import BUDGET, TuneRecipe
@@ -29,6 +29,7 @@ from cuecard.search.budget import BudgetSpent
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import digest
 from cuecard.search.journal import Journal
+from cuecard.search.searcher import Observer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +38,7 @@ REPORT = "tune.json"
 
 
 def run_tune(
-    plan: TuneRecipe, *, observer: TuneObserver | None = None, progress: Progress | None = None
+    plan: TuneRecipe, *, observer: Observer | None = None, progress: Progress | None = None
 ) -> TuneOutcome:
     """Tune a project's prompts; its folder `tuning` gets a journal and `tune.json`.
 
@@ -137,7 +138,7 @@ def _format(plan: TuneRecipe, project: GraphProject) -> CorpusFormat:
     )
 
 
-def _asked(plan: TuneRecipe, made: _SetUp, calls: Calls, tell: TuneObserver) -> TunedSources:
+def _asked(plan: TuneRecipe, made: _SetUp, calls: Calls, tell: Observer) -> TunedSources:
     """What the LLM answers, and what ends it before."""
     goes_on = "what was answered is kept: the same command goes on"
 
