@@ -17,8 +17,10 @@ from cuecard.graphrag.records import Entity, Extraction
 
 _THOUGHTS = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 
-_LONGEST = {"domain": 200, "language": 40, "persona": 1200, "role": 600, "rating": 1200}
-_LONGEST_TYPE = 40
+LONGEST = {"domain": 200, "language": 40, "persona": 1200, "role": 600, "rating": 1200}
+LONGEST_TYPE = 40
+"""Characters of a profile's texts, and of a type's name."""
+
 _VAGUE = {"other", "others", "unknown", "misc", "miscellaneous", "thing", "entity", "n/a", "none"}
 
 
@@ -34,7 +36,7 @@ def read_profile(answer: str) -> CorpusProfile:
     """
     found = _object(answer)
     values = {}
-    for name, most in _LONGEST.items():
+    for name, most in LONGEST.items():
         value = found.get(name)
         if not isinstance(value, str) or not value.strip():
             raise UnreadableAnswer(f'"{name}" is missing or is not a text.')
@@ -59,9 +61,9 @@ def read_types(answer: str, least: int = 1) -> list[str]:
     types = [name for each in found if (name := cleaned_type(each))]
     if len(set(types)) < least:
         raise UnreadableAnswer(f"It names too few types that say something: {sorted(set(types))}.")
-    long = next((each for each in types if len(each) > _LONGEST_TYPE), None)
+    long = next((each for each in types if len(each) > LONGEST_TYPE), None)
     if long is not None:
-        raise UnreadableAnswer(f"{long[:_LONGEST_TYPE]!r}... is not the name of a type.")
+        raise UnreadableAnswer(f"{long[:LONGEST_TYPE]!r}... is not the name of a type.")
     return types
 
 

@@ -24,6 +24,8 @@ from cuecard.graphrag.tuning.questions import (
     types_request,
 )
 from cuecard.graphrag.tuning.reading import (
+    LONGEST,
+    LONGEST_TYPE,
     ReadExample,
     UnreadableAnswer,
     read_example,
@@ -129,12 +131,12 @@ class Tuner:
         What later requests repeat of earlier answers is not known, so it counts at its longest.
         """
         settings = self._settings
-        long = CorpusProfile("x" * 200, "x" * 40, "x" * 1200, "x" * 600, "x" * 1200)
+        long = CorpusProfile(**{name: "x" * most for name, most in LONGEST.items()})
         parts = [("profile", "what the corpus is", [self._profile_request(chunks)])]
         if settings.finds_types:
             parts.append(("types", "types of entities", self._types_requests(long, chunks)))
         texts = [self._example_text(each) for each in chunks][: settings.examples]
-        names = settings.types or ("x" * 40,) * settings.most_types
+        names = settings.types or ("x" * LONGEST_TYPE,) * settings.most_types
         requests = [example_request(long, names, text) for text in texts]
         parts.append(("examples", "entities and relationships of chunks", requests))
         costs = [
