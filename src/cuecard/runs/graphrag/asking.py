@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from cuecard.errors import ConfigError, Interrupted, LLMError
-from cuecard.graphrag.chunks import ChunkSizes, chunks_of, find_tokens
-from cuecard.graphrag.corpus import read_corpus
+from cuecard.graphrag.chunks import ENCODING, ChunkSizes, chunks_of, find_tokens
+from cuecard.graphrag.corpus import CorpusFormat, read_corpus
 from cuecard.graphrag.gold import GoldText, TextSet, read_gold
 from cuecard.graphrag.measuring.prompts import ExtractionPrompt, generic_prompt, read_prompt
 from cuecard.graphrag.project.project import TYPES, GraphProject
@@ -149,18 +149,15 @@ class ExtractionRecipe(RunRecipe, ABC):
         return self._chunks().drawn(self.limit, self.seed)
 
     def _chunks(self) -> TextSet:
-        project = GraphProject.at(self.root) if self.root is not None else None
-        place = Path(self.corpus) if self.corpus is not None else None
-        sizes, encoding, how = ChunkSizes(), None, None
+        project, place = self.project, None if self.corpus is None else Path(self.corpus)
+        sizes, encoding, how = ChunkSizes(), ENCODING, CorpusFormat()
         if project is not None:
             place = place or project.corpus
             sizes, encoding, how = project.sizes, project.encoding, project.format
         assert place is not None  # see _one_source
         if self.chunk_size is not None:
             sizes = ChunkSizes(self.chunk_size, self.chunk_size // 10, sizes.fields)
-        corpus = read_corpus(place) if how is None else read_corpus(place, how)
-        tokens = find_tokens() if encoding is None else find_tokens(encoding)
-        chunks = chunks_of(corpus.texts, tokens, sizes)
+        chunks = chunks_of(read_corpus(place, how).texts, find_tokens(encoding), sizes)
         texts = [
             GoldText(each.text, Extraction(), row, each.source)
             for row, each in enumerate(chunks, 1)
