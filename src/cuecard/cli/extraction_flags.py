@@ -7,8 +7,8 @@ from pathlib import Path
 
 from cuecard.catalogue.entries import BACKBONES
 from cuecard.cli.fields import Flag
+from cuecard.cli.llm_flags import llm_flags
 from cuecard.errors import ConfigError
-from cuecard.training.sweeps.space import parse_values
 
 TEXT_FLAGS = {
     "gold": Flag(metavar="FILE"),
@@ -26,33 +26,16 @@ TITLES = {
     "writer": "LLM that writes",
 }
 
-
-_EXTRACTS = (
-    "The LLM that extracts: a model of the catalogue or a local folder, which runs in this "
-    "process, or one of an endpoint, as it is called there."
+EXTRACTOR_FLAGS = llm_flags(
+    Flag(
+        "--llm",
+        metavar="MODEL",
+        help="The LLM that extracts: a model of the catalogue or a local folder, which runs in "
+        "this process, or one of an endpoint, as it is called there.",
+        optional=True,
+        names=lambda _: BACKBONES,
+    )
 )
-
-
-def llm_flags(
-    section: str = "llm", flag: str = "--llm", prefix: str = "--llm", about: str = _EXTRACTS
-) -> dict[str, Flag]:
-    """Those of an LLM.
-
-    Args:
-        section: its key in the settings.
-        flag: what it is chosen by.
-        prefix: what its other flags begin with.
-        about: its help; "" for the settings' own.
-    """
-    return {
-        f"{section}.model": Flag(
-            flag, metavar="MODEL", help=about, optional=True, names=lambda _: BACKBONES
-        ),
-        f"{section}.url": Flag(f"{prefix}-url", metavar="URL"),
-        f"{section}.price": Flag(f"{prefix}-price", metavar="READ,WRITTEN", read=parse_values),
-        f"{section}.at_once": Flag(f"{prefix}-at-once"),
-        f"{section}.seconds": Flag(f"{prefix}-seconds"),
-    }
 
 
 def named_paths(texts: Sequence[str]) -> dict[str, str]:

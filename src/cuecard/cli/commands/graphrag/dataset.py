@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cuecard.cli.extraction_flags import TEXT_FLAGS, TITLES, llm_flags
+from cuecard.cli.extraction_flags import EXTRACTOR_FLAGS, TEXT_FLAGS, TITLES
 from cuecard.cli.fields import Asked, Fields, Flag
 from cuecard.cli.options import RESUME, DryRun, Overwrite
 from cuecard.cli.recipe_flags import refuse
@@ -21,7 +21,7 @@ DATASET = Fields(
         "descriptions": Flag(),
         "prompt": Flag(metavar="FILE"),
         "form": Flag(),
-        **llm_flags(),
+        **EXTRACTOR_FLAGS,
         "max_tokens": Flag(),
         "budget": Flag("--budget", metavar="LIMITS"),
         "out": Flag(metavar="FOLDER"),

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cuecard.catalogue.entries import BACKBONES
-from cuecard.cli.extraction_flags import TEXT_FLAGS, TITLES, llm_flags, named_paths
+from cuecard.cli.extraction_flags import EXTRACTOR_FLAGS, TEXT_FLAGS, TITLES, named_paths
 from cuecard.cli.fields import Asked, Fields, Flag
 from cuecard.cli.options import RESUME, DryRun, Overwrite
 from cuecard.cli.output import check_place, writing
@@ -29,7 +29,7 @@ MEASURE = Fields(
     {
         **_PROMPTS,
         **TEXT_FLAGS,
-        **llm_flags(),
+        **EXTRACTOR_FLAGS,
         "max_tokens": Flag(),
         "budget": Flag("--budget", metavar="LIMITS"),
         "runs": Flag(),

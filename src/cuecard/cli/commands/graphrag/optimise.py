@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cuecard.cli.extraction_flags import TEXT_FLAGS, TITLES, llm_flags
+from cuecard.catalogue.entries import BACKBONES
+from cuecard.cli.extraction_flags import EXTRACTOR_FLAGS, TEXT_FLAGS, TITLES
 from cuecard.cli.fields import Asked, Fields, Flag
+from cuecard.cli.llm_flags import llm_flags
 from cuecard.cli.options import RESUME, DryRun, Overwrite
 from cuecard.cli.recipe_flags import refuse
 from cuecard.cli.views.console import Json, console, print_json
@@ -28,15 +30,16 @@ _SEARCH = {
     "search.block": Flag(),
     "search.seed": Flag("--search-seed"),
 }
+_WRITER = Flag("--writer-llm", metavar="MODEL", optional=True, names=lambda _: BACKBONES)
 OPTIMISE = Fields(
     OptimiseRecipe,
     {
         **_SEARCH,
         **TEXT_FLAGS,
-        **llm_flags(),
+        **EXTRACTOR_FLAGS,
         "max_tokens": Flag(),
         "budget": Flag("--budget", metavar="LIMITS"),
-        **llm_flags("writer", "--writer-llm", "--writer", about=""),
+        **llm_flags(_WRITER, "writer", "--writer"),
         "form": Flag(),
         "out": Flag(metavar="FOLDER"),
     },

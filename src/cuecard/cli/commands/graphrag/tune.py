@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from cuecard.cli.fields import Asked, Fields, Flag
+from cuecard.cli.llm_flags import llm_flags
 from cuecard.cli.options import DryRun
 from cuecard.cli.views.console import Json, console, print_json
 from cuecard.graphrag.prompts.dialects import DIALECTS
 from cuecard.runs.graphrag.recipe import BUDGET, TuneRecipe
 from cuecard.runs.llm_recipe import LLMRecipe
-from cuecard.training.sweeps.space import parse_values
 
 TUNE = Fields(
     TuneRecipe,
@@ -18,11 +18,7 @@ TUNE = Fields(
         "corpus": Flag("CORPUS"),
         "root": Flag(metavar="FOLDER"),
         "text_field": Flag(metavar="COLUMN"),
-        "llm.model": Flag("--llm", metavar="MODEL"),
-        "llm.url": Flag("--llm-url", metavar="URL"),
-        "llm.price": Flag("--llm-price", metavar="READ,WRITTEN", read=parse_values),
-        "llm.at_once": Flag("--llm-at-once"),
-        "llm.seconds": Flag("--llm-seconds"),
+        **llm_flags(Flag("--llm", metavar="MODEL")),
         "budget": Flag(BUDGET, metavar="LIMITS"),
         "tune.selection": Flag(),
         "tune.chunks": Flag(),

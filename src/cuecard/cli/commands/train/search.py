@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cuecard.cli.fields import Asked, Fields, Flag
+from cuecard.cli.llm_flags import llm_flags
 from cuecard.cli.options import RESUME, DryRun, Overwrite
 from cuecard.cli.recipe_flags import UNTRAINED, Given, refuse
 from cuecard.cli.views.console import Json, console, print_json
@@ -13,7 +14,6 @@ from cuecard.errors import ConfigError
 from cuecard.runs.llm_recipe import LLMRecipe
 from cuecard.runs.search.recipe import JudgeRecipe, SearchRecipe, SolverRecipe
 from cuecard.search.searchers import SEARCHERS
-from cuecard.training.sweeps.space import parse_values
 
 SEARCH = Fields(
     SearchRecipe,
@@ -32,25 +32,13 @@ SEARCH = Fields(
         "search.words_by": Flag(),
         "search.trigger_tokens": Flag(),
         "search.fluency": Flag(),
-        "solver.model": Flag("--solver-llm", metavar="MODEL", optional=True),
-        "solver.url": Flag("--solver-url", metavar="URL"),
-        "solver.price": Flag("--solver-price", metavar="READ,WRITTEN", read=parse_values),
-        "solver.at_once": Flag("--solver-at-once"),
-        "solver.seconds": Flag("--solver-seconds"),
+        **llm_flags(Flag("--solver-llm", metavar="MODEL", optional=True), "solver", "--solver"),
         "policy": Flag(metavar="MODEL"),
         "search.population": Flag(),
         "search.step_rows": Flag(),
         "search.written_tokens": Flag(),
-        "llm.model": Flag("--llm", metavar="MODEL", optional=True),
-        "llm.url": Flag("--llm-url", metavar="URL"),
-        "llm.price": Flag("--llm-price", metavar="READ,WRITTEN", read=parse_values),
-        "llm.at_once": Flag("--llm-at-once"),
-        "llm.seconds": Flag("--llm-seconds"),
-        "judge.model": Flag("--judge-llm", metavar="MODEL", optional=True),
-        "judge.url": Flag("--judge-llm-url", metavar="URL"),
-        "judge.price": Flag("--judge-llm-price", metavar="READ,WRITTEN", read=parse_values),
-        "judge.at_once": Flag("--judge-llm-at-once"),
-        "judge.seconds": Flag("--judge-llm-seconds"),
+        **llm_flags(Flag("--llm", metavar="MODEL", optional=True)),
+        **llm_flags(Flag("--judge-llm", metavar="MODEL", optional=True), "judge", "--judge-llm"),
         "judge.budget": Flag("--judge-budget", metavar="LIMITS"),
         "judge.labels": Flag("--judge-labels", metavar="FILE"),
         "judge.answer_field": Flag("--judge-answer-field", metavar="COLUMN"),
