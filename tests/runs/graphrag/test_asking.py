@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from cuecard.errors import ConfigError, FileError
+from cuecard.errors import ConfigError, CuecardError, FileError, Interrupted, LLMError
+from cuecard.runs.folder import RunFolder
+from cuecard.runs.graphrag.asking import sitting
 from cuecard.runs.graphrag.dataset_recipe import DatasetRecipe
 from cuecard.runs.graphrag.measure_recipe import MeasureRecipe
 from cuecard.runs.graphrag.optimise_recipe import OptimiseRecipe
+from cuecard.search.budget import BudgetSpent
 from support.extraction_texts import save_corpus, save_gold
 
 SETTINGS = """\
@@ -86,3 +89,24 @@ def test_paths_that_a_resumed_run_needs(root: Path) -> None:
         corpus="texts", prompts={"a": "a.txt"}, prompt_folders={"s": "soft"}, backbone="b"
     )
     assert plan.paths == ("texts", "a.txt", "soft", "b")
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "told"),
+    [
+        (KeyboardInterrupt(), Interrupted, "hint: go on with: {resume}"),
+        (BudgetSpent("calls"), ConfigError, "where: --budget"),
+        (ConfigError("too small", where="--search-budget"), ConfigError, "where: --budget"),
+        (ConfigError("wrong", where="--out"), ConfigError, "where: --out"),
+        (LLMError("silent"), LLMError, "hint: answers are kept; once it answers: {resume}"),
+        (LLMError("no key", hint="get one"), LLMError, "hint: get one"),
+    ],
+)
+def test_what_ends_a_sitting_says_how_to_go_on(
+    tmp_path: Path, raised: BaseException, kind: type[CuecardError], told: str
+) -> None:
+    place = RunFolder(tmp_path / "m", MeasureRecipe)
+    with pytest.raises(kind) as caught, sitting(place):
+        raise raised
+    resume = f"cuecard graphrag measure --resume {tmp_path / 'm'}"
+    assert told.format(resume=resume) in str(caught.value)
