@@ -17,7 +17,7 @@ from cuecard.validation_text import counted
 if TYPE_CHECKING:
     from cuecard.graphrag.measuring.measure import FigureRow, MeasureReport, PromptMeasure
     from cuecard.runs.graphrag.dataset import ExtractionDataset
-    from cuecard.runs.graphrag.optimise import OptimiseOutcome
+    from cuecard.runs.graphrag.outcome import OptimiseOutcome
     from cuecard.types import Interval
 
 # Names of figures that a report shows in the terminal, in their order; all are in the JSON.

@@ -7,25 +7,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from cuecard.catalogue import Progress
 from cuecard.errors import DataError
-from cuecard.evaluation.report import plain, write_json
+from cuecard.evaluation.report import write_json
 from cuecard.graphrag.gold import TextSet
-from cuecard.graphrag.measuring.measure import (
-    MeasureReport,
-    measure_costs,
-    measured,
-)
+from cuecard.graphrag.measuring.measure import MeasureReport, measure_costs, measured
 from cuecard.graphrag.measuring.prompts import ExtractionPrompt
 from cuecard.graphrag.measuring.settings import MeasureSettings
 from cuecard.graphrag.optimising.layout import PromptLayout
 from cuecard.graphrag.optimising.objectives import Objective
-from cuecard.graphrag.optimising.solver import (
-    CandidatePrompts,
-    ExtractionSolver,
-)
+from cuecard.graphrag.optimising.solver import CandidatePrompts, ExtractionSolver
 from cuecard.graphrag.optimising.task import extraction_task, start_of
 from cuecard.graphrag.optimising.types_search import WithTypeNames
 from cuecard.llms.openai_llm import OpenAILLM
@@ -35,6 +27,7 @@ from cuecard.runs.folder import RunFolder
 from cuecard.runs.graphrag.asking import own_budget_flag, sitting
 from cuecard.runs.graphrag.dataset import usable
 from cuecard.runs.graphrag.optimise_recipe import OptimiseRecipe
+from cuecard.runs.graphrag.outcome import OptimiseOutcome
 from cuecard.runs.graphrag.recipe import BUDGET
 from cuecard.runs.llms import ChosenLLM, Engines, connect
 from cuecard.search.asker import Asker
@@ -52,40 +45,6 @@ from cuecard.types import Record
 from cuecard.validation_text import counted
 
 JSON, PROMPT = "optimise.json", "extract_graph.txt"
-
-
-@dataclass(frozen=True)
-class OptimiseOutcome:
-    """What a search for an extraction prompt led to.
-
-    Attributes:
-        prompt: what was kept, with its types in it.
-        test: the start and the kept prompt on the test documents; None where the budget did not
-            last for it.
-    """
-
-    folder: Path
-    objective: Objective
-    found: Found
-    prompt: ExtractionPrompt
-    test: MeasureReport | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON knows it."""
-        found = self.found
-        told: dict[str, Any] = plain(
-            {
-                "objective": self.objective,
-                "better": found.better,
-                "rounds": found.rounds,
-                "ended": found.ended,
-                "spent": found.spent.priced(),
-                **found.racers_to_dict(),
-                "test": None if self.test is None else self.test.to_dict(),
-                "prompt": self.prompt.template,
-            }
-        )
-        return told
 
 
 @dataclass(frozen=True)

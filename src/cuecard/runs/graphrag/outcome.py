@@ -1,4 +1,4 @@
-"""What a tuning led to."""
+"""What a tuning, and a search for an extraction prompt, led to."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from cuecard.evaluation.report import plain
 from cuecard.graphrag.corpus import Corpus
+from cuecard.graphrag.measuring.measure import MeasureReport
+from cuecard.graphrag.measuring.prompts import ExtractionPrompt
+from cuecard.graphrag.optimising.objectives import Objective
 from cuecard.graphrag.selection import ChunkSample
 from cuecard.graphrag.tuning.tuner import TunedSources
 from cuecard.runs.graphrag.recipe import TuneRecipe
 from cuecard.search.budget import Amount, SearchBudget
 from cuecard.search.costs import CostPart
+from cuecard.search.found import Found
 
 
 @dataclass(frozen=True)
@@ -93,3 +98,37 @@ class TuneOutcome:
             "applied": self.recipe.apply,
             "spent": self.spent.priced(),
         }
+
+
+@dataclass(frozen=True)
+class OptimiseOutcome:
+    """What a search for an extraction prompt led to.
+
+    Attributes:
+        prompt: what was kept, with its types in it.
+        test: the start and the kept prompt on the test documents; None where the budget did not
+            last for it.
+    """
+
+    folder: Path
+    objective: Objective
+    found: Found
+    prompt: ExtractionPrompt
+    test: MeasureReport | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON knows it."""
+        found = self.found
+        told: dict[str, Any] = plain(
+            {
+                "objective": self.objective,
+                "better": found.better,
+                "rounds": found.rounds,
+                "ended": found.ended,
+                "spent": found.spent.priced(),
+                **found.racers_to_dict(),
+                "test": None if self.test is None else self.test.to_dict(),
+                "prompt": self.prompt.template,
+            }
+        )
+        return told
