@@ -45,6 +45,15 @@ def test_a_projects_texts_and_types(root: Path) -> None:
     whole = MeasureRecipe(root=str(root), chunk_size=50, types=("town",), limit=3)
     assert len(whole.read_texts().texts) == 3
     assert whole.settings(texts).types == ("town",)
+    # The pattern is for the project's own input.
+    settings = (root / "settings.yaml").read_text()
+    (root / "settings.yaml").write_text(f"{settings}input:\n  file_pattern: '000.*'\n")
+    own = MeasureRecipe(root=str(root)).read_texts().texts
+    assert {each.document for each in own} == {"000.txt"}
+    save_corpus(root / "elsewhere", 2)
+    (root / "elsewhere" / "000.txt").unlink()
+    others = MeasureRecipe(root=str(root), corpus=str(root / "elsewhere")).read_texts().texts
+    assert {each.document for each in others} == {"001.txt"}
 
 
 def test_golds_types(tmp_path: Path, root: Path) -> None:

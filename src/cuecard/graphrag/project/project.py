@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,10 @@ class GraphProject:
             str(given.get("encoding") or "utf-8"),
             None if given.get("file_pattern") is None else str(given["file_pattern"]),
         )
+
+    def format_of(self, other: str | Path | None) -> CorpusFormat:
+        """How texts elsewhere are read, if any; the pattern is for the files of its own input."""
+        return self.format if other is None else replace(self.format, pattern=None)
 
     @property
     def sizes(self) -> ChunkSizes:

@@ -153,7 +153,7 @@ class ExtractionRecipe(RunRecipe, ABC):
         sizes, encoding, how = ChunkSizes(), ENCODING, CorpusFormat()
         if project is not None:
             place = place or project.corpus
-            sizes, encoding, how = project.sizes, project.encoding, project.format
+            sizes, encoding, how = project.sizes, project.encoding, project.format_of(self.corpus)
         assert place is not None  # see _one_source
         if self.chunk_size is not None:
             sizes = ChunkSizes(self.chunk_size, self.chunk_size // 10, sizes.fields)

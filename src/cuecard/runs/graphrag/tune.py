@@ -6,7 +6,7 @@ import asyncio
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from cuecard.evaluation.baselines.text_vectors import text_vectors
 from cuecard.evaluation.report import write_json
 from cuecard.folder_lock import held
 from cuecard.graphrag.chunks import TokenCounter, chunks_of, count, find_tokens
-from cuecard.graphrag.corpus import Corpus, CorpusFormat, read_corpus
+from cuecard.graphrag.corpus import Corpus, read_corpus
 from cuecard.graphrag.project.project import GraphProject, write_all
 from cuecard.graphrag.prompts.dialects import DIALECTS, PromptLimits, WrittenPrompts
 from cuecard.graphrag.selection import ChunkSample, select
@@ -112,7 +112,10 @@ def _set_up(plan: TuneRecipe, progress: Progress | None) -> _SetUp:
     project = GraphProject.at(plan.root)
     if plan.apply:
         project.applied({})
-    corpus = read_corpus(plan.corpus or project.corpus, _format(plan, project))
+    how = project.format_of(plan.corpus)
+    if plan.text_field:
+        how = replace(how, text_column=plan.text_field)
+    corpus = read_corpus(plan.corpus or project.corpus, how)
     tokens = find_tokens(project.encoding)
     if project.by_sentences:
         text = "the project's chunks are sentences; here they are cut by tokens (chunking.type)"
@@ -126,16 +129,6 @@ def _set_up(plan: TuneRecipe, progress: Progress | None) -> _SetUp:
 
     sample = select(chunks, settings.selection, settings.chunks, settings.seed, embed)
     return _SetUp(project, corpus, tokens, sample, llm)
-
-
-def _format(plan: TuneRecipe, project: GraphProject) -> CorpusFormat:
-    """As the settings have it; their pattern is for the files of their own input."""
-    found = project.format
-    return CorpusFormat(
-        plan.text_field or found.text_column,
-        found.encoding,
-        found.pattern if plan.corpus is None else None,
-    )
 
 
 def _asked(plan: TuneRecipe, made: _SetUp, calls: Calls, tell: Observer) -> TunedSources:
