@@ -31,7 +31,7 @@ def test_every_kind_of_file_is_read_in_the_order_of_names(tmp_path: Path) -> Non
         c_csv='id,text\n1,first\n2,"second, with\na break"\n',
         d_json=json.dumps([{"text": "third"}, {"text": "fourth"}]),
         e_json=json.dumps({"text": "fifth"}),
-        f_jsonl='{"text": "sixth"}\n\n{"text": "seventh"}\n',
+        f_jsonl='{"text": "sixth"}\r\n\n{"text": "seventh", "note": "\u2028"}\n',
     )
     pq.write_table(pa.table({"text": ["eighth"], "title": ["t"]}), tmp_path / "g.parquet")
     found = read_corpus(tmp_path)

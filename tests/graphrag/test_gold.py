@@ -53,6 +53,14 @@ def test_both_shapes(tmp_path: Path) -> None:
     assert gold.types == ("Person", "Org") and gold.labelled
 
 
+def test_a_line_separator_in_a_text_ends_no_line(tmp_path: Path) -> None:
+    path = tmp_path / "gold.jsonl"
+    row = OURS | {"text": "Ann left Acme.\u2028She sued."}
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\r\n", encoding="utf-8")
+    (only,) = read_gold(path).texts
+    assert only.text == row["text"]
+
+
 def test_some_are_drawn_by_seed(tmp_path: Path) -> None:
     gold = read_gold(saved(tmp_path, *[OURS] * 20))
     rows = [[text.row for text in gold.drawn(5, seed).texts] for seed in (0, 0, 1)]

@@ -201,7 +201,7 @@ def _json(content: bytes, how: CorpusFormat) -> list[Any]:
 
 def _json_lines(content: bytes, how: CorpusFormat) -> list[Any]:
     found = []
-    for number, line in enumerate(_decoded(content, how).splitlines(), 1):
+    for number, line in enumerate(_decoded(content, how).split("\n"), 1):  # as JSONL has it
         if line.strip():
             try:
                 found.append(json.loads(line))
