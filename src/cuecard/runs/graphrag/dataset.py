@@ -98,12 +98,15 @@ def run_dataset(
     return ExtractionDataset(folder / DATA, len(records), dict(left_out), spent)
 
 
-def plan_dataset(plan: DatasetRecipe, *, progress: Progress | None = None) -> Amount:
+def plan_dataset(
+    plan: DatasetRecipe, *, progress: Progress | None = None, overwrite: bool = False
+) -> Amount:
     """What it would take at most; nothing is asked, and nothing written.
 
     Raises:
         CuecardError: what the run itself would refuse before its first call.
     """
+    RunFolder.of(plan).check(plan, overwrite=overwrite)
     texts = plan.read_texts()
     if texts.labelled:
         return Amount()

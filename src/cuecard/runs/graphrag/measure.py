@@ -77,12 +77,15 @@ def run_measure(
     return report
 
 
-def plan_measure(plan: MeasureRecipe, *, progress: Progress | None = None) -> dict[str, Amount]:
+def plan_measure(
+    plan: MeasureRecipe, *, progress: Progress | None = None, overwrite: bool = False
+) -> dict[str, Amount]:
     """What each prompt would take at most; nothing is asked, and nothing written.
 
     Raises:
         CuecardError: what the measurement itself would refuse before its first call.
     """
+    RunFolder.of(plan).check(plan, overwrite=overwrite)
     made = _set_up(plan, progress)
 
     async def costs() -> dict[str, Amount]:

@@ -85,12 +85,15 @@ def run_optimise(
     return outcome
 
 
-def plan_optimise(plan: OptimiseRecipe, *, progress: Progress | None = None) -> SearchCosts:
+def plan_optimise(
+    plan: OptimiseRecipe, *, progress: Progress | None = None, overwrite: bool = False
+) -> SearchCosts:
     """What a search would take; nothing is asked, and nothing written.
 
     Raises:
         CuecardError: what the search itself would refuse before its first call.
     """
+    RunFolder.of(plan).check(plan, overwrite=overwrite)
     made = _set_up(plan, progress)
     calls = Calls(Journal(None, ""), plan.limits)
 

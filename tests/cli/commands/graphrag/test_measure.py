@@ -56,6 +56,9 @@ def test_two_prompts_on_gold(cuecard: Call, gold: Path, careful: Path, tmp_path:
         assert report["types"] == ["person", "place"]
         assert report["spent"]["calls"] == 24 == sum(x["calls"] for x in dry.json.values())
         assert report["spent"]["tokens"] <= sum(x["tokens"] for x in dry.json.values())
+        # A dry run refuses the folders that the run itself refuses.
+        other = cuecard(*words(gold, careful, llm.url, "--out", careful), "--dry-run")
+        assert other.code == 2 and str(careful) in other.err
         # Again, and with one more prompt: only that one is asked.
         assert cuecard("graphrag", "measure", "--resume", out).code == 0
         assert len(llm.asked) == 24

@@ -61,7 +61,7 @@ def dataset(
         plan = own.settings()
     with fetch_progress(json=as_json) as progress:
         if dry:
-            most = plan_dataset(plan, progress=progress)
+            most = plan_dataset(plan, progress=progress, overwrite=overwrite)
             if as_json:
                 print_json(most.priced())
             else:

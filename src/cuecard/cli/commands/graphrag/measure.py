@@ -79,7 +79,7 @@ def measure(
         plan = own.settings()
     with fetch_progress(json=as_json) as progress:
         if dry:
-            costs = plan_measure(plan, progress=progress)
+            costs = plan_measure(plan, progress=progress, overwrite=overwrite)
             if as_json:
                 print_json({name: each.priced() for name, each in costs.items()})
             else:

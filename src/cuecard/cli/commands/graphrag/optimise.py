@@ -80,7 +80,7 @@ def optimise(
         plan = own.settings()
     with fetch_progress(json=as_json) as progress:
         if dry:
-            costs = plan_optimise(plan, progress=progress)
+            costs = plan_optimise(plan, progress=progress, overwrite=overwrite)
             print_json(costs.to_dict()) if as_json else print_costs(costs, console())
             return
         view = EventLines(optimise_text, json=as_json)
