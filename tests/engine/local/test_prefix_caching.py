@@ -1,4 +1,4 @@
-"""A beginning counts when three in a row have it, and gives way when three do not."""
+"""A beginning counts when three in a row have it; the latest of them are kept."""
 
 from __future__ import annotations
 
@@ -32,11 +32,17 @@ def test_one_stranger_does_not_end_it() -> None:
     assert meet(known, (9, 9), (*TEMPLATE, 30)) == [(), TEMPLATE]
 
 
-def test_another_beginning_takes_over() -> None:
+def test_several_beginnings_are_kept() -> None:
+    """Prompts that begin alike and then differ, asked by turns, as a search for a prompt does."""
     known = PrefixDetector()
-    meet(known, *((*TEMPLATE, last) for last in range(20, 24)))
-    assert meet(known, *((*OTHER, last) for last in range(20, 25)))[-1] == OTHER
-    assert meet(known, (*TEMPLATE, 30)) == [()]
+    longer = [(*TEMPLATE, 10 * number, 7, 7, 7) for number in range(1, 21)]
+    for each in (TEMPLATE, *longer, *longer):
+        found = meet(known, *((*each, last) for last in range(30, 34)))
+        assert found[-1] == each
+    assert meet(known, (*longer[-2], 40), (*longer[-1], 40), (*TEMPLATE, 40)) == [
+        *longer[-2:],
+        TEMPLATE,
+    ]
 
 
 def test_a_chance_likeness_is_not_kept() -> None:
