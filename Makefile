@@ -12,7 +12,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-headlines test bench-training bench-training-gpu bench-precision bench-serving \
-	bench-methods bench-search bench-search-peers bench-learning bench-vision bench-vision-speed bench-embedding lint format clean $(VENV)
+	bench-methods bench-search bench-search-races bench-search-peers bench-learning bench-vision bench-vision-speed bench-embedding lint format clean $(VENV)
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ bench-methods: $(STAMP)  ## every method, LoRA and full tuning on four sets; thr
 
 bench-search: $(STAMP)  ## searchers at an equal budget of calls, a soft prompt beside them; some 80 minutes on two cores, goes on where it was
 	$(BIN)/python -m benchmarks.search $(ARGS)
+
+bench-search-races: $(STAMP)  ## what a race of prompts saves, and whether it finds the same one; about 15 minutes
+	$(BIN)/python -m benchmarks.search_races $(ARGS)
 
 # promptolution lies beside the environment, for this benchmark alone; what it needs is there.
 PEERS := .peers

@@ -158,15 +158,17 @@ def _by_set(own: Mapping[Cell, dict[str, Any]], contestant: str) -> dict[str, Ri
 
 
 def _plans(given: argparse.Namespace) -> list[Plan]:
-    common = (given.calls, given.population, given.step_rows)
+    steps = (given.population, given.step_rows)
     place = () if given.folder is None else (str(given.folder),)
     sizes = Sizes(given.shots, given.train_rows, given.test_rows, given.max_length)
-    plans = [Plan("16-shot", given.backbone, given.llm, *common, place, given.tests, sizes)]
+    models, calls = (given.backbone, given.llm), given.calls
+    plans = [Plan("16-shot", *models, calls, *steps, place, given.tests, sizes)]
     if given.tasks:
         sizes = Sizes(given.shots, given.train_rows, given.test_rows, given.task_length)
         files = tuple(map(str, given.tasks))
         writer = given.llm or WRITER
-        plans.append(Plan("tasks", given.solver, writer, *common, files, "", sizes))
+        calls = given.task_calls or calls
+        plans.append(Plan("tasks", given.solver, writer, calls, *steps, files, "", sizes))
     return [plan for plan in plans if plan.protocol == "tasks" or not given.tasks_only]
 
 
@@ -233,6 +235,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--searchers", nargs="+", help="all that are possible by default")
     parser.add_argument("--seeds", nargs="+", type=int, help="three by default, a folder's five")
     parser.add_argument("--calls", type=int, default=1200, help="the budget of each contestant")
+    parser.add_argument("--task-calls", type=int, help="that of a task; by default the same")
     parser.add_argument("--population", type=int, default=8, help="of generations and steps")
     parser.add_argument("--step-rows", type=int, default=8, help="rows of a generation or step")
     parser.add_argument("--shots", type=int, default=sizes.shots)

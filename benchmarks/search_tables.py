@@ -1,4 +1,4 @@
-"""The searches' tables and figure in docs/search.md, of benchmarks/results/search.json."""
+"""The searches' tables and figure in docs/search.md, of benchmarks/results/search*.json."""
 
 from __future__ import annotations
 
@@ -41,6 +41,32 @@ def search_figure(results: Mapping[str, Any]) -> str:
         if cells:
             lines += ["", *_curves(cells, plan["calls"], plan["protocol"])]
     return "\n".join(["```text", *lines[1:], "```"])
+
+
+def races_table(results: Mapping[str, Any]) -> str:
+    """Markdown: a race of prompts beside equal shares of its calls, and all calls."""
+    if not results:
+        return "Not measured yet."
+    names = {"race": "race", "equal": "as many calls in equal shares"}
+    lines = [
+        "| way | share of the calls | same choice | worse by |",
+        "|---|---:|---:|---:|",
+        "| all prompts answer all rows | 1 | - | - |",
+        *(
+            f"| {name} | {results[way]['share']:.2f} | {results[way]['same']:.2f} "
+            f"| {results[way]['worse_by']:.4f} |"
+            for way, name in names.items()
+        ),
+    ]
+    cells, machine = results["cells"], results["machine"]
+    sets = list(dict.fromkeys(cell["set"] for cell in cells))
+    about = (
+        f"{results['backbone']} on {', '.join(sets)}, {len(cells)} draws of "
+        f"{results['candidates']} prompts and {results['rows']} rows, {results['orders']} orders "
+        f"of the rows each, blocks of {results['block']}. `worse by`: accuracy on all rows, below "
+        f"the best prompt's. {machine['cpu']}, load {machine['load']}."
+    )
+    return "\n".join([*lines, "", about])
 
 
 def _table(rows: Sequence[Row]) -> list[str]:

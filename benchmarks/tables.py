@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.learning_tables import learning_table
 from benchmarks.methods_tables import methods_figure, methods_table
 from benchmarks.search_peers_tables import search_peers_table
-from benchmarks.search_tables import search_figure, search_table
+from benchmarks.search_tables import races_table, search_figure, search_table
 from benchmarks.serving_tables import serving_table
 from benchmarks.training_tables import precision_table, shares_figure, training_table
 from benchmarks.vision_tables import speed_table, vision_figure, vision_table
@@ -80,6 +80,7 @@ TABLES: Mapping[str, DocTable] = {
         DocTable("learning", "methods.md", learning_table),
         DocTable("vision", "vision.md", vision_table, vision_figure),
         DocTable("search", "search.md", search_table, search_figure),
+        DocTable("search_races", "search.md", races_table),
         DocTable("search_peers", "search.md", search_peers_table),
     )
 }
