@@ -40,11 +40,12 @@ def search(
     kind: str = "llama",
     task: Task | None = None,
     policy: str | None = None,
+    budget: SearchBudget | None = None,
     **more: Any,
 ) -> Found:
     task, backbone = task or review_task(120), shared_backbone(kind)
     start = PromptCandidate(ManualPrompt("start", task.spec.template, instruction), "start")
-    calls = Calls(Journal(None, name), SearchBudget())
+    calls = Calls(Journal(None, name), budget or SearchBudget())
     settings = SETTINGS.model_copy(update=more)
 
     async def run() -> Found:
@@ -80,6 +81,18 @@ def test_words_are_found_in_front_of_which_a_model_is_right_more_often() -> None
     found = search("rlprompt", "*} grea .l\n\n", task=task, **small)
     assert gain(found) > 0.2 and found.best.soft is None
     assert found.best.prompt.instruction.endswith("\n\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "calls"), [("bbt", 50), ("rlprompt", 130), ("gcg", 50), ("autoprompt", 50)]
+)
+def test_what_a_round_finds_races_before_the_budget_is_spent(name: str, calls: int) -> None:
+    """Beside the start, the finals and a race it pays for two steps, not for a whole round."""
+    rows, validation = 30, len(review_task(120).validation)
+    most = rows + validation + 2 * validation + 4 * rows + calls
+    small = {"population": 4, "step_rows": 4, "proposals": 4}
+    found = search(name, budget=SearchBudget(calls=most), **small)
+    assert len(found.ranked) > 1 and found.spent.calls <= most
 
 
 @pytest.mark.parametrize(("name", "kind"), [("bbt", "llama"), ("rlprompt", "gpt2")])

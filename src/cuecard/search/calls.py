@@ -74,6 +74,13 @@ class Calls:
         """Whether something is kept for the last comparison, for now."""
         return self.share < 1.0
 
+    def affords(self, amount: Amount) -> bool:
+        """Whether the budget leaves so much beside what this sitting asked for.
+
+        The same in every sitting: of a resumed search all of it is spent at its beginning.
+        """
+        return self.ledger.budget.allows(self.used + amount) is None
+
     def note(self, key: str, value: Any) -> Any:
         """Something that a search has decided, as it was decided first."""
         if key not in self.journal.answers:

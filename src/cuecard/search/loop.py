@@ -8,6 +8,7 @@ A prompt with the full score on all of these rows ends a search: nothing can be 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from cuecard.errors import ConfigError
@@ -16,7 +17,7 @@ from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount, BudgetSpent
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
-from cuecard.search.costs import SearchNeeds
+from cuecard.search.costs import SearchNeeds, of_longer
 from cuecard.search.found import Found
 from cuecard.search.model import SearchModel
 from cuecard.search.race import Racer, race, raced_rows
@@ -73,7 +74,7 @@ class Search:
         self._solver, self._calls, self._settings = solver, calls, settings
         self._asker, self._model, self._others = asker, model, others
         self._policy = policy or model
-        self._after = after
+        self._after = self._last = after
         self._tell = observer or (lambda event: None)
         self._rows = raced_rows(task.train, settings)
         _check_rows(len(self._rows), len(task.validation))
@@ -96,6 +97,7 @@ class Search:
         """
         await self._of_start()
         held, after = self._held()
+        self._last = self.needs.finals + self._after
         self._calls.share = _TIME
         try:
             rounds, ended = await self._rounds()
@@ -208,7 +210,8 @@ class Search:
 
     async def _round(self, number: int) -> int:
         """Propose and race; how many candidates were new."""
-        state = self._state(number, self._ranked())
+        raced = of_longer(self._solver.most(self._start, self._rows), self._settings.proposals)
+        state = replace(self._state(number, self._ranked()), aside=raced + self._last)
         new = await self._race(await self._searcher.propose(state, self._settings.proposals))
         top = self._ranked()[0]
         self._tell(

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Observer = Callable[[dict[str, Any]], None]
 
+_NOTHING = Amount()
+
 
 @dataclass(frozen=True)
 class SearchState:
@@ -41,6 +43,7 @@ class SearchState:
         model: the backbone that answers; None where an LLM elsewhere does.
         settings: of the search.
         policy: what rlprompt writes with.
+        aside: what the race of this round takes at most, and all that follows the rounds.
     """
 
     spec: TaskSpec
@@ -56,6 +59,7 @@ class SearchState:
     model: SearchModel | None
     settings: SearchSettings
     policy: SearchModel | None = None
+    aside: Amount = _NOTHING
 
     def sample(self, count: int) -> list[Record]:
         """So many of the rows that may be shown, by chance; all of them where there are fewer."""
@@ -69,6 +73,10 @@ class SearchState:
         lengths = [len(spec.encode(row, backbone.tokenizer).context) for row in self.train]
         order = sorted(range(len(lengths)), key=lambda number: -lengths[number])
         return [self.train[number] for number in order[:count]]
+
+    def affords(self, amount: Amount) -> bool:
+        """Whether the candidates of this round may still race when so much was spent on them."""
+        return self.calls.affords(self.aside + amount)
 
     @property
     def best(self) -> PromptCandidate:

@@ -49,7 +49,10 @@ class BBT:
         self._generation = 0
 
     async def propose(self, state: SearchState, count: int) -> list[PromptCandidate]:
-        """The mean that some more generations lead to, and the best of their candidates."""
+        """The mean that some more generations lead to, and the best of their candidates.
+
+        It stops while these can still race.
+        """
         if self._subspace is None:
             self._subspace = _Subspace.of(state)
             population = state.settings.population or _POPULATION
@@ -59,10 +62,14 @@ class BBT:
         rows = state.sample(state.settings.step_rows or _ROWS)
         assert isinstance(state.solver, EngineSolver)  # what it needs
         seen: list[tuple[float, PromptCandidate]] = []
+        cost = Amount()
         for _ in range(_GENERATIONS):
+            if seen and not state.affords(cost):
+                break
             self._generation += 1
             points = self._evolution.ask()
             tried = self._candidates(points, f"generation {self._generation}")
+            cost = state.solver.most(tried[0], rows) * len(tried)
             found = await state.solver.likelihoods(tried, rows)
             losses = [-float(np.mean([each.right for each in row])) for row in found]
             losses = [loss if np.isfinite(loss) else _WORST for loss in losses]

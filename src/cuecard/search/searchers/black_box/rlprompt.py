@@ -49,12 +49,18 @@ class RLPrompt:
         self._gaps: dict[str, list[float]] = {}
 
     async def propose(self, state: SearchState, count: int) -> list[PromptCandidate]:
-        """What the policy finds likeliest after some more steps, and what had most reward."""
+        """What the policy finds likeliest after some more steps, and what had most reward.
+
+        It stops while these can still race.
+        """
         backbone, length = _model_of(state).backbone, state.settings.written_tokens
         if self._policy is None:
             seed = int(state.rng.integers(2**31))
             self._policy = TokenPolicy(backbone, allowed_tokens(backbone, state.train), seed, _RATE)
+        step, likeliest_cost = _costs(state)
         for _ in range(_STEPS):
+            if self._gaps and not state.affords(step + likeliest_cost):
+                break
             self._step += 1
             await self._learn(state, self._policy, length)
         likeliest = await self._written(state, self._policy, 1, length, None)
@@ -66,13 +72,8 @@ class RLPrompt:
 
     def most(self, state: SearchState, count: int) -> Amount:
         """See `RunsModel.most`; its texts may be read in twice as many tokens as it writes."""
-        tokenizer, length = _model_of(state).backbone.tokenizer, state.settings.written_tokens
-        prompts = state.settings.population or _PROMPTS
-        prompt = with_instruction(state.start, " the" * length, "")
-        rows = state.longest(prompt, state.settings.step_rows or _ROWS)
-        answered = of_longer(state.solver.most(prompt, rows), prompts)
-        step = answered + writing_cost(tokenizer, prompts, length)
-        return step * _STEPS + writing_cost(tokenizer, 1, length)
+        step, likeliest = _costs(state)
+        return step * _STEPS + likeliest
 
     async def _learn(self, state: SearchState, policy: TokenPolicy, length: int) -> None:
         """Write some prompts, and learn from what they are worth on some rows."""
@@ -99,6 +100,16 @@ class RLPrompt:
             lambda: policy.write(count, length, seed),
         )
         return [tuple(ids) for ids in found]
+
+
+def _costs(state: SearchState) -> tuple[Amount, Amount]:
+    """What a step takes at most, and what the likeliest prompt does."""
+    tokenizer, length = _model_of(state).backbone.tokenizer, state.settings.written_tokens
+    prompts = state.settings.population or _PROMPTS
+    prompt = with_instruction(state.start, " the" * length, "")
+    rows = state.longest(prompt, state.settings.step_rows or _ROWS)
+    answered = of_longer(state.solver.most(prompt, rows), prompts)
+    return answered + writing_cost(tokenizer, prompts, length), writing_cost(tokenizer, 1, length)
 
 
 def _model_of(state: SearchState) -> SearchModel:

@@ -210,7 +210,7 @@ class Steps:
         self._text: str | None = None
 
     async def candidates(self, state: SearchState, count: int) -> list[PromptCandidate]:
-        """The triggers that a round comes by; those before its budget ended may still race.
+        """The triggers that a round comes by; it stops while these can still race.
 
         Raises:
             BudgetSpent: there are none.
@@ -219,6 +219,8 @@ class Steps:
         ids = passes.trigger.ids
         found: list[PromptCandidate] = []
         for number in range(self._steps(count)):
+            if found and not state.affords(passes.most_of_step):
+                break
             try:
                 better = await self._step(passes, state, ids)
             except BudgetSpent:
