@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.methods_sets import LabelledSet, Rows, by_hand, draw_task, read_task
-from benchmarks.methods_weights import full, lora
-from cuecard import Prompt, PromptTuning, TrainConfig
+from benchmarks.methods_weights import full, lora, trainer_of
+from cuecard import Prompt, TrainConfig
 from cuecard.errors import ConfigError, Interrupted
 from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.evaluation.baselines.selection import Choice, majority, select_manual
@@ -28,15 +28,12 @@ from cuecard.methods import METHODS, MPT, LabelSettings, MethodSettings, method_
 from cuecard.tasks import Task, TaskSpec
 from cuecard.tasks.template import Template, escape
 from cuecard.training.loop import run_loop
-from cuecard.training.objective.validation import Validation, validate
 from cuecard.training.optim import default_lr
-from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.checkpoint import Checkpoint, State
-from cuecard.training.storage.log import Observer, RunLog
+from cuecard.training.storage.log import Observer
 from cuecard.training.trainables.capabilities import check_supported
 from cuecard.training.trainables.initial_method import new_method
 from cuecard.training.trainables.own_rate import own_rate
-from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.training.trainer import Trainer, raise_if_diverged
 from cuecard.types import Backbone, Injection, Method, Slot
 
@@ -220,14 +217,8 @@ class Contest:
         slot: Slot = "prefix",
     ) -> Trainer:
         config = self._plan.config.model_copy(update={"seed": seed})
-        prompt = TrainablePrompt(PromptTuning(slot=slot))
-        setup = TrainSetup.of(backbone, task, prompt, config, fixed_validations=True)
-
-        def score() -> Validation:
-            return validate(backbone, task.spec, task.validation, made.injection(), slot)
-
         lr = lr or self._plan.rate * default_lr(config, backbone.embeddings)
-        return Trainer(setup, made, lr, state, RunLog(None, self._tell), score=score)
+        return trainer_of(backbone, task, made, config, lr, state, self._tell, slot)
 
     def _weights(self, cell: Cell) -> dict[str, Any]:
         """LoRA or full tuning, one seed after the other: each has weights of its own."""

@@ -15,7 +15,15 @@ from peft import LoraConfig
 from peft.tuners.lora import LoraModel
 from torch import Tensor, nn
 
-from cuecard.types import Backbone, InputTokens, ParameterGroup
+from cuecard import PromptTuning, TrainConfig
+from cuecard.tasks import Task
+from cuecard.training.objective.validation import Validation, validate
+from cuecard.training.setup import TrainSetup
+from cuecard.training.storage.checkpoint import State
+from cuecard.training.storage.log import Observer, RunLog
+from cuecard.training.trainables.trainable import TrainablePrompt
+from cuecard.training.trainer import Trainer
+from cuecard.types import Backbone, InputTokens, Method, ParameterGroup, Slot
 
 RANK, ALPHA = 8, 16
 
@@ -70,6 +78,26 @@ def lora(backbone: Backbone, seed: int) -> Iterator[tuple[Backbone, Weights]]:
         yield own, Weights(trained, backbone.hidden_size)
     finally:
         adapted.unload()
+
+
+def trainer_of(
+    backbone: Backbone,
+    task: Task,
+    made: Method,
+    config: TrainConfig,
+    lr: float,
+    state: State,
+    tell: Observer,
+    slot: Slot = "prefix",
+) -> Trainer:
+    """A trainer of weights or of a prompt that is made already, validated as often as is said."""
+    prompt = TrainablePrompt(PromptTuning(slot=slot))
+    setup = TrainSetup.of(backbone, task, prompt, config, fixed_validations=True)
+
+    def score() -> Validation:
+        return validate(backbone, task.spec, task.validation, made.injection(), slot)
+
+    return Trainer(setup, made, lr, state, RunLog(None, tell), score=score)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """What searches are compared on: sets of a few shots per label, and a folder of tasks.
 
 The test rows of a set are the same for all its seeds, and in none of their training and validation
-rows, so that seeds and contestants can be compared row by row.
+rows, so that seeds and contestants can be compared row by row. A folder's set without a test file
+is tested on as many rows of the other seeds, which are others for each.
 """
 
 from __future__ import annotations
@@ -52,16 +53,47 @@ class _Asked:
     words: Sequence[str]
 
 
+_REVIEWS = _Asked("Review: {text}\nSentiment:", ("negative", "positive"))
 _SHOT_SETS = {
-    "sst-2": _Asked("Review: {text}\nSentiment:", ("negative", "positive")),
-    "mr": _Asked("Review: {text}\nSentiment:", ("negative", "positive")),
+    "sst-2": _REVIEWS,
+    "yelp-2": _REVIEWS,
+    "mr": _REVIEWS,
+    "cr": _REVIEWS,
     "agnews": _Asked("News: {text}\nTopic:", ("world", "sports", "business", "technology")),
     "subj": _Asked("Sentence: {text}\nThis is:", ("subjective", "objective")),
+    "trec": _Asked(
+        "Question: {text}\nAnswer type:",
+        ("description", "entity", "abbreviation", "human", "location", "number"),
+    ),
 }
-SHOT_SETS = tuple(_SHOT_SETS)
+SEVEN = tuple(_SHOT_SETS)
+SHOT_SETS = ("sst-2", "mr", "agnews", "subj")
+"""Of the seven, those that searches are compared on."""
+
+
+@dataclass(frozen=True)
+class ShotRows:
+    """A set with a seed's own shots, and what nobody is trained or tested on.
+
+    Attributes:
+        rest: rows of the same set; their labels are not to be read.
+    """
+
+    task: Task
+    rest: Sequence[Record]
+
+    def unlabelled(self, count: int, seed: int) -> list[Record]:
+        """So many rows of the rest at most, without labels."""
+        rows = sorted(self.rest, key=lambda record: drawn_at(record, f"{_DRAW} {seed}"))
+        return [replace(record, target=None) for record in rows[:count]]
 
 
 def catalogue_task(name: str, seed: int, sizes: Sizes, data: str | None = None) -> Task:
+    """The task of `catalogue_rows`."""
+    return catalogue_rows(name, seed, sizes, data).task
+
+
+def catalogue_rows(name: str, seed: int, sizes: Sizes, data: str | None = None) -> ShotRows:
     """A set of the catalogue, with a seed's own shots of every label.
 
     Args:
@@ -70,10 +102,19 @@ def catalogue_task(name: str, seed: int, sizes: Sizes, data: str | None = None) 
     rows = Rows(validation=sizes.test, test=sizes.test, tokens=sizes.tokens)
     whole = read_task(SETS[name], rows, data)
     train, validation = _shots(whole.train, whole.spec.labels, sizes.shots, seed)
-    return replace(whole, train=tuple(train), validation=tuple(validation))
+    task = replace(whole, train=tuple(train), validation=tuple(validation))
+    drawn = {_key(record) for record in (*train, *validation)}
+    return ShotRows(task, [record for record in whole.train if _key(record) not in drawn])
 
 
 def shot_task(folder: Path, name: str, seed: int, sizes: Sizes, tests: Path | None = None) -> Task:
+    """The task of `shot_rows`."""
+    return shot_rows(folder, name, seed, sizes, tests).task
+
+
+def shot_rows(
+    folder: Path, name: str, seed: int, sizes: Sizes, tests: Path | None = None
+) -> ShotRows:
     """A set of a folder: NAME/labels.json, NAME/SEED/train.jsonl and dev.jsonl, NAME/test.jsonl.
 
     Where every row of dev is one of train too, as in RLPrompt's Subj, as many validation rows are
@@ -96,19 +137,26 @@ def shot_task(folder: Path, name: str, seed: int, sizes: Sizes, tests: Path | No
     }
     if seed not in parts:
         raise ConfigError("the set has no such seed", where=str(home), got=seed, expected=[*parts])
-    seen = {_text(record) for pair in parts.values() for rows in pair for record in rows}
     places = [home / "test.jsonl"]
     if tests is not None:
         places += [tests / own / "test.jsonl" for own in (name, name.replace("-", ""))]
-    place = next((each for each in places if each.is_file()), places[-1])
-    rest = _unseen(_records(place, asked.words), seen)
-    test = draw_rows(rest, sizes.test, _DRAW)
+    place = next((each for each in places if each.is_file()), None)
+    if place is None and len(parts) == 1:
+        raise ConfigError("the set has no test rows", where=str(places[-1]))
+    if place is None:
+        others = {each: _of_others(parts, each) for each in parts}
+        rest, count = others[seed], min(sizes.test, *map(len, others.values()))
+    else:
+        seen = {_text(record) for pair in parts.values() for rows in pair for record in rows}
+        rest, count = _unseen(_records(place, asked.words), seen), sizes.test
+    test = draw_rows(rest, count, _DRAW)
+    rest = _unseen(rest, {_text(record) for record in test})
     train, validation = parts[seed]
     validation = _unseen(validation, {_text(record) for record in train})
     if not validation:
-        rest = _unseen(rest, {_text(record) for record in test})
         validation = _shots(rest, asked.words, sizes.shots, seed)[0]
-    return Task.from_records(
+        rest = _unseen(rest, {_text(record) for record in validation})
+    task = Task.from_records(
         TaskSpec(
             kind="classification",
             template=asked.template,
@@ -117,6 +165,7 @@ def shot_task(folder: Path, name: str, seed: int, sizes: Sizes, tests: Path | No
         ),
         _splits(train, validation, test),
     )
+    return ShotRows(task, rest)
 
 
 def folder_task(file: Path, seed: int, sizes: Sizes, *, chat: bool) -> Task:
@@ -193,10 +242,21 @@ def _example(row: Mapping[str, Any], file: Path, number: int) -> Record:
     return Record({"text": str(row["input"])}, str(target), str(file), number)
 
 
+def _of_others(parts: Mapping[int, Sequence[Sequence[Record]]], seed: int) -> list[Record]:
+    """The rows of all seeds but one that it has not."""
+    own = {_text(record) for rows in parts[seed] for record in rows}
+    others = [record for each, pair in parts.items() if each != seed for r in pair for record in r]
+    return _unseen(others, own)
+
+
 def _unseen(records: Sequence[Record], seen: set[str]) -> list[Record]:
     """Those of other texts, each text once."""
     first = {_text(record): record for record in reversed(records)}
     return [record for text, record in reversed(first.items()) if text not in seen]
+
+
+def _key(record: Record) -> str:
+    return json.dumps(dict(record.texts), sort_keys=True)
 
 
 def _text(record: Record) -> str:

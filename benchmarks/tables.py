@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.fewshot_tables import fewshot_figure, fewshot_table
 from benchmarks.learning_tables import learning_table
 from benchmarks.methods_tables import methods_figure, methods_table
 from benchmarks.search_peers_tables import search_peers_table
@@ -79,6 +80,7 @@ TABLES: Mapping[str, DocTable] = {
         DocTable("methods_few", "methods.md", methods_table),
         DocTable("learning", "methods.md", learning_table),
         DocTable("vision", "vision.md", vision_table, vision_figure),
+        DocTable("fewshot", "few-shot.md", fewshot_table, fewshot_figure),
         DocTable("search", "search.md", search_table, search_figure),
         DocTable("search_races", "search.md", races_table),
         DocTable("search_peers", "search.md", search_peers_table),
