@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cuecard.evaluation.ensemble import Ensemble
     from cuecard.evaluation.evaluate import Evaluation, evaluate
     from cuecard.evaluation.predict import predict
+    from cuecard.methods.attempt import ATTEMPT
     from cuecard.methods.deep_prompts import DeepPrompts
     from cuecard.methods.dept import DePT
     from cuecard.methods.mpt import MPT
@@ -83,6 +84,7 @@ __getattr__, __dir__ = lazy_exports(
         ".evaluation.ensemble": ("Ensemble",),
         ".evaluation.evaluate": ("Evaluation", "evaluate"),
         ".evaluation.predict": ("predict",),
+        ".methods.attempt": ("ATTEMPT",),
         ".methods.deep_prompts": ("DeepPrompts",),
         ".methods.dept": ("DePT",),
         ".methods.mpt": ("MPT",),
@@ -121,6 +123,7 @@ __getattr__, __dir__ = lazy_exports(
 )
 
 __all__ = [
+    "ATTEMPT",
     "KINDS",
     "METHODS",
     "MPT",

@@ -34,6 +34,7 @@ SEAMS = {
     "methods/around_labels/coop.py",
     "methods/around_labels/maple.py",
     "methods/around_labels/promptsrc.py",
+    "methods/attempt.py",
     "methods/deep_prompts.py",
     "methods/image_options.py",
     "methods/dept.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ from cuecard.artifacts import Prompt
 from cuecard.backbones import FAMILIES
 from cuecard.errors import ConfigError
 from cuecard.methods import (
+    ATTEMPT,
     MPT,
     DeepPrompts,
     DePT,
@@ -50,6 +52,8 @@ from support.oracles.masked import with_masks
 from support.oracles.seq2seq import plain_logits as plain_seq2seq
 from support.tiny import CONFIGS, MASKED, SEQ2SEQ, shared_backbone, tiny_backbone
 
+SOURCES = torch.randn(3, 5, 32, generator=torch.Generator().manual_seed(5)) * 0.1
+
 METHODS: dict[str, Callable[[], Any]] = {
     "prompt-tuning, prefix": lambda: PromptTuning(length=5, init="random"),
     "prompt-tuning, suffix": lambda: PromptTuning(length=5, init="labels", slot="suffix"),
@@ -63,6 +67,15 @@ METHODS: dict[str, Callable[[], Any]] = {
     ),
     "mpt": lambda: MPT(length=5, init="random"),
     "mpt, suffix": lambda: MPT(length=5, init="vocabulary", slot="suffix"),
+    "attempt, prefix": lambda: ATTEMPT(
+        length=5, init="random", sources=SOURCES, bottleneck=8, temperature=0.5
+    ),
+    "attempt, suffix": lambda: ATTEMPT(
+        length=5, init="labels", sources=SOURCES, bottleneck=8, temperature=0.5, slot="suffix"
+    ),
+    "attempt, infix": lambda: ATTEMPT(
+        length=5, init="random", sources=SOURCES, bottleneck=8, temperature=0.5, slot="infix"
+    ),
     "dept, prefix": lambda: DePT(length=5, init="random", rank=4, tokens=6),
     "dept, suffix": lambda: DePT(length=5, init="random", rank=4, tokens=60, slot="suffix"),
     "prefix-tuning": lambda: PrefixTuning(length=5, init="zero", hidden=8),
@@ -297,7 +310,24 @@ def plain_logits(
     if isinstance(injection, PrefixKV):
         before = row.slot if injection.late else 0
         return behind_prefix(model, embeds, injection, before)[-len(target) :]
+    if isinstance(injection, InputTokens) and injection.mix is not None:
+        injection = mixed(injection, embeds[: len(row.context)])
     return with_vectors(model, embeds, injection, row.slot)[-len(target) :]
+
+
+def mixed(injection: InputTokens, context: Tensor) -> InputTokens:
+    """ATTEMPT's prompt of one context [T, H], prompt by prompt; Asai et al. 2022, section 3.2."""
+    mix = injection.mix
+    assert mix is not None
+    middle = mix.down @ context.max(0).values
+    query = mix.up @ (middle * torch.sigmoid(middle))
+    query = (query - query.mean()) / (query.var(unbiased=False) + 1e-5).sqrt()
+    query = query * mix.norm + mix.norm_bias
+    prompts = [*mix.sources, injection.vectors]
+    scores = [float(prompt.max(0).values @ query) / mix.temperature for prompt in prompts]
+    shares = [math.exp(score - max(scores)) for score in scores]
+    terms = (prompt * share for prompt, share in zip(prompts, shares, strict=True))
+    return InputTokens(injection.vectors + sum(terms, torch.zeros(())) / sum(shares))
 
 
 def plain_masked(model: Any, kind: str, row: Encoded, injection: Injection, count: int) -> Tensor:
@@ -398,7 +428,8 @@ def test_nothing_runs_twice(name: str, kind: str) -> None:
     assert counts["logits"] == len(rows)
     if packs:
         assert counts["calls"] == 1
-        times = 1 if config.slot == "prefix" else len(rows)
+        own_each = config.slot != "prefix" or "mixed-tokens" in config.injects
+        times = len(rows) if own_each else 1
         if "prefix-kv" in config.injects:
             times = 0  # its positions are never run
         assert counts["tokens"] <= own + length * times

@@ -12,7 +12,7 @@ from torch import Tensor
 from cuecard.artifacts import Prompt
 from cuecard.backbones import causal
 from cuecard.errors import ArtifactError, ConfigError
-from cuecard.methods import DeepPrompts, DePT, PromptTuning, PTuningV2
+from cuecard.methods import ATTEMPT, DeepPrompts, DePT, PromptTuning, PTuningV2
 from cuecard.tasks import TaskSpec, collate
 from cuecard.training import TrainConfig, read_log
 from cuecard.training.setup import TrainSetup
@@ -90,6 +90,12 @@ def test_same_as_the_plain_formula(kind: str, template: str) -> None:
 
 METHODS = {
     "prompt-tuning": PromptTuning(length=5, init="random", slot="infix"),
+    "attempt": ATTEMPT(
+        init="random",
+        sources=torch.randn(3, 5, 32, generator=torch.Generator().manual_seed(5)) * 0.1,
+        bottleneck=4,
+        slot="infix",
+    ),
     "dept": DePT(length=5, init="random", rank=2, tokens=6, slot="infix"),
     "deep-prompts": DeepPrompts(length=5, init="random", slot="infix"),
 }

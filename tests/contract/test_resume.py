@@ -63,10 +63,13 @@ def test_dying_at_a_random_event(tmp_path: Path, seed: int, uncut: Any) -> None:
     assert timeless(tmp_path / "cut") == timeless(whole.folder)
 
 
+SOURCES = torch.randn(3, 4, 32, generator=torch.Generator().manual_seed(5)) * 0.1
+
 METHODS: dict[str, dict[str, Any]] = {
     "p-tuning": {"encoder": "lstm", "length": 4, "init": "random"},
     "residual": {"bottleneck": 8, "layer_norm": True, "length": 4, "init": "random"},
     "mpt": {"length": 4, "init": "random"},
+    "attempt": {"sources": SOURCES, "bottleneck": 4, "init": "random"},
     "dept": {"rank": 2, "tokens": 6, "length": 4, "init": "random"},
     "wayward": {"text": "good or bad", "gamma": 0.1},
     "prefix-tuning": {"length": 4, "hidden": 8},

@@ -15,6 +15,7 @@ from cuecard.artifacts.files import MANIFEST_FILE, MAX_JSON_BYTES, PEFT_FILE, re
 from cuecard.artifacts.prompt_backbone import PromptBackbone
 from cuecard.artifacts.safetensors_file import (
     MAX_WIDTH,
+    TENSOR_NAME,
     check_finite,
     little_endian,
 )
@@ -26,6 +27,9 @@ from cuecard.artifacts.tensors import (
     HEAD_TFIDF,
     HEAD_WEIGHT,
     LABELS_NAME,
+    MIX_DOWN,
+    MIX_NAMES,
+    MIX_SOURCES,
     NAMES,
     SHIFT_DOWN,
     SHIFT_NAMES,
@@ -243,6 +247,8 @@ def _fits(manifest: Manifest, spec: TaskSpec, name: str) -> bool:
         return shape[0] == outputs and (shape[1:] == (1,) or SHIFT_DOWN not in manifest.tensors)
     if name in SHIFT_NAMES:
         return _shift_fits(manifest, name)
+    if name in MIX_NAMES:
+        return _mix_fits(manifest, name)
     if name == HEAD_WEIGHT:
         # What a pooled head reads of each layer is as wide as the backbone's keys.
         counted = manifest.tensors[HEAD_TFIDF].shape[-1] if HEAD_TFIDF in manifest.tensors else 0
@@ -263,6 +269,14 @@ def _shift_fits(manifest: Manifest, name: str) -> bool:
     middle, width = down[0], down[-1]
     sizes = (middle, width), (middle,), (hidden, middle), (hidden,)
     return manifest.tensors[name].shape == dict(zip(SHIFT_NAMES, sizes, strict=True))[name]
+
+
+def _mix_fits(manifest: Manifest, name: str) -> bool:
+    """Whether a tensor of a mix of prompts is as wide as the vectors, and the others."""
+    own, hidden = manifest.tensors[TENSOR_NAME].shape, manifest.backbone.hidden_size
+    count, middle = manifest.tensors[MIX_SOURCES].shape[0], manifest.tensors[MIX_DOWN].shape[0]
+    sizes = (count, *own), (middle, hidden), (hidden, middle), (hidden,), (hidden,), (1,)
+    return manifest.tensors[name].shape == dict(zip(MIX_NAMES, sizes, strict=True))[name]
 
 
 def _check_tokens(ids: Array, vocab_size: int, where: str) -> None:
@@ -316,6 +330,8 @@ def _check_names(manifest: Manifest, spec: TaskSpec, where: str) -> None:
         bool(needed) is not bool(names & needed)
         or not names <= needed | allowed
         or len(names.intersection(SHIFT_NAMES)) not in (0, len(SHIFT_NAMES))
+        or len(names.intersection(MIX_NAMES)) not in (0, len(MIX_NAMES))
+        or (not names.isdisjoint(MIX_NAMES) and TENSOR_NAME not in names)
         or with_heads is not (manifest.key_heads is not None)
     ):
         raise ArtifactError(

@@ -28,10 +28,16 @@ from cuecard.artifacts.manifest import (
     software_versions,
 )
 from cuecard.artifacts.prompt_backbone import PromptBackbone, check_backbone
-from cuecard.artifacts.safetensors_file import check_finite, parse_tensors, tensor_file
+from cuecard.artifacts.safetensors_file import (
+    TENSOR_NAME,
+    check_finite,
+    parse_tensors,
+    tensor_file,
+)
 from cuecard.artifacts.seen_rows import RowsEntry, SeenRows, seen_rows
 from cuecard.artifacts.tensors import (
     LABELS_NAME,
+    MIX_NAMES,
     RANKS,
     SHIFT_NAMES,
     TOWER_NAMES,
@@ -309,6 +315,12 @@ class Prompt:
         """
         return vectors_of(self.tensors, self.manifest.backbone.hidden_size)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is vectors among the input and nothing else, its head aside."""
+        plain = self.manifest.injection == "input-tokens"
+        return plain and set(without_head(self.tensors)) == {TENSOR_NAME}
+
     @cached_property
     def spec(self) -> TaskSpec:
         """The task it was made for."""
@@ -355,7 +367,7 @@ def _check_new(given: Injection, tensors: Mapping[str, Tensor], backbone: Backbo
     for name, tensor in tensors.items():
         fits = tensor.ndim == RANKS[name]
         width = backbone.tower_embeddings[towers.get(name, "text")].shape[-1]
-        free = isinstance(given, PrefixKV) or name in SHIFT_NAMES
+        free = isinstance(given, PrefixKV) or name in SHIFT_NAMES or name in MIX_NAMES
         own_width = free or tensor.shape[-1] == width
         if not fits or not tensor.numel() or not own_width:
             raise ArtifactError(

@@ -21,6 +21,7 @@ from cuecard.types import (
     LayerTokens,
     NamePlace,
     PrefixKV,
+    PromptMix,
     TokenTfidf,
     Tower,
     TowerInjection,
@@ -61,6 +62,13 @@ SHIFT_DOWN, SHIFT_DOWN_BIAS = "label_shift.down.weight", "label_shift.down.bias"
 SHIFT_UP, SHIFT_UP_BIAS = "label_shift.up.weight", "label_shift.up.bias"
 SHIFT_NAMES = (SHIFT_DOWN, SHIFT_DOWN_BIAS, SHIFT_UP, SHIFT_UP_BIAS)
 
+# Of a prompt that depends on the input: source prompts [S, P, H], projections [R, H] and [H, R],
+# a layer norm's numbers [H], and the temperature [1].
+MIX_SOURCES, MIX_TEMPERATURE = "mix.sources", "mix.temperature"
+MIX_DOWN, MIX_UP = "mix.down.weight", "mix.up.weight"
+MIX_NORM, MIX_NORM_BIAS = "mix.norm.weight", "mix.norm.bias"
+MIX_NAMES = (MIX_SOURCES, MIX_DOWN, MIX_UP, MIX_NORM, MIX_NORM_BIAS, MIX_TEMPERATURE)
+
 # PEFT's names of a multitask prompt's factors, [tasks, P, rank] and [tasks, rank, H].
 TASK_COLUMNS, TASK_ROWS = "prefix_task_cols", "prefix_task_rows"
 
@@ -82,6 +90,12 @@ RANKS: Mapping[str, int] = MappingProxyType(
         SHIFT_DOWN_BIAS: 1,
         SHIFT_UP: 2,
         SHIFT_UP_BIAS: 1,
+        MIX_SOURCES: 3,
+        MIX_DOWN: 2,
+        MIX_UP: 2,
+        MIX_NORM: 1,
+        MIX_NORM_BIAS: 1,
+        MIX_TEMPERATURE: 1,
         HEAD_WEIGHT: 2,
         HEAD_BIAS: 1,
         HEAD_TFIDF: 2,
@@ -93,7 +107,7 @@ NAMES: Mapping[InjectionName, tuple[frozenset[str], frozenset[str]]] = MappingPr
     {
         "input-tokens": (
             frozenset({TENSOR_NAME, *TOWER_NAMES.values()}),
-            frozenset({SHIFTS_NAME}),
+            frozenset({SHIFTS_NAME, *MIX_NAMES}),
         ),
         "prefix-kv": (frozenset({TENSOR_NAME}), frozenset()),
         "late-prefix-kv": (frozenset({TENSOR_NAME}), frozenset()),
@@ -175,7 +189,18 @@ def _tensors_of_text(piece: TowerInjection) -> dict[str, Tensor]:
         numbers = () if moved is None else (moved.down, moved.down_bias, moved.up, moved.up_bias)
         return {LABELS_NAME: piece.vectors} | dict(zip(SHIFT_NAMES, numbers, strict=False))
     tensors = {SHIFTS_NAME: piece.shifts} if piece.shifts is not None else {}
+    if piece.mix is not None:
+        tensors |= _tensors_of_mix(piece.mix)
     return {TENSOR_NAME: piece.vectors} | tensors if piece.length or tensors else tensors
+
+
+def _tensors_of_mix(mix: PromptMix) -> dict[str, Tensor]:
+    numbers = mix.sources, mix.down, mix.up, mix.norm, mix.norm_bias
+    return {**dict(zip(MIX_NAMES, numbers, strict=False)), MIX_TEMPERATURE: _one(mix.temperature)}
+
+
+def _one(number: float) -> Tensor:
+    return torch.tensor([number], dtype=torch.float32)
 
 
 def _tensors_for(tower: Tower, piece: TowerInjection) -> dict[str, Tensor]:
@@ -183,12 +208,13 @@ def _tensors_for(tower: Tower, piece: TowerInjection) -> dict[str, Tensor]:
         return _tensors_of_text(piece)
     if isinstance(piece, LayerTokens) and tower == "vision":
         return {VISION_LAYERS_NAME: piece.vectors}
-    if not isinstance(piece, InputTokens) or piece.shifts is not None:
+    plain = isinstance(piece, InputTokens) and piece.shifts is None and piece.mix is None
+    if not isinstance(piece, InputTokens) or not plain:
         raise ArtifactError(
             "a prompt for this tower cannot be stored",
             where=f"{tower} tower",
             got=type(piece).__name__,
-            expected="vectors among the tower's inputs, without shifts",
+            expected="vectors among the tower's inputs alone",
         )
     return {TOWER_NAMES[tower]: piece.vectors}
 
@@ -227,7 +253,11 @@ def injection_of(
     if kind in WITH_HEADS:
         late = kind == "late-prefix-kv"
         return PrefixKV.of_matrix(tensors[TENSOR_NAME], layers, key_heads or 1, late=late)
-    text = InputTokens(vectors_of(tensors, hidden_size), tensors.get(SHIFTS_NAME))
+    mix = None
+    if MIX_SOURCES in tensors:
+        sources, down, up, norm, bias, temperature = (tensors[name] for name in MIX_NAMES)
+        mix = PromptMix(sources, down, up, norm, bias, float(temperature))
+    text = InputTokens(vectors_of(tensors, hidden_size), tensors.get(SHIFTS_NAME), mix)
     pieces: dict[Tower, TowerInjection] = {"text": text}
     for tower, name in TOWER_NAMES.items():
         if name in tensors:

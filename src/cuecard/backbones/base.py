@@ -24,6 +24,7 @@ from cuecard.types import (
     Fingerprint,
     Injection,
     InjectionKind,
+    InputTokens,
     KeptInputs,
     KeptReads,
     PeftTask,
@@ -258,7 +259,8 @@ class FrozenBackbone(ABC):
         """The injection by tower.
 
         Raises:
-            BackboneError: a tower that this backbone does not have.
+            BackboneError: a tower that this backbone does not have, or a prompt that depends on the
+                input where it takes none.
         """
         pieces = by_tower(injection, self.family.main)
         for tower, piece in pieces.items():
@@ -268,6 +270,14 @@ class FrozenBackbone(ABC):
                     where=self.name,
                     got=f"{piece.length} vectors for the {tower} tower",
                     expected=f"a prompt for: {', '.join(self.takes)}",
+                )
+            mixes = isinstance(piece, InputTokens) and piece.mix is not None
+            if mixes and "mixed-tokens" not in self.takes[tower]:
+                raise BackboneError(
+                    "this backbone does not take a prompt that depends on the input",
+                    where=self.name,
+                    got=f"a mix of prompts for {self.family.about}",
+                    expected="vectors alone, or a causal language model",
                 )
         return pieces
 

@@ -188,7 +188,7 @@ class CausalBackbone(FrozenBackbone):
         self._refuse_images(batch)
         batch = batch.to(self.device)
         ids, lengths = align_left(batch)
-        given = self.tensors(injection)
+        given = self._mixed(self.tensors(injection), ids, batch.context)
         split = split_placement(batch.slots, batch.sizes, len(given.vectors))
         tree = None if batch.follows is None else Tree.of(batch.follows)
         reads = batch.read_rows, batch.read_at
@@ -277,7 +277,7 @@ class CausalBackbone(FrozenBackbone):
         given = self.tensors(injection)
         if self._keeps(rows, given):
             return None
-        plan = plan_shared_prefix(rows, len(given.vectors))
+        plan = plan_shared_prefix(rows, len(given.vectors), differs=given.mix is not None)
         if given.late:
             plan = Sharing(min(plan.tokens, *(row.slot for row in rows)), prompt=False)
             given = replace(given, prefix=None)
@@ -461,6 +461,7 @@ class CausalBackbone(FrozenBackbone):
         ids = torch.zeros(len(contexts), int(lengths.max()), dtype=torch.long, device=self.device)
         for row, context in enumerate(contexts):
             ids[row, : len(context)] = torch.tensor(context, device=self.device)
+        given = self._mixed(given, ids, lengths)
         every = torch.arange(len(ids), device=self.device)
         slots, sizes = slots_of(placements, self.device)
         split = split_placement(slots, sizes, len(given.vectors))
@@ -531,6 +532,13 @@ class CausalBackbone(FrozenBackbone):
                     expected="keys and values in front of the input",
                 )
         return injected(piece, widths, self.device, self.dtype, self.name)
+
+    def _mixed(self, given: Injected, ids: Tensor, context: Tensor) -> Injected:
+        """With each row's own vectors: rows [B, T] begin with contexts of these lengths [B]."""
+        if given.mix is None:
+            return given
+        mask = torch.arange(ids.shape[1], device=ids.device) < context[:, None]
+        return given.mixed(torch.as_tensor(self._frozen.embed(ids)), mask)
 
     @property
     def key_shape(self) -> tuple[int, int]:

@@ -47,7 +47,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         "causal": Family(
             "a causal language model",
-            {"text": _ALL | {"late-prefix-kv"}},
+            {"text": _ALL | {"late-prefix-kv", "mixed-tokens"}},
             frozenset({"next-tokens"}),
         ),
         "seq2seq": Family(

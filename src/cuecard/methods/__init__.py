@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from cuecard.methods.around_labels.maple import MaPLe
     from cuecard.methods.around_labels.promptsrc import PromptSRC
     from cuecard.methods.around_labels.settings import LabelSettings
+    from cuecard.methods.attempt import ATTEMPT
     from cuecard.methods.deep_prompts import DeepPrompts
     from cuecard.methods.dept import DePT
     from cuecard.methods.modules.soft_prompt import SoftPrompt
@@ -32,6 +33,7 @@ __getattr__, __dir__ = lazy_exports(
         ".around_labels.maple": ("MaPLe",),
         ".around_labels.promptsrc": ("PromptSRC",),
         ".around_labels.settings": ("LabelSettings",),
+        ".attempt": ("ATTEMPT",),
         ".deep_prompts": ("DeepPrompts",),
         ".dept": ("DePT",),
         ".mpt": ("MPT",),
@@ -49,6 +51,7 @@ __getattr__, __dir__ = lazy_exports(
 )
 
 __all__ = [
+    "ATTEMPT",
     "METHODS",
     "MPT",
     "CoCoOp",

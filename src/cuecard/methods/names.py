@@ -11,6 +11,7 @@ from cuecard.methods.around_labels.cocoop import CoCoOp
 from cuecard.methods.around_labels.coop import CoOp
 from cuecard.methods.around_labels.maple import MaPLe
 from cuecard.methods.around_labels.promptsrc import PromptSRC
+from cuecard.methods.attempt import ATTEMPT
 from cuecard.methods.deep_prompts import DeepPrompts
 from cuecard.methods.dept import DePT
 from cuecard.methods.mpt import MPT
@@ -29,6 +30,7 @@ METHODS: dict[str, type[MethodSettings]] = {
     "residual": ResidualPromptTuning,
     "dept": DePT,
     "mpt": MPT,
+    "attempt": ATTEMPT,
     "wayward": Wayward,
     "prefix-tuning": PrefixTuning,
     "p-tuning-v2": PTuningV2,

@@ -118,6 +118,7 @@ class Recipe(RunRecipe):
     def paths(self) -> tuple[str, ...]:
         """What may be a path: the data, the backbone, an adapter, a prompt to start from."""
         named = (self.backbone, self.adapter, self.method.get("prompt"))
+        named = (*named, *self.method.get("sources", ()))
         return (*self.data.paths, *(str(path) for path in named if path is not None))
 
     @model_validator(mode="before")

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
 from cuecard.errors import ConfigError
-from cuecard.methods import METHODS, MethodSettings, PromptTuning, method_settings
+from cuecard.lazy import torch
+from cuecard.methods import ATTEMPT, METHODS, MethodSettings, PromptTuning, method_settings
+from cuecard.methods.attempt import no_sources
 from cuecard.methods.prefix_start import PrefixSettings
 from cuecard.methods.settings import UNREAD
 from cuecard.runs.recipe_sections import TaskRecipe
 from cuecard.training.trainables.own_rate import check_one_rate, own_rate
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from cuecard.artifacts import Prompt
     from cuecard.artifacts.manifest import Manifest
     from cuecard.types import Backbone
 
 # Settings of every method: all of them stand where a recipe was written out.
 _WRITTEN = {"slot", "length", "init", "text", "prompt"}
+# Settings that are tensors, which a recipe has as folders.
+_FOLDERS = ("prompt", "sources")
 
 META = "meta"
 """The init of vectors that were learnt from other tasks."""
@@ -95,12 +101,34 @@ def complete_method(values: Mapping[str, Any]) -> dict[str, Any]:
             got=repr(start),
             expected="a prompt's or a run's folder",
         )
+    sources = _folders(values)
     method = _settings_of(values)
     written, rate = method.model_dump(mode="json"), method.rate or ""
     # cuecard 0.1 wrote out the rate's default too, which nobody had chosen.
     if rate not in values or (values.keys() >= _WRITTEN and _default_rate(method)):
         written.pop(rate, None)
-    return {"name": method.name, **written, "prompt": start}
+    return {"name": method.name, **written, "prompt": start, **sources}
+
+
+def _folders(values: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The folders of source prompts, of a method that has such.
+
+    Raises:
+        ConfigError: none, or something else than folders.
+    """
+    if values.get("name") != ATTEMPT.name:
+        return {}
+    found = values.get("sources")
+    if not found:
+        raise no_sources()
+    if not isinstance(found, list | tuple) or not all(isinstance(each, str) for each in found):
+        raise ConfigError(
+            "the source prompts are not folders",
+            where="the recipe, method.sources",
+            got=repr(found),
+            expected="a list of prompts' or runs' folders",
+        )
+    return {"sources": [*found]}
 
 
 def read_method(method: Mapping[str, Any]) -> MethodSettings:
@@ -110,9 +138,12 @@ def read_method(method: Mapping[str, Any]) -> MethodSettings:
         ArtifactError: that prompt cannot be read.
         ConfigError: settings that contradict each other.
     """
-    settings = {name: value for name, value in method.items() if name not in ("name", "prompt")}
+    given = {"name", *_FOLDERS}
+    settings = {name: value for name, value in method.items() if name not in given}
     if method["prompt"] is not None:
         settings |= _start(method)
+    if "sources" in method:
+        settings["sources"] = source_prompts(method["sources"])
     return method_settings(method["name"], settings, "the recipe, method")
 
 
@@ -136,6 +167,30 @@ def _start(method: Mapping[str, Any]) -> dict[str, Any]:
     if DECODER_NAME in prompt.tensors and method.get("decoder_length"):
         found["decoder_prompt"] = prompt.tensors[DECODER_NAME]
     return found
+
+
+def source_prompts(folders: Sequence[str]) -> Tensor:
+    """[S, P, H] the vectors of trained prompts.
+
+    Raises:
+        ArtifactError: one cannot be read.
+        ConfigError: one is not vectors among the input alone, or has another size than the first.
+    """
+    from cuecard.artifacts import Prompt  # noqa: PLC0415
+
+    found: list[Tensor] = []
+    for folder in folders:
+        prompt = Prompt.load(prompt_folder(folder))
+        shape = tuple(prompt.vectors.shape)
+        if not prompt.is_plain or (found and shape != found[0].shape):
+            raise ConfigError(
+                "a prompt cannot be mixed with the others",
+                where=f"method.sources, {folder}",
+                got=f"{prompt.manifest.method}, shape {shape}",
+                expected="vectors among the input, as many as the first source prompt has",
+            )
+        found.append(prompt.vectors)
+    return torch.stack(found)
 
 
 def prompt_folder(path: str | Path) -> Path:
@@ -166,7 +221,7 @@ def _words_of(prompt: Prompt, start: str) -> str:
 def check_start_is_of(backbone: Backbone, method: Mapping[str, Any]) -> None:
     """
     Raises:
-        ArtifactError: the learnt start that the method has cannot be read.
+        ArtifactError: the learnt start or a source prompt that the method has cannot be read.
         WrongBackboneError: it is another backbone's.
     """
     if method.get("init") == META:
@@ -174,6 +229,10 @@ def check_start_is_of(backbone: Backbone, method: Mapping[str, Any]) -> None:
 
         start = method["prompt"]
         MetaInit.load(start).check(backbone, str(start))
+    for folder in method.get("sources", ()):
+        from cuecard.artifacts import Prompt, check_backbone  # noqa: PLC0415
+
+        check_backbone(Prompt.load(prompt_folder(folder)).manifest.backbone, backbone, folder)
 
 
 def _check_start_from(manifest: Manifest, method: str, folder: str) -> None:
@@ -234,8 +293,7 @@ def _settings_of(method: Mapping[str, Any]) -> MethodSettings:
         ConfigError: an unknown method or setting, with the nearest one.
     """
     given = {name: value for name, value in method.items() if name not in ("name", "prompt")}
-    if method.get("prompt") is not None:
-        given["prompt"] = UNREAD
+    given |= {name: UNREAD for name in _FOLDERS if method.get(name) is not None}
     name = method.get("name", PromptTuning.name)
     return method_settings(name, given, "the recipe, method", others=(AUTO,))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from cuecard.catalogue import Progress
 from cuecard.errors import ArtifactError, ConfigError, Interrupted
-from cuecard.methods import METHODS, MPT
+from cuecard.methods import ATTEMPT, METHODS, MPT
 from cuecard.methods.start import StartSettings
 from cuecard.plain_files import write_text
 from cuecard.progress_bar import with_progress_bar
@@ -46,6 +47,14 @@ class TransferRecipe(AroundRecipe):
 
     library: dict[str, str] = Field(min_length=1)
     search: TransferConfig = TransferConfig()
+
+    def mixing(self, names: Sequence[str]) -> Recipe:
+        """The recipe of the run that mixes saved prompts, with the usual start beside them."""
+        values, out = self.recipe.model_dump(mode="json"), str(self.folder / BEST)
+        same = {key: values["method"][key] for key in ("slot", "init", "text")}
+        sources = [self.library[name] for name in names]
+        method = {**same, "name": ATTEMPT.name, "sources": sources}
+        return Recipe.parse(values | {"method": method, "out": out}, "the transfer")
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -140,8 +149,10 @@ def run_transfer(
     )
     with place.claimed(plan, overwrite=overwrite, fits=search.fits):
         found = search.run()
-        chosen = plan.starting_from(found.chosen)
-        method = usual if found.chosen == USUAL else sources[found.chosen].method
+        source = sources.get(found.chosen)
+        mixed = () if source is None else source.mixed
+        chosen = plan.mixing(mixed) if mixed else plan.starting_from(found.chosen)
+        method = usual if source is None else source.method
         outcome = _trained(chosen, task, backbone, method, found, search.spent, place, observer)
     return TransferOutcome(outcome, found)
 
@@ -160,13 +171,16 @@ def read_sources(
 ) -> tuple[dict[str, SourcePrompt], dict[str, str]]:
     """The library's prompts that the new task can start from, and why the others are left out.
 
+    Prompts of vectors alone are one more start together: a mix of those of the commonest length.
+
     A prompt that has seen test rows of the new task, or was trained on its validation rows, is left
     out: its score on them would say nothing about new rows.
     """
-    from cuecard.training.transfer.sources import SourcePrompt  # noqa: PLC0415
+    from cuecard.training.transfer.sources import MIX, SourcePrompt  # noqa: PLC0415
 
     found: dict[str, SourcePrompt] = {}
     left_out: dict[str, str] = {}
+    lengths: dict[str, int] = {}
     for name, place in plan.library.items():
         try:
             prompts, shared = _prompts_of(Path(place), backbone)
@@ -177,9 +191,22 @@ def read_sources(
         why = _why_not(method, prompts, task)
         if why is None:
             found[name] = SourcePrompt(method, shared=shared)
+            if not shared and prompts[0].is_plain:
+                lengths[name] = len(prompts[0].vectors)
         else:
             left_out[name] = why
+    mixed = _alike(lengths)
+    if len(mixed) > 1 and issubclass(METHODS[plan.recipe.method["name"]], StartSettings):
+        method = plan.mixing(mixed).read_method()
+        found[MIX] = SourcePrompt(method, mixed=mixed)
     return found, left_out
+
+
+def _alike(lengths: Mapping[str, int]) -> tuple[str, ...]:
+    """The names of those that have the commonest length, of equals the largest."""
+    counts = Counter(lengths.values())
+    commonest = max(counts, key=lambda length: (counts[length], length), default=0)
+    return tuple(name for name, length in lengths.items() if length == commonest)
 
 
 def _prompts_of(place: Path, backbone: Backbone) -> tuple[list[Prompt], bool]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from cuecard.lazy import functional
+from cuecard.lazy import functional, torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,13 @@ Slot = Literal["prefix", "suffix", "infix"]
 
 Tower = Literal["text", "decoder", "vision", "mask-decoder", "labels"]
 InjectionKind = Literal[
-    "input-tokens", "token-shifts", "prefix-kv", "late-prefix-kv", "layer-tokens", "label-tokens"
+    "input-tokens",
+    "token-shifts",
+    "mixed-tokens",
+    "prefix-kv",
+    "late-prefix-kv",
+    "layer-tokens",
+    "label-tokens",
 ]
 NamePlace = Literal["end", "middle", "front"]
 
@@ -30,6 +36,61 @@ Visual Models From Natural Language Supervision" (ICML 2021), section 3.1.4."""
 
 
 @dataclass(frozen=True, slots=True)
+class PromptMix:
+    """What each input adds to a prompt: source prompts, weighted by attention (ATTEMPT).
+
+    Asai et al., "ATTEMPT: Parameter-Efficient Multi-task Tuning via Attentional Mixtures of Soft
+    Prompts" (EMNLP 2022), section 3.2.
+
+    Attributes:
+        sources: [S, P, H] float32, the source prompts.
+        down, up: [R, H] and [H, R] float32, the projections.
+        norm, norm_bias: [H] float32, the layer norm's.
+        temperature: what the scores are divided by.
+    """
+
+    sources: Tensor
+    down: Tensor
+    up: Tensor
+    norm: Tensor
+    norm_bias: Tensor
+    temperature: float
+
+    def __call__(self, vectors: Tensor, pooled: Tensor) -> Tensor:
+        """[N, P, H] float32 the prompt of each input.
+
+        Args:
+            vectors: [P, H] the task's own, one more prompt to attend to.
+            pooled: [N, H] the maxima of each input's embeddings over its tokens.
+        """
+        prompts = torch.cat([self.sources, vectors.float()[None]])
+        weights = self.weights(prompts.amax(1), pooled)
+        return vectors.float() + torch.einsum("ns,sph->nph", weights, prompts)
+
+    def weights(self, keys: Tensor, pooled: Tensor) -> Tensor:
+        """[N, S + 1] the attention of inputs [N, H] to prompts that are pooled to keys [S + 1, H].
+
+        Rows add up to 1.
+        """
+        middle = functional.silu(functional.linear(pooled.float(), self.down))
+        query = functional.layer_norm(
+            functional.linear(middle, self.up), self.norm.shape, self.norm, self.norm_bias
+        )
+        return (query @ keys.T / self.temperature).softmax(-1)
+
+    def to(self, device: torch.device) -> PromptMix:
+        """The same on another device."""
+        return PromptMix(
+            self.sources.to(device),
+            self.down.to(device),
+            self.up.to(device),
+            self.norm.to(device),
+            self.norm_bias.to(device),
+            self.temperature,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class InputTokens:
     """An injection of vectors among the input embeddings, at each row's slot.
 
@@ -37,10 +98,12 @@ class InputTokens:
         vectors: [P, H] float32; P may be 0. A decoder has them in front of its input.
         shifts: [S, H] float32, added to the embeddings of each row's first S tokens by their place
             in the row, the prompt not counted (DePT); None for none.
+        mix: what each row's context adds to the vectors (ATTEMPT); None for nothing.
     """
 
     vectors: Tensor
     shifts: Tensor | None = None
+    mix: PromptMix | None = None
 
     @property
     def length(self) -> int:

@@ -16,11 +16,23 @@ from cuecard.engine.vllm.backbone_info import BackboneInfo
 from cuecard.engine.vllm.engine import VllmEngine
 from cuecard.engine.vllm.library import VllmOptions
 from cuecard.errors import BackboneError, ConfigError, EngineError, WrongBackboneError
-from cuecard.types import Encoded, Injection, InputTokens, LayerTokens, Placement, PrefixKV, Towers
+from cuecard.types import (
+    Encoded,
+    Injection,
+    InputTokens,
+    LayerTokens,
+    Placement,
+    PrefixKV,
+    PromptMix,
+    Towers,
+)
 from support.data.reviews import SPEC
 from support.tiny import tiny_backbone
 
 VECTORS = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+MIX = PromptMix(
+    VECTORS[None], torch.ones(2, 32), torch.ones(32, 2), torch.ones(32), torch.zeros(32), 1.0
+)
 HELD = Held("abc", InputTokens(VECTORS))
 
 
@@ -67,6 +79,7 @@ def test_vectors_among_the_input_are_taken(engine: VllmEngine, backbone: Any) ->
         (PrefixKV(torch.randn(2, 2, 2, 3, 8)), "keys and values"),
         (LayerTokens(torch.randn(2, 3, 32)), "every layer's input"),
         (InputTokens(VECTORS, shifts=torch.randn(4, 32)), "shifts"),
+        (InputTokens(VECTORS, mix=MIX), "depend on the input"),
         (Towers({"text": InputTokens(VECTORS), "decoder": InputTokens(VECTORS)}), "decoder"),
     ],
 )

@@ -26,6 +26,7 @@ from cuecard.types import (
     InputTokens,
     Placement,
     PrefixKV,
+    PromptMix,
     Record,
     Slot,
 )
@@ -98,7 +99,8 @@ def make_cases(
 
     Args:
         least_margin: what rounding cannot turn round, in log-probability.
-        prefix_kv: prompts of keys and values too, one in four, every other one of them late.
+        prefix_kv: prompts of keys and values too, one in four, every other one of them late; and
+            one in five that depends on the question.
     """
     generator = torch.Generator().manual_seed(seed)
     cases = _under(backbone, None, "prefix")
@@ -109,7 +111,10 @@ def make_cases(
             slot = "infix" if number % 8 == 3 else "prefix"
             injection = _some_keys_values(backbone, length, generator, late=slot == "infix")
         else:
-            injection = InputTokens(some_vectors(backbone, length, generator))
+            mix = None
+            if prefix_kv and number % 5 == 0:
+                mix = some_mix(backbone, length, generator)
+            injection = InputTokens(some_vectors(backbone, length, generator), mix=mix)
         digest = hashlib.sha256(f"{seed} {number}".encode()).hexdigest()
         cases += _under(backbone, Held(digest, injection), slot)
     return _telling(cases, least_margin)
@@ -128,6 +133,14 @@ def some_vectors(backbone: Backbone, length: int, generator: torch.Generator) ->
     """[length, H] words of the vocabulary, twice as large, so that they are heard."""
     rows = torch.randint(len(backbone.embeddings), (length,), generator=generator)
     return backbone.embeddings[rows].float().cpu() * 2
+
+
+def some_mix(backbone: Backbone, length: int, generator: torch.Generator) -> PromptMix:
+    """Source prompts that other questions pay other attention to."""
+    width = backbone.hidden_size
+    sources = torch.stack([some_vectors(backbone, length, generator) for _ in range(3)])
+    down, up = (torch.randn(*size, generator=generator) for size in ((8, width), (width, 8)))
+    return PromptMix(sources, down, up, torch.ones(width), torch.zeros(width), 0.2)
 
 
 def _some_keys_values(

@@ -37,6 +37,7 @@ MAIN: dict[str, tuple[set[str], float | None]] = {
     "residual": ({"vectors"}, None),
     "dept": ({"vectors"}, None),
     "mpt": ({"vectors"}, None),
+    "attempt": ({"vectors"}, None),
     "wayward": ({"vectors"}, None),
     "prefix-tuning": ({"inner", "inner_bias", "last", "last_bias"}, 1e-4),
     "p-tuning-v2": ({"keys_values"}, 0.01),
@@ -46,6 +47,8 @@ MAIN: dict[str, tuple[set[str], float | None]] = {
     "maple": ({"0", "1", "2"}, 0.002),
     "promptsrc": ({"0", "1"}, 0.002),
 }
+# What a method cannot be built without.
+GIVEN = {"attempt": {"sources": torch.randn(2, 4, 32, generator=torch.Generator().manual_seed(0))}}
 PLAIN = 0.0211  # 0.07 times the RMS of the tiny backbone's embeddings
 
 
@@ -77,7 +80,7 @@ def first_step(trainable: Trainable, **settings: Any) -> tuple[dict[str, float],
 def test_a_method_learns_at_the_runs_rate(name: str) -> None:
     """A first step of Adam moves whatever has a gradient by the rate."""
     main, default = MAIN[name]
-    trainable = TrainablePrompt(method_settings(name, {"length": 4}))
+    trainable = TrainablePrompt(method_settings(name, {"length": 4} | GIVEN.get(name, {})))
     unmoved: list[dict[str, float]] = []
     for lr in (None, 0.003, 0.05):
         moved, trainer, logged = first_step(trainable, lr=lr)

@@ -13,14 +13,14 @@ from torch import Tensor
 from cuecard.artifacts.nearest import similarity
 from cuecard.cli.views.event_text import event_text
 from cuecard.errors import ConfigError, TrainingError
-from cuecard.methods import MPT, PromptTuning
+from cuecard.methods import ATTEMPT, MPT, PromptTuning
 from cuecard.tasks import Task
 from cuecard.training import TrainConfig
 from cuecard.training.train import train
 from cuecard.training.transfer.found import JSON, USUAL, TransferFound, TriedStart
 from cuecard.training.transfer.search import TransferSearch
 from cuecard.training.transfer.settings import TransferConfig
-from cuecard.training.transfer.sources import SourcePrompt
+from cuecard.training.transfer.sources import MIX, SourcePrompt
 from support.data.reviews import SPEC, review_task, reviews, title_task
 from support.dying import Killed, counted
 from support.tiny import tiny_backbone
@@ -112,6 +112,21 @@ def test_all_get_the_same_steps_and_no_test_row_is_read(learnt: Tensor) -> None:
     )
     assert event_text({"event": "transfer", **asdict(found)}) == found.text
     assert asdict(search(sources)) == asdict(found)
+
+
+def test_a_mix_of_all_is_one_more_start(learnt: Tensor) -> None:
+    """It is trained whatever it scores untrained, and is no task's prompt to be near to."""
+    settings = ATTEMPT(sources=torch.stack([learnt, drawn(1)]), init="random", bottleneck=4)
+    sources = {"reviews": start(learnt), "noise": start(drawn(1))}
+    mixed = sources | {MIX: SourcePrompt(settings, mixed=("reviews", "noise"))}
+    told: list[dict[str, Any]] = []
+    found = search(mixed, search=SEARCH.model_copy(update={"sources": 1}), observer=told.append)
+    named = {one.name: one for one in found.starts}
+    assert {name for name, one in named.items() if one.loss is not None} == {USUAL, "reviews", MIX}
+    assert named[MIX].cosine is None and named["noise"].cosine is not None
+    assert told[0]["library"] == 2
+    with pytest.raises(ConfigError, match="the name of the mix"):
+        search({MIX: start(learnt)})
 
 
 @pytest.mark.parametrize("share", [0.25, 0.6, 0.95])

@@ -74,7 +74,7 @@ class FeatureProbes:
 
     def unsupported(self, kind: InjectionKind) -> str | None:
         """Why the model does not take a kind of injection, in a few words; None if it does."""
-        if kind in ("input-tokens", "token-shifts"):
+        if kind in ("input-tokens", "token-shifts", "mixed-tokens"):
             return None
         if kind == "late-prefix-kv":
             return self._too_plain_for_late() or self.unsupported("prefix-kv")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from cuecard.errors import BackboneError
-from cuecard.types import LabelTokens, LayerTokens, PrefixKV, TowerInjection
+from cuecard.types import LabelTokens, LayerTokens, PrefixKV, PromptMix, TowerInjection
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class Injected:
             make of them.
         prefix: [L, 2, K, P, D] keys and values in front of everything; None for none.
         late: whether those are seen from each row's slot on alone.
+        mix: what each row's context adds to the vectors; None for nothing.
+        each: [B, P, H] every row's own vectors, in place of `vectors`; None where all have these.
     """
 
     vectors: Tensor
@@ -29,6 +31,22 @@ class Injected:
     layers: Tensor | None = None
     prefix: Tensor | None = None
     late: bool = False
+    mix: PromptMix | None = None
+    each: Tensor | None = None
+
+    def mixed(self, embeds: Tensor, mask: Tensor) -> Injected:
+        """The same with every row's own vectors, where they depend on the row.
+
+        Args:
+            embeds: [B, T, H] the embeddings of the rows' tokens.
+            mask: [B, T] which of them are a row's context.
+        """
+        if self.mix is None:
+            return self
+        hidden = embeds.float().masked_fill(~mask[..., None], -torch.inf)
+        # A row without a token before its answer has nothing to pool.
+        pooled = torch.where(mask.any(1)[:, None], hidden.amax(1), 0)
+        return replace(self, each=self.mix(self.vectors, pooled).to(self.vectors.dtype))
 
     @property
     def leaves_front(self) -> bool:
@@ -107,6 +125,9 @@ def injected(
             expected="vectors, keys and values or layers' vectors",
         )
     vectors = put(piece.vectors, "vectors", (None, hidden))
+    mix = None if piece.mix is None else piece.mix.to(device)
+    if mix is not None:
+        put(mix.sources, "source prompts", (None, len(vectors), hidden))
     if piece.shifts is None:
-        return Injected(vectors)
-    return Injected(vectors, put(piece.shifts, "shifts", (None, hidden)))
+        return Injected(vectors, mix=mix)
+    return Injected(vectors, put(piece.shifts, "shifts", (None, hidden)), mix=mix)

@@ -7,7 +7,7 @@ what is known of its row already, beside the next tokens of rows that are being 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
@@ -123,6 +123,17 @@ class RaggedRun:
             found = found.clone()
             found[:shifted] += given.shifts[place : place + shifted]
         return found
+
+    def mixed(self, ids: Sequence[int], given: Injected) -> Injected:
+        """A prompt as it is for one context, which it may depend on."""
+        if given.mix is None:
+            return given
+        embeds = torch.as_tensor(
+            self._frozen.embed(torch.tensor([ids], device=self._frozen.device))
+        )
+        found = given.mixed(embeds, torch.ones(embeds.shape[:2], device=embeds.device).bool())
+        assert found.each is not None
+        return replace(found, vectors=found.each[0], mix=None, each=None)
 
     def block(self, rows: int, capacity: int) -> Block:
         """Room for rows that are written."""

@@ -87,16 +87,22 @@ class SharedPrefix:
         return bool((rows.ids[:, :count] == rows.ids.new_tensor(self.ids)).all())
 
 
-def plan_shared_prefix(rows: Sequence[Encoded], prompt_length: int) -> Sharing:
+def plan_shared_prefix(
+    rows: Sequence[Encoded], prompt_length: int, *, differs: bool = False
+) -> Sharing:
     """What all rows have in common: their first tokens, and the prompt if it stands among them.
 
     Every row keeps one token at least, whose output is read first.
+
+    Args:
+        differs: whether each row has a prompt of its own.
     """
     room = max(0, min(len(row.context) for row in rows) - 1)
     tokens = min(room, common_beginning([row.context for row in rows]))
     slots = {row.slot for row in rows}
     split = any(len(row.placement.slots) > 1 for row in rows)
-    prompt = prompt_length > 0 and not split and len(slots) == 1 and min(slots) <= tokens
+    alike = not split and not differs and len(slots) == 1
+    prompt = prompt_length > 0 and alike and min(slots) <= tokens
     if prompt_length > 0 and not prompt:
         tokens = min(tokens, *slots)
     found = Sharing(tokens=tokens, prompt=prompt)

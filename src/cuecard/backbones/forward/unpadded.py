@@ -66,7 +66,8 @@ class UnpaddedRows:
         """What runs once."""
         if self.given.late:  # what comes before the slots sees no prefix, what comes after does
             return NOTHING_SHARED
-        split = self.split is not None
+        # What differs from row to row is not shared, as if it stood in several places.
+        split = self.split is not None or self.given.each is not None
         return plan_sharing(
             self.ids, self.lengths, self.slot, self.read_at, self.length, worth, split=split
         )
@@ -177,7 +178,12 @@ def embed_rows(
     embeds = rows.embed(embed, ids.gather(1, index), at)
     if not len(vectors):
         return embeds, places.mask, None
-    chosen = nn.functional.embedding(places.prompt_index, vectors)
+    each = rows.given.each
+    if each is None:
+        chosen = nn.functional.embedding(places.prompt_index, vectors)
+    else:
+        index = places.prompt_index[..., None].expand(-1, -1, each.shape[-1])
+        chosen = each.gather(1, index)
     embeds = torch.where(places.is_prompt[..., None], chosen, embeds)
     layers = rows.given.layers
     if layers is None:

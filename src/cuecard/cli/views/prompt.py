@@ -15,6 +15,7 @@ from cuecard.artifacts.nearest import NearestWords
 from cuecard.artifacts.seen_rows import RowsEntry
 from cuecard.artifacts.tensors import (
     LABELS_NAME,
+    MIX_SOURCES,
     SHIFT_DOWN,
     SHIFTS_NAME,
     VISION_LAYERS_NAME,
@@ -115,10 +116,11 @@ def _size(prompt: Prompt) -> str:
         return f"{counted(each, 'vector')} of {wide} around {of_all}{more}"
     if manifest.injection == "layer-tokens":
         return f"{counted(rows, 'vector')} of {width} in {counted(layers, 'layer')}"
-    shifts = prompt.tensors.get(SHIFTS_NAME)
-    return f"{counted(rows, 'vector')} of {width}" + (
-        "" if shifts is None else f", {counted(len(shifts), 'shift')}"
-    )
+    shifts, sources = (prompt.tensors.get(name) for name in (SHIFTS_NAME, MIX_SOURCES))
+    more = "" if shifts is None else f", {counted(len(shifts), 'shift')}"
+    if sources is not None:
+        more += f", and a mix of {counted(len(sources), 'source prompt')} by input"
+    return f"{counted(rows, 'vector')} of {width}{more}"
 
 
 def _metrics(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -137,6 +137,7 @@ class ModelRunner:
     def _lay_out(self, sequence: SequenceState) -> _Tensors:
         injection = None if sequence.prompt is None else sequence.prompt.injection
         given = self._backbone.tensors(None if isinstance(injection, PrefixKV) else injection)
+        given = self._run.mixed(sequence.ids, given)
         return _Tensors(given, sequence_embeddings(self._run, sequence, given))
 
     def _collect(

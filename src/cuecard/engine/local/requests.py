@@ -155,7 +155,10 @@ class SequenceState:
     def prompt_first(self) -> bool:
         """Whether its whole prompt precedes it, so that the prompt's keys and values are cached."""
         injection = None if self.prompt is None else self.prompt.injection
-        return bool(self.prompt_tokens) and (isinstance(injection, PrefixKV) or self.slot == 0)
+        # One that depends on the context has other keys and values in every sequence.
+        own = isinstance(injection, InputTokens) and injection.mix is not None
+        first = isinstance(injection, PrefixKV) or (self.slot == 0 and not own)
+        return bool(self.prompt_tokens) and first
 
     @property
     def inline_tokens(self) -> int:

@@ -119,4 +119,6 @@ def _why_not(injection: Injection) -> str | None:
         return "vectors around labels' names"
     if injection.shifts is not None:
         return "shifts of the tokens' embeddings"
+    if injection.mix is not None:
+        return "vectors that depend on the input"
     return None

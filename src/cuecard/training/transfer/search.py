@@ -6,6 +6,8 @@ arXiv:2110.07904), section 3: a prompt of a source task is where the target task
 here the usual start after the search's steps. There are more ways to be useful than to be alike, so
 that the saved prompts with the best scores before any training are tried, too.
 
+A mix of all saved prompts by attention (`methods/attempt.py`) is one more start.
+
 Every start that is trained gets the same steps, on the same rows at the same rate, and validation
 rows decide. Test rows are not read.
 """
@@ -142,7 +144,8 @@ class TransferSearch:
         if not self._notes:
             self._note({name: asdict(one) for name, one in self._untrained().items()})
         steps = self.setups[USUAL].config.steps
-        event = {"library": len(self.setups) - 1, "left_out": len(self._left_out), "steps": steps}
+        saved = sum(not source.mixed for source in self._sources.values())
+        event = {"library": saved, "left_out": len(self._left_out), "steps": steps}
         self._tell({"event": "transfer_search", **event})
         self._train([USUAL])
         if len(self._notes) < 2:
@@ -182,7 +185,8 @@ class TransferSearch:
         usual = self._setup(method, config, None)
         setups, checked = {USUAL: usual}, usual.start.injection().length
         for name, source in list(self._sources.items()):
-            length = getattr(source.method, "length", None) or len(source.method.warm_start[0])
+            own = getattr(source.method, "length", None)
+            length = own or source.method.warm_start[0].shape[-2]
             known = usual if length <= checked and source.method.slot == usual.slot else None
             try:
                 setups[name] = self._setup(source.method, config, known)
@@ -248,11 +252,13 @@ class TransferSearch:
         )
 
     def _chosen(self) -> dict[str, Any]:
-        """The cosines, and the saved prompts that are trained: the nearest and the best ones."""
+        """The cosines, and what is trained: the nearest, the best, and what is made of many."""
         untrained = {name: Validation(**one) for name, one in self._notes[0].items()}
         cosines, select = self._cosines(), self._config.select
-        alone = [name for name, source in self._sources.items() if not source.shared]
-        shared = [name for name, source in self._sources.items() if source.shared]
+        sources = self._sources.items()
+        mixes = [name for name, source in sources if source.mixed]
+        shared = [name for name, source in sources if source.shared]
+        alone = [name for name, _ in sources if name not in (*mixes, *shared)]
 
         def score(name: str) -> tuple[float, ...]:
             return untrained[name].score(select)
@@ -263,7 +269,8 @@ class TransferSearch:
         ranks = (sorted(alone, key=key, reverse=True) for key in (score, cosine))
         turns = dict.fromkeys(name for pair in zip_longest(*ranks) for name in pair)
         racing = [*turns][: self._search.sources]
-        return {"cosines": cosines, "racing": [*racing, *sorted(shared, key=score)[-1:]]}
+        racing += sorted(shared, key=score)[-1:]
+        return {"cosines": cosines, "racing": [*racing, *mixes]}
 
     def _cosines(self) -> dict[str, float]:
         """Of every saved prompt's mean vector and the trained usual start's."""
@@ -272,7 +279,8 @@ class TransferSearch:
         own = self._vectors(usual)
         return {
             name: similarity(own, self._vectors(self.setups[name].start)).mean
-            for name in self._sources
+            for name, source in self._sources.items()
+            if not source.mixed
         }
 
     def _vectors(self, method: Method) -> Tensor:

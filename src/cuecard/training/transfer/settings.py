@@ -17,7 +17,7 @@ class TransferConfig(BaseModel):
         default=4,
         ge=1,
         description="Saved prompts that are trained for the search's steps beside the usual start, "
-        "at most; a multitask run's shared prompt in addition.",
+        "at most; a multitask run's shared prompt and the mix of all (ATTEMPT) in addition.",
     )
     search_steps: int | None = Field(
         default=None,

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cuecard.errors import ConfigError
-from cuecard.methods import MethodSettings
+from cuecard.methods import ATTEMPT, MethodSettings
 from cuecard.tasks import Task
 from cuecard.training.checks import check_words
 from cuecard.training.config import TrainConfig
 from cuecard.training.transfer.found import USUAL
+
+MIX = ATTEMPT.name
+"""What the start that mixes saved prompts is called."""
 
 
 @dataclass(frozen=True)
@@ -20,17 +23,19 @@ class SourcePrompt:
     Attributes:
         method: settings that start from its numbers.
         shared: whether it is what the tasks of a multitask run share.
+        mixed: the names of the saved prompts that it mixes; empty for one by itself.
     """
 
     method: MethodSettings
     shared: bool = False
+    mixed: tuple[str, ...] = ()
 
 
 def check_transfer(task: Task, config: TrainConfig, sources: Mapping[str, SourcePrompt]) -> None:
     """
     Raises:
         ConfigError: a task that does not answer in words, no one learning rate, or a saved prompt
-            with the usual start's name.
+            with the usual start's name, or that of the mix.
     """
     check_words(
         task.spec,
@@ -42,10 +47,12 @@ def check_transfer(task: Task, config: TrainConfig, sources: Mapping[str, Source
         raise ConfigError(
             "a transfer tries no learning rates", where="lr", got="auto", expected="a number"
         )
-    if USUAL in sources:
-        raise ConfigError(
-            "a saved prompt has the name of the usual start",
-            where="the library",
-            got=USUAL,
-            expected="another name",
-        )
+    taken = {USUAL: "the usual start", MIX: "the mix of saved prompts"}
+    for name, what in taken.items():
+        if name in sources and not sources[name].mixed:
+            raise ConfigError(
+                f"a saved prompt has the name of {what}",
+                where="the library",
+                got=name,
+                expected="another name",
+            )

@@ -106,6 +106,34 @@ def test_from_a_library_to_a_run(
     assert (out / "best" / "log.jsonl").read_bytes() == before
 
 
+def test_saved_prompts_are_mixed(
+    cuecard: Call, words: list[str], library: Path, tmp_path: Path
+) -> None:
+    """Two of a length are; what the transfer would train from them is a run like any other."""
+    for name in ("one", "two"):
+        shutil.copytree(library / "apart", tmp_path / "library" / name)
+    done = cuecard(*words, "--from", tmp_path / "library", "--out", tmp_path / "new", "--json")
+    assert done.code == 0, done.err
+    starts = json.loads(done.out.splitlines()[-1])["transfer"]["starts"]
+    assert starts[-1]["loss"] is not None and "attempt" in {one["name"] for one in starts}
+    plan = TransferRecipe.read(tmp_path / "new" / "transfer.yaml")
+    recipe = plan.mixing([*plan.library]).model_copy(update={"out": str(tmp_path / "mixed")})
+    assert recipe.method["sources"] == list(plan.library.values())
+    prompt = run_recipe(recipe).run.prompt
+    assert prompt.manifest.method == "attempt" and prompt.tensors["mix.sources"].shape[0] == 2
+    assert Recipe.read(tmp_path / "mixed" / "recipe.yaml") == recipe
+    assert "good" in cuecard("predict", tmp_path / "mixed", "good nice", "--json").out
+    shown = cuecard("inspect", tmp_path / "mixed")
+    assert "4 vectors of 32, and a mix of 2 source prompts by input" in shown.out, shown.err
+    refused = cuecard("export", tmp_path / "mixed", tmp_path / "peft", "--form", "peft")
+    assert refused.code == 2 and "PEFT has no format for this prompt" in refused.err
+    given = ("train", *words[1:-3], "--method", "attempt")
+    refused = cuecard(*given)
+    assert refused.code == 2 and "no source prompts to mix" in refused.err
+    refused = cuecard(*given, "--set", "method.sources=[4]")
+    assert refused.code == 2 and "the source prompts are not folders" in refused.err
+
+
 def test_a_stopped_run_says_to_resume_the_transfer(
     backbone: Path, data: Path, library: Path, tmp_path: Path
 ) -> None:

@@ -45,8 +45,9 @@ def transfer(
     r"""Train a prompt from the saved prompt that helps a new task most, or from none of them.
 
     Every saved prompt of the same backbone is scored on validation rows untrained; those with the
-    best scores, those most like the task's own prompt (SPoT) and what a multitask run shares (MPT)
-    are trained for a few steps beside the usual start, all for as many. The best on validation rows
+    best scores, those most like the task's own prompt (SPoT), what a multitask run shares (MPT) and
+    a mix of all by attention (ATTEMPT) are trained for a few steps beside the usual start, all for
+    as many. The best on validation rows
     is trained to the end and tested once. The folder (`--out`, by default runs/DATA-transfer) gets
     `transfer.md`, `transfer.json` and the run in `best`.
 
