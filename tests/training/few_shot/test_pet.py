@@ -19,7 +19,8 @@ from cuecard.tasks import Task, TaskSpec
 from cuecard.tasks.predictions import as_predictions
 from cuecard.tasks.shots import few_shot_task
 from cuecard.training import TrainConfig, read_log
-from cuecard.training.few_shot.pet import PatternTraining, soft_labels, words_of
+from cuecard.training.few_shot.patterns import words_of
+from cuecard.training.few_shot.pet import PatternTraining, soft_labels
 from cuecard.training.objective.loss import PromptBatch, batch_losses
 from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.types import InputTokens, Record
@@ -138,6 +139,8 @@ def test_a_stopped_run_goes_on_from_its_own_folder(
         ({"patterns": (*PATTERNS, "{title}:")}, "do not name the same fields"),
         ({"method": PromptTuning(init="random")}, "starts from its pattern's words"),
         ({"temperature": 0.0}, "a positive number"),
+        ({"generations": 0}, "once at least"),
+        ({"growth": 1.0}, "must grow"),
         ({"task": title_task()}, "answered in words"),
     ],
 )
@@ -146,9 +149,23 @@ def test_what_cannot_be_patterns(changes: dict[str, Any], said: str) -> None:
         training(**changes)
 
 
-def test_a_patterns_words() -> None:
-    assert words_of("Review: {text}\nIt was {mask}.{prompt}") == "Review: text\nIt was ."
-    assert TaskSpec.parse({**SPEC.model_dump(), "template": PATTERNS[1]}).words == SPEC.words
+def test_every_generation_learns_from_more_rows(tmp_path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+    grown = {"generations": 3, "growth": 2.0}
+    found = training(tmp_path, observer=seen.append, **grown).run()
+    first, second, third = found.generations
+    labelled = len(few().train)
+    assert [one.rows for one in first] == [labelled] * 2 and third == found.patterns
+    for before, after in ((first, second), (second, third)):
+        for one, other in zip(before, after, strict=True):
+            assert one.rows < other.rows and one.weight == other.weight
+    assert all(one.rows <= 2 * labelled for one in second)
+    # The first generation is that of a run with no others.
+    assert first == training().run().patterns
+    again = training(tmp_path, **grown).run()
+    assert again.run.prompt.digest == found.run.prompt.digest
+    folders = sorted(each.name for each in tmp_path.iterdir() if each.name.startswith("patterns"))
+    assert folders == ["patterns", "patterns-2", "patterns-3"]
 
 
 @pytest.mark.parametrize(

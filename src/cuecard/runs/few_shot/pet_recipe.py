@@ -17,6 +17,7 @@ from cuecard.runs.folder import RunFolder
 from cuecard.runs.recipe import AroundRecipe, Recipe
 from cuecard.runs.run_kinds import PET
 from cuecard.tasks import Task, read_records
+from cuecard.training.few_shot.generations import GROWTH
 from cuecard.training.few_shot.pet import TEMPERATURE, PatternTraining, PetRun
 from cuecard.training.storage.log import Observer
 from cuecard.types import Backbone, Record
@@ -31,6 +32,8 @@ class PetRecipe(AroundRecipe):
         unlabelled: the rows to label, as `data.path`; their label column is not read.
         patterns: the templates.
         temperature: of the soft labels.
+        generations: how often the patterns are trained, each time on more rows (iPET).
+        growth: how many times as many rows in every generation.
     """
 
     KIND = PET
@@ -38,6 +41,8 @@ class PetRecipe(AroundRecipe):
     unlabelled: str
     patterns: tuple[str, ...] = Field(min_length=2)
     temperature: float = Field(default=TEMPERATURE, gt=0, allow_inf_nan=False)
+    generations: int = Field(default=1, ge=1)
+    growth: float = Field(default=GROWTH, gt=1, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -135,6 +140,8 @@ def run_pet(
         method,
         recipe.training,
         temperature=plan.temperature,
+        generations=plan.generations,
+        growth=plan.growth,
         folder=place.path,
         observer=observer,
     )

@@ -4,7 +4,8 @@ Schick and Schütze, "Exploiting Cloze Questions for Few Shot Text Classificatio
 Language Inference" (EACL 2021, arXiv:2001.07676), section 3. There a model is finetuned for each
 pattern; here a prompt is trained for each, which starts from the pattern's words, on one frozen
 model and in shared passes. Their language modelling loss, which keeps a finetuned model from
-forgetting, has nothing to keep here.
+forgetting, has nothing to keep here. Generations of growing sets (iPET, section 3.4):
+`generations.py`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cuecard.errors import ConfigError, Interrupted
+from cuecard.errors import Interrupted
 from cuecard.evaluation.predict import predict
 from cuecard.interrupts import may_cut, stoppable
 from cuecard.lazy import np
 from cuecard.methods import PromptTuning
-from cuecard.tasks import Task, TaskSpec, Template, content_hash
+from cuecard.tasks import Task, TaskSpec, content_hash
 from cuecard.tasks.predictions import as_predictions, label_scores, log_softmax
 from cuecard.training.config import TrainConfig
+from cuecard.training.few_shot.generations import GROWTH, some_others, sure_rows
+from cuecard.training.few_shot.patterns import (
+    check_generations,
+    check_patterns,
+    with_template,
+    words_of,
+)
 from cuecard.training.loop import stopped_in
 from cuecard.training.objective.validation import Validation
 from cuecard.training.run import Run
@@ -38,7 +46,8 @@ COMMAND = "cuecard pet"
 TEMPERATURE = 2.0
 """That of the paper's soft labels and of what learns them."""
 PATTERNS = "patterns"
-"""Where the patterns' runs go, in the run's folder."""
+"""Where the patterns' runs go, in the run's folder; those of the second generation in `patterns-2`,
+and so on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +58,13 @@ class PatternFound:
         pattern: the template.
         weight: its share in the soft labels: the training accuracy of its untrained start.
         validation: of its best step.
+        rows: the training rows that it learnt from.
     """
 
     pattern: str
     weight: float
     validation: Validation
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -62,15 +73,17 @@ class PetRun:
 
     Attributes:
         run: the distilled prompt's, tested once.
-        patterns: the patterns' prompts, in order; none was tested.
+        patterns: the patterns' prompts of the last generation, in order; none was tested.
         teacher: the pattern that the distilled prompt has, and from whose prompt it starts.
         unlabelled: the rows that it learnt from.
+        generations: the patterns' prompts of every generation, the first one first.
     """
 
     run: Run
     patterns: tuple[PatternFound, ...]
     teacher: PatternFound
     unlabelled: int
+    generations: tuple[tuple[PatternFound, ...], ...]
 
 
 class PatternTraining:
@@ -83,13 +96,16 @@ class PatternTraining:
         method: the patterns' prompts; each starts from its pattern's words.
         config: of the patterns' trainings and of the distillation; the loss is that over labels.
         temperature: of the soft labels and of the student's answers to them.
+        generations: how often the patterns' prompts are trained: once, or each time on more rows,
+            which others have labelled (iPET).
+        growth: how many times as many rows in every generation.
         folder: the run's: the distilled prompt's run, with the patterns' below `patterns`; None
             keeps nothing. The same training in the folder is resumed.
         observer: called with every event.
 
     Raises:
         ConfigError: patterns that cannot be used together, another task than a classification by
-            words, or a start that is not the patterns'.
+            words, a start that is not the patterns', or generations that do not grow.
         CuecardError: see `TrainSetup.of`.
     """
 
@@ -103,25 +119,35 @@ class PatternTraining:
         config: TrainConfig | None = None,
         *,
         temperature: float = TEMPERATURE,
+        generations: int = 1,
+        growth: float = GROWTH,
         folder: str | Path | None = None,
         observer: Observer | None = None,
     ) -> None:
         method = method or PromptTuning()
-        _check(task.spec, patterns, method, temperature)
+        check_patterns(task.spec, patterns, method, temperature)
+        check_generations(generations, growth)
+        self._generations, self._growth = generations, growth
         self._backbone, self._task, self._method = backbone, task, method
         self._unlabelled, self._temperature = unlabelled, temperature
         self._config = (config or TrainConfig()).model_copy(update={"loss": "labels"})
         self._folder = None if folder is None else Path(folder)
         self._observer = observer
-        self._specs = {text: _with_template(task.spec, text) for text in patterns}
-        self._sweep = SweepRunner(
-            backbone,
-            {f"pattern {n}": replace(task, spec=s) for n, s in enumerate(self._specs.values(), 1)},
-            SweepConfig(grid={"method.text": tuple(map(words_of, patterns))}),
-            method,
+        self._specs = {text: with_template(task.spec, text) for text in patterns}
+        self._starts = SweepConfig(grid={"method.text": tuple(map(words_of, patterns))})
+        self._first = self._sweep([replace(task, spec=spec) for spec in self._specs.values()], 1)
+
+    def _sweep(self, tasks: Sequence[Task], generation: int) -> SweepRunner:
+        """The training of every pattern's prompt, each on its task."""
+        name = PATTERNS if generation == 1 else f"{PATTERNS}-{generation}"
+        return SweepRunner(
+            self._backbone,
+            {f"pattern {number}": task for number, task in enumerate(tasks, 1)},
+            self._starts,
+            self._method,
             self._config,
-            None if self._folder is None else self._folder / PATTERNS,
-            observer or (lambda event: None),
+            None if self._folder is None else self._folder / name,
+            self._observer or (lambda event: None),
             unit="pattern",
             command=COMMAND,
             paired=True,
@@ -132,7 +158,7 @@ class PatternTraining:
         Raises:
             TrainingError: the folder holds the checkpoint of something else.
         """
-        self._sweep.fits(folder / PATTERNS)
+        self._first.fits(folder / PATTERNS)
 
     def run(self) -> PetRun:
         """Train, label and distil.
@@ -148,32 +174,63 @@ class PatternTraining:
             raise stopped_in(stop.what, self._folder, COMMAND) from stop
 
     def _run(self) -> PetRun:
-        self._sweep.train()
-        trainers = self._sweep.trainers
-        for trainer in trainers:
-            raise_if_diverged(trainer.state)
-        with stoppable(self._sweep.stopped), may_cut():
-            weights = [self._weight(trainer) for trainer in trainers]
-            labelled = self._labelled(trainers, weights)
+        weights: list[float] = []
+        history: list[tuple[PatternFound, ...]] = []
+        sweep = self._first
+        for generation in range(1, self._generations + 1):
+            sweep.train()
+            for trainer in sweep.trainers:
+                raise_if_diverged(trainer.state)
+            with stoppable(sweep.stopped), may_cut():
+                weights = weights or [self._weight(trainer) for trainer in sweep.trainers]
+                answers = [self._answers(trainer) for trainer in sweep.trainers]
+            history.append(self._found(sweep.trainers, weights))
+            if generation < self._generations:
+                sweep = self._sweep(self._grown(answers, weights, generation), generation + 1)
+        trainers, found = sweep.trainers, history[-1]
         best = max(range(len(trainers)), key=lambda n: (trainers[n].state.best_score, -n))
+        labelled = soft_labels(answers, weights, self._temperature)
         setup, method = self._student(trainers[best], labelled)
         run = train_prompt(setup, method, folder=self._folder, observer=self._observer)
-        found = tuple(
-            PatternFound(text, weight, _best_of(trainer))
+        return PetRun(run, found, found[best], len(setup.task.train), tuple(history))
+
+    def _found(
+        self, trainers: Sequence[Trainer], weights: Sequence[float]
+    ) -> tuple[PatternFound, ...]:
+        return tuple(
+            PatternFound(text, weight, _best_of(trainer), len(trainer.setup.task.train))
             for text, weight, trainer in zip(self._specs, weights, trainers, strict=True)
         )
-        return PetRun(run, found, found[best], len(setup.task.train))
+
+    def _grown(
+        self, answers: Sequence[Sequence[Prediction]], weights: Sequence[float], generation: int
+    ) -> list[Task]:
+        """The tasks of the next generation; see `generations.py`."""
+        tasks = []
+        for number, spec in enumerate(self._specs.values()):
+            rng = np.random.default_rng((self._config.seed, generation, number))
+            others = some_others(number, len(self._specs), rng)
+            chosen = soft_labels([answers[n] for n in others], [weights[n] for n in others], 1.0)
+            growth = self._growth**generation
+            more = sure_rows(self._task.train, self._unlabelled, chosen, growth, rng)
+            tasks.append(self._with_rows(spec, [*self._task.train, *more]))
+        return tasks
+
+    def _with_rows(self, spec: TaskSpec, train: Sequence[Record]) -> Task:
+        """The task with other training rows, without copies of validation and test rows."""
+        given: dict[Split, Sequence[Record]] = {
+            "train": train,
+            "validation": self._task.validation,
+        }
+        if self._task.test:
+            given["test"] = self._task.test
+        return Task.from_records(spec, given, split=(1.0, 0.0, 0.0))
 
     def _weight(self, trainer: Trainer) -> float:
         """The training accuracy of the untrained start."""
         setup = trainer.setup
         found = setup.validate(setup.new_method(), self._task.train, brief=False)
         return float(found.accuracy or 0.0)
-
-    def _labelled(self, trainers: Sequence[Trainer], weights: Sequence[float]) -> list[Prediction]:
-        """The ensemble's soft labels of the unlabelled rows: see `soft_labels`."""
-        each = [self._answers(trainer) for trainer in trainers]
-        return soft_labels(each, weights, self._temperature)
 
     def _answers(self, trainer: Trainer) -> list[Prediction]:
         setup, calibrated = trainer.setup, self._config.calibrate
@@ -194,10 +251,7 @@ class PatternTraining:
             replace(record, target=found.answer)
             for record, found in zip(self._unlabelled, labelled, strict=True)
         ]
-        given: dict[Split, Sequence[Record]] = {"train": rows, "validation": self._task.validation}
-        if self._task.test:
-            given["test"] = self._task.test
-        task = Task.from_records(teacher.setup.spec, given, split=(1.0, 0.0, 0.0))
+        task = self._with_rows(teacher.setup.spec, rows)
         soft = {
             content_hash(row): [found.probabilities[label] for label in task.spec.labels]
             for row, found in zip(rows, labelled, strict=True)
@@ -227,62 +281,6 @@ def soft_labels(
     return as_predictions(mean, labels)
 
 
-def words_of(pattern: str) -> str:
-    """A pattern's words, with its fields' names where they stand."""
-    pieces = Template(pattern).pieces
-    own = ("prompt", "mask")
-    return "".join("" if p.is_field and p.text in own else p.text for p in pieces)
-
-
-def _with_template(spec: TaskSpec, template: str) -> TaskSpec:
-    return TaskSpec.parse({**spec.model_dump(), "template": template})
-
-
 def _best_of(trainer: Trainer) -> Validation:
     state = trainer.state
     return Validation(state.best_loss, state.best_accuracy, prior=state.best_prior)
-
-
-def _check(
-    spec: TaskSpec, patterns: Sequence[str], method: PromptTuning, temperature: float
-) -> None:
-    """
-    Raises:
-        ConfigError: patterns that cannot be used together, or settings that contradict them.
-    """
-    if not spec.task_kind.single_label or spec.mode != "labels":
-        raise ConfigError(
-            "patterns are for classifications that are answered in words",
-            where="cuecard pet",
-            got=f"the kind {spec.kind}{' with a head' if spec.mode == 'head' else ''}",
-            expected="a classification without a head",
-        )
-    texts = [words_of(pattern) for pattern in patterns]
-    if len(patterns) < 2 or len({*texts}) < len(texts):
-        raise ConfigError(
-            "an ensemble of patterns needs several different ones",
-            where="patterns",
-            got="; ".join(map(repr, patterns)) or "none",
-            expected="two or more, no two with the same words",
-        )
-    asked = {*spec.field_names}
-    for pattern in patterns:
-        if {*Template(pattern).fields} != asked:
-            raise ConfigError(
-                "the patterns do not name the same fields",
-                where="patterns",
-                got=repr(pattern),
-                expected=f"the fields {', '.join(sorted(asked))}",
-            )
-    if method.init != "text" or method.text is not None or method.decoder_length:
-        raise ConfigError(
-            "each prompt starts from its pattern's words",
-            where="method",
-            got=f"init={method.init!r}, text={method.text!r}, "
-            f"decoder_length={method.decoder_length}",
-            expected="init='text' without a text, and no decoder vectors",
-        )
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ConfigError(
-            "the temperature must be a positive number", where="temperature", got=temperature
-        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -35,6 +36,21 @@ def pet(
     temperature: Annotated[
         float | None, typer.Option(help="Of the soft labels.  [default: 2.0]", show_default=False)
     ] = None,
+    generations: Annotated[
+        int | None,
+        typer.Option(
+            help="How often the patterns are trained, each time on more rows, which the others "
+            "label (iPET).  [default: 1]",
+            show_default=False,
+        ),
+    ] = None,
+    growth: Annotated[
+        float | None,
+        typer.Option(
+            help="How many times as many rows in every generation.  [default: 5.0]",
+            show_default=False,
+        ),
+    ] = None,
     resume_folder: Annotated[Path | None, RESUME] = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -53,7 +69,9 @@ def pet(
     from cuecard.cli.views.sweep import SweepView
     from cuecard.runs.few_shot.pet_recipe import PetRecipe, resume_pet, run_pet
 
-    own = {"--unlabelled": unlabelled, "--patterns": patterns, "--temperature": temperature}
+    numbers = {"temperature": temperature, "generations": generations, "growth": growth}
+    own: dict[str, Any] = {"--unlabelled": unlabelled, "--patterns": patterns}
+    own |= {f"--{name}": value for name, value in numbers.items()}
     if resume_folder is not None:
         more = {**own, "--overwrite": overwrite or None}
         refuse([*given.flags.values(), *(flag for flag in more if more[flag] is not None)], "a run")
@@ -66,8 +84,7 @@ def pet(
         assert unlabelled is not None
         assert patterns is not None
         values: dict[str, Any] = {"unlabelled": unlabelled, "patterns": read_patterns(patterns)}
-        if temperature is not None:
-            values["temperature"] = temperature
+        values |= {name: value for name, value in numbers.items() if value is not None}
         recipe = given.recipe("cuecard pet", unused=_UNUSED)
         plan = PetRecipe.parse({"recipe": recipe, **values}, "the command line")
         with SweepView(json=as_json) as view, fetch_progress(json=as_json) as progress:
@@ -98,16 +115,21 @@ def _print(outcome: PetOutcome, out: Console) -> None:
     rows = [
         (
             repr(one.pattern),
+            f"{one.rows:,}",
             f"{one.weight:.3f}",
             f"{one.validation.loss:.4f}",
             f"{one.validation.accuracy:.3f}",
         )
         for one in found.patterns
     ]
-    distilled = f"distilled on {found.unlabelled:,} rows", "-"
+    distilled = "distilled", f"{found.unlabelled:,}", "-"
     rows.append((*distilled, f"{run.validation.loss:.4f}", f"{run.validation.accuracy:.3f}"))
-    columns = ("pattern", "weight", "validation loss", "accuracy")
+    columns = ("pattern", "rows", "weight", "validation loss", "accuracy")
     print_table(out, columns, rows, bold=(len(rows) - 1,))
+    if len(found.generations) > 1:
+        means = (fmean(one.validation.loss for one in each) for each in found.generations)
+        losses = ", ".join(f"{mean:.4f}" for mean in means)
+        say(out, f"The patterns' mean validation loss, generation by generation: {losses}")
     if run.validation.loss > found.teacher.validation.loss:
         say(out, "Note: on validation rows the distilled prompt is no better than its best pattern")
     if run.test is not None:
@@ -126,6 +148,7 @@ def _summary(outcome: PetOutcome) -> dict[str, Any]:
         "folder": run.folder,
         "digest": run.prompt.digest,
         "patterns": found.patterns,
+        "generations": found.generations,
         "teacher": found.teacher.pattern,
         "unlabelled": found.unlabelled,
         "validation": run.validation,
