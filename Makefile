@@ -12,7 +12,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-headlines test bench-training bench-training-gpu bench-precision bench-serving \
-	bench-methods bench-search bench-search-races bench-search-peers bench-learning bench-fewshot bench-vision bench-vision-speed bench-embedding lint format clean $(VENV)
+	bench-methods bench-multitask bench-search bench-search-races bench-search-peers bench-learning bench-fewshot bench-vision bench-vision-speed bench-embedding lint format clean $(VENV)
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ bench-serving: $(STAMP)  ## 32 prompts served, against PEFT, vLLM if it is there
 
 bench-methods: $(STAMP)  ## every method, LoRA and full tuning on four sets; three hours, goes on where it was
 	$(BIN)/python -m benchmarks.methods $(ARGS)
+
+bench-multitask: $(STAMP)  ## prompts of other tasks at 16 to 256 examples: SPoT, MPT, ATTEMPT; about an hour on two cores, goes on where it was
+	$(BIN)/python -m benchmarks.multitask $(ARGS)
 
 bench-search: $(STAMP)  ## searchers at an equal budget of calls, a soft prompt beside them; some 80 minutes on two cores, goes on where it was
 	$(BIN)/python -m benchmarks.search $(ARGS)

@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.fewshot_tables import fewshot_figure, fewshot_table
 from benchmarks.learning_tables import learning_table
 from benchmarks.methods_tables import methods_figure, methods_table
+from benchmarks.multitask_tables import multitask_table
 from benchmarks.search_peers_tables import search_peers_table
 from benchmarks.search_tables import races_table, search_figure, search_table
 from benchmarks.serving_tables import serving_table
@@ -78,6 +79,7 @@ TABLES: Mapping[str, DocTable] = {
         DocTable("serving", "serving-engine.md", serving_table),
         DocTable("methods", "methods.md", methods_table, methods_figure),
         DocTable("methods_few", "methods.md", methods_table),
+        DocTable("multitask", "few-shot.md", multitask_table),
         DocTable("learning", "methods.md", learning_table),
         DocTable("vision", "vision.md", vision_table, vision_figure),
         DocTable("fewshot", "few-shot.md", fewshot_table, fewshot_figure),
