@@ -112,6 +112,18 @@ def test_an_example_keeps_what_stands_in_the_text() -> None:
     ]
 
 
+@pytest.mark.parametrize("cut", [1, 2])
+def test_brackets_that_are_missing_at_the_end_are_added(cut: int) -> None:
+    text = "Ann [of {Tarn} sails."
+    entity = {"name": "Ann", "type": "person", "description": 'of " [ Tarn'}
+    answer = json.dumps({"relationships": [], "entities": [entity]})
+    whole = read_example(answer, text, ("person",))
+    assert read_example(answer[:-cut], text, ("person",)) == whole
+    assert read_example(f"```json\n{answer[:-cut]}\n```", text, ("person",)) == whole
+    with pytest.raises(UnreadableAnswer):
+        read_example(answer[:-12], text, ("person",))
+
+
 def test_a_weight_that_is_none_is_told_and_counts_as_one() -> None:
     bare = {**relation("Ann Lee", "Bo"), "weight": "strong"}
     answer = example([entity("Ann Lee"), entity("Bo")], [bare])

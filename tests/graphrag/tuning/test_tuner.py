@@ -16,9 +16,11 @@ import pytest
 
 from cuecard.errors import DataError, LLMError
 from cuecard.graphrag.chunks import Chunk, EstimatedTokens, count
+from cuecard.graphrag.gold import GoldText, TextSet
 from cuecard.graphrag.project.project import TYPES as GRAPHRAGS_OWN
 from cuecard.graphrag.prompts.dialects import DIALECTS, PromptLimits
 from cuecard.graphrag.prompts.sources import CorpusProfile
+from cuecard.graphrag.records import Entity, Extraction, Relation
 from cuecard.graphrag.selection import select
 from cuecard.graphrag.tuning.settings import TuneSettings
 from cuecard.graphrag.tuning.tuner import TunedSources, Tuner
@@ -43,10 +45,11 @@ def tuner(
     journal: Path | None = None,
     budget: SearchBudget = NO_LIMITS,
     tell: Callable[[dict[str, Any]], None] = lambda event: None,
+    gold: TextSet | None = None,
     **settings: Any,
 ) -> Tuner:
     asker = Asker(llm, Calls(Journal(journal, "tune"), budget), PRICE, wait=0.0)
-    return Tuner(asker, TuneSettings(**settings), EstimatedTokens(), tell)
+    return Tuner(asker, TuneSettings(**settings), EstimatedTokens(), tell, gold)
 
 
 def tuned(llm: ScriptedLLM, found: list[Chunk], **more: Any) -> TunedSources:
@@ -116,6 +119,53 @@ def test_given_words_are_taken_and_given_types_are_not_asked_for() -> None:
     assert types == {"Person", "ship"}
     both = tuned(ScriptedLLM(script.answer), sample(14), types=("crew", "person"), find_types=True)
     assert both.sources.types[:2] == ("crew", "person") and "ship" in both.sources.types
+
+
+def solved(text: str, *names: tuple[str, str], row: int = 1) -> GoldText:
+    entities = tuple(Entity(name, kind, "") for name, kind in names)
+    relations = tuple(
+        Relation(entities[0].name, each.name, "", 1.0, "sails on") for each in entities[1:]
+    )
+    return GoldText(text, Extraction(entities, relations), row, f"doc{row}")
+
+
+SOLVED = TextSet(
+    "gold.jsonl",
+    (
+        solved("Ann Lee rests.", ("Ann Lee", "Person"), row=1),
+        solved("The Aurora and Ann Lee.", ("Aurora", "Ship"), ("Ann Lee", "Person"), row=2),
+        solved("Bo Berg was in Tarn, " * 9, ("Bo Berg", "Person"), ("Tarn", "Port"), row=3),
+        solved("Caro of Tarn.", ("Tarn", "Port"), ("Caro", "Person"), ("Tarn", "Port"), row=4),
+        solved("Nothing is here.", row=5),
+    ),
+)
+
+
+def test_gold_gives_types_and_examples_and_the_profile_alone_is_asked_for() -> None:
+    llm = ScriptedLLM(script.answer)
+    found = tuned(llm, sample(14), gold=SOLVED, example_tokens=20)
+    assert [kind_of(each) for each in llm.requests] == ["profile"]
+    assert found.sources.types == ("Person", "Ship", "Port")
+    examples = found.sources.examples
+    # Both of the two that show two types, before the one that shows one; none that is cut.
+    assert {each.source for each in examples[:2]} == {"doc2, line 2", "doc4, line 4"}
+    assert [each.source for each in examples[2:]] == ["doc1, line 1"]
+    assert all(each.description for one in examples for each in one.extraction.entities)
+    twice = next(each for each in examples if each.source == "doc4, line 4")
+    assert [each.name for each in twice.extraction.entities] == ["Tarn", "Caro"]
+    again = tuned(ScriptedLLM(script.answer), sample(14), gold=SOLVED, example_tokens=20)
+    assert again.sources == found.sources
+    parts = tuner(llm, gold=SOLVED).costs(sample(14))
+    assert [each.name for each in parts] == ["profile", "repairs"]
+
+
+def test_of_gold_only_the_wanted_types_are_shown() -> None:
+    found = tuned(ScriptedLLM(script.answer), sample(14), gold=SOLVED, types=("port", "person"))
+    entities = [each for one in found.sources.examples for each in one.extraction.entities]
+    assert {each.type for each in entities} == {"port", "person"}
+    assert not any(one.extraction.relations for one in found.sources.examples if "Au" in one.text)
+    with pytest.raises(DataError, match="no text of the gold set can be an example"):
+        tuned(ScriptedLLM(script.answer), sample(14), gold=SOLVED, types=("crew",))
 
 
 def test_an_answer_that_cannot_be_read_is_asked_for_once_more() -> None:

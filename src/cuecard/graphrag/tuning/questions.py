@@ -44,22 +44,43 @@ _EXAMPLE = """\
 Find the entities and relationships in the text.
 
 Entities are of one of these types: [[types]]
-Names are exactly as the text has them. A relationship connects two of the entities that you list. \
-Descriptions are short, in [[language]], and say only what the text says. "type" of a relationship \
-is one to three words for the kind of connection; "weight" is from 1 (loose) to 10 (close).
-Answer with one JSON object and nothing else, in this form:
+List every entity of these types that the text names. Names are exactly as the text has them. A \
+relationship connects two of the entities that you list. Descriptions are short, in [[language]], \
+and say only what the text says. "type" of a relationship is one to three words for the kind of \
+connection; "weight" is from 1 (loose) to 10 (close).
+Answer with one JSON object and nothing else. Of another text, with the types animal and place, \
+"Two otters from Lake Tarn were seen near Skelby." the answer is:
 [[form]]
 
 # Text
 [[text]]"""
 _FORM = json.dumps(
     {
-        "entities": [{"name": "...", "type": "...", "description": "..."}],
+        "entities": [
+            {"name": "otters", "type": "animal", "description": "Two were seen near Skelby"},
+            {"name": "Lake Tarn", "type": "place", "description": "Where the otters are from"},
+            {"name": "Skelby", "type": "place", "description": "Otters were seen near it"},
+        ],
         "relationships": [
-            {"source": "...", "target": "...", "type": "...", "description": "...", "weight": 5}
+            {
+                "source": "otters",
+                "target": "Lake Tarn",
+                "type": "come from",
+                "description": "The otters are from Lake Tarn",
+                "weight": 8,
+            },
+            {
+                "source": "otters",
+                "target": "Skelby",
+                "type": "seen near",
+                "description": "The otters were seen near Skelby",
+                "weight": 6,
+            },
         ],
     }
 )
+# Of an answer about a text: what it has at least, and for each of the text's tokens.
+_LEAST, _EACH = 200, 8
 
 _REPAIR = """\
 Your answer cannot be used: [[reason]]
@@ -90,12 +111,19 @@ def types_request(profile: CorpusProfile, excerpts: Sequence[str], most: int) ->
     return _asked(text, TYPES_TOKENS, profile.persona)
 
 
-def example_request(profile: CorpusProfile, types: Sequence[str], text: str) -> LLMRequest:
-    """Asks what is in a text."""
+def example_request(
+    profile: CorpusProfile, types: Sequence[str], text: str, tokens: int
+) -> LLMRequest:
+    """Asks what is in a text.
+
+    Args:
+        tokens: of the text; the answer may be so much longer, since weak models repeat themselves.
+    """
     asked = filled(
         _EXAMPLE, types=", ".join(types), language=lined(profile.language), form=_FORM, text=text
     )
-    return _asked(asked, EXAMPLE_TOKENS, profile.persona)
+    most = min(EXAMPLE_TOKENS, _LEAST + _EACH * tokens)
+    return _asked(asked, most, profile.persona)
 
 
 def repair_request(request: LLMRequest, answer: str, reason: str) -> LLMRequest:

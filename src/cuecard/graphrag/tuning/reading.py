@@ -17,6 +17,9 @@ from cuecard.graphrag.records import Entity, Extraction
 
 _THOUGHTS = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_CLOSING = {"{": "}", "[": "]"}
+
 LONGEST = {"domain": 200, "language": 40, "persona": 1200, "role": 600, "rating": 1200}
 LONGEST_TYPE = 40
 """Characters of a profile's texts, and of a type's name."""
@@ -91,7 +94,7 @@ def read_example(answer: str, text: str, types: tuple[str, ...]) -> ReadExample:
     Raises:
         UnreadableAnswer: not the form, or no such entity.
     """
-    read = read_json(_THOUGHTS.sub("", answer), types)
+    read = read_json(_whole(answer), types)
     whole = [fault for fault in read.faults if fault.record == 0]
     if whole:
         raise UnreadableAnswer(f"It is not in the form: {whole[0].what}.")
@@ -129,9 +132,21 @@ def _is_of_form(what: str) -> bool:
 def _object(answer: str) -> dict[str, Any]:
     """The JSON object that an answer is, within a code fence or not."""
     try:
-        found = json.loads(unfenced(_THOUGHTS.sub("", answer).strip()))
+        found = json.loads(_whole(answer))
     except (ValueError, RecursionError):
         raise UnreadableAnswer("It is not one JSON object and nothing else.") from None
     if not isinstance(found, dict):
         raise UnreadableAnswer("It is not a JSON object.")
     return found
+
+
+def _whole(answer: str) -> str:
+    """The JSON of an answer, with the brackets closed that a small model forgets at its end."""
+    text = unfenced(_THOUGHTS.sub("", answer).strip())
+    open_ones: list[str] = []
+    for sign in _STRING.sub("", text):
+        if sign in _CLOSING:
+            open_ones.append(_CLOSING[sign])
+        elif open_ones and sign == open_ones[-1]:
+            open_ones.pop()
+    return text + "".join(reversed(open_ones))

@@ -13,25 +13,21 @@ from functools import partial
 from typing import TypeVar
 
 from cuecard.errors import DataError
-from cuecard.graphrag.chunks import Chunk, TokenCounter, shortened
+from cuecard.graphrag.chunks import Chunk, TokenCounter
+from cuecard.graphrag.gold import TextSet
 from cuecard.graphrag.project.project import TYPES
 from cuecard.graphrag.prompts.sources import CorpusProfile, ExtractionExample, PromptSources
 from cuecard.graphrag.tuning.entity_types import TypeCount, merged_types
-from cuecard.graphrag.tuning.questions import (
-    example_request,
-    profile_request,
-    repair_request,
-    types_request,
-)
+from cuecard.graphrag.tuning.gold_examples import gold_examples
+from cuecard.graphrag.tuning.questions import repair_request
 from cuecard.graphrag.tuning.reading import (
-    LONGEST,
-    LONGEST_TYPE,
     ReadExample,
     UnreadableAnswer,
     read_example,
     read_profile,
     read_types,
 )
+from cuecard.graphrag.tuning.requests import TuneRequests
 from cuecard.graphrag.tuning.settings import TuneSettings
 from cuecard.llms.protocol import LLMAnswer, LLMRequest
 from cuecard.search.asker import Asker
@@ -41,7 +37,7 @@ from cuecard.search.searcher import Observer
 
 T = TypeVar("T")
 
-_CHUNKS_A_CALL, _LEAST_TYPES = 5, 2
+_LEAST_TYPES = 2
 _SHOWN = 120
 
 
@@ -85,6 +81,7 @@ class Tuner:
         asker: the LLM.
         tokens: what texts are counted in.
         tell: called with an event after each step.
+        gold: solved texts, from which types and examples are taken; None to ask for them.
     """
 
     def __init__(
@@ -93,8 +90,10 @@ class Tuner:
         settings: TuneSettings,
         tokens: TokenCounter,
         tell: Observer = lambda event: None,
+        gold: TextSet | None = None,
     ) -> None:
-        self._asker, self._settings, self._tokens, self._tell = asker, settings, tokens, tell
+        self._asker, self._settings, self._tell = asker, settings, tell
+        self._requests = TuneRequests(settings, tokens, gold)
         self._asked = self._repaired = 0
         self._problems: list[TuneProblem] = []
 
@@ -107,14 +106,17 @@ class Tuner:
         Raises:
             BudgetSpent: there is not enough left for the next call.
             LLMError: the LLM does not answer.
-            DataError: examples are wanted, and none could be read.
+            DataError: examples are wanted, and none could be read, or gold has none that fits.
         """
         profile = await self._profile(chunks)
         self._tell({"event": "profile", **profile.to_dict()})
         types = await self._types(profile, chunks)
         names = tuple(each.name for each in types)
         self._tell({"event": "types", "types": list(names)})
-        examples = await self._examples(profile, names, chunks)
+        if self._requests.gold is None:
+            examples = await self._examples(profile, names, chunks)
+        else:
+            examples = self._solved(self._requests.gold, names)
         self._tell({"event": "examples", "examples": len(examples)})
         found = [entity.type for one in examples for entity in one.extraction.entities]
         return TunedSources(
@@ -126,19 +128,8 @@ class Tuner:
         )
 
     def costs(self, chunks: Sequence[Chunk]) -> list[CostPart]:
-        """What it takes at most, part by part; nothing is asked.
-
-        What later requests repeat of earlier answers is not known, so it counts at its longest.
-        """
-        settings = self._settings
-        long = CorpusProfile(**{name: "x" * most for name, most in LONGEST.items()})
-        parts = [("profile", "what the corpus is", [self._profile_request(chunks)])]
-        if settings.finds_types:
-            parts.append(("types", "types of entities", self._types_requests(long, chunks)))
-        texts = [self._example_text(each) for each in chunks][: settings.examples]
-        names = settings.types or ("x" * LONGEST_TYPE,) * settings.most_types
-        requests = [example_request(long, names, text) for text in texts]
-        parts.append(("examples", "entities and relationships of chunks", requests))
+        """What it takes at most, part by part; nothing is asked."""
+        parts = list(self._requests.parts(chunks))
         costs = [
             CostPart(name, what, sum(map(self._asker.most, requests), Amount()))
             for name, what, requests in parts
@@ -151,29 +142,9 @@ class Tuner:
         most = sum(map(self._asker.most, again), Amount())
         return [*costs, CostPart("repairs", "where no answer can be read", most)]
 
-    def _profile_request(self, chunks: Sequence[Chunk]) -> LLMRequest:
-        settings = self._settings
-        return profile_request(self._excerpts(chunks), settings.domain, settings.language)
-
-    def _types_requests(self, profile: CorpusProfile, chunks: Sequence[Chunk]) -> list[LLMRequest]:
-        groups = [
-            chunks[begin : begin + _CHUNKS_A_CALL]
-            for begin in range(0, len(chunks), _CHUNKS_A_CALL)
-        ]
-        most = self._settings.most_types
-        return [types_request(profile, self._excerpts(group), most) for group in groups]
-
-    def _excerpts(self, chunks: Sequence[Chunk]) -> list[str]:
-        """Beginnings of chunks that have room in one request."""
-        room = max(1, self._settings.call_tokens // len(chunks))
-        return [shortened(each.text, self._tokens, room) for each in chunks]
-
-    def _example_text(self, chunk: Chunk) -> str:
-        return shortened(chunk.text, self._tokens, self._settings.example_tokens)
-
     async def _profile(self, chunks: Sequence[Chunk]) -> CorpusProfile:
         settings = self._settings
-        request = self._profile_request(chunks)
+        request = self._requests.profile(chunks)
         (found,) = await self._read([request], [read_profile], ["profile"])
         if found is None:
             self._problem("profile", "general words stand for it in the prompts")
@@ -186,15 +157,15 @@ class Tuner:
         self, profile: CorpusProfile, chunks: Sequence[Chunk]
     ) -> tuple[TypeCount, ...]:
         settings, found = self._settings, list[list[str]]()
-        if settings.finds_types:
-            requests = self._types_requests(profile, chunks)
+        if self._requests.finds_types:
+            requests = self._requests.types(profile, chunks)
             abouts = [f"types, group {number}" for number in range(1, len(requests) + 1)]
             read = partial(read_types, least=min(_LEAST_TYPES, settings.most_types))
             answers = await self._read(requests, [read] * len(requests), abouts)
             found = [each for each in answers if each is not None]
-        if not found and not settings.types:
+        if not found and not self._requests.given_types:
             self._problem("types", f"GraphRAG's own are used: {', '.join(TYPES)}")
-        given = settings.types or (() if found else TYPES)
+        given = self._requests.given_types or (() if found else TYPES)
         return merged_types(given, found, settings.most_types)
 
     async def _examples(
@@ -204,11 +175,11 @@ class Tuner:
         wanted, left = self._settings.examples, list(chunks)
         found: list[ExtractionExample] = []
         while left and len(found) < wanted:
-            count = wanted - len(found)
-            now, left = left[:count], left[count:]
-            texts = [self._example_text(each) for each in now]
+            more = wanted - len(found)
+            now, left = left[:more], left[more:]
+            texts = [self._requests.example_text(each) for each in now]
             answers = await self._read(
-                [example_request(profile, types, text) for text in texts],
+                [self._requests.example(profile, types, text) for text in texts],
                 [_example_reader(text, types) for text in texts],
                 [f"example of {each.name}" for each in now],
             )
@@ -227,6 +198,21 @@ class Tuner:
             )
         if len(found) < wanted:
             self._problem("examples", f"{len(found)} of {wanted} could be had")
+        return found
+
+    def _solved(self, gold: TextSet, types: tuple[str, ...]) -> list[ExtractionExample]:
+        """Examples of the gold set."""
+        settings, fits = self._settings, self._requests.can_be_shown
+        found = gold_examples(gold.texts, types, settings.examples, settings.seed, fits)
+        if settings.examples and not found:
+            raise DataError(
+                "no text of the gold set can be an example",
+                where=gold.name,
+                got=f"{len(gold.texts)} texts",
+                expected=f"one of at most {settings.example_tokens} tokens with an entity of the "
+                f"types {', '.join(types)}",
+                hint="a larger --example-tokens, or shorter texts",
+            )
         return found
 
     async def _read(

@@ -31,6 +31,11 @@ class TuneRecipe(Section):
     text_field: str | None = Field(
         default=None, description="Column of the text in tables; by default as in the settings."
     )
+    gold: Path | None = Field(
+        default=None,
+        description="A JSONL file of texts with the entities and relations that are in them: "
+        "examples and types are taken from it, and not asked for.",
+    )
     dialect: str = Field(default="graphrag", description="Whose prompts are written.")
     weak: bool = Field(
         default=False,

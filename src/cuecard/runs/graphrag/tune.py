@@ -17,6 +17,7 @@ from cuecard.evaluation.report import write_json
 from cuecard.folder_lock import held
 from cuecard.graphrag.chunks import TokenCounter, chunks_of, count, find_tokens
 from cuecard.graphrag.corpus import Corpus, read_corpus
+from cuecard.graphrag.gold import TextSet, read_gold
 from cuecard.graphrag.project.project import GraphProject, write_all
 from cuecard.graphrag.prompts.dialects import DIALECTS, PromptLimits, WrittenPrompts
 from cuecard.graphrag.selection import ChunkSample, select
@@ -89,7 +90,7 @@ def plan_tune(plan: TuneRecipe, *, progress: Progress | None = None) -> TuneCost
     async def costs() -> TuneCosts:
         async with Engines() as engines:
             asker = await engines.asker(made.llm, Calls(Journal(None, ""), plan.limits))
-            tuner = Tuner(asker, plan.tune, made.tokens)
+            tuner = Tuner(asker, plan.tune, made.tokens, gold=made.gold)
             parts = tuple(tuner.costs(made.sample.chunks))
             return TuneCosts(made.sample, made.tokens.name, parts, plan.limits)
 
@@ -105,6 +106,7 @@ class _SetUp:
     tokens: TokenCounter
     sample: ChunkSample
     llm: ChosenLLM
+    gold: TextSet | None
 
 
 def _set_up(plan: TuneRecipe, progress: Progress | None) -> _SetUp:
@@ -121,6 +123,7 @@ def _set_up(plan: TuneRecipe, progress: Progress | None) -> _SetUp:
         text = "the project's chunks are sentences; here they are cut by tokens (chunking.type)"
         warnings.warn(text, DataWarning, stacklevel=2)
     chunks = chunks_of(corpus.texts, tokens, project.sizes)
+    gold = None if plan.gold is None else read_gold(plan.gold)
     llm = connect(plan.llm, plan.limits, BUDGET, progress)
     settings = plan.tune
 
@@ -128,7 +131,7 @@ def _set_up(plan: TuneRecipe, progress: Progress | None) -> _SetUp:
         return text_vectors(load_backbone(settings.embedder, progress=progress), texts)
 
     sample = select(chunks, settings.selection, settings.chunks, settings.seed, embed)
-    return _SetUp(project, corpus, tokens, sample, llm)
+    return _SetUp(project, corpus, tokens, sample, llm, gold)
 
 
 def _asked(plan: TuneRecipe, made: _SetUp, calls: Calls, tell: Observer) -> TunedSources:
@@ -138,7 +141,8 @@ def _asked(plan: TuneRecipe, made: _SetUp, calls: Calls, tell: Observer) -> Tune
     async def run() -> TunedSources:
         async with Engines() as engines:
             asker = await engines.asker(made.llm, calls)
-            return await Tuner(asker, plan.tune, made.tokens, tell).run(made.sample.chunks)
+            tuner = Tuner(asker, plan.tune, made.tokens, tell, made.gold)
+            return await tuner.run(made.sample.chunks)
 
     try:
         return asyncio.run(run())

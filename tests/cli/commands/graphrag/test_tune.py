@@ -169,6 +169,21 @@ def test_a_folder_of_texts_without_settings(cuecard: Call, tmp_path: Path, llm: 
     assert set(contents(tmp_path / "new" / "prompts" / "tuned")) == set(FILES)
 
 
+def test_examples_of_gold_are_shown_and_not_asked_for(
+    cuecard: Call, root: Path, llm: HttpLLM, tmp_path: Path
+) -> None:
+    gold = tmp_path / "gold.jsonl"
+    row = {"text": "Ann Lee is in Tarn.", "entities": [{"name": "Ann Lee", "type": "Sailor"}]}
+    gold.write_text(json.dumps(row | {"relations": []}) + "\n")
+    done = cuecard(*words(root, llm, "--gold", gold))
+    assert done.code == 0, done
+    prompt = (root / "prompts" / "tuned" / "extract_graph.txt").read_text()
+    assert "Types: Sailor" in prompt and '("entity"<|>Ann Lee<|>Sailor<|>sailor)' in prompt
+    assert len(llm.asked) == 1 and '"persona"' in llm.asked[0]["messages"][-1]["content"]
+    missing = cuecard(*words(root, llm, "--gold", tmp_path / "none.jsonl"))
+    assert missing.code == 2 and "none.jsonl" in missing.err
+
+
 def test_a_budget_that_does_not_last(cuecard: Call, root: Path) -> None:
     with http_llm(script.answer) as broken:
         done = cuecard(*words(root, broken, "--budget", "4 calls"))

@@ -18,6 +18,7 @@ TUNE = Fields(
         "corpus": Flag("CORPUS"),
         "root": Flag(metavar="FOLDER"),
         "text_field": Flag(metavar="COLUMN"),
+        "gold": Flag(metavar="FILE"),
         **llm_flags(Flag("--llm", metavar="MODEL")),
         "budget": Flag(BUDGET, metavar="LIMITS"),
         "tune.selection": Flag(),
