@@ -12,11 +12,12 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-headlines test bench-training bench-training-gpu bench-precision bench-serving \
-	bench-methods bench-multitask bench-search bench-search-races bench-search-peers bench-learning bench-fewshot bench-vision bench-vision-speed bench-embedding lint format clean $(VENV)
+	bench-methods bench-multitask bench-search bench-search-races bench-search-peers bench-graphrag bench-learning bench-fewshot bench-vision bench-vision-speed bench-embedding lint format clean $(VENV)
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  make .venv               install everything, exact versions, into .venv"
+	@echo "  make .graphrag           install GraphRAG, for two contestants of bench-graphrag"
 	@echo "Another Python: make PYTHON=python3.12 test. Options of a command: make demo ARGS='--seed 1'."
 
 $(VENV): $(STAMP)
@@ -101,6 +102,21 @@ $(PEERS_STAMP): $(STAMP)
 bench-search-peers: $(PEERS_STAMP)  ## searchers beside GEPA's and promptolution's own code; goes on where it was
 	PYTHONPATH=$(PEERS) $(BIN)/python -m benchmarks.search_peers $(ARGS)
 
+# GraphRAG pins a great deal that cuecard does not: it has an environment of its own.
+GRAPHRAG := .graphrag
+GRAPHRAG_STAMP := $(GRAPHRAG)/.installed
+
+.PHONY: $(GRAPHRAG)
+$(GRAPHRAG): $(GRAPHRAG_STAMP)
+
+$(GRAPHRAG_STAMP):
+	$(PYTHON) -m venv $(GRAPHRAG)
+	$(GRAPHRAG)/bin/python -m pip install --disable-pip-version-check graphrag==3.3.0
+	@touch $@
+
+bench-graphrag: $(STAMP)  ## extraction prompts on gold sets, ARGS='--corpora FOLDER'; goes on where it was
+	$(BIN)/python -m benchmarks.graphrag $(ARGS)
+
 bench-vision: $(STAMP)  ## prompts for images, LoRA, full tuning, a linear probe on four sets; goes on where it was
 	$(BIN)/python -m benchmarks.vision --workers 2 $(ARGS)
 
@@ -121,6 +137,6 @@ format: $(STAMP)  ## rewrite the code as ruff wants it
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment and every tool's leftovers; runs and the cache stay
-	rm -rf $(VENV) $(VLLM) $(PEERS) build dist htmlcov .coverage .coverage.* \
+	rm -rf $(VENV) $(VLLM) $(PEERS) $(GRAPHRAG) build dist htmlcov .coverage .coverage.* \
 		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.fewshot_tables import fewshot_figure, fewshot_table
+from benchmarks.graphrag_tables import graphrag_figure, graphrag_table
 from benchmarks.learning_tables import learning_table
 from benchmarks.methods_tables import methods_figure, methods_table
 from benchmarks.multitask_tables import multitask_table
@@ -86,6 +87,7 @@ TABLES: Mapping[str, DocTable] = {
         DocTable("search", "search.md", search_table, search_figure),
         DocTable("search_races", "search.md", races_table),
         DocTable("search_peers", "search.md", search_peers_table),
+        DocTable("graphrag", "graphrag.md", graphrag_table, graphrag_figure),
     )
 }
 
