@@ -55,12 +55,16 @@ def _types(text: GoldText) -> set[str]:
 
 
 def _of_types(extraction: Extraction, known: dict[str, str]) -> Extraction:
-    """What is of known types, and relations between these."""
-    entities = tuple(
-        replace(each, type=known[type_key(each.type)])
+    """What is of known types, each once, and relations between these."""
+    entities = {
+        (each.name, type_key(each.type)): replace(each, type=known[type_key(each.type)])
         for each in extraction.entities
         if type_key(each.type) in known
-    )
-    names = {each.name for each in entities}
-    relations = tuple(each for each in extraction.relations if {each.source, each.target} <= names)
-    return Extraction(entities, relations)
+    }
+    names = {name for name, _ in entities}
+    relations = {
+        (each.source, each.target, each.type): each
+        for each in extraction.relations
+        if {each.source, each.target} <= names
+    }
+    return Extraction(tuple(entities.values()), tuple(relations.values()))
