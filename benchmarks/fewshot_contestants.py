@@ -29,6 +29,7 @@ from cuecard.evaluation.baselines.text_vectors import text_vectors
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.tasks import Task
 from cuecard.tasks.text_features import text_of
+from cuecard.training.few_shot.patterns import words_of
 from cuecard.training.few_shot.pet import PatternTraining
 from cuecard.training.loop import run_loop, stopped_in
 from cuecard.training.run import FinishedRun
@@ -42,9 +43,10 @@ from cuecard.types import Backbone, Prediction
 TFIDF, EMBEDDINGS = "tf-idf + regression", "embeddings + regression"
 BY_HAND, IN_CONTEXT = "by hand", "in-context"
 TEXT, META, SHARED = "prompt, text", "prompt, meta", "prompt, MPT"
-PET, LORA, FULL = "pet", "lora", "full"
+PET, DART, LORA, FULL = "pet", "dart", "lora", "full"
 
 LENGTH, RANK = 20, 8
+_FLUENCY = 0.1
 _MOST_SHOWN, _COUNTS, _DRAWS = 8, 2, 2
 
 
@@ -209,6 +211,17 @@ def _pet(entry: Entry, rate: float) -> Outcome:
     return replace(outcome, note=f"{found.unlabelled} unlabelled rows")
 
 
+def _dart(entry: Entry, rate: float) -> Outcome:
+    """Vectors from the template's words, a head from the labels', and the fluency constraint."""
+    began, task = time.process_time(), entry.task
+    headed = replace(task, spec=task.spec.with_head("trained"))
+    method = PromptTuning(text=words_of(task.spec.template))
+    changes = {"lr": rate, "head_start": "words", "fluency": _FLUENCY}
+    config = entry.config.model_copy(update=changes)
+    found = train(entry.backbone, headed, method, config, observer=entry.tell)
+    return _trained(entry, found, time.process_time() - began)
+
+
 def _trained(entry: Entry, found: FinishedRun, spent: float) -> Outcome:
     return Outcome(
         found.validation.loss,
@@ -223,8 +236,10 @@ def _trained(entry: Entry, found: FinishedRun, spent: float) -> Outcome:
 def _answers(entry: Entry, prompt: Prompt) -> Sequence[Prediction]:
     """Of the test rows, by a prompt."""
     slot, prior = prompt.manifest.slot, prompt.manifest.prior
-    test, injection = entry.rows.task.test, prompt.injection()
-    found = evaluate(entry.backbone, prompt.spec, test, injection, slot=slot, prior=prior)
+    test, injection, head = entry.rows.task.test, prompt.injection(), prompt.head()
+    found = evaluate(
+        entry.backbone, prompt.spec, test, injection, slot=slot, prior=prior, head=head
+    )
     return found.predictions
 
 
@@ -309,6 +324,7 @@ CONTESTANTS: Mapping[str, Contestant] = {
     META: Contestant(_prompt(_meta), _OF_PROMPTS),
     SHARED: Contestant(_prompt(_shared), _OF_PROMPTS),
     PET: Contestant(_pet, rate_of=TEXT),
+    DART: Contestant(_dart, _OF_PROMPTS),
     LORA: Contestant(_lora, _OF_LORA),
     FULL: Contestant(_full, _OF_WEIGHTS),
 }

@@ -204,6 +204,8 @@ _FLAGS = {
     "training.batch_tokens": Flag(),
     "training.lr": Flag(),
     "training.head_lr": Flag(),
+    "training.head_start": Flag(),
+    "training.fluency": Flag(),
     "training.optimizer": Flag(),
     "training.loss": Flag(),
     "training.patience": Flag(),

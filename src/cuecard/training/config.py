@@ -19,6 +19,7 @@ Activations = Literal["auto", "keep", "recompute"]
 Inputs = Literal["auto", "memory", "disk", "recompute"]
 Keep = Literal["best", "average"]
 Augmentation = Literal["flip", "crop", "shift"]
+HeadStart = Literal["zeros", "words"]
 
 
 DEFAULT_BUDGET = "2m"
@@ -114,6 +115,20 @@ class TrainConfig(BaseModel):
         default=1e-3,
         description="Peak learning rate of a task's head; lr takes that of the prompt. The head "
         "starts from zeros.",
+    )
+    head_start: HeadStart = Field(
+        default="zeros",
+        exclude_if=lambda start: start == "zeros",
+        description="What the head of a classification starts from. words: what the model itself "
+        "says of the labels' words, so that these become trainable tokens of their own (DART).",
+    )
+    fluency: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        exclude_if=lambda weight: weight == 0,
+        description="Weight of saying hidden words of the input, a seventh of them, beside the "
+        "answer (DART's fluency constraint). Costs a second pass per step.",
     )
     weight_decay: float | None = Field(
         default=None,

@@ -37,6 +37,7 @@ from cuecard.training.checks import (
 )
 from cuecard.training.config import TrainConfig, check_no_budget
 from cuecard.training.objective.augmentation import check_augmentation
+from cuecard.training.objective.fluency import check_fluency
 from cuecard.training.objective.loss import Resolved, SoftLabels, resolve_loss
 from cuecard.training.objective.validation import Validation, validate
 from cuecard.training.storage.checkpoint import Checkpoint
@@ -266,6 +267,7 @@ def check_start_of(
     check_task(backbone, task.spec)
     check_augmentation(task.spec, config.augment)
     check_reads(backbone, trainable.name, trainable.slot, task.spec)
+    check_fluency(backbone, task.spec, trainable.slot, config.fluency)
     loss = resolve_loss(config.loss, task.spec, backbone)
     check_embeddings(backbone)
     if config.lr != "auto":

@@ -24,6 +24,7 @@ from cuecard.training.train import Before, train_alone
 from cuecard.training.trainables.capabilities import check_head
 from cuecard.training.trainables.head import Headed, start_head
 from cuecard.training.trainables.lora import LORA_LR, Lora, LoraSettings, merged
+from cuecard.training.trainables.word_head import check_word_head, word_head
 from cuecard.types import Backbone, Method, Slot
 
 
@@ -76,6 +77,8 @@ class TrainableAdapter:
             WrongBackboneError: a prompt made for another backbone.
         """
         check_head(backbone, task.spec, None)
+        if config.head_start == "words":
+            check_word_head(backbone, task.spec)
         if task.spec.mode == "pixels":  # what its encoder makes of images is computed once
             raise ConfigError(
                 "a segmentation model takes no adapter",
@@ -118,6 +121,8 @@ class TrainableAdapter:
         head = None if self.prompt is None else self.prompt.head()
         if head is not None:
             start_head(trained, head)
+        elif config.head_start == "words":
+            start_head(trained, word_head(backbone, task.spec, task.train))
         return trained
 
     def default_lr(self, backbone: Backbone, config: TrainConfig) -> float:

@@ -15,6 +15,7 @@ from cuecard.tasks.encoding.label_words import LabelWords, log_rest
 from cuecard.tasks.encoding.pooling import collate_texts, pooled, texts_of
 from cuecard.tasks.encoding.word_reads import WordReads, collate_words, layout_for
 from cuecard.training.config import LossKind
+from cuecard.training.objective.fluency import Fluency, FluentRows, fluency_losses
 from cuecard.training.objective.held import HeldTo
 from cuecard.training.objective.label_sample import Sample
 from cuecard.types import Backbone, Batch, Encoded, Head, Injection, Reads, Tokenizer
@@ -86,6 +87,7 @@ class PromptBatch:
     Attributes:
         soft: label probabilities to learn instead of the rows' own labels.
         temperature: what the scores are divided by where they learn those.
+        fluency: hidden words of the rows that it is to say as well; None for none.
         head: what answers instead of the LM head.
         teacher: what the loss also compares with.
         sample: the labels that each row's own is compared with, see `sample_labels`; all if None.
@@ -102,6 +104,7 @@ class PromptBatch:
     sample: Sample | None = None
     held: HeldTo | None = None
     temperature: float = 1.0
+    fluency: Fluency | None = None
 
 
 def count_targets(kind: Resolved, spec: TaskSpec, rows: Sequence[Encoded]) -> int:
@@ -133,7 +136,8 @@ def batch_losses(backbone: Backbone, parts: Sequence[PromptBatch]) -> list[Tenso
     `TaskKind.head_loss`; prompts with a head make one pass together, those without another; what is
     held to the frozen model costs its distance to it, see `HeldTo`. "pairs":
     `TaskKind.vector_loss`. "masks": `TaskKind.mask_loss`. With teachers, which answer in words, at
-    each read also lambda times `_distance`.
+    each read also lambda times `_distance`. With a fluency constraint, per target also the weighted
+    mean loss of the hidden words, which make a pass of their own, see `fluency_losses`.
     """
     losses: dict[int, Tensor] = {}
     plain = [n for n, part in enumerate(parts) if part.head is None and part.teacher is None]
@@ -152,7 +156,22 @@ def batch_losses(backbone: Backbone, parts: Sequence[PromptBatch]) -> list[Tenso
         if chosen is taught:
             apart = _distances(backbone, some, asked, found)
             losses |= {n: losses[n] + more for n, more in zip(chosen, apart, strict=True)}
+    losses |= {n: losses[n] + more for n, more in _fluency(backbone, parts).items()}
     return [losses[number] for number in range(len(parts))]
+
+
+def _fluency(backbone: Backbone, parts: Sequence[PromptBatch]) -> dict[int, Tensor]:
+    """Of the parts with a fluency constraint: what it costs all their targets together."""
+    asked = {
+        number: FluentRows(part.rows, part.injection, part.fluency)
+        for number, part in enumerate(parts)
+        if part.fluency is not None
+    }
+    if not asked:
+        return {}
+    found = fluency_losses(backbone, [*asked.values()])
+    counts = [count_targets(parts[n].loss, parts[n].spec, parts[n].rows) for n in asked]
+    return {n: loss * count for n, loss, count in zip(asked, found, counts, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from cuecard.training.trainables.capabilities import (
 from cuecard.training.trainables.head import start_head
 from cuecard.training.trainables.initial_method import new_method
 from cuecard.training.trainables.own_rate import check_one_rate, own_rate
+from cuecard.training.trainables.word_head import check_word_head, word_head
 from cuecard.types import Backbone, Head, Method, MethodConfig, Slot
 
 if TYPE_CHECKING:
@@ -127,18 +128,23 @@ class TrainablePrompt:
         check_supported(backbone, self.method)
         check_slot(self.method, task.spec)
         check_head(backbone, task.spec, self.method)
+        if config.head_start == "words":
+            check_word_head(backbone, task.spec)
 
     def build(self, backbone: Backbone, task: Task, config: TrainConfig) -> Method:
         """See `new_method`.
 
         Raises:
-            ConfigError: a length that is not that of the template's places.
+            ConfigError: a length that is not that of the template's places, or a head that cannot
+                start from words.
         """
         spec = task.spec
         method = new_method(backbone, spec, self.method, config.seed, config.head_peak, task.train)
         check_places(self.method, method.injection(), spec)
         if self.head is not None:
             start_head(method, self.head)
+        elif config.head_start == "words":
+            start_head(method, word_head(backbone, spec, task.train))
         return method
 
     def default_lr(self, backbone: Backbone, config: TrainConfig) -> float:
