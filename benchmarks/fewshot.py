@@ -189,7 +189,7 @@ def _plan(given: argparse.Namespace) -> Plan:
 
 def _cells(plan: Plan, given: argparse.Namespace) -> list[Cell]:
     folder = bool(given.folder) and Path(given.folder).is_dir()
-    names = [one for one in given.contestants if not plan.starts.missing(one)]
+    names = [one for one in given.contestants if plan.starts.of(one) != ""]
     # What lends its rate is a contestant, too.
     lent = [CONTESTANTS[one].rate_of for one in names]
     names = [one for one in CONTESTANTS if one in names or one in lent]

@@ -47,9 +47,11 @@ class Plan:
 
     @property
     def key(self) -> str:
-        """Names the folder: cells of another plan are not taken for this one's."""
-        told = json.dumps(asdict(self), sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()[:10]
+        """Names the folder: cells of another plan are not taken for this one's.
+
+        What prompts start from is named in the files of those alone that start from it.
+        """
+        return _digest({name: value for name, value in asdict(self).items() if name != "starts"})
 
     def rows(self, name: str, seed: int) -> ShotRows:
         """A set with a seed's rows."""
@@ -82,6 +84,8 @@ class Cell:
     def file(self, folder: Path) -> Path:
         """Where its result goes."""
         name = self.contestant.replace(", ", "-").replace(" + ", "-")
+        start = self.plan.starts.of(self.contestant)
+        name += f"-{_digest(start)}" if start else ""
         return folder / self.plan.key / self.set / f"{name.replace(' ', '-')}-{self.seed}.json"
 
     @property
@@ -97,6 +101,10 @@ class Cell:
     def ready(self, folder: Path) -> bool:
         """Whether the one before has its result."""
         return self.before is None or self.before.file(folder).exists()
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def run_cell(

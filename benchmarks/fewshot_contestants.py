@@ -62,9 +62,9 @@ class Starts:
     meta: str = ""
     shared: str = ""
 
-    def missing(self, name: str) -> bool:
-        """Whether a contestant cannot start."""
-        return {META: self.meta, SHARED: self.shared}.get(name) == ""
+    def of(self, name: str) -> str | None:
+        """What a contestant starts from; "" where it cannot start, None where it needs nothing."""
+        return {META: self.meta, SHARED: self.shared}.get(name)
 
 
 @dataclass(frozen=True)

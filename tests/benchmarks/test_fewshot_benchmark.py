@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from benchmarks.fewshot import main
-from benchmarks.fewshot_contestants import CONTESTANTS, SHARED
+from benchmarks.fewshot_cells import Cell, Plan
+from benchmarks.fewshot_contestants import CONTESTANTS, META, SHARED, Starts
 from benchmarks.fewshot_tables import fewshot_figure, fewshot_table
 from benchmarks.search_sets import Sizes, shot_rows
 from benchmarks.tables import TABLES
@@ -134,3 +136,11 @@ def test_a_set_without_test_rows_is_tested_on_those_of_other_seeds(tmp_path: Pat
         (tmp_path / "cr" / str(seed)).rmdir()
     with pytest.raises(ConfigError, match="no test rows"):
         shot_rows(tmp_path, "cr", 13, Sizes())
+
+
+def test_a_start_given_later_leaves_what_was_run(home: Path) -> None:
+    plan = Plan("llama", "llama", 2, 4, 13, 8)
+    later = replace(plan, starts=Starts(meta=str(home / "init.safetensors")))
+    for name in (*CONTESTANTS,):
+        files = [Cell(each, "sentiment", name, 13).file(home) for each in (plan, later)]
+        assert (files[0] == files[1]) is (name != META)
