@@ -12,7 +12,7 @@ ARGS   ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-headlines test bench-training bench-training-gpu bench-precision bench-serving \
-	bench-methods bench-multitask bench-search bench-search-races bench-search-peers bench-graphrag bench-learning bench-fewshot bench-vision bench-vision-speed bench-embedding lint format clean $(VENV)
+	bench-methods bench-multitask meta-init bench-search bench-search-races bench-search-peers bench-graphrag bench-learning bench-fewshot bench-vision bench-vision-speed bench-embedding lint format clean $(VENV)
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,14 @@ bench-methods: $(STAMP)  ## every method, LoRA and full tuning on four sets; thr
 
 bench-multitask: $(STAMP)  ## prompts of other tasks at 16 to 256 examples: SPoT, MPT, ATTEMPT; about an hour on two cores, goes on where it was
 	$(BIN)/python -m benchmarks.multitask $(ARGS)
+
+META := runs/meta-tasks
+
+$(META)/tasks.yaml: $(STAMP)
+	$(BIN)/python -m benchmarks.meta_tasks $(META)
+
+meta-init: $(META)/tasks.yaml  ## learn the start that is shipped for SmolLM2-135M; some 10 minutes of CPU, goes on where it was
+	$(BIN)/cuecard meta-init $(META)/tasks.yaml --out runs/meta-init
 
 bench-search: $(STAMP)  ## searchers at an equal budget of calls, a soft prompt beside them; some 80 minutes on two cores, goes on where it was
 	$(BIN)/python -m benchmarks.search $(ARGS)

@@ -195,7 +195,7 @@ _FLAGS = {
         "--init-prompt",
         metavar="FOLDER",
         help="A prompt's or a search's folder to start from; with --init meta a file of "
-        "`cuecard meta-init`.",
+        "`cuecard meta-init`, by default the one shipped for the backbone.",
         read=str,
     ),
     "method.slot": Flag(),

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 OfWords = Literal["random", "vocabulary", "text", "labels", "prompt", "meta"]
 Init = OfWords | Literal["xavier", "patches", "vipamin"]
 
+META = "meta"
+"""The init of vectors that were learnt from other tasks."""
+
 MAX_LENGTH = 1000
 LENGTH = (
     "Prompt vectors, 1 to 1,000. By default as many as the init text has tokens, but of a sentence "
@@ -34,8 +37,8 @@ DEFAULT_LENGTH = 20  # of inits that have no length of their own
 # The most vectors of a start from the task's own sentence, which grows with the labels.
 _TASK_LENGTH = 50
 
-# The inits that are given as `prompt`.
-GIVEN = ("prompt", "meta")
+# The inits that are given as `prompt`; without one, meta is the start shipped for the backbone.
+GIVEN = ("prompt", META)
 
 # The inits that are made of words.
 _OF_WORDS = ("vocabulary", "labels")
@@ -63,8 +66,9 @@ class StartSettings(MethodSettings):
         "vocabulary: sampled without replacement from common tokens. text: the embeddings of "
         "`text`, repeated or cut to the length. labels: the mean of each label's tokens, the rest "
         "from the vocabulary. prompt: a trained prompt's vectors, given as `prompt`. meta: vectors "
-        "that were learnt from other tasks for this backbone, given as `prompt`. xavier: "
-        "uniform within Xavier's bound of the embedding, as in visual prompt tuning. patches: "
+        "that were learnt from other tasks for this backbone, given as `prompt`, by default those "
+        "that are shipped for it. xavier: uniform within Xavier's bound of the embedding, as in "
+        "visual prompt tuning. patches: "
         "patch tokens of training images (SPT), see `patches`; what text becomes for a vision "
         "encoder. vipamin: means of patch tokens whose keys are like a drawn vector's, and what "
         "of that is in no patch token.",
@@ -94,7 +98,7 @@ class StartSettings(MethodSettings):
 
     @model_validator(mode="after")
     def _complete(self) -> StartSettings:
-        missing = self.init in GIVEN and self.prompt is None
+        missing = self.init == "prompt" and self.prompt is None
         for init, inits, value in (
             ("text", ("text",), self.text),
             ("prompt", GIVEN, self.prompt),
@@ -105,7 +109,7 @@ class StartSettings(MethodSettings):
                     where=f"method {self.name}, init",
                     got=f"init={self.init!r} with {'no prompt' if missing else f'a {init}'}",
                     expected="init='text' for a text, init='prompt' with a prompt to start from, "
-                    "init='meta' with a file of `cuecard meta-init`",
+                    "init='meta' with a file of `cuecard meta-init` or without one",
                 )
         for init, names in _OF_INIT.items():
             for name in names:
@@ -245,7 +249,13 @@ def _labels(settings: StartSettings, context: InitContext, table: Tensor) -> Ten
 
 
 def _prompt(settings: StartSettings, context: InitContext, table: Tensor) -> Tensor:
-    assert settings.prompt is not None
+    if settings.prompt is None:
+        raise ConfigError(
+            "the init has nothing to start from",
+            where=f"method {settings.name}, init",
+            got=f"init={settings.init!r} without a prompt",
+            expected="a prompt's vectors; `cuecard train` takes those that are shipped",
+        )
     given = settings.prompt.detach().float().cpu()
     if given.ndim != 2 or given.shape[1] != table.shape[1]:
         raise ConfigError(

@@ -14,6 +14,7 @@ from cuecard.methods import ATTEMPT, METHODS, MethodSettings, PromptTuning, meth
 from cuecard.methods.attempt import no_sources
 from cuecard.methods.prefix_start import PrefixSettings
 from cuecard.methods.settings import UNREAD
+from cuecard.methods.start import META
 from cuecard.runs.recipe_sections import TaskRecipe
 from cuecard.training.trainables.own_rate import check_one_rate, own_rate
 
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 _WRITTEN = {"slot", "length", "init", "text", "prompt"}
 # Settings that are tensors, which a recipe has as folders.
 _FOLDERS = ("prompt", "sources")
-
-META = "meta"
-"""The init of vectors that were learnt from other tasks."""
 
 AUTO = "auto"
 """In place of a method's name: methods race on the validation rows, and the best one is trained."""
@@ -223,12 +221,17 @@ def check_start_is_of(backbone: Backbone, method: Mapping[str, Any]) -> None:
     Raises:
         ArtifactError: the learnt start or a source prompt that the method has cannot be read.
         WrongBackboneError: it is another backbone's.
+        ConfigError: no start is shipped for the backbone.
     """
     if method.get("init") == META:
         from cuecard.artifacts.meta_init import MetaInit  # noqa: PLC0415
+        from cuecard.artifacts.starts.shipped import shipped_start  # noqa: PLC0415
 
         start = method["prompt"]
-        MetaInit.load(start).check(backbone, str(start))
+        if start is None:
+            shipped_start(backbone)
+        else:
+            MetaInit.load(start).check(backbone, str(start))
     for folder in method.get("sources", ()):
         from cuecard.artifacts import Prompt, check_backbone  # noqa: PLC0415
 

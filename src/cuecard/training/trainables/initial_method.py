@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TypeVar
 
+from cuecard.artifacts.starts.shipped import shipped_start
 from cuecard.lazy import torch
 from cuecard.methods.prefix_start import PrefixSettings
-from cuecard.methods.start import StartSettings
+from cuecard.methods.start import META, StartSettings
 from cuecard.tasks import TaskSpec
 from cuecard.tasks.splits import draw_rows
 from cuecard.training.config import TrainConfig
@@ -59,7 +60,15 @@ M = TypeVar("M")
 
 
 def suited_to(backbone: Backbone, method: M) -> M:
-    """The settings as the backbone can start from them: without words, not from the task's text."""
+    """The settings as the backbone can start from them: without words, not from the task's text.
+
+    The init "meta" without vectors gets those that are shipped for the backbone.
+
+    Raises:
+        ConfigError: none are.
+    """
+    if isinstance(method, StartSettings) and method.init == META and method.prompt is None:
+        return method.model_copy(update={"prompt": shipped_start(backbone).vectors})
     by_default = getattr(method, "init", None) == "text" and getattr(method, "text", None) is None
     if "text" in backbone.takes or not by_default:
         return method

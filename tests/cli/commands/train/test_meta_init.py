@@ -39,7 +39,7 @@ def test_a_start_is_learnt_and_used(
     prompt = Prompt.load(tmp_path / "run" / "prompt")
     assert prompt.vectors.shape[0] == 3 and prompt.manifest.method_config["init"] == "meta"
     for more, said in (
-        ((), "init='meta' with a file of `cuecard meta-init`"),
+        ((), "no meta-learned start is shipped for this backbone"),
         (("--init-prompt", tmp_path / "run"), "not a plain file"),
         (("--init-prompt", tmp_path / "none"), "there is no meta-learned start"),
     ):

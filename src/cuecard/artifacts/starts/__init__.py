@@ -1,0 +1,1 @@
+"""Where prompts start from: what is learnt ahead and comes with the package."""
