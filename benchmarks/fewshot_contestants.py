@@ -2,7 +2,7 @@
 
 A contestant that is trained at a rate is trained at each of three with the first seed's rows, and
 keeps the one that does best on the validation rows: the same search for all. Pattern-exploiting
-training takes the rate that its prompts have by themselves.
+training and LM-BFF take the rate that their prompts have by themselves.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from cuecard.evaluation.baselines.manual import (
 from cuecard.evaluation.baselines.selection import select_manual
 from cuecard.evaluation.baselines.text_models import Fitted, fit_tfidf, fit_vectors
 from cuecard.evaluation.baselines.text_vectors import text_vectors
+from cuecard.evaluation.ensemble import combine
 from cuecard.evaluation.evaluate import evaluate
 from cuecard.tasks import Task
 from cuecard.tasks.text_features import text_of
+from cuecard.training.few_shot.lm_bff import DemonstrationTraining
 from cuecard.training.few_shot.patterns import words_of
 from cuecard.training.few_shot.pet import PatternTraining
 from cuecard.training.loop import run_loop, stopped_in
@@ -43,7 +45,7 @@ from cuecard.types import Backbone, Prediction
 TFIDF, EMBEDDINGS = "tf-idf + regression", "embeddings + regression"
 BY_HAND, IN_CONTEXT = "by hand", "in-context"
 TEXT, META, SHARED = "prompt, text", "prompt, meta", "prompt, MPT"
-PET, DART, LORA, FULL = "pet", "dart", "lora", "full"
+PET, LM_BFF, DART, LORA, FULL = "pet", "lm-bff", "dart", "lora", "full"
 
 LENGTH, RANK = 20, 8
 _FLUENCY = 0.1
@@ -211,6 +213,22 @@ def _pet(entry: Entry, rate: float) -> Outcome:
     return replace(outcome, note=f"{found.unlabelled} unlabelled rows")
 
 
+def _lm_bff(entry: Entry, rate: float) -> Outcome:
+    """A prompt from the task's text before sets of demonstrations; the mean of their answers."""
+    began = time.process_time()
+    training = DemonstrationTraining(
+        entry.backbone, entry.task, PromptTuning(), _at(entry.config, rate), observer=entry.tell
+    )
+    found = training.run()
+
+    def answers() -> Sequence[Prediction]:
+        return combine([_answers(entry, run.prompt) for run in found.runs])
+
+    best, seen = found.best, found.validation
+    spent, note = time.process_time() - began, f"{len(found.runs)} sets"
+    return Outcome(seen.loss, seen.accuracy or 0.0, best.trained, spent, answers, note)
+
+
 def _dart(entry: Entry, rate: float) -> Outcome:
     """Vectors from the template's words, a head from the labels', and the fluency constraint."""
     began, task = time.process_time(), entry.task
@@ -324,6 +342,7 @@ CONTESTANTS: Mapping[str, Contestant] = {
     META: Contestant(_prompt(_meta), _OF_PROMPTS),
     SHARED: Contestant(_prompt(_shared), _OF_PROMPTS),
     PET: Contestant(_pet, rate_of=TEXT),
+    LM_BFF: Contestant(_lm_bff, rate_of=TEXT),
     DART: Contestant(_dart, _OF_PROMPTS),
     LORA: Contestant(_lora, _OF_LORA),
     FULL: Contestant(_full, _OF_WEIGHTS),

@@ -44,6 +44,10 @@ COMMANDS = {
         "Train a prompt per pattern, label unlabelled rows with all of them, distil one prompt "
         "(PET).",
     ),
+    "lm-bff": (
+        "train.lm_bff",
+        "Train a prompt in front of solved rows, and answer with several sets of them (LM-BFF).",
+    ),
     "transfer": (
         "train.transfer",
         "Train a prompt from the saved prompt that helps a new task most, or from none of them.",

@@ -62,6 +62,14 @@ PET = RunKind(
     _inside("recipe"),
     folders=("patterns",),
 )
+LM_BFF = RunKind(
+    "run with demonstrations",
+    "cuecard lm-bff",
+    "lm-bff.yaml",
+    ("checkpoint.pt", "sets", "prompt"),
+    _inside("recipe"),
+    folders=("sets",),
+)
 META_INIT = RunKind(
     "run of meta-learning",
     "cuecard meta-init",
@@ -133,6 +141,6 @@ GRAPHRAG_OPTIMISE = RunKind(
     | {f"{llm}.{key}" for llm in ("llm", "writer") for key in ("at_once", "seconds", "price")},
 )
 KINDS = (
-    *(RUN, SWEEP, LORA, PET, META_INIT, MULTITASK, TRANSFER, VTAB, SEARCH),
+    *(RUN, SWEEP, LORA, PET, LM_BFF, META_INIT, MULTITASK, TRANSFER, VTAB, SEARCH),
     *(GRAPHRAG_MEASURE, GRAPHRAG_DATASET, GRAPHRAG_OPTIMISE),
 )

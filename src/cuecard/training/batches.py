@@ -10,7 +10,7 @@ from cuecard.tasks import batches_by_length
 from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.config import TrainConfig
 from cuecard.training.objective.augmentation import augmented
-from cuecard.training.objective.fluency import Fluency
+from cuecard.training.objective.fluency import FluencyTerm
 from cuecard.training.objective.held import HeldTo
 from cuecard.training.objective.label_sample import Sample, sample_for
 from cuecard.training.objective.loss import PromptBatch, Teacher, count_targets
@@ -111,7 +111,7 @@ class TaskBatches:
             sample,
             self._held,
             setup.temperature,
-            Fluency(setup.config.fluency, draw) if setup.config.fluency else None,
+            FluencyTerm(setup.config.fluency, draw) if setup.config.fluency else None,
         )
 
     def _sample(self, rows: Sequence[Encoded], position: tuple[int, int]) -> Sample | None:

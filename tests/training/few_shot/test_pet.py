@@ -164,8 +164,8 @@ def test_every_generation_learns_from_more_rows(tmp_path: Path) -> None:
     assert first == training().run().patterns
     again = training(tmp_path, **grown).run()
     assert again.run.prompt.digest == found.run.prompt.digest
-    folders = sorted(each.name for each in tmp_path.iterdir() if each.name.startswith("patterns"))
-    assert folders == ["patterns", "patterns-2", "patterns-3"]
+    folders = sorted(each.name for each in (tmp_path / "patterns").glob("generation-*"))
+    assert folders == ["generation-2", "generation-3"]
 
 
 @pytest.mark.parametrize(

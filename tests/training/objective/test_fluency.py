@@ -11,7 +11,7 @@ from cuecard.errors import ConfigError
 from cuecard.methods import PromptTuning
 from cuecard.tasks import TaskSpec, collate
 from cuecard.training import TrainConfig
-from cuecard.training.objective.fluency import Fluency, FluentRows, fluency_losses
+from cuecard.training.objective.fluency import FluencyTerm, FluentRows, fluency_losses
 from cuecard.training.objective.loss import PromptBatch, batch_losses
 from cuecard.training.train import train
 from cuecard.types import InputTokens
@@ -31,7 +31,7 @@ def test_a_causal_model_says_words_after_those_before_them() -> None:
     backbone, start = tiny_backbone(), vectors(tiny_backbone())
     rows = [SPEC.encode(record, backbone.tokenizer) for record in reviews(5)]
     injection = InputTokens(start)
-    part = FluentRows(rows, injection, Fluency(0.5, (0, 1, 2)))
+    part = FluentRows(rows, injection, FluencyTerm(0.5, (0, 1, 2)))
     (found,) = fluency_losses(backbone, [part])
     # Every word that may be hidden, by the words before it alone.
     special = {int(token) for token in backbone.tokenizer.all_special_ids}
@@ -48,11 +48,11 @@ def test_a_causal_model_says_words_after_those_before_them() -> None:
     draws = [
         float(loss.detach())
         for n in range(300)
-        for loss in fluency_losses(backbone, [FluentRows(rows, injection, Fluency(1.0, (n,)))])
+        for loss in fluency_losses(backbone, [FluentRows(rows, injection, FluencyTerm(1.0, (n,)))])
     ]
     assert min(each) <= min(draws) and max(draws) <= max(each)
     assert sum(draws) / 300 == pytest.approx(sum(each) / len(each), rel=0.02)
-    again = fluency_losses(backbone, [FluentRows(rows, injection, Fluency(1.0, (0, 1, 2)))])[0]
+    again = fluency_losses(backbone, [FluentRows(rows, injection, FluencyTerm(1.0, (0, 1, 2)))])[0]
     assert float(found.detach()) == pytest.approx(0.5 * float(again.detach()))
     (gradient,) = torch.autograd.grad(found, start)
     assert gradient.abs().sum() > 0
@@ -62,13 +62,13 @@ def test_a_masked_model_says_words_that_are_masked() -> None:
     backbone = tiny_backbone("bert")
     rows = [MASKED_SPEC.encode(record, backbone.tokenizer) for record in reviews(5)]
     start = vectors(backbone)
-    part = FluentRows(rows, InputTokens(start), Fluency(1.0, (7,)))
+    part = FluentRows(rows, InputTokens(start), FluencyTerm(1.0, (7,)))
     (found,) = fluency_losses(backbone, [part])
     (gradient,) = torch.autograd.grad(found, start)
     assert float(found) > 0 and gradient.abs().sum() > 0
     # What is hidden is not seen: the words say no more of themselves than a mask does.
     one = MASKED_SPEC.encode(reviews(1)[0], backbone.tokenizer)
-    every = FluentRows([one], InputTokens(start), Fluency(1.0, (0,)))
+    every = FluentRows([one], InputTokens(start), FluencyTerm(1.0, (0,)))
     (loss,) = fluency_losses(backbone, [every])
     wrong = (loss.detach() - torch.log(torch.tensor(float(backbone.vocab_size)))).abs()
     assert float(wrong) < 3  # an untrained model's guess
@@ -78,7 +78,7 @@ def test_it_is_added_to_every_targets_loss() -> None:
     backbone = tiny_backbone()
     rows = [SPEC.encode(record, backbone.tokenizer) for record in reviews(4)]
     injection = InputTokens(vectors(backbone))
-    fluency = Fluency(0.3, (1,))
+    fluency = FluencyTerm(0.3, (1,))
     plain, more = batch_losses(
         backbone,
         [

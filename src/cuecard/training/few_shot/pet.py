@@ -46,8 +46,8 @@ COMMAND = "cuecard pet"
 TEMPERATURE = 2.0
 """That of the paper's soft labels and of what learns them."""
 PATTERNS = "patterns"
-"""Where the patterns' runs go, in the run's folder; those of the second generation in `patterns-2`,
-and so on."""
+"""Where the patterns' runs go, in the run's folder; those of the second generation in
+`generation-2` there, and so on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class PatternTraining:
 
     def _sweep(self, tasks: Sequence[Task], generation: int) -> SweepRunner:
         """The training of every pattern's prompt, each on its task."""
-        name = PATTERNS if generation == 1 else f"{PATTERNS}-{generation}"
+        name = PATTERNS if generation == 1 else f"{PATTERNS}/generation-{generation}"
         return SweepRunner(
             self._backbone,
             {f"pattern {number}": task for number, task in enumerate(tasks, 1)},

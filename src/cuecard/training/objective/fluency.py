@@ -29,7 +29,7 @@ _SHARE = 0.15
 
 
 @dataclass(frozen=True, slots=True)
-class Fluency:
+class FluencyTerm:
     """The constraint on a batch.
 
     Attributes:
@@ -47,7 +47,7 @@ class FluentRows:
 
     rows: Sequence[Encoded]
     injection: Injection
-    fluency: Fluency
+    fluency: FluencyTerm
 
 
 def check_fluency(backbone: Backbone, spec: TaskSpec, slot: Slot, weight: float) -> None:

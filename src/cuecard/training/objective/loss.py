@@ -15,7 +15,7 @@ from cuecard.tasks.encoding.label_words import LabelWords, log_rest
 from cuecard.tasks.encoding.pooling import collate_texts, pooled, texts_of
 from cuecard.tasks.encoding.word_reads import WordReads, collate_words, layout_for
 from cuecard.training.config import LossKind
-from cuecard.training.objective.fluency import Fluency, FluentRows, fluency_losses
+from cuecard.training.objective.fluency import FluencyTerm, FluentRows, fluency_losses
 from cuecard.training.objective.held import HeldTo
 from cuecard.training.objective.label_sample import Sample
 from cuecard.types import Backbone, Batch, Encoded, Head, Injection, Reads, Tokenizer
@@ -104,7 +104,7 @@ class PromptBatch:
     sample: Sample | None = None
     held: HeldTo | None = None
     temperature: float = 1.0
-    fluency: Fluency | None = None
+    fluency: FluencyTerm | None = None
 
 
 def count_targets(kind: Resolved, spec: TaskSpec, rows: Sequence[Encoded]) -> int:
