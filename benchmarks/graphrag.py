@@ -21,7 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.graphrag_cells import CONTESTANTS, GENERIC, SOFT, Cell, Contest, Plan, cpu_seconds
+from benchmarks.graphrag_cells import CONTESTANTS, USUAL, Contest, cpu_seconds
+from benchmarks.graphrag_plan import GENERIC, SOFT, Cell, Plan
 from benchmarks.graphrag_scores import summary_rows
 from benchmarks.graphrag_sets import EXTRACTION_SETS, ExtractionSizes
 from benchmarks.machine import processor, versions
@@ -160,7 +161,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--corpora", type=Path, required=True, help="where ie_conll04 is")
     parser.add_argument("--sets", nargs="+", choices=EXTRACTION_SETS, default=[*EXTRACTION_SETS])
     parser.add_argument("--models", nargs="+", default=list(MODELS))
-    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
+    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=list(USUAL))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--texts", type=int, default=sizes.test, help="of each set, to test on")
     parser.add_argument("--solved", type=int, default=sizes.solved, help="gold of a tuning")

@@ -6,17 +6,26 @@ their own, with the model in this process.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from benchmarks.graphrag_plan import (
+    DEFAULT,
+    GENERIC,
+    OPTIMISED,
+    PROMPT_TUNE,
+    SOFT,
+    TUNED,
+    TUNED_GOLD,
+    TUNED_JSON,
+    Cell,
+)
 from benchmarks.graphrag_server import (
     project_settings,
     python_of_graphrag,
@@ -30,10 +39,10 @@ from benchmarks.graphrag_sets import (
     TEST,
     TRAINED,
     ExtractionSet,
-    ExtractionSizes,
     write_inputs,
     write_texts,
 )
+from benchmarks.graphrag_soft import TEMPLATE, start_text
 from cuecard.errors import ConfigError, CuecardError, Interrupted
 from cuecard.evaluation.report import plain, write_json
 from cuecard.graphrag.measuring.measure import PromptMeasure
@@ -56,76 +65,7 @@ from cuecard.search.searcher import Observer
 from cuecard.search.settings import SearchSettings
 from cuecard.training.config import TrainConfig
 
-GENERIC, TUNED, OPTIMISED, SOFT = "generic", "tuned", "optimised", "soft"
-DEFAULT, PROMPT_TUNE = "GraphRAG's default", "GraphRAG's tuning"
-TUNED_GOLD, TUNED_JSON = "tuned on gold", "tuned on gold, in JSON"
 PEER = Path(__file__).with_name("graphrag_peer.py")
-# The soft prompt begins as these words; its template is the text and nothing else.
-_START = (
-    "Extract entities of the types {types} and the relationships between them from the text, as "
-    '("entity"<|>NAME<|>TYPE<|>DESCRIPTION) and ("relationship"<|>SOURCE<|>TARGET<|>DESCRIPTION'
-    "<|>STRENGTH), with ## between them and <|COMPLETE|> at the end."
-)
-_TEMPLATE = "Text: {text}\nOutput:"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What every cell is run with.
-
-    Attributes:
-        corpora: the folder of the gold sets.
-        answer_tokens: of an answer, at most.
-        calls: of a search, at most.
-        steps, batch_rows: of the soft prompt's training.
-        trains: models that a soft prompt is trained for.
-        at_once: requests that share passes.
-    """
-
-    corpora: str
-    sizes: ExtractionSizes = field(default_factory=ExtractionSizes)
-    answer_tokens: int = 256
-    calls: int = 120
-    searcher: str = "demonstrations"
-    steps: int = 40
-    batch_rows: int = 8
-    trains: tuple[str, ...] = ()
-    at_once: int = 16
-
-    @property
-    def key(self) -> str:
-        """Names the folder: cells of another plan are not taken for this one's."""
-        told = json.dumps(asdict(self), sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()[:10]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A model, a set, a seed and a contestant."""
-
-    plan: Plan
-    model: str
-    set: str
-    seed: int
-    contestant: str
-
-    def file(self, folder: Path) -> Path:
-        """Where its result goes."""
-        return self.room(folder).with_suffix(".json")
-
-    def room(self, folder: Path) -> Path:
-        """Where its contestant is made and measured."""
-        name = "-".join(self.contestant.replace(",", "").split())
-        return folder / self.plan.key / Path(self.model).name / self.set / str(self.seed) / name
-
-    def beside(self, contestant: str) -> Cell:
-        """The cell of another contestant."""
-        return Cell(self.plan, self.model, self.set, self.seed, contestant)
-
-    @property
-    def first(self) -> Cell | None:
-        """The cell whose prompt it begins with; None where it begins with none."""
-        return self.beside(TUNED_GOLD) if self.contestant == OPTIMISED else None
 
 
 @dataclass(frozen=True)
@@ -275,7 +215,7 @@ class Contest:
             gold=str(self._room / TRAINED), descriptions=False, out=str(self._room / "rows")
         )
         run_dataset(rows)
-        start = PromptTuning(text=_START.format(types=", ".join(chosen.types)))
+        start = PromptTuning(text=start_text(self._room / TRAINED, chosen.types, cell.seed))
         recipe = Recipe(
             data=DataRecipe(
                 path=str(rows.folder / DATA), label_field="target", split=(0.93, 0.07, 0.0)
@@ -283,7 +223,7 @@ class Contest:
             task=TaskRecipe.model_validate(
                 {
                     "kind": "text-to-text",
-                    "template": _TEMPLATE,
+                    "template": TEMPLATE,
                     "max_new_tokens": plan.answer_tokens,
                     "max_length": 1024,
                 }
@@ -329,7 +269,9 @@ _MAKERS: Mapping[str, Callable[[Contest, ExtractionSet], Made]] = {
     SOFT: Contest.soft,
 }
 CONTESTANTS = tuple(_MAKERS)
-"""Who competes, in the order they run: the first is what others are compared with."""
+"""Who can compete, in the order they run: the first is what others are compared with."""
+USUAL = tuple(name for name in _MAKERS if name != TUNED_JSON)
+"""Who competes: answers in JSON are no better for these models; see LOG.md."""
 
 
 def cpu_seconds() -> float:

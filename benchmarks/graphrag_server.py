@@ -110,7 +110,8 @@ def run_graphrag(arguments: Sequence[str], log: Path, seconds: float = 7200.0) -
         ConfigError: GraphRAG is not installed.
         TrainingError: the command failed, or took too long.
     """
-    command = [str(python_of_graphrag()), *arguments]
+    # Not from the script's own folder, where another `graphrag` lies.
+    command = [str(python_of_graphrag()), "-P", *arguments]
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with log.open("a") as out:
         try:
