@@ -49,6 +49,7 @@ from cuecard.types import (
 from support.data.reviews import LONG_SPEC, SPEC, review_task, reviews
 from support.oracles.masked import behind_prefix as masked_behind_prefix
 from support.oracles.masked import with_masks
+from support.oracles.seq2seq import ENDS as SEQ2SEQ_ENDS
 from support.oracles.seq2seq import plain_logits as plain_seq2seq
 from support.tiny import CONFIGS, MASKED, SEQ2SEQ, shared_backbone, tiny_backbone
 
@@ -302,6 +303,8 @@ def plain_logits(
 ) -> Tensor:
     """[len(target), V] the logits of a target behind a row with the injection in place."""
     injection, model = method.injection(), backbone.model
+    if isinstance(injection, InputTokens) and injection.mix is not None:
+        injection = mixed(injection, context_embeds(model, kind, row, len(target)))
     if kind in SEQ2SEQ:
         return plain_seq2seq(model, kind, row, injection, target)
     if kind in MASKED:
@@ -310,9 +313,18 @@ def plain_logits(
     if isinstance(injection, PrefixKV):
         before = row.slot if injection.late else 0
         return behind_prefix(model, embeds, injection, before)[-len(target) :]
-    if isinstance(injection, InputTokens) and injection.mix is not None:
-        injection = mixed(injection, embeds[: len(row.context)])
     return with_vectors(model, embeds, injection, row.slot)[-len(target) :]
+
+
+def context_embeds(model: Any, kind: str, row: Encoded, count: int) -> Tensor:
+    """[T, H] the embeddings of what a model reads before an answer, or with its masks."""
+    ids = list(row.context)
+    if kind in MASKED:
+        ids, _ = with_masks(row, count)
+    if kind in SEQ2SEQ:
+        ids, model = [*ids, *SEQ2SEQ_ENDS], model.get_encoder()
+    found: Tensor = model.get_input_embeddings()(torch.tensor(ids))
+    return found
 
 
 def mixed(injection: InputTokens, context: Tensor) -> InputTokens:

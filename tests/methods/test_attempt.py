@@ -16,7 +16,7 @@ from torch.nn import functional
 from cuecard.errors import BackboneError, ConfigError
 from cuecard.methods import ATTEMPT
 from cuecard.tasks import collate
-from cuecard.types import InputTokens
+from cuecard.types import InputTokens, Towers
 from support.data.reviews import SPEC, reviews
 from support.init_context import context
 from support.tiny import shared_backbone
@@ -82,10 +82,9 @@ def test_refusals() -> None:
         made(length=5)
     with pytest.raises(ConfigError, match="do not fit this prompt or backbone"):
         made(sources=torch.randn(3, 4, 9))
-    backbone = shared_backbone("bert")
-    spec = SPEC.model_copy(update={"template": "{text} It is {mask}."})
-    rows = [spec.encode(record, backbone.tokenizer, "prefix") for record in reviews(2)]
+    backbone = shared_backbone("t5-gated")
+    rows = [SPEC.encode(record, backbone.tokenizer, "prefix") for record in reviews(2)]
     batch = collate([(row, ()) for row in rows], read="next")
     mixed = InputTokens(torch.zeros(4, 8), mix=made().injection().mix)
     with pytest.raises(BackboneError, match="a prompt that depends on the input"):
-        backbone.forward(batch, mixed)
+        backbone.forward(batch, Towers({"decoder": mixed}))  # its answer's beginning is no input

@@ -38,7 +38,7 @@ def in_tower(kind: InjectionKind, tower: Tower) -> str:
 
 
 _ALL: frozenset[InjectionKind] = frozenset(
-    {"input-tokens", "token-shifts", "prefix-kv", "layer-tokens"}
+    {"input-tokens", "token-shifts", "mixed-tokens", "prefix-kv", "layer-tokens"}
 )
 
 _SEEN: frozenset[InjectionKind] = frozenset({"input-tokens", "prefix-kv", "layer-tokens"})
@@ -47,13 +47,13 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         "causal": Family(
             "a causal language model",
-            {"text": _ALL | {"late-prefix-kv", "mixed-tokens"}},
+            {"text": _ALL | {"late-prefix-kv"}},
             frozenset({"next-tokens"}),
         ),
         "seq2seq": Family(
             "an encoder-decoder",
             {
-                "text": frozenset({"input-tokens", "token-shifts"}),
+                "text": frozenset({"input-tokens", "token-shifts", "mixed-tokens"}),
                 "decoder": frozenset({"input-tokens"}),
             },
             frozenset({"next-tokens"}),

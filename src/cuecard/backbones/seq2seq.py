@@ -23,10 +23,11 @@ from cuecard.backbones.forward.reads import BatchReads
 from cuecard.backbones.forward.seq2seq_injected import Seq2SeqInjected, seq2seq_injected
 from cuecard.backbones.forward.seq2seq_inputs import (
     Fill,
+    PromptedInput,
     TowerInput,
     decoder_input,
     encoder_input,
-    prompt_in,
+    prompts_in,
 )
 from cuecard.backbones.forward.special_tokens import decoder_start, special_tokens_around
 from cuecard.backbones.kernels.input_cache import InputCache, Shape
@@ -275,7 +276,8 @@ class Seq2SeqBackbone(FrozenBackbone):
 
     def _encode(self, source: TowerInput, given: Seq2SeqInjected) -> Tensor:
         self._count(source)
-        with prompt_in(self._encoder_embed, source, given.vectors, given.shifts):
+        among = PromptedInput(source, given.vectors, given.shifts, given.mix)
+        with prompts_in(self._encoder_embed, [among]):
             found = self._encoder(input_ids=source.ids, attention_mask=source.mask)
         hidden: Tensor = found.last_hidden_state
         return hidden
@@ -290,7 +292,7 @@ class Seq2SeqBackbone(FrozenBackbone):
         cache: Any = None,
     ) -> Any:
         self._count(target)
-        with prompt_in(self._decoder_embed, target, decoder, decoder[:0]):
+        with prompts_in(self._decoder_embed, [PromptedInput(target, decoder, decoder[:0])]):
             return self.model(
                 encoder_outputs=BaseModelOutput(last_hidden_state=hidden),
                 attention_mask=source.mask,

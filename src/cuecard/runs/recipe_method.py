@@ -244,8 +244,17 @@ def _check_start_from(manifest: Manifest, method: str, folder: str) -> None:
         manifest: of the prompt in the folder that the method is to start from.
 
     Raises:
-        ConfigError: keys and values, for a method of vectors.
+        ConfigError: keys and values, for a method of vectors, or vectors that an input completes.
     """
+    from cuecard.artifacts.tensors import MIX_SOURCES  # noqa: PLC0415
+
+    if MIX_SOURCES in manifest.tensors:
+        raise ConfigError(
+            "a mix of prompts is no start: its own vectors are a part of it",
+            where="method.prompt",
+            got=f"{folder}, trained by {manifest.method}",
+            expected="a prompt of vectors, such as one of those that it mixes",
+        )
     keyed = manifest.injection.endswith("prefix-kv")
     if keyed and not issubclass(METHODS[method], PrefixSettings):
         raise ConfigError(

@@ -67,6 +67,17 @@ class PromptMix:
         weights = self.weights(prompts.amax(1), pooled)
         return vectors.float() + torch.einsum("ns,sph->nph", weights, prompts)
 
+    def over(self, vectors: Tensor, embeds: Tensor, mask: Tensor) -> Tensor:
+        """[B, P, H] float32 the prompt of each row.
+
+        Args:
+            embeds: [B, T, H] the embeddings of the rows' tokens.
+            mask: [B, T] bool, which of them the prompt depends on.
+        """
+        hidden = embeds.float().masked_fill(~mask[..., None], -torch.inf).amax(1)
+        # A row without a token before its answer has nothing to pool.
+        return self(vectors, torch.where(mask.any(1)[:, None], hidden, 0))
+
     def weights(self, keys: Tensor, pooled: Tensor) -> Tensor:
         """[N, S + 1] the attention of inputs [N, H] to prompts that are pooled to keys [S + 1, H].
 

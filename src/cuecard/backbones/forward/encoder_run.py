@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from cuecard.backbones.forward.frozen import FrozenModel
 from cuecard.backbones.forward.injected import Injected
-from cuecard.backbones.forward.seq2seq_inputs import TowerInput, prompts_in
+from cuecard.backbones.forward.seq2seq_inputs import PromptedInput, TowerInput, prompts_in
 from cuecard.backbones.kernels.bidirectional import NAME as PREFIXED
 from cuecard.backbones.kernels.bidirectional import prefixed
 from cuecard.backbones.kernels.layer_tokens import PlacedLayerTokens
@@ -74,9 +74,10 @@ class EncoderRun:
         return torch.as_tensor(found.last_hidden_state)
 
 
-def _among(half: TowerInput, given: Injected) -> tuple[TowerInput, Tensor, Tensor]:
+def _among(half: TowerInput, given: Injected) -> PromptedInput:
     """What goes among the embeddings: the vectors, and what is added to them."""
-    return half, given.vectors, given.vectors[:0] if given.shifts is None else given.shifts
+    shifts = given.vectors[:0] if given.shifts is None else given.shifts
+    return PromptedInput(half, given.vectors, shifts, given.mix)
 
 
 def _deep(parts: Sequence[EncoderPart]) -> list[PlacedLayerTokens]:

@@ -43,10 +43,8 @@ class Injected:
         """
         if self.mix is None:
             return self
-        hidden = embeds.float().masked_fill(~mask[..., None], -torch.inf)
-        # A row without a token before its answer has nothing to pool.
-        pooled = torch.where(mask.any(1)[:, None], hidden.amax(1), 0)
-        return replace(self, each=self.mix(self.vectors, pooled).to(self.vectors.dtype))
+        found = self.mix.over(self.vectors, embeds, mask)
+        return replace(self, each=found.to(self.vectors.dtype))
 
     @property
     def leaves_front(self) -> bool:

@@ -9,18 +9,19 @@ import torch
 from torch import Tensor
 
 from cuecard.errors import BackboneError
-from cuecard.types import InputTokens, Tower, TowerInjection
+from cuecard.types import InputTokens, PromptMix, Tower, TowerInjection
 
 
 class Seq2SeqInjected(NamedTuple):
     """Vectors [P, H] in the encoder, shifts [S, H] there, and vectors [D, H] before the decoder.
 
-    What an injection leaves out has no rows.
+    What an injection leaves out has no rows. A mix is added to the encoder's vectors.
     """
 
     vectors: Tensor
     shifts: Tensor
     decoder: Tensor
+    mix: PromptMix | None = None
 
 
 def seq2seq_injected(
@@ -51,8 +52,8 @@ def seq2seq_injected(
             )
         given[tower] = piece
     tensors = given["text"].vectors, given["text"].shifts, given["decoder"].vectors
-    found = Seq2SeqInjected(*(none if tensor is None else tensor.to(none) for tensor in tensors))
-    for what, part in zip(("vectors", "shifts", "decoder vectors"), found, strict=True):
+    parts = [none if tensor is None else tensor.to(none) for tensor in tensors]
+    for what, part in zip(("vectors", "shifts", "decoder vectors"), parts, strict=True):
         if part.ndim != 2 or part.shape[1] != hidden:
             raise BackboneError(
                 f"the prompt's {what} do not fit this backbone",
@@ -60,4 +61,6 @@ def seq2seq_injected(
                 got=f"shape {tuple(part.shape)}",
                 expected=f"shape (P, {hidden})",
             )
-    return found
+    mix = given["text"].mix
+    vectors, shifts, decoder = parts
+    return Seq2SeqInjected(vectors, shifts, decoder, None if mix is None else mix.to(device))

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cuecard.backbones.kernels.positions import SplitPlacement, lay_out
+from cuecard.backbones.kernels.positions import SplitPlacement, lay_out, vectors_at
+from cuecard.types import PromptMix
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,25 +127,46 @@ class Fill:
     prompt: int
 
 
-@contextmanager
-def prompt_in(
-    embed: nn.Module, half: TowerInput, vectors: Tensor, shifts: Tensor
-) -> Iterator[None]:
-    """While open, the embedding layer gives the vectors [P, H] at the prompt's places.
+@dataclass(frozen=True, slots=True)
+class PromptedInput:
+    """Rows, and what goes among their embeddings.
 
-    What it gives for each row's first S tokens has the shifts [S, H] added. The layer is hooked and
+    Attributes:
+        vectors: [P, H].
+        shifts: [S, H] added to each row's first S tokens; S may be 0.
+        mix: what each row adds to the vectors; None for nothing.
+    """
+
+    half: TowerInput
+    vectors: Tensor
+    shifts: Tensor
+    mix: PromptMix | None = None
+
+    def placed(self, output: Tensor) -> Tensor:
+        """The embeddings [B, W, H] of the rows with the prompt in place."""
+        half, shifts = self.half, self.shifts
+        tokens = (half.mask == 1) & ~half.is_prompt
+        each = None
+        if self.mix is not None:
+            each = self.mix.over(self.vectors, output, tokens).to(output.dtype)
+        if len(shifts):
+            shifted = (half.token_index < len(shifts)) & tokens
+            chosen = nn.functional.embedding(half.token_index.clamp(max=len(shifts) - 1), shifts)
+            output = torch.where(shifted[..., None], output + chosen, output)
+        if len(self.vectors):
+            chosen = vectors_at(half.prompt_index, self.vectors, each)
+            output = torch.where(half.is_prompt[..., None], chosen, output)
+        return output
+
+
+@contextmanager
+def prompts_in(embed: nn.Module, parts: Sequence[PromptedInput]) -> Iterator[None]:
+    """While open, the embedding layer gives the prompts' vectors at their places.
+
+    Rows under several prompts are inputs of one width, one after the other. The layer is hooked and
     the model called with ids, since models scale embeddings before or after that layer, and some
     do not where they are handed embeddings.
     """
-    with prompts_in(embed, [(half, vectors, shifts)]):
-        yield
-
-
-@contextmanager
-def prompts_in(
-    embed: nn.Module, parts: Sequence[tuple[TowerInput, Tensor, Tensor]]
-) -> Iterator[None]:
-    """The same for rows under several prompts: inputs of one width, one after the other."""
     handle = embed.register_forward_hook(partial(_place_all, parts))
     try:
         yield
@@ -153,22 +175,11 @@ def prompts_in(
 
 
 def _place_all(
-    parts: Sequence[tuple[TowerInput, Tensor, Tensor]],
+    parts: Sequence[PromptedInput],
     module: nn.Module,
     inputs: tuple[Any, ...],
     output: Tensor,
 ) -> Tensor:
-    rows = torch.split(output, [len(half.ids) for half, _, _ in parts])
-    placed = [_place(*part, found) for part, found in zip(parts, rows, strict=True)]
+    rows = torch.split(output, [len(part.half.ids) for part in parts])
+    placed = [part.placed(found) for part, found in zip(parts, rows, strict=True)]
     return placed[0] if len(placed) == 1 else torch.cat(placed)
-
-
-def _place(half: TowerInput, vectors: Tensor, shifts: Tensor, output: Tensor) -> Tensor:
-    if len(shifts):
-        shifted = (half.token_index < len(shifts)) & (half.mask == 1) & ~half.is_prompt
-        chosen = nn.functional.embedding(half.token_index.clamp(max=len(shifts) - 1), shifts)
-        output = torch.where(shifted[..., None], output + chosen, output)
-    if len(vectors):
-        chosen = nn.functional.embedding(half.prompt_index, vectors)
-        output = torch.where(half.is_prompt[..., None], chosen, output)
-    return output

@@ -21,6 +21,7 @@ from cuecard.backbones.kernels.positions import (
     SplitPlacement,
     lay_out,
     plan_sharing,
+    vectors_at,
 )
 from cuecard.backbones.kernels.trees import LaidTree, Tree
 
@@ -178,12 +179,7 @@ def embed_rows(
     embeds = rows.embed(embed, ids.gather(1, index), at)
     if not len(vectors):
         return embeds, places.mask, None
-    each = rows.given.each
-    if each is None:
-        chosen = nn.functional.embedding(places.prompt_index, vectors)
-    else:
-        index = places.prompt_index[..., None].expand(-1, -1, each.shape[-1])
-        chosen = each.gather(1, index)
+    chosen = vectors_at(places.prompt_index, vectors, rows.given.each)
     embeds = torch.where(places.is_prompt[..., None], chosen, embeds)
     layers = rows.given.layers
     if layers is None:

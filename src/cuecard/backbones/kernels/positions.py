@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from cuecard.errors import ConfigError
 from cuecard.types import Batch, Placement
@@ -204,3 +205,15 @@ def _laid_apart(place: Tensor, real: Tensor, last: Tensor, split: SplitPlacement
         is_prompt=real & ((offset >= 0) & (offset < sizes)).any(-1),
         mask=real.long(),
     )
+
+
+def vectors_at(index: Tensor, vectors: Tensor, each: Tensor | None) -> Tensor:
+    """[B, W, H] the prompt's vectors by their numbers [B, W].
+
+    Args:
+        vectors: [P, H] of all rows.
+        each: [B, P, H] every row's own in place of them; None where all have these.
+    """
+    if each is None:
+        return functional.embedding(index, vectors)
+    return each.gather(1, index[..., None].expand(-1, -1, each.shape[-1]))

@@ -127,7 +127,11 @@ def test_saved_prompts_are_mixed(
     assert "4 vectors of 32, and a mix of 2 source prompts by input" in shown.out, shown.err
     refused = cuecard("export", tmp_path / "mixed", tmp_path / "peft", "--form", "peft")
     assert refused.code == 2 and "PEFT has no format for this prompt" in refused.err
-    given = ("train", *words[1:-3], "--method", "attempt")
+    given = ("train", *words[1:6], *words[6:-3])
+    start = [word for word in given if word not in ("--init", "random")]
+    refused = cuecard(*start, "--init-prompt", tmp_path / "mixed", "--out", tmp_path / "other")
+    assert refused.code == 2 and "a mix of prompts is no start" in refused.err, refused.err
+    given = (*given, "--method", "attempt")
     refused = cuecard(*given)
     assert refused.code == 2 and "no source prompts to mix" in refused.err
     refused = cuecard(*given, "--set", "method.sources=[4]")
