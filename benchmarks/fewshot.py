@@ -11,8 +11,9 @@ The first seed's validation rows choose each one's rate among three; the test ro
 by each contestant and seed. It can be stopped and started again: finished cells are kept, one that
 was cut off begins anew.
 
-Without a folder, two sets of the catalogue, five seeds and 40 steps. CPU-seconds on a busy Zen 4
-core, SmolLM2-135M: 0.85 a step of 8 sentences, 1.7 of 8 news items of 64 tokens, LoRA a fifth more.
+Without a folder, two sets of the catalogue, five seeds and 30 steps: some 80 minutes on two cores,
+reckoned from CPU-seconds of SmolLM2-135M on a busy Zen 4 core: 0.85 a step of 8 sentences, 1.7 of 8
+news items of 64 tokens, LoRA a fifth more.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.fewshot_cells import Cell, Plan, run_cell
-from benchmarks.fewshot_contestants import CONTESTANTS, Starts
+from benchmarks.fewshot_contestants import CONTESTANTS, SHIPPED, Starts
 from benchmarks.machine import processor, versions
 from benchmarks.methods_score import Right, as_right
 from benchmarks.search_score import mean_over_sets, sets_interval
@@ -235,12 +236,10 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tests", default="", help="where their test rows lie, if elsewhere")
     parser.add_argument("--sets", nargs="+", help="by default sentiment and topic, or all seven")
     parser.add_argument("--contestants", nargs="+", default=list(CONTESTANTS), choices=CONTESTANTS)
-    parser.add_argument(
-        "--meta", default="", help="a file of `cuecard meta-init` to start a prompt from"
-    )
+    parser.add_argument("--meta", default="", help=f"a file of `cuecard meta-init`, or {SHIPPED!r}")
     parser.add_argument("--shared", default="", help="a multitask run to start a prompt from")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--batch", type=int, default=8, help="rows of a step")
     parser.add_argument("--shots", type=int, default=sizes.shots)
     parser.add_argument("--test-rows", type=int, default=100)

@@ -47,6 +47,7 @@ BY_HAND, IN_CONTEXT = "by hand", "in-context"
 TEXT, META, SHARED = "prompt, text", "prompt, meta", "prompt, MPT"
 PET, LM_BFF, DART, LORA, FULL = "pet", "lm-bff", "dart", "lora", "full"
 
+SHIPPED = "shipped"
 LENGTH, RANK = 20, 8
 _FLUENCY = 0.1
 _MOST_SHOWN, _COUNTS, _DRAWS = 8, 2, 2
@@ -57,7 +58,7 @@ class Starts:
     """Files and folders that prompts start from; "" where a contestant is left out.
 
     Attributes:
-        meta: of `cuecard meta-init`.
+        meta: of `cuecard meta-init`; `SHIPPED` for the one that is shipped for the backbone.
         shared: the folder of a multitask run.
     """
 
@@ -315,6 +316,8 @@ def _of_init(init: str) -> Run:
 
 
 def _meta(starts: Starts) -> PromptTuning:
+    if starts.meta == SHIPPED:
+        return PromptTuning(init="meta")
     return PromptTuning(init="meta", prompt=MetaInit.load(starts.meta).vectors)
 
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from cuecard.errors import ConfigError, Interrupted, TrainingError
-from cuecard.tasks import Task
+from cuecard.tasks import Task, TaskSpec
 from cuecard.training import read_log
 from cuecard.training.few_shot.meta import FILE, MetaConfig, MetaTraining
 from support.data.head_tasks import number_task
-from support.data.reviews import review_task, title_task
+from support.data.reviews import MASKED_SPEC, SPEC, review_task, title_task
 from support.tiny import tiny_backbone
 
 TASKS = {"reviews": review_task(60), "titles": title_task(60), "others": review_task(90)}
@@ -89,3 +89,11 @@ def test_a_stopped_run_goes_on_to_the_same_start(tmp_path: Path, algorithm: str)
 def test_what_a_start_cannot_be_learnt_from(tasks: dict[str, Task]) -> None:
     with pytest.raises(ConfigError, match=r"several tasks|answered in words"):
         MetaTraining(tiny_backbone(), tasks)
+
+
+@pytest.mark.parametrize(("kind", "spec"), [("t5-relu", SPEC), ("bert", MASKED_SPEC)])
+def test_other_families(kind: str, spec: TaskSpec) -> None:
+    tasks = {str(count): review_task(count, spec) for count in (40, 60)}
+    found = MetaTraining(tiny_backbone(kind), tasks, MetaConfig(**SMALL, rounds=2)).run()
+    assert found.vectors.shape == (3, tiny_backbone(kind).hidden_size)
+    assert torch.isfinite(found.vectors).all()
