@@ -71,13 +71,19 @@ def test_template_and_labels_are_trained_saved_and_asked(tmp_path: Path, fluency
 def test_an_adapters_head_starts_so_too() -> None:
     found = [
         train_lora(tiny_backbone(), head_task(40), None, CONFIG.model_copy(update=changes))
-        for changes in ({"steps": 1, "lr": 1e-9, "head_lr": 1e-9}, {"head_start": "zeros"})
+        for changes in (
+            {"steps": 1, "lr": 1e-9, "head_lr": 1e-9},
+            {"head_start": "zeros"},
+            {"lr": 0.01, "head_lr": 0.01},
+            {"lr": 0.01, "head_lr": 0.01, "fluency": 0.5},
+        )
     ]
     heads = [run.prompt.head() for run in found]
     start = word_head(tiny_backbone(), HEAD_SPEC, head_task(40).train)
     assert heads[0] is not None
     torch.testing.assert_close(heads[0].weight, start.weight, atol=1e-6, rtol=1e-5)
     assert heads[1] is not None and heads[1].weight.abs().max() < 0.1
+    assert found[2].adapter.digest != found[3].adapter.digest
 
 
 def test_where_there_are_no_words_to_start_from() -> None:
