@@ -111,7 +111,7 @@ class TaskBatches:
             sample,
             self._held,
             setup.temperature,
-            FluencyTerm(setup.config.fluency, draw) if setup.config.fluency else None,
+            FluencyTerm.of(setup.config.fluency, draw),
         )
 
     def _sample(self, rows: Sequence[Encoded], position: tuple[int, int]) -> Sample | None:

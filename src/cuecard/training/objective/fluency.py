@@ -40,6 +40,11 @@ class FluencyTerm:
     weight: float
     draw: tuple[int, ...]
 
+    @classmethod
+    def of(cls, weight: float, draw: tuple[int, ...]) -> FluencyTerm | None:
+        """None where the weight is 0."""
+        return cls(weight, draw) if weight else None
+
 
 @dataclass(frozen=True, slots=True)
 class FluentRows:

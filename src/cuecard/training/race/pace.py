@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cuecard.tasks import batches_by_length
 from cuecard.tasks.encoding.batching import row_lengths
 from cuecard.training.budget.validation_plan import label_tokens
 from cuecard.training.heads.fitted_head import fits_head
 from cuecard.training.heads.pooled_head import probe_seconds
+from cuecard.training.objective.fluency import FluencyTerm
 from cuecard.training.objective.label_sample import sample_for
 from cuecard.training.objective.loss import PromptBatch, batch_losses
 from cuecard.training.race.plan import Cost
@@ -50,13 +51,15 @@ def two_passes(setup: TrainSetup, clock: Clock) -> tuple[TimedPass, TimedPass]:
     batch = sorted(batches, key=lambda some: sum(lengths[i] for i in some))[len(batches) // 2]
     rows = [setup.rows[index] for index in batch]
     drawn = setup.loss == "labels" and setup.soft is None
-    sample = sample_for(backbone, setup.spec, rows, (config.seed, 0, 0)) if drawn else None
+    draw = (config.seed, 0, 0)
+    sample = sample_for(backbone, setup.spec, rows, draw) if drawn else None
+    fluency = FluencyTerm.of(config.fluency, draw)
 
     def once() -> TimedPass:
         began, before = clock(), backbone.counts["tokens"]
         injection, head = setup.start.injection(), head_of(setup.start)
         part = PromptBatch(setup.spec, rows, injection, setup.loss, head=head, sample=sample)
-        (loss,) = batch_losses(backbone, [part])
+        (loss,) = batch_losses(backbone, [replace(part, fluency=fluency)])
         forward, tokens = clock() - began, backbone.counts["tokens"] - before
         loss.backward()  # type: ignore[no-untyped-call]
         return TimedPass(forward, clock() - began, tokens, len(rows))
