@@ -34,6 +34,15 @@ def test_push_and_pull(registry: Registry, prompts: list[Path], tmp_path: Path) 
     assert verify(registry).problems == []
 
 
+def test_an_empty_registry_is_made_once(tmp_path: Path, prompts: list[Path]) -> None:
+    made = Registry(tmp_path / "new")
+    made.create()
+    assert made.names() == [] and verify(made).problems == []
+    made.push(prompts[0], "reviews")
+    Registry(tmp_path / "new").create()
+    assert Registry(tmp_path / "new").names() == ["reviews"]
+
+
 def test_the_same_content_keeps_its_version(registry: Registry, prompts: list[Path]) -> None:
     before = registry.push(prompts[0], "reviews").version
     registry.push(prompts[1], "reviews")

@@ -283,6 +283,14 @@ class Registry:
                 self.store, self.provenance, parsed.name, parsed.target, why
             )
 
+    def create(self) -> None:
+        """Make an empty registry where there is none, such as for a backbone served on its own.
+
+        Raises:
+            RegistryError: the store has no atomic create, or cannot be written.
+        """
+        self._require_writable()
+
     def _require_writable(self) -> None:
         """Check, once, that the store has an atomic create.
 
