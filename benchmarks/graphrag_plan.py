@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -60,7 +61,7 @@ class Cell:
 
     def room(self, folder: Path) -> Path:
         """Where its contestant is made and measured."""
-        name = "-".join(self.contestant.replace(",", "").split())
+        name = "-".join(re.findall(r"\w+", self.contestant))
         return folder / self.plan.key / Path(self.model).name / self.set / str(self.seed) / name
 
     def beside(self, contestant: str) -> Cell:

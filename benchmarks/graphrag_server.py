@@ -17,11 +17,14 @@ from typing import Any
 from urllib.request import urlopen
 
 from cuecard.errors import ConfigError, TrainingError
+from cuecard.registry import Registry
 
 ROOT = Path(__file__).parents[1]
 HOME = ROOT / ".graphrag"
 _PYTHON = HOME / "bin" / "python"
 _END = 60.0
+SECONDS = 3600
+"""That an answer may take: small machines are slow."""
 
 
 def python_of_graphrag() -> Path:
@@ -70,11 +73,12 @@ def served(model: str, folder: Path, threads: int = 1) -> Iterator[Served]:
     Raises:
         ConfigError: it did not start.
     """
+    registry = folder / "registry"
+    Registry(registry).create()
     command = [
         *(sys.executable, "-m", "cuecard", "serve", "--backbone", model, "--port", "0", "--json"),
-        *("--registry", str(folder / "registry"), "--timeout", "3600"),
+        *("--registry", str(registry), "--timeout", str(SECONDS)),
     ]
-    folder.mkdir(parents=True, exist_ok=True)
     env = os.environ | {"OMP_NUM_THREADS": str(threads)}
     log = folder / f"serve-{Path(model).name}.log"
     with log.open("w") as errors:
@@ -96,11 +100,13 @@ def served(model: str, folder: Path, threads: int = 1) -> Iterator[Served]:
 def _facts(server: subprocess.Popen[str], log: Path) -> dict[str, Any]:
     """What it says of itself once it listens."""
     assert server.stdout is not None
+    seen = ""
     for line in server.stdout:
         row = json.loads(line) if line.startswith("{") else {}
         if "url" in row:
             return dict(row)
-    raise ConfigError("the server did not start", where=str(log), got=log.read_text()[-300:])
+        seen = line
+    raise ConfigError("the server did not start", where=str(log), got=seen.strip()[:300])
 
 
 def run_graphrag(arguments: Sequence[str], log: Path, seconds: float = 7200.0) -> None:
@@ -113,6 +119,7 @@ def run_graphrag(arguments: Sequence[str], log: Path, seconds: float = 7200.0) -
     # Not from the script's own folder, where another `graphrag` lies.
     command = [str(python_of_graphrag()), "-P", *arguments]
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    env["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # prices, which it would look up elsewhere
     with log.open("a") as out:
         try:
             subprocess.run(
@@ -148,7 +155,7 @@ def project_settings(
         more: other sections.
     """
     common = {"model_provider": "openai", "api_key": "none", "retry": {"type": "immediate"}}
-    answers = {"temperature": 0.0, "max_tokens": 1000}
+    answers = {"temperature": 0.0, "max_tokens": 1000, "timeout": SECONDS}
     found: dict[str, Any] = {
         "completion_models": {
             "default_completion_model": {
