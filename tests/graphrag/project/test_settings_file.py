@@ -84,6 +84,13 @@ def test_a_list_of_lines_is_replaced() -> None:
     assert found == ('extract_graph:\n  entity_types:\n    ["x"]  # the last\n  # kept\n  max: 1\n')
 
 
+def test_a_list_that_begins_where_its_key_does_is_replaced() -> None:
+    """As PyYAML writes lists."""
+    text = "extract_graph:\n  entity_types:  # ours\n  - a\n  - b\n  max: 1\n"
+    found = changed_settings(Path("settings.yaml"), text, {"extract_graph.entity_types": ["x"]})
+    assert found == 'extract_graph:\n  entity_types:  # ours\n    ["x"]\n  max: 1\n'
+
+
 def test_what_cannot_be_changed_safely_is_left_to_the_user() -> None:
     for text in ("extract_graph: {a: 1}\n", "x: &x {a: 1}\nextract_graph: *x\n"):
         with pytest.raises(ConfigError, match="changed safely") as caught:

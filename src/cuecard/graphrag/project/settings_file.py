@@ -136,8 +136,11 @@ def _replaced(text: str, section: str, key: str, value: str) -> str:
     if entry is None:
         indent = " " * inner.value[0][0].start_mark.column
         return _inserted(text, name.end_mark.index, f"{indent}{key}: {value}")
-    begin, end = _span(text, entry[1])
+    own, old = entry
+    begin, end = _span(text, old)
     gap = "" if text[begin - 1 : begin].isspace() else " "
+    if old.start_mark.line > own.start_mark.line and old.start_mark.column <= own.start_mark.column:
+        gap = "  "  # lines of a list may begin where their key does, other values may not
     return text[:begin] + gap + value + text[end:]
 
 
