@@ -31,14 +31,21 @@ class ProjectCheck:
 
     Attributes:
         prompts: setting -> the prompt file that it names, or "GraphRAG's own".
+        notes: what is wrong with prompts that answer questions: an index run does not read them,
+            and `graphrag init` of 3.3.0 itself names one that it does not write.
     """
 
     prompts: Mapping[str, str]
     faults: tuple[PromptFault, ...]
+    notes: tuple[PromptFault, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON knows it."""
-        return {"prompts": dict(self.prompts), "faults": [asdict(each) for each in self.faults]}
+        told = {"faults": self.faults, "notes": self.notes}
+        return {
+            "prompts": dict(self.prompts),
+            **{name: [asdict(each) for each in found] for name, found in told.items()},
+        }
 
 
 OWN = "GraphRAG's own"
@@ -63,6 +70,7 @@ def check_project(root: str | Path, slots: tuple[PromptSlot, ...]) -> ProjectChe
         )
     prompts: dict[str, str] = {}
     faults: list[PromptFault] = []
+    notes: list[PromptFault] = []
     for slot in slots:
         named = project.section(slot.section).get(slot.key)
         if named is not None or not slot.formerly:
@@ -73,9 +81,13 @@ def check_project(root: str | Path, slots: tuple[PromptSlot, ...]) -> ProjectChe
     for name, value in _other_prompts(project):
         if name not in checked:
             prompts[name] = value
-            faults += _faults_of_file(project.root / value, name, None)
+            found = _faults_of_file(project.root / value, name, None)
+            if name.partition(".")[0].endswith("_search"):
+                notes += found
+            else:
+                faults += found
     faults += _faults_of_types(project)
-    return ProjectCheck(prompts, tuple(faults))
+    return ProjectCheck(prompts, tuple(faults), tuple(notes))
 
 
 def _is_used(project: GraphProject, slot: PromptSlot) -> bool:

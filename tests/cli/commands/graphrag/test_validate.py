@@ -52,7 +52,7 @@ def test_a_project_in_which_nothing_is_wrong(cuecard: Call, root: Path) -> None:
         ("prompts/extract_graph.txt", "{input_text}", "", "{input_text} is missing"),
         ("prompts/extract_graph.txt", "{{", "{", "not doubled"),
         ("prompts/summarize_descriptions.txt", "{max_length}", "{length}", "{length} in line"),
-        ("settings.yaml", "prompts/local.txt", "prompts/nowhere.txt", "local_search.prompt"),
+        ("settings.yaml", "prompts/community_report_graph.txt", "prompts/none.txt", "none.txt"),
         ("settings.yaml", "[person]", "[]", "extract_graph.entity_types"),
         ("settings.yaml", "enabled: false", "enabled: true", "extract_claims.prompt"),
     ],
@@ -67,6 +67,18 @@ def test_what_is_wrong_ends_with_2(
     assert done.code == 2 and expected in done.out
     told = cuecard("graphrag", "validate", "--root", root, "--json")
     assert told.code == 2 and told.json["ok"] is False and told.json["faults"]
+
+
+def test_a_missing_prompt_of_a_search_is_told_and_stops_no_index_run(
+    cuecard: Call, root: Path
+) -> None:
+    """`graphrag init` of 3.3.0 names one that it does not write."""
+    (root / "prompts" / "local.txt").unlink()
+    done = cuecard("graphrag", "validate", "--root", root)
+    assert done.code == 0 and "nothing is wrong" in done.out
+    assert "local_search.prompt" in done.out and "an index run does not need it" in done.out
+    told = cuecard("graphrag", "validate", "--root", root, "--json").json
+    assert told["ok"] is True and len(told["notes"]) == 1
 
 
 def test_prompts_are_those_of_a_version(cuecard: Call, root: Path) -> None:

@@ -44,6 +44,8 @@ def validate(
         print_table(out, columns, list(found.prompts.items()), left=columns)
         for fault in found.faults:
             say(out, f"{fault.where}: {fault.what}")
+        for note in found.notes:
+            say(out, f"{note.where}: {note.what} (an index run does not need it)")
         say(out, counted(len(found.faults), "fault") if found.faults else "nothing is wrong")
     if found.faults:
         raise typer.Exit(2)
