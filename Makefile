@@ -17,7 +17,7 @@ ARGS   ?=
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[.a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  make .venv               install everything, exact versions, into .venv"
-	@echo "  make .graphrag           install GraphRAG, for two contestants of bench-graphrag"
+	@echo "  make .graphrag           install GraphRAG, for test-graphrag and two contestants of bench-graphrag"
 	@echo "Another Python: make PYTHON=python3.12 test. Options of a command: make demo ARGS='--seed 1'."
 
 $(VENV): $(STAMP)
@@ -121,6 +121,10 @@ $(GRAPHRAG_STAMP):
 	$(PYTHON) -m venv $(GRAPHRAG)
 	$(GRAPHRAG)/bin/python -m pip install --disable-pip-version-check graphrag==3.3.0
 	@touch $@
+
+.PHONY: test-graphrag
+test-graphrag: $(STAMP) $(GRAPHRAG_STAMP)  ## tuned prompts, then GraphRAG's own index by a served 1.5B model; ARGS='--model qwen2.5-coder-0.5b-instruct'
+	$(BIN)/python -m benchmarks.graphrag_index $(ARGS)
 
 bench-graphrag: $(STAMP)  ## extraction prompts on gold sets, ARGS='--corpora FOLDER'; goes on where it was
 	$(BIN)/python -m benchmarks.graphrag $(ARGS)
