@@ -65,6 +65,8 @@ from cuecard.search.searcher import Observer
 from cuecard.search.settings import SearchSettings
 from cuecard.training.config import TrainConfig
 
+# Of an answer to GraphRAG's own tuning: of a sentence's entities they are enough.
+_TUNING_TOKENS = 400
 PEER = Path(__file__).with_name("graphrag_peer.py")
 
 
@@ -142,7 +144,7 @@ class Contest:
         python_of_graphrag()
         write_inputs(self._room / CORPUS, project / "input")
         with served(self._cell.model, self._room) as server:
-            settings = project_settings(server.url, server.model)
+            settings = project_settings(server.url, server.model, answer_tokens=_TUNING_TOKENS)
             write_text(yaml.safe_dump(settings), project / "settings.yaml")
             words = ["tuned", str(out), str(project), str(self._cell.seed), *chosen.types]
             run_graphrag([str(PEER), *words], self._room / "graphrag.log")

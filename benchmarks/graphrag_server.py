@@ -146,17 +146,17 @@ def _last_line(log: Path) -> str:
 
 
 def project_settings(
-    completion: str, model: str, embedding: str = "", embedder: str = "", **more: Any
+    completion: str, model: str, embedding: str = "", embedder: str = "", answer_tokens: int = 1000
 ) -> dict[str, Any]:
     """A GraphRAG project's settings that call servers of ours.
 
     Args:
         completion, embedding: the servers' addresses; without the second one nothing is embedded.
-        more: other sections.
+        answer_tokens: of an answer, at most; without a limit `cuecard serve` ends chats at 256.
     """
     common = {"model_provider": "openai", "api_key": "none", "retry": {"type": "immediate"}}
-    answers = {"temperature": 0.0, "max_tokens": 1000, "timeout": SECONDS}
-    found: dict[str, Any] = {
+    answers = {"temperature": 0.0, "max_tokens": answer_tokens, "timeout": SECONDS}
+    return {
         "completion_models": {
             "default_completion_model": {
                 **common,
@@ -175,8 +175,3 @@ def project_settings(
         "input": {"type": "text"},
         "extract_graph": {"max_gleanings": 0, "prompt": "prompts/extract_graph.txt"},
     }
-    for section, values in more.items():
-        found[section] = (
-            {**found.get(section, {}), **values} if isinstance(values, dict) else values
-        )
-    return found
