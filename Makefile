@@ -90,7 +90,7 @@ META := runs/meta-tasks
 $(META)/tasks.yaml: $(STAMP)
 	$(BIN)/python -m benchmarks.meta_tasks $(META)
 
-meta-init: $(META)/tasks.yaml  ## learn the start that is shipped for SmolLM2-135M; some 10 minutes of CPU, goes on where it was
+meta-init: $(META)/tasks.yaml  ## learn a start of prompts for SmolLM2-135M from 40 tasks; some 10 minutes of CPU, goes on where it was
 	$(BIN)/cuecard meta-init $(META)/tasks.yaml --out runs/meta-init
 
 bench-search: $(STAMP)  ## searchers at an equal budget of calls, a soft prompt beside them; some 80 minutes on two cores, goes on where it was

@@ -1,4 +1,4 @@
-"""The tasks that the shipped meta-learned start is learnt on: `make meta-init`.
+"""Tasks that a start of prompts is learnt on: `make meta-init`.
 
     python -m benchmarks.meta_tasks runs/meta-tasks        # writes the rows and tasks.yaml
     cuecard meta-init runs/meta-tasks/tasks.yaml --out runs/meta-init
