@@ -10,10 +10,9 @@ BIG-Bench Hard or instruction induction, where an LLM writes. What is found is c
 rows; the test rows are answered once by each contestant and seed. It can be stopped and started
 again: finished cells are kept, one that was cut off begins anew.
 
-Without a folder, two sets of the catalogue and three seeds: 72 cells of 1,200 calls, some 80
-minutes on two cores of Zen 4, from one cell on a busy machine: 140 CPU-s for 1,500 calls of `gcg`.
-Prompts with demonstrations are longer and take more, which was not measured. Four sets of a folder
-and five seeds: 240 cells, 4.5 hours by the same reckoning; of tasks nothing was timed.
+Without a folder, two sets of the catalogue and three seeds: 72 cells of 1,200 calls. Four sets of a
+folder, five seeds and 600 calls take some 3 hours of one core (Zen 4), half of that with two: a
+cell 2 (the start) to 90 CPU-s (demonstrations), and 5 to 20 more for its test rows.
 """
 
 from __future__ import annotations
