@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from typing import Any
 
 from cuecard.errors import ConfigError
@@ -121,10 +122,20 @@ class SearchNeeds:
     firsts: Sequence[SearchState]
     after: Amount
 
-    @property
+    @cached_property
     def finals(self) -> Amount:
         """The finalists' answers to all validation rows."""
         return of_longer(self._most(self.task.validation), self._first.settings.finalists)
+
+    @property
+    def race(self) -> Amount:
+        """The answers of a round's candidates to all raced rows."""
+        return of_longer(self._most(self.raced), self._first.settings.proposals)
+
+    @property
+    def from_race(self) -> Amount:
+        """A round's race, and all that follows the rounds."""
+        return self.race + self.finals + self.after
 
     @property
     def beside(self) -> Amount:
@@ -148,7 +159,7 @@ class SearchNeeds:
         finalists = counted(self._first.settings.finalists, "finalist")
         parts = [
             CostPart("start", f"the prompt as it is on {on} and {rows}", held + raced),
-            self._of_round(raced, rows),
+            self._of_round(rows),
             CostPart("finals", f"{finalists} on {on}", finals),
         ]
         if task.test:
@@ -160,9 +171,9 @@ class SearchNeeds:
             raise self.too_small(BudgetSpent(limit))
         return SearchCosts(tuple(parts), self._first.settings.rounds, budget)
 
-    def _of_round(self, raced: Amount, rows: str) -> CostPart:
+    def _of_round(self, rows: str) -> CostPart:
         first, count = self._first, self._first.settings.proposals
-        each, how = of_longer(raced, count), f"{counted(count, 'candidate')} on {rows}"
+        each, how = self.race, f"{counted(count, 'candidate')} on {rows}"
         if first.asker is not None:
             each += of_writing(first.asker, first.spec, first.start, first.train, count)
             how += f", {counted(count, 'request')} to {first.asker.llm.name}"

@@ -8,7 +8,6 @@ A prompt with the full score on all of these rows ends a search: nothing can be 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from cuecard.errors import ConfigError
@@ -17,7 +16,7 @@ from cuecard.search.asker import Asker
 from cuecard.search.budget import Amount, BudgetSpent
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
-from cuecard.search.costs import SearchNeeds, of_longer
+from cuecard.search.costs import SearchNeeds
 from cuecard.search.found import Found
 from cuecard.search.model import SearchModel
 from cuecard.search.race import Racer, race, raced_rows
@@ -74,7 +73,7 @@ class Search:
         self._solver, self._calls, self._settings = solver, calls, settings
         self._asker, self._model, self._others = asker, model, others
         self._policy = policy or model
-        self._after = self._last = after
+        self._after = after
         self._tell = observer or (lambda event: None)
         self._rows = raced_rows(task.train, settings)
         _check_rows(len(self._rows), len(task.validation))
@@ -95,12 +94,12 @@ class Search:
             ConfigError: a budget that is too small to compare anything.
             LLMError: a model that does not answer.
         """
-        await self._of_start()
-        held, after = self._held()
-        self._last = self.needs.finals + self._after
+        needs = self.needs
+        await self._of_start(needs)
+        held, after = self._held(needs)
         self._calls.share = _TIME
         try:
-            rounds, ended = await self._rounds()
+            rounds, ended = await self._rounds(needs.from_race)
             self._calls.share = 1.0
             self._calls.ledger.settle(held, Amount())
             held = Amount()
@@ -127,14 +126,14 @@ class Search:
         firsts = [self._state(0, [Racer(base)]) for base in bases]
         return SearchNeeds(self._task, self._rows, self._searcher, firsts, self._after)
 
-    async def _of_start(self) -> None:
+    async def _of_start(self, needs: SearchNeeds) -> None:
         """The start's answers to the validation rows, without which nothing can be compared."""
         try:
             first = await self._validate(self._start)
             (own,) = await race([self._start], self._solver, self._rows, block=self._settings.block)
             self._known[self._start.key] = own
         except BudgetSpent as error:
-            raise self.needs.too_small(error) from error
+            raise needs.too_small(error) from error
         self._tell({"event": "start", "validation": first.score, "rows": len(first.answers)})
 
     async def _validate(self, candidate: PromptCandidate) -> Racer:
@@ -143,21 +142,21 @@ class Search:
             self._validated[candidate.key] = Racer(candidate, answers)
         return self._validated[candidate.key]
 
-    def _held(self) -> tuple[Amount, Amount]:
+    def _held(self, needs: SearchNeeds) -> tuple[Amount, Amount]:
         """Set aside what the finalists take on validation rows, and what must be left after them.
 
         In a later sitting it is what is left.
         """
         if self._ended in self._calls.journal.answers:
             return Amount(), Amount()
-        held = self.needs.finals
         try:
-            self._calls.ledger.reserve(held + self._after)
+            self._calls.ledger.reserve(needs.finals + self._after)
         except BudgetSpent as error:
-            raise self.needs.too_small(error, len(self._task.validation)) from error
-        return held, self._after
+            raise needs.too_small(error, len(self._task.validation)) from error
+        return needs.finals, self._after
 
-    async def _rounds(self) -> tuple[int, str]:
+    async def _rounds(self, aside: Amount) -> tuple[int, str]:
+        """How many rounds there were, and why no more; `aside` as in `SearchState`."""
         number = idle = 0
         ended = counted(self._settings.rounds, "round")
         last = self._calls.journal.answers.get(self._ended)
@@ -170,7 +169,7 @@ class Search:
                     break
                 if not number:
                     await self._race(self._others)
-                new = await self._round(number)
+                new = await self._round(number, aside)
             except BudgetSpent as error:
                 ended = str(error)
                 break
@@ -208,10 +207,9 @@ class Search:
         rows = counted(len(self._rows), "training row")
         return f"full score on all {rows} and {len(self._task.validation):,} validation rows"
 
-    async def _round(self, number: int) -> int:
+    async def _round(self, number: int, aside: Amount) -> int:
         """Propose and race; how many candidates were new."""
-        raced = of_longer(self._solver.most(self._start, self._rows), self._settings.proposals)
-        state = replace(self._state(number, self._ranked()), aside=raced + self._last)
+        state = self._state(number, self._ranked(), aside)
         new = await self._race(await self._searcher.propose(state, self._settings.proposals))
         top = self._ranked()[0]
         self._tell(
@@ -227,7 +225,7 @@ class Search:
         )
         return new
 
-    def _state(self, number: int, ranked: Sequence[Racer]) -> SearchState:
+    def _state(self, number: int, ranked: Sequence[Racer], aside: Amount = _NOTHING) -> SearchState:
         return SearchState(
             spec=self._task.spec,
             train=self._shown,
@@ -242,6 +240,7 @@ class Search:
             model=self._model,
             policy=self._policy,
             settings=self._settings,
+            aside=aside,
         )
 
     async def _race(self, proposed: Sequence[PromptCandidate]) -> int:

@@ -223,7 +223,7 @@ class Steps:
                 break
             try:
                 better = await self._step(passes, state, ids)
-            except BudgetSpent:
+            except BudgetSpent:  # by failed calls or the time, which `affords` does not count
                 if not found:
                     raise
                 break
