@@ -6,9 +6,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from cuecard.graphrag.answers.faults import type_key
 from cuecard.graphrag.described import described
-from cuecard.graphrag.gold import GoldText
+from cuecard.graphrag.gold import GoldText, with_type_names
 from cuecard.graphrag.prompts.sources import ExtractionExample
 from cuecard.graphrag.records import Extraction
 
@@ -29,21 +28,16 @@ def gold_examples(
         types: of entities; those of others are left out.
         fits: whether a text is short enough. It is not cut, since what is in it would be wrong.
     """
-    known = {type_key(each): each for each in types}
-    own = [replace(each, extraction=_of_types(each.extraction, known)) for each in texts]
+    own = [replace(each, extraction=_of_types(each.extraction, types)) for each in texts]
     left = [each for each in own if each.extraction.entities and fits(each.text)]
     random.Random(seed).shuffle(left)
     found: list[ExtractionExample] = []
     shown: set[str] = set()
     while left and len(found) < most:
-
-        def worth(text: GoldText, shown: set[str] = shown) -> tuple[int, bool]:
-            return len(_types(text) - shown), bool(text.extraction.relations)
-
-        best = max(left, key=worth)
+        best = max(left, key=lambda x: (len(_types(x) - shown), bool(x.extraction.relations)))
         left.remove(best)
         shown |= _types(best)
-        if shown >= set(known.values()):
+        if shown >= set(types):
             shown = set()  # each once more
         source = f"{best.document}, line {best.row}"
         found.append(ExtractionExample(source, best.text.strip(), described(best.extraction)))
@@ -54,13 +48,10 @@ def _types(text: GoldText) -> set[str]:
     return {each.type for each in text.extraction.entities}
 
 
-def _of_types(extraction: Extraction, known: dict[str, str]) -> Extraction:
-    """What is of known types, each once, and relations between these."""
-    entities = {
-        (each.name, type_key(each.type)): replace(each, type=known[type_key(each.type)])
-        for each in extraction.entities
-        if type_key(each.type) in known
-    }
+def _of_types(extraction: Extraction, types: Sequence[str]) -> Extraction:
+    """What is of some types, each once, and relations between these."""
+    named = with_type_names(extraction, {each: each for each in types}).entities
+    entities = {(each.name, each.type): each for each in named if each.type in types}
     names = {name for name, _ in entities}
     relations = {
         (each.source, each.target, each.type): each

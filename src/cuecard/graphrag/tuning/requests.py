@@ -37,9 +37,8 @@ class TuneRequests:
     @property
     def finds_types(self) -> bool:
         """Whether types are asked for."""
-        if self.gold is None:
-            return self.settings.finds_types
-        return bool(self.settings.find_types)
+        asked = self.settings.find_types
+        return not self.given_types if asked is None else asked
 
     def profile(self, chunks: Sequence[Chunk]) -> LLMRequest:
         """What the corpus is."""

@@ -53,8 +53,3 @@ class TuneSettings(BaseModel):
         ge=100,
         description="Tokens of the prompt that finds entities; its first example is always in it.",
     )
-
-    @property
-    def finds_types(self) -> bool:
-        """Whether the LLM is asked for types."""
-        return not self.types if self.find_types is None else self.find_types
