@@ -31,7 +31,7 @@ from cuecard.runs.graphrag.outcome import OptimiseOutcome
 from cuecard.runs.graphrag.recipe import BUDGET
 from cuecard.runs.llms import ChosenLLM, Engines, connect
 from cuecard.search.asker import Asker
-from cuecard.search.budget import Amount, BudgetSpent
+from cuecard.search.budget import BudgetSpent
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate, digest
 from cuecard.search.costs import CostPart, SearchCosts, of_test
@@ -153,7 +153,7 @@ def _search(
         most = made.llm.model.max_positions - plan.max_tokens
     solver = ExtractionSolver(asker, prompts, made.objective, plan.max_tokens, most)
     start = start_of(made.layout)
-    after = of_test(solver, start, task.test) if task.test else Amount()
+    after = of_test(solver, start, task.test)
     searcher = SEARCHERS[plan.searcher].make()
     return Search(
         task,
