@@ -12,12 +12,12 @@ import torch
 
 from cuecard.errors import ConfigError
 from cuecard.evaluation.baselines.manual import ManualPrompt
-from cuecard.search.budget import SearchBudget
+from cuecard.search.budget import Amount, SearchBudget
 from cuecard.search.calls import Calls
 from cuecard.search.candidate import PromptCandidate
 from cuecard.search.journal import Journal
 from cuecard.search.model import SearchModel
-from cuecard.search.searcher import SearchState
+from cuecard.search.searcher import RunsModel, SearchState
 from cuecard.search.searchers import SEARCHERS
 from cuecard.search.searchers.gradient.fluency import Fluency
 from cuecard.search.searchers.gradient.passes import TOP, Passes, swapped
@@ -110,6 +110,16 @@ def test_what_is_read_in_other_tokens_is_no_text() -> None:
     told = [tokenizer.decode([token]) for token in trigger.allowed.nonzero().flatten().tolist()]
     assert all(text.strip() and text.isprintable() for text in told)
     assert not {"<s>", "</s>", "<|end|>", "\n"} & set(told)
+
+
+def test_what_was_found_is_kept_when_failed_calls_took_the_budget() -> None:
+    state = state_of()
+    searcher, ledger = SEARCHERS["gcg"].make(), state.calls.ledger
+    assert isinstance(searcher, RunsModel)
+    step = searcher.most(state, 1).calls
+    ledger.budget, ledger.spent = SearchBudget(calls=2 * step), Amount(calls=step)
+    (only,) = asyncio.run(searcher.propose(state, 4))
+    assert only.key != state.start.key and state.calls.used.calls <= step
 
 
 @pytest.mark.parametrize("kind", ["llama", "roberta"])
