@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.fewshot_contestants import BASELINES, IN_CONTEXT, LORA, META, SHARED, TEXT
-
-Row = Mapping[str, Any]
+from benchmarks.markdown import NOT_YET, Row, contestants_table, machine_line, ran, signed
 
 _WIDTH = 56
 
@@ -15,7 +14,7 @@ _WIDTH = 56
 def fewshot_table(results: Mapping[str, Any]) -> str:
     """Markdown: a line per contestant; then what it says, and what it was measured on."""
     if not results:
-        return "Not measured yet."
+        return NOT_YET
     rows = results["rows"]
     return "\n".join([*_table(rows), "", *_findings(rows), "", _about(results)])
 
@@ -23,14 +22,14 @@ def fewshot_table(results: Mapping[str, Any]) -> str:
 def fewshot_figure(results: Mapping[str, Any]) -> str:
     """A line per contestant: the mean over the sets with its interval, on one scale."""
     if not results:
-        return "Not measured yet."
-    ran = sorted(_ran(results["rows"]), key=lambda row: -row["test"])
-    low = min(row["test_ci95"][0] for row in ran)
-    high = max(row["test_ci95"][1] for row in ran)
+        return NOT_YET
+    rows = sorted(ran(results["rows"]), key=lambda row: -row["test"])
+    low = min(row["test_ci95"][0] for row in rows)
+    high = max(row["test_ci95"][1] for row in rows)
     step = (high - low) / (_WIDTH - 1) or 1.0
-    wide = max(len(row["contestant"]) for row in ran)
+    wide = max(len(row["contestant"]) for row in rows)
     lines = [f"{'':{wide}} mean accuracy over the sets, 95% interval"]
-    for row in ran:
+    for row in rows:
         left, right = (round((end - low) / step) for end in row["test_ci95"])
         marks = [" "] * left + ["-"] * (right - left + 1)
         marks[round((row["test"] - low) / step)] = "o"
@@ -41,30 +40,19 @@ def fewshot_figure(results: Mapping[str, Any]) -> str:
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
-    sets = list(dict.fromkeys(name for row in _ran(rows) for name in row["sets"]))
-    lines = [
-        f"| contestant | {' | '.join(sets)} | mean | deviation | to {LORA} | to {TEXT} | trained "
-        "| CPU-s |",
-        f"|---|{'---:|' * (len(sets) + 6)}",
-    ]
-    for row in rows:
-        if "test" not in row:
-            lines.append(f"| {row['contestant']} | {' | '.join('no' for _ in sets)} |{' - |' * 6}")
-            continue
-        own = [f"{row['sets'][name]:.3f}" if name in row["sets"] else "no" for name in sets]
-        low, high = row["test_ci95"]
-        lines.append(
-            f"| {row['contestant']} | {' | '.join(own)} | {row['test']:.3f} ({low:.2f}-{high:.2f}) "
-            f"| {row['deviation']:.3f} | {_minus(row, LORA)} | {_minus(row, TEXT)} "
-            f"| {row['trained']:,} | {row['cpu_s']:,.0f} |"
-        )
-    return lines
+    columns: dict[str, Callable[[Row], str]] = {
+        "deviation": lambda row: f"{row['deviation']:.3f}",
+        f"to {LORA}": lambda row: _minus(row, LORA),
+        f"to {TEXT}": lambda row: _minus(row, TEXT),
+        "trained": lambda row: f"{row['trained']:,}",
+        "CPU-s": lambda row: f"{row['cpu_s']:,.0f}",
+    }
+    return contestants_table(rows, columns)
 
 
 def _findings(rows: Sequence[Row]) -> list[str]:
     """The best prompt beside everything else, and what a learnt start gains."""
-    ran = _ran(rows)
-    ours = [row for row in ran if row["contestant"] not in BASELINES]
+    ours = [row for row in ran(rows) if row["contestant"] not in BASELINES]
     if not ours:
         return []
     best = max(ours, key=lambda row: row["test"])
@@ -75,27 +63,20 @@ def _findings(rows: Sequence[Row]) -> list[str]:
         if other in best["minus"]
     ]
     for name in (META, SHARED):
-        row = next((row for row in ran if row["contestant"] == name), None)
+        row = next((row for row in ran(rows) if row["contestant"] == name), None)
         if row is not None and TEXT in row["minus"]:
             lines.append(f"- {name} is {_minus(row, TEXT)} beside {TEXT}.")
     return lines
 
 
 def _minus(row: Row, other: str) -> str:
-    if other not in row["minus"]:
-        return "-"
-    low, high = row["minus"][other]["ci95"]
-    return f"{row['minus'][other]['value']:+.3f} ({low:+.3f} to {high:+.3f})"
-
-
-def _ran(rows: Sequence[Row]) -> list[Row]:
-    return [row for row in rows if "test" in row]
+    found = row["minus"].get(other)
+    return "-" if found is None else signed(found["value"], found["ci95"])
 
 
 def _about(results: Mapping[str, Any]) -> str:
-    plan, sizes, machine = results["plan"], results["plan"]["sizes"], results["machine"]
+    plan, sizes = results["plan"], results["plan"]["sizes"]
     seeds = len({cell["seed"] for cell in results["cells"]})
-    packages = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     return (
         f"{plan['backbone']}; {plan['encoder']} makes the embeddings. {sizes['shots']} training "
         f"and as many validation rows a label, {sizes['test']} test rows at most, of "
@@ -104,5 +85,5 @@ def _about(results: Mapping[str, Any]) -> str:
         f"{IN_CONTEXT}: the best of four on its own. The deviation is that of the seeds' means "
         "over the sets; intervals are 95% bootstrap intervals over seeds and rows, differences "
         "paired by seed and row. CPU-s: of a training with its validations. "
-        f"{machine['cpu']}, load {machine['load']}; {packages}."
+        f"{machine_line(results)}"
     )

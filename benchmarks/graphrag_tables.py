@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-Row = Mapping[str, Any]
+from benchmarks.markdown import NOT_YET, Row, machine_line
 
 _WIDTH = 50
 _BESIDE = ("generic", "GraphRAG's tuning", "tuned on gold")
@@ -15,20 +15,17 @@ _BESIDE = ("generic", "GraphRAG's tuning", "tuned on gold")
 def graphrag_table(results: Mapping[str, Any]) -> str:
     """Markdown: a table per model and set, a line per contestant; then what it was measured on."""
     if not results:
-        return "Not measured yet."
+        return NOT_YET
     lines: list[str] = []
     for (model, name), rows in _groups(results["rows"]):
         lines += [f"**{name}, {model}**", "", *_table(rows), "", *_skipped(rows)]
-    packages = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    machine = results["machine"]
-    about = _about(results)
-    return "\n".join([*lines, about, "", f"{machine['cpu']}, load {machine['load']}; {packages}."])
+    return "\n".join([*lines, _about(results), "", machine_line(results)])
 
 
 def graphrag_figure(results: Mapping[str, Any]) -> str:
     """Strict F1 of entities with its interval, a line per contestant."""
     if not results:
-        return "Not measured yet."
+        return NOT_YET
     lines: list[str] = []
     for (model, name), rows in _groups(results["rows"]):
         lines += ["", f"{name}, {model}: strict F1 of entities"]

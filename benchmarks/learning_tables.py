@@ -9,6 +9,8 @@ from typing import Any
 
 from scipy import stats
 
+from benchmarks.markdown import NOT_YET
+
 Cell = Mapping[str, Any]
 
 NAMES = {
@@ -26,7 +28,7 @@ _OURS = "auto"
 def learning_table(results: Mapping[str, Any]) -> str:
     """Markdown: per metric a table, and what it was measured on."""
     if not results:
-        return "Not measured yet."
+        return NOT_YET
     cells: list[Cell] = results["cells"]
     metrics = dict.fromkeys(cell["metric"] for cell in cells)
     tables = [_table([c for c in cells if c["metric"] == name], name) for name in metrics]

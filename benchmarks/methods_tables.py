@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-Row = Mapping[str, Any]
+from benchmarks.markdown import NOT_YET, Row, machine_line
 
 BASELINES = ("majority", "by hand", "lora", "full")
 _WIDTH, _HEIGHT = 64, 12
@@ -18,7 +18,7 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 def methods_table(results: Mapping[str, Any]) -> str:
     """Markdown: a table per model, a line per contestant; then what it says and was measured on."""
     if not results:
-        return "Not measured yet."
+        return NOT_YET
     lines: list[str] = []
     for model in _unique(results["rows"], "model"):
         rows = [row for row in results["rows"] if row["model"] == model]
@@ -29,7 +29,7 @@ def methods_table(results: Mapping[str, Any]) -> str:
 def methods_figure(results: Mapping[str, Any]) -> str:
     """Per model: mean score over the sets against bytes on disk, a letter per contestant."""
     if not results:
-        return "Not measured yet."
+        return NOT_YET
     lines: list[str] = []
     for model in _unique(results["rows"], "model"):
         rows = [row for row in results["rows"] if row["model"] == model]
@@ -123,8 +123,7 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _about(results: Mapping[str, Any]) -> str:
-    plan, machine = results["plan"], results["machine"]
-    rows = plan["rows"]
+    plan, rows = results["plan"], results["plan"]["rows"]
     sets = ", ".join(
         f"{name} {one['source']} ({one['license'] or 'own file'})"
         for name, one in results["sets"].items()
@@ -133,9 +132,7 @@ def _about(results: Mapping[str, Any]) -> str:
         f"Accuracy on {rows['test']} test rows, mean of {plan['seeds']} seeds of {rows['train']} "
         f"training rows each and {plan['steps']} steps, with 95% bootstrap intervals over seeds "
         "and rows; + and - mark a paired interval above or below the prompt by hand. Sets (licence "
-        f"of the package): {sets}. {machine['cpu']}, load {machine['load']}; "
-        + ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-        + "."
+        f"of the package): {sets}. {machine_line(results)}"
     )
 
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.markdown import NOT_YET, Row, difference, machine_line, mean_score
 from benchmarks.multitask_cells import MULTITASK, SHARED, SOURCE
-
-Row = Mapping[str, Any]
 
 
 def multitask_table(results: Mapping[str, Any]) -> str:
     """Markdown: a line per number of examples and contestant; then what it was measured on."""
     if not results:
-        return "Not measured yet."
+        return NOT_YET
     rows = sorted(results["rows"], key=lambda row: int(row["examples"]))  # in their order
     lines = [*_table(rows), "", _about(results), ""]
-    packages = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    machine = results["machine"]
-    return "\n".join([*lines, f"{machine['cpu']}, load {machine['load']}; {packages}."])
+    return "\n".join([*lines, machine_line(results)])
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
@@ -29,20 +26,11 @@ def _table(rows: Sequence[Row]) -> list[str]:
     ]
     for row in rows:
         own = " | ".join(f"{row['sets'][name]:.3f}" for name in sets)
-        low, high = row["test_ci95"]
         lines.append(
-            f"| {row['examples']} | {row['contestant']} | {own} | {row['test']:.3f} "
-            f"({low:.2f}-{high:.2f}) | {_beside(row)} | {row['trained']:,.0f} "
-            f"| {row['cpu_s']:,.0f} |"
+            f"| {row['examples']} | {row['contestant']} | {own} | {mean_score(row)} "
+            f"| {difference(row, 'alone')} | {row['trained']:,.0f} | {row['cpu_s']:,.0f} |"
         )
     return lines
-
-
-def _beside(row: Row) -> str:
-    if "minus_alone" not in row:
-        return "-"
-    low, high = row["minus_alone_ci95"]
-    return f"{row['minus_alone']:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def _about(results: Mapping[str, Any]) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
+from benchmarks.markdown import NOT_YET, Row, contestants_table, difference, machine_line, ran
 from benchmarks.search_cells import AUTO, SOFT, START
-
-Row = Mapping[str, Any]
 
 _WIDTH = 48
 _LEVELS = "▁▂▃▄▅▆▇█"
@@ -17,20 +16,18 @@ _LEVELS = "▁▂▃▄▅▆▇█"
 def search_table(results: Mapping[str, Any]) -> str:
     """Markdown: a table per protocol, a line per contestant; then what it was measured on."""
     if not results:
-        return "Not measured yet."
+        return NOT_YET
     lines: list[str] = []
     for plan in results["plans"]:
         rows = [row for row in results["rows"] if row["protocol"] == plan["protocol"]]
         lines += [*_table(rows), "", *_findings(rows), "", _about(plan, results), ""]
-    packages = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    machine = results["machine"]
-    return "\n".join([*lines, f"{machine['cpu']}, load {machine['load']}; {packages}."])
+    return "\n".join([*lines, machine_line(results)])
 
 
 def search_figure(results: Mapping[str, Any]) -> str:
     """Per protocol and searcher: the best score in the race, over the calls that were spent."""
     if not results:
-        return "Not measured yet."
+        return NOT_YET
     lines: list[str] = []
     for plan in results["plans"]:
         cells = [
@@ -46,7 +43,7 @@ def search_figure(results: Mapping[str, Any]) -> str:
 def races_table(results: Mapping[str, Any]) -> str:
     """Markdown: a race of prompts beside equal shares of its calls, and all calls."""
     if not results:
-        return "Not measured yet."
+        return NOT_YET
     names = {"race": "race", "equal": "as many calls in equal shares"}
     lines = [
         "| way | share of the calls | same choice | worse by |",
@@ -70,44 +67,25 @@ def races_table(results: Mapping[str, Any]) -> str:
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
-    ran = [row for row in rows if "test" in row]
-    sets = list(dict.fromkeys(name for row in ran for name in row["sets"]))
-    lines = [
-        f"| contestant | {' | '.join(sets)} | mean | to the start | to auto | validation | calls "
-        "| tokens | CPU-s |",
-        f"|---|{'---:|' * (len(sets) + 7)}",
-    ]
-    for row in rows:
-        if "test" not in row:
-            lines.append(f"| {row['contestant']} | {' | '.join('no' for _ in sets)} |{' - |' * 7}")
-            continue
-        own = [f"{row['sets'][name]:.3f}" if name in row["sets"] else "no" for name in sets]
-        low, high = row["test_ci95"]
-        lines.append(
-            f"| {row['contestant']} | {' | '.join(own)} | {row['test']:.3f} ({low:.2f}-{high:.2f}) "
-            f"| {_beside(row, 'start')} | {_beside(row, 'auto')} | {row['validation']:.3f} "
-            f"| {row['calls']:,.0f} | {row['tokens']:,.0f} | {row['cpu_s']:,.0f} |"
-        )
-    return lines
-
-
-def _beside(row: Row, other: str) -> str:
-    if f"minus_{other}" not in row:
-        return "-"
-    low, high = row[f"minus_{other}_ci95"]
-    return f"{row[f'minus_{other}']:+.3f} ({low:+.3f} to {high:+.3f})"
+    columns: dict[str, Callable[[Row], str]] = {
+        "to the start": lambda row: difference(row, "start"),
+        "to auto": lambda row: difference(row, "auto"),
+        "validation": lambda row: f"{row['validation']:.3f}",
+        "calls": lambda row: f"{row['calls']:,.0f}",
+        "tokens": lambda row: f"{row['tokens']:,.0f}",
+        "CPU-s": lambda row: f"{row['cpu_s']:,.0f}",
+    }
+    return contestants_table(rows, columns)
 
 
 def _findings(rows: Sequence[Row]) -> list[str]:
     """The best searcher, beside the portfolio."""
-    searchers = [
-        row for row in rows if "test" in row and row["contestant"] not in (START, SOFT, AUTO)
-    ]
+    searchers = [row for row in ran(rows) if row["contestant"] not in (START, SOFT, AUTO)]
     if not searchers:
         return []
     best = max(searchers, key=lambda row: row["test"])
     told = f"Best searcher alone: {best['contestant']}, {best['test']:.3f}"
-    auto = next((row for row in rows if row["contestant"] == AUTO and "test" in row), None)
+    auto = next((row for row in ran(rows) if row["contestant"] == AUTO), None)
     return [told + ("." if auto is None else f"; auto {auto['test']:.3f}.")]
 
 

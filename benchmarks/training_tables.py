@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.markdown import NOT_YET
+
 _MARKS, _WIDTH = "█▓▒░·", 60
 
 
@@ -47,7 +49,7 @@ def shares_figure(results: list[dict[str, Any]]) -> str:
 def precision_table(results: list[dict[str, Any]]) -> str:
     """Markdown: a line per form of the backbone, then what it was measured on."""
     if not results:
-        return "Not measured yet."
+        return NOT_YET
     lines = [
         "| form | validation loss | minus fp32 | validation accuracy | minus fp32 | CPU-s a step "
         "| weights, MiB | peak with them, MiB |",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.markdown import machine_line, signed
 from benchmarks.methods_tables import plot
 
 BESIDE = ("linear", "lora", "full")
@@ -46,8 +47,7 @@ def _gains(means: list[dict[str, Any]]) -> list[str]:
         cells = []
         for other in BESIDE:
             gain = row.get(f"minus_{other}")
-            low, high = row.get(f"minus_{other}_ci95", (0, 0))
-            cells.append("" if gain is None else f"{gain:+.3f} ({low:+.3f} to {high:+.3f})")
+            cells.append("" if gain is None else signed(gain, row[f"minus_{other}_ci95"]))
         if any(cells):
             lines.append(f"| {row['contestant']} | {' | '.join(cells)} |")
     return lines
@@ -71,8 +71,6 @@ def _cell(row: dict[str, Any] | None) -> str:
 
 
 def _about(results: dict[str, Any], plan: dict[str, Any]) -> str:
-    machine, versions = results["machine"], results["versions"]
-    named = ", ".join(f"{name} {version}" for name, version in versions.items())
     seeds = ", ".join(map(str, plan["seeds"]))
     return (
         f"Accuracy on {plan['test_rows']:,} test images of each set, with 95% intervals; + and - "
@@ -80,7 +78,7 @@ def _about(results: dict[str, Any], plan: dict[str, Any]) -> str:
         f"layers. `{plan['model']}`, images of {plan['side']} x {plan['side']} pixels, "
         f"{plan['examples']:,} examples, three rates each chosen on a fifth of them, "
         f"{plan['epochs']} epoch(s) of batches of {plan['batch_rows']}, seeds {seeds}. "
-        f"{machine['cpu']}, load {machine['load']}; {named}."
+        f"{machine_line(results)}"
     )
 
 
