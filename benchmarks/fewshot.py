@@ -21,9 +21,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,10 +31,10 @@ import numpy as np
 from benchmarks.fewshot_cells import Cell, Plan, run_cell
 from benchmarks.fewshot_contestants import CONTESTANTS, SHIPPED, Starts
 from benchmarks.machine import processor, versions
-from benchmarks.methods_score import Right, as_right
-from benchmarks.search_score import mean_over_sets, sets_interval
+from benchmarks.methods_score import Right
+from benchmarks.search_score import mean_over_sets, paired, rights_by_set, scores, sets_interval
 from benchmarks.search_sets import CATALOGUE, SEEDS, SEVEN, Sizes
-from benchmarks.workers import claimed, missing, run_cells, say_done
+from benchmarks.workers import add_run_options, run_cells, run_missing, say_plan, show_step
 from cuecard import load_backbone
 from cuecard.evaluation.report import plain
 from cuecard.types import Backbone
@@ -72,27 +70,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def work(cells: Sequence[Cell], folder: Path, workers: int = 1) -> None:
     """Run every cell that is not there, but for those another process has taken."""
     loaded = functools.cache(lambda name: load_backbone(name, device="cpu"))
-    spent = guessed = 0.0
-    while left := missing(cells, folder):
-        taken = 0
-        for cell in left:
-            with claimed(cell.file(folder)) as mine:
-                if not (mine and cell.ready(folder)):
-                    continue
-                taken += 1
-                plan = cell.plan
-                encoder: functools.partial[Backbone] = functools.partial(loaded, plan.encoder)
-                found = run_cell(cell, loaded(plan.backbone), encoder, folder, _show)
-                spent, guessed = spent + found["spent_s"], guessed + _cost(cell)
-                told = found.get("unsupported") or (
-                    f"validation {found['validation']:.3f}, test {found['test']:.3f}, rate "
-                    f"{found['rate']:g}, {found['spent_s']:.0f} CPU-s"
-                )
-                what = f"{cell.set} {cell.seed} {cell.contestant}: {told}"
-                ratio = spent / guessed
-                say_done(cells, folder, what, lambda one: ratio * _cost(one), workers)  # noqa: B023
-        if not taken:
-            time.sleep(1)  # the rest is another process's, or waits for its rate
+
+    def run(cell: Cell) -> str:
+        plan = cell.plan
+        encoder: functools.partial[Backbone] = functools.partial(loaded, plan.encoder)
+        found = run_cell(cell, loaded(plan.backbone), encoder, folder, show_step)
+        told = found.get("unsupported") or (
+            f"validation {found['validation']:.3f}, test {found['test']:.3f}, rate "
+            f"{found['rate']:g}, {found['spent_s']:.0f} CPU-s"
+        )
+        return f"{cell.set} {cell.seed} {cell.contestant}: {told}"
+
+    run_missing(cells, folder, run, _cost, workers, lambda cell: cell.ready(folder))
 
 
 def summary(plan: Plan, cells: Sequence[Cell], folder: Path) -> dict[str, Any]:
@@ -118,59 +107,40 @@ def summary(plan: Plan, cells: Sequence[Cell], folder: Path) -> dict[str, Any]:
 
 
 def _rows(found: Mapping[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
-    names = dict.fromkeys(cell.contestant for cell in found)
-    rights = {name: _by_set(found, name) for name in names}
+    results: dict[str, list[dict[str, Any]]] = {}
+    for cell, result in found.items():
+        results.setdefault(cell.contestant, []).append(result)
+    rights = {name: rights_by_set(own) for name, own in results.items()}
     rows = []
-    for name, scores in rights.items():
-        own = [each for cell, each in found.items() if cell.contestant == name]
-        if not scores:
+    for name, own in results.items():
+        sets = rights[name]
+        if not sets:
             rows.append({"contestant": name, "unsupported": own[0]["unsupported"]})
             continue
         row: dict[str, Any] = {
             "contestant": name,
-            "sets": {one: float(values.mean()) for one, values in scores.items()},
-            "test": mean_over_sets([*scores.values()]),
-            "test_ci95": sets_interval([*scores.values()]),
+            **scores(sets),
             # Of the seeds' means over the sets.
-            "deviation": float(np.std([*_of_seeds(scores)], ddof=1)) if _seeds(scores) > 1 else 0.0,
+            "deviation": float(np.std(_of_seeds(sets), ddof=1)) if _seeds(sets) > 1 else 0.0,
             "trained": max(each.get("trained", 0) for each in own),
             "cpu_s": float(np.mean([each["cpu_s"] for each in own if "cpu_s" in each])),
         }
         row["minus"] = {
-            other: _beside(scores, rights[other])
-            for other in names
-            if other != name and rights[other].keys() & scores.keys()
+            other: {"value": mean_over_sets(both), "ci95": sets_interval(both)}
+            for other, beside in rights.items()
+            if other != name and (both := paired(sets, beside))
         }
         rows.append(row)
     return rows
 
 
-def _beside(own: Mapping[str, Right], other: Mapping[str, Right]) -> dict[str, Any]:
-    """By how much one is better, with the same seeds on the same rows."""
-    both = [own[each] - other[each] for each in own if each in other]
-    return {"value": mean_over_sets(both), "ci95": sets_interval(both)}
-
-
-def _by_set(found: Mapping[Cell, dict[str, Any]], contestant: str) -> dict[str, Right]:
-    """[S, n] of every set on which it ran with all seeds."""
-    marks: dict[str, list[str | None]] = {}
-    for cell, result in found.items():
-        if cell.contestant == contestant:
-            marks.setdefault(cell.set, []).append(result.get("right"))
-    return {
-        name: as_right([each for each in rights if each is not None])
-        for name, rights in marks.items()
-        if None not in rights
-    }
-
-
-def _of_seeds(scores: Mapping[str, Right]) -> list[float]:
+def _of_seeds(sets: Mapping[str, Right]) -> list[float]:
     """Each seed's mean over the sets."""
-    return [float(x) for x in np.mean([values.mean(1) for values in scores.values()], axis=0)]
+    return [float(x) for x in np.mean([values.mean(1) for values in sets.values()], axis=0)]
 
 
-def _seeds(scores: Mapping[str, Right]) -> int:
-    return min(len(values) for values in scores.values())
+def _seeds(sets: Mapping[str, Right]) -> int:
+    return min(len(values) for values in sets.values())
 
 
 def _plan(given: argparse.Namespace) -> Plan:
@@ -202,11 +172,6 @@ def _cells(plan: Plan, given: argparse.Namespace) -> list[Cell]:
     ]
 
 
-def _show(event: dict[str, Any]) -> None:
-    if event["event"] == "step" and sys.stderr.isatty():
-        print(f"  step {event['step']}", end="\r", file=sys.stderr, flush=True)
-
-
 def _cost(cell: Cell) -> float:
     one = CONTESTANTS[cell.contestant]
     if not one.rates and not one.rate_of:
@@ -217,14 +182,11 @@ def _cost(cell: Cell) -> float:
 
 
 def _say_plan(plan: Plan, cells: Sequence[Cell], folder: Path, workers: int) -> None:
-    left = missing(cells, folder)
-    print(
-        f"{len(cells)} cells, {len(left)} to run: {plan.steps} steps of {plan.batch} rows, "
-        f"{plan.sizes.shots} rows a label, {plan.sizes.test} test rows of {plan.sizes.tokens} "
-        f"tokens at most.\nAbout {sum(map(_cost, left)):,.0f} CPU-s on Zen 4, {workers} "
-        f"process(es); kept in {folder}",
-        flush=True,
+    about = (
+        f": {plan.steps} steps of {plan.batch} rows, {plan.sizes.shots} rows a label, "
+        f"{plan.sizes.test} test rows of {plan.sizes.tokens} tokens at most."
     )
+    say_plan(cells, folder, about, _cost, workers)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -245,11 +207,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--test-rows", type=int, default=100)
     parser.add_argument("--unlabelled", type=int, default=100, help="rows without labels, for PET")
     parser.add_argument("--max-length", type=int, default=sizes.tokens)
-    parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--threads", type=int, default=1, help="of each process")
-    parser.add_argument("--cells", default="runs/bench-fewshot", help="where cells are kept")
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    add_run_options(parser, "runs/bench-fewshot", OUT)
     return parser.parse_args(arguments)
 
 

@@ -12,21 +12,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.graphrag_cells import CONTESTANTS, USUAL, Contest, cpu_seconds
+from benchmarks.graphrag_cells import CONTESTANTS, USUAL, Contest
 from benchmarks.graphrag_plan import GENERIC, SOFT, Cell, Plan
 from benchmarks.graphrag_scores import summary_rows
 from benchmarks.graphrag_sets import EXTRACTION_SETS, ExtractionSizes
 from benchmarks.machine import processor, versions
-from benchmarks.workers import claimed, missing, run_cells, say_done
+from benchmarks.workers import add_run_options, missing, run_cells, run_missing
 from cuecard.errors import FileError
 
 ROOT = Path(__file__).parents[1]
@@ -57,23 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def work(cells: Sequence[Cell], folder: Path, workers: int = 1) -> None:
     """Run every cell that is not there, but for those another process has taken."""
-    spent = guessed = 0.0
-    while left := missing(cells, folder):
-        taken = 0
-        for cell in left:
-            if cell.first is not None and not cell.first.file(folder).exists():
-                continue
-            with claimed(cell.file(folder)) as mine:
-                if not mine:
-                    continue
-                taken += 1
-                began = cpu_seconds()
-                found = Contest(cell, folder, partial(_show, cell)).run()
-                spent, guessed = spent + cpu_seconds() - began, guessed + _cost(cell)
-                what = f"{found['model']} {cell.set} {cell.seed} {cell.contestant}: {_told(found)}"
-                say_done(cells, folder, what, partial(_seconds, spent / guessed), workers)
-        if not taken:
-            time.sleep(1)  # the rest is another process's, or waits for its start
+
+    def run(cell: Cell) -> str:
+        found = Contest(cell, folder, partial(_show, cell)).run()
+        return f"{found['model']} {cell.set} {cell.seed} {cell.contestant}: {_told(found)}"
+
+    def ready(cell: Cell) -> bool:
+        return cell.first is None or cell.first.file(folder).exists()
+
+    run_missing(cells, folder, run, _cost, workers, ready)
 
 
 def summary(plan: Plan, cells: Sequence[Cell], folder: Path) -> dict[str, Any]:
@@ -135,10 +125,6 @@ def _cost(cell: Cell) -> float:
     return large * (2.5 * calls + 4.0 * rows)
 
 
-def _seconds(ratio: float, cell: Cell) -> float:
-    return ratio * _cost(cell)
-
-
 def _told(found: Mapping[str, Any]) -> str:
     if "unsupported" in found:
         return str(found["unsupported"])
@@ -175,11 +161,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=plan.steps, help="of a soft prompt's training")
     parser.add_argument("--batch-rows", type=int, default=plan.batch_rows)
     parser.add_argument("--at-once", type=int, default=plan.at_once, help="requests that share")
-    parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--threads", type=int, default=1, help="of each process")
-    parser.add_argument("--cells", default="runs/bench-graphrag", help="where cells are kept")
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    add_run_options(parser, "runs/bench-graphrag", OUT)
     return parser.parse_args(arguments)
 
 

@@ -6,7 +6,6 @@ their own, with the model in this process.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -43,6 +42,7 @@ from benchmarks.graphrag_sets import (
     write_texts,
 )
 from benchmarks.graphrag_soft import TEMPLATE, start_text
+from benchmarks.machine import cpu_seconds
 from cuecard.errors import ConfigError, CuecardError, Interrupted
 from cuecard.evaluation.report import plain, write_json
 from cuecard.graphrag.measuring.measure import PromptMeasure
@@ -274,12 +274,6 @@ CONTESTANTS = tuple(_MAKERS)
 """Who can compete, in the order they run: the first is what others are compared with."""
 USUAL = tuple(name for name in _MAKERS if name != TUNED_JSON)
 """Who competes: answers in JSON are no better for these models; see LOG.md."""
-
-
-def cpu_seconds() -> float:
-    """Of this process and of those that it has started and that have ended."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
 
 
 def _numbers(measure: PromptMeasure) -> dict[str, Any]:

@@ -46,6 +46,12 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("cuecard", "torch", "transformers", "peft")}
 
 
+def cpu_seconds() -> float:
+    """Of this process and of those that it has started and that have ended."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 def matrix_rate(dtype: torch.dtype) -> float:
     """GFLOP per CPU-second of square matrix products."""
     work = products(dtype)

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from benchmarks.machine import machine, versions
 from benchmarks.methods_cells import Cell, Contest, Plan, contestants
 from benchmarks.methods_score import as_right, gain_interval, score_interval
 from benchmarks.methods_sets import SETS, Rows
-from benchmarks.workers import claimed, missing, run_cells, say_done
+from benchmarks.workers import run_cells, run_missing, say_plan, show_step
 from cuecard import load_backbone
 from cuecard.evaluation.report import plain
 
@@ -63,30 +62,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def work(cells: Sequence[Cell], plan: Plan, folder: Path, workers: int = 1) -> None:
     """Run every cell that is not there, but for those another process has taken."""
-    model, name = "", ""
-    spent = guessed = 0.0
-    contest: Contest | None = None
     backbone: Any = None
-    while left := missing(cells, folder):
-        taken = 0
-        for cell in left:
-            with claimed(cell.file(folder)) as mine:
-                if not (mine and _ready(cell, folder)):
-                    continue
-                taken += 1
-                if cell.model != model:
-                    backbone, model, name = load_backbone(cell.model, device="cpu"), cell.model, ""
-                if cell.set != name or contest is None:
-                    contest, name = (
-                        Contest(backbone, SETS[cell.set], plan, folder, _silent),
-                        cell.set,
-                    )
-                started = time.process_time()
-                found = contest.run(cell)
-                spent, guessed = spent + time.process_time() - started, guessed + _cost(cell)
-                _say_cell(cell, found, spent / guessed, cells, folder, workers)
-        if not taken:
-            time.sleep(1)  # the rest is another process's, or waits for its hand-written prompt
+    model, name = "", ""
+    contest: Contest | None = None
+
+    def run(cell: Cell) -> str:
+        nonlocal backbone, model, name, contest
+        if cell.model != model:
+            backbone, model, name = load_backbone(cell.model, device="cpu"), cell.model, ""
+        if cell.set != name or contest is None:
+            contest = Contest(backbone, SETS[cell.set], plan, folder, show_step)
+            name = cell.set
+        found = contest.run(cell)
+        scores = ", ".join(f"{seed['score']:.3f}" for seed in found.get("seeds", ()))
+        told = scores or found.get("unsupported")
+        return f"{Path(cell.model).name} {cell.set} {cell.contestant}: {told}"
+
+    run_missing(cells, folder, run, _cost, workers, lambda cell: _ready(cell, folder))
 
 
 def summary(cells: Sequence[Cell], plan: Plan, folder: Path) -> dict[str, Any]:
@@ -146,40 +138,18 @@ def _ready(cell: Cell, folder: Path) -> bool:
     return cell.contestant in ("majority", "by hand") or hand.file(folder).exists()
 
 
-def _silent(event: dict[str, Any]) -> None:
-    if event["event"] == "step" and sys.stderr.isatty():
-        print(f"  step {event['step']}", end="\r", file=sys.stderr, flush=True)
-
-
 def _cost(cell: Cell) -> float:
     return _COST.get(cell.model, 1.0) * _SHARE.get(cell.contestant, 1.0)
 
 
 def _say_plan(plan: Plan, cells: Sequence[Cell], folder: Path, workers: int) -> None:
-    left = missing(cells, folder)
     rows = plan.rows
-    print(
-        f"{len(cells)} cells, {len(left)} to run: {plan.seeds} seeds, {plan.steps} steps of "
-        f"{plan.config.batch_rows} rows, {rows.train} training, {rows.validation} validation and "
-        f"{rows.test} test rows of {rows.tokens} tokens at most.\n"
-        f"About {sum(map(_cost, left)):,.0f} CPU-s on Zen 4, {workers} process(es); kept in "
-        f"{folder}",
-        flush=True,
+    about = (
+        f": {plan.seeds} seeds, {plan.steps} steps of {plan.config.batch_rows} rows, "
+        f"{rows.train} training, {rows.validation} validation and {rows.test} test rows of "
+        f"{rows.tokens} tokens at most."
     )
-
-
-def _say_cell(
-    cell: Cell,
-    found: dict[str, Any],
-    ratio: float,
-    cells: Sequence[Cell],
-    folder: Path,
-    workers: int,
-) -> None:
-    scores = ", ".join(f"{seed['score']:.3f}" for seed in found.get("seeds", ()))
-    told = scores or found.get("unsupported")
-    what = f"{Path(cell.model).name} {cell.set} {cell.contestant}: {told}"
-    say_done(cells, folder, what, lambda other: ratio * _cost(other), workers)
+    say_plan(cells, folder, about, _cost, workers)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -15,20 +15,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import processor, versions
-from benchmarks.methods_score import Right, as_right
 from benchmarks.multitask_cells import ALONE, CONTESTANTS, SHARED, SOURCE, Cell, Plan
 from benchmarks.multitask_sets import SOURCES, TARGETS, Rows
-from benchmarks.search_score import mean_over_sets, sets_interval
-from benchmarks.workers import claimed, missing, run_cells, say_done
+from benchmarks.search_score import minus, paired, rights_by_set, scores
+from benchmarks.workers import add_run_options, missing, run_cells, run_missing
 from cuecard import load_backbone
 from cuecard.evaluation.report import plain
 
@@ -74,24 +70,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def work(cells: Sequence[Cell], folder: Path, workers: int = 1) -> None:
     """Run every cell that is not there, but for those another process has taken."""
     backbone = load_backbone(cells[0].plan.backbone, device="cpu")
-    spent = guessed = 0.0
-    while left := missing(cells, folder):
-        taken = 0
-        for cell in left:
-            with claimed(cell.file(folder)) as mine:
-                if not (mine and cell.ready(folder)):
-                    continue
-                taken += 1
-                began = time.process_time()
-                found = cell.run(backbone, folder)
-                spent, guessed = spent + time.process_time() - began, guessed + _cost(cell)
-                scored = f", test {found['test']:.3f}" if "test" in found else ""
-                own = [cell.set, cell.examples, cell.seed, cell.contestant]
-                what = " ".join(str(part) for part in own if part)
-                told = f"{what}: {found['cpu_s']:.0f} CPU-s{scored}"
-                say_done(cells, folder, told, partial(_cost, ratio=spent / guessed), workers)
-        if not taken:
-            time.sleep(1)  # the rest is another process's, or waits for the sources
+
+    def run(cell: Cell) -> str:
+        found = cell.run(backbone, folder)
+        scored = f", test {found['test']:.3f}" if "test" in found else ""
+        own = [cell.set, cell.examples, cell.seed, cell.contestant]
+        what = " ".join(str(part) for part in own if part)
+        return f"{what}: {found['cpu_s']:.0f} CPU-s{scored}"
+
+    run_missing(cells, folder, run, _cost, workers, lambda cell: cell.ready(folder))
 
 
 def summary(plan: Plan, cells: Sequence[Cell], folder: Path) -> dict[str, Any]:
@@ -112,45 +99,28 @@ def summary(plan: Plan, cells: Sequence[Cell], folder: Path) -> dict[str, Any]:
 
 
 def _rows(found: Mapping[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
+    results: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for cell, result in found.items():
+        if cell.examples:
+            results.setdefault((cell.contestant, cell.examples), []).append(result)
+    rights = {key: rights_by_set(own) for key, own in results.items()}
     rows = []
-    pairs = dict.fromkeys((cell.contestant, cell.examples) for cell in found if cell.examples)
-    for contestant, examples in pairs:
-        scores = _by_set(found, contestant, examples)
-        own = [
-            result
-            for cell, result in found.items()
-            if (cell.contestant, cell.examples) == (contestant, examples)
-        ]
+    for (contestant, examples), own in results.items():
         row: dict[str, Any] = {
             "contestant": contestant,
             "examples": examples,
-            "sets": {name: float(values.mean()) for name, values in scores.items()},
-            "test": mean_over_sets([*scores.values()]),
-            "test_ci95": sets_interval([*scores.values()]),
+            **scores(rights[contestant, examples]),
             **{key: sum(one[key] for one in own) / len(own) for key in ("trained", "cpu_s")},
         }
         if contestant != ALONE:
-            # With the same seed, on the same rows.
-            beside = _by_set(found, ALONE, examples)
-            both = [scores[name] - beside[name] for name in scores]
-            row |= {"minus_alone": mean_over_sets(both), "minus_alone_ci95": sets_interval(both)}
+            both = paired(rights[contestant, examples], rights[ALONE, examples])
+            row |= minus("alone", both)
         rows.append(row)
     return rows
 
 
-def _by_set(
-    found: Mapping[Cell, dict[str, Any]], contestant: str, examples: int
-) -> dict[str, Right]:
-    """[S, n] of every target."""
-    marks: dict[str, list[str]] = {}
-    for cell, result in found.items():
-        if (cell.contestant, cell.examples) == (contestant, examples):
-            marks.setdefault(cell.set, []).append(result["right"])
-    return {name: as_right(rights) for name, rights in marks.items()}
-
-
-def _cost(cell: Cell, ratio: float = 1.0) -> float:
-    return ratio * _COST.get(cell.contestant, _RUN)
+def _cost(cell: Cell) -> float:
+    return _COST.get(cell.contestant, _RUN)
 
 
 def _plan(given: argparse.Namespace) -> Plan:
@@ -191,11 +161,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--source-test-rows", type=int, default=rows.source_test)
     parser.add_argument("--test-rows", type=int, default=rows.test)
     parser.add_argument("--max-length", type=int, default=rows.tokens)
-    parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--threads", type=int, default=1, help="of each process")
-    parser.add_argument("--cells", default="runs/bench-multitask", help="where cells are kept")
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    add_run_options(parser, "runs/bench-multitask", OUT)
     return parser.parse_args(arguments)
 
 

@@ -18,23 +18,21 @@ cell 2 (the start) to 90 CPU-s (demonstrations), and 5 to 20 more for its test r
 from __future__ import annotations
 
 import argparse
+import functools
 import json
-import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import processor, versions
-from benchmarks.methods_score import Right, as_right
 from benchmarks.search_cells import AUTO, SOFT, START, Cell, Contest, Plan, contestants
-from benchmarks.search_score import mean_over_sets, sets_interval
+from benchmarks.search_score import minus, paired, rights_by_set, scores
 from benchmarks.search_sets import CATALOGUE, SEEDS, SHOT_SETS, Sizes
-from benchmarks.workers import claimed, missing, run_cells, say_done
+from benchmarks.workers import add_run_options, run_cells, run_missing, say_plan
 from cuecard import load_backbone
 from cuecard.evaluation.report import plain
-from cuecard.types import Backbone
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "benchmarks" / "results" / "search.json"
@@ -50,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cells = [cell for plan in _plans(given) for cell in _cells(plan, given)]
     folder = Path(given.cells)
     if not given.worker:
-        _say_plan(cells, folder, given.workers)
+        about = f", of {cells[0].plan.calls:,} calls each."
+        say_plan(cells, folder, about, _cost, given.workers)
     return run_cells(
         "benchmarks.search",
         given,
@@ -64,28 +63,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def work(cells: Sequence[Cell], folder: Path, workers: int = 1) -> None:
     """Run every cell that is not there, but for those another process has taken."""
-    loaded: dict[str, Backbone] = {}
-    spent = guessed = 0.0
-    while left := missing(cells, folder):
-        taken = 0
-        for cell in left:
-            start = Cell(cell.plan, cell.set, cell.seed, START)
-            with claimed(cell.file(folder)) as mine:
-                if not (mine and (cell == start or start.file(folder).exists())):
-                    continue
-                taken += 1
-                plan = cell.plan
-                for name in (plan.backbone, plan.llm):
-                    if name is not None and name not in loaded:
-                        loaded[name] = load_backbone(name, device="cpu")
-                writer = None if plan.llm is None else loaded[plan.llm]
-                began = time.process_time()
-                contest = Contest(loaded[plan.backbone], writer, cell, folder, _show)
-                found = contest.run(cell)
-                spent, guessed = spent + time.process_time() - began, guessed + _cost(cell)
-                _say_cell(cell, found, spent / guessed, cells, folder, workers)
-        if not taken:
-            time.sleep(1)  # the rest is another process's, or waits for its start
+    loaded = functools.cache(lambda name: load_backbone(name, device="cpu"))
+
+    def run(cell: Cell) -> str:
+        plan = cell.plan
+        writer = None if plan.llm is None else loaded(plan.llm)
+        return _said(cell, Contest(loaded(plan.backbone), writer, cell, folder, _show).run(cell))
+
+    def ready(cell: Cell) -> bool:
+        return cell.contestant == START or replace(cell, contestant=START).file(folder).exists()
+
+    run_missing(cells, folder, run, _cost, workers, ready)
 
 
 def summary(cells: Sequence[Cell], folder: Path) -> dict[str, Any]:
@@ -114,46 +102,30 @@ def _told(plan: Plan) -> dict[str, Any]:
 
 def _rows(plan: Plan, found: Mapping[Cell, dict[str, Any]]) -> list[dict[str, Any]]:
     rows = []
-    own = {cell: result for cell, result in found.items() if cell.plan == plan}
-    for name in dict.fromkeys(cell.contestant for cell in own):
-        results = [each for cell, each in own.items() if cell.contestant == name]
+    own: dict[str, list[dict[str, Any]]] = {}
+    for cell, result in found.items():
+        if cell.plan == plan:
+            own.setdefault(cell.contestant, []).append(result)
+    rights = {name: rights_by_set(results) for name, results in own.items()}
+    for name, results in own.items():
         row: dict[str, Any] = {"protocol": plan.protocol, "contestant": name}
-        scores = _by_set(own, name)
-        if not scores:
+        if not rights[name]:
             rows.append(row | {"unsupported": results[0]["unsupported"]})
             continue
         ran = [each for each in results if "test" in each]
         row |= {
-            "sets": {each: float(values.mean()) for each, values in scores.items()},
-            "test": mean_over_sets([*scores.values()]),
-            "test_ci95": sets_interval([*scores.values()]),
+            **scores(rights[name]),
             **{
                 key: sum(each[key] for each in ran) / len(ran)
                 for key in ("validation", "calls", "tokens", "cpu_s")
             },
         }
         for other in (START, AUTO):
-            beside = _by_set(own, other)
-            # With the same seed, on the same rows.
-            both = [scores[each] - beside[each] for each in scores if each in beside]
+            both = paired(rights[name], rights.get(other, {}))
             if name not in (START, other) and both:
-                key = f"minus_{'start' if other == START else other}"
-                row |= {key: mean_over_sets(both), f"{key}_ci95": sets_interval(both)}
+                row |= minus("start" if other == START else other, both)
         rows.append(row)
     return rows
-
-
-def _by_set(own: Mapping[Cell, dict[str, Any]], contestant: str) -> dict[str, Right]:
-    """[S, n] of every set on which it ran with all seeds."""
-    marks: dict[str, list[str | None]] = {}
-    for cell, result in own.items():
-        if cell.contestant == contestant:
-            marks.setdefault(cell.set, []).append(result.get("right"))
-    return {
-        name: as_right([each for each in rights if each is not None])
-        for name, rights in marks.items()
-        if None not in rights
-    }
 
 
 def _plans(given: argparse.Namespace) -> list[Plan]:
@@ -192,32 +164,14 @@ def _cost(cell: Cell) -> float:
     return _COST[cell.plan.protocol] * share * cell.plan.calls
 
 
-def _say_plan(cells: Sequence[Cell], folder: Path, workers: int) -> None:
-    left = missing(cells, folder)
-    print(
-        f"{len(cells)} cells, {len(left)} to run, of {cells[0].plan.calls:,} calls each.\n"
-        f"About {sum(map(_cost, left)):,.0f} CPU-s on Zen 4, {workers} process(es); kept in "
-        f"{folder}",
-        flush=True,
-    )
-
-
-def _say_cell(
-    cell: Cell,
-    found: dict[str, Any],
-    ratio: float,
-    cells: Sequence[Cell],
-    folder: Path,
-    workers: int,
-) -> None:
+def _said(cell: Cell, found: Mapping[str, Any]) -> str:
     told = found.get("unsupported")
     if told is None:
         told = (
             f"validation {found['validation']:.3f}, test {found['test']:.3f}, "
             f"{found['calls']:,} calls, {found['cpu_s']:.0f} CPU-s"
         )
-    what = f"{cell.set} {cell.seed} {cell.contestant}: {told}"
-    say_done(cells, folder, what, lambda other: ratio * _cost(other), workers)
+    return f"{cell.set} {cell.seed} {cell.contestant}: {told}"
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -242,11 +196,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--test-rows", type=int, default=sizes.test)
     parser.add_argument("--max-length", type=int, default=sizes.tokens)
     parser.add_argument("--task-length", type=int, default=192)
-    parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--threads", type=int, default=1, help="of each process")
-    parser.add_argument("--cells", default="runs/bench-search", help="where cells are kept")
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    add_run_options(parser, "runs/bench-search", OUT)
     return parser.parse_args(arguments)
 
 

@@ -27,9 +27,9 @@ from benchmarks.machine import processor, versions
 from benchmarks.methods_score import Right, as_right
 from benchmarks.search_peers_cells import START, PeersCell, PeersContest, PeersPlan, opened
 from benchmarks.search_peers_models import PEERS
-from benchmarks.search_score import mean_over_sets, sets_interval
+from benchmarks.search_score import mean_over_sets, minus, sets_interval
 from benchmarks.search_sets import SEEDS, Sizes
-from benchmarks.workers import claimed, missing, run_cells, say_done
+from benchmarks.workers import missing, run_cells, run_missing
 from cuecard.errors import ConfigError
 from cuecard.evaluation.report import plain, write_json
 
@@ -69,12 +69,14 @@ def work(cells: Sequence[PeersCell], folder: Path) -> None:
     plan = left[0].plan
     with asyncio.Runner() as runner, opened(plan.model, runner) as llm:
         contest = PeersContest(plan, llm, runner)
-        for cell in left:
-            with claimed(cell.file(folder)) as mine:
-                if mine:
-                    found = contest.run(cell)
-                    write_json(found, cell.file(folder))
-                    _say(cell, found, cells, folder)
+
+        def run(cell: PeersCell) -> str:
+            found = contest.run(cell)
+            write_json(found, cell.file(folder))
+            told = f"test {found['test']:.3f}, {found['calls']:,} calls, {found['cpu_s']:.0f} CPU-s"
+            return f"{cell.seed} {cell.contestant}: {told}"
+
+        run_missing(cells, folder, run, lambda cell: 1.0)
 
 
 def summary(cells: Sequence[PeersCell], folder: Path) -> dict[str, Any]:
@@ -88,7 +90,7 @@ def summary(cells: Sequence[PeersCell], folder: Path) -> dict[str, Any]:
         name: as_right([each["right"] for each in each_own]) for name, each_own in own.items()
     }
     pairs = [
-        {"ours": ours, "peer": peer, **_beside("peer", rights[ours] - rights[peer])}
+        {"ours": ours, "peer": peer, **minus("peer", [rights[ours] - rights[peer]])}
         for ours, peer in PAIRS
         if ours in rights and peer in rights
     ]
@@ -122,14 +124,8 @@ def _row(
         },
     }
     if name != START and START in rights:
-        row |= _beside("start", rights[name] - rights[START])
+        row |= minus("start", [rights[name] - rights[START]])
     return row
-
-
-def _beside(other: str, difference: Right) -> dict[str, Any]:
-    """With the same seed, on the same rows."""
-    key = f"minus_{other}"
-    return {key: mean_over_sets([difference]), f"{key}_ci95": sets_interval([difference])}
 
 
 def _check_promptolution() -> None:
@@ -139,12 +135,6 @@ def _check_promptolution() -> None:
             where="--contestants",
             hint="make bench-search-peers has it in a folder of its own",
         )
-
-
-def _say(cell: PeersCell, found: dict[str, Any], cells: Sequence[PeersCell], folder: Path) -> None:
-    told = f"test {found['test']:.3f}, {found['calls']:,} calls, {found['cpu_s']:.0f} CPU-s"
-    what = f"{cell.seed} {cell.contestant}: {told}"
-    say_done(cells, folder, what, lambda other: max(found["cpu_s"], 1.0), 1)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

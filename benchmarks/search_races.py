@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from benchmarks.machine import processor, versions
 from benchmarks.methods_sets import SETS, Rows, read_task
 from benchmarks.search import BACKBONE
 from benchmarks.search_sets import CATALOGUE, SEEDS
-from benchmarks.workers import claimed, missing, run_cells, say_done
+from benchmarks.workers import add_run_options, run_cells, run_missing
 from cuecard import load_backbone
 from cuecard.evaluation.baselines.manual import demonstration_counts, with_demonstrations
 from cuecard.evaluation.report import plain, write_json
@@ -106,14 +107,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def work(cells: Sequence[RaceCell], folder: Path, given: argparse.Namespace) -> None:
     """Run every cell that is not there."""
-    backbone = load_backbone(given.backbone, device="cpu")
-    for cell in missing(cells, folder):
-        with claimed(cell.file(folder)) as mine:
-            if mine:
-                found = _run(cell, backbone, given.orders)
-                write_json(found, cell.file(folder))
-                told = f"{cell.set} {cell.seed}: {found['race']['share']:.0%} of the calls"
-                say_done(cells, folder, told, lambda other: 0.1 * other.candidates * other.rows, 1)
+    backbone = functools.cache(lambda: load_backbone(given.backbone, device="cpu"))
+
+    def run(cell: RaceCell) -> str:
+        found = _run(cell, backbone(), given.orders)
+        write_json(found, cell.file(folder))
+        return f"{cell.set} {cell.seed}: {found['race']['share']:.0%} of the calls"
+
+    run_missing(cells, folder, run, lambda cell: 0.1 * cell.candidates * cell.rows, given.workers)
 
 
 def summary(cells: Sequence[RaceCell], folder: Path, given: argparse.Namespace) -> dict[str, Any]:
@@ -221,11 +222,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--candidates", type=int, default=12, help="prompts that race")
     parser.add_argument("--rows", type=int, default=240, help="that all of them answer")
     parser.add_argument("--orders", type=int, default=200, help="of the rows, a race each")
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=1, help="of each process")
-    parser.add_argument("--cells", default="runs/bench-search-races", help="where cells are kept")
-    parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    add_run_options(parser, "runs/bench-search-races", OUT, workers=1)
     return parser.parse_args(arguments)
 
 

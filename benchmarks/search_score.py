@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from benchmarks.methods_score import Right
+from benchmarks.methods_score import Right, as_right
 from cuecard.types import Interval
 
 _RESAMPLES = 4000
+
+
+def rights_by_set(results: Iterable[Mapping[str, Any]]) -> dict[str, Right]:
+    """[S, n] of every set on which a contestant ran with all seeds.
+
+    Args:
+        results: of its cells; one that could not run has no "right".
+    """
+    marks: dict[str, list[str | None]] = {}
+    for result in results:
+        marks.setdefault(result["set"], []).append(result.get("right"))
+    return {
+        name: as_right([each for each in rights if each is not None])
+        for name, rights in marks.items()
+        if None not in rights
+    }
+
+
+def paired(own: Mapping[str, Right], other: Mapping[str, Right]) -> list[Right]:
+    """Of the sets of both, by how much one is better with the same seeds on the same rows."""
+    return [own[name] - other[name] for name in own if name in other]
+
+
+def scores(sets: Mapping[str, Right]) -> dict[str, Any]:
+    """Each set's mean, and that of all with its interval."""
+    rights = [*sets.values()]
+    return {
+        "sets": {name: float(values.mean()) for name, values in sets.items()},
+        "test": mean_over_sets(rights),
+        "test_ci95": sets_interval(rights),
+    }
+
+
+def minus(other: str, differences: Sequence[Right]) -> dict[str, Any]:
+    """The mean of a contestant's differences to another, and its interval."""
+    key = f"minus_{other}"
+    return {key: mean_over_sets(differences), f"{key}_ci95": sets_interval(differences)}
 
 
 def mean_over_sets(sets: Sequence[Right]) -> float:

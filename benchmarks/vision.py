@@ -11,6 +11,7 @@ and started again: finished cells are kept, and what is in training goes on from
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import json
 import os
@@ -28,14 +29,13 @@ from benchmarks.machine import machine, versions
 from benchmarks.methods_score import Right, as_right, gain_interval, score_interval
 from benchmarks.vision_cells import CONTESTANTS, Contest, Plan
 from benchmarks.vision_tables import BESIDE
-from benchmarks.workers import claimed, run_cells
+from benchmarks.workers import run_cells, run_missing
 from cuecard import load_backbone
 from cuecard.catalogue import BACKBONES, DATASETS, backbone_folder
 from cuecard.comparison.sealed_task import SealedTask
 from cuecard.evaluation.report import plain, write_json
 from cuecard.names import data_source
 from cuecard.tasks import Task
-from cuecard.types import Backbone
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "benchmarks" / "results" / "vision.json"
@@ -79,33 +79,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments,
         cells,
         folder,
-        lambda: work(cells, plan, folder),
+        lambda: work(cells, plan, folder, given.workers),
         lambda: summary(cells, plan, folder),
     )
 
 
-def work(cells: Sequence[Cell], plan: Plan, folder: Path) -> None:
+def work(cells: Sequence[Cell], plan: Plan, folder: Path, workers: int = 1) -> None:
     """Run every cell that is not there, but for those another process has taken."""
-    backbone: Backbone | None = None
-    sealed: dict[str, SealedTask] = {}
-    for number, cell in enumerate(cells, 1):
+    backbone = functools.cache(lambda: load_backbone(sized(plan, folder), device="cpu"))
+    sealed = functools.lru_cache(1)(lambda name: read(name, plan))  # one set in memory
+
+    def run(cell: Cell) -> str:
         place = cell.file(folder)
-        with claimed(place) as mine:
-            if not mine:
-                continue
-            backbone = backbone or load_backbone(sized(plan, folder), device="cpu")
-            if cell.set not in sealed:
-                sealed = {cell.set: read(cell.set, plan)}  # one set in memory
-            room = place.with_suffix("")
-            found = Contest(backbone, sealed[cell.set], plan, room).run(cell.contestant)
-            write_json(asdict(cell) | found, place)
-            shutil.rmtree(room, ignore_errors=True)
-            scores = ", ".join(f"{each.count('1') / len(each):.3f}" for each in found["right"])
-            what = f"{Path(cell.set).name} {cell.contestant}"
-            print(
-                f"[{number}/{len(cells)}] {what}: {scores} in {found['cpu_s']:.0f} CPU-s",
-                flush=True,
-            )
+        room = place.with_suffix("")
+        found = Contest(backbone(), sealed(cell.set), plan, room).run(cell.contestant)
+        write_json(asdict(cell) | found, place)
+        shutil.rmtree(room, ignore_errors=True)
+        scores = ", ".join(f"{each.count('1') / len(each):.3f}" for each in found["right"])
+        name = f"{Path(cell.set).name} {cell.contestant}"
+        return f"{name}: {scores} in {found['cpu_s']:.0f} CPU-s"
+
+    run_missing(cells, folder, run, lambda cell: 1.0, workers)
 
 
 def read(name: str, plan: Plan) -> SealedTask:

@@ -6,6 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from filelock import FileLock, Timeout
 
+from benchmarks.machine import cpu_seconds
 from cuecard.errors import Interrupted
 from cuecard.evaluation.report import write_json
 
@@ -29,6 +31,22 @@ class KeptCell(Protocol):
 
 
 C = TypeVar("C", bound=KeptCell)
+
+
+def add_run_options(
+    parser: argparse.ArgumentParser, cells: str, out: Path, workers: int | None = None
+) -> None:
+    """The options that `run_cells` reads, and where cells are kept.
+
+    Args:
+        workers: by default, two at most.
+    """
+    workers = workers or min(2, os.cpu_count() or 1)
+    parser.add_argument("--workers", type=int, default=workers)
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
+    parser.add_argument("--cells", default=cells, help="where cells are kept")
+    parser.add_argument("--out", type=Path, default=out)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
 
 
 def missing(cells: Sequence[C], folder: Path) -> list[C]:
@@ -74,18 +92,62 @@ def run_cells(
     return 0
 
 
-def say_done(
-    cells: Sequence[C], folder: Path, what: str, seconds: Callable[[C], float], workers: int
+def run_missing(
+    cells: Sequence[C],
+    folder: Path,
+    run: Callable[[C], str],
+    cost: Callable[[C], float],
+    workers: int = 1,
+    ready: Callable[[C], bool] = lambda cell: True,
 ) -> None:
-    """Say what a cell found, and about how long the others will take.
+    """Run every cell that is not there, but for those another process has taken.
 
     Args:
-        seconds: of CPU that a cell takes.
+        run: writes a cell's result to its file, and returns what to say of it.
+        cost: of a cell in CPU-seconds, as far as it is known beforehand.
+        workers: processes that share the cells.
+        ready: whether what a cell begins with is there.
+    """
+    spent = guessed = 0.0
+    while left := missing(cells, folder):
+        taken = 0
+        for cell in filter(ready, left):
+            with claimed(cell.file(folder)) as mine:
+                if not mine:
+                    continue
+                taken += 1
+                began = cpu_seconds()
+                found = run(cell)
+                spent, guessed = spent + cpu_seconds() - began, guessed + cost(cell)
+                rest = missing(cells, folder)
+                minutes = spent / guessed * sum(map(cost, rest)) / workers / 60
+                done = f"[{len(cells) - len(rest)}/{len(cells)}]"
+                print(f"{done} {found}; about {minutes:.0f} min left", flush=True)
+        if not taken:
+            time.sleep(1)  # the rest is another process's, or waits for one
+
+
+def say_plan(
+    cells: Sequence[C], folder: Path, about: str, cost: Callable[[C], float], workers: int
+) -> None:
+    """Say how many cells there are to run, and what they take.
+
+    Args:
+        about: follows the number of cells.
+        cost: as in `run_missing`.
     """
     left = missing(cells, folder)
-    minutes = sum(map(seconds, left)) / workers / 60
-    done = f"[{len(cells) - len(left)}/{len(cells)}]"
-    print(f"{done} {what}; about {minutes:.0f} min left", flush=True)
+    print(
+        f"{len(cells)} cells, {len(left)} to run{about}\nAbout {sum(map(cost, left)):,.0f} CPU-s "
+        f"on Zen 4, {workers} process(es); kept in {folder}",
+        flush=True,
+    )
+
+
+def show_step(event: dict[str, Any]) -> None:
+    """An observer that shows a training's step on a terminal."""
+    if event["event"] == "step" and sys.stderr.isatty():
+        print(f"  step {event['step']}", end="\r", file=sys.stderr, flush=True)
 
 
 def run_workers(module: str, arguments: Sequence[str], count: int) -> None:
