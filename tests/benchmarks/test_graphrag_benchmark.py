@@ -12,7 +12,6 @@ from benchmarks.graphrag import main
 from benchmarks.graphrag_scores import summary_rows
 from benchmarks.graphrag_server import HOME, python_of_graphrag
 from benchmarks.graphrag_tables import graphrag_figure, graphrag_table
-from benchmarks.tables import TABLES
 from cuecard.errors import ConfigError, FileError
 from support.tiny import tiny_model, tiny_tokenizer
 
@@ -156,9 +155,3 @@ def test_the_page_shows_them(results: dict[str, Any]) -> None:
     assert line.count("|") == table.splitlines()[2].count("|")
     assert figure.count("●") == 5
     assert graphrag_table({}) == graphrag_figure({}) == "Not measured yet."
-
-
-def test_the_docs_have_what_was_measured() -> None:
-    page = TABLES["graphrag"]
-    text = page.page.read_text()
-    assert page.updated(text, page.stored()) == text

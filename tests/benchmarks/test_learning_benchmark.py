@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.learning_tables import difference, learning_table
-from benchmarks.tables import TABLES
 
 
 def cell(contestant: str, score: float, seed: int = 0, **other: Any) -> dict[str, Any]:
@@ -51,9 +50,3 @@ def test_differences_are_of_pairs() -> None:
 def test_the_spread_is_that_of_the_seeds() -> None:
     page = learning_table(results(cell("auto", 0.9), cell("auto", 0.8, 1)))
     assert "0.850 | 0.071" in page
-
-
-def test_the_docs_show_the_results_that_are_stored() -> None:
-    doc = TABLES["learning"]
-    page = doc.page.read_text()
-    assert doc.updated(page, doc.stored()) == page

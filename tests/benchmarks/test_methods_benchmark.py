@@ -101,12 +101,6 @@ def test_the_table_and_the_figure_are_made_of_them(results: dict[str, Any]) -> N
     assert "of few" not in page
 
 
-def test_the_page_shows_the_stored_results() -> None:
-    for doc in (TABLES["methods"], TABLES["methods_few"]):
-        page = doc.page.read_text()
-        assert doc.updated(page, doc.stored()) == page
-
-
 def test_started_again_it_redoes_nothing(home: Path, results: dict[str, Any]) -> None:
     cells = sorted((home / "whole" / "cells").rglob("*.json"))
     before = [file.stat().st_mtime_ns for file in cells]

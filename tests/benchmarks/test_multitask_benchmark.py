@@ -16,7 +16,6 @@ from benchmarks.multitask import main
 from benchmarks.multitask_cells import CONTESTANTS, Cell, Plan
 from benchmarks.multitask_sets import SETS, SOURCES, TARGETS, Rows, records_of, target_task
 from benchmarks.multitask_tables import multitask_table
-from benchmarks.tables import TABLES
 from cuecard.errors import ConfigError
 from support.data.reviews import reviews
 from support.tiny import tiny_model, tiny_tokenizer
@@ -149,6 +148,3 @@ def test_the_table_is_made_of_them(results: dict[str, Any]) -> None:
     assert f"| 8 | prompt tuning | {row['sets']['sentiment']:.3f} | {row['test']:.3f} (" in found
     each = LENGTH * WIDTH + LENGTH + WIDTH  # of one target, P* is its own
     assert f"{each:,} for each of these 1, of which {LENGTH + WIDTH:,} are its own" in found
-    doc = TABLES["multitask"]
-    page = doc.page.read_text()
-    assert doc.updated(page, doc.stored()) == page

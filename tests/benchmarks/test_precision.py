@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from benchmarks.precision import interval, main
-from benchmarks.tables import TABLES
 from benchmarks.training_tables import precision_table
 from support.data.reviews import reviews
 from support.tiny import tiny_model, tiny_tokenizer
@@ -52,9 +51,3 @@ def test_intervals_are_students() -> None:
     found = interval([1.0, 2.0, 3.0])
     assert found["mean"] == 2.0
     assert found["half_width"] == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
-
-
-def test_the_page_shows_the_stored_results() -> None:
-    doc = TABLES["precision"]
-    page = doc.page.read_text()
-    assert doc.updated(page, doc.stored()) == page

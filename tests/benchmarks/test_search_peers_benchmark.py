@@ -17,7 +17,6 @@ from benchmarks.search_peers import main
 from benchmarks.search_peers_cells import BriefLLM
 from benchmarks.search_peers_models import PEERS
 from benchmarks.search_peers_tables import search_peers_table
-from benchmarks.tables import TABLES
 from cuecard.errors import ConfigError
 from cuecard.llms.protocol import LLM, LLMMessage, LLMRequest
 from cuecard.llms.scripted import ScriptedLLM
@@ -131,10 +130,3 @@ def test_a_brief_model_is_cut() -> None:
     request = LLMRequest((LLMMessage("user", "Write."),), 500)
     found = asyncio.run(BriefLLM(llm, 8).complete(request))
     assert llm.requests[0].max_tokens == 8 and found.finish_reason == "length"
-
-
-def test_the_page_has_what_was_measured() -> None:
-    doc = TABLES["search_peers"]
-    page = doc.page.read_text()
-    assert doc.updated(page, doc.stored()) == page
-    assert "Not measured yet." in search_peers_table({})

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from benchmarks import vision
-from benchmarks.tables import TABLES
 from benchmarks.vision_cells import CONTESTANTS
 from benchmarks.vision_tables import NOT_YET, vision_figure, vision_table
 from support.tiny_vision import LAYERS, save_pictures, save_vision
@@ -78,9 +77,3 @@ def test_every_contestant_is_run_once(
     assert means["auto"]["minus_lora"] == pytest.approx(rows["auto"]["minus_lora"])
     assert f"auto {rows['auto']['score']:.3f}, {rows['auto']['bytes']:,} B" in vision_figure(found)
     assert "seeds 42, 44" in table and vision_table({}) == NOT_YET
-
-
-def test_the_page_shows_the_stored_results() -> None:
-    doc = TABLES["vision"]
-    page = doc.page.read_text()
-    assert doc.updated(page, doc.stored()) == page
