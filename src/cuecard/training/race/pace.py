@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cuecard.tasks import batches_by_length
 from cuecard.tasks.encoding.batching import row_lengths
@@ -58,8 +58,10 @@ def two_passes(setup: TrainSetup, clock: Clock) -> tuple[TimedPass, TimedPass]:
     def once() -> TimedPass:
         began, before = clock(), backbone.counts["tokens"]
         injection, head = setup.start.injection(), head_of(setup.start)
-        part = PromptBatch(setup.spec, rows, injection, setup.loss, head=head, sample=sample)
-        (loss,) = batch_losses(backbone, [replace(part, fluency=fluency)])
+        part = PromptBatch(
+            setup.spec, rows, injection, setup.loss, head=head, sample=sample, fluency=fluency
+        )
+        (loss,) = batch_losses(backbone, [part])
         forward, tokens = clock() - began, backbone.counts["tokens"] - before
         loss.backward()  # type: ignore[no-untyped-call]
         return TimedPass(forward, clock() - began, tokens, len(rows))
