@@ -24,7 +24,7 @@ from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.evaluation.baselines.selection import Choice, majority, select_manual
 from cuecard.evaluation.evaluate import Evaluation, evaluate
 from cuecard.evaluation.report import plain, write_json
-from cuecard.methods import ATTEMPT, METHODS, MPT, LabelSettings, MethodSettings, method_settings
+from cuecard.methods import METHODS, LabelSettings, MethodSettings, method_settings
 from cuecard.tasks import Task, TaskSpec
 from cuecard.tasks.template import Template, escape
 from cuecard.training.loop import run_loop
@@ -282,9 +282,12 @@ def _digest(values: dict[str, Any]) -> str:
 
 def contestants(methods: Sequence[str] | None = None) -> list[str]:
     """The baselines and the methods, in the order they are run."""
-    # What shares a prompt between tasks has nothing to share on one, nor to mix.
-    others = (MPT, ATTEMPT, LabelSettings)  # several tasks at once; prompts of others; images
-    alone = [name for name, method in METHODS.items() if not issubclass(method, others)]
+    alone = [
+        name
+        for name, method in METHODS.items()
+        # On one task there is nothing to share or to mix; and vectors around labels are for images.
+        if not method.several_tasks and not issubclass(method, LabelSettings)
+    ]
     chosen = alone if methods is None else list(methods)
     first: list[str] = ["majority", "by hand"]
     return first + [name for name in [*chosen, "lora", "full"] if name not in first]

@@ -45,6 +45,7 @@ class ATTEMPT(StartSettings):
     name: ClassVar[str] = "attempt"
     about: ClassVar[str] = "vectors, and an attention that mixes saved prompts into them by input"
     injects: ClassVar[tuple[InjectionKind, ...]] = ("input-tokens", "mixed-tokens")
+    several_tasks: ClassVar[bool] = True
 
     sources: TensorField | None = Field(default=None, exclude=True, repr=False)
     bottleneck: int = Field(default=100, ge=1, le=4096)

@@ -37,6 +37,7 @@ class MPT(StartSettings):
 
     name: ClassVar[str] = "mpt"
     about: ClassVar[str] = "vectors of all tasks times a rank-one matrix of each"
+    several_tasks: ClassVar[bool] = True
 
     factors_lr: float = Field(default=0.01, gt=0, allow_inf_nan=False)
 

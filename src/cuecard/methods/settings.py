@@ -39,6 +39,7 @@ class MethodSettings(BaseModel):
         about: what is trained, in a few words.
         injects: the kinds of injections that it puts into the text tower.
         reads_words: whether it needs a vocabulary, which a vision encoder has not.
+        several_tasks: whether it shares a prompt between tasks or mixes those of others.
         rate: the setting that is the rate it chiefly learns with; None for the optimiser's default.
         prompt: a trained prompt's tensor to start from.
     """
@@ -49,6 +50,7 @@ class MethodSettings(BaseModel):
     about: ClassVar[str]
     injects: ClassVar[tuple[InjectionKind, ...]] = ("input-tokens",)
     reads_words: ClassVar[bool] = False
+    several_tasks: ClassVar[bool] = False
     rate: ClassVar[str | None] = None
 
     prompt: TensorField | None = Field(default=None, exclude=True, repr=False)
