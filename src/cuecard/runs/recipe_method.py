@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from cuecard.errors import ConfigError
 from cuecard.lazy import torch
-from cuecard.methods import ATTEMPT, METHODS, MethodSettings, PromptTuning, method_settings
+from cuecard.methods import METHODS, MethodSettings, PromptTuning, method_settings
 from cuecard.methods.attempt import no_sources
 from cuecard.methods.prefix_start import PrefixSettings
 from cuecard.methods.settings import UNREAD
@@ -99,8 +99,8 @@ def complete_method(values: Mapping[str, Any]) -> dict[str, Any]:
             got=repr(start),
             expected="a prompt's or a run's folder",
         )
-    sources = _folders(values)
     method = _settings_of(values)
+    sources = {"sources": _sources(values)} if "sources" in type(method).model_fields else {}
     written, rate = method.model_dump(mode="json"), method.rate or ""
     # cuecard 0.1 wrote out the rate's default too, which nobody had chosen.
     if rate not in values or (values.keys() >= _WRITTEN and _default_rate(method)):
@@ -108,14 +108,12 @@ def complete_method(values: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": method.name, **written, "prompt": start, **sources}
 
 
-def _folders(values: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The folders of source prompts, of a method that has such.
+def _sources(values: Mapping[str, Any]) -> list[str]:
+    """The folders of the source prompts of a method that mixes such.
 
     Raises:
         ConfigError: none, or something else than folders.
     """
-    if values.get("name") != ATTEMPT.name:
-        return {}
     found = values.get("sources")
     if not found:
         raise no_sources()
@@ -126,7 +124,7 @@ def _folders(values: Mapping[str, Any]) -> dict[str, list[str]]:
             got=repr(found),
             expected="a list of prompts' or runs' folders",
         )
-    return {"sources": [*found]}
+    return [*found]
 
 
 def read_method(method: Mapping[str, Any]) -> MethodSettings:
