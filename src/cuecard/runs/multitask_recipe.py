@@ -24,6 +24,7 @@ from cuecard.training.config import TrainConfig
 from cuecard.training.multitask import DISTIL, multitask_setups, train_multitask
 from cuecard.training.multitask_trainer import TASKS, Multitask, Sampling
 from cuecard.training.storage.log import Observer
+from cuecard.training.trainables.initial_method import suited_to
 from cuecard.types import Backbone
 
 
@@ -134,6 +135,7 @@ def run_multitask(
     place.check(plan, overwrite=overwrite)
     tasks = {name: recipe.read_task(progress) for name, recipe in recipes.items()}
     backbone = first.load_backbone(progress)
+    method = suited_to(backbone, method)
     setups = multitask_setups(backbone, tasks, method, plan.training, plan.distil)
     with place.claimed(plan, overwrite=overwrite) as folder:
         found = train_multitask(

@@ -219,17 +219,12 @@ def check_start_is_of(backbone: Backbone, method: Mapping[str, Any]) -> None:
     Raises:
         ArtifactError: the learnt start or a source prompt that the method has cannot be read.
         WrongBackboneError: it is another backbone's.
-        ConfigError: no start is shipped for the backbone.
     """
-    if method.get("init") == META:
+    start = method["prompt"]
+    if method.get("init") == META and start is not None:
         from cuecard.artifacts.meta_init import MetaInit  # noqa: PLC0415
-        from cuecard.artifacts.starts.shipped import shipped_start  # noqa: PLC0415
 
-        start = method["prompt"]
-        if start is None:
-            shipped_start(backbone)
-        else:
-            MetaInit.load(start).check(backbone, str(start))
+        MetaInit.load(start).check(backbone, str(start))
     for folder in method.get("sources", ()):
         from cuecard.artifacts import Prompt, check_backbone  # noqa: PLC0415
 

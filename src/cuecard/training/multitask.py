@@ -32,6 +32,7 @@ from cuecard.training.setup import TrainSetup
 from cuecard.training.storage.log import Observer
 from cuecard.training.sweeps.runner import SweepRunner
 from cuecard.training.sweeps.space import SweepConfig
+from cuecard.training.trainables.initial_method import suited_to
 from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.types import Backbone, Injection
 
@@ -79,7 +80,7 @@ def multitask(
         FrozenError: the backbone changed.
         Interrupted: Ctrl-C; the checkpoint is saved.
     """
-    method, config = method or MPT(init="vocabulary"), config or TrainConfig()
+    method, config = suited_to(backbone, method or MPT(init="vocabulary")), config or TrainConfig()
     setups = multitask_setups(backbone, tasks, method, config, distil)
     return train_multitask(
         setups,

@@ -14,8 +14,10 @@ from cuecard.artifacts.starts import shipped
 from cuecard.artifacts.starts.shipped import FOLDER, shipped_start
 from cuecard.catalogue import BACKBONES
 from cuecard.errors import ConfigError
-from cuecard.methods import PromptTuning
+from cuecard.methods import MPT, PromptTuning
 from cuecard.training import TrainConfig
+from cuecard.training.few_shot.lm_bff import DemonstrationTraining
+from cuecard.training.multitask import multitask
 from cuecard.training.train import train
 from support.data.reviews import review_task
 from support.tiny import shared_backbone, tiny_backbone
@@ -46,6 +48,28 @@ def test_the_init_without_a_file_takes_it(folder: Path) -> None:
     config = TrainConfig(steps=1, lr=1e-9)
     run = train(tiny_backbone(), review_task(40), PromptTuning(init="meta"), config)
     torch.testing.assert_close(run.prompt.vectors, torch.full((3, 32), 0.5))
+
+
+def test_what_shares_a_prompt_takes_it_too(folder: Path) -> None:
+    backbone, config, wanted = (
+        tiny_backbone(),
+        TrainConfig(steps=1, lr=1e-9),
+        torch.full((3, 32), 0.5),
+    )
+    tasks = {"reviews": review_task(40), "more": review_task(60)}
+    found = multitask(backbone, tasks, MPT(init="meta", factors_lr=1e-9), config, distil=0)
+    torch.testing.assert_close(found.shared.start(), wanted)
+    settings = PromptTuning(init="meta")
+    shown = DemonstrationTraining(backbone, tasks["more"], settings, config, sets=2).run()
+    torch.testing.assert_close(shown.best.prompt.vectors, wanted)
+
+
+def test_without_one_nothing_is_trained(folder: Path) -> None:
+    backbone, task = shared_backbone("llama", 1), review_task(40)
+    with pytest.raises(ConfigError, match="no meta-learned start is shipped"):
+        multitask(backbone, {"a": task, "b": task}, MPT(init="meta"))
+    with pytest.raises(ConfigError, match="no meta-learned start is shipped"):
+        DemonstrationTraining(backbone, task, PromptTuning(init="meta"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

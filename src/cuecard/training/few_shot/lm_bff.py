@@ -32,6 +32,7 @@ from cuecard.training.run import Run, Trained, find_run, finish_run, log_start
 from cuecard.training.setup import TrainSetup, key_of
 from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import Observer, RunLog
+from cuecard.training.trainables.initial_method import suited_to
 from cuecard.training.trainables.trainable import TrainablePrompt
 from cuecard.training.trainer import Trainer, raise_if_diverged
 from cuecard.types import Backbone, Method, Record
@@ -94,7 +95,8 @@ class DemonstrationTraining:
         folder: str | Path | None = None,
         observer: Observer | None = None,
     ) -> None:
-        self._method, self._config = method or PromptTuning(), config or TrainConfig()
+        self._method = suited_to(backbone, method or PromptTuning())
+        self._config = config or TrainConfig()
         _check(task, sets, self._config)
         self._backbone, self._task, self._observer = backbone, task, observer
         self._folder = None if folder is None else Path(folder)
