@@ -25,7 +25,7 @@ from cuecard.training.loop import run_loop, stopped_run
 from cuecard.training.objective.loss import Teacher
 from cuecard.training.objective.validation import Validation
 from cuecard.training.run import Run, Trained, find_run, finish_run, log_start
-from cuecard.training.setup import TrainSetup, key_of, remember_inputs
+from cuecard.training.setup import TrainSetup, key_of, parts_of_runs, remember_inputs
 from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import Observer, RunLog
 from cuecard.training.trainables.initial_method import init_context
@@ -257,10 +257,7 @@ def _parts(
     runs: Mapping[str, Mapping[str, str]], distil: float, teachers: Mapping[str, Injection]
 ) -> dict[str, str]:
     """What two sittings have in common, as digests by name."""
-    found = {
-        f"{part} of {name}": one for name, parts in runs.items() for part, one in parts.items()
-    }
-    found["distil"] = key_of(distil)
+    found = parts_of_runs(runs) | {"distil": key_of(distil)}
     for name, injection in teachers.items():
         total = hashlib.sha256()
         for tensor in tensors_of(injection).values():

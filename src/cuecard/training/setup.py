@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -324,6 +324,15 @@ def run_parts(
         "precision": str(backbone.dtype),
     }
     return {name: key_of(part) for name, part in parts.items()}
+
+
+def parts_of_runs(runs: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """What two sittings of several runs have in common, by the part's and the run's name."""
+    return {
+        f"{part} of {name}" if name else part: value
+        for name, parts in runs.items()
+        for part, value in parts.items()
+    }
 
 
 def key_of(parts: object) -> str:

@@ -29,7 +29,7 @@ from cuecard.training.few_shot.demonstrations import draw_sets, typical_rows
 from cuecard.training.loop import run_loop, stopped_in
 from cuecard.training.objective.validation import Validation
 from cuecard.training.run import Run, Trained, find_run, finish_run, log_start
-from cuecard.training.setup import TrainSetup, key_of
+from cuecard.training.setup import TrainSetup, key_of, parts_of_runs
 from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import Observer, RunLog
 from cuecard.training.trainables.initial_method import suited_to
@@ -103,11 +103,8 @@ class DemonstrationTraining:
         rows = typical_rows(backbone, task.spec, task.train) if typical else task.train
         self._shown = draw_sets(task.spec, rows, sets, self._config.seed)
         self._setups = [self._setup(shown, n) for n, shown in enumerate(self._shown, 1)]
-        self._parts = {
-            f"{part} of set {number}": value
-            for number, setup in enumerate(self._setups, 1)
-            for part, value in setup.parts.items()
-        }
+        each = {f"set {number}": setup.parts for number, setup in enumerate(self._setups, 1)}
+        self._parts = parts_of_runs(each)
         self._state = State()
 
     def _setup(self, shown: Sequence[Record], number: int) -> TrainSetup:

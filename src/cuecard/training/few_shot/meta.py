@@ -30,7 +30,7 @@ from cuecard.training.checks import FrozenProof, check_words
 from cuecard.training.config import TrainConfig
 from cuecard.training.loop import stopped_in
 from cuecard.training.objective.loss import PromptBatch, batch_losses, count_targets
-from cuecard.training.setup import TrainSetup, key_of
+from cuecard.training.setup import TrainSetup, key_of, parts_of_runs
 from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import Observer, RunLog
 from cuecard.training.trainables.trainable import TrainablePrompt
@@ -115,11 +115,7 @@ class MetaTraining:
             for name in self._names
         }
         self._lr = config.inner_lr or self._setups[self._names[0]].peak_lr
-        parts = {
-            f"{part} of {name}": value
-            for name, setup in self._setups.items()
-            for part, value in setup.parts.items()
-        }
+        parts = parts_of_runs({name: setup.parts for name, setup in self._setups.items()})
         self._parts = {**parts, "settings": key_of(config.model_dump(mode="json"))}
 
     def fits(self, folder: Path) -> None:

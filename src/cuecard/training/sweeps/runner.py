@@ -18,7 +18,14 @@ from cuecard.training.checks import FrozenProof
 from cuecard.training.config import TrainConfig
 from cuecard.training.loop import run_loop, stopped_in
 from cuecard.training.run import Run, Trained, find_run, finish_run, log_start
-from cuecard.training.setup import TrainSetup, check_start_of, key_of, remember_inputs, run_parts
+from cuecard.training.setup import (
+    TrainSetup,
+    check_start_of,
+    key_of,
+    parts_of_runs,
+    remember_inputs,
+    run_parts,
+)
 from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import FILE as LOG
 from cuecard.training.storage.log import Observer, RunLog
@@ -345,9 +352,4 @@ def _fields(trial: Trial) -> dict[str, Any]:
 
 def _parts(runs: Mapping[str, Mapping[str, str]], sweep: SweepConfig) -> dict[str, str]:
     """What two sittings have in common, as digests by name."""
-    named = {
-        f"{part} of {name}" if name else part: value
-        for name, parts in runs.items()
-        for part, value in parts.items()
-    }
-    return {**named, "sweep": key_of(sweep.model_dump(mode="json"))}
+    return {**parts_of_runs(runs), "sweep": key_of(sweep.model_dump(mode="json"))}
