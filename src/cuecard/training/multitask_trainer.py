@@ -14,7 +14,6 @@ from typing import Literal
 from cuecard.artifacts.shared import SharedPrompt
 from cuecard.artifacts.tensors import tensors_of
 from cuecard.errors import Interrupted
-from cuecard.interrupts import may_cut
 from cuecard.methods import MPT
 from cuecard.tasks import Task
 from cuecard.tasks.encoding.batching import row_lengths
@@ -24,9 +23,9 @@ from cuecard.training.checks import FrozenProof
 from cuecard.training.loop import run_loop, stopped_run
 from cuecard.training.objective.loss import Teacher
 from cuecard.training.objective.validation import Validation
-from cuecard.training.run import Run, Trained, find_run, finish_run, log_start
+from cuecard.training.run import Run, Trained, finish_share, log_start
 from cuecard.training.setup import TrainSetup, key_of, parts_of_runs, remember_inputs
-from cuecard.training.storage.checkpoint import Checkpoint, State
+from cuecard.training.storage.checkpoint import Checkpoint
 from cuecard.training.storage.log import Observer, RunLog
 from cuecard.training.trainables.initial_method import init_context
 from cuecard.training.trainer import Trainer, raise_if_diverged
@@ -195,23 +194,11 @@ class MultitaskTrainer:
             place.mkdir(parents=True, exist_ok=True)
         setup, own = self._setups[name], self._prompts.alone(number)
         trained = Trained(setup, own, self._state, RunLog(place, self._observer_of(name)), place)
-        if find_run(trained, self._method) is None:
-            with may_cut():
-                found = setup.validate_injection(self._prompts.injection(number))
-            trained = replace(trained, state=self._share(found))
-        return finish_run(trained, self._method)
-
-    def _share(self, found: Validation) -> State:
-        """The shared state as one task's own."""
-        count, shared = len(self._setups), self._state
-        return replace(
-            shared,
-            best_loss=found.loss,
-            best_accuracy=found.accuracy,
-            best_prior=found.prior,
-            cpu_seconds=shared.cpu_seconds / count,
-            wall_seconds=shared.wall_seconds / count,
-            tokens=shared.tokens / count,
+        return finish_share(
+            trained,
+            self._method,
+            len(self._setups),
+            lambda: setup.validate_injection(self._prompts.injection(number)),
         )
 
     def _observer_of(self, name: str) -> Observer | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -298,6 +298,36 @@ def finish_run(trained: Trained, method: MethodConfig, *, alongside: bool = Fals
         others.save(trained.folder, prompt.digest)
     trained.keep(run, prompt.digest)
     return run
+
+
+def finish_share(
+    trained: Trained, method: MethodConfig, count: int, score: Callable[[], Validation]
+) -> Run:
+    """`finish_run` of one of several runs that were trained together.
+
+    Args:
+        trained: with the state that they share.
+        count: how many they are: each has an equal share of what was spent.
+        score: validates this one alone, at the best step.
+
+    Raises:
+        Stop: Ctrl-C during the validation or the test.
+    """
+    if find_run(trained, method) is None:
+        with may_cut():
+            found = score()
+        shared = trained.state
+        own = replace(
+            shared,
+            best_loss=found.loss,
+            best_accuracy=found.accuracy,
+            best_prior=found.prior,
+            cpu_seconds=shared.cpu_seconds / count,
+            wall_seconds=shared.wall_seconds / count,
+            tokens=shared.tokens / count,
+        )
+        trained = replace(trained, state=own)
+    return finish_run(trained, method)
 
 
 def find_run(trained: Trained, method: MethodConfig) -> Run | None:

@@ -19,7 +19,7 @@ from cuecard.evaluation.baselines.manual import ManualPrompt
 from cuecard.evaluation.ensemble import combine
 from cuecard.evaluation.evaluate import Evaluation, score_predictions
 from cuecard.folder_lock import held
-from cuecard.interrupts import may_cut, stoppable
+from cuecard.interrupts import stoppable
 from cuecard.methods import PromptTuning
 from cuecard.tasks import Task, TaskSpec
 from cuecard.training.batches import TaskBatches
@@ -28,7 +28,7 @@ from cuecard.training.config import TrainConfig
 from cuecard.training.few_shot.demonstrations import draw_sets, typical_rows
 from cuecard.training.loop import run_loop, stopped_in
 from cuecard.training.objective.validation import Validation
-from cuecard.training.run import Run, Trained, find_run, finish_run, log_start
+from cuecard.training.run import Run, Trained, finish_share, log_start
 from cuecard.training.setup import TrainSetup, key_of, parts_of_runs
 from cuecard.training.storage.checkpoint import Checkpoint, State
 from cuecard.training.storage.log import Observer, RunLog
@@ -207,11 +207,12 @@ class DemonstrationTraining:
             place = self._folder / SETS / f"{number + 1:03d}"
             place.mkdir(parents=True, exist_ok=True)
         trained = Trained(setup, method, self._state, RunLog(place), place)
-        if find_run(trained, self._method) is None:
-            with may_cut():
-                found = setup.validate(method, brief=False)
-            trained = replace(trained, state=_share(self._state, found, len(self._setups)))
-        return finish_run(trained, self._method)
+        return finish_share(
+            trained,
+            self._method,
+            len(self._setups),
+            lambda: setup.validate(method, brief=False),
+        )
 
     def _together(self, runs: Sequence[Run]) -> Evaluation | None:
         """The mean of the sets' answers to the test rows."""
@@ -230,19 +231,6 @@ class DemonstrationTraining:
     def _stopped(self) -> Interrupted:
         what = f"stopped after {self._state.step:,} of {self._config.steps:,} steps"
         return stopped_in(what, self._folder, COMMAND)
-
-
-def _share(shared: State, found: Validation, count: int) -> State:
-    """The shared state as one set's own."""
-    return replace(
-        shared,
-        best_loss=found.loss,
-        best_accuracy=found.accuracy,
-        best_prior=found.prior,
-        cpu_seconds=shared.cpu_seconds / count,
-        wall_seconds=shared.wall_seconds / count,
-        tokens=shared.tokens / count,
-    )
 
 
 def _check(task: Task, sets: int, config: TrainConfig) -> None:
