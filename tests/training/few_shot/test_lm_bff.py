@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 import torch
 
 from cuecard.artifacts import Prompt
-from cuecard.errors import ConfigError
+from cuecard.errors import ConfigError, Interrupted
 from cuecard.evaluation.ensemble import Ensemble
 from cuecard.methods import PromptTuning
 from cuecard.tasks import Task
@@ -89,10 +91,22 @@ def test_a_stopped_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError):
         training(tmp_path, observer=stop).run()
-    found = training(tmp_path).run()
+    seen: list[dict[str, Any]] = []
+    found = training(tmp_path, observer=seen.append).run()
+    assert seen[0] == {"event": "resume", "step": 2, "steps": CONFIG.steps}
     assert [run.prompt.digest for run in found.runs] == [run.prompt.digest for run in whole.runs]
     assert found.test is not None and whole.test is not None
     assert found.test.metrics == whole.test.metrics
+
+
+def test_ctrl_c_says_how_far_it_went(tmp_path: Path) -> None:
+    def interrupt(event: dict[str, Any]) -> None:
+        if event["event"] == "step" and event["step"] == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="stopped after step 4 of 6") as stopped:
+        training(tmp_path, observer=interrupt).run()
+    assert "cuecard lm-bff --resume" in str(stopped.value.hint)
 
 
 @pytest.mark.parametrize("kind", ["t5-relu", "bert"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from cuecard.training.batches import TaskBatches
 from cuecard.training.checks import FrozenProof
 from cuecard.training.config import TrainConfig
 from cuecard.training.few_shot.demonstrations import draw_sets, typical_rows
-from cuecard.training.loop import run_loop, stopped_in
+from cuecard.training.loop import run_loop, stopped_run
 from cuecard.training.objective.validation import Validation
 from cuecard.training.run import Run, Trained, finish_share, log_start
 from cuecard.training.setup import TrainSetup, key_of, parts_of_runs
@@ -105,7 +105,6 @@ class DemonstrationTraining:
         self._setups = [self._setup(shown, n) for n, shown in enumerate(self._shown, 1)]
         each = {f"set {number}": setup.parts for number, setup in enumerate(self._setups, 1)}
         self._parts = parts_of_runs(each)
-        self._state = State()
 
     def _setup(self, shown: Sequence[Record], number: int) -> TrainSetup:
         """The training with a set's template, on the rows that it does not show."""
@@ -140,30 +139,34 @@ class DemonstrationTraining:
             FrozenError: the backbone changed.
             Interrupted: Ctrl-C; the checkpoint is saved.
         """
-        with held(self._folder), stoppable(self._stopped):
-            kept = Checkpoint.open(
-                self._folder, key_of(self._parts), 1 + len(self._setups), self._parts
-            )
-            method = self._train(kept)
-            runs = tuple(self._finish(number, method) for number in range(len(self._setups)))
-            best = min(runs, key=lambda run: run.validation.loss)
-            if self._folder is not None:
-                best.prompt.save(self._folder / "prompt", overwrite=True)
-            state = self._state
-            seen = Validation(state.best_loss, state.best_accuracy)
-            shown = tuple(self._shown)
-            return DemonstrationRun(runs, shown, best, seen, self._together(runs), self._folder)
+        parts, count = self._parts, len(self._setups)
+        with held(self._folder):
+            kept = Checkpoint.open(self._folder, key_of(parts), 1 + count, parts)
 
-    def _train(self, kept: Checkpoint) -> Method:
+            def stopped() -> Interrupted:
+                return stopped_run(kept, self._config.steps, self._folder, COMMAND)
+
+            with stoppable(stopped):
+                method, state = self._train(kept, stopped), kept.runs[0]
+                runs = tuple(self._finish(number, method, state) for number in range(count))
+                best = min(runs, key=lambda run: run.validation.loss)
+                if self._folder is not None:
+                    best.prompt.save(self._folder / "prompt", overwrite=True)
+                seen = Validation(state.best_loss, state.best_accuracy)
+                shown = tuple(self._shown)
+                return DemonstrationRun(runs, shown, best, seen, self._together(runs), self._folder)
+
+    def _train(self, kept: Checkpoint, stopped: Callable[[], Interrupted]) -> Method:
         """From the checkpoint to the end; the method holds its best step."""
         first, config = self._setups[0], self._config
-        self._state, *states = kept.runs
-        state, method = self._state, first.new_method()
+        (state, *states), method = kept.runs, first.new_method()
         log = RunLog(self._folder, self._observer, keep_bytes=state.log_bytes)
         frozen = FrozenProof(self._backbone, first.rows[0], first.spec)
         if state.lr is None:
             state.lr = first.peak_lr
             log_start(log, first, method, sets=len(self._setups))
+        else:
+            log.tell("resume", step=state.step, steps=config.steps)
         trainer = Trainer(
             first,
             method,
@@ -182,7 +185,7 @@ class DemonstrationTraining:
             kept,
             folder=self._folder,
             every=config.checkpoint_every,
-            stopped=self._stopped,
+            stopped=stopped,
         )
         raise_if_diverged(state)
         frozen.check()
@@ -200,13 +203,13 @@ class DemonstrationTraining:
             math.fsum(one.accuracy or 0.0 for one in found) / len(found),
         )
 
-    def _finish(self, number: int, method: Method) -> Run:
+    def _finish(self, number: int, method: Method, state: State) -> Run:
         """A set's prompt at the best step, tested once, in a run of its own."""
         setup, place = self._setups[number], None
         if self._folder is not None:
             place = self._folder / SETS / f"{number + 1:03d}"
             place.mkdir(parents=True, exist_ok=True)
-        trained = Trained(setup, method, self._state, RunLog(place), place)
+        trained = Trained(setup, method, state, RunLog(place), place)
         return finish_share(
             trained,
             self._method,
@@ -227,10 +230,6 @@ class DemonstrationTraining:
             tokens_per_request=sum(test.tokens_per_request for test in tests),
             seed=self._config.seed,
         )
-
-    def _stopped(self) -> Interrupted:
-        what = f"stopped after {self._state.step:,} of {self._config.steps:,} steps"
-        return stopped_in(what, self._folder, COMMAND)
 
 
 def _check(task: Task, sets: int, config: TrainConfig) -> None:
