@@ -277,7 +277,7 @@ class FrozenBackbone(ABC):
                     "this backbone does not take a prompt that depends on the input",
                     where=self.name,
                     got=f"a mix of prompts for {self.family.about}",
-                    expected="vectors alone, or a causal language model",
+                    expected="vectors alone, or a language model",
                 )
         return pieces
 
