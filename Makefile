@@ -68,7 +68,7 @@ bench-training: $(STAMP)  ## steps and time to accuracy against PEFT; half an ho
 	$(BIN)/python -m benchmarks.training $(ARGS)
 
 bench-training-gpu: $(STAMP)  ## the same with an 8B backbone on a GPU; ARGS=--smoke: a tiny one
-	$(BIN)/python -m benchmarks.training_gpu $(ARGS)
+	$(BIN)/python -m benchmarks.training.gpu $(ARGS)
 
 bench-embedding: $(STAMP)  ## what a prompt buys a sentence encoder: texts looked up; about 5 minutes
 	$(BIN)/python -m benchmarks.embedding $(ARGS)
@@ -88,7 +88,7 @@ bench-multitask: $(STAMP)  ## prompts of other tasks at 16 to 256 examples: SPoT
 META := runs/meta-tasks
 
 $(META)/tasks.yaml: $(STAMP)
-	$(BIN)/python -m benchmarks.meta_tasks $(META)
+	$(BIN)/python -m benchmarks.multitask.meta_tasks $(META)
 
 meta-init: $(META)/tasks.yaml  ## learn a start of prompts for SmolLM2-135M from 40 tasks; some 10 minutes of CPU, goes on where it was
 	$(BIN)/cuecard meta-init $(META)/tasks.yaml --out runs/meta-init
@@ -97,7 +97,7 @@ bench-search: $(STAMP)  ## searchers at an equal budget of calls, a soft prompt 
 	$(BIN)/python -m benchmarks.search $(ARGS)
 
 bench-search-races: $(STAMP)  ## what a race of prompts saves, and whether it finds the same one; about 15 minutes
-	$(BIN)/python -m benchmarks.search_races $(ARGS)
+	$(BIN)/python -m benchmarks.search.races $(ARGS)
 
 # promptolution lies beside the environment, for this benchmark alone; what it needs is there.
 PEERS := .peers
@@ -108,7 +108,7 @@ $(PEERS_STAMP): $(STAMP)
 	@touch $@
 
 bench-search-peers: $(PEERS_STAMP)  ## searchers beside GEPA's and promptolution's own code; goes on where it was
-	PYTHONPATH=$(PEERS) $(BIN)/python -m benchmarks.search_peers $(ARGS)
+	PYTHONPATH=$(PEERS) $(BIN)/python -m benchmarks.search.peers $(ARGS)
 
 # GraphRAG pins a great deal that cuecard does not: it has an environment of its own.
 GRAPHRAG := .graphrag
@@ -124,7 +124,7 @@ $(GRAPHRAG_STAMP):
 
 .PHONY: test-graphrag
 test-graphrag: $(STAMP) $(GRAPHRAG_STAMP)  ## tuned prompts, then GraphRAG's own index by a served 1.5B model; ARGS='--model qwen2.5-coder-0.5b-instruct'
-	$(BIN)/python -m benchmarks.graphrag_index $(ARGS)
+	$(BIN)/python -m benchmarks.graphrag.index $(ARGS)
 
 bench-graphrag: $(STAMP)  ## extraction prompts on gold sets, ARGS='--corpora FOLDER'; goes on where it was
 	$(BIN)/python -m benchmarks.graphrag $(ARGS)
@@ -133,7 +133,7 @@ bench-vision: $(STAMP)  ## prompts for images, LoRA, full tuning, a linear probe
 	$(BIN)/python -m benchmarks.vision --workers 2 $(ARGS)
 
 bench-vision-speed: $(STAMP)  ## steps of VPT-Deep against a plain PyTorch loop; about 15 minutes
-	$(BIN)/python -m benchmarks.vision_speed $(ARGS)
+	$(BIN)/python -m benchmarks.vision.speed $(ARGS)
 
 bench-fewshot: $(STAMP)  ## prompts beside linear models, LoRA and full tuning, 16 rows a label; some 80 minutes on two cores, goes on where it was
 	$(BIN)/python -m benchmarks.fewshot $(ARGS)

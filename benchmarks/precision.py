@@ -22,11 +22,11 @@ from typing import Any
 import torch
 from scipy.stats import t as student
 
-from benchmarks.contestants import Ours
 from benchmarks.machine import alternate, machine, versions
 from benchmarks.memory import peak_bytes, touch
 from benchmarks.review_task import review_task
 from benchmarks.tables import ROOT, TABLES
+from benchmarks.training.contestants import Ours
 from cuecard import PromptTuning, TrainConfig, load_backbone, train
 from cuecard.backbones.quantization.forms import Precision, Quantize
 from cuecard.backbones.quantization.weights import weight_bytes

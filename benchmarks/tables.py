@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.fewshot_tables import fewshot_figure, fewshot_table
-from benchmarks.graphrag_tables import graphrag_figure, graphrag_table
-from benchmarks.learning_tables import learning_table
-from benchmarks.methods_tables import methods_figure, methods_table
-from benchmarks.multitask_tables import multitask_table
-from benchmarks.search_peers_tables import search_peers_table
-from benchmarks.search_tables import races_table, search_figure, search_table
-from benchmarks.serving_tables import serving_table
-from benchmarks.training_tables import precision_table, shares_figure, training_table
-from benchmarks.vision_tables import speed_table, vision_figure, vision_table
+from benchmarks.fewshot.tables import fewshot_figure, fewshot_table
+from benchmarks.graphrag.tables import graphrag_figure, graphrag_table
+from benchmarks.learning.tables import learning_table
+from benchmarks.methods.tables import methods_figure, methods_table
+from benchmarks.multitask.tables import multitask_table
+from benchmarks.search.peers_tables import search_peers_table
+from benchmarks.search.tables import races_table, search_figure, search_table
+from benchmarks.serving.tables import serving_table
+from benchmarks.training.tables import precision_table, shares_figure, training_table
+from benchmarks.vision.tables import speed_table, vision_figure, vision_table
 
 ROOT = Path(__file__).parents[1]
 END = "<!-- end -->"

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.fewshot import main
-from benchmarks.fewshot_cells import Cell, Plan
-from benchmarks.fewshot_contestants import CONTESTANTS, META, SHARED, Starts
-from benchmarks.fewshot_tables import fewshot_figure, fewshot_table
-from benchmarks.search_sets import Sizes, shot_rows
+from benchmarks.fewshot.benchmark import main
+from benchmarks.fewshot.cells import Cell, Plan
+from benchmarks.fewshot.contestants import CONTESTANTS, META, SHARED, Starts
+from benchmarks.fewshot.tables import fewshot_figure, fewshot_table
+from benchmarks.search.sets import Sizes, shot_rows
 from benchmarks.tables import TABLES
 from cuecard import load_backbone
 from cuecard.artifacts.meta_init import MetaInit

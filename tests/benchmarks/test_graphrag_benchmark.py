@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.graphrag import main
-from benchmarks.graphrag_scores import summary_rows
-from benchmarks.graphrag_server import HOME, python_of_graphrag
-from benchmarks.graphrag_tables import graphrag_figure, graphrag_table
+from benchmarks.graphrag.benchmark import main
+from benchmarks.graphrag.scores import summary_rows
+from benchmarks.graphrag.server import HOME, python_of_graphrag
+from benchmarks.graphrag.tables import graphrag_figure, graphrag_table
 from cuecard.errors import ConfigError, FileError
 from support.tiny import tiny_model, tiny_tokenizer
 
@@ -110,7 +110,7 @@ def test_without_its_environment_graphrag_is_told_to_be_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert HOME.name == ".graphrag"
-    monkeypatch.setattr("benchmarks.graphrag_server.HOME", tmp_path)
+    monkeypatch.setattr("benchmarks.graphrag.server.HOME", tmp_path)
     with pytest.raises(ConfigError, match="GraphRAG is not installed"):
         python_of_graphrag()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.learning_tables import difference, learning_table
+from benchmarks.learning.tables import difference, learning_table
 
 
 def cell(contestant: str, score: float, seed: int = 0, **other: Any) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.multitask import main
-from benchmarks.multitask_cells import CONTESTANTS, Cell, Plan
-from benchmarks.multitask_sets import SETS, SOURCES, TARGETS, Rows, records_of, target_task
-from benchmarks.multitask_tables import multitask_table
+from benchmarks.multitask.benchmark import main
+from benchmarks.multitask.cells import CONTESTANTS, Cell, Plan
+from benchmarks.multitask.sets import SETS, SOURCES, TARGETS, Rows, records_of, target_task
+from benchmarks.multitask.tables import multitask_table
 from cuecard.errors import ConfigError
 from support.data.reviews import reviews
 from support.tiny import tiny_model, tiny_tokenizer

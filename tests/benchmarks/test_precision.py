@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks.precision import interval, main
-from benchmarks.training_tables import precision_table
+from benchmarks.training.tables import precision_table
 from support.data.reviews import reviews
 from support.tiny import tiny_model, tiny_tokenizer
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.peft_serving import PeftServer, grouped
-from benchmarks.serving import held, main
-from benchmarks.serving_tables import SERVED, serving_table
+from benchmarks.serving.benchmark import held, main
+from benchmarks.serving.peft import PeftServer, grouped
+from benchmarks.serving.tables import SERVED, serving_table
 from cuecard.tasks import collate
 from cuecard.types import Encoded, InputTokens, Placement
 from support.data.reviews import reviews

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.serving_tables import serving_table
+from benchmarks.serving.tables import serving_table
 from benchmarks.tables import ROOT, TABLES
 from support.data.reviews import reviews
 from support.serving.engines import KINDS
@@ -22,7 +22,7 @@ def test_prompts_and_no_prompts_are_measured(tmp_path: Path) -> None:
     KINDS["vllm"].needed()
     lines = [f'"{r.fields["text"]} {i}",{r.target}' for i, r in enumerate(reviews(60))]
     (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *lines]) + "\n")
-    command = [sys.executable, "-m", "benchmarks.vllm_serving"]
+    command = [sys.executable, "-m", "benchmarks.serving.vllm"]
     command += ["--backbone", str(save_tiny_llama(tmp_path / "tiny")), "--dtype", "fp32"]
     command += ["--reviews", str(tmp_path / "reviews.csv"), "--rounds", "1"]
     command += ["--requests", "8", "--answers", "4", "--new-tokens", "4"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.meta_tasks import TASKS
-from benchmarks.multitask_sets import TARGETS
+from benchmarks.multitask.meta_tasks import TASKS
+from benchmarks.multitask.sets import TARGETS
 from cuecard.artifacts.meta_init import MetaInit
 from cuecard.artifacts.starts import shipped
 from cuecard.artifacts.starts.shipped import FOLDER, shipped_start

@@ -1,0 +1,1 @@
+"""Prompts that extract entities and relations, on gold sets and in GraphRAG's own index."""

@@ -1,0 +1,1 @@
+"""What is learnt within a budget of CPU time."""

@@ -1,0 +1,1 @@
+"""Every method beside the hand-written prompt, LoRA and full tuning."""

@@ -1,0 +1,1 @@
+"""Prompts of other tasks at few examples, and the tasks that a start is learnt from."""

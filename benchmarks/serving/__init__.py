@@ -1,0 +1,1 @@
+"""Many prompts on one server, beside PEFT, vLLM and no prompt."""

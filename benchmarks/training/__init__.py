@@ -1,0 +1,1 @@
+"""Steps and time to accuracy against PEFT."""
