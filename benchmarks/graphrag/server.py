@@ -19,7 +19,7 @@ from urllib.request import urlopen
 from cuecard.errors import ConfigError, TrainingError
 from cuecard.registry import Registry
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HOME = ROOT / ".graphrag"
 _PYTHON = HOME / "bin" / "python"
 _END = 60.0

@@ -131,7 +131,7 @@ def _rows(plan: Plan, found: Mapping[Cell, dict[str, Any]]) -> list[dict[str, An
 def _plans(given: argparse.Namespace) -> list[Plan]:
     steps = (given.population, given.step_rows)
     place = () if given.folder is None else (str(given.folder),)
-    sizes = Sizes(given.shots, given.train_rows, given.test_rows, given.max_length)
+    sizes = Sizes(given.shots, test=given.test_rows, tokens=given.max_length)
     models, calls = (given.backbone, given.llm), given.calls
     plans = [Plan("16-shot", *models, calls, *steps, place, given.tests, sizes)]
     if given.tasks:
@@ -147,6 +147,8 @@ def _cells(plan: Plan, given: argparse.Namespace) -> list[Cell]:
     folder = plan.protocol == "16-shot" and given.folder is not None and given.folder.is_dir()
     own = given.sets or (SHOT_SETS if folder else CATALOGUE)
     seeds = given.seeds or (SEEDS if folder else SEEDS[:3])
+    if plan.protocol == "tasks":
+        seeds = given.task_seeds or seeds
     names = [Path(each).stem for each in plan.places] if plan.protocol == "tasks" else own
     chosen = contestants(llm=plan.llm is not None)
     if given.searchers:
@@ -189,6 +191,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--llm", help="what writes; of the tasks by default a Qwen of 1.5B")
     parser.add_argument("--searchers", nargs="+", help="all that are possible by default")
     parser.add_argument("--seeds", nargs="+", type=int, help="three by default, a folder's five")
+    parser.add_argument("--task-seeds", nargs="+", type=int, help="of tasks; by default the same")
     parser.add_argument("--calls", type=int, default=1200, help="the budget of each contestant")
     parser.add_argument("--task-calls", type=int, help="that of a task; by default the same")
     parser.add_argument("--population", type=int, default=8, help="of generations and steps")
