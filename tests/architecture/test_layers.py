@@ -49,7 +49,8 @@ SEAMS = {
     "runs/lora_recipe.py",
     "runs/recipe.py",
     "runs/recipe_method.py",
-    "runs/sweep_recipe.py",
+    "runs/sweeps/collect.py",
+    "runs/sweeps/sweep_recipe.py",
     "runs/transfer_recipe.py",
     "runs/vtab_recipe.py",
 }

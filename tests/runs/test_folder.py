@@ -19,7 +19,7 @@ from cuecard.runs.multitask_recipe import resume_multitask
 from cuecard.runs.recipe import resume
 from cuecard.runs.recipe_file import RunRecipe
 from cuecard.runs.run_kinds import RUN, SWEEP
-from cuecard.runs.sweep_recipe import resume_sweep
+from cuecard.runs.sweeps.sweep_recipe import resume_sweep
 
 HOLDER = """
 import sys, time

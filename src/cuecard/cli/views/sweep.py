@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -20,7 +22,8 @@ from cuecard.training.sweeps.trials import COLUMNS, settings_text
 from cuecard.validation_text import counted
 
 if TYPE_CHECKING:
-    from cuecard.runs.sweep_recipe import SweepOutcome
+    from cuecard.runs.sweeps.sweep_recipe import SweepOutcome
+    from cuecard.training.sweeps.trials import Sweep
 
 # Events of a trial that is tested where it was trained.
 _AFTER = {"best_validation", "test", "done", "finished"}
@@ -159,6 +162,11 @@ def print_sweep(outcome: SweepOutcome, out: Console) -> None:
     """Print the table of trials, what was chosen, and where everything lies."""
     found = outcome.sweep
     trials = [trial.cells() for trial in found.trials]
+    if not found.runs:
+        print_table(out, COLUMNS, trials, left=COLUMNS[:2], title="Trials of this shard")
+        say_line(out, f"\ntable    {found.folder}/sweep.md")
+        say_line(out, f"collect  {_collect_command(found)}  (when all shards are finished)")
+        return
     best = [place for place, trial in enumerate(found.trials) if trial.number == found.best.number]
     out.print()
     print_table(out, COLUMNS, trials, left=COLUMNS[:2], bold=best, title="Trials")
@@ -180,15 +188,30 @@ def print_sweep(outcome: SweepOutcome, out: Console) -> None:
     say_line(out, f"use it  {predict_command(outcome.task.spec, run.folder)}")
 
 
+def _collect_command(found: Sweep) -> str:
+    """What makes one sweep of a shard and the others: by their pattern, if their names have one."""
+    folder = str(found.folder)
+    pattern = re.sub(r"-[0-9]+(-of-[0-9]+)$", r"-*\1", folder)
+    named = pattern if pattern != folder and shlex.quote(folder) == folder else "FOLDER..."
+    return f"cuecard sweep --collect {named}"
+
+
 def sweep_summary(outcome: SweepOutcome) -> dict[str, Any]:
     """The same as one JSON object."""
-    found, run = outcome.sweep, outcome.sweep.run
+    found = outcome.sweep
     summary: dict[str, Any] = {
         "event": "result",
         "folder": found.folder,
-        "run": run.folder,
         "trials": found.trials,
         "together": found.together,
+    }
+    return dict(plain(summary | (_chosen(outcome) if found.runs else {})))
+
+
+def _chosen(outcome: SweepOutcome) -> dict[str, Any]:
+    found, run = outcome.sweep, outcome.sweep.run
+    summary: dict[str, Any] = {
+        "run": run.folder,
         "best": found.best.number,
         "settings": found.best.settings,
         "digest": run.prompt.digest,
@@ -199,4 +222,4 @@ def sweep_summary(outcome: SweepOutcome) -> dict[str, Any]:
         summary["test"] = run.test.to_dict()
     if outcome.proof is not None:
         summary["report"] = outcome.proof.report
-    return dict(plain(summary))
+    return summary

@@ -154,6 +154,25 @@ class Checkpoint:
         Raises:
             TrainingError: a damaged file, or one of a run with other settings, data or backbone.
         """
+        found = cls.read(folder)
+        if found is not None and found.key != key:
+            changed = [name for name in parts if found.parts.get(name) != parts[name]]
+            raise TrainingError(
+                "the checkpoint belongs to a run with other settings, data or backbone",
+                where=str(folder / FILE),
+                got=f"another {', another '.join(changed)}" if found.parts and changed else None,
+                expected="the run it was written by",
+                hint="choose another run folder, or start again with --overwrite",
+            )
+        return found
+
+    @classmethod
+    def read(cls, folder: Path) -> Checkpoint | None:
+        """The folder's checkpoint, whatever it is of, or None where there is none.
+
+        Raises:
+            TrainingError: a damaged file.
+        """
         path = folder / FILE
         if not path.exists():
             return None
@@ -168,15 +187,6 @@ class Checkpoint:
                 expected="a checkpoint of this version of cuecard",
                 hint="delete it to start the run again",
             ) from error
-        if found.key != key:
-            changed = [name for name in parts if found.parts.get(name) != parts[name]]
-            raise TrainingError(
-                "the checkpoint belongs to a run with other settings, data or backbone",
-                where=str(path),
-                got=f"another {', another '.join(changed)}" if found.parts and changed else None,
-                expected="the run it was written by",
-                hint="choose another run folder, or start again with --overwrite",
-            )
         return found
 
 

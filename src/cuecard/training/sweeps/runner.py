@@ -38,6 +38,7 @@ from cuecard.training.trainer import Trainer, raise_if_diverged
 from cuecard.types import Backbone, Head, Injection, MethodConfig, Slot
 
 TRIALS, BEST = "trials", "best"
+SHARD = "shard"  # the part of a key that a sweep's shards do not share
 
 
 class SweepRunner:
@@ -50,6 +51,9 @@ class SweepRunner:
         head: what the head of every trial starts from; zeros by default.
         paired: whether the first task has the first combination alone, and so on, instead of
             every task every combination; there are then as many of both.
+
+    Attributes:
+        parts: what two sittings, or two shards, have in common, as digests by name.
     """
 
     def __init__(
@@ -75,13 +79,16 @@ class SweepRunner:
             check_installed()
         self._folder, self._tell = folder, tell
         self._names = list(tasks)
-        self._total = len(tasks) if paired else self._space.total * len(tasks)
+        every = len(tasks) if paired else self._space.total * len(tasks)
+        # Of the trials that are this process's own; a shard's are some of the sweep's.
+        self._numbers = sweep.share.dealt(every)
+        self._total = len(self._numbers)
         self._config = config
         prompt = TrainablePrompt(suited_to(backbone, method))
-        self._parts = _parts(
+        self.parts = _parts(
             {n: run_parts(backbone, task, prompt, config) for n, task in tasks.items()}, sweep
         )
-        self._state = Checkpoint(key_of(self._parts), parts=self._parts)
+        self._state = Checkpoint(key_of(self.parts), parts=self.parts)
         self._late: set[Slot] = set()
         # By task and slot the set-up with the longest prompt: its rows are every trial's.
         self._longest = self._check()
@@ -113,7 +120,7 @@ class SweepRunner:
         Raises:
             TrainingError: the folder holds the checkpoint of something else.
         """
-        Checkpoint.load(folder, self._state.key, self._parts)
+        Checkpoint.load(folder, self._state.key, self.parts)
 
     def train(self) -> None:
         """Run all trials to their ends.
@@ -126,7 +133,7 @@ class SweepRunner:
             self._train()
 
     def _train(self) -> None:
-        self._state = state = Checkpoint.open(self._folder, self._state.key, parts=self._parts)
+        self._state = state = Checkpoint.open(self._folder, self._state.key, parts=self.parts)
         first = self._longest[self._names[0], min(slot for _, slot in self._longest)]
         frozen = FrozenProof(self._backbone, first.rows[0], first.spec)
         self._remember_inputs()
@@ -165,13 +172,14 @@ class SweepRunner:
             self._tell({"event": "inputs", **kept})
 
     def finish(self) -> Sweep:
-        """Test and save what validation has chosen.
+        """Test and save what validation has chosen; a shard chooses nothing.
 
         Raises:
             Interrupted: Ctrl-C; what was tested is kept.
         """
         with held(self._folder), stoppable(self.stopped):
-            chosen = {name: self._choose(name) for name in self._names}
+            names = self._names if self._sweep.shard is None else []
+            chosen = {name: self._choose(name) for name in names}
             runs = {name: self._finish(name, number) for name, number in chosen.items()}
             trials = self.trials
             if self._folder is not None:
@@ -232,8 +240,8 @@ class SweepRunner:
             self._trainers.append(self._trainer(number))
 
     def _propose(self, number: int) -> Settings:
-        name = self._task_of(number)
-        count = number if self._paired else number // len(self._names)
+        name, place = self._task_of(number), self._numbers[number]
+        count = place if self._paired else place // len(self._names)
         if self._sweep.search == "grid":
             return self._space.combinations[count]
         seen = self._seen(name)
@@ -300,13 +308,14 @@ class SweepRunner:
             if trainer.finished and not note.get("told"):
                 note["told"] = True
                 trial = self._trial(number)
-                self._tell({"event": "trial_done", "trial": number, **_fields(trial)})
+                self._tell({"event": "trial_done", "trial": trial.number, **_fields(trial)})
 
     def _done(self) -> int:
         return sum(state.ended is not None for state in self._state.runs)
 
     def _trial(self, number: int) -> Trial:
-        return Trial.of(number, self._task_of(number), self._set(number), self._state.runs[number])
+        task, state = self._task_of(number), self._state.runs[number]
+        return Trial.of(self._numbers[number], task, self._set(number), state)
 
     def _seen(self, name: str, but: int | None = None) -> list[Seen]:
         return [
@@ -316,7 +325,7 @@ class SweepRunner:
         ]
 
     def _task_of(self, number: int) -> str:
-        return self._names[number % len(self._names)]
+        return self._names[self._numbers[number] % len(self._names)]
 
     def _set(self, number: int) -> Settings:
         settings: Settings = self._state.notes[number]["settings"]
@@ -330,11 +339,11 @@ class SweepRunner:
         return self._trainable(self._set(number))[0].method
 
     def _observer_of(self, number: int) -> Observer:
-        return lambda event: self._tell({**event, "trial": number})
+        return lambda event: self._tell({**event, "trial": self._numbers[number]})
 
     def folder_of(self, number: int) -> Path | None:
         """A trial's folder; None where nothing is kept."""
-        return None if self._folder is None else self._folder / TRIALS / f"{number:03d}"
+        return None if self._folder is None else trial_folder(self._folder, self._numbers[number])
 
     def _title(self, name: str) -> str | None:
         return f"task {name}" if name else None
@@ -345,6 +354,11 @@ class SweepRunner:
         return stopped_in(what, self._folder, self._command)
 
 
+def trial_folder(folder: Path, number: int) -> Path:
+    """Where a sweep's folder has one of its trials."""
+    return folder / TRIALS / f"{number:03d}"
+
+
 def _fields(trial: Trial) -> dict[str, Any]:
     names = ("task", "settings", "loss", "accuracy", "best_step", "steps", "ended", "seconds")
     return {name: getattr(trial, name) for name in names}
@@ -352,4 +366,6 @@ def _fields(trial: Trial) -> dict[str, Any]:
 
 def _parts(runs: Mapping[str, Mapping[str, str]], sweep: SweepConfig) -> dict[str, str]:
     """What two sittings have in common, as digests by name."""
-    return {**parts_of_runs(runs), "sweep": key_of(sweep.model_dump(mode="json"))}
+    shared = key_of(sweep.model_dump(mode="json", exclude={"shard"}))
+    shard = {} if sweep.shard is None else {SHARD: key_of(sweep.shard)}
+    return {**parts_of_runs(runs), "sweep": shared, **shard}

@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cuecard.errors import ConfigError
 from cuecard.methods import MethodSettings
 from cuecard.settings import parse_settings
+from cuecard.shards import FLAG, Shard
 from cuecard.training.config import TrainConfig
 from cuecard.training.trainables.own_rate import check_one_rate
+from cuecard.validation_text import counted
 
 Settings = dict[str, Any]
 Method = TypeVar("Method", bound=BaseModel)
@@ -59,6 +61,26 @@ class SweepConfig(BaseModel):
         description="Trials in one pass; by default what fits in memory, 8 at most.",
     )
     seed: int = Field(default=0, ge=0, description="Seed of tpe's proposals.")
+    shard: str | None = Field(
+        default=None,
+        exclude_if=lambda given: given is None,
+        description="Train this share of a grid alone, such as 0/4, the first of four: other "
+        "processes train the others, and --collect chooses among all.",
+    )
+
+    @field_validator("shard")
+    @classmethod
+    def _check_shard(cls, text: str | None) -> str | None:
+        """
+        Raises:
+            ConfigError: not of the form 0/4.
+        """
+        return text if text is None else str(Shard.parse(text))
+
+    @property
+    def share(self) -> Shard:
+        """Which trials are this process's own; all of them are one share."""
+        return Shard(0, 1) if self.shard is None else Shard.parse(self.shard)
 
     @property
     def prunes(self) -> bool:
@@ -115,6 +137,7 @@ class Space:
         for settings in self.combinations:
             self.applied(settings)
         self.total = len(self.combinations) if sweep.search == "grid" else sweep.trials or _TRIALS
+        _check_alone(sweep, self.total)
 
     def applied(self, settings: Settings) -> tuple[Any, TrainConfig]:
         """The method's and the training's settings of one trial.
@@ -172,6 +195,30 @@ class Space:
             for axis in self.axes.values()
         ]
         return [dict(zip(self.axes, values, strict=True)) for values in itertools.product(*lists)]
+
+
+def _check_alone(sweep: SweepConfig, total: int) -> None:
+    """
+    Raises:
+        ConfigError: a shard whose trials depend on those of other shards, or that may have none.
+    """
+    if sweep.shard is None:
+        return
+    if sweep.search == "tpe" or sweep.prunes:
+        raise ConfigError(
+            "a shard knows nothing of the other shards' trials",
+            where=FLAG,
+            got="search tpe" if sweep.search == "tpe" else "prune",
+            expected="a grid whose trials all run to their ends",
+            hint="without --shard, one process proposes and prunes",
+        )
+    if sweep.share.count > total:
+        raise ConfigError(
+            "more shards than trials",
+            where=FLAG,
+            got=f"{sweep.share.count:,} shards of {counted(total, 'trial')}",
+            expected=f"{total:,} shards at most",
+        )
 
 
 def check_different(values: Sequence[Any], where: str) -> None:

@@ -24,7 +24,7 @@ class Trial:
     """One trial.
 
     Attributes:
-        number: its place in the order of starts.
+        number: its place in the order of starts, of a shard's trial in the whole sweep.
         task: its task's name; empty where there is one task.
         settings: what it changed, by full key.
         loss, accuracy: at its best validation.
@@ -82,9 +82,10 @@ class Sweep:
     """A finished sweep.
 
     Attributes:
-        trials: all of them, in the order of their starts.
-        runs: each task's chosen trial as a run, the only one that saw the test rows.
-        chosen: each task's chosen trial's number.
+        trials: all of them, in the order of their starts; a shard's own ones.
+        runs: each task's chosen trial as a run, the only one that saw the test rows; none in a
+            shard, which chooses nothing.
+        chosen: each task's chosen trial's number; none in a shard.
         together: how many were trained in one pass at most.
         folder: its folder; None if nothing was kept.
     """

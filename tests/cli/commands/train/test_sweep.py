@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-import cuecard.runs.sweep_recipe as sweep_recipe
+import cuecard.runs.sweeps.sweep_recipe as sweep_recipe
 from cuecard.runs.recipe import Recipe
 from support.command_line import Call
 

@@ -19,6 +19,7 @@ from cuecard.types import Backbone
 if TYPE_CHECKING:
     from cuecard.comparison.prove import Proof
     from cuecard.tasks import Task
+    from cuecard.training.sweeps.shards import TrainedShards
     from cuecard.training.sweeps.trials import Sweep
 
 
@@ -34,6 +35,21 @@ class SweepRecipe(AroundRecipe):
 
     sweep: SweepConfig
 
+    @property
+    def folder(self) -> Path:
+        """See `folder_of`; a shard's has its place in the name, unless `out` says another."""
+        found = super().folder
+        if self.sweep.shard is None or self.recipe.out:
+            return found
+        share = self.sweep.share
+        return found.with_name(f"{found.name}-{share.index}-of-{share.count}")
+
+    def without_shard(self, out: str | Path | None) -> SweepRecipe:
+        """The whole sweep, in another folder; by default in its usual one."""
+        recipe = self.recipe.model_copy(update={"out": None if out is None else str(out)})
+        sweep = self.sweep.model_copy(update={"shard": None})
+        return self.model_copy(update={"recipe": recipe, "sweep": sweep})
+
 
 @dataclass(frozen=True)
 class SweepOutcome:
@@ -42,7 +58,8 @@ class SweepOutcome:
     Attributes:
         task, backbone: what it was run on.
         sweep: the trials and the chosen run.
-        proof: the chosen run's comparison; None without test rows or with `compare: false`.
+        proof: the chosen run's comparison; None without test rows, with `compare: false`, or for
+            a shard, which chooses none.
     """
 
     task: Task
@@ -58,14 +75,17 @@ def run_sweep(
     observer: Observer | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
+    trained: TrainedShards | None = None,
 ) -> SweepOutcome:
     """Run a sweep; its folder holds everything, the chosen trial as a run in `best`.
 
-    The same sweep in the folder is resumed.
+    The same sweep in the folder is resumed. A shard of one trains its trials and chooses none; see
+    `collect_sweep`.
 
     Args:
         observer: called with every event; by default a progress bar in a terminal or a notebook.
         overwrite: start again where the folder holds another one.
+        trained: the trials of its shards, instead of training them.
 
     Raises:
         CuecardError: see `Task.from_file`, `load_backbone`, `prepare_sweep`, `sweep` and `prove`.
@@ -90,9 +110,15 @@ def run_sweep(
         folder=plan.folder,
         observer=observer,
     )
-    with place.claimed(plan, overwrite=overwrite, fits=runner.fits):
+    if trained is not None:
+        trained.check_parts(runner.parts)
+    with place.claimed(plan, overwrite=overwrite, fits=runner.fits) as folder:
+        if trained is not None:
+            trained.put_into(folder, runner.parts)
         runner.train()
         found = runner.finish()
+        if not found.runs:
+            return SweepOutcome(task, backbone, found, None)
         run = found.run
         assert run.folder is not None
         write_text(_chosen(recipe, found).to_yaml(), run.folder / RUN.file)
